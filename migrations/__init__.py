@@ -1,0 +1,1 @@
+"""Migrations of the database: `paaplus.db.migrate` runs them, `env.py` says how, `versions/` holds the steps."""

@@ -1,0 +1,1 @@
+"""The command line `paaplus`: what an operator and a researcher do."""

@@ -1,0 +1,143 @@
+"""`paaplus adapters`: versions of a user's adapter, and the pointer to the one that is served."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from operator import attrgetter
+from typing import Annotated, Any
+
+import typer
+
+from paaplus.cli.common import (
+    ACTOR,
+    JsonOption,
+    ReasonOption,
+    UserArgument,
+    open_database,
+    print_record,
+    print_rows,
+    user_of,
+)
+from paaplus.services import adapters as adapters_service
+from paaplus.services import exclusions
+from paaplus.services.adapters import PointerChange
+
+app = typer.Typer(help="Adapter versions: list, compare, promote, pin, roll back.")
+
+VERSION_FIELDS = ("number", "state", "kind", "strategy", "num_ratings", "high_water_sequence", "size_bytes", "digest",
+                  "created_at")  # fmt: skip
+
+
+class FeedbackChoice(StrEnum):
+    EXCLUDE = "exclude"
+    KEEP = "keep"
+
+
+@app.command("list")
+def list_versions(user: UserArgument, as_json: JsonOption = False) -> None:
+    """All versions of a user, newest first."""
+    with open_database() as database, database.read_session() as session:
+        rows = adapters_service.list_versions(session, user_of(session, user).id)
+        columns: dict[str, Any] = {name: attrgetter(name) for name in VERSION_FIELDS}
+        columns["gate"] = lambda row: row.gate_report.get("reason")
+        print_rows(rows, columns, as_json=as_json, title=f"adapter versions of {user}")
+
+
+@app.command()
+def show(user: UserArgument, number: int, as_json: JsonOption = False) -> None:
+    """One version with its metrics and the gate's report."""
+    with open_database() as database, database.read_session() as session:
+        row = adapters_service.get_version(session, user_of(session, user).id, number)
+        record = {name: getattr(row, name) for name in VERSION_FIELDS}
+        print_record({**record, "metrics": row.metrics, "gate_report": row.gate_report}, as_json=as_json)
+
+
+@app.command()
+def compare(user: UserArgument, a: int, b: int, as_json: JsonOption = False) -> None:
+    """Two versions side by side."""
+    with open_database() as database, database.read_session() as session:
+        both = adapters_service.compare(session, user_of(session, user).id, a, b)
+        rows: list[tuple[str, Any, Any]] = [
+            (name, getattr(both.a, name), getattr(both.b, name)) for name in VERSION_FIELDS
+        ]
+        rows += [(name, *values) for name, values in both.metrics.items()]
+        columns: dict[str, Any] = {"what": lambda r: r[0], f"version {a}": lambda r: r[1], f"version {b}": lambda r: r[2]}
+        print_rows(rows, columns, as_json=as_json)
+
+
+@app.command()
+def history(user: UserArgument, as_json: JsonOption = False) -> None:
+    """Who moved the pointer, when, from where to where, and why; newest first."""
+    with open_database() as database, database.read_session() as session:
+        rows = adapters_service.history(session, user_of(session, user).id)
+        columns: dict[str, Any] = {
+            "created_at": lambda r: r.created_at,
+            "move": lambda r: r.move,
+            "from": lambda r: r.details.get("from"),
+            "to": lambda r: r.details.get("to"),
+            "actor": lambda r: r.actor,
+            "reason": lambda r: r.reason,
+            "details": lambda r: {k: v for k, v in r.details.items() if k not in ("from", "to")},
+        }
+        print_rows(rows, columns, as_json=as_json, title=f"history of {user}")
+
+
+@app.command()
+def promote(user: UserArgument, number: int, reason: ReasonOption, as_json: JsonOption = False) -> None:
+    """Make a version live, whatever the gate said."""
+    with open_database() as database, database.session() as session:
+        user_id = user_of(session, user).id
+        _print(adapters_service.promote(session, user_id, number, actor=ACTOR, reason=reason), as_json)
+
+
+@app.command()
+def pin(user: UserArgument, number: int, reason: ReasonOption, as_json: JsonOption = False) -> None:
+    """Make a version live and keep it until unpinned."""
+    with open_database() as database, database.session() as session:
+        user_id = user_of(session, user).id
+        _print(adapters_service.pin(session, user_id, number, actor=ACTOR, reason=reason), as_json)
+
+
+@app.command()
+def unpin(user: UserArgument, reason: ReasonOption, as_json: JsonOption = False) -> None:
+    """Let the gate move the pointer again."""
+    with open_database() as database, database.session() as session:
+        _print(adapters_service.unpin(session, user_of(session, user).id, actor=ACTOR, reason=reason), as_json)
+
+
+@app.command()
+def rollback(
+    user: UserArgument,
+    reason: ReasonOption,
+    to: Annotated[int | None, typer.Option(help="Version; 0: the base; default: what the live one grew from.")] = None,
+    feedback: Annotated[
+        FeedbackChoice, typer.Option(help="exclude: later events do not train until released; keep: they may.")
+    ] = FeedbackChoice.EXCLUDE,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve an earlier version again, bit for bit."""
+    with open_database() as database, database.session() as session:
+        user_id = user_of(session, user).id
+        change = adapters_service.rollback(
+            session, user_id, to=to, feedback=feedback.value, actor=ACTOR, reason=reason
+        )
+        _print(change, as_json)
+
+
+@app.command("release")
+def release_feedback(
+    user: UserArgument,
+    reason: ReasonOption,
+    sequence: Annotated[list[int] | None, typer.Option(help="Event number; repeat; default: all.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let events that a rollback excluded count again."""
+    with open_database() as database, database.session() as session:
+        user_id = user_of(session, user).id
+        num = exclusions.release(session, user_id, sequences=sequence or None, actor=ACTOR, reason=reason)
+        print_record({"num_released": num}, as_json=as_json)
+
+
+def _print(change: PointerChange, as_json: bool) -> None:
+    record = {name: getattr(change, name) for name in PointerChange.__slots__}  # type: ignore[attr-defined]
+    print_record(record, as_json=as_json)

@@ -1,0 +1,102 @@
+"""What commands share: doors to database and storage, users by name, and one way to print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from enum import Enum
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from paaplus.db.engine import Database
+from paaplus.db.migrate import require_head
+from paaplus.db.tables import UserRow
+from paaplus.services import users as users_service
+from paaplus.services.keys import OPERATOR
+from paaplus.settings import get_settings
+from paaplus.storage.blobs import BlobStore
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; goes into the history.")]
+UserArgument = Annotated[str, typer.Argument(help="UUID, or application/external_id.")]
+
+ACTOR = OPERATOR.actor
+console = Console()
+notices = Console(stderr=True)
+
+
+@contextmanager
+def open_database() -> Iterator[Database]:
+    """The deployment's database, if its schema is this version's."""
+    database = Database(get_settings().resolved_database_url)
+    try:
+        require_head(database.engine)
+        yield database
+    finally:
+        database.dispose()
+
+
+def open_blobs() -> BlobStore:
+    """The deployment's storage."""
+    return BlobStore(get_settings().resolved_storage_url)
+
+
+def user_of(session: Any, reference: str) -> UserRow:
+    """The user an operator named."""
+    return users_service.resolve(session, OPERATOR, reference)
+
+
+def to_plain(value: Any) -> Any:
+    """Rows' values as JSON knows them."""
+    if isinstance(value, UUID | datetime):
+        return str(value) if isinstance(value, UUID) else value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def print_json(document: Any) -> None:
+    typer.echo(json.dumps(document, default=to_plain, indent=2))
+
+
+def print_rows(
+    rows: Sequence[Any], columns: dict[str, Callable[[Any], Any]], *, as_json: bool, title: str | None = None
+) -> None:
+    """A list of things, as a table or as a JSON list of objects."""
+    records = [{name: read(row) for name, read in columns.items()} for row in rows]
+    if as_json:
+        print_json(records)
+        return
+    table = Table(title=title, header_style="bold")
+    for name in columns:
+        table.add_column(name.replace("_", " "))
+    for record in records:
+        table.add_row(*("" if v is None else _short(v) for v in record.values()))
+    console.print(table)
+
+
+def print_record(record: dict[str, Any], *, as_json: bool) -> None:
+    """One thing, as two columns or as a JSON object."""
+    if as_json:
+        print_json(record)
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in record.items():
+        table.add_row(f"[bold]{name.replace('_', ' ')}[/bold]", "" if value is None else _short(value))
+    console.print(table)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict | list):
+        return json.dumps(value, default=to_plain)
+    return str(value.value if isinstance(value, Enum) else value)

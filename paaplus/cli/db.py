@@ -1,0 +1,44 @@
+"""`paaplus db`: the schema."""
+
+from __future__ import annotations
+
+import typer
+
+from paaplus.cli.common import JsonOption, print_record
+from paaplus.db import migrate
+from paaplus.settings import get_settings
+
+app = typer.Typer(help="Create and upgrade the database schema.")
+
+
+@app.command()
+def upgrade(revision: str = typer.Argument("head"), as_json: JsonOption = False) -> None:
+    """Bring the schema to a revision, by default the newest."""
+    url = get_settings().resolved_database_url
+    before = migrate.current(url)
+    migrate.upgrade(url, revision)
+    print_record({"from": before, "to": migrate.current(url)}, as_json=as_json)
+
+
+@app.command()
+def downgrade(revision: str, as_json: JsonOption = False) -> None:
+    """Take the schema back to a revision; columns and tables that it did not have are lost."""
+    url = get_settings().resolved_database_url
+    before = migrate.current(url)
+    migrate.downgrade(url, revision)
+    print_record({"from": before, "to": migrate.current(url)}, as_json=as_json)
+
+
+@app.command()
+def current(as_json: JsonOption = False) -> None:
+    """Show the schema's revision and the newest."""
+    print_record(
+        {"current": migrate.current(get_settings().resolved_database_url), "head": migrate.head()}, as_json=as_json
+    )
+
+
+@app.command()
+def check() -> None:
+    """Fail if the schema differs from what this version expects."""
+    migrate.check(get_settings().resolved_database_url)
+    typer.echo("the schema is what this version expects")

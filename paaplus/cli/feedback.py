@@ -1,0 +1,131 @@
+"""`paaplus feedback`: read a user's log, import ratings from a file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from operator import attrgetter
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import sqlalchemy as sa
+import typer
+
+from paaplus.cli.common import ACTOR, JsonOption, UserArgument, open_database, print_record, print_rows, user_of
+from paaplus.db.tables import FeedbackRow, ImageRow
+from paaplus.db.tables.feedback import FeedbackKind
+from paaplus.errors import InvalidInput
+from paaplus.services import feedback as feedback_service
+from paaplus.services import users as users_service
+from paaplus.services.feedback import NewEvent
+from paaplus.settings import get_settings
+
+app = typer.Typer(help="The feedback log.")
+
+FIELDS = ("sequence", "kind", "event_id", "image_id", "payload", "source", "received_at")
+COLUMNS = {"user_id", "image", "rating"}
+IMPORT_BATCH = 500
+
+
+@app.command("list")
+def list_feedback(
+    user: UserArgument, limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50, as_json: JsonOption = False
+) -> None:
+    """A user's log, newest first."""
+    with open_database() as database, database.read_session() as session:
+        rows = session.execute(
+            sa.select(FeedbackRow)
+            .where(FeedbackRow.user_id == user_of(session, user).id)
+            .order_by(FeedbackRow.sequence.desc())
+            .limit(limit)
+        ).scalars()
+        print_rows(list(rows), {name: attrgetter(name) for name in FIELDS}, as_json=as_json, title=f"log of {user}")
+
+
+@app.command("import")
+def import_ratings(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV with user_id,image,rating.")],
+    scale: Annotated[str, typer.Option(help="MIN,MAX of the ratings.")],
+    aspect: Annotated[str, typer.Option(help="What was rated.")],
+    application: Annotated[str, typer.Option(help="Whose users and images.")] = "default",
+    as_json: JsonOption = False,
+) -> None:
+    """Import ratings; `image` is the name an image was registered under. Importing a file twice changes nothing."""
+    low, high = _scale(scale)
+    accepted = duplicates = 0
+    with open_database() as database:
+        with database.read_session() as session:
+            images = _images_by_name(session, application)
+        for batch in _batches(file):
+            with database.session() as session:
+                events = [
+                    _event(session, i, row, application, images, {"min": low, "max": high}, aspect)
+                    for i, row in enumerate(batch)
+                ]
+                results = feedback_service.append(
+                    session, application, events, source=f"import:{ACTOR}", settings=get_settings()
+                )
+                if refused := [r for r in results if r.status == "rejected"]:
+                    raise InvalidInput(f"{file}: event {refused[0].event_id}: {refused[0].error_message}")
+            accepted += sum(r.status == "accepted" for r in results)
+            duplicates += sum(r.status == "duplicate" for r in results)
+    print_record({"accepted": accepted, "duplicates": duplicates}, as_json=as_json)
+
+
+def _scale(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InvalidInput(f"--scale must be MIN,MAX, got {text!r}") from error
+    return low, high
+
+
+def _images_by_name(session: Any, application: str) -> dict[str, UUID]:
+    rows = session.execute(
+        sa.select(ImageRow.name, ImageRow.id).where(
+            ImageRow.application == application, ImageRow.owner_id.is_(None), ImageRow.name.is_not(None)
+        )
+    )
+    return dict(rows.all())
+
+
+def _batches(file: Path) -> Iterator[list[dict[str, Any]]]:
+    with file.open(newline="") as lines:
+        reader = csv.DictReader(lines)
+        if not COLUMNS <= set(reader.fieldnames or ()):
+            raise InvalidInput(f"{file}: needs columns {sorted(COLUMNS)}, has {reader.fieldnames}")
+        batch: list[dict[str, Any]] = []
+        for row in reader:
+            batch.append({**row, "line": reader.line_num})
+            if len(batch) == IMPORT_BATCH:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+
+def _event(
+    session: Any,
+    index: int,
+    row: dict[str, Any],
+    application: str,
+    images: dict[str, UUID],
+    scale: dict[str, float],
+    aspect: str,
+) -> NewEvent:
+    if row["image"] not in images:
+        raise InvalidInput(f"line {row['line']}: no image named {row['image']!r} in application {application!r}")
+    try:
+        rating = float(row["rating"])
+    except ValueError as error:
+        raise InvalidInput(f"line {row['line']}: rating {row['rating']!r} is not a number") from error
+    user, _ = users_service.create(session, application=application, external_id=row["user_id"])
+    return NewEvent(
+        index=index,
+        user_id=user.id,
+        event_id=f"import:{row['user_id']}:{row['image']}:{row['rating']}"[:128],
+        kind=FeedbackKind.RATING,
+        image_id=images[row["image"]],
+        payload={"ratings": {aspect: rating}, "scale": scale},
+    )

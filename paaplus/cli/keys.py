@@ -1,0 +1,64 @@
+"""`paaplus keys`: API keys."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from paaplus.cli.common import ACTOR, JsonOption, open_database, print_record, print_rows, user_of
+from paaplus.db.tables.governance import KeyScope
+from paaplus.services import keys as keys_service
+
+app = typer.Typer(help="Create, list and revoke API keys.")
+
+
+@app.command()
+def create(
+    scope: Annotated[KeyScope, typer.Option(help="What the key opens.")],
+    name: Annotated[str, typer.Option(help="Who holds it; shown in history and audit.")],
+    application: Annotated[str | None, typer.Option(help="Needed for application keys.")] = None,
+    user: Annotated[str | None, typer.Option(help="Needed for user keys: UUID or application/external_id.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Create a key and show it once; only its hash is kept."""
+    with open_database() as database, database.session() as session:
+        user_id = user_of(session, user).id if user else None
+        created = keys_service.create(
+            session, name=name, scope=scope, application=application, user_id=user_id, actor=ACTOR
+        )
+        row = created.row
+        record = {
+            "id": row.id,
+            "name": row.name,
+            "scope": row.scope,
+            "application": row.application,
+            "key": created.token,
+        }
+    print_record(record, as_json=as_json)
+
+
+@app.command("list")
+def list_keys(as_json: JsonOption = False) -> None:
+    """All keys, without their secrets."""
+    with open_database() as database, database.read_session() as session:
+        rows = keys_service.list_keys(session)
+        columns = {
+            "id": lambda r: r.id,
+            "name": lambda r: r.name,
+            "scope": lambda r: r.scope,
+            "application": lambda r: r.application,
+            "user": lambda r: r.user_id,
+            "created_at": lambda r: r.created_at,
+            "revoked_at": lambda r: r.revoked_at,
+        }
+        print_rows(rows, columns, as_json=as_json, title="API keys")
+
+
+@app.command()
+def revoke(key_id: UUID, as_json: JsonOption = False) -> None:
+    """Revoke a key; it stops working within seconds in every process."""
+    with open_database() as database, database.session() as session:
+        row = keys_service.revoke(session, key_id, actor=ACTOR)
+        print_record({"id": row.id, "name": row.name, "revoked_at": row.revoked_at}, as_json=as_json)

@@ -1,0 +1,60 @@
+"""Entry point: the tree of commands, and errors told as one line."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from paaplus import __version__
+from paaplus.cli import adapters, base_models, db, demo, doctor, evaluate, feedback, images, jobs, keys, up, users
+from paaplus.errors import PaaplusError
+
+app = typer.Typer(
+    name="paaplus",
+    help="A continual-learning personalization platform: one frozen base model, one small adapter per user.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("up")(up.up)
+app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
+for name, group in {
+    "db": db.app,
+    "keys": keys.app,
+    "users": users.app,
+    "images": images.app,
+    "feedback": feedback.app,
+    "adapters": adapters.app,
+    "jobs": jobs.app,
+    "base-models": base_models.app,
+    "evaluate": evaluate.app,
+}.items():
+    app.add_typer(group, name=name, no_args_is_help=True)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Settings come from environment variables PAAPLUS_*; `paaplus doctor` shows what is in force."""
+
+
+def main() -> None:
+    """Run the command; a caller's mistake is one line on stderr and exit code 1, never a traceback."""
+    try:
+        app()
+    except PaaplusError as error:
+        Console(stderr=True).print(f"[red]error[/red] ({error.code}): {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

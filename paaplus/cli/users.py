@@ -1,0 +1,122 @@
+"""`paaplus users`: people and their training policies."""
+
+from __future__ import annotations
+
+import json
+from operator import itemgetter
+from typing import Annotated, Any
+
+import typer
+
+from paaplus.cli.common import (
+    ACTOR,
+    JsonOption,
+    ReasonOption,
+    UserArgument,
+    open_blobs,
+    open_database,
+    print_record,
+    print_rows,
+    user_of,
+)
+from paaplus.db.tables import UserRow
+from paaplus.errors import InvalidInput
+from paaplus.services import adapters, scheduling
+from paaplus.services import users as users_service
+from paaplus.services.keys import OPERATOR
+from paaplus.settings import get_settings
+
+app = typer.Typer(help="Users and their policies.")
+
+FIELDS = ("id", "application", "external_id", "version", "feedback", "pending", "pinned", "last_trained_at",
+          "next_due_at", "due_reason")  # fmt: skip
+
+
+@app.command("list")
+def list_users(
+    application: Annotated[str | None, typer.Option(help="Only users of this application.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """Users, with what is served to them and when they are due."""
+    with open_database() as database, database.read_session() as session:
+        rows = users_service.list_users(session, OPERATOR, application=application, limit=limit)
+        print_rows([_record(session, row) for row in rows], _columns(), as_json=as_json, title="users")
+
+
+@app.command()
+def show(user: UserArgument, as_json: JsonOption = False) -> None:
+    """One user: version served, pending feedback, policy, next training and why."""
+    with open_database() as database, database.read_session() as session:
+        row = user_of(session, user)
+        record = {**_record(session, row), "policy": scheduling.policy_of(row).to_dict()}
+        print_record(record, as_json=as_json)
+
+
+@app.command()
+def policy(
+    user: UserArgument,
+    overrides: Annotated[
+        str | None,
+        typer.Option("--set", help='JSON object of fields to override, e.g. \'{"strategy": "replay_ewc"}\'; {} clears.'),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a user's training policy, or set its overrides."""
+    with open_database() as database, database.session() as session:
+        row = user_of(session, user)
+        if overrides is not None:
+            users_service.set_policy(session, row.id, _json_object(overrides), actor=ACTOR)
+        print_record({"overrides": row.policy, "effective": scheduling.policy_of(row).to_dict()}, as_json=as_json)
+
+
+@app.command()
+def retrain(user: UserArgument, reason: ReasonOption, as_json: JsonOption = False) -> None:
+    """Train this user with the next free worker, whatever the policy says."""
+    with open_database() as database, database.session() as session:
+        row = user_of(session, user)
+        job_id = scheduling.request_training(session, row.id, actor=ACTOR, reason=reason, settings=get_settings())
+        print_record({"job": job_id}, as_json=as_json)
+
+
+@app.command()
+def erase(
+    user: UserArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Erase a user and everything that is only theirs. This cannot be undone."""
+    if not yes:
+        typer.confirm(f"Erase {user} with all feedback, adapters and images?", abort=True)
+    with open_database() as database, database.session() as session:
+        users_service.erase(session, open_blobs(), user_of(session, user).id, actor=ACTOR)
+    typer.echo(f"erased {user}")
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"--set must be a JSON object: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidInput(f"--set must be a JSON object, got {text}")
+    return value
+
+
+def _record(session: Any, row: UserRow) -> dict[str, Any]:
+    version = adapters.active(session, row.id)
+    return {
+        "id": row.id,
+        "application": row.application,
+        "external_id": row.external_id,
+        "version": version.number if version else adapters.BASE_NUMBER,
+        "feedback": row.feedback_sequence,
+        "pending": scheduling.pending_feedback(session, row.id),
+        "pinned": row.pinned,
+        "last_trained_at": row.last_trained_at,
+        "next_due_at": row.next_due_at,
+        "due_reason": row.due_reason,
+    }
+
+
+def _columns() -> dict[str, Any]:
+    return {name: itemgetter(name) for name in FIELDS}

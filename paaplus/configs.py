@@ -1,0 +1,130 @@
+"""Configuration of learning as frozen values, checked when built. No module here reads the environment."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Self
+
+from paaplus.errors import InvalidInput
+
+# What each adapter kind can be trained by; `strategies` holds the code, this the names, so that the API can
+# refuse an unknown one without loading torch. A test holds the two together.
+STRATEGY_NAMES = ("naive", "replay", "ewc", "replay_ewc", "bayes")
+ADAPTER_STRATEGIES: dict[str, tuple[str, ...]] = {
+    "taste_vector": ("bayes", "naive", "replay", "ewc", "replay_ewc"),
+    "bottleneck": ("naive", "replay", "ewc", "replay_ewc"),
+}
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise InvalidInput(f"{name} must be a number from {low} to {high}, got {value!r}")
+
+
+class _FromDict:
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from JSON; an unknown name is an error, a missing one takes its default."""
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        if unknown := sorted(set(values) - known):
+            raise InvalidInput(f"unknown {cls.__name__} field(s) {unknown}; known: {sorted(known)}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)  # type: ignore[call-overload, no-any-return]
+
+
+@dataclass(frozen=True)
+class TrainingConfig(_FromDict):
+    """How one increment is learned. Gradient strategies spend `num_steps`, whatever the amount of data."""
+
+    num_steps: int = 60
+    batch_size: int = 32
+    replay_batch_size: int = 32
+    buffer_size: int = 256
+    learning_rate: float = 3e-3
+    prior_strength: float = 1.0
+    rank: int = 16
+    ewc_lambda: float = 1.0
+    ewc_decay: float = 0.9
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_range("num_steps", self.num_steps, 1, 100_000)
+        _check_range("batch_size", self.batch_size, 1, 4096)
+        _check_range("replay_batch_size", self.replay_batch_size, 0, 4096)
+        _check_range("buffer_size", self.buffer_size, 0, 100_000)
+        _check_range("learning_rate", self.learning_rate, 1e-8, 10.0)
+        _check_range("prior_strength", self.prior_strength, 0.0, 1e3)
+        _check_range("rank", self.rank, 1, 64)
+        _check_range("ewc_lambda", self.ewc_lambda, 0.0, 1e6)
+        _check_range("ewc_decay", self.ewc_decay, 0.0, 1.0)
+        _check_range("seed", self.seed, 0, 2**31 - 1)
+
+
+@dataclass(frozen=True)
+class GateConfig(_FromDict):
+    """When a candidate may go live. Losses are squared errors on the 0-10 score scale."""
+
+    min_evidence: int = 5
+    margin: float = 0.05
+    min_probability: float = 0.5
+    forgetting_margin: float = 0.15
+    max_negative_flip_rate: float = 0.10
+    trust_region: float = 1.5
+
+    def __post_init__(self) -> None:
+        _check_range("min_evidence", self.min_evidence, 2, 10_000)
+        _check_range("margin", self.margin, 0.0, 10.0)
+        _check_range("min_probability", self.min_probability, 0.0, 1.0)
+        _check_range("forgetting_margin", self.forgetting_margin, 0.0, 10.0)
+        _check_range("max_negative_flip_rate", self.max_negative_flip_rate, 0.0, 1.0)
+        _check_range("trust_region", self.trust_region, 0.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Policy(_FromDict):
+    """How and when one user is trained. A deployment has a default; a user may override any field."""
+
+    adapter: str = "taste_vector"
+    strategy: str = "bayes"
+    min_new_feedback: int = 10
+    max_interval_s: float = 86_400.0
+    paused: bool = False
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
+
+    def __post_init__(self) -> None:
+        if self.adapter not in ADAPTER_STRATEGIES:
+            raise InvalidInput(f"unknown adapter {self.adapter!r}; known: {sorted(ADAPTER_STRATEGIES)}")
+        if self.strategy not in ADAPTER_STRATEGIES[self.adapter]:
+            raise InvalidInput(
+                f"strategy {self.strategy!r} cannot train adapter {self.adapter!r}; "
+                f"possible: {list(ADAPTER_STRATEGIES[self.adapter])}"
+            )
+        _check_range("min_new_feedback", self.min_new_feedback, 1, 1_000_000)
+        _check_range("max_interval_s", self.max_interval_s, 1.0, 366 * 86_400.0)
+        if not isinstance(self.paused, bool):
+            raise InvalidInput(f"paused must be true or false, got {self.paused!r}")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        return cls().overridden(values)
+
+    def overridden(self, values: dict[str, Any]) -> Self:
+        """This policy with the given fields replaced; `training` and `gate` are merged field by field.
+
+        Raises:
+            InvalidInput: an unknown field, or a value out of range.
+        """
+        known = {f.name for f in fields(self)}
+        if unknown := sorted(set(values) - known):
+            raise InvalidInput(f"unknown policy field(s) {unknown}; known: {sorted(known)}")
+        changes = dict(values)
+        for name, kind in (("training", TrainingConfig), ("gate", GateConfig)):
+            if name in changes:
+                if not isinstance(changes[name], dict):
+                    raise InvalidInput(f"policy field {name!r} must be an object, got {changes[name]!r}")
+                merged = {**getattr(self, name).to_dict(), **changes[name]}
+                changes[name] = kind.from_dict(merged)  # type: ignore[attr-defined]
+        return replace(self, **changes)

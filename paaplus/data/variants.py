@@ -1,0 +1,82 @@
+"""Variants of a scene: the same picture with other exposure, colour, contrast, crop and sharpness.
+
+Shape letters: H, W = pixels, C = 3 colour channels from 0 to 1.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+LONG_SIDE_PX = 256
+
+_GAMMA = 2.2
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What was done to the picture; the defaults leave it as it is."""
+
+    exposure_stops: float = 0.0  # +1 is twice the light
+    warmth: float = 0.0  # -1 (blue) to 1 (orange)
+    saturation: float = 1.0  # 0 is grey
+    contrast: float = 1.0  # of the luminance around its middle
+    zoom: float = 1.0  # 2 keeps the middle half of each side
+    centre: tuple[float, float] = (0.5, 0.5)  # of the crop, as a share of the room that the zoom leaves
+    softness: float = 0.0  # > 0 blurs by so many pixels, < 0 sharpens by so much
+
+
+def draw_variants(scene: str, num_variants: int, seed: int) -> list[Variant]:
+    """So many variants of one scene, the first as photographed; the same for the same arguments.
+
+    Each knob runs through its whole range (one draw from each of equally likely strata, in random order), and
+    is left alone in a third of the variants, so that combinations stay recognisable.
+    """
+    rng = np.random.default_rng([seed, zlib.crc32(scene.encode())])
+    others = num_variants - 1
+
+    def knob(low: float, neutral: float, high: float) -> np.ndarray:
+        position = (rng.permutation(others) + rng.random(others)) / max(others, 1) * 2 - 1
+        values = np.where(position < 0, neutral + position * (neutral - low), neutral + position * (high - neutral))
+        return np.where(rng.random(others) < 1 / 3, neutral, values)
+
+    columns = (
+        knob(-1.6, 0.0, 1.3),
+        knob(-1.0, 0.0, 1.0),
+        knob(0.0, 1.0, 2.0),
+        knob(0.5, 1.0, 1.6),
+        np.maximum(knob(0.2, 1.0, 1.8), 1.0),
+        knob(-1.5, 0.0, 2.5),
+    )
+    centres = rng.random((others, 2))
+    changed = [
+        Variant(*(float(v) for v in row[:5]), centre=(float(x), float(y)), softness=float(row[5]))
+        for row, (x, y) in zip(np.stack(columns, axis=1), centres, strict=True)
+    ]
+    return [Variant(), *changed][:num_variants]
+
+
+def render(picture: Image.Image, variant: Variant, long_side_px: int = LONG_SIDE_PX) -> Image.Image:
+    """The picture with the variant's changes, its longer side `long_side_px` long."""
+    width, height = picture.size
+    crop_w, crop_h = width / variant.zoom, height / variant.zoom
+    left, top = variant.centre[0] * (width - crop_w), variant.centre[1] * (height - crop_h)
+    scale = long_side_px / max(crop_w, crop_h)
+    size = (max(round(crop_w * scale), 1), max(round(crop_h * scale), 1))
+    image = picture.resize(size, Image.Resampling.LANCZOS, box=(left, top, left + crop_w, top + crop_h))
+    if variant.softness > 0:
+        image = image.filter(ImageFilter.GaussianBlur(variant.softness))
+    elif variant.softness < 0:
+        image = image.filter(ImageFilter.UnsharpMask(radius=1.5, percent=round(-100 * variant.softness), threshold=0))
+    rgb_HWC = np.asarray(image, np.float32) / 255
+    gain_C = 2.0**variant.exposure_stops * np.array([1 + 0.35 * variant.warmth, 1.0, 1 - 0.35 * variant.warmth])
+    rgb_HWC = np.clip(rgb_HWC * gain_C.astype(np.float32) ** (1 / _GAMMA), 0, 1)  # gains act on linear light
+    grey_HW1 = (rgb_HWC @ _LUMINANCE)[..., None]
+    rgb_HWC = grey_HW1 + variant.saturation * (rgb_HWC - grey_HW1)
+    middle = float(grey_HW1.mean())
+    rgb_HWC = np.clip(middle + variant.contrast * (rgb_HWC - middle), 0, 1)
+    return Image.fromarray(np.round(rgb_HWC * 255).astype(np.uint8))

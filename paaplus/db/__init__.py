@@ -1,0 +1,1 @@
+"""The database: engine, sessions, tables. Queries live in services and the queue."""

@@ -1,0 +1,86 @@
+"""The append-only feedback log, what may not train, and the receipts of predictions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from paaplus.db.tables.base import Base, partial_unique
+from paaplus.db.types import enum_type
+
+
+class FeedbackKind(StrEnum):
+    RATING = "rating"
+    CORRECTION = "correction"
+    COMPARISON = "comparison"
+    BINARY = "binary"
+    RETRACTION = "retraction"
+
+
+class FeedbackRow(Base):
+    """One event, raw as it was given. `sequence` is per user, without holes, in order of commit.
+
+    `event_id` comes from the client and makes posting twice harmless; `body_digest` tells a repeat from a
+    different event under the same id.
+    """
+
+    __tablename__ = "feedback"
+    __table_args__ = (
+        sa.UniqueConstraint("user_id", "event_id"),
+        sa.UniqueConstraint("user_id", "sequence"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
+    sequence: Mapped[int]
+    event_id: Mapped[str] = mapped_column(sa.String(128))
+    kind: Mapped[FeedbackKind] = mapped_column(enum_type(FeedbackKind, "kind"))
+    image_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("images.id", ondelete="CASCADE"), index=True)
+    other_image_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("images.id", ondelete="CASCADE"), index=True)
+    receipt_id: Mapped[UUID | None] = mapped_column(
+        sa.ForeignKey("prediction_receipts.id", ondelete="SET NULL"), index=True
+    )
+    retracts_sequence: Mapped[int | None]
+    payload: Mapped[dict[str, Any]]
+    body_digest: Mapped[str] = mapped_column(sa.String(64))
+    source: Mapped[str] = mapped_column(sa.String(64))
+    occurred_at: Mapped[datetime | None]
+    received_at: Mapped[datetime]
+
+
+class ExclusionRow(Base):
+    """An event that may neither train, gate nor trigger, until released."""
+
+    __tablename__ = "exclusions"
+    __table_args__ = (
+        partial_unique("uq_exclusions_one_open_per_event", "feedback_id", where="released_at IS NULL"),
+        sa.Index("ix_exclusions_feedback_id", "feedback_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    feedback_id: Mapped[UUID] = mapped_column(sa.ForeignKey("feedback.id", ondelete="CASCADE"))
+    reason: Mapped[str] = mapped_column(sa.Text)
+    actor: Mapped[str] = mapped_column(sa.String(64))
+    created_at: Mapped[datetime]
+    released_at: Mapped[datetime | None]
+    released_by: Mapped[str | None] = mapped_column(sa.String(64))
+
+
+class PredictionReceiptRow(Base):
+    """What one prediction said and what said it; a correction names the receipt it corrects."""
+
+    __tablename__ = "prediction_receipts"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    image_id: Mapped[UUID] = mapped_column(sa.ForeignKey("images.id", ondelete="CASCADE"), index=True)
+    base_model_id: Mapped[UUID] = mapped_column(sa.ForeignKey("base_models.id"), index=True)
+    adapter_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("adapters.id", ondelete="CASCADE"), index=True)
+    scores: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]

@@ -1,0 +1,52 @@
+"""Images and their cached features."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from paaplus.db.tables.base import Base, partial_unique
+
+
+class ImageRow(Base):
+    """One image of an application, or of one of its users when `owner_id` is set.
+
+    `sha256` is the digest of the stored bytes (upright, without metadata), `upload_sha256` that of the file
+    as it was sent, so that sending it again finds the same row.
+    """
+
+    __tablename__ = "images"
+    __table_args__ = (
+        partial_unique("uq_images_application_upload", "application", "upload_sha256", where="owner_id IS NULL"),
+        partial_unique("uq_images_owner_upload", "owner_id", "upload_sha256", where="owner_id IS NOT NULL"),
+        sa.Index("ix_images_sha256", "sha256"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    application: Mapped[str] = mapped_column(sa.String(64))
+    owner_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    sha256: Mapped[str] = mapped_column(sa.String(64))
+    upload_sha256: Mapped[str] = mapped_column(sa.String(64))
+    width_px: Mapped[int]
+    height_px: Mapped[int]
+    size_bytes: Mapped[int]
+    media_type: Mapped[str] = mapped_column(sa.String(32))
+    name: Mapped[str | None] = mapped_column(sa.String(256))
+    created_at: Mapped[datetime]
+
+
+class FeaturesRow(Base):
+    """An image's features by one frozen extractor: float16 bytes, or the error that stopped it for good."""
+
+    __tablename__ = "features"
+
+    extractor_digest: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    image_id: Mapped[UUID] = mapped_column(
+        sa.ForeignKey("images.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    data: Mapped[bytes | None]
+    error: Mapped[str | None] = mapped_column(sa.Text)
+    created_at: Mapped[datetime]

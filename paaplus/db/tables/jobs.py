@@ -1,0 +1,98 @@
+"""Jobs (what was asked for) and runs (what happened)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from paaplus.db.tables.base import Base, partial_unique
+from paaplus.db.types import enum_type
+
+
+class JobKind(StrEnum):
+    ADAPT = "adapt"
+    EXTRACT_FEATURES = "extract_features"
+
+
+class JobState(StrEnum):
+    """DEAD: given up after the last attempt, or at once when trying again cannot help."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+
+
+class RunOutcome(StrEnum):
+    PROMOTED = "promoted"
+    KEPT = "kept"
+    NOTHING_NEW = "nothing_new"
+    FAILED = "failed"
+
+
+class JobRow(Base):
+    """One requested piece of work, leased to at most one worker.
+
+    `lock_key` names what the work is about (a user, a base model): one running and one queued job each,
+    held by two unique indexes. `lease_token` is the fence: whoever finishes must still hold it.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        partial_unique("uq_jobs_one_running_per_lock", "lock_key", where="state = 'running'"),
+        partial_unique("uq_jobs_one_queued_per_lock", "lock_key", where="state = 'queued'"),
+        sa.Index("ix_jobs_ready", "state", "queue", "priority", "run_after"),
+        sa.Index("ix_jobs_lease", "state", "lease_expires_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[JobKind] = mapped_column(enum_type(JobKind, "kind"))
+    lock_key: Mapped[str] = mapped_column(sa.String(96))
+    user_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    queue: Mapped[str] = mapped_column(sa.String(24))
+    priority: Mapped[int] = mapped_column(default=5)
+    state: Mapped[JobState] = mapped_column(enum_type(JobState, "state"))
+    reason: Mapped[str] = mapped_column(sa.String(64))
+    payload: Mapped[dict[str, Any]]
+    attempts: Mapped[int] = mapped_column(default=0)
+    max_attempts: Mapped[int]
+    run_after: Mapped[datetime]
+    lease_token: Mapped[UUID | None]
+    lease_expires_at: Mapped[datetime | None]
+    worker: Mapped[str | None] = mapped_column(sa.String(128))
+    progress_done: Mapped[int] = mapped_column(default=0)
+    progress_total: Mapped[int] = mapped_column(default=0)
+    last_error: Mapped[str | None] = mapped_column(sa.Text)
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class RunRow(Base):
+    """One finished training: what went in, how, how long, and what came out."""
+
+    __tablename__ = "runs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    job_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("jobs.id", ondelete="SET NULL"), unique=True)
+    user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    base_model_id: Mapped[UUID] = mapped_column(sa.ForeignKey("base_models.id"), index=True)
+    strategy: Mapped[str] = mapped_column(sa.String(32))
+    config: Mapped[dict[str, Any]]
+    seed: Mapped[int]
+    from_sequence: Mapped[int]
+    to_sequence: Mapped[int]
+    num_new: Mapped[int]
+    num_held_out: Mapped[int]
+    device: Mapped[str] = mapped_column(sa.String(32))
+    outcome: Mapped[RunOutcome] = mapped_column(enum_type(RunOutcome, "outcome"))
+    metrics: Mapped[dict[str, Any]]
+    timings: Mapped[dict[str, Any]]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime]

@@ -1,0 +1,121 @@
+"""Base models, taste priors, adapter versions and the history of the pointer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from paaplus.db.tables.base import Base, partial_unique
+from paaplus.db.types import enum_type
+
+
+class AdapterState(StrEnum):
+    """CANDIDATE: kept beside a pinned version. ACTIVE: served. RETIRED: was served. REJECTED: by the gate."""
+
+    CANDIDATE = "candidate"
+    ACTIVE = "active"
+    RETIRED = "retired"
+    REJECTED = "rejected"
+
+
+class PointerMove(StrEnum):
+    """What changed, or was kept from changing, which adapter a user is served with."""
+
+    GATE_PROMOTED = "gate_promoted"
+    GATE_REFUSED = "gate_refused"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    PINNED = "pinned"
+    UNPINNED = "unpinned"
+    RELEASED = "released"
+
+
+class BaseModelRow(Base):
+    """One version of a frozen backbone with its generic head. `artifact_sha256` names its blob in storage."""
+
+    __tablename__ = "base_models"
+    __table_args__ = (sa.UniqueConstraint("name", "version"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(128))
+    version: Mapped[int]
+    digest: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    extractor_digest: Mapped[str] = mapped_column(sa.String(64), index=True)
+    artifact_sha256: Mapped[str] = mapped_column(sa.String(64))
+    aspects: Mapped[list[str]]
+    feature_dim: Mapped[int]
+    config: Mapped[dict[str, Any]]
+    metrics: Mapped[dict[str, Any]]
+    retired_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+
+class TastePriorRow(Base):
+    """What is known of taste in general before a user says anything: immutable, named by adapters."""
+
+    __tablename__ = "taste_priors"
+    __table_args__ = (sa.UniqueConstraint("base_model_id", "version"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    base_model_id: Mapped[UUID] = mapped_column(sa.ForeignKey("base_models.id"), index=True)
+    version: Mapped[int]
+    digest: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    artifact_sha256: Mapped[str] = mapped_column(sa.String(64))
+    source: Mapped[str] = mapped_column(sa.String(256))
+    num_people: Mapped[int]
+    created_at: Mapped[datetime]
+
+
+class AdapterRow(Base):
+    """One immutable version of one user's adapter; only `state` moves.
+
+    The active version *is* the pointer: at most one row per user is active, held by a unique index.
+    `high_water_sequence` is the last event of the log that the version had seen.
+    """
+
+    __tablename__ = "adapters"
+    __table_args__ = (
+        sa.UniqueConstraint("user_id", "number"),
+        partial_unique("uq_adapters_one_active_per_user", "user_id", where="state = 'active'"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    parent_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("adapters.id", ondelete="SET NULL"), index=True)
+    base_model_id: Mapped[UUID] = mapped_column(sa.ForeignKey("base_models.id"), index=True)
+    taste_prior_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("taste_priors.id"), index=True)
+    run_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("runs.id", ondelete="SET NULL"), index=True)
+    kind: Mapped[str] = mapped_column(sa.String(32))
+    strategy: Mapped[str] = mapped_column(sa.String(32))
+    digest: Mapped[str] = mapped_column(sa.String(64))
+    state: Mapped[AdapterState] = mapped_column(enum_type(AdapterState, "state"))
+    high_water_sequence: Mapped[int]
+    num_ratings: Mapped[int]
+    size_bytes: Mapped[int]
+    gate_report: Mapped[dict[str, Any]]
+    metrics: Mapped[dict[str, Any]]
+    data: Mapped[bytes] = mapped_column(deferred=True)
+    learner_state: Mapped[bytes] = mapped_column(deferred=True)
+    created_at: Mapped[datetime]
+
+
+class AdapterHistoryRow(Base):
+    """One act on a user's pointer: who, when, from which version, to which, and why."""
+
+    __tablename__ = "adapter_history"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    move: Mapped[PointerMove] = mapped_column(enum_type(PointerMove, "move"))
+    from_adapter_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("adapters.id", ondelete="CASCADE"), index=True)
+    to_adapter_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("adapters.id", ondelete="CASCADE"), index=True)
+    actor: Mapped[str] = mapped_column(sa.String(64))
+    reason: Mapped[str] = mapped_column(sa.Text)
+    details: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]

@@ -1,0 +1,49 @@
+"""Users: the people whose taste is learned."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from paaplus.db.tables.base import Base
+
+
+class DueReason(StrEnum):
+    """Why a user is, or will be, due for training."""
+
+    NEW_FEEDBACK = "new_feedback"
+    INTERVAL = "interval"
+    BY_HAND = "by_hand"
+
+
+class UserRow(Base):
+    """One user of one application. `feedback_sequence` numbers their log; `adapter_sequence` their versions.
+
+    `epoch` counts every change of what may be learned or served (rollback, promotion, pin, exclusion,
+    retraction): a training that started before such a change may not commit after it.
+    """
+
+    __tablename__ = "users"
+    __table_args__ = (
+        sa.UniqueConstraint("application", "external_id"),
+        sa.Index("ix_users_next_due_at", "next_due_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    application: Mapped[str] = mapped_column(sa.String(64))
+    external_id: Mapped[str] = mapped_column(sa.String(128))
+    policy: Mapped[dict[str, Any]]
+    pinned: Mapped[bool] = mapped_column(default=False)
+    feedback_sequence: Mapped[int] = mapped_column(default=0)
+    trained_sequence: Mapped[int] = mapped_column(default=0)
+    adapter_sequence: Mapped[int] = mapped_column(default=0)
+    epoch: Mapped[int] = mapped_column(default=0)
+    last_trained_at: Mapped[datetime | None]
+    next_due_at: Mapped[datetime | None]
+    due_reason: Mapped[str | None] = mapped_column(sa.String(24))
+    created_at: Mapped[datetime]

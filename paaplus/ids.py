@@ -1,0 +1,17 @@
+"""Identifiers: time-ordered UUIDv7 for rows, SHA-256 for content."""
+
+from __future__ import annotations
+
+import hashlib
+from uuid import UUID
+
+import uuid_utils.compat
+
+
+def new_id() -> UUID:
+    """A UUIDv7: unique, and increasing with time, so primary keys stay clustered."""
+    return uuid_utils.compat.uuid7()
+
+
+def sha256_hex(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,32 @@
+"""The base models that can be named: a function and a line each. Any other name is timm's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from paaplus.models import lite, timm_backbone
+from paaplus.models.extractor import Extractor
+
+BASE_MODELS: dict[str, Callable[[Path | None, str], Extractor]] = {
+    "lite": lite.build,
+}
+
+_TIMM_PREFIX = "timm:"
+
+
+def load_extractor(name: str, weights: Path | None = None, device: str = "cpu") -> Extractor:
+    """The extractor of a base model.
+
+    Args:
+        name: a name of `BASE_MODELS`, or `timm:NAME`, or a plain name that timm knows.
+        weights: a file to read instead of the usual weights (.safetensors, or .pth holding tensors only).
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        InvalidInput: an unknown name, or weights that do not fit.
+        Unavailable: the weights have to be fetched and cannot be.
+    """
+    if name in BASE_MODELS:
+        return BASE_MODELS[name](weights, device)
+    return timm_backbone.build(name.removeprefix(_TIMM_PREFIX), weights, device)

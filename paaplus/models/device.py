@@ -1,0 +1,25 @@
+"""Which device a model runs on."""
+
+from __future__ import annotations
+
+import torch
+
+from paaplus.errors import InvalidInput
+
+
+def resolve_device(name: str) -> str:
+    """The torch device that a setting names: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    `auto` and a CUDA device on a machine without CUDA give `cpu`: a worker that lost its GPU still works.
+
+    Raises:
+        InvalidInput: another word, or a CUDA device number that this machine does not have.
+    """
+    kind, _, index = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
+        raise InvalidInput(f"device {name!r}: auto, cpu, cuda or cuda:N")
+    if kind == "cpu" or not torch.cuda.is_available():
+        return "cpu"
+    if index and int(index) >= torch.cuda.device_count():
+        raise InvalidInput(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA device(s)")
+    return f"cuda:{index or 0}"

@@ -1,0 +1,77 @@
+"""What every base model's backbone gives: features of images, and a digest that names them.
+
+Shape letters: B = images, D = feature dim, H, W = input size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+
+
+class Extractor(Protocol):
+    """A frozen backbone with its preprocessing inside."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def digest(self) -> str:
+        """Names everything that a feature depends on: weights and preprocessing."""
+
+    @property
+    def feature_dim(self) -> int: ...
+
+    def extract(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Features of RGB images, shape (B, D), float16. An image's bits do not depend on its batch (on a CPU)."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From an RGB image to the network's input, and from its output to features.
+
+    The image is squashed to the input size, not cropped: composition is part of taste. Then `(pixel - mean) / std`
+    per channel, pixels 0-255. With `root_features`, a feature is `sign(f) * sqrt(|f|)`, which tames the long tail of
+    averaged ReLU activations.
+    """
+
+    width_px: int
+    height_px: int
+    interpolation: str  # a name of PIL.Image.Resampling, in lower case
+    mean_rgb: tuple[float, float, float]
+    std_rgb: tuple[float, float, float]
+    root_features: bool
+
+    def pixels(self, image: Image.Image) -> torch.Tensor:
+        """The network's input, shape (1, 3, H, W), float32."""
+        filter_ = Image.Resampling[self.interpolation.upper()]
+        resized = image.convert("RGB").resize((self.width_px, self.height_px), filter_)
+        pixel_HW3 = torch.from_numpy(np.array(resized, np.float32))
+        normal_HW3 = (pixel_HW3 - torch.tensor(self.mean_rgb)) / torch.tensor(self.std_rgb)
+        return normal_HW3.permute(2, 0, 1).unsqueeze(0).contiguous()
+
+    def features(self, output_BD: torch.Tensor) -> np.ndarray:
+        """Cached features, shape (B, D), float16, cut at the largest float16."""
+        value_BD = output_BD.detach().float().cpu().numpy()
+        if self.root_features:
+            value_BD = np.sign(value_BD) * np.sqrt(np.abs(value_BD))
+        limit = float(np.finfo(np.float16).max)
+        return np.clip(value_BD, -limit, limit).astype(np.float16)
+
+
+def extractor_digest(state: Mapping[str, torch.Tensor], preprocessing: Preprocessing) -> str:
+    """SHA-256 over every weight (name, dtype, shape, bytes; names in order) and the preprocessing."""
+    hasher = hashlib.sha256()
+    hasher.update(json.dumps(asdict(preprocessing), sort_keys=True).encode())
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        hasher.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return hasher.hexdigest()

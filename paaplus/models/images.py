@@ -1,0 +1,34 @@
+"""Image files as pixels: upright, RGB, within a size limit."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from paaplus.errors import InvalidInput
+
+MAX_PIXELS = 50_000_000
+
+
+def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The first frame of an image file, turned upright by its EXIF orientation, as RGB.
+
+    Transparent pixels are laid over white: what lies under them was never meant to be seen.
+
+    Raises:
+        InvalidInput: not an image, a truncated one, or one of more than `max_pixels`.
+    """
+    try:
+        image = Image.open(io.BytesIO(data))
+        width_px, height_px = image.size  # known from the header: nothing is decoded yet
+        if width_px * height_px > max_pixels:
+            raise InvalidInput(f"image of {width_px} x {height_px} pixels; at most {max_pixels} are decoded")
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise InvalidInput(f"not an image that can be read ({len(data)} bytes): {error}") from error
+    if upright.has_transparency_data:
+        rgba = upright.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return upright.convert("RGB")

@@ -1,0 +1,154 @@
+"""Any image network of timm as an extractor, with weights from its hub or from a file.
+
+Shape letters: B = images, D = feature dim.
+"""
+
+from __future__ import annotations
+
+import difflib
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from paaplus.errors import InvalidInput, Unavailable
+from paaplus.models.device import resolve_device
+from paaplus.models.extractor import Preprocessing, extractor_digest
+from paaplus.models.torchvision_shim import ensure_torchvision
+
+
+class TimmBackbone:
+    """A frozen timm network without its classifier (satisfies `Extractor`)."""
+
+    def __init__(self, name: str, network: torch.nn.Module, preprocessing: Preprocessing, device: str = "cpu") -> None:
+        self.name = name
+        self.preprocessing = preprocessing
+        self.digest = extractor_digest(network.state_dict(), preprocessing)
+        self.device = resolve_device(device)
+        self.network = network.eval().requires_grad_(False).to(self.device)
+        self.feature_dim = int(network.num_features)  # type: ignore[arg-type]
+        if callable(head_dim := getattr(network, "head_hidden_size", None)) or isinstance(head_dim, int):
+            self.feature_dim = int(head_dim)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def extract(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Features of RGB images, shape (B, D), float16."""
+        if not images:
+            return np.empty((0, self.feature_dim), np.float16)
+        inputs = [self.preprocessing.pixels(image) for image in images]
+        if self.device == "cpu":
+            # One image at a time: as fast on a core, and the bits do not depend on the batch.
+            outputs = [self.network(pixels) for pixels in inputs]
+            return self.preprocessing.features(torch.cat(outputs))
+        return self.preprocessing.features(self.network(torch.cat(inputs).to(self.device)))
+
+
+def build_network(name: str, pretrained: bool) -> torch.nn.Module:
+    """A timm network without classifier; with its hub's weights if `pretrained`.
+
+    Raises:
+        InvalidInput: timm knows no such name, or has no weights for it.
+        Unavailable: the weights are not in the local cache and the hub cannot be reached.
+    """
+    ensure_torchvision()
+    import timm
+
+    if not timm.is_model(name.split(".")[0]):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        raise InvalidInput(f"timm knows no model {name!r}" + (f"; near: {', '.join(near)}" if near else ""))
+    if pretrained and not timm.models.is_model_pretrained(name):
+        raise InvalidInput(f"timm has no pretrained weights for {name!r}: give them with --weights FILE")
+    try:
+        return timm.create_model(name, pretrained=pretrained, num_classes=0)
+    except Exception as error:
+        if not (pretrained and _is_network_failure(error)):
+            raise
+        raise Unavailable(
+            f"the weights of {name!r} are not in the local cache and their hub cannot be reached ({error}). "
+            f"Download them on a machine with a connection (huggingface.co/timm) and give the file with --weights FILE"
+        ) from error
+
+
+def _is_network_failure(error: BaseException | None) -> bool:
+    """Whether a failed download is behind an error: OSError, or a transport error of the hub's HTTP client."""
+    while error is not None:
+        if isinstance(error, OSError) or type(error).__module__.split(".")[0] in ("httpx", "httpx2", "requests"):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a weights file: `.safetensors`, or a `.pth`/`.pt`/`.bin` that holds nothing but tensors.
+
+    Raises:
+        InvalidInput: no such file, or one that cannot be read without running code.
+    """
+    if not path.is_file():
+        raise InvalidInput(f"weights file {path} does not exist")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise InvalidInput(f"weights file {path} cannot be read: {error}") from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise InvalidInput(f"weights file {path} holds no mapping of names to tensors")
+    return dict(content)
+
+
+def load_state(network: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Copy weights into a network without classifier; the file's classifier is left out.
+
+    Raises:
+        InvalidInput: weights are missing, left over, or of another shape.
+    """
+    classifier = network.pretrained_cfg.get("classifier") or ()  # type: ignore[union-attr, operator]
+    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    own = network.state_dict()
+    wanted = {
+        name: value
+        for name, value in state.items()
+        if name in own or not name.startswith(tuple(f"{head}." for head in heads))
+    }
+    try:
+        network.load_state_dict(wanted, strict=True)
+    except RuntimeError as error:
+        raise InvalidInput(f"{source} does not fit the network: {error}") from error
+
+
+def build(name: str, weights: Path | None = None, device: str = "cpu") -> TimmBackbone:
+    """The extractor of a timm name, e.g. `resnet18` or `vit_small_patch14_dinov2.lvd142m`.
+
+    Input size, interpolation and normalisation are those that its weights were trained with.
+    """
+    network = build_network(name, pretrained=weights is None)
+    if weights is not None:
+        load_state(network, read_state(weights), str(weights))
+    import timm.data
+
+    config = timm.data.resolve_model_data_config(network)
+    _, height_px, width_px = config["input_size"]
+    preprocessing = Preprocessing(
+        width_px=width_px,
+        height_px=height_px,
+        interpolation=config["interpolation"],
+        mean_rgb=_to_255(config["mean"]),
+        std_rgb=_to_255(config["std"]),
+        root_features=True,
+    )
+    return TimmBackbone(f"timm:{name}", network, preprocessing, device)
+
+
+def _to_255(rgb: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = (255.0 * value for value in rgb)
+    return red, green, blue

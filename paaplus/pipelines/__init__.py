@@ -1,0 +1,1 @@
+"""What workers and the command line run: database rows in, learning, database rows out."""

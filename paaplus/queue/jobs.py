@@ -1,0 +1,337 @@
+"""The job table: enqueue, claim with a lease, heartbeat, finish behind a fence, retry, reap.
+
+At most one job per `lock_key` is running and one queued, whatever any number of workers and schedulers do:
+two partial unique indexes hold it. A worker proves that it still owns a job by its lease token.
+"""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, aliased
+
+from paaplus.db.clock import db_now
+from paaplus.db.engine import Database
+from paaplus.db.tables import JobRow, UserRow
+from paaplus.db.tables.jobs import JobKind, JobState
+from paaplus.db.upsert import insert_ignoring_conflicts
+from paaplus.errors import LeaseLost, NotFound, Unavailable
+from paaplus.ids import new_id
+
+CLAIM_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A claimed job: what a worker needs to do it and to prove that it is still its own."""
+
+    job_id: UUID
+    token: UUID
+    kind: JobKind
+    lock_key: str
+    user_id: UUID | None
+    payload: dict[str, Any]
+    reason: str
+    attempt: int
+    max_attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Exponential back-off with full jitter above one half: `U(.5, 1) * min(cap, base * 2**attempt)`."""
+
+    base_s: float
+    cap_s: float
+
+    def delay(self, attempt: int) -> timedelta:
+        return timedelta(seconds=random.uniform(0.5, 1.0) * min(self.cap_s, self.base_s * 2.0**attempt))
+
+
+def enqueue(
+    session: Session,
+    kind: JobKind,
+    lock_key: str,
+    *,
+    queue: str,
+    reason: str,
+    max_attempts: int,
+    user_id: UUID | None = None,
+    payload: dict[str, Any] | None = None,
+    priority: int = 5,
+    delay_s: float = 0.0,
+) -> UUID:
+    """Ask for work, in the caller's transaction. A job already queued under `lock_key` is that work: its id.
+
+    The queued job stays share-locked until the caller commits, so that no worker can claim it, look for the
+    caller's rows and miss them.
+    """
+    now = db_now(session)
+    row = {
+        "id": new_id(),
+        "kind": kind,
+        "lock_key": lock_key,
+        "user_id": user_id,
+        "queue": queue,
+        "priority": priority,
+        "state": JobState.QUEUED,
+        "reason": reason,
+        "payload": payload or {},
+        "max_attempts": max_attempts,
+        "run_after": now + timedelta(seconds=delay_s),
+        "created_at": now,
+    }
+    queued = (
+        sa.select(JobRow.id)
+        .where(JobRow.lock_key == lock_key, JobRow.state == JobState.QUEUED)
+        .with_for_update(read=True)
+    )
+    for _ in range(CLAIM_TRIES):
+        insert_ignoring_conflicts(session, JobRow, [row])
+        job_id = session.execute(queued).scalar_one_or_none()
+        if job_id is not None:
+            return job_id
+    raise Unavailable(f"the job queue is too busy to accept work under {lock_key!r}")
+
+
+def claim(database: Database, *, worker: str, queues: list[str], lease_s: float) -> Lease | None:
+    """Take the next ready job of these queues, or None. Jobs whose lock is held by a running job wait."""
+    for _ in range(CLAIM_TRIES):
+        try:
+            with database.session() as session:
+                return _claim_once(session, worker, queues, lease_s)
+        except IntegrityError:
+            continue  # another worker took a job of the same lock between our look and our update
+    return None
+
+
+def _claim_once(session: Session, worker: str, queues: list[str], lease_s: float) -> Lease | None:
+    now = db_now(session)
+    running = aliased(JobRow)
+    ready = (
+        sa.select(JobRow.id)
+        .where(
+            JobRow.state == JobState.QUEUED,
+            JobRow.queue.in_(queues),
+            JobRow.run_after <= now,
+            ~sa.exists().where(running.lock_key == JobRow.lock_key, running.state == JobState.RUNNING),
+        )
+        .order_by(JobRow.priority, JobRow.run_after, JobRow.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    job_id = session.execute(ready).scalar_one_or_none()
+    if job_id is None:
+        return None
+    token = uuid4()
+    job = session.execute(
+        sa.update(JobRow)
+        .where(JobRow.id == job_id, JobRow.state == JobState.QUEUED)
+        .values(
+            state=JobState.RUNNING,
+            attempts=JobRow.attempts + 1,
+            lease_token=token,
+            lease_expires_at=now + timedelta(seconds=lease_s),
+            worker=worker,
+            started_at=now,
+        )
+        .returning(JobRow)
+    ).scalar_one()
+    return Lease(
+        job_id=job.id,
+        token=token,
+        kind=job.kind,
+        lock_key=job.lock_key,
+        user_id=job.user_id,
+        payload=job.payload,
+        reason=job.reason,
+        attempt=job.attempts,
+        max_attempts=job.max_attempts,
+    )
+
+
+def _update_held(session: Session, lease: Lease, **values: Any) -> bool:
+    result = session.execute(
+        sa.update(JobRow)
+        .where(JobRow.id == lease.job_id, JobRow.lease_token == lease.token, JobRow.state == JobState.RUNNING)
+        .values(**values)
+    )
+    return int(result.rowcount) == 1  # type: ignore[attr-defined]
+
+
+def heartbeat(session: Session, lease: Lease, lease_s: float) -> bool:
+    """Extend the lease; False when it is lost."""
+    return _update_held(session, lease, lease_expires_at=db_now(session) + timedelta(seconds=lease_s))
+
+
+def report_progress(session: Session, lease: Lease, done: int, total: int) -> None:
+    """Say how far the job is.
+
+    Raises:
+        LeaseLost: the job is no longer this worker's.
+    """
+    if not _update_held(session, lease, progress_done=done, progress_total=total):
+        raise LeaseLost(f"job {lease.job_id}: the lease is held by another worker now")
+
+
+def complete(session: Session, lease: Lease) -> None:
+    """Finish the job, in the same transaction as its effect: the fence of exactly-once.
+
+    Raises:
+        LeaseLost: the job is no longer this worker's; the caller's transaction must roll back.
+    """
+    if not _update_held(
+        session,
+        lease,
+        state=JobState.SUCCEEDED,
+        finished_at=db_now(session),
+        lease_token=None,
+        lease_expires_at=None,
+        last_error=None,
+    ):
+        raise LeaseLost(f"job {lease.job_id}: the lease was lost before the result could be written")
+
+
+def fail(session: Session, lease: Lease, error: str, *, retryable: bool, retry: RetryPolicy) -> JobState | None:
+    """Give the job back after a failure: queued again with back-off, or dead.
+
+    Returns:
+        The state it is in now; None when the lease was lost (then nothing is written).
+    """
+    if not retryable or lease.attempt >= lease.max_attempts:
+        state = JobState.DEAD
+        values: dict[str, Any] = {"finished_at": db_now(session)}
+    else:
+        state, values = _requeued(session, lease.job_id, lease.lock_key, retry.delay(lease.attempt))
+    held = _update_held(
+        session, lease, state=state, last_error=error[:2000], lease_token=None, lease_expires_at=None, **values
+    )
+    return state if held else None
+
+
+def release(session: Session, lease: Lease, note: str, delay_s: float = 0.0) -> None:
+    """Give the job back unfinished and unblamed (the ground moved under it, or it is too early)."""
+    state, values = _requeued(session, lease.job_id, lease.lock_key, timedelta(seconds=delay_s))
+    _update_held(
+        session,
+        lease,
+        state=state,
+        attempts=JobRow.attempts - 1,
+        last_error=note,
+        lease_token=None,
+        lease_expires_at=None,
+        **values,
+    )
+
+
+def _requeued(
+    session: Session, job_id: UUID, lock_key: str, delay: timedelta
+) -> tuple[JobState, dict[str, Any]]:
+    """Back to the queue; a successor that is queued already will do the work, then this job is cancelled."""
+    now = db_now(session)
+    successor = session.execute(
+        sa.select(JobRow.id).where(
+            JobRow.lock_key == lock_key, JobRow.state == JobState.QUEUED, JobRow.id != job_id
+        )
+    ).first()
+    if successor is not None:
+        return JobState.CANCELLED, {"finished_at": now}
+    return JobState.QUEUED, {"run_after": now + delay}
+
+
+@dataclass(frozen=True, slots=True)
+class ReapReport:
+    """Jobs taken back from silent workers, and the users whose job was given up with that."""
+
+    num_reaped: int
+    dead_user_ids: list[UUID]
+
+
+def reap(session: Session, retry: RetryPolicy) -> ReapReport:
+    """Take back every job whose worker has gone silent."""
+    now = db_now(session)
+    expired = session.execute(
+        sa.select(JobRow)
+        .where(JobRow.state == JobState.RUNNING, JobRow.lease_expires_at < now)
+        .with_for_update(skip_locked=True)
+    )
+    num_reaped, dead_user_ids = 0, []
+    for job in expired.scalars().all():
+        if job.attempts >= job.max_attempts:
+            state, values = JobState.DEAD, {"finished_at": now}
+        else:
+            state, values = _requeued(session, job.id, job.lock_key, retry.delay(job.attempts))
+        with suppress(IntegrityError), session.begin_nested():  # a successor was queued just now: next time
+            session.execute(
+                sa.update(JobRow)
+                .where(JobRow.id == job.id)
+                .values(
+                    state=state,
+                    lease_token=None,
+                    lease_expires_at=None,
+                    last_error=f"worker {job.worker} went silent in attempt {job.attempts}",
+                    **values,
+                )
+            )
+            num_reaped += 1
+            if state == JobState.DEAD and job.user_id is not None:
+                dead_user_ids.append(job.user_id)
+    return ReapReport(num_reaped, dead_user_ids)
+
+
+def count_ready(session: Session) -> dict[str, int]:
+    """Jobs that a worker could claim now, by queue."""
+    rows = session.execute(
+        sa.select(JobRow.queue, sa.func.count())
+        .where(JobRow.state == JobState.QUEUED, JobRow.run_after <= db_now(session))
+        .group_by(JobRow.queue)
+    )
+    return {queue: int(count) for queue, count in rows}
+
+
+def get(session: Session, job_id: UUID) -> JobRow:
+    """The job.
+
+    Raises:
+        NotFound: there is none.
+    """
+    job = session.get(JobRow, job_id)
+    if job is None:
+        raise NotFound(f"job {job_id} does not exist")
+    return job
+
+
+def list_jobs(
+    session: Session,
+    *,
+    user_id: UUID | None = None,
+    application: str | None = None,
+    state: JobState | None = None,
+    limit: int = 100,
+    before: UUID | None = None,
+) -> list[JobRow]:
+    """Newest first. With `application`, only jobs about its users."""
+    query = sa.select(JobRow).order_by(JobRow.id.desc()).limit(limit)
+    if user_id is not None:
+        query = query.where(JobRow.user_id == user_id)
+    if application is not None:
+        query = query.join(UserRow, UserRow.id == JobRow.user_id).where(UserRow.application == application)
+    if state is not None:
+        query = query.where(JobRow.state == state)
+    if before is not None:
+        query = query.where(JobRow.id < before)
+    return list(session.execute(query).scalars())
+
+
+def next_ready_at(session: Session) -> datetime | None:
+    """When the next queued job becomes ready, for `doctor` and tests."""
+    moment: datetime | None = session.execute(
+        sa.select(sa.func.min(JobRow.run_after)).where(JobRow.state == JobState.QUEUED)
+    ).scalar_one()
+    return moment

@@ -1,0 +1,96 @@
+"""Values that rooms hand to each other: plain, frozen, free of SQL and of torch.
+
+Shape letters: N = ratings of one user, R = taste space dimensions, A = aspects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+
+from paaplus.errors import InvalidInput
+
+SCORE_MIN = 0.0
+SCORE_MAX = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The scale a person rated on, e.g. 1 to 7."""
+
+    minimum: float
+    maximum: float
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.minimum) and np.isfinite(self.maximum) and self.minimum < self.maximum):
+            raise InvalidInput(f"scale {self.minimum} to {self.maximum}: finite, and min below max")
+
+    def to_score(self, rating: float) -> float:
+        """The rating on the 0-10 scale of scores.
+
+        Raises:
+            InvalidInput: outside the scale, NaN or infinite.
+        """
+        if not self.minimum <= rating <= self.maximum:
+            raise InvalidInput(f"rating {rating} is outside its scale {self.minimum} to {self.maximum}")
+        return SCORE_MIN + (rating - self.minimum) / (self.maximum - self.minimum) * (SCORE_MAX - SCORE_MIN)
+
+
+@dataclass(frozen=True, slots=True)
+class RatedSet:
+    """Ratings of one user on distinct images, ready to learn from or to be judged by.
+
+    `sequence_N` is the event's number in the user's log: what a learner state names events by. Targets are on
+    the score scale, NaN where an aspect was not rated. Rows are in increasing sequence.
+    """
+
+    sequence_N: np.ndarray  # int64
+    taste_NR: np.ndarray  # float32: images in taste space (FeatureSpace.project)
+    generic_NA: np.ndarray  # float32: generic scores
+    target_NA: np.ndarray  # float32
+    weight_N: np.ndarray  # float32: how much each rating counts, 1 by default
+
+    def __post_init__(self) -> None:
+        sizes = {field.name: len(getattr(self, field.name)) for field in fields(self)}
+        if len(set(sizes.values())) != 1:
+            raise InvalidInput(f"a rated set needs arrays of one length, got {sizes}")
+        if np.any(np.diff(self.sequence_N) <= 0):
+            raise InvalidInput("a rated set needs strictly increasing sequence numbers")
+
+    def __len__(self) -> int:
+        return len(self.sequence_N)
+
+    @property
+    def num_aspects(self) -> int:
+        return int(self.target_NA.shape[1])
+
+    def select(self, index: np.ndarray) -> Self:
+        """The rows of a boolean mask or of increasing positions."""
+        return type(self)(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+
+    @classmethod
+    def concatenate(cls, *parts: Self) -> Self:
+        """All parts as one, put in order of sequence."""
+        columns = {field.name: np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(cls)}
+        order = np.argsort(columns["sequence_N"], kind="stable")
+        return cls(**{name: column[order] for name, column in columns.items()})
+
+    @classmethod
+    def of(
+        cls,
+        sequence_N: np.ndarray,
+        taste_NR: np.ndarray,
+        generic_NA: np.ndarray,
+        target_NA: np.ndarray,
+        weight_N: np.ndarray | None = None,
+    ) -> Self:
+        """Build with the dtypes that learning expects."""
+        return cls(
+            sequence_N=np.asarray(sequence_N, np.int64),
+            taste_NR=np.asarray(taste_NR, np.float32),
+            generic_NA=np.asarray(generic_NA, np.float32),
+            target_NA=np.asarray(target_NA, np.float32),
+            weight_N=np.ones(len(sequence_N), np.float32) if weight_N is None else np.asarray(weight_N, np.float32),
+        )

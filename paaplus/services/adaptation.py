@@ -1,0 +1,259 @@
+"""The database side of one training: the snapshot it reads, and the one transaction that it ends with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.orm import Session, undefer
+
+from paaplus.configs import Policy
+from paaplus.db.engine import Database
+from paaplus.db.tables import AdapterRow, FeaturesRow, ImageRow, RunRow, UserRow
+from paaplus.db.tables.jobs import RunOutcome
+from paaplus.db.tables.models import AdapterState, PointerMove
+from paaplus.db.types import utcnow
+from paaplus.errors import LeaseLost, NotFound
+from paaplus.ids import new_id, sha256_hex
+from paaplus.queue import jobs
+from paaplus.queue.jobs import Lease
+from paaplus.scoring.adapters import Adapter
+from paaplus.scoring.base import BaseScorer
+from paaplus.services import adapters, base_models, feedback_log, images, scheduling
+from paaplus.services.feedback_log import FeedbackLog
+from paaplus.settings import Settings
+from paaplus.storage.blobs import BlobStore
+
+POOL_SIZE = 256
+GATE = "gate"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything one training reads, from one moment. `ancestry`: the active version, its parent, and so on."""
+
+    user_id: UUID
+    epoch: int
+    policy: Policy
+    base_model_id: UUID
+    base: BaseScorer
+    active: AdapterRow | None
+    ancestry: list[AdapterRow]
+    log: FeedbackLog
+    features: dict[UUID, np.ndarray]  # of rated images, float16 [D]
+    num_missing_features: int
+    pool: list[np.ndarray]  # of some images that everybody in the application sees
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained version with the gate's word on it, before it has a number."""
+
+    adapter: Adapter
+    learner_state: bytes
+    parent_id: UUID | None
+    num_ratings: int
+    gate_report: dict[str, Any]
+    gate_reason: str
+    promote: bool
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What one training did, and what its commit may rely on: the lease and the user's epoch at the start."""
+
+    job: Lease
+    epoch: int
+    strategy: str
+    config: dict[str, Any]
+    seed: int
+    from_sequence: int
+    to_sequence: int
+    num_new: int
+    num_held_out: int
+    base_model_id: UUID
+    device: str
+    started_at: datetime
+    outcome: RunOutcome
+    timings: dict[str, float]
+    metrics: dict[str, Any] = field(default_factory=dict)
+    candidate: Candidate | None = None
+
+
+def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings: Settings) -> Snapshot:
+    """Read what a training needs, in one read transaction.
+
+    If features of rated images are missing, asks for them (a features job) and says how many.
+
+    Raises:
+        NotFound: the user is gone.
+        Unavailable: there is no base model.
+    """
+    with database.read_session() as session:
+        user = session.get(UserRow, user_id)
+        if user is None:
+            raise NotFound(f"user {user_id} does not exist")
+        base_row = base_models.default(session, settings)
+        log = feedback_log.read(session, user, settings.holdout_key.get_secret_value())
+        image_ids = {event.image_id for event in log.events}
+        features, num_missing = _features(session, base_row.extractor_digest, image_ids)
+        ancestry = _ancestry(session, user_id)
+        active = ancestry[0] if ancestry else None
+        pool = _pool(session, user, base_row.extractor_digest)
+    if num_missing:
+        with database.session() as session:
+            images.request_features(session, image_ids, settings)
+    return Snapshot(
+        user_id=user_id,
+        epoch=user.epoch,
+        policy=scheduling.policy_of(user),
+        base_model_id=base_row.id,
+        base=base_models.load(blobs, base_row),
+        active=active,
+        ancestry=ancestry,
+        log=log,
+        features=features,
+        num_missing_features=num_missing,
+        pool=pool,
+    )
+
+
+def _features(session: Session, extractor: str, image_ids: set[UUID]) -> tuple[dict[UUID, np.ndarray], int]:
+    """Features that are there, and the number of images still to be extracted (failed ones never will be)."""
+    rows = session.execute(
+        sa.select(FeaturesRow.image_id, FeaturesRow.data).where(
+            FeaturesRow.extractor_digest == extractor, FeaturesRow.image_id.in_(image_ids)
+        )
+    ).all()
+    features = {image_id: np.frombuffer(data, np.float16) for image_id, data in rows if data is not None}
+    return features, len(image_ids) - len(rows)
+
+
+def _ancestry(session: Session, user_id: UUID) -> list[AdapterRow]:
+    query = (
+        sa.select(AdapterRow)
+        .where(AdapterRow.user_id == user_id)
+        .options(undefer(AdapterRow.data), undefer(AdapterRow.learner_state))
+    )
+    row = session.execute(query.where(AdapterRow.state == AdapterState.ACTIVE)).scalar_one_or_none()
+    chain: list[AdapterRow] = []
+    while row is not None:
+        chain.append(row)
+        parent_id = row.parent_id
+        row = session.execute(query.where(AdapterRow.id == parent_id)).scalar_one_or_none() if parent_id else None
+    return chain
+
+
+def _pool(session: Session, user: UserRow, extractor: str) -> list[np.ndarray]:
+    rows = session.execute(
+        sa.select(FeaturesRow.data)
+        .join(ImageRow, ImageRow.id == FeaturesRow.image_id)
+        .where(
+            FeaturesRow.extractor_digest == extractor,
+            FeaturesRow.data.is_not(None),
+            ImageRow.application == user.application,
+            ImageRow.owner_id.is_(None),
+        )
+        .order_by(ImageRow.sha256)
+        .limit(POOL_SIZE)
+    ).scalars()
+    return [np.frombuffer(data, np.float16) for data in rows]
+
+
+def commit(database: Database, user_id: UUID, result: RunResult) -> AdapterRow | None:
+    """Write run, version, pointer, history, schedule and the job's end: all of it, or nothing.
+
+    Raises:
+        LeaseLost: the job is another worker's now, or the user changed (rollback, pin, release) while it ran.
+    """
+    with database.session() as session:
+        user = session.get(UserRow, user_id, with_for_update=True)
+        if user is None:
+            raise LeaseLost(f"user {user_id} was erased while being trained")
+        if user.epoch != result.epoch:
+            raise LeaseLost(f"user {user_id} changed while being trained (epoch {result.epoch} is {user.epoch} now)")
+        jobs.complete(session, result.job)
+        run = _write_run(session, user, result)
+        version = _write_version(session, user, run, result.candidate) if result.candidate else None
+        user.trained_sequence = max(user.trained_sequence, result.to_sequence)
+        user.last_trained_at = utcnow()
+        scheduling.refresh_due(session, user)
+        return version
+
+
+def _write_run(session: Session, user: UserRow, result: RunResult) -> RunRow:
+    pinned_candidate = result.outcome == RunOutcome.PROMOTED and user.pinned
+    run = RunRow(
+        id=new_id(),
+        job_id=result.job.job_id,
+        user_id=user.id,
+        base_model_id=result.base_model_id,
+        strategy=result.strategy,
+        config=result.config,
+        seed=result.seed,
+        from_sequence=result.from_sequence,
+        to_sequence=result.to_sequence,
+        num_new=result.num_new,
+        num_held_out=result.num_held_out,
+        device=result.device,
+        outcome=RunOutcome.KEPT if pinned_candidate else result.outcome,
+        metrics=result.metrics,
+        timings=result.timings,
+        started_at=result.started_at,
+        finished_at=utcnow(),
+    )
+    session.add(run)
+    session.flush()
+    return run
+
+
+def _write_version(session: Session, user: UserRow, run: RunRow, candidate: Candidate) -> AdapterRow:
+    data = candidate.adapter.to_bytes()
+    current = adapters.active(session, user.id)
+    goes_live = candidate.promote and not user.pinned
+    if goes_live and current is not None:
+        current.state = AdapterState.RETIRED
+        session.flush()
+    user.adapter_sequence += 1
+    version = AdapterRow(
+        id=new_id(),
+        user_id=user.id,
+        number=user.adapter_sequence,
+        parent_id=candidate.parent_id,
+        base_model_id=run.base_model_id,
+        run_id=run.id,
+        kind=candidate.adapter.kind,
+        strategy=run.strategy,
+        digest=sha256_hex(data),
+        state=AdapterState.ACTIVE if goes_live else _kept_state(candidate),
+        high_water_sequence=run.to_sequence,
+        num_ratings=candidate.num_ratings,
+        size_bytes=len(data),
+        gate_report=candidate.gate_report,
+        metrics=run.metrics,
+        data=data,
+        learner_state=candidate.learner_state,
+        created_at=utcnow(),
+    )
+    session.add(version)
+    session.flush()
+    reason = f"pinned: {candidate.gate_reason}" if candidate.promote and user.pinned else candidate.gate_reason
+    adapters.write_history(
+        session,
+        user.id,
+        PointerMove.GATE_PROMOTED if goes_live else PointerMove.GATE_REFUSED,
+        current,
+        version,
+        actor=GATE,
+        reason=reason,
+        details={"run": str(run.id)},
+    )
+    return version
+
+
+def _kept_state(candidate: Candidate) -> AdapterState:
+    return AdapterState.CANDIDATE if candidate.promote else AdapterState.REJECTED

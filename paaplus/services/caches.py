@@ -1,0 +1,45 @@
+"""A bounded memory of things that never change, shared by the threads of one process."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class SizedCache(Generic[K, V]):
+    """Keeps what was used last, as far as `max_bytes` go. One entry that is larger than that is not kept."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.size_bytes = 0
+        self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get_many(self, keys: Iterable[K]) -> dict[K, V]:
+        """Those that are here."""
+        found = {}
+        with self._lock:
+            for key in keys:
+                entry = self._entries.get(key)
+                if entry is not None:
+                    self._entries.move_to_end(key)
+                    found[key] = entry[0]
+        return found
+
+    def put(self, key: K, value: V, size_bytes: int) -> None:
+        with self._lock:
+            if key in self._entries:
+                self.size_bytes -= self._entries.pop(key)[1]
+            self._entries[key] = (value, size_bytes)
+            self.size_bytes += size_bytes
+            while self.size_bytes > self.max_bytes:
+                _, (_, dropped_bytes) = self._entries.popitem(last=False)
+                self.size_bytes -= dropped_bytes
+
+    def __len__(self) -> int:
+        return len(self._entries)

@@ -1,0 +1,181 @@
+"""API keys: who is asking, and which doors that opens. Only the SHA-256 of a key's 32 random bytes is kept."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from paaplus.db.engine import Database
+from paaplus.db.tables import ApiKeyRow, UserRow
+from paaplus.db.tables.governance import KeyScope
+from paaplus.db.types import utcnow
+from paaplus.errors import InvalidInput, NotFound, Unauthenticated
+from paaplus.ids import new_id, sha256_hex
+from paaplus.services import audit
+from paaplus.services.names import check_application
+
+PREFIX = "paa_"
+CACHE_S: Final = 2.0  # a key that another process revoked opens doors for this long at most
+CACHE_SIZE: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is asking. `application` bounds what they see (None: everything), `user_id` narrows it to one user."""
+
+    name: str
+    scope: KeyScope
+    key_id: UUID | None = None
+    application: str | None = None
+    user_id: UUID | None = None
+
+    @property
+    def actor(self) -> str:
+        """How this principal is named in history and audit: an internal id, no name of a person."""
+        return f"key:{self.key_id}" if self.key_id is not None else self.name
+
+
+OPERATOR = Principal("operator", KeyScope.ADMIN)  # whoever has the command line has the database
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedKey:
+    """A new key. `token` is shown once and nowhere kept."""
+
+    row: ApiKeyRow
+    token: str
+
+
+def create(
+    session: Session,
+    *,
+    name: str,
+    scope: KeyScope,
+    application: str | None = None,
+    user_id: UUID | None = None,
+    actor: str,
+) -> CreatedKey:
+    """Make a key.
+
+    Args:
+        application: of an application key; whose users and images it opens.
+        user_id: of a user or expert key; the one user it opens.
+
+    Raises:
+        InvalidInput: the scope needs the one or the other, and only that.
+        NotFound: no such user.
+    """
+    wanted = {
+        KeyScope.ADMIN: (False, False),
+        KeyScope.APPLICATION: (True, False),
+        KeyScope.EXPERT: (False, True),
+        KeyScope.USER: (False, True),
+    }[scope]
+    if (application is not None, user_id is not None) != wanted:
+        needs = {(False, False): "neither application nor user", (True, False): "an application", (False, True): "a user"}
+        raise InvalidInput(f"a key of scope {scope.value!r} needs {needs[wanted]} and nothing else")
+    if application is not None:
+        check_application(application)
+    if user_id is not None:
+        user = session.get(UserRow, user_id)
+        if user is None:
+            raise NotFound(f"user {user_id} does not exist")
+        application = user.application
+    token = PREFIX + secrets.token_urlsafe(32)
+    row = ApiKeyRow(
+        id=new_id(),
+        name=name,
+        scope=scope,
+        application=application,
+        user_id=user_id,
+        key_sha256=sha256_hex(token.encode()),
+        created_at=utcnow(),
+    )
+    session.add(row)
+    audit.record(session, actor=actor, action="key_created", subject_id=row.id, details={"scope": scope.value})
+    return CreatedKey(row, token)
+
+
+def authenticate(session: Session, token: str) -> Principal:
+    """Who holds this key. The search is by hash, so its timing tells nothing about the key.
+
+    Raises:
+        Unauthenticated: unknown or revoked.
+    """
+    row = session.execute(
+        sa.select(ApiKeyRow).where(ApiKeyRow.key_sha256 == sha256_hex(token.encode()), ApiKeyRow.revoked_at.is_(None))
+    ).scalar_one_or_none()
+    if row is None:
+        raise Unauthenticated("this API key is unknown or revoked")
+    return Principal(row.name, row.scope, row.id, row.application, row.user_id)
+
+
+def list_keys(session: Session, *, limit: int = 100, before: UUID | None = None) -> list[ApiKeyRow]:
+    """Newest first, revoked ones too."""
+    query = sa.select(ApiKeyRow).order_by(ApiKeyRow.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(ApiKeyRow.id < before)
+    return list(session.execute(query).scalars())
+
+
+def revoke(session: Session, key_id: UUID, *, actor: str) -> ApiKeyRow:
+    """Shut a key out for good. Doing it again changes nothing.
+
+    Raises:
+        NotFound: no such key.
+    """
+    row = session.get(ApiKeyRow, key_id, with_for_update=True)
+    if row is None:
+        raise NotFound(f"API key {key_id} does not exist")
+    if row.revoked_at is None:
+        row.revoked_at = utcnow()
+        audit.record(session, actor=actor, action="key_revoked", subject_id=key_id)
+    return row
+
+
+class KeyRing:
+    """Authenticates with a cache of a few seconds, so that a busy caller costs no query per request."""
+
+    def __init__(self, database: Database, cache_s: float = CACHE_S) -> None:
+        self._database = database
+        self._cache_s = cache_s
+        self._known: dict[str, tuple[float, Principal]] = {}
+        self._lock = threading.Lock()
+
+    def cached(self, token: str) -> Principal | None:
+        """The answer without a query, when there is a fresh one."""
+        with self._lock:
+            found = self._known.get(sha256_hex(token.encode()))
+        if found is None or found[0] < time.monotonic():
+            return None
+        return found[1]
+
+    def authenticate(self, token: str) -> Principal:
+        """Who holds this key.
+
+        Raises:
+            Unauthenticated: unknown or revoked.
+        """
+        known = self.cached(token)
+        if known is not None:
+            return known
+        expires = time.monotonic() + self._cache_s  # counted from before the look, so never longer than promised
+        with self._database.read_session() as session:
+            principal = authenticate(session, token)
+        with self._lock:
+            if len(self._known) >= CACHE_SIZE:
+                self._known.clear()
+            self._known[sha256_hex(token.encode())] = (expires, principal)
+        return principal
+
+    def forget(self) -> None:
+        """Ask the database again: this process has just revoked a key."""
+        with self._lock:
+            self._known.clear()

@@ -1,0 +1,178 @@
+"""Uploaded files made harmless: a picture of a known kind, decoded within limits, upright, in sRGB, stripped.
+
+What comes out is encoded anew from pixels, so nothing else of the upload survives: no metadata, no place names, no
+second file hidden behind the first. `images` stores it.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageCms
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from paaplus.errors import InvalidInput, TooLarge
+from paaplus.ids import sha256_hex
+
+# The plugins are called directly: `Image.open` would also try other formats, and reports large files by warnings.
+_OPENERS: dict[str, type[ImageFile]] = {"image/jpeg": JpegImageFile, "image/png": PngImageFile, "image/webp": WebPImageFile}
+
+# A progressive JPEG repeats its pixels once a scan: a small file can ask for hours. Cameras write about ten.
+_MAX_JPEG_SCANS = 100
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION_TAG = 0x0112
+
+# A 50 megapixel picture takes 200 MB while it is turned: a few at a time, whatever the number of requests.
+_decoding = threading.BoundedSemaphore(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A clean picture, ready to be stored. `upload_sha256` is the digest of the file as it was sent."""
+
+    data: bytes
+    upload_sha256: str
+    media_type: str
+    width_px: int
+    height_px: int
+
+
+def clean(data: bytes, *, max_bytes: int, max_pixels: int, min_side_px: int) -> Picture:
+    """The picture in an uploaded file.
+
+    JPEG stays JPEG (quality 95, no chroma subsampling), PNG and WebP become PNG. Transparency is laid on white,
+    16-bit and CMYK become 8-bit RGB.
+
+    Raises:
+        TooLarge: more than `max_bytes`.
+        InvalidInput: not a JPEG, PNG or WebP by its content, animated, damaged, or of a size that is not accepted.
+    """
+    if len(data) > max_bytes:
+        raise TooLarge(f"the file has {len(data)} bytes; at most {max_bytes} are accepted")
+    media_type = _media_type(data)
+    if media_type == "image/jpeg" and data.count(b"\xff\xda") > _MAX_JPEG_SCANS:
+        raise InvalidInput(f"a JPEG with more than {_MAX_JPEG_SCANS} scans is not accepted")
+    if media_type == "image/webp":
+        _check_size(_webp_size(data), max_pixels, min_side_px)  # its decoder allocates all pixels when it opens
+    try:
+        with _decoding, _OPENERS[media_type](BytesIO(data)) as image:
+            _check_size(image.size, max_pixels, min_side_px)
+            if getattr(image, "is_animated", False):
+                raise InvalidInput(f"an animation of {getattr(image, 'n_frames', 2)} frames is not accepted")
+            image.load()
+            return _encode(_flat_rgb(_upright(image)), media_type, sha256_hex(data))
+    except InvalidInput:
+        raise
+    except Exception as error:  # a decoder that meets hostile bytes may raise anything
+        raise InvalidInput(f"the file is damaged or truncated and cannot be decoded as {media_type}: {error}") from error
+
+
+def _media_type(data: bytes) -> str:
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    raise InvalidInput(f"not a JPEG, PNG or WebP file: it begins with {data[:8]!r}")
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    kind = data[12:16]
+    try:
+        if kind == b"VP8X":
+            return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+        if kind == b"VP8L":
+            bits = struct.unpack_from("<I", data, 21)[0]
+            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+        if kind == b"VP8 ":
+            width, height = struct.unpack_from("<HH", data, 26)
+            return width & 0x3FFF, height & 0x3FFF
+    except struct.error as error:
+        raise InvalidInput(f"a WebP file that ends in its header, after {len(data)} bytes") from error
+    raise InvalidInput(f"a WebP file whose first chunk is {kind!r}")
+
+
+def _check_size(size: tuple[int, int], max_pixels: int, min_side_px: int) -> None:
+    width, height = size
+    if min(size) < min_side_px:
+        raise InvalidInput(f"the picture is {width} x {height} px; each side needs at least {min_side_px}")
+    if width * height > max_pixels:
+        raise InvalidInput(f"the picture is {width} x {height} px; at most {max_pixels} pixels are accepted")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = _UPRIGHT.get(_orientation(image.info.get("exif", b"")))
+    return image.transpose(turn) if turn is not None else image
+
+
+def _orientation(exif: bytes) -> int:
+    """The EXIF orientation, 1 (upright) where there is none. Read here because Pillow warns of every other oddity."""
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return 1
+    try:
+        start = struct.unpack_from(f"{order}I", tiff, 4)[0]
+        for entry in range(struct.unpack_from(f"{order}H", tiff, start)[0]):
+            tag, _type, _count, value = struct.unpack_from(f"{order}HHIH", tiff, start + 2 + 12 * entry)
+            if tag == _ORIENTATION_TAG:
+                return int(value)
+    except struct.error:
+        return 1
+    return 1
+
+
+def _flat_rgb(image: Image.Image) -> Image.Image:
+    """8-bit sRGB without transparency."""
+    profile = image.info.get("icc_profile")
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray(((np.asarray(image, np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
+    if image.has_transparency_data:
+        layered = image.convert("RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(layered, mask=layered.getchannel("A"))
+        image = white
+    elif image.mode not in ("RGB", "CMYK", "L"):
+        image = image.convert("RGB")
+    return _to_srgb(image, profile) if profile else image.convert("RGB")
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Colours as the profile means them, because the profile is dropped. One that fits nothing is ignored."""
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(source):
+            return image.convert("RGB")
+        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image.convert("RGB")
+    assert converted is not None  # None is for `inPlace`
+    return converted
+
+
+def _encode(image: Image.Image, media_type: str, upload_sha256: str) -> Picture:
+    image.info = {}  # Pillow writes comments and profiles that it finds here
+    buffer = BytesIO()
+    if media_type == "image/jpeg":
+        image.save(buffer, "JPEG", quality=95, subsampling="4:4:4")
+    else:
+        media_type = "image/png"
+        image.save(buffer, "PNG", compress_level=4)
+    return Picture(buffer.getvalue(), upload_sha256, media_type, image.width, image.height)

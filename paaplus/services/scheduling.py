@@ -1,0 +1,154 @@
+"""Who is due for training, when and why; turning that into jobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from paaplus.configs import Policy
+from paaplus.db.clock import db_now
+from paaplus.db.engine import Database
+from paaplus.db.tables import ExclusionRow, FeedbackRow, UserRow
+from paaplus.db.tables.jobs import JobKind
+from paaplus.db.tables.users import DueReason
+from paaplus.errors import NotFound
+from paaplus.queue import jobs
+from paaplus.services import audit
+from paaplus.settings import Settings
+
+SCAN_BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ScanReport:
+    """What one look of the scheduler did."""
+
+    num_enqueued: int
+    num_reaped: int
+    num_ready: dict[str, int]
+
+
+def policy_of(user: UserRow) -> Policy:
+    """The default policy with the user's own overrides."""
+    return Policy().overridden(user.policy)
+
+
+def lock_key(user_id: UUID) -> str:
+    return f"adapt:{user_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Events since the last training that may train: how many, and when the first of them came."""
+
+    count: int
+    oldest_at: datetime | None
+
+
+def pending(session: Session, user_id: UUID) -> Pending:
+    trained = sa.select(UserRow.trained_sequence).where(UserRow.id == user_id).scalar_subquery()
+    excluded = sa.exists().where(ExclusionRow.feedback_id == FeedbackRow.id, ExclusionRow.released_at.is_(None))
+    count, oldest_at = session.execute(
+        sa.select(sa.func.count(), sa.func.min(FeedbackRow.received_at)).where(
+            FeedbackRow.user_id == user_id, FeedbackRow.sequence > trained, ~excluded
+        )
+    ).one()
+    return Pending(int(count), oldest_at)
+
+
+def pending_feedback(session: Session, user_id: UUID) -> int:
+    """Number of events since the last training that may train."""
+    return pending(session, user_id).count
+
+
+def refresh_due(session: Session, user: UserRow) -> None:
+    """Recompute when the user is due, after anything that it depends on has changed (in the same transaction)."""
+    session.flush()
+    policy = policy_of(user)
+    waiting = pending(session, user.id)
+    if policy.paused or waiting.count == 0:
+        user.next_due_at, user.due_reason = None, None
+    elif waiting.count >= policy.min_new_feedback:
+        user.next_due_at, user.due_reason = db_now(session), DueReason.NEW_FEEDBACK
+    else:
+        since = user.last_trained_at or waiting.oldest_at or db_now(session)
+        user.next_due_at = since + timedelta(seconds=policy.max_interval_s)
+        user.due_reason = DueReason.INTERVAL
+
+
+def postpone(session: Session, user_id: UUID) -> None:
+    """After a job was given up: wait a whole interval, so that a lasting fault is not tried without end."""
+    user = session.get(UserRow, user_id, with_for_update=True)
+    if user is not None and pending_feedback(session, user_id):
+        user.next_due_at = db_now(session) + timedelta(seconds=policy_of(user).max_interval_s)
+        user.due_reason = DueReason.INTERVAL
+
+
+def request_training(session: Session, user_id: UUID, *, actor: str, reason: str, settings: Settings) -> UUID:
+    """Train this user now, whatever the policy says; returns the job.
+
+    Raises:
+        NotFound: no such user.
+    """
+    user = session.get(UserRow, user_id, with_for_update=True)
+    if user is None:
+        raise NotFound(f"user {user_id} does not exist")
+    audit.record(session, actor=actor, action="retrain", subject_id=user_id)
+    return jobs.enqueue(
+        session,
+        JobKind.ADAPT,
+        lock_key(user_id),
+        queue=settings.adaptation_queue,
+        reason=DueReason.BY_HAND,
+        user_id=user_id,
+        payload={"note": reason},
+        max_attempts=settings.max_attempts,
+        priority=1,
+    )
+
+
+def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -> int:
+    """Turn due users into jobs and clear their due time; returns how many. Two schedulers share the work."""
+    now = db_now(session)
+    due = session.execute(
+        sa.select(UserRow)
+        .where(UserRow.next_due_at <= now)
+        .order_by(UserRow.next_due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    users = list(due.scalars())
+    for user in users:
+        jobs.enqueue(
+            session,
+            JobKind.ADAPT,
+            lock_key(user.id),
+            queue=settings.adaptation_queue,
+            reason=user.due_reason or DueReason.NEW_FEEDBACK,
+            user_id=user.id,
+            max_attempts=settings.max_attempts,
+        )
+        user.next_due_at, user.due_reason = None, None
+    return len(users)
+
+
+def scan(database: Database, settings: Settings) -> ScanReport:
+    """One look of the scheduler: silent workers' jobs back, due users enqueued, ready jobs counted."""
+    retry = jobs.RetryPolicy(settings.retry_base_s, settings.retry_cap_s)
+    num_enqueued = 0
+    while True:
+        with database.session() as session:
+            batch = enqueue_due(session, settings)
+        num_enqueued += batch
+        if batch < SCAN_BATCH:
+            break
+    with database.session() as session:
+        reaped = jobs.reap(session, retry)
+        for user_id in reaped.dead_user_ids:
+            postpone(session, user_id)
+        num_ready = jobs.count_ready(session)
+    return ScanReport(num_enqueued, reaped.num_reaped, num_ready)

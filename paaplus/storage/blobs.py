@@ -1,0 +1,114 @@
+"""Blobs by the SHA-256 of their bytes, in a local folder or in object storage (S3, GCS, Azure).
+
+A blob is written whole or not at all, never changed, and checked against its name when it is read.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import LocalStore, from_url
+
+from paaplus.errors import InvalidInput, NotFound, Unavailable
+from paaplus.ids import sha256_hex
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class BlobStore:
+    """One process's door to the storage.
+
+    Args:
+        url: `file:///folder` (made when missing), `s3://bucket/prefix`, `gs://bucket/prefix` or
+            `az://container/prefix`. Credentials come from the environment, as each provider names them.
+
+    Raises:
+        InvalidInput: no such kind of storage, or one that is configured wrongly.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        try:
+            # Only a folder is made when it is missing; a bucket is somebody's decision.
+            self._store: ObjectStore = (
+                LocalStore.from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)
+            )
+        except (BaseError, OSError, ValueError) as error:
+            raise InvalidInput(f"storage URL {url!r} cannot be used: {_first_line(error)}") from error
+
+    def put(self, data: bytes) -> str:
+        """Store the bytes unless they are there already; returns their SHA-256.
+
+        Raises:
+            Unavailable: the storage does not answer, or refuses.
+        """
+        sha256 = sha256_hex(data)
+        try:
+            obstore.put(self._store, _path(sha256), data, mode="create")
+        except AlreadyExistsError:
+            pass
+        except (BaseError, OSError) as error:
+            raise Unavailable(f"storage cannot keep blob {sha256}: {_first_line(error)}") from error
+        return sha256
+
+    def get(self, sha256: str) -> bytes:
+        """The bytes.
+
+        Raises:
+            NotFound: there is no such blob.
+            Unavailable: the storage does not answer, or what it holds is not what was stored.
+        """
+        try:
+            data = bytes(obstore.get(self._store, _path(sha256)).bytes())
+        except FileNotFoundError as error:
+            raise NotFound(f"blob {sha256} does not exist") from error
+        except (BaseError, OSError) as error:
+            raise Unavailable(f"storage cannot read blob {sha256}: {_first_line(error)}") from error
+        if (found := sha256_hex(data)) != sha256:
+            raise Unavailable(f"blob {sha256} is damaged: its {len(data)} bytes hash to {found}")
+        return data
+
+    def exists(self, sha256: str) -> bool:
+        """Whether there is such a blob.
+
+        Raises:
+            Unavailable: the storage does not answer.
+        """
+        try:
+            obstore.head(self._store, _path(sha256))
+        except FileNotFoundError:
+            return False
+        except (BaseError, OSError) as error:
+            raise Unavailable(f"storage cannot look for blob {sha256}: {_first_line(error)}") from error
+        return True
+
+    def delete(self, sha256: str) -> None:
+        """Remove the blob; nothing happens when there is none.
+
+        Raises:
+            Unavailable: the storage does not answer, or refuses.
+        """
+        try:
+            obstore.delete(self._store, _path(sha256))
+        except FileNotFoundError:
+            pass
+        except (BaseError, OSError) as error:
+            raise Unavailable(f"storage cannot delete blob {sha256}: {_first_line(error)}") from error
+
+
+def _path(sha256: str) -> str:
+    """Two characters of fan-out keep folders small. Checked, because a path must never come from outside."""
+    if not _SHA256.fullmatch(sha256):
+        raise InvalidInput(f"{sha256!r} is not a SHA-256 in lower-case hex")
+    return f"{sha256[:2]}/{sha256}"
+
+
+def _first_line(error: Exception) -> str:
+    # obstore appends a multi-line dump of its internals.
+    return (str(error).splitlines() or [type(error).__name__])[0]

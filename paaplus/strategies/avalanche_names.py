@@ -1,0 +1,34 @@
+"""The names of Avalanche 0.6.0 that strategies stand on: the one place that imports it.
+
+Which parts are used as they are, which are replaced and why: docs/decisions/0005-avalanche-building-blocks.md.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+from paaplus.models.torchvision_shim import ensure_torchvision
+
+ensure_torchvision()
+with warnings.catch_warnings():
+    # Avalanche imports qpsolvers for GEM, which warns that no solver is installed; GEM is not offered here.
+    warnings.filterwarnings("ignore", message="no QP solver found", category=UserWarning)
+    from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
+    from avalanche.benchmarks.utils import AvalancheDataset
+    from avalanche.core import SupervisedPlugin
+    from avalanche.training.plugins import EvaluationPlugin, EWCPlugin, ReplayPlugin
+    from avalanche.training.storage_policy import ReservoirSamplingBuffer
+    from avalanche.training.templates import SupervisedTemplate
+    from avalanche.training.utils import ParamData
+
+__all__ = [
+    "AvalancheDataset",
+    "DatasetExperience",
+    "EWCPlugin",
+    "EvaluationPlugin",
+    "ParamData",
+    "ReplayPlugin",
+    "ReservoirSamplingBuffer",
+    "SupervisedPlugin",
+    "SupervisedTemplate",
+]

@@ -1,0 +1,59 @@
+"""What a strategy is given and what it returns.
+
+A strategy is a function `fit(request, should_stop=...) -> Trained` and a line in `STRATEGIES`.
+Shape letters: N = ratings, A = aspects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from paaplus.configs import TrainingConfig
+from paaplus.records import SCORE_MAX, SCORE_MIN, RatedSet
+from paaplus.scoring.adapters import Adapter
+from paaplus.scoring.base import BaseScorer
+
+# Slope and offset of a user are counted around the middle of the scale, where their priors are independent:
+# score = generic + offset + slope * (generic - center) + delta.
+SCORE_CENTER = (SCORE_MIN + SCORE_MAX) / 2
+
+ShouldStop = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """One increment of one user."""
+
+    strategy: str
+    adapter_kind: str
+    config: TrainingConfig
+    base: BaseScorer
+    new: RatedSet  # this increment's training ratings
+    past: RatedSet  # every earlier, still valid training rating
+    parent: Adapter | None  # None: start at zero change
+    state: bytes | None  # the parent's learner state
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A candidate adapter, what the next increment needs to go on from it, and numbers worth keeping.
+
+    `loo_NA` holds what the same fit without that one rating would have scored, for `past` and `new` together in
+    order of sequence; NaN where an aspect was not rated. None from strategies that have no such closed form.
+    """
+
+    adapter: Adapter
+    state: bytes
+    metrics: dict[str, float]
+    loo_NA: np.ndarray | None = None
+
+
+class Fit(Protocol):
+    """The signature of every entry of `STRATEGIES`."""
+
+    def __call__(self, request: TrainingRequest, should_stop: ShouldStop) -> Trained: ...

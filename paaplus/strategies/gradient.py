@@ -1,0 +1,148 @@
+"""The run that all gradient strategies share: from a request to tensors, through Avalanche, to a candidate.
+
+Avalanche objects live for one run. What the next increment needs is in the learner state: the replay buffer as
+sequence numbers, importances, counters. Optimiser moments are not part of it: they average gradients of a loss over
+other ratings, around parameters the gate may not even have let live, and would triple the state's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from paaplus.configs import TrainingConfig
+from paaplus.errors import DivergedError, InvalidInput
+from paaplus.records import RatedSet
+from paaplus.scoring.adapters import Adapter
+from paaplus.scoring.tensors import pack, unpack
+from paaplus.strategies.avalanche_names import DatasetExperience
+from paaplus.strategies.base import Fit, ShouldStop, Trained, TrainingRequest
+from paaplus.strategies.datasets import RatedData
+from paaplus.strategies.modules import AdapterModule, build_module
+from paaplus.strategies.template import RegressionStrategy
+
+STATE_FORMAT = "learner-1"
+
+
+class RememberingPlugin(Protocol):
+    """A plugin with something to keep between increments."""
+
+    def arrays(self) -> dict[str, np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """One increment as tensors: what a strategy's `build` puts its plugins together from."""
+
+    name: str
+    config: TrainingConfig
+    module: AdapterModule  # at the parent's parameters
+    new: RatedData
+    past: RatedData
+    state: Mapping[str, np.ndarray]  # what the parent's plugins kept; empty at a first increment
+    noise_sd_A: torch.Tensor
+    generator: torch.Generator
+    should_stop: ShouldStop
+    device: str
+
+    def strategy(self, plugins: list[Any]) -> RegressionStrategy:
+        return RegressionStrategy(
+            name=self.name,
+            model=self.module,
+            noise_sd_A=self.noise_sd_A,
+            config=self.config,
+            generator=self.generator,
+            should_stop=self.should_stop,
+            plugins=plugins,
+            device=self.device,
+        )
+
+
+Build = Callable[[Run], tuple[RegressionStrategy, list[RememberingPlugin]]]
+
+
+def by_gradient(build: Build) -> Fit:
+    """The `STRATEGIES` entry of a strategy that is trained in steps."""
+
+    def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Trained:
+        with _one_thread():
+            return _fit(build, request, should_stop)
+
+    return fit
+
+
+def _fit(build: Build, request: TrainingRequest, should_stop: ShouldStop) -> Trained:
+    run = _prepare(request, should_stop)
+    mse_before = _mse(run.module.to_adapter(request.base.digest), request.new)
+    strategy, remembering = build(run)
+    strategy.train(DatasetExperience(dataset=run.new, current_experience=0), eval_streams=[])
+    adapter = run.module.to_adapter(request.base.digest)
+    if not adapter.is_finite():
+        raise DivergedError(f"{run.name}: parameters that are not finite after step {run.config.num_steps}")
+    arrays = {name: array for plugin in remembering for name, array in plugin.arrays().items()}
+    state = pack(arrays, {"format": STATE_FORMAT, "strategy": run.name, "adapter": adapter.digest})
+    metrics = {
+        "num_ratings": float(len(request.new) + len(request.past)),
+        "num_rows": float(strategy.num_rows),
+        "num_steps": float(strategy.step),
+        "train_mse_before": mse_before,
+        "train_mse": _mse(adapter, request.new),
+    }
+    return Trained(adapter, state, {name: value for name, value in metrics.items() if np.isfinite(value)})
+
+
+def _prepare(request: TrainingRequest, should_stop: ShouldStop) -> Run:
+    if not len(request.new):
+        raise InvalidInput(f"strategy {request.strategy!r} needs at least one new rating, got none")
+    last_sequence = int(request.new.sequence_N[-1])
+    seed = int(np.random.SeedSequence([request.config.seed, last_sequence]).generate_state(1, np.uint64)[0])
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    module = build_module(request.adapter_kind, request.base, request.config.rank, generator)
+    if request.parent is not None:
+        module.load(request.parent)
+    return Run(
+        name=request.strategy,
+        config=request.config,
+        module=module.to(request.device),
+        new=RatedData.of(request.new, request.device),
+        past=RatedData.of(request.past, request.device),
+        state=_load_state(request.state, request.parent),
+        noise_sd_A=torch.from_numpy(np.array(request.base.noise_sd_A, np.float32)).to(request.device),
+        generator=generator,
+        should_stop=should_stop,
+        device=request.device,
+    )
+
+
+def _load_state(state: bytes | None, parent: Adapter | None) -> dict[str, np.ndarray]:
+    if state is None:
+        return {}
+    arrays, metadata = unpack(state)
+    if metadata.get("format") != STATE_FORMAT:
+        raise InvalidInput(f"not a learner state: format {metadata.get('format')!r}")
+    owner = metadata.get("adapter")
+    if owner is not None and (parent is None or owner != parent.digest):
+        actual = "no adapter" if parent is None else f"adapter {parent.digest[:12]}"
+        raise InvalidInput(f"the learner state belongs to adapter {str(owner)[:12]}, the parent is {actual}")
+    return arrays
+
+
+def _mse(adapter: Adapter, rated: RatedSet) -> float:
+    error_NA = adapter.score(rated.taste_NR, rated.generic_NA) - rated.target_NA
+    return float(np.nanmean(np.square(error_NA, dtype=np.float64))) if np.isfinite(error_NA).any() else float("nan")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One torch thread: sums in one order, so the same request gives the same bits; also the fastest at this size."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)

@@ -1,0 +1,118 @@
+"""Avalanche's training template for regression on cached rows: step budget, missing aspects, stop and divergence.
+
+Shape letters: B = batch rows, A = aspects.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from paaplus.configs import TrainingConfig
+from paaplus.errors import DivergedError, TrainingStopped
+from paaplus.strategies.avalanche_names import EvaluationPlugin, SupervisedPlugin, SupervisedTemplate
+from paaplus.strategies.base import ShouldStop
+from paaplus.strategies.datasets import RatedData, StepLoader
+from paaplus.strategies.modules import AdapterModule
+
+
+def masked_loss(score_BA: Tensor, target_BA: Tensor, weight_B: Tensor, noise_sd_A: Tensor) -> Tensor:
+    """Weighted squared errors in units of rating noise, summed over rated aspects, mean over rows.
+
+    Minus twice the Gaussian log likelihood per row. A missing (NaN) aspect adds nothing and has no gradient.
+    """
+    rated_BA = ~torch.isnan(target_BA)
+    error_BA = torch.where(rated_BA, score_BA - torch.nan_to_num(target_BA), 0.0) / noise_sd_A
+    return (weight_B[:, None] * error_BA.square()).sum() / len(score_BA)
+
+
+class SilentEvaluator(EvaluationPlugin):  # type: ignore[misc]
+    """Measures and logs nothing: the stock evaluator reports top-1 accuracy of regression scores."""
+
+    def __init__(self) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="No loggers specified", category=UserWarning)
+            super().__init__(strict_checks=False)
+
+    def _update_metrics_and_loggers(self, strategy: Any, callback: str) -> list[Any]:
+        return []
+
+
+class RegressionStrategy(SupervisedTemplate):  # type: ignore[misc]
+    """SupervisedTemplate whose epoch is `config.num_steps` steps of Adam on the log posterior.
+
+    Loss: mean error over rows plus `prior_strength * penalty / num_rows`, where `num_rows` is how many ratings the
+    batches stand for. The learning rate falls linearly to zero, so that the last steps average noise out.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        model: AdapterModule,
+        noise_sd_A: Tensor,
+        config: TrainingConfig,
+        generator: torch.Generator,
+        should_stop: ShouldStop,
+        plugins: list[Any],
+        device: str,
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.generator = generator
+        self.noise_sd_A = noise_sd_A.to(device)
+        self.num_rows = 0
+        self.step = 0
+        model.to(device)  # before the optimiser is built: it must hold the parameters that are trained
+        super().__init__(
+            model=model,
+            optimizer=torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True),
+            criterion=masked_loss,
+            train_mb_size=config.batch_size,
+            train_epochs=1,
+            device=device,
+            plugins=[*plugins, _Watch(should_stop)],
+            evaluator=SilentEvaluator(),
+            eval_every=-1,
+        )
+
+    def make_train_dataloader(self, **options: Any) -> None:
+        self.load_from([(self.adapted_dataset, self.config.batch_size)])
+
+    def load_from(self, parts: list[tuple[RatedData, int]]) -> None:
+        """Train on these parts, `(rows, rows a step)`; replay adds its buffer this way."""
+        self.dataloader = StepLoader(parts, self.config.num_steps, self.generator)
+        self.num_rows = sum(len(data) for data, _ in self.dataloader.parts)
+
+    def criterion(self) -> Tensor:
+        x, target_BA, weight_B = self.mbatch
+        return masked_loss(self.mb_output, target_BA, weight_B, self.noise_sd_A) + (
+            self.config.prior_strength * self.model.penalty() / self.num_rows
+        )
+
+    def optimizer_step(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * (1.0 - self.step / self.config.num_steps)
+        super().optimizer_step()
+        self.step += 1
+
+
+class _Watch(SupervisedPlugin):  # type: ignore[misc]
+    """Asks whether to stop before every step, and refuses a loss that is not finite. The last of the plugins."""
+
+    def __init__(self, should_stop: ShouldStop) -> None:
+        super().__init__()
+        self.should_stop = should_stop
+
+    def before_training_iteration(self, strategy: RegressionStrategy, **kwargs: Any) -> None:
+        if self.should_stop():
+            raise TrainingStopped(f"{strategy.name}: stopped at step {strategy.step} of {strategy.config.num_steps}")
+
+    def before_backward(self, strategy: RegressionStrategy, **kwargs: Any) -> None:
+        if not torch.isfinite(strategy.loss).all():
+            raise DivergedError(
+                f"{strategy.name}: loss {float(strategy.loss):g} at step {strategy.step} of {strategy.config.num_steps}"
+            )

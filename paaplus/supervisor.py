@@ -1,0 +1,125 @@
+"""Embedded mode: API, worker and scheduler as child processes of one command, restarted when they die."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from paaplus.settings import Settings
+
+STOP_TIMEOUT_S = 15.0
+MAX_RESTARTS = 5
+RESTART_WINDOW_S = 60.0
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Child:
+    """One supervised process."""
+
+    name: str
+    command: list[str]
+    log_file: Path
+    process: subprocess.Popen[bytes] | None = None
+    restarts: list[float] = field(default_factory=list)
+
+
+def embedded_children(settings: Settings, port: int) -> list[Child]:
+    """The three processes of the embedded mode: the same API, tasks and app as in production."""
+    python = [sys.executable, "-m"]
+    celery = [*python, "celery", "-A", "workers.app"]
+    logs = settings.home.absolute() / "logs"
+    commands = {
+        "api": [*python, "uvicorn", "api.app:app", "--host", settings.api_host, "--port", str(port), "--no-access-log"],
+        # one solo worker: training must not share the API's interpreter, and the folder broker is fast only with solo
+        "worker": [*celery, "worker", "-Q", "cpu,gpu", "-P", "solo", "-n", "embedded@%h", "--without-gossip",
+                   "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"],
+        "scheduler": [*celery, "beat", "--loglevel", "WARNING", "--pidfile", ""],
+    }  # fmt: skip
+    return [Child(name, command, logs / f"{name}.log") for name, command in commands.items()]
+
+
+class Supervisor:
+    """Starts children, restarts the ones that die, ends them all when it is told to end (or dies itself)."""
+
+    def __init__(self, children: list[Child], environment: dict[str, str]) -> None:
+        self.children = children
+        self._environment = environment
+        self._stopping = False
+
+    def run(self) -> None:
+        """Block until SIGTERM or SIGINT.
+
+        Raises:
+            RuntimeError: a child keeps dying; the message names its log.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        try:
+            for child in self.children:
+                self._start(child)
+            while not self._stopping:
+                for child in self.children:
+                    self._restart_if_dead(child)
+                time.sleep(0.2)
+        finally:
+            self._end_all()
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _start(self, child: Child) -> None:
+        child.log_file.parent.mkdir(parents=True, exist_ok=True)
+        with child.log_file.open("ab") as log:
+            child.process = subprocess.Popen(
+                child.command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=self._environment,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                start_new_session=True,  # Ctrl-C reaches the supervisor alone, which ends them in order
+            )
+
+    def _restart_if_dead(self, child: Child) -> None:
+        if self._stopping or child.process is None or child.process.poll() is None:
+            return
+        now = time.monotonic()
+        child.restarts = [moment for moment in child.restarts if now - moment < RESTART_WINDOW_S]
+        if len(child.restarts) >= MAX_RESTARTS:
+            raise RuntimeError(
+                f"{child.name} died {MAX_RESTARTS + 1} times in {RESTART_WINDOW_S:.0f} s "
+                f"(exit code {child.process.returncode}); its log: {child.log_file}"
+            )
+        child.restarts.append(now)
+        time.sleep(0.5)
+        self._start(child)
+
+    def _end_all(self) -> None:
+        alive = [c.process for c in self.children if c.process is not None and c.process.poll() is None]
+        for process in alive:
+            process.terminate()
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        for process in alive:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _die_with_parent() -> None:
+    """Linux: a supervisor that is killed takes its children with it."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """What children see: the same settings, with paths that do not depend on a working folder."""
+    return {**os.environ, "PAAPLUS_HOME": str(settings.home.absolute())}

@@ -1,0 +1,150 @@
+"""Fixtures that every test may use: real servers, fresh migrated databases, settings."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import hypothesis
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from paaplus.db import migrate
+from paaplus.db.engine import Database
+from paaplus.settings import Settings, get_settings
+from tests import servers
+from tests.servers import GivenServer, PostgresServer, RedisServer
+
+# A developer's own deployment must not leak into the tests, nor into the processes that they start.
+for name in [name for name in os.environ if name.startswith("PAAPLUS_") and not name.startswith("PAAPLUS_TEST_")]:
+    del os.environ[name]
+# One thread of linear algebra per process: several fight over few cores, and sums could differ between machines.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+# Examples have no deadline of their own: a loaded machine is not a failure; pytest-timeout bounds the test.
+hypothesis.settings.register_profile("paaplus", deadline=None)
+hypothesis.settings.load_profile("paaplus")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, visibly, what needs a GPU where there is none."""
+    needs_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if needs_gpu:
+        import torch  # here only: most runs of a few tests need no torch, and it takes seconds to import
+
+        if not torch.cuda.is_available():
+            for item in needs_gpu:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU"))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_settings() -> Iterator[None]:
+    """What a test put into the environment must not live on in the cached settings."""
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer | GivenServer]:
+    """A running PostgreSQL: `url`, and `stop()`, `start()`, `with down():` for tests of its absence."""
+    server = servers.postgres()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer | GivenServer]:
+    """A running Redis: `url`, and `stop()`, `start()`, `with down():` for tests of its absence."""
+    server = servers.redis()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "paaplus.db"
+    migrate.upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: PostgresServer | GivenServer) -> Iterator[str]:
+    """The name of a migrated PostgreSQL database, to be cloned."""
+    with new_postgres_database(postgres_server.url) as url:
+        migrate.upgrade(url)
+        name = make_url(url).database
+        assert name
+        yield name
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """Every test that uses a database runs on both."""
+    return str(request.param)
+
+
+@pytest.fixture
+def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a fresh database at the newest revision."""
+    if database_kind == "sqlite":
+        path = tmp_path / "paaplus.db"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+    else:
+        server = request.getfixturevalue("postgres_server")
+        with new_postgres_database(server.url, template=request.getfixturevalue("postgres_template")) as url:
+            yield url
+
+
+@pytest.fixture
+def empty_database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without tables."""
+    if database_kind == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+    else:
+        with new_postgres_database(request.getfixturevalue("postgres_server").url) as url:
+            yield url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    """A deployment's settings: its own home folder, the test's database, the embedded broker."""
+    return Settings(home=tmp_path / "home", database_url=database_url)
+
+
+@contextmanager
+def new_postgres_database(server_url: str, template: str | None = None) -> Iterator[str]:
+    """A database on that server, a copy of `template` if given; dropped afterwards, whoever is still connected."""
+    url = make_url(server_url)
+    name = f"paaplus_test_{uuid4().hex}"
+    with psycopg.connect(url.set(drivername="postgresql").render_as_string(False), autocommit=True) as admin:
+        copy = f" template {template}" if template else ""
+        if template and admin.info.server_version >= 150_000:
+            copy += " strategy file_copy"  # faster than writing the copy to the log, for databases as small as ours
+        admin.execute(f"create database {name}{copy}")
+    try:
+        yield url.set(database=name).render_as_string(False)
+    finally:
+        with psycopg.connect(url.set(drivername="postgresql").render_as_string(False), autocommit=True) as admin:
+            admin.execute(f"drop database {name} with (force)")

@@ -1,0 +1,84 @@
+"""The migrations themselves: one line of history, up and down on both databases, rows survive."""
+
+import re
+
+import pytest
+import sqlalchemy as sa
+from alembic.script import ScriptDirectory
+
+from paaplus.db import migrate
+from paaplus.db.engine import make_engine
+from paaplus.db.tables import Base
+from tests.migrations.rows import VERSION_TABLE, all_rows, insert_one_row_everywhere
+from tests.migrations.scripts import PROJECT_MIGRATIONS
+
+SCRIPTS = ScriptDirectory(str(PROJECT_MIGRATIONS))
+REVISIONS = [script.revision for script in reversed(list(SCRIPTS.walk_revisions()))]  # oldest first
+
+
+def test_history_is_one_line() -> None:
+    assert SCRIPTS.get_heads() == [migrate.head()]
+    assert len(SCRIPTS.get_bases()) == 1
+
+
+def test_files_are_named_by_date() -> None:
+    for path in (PROJECT_MIGRATIONS / "versions").glob("*.py"):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d-\d{4}_[a-z0-9_]+\.py", path.name), path.name
+
+
+@pytest.fixture
+def engine(empty_database_url: str):
+    engine = make_engine(empty_database_url)
+    yield engine
+    engine.dispose()
+
+
+def test_rows_survive_every_step_up_to_head(empty_database_url: str, engine: sa.Engine) -> None:
+    migrate.upgrade(empty_database_url, REVISIONS[0])
+    with engine.begin() as connection:
+        insert_one_row_everywhere(connection)
+        before = all_rows(connection)
+    assert before
+
+    for revision in REVISIONS[1:]:
+        migrate.upgrade(empty_database_url, revision)
+        assert migrate.current(empty_database_url) == revision
+
+    with engine.connect() as connection:
+        after = all_rows(connection)
+    assert {name: len(rows) for name, rows in after.items() if name in before} == dict.fromkeys(before, 1)
+
+
+def test_down_and_up_again_with_a_row_in_every_table(empty_database_url: str, engine: sa.Engine) -> None:
+    migrate.upgrade(empty_database_url)
+    for _ in range(2):
+        with engine.begin() as connection:
+            assert set(all_rows(connection)) == set(Base.metadata.tables)
+            insert_one_row_everywhere(connection)
+            assert all(len(rows) == 1 for rows in all_rows(connection).values())
+
+        migrate.downgrade(empty_database_url, "base")
+
+        assert migrate.current(empty_database_url) is None
+        with engine.connect() as connection:
+            assert sa.inspect(connection).get_table_names() == [VERSION_TABLE]
+
+        migrate.upgrade(empty_database_url)
+        assert migrate.current(empty_database_url) == migrate.head()
+
+
+def test_every_foreign_key_has_an_index(database_url: str) -> None:
+    """Without one, deleting a parent reads the whole child table: erasing a user would."""
+    engine = make_engine(database_url)
+    with engine.connect() as connection:
+        inspector = sa.inspect(connection)
+        missing = []
+        for table in Base.metadata.tables:
+            leading = {index["column_names"][0] for index in inspector.get_indexes(table)}
+            leading |= {unique["column_names"][0] for unique in inspector.get_unique_constraints(table)}
+            leading |= {inspector.get_pk_constraint(table)["constrained_columns"][0]}
+            for key in inspector.get_foreign_keys(table):
+                if key["constrained_columns"][0] not in leading:
+                    missing.append(f"{table}.{key['constrained_columns'][0]}")
+    engine.dispose()
+    assert missing == []

@@ -1,0 +1,145 @@
+"""`paaplus.db.engine` and the column types: both databases behave alike."""
+
+import multiprocessing
+import threading
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from paaplus.db.engine import Database, make_engine
+from paaplus.db.tables import ImageRow, UserRow
+from paaplus.errors import InvalidInput
+from tests.factories import make_image, make_user
+
+TOKYO = timezone(timedelta(hours=9))
+
+
+def count_users(database: Database) -> int:
+    with database.read_session() as session:
+        return session.scalar(sa.select(sa.func.count()).select_from(UserRow)) or 0
+
+
+@pytest.mark.parametrize("url", ["mysql://nobody@host/db", "postgres://nobody:secret@host/db"])
+def test_an_unsupported_url_is_refused_without_telling_the_password(url: str) -> None:
+    with pytest.raises(InvalidInput, match="only sqlite and postgresql are supported") as error:
+        make_engine(url)
+    assert "secret" not in str(error.value)
+
+
+def test_the_folder_of_a_sqlite_file_is_made(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'a' / 'b' / 'paaplus.db'}")
+    with database.session() as session:
+        session.execute(sa.text("create table t (id integer)"))
+    database.dispose()
+    assert (tmp_path / "a" / "b" / "paaplus.db").exists()
+
+
+def test_a_session_commits_at_the_end_of_its_block(database: Database) -> None:
+    with database.session() as session:
+        make_user(session)
+    assert count_users(database) == 1
+
+
+def test_a_session_rolls_back_when_its_block_raises(database: Database) -> None:
+    with pytest.raises(ZeroDivisionError), database.session() as session:
+        make_user(session)
+        raise ZeroDivisionError
+    assert count_users(database) == 0
+
+
+def test_a_reader_keeps_its_snapshot_while_another_writes_on_sqlite(tmp_path: Path, sqlite_template: Path) -> None:
+    path = tmp_path / "paaplus.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    database = Database(f"sqlite:///{path}")
+    count = sa.select(sa.func.count()).select_from(UserRow)
+    with database.read_session() as reader:
+        assert reader.scalar(count) == 0
+        with database.session() as writer:  # would wait for the reader if readers took the write lock
+            make_user(writer)
+        assert reader.scalar(count) == 0
+    assert count_users(database) == 1
+    database.dispose()
+
+
+def test_objects_can_be_read_after_their_session(database: Database) -> None:
+    with database.session() as session:
+        user = make_user(session, external_id="anna")
+    assert user.external_id == "anna"
+
+
+def test_a_reference_to_nothing_is_refused(database: Database) -> None:
+    with database.session() as session:
+        image = make_image(session)
+    with pytest.raises(sa.exc.IntegrityError), database.session() as session:
+        make_image(session, owner_id=image.id)  # an image's id is no user's id
+
+
+def test_moments_keep_their_instant_whatever_their_zone(database: Database) -> None:
+    moment = datetime(2026, 3, 1, 8, 30, 15, 123456, tzinfo=TOKYO)
+    with database.session() as session:
+        make_user(session, next_due_at=moment)
+    with database.read_session() as session:
+        stored = session.scalars(sa.select(UserRow)).one().next_due_at
+    assert stored == moment
+    assert stored is not None
+    assert stored.tzinfo is UTC
+    assert (stored.day, stored.hour) == (28, 23)
+
+
+def test_moments_compare_by_instant_not_by_their_text(database: Database) -> None:
+    """08:30 in Tokyo is before 00:00 UTC of the same day, although it reads later."""
+    with database.session() as session:
+        make_user(session, next_due_at=datetime(2026, 3, 1, 8, 30, tzinfo=TOKYO))
+    midnight = datetime(2026, 3, 1, tzinfo=UTC)
+    with database.read_session() as session:
+        assert session.scalars(sa.select(UserRow).where(UserRow.next_due_at < midnight)).all()
+        assert not session.scalars(sa.select(UserRow).where(UserRow.next_due_at >= midnight)).all()
+
+
+def test_a_moment_without_a_zone_is_refused(database: Database) -> None:
+    with pytest.raises(sa.exc.StatementError, match="naive datetime"), database.session() as session:
+        make_user(session, next_due_at=datetime(2026, 3, 1))
+    assert count_users(database) == 0
+
+
+def test_bytes_and_json_come_back_as_they_were(database: Database) -> None:
+    policy = {"text": "味", "list": [1, 2.5, None, {"deep": True}]}
+    with database.session() as session:
+        make_user(session, policy=policy)
+    with database.read_session() as session:
+        assert session.scalars(sa.select(UserRow)).one().policy == policy
+
+
+def read_then_write(url: str, barrier: "threading.Barrier", times: int) -> None:
+    """A transaction that reads before it writes: what SQLite refuses at once if the read did not take the lock."""
+    database = Database(url)
+    barrier.wait()
+    for _ in range(times):
+        with database.session() as session:
+            user = session.scalars(sa.select(UserRow).with_for_update()).one()
+            user.feedback_sequence += 1
+    database.dispose()
+
+
+@pytest.mark.parametrize("workers", ["threads", "processes"])
+def test_concurrent_writers_all_succeed_and_lose_no_update(database_url: str, workers: str) -> None:
+    database = Database(database_url)
+    with database.session() as session:
+        make_user(session)
+    num_writers, times = 3, 20
+    context = multiprocessing.get_context("spawn")
+    barrier = threading.Barrier(num_writers) if workers == "threads" else context.Barrier(num_writers)
+    kind = threading.Thread if workers == "threads" else context.Process
+    writers = [kind(target=read_then_write, args=(database_url, barrier, times)) for _ in range(num_writers)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(timeout=60)
+        assert not writer.is_alive()
+
+    with database.read_session() as session:
+        assert session.scalars(sa.select(UserRow)).one().feedback_sequence == num_writers * times
+        assert not session.scalars(sa.select(ImageRow)).all()
+    database.dispose()

@@ -1,0 +1,1 @@
+"""Celery workers: tasks are wake-ups, the job table is the truth."""

@@ -1,0 +1,67 @@
+"""The Celery app: `celery -A workers.app worker -Q cpu`, `... -Q gpu -c 1`, `celery -A workers.app beat`.
+
+Messages may be lost, doubled or late without harm: a task only says "look at the job table". So they are
+acknowledged early and expire, and there is no result backend: a job's state lives in its row.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging
+
+from paaplus.logs import configure_logging
+from paaplus.settings import Settings, get_settings
+
+BROKER_POLLING_S = 0.1
+
+
+def make_app(settings: Settings) -> Celery:
+    """The app of a deployment; embedded mode's broker is a folder."""
+    celery = Celery("paaplus", broker=settings.resolved_broker_url, include=["workers.tasks"])
+    celery.conf.update(
+        broker_transport_options=_transport_options(settings),
+        broker_connection_retry_on_startup=True,
+        task_default_queue="cpu",
+        task_ignore_result=True,
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        worker_pool_start_method=settings.worker_start_method,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        task_time_limit=settings.task_time_limit_s,
+        beat_schedule={
+            "scan": {
+                "task": "paaplus.scan",
+                "schedule": settings.scan_interval_s,
+                "options": {"queue": "cpu", "expires": 2 * settings.scan_interval_s},
+            }
+        },
+        beat_schedule_filename=str(settings.broker_folder / "beat-schedule"),
+        beat_max_loop_interval=max(0.2, settings.scan_interval_s / 2),
+    )
+    return celery
+
+
+def _transport_options(settings: Settings) -> dict[str, Any]:
+    if settings.broker_url:
+        # A dead broker must not hang a worker for ever; its loss is a delay, not a fault.
+        return {"socket_connect_timeout": 2.0, "socket_timeout": 10.0}
+    folder = settings.broker_folder
+    for name in ("messages", "control"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    return {
+        "data_folder_in": str(folder / "messages"),
+        "data_folder_out": str(folder / "messages"),
+        "control_folder": str(folder / "control"),
+        "polling_interval": BROKER_POLLING_S,
+    }
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _configure_logging(**_: Any) -> None:
+    configure_logging(get_settings().log_level)
+
+
+app = make_app(get_settings())
