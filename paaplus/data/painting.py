@@ -79,6 +79,15 @@ def dab(
     canvas_HWC[rows, columns] = canvas_HWC[rows, columns] * (1 - alpha) + np.asarray(colour) * alpha
 
 
+def box(
+    canvas_HWC: np.ndarray, left: float, top: float, right: float, bottom: float, paint: Colour | np.ndarray
+) -> None:
+    """Paint a rectangle in place; `paint` is one colour or one colour per column of it."""
+    rows = slice(max(round(top * HEIGHT_PX), 0), max(round(bottom * HEIGHT_PX), 0))
+    columns = slice(max(round(left * WIDTH_PX), 0), max(round(right * WIDTH_PX), 0))
+    canvas_HWC[rows, columns] = paint
+
+
 def glow(x: float, y: float, radius: float) -> np.ndarray:
     """Light that falls off around a point, 1 at its middle, shape (H, W)."""
     return np.exp(-((distance(x, y) / radius) ** 2))
@@ -91,10 +100,28 @@ def below(outline_W: np.ndarray, softness: float = 0.006) -> np.ndarray:
 
 def stroke(x0: float, y0: float, x1: float, y1: float, width: float) -> np.ndarray:
     """Alpha of a straight stroke with round ends, shape (H, W)."""
+    return _stroke_alpha(X_HW, Y_HW, x0, y0, x1, y1, width)
+
+
+def _stroke_alpha(
+    x_HW: np.ndarray, y_HW: np.ndarray, x0: float, y0: float, x1: float, y1: float, width: float
+) -> np.ndarray:
     dx, dy = (x1 - x0) * ASPECT, y1 - y0
-    px, py = (X_HW - x0) * ASPECT, Y_HW - y0
+    px, py = (x_HW - x0) * ASPECT, y_HW - y0
     along = np.clip((px * dx + py * dy) / max(dx * dx + dy * dy, 1e-9), 0, 1)
     return np.clip((width / 2 - np.hypot(px - along * dx, py - along * dy)) / 0.004 + 0.5, 0, 1)
+
+
+def streak(canvas_HWC: np.ndarray, x0: float, y0: float, x1: float, y1: float, width: float, colour: Colour) -> None:
+    """Paint a straight stroke in place, touching only the pixels around it."""
+    reach = width / 2 + 0.01
+    rows = slice(max(int((min(y0, y1) - reach) * HEIGHT_PX), 0), max(int((max(y0, y1) + reach) * HEIGHT_PX) + 2, 0))
+    columns = slice(
+        max(int((min(x0, x1) - reach / ASPECT) * WIDTH_PX), 0),
+        max(int((max(x0, x1) + reach / ASPECT) * WIDTH_PX) + 2, 0),
+    )
+    alpha = _stroke_alpha(X_HW[rows, columns], Y_HW[rows, columns], x0, y0, x1, y1, width)[..., None]
+    canvas_HWC[rows, columns] = canvas_HWC[rows, columns] * (1 - alpha) + np.asarray(colour) * alpha
 
 
 def sphere(canvas_HWC: np.ndarray, x: float, y: float, radius: float, colour: Colour, gloss: float = 0.5) -> np.ndarray:

@@ -16,6 +16,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from sqlalchemy.schema import SchemaItem
 
 from paaplus.db.drift import unseen_differences
 from paaplus.db.engine import make_engine
@@ -131,8 +132,9 @@ def _revision(connection: sa.Connection) -> str | None:
 
 
 def _describe(difference: Any) -> str:
-    """One difference of Alembic in words, e.g. `add_column jobs.worker` or `remove_index ix_jobs_lease`."""
+    """One difference of Alembic in words, e.g. `add_column jobs worker` or `remove_index ix_jobs_lease`."""
     if isinstance(difference, list):  # several changes of one column
         return ", ".join(_describe(part) for part in difference)
     kind, *parts = difference
-    return " ".join([kind, *(str(getattr(part, "name", part)) for part in parts if part not in (None, {}))])
+    named = (getattr(part, "name", part) for part in parts if isinstance(part, (str, SchemaItem)))
+    return " ".join([kind, *map(str, named)])

@@ -100,23 +100,37 @@ class TasteVectorModule(AdapterModule):
 
 
 class BottleneckModule(AdapterModule):
-    """`tanh(taste @ down + bias) @ up`, with `up` zero at the start: random directions, no change of any score.
+    """`tanh(taste @ down + bias) @ up` that starts at no change, yet with gradients everywhere.
 
-    The units of `down` make a hidden unit see about the taste signal over the noise of one rating, so that tanh
-    starts on its nearly linear part; those of `up` make the sum of all hidden units about as large as that noise.
+    Hidden units come in pairs that see the same random direction and speak with opposite sign, so they cancel.
     """
 
     up_sd_A: Tensor
+    SCALE = dict(down=1.0, up=1.0, c=1.0)
 
-    def __init__(self, base: BaseScorer, rank: int, generator: torch.Generator) -> None:
+    def __init__(self, base: BaseScorer, rank: int) -> None:
         super().__init__(base)
+        S = self.SCALE
         self.down_sd = float(np.mean(np.asarray(base.prior_sd_A) / np.asarray(base.noise_sd_A)))
         self.down = cast(nn.Linear, skip_init(nn.Linear, base.taste_dim, rank))
         self.up = cast(nn.Linear, skip_init(nn.Linear, rank, self.num_aspects, bias=False))
-        nn.init.normal_(self.down.weight, generator=generator)
-        nn.init.zeros_(self.down.bias)
-        nn.init.zeros_(self.up.weight)
-        self.register_buffer("up_sd_A", _tensor(base.noise_sd_A) / rank**0.5)
+        self.register_buffer("up_sd_A", _tensor(base.noise_sd_A) * S["up"] / rank**0.5)
+        A = self.num_aspects
+        g = torch.Generator().manual_seed(0)
+        half = torch.randn(rank // 2, base.taste_dim, generator=g) * S["down"]
+        down = torch.zeros(rank, base.taste_dim); down[0::2][: rank // 2] = half; down[1::2] = half
+        up = torch.zeros(A, rank)
+        for p in range(rank // 2):
+            a = p % A
+            n = 2 * len(range(a, rank // 2, A))
+            c = S["c"] * float(base.noise_sd_A[a]) / n**0.5 / float(self.up_sd_A[a])
+            up[a, 2 * p], up[a, 2 * p + 1] = c, -c
+        with torch.no_grad():
+            self.down.weight.copy_(down); self.down.bias.zero_(); self.up.weight.copy_(up)
+        self.start = {n: p.detach().clone() for n, p in self.named_parameters()}
+
+    def penalty(self):
+        return torch.stack([(p - self.start[n]).square().sum() for n, p in self.named_parameters()]).sum()
 
     def delta(self, taste_BR: Tensor) -> Tensor:
         hidden_BH = torch.tanh(self.down(taste_BR * self.down_sd))
@@ -142,7 +156,7 @@ class BottleneckModule(AdapterModule):
 
 def build_module(kind: str, base: BaseScorer, rank: int, generator: torch.Generator) -> AdapterModule:
     """A module of an adapter kind at zero change; `generator` draws what must not start at zero."""
-    return TasteVectorModule(base) if kind == TasteVector.kind else BottleneckModule(base, rank, generator)
+    return TasteVectorModule(base) if kind == TasteVector.kind else BottleneckModule(base, rank)
 
 
 def rows(generic_NA: np.ndarray, taste_NR: np.ndarray) -> Tensor:

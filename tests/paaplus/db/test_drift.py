@@ -22,9 +22,9 @@ def test_a_migrated_database_has_none(database: Database) -> None:
         assert unseen_differences(connection, Base.metadata) == []
 
 
-def changed(name: str, column: sa.Column[object], *more: sa.SchemaItem) -> sa.MetaData:
+def changed(name: str, column: sa.Column[object], *indexes: sa.Index) -> sa.MetaData:
     metadata = sa.MetaData(naming_convention=Base.metadata.naming_convention)
-    sa.Table(name, metadata, sa.Column("id", sa.Integer(), primary_key=True), column, *more)
+    sa.Table(name, metadata, sa.Column("id", sa.Integer(), primary_key=True), column, *indexes)
     return metadata
 
 

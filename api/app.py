@@ -1,0 +1,118 @@
+"""The FastAPI application: `create_app(settings)`, and `app` for `uvicorn api.app:app`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+
+from api import (
+    adapters,
+    audit,
+    base_models,
+    errors,
+    feedback,
+    health,
+    images,
+    jobs,
+    keys,
+    logs,
+    predictions,
+    users,
+)
+from api.dependencies import ApiContext
+from api.metrics import Metrics
+from api.middleware import RequestMiddleware
+from api.schemas.common import ErrorOut
+from paaplus.db.engine import Database
+from paaplus.db.migrate import require_head
+from paaplus.services.keys import KeyRing
+from paaplus.services.predictions import Predictor
+from paaplus.settings import Settings, get_settings
+from paaplus.storage.blobs import BlobStore
+
+SMALL_BODY_BYTES = 64 * 2**10
+BATCH_BODY_BYTES = 8 * 2**20  # 10,000 predictions, or 1,000 events with everything in them
+MULTIPART_OVERHEAD_BYTES = 16 * 2**10
+
+DESCRIPTION = """
+One judge of taste per user: send feedback, ask for scores, roll back what went wrong.
+
+Scores and ratings are by *aspect*; scores run from 0 to 10, ratings carry their own scale. A user is named by the
+platform's UUID or by the application's own `external_id`. Everything under `/v1` needs an API key.
+"""
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorOut, "description": description}
+    for status, description in {
+        400: "The request cannot be right.",
+        401: "No key, or one that is unknown or revoked.",
+        403: "The key does not open this.",
+        404: "There is no such thing, or not for this key.",
+        409: "The request contradicts what is recorded.",
+        413: "More than is accepted at once.",
+        422: "The request does not fit its schema.",
+        503: "Something that is needed is away; try again.",
+    }.items()
+}
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application. Doors open when it starts, and it does not start on a database of another version."""
+    settings = settings or get_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        database = Database(settings.resolved_database_url)
+        try:
+            require_head(database.engine)
+            blobs = BlobStore(settings.resolved_storage_url)
+            app.state.context = ApiContext(
+                settings=settings,
+                database=database,
+                blobs=blobs,
+                keys=KeyRing(database),
+                predictor=Predictor(database, blobs, settings),
+                metrics=Metrics(database),
+            )
+            yield
+        finally:
+            database.dispose()
+
+    app = FastAPI(
+        title="paaplus",
+        version=version("paaplus"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        max_body_size=SMALL_BODY_BYTES,
+    )
+    app.add_middleware(RequestMiddleware)
+    errors.install(app)
+    app.include_router(health.router)
+    upload_bytes = settings.max_upload_bytes + MULTIPART_OVERHEAD_BYTES
+    app.include_router(images.router, responses=ERRORS, max_body_size=upload_bytes)
+    app.include_router(feedback.router, responses=ERRORS, max_body_size=BATCH_BODY_BYTES)
+    app.include_router(predictions.router, responses=ERRORS, max_body_size=BATCH_BODY_BYTES)
+    for noun in (users, adapters, jobs, base_models, keys, audit):
+        app.include_router(noun.router, responses=ERRORS)
+    return app
+
+
+def serving_app() -> FastAPI:
+    """The application of a process that serves and nothing else: its logs are ours to set up."""
+    settings = get_settings()
+    logs.configure(settings.log_level)
+    return create_app(settings)
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, made when it is asked for: importing this module reads no settings."""
+    if name == "app":
+        return serving_app()
+    raise AttributeError(name)

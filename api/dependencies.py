@@ -1,0 +1,107 @@
+"""What routes ask for: the process's context, a transaction, and who is calling.
+
+Every route declares who it opens to by exactly one of `UserKey`, `ApplicationKey`, `AdminKey` and `Public`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Final, cast
+from uuid import UUID
+
+from fastapi import Depends, Path, Query, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from api.metrics import Metrics
+from paaplus.db.engine import Database
+from paaplus.db.tables.governance import KeyScope
+from paaplus.errors import Forbidden, Unauthenticated
+from paaplus.services.keys import KeyRing, Principal
+from paaplus.services.predictions import Predictor
+from paaplus.settings import Settings
+from paaplus.storage.blobs import BlobStore
+
+
+@dataclass(frozen=True)
+class ApiContext:
+    """One API process's doors and caches."""
+
+    settings: Settings
+    database: Database
+    blobs: BlobStore
+    keys: KeyRing
+    predictor: Predictor
+    metrics: Metrics
+
+
+async def get_context(request: Request) -> ApiContext:
+    return cast(ApiContext, request.app.state.context)
+
+
+Context = Annotated[ApiContext, Depends(get_context)]
+
+
+def get_read_session(context: Context) -> Iterator[Session]:
+    with context.database.read_session() as session:
+        yield session
+
+
+def get_session(context: Context) -> Iterator[Session]:
+    """A transaction that is committed before the answer goes out (`scope="function"`).
+
+    Only endpoints may use it, no other dependency: it takes SQLite's write lock at its first statement, and from
+    then on must not wait for a free thread that a request without the lock may hold.
+    """
+    with context.database.session() as session:
+        yield session
+
+
+ReadSession = Annotated[Session, Depends(get_read_session, scope="function")]
+WriteSession = Annotated[Session, Depends(get_session, scope="function")]
+
+_bearer = HTTPBearer(auto_error=False, scheme_name="API key", description="`paaplus keys create` makes one.")
+
+
+class OpensTo:
+    """Lets in whoever holds a key of one of these scopes."""
+
+    def __init__(self, *scopes: KeyScope) -> None:
+        self.scopes: Final = frozenset(scopes)
+
+    async def __call__(
+        self, context: Context, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    ) -> Principal:
+        if credentials is None:
+            raise Unauthenticated("this needs an API key: send the header 'Authorization: Bearer KEY'")
+        token = credentials.credentials
+        principal = context.keys.cached(token) or await run_in_threadpool(context.keys.authenticate, token)
+        if principal.scope not in self.scopes:
+            needed = ", ".join(sorted(self.scopes))
+            raise Forbidden(f"a key of scope {principal.scope.value!r} does not open this; needed: {needed}")
+        return principal
+
+
+class OpenToAll:
+    """Lets everybody in, on purpose."""
+
+    scopes: Final = frozenset[KeyScope]()
+
+    async def __call__(self) -> None:
+        return None
+
+
+UserKey = Annotated[Principal, Depends(OpensTo(KeyScope.USER, KeyScope.APPLICATION, KeyScope.ADMIN))]
+ApplicationKey = Annotated[Principal, Depends(OpensTo(KeyScope.APPLICATION, KeyScope.ADMIN))]
+AdminKey = Annotated[Principal, Depends(OpensTo(KeyScope.ADMIN))]
+Public = Depends(OpenToAll())
+
+UserPath = Annotated[
+    str,
+    Path(max_length=256, description="The platform's UUID of the user, or the application's external id.", examples=["ada"]),
+]
+VersionPath = Annotated[int, Path(ge=1, le=2**31 - 1, description="Number of the adapter version.", examples=[1])]
+Limit = Annotated[int, Query(ge=1, le=200, description="Most items of one page.")]
+Cursor = Annotated[UUID | None, Query(description="`next_cursor` of the page before.")]

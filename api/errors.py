@@ -1,0 +1,103 @@
+"""Errors as answers: every failure is `{"error": {"code", "message", "details"?}}` with the status of its family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+
+from paaplus.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    PaaplusError,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+
+# The first family that an error belongs to counts; what is in none of them is ours: 500.
+STATUS_CODES: dict[type[PaaplusError], int] = {
+    TooLarge: 413,
+    InvalidInput: 400,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    Unavailable: 503,
+}
+HEADERS: dict[int, dict[str, str]] = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
+
+log = structlog.get_logger(__name__)
+
+
+def install(app: FastAPI) -> None:
+    """Make the application answer with these errors."""
+    app.add_exception_handler(PaaplusError, _answer_known)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(DBAPIError, _answer_database)
+    app.add_exception_handler(PoolTimeoutError, _answer_database)
+
+
+def status_of(error: PaaplusError) -> int:
+    return next((status for family, status in STATUS_CODES.items() if isinstance(error, family)), 500)
+
+
+def answer(
+    status_code: int, code: str, message: str, details: Any = None, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """An error as every caller gets it."""
+    body: dict[str, Any] = {"code": code, "message": message}
+    if details is not None:
+        body["details"] = details
+    return JSONResponse({"error": body}, status_code, headers=headers or HEADERS.get(status_code))
+
+
+def answer_unexpected(error: Exception) -> JSONResponse:
+    """A bug of ours: told to the log, not to the caller."""
+    log.error("unexpected_error", error=type(error).__name__, exc_info=error)
+    return answer(500, "internal_error", "something went wrong on our side; the log has it under this request's id")
+
+
+def _answer_known(_request: Request, error: Exception) -> JSONResponse:
+    known = cast(PaaplusError, error)
+    status_code = status_of(known)
+    if status_code == 500:
+        return answer_unexpected(error)
+    if status_code == 503:
+        log.warning("unavailable", message=str(known))
+    return answer(status_code, known.code, str(known))
+
+
+def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
+    # Without the input: it may hold a secret, or a NaN that JSON cannot say.
+    details = [
+        {"loc": list(e["loc"]), "message": e["msg"], "type": e["type"]}
+        for e in cast(RequestValidationError, error).errors()
+    ]
+    where = ".".join(str(part) for part in details[0]["loc"])
+    return answer(422, "invalid_request", f"{where}: {details[0]['message']}", details)
+
+
+def _answer_http(_request: Request, error: Exception) -> JSONResponse:
+    known = cast(HTTPException, error)
+    codes = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed", 413: TooLarge.code}
+    code = codes.get(known.status_code, "http_error")
+    return answer(known.status_code, code, str(known.detail), headers=known.headers)
+
+
+def _answer_database(_request: Request, error: Exception) -> JSONResponse:
+    """Connections lost, locks not had in time: worth another try. Anything else of the database is a bug of ours."""
+    is_away = isinstance(error, PoolTimeoutError) or type(error).__name__ in ("OperationalError", "InterfaceError")
+    if not is_away:
+        return answer_unexpected(error)
+    log.warning("database_unavailable", error=type(error).__name__, exc_info=error)
+    return answer(503, Unavailable.code, "the database does not answer; nothing was changed, try again")

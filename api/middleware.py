@@ -1,0 +1,62 @@
+"""Around every request: an id, its metrics, and an answer whatever happens."""
+
+from __future__ import annotations
+
+import re
+import time
+from uuid import uuid4
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import answer_unexpected
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class RequestMiddleware:
+    """Takes the caller's `X-Request-ID` if it is a decent one, puts it into logs and answer, and counts.
+
+    Metrics carry the route's template, never the path: paths hold ids, and there is no end of them.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
+        status_code = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status_code
+            if message["type"] == "http.response.start":
+                status_code = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        started = time.perf_counter()
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self.app(scope, receive, send_with_id)
+            except Exception as error:
+                response = answer_unexpected(error)
+                if not status_code:
+                    await response(scope, receive, send_with_id)
+            finally:
+                self._count(scope, status_code, time.perf_counter() - started)
+
+    @staticmethod
+    def _count(scope: Scope, status_code: int, seconds: float) -> None:
+        metrics = scope["app"].state.context.metrics
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        route = getattr(scope.get("route"), "path", "unmatched")
+        metrics.requests.labels(method, route, str(status_code)).inc()
+        metrics.request_seconds.labels(method, route).observe(seconds)

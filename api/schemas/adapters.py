@@ -1,0 +1,185 @@
+"""Adapter versions, their history, and the acts on them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from api.schemas.base_models import BaseModelRef
+from api.schemas.common import In, Out, Reason, Whole
+from paaplus.db.tables import AdapterRow, BaseModelRow
+from paaplus.db.tables.models import AdapterState, PointerMove
+from paaplus.db.tables.jobs import RunOutcome
+from paaplus.services.adapters import Comparison
+
+
+class AdapterSummary(Out):
+    """One immutable version of one user's adapter."""
+
+    id: UUID
+    number: int = Field(examples=[3])
+    digest: str
+    kind: str = Field(examples=["taste_vector"])
+    strategy: str = Field(examples=["bayes"])
+    state: AdapterState
+    num_ratings: int
+    high_water_sequence: int = Field(description="The last event of the user's log that it had seen.")
+    size_bytes: int
+    base_model: BaseModelRef
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: AdapterRow, base_models: dict[UUID, BaseModelRow]) -> AdapterSummary:
+        return cls(**_summary(row, base_models))
+
+
+class AdapterOut(AdapterSummary):
+    """A version with everything that is known of it."""
+
+    parent_id: UUID | None
+    metrics: dict[str, Any]
+    gate_report: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: AdapterRow, base_models: dict[UUID, BaseModelRow]) -> AdapterOut:
+        return cls(
+            **_summary(row, base_models), parent_id=row.parent_id, metrics=row.metrics, gate_report=row.gate_report
+        )
+
+
+def _summary(row: AdapterRow, base_models: dict[UUID, BaseModelRow]) -> dict[str, Any]:
+    names = set(AdapterSummary.model_fields) - {"base_model"}
+    base_model = BaseModelRef.model_validate(base_models[row.base_model_id])
+    return {name: getattr(row, name) for name in names} | {"base_model": base_model}
+
+
+class AdaptersOut(Out):
+    """Newest first."""
+
+    items: list[AdapterSummary]
+
+
+class MetricPair(Out):
+    """One metric of both versions; null where a version does not report it."""
+
+    a: Any
+    b: Any
+
+
+class ComparisonOut(Out):
+    a: AdapterSummary
+    b: AdapterSummary
+    metrics: dict[str, MetricPair]
+
+    @classmethod
+    def of(cls, comparison: Comparison, base_models: dict[UUID, BaseModelRow]) -> ComparisonOut:
+        return cls(
+            a=AdapterSummary.of(comparison.a, base_models),
+            b=AdapterSummary.of(comparison.b, base_models),
+            metrics={name: MetricPair(a=a, b=b) for name, (a, b) in comparison.metrics.items()},
+        )
+
+
+class HistoryEntryOut(Out):
+    """One act on what a user is served with. `details` has `from` and `to` as version numbers, 0 for the base."""
+
+    id: UUID
+    move: PointerMove
+    actor: str
+    reason: str
+    details: dict[str, Any]
+    created_at: datetime
+
+
+class HistoryOut(Out):
+    """Newest first."""
+
+    items: list[HistoryEntryOut]
+
+
+class RunOut(Out):
+    """One finished training."""
+
+    id: UUID
+    job_id: UUID | None
+    strategy: str
+    outcome: RunOutcome
+    from_sequence: int
+    to_sequence: int
+    num_new: int
+    num_held_out: int
+    device: str
+    metrics: dict[str, Any]
+    timings: dict[str, Any]
+    started_at: datetime
+    finished_at: datetime
+
+
+class VersionMetricsOut(Out):
+    number: int
+    state: AdapterState
+    strategy: str
+    num_ratings: int
+    metrics: dict[str, Any]
+    created_at: datetime
+
+
+class MetricsOut(Out):
+    """How a user's adapters have done: every version, and the latest trainings. Newest first."""
+
+    user_id: UUID
+    versions: list[VersionMetricsOut]
+    runs: list[RunOut]
+
+
+class ExclusionOut(Out):
+    """One event that may not train until it is released."""
+
+    sequence: int
+    reason: str
+    actor: str
+    created_at: datetime
+
+
+class ExclusionsOut(Out):
+    """Oldest event first."""
+
+    items: list[ExclusionOut]
+
+
+class RollbackIn(In):
+    """`to`: version number, 0 for the base model, omitted for the version that the live one was trained from."""
+
+    to: Whole | None = Field(None, ge=0, examples=[1])
+    feedback: Literal["exclude", "keep"] = Field(
+        "exclude", description="exclude: what came after the target neither trains nor triggers until released."
+    )
+    reason: Reason = Field(examples=["the last update made portraits worse"])
+
+
+class ReleaseIn(In):
+    """`sequences`: the events by number; omitted: all that are excluded."""
+
+    sequences: list[Whole] | None = Field(None, min_length=1, max_length=10_000, examples=[[11, 12]])
+    reason: Reason = Field(examples=["checked with the user"])
+
+
+class PointerChangeOut(Out):
+    """What an act did. Version numbers; 0 is the base."""
+
+    user_id: UUID
+    from_number: int
+    to_number: int
+    num_excluded: int
+    num_released: int
+
+
+class ReleasedOut(Out):
+    num_released: int
+
+
+class JobRef(Out):
+    job_id: UUID

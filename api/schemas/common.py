@@ -1,0 +1,106 @@
+"""What all schemas share: strict numbers, text without control characters, pages, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Generic, Protocol, TypeVar
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+
+class In(BaseModel):
+    """A request: a field that nobody knows is a mistake of the caller, not to be passed over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Out(BaseModel):
+    """An answer, read from a row or a record."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+def _printable(text: str) -> str:
+    # NUL has no place in PostgreSQL, a lone surrogate none in UTF-8, and no name needs any of their kind.
+    if not text.isprintable():
+        raise ValueError("must not contain control characters")
+    return text
+
+
+def _printable_lines(text: str) -> str:
+    _printable("".join(text.split("\n")))
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+def _plausible(moment: datetime) -> datetime:
+    if not 1900 <= moment.year <= 2200:
+        raise ValueError("must be between 1900 and 2200")
+    return moment
+
+
+def _text_only(value: Any) -> Any:
+    if not isinstance(value, str | datetime):
+        raise ValueError("must be an ISO 8601 string with a time zone")  # noqa: TRY004 - pydantic wants ValueError
+    return value
+
+
+# Strict: pydantic would otherwise read `true` as 1 and "7" as 7.
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Whole = Annotated[int, Field(strict=True, le=2**31 - 1)]
+Flag = Annotated[bool, Field(strict=True)]
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_printable)]
+Aspect = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_printable_lines)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_text_only), AfterValidator(_plausible)]
+UserRef = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=256),
+    AfterValidator(_printable),
+    Field(
+        description="The platform's UUID or the application's external id; for an admin `application/external_id`.",
+        examples=["ada"],
+    ),
+]
+
+
+class ReasonIn(In):
+    """Why something is done by hand; goes into the history."""
+
+    reason: Reason = Field(examples=["the last update made portraits worse"])
+
+
+class ErrorBody(BaseModel):
+    code: str = Field(examples=["not_found"])
+    message: str = Field(examples=["user 'ada' does not exist"])
+    details: Any = None
+
+
+class ErrorOut(BaseModel):
+    """Every failure looks like this."""
+
+    error: ErrorBody
+
+
+ItemT = TypeVar("ItemT")
+
+
+class _HasId(Protocol):
+    @property
+    def id(self) -> UUID: ...
+
+
+class Page(BaseModel, Generic[ItemT]):
+    """Newest first. `next_cursor` gets the next page; null on the last."""
+
+    items: list[ItemT]
+    next_cursor: UUID | None = None
+
+
+def next_cursor(rows: Sequence[_HasId], limit: int) -> UUID | None:
+    """The cursor after these rows, given that `limit` of them were asked for."""
+    return rows[-1].id if len(rows) == limit else None

@@ -1,0 +1,158 @@
+"""Feedback events, one or many."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import ConfigDict, Discriminator, Field, SkipValidation, Tag, TypeAdapter
+
+from api.schemas.common import Aspect, Flag, In, Moment, Name, Number, Out, UserRef
+from paaplus.db.tables.feedback import FeedbackKind
+from paaplus.services.feedback import NewEvent
+
+IMAGE_EXAMPLE = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"
+RECEIPT_EXAMPLE = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0002"
+
+RATING_EXAMPLE = {
+    "event_id": "ada-0001",
+    "user": "ada",
+    "kind": "rating",
+    "image": IMAGE_EXAMPLE,
+    "ratings": {"beauty": 6},
+    "scale": {"min": 1, "max": 7},
+}
+
+
+class ScaleIn(In):
+    """The scale that the ratings were given on."""
+
+    min: Number = Field(examples=[1])
+    max: Number = Field(examples=[7])
+
+
+Ratings = Annotated[dict[Aspect, Number], Field(min_length=1, max_length=64, examples=[{"beauty": 6}])]
+
+
+class _EventIn(In):
+    event_id: Name = Field(
+        description="The caller's own, one per event: posting it again changes nothing.", examples=["ada-0001"]
+    )
+    user: UserRef
+    occurred_at: Moment | None = Field(None, examples=["2026-11-22T12:00:00Z"])
+
+    def to_event(self, index: int, user_id: UUID) -> NewEvent:
+        """The event as the log takes it."""
+        return NewEvent(
+            index=index,
+            user_id=user_id,
+            event_id=self.event_id,
+            kind=FeedbackKind(self.kind),  # type: ignore[attr-defined]
+            payload=self._payload(),
+            image_id=getattr(self, "image", None),
+            other_image_id=getattr(self, "other_image", None),
+            receipt_id=getattr(self, "receipt", None),
+            retracts_event_id=getattr(self, "retracts", None),
+            occurred_at=self.occurred_at,
+        )
+
+    def _payload(self) -> dict[str, Any]:
+        """What the log keeps as it was given."""
+        return self.model_dump(include={"ratings", "scale", "preference", "liked"})
+
+
+class RatingIn(_EventIn):
+    """A rating of an image on the person's own scale."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [RATING_EXAMPLE]})
+
+    kind: Literal["rating"]
+    image: UUID = Field(examples=[IMAGE_EXAMPLE])
+    ratings: Ratings
+    scale: ScaleIn
+
+
+class CorrectionIn(_EventIn):
+    """A rating that corrects a prediction, named by its receipt."""
+
+    kind: Literal["correction"]
+    receipt: UUID = Field(examples=[RECEIPT_EXAMPLE])
+    ratings: Ratings
+    scale: ScaleIn
+
+
+class ComparisonIn(_EventIn):
+    """Which of two images is better."""
+
+    kind: Literal["comparison"]
+    image: UUID = Field(examples=[IMAGE_EXAMPLE])
+    other_image: UUID = Field(examples=[RECEIPT_EXAMPLE])
+    preference: dict[Aspect, Literal["first", "second", "tie", "cannot_say"]] = Field(
+        min_length=1, max_length=64, examples=[{"beauty": "first"}]
+    )
+
+
+class BinaryIn(_EventIn):
+    """Liked or disliked."""
+
+    kind: Literal["binary"]
+    image: UUID = Field(examples=[IMAGE_EXAMPLE])
+    liked: Flag
+
+
+class RetractionIn(_EventIn):
+    """Takes an earlier event of the same user back."""
+
+    kind: Literal["retraction"]
+    retracts: Name = Field(description="`event_id` of the earlier event.", examples=["ada-0001"])
+
+
+EventIn = Annotated[
+    RatingIn | CorrectionIn | ComparisonIn | BinaryIn | RetractionIn, Field(discriminator="kind")
+]
+EVENT: TypeAdapter[EventIn] = TypeAdapter(EventIn)
+
+
+class FeedbackBatchIn(In):
+    """Many events. Each is judged by itself, so that a bad one does not keep out the good ones."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"events": [RATING_EXAMPLE]}]})
+
+    events: list[SkipValidation[EventIn]] = Field(min_length=1)
+
+
+def _shape(body: Any) -> str:
+    return "batch" if isinstance(body, dict) and "events" in body else "event"
+
+
+FeedbackIn = Annotated[
+    Annotated[EventIn, Tag("event")] | Annotated[FeedbackBatchIn, Tag("batch")], Discriminator(_shape)
+]
+
+
+class ItemError(Out):
+    code: str = Field(examples=["invalid_input"])
+    message: str
+
+
+class FeedbackItemOut(Out):
+    """What became of one event. `sequence` is its number in the user's log."""
+
+    index: int
+    event_id: str | None
+    status: Literal["accepted", "duplicate", "rejected"]
+    sequence: int | None = None
+    error: ItemError | None = None
+
+
+class FeedbackOut(Out):
+    event_id: str
+    status: Literal["accepted", "duplicate"]
+    sequence: int
+
+
+class FeedbackBatchOut(Out):
+    accepted: int
+    duplicates: int
+    rejected: int
+    items: list[FeedbackItemOut]

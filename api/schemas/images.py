@@ -1,0 +1,40 @@
+"""Images as answered; they come in as multipart forms."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from api.schemas.common import Out
+from paaplus.db.tables import ImageRow
+from paaplus.services.images import FeatureState
+
+
+class ImageOut(Out):
+    """A stored image: upright, in sRGB, without metadata. `sha256` is of the stored bytes."""
+
+    id: UUID
+    sha256: str
+    width_px: int = Field(examples=[1024])
+    height_px: int = Field(examples=[768])
+    size_bytes: int
+    media_type: Literal["image/jpeg", "image/png"]
+    name: str | None = Field(examples=["beach.jpg"])
+    owner_id: UUID | None
+    created_at: datetime
+    features: Literal["ready", "pending", "failed"] = Field(description="ready: it can be scored.")
+    job_id: UUID | None = Field(description="The job that works on its features, if there is one.")
+    error: str | None = Field(description="Why it can never be scored.")
+
+    @classmethod
+    def of(cls, row: ImageRow, features: FeatureState) -> ImageOut:
+        names = set(cls.model_fields) - {"features", "job_id", "error"}
+        return cls(
+            **{name: getattr(row, name) for name in names},
+            features=features.state,
+            job_id=features.job_id,
+            error=features.error,
+        )

@@ -1,0 +1,42 @@
+"""Jobs as answered."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import Field
+
+from api.schemas.adapters import RunOut
+from api.schemas.common import Out
+from paaplus.db.tables.jobs import JobKind, JobState
+
+
+class ProgressOut(Out):
+    """Steps of the job; both 0 before it has begun."""
+
+    done: int
+    total: int
+
+
+class JobOut(Out):
+    id: UUID
+    kind: JobKind
+    state: JobState
+    reason: str = Field(examples=["new_feedback"])
+    user_id: UUID | None
+    queue: str
+    attempts: int
+    max_attempts: int
+    progress: ProgressOut
+    last_error: str | None
+    run_after: datetime
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class JobDetailOut(JobOut):
+    """A job with the training that it led to."""
+
+    run: RunOut | None

@@ -1,0 +1,38 @@
+"""API keys, with the secret only where one is made."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from api.schemas.common import In, Name, Out, UserRef
+from api.schemas.users import Application
+from paaplus.db.tables.governance import KeyScope
+
+
+class KeyIn(In):
+    """An application key needs `application`, a user or expert key `user`, an admin key neither."""
+
+    name: Annotated[Name, StringConstraints(max_length=64)] = Field(examples=["photo-app backend"])
+    scope: KeyScope
+    application: Application | None = None
+    user: UserRef | None = None
+
+
+class KeyOut(Out):
+    id: UUID
+    name: str
+    scope: KeyScope
+    application: str | None
+    user_id: UUID | None
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class NewKeyOut(KeyOut):
+    """The only time that the key itself is shown."""
+
+    key: str = Field(examples=["paa_..."])

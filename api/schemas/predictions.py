@@ -1,0 +1,115 @@
+"""Predictions: who wants scores of what, and the scores."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, Self
+from uuid import UUID
+
+from pydantic import ConfigDict, Field, model_validator
+
+from api.schemas.base_models import BaseModelRef
+from api.schemas.common import In, Number, Out, UserRef
+from paaplus.services.predictions import Answer, Prediction
+
+
+class PredictionItemIn(In):
+    user: UserRef
+    image: UUID
+
+
+class PredictionsIn(In):
+    """Either `items`, or `users` and `images`: then every user is asked about every image."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"users": ["ada"], "images": ["0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"]}]}
+    )
+
+    items: list[PredictionItemIn] | None = Field(None, min_length=1)
+    users: list[UserRef] | None = Field(None, min_length=1)
+    images: list[UUID] | None = Field(None, min_length=1)
+    wait_s: Number = Field(0.0, ge=0, description="How long to wait for images that are not ready yet.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        given = (self.items is not None, self.users is not None, self.images is not None)
+        if given not in ((True, False, False), (False, True, True)):
+            raise ValueError("give either items, or users and images")
+        return self
+
+    @property
+    def num_wanted(self) -> int:
+        if self.items is not None:
+            return len(self.items)
+        return len(self.users or []) * len(self.images or [])
+
+    def wanted(self) -> list[tuple[str, UUID]]:
+        """(user, image) pairs in order; all images of the first user come first."""
+        if self.items is not None:
+            return [(item.user, item.image) for item in self.items]
+        return [(user, image) for user in self.users or [] for image in self.images or []]
+
+
+class ServedAdapterOut(Out):
+    id: UUID
+    number: int
+    digest: str
+    trained_at: datetime
+    age_s: float = Field(description="Seconds since it was trained.")
+
+
+class PredictionOut(Out):
+    """One answer. `source` base says that the scores are the base model's, and `source_reason` why."""
+
+    user_id: UUID
+    image_id: UUID
+    status: Literal["scored", "pending", "failed"]
+    scores: dict[str, float] | None = Field(examples=[{"beauty": 6.1}])
+    generic: dict[str, float] | None = Field(description="What the base model says to everybody.")
+    source: Literal["adapter", "base"] | None
+    source_reason: Literal["active_adapter", "no_adapter", "adapter_of_another_base_model"] | None
+    adapter: ServedAdapterOut | None
+    base_model: BaseModelRef
+    receipt_id: UUID | None = Field(description="Names this prediction in a correction.")
+    job_id: UUID | None = Field(description="What a pending item waits for.")
+    retry_after_s: int | None
+    error: str | None
+
+    @classmethod
+    def of(cls, item: Prediction, base_model: BaseModelRef, now: datetime) -> PredictionOut:
+        adapter = None
+        if item.adapter is not None:
+            adapter = ServedAdapterOut(
+                id=item.adapter.id,
+                number=item.adapter.number,
+                digest=item.adapter.digest,
+                trained_at=item.adapter.trained_at,
+                age_s=max(0.0, (now - item.adapter.trained_at).total_seconds()),
+            )
+        return cls(
+            user_id=item.user_id,
+            image_id=item.image_id,
+            status=item.status,
+            scores=item.scores,
+            generic=item.generic,
+            source=item.source,
+            source_reason=item.source_reason,
+            adapter=adapter,
+            base_model=base_model,
+            receipt_id=item.receipt_id,
+            job_id=item.job_id,
+            retry_after_s=item.retry_after_s,
+            error=item.error,
+        )
+
+
+class PredictionsOut(Out):
+    """In the order asked."""
+
+    items: list[PredictionOut]
+    pending: int
+
+    @classmethod
+    def of(cls, answer: Answer, now: datetime) -> PredictionsOut:
+        base_model = BaseModelRef.model_validate(answer.base_model)
+        return cls(items=[PredictionOut.of(i, base_model, now) for i in answer.items], pending=answer.num_pending)

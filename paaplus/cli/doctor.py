@@ -1,0 +1,198 @@
+"""`paaplus doctor`: what is missing or misconfigured, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import typer
+from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
+
+from paaplus.cli.common import JsonOption, console, print_json
+from paaplus.db import migrate
+from paaplus.db.engine import Database
+from paaplus.errors import PaaplusError
+from paaplus.queue import jobs
+from paaplus.services import base_models
+from paaplus.settings import Settings, get_settings
+from paaplus.storage.blobs import BlobStore
+
+LOW_DISK_BYTES = 2 * 2**30
+# Files that the paper's own model needs; nothing here is ever downloaded (docs/weights.md).
+PHYSIQUEFRAME_FILES = ("physiqueframe.pth", "swinv2_base_22k_500k.pth", "smpler_x_s32.pth.tar", "SMPLX_NEUTRAL.npz")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `advice` is what to do when it is not well."""
+
+    what: str
+    state: Literal["ok", "note", "problem"]
+    detail: str
+    advice: str = ""
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Check this deployment; exit code 1 if something keeps it from working."""
+    findings = [_guarded(check) for check in CHECKS]
+    if as_json:
+        print_json([asdict(f) for f in findings])
+    else:
+        table = Table(header_style="bold")
+        for name in ("", "what", "found", "what to do"):
+            table.add_column(name)
+        marks = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "problem": "[red]problem[/red]"}
+        for f in findings:
+            table.add_row(marks[f.state], f.what, f.detail, f.advice)
+        console.print(table)
+    if any(f.state == "problem" for f in findings):
+        raise typer.Exit(1)
+
+
+def _guarded(check: Callable[[Settings], Finding]) -> Finding:
+    """A check that fails in a way it did not foresee is a finding too."""
+    name = check.__name__.strip("_").replace("_", " ")
+    try:
+        return check(get_settings())
+    except (PaaplusError, OSError, ImportError, RuntimeError, SQLAlchemyError) as error:
+        return Finding(name, "problem", f"{type(error).__name__}: {str(error).splitlines()[0]}", "see the message")
+
+
+def _python(_: Settings) -> Finding:
+    version = platform.python_version()
+    if sys.version_info < (3, 11):
+        return Finding("python", "problem", version, "use Python 3.11 or newer")
+    return Finding("python", "ok", version)
+
+
+def _torch(_: Settings) -> Finding:
+    import torch
+
+    from paaplus.models.torchvision_shim import ensure_torchvision
+
+    ensure_torchvision()
+    return Finding("torch", "ok", f"{torch.__version__}, timm and Avalanche can be imported")
+
+
+def _device(settings: Settings) -> Finding:
+    import torch
+
+    from paaplus.models.device import resolve_device
+
+    device = resolve_device(settings.device)
+    if device == "cpu" and settings.device.startswith("cuda"):
+        return Finding("device", "note", f"{settings.device} is wanted, there is no CUDA", "check driver and torch build")
+    name = torch.cuda.get_device_name(device) if device != "cpu" else f"cpu, {settings.torch_threads} thread(s)"
+    return Finding("device", "ok", name)
+
+
+def _weights_of_lite(_: Settings) -> Finding:
+    from paaplus.models.lite import packaged_weights
+
+    return Finding("weights of lite", "ok", str(packaged_weights()))
+
+
+def _database(settings: Settings) -> Finding:
+    url = settings.resolved_database_url
+    current, head = migrate.current(url), migrate.head()
+    if current != head:
+        return Finding("database", "problem", f"schema {current or 'missing'}, needed {head}", "paaplus db upgrade")
+    return Finding("database", "ok", f"{url.split('://')[0]}, schema {head}")
+
+
+def _storage(settings: Settings) -> Finding:
+    probe = b"paaplus doctor"
+    store = BlobStore(settings.resolved_storage_url)
+    if store.get(store.put(probe)) != probe:
+        return Finding("storage", "problem", "what was read is not what was written", "check the storage")
+    return Finding("storage", "ok", settings.resolved_storage_url.split("://")[0] + ", writable")
+
+
+def _disk(settings: Settings) -> Finding:
+    folder = settings.home if settings.home.exists() else Path()
+    free = shutil.disk_usage(folder).free
+    if free < LOW_DISK_BYTES:
+        return Finding("disk", "note", f"{free / 2**30:.1f} GiB free", "make room, or move PAAPLUS_HOME")
+    return Finding("disk", "ok", f"{free / 2**30:.0f} GiB free")
+
+
+def _broker(settings: Settings) -> Finding:
+    if not settings.broker_url:
+        return Finding("broker", "ok", f"folder {settings.broker_folder}")
+    parts = urlsplit(settings.broker_url)
+    address = (parts.hostname or "localhost", parts.port or (5672 if parts.scheme.startswith("amqp") else 6379))
+    try:
+        socket.create_connection(address, timeout=2).close()
+    except OSError as error:
+        return Finding(
+            "broker", "problem", f"{address[0]}:{address[1]}: {error}", "start it; meanwhile feedback is kept, not trained"
+        )
+    return Finding("broker", "ok", f"{parts.scheme} on {address[0]}:{address[1]}")
+
+
+def _base_model(settings: Settings) -> Finding:
+    database = Database(settings.resolved_database_url)
+    try:
+        with database.read_session() as session:
+            row = base_models.find_default(session, settings)
+    finally:
+        database.dispose()
+    if row is None:
+        return Finding("base model", "problem", "none", "paaplus base-models train lite --data DIR (or paaplus up)")
+    return Finding("base model", "ok", f"{row.name}@{row.version} scoring {', '.join(row.aspects)}, {row.digest[:12]}")
+
+
+def _queue(settings: Settings) -> Finding:
+    database = Database(settings.resolved_database_url)
+    try:
+        with database.read_session() as session:
+            ready = jobs.count_ready(session)
+    finally:
+        database.dispose()
+    waiting = sum(ready.values())
+    if waiting:
+        return Finding("queue", "note", f"{waiting} job(s) ready and waiting", "is a worker running? paaplus up")
+    return Finding("queue", "ok", "nothing waits for a worker")
+
+
+def _smplx(_: Settings) -> Finding:
+    if importlib.util.find_spec("smplx") is None:
+        return Finding(
+            "smplx", "note", "not installed", "only for body meshes, non-commercial licence: pip install 'paaplus[body]'"
+        )
+    return Finding("smplx", "ok", "installed (non-commercial licence: docs/licences.md)")
+
+
+def _physiqueframe_files(settings: Settings) -> Finding:
+    folder = settings.home / "weights"
+    missing = [name for name in PHYSIQUEFRAME_FILES if not (folder / name).exists()]
+    if missing:
+        return Finding(
+            "PhysiqueFrame files", "note", f"not in {folder}: {', '.join(missing)}", "only for that model: docs/weights.md"
+        )
+    return Finding("PhysiqueFrame files", "ok", str(folder))
+
+
+CHECKS: tuple[Callable[[Settings], Finding], ...] = (
+    _python,
+    _torch,
+    _device,
+    _weights_of_lite,
+    _database,
+    _storage,
+    _disk,
+    _broker,
+    _base_model,
+    _queue,
+    _smplx,
+    _physiqueframe_files,
+)

@@ -1,0 +1,201 @@
+"""The job table on both databases: one running and one queued job per lock, leases, fences, back-off."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from paaplus.db.engine import Database
+from paaplus.db.tables import JobRow
+from paaplus.db.tables.jobs import JobKind, JobState
+from paaplus.db.types import utcnow
+from paaplus.errors import LeaseLost, NotFound
+from paaplus.ids import new_id
+from paaplus.queue import jobs
+from paaplus.queue.jobs import Lease, RetryPolicy
+
+RETRY = RetryPolicy(base_s=0.0, cap_s=0.0)
+SLOW_RETRY = RetryPolicy(base_s=60.0, cap_s=600.0)
+
+
+def enqueue(database: Database, lock_key: str = "adapt:1", **columns: object) -> object:
+    with database.session() as session:
+        return jobs.enqueue(
+            session, JobKind.ADAPT, lock_key, **{"queue": "cpu", "reason": "test", "max_attempts": 3, **columns}
+        )
+
+
+def claim(database: Database, worker: str = "w", queues: tuple[str, ...] = ("cpu",), lease_s: float = 30) -> Lease | None:
+    return jobs.claim(database, worker=worker, queues=list(queues), lease_s=lease_s)
+
+
+def row_of(database: Database, job_id: object) -> JobRow:
+    with database.read_session() as session:
+        return jobs.get(session, job_id)
+
+
+def expire(database: Database, lease: Lease) -> None:
+    with database.session() as session:
+        session.execute(
+            sa.update(JobRow).where(JobRow.id == lease.job_id).values(lease_expires_at=utcnow() - timedelta(seconds=1))
+        )
+
+
+def test_enqueue_twice_is_one_queued_job(database: Database) -> None:
+    assert enqueue(database) == enqueue(database)
+    assert claim(database) is not None
+    assert claim(database) is None
+
+
+def test_enqueue_while_running_queues_one_successor_that_waits_for_the_lock(database: Database) -> None:
+    first = enqueue(database)
+    lease = claim(database)
+    second = enqueue(database)
+    assert second != first
+    assert claim(database) is None
+    with database.session() as session:
+        jobs.complete(session, lease)
+    assert claim(database).job_id == second
+
+
+def test_claim_takes_only_its_queues_in_order_of_priority(database: Database) -> None:
+    enqueue(database, "a", queue="gpu")
+    enqueue(database, "b")
+    urgent = enqueue(database, "c", priority=1)
+    assert claim(database).job_id == urgent
+    assert claim(database).lock_key == "b"
+    assert claim(database) is None
+    assert claim(database, queues=("cpu", "gpu")).lock_key == "a"
+
+
+def test_claim_leaves_a_job_that_is_not_ready(database: Database) -> None:
+    enqueue(database, delay_s=60)
+    assert claim(database) is None
+
+
+def test_complete_twice_or_by_another_worker_is_refused(database: Database) -> None:
+    enqueue(database)
+    lease = claim(database)
+    with database.session() as session:
+        jobs.complete(session, lease)
+    with pytest.raises(LeaseLost), database.session() as session:
+        jobs.complete(session, lease)
+
+
+def test_worker_that_lost_its_lease_cannot_complete_heartbeat_or_report(database: Database) -> None:
+    enqueue(database)
+    zombie = claim(database, "zombie")
+    expire(database, zombie)
+    with database.session() as session:
+        assert jobs.reap(session, RETRY).num_reaped == 1
+    heir = claim(database, "heir")
+    assert heir.job_id == zombie.job_id
+    assert heir.attempt == 2
+    with database.session() as session:
+        assert not jobs.heartbeat(session, zombie, 30)
+        with pytest.raises(LeaseLost):
+            jobs.report_progress(session, zombie, 1, 2)
+        with pytest.raises(LeaseLost):
+            jobs.complete(session, zombie)
+        assert jobs.fail(session, zombie, "late", retryable=True, retry=RETRY) is None
+    with database.session() as session:
+        jobs.complete(session, heir)
+    assert row_of(database, heir.job_id).state == JobState.SUCCEEDED
+
+
+def test_heartbeat_keeps_a_job_from_being_reaped(database: Database) -> None:
+    enqueue(database)
+    lease = claim(database)
+    expire(database, lease)
+    with database.session() as session:
+        assert jobs.heartbeat(session, lease, 30)
+        assert jobs.reap(session, RETRY).num_reaped == 0
+
+
+def test_fail_backs_off_then_gives_up_after_the_last_attempt(database: Database) -> None:
+    job_id = enqueue(database)
+    for attempt in (1, 2):
+        lease = claim(database)
+        assert lease.attempt == attempt
+        with database.session() as session:
+            assert jobs.fail(session, lease, "boom", retryable=True, retry=RETRY) == JobState.QUEUED
+    lease = claim(database)
+    with database.session() as session:
+        assert jobs.fail(session, lease, "boom", retryable=True, retry=RETRY) == JobState.DEAD
+    row = row_of(database, job_id)
+    assert (row.state, row.last_error, row.lease_token) == (JobState.DEAD, "boom", None)
+    assert claim(database) is None
+
+
+def test_fail_waits_for_the_back_off(database: Database) -> None:
+    enqueue(database)
+    lease = claim(database)
+    with database.session() as session:
+        jobs.fail(session, lease, "boom", retryable=True, retry=SLOW_RETRY)
+    assert claim(database) is None
+    wait_s = (row_of(database, lease.job_id).run_after - utcnow()).total_seconds()
+    assert 55 < wait_s < 121  # U(.5, 1) * 60 * 2
+
+
+def test_fail_that_cannot_be_mended_is_dead_at_once(database: Database) -> None:
+    enqueue(database)
+    with database.session() as session:
+        assert jobs.fail(session, claim(database), "bad", retryable=False, retry=RETRY) == JobState.DEAD
+
+
+def test_fail_with_a_successor_queued_leaves_the_work_to_it(database: Database) -> None:
+    enqueue(database)
+    lease = claim(database)
+    successor = enqueue(database)
+    with database.session() as session:
+        assert jobs.fail(session, lease, "boom", retryable=True, retry=RETRY) == JobState.CANCELLED
+    assert claim(database).job_id == successor
+
+
+def test_release_gives_the_attempt_back(database: Database) -> None:
+    enqueue(database)
+    with database.session() as session:
+        jobs.release(session, claim(database), "stopping")
+    assert claim(database).attempt == 1
+
+
+def test_reap_gives_up_a_job_that_killed_every_worker_and_names_its_user(database: Database) -> None:
+    from tests.factories import make_user
+
+    with database.session() as session:
+        user_id = make_user(session).id
+    enqueue(database, max_attempts=1, user_id=user_id)
+    expire(database, claim(database))
+    with database.session() as session:
+        report = jobs.reap(session, RETRY)
+    assert (report.num_reaped, report.dead_user_ids) == (1, [user_id])
+
+
+def test_get_of_an_unknown_job_says_so(database: Database) -> None:
+    with pytest.raises(NotFound, match="does not exist"), database.read_session() as session:
+        jobs.get(session, new_id())
+
+
+def test_claim_by_many_workers_at_once_gives_each_job_to_one(database: Database) -> None:
+    num_jobs, num_workers = 24, 4
+    for i in range(num_jobs):
+        enqueue(database, f"adapt:{i // 2}" if i % 2 == 0 else f"other:{i}")
+    claimed: list[object] = []
+    start = threading.Barrier(num_workers)
+
+    def work(name: str) -> None:
+        start.wait()
+        while (lease := claim(database, name)) is not None:
+            claimed.append(lease.job_id)
+            with database.session() as session:
+                jobs.complete(session, lease)
+
+    threads = [threading.Thread(target=work, args=(f"w{i}",)) for i in range(num_workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(claimed) == num_jobs
+    assert len(set(claimed)) == num_jobs

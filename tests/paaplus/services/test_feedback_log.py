@@ -1,0 +1,83 @@
+"""What learning sees of a log: latest words, retractions, exclusions, and what a version had been shown."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from paaplus.db.tables import UserRow
+from paaplus.services.feedback_log import ExclusionSpan, FeedbackLog, RatedEvent, Seen, is_held_out
+
+A, B, C = uuid4(), uuid4(), uuid4()
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def event(sequence: int, image: UUID, **scores: float) -> RatedEvent:
+    return RatedEvent(sequence, image, scores or {"beauty": float(sequence)}, held_out=False)
+
+
+def log(*events: RatedEvent, retractions: dict[int, int] | None = None, exclusions: tuple = ()) -> FeedbackLog:
+    head = max([e.sequence for e in events] + list((retractions or {}).values()))
+    return FeedbackLog(head, events, retractions or {}, exclusions)
+
+
+def words(of: FeedbackLog) -> list[tuple[int, UUID, dict[str, float]]]:
+    return [(w.sequence, w.image_id, w.scores) for w in of.words()]
+
+
+def test_words_the_latest_on_an_image_wins() -> None:
+    assert words(log(event(1, A), event(2, B), event(3, A))) == [(2, B, {"beauty": 2}), (3, A, {"beauty": 3})]
+
+
+def test_words_on_different_aspects_are_one_word() -> None:
+    both = log(event(1, A, health=4.0, posture=5.0), event(2, A, health=6.0))
+    assert words(both) == [(2, A, {"health": 6.0, "posture": 5.0})]
+
+
+def test_words_after_a_retraction_the_earlier_word_counts_again() -> None:
+    assert words(log(event(1, A), event(2, A), retractions={2: 3})) == [(1, A, {"beauty": 1})]
+
+
+def test_words_leave_out_what_is_excluded_until_it_is_released() -> None:
+    open_span, closed_span = ExclusionSpan(2, NOON, None), ExclusionSpan(2, NOON, NOON + HOUR)
+    assert words(log(event(1, A), event(2, B), exclusions=(open_span,))) == [(1, A, {"beauty": 1})]
+    assert len(words(log(event(1, A), event(2, B), exclusions=(closed_span,)))) == 2
+
+
+def test_version_is_tainted_by_what_is_taken_back_after_it() -> None:
+    events = (event(1, A), event(2, B))
+    seen_both, seen_first = Seen(2, NOON), Seen(1, NOON)
+    retracted = log(*events, retractions={2: 3})
+    assert retracted.is_tainted(seen_both)
+    assert not retracted.is_tainted(seen_first)
+    assert not retracted.is_tainted(Seen(3, NOON)), "it was trained after the retraction"
+    excluded = log(*events, exclusions=(ExclusionSpan(2, NOON + HOUR, None),))
+    assert excluded.is_tainted(seen_both)
+    assert not excluded.is_tainted(seen_first)
+
+
+def test_version_trained_while_an_event_was_excluded_has_not_seen_it() -> None:
+    trained_in_between = Seen(2, NOON + HOUR)
+    still = log(event(1, A), event(2, B), exclusions=(ExclusionSpan(1, NOON, None),))
+    assert not still.is_tainted(trained_in_between)
+    released = log(event(1, A), event(2, B), exclusions=(ExclusionSpan(1, NOON, NOON + 2 * HOUR),))
+    new = [w.sequence for w in released.words() if released.is_new(trained_in_between, w)]
+    assert new == [1]
+
+
+def test_everything_is_new_to_the_base() -> None:
+    both = log(event(1, A), event(2, B))
+    assert all(both.is_new(Seen(0, None), word) for word in both.words())
+    assert not both.is_tainted(Seen(0, None))
+
+
+def test_held_out_is_one_image_in_five_and_the_same_again() -> None:
+    user = UserRow(application="app", external_id="anna")
+    other = UserRow(application="app", external_id="ben")
+    images = [f"{i:064x}" for i in range(2000)]
+    held = [is_held_out("key", user, image) for image in images]
+    assert held == [is_held_out("key", user, image) for image in images]
+    assert 0.17 < sum(held) / len(held) < 0.23
+    assert held != [is_held_out("key", other, image) for image in images]
+    assert held != [is_held_out("another key", user, image) for image in images]
