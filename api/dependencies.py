@@ -77,7 +77,9 @@ class OpensTo:
         if credentials is None:
             raise Unauthenticated("this needs an API key: send the header 'Authorization: Bearer KEY'")
         token = credentials.credentials
-        principal = context.keys.cached(token) or await run_in_threadpool(context.keys.authenticate, token)
+        principal = context.keys.cached(token)
+        if principal is None:
+            principal = await run_in_threadpool(context.keys.authenticate, token)
         if principal.scope not in self.scopes:
             needed = ", ".join(sorted(self.scopes))
             raise Forbidden(f"a key of scope {principal.scope.value!r} does not open this; needed: {needed}")
@@ -100,7 +102,11 @@ Public = Depends(OpenToAll())
 
 UserPath = Annotated[
     str,
-    Path(max_length=256, description="The platform's UUID of the user, or the application's external id.", examples=["ada"]),
+    Path(
+        max_length=256,
+        description="The platform's UUID of the user, or the application's external id.",
+        examples=["ada"],
+    ),
 ]
 VersionPath = Annotated[int, Path(ge=1, le=2**31 - 1, description="Number of the adapter version.", examples=[1])]
 Limit = Annotated[int, Query(ge=1, le=200, description="Most items of one page.")]

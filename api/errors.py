@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -9,7 +10,8 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from paaplus.errors import (
@@ -34,6 +36,8 @@ STATUS_CODES: dict[type[PaaplusError], int] = {
     Unavailable: 503,
 }
 HEADERS: dict[int, dict[str, str]] = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
+
+INTERNAL_ERROR = "something went wrong on our side; the log has it under this request's id"
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +68,7 @@ def answer(
 def answer_unexpected(error: Exception) -> JSONResponse:
     """A bug of ours: told to the log, not to the caller."""
     log.error("unexpected_error", error=type(error).__name__, exc_info=error)
-    return answer(500, "internal_error", "something went wrong on our side; the log has it under this request's id")
+    return answer(500, "internal_error", INTERNAL_ERROR)
 
 
 def _answer_known(_request: Request, error: Exception) -> JSONResponse:
@@ -96,8 +100,11 @@ def _answer_http(_request: Request, error: Exception) -> JSONResponse:
 
 def _answer_database(_request: Request, error: Exception) -> JSONResponse:
     """Connections lost, locks not had in time: worth another try. Anything else of the database is a bug of ours."""
-    is_away = isinstance(error, PoolTimeoutError) or type(error).__name__ in ("OperationalError", "InterfaceError")
-    if not is_away:
-        return answer_unexpected(error)
-    log.warning("database_unavailable", error=type(error).__name__, exc_info=error)
-    return answer(503, Unavailable.code, "the database does not answer; nothing was changed, try again")
+    if isinstance(error, PoolTimeoutError | OperationalError | InterfaceError):
+        log.warning("database_unavailable", error=type(error).__name__)
+        return answer(503, Unavailable.code, "the database does not answer; nothing was changed, try again")
+    # Without the message: PostgreSQL puts the offending row into it.
+    statement = cast(DBAPIError, error).statement
+    stack = "".join(traceback.format_tb(error.__traceback__))
+    log.error("unexpected_database_error", error=type(error).__name__, statement=statement, stack=stack)
+    return answer(500, "internal_error", INTERNAL_ERROR)

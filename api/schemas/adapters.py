@@ -11,8 +11,8 @@ from pydantic import Field
 from api.schemas.base_models import BaseModelRef
 from api.schemas.common import In, Out, Reason, Whole
 from paaplus.db.tables import AdapterRow, BaseModelRow
-from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.tables.jobs import RunOutcome
+from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.services.adapters import Comparison
 
 

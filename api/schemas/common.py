@@ -44,7 +44,7 @@ def _plausible(moment: datetime) -> datetime:
 
 def _text_only(value: Any) -> Any:
     if not isinstance(value, str | datetime):
-        raise ValueError("must be an ISO 8601 string with a time zone")  # noqa: TRY004 - pydantic wants ValueError
+        raise ValueError("must be an ISO 8601 string with a time zone")
     return value
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Discriminator, Field, SkipValidation, Tag, TypeAdapter
+from pydantic import ConfigDict, Discriminator, Field, JsonValue, SkipValidation, Tag, TypeAdapter
 
 from api.schemas.common import Aspect, Flag, In, Moment, Name, Number, Out, UserRef
 from paaplus.db.tables.feedback import FeedbackKind
@@ -14,7 +14,7 @@ from paaplus.services.feedback import NewEvent
 IMAGE_EXAMPLE = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"
 RECEIPT_EXAMPLE = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0002"
 
-RATING_EXAMPLE = {
+RATING_EXAMPLE: dict[str, JsonValue] = {
     "event_id": "ada-0001",
     "user": "ada",
     "kind": "rating",
@@ -107,9 +107,7 @@ class RetractionIn(_EventIn):
     retracts: Name = Field(description="`event_id` of the earlier event.", examples=["ada-0001"])
 
 
-EventIn = Annotated[
-    RatingIn | CorrectionIn | ComparisonIn | BinaryIn | RetractionIn, Field(discriminator="kind")
-]
+EventIn = Annotated[RatingIn | CorrectionIn | ComparisonIn | BinaryIn | RetractionIn, Field(discriminator="kind")]
 EVENT: TypeAdapter[EventIn] = TypeAdapter(EventIn)
 
 

@@ -34,7 +34,7 @@ def draw_variants(scene: str, num_variants: int, seed: int) -> list[Variant]:
     """So many variants of one scene, the first as photographed; the same for the same arguments.
 
     Each knob runs through its whole range (one draw from each of equally likely strata, in random order), and
-    is left alone in a third of the variants, so that combinations stay recognisable.
+    is left alone in a fifth of the variants, so that combinations stay recognisable.
     """
     rng = np.random.default_rng([seed, zlib.crc32(scene.encode())])
     others = num_variants - 1
@@ -42,15 +42,15 @@ def draw_variants(scene: str, num_variants: int, seed: int) -> list[Variant]:
     def knob(low: float, neutral: float, high: float) -> np.ndarray:
         position = (rng.permutation(others) + rng.random(others)) / max(others, 1) * 2 - 1
         values = np.where(position < 0, neutral + position * (neutral - low), neutral + position * (high - neutral))
-        return np.where(rng.random(others) < 1 / 3, neutral, values)
+        return np.where(rng.random(others) < 1 / 5, neutral, values)
 
     columns = (
-        knob(-1.6, 0.0, 1.3),
-        knob(-1.0, 0.0, 1.0),
-        knob(0.0, 1.0, 2.0),
-        knob(0.5, 1.0, 1.6),
+        knob(-1.8, 0.0, 1.5),
+        knob(-1.5, 0.0, 1.5),
+        knob(0.0, 1.0, 2.6),
+        knob(0.4, 1.0, 1.8),
         np.maximum(knob(0.2, 1.0, 1.8), 1.0),
-        knob(-1.5, 0.0, 2.5),
+        knob(-2.5, 0.0, 3.5),
     )
     centres = rng.random((others, 2))
     changed = [

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from paaplus.errors import InvalidInput
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
+SQLITE_SCRUB_TIMEOUT_MS = 2_000
 
 
 def make_engine(url: str) -> sa.Engine:
@@ -32,13 +33,17 @@ def make_engine(url: str) -> sa.Engine:
         if parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(
-            parsed, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}
+            parsed,
+            connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
+            hide_parameters=True,  # errors go to logs, and people's data must not
         )
         event.listen(engine, "connect", _prepare_sqlite_connection)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if dialect == "postgresql":
-        return sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=8)
+        return sa.create_engine(
+            parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=8, hide_parameters=True
+        )
     raise InvalidInput(f"database URL {parsed.render_as_string()!r}: only sqlite and postgresql are supported")
 
 
@@ -78,6 +83,20 @@ class Database:
         """A snapshot for reading; writing through it is a mistake."""
         with self._read() as session, session.begin():
             yield session
+
+    def scrub(self) -> None:
+        """After an erasure: empty SQLite's write-ahead log, where what was erased still stands.
+
+        While another process reads, that may have to wait for the next checkpoint.
+        """
+        if self.engine.dialect.name == "sqlite":
+            connection = self.engine.raw_connection()
+            try:
+                connection.cursor().execute(f"pragma busy_timeout={SQLITE_SCRUB_TIMEOUT_MS}")
+                connection.cursor().execute("pragma wal_checkpoint(truncate)")
+                connection.cursor().execute(f"pragma busy_timeout={SQLITE_BUSY_TIMEOUT_MS}")
+            finally:
+                connection.close()
 
     def dispose(self) -> None:
         self.engine.dispose()

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 
 def lock_name(session: Session, name: str) -> None:
-    """Hold `name` until the end of the transaction. On SQLite every writing transaction holds everything already."""
-    if session.get_bind().dialect.name == "postgresql":
+    """Hold `name` until the end of the (writing) transaction. On SQLite that means: hold everything."""
+    connection = session.connection()  # begins the transaction, and takes SQLite's only write lock with it
+    if connection.dialect.name == "postgresql":
         key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
         session.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))

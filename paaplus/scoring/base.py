@@ -1,11 +1,13 @@
 """The NumPy side of a base model: from cached features to taste space and generic scores.
 
-Shape letters: B = items, D = feature dim, R = taste space dim, A = aspects, T = anchors.
+Shape letters: B = items, D = feature dim, P = principal dims, T = anchors (0: none), Q = T or, without anchors, P,
+R = taste space dim, A = aspects.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 
@@ -15,31 +17,48 @@ from paaplus.records import SCORE_MAX, SCORE_MIN
 from paaplus.scoring.rows import rowwise_matmul
 from paaplus.scoring.tensors import pack, unpack
 
+_FORMAT = "base-scorer-2"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class BaseScorer:
-    """A frozen base model as served: standardise, project to taste space, generic head.
+    """A frozen base model as served: features to taste space, and a generic head that is linear in it.
 
-    Taste space is the whitened-by-scale principal space of the training images: `taste = (x - mean) / scale @
-    projection`. The generic head reads it. `prior_sd_A` and `noise_sd_A` say how far people's taste spreads per taste
-    dimension and how noisy one rating is, both on the score scale: the isotropic taste prior.
+        principal = (features - mean) @ components
+        seen      = exp(-inverse_width * |principal - anchor|^2) for every anchor, or `principal` without anchors
+        taste     = seen @ map + shift
+        generic   = taste @ head_weight + head_bias
+
+    With anchors, taste space is that of a kernel: what is linear in it is a smooth function of the features. It is
+    scaled so that images have a squared norm of 1 on average, the directions in which people differ most come first.
+
+    The four sds are the isotropic taste prior, per aspect and on the score scale. A person's rating of an image is
+    `generic + offset + slope * (generic - middle of the scale) + taste @ weight + noise`, each of `offset`, `slope`,
+    every `weight` and `noise` normal around 0 with its sd. The noise holds what the generic head misses on an image
+    that it never saw.
+
+    Raises:
+        InvalidInput: arrays whose shapes do not fit together, or numbers that are not finite.
     """
 
     name: str
     aspects: tuple[str, ...]
     extractor_digest: str
     mean_D: np.ndarray
-    scale_D: np.ndarray
-    projection_DR: np.ndarray
+    components_DP: np.ndarray
+    anchors_TP: np.ndarray
+    inverse_width: float
+    map_QR: np.ndarray
+    shift_R: np.ndarray
     head_weight_RA: np.ndarray
     head_bias_A: np.ndarray
     prior_sd_A: np.ndarray
     noise_sd_A: np.ndarray
     offset_sd_A: np.ndarray
     slope_sd_A: np.ndarray
-    anchors_TR: np.ndarray  # T may be 0: a linear head
-    anchor_weight_TA: np.ndarray
-    anchor_inverse_width: float
+
+    def __post_init__(self) -> None:
+        _check(self)
 
     @property
     def feature_dim(self) -> int:
@@ -47,10 +66,10 @@ class BaseScorer:
 
     @property
     def taste_dim(self) -> int:
-        return int(self.projection_DR.shape[1])
+        return int(self.map_QR.shape[1])
 
     def project(self, features_BD: np.ndarray) -> np.ndarray:
-        """Cached features in taste space, shape (B, R), float32.
+        """Cached features in taste space, shape (B, R), float32. Row b depends on row b only, bit for bit.
 
         Raises:
             InvalidInput: another feature dim than this model's, or a value that is not finite.
@@ -59,47 +78,103 @@ class BaseScorer:
             raise InvalidInput(f"{self.name} needs features of dim {self.feature_dim}, got {features_BD.shape}")
         if not np.isfinite(features_BD).all():
             raise InvalidInput(f"{self.name}: features that are not finite")
-        standard_BD = (features_BD.astype(np.float64) - self.mean_D) / self.scale_D
-        return rowwise_matmul(standard_BD, self.projection_DR).astype(np.float32)
+        seen_BQ = rowwise_matmul(features_BD.astype(np.float64) - self.mean_D, self._components_DP)
+        if len(self.anchors_TP):
+            seen_BQ = self._kernel(seen_BQ)
+        return (rowwise_matmul(seen_BQ, self._map_QR) + self.shift_R).astype(np.float32)
 
     def generic(self, taste_BR: np.ndarray) -> np.ndarray:
         """Generic scores of projected images, shape (B, A), float32, clipped to 0-10."""
         score_BA = rowwise_matmul(taste_BR, self.head_weight_RA) + self.head_bias_A
-        if len(self.anchors_TR):
-            kernel_BT = np.stack([self._kernel_row(taste_R) for taste_R in taste_BR]) if len(taste_BR) else None
-            if kernel_BT is not None:
-                score_BA = score_BA + rowwise_matmul(kernel_BT, self.anchor_weight_TA)
         return np.clip(score_BA, SCORE_MIN, SCORE_MAX).astype(np.float32)
 
-    def _kernel_row(self, taste_R: np.ndarray) -> np.ndarray:
-        difference_TR = self.anchors_TR.astype(np.float64) - taste_R.astype(np.float64)
-        return np.exp(-self.anchor_inverse_width * (difference_TR * difference_TR).sum(1))
+    def _kernel(self, principal_BP: np.ndarray) -> np.ndarray:
+        """Likeness of every item to every anchor, 0-1, shape (B, T)."""
+        # |p - a|^2 = [p, p * p] @ [-2 a, 1] + |a|^2: one product a row, like everything else here.
+        both = np.concatenate([principal_BP, principal_BP * principal_BP], axis=1)
+        distance_BT = rowwise_matmul(both, self._distance_weight) + self._anchor_norm_T
+        for distance_T in distance_BT:  # by row: where a value stands in a long array may pick another exp
+            np.exp(-self.inverse_width * distance_T, out=distance_T)
+        return distance_BT
+
+    # Column-major float64, which `rowwise_matmul` takes as it is instead of converting it at every call.
+    @cached_property
+    def _components_DP(self) -> np.ndarray:
+        return np.asfortranarray(self.components_DP, np.float64)
+
+    @cached_property
+    def _map_QR(self) -> np.ndarray:
+        return np.asfortranarray(self.map_QR, np.float64)
+
+    @cached_property
+    def _distance_weight(self) -> np.ndarray:
+        anchors_PT = self.anchors_TP.T.astype(np.float64)
+        return np.asfortranarray(np.concatenate([-2.0 * anchors_PT, np.ones_like(anchors_PT)]))
+
+    @cached_property
+    def _anchor_norm_T(self) -> np.ndarray:
+        return np.square(self.anchors_TP.astype(np.float64)).sum(1)
 
     def to_bytes(self) -> bytes:
-        arrays = {k: np.asarray(v) for k, v in vars(self).items() if k.endswith(("_D", "_DR", "_RA", "_A", "_TR", "_TA"))}
         metadata = {
-            "format": "base-scorer-1",
+            "format": _FORMAT,
             "name": self.name,
             "aspects": list(self.aspects),
             "extractor_digest": self.extractor_digest,
-            "anchor_inverse_width": self.anchor_inverse_width,
+            "inverse_width": self.inverse_width,
         }
-        return pack(arrays, metadata)
+        return pack({name: getattr(self, name) for name in _ARRAYS}, metadata)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> BaseScorer:
+        """The base model that `to_bytes` wrote.
+
+        Raises:
+            InvalidInput: not such bytes, missing arrays, shapes that do not fit, or numbers that are not finite.
+        """
         arrays, metadata = unpack(data)
-        if metadata.get("format") != "base-scorer-1":
-            raise InvalidInput(f"not a base model artifact: format {metadata.get('format')!r}")
+        if metadata.get("format") != _FORMAT:
+            raise InvalidInput(f"not a base model artifact: format {metadata.get('format')!r}, not {_FORMAT!r}")
+        if set(arrays) != set(_ARRAYS):
+            raise InvalidInput(f"a base model needs arrays {sorted(_ARRAYS)}, got {sorted(arrays)}")
+        aspects, width = metadata.get("aspects"), metadata.get("inverse_width")
+        if not isinstance(aspects, list) or not isinstance(width, int | float):
+            raise InvalidInput(f"base model with aspects {aspects!r} and inverse width {width!r}")
         return cls(
-            name=str(metadata["name"]),
-            aspects=tuple(metadata["aspects"]),  # type: ignore[arg-type]
-            extractor_digest=str(metadata["extractor_digest"]),
-            anchor_inverse_width=float(metadata["anchor_inverse_width"]),  # type: ignore[arg-type]
+            name=str(metadata.get("name")),
+            aspects=tuple(str(aspect) for aspect in aspects),
+            extractor_digest=str(metadata.get("extractor_digest")),
+            inverse_width=float(width),
             **arrays,
         )
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Names everything that a generic score depends on; part of every adapter version and receipt."""
         return sha256_hex(self.to_bytes())
+
+
+_ARRAYS = tuple(f.name for f in fields(BaseScorer) if f.type == "np.ndarray")
+
+
+def _check(scorer: BaseScorer) -> None:
+    sizes = {"A": len(scorer.aspects)}
+    if not scorer.aspects or len(set(scorer.aspects)) != len(scorer.aspects):
+        raise InvalidInput(f"base model {scorer.name}: aspects {scorer.aspects}; one at least, none twice")
+    for name in _ARRAYS:
+        array, letters = getattr(scorer, name), name.rsplit("_", 1)[1]
+        if array.ndim != len(letters) or not np.issubdtype(array.dtype, np.floating):
+            raise InvalidInput(f"base model array {name}: dtype {array.dtype}, shape {array.shape}")
+        for letter, size in zip(letters, array.shape, strict=True):
+            if sizes.setdefault(letter, size) != size:
+                raise InvalidInput(f"base model array {name}: {letter} is {size} here and {sizes[letter]} elsewhere")
+        if not np.isfinite(array).all():
+            raise InvalidInput(f"base model array {name}: numbers that are not finite")
+        if name.endswith("_sd_A") and (array < 0).any():
+            raise InvalidInput(f"base model array {name}: a negative standard deviation")
+    if sizes["Q"] != (sizes["T"] or sizes["P"]):
+        raise InvalidInput(f"base model map of {sizes['Q']} rows beside {sizes['T']} anchors of dim {sizes['P']}")
+    if not np.isfinite(scorer.inverse_width) or scorer.inverse_width < 0:
+        raise InvalidInput(f"base model with an inverse width of {scorer.inverse_width}")
+    if (scorer.noise_sd_A <= 0).any():
+        raise InvalidInput(f"base model with noise sds {scorer.noise_sd_A}: above 0")

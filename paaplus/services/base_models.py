@@ -65,7 +65,9 @@ def default(session: Session, settings: Settings) -> BaseModelRow:
     row = find_default(session, settings)
     if row is None:
         wanted = f"{settings.default_base_model!r} " if settings.default_base_model else ""
-        raise Unavailable(f"there is no base model {wanted}yet: make one with `paaplus base-models train lite --data DIR`")
+        raise Unavailable(
+            f"there is no base model {wanted}yet: make one with `paaplus base-models train lite --data DIR`"
+        )
     return row
 
 
@@ -98,10 +100,17 @@ def load(blobs: BlobStore, row: BaseModelRow) -> BaseScorer:
             _loaded.move_to_end(row.digest)
             return _loaded[row.digest]
         if not blobs.exists(row.artifact_sha256):
-            raise Unavailable(f"base model {row.name}@{row.version}: its artifact {row.artifact_sha256} is not in storage")
-        scorer = BaseScorer.from_bytes(blobs.get(row.artifact_sha256))
+            raise Unavailable(
+                f"base model {row.name}@{row.version}: its artifact {row.artifact_sha256} is not in storage"
+            )
+        try:
+            scorer = BaseScorer.from_bytes(blobs.get(row.artifact_sha256))
+        except InvalidInput as error:  # ours to keep readable, not the caller's to repair
+            raise Unavailable(f"base model {row.name}@{row.version} cannot be read: {error}") from error
         if scorer.digest != row.digest:
-            raise Unavailable(f"base model {row.name}@{row.version}: digest {scorer.digest}, registered was {row.digest}")
+            raise Unavailable(
+                f"base model {row.name}@{row.version}: digest {scorer.digest}, registered was {row.digest}"
+            )
         _loaded[row.digest] = scorer
         if len(_loaded) > CACHE_SIZE:
             _loaded.popitem(last=False)

@@ -235,9 +235,7 @@ def _open_job(session: Session, extractor_digest: str) -> UUID | None:
     """The queued job before the running one: the running one may have begun before the image came."""
     query = (
         sa.select(JobRow.id)
-        .where(
-            JobRow.lock_key == _lock_key(extractor_digest), JobRow.state.in_((JobState.QUEUED, JobState.RUNNING))
-        )
+        .where(JobRow.lock_key == _lock_key(extractor_digest), JobRow.state.in_((JobState.QUEUED, JobState.RUNNING)))
         .order_by(JobRow.id.desc())
         .limit(1)
     )

@@ -24,6 +24,7 @@ from paaplus.services.names import check_application
 PREFIX = "paa_"
 CACHE_S: Final = 2.0  # a key that another process revoked opens doors for this long at most
 CACHE_SIZE: Final = 4096
+NAME_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +70,11 @@ def create(
         user_id: of a user or expert key; the one user it opens.
 
     Raises:
-        InvalidInput: the scope needs the one or the other, and only that.
+        InvalidInput: no proper name, or the scope needs the one or the other, and only that.
         NotFound: no such user.
     """
+    if not (0 < len(name) <= NAME_MAX and name.isprintable()):
+        raise InvalidInput(f"key name {name!r}: 1 to {NAME_MAX} printable characters")
     wanted = {
         KeyScope.ADMIN: (False, False),
         KeyScope.APPLICATION: (True, False),
@@ -79,7 +82,11 @@ def create(
         KeyScope.USER: (False, True),
     }[scope]
     if (application is not None, user_id is not None) != wanted:
-        needs = {(False, False): "neither application nor user", (True, False): "an application", (False, True): "a user"}
+        needs = {
+            (False, False): "neither application nor user",
+            (True, False): "an application",
+            (False, True): "a user",
+        }
         raise InvalidInput(f"a key of scope {scope.value!r} needs {needs[wanted]} and nothing else")
     if application is not None:
         check_application(application)

@@ -11,11 +11,13 @@ EXTERNAL_ID_MAX = 128
 
 
 def check_application(name: str) -> None:
-    """Raises:
-    InvalidInput: not 1-64 letters, digits, dots, dashes or underscores.
+    """Refuse what cannot name an application.
+
+    Raises:
+        InvalidInput: not 1-64 letters, digits, dots, dashes or underscores.
     """
     if not re.fullmatch(APPLICATION_PATTERN, name):
-        raise InvalidInput(f"application {name!r}: 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit")
+        raise InvalidInput(f"application {name!r}: 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit")
 
 
 def is_external_id(text: str) -> bool:

@@ -22,7 +22,11 @@ from paaplus.errors import InvalidInput, TooLarge
 from paaplus.ids import sha256_hex
 
 # The plugins are called directly: `Image.open` would also try other formats, and reports large files by warnings.
-_OPENERS: dict[str, type[ImageFile]] = {"image/jpeg": JpegImageFile, "image/png": PngImageFile, "image/webp": WebPImageFile}
+_OPENERS: dict[str, type[ImageFile]] = {
+    "image/jpeg": JpegImageFile,
+    "image/png": PngImageFile,
+    "image/webp": WebPImageFile,
+}
 
 # A progressive JPEG repeats its pixels once a scan: a small file can ask for hours. Cameras write about ten.
 _MAX_JPEG_SCANS = 100
@@ -80,7 +84,7 @@ def clean(data: bytes, *, max_bytes: int, max_pixels: int, min_side_px: int) -> 
     except InvalidInput:
         raise
     except Exception as error:  # a decoder that meets hostile bytes may raise anything
-        raise InvalidInput(f"the file is damaged or truncated and cannot be decoded as {media_type}: {error}") from error
+        raise InvalidInput(f"the file is damaged or truncated, and no {media_type} can be read: {error}") from error
 
 
 def _media_type(data: bytes) -> str:

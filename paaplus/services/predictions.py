@@ -137,7 +137,7 @@ class Predictor:
                     ImageRow.id.in_({image_id for _, image_id in wanted}), images.visible_images(principal)
                 )
             )
-            applications = {image_id: application for image_id, application in rows}
+            applications = {row.id: row.application for row in rows}
         targets = []
         for ref, image_id in wanted:
             user = found_users.get(ref)
@@ -280,7 +280,10 @@ def _served_adapters(session: Session, user_ids: Iterable[UUID]) -> dict[UUID, S
         .join(BaseModelRow, BaseModelRow.id == AdapterRow.base_model_id)
         .where(AdapterRow.user_id.in_(list(user_ids)), AdapterRow.state == AdapterState.ACTIVE)
     )
-    return {user_id: ServedAdapter(*columns) for user_id, *columns in rows}
+    return {
+        user_id: ServedAdapter(row_id, number, digest, base_digest, created_at)
+        for user_id, row_id, number, digest, base_digest, created_at in rows
+    }
 
 
 def _read_features(

@@ -1,0 +1,64 @@
+# All that a developer or a curious visitor runs. `make help` lists it; ARGS="..." is handed on to the command.
+#
+# Paths are relative, so that the project may lie in a folder with spaces in its name.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+ARGS ?=
+
+# Python 3.11 is what is tested; a newer one may do. A `python3.11` that is there but does not run (pyenv) is passed over.
+PYTHON ?= $(shell for python in python3.11 python3; do $$python -c '' 2>/dev/null && echo $$python && break; done)
+OLDEST := (3, 11)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:  # two targets must not install into one environment at once
+.PHONY: help demo test check bench up clean migration constraints
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed-demo  ## set up, and run the whole loop on photographs (PAAPLUS_DATA=DIR: on yours)
+	$(BIN)/paaplus demo $(ARGS)
+
+up: $(VENV)/.installed-demo  ## run the embedded platform: API, worker, scheduler
+	$(BIN)/paaplus up $(ARGS)
+
+test: $(VENV)/.installed-dev  ## run all tests, on SQLite and on a PostgreSQL and a Redis that they start
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed-dev  ## format, lint, types, import contracts, migrations
+	$(BIN)/python -m ruff format --check --quiet .
+	$(BIN)/python -m ruff check --quiet .
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.check_migrations
+
+bench: $(VENV)/.installed-dev  ## run every script in benchmarks/
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+
+migration: $(VENV)/.installed-dev  ## write the migration that the tables need: make migration M="add surveys"
+	$(BIN)/python -m tests.new_migration "$(M)"
+
+constraints: $(VENV)/.installed-dev  ## pin in constraints.txt what is installed now
+	@{ sed -n '/^#/p' constraints.txt; $(PIP) freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//'; } > constraints.new
+	@mv constraints.new constraints.txt
+
+clean:  ## remove the environment, caches and build output; var/ with your data stays
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "paaplus needs Python 3.11 or newer; neither python3.11 nor python3 runs here"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.version_info < $(OLDEST) and sys.exit("paaplus needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Name another one: make PYTHON=/path/to/python")'
+	"$(PYTHON)" -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed-demo: $(VENV)/.made pyproject.toml constraints.txt
+	$(PIP) install --quiet -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.made pyproject.toml constraints.txt
+	$(PIP) install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.installed-demo

@@ -1,0 +1,158 @@
+"""A user's adapter versions: read by whom they concern, moved by an admin."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from sqlalchemy.orm import Session
+
+from api.dependencies import AdminKey, Context, ReadSession, UserKey, UserPath, VersionPath, WriteSession
+from api.schemas.adapters import (
+    AdapterOut,
+    AdaptersOut,
+    AdapterSummary,
+    ComparisonOut,
+    ExclusionOut,
+    ExclusionsOut,
+    HistoryEntryOut,
+    HistoryOut,
+    JobRef,
+    MetricsOut,
+    PointerChangeOut,
+    ReleasedOut,
+    ReleaseIn,
+    RollbackIn,
+    RunOut,
+    VersionMetricsOut,
+)
+from api.schemas.common import ReasonIn
+from paaplus.db.tables import BaseModelRow
+from paaplus.services import adapters as adapters_service
+from paaplus.services import base_models, exclusions, scheduling, users
+
+router = APIRouter(prefix="/v1/users/{user}", tags=["adapters"])
+
+VersionQuery = Annotated[int, Query(ge=1, le=2**31 - 1, description="Number of an adapter version.", examples=[1])]
+
+
+@router.get("/adapters")
+def list_versions(user: UserPath, key: UserKey, session: ReadSession) -> AdaptersOut:
+    """Every version of the user's adapter: live, retired, refused by the gate."""
+    rows = adapters_service.list_versions(session, users.resolve(session, key, user).id)
+    bases = _base_models(session)
+    return AdaptersOut(items=[AdapterSummary.of(row, bases) for row in rows])
+
+
+@router.get("/adapters/compare")
+def compare_versions(
+    user: UserPath, key: UserKey, session: ReadSession, a: VersionQuery, b: VersionQuery
+) -> ComparisonOut:
+    """Two versions side by side."""
+    comparison = adapters_service.compare(session, users.resolve(session, key, user).id, a, b)
+    return ComparisonOut.of(comparison, _base_models(session))
+
+
+@router.get("/adapters/{number}")
+def get_version(user: UserPath, number: VersionPath, key: UserKey, session: ReadSession) -> AdapterOut:
+    """One version, with its metrics and the gate's report."""
+    row = adapters_service.get_version(session, users.resolve(session, key, user).id, number)
+    return AdapterOut.of(row, _base_models(session))
+
+
+@router.get("/history")
+def get_history(user: UserPath, key: UserKey, session: ReadSession) -> HistoryOut:
+    """Who changed what the user is served with, when, from what to what, and why."""
+    rows = adapters_service.history(session, users.resolve(session, key, user).id)
+    return HistoryOut(items=[HistoryEntryOut.model_validate(row) for row in rows])
+
+
+@router.get("/metrics")
+def get_metrics(user: UserPath, key: UserKey, session: ReadSession) -> MetricsOut:
+    """How good the versions were on what was held out of their training, and what the trainings took."""
+    user_id = users.resolve(session, key, user).id
+    return MetricsOut(
+        user_id=user_id,
+        versions=[VersionMetricsOut.model_validate(row) for row in adapters_service.list_versions(session, user_id)],
+        runs=[RunOut.model_validate(row) for row in adapters_service.runs(session, user_id)],
+    )
+
+
+@router.get("/exclusions")
+def list_exclusions(user: UserPath, key: UserKey, session: ReadSession) -> ExclusionsOut:
+    """Events that may not train until they are released."""
+    rows = exclusions.list_open(session, users.resolve(session, key, user).id)
+    return ExclusionsOut(
+        items=[
+            ExclusionOut(sequence=sequence, reason=row.reason, actor=row.actor, created_at=row.created_at)
+            for row, sequence in rows
+        ]
+    )
+
+
+@router.post("/adapters/{number}/promote")
+def promote(
+    user: UserPath, number: VersionPath, body: ReasonIn, key: AdminKey, session: WriteSession
+) -> PointerChangeOut:
+    """Make a version live, whatever the gate said."""
+    user_id = users.resolve(session, key, user).id
+    change = adapters_service.promote(session, user_id, number, actor=key.actor, reason=body.reason)
+    return PointerChangeOut.model_validate(change)
+
+
+@router.post("/adapters/{number}/pin")
+def pin(user: UserPath, number: VersionPath, body: ReasonIn, key: AdminKey, session: WriteSession) -> PointerChangeOut:
+    """Make a version live and keep it so until unpinned."""
+    user_id = users.resolve(session, key, user).id
+    change = adapters_service.pin(session, user_id, number, actor=key.actor, reason=body.reason)
+    return PointerChangeOut.model_validate(change)
+
+
+@router.post("/unpin")
+def unpin(user: UserPath, body: ReasonIn, key: AdminKey, session: WriteSession) -> PointerChangeOut:
+    """Let trainings go live again."""
+    user_id = users.resolve(session, key, user).id
+    change = adapters_service.unpin(session, user_id, actor=key.actor, reason=body.reason)
+    return PointerChangeOut.model_validate(change)
+
+
+@router.post("/rollback")
+def rollback(user: UserPath, body: RollbackIn, key: AdminKey, session: WriteSession) -> PointerChangeOut:
+    """Serve an earlier version again, or the base model."""
+    change = adapters_service.rollback(
+        session,
+        users.resolve(session, key, user).id,
+        to=body.to,
+        feedback=body.feedback,
+        actor=key.actor,
+        reason=body.reason,
+    )
+    return PointerChangeOut.model_validate(change)
+
+
+@router.post("/retrain", status_code=202)
+def retrain(user: UserPath, body: ReasonIn, key: AdminKey, context: Context, session: WriteSession) -> JobRef:
+    """Train with the next free worker, whatever the policy says."""
+    user_id = users.resolve(session, key, user).id
+    job_id = scheduling.request_training(
+        session, user_id, actor=key.actor, reason=body.reason, settings=context.settings
+    )
+    return JobRef(job_id=job_id)
+
+
+@router.post("/exclusions/release")
+def release(user: UserPath, body: ReleaseIn, key: AdminKey, session: WriteSession) -> ReleasedOut:
+    """Let excluded events train again."""
+    num_released = exclusions.release(
+        session,
+        users.resolve(session, key, user).id,
+        sequences=body.sequences,
+        actor=key.actor,
+        reason=body.reason,
+    )
+    return ReleasedOut(num_released=num_released)
+
+
+def _base_models(session: Session) -> dict[UUID, BaseModelRow]:
+    return {row.id: row for row in base_models.list_base_models(session)}

@@ -1,0 +1,18 @@
+"""Base models: what scores before anybody's taste is known."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api.dependencies import ReadSession, UserKey
+from api.schemas.base_models import BaseModelOut, BaseModelsOut
+from paaplus.services import base_models as base_models_service
+
+router = APIRouter(prefix="/v1/base-models", tags=["base models"])
+
+
+@router.get("")
+def list_base_models(_key: UserKey, session: ReadSession) -> BaseModelsOut:
+    """All base models."""
+    rows = base_models_service.list_base_models(session)
+    return BaseModelsOut(items=[BaseModelOut.model_validate(row) for row in rows])

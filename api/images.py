@@ -1,0 +1,84 @@
+"""Images: upload and look up."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, File, Form, Response, UploadFile
+
+from api.dependencies import ApiContext, Context, Cursor, Limit, ReadSession, UserKey
+from api.schemas.common import Page, next_cursor
+from api.schemas.images import ImageOut
+from paaplus.errors import Forbidden, InvalidInput, TooLarge
+from paaplus.services import images as images_service
+from paaplus.services import users as users_service
+from paaplus.services.keys import Principal
+
+router = APIRouter(prefix="/v1/images", tags=["images"])
+
+
+@router.post("", status_code=201, responses={200: {"model": ImageOut, "description": "The same file was there."}})
+def add_image(
+    key: UserKey,
+    context: Context,
+    response: Response,
+    file: Annotated[UploadFile, File(description="JPEG, PNG or WebP.")],
+    user: Annotated[str | None, Form(max_length=256, description="Owner; omitted: the application's.")] = None,
+    application: Annotated[str | None, Form(max_length=64, description="For admin keys without an owner.")] = None,
+) -> ImageOut:
+    """Upload an image. It is turned upright, converted to sRGB and stripped of all metadata before it is stored.
+
+    The same file again is the same image. Its features are extracted by a worker: `features` says how far it is.
+    """
+    application, owner_id = _owner(context, key, user, application)
+    max_bytes = context.settings.max_upload_bytes
+    if file.size is not None and file.size > max_bytes:
+        raise TooLarge(f"the file has {file.size} bytes; at most {max_bytes} are accepted")
+    added = images_service.add(
+        context.database,
+        context.blobs,
+        context.settings,
+        application=application,
+        owner_id=owner_id,
+        data=file.file.read(),
+        name=file.filename,
+    )
+    response.status_code = 201 if added.created else 200
+    return ImageOut.of(added.row, added.features)
+
+
+@router.get("")
+def list_images(
+    key: UserKey, context: Context, session: ReadSession, limit: Limit = 50, cursor: Cursor = None
+) -> Page[ImageOut]:
+    """Images that the key may see."""
+    rows = images_service.list_images(session, key, limit=limit, before=cursor)
+    states = images_service.feature_states(session, [row.id for row in rows], context.settings)
+    return Page(items=[ImageOut.of(row, states[row.id]) for row in rows], next_cursor=next_cursor(rows, limit))
+
+
+@router.get("/{image_id}")
+def get_image(image_id: UUID, key: UserKey, context: Context, session: ReadSession) -> ImageOut:
+    """One image, without its bytes."""
+    row = images_service.get(session, key, image_id)
+    return ImageOut.of(row, images_service.feature_states(session, [row.id], context.settings)[row.id])
+
+
+def _owner(context: ApiContext, key: Principal, user: str | None, application: str | None) -> tuple[str, UUID | None]:
+    """Whose the upload is: (application, owner). What a user uploads is always their own."""
+    if key.user_id is not None:
+        user = user or str(key.user_id)
+    if user is not None:
+        with context.database.read_session() as session:
+            row = users_service.resolve(session, key, user)
+        if application not in (None, row.application):
+            raise InvalidInput(f"user {user!r} belongs to application {row.application!r}, not {application!r}")
+        return row.application, row.id
+    if key.application is None:
+        if application is None:
+            raise InvalidInput("an admin key belongs to no application: name an owner in 'user', or an 'application'")
+        return application, None
+    if application not in (None, key.application):
+        raise Forbidden(f"this key opens application {key.application!r}, not {application!r}")
+    return key.application, None

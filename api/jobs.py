@@ -1,0 +1,50 @@
+"""Jobs: what was asked of the workers, and how far they are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from api.dependencies import Cursor, Limit, ReadSession, UserKey
+from api.schemas.adapters import RunOut
+from api.schemas.common import Page, next_cursor
+from api.schemas.jobs import JobDetailOut, JobOut, ProgressOut
+from paaplus.db.tables import JobRow
+from paaplus.db.tables.jobs import JobState
+from paaplus.services import jobs as jobs_service
+from paaplus.services.keys import Principal
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+
+@router.get("")
+def list_jobs(
+    key: UserKey,
+    session: ReadSession,
+    user: Annotated[str | None, Query(max_length=256, description="Only jobs about this user.")] = None,
+    state: JobState | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[JobOut]:
+    """Jobs about users whom the key may see; an admin sees all."""
+    rows = jobs_service.list_jobs(session, key, user=user, state=state, limit=limit, before=cursor)
+    return Page(items=[JobOut(**_fields(row, key)) for row in rows], next_cursor=next_cursor(rows, limit))
+
+
+@router.get("/{job_id}")
+def get_job(job_id: UUID, key: UserKey, session: ReadSession) -> JobDetailOut:
+    """One job, with what came of it. Extraction of features concerns everybody who waits for it."""
+    row, run = jobs_service.get(session, key, job_id)
+    return JobDetailOut(**_fields(row, key), run=RunOut.model_validate(run) if run is not None else None)
+
+
+def _fields(row: JobRow, key: Principal) -> dict[str, object]:
+    names = set(JobOut.model_fields) - {"progress", "last_error"}
+    # The error of a job about nobody in particular may speak of another application's images.
+    tells_error = row.user_id is not None or key.application is None
+    return {name: getattr(row, name) for name in names} | {
+        "progress": ProgressOut(done=row.progress_done, total=row.progress_total),
+        "last_error": row.last_error if tells_error else None,
+    }

@@ -1,0 +1,45 @@
+"""API keys: made, listed and revoked by an admin."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from fastapi import APIRouter
+
+from api.dependencies import AdminKey, Context, Cursor, Limit, ReadSession, WriteSession
+from api.schemas.common import Page, next_cursor
+from api.schemas.keys import KeyIn, KeyOut, NewKeyOut
+from paaplus.services import keys as keys_service
+from paaplus.services import users
+
+router = APIRouter(prefix="/v1/keys", tags=["keys"])
+
+
+@router.post("", status_code=201)
+def create_key(body: KeyIn, key: AdminKey, session: WriteSession) -> NewKeyOut:
+    """Make a key. It is shown this once; only its hash is kept."""
+    created = keys_service.create(
+        session,
+        name=body.name,
+        scope=body.scope,
+        application=body.application,
+        user_id=users.resolve(session, key, body.user).id if body.user is not None else None,
+        actor=key.actor,
+    )
+    return NewKeyOut(**KeyOut.model_validate(created.row).model_dump(), key=created.token)
+
+
+@router.get("")
+def list_keys(_key: AdminKey, session: ReadSession, limit: Limit = 50, cursor: Cursor = None) -> Page[KeyOut]:
+    """All keys, revoked ones too, without their secrets."""
+    rows = keys_service.list_keys(session, limit=limit, before=cursor)
+    return Page(items=[KeyOut.model_validate(row) for row in rows], next_cursor=next_cursor(rows, limit))
+
+
+@router.delete("/{key_id}")
+def revoke_key(key_id: UUID, key: AdminKey, context: Context) -> KeyOut:
+    """Revoke a key for good. Other API processes follow within two seconds."""
+    with context.database.session() as session:
+        row = keys_service.revoke(session, key_id, actor=key.actor)
+    context.keys.forget()
+    return KeyOut.model_validate(row)

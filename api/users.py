@@ -1,0 +1,109 @@
+"""Users: create, look up, set a policy, erase."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from sqlalchemy.orm import Session
+
+from api.dependencies import ApplicationKey, Context, Cursor, Limit, ReadSession, UserKey, UserPath, WriteSession
+from api.schemas.adapters import AdapterSummary
+from api.schemas.common import Page, next_cursor
+from api.schemas.users import PolicyOverridesIn, UserIn, UserOut
+from paaplus.db.tables import UserRow
+from paaplus.errors import Forbidden, InvalidInput
+from paaplus.services import base_models, scheduling
+from paaplus.services import users as users_service
+from paaplus.services.keys import Principal
+
+router = APIRouter(prefix="/v1/users", tags=["users"])
+
+
+@router.post("", status_code=201, responses={200: {"model": UserOut, "description": "The user exists; unchanged."}})
+def create_user(body: UserIn, key: ApplicationKey, session: WriteSession, response: Response) -> UserOut:
+    """Create a user, or get the one of that external id, unchanged."""
+    user, is_new = users_service.create(
+        session,
+        application=_application(body, key),
+        external_id=body.external_id,
+        policy=body.policy.to_overrides() if body.policy is not None else None,
+    )
+    response.status_code = 201 if is_new else 200
+    return _answer(session, [user])[0]
+
+
+@router.get("")
+def list_users(
+    key: ApplicationKey,
+    session: ReadSession,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    application: Annotated[str | None, Query(max_length=64)] = None,
+    external_id: Annotated[str | None, Query(max_length=128)] = None,
+) -> Page[UserOut]:
+    """Users whom the key may see."""
+    rows = users_service.list_users(
+        session, key, application=application, external_id=external_id, limit=limit, before=cursor
+    )
+    return Page(items=_answer(session, rows), next_cursor=next_cursor(rows, limit))
+
+
+@router.get("/{user}")
+def get_user(user: UserPath, key: UserKey, session: ReadSession) -> UserOut:
+    """One user."""
+    return _answer(session, [users_service.resolve(session, key, user)])[0]
+
+
+@router.put("/{user}/policy")
+def set_policy(user: UserPath, body: PolicyOverridesIn, key: ApplicationKey, session: WriteSession) -> UserOut:
+    """Replace the user's policy overrides; `{}` follows the default in everything."""
+    row = users_service.resolve(session, key, user)
+    row = users_service.set_policy(session, row.id, body.to_overrides(), actor=key.actor)
+    return _answer(session, [row])[0]
+
+
+@router.delete("/{user}", status_code=204)
+def erase_user(user: UserPath, key: ApplicationKey, context: Context) -> None:
+    """Erase the user: feedback, adapters, receipts, jobs, and the images that only they own. No way back."""
+    with context.database.session() as session:
+        row = users_service.resolve(session, key, user)
+        users_service.erase(session, context.blobs, row.id, actor=key.actor)
+    context.database.scrub()
+    context.keys.forget()
+
+
+def _application(body: UserIn, key: Principal) -> str:
+    if key.application is None:
+        if body.application is None:
+            raise InvalidInput("an admin key belongs to no application: say which in 'application'")
+        return body.application
+    if body.application not in (None, key.application):
+        raise Forbidden(f"this key opens application {key.application!r}, not {body.application!r}")
+    return key.application
+
+
+def _answer(session: Session, rows: Sequence[UserRow]) -> list[UserOut]:
+    session.flush()
+    adapters = users_service.active_adapters(session, [row.id for row in rows])
+    bases = {row.id: row for row in base_models.list_base_models(session)} if adapters else {}
+    return [
+        UserOut(
+            id=row.id,
+            external_id=row.external_id,
+            application=row.application,
+            policy=scheduling.policy_of(row).to_dict(),
+            policy_overrides=row.policy,
+            pinned=row.pinned,
+            active_adapter=AdapterSummary.of(adapters[row.id], bases) if row.id in adapters else None,
+            feedback_sequence=row.feedback_sequence,
+            trained_sequence=row.trained_sequence,
+            pending_feedback=scheduling.pending_feedback(session, row.id),
+            next_due_at=row.next_due_at,
+            due_reason=row.due_reason,
+            last_trained_at=row.last_trained_at,
+            created_at=row.created_at,
+        )
+        for row in rows
+    ]

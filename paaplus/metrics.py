@@ -1,0 +1,189 @@
+"""Agreement between scores and a person's ratings, and what continual learning costs over time.
+
+Shape letters: N = rated images, E = experiences.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from paaplus.errors import InvalidInput, UndefinedMetric
+from paaplus.records import SCORE_MAX, SCORE_MIN
+
+SCORE_MIDDLE = (SCORE_MIN + SCORE_MAX) / 2
+
+
+def srcc(score_N: np.ndarray, rating_N: np.ndarray) -> float:
+    """Spearman rank correlation (SRCC) between scores and ratings.
+
+    Only the order counts, so the arrays may be on different scales. Tied values share their mean rank.
+
+    Args:
+        score_N: predicted scores, shape (N,), N >= 2, any unit.
+        rating_N: the user's ratings of the same images in the same order, shape (N,).
+
+    Returns:
+        Correlation in [-1, 1], higher is better.
+
+    Raises:
+        InvalidInput: the shapes differ, N < 2, or a value is NaN or infinite.
+        UndefinedMetric: one array is constant (a user who gives every image a 5). Raised, not returned as 0.0 or
+            NaN, so that no mean over users absorbs it unseen.
+
+    Source:
+        scipy.stats.spearmanr; reported as SRCC by NIMA (arXiv:1709.05424).
+    """
+    score_N, rating_N = _checked_pair(score_N, rating_N, at_least=2)
+    _refuse_constant("SRCC", score_N, rating_N)
+    return float(stats.spearmanr(score_N, rating_N).statistic)
+
+
+def plcc(score_N: np.ndarray, rating_N: np.ndarray) -> float:
+    """Pearson linear correlation (PLCC) between scores and ratings, in [-1, 1], higher is better.
+
+    Arguments and errors are those of `srcc`; the arrays may be on different linear scales.
+
+    Source:
+        scipy.stats.pearsonr; reported as PLCC (LCC) by NIMA (arXiv:1709.05424).
+    """
+    score_N, rating_N = _checked_pair(score_N, rating_N, at_least=2)
+    _refuse_constant("PLCC", score_N, rating_N)
+    return float(stats.pearsonr(score_N, rating_N).statistic)
+
+
+def krcc(score_N: np.ndarray, rating_N: np.ndarray) -> float:
+    """Kendall rank correlation (KRCC, tau-b) between scores and ratings, in [-1, 1], higher is better.
+
+    The share of image pairs in the same order minus the share in the opposite order, corrected for ties. Arguments
+    and errors are those of `srcc`.
+
+    Source:
+        scipy.stats.kendalltau.
+    """
+    score_N, rating_N = _checked_pair(score_N, rating_N, at_least=2)
+    _refuse_constant("KRCC", score_N, rating_N)
+    return float(stats.kendalltau(score_N, rating_N).statistic)
+
+
+def rmse(score_N: np.ndarray, rating_N: np.ndarray) -> float:
+    """Root mean squared error, in score points; both arrays on the score scale, N >= 1.
+
+    Raises:
+        InvalidInput: the shapes differ, N < 1, or a value is NaN or infinite.
+    """
+    score_N, rating_N = _checked_pair(score_N, rating_N, at_least=1)
+    return float(np.sqrt(np.mean(np.square(score_N - rating_N))))
+
+
+def mae(score_N: np.ndarray, rating_N: np.ndarray) -> float:
+    """Mean absolute error, in score points. Arguments and errors are those of `rmse`."""
+    score_N, rating_N = _checked_pair(score_N, rating_N, at_least=1)
+    return float(np.mean(np.abs(score_N - rating_N)))
+
+
+def acc(score_N: np.ndarray, rating_N: np.ndarray, threshold: float = SCORE_MIDDLE) -> float:
+    """Share of images whose score and rating agree on being above `threshold` (ACC), in [0, 1].
+
+    Args:
+        score_N: predicted scores, shape (N,), N >= 1, on the score scale 0-10.
+        rating_N: ratings on the score scale.
+        threshold: exactly on it counts as not above.
+
+    Raises:
+        InvalidInput: the shapes differ, N < 1, or a value is NaN or infinite.
+
+    Source:
+        agreement of `score > 5`, as PAA+ (CVPR 2025) and, on its own scale, NIMA (arXiv:1709.05424) report it.
+    """
+    score_N, rating_N = _checked_pair(score_N, rating_N, at_least=1)
+    return float(np.mean((score_N > threshold) == (rating_N > threshold)))
+
+
+def negative_flip_rate(
+    old_N: np.ndarray, new_N: np.ndarray, rating_N: np.ndarray, threshold: float = SCORE_MIDDLE
+) -> float:
+    """Share of images that the old scores placed on the right side of `threshold` and the new ones do not.
+
+    Args:
+        old_N: scores of the version before, shape (N,), N >= 1, on the score scale 0-10.
+        new_N: scores of the version after, for the same images.
+        rating_N: the user's ratings on the score scale.
+        threshold: exactly on it counts as not above.
+
+    Returns:
+        Rate in [0, 1], lower is better; 0 can hide nothing worse than what was wrong before.
+
+    Raises:
+        InvalidInput: the shapes differ, N < 1, or a value is NaN or infinite.
+
+    Source:
+        Yan et al., Positive-Congruent Training (arXiv:2011.09161).
+    """
+    old_N, rating_N = _checked_pair(old_N, rating_N, at_least=1)
+    new_N, rating_N = _checked_pair(new_N, rating_N, at_least=1)
+    liked_N = rating_N > threshold
+    return float(np.mean(((old_N > threshold) == liked_N) & ((new_N > threshold) != liked_N)))
+
+
+def forgetting(metric_EE: np.ndarray) -> float:
+    """How much of what was once known of earlier experiences is lost at the end.
+
+    Args:
+        metric_EE: row i, column j: a metric (higher is better) on experience j after learning experience i, E >= 2;
+            read on and below the diagonal only.
+
+    Returns:
+        Mean over all but the last experience of (best value ever - last value); 0 or less: nothing was forgotten.
+
+    Raises:
+        InvalidInput: not a square of side 2 or more, or NaN or infinite where it is read.
+
+    Source:
+        Chaudhry et al., Riemannian Walk (arXiv:1801.10112); the last experience cannot be forgotten yet.
+    """
+    metric_EE = _checked_square(metric_EE)
+    last = len(metric_EE) - 1
+    return float(np.mean([metric_EE[j:last, j].max() - metric_EE[last, j] for j in range(last)]))
+
+
+def bwt(metric_EE: np.ndarray) -> float:
+    """Backward transfer: what later learning did to earlier experiences; negative means forgetting.
+
+    Arguments and errors are those of `forgetting`.
+
+    Returns:
+        Mean over all but the last experience of (last value - value right after learning it).
+
+    Source:
+        Lopez-Paz & Ranzato, Gradient Episodic Memory (arXiv:1706.08840).
+    """
+    metric_EE = _checked_square(metric_EE)
+    last = len(metric_EE) - 1
+    return float(np.mean([metric_EE[last, j] - metric_EE[j, j] for j in range(last)]))
+
+
+def _checked_pair(score_N: np.ndarray, rating_N: np.ndarray, at_least: int) -> tuple[np.ndarray, np.ndarray]:
+    score_N, rating_N = np.asarray(score_N, np.float64), np.asarray(rating_N, np.float64)
+    if score_N.ndim != 1 or score_N.shape != rating_N.shape or len(score_N) < at_least:
+        raise InvalidInput(
+            f"scores {score_N.shape} and ratings {rating_N.shape}: one length, {at_least} or more values each"
+        )
+    if not (np.isfinite(score_N).all() and np.isfinite(rating_N).all()):
+        raise InvalidInput("scores or ratings that are NaN or infinite")
+    return score_N, rating_N
+
+
+def _refuse_constant(metric: str, score_N: np.ndarray, rating_N: np.ndarray) -> None:
+    for name, value_N in (("scores", score_N), ("ratings", rating_N)):
+        if (value_N == value_N[0]).all():
+            raise UndefinedMetric(f"{metric} of {len(value_N)} {name} that are all {value_N[0]:g}")
+
+
+def _checked_square(metric_EE: np.ndarray) -> np.ndarray:
+    metric_EE = np.asarray(metric_EE, np.float64)
+    if metric_EE.ndim != 2 or metric_EE.shape[0] != metric_EE.shape[1] or len(metric_EE) < 2:
+        raise InvalidInput(f"metrics of experiences {metric_EE.shape}: a square of side 2 or more")
+    if not np.isfinite(metric_EE[np.tril_indices(len(metric_EE))]).all():
+        raise InvalidInput("metrics of experiences that are NaN or infinite on or below the diagonal")
+    return metric_EE

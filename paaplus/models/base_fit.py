@@ -1,0 +1,198 @@
+"""Fit everything of a base model that is learned from ratings: taste space, generic head and taste prior.
+
+Shape letters: I = images, D = feature dim, N = ratings, R = taste space dim, A = aspects.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from paaplus.errors import InvalidInput, UndefinedMetric
+from paaplus.metrics import srcc
+from paaplus.models.generic_head import (
+    NUM_FOLDS,
+    Crowd,
+    HeadChoice,
+    assign_folds,
+    choose_head,
+    crowd_means,
+    fit_head,
+)
+from paaplus.models.people_prior import PeoplePrior, Person, fit_people_prior
+from paaplus.models.taste_space import fit_taste_spaces
+from paaplus.scoring.base import BaseScorer
+
+MAX_TASTE_DIM = 256
+MAX_ADAPTER_NUMBERS = 1000  # of a taste vector, all aspects together
+_MIN_IMAGES = 4
+_FEW_IMAGES, _FEW_PEOPLE = 100, 8
+_FLOOR_SHARE = 1e-3  # of the mean prior variance: no direction of taste space is shut for good
+
+
+class SmallDataWarning(UserWarning):
+    """The base model was fitted, but on so little that its numbers mean little."""
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Ratings in long form, on the score scale 0-10. `score_NA` is NaN where an aspect was not rated."""
+
+    aspects: tuple[str, ...]
+    person_N: np.ndarray  # int: position of the person
+    image_N: np.ndarray  # int: position of the image in the features
+    score_NA: np.ndarray
+
+    def __post_init__(self) -> None:
+        shape = (len(self.person_N), len(self.aspects))
+        if len(self.image_N) != shape[0] or self.score_NA.shape != shape:
+            raise InvalidInput(f"ratings of {shape[0]} people, {len(self.image_N)} images, scores {self.score_NA.shape}")
+        for a, aspect in enumerate(self.aspects):
+            if np.isnan(self.score_NA[:, a]).all():
+                raise InvalidInput(f"no rating of aspect {aspect!r}")
+
+
+def fit_base_scorer(
+    name: str,
+    extractor_digest: str,
+    features_ID: np.ndarray,
+    ratings: Ratings,
+    group_I: np.ndarray | None = None,
+    seed: int = 0,
+) -> tuple[BaseScorer, dict[str, Any]]:
+    """A base model from the features of images and people's ratings of them.
+
+    Args:
+        name: of the base model.
+        extractor_digest: of the extractor that made the features.
+        features_ID: features of every image, shape (I, D); images without a rating help to shape taste space.
+        ratings: of these images.
+        group_I: scene of each image; cross-validation keeps a scene together. None: every image stands alone.
+        seed: of folds and samples.
+
+    Returns:
+        The base model, and metrics of its held-out generic scores.
+
+    Raises:
+        InvalidInput: fewer than 4 rated images, or features that are not finite.
+
+    Warns:
+        SmallDataWarning: fewer than 100 images or 8 people, or 2 to 4 groups.
+    """
+    group_I = _checked_groups(features_ID, ratings, group_I)
+    taste_dim = min(MAX_TASTE_DIM, max(1, MAX_ADAPTER_NUMBERS // len(ratings.aspects) - 2))
+    crowd = crowd_means(ratings.person_N, ratings.image_N, ratings.score_NA, len(features_ID))
+    choice = choose_head(features_ID, crowd, assign_folds(group_I, seed), taste_dim)
+    (space,) = fit_taste_spaces(features_ID, (choice.width,), taste_dim, seed)
+    taste_IR = space.project(features_ID)
+    head_weight_RA, head_bias_A = fit_head(taste_IR, crowd, choice.ridge_A)
+    priors = [
+        fit_people_prior(_people(ratings, taste_IR, crowd, choice, aspect), seed)
+        for aspect in range(len(ratings.aspects))
+    ]
+    matrix_RR, prior_sd_A = _people_first(taste_IR, priors)
+    shaped = space.transformed(matrix_RR)
+    scorer = BaseScorer(
+        name=name,
+        aspects=ratings.aspects,
+        extractor_digest=extractor_digest,
+        mean_D=shaped.mean_D.astype(np.float32),
+        components_DP=shaped.components_DP.astype(np.float32),
+        anchors_TP=shaped.anchors_TP.astype(np.float32),
+        inverse_width=shaped.inverse_width,
+        map_QR=shaped.map_QR.astype(np.float32),
+        shift_R=shaped.shift_R.astype(np.float32),
+        head_weight_RA=np.linalg.solve(matrix_RR, head_weight_RA).astype(np.float32),
+        head_bias_A=head_bias_A.astype(np.float32),
+        prior_sd_A=prior_sd_A.astype(np.float32),
+        noise_sd_A=np.sqrt([p.noise_variance for p in priors] + choice.error_variance_A).astype(np.float32),
+        offset_sd_A=np.sqrt([p.offset_variance for p in priors]).astype(np.float32),
+        slope_sd_A=np.sqrt([p.slope_variance for p in priors]).astype(np.float32),
+    )
+    return scorer, _metrics(scorer, ratings, choice)
+
+
+def _checked_groups(features_ID: np.ndarray, ratings: Ratings, group_I: np.ndarray | None) -> np.ndarray:
+    num_images, num_people = len(np.unique(ratings.image_N)), len(np.unique(ratings.person_N))
+    if features_ID.ndim != 2 or not np.isfinite(features_ID).all():
+        raise InvalidInput(f"features of shape {features_ID.shape}: two dimensions, every value finite")
+    if num_images < _MIN_IMAGES:
+        raise InvalidInput(f"{num_images} rated images; a base model needs {_MIN_IMAGES}")
+    if ratings.image_N.min() < 0 or ratings.image_N.max() >= len(features_ID):
+        raise InvalidInput(f"ratings of image {ratings.image_N.max()}, features of {len(features_ID)} images")
+    group_I = np.arange(len(features_ID)) if group_I is None else np.asarray(group_I)
+    if len(group_I) != len(features_ID):
+        raise InvalidInput(f"{len(group_I)} groups for {len(features_ID)} images")
+    num_groups = len(np.unique(group_I[np.unique(ratings.image_N)]))
+    if num_groups < 2:
+        raise InvalidInput("all rated images are of one scene: nothing can be held out")
+    if num_images < _FEW_IMAGES or num_people < _FEW_PEOPLE or num_groups < NUM_FOLDS:
+        warnings.warn(
+            f"a base model from {num_people} people and {num_images} images of {num_groups} scenes: its scores and "
+            f"priors are rough",
+            SmallDataWarning,
+            stacklevel=3,
+        )
+    return group_I
+
+
+def _people(ratings: Ratings, taste_IR: np.ndarray, crowd: Crowd, choice: HeadChoice, aspect: int) -> list[Person]:
+    """Everybody's ratings against what the others think of the same images."""
+    given_N = ~np.isnan(ratings.score_NA[:, aspect])
+    person_N, image_N = ratings.person_N[given_N], ratings.image_N[given_N]
+    score_N = ratings.score_NA[given_N, aspect].astype(np.float64)
+    others_N = choice.others_N(crowd, image_N, score_N, aspect)
+    order = np.argsort(person_N, kind="stable")
+    starts = np.flatnonzero(np.diff(person_N[order])) + 1
+    return [
+        Person(taste_IR[image_N[rows]], others_N[rows], score_N[rows] - others_N[rows])
+        for rows in np.split(order, starts)
+    ]
+
+
+def _people_first(taste_IR: np.ndarray, priors: Sequence[PeoplePrior]) -> tuple[np.ndarray, np.ndarray]:
+    """The matrix that makes people's weights alike in every direction, and the sd of those weights per aspect.
+
+    Aspects share one taste space: their covariances are averaged, each taken relative to its aspect's total.
+    """
+    total_A = np.array([np.einsum("ir,rs,is->i", taste_IR, p.weight_covariance_RR, taste_IR).mean() for p in priors])
+    mean_RR = np.mean([p.weight_covariance_RR / total for p, total in zip(priors, total_A, strict=True)], axis=0)
+    value_R, vector_RR = np.linalg.eigh(mean_RR)
+    value_R, vector_RR = value_R[::-1], vector_RR[:, ::-1]
+    vector_RR = vector_RR * np.sign(vector_RR[np.abs(vector_RR).argmax(0), np.arange(len(value_R))])
+    matrix_RR = vector_RR * np.sqrt(np.maximum(value_R, _FLOOR_SHARE * value_R.mean()))
+    matrix_RR /= np.sqrt(np.square(taste_IR @ matrix_RR).sum(1).mean())
+    return matrix_RR, np.sqrt(total_A)
+
+
+def _metrics(scorer: BaseScorer, ratings: Ratings, choice: HeadChoice) -> dict[str, Any]:
+    correlations, num_dropped = [], 0
+    for a in range(len(ratings.aspects)):
+        held_out_N = choice.held_out_IA[ratings.image_N, a]
+        judged_N = ~np.isnan(held_out_N) & ~np.isnan(ratings.score_NA[:, a])
+        for person in np.unique(ratings.person_N):
+            rows = judged_N & (ratings.person_N == person)
+            try:
+                correlations.append(srcc(held_out_N[rows], ratings.score_NA[rows, a]))
+            except (InvalidInput, UndefinedMetric):  # fewer than two ratings, or all alike
+                num_dropped += 1
+    return {
+        "num_people": len(np.unique(ratings.person_N)),
+        "num_images": len(np.unique(ratings.image_N)),
+        "num_ratings": int((~np.isnan(ratings.score_NA)).sum()),
+        "taste_dim": scorer.taste_dim,
+        "kernel": "linear" if choice.width is None else "rbf",
+        "kernel_width": choice.width,
+        "ridge": choice.ridge_A.tolist(),
+        "cv_srcc": float(np.mean(correlations)) if correlations else None,
+        "cv_num_dropped": num_dropped,
+        "cv_crowd_rmse": np.sqrt(choice.error_variance_A).tolist(),
+        **{
+            name: [round(float(value), 4) for value in getattr(scorer, f"{name}_A")]
+            for name in ("prior_sd", "noise_sd", "offset_sd", "slope_sd")
+        },
+    }

@@ -1,0 +1,142 @@
+"""How people differ from the crowd: along which directions of taste space, how far, and with how much noise.
+
+Shape letters: U = people, N = ratings of a person (padded), I = images, R = taste space dim, J = variance components.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.optimize import minimize
+
+from paaplus.records import SCORE_MAX, SCORE_MIN
+
+MIN_PEOPLE_FOR_DIRECTIONS = 20
+_MAX_PEOPLE, _MAX_RATINGS = 48, 96  # behind the variance components: a handful of numbers needs no more
+_MAX_PEOPLE_FOR_DIRECTIONS, _MAX_RATINGS_FOR_DIRECTIONS = 512, 256
+_PRIOR_LOG_SD = 1.5  # of a variance around its rule of thumb; only a handful of ratings notices
+_CENTER = (SCORE_MIN + SCORE_MAX) / 2
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person's ratings of one aspect: where the images lie, what the crowd thinks of them, and the difference."""
+
+    taste_NR: np.ndarray
+    crowd_N: np.ndarray
+    residual_N: np.ndarray
+
+    def first(self, count: int, rng: np.random.Generator) -> Person:
+        """At most `count` of the ratings, at random."""
+        if len(self.residual_N) <= count:
+            return self
+        keep = np.sort(rng.choice(len(self.residual_N), count, replace=False))
+        return Person(self.taste_NR[keep], self.crowd_N[keep], self.residual_N[keep])
+
+
+@dataclass(frozen=True)
+class PeoplePrior:
+    """Covariance of people's weights in taste space, and the other variances of a rating around the crowd's."""
+
+    weight_covariance_RR: np.ndarray
+    offset_variance: float
+    slope_variance: float
+    noise_variance: float
+
+
+def fit_people_prior(people: Sequence[Person], seed: int = 0) -> PeoplePrior:
+    """The taste prior of one aspect, by marginal likelihood.
+
+    First every direction of taste space counts alike. With `MIN_PEOPLE_FOR_DIRECTIONS` people, the directions in which
+    they really differ are learned too: the covariance of everybody's posterior mean weights, in a mix with the
+    identity. The mix is fitted on people whose weights are not in the covariance, so that it cannot flatter itself.
+    """
+    rng = np.random.default_rng(seed)
+    shuffled = [people[u] for u in rng.permutation(len(people))]
+    taste_dim = people[0].taste_NR.shape[1]
+    alike = np.eye(taste_dim)
+    taste, offset, slope, noise = _fit_variances(shuffled, [alike], rng)
+    if len(people) < MIN_PEOPLE_FOR_DIRECTIONS:
+        return PeoplePrior(taste * alike, offset, slope, noise)
+    shuffled = shuffled[:_MAX_PEOPLE_FOR_DIRECTIONS]
+    weight_UR = np.stack(
+        [
+            _posterior_weights(person.first(_MAX_RATINGS_FOR_DIRECTIONS, rng), taste, offset, slope, noise)
+            for person in shuffled
+        ]
+    )
+    half = len(shuffled) // 2
+    directions_RR = np.cov(weight_UR[:half].T, bias=True)
+    learned, taste, offset, slope, noise = _fit_variances(shuffled[half:], [directions_RR, alike], rng)
+    return PeoplePrior(learned * np.cov(weight_UR.T, bias=True) + taste * alike, offset, slope, noise)
+
+
+def _posterior_weights(person: Person, taste: float, offset: float, slope: float, noise: float) -> np.ndarray:
+    """Mean of a person's weights given all their ratings, under an isotropic prior, shape (R,)."""
+    centered_N = person.crowd_N - _CENTER
+    covariance_NN = taste * person.taste_NR @ person.taste_NR.T + offset + slope * np.outer(centered_N, centered_N)
+    covariance_NN[np.diag_indices_from(covariance_NN)] += noise
+    return taste * person.taste_NR.T @ cho_solve(cho_factor(covariance_NN), person.residual_N)
+
+
+def _fit_variances(
+    people: Sequence[Person], weight_covariances: Sequence[np.ndarray], rng: np.random.Generator
+) -> np.ndarray:
+    """Most likely factors of the given weight covariances, then the offset, slope and noise variance."""
+    people = [person.first(_MAX_RATINGS, rng) for person in people[:_MAX_PEOPLE]]
+    size = max(len(person.residual_N) for person in people)
+    num_components = len(weight_covariances) + 3
+    component_JUNN = np.zeros((num_components, len(people), size, size))
+    residual_UN = np.zeros((len(people), size))
+    for u, person in enumerate(people):
+        n = len(person.residual_N)
+        residual_UN[u, :n] = person.residual_N
+        for j, covariance_RR in enumerate(weight_covariances):
+            component_JUNN[j, u, :n, :n] = person.taste_NR @ covariance_RR @ person.taste_NR.T
+        centered_N = person.crowd_N - _CENTER
+        component_JUNN[-3, u, :n, :n] = 1.0
+        component_JUNN[-2, u, :n, :n] = np.outer(centered_N, centered_N)
+        component_JUNN[-1, u, :n, :n] = np.eye(n)
+    count_U = np.array([len(person.residual_N) for person in people])
+    return variance_components(component_JUNN, residual_UN, count_U)
+
+
+def variance_components(component_JUNN: np.ndarray, residual_UN: np.ndarray, count_U: np.ndarray) -> np.ndarray:
+    """Variances v_J that make the residuals most likely: `residual_u ~ N(0, sum_j v_j component_ju)`.
+
+    Args:
+        component_JUNN: symmetric matrices; rows and columns beyond a person's count are 0. The last is the noise.
+        residual_UN: residuals, 0 beyond the count.
+        count_U: how many ratings each person has.
+
+    Returns:
+        The variances, shape (J,), each drawn a little to a rule of thumb: half of the mean square is noise, the other
+        components share the rest.
+    """
+    num_components, num_people, size, _ = component_JUNN.shape
+    padding_UNN = np.zeros((num_people, size, size))  # a unit variance where there is no rating adds nothing
+    for u, count in enumerate(count_U):
+        padding_UNN[u, np.arange(count, size), np.arange(count, size)] = 1.0
+    flat_JE = component_JUNN.reshape(num_components, -1)
+    mean_square = max(float(np.square(residual_UN).sum() / count_U.sum()), 1e-6)
+    diagonal_J = np.einsum("junn->j", component_JUNN) / count_U.sum()
+    share_J = np.full(num_components, 0.5 / (num_components - 1))
+    share_J[-1] = 0.5
+    start_J = np.log(share_J * mean_square / np.maximum(diagonal_J, 1e-9))
+
+    def minus_log_posterior(log_J: np.ndarray) -> tuple[float, np.ndarray]:
+        variance_J = np.exp(log_J)
+        covariance_UNN = (variance_J @ flat_JE).reshape(padding_UNN.shape) + padding_UNN
+        inverse_UNN = np.linalg.inv(covariance_UNN)
+        solved_UN = np.einsum("unm,um->un", inverse_UNN, residual_UN)
+        value = 0.5 * np.linalg.slogdet(covariance_UNN)[1].sum() + 0.5 * (solved_UN * residual_UN).sum()
+        sensitivity_E = (inverse_UNN - solved_UN[:, :, None] * solved_UN[:, None, :]).ravel()
+        gradient_J = 0.5 * variance_J * (flat_JE @ sensitivity_E)
+        pull_J = (log_J - start_J) / _PRIOR_LOG_SD**2
+        return value + 0.5 * float(pull_J @ (log_J - start_J)), gradient_J + pull_J
+
+    found = minimize(minus_log_posterior, start_J, jac=True, method="L-BFGS-B", options={"maxiter": 60})
+    return np.exp(found.x)

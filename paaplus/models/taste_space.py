@@ -1,0 +1,115 @@
+"""Fit taste space: principal components of the features, and on them an optional RBF kernel, made linear.
+
+Nothing here sees a rating. Shape letters: I = images, D = feature dim, P = principal dims, T = anchors (0: none),
+Q = T or, without anchors, P, R = taste space dim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import eigh
+
+MAX_PRINCIPAL_DIM = 256
+MAX_ANCHORS = 768
+_RELATIVE_RANK = 1e-7  # eigenvalues below this share of the largest are rounding
+
+
+@dataclass(frozen=True)
+class TasteSpace:
+    """The unsupervised half of a `BaseScorer`, whose docstring says how the arrays act."""
+
+    mean_D: np.ndarray
+    components_DP: np.ndarray
+    anchors_TP: np.ndarray
+    inverse_width: float
+    map_QR: np.ndarray
+    shift_R: np.ndarray
+
+    def project(self, features_ID: np.ndarray) -> np.ndarray:
+        """What `BaseScorer.project` gives, for all images at once, shape (I, R), float64."""
+        seen_IQ = (features_ID.astype(np.float64) - self.mean_D) @ self.components_DP
+        if len(self.anchors_TP):
+            seen_IQ = np.exp(-self.inverse_width * _squared_distances(seen_IQ, self.anchors_TP))
+        return seen_IQ @ self.map_QR + self.shift_R
+
+    def transformed(self, matrix_RR: np.ndarray) -> TasteSpace:
+        """The space whose points are these times a matrix."""
+        return replace(self, map_QR=self.map_QR @ matrix_RR, shift_R=self.shift_R @ matrix_RR)
+
+
+def fit_taste_spaces(
+    features_ID: np.ndarray, widths: tuple[float | None, ...], max_taste_dim: int, seed: int = 0
+) -> list[TasteSpace]:
+    """One taste space a width, each scaled so that the images have a squared norm of 1 on average.
+
+    Args:
+        features_ID: cached features, I >= 2.
+        widths: of the RBF kernel, in units of the median squared distance between images; None: no kernel.
+        max_taste_dim: R is this, or less where the images span less.
+        seed: of the choice of anchors where there are more images than `MAX_ANCHORS`.
+    """
+    mean_D = features_ID.mean(0, dtype=np.float64)
+    centered_ID = features_ID.astype(np.float64) - mean_D
+    components_DP = _principal_components(centered_ID)
+    principal_IP = centered_ID @ components_DP
+    anchors_TP = principal_IP
+    if len(principal_IP) > MAX_ANCHORS:
+        chosen_T = np.random.default_rng(seed).choice(len(principal_IP), MAX_ANCHORS, replace=False)
+        anchors_TP = principal_IP[np.sort(chosen_T)]
+    return [
+        _linear(mean_D, components_DP, max_taste_dim)
+        if width is None
+        else _kernel(mean_D, components_DP, anchors_TP, width, max_taste_dim)
+        for width in widths
+    ]
+
+
+def _principal_components(centered_ID: np.ndarray) -> np.ndarray:
+    """Leading directions, shape (D, P), scaled so that all images together have a mean squared norm of 1."""
+    num_images, feature_dim = centered_ID.shape
+    if num_images < feature_dim:  # the smaller of the two symmetric matrices has the same spectrum
+        value_P, vector_IP = _leading(centered_ID @ centered_ID.T, MAX_PRINCIPAL_DIM)
+        direction_DP = centered_ID.T @ (vector_IP / np.sqrt(value_P))
+    else:
+        value_P, direction_DP = _leading(centered_ID.T @ centered_ID, MAX_PRINCIPAL_DIM)
+    return direction_DP / np.sqrt(value_P.sum() / num_images)
+
+
+def _linear(mean_D: np.ndarray, components_DP: np.ndarray, max_taste_dim: int) -> TasteSpace:
+    kept_DP = components_DP[:, :max_taste_dim]
+    dim = kept_DP.shape[1]
+    return TasteSpace(mean_D, kept_DP, np.empty((0, dim)), 0.0, np.eye(dim), np.zeros(dim))
+
+
+def _kernel(
+    mean_D: np.ndarray, components_DP: np.ndarray, anchors_TP: np.ndarray, width: float, max_taste_dim: int
+) -> TasteSpace:
+    """Kernel principal components on the anchors (Nystroem for every other image)."""
+    distance_TT = _squared_distances(anchors_TP, anchors_TP)
+    num_anchors = len(anchors_TP)
+    inverse_width = 1.0 / (width * float(np.median(distance_TT[np.triu_indices(num_anchors, 1)])))
+    kernel_TT = np.exp(-inverse_width * distance_TT)
+    mean_T = kernel_TT.mean(0)
+    centered_TT = kernel_TT - mean_T - mean_T[:, None] + mean_T.mean()
+    value_R, vector_TR = _leading(centered_TT, max_taste_dim)
+    map_TR = vector_TR / np.sqrt(value_R * np.trace(centered_TT) / num_anchors)
+    map_TR -= map_TR.mean(0)  # together with the shift: centering in the kernel's space
+    return TasteSpace(mean_D, components_DP, anchors_TP, inverse_width, map_TR, -mean_T @ map_TR)
+
+
+def _leading(symmetric_NN: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest eigenvalues, in decreasing order, and their vectors; each vector's largest entry is positive."""
+    size = len(symmetric_NN)
+    value_K, vector_NK = eigh(symmetric_NN, subset_by_index=(max(0, size - count), size - 1))
+    value_K, vector_NK = value_K[::-1], vector_NK[:, ::-1]
+    real_K = value_K > max(value_K[0], 0.0) * _RELATIVE_RANK
+    value_K, vector_NK = value_K[real_K], vector_NK[:, real_K]
+    largest_K = np.abs(vector_NK).argmax(0)
+    return value_K, vector_NK * np.sign(vector_NK[largest_K, np.arange(len(value_K))])
+
+
+def _squared_distances(x_NP: np.ndarray, y_MP: np.ndarray) -> np.ndarray:
+    norm_NM = np.square(x_NP).sum(1)[:, None] + np.square(y_MP).sum(1)
+    return np.maximum(norm_NM - 2.0 * x_NP @ y_MP.T, 0.0)

@@ -1,0 +1,154 @@
+"""The features worker: every image once, in batches, whatever is broken, deleted or interrupted."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from paaplus.db.engine import Database
+from paaplus.db.tables import FeaturesRow, ImageRow, JobRow
+from paaplus.db.tables.jobs import JobState
+from paaplus.pipelines import extract_features
+from paaplus.services import images
+from paaplus.settings import Settings
+from PIL import Image
+from tests.deployment import Deployment
+from tests.factories import APPLICATION, make_image
+from tests.tiny import FEATURE_DIM
+
+
+class ColourExtractor:
+    """A small real extractor: mean colours, repeated. Counts what it was given."""
+
+    name = "colour"
+    feature_dim = FEATURE_DIM
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+        self.batch_sizes: list[int] = []
+
+    def extract(self, images: Sequence[Image.Image]) -> np.ndarray:
+        self.batch_sizes.append(len(images))
+        means = [np.asarray(image, np.float32).mean((0, 1)) / 255 for image in images]
+        return np.tile(np.stack(means), FEATURE_DIM // 3).astype(np.float16)
+
+
+@pytest.fixture
+def deployment(database: Database, settings: Settings) -> Deployment:
+    return Deployment(database, settings.model_copy(update={"features_batch_size": 4}), num_images=0)
+
+
+@pytest.fixture
+def extractor(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> ColourExtractor:
+    extractor = ColourExtractor(deployment.base.extractor_digest)
+    monkeypatch.setattr(extract_features, "cached_extractor", lambda *_: extractor)
+    return extractor
+
+
+def upload(deployment: Deployment, shade: int) -> ImageRow:
+    file = io.BytesIO()
+    Image.new("RGB", (32, 24), (shade, 0, 255 - shade)).save(file, "PNG")
+    added = images.add(
+        deployment.database, deployment.blobs, deployment.settings, application=APPLICATION, data=file.getvalue()
+    )
+    return added.row
+
+
+def features(deployment: Deployment) -> dict[object, FeaturesRow]:
+    with deployment.database.read_session() as session:
+        return {row.image_id: row for row in session.execute(sa.select(FeaturesRow)).scalars()}
+
+
+def jobs_of(deployment: Deployment) -> list[JobRow]:
+    with deployment.database.read_session() as session:
+        return list(session.execute(sa.select(JobRow).order_by(JobRow.id)).scalars())
+
+
+def test_uploads_make_one_job_that_extracts_them_in_batches(
+    deployment: Deployment, extractor: ColourExtractor
+) -> None:
+    rows = [upload(deployment, shade) for shade in range(0, 250, 25)]
+    assert len(jobs_of(deployment)) == 1
+    assert deployment.work() == 1
+    assert extractor.batch_sizes == [4, 4, 2]
+    found = features(deployment)
+    assert set(found) == {row.id for row in rows}
+    first = np.frombuffer(found[rows[2].id].data, np.float16)
+    assert np.allclose(first[:3], [50 / 255, 0, 205 / 255], atol=1e-3)
+    job = jobs_of(deployment)[0]
+    assert (job.state, job.progress_done, job.progress_total) == (JobState.SUCCEEDED, 10, 10)
+
+
+def test_images_are_extracted_once(deployment: Deployment, extractor: ColourExtractor) -> None:
+    upload(deployment, 1)
+    deployment.work()
+    upload(deployment, 1)  # the same file again
+    assert deployment.work() == 0
+    upload(deployment, 2)
+    deployment.work()
+    assert extractor.batch_sizes == [1, 1]
+
+
+def test_broken_file_is_told_and_does_not_stop_the_others(deployment: Deployment, extractor: ColourExtractor) -> None:
+    good = upload(deployment, 1)
+    with deployment.database.session() as session:
+        lost = make_image(session).id  # a row whose blob is gone
+    deployment.work()
+    found = features(deployment)
+    assert found[good.id].error is None
+    assert found[lost].data is None
+    assert "NotFound" in found[lost].error
+    with deployment.database.read_session() as session:
+        states = images.feature_states(session, [good.id, lost], deployment.settings)
+    assert (states[good.id].state, states[lost].state) == ("ready", "failed")
+
+
+def test_extractor_of_another_digest_is_refused(deployment: Deployment, extractor: ColourExtractor) -> None:
+    upload(deployment, 1)
+    extractor.digest = "f" * 64
+    deployment.work()
+    job = jobs_of(deployment)[0]
+    assert job.state == JobState.DEAD
+    assert "has digest ffff" in job.last_error
+    assert features(deployment) == {}
+
+
+def test_image_deleted_meanwhile_is_left_out(
+    deployment: Deployment, extractor: ColourExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doomed, kept = upload(deployment, 1), upload(deployment, 2)
+    extract = extractor.extract
+
+    def extract_while_deleting(batch: Sequence[Image.Image]) -> np.ndarray:
+        with deployment.database.session() as session:
+            session.execute(sa.delete(ImageRow).where(ImageRow.id == doomed.id))
+        return extract(batch)
+
+    monkeypatch.setattr(extractor, "extract", extract_while_deleting)
+    deployment.work()
+    assert set(features(deployment)) == {kept.id}
+
+
+def test_worker_told_to_stop_keeps_what_is_done_and_gives_the_rest_back(
+    deployment: Deployment, extractor: ColourExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for shade in range(6):
+        upload(deployment, shade)
+    extract = extractor.extract
+
+    def extract_then_stop(batch: Sequence[Image.Image]) -> np.ndarray:
+        deployment.context.stopping.set()
+        return extract(batch)
+
+    monkeypatch.setattr(extractor, "extract", extract_then_stop)
+    from paaplus.pipelines.run_jobs import run_next
+
+    run_next(deployment.context, ["cpu"])
+    assert len(features(deployment)) == 4
+    assert [(j.state, j.attempts) for j in jobs_of(deployment)] == [(JobState.QUEUED, 0)]
+    deployment.context.stopping.clear()
+    deployment.work()
+    assert len(features(deployment)) == 6

@@ -1,0 +1,80 @@
+"""Blobs: kept under the digest of their bytes, whole, and only there."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from paaplus.errors import InvalidInput, NotFound, Unavailable
+from paaplus.storage.blobs import BlobStore
+
+ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
+
+
+@pytest.fixture(params=["file", "memory"])
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
+    """Local folder, and obstore's own memory store, which behaves as object storage does."""
+    return BlobStore((tmp_path / "a folder" / "blobs").as_uri() if request.param == "file" else "memory:///")
+
+
+def test_blob_comes_back_under_its_sha256(blobs: BlobStore) -> None:
+    assert blobs.put(b"abc") == ABC
+    assert blobs.get(ABC) == b"abc"
+    assert blobs.exists(ABC)
+
+
+def test_put_changes_nothing_when_the_blob_is_there(blobs: BlobStore) -> None:
+    assert blobs.put(b"abc") == blobs.put(b"abc") == ABC
+    assert blobs.get(ABC) == b"abc"
+
+
+def test_large_blob_survives_many_writers_at_once(blobs: BlobStore) -> None:
+    data = bytes(range(256)) * (48 * 1024)  # 12 MiB: several parts where the storage has parts
+    with ThreadPoolExecutor(8) as threads:
+        names = set(threads.map(lambda _: blobs.put(data), range(16)))
+    assert names == {hashlib.sha256(data).hexdigest()}
+    assert blobs.get(names.pop()) == data
+
+
+def test_missing_blob_is_not_found(blobs: BlobStore) -> None:
+    assert not blobs.exists(ABC)
+    with pytest.raises(NotFound, match=ABC):
+        blobs.get(ABC)
+
+
+def test_deleted_blob_is_gone_and_deleting_again_does_nothing(blobs: BlobStore) -> None:
+    blobs.put(b"abc")
+    blobs.delete(ABC)
+    blobs.delete(ABC)
+    assert not blobs.exists(ABC)
+
+
+@pytest.mark.parametrize("name", ["", "../../etc/passwd", ABC.upper(), ABC[:-1], ABC + "/.."])
+def test_name_that_is_no_digest_is_refused(blobs: BlobStore, name: str) -> None:
+    for act in (blobs.get, blobs.exists, blobs.delete):
+        with pytest.raises(InvalidInput, match="SHA-256"):
+            act(name)
+
+
+def test_damaged_blob_is_never_served(tmp_path: Path) -> None:
+    blobs = BlobStore(tmp_path.as_uri())
+    blobs.put(b"abc")
+    (tmp_path / ABC[:2] / ABC).write_bytes(b"abd")
+    with pytest.raises(Unavailable, match="damaged"):
+        blobs.get(ABC)
+
+
+def test_storage_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
+    blobs = BlobStore((tmp_path / "blobs").as_uri())
+    (tmp_path / "blobs" / ABC[:2]).write_bytes(b"a file where a folder should be")
+    with pytest.raises(Unavailable, match=ABC):
+        blobs.put(b"abc")
+
+
+@pytest.mark.parametrize("url", ["ftp://somewhere/else", "nonsense", "", "file:///proc/no/such"])
+def test_url_that_cannot_be_storage_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInput, match="storage URL"):
+        BlobStore(url)
