@@ -32,7 +32,7 @@ check: $(VENV)/.installed-dev  ## format, lint, types, import contracts, migrati
 	$(BIN)/python -m ruff format --check --quiet .
 	$(BIN)/python -m ruff check --quiet .
 	$(BIN)/python -m mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m tests.check_migrations
 
 bench: $(VENV)/.installed-dev  ## run every script in benchmarks/

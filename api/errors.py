@@ -104,7 +104,7 @@ def _answer_database(_request: Request, error: Exception) -> JSONResponse:
         log.warning("database_unavailable", error=type(error).__name__)
         return answer(503, Unavailable.code, "the database does not answer; nothing was changed, try again")
     # Without the message: PostgreSQL puts the offending row into it.
-    statement = cast(DBAPIError, error).statement
+    statement = (cast(DBAPIError, error).statement or "")[:500]
     stack = "".join(traceback.format_tb(error.__traceback__))
     log.error("unexpected_database_error", error=type(error).__name__, statement=statement, stack=stack)
     return answer(500, "internal_error", INTERNAL_ERROR)

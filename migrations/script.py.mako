@@ -4,7 +4,7 @@
         lines = [line for line in (operations or "pass").splitlines() if "# ###" not in line]
         return "\n".join(lines).strip()
 %>\
-"""${message.capitalize()}."""
+"""${message[0].upper()}${message[1:]}."""
 
 import sqlalchemy as sa
 from alembic import op

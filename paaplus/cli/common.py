@@ -17,6 +17,7 @@ from rich.table import Table
 from paaplus.db.engine import Database
 from paaplus.db.migrate import require_head
 from paaplus.db.tables import UserRow
+from paaplus.errors import InvalidInput
 from paaplus.services import users as users_service
 from paaplus.services.keys import OPERATOR
 from paaplus.settings import get_settings
@@ -50,6 +51,15 @@ def open_blobs() -> BlobStore:
 def user_of(session: Any, reference: str) -> UserRow:
     """The user an operator named."""
     return users_service.resolve(session, OPERATOR, reference)
+
+
+def parse_scale(text: str) -> tuple[float, float]:
+    """`MIN,MAX` as an option gives it."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InvalidInput(f"--scale must be MIN,MAX, got {text!r}") from error
+    return low, high
 
 
 def to_plain(value: Any) -> Any:

@@ -12,10 +12,20 @@ from uuid import UUID
 import sqlalchemy as sa
 import typer
 
-from paaplus.cli.common import ACTOR, JsonOption, UserArgument, open_database, print_record, print_rows, user_of
+from paaplus.cli.common import (
+    ACTOR,
+    JsonOption,
+    UserArgument,
+    open_database,
+    parse_scale,
+    print_record,
+    print_rows,
+    user_of,
+)
 from paaplus.db.tables import FeedbackRow, ImageRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.errors import InvalidInput
+from paaplus.ids import sha256_hex
 from paaplus.services import feedback as feedback_service
 from paaplus.services import users as users_service
 from paaplus.services.feedback import NewEvent
@@ -52,7 +62,7 @@ def import_ratings(
     as_json: JsonOption = False,
 ) -> None:
     """Import ratings; `image` is the name an image was registered under. Importing a file twice changes nothing."""
-    low, high = _scale(scale)
+    low, high = parse_scale(scale)
     accepted = duplicates = 0
     with open_database() as database:
         with database.read_session() as session:
@@ -71,14 +81,6 @@ def import_ratings(
             accepted += sum(r.status == "accepted" for r in results)
             duplicates += sum(r.status == "duplicate" for r in results)
     print_record({"accepted": accepted, "duplicates": duplicates}, as_json=as_json)
-
-
-def _scale(text: str) -> tuple[float, float]:
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise InvalidInput(f"--scale must be MIN,MAX, got {text!r}") from error
-    return low, high
 
 
 def _images_by_name(session: Any, application: str) -> dict[str, UUID]:
@@ -124,7 +126,8 @@ def _event(
     return NewEvent(
         index=index,
         user_id=user.id,
-        event_id=f"import:{row['user_id']}:{row['image']}:{row['rating']}"[:128],
+        # the same line again is the same event, whatever its length
+        event_id="import:" + sha256_hex(f"{row['user_id']}\0{row['image']}\0{row['rating']}".encode())[:32],
         kind=FeedbackKind.RATING,
         image_id=images[row["image"]],
         payload={"ratings": {aspect: rating}, "scale": scale},

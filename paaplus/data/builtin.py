@@ -23,11 +23,11 @@ from paaplus.data.synthetic_scenes import SYNTHETIC_SCENES, SyntheticScene
 from paaplus.data.variants import draw_variants, render
 
 NUM_PEOPLE = 72
-NUM_VARIANTS = 30
-RATINGS_PER_PERSON = 200
+NUM_VARIANTS = 20
+RATINGS_PER_PERSON = 260
 
 _FORMAT = "paaplus-builtin-1"  # counts up when the same seed would give another set
-_SCENE_SIDE_PX = 512
+_SCENE_SIDE_PX = 480
 _JPEG_QUALITY = 92
 
 

@@ -17,10 +17,10 @@ MEAN_RATING = 4.2
 SHARES = {"image": 0.38, "person": 0.17, "taste": 0.36, "noise": 0.09}  # of the opinion, before the scale
 
 # What an opinion is made of. The last group cannot be foreseen for a scene that was never rated.
-_PARTS = {"properties": 0.65, "contents": 0.2, "scene": 0.15}
+_PARTS = {"properties": 0.8, "contents": 0.15, "scene": 0.05}
 # The crowd likes colour, contrast, sharpness and a little warmth, and neither dark nor glaring pictures.
 _CROWD_SLOPES = {"warmth": 0.3, "colourfulness": 0.8, "contrast": 0.5, "sharpness": 0.7}
-_CROWD_CURVES = {"brightness": -0.8, "busyness": -0.4, "contrast": -0.2}
+_CROWD_CURVES = {"brightness": -0.4, "contrast": -0.2}
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _crowd_taste(traits: Traits, rng: np.random.Generator) -> np.ndarray:
 
 def _own_taste(traits: Traits, rng: np.random.Generator) -> np.ndarray:
     num_properties = len(traits.property_names)
-    return _taste(traits, rng.normal(0, 1, num_properties), rng.normal(0, 0.5, num_properties), rng)
+    return _taste(traits, rng.normal(0, 1, num_properties), rng.normal(0, 0.25, num_properties), rng)
 
 
 def _taste(traits: Traits, slope_P: np.ndarray, curve_P: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -15,6 +16,7 @@ from scipy.optimize import minimize
 from paaplus.records import SCORE_MAX, SCORE_MIN
 
 MIN_PEOPLE_FOR_DIRECTIONS = 20
+_NUM_ROUNDS = 3
 _MAX_PEOPLE, _MAX_RATINGS = 48, 96  # behind the variance components: a handful of numbers needs no more
 _MAX_PEOPLE_FOR_DIRECTIONS, _MAX_RATINGS_FOR_DIRECTIONS = 512, 256
 _PRIOR_LOG_SD = 1.5  # of a variance around its rule of thumb; only a handful of ratings notices
@@ -46,40 +48,52 @@ class PeoplePrior:
     slope_variance: float
     noise_variance: float
 
+    @classmethod
+    def mix(cls, factors: np.ndarray, covariances: Sequence[np.ndarray]) -> Self:
+        """From what `_fit_variances` found for these covariances."""
+        *shares, offset, slope, noise = (float(factor) for factor in factors)
+        mixed_RR = sum(share * covariance_RR for share, covariance_RR in zip(shares, covariances, strict=True))
+        return cls(np.asarray(mixed_RR), offset, slope, noise)
+
 
 def fit_people_prior(people: Sequence[Person], seed: int = 0) -> PeoplePrior:
     """The taste prior of one aspect, by marginal likelihood.
 
     First every direction of taste space counts alike. With `MIN_PEOPLE_FOR_DIRECTIONS` people, the directions in which
-    they really differ are learned too: the covariance of everybody's posterior mean weights, in a mix with the
-    identity. The mix is fitted on people whose weights are not in the covariance, so that it cannot flatter itself.
+    they really differ are learned too: the covariance of people's posterior mean weights, in a mix with the identity,
+    and again with that prior. The mix is fitted on the half of the people whose weights are not in the covariance, so
+    that it cannot flatter itself; the same mix is then used with the covariance of all.
     """
     rng = np.random.default_rng(seed)
-    shuffled = [people[u] for u in rng.permutation(len(people))]
-    taste_dim = people[0].taste_NR.shape[1]
-    alike = np.eye(taste_dim)
-    taste, offset, slope, noise = _fit_variances(shuffled, [alike], rng)
+    shuffled = [people[u].first(_MAX_RATINGS_FOR_DIRECTIONS, rng) for u in rng.permutation(len(people))]
+    alike_RR = np.eye(people[0].taste_NR.shape[1])
+    prior = PeoplePrior.mix(_fit_variances(shuffled, [alike_RR], rng), [alike_RR])
     if len(people) < MIN_PEOPLE_FOR_DIRECTIONS:
-        return PeoplePrior(taste * alike, offset, slope, noise)
+        return prior
     shuffled = shuffled[:_MAX_PEOPLE_FOR_DIRECTIONS]
-    weight_UR = np.stack(
-        [
-            _posterior_weights(person.first(_MAX_RATINGS_FOR_DIRECTIONS, rng), taste, offset, slope, noise)
-            for person in shuffled
-        ]
-    )
-    half = len(shuffled) // 2
-    directions_RR = np.cov(weight_UR[:half].T, bias=True)
-    learned, taste, offset, slope, noise = _fit_variances(shuffled[half:], [directions_RR, alike], rng)
-    return PeoplePrior(learned * np.cov(weight_UR.T, bias=True) + taste * alike, offset, slope, noise)
+    learning, judging = shuffled[: len(shuffled) // 2], shuffled[len(shuffled) // 2 :]
+    learning_prior = prior
+    for _ in range(_NUM_ROUNDS):
+        spread_RR = _spread(learning, learning_prior)
+        factors = _fit_variances(judging, [spread_RR, alike_RR], rng)
+        learning_prior = PeoplePrior.mix(factors, [spread_RR, alike_RR])
+        prior = PeoplePrior.mix(factors, [_spread(shuffled, prior), alike_RR])
+    return prior
 
 
-def _posterior_weights(person: Person, taste: float, offset: float, slope: float, noise: float) -> np.ndarray:
-    """Mean of a person's weights given all their ratings, under an isotropic prior, shape (R,)."""
+def _spread(people: Sequence[Person], prior: PeoplePrior) -> np.ndarray:
+    """Covariance over people of their posterior mean weights given all their ratings, shape (R, R)."""
+    weight_UR = np.stack([_posterior_weights(person, prior) for person in people])
+    return np.cov(weight_UR.T, bias=True)
+
+
+def _posterior_weights(person: Person, prior: PeoplePrior) -> np.ndarray:
     centered_N = person.crowd_N - _CENTER
-    covariance_NN = taste * person.taste_NR @ person.taste_NR.T + offset + slope * np.outer(centered_N, centered_N)
-    covariance_NN[np.diag_indices_from(covariance_NN)] += noise
-    return taste * person.taste_NR.T @ cho_solve(cho_factor(covariance_NN), person.residual_N)
+    prior_NR = person.taste_NR @ prior.weight_covariance_RR
+    covariance_NN = prior_NR @ person.taste_NR.T
+    covariance_NN += prior.offset_variance + prior.slope_variance * np.outer(centered_N, centered_N)
+    covariance_NN[np.diag_indices_from(covariance_NN)] += prior.noise_variance
+    return prior_NR.T @ cho_solve(cho_factor(covariance_NN), person.residual_N)
 
 
 def _fit_variances(

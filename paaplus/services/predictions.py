@@ -259,8 +259,8 @@ class Predictor:
                         item = _scored(target, loaded, aspects, scores[position], generic_A)
                         receipts.append(_receipt(item, loaded.base_model.id, now))
                     items.append(item)
-                if receipts:
-                    session.execute(sa.insert(PredictionReceiptRow), receipts)
+                if receipts:  # through the table: the mapper would make a statement of each run of equal columns
+                    session.execute(sa.insert(PredictionReceiptRow.__table__), receipts)
         except IntegrityError as error:
             raise NotFound("a user or an image was erased while scores were computed") from error
         return items

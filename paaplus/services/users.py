@@ -78,8 +78,14 @@ def resolve_many(session: Session, principal: Principal, refs: Iterable[str]) ->
     names = {ref: name for ref in refs if (name := _as_name(principal, ref)) is not None}
     if not ids and not names:
         return {}
+    # Not `IN` over pairs: PostgreSQL turns thousands of them into an expression too deep for its stack. This may
+    # read a few users too many (another application's of the same name), which are left out below.
     matching = sa.or_(
-        UserRow.id.in_(ids.values()), sa.tuple_(UserRow.application, UserRow.external_id).in_(names.values())
+        UserRow.id.in_(ids.values()),
+        sa.and_(
+            UserRow.application.in_({application for application, _ in names.values()}),
+            UserRow.external_id.in_({name for _, name in names.values()}),
+        ),
     )
     rows = session.execute(sa.select(UserRow).where(matching, visible_users(principal))).scalars().all()
     by_id = {row.id: row for row in rows}

@@ -80,7 +80,8 @@ def _fit(build: Build, request: TrainingRequest, should_stop: ShouldStop) -> Tra
     run = _prepare(request, should_stop)
     mse_before = _mse(run.module.to_adapter(request.base.digest), request.new)
     strategy, remembering = build(run)
-    strategy.train(DatasetExperience(dataset=run.new, current_experience=0), eval_streams=[])
+    if len(run.new):  # a retraction may leave nothing new to learn: the candidate is then the parent, purged state
+        strategy.train(DatasetExperience(dataset=run.new, current_experience=0), eval_streams=[])
     adapter = run.module.to_adapter(request.base.digest)
     if not adapter.is_finite():
         raise DivergedError(f"{run.name}: parameters that are not finite after step {run.config.num_steps}")
@@ -97,14 +98,10 @@ def _fit(build: Build, request: TrainingRequest, should_stop: ShouldStop) -> Tra
 
 
 def _prepare(request: TrainingRequest, should_stop: ShouldStop) -> Run:
-    if not len(request.new):
-        raise InvalidInput(f"strategy {request.strategy!r} needs at least one new rating, got none")
-    last_sequence = int(request.new.sequence_N[-1])
+    last_sequence = int(max(rated.sequence_N.max(initial=0) for rated in (request.new, request.past)))
     seed = int(np.random.SeedSequence([request.config.seed, last_sequence]).generate_state(1, np.uint64)[0])
     generator = torch.Generator().manual_seed(seed % 2**63)
-    module = build_module(request.adapter_kind, request.base, request.config.rank, generator)
-    if request.parent is not None:
-        module.load(request.parent)
+    module = build_module(request.adapter_kind, request.base, request.config.rank, request.parent)
     return Run(
         name=request.strategy,
         config=request.config,

@@ -21,6 +21,12 @@ from paaplus.scoring.base import BaseScorer
 from paaplus.strategies.base import SCORE_CENTER
 
 
+# Chosen on people and photographs of OASIS that no reported number uses (docs/decisions/0005).
+_DIRECTION_SD = 0.3  # of the random directions: small enough for tanh to be nearly linear at first
+_UP_SHARE = 0.6  # how much of the prior change may come from the directions as they are
+_DIRECTIONS_SEED = 0
+
+
 class Elementwise(nn.Module):
     """One weight per aspect: `x_BA * weight_A`."""
 
@@ -57,8 +63,17 @@ class AdapterModule(nn.Module):
         raise NotImplementedError
 
     def penalty(self) -> Tensor:
-        """Minus twice the log prior density of the parameters, up to a constant."""
-        return torch.stack([parameter.square().sum() for parameter in self.parameters()]).sum()
+        """Squared distance from the start: minus twice the log prior density of the parameters, up to a constant."""
+        distances = [
+            (parameter - self.get_buffer(_start_name(name))).square().sum()
+            for name, parameter in self.named_parameters()
+        ]
+        return torch.stack(distances).sum()
+
+    def _count_from_here(self) -> None:
+        """Take the present parameters as the centre of the prior."""
+        for name, parameter in list(self.named_parameters()):
+            self.register_buffer(_start_name(name), parameter.detach().clone())
 
     def load(self, adapter: Any) -> None:
         """Take over an adapter's parameters."""
@@ -86,6 +101,7 @@ class TasteVectorModule(AdapterModule):
         self.weight = cast(nn.Linear, skip_init(nn.Linear, base.taste_dim, self.num_aspects, bias=False))
         nn.init.zeros_(self.weight.weight)
         self.register_buffer("prior_sd_A", _tensor(base.prior_sd_A))
+        self._count_from_here()
 
     def delta(self, taste_BR: Tensor) -> Tensor:
         return cast(Tensor, self.weight(taste_BR) * self.prior_sd_A)
@@ -100,37 +116,46 @@ class TasteVectorModule(AdapterModule):
 
 
 class BottleneckModule(AdapterModule):
-    """`tanh(taste @ down + bias) @ up` that starts at no change, yet with gradients everywhere.
+    """`tanh(taste @ down + bias) @ up`, which starts at no change, yet with gradients that point everywhere.
 
-    Hidden units come in pairs that see the same random direction and speak with opposite sign, so they cancel.
+    Hidden units come in pairs that see one random direction and speak with opposite sign: their sum is zero, but
+    turning the two apart makes the delta any linear function of taste, at about the scale of the taste prior. With
+    the usual start, `up` at zero, only the random directions themselves can be learned at first; on OASIS that lost
+    two thirds of the gain. Each pair speaks for one aspect at first, so that aspects are not tied at random.
+
+    The directions are the same for every user and seed: the penalty counts from them at every increment.
     """
 
     up_sd_A: Tensor
-    SCALE = dict(down=1.0, up=1.0, c=1.0)
 
     def __init__(self, base: BaseScorer, rank: int) -> None:
         super().__init__(base)
-        S = self.SCALE
-        self.down_sd = float(np.mean(np.asarray(base.prior_sd_A) / np.asarray(base.noise_sd_A)))
+        # A hidden unit sees about the taste signal over the noise of one rating: tanh stays near its linear part.
+        self.down_sd = float(np.mean(base.prior_sd_A / base.noise_sd_A))
         self.down = cast(nn.Linear, skip_init(nn.Linear, base.taste_dim, rank))
         self.up = cast(nn.Linear, skip_init(nn.Linear, rank, self.num_aspects, bias=False))
-        self.register_buffer("up_sd_A", _tensor(base.noise_sd_A) * S["up"] / rank**0.5)
-        A = self.num_aspects
-        g = torch.Generator().manual_seed(0)
-        half = torch.randn(rank // 2, base.taste_dim, generator=g) * S["down"]
-        down = torch.zeros(rank, base.taste_dim); down[0::2][: rank // 2] = half; down[1::2] = half
-        up = torch.zeros(A, rank)
-        for p in range(rank // 2):
-            a = p % A
-            n = 2 * len(range(a, rank // 2, A))
-            c = S["c"] * float(base.noise_sd_A[a]) / n**0.5 / float(self.up_sd_A[a])
-            up[a, 2 * p], up[a, 2 * p + 1] = c, -c
+        self.register_buffer("up_sd_A", _tensor(base.noise_sd_A) * (_UP_SHARE / rank**0.5))
         with torch.no_grad():
-            self.down.weight.copy_(down); self.down.bias.zero_(); self.up.weight.copy_(up)
-        self.start = {n: p.detach().clone() for n, p in self.named_parameters()}
+            self.down.bias.zero_()
+            self.down.weight.copy_(self._start_directions(base.taste_dim, rank))
+            self.up.weight.copy_(self._start_voices(rank))
+        self._count_from_here()
 
-    def penalty(self):
-        return torch.stack([(p - self.start[n]).square().sum() for n, p in self.named_parameters()]).sum()
+    @staticmethod
+    def _start_directions(taste_dim: int, rank: int) -> Tensor:
+        generator = torch.Generator().manual_seed(_DIRECTIONS_SEED)
+        pair_PR = _DIRECTION_SD * torch.randn((rank + 1) // 2, taste_dim, generator=generator)
+        return pair_PR.repeat_interleave(2, dim=0)[:rank]
+
+    def _start_voices(self, rank: int) -> Tensor:
+        up_AH = torch.zeros(self.num_aspects, rank)
+        num_pairs = rank // 2  # an odd unit stays silent at first
+        for pair in range(num_pairs):
+            aspect = pair % self.num_aspects
+            num_units = 2 * len(range(aspect, num_pairs, self.num_aspects))
+            voice = (rank / num_units) ** 0.5 / _UP_SHARE
+            up_AH[aspect, 2 * pair], up_AH[aspect, 2 * pair + 1] = voice, -voice
+        return up_AH
 
     def delta(self, taste_BR: Tensor) -> Tensor:
         hidden_BH = torch.tanh(self.down(taste_BR * self.down_sd))
@@ -139,7 +164,7 @@ class BottleneckModule(AdapterModule):
     def load(self, adapter: Bottleneck) -> None:
         super().load(adapter)
         if not (adapter.down_RH.any() or adapter.up_HA.any()):
-            return  # the zero adapter is a saddle that gradients cannot leave: keep the random directions
+            return  # the all-zero adapter is a saddle that gradients cannot leave: start as a new one does
         _fill(self.down.weight, adapter.down_RH.T / self.down_sd)
         _fill(self.down.bias, adapter.bias_H)
         _fill(self.up.weight, _ratio(adapter.up_HA, self.up_sd_A).T)
@@ -154,14 +179,31 @@ class BottleneckModule(AdapterModule):
         )
 
 
-def build_module(kind: str, base: BaseScorer, rank: int, generator: torch.Generator) -> AdapterModule:
-    """A module of an adapter kind at zero change; `generator` draws what must not start at zero."""
-    return TasteVectorModule(base) if kind == TasteVector.kind else BottleneckModule(base, rank)
+def build_module(kind: str, base: BaseScorer, rank: int, parent: Adapter | None) -> AdapterModule:
+    """A module of an adapter kind, at the parent's parameters or at zero change.
+
+    Args:
+        kind: `taste_vector` or `bottleneck`.
+        base: whose taste space and priors it stands on.
+        rank: hidden units of a new bottleneck; a parent keeps its own.
+        parent: of the same kind, or None.
+    """
+    if kind == TasteVector.kind:
+        module: AdapterModule = TasteVectorModule(base)
+    else:
+        module = BottleneckModule(base, parent.up_HA.shape[0] if isinstance(parent, Bottleneck) else rank)
+    if parent is not None:
+        module.load(parent)
+    return module
 
 
 def rows(generic_NA: np.ndarray, taste_NR: np.ndarray) -> Tensor:
     """Generic scores and taste as a module reads them, shape (N, A + R), float32."""
     return torch.from_numpy(np.concatenate([generic_NA, taste_NR], axis=1).astype(np.float32))
+
+
+def _start_name(parameter: str) -> str:
+    return "start_" + parameter.replace(".", "_")
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -1,0 +1,141 @@
+"""`paaplus base-models`: train and list the frozen models that score for everybody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress
+
+from paaplus.cli.common import (
+    JsonOption,
+    notices,
+    open_blobs,
+    open_database,
+    parse_scale,
+    print_record,
+    print_rows,
+)
+from paaplus.db.engine import Database
+from paaplus.db.tables import BaseModelRow
+from paaplus.services import base_models, images
+from paaplus.settings import Settings, get_settings
+
+app = typer.Typer(help="Base models: a frozen backbone with a generic head.")
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="lite, timm:NAME, or a name that timm knows.")],
+    data: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")] = None,
+    builtin: Annotated[bool, typer.Option("--builtin", help="The built-in set with its simulated people.")] = False,
+    people: Annotated[Path | None, typer.Option(exists=True, help="Only these user_ids, one a line.")] = None,
+    only_images: Annotated[Path | None, typer.Option("--images", exists=True, help="Only these, one a line.")] = None,
+    scale: Annotated[str | None, typer.Option(help="MIN,MAX of the ratings; default: as found.")] = None,
+    weights: Annotated[Path | None, typer.Option(exists=True, help="A file of weights for the backbone.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit taste space, generic head and taste prior on people's ratings; register it as the next version of its name.
+
+    The newest version becomes the default. Images that are there already get their features from a worker.
+    """
+    if builtin == (data is not None):
+        raise typer.BadParameter("give either --data DIR or --builtin")
+    settings = get_settings()
+    if data is None:
+        data, people = _write_builtin(settings)
+    with open_database() as database:
+        row = _train(
+            database,
+            settings,
+            name,
+            data,
+            people=_lines(people),
+            only_images=_lines(only_images),
+            scale=parse_scale(scale) if scale else None,
+            weights=weights,
+            source="built-in set, simulated people" if builtin else str(data.name),
+        )
+    print_record(_record(row), as_json=as_json)
+
+
+@app.command("list")
+def list_models(as_json: JsonOption = False) -> None:
+    """All base models, newest first; the first that is not retired scores by default."""
+    with open_database() as database, database.read_session() as session:
+        rows = [_record(row) for row in base_models.list_base_models(session)]
+        columns: dict[str, Any] = {name: (lambda r, name=name: r[name]) for name in rows[0]} if rows else {}
+        print_rows(rows, columns, as_json=as_json, title="base models")
+
+
+def train_builtin(settings: Settings) -> None:
+    """Train `lite` on the built-in set: what a deployment without any data of its own begins with."""
+    data, people = _write_builtin(settings)
+    with open_database() as database:
+        _train(database, settings, "lite", data, people=_lines(people), source="built-in set, simulated people")
+
+
+def _write_builtin(settings: Settings) -> tuple[Path, Path | None]:
+    from paaplus.data.builtin import write_builtin_set
+
+    folder = settings.home / "builtin"
+    notices.print(f"writing the built-in set to {folder} ...", highlight=False)
+    write_builtin_set(folder)
+    return folder, None
+
+
+def _train(
+    database: Database,
+    settings: Settings,
+    name: str,
+    data: Path,
+    *,
+    people: list[str] | None,
+    source: str,
+    only_images: list[str] | None = None,
+    scale: tuple[float, float] | None = None,
+    weights: Path | None = None,
+) -> BaseModelRow:
+    from paaplus.models.base_models import load_extractor
+    from paaplus.models.device import resolve_device
+    from paaplus.pipelines.train_base import fit_base_model
+
+    device = resolve_device(settings.device)
+    extractor = load_extractor(name, weights, device)
+    with Progress(console=notices, transient=True) as progress:
+        task = progress.add_task(f"features by {name}", total=None)
+        scorer, metrics = fit_base_model(
+            extractor,
+            data,
+            people=people,
+            images=only_images,
+            scale=scale,
+            name=name,
+            cache_dir=settings.home / "cache",
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    config = {"extractor": name, "weights": str(weights.absolute()) if weights else None, "source": source}
+    with database.session() as session:
+        row = base_models.register(session, open_blobs(), scorer, config, metrics)
+        images.request_features(session, None, settings)
+        return row
+
+
+def _lines(file: Path | None) -> list[str] | None:
+    return None if file is None else [line.strip() for line in file.read_text().splitlines() if line.strip()]
+
+
+def _record(row: BaseModelRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "version": row.version,
+        "digest": row.digest,
+        "aspects": row.aspects,
+        "feature_dim": row.feature_dim,
+        "config": row.config,
+        "metrics": row.metrics,
+        "created_at": row.created_at,
+        "retired_at": row.retired_at,
+    }
