@@ -6,14 +6,16 @@ import gc
 
 import uvicorn
 
-from api.app import serving_app
+from api import logs
+from api.app import create_app
 from paaplus.settings import get_settings
 
 
 def main() -> None:
     """Serve until stopped. Several processes: `uvicorn api.app:app --workers N`."""
     settings = get_settings()
-    app = serving_app()
+    logs.configure(settings.log_level)  # before the server writes its first line
+    app = create_app(settings)
     # Thousands of small objects live as long as the process: looking through them again and again is what
     # makes the slowest hundredth of the requests slow.
     gc.collect()

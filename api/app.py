@@ -23,6 +23,7 @@ from api import (
     predictions,
     users,
 )
+from api.body_limit import BodyLimitMiddleware
 from api.dependencies import ApiContext
 from api.metrics import Metrics
 from api.middleware import RequestMiddleware
@@ -67,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        logs.configure(settings.log_level)
         database = Database(settings.resolved_database_url)
         try:
             require_head(database.engine)
@@ -90,29 +92,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
-        max_body_size=SMALL_BODY_BYTES,
     )
-    app.add_middleware(RequestMiddleware)
+    limits = {
+        "/v1/images": settings.max_upload_bytes + MULTIPART_OVERHEAD_BYTES,
+        "/v1/feedback": BATCH_BODY_BYTES,
+        "/v1/predictions": BATCH_BODY_BYTES,
+    }
+    app.add_middleware(BodyLimitMiddleware, limits=limits, default=SMALL_BODY_BYTES)
+    app.add_middleware(RequestMiddleware)  # outermost: what is refused by the one above is counted too
     errors.install(app)
     app.include_router(health.router)
-    upload_bytes = settings.max_upload_bytes + MULTIPART_OVERHEAD_BYTES
-    app.include_router(images.router, responses=ERRORS, max_body_size=upload_bytes)
-    app.include_router(feedback.router, responses=ERRORS, max_body_size=BATCH_BODY_BYTES)
-    app.include_router(predictions.router, responses=ERRORS, max_body_size=BATCH_BODY_BYTES)
-    for noun in (users, adapters, jobs, base_models, keys, audit):
+    for noun in (users, images, feedback, predictions, adapters, jobs, base_models, keys, audit):
         app.include_router(noun.router, responses=ERRORS)
     return app
-
-
-def serving_app() -> FastAPI:
-    """The application of a process that serves and nothing else: its logs are ours to set up."""
-    settings = get_settings()
-    logs.configure(settings.log_level)
-    return create_app(settings)
 
 
 def __getattr__(name: str) -> Any:
     """`app`, made when it is asked for: importing this module reads no settings."""
     if name == "app":
-        return serving_app()
+        return create_app()
     raise AttributeError(name)

@@ -36,17 +36,17 @@ class _FromDict:
 
 @dataclass(frozen=True)
 class TrainingConfig(_FromDict):
-    """How one increment is learned. Gradient strategies spend `num_steps`, whatever the amount of data."""
+    """How one increment is learned by gradient; `bayes` reads none of it. Measured in docs/decisions/0005."""
 
-    num_steps: int = 60
-    batch_size: int = 32
-    replay_batch_size: int = 32
+    num_steps: int = 60  # spent whatever the amount of data
+    batch_size: int = 32  # new ratings a step
+    replay_batch_size: int = 32  # buffered ratings a step
     buffer_size: int = 256
-    learning_rate: float = 3e-3
-    prior_strength: float = 1.0
-    rank: int = 16
-    ewc_lambda: float = 1.0
-    ewc_decay: float = 0.9
+    learning_rate: float = 0.05  # in prior standard deviations of a parameter; falls to 0 over the steps
+    prior_strength: float = 1.0  # 1: the base model's taste prior as it was fitted
+    rank: int = 16  # hidden units of a new bottleneck
+    ewc_lambda: float = 0.1  # 1: earlier ratings count like new ones, as far as a diagonal can say
+    ewc_decay: float = 0.9  # weight of the importances of one increment beside those of the next
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -64,14 +64,14 @@ class TrainingConfig(_FromDict):
 
 @dataclass(frozen=True)
 class GateConfig(_FromDict):
-    """When a candidate may go live. Losses are squared errors on the 0-10 score scale."""
+    """When a candidate may go live. Losses are squared errors on the 0-10 score scale. Measured in decision 0006."""
 
-    min_evidence: int = 5
-    margin: float = 0.05
-    min_probability: float = 0.5
-    forgetting_margin: float = 0.15
-    max_negative_flip_rate: float = 0.10
-    trust_region: float = 1.5
+    min_evidence: int = 5  # unseen ratings; with fewer, `trust_region` decides
+    margin: float = 0.05  # how much worse still counts as not worse
+    min_probability: float = 0.1  # of not being worse: below, the candidate is refused
+    forgetting_margin: float = 0.15  # like `margin`, on ratings of earlier increments
+    max_negative_flip_rate: float = 0.02  # like `margin`, for the share of pairs that turn wrong, net
+    trust_region: float = 2.0  # mean absolute change of scores that may go live unjudged
 
     def __post_init__(self) -> None:
         _check_range("min_evidence", self.min_evidence, 2, 10_000)

@@ -7,6 +7,9 @@ import sys
 
 import structlog
 
+# They tell every message and every tick; what matters of it, our own loggers say.
+CHATTY = ("alembic", "celery.worker.strategy", "celery.app.trace", "celery.beat")
+
 
 def configure_logging(level: str) -> None:
     """Send structlog and the standard library's loggers through one JSON formatter."""
@@ -36,3 +39,5 @@ def configure_logging(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -2,58 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, create_model
 
 from api.schemas.adapters import AdapterSummary
 from api.schemas.common import Flag, In, Name, Number, Out, Whole
-from paaplus.configs import ADAPTER_STRATEGIES, STRATEGY_NAMES
+from paaplus.configs import ADAPTER_STRATEGIES, STRATEGY_NAMES, GateConfig, Policy, TrainingConfig
 from paaplus.services.names import APPLICATION_PATTERN
 
 Application = Annotated[str, StringConstraints(pattern=APPLICATION_PATTERN), Field(examples=["photo-app"])]
 
 
-class TrainingOverridesIn(In):
-    num_steps: Whole | None = None
-    batch_size: Whole | None = None
-    replay_batch_size: Whole | None = None
-    buffer_size: Whole | None = None
-    learning_rate: Number | None = None
-    weight_decay: Number | None = None
-    rank: Whole | None = None
-    ewc_lambda: Number | None = None
-    ewc_decay: Number | None = None
-    seed: Whole | None = None
+def _overrides(name: str, config: type[TrainingConfig | GateConfig | Policy], **special: Any) -> type[In]:
+    """A schema with every field of a configuration, optional, so that the two cannot drift apart."""
+    strict = {"int": Whole, "float": Number, "bool": Flag}  # by annotation, which `configs` keeps as text
+    types = {field.name: special.get(field.name) or strict[str(field.type)] for field in fields(config)}
+    return create_model(name, __base__=In, **{field: (kind | None, None) for field, kind in types.items()})  # type: ignore[call-overload, no-any-return]
 
 
-class GateOverridesIn(In):
-    min_evidence: Whole | None = None
-    margin: Number | None = None
-    min_probability: Number | None = None
-    forgetting_margin: Number | None = None
-    max_negative_flip_rate: Number | None = None
-    trust_region: Number | None = None
+TrainingOverridesIn = _overrides("TrainingOverridesIn", TrainingConfig)
+GateOverridesIn = _overrides("GateOverridesIn", GateConfig)
 
 
-class PolicyOverridesIn(In):
+class PolicyOverridesIn(
+    _overrides(  # type: ignore[misc]
+        "PolicyOverrides",
+        Policy,
+        adapter=Literal[tuple(ADAPTER_STRATEGIES)],
+        strategy=Literal[STRATEGY_NAMES],
+        training=TrainingOverridesIn,
+        gate=GateOverridesIn,
+    )
+):
     """What differs from the deployment's default; what is left out follows the default."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"min_new_feedback": 5, "strategy": "bayes"}]})
 
-    adapter: Literal[tuple(ADAPTER_STRATEGIES)] | None = None  # type: ignore[valid-type]
-    strategy: Literal[STRATEGY_NAMES] | None = None  # type: ignore[valid-type]
-    min_new_feedback: Whole | None = None
-    max_interval_s: Number | None = None
-    paused: Flag | None = None
-    training: TrainingOverridesIn | None = None
-    gate: GateOverridesIn | None = None
-
     def to_overrides(self) -> dict[str, Any]:
         """The fields that were given, less nulls."""
-        return self.model_dump(exclude_none=True)
+        overrides: dict[str, Any] = self.model_dump(exclude_none=True)
+        return overrides
 
 
 class UserIn(In):

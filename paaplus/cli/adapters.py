@@ -40,7 +40,13 @@ def list_versions(user: UserArgument, as_json: JsonOption = False) -> None:
         rows = adapters_service.list_versions(session, user_of(session, user).id)
         columns: dict[str, Any] = {name: attrgetter(name) for name in VERSION_FIELDS}
         columns["gate"] = lambda row: row.gate_report.get("reason")
-        print_rows(rows, columns, as_json=as_json, title=f"adapter versions of {user}")
+        print_rows(
+            rows,
+            columns,
+            as_json=as_json,
+            title=f"adapter versions of {user}",
+            json_only=("gate", "high_water_sequence", "size_bytes"),
+        )
 
 
 @app.command()
@@ -60,7 +66,7 @@ def compare(user: UserArgument, a: int, b: int, as_json: JsonOption = False) -> 
         rows: list[tuple[str, Any, Any]] = [
             (name, getattr(both.a, name), getattr(both.b, name)) for name in VERSION_FIELDS
         ]
-        rows += [(name, *values) for name, values in both.metrics.items()]
+        rows += [(name, *values) for name, values in both.metrics.items() if name not in VERSION_FIELDS]
         columns: dict[str, Any] = {"what": lambda r: r[0], f"version {a}": lambda r: r[1], f"version {b}": lambda r: r[2]}
         print_rows(rows, columns, as_json=as_json)
 
@@ -79,7 +85,7 @@ def history(user: UserArgument, as_json: JsonOption = False) -> None:
             "reason": lambda r: r.reason,
             "details": lambda r: {k: v for k, v in r.details.items() if k not in ("from", "to")},
         }
-        print_rows(rows, columns, as_json=as_json, title=f"history of {user}")
+        print_rows(rows, columns, as_json=as_json, title=f"history of {user}", json_only=("details",))
 
 
 @app.command()

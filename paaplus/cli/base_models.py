@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,8 @@ from paaplus.services import base_models, images
 from paaplus.settings import Settings, get_settings
 
 app = typer.Typer(help="Base models: a frozen backbone with a generic head.")
+
+FIELDS = ("id", "name", "version", "digest", "aspects", "feature_dim", "config", "metrics", "created_at", "retired_at")
 
 
 @app.command()
@@ -65,8 +68,8 @@ def list_models(as_json: JsonOption = False) -> None:
     """All base models, newest first; the first that is not retired scores by default."""
     with open_database() as database, database.read_session() as session:
         rows = [_record(row) for row in base_models.list_base_models(session)]
-        columns: dict[str, Any] = {name: (lambda r, name=name: r[name]) for name in rows[0]} if rows else {}
-        print_rows(rows, columns, as_json=as_json, title="base models")
+        columns = {name: itemgetter(name) for name in FIELDS}
+        print_rows(rows, columns, as_json=as_json, title="base models", json_only=("id", "config", "metrics"))
 
 
 def train_builtin(settings: Settings) -> None:
@@ -127,15 +130,4 @@ def _lines(file: Path | None) -> list[str] | None:
 
 
 def _record(row: BaseModelRow) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "name": row.name,
-        "version": row.version,
-        "digest": row.digest,
-        "aspects": row.aspects,
-        "feature_dim": row.feature_dim,
-        "config": row.config,
-        "metrics": row.metrics,
-        "created_at": row.created_at,
-        "retired_at": row.retired_at,
-    }
+    return {name: getattr(row, name) for name in FIELDS} 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,7 +13,9 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from paaplus.db.engine import Database
@@ -28,7 +32,8 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why; goes into the 
 UserArgument = Annotated[str, typer.Argument(help="UUID, or application/external_id.")]
 
 ACTOR = OPERATOR.actor
-console = Console()
+SHA256 = re.compile("[0-9a-f]{64}")
+console = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width of its own
 notices = Console(stderr=True)
 
 
@@ -76,18 +81,24 @@ def print_json(document: Any) -> None:
 
 
 def print_rows(
-    rows: Sequence[Any], columns: dict[str, Callable[[Any], Any]], *, as_json: bool, title: str | None = None
+    rows: Sequence[Any],
+    columns: dict[str, Callable[[Any], Any]],
+    *,
+    as_json: bool,
+    title: str | None = None,
+    json_only: Sequence[str] = (),
 ) -> None:
-    """A list of things, as a table or as a JSON list of objects."""
-    records = [{name: read(row) for name, read in columns.items()} for row in rows]
+    """A list of things, as a table (without the columns of `json_only`) or as a JSON list of objects."""
+    records = [{name: read(row) for name, read in columns.items() if as_json or name not in json_only} for row in rows]
     if as_json:
         print_json(records)
         return
-    table = Table(title=title, header_style="bold")
+    table = Table(title=title, header_style="bold", box=SIMPLE_HEAD)
     for name in columns:
-        table.add_column(name.replace("_", " "))
+        if name not in json_only:
+            table.add_column(name.replace("_", " "), overflow="fold")
     for record in records:
-        table.add_row(*("" if v is None else _short(v) for v in record.values()))
+        table.add_row(*("" if v is None else escape(_short(v)) for v in record.values()))
     console.print(table)
 
 
@@ -98,7 +109,7 @@ def print_record(record: dict[str, Any], *, as_json: bool) -> None:
         return
     table = Table(show_header=False, box=None)
     for name, value in record.items():
-        table.add_row(f"[bold]{name.replace('_', ' ')}[/bold]", "" if value is None else _short(value))
+        table.add_row(f"[bold]{name.replace('_', ' ')}[/bold]", "" if value is None else escape(_short(value)))
     console.print(table)
 
 
@@ -107,6 +118,8 @@ def _short(value: Any) -> str:
         return value.strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, str) and SHA256.fullmatch(value):
+        return value[:12]
     if isinstance(value, dict | list):
         return json.dumps(value, default=to_plain)
     return str(value.value if isinstance(value, Enum) else value)

@@ -14,6 +14,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -52,7 +53,7 @@ def doctor(as_json: JsonOption = False) -> None:
             table.add_column(name)
         marks = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "problem": "[red]problem[/red]"}
         for f in findings:
-            table.add_row(marks[f.state], f.what, f.detail, f.advice)
+            table.add_row(marks[f.state], f.what, escape(f.detail), escape(f.advice))
         console.print(table)
     if any(f.state == "problem" for f in findings):
         raise typer.Exit(1)

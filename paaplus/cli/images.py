@@ -26,7 +26,7 @@ def list_images(limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100, a
     """Images, newest first."""
     with open_database() as database, database.read_session() as session:
         rows = images_service.list_images(session, OPERATOR, limit=limit)
-        print_rows(rows, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, title="images")
+        print_rows(rows, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, title="images", json_only=("sha256",))
 
 
 @app.command()
@@ -53,6 +53,6 @@ def add(
             except InvalidInput as error:
                 refused += 1
                 notices.print(f"[red]{file}[/red]: {error}", highlight=False)
-    print_rows(added, {name: attrgetter(name) for name in FIELDS}, as_json=as_json)
+    print_rows(added, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, json_only=("sha256",))
     if refused:
         raise typer.Exit(1)

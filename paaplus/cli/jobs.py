@@ -18,6 +18,8 @@ app = typer.Typer(help="Training and feature jobs.")
 FIELDS = ("id", "kind", "state", "reason", "user_id", "queue", "attempts", "progress_done", "progress_total", "worker",
           "created_at", "finished_at", "last_error")  # fmt: skip
 
+JSON_ONLY = ("queue", "progress_total", "worker", "finished_at")
+
 
 @app.command("list")
 def list_jobs(
@@ -30,7 +32,7 @@ def list_jobs(
     with open_database() as database, database.read_session() as session:
         user_id = user_of(session, user).id if user else None
         rows = job_queue.list_jobs(session, user_id=user_id, state=state, limit=limit)
-        print_rows(rows, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, title="jobs")
+        print_rows(rows, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, title="jobs", json_only=JSON_ONLY)
 
 
 @app.command()

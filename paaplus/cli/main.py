@@ -6,6 +6,7 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from paaplus import __version__
 from paaplus.cli import adapters, base_models, db, demo, doctor, evaluate, feedback, images, jobs, keys, up, users
@@ -52,7 +53,7 @@ def main() -> None:
     try:
         app()
     except PaaplusError as error:
-        Console(stderr=True).print(f"[red]error[/red] ({error.code}): {error}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"[red]error[/red] ({error.code}): {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
 
 

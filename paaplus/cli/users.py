@@ -41,7 +41,7 @@ def list_users(
     """Users, with what is served to them and when they are due."""
     with open_database() as database, database.read_session() as session:
         rows = users_service.list_users(session, OPERATOR, application=application, limit=limit)
-        print_rows([_record(session, row) for row in rows], _columns(), as_json=as_json, title="users")
+        print_rows([_record(session, row) for row in rows], _columns(), as_json=as_json, title="users", json_only=("id", "pinned"))
 
 
 @app.command()

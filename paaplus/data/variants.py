@@ -22,7 +22,7 @@ class Variant:
     """What was done to the picture; the defaults leave it as it is."""
 
     exposure_stops: float = 0.0  # +1 is twice the light
-    warmth: float = 0.0  # -1 (blue) to 1 (orange)
+    warmth: float = 0.0  # below 0 bluer, above 0 more orange
     saturation: float = 1.0  # 0 is grey
     contrast: float = 1.0  # of the luminance around its middle
     zoom: float = 1.0  # 2 keeps the middle half of each side
@@ -44,20 +44,23 @@ def draw_variants(scene: str, num_variants: int, seed: int) -> list[Variant]:
         values = np.where(position < 0, neutral + position * (neutral - low), neutral + position * (high - neutral))
         return np.where(rng.random(others) < 1 / 5, neutral, values)
 
-    columns = (
-        knob(-1.8, 0.0, 1.5),
-        knob(-1.5, 0.0, 1.5),
-        knob(0.0, 1.0, 2.6),
-        knob(0.4, 1.0, 1.8),
-        np.maximum(knob(0.2, 1.0, 1.8), 1.0),
-        knob(-2.5, 0.0, 3.5),
-    )
-    centres = rng.random((others, 2))
+    exposure, warmth = knob(-1.8, 0.0, 1.5), knob(-1.5, 0.0, 1.5)
+    saturation, contrast = knob(0.0, 1.0, 2.6), knob(0.4, 1.0, 1.8)
+    zoom, softness = np.maximum(knob(0.2, 1.0, 1.8), 1.0), knob(-2.5, 0.0, 3.5)
+    centre = rng.random((others, 2))
     changed = [
-        Variant(*(float(v) for v in row[:5]), centre=(float(x), float(y)), softness=float(row[5]))
-        for row, (x, y) in zip(np.stack(columns, axis=1), centres, strict=True)
+        Variant(
+            exposure_stops=float(exposure[i]),
+            warmth=float(warmth[i]),
+            saturation=float(saturation[i]),
+            contrast=float(contrast[i]),
+            zoom=float(zoom[i]),
+            centre=(float(centre[i, 0]), float(centre[i, 1])),
+            softness=float(softness[i]),
+        )
+        for i in range(others)
     ]
-    return [Variant(), *changed][:num_variants]
+    return [Variant(), *changed]
 
 
 def render(picture: Image.Image, variant: Variant, long_side_px: int = LONG_SIDE_PX) -> Image.Image:

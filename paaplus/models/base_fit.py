@@ -50,7 +50,9 @@ class Ratings:
     def __post_init__(self) -> None:
         shape = (len(self.person_N), len(self.aspects))
         if len(self.image_N) != shape[0] or self.score_NA.shape != shape:
-            raise InvalidInput(f"ratings of {shape[0]} people, {len(self.image_N)} images, scores {self.score_NA.shape}")
+            raise InvalidInput(
+                f"ratings of {shape[0]} people, {len(self.image_N)} images, scores {self.score_NA.shape}"
+            )
         for a, aspect in enumerate(self.aspects):
             if np.isnan(self.score_NA[:, a]).all():
                 raise InvalidInput(f"no rating of aspect {aspect!r}")

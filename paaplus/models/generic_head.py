@@ -102,7 +102,7 @@ def choose_head(features_ID: np.ndarray, crowd: Crowd, fold_I: np.ndarray, max_t
                     taste_IR[train_I], crowd.mean_IA[train_I, a], crowd.weight_I(a)[train_I], RIDGES_L
                 )
                 held_out_WLIA[w, :, out_I, a] = taste_IR[out_I] @ weight_RL + bias_L
-    error_WLA = np.empty(held_out_WLIA.shape[:2] + (num_aspects,))
+    error_WLA = np.empty((*held_out_WLIA.shape[:2], num_aspects))
     variance_A = np.empty(num_aspects)
     for a in range(num_aspects):
         judged_I = (fold_I >= 0) & (crowd.num_ratings_IA[:, a] > 0)

@@ -11,9 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import eigh
 
+from paaplus.errors import InvalidInput
+
 MAX_PRINCIPAL_DIM = 256
 MAX_ANCHORS = 768
+MAX_FITTED_IMAGES = 4096
 _RELATIVE_RANK = 1e-7  # eigenvalues below this share of the largest are rounding
+_SAME_DISTANCE = 1e-9  # squared; below it two images are one
 
 
 @dataclass(frozen=True)
@@ -45,19 +49,26 @@ def fit_taste_spaces(
     """One taste space a width, each scaled so that the images have a squared norm of 1 on average.
 
     Args:
-        features_ID: cached features, I >= 2.
+        features_ID: cached features.
         widths: of the RBF kernel, in units of the median squared distance between images; None: no kernel.
         max_taste_dim: R is this, or less where the images span less.
-        seed: of the choice of anchors where there are more images than `MAX_ANCHORS`.
+        seed: of the choice of images and of anchors where there are more than `MAX_FITTED_IMAGES`, `MAX_ANCHORS`.
+
+    Raises:
+        InvalidInput: all images have the same features.
     """
+    rng = np.random.default_rng(seed)
+    if len(features_ID) > MAX_FITTED_IMAGES:
+        features_ID = features_ID[np.sort(rng.choice(len(features_ID), MAX_FITTED_IMAGES, replace=False))]
+    if (features_ID == features_ID[0]).all():
+        raise InvalidInput(f"{len(features_ID)} images that all have the same features: nothing tells them apart")
     mean_D = features_ID.mean(0, dtype=np.float64)
     centered_ID = features_ID.astype(np.float64) - mean_D
     components_DP = _principal_components(centered_ID)
     principal_IP = centered_ID @ components_DP
     anchors_TP = principal_IP
     if len(principal_IP) > MAX_ANCHORS:
-        chosen_T = np.random.default_rng(seed).choice(len(principal_IP), MAX_ANCHORS, replace=False)
-        anchors_TP = principal_IP[np.sort(chosen_T)]
+        anchors_TP = principal_IP[np.sort(rng.choice(len(principal_IP), MAX_ANCHORS, replace=False))]
     return [
         _linear(mean_D, components_DP, max_taste_dim)
         if width is None
@@ -89,7 +100,8 @@ def _kernel(
     """Kernel principal components on the anchors (Nystroem for every other image)."""
     distance_TT = _squared_distances(anchors_TP, anchors_TP)
     num_anchors = len(anchors_TP)
-    inverse_width = 1.0 / (width * float(np.median(distance_TT[np.triu_indices(num_anchors, 1)])))
+    pairs = distance_TT[np.triu_indices(num_anchors, 1)]
+    inverse_width = 1.0 / (width * float(np.median(pairs[pairs > _SAME_DISTANCE])))
     kernel_TT = np.exp(-inverse_width * distance_TT)
     mean_T = kernel_TT.mean(0)
     centered_TT = kernel_TT - mean_T - mean_T[:, None] + mean_T.mean()

@@ -32,9 +32,8 @@ class TimmBackbone:
         self.digest = extractor_digest(network.state_dict(), preprocessing)
         self.device = resolve_device(device)
         self.network = network.eval().requires_grad_(False).to(self.device)
-        self.feature_dim = int(network.num_features)  # type: ignore[arg-type]
-        if callable(head_dim := getattr(network, "head_hidden_size", None)) or isinstance(head_dim, int):
-            self.feature_dim = int(head_dim)  # type: ignore[arg-type]
+        # Asked of the network itself: timm's attributes do not count a head's hidden layer alike in every family.
+        self.feature_dim = self.extract([Image.new("RGB", (8, 8))]).shape[1]
 
     @torch.no_grad()
     def extract(self, images: Sequence[Image.Image]) -> np.ndarray:
@@ -112,7 +111,7 @@ def load_state(network: torch.nn.Module, state: Mapping[str, torch.Tensor], sour
     Raises:
         InvalidInput: weights are missing, left over, or of another shape.
     """
-    classifier = network.pretrained_cfg.get("classifier") or ()  # type: ignore[union-attr, operator]
+    classifier = network.pretrained_cfg.get("classifier") or ()
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     own = network.state_dict()
     wanted = {

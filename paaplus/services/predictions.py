@@ -259,8 +259,10 @@ class Predictor:
                         item = _scored(target, loaded, aspects, scores[position], generic_A)
                         receipts.append(_receipt(item, loaded.base_model.id, now))
                     items.append(item)
-                if receipts:  # through the table: the mapper would make a statement of each run of equal columns
-                    session.execute(sa.insert(PredictionReceiptRow.__table__), receipts)
+                if receipts:  # with nulls: left out, each run of rows that have none would be a statement of its own
+                    session.execute(
+                        sa.insert(PredictionReceiptRow), receipts, execution_options={"render_nulls": True}
+                    )
         except IntegrityError as error:
             raise NotFound("a user or an image was erased while scores were computed") from error
         return items

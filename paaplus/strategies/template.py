@@ -114,5 +114,5 @@ class _Watch(SupervisedPlugin):  # type: ignore[misc]
     def before_backward(self, strategy: RegressionStrategy, **kwargs: Any) -> None:
         if not torch.isfinite(strategy.loss).all():
             raise DivergedError(
-                f"{strategy.name}: loss {float(strategy.loss):g} at step {strategy.step} of {strategy.config.num_steps}"
+                f"{strategy.name}: loss {strategy.loss.item():g} at step {strategy.step} of {strategy.config.num_steps}"
             )

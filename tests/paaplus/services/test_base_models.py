@@ -62,7 +62,9 @@ def test_default_is_the_newest_that_is_not_retired(database: Database, blobs: Bl
         assert [row.id for row in base_models.list_base_models(session)] == [newer.id, older.id]
 
 
-def test_default_can_be_configured_by_name_and_version(database: Database, blobs: BlobStore, settings: Settings) -> None:
+def test_default_can_be_configured_by_name_and_version(
+    database: Database, blobs: BlobStore, settings: Settings
+) -> None:
     with database.session() as session:
         first = base_models.register(session, blobs, tiny_base(seed=0), {}, {})
         second = base_models.register(session, blobs, tiny_base(seed=1), {}, {})

@@ -106,9 +106,7 @@ def test_known_file_is_not_decoded_again(store: Store, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("data", "error"), [(b"GIF89a", InvalidInput), (jpeg(size=(8, 8)), InvalidInput), (bytes(30 * 2**20), TooLarge)]
 )
-def test_refused_file_leaves_nothing_behind(
-    store: Store, tmp_path: Path, data: bytes, error: type[Exception]
-) -> None:
+def test_refused_file_leaves_nothing_behind(store: Store, tmp_path: Path, data: bytes, error: type[Exception]) -> None:
     store.base_model()
     with pytest.raises(error):
         store.add(data)

@@ -46,11 +46,17 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def png(width: int, height: int, *, bit_depth: int = 8, color_type: int = 2, rows: bytes = b"", extra: bytes = b"") -> bytes:
+def png(
+    width: int, height: int, *, bit_depth: int = 8, color_type: int = 2, rows: bytes = b"", extra: bytes = b""
+) -> bytes:
     """A PNG built by hand: its header may lie."""
     header = struct.pack(">IIBBBBB", width, height, bit_depth, color_type, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + extra
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
     )
 
 
@@ -84,8 +90,10 @@ def test_jpeg_keeps_its_full_colour_resolution() -> None:
 
 def _quantization_of_quality_95() -> list[int]:
     """The standard luminance table (JPEG annex K.1) at quality 95: scaled by 10 %, rounded, 1 at least."""
-    table = "16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62 " \
-            "18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99"  # fmt: skip
+    table = (
+        "16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62 "
+        "18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99"
+    )
     return [max(1, (int(value) * 10 + 50) // 100) for value in table.split()]
 
 

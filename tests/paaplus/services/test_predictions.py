@@ -66,9 +66,7 @@ class World:
                 self.set_adapter(session, i, seed=i)
 
     def add_features(self, session: sa.orm.Session, image_id: UUID, data: bytes | None, **columns: object) -> None:
-        make_features(
-            session, image_id=image_id, extractor_digest=self.base.extractor_digest, data=data, **columns
-        )
+        make_features(session, image_id=image_id, extractor_digest=self.base.extractor_digest, data=data, **columns)
 
     def set_adapter(self, session: sa.orm.Session, i: int, seed: int, base_row: BaseModelRow | None = None) -> None:
         """Make a new version live for user `i`."""
@@ -76,9 +74,7 @@ class World:
         adapter = random_adapter("taste_vector" if i % 2 else "bottleneck", seed, base_row.digest)
         user = session.get(UserRow, self.users[i])
         assert user is not None
-        session.execute(
-            sa.update(AdapterRow).where(AdapterRow.user_id == user.id).values(state=AdapterState.RETIRED)
-        )
+        session.execute(sa.update(AdapterRow).where(AdapterRow.user_id == user.id).values(state=AdapterState.RETIRED))
         data = adapter.to_bytes()
         make_adapter(session, user, base_model_id=base_row.id, kind=adapter.kind, digest=adapter.digest, data=data)
         self.adapters[i] = adapter

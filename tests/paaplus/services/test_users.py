@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
@@ -72,17 +71,17 @@ def test_many_callers_at_once_make_one_user(database: Database) -> None:
     assert sum(created for _, created in results) == 1
 
 
-@pytest.mark.parametrize("external_id", ["", "a/b", "/", ".", "..", "x" * 129, "tab\t", "nul\0", "\ud800", "a\u202eb"])
-def test_external_id_that_fits_into_no_url_is_refused(database: Database, external_id: str) -> None:
-    with database.session() as session, pytest.raises(InvalidInput, match="external_id"):
-        users.create(session, application="app", external_id=external_id)
+def test_external_id_that_fits_into_no_url_is_refused(database: Database) -> None:
+    for name in ("", "a/b", "/", ".", "..", "x" * 129, "tab\t", "nul\0", "\ud800", "a\u202eb"):
+        with database.session() as session, pytest.raises(InvalidInput, match="external_id"):
+            users.create(session, application="app", external_id=name)
 
 
-@pytest.mark.parametrize("external_id", ["ada", "用户-7", "ada@example.org", "a b", "%2e", "...", "x" * 128, str(new_id())])
-def test_external_id_may_be_what_applications_use(database: Database, external_id: str) -> None:
+def test_external_id_may_be_what_applications_use(database: Database) -> None:
     with database.session() as session:
-        row, _ = users.create(session, application=APPLICATION, external_id=external_id)
-        assert users.resolve(session, APP, external_id).id == row.id
+        for name in ("ada", "用户-7", "ada@example.org", "a b", "%2e", "...", "x" * 128, str(new_id())):
+            row, _ = users.create(session, application=APPLICATION, external_id=name)
+            assert users.resolve(session, APP, name).id == row.id
 
 
 def test_external_id_may_not_be_the_id_of_another_user(database: Database) -> None:
@@ -104,18 +103,29 @@ def test_policy_that_cannot_be_right_creates_nobody(database: Database) -> None:
 
 
 @pytest.fixture
-def two_users(database: Database) -> Iterator[tuple[UserRow, UserRow]]:
+def two_users(database: Database) -> tuple[UserRow, UserRow]:
     """One of the test application, one of another."""
     with database.session() as session:
         pair = make_user(session, external_id="ada"), make_user(session, application="other", external_id="bob")
-    yield pair
+    return pair
 
 
 def test_application_finds_its_users_by_either_name_and_no_others(
     database: Database, two_users: tuple[UserRow, UserRow]
 ) -> None:
     ada, bob = two_users
-    refs = ["ada", str(ada.id), ada.id.hex, "bob", str(bob.id), "other/bob", f"{APPLICATION}/ada", "nobody", "nul\0", ""]
+    refs = [
+        "ada",
+        str(ada.id),
+        ada.id.hex,
+        "bob",
+        str(bob.id),
+        "other/bob",
+        f"{APPLICATION}/ada",
+        "nobody",
+        "nul\0",
+        "",
+    ]
     with database.read_session() as session:
         found = users.resolve_many(session, APP, refs)
     assert {ref: row.id for ref, row in found.items()} == dict.fromkeys(["ada", str(ada.id), ada.id.hex], ada.id)
@@ -234,9 +244,7 @@ def test_erased_user_leaves_no_row_behind(database: Database, blobs: BlobStore) 
             adapter = make_adapter(session, user, base_model_id=base.id)
             make_run(session, user_id=user.id, base_model_id=base.id)
             make_job(session, user_id=user.id)
-            make_receipt(
-                session, user_id=user.id, image_id=own.id, base_model_id=base.id, adapter_id=adapter.id
-            )
+            make_receipt(session, user_id=user.id, image_id=own.id, base_model_id=base.id, adapter_id=adapter.id)
     before = _count_rows(database)
     with database.session() as session:
         users.erase(session, blobs, erased.id, actor="key:x")
@@ -260,9 +268,7 @@ def _count_rows(database: Database) -> dict[str, int]:
         }
 
 
-def test_files_that_only_the_user_owned_are_deleted_and_shared_ones_kept(
-    database: Database, blobs: BlobStore
-) -> None:
+def test_files_that_only_the_user_owned_are_deleted_and_shared_ones_kept(database: Database, blobs: BlobStore) -> None:
     private, shared = blobs.put(b"private"), blobs.put(b"shared")
     with database.session() as session:
         user = make_user(session)

@@ -1,0 +1,104 @@
+"""`paaplus evaluate`: replay a data set and measure. Needs no database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.table import Table
+
+from paaplus.cli.common import JsonOption, console, notices, parse_scale, print_json
+from paaplus.errors import InvalidInput
+from paaplus.settings import get_settings
+
+app = typer.Typer(help="Replay a data set as if its people gave it, and measure.")
+
+
+@app.callback()
+def _root() -> None:
+    """Replay a data set as if its people gave it, and measure."""
+
+
+@app.command()
+def kshot(
+    data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")],
+    k: Annotated[str, typer.Option(help="Numbers of ratings, with commas.")] = "0,10,25,50,100",
+    seeds: Annotated[str, typer.Option(help="Seeds of splits, with commas.")] = "0,1,2",
+    split: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A Python file with split(seed, data=DIR); it is run."),
+    ] = None,
+    adapter: Annotated[str, typer.Option(help="Adapter kind of the personal scores.")] = "taste_vector",
+    strategy: Annotated[str, typer.Option(help="What trains it.")] = "bayes",
+    also: Annotated[list[str] | None, typer.Option(help="Another adapter:strategy beside it; may be repeated.")] = None,
+    limit_people: Annotated[int | None, typer.Option(min=1, help="At most this many test people a seed.")] = None,
+    base_model: Annotated[str, typer.Option(help="lite, timm:NAME, or a name that timm knows.")] = "lite",
+    weights: Annotated[Path | None, typer.Option(exists=True, help="A file of weights for the backbone.")] = None,
+    scale: Annotated[str | None, typer.Option(help="MIN,MAX of the ratings; default: as found.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where features are kept; default: `cache` in PAAPLUS_HOME.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write kshot.json, kshot.md and kshot.png into this folder.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How well people are known after k ratings: SRCC on held-out images, beside the generic score.
+
+    All k ratings train. People and images of the test side are unknown to the base model.
+    """
+    from paaplus.data.features import folder_features
+    from paaplus.data.folder import read_folder
+    from paaplus.evaluation import kshot as evaluation
+    from paaplus.evaluation.report import HEADINGS, table, write_report
+    from paaplus.evaluation.splits import load_split, split_folder
+    from paaplus.models.base_models import load_extractor
+    from paaplus.records import Scale
+
+    settings = get_settings()
+    config = evaluation.KShotConfig(
+        ks=_numbers("k", k),
+        seeds=_numbers("seeds", seeds),
+        learners=tuple(evaluation.Learner.parse(text) for text in (f"{adapter}:{strategy}", *(also or ()))),
+        limit_people=limit_people,
+    )
+    folder = read_folder(data, Scale(*parse_scale(scale)) if scale else None)
+    make_split = load_split(split, data) if split else lambda seed: split_folder(folder, seed)
+    extractor = load_extractor(base_model, weights, settings.device)
+    with Progress(
+        *Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=notices, transient=True
+    ) as progress:
+        features_task = progress.add_task(f"features by {base_model}", total=None)
+        features_ID = folder_features(
+            folder,
+            extractor,
+            cache or settings.home / "cache",
+            progress=lambda done, total: progress.update(features_task, completed=done, total=total),
+        )
+        people_task = progress.add_task("test people", total=None)
+        document = evaluation.run_kshot(
+            folder,
+            features_ID,
+            extractor.digest,
+            make_split,
+            config,
+            progress=lambda done, total: progress.update(people_task, completed=done, total=total),
+        )
+    document["config"].update(base_model=base_model, split=str(split) if split else "random, by person and scene")
+    for file in write_report(document, out) if out else ():
+        notices.print(f"wrote {file}", highlight=False)
+    if as_json:
+        print_json(document)
+        return
+    title = f"{data.name}: SRCC per person, mean over seeds {list(config.seeds)}"
+    shown = Table(*HEADINGS, title=title, box=None, header_style="bold")
+    for row in table(document):
+        shown.add_row(*row)
+    console.print(shown)
+
+
+def _numbers(name: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InvalidInput(f"--{name} {text!r}: whole numbers with commas between") from None

@@ -1,0 +1,89 @@
+"""Features of a data folder's images, each computed once: cached on disk by extractor digest and image content.
+
+Shape letters: I = images, D = feature dim.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from paaplus.data.folder import DataFolder
+from paaplus.errors import InvalidInput
+from paaplus.ids import sha256_hex
+from paaplus.models.extractor import Extractor
+from paaplus.models.images import decode_image
+from paaplus.scoring.tensors import pack, unpack
+
+
+def folder_features(
+    folder: DataFolder,
+    extractor: Extractor,
+    cache_dir: Path,
+    batch_size: int = 16,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> np.ndarray:
+    """Features of `folder.images` in their order, shape (I, D), float16.
+
+    What is computed is kept batch by batch, so an interrupted call goes on where it was.
+
+    Args:
+        folder: whose images.
+        extractor: what computes them.
+        cache_dir: where features are kept, one small file an image.
+        batch_size: images a batch.
+        progress: told how many images are done, of how many.
+
+    Raises:
+        InvalidInput: an image file that cannot be read.
+    """
+    shelf = cache_dir / extractor.digest
+    shelf.mkdir(parents=True, exist_ok=True)
+    features_ID = np.empty((len(folder.images), extractor.feature_dim), np.float16)
+    waiting: list[tuple[int, Path, Image.Image]] = []
+    done = 0
+    progress(done, len(folder.images))
+    for i, name in enumerate(folder.images):
+        data = folder.image_path(name).read_bytes()
+        file = shelf / f"{sha256_hex(data)}.safetensors"
+        cached_D = _read(file, extractor.feature_dim)
+        if cached_D is not None:
+            features_ID[i] = cached_D
+            done += 1
+        else:
+            try:
+                waiting.append((i, file, decode_image(data)))
+            except InvalidInput as error:
+                raise InvalidInput(f"{folder.image_path(name)}: {error}") from error
+        if waiting and (len(waiting) == batch_size or i == len(folder.images) - 1):
+            features_BD = extractor.extract([image for _, _, image in waiting])
+            for (position, target, _), feature_D in zip(waiting, features_BD, strict=True):
+                features_ID[position] = feature_D
+                _write(target, feature_D)
+            done += len(waiting)
+            waiting = []
+        progress(done, len(folder.images))
+    return features_ID
+
+
+def _read(file: Path, feature_dim: int) -> np.ndarray | None:
+    """Cached features, or None where there are none that can be trusted."""
+    try:
+        arrays, _ = unpack(file.read_bytes())
+    except (FileNotFoundError, InvalidInput):
+        return None
+    feature_D = arrays.get("feature_D")
+    if feature_D is None or feature_D.shape != (feature_dim,) or feature_D.dtype != np.float16:
+        return None
+    return feature_D
+
+
+def _write(file: Path, feature_D: np.ndarray) -> None:
+    """All at once: a reader beside us sees the whole file or none."""
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_bytes(pack({"feature_D": feature_D}))
+    temporary.replace(file)

@@ -1,0 +1,131 @@
+"""An application's side of the HTTP interface: the few calls that the demo makes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from paaplus.demo.failure import DemoFailed
+
+UPLOAD_THREADS = 4
+TIMEOUT_S = 60.0
+MAX_WAIT_S = 600.0  # for features, and for trainings: far more than either ever takes
+MAX_EVENTS = 1000
+_POLL_S = 0.25
+
+
+class Client:
+    """One application with its key. Every failure becomes a `DemoFailed` that tells request and answer."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._http = httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT_S)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def get(self, path: str) -> Any:
+        return self._call("GET", path)
+
+    def upload(self, files: Sequence[Path], on_done: Callable[[], None]) -> dict[str, str]:
+        """Register image files; file name -> image id."""
+
+        def one(file: Path) -> tuple[str, str]:
+            with file.open("rb") as stream:
+                image = self._call("POST", "/v1/images", files={"file": (file.name, stream)})
+            on_done()
+            return file.name, image["id"]
+
+        with ThreadPoolExecutor(UPLOAD_THREADS) as pool:
+            return dict(pool.map(one, files))
+
+    def wait_for_features(self, user: str, images: Sequence[str], on_progress: Callable[[int], None]) -> None:
+        """Ask for one user's scores until none is pending, as often as the answers say.
+
+        Raises:
+            DemoFailed: an image failed, or the features did not come.
+        """
+        deadline = time.monotonic() + MAX_WAIT_S
+        pending = list(images)
+        while pending:
+            answer = self._call("POST", "/v1/predictions", json={"users": [user], "images": pending})
+            self._check_scored(answer["items"], allow_pending=True)
+            waiting = [item for item in answer["items"] if item["status"] == "pending"]
+            pending = [item["image_id"] for item in waiting]
+            on_progress(len(images) - len(pending))
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"{len(pending)} of {len(images)} images have no features after {MAX_WAIT_S:.0f} s")
+            time.sleep(min((item["retry_after_s"] or 1 for item in waiting), default=0))
+
+    def create_user(self, external_id: str, policy: dict[str, Any]) -> dict[str, Any]:
+        return dict(self._call("POST", "/v1/users", json={"external_id": external_id, "policy": policy}))
+
+    def predict(self, items: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+        """Scores of (user, image) pairs, in their order.
+
+        Raises:
+            DemoFailed: one of them is not scored.
+        """
+        body = {"items": [{"user": user, "image": image} for user, image in items]}
+        answer = self._call("POST", "/v1/predictions", json=body)
+        self._check_scored(answer["items"], allow_pending=False)
+        return list(answer["items"])
+
+    def post_feedback(self, events: Sequence[dict[str, Any]]) -> None:
+        """Post events in order.
+
+        Raises:
+            DemoFailed: one of them was not accepted.
+        """
+        for start in range(0, len(events), MAX_EVENTS):
+            batch = list(events[start : start + MAX_EVENTS])
+            answer = self._call("POST", "/v1/feedback", json={"events": batch})
+            if answer["accepted"] != len(batch):
+                bad = [item for item in answer["items"] if item["status"] != "accepted"]
+                raise DemoFailed(f"{len(bad)} of {len(batch)} events were not accepted, the first: {bad[0]}")
+
+    def wait_until_trained(
+        self, users: Iterable[str], on_trained: Callable[[str], None], check: Callable[[], None]
+    ) -> None:
+        """Wait until no user has feedback that was not trained on yet; `check` may give up by raising.
+
+        Raises:
+            DemoFailed: a training was given up, or it did not happen in time.
+        """
+        waiting = list(users)
+        deadline = time.monotonic() + MAX_WAIT_S
+        while waiting:
+            check()
+            still = []
+            for user in waiting:
+                if self.get(f"/v1/users/{user}")["pending_feedback"]:
+                    still.append(user)
+                else:
+                    on_trained(user)
+            waiting = still
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"not trained within {MAX_WAIT_S:.0f} s: {', '.join(waiting)}\n{self._dead_jobs()}")
+            if waiting:
+                time.sleep(_POLL_S)
+
+    def _dead_jobs(self) -> str:
+        page = self.get("/v1/jobs?limit=20")
+        return "\n".join(f"{j['kind']} {j['state']}: {j['last_error']}" for j in page["items"] if j["last_error"])
+
+    def _check_scored(self, items: Sequence[dict[str, Any]], allow_pending: bool) -> None:
+        fine = ("scored", "pending") if allow_pending else ("scored",)
+        if bad := [item for item in items if item["status"] not in fine]:
+            raise DemoFailed(f"{len(bad)} of {len(items)} predictions without scores, the first: {bad[0]}")
+
+    def _call(self, method: str, path: str, **arguments: Any) -> Any:
+        try:
+            response = self._http.request(method, path, **arguments)
+        except httpx2.HTTPError as error:
+            raise DemoFailed(f"{method} {path}: {type(error).__name__}: {error}") from error
+        if response.status_code >= 400:
+            raise DemoFailed(f"{method} {path}: {response.status_code} {response.text[:1000]}")
+        return response.json()

@@ -1,0 +1,35 @@
+"""The demo as a command, for `paaplus demo` and `python -m paaplus.demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paaplus.errors import Unavailable
+
+
+def demo(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="PAAPLUS_DATA",
+            exists=True,
+            file_okay=False,
+            help="images/ and ratings.csv of real people; default: the built-in set with simulated people.",
+        ),
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="For the report and the demo's own platform.")] = Path("var/demo"),
+    people: Annotated[int, typer.Option(min=2, help="How many people to adapt to.")] = 12,
+    increment: Annotated[int, typer.Option(min=8, help="Ratings a person gives at a time, three times.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Of people, held-out images and order.")] = 0,
+) -> None:
+    """Feedback in, adapters trained, better scores out, and a rollback: over HTTP, with a report in var/demo."""
+    try:
+        from paaplus.demo.run import run_demo
+    except ImportError as error:
+        raise Unavailable(
+            f"the demo needs packages that are not installed ({error.name}): pip install 'paaplus[demo]'"
+        ) from error
+    run_demo(data, folder, num_people=people, increment_size=increment, seed=seed)

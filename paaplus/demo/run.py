@@ -1,0 +1,325 @@
+"""Run the demo from data to report. Everything it learns of the platform comes over HTTP or from the command line."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from paaplus.data.builtin import write_builtin_set
+from paaplus.data.folder import read_folder
+from paaplus.demo.client import Client
+from paaplus.demo.failure import DemoFailed
+from paaplus.demo.loop import ask, correction_events, rating_events
+from paaplus.demo.page import build_page
+from paaplus.demo.plan import Person, Plan, make_plan
+from paaplus.demo.platform import Platform
+from paaplus.demo.report import Run, build_report, learned_by
+from paaplus.demo.rollback import choose, roll_back
+from paaplus.demo.strip import make_strip
+
+APPLICATION = "demo"
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """Where the report is, and what it says."""
+
+    report: dict[str, Any]
+    json_file: Path
+    html_file: Path
+
+
+def run_demo(
+    data: Path | None = None,
+    folder: Path = Path("var/demo"),
+    *,
+    num_people: int = 12,
+    increment_size: int = 40,
+    seed: int = 0,
+    console: Console | None = None,
+) -> DemoResult:
+    """Run the whole loop and write `report.json` and `report.html` into `folder`.
+
+    Args:
+        data: folder of real ratings; None: the built-in set with simulated people.
+        folder: of the report; the platform lives in `folder/home`, which begins empty but for cached features.
+        num_people: who are adapted to; all others' ratings train the base model.
+        increment_size: ratings a person posts at a time, three times.
+        seed: of every choice.
+        console: where progress is shown.
+
+    Raises:
+        DemoFailed: a step failed, or the rollback was not what the platform promises. The report is written first
+            where there is enough for one.
+        InvalidInput: the data folder is wrong, or has too few people or ratings.
+    """
+    console = console or Console()
+    platform = Platform(folder / "home")
+    try:
+        with platform:
+            return _Demo(platform, folder, console).run(data, num_people, increment_size, seed)
+    except DemoFailed as error:
+        tails = platform.log_tails()
+        raise DemoFailed(f"{error}\n{tails}" if tails else str(error)) from error
+
+
+class _Demo:
+    """The steps, in order, with a line of progress for each."""
+
+    def __init__(self, platform: Platform, folder: Path, console: Console) -> None:
+        self.platform = platform
+        self.folder = folder
+        self.console = console
+        self.seconds: dict[str, float] = {}
+
+    def run(self, data: Path | None, num_people: int, increment_size: int, seed: int) -> DemoResult:
+        run = self._prepare(data, num_people, increment_size, seed)
+        plan = run.plan
+        key = self._start()
+        client = Client(self.platform.url, key)
+        try:
+            policies = self._create_users(client, plan)
+            image_ids = self._register(client, run)
+            with self._step("scores before any feedback"):
+                run.rounds.append(ask(client, plan.people, image_ids))
+            for number in range(len(plan.people[0].increments)):
+                self._increment(client, run, image_ids, number)
+            run.learned = {person.user_id: learned_by(client, person) for person in plan.people}
+            person, round_number = choose(plan.people, run.rounds)
+            with self._step("rollback"):
+                run.proof = roll_back(
+                    self.platform,
+                    client,
+                    APPLICATION,
+                    person,
+                    policies[person.user_id],
+                    run.rounds[round_number][person.user_id],
+                    run.rounds[-1][person.user_id],
+                    image_ids,
+                    run.folder.scale,
+                )
+            some_image = image_ids[person.unseen[0]]
+        finally:
+            client.close()
+        return self._finish(run, person, some_image)
+
+    def _prepare(self, data: Path | None, num_people: int, increment_size: int, seed: int) -> Run:
+        self.platform.wipe()
+        with self._step("data"):
+            path = data or self.folder / "data"
+            if data is None:
+                write_builtin_set(path)
+            folder = read_folder(path)
+            plan = make_plan(folder, num_people=num_people, increment_size=increment_size, seed=seed)
+        kind = "simulated" if plan.people[0].is_simulated else "real"
+        self.console.print(
+            f"  {len(plan.people)} {kind} people, {plan.num_scenes} scenes ({plan.num_unseen_scenes} held out), "
+            f"{len(plan.images)} images, 3 increments of {len(plan.people[0].increments[0])} ratings",
+            highlight=False,
+        )
+        with self._step(f"base model lite, on {len(plan.others)} other people"):
+            self.platform.command("db", "upgrade")
+            base_model = self._train_base(path, plan, (folder.scale.minimum, folder.scale.maximum))
+        return Run(folder=folder, is_builtin=data is None, plan=plan, base_model=base_model, seconds=self.seconds)
+
+    def _train_base(self, path: Path, plan: Plan, scale: tuple[float, float]) -> dict[str, Any]:
+        people, images = self.folder / "others.txt", self.folder / "train_images.txt"
+        people.write_text("\n".join(plan.others) + "\n", encoding="utf-8")
+        images.write_text("\n".join(plan.train_images) + "\n", encoding="utf-8")
+        arguments = ["--data", str(path), "--people", str(people), "--images", str(images)]
+        trained = self.platform.command(
+            "base-models", "train", "lite", *arguments, "--scale", f"{scale[0]:g},{scale[1]:g}"
+        )
+        return dict(trained)
+
+    def _start(self) -> str:
+        with self._step("platform up"):
+            self.platform.start()
+            created = self.platform.command(
+                "keys", "create", "--scope", "application", "--application", APPLICATION, "--name", "demo"
+            )
+        self.console.print(f"  {self.platform.url}", highlight=False)
+        return str(created["key"])
+
+    def _register(self, client: Client, run: Run) -> dict[str, str]:
+        files = [run.folder.image_path(image) for image in run.plan.images]
+        with self._counter("upload images", len(files)) as advance:
+            image_ids = client.upload(files, on_done=advance)
+        with self._progress("extract features", len(files)) as update:
+            somebody = run.plan.people[0].user_id
+            client.wait_for_features(somebody, list(image_ids.values()), on_progress=update)
+        return image_ids
+
+    def _create_users(self, client: Client, plan: Plan) -> dict[str, dict[str, Any]]:
+        policies = {}
+        for person in plan.people:
+            policies[person.user_id] = {
+                "adapter": person.adapter,
+                "strategy": person.strategy,
+                "min_new_feedback": len(person.increments[0]),
+            }
+            client.create_user(person.user_id, policies[person.user_id])
+        return policies
+
+    def _increment(self, client: Client, run: Run, image_ids: dict[str, str], number: int) -> None:
+        """Everybody posts one increment; the scheduler finds them, the worker trains, and all is scored again."""
+        plan = run.plan
+        with self._counter(f"increment {number + 1}: post, train, gate", len(plan.people)) as advance:
+            for person in plan.people:
+                client.post_feedback(self._events(person, run, image_ids, number))
+            client.wait_until_trained([p.user_id for p in plan.people], lambda _: advance(), self.platform.check_alive)
+            run.rounds.append(ask(client, plan.people, image_ids))
+
+    def _events(self, person: Person, run: Run, image_ids: dict[str, str], number: int) -> list[dict[str, Any]]:
+        """At first people rate what they are shown; later they correct the scores that they got."""
+        images, scale = person.increments[number], run.folder.scale
+        if number == 0:
+            return rating_events(person, images, image_ids, scale)
+        return correction_events(person, images, run.rounds[-1][person.user_id], scale)
+
+    def _finish(self, run: Run, person: Person, some_image: str) -> DemoResult:
+        report = build_report(run)
+        strip = make_strip(run.folder, run.plan, report, run.rounds[-1])
+        commands = commands_to_try(self.platform.home, person.user_id, some_image)
+        result = DemoResult(report, self.folder / "report.json", self.folder / "report.html")
+        result.json_file.write_text(json.dumps(report, indent=1), encoding="utf-8")
+        result.html_file.write_text(build_page(report, strip, commands), encoding="utf-8")
+        self._show(result, commands)
+        if not report["rollback_bit_for_bit"]:
+            raise DemoFailed("after the rollback the scores are not those recorded before, bit for bit")
+        if not report["rollback_not_undone"]:
+            raise DemoFailed(f"the next training undid the rollback: {json.dumps(report['rollback'], indent=1)}")
+        return result
+
+    def _show(self, result: DemoResult, commands: list[tuple[str, str]]) -> None:
+        report, console = result.report, self.console
+        console.print(results_table(report))
+        gain = report["gain"]
+        console.print(
+            f"gain over generic [bold]{gain['mean']:+.3f}[/bold] SRCC (95 % interval {gain['low']:+.3f} to "
+            f"{gain['high']:+.3f}), {report['users_better']} of {report['num_users']} people better, forgetting "
+            f"{report['forgetting']:+.3f}, gate refused {report['gate_refused']} of {report['num_trainings']}",
+            highlight=False,
+        )
+        proof = report["rollback"]
+        console.print(
+            f"rollback of {proof['user_id']}, version {proof['from_number']} to {proof['to_number']}: "
+            f"{proof['num_scores']} scores {'equal bit for bit' if proof['bit_for_bit'] else '[red]DIFFER[/red]'}; "
+            f"{'not undone' if proof['not_undone'] else '[red]UNDONE[/red]'} by version {proof['next_version']}",
+            highlight=False,
+        )
+        console.print(f"\n[bold]{result.html_file}[/bold]  (numbers: {result.json_file})\n", highlight=False)
+        console.print("[bold]To try next[/bold]")
+        for what, line in commands:
+            console.print(f"[dim]# {what}[/dim]\n{line}", highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        with self.console.status(name):
+            yield
+        self._done(name, begun)
+
+    @contextmanager
+    def _progress(self, name: str, total: int) -> Iterator[Any]:
+        begun = time.perf_counter()
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            task = progress.add_task(name, total=total)
+            yield lambda completed: progress.update(task, completed=completed)
+        self._done(name, begun)
+
+    @contextmanager
+    def _counter(self, name: str, total: int) -> Iterator[Any]:
+        done = 0
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            update(done)
+
+        with self._progress(name, total) as update:
+            yield advance
+
+    def _done(self, name: str, begun: float) -> None:
+        self.seconds[name] = time.perf_counter() - begun
+        self.console.print(f"[green]✓[/green] {name}  [dim]{self.seconds[name]:.1f} s[/dim]", highlight=False)
+
+
+def results_table(report: dict[str, Any]) -> Table:
+    """The people as rows, the means below."""
+    table = Table(title=f"{report['people_kind']} people, unseen {report['unseen_by']}s: SRCC", header_style="bold")
+    for name in ("person", "adapter + strategy"):
+        table.add_column(name)
+    for name in (
+        "generic",
+        *(f"+{i + 1}" for i in range(report["num_increments"])),
+        "gain",
+        "forgot",
+        "refused",
+        "train s",
+    ):
+        table.add_column(name, justify="right")
+    for person in sorted(report["people"], key=lambda p: -p["gain"]):
+        colour = "green" if person["gain"] > 0 else "red"
+        table.add_row(
+            person["id"],
+            f"{person['adapter']} + {person['strategy']}",
+            f"{person['srcc_generic']:.3f}",
+            *(f"{value:.3f}" for value in person["srcc_by_increment"][1:]),
+            f"[{colour}]{person['gain']:+.3f}[/{colour}]",
+            f"{person['forgetting']:+.3f}",
+            str(sum(not version["promoted"] for version in person["versions"])),
+            f"{person['seconds']:.2f}",
+        )
+    table.add_section()
+    table.add_row(
+        "[bold]mean[/bold]",
+        "",
+        f"{report['srcc_generic']:.3f}",
+        *(f"{value:.3f}" for value in report["srcc_by_increment"][1:]),
+        f"[bold]{report['gain']['mean']:+.3f}[/bold]",
+        f"{report['forgetting']:+.3f}",
+        str(report["gate_refused"]),
+        f"{report['seconds_per_user']:.2f}",
+    )
+    return table
+
+
+def commands_to_try(home: Path, user_id: str, image_id: str) -> list[tuple[str, str]]:
+    """What to do with the platform that the demo leaves behind: (what it does, command line)."""
+    user = f"{APPLICATION}/{user_id}"
+    body = json.dumps({"users": [user_id], "images": [image_id]})
+    return [
+        ("the demo's platform again, on http://127.0.0.1:8000/docs", f"export PAAPLUS_HOME={home}; paaplus up"),
+        ("in another shell", f"export PAAPLUS_HOME={home}"),
+        (
+            "a key for the application",
+            f"KEY=$(paaplus keys create --scope application --application {APPLICATION} --name me --json "
+            "| python -c 'import json,sys; print(json.load(sys.stdin)[\"key\"])')",
+        ),
+        (
+            "one person's score of one image, beside everybody's",
+            f'curl -s http://127.0.0.1:8000/v1/predictions -H "Authorization: Bearer $KEY" '
+            f"-H 'Content-Type: application/json' -d '{body}'",
+        ),
+        ("versions, history, a rollback", f"paaplus adapters list {user}"),
+        ("", f"paaplus adapters history {user}"),
+        ("", f"paaplus adapters rollback {user} --to 1 --reason 'just to see'"),
+        ("real people instead: images/ and ratings.csv (user_id,image,rating)", "PAAPLUS_DATA=DIR paaplus demo"),
+    ]

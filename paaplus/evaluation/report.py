@@ -1,0 +1,90 @@
+"""A k-shot evaluation as files: JSON, a Markdown table and, where matplotlib is installed, a plot."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from paaplus.errors import InvalidInput
+
+HEADINGS = ("k", "learner", "generic", "personal", "gain", "95 %", "better", "s/user", "B/user")
+
+
+def table(document: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The summary as rows of text under `HEADINGS`, one per k and learner."""
+    config = document["config"]
+    rows: list[tuple[str, ...]] = []
+    for entry in document["summary"]:
+        for learner in (config["personal"], *config["also"]):
+            numbers = entry if learner == config["personal"] else entry[learner]
+            rows.append(
+                (
+                    str(entry["k"]),
+                    learner,
+                    f"{entry['generic']:.3f}",
+                    f"{numbers['personal']:.3f}",
+                    f"{numbers['gain']:+.3f}",
+                    f"{numbers['gain_low']:+.3f} {numbers['gain_high']:+.3f}",
+                    f"{numbers['share_improved']:.0%}",
+                    f"{numbers['seconds_per_user']:.3f}",
+                    f"{numbers['bytes_per_user']:.0f}",
+                )
+            )
+    return rows
+
+
+def write_report(document: dict[str, Any], folder: Path) -> list[Path]:
+    """Write `kshot.json`, `kshot.md` and, if possible, `kshot.png`; returns what was written.
+
+    Raises:
+        InvalidInput: `folder` is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInput(f"{folder} is not a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / "kshot.json", folder / "kshot.md"]
+    files[0].write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    files[1].write_text(_markdown(document), encoding="utf-8")
+    if find_spec("matplotlib"):
+        files.append(folder / "kshot.png")
+        _plot(document, files[2])
+    return files
+
+
+def _markdown(document: dict[str, Any]) -> str:
+    config, rows = document["config"], document["rows"]
+    lines = [
+        f"# K-shot evaluation of {Path(config['data']).name}",
+        "",
+        f"Mean SRCC per person on images that nobody here was trained on; seeds {config['seeds']}, "
+        f"{min(row['num_people'] for row in rows)} or more test people a seed, "
+        f"{max(row['num_dropped'] for row in rows)} at most dropped (constant ratings or scores).",
+        "",
+        "| " + " | ".join(HEADINGS) + " |",
+        "|" + "---|" * len(HEADINGS),
+        *("| " + " | ".join(row) + " |" for row in table(document)),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _plot(document: dict[str, Any], file: Path) -> None:
+    from matplotlib.figure import Figure  # no pyplot: no global state, no display needed
+
+    config, summary = document["config"], document["summary"]
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    ks = [entry["k"] for entry in summary]
+    for learner in (config["personal"], *config["also"]):
+        entries = [entry if learner == config["personal"] else entry[learner] for entry in summary]
+        axes.plot(ks, [entry["gain"] for entry in entries], marker="o", label=learner)
+        axes.fill_between(
+            ks, [entry["gain_low"] for entry in entries], [entry["gain_high"] for entry in entries], alpha=0.15
+        )
+    axes.axhline(0.0, color="grey", linewidth=0.8)
+    axes.set_xlabel("ratings of the person (k)")
+    axes.set_ylabel(f"gain in SRCC over generic ({summary[0]['generic']:.3f})")
+    axes.legend()
+    figure.savefig(file, dpi=120)

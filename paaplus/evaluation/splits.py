@@ -1,0 +1,109 @@
+"""Splits of a data folder by person and by image, so that neither is known from training."""
+
+from __future__ import annotations
+
+import importlib.util
+import zlib
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from paaplus.data.folder import DataFolder
+from paaplus.errors import InvalidInput
+
+TEST_IMAGES_SHARE = 0.35
+TEST_PEOPLE_SHARE = 0.27
+MAX_TEST_PEOPLE = 150
+
+
+class Split(Protocol):
+    """Who and what is learned from, who and what is held out."""
+
+    @property
+    def train_people(self) -> Sequence[str]: ...
+    @property
+    def test_people(self) -> Sequence[str]: ...
+    @property
+    def train_images(self) -> Collection[str]: ...
+    @property
+    def test_images(self) -> Collection[str]: ...
+
+    def support(self, user_id: str, k: int) -> Sequence[str]:
+        """The `k` train images that a test person rates first, in order; fewer if they rated fewer."""
+
+
+MakeSplit = Callable[[int], Split]
+
+
+@dataclass(frozen=True)
+class FolderSplit:
+    """A random split; images of one scene are on one side."""
+
+    seed: int
+    train_people: tuple[str, ...]
+    test_people: tuple[str, ...]
+    train_images: frozenset[str]
+    test_images: frozenset[str]
+    rated: dict[str, tuple[str, ...]]  # user_id -> train images that they rated, sorted
+
+    def support(self, user_id: str, k: int) -> Sequence[str]:
+        images = self.rated[user_id]
+        order = np.random.default_rng([self.seed, zlib.crc32(user_id.encode())]).permutation(len(images))
+        return [images[i] for i in order[:k]]
+
+
+def split_folder(folder: DataFolder, seed: int) -> FolderSplit:
+    """Hold out about a third of the scenes and a quarter of the people (150 at most).
+
+    People who give every image the same rating are left out: nothing can be said about their order.
+
+    Raises:
+        InvalidInput: fewer than 2 scenes, or fewer than 4 people whose ratings differ.
+    """
+    rng = np.random.default_rng(seed)
+    varied = [
+        user_id
+        for person, user_id in enumerate(folder.people)
+        if np.nanmax(np.nanstd(folder.rating_NA[folder.person_N == person], axis=0)) > 0
+    ]
+    scenes = np.unique(folder.scene_I)
+    if len(varied) < 4 or len(scenes) < 2:
+        raise InvalidInput(f"{folder.path}: {len(varied)} people with varied ratings, {len(scenes)} scenes: too few")
+    people = [varied[i] for i in rng.permutation(len(varied))]
+    num_test_people = min(MAX_TEST_PEOPLE, max(1, round(TEST_PEOPLE_SHARE * len(people))))
+    num_test_scenes = max(1, round(TEST_IMAGES_SHARE * len(scenes)))
+    test_scenes = rng.permutation(scenes)[:num_test_scenes]
+    in_test_I = np.isin(folder.scene_I, test_scenes)
+    train_images = frozenset(image for image, out in zip(folder.images, in_test_I, strict=True) if not out)
+    rated: dict[str, list[str]] = {user_id: [] for user_id in folder.people}
+    for person, image in zip(folder.person_N, folder.image_N, strict=True):
+        if not in_test_I[image]:
+            rated[folder.people[person]].append(folder.images[image])
+    return FolderSplit(
+        seed=seed,
+        train_people=tuple(people[num_test_people:]),
+        test_people=tuple(people[:num_test_people]),
+        train_images=train_images,
+        test_images=frozenset(folder.images) - train_images,
+        rated={user_id: tuple(sorted(images)) for user_id, images in rated.items()},
+    )
+
+
+def load_split(file: Path, data: Path) -> MakeSplit:
+    """The function `split(seed, data=DIR)` of a Python file, bound to a data folder. The file is run.
+
+    Raises:
+        InvalidInput: no such file, or one without such a function.
+    """
+    spec = importlib.util.spec_from_file_location("paaplus_split_file", file)
+    if spec is None or spec.loader is None or not file.is_file():
+        raise InvalidInput(f"split file {file}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    split = getattr(module, "split", None)
+    if not callable(split):
+        raise InvalidInput(f"split file {file} has no function split(seed, data=DIR)")
+    return lambda seed: split(seed, data=str(data))

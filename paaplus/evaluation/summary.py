@@ -1,0 +1,103 @@
+"""From what was measured per person to rows per seed and a summary per k, ready for JSON.
+
+Shape letters: U = test people of one split, L = learners, K = values of k, S = bootstrap samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+NUM_BOOTSTRAPS = 2000
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """What was measured on one split. SRCC is NaN where it is not defined."""
+
+    seed: int
+    people: tuple[str, ...]
+    generic_U: np.ndarray
+    srcc_ULK: np.ndarray
+    seconds_ULK: np.ndarray
+    adapter_bytes_ULK: np.ndarray
+    state_bytes_ULK: np.ndarray
+
+    @property
+    def kept_U(self) -> np.ndarray:
+        """People for whom every number is defined, so that all learners are compared on the same people."""
+        return np.isfinite(self.generic_U) & np.isfinite(self.srcc_ULK).all((1, 2))
+
+
+def rows(result: SplitResult, learners: Sequence[str], ks: Sequence[int]) -> list[dict[str, Any]]:
+    """One row a k: mean SRCC over people, of the first learner as `personal` and of the others by name."""
+    kept_U = result.kept_U
+    generic = float(result.generic_U[kept_U].mean())
+    mean_LK = result.srcc_ULK[kept_U].mean(0)
+    return [
+        {
+            "k": k,
+            "seed": result.seed,
+            "generic": generic,
+            "personal": float(mean_LK[0, j]),
+            "gain": float(mean_LK[0, j]) - generic,
+            "num_people": int(kept_U.sum()),
+            "num_dropped": int((~kept_U).sum()),
+            **{learner: float(mean_LK[i, j]) for i, learner in enumerate(learners) if i > 0},
+        }
+        for j, k in enumerate(ks)
+    ]
+
+
+def summary(results: Sequence[SplitResult], learners: Sequence[str], ks: Sequence[int]) -> list[dict[str, Any]]:
+    """One entry a k: the first learner beside the generic score, the others under their names."""
+    generic = float(np.mean([result.generic_U[result.kept_U].mean() for result in results]))
+    entries = []
+    for j, k in enumerate(ks):
+        first, *others = (_compare(results, i, j) for i in range(len(learners)))
+        entries.append({"k": k, "generic": generic, **first, **dict(zip(learners[1:], others, strict=True))})
+    return entries
+
+
+def _compare(results: Sequence[SplitResult], learner: int, at_k: int) -> dict[str, float]:
+    """Means over seeds; interval and share over the people of all seeds."""
+    gain_by_person: dict[str, list[float]] = {}
+    means = []
+    for result in results:
+        gain_U = result.srcc_ULK[:, learner, at_k] - result.generic_U
+        means.append((result.srcc_ULK[result.kept_U, learner, at_k].mean(), gain_U[result.kept_U].mean()))
+        for u in np.flatnonzero(result.kept_U):
+            gain_by_person.setdefault(result.people[u], []).append(float(gain_U[u]))
+    low, high = bootstrap_interval(list(gain_by_person.values()))
+    personal, gain = np.mean(means, axis=0).tolist()
+    seconds, adapter_bytes, state_bytes = (
+        float(np.mean(np.concatenate([array_ULK[:, learner, at_k] for array_ULK in arrays])))
+        for arrays in (
+            [result.seconds_ULK for result in results],
+            [result.adapter_bytes_ULK for result in results],
+            [result.state_bytes_ULK for result in results],
+        )
+    )
+    return {
+        "personal": personal,
+        "gain": gain,
+        "gain_low": low,
+        "gain_high": high,
+        "share_improved": float(np.mean([gain > 0 for gains in gain_by_person.values() for gain in gains])),
+        "seconds_per_user": seconds,
+        "bytes_per_user": adapter_bytes,
+        "state_bytes_per_user": state_bytes,
+    }
+
+
+def bootstrap_interval(values_by_person: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, float]:
+    """95 % percentile interval of the mean; people are drawn with replacement, each with all their values."""
+    total_U = np.array([sum(values) for values in values_by_person])
+    count_U = np.array([len(values) for values in values_by_person])
+    drawn_SU = np.random.default_rng(seed).integers(0, len(total_U), (NUM_BOOTSTRAPS, len(total_U)))
+    mean_S = total_U[drawn_SU].sum(1) / count_U[drawn_SU].sum(1)
+    low, high = np.percentile(mean_S, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,145 @@
+"""A running application with one deployment in it, and a caller for each scope of key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from PIL import Image
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from api.dependencies import ApiContext
+from paaplus.db.engine import Database
+from paaplus.db.tables import AdapterRow, UserRow
+from paaplus.db.tables.governance import KeyScope
+from paaplus.scoring.adapters import TasteVector
+from paaplus.services import base_models, keys
+from paaplus.settings import Settings
+from tests.factories import APPLICATION, make_adapter, make_features, make_image, make_user
+from tests.tiny import FEATURE_DIM, TASTE_DIM, tiny_base
+
+OTHER = "other-app"
+
+
+class Caller:
+    """Somebody with a key (or without one). `call` gives status and body."""
+
+    def __init__(self, client: TestClient, token: str | None = None) -> None:
+        self._client = client
+        self.token = token
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def request(self, method: str, path: str, **options: Any) -> Any:
+        headers = self.headers | options.pop("headers", {})
+        return self._client.request(method, path, headers=headers, **options)
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self.request("GET", path, params=query)
+
+    def post(self, path: str, body: Any = None, **options: Any) -> Any:
+        return self.request("POST", path, json=body, **options)
+
+    def put(self, path: str, body: Any) -> Any:
+        return self.request("PUT", path, json=body)
+
+    def delete(self, path: str) -> Any:
+        return self.request("DELETE", path)
+
+    def upload(self, data: bytes, filename: str = "a.jpg", **form: str) -> Any:
+        return self.request("POST", "/v1/images", files={"file": (filename, data, "image/jpeg")}, data=form)
+
+
+class World:
+    """Two applications with two users and three shared images each, one base model, features for all but the last."""
+
+    def __init__(self, client: TestClient) -> None:
+        self.client = client
+        self.app: FastAPI = client.app  # type: ignore[assignment]
+        self.context: ApiContext = self.app.state.context
+        self.database: Database = self.context.database
+        self.base = tiny_base()
+        self.features_ID = np.random.default_rng(5).normal(size=(3, FEATURE_DIM)).astype(np.float16)
+        with self.database.session() as session:
+            self.base_row = base_models.register(session, self.context.blobs, self.base, {"extractor": "none"}, {})
+            self.ada = make_user(session, external_id="ada").id
+            self.bob = make_user(session, external_id="bob").id
+            self.eve = make_user(session, external_id="eve", application=OTHER).id
+            self.images = [make_image(session).id for _ in range(3)]
+            self.foreign_image = make_image(session, application=OTHER).id
+            for image_id, features_D in zip(self.images[:2], self.features_ID, strict=False):
+                make_features(
+                    session,
+                    image_id=image_id,
+                    extractor_digest=self.base.extractor_digest,
+                    data=features_D.tobytes(),
+                )
+            tokens = {
+                "admin": keys.create(session, name="a", scope=KeyScope.ADMIN, actor="test"),
+                "application": keys.create(
+                    session, name="p", scope=KeyScope.APPLICATION, application=APPLICATION, actor="test"
+                ),
+                "other": keys.create(session, name="o", scope=KeyScope.APPLICATION, application=OTHER, actor="test"),
+                "user": keys.create(session, name="u", scope=KeyScope.USER, user_id=self.ada, actor="test"),
+                "expert": keys.create(session, name="e", scope=KeyScope.EXPERT, user_id=self.ada, actor="test"),
+            }
+        self.keys = {name: created.row.id for name, created in tokens.items()}
+        self.callers = {name: Caller(client, created.token) for name, created in tokens.items()}
+        self.admin, self.application = self.callers["admin"], self.callers["application"]
+        self.other, self.user = self.callers["other"], self.callers["user"]
+        self.nobody = Caller(client)
+
+    def rating(self, event_id: str = "e1", *, image: int = 0, value: float = 6, **changes: Any) -> dict[str, Any]:
+        return {
+            "event_id": event_id,
+            "user": "ada",
+            "kind": "rating",
+            "image": str(self.images[image]),
+            "ratings": {"beauty": value},
+            "scale": {"min": 1, "max": 7},
+        } | changes
+
+    def adapter(self, user_id: UUID, *, seed: int = 0, **columns: Any) -> AdapterRow:
+        """A version of the user's adapter, live unless `state` says otherwise."""
+        rng = np.random.default_rng(seed)
+        adapter = TasteVector(
+            self.base.digest,
+            np.ones(1, np.float32),
+            np.zeros(1, np.float32),
+            rng.normal(size=(TASTE_DIM, 1)).astype(np.float32),
+        )
+        with self.database.session() as session:
+            user = session.get(UserRow, user_id)
+            assert user is not None
+            return make_adapter(
+                session,
+                user,
+                base_model_id=self.base_row.id,
+                data=adapter.to_bytes(),
+                digest=adapter.digest,
+                **columns,
+            )
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[TestClient]:
+    """The application, started: doors open, nothing in the database."""
+    with TestClient(create_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture
+def world(client: TestClient) -> World:
+    return World(client)
+
+
+def jpeg(shade: int = 0, size: tuple[int, int] = (32, 24)) -> bytes:
+    """A small photograph; another shade is another one (in steps of 20)."""
+    buffer = BytesIO()
+    Image.new("RGB", size, (shade, 100, 100)).save(buffer, "JPEG")
+    return buffer.getvalue()

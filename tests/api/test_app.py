@@ -1,0 +1,138 @@
+"""The process: what it needs to start, what it never loads, how it is served."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from paaplus.db.engine import Database
+from paaplus.db.tables.governance import KeyScope
+from paaplus.errors import InvalidInput, Unavailable
+from paaplus.services import keys
+from paaplus.settings import Settings
+from tests.factories import APPLICATION
+
+
+def environment(settings: Settings, **more: str) -> dict[str, str]:
+    return os.environ | {
+        "PAAPLUS_HOME": str(settings.home),
+        "PAAPLUS_DATABASE_URL": settings.database_url,
+        **more,
+    }
+
+
+def test_process_does_not_start_on_a_database_of_another_version(empty_database_url: str, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, database_url=empty_database_url)
+    with pytest.raises(Unavailable, match="paaplus db upgrade"), TestClient(create_app(settings)):
+        pass
+
+
+def test_process_does_not_start_without_usable_storage(settings: Settings) -> None:
+    broken = settings.model_copy(update={"storage_url": "ftp://nowhere"})
+    with pytest.raises(InvalidInput, match="storage URL"), TestClient(create_app(broken)):
+        pass
+
+
+def test_documentation_is_complete(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert operation.get("description"), (method, path)
+            assert operation["tags"], (method, path)
+    schemas = document["components"]["schemas"]
+    assert "HTTPValidationError" not in schemas  # ours look otherwise
+    assert client.get("/docs").status_code == 200
+
+
+def test_module_level_app_is_made_when_it_is_asked_for() -> None:
+    program = (
+        "import sys, api.app\n"
+        "assert 'paaplus.db.engine' in sys.modules\n"
+        "from api.app import app\n"
+        "assert app.title == 'paaplus', app\n"
+        "try:\n    api.app.nothing\nexcept AttributeError:\n    print('ok')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "ok\n"
+
+
+def test_process_never_loads_torch(settings: Settings, database: Database) -> None:
+    """Start, upload, post, predict, look at everything: no torch, no timm, no Avalanche, no Celery in memory."""
+    with database.session() as session:
+        token = keys.create(session, name="k", scope=KeyScope.ADMIN, actor="test").token
+    database.dispose()
+    program = Path(__file__).with_name("use_everything.py")
+    done = subprocess.run(
+        [sys.executable, str(program), token],
+        capture_output=True,
+        text=True,
+        env=environment(settings, PYTHONPATH=str(Path(__file__).parents[2])),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = json.loads(done.stdout)
+    assert set(loaded["statuses"].values()) == {200, 201}, loaded["statuses"]
+    assert loaded["heavy"] == []
+
+
+@pytest.fixture
+def served(settings: Settings) -> Iterator[tuple[str, Path]]:
+    """`python -m api` on a free port: its URL, and the file with its output."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    output = settings.home / "api.log"
+    settings.home.mkdir(parents=True)
+    with output.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "api"],
+            env=environment(settings, PAAPLUS_API_PORT=str(port)),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(f"{url}/readyz", timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None, output.read_text()
+                assert time.monotonic() < deadline, output.read_text()
+                time.sleep(0.1)
+        yield url, output
+    finally:
+        process.terminate()
+        assert process.wait(30) in (0, -15)
+
+
+def test_process_serves_and_logs_in_json_without_keys_or_paths(served: tuple[str, Path], database: Database) -> None:
+    url, output = served
+    with database.session() as session:
+        token = keys.create(session, name="k", scope=KeyScope.APPLICATION, application=APPLICATION, actor="test").token
+    request = urllib.request.Request(
+        f"{url}/v1/predictions",
+        data=json.dumps({"users": ["canary-user"], "images": ["0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"]}).encode(),
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(request, timeout=10)
+    lines = output.read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert any("running on" in entry["message"].lower() for entry in entries)
+    text = output.read_text()
+    assert token not in text
+    assert "canary-user" not in text
+    assert "/v1/predictions" not in text  # no access log unless a server in front writes one

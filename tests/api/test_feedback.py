@@ -1,0 +1,195 @@
+"""Feedback over HTTP: one event, or many."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import sqlalchemy as sa
+
+from paaplus.db.tables import FeedbackRow
+from tests.api.conftest import World, jpeg
+
+GHOST = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"
+
+
+def log(world: World) -> list[FeedbackRow]:
+    with world.database.read_session() as session:
+        return list(session.execute(sa.select(FeedbackRow).order_by(FeedbackRow.sequence)).scalars())
+
+
+def test_event_is_kept_once(world: World) -> None:
+    first = world.application.post("/v1/feedback", world.rating())
+    again = world.application.post("/v1/feedback", world.rating())
+    assert (first.status_code, first.json()) == (201, {"event_id": "e1", "status": "accepted", "sequence": 1})
+    assert (again.status_code, again.json()) == (200, {"event_id": "e1", "status": "duplicate", "sequence": 1})
+    (row,) = log(world)
+    assert row.payload == {"ratings": {"beauty": 6.0}, "scale": {"min": 1.0, "max": 7.0}}
+    assert (row.source, row.user_id) == (f"key:{world.keys['application']}", world.ada)
+
+
+def test_whole_and_decimal_numbers_are_the_same_event(world: World) -> None:
+    world.application.post("/v1/feedback", world.rating(value=6))
+    assert world.application.post("/v1/feedback", world.rating(value=6.0)).json()["status"] == "duplicate"
+
+
+def test_another_event_under_the_same_id_is_a_conflict(world: World) -> None:
+    world.application.post("/v1/feedback", world.rating(value=6))
+    response = world.application.post("/v1/feedback", world.rating(value=5))
+    assert (response.status_code, response.json()["error"]["code"]) == (409, "conflict")
+    assert len(log(world)) == 1
+
+
+def test_every_kind_is_stored(world: World) -> None:
+    item = {"user": "ada", "image": str(world.images[0])}
+    predicted = world.application.post("/v1/predictions", {"items": [item]}).json()["items"][0]
+    scored = {"ratings": {"beauty": 2}, "scale": {"min": 0, "max": 10}}
+    events: list[dict[str, Any]] = [
+        world.rating("r"),
+        {"event_id": "c", "user": "ada", "kind": "correction", "receipt": predicted["receipt_id"], **scored},
+        {"event_id": "v", "user": "ada", "kind": "comparison", "image": str(world.images[0]),
+         "other_image": str(world.images[1]), "preference": {"beauty": "second"}},
+        {"event_id": "b", "user": "ada", "kind": "binary", "image": str(world.images[1]), "liked": False},
+        {"event_id": "x", "user": "ada", "kind": "retraction", "retracts": "r"},
+    ]  # fmt: skip
+    for event in events:
+        response = world.application.post("/v1/feedback", event | {"occurred_at": "2026-11-22T13:00:00+01:00"})
+        assert response.status_code == 201, response.text
+    rows = log(world)
+    assert [row.kind.value for row in rows] == ["rating", "correction", "comparison", "binary", "retraction"]
+    assert rows[1].image_id == world.images[0]
+    assert (rows[2].payload, rows[3].payload) == ({"preference": {"beauty": "second"}}, {"liked": False})
+    assert rows[4].retracts_sequence == 1
+    assert {row.occurred_at.isoformat() for row in rows if row.occurred_at} == {"2026-11-22T12:00:00+00:00"}
+
+
+def test_batch_keeps_the_good_and_names_the_bad(world: World) -> None:
+    events: list[Any] = [
+        world.rating("a"),
+        world.rating("b", value=99),
+        "nonsense",
+        world.rating("c", user="ghost"),
+        world.rating("a"),
+        world.rating("d", image=1, ratings={}),
+        world.rating("e", image=1),
+        {"event_id": 7, "kind": "rating"},
+        world.rating("f", kind="wish"),
+        world.rating("g", user="bob"),
+        world.rating("a", value=1),
+        world.rating("h", surprise=True),
+        None,
+    ]
+    response = world.application.post("/v1/feedback", {"events": events})
+    assert response.status_code == 200
+    body = response.json()
+    assert (body["accepted"], body["duplicates"], body["rejected"]) == (3, 1, 9)
+    assert [item["index"] for item in body["items"]] == list(range(13))
+    assert [(item["event_id"], item["status"], (item["error"] or {}).get("code")) for item in body["items"]] == [
+        ("a", "accepted", None),
+        ("b", "rejected", "invalid_input"),
+        (None, "rejected", "invalid_input"),
+        ("c", "rejected", "not_found"),
+        ("a", "duplicate", None),
+        ("d", "rejected", "invalid_input"),
+        ("e", "accepted", None),
+        (None, "rejected", "invalid_input"),
+        ("f", "rejected", "invalid_input"),
+        ("g", "accepted", None),
+        ("a", "rejected", "conflict"),
+        ("h", "rejected", "invalid_input"),
+        (None, "rejected", "invalid_input"),
+    ]
+    assert "99" in body["items"][1]["error"]["message"]
+    assert [(row.event_id, row.sequence) for row in log(world)] == [("a", 1), ("g", 1), ("e", 2)]
+    again = world.application.post("/v1/feedback", {"events": events}).json()
+    assert (again["accepted"], again["duplicates"]) == (0, 4)
+
+
+def test_thousand_events_are_accepted_and_one_more_refused(world: World) -> None:
+    events = [world.rating(f"e{i}", image=i % 3, value=1 + i % 7) for i in range(1001)]
+    assert world.application.post("/v1/feedback", {"events": events[:1000]}).json()["accepted"] == 1000
+    refused = world.application.post("/v1/feedback", {"events": events})
+    assert (refused.status_code, len(log(world))) == (400, 1000)
+    assert world.application.post("/v1/feedback", {"events": []}).status_code == 422
+
+
+IMPOSSIBLE: list[tuple[dict[str, Any], int]] = [
+    ({"ratings": {"beauty": True}}, 422),
+    ({"ratings": {"beauty": "6"}}, 422),
+    ({"ratings": {"beauty": None}}, 422),
+    ({"ratings": {"beauty": math.nan}}, 422),
+    ({"ratings": {"beauty": math.inf}}, 422),
+    ({"ratings": {"beauty": 10**400}}, 422),
+    ({"ratings": {}}, 422),
+    ({"ratings": {"be\0auty": 6}}, 422),
+    ({"ratings": {"speed": 6}}, 400),
+    ({"ratings": {"beauty": 8}}, 400),
+    ({"scale": {"min": 7, "max": 1}}, 400),
+    ({"scale": {"min": 1, "max": math.nan}}, 422),
+    ({"scale": {"min": 1}}, 422),
+    ({"scale": {"min": 1, "max": 7, "step": 1}}, 422),
+    ({"image": GHOST}, 404),
+    ({"image": "nonsense"}, 422),
+    ({"image": 7}, 422),
+    ({"user": "ghost"}, 404),
+    ({"user": ""}, 422),
+    ({"user": "nul\0"}, 422),
+    ({"event_id": ""}, 422),
+    ({"event_id": "x" * 129}, 422),
+    ({"event_id": "line\nbreak"}, 422),
+    ({"event_id": "\ud800"}, 422),
+    ({"kind": "wish"}, 422),
+    ({"kind": ["rating"]}, 422),
+    ({"occurred_at": "2026-11-22T12:00:00"}, 422),
+    ({"occurred_at": 1_763_812_800}, 422),
+    ({"occurred_at": "0001-01-01T00:00:00+14:00"}, 422),
+    ({"occurred_at": "9999-12-31T23:59:59-12:00"}, 422),
+    ({"unknown": 1}, 422),
+    ({"events": []}, 422),
+]
+
+
+def test_event_that_cannot_be_right_changes_nothing(world: World) -> None:
+    for change, status in IMPOSSIBLE:
+        body = json.dumps(world.rating() | change)
+        response = world.application.request(
+            "POST", "/v1/feedback", content=body, headers={"Content-Type": "application/json"}
+        )
+        assert response.status_code == status, (change, response.text)
+        assert response.json()["error"]["message"]
+    assert log(world) == []
+
+
+def test_user_key_gives_feedback_for_itself_only(world: World) -> None:
+    assert world.user.post("/v1/feedback", world.rating("a")).status_code == 201
+    assert world.user.post("/v1/feedback", world.rating("b", user="bob")).status_code == 404
+    batch = world.user.post("/v1/feedback", {"events": [world.rating("c"), world.rating("d", user=str(world.bob))]})
+    assert [item["status"] for item in batch.json()["items"]] == ["accepted", "rejected"]
+
+
+def test_image_of_another_application_or_person_does_not_exist(world: World) -> None:
+    bobs = world.application.upload(jpeg(), user="bob").json()["id"]
+    for image in (str(world.foreign_image), bobs):
+        assert world.application.post("/v1/feedback", world.rating(image=0) | {"image": image}).status_code == 404
+
+
+def test_receipt_of_another_person_does_not_exist(world: World) -> None:
+    item = {"user": "bob", "image": str(world.images[0])}
+    receipt = world.application.post("/v1/predictions", {"items": [item]}).json()["items"][0]["receipt_id"]
+    event = {k: v for k, v in world.rating().items() if k != "image"} | {"kind": "correction", "receipt": receipt}
+    assert world.application.post("/v1/feedback", event).status_code == 404
+    assert world.application.post("/v1/feedback", event | {"user": "bob"}).status_code == 201
+
+
+def test_examples_of_the_documentation_fit_their_schema(world: World) -> None:
+    """What `/docs` shows can be sent: it fails for the image that does not exist, not for its form."""
+    document = world.client.get("/openapi.json").json()
+    content = document["paths"]["/v1/feedback"]["post"]["requestBody"]["content"]["application/json"]
+    for example in content["examples"].values():
+        response = world.application.post("/v1/feedback", example["value"])
+        if "events" in example["value"]:
+            errors = [item["error"] for item in response.json()["items"]]
+            assert [error["code"] for error in errors] == ["not_found", "not_found"]
+        else:
+            assert response.json()["error"]["code"] == "not_found"

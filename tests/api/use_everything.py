@@ -1,0 +1,54 @@
+"""A program: start the application in this process, use it, and say what was loaded. Run by `test_app`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from io import BytesIO
+from uuid import UUID
+
+import numpy as np
+from PIL import Image
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from paaplus.services import base_models
+from tests.factories import make_features
+from tests.tiny import FEATURE_DIM, tiny_base
+
+HEAVY = ("torch", "torchvision", "timm", "avalanche", "celery", "kombu", "scipy", "matplotlib")
+
+
+def main(token: str) -> None:
+    statuses = {}
+    with TestClient(create_app(), headers={"Authorization": f"Bearer {token}"}) as client:
+        context = client.app.state.context  # type: ignore[attr-defined]
+        base = tiny_base()
+        with context.database.session() as session:
+            base_models.register(session, context.blobs, base, {}, {})
+
+        def ask(method: str, path: str, **options: object) -> dict[str, object]:
+            response = client.request(method, path, **options)  # type: ignore[arg-type]
+            statuses[f"{method} {path}"] = response.status_code
+            return dict(response.json()) if "json" in response.headers["content-type"] else {}
+
+        buffer = BytesIO()
+        Image.new("RGB", (32, 32)).save(buffer, "JPEG")
+        user = ask("POST", "/v1/users", json={"external_id": "ada", "application": "app"})["id"]
+        image = ask("POST", "/v1/images", files={"file": ("a.jpg", buffer.getvalue())}, data={"application": "app"})
+        with context.database.session() as session:
+            data = np.ones(FEATURE_DIM, np.float16).tobytes()
+            make_features(session, image_id=UUID(str(image["id"])), extractor_digest=base.extractor_digest, data=data)
+        rating = {"event_id": "1", "user": user, "kind": "rating", "image": image["id"], "ratings": {"beauty": 6},
+                  "scale": {"min": 1, "max": 7}}  # fmt: skip
+        ask("POST", "/v1/feedback", json=rating)
+        predicted = ask("POST", "/v1/predictions", json={"users": [user], "images": [image["id"]]})
+        assert predicted["items"][0]["status"] == "scored", predicted  # type: ignore[index]
+        for path in ("/v1/users", f"/v1/users/{user}/metrics", "/v1/jobs", "/v1/audit", "/metrics", "/openapi.json"):
+            ask("GET", path)
+    heavy = sorted({name.split(".")[0] for name in sys.modules} & set(HEAVY))
+    print(json.dumps({"statuses": statuses, "heavy": heavy}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,67 @@
+"""Simulated people on the tiny base model, as rated sets, for tests of learning."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from paaplus.configs import ADAPTER_STRATEGIES, TrainingConfig
+from paaplus.records import RatedSet
+from paaplus.scoring.base import BaseScorer
+from paaplus.training import TrainingRequest
+from tests.tiny import tiny_base
+
+PAIRS = [(strategy, kind) for kind, strategies in ADAPTER_STRATEGIES.items() for strategy in strategies]
+GRADIENT_PAIRS = [(strategy, kind) for strategy, kind in PAIRS if strategy != "bayes"]
+# Fewer steps and smaller batches than the defaults: enough to learn something, and every batch is a real draw.
+SMALL = TrainingConfig(num_steps=30, batch_size=8, replay_batch_size=8, buffer_size=16, rank=6)
+
+
+def base_of(num_aspects: int = 2) -> BaseScorer:
+    """A base model on which ratings say a lot: people differ by more than they err."""
+    return tiny_base(aspects=tuple(f"aspect{a}" for a in range(num_aspects)))
+
+
+def person(base: BaseScorer, seed: int = 0) -> np.ndarray:
+    """Someone's taste: weights that a rating adds to the generic score, shape (R, A)."""
+    rng = np.random.default_rng([7, seed])
+    return rng.normal(size=(base.taste_dim, len(base.aspects))) * base.prior_sd_A
+
+
+def ratings(
+    base: BaseScorer,
+    weight_RA: np.ndarray,
+    count: int,
+    *,
+    first_sequence: int = 1,
+    seed: int = 0,
+    missing: float = 0.2,
+    noise: float = 0.3,
+) -> RatedSet:
+    """`count` ratings of random images by the person with these weights, some aspects missing."""
+    rng = np.random.default_rng([seed, first_sequence])
+    taste_NR = rng.normal(size=(count, base.taste_dim)).astype(np.float32) / np.sqrt(base.taste_dim)
+    generic_NA = rng.uniform(4, 6, (count, len(base.aspects))).astype(np.float32)
+    target_NA = generic_NA + taste_NR @ weight_RA + noise * rng.normal(size=generic_NA.shape)
+    target_NA[rng.random(target_NA.shape) < missing] = np.nan
+    sequence_N = np.arange(first_sequence, first_sequence + count)
+    return RatedSet.of(sequence_N, taste_NR, generic_NA, np.clip(target_NA, 0, 10))
+
+
+def none_of(rated: RatedSet) -> RatedSet:
+    """No rows, of the same shape."""
+    return rated.select(np.zeros(len(rated), bool))
+
+
+def first_request(
+    strategy: str, kind: str, base: BaseScorer, new: RatedSet, config: TrainingConfig = SMALL
+) -> TrainingRequest:
+    """The first increment of someone."""
+    return TrainingRequest(strategy, kind, config, base, new, none_of(new), parent=None, state=None)
+
+
+def next_request(request: TrainingRequest, trained: object, new: RatedSet) -> TrainingRequest:
+    """The increment after `request`, going on from what it gave."""
+    past = RatedSet.concatenate(request.past, request.new)
+    return replace(request, new=new, past=past, parent=trained.adapter, state=trained.state)  # type: ignore[attr-defined]

@@ -1,0 +1,81 @@
+"""The entry into training: what it refuses, and what it promises on any device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from paaplus.errors import InvalidInput
+from paaplus.records import RatedSet
+from paaplus.training import TrainingRequest, train
+from tests.learning import GRADIENT_PAIRS, base_of, first_request, next_request, person, ratings
+from tests.tiny import tiny_base
+
+BASE = base_of(2)
+RATED = ratings(BASE, person(BASE), 12)
+
+
+def request_with(strategy: str = "replay", kind: str = "taste_vector", **changes: object) -> TrainingRequest:
+    return replace(first_request(strategy, kind, BASE, RATED), **changes)
+
+
+@pytest.mark.parametrize(("strategy", "kind"), [("bayes", "bottleneck"), ("magic", "taste_vector"), ("ewc", "lora")])
+def test_a_strategy_that_cannot_train_the_adapter_is_refused(strategy: str, kind: str) -> None:
+    with pytest.raises(InvalidInput, match=f"strategy '{strategy}' cannot train adapter '{kind}'"):
+        train(request_with(strategy, kind))
+
+
+def test_ratings_of_another_taste_space_are_refused() -> None:
+    wide = RatedSet.of(RATED.sequence_N, np.zeros((12, 7)), RATED.generic_NA, RATED.target_NA)
+    with pytest.raises(InvalidInput, match=r"new ratings have rows of \(\(7,\), \(2,\), \(2,\)\), the base model has 6 and 2"):
+        train(request_with(new=wide))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("taste_NR", np.nan, "taste or generic scores that are not finite"),
+        ("generic_NA", np.inf, "taste or generic scores that are not finite"),
+        ("target_NA", np.inf, "infinite targets"),
+        ("weight_N", -1.0, "weights that are negative or not finite"),
+        ("weight_N", np.nan, "weights that are negative or not finite"),
+    ],
+)
+@pytest.mark.parametrize("part", ["new", "past"])
+def test_numbers_that_cannot_be_right_are_refused(part: str, column: str, value: float, words: str) -> None:
+    broken = getattr(RATED, column).copy()
+    broken[3] = value
+    other = replace(RATED, sequence_N=RATED.sequence_N + 100)
+    parts = {"new": RATED, "past": other} | {part: replace(RATED if part == "new" else other, **{column: broken})}
+    with pytest.raises(InvalidInput, match=f"{part} ratings with {words}"):
+        train(request_with(**parts))
+
+
+def test_a_parent_of_another_kind_is_refused() -> None:
+    parent = train(request_with("naive", "bottleneck")).adapter
+    with pytest.raises(InvalidInput, match="parent adapter is a bottleneck, asked to train a taste_vector"):
+        train(request_with(parent=parent))
+
+
+def test_a_parent_of_another_base_model_is_refused() -> None:
+    other = tiny_base(BASE.aspects, seed=1)
+    parent = train(replace(request_with(), base=other)).adapter
+    with pytest.raises(InvalidInput, match=f"parent adapter stands on base {other.digest[:12]}"):
+        train(request_with(parent=parent))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("strategy", "kind"), GRADIENT_PAIRS)
+def test_a_gpu_learns_what_the_cpu_learns(strategy: str, kind: str) -> None:
+    second = ratings(BASE, person(BASE, seed=1), 12, first_sequence=30)
+    on_cpu = request_with(strategy, kind)
+    on_gpu = replace(on_cpu, device="cuda")
+    one, two = train(on_cpu), train(on_gpu)
+    again = train(next_request(on_cpu, one, second)), train(next_request(on_gpu, two, second))
+    for cpu, gpu in ((one, two), again):
+        for name, array in cpu.adapter.arrays().items():
+            assert gpu.adapter.arrays()[name].dtype == np.float32
+            np.testing.assert_allclose(gpu.adapter.arrays()[name], array, atol=1e-3, err_msg=name)
+    assert train(next_request(on_gpu, two, second)).adapter.digest == again[1].adapter.digest
