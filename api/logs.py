@@ -27,9 +27,9 @@ def configure(level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
     )
     root = logging.getLogger()
-    root.setLevel(level)
     if root.handlers:  # whoever embeds the application has decided where logs go
         return
+    root.setLevel(level)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

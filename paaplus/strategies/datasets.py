@@ -56,9 +56,7 @@ class StepLoader:
     A part is gone through in random order, again and again, without regard to where a step begins.
     """
 
-    def __init__(
-        self, parts: Sequence[tuple[RatedData, int]], num_steps: int, generator: torch.Generator
-    ) -> None:
+    def __init__(self, parts: Sequence[tuple[RatedData, int]], num_steps: int, generator: torch.Generator) -> None:
         self.parts = [(data, min(batch_size, len(data))) for data, batch_size in parts if min(batch_size, len(data))]
         self.num_steps = num_steps
         self.generator = generator

@@ -8,6 +8,9 @@ from paaplus.strategies.template import RegressionStrategy
 
 
 def build(run: Run) -> tuple[RegressionStrategy, list[RememberingPlugin]]:
+    # With the importances around the parent this is Laplace's approximation of what earlier ratings left: prior
+    # precision plus importance, around the parent.
+    run.module.count_from_here()
     consolidation = Consolidation(run.config.ewc_lambda, run.config.ewc_decay, run.noise_sd_A)
     consolidation.restore(run.state, run.past, run.module)
     return run.strategy(plugins=[consolidation]), [consolidation]

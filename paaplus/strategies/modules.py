@@ -63,17 +63,17 @@ class AdapterModule(nn.Module):
         raise NotImplementedError
 
     def penalty(self) -> Tensor:
-        """Squared distance from the start: minus twice the log prior density of the parameters, up to a constant."""
+        """Squared distance from the prior's centre: minus twice the log prior density, up to a constant."""
         distances = [
-            (parameter - self.get_buffer(_start_name(name))).square().sum()
+            (parameter - self.get_buffer(_center_name(name))).square().sum()
             for name, parameter in self.named_parameters()
         ]
         return torch.stack(distances).sum()
 
-    def _count_from_here(self) -> None:
-        """Take the present parameters as the centre of the prior."""
+    def count_from_here(self) -> None:
+        """Take the present parameters as the centre of the prior; at first it is the start, no change."""
         for name, parameter in list(self.named_parameters()):
-            self.register_buffer(_start_name(name), parameter.detach().clone())
+            self.register_buffer(_center_name(name), parameter.detach().clone())
 
     def load(self, adapter: Any) -> None:
         """Take over an adapter's parameters."""
@@ -101,7 +101,7 @@ class TasteVectorModule(AdapterModule):
         self.weight = cast(nn.Linear, skip_init(nn.Linear, base.taste_dim, self.num_aspects, bias=False))
         nn.init.zeros_(self.weight.weight)
         self.register_buffer("prior_sd_A", _tensor(base.prior_sd_A))
-        self._count_from_here()
+        self.count_from_here()
 
     def delta(self, taste_BR: Tensor) -> Tensor:
         return cast(Tensor, self.weight(taste_BR) * self.prior_sd_A)
@@ -139,7 +139,7 @@ class BottleneckModule(AdapterModule):
             self.down.bias.zero_()
             self.down.weight.copy_(self._start_directions(base.taste_dim, rank))
             self.up.weight.copy_(self._start_voices(rank))
-        self._count_from_here()
+        self.count_from_here()
 
     @staticmethod
     def _start_directions(taste_dim: int, rank: int) -> Tensor:
@@ -202,8 +202,8 @@ def rows(generic_NA: np.ndarray, taste_NR: np.ndarray) -> Tensor:
     return torch.from_numpy(np.concatenate([generic_NA, taste_NR], axis=1).astype(np.float32))
 
 
-def _start_name(parameter: str) -> str:
-    return "start_" + parameter.replace(".", "_")
+def _center_name(parameter: str) -> str:
+    return "center_" + parameter.replace(".", "_")
 
 
 def _tensor(array: np.ndarray) -> Tensor:

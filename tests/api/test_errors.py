@@ -66,21 +66,22 @@ RAW_BODIES = {
     "deep object": b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
     "huge number": b'{"external_id": ' + b"9" * 5_000 + b"}",
     "not utf-8": b'{"external_id": "\xff\xfe"}',
-    "utf-16": '{"external_id": "ada"}'.encode("utf-16"),
     "duplicate keys": b'{"external_id": 1, "external_id": 2}',
 }
 
 
-@pytest.mark.parametrize("name", RAW_BODIES)
-def test_bytes_that_are_no_request_are_refused(world: World, name: str) -> None:
-    response = world.application.request(
-        "POST", "/v1/users", content=RAW_BODIES[name], headers={"Content-Type": "application/json"}
-    )
-    if name == "utf-16":  # JSON may be: it is read
-        assert response.status_code in (200, 201)
-    else:
-        assert response.status_code in (400, 422)
+def test_bytes_that_are_no_request_are_refused(world: World) -> None:
+    for name, content in RAW_BODIES.items():
+        response = world.application.request(
+            "POST", "/v1/users", content=content, headers={"Content-Type": "application/json"}
+        )
+        assert response.status_code in (400, 422), name
         assert_error(response, response.status_code, "invalid_request")
+    utf16 = '{"external_id": "zoe"}'.encode("utf-16")  # JSON may be: it is read
+    response = world.application.request(
+        "POST", "/v1/users", content=utf16, headers={"Content-Type": "application/json"}
+    )
+    assert response.json()["external_id"] == "zoe"
 
 
 def test_body_above_the_limit_is_refused(world: World) -> None:

@@ -78,9 +78,7 @@ def test_importances_of_increments_add_up_with_decay(kind: str) -> None:
     trained = train(request)
     again = train(next_request(request, trained, second))
     noise_sd_A = torch.from_numpy(np.array(BASE.noise_sd_A))
-    alone = gauss_newton_fisher(
-        build_module(kind, BASE, 6, again.adapter), RatedData.of(second, "cpu"), noise_sd_A
-    )
+    alone = gauss_newton_fisher(build_module(kind, BASE, 6, again.adapter), RatedData.of(second, "cpu"), noise_sd_A)
     for name, before in fishers(trained.state).items():
         expected = 0.5 * before + alone[name.removeprefix("fisher.")].numpy()
         np.testing.assert_allclose(fishers(again.state)[name], expected, rtol=1e-4, atol=1e-5)

@@ -105,7 +105,11 @@ def test_another_process_goes_on_from_the_saved_bytes_like_this_one(tmp_path: Pa
         (tmp_path / f"{strategy}-{kind}.state").write_bytes(request.state)
         trained = train(request)
         expected[f"{strategy}-{kind}"] = f"{trained.adapter.digest} {unpack(trained.state)[1]}"
-    command = [sys.executable, "-c", "import sys; from tests.paaplus.strategies import test_contract as t; t.resume(sys.argv[1])"]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from tests.paaplus.strategies import test_contract as t; t.resume(sys.argv[1])",
+    ]
     command[2] = (
         "import sys, importlib.util as u; s = u.spec_from_file_location('t', sys.argv[2]); "
         "m = u.module_from_spec(s); s.loader.exec_module(m); m.go_on_from_disk(sys.argv[1])"

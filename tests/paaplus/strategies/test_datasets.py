@@ -70,7 +70,11 @@ def test_batch_means_estimate_the_mean_over_all_rows() -> None:
     new, old = data_of(4), data_of(40, first_sequence=20)
     value = dict(zip(range(1, 100), np.random.default_rng(0).normal(size=99), strict=True))
     expected = np.mean([value[int(s)] for s in [*new.sequence_N, *old.sequence_N]])
-    by_row = {tuple(x.tolist()): value[int(s)] for data in (new, old) for x, s in zip(data.tensors[0], data.sequence_N, strict=True)}
+    by_row = {
+        tuple(x.tolist()): value[int(s)]
+        for data in (new, old)
+        for x, s in zip(data.tensors[0], data.sequence_N, strict=True)
+    }
     means = [
         float(np.mean([float(w) * by_row[tuple(row.tolist())] for row, w in zip(x, weight, strict=True)]))
         for x, _, weight in loader([(new, 4), (old, 8)], num_steps=50)

@@ -14,8 +14,12 @@ from tests.learning import base_of, person, ratings
 
 def random_adapter(kind: str, base: BaseScorer, rank: int = 5) -> Adapter:
     rng = np.random.default_rng(1)
-    zero = ADAPTERS[kind].zero(base.digest, base.taste_dim, len(base.aspects), **({"rank": rank} if kind == "bottleneck" else {}))
-    arrays = {name: array + 0.1 * rng.normal(size=array.shape).astype(np.float32) for name, array in zero.arrays().items()}
+    zero = ADAPTERS[kind].zero(
+        base.digest, base.taste_dim, len(base.aspects), **({"rank": rank} if kind == "bottleneck" else {})
+    )
+    arrays = {
+        name: array + 0.1 * rng.normal(size=array.shape).astype(np.float32) for name, array in zero.arrays().items()
+    }
     return ADAPTERS[kind](base_digest=base.digest, **arrays)
 
 
@@ -90,6 +94,10 @@ def test_penalty_is_the_squared_distance_from_the_start_in_prior_units(kind: str
 
 def test_a_prior_that_allows_no_slope_keeps_the_slope_of_a_parent_out() -> None:
     base = base_of(1)
-    base = BaseScorer(**{**{f: getattr(base, f) for f in base.__dataclass_fields__}, "slope_sd_A": np.zeros(1, np.float32)})
-    parent = TasteVector(base.digest, np.full(1, 1.2, np.float32), np.zeros(1, np.float32), np.zeros((base.taste_dim, 1), np.float32))
+    base = BaseScorer(
+        **{**{f: getattr(base, f) for f in base.__dataclass_fields__}, "slope_sd_A": np.zeros(1, np.float32)}
+    )
+    parent = TasteVector(
+        base.digest, np.full(1, 1.2, np.float32), np.zeros(1, np.float32), np.zeros((base.taste_dim, 1), np.float32)
+    )
     assert build_module("taste_vector", base, 4, parent).to_adapter(base.digest).alpha_A[0] == 1.0

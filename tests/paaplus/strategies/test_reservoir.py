@@ -79,7 +79,9 @@ def test_a_restored_buffer_is_the_same_and_goes_on_the_same() -> None:
     assert restored.buffer.sequence_N.tolist() == reservoir.buffer.sequence_N.tolist()
     for each in (reservoir, restored):
         each.update_from_dataset(data_of(41, 60))
-    assert {k: v.tolist() for k, v in restored.arrays().items()} == {k: v.tolist() for k, v in reservoir.arrays().items()}
+    assert {k: v.tolist() for k, v in restored.arrays().items()} == {
+        k: v.tolist() for k, v in reservoir.arrays().items()
+    }
 
 
 def test_ratings_that_are_gone_are_purged() -> None:

