@@ -45,7 +45,7 @@ class TrainingConfig(_FromDict):
     learning_rate: float = 0.05  # in prior standard deviations of a parameter; falls to 0 over the steps
     prior_strength: float = 1.0  # 1: the base model's taste prior as it was fitted
     rank: int = 16  # hidden units of a new bottleneck
-    ewc_lambda: float = 0.1  # 1: earlier ratings count like new ones, as far as a diagonal can say
+    ewc_lambda: float = 1.0  # 1: earlier ratings count like new ones, as far as a diagonal can tell
     ewc_decay: float = 0.9  # weight of the importances of one increment beside those of the next
     seed: int = 0
 
@@ -126,5 +126,5 @@ class Policy(_FromDict):
                 if not isinstance(changes[name], dict):
                     raise InvalidInput(f"policy field {name!r} must be an object, got {changes[name]!r}")
                 merged = {**getattr(self, name).to_dict(), **changes[name]}
-                changes[name] = kind.from_dict(merged)  # type: ignore[attr-defined]
+                changes[name] = kind.from_dict(merged)
         return replace(self, **changes)

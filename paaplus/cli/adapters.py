@@ -67,7 +67,11 @@ def compare(user: UserArgument, a: int, b: int, as_json: JsonOption = False) -> 
             (name, getattr(both.a, name), getattr(both.b, name)) for name in VERSION_FIELDS
         ]
         rows += [(name, *values) for name, values in both.metrics.items() if name not in VERSION_FIELDS]
-        columns: dict[str, Any] = {"what": lambda r: r[0], f"version {a}": lambda r: r[1], f"version {b}": lambda r: r[2]}
+        columns: dict[str, Any] = {
+            "what": lambda r: r[0],
+            f"version {a}": lambda r: r[1],
+            f"version {b}": lambda r: r[2],
+        }
         print_rows(rows, columns, as_json=as_json)
 
 
@@ -124,9 +128,7 @@ def rollback(
     """Serve an earlier version again, bit for bit."""
     with open_database() as database, database.session() as session:
         user_id = user_of(session, user).id
-        change = adapters_service.rollback(
-            session, user_id, to=to, feedback=feedback.value, actor=ACTOR, reason=reason
-        )
+        change = adapters_service.rollback(session, user_id, to=to, feedback=feedback.value, actor=ACTOR, reason=reason)
         _print(change, as_json)
 
 
@@ -145,5 +147,5 @@ def release_feedback(
 
 
 def _print(change: PointerChange, as_json: bool) -> None:
-    record = {name: getattr(change, name) for name in PointerChange.__slots__}  # type: ignore[attr-defined]
+    record = {name: getattr(change, name) for name in PointerChange.__slots__}
     print_record(record, as_json=as_json)

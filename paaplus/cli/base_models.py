@@ -130,4 +130,4 @@ def _lines(file: Path | None) -> list[str] | None:
 
 
 def _record(row: BaseModelRow) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in FIELDS} 
+    return {name: getattr(row, name) for name in FIELDS}

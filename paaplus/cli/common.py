@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from enum import Enum
@@ -82,7 +82,7 @@ def print_json(document: Any) -> None:
 
 def print_rows(
     rows: Sequence[Any],
-    columns: dict[str, Callable[[Any], Any]],
+    columns: Mapping[str, Callable[[Any], Any]],
     *,
     as_json: bool,
     title: str | None = None,

@@ -69,10 +69,7 @@ def _guarded(check: Callable[[Settings], Finding]) -> Finding:
 
 
 def _python(_: Settings) -> Finding:
-    version = platform.python_version()
-    if sys.version_info < (3, 11):
-        return Finding("python", "problem", version, "use Python 3.11 or newer")
-    return Finding("python", "ok", version)
+    return Finding("python", "ok", f"{platform.python_version()} in {sys.prefix}")
 
 
 def _torch(_: Settings) -> Finding:
@@ -91,7 +88,9 @@ def _device(settings: Settings) -> Finding:
 
     device = resolve_device(settings.device)
     if device == "cpu" and settings.device.startswith("cuda"):
-        return Finding("device", "note", f"{settings.device} is wanted, there is no CUDA", "check driver and torch build")
+        return Finding(
+            "device", "note", f"{settings.device} is wanted, there is no CUDA", "check driver and torch build"
+        )
     name = torch.cuda.get_device_name(device) if device != "cpu" else f"cpu, {settings.torch_threads} thread(s)"
     return Finding("device", "ok", name)
 
@@ -135,7 +134,10 @@ def _broker(settings: Settings) -> Finding:
         socket.create_connection(address, timeout=2).close()
     except OSError as error:
         return Finding(
-            "broker", "problem", f"{address[0]}:{address[1]}: {error}", "start it; meanwhile feedback is kept, not trained"
+            "broker",
+            "problem",
+            f"{address[0]}:{address[1]}: {error}",
+            "start it; meanwhile feedback is kept, not trained",
         )
     return Finding("broker", "ok", f"{parts.scheme} on {address[0]}:{address[1]}")
 
@@ -168,7 +170,10 @@ def _queue(settings: Settings) -> Finding:
 def _smplx(_: Settings) -> Finding:
     if importlib.util.find_spec("smplx") is None:
         return Finding(
-            "smplx", "note", "not installed", "only for body meshes, non-commercial licence: pip install 'paaplus[body]'"
+            "smplx",
+            "note",
+            "not installed",
+            "only for body meshes, non-commercial licence: pip install 'paaplus[body]'",
         )
     return Finding("smplx", "ok", "installed (non-commercial licence: docs/licences.md)")
 
@@ -178,7 +183,10 @@ def _physiqueframe_files(settings: Settings) -> Finding:
     missing = [name for name in PHYSIQUEFRAME_FILES if not (folder / name).exists()]
     if missing:
         return Finding(
-            "PhysiqueFrame files", "note", f"not in {folder}: {', '.join(missing)}", "only for that model: docs/weights.md"
+            "PhysiqueFrame files",
+            "note",
+            f"not in {folder}: {', '.join(missing)}",
+            "only for that model: docs/weights.md",
         )
     return Finding("PhysiqueFrame files", "ok", str(folder))
 

@@ -26,7 +26,9 @@ def list_images(limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100, a
     """Images, newest first."""
     with open_database() as database, database.read_session() as session:
         rows = images_service.list_images(session, OPERATOR, limit=limit)
-        print_rows(rows, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, title="images", json_only=("sha256",))
+        print_rows(
+            rows, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, title="images", json_only=("sha256",)
+        )
 
 
 @app.command()

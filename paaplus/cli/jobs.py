@@ -32,7 +32,9 @@ def list_jobs(
     with open_database() as database, database.read_session() as session:
         user_id = user_of(session, user).id if user else None
         rows = job_queue.list_jobs(session, user_id=user_id, state=state, limit=limit)
-        print_rows(rows, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, title="jobs", json_only=JSON_ONLY)
+        print_rows(
+            rows, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, title="jobs", json_only=JSON_ONLY
+        )
 
 
 @app.command()

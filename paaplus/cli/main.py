@@ -53,7 +53,9 @@ def main() -> None:
     try:
         app()
     except PaaplusError as error:
-        Console(stderr=True).print(f"[red]error[/red] ({error.code}): {escape(str(error))}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(
+            f"[red]error[/red] ({error.code}): {escape(str(error))}", highlight=False, soft_wrap=True
+        )
         sys.exit(1)
 
 

@@ -51,6 +51,8 @@ def _usable_port(host: str, port: int) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise Unavailable(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port") from error
+            raise Unavailable(
+                f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
+            ) from error
         chosen: int = probe.getsockname()[1]
         return chosen

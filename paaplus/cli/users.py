@@ -41,7 +41,13 @@ def list_users(
     """Users, with what is served to them and when they are due."""
     with open_database() as database, database.read_session() as session:
         rows = users_service.list_users(session, OPERATOR, application=application, limit=limit)
-        print_rows([_record(session, row) for row in rows], _columns(), as_json=as_json, title="users", json_only=("id", "pinned"))
+        print_rows(
+            [_record(session, row) for row in rows],
+            _columns(),
+            as_json=as_json,
+            title="users",
+            json_only=("id", "pinned"),
+        )
 
 
 @app.command()
@@ -58,7 +64,9 @@ def policy(
     user: UserArgument,
     overrides: Annotated[
         str | None,
-        typer.Option("--set", help='JSON object of fields to override, e.g. \'{"strategy": "replay_ewc"}\'; {} clears.'),
+        typer.Option(
+            "--set", help='JSON object of fields to override, e.g. \'{"strategy": "replay_ewc"}\'; {} clears.'
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -19,7 +19,7 @@ from paaplus.db.types import utcnow
 from paaplus.gate import Evidence, judge
 from paaplus.pipelines.context import NotReady, Running
 from paaplus.records import RatedSet
-from paaplus.scoring.adapters import ADAPTERS, Adapter, adapter_from_bytes
+from paaplus.scoring.adapters import Adapter, adapter_from_bytes
 from paaplus.scoring.base import BaseScorer
 from paaplus.services import adaptation
 from paaplus.services.adaptation import Snapshot

@@ -86,18 +86,14 @@ def _store(session: Session, rows: list[dict[str, object]]) -> None:
     """Insert what is not there yet, for images that still are."""
     alive = set(
         session.execute(
-            sa.select(ImageRow.id)
-            .where(ImageRow.id.in_([row["image_id"] for row in rows]))
-            .with_for_update(read=True)
+            sa.select(ImageRow.id).where(ImageRow.id.in_([row["image_id"] for row in rows])).with_for_update(read=True)
         ).scalars()
     )
     insert_ignoring_conflicts(session, FeaturesRow, [row for row in rows if row["image_id"] in alive])
 
 
 def _without_features(extractor_digest: str) -> sa.ColumnElement[bool]:
-    return ~sa.exists().where(
-        FeaturesRow.image_id == ImageRow.id, FeaturesRow.extractor_digest == extractor_digest
-    )
+    return ~sa.exists().where(FeaturesRow.image_id == ImageRow.id, FeaturesRow.extractor_digest == extractor_digest)
 
 
 def _count_missing(session: Session, extractor_digest: str) -> int:

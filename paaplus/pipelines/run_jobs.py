@@ -30,9 +30,7 @@ PIPELINES: dict[JobKind, Callable[[Running], str]] = {
 
 def run_next(context: WorkerContext, queues: list[str]) -> bool:
     """Run the next ready job of these queues, if there is one; True if there was."""
-    lease = jobs.claim(
-        context.database, worker=context.worker, queues=queues, lease_s=context.settings.lease_s
-    )
+    lease = jobs.claim(context.database, worker=context.worker, queues=queues, lease_s=context.settings.lease_s)
     if lease is None:
         return False
     with structlog.contextvars.bound_contextvars(

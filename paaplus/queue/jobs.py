@@ -230,15 +230,11 @@ def release(session: Session, lease: Lease, note: str, delay_s: float = 0.0) -> 
     )
 
 
-def _requeued(
-    session: Session, job_id: UUID, lock_key: str, delay: timedelta
-) -> tuple[JobState, dict[str, Any]]:
+def _requeued(session: Session, job_id: UUID, lock_key: str, delay: timedelta) -> tuple[JobState, dict[str, Any]]:
     """Back to the queue; a successor that is queued already will do the work, then this job is cancelled."""
     now = db_now(session)
     successor = session.execute(
-        sa.select(JobRow.id).where(
-            JobRow.lock_key == lock_key, JobRow.state == JobState.QUEUED, JobRow.id != job_id
-        )
+        sa.select(JobRow.id).where(JobRow.lock_key == lock_key, JobRow.state == JobState.QUEUED, JobRow.id != job_id)
     ).first()
     if successor is not None:
         return JobState.CANCELLED, {"finished_at": now}

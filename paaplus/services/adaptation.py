@@ -161,7 +161,7 @@ def _pool(session: Session, user: UserRow, extractor: str) -> list[np.ndarray]:
         .order_by(ImageRow.sha256)
         .limit(POOL_SIZE)
     ).scalars()
-    return [np.frombuffer(data, np.float16) for data in rows]
+    return [np.frombuffer(data, np.float16) for data in rows if data is not None]
 
 
 def commit(database: Database, user_id: UUID, result: RunResult) -> AdapterRow | None:
@@ -171,7 +171,7 @@ def commit(database: Database, user_id: UUID, result: RunResult) -> AdapterRow |
         LeaseLost: the job is another worker's now, or the user changed (rollback, pin, release) while it ran.
     """
     with database.session() as session:
-        user = session.get(UserRow, user_id, with_for_update=True)
+        user = session.get(UserRow, user_id, with_for_update=True, populate_existing=True)
         if user is None:
             raise LeaseLost(f"user {user_id} was erased while being trained")
         if user.epoch != result.epoch:

@@ -77,9 +77,7 @@ def compare(session: Session, user_id: UUID, a: int, b: int) -> Comparison:
 def history(session: Session, user_id: UUID) -> Sequence[AdapterHistoryRow]:
     """Every act on the pointer, newest first."""
     query = (
-        sa.select(AdapterHistoryRow)
-        .where(AdapterHistoryRow.user_id == user_id)
-        .order_by(AdapterHistoryRow.id.desc())
+        sa.select(AdapterHistoryRow).where(AdapterHistoryRow.user_id == user_id).order_by(AdapterHistoryRow.id.desc())
     )
     return session.execute(query).scalars().all()
 
@@ -188,7 +186,7 @@ def _rollback_target(session: Session, current: AdapterRow, to: int | None) -> A
 
 
 def _locked(session: Session, user_id: UUID) -> UserRow:
-    user = session.get(UserRow, user_id, with_for_update=True)
+    user = session.get(UserRow, user_id, with_for_update=True, populate_existing=True)
     if user is None:
         raise NotFound(f"user {user_id} does not exist")
     return user

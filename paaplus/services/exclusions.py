@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -18,16 +17,12 @@ from paaplus.ids import new_id
 from paaplus.services import audit, scheduling
 
 
-def exclude_after(
-    session: Session, user_id: UUID, sequence: int, *, actor: str, reason: str, at: datetime
-) -> int:
+def exclude_after(session: Session, user_id: UUID, sequence: int, *, actor: str, reason: str, at: datetime) -> int:
     """Exclude every event after `sequence` that is not excluded yet; returns how many.
 
     Retractions stay: a person's taking back is honoured whatever an admin rolls back.
     """
-    open_already = sa.exists().where(
-        ExclusionRow.feedback_id == FeedbackRow.id, ExclusionRow.released_at.is_(None)
-    )
+    open_already = sa.exists().where(ExclusionRow.feedback_id == FeedbackRow.id, ExclusionRow.released_at.is_(None))
     feedback_ids = session.execute(
         sa.select(FeedbackRow.id).where(
             FeedbackRow.user_id == user_id,
@@ -37,23 +32,22 @@ def exclude_after(
         )
     ).scalars()
     rows = [
-        ExclusionRow(
-            id=new_id(), user_id=user_id, feedback_id=feedback_id, reason=reason, actor=actor, created_at=at
-        )
+        ExclusionRow(id=new_id(), user_id=user_id, feedback_id=feedback_id, reason=reason, actor=actor, created_at=at)
         for feedback_id in feedback_ids
     ]
     session.add_all(rows)
     return len(rows)
 
 
-def list_open(session: Session, user_id: UUID) -> Sequence[sa.Row[tuple[ExclusionRow, int]]]:
+def list_open(session: Session, user_id: UUID) -> list[tuple[ExclusionRow, int]]:
     """Open exclusions with the sequence number of their event, oldest event first."""
-    return session.execute(
+    rows = session.execute(
         sa.select(ExclusionRow, FeedbackRow.sequence)
         .join(FeedbackRow, FeedbackRow.id == ExclusionRow.feedback_id)
         .where(ExclusionRow.user_id == user_id, ExclusionRow.released_at.is_(None))
         .order_by(FeedbackRow.sequence)
-    ).all()
+    )
+    return [(exclusion, sequence) for exclusion, sequence in rows]
 
 
 def close(session: Session, user_id: UUID, sequences: list[int] | None, *, actor: str, up_to: int | None = None) -> int:
@@ -80,7 +74,7 @@ def release(session: Session, user_id: UUID, *, sequences: list[int] | None, act
     Raises:
         NotFound: no such user, or a named event is not excluded.
     """
-    user = session.get(UserRow, user_id, with_for_update=True)
+    user = session.get(UserRow, user_id, with_for_update=True, populate_existing=True)
     if user is None:
         raise NotFound(f"user {user_id} does not exist")
     if sequences is not None:

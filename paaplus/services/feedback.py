@@ -96,7 +96,8 @@ def append(
     for event in events:
         by_user[event.user_id].append(event)
     for user_id in sorted(by_user):
-        user = session.get(UserRow, user_id, with_for_update=True)
+        # Read anew under the lock: this session may have read the row before another one changed it.
+        user = session.get(UserRow, user_id, with_for_update=True, populate_existing=True)
         if user is None or (application is not None and user.application != application):
             error = NotFound(f"user {user_id} does not exist")
             results.update({e.index: _rejected(e, error) for e in by_user[user_id]})
@@ -152,9 +153,7 @@ def _append_to_log(
     return results
 
 
-def _known_events(
-    session: Session, user_id: UUID, events: list[NewEvent]
-) -> dict[str, tuple[int, str, FeedbackKind]]:
+def _known_events(session: Session, user_id: UUID, events: list[NewEvent]) -> dict[str, tuple[int, str, FeedbackKind]]:
     """Events of the log under the ids that the new ones carry or refer to: (sequence, body digest, kind)."""
     ids = {e.event_id for e in events} | {e.retracts_event_id for e in events if e.retracts_event_id}
     rows = session.execute(

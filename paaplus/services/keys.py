@@ -138,7 +138,7 @@ def revoke(session: Session, key_id: UUID, *, actor: str) -> ApiKeyRow:
     Raises:
         NotFound: no such key.
     """
-    row = session.get(ApiKeyRow, key_id, with_for_update=True)
+    row = session.get(ApiKeyRow, key_id, with_for_update=True, populate_existing=True)
     if row is None:
         raise NotFound(f"API key {key_id} does not exist")
     if row.revoked_at is None:

@@ -82,7 +82,7 @@ def refresh_due(session: Session, user: UserRow) -> None:
 
 def postpone(session: Session, user_id: UUID) -> None:
     """After a job was given up: wait a whole interval, so that a lasting fault is not tried without end."""
-    user = session.get(UserRow, user_id, with_for_update=True)
+    user = session.get(UserRow, user_id, with_for_update=True, populate_existing=True)
     if user is not None and pending_feedback(session, user_id):
         user.next_due_at = db_now(session) + timedelta(seconds=policy_of(user).max_interval_s)
         user.due_reason = DueReason.INTERVAL
@@ -94,7 +94,7 @@ def request_training(session: Session, user_id: UUID, *, actor: str, reason: str
     Raises:
         NotFound: no such user.
     """
-    user = session.get(UserRow, user_id, with_for_update=True)
+    user = session.get(UserRow, user_id, with_for_update=True, populate_existing=True)
     if user is None:
         raise NotFound(f"user {user_id} does not exist")
     audit.record(session, actor=actor, action="retrain", subject_id=user_id)

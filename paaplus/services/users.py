@@ -139,7 +139,8 @@ def set_policy(session: Session, user_id: UUID, overrides: dict[str, Any], *, ac
         NotFound: no such user.
     """
     Policy().overridden(overrides)
-    user = session.get(UserRow, user_id, with_for_update=True)
+    # Read anew under the lock: this session may have read the row before another one changed it.
+    user = session.get(UserRow, user_id, with_for_update=True, populate_existing=True)
     if user is None:
         raise NotFound(f"user {user_id} does not exist")
     user.policy = overrides
@@ -158,7 +159,7 @@ def erase(session: Session, blobs: BlobStore, user_id: UUID, *, actor: str) -> N
         NotFound: no such user.
         Unavailable: the storage did not delete a file.
     """
-    user = session.get(UserRow, user_id, with_for_update=True)
+    user = session.get(UserRow, user_id, with_for_update=True, populate_existing=True)
     if user is None:
         raise NotFound(f"user {user_id} does not exist")
     digests = session.execute(sa.select(ImageRow.sha256).where(ImageRow.owner_id == user_id).distinct()).scalars().all()

@@ -20,7 +20,6 @@ from paaplus.scoring.adapters import Adapter, Bottleneck, TasteVector
 from paaplus.scoring.base import BaseScorer
 from paaplus.strategies.base import SCORE_CENTER
 
-
 # Chosen on people and photographs of OASIS that no reported number uses (docs/decisions/0005).
 _DIRECTION_SD = 0.3  # of the random directions: small enough for tanh to be nearly linear at first
 _UP_SHARE = 0.6  # how much of the prior change may come from the directions as they are

@@ -10,18 +10,22 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx2
 import pytest
+import sqlalchemy as sa
 from starlette.testclient import TestClient
 
 from api.app import create_app
 from paaplus.db.engine import Database
+from paaplus.db.tables import FeedbackRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.errors import InvalidInput, Unavailable
 from paaplus.services import keys
 from paaplus.settings import Settings
-from tests.factories import APPLICATION
+from tests.factories import APPLICATION, make_image, make_user
 
 
 def environment(settings: Settings, **more: str) -> dict[str, str]:
@@ -116,6 +120,37 @@ def served(settings: Settings) -> Iterator[tuple[str, Path]]:
     finally:
         process.terminate()
         assert process.wait(30) in (0, -15)
+
+
+def test_many_callers_at_once_lose_nothing_and_block_nobody(
+    served: tuple[str, Path], database: Database, settings: Settings
+) -> None:
+    """More callers than the process has threads or connections: every event is kept, once, in order."""
+    num_callers, num_each = 60, 8
+    url, _ = served
+    with database.session() as session:
+        token = keys.create(session, name="k", scope=KeyScope.APPLICATION, application=APPLICATION, actor="test").token
+        image = make_image(session).id
+        users = [make_user(session, external_id=f"u{i}").id for i in range(5)]
+
+    def post(caller: int) -> list[int]:
+        statuses = []
+        with httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
+            for i in range(num_each):
+                event = {"event_id": f"{caller}-{i}", "user": f"u{caller % 5}", "kind": "binary",
+                         "image": str(image), "liked": True}  # fmt: skip
+                statuses.append(client.post("/v1/feedback", json=event).status_code)
+                statuses.append(client.get(f"/v1/users/u{caller % 5}").status_code)
+        return statuses
+
+    with ThreadPoolExecutor(num_callers) as threads:
+        answered = [status for statuses in threads.map(post, range(num_callers)) for status in statuses]
+    assert (answered.count(201), answered.count(200)) == (num_callers * num_each,) * 2
+    with database.read_session() as session:
+        for user_id in users:
+            query = sa.select(FeedbackRow.sequence).where(FeedbackRow.user_id == user_id)
+            sequences = sorted(session.execute(query).scalars())
+            assert sequences == list(range(1, num_callers // 5 * num_each + 1))
 
 
 def test_process_serves_and_logs_in_json_without_keys_or_paths(served: tuple[str, Path], database: Database) -> None:

@@ -109,6 +109,30 @@ def test_database_that_is_away_is_unavailable_and_comes_back(world: World, monke
     assert response.headers["Retry-After"] == "5"
 
 
+def test_nothing_is_answered_before_it_is_committed(world: World) -> None:
+    """A commit that fails is a failed request, never a 2xx with nothing behind it."""
+
+    def lost(_session: Any) -> None:
+        raise sa.exc.OperationalError("commit", {}, Exception("connection lost"))
+
+    acts = [
+        ("POST", "/v1/users", {"external_id": "zoe"}),
+        ("PUT", "/v1/users/ada/policy", {"paused": True}),
+        ("POST", "/v1/feedback", world.rating()),
+        ("POST", "/v1/predictions", {"users": ["ada"], "images": [str(world.images[0])]}),
+        ("DELETE", "/v1/users/ada", None),
+    ]
+    world.application.get("/v1/users/ada")  # the key is known for a while
+    sa.event.listen(sa.orm.Session, "before_commit", lost)
+    try:
+        for method, path, body in acts:
+            assert_error(world.application.request(method, path, json=body), 503, "unavailable")
+    finally:
+        sa.event.remove(sa.orm.Session, "before_commit", lost)
+    ada = world.application.get("/v1/users/ada").json()
+    assert (ada["feedback_sequence"], ada["policy_overrides"]) == (0, {})
+
+
 def test_bug_of_ours_is_told_to_the_log_and_not_to_the_caller(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def bug(*_: Any, **__: Any) -> Any:
         raise RuntimeError("the inner secret")

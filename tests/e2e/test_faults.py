@@ -5,12 +5,12 @@ Run as a deployment would: SQLite with the folder broker, PostgreSQL with Redis.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 import sqlalchemy as sa
+
 from paaplus.db.engine import Database
 from paaplus.db.tables import JobRow
 from paaplus.db.tables.jobs import JobState
@@ -24,12 +24,12 @@ SLOW = {"adapter": "bottleneck", "strategy": "replay", "training": {"num_steps":
 @pytest.fixture
 def settings(
     database_kind: str, database_url: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> Iterator[Settings]:
+) -> Settings:
     broker_url = ""
     if database_kind == "postgresql":
         broker_url = request.getfixturevalue("redis_server").url
         redis.Redis.from_url(broker_url).flushall()
-    yield Settings(
+    return Settings(
         home=tmp_path / "home",
         database_url=database_url,
         broker_url=broker_url,

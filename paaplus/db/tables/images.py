@@ -44,9 +44,7 @@ class FeaturesRow(Base):
     __tablename__ = "features"
 
     extractor_digest: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
-    image_id: Mapped[UUID] = mapped_column(
-        sa.ForeignKey("images.id", ondelete="CASCADE"), primary_key=True, index=True
-    )
+    image_id: Mapped[UUID] = mapped_column(sa.ForeignKey("images.id", ondelete="CASCADE"), primary_key=True, index=True)
     data: Mapped[bytes | None]
     error: Mapped[str | None] = mapped_column(sa.Text)
     created_at: Mapped[datetime]

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+
 from paaplus.cli import main as cli
 from paaplus.db.engine import Database
 from paaplus.settings import Settings, get_settings

@@ -100,11 +100,9 @@ class Dangerous:
 
 def test_weights_file_is_refused_when_reading_it_would_run_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for protocol in (2, 4):
-        file = tmp_path / f"evil{protocol}.pth"
-        file.write_bytes(pickle.dumps({"state_dict": Dangerous()}, protocol=protocol))
-        with pytest.raises(InvalidInput, match="cannot be read"):
-            read_state(file)
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps({"weight": Dangerous()}, protocol=2))
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        read_state(tmp_path / "plain.pth")
     torch.save({"weight": Dangerous()}, tmp_path / "zip.pth")
     with pytest.raises(InvalidInput, match="cannot be read"):
         read_state(tmp_path / "zip.pth")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from paaplus.db.engine import Database
 from paaplus.db.tables.jobs import JobState, RunOutcome
 from paaplus.db.tables.models import AdapterState
@@ -89,10 +90,7 @@ def test_flipped_opinions_are_refused_by_the_gate_and_kept_with_the_reason(deplo
     held_out = {w.image_id for w in _log(deployment, user).words() if w.held_out}
     flipped = [i for i in range(100) if deployment.images[i] not in held_out]
     deployment.post(
-        *(
-            deployment.rating(user, f"bad{i}", i, 10 - deployment.opinion(i), index)
-            for index, i in enumerate(flipped)
-        )
+        *(deployment.rating(user, f"bad{i}", i, 10 - deployment.opinion(i), index) for index, i in enumerate(flipped))
     )
     deployment.work()
     refused = deployment.versions(user)[-1]

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from PIL import Image
+
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeaturesRow, ImageRow, JobRow
 from paaplus.db.tables.jobs import JobState
 from paaplus.pipelines import extract_features
 from paaplus.services import images
 from paaplus.settings import Settings
-from PIL import Image
 from tests.deployment import Deployment
 from tests.factories import APPLICATION, make_image
 from tests.tiny import FEATURE_DIM
@@ -67,9 +68,7 @@ def jobs_of(deployment: Deployment) -> list[JobRow]:
         return list(session.execute(sa.select(JobRow).order_by(JobRow.id)).scalars())
 
 
-def test_uploads_make_one_job_that_extracts_them_in_batches(
-    deployment: Deployment, extractor: ColourExtractor
-) -> None:
+def test_uploads_make_one_job_that_extracts_them_in_batches(deployment: Deployment, extractor: ColourExtractor) -> None:
     rows = [upload(deployment, shade) for shade in range(0, 250, 25)]
     assert len(jobs_of(deployment)) == 1
     assert deployment.work() == 1

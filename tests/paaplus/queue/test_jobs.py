@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+
 from paaplus.db.engine import Database
 from paaplus.db.tables import JobRow
 from paaplus.db.tables.jobs import JobKind, JobState
@@ -27,7 +28,9 @@ def enqueue(database: Database, lock_key: str = "adapt:1", **columns: object) ->
         )
 
 
-def claim(database: Database, worker: str = "w", queues: tuple[str, ...] = ("cpu",), lease_s: float = 30) -> Lease | None:
+def claim(
+    database: Database, worker: str = "w", queues: tuple[str, ...] = ("cpu",), lease_s: float = 30
+) -> Lease | None:
     return jobs.claim(database, worker=worker, queues=list(queues), lease_s=lease_s)
 
 

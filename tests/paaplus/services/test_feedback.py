@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeedbackRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
@@ -30,9 +31,7 @@ class World:
             self.images = [make_image(session).id for _ in range(5)]
             self.foreign_image = make_image(session, application="elsewhere").id
             base = make_base_model(session)
-            self.receipt = make_receipt(
-                session, user_id=self.user, image_id=self.images[4], base_model_id=base.id
-            ).id
+            self.receipt = make_receipt(session, user_id=self.user, image_id=self.images[4], base_model_id=base.id).id
 
     def rating(self, event_id: str, image: int = 0, value: float = 5, **changes: object) -> NewEvent:
         event = NewEvent(

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+
 from paaplus.db.engine import Database
 from paaplus.db.tables import ExclusionRow, JobRow, UserRow
 from paaplus.db.tables.jobs import JobState

@@ -1,0 +1,1 @@
+"""Data sets: folders of rated images, and the built-in set."""

@@ -1,0 +1,73 @@
+"""The README's tour, pasted into a shell beside `paaplus up`, does what the README says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def tour() -> str:
+    found = re.search(r"<!-- tour -->\n```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert found, "the README has no tour"
+    return found.group(1)
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except OSError:
+            assert process.poll() is None, "paaplus up has ended"
+            assert time.monotonic() < deadline, f"{url} does not answer"
+            time.sleep(0.5)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the tour needs curl")
+def test_tour_pasted_beside_paaplus_up_gives_a_personal_score_and_takes_it_back(tmp_path: Path) -> None:
+    bin_folder = Path(sys.executable).parent
+    # the tour's paths are relative to the project: a folder that looks like it, with a home of its own
+    (tmp_path / ".venv").symlink_to(bin_folder.parent)
+    environment = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
+    with (tmp_path / "up.log").open("wb") as log:
+        up = subprocess.Popen(
+            [bin_folder / "paaplus", "up", "--port", "0"], cwd=tmp_path, env=environment, stdout=log, stderr=log
+        )
+    try:
+        deadline = time.monotonic() + 240
+        while not (address := re.search(r"on (http://\S+)", (tmp_path / "up.log").read_text())):
+            assert up.poll() is None, (tmp_path / "up.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        wait_for(f"{address.group(1)}/readyz", up, 60)
+        script = tour().replace("http://127.0.0.1:8000", address.group(1)).replace("/tmp/", f"{tmp_path}/")
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=150,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert '"source":"base","source_reason":"no_adapter"' in done.stdout
+        assert '"source":"adapter"' in done.stdout
+        assert "rolled_back" not in done.stdout, "the history is printed before the rollback"
+        assert done.stdout.rstrip().endswith("base")
+    finally:
+        up.terminate()
+        up.wait(30)
+    leftovers = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout
+    assert leftovers == "", "paaplus up left processes behind"
