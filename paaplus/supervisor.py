@@ -31,13 +31,13 @@ class Child:
     restarts: list[float] = field(default_factory=list)
 
 
-def embedded_children(settings: Settings, port: int) -> list[Child]:
+def embedded_children(settings: Settings) -> list[Child]:
     """The three processes of the embedded mode: the same API, tasks and app as in production."""
     python = [sys.executable, "-m"]
     celery = [*python, "celery", "-A", "workers.app"]
     logs = settings.home.absolute() / "logs"
     commands = {
-        "api": [*python, "uvicorn", "api.app:app", "--host", settings.api_host, "--port", str(port), "--no-access-log"],
+        "api": [*python, "api"],
         # one solo worker: training must not share the API's interpreter, and the folder broker is fast only with solo
         "worker": [*celery, "worker", "-Q", "cpu,gpu", "-P", "solo", "-n", "embedded@%h", "--without-gossip",
                    "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"],
@@ -120,6 +120,6 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def child_environment(settings: Settings) -> dict[str, str]:
-    """What children see: the same settings, with paths that do not depend on a working folder."""
-    return {**os.environ, "PAAPLUS_HOME": str(settings.home.absolute())}
+def child_environment(settings: Settings, port: int) -> dict[str, str]:
+    """What children see: the same settings, the API's port, and paths that do not depend on a working folder."""
+    return {**os.environ, "PAAPLUS_HOME": str(settings.home.absolute()), "PAAPLUS_API_PORT": str(port)}

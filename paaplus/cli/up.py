@@ -28,7 +28,7 @@ def up(
     url = f"http://{settings.api_host}:{chosen}"
     notices.print(f"[bold green]paaplus[/bold green] on {url}  (docs: {url}/docs, logs: {settings.home}/logs)")
     notices.print("a first key:  paaplus keys create --scope admin --name me", highlight=False)
-    Supervisor(embedded_children(settings, chosen), child_environment(settings)).run()
+    Supervisor(embedded_children(settings), child_environment(settings, chosen)).run()
 
 
 def _ensure_base_model(settings: Settings) -> None:

@@ -18,7 +18,7 @@ NUM_FOLDS = 5
 MAX_CV_IMAGES = 2048
 _RATINGS_THAT_WEIGH_HALF = 3.0  # of an image: from there on, what the features cannot say outweighs rating noise
 _RATINGS_THAT_SHOW_A_HABIT = 2.0
-_MIN_ERROR_VARIANCE = 1e-4
+_MIN_VARIANCE = 1e-4  # of disagreement or error: nobody is that exact
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def crowd_means(person_N: np.ndarray, image_N: np.ndarray, score_NA: np.ndarray,
         rated_I = count_IA[:, a] > 0
         mean_IA[rated_I, a] = np.bincount(image, neutral, minlength=num_images)[rated_I] / count_IA[rated_I, a]
         num_free = max(len(score) - int(rated_I.sum()), 1)
-        disagreement_A[a] = np.square(neutral - mean_IA[image, a]).sum() / num_free
+        disagreement_A[a] = max(np.square(neutral - mean_IA[image, a]).sum() / num_free, _MIN_VARIANCE)
     return Crowd(mean_IA, count_IA, disagreement_A)
 
 
@@ -114,7 +114,7 @@ def choose_head(features_ID: np.ndarray, crowd: Crowd, fold_I: np.ndarray, max_t
     best = int((best_WA / np.maximum(variance_A, 1e-9)).sum(1).argmin())
     ridge_A = error_WLA[best].argmin(0)
     held_out_IA = np.stack([held_out_WLIA[best, ridge_A[a], :, a] for a in range(num_aspects)], axis=1)
-    return HeadChoice(WIDTHS[best], RIDGES_L[ridge_A], held_out_IA, np.maximum(best_WA[best], _MIN_ERROR_VARIANCE))
+    return HeadChoice(WIDTHS[best], RIDGES_L[ridge_A], held_out_IA, np.maximum(best_WA[best], _MIN_VARIANCE))
 
 
 def fit_head(taste_IR: np.ndarray, crowd: Crowd, ridge_A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ _NUM_ROUNDS = 3
 _MAX_PEOPLE, _MAX_RATINGS = 48, 96  # behind the variance components: a handful of numbers needs no more
 _MAX_PEOPLE_FOR_DIRECTIONS, _MAX_RATINGS_FOR_DIRECTIONS = 512, 256
 _PRIOR_LOG_SD = 1.5  # of a variance around its rule of thumb; only a handful of ratings notices
+_MAX_LOG_CHANGE = 6.0  # a factor of 400: enough for any data, and no matrix becomes singular
 _CENTER = (SCORE_MIN + SCORE_MAX) / 2
 
 
@@ -152,5 +153,8 @@ def variance_components(component_JUNN: np.ndarray, residual_UN: np.ndarray, cou
         pull_J = (log_J - start_J) / _PRIOR_LOG_SD**2
         return value + 0.5 * float(pull_J @ (log_J - start_J)), gradient_J + pull_J
 
-    found = minimize(minus_log_posterior, start_J, jac=True, method="L-BFGS-B", options={"maxiter": 60})
+    bounds = [(start - _MAX_LOG_CHANGE, start + _MAX_LOG_CHANGE) for start in start_J]
+    found = minimize(
+        minus_log_posterior, start_J, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}
+    )
     return np.exp(found.x)

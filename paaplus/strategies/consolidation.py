@@ -58,7 +58,7 @@ def gauss_newton_fisher(module: AdapterModule, data: RatedData, noise_sd_A: Tens
     return fisher
 
 
-class Consolidation(EWCPlugin):  # type: ignore[misc]
+class Consolidation(EWCPlugin):
     """Avalanche's online EWC, going on where the parent's learner state ended.
 
     The penalty is `ewc_lambda / num_rows * sum(fisher * (parameter - anchor)^2)` with the fisher summed over all

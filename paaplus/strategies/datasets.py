@@ -19,7 +19,7 @@ from paaplus.strategies.avalanche_names import AvalancheDataset
 from paaplus.strategies.modules import rows
 
 
-class RatedData(AvalancheDataset):  # type: ignore[misc]
+class RatedData(AvalancheDataset):
     """Columns `(x, target_NA, weight_N, sequence_N)`; `x` is what a module reads, targets are NaN where missing."""
 
     def __init__(self, datasets: Sequence[Any], *, indices: Any = None, **options: Any) -> None:

@@ -17,7 +17,7 @@ from paaplus.strategies.datasets import RatedData
 from paaplus.strategies.template import RegressionStrategy
 
 
-class SequenceReservoir(ReservoirSamplingBuffer):  # type: ignore[misc]
+class SequenceReservoir(ReservoirSamplingBuffer):
     """Avalanche's reservoir (keep the rows with the largest random keys), with keys that belong to the event.
 
     A key is drawn from the seed and the row's sequence number alone, so neither the cut into increments nor a
@@ -68,7 +68,7 @@ class SequenceReservoir(ReservoirSamplingBuffer):  # type: ignore[misc]
         self._buffer_weights = key_K[: self.max_size]
 
 
-class Replay(ReplayPlugin):  # type: ignore[misc]
+class Replay(ReplayPlugin):
     """ReplayPlugin on a step budget: every step takes `replay_batch_size` buffered rows beside the new ones."""
 
     def __init__(self, reservoir: SequenceReservoir, replay_batch_size: int) -> None:

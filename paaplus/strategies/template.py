@@ -29,7 +29,7 @@ def masked_loss(score_BA: Tensor, target_BA: Tensor, weight_B: Tensor, noise_sd_
     return (weight_B[:, None] * error_BA.square()).sum() / len(score_BA)
 
 
-class SilentEvaluator(EvaluationPlugin):  # type: ignore[misc]
+class SilentEvaluator(EvaluationPlugin):
     """Measures and logs nothing: the stock evaluator reports top-1 accuracy of regression scores."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class SilentEvaluator(EvaluationPlugin):  # type: ignore[misc]
         return []
 
 
-class RegressionStrategy(SupervisedTemplate):  # type: ignore[misc]
+class RegressionStrategy(SupervisedTemplate):
     """SupervisedTemplate whose epoch is `config.num_steps` steps of Adam on the log posterior.
 
     Loss: mean error over rows plus `prior_strength * penalty / num_rows`, where `num_rows` is how many ratings the
@@ -88,10 +88,9 @@ class RegressionStrategy(SupervisedTemplate):  # type: ignore[misc]
         self.num_rows = sum(len(data) for data, _ in self.dataloader.parts)
 
     def criterion(self) -> Tensor:
-        x, target_BA, weight_B = self.mbatch
-        return masked_loss(self.mb_output, target_BA, weight_B, self.noise_sd_A) + (
-            self.config.prior_strength * self.model.penalty() / self.num_rows
-        )
+        _, target_BA, weight_B = self.mbatch
+        loss = masked_loss(self.mb_output, target_BA, weight_B, self.noise_sd_A)
+        return loss + self.config.prior_strength * self.model.penalty() / self.num_rows
 
     def optimizer_step(self) -> None:
         for group in self.optimizer.param_groups:
@@ -100,7 +99,7 @@ class RegressionStrategy(SupervisedTemplate):  # type: ignore[misc]
         self.step += 1
 
 
-class _Watch(SupervisedPlugin):  # type: ignore[misc]
+class _Watch(SupervisedPlugin):
     """Asks whether to stop before every step, and refuses a loss that is not finite. The last of the plugins."""
 
     def __init__(self, should_stop: ShouldStop) -> None:

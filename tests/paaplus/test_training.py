@@ -29,9 +29,8 @@ def test_a_strategy_that_cannot_train_the_adapter_is_refused(strategy: str, kind
 
 def test_ratings_of_another_taste_space_are_refused() -> None:
     wide = RatedSet.of(RATED.sequence_N, np.zeros((12, 7)), RATED.generic_NA, RATED.target_NA)
-    with pytest.raises(
-        InvalidInput, match=r"new ratings have rows of \(\(7,\), \(2,\), \(2,\)\), the base model has 6 and 2"
-    ):
+    words = r"new ratings have rows of \(\(7,\), \(2,\), \(2,\)\), the base model has 6 and 2"
+    with pytest.raises(InvalidInput, match=words):
         train(request_with(new=wide))
 
 

@@ -48,7 +48,8 @@ def test_leave_one_out_is_a_fit_without_that_row(num_rows: int) -> None:
 
 def test_posterior_mean_is_the_prior_when_there_are_no_rows() -> None:
     mean_P, loo_N = posterior_mean(np.empty((0, 3)), np.empty(0), np.ones(3), np.empty(0))
-    assert np.array_equal(mean_P, np.zeros(3)) and loo_N.shape == (0,)
+    assert np.array_equal(mean_P, np.zeros(3))
+    assert loo_N.shape == (0,)
 
 
 def test_fit_scores_as_the_regression_says() -> None:
@@ -123,7 +124,7 @@ def test_an_aspect_learns_only_from_ratings_of_it() -> None:
     alone = train(first_request("bayes", "taste_vector", base, replace(rated, target_NA=other))).adapter
     assert np.array_equal(trained.weight_RA[:, 0], alone.weight_RA[:, 0])
     assert np.array_equal(alone.weight_RA[:, 1], np.zeros(base.taste_dim))
-    assert alone.alpha_A[1] == 1.0 and alone.beta_A[1] == 0.0
+    assert (alone.alpha_A[1], alone.beta_A[1]) == (1.0, 0.0)
 
 
 def test_no_ratings_at_all_give_the_generic_scores() -> None:

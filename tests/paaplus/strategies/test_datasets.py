@@ -28,7 +28,8 @@ def test_subset_and_concat_keep_columns_together() -> None:
     assert both.sequence_N.tolist() == [11, 1]
     assert torch.equal(both.tensors[0][0], more.tensors[0][1])
     assert torch.equal(both.tensors[1][1], data.tensors[1][0])
-    assert len(both) == 2 and len(data.subset([])) == 0
+    assert len(both) == 2
+    assert len(data.subset([])) == 0
 
 
 def test_an_empty_dataset_joins_any_other() -> None:
@@ -68,13 +69,10 @@ def test_empty_parts_and_batches_of_zero_are_left_out() -> None:
 
 def test_batch_means_estimate_the_mean_over_all_rows() -> None:
     new, old = data_of(4), data_of(40, first_sequence=20)
-    value = dict(zip(range(1, 100), np.random.default_rng(0).normal(size=99), strict=True))
-    expected = np.mean([value[int(s)] for s in [*new.sequence_N, *old.sequence_N]])
-    by_row = {
-        tuple(x.tolist()): value[int(s)]
-        for data in (new, old)
-        for x, s in zip(data.tensors[0], data.sequence_N, strict=True)
-    }
+    both = new.concat(old)
+    value = np.random.default_rng(0).normal(size=100)  # by sequence number
+    expected = value[both.sequence_N].mean()
+    by_row = {tuple(x.tolist()): value[s] for x, s in zip(both.tensors[0], both.sequence_N, strict=True)}
     means = [
         float(np.mean([float(w) * by_row[tuple(row.tolist())] for row, w in zip(x, weight, strict=True)]))
         for x, _, weight in loader([(new, 4), (old, 8)], num_steps=50)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 import torch
 
-from paaplus.scoring.adapters import ADAPTERS, Adapter, Bottleneck, TasteVector
+from paaplus.scoring.adapters import ADAPTERS, Adapter, Bottleneck
 from paaplus.scoring.base import BaseScorer
 from paaplus.strategies.modules import build_module, rows
 from tests.learning import base_of, person, ratings
@@ -14,13 +16,11 @@ from tests.learning import base_of, person, ratings
 
 def random_adapter(kind: str, base: BaseScorer, rank: int = 5) -> Adapter:
     rng = np.random.default_rng(1)
-    zero = ADAPTERS[kind].zero(
-        base.digest, base.taste_dim, len(base.aspects), **({"rank": rank} if kind == "bottleneck" else {})
-    )
-    arrays = {
-        name: array + 0.1 * rng.normal(size=array.shape).astype(np.float32) for name, array in zero.arrays().items()
-    }
-    return ADAPTERS[kind](base_digest=base.digest, **arrays)
+    sizes = {"R": base.taste_dim, "A": len(base.aspects), "H": rank}
+    names = [f.name for f in fields(ADAPTERS[kind]) if f.name != "base_digest"]
+    arrays = {name: 0.1 * rng.normal(size=[sizes[letter] for letter in name.rsplit("_", 1)[1]]) for name in names}
+    arrays["alpha_A"] += 1.0
+    return ADAPTERS[kind](base.digest, **{name: array.astype(np.float32) for name, array in arrays.items()})
 
 
 @pytest.mark.parametrize("num_aspects", [1, 3])
@@ -70,7 +70,8 @@ def test_a_parent_keeps_its_rank_whatever_the_config_says() -> None:
     base = base_of(1)
     adapter = random_adapter("bottleneck", base, rank=5)
     back = build_module("bottleneck", base, rank=16, parent=adapter).to_adapter(base.digest)
-    assert isinstance(back, Bottleneck) and back.down_RH.shape == (base.taste_dim, 5)
+    assert isinstance(back, Bottleneck)
+    assert back.down_RH.shape == (base.taste_dim, 5)
 
 
 def test_the_zero_bottleneck_starts_like_a_new_one() -> None:
@@ -93,11 +94,7 @@ def test_penalty_is_the_squared_distance_from_the_start_in_prior_units(kind: str
 
 
 def test_a_prior_that_allows_no_slope_keeps_the_slope_of_a_parent_out() -> None:
-    base = base_of(1)
-    base = BaseScorer(
-        **{**{f: getattr(base, f) for f in base.__dataclass_fields__}, "slope_sd_A": np.zeros(1, np.float32)}
-    )
-    parent = TasteVector(
-        base.digest, np.full(1, 1.2, np.float32), np.zeros(1, np.float32), np.zeros((base.taste_dim, 1), np.float32)
-    )
+    base = replace(base_of(1), slope_sd_A=np.zeros(1, np.float32))
+    parent = random_adapter("taste_vector", base)
+    assert parent.alpha_A[0] != 1.0
     assert build_module("taste_vector", base, 4, parent).to_adapter(base.digest).alpha_A[0] == 1.0
