@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from api.dependencies import ApplicationKey, Context, Cursor, Limit, ReadSession, UserKey, UserPath, WriteSession
 from api.schemas.adapters import AdapterSummary
-from api.schemas.common import Page, next_cursor
-from api.schemas.users import PolicyOverridesIn, UserIn, UserOut
+from api.schemas.common import Name, Page, next_cursor
+from api.schemas.users import Application, PolicyOverridesIn, UserIn, UserOut
 from paaplus.db.tables import UserRow
 from paaplus.errors import Forbidden, InvalidInput
 from paaplus.services import base_models, scheduling
@@ -40,8 +40,8 @@ def list_users(
     session: ReadSession,
     limit: Limit = 50,
     cursor: Cursor = None,
-    application: Annotated[str | None, Query(max_length=64)] = None,
-    external_id: Annotated[str | None, Query(max_length=128)] = None,
+    application: Annotated[Application | None, Query()] = None,
+    external_id: Annotated[Name | None, Query()] = None,
 ) -> Page[UserOut]:
     """Users whom the key may see."""
     rows = users_service.list_users(

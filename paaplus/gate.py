@@ -5,8 +5,7 @@ posterior under a weak prior around "no difference"; a check fails when harm bey
 too few such ratings the outcome is declared by the size of the change instead of by noise. How often this lets good
 and bad candidates pass is measured in docs/decisions/0006-gate.md.
 
-Shape letters: N = held-out ratings (latest word per image, all increments), M = training ratings that can be
-predicted without having seen them, A = aspects, P = images of a pool, D = differences.
+Shape letters: N = unseen ratings, A = aspects, P = images of a pool, D = differences.
 """
 
 from __future__ import annotations
@@ -32,9 +31,12 @@ _FLIP_PRIOR_SD = 0.25  # the same for the share of a rating's pairs that are ord
 class Evidence:
     """Scores of the active and the candidate version beside what the user said; NaN targets where nothing was said.
 
-    `prequential_*`: training ratings where the active version's score was fixed before it learned from them and the
-    candidate's is a leave-one-out prediction (NaN where there is none). The letter of all their names is the
-    caller's; their number M is independent of N.
+    The first columns are held-out ratings of all increments. The `prequential_*` columns, all or none, are training
+    ratings (another N) whose active score was fixed before anything learned from them and whose candidate score is a
+    leave-one-out prediction, NaN where there is none.
+
+    Raises:
+        InvalidInput: columns of different lengths, or some of the prequential ones missing.
     """
 
     sequence_N: np.ndarray
@@ -52,30 +54,38 @@ class Evidence:
     def __post_init__(self) -> None:
         _check_shapes("held-out", self.sequence_N, self.target_NA, self.active_NA, self.candidate_NA)
         if self.pool_active_PA.shape != self.pool_candidate_PA.shape:
-            raise InvalidInput(f"pool scores {self.pool_active_PA.shape} and {self.pool_candidate_PA.shape}")
-        prequential = self._prequential()
-        if any(column is not None for column in prequential):
-            if any(column is None for column in prequential):
-                raise InvalidInput("prequential evidence needs sequence, target, active and candidate together")
-            _check_shapes("prequential", *prequential)  # type: ignore[arg-type]
+            raise InvalidInput(f"pool scores of {self.pool_active_PA.shape} and {self.pool_candidate_PA.shape}")
+        given = [
+            column
+            for column in (
+                self.prequential_sequence_N,
+                self.prequential_target_NA,
+                self.prequential_active_NA,
+                self.prequential_candidate_NA,
+            )
+            if column is not None
+        ]
+        if given:
+            if len(given) != 4:
+                raise InvalidInput(f"prequential evidence needs 4 columns together, got {len(given)}")
+            _check_shapes("prequential", *given)
 
-    def _prequential(self) -> tuple[np.ndarray | None, ...]:
-        return (
-            self.prequential_sequence_N,
-            self.prequential_target_NA,
-            self.prequential_active_NA,
-            self.prequential_candidate_NA,
-        )
+    def gains(self) -> np.ndarray:
+        """Squared error of the active minus that of the candidate per unseen rating, mean over its aspects."""
+        gain_N = _gains(self.target_NA, self.active_NA, self.candidate_NA)
+        if (
+            self.prequential_target_NA is None
+            or self.prequential_active_NA is None
+            or self.prequential_candidate_NA is None
+        ):
+            return gain_N
+        more_N = _gains(self.prequential_target_NA, self.prequential_active_NA, self.prequential_candidate_NA)
+        return np.concatenate([gain_N, more_N])
 
-    def loss_differences(self, *, only_earlier: bool = False) -> np.ndarray:
-        """Squared error of the active minus that of the candidate, mean over a rating's aspects: positive = better."""
-        held = _loss_difference(self.target_NA, self.active_NA, self.candidate_NA)
-        if only_earlier:
-            held = held[self.sequence_N <= self.boundary]
-        elif self.prequential_target_NA is not None:
-            _, target_MA, active_MA, candidate_MA = self._prequential()
-            held = np.concatenate([held, _loss_difference(target_MA, active_MA, candidate_MA)])
-        return held[~np.isnan(held)]
+    def earlier_gains(self) -> np.ndarray:
+        """The same for held-out ratings of earlier increments."""
+        earlier_N = self.sequence_N <= self.boundary
+        return _gains(self.target_NA[earlier_N], self.active_NA[earlier_N], self.candidate_NA[earlier_N])
 
 
 @dataclass(frozen=True)
@@ -143,18 +153,17 @@ def judge(evidence: Evidence, config: GateConfig) -> GateReport:
     sound = _check_sound(evidence)
     if not sound.passed:
         return GateReport(False, f"Refused: {sound.detail}.", (sound,))
-    difference_D = evidence.loss_differences()
-    if len(difference_D) < config.min_evidence:
+    gain_D = evidence.gains()
+    if len(gain_D) < config.min_evidence:
         shift = _check_shift(evidence, config)
         verdict = "Promoted" if shift.passed else "Refused"
         reason = (
-            f"{verdict}: only {len(difference_D)} unseen rating(s) to judge by, {config.min_evidence} needed; "
-            f"{shift.detail}."
+            f"{verdict}: only {len(gain_D)} unseen rating(s) to judge by, {config.min_evidence} needed; {shift.detail}."
         )
         return GateReport(shift.passed, reason, (sound, shift))
     checks = (
         sound,
-        _check_loss(difference_D, config),
+        _check_loss(gain_D, config),
         _check_forgetting(evidence, config),
         _check_flips(evidence, config),
     )
@@ -185,19 +194,18 @@ def _check_shift(evidence: Evidence, config: GateConfig) -> GateCheck:
     return GateCheck("trust_region", inside, shift, config.trust_region, detail)
 
 
-def _check_loss(difference_D: np.ndarray, config: GateConfig) -> GateCheck:
-    posterior = posterior_of_mean(difference_D, _LOSS_PRIOR_SD)
-    probability = posterior.probability_above(-config.margin)
-    gain = float(difference_D.mean())
+def _check_loss(gain_D: np.ndarray, config: GateConfig) -> GateCheck:
+    probability = posterior_of_mean(gain_D, _LOSS_PRIOR_SD).probability_above(-config.margin)
+    gain = float(gain_D.mean())
     detail = (
-        f"on {len(difference_D)} unseen ratings squared error is {abs(gain):.2f} {'lower' if gain >= 0 else 'higher'}, "
+        f"on {len(gain_D)} unseen ratings squared error is {abs(gain):.2f} {'lower' if gain >= 0 else 'higher'}, "
         f"no worse by more than {config.margin:g} with probability {probability:.2f}"
     )
     return GateCheck("loss", probability >= config.min_probability, probability, config.min_probability, detail)
 
 
 def _check_forgetting(evidence: Evidence, config: GateConfig) -> GateCheck:
-    earlier_D = evidence.loss_differences(only_earlier=True)
+    earlier_D = evidence.earlier_gains()
     if len(earlier_D) < config.min_evidence:
         detail = f"{len(earlier_D)} unseen ratings of earlier increments, too few to see forgetting"
         return GateCheck("forgetting", True, None, config.min_probability, detail)
@@ -230,14 +238,13 @@ def _check_flips(evidence: Evidence, config: GateConfig) -> GateCheck:
     )
 
 
-def _loss_difference(target_NA: np.ndarray, active_NA: np.ndarray, candidate_NA: np.ndarray) -> np.ndarray:
-    """Per row, NaN where no aspect counts."""
+def _gains(target_NA: np.ndarray, active_NA: np.ndarray, candidate_NA: np.ndarray) -> np.ndarray:
+    """Active's squared error minus the candidate's, mean over aspects, of the rows where any aspect counts."""
     target_NA = target_NA.astype(np.float64)
-    difference_NA = np.square(active_NA - target_NA) - np.square(candidate_NA - target_NA)
-    counted_NA = ~np.isnan(difference_NA)
-    count_N = counted_NA.sum(axis=1)
-    total_N = np.where(counted_NA, difference_NA, 0.0).sum(axis=1)
-    return np.where(count_N > 0, total_N / np.maximum(count_N, 1), np.nan)
+    gain_NA = np.square(active_NA - target_NA) - np.square(candidate_NA - target_NA)
+    counted_NA = ~np.isnan(gain_NA)
+    gain_NA, counted_NA = gain_NA[counted_NA.any(axis=1)], counted_NA[counted_NA.any(axis=1)]
+    return np.where(counted_NA, gain_NA, 0.0).sum(axis=1) / counted_NA.sum(axis=1)
 
 
 def _pair_gains(target_NA: np.ndarray, active_NA: np.ndarray, candidate_NA: np.ndarray) -> np.ndarray:

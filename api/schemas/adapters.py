@@ -163,7 +163,7 @@ class RollbackIn(In):
 class ReleaseIn(In):
     """`sequences`: the events by number; omitted: all that are excluded."""
 
-    sequences: list[Whole] | None = Field(None, min_length=1, max_length=10_000, examples=[[11, 12]])
+    sequences: list[Whole] | None = Field(None, min_length=1, max_length=5_000, examples=[[11, 12]])
     reason: Reason = Field(examples=["checked with the user"])
 
 

@@ -21,12 +21,23 @@ from paaplus.data.photographs import PHOTOGRAPHS, Photograph
 from paaplus.data.simulated_people import Traits, simulate_people
 from paaplus.data.synthetic_scenes import SYNTHETIC_SCENES, SyntheticScene
 from paaplus.data.variants import draw_variants, render
+from paaplus.ids import sha256_hex
 
 NUM_PEOPLE = 72
 NUM_VARIANTS = 20
 RATINGS_PER_PERSON = 260
 
-_FORMAT = "paaplus-builtin-1"  # counts up when the same seed would give another set
+_MAKERS = (
+    "builtin",
+    "image_properties",
+    "painted_nature",
+    "painted_things",
+    "painting",
+    "photographs",
+    "simulated_people",
+    "synthetic_scenes",
+    "variants",
+)
 _SCENE_SIDE_PX = 480
 _JPEG_QUALITY = 92
 
@@ -35,7 +46,7 @@ _JPEG_QUALITY = 92
 class BuiltinSet:
     """What was written; kept beside the images as `builtin.json`."""
 
-    format: str
+    made_by: str  # digest of the code that makes it: other code, another set
     seed: int
     num_people: int
     num_variants: int
@@ -61,7 +72,7 @@ def write_builtin_set(
     """
     scenes: tuple[Photograph | SyntheticScene, ...] = (*PHOTOGRAPHS, *SYNTHETIC_SCENES)
     summary = BuiltinSet(
-        _FORMAT,
+        _code_digest(),
         seed,
         num_people,
         num_variants,
@@ -107,6 +118,11 @@ def write_builtin_set(
     _write_csv(folder / "ratings.csv", ("user_id", "image", "rating"), ratings)
     manifest.write_text(text, encoding="utf-8")
     return summary
+
+
+def _code_digest() -> str:
+    files = [Path(__file__).with_name(f"{name}.py") for name in _MAKERS]
+    return sha256_hex(b"".join(file.read_bytes() for file in files))
 
 
 def _write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

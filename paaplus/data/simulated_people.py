@@ -1,7 +1,9 @@
 """Simulated people: hidden tastes over measured image properties, noise, and a personal use of the scale.
 
 What they share with each other and what is their own is set to what real ratings of photographs show: about 35 %
-of the variance lies between images, 15 % between people's means, and most of the rest is personal taste.
+of the variance lies between images, 15 % between people's means, and most of the rest is personal taste. That taste
+moves along a few directions, as people's does, and along directions that can be seen in a picture: how well a model
+learns these people says that it learns, and nothing about how well it will do with real ones.
 Shape letters: I = images, P = measured properties, K = kinds of content, S = scenes, F = columns of a group.
 """
 
@@ -17,10 +19,18 @@ MEAN_RATING = 4.2
 SHARES = {"image": 0.38, "person": 0.17, "taste": 0.36, "noise": 0.09}  # of the opinion, before the scale
 
 # What an opinion is made of. The last group cannot be foreseen for a scene that was never rated.
-_PARTS = {"properties": 0.8, "contents": 0.15, "scene": 0.05}
+_PARTS = {"properties": 0.85, "contents": 0.1, "scene": 0.05}
 # The crowd likes colour, contrast, sharpness and a little warmth, and neither dark nor glaring pictures.
 _CROWD_SLOPES = {"warmth": 0.3, "colourfulness": 0.8, "contrast": 0.5, "sharpness": 0.7}
 _CROWD_CURVES = {"brightness": -0.4, "contrast": -0.2}
+# The directions in which people differ (vivid or muted, crisp or soft, light or dark), and how much; each person has
+# a little of their own on top, for every property.
+_STYLES = (
+    (1.0, {"colourfulness": 0.8, "contrast": 0.5, "warmth": 0.3}),
+    (1.0, {"sharpness": 0.7, "texture": 0.5, "busyness": 0.4, "contrast": 0.2}),
+    (0.4, {"brightness": 0.8, "warmth": 0.5, "contrast": -0.3}),
+)
+_OWN_SLOPE_SD, _OWN_CURVE_SD = 0.15, 0.1
 
 
 @dataclass(frozen=True)
@@ -98,8 +108,11 @@ def _crowd_taste(traits: Traits, rng: np.random.Generator) -> np.ndarray:
 
 
 def _own_taste(traits: Traits, rng: np.random.Generator) -> np.ndarray:
-    num_properties = len(traits.property_names)
-    return _taste(traits, rng.normal(0, 1, num_properties), rng.normal(0, 0.25, num_properties), rng)
+    names = traits.property_names
+    slope_P, curve_P = rng.normal(0, _OWN_SLOPE_SD, len(names)), rng.normal(0, _OWN_CURVE_SD, len(names))
+    for spread, direction in _STYLES:
+        slope_P = slope_P + rng.normal(0, spread) * np.array([direction.get(name, 0.0) for name in names])
+    return _taste(traits, slope_P, curve_P, rng)
 
 
 def _taste(traits: Traits, slope_P: np.ndarray, curve_P: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -254,7 +254,7 @@ def _reading() -> str:
 
 
 def _commands(commands: Sequence[tuple[str, str]]) -> str:
-    lines = "\n".join(f"<span># {escape(what)}</span>\n{escape(line)}" for what, line in commands)
+    lines = "\n".join((f"<span># {escape(what)}</span>\n" if what else "") + escape(line) for what, line in commands)
     return _section("Try it", f"<pre>{lines}</pre>") if commands else ""
 
 

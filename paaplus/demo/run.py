@@ -125,6 +125,7 @@ class _Demo:
             f"  {len(plan.people)} {kind} people, {plan.num_scenes} scenes ({plan.num_unseen_scenes} held out), "
             f"{len(plan.images)} images, 3 increments of {len(plan.people[0].increments[0])} ratings",
             highlight=False,
+            soft_wrap=True,
         )
         with self._step(f"base model lite, on {len(plan.others)} other people"):
             self.platform.command("db", "upgrade")
@@ -209,6 +210,7 @@ class _Demo:
             f"{gain['high']:+.3f}), {report['users_better']} of {report['num_users']} people better, forgetting "
             f"{report['forgetting']:+.3f}, gate refused {report['gate_refused']} of {report['num_trainings']}",
             highlight=False,
+            soft_wrap=True,
         )
         proof = report["rollback"]
         console.print(
@@ -216,11 +218,14 @@ class _Demo:
             f"{proof['num_scores']} scores {'equal bit for bit' if proof['bit_for_bit'] else '[red]DIFFER[/red]'}; "
             f"{'not undone' if proof['not_undone'] else '[red]UNDONE[/red]'} by version {proof['next_version']}",
             highlight=False,
+            soft_wrap=True,
         )
         console.print(f"\n[bold]{result.html_file}[/bold]  (numbers: {result.json_file})\n", highlight=False)
         console.print("[bold]To try next[/bold]")
         for what, line in commands:
-            console.print(f"[dim]# {what}[/dim]\n{line}", highlight=False, soft_wrap=True)
+            if what:
+                console.print(f"[dim]# {what}[/dim]", highlight=False, soft_wrap=True)
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
@@ -239,7 +244,7 @@ class _Demo:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
         )
-        with Progress(*columns, console=self.console, transient=True) as progress:
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as progress:
             task = progress.add_task(name, total=total)
             yield lambda completed: progress.update(task, completed=completed)
         self._done(name, begun)
@@ -271,20 +276,18 @@ def results_table(report: dict[str, Any]) -> Table:
         *(f"+{i + 1}" for i in range(report["num_increments"])),
         "gain",
         "forgot",
-        "refused",
         "train s",
     ):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for person in sorted(report["people"], key=lambda p: -p["gain"]):
         colour = "green" if person["gain"] > 0 else "red"
         table.add_row(
             person["id"],
-            f"{person['adapter']} + {person['strategy']}",
+            person["strategy"],
             f"{person['srcc_generic']:.3f}",
             *(f"{value:.3f}" for value in person["srcc_by_increment"][1:]),
             f"[{colour}]{person['gain']:+.3f}[/{colour}]",
             f"{person['forgetting']:+.3f}",
-            str(sum(not version["promoted"] for version in person["versions"])),
             f"{person['seconds']:.2f}",
         )
     table.add_section()
@@ -295,7 +298,6 @@ def results_table(report: dict[str, Any]) -> Table:
         *(f"{value:.3f}" for value in report["srcc_by_increment"][1:]),
         f"[bold]{report['gain']['mean']:+.3f}[/bold]",
         f"{report['forgetting']:+.3f}",
-        str(report["gate_refused"]),
         f"{report['seconds_per_user']:.2f}",
     )
     return table

@@ -53,6 +53,8 @@ class Ratings:
             raise InvalidInput(
                 f"ratings of {shape[0]} people, {len(self.image_N)} images, scores {self.score_NA.shape}"
             )
+        if np.isinf(self.score_NA).any():
+            raise InvalidInput("ratings that are infinite")
         for a, aspect in enumerate(self.aspects):
             if np.isnan(self.score_NA[:, a]).all():
                 raise InvalidInput(f"no rating of aspect {aspect!r}")
@@ -147,7 +149,7 @@ def _people(ratings: Ratings, taste_IR: np.ndarray, crowd: Crowd, choice: HeadCh
     given_N = ~np.isnan(ratings.score_NA[:, aspect])
     person_N, image_N = ratings.person_N[given_N], ratings.image_N[given_N]
     score_N = ratings.score_NA[given_N, aspect].astype(np.float64)
-    others_N = choice.others_N(crowd, image_N, score_N, aspect)
+    others_N = choice.others_N(crowd, person_N, image_N, score_N, aspect)
     order = np.argsort(person_N, kind="stable")
     starts = np.flatnonzero(np.diff(person_N[order])) + 1
     return [

@@ -1,7 +1,7 @@
 """The generic head: what the crowd thinks of an image, by ridge regression in taste space.
 
 Kernel or not, its width and the ridge are chosen by cross-validation over images that never splits a scene.
-Shape letters: I = images, D = feature dim, R = taste space dim, A = aspects, N = ratings, L = ridges.
+Shape letters: I = images, D = feature dim, R = taste space dim, A = aspects, N = ratings, U = people, L = ridges.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Crowd:
 
     mean_IA: np.ndarray
     num_ratings_IA: np.ndarray
+    habit_UA: np.ndarray
     disagreement_A: np.ndarray  # variance of ratings around their image's mean
 
     def weight_I(self, aspect: int) -> np.ndarray:
@@ -45,17 +46,21 @@ class HeadChoice:
     held_out_IA: np.ndarray
     error_variance_A: np.ndarray
 
-    def others_N(self, crowd: Crowd, image_N: np.ndarray, score_N: np.ndarray, aspect: int) -> np.ndarray:
+    def others_N(
+        self, crowd: Crowd, person_N: np.ndarray, image_N: np.ndarray, score_N: np.ndarray, aspect: int
+    ) -> np.ndarray:
         """What all but the rater think of a rated image: their mean, drawn to the held-out score where they are few.
 
         Args:
-            crowd: of the same images.
+            crowd: of the same people and images.
+            person_N: the rater.
             image_N: the rated image.
             score_N: the rating, which is taken out of the mean.
             aspect: which one.
         """
         mean_N, count_N = crowd.mean_IA[image_N, aspect], crowd.num_ratings_IA[image_N, aspect] - 1.0
-        others_N = mean_N + (mean_N - score_N) / np.maximum(count_N, 1.0)
+        own_N = score_N - crowd.habit_UA[person_N, aspect]
+        others_N = mean_N + (mean_N - own_N) / np.maximum(count_N, 1.0)
         held_out_N = self.held_out_IA[image_N, aspect]
         held_out_N = np.where(np.isnan(held_out_N), mean_N, held_out_N)
         trust_N = count_N / (count_N + crowd.disagreement_A[aspect] / self.error_variance_A[aspect])
@@ -66,18 +71,21 @@ def crowd_means(person_N: np.ndarray, image_N: np.ndarray, score_NA: np.ndarray,
     """Mean over raters of `score - habit`; a habit is a person's mean deviation, shrunk where ratings are few."""
     mean_IA = np.full((num_images, score_NA.shape[1]), np.nan)
     count_IA = np.zeros((num_images, score_NA.shape[1]))
+    habit_UA = np.zeros((int(person_N.max()) + 1, score_NA.shape[1]))
     disagreement_A = np.zeros(score_NA.shape[1])
     for a, score_N in enumerate(score_NA.T):
         given = ~np.isnan(score_N)
         person, image, score = person_N[given], image_N[given], score_N[given].astype(np.float64)
-        habit = np.bincount(person, score - score.mean()) / (np.bincount(person) + _RATINGS_THAT_SHOW_A_HABIT)
-        neutral = score - habit[person]
+        num_by_person_U = np.bincount(person, minlength=len(habit_UA))
+        deviation_U = np.bincount(person, score - score.mean(), minlength=len(habit_UA))
+        habit_UA[:, a] = deviation_U / (num_by_person_U + _RATINGS_THAT_SHOW_A_HABIT)
+        neutral = score - habit_UA[person, a]
         count_IA[:, a] = np.bincount(image, minlength=num_images)
         rated_I = count_IA[:, a] > 0
         mean_IA[rated_I, a] = np.bincount(image, neutral, minlength=num_images)[rated_I] / count_IA[rated_I, a]
         num_free = max(len(score) - int(rated_I.sum()), 1)
         disagreement_A[a] = max(np.square(neutral - mean_IA[image, a]).sum() / num_free, _MIN_VARIANCE)
-    return Crowd(mean_IA, count_IA, disagreement_A)
+    return Crowd(mean_IA, count_IA, habit_UA, disagreement_A)
 
 
 def choose_head(features_ID: np.ndarray, crowd: Crowd, fold_I: np.ndarray, max_taste_dim: int) -> HeadChoice:

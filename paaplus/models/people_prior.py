@@ -154,7 +154,5 @@ def variance_components(component_JUNN: np.ndarray, residual_UN: np.ndarray, cou
         return value + 0.5 * float(pull_J @ (log_J - start_J)), gradient_J + pull_J
 
     bounds = [(start - _MAX_LOG_CHANGE, start + _MAX_LOG_CHANGE) for start in start_J]
-    found = minimize(
-        minus_log_posterior, start_J, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}
-    )
+    found = minimize(minus_log_posterior, start_J, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60})
     return np.exp(found.x)

@@ -18,7 +18,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from paaplus.errors import InvalidInput, TooLarge
+from paaplus.errors import InvalidInput, TooLarge, Unavailable
 from paaplus.ids import sha256_hex
 
 # The plugins are called directly: `Image.open` would also try other formats, and reports large files by warnings.
@@ -42,8 +42,10 @@ _UPRIGHT = {
 }
 _ORIENTATION_TAG = 0x0112
 
-# A 50 megapixel picture takes 200 MB while it is turned: a few at a time, whatever the number of requests.
+# A 50 megapixel picture takes 600 MB while it is turned: a few at a time, whatever the number of requests, and
+# whoever waits for too long gives the thread back.
 _decoding = threading.BoundedSemaphore(2)
+_DECODE_WAIT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ def clean(data: bytes, *, max_bytes: int, max_pixels: int, min_side_px: int) -> 
     Raises:
         TooLarge: more than `max_bytes`.
         InvalidInput: not a JPEG, PNG or WebP by its content, animated, damaged, or of a size that is not accepted.
+        Unavailable: too many others are being decoded.
     """
     if len(data) > max_bytes:
         raise TooLarge(f"the file has {len(data)} bytes; at most {max_bytes} are accepted")
@@ -74,17 +77,25 @@ def clean(data: bytes, *, max_bytes: int, max_pixels: int, min_side_px: int) -> 
         raise InvalidInput(f"a JPEG with more than {_MAX_JPEG_SCANS} scans is not accepted")
     if media_type == "image/webp":
         _check_size(_webp_size(data), max_pixels, min_side_px)  # its decoder allocates all pixels when it opens
+    if not _decoding.acquire(timeout=_DECODE_WAIT_S):
+        raise Unavailable(f"too many pictures are being decoded: waited {_DECODE_WAIT_S} s for a turn")
     try:
-        with _decoding, _OPENERS[media_type](BytesIO(data)) as image:
-            _check_size(image.size, max_pixels, min_side_px)
-            if getattr(image, "is_animated", False):
-                raise InvalidInput(f"an animation of {getattr(image, 'n_frames', 2)} frames is not accepted")
-            image.load()
-            return _encode(_flat_rgb(_upright(image)), media_type, sha256_hex(data))
+        return _decode(data, media_type, max_pixels, min_side_px)
     except InvalidInput:
         raise
     except Exception as error:  # a decoder that meets hostile bytes may raise anything
         raise InvalidInput(f"the file is damaged or truncated, and no {media_type} can be read: {error}") from error
+    finally:
+        _decoding.release()
+
+
+def _decode(data: bytes, media_type: str, max_pixels: int, min_side_px: int) -> Picture:
+    with _OPENERS[media_type](BytesIO(data)) as image:
+        _check_size(image.size, max_pixels, min_side_px)
+        if getattr(image, "is_animated", False):
+            raise InvalidInput(f"an animation of {getattr(image, 'n_frames', 2)} frames is not accepted")
+        image.load()
+        return _encode(_flat_rgb(_upright(image)), media_type, sha256_hex(data))
 
 
 def _media_type(data: bytes) -> str:

@@ -9,34 +9,26 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import AdapterRow, BaseModelRow, FeaturesRow, ImageRow, PredictionReceiptRow
-from paaplus.db.tables.models import AdapterState
+from paaplus.db.tables import BaseModelRow, ImageRow, PredictionReceiptRow
 from paaplus.db.types import utcnow
-from paaplus.errors import InvalidInput, NotFound, Unavailable
-from paaplus.ids import new_id, sha256_hex
-from paaplus.scoring.adapters import Adapter, adapter_from_bytes
-from paaplus.scoring.base import BaseScorer
-from paaplus.services import base_models, images, users
-from paaplus.services.caches import SizedCache
+from paaplus.errors import NotFound
+from paaplus.ids import new_id
+from paaplus.services import images, users
 from paaplus.services.keys import Principal
+from paaplus.services.serving import ServedAdapter, Serving, ServingStore
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
-
-ENTRY_OVERHEAD_BYTES: Final = 400  # two array headers, a key, a place in the order
-ADAPTERS_CACHE_BYTES: Final = 64 * 2**20
-PROJECT_BATCH: Final = 1024  # images that are projected at once: bounds the memory, not the result
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +37,6 @@ class Target:
 
     user_id: UUID
     image_id: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class ServedAdapter:
-    """The version that is live for a user."""
-
-    id: UUID
-    number: int
-    digest: str
-    base_digest: str
-    trained_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,34 +73,13 @@ class Answer:
         return sum(item.status == "pending" for item in self.items)
 
 
-@dataclass(frozen=True, slots=True)
-class _Projected:
-    """One image as scoring sees it."""
-
-    taste_R: np.ndarray
-    generic_A: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """What one transaction read: enough to score without the database."""
-
-    base_model: BaseModelRow
-    served: dict[UUID, ServedAdapter]  # by user
-    adapters: dict[str, Adapter]  # by digest
-    projected: dict[UUID, _Projected]  # by image, from the cache
-    features: dict[UUID, tuple[bytes | None, str | None]]  # by image, what the cache lacks
-
-
 class Predictor:
-    """Scores for one process, with its caches of what cannot change: projected images and adapters."""
+    """Scores for one process."""
 
     def __init__(self, database: Database, blobs: BlobStore, settings: Settings) -> None:
         self._database = database
-        self._blobs = blobs
         self._settings = settings
-        self._projected: SizedCache[tuple[str, UUID], _Projected] = SizedCache(settings.features_cache_mb * 2**20)
-        self._adapters: SizedCache[str, Adapter] = SizedCache(ADAPTERS_CACHE_BYTES)
+        self._store = ServingStore(database, blobs, settings)
 
     def resolve(self, principal: Principal, wanted: Sequence[tuple[str, UUID]]) -> list[Target]:
         """The users and images that are named, in the order asked.
@@ -168,203 +128,74 @@ class Predictor:
             NotFound: a user or an image was erased meanwhile.
             Unavailable: no base model yet, or an artifact that is damaged.
         """
-        loaded = self._load(targets)
-        scorer = base_models.load(self._blobs, loaded.base_model)
-        projected, failed = self._project(scorer, loaded)
-        scores = _score(scorer, loaded, projected, targets)
-        return Answer(self._record(targets, loaded, projected, failed, scores), loaded.base_model)
+        serving = self._store.load({t.user_id for t in targets}, {t.image_id for t in targets})
+        scores = _score(serving, targets)
+        return Answer(self._record(targets, serving, scores), serving.base_model)
 
-    def _load(self, targets: Sequence[Target]) -> _Loaded:
-        image_ids = {t.image_id for t in targets}
-        with self._database.read_session() as session:
-            base_model = base_models.default(session, self._settings)
-            served = _served_adapters(session, {t.user_id for t in targets})
-            fitting = {s.digest: s.id for s in served.values() if s.base_digest == base_model.digest}
-            adapters = self._read_adapters(session, fitting, base_model.digest)
-            cached = self._projected.get_many((base_model.digest, image_id) for image_id in image_ids)
-            projected = {image_id: entry for (_, image_id), entry in cached.items()}
-            features = _read_features(session, base_model.extractor_digest, image_ids - projected.keys())
-        return _Loaded(base_model, served, adapters, projected, features)
-
-    def _read_adapters(self, session: Session, wanted: dict[str, UUID], base_digest: str) -> dict[str, Adapter]:
-        """Adapters by digest, from memory or from their rows.
-
-        Args:
-            wanted: digest to row id.
-        """
-        adapters = self._adapters.get_many(wanted)
-        missing = [row_id for digest, row_id in wanted.items() if digest not in adapters]
-        if missing:
-            rows = session.execute(sa.select(AdapterRow.digest, AdapterRow.data).where(AdapterRow.id.in_(missing)))
-            for digest, data in rows:
-                adapters[digest] = _verified(digest, data, base_digest)
-                self._adapters.put(digest, adapters[digest], len(data) + ENTRY_OVERHEAD_BYTES)
-        if gone := wanted.keys() - adapters.keys():
-            raise NotFound(f"{len(gone)} adapter(s) were erased while scores were computed")
-        return adapters
-
-    def _project(self, scorer: BaseScorer, loaded: _Loaded) -> tuple[dict[UUID, _Projected], dict[UUID, str]]:
-        """Every image that can be scored, and the error of each that never will be."""
-        projected, failed = dict(loaded.projected), {}
-        usable: dict[UUID, np.ndarray] = {}
-        for image_id, (data, error) in loaded.features.items():
-            if data is None:
-                failed[image_id] = error or "no features"
-            elif len(data) != 2 * scorer.feature_dim:
-                failed[image_id] = f"its features are {len(data)} bytes, not {scorer.feature_dim} float16 numbers"
-            elif not np.isfinite(features_D := np.frombuffer(data, np.float16)).all():
-                failed[image_id] = "its features are not finite"
-            else:
-                usable[image_id] = features_D
-        image_ids = list(usable)
-        for start in range(0, len(image_ids), PROJECT_BATCH):
-            some = image_ids[start : start + PROJECT_BATCH]
-            taste_BR = scorer.project(np.stack([usable[image_id] for image_id in some]))
-            for image_id, taste_R, generic_A in zip(some, taste_BR, scorer.generic(taste_BR), strict=True):
-                entry = _Projected(taste_R.copy(), generic_A.copy())  # a view would keep the whole batch alive
-                projected[image_id] = entry
-                size_bytes = entry.taste_R.nbytes + entry.generic_A.nbytes + ENTRY_OVERHEAD_BYTES
-                self._projected.put((loaded.base_model.digest, image_id), entry, size_bytes)
-        return projected, failed
-
-    def _record(
-        self,
-        targets: Sequence[Target],
-        loaded: _Loaded,
-        projected: dict[UUID, _Projected],
-        failed: dict[UUID, str],
-        scores: dict[int, np.ndarray],
-    ) -> list[Prediction]:
+    def _record(self, targets: Sequence[Target], serving: Serving, scores: dict[int, np.ndarray]) -> list[Prediction]:
         """Write the receipts, ask for missing features, and put the answers in order."""
-        aspects, now = loaded.base_model.aspects, utcnow()
-        pending = {t.image_id for t in targets} - projected.keys() - failed.keys()
-        items: list[Prediction] = []
-        receipts: list[dict[str, Any]] = []
+        pending = {t.image_id for t in targets} - serving.images.keys() - serving.failed.keys()
+        retry_after_s = math.ceil(self._settings.scan_interval_s)
+        now = utcnow()
         try:
             with self._database.session() as session:
                 job_id = images.request_features(session, pending, self._settings) if pending else None
-                for position, target in enumerate(targets):
-                    if target.image_id in failed:
-                        item = Prediction(target.user_id, target.image_id, "failed", error=failed[target.image_id])
-                    elif target.image_id in pending:
-                        item = Prediction(
-                            target.user_id,
-                            target.image_id,
-                            "pending",
-                            job_id=job_id,
-                            retry_after_s=math.ceil(self._settings.scan_interval_s),
-                        )
-                    else:
-                        generic_A = projected[target.image_id].generic_A
-                        item = _scored(target, loaded, aspects, scores[position], generic_A)
-                        receipts.append(_receipt(item, loaded.base_model.id, now))
-                    items.append(item)
+                items = [
+                    _scored(target, serving, scores[position])
+                    if position in scores
+                    else _unscored(target, serving, job_id, retry_after_s)
+                    for position, target in enumerate(targets)
+                ]
+                receipts = [_receipt(item, serving.base_model.id, now) for item in items if item.receipt_id]
                 if receipts:  # with nulls: left out, each run of rows that have none would be a statement of its own
-                    session.execute(
-                        sa.insert(PredictionReceiptRow), receipts, execution_options={"render_nulls": True}
-                    )
+                    session.execute(sa.insert(PredictionReceiptRow), receipts, execution_options={"render_nulls": True})
         except IntegrityError as error:
             raise NotFound("a user or an image was erased while scores were computed") from error
         return items
 
 
-def _served_adapters(session: Session, user_ids: Iterable[UUID]) -> dict[UUID, ServedAdapter]:
-    """The live version of every user who has one: one statement, so one moment."""
-    rows = session.execute(
-        sa.select(
-            AdapterRow.user_id,
-            AdapterRow.id,
-            AdapterRow.number,
-            AdapterRow.digest,
-            BaseModelRow.digest,
-            AdapterRow.created_at,
-        )
-        .join(BaseModelRow, BaseModelRow.id == AdapterRow.base_model_id)
-        .where(AdapterRow.user_id.in_(list(user_ids)), AdapterRow.state == AdapterState.ACTIVE)
-    )
-    return {
-        user_id: ServedAdapter(row_id, number, digest, base_digest, created_at)
-        for user_id, row_id, number, digest, base_digest, created_at in rows
-    }
-
-
-def _read_features(
-    session: Session, extractor_digest: str, image_ids: set[UUID]
-) -> dict[UUID, tuple[bytes | None, str | None]]:
-    if not image_ids:
-        return {}
-    rows = session.execute(
-        sa.select(FeaturesRow.image_id, FeaturesRow.data, FeaturesRow.error).where(
-            FeaturesRow.extractor_digest == extractor_digest, FeaturesRow.image_id.in_(image_ids)
-        )
-    )
-    return {image_id: (data, error) for image_id, data, error in rows}
-
-
-def _verified(digest: str, data: bytes, base_digest: str) -> Adapter:
-    """The adapter in these bytes.
-
-    Raises:
-        Unavailable: they are not the bytes that were stored, or made for another base model.
-    """
-    if sha256_hex(data) != digest:
-        raise Unavailable(f"adapter {digest} is damaged: its {len(data)} bytes have another digest")
-    try:
-        adapter = adapter_from_bytes(data)
-    except InvalidInput as error:  # ours to keep whole, not the caller's to repair
-        raise Unavailable(f"adapter {digest} cannot be read: {error}") from error
-    if adapter.base_digest != base_digest:
-        raise Unavailable(f"adapter {digest} was made for base model {adapter.base_digest}, not {base_digest}")
-    return adapter
-
-
-def _score(
-    scorer: BaseScorer, loaded: _Loaded, projected: dict[UUID, _Projected], targets: Sequence[Target]
-) -> dict[int, np.ndarray]:
-    """Scores by position in `targets`, shape (A,) each, user by user."""
+def _score(serving: Serving, targets: Sequence[Target]) -> dict[int, np.ndarray]:
+    """Scores by position in `targets`, shape (A,) each, user by user; only of images that can be scored."""
     positions: dict[UUID, list[int]] = defaultdict(list)
     for position, target in enumerate(targets):
-        if target.image_id in projected:
+        if target.image_id in serving.images:
             positions[target.user_id].append(position)
     scores: dict[int, np.ndarray] = {}
     for user_id, places in positions.items():
-        entries = [projected[targets[place].image_id] for place in places]
-        generic_NA = np.stack([entry.generic_A for entry in entries])
-        adapter = _fitting(loaded, user_id)
-        if adapter is None:
-            score_NA = generic_NA
-        else:
-            score_NA = adapter.score(np.stack([entry.taste_R for entry in entries]), generic_NA)
+        images_N = [serving.images[targets[place].image_id] for place in places]
+        score_NA = generic_NA = np.stack([image.generic_A for image in images_N])
+        adapter = serving.adapter_of(user_id)
+        if adapter is not None:
+            score_NA = adapter.score(np.stack([image.taste_R for image in images_N]), generic_NA)
         scores.update(zip(places, score_NA, strict=True))
     return scores
 
 
-def _fitting(loaded: _Loaded, user_id: UUID) -> Adapter | None:
-    served = loaded.served.get(user_id)
-    if served is None or served.base_digest != loaded.base_model.digest:
-        return None
-    return loaded.adapters[served.digest]
-
-
-def _scored(
-    target: Target, loaded: _Loaded, aspects: list[str], score_A: np.ndarray, generic_A: np.ndarray
-) -> Prediction:
-    served = loaded.served.get(target.user_id)
-    fits = _fitting(loaded, target.user_id) is not None
+def _scored(target: Target, serving: Serving, score_A: np.ndarray) -> Prediction:
+    served = serving.served.get(target.user_id)
+    is_personal = serving.adapter_of(target.user_id) is not None
     base_reason: Literal["no_adapter", "adapter_of_another_base_model"] = (
         "no_adapter" if served is None else "adapter_of_another_base_model"
     )
+    aspects, generic_A = serving.base_model.aspects, serving.images[target.image_id].generic_A
     return Prediction(
         target.user_id,
         target.image_id,
         "scored",
         scores=dict(zip(aspects, score_A.tolist(), strict=True)),
         generic=dict(zip(aspects, generic_A.tolist(), strict=True)),
-        source="adapter" if fits else "base",
-        source_reason="active_adapter" if fits else base_reason,
-        adapter=served if fits else None,
+        source="adapter" if is_personal else "base",
+        source_reason="active_adapter" if is_personal else base_reason,
+        adapter=served if is_personal else None,
         receipt_id=new_id(),
     )
+
+
+def _unscored(target: Target, serving: Serving, job_id: UUID | None, retry_after_s: int) -> Prediction:
+    error = serving.failed.get(target.image_id)
+    if error is not None:
+        return Prediction(target.user_id, target.image_id, "failed", error=error)
+    return Prediction(target.user_id, target.image_id, "pending", job_id=job_id, retry_after_s=retry_after_s)
 
 
 def _receipt(item: Prediction, base_model_id: UUID, now: datetime) -> dict[str, Any]:

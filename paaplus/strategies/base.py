@@ -21,6 +21,8 @@ from paaplus.scoring.base import BaseScorer
 # score = generic + offset + slope * (generic - center) + delta.
 SCORE_CENTER = (SCORE_MIN + SCORE_MAX) / 2
 
+STATE_FORMAT = "learner-1"  # of every learner state
+
 ShouldStop = Callable[[], bool]
 
 

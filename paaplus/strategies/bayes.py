@@ -16,7 +16,7 @@ from paaplus.errors import TrainingStopped
 from paaplus.records import SCORE_MAX, SCORE_MIN, RatedSet
 from paaplus.scoring.adapters import TasteVector
 from paaplus.scoring.tensors import pack
-from paaplus.strategies.base import SCORE_CENTER, ShouldStop, Trained, TrainingRequest
+from paaplus.strategies.base import SCORE_CENTER, STATE_FORMAT, ShouldStop, Trained, TrainingRequest
 
 
 def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Trained:
@@ -51,7 +51,7 @@ def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Tr
     adapter = TasteVector(
         base.digest, alpha_A.astype(np.float32), beta_A.astype(np.float32), weight_RA.astype(np.float32)
     )
-    state = pack({"sequence_N": rated.sequence_N}, {"format": "learner-1", "strategy": "bayes"})
+    state = pack({}, {"format": STATE_FORMAT, "strategy": "bayes"})  # a refit from the log needs nothing kept
     return Trained(adapter, state, _metrics(adapter, rated, loo_NA), loo_NA)
 
 

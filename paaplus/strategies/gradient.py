@@ -21,12 +21,10 @@ from paaplus.records import RatedSet
 from paaplus.scoring.adapters import Adapter
 from paaplus.scoring.tensors import pack, unpack
 from paaplus.strategies.avalanche_names import DatasetExperience
-from paaplus.strategies.base import Fit, ShouldStop, Trained, TrainingRequest
+from paaplus.strategies.base import STATE_FORMAT, Fit, ShouldStop, Trained, TrainingRequest
 from paaplus.strategies.datasets import RatedData
 from paaplus.strategies.modules import AdapterModule, build_module
 from paaplus.strategies.template import RegressionStrategy
-
-STATE_FORMAT = "learner-1"
 
 
 class RememberingPlugin(Protocol):

@@ -3,8 +3,8 @@
 Every parameter is in units of its prior standard deviation, so that one learning rate and one penalty, the sum of
 squares, suit every base model, aspect and adapter kind.
 
-Shape letters: B = items, R = taste space dim, A = aspects, H = bottleneck rank. A module reads rows
-`x = [generic_A, taste_R]`.
+Shape letters: B = items, R = taste space dim, A = aspects, H = bottleneck rank, P = pairs of hidden
+units. A module reads rows `x = [generic_A, taste_R]`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from paaplus.strategies.base import SCORE_CENTER
 _DIRECTION_SD = 0.3  # of the random directions: small enough for tanh to be nearly linear at first
 _UP_SHARE = 0.6  # how much of the prior change may come from the directions as they are
 _DIRECTIONS_SEED = 0
+_SMALLEST_UNIT = 1e-3
 
 
 class Elementwise(nn.Module):
@@ -122,7 +123,7 @@ class BottleneckModule(AdapterModule):
     the usual start, `up` at zero, only the random directions themselves can be learned at first; on OASIS that lost
     two thirds of the gain. Each pair speaks for one aspect at first, so that aspects are not tied at random.
 
-    The directions are the same for every user and seed: the penalty counts from them at every increment.
+    The directions are the same for every user and seed, so that any later increment can count the penalty from them.
     """
 
     up_sd_A: Tensor
@@ -130,7 +131,8 @@ class BottleneckModule(AdapterModule):
     def __init__(self, base: BaseScorer, rank: int) -> None:
         super().__init__(base)
         # A hidden unit sees about the taste signal over the noise of one rating: tanh stays near its linear part.
-        self.down_sd = float(np.mean(base.prior_sd_A / base.noise_sd_A))
+        # The floor is for a base model that knows of no differences between people: a unit must not be zero.
+        self.down_sd = max(float(np.mean(base.prior_sd_A / base.noise_sd_A)), _SMALLEST_UNIT)
         self.down = cast(nn.Linear, skip_init(nn.Linear, base.taste_dim, rank))
         self.up = cast(nn.Linear, skip_init(nn.Linear, rank, self.num_aspects, bias=False))
         self.register_buffer("up_sd_A", _tensor(base.noise_sd_A) * (_UP_SHARE / rank**0.5))

@@ -51,12 +51,14 @@ class SequenceReservoir(ReservoirSamplingBuffer):
             "buffer_sequence_K": self.buffer.sequence_N.cpu().numpy(),
             "buffer_evicted_key": np.array([self.evicted_key]),
             "buffer_num_seen": np.array([self.num_seen]),
+            "buffer_seed": np.array([self.seed]),
         }
 
     def restore(self, arrays: Mapping[str, np.ndarray], past: RatedData) -> None:
         """Take up the buffer that `arrays` names, out of `past`; what is no longer there has been purged."""
         if "buffer_sequence_K" not in arrays:
             return
+        self.seed = int(arrays["buffer_seed"][0])  # of all its keys, though the configured one may have changed
         kept_N = torch.isin(past.sequence_N.cpu(), torch.from_numpy(arrays["buffer_sequence_K"]))
         data = past.subset(kept_N.nonzero()[:, 0])
         key_K, order_K = _keys(self.seed, data.sequence_N).sort(descending=True, stable=True)

@@ -32,9 +32,7 @@ def test_plcc_is_the_normalised_covariance():
 
 
 def test_krcc_is_tau_b_when_counted_pair_by_pair():
-    signs = [
-        (np.sign(SCORES[i] - SCORES[j]), np.sign(RATINGS[i] - RATINGS[j])) for i, j in combinations(range(5), 2)
-    ]
+    signs = [(np.sign(SCORES[i] - SCORES[j]), np.sign(RATINGS[i] - RATINGS[j])) for i, j in combinations(range(5), 2)]
     agree = sum(a * b for a, b in signs)
     untied = np.sqrt(sum(a != 0 for a, _ in signs) * sum(b != 0 for _, b in signs))
     assert metrics.krcc(SCORES, RATINGS) == pytest.approx(agree / untied)

@@ -29,6 +29,8 @@ def pictures() -> list[Image.Image]:
     """Four coloured pictures of different sizes: noise, smoothed to have structure at several scales."""
     rng = np.random.default_rng(0)
     return [
-        Image.fromarray(rng.integers(0, 256, (6 + i, 5, 3), np.uint8)).resize((90 + 40 * i, 120), Image.Resampling.BICUBIC)
+        Image.fromarray(rng.integers(0, 256, (6 + i, 5, 3), np.uint8)).resize(
+            (90 + 40 * i, 120), Image.Resampling.BICUBIC
+        )
         for i in range(4)
     ]

@@ -86,7 +86,9 @@ def test_scenes_are_held_out_together():
     features = (rng.normal(size=(24, 12))[scene] + 0.05 * rng.normal(size=(192, 12))).astype(np.float16)
     quality = rng.normal(5, 1.5, 24)[scene]
     person, image = (index.ravel() for index in np.indices((12, 192)))
-    ratings = Ratings(("beauty",), person, image, np.clip(quality[image] + rng.normal(0, 0.5, 12 * 192), 0, 10)[:, None])
+    ratings = Ratings(
+        ("beauty",), person, image, np.clip(quality[image] + rng.normal(0, 0.5, 12 * 192), 0, 10)[:, None]
+    )
     _, fair = fit_base_scorer("m", DIGEST, features, ratings, group_I=scene)
     _, flattering = fit_base_scorer("m", DIGEST, features, ratings)
     assert flattering["cv_srcc"] > 0.8
@@ -111,7 +113,9 @@ def test_it_fits_when_four_images_are_all_there_is(num_people):
 
 def test_it_fits_when_everybody_gives_everything_the_same():
     known = simulate(num_people=10, num_images=100)
-    same = Ratings(("beauty",), known.ratings.person_N, known.ratings.image_N, np.full_like(known.ratings.score_NA, 7.0))
+    same = Ratings(
+        ("beauty",), known.ratings.person_N, known.ratings.image_N, np.full_like(known.ratings.score_NA, 7.0)
+    )
     scorer, metrics = fit_base_scorer("m", DIGEST, known.features_ID, same)
     np.testing.assert_allclose(scorer.generic(scorer.project(known.features_ID)), 7.0, atol=1e-3)
     assert metrics["cv_srcc"] is None

@@ -70,6 +70,6 @@ def test_file_is_refused_when_it_is_no_image_or_cut_off(picture):
 
 
 def test_file_is_refused_before_decoding_when_it_is_too_large(picture):
-    with pytest.raises(InvalidInput, match="6 x 4|4 x 6"):
+    with pytest.raises(InvalidInput, match="image of 4 x 6 pixels"):
         decode_image(encode(picture), max_pixels=23)
     assert decode_image(encode(picture), max_pixels=24).size == (4, 6)

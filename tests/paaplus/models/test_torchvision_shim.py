@@ -64,4 +64,8 @@ def test_nothing_is_declared_when_torchvision_loads_by_itself(tmp_path):
 def test_another_failure_is_not_hidden(tmp_path):
     (tmp_path / "torchvision.py").write_text("raise RuntimeError('out of cheese')\n")
     script = "try:\n" + "".join(f"    {line}\n" for line in IMPORT_FROM_ANYWHERE.strip().splitlines())
-    run(script + "except RuntimeError as error:\n    assert 'out of cheese' in str(error)\nelse:\n    raise SystemExit(1)\n", tmp_path)
+    run(
+        script
+        + "except RuntimeError as error:\n    assert 'out of cheese' in str(error)\nelse:\n    raise SystemExit(1)\n",
+        tmp_path,
+    )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from paaplus.errors import InvalidInput, TooLarge
+from paaplus.errors import InvalidInput, TooLarge, Unavailable
 from paaplus.services import pictures
 
 LIMITS: dict[str, int] = {"max_bytes": 2**20, "max_pixels": 1_000_000, "min_side_px": 16}
@@ -355,3 +355,17 @@ def test_jpeg_with_endless_scans_is_refused() -> None:
 def test_size_that_a_picture_only_has_lying_down_is_still_checked_upright() -> None:
     picture = clean(encoded(scene(40, 16), "JPEG", exif=exif(6)))
     assert (picture.width_px, picture.height_px) == (16, 40)
+
+
+def test_upload_gives_up_when_too_many_others_are_being_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "_DECODE_WAIT_S", 0.05)
+    with pictures._decoding, pictures._decoding, pytest.raises(Unavailable, match="too many pictures"):
+        clean(encoded(scene(), "JPEG"))
+    assert clean(encoded(scene(), "JPEG")).width_px == 40
+
+
+def test_refused_files_do_not_use_up_the_turns() -> None:
+    for _ in range(5):
+        with pytest.raises(InvalidInput):
+            clean(encoded(scene(), "JPEG")[:100])
+    assert clean(encoded(scene(), "JPEG")).width_px == 40

@@ -301,12 +301,12 @@ def _counted(world: World, act: Callable[[], list[Prediction]]) -> tuple[list[Pr
 
 def test_scores_are_right_when_the_cache_holds_next_to_nothing(world: World) -> None:
     predictor = world.predictor()
-    predictor._projected.max_bytes = 1000
+    predictor._store._images.max_bytes = 1000
     pairs = [(0, image) for image in range(NUM_IMAGES)]
     for _ in range(2):
         items = predictor.answer(world.targets(pairs)).items
         assert [bits(item) for item in items] == [world.oracle(*pair) for pair in pairs]
-    assert predictor._projected.size_bytes <= 1000
+    assert predictor._store._images.size_bytes <= 1000
 
 
 # --- errors
@@ -345,13 +345,12 @@ def test_adapter_filed_under_the_wrong_base_model_is_an_error(world: World) -> N
 def test_who_is_erased_while_scores_are_computed_is_not_found(world: World, table: type[UserRow | ImageRow]) -> None:
     targets = world.targets([(NUM_USERS - 1, 0), (0, 1)])
     predictor = world.predictor()
-    loaded = predictor._load(targets)
+    serving = predictor._store.load({t.user_id for t in targets}, {t.image_id for t in targets})
     with world.database.session() as session:
         session.execute(sa.delete(table).where(table.id == getattr(targets[0], f"{table.__tablename__[:-1]}_id")))
-    projected, failed = predictor._project(world.base, loaded)
     scores = {0: np.zeros(2, np.float32), 1: np.zeros(2, np.float32)}
     with pytest.raises(NotFound, match="erased"):
-        predictor._record(targets, loaded, projected, failed, scores)
+        predictor._record(targets, serving, scores)
     assert world.receipts() == []
 
 

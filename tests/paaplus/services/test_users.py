@@ -106,8 +106,7 @@ def test_policy_that_cannot_be_right_creates_nobody(database: Database) -> None:
 def two_users(database: Database) -> tuple[UserRow, UserRow]:
     """One of the test application, one of another."""
     with database.session() as session:
-        pair = make_user(session, external_id="ada"), make_user(session, application="other", external_id="bob")
-    return pair
+        return make_user(session, external_id="ada"), make_user(session, application="other", external_id="bob")
 
 
 def test_application_finds_its_users_by_either_name_and_no_others(

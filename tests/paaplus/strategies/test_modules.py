@@ -93,6 +93,14 @@ def test_penalty_is_the_squared_distance_from_the_start_in_prior_units(kind: str
     np.testing.assert_allclose(adapter.beta_A, 0.5 * base.offset_sd_A)
 
 
+@pytest.mark.parametrize("kind", sorted(ADAPTERS))
+def test_a_prior_without_any_difference_between_people_still_gives_finite_numbers(kind: str) -> None:
+    nothing = np.zeros(2, np.float32)
+    base = replace(base_of(2), prior_sd_A=nothing, offset_sd_A=nothing, slope_sd_A=nothing)
+    module = build_module(kind, base, rank=4, parent=random_adapter(kind, base))
+    assert module.to_adapter(base.digest).is_finite()
+
+
 def test_a_prior_that_allows_no_slope_keeps_the_slope_of_a_parent_out() -> None:
     base = replace(base_of(1), slope_sd_A=np.zeros(1, np.float32))
     parent = random_adapter("taste_vector", base)

@@ -85,6 +85,13 @@ def test_a_restored_buffer_is_the_same_and_goes_on_the_same() -> None:
         assert np.array_equal(restored.arrays()[name], array)
 
 
+def test_a_buffer_goes_on_with_its_own_seed() -> None:
+    restored = SequenceReservoir(20, 6)
+    restored.restore(fed(5, (1, 40)).arrays(), data_of(1, 40))
+    restored.update_from_dataset(data_of(41, 60))
+    assert kept(restored) == kept(fed(5, (1, 60)))
+
+
 def test_ratings_that_are_gone_are_purged() -> None:
     arrays = fed(0, (1, 20)).arrays()
     restored = SequenceReservoir(20, 0)

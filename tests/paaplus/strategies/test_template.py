@@ -41,7 +41,7 @@ def test_rows_without_any_rated_aspect_give_no_gradient() -> None:
     assert score_BA.grad.abs().sum() == 0
 
 
-LONG = TrainingConfig(num_steps=3000, batch_size=64, replay_batch_size=64, learning_rate=0.05)
+LONG = TrainingConfig(num_steps=800, batch_size=64, replay_batch_size=64, learning_rate=0.1)
 
 
 def test_a_taste_vector_trained_long_enough_is_the_closed_form() -> None:
