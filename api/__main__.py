@@ -6,8 +6,8 @@ import gc
 
 import uvicorn
 
-from api import logs
 from api.app import create_app
+from paaplus import logs
 from paaplus.settings import get_settings
 
 

@@ -19,7 +19,6 @@ from api import (
     images,
     jobs,
     keys,
-    logs,
     predictions,
     users,
 )
@@ -28,6 +27,7 @@ from api.dependencies import ApiContext
 from api.metrics import Metrics
 from api.middleware import RequestMiddleware
 from api.schemas.common import ErrorOut
+from paaplus import logs
 from paaplus.db.engine import Database
 from paaplus.db.migrate import require_head
 from paaplus.services.keys import KeyRing

@@ -17,8 +17,11 @@ ADAPTER_STRATEGIES: dict[str, tuple[str, ...]] = {
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise InvalidInput(f"{name} must be a number from {low} to {high}, got {value!r}")
+    """A number within bounds; where the bounds are whole numbers, the value is one too."""
+    kinds: tuple[type, ...] = (int,) if isinstance(low, int) else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+        what = "a whole number" if kinds == (int,) else "a number"
+        raise InvalidInput(f"{name} must be {what} from {low} to {high}, got {value!r}")
 
 
 class _FromDict:

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on stderr, with whatever ids are bound to the context."""
+"""Logs: one JSON object a line on standard error, with the bound ids, without bodies, keys or values of rows."""
 
 from __future__ import annotations
 
@@ -11,33 +11,39 @@ import structlog
 CHATTY = ("alembic", "celery.worker.strategy", "celery.app.trace", "celery.beat")
 
 
-def configure_logging(level: str) -> None:
-    """Send structlog and the standard library's loggers through one JSON formatter."""
+def configure(level: str) -> None:
+    """Make structlog and the standard library (uvicorn, Celery, SQLAlchemy) write the same lines.
+
+    Args:
+        level: DEBUG, INFO, WARNING or ERROR.
+    """
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
+        wrapper_class=structlog.stdlib.BoundLogger,
     )
+    root = logging.getLogger()
+    if root.handlers:  # whoever embeds the application has decided where logs go
+        return
+    root.setLevel(level)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.EventRenamer("message"),
                 structlog.processors.JSONRenderer(),
             ],
         )
     )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.addHandler(handler)
     for name in CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -11,7 +11,7 @@ from typing import Any
 from celery import Celery
 from celery.signals import setup_logging
 
-from paaplus.logs import configure_logging
+from paaplus import logs
 from paaplus.settings import Settings, get_settings
 
 BROKER_POLLING_S = 0.1
@@ -61,7 +61,7 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _configure_logging(**_: Any) -> None:
-    configure_logging(get_settings().log_level)
+    logs.configure(get_settings().log_level)
 
 
 app = make_app(get_settings())

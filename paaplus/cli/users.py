@@ -95,8 +95,10 @@ def erase(
     """Erase a user and everything that is only theirs. This cannot be undone."""
     if not yes:
         typer.confirm(f"Erase {user} with all feedback, adapters and images?", abort=True)
-    with open_database() as database, database.session() as session:
-        users_service.erase(session, open_blobs(), user_of(session, user).id, actor=ACTOR)
+    with open_database() as database:
+        with database.session() as session:
+            users_service.erase(session, open_blobs(), user_of(session, user).id, actor=ACTOR)
+        database.scrub()
     typer.echo(f"erased {user}")
 
 

@@ -70,7 +70,10 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = make_engine(url)
         self._write = sessionmaker(self.engine, expire_on_commit=False)
-        self._read = sessionmaker(self.engine.execution_options(read_only=True), expire_on_commit=False)
+        options: dict[str, Any] = {"read_only": True}
+        if self.engine.dialect.name == "postgresql":
+            options["isolation_level"] = "REPEATABLE READ"  # one moment for all statements, as SQLite gives anyway
+        self._read = sessionmaker(self.engine.execution_options(**options), expire_on_commit=False)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -80,7 +83,7 @@ class Database:
 
     @contextmanager
     def read_session(self) -> Iterator[Session]:
-        """A snapshot for reading; writing through it is a mistake."""
+        """A snapshot: every statement of the block sees the same moment. Writing through it is a mistake."""
         with self._read() as session, session.begin():
             yield session
 

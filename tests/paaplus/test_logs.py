@@ -8,7 +8,7 @@ import sys
 
 PROGRAM = """
 import logging, structlog
-from api import logs
+from paaplus import logs
 logs.configure("INFO")
 logs.configure("INFO")  # twice: no line twice
 log = structlog.get_logger("api.test")
