@@ -100,10 +100,13 @@ def _train(
     scale: tuple[float, float] | None = None,
     weights: Path | None = None,
 ) -> BaseModelRow:
+    import torch
+
     from paaplus.models.base_models import load_extractor
     from paaplus.models.device import resolve_device
     from paaplus.pipelines.train_base import fit_base_model
 
+    torch.set_num_threads(settings.torch_threads)
     device = resolve_device(settings.device)
     extractor = load_extractor(name, weights, device)
     with Progress(console=notices, transient=True) as progress:

@@ -47,6 +47,8 @@ def kshot(
 
     All k ratings train. People and images of the test side are unknown to the base model.
     """
+    import torch
+
     from paaplus.data.features import folder_features
     from paaplus.data.folder import read_folder
     from paaplus.evaluation import kshot as evaluation
@@ -56,6 +58,7 @@ def kshot(
     from paaplus.records import Scale
 
     settings = get_settings()
+    torch.set_num_threads(settings.torch_threads)
     config = evaluation.KShotConfig(
         ks=_numbers("k", k),
         seeds=_numbers("seeds", seeds),

@@ -13,7 +13,7 @@ LEARNER_CLASS = {"bottleneck": "bottleneck", "taste_vector": "taste"}
 
 def learning_curves(people: Sequence[Person], generic: float, means: Sequence[float]) -> str:
     """SRCC on unseen images before and after each increment: thin lines for people, a thick one for their mean."""
-    width, height, left, right, top, bottom = 560, 340, 48, 96, 16, 44
+    width, height, left, right, top, bottom = 560, 350, 44, 118, 16, 44
     every = [value for person in people for value in person["srcc_by_increment"]]
     low, high = _nice_range([*every, generic])
     steps = len(means) - 1
@@ -132,9 +132,10 @@ def _nice_range(values: Sequence[float], margin: float = 0.03) -> tuple[float, f
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    count = round((high - low) * 10)
-    step = 2 if count > 6 else 1
-    return [round(low + i / 10, 1) for i in range(0, count + 1, step)]
+    """Tenths in the range, or every second one (0.2, 0.4, ...) where they are many."""
+    first, last = round(low * 10), round(high * 10)
+    step = 2 if last - first > 6 else 1
+    return [tenth / 10 for tenth in range(first, last + 1) if tenth % step == 0]
 
 
 def _apart(first: float, second: float, gap: float) -> tuple[float, float]:

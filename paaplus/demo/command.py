@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -32,4 +35,9 @@ def demo(
         raise Unavailable(
             f"the demo needs packages that are not installed ({error.name}): pip install 'paaplus[demo]'"
         ) from error
+    signal.signal(signal.SIGTERM, _exit)  # so that the platform is ended then too
     run_demo(data, folder, num_people=people, increment_size=increment, seed=seed)
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)

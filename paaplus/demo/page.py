@@ -39,9 +39,10 @@ def build_page(report: Report, strip: Strip | None, commands: Sequence[tuple[str
         _section(
             "Remembering",
             f"""<div class="columns"><figure>{memory(report["people"])}<figcaption>Agreement on the images of the
-            <em>first</em> increment, after each increment.</figcaption></figure><div><p>Mean forgetting, right after
-            the first increment minus at the end: <strong>{report["forgetting"]:+.3f}</strong> SRCC. Below zero means
-            that later feedback made even the first images better understood.</p>
+            <em>first</em> increment, most of which trained, after each increment.</figcaption></figure>
+            <div><p>Mean forgetting, right after the first increment minus at the end:
+            <strong>{report["forgetting"]:+.3f}</strong> SRCC. Below zero means that later feedback made even the first
+            images better understood.</p>
             <p>Each training sees the new ratings, plus what its strategy keeps of the old ones: a replay buffer and
             a penalty on moving what mattered (<code>replay_ewc</code>), or the exact posterior of all of them
             (<code>bayes</code>).</p></div></div>""",
@@ -66,7 +67,7 @@ def _head(report: Report) -> str:
     when = escape(report["created_at"][:16].replace("T", " "))
     return f"""<header><p class="eyebrow">paaplus demo &middot; {when} UTC</p>
 <h1>One small adapter per person</h1>
-<p class="lead">{report["num_users"]} {people[report["people_kind"]]} rated photographs in {report["num_increments"]}
+<p class="lead">{report["num_users"]} {people[report["people_kind"]]} rated images in {report["num_increments"]}
 increments. After each, the platform trained one small adapter per person. Here is what that did to scores of images
 nobody had rated, what was forgotten, what the gate kept out, and whether a rollback is real.</p></header>"""
 
@@ -102,9 +103,10 @@ def _what_is_real(report: Report) -> str:
     if report["data_kind"] == "built-in":
         text = f"""<p><strong>The people are simulated.</strong> Each has a hidden taste over properties that are
         measured from the pixels (brightness, warmth, colour, contrast, sharpness, busyness, texture) and over kinds
-        of content, adds noise, and uses the scale in their own way. Their tastes do not know the model's features. How large the
-        common and the personal part are was set to what real ratings of photographs show; the numbers on this page
-        say that the loop works, not how well it would do on your users.</p>
+        of content, adds noise, and uses the scale in their own way. Their tastes do not know the model's features.
+        How large the common and the personal part are was set to what real ratings of photographs show, but their
+        tastes are simpler than people's: the numbers on this page say that the loop works, not how well it would do
+        on your users.</p>
         <p><strong>The scenes:</strong> {report["num_scenes"]}, of which {kinds.get("photograph", 0)} are real
         photographs that ship inside Python packages and {kinds.get("synthetic", 0)} are <strong>synthetic</strong>,
         painted by a program. Each comes in variants of exposure, colour, contrast, crop and sharpness:
@@ -159,21 +161,21 @@ def _scale_line(generic: float, personal: float, rated: float) -> str:
 
 
 def _people_table(report: Report) -> str:
-    rows = []
+    rows, mixed = [], report["people_kind"] == "mixed"
     for person in sorted(report["people"], key=lambda p: -p["gain"]):
         curve = " &rarr; ".join(f"{value:.3f}" for value in person["srcc_by_increment"][1:])
         live = " &rarr; ".join(str(number) for number in person["live_by_increment"][1:])
         sign = "worse" if person["gain"] <= 0 else "better"
         rows.append(
-            f"<tr><td>{escape(person['id'])}</td><td>{person['kind']}</td>"
-            f"<td>{_learner(person)}</td><td class=n>{person['srcc_generic']:.3f}</td><td class=n>{curve}</td>"
+            f"<tr><td>{escape(person['id'])}{' (' + person['kind'] + ')' if mixed else ''}</td>"
+            f"<td class=w>{_learner(person)}</td><td class=n>{person['srcc_generic']:.3f}</td><td class=n>{curve}</td>"
             f'<td class="n {sign}">{person["gain"]:+.3f}</td><td class=n>{person["forgetting"]:+.3f}</td>'
             f"<td class=n>{live}</td><td class=n>{person['seconds']:.2f} s</td>"
             f"<td class=n>{_kilobytes(person['bytes'])}</td></tr>"
         )
     return _section(
         "Everybody",
-        f"""<div class="scroll"><table><thead><tr><th>person</th><th>who</th><th>adapter + strategy</th>
+        f"""<div class="scroll"><table><thead><tr><th>person</th><th>adapter + strategy</th>
         <th class=n>generic</th><th class=n>personal, after each increment</th><th class=n>gain</th>
         <th class=n>forgot</th>
         <th class=n>live version</th><th class=n>training</th><th class=n>size</th></tr></thead>
@@ -222,7 +224,7 @@ def _rollback(report: Report) -> str:
         (
             proof["bit_for_bit"],
             f"All {proof['num_scores']} scores equal, bit for bit, those recorded while {target} was live"
-            f" ({proof['num_changed_between']} images had other scores in between), and so does its digest.",
+            f" ({proof['num_changed_between']} images had other scores in between); the adapter's digest is the same.",
         ),
         (
             proof["not_undone"],
@@ -247,7 +249,7 @@ def _reading() -> str:
         person's order, 0 that they tell nothing. People contradict themselves, so nobody reaches 1.</li>
         <li><strong>Generic</strong> is what the frozen base model says to everybody; with no feedback, everybody gets
         exactly that. <strong>Gain</strong> is personal minus generic on the same images.</li>
-        <li>The <strong>interval</strong> resamples the people, 10,000 times. Twelve people are few: another seed draws
+        <li>The <strong>interval</strong> resamples the people, 10,000 times. So few people say little: another seed draws
         others, and the mean moves by as much as the interval is wide.</li>
         <li><strong>Scores</strong> are on 0 to 10, whatever scale people rated on.</li></ul>""",
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -268,8 +271,9 @@ class _Demo:
 
 def results_table(report: dict[str, Any]) -> Table:
     """The people as rows, the means below."""
-    table = Table(title=f"{report['people_kind']} people, unseen {report['unseen_by']}s: SRCC", header_style="bold")
-    for name in ("person", "adapter + strategy"):
+    title = f"{report['people_kind']} people, unseen {report['unseen_by']}s: SRCC"
+    table = Table(title=title, header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("person", "strategy"):
         table.add_column(name)
     for name in (
         "generic",
@@ -307,21 +311,24 @@ def commands_to_try(home: Path, user_id: str, image_id: str) -> list[tuple[str, 
     """What to do with the platform that the demo leaves behind: (what it does, command line)."""
     user = f"{APPLICATION}/{user_id}"
     body = json.dumps({"users": [user_id], "images": [image_id]})
-    return [
-        ("the demo's platform again, on http://127.0.0.1:8000/docs", f"export PAAPLUS_HOME={home}; paaplus up"),
-        ("in another shell", f"export PAAPLUS_HOME={home}"),
+    commands = [
+        ("the demo's platform again, on http://127.0.0.1:8000/docs", f"export PAAPLUS_HOME={home}"),
+        ("", "paaplus up &"),
         (
             "a key for the application",
             f"KEY=$(paaplus keys create --scope application --application {APPLICATION} --name me --json "
-            "| python -c 'import json,sys; print(json.load(sys.stdin)[\"key\"])')",
+            """| sed -n 's/.*"key": "\\([^"]*\\)".*/\\1/p')""",
         ),
         (
             "one person's score of one image, beside everybody's",
-            f'curl -s http://127.0.0.1:8000/v1/predictions -H "Authorization: Bearer $KEY" '
+            'curl -s http://127.0.0.1:8000/v1/predictions -H "Authorization: Bearer $KEY" '
             f"-H 'Content-Type: application/json' -d '{body}'",
         ),
-        ("versions, history, a rollback", f"paaplus adapters list {user}"),
+        ("versions, history, and a rollback of your own", f"paaplus adapters list {user}"),
         ("", f"paaplus adapters history {user}"),
         ("", f"paaplus adapters rollback {user} --to 1 --reason 'just to see'"),
-        ("real people instead: images/ and ratings.csv (user_id,image,rating)", "PAAPLUS_DATA=DIR paaplus demo"),
+        ("the demo with real people: a folder with images/ and ratings.csv", "PAAPLUS_DATA=DIR paaplus demo"),
     ]
+    if shutil.which("paaplus") is None:
+        commands.insert(0, ("the command", f"export PATH={Path(sys.executable).parent}:$PATH"))
+    return commands

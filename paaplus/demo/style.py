@@ -30,15 +30,15 @@ svg .tick, svg .muted { fill:var(--soft); } svg .strong { font-weight:700; }
 .taste { stroke:var(--taste); } .bottleneck { stroke:var(--bottleneck); }
 .full { stroke:none; } .full.taste { fill:var(--taste); } .full.bottleneck { fill:var(--bottleneck); }
 .better { color:var(--good); fill:var(--good) !important; } .worse { color:var(--bad); fill:var(--bad) !important; }
-.strip { display:grid; grid-template-columns:repeat(auto-fill,minmax(190px,1fr)); gap:16px; }
+.strip { display:grid; grid-template-columns:repeat(auto-fill,minmax(235px,1fr)); gap:16px; }
 .photo { background:var(--card); border:1px solid var(--line); border-radius:12px; overflow:hidden; }
 .photo img { width:100%; aspect-ratio:4/3; object-fit:cover; display:block; } .photo .scale { padding:8px 10px 0; }
 .photo figcaption { padding:2px 12px 12px; } .photo .hollow { fill:var(--card); } .own { color:var(--taste); }
 .rated { color:var(--mark); } .mark { fill:var(--mark); }
 .scroll { overflow-x:auto; } table { border-collapse:collapse; width:100%; font-size:14px;
   font-variant-numeric:tabular-nums; } th { text-align:left; color:var(--soft); font-weight:600; white-space:nowrap; }
-th, td { padding:7px 10px; border-bottom:1px solid var(--line); vertical-align:top; }
-.n { text-align:right; white-space:nowrap; }
+th, td { padding:7px 9px; border-bottom:1px solid var(--line); vertical-align:top; }
+.n { text-align:right; } .n, .w { white-space:nowrap; }
 .chip { display:inline-block; width:10px; height:10px; border-radius:50%; margin:0 6px 0 2px; background:var(--taste); }
 .chip.bottleneck { background:var(--bottleneck); }
 ul { padding-left:20px; margin:0 0 12px; } li { margin:4px 0; max-width:860px; }

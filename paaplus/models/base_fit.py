@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from paaplus.errors import InvalidInput, UndefinedMetric
 from paaplus.metrics import srcc
@@ -70,6 +71,8 @@ def fit_base_scorer(
 ) -> tuple[BaseScorer, dict[str, Any]]:
     """A base model from the features of images and people's ratings of them.
 
+    Runs on one BLAS thread: many small matrices gain nothing from more, and sums would depend on their number.
+
     Args:
         name: of the base model.
         extractor_digest: of the extractor that made the features.
@@ -88,6 +91,13 @@ def fit_base_scorer(
         SmallDataWarning: fewer than 100 images or 8 people, or 2 to 4 groups.
     """
     group_I = _checked_groups(features_ID, ratings, group_I)
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _fit(name, extractor_digest, features_ID, ratings, group_I, seed)
+
+
+def _fit(
+    name: str, extractor_digest: str, features_ID: np.ndarray, ratings: Ratings, group_I: np.ndarray, seed: int
+) -> tuple[BaseScorer, dict[str, Any]]:
     taste_dim = min(MAX_TASTE_DIM, max(1, MAX_ADAPTER_NUMBERS // len(ratings.aspects) - 2))
     crowd = crowd_means(ratings.person_N, ratings.image_N, ratings.score_NA, len(features_ID))
     choice = choose_head(features_ID, crowd, assign_folds(group_I, seed), taste_dim)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from functools import lru_cache
 from pathlib import Path
 from uuid import UUID
 
 import numpy as np
 import sqlalchemy as sa
-from PIL import Image
 from sqlalchemy.orm import Session
 
 from paaplus.db.tables import BaseModelRow, FeaturesRow, ImageRow
 from paaplus.db.types import utcnow
 from paaplus.db.upsert import insert_ignoring_conflicts
-from paaplus.errors import Conflict, NotFound, TrainingStopped
+from paaplus.errors import Conflict, InvalidInput, NotFound, TrainingStopped
 from paaplus.models.base_models import load_extractor
 from paaplus.models.extractor import Extractor
+from paaplus.models.images import decode_image
 from paaplus.pipelines.context import Running
 from paaplus.queue import jobs
 
@@ -68,8 +67,8 @@ def _extract_all(running: Running, extractor: Extractor, total: int) -> None:
         for image_id, sha256 in batch:
             row = {"extractor_digest": extractor.digest, "image_id": image_id, "data": None, "error": None}
             try:
-                images.append(Image.open(io.BytesIO(context.blobs.get(sha256))).convert("RGB"))
-            except (OSError, NotFound) as error:  # not retried: the stored bytes will not change
+                images.append(decode_image(context.blobs.get(sha256), context.settings.max_image_pixels))
+            except (InvalidInput, NotFound) as error:  # not retried: the stored bytes will not change
                 row["error"] = f"{type(error).__name__}: {error}"
             rows.append({**row, "created_at": utcnow()})
         features_BD = iter(extractor.extract(images) if images else np.empty((0, extractor.feature_dim), np.float16))

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeedbackRow
 from paaplus.db.tables.governance import KeyScope

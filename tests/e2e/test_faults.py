@@ -22,9 +22,7 @@ SLOW = {"adapter": "bottleneck", "strategy": "replay", "training": {"num_steps":
 
 
 @pytest.fixture
-def settings(
-    database_kind: str, database_url: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> Settings:
+def settings(database_kind: str, database_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     broker_url = ""
     if database_kind == "postgresql":
         broker_url = request.getfixturevalue("redis_server").url

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import redis
 import sqlalchemy as sa
+from PIL import Image
+
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeaturesRow
 from paaplus.db.tables.feedback import FeedbackKind
@@ -19,7 +21,6 @@ from paaplus.services import adapters, base_models, feedback, images, users
 from paaplus.services.feedback import NewEvent
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
-from PIL import Image
 from tests.factories import APPLICATION
 from tests.processes import running, start_scheduler, start_worker, wait_until
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from paaplus.errors import InvalidInput
 from paaplus.metrics import srcc
@@ -55,6 +56,15 @@ def test_artifact_is_the_same_when_fitted_again_and_survives_bytes():
     assert first.digest == second.digest == BaseScorer.from_bytes(first.to_bytes()).digest
     assert first.extractor_digest == DIGEST
     assert all(getattr(first, name).dtype == np.float32 for name in ("map_QR", "head_weight_RA", "prior_sd_A"))
+
+
+def test_artifact_does_not_depend_on_the_number_of_threads():
+    known = simulate(num_people=24, num_images=100, feature_dim=300)
+    digests = set()
+    for num_threads in (1, 2):
+        with threadpool_limits(num_threads):
+            digests.add(fit_base_scorer("m", DIGEST, known.features_ID, known.ratings)[0].digest)
+    assert len(digests) == 1
 
 
 def test_each_aspect_has_its_own_head_and_priors_when_some_ratings_are_missing():
@@ -148,5 +158,7 @@ def test_bad_input_is_refused():
         fit_base_scorer("m", DIGEST, np.ones_like(features), ratings)
     with pytest.raises(InvalidInput, match="no rating of aspect 'light'"):
         Ratings(("shape", "light"), np.array([0]), np.array([0]), np.array([[1.0, np.nan]]))
+    with pytest.raises(InvalidInput, match="infinite"):
+        Ratings(("beauty",), np.array([0]), np.array([0]), np.array([[np.inf]]))
     with pytest.raises(InvalidInput, match=r"\(1, 2\)"):
         Ratings(("beauty",), np.array([0]), np.array([0]), np.array([[1.0, 2.0]]))

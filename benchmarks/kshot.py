@@ -1,0 +1,79 @@
+"""How well people are known after k ratings, for the default learner and the bottleneck beside it.
+
+    python benchmarks/kshot.py --data DIR [--split FILE.py] [--record]
+
+Runs `paaplus evaluate kshot` (seeds 0, 1, 2) and prints its table. Without --data (or PAAPLUS_BENCH_DATA) it writes and uses
+the built-in set, whose people are simulated. --record keeps the result in benchmarks/results, with date, commit and load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ALSO = "bottleneck:replay_ewc"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    given = os.environ.get("PAAPLUS_BENCH_DATA")
+    parser.add_argument("--data", type=Path, default=Path(given) if given else None)
+    parser.add_argument("--split", type=Path)
+    parser.add_argument("--k", default="0,10,25,50,100")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--record", action="store_true")
+    options = parser.parse_args()
+    data = options.data or builtin_set()
+    paaplus = str(Path(sys.executable).with_name("paaplus"))
+    command = [paaplus, "evaluate", "kshot", "--data", str(data), "--k", options.k, "--seeds", options.seeds]
+    command += ["--also", ALSO, *(["--split", str(options.split)] if options.split else [])]
+    if options.record:
+        folder = ROOT / "benchmarks" / "results" / f"{datetime.now(UTC):%Y-%m-%d}-kshot-{data.name}"
+        subprocess.run([*command, "--out", str(folder)], check=True)
+        forget_folders(folder / "kshot.json")
+        (folder / "run.json").write_text(json.dumps(circumstances(options, data), indent=2) + "\n")
+        (folder / "kshot.png").unlink(missing_ok=True)  # the table says it; a picture only weighs
+    else:
+        subprocess.run(command, check=True)
+
+
+def forget_folders(file: Path) -> None:
+    """Keep names, not where they lay on this machine."""
+    document = json.loads(file.read_text())
+    for name in ("data", "split"):
+        if document["config"].get(name):
+            document["config"][name] = Path(document["config"][name]).name
+    file.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def builtin_set() -> Path:
+    from paaplus.data.builtin import write_builtin_set
+
+    folder = ROOT / "var" / "builtin"
+    write_builtin_set(folder)
+    return folder
+
+
+def circumstances(options: argparse.Namespace, data: Path) -> dict[str, object]:
+    """What a reader needs to run it again, and to judge the seconds."""
+    git = ["git", "-C", str(ROOT)]
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True).stdout.strip()
+    split = f" --split {options.split.name}" if options.split else ""
+    return {
+        "command": f"python benchmarks/kshot.py --data {data.name}{split} --k {options.k} --seeds {options.seeds}",
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "commit": commit + (" with changes" if changed else ""),
+        "load_average_1m": round(os.getloadavg()[0], 1),
+        "num_cpus": os.cpu_count(),
+    }
+
+
+if __name__ == "__main__":
+    main()
