@@ -22,8 +22,9 @@ _POLL_S = 0.25
 class Client:
     """One application with its key. Every failure becomes a `DemoFailed` that tells request and answer."""
 
-    def __init__(self, url: str, key: str) -> None:
-        self._http = httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT_S)
+    def __init__(self, url: str, key: str, transport: httpx2.BaseTransport | None = None) -> None:
+        headers = {"Authorization": f"Bearer {key}"}
+        self._http = httpx2.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, transport=transport)
 
     def close(self) -> None:
         self._http.close()

@@ -73,13 +73,13 @@ nobody had rated, what was forgotten, what the gate kept out, and whether a roll
 
 
 def _cards(report: Report) -> str:
-    gain = report["gain"]
+    gain, (low, high) = report["gain"]["mean"], report["gain"]["interval"]
     bit = report["rollback_bit_for_bit"]
     cards = (
         (
-            f"{gain['mean']:+.3f}",
+            f"{gain:+.3f}",
             "SRCC over the generic model",
-            f"95 % interval {gain['low']:+.3f} to {gain['high']:+.3f}",
+            f"95 % interval {low:+.3f} to {high:+.3f}",
         ),
         (f"{report['users_better']} of {report['num_users']}", "people better served", "than by the generic model"),
         (f"{report['forgetting']:+.3f}", "SRCC forgotten", "on the first increment's images"),
@@ -249,8 +249,8 @@ def _reading() -> str:
         person's order, 0 that they tell nothing. People contradict themselves, so nobody reaches 1.</li>
         <li><strong>Generic</strong> is what the frozen base model says to everybody; with no feedback, everybody gets
         exactly that. <strong>Gain</strong> is personal minus generic on the same images.</li>
-        <li>The <strong>interval</strong> resamples the people, 10,000 times. So few people say little: another seed draws
-        others, and the mean moves by as much as the interval is wide.</li>
+        <li>The <strong>interval</strong> resamples the people, 10,000 times. So few people say little: another seed
+        draws others, and the mean moves by as much as the interval is wide.</li>
         <li><strong>Scores</strong> are on 0 to 10, whatever scale people rated on.</li></ul>""",
     )
 

@@ -91,7 +91,7 @@ def build_report(run: Run) -> dict[str, Any]:
         "srcc_generic": _mean(p["srcc_generic"] for p in people),
         "srcc_personal": _mean(p["srcc_personal"] for p in people),
         "srcc_by_increment": [_mean(p["srcc_by_increment"][i] for p in people) for i in range(len(run.rounds))],
-        "gain": {"mean": float(np.mean(gains)), "low": low, "high": high, "method": "95 % bootstrap over people"},
+        "gain": {"mean": float(np.mean(gains)), "interval": [low, high], "method": "95 % bootstrap over people"},
         "gain_by_learner": _gain_by_learner(people),
         "users_better": sum(gain > 0 for gain in gains),
         "forgetting": _mean(p["forgetting"] for p in people),

@@ -209,8 +209,8 @@ class _Demo:
         console.print(results_table(report))
         gain = report["gain"]
         console.print(
-            f"gain over generic [bold]{gain['mean']:+.3f}[/bold] SRCC (95 % interval {gain['low']:+.3f} to "
-            f"{gain['high']:+.3f}), {report['users_better']} of {report['num_users']} people better, forgetting "
+            f"gain over generic [bold]{gain['mean']:+.3f}[/bold] SRCC (95 % interval {gain['interval'][0]:+.3f} to "
+            f"{gain['interval'][1]:+.3f}), {report['users_better']} of {report['num_users']} people better, forgetting "
             f"{report['forgetting']:+.3f}, gate refused {report['gate_refused']} of {report['num_trainings']}",
             highlight=False,
             soft_wrap=True,
@@ -272,7 +272,7 @@ class _Demo:
 def results_table(report: dict[str, Any]) -> Table:
     """The people as rows, the means below."""
     title = f"{report['people_kind']} people, unseen {report['unseen_by']}s: SRCC"
-    table = Table(title=title, header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("person", "strategy"):
         table.add_column(name)
     for name in (
