@@ -16,6 +16,7 @@ UPLOAD_THREADS = 4
 TIMEOUT_S = 60.0
 MAX_WAIT_S = 600.0  # for features, and for trainings: far more than either ever takes
 MAX_EVENTS = 1000
+MAX_ITEMS = 5000
 _POLL_S = 0.25
 
 
@@ -53,10 +54,11 @@ class Client:
         deadline = time.monotonic() + MAX_WAIT_S
         pending = list(images)
         while pending:
-            answer = self._call("POST", "/v1/predictions", json={"users": [user], "images": pending})
+            asked, later = pending[:MAX_ITEMS], pending[MAX_ITEMS:]
+            answer = self._call("POST", "/v1/predictions", json={"users": [user], "images": asked})
             self._check_scored(answer["items"], allow_pending=True)
             waiting = [item for item in answer["items"] if item["status"] == "pending"]
-            pending = [item["image_id"] for item in waiting]
+            pending = [item["image_id"] for item in waiting] + later
             on_progress(len(images) - len(pending))
             if time.monotonic() > deadline:
                 raise DemoFailed(f"{len(pending)} of {len(images)} images have no features after {MAX_WAIT_S:.0f} s")
@@ -71,10 +73,12 @@ class Client:
         Raises:
             DemoFailed: one of them is not scored.
         """
-        body = {"items": [{"user": user, "image": image} for user, image in items]}
-        answer = self._call("POST", "/v1/predictions", json=body)
-        self._check_scored(answer["items"], allow_pending=False)
-        return list(answer["items"])
+        scored: list[dict[str, Any]] = []
+        for start in range(0, len(items), MAX_ITEMS):
+            batch = [{"user": user, "image": image} for user, image in items[start : start + MAX_ITEMS]]
+            scored += self._call("POST", "/v1/predictions", json={"items": batch})["items"]
+        self._check_scored(scored, allow_pending=False)
+        return scored
 
     def post_feedback(self, events: Sequence[dict[str, Any]]) -> None:
         """Post events in order.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from paaplus.data.photographs import PHOTOGRAPHS
 from paaplus.demo.charts import dumbbells, learning_curves, memory
 from paaplus.demo.strip import Strip
 from paaplus.demo.style import STYLE
@@ -110,7 +111,8 @@ def _what_is_real(report: Report) -> str:
         <p><strong>The scenes:</strong> {report["num_scenes"]}, of which {kinds.get("photograph", 0)} are real
         photographs that ship inside Python packages and {kinds.get("synthetic", 0)} are <strong>synthetic</strong>,
         painted by a program. Each comes in variants of exposure, colour, contrast, crop and sharpness:
-        {report["num_images"]} images.</p>"""
+        {report["num_images"]} images.</p>
+        <details><summary>Whose photographs they are</summary><ul>{_credits()}</ul></details>"""
     else:
         who = {"real": "real people", "simulated": "simulated people", "mixed": "real and simulated people"}
         text = f"""<p><strong>The people are {who[report["people_kind"]]}</strong>, whose ratings were read from the
@@ -124,6 +126,10 @@ def _what_is_real(report: Report) -> str:
         rating of a set-aside image was ever posted. All {report["num_users"]} people were drawn by seed
         {report["seeds"]["plan"]} before any training.</p>""",
     )
+
+
+def _credits() -> str:
+    return "".join(f"<li>{escape(p.name)}: {escape(p.source)} ({escape(p.licence)}), altered</li>" for p in PHOTOGRAPHS)
 
 
 def _strip_section(strip: Strip | None) -> str:

@@ -15,7 +15,7 @@ from paaplus.errors import InvalidInput
 
 NUM_INCREMENTS = 3
 MIN_INCREMENT = 8
-MIN_UNSEEN = 15
+MIN_UNSEEN, MAX_UNSEEN = 15, 150
 _MIN_RATING_SD = 1 / 12  # of the scale: 0.5 on 1 to 7; below, there is hardly an order to predict
 
 # The two ways to learn that the demo shows; people take turns.
@@ -32,7 +32,7 @@ class Person:
     strategy: str
     increments: tuple[tuple[str, ...], ...]  # images rated, in the order of posting
     reserve: tuple[str, ...]  # rated only after the rollback
-    unseen: tuple[str, ...]  # rated by the person, never posted: for the measurement
+    unseen: tuple[str, ...]  # rated by the person, never posted: for the measurement, at most `MAX_UNSEEN`
     ratings: dict[str, dict[str, float]]  # image -> aspect -> rating, as given
 
     @property
@@ -124,6 +124,7 @@ def _person(
 ) -> Person:
     seen = sorted(image for image in ratings if image not in unseen_names)
     order = [seen[i] for i in rng.permutation(len(seen))]
+    unseen = sorted(image for image in ratings if image in unseen_names)
     adapter, strategy = learner
     return Person(
         user_id=user_id,
@@ -132,7 +133,7 @@ def _person(
         strategy=strategy,
         increments=tuple(tuple(order[i * size : (i + 1) * size]) for i in range(NUM_INCREMENTS)),
         reserve=tuple(order[NUM_INCREMENTS * size :][:num_reserve]),
-        unseen=tuple(sorted(image for image in ratings if image in unseen_names)),
+        unseen=tuple(sorted(unseen[i] for i in rng.permutation(len(unseen))[:MAX_UNSEEN])),
         ratings=ratings,
     )
 

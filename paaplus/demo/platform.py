@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 COMMAND_TIMEOUT_S = 900.0
 SCAN_INTERVAL_S = 1.0
+_PR_SET_PDEATHSIG = 1
 _CACHE = "cache"  # features of earlier runs, by content: the only thing that a fresh home keeps
 
 
@@ -48,10 +50,13 @@ class Platform:
             DemoFailed: the command failed; the message carries what it said.
         """
         line = [sys.executable, "-m", "paaplus.cli.main", *arguments, "--json"]
-        done = subprocess.run(
-            line, env=self._environment(), capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
-        )
         shown = "paaplus " + " ".join(arguments)
+        try:
+            done = subprocess.run(
+                line, env=self._environment(), capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DemoFailed(f"{shown}: not done within {COMMAND_TIMEOUT_S:.0f} s") from error
         if done.returncode != 0:
             raise DemoFailed(f"{shown}: exit code {done.returncode}\n{done.stderr.strip()[-2000:]}")
         try:
@@ -77,6 +82,7 @@ class Platform:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches the demo alone, which then ends the platform in order
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._is_ready():
@@ -142,3 +148,8 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _die_with_parent() -> None:
+    """Linux: a demo that is killed takes its platform with it."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

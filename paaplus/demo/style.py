@@ -46,6 +46,7 @@ ul { padding-left:20px; margin:0 0 12px; } li { margin:4px 0; max-width:860px; }
 .checks li::before { position:absolute; left:0; font-weight:700; }
 .pass::before { content:"\\2713"; color:var(--good); }
 .fail::before { content:"\\2717"; color:var(--bad); }
+details { color:var(--soft); font-size:14px; margin-bottom:12px; } summary { cursor:pointer; }
 code { font-size:.92em; } pre { background:var(--card); border:1px solid var(--line); border-radius:12px; padding:16px;
   overflow-x:auto; font-size:13.5px; line-height:1.6; margin:0; } pre span { color:var(--soft); }
 footer { margin-top:48px; border-top:1px solid var(--line); padding-top:16px; color:var(--soft); font-size:13px; }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -65,8 +66,7 @@ def test_the_properties_told_are_those_of_the_stored_files(folder):
 
 
 def test_a_finished_set_is_left_alone_and_an_unfinished_one_written_anew(folder, tmp_path):
-    path = tmp_path / "set"
-    write_builtin_set(path, **SMALL)
+    path = shutil.copytree(folder, tmp_path / "set")
     image = next((path / "images").iterdir())
     image.write_bytes(b"touched")
     write_builtin_set(path, **SMALL)

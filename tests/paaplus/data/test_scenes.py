@@ -42,7 +42,9 @@ def test_every_photograph_says_whose_it_is_and_is_in_colour():
 
 
 def test_a_photograph_that_is_not_installed_says_what_to_install():
-    with pytest.raises(Unavailable, match=r"no_such_package/data/astronaut\.png is not installed; pip install 'paaplus"):
+    with pytest.raises(
+        Unavailable, match=r"no_such_package/data/astronaut\.png is not installed; pip install 'paaplus"
+    ):
         replace(PHOTOGRAPHS[0], package="no_such_package").find()
     with pytest.raises(Unavailable, match=r"skimage/data/gone\.png"):
         replace(PHOTOGRAPHS[0], path="data/gone.png").find()

@@ -78,5 +78,5 @@ def test_softness_blurs_and_below_zero_sharpens(picture):
 def test_zoom_keeps_the_chosen_corner():
     picture = Image.new("RGB", (400, 200), "black")
     picture.paste("white", (200, 100, 400, 200))
-    assert pixels(render(picture, Variant(zoom=2, centre=(1, 1)))).min() > 250
-    assert pixels(render(picture, Variant(zoom=2, centre=(0, 0)))).max() < 5
+    assert pixels(render(picture, Variant(zoom=2, centre=(1, 1)))).mean() > 250
+    assert pixels(render(picture, Variant(zoom=2, centre=(0, 0)))).mean() < 5
