@@ -52,6 +52,12 @@ class Unavailable(PaaplusError):
     code = "unavailable"
 
 
+class Damaged(Unavailable):
+    """What the storage gives back is not what was put there; it stays so until somebody restores it."""
+
+    code = "damaged"
+
+
 class UndefinedMetric(PaaplusError):
     """The metric has no value on this input, for example a rank correlation with a constant."""
 

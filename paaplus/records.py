@@ -5,6 +5,7 @@ Shape letters: N = ratings of one user, R = taste space dimensions, A = aspects.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -24,8 +25,9 @@ class Scale:
     maximum: float
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.minimum) and np.isfinite(self.maximum) and self.minimum < self.maximum):
-            raise InvalidInput(f"scale {self.minimum} to {self.maximum}: finite, and min below max")
+        # the width of two finite numbers can be infinite, and every rating on such a scale NaN
+        if not (self.minimum < self.maximum and math.isfinite(float(self.maximum) - float(self.minimum))):
+            raise InvalidInput(f"scale {self.minimum} to {self.maximum}: of finite width, and min below max")
 
     def to_score(self, rating: float) -> float:
         """The rating on the 0-10 scale of scores.

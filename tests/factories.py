@@ -144,6 +144,7 @@ def make_adapter(session: Session, user: UserRow, *, base_model_id: UUID, **colu
         "digest": _digest(),
         "state": AdapterState.ACTIVE,
         "high_water_sequence": user.feedback_sequence,
+        "epoch": user.epoch,
         "num_ratings": 1,
         "size_bytes": 4,
         "gate_report": {},

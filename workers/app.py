@@ -31,6 +31,7 @@ def make_app(settings: Settings) -> Celery:
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
         task_time_limit=settings.task_time_limit_s,
+        beat_scheduler="workers.broker:BoundedScheduler",
         beat_schedule={
             "scan": {
                 "task": "paaplus.scan",

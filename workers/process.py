@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 from typing import Any
 
-from celery.signals import worker_shutting_down
+import structlog
+from celery.signals import celeryd_init, worker_shutting_down
+from sqlalchemy.exc import OperationalError
 
 from paaplus.db.engine import Database
 from paaplus.db.migrate import require_head
+from paaplus.errors import Unavailable
 from paaplus.pipelines.context import WorkerContext
 from paaplus.settings import get_settings
 from paaplus.storage.blobs import BlobStore
+
+log = structlog.get_logger(__name__)
 
 _contexts: dict[int, WorkerContext] = {}
 _stopping = threading.Event()
@@ -45,6 +51,20 @@ def worker_context() -> WorkerContext:
             stopping=_stopping,
         )
     return _contexts[pid]
+
+
+@celeryd_init.connect  # type: ignore[untyped-decorator]
+def _require_schema(**_: Any) -> None:
+    """End a worker that starts on another schema, once and aloud, instead of failing every task."""
+    database = Database(get_settings().resolved_database_url)
+    try:
+        require_head(database.engine)
+    except Unavailable as error:
+        sys.exit(f"this worker cannot start: {error}")
+    except OperationalError as error:  # away for now; each process looks again before its first task
+        log.warning("database does not answer", error=str(error.orig))
+    finally:
+        database.dispose()  # nothing of it may live on in forked children
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]

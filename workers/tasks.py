@@ -8,11 +8,10 @@ import structlog
 
 from paaplus.services import scheduling
 from workers.app import app
+from workers.broker import MAX_WAKE_UPS, num_waiting
 from workers.process import worker_context
 
 log = structlog.get_logger(__name__)
-
-MAX_WAKE_UPS = 16
 
 
 @app.task(name="paaplus.run_ready")  # type: ignore[untyped-decorator]
@@ -39,7 +38,11 @@ def scan() -> None:
     context = worker_context()
     report = scheduling.scan(context.database, context.settings)
     for queue, num_ready in report.num_ready.items():
-        for _ in range(min(num_ready, MAX_WAKE_UPS)):
+        waiting = num_waiting(app, queue)
+        if waiting is None:
+            continue  # no bell, no delay but one: the next scan tries again
+        # filled up, not added to: without a worker on this queue, its messages would pile up
+        for _ in range(min(num_ready, MAX_WAKE_UPS) - waiting):
             run_ready.apply_async((queue,), queue=queue, expires=max(5.0, 2 * context.settings.scan_interval_s))
     if report.num_enqueued or report.num_reaped:
         log.info("scan", enqueued=report.num_enqueued, reaped=report.num_reaped, ready=report.num_ready)

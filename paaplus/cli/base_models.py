@@ -20,7 +20,7 @@ from paaplus.cli.common import (
 )
 from paaplus.db.engine import Database
 from paaplus.db.tables import BaseModelRow
-from paaplus.services import base_models, images
+from paaplus.services import base_models, images, scheduling
 from paaplus.settings import Settings, get_settings
 
 app = typer.Typer(help="Base models: a frozen backbone with a generic head.")
@@ -41,7 +41,8 @@ def train(
 ) -> None:
     """Fit taste space, generic head and taste prior on people's ratings; register it as the next version of its name.
 
-    The newest version becomes the default. Images that are there already get their features from a worker.
+    The newest version becomes the default: images that are there already get their features from a worker, then every
+    user with an adapter is trained anew on it. Until that is done, such a user is served by the base, flagged.
     """
     if builtin == (data is not None):
         raise typer.BadParameter("give either --data DIR or --builtin")
@@ -125,6 +126,8 @@ def _train(
     with database.session() as session:
         row = base_models.register(session, open_blobs(), scorer, config, metrics)
         images.request_features(session, None, settings)
+        if base_models.default(session, settings).id == row.id:
+            scheduling.refresh_after_base_model(session, row.id)
         return row
 
 

@@ -167,6 +167,17 @@ def _queue(settings: Settings) -> Finding:
     return Finding("queue", "ok", "nothing waits for a worker")
 
 
+def _holdout_key(settings: Settings) -> Finding:
+    if settings.holdout_key == Settings.model_fields["holdout_key"].default:
+        return Finding(
+            "hold-out key",
+            "note",
+            "the public default",
+            "set PAAPLUS_HOLDOUT_KEY to a secret before the first user, or users could learn which images judge them",
+        )
+    return Finding("hold-out key", "ok", "a secret of this deployment")
+
+
 def _smplx(_: Settings) -> Finding:
     if importlib.util.find_spec("smplx") is None:
         return Finding(
@@ -202,6 +213,7 @@ CHECKS: tuple[Callable[[Settings], Finding], ...] = (
     _broker,
     _base_model,
     _queue,
+    _holdout_key,
     _smplx,
     _physiqueframe_files,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
@@ -63,6 +64,7 @@ def import_ratings(
 ) -> None:
     """Import ratings; `image` is the name an image was registered under. Importing a file twice changes nothing."""
     low, high = parse_scale(scale)
+    occurrences: Counter[str] = Counter()
     accepted = duplicates = 0
     with open_database() as database:
         with database.read_session() as session:
@@ -70,7 +72,7 @@ def import_ratings(
         for batch in _batches(file):
             with database.session() as session:
                 events = [
-                    _event(session, i, row, application, images, {"min": low, "max": high}, aspect)
+                    _event(session, i, row, application, images, {"min": low, "max": high}, aspect, occurrences)
                     for i, row in enumerate(batch)
                 ]
                 results = feedback_service.append(
@@ -99,6 +101,8 @@ def _batches(file: Path) -> Iterator[list[dict[str, Any]]]:
             raise InvalidInput(f"{file}: needs columns {sorted(COLUMNS)}, has {reader.fieldnames}")
         batch: list[dict[str, Any]] = []
         for row in reader:
+            if missing := sorted(name for name in COLUMNS if row[name] is None):
+                raise InvalidInput(f"{file}: line {reader.line_num} has no {', '.join(missing)}")
             batch.append({**row, "line": reader.line_num})
             if len(batch) == IMPORT_BATCH:
                 yield batch
@@ -115,7 +119,9 @@ def _event(
     images: dict[str, UUID],
     scale: dict[str, float],
     aspect: str,
+    occurrences: Counter[str],
 ) -> NewEvent:
+    """A line as an event; `occurrences` counts the lines so far that say the same."""
     if row["image"] not in images:
         raise InvalidInput(f"line {row['line']}: no image named {row['image']!r} in application {application!r}")
     try:
@@ -123,11 +129,13 @@ def _event(
     except ValueError as error:
         raise InvalidInput(f"line {row['line']}: rating {row['rating']!r} is not a number") from error
     user, _ = users_service.create(session, application=application, external_id=row["user_id"])
+    said = "\0".join([row["user_id"], row["image"], repr(rating), aspect, repr(scale["min"]), repr(scale["max"])])
+    occurrences[said] += 1  # a person may say 3, then 5, then 3 again: three events, the last one counts
     return NewEvent(
         index=index,
         user_id=user.id,
-        # the same line again is the same event, whatever its length
-        event_id="import:" + sha256_hex(f"{row['user_id']}\0{row['image']}\0{row['rating']}".encode())[:32],
+        # the same file again gives the same events; hashed, because names may be long
+        event_id="import:" + sha256_hex(f"{said}\0{occurrences[said]}".encode())[:32],
         kind=FeedbackKind.RATING,
         image_id=images[row["image"]],
         payload={"ratings": {aspect: rating}, "scale": scale},

@@ -17,6 +17,7 @@ TIMEOUT_S = 60.0
 MAX_WAIT_S = 600.0  # for features, and for trainings: far more than either ever takes
 MAX_EVENTS = 1000
 MAX_ITEMS = 5000
+RETRY_PAUSES_S = (0.2, 0.5, 1.0, 2.0)  # after a 503
 _POLL_S = 0.25
 
 
@@ -37,8 +38,7 @@ class Client:
         """Register image files; file name -> image id."""
 
         def one(file: Path) -> tuple[str, str]:
-            with file.open("rb") as stream:
-                image = self._call("POST", "/v1/images", files={"file": (file.name, stream)})
+            image = self._call("POST", "/v1/images", files={"file": (file.name, file.read_bytes())})
             on_done()
             return file.name, image["id"]
 
@@ -127,10 +127,16 @@ class Client:
             raise DemoFailed(f"{len(bad)} of {len(items)} predictions without scores, the first: {bad[0]}")
 
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
-        try:
-            response = self._http.request(method, path, **arguments)
-        except httpx2.HTTPError as error:
-            raise DemoFailed(f"{method} {path}: {type(error).__name__}: {error}") from error
-        if response.status_code >= 400:
-            raise DemoFailed(f"{method} {path}: {response.status_code} {response.text[:1000]}")
-        return response.json()
+        """One request; 503 means that nothing was changed and trying again may help, so that is done for a while."""
+        for pause_s in (*RETRY_PAUSES_S, None):
+            try:
+                response = self._http.request(method, path, **arguments)
+            except httpx2.HTTPError as error:
+                raise DemoFailed(f"{method} {path}: {type(error).__name__}: {error}") from error
+            if response.status_code == 503 and pause_s is not None:
+                time.sleep(pause_s)
+                continue
+            if response.status_code >= 400:
+                raise DemoFailed(f"{method} {path}: {response.status_code} {response.text[:1000]}")
+            return response.json()
+        raise AssertionError("the last try either answers or raises")

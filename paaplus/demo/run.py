@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from paaplus.data.builtin import write_builtin_set
 from paaplus.data.folder import read_folder
@@ -28,6 +20,7 @@ from paaplus.demo.platform import Platform
 from paaplus.demo.report import Run, build_report, learned_by
 from paaplus.demo.rollback import choose, roll_back
 from paaplus.demo.strip import make_strip
+from paaplus.demo.terminal import Steps, commands_to_try, results_table
 
 APPLICATION = "demo"
 
@@ -82,7 +75,7 @@ class _Demo:
         self.platform = platform
         self.folder = folder
         self.console = console
-        self.seconds: dict[str, float] = {}
+        self.steps = Steps(console)
 
     def run(self, data: Path | None, num_people: int, increment_size: int, seed: int) -> DemoResult:
         run = self._prepare(data, num_people, increment_size, seed)
@@ -92,13 +85,13 @@ class _Demo:
         try:
             policies = self._create_users(client, plan)
             image_ids = self._register(client, run)
-            with self._step("scores before any feedback"):
+            with self.steps.step("scores before any feedback"):
                 run.rounds.append(ask(client, plan.people, image_ids))
             for number in range(len(plan.people[0].increments)):
                 self._increment(client, run, image_ids, number)
             run.learned = {person.user_id: learned_by(client, person) for person in plan.people}
             person, round_number = choose(plan.people, run.rounds)
-            with self._step("rollback"):
+            with self.steps.step("rollback"):
                 run.proof = roll_back(
                     self.platform,
                     client,
@@ -117,7 +110,9 @@ class _Demo:
 
     def _prepare(self, data: Path | None, num_people: int, increment_size: int, seed: int) -> Run:
         self.platform.wipe()
-        with self._step("data"):
+        for report in ("report.json", "report.html"):
+            (self.folder / report).unlink(missing_ok=True)  # an old one must not pass for this run's
+        with self.steps.step("data"):
             path = data or self.folder / "data"
             if data is None:
                 write_builtin_set(path)
@@ -130,10 +125,10 @@ class _Demo:
             highlight=False,
             soft_wrap=True,
         )
-        with self._step(f"base model lite, on {len(plan.others)} other people"):
+        with self.steps.step(f"base model lite, on {len(plan.others)} other people"):
             self.platform.command("db", "upgrade")
             base_model = self._train_base(path, plan, (folder.scale.minimum, folder.scale.maximum))
-        return Run(folder=folder, is_builtin=data is None, plan=plan, base_model=base_model, seconds=self.seconds)
+        return Run(folder=folder, is_builtin=data is None, plan=plan, base_model=base_model, seconds=self.steps.seconds)
 
     def _train_base(self, path: Path, plan: Plan, scale: tuple[float, float]) -> dict[str, Any]:
         people, images = self.folder / "others.txt", self.folder / "train_images.txt"
@@ -146,7 +141,7 @@ class _Demo:
         return dict(trained)
 
     def _start(self) -> str:
-        with self._step("platform up"):
+        with self.steps.step("platform up"):
             self.platform.start()
             created = self.platform.command(
                 "keys", "create", "--scope", "application", "--application", APPLICATION, "--name", "demo"
@@ -156,9 +151,9 @@ class _Demo:
 
     def _register(self, client: Client, run: Run) -> dict[str, str]:
         files = [run.folder.image_path(image) for image in run.plan.images]
-        with self._counter("upload images", len(files)) as advance:
+        with self.steps.counter("upload images", len(files)) as advance:
             image_ids = client.upload(files, on_done=advance)
-        with self._progress("extract features", len(files)) as update:
+        with self.steps.progress("extract features", len(files)) as update:
             somebody = run.plan.people[0].user_id
             client.wait_for_features(somebody, list(image_ids.values()), on_progress=update)
         return image_ids
@@ -177,7 +172,7 @@ class _Demo:
     def _increment(self, client: Client, run: Run, image_ids: dict[str, str], number: int) -> None:
         """Everybody posts one increment; the scheduler finds them, the worker trains, and all is scored again."""
         plan = run.plan
-        with self._counter(f"increment {number + 1}: post, train, gate", len(plan.people)) as advance:
+        with self.steps.counter(f"increment {number + 1}: post, train, gate", len(plan.people)) as advance:
             for person in plan.people:
                 client.post_feedback(self._events(person, run, image_ids, number))
             client.wait_until_trained([p.user_id for p in plan.people], lambda _: advance(), self.platform.check_alive)
@@ -193,7 +188,7 @@ class _Demo:
     def _finish(self, run: Run, person: Person, some_image: str) -> DemoResult:
         report = build_report(run)
         strip = make_strip(run.folder, run.plan, report, run.rounds[-1])
-        commands = commands_to_try(self.platform.home, person.user_id, some_image)
+        commands = commands_to_try(self.platform.home, APPLICATION, person.user_id, some_image)
         result = DemoResult(report, self.folder / "report.json", self.folder / "report.html")
         result.json_file.write_text(json.dumps(report, indent=1), encoding="utf-8")
         result.html_file.write_text(build_page(report, strip, commands), encoding="utf-8")
@@ -229,106 +224,3 @@ class _Demo:
             if what:
                 console.print(f"[dim]# {what}[/dim]", highlight=False, soft_wrap=True)
             console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    @contextmanager
-    def _step(self, name: str) -> Iterator[None]:
-        begun = time.perf_counter()
-        with self.console.status(name):
-            yield
-        self._done(name, begun)
-
-    @contextmanager
-    def _progress(self, name: str, total: int) -> Iterator[Any]:
-        begun = time.perf_counter()
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as progress:
-            task = progress.add_task(name, total=total)
-            yield lambda completed: progress.update(task, completed=completed)
-        self._done(name, begun)
-
-    @contextmanager
-    def _counter(self, name: str, total: int) -> Iterator[Any]:
-        done = 0
-
-        def advance() -> None:
-            nonlocal done
-            done += 1
-            update(done)
-
-        with self._progress(name, total) as update:
-            yield advance
-
-    def _done(self, name: str, begun: float) -> None:
-        self.seconds[name] = time.perf_counter() - begun
-        self.console.print(f"[green]✓[/green] {name}  [dim]{self.seconds[name]:.1f} s[/dim]", highlight=False)
-
-
-def results_table(report: dict[str, Any]) -> Table:
-    """The people as rows, the means below."""
-    title = f"{report['people_kind']} people, unseen {report['unseen_by']}s: SRCC"
-    table = Table(title=title, header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("person", "strategy"):
-        table.add_column(name)
-    for name in (
-        "generic",
-        *(f"+{i + 1}" for i in range(report["num_increments"])),
-        "gain",
-        "forgot",
-        "train s",
-    ):
-        table.add_column(name, justify="right", no_wrap=True)
-    for person in sorted(report["people"], key=lambda p: -p["gain"]):
-        colour = "green" if person["gain"] > 0 else "red"
-        table.add_row(
-            person["id"],
-            person["strategy"],
-            f"{person['srcc_generic']:.3f}",
-            *(f"{value:.3f}" for value in person["srcc_by_increment"][1:]),
-            f"[{colour}]{person['gain']:+.3f}[/{colour}]",
-            f"{person['forgetting']:+.3f}",
-            f"{person['seconds']:.2f}",
-        )
-    table.add_section()
-    table.add_row(
-        "[bold]mean[/bold]",
-        "",
-        f"{report['srcc_generic']:.3f}",
-        *(f"{value:.3f}" for value in report["srcc_by_increment"][1:]),
-        f"[bold]{report['gain']['mean']:+.3f}[/bold]",
-        f"{report['forgetting']:+.3f}",
-        f"{report['seconds_per_user']:.2f}",
-    )
-    return table
-
-
-def commands_to_try(home: Path, user_id: str, image_id: str) -> list[tuple[str, str]]:
-    """What to do with the platform that the demo leaves behind: (what it does, command line)."""
-    user = f"{APPLICATION}/{user_id}"
-    body = json.dumps({"users": [user_id], "images": [image_id]})
-    commands = [
-        ("the demo's platform again, on http://127.0.0.1:8000/docs", f"export PAAPLUS_HOME={home}"),
-        ("", "paaplus up &"),
-        (
-            "a key for the application",
-            f"KEY=$(paaplus keys create --scope application --application {APPLICATION} --name me --json "
-            """| sed -n 's/.*"key": "\\([^"]*\\)".*/\\1/p')""",
-        ),
-        (
-            "one person's score of one image, beside everybody's",
-            'curl -s http://127.0.0.1:8000/v1/predictions -H "Authorization: Bearer $KEY" '
-            f"-H 'Content-Type: application/json' -d '{body}'",
-        ),
-        ("versions, history, and a rollback of your own", f"paaplus adapters list {user}"),
-        ("", f"paaplus adapters history {user}"),
-        ("", f"paaplus adapters rollback {user} --to 1 --reason 'just to see'"),
-        ("the demo with real people: a folder with images/ and ratings.csv", "PAAPLUS_DATA=DIR paaplus demo"),
-    ]
-    if shutil.which("paaplus") is None:
-        commands.insert(0, ("the command", f"export PATH={Path(sys.executable).parent}:$PATH"))
-    return commands

@@ -31,7 +31,8 @@ class TimmBackbone:
         self.preprocessing = preprocessing
         self.digest = extractor_digest(network.state_dict(), preprocessing)
         self.device = resolve_device(device)
-        self.network = network.eval().requires_grad_(False).to(self.device)
+        # channels_last: about a fifth faster on one CPU core, the same up to rounding
+        self.network = network.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
         # Asked of the network itself: timm's attributes do not count a head's hidden layer alike in every family.
         self.feature_dim = self.extract([Image.new("RGB", (8, 8))]).shape[1]
 
@@ -40,7 +41,7 @@ class TimmBackbone:
         """Features of RGB images, shape (B, D), float16."""
         if not images:
             return np.empty((0, self.feature_dim), np.float16)
-        inputs = [self.preprocessing.pixels(image) for image in images]
+        inputs = [self.preprocessing.pixels(image).to(memory_format=torch.channels_last) for image in images]
         if self.device == "cpu":
             # One image at a time: as fast on a core, and the bits do not depend on the batch.
             outputs = [self.network(pixels) for pixels in inputs]

@@ -23,7 +23,7 @@ from paaplus.scoring.adapters import Adapter, adapter_from_bytes
 from paaplus.scoring.base import BaseScorer
 from paaplus.services import adaptation
 from paaplus.services.adaptation import Snapshot
-from paaplus.services.feedback_log import Seen, Word
+from paaplus.services.feedback_log import NOTHING_SEEN, Seen, Word, seen_by
 from paaplus.training import Trained, TrainingRequest, train
 
 FEATURES_WAIT_S = 2.0
@@ -54,6 +54,9 @@ def run(running: Running) -> str:
     if snapshot.num_missing_features:
         raise NotReady(f"features of {snapshot.num_missing_features} rated image(s) are pending", FEATURES_WAIT_S)
     forced = lease.reason == DueReason.BY_HAND
+    if snapshot.policy.paused and not forced:
+        adaptation.skip(context.database, lease)
+        return "paused"
     lineage = _lineage(snapshot, forced)
     words = [word for word in snapshot.log.words() if word.image_id in snapshot.features]
     training = [word for word in words if not word.held_out]
@@ -77,8 +80,10 @@ def run(running: Running) -> str:
         started_at=started_at,
         outcome=RunOutcome.NOTHING_NEW,
         timings={"read_s": read_s},
+        is_tainted=snapshot.active is not None and snapshot.log.is_tainted(seen_by(snapshot.active)),
     )
     if new or restarted:
+        running.progress(0, len(training))
         result = _train_and_judge(running, snapshot, lineage, new, past, words, result)
     adaptation.commit(context.database, snapshot.user_id, result)
     return f"{result.outcome}: {len(new)} new, {len(past)} past"
@@ -90,18 +95,17 @@ def _lineage(snapshot: Snapshot, forced: bool) -> _Lineage:
     for row in snapshot.ancestry:
         if row.base_model_id != snapshot.base_model_id:
             break  # made for another base model: its numbers mean nothing here
-        if not snapshot.log.is_tainted(Seen(row.high_water_sequence, row.created_at)):
+        if not snapshot.log.is_tainted(seen_by(row)):
             reference_row = row
             break
     if reference_row is None:
-        return _Lineage(None, None, None, None, Seen(0, None))
+        return _Lineage(None, None, None, None, NOTHING_SEEN)
     reference = adapter_from_bytes(reference_row.data)
     policy = snapshot.policy
     continues = not forced and (reference_row.kind, reference_row.strategy) == (policy.adapter, policy.strategy)
     if not continues:  # another kind of learner, or asked for by hand: from zero change, on everything
-        return _Lineage(reference, reference_row, None, None, Seen(0, None))
-    seen = Seen(reference_row.high_water_sequence, reference_row.created_at)
-    return _Lineage(reference, reference_row, reference, reference_row.learner_state, seen)
+        return _Lineage(reference, reference_row, None, None, NOTHING_SEEN)
+    return _Lineage(reference, reference_row, reference, reference_row.learner_state, seen_by(reference_row))
 
 
 def _train_and_judge(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import lru_cache
 from pathlib import Path
 from uuid import UUID
@@ -13,19 +14,26 @@ from sqlalchemy.orm import Session
 from paaplus.db.tables import BaseModelRow, FeaturesRow, ImageRow
 from paaplus.db.types import utcnow
 from paaplus.db.upsert import insert_ignoring_conflicts
-from paaplus.errors import Conflict, InvalidInput, NotFound, TrainingStopped
+from paaplus.errors import Conflict, Damaged, InvalidInput, NotFound, TrainingStopped
 from paaplus.models.base_models import load_extractor
 from paaplus.models.extractor import Extractor
 from paaplus.models.images import decode_image
-from paaplus.pipelines.context import Running
+from paaplus.pipelines.context import NotReady, Running, WorkerContext
 from paaplus.queue import jobs
+
+# How long one claim works before other ready jobs get their turn: a lone worker must get to scans and trainings while
+# a long import goes on. Several scan intervals, because between two claims it waits for about one.
+MIN_ROUND_S = 10.0
+ROUND_SCAN_INTERVALS = 5
 
 
 def run(running: Running) -> str:
-    """Work until no image is without features; what is done stays done when the job is killed.
+    """Work until no image is without features, or for one round; what is done stays done when the job is killed.
 
     Raises:
         Conflict: this process builds another extractor than the base model was made with.
+        NotReady: the round is over and images are left.
+        Unavailable: the storage does not answer.
     """
     context, payload = running.context, running.lease.payload
     digest = str(payload["extractor_digest"])
@@ -33,17 +41,18 @@ def run(running: Running) -> str:
         base_model = session.get(BaseModelRow, UUID(str(payload["base_model_id"])))
         if base_model is None:
             raise NotFound(f"base model {payload['base_model_id']} does not exist")
-        total = _count_missing(session, digest)
-    if total:
+        num_missing = _count_missing(session, digest)
+        done = jobs.get(session, running.lease.job_id).progress_done  # in earlier rounds
+    if num_missing:
         extractor = cached_extractor(
             str(base_model.config["extractor"]), base_model.config.get("weights"), context.device
         )
         if extractor.digest != digest:
             raise Conflict(f"extractor {extractor.name} has digest {extractor.digest} here, the base model {digest}")
-        _extract_all(running, extractor, total)
+        done = _extract_round(running, extractor, done, done + num_missing)
     with context.database.session() as session:
         jobs.complete(session, running.lease)
-    return f"{total} images"
+    return f"{done} images"
 
 
 @lru_cache(maxsize=2)
@@ -52,9 +61,10 @@ def cached_extractor(name: str, weights: str | None, device: str) -> Extractor:
     return load_extractor(name, Path(weights) if weights else None, device)
 
 
-def _extract_all(running: Running, extractor: Extractor, total: int) -> None:
+def _extract_round(running: Running, extractor: Extractor, done: int, total: int) -> int:
+    """Extract batch by batch; returns how many images are done when none is left."""
     context = running.context
-    done = 0
+    ends_at = time.monotonic() + max(MIN_ROUND_S, ROUND_SCAN_INTERVALS * context.settings.scan_interval_s)
     running.progress(done, total)
     while True:
         if running.should_stop():
@@ -62,23 +72,42 @@ def _extract_all(running: Running, extractor: Extractor, total: int) -> None:
         with context.database.read_session() as session:
             batch = _missing(session, extractor.digest, context.settings.features_batch_size)
         if not batch:
-            return
-        images, rows = [], []
-        for image_id, sha256 in batch:
-            row = {"extractor_digest": extractor.digest, "image_id": image_id, "data": None, "error": None}
-            try:
-                images.append(decode_image(context.blobs.get(sha256), context.settings.max_image_pixels))
-            except (InvalidInput, NotFound) as error:  # not retried: the stored bytes will not change
-                row["error"] = f"{type(error).__name__}: {error}"
-            rows.append({**row, "created_at": utcnow()})
-        features_BD = iter(extractor.extract(images) if images else np.empty((0, extractor.feature_dim), np.float16))
-        for row in rows:
-            if row["error"] is None:
-                row["data"] = np.ascontiguousarray(next(features_BD), np.float16).tobytes()
+            return done
+        rows = _extract(context, extractor, batch)
         with context.database.session() as session:
             _store(session, rows)
         done += len(batch)
         running.progress(done, max(done, total))
+        if time.monotonic() > ends_at:
+            raise NotReady(f"{done} of {max(done, total)} images are done; others' turn", 0.0)
+
+
+def _extract(context: WorkerContext, extractor: Extractor, batch: list[tuple[UUID, str]]) -> list[dict[str, object]]:
+    """One features row per image (id, blob); an image that has none says why, and harms no other."""
+    now = utcnow()
+    images, readable, rows = [], [], []
+    for image_id, sha256 in batch:
+        row: dict[str, object] = {
+            "extractor_digest": extractor.digest,
+            "image_id": image_id,
+            "data": None,
+            "error": None,
+            "created_at": now,
+        }
+        rows.append(row)
+        try:
+            images.append(decode_image(context.blobs.get(sha256), context.settings.max_image_pixels))
+            readable.append(row)
+        except (Damaged, InvalidInput, NotFound) as error:  # not retried: the stored bytes will not change
+            row["error"] = f"{type(error).__name__}: {error}"
+    if images:
+        for row, features_D in zip(readable, extractor.extract(images), strict=True):
+            if np.isfinite(features_D).all():
+                row["data"] = np.ascontiguousarray(features_D, np.float16).tobytes()
+            else:
+                num_bad = int((~np.isfinite(features_D)).sum())
+                row["error"] = f"{num_bad} of its {len(features_D)} features are not finite"
+    return rows
 
 
 def _store(session: Session, rows: list[dict[str, object]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,12 +63,19 @@ def _run(context: WorkerContext, lease: Lease) -> None:
 
 @contextmanager
 def _heartbeat(running: Running) -> Iterator[None]:
-    """Extend the lease every third of it; set `running.lost` when that fails for good."""
-    lease_s = running.context.settings.lease_s
+    """Extend the lease every third of it; set `running.lost` when that fails for good.
+
+    Only for as long as a task may take: a job that hangs would otherwise keep its lease for ever.
+    """
+    lease_s, limit_s = running.context.settings.lease_s, running.context.settings.task_time_limit_s
+    ends_at = time.monotonic() + limit_s
     done = threading.Event()
 
     def beat() -> None:
         while not done.wait(lease_s / 3):
+            if time.monotonic() > ends_at:  # the reaper takes it back, and counts the attempt
+                log.error("job overdue: its lease is left to run out", limit_s=limit_s)
+                return
             try:
                 with running.context.database.session() as session:
                     if not jobs.heartbeat(session, running.lease, lease_s):

@@ -100,6 +100,15 @@ def enqueue(
     raise Unavailable(f"the job queue is too busy to accept work under {lock_key!r}")
 
 
+def hurry(session: Session, job_id: UUID, *, reason: str, priority: int) -> None:
+    """Make a queued job ready at once, with a new reason: somebody asks for what was waiting anyway."""
+    session.execute(
+        sa.update(JobRow)
+        .where(JobRow.id == job_id, JobRow.state == JobState.QUEUED)
+        .values(reason=reason, priority=priority, run_after=db_now(session))
+    )
+
+
 def claim(database: Database, *, worker: str, queues: list[str], lease_s: float) -> Lease | None:
     """Take the next ready job of these queues, or None. Jobs whose lock is held by a running job wait."""
     for _ in range(CLAIM_TRIES):
@@ -194,6 +203,7 @@ def complete(session: Session, lease: Lease) -> None:
         lease_token=None,
         lease_expires_at=None,
         last_error=None,
+        progress_done=JobRow.progress_total,
     ):
         raise LeaseLost(f"job {lease.job_id}: the lease was lost before the result could be written")
 

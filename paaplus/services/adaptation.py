@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, undefer
 
 from paaplus.configs import Policy
 from paaplus.db.engine import Database
+from paaplus.db.locks import lock_user
 from paaplus.db.tables import AdapterRow, FeaturesRow, ImageRow, RunRow, UserRow
 from paaplus.db.tables.jobs import RunOutcome
 from paaplus.db.tables.models import AdapterState, PointerMove
@@ -46,7 +47,7 @@ class Snapshot:
     log: FeedbackLog
     features: dict[UUID, np.ndarray]  # of rated images, float16 [D]
     num_missing_features: int
-    pool: list[np.ndarray]  # of some images that everybody in the application sees
+    pool: list[np.ndarray]  # of some images that the user may see
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class RunResult:
     timings: dict[str, float]
     metrics: dict[str, Any] = field(default_factory=dict)
     candidate: Candidate | None = None
+    is_tainted: bool = False  # the live version has learned what was taken back since
 
 
 def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings: Settings) -> Snapshot:
@@ -130,7 +132,8 @@ def _features(session: Session, extractor: str, image_ids: set[UUID]) -> tuple[d
         )
     ).all()
     features = {image_id: np.frombuffer(data, np.float16) for image_id, data in rows if data is not None}
-    return features, len(image_ids) - len(rows)
+    usable = {image_id: features_D for image_id, features_D in features.items() if np.isfinite(features_D).all()}
+    return usable, len(image_ids) - len(rows)
 
 
 def _ancestry(session: Session, user_id: UUID) -> list[AdapterRow]:
@@ -156,12 +159,13 @@ def _pool(session: Session, user: UserRow, extractor: str) -> list[np.ndarray]:
             FeaturesRow.extractor_digest == extractor,
             FeaturesRow.data.is_not(None),
             ImageRow.application == user.application,
-            ImageRow.owner_id.is_(None),
+            sa.or_(ImageRow.owner_id.is_(None), ImageRow.owner_id == user.id),
         )
         .order_by(ImageRow.sha256)
         .limit(POOL_SIZE)
     ).scalars()
-    return [np.frombuffer(data, np.float16) for data in rows if data is not None]
+    pool = [np.frombuffer(data, np.float16) for data in rows if data is not None]
+    return [features_D for features_D in pool if np.isfinite(features_D).all()]
 
 
 def commit(database: Database, user_id: UUID, result: RunResult) -> AdapterRow | None:
@@ -171,14 +175,14 @@ def commit(database: Database, user_id: UUID, result: RunResult) -> AdapterRow |
         LeaseLost: the job is another worker's now, or the user changed (rollback, pin, release) while it ran.
     """
     with database.session() as session:
-        user = session.get(UserRow, user_id, with_for_update=True, populate_existing=True)
+        user = lock_user(session, user_id)
         if user is None:
             raise LeaseLost(f"user {user_id} was erased while being trained")
         if user.epoch != result.epoch:
             raise LeaseLost(f"user {user_id} changed while being trained (epoch {result.epoch} is {user.epoch} now)")
         jobs.complete(session, result.job)
         run = _write_run(session, user, result)
-        version = _write_version(session, user, run, result.candidate) if result.candidate else None
+        version = _write_version(session, user, run, result) if result.candidate else None
         user.trained_sequence = max(user.trained_sequence, result.to_sequence)
         user.last_trained_at = utcnow()
         scheduling.refresh_due(session, user)
@@ -211,7 +215,19 @@ def _write_run(session: Session, user: UserRow, result: RunResult) -> RunRow:
     return run
 
 
-def _write_version(session: Session, user: UserRow, run: RunRow, candidate: Candidate) -> AdapterRow:
+def skip(database: Database, job: Lease) -> None:
+    """End a job without a training; what waits, waits on.
+
+    Raises:
+        LeaseLost: the job is another worker's now.
+    """
+    with database.session() as session:
+        jobs.complete(session, job)
+
+
+def _write_version(session: Session, user: UserRow, run: RunRow, result: RunResult) -> AdapterRow:
+    candidate = result.candidate
+    assert candidate is not None, "a version without a candidate"
     data = candidate.adapter.to_bytes()
     current = adapters.active(session, user.id)
     goes_live = candidate.promote and not user.pinned
@@ -231,6 +247,7 @@ def _write_version(session: Session, user: UserRow, run: RunRow, candidate: Cand
         digest=sha256_hex(data),
         state=AdapterState.ACTIVE if goes_live else _kept_state(candidate),
         high_water_sequence=run.to_sequence,
+        epoch=result.epoch,
         num_ratings=candidate.num_ratings,
         size_bytes=len(data),
         gate_report=candidate.gate_report,
@@ -252,7 +269,25 @@ def _write_version(session: Session, user: UserRow, run: RunRow, candidate: Cand
         reason=reason,
         details={"run": str(run.id)},
     )
+    if result.is_tainted and not goes_live and not user.pinned:
+        _retire_tainted(session, user, current, candidate.parent_id)
     return version
+
+
+def _retire_tainted(session: Session, user: UserRow, current: AdapterRow | None, untainted_id: UUID | None) -> None:
+    """A version that has learned what was taken back is not served on because nothing better came of it."""
+    untainted = session.get(AdapterRow, untainted_id) if untainted_id else None
+    adapters.point(session, current, untainted)
+    adapters.write_history(
+        session,
+        user.id,
+        PointerMove.ROLLED_BACK,
+        current,
+        untainted,
+        actor=GATE,
+        reason="the live version had learned what was taken back since, and its successor was refused",
+        details={},
+    )
 
 
 def _kept_state(candidate: Candidate) -> AdapterState:

@@ -10,12 +10,13 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from paaplus.db.locks import lock_user
 from paaplus.db.tables import AdapterHistoryRow, AdapterRow, RunRow, UserRow
 from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.types import utcnow
 from paaplus.errors import Conflict, InvalidInput, NotFound
 from paaplus.ids import new_id
-from paaplus.services import audit, exclusions, scheduling
+from paaplus.services import audit, exclusions, feedback_log, scheduling
 
 BASE_NUMBER = 0  # "version 0": no adapter, the base model's own scores
 
@@ -93,29 +94,35 @@ def promote(session: Session, user_id: UUID, number: int, *, actor: str, reason:
 
     Raises:
         NotFound: no such user or version.
-        Conflict: it is live already.
+        Conflict: it is live already, or has learned what the user has taken back.
     """
     user = _locked(session, user_id)
     target = get_version(session, user_id, number)
     current = active(session, user_id)
     if current is not None and current.id == target.id:
         raise Conflict(f"adapter version {number} is live already")
-    num_released = exclusions.close(session, user_id, None, actor=actor, up_to=target.high_water_sequence)
-    _point(session, current, target)
-    _note(session, user, PointerMove.PROMOTED, current, target, actor, reason, {"num_released": num_released})
-    return PointerChange(user_id, _number(current), number, num_released=num_released)
+    aligned = _align_feedback(session, user, target, actor=actor, reason=reason, exclude=False)
+    point(session, current, target)
+    _note(session, user, PointerMove.PROMOTED, current, target, actor, reason, aligned)
+    return PointerChange(user_id, _number(current), number, **aligned)
 
 
 def pin(session: Session, user_id: UUID, number: int, *, actor: str, reason: str) -> PointerChange:
-    """Make a version live and keep it: trainings go on, but nothing they make goes live until unpinned."""
+    """Make a version live and keep it: trainings go on, but nothing they make goes live until unpinned.
+
+    Raises:
+        NotFound: no such user or version.
+        Conflict: the version has learned what the user has taken back.
+    """
     user = _locked(session, user_id)
     target = get_version(session, user_id, number)
     current = active(session, user_id)
+    aligned = _align_feedback(session, user, target, actor=actor, reason=reason, exclude=False)
     if current is None or current.id != target.id:
-        _point(session, current, target)
+        point(session, current, target)
     user.pinned = True
-    _note(session, user, PointerMove.PINNED, current, target, actor, reason, {})
-    return PointerChange(user_id, _number(current), number)
+    _note(session, user, PointerMove.PINNED, current, target, actor, reason, aligned)
+    return PointerChange(user_id, _number(current), number, **aligned)
 
 
 def unpin(session: Session, user_id: UUID, *, actor: str, reason: str) -> PointerChange:
@@ -146,13 +153,13 @@ def rollback(
 
     Args:
         to: version number, 0 for the base; None: the version that the live one was trained from.
-        feedback: `exclude` keeps every event after the target's high-water mark out of training, gate and
+        feedback: `exclude` keeps every event that the target had not been shown out of training, gate and
             triggers until released, so that no later training brings back what was rolled back; `keep` lets
-            them train again with the next feedback.
+            them train again with the next feedback. Events that the target had learned count again either way.
 
     Raises:
         NotFound: no such user or version.
-        Conflict: nothing to roll back, or the target is the live version.
+        Conflict: nothing to roll back, the target is the live version, or it has learned what the user has taken back.
         InvalidInput: the target never was live.
     """
     user = _locked(session, user_id)
@@ -164,17 +171,35 @@ def rollback(
         raise Conflict(f"adapter version {current.number} is the live one")
     if target is not None and target.state != AdapterState.RETIRED:
         raise InvalidInput(f"adapter version {target.number} never was live ({target.state}); promote it instead")
-    now = utcnow()
-    num_excluded = 0
-    if feedback == "exclude":
-        mark = target.high_water_sequence if target is not None else 0
-        num_excluded = exclusions.exclude_after(session, user_id, mark, actor=actor, reason=reason, at=now)
-    else:
-        user.trained_sequence = user.feedback_sequence  # what is there does not trigger by itself
-    _point(session, current, target)
-    details = {"feedback": feedback, "num_excluded": num_excluded}
+    aligned = _align_feedback(session, user, target, actor=actor, reason=reason, exclude=feedback == "exclude")
+    point(session, current, target)
+    details = {"feedback": feedback, **aligned}
     _note(session, user, PointerMove.ROLLED_BACK, current, target, actor, reason, details)
-    return PointerChange(user_id, current.number, _number(target), num_excluded=num_excluded)
+    return PointerChange(user_id, current.number, _number(target), **aligned)
+
+
+def _align_feedback(
+    session: Session, user: UserRow, target: AdapterRow | None, *, actor: str, reason: str, exclude: bool
+) -> dict[str, int]:
+    """Make the log say what serving `target` means: what it had learned counts; with `exclude`, nothing else does.
+
+    Raises:
+        Conflict: the target has learned events that the user has retracted; the next training would replace it.
+    """
+    log = feedback_log.read(session, user, None)
+    seen = feedback_log.seen_by(target)
+    learned = log.learned(seen)
+    if target is not None and (taken_back := sorted(learned & set(log.retractions))):
+        raise Conflict(
+            f"adapter version {target.number} has learned event(s) {taken_back}, which the user has retracted since; "
+            f"choose a version from before them"
+        )
+    released = learned & log.excluded()
+    exclusions.close(session, user, released, actor=actor)
+    excluded = log.not_shown(seen) - log.excluded() if exclude else set()
+    exclusions.exclude(session, user, excluded, actor=actor, reason=reason)
+    session.flush()
+    return {"num_excluded": len(excluded), "num_released": len(released)}
 
 
 def _rollback_target(session: Session, current: AdapterRow, to: int | None) -> AdapterRow | None:
@@ -186,7 +211,7 @@ def _rollback_target(session: Session, current: AdapterRow, to: int | None) -> A
 
 
 def _locked(session: Session, user_id: UUID) -> UserRow:
-    user = session.get(UserRow, user_id, with_for_update=True, populate_existing=True)
+    user = lock_user(session, user_id)
     if user is None:
         raise NotFound(f"user {user_id} does not exist")
     return user
@@ -196,7 +221,7 @@ def _number(row: AdapterRow | None) -> int:
     return row.number if row is not None else BASE_NUMBER
 
 
-def _point(session: Session, current: AdapterRow | None, target: AdapterRow | None) -> None:
+def point(session: Session, current: AdapterRow | None, target: AdapterRow | None) -> None:
     """Move the pointer: retire first, or the unique index refuses the second active row."""
     if current is not None:
         current.state = AdapterState.RETIRED

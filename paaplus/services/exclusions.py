@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Collection
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from paaplus.db.locks import lock_user
 from paaplus.db.tables import AdapterHistoryRow, ExclusionRow, FeedbackRow, UserRow
-from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.models import PointerMove
 from paaplus.db.types import utcnow
 from paaplus.errors import NotFound
@@ -17,26 +17,21 @@ from paaplus.ids import new_id
 from paaplus.services import audit, scheduling
 
 
-def exclude_after(session: Session, user_id: UUID, sequence: int, *, actor: str, reason: str, at: datetime) -> int:
-    """Exclude every event after `sequence` that is not excluded yet; returns how many.
-
-    Retractions stay: a person's taking back is honoured whatever an admin rolls back.
-    """
-    open_already = sa.exists().where(ExclusionRow.feedback_id == FeedbackRow.id, ExclusionRow.released_at.is_(None))
-    feedback_ids = session.execute(
-        sa.select(FeedbackRow.id).where(
-            FeedbackRow.user_id == user_id,
-            FeedbackRow.sequence > sequence,
-            FeedbackRow.kind != FeedbackKind.RETRACTION,
-            ~open_already,
+def exclude(session: Session, user: UserRow, sequences: Collection[int], *, actor: str, reason: str) -> None:
+    """Exclude these events of the user's log. The caller counts the epoch up after this."""
+    ids = _feedback_ids(session, user.id, sequences)
+    session.add_all(
+        ExclusionRow(
+            id=new_id(),
+            user_id=user.id,
+            feedback_id=feedback_id,
+            reason=reason,
+            actor=actor,
+            excluded_epoch=user.epoch + 1,
+            created_at=utcnow(),
         )
-    ).scalars()
-    rows = [
-        ExclusionRow(id=new_id(), user_id=user_id, feedback_id=feedback_id, reason=reason, actor=actor, created_at=at)
-        for feedback_id in feedback_ids
-    ]
-    session.add_all(rows)
-    return len(rows)
+        for feedback_id in ids
+    )
 
 
 def list_open(session: Session, user_id: UUID) -> list[tuple[ExclusionRow, int]]:
@@ -50,19 +45,21 @@ def list_open(session: Session, user_id: UUID) -> list[tuple[ExclusionRow, int]]
     return [(exclusion, sequence) for exclusion, sequence in rows]
 
 
-def close(session: Session, user_id: UUID, sequences: list[int] | None, *, actor: str, up_to: int | None = None) -> int:
-    """Close open exclusions of the given events (all when None; only up to a sequence number when given)."""
-    matching = sa.select(FeedbackRow.id).where(FeedbackRow.user_id == user_id)
-    if sequences is not None:
-        matching = matching.where(FeedbackRow.sequence.in_(sequences))
-    if up_to is not None:
-        matching = matching.where(FeedbackRow.sequence <= up_to)
-    result = session.execute(
+def close(session: Session, user: UserRow, sequences: Collection[int], *, actor: str) -> None:
+    """End the open exclusions of these events. The caller counts the epoch up after this."""
+    session.execute(
         sa.update(ExclusionRow)
-        .where(ExclusionRow.released_at.is_(None), ExclusionRow.feedback_id.in_(matching))
-        .values(released_at=utcnow(), released_by=actor)
+        .where(
+            ExclusionRow.released_at.is_(None),
+            ExclusionRow.feedback_id.in_(_feedback_ids(session, user.id, sequences)),
+        )
+        .values(released_at=utcnow(), released_by=actor, released_epoch=user.epoch + 1)
     )
-    return int(result.rowcount)  # type: ignore[attr-defined]
+
+
+def _feedback_ids(session: Session, user_id: UUID, sequences: Collection[int]) -> list[UUID]:
+    rows = session.execute(sa.select(FeedbackRow.sequence, FeedbackRow.id).where(FeedbackRow.user_id == user_id))
+    return [feedback_id for sequence, feedback_id in rows if sequence in sequences]
 
 
 def release(session: Session, user_id: UUID, *, sequences: list[int] | None, actor: str, reason: str) -> int:
@@ -74,17 +71,16 @@ def release(session: Session, user_id: UUID, *, sequences: list[int] | None, act
     Raises:
         NotFound: no such user, or a named event is not excluded.
     """
-    user = session.get(UserRow, user_id, with_for_update=True, populate_existing=True)
+    user = lock_user(session, user_id)
     if user is None:
         raise NotFound(f"user {user_id} does not exist")
-    if sequences is not None:
-        excluded = {sequence for _, sequence in list_open(session, user_id)}
-        if missing := sorted(set(sequences) - excluded):
-            raise NotFound(f"event(s) {missing} of this user are not excluded")
-    num_released = close(session, user_id, sequences, actor=actor)
-    if num_released:
-        first = min(sequences) if sequences else 1
-        user.trained_sequence = min(user.trained_sequence, first - 1)
+    excluded = {sequence for _, sequence in list_open(session, user_id)}
+    wanted = excluded if sequences is None else set(sequences)
+    if missing := sorted(wanted - excluded):
+        raise NotFound(f"event(s) {missing} of this user are not excluded")
+    if wanted:
+        close(session, user, wanted, actor=actor)
+        user.trained_sequence = min(user.trained_sequence, min(wanted) - 1)
         user.epoch += 1
         session.add(
             AdapterHistoryRow(
@@ -93,10 +89,10 @@ def release(session: Session, user_id: UUID, *, sequences: list[int] | None, act
                 move=PointerMove.RELEASED,
                 actor=actor,
                 reason=reason,
-                details={"num_released": num_released},
+                details={"num_released": len(wanted)},
                 created_at=utcnow(),
             )
         )
-        audit.record(session, actor=actor, action="release", subject_id=user_id, details={"num": num_released})
+        audit.record(session, actor=actor, action="release", subject_id=user_id, details={"num": len(wanted)})
         scheduling.refresh_due(session, user)
-    return num_released
+    return len(wanted)

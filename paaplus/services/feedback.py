@@ -14,6 +14,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from paaplus.db.locks import lock_user
 from paaplus.db.tables import BaseModelRow, FeedbackRow, ImageRow, PredictionReceiptRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.types import utcnow
@@ -97,7 +98,7 @@ def append(
         by_user[event.user_id].append(event)
     for user_id in sorted(by_user):
         # Read anew under the lock: this session may have read the row before another one changed it.
-        user = session.get(UserRow, user_id, with_for_update=True, populate_existing=True)
+        user = lock_user(session, user_id)
         if user is None or (application is not None and user.application != application):
             error = NotFound(f"user {user_id} does not exist")
             results.update({e.index: _rejected(e, error) for e in by_user[user_id]})

@@ -10,13 +10,12 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from paaplus.db.tables import ExclusionRow, FeedbackRow, ImageRow, UserRow
+from paaplus.db.tables import AdapterRow, ExclusionRow, FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.records import Scale
 
@@ -35,29 +34,36 @@ class RatedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """The latest word on one image: per aspect the newest valid score; `sequence` is the newest event's."""
+    """The latest word on one image: per aspect the newest valid score.
+
+    `sequence` is the newest event's, `sequences` are those of all events that it was put together from.
+    """
 
     sequence: int
     image_id: UUID
     scores: dict[str, float]
     held_out: bool
+    sequences: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
 class ExclusionSpan:
-    """When an event was excluded, and until when; None: still."""
+    """An excluded event, from which of the user's epochs on and until which one; None: still."""
 
     sequence: int
-    since: datetime
-    until: datetime | None
+    since_epoch: int
+    until_epoch: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a version had been shown: everything up to `high_water` that counted at `at`. Nothing: the base."""
+    """What a version had been shown: everything up to `high_water` that counted in `epoch`."""
 
     high_water: int
-    at: datetime | None
+    epoch: int
+
+
+NOTHING_SEEN = Seen(0, 0)  # the base
 
 
 @dataclass(frozen=True)
@@ -68,52 +74,76 @@ class FeedbackLog:
     events: Sequence[RatedEvent]
     retractions: dict[int, int]  # sequence of the event -> sequence of its retraction
     exclusions: Sequence[ExclusionSpan]
+    unrated: frozenset[int] = frozenset()  # comparisons and likes: kept, but no training reads them yet
 
     def words(self) -> list[Word]:
         """Latest valid words, one per image, in order of sequence."""
-        invalid = self._invalid_now()
-        latest: dict[UUID, Word] = {}
+        invalid = self.excluded() | set(self.retractions)
+        by_image: dict[UUID, dict[str, RatedEvent]] = {}
         for event in self.events:
-            if event.sequence in invalid:
-                continue
-            earlier = latest.get(event.image_id)
-            scores = {**(earlier.scores if earlier else {}), **event.scores}
-            latest[event.image_id] = Word(event.sequence, event.image_id, scores, event.held_out)
-        return sorted(latest.values(), key=lambda word: word.sequence)
+            if event.sequence not in invalid:
+                by_image.setdefault(event.image_id, {}).update(dict.fromkeys(event.scores, event))
+        words = [
+            Word(
+                sequence=max(event.sequence for event in newest.values()),
+                image_id=image_id,
+                scores={aspect: event.scores[aspect] for aspect, event in newest.items()},
+                held_out=any(event.held_out for event in newest.values()),
+                sequences=frozenset(event.sequence for event in newest.values()),
+            )
+            for image_id, newest in by_image.items()
+        ]
+        return sorted(words, key=lambda word: word.sequence)
 
     def is_tainted(self, seen: Seen) -> bool:
         """True if something that a version had learned from has been taken back since."""
-        return any(self._had_seen(seen, sequence) for sequence in self._invalid_now())
+        return bool(self.learned(seen) & (self.excluded() | set(self.retractions)))
 
     def is_new(self, seen: Seen, word: Word) -> bool:
-        """True if a version has not learned this word yet."""
-        return not self._had_seen(seen, word.sequence)
+        """True if a version has not learned this word yet, or not all of it."""
+        return any(not self._had_seen(seen, sequence) for sequence in word.sequences)
 
-    def _invalid_now(self) -> set[int]:
-        excluded = {span.sequence for span in self.exclusions if span.until is None}
-        return excluded | set(self.retractions)
+    def learned(self, seen: Seen) -> set[int]:
+        """Ratings that a version had been shown."""
+        return {event.sequence for event in self.events if self._had_seen(seen, event.sequence)}
+
+    def not_shown(self, seen: Seen) -> set[int]:
+        """Every event, but for retractions, that a version had not been shown."""
+        everything = {event.sequence for event in self.events} | self.unrated
+        return {sequence for sequence in everything if not self._had_seen(seen, sequence)}
+
+    def excluded(self) -> set[int]:
+        """Events that are excluded now."""
+        return {span.sequence for span in self.exclusions if span.until_epoch is None}
 
     def _had_seen(self, seen: Seen, sequence: int) -> bool:
-        if seen.at is None or sequence > seen.high_water:
+        if sequence > seen.high_water:
             return False
         retracted_at = self.retractions.get(sequence)
         if retracted_at is not None and retracted_at <= seen.high_water:
             return False  # the version knew that it had been taken back
         return not any(
-            span.sequence == sequence and span.since <= seen.at and (span.until is None or span.until > seen.at)
+            span.sequence == sequence
+            and span.since_epoch <= seen.epoch
+            and (span.until_epoch is None or span.until_epoch > seen.epoch)
             for span in self.exclusions
         )
 
 
 def is_held_out(key: str, user: UserRow, image_sha256: str) -> bool:
-    """One image in five of every user judges and never trains; which ones, nobody outside can choose."""
+    """One image in five of every user judges and never trains; which ones, only the key's holder can tell."""
     message = f"{user.application}\0{user.external_id}\0{image_sha256}".encode()
     first = hmac.new(key.encode(), message, hashlib.sha256).digest()[:8]
     return int.from_bytes(first, "big") % HOLDOUT_ONE_IN == 0
 
 
-def read(session: Session, user: UserRow, holdout_key: str) -> FeedbackLog:
-    """The log as the caller's transaction sees it."""
+def seen_by(version: AdapterRow | None) -> Seen:
+    """What a version had been shown; None: the base."""
+    return NOTHING_SEEN if version is None else Seen(version.high_water_sequence, version.epoch)
+
+
+def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLog:
+    """The log as the caller's transaction sees it. Without a key, nothing is marked as held out."""
     rows = session.execute(
         sa.select(
             FeedbackRow.sequence,
@@ -129,16 +159,22 @@ def read(session: Session, user: UserRow, holdout_key: str) -> FeedbackLog:
     ).all()
     events: list[RatedEvent] = []
     retractions: dict[int, int] = {}
+    unrated: set[int] = set()
     for sequence, kind, image_id, payload, retracts, sha256 in rows:
         if kind == FeedbackKind.RETRACTION:
             retractions.setdefault(retracts, sequence)
         elif kind in (FeedbackKind.RATING, FeedbackKind.CORRECTION):
             scale = Scale(payload["scale"]["min"], payload["scale"]["max"])
             scores = {aspect: scale.to_score(value) for aspect, value in payload["ratings"].items()}
-            events.append(RatedEvent(sequence, image_id, scores, is_held_out(holdout_key, user, sha256)))
+            held_out = holdout_key is not None and is_held_out(holdout_key, user, sha256)
+            events.append(RatedEvent(sequence, image_id, scores, held_out))
+        else:
+            unrated.add(sequence)
     spans = session.execute(
-        sa.select(FeedbackRow.sequence, ExclusionRow.created_at, ExclusionRow.released_at)
+        sa.select(FeedbackRow.sequence, ExclusionRow.excluded_epoch, ExclusionRow.released_epoch)
         .join(FeedbackRow, FeedbackRow.id == ExclusionRow.feedback_id)
         .where(ExclusionRow.user_id == user.id)
     ).all()
-    return FeedbackLog(user.feedback_sequence, events, retractions, [ExclusionSpan(*span) for span in spans])
+    return FeedbackLog(
+        user.feedback_sequence, events, retractions, [ExclusionSpan(*span) for span in spans], frozenset(unrated)
+    )

@@ -12,15 +12,20 @@ from sqlalchemy.orm import Session
 from paaplus.configs import Policy
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
-from paaplus.db.tables import ExclusionRow, FeedbackRow, UserRow
+from paaplus.db.locks import lock_user
+from paaplus.db.tables import AdapterHistoryRow, AdapterRow, ExclusionRow, FeedbackRow, UserRow
 from paaplus.db.tables.jobs import JobKind
+from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.tables.users import DueReason
+from paaplus.db.types import utcnow
 from paaplus.errors import NotFound
+from paaplus.ids import new_id
 from paaplus.queue import jobs
 from paaplus.services import audit
 from paaplus.settings import Settings
 
 SCAN_BATCH = 200
+BY_HAND_PRIORITY = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,14 @@ def refresh_due(session: Session, user: UserRow) -> None:
     session.flush()
     policy = policy_of(user)
     waiting = pending(session, user.id)
-    if policy.paused or waiting.count == 0:
+    waits_for_base = user.due_reason == DueReason.NEW_BASE_MODEL and user.next_due_at is not None
+    if policy.paused:
+        user.next_due_at, user.due_reason = None, None
+    elif waits_for_base:
+        return
+    elif _has_learned_what_was_taken_back(session, user):
+        user.next_due_at, user.due_reason = db_now(session), DueReason.TAKEN_BACK
+    elif waiting.count == 0:
         user.next_due_at, user.due_reason = None, None
     elif waiting.count >= policy.min_new_feedback:
         user.next_due_at, user.due_reason = db_now(session), DueReason.NEW_FEEDBACK
@@ -80,10 +92,43 @@ def refresh_due(session: Session, user: UserRow) -> None:
         user.due_reason = DueReason.INTERVAL
 
 
+def _has_learned_what_was_taken_back(session: Session, user: UserRow) -> bool:
+    """True if a retraction that no training has seen yet takes back what the live version may have learned."""
+    taken_back = sa.exists().where(
+        FeedbackRow.user_id == user.id,
+        FeedbackRow.sequence > user.trained_sequence,
+        FeedbackRow.retracts_sequence <= AdapterRow.high_water_sequence,
+    )
+    live = sa.select(AdapterRow.id).where(
+        AdapterRow.user_id == user.id, AdapterRow.state == AdapterState.ACTIVE, taken_back
+    )
+    return session.execute(live).first() is not None
+
+
+def refresh_after_base_model(session: Session, base_model_id: UUID) -> int:
+    """After another base model has become the default: users whose version stands on an older one are due now.
+
+    Every user's epoch counts up, so that a training on the old base that is under way does not commit.
+
+    Returns:
+        Number of users that are due.
+    """
+    session.execute(sa.update(UserRow).values(epoch=UserRow.epoch + 1))
+    stale = sa.select(AdapterRow.user_id).where(
+        AdapterRow.state == AdapterState.ACTIVE, AdapterRow.base_model_id != base_model_id
+    )
+    result = session.execute(
+        sa.update(UserRow)
+        .where(UserRow.id.in_(stale))
+        .values(next_due_at=db_now(session), due_reason=DueReason.NEW_BASE_MODEL)
+    )
+    return int(result.rowcount)  # type: ignore[attr-defined]
+
+
 def postpone(session: Session, user_id: UUID) -> None:
     """After a job was given up: wait a whole interval, so that a lasting fault is not tried without end."""
-    user = session.get(UserRow, user_id, with_for_update=True, populate_existing=True)
-    if user is not None and pending_feedback(session, user_id):
+    user = lock_user(session, user_id)
+    if user is not None and not policy_of(user).paused and pending_feedback(session, user_id):
         user.next_due_at = db_now(session) + timedelta(seconds=policy_of(user).max_interval_s)
         user.due_reason = DueReason.INTERVAL
 
@@ -94,21 +139,33 @@ def request_training(session: Session, user_id: UUID, *, actor: str, reason: str
     Raises:
         NotFound: no such user.
     """
-    user = session.get(UserRow, user_id, with_for_update=True, populate_existing=True)
+    user = lock_user(session, user_id)
     if user is None:
         raise NotFound(f"user {user_id} does not exist")
-    audit.record(session, actor=actor, action="retrain", subject_id=user_id)
-    return jobs.enqueue(
+    audit.record(session, actor=actor, action=PointerMove.RETRAIN_REQUESTED.value, subject_id=user_id)
+    session.add(
+        AdapterHistoryRow(
+            id=new_id(),
+            user_id=user_id,
+            move=PointerMove.RETRAIN_REQUESTED,
+            actor=actor,
+            reason=reason,
+            details={},
+            created_at=utcnow(),
+        )
+    )
+    job_id = jobs.enqueue(
         session,
         JobKind.ADAPT,
         lock_key(user_id),
         queue=settings.adaptation_queue,
         reason=DueReason.BY_HAND,
         user_id=user_id,
-        payload={"note": reason},
         max_attempts=settings.max_attempts,
-        priority=1,
+        priority=BY_HAND_PRIORITY,
     )
+    jobs.hurry(session, job_id, reason=DueReason.BY_HAND, priority=BY_HAND_PRIORITY)
+    return job_id
 
 
 def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -> int:
@@ -123,6 +180,9 @@ def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -
     )
     users = list(due.scalars())
     for user in users:
+        if policy_of(user).paused:
+            user.next_due_at, user.due_reason = None, None
+            continue
         jobs.enqueue(
             session,
             JobKind.ADAPT,

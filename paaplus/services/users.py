@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus.configs import Policy
-from paaplus.db.locks import lock_name
+from paaplus.db.locks import lock_name, lock_user
 from paaplus.db.tables import AdapterRow, ImageRow, UserRow
 from paaplus.db.tables.models import AdapterState
 from paaplus.db.types import utcnow
@@ -140,7 +140,7 @@ def set_policy(session: Session, user_id: UUID, overrides: dict[str, Any], *, ac
     """
     Policy().overridden(overrides)
     # Read anew under the lock: this session may have read the row before another one changed it.
-    user = session.get(UserRow, user_id, with_for_update=True, populate_existing=True)
+    user = lock_user(session, user_id)
     if user is None:
         raise NotFound(f"user {user_id} does not exist")
     user.policy = overrides

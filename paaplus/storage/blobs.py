@@ -12,7 +12,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, from_url
 
-from paaplus.errors import InvalidInput, NotFound, Unavailable
+from paaplus.errors import Damaged, InvalidInput, NotFound, Unavailable
 from paaplus.ids import sha256_hex
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ class BlobStore:
 
         Raises:
             NotFound: there is no such blob.
-            Unavailable: the storage does not answer, or what it holds is not what was stored.
+            Damaged: what the storage holds is not what was stored.
+            Unavailable: the storage does not answer.
         """
         try:
             data = bytes(obstore.get(self._store, _path(sha256)).bytes())
@@ -71,7 +72,7 @@ class BlobStore:
         except (BaseError, OSError) as error:
             raise Unavailable(f"storage cannot read blob {sha256}: {_first_line(error)}") from error
         if (found := sha256_hex(data)) != sha256:
-            raise Unavailable(f"blob {sha256} is damaged: its {len(data)} bytes hash to {found}")
+            raise Damaged(f"blob {sha256} is damaged: its {len(data)} bytes hash to {found}")
         return data
 
     def exists(self, sha256: str) -> bool:

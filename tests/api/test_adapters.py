@@ -128,7 +128,7 @@ def test_retraining_is_a_job(versions: World) -> None:
 
 def test_every_act_is_in_the_audit(versions: World) -> None:
     acts = [("/rollback", "rolled_back"), ("/adapters/2/promote", "promoted"), ("/adapters/2/pin", "pinned"),
-            ("/unpin", "unpinned"), ("/retrain", "retrain")]  # fmt: skip
+            ("/unpin", "unpinned"), ("/retrain", "retrain_requested")]  # fmt: skip
     for tail, _ in acts:
         assert act(versions, tail).status_code in (200, 202)
     entries = versions.admin.get("/v1/audit").json()["items"]

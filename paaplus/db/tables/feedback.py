@@ -54,7 +54,7 @@ class FeedbackRow(Base):
 
 
 class ExclusionRow(Base):
-    """An event that may neither train, gate nor trigger, until released."""
+    """An event that may neither train, gate nor trigger, until released. Epochs are the user's right after each act."""
 
     __tablename__ = "exclusions"
     __table_args__ = (
@@ -68,6 +68,8 @@ class ExclusionRow(Base):
     reason: Mapped[str] = mapped_column(sa.Text)
     actor: Mapped[str] = mapped_column(sa.String(64))
     created_at: Mapped[datetime]
+    excluded_epoch: Mapped[int]
+    released_epoch: Mapped[int | None]
     released_at: Mapped[datetime | None]
     released_by: Mapped[str | None] = mapped_column(sa.String(64))
 

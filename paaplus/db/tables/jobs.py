@@ -33,7 +33,6 @@ class RunOutcome(StrEnum):
     PROMOTED = "promoted"
     KEPT = "kept"
     NOTHING_NEW = "nothing_new"
-    FAILED = "failed"
 
 
 class JobRow(Base):

@@ -33,6 +33,7 @@ class PointerMove(StrEnum):
     PINNED = "pinned"
     UNPINNED = "unpinned"
     RELEASED = "released"
+    RETRAIN_REQUESTED = "retrain_requested"
 
 
 class BaseModelRow(Base):
@@ -75,7 +76,8 @@ class AdapterRow(Base):
     """One immutable version of one user's adapter; only `state` moves.
 
     The active version *is* the pointer: at most one row per user is active, held by a unique index.
-    `high_water_sequence` is the last event of the log that the version had seen.
+    `high_water_sequence` is the last event of the log that the version had seen, `epoch` the user's when it was
+    trained: with the epochs of exclusions it tells which events counted then, whatever clocks say.
     """
 
     __tablename__ = "adapters"
@@ -96,6 +98,7 @@ class AdapterRow(Base):
     digest: Mapped[str] = mapped_column(sa.String(64))
     state: Mapped[AdapterState] = mapped_column(enum_type(AdapterState, "state"))
     high_water_sequence: Mapped[int]
+    epoch: Mapped[int]
     num_ratings: Mapped[int]
     size_bytes: Mapped[int]
     gate_report: Mapped[dict[str, Any]]

@@ -19,6 +19,8 @@ class DueReason(StrEnum):
     NEW_FEEDBACK = "new_feedback"
     INTERVAL = "interval"
     BY_HAND = "by_hand"
+    TAKEN_BACK = "taken_back"
+    NEW_BASE_MODEL = "new_base_model"
 
 
 class UserRow(Base):

@@ -13,9 +13,11 @@ import pytest
 
 from paaplus.cli import main as cli
 from paaplus.db.engine import Database
+from paaplus.services import base_models
 from paaplus.settings import Settings, get_settings
 from tests.deployment import Deployment
 from tests.factories import APPLICATION
+from tests.tiny import tiny_base
 
 ANNA = f"{APPLICATION}/anna"
 Run = Callable[..., Any]
@@ -122,10 +124,30 @@ def test_ratings_are_imported_once_and_a_bad_line_is_named(run: Run, deployment:
     assert run("feedback", "import", str(file), *options) == {"accepted": 2, "duplicates": 0}
     assert run("feedback", "import", str(file), *options) == {"accepted": 0, "duplicates": 2}
     assert [e["payload"]["ratings"]["beauty"] for e in run("feedback", "list", "shop/ben", "--json")] == [6, 3]
+    with deployment.database.session() as session:
+        base_models.register(session, deployment.blobs, tiny_base(("beauty", "grace")), {"extractor": "none"}, {})
+    again_as_grace = tuple("grace" if option == "beauty" else option for option in options)
+    assert run("feedback", "import", str(file), *again_as_grace) == {"accepted": 2, "duplicates": 0}
     file.write_text("user_id,image,rating\nben,c.png,3\n")
     assert "line 2: no image named 'c.png'" in run("feedback", "import", str(file), *options, exit_code=1)
     file.write_text("user_id,image,rating\nben,a.png,9\n")
     assert "outside its scale" in run("feedback", "import", str(file), *options, exit_code=1)
+    file.write_text("user_id,image,rating\nben,a.png,3\nben,b.png\n")
+    assert "line 3 has no rating" in run("feedback", "import", str(file), *options, exit_code=1)
+
+
+def test_changes_of_mind_in_an_imported_file_are_events_of_their_own(run: Run, tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")
+    run("images", "add", str(tmp_path / "a.png"), "--application", "shop")
+    file = tmp_path / "ratings.csv"
+    file.write_text("user_id,image,rating\nben,a.png,3\nben,a.png,5\nben,a.png,3\n")
+    options = ("--aspect", "beauty", "--application", "shop", "--json")
+    assert run("feedback", "import", str(file), "--scale", "1,7", *options) == {"accepted": 3, "duplicates": 0}
+    assert run("feedback", "import", str(file), "--scale", "1,7", *options) == {"accepted": 0, "duplicates": 3}
+    assert [e["payload"]["ratings"]["beauty"] for e in run("feedback", "list", "shop/ben", "--json")] == [3, 5, 3]
+    assert run("feedback", "import", str(file), "--scale", "1,9", *options) == {"accepted": 3, "duplicates": 0}
 
 
 def test_mistakes_are_one_line_and_change_nothing(run: Run, deployment: Deployment) -> None:

@@ -1,12 +1,16 @@
-"""Locks by name: whoever comes second waits for the first one's commit."""
+"""Locks: by name, whoever comes second waits for the first one's commit; a user's row, without stopping the others."""
 
 from __future__ import annotations
 
 import threading
 import time
 
+import pytest
+
 from paaplus.db.engine import Database
-from paaplus.db.locks import lock_name
+from paaplus.db.locks import lock_name, lock_user
+from paaplus.db.tables import UserRow
+from tests.factories import make_base_model, make_image, make_receipt, make_user
 
 
 def test_same_name_is_held_by_one_transaction_at_a_time(database: Database) -> None:
@@ -28,3 +32,33 @@ def test_same_name_is_held_by_one_transaction_at_a_time(database: Database) -> N
         order.append("second")
     thread.join(10)
     assert order == ["first", "second"]
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_locked_user_does_not_stand_in_the_way_of_receipts(database: Database) -> None:
+    with database.session() as session:
+        user, image, base = make_user(session), make_image(session), make_base_model(session)
+    written = threading.Event()
+
+    def predict() -> None:
+        with database.session() as session:
+            make_receipt(session, user_id=user.id, image_id=image.id, base_model_id=base.id)
+        written.set()
+
+    with database.session() as session:
+        assert lock_user(session, user.id) is not None
+        thread = threading.Thread(target=predict)
+        thread.start()
+        assert written.wait(10), "a prediction waits for whoever posts feedback"
+        thread.join()
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"])
+def test_locked_user_is_read_anew(database: Database) -> None:
+    with database.session() as session:
+        user_id = make_user(session).id
+    with database.session() as first:
+        assert first.get(UserRow, user_id).epoch == 0
+        with database.session() as second:
+            lock_user(second, user_id).epoch = 7
+        assert lock_user(first, user_id).epoch == 7

@@ -119,6 +119,17 @@ def test_an_error_answer_is_told_with_request_and_body():
         )
 
 
+@pytest.mark.parametrize(("num_busy", "goes_well"), [(3, True), (9, False)])
+def test_an_unavailable_server_is_asked_again_for_a_while(num_busy, goes_well):
+    answers = [httpx2.Response(503, text="busy")] * num_busy + [{"id": "ada"}]
+    client = client_of(lambda _: answers.pop(0))
+    if goes_well:
+        assert client.get("/v1/users/ada") == {"id": "ada"}
+    else:
+        with pytest.raises(DemoFailed, match="503 busy"):
+            client.get("/v1/users/ada")
+
+
 def test_a_server_that_is_away_is_a_failure():
     def refuse(request):
         raise httpx2.ConnectError("refused")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from paaplus.db.engine import Database
+from paaplus.db.tables import FeaturesRow
 from paaplus.db.tables.jobs import JobState, RunOutcome
 from paaplus.db.tables.models import AdapterState
 from paaplus.errors import Conflict, InvalidInput, LeaseLost, NotFound
 from paaplus.pipelines import adapt
 from paaplus.pipelines.context import NotReady, Running
 from paaplus.queue import jobs
-from paaplus.services import adaptation, adapters, exclusions, scheduling
+from paaplus.services import adaptation, adapters, base_models, exclusions, scheduling, users
 from paaplus.settings import Settings
 from tests.deployment import Deployment
+from tests.tiny import FEATURE_DIM, tiny_base
 
 STRATEGIES = [("taste_vector", "bayes"), ("taste_vector", "replay"), ("bottleneck", "replay_ewc")]
 
@@ -61,23 +66,22 @@ def test_increments_make_versions_that_know_the_person_better(
     assert deployment.user(user).trained_sequence == 120
 
 
-def test_same_log_gives_the_same_digests(database: Database, settings: Settings, policy: dict[str, object]) -> None:
-    deployment = Deployment(database, settings)
-    # hold-out depends on the person's name, so the same name in two applications' worth of runs: rerun one log
-    user = deployment.add_user("anna", **policy)
-    deployment.rate(user, range(30))
-    deployment.work()
-    deployment.rate(user, range(30, 60))
-    deployment.work()
-    digests = [v.digest for v in deployment.versions(user)]
-    rollback(deployment, user, to=0)
-    with database.session() as session:
-        exclusions.release(session, user, sequences=None, actor="admin", reason="again")
-    deployment.work()
-    again = deployment.versions(user)[-1]
-    if policy["strategy"] == "bayes":  # a canonical refit: the order of increments does not matter
-        assert again.digest == digests[-1]
-    assert again.num_ratings == deployment.versions(user)[1].num_ratings
+def test_same_log_gives_the_same_digests_wherever_it_lies(
+    deployment: Deployment, policy: dict[str, object], sqlite_template: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "elsewhere.db"
+    shutil.copyfile(sqlite_template, copy)
+    settings = Settings(home=tmp_path / "elsewhere", database_url=f"sqlite:///{copy}")
+    digests = []
+    for each in (deployment, Deployment(Database(settings.database_url), settings)):
+        user = each.add_user("anna", **policy)
+        for images in (range(30), range(30, 60)):
+            each.rate(user, images)
+            each.rate(user, images)  # retries
+            each.work()
+        digests.append([version.digest for version in each.versions(user)])
+    assert digests[0] == digests[1]
+    assert len(digests[0]) == 2
 
 
 def test_flipped_opinions_are_refused_by_the_gate_and_kept_with_the_reason(deployment: Deployment) -> None:
@@ -224,6 +228,167 @@ def test_pinned_user_is_trained_but_keeps_the_version(deployment: Deployment) ->
     deployment.rate(user, range(80, 120))
     deployment.work()
     assert deployment.active(user).number == 3
+
+
+def release(deployment: Deployment, user: object) -> int:
+    with deployment.database.session() as session:
+        return exclusions.release(session, user, sequences=None, actor="admin", reason="was fine")
+
+
+def promote(deployment: Deployment, user: object, number: int) -> adapters.PointerChange:
+    with deployment.database.session() as session:
+        return adapters.promote(session, user, number, actor="admin", reason="was fine")
+
+
+def learned_by(deployment: Deployment, user: object, number: int) -> set[int]:
+    from paaplus.services import feedback_log
+
+    with deployment.database.read_session() as session:
+        version = adapters.get_version(session, user, number)
+        return feedback_log.read(session, deployment.user(user), None).learned(feedback_log.seen_by(version))
+
+
+def three_versions_with_a_gap(deployment: Deployment) -> object:
+    """Version 1 on events 1-40; 2 on 41-80 too, rolled back; 3 on 81-120 without them."""
+    user = deployment.add_user()
+    for images in (range(40), range(40, 80)):
+        deployment.rate(user, images)
+        deployment.work()
+    rollback(deployment, user, to=1)
+    deployment.rate(user, range(80, 120))
+    deployment.work()
+    assert deployment.active(user).number == 3
+    assert learned_by(deployment, user, 3) == set(range(1, 41)) | set(range(81, 121))
+    return user
+
+
+def test_promote_releases_only_what_the_version_had_learned(deployment: Deployment) -> None:
+    user = three_versions_with_a_gap(deployment)
+    rollback(deployment, user, to=1)
+    assert promote(deployment, user, 3).num_released == 40, "81-120, not what was rolled back before"
+    deployment.rate(user, range(120, 150))
+    deployment.work()
+    assert not learned_by(deployment, user, 4) & set(range(41, 81))
+
+
+def test_rollback_excludes_what_the_target_had_not_learned_whatever_its_number(deployment: Deployment) -> None:
+    user = three_versions_with_a_gap(deployment)
+    assert release(deployment, user) == 40
+    deployment.work()
+    assert learned_by(deployment, user, 4) >= set(range(41, 81))
+    assert rollback(deployment, user, to=3).num_excluded == 40
+    deployment.rate(user, range(120, 150))
+    deployment.work()
+    assert not learned_by(deployment, user, 5) & set(range(41, 81))
+
+
+def test_rollback_to_a_version_whose_feedback_was_excluded_lets_it_count_again(deployment: Deployment) -> None:
+    user = three_versions_with_a_gap(deployment)
+    change = rollback(deployment, user, to=2)
+    assert (change.num_released, change.num_excluded) == (40, 40)
+    second = deployment.scores(user)
+    assert deployment.work() == 0
+    assert np.array_equal(deployment.scores(user), second)
+    deployment.rate(user, range(120, 150))
+    deployment.work()
+    assert deployment.versions(user)[-1].parent_id == deployment.versions(user)[1].id
+
+
+def test_rollback_to_a_version_that_learned_what_the_user_took_back_is_refused(deployment: Deployment) -> None:
+    user = deployment.add_user(min_new_feedback=1)
+    for images in (range(40), range(40, 80)):
+        deployment.rate(user, images)
+        deployment.work()
+    deployment.retract(user, "r3")
+    assert deployment.user(user).due_reason == "taken_back", "a retraction does not wait for more feedback"
+    deployment.work()
+    with pytest.raises(Conflict, match="retracted"):
+        rollback(deployment, user, to=1)
+
+
+def test_retracting_everything_ends_at_the_generic_scores(deployment: Deployment) -> None:
+    user = deployment.add_user()
+    deployment.rate(user, range(40))
+    deployment.work()
+    for i in range(40):
+        deployment.retract(user, f"r{i}")
+    deployment.work()
+    assert np.array_equal(deployment.scores(user), deployment.generic_IA)
+
+
+def test_version_that_learned_what_was_taken_back_goes_even_when_its_successor_is_refused(
+    deployment: Deployment,
+) -> None:
+    user = deployment.add_user(gate={"min_probability": 1.0, "trust_region": 0.0})
+    deployment.rate(user, range(40))
+    deployment.work()
+    promote(deployment, user, 1)
+    trained = sorted(learned_by(deployment, user, 1))
+    deployment.retract(user, f"r{trained[0] - 1}")
+    deployment.work()
+    assert deployment.versions(user)[-1].state == AdapterState.REJECTED
+    assert deployment.active(user) is None
+    assert np.array_equal(deployment.scores(user), deployment.generic_IA), "what was taken back is not served on"
+
+
+def test_paused_user_is_not_trained_by_a_job_that_was_queued_before(deployment: Deployment) -> None:
+    user = deployment.add_user()
+    deployment.rate(user, range(40))
+    scheduling.scan(deployment.database, deployment.settings)
+    with deployment.database.session() as session:
+        users.set_policy(session, user, {"paused": True}, actor="admin")
+    deployment.work()
+    assert deployment.versions(user) == []
+    with deployment.database.session() as session:
+        users.set_policy(session, user, {}, actor="admin")
+    deployment.work()
+    assert len(deployment.versions(user)) == 1
+
+
+def test_rollback_with_kept_feedback_does_not_forget_what_came_after(deployment: Deployment) -> None:
+    user = deployment.add_user(min_new_feedback=10)
+    for images in (range(40), range(40, 80)):
+        deployment.rate(user, images)
+        deployment.work()
+    deployment.rate(user, range(80, 89))  # nine wait
+    rollback(deployment, user, to=1, feedback="keep")
+    deployment.rate(user, range(89, 90))
+    assert deployment.user(user).due_reason == "new_feedback"
+
+
+def test_retrain_by_hand_hurries_a_job_that_waits(deployment: Deployment) -> None:
+    user = deployment.add_user()
+    deployment.rate(user, range(40))
+    with deployment.database.session() as session:
+        jobs.enqueue(session, jobs.JobKind.ADAPT, scheduling.lock_key(user), queue="cpu", reason="interval",
+                     user_id=user, max_attempts=3, delay_s=3600)  # fmt: skip
+    deployment.retrain(user)
+    assert len(deployment.versions(user)) == 1
+    assert ("retrain_requested", "test", "by hand") in {(h.move, h.actor, h.reason) for h in _history(deployment, user)}
+
+
+def test_new_base_model_makes_users_of_the_old_one_due(deployment: Deployment) -> None:
+    user = deployment.add_user()
+    deployment.rate(user, range(40))
+    deployment.work()
+    with deployment.database.session() as session:
+        newer = base_models.register(session, deployment.blobs, tiny_base(seed=1), {"extractor": "none"}, {})
+        assert scheduling.refresh_after_base_model(session, newer.id) == 1
+    assert deployment.user(user).due_reason == "new_base_model"
+    deployment.work()
+    assert deployment.versions(user)[-1].base_model_id == newer.id
+    assert deployment.versions(user)[-1].parent_id is None
+
+
+def test_broken_features_of_one_image_stop_nobody(deployment: Deployment) -> None:
+    with deployment.database.session() as session:
+        row = session.get(FeaturesRow, (deployment.base.extractor_digest, deployment.images[150]))
+        row.data = np.full(FEATURE_DIM, np.nan, np.float16).tobytes()
+    user = deployment.add_user()
+    deployment.rate(user, range(40))
+    deployment.post(deployment.rating(user, "broken", 150, 5.0))
+    deployment.work()
+    assert deployment.active(user).number == 1
 
 
 @pytest.mark.parametrize("strategy", ["bayes", "replay"])

@@ -12,10 +12,14 @@ from PIL import Image
 
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeaturesRow, ImageRow, JobRow
-from paaplus.db.tables.jobs import JobState
+from paaplus.db.tables.jobs import JobKind, JobState
+from paaplus.errors import Unavailable
 from paaplus.pipelines import extract_features
+from paaplus.pipelines.run_jobs import run_next
+from paaplus.queue import jobs
 from paaplus.services import images
 from paaplus.settings import Settings
+from paaplus.storage.blobs import BlobStore
 from tests.deployment import Deployment
 from tests.factories import APPLICATION, make_image
 from tests.tiny import FEATURE_DIM
@@ -143,11 +147,101 @@ def test_worker_told_to_stop_keeps_what_is_done_and_gives_the_rest_back(
         return extract(batch)
 
     monkeypatch.setattr(extractor, "extract", extract_then_stop)
-    from paaplus.pipelines.run_jobs import run_next
-
     run_next(deployment.context, ["cpu"])
     assert len(features(deployment)) == 4
     assert [(j.state, j.attempts) for j in jobs_of(deployment)] == [(JobState.QUEUED, 0)]
     deployment.context.stopping.clear()
     deployment.work()
     assert len(features(deployment)) == 6
+
+
+def test_damaged_blob_fails_its_image_alone(deployment: Deployment, extractor: ColourExtractor) -> None:
+    damaged, *good = [upload(deployment, shade) for shade in range(6)]
+    folder = deployment.settings.home / "blobs" / damaged.sha256[:2]
+    (folder / damaged.sha256).write_bytes(b"rotten")
+    deployment.work()
+    found = features(deployment)
+    assert (found[damaged.id].data, "hash to" in found[damaged.id].error) == (None, True)
+    assert all(found[row.id].data for row in good)
+    assert jobs_of(deployment)[0].state == JobState.SUCCEEDED
+
+
+def test_storage_that_is_away_blames_no_image(
+    deployment: Deployment, extractor: ColourExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_store: BlobStore, sha256: str) -> bytes:
+        raise Unavailable(f"storage cannot read blob {sha256}: connection refused")
+
+    upload(deployment, 1)
+    with monkeypatch.context() as outage:
+        outage.setattr(BlobStore, "get", away)
+        run_next(deployment.context, ["cpu"])
+    job = jobs_of(deployment)[0]
+    assert (job.state, job.attempts) == (JobState.QUEUED, 1)
+    assert "connection refused" in job.last_error
+    assert features(deployment) == {}
+
+
+def test_image_whose_features_are_not_finite_fails_alone(
+    deployment: Deployment, extractor: ColourExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = upload(deployment, 1), upload(deployment, 200)
+    extract = extractor.extract
+
+    def extract_one_badly(batch: Sequence[Image.Image]) -> np.ndarray:
+        features_BD = extract(batch)
+        features_BD[1, 3:5] = np.nan, np.inf
+        return features_BD
+
+    monkeypatch.setattr(extractor, "extract", extract_one_badly)
+    deployment.work()
+    found = features(deployment)
+    assert found[good.id].data is not None
+    assert found[bad.id].data is None
+    assert found[bad.id].error == f"2 of its {FEATURE_DIM} features are not finite"
+
+
+def test_long_import_gives_other_jobs_their_turn_between_rounds(
+    deployment: Deployment, extractor: ColourExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extract_features, "MIN_ROUND_S", 0.0)
+    monkeypatch.setattr(extract_features, "ROUND_SCAN_INTERVALS", 0)
+    for shade in range(10):
+        upload(deployment, shade)
+    import_id = jobs_of(deployment)[0].id
+    with deployment.database.session() as session:  # became ready after the import
+        other_id = jobs.enqueue(
+            session,
+            JobKind.EXTRACT_FEATURES,
+            "other",
+            queue="cpu",
+            reason="test",
+            max_attempts=1,
+            payload=jobs_of(deployment)[0].payload,
+            priority=jobs_of(deployment)[0].priority,
+        )
+    seen = []
+    for _ in range(2):
+        assert run_next(deployment.context, ["cpu"])
+        states = {job.id: job for job in jobs_of(deployment)}
+        seen.append([(states[i].state, states[i].attempts, states[i].progress_done) for i in (import_id, other_id)])
+    assert seen[0] == [(JobState.QUEUED, 0, 4), (JobState.QUEUED, 0, 0)]
+    assert seen[1] == [(JobState.QUEUED, 0, 4), (JobState.QUEUED, 0, 4)]
+    deployment.work()
+    assert {job.state for job in jobs_of(deployment)} == {JobState.SUCCEEDED}
+    assert len(features(deployment)) == 10
+
+
+def test_progress_goes_on_where_the_last_round_ended(
+    deployment: Deployment, extractor: ColourExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extract_features, "MIN_ROUND_S", 0.0)
+    monkeypatch.setattr(extract_features, "ROUND_SCAN_INTERVALS", 0)
+    for shade in range(10):
+        upload(deployment, shade)
+    progress = []
+    while run_next(deployment.context, ["cpu"]):
+        (job,) = jobs_of(deployment)
+        progress.append((job.progress_done, job.progress_total))
+    assert progress == [(4, 10), (8, 10), (10, 10), (10, 10)]
+    assert job.state == JobState.SUCCEEDED

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from paaplus.db.tables import UserRow
-from paaplus.services.feedback_log import ExclusionSpan, FeedbackLog, RatedEvent, Seen, is_held_out
+from paaplus.services.feedback_log import NOTHING_SEEN, ExclusionSpan, FeedbackLog, RatedEvent, Seen, is_held_out
 
 A, B, C = uuid4(), uuid4(), uuid4()
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-HOUR = timedelta(hours=1)
 
 
 def event(sequence: int, image: UUID, **scores: float) -> RatedEvent:
@@ -40,36 +37,51 @@ def test_words_after_a_retraction_the_earlier_word_counts_again() -> None:
 
 
 def test_words_leave_out_what_is_excluded_until_it_is_released() -> None:
-    open_span, closed_span = ExclusionSpan(2, NOON, None), ExclusionSpan(2, NOON, NOON + HOUR)
+    open_span, closed_span = ExclusionSpan(2, 1, None), ExclusionSpan(2, 1, 2)
     assert words(log(event(1, A), event(2, B), exclusions=(open_span,))) == [(1, A, {"beauty": 1})]
     assert len(words(log(event(1, A), event(2, B), exclusions=(closed_span,)))) == 2
 
 
 def test_version_is_tainted_by_what_is_taken_back_after_it() -> None:
     events = (event(1, A), event(2, B))
-    seen_both, seen_first = Seen(2, NOON), Seen(1, NOON)
+    seen_both, seen_first = Seen(2, 0), Seen(1, 0)
     retracted = log(*events, retractions={2: 3})
     assert retracted.is_tainted(seen_both)
     assert not retracted.is_tainted(seen_first)
-    assert not retracted.is_tainted(Seen(3, NOON)), "it was trained after the retraction"
-    excluded = log(*events, exclusions=(ExclusionSpan(2, NOON + HOUR, None),))
+    assert not retracted.is_tainted(Seen(3, 0)), "it was trained after the retraction"
+    excluded = log(*events, exclusions=(ExclusionSpan(2, 1, None),))
     assert excluded.is_tainted(seen_both)
     assert not excluded.is_tainted(seen_first)
 
 
 def test_version_trained_while_an_event_was_excluded_has_not_seen_it() -> None:
-    trained_in_between = Seen(2, NOON + HOUR)
-    still = log(event(1, A), event(2, B), exclusions=(ExclusionSpan(1, NOON, None),))
+    trained_in_between = Seen(2, 1)
+    still = log(event(1, A), event(2, B), exclusions=(ExclusionSpan(1, 1, None),))
     assert not still.is_tainted(trained_in_between)
-    released = log(event(1, A), event(2, B), exclusions=(ExclusionSpan(1, NOON, NOON + 2 * HOUR),))
+    released = log(event(1, A), event(2, B), exclusions=(ExclusionSpan(1, 1, 2),))
     new = [w.sequence for w in released.words() if released.is_new(trained_in_between, w)]
     assert new == [1]
 
 
+def test_older_part_of_a_word_that_is_released_is_new_again() -> None:
+    parts = (event(1, A, health=4.0), event(2, A, posture=5.0))
+    version = Seen(2, 1)
+    excluded = log(*parts, exclusions=(ExclusionSpan(1, 1, None),))
+    assert not excluded.is_new(version, excluded.words()[0])
+    released = log(*parts, exclusions=(ExclusionSpan(1, 1, 2),))
+    assert released.is_new(version, released.words()[0])
+
+
+def test_events_that_no_training_reads_taint_nothing() -> None:
+    compared = FeedbackLog(3, (event(1, A),), {2: 3}, (), frozenset({2}))
+    assert not compared.is_tainted(Seen(2, 0))
+    assert compared.not_shown(Seen(1, 0)) == {2}
+
+
 def test_everything_is_new_to_the_base() -> None:
     both = log(event(1, A), event(2, B))
-    assert all(both.is_new(Seen(0, None), word) for word in both.words())
-    assert not both.is_tainted(Seen(0, None))
+    assert all(both.is_new(NOTHING_SEEN, word) for word in both.words())
+    assert not both.is_tainted(NOTHING_SEEN)
 
 
 def test_held_out_is_one_image_in_five_and_the_same_again() -> None:

@@ -69,7 +69,15 @@ def test_excluded_events_do_not_trigger(database: Database, settings: Settings) 
         user = make_user(session, policy={"min_new_feedback": 1})
         event = make_feedback(session, user, image_id=make_image(session).id)
         session.add(
-            ExclusionRow(id=new_id(), user_id=user.id, feedback_id=event.id, reason="r", actor="a", created_at=utcnow())
+            ExclusionRow(
+                id=new_id(),
+                user_id=user.id,
+                feedback_id=event.id,
+                reason="r",
+                actor="a",
+                excluded_epoch=1,
+                created_at=utcnow(),
+            )
         )
         scheduling.refresh_due(session, user)
         assert scheduling.pending_feedback(session, user.id) == 0

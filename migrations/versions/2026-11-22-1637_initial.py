@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "60d064ef5817"
+revision = "29c7da1e5b7a"
 down_revision = None
 
 
@@ -257,14 +257,7 @@ def upgrade() -> None:
         sa.Column(
             "outcome",
             sa.Enum(
-                "promoted",
-                "kept",
-                "nothing_new",
-                "failed",
-                name="outcome",
-                native_enum=False,
-                create_constraint=True,
-                length=24,
+                "promoted", "kept", "nothing_new", name="outcome", native_enum=False, create_constraint=True, length=24
             ),
             nullable=False,
         ),
@@ -313,6 +306,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("high_water_sequence", sa.Integer(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
         sa.Column("num_ratings", sa.Integer(), nullable=False),
         sa.Column("size_bytes", sa.Integer(), nullable=False),
         sa.Column(
@@ -365,6 +359,7 @@ def upgrade() -> None:
                 "pinned",
                 "unpinned",
                 "released",
+                "retrain_requested",
                 name="move",
                 native_enum=False,
                 create_constraint=True,
@@ -495,6 +490,8 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("actor", sa.String(length=64), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("excluded_epoch", sa.Integer(), nullable=False),
+        sa.Column("released_epoch", sa.Integer(), nullable=True),
         sa.Column("released_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("released_by", sa.String(length=64), nullable=True),
         sa.ForeignKeyConstraint(

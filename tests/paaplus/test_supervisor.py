@@ -1,0 +1,113 @@
+"""The supervisor as a process of its own, with children of a few lines: restarted, given up, ended with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.processes import wait_until
+
+SUPERVISOR = """
+import os, sys
+from pathlib import Path
+from paaplus.supervisor import Child, Supervisor
+
+folder, codes = Path(sys.argv[1]), sys.argv[2:]
+children = [
+    Child(f"child{i}", [sys.executable, "-c", code, str(folder / f"pids{i}")], folder / "logs" / f"child{i}.log")
+    for i, code in enumerate(codes)
+]
+Supervisor(children, dict(os.environ)).run()
+"""
+NOTES_ITS_PID = "import os, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); "
+LIVES = NOTES_ITS_PID + "time.sleep(600)"
+DIES = NOTES_ITS_PID + "sys.exit('no luck')"
+Supervise = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def supervise(tmp_path: Path) -> Iterator[Supervise]:
+    """Start a supervisor of children that run this code; whatever is left of it ends with the test."""
+    started = []
+
+    def start(*codes: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", SUPERVISOR, str(tmp_path), *codes]
+        started.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+    for number in range(2):
+        for pid in pids(tmp_path, number):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def pids(folder: Path, child: int) -> list[int]:
+    """Every process that this child has been, oldest first."""
+    file = folder / f"pids{child}"
+    return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended and waits for its parent's look does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    with suppress(FileNotFoundError):
+        return status.read_text().rpartition(")")[2].split()[0] != "Z"
+    return not status.parent.parent.exists()  # no /proc on this system: the signal's word counts
+
+
+def test_dead_child_is_restarted_and_the_others_stay(supervise: Supervise, tmp_path: Path) -> None:
+    supervise(LIVES, LIVES)
+    wait_until("both run", lambda: bool(pids(tmp_path, 0) and pids(tmp_path, 1)), 15)
+    os.kill(pids(tmp_path, 0)[0], signal.SIGKILL)
+    wait_until("the dead one runs again", lambda: len(pids(tmp_path, 0)) == 2, 15)
+    assert is_alive(pids(tmp_path, 0)[1])
+    assert len(pids(tmp_path, 1)) == 1
+    assert is_alive(pids(tmp_path, 1)[0])
+
+
+def test_child_that_keeps_dying_ends_all_and_its_log_is_named(supervise: Supervise, tmp_path: Path) -> None:
+    supervisor = supervise(LIVES, DIES)
+    _, stderr = supervisor.communicate(timeout=30)
+    log = tmp_path / "logs" / "child1.log"
+    assert supervisor.returncode == 1
+    assert f"child1 died 6 times in 60 s (exit code 1); its log: {log}" in stderr
+    assert log.read_text() == "no luck\n" * 6
+    assert not is_alive(pids(tmp_path, 0)[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_the_supervisor_and_all_children(
+    number: signal.Signals, supervise: Supervise, tmp_path: Path
+) -> None:
+    supervisor = supervise(LIVES, LIVES)
+    wait_until("both run", lambda: bool(pids(tmp_path, 0) and pids(tmp_path, 1)), 15)
+    supervisor.send_signal(number)
+    assert supervisor.wait(10) == 0
+    assert not any(is_alive(pid) for child in (0, 1) for pid in pids(tmp_path, child))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
+def test_supervisor_that_is_killed_takes_its_children_with_it(supervise: Supervise, tmp_path: Path) -> None:
+    supervisor = supervise(LIVES, LIVES)
+    wait_until("both run", lambda: bool(pids(tmp_path, 0) and pids(tmp_path, 1)), 15)
+    supervisor.kill()
+    wait_until(
+        "the children are gone",
+        lambda: not any(is_alive(pid) for child in (0, 1) for pid in pids(tmp_path, child)),
+        10,
+    )

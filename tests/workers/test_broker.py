@@ -1,0 +1,63 @@
+"""Messages that nobody takes do not pile up, and a broker that is away hangs nothing; on both brokers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+from paaplus.db.engine import Database
+from paaplus.db.tables.jobs import JobKind
+from paaplus.queue import jobs
+from paaplus.settings import Settings
+from tests.processes import environment, running, start_scheduler, start_worker, wait_until
+from workers import broker
+
+
+@pytest.fixture
+def settings(database_kind: str, database_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    broker_url = ""
+    if database_kind == "postgresql":
+        broker_url = request.getfixturevalue("redis_server").url
+        redis.Redis.from_url(broker_url).flushall()
+    return Settings(
+        home=tmp_path / "home", database_url=database_url, broker_url=broker_url, scan_interval_s=0.1, device="cpu"
+    )
+
+
+def num_messages(settings: Settings, queue: str) -> int:
+    """Counted without Celery: the length of the Redis list, the files in the folder."""
+    if settings.broker_url:
+        return int(redis.Redis.from_url(settings.broker_url).llen(queue))
+    return len(list((settings.broker_folder / "messages").glob(f"*.{queue}.msg")))
+
+
+def test_wake_ups_do_not_pile_up_when_no_worker_takes_them(database: Database, settings: Settings) -> None:
+    with database.session() as session:
+        for i in range(2):
+            jobs.enqueue(session, JobKind.ADAPT, f"test:{i}", queue="gpu", reason="test", max_attempts=1)
+    with running(start_worker(settings), start_scheduler(settings)):
+        wait_until("a scan has rung the bell", lambda: num_messages(settings, "gpu") == 2)
+        time.sleep(2.0)  # many scans more
+        assert num_messages(settings, "gpu") == 2
+
+
+def test_scans_do_not_pile_up_when_no_worker_runs(database: Database, settings: Settings) -> None:
+    with running(start_scheduler(settings)):
+        wait_until("beat falls silent", lambda: num_messages(settings, "cpu") >= broker.MAX_WAITING)
+        time.sleep(1.0)
+        assert num_messages(settings, "cpu") == broker.MAX_WAITING
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_broker_that_is_away_is_told_soon(settings: Settings) -> None:
+    away = settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})
+    program = "from workers.app import app; from workers.broker import num_waiting; print(num_waiting(app, 'cpu'))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(away), capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "None"
