@@ -2,8 +2,9 @@
 
     python benchmarks/kshot.py --data DIR [--split FILE.py] [--record]
 
-Runs `paaplus evaluate kshot` (seeds 0, 1, 2) and prints its table. Without --data (or PAAPLUS_BENCH_DATA) it writes and uses
-the built-in set, whose people are simulated. --record keeps the result in benchmarks/results, with date, commit and load.
+Runs `paaplus evaluate kshot` (seeds 0, 1, 2) and prints its table. Without --data (or PAAPLUS_BENCH_DATA) it writes
+and uses the built-in set, whose people are simulated. --record keeps the result in benchmarks/results, with date,
+commit and load.
 """
 
 from __future__ import annotations

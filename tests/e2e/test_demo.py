@@ -13,6 +13,10 @@ import pytest
 NEEDED = {"people", "num_users", "num_scenes", "srcc_generic", "srcc_personal", "srcc_by_increment", "users_better",
           "forgetting", "gate_refused", "rollback_bit_for_bit", "seconds_per_user", "bytes_per_user"}  # fmt: skip
 
+# Of 12. On real people four in five are better after 100 ratings (benchmarks/results: 450 test people), so that 9 or 10
+# of 12 are to be expected; the simulated ones have more taste of their own.
+MIN_BETTER = {"built-in": 10, "oasis": 8}
+
 
 def oasis() -> Path:
     folder = os.environ.get("PAAPLUS_TEST_OASIS")
@@ -44,6 +48,3 @@ def test_demo_makes_people_better_served_and_rolls_back_bit_for_bit(source: str,
     assert ("simulated" in page) == (source == "built-in")
     left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout
     assert left == "", "the demo left processes behind"
-
-
-MIN_BETTER = {"built-in": 10, "oasis": 10}
