@@ -5,7 +5,7 @@ import os
 __version__ = "0.1.0"
 
 # Before anything imports NumPy: matrices here are small, and several threads of linear algebra in several processes
-# wait for each other most of the time (measured: a fit of 5 s took minutes on two busy cores). An operator's own
-# values win. torch is told its number of threads by `PAAPLUS_TORCH_THREADS`.
+# mostly wait for each other on busy cores. An operator's own values win. torch is told its number of threads by
+# `PAAPLUS_TORCH_THREADS`.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")

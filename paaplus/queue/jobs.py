@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -333,11 +333,3 @@ def list_jobs(
     if before is not None:
         query = query.where(JobRow.id < before)
     return list(session.execute(query).scalars())
-
-
-def next_ready_at(session: Session) -> datetime | None:
-    """When the next queued job becomes ready, for `doctor` and tests."""
-    moment: datetime | None = session.execute(
-        sa.select(sa.func.min(JobRow.run_after)).where(JobRow.state == JobState.QUEUED)
-    ).scalar_one()
-    return moment

@@ -39,10 +39,6 @@ class Adapter:
     def arrays(self) -> dict[str, np.ndarray]:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "base_digest"}
 
-    @property
-    def num_parameters(self) -> int:
-        return sum(array.size for array in self.arrays().values())
-
     def is_finite(self) -> bool:
         return all(bool(np.isfinite(array).all()) for array in self.arrays().values())
 
