@@ -34,7 +34,7 @@ def kshot(
     strategy: Annotated[str, typer.Option(help="What trains it.")] = "bayes",
     also: Annotated[list[str] | None, typer.Option(help="Another adapter:strategy beside it; may be repeated.")] = None,
     limit_people: Annotated[int | None, typer.Option(min=1, help="At most this many test people a seed.")] = None,
-    base_model: Annotated[str, typer.Option(help="lite, timm:NAME, or a name that timm knows.")] = "lite",
+    base_model: Annotated[str, typer.Option(help="lite2, lite, timm:NAME, or a name that timm knows.")] = "lite2",
     weights: Annotated[Path | None, typer.Option(exists=True, help="A file of weights for the backbone.")] = None,
     scale: Annotated[str | None, typer.Option(help="MIN,MAX of the ratings; default: as found.")] = None,
     cache: Annotated[
@@ -86,6 +86,7 @@ def kshot(
             make_split,
             config,
             progress=lambda done, total: progress.update(people_task, completed=done, total=total),
+            blocks=extractor.blocks,
         )
     document["config"].update(base_model=base_model, split=str(split) if split else "random, by person and scene")
     for file in write_report(document, out) if out else ():

@@ -9,7 +9,7 @@ Shape letters: U = test people, L = learners, K = values of k, N = ratings, A = 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from paaplus.evaluation.splits import MakeSplit, Split
 from paaplus.evaluation.summary import SplitResult, rows, summary
 from paaplus.metrics import srcc
 from paaplus.models.base_fit import Ratings, fit_base_scorer
+from paaplus.models.extractor import FeatureBlock
 from paaplus.records import RatedSet
 from paaplus.training import TrainingRequest, train
 
@@ -74,6 +75,7 @@ def run_kshot(
     make_split: MakeSplit,
     config: KShotConfig,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    blocks: Sequence[FeatureBlock] = (),
 ) -> dict[str, Any]:
     """Evaluate on every seed's split.
 
@@ -84,6 +86,7 @@ def run_kshot(
         make_split: gives the split of a seed.
         config: what is compared.
         progress: told how many test people are done, of how many.
+        blocks: what the features are made of, as their extractor says.
 
     Returns:
         `rows` (per seed and k), `summary` (per k) and `config`, ready for JSON.
@@ -97,7 +100,7 @@ def run_kshot(
     progress(done, total)
     results, base_models = [], []
     for seed, split, names in zip(config.seeds, splits, people, strict=True):
-        judge = _Judge(folder, features_ID, extractor_digest, split, config)
+        judge = _Judge(folder, features_ID, extractor_digest, split, config, blocks)
         base_models.append(judge.base_metrics)
         measured = []
         for user_id in names:
@@ -133,7 +136,13 @@ class _Judge:
     """The base model of one split's train side, and what it takes to judge a person with it."""
 
     def __init__(
-        self, folder: DataFolder, features_ID: np.ndarray, extractor_digest: str, split: Split, config: KShotConfig
+        self,
+        folder: DataFolder,
+        features_ID: np.ndarray,
+        extractor_digest: str,
+        split: Split,
+        config: KShotConfig,
+        blocks: Sequence[FeatureBlock],
     ) -> None:
         if unknown := sorted(set(split.test_people) - set(folder.people)):
             raise InvalidInput(f"the split tests {len(unknown)} people without ratings, e.g. {unknown[0]!r}")
@@ -144,6 +153,7 @@ class _Judge:
             features_ID[np.isin(folder.images, train_folder.images)],
             Ratings(folder.aspects, train_folder.person_N, train_folder.image_N, train_folder.score_NA),
             group_I=train_folder.scene_I,
+            blocks=blocks,
         )
         self._folder, self._split, self._config = folder, split, config
         self._taste_IR = self.base.project(features_ID)

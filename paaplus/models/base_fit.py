@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from paaplus.errors import InvalidInput, UndefinedMetric
 from paaplus.metrics import srcc
+from paaplus.models.extractor import FeatureBlock
 from paaplus.models.generic_head import (
     NUM_FOLDS,
     Crowd,
@@ -68,6 +69,7 @@ def fit_base_scorer(
     ratings: Ratings,
     group_I: np.ndarray | None = None,
     seed: int = 0,
+    blocks: Sequence[FeatureBlock] = (),
 ) -> tuple[BaseScorer, dict[str, Any]]:
     """A base model from the features of images and people's ratings of them.
 
@@ -80,6 +82,7 @@ def fit_base_scorer(
         ratings: of these images.
         group_I: scene of each image; cross-validation keeps a scene together. None: every image stands alone.
         seed: of folds and samples.
+        blocks: what the features are made of, as their extractor says; none: one kind.
 
     Returns:
         The base model, and metrics of its held-out generic scores.
@@ -92,16 +95,22 @@ def fit_base_scorer(
     """
     group_I = _checked_groups(features_ID, ratings, group_I)
     with threadpool_limits(limits=1, user_api="blas"):
-        return _fit(name, extractor_digest, features_ID, ratings, group_I, seed)
+        return _fit(name, extractor_digest, features_ID, ratings, group_I, seed, blocks)
 
 
 def _fit(
-    name: str, extractor_digest: str, features_ID: np.ndarray, ratings: Ratings, group_I: np.ndarray, seed: int
+    name: str,
+    extractor_digest: str,
+    features_ID: np.ndarray,
+    ratings: Ratings,
+    group_I: np.ndarray,
+    seed: int,
+    blocks: Sequence[FeatureBlock],
 ) -> tuple[BaseScorer, dict[str, Any]]:
     taste_dim = min(MAX_TASTE_DIM, max(1, MAX_ADAPTER_NUMBERS // len(ratings.aspects) - 2))
     crowd = crowd_means(ratings.person_N, ratings.image_N, ratings.score_NA, len(features_ID))
-    choice = choose_head(features_ID, crowd, assign_folds(group_I, seed), taste_dim)
-    (space,) = fit_taste_spaces(features_ID, (choice.width,), taste_dim, seed)
+    choice = choose_head(features_ID, crowd, assign_folds(group_I, seed), taste_dim, blocks)
+    (space,) = fit_taste_spaces(features_ID, (choice.width,), taste_dim, seed, blocks)
     taste_IR = space.project(features_ID)
     head_weight_RA, head_bias_A = fit_head(taste_IR, crowd, choice.ridge_A)
     priors = [

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from paaplus.models import lite, timm_backbone
+from paaplus.models import lite, lite2, timm_backbone
 from paaplus.models.extractor import Extractor
 
 BASE_MODELS: dict[str, Callable[[Path | None, str], Extractor]] = {
     "lite": lite.build,
+    "lite2": lite2.build,
 }
 
 _TIMM_PREFIX = "timm:"

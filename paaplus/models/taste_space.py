@@ -6,12 +6,14 @@ Q = T or, without anchors, P, R = taste space dim.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import eigh
 
 from paaplus.errors import InvalidInput
+from paaplus.models.extractor import FeatureBlock
 
 MAX_PRINCIPAL_DIM = 256
 MAX_ANCHORS = 768
@@ -44,7 +46,11 @@ class TasteSpace:
 
 
 def fit_taste_spaces(
-    features_ID: np.ndarray, widths: tuple[float | None, ...], max_taste_dim: int, seed: int = 0
+    features_ID: np.ndarray,
+    widths: tuple[float | None, ...],
+    max_taste_dim: int,
+    seed: int = 0,
+    blocks: Sequence[FeatureBlock] = (),
 ) -> list[TasteSpace]:
     """One taste space a width, each scaled so that the images have a squared norm of 1 on average.
 
@@ -53,6 +59,7 @@ def fit_taste_spaces(
         widths: of the RBF kernel, in units of the median squared distance between images; None: no kernel.
         max_taste_dim: R is this, or less where the images span less.
         seed: of the choice of images and of anchors where there are more than `MAX_FITTED_IMAGES`, `MAX_ANCHORS`.
+        blocks: of the features, each weighing alike; none: all features are one block.
 
     Raises:
         InvalidInput: all images have the same features.
@@ -64,7 +71,8 @@ def fit_taste_spaces(
         raise InvalidInput(f"{len(features_ID)} images that all have the same features: nothing tells them apart")
     mean_D = features_ID.mean(0, dtype=np.float64)
     centered_ID = features_ID.astype(np.float64) - mean_D
-    components_DP = _principal_components(centered_ID)
+    scale_D = block_scales(centered_ID, blocks)
+    components_DP = scale_D[:, None] * _principal_components(centered_ID * scale_D)
     principal_IP = centered_ID @ components_DP
     anchors_TP = principal_IP
     if len(principal_IP) > MAX_ANCHORS:
@@ -75,6 +83,32 @@ def fit_taste_spaces(
         else _kernel(mean_D, components_DP, anchors_TP, width, max_taste_dim)
         for width in widths
     ]
+
+
+def block_scales(centered_ID: np.ndarray, blocks: Sequence[FeatureBlock]) -> np.ndarray:
+    """What every feature is multiplied by, so that each block's rows have a mean squared norm of 1, shape (D,).
+
+    A feature, or a block, that is the same in all images gets 0.
+
+    Raises:
+        InvalidInput: blocks whose sizes do not add up to the features.
+    """
+    feature_dim = centered_ID.shape[1]
+    blocks = blocks or (FeatureBlock(feature_dim),)
+    if sum(block.size for block in blocks) != feature_dim:
+        raise InvalidInput(f"blocks of {[block.size for block in blocks]} features, {feature_dim} in all")
+    variance_D = np.square(centered_ID).mean(0)
+    scale_D, start = np.empty(feature_dim), 0
+    for block in blocks:
+        part = slice(start, start + block.size)
+        varies = variance_D[part] > 0
+        if block.standardize:
+            scale_D[part] = np.where(varies, 1.0 / np.sqrt(np.where(varies, variance_D[part], 1.0) * varies.sum()), 0.0)
+        else:
+            total = variance_D[part].sum()
+            scale_D[part] = 1.0 / np.sqrt(total) if total > 0 else 0.0
+        start += block.size
+    return scale_D
 
 
 def _principal_components(centered_ID: np.ndarray) -> np.ndarray:

