@@ -30,7 +30,7 @@ FIELDS = ("id", "name", "version", "digest", "aspects", "feature_dim", "config",
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="lite, timm:NAME, or a name that timm knows.")],
+    name: Annotated[str, typer.Argument(help="lite2, lite, timm:NAME, or a name that timm knows.")],
     data: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")] = None,
     builtin: Annotated[bool, typer.Option("--builtin", help="The built-in set with its simulated people.")] = False,
     people: Annotated[Path | None, typer.Option(exists=True, help="Only these user_ids, one a line.")] = None,
@@ -74,10 +74,10 @@ def list_models(as_json: JsonOption = False) -> None:
 
 
 def train_builtin(settings: Settings) -> None:
-    """Train `lite` on the built-in set: what a deployment without any data of its own begins with."""
+    """Train `lite2` on the built-in set: what a deployment without any data of its own begins with."""
     data, people = _write_builtin(settings)
     with open_database() as database:
-        _train(database, settings, "lite", data, people=_lines(people), source="built-in set, simulated people")
+        _train(database, settings, "lite2", data, people=_lines(people), source="built-in set, simulated people")
 
 
 def _write_builtin(settings: Settings) -> tuple[Path, Path | None]:

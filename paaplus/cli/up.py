@@ -41,7 +41,7 @@ def _ensure_base_model(settings: Settings) -> None:
         database.dispose()
     from paaplus.cli.base_models import train_builtin
 
-    notices.print("no base model yet: training [bold]lite[/bold] on the built-in set (simulated people) ...")
+    notices.print("no base model yet: training [bold]lite2[/bold] on the built-in set (simulated people) ...")
     train_builtin(settings)
 
 

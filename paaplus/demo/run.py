@@ -125,7 +125,7 @@ class _Demo:
             highlight=False,
             soft_wrap=True,
         )
-        with self.steps.step(f"base model lite, on {len(plan.others)} other people"):
+        with self.steps.step(f"base model lite2, on {len(plan.others)} other people"):
             self.platform.command("db", "upgrade")
             base_model = self._train_base(path, plan, (folder.scale.minimum, folder.scale.maximum))
         return Run(folder=folder, is_builtin=data is None, plan=plan, base_model=base_model, seconds=self.steps.seconds)
@@ -136,7 +136,7 @@ class _Demo:
         images.write_text("\n".join(plan.train_images) + "\n", encoding="utf-8")
         arguments = ["--data", str(path), "--people", str(people), "--images", str(images)]
         trained = self.platform.command(
-            "base-models", "train", "lite", *arguments, "--scale", f"{scale[0]:g},{scale[1]:g}"
+            "base-models", "train", "lite2", *arguments, "--scale", f"{scale[0]:g},{scale[1]:g}"
         )
         return dict(trained)
 

@@ -66,7 +66,7 @@ def default(session: Session, settings: Settings) -> BaseModelRow:
     if row is None:
         wanted = f"{settings.default_base_model!r} " if settings.default_base_model else ""
         raise Unavailable(
-            f"there is no base model {wanted}yet: make one with `paaplus base-models train lite --data DIR`"
+            f"there is no base model {wanted}yet: make one with `paaplus base-models train lite2 --data DIR`"
         )
     return row
 
