@@ -14,7 +14,7 @@ OLDEST := (3, 11)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # two targets must not install into one environment at once
-.PHONY: help demo test check bench up clean migration constraints
+.PHONY: help demo test check chaos bench up clean migration schema audit constraints
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,18 +28,28 @@ up: $(VENV)/.installed-demo  ## run the embedded platform: API, worker, schedule
 test: $(VENV)/.installed-dev  ## run all tests, on SQLite and on a PostgreSQL and a Redis that they start
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/.installed-dev  ## format, lint, types, import contracts, migrations
+check: $(VENV)/.installed-dev  ## format, lint, types, import contracts, security, migrations
 	$(BIN)/python -m ruff format --check --quiet .
 	$(BIN)/python -m ruff check --quiet .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml api paaplus workers migrations
 	$(BIN)/python -m tests.check_migrations
+
+chaos: $(VENV)/.installed-demo  ## kill and starve a platform of its own for 20 minutes, then check every promise
+	$(BIN)/paaplus chaos $(ARGS)
 
 bench: $(VENV)/.installed-dev  ## run every script in benchmarks/
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
 
 migration: $(VENV)/.installed-dev  ## write the migration that the tables need: make migration M="add surveys"
 	$(BIN)/python -m tests.new_migration "$(M)"
+
+schema: $(VENV)/.installed-dev  ## write the snapshots of schemas that are missing in tests/fixtures/schema
+	$(BIN)/python -m tests.migrations.snapshots
+
+audit: $(VENV)/.installed-dev  ## look for known vulnerabilities of what constraints.txt pins (needs a network)
+	$(BIN)/python -m tests.audit_dependencies
 
 constraints: $(VENV)/.installed-dev  ## pin in constraints.txt what is installed now
 	@{ sed -n '/^#/p' constraints.txt; $(PIP) freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//'; } > constraints.new

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -30,6 +31,7 @@ from api.schemas.common import ErrorOut
 from paaplus import logs
 from paaplus.db.engine import Database
 from paaplus.db.migrate import require_head
+from paaplus.services.allowances import Allowances
 from paaplus.services.keys import KeyRing
 from paaplus.services.predictions import Predictor
 from paaplus.settings import Settings, get_settings
@@ -57,6 +59,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         409: "The request contradicts what is recorded.",
         413: "More than is accepted at once.",
         422: "The request does not fit its schema.",
+        429: "The key, or the user, has had its share for now; `Retry-After` says when there is more.",
         503: "Something that is needed is away; try again.",
     }.items()
 }
@@ -69,6 +72,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logs.configure(settings.log_level)
+        # uvicorn's own lines hold whole paths, and paths hold the names that applications give their users
+        logging.getLogger("uvicorn.access").disabled = True
         database = Database(settings.resolved_database_url)
         try:
             require_head(database.engine)
@@ -78,8 +83,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 database=database,
                 blobs=blobs,
                 keys=KeyRing(database),
+                allowances=Allowances(database, settings),
                 predictor=Predictor(database, blobs, settings),
-                metrics=Metrics(database),
+                metrics=Metrics(database, settings),
             )
             yield
         finally:

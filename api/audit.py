@@ -1,13 +1,16 @@
-"""The audit trail: every privileged act."""
+"""The audit trail: every privileged act, and whether the trail is whole."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from api.dependencies import AdminKey, Cursor, Limit, ReadSession
-from api.schemas.audit import AuditEntryOut
+from api.schemas.audit import AuditEntryOut, AuditReportOut
 from api.schemas.common import Page, next_cursor
 from paaplus.services import audit as audit_service
+from paaplus.services.audit import Link
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
 
@@ -17,3 +20,25 @@ def list_entries(_key: AdminKey, session: ReadSession, limit: Limit = 50, cursor
     """Who did what to whom, by internal ids, newest first."""
     rows = audit_service.list_entries(session, limit=limit, before=cursor)
     return Page(items=[AuditEntryOut.model_validate(row) for row in rows], next_cursor=next_cursor(rows, limit))
+
+
+@router.get("/verification")
+def verify_entries(
+    _key: AdminKey,
+    session: ReadSession,
+    expected: Annotated[
+        str | None,
+        Query(
+            pattern=r"^[0-9]{1,9}:[0-9a-f]{64}$", description="A `head` that an earlier answer gave, kept elsewhere."
+        ),
+    ] = None,
+) -> AuditReportOut:
+    """Compute the chain of hashes over all entries again: one that was changed, removed or inserted shows."""
+    report = audit_service.verify(session, Link.parse(expected) if expected is not None else None)
+    return AuditReportOut(
+        is_intact=report.is_intact,
+        num_entries=report.num_entries,
+        head=str(report.head) if report.head is not None else None,
+        num_problems=report.num_problems,
+        problems=report.problems,
+    )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final, cast
 from uuid import UUID
 
+import structlog
 from fastapi import Depends, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
@@ -19,6 +20,7 @@ from api.metrics import Metrics
 from paaplus.db.engine import Database
 from paaplus.db.tables.governance import KeyScope
 from paaplus.errors import Forbidden, Unauthenticated
+from paaplus.services.allowances import AllowanceKind, Allowances
 from paaplus.services.keys import KeyRing, Principal
 from paaplus.services.predictions import Predictor
 from paaplus.settings import Settings
@@ -33,6 +35,7 @@ class ApiContext:
     database: Database
     blobs: BlobStore
     keys: KeyRing
+    allowances: Allowances
     predictor: Predictor
     metrics: Metrics
 
@@ -80,9 +83,12 @@ class OpensTo:
         principal = context.keys.cached(token)
         if principal is None:
             principal = await run_in_threadpool(context.keys.authenticate, token)
+        structlog.contextvars.bind_contextvars(key_id=str(principal.key_id))
         if principal.scope not in self.scopes:
             needed = ", ".join(sorted(self.scopes))
             raise Forbidden(f"a key of scope {principal.scope.value!r} does not open this; needed: {needed}")
+        if not context.allowances.spend_at_hand(principal, AllowanceKind.REQUESTS):
+            await run_in_threadpool(context.allowances.spend, principal, AllowanceKind.REQUESTS)
         return principal
 
 

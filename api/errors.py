@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Mapping
 from typing import Any, cast
@@ -21,6 +22,7 @@ from paaplus.errors import (
     NotFound,
     PaaplusError,
     TooLarge,
+    TooMany,
     Unauthenticated,
     Unavailable,
 )
@@ -33,6 +35,7 @@ STATUS_CODES: dict[type[PaaplusError], int] = {
     Forbidden: 403,
     NotFound: 404,
     Conflict: 409,
+    TooMany: 429,
     Unavailable: 503,
 }
 HEADERS: dict[int, dict[str, str]] = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
@@ -78,7 +81,8 @@ def _answer_known(_request: Request, error: Exception) -> JSONResponse:
         return answer_unexpected(error)
     if status_code == 503:
         log.warning("unavailable", message=str(known))
-    return answer(status_code, known.code, str(known))
+    headers = {"Retry-After": str(math.ceil(known.retry_after_s))} if isinstance(known, TooMany) else None
+    return answer(status_code, known.code, str(known), headers=headers)
 
 
 def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:

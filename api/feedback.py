@@ -20,9 +20,11 @@ from api.schemas.feedback import (
     FeedbackOut,
     ItemError,
 )
-from paaplus.errors import Conflict, InvalidInput, NotFound, PaaplusError
+from paaplus import faults
+from paaplus.errors import Conflict, InvalidInput, NotFound, PaaplusError, TooMany
 from paaplus.services import feedback as feedback_service
 from paaplus.services import users as users_service
+from paaplus.services.allowances import AllowanceKind
 from paaplus.services.feedback import AppendResult
 from paaplus.services.keys import Principal
 
@@ -67,6 +69,8 @@ def post_feedback(
         response.status_code = 200
         return _post_many(context, key, body)
     result = _append(context, key, {0: body})[0]
+    if result.retry_after_s is not None:
+        raise TooMany(result.error_message or "", result.retry_after_s)
     if result.status == "rejected":
         raise FAMILIES[result.error_code or InvalidInput.code](result.error_message)
     response.status_code = 201 if result.status == "accepted" else 200
@@ -97,8 +101,12 @@ def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> Fe
 
 def _append(context: ApiContext, key: Principal, events: dict[int, EventIn]) -> list[AppendResult]:
     """Append the events by index in one transaction, and count them once it is committed."""
+    context.allowances.spend(key, AllowanceKind.FEEDBACK, len(events))
     with context.database.session() as session:
         results = _append_in(session, context, key, events)
+        session.flush()
+        faults.point("feedback_uncommitted")
+    faults.point("feedback_committed")
     context.metrics.feedback_accepted.inc(sum(result.status == "accepted" for result in results))
     return results
 
@@ -112,7 +120,12 @@ def _append_in(session: Session, context: ApiContext, key: Principal, events: di
     ]
     known = [event.to_event(index, users[event.user].id) for index, event in events.items() if event.user in users]
     return unknown + feedback_service.append(
-        session, key.application, known, source=key.actor, settings=context.settings
+        session,
+        key.application,
+        known,
+        source=key.actor,
+        settings=context.settings,
+        max_per_day=context.settings.feedback_per_user_per_day,
     )
 
 

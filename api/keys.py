@@ -1,4 +1,4 @@
-"""API keys: made, listed and revoked by an admin."""
+"""API keys: made, listed, rotated and revoked by an admin."""
 
 from __future__ import annotations
 
@@ -38,8 +38,17 @@ def list_keys(_key: AdminKey, session: ReadSession, limit: Limit = 50, cursor: C
 
 @router.delete("/{key_id}")
 def revoke_key(key_id: UUID, key: AdminKey, context: Context) -> KeyOut:
-    """Revoke a key for good. Other API processes follow within two seconds."""
+    """Revoke a key for good. When this has answered, no process lets it in any more."""
     with context.database.session() as session:
         row = keys_service.revoke(session, key_id, actor=key.actor)
-    context.keys.forget()
+    context.keys.forget_everywhere()
     return KeyOut.model_validate(row)
+
+
+@router.post("/{key_id}/rotate")
+def rotate_key(key_id: UUID, key: AdminKey, context: Context) -> NewKeyOut:
+    """Give a key another secret, shown this once. When this has answered, no process lets the old one in any more."""
+    with context.database.session() as session:
+        rotated = keys_service.rotate(session, key_id, actor=key.actor)
+    context.keys.forget_everywhere()
+    return NewKeyOut(**KeyOut.model_validate(rotated.row).model_dump(), key=rotated.token)

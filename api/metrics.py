@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -14,6 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from paaplus.db.engine import Database
 from paaplus.services import status
+from paaplus.services.status import Status
+from paaplus.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -21,11 +23,11 @@ log = structlog.get_logger(__name__)
 class Metrics:
     """The metrics, in a registry of their own: several applications may live in one process (tests do)."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, settings: Settings) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self.registry.register(_DatabaseCollector(database))
+        self.registry.register(_DatabaseCollector(database, settings))
         self.requests = Counter(
             "paaplus_requests", "HTTP requests answered.", ["method", "route", "status"], registry=self.registry
         )
@@ -46,8 +48,9 @@ class Metrics:
 class _DatabaseCollector(Collector):
     """Gauges that every process would report alike: they are the deployment's, not the process's."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
+        self._settings = settings
 
     def describe(self) -> Iterable[Metric]:
         return []  # so that registering does not query
@@ -55,12 +58,52 @@ class _DatabaseCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         try:
             with self._database.read_session() as session:
-                now = status.read(session)
+                now = status.read(session, self._settings)
         except SQLAlchemyError as error:  # the other metrics are worth having, now most of all
             log.warning("metrics_without_database", error=type(error).__name__)
             return
-        jobs = GaugeMetricFamily("paaplus_jobs", "Jobs by state.", labels=["state"])
-        for state, count in now.num_jobs.items():
-            jobs.add_metric([state.value], count)
-        yield jobs
-        yield GaugeMetricFamily("paaplus_due_users", "Users who wait to be scheduled.", value=now.num_due_users)
+        yield from _gauges(now)
+
+
+def _gauges(now: Status) -> Iterable[Metric]:
+    yield _by_label("paaplus_jobs", "Jobs by state.", ["state"], {(s.value,): n for s, n in now.num_jobs.items()})
+    yield GaugeMetricFamily("paaplus_due_users", "Users who wait to be scheduled.", value=now.num_due_users)
+    yield GaugeMetricFamily(
+        "paaplus_oldest_due_seconds", "How long the first of them has waited: for a scheduler.", value=now.oldest_due_s
+    )
+    yield _by_label(
+        "paaplus_oldest_ready_job_seconds",
+        "How long the first job that could run has waited: for a worker.",
+        ["queue"],
+        {(queue,): seconds for queue, seconds in now.oldest_ready_s.items()},
+    )
+    yield GaugeMetricFamily(
+        "paaplus_expired_leases", "Jobs of silent workers that nobody took back.", value=now.num_expired_leases
+    )
+    yield _by_label(
+        "paaplus_job_failures",
+        "Failed jobs by reason: queued ones will be tried again, dead ones were given up within a day.",
+        ["kind", "state", "reason"],
+        {(kind.value, state.value, reason): n for (kind, state, reason), n in now.num_failures.items()},
+    )
+    yield _by_label(
+        "paaplus_gate_outcomes",
+        "What the gate decided within a day.",
+        ["outcome"],
+        {(move.value.removeprefix("gate_"),): n for move, n in now.num_gate_outcomes.items()},
+    )
+    yield GaugeMetricFamily(
+        "paaplus_stale_adapters",
+        "Live versions made for another base model than the default: their users get plain scores.",
+        value=now.num_stale_adapters,
+    )
+    yield GaugeMetricFamily(
+        "paaplus_untrained_feedback", "Events that no training has seen yet.", value=now.num_untrained_feedback
+    )
+
+
+def _by_label(name: str, text: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family

@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import answer_unexpected
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+PAGE_POLICY = "frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
+DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -39,7 +41,7 @@ class RequestMiddleware:
                 status_code = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
+                _secure(headers, scope)
             await send(message)
 
         started = time.perf_counter()
@@ -60,3 +62,16 @@ class RequestMiddleware:
         route = getattr(scope.get("route"), "path", "unmatched")
         metrics.requests.labels(method, route, str(status_code)).inc()
         metrics.request_seconds.labels(method, route).observe(seconds)
+
+
+def _secure(headers: MutableHeaders, scope: Scope) -> None:
+    """What a browser must not do with an answer; a route that knows better may have said so itself."""
+    is_page = headers.get("content-type", "").startswith("text/html")
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers.setdefault("Referrer-Policy", "no-referrer")
+    headers.setdefault("X-Frame-Options", "DENY")
+    headers.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else DATA_POLICY)
+    if scope["path"].startswith("/v1/"):
+        headers.setdefault("Cache-Control", "no-store")  # people's data, and keys that are shown once
+    if scope["scheme"] == "https":  # also behind a proxy, if the server trusts its X-Forwarded-Proto
+        headers.setdefault("Strict-Transport-Security", "max-age=31536000")

@@ -1,22 +1,29 @@
-"""Users: create, look up, set a policy, erase."""
+"""Users: create, look up, set a policy, export, erase."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from tempfile import SpooledTemporaryFile
+from typing import IO, Annotated, Final
 
 from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
 from api.dependencies import ApplicationKey, Context, Cursor, Limit, ReadSession, UserKey, UserPath, WriteSession
 from api.schemas.adapters import AdapterSummary
 from api.schemas.common import Name, Page, next_cursor
-from api.schemas.users import Application, PolicyOverridesIn, UserIn, UserOut
+from api.schemas.users import Application, PolicyOverridesIn, SharingIn, UserIn, UserOut
 from paaplus.db.tables import UserRow
 from paaplus.errors import Forbidden, InvalidInput
-from paaplus.services import base_models, scheduling
+from paaplus.services import base_models, erasures, export, scheduling
 from paaplus.services import users as users_service
 from paaplus.services.keys import Principal
+
+ZIP: Final = "application/zip"
+EXPORT_MEMORY_BYTES: Final = 16 * 2**20  # a larger export waits in a file
+EXPORT_CHUNK_BYTES: Final = 2**18
 
 router = APIRouter(prefix="/v1/users", tags=["users"])
 
@@ -56,6 +63,24 @@ def get_user(user: UserPath, key: UserKey, session: ReadSession) -> UserOut:
     return _answer(session, [users_service.resolve(session, key, user)])[0]
 
 
+@router.get(
+    "/{user}/export",
+    response_class=StreamingResponse,
+    responses={200: {"content": {ZIP: {"schema": {"type": "string", "format": "binary"}}}, "description": "A zip."}},
+)
+def export_user(user: UserPath, key: UserKey, context: Context) -> StreamingResponse:
+    """Everything that is held about the user: a zip of `export.json` and the pictures that only they own."""
+    with context.database.read_session() as session:
+        user_id = users_service.resolve(session, key, user).id
+    with ExitStack() as stack:
+        file = stack.enter_context(SpooledTemporaryFile(max_size=EXPORT_MEMORY_BYTES))
+        export.write_zip(context.database, context.blobs, user_id, file)
+        stack.pop_all()  # from here on the answer closes it
+    return StreamingResponse(
+        _chunks(file), media_type=ZIP, headers={"Content-Disposition": f'attachment; filename="{user_id}.zip"'}
+    )
+
+
 @router.put("/{user}/policy")
 def set_policy(user: UserPath, body: PolicyOverridesIn, key: ApplicationKey, session: WriteSession) -> UserOut:
     """Replace the user's policy overrides; `{}` follows the default in everything."""
@@ -64,14 +89,33 @@ def set_policy(user: UserPath, body: PolicyOverridesIn, key: ApplicationKey, ses
     return _answer(session, [row])[0]
 
 
+@router.put("/{user}/sharing")
+def set_sharing(user: UserPath, body: SharingIn, key: UserKey, session: WriteSession) -> UserOut:
+    """The user's consent that taste priors are learned from their ratings, among those of others. Off at first.
+
+    Taking it back keeps them out of the next prior; priors that were learned from them stay until they are retired.
+    """
+    row = users_service.resolve(session, key, user)
+    row = users_service.set_sharing(session, row.id, body.shares_taste, actor=key.actor)
+    return _answer(session, [row])[0]
+
+
 @router.delete("/{user}", status_code=204)
 def erase_user(user: UserPath, key: ApplicationKey, context: Context) -> None:
     """Erase the user: feedback, adapters, receipts, jobs, and the images that only they own. No way back."""
     with context.database.session() as session:
         row = users_service.resolve(session, key, user)
-        users_service.erase(session, context.blobs, row.id, actor=key.actor)
+        erasures.erase(
+            session, context.blobs, row.id, actor=key.actor, erasures_url=context.settings.resolved_erasures_url
+        )
     context.database.scrub()
     context.keys.forget()
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        file.seek(0)
+        yield from iter(lambda: file.read(EXPORT_CHUNK_BYTES), b"")
 
 
 def _application(body: UserIn, key: Principal) -> str:
@@ -96,6 +140,7 @@ def _answer(session: Session, rows: Sequence[UserRow]) -> list[UserOut]:
             policy=scheduling.policy_of(row).to_dict(),
             policy_overrides=row.policy,
             pinned=row.pinned,
+            shares_taste=row.shares_taste,
             active_adapter=AdapterSummary.of(adapters[row.id], bases) if row.id in adapters else None,
             feedback_sequence=row.feedback_sequence,
             trained_sequence=row.trained_sequence,

@@ -38,7 +38,9 @@ def main() -> None:
         folder = ROOT / "benchmarks" / "results" / f"{datetime.now(UTC):%Y-%m-%d}-kshot-{data.name}"
         subprocess.run([*command, "--out", str(folder)], check=True)
         forget_folders(folder / "kshot.json")
-        (folder / "run.json").write_text(json.dumps(circumstances(options, data), indent=2) + "\n")
+        split = f" --split {options.split.name}" if options.split else ""
+        told = f"python benchmarks/kshot.py --data {data.name}{split} --k {options.k} --seeds {options.seeds}"
+        (folder / "run.json").write_text(json.dumps(circumstances(told), indent=2) + "\n")
         (folder / "kshot.png").unlink(missing_ok=True)  # the table says it; a picture only weighs
     else:
         subprocess.run(command, check=True)
@@ -61,14 +63,13 @@ def builtin_set() -> Path:
     return folder
 
 
-def circumstances(options: argparse.Namespace, data: Path) -> dict[str, object]:
+def circumstances(command: str) -> dict[str, object]:
     """What a reader needs to run it again, and to judge the seconds."""
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True).stdout.strip()
-    split = f" --split {options.split.name}" if options.split else ""
     return {
-        "command": f"python benchmarks/kshot.py --data {data.name}{split} --k {options.k} --seeds {options.seeds}",
+        "command": command,
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "commit": commit + (" with changes" if changed else ""),
         "load_average_1m": round(os.getloadavg()[0], 1),

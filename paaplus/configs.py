@@ -9,11 +9,26 @@ from paaplus.errors import InvalidInput
 
 # What each adapter kind can be trained by; `strategies` holds the code, this the names, so that the API can
 # refuse an unknown one without loading torch. A test holds the two together.
-STRATEGY_NAMES = ("naive", "replay", "ewc", "replay_ewc", "bayes")
+GRADIENT_STRATEGIES = (
+    "naive",
+    "replay",
+    "ewc",
+    "si",
+    "mas",
+    "distillation",
+    "derpp",
+    "agem",
+    "replay_ewc",
+    "replay_si",
+    "cumulative",
+    "joint",
+)
+STRATEGY_NAMES = (*GRADIENT_STRATEGIES, "bayes")
 ADAPTER_STRATEGIES: dict[str, tuple[str, ...]] = {
-    "taste_vector": ("bayes", "naive", "replay", "ewc", "replay_ewc"),
-    "bottleneck": ("naive", "replay", "ewc", "replay_ewc"),
+    "taste_vector": ("bayes", *GRADIENT_STRATEGIES),
+    "bottleneck": GRADIENT_STRATEGIES,
 }
+PRIOR_STRATEGIES = ("bayes",)  # start from the taste prior in force; the others from the base model's own
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
@@ -39,7 +54,7 @@ class _FromDict:
 
 @dataclass(frozen=True)
 class TrainingConfig(_FromDict):
-    """How one increment is learned by gradient; `bayes` reads none of it. Measured in docs/decisions/0005."""
+    """How one increment is learned; `bayes` reads the recency only. Measured in docs/decisions/0005."""
 
     num_steps: int = 60  # spent whatever the amount of data
     batch_size: int = 32  # new ratings a step
@@ -49,7 +64,13 @@ class TrainingConfig(_FromDict):
     prior_strength: float = 1.0  # 1: the base model's taste prior as it was fitted
     rank: int = 16  # hidden units of a new bottleneck
     ewc_lambda: float = 1.0  # 1: earlier ratings count like new ones, as far as a diagonal can tell
-    ewc_decay: float = 0.9  # weight of the importances of one increment beside those of the next
+    ewc_decay: float = 0.9  # weight of the importances of one increment beside those of the next; of SI and MAS too
+    si_lambda: float = 1.0  # in the units of `ewc_lambda`
+    mas_lambda: float = 1.0
+    distillation_pool: float = 1.0  # 1: an earlier image counts like a rating that says what the parent says
+    distillation_batch: float = 0.1  # the same for the images of new ratings
+    derpp_alpha: float = 0.5  # the same for buffered rows, beside their ratings
+    recency_half_life: float = 0.0  # later pieces of feedback that halve a weight; 0: all count alike
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,6 +83,12 @@ class TrainingConfig(_FromDict):
         _check_range("rank", self.rank, 1, 64)
         _check_range("ewc_lambda", self.ewc_lambda, 0.0, 1e6)
         _check_range("ewc_decay", self.ewc_decay, 0.0, 1.0)
+        _check_range("si_lambda", self.si_lambda, 0.0, 1e6)
+        _check_range("mas_lambda", self.mas_lambda, 0.0, 1e6)
+        _check_range("distillation_pool", self.distillation_pool, 0.0, 1e3)
+        _check_range("distillation_batch", self.distillation_batch, 0.0, 1e3)
+        _check_range("derpp_alpha", self.derpp_alpha, 0.0, 1e3)
+        _check_range("recency_half_life", self.recency_half_life, 0.0, 1e6)
         _check_range("seed", self.seed, 0, 2**31 - 1)
 
 

@@ -46,6 +46,16 @@ class Unauthenticated(PaaplusError):
     code = "unauthenticated"
 
 
+class TooMany(PaaplusError):
+    """More than is allowed for now; the same again will do after `retry_after_s` seconds."""
+
+    code = "too_many"
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class Unavailable(PaaplusError):
     """Something that is needed is away for now; trying again later may help."""
 

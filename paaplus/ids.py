@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from uuid import UUID
 
 import uuid_utils.compat
@@ -11,6 +12,11 @@ import uuid_utils.compat
 def new_id() -> UUID:
     """A UUIDv7: unique, and increasing with time, so primary keys stay clustered."""
     return uuid_utils.compat.uuid7()
+
+
+def first_id_of(moment: datetime) -> UUID:
+    """No id that `new_id` made at this moment or later is smaller: a range of ids is a range of time."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def sha256_hex(data: bytes) -> str:

@@ -1,6 +1,6 @@
 """Values that rooms hand to each other: plain, frozen, free of SQL and of torch.
 
-Shape letters: N = ratings of one user, R = taste space dimensions, A = aspects.
+Shape letters: N = ratings of one user, C = comparisons of one user, R = taste space dimensions, A = aspects.
 """
 
 from __future__ import annotations
@@ -96,3 +96,74 @@ class RatedSet:
             target_NA=np.asarray(target_NA, np.float32),
             weight_N=np.ones(len(sequence_N), np.float32) if weight_N is None else np.asarray(weight_N, np.float32),
         )
+
+
+PREFERS_FIRST, PREFERS_SECOND, TIE = 1.0, 0.0, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedSet:
+    """Comparisons of one user, each of two distinct images, ready to learn from.
+
+    `sequence_C` is the event's number in the same log as that of `RatedSet`: no number is in both. Preferences are 1
+    (the first image), 0 (the second), 0.5 (a tie), NaN where the person could not say or was not asked. Rows are in
+    increasing sequence.
+    """
+
+    sequence_C: np.ndarray  # int64
+    first_taste_CR: np.ndarray  # float32
+    first_generic_CA: np.ndarray  # float32
+    second_taste_CR: np.ndarray  # float32
+    second_generic_CA: np.ndarray  # float32
+    preference_CA: np.ndarray  # float32
+    weight_C: np.ndarray  # float32: how much each comparison counts, 1 by default
+
+    def __post_init__(self) -> None:
+        sizes = {field.name: len(getattr(self, field.name)) for field in fields(self)}
+        if len(set(sizes.values())) != 1:
+            raise InvalidInput(f"a compared set needs arrays of one length, got {sizes}")
+        if np.any(np.diff(self.sequence_C) <= 0):
+            raise InvalidInput("a compared set needs strictly increasing sequence numbers")
+
+    def __len__(self) -> int:
+        return len(self.sequence_C)
+
+    def select(self, index: np.ndarray) -> Self:
+        """The rows of a boolean mask or of increasing positions."""
+        return type(self)(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+
+    @classmethod
+    def concatenate(cls, *parts: Self) -> Self:
+        """All parts as one, put in order of sequence; parts without rows may be of any width."""
+        filled = [part for part in parts if len(part)]
+        if not filled:
+            return parts[0]
+        columns = {field.name: np.concatenate([getattr(p, field.name) for p in filled]) for field in fields(cls)}
+        order = np.argsort(columns["sequence_C"], kind="stable")
+        return cls(**{name: column[order] for name, column in columns.items()})
+
+    @classmethod
+    def of(
+        cls,
+        sequence_C: np.ndarray,
+        first_taste_CR: np.ndarray,
+        first_generic_CA: np.ndarray,
+        second_taste_CR: np.ndarray,
+        second_generic_CA: np.ndarray,
+        preference_CA: np.ndarray,
+        weight_C: np.ndarray | None = None,
+    ) -> Self:
+        """Build with the dtypes that learning expects."""
+        return cls(
+            sequence_C=np.asarray(sequence_C, np.int64),
+            first_taste_CR=np.asarray(first_taste_CR, np.float32),
+            first_generic_CA=np.asarray(first_generic_CA, np.float32),
+            second_taste_CR=np.asarray(second_taste_CR, np.float32),
+            second_generic_CA=np.asarray(second_generic_CA, np.float32),
+            preference_CA=np.asarray(preference_CA, np.float32),
+            weight_C=np.ones(len(sequence_C), np.float32) if weight_C is None else np.asarray(weight_C, np.float32),
+        )
+
+
+_NONE = np.empty((0, 0), np.float32)
+NO_COMPARISONS = ComparedSet.of(np.empty(0, np.int64), _NONE, _NONE, _NONE, _NONE, _NONE)

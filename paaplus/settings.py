@@ -22,6 +22,7 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in `home`.")
     broker_url: str = Field("", description="Celery broker, e.g. redis://host:6379/0; empty: a folder in `home`.")
     storage_url: str = Field("", description="s3://, gs://, az:// or file:// URL; empty: a folder in `home`.")
+    erasures_url: str = Field("", description="Where the list of erased users is kept, outside of every backup.")
 
     api_host: str = "127.0.0.1"
     api_port: int = Field(8000, ge=0, le=65535)
@@ -31,6 +32,11 @@ class Settings(BaseSettings):
     max_prediction_items: int = Field(10_000, ge=1)
     max_feedback_events: int = Field(1_000, ge=1)
     max_wait_s: float = Field(30.0, ge=0, description="Longest time a prediction waits for features.")
+
+    requests_per_minute: int = Field(60_000, ge=0, description="Of one application or admin key; 0: no limit.")
+    user_requests_per_minute: int = Field(1_200, ge=0, description="Of one key of a user; 0: no limit.")
+    feedback_per_key_per_day: int = Field(5_000_000, ge=0, description="Events through one key; 0: no limit.")
+    feedback_per_user_per_day: int = Field(10_000, ge=0, description="New events of one user; 0: no limit.")
 
     default_base_model: str = Field("", description="name or name@version; empty: the newest active one.")
     features_queue: Literal["cpu", "gpu"] = "cpu"
@@ -50,6 +56,7 @@ class Settings(BaseSettings):
     holdout_key: SecretStr = Field(SecretStr("paaplus-holdout"), description="Key of the hash that holds ratings out.")
     features_cache_mb: int = Field(256, ge=1, description="Memory for projected features in one API process.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    fault: str = Field("", description="For tests: the point of paaplus/faults.py at which this process kills itself.")
 
     @property
     def resolved_database_url(self) -> str:
@@ -58,6 +65,10 @@ class Settings(BaseSettings):
     @property
     def resolved_storage_url(self) -> str:
         return self.storage_url or (self.home / "blobs").absolute().as_uri()
+
+    @property
+    def resolved_erasures_url(self) -> str:
+        return self.erasures_url or (self.home / "erasures").absolute().as_uri()
 
     @property
     def resolved_broker_url(self) -> str:

@@ -6,9 +6,10 @@ import numpy as np
 
 from paaplus.configs import ADAPTER_STRATEGIES
 from paaplus.errors import DivergedError, InvalidInput
-from paaplus.records import RatedSet
+from paaplus.records import ComparedSet, RatedSet
 from paaplus.strategies import STRATEGIES, Trained, TrainingRequest
 from paaplus.strategies.base import ShouldStop
+from paaplus.strategies.recency import aged
 
 __all__ = ["Trained", "TrainingRequest", "train"]
 
@@ -29,7 +30,7 @@ def train(request: TrainingRequest, *, should_stop: ShouldStop = lambda: False) 
         DivergedError: the loss or a parameter became NaN or infinite.
     """
     _check(request)
-    trained = STRATEGIES[request.strategy](request, should_stop)
+    trained = STRATEGIES[request.strategy](aged(request), should_stop)
     if not trained.adapter.is_finite():
         raise DivergedError(f"{request.strategy}: parameters that are not finite after the last step")
     return trained
@@ -40,6 +41,14 @@ def _check(request: TrainingRequest) -> None:
         raise InvalidInput(f"strategy {request.strategy!r} cannot train adapter {request.adapter_kind!r}")
     for name, rated in (("new", request.new), ("past", request.past)):
         _check_rated(name, rated, request.base.taste_dim, len(request.base.aspects))
+    for name, compared in (("new", request.new_compared), ("past", request.past_compared)):
+        if len(compared):
+            _check_compared(name, compared, request.base.taste_dim, len(request.base.aspects))
+    _check_sequences(request)
+    if request.prior is not None and not request.prior.fits(request.base):
+        raise InvalidInput(
+            f"taste prior of base {request.prior.base_digest[:12]}, asked to train on {request.base.digest[:12]}"
+        )
     if parent := request.parent:
         if parent.kind != request.adapter_kind:
             raise InvalidInput(f"parent adapter is a {parent.kind}, asked to train a {request.adapter_kind}")
@@ -59,3 +68,31 @@ def _check_rated(name: str, rated: RatedSet, taste_dim: int, num_aspects: int) -
         raise InvalidInput(f"{name} ratings with infinite targets")
     if not (np.isfinite(rated.weight_N).all() and (rated.weight_N >= 0).all()):
         raise InvalidInput(f"{name} ratings with weights that are negative or not finite")
+
+
+def _check_compared(name: str, compared: ComparedSet, taste_dim: int, num_aspects: int) -> None:
+    taste = np.stack([compared.first_taste_CR, compared.second_taste_CR])
+    generic = np.stack([compared.first_generic_CA, compared.second_generic_CA])
+    shapes = (taste.shape[2:], generic.shape[2:], compared.preference_CA.shape[1:])
+    if shapes != ((taste_dim,), (num_aspects,), (num_aspects,)):
+        raise InvalidInput(f"{name} comparisons with rows of {shapes}; the base model: {taste_dim} and {num_aspects}")
+    if not (np.isfinite(taste).all() and np.isfinite(generic).all()):
+        raise InvalidInput(f"{name} comparisons with taste or generic scores that are not finite")
+    if not np.isin(compared.preference_CA[~np.isnan(compared.preference_CA)], (0.0, 0.5, 1.0)).all():
+        raise InvalidInput(f"{name} comparisons with preferences other than 1, 0.5 and 0")
+    if not (np.isfinite(compared.weight_C).all() and (compared.weight_C >= 0).all()):
+        raise InvalidInput(f"{name} comparisons with weights that are negative or not finite")
+
+
+def _check_sequences(request: TrainingRequest) -> None:
+    sequences = np.concatenate(
+        [
+            request.new.sequence_N,
+            request.past.sequence_N,
+            request.new_compared.sequence_C,
+            request.past_compared.sequence_C,
+        ]
+    )
+    unique, counts = np.unique(sequences, return_counts=True)
+    if len(unique) < len(sequences):
+        raise InvalidInput(f"event {unique[counts > 1][0]} is given twice")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from paaplus.configs import ADAPTER_STRATEGIES, TrainingConfig
-from paaplus.records import RatedSet
+from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
 from paaplus.scoring.base import BaseScorer
+from paaplus.strategies.modules import AdapterModule, build_module
 from paaplus.training import TrainingRequest
 from tests.tiny import tiny_base
 
@@ -49,6 +51,20 @@ def ratings(
     return RatedSet.of(sequence_N, taste_NR, generic_NA, np.clip(target_NA, 0, 10))
 
 
+def comparisons(
+    base: BaseScorer, weight_RA: np.ndarray, count: int, *, first_sequence: int = 1, seed: int = 0
+) -> ComparedSet:
+    """`count` comparisons of random images by the person with these weights: a tie where they differ by little."""
+    rng = np.random.default_rng([seed, first_sequence, 1])
+    taste_2CR = rng.normal(size=(2, count, base.taste_dim)).astype(np.float32) / np.sqrt(base.taste_dim)
+    generic_2CA = rng.uniform(4, 6, (2, count, len(base.aspects))).astype(np.float32)
+    value_2CA = generic_2CA + taste_2CR @ weight_RA
+    difference_CA = value_2CA[0] - value_2CA[1]
+    preference_CA = np.where(np.abs(difference_CA) < 0.3, 0.5, difference_CA > 0)
+    sequence_C = np.arange(first_sequence, first_sequence + count)
+    return ComparedSet.of(sequence_C, taste_2CR[0], generic_2CA[0], taste_2CR[1], generic_2CA[1], preference_CA)
+
+
 def none_of(rated: RatedSet) -> RatedSet:
     """No rows, of the same shape."""
     return rated.select(np.zeros(len(rated), bool))
@@ -63,5 +79,22 @@ def first_request(
 
 def next_request(request: TrainingRequest, trained: object, new: RatedSet) -> TrainingRequest:
     """The increment after `request`, going on from what it gave."""
-    past = RatedSet.concatenate(request.past, request.new)
-    return replace(request, new=new, past=past, parent=trained.adapter, state=trained.state)  # type: ignore[attr-defined]
+    return replace(
+        request,
+        new=new,
+        past=RatedSet.concatenate(request.past, request.new),
+        new_compared=NO_COMPARISONS,
+        past_compared=ComparedSet.concatenate(request.past_compared, request.new_compared),
+        parent=trained.adapter,  # type: ignore[attr-defined]
+        state=trained.state,  # type: ignore[attr-defined]
+    )
+
+
+def trained_module(base: BaseScorer, kind: str) -> AdapterModule:
+    """Away from its start, so that no gradient is zero by symmetry."""
+    module = build_module(kind, base, rank=4, parent=None)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+    return module

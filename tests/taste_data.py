@@ -11,6 +11,7 @@ from PIL import Image
 
 from paaplus.ids import sha256_hex
 from paaplus.models.base_fit import Ratings
+from paaplus.models.extractor import FeatureBlock
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class PixelExtractor:
 
     def __init__(self, feature_dim: int = 36) -> None:
         self.feature_dim = feature_dim
+        self.blocks = (FeatureBlock(feature_dim),)
         self.num_extracted = 0
 
     def extract(self, images: list[Image.Image]) -> np.ndarray:

@@ -29,6 +29,7 @@ class KeyOut(Out):
     application: str | None
     user_id: UUID | None
     created_at: datetime
+    rotated_at: datetime | None
     revoked_at: datetime | None
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, model_validator
 
 from api.schemas.base_models import BaseModelRef
-from api.schemas.common import In, Number, Out, UserRef
+from api.schemas.common import Flag, In, Number, Out, UserRef
 from paaplus.services.predictions import Answer, Prediction
 
 
@@ -29,6 +29,7 @@ class PredictionsIn(In):
     users: list[UserRef] | None = Field(None, min_length=1)
     images: list[UUID] | None = Field(None, min_length=1)
     wait_s: Number = Field(0.0, ge=0, description="How long to wait for images that are not ready yet.")
+    confidence: Flag = Field(False, description="Say how sure each score is.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -58,6 +59,13 @@ class ServedAdapterOut(Out):
     age_s: float = Field(description="Seconds since it was trained.")
 
 
+class ConfidenceOut(Out):
+    """Standard deviations by aspect, in score points."""
+
+    score_sd: dict[str, float] = Field(description="Of the user's own score.", examples=[{"beauty": 0.6}])
+    rating_sd: dict[str, float] = Field(description="Of a rating that the user would give.", examples=[{"beauty": 1.9}])
+
+
 class PredictionOut(Out):
     """One answer. `source` base says that the scores are the base model's, and `source_reason` why."""
 
@@ -69,6 +77,7 @@ class PredictionOut(Out):
     source: Literal["adapter", "base"] | None
     source_reason: Literal["active_adapter", "no_adapter", "adapter_of_another_base_model"] | None
     adapter: ServedAdapterOut | None
+    confidence: ConfidenceOut | None = Field(description="Null unless asked for, and where the adapter cannot tell.")
     base_model: BaseModelRef
     receipt_id: UUID | None = Field(description="Names this prediction in a correction.")
     job_id: UUID | None = Field(description="What a pending item waits for.")
@@ -95,6 +104,7 @@ class PredictionOut(Out):
             source=item.source,
             source_reason=item.source_reason,
             adapter=adapter,
+            confidence=ConfidenceOut.model_validate(item.confidence) if item.confidence else None,
             base_model=base_model,
             receipt_id=item.receipt_id,
             job_id=item.job_id,

@@ -54,6 +54,10 @@ class UserIn(In):
     application: Application | None = Field(None, description="For admin keys, which belong to no application.")
 
 
+class SharingIn(In):
+    shares_taste: Flag
+
+
 class UserOut(Out):
     id: UUID
     external_id: str = Field(examples=["ada"])
@@ -61,6 +65,7 @@ class UserOut(Out):
     policy: dict[str, Any] = Field(description="In force: the default with this user's overrides.")
     policy_overrides: dict[str, Any]
     pinned: bool
+    shares_taste: bool = Field(description="Taste priors may be learned from this user's ratings.")
     active_adapter: AdapterSummary | None
     feedback_sequence: int = Field(description="Number of the last event.")
     trained_sequence: int = Field(description="The last event that a training has seen.")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
+from paaplus.cli import train_physiqueframe as network
 from paaplus.cli.common import (
     JsonOption,
     notices,
@@ -30,22 +31,51 @@ FIELDS = ("id", "name", "version", "digest", "aspects", "feature_dim", "config",
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Argument(help="lite2, lite, timm:NAME, or a name that timm knows.")],
+    name: Annotated[str, typer.Argument(help="lite2, lite, physiqueframe, timm:NAME, or a name that timm knows.")],
     data: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")] = None,
     builtin: Annotated[bool, typer.Option("--builtin", help="The built-in set with its simulated people.")] = False,
     people: Annotated[Path | None, typer.Option(exists=True, help="Only these user_ids, one a line.")] = None,
     only_images: Annotated[Path | None, typer.Option("--images", exists=True, help="Only these, one a line.")] = None,
     scale: Annotated[str | None, typer.Option(help="MIN,MAX of the ratings; default: as found.")] = None,
     weights: Annotated[Path | None, typer.Option(exists=True, help="A file of weights for the backbone.")] = None,
+    split: network.Split = None,
+    person_type: network.PersonType = None,
+    out: network.Out = None,
+    size: network.Size = "official",
+    epochs: network.Epochs = 20,
+    batch_size: network.BatchSize = 16,
+    learning_rate: network.LearningRate = 1e-4,
+    decay_epochs: network.DecayEpochs = 5,
+    plain_loss: network.PlainLoss = False,
+    flip: network.Flip = True,
+    train_image_encoder: network.TrainImageEncoder = None,
+    metric: network.Metric = "srcc",
+    patience: network.Patience = 0,
+    seed: network.Seed = 0,
+    workers: network.Workers = 0,
+    image_dir: network.ImageDir = None,
+    meshes: network.Meshes = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fit taste space, generic head and taste prior on people's ratings; register it as the next version of its name.
 
     The newest version becomes the default: images that are there already get their features from a worker, then every
     user with an adapter is trained anew on it. Until that is done, such a user is served by the base, flagged.
+
+    With --split, --data is in the layout of PhysiqueAA50K and the network PhysiqueFrame itself is trained into --out:
+    nothing is registered.
     """
     if builtin == (data is not None):
         raise typer.BadParameter("give either --data DIR or --builtin")
+    if split is not None:
+        if name != "physiqueframe" or data is None:
+            raise typer.BadParameter("--split trains physiqueframe on --data DIR")
+        options = network.NetworkTraining(
+            split, person_type, out, size, epochs, batch_size, learning_rate, decay_epochs, plain_loss, flip,
+            train_image_encoder, metric, patience, seed, workers, image_dir, meshes,
+        )  # fmt: skip
+        print_record(network.train_network(options, data, weights), as_json=as_json)
+        return
     settings = get_settings()
     if data is None:
         data, people = _write_builtin(settings)

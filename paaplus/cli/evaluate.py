@@ -41,6 +41,13 @@ def kshot(
         Path | None, typer.Option(help="Where features are kept; default: `cache` in PAAPLUS_HOME.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write kshot.json, kshot.md and kshot.png into this folder.")] = None,
+    people_prior: Annotated[
+        bool, typer.Option(help="Learn the directions in which people differ, into the base model's own prior.")
+    ] = True,
+    fresh_support: Annotated[
+        bool,
+        typer.Option("--fresh-support", help="People rate images that nobody rated before: half of the train images."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """How well people are known after k ratings: SRCC on held-out images, beside the generic score.
@@ -64,6 +71,8 @@ def kshot(
         seeds=_numbers("seeds", seeds),
         learners=tuple(evaluation.Learner.parse(text) for text in (f"{adapter}:{strategy}", *(also or ()))),
         limit_people=limit_people,
+        people_prior=people_prior,
+        fresh_support=fresh_support,
     )
     folder = read_folder(data, Scale(*parse_scale(scale)) if scale else None)
     make_split = load_split(split, data) if split else lambda seed: split_folder(folder, seed)

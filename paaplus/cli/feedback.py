@@ -69,19 +69,23 @@ def import_ratings(
     with open_database() as database:
         with database.read_session() as session:
             images = _images_by_name(session, application)
-        for batch in _batches(file):
-            with database.session() as session:
-                events = [
-                    _event(session, i, row, application, images, {"min": low, "max": high}, aspect, occurrences)
-                    for i, row in enumerate(batch)
-                ]
-                results = feedback_service.append(
-                    session, application, events, source=f"import:{ACTOR}", settings=get_settings()
-                )
-                if refused := [r for r in results if r.status == "rejected"]:
-                    raise InvalidInput(f"{file}: event {refused[0].event_id}: {refused[0].error_message}")
-            accepted += sum(r.status == "accepted" for r in results)
-            duplicates += sum(r.status == "duplicate" for r in results)
+        try:
+            for batch in _batches(file):
+                with database.session() as session:
+                    events = [
+                        _event(session, i, row, application, images, {"min": low, "max": high}, aspect, occurrences)
+                        for i, row in enumerate(batch)
+                    ]
+                    results = feedback_service.append(
+                        session, application, events, source=f"import:{ACTOR}", settings=get_settings()
+                    )
+                    if refused := [r for r in results if r.status == "rejected"]:
+                        line = batch[refused[0].index]["line"]
+                        raise InvalidInput(f"line {line}: {refused[0].error_message}")
+                accepted += sum(r.status == "accepted" for r in results)
+                duplicates += sum(r.status == "duplicate" for r in results)
+        except (InvalidInput, csv.Error, UnicodeDecodeError) as error:
+            raise InvalidInput(f"{file}: {error}") from error
     print_record({"accepted": accepted, "duplicates": duplicates}, as_json=as_json)
 
 
@@ -95,14 +99,14 @@ def _images_by_name(session: Any, application: str) -> dict[str, UUID]:
 
 
 def _batches(file: Path) -> Iterator[list[dict[str, Any]]]:
-    with file.open(newline="") as lines:
+    with file.open(newline="", encoding="utf-8-sig") as lines:
         reader = csv.DictReader(lines)
         if not COLUMNS <= set(reader.fieldnames or ()):
-            raise InvalidInput(f"{file}: needs columns {sorted(COLUMNS)}, has {reader.fieldnames}")
+            raise InvalidInput(f"needs columns {sorted(COLUMNS)}, has {reader.fieldnames}")
         batch: list[dict[str, Any]] = []
         for row in reader:
             if missing := sorted(name for name in COLUMNS if row[name] is None):
-                raise InvalidInput(f"{file}: line {reader.line_num} has no {', '.join(missing)}")
+                raise InvalidInput(f"line {reader.line_num} has no {', '.join(missing)}")
             batch.append({**row, "line": reader.line_num})
             if len(batch) == IMPORT_BATCH:
                 yield batch

@@ -11,7 +11,7 @@ from paaplus.cli.common import ACTOR, JsonOption, open_database, print_record, p
 from paaplus.db.tables.governance import KeyScope
 from paaplus.services import keys as keys_service
 
-app = typer.Typer(help="Create, list and revoke API keys.")
+app = typer.Typer(help="Create, list, rotate and revoke API keys.")
 
 
 @app.command()
@@ -51,6 +51,7 @@ def list_keys(as_json: JsonOption = False) -> None:
             "application": lambda r: r.application,
             "user": lambda r: r.user_id,
             "created_at": lambda r: r.created_at,
+            "rotated_at": lambda r: r.rotated_at,
             "revoked_at": lambda r: r.revoked_at,
         }
         print_rows(rows, columns, as_json=as_json, title="API keys")
@@ -58,7 +59,17 @@ def list_keys(as_json: JsonOption = False) -> None:
 
 @app.command()
 def revoke(key_id: UUID, as_json: JsonOption = False) -> None:
-    """Revoke a key; it stops working within seconds in every process."""
+    """Revoke a key for good; when this returns, no process lets it in any more."""
     with open_database() as database, database.session() as session:
         row = keys_service.revoke(session, key_id, actor=ACTOR)
-        print_record({"id": row.id, "name": row.name, "revoked_at": row.revoked_at}, as_json=as_json)
+    keys_service.outlive_caches()
+    print_record({"id": row.id, "name": row.name, "revoked_at": row.revoked_at}, as_json=as_json)
+
+
+@app.command()
+def rotate(key_id: UUID, as_json: JsonOption = False) -> None:
+    """Give a key another secret and show it once; when this returns, no process lets the old one in any more."""
+    with open_database() as database, database.session() as session:
+        rotated = keys_service.rotate(session, key_id, actor=ACTOR)
+    keys_service.outlive_caches()
+    print_record({"id": rotated.row.id, "name": rotated.row.name, "key": rotated.token}, as_json=as_json)

@@ -8,9 +8,30 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from paaplus import __version__
-from paaplus.cli import adapters, base_models, db, demo, doctor, evaluate, feedback, images, jobs, keys, up, users
+from paaplus import __version__, logs
+from paaplus.cli import (
+    adapters,
+    audit,
+    backup,
+    base_models,
+    chaos,
+    db,
+    demo,
+    doctor,
+    evaluate,
+    evaluate_stream,
+    feedback,
+    images,
+    jobs,
+    keys,
+    physique,
+    priors,
+    score,
+    up,
+    users,
+)
 from paaplus.errors import PaaplusError
+from paaplus.settings import get_settings
 
 app = typer.Typer(
     name="paaplus",
@@ -20,7 +41,12 @@ app = typer.Typer(
 )
 app.command("up")(up.up)
 app.command("demo")(demo.demo)
+app.command("score")(score.score)
+app.command("chaos")(chaos.chaos)
 app.command("doctor")(doctor.doctor)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
+evaluate.app.command("stream")(evaluate_stream.stream)
 for name, group in {
     "db": db.app,
     "keys": keys.app,
@@ -29,8 +55,11 @@ for name, group in {
     "feedback": feedback.app,
     "adapters": adapters.app,
     "jobs": jobs.app,
+    "audit": audit.app,
     "base-models": base_models.app,
+    "priors": priors.app,
     "evaluate": evaluate.app,
+    "physique": physique.app,
 }.items():
     app.add_typer(group, name=name, no_args_is_help=True)
 
@@ -46,6 +75,7 @@ def _root(
     version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
 ) -> None:
     """Settings come from environment variables PAAPLUS_*; `paaplus doctor` shows what is in force."""
+    logs.configure(get_settings().log_level)  # on standard error: standard output is for answers
 
 
 def main() -> None:

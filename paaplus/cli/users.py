@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from operator import itemgetter
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,8 +21,8 @@ from paaplus.cli.common import (
     user_of,
 )
 from paaplus.db.tables import UserRow
-from paaplus.errors import InvalidInput
-from paaplus.services import adapters, scheduling
+from paaplus.errors import Conflict, InvalidInput
+from paaplus.services import adapters, erasures, export, scheduling
 from paaplus.services import users as users_service
 from paaplus.services.keys import OPERATOR
 from paaplus.settings import get_settings
@@ -88,6 +89,34 @@ def retrain(user: UserArgument, reason: ReasonOption, as_json: JsonOption = Fals
 
 
 @app.command()
+def sharing(
+    user: UserArgument,
+    shares_taste: Annotated[bool, typer.Option("--yes/--no", help="May taste priors learn from this user?")],
+    as_json: JsonOption = False,
+) -> None:
+    """Set a user's consent that taste priors are learned from their ratings."""
+    with open_database() as database, database.session() as session:
+        row = users_service.set_sharing(session, user_of(session, user).id, shares_taste, actor=ACTOR)
+        print_record({**_record(session, row), "shares_taste": row.shares_taste}, as_json=as_json)
+
+
+@app.command("export")
+def export_user(
+    user: UserArgument,
+    to: Annotated[Path, typer.Option(help="The zip file to write.", dir_okay=False)],
+) -> None:
+    """Write everything that is held about a user into a zip file: all rows, and the pictures that only they own."""
+    if to.exists():
+        raise Conflict(f"{to} exists; choose another name")
+    with open_database() as database:
+        with database.read_session() as session:
+            user_id = user_of(session, user).id
+        with to.open("xb") as file:
+            export.write_zip(database, open_blobs(), user_id, file)
+    typer.echo(f"wrote {to}")
+
+
+@app.command()
 def erase(
     user: UserArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -97,7 +126,13 @@ def erase(
         typer.confirm(f"Erase {user} with all feedback, adapters and images?", abort=True)
     with open_database() as database:
         with database.session() as session:
-            users_service.erase(session, open_blobs(), user_of(session, user).id, actor=ACTOR)
+            erasures.erase(
+                session,
+                open_blobs(),
+                user_of(session, user).id,
+                actor=ACTOR,
+                erasures_url=get_settings().resolved_erasures_url,
+            )
         database.scrub()
     typer.echo(f"erased {user}")
 

@@ -223,20 +223,26 @@ def _read_csv(file: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{file} is not UTF-8: {error}") from error
     reader = csv.reader(text.splitlines(keepends=True))
-    header = [name.strip() for name in next(reader, [])]
+    try:
+        header = [name.strip() for name in next(reader, [])]
+    except csv.Error as error:
+        raise InvalidInput(f"{file}, line 1: {error}") from error
     if len(set(header)) != len(header):
         raise InvalidInput(f"{file}, line 1: a column name occurs twice: {header}")
     return header, _rows(file, reader, header)
 
 
 def _rows(file: Path, reader: Iterator[list[str]], header: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    for values in reader:
-        line = reader.line_num  # type: ignore[attr-defined]
-        if not values:
-            continue  # an empty line
-        if len(values) != len(header):
-            raise InvalidInput(f"{file}, line {line}: {len(values)} values under {len(header)} columns")
-        yield line, dict(zip(header, values, strict=True))
+    try:
+        for values in reader:
+            line = reader.line_num  # type: ignore[attr-defined]
+            if not values:
+                continue  # an empty line
+            if len(values) != len(header):
+                raise InvalidInput(f"{file}, line {line}: {len(values)} values under {len(header)} columns")
+            yield line, dict(zip(header, values, strict=True))
+    except csv.Error as error:
+        raise InvalidInput(f"{file}, line {reader.line_num}: {error}") from error  # type: ignore[attr-defined]
 
 
 def _known(what: str, wanted: Collection[str], known: Sequence[str]) -> tuple[str, ...]:

@@ -1,9 +1,11 @@
 """K-shot evaluation: how well is a person known after k ratings, beside the generic score?
 
 A base model is fitted on train people and train images, every test person's adapter on their first k ratings (all of
-them train: nothing is held out inside), and scored by SRCC on the test images that the person rated.
+them train: nothing is held out inside), and scored by SRCC on the test images that the person rated. Where a learner
+knows how sure it is, the share of ratings within its 50, 80 and 95 % intervals is measured too.
 
-Shape letters: U = test people, L = learners, K = values of k, N = ratings, A = aspects, I = images, R = taste dim.
+Shape letters: U = test people, L = learners, K = values of k, N = ratings, A = aspects, I = images, R = taste dim,
+Q = intervals.
 """
 
 from __future__ import annotations
@@ -14,38 +16,53 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
 
 from paaplus.configs import ADAPTER_STRATEGIES, TrainingConfig
 from paaplus.data.folder import DataFolder
 from paaplus.errors import InvalidInput, UndefinedMetric
 from paaplus.evaluation.splits import MakeSplit, Split
-from paaplus.evaluation.summary import SplitResult, rows, summary
+from paaplus.evaluation.summary import INTERVALS, Measured, SplitResult, rows, summary
 from paaplus.metrics import srcc
 from paaplus.models.base_fit import Ratings, fit_base_scorer
 from paaplus.models.extractor import FeatureBlock
+from paaplus.priors import fit_taste_prior
 from paaplus.records import RatedSet
+from paaplus.scoring.acquisition import informative_order
+from paaplus.scoring.adapters import Adapter, TasteVector
+from paaplus.scoring.priors import OwnPrior, TastePrior, design
 from paaplus.training import TrainingRequest, train
 
 
 @dataclass(frozen=True)
 class Learner:
-    """An adapter kind and the strategy that trains it, written `adapter:strategy`."""
+    """An adapter kind and the strategy that trains it, written `adapter:strategy`, with `+prior` and `+asked`.
+
+    `prior`: the closed form starts from a taste prior learned from the train people, not from the base model's own.
+    `asked`: the k images are those that `informative_order` would ask about, not the first k of the split.
+    """
 
     adapter: str
     strategy: str
+    prior: bool = False
+    asked: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.adapter}:{self.strategy}"
+        options = "".join(f"+{option}" for option in ("prior", "asked") if getattr(self, option))
+        return f"{self.adapter}:{self.strategy}{options}"
 
     @classmethod
     def parse(cls, text: str) -> Learner:
-        """Raises InvalidInput for an unknown adapter, or a strategy that cannot train it."""
-        adapter, _, strategy = text.partition(":")
-        if strategy not in ADAPTER_STRATEGIES.get(adapter, ()):
+        """Raises InvalidInput for an unknown adapter or option, or a strategy that cannot train the adapter."""
+        plain, *options = text.split("+")
+        adapter, _, strategy = plain.partition(":")
+        if strategy not in ADAPTER_STRATEGIES.get(adapter, ()) or not set(options) <= {"prior", "asked"}:
             known = [f"{kind}:{name}" for kind, names in ADAPTER_STRATEGIES.items() for name in names]
-            raise InvalidInput(f"learner {text!r}; known: {', '.join(known)}")
-        return cls(adapter, strategy)
+            raise InvalidInput(f"learner {text!r}; known: {', '.join(known)}; options: +prior, +asked")
+        if "prior" in options and strategy != "bayes":
+            raise InvalidInput(f"learner {text!r}: only `bayes` starts from a learned taste prior")
+        return cls(adapter, strategy, "prior" in options, "asked" in options)
 
 
 @dataclass(frozen=True)
@@ -57,6 +74,8 @@ class KShotConfig:
     learners: tuple[Learner, ...] = (Learner("taste_vector", "bayes"),)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     limit_people: int | None = None  # test people a seed, the first of the split
+    people_prior: bool = True  # False: the base model learns no directions in which people differ
+    fresh_support: bool = False  # the base model sees half of the train images; people rate images of the other half
 
     def __post_init__(self) -> None:
         for name, numbers in (("k", self.ks), ("seeds", self.seeds)):
@@ -100,15 +119,14 @@ def run_kshot(
     progress(done, total)
     results, base_models = [], []
     for seed, split, names in zip(config.seeds, splits, people, strict=True):
-        judge = _Judge(folder, features_ID, extractor_digest, split, config, blocks)
+        judge = _Judge(folder, features_ID, extractor_digest, split, config, blocks, seed)
         base_models.append(judge.base_metrics)
         measured = []
         for user_id in names:
             measured.append(judge.measure(user_id))
             done += 1
             progress(done, total)
-        generic, *numbers = zip(*measured, strict=True)
-        result = SplitResult(seed, names, np.array(generic), *(np.stack(number) for number in numbers))
+        result = SplitResult.of(seed, names, measured)
         if not result.kept_U.any():
             raise InvalidInput(f"seed {seed}: none of {len(names)} test people can be judged by SRCC")
         results.append(result)
@@ -127,6 +145,8 @@ def run_kshot(
             "also": learners[1:],
             "training": asdict(config.training),
             "limit_people": config.limit_people,
+            "people_prior": config.people_prior,
+            "fresh_support": config.fresh_support,
             "base_models": base_models,
         },
     }
@@ -143,10 +163,17 @@ class _Judge:
         split: Split,
         config: KShotConfig,
         blocks: Sequence[FeatureBlock],
+        split_seed: int,
     ) -> None:
         if unknown := sorted(set(split.test_people) - set(folder.people)):
             raise InvalidInput(f"the split tests {len(unknown)} people without ratings, e.g. {unknown[0]!r}")
-        train_folder = folder.only(split.train_people, split.train_images)
+        train_images = sorted(split.train_images)
+        self._fresh: frozenset[str] | None = None
+        if config.fresh_support:
+            drawn = np.random.default_rng(split_seed).permutation(len(train_images))
+            self._fresh = frozenset(train_images[i] for i in drawn[len(drawn) // 2 :])
+            train_images = [image for image in train_images if image not in self._fresh]
+        train_folder = folder.only(split.train_people, train_images)
         self.base, self.base_metrics = fit_base_scorer(
             "kshot",
             extractor_digest,
@@ -154,6 +181,7 @@ class _Judge:
             Ratings(folder.aspects, train_folder.person_N, train_folder.image_N, train_folder.score_NA),
             group_I=train_folder.scene_I,
             blocks=blocks,
+            people_prior=config.people_prior,
         )
         self._folder, self._split, self._config = folder, split, config
         self._taste_IR = self.base.project(features_ID)
@@ -161,34 +189,80 @@ class _Judge:
         self._image_at = {image: i for i, image in enumerate(folder.images)}
         self._person_at = {user_id: person for person, user_id in enumerate(folder.people)}
         self._in_test_I = np.isin(folder.images, sorted(split.test_images))
+        self._prior: TastePrior | None = None
+        if any(learner.prior for learner in config.learners):
+            self._prior, self.base_metrics["taste_prior"] = self._fit_prior(train_folder)
 
-    def measure(self, user_id: str) -> tuple[float, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Generic SRCC; then per learner and k: SRCC, seconds of training, bytes of adapter and of learner state."""
+    def _fit_prior(self, train_folder: DataFolder) -> tuple[TastePrior, dict[str, Any]]:
+        at_I = np.array([self._image_at[image] for image in train_folder.images])
+        people = []
+        for person in range(len(train_folder.people)):
+            rows_N = np.flatnonzero(train_folder.person_N == person)
+            images = at_I[train_folder.image_N[rows_N]]
+            people.append(self._rated(images, train_folder.score_NA[rows_N]))
+        return fit_taste_prior(self.base, people)
+
+    def measure(self, user_id: str) -> Measured:
+        """Everything that is measured of one test person."""
         rows_N = self._folder.person_N == self._person_at[user_id]
         score_of = dict(zip(self._folder.image_N[rows_N].tolist(), self._folder.score_NA[rows_N], strict=True))
         test = np.array([i for i in score_of if self._in_test_I[i]], np.int64)
         target_NA = np.array([score_of[i] for i in test]).reshape(len(test), len(self._folder.aspects))
-        generic = mean_srcc(self._generic_IA[test], target_NA)
-        shape = len(self._config.learners), len(self._config.ks)
-        srcc_LK, seconds_LK, adapter_LK, state_LK = np.full(shape, generic), *(np.zeros(shape) for _ in range(3))
-        for j, k in enumerate(self._config.ks):
-            support = np.array([self._image_at[image] for image in self._split.support(user_id, k)], np.int64)
-            if not len(support):
-                continue  # nothing learned: the base model's score stands
-            for i, learner in enumerate(self._config.learners):
+        measured = Measured.empty(mean_srcc(self._generic_IA[test], target_NA), len(self._config.learners), self._ks)
+        for i, learner in enumerate(self._config.learners):
+            order = self._questions(user_id, learner)
+            for j, k in enumerate(self._ks):
+                support = order[:k]
+                if not len(support):
+                    continue  # nothing learned: the base model's score stands
                 request = self._request(learner, support, np.array([score_of[image] for image in support]))
                 started = time.perf_counter()
                 trained = train(request)
-                seconds_LK[i, j] = time.perf_counter() - started
-                srcc_LK[i, j] = mean_srcc(
-                    trained.adapter.score(self._taste_IR[test], self._generic_IA[test]), target_NA
-                )
-                adapter_LK[i, j], state_LK[i, j] = len(trained.adapter.to_bytes()), len(trained.state)
-        return generic, srcc_LK, seconds_LK, adapter_LK, state_LK
+                measured.seconds_LK[i, j] = time.perf_counter() - started
+                score_NA = trained.adapter.score(self._taste_IR[test], self._generic_IA[test])
+                measured.srcc_LK[i, j] = mean_srcc(score_NA, target_NA)
+                measured.adapter_bytes_LK[i, j] = len(trained.adapter.to_bytes())
+                measured.state_bytes_LK[i, j] = len(trained.state)
+                measured.coverage_LKQ[i, j] = self._coverage(trained.adapter, request.prior, test, score_NA, target_NA)
+        return measured
+
+    @property
+    def _ks(self) -> tuple[int, ...]:
+        return self._config.ks
+
+    def _questions(self, user_id: str, learner: Learner) -> np.ndarray:
+        """The images that the person rates, in order, as many as the largest k where there are as many."""
+        chosen_from_all = learner.asked or self._fresh is not None
+        num_rated = int((self._folder.person_N == self._person_at[user_id]).sum())
+        images = list(self._split.support(user_id, num_rated if chosen_from_all else max(self._ks)))
+        if self._fresh is not None:
+            images = [image for image in images if image in self._fresh]
+        rated = np.array([self._image_at[image] for image in images], np.int64)
+        if not learner.asked:
+            return rated[: max(self._ks)]
+        prior, a = self._prior if learner.prior and self._prior else OwnPrior(self.base), 0
+        coordinate_IK = prior.coordinates(design(self._taste_IR, self._generic_IA[:, a]), a)
+        pool_IK = coordinate_IK[~self._in_test_I]
+        return rated[informative_order(coordinate_IK[rated] / prior.noise_sd_A[a], pool_IK, max(self._ks))]
+
+    def _coverage(
+        self, adapter: Adapter, prior: TastePrior | None, test: np.ndarray, score_NA: np.ndarray, target_NA: np.ndarray
+    ) -> np.ndarray:
+        """Share of the test ratings within each interval, shape (Q,); NaN where the learner does not say how sure."""
+        if not (isinstance(adapter, TasteVector) and adapter.uncertainty):
+            return np.full(len(INTERVALS), np.nan)
+        distance_NA = np.abs(score_NA - target_NA)
+        for a in range(target_NA.shape[1]):
+            coordinate_NK = (prior or OwnPrior(self.base)).coordinates(
+                design(self._taste_IR[test], self._generic_IA[test, a]), a
+            )
+            variance_N = adapter.uncertainty.score_variance(coordinate_NK, a)
+            distance_NA[:, a] /= np.sqrt(variance_N + adapter.uncertainty.rating_noise_sd_A[a] ** 2)
+        distance = distance_NA[~np.isnan(distance_NA)]
+        return np.array([np.mean(distance <= norm.ppf(0.5 + share / 2)) for share in INTERVALS])
 
     def _request(self, learner: Learner, support: np.ndarray, target_NA: np.ndarray) -> TrainingRequest:
-        sequence_N = np.arange(1, len(support) + 1)
-        new = RatedSet.of(sequence_N, self._taste_IR[support], self._generic_IA[support], target_NA)
+        new = self._rated(support, target_NA)
         return TrainingRequest(
             strategy=learner.strategy,
             adapter_kind=learner.adapter,
@@ -198,7 +272,12 @@ class _Judge:
             past=new.select(np.zeros(len(new), bool)),
             parent=None,
             state=None,
+            prior=self._prior if learner.prior else None,
         )
+
+    def _rated(self, images: np.ndarray, target_NA: np.ndarray) -> RatedSet:
+        sequence_N = np.arange(1, len(images) + 1)
+        return RatedSet.of(sequence_N, self._taste_IR[images], self._generic_IA[images], target_NA)
 
 
 def mean_srcc(score_NA: np.ndarray, target_NA: np.ndarray) -> float:

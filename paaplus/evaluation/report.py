@@ -9,7 +9,7 @@ from typing import Any
 
 from paaplus.errors import InvalidInput
 
-HEADINGS = ("k", "learner", "generic", "personal", "gain", "95 %", "better", "s/user", "B/user")
+HEADINGS = ("k", "learner", "generic", "personal", "gain", "95 %", "better", "50/80/95 %", "s/user", "B/user")
 
 
 def table(document: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -28,6 +28,7 @@ def table(document: dict[str, Any]) -> list[tuple[str, ...]]:
                     f"{numbers['gain']:+.3f}",
                     f"{numbers['gain_low']:+.3f} {numbers['gain_high']:+.3f}",
                     f"{numbers['share_improved']:.0%}",
+                    "/".join(f"{covered:.3f}"[1:] for covered in (numbers["coverage"] or {}).values()) or "-",
                     f"{numbers['seconds_per_user']:.3f}",
                     f"{numbers['bytes_per_user']:.0f}",
                 )

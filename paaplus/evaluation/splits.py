@@ -92,6 +92,16 @@ def split_folder(folder: DataFolder, seed: int) -> FolderSplit:
     )
 
 
+def within_train_side(folder: DataFolder, make_split: MakeSplit) -> MakeSplit:
+    """Splits of the train side alone: what is tuned on them has not seen the test people, nor the test images."""
+
+    def split(seed: int) -> FolderSplit:
+        outer = make_split(seed)
+        return split_folder(folder.only(outer.train_people, outer.train_images), seed)
+
+    return split
+
+
 def load_split(file: Path, data: Path) -> MakeSplit:
     """The function `split(seed, data=DIR)` of a Python file, bound to a data folder. The file is run.
 

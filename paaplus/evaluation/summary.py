@@ -1,12 +1,12 @@
 """From what was measured per person to rows per seed and a summary per k, ready for JSON.
 
-Shape letters: U = test people of one split, L = learners, K = values of k, S = bootstrap samples.
+Shape letters: U = test people of one split, L = learners, K = values of k, Q = intervals, S = bootstrap samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,31 @@ import numpy as np
 NUM_BOOTSTRAPS = 2000
 
 
+INTERVALS = (0.5, 0.8, 0.95)  # of a rating, as a learner that knows how sure it is would give them
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one person. SRCC is NaN where it is not defined, coverage where a learner knows no sd."""
+
+    generic: float
+    srcc_LK: np.ndarray
+    seconds_LK: np.ndarray
+    adapter_bytes_LK: np.ndarray
+    state_bytes_LK: np.ndarray
+    coverage_LKQ: np.ndarray
+
+    @classmethod
+    def empty(cls, generic: float, num_learners: int, ks: Sequence[int]) -> Measured:
+        """Before anything is learned: the generic score stands, at no cost."""
+        shape = num_learners, len(ks)
+        unknown = np.full((*shape, len(INTERVALS)), np.nan)
+        return cls(generic, np.full(shape, generic), np.zeros(shape), np.zeros(shape), np.zeros(shape), unknown)
+
+
 @dataclass(frozen=True)
 class SplitResult:
-    """What was measured on one split. SRCC is NaN where it is not defined."""
+    """What was measured on one split."""
 
     seed: int
     people: tuple[str, ...]
@@ -25,6 +47,13 @@ class SplitResult:
     seconds_ULK: np.ndarray
     adapter_bytes_ULK: np.ndarray
     state_bytes_ULK: np.ndarray
+    coverage_ULKQ: np.ndarray
+
+    @classmethod
+    def of(cls, seed: int, people: tuple[str, ...], measured: Sequence[Measured]) -> SplitResult:
+        """All people of a split side by side."""
+        columns = [np.array([getattr(one, f.name) for one in measured]) for f in fields(Measured)]
+        return cls(seed, people, *columns)
 
     @property
     def kept_U(self) -> np.ndarray:
@@ -62,7 +91,7 @@ def summary(results: Sequence[SplitResult], learners: Sequence[str], ks: Sequenc
     return entries
 
 
-def _compare(results: Sequence[SplitResult], learner: int, at_k: int) -> dict[str, float]:
+def _compare(results: Sequence[SplitResult], learner: int, at_k: int) -> dict[str, Any]:
     """Means over seeds; interval and share over the people of all seeds."""
     gain_by_person: dict[str, list[float]] = {}
     means = []
@@ -90,7 +119,16 @@ def _compare(results: Sequence[SplitResult], learner: int, at_k: int) -> dict[st
         "seconds_per_user": seconds,
         "bytes_per_user": adapter_bytes,
         "state_bytes_per_user": state_bytes,
+        "coverage": _coverage([result.coverage_ULKQ[result.kept_U, learner, at_k] for result in results]),
     }
+
+
+def _coverage(by_split_UQ: Sequence[np.ndarray]) -> dict[str, float] | None:
+    """Share of ratings within each interval, mean over people; None for a learner that does not know how sure it is."""
+    covered_Q = np.concatenate(by_split_UQ).mean(0)
+    if np.isnan(covered_Q).any():
+        return None
+    return {f"{share:.0%}": round(float(covered), 4) for share, covered in zip(INTERVALS, covered_Q, strict=True)}
 
 
 def bootstrap_interval(values_by_person: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,10 +27,11 @@ from paaplus.models.generic_head import (
 )
 from paaplus.models.people_prior import PeoplePrior, Person, fit_people_prior
 from paaplus.models.taste_space import fit_taste_spaces
+from paaplus.scoring.adapters import MAX_NUMBERS
 from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.frame_heads import FrameHeads
 
 MAX_TASTE_DIM = 256
-MAX_ADAPTER_NUMBERS = 1000  # of a taste vector, all aspects together
 _MIN_IMAGES = 4
 _FEW_IMAGES, _FEW_PEOPLE = 100, 8
 _FLOOR_SHARE = 1e-3  # of the mean prior variance: no direction of taste space is shut for good
@@ -70,6 +71,8 @@ def fit_base_scorer(
     group_I: np.ndarray | None = None,
     seed: int = 0,
     blocks: Sequence[FeatureBlock] = (),
+    people_prior: bool = True,
+    heads: FrameHeads | None = None,
 ) -> tuple[BaseScorer, dict[str, Any]]:
     """A base model from the features of images and people's ratings of them.
 
@@ -83,6 +86,9 @@ def fit_base_scorer(
         group_I: scene of each image; cross-validation keeps a scene together. None: every image stands alone.
         seed: of folds and samples.
         blocks: what the features are made of, as their extractor says; none: one kind.
+        people_prior: learn the directions in which people differ; False: all count alike, for comparison.
+        heads: what scores the features already. Where they know all rated aspects, theirs are the generic scores; the
+            metrics tell (`generic_head`). The held-out metrics are always the linear head's.
 
     Returns:
         The base model, and metrics of its held-out generic scores.
@@ -95,7 +101,7 @@ def fit_base_scorer(
     """
     group_I = _checked_groups(features_ID, ratings, group_I)
     with threadpool_limits(limits=1, user_api="blas"):
-        return _fit(name, extractor_digest, features_ID, ratings, group_I, seed, blocks)
+        return _fit(name, extractor_digest, features_ID, ratings, group_I, seed, blocks, people_prior, heads)
 
 
 def _fit(
@@ -106,15 +112,21 @@ def _fit(
     group_I: np.ndarray,
     seed: int,
     blocks: Sequence[FeatureBlock],
+    people_prior: bool,
+    heads: FrameHeads | None,
 ) -> tuple[BaseScorer, dict[str, Any]]:
-    taste_dim = min(MAX_TASTE_DIM, max(1, MAX_ADAPTER_NUMBERS // len(ratings.aspects) - 2))
+    if heads is not None and not set(ratings.aspects) <= set(heads.aspects):
+        heads = None
+    taste_dim = min(MAX_TASTE_DIM, max(1, MAX_NUMBERS // len(ratings.aspects) - 2))
+    if heads is not None:
+        taste_dim = max(1, taste_dim - len(ratings.aspects))  # which the heads' scores take
     crowd = crowd_means(ratings.person_N, ratings.image_N, ratings.score_NA, len(features_ID))
     choice = choose_head(features_ID, crowd, assign_folds(group_I, seed), taste_dim, blocks)
     (space,) = fit_taste_spaces(features_ID, (choice.width,), taste_dim, seed, blocks)
     taste_IR = space.project(features_ID)
     head_weight_RA, head_bias_A = fit_head(taste_IR, crowd, choice.ridge_A)
     priors = [
-        fit_people_prior(_people(ratings, taste_IR, crowd, choice, aspect), seed)
+        fit_people_prior(_people(ratings, taste_IR, crowd, choice, aspect), seed, people_prior)
         for aspect in range(len(ratings.aspects))
     ]
     matrix_RR, prior_sd_A = _people_first(taste_IR, priors)
@@ -136,7 +148,20 @@ def _fit(
         offset_sd_A=np.sqrt([p.offset_variance for p in priors]).astype(np.float32),
         slope_sd_A=np.sqrt([p.slope_variance for p in priors]).astype(np.float32),
     )
-    return scorer, _metrics(scorer, ratings, choice)
+    metrics = {**_metrics(scorer, ratings, choice), "generic_head": "linear"}
+    if heads is not None:
+        scorer, metrics["generic_head"] = _with_heads(scorer, heads, features_ID, crowd, priors), "network"
+    return scorer, metrics
+
+
+def _with_heads(
+    scorer: BaseScorer, heads: FrameHeads, features_ID: np.ndarray, crowd: Crowd, priors: Sequence[PeoplePrior]
+) -> BaseScorer:
+    """The network's own scores as generic ones, and in the noise what they miss of the crowd's means."""
+    scorer = scorer.with_heads(heads)
+    missed_IA = crowd.mean_IA - scorer.generic(scorer.project(features_ID))
+    noise_A = np.sqrt([p.noise_variance for p in priors] + np.nanmean(np.square(missed_IA), axis=0))
+    return replace(scorer, noise_sd_A=noise_A.astype(np.float32))
 
 
 def _checked_groups(features_ID: np.ndarray, ratings: Ratings, group_I: np.ndarray | None) -> np.ndarray:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from paaplus.models import lite, lite2, timm_backbone
 from paaplus.models.extractor import Extractor
+from paaplus.models.physiqueframe import extractor as physiqueframe
 
 BASE_MODELS: dict[str, Callable[[Path | None, str], Extractor]] = {
     "lite": lite.build,
     "lite2": lite2.build,
+    "physiqueframe": physiqueframe.build,
 }
 
 _TIMM_PREFIX = "timm:"

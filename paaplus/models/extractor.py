@@ -9,11 +9,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from PIL import Image
+
+from paaplus.scoring.frame_heads import FrameHeads
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,22 @@ class Extractor(Protocol):
 
     def extract(self, images: Sequence[Image.Image]) -> np.ndarray:
         """Features of RGB images, shape (B, D), float16. An image's bits do not depend on its batch (on a CPU)."""
+
+
+@runtime_checkable
+class BringsHeads(Protocol):
+    """An extractor whose network scores by itself: its heads are the base model's generic ones."""
+
+    @property
+    def heads(self) -> FrameHeads: ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """An extractor that refuses some images, by features of NaN, and can say why."""
+
+    def explain(self, image: Image.Image) -> str | None:
+        """Why an image has no features; None if it has."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +108,12 @@ def to_half(value_BD: np.ndarray) -> np.ndarray:
 
 def extractor_digest(state: Mapping[str, torch.Tensor], preprocessing: Preprocessing) -> str:
     """SHA-256 over every weight (name, dtype, shape, bytes; names in order) and the preprocessing."""
-    hasher = hashlib.sha256()
-    hasher.update(json.dumps(asdict(preprocessing), sort_keys=True).encode())
+    return weights_digest(state, json.dumps(asdict(preprocessing), sort_keys=True))
+
+
+def weights_digest(state: Mapping[str, torch.Tensor], about: str) -> str:
+    """SHA-256 over a text and every weight (name, dtype, shape, bytes; names in order)."""
+    hasher = hashlib.sha256(about.encode())
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

@@ -57,19 +57,20 @@ class PeoplePrior:
         return cls(np.asarray(mixed_RR), offset, slope, noise)
 
 
-def fit_people_prior(people: Sequence[Person], seed: int = 0) -> PeoplePrior:
+def fit_people_prior(people: Sequence[Person], seed: int = 0, learn_directions: bool = True) -> PeoplePrior:
     """The taste prior of one aspect, by marginal likelihood.
 
     First every direction of taste space counts alike. With `MIN_PEOPLE_FOR_DIRECTIONS` people, the directions in which
     they really differ are learned too: the covariance of people's posterior mean weights, in a mix with the identity,
     and again with that prior. The mix is fitted on the half of the people whose weights are not in the covariance, so
-    that it cannot flatter itself; the same mix is then used with the covariance of all.
+    that it cannot flatter itself; the same mix is then used with the covariance of all. Without `learn_directions` the
+    first step is all.
     """
     rng = np.random.default_rng(seed)
     shuffled = [people[u].first(_MAX_RATINGS_FOR_DIRECTIONS, rng) for u in rng.permutation(len(people))]
     alike_RR = np.eye(people[0].taste_NR.shape[1])
     prior = PeoplePrior.mix(_fit_variances(shuffled, [alike_RR], rng), [alike_RR])
-    if len(people) < MIN_PEOPLE_FOR_DIRECTIONS:
+    if not learn_directions or len(people) < MIN_PEOPLE_FOR_DIRECTIONS:
         return prior
     shuffled = shuffled[:_MAX_PEOPLE_FOR_DIRECTIONS]
     learning, judging = shuffled[: len(shuffled) // 2], shuffled[len(shuffled) // 2 :]

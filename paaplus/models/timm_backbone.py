@@ -6,7 +6,6 @@ Shape letters: B = images, D = feature dim.
 from __future__ import annotations
 
 import difflib
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from paaplus.errors import InvalidInput, Unavailable
@@ -50,8 +48,8 @@ class TimmBackbone:
         return self.preprocessing.features(self.network(torch.cat(inputs).to(self.device)))
 
 
-def build_network(name: str, pretrained: bool) -> torch.nn.Module:
-    """A timm network without classifier; with its hub's weights if `pretrained`.
+def build_network(name: str, pretrained: bool, num_classes: int = 0) -> torch.nn.Module:
+    """A timm network without classifier, or with one of `num_classes`; with its hub's weights if `pretrained`.
 
     Raises:
         InvalidInput: timm knows no such name, or has no weights for it.
@@ -66,7 +64,7 @@ def build_network(name: str, pretrained: bool) -> torch.nn.Module:
     if pretrained and not timm.models.is_model_pretrained(name):
         raise InvalidInput(f"timm has no pretrained weights for {name!r}: give them with --weights FILE")
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=0)
+        return timm.create_model(name, pretrained=pretrained, num_classes=num_classes)
     except Exception as error:
         if not (pretrained and _is_network_failure(error)):
             raise
@@ -89,22 +87,32 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a weights file: `.safetensors`, or a `.pth`/`.pt`/`.bin` that holds nothing but tensors.
 
     Raises:
-        InvalidInput: no such file, or one that cannot be read without running code.
+        InvalidInput: no such file, one that cannot be read without running code, or numbers that are not finite.
     """
     if not path.is_file():
         raise InvalidInput(f"weights file {path} does not exist")
     try:
+        content: Any
         if path.suffix == ".safetensors":
-            return load_file(path)
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise InvalidInput(f"weights file {path} cannot be read: {error}") from error
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a reader that meets hostile bytes may raise anything
+        raise InvalidInput(f"weights file {path} cannot be read: {_beginning(error)}") from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise InvalidInput(f"weights file {path} holds no mapping of names to tensors")
+    for name, value in content.items():
+        if value.is_floating_point() and not torch.isfinite(value.float()).all():
+            raise InvalidInput(f"weights file {path}: {name!r:.100} has numbers that are not finite")
     return dict(content)
+
+
+def _beginning(error: Exception) -> str:
+    """What is wrong, without the thousands of names that a file may hold."""
+    return str(error)[:1000] or type(error).__name__
 
 
 def load_state(network: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
@@ -124,7 +132,7 @@ def load_state(network: torch.nn.Module, state: Mapping[str, torch.Tensor], sour
     try:
         network.load_state_dict(wanted, strict=True)
     except RuntimeError as error:
-        raise InvalidInput(f"{source} does not fit the network: {error}") from error
+        raise InvalidInput(f"{source} does not fit the network: {_beginning(error)}") from error
 
 
 def build(name: str, weights: Path | None = None, device: str = "cpu") -> TimmBackbone:

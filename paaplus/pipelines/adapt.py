@@ -9,21 +9,24 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
+from paaplus import faults
+from paaplus.configs import PRIOR_STRATEGIES
 from paaplus.db.tables import AdapterRow
 from paaplus.db.tables.jobs import RunOutcome
 from paaplus.db.tables.users import DueReason
 from paaplus.db.types import utcnow
 from paaplus.gate import Evidence, judge
 from paaplus.pipelines.context import NotReady, Running
-from paaplus.records import RatedSet
+from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.adapters import Adapter, adapter_from_bytes
 from paaplus.scoring.base import BaseScorer
 from paaplus.services import adaptation
 from paaplus.services.adaptation import Snapshot
-from paaplus.services.feedback_log import NOTHING_SEEN, Seen, Word, seen_by
+from paaplus.services.feedback_log import NOTHING_SEEN, ComparedWord, Seen, Word, seen_by
 from paaplus.training import Trained, TrainingRequest, train
 
 FEATURES_WAIT_S = 2.0
@@ -38,6 +41,42 @@ class _Lineage:
     start: Adapter | None  # the reference, or None to begin at zero change
     state: bytes | None
     seen: Seen  # what `start` had been shown
+
+
+@dataclass(frozen=True)
+class _Words:
+    """The user's latest words: what is new to the version that is gone on from, what it knew, what only judges."""
+
+    new: list[Word]
+    past: list[Word]
+    held_out: list[Word]
+    new_compared: list[ComparedWord]
+    past_compared: list[ComparedWord]
+    num_held_out_comparisons: int
+
+    @property
+    def num_new(self) -> int:
+        return len(self.new) + len(self.new_compared)
+
+    @property
+    def num_past(self) -> int:
+        return len(self.past) + len(self.past_compared)
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, seen: Seen) -> _Words:
+        log, usable = snapshot.log, snapshot.features
+        words = [word for word in log.words() if word.image_id in usable]
+        compared = [word for word in log.compared_words() if word.first_id in usable and word.second_id in usable]
+        training = [word for word in words if not word.held_out]
+        training_compared = [word for word in compared if not word.held_out]
+        return cls(
+            new=[word for word in training if log.is_new(seen, word)],
+            past=[word for word in training if not log.is_new(seen, word)],
+            held_out=[word for word in words if word.held_out],
+            new_compared=[word for word in training_compared if log.is_new(seen, word)],
+            past_compared=[word for word in training_compared if not log.is_new(seen, word)],
+            num_held_out_comparisons=len(compared) - len(training_compared),
+        )
 
 
 def run(running: Running) -> str:
@@ -58,11 +97,9 @@ def run(running: Running) -> str:
         adaptation.skip(context.database, lease)
         return "paused"
     lineage = _lineage(snapshot, forced)
-    words = [word for word in snapshot.log.words() if word.image_id in snapshot.features]
-    training = [word for word in words if not word.held_out]
-    new = [word for word in training if snapshot.log.is_new(lineage.seen, word)]
-    past = [word for word in training if not snapshot.log.is_new(lineage.seen, word)]
+    words = _Words.of(snapshot, lineage.seen)
     restarted = lineage.start is not lineage.reference or lineage.reference_row is not snapshot.active
+    restarted = restarted or _has_another_prior(snapshot, lineage)
     read_s = time.perf_counter() - clock
 
     result = adaptation.RunResult(
@@ -73,8 +110,8 @@ def run(running: Running) -> str:
         seed=snapshot.policy.training.seed,
         from_sequence=lineage.seen.high_water,
         to_sequence=snapshot.log.head,
-        num_new=len(new),
-        num_held_out=sum(word.held_out for word in words),
+        num_new=words.num_new,
+        num_held_out=len(words.held_out) + words.num_held_out_comparisons,
         base_model_id=snapshot.base_model_id,
         device=context.device,
         started_at=started_at,
@@ -82,11 +119,11 @@ def run(running: Running) -> str:
         timings={"read_s": read_s},
         is_tainted=snapshot.active is not None and snapshot.log.is_tainted(seen_by(snapshot.active)),
     )
-    if new or restarted:
-        running.progress(0, len(training))
-        result = _train_and_judge(running, snapshot, lineage, new, past, words, result)
+    if words.num_new or restarted:
+        running.progress(0, words.num_new + words.num_past)
+        result = _train_and_judge(running, snapshot, lineage, words, result)
     adaptation.commit(context.database, snapshot.user_id, result)
-    return f"{result.outcome}: {len(new)} new, {len(past)} past"
+    return f"{result.outcome}: {words.num_new} new, {words.num_past} past"
 
 
 def _lineage(snapshot: Snapshot, forced: bool) -> _Lineage:
@@ -108,13 +145,17 @@ def _lineage(snapshot: Snapshot, forced: bool) -> _Lineage:
     return _Lineage(reference, reference_row, reference, reference_row.learner_state, seen_by(reference_row))
 
 
+def _has_another_prior(snapshot: Snapshot, lineage: _Lineage) -> bool:
+    """True if a new training would start from another taste prior than the version it goes on from."""
+    row = lineage.reference_row
+    return row is not None and row.strategy in PRIOR_STRATEGIES and row.taste_prior_id != snapshot.prior_id
+
+
 def _train_and_judge(
     running: Running,
     snapshot: Snapshot,
     lineage: _Lineage,
-    new: list[Word],
-    past: list[Word],
-    words: list[Word],
+    words: _Words,
     result: adaptation.RunResult,
 ) -> adaptation.RunResult:
     base, policy = snapshot.base, snapshot.policy
@@ -124,16 +165,20 @@ def _train_and_judge(
         adapter_kind=policy.adapter,
         config=policy.training,
         base=base,
-        new=rated_set(snapshot, new),
-        past=rated_set(snapshot, past),
+        new=rated_set(snapshot, words.new),
+        past=rated_set(snapshot, words.past),
         parent=lineage.start,
         state=lineage.state,
         device=running.context.device,
+        new_compared=compared_set(snapshot, words.new_compared),
+        past_compared=compared_set(snapshot, words.past_compared),
+        prior=snapshot.prior if policy.strategy in PRIOR_STRATEGIES else None,
     )
     trained = train(request, should_stop=running.should_stop)
     train_s = time.perf_counter() - clock
+    faults.point("trained")
     clock = time.perf_counter()
-    report = judge(_evidence(snapshot, lineage, request, trained, words), policy.gate)
+    report = judge(_evidence(snapshot, lineage, request, trained, words.held_out), policy.gate)
     metrics = {**trained.metrics, **_prequential(base, lineage.reference, request.new)}
     return replace(
         result,
@@ -142,9 +187,10 @@ def _train_and_judge(
         timings={**result.timings, "train_s": train_s, "judge_s": time.perf_counter() - clock},
         candidate=adaptation.Candidate(
             adapter=trained.adapter,
+            taste_prior_id=snapshot.prior_id if request.prior else None,
             learner_state=trained.state,
             parent_id=lineage.reference_row.id if lineage.reference_row else None,
-            num_ratings=len(new) + len(past),
+            num_ratings=len(words.new) + len(words.past),
             gate_report=report.to_dict(),
             gate_reason=report.reason,
             promote=report.promote,
@@ -155,8 +201,7 @@ def _train_and_judge(
 def rated_set(snapshot: Snapshot, words: list[Word]) -> RatedSet:
     """Words as arrays: features projected to taste space, scores by aspect with NaN for what was not rated."""
     base = snapshot.base
-    features_ND = np.stack([snapshot.features[word.image_id] for word in words]) if words else _no_features(base)
-    taste_NR = base.project(features_ND)
+    taste_NR = _taste(snapshot, [word.image_id for word in words])
     target_NA = np.array([[word.scores.get(aspect, np.nan) for aspect in base.aspects] for word in words])
     return RatedSet.of(
         np.array([word.sequence for word in words], np.int64),
@@ -164,6 +209,28 @@ def rated_set(snapshot: Snapshot, words: list[Word]) -> RatedSet:
         base.generic(taste_NR),
         target_NA.reshape(len(words), len(base.aspects)),
     )
+
+
+def compared_set(snapshot: Snapshot, words: list[ComparedWord]) -> ComparedSet:
+    """The same for words on pairs."""
+    base = snapshot.base
+    first_CR = _taste(snapshot, [word.first_id for word in words])
+    second_CR = _taste(snapshot, [word.second_id for word in words])
+    preference_CA = np.array([[word.preferences.get(aspect, np.nan) for aspect in base.aspects] for word in words])
+    return ComparedSet.of(
+        np.array([word.sequence for word in words], np.int64),
+        first_CR,
+        base.generic(first_CR),
+        second_CR,
+        base.generic(second_CR),
+        preference_CA.reshape(len(words), len(base.aspects)),
+    )
+
+
+def _taste(snapshot: Snapshot, image_ids: list[UUID]) -> np.ndarray:
+    if not image_ids:
+        return snapshot.base.project(_no_features(snapshot.base))
+    return snapshot.base.project(np.stack([snapshot.features[image_id] for image_id in image_ids]))
 
 
 def _no_features(base: BaseScorer) -> np.ndarray:
@@ -175,11 +242,11 @@ def _score(adapter: Adapter | None, taste_NR: np.ndarray, generic_NA: np.ndarray
 
 
 def _evidence(
-    snapshot: Snapshot, lineage: _Lineage, request: TrainingRequest, trained: Trained, words: list[Word]
+    snapshot: Snapshot, lineage: _Lineage, request: TrainingRequest, trained: Trained, held_out: list[Word]
 ) -> Evidence:
     """Held-out ratings of all increments, leave-one-out predictions of new ones where the strategy gives them,
     and a pool of the deployment's images for the size of the shift."""
-    held = rated_set(snapshot, [word for word in words if word.held_out])
+    held = rated_set(snapshot, held_out)
     pool_PD = np.stack(snapshot.pool) if snapshot.pool else _no_features(snapshot.base)
     pool_PR = snapshot.base.project(pool_PD)
     pool_PA = snapshot.base.generic(pool_PR)

@@ -11,12 +11,13 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from paaplus import faults
 from paaplus.db.tables import BaseModelRow, FeaturesRow, ImageRow
 from paaplus.db.types import utcnow
 from paaplus.db.upsert import insert_ignoring_conflicts
 from paaplus.errors import Conflict, Damaged, InvalidInput, NotFound, TrainingStopped
 from paaplus.models.base_models import load_extractor
-from paaplus.models.extractor import Extractor
+from paaplus.models.extractor import Explains, Extractor
 from paaplus.models.images import decode_image
 from paaplus.pipelines.context import NotReady, Running, WorkerContext
 from paaplus.queue import jobs
@@ -76,6 +77,7 @@ def _extract_round(running: Running, extractor: Extractor, done: int, total: int
         rows = _extract(context, extractor, batch)
         with context.database.session() as session:
             _store(session, rows)
+        faults.point("features_stored")
         done += len(batch)
         running.progress(done, max(done, total))
         if time.monotonic() > ends_at:
@@ -101,12 +103,13 @@ def _extract(context: WorkerContext, extractor: Extractor, batch: list[tuple[UUI
         except (Damaged, InvalidInput, NotFound) as error:  # not retried: the stored bytes will not change
             row["error"] = f"{type(error).__name__}: {error}"
     if images:
-        for row, features_D in zip(readable, extractor.extract(images), strict=True):
+        for row, image, features_D in zip(readable, images, extractor.extract(images), strict=True):
             if np.isfinite(features_D).all():
                 row["data"] = np.ascontiguousarray(features_D, np.float16).tobytes()
             else:
                 num_bad = int((~np.isfinite(features_D)).sum())
-                row["error"] = f"{num_bad} of its {len(features_D)} features are not finite"
+                reason = extractor.explain(image) if isinstance(extractor, Explains) else None
+                row["error"] = reason or f"{num_bad} of its {len(features_D)} features are not finite"
     return rows
 
 

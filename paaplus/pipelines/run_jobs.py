@@ -12,6 +12,7 @@ from typing import TypeVar
 import structlog
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from paaplus import faults
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.errors import LeaseLost, PaaplusError, TrainingStopped, Unavailable
 from paaplus.pipelines import adapt, extract_features
@@ -43,6 +44,7 @@ def run_next(context: WorkerContext, queues: list[str]) -> bool:
 
 def _run(context: WorkerContext, lease: Lease) -> None:
     running = Running(context, lease)
+    faults.point("job_claimed")
     try:
         with _heartbeat(running):
             summary = PIPELINES[lease.kind](running)

@@ -7,10 +7,12 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from paaplus.data.features import folder_features
 from paaplus.data.folder import DEFAULT_ASPECT, read_folder
 from paaplus.models.base_fit import Ratings, fit_base_scorer
-from paaplus.models.extractor import Extractor
+from paaplus.models.extractor import BringsHeads, Extractor
 from paaplus.records import Scale
 from paaplus.scoring.base import BaseScorer
 
@@ -53,6 +55,10 @@ def fit_base_model(
     """
     folder = read_folder(data, Scale(*scale) if scale else None, aspect).only(people, images)
     features_ID = folder_features(folder, extractor, cache_dir, progress=progress)
+    seen_I = np.isfinite(features_ID).all(axis=1)  # an extractor may refuse an image: nobody is in it
+    if not seen_I.all():
+        kept = [image for image, seen in zip(folder.images, seen_I, strict=True) if seen]
+        folder, features_ID = folder.only(images=kept), features_ID[seen_I]
     started = time.perf_counter()
     scorer, metrics = fit_base_scorer(
         name,
@@ -62,9 +68,11 @@ def fit_base_model(
         group_I=folder.scene_I,
         seed=seed,
         blocks=extractor.blocks,
+        heads=extractor.heads if isinstance(extractor, BringsHeads) else None,
     )
     metrics.update(
         num_scenes=folder.num_scenes,
+        num_refused_images=int((~seen_I).sum()),
         scale=[folder.scale.minimum, folder.scale.maximum],
         fit_seconds=round(time.perf_counter() - started, 2),
     )

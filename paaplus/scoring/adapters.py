@@ -7,14 +7,17 @@ Shape letters: B = items, R = taste space dim, A = aspects, H = bottleneck rank.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from paaplus.errors import InvalidInput
 from paaplus.records import SCORE_MAX, SCORE_MIN
 from paaplus.scoring.rows import rowwise_matmul
-from paaplus.scoring.tensors import digest, pack, unpack
+from paaplus.scoring.tensors import check_names, digest, pack, unpack
+
+MAX_NUMBERS = 1000  # of a taste vector, all aspects and its uncertainty together
+_NOT_ARRAYS = ("base_digest", "uncertainty")
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,17 @@ class Adapter:
         return np.clip(bent_BA, SCORE_MIN, SCORE_MAX).astype(np.float32)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "base_digest"}
+        """Everything that the adapter is made of, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_ARRAYS}
 
     def is_finite(self) -> bool:
         return all(bool(np.isfinite(array).all()) for array in self.arrays().values())
 
+    def metadata(self) -> dict[str, object]:
+        return {"format": "adapter-1", "kind": self.kind, "base_digest": self.base_digest}
+
     def to_bytes(self) -> bytes:
-        return pack(self.arrays(), {"format": "adapter-1", "kind": self.kind, "base_digest": self.base_digest})
+        return pack(self.arrays(), self.metadata())
 
     @property
     def digest(self) -> str:
@@ -56,12 +63,53 @@ class Adapter:
 
 
 @dataclass(frozen=True)
+class Uncertainty:
+    """How sure a taste vector is, in the coordinates of the taste prior that it was learned under.
+
+        variance of a score  = variance_scale * (|c|^2 - |c @ reduction|^2)
+        variance of a rating = variance of the score + rating_noise_sd^2
+
+    with `c` the image's coordinates (`Prior.coordinates`). An image like those rated lies in directions that feedback
+    has narrowed. Shape letters: K = leading coordinates of the prior, M = narrowed directions that are kept.
+    """
+
+    prior_digest: str | None  # None: the base model's own prior
+    reduction_KMA: np.ndarray
+    variance_scale_A: np.ndarray
+    rating_noise_sd_A: np.ndarray
+
+    def score_variance(self, coordinate_BK: np.ndarray, aspect: int) -> np.ndarray:
+        """Variance of each image's personal score, shape (B,), float64. Row b depends on row b only, bit for bit.
+
+        Args:
+            coordinate_BK: all coordinates of the images; more than this keeps count as never narrowed.
+            aspect: which one.
+        """
+        num_kept = len(self.reduction_KMA)
+        narrowed_BM = rowwise_matmul(coordinate_BK[:, :num_kept], self.reduction_KMA[:, :, aspect])
+        variance_B = np.array([row_K @ row_K for row_K in coordinate_BK.astype(np.float64)])
+        variance_B -= np.array([row_M @ row_M for row_M in narrowed_BM])
+        return np.maximum(variance_B, 0.0) * float(self.variance_scale_A[aspect])
+
+
+@dataclass(frozen=True)
 class TasteVector(Adapter):
-    """Linear in taste space: R numbers an aspect, plus a slope and an offset."""
+    """Linear in taste space: R numbers an aspect, plus a slope and an offset; the closed form knows how sure it is."""
 
     kind: ClassVar[str] = "taste_vector"
 
     weight_RA: np.ndarray
+    uncertainty: Uncertainty | None = None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        if self.uncertainty is None:
+            return super().arrays()
+        return super().arrays() | {name: getattr(self.uncertainty, name) for name in _UNCERTAINTY_ARRAYS}
+
+    def metadata(self) -> dict[str, object]:
+        if self.uncertainty is None:
+            return super().metadata()
+        return super().metadata() | {"prior_digest": self.uncertainty.prior_digest}
 
     def delta(self, taste_BR: np.ndarray) -> np.ndarray:
         return rowwise_matmul(taste_BR, self.weight_RA)
@@ -102,6 +150,8 @@ class Bottleneck(Adapter):
         )
 
 
+_UNCERTAINTY_ARRAYS = tuple(f.name for f in fields(Uncertainty) if f.name != "prior_digest")
+
 ADAPTERS: dict[str, type[Adapter]] = {"taste_vector": TasteVector, "bottleneck": Bottleneck}
 
 
@@ -112,25 +162,33 @@ def adapter_from_bytes(data: bytes) -> Adapter:
         InvalidInput: not such bytes, an unknown kind, missing arrays, wrong shapes, or numbers that are not finite.
     """
     arrays, metadata = unpack(data)
-    if metadata.get("format") != "adapter-1" or metadata.get("kind") not in ADAPTERS:
-        raise InvalidInput(f"not an adapter: format {metadata.get('format')!r}, kind {metadata.get('kind')!r}")
-    kind = ADAPTERS[str(metadata["kind"])]
-    expected = {f.name for f in fields(kind)} - {"base_digest"}
-    if set(arrays) != expected:
-        raise InvalidInput(f"adapter of kind {kind.kind} needs arrays {sorted(expected)}, got {sorted(arrays)}")
-    adapter = kind(base_digest=str(metadata["base_digest"]), **arrays)
-    _check_shapes(adapter)
-    return adapter
+    name, base_digest = metadata.get("kind"), metadata.get("base_digest")
+    if metadata.get("format") != "adapter-1" or not isinstance(name, str) or name not in ADAPTERS:
+        raise InvalidInput(f"not an adapter: format {metadata.get('format')!r:.64}, kind {name!r:.64}")
+    if not isinstance(base_digest, str):
+        raise InvalidInput(f"an adapter that does not say which base model it is for: {base_digest!r:.64}")
+    kind = ADAPTERS[name]
+    knows_how_sure = kind is TasteVector and "prior_digest" in metadata
+    expected = {f.name for f in fields(kind)} - set(_NOT_ARRAYS)
+    check_names(f"adapter of kind {name}", arrays, expected | set(_UNCERTAINTY_ARRAYS if knows_how_sure else ()))
+    _check_shapes(arrays)
+    options: dict[str, Any] = {}
+    if knows_how_sure:
+        prior_digest = metadata["prior_digest"]
+        if not (prior_digest is None or isinstance(prior_digest, str)):
+            raise InvalidInput(f"an adapter of prior {prior_digest!r:.64}")
+        options["uncertainty"] = Uncertainty(prior_digest, **{name: arrays.pop(name) for name in _UNCERTAINTY_ARRAYS})
+    return kind(base_digest=base_digest, **arrays, **options)
 
 
-def _check_shapes(adapter: Adapter) -> None:
+def _check_shapes(arrays: dict[str, np.ndarray]) -> None:
     sizes: dict[str, int] = {}
-    for name, array in adapter.arrays().items():
+    for name, array in arrays.items():
         letters = name.rsplit("_", 1)[1]
         if array.dtype != np.float32 or array.ndim != len(letters):
             raise InvalidInput(f"adapter array {name}: dtype {array.dtype}, shape {array.shape}")
         for letter, size in zip(letters, array.shape, strict=True):
             if sizes.setdefault(letter, size) != size:
                 raise InvalidInput(f"adapter array {name}: {letter} is {size} here and {sizes[letter]} elsewhere")
-    if not adapter.is_finite():
-        raise InvalidInput("adapter with numbers that are not finite")
+        if not np.isfinite(array).all():
+            raise InvalidInput(f"adapter array {name}: numbers that are not finite")

@@ -6,7 +6,7 @@ R = taste space dim, A = aspects.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,8 +14,13 @@ import numpy as np
 from paaplus.errors import InvalidInput
 from paaplus.ids import sha256_hex
 from paaplus.records import SCORE_MAX, SCORE_MIN
+from paaplus.scoring.frame_heads import FrameHeads
 from paaplus.scoring.rows import rowwise_matmul
-from paaplus.scoring.tensors import pack, unpack
+from paaplus.scoring.tensors import check_names, pack, unpack
+
+NEUTRAL_PREFERENCE = 0.5  # of a network's heads: nobody in particular
+HEADS_SCALE = 1e-3  # of a score in taste space, whose own coordinates are about 0.1
+_MIDDLE = (SCORE_MIN + SCORE_MAX) / 2
 
 _FORMAT = "base-scorer-2"
 
@@ -28,6 +33,10 @@ class BaseScorer:
         seen      = exp(-inverse_width * |principal - anchor|^2) for every anchor, or `principal` without anchors
         taste     = seen @ map + shift
         generic   = taste @ head_weight + head_bias
+
+    A base model may bring `heads` of its own, which are not linear in its features. Their scores, for nobody's
+    preference in particular, are then the last A coordinates of taste space, so that everything above it stays linear;
+    so small there (`HEADS_SCALE`) that no adapter gains anything from them that its slope does not give it.
 
     With anchors, taste space is that of a kernel: what is linear in it is a smooth function of the features. It is
     scaled so that images have a squared norm of 1 on average, the directions in which people differ most come first.
@@ -56,6 +65,7 @@ class BaseScorer:
     noise_sd_A: np.ndarray
     offset_sd_A: np.ndarray
     slope_sd_A: np.ndarray
+    heads: FrameHeads | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -81,12 +91,34 @@ class BaseScorer:
         seen_BQ = rowwise_matmul(features_BD.astype(np.float64) - self.mean_D, self._components_DP)
         if len(self.anchors_TP):
             seen_BQ = self._kernel(seen_BQ)
-        return (rowwise_matmul(seen_BQ, self._map_QR) + self.shift_R).astype(np.float32)
+        taste_BR = rowwise_matmul(seen_BQ, self._map_QR) + self.shift_R
+        if self.heads is not None:
+            preference_F = np.full(self.heads.preference_dim, NEUTRAL_PREFERENCE)
+            score_BA = self.heads.score(features_BD, preference_F)[:, self._head_columns]
+            taste_BR[:, -len(self.aspects) :] = HEADS_SCALE * (score_BA - _MIDDLE)
+        return taste_BR.astype(np.float32)
 
     def generic(self, taste_BR: np.ndarray) -> np.ndarray:
         """Generic scores of projected images, shape (B, A), float32, clipped to 0-10."""
         score_BA = rowwise_matmul(taste_BR, self.head_weight_RA) + self.head_bias_A
         return np.clip(score_BA, SCORE_MIN, SCORE_MAX).astype(np.float32)
+
+    def with_heads(self, heads: FrameHeads) -> BaseScorer:
+        """The same taste space, with generic scores from a network's own heads instead of the linear one.
+
+        Raises:
+            InvalidInput: heads without one of this model's aspects, or of another feature dim.
+        """
+        num_aspects = len(self.aspects)
+        identity_AA = np.eye(num_aspects, dtype=np.float32)
+        return replace(
+            self,
+            map_QR=np.pad(self.map_QR, ((0, 0), (0, num_aspects))),
+            shift_R=np.pad(self.shift_R, (0, num_aspects)),
+            head_weight_RA=np.concatenate([np.zeros_like(self.head_weight_RA), identity_AA / HEADS_SCALE]),
+            head_bias_A=np.full(num_aspects, _MIDDLE, np.float32),
+            heads=heads,
+        )
 
     def _kernel(self, principal_BP: np.ndarray) -> np.ndarray:
         """Likeness of every item to every anchor, 0-1, shape (B, T)."""
@@ -96,6 +128,11 @@ class BaseScorer:
         for distance_T in distance_BT:  # by row: where a value stands in a long array may pick another exp
             np.exp(-self.inverse_width * distance_T, out=distance_T)
         return distance_BT
+
+    @cached_property
+    def _head_columns(self) -> list[int]:
+        assert self.heads is not None
+        return [self.heads.aspects.index(aspect) for aspect in self.aspects]
 
     # Column-major float64, which `rowwise_matmul` takes as it is instead of converting it at every call.
     @cached_property
@@ -123,7 +160,10 @@ class BaseScorer:
             "extractor_digest": self.extractor_digest,
             "inverse_width": self.inverse_width,
         }
-        return pack({name: getattr(self, name) for name in _ARRAYS}, metadata)
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        if self.heads is not None:
+            arrays[_HEADS] = np.frombuffer(self.heads.to_bytes(), np.uint8)
+        return pack(arrays, metadata)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> BaseScorer:
@@ -134,9 +174,9 @@ class BaseScorer:
         """
         arrays, metadata = unpack(data)
         if metadata.get("format") != _FORMAT:
-            raise InvalidInput(f"not a base model artifact: format {metadata.get('format')!r}, not {_FORMAT!r}")
-        if set(arrays) != set(_ARRAYS):
-            raise InvalidInput(f"a base model needs arrays {sorted(_ARRAYS)}, got {sorted(arrays)}")
+            raise InvalidInput(f"not a base model artifact: format {metadata.get('format')!r:.64}, not {_FORMAT!r}")
+        packed_heads = arrays.pop(_HEADS, None)
+        check_names("base model", arrays, _ARRAYS)
         aspects, width = metadata.get("aspects"), metadata.get("inverse_width")
         if not isinstance(aspects, list) or not isinstance(width, int | float):
             raise InvalidInput(f"base model with aspects {aspects!r} and inverse width {width!r}")
@@ -145,6 +185,7 @@ class BaseScorer:
             aspects=tuple(str(aspect) for aspect in aspects),
             extractor_digest=str(metadata.get("extractor_digest")),
             inverse_width=float(width),
+            heads=FrameHeads.from_bytes(packed_heads.tobytes()) if packed_heads is not None else None,
             **arrays,
         )
 
@@ -154,6 +195,7 @@ class BaseScorer:
         return sha256_hex(self.to_bytes())
 
 
+_HEADS = "heads"  # of an artifact that has them: the bytes of its FrameHeads
 _ARRAYS = tuple(f.name for f in fields(BaseScorer) if f.type == "np.ndarray")
 
 
@@ -178,3 +220,8 @@ def _check(scorer: BaseScorer) -> None:
         raise InvalidInput(f"base model with an inverse width of {scorer.inverse_width}")
     if (scorer.noise_sd_A <= 0).any():
         raise InvalidInput(f"base model with noise sds {scorer.noise_sd_A}: above 0")
+    if scorer.heads is not None:
+        if missing := sorted(set(scorer.aspects) - set(scorer.heads.aspects)):
+            raise InvalidInput(f"base model {scorer.name}: its heads score {scorer.heads.aspects}, not {missing}")
+        if scorer.heads.feature_dim != sizes["D"]:
+            raise InvalidInput(f"base model features of dim {sizes['D']}, heads for {scorer.heads.feature_dim}")

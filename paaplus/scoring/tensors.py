@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from safetensors import SafetensorError
@@ -31,9 +31,25 @@ def unpack(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
         header_size = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + header_size])
         metadata = json.loads(header["__metadata__"]["paaplus"])
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(f"not an artifact of paaplus ({len(data)} bytes): {error}") from error
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidInput(f"not an artifact of paaplus ({len(data)} bytes): {str(error)[:200]}") from error
+    if not isinstance(metadata, dict):
+        raise InvalidInput(f"not an artifact of paaplus: its metadata are a {type(metadata).__name__}")
     return arrays, metadata
+
+
+def check_names(what: str, found: Collection[str], expected: Collection[str]) -> None:
+    """Refuse arrays of other names; the message stays short, however many there are.
+
+    Raises:
+        InvalidInput: one is missing, or there is another.
+    """
+    missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    if missing or unknown:
+        told = ", ".join(name[:64] for name in unknown[:8])
+        raise InvalidInput(
+            f"{what} needs arrays {sorted(expected)}; missing are {missing}, unknown are {len(unknown)}: {told}"
+        )
 
 
 def digest(data: bytes) -> str:

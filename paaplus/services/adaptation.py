@@ -11,6 +11,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, undefer
 
+from paaplus import faults
 from paaplus.configs import Policy
 from paaplus.db.engine import Database
 from paaplus.db.locks import lock_user
@@ -24,7 +25,8 @@ from paaplus.queue import jobs
 from paaplus.queue.jobs import Lease
 from paaplus.scoring.adapters import Adapter
 from paaplus.scoring.base import BaseScorer
-from paaplus.services import adapters, base_models, feedback_log, images, scheduling
+from paaplus.scoring.priors import TastePrior
+from paaplus.services import adapters, base_models, feedback_log, images, scheduling, taste_priors
 from paaplus.services.feedback_log import FeedbackLog
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
@@ -42,6 +44,8 @@ class Snapshot:
     policy: Policy
     base_model_id: UUID
     base: BaseScorer
+    prior_id: UUID | None  # of the taste prior in force; None: the base model's own
+    prior: TastePrior | None
     active: AdapterRow | None
     ancestry: list[AdapterRow]
     log: FeedbackLog
@@ -55,6 +59,7 @@ class Candidate:
     """A trained version with the gate's word on it, before it has a number."""
 
     adapter: Adapter
+    taste_prior_id: UUID | None  # what it was learned from, if not the base model's own prior
     learner_state: bytes
     parent_id: UUID | None
     num_ratings: int
@@ -101,11 +106,12 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
             raise NotFound(f"user {user_id} does not exist")
         base_row = base_models.default(session, settings)
         log = feedback_log.read(session, user, settings.holdout_key.get_secret_value())
-        image_ids = {event.image_id for event in log.events}
+        image_ids = log.image_ids()
         features, num_missing = _features(session, base_row.extractor_digest, image_ids)
         ancestry = _ancestry(session, user_id)
         active = ancestry[0] if ancestry else None
         pool = _pool(session, user, base_row.extractor_digest)
+        prior_row = taste_priors.in_force(session, base_row.id)
     if num_missing:
         with database.session() as session:
             images.request_features(session, image_ids, settings)
@@ -115,6 +121,8 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
         policy=scheduling.policy_of(user),
         base_model_id=base_row.id,
         base=base_models.load(blobs, base_row),
+        prior_id=prior_row.id if prior_row else None,
+        prior=taste_priors.load(blobs, prior_row) if prior_row else None,
         active=active,
         ancestry=ancestry,
         log=log,
@@ -186,7 +194,10 @@ def commit(database: Database, user_id: UUID, result: RunResult) -> AdapterRow |
         user.trained_sequence = max(user.trained_sequence, result.to_sequence)
         user.last_trained_at = utcnow()
         scheduling.refresh_due(session, user)
-        return version
+        session.flush()
+        faults.point("training_uncommitted")
+    faults.point("training_committed")
+    return version
 
 
 def _write_run(session: Session, user: UserRow, result: RunResult) -> RunRow:
@@ -234,6 +245,7 @@ def _write_version(session: Session, user: UserRow, run: RunRow, result: RunResu
     if goes_live and current is not None:
         current.state = AdapterState.RETIRED
         session.flush()
+    faults.point("old_version_retired")
     user.adapter_sequence += 1
     version = AdapterRow(
         id=new_id(),
@@ -241,6 +253,7 @@ def _write_version(session: Session, user: UserRow, run: RunRow, result: RunResu
         number=user.adapter_sequence,
         parent_id=candidate.parent_id,
         base_model_id=run.base_model_id,
+        taste_prior_id=candidate.taste_prior_id,
         run_id=run.id,
         kind=candidate.adapter.kind,
         strategy=run.strategy,
@@ -258,6 +271,7 @@ def _write_version(session: Session, user: UserRow, run: RunRow, result: RunResu
     )
     session.add(version)
     session.flush()
+    faults.point("version_written")
     reason = f"pinned: {candidate.gate_reason}" if candidate.promote and user.pinned else candidate.gate_reason
     adapters.write_history(
         session,

@@ -10,13 +10,13 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from paaplus import faults
 from paaplus.db.locks import lock_user
 from paaplus.db.tables import AdapterHistoryRow, AdapterRow, RunRow, UserRow
 from paaplus.db.tables.models import AdapterState, PointerMove
-from paaplus.db.types import utcnow
 from paaplus.errors import Conflict, InvalidInput, NotFound
-from paaplus.ids import new_id
 from paaplus.services import audit, exclusions, feedback_log, scheduling
+from paaplus.services import history as pointer_history
 
 BASE_NUMBER = 0  # "version 0": no adapter, the base model's own scores
 
@@ -252,6 +252,7 @@ def _note(
         details={"from": _number(current), "to": _number(target), **details},
     )
     scheduling.refresh_due(session, user)
+    faults.point("pointer_moved")
 
 
 def write_history(
@@ -265,18 +266,14 @@ def write_history(
     reason: str,
     details: dict[str, Any],
 ) -> None:
-    if not reason.strip():
-        raise InvalidInput("a reason is needed")
-    session.add(
-        AdapterHistoryRow(
-            id=new_id(),
-            user_id=user_id,
-            move=move,
-            from_adapter_id=current.id if current is not None else None,
-            to_adapter_id=target.id if target is not None else None,
-            actor=actor,
-            reason=reason,
-            details={"from": _number(current), "to": _number(target), **details},
-            created_at=utcnow(),
-        )
+    numbers = {"from": _number(current), "to": _number(target)}
+    pointer_history.write(
+        session,
+        user_id,
+        move,
+        actor=actor,
+        reason=reason,
+        current=current,
+        target=target,
+        details={**numbers, **details},
     )

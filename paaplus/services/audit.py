@@ -1,32 +1,57 @@
-"""The audit trail: privileged acts, by internal ids only."""
+"""The audit trail: privileged acts, by internal ids only, each chained to the one before by its hash.
+
+An act gets its place in the chain when its transaction commits, under a lock that is taken last and held for a moment:
+taken earlier, it would make every privileged act wait for the slowest, and two of them could wait for each other.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
+import structlog
+from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from paaplus.db.tables import AuditRow
+from paaplus.db.tables import AuditHeadRow, AuditRow
 from paaplus.db.types import utcnow
-from paaplus.ids import new_id
+from paaplus.db.upsert import insert_ignoring_conflicts
+from paaplus.errors import InvalidInput
+from paaplus.ids import new_id, sha256_hex
+
+GENESIS: Final = "0" * 64  # what the first act is chained to
+MAX_TOLD = 20
+
+_HEAD_ID = 1
+_RECORDED, _SEALED = "audit_recorded", "audit_sealed"  # in `Session.info`
+
+log = structlog.get_logger(__name__)
 
 
 def record(
     session: Session, *, actor: str, action: str, subject_id: UUID | None, details: dict[str, Any] | None = None
 ) -> None:
-    """Write one act, in the same transaction as the act itself. No free text: it could name a person."""
-    session.add(
-        AuditRow(
-            id=new_id(),
-            actor=actor,
-            action=action,
-            subject_id=subject_id,
-            details=details or {},
-            created_at=utcnow(),
-        )
+    """Write one act, in the same transaction as the act itself.
+
+    Args:
+        details: JSON without floats, which the two databases print differently, and without free text, which could
+            name a person.
+    """
+    row = AuditRow(
+        id=new_id(),
+        actor=actor,
+        action=action,
+        subject_id=subject_id,
+        details=details or {},
+        created_at=utcnow(),
     )
+    session.add(row)
+    session.info.setdefault(_RECORDED, []).append(row.id)
 
 
 def list_entries(session: Session, *, limit: int = 100, before: UUID | None = None) -> list[AuditRow]:
@@ -35,3 +60,137 @@ def list_entries(session: Session, *, limit: int = 100, before: UUID | None = No
     if before is not None:
         query = query.where(AuditRow.id < before)
     return list(session.execute(query).scalars())
+
+
+@event.listens_for(Session, "before_commit")
+def _seal(session: Session) -> None:
+    """Give this transaction's acts their places in the chain."""
+    if session.in_nested_transaction() or not (ids := session.info.pop(_RECORDED, [])):
+        return
+    session.flush()
+    insert_ignoring_conflicts(session, AuditHeadRow, [{"id": _HEAD_ID, "sequence": 0, "entry_sha256": GENESIS}])
+    head = session.get_one(AuditHeadRow, _HEAD_ID, with_for_update=True, populate_existing=True)
+    # Read back: what is hashed must be what the database gives, not what was put into it.
+    rows = sa.select(AuditRow).where(AuditRow.id.in_(ids)).order_by(AuditRow.id)
+    sealed = list(session.execute(rows, execution_options={"populate_existing": True}).scalars())
+    for row in sealed:
+        row.sequence, row.previous_sha256 = head.sequence + 1, head.entry_sha256
+        row.entry_sha256 = _digest(row)
+        head.sequence, head.entry_sha256 = row.sequence, row.entry_sha256
+    session.info[_SEALED] = sealed
+
+
+@event.listens_for(Session, "after_commit")
+def _tell(session: Session) -> None:
+    """Say every link in the log too: logs are kept elsewhere, where who changes the database does not get."""
+    for row in session.info.pop(_SEALED, []):
+        log.info(
+            "audit",
+            actor=row.actor,
+            action=row.action,
+            subject_id=str(row.subject_id) if row.subject_id else None,
+            sequence=row.sequence,
+            entry_sha256=row.entry_sha256,
+        )
+
+
+def _digest(row: AuditRow | sa.Row[Any]) -> str:
+    """The hash of one act and of its place: canonical JSON, so that both databases give the same."""
+    content = [
+        row.sequence,
+        row.previous_sha256,
+        str(row.id),
+        row.actor,
+        row.action,
+        str(row.subject_id) if row.subject_id is not None else None,
+        row.details,
+        row.created_at.astimezone(UTC).isoformat(timespec="microseconds"),
+    ]
+    return sha256_hex(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One place in the chain. Whoever keeps one elsewhere can prove that everything up to it still stands."""
+
+    sequence: int
+    entry_sha256: str
+
+    @classmethod
+    def parse(cls, text: str) -> Link:
+        """SEQUENCE:SHA256, as `str` writes it.
+
+        Raises:
+            InvalidInput: not that.
+        """
+        sequence, _, entry_sha256 = text.partition(":")
+        if not (sequence.isascii() and sequence.isdigit() and len(entry_sha256) == len(GENESIS)):
+            raise InvalidInput(f"a link of the audit is SEQUENCE:SHA256, got {text!r}")
+        return cls(int(sequence), entry_sha256)
+
+    def __str__(self) -> str:
+        return f"{self.sequence}:{self.entry_sha256}"
+
+
+@dataclass
+class AuditReport:
+    """What a look at the whole chain found. `problems` holds the first of them, in words."""
+
+    num_entries: int = 0
+    num_problems: int = 0
+    problems: list[str] = field(default_factory=list)
+    head: Link | None = None
+
+    @property
+    def is_intact(self) -> bool:
+        return self.num_problems == 0
+
+    def add(self, problem: str) -> None:
+        self.num_problems += 1
+        if len(self.problems) < MAX_TOLD:
+            self.problems.append(problem)
+
+
+def verify(session: Session, expected: Link | None = None) -> AuditReport:
+    """Compute the whole chain again.
+
+    Args:
+        expected: a link that was noted earlier, outside of the database. Somebody who can write to all of it could
+            compute a new chain; against a link that they do not reach, that shows.
+    """
+    report = AuditReport()
+    columns = [column for column in AuditRow.__table__.columns if column.key != "sequence"]
+    query = sa.select(AuditRow.sequence, *columns).where(AuditRow.sequence.is_not(None)).order_by(AuditRow.sequence)
+    _follow(report, session.execute(query, execution_options={"yield_per": 1000}), expected)
+    head = session.get(AuditHeadRow, _HEAD_ID)
+    noted = Link(head.sequence, head.entry_sha256) if head is not None else None
+    if noted != report.head:
+        report.add(
+            f"the newest entry should be {noted or 'none'}, and is {report.head or 'none'}: entries were removed"
+        )
+    unchained = session.execute(sa.select(AuditRow.id).where(AuditRow.sequence.is_(None)).limit(MAX_TOLD)).scalars()
+    for row_id in unchained:
+        report.add(f"entry {row_id} is in no chain: it was inserted from outside")
+    return report
+
+
+def _follow(report: AuditReport, rows: Iterable[sa.Row[Any]], expected: Link | None) -> None:
+    """Go from link to link, and remember the last one as the report's head."""
+    last = Link(0, GENESIS)
+    met_expected = expected is None
+    for row in rows:
+        report.num_entries += 1
+        if row.sequence <= last.sequence:
+            report.add(f"there are two entries {row.sequence}: one of them was inserted from outside")
+        elif row.sequence > last.sequence + 1:
+            report.add(f"entries {last.sequence + 1} to {row.sequence - 1} were removed")
+        elif row.previous_sha256 != last.entry_sha256:
+            report.add(f"entry {row.sequence} does not follow entry {last.sequence}: one of them was put in its place")
+        if row.entry_sha256 != _digest(row):
+            report.add(f"entry {row.sequence} was changed")
+        last = Link(row.sequence, str(row.entry_sha256))
+        if last == expected:
+            met_expected = True
+    if not met_expected:
+        report.add(f"link {expected} is not in the chain: it was written anew, or ends before")
+    report.head = last if last.sequence else None

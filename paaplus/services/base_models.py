@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from paaplus.db.locks import lock_name
 from paaplus.db.tables import BaseModelRow
 from paaplus.db.types import utcnow
-from paaplus.errors import InvalidInput, Unavailable
+from paaplus.errors import InvalidInput, NotFound, Unavailable
 from paaplus.ids import new_id
 from paaplus.scoring.base import BaseScorer
 from paaplus.settings import Settings
@@ -82,6 +82,21 @@ def find_default(session: Session, settings: Settings) -> BaseModelRow | None:
             raise InvalidInput(f"default_base_model {settings.default_base_model!r} is neither a name nor name@version")
         query = query.where(BaseModelRow.version == int(version))
     return session.execute(query).scalar_one_or_none()
+
+
+def named(session: Session, wanted: str) -> BaseModelRow:
+    """The base model `name` (its newest version) or `name@version`.
+
+    Raises:
+        NotFound: there is none.
+    """
+    name, _, version = wanted.partition("@")
+    rows = list_base_models(session)
+    for row in rows:
+        if row.name == name and (not version or str(row.version) == version):
+            return row
+    known = ", ".join(f"{row.name}@{row.version}" for row in rows) or "none"
+    raise NotFound(f"base model {wanted!r} does not exist; known: {known}")
 
 
 def list_base_models(session: Session) -> list[BaseModelRow]:

@@ -9,12 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus.db.locks import lock_user
-from paaplus.db.tables import AdapterHistoryRow, ExclusionRow, FeedbackRow, UserRow
+from paaplus.db.tables import ExclusionRow, FeedbackRow, UserRow
 from paaplus.db.tables.models import PointerMove
 from paaplus.db.types import utcnow
 from paaplus.errors import NotFound
 from paaplus.ids import new_id
-from paaplus.services import audit, scheduling
+from paaplus.services import audit, history, scheduling
 
 
 def exclude(session: Session, user: UserRow, sequences: Collection[int], *, actor: str, reason: str) -> None:
@@ -82,17 +82,8 @@ def release(session: Session, user_id: UUID, *, sequences: list[int] | None, act
         close(session, user, wanted, actor=actor)
         user.trained_sequence = min(user.trained_sequence, min(wanted) - 1)
         user.epoch += 1
-        session.add(
-            AdapterHistoryRow(
-                id=new_id(),
-                user_id=user_id,
-                move=PointerMove.RELEASED,
-                actor=actor,
-                reason=reason,
-                details={"num_released": len(wanted)},
-                created_at=utcnow(),
-            )
-        )
+        details = {"num_released": len(wanted)}
+        history.write(session, user_id, PointerMove.RELEASED, actor=actor, reason=reason, details=details)
         audit.record(session, actor=actor, action="release", subject_id=user_id, details={"num": len(wanted)})
         scheduling.refresh_due(session, user)
     return len(wanted)

@@ -7,7 +7,7 @@ import json
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from paaplus.db.locks import lock_user
 from paaplus.db.tables import BaseModelRow, FeedbackRow, ImageRow, PredictionReceiptRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.types import utcnow
-from paaplus.errors import Conflict, InvalidInput, NotFound, PaaplusError
+from paaplus.errors import Conflict, InvalidInput, NotFound, PaaplusError, TooMany
 from paaplus.ids import new_id
 from paaplus.records import Scale
 from paaplus.services import scheduling
@@ -66,6 +66,7 @@ class AppendResult:
     sequence: int | None = None
     error_code: str | None = None
     error_message: str | None = None
+    retry_after_s: float | None = None
 
 
 @dataclass
@@ -78,7 +79,13 @@ class _Context:
 
 
 def append(
-    session: Session, application: str | None, events: list[NewEvent], *, source: str, settings: Settings
+    session: Session,
+    application: str | None,
+    events: list[NewEvent],
+    *,
+    source: str,
+    settings: Settings,
+    max_per_day: int = 0,
 ) -> list[AppendResult]:
     """Append the events to their users' logs, in the given order; bad ones are refused one by one.
 
@@ -87,6 +94,7 @@ def append(
 
     Args:
         application: the only application whose users may be named; None: any.
+        max_per_day: new events of one user in 24 hours, so that nobody fills the log; 0: any number.
 
     Returns:
         One result per event, in the given order.
@@ -103,7 +111,7 @@ def append(
             error = NotFound(f"user {user_id} does not exist")
             results.update({e.index: _rejected(e, error) for e in by_user[user_id]})
             continue
-        for result in _append_to_log(session, user, by_user[user_id], context, source):
+        for result in _append_to_log(session, user, by_user[user_id], context, source, max_per_day):
             results[result.index] = result
         scheduling.refresh_due(session, user)
     return [results[event.index] for event in events]
@@ -128,9 +136,10 @@ def _read_context(session: Session, events: list[NewEvent]) -> _Context:
 
 
 def _append_to_log(
-    session: Session, user: UserRow, events: list[NewEvent], context: _Context, source: str
+    session: Session, user: UserRow, events: list[NewEvent], context: _Context, source: str, max_per_day: int
 ) -> list[AppendResult]:
     known = _known_events(session, user.id, events)
+    opens_at = _when_places_open(session, user, len(events), max_per_day)
     results: list[AppendResult] = []
     for event in events:
         digest = event.body_digest()
@@ -142,6 +151,7 @@ def _append_to_log(
             if earlier is not None:
                 raise Conflict(f"event_id {event.event_id!r} was used for another event of this user")
             row = _validated_row(user, event, context, known)
+            _check_quota(opens_at.get(user.feedback_sequence + 1), max_per_day)
         except PaaplusError as error:
             results.append(_rejected(event, error))
             continue
@@ -165,8 +175,36 @@ def _known_events(session: Session, user_id: UUID, events: list[NewEvent]) -> di
     return {event_id: (sequence, digest, kind) for event_id, sequence, digest, kind in rows}
 
 
+def _when_places_open(session: Session, user: UserRow, num_events: int, max_per_day: int) -> dict[int, datetime]:
+    """When each of the next places in the log may be taken: a day after the event `max_per_day` places before it.
+
+    The log has no holes, so that this is a look at as many rows as are posted, however long the log.
+    """
+    if max_per_day == 0 or user.feedback_sequence + num_events <= max_per_day:
+        return {}
+    first = user.feedback_sequence + 1 - max_per_day
+    rows = session.execute(
+        sa.select(FeedbackRow.sequence, FeedbackRow.received_at).where(
+            FeedbackRow.user_id == user.id, FeedbackRow.sequence.between(first, first + num_events - 1)
+        )
+    )
+    opens_at = {sequence + max_per_day: received_at + timedelta(days=1) for sequence, received_at in rows}
+    # Places whose predecessor is itself among the events posted now.
+    tomorrow = utcnow() + timedelta(days=1)
+    places = range(user.feedback_sequence + 1, user.feedback_sequence + num_events + 1)
+    return {place: tomorrow for place in places if place > user.feedback_sequence + max_per_day} | opens_at
+
+
+def _check_quota(opens_at: datetime | None, max_per_day: int) -> None:
+    if opens_at is not None and (wait_s := (opens_at - utcnow()).total_seconds()) > 0:
+        raise TooMany(
+            f"at most {max_per_day} new events of one user in 24 hours: again in {math.ceil(wait_s)} s", wait_s
+        )
+
+
 def _rejected(event: NewEvent, error: PaaplusError) -> AppendResult:
-    return AppendResult(event.index, event.event_id, "rejected", None, error.code, str(error))
+    wait_s = error.retry_after_s if isinstance(error, TooMany) else None
+    return AppendResult(event.index, event.event_id, "rejected", None, error.code, str(error), wait_s)
 
 
 def _validated_row(

@@ -1,7 +1,8 @@
 """A user's log as learning sees it: the latest words, what may train, what a version had seen.
 
-SQL in, plain values out. Three things take an event out of learning: a later word on the same image and aspect
-(*superseded*), a retraction, an open exclusion. The last two also *taint* every version that had learned from it.
+SQL in, plain values out. Three things take an event out of learning: a later word on the same image, or pair of
+images, and aspect (*superseded*), a retraction, an open exclusion. The last two also *taint* every version that had
+learned from it.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from paaplus.db.tables import AdapterRow, ExclusionRow, FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
-from paaplus.records import Scale
+from paaplus.records import PREFERS_FIRST, PREFERS_SECOND, TIE, Scale
 
 HOLDOUT_ONE_IN = 5
+_PREFERENCE = {"first": PREFERS_FIRST, "second": PREFERS_SECOND, "tie": TIE, "cannot_say": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,37 @@ class Word:
     sequence: int
     image_id: UUID
     scores: dict[str, float]
+    held_out: bool
+    sequences: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedEvent:
+    """One comparison of the log: per aspect 1 (the first image), 0 (the second), 0.5 (a tie), None (cannot say)."""
+
+    sequence: int
+    first_id: UUID
+    second_id: UUID
+    preferences: dict[str, float | None]
+    held_out: bool
+
+    def preference(self, aspect: str, first_id: UUID) -> float | None:
+        """The preference, counted from one of the two images as the first."""
+        preference = self.preferences[aspect]
+        return preference if preference is None or first_id == self.first_id else PREFERS_FIRST - preference
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedWord:
+    """The latest word on two images, whichever was named first: per aspect the newest valid preference.
+
+    Where the newest is "cannot say" there is no preference. Fields are like those of `Word`.
+    """
+
+    sequence: int
+    first_id: UUID
+    second_id: UUID
+    preferences: dict[str, float]
     held_out: bool
     sequences: frozenset[int]
 
@@ -74,7 +107,8 @@ class FeedbackLog:
     events: Sequence[RatedEvent]
     retractions: dict[int, int]  # sequence of the event -> sequence of its retraction
     exclusions: Sequence[ExclusionSpan]
-    unrated: frozenset[int] = frozenset()  # comparisons and likes: kept, but no training reads them yet
+    unrated: frozenset[int] = frozenset()  # likes: kept, but no training reads them yet
+    comparisons: Sequence[ComparedEvent] = ()
 
     def words(self) -> list[Word]:
         """Latest valid words, one per image, in order of sequence."""
@@ -95,26 +129,44 @@ class FeedbackLog:
         ]
         return sorted(words, key=lambda word: word.sequence)
 
+    def compared_words(self) -> list[ComparedWord]:
+        """Latest valid words on pairs, one per pair that anything is said about, in order of sequence."""
+        invalid = self.excluded() | set(self.retractions)
+        by_pair: dict[frozenset[UUID], dict[str, ComparedEvent]] = {}
+        for event in self.comparisons:
+            if event.sequence not in invalid:
+                pair = frozenset((event.first_id, event.second_id))
+                by_pair.setdefault(pair, {}).update(dict.fromkeys(event.preferences, event))
+        words = [_compared_word(newest) for newest in by_pair.values()]
+        return sorted((word for word in words if word is not None), key=lambda word: word.sequence)
+
+    def image_ids(self) -> set[UUID]:
+        """Images whose features a training needs."""
+        compared = {image_id for event in self.comparisons for image_id in (event.first_id, event.second_id)}
+        return {event.image_id for event in self.events} | compared
+
     def is_tainted(self, seen: Seen) -> bool:
         """True if something that a version had learned from has been taken back since."""
         return bool(self.learned(seen) & (self.excluded() | set(self.retractions)))
 
-    def is_new(self, seen: Seen, word: Word) -> bool:
+    def is_new(self, seen: Seen, word: Word | ComparedWord) -> bool:
         """True if a version has not learned this word yet, or not all of it."""
         return any(not self._had_seen(seen, sequence) for sequence in word.sequences)
 
     def learned(self, seen: Seen) -> set[int]:
-        """Ratings that a version had been shown."""
-        return {event.sequence for event in self.events if self._had_seen(seen, event.sequence)}
+        """Ratings and comparisons that a version had been shown."""
+        return {sequence for sequence in self._trainable() if self._had_seen(seen, sequence)}
 
     def not_shown(self, seen: Seen) -> set[int]:
         """Every event, but for retractions, that a version had not been shown."""
-        everything = {event.sequence for event in self.events} | self.unrated
-        return {sequence for sequence in everything if not self._had_seen(seen, sequence)}
+        return {sequence for sequence in self._trainable() | self.unrated if not self._had_seen(seen, sequence)}
 
     def excluded(self) -> set[int]:
         """Events that are excluded now."""
         return {span.sequence for span in self.exclusions if span.until_epoch is None}
+
+    def _trainable(self) -> set[int]:
+        return {event.sequence for event in self.events} | {event.sequence for event in self.comparisons}
 
     def _had_seen(self, seen: Seen, sequence: int) -> bool:
         if sequence > seen.high_water:
@@ -128,6 +180,23 @@ class FeedbackLog:
             and (span.until_epoch is None or span.until_epoch > seen.epoch)
             for span in self.exclusions
         )
+
+
+def _compared_word(newest: dict[str, ComparedEvent]) -> ComparedWord | None:
+    """One word from the newest event on each aspect, named as in the latest of them; None: nothing is said."""
+    saying = {aspect: event for aspect, event in newest.items() if event.preferences[aspect] is not None}
+    if not saying:
+        return None
+    latest = max(saying.values(), key=lambda event: event.sequence)
+    preferences = {aspect: event.preference(aspect, latest.first_id) for aspect, event in saying.items()}
+    return ComparedWord(
+        sequence=latest.sequence,
+        first_id=latest.first_id,
+        second_id=latest.second_id,
+        preferences={aspect: value for aspect, value in preferences.items() if value is not None},
+        held_out=any(event.held_out for event in saying.values()),
+        sequences=frozenset(event.sequence for event in saying.values()),
+    )
 
 
 def is_held_out(key: str, user: UserRow, image_sha256: str) -> bool:
@@ -144,6 +213,7 @@ def seen_by(version: AdapterRow | None) -> Seen:
 
 def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLog:
     """The log as the caller's transaction sees it. Without a key, nothing is marked as held out."""
+    other = aliased(ImageRow)
     rows = session.execute(
         sa.select(
             FeedbackRow.sequence,
@@ -152,15 +222,19 @@ def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLo
             FeedbackRow.payload,
             FeedbackRow.retracts_sequence,
             ImageRow.sha256,
+            FeedbackRow.other_image_id,
+            other.sha256,
         )
         .join(ImageRow, ImageRow.id == FeedbackRow.image_id, isouter=True)
+        .join(other, other.id == FeedbackRow.other_image_id, isouter=True)
         .where(FeedbackRow.user_id == user.id, FeedbackRow.sequence <= user.feedback_sequence)
         .order_by(FeedbackRow.sequence)
     ).all()
     events: list[RatedEvent] = []
+    comparisons: list[ComparedEvent] = []
     retractions: dict[int, int] = {}
     unrated: set[int] = set()
-    for sequence, kind, image_id, payload, retracts, sha256 in rows:
+    for sequence, kind, image_id, payload, retracts, sha256, other_id, other_sha256 in rows:
         if kind == FeedbackKind.RETRACTION:
             retractions.setdefault(retracts, sequence)
         elif kind in (FeedbackKind.RATING, FeedbackKind.CORRECTION):
@@ -168,6 +242,12 @@ def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLo
             scores = {aspect: scale.to_score(value) for aspect, value in payload["ratings"].items()}
             held_out = holdout_key is not None and is_held_out(holdout_key, user, sha256)
             events.append(RatedEvent(sequence, image_id, scores, held_out))
+        elif kind == FeedbackKind.COMPARISON:
+            preferences = {aspect: _PREFERENCE[value] for aspect, value in payload["preference"].items()}
+            held_out = holdout_key is not None and any(
+                is_held_out(holdout_key, user, each) for each in (sha256, other_sha256)
+            )
+            comparisons.append(ComparedEvent(sequence, image_id, other_id, preferences, held_out))
         else:
             unrated.add(sequence)
     spans = session.execute(
@@ -176,5 +256,10 @@ def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLo
         .where(ExclusionRow.user_id == user.id)
     ).all()
     return FeedbackLog(
-        user.feedback_sequence, events, retractions, [ExclusionSpan(*span) for span in spans], frozenset(unrated)
+        head=user.feedback_sequence,
+        events=events,
+        retractions=retractions,
+        exclusions=[ExclusionSpan(*span) for span in spans],
+        unrated=frozenset(unrated),
+        comparisons=comparisons,
     )

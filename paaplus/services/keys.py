@@ -16,13 +16,13 @@ from paaplus.db.engine import Database
 from paaplus.db.tables import ApiKeyRow, UserRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.db.types import utcnow
-from paaplus.errors import InvalidInput, NotFound, Unauthenticated
+from paaplus.errors import Conflict, InvalidInput, NotFound, Unauthenticated
 from paaplus.ids import new_id, sha256_hex
 from paaplus.services import audit
 from paaplus.services.names import check_application
 
 PREFIX = "paa_"
-CACHE_S: Final = 2.0  # a key that another process revoked opens doors for this long at most
+CACHE_S: Final = 0.5  # a key that another process has just revoked opens doors for this long at most
 CACHE_SIZE: Final = 4096
 NAME_MAX: Final = 64
 
@@ -95,7 +95,7 @@ def create(
         if user is None:
             raise NotFound(f"user {user_id} does not exist")
         application = user.application
-    token = PREFIX + secrets.token_urlsafe(32)
+    token = _new_token()
     row = ApiKeyRow(
         id=new_id(),
         name=name,
@@ -147,6 +147,30 @@ def revoke(session: Session, key_id: UUID, *, actor: str) -> ApiKeyRow:
     return row
 
 
+def rotate(session: Session, key_id: UUID, *, actor: str) -> CreatedKey:
+    """Give a key another secret; the old one opens nothing from the commit on. What it opens, and its id, stay.
+
+    For a change without a gap make a second key, and revoke the first when nobody uses it any more.
+
+    Raises:
+        NotFound: no such key.
+        Conflict: it is revoked, and stays so.
+    """
+    row = session.get(ApiKeyRow, key_id, with_for_update=True, populate_existing=True)
+    if row is None:
+        raise NotFound(f"API key {key_id} does not exist")
+    if row.revoked_at is not None:
+        raise Conflict(f"API key {key_id} is revoked: make another one")
+    token = _new_token()
+    row.key_sha256, row.rotated_at = sha256_hex(token.encode()), utcnow()
+    audit.record(session, actor=actor, action="key_rotated", subject_id=key_id)
+    return CreatedKey(row, token)
+
+
+def _new_token() -> str:
+    return PREFIX + secrets.token_urlsafe(32)
+
+
 class KeyRing:
     """Authenticates with a cache of a few seconds, so that a busy caller costs no query per request."""
 
@@ -186,3 +210,13 @@ class KeyRing:
         """Ask the database again: this process has just revoked a key."""
         with self._lock:
             self._known.clear()
+
+    def forget_everywhere(self) -> None:
+        """Return when no process knows any more what a key was before the last commit."""
+        self.forget()
+        outlive_caches()
+
+
+def outlive_caches() -> None:
+    """Wait until every process has forgotten what it knew of keys: what answers after this is true everywhere."""
+    time.sleep(CACHE_S)

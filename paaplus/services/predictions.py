@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -24,7 +24,9 @@ from paaplus.db.tables import BaseModelRow, ImageRow, PredictionReceiptRow
 from paaplus.db.types import utcnow
 from paaplus.errors import NotFound
 from paaplus.ids import new_id
+from paaplus.scoring.adapters import TasteVector
 from paaplus.services import images, users
+from paaplus.services.confidence import Confidence, confidences
 from paaplus.services.keys import Principal
 from paaplus.services.serving import ServedAdapter, Serving, ServingStore
 from paaplus.settings import Settings
@@ -55,6 +57,7 @@ class Prediction:
     source: Literal["adapter", "base"] | None = None
     source_reason: Literal["active_adapter", "no_adapter", "adapter_of_another_base_model"] | None = None
     adapter: ServedAdapter | None = None
+    confidence: Confidence | None = None  # None also where it was not asked for
     receipt_id: UUID | None = None
     job_id: UUID | None = None
     retry_after_s: int | None = None
@@ -121,16 +124,24 @@ class Predictor:
             states = images.feature_states(session, {t.image_id for t in targets}, self._settings)
         return any(state.state == "pending" for state in states.values())
 
-    def answer(self, targets: Sequence[Target]) -> Answer:
+    def answer(self, targets: Sequence[Target], *, with_confidence: bool = False) -> Answer:
         """Score what can be scored now; the rest is pending, with the job that it waits for.
+
+        Args:
+            with_confidence: say how sure each score is, where its adapter knows.
 
         Raises:
             NotFound: a user or an image was erased meanwhile.
             Unavailable: no base model yet, or an artifact that is damaged.
         """
-        serving = self._store.load({t.user_id for t in targets}, {t.image_id for t in targets})
-        scores = _score(serving, targets)
-        return Answer(self._record(targets, serving, scores), serving.base_model)
+        wanted = {t.user_id for t in targets}, {t.image_id for t in targets}
+        serving = self._store.load(*wanted, with_priors=with_confidence)
+        places = _by_user(serving, targets)
+        items = self._record(targets, serving, _score(serving, targets, places))
+        if with_confidence:
+            sure = _confidence(serving, targets, places)
+            items = [replace(item, confidence=sure.get(position)) for position, item in enumerate(items)]
+        return Answer(items, serving.base_model)
 
     def _record(self, targets: Sequence[Target], serving: Serving, scores: dict[int, np.ndarray]) -> list[Prediction]:
         """Write the receipts, ask for missing features, and put the answers in order."""
@@ -154,21 +165,44 @@ class Predictor:
         return items
 
 
-def _score(serving: Serving, targets: Sequence[Target]) -> dict[int, np.ndarray]:
-    """Scores by position in `targets`, shape (A,) each, user by user; only of images that can be scored."""
+def _by_user(serving: Serving, targets: Sequence[Target]) -> dict[UUID, list[int]]:
+    """Positions in `targets` of what can be scored."""
     positions: dict[UUID, list[int]] = defaultdict(list)
     for position, target in enumerate(targets):
         if target.image_id in serving.images:
             positions[target.user_id].append(position)
+    return positions
+
+
+def _score(serving: Serving, targets: Sequence[Target], by_user: dict[UUID, list[int]]) -> dict[int, np.ndarray]:
+    """Scores by position in `targets`, shape (A,) each, user by user; only of images that can be scored."""
     scores: dict[int, np.ndarray] = {}
-    for user_id, places in positions.items():
-        images_N = [serving.images[targets[place].image_id] for place in places]
-        score_NA = generic_NA = np.stack([image.generic_A for image in images_N])
+    for user_id, places in by_user.items():
+        taste_NR, score_NA = _images(serving, targets, places)
         adapter = serving.adapter_of(user_id)
         if adapter is not None:
-            score_NA = adapter.score(np.stack([image.taste_R for image in images_N]), generic_NA)
+            score_NA = adapter.score(taste_NR, score_NA)
         scores.update(zip(places, score_NA, strict=True))
     return scores
+
+
+def _confidence(serving: Serving, targets: Sequence[Target], by_user: dict[UUID, list[int]]) -> dict[int, Confidence]:
+    """How sure each score is, by position in `targets`; without those whose adapter does not know."""
+    sure: dict[int, Confidence] = {}
+    for user_id, places in by_user.items():
+        adapter = serving.adapter_of(user_id)
+        prior = None
+        if isinstance(adapter, TasteVector) and adapter.uncertainty and adapter.uncertainty.prior_digest:
+            prior = serving.priors[adapter.uncertainty.prior_digest]
+        found = confidences(serving.scorer, adapter, prior, *_images(serving, targets, places))
+        sure.update(zip(places, found or (), strict=False))
+    return sure
+
+
+def _images(serving: Serving, targets: Sequence[Target], places: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Taste (N, R) and generic scores (N, A) of the images at these positions."""
+    images_N = [serving.images[targets[place].image_id] for place in places]
+    return np.stack([image.taste_R for image in images_N]), np.stack([image.generic_A for image in images_N])
 
 
 def _scored(target: Target, serving: Serving, score_A: np.ndarray) -> Prediction:

@@ -9,19 +9,18 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from paaplus.configs import Policy
+from paaplus import faults
+from paaplus.configs import PRIOR_STRATEGIES, Policy
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
 from paaplus.db.locks import lock_user
-from paaplus.db.tables import AdapterHistoryRow, AdapterRow, ExclusionRow, FeedbackRow, UserRow
+from paaplus.db.tables import AdapterRow, ExclusionRow, FeedbackRow, UserRow
 from paaplus.db.tables.jobs import JobKind
 from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.tables.users import DueReason
-from paaplus.db.types import utcnow
 from paaplus.errors import NotFound
-from paaplus.ids import new_id
 from paaplus.queue import jobs
-from paaplus.services import audit
+from paaplus.services import audit, history
 from paaplus.settings import Settings
 
 SCAN_BATCH = 200
@@ -125,6 +124,30 @@ def refresh_after_base_model(session: Session, base_model_id: UUID) -> int:
     return int(result.rowcount)  # type: ignore[attr-defined]
 
 
+def refresh_after_prior(session: Session, base_model_id: UUID, prior_id: UUID | None) -> int:
+    """After another taste prior has come into force: users whose version started from another one are due now.
+
+    Args:
+        base_model_id: the base model that the prior is for.
+        prior_id: the prior in force; None: the base model's own.
+
+    Returns:
+        Number of users that are due.
+    """
+    stale = sa.select(AdapterRow.user_id).where(
+        AdapterRow.state == AdapterState.ACTIVE,
+        AdapterRow.base_model_id == base_model_id,
+        AdapterRow.strategy.in_(PRIOR_STRATEGIES),
+        AdapterRow.taste_prior_id.is_distinct_from(prior_id),
+    )
+    result = session.execute(
+        sa.update(UserRow)
+        .where(UserRow.id.in_(stale))
+        .values(next_due_at=db_now(session), due_reason=DueReason.NEW_PRIOR)
+    )
+    return int(result.rowcount)  # type: ignore[attr-defined]
+
+
 def postpone(session: Session, user_id: UUID) -> None:
     """After a job was given up: wait a whole interval, so that a lasting fault is not tried without end."""
     user = lock_user(session, user_id)
@@ -143,17 +166,7 @@ def request_training(session: Session, user_id: UUID, *, actor: str, reason: str
     if user is None:
         raise NotFound(f"user {user_id} does not exist")
     audit.record(session, actor=actor, action=PointerMove.RETRAIN_REQUESTED.value, subject_id=user_id)
-    session.add(
-        AdapterHistoryRow(
-            id=new_id(),
-            user_id=user_id,
-            move=PointerMove.RETRAIN_REQUESTED,
-            actor=actor,
-            reason=reason,
-            details={},
-            created_at=utcnow(),
-        )
-    )
+    history.write(session, user_id, PointerMove.RETRAIN_REQUESTED, actor=actor, reason=reason)
     job_id = jobs.enqueue(
         session,
         JobKind.ADAPT,
@@ -203,6 +216,8 @@ def scan(database: Database, settings: Settings) -> ScanReport:
     while True:
         with database.session() as session:
             batch = enqueue_due(session, settings)
+        if batch:
+            faults.point("jobs_enqueued")
         num_enqueued += batch
         if batch < SCAN_BATCH:
             break

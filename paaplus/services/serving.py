@@ -16,13 +16,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import AdapterRow, BaseModelRow, FeaturesRow
+from paaplus.db.tables import AdapterRow, BaseModelRow, FeaturesRow, TastePriorRow
 from paaplus.db.tables.models import AdapterState
 from paaplus.errors import InvalidInput, NotFound, Unavailable
 from paaplus.ids import sha256_hex
-from paaplus.scoring.adapters import Adapter, adapter_from_bytes
+from paaplus.scoring.adapters import Adapter, TasteVector, adapter_from_bytes
 from paaplus.scoring.base import BaseScorer
-from paaplus.services import base_models
+from paaplus.scoring.priors import TastePrior
+from paaplus.services import base_models, taste_priors
 from paaplus.services.caches import SizedCache
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
@@ -62,8 +63,10 @@ class Serving:
     """
 
     base_model: BaseModelRow
+    scorer: BaseScorer
     served: dict[UUID, ServedAdapter]  # by user
     adapters: dict[str, Adapter]  # by digest; only those for this base model
+    priors: dict[str, TastePrior]  # by digest: those that the adapters started from
     images: dict[UUID, ProjectedImage]
     failed: dict[UUID, str]
 
@@ -84,8 +87,8 @@ class ServingStore:
         # Keyed by base model too: its digest covers the extractor and everything that is computed from features.
         self._images: SizedCache[tuple[str, UUID], ProjectedImage] = SizedCache(settings.features_cache_mb * 2**20)
 
-    def load(self, user_ids: Collection[UUID], image_ids: Collection[UUID]) -> Serving:
-        """Everything that scoring these needs, in at most four queries, whatever their number.
+    def load(self, user_ids: Collection[UUID], image_ids: Collection[UUID], *, with_priors: bool = False) -> Serving:
+        """Everything that scoring these needs, in at most four queries, whatever their number; five with priors.
 
         Raises:
             Unavailable: no base model yet, or an artifact that is damaged.
@@ -100,8 +103,11 @@ class ServingStore:
             images = {image_id: image for (_, image_id), image in known.items()}
             missing = [image_id for image_id in image_ids if image_id not in images]
             stored = _read_features(session, base_model.extractor_digest, missing) if missing else {}
-        projected, failed = self._project(base_models.load(self._blobs, base_model), stored)
-        return Serving(base_model, served, adapters, images | projected, failed)
+            prior_rows = _prior_rows(session, adapters.values()) if with_priors else []
+        scorer = base_models.load(self._blobs, base_model)
+        priors = {row.digest: taste_priors.load(self._blobs, row) for row in prior_rows}
+        projected, failed = self._project(scorer, stored)
+        return Serving(base_model, scorer, served, adapters, priors, images | projected, failed)
 
     def _read_adapters(self, session: Session, wanted: dict[str, UUID], base_digest: str) -> dict[str, Adapter]:
         """Adapters by digest, from memory or from their rows.
@@ -166,6 +172,17 @@ def _served_adapters(session: Session, user_ids: Collection[UUID]) -> dict[UUID,
         user_id: ServedAdapter(row_id, number, digest, base_digest, created_at)
         for user_id, row_id, number, digest, base_digest, created_at in rows
     }
+
+
+def _prior_rows(session: Session, adapters: Collection[Adapter]) -> list[TastePriorRow]:
+    digests = {
+        adapter.uncertainty.prior_digest
+        for adapter in adapters
+        if isinstance(adapter, TasteVector) and adapter.uncertainty and adapter.uncertainty.prior_digest
+    }
+    if not digests:
+        return []
+    return list(session.execute(sa.select(TastePriorRow).where(TastePriorRow.digest.in_(digests))).scalars())
 
 
 def _read_features(session: Session, extractor_digest: str, image_ids: Collection[UUID]) -> dict[UUID, StoredFeatures]:

@@ -1,4 +1,4 @@
-"""Users: created once, found by either of their names, given a policy, erased."""
+"""Users: created once, found by either of their names, given a policy."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus.configs import Policy
-from paaplus.db.locks import lock_name, lock_user
-from paaplus.db.tables import AdapterRow, ImageRow, UserRow
+from paaplus.db.locks import lock_user
+from paaplus.db.tables import AdapterRow, UserRow
 from paaplus.db.tables.models import AdapterState
 from paaplus.db.types import utcnow
 from paaplus.db.upsert import insert_ignoring_conflicts
@@ -20,7 +20,6 @@ from paaplus.ids import new_id
 from paaplus.services import audit, scheduling
 from paaplus.services.keys import Principal
 from paaplus.services.names import check_application, is_external_id
-from paaplus.storage.blobs import BlobStore
 
 
 def create(
@@ -149,27 +148,18 @@ def set_policy(session: Session, user_id: UUID, overrides: dict[str, Any], *, ac
     return user
 
 
-def erase(session: Session, blobs: BlobStore, user_id: UUID, *, actor: str) -> None:
-    """Forget the user: rows, adapters, feedback, images that only they own, and their files.
-
-    Files go before the commit: if anything fails in between, the user is still there and erasing them again
-    finishes the work, while the other order could leave files that nobody remembers.
+def set_sharing(session: Session, user_id: UUID, shares_taste: bool, *, actor: str) -> UserRow:
+    """Whether taste priors may be learned from this user's ratings, from the next one on.
 
     Raises:
         NotFound: no such user.
-        Unavailable: the storage did not delete a file.
     """
-    user = session.get(UserRow, user_id, with_for_update=True, populate_existing=True)
+    user = lock_user(session, user_id)
     if user is None:
         raise NotFound(f"user {user_id} does not exist")
-    digests = session.execute(sa.select(ImageRow.sha256).where(ImageRow.owner_id == user_id).distinct()).scalars().all()
-    session.execute(sa.delete(UserRow).where(UserRow.id == user_id))
-    audit.record(session, actor=actor, action="user_erased", subject_id=user_id)
-    session.flush()
-    for sha256 in sorted(digests):
-        lock_name(session, f"blob:{sha256}")  # an upload of the same picture waits, then writes it anew
-        if session.execute(sa.select(ImageRow.id).where(ImageRow.sha256 == sha256).limit(1)).first() is None:
-            blobs.delete(sha256)
+    user.shares_taste = shares_taste
+    audit.record(session, actor=actor, action="sharing_set", subject_id=user_id, details={"shares_taste": shares_taste})
+    return user
 
 
 def _as_uuid(ref: str) -> UUID | None:

@@ -16,12 +16,13 @@ with warnings.catch_warnings():
     from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
     from avalanche.benchmarks.utils import AvalancheDataset
     from avalanche.core import SupervisedPlugin
-    from avalanche.training.plugins import EvaluationPlugin, EWCPlugin, ReplayPlugin
+    from avalanche.training.plugins import AGEMPlugin, EvaluationPlugin, EWCPlugin, ReplayPlugin
     from avalanche.training.storage_policy import ReservoirSamplingBuffer
     from avalanche.training.templates import SupervisedTemplate
     from avalanche.training.utils import ParamData
 
 __all__ = [
+    "AGEMPlugin",
     "AvalancheDataset",
     "DatasetExperience",
     "EWCPlugin",

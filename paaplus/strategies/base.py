@@ -13,13 +13,10 @@ from typing import Protocol
 import numpy as np
 
 from paaplus.configs import TrainingConfig
-from paaplus.records import SCORE_MAX, SCORE_MIN, RatedSet
+from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
 from paaplus.scoring.adapters import Adapter
 from paaplus.scoring.base import BaseScorer
-
-# Slope and offset of a user are counted around the middle of the scale, where their priors are independent:
-# score = generic + offset + slope * (generic - center) + delta.
-SCORE_CENTER = (SCORE_MIN + SCORE_MAX) / 2
+from paaplus.scoring.priors import TastePrior
 
 STATE_FORMAT = "learner-1"  # of every learner state
 
@@ -39,6 +36,9 @@ class TrainingRequest:
     parent: Adapter | None  # None: start at zero change
     state: bytes | None  # the parent's learner state
     device: str = "cpu"
+    new_compared: ComparedSet = NO_COMPARISONS  # this increment's training comparisons
+    past_compared: ComparedSet = NO_COMPARISONS  # every earlier, still valid one
+    prior: TastePrior | None = None  # what the closed form starts from; None: the base model's own
 
 
 @dataclass(frozen=True)

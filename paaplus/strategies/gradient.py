@@ -22,8 +22,9 @@ from paaplus.scoring.adapters import Adapter
 from paaplus.scoring.tensors import pack, unpack
 from paaplus.strategies.avalanche_names import DatasetExperience
 from paaplus.strategies.base import STATE_FORMAT, Fit, ShouldStop, Trained, TrainingRequest
-from paaplus.strategies.datasets import RatedData
+from paaplus.strategies.datasets import FeedbackData
 from paaplus.strategies.modules import AdapterModule, build_module
+from paaplus.strategies.recency import ageing
 from paaplus.strategies.template import RegressionStrategy
 
 
@@ -40,9 +41,10 @@ class Run:
     name: str
     config: TrainingConfig
     module: AdapterModule  # at the parent's parameters
-    new: RatedData
-    past: RatedData
+    new: FeedbackData
+    past: FeedbackData
     state: Mapping[str, np.ndarray]  # what the parent's plugins kept; empty at a first increment
+    ageing: float  # how much lighter earlier feedback has become since, 1 unless recency counts
     noise_sd_A: torch.Tensor
     generator: torch.Generator
     should_stop: ShouldStop
@@ -62,14 +64,15 @@ class Run:
 
 
 Build = Callable[[Run], tuple[RegressionStrategy, list[RememberingPlugin]]]
+See = Callable[[TrainingRequest], TrainingRequest]
 
 
-def by_gradient(build: Build) -> Fit:
-    """The `STRATEGIES` entry of a strategy that is trained in steps."""
+def by_gradient(build: Build, see: See = lambda request: request) -> Fit:
+    """The `STRATEGIES` entry of a strategy that is trained in steps; `see` is how it looks at a request."""
 
     def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Trained:
         with _one_thread():
-            return _fit(build, request, should_stop)
+            return _fit(build, see(request), should_stop)
 
     return fit
 
@@ -87,6 +90,7 @@ def _fit(build: Build, request: TrainingRequest, should_stop: ShouldStop) -> Tra
     state = pack(arrays, {"format": STATE_FORMAT, "strategy": run.name, "adapter": adapter.digest})
     metrics = {
         "num_ratings": float(len(request.new) + len(request.past)),
+        "num_comparisons": float(len(request.new_compared) + len(request.past_compared)),
         "num_rows": float(strategy.num_rows),
         "num_steps": float(strategy.step),
         "train_mse_before": mse_before,
@@ -96,7 +100,9 @@ def _fit(build: Build, request: TrainingRequest, should_stop: ShouldStop) -> Tra
 
 
 def _prepare(request: TrainingRequest, should_stop: ShouldStop) -> Run:
-    last_sequence = int(max(rated.sequence_N.max(initial=0) for rated in (request.new, request.past)))
+    new = FeedbackData.of(request.new, request.device, request.new_compared)
+    past = FeedbackData.of(request.past, request.device, request.past_compared)
+    last_sequence = max((int(data.sequence_N[-1]) for data in (new, past) if len(data)), default=0)
     seed = int(np.random.SeedSequence([request.config.seed, last_sequence]).generate_state(1, np.uint64)[0])
     generator = torch.Generator().manual_seed(seed % 2**63)
     module = build_module(request.adapter_kind, request.base, request.config.rank, request.parent)
@@ -104,9 +110,10 @@ def _prepare(request: TrainingRequest, should_stop: ShouldStop) -> Run:
         name=request.strategy,
         config=request.config,
         module=module.to(request.device),
-        new=RatedData.of(request.new, request.device),
-        past=RatedData.of(request.past, request.device),
+        new=new,
+        past=past,
         state=_load_state(request.state, request.parent),
+        ageing=ageing(request),
         noise_sd_A=torch.from_numpy(np.array(request.base.noise_sd_A, np.float32)).to(request.device),
         generator=generator,
         should_stop=should_stop,

@@ -18,7 +18,7 @@ from torch.nn.utils import skip_init
 
 from paaplus.scoring.adapters import Adapter, Bottleneck, TasteVector
 from paaplus.scoring.base import BaseScorer
-from paaplus.strategies.base import SCORE_CENTER
+from paaplus.scoring.priors import SCORE_CENTER
 
 # Chosen on people and photographs of OASIS that no reported number uses (docs/decisions/0005).
 _DIRECTION_SD = 0.3  # of the random directions: small enough for tanh to be nearly linear at first

@@ -1,4 +1,4 @@
-"""The replay buffer: a uniform sample of all ratings seen, kept between increments as sequence numbers.
+"""The replay buffer: a uniform sample of all feedback seen, kept between increments as sequence numbers.
 
 Shape letters: K = kept rows, N = rows of a dataset.
 """
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from paaplus.strategies.avalanche_names import ReplayPlugin, ReservoirSamplingBuffer
-from paaplus.strategies.datasets import RatedData
+from paaplus.strategies.datasets import FeedbackData
+from paaplus.strategies.gradient import Run
 from paaplus.strategies.template import RegressionStrategy
 
 
@@ -28,12 +29,12 @@ class SequenceReservoir(ReservoirSamplingBuffer):
     def __init__(self, max_size: int, seed: int) -> None:
         super().__init__(max_size)
         self.seed = seed
-        self.buffer = RatedData([])
+        self.buffer = FeedbackData([])
         self._buffer_weights = torch.zeros(0, dtype=torch.float64)
         self.evicted_key = -1.0
         self.num_seen = 0
 
-    def update_from_dataset(self, new_data: RatedData) -> None:
+    def update_from_dataset(self, new_data: FeedbackData) -> None:
         """Offer rows; a sequence number that is already kept is offered once only."""
         fresh = ~torch.isin(new_data.sequence_N.cpu(), self.buffer.sequence_N.cpu())
         new_data = new_data.subset(fresh.nonzero()[:, 0])
@@ -54,13 +55,12 @@ class SequenceReservoir(ReservoirSamplingBuffer):
             "buffer_seed": np.array([self.seed]),
         }
 
-    def restore(self, arrays: Mapping[str, np.ndarray], past: RatedData) -> None:
+    def restore(self, arrays: Mapping[str, np.ndarray], past: FeedbackData) -> None:
         """Take up the buffer that `arrays` names, out of `past`; what is no longer there has been purged."""
         if "buffer_sequence_K" not in arrays:
             return
         self.seed = int(arrays["buffer_seed"][0])  # of all its keys, though the configured one may have changed
-        kept_N = torch.isin(past.sequence_N.cpu(), torch.from_numpy(arrays["buffer_sequence_K"]))
-        data = past.subset(kept_N.nonzero()[:, 0])
+        data = past.of_sequences(torch.from_numpy(arrays["buffer_sequence_K"]))
         key_K, order_K = _keys(self.seed, data.sequence_N).sort(descending=True, stable=True)
         self.evicted_key = float(arrays["buffer_evicted_key"][0])
         self.num_seen = int(arrays["buffer_num_seen"][0])
@@ -68,6 +68,13 @@ class SequenceReservoir(ReservoirSamplingBuffer):
             self.evicted_key = max(self.evicted_key, float(key_K[self.max_size]))
         self.buffer = data.subset(order_K[: self.max_size])
         self._buffer_weights = key_K[: self.max_size]
+
+
+def restored_reservoir(run: Run) -> SequenceReservoir:
+    """The reservoir that the parent's state names, less what has been taken back."""
+    reservoir = SequenceReservoir(run.config.buffer_size, run.config.seed)
+    reservoir.restore(run.state, run.past)
+    return reservoir
 
 
 class Replay(ReplayPlugin):

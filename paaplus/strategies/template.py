@@ -1,6 +1,6 @@
-"""Avalanche's training template for regression on cached rows: step budget, missing aspects, stop and divergence.
+"""Avalanche's training template for scores: step budget, ratings and comparisons, stop and divergence.
 
-Shape letters: B = batch rows, A = aspects.
+Shape letters: B = rows of a batch, A = aspects.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from paaplus.configs import TrainingConfig
 from paaplus.errors import DivergedError, TrainingStopped
 from paaplus.strategies.avalanche_names import EvaluationPlugin, SupervisedPlugin, SupervisedTemplate
 from paaplus.strategies.base import ShouldStop
-from paaplus.strategies.datasets import RatedData, StepLoader
+from paaplus.strategies.comparisons import comparison_loss
+from paaplus.strategies.datasets import Batch, FeedbackData, StepLoader
 from paaplus.strategies.modules import AdapterModule
 
 
@@ -27,6 +28,18 @@ def masked_loss(score_BA: Tensor, target_BA: Tensor, weight_B: Tensor, noise_sd_
     rated_BA = ~torch.isnan(target_BA)
     error_BA = torch.where(rated_BA, score_BA - torch.nan_to_num(target_BA), 0.0) / noise_sd_A
     return (weight_B[:, None] * error_BA.square()).sum() / len(score_BA)
+
+
+def batch_loss(image_scores: Tensor, batch: Batch, noise_sd_A: Tensor) -> Tensor:
+    """Minus twice the log likelihood of ratings and comparisons, mean over rows; the scores are those of `batch.x`."""
+    num_rows = len(batch.weight_B)
+    score_BA = image_scores[:num_rows]
+    loss = masked_loss(score_BA, batch.target_BA, batch.weight_B, noise_sd_A)
+    if not len(batch.pair_P):
+        return loss
+    difference_PA = score_BA[batch.pair_P] - image_scores[num_rows:]
+    weight_P = batch.weight_B[batch.pair_P]
+    return loss + comparison_loss(difference_PA, batch.preference_PA, weight_P, noise_sd_A) / num_rows
 
 
 class SilentEvaluator(EvaluationPlugin):
@@ -44,9 +57,12 @@ class SilentEvaluator(EvaluationPlugin):
 class RegressionStrategy(SupervisedTemplate):
     """SupervisedTemplate whose epoch is `config.num_steps` steps of Adam on the log posterior.
 
-    Loss: mean error over rows plus `prior_strength * penalty / num_rows`, where `num_rows` is how many ratings the
+    Loss: mean over rows plus `prior_strength * penalty / num_rows`, where `num_rows` is how many rows of feedback the
     batches stand for. The learning rate falls linearly to zero, so that the last steps average noise out.
+    `data_loss` is the first part alone, at the present step.
     """
+
+    data_loss: Tensor
 
     def __init__(
         self,
@@ -70,7 +86,7 @@ class RegressionStrategy(SupervisedTemplate):
         super().__init__(
             model=model,
             optimizer=torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True),
-            criterion=masked_loss,
+            criterion=batch_loss,
             train_mb_size=config.batch_size,
             train_epochs=1,
             device=device,
@@ -82,15 +98,14 @@ class RegressionStrategy(SupervisedTemplate):
     def make_train_dataloader(self, **options: Any) -> None:
         self.load_from([(self.adapted_dataset, self.config.batch_size)])
 
-    def load_from(self, parts: list[tuple[RatedData, int]]) -> None:
+    def load_from(self, parts: list[tuple[FeedbackData, int]]) -> None:
         """Train on these parts, `(rows, rows a step)`; replay adds its buffer this way."""
         self.dataloader = StepLoader(parts, self.config.num_steps, self.generator)
         self.num_rows = sum(len(data) for data, _ in self.dataloader.parts)
 
     def criterion(self) -> Tensor:
-        _, target_BA, weight_B = self.mbatch
-        loss = masked_loss(self.mb_output, target_BA, weight_B, self.noise_sd_A)
-        return loss + self.config.prior_strength * self.model.penalty() / self.num_rows
+        self.data_loss = batch_loss(self.mb_output, Batch(*self.mbatch), self.noise_sd_A)
+        return self.data_loss + self.config.prior_strength * self.model.penalty() / self.num_rows
 
     def optimizer_step(self) -> None:
         for group in self.optimizer.param_groups:

@@ -40,7 +40,8 @@ def test_every_family_has_its_status() -> None:
         errors.LeaseLost: 500,
     }
     assert {family: status_of(family("x")) for family in expected} == expected
-    assert set(STATUS_CODES) <= set(expected)
+    assert status_of(errors.TooMany("x", retry_after_s=1.0)) == 429
+    assert set(STATUS_CODES) <= {*expected, errors.TooMany}
 
 
 def test_paths_and_methods_that_do_not_exist(client: TestClient) -> None:

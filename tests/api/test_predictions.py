@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from paaplus.db.tables import JobRow, PredictionReceiptRow
 from paaplus.scoring.adapters import adapter_from_bytes
+from paaplus.services.confidence import confidences
 from tests.api.conftest import World
 from tests.factories import make_features
 
@@ -172,3 +173,18 @@ def test_bits_survive_json(world: World) -> None:
     }
     assert len(scores) == 2
     assert all(float(np.float32(score)) == score for _, score in scores)
+
+
+def test_confidence_is_told_when_asked_for(world: World) -> None:
+    world.adapter(world.ada)  # made without ratings: it cannot tell
+    body = items(("ada", world.images[0]), ("bob", world.images[0]), ("bob", world.images[2]))
+    assert all(item["confidence"] is None for item in world.application.post("/v1/predictions", body).json()["items"])
+    answered = world.application.post("/v1/predictions", {**body, "confidence": True}).json()["items"]
+    assert [item["status"] for item in answered] == ["scored", "scored", "pending"]
+    assert answered[0]["confidence"] is None
+    assert answered[2]["confidence"] is None
+    taste_1R = world.base.project(world.features_ID[:1])
+    generic_1A = world.base.generic(taste_1R)
+    (expected,) = confidences(world.base, None, None, taste_1R, generic_1A)
+    assert answered[1]["confidence"] == {"score_sd": expected.score_sd, "rating_sd": expected.rating_sd}
+    assert answered[1]["confidence"]["rating_sd"]["beauty"] > answered[1]["confidence"]["score_sd"]["beauty"] > 0

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.testclient import TestClient
 
@@ -65,6 +66,10 @@ def key_to_revoke(world: World) -> Request:
     return at(f"/v1/keys/{world.admin.post('/v1/keys', {'name': 'k', 'scope': 'admin'}).json()['id']}")
 
 
+def key_to_rotate(world: World) -> Request:
+    return at(f"{key_to_revoke(world)[0]}/rotate")
+
+
 def of_ada(tail: str, body: Any = None) -> Callable[[World], Request]:
     return lambda world: at(f"/v1/users/{world.ada}{tail}", body)
 
@@ -88,6 +93,8 @@ ROUTES: dict[tuple[str, str], tuple[frozenset[KeyScope], Callable[[World], Reque
     ("GET", "/v1/users"): (APPLICATION, lambda w: at("/v1/users"), ITS_OWN),
     ("GET", "/v1/users/{user}"): (USER, of_ada(""), NOT_THERE),
     ("PUT", "/v1/users/{user}/policy"): (APPLICATION, of_ada("/policy", {}), NOT_THERE),
+    ("PUT", "/v1/users/{user}/sharing"): (USER, of_ada("/sharing", {"shares_taste": True}), NOT_THERE),
+    ("GET", "/v1/users/{user}/export"): (USER, of_ada("/export"), NOT_THERE),
     ("DELETE", "/v1/users/{user}"): (APPLICATION, somebody_to_erase, NOT_THERE),
     ("POST", "/v1/images"): (USER, upload, NOT_THERE),
     ("GET", "/v1/images"): (USER, lambda w: at("/v1/images"), ITS_OWN),
@@ -112,7 +119,9 @@ ROUTES: dict[tuple[str, str], tuple[frozenset[KeyScope], Callable[[World], Reque
     ("POST", "/v1/keys"): (ADMIN, lambda w: at("/v1/keys", {"name": "k", "scope": "admin"}), "forbidden"),
     ("GET", "/v1/keys"): (ADMIN, lambda w: at("/v1/keys"), "forbidden"),
     ("DELETE", "/v1/keys/{key_id}"): (ADMIN, key_to_revoke, "forbidden"),
+    ("POST", "/v1/keys/{key_id}/rotate"): (ADMIN, key_to_rotate, "forbidden"),
     ("GET", "/v1/audit"): (ADMIN, lambda w: at("/v1/audit"), "forbidden"),
+    ("GET", "/v1/audit/verification"): (ADMIN, lambda w: at("/v1/audit/verification"), "forbidden"),
 }
 SCOPE_OF = {
     "admin": KeyScope.ADMIN,
@@ -123,10 +132,10 @@ SCOPE_OF = {
 }
 
 
-def declared_scopes(settings: Settings) -> dict[tuple[str, str], list[frozenset[KeyScope]]]:
+def declared_guards(app: FastAPI) -> dict[tuple[str, str], list[frozenset[KeyScope]]]:
     """What each route of the application declares, found in its tree of dependencies."""
     declared = {}
-    for context in iter_route_contexts(create_app(settings).routes):
+    for context in iter_route_contexts(app.routes):
         route = context.original_route
         if not isinstance(route, APIRoute):
             continue
@@ -142,7 +151,7 @@ def declared_scopes(settings: Settings) -> dict[tuple[str, str], list[frozenset[
 
 
 def test_every_route_declares_once_whom_it_opens_to(settings: Settings) -> None:
-    declared = declared_scopes(settings)
+    declared = declared_guards(create_app(settings))
     assert {route: guards for route, guards in declared.items() if len(guards) != 1} == {}
     assert {route: guards[0] for route, guards in declared.items()} == {
         route: scopes for route, (scopes, _, _) in ROUTES.items()
@@ -197,7 +206,8 @@ def test_user_key_sees_no_other_user_on_any_route(world: World) -> None:
     for method, template in USER_ROUTES:
         for name in ("bob", str(world.bob), str(world.eve), "test-app/bob"):
             path = template.replace("{user}", name).replace("{number}", "1")
-            response = world.user.request(method, path, params={"a": 1, "b": 1})
+            body = {"shares_taste": True} if method == "PUT" else None
+            response = world.user.request(method, path, params={"a": 1, "b": 1}, json=body)
             assert response.status_code == 404, (path, response.text)
     listed = world.user.get("/v1/jobs").json()["items"]
     assert all(job["user_id"] == str(world.ada) for job in listed)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -146,3 +148,16 @@ def test_erased_user_is_gone_with_all_that_was_theirs(world: World) -> None:
         assert session.get(UserRow, UUID(str(world.bob))) is not None
     again = world.application.post("/v1/users", {"external_id": "ada"}).json()
     assert (again["feedback_sequence"], again["id"] != str(world.ada)) == (0, True)
+
+
+def test_export_is_a_zip_of_what_is_held_about_the_user(world: World) -> None:
+    picture = world.user.upload(jpeg(), user="ada").json()
+    world.user.post("/v1/feedback", world.rating("ada-canary"))
+    world.application.post("/v1/feedback", world.rating("bob-canary", user="bob"))
+    answer = world.user.get("/v1/users/ada/export")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/zip")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        document = json.loads(archive.read("export.json"))
+        assert archive.read(f"images/{picture['id']}.jpg")[:2] == b"\xff\xd8"
+    assert [row["event_id"] for row in document["tables"]["feedback"]] == ["ada-canary"]
+    assert world.application.get("/v1/users/nobody/export").status_code == 404

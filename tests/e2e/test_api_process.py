@@ -48,13 +48,22 @@ class Api:
             return False
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        request = urllib.request.Request(
-            self.url + path,
-            json.dumps(body).encode(),
-            {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"},
-        )
+        return json.loads(self._call("POST", path, json.dumps(body).encode()))
+
+    def get(self, path: str) -> Any:
+        return json.loads(self._call("GET", path))
+
+    def delete(self, path: str) -> None:
+        self._call("DELETE", path)
+
+    def metrics(self) -> str:
+        return self._call("GET", "/metrics").decode()
+
+    def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        request = urllib.request.Request(self.url + path, body, headers, method=method)
         with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
+            return bytes(answer.read())
 
 
 @pytest.fixture

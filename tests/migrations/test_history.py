@@ -5,12 +5,14 @@ import re
 import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
+from sqlalchemy.orm import Session
 
 from paaplus.db import migrate
 from paaplus.db.engine import make_engine
 from paaplus.db.tables import Base
-from tests.migrations.rows import VERSION_TABLE, all_rows, insert_one_row_everywhere
+from tests.migrations.rows import VERSION_TABLE, all_rows, insert_one_row_everywhere, reflect
 from tests.migrations.scripts import PROJECT_MIGRATIONS
+from tests.migrations.snapshots import FOLDER, path_of, schema_at
 
 SCRIPTS = ScriptDirectory(str(PROJECT_MIGRATIONS))
 REVISIONS = [script.revision for script in reversed(list(SCRIPTS.walk_revisions()))]  # oldest first
@@ -65,6 +67,51 @@ def test_down_and_up_again_with_a_row_in_every_table(empty_database_url: str, en
 
         migrate.upgrade(empty_database_url)
         assert migrate.current(empty_database_url) == migrate.head()
+
+
+def test_schema_of_every_revision_is_what_it_was_when_it_was_written(
+    empty_database_url: str, database_kind: str, engine: sa.Engine
+) -> None:
+    """Databases that are out there have these: a migration that was shipped must not be edited."""
+    for revision in REVISIONS:
+        path = path_of(revision, database_kind)
+        assert path.exists(), f"no snapshot of {revision}: run `make schema`, and look at what it wrote"
+        assert schema_at(empty_database_url, revision) == path.read_text(), path.name
+    assert {path.name.partition(".")[0] for path in FOLDER.glob("*.txt")} == set(REVISIONS)
+
+
+def test_every_step_goes_down_and_up_again_with_a_row_in_every_table(
+    empty_database_url: str, engine: sa.Engine
+) -> None:
+    """Tables that are there before and after keep their row, on the way down too."""
+    for before, revision in zip([None, *REVISIONS], REVISIONS, strict=False):
+        migrate.upgrade(empty_database_url, revision)
+        with engine.begin() as connection:
+            insert_one_row_everywhere(connection)
+        migrate.downgrade(empty_database_url, before or "base")
+        with engine.connect() as connection:
+            assert {len(rows) for rows in all_rows(connection).values()} <= {1}
+        migrate.upgrade(empty_database_url, revision)
+        with engine.begin() as connection:
+            for table in reversed(reflect(connection).sorted_tables):
+                connection.execute(table.delete())
+
+
+def test_rows_of_the_previous_version_are_read_by_this_one(empty_database_url: str, engine: sa.Engine) -> None:
+    for previous in REVISIONS[:-1]:
+        migrate.upgrade(empty_database_url, previous)
+        with engine.begin() as connection:
+            insert_one_row_everywhere(connection)
+            before = all_rows(connection)
+        migrate.upgrade(empty_database_url)
+        with Session(engine) as session:
+            for mapper in Base.registry.mappers:
+                rows = session.execute(sa.select(mapper.class_)).scalars().all()
+                assert len(rows) == (1 if mapper.local_table.name in before else len(rows)), mapper
+                for row in rows:
+                    for column in mapper.column_attrs:
+                        getattr(row, column.key)  # a value that its type cannot read raises
+        migrate.downgrade(empty_database_url, "base")
 
 
 def test_every_foreign_key_has_an_index(database_url: str) -> None:

@@ -2,16 +2,18 @@
 
 from paaplus.db.tables.base import Base
 from paaplus.db.tables.feedback import ExclusionRow, FeedbackRow, PredictionReceiptRow
-from paaplus.db.tables.governance import ApiKeyRow, AuditRow
+from paaplus.db.tables.governance import AllowanceRow, ApiKeyRow, AuditHeadRow, AuditRow
 from paaplus.db.tables.images import FeaturesRow, ImageRow
 from paaplus.db.tables.jobs import JobRow, RunRow
-from paaplus.db.tables.models import AdapterHistoryRow, AdapterRow, BaseModelRow, TastePriorRow
+from paaplus.db.tables.models import AdapterHistoryRow, AdapterRow, BaseModelRow, TastePriorPersonRow, TastePriorRow
 from paaplus.db.tables.users import UserRow
 
 __all__ = [
     "AdapterHistoryRow",
     "AdapterRow",
+    "AllowanceRow",
     "ApiKeyRow",
+    "AuditHeadRow",
     "AuditRow",
     "Base",
     "BaseModelRow",
@@ -22,6 +24,7 @@ __all__ = [
     "JobRow",
     "PredictionReceiptRow",
     "RunRow",
+    "TastePriorPersonRow",
     "TastePriorRow",
     "UserRow",
 ]

@@ -33,14 +33,31 @@ class ApiKeyRow(Base):
     user_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
     key_sha256: Mapped[str] = mapped_column(sa.String(64), unique=True)
     created_at: Mapped[datetime]
+    rotated_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
 
 
+class AllowanceRow(Base):
+    """What a key may still do of one kind of thing: a bucket of tokens that fills up again with time."""
+
+    __tablename__ = "allowances"
+
+    key_id: Mapped[UUID] = mapped_column(sa.ForeignKey("api_keys.id", ondelete="CASCADE"), primary_key=True)
+    kind: Mapped[str] = mapped_column(sa.String(24), primary_key=True)
+    tokens: Mapped[float]
+    updated_at: Mapped[datetime]
+
+
 class AuditRow(Base):
-    """One privileged act. Holds internal ids only, no free text, so that erasing a user need not touch it."""
+    """One privileged act. Holds internal ids only, no free text, so that erasing a user need not touch it.
+
+    `sequence` numbers the acts in order of commit, without holes; `entry_sha256` is over the act and the
+    `previous_sha256` of the act before, so that no row can be changed, removed or put in between unseen. All three
+    are NULL until the commit: see `services.audit`. Not unique: a forged row must show, and not stop the next act.
+    """
 
     __tablename__ = "audit"
-    __table_args__ = (sa.Index("ix_audit_subject_id", "subject_id"),)
+    __table_args__ = (sa.Index("ix_audit_subject_id", "subject_id"), sa.Index("ix_audit_sequence", "sequence"))
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     actor: Mapped[str] = mapped_column(sa.String(64))
@@ -48,3 +65,16 @@ class AuditRow(Base):
     subject_id: Mapped[UUID | None]
     details: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
+    sequence: Mapped[int | None]
+    previous_sha256: Mapped[str | None] = mapped_column(sa.String(64))
+    entry_sha256: Mapped[str | None] = mapped_column(sa.String(64))
+
+
+class AuditHeadRow(Base):
+    """The newest link of the audit's chain, in the only row: who writes the next one holds it."""
+
+    __tablename__ = "audit_head"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    sequence: Mapped[int]
+    entry_sha256: Mapped[str] = mapped_column(sa.String(64))

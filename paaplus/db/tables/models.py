@@ -57,7 +57,11 @@ class BaseModelRow(Base):
 
 
 class TastePriorRow(Base):
-    """What is known of taste in general before a user says anything: immutable, named by adapters."""
+    """What is known of taste in general before a user says anything: immutable, named by adapters.
+
+    The newest of a base model that is not retired is what new trainings start from. `stale_at`: since then, somebody
+    whom it was learned from has been erased; it should be learned again without them.
+    """
 
     __tablename__ = "taste_priors"
     __table_args__ = (sa.UniqueConstraint("base_model_id", "version"),)
@@ -69,7 +73,19 @@ class TastePriorRow(Base):
     artifact_sha256: Mapped[str] = mapped_column(sa.String(64))
     source: Mapped[str] = mapped_column(sa.String(256))
     num_people: Mapped[int]
+    metrics: Mapped[dict[str, Any] | None]
+    retired_at: Mapped[datetime | None]
+    stale_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
+
+
+class TastePriorPersonRow(Base):
+    """One user of this deployment whom a taste prior was learned from, with their consent."""
+
+    __tablename__ = "taste_prior_people"
+
+    taste_prior_id: Mapped[UUID] = mapped_column(sa.ForeignKey("taste_priors.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True)
 
 
 class AdapterRow(Base):

@@ -21,6 +21,7 @@ class DueReason(StrEnum):
     BY_HAND = "by_hand"
     TAKEN_BACK = "taken_back"
     NEW_BASE_MODEL = "new_base_model"
+    NEW_PRIOR = "new_prior"
 
 
 class UserRow(Base):
@@ -41,6 +42,7 @@ class UserRow(Base):
     external_id: Mapped[str] = mapped_column(sa.String(128))
     policy: Mapped[dict[str, Any]]
     pinned: Mapped[bool] = mapped_column(default=False)
+    shares_taste: Mapped[bool] = mapped_column(default=False, server_default=sa.false())  # taste priors may learn
     feedback_sequence: Mapped[int] = mapped_column(default=0)
     trained_sequence: Mapped[int] = mapped_column(default=0)
     adapter_sequence: Mapped[int] = mapped_column(default=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,15 @@ def test_mistakes_are_one_line_and_change_nothing(run: Run, deployment: Deployme
     assert "reason" in run("adapters", "rollback", ANNA, "--to", "1", "--reason", " ", exit_code=1)
     user_id = UUID(run("users", "show", ANNA, "--json")["id"])
     assert deployment.active(user_id).number == 2
+
+
+def test_export_writes_a_zip_and_overwrites_nothing(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "anna.zip"
+    run("users", "export", ANNA, "--to", str(file))
+    with zipfile.ZipFile(file) as archive:
+        tables = json.loads(archive.read("export.json"))["tables"]
+    assert (len(tables["feedback"]), len(tables["adapters"])) == (80, 2)
+    assert "exists" in run("users", "export", ANNA, "--to", str(file), exit_code=1)
 
 
 def test_erase_leaves_no_user(run: Run) -> None:

@@ -11,6 +11,7 @@ from paaplus.data.folder import read_folder
 from paaplus.errors import InvalidInput
 from paaplus.evaluation.kshot import KShotConfig, Learner, mean_srcc, run_kshot
 from paaplus.evaluation.splits import split_folder
+from paaplus.models.base_fit import SmallDataWarning
 from tests.taste_data import PixelExtractor, simulate, write_folder
 
 BAYES, NAIVE = Learner("taste_vector", "bayes"), Learner("taste_vector", "naive")
@@ -159,3 +160,42 @@ def test_learner_is_refused_when_unknown(text):
 def test_config_is_refused_when_it_makes_no_sense(change):
     with pytest.raises(InvalidInput):
         KShotConfig(**change)
+
+
+def test_intervals_of_the_closed_form_hold_what_they_say(document):
+    covered = document["summary"][2]["coverage"]
+    assert abs(covered["50%"] - 0.5) < 0.15  # 8 simulated people a seed
+    assert covered["50%"] < covered["80%"] < covered["95%"]
+
+
+def test_a_learned_prior_and_chosen_photos_stand_beside_the_plain_learner(data):
+    learners = (BAYES, Learner.parse("taste_vector:bayes+prior"), Learner.parse("taste_vector:bayes+prior+asked"))
+    config = dataclasses.replace(QUICK, ks=(5,), seeds=(0,), learners=learners, limit_people=4)
+    with pytest.raises(InvalidInput, match="needs 50"):  # 29 train people
+        run(data, config)
+    names = [learner.name for learner in learners]
+    assert names == ["taste_vector:bayes", "taste_vector:bayes+prior", "taste_vector:bayes+prior+asked"]
+
+
+def test_options_of_a_learner_are_known_and_fit():
+    for text in ("taste_vector:bayes+other", "taste_vector:replay+prior"):
+        with pytest.raises(InvalidInput, match="learner"):
+            Learner.parse(text)
+
+
+def test_with_fresh_support_people_rate_images_that_the_base_model_never_saw(data):
+    config = dataclasses.replace(QUICK, ks=(20,), seeds=(0,), limit_people=4, fresh_support=True)
+    seen = run(data, dataclasses.replace(config, fresh_support=False))
+    with pytest.warns(SmallDataWarning):
+        fresh = run(data, config)
+    num_images = [document["config"]["base_models"][0]["num_images"] for document in (seen, fresh)]
+    assert num_images[1] == pytest.approx(num_images[0] / 2, abs=1)
+    assert fresh["summary"][0]["gain"] > 0
+
+
+def test_asking_for_the_most_informative_photos_changes_which_are_rated(data):
+    config = dataclasses.replace(
+        QUICK, ks=(5,), seeds=(0,), learners=(BAYES, Learner.parse("taste_vector:bayes+asked"))
+    )
+    (entry,) = run(data, config)["summary"]
+    assert entry["gain"] != entry["taste_vector:bayes+asked"]["gain"]

@@ -16,7 +16,11 @@ def result(seed, people, generic, personal, other):
     """A split's result; `personal` and `other` are per person, at k = 0 and 10."""
     srcc_ULK = np.stack([np.array(personal), np.array(other)], axis=1)
     ones = np.ones_like(srcc_ULK)
-    return SplitResult(seed, tuple(people), np.array(generic), srcc_ULK, 0.5 * ones, 100 * ones, 30 * ones)
+    coverage_ULKQ = np.full((*srcc_ULK.shape, 3), np.nan)
+    coverage_ULKQ[:, 0, 1] = [0.4, 0.8, 0.9]  # the first learner knows how sure it is, once it has learned
+    return SplitResult(
+        seed, tuple(people), np.array(generic), srcc_ULK, 0.5 * ones, 100 * ones, 30 * ones, coverage_ULKQ
+    )
 
 
 FIRST = result(0, "abc", [0.2, 0.4, np.nan], [[0.2, 0.4], [0.4, 0.3], [0.9, 0.9]], [[0.2, 0.2], [0.4, 0.4], [0.9, 0.9]])
@@ -47,6 +51,9 @@ def test_summary_is_the_mean_over_seeds_and_the_share_over_people():
     assert at_10["share_improved"] == pytest.approx(2 / 3)  # +.2, -.1, +.3
     assert (at_10["seconds_per_user"], at_10["bytes_per_user"], at_10["state_bytes_per_user"]) == (0.5, 100, 30)
     assert at_10["bottleneck:replay"]["gain"] == pytest.approx(0)
+    assert at_10["coverage"] == {"50%": 0.4, "80%": 0.8, "95%": 0.9}
+    assert at_0["coverage"] is None
+    assert at_10["bottleneck:replay"]["coverage"] is None
     assert at_10["gain_low"] <= at_10["gain"] <= at_10["gain_high"]
 
 

@@ -84,7 +84,7 @@ def test_each_aspect_has_its_own_head_and_priors_when_some_ratings_are_missing()
 
 def test_adapters_stay_small_when_there_are_many_aspects(monkeypatch):
     known = simulate(num_people=8, num_images=100, aspects=("a", "b", "c"))
-    monkeypatch.setattr(base_fit, "MAX_ADAPTER_NUMBERS", 24)
+    monkeypatch.setattr(base_fit, "MAX_NUMBERS", 24)
     scorer, _ = fit_base_scorer("m", DIGEST, known.features_ID, known.ratings)
     assert scorer.taste_dim == 24 // 3 - 2
 

@@ -95,6 +95,26 @@ def test_images_are_extracted_once(deployment: Deployment, extractor: ColourExtr
     assert extractor.batch_sizes == [1, 1]
 
 
+def test_extractors_own_reason_is_stored_when_it_refuses_an_image(
+    deployment: Deployment, extractor: ColourExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OnlyBlue(ColourExtractor):
+        def extract(self, images: Sequence[Image.Image]) -> np.ndarray:
+            red_B = np.array([image.getpixel((0, 0))[0] > 100 for image in images])
+            return np.where(red_B[:, None], np.float16(np.nan), super().extract(images))
+
+        def explain(self, image: Image.Image) -> str:
+            return "no_person: 0 people were found"
+
+    refusing = OnlyBlue(extractor.digest)
+    monkeypatch.setattr(extract_features, "cached_extractor", lambda *_: refusing)
+    blue, red = upload(deployment, 1), upload(deployment, 200)
+    deployment.work()
+    found = features(deployment)
+    assert (found[red.id].data, found[red.id].error) == (None, "no_person: 0 people were found")
+    assert found[blue.id].error is None
+
+
 def test_broken_file_is_told_and_does_not_stop_the_others(deployment: Deployment, extractor: ColourExtractor) -> None:
     good = upload(deployment, 1)
     with deployment.database.session() as session:

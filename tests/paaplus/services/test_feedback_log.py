@@ -5,7 +5,15 @@ from __future__ import annotations
 from uuid import UUID, uuid4
 
 from paaplus.db.tables import UserRow
-from paaplus.services.feedback_log import NOTHING_SEEN, ExclusionSpan, FeedbackLog, RatedEvent, Seen, is_held_out
+from paaplus.services.feedback_log import (
+    NOTHING_SEEN,
+    ComparedEvent,
+    ExclusionSpan,
+    FeedbackLog,
+    RatedEvent,
+    Seen,
+    is_held_out,
+)
 
 A, B, C = uuid4(), uuid4(), uuid4()
 
@@ -73,9 +81,9 @@ def test_older_part_of_a_word_that_is_released_is_new_again() -> None:
 
 
 def test_events_that_no_training_reads_taint_nothing() -> None:
-    compared = FeedbackLog(3, (event(1, A),), {2: 3}, (), frozenset({2}))
-    assert not compared.is_tainted(Seen(2, 0))
-    assert compared.not_shown(Seen(1, 0)) == {2}
+    liked = FeedbackLog(3, (event(1, A),), {2: 3}, (), frozenset({2}))
+    assert not liked.is_tainted(Seen(2, 0))
+    assert liked.not_shown(Seen(1, 0)) == {2}
 
 
 def test_everything_is_new_to_the_base() -> None:
@@ -93,3 +101,62 @@ def test_held_out_is_one_image_in_five_and_the_same_again() -> None:
     assert 0.17 < sum(held) / len(held) < 0.23
     assert held != [is_held_out("key", other, image) for image in images]
     assert held != [is_held_out("another key", user, image) for image in images]
+
+
+def compared(sequence: int, first: UUID, second: UUID, held_out: bool = False, **preferences: float | None):
+    return ComparedEvent(sequence, first, second, preferences or {"beauty": 1.0}, held_out)
+
+
+def compared_log(*comparisons: ComparedEvent, **options: object) -> FeedbackLog:
+    return FeedbackLog(9, (), options.pop("retractions", {}), options.pop("exclusions", ()), comparisons=comparisons)
+
+
+def compared_words(of: FeedbackLog) -> list[tuple[int, UUID, UUID, dict[str, float]]]:
+    return [(w.sequence, w.first_id, w.second_id, w.preferences) for w in of.compared_words()]
+
+
+def test_compared_words_the_latest_on_a_pair_wins_whichever_image_was_named_first() -> None:
+    both = compared_log(compared(1, A, B), compared(2, B, C), compared(3, B, A, beauty=0.5))
+    assert compared_words(both) == [(2, B, C, {"beauty": 1.0}), (3, B, A, {"beauty": 0.5})]
+
+
+def test_compared_words_on_different_aspects_are_one_word_named_as_in_the_latest() -> None:
+    both = compared_log(compared(1, A, B, health=1.0, posture=1.0), compared(2, B, A, health=1.0))
+    assert compared_words(both) == [(2, B, A, {"health": 1.0, "posture": 0.0})]
+    assert both.compared_words()[0].sequences == {1, 2}
+
+
+def test_cannot_say_takes_the_earlier_word_away() -> None:
+    earlier = compared(1, A, B, health=1.0, posture=0.0)
+    one = compared_log(earlier, compared(2, A, B, health=None))
+    assert compared_words(one) == [(1, A, B, {"posture": 0.0})]
+    assert compared_words(compared_log(earlier, compared(2, A, B, health=None, posture=None))) == []
+
+
+def test_compared_words_leave_out_what_was_retracted_or_excluded() -> None:
+    events = (compared(1, A, B), compared(2, B, A, beauty=1.0))
+    assert compared_words(compared_log(*events, retractions={2: 3})) == [(1, A, B, {"beauty": 1.0})]
+    open_span = ExclusionSpan(1, 1, None)
+    assert compared_words(compared_log(*events, exclusions=(open_span,))) == [(2, B, A, {"beauty": 1.0})]
+
+
+def test_comparisons_taken_back_taint_what_learned_from_them() -> None:
+    taken_back = compared_log(compared(1, A, B), compared(2, B, C), retractions={2: 3})
+    assert taken_back.is_tainted(Seen(2, 0))
+    assert not taken_back.is_tainted(Seen(1, 0))
+    assert taken_back.not_shown(Seen(1, 0)) == {2}
+    (word,) = taken_back.compared_words()
+    assert taken_back.is_new(NOTHING_SEEN, word)
+    assert not taken_back.is_new(Seen(1, 0), word)
+
+
+def test_a_word_on_a_pair_is_held_out_when_any_part_of_it_is() -> None:
+    (word,) = compared_log(
+        compared(1, A, B, held_out=True, health=1.0), compared(2, A, B, posture=1.0)
+    ).compared_words()
+    assert word.held_out
+
+
+def test_images_of_a_log_are_those_rated_and_both_of_those_compared() -> None:
+    both = FeedbackLog(2, (event(1, A),), {}, (), comparisons=(compared(2, B, C),))
+    assert both.image_ids() == {A, B, C}

@@ -18,7 +18,7 @@ from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput, NotFound, TooLarge, Unavailable
 from paaplus.ids import new_id, sha256_hex
-from paaplus.services import images, users
+from paaplus.services import erasures, images
 from paaplus.services.images import AddedImage, FeatureState
 from paaplus.services.keys import OPERATOR, Principal
 from paaplus.settings import Settings
@@ -131,12 +131,13 @@ def test_image_is_not_recorded_when_its_file_cannot_be_stored(store: Store, monk
     assert store.num_images() == 0
 
 
-def test_erasing_and_uploading_the_same_picture_at_once_never_loses_its_file(store: Store) -> None:
+def test_erasing_and_uploading_the_same_picture_at_once_never_loses_its_file(store: Store, tmp_path: Path) -> None:
     """Whatever the order: an image that is recorded has its file."""
+    erasures_url = (tmp_path / "erasures").as_uri()
 
     def erase(user_id: UUID) -> None:
         with store.database.session() as session:
-            users.erase(session, store.blobs, user_id, actor="operator")
+            erasures.erase(session, store.blobs, user_id, actor="operator", erasures_url=erasures_url)
 
     for shade in range(8):
         ada, bob = store.user(), store.user()

@@ -1,4 +1,4 @@
-"""Users: created once, found by either name, erased without a trace."""
+"""Users: created once, found by either name."""
 
 from __future__ import annotations
 
@@ -10,24 +10,18 @@ import pytest
 import sqlalchemy as sa
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import AuditRow, Base, ImageRow, UserRow
+from paaplus.db.tables import UserRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.db.tables.users import DueReason
-from paaplus.errors import Conflict, InvalidInput, NotFound, Unavailable
+from paaplus.errors import Conflict, InvalidInput, NotFound
 from paaplus.ids import new_id
 from paaplus.services import users
 from paaplus.services.keys import OPERATOR, Principal
 from paaplus.storage.blobs import BlobStore
 from tests.factories import (
     APPLICATION,
-    make_adapter,
-    make_base_model,
-    make_features,
     make_feedback,
     make_image,
-    make_job,
-    make_receipt,
-    make_run,
     make_user,
 )
 
@@ -225,103 +219,3 @@ def test_policy_that_cannot_be_right_changes_nothing(database: Database) -> None
 def test_policy_of_nobody_is_not_found(database: Database) -> None:
     with database.session() as session, pytest.raises(NotFound):
         users.set_policy(session, new_id(), {}, actor="operator")
-
-
-# --- erase
-
-
-def test_erased_user_leaves_no_row_behind(database: Database, blobs: BlobStore) -> None:
-    with database.session() as session:
-        base = make_base_model(session)
-        kept, erased = make_user(session, external_id="kept"), make_user(session, external_id="erased")
-        shared = make_image(session)
-        for user in (kept, erased):
-            own = make_image(session, owner_id=user.id)
-            make_features(session, image_id=own.id, extractor_digest=base.extractor_digest)
-            make_feedback(session, user, image_id=own.id)
-            make_feedback(session, user, image_id=shared.id)
-            adapter = make_adapter(session, user, base_model_id=base.id)
-            make_run(session, user_id=user.id, base_model_id=base.id)
-            make_job(session, user_id=user.id)
-            make_receipt(session, user_id=user.id, image_id=own.id, base_model_id=base.id, adapter_id=adapter.id)
-    before = _count_rows(database)
-    with database.session() as session:
-        users.erase(session, blobs, erased.id, actor="key:x")
-    after = _count_rows(database)
-    per_user = {"users": 1, "images": 1, "features": 1, "feedback": 2, "adapters": 1, "runs": 1, "jobs": 1,
-                "prediction_receipts": 1}  # fmt: skip
-    assert {table: before[table] - after[table] for table in before if before[table] != after[table]} == {
-        **per_user,
-        "audit": -1,
-    }
-    with database.read_session() as session:
-        entry = session.execute(sa.select(AuditRow)).scalar_one()
-    assert (entry.actor, entry.action, entry.subject_id, entry.details) == ("key:x", "user_erased", erased.id, {})
-
-
-def _count_rows(database: Database) -> dict[str, int]:
-    with database.read_session() as session:
-        return {
-            table.name: session.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
-            for table in Base.metadata.sorted_tables
-        }
-
-
-def test_files_that_only_the_user_owned_are_deleted_and_shared_ones_kept(database: Database, blobs: BlobStore) -> None:
-    private, shared = blobs.put(b"private"), blobs.put(b"shared")
-    with database.session() as session:
-        user = make_user(session)
-        make_image(session, owner_id=user.id, sha256=private)
-        make_image(session, owner_id=user.id, sha256=shared)
-        make_image(session, sha256=shared)
-    with database.session() as session:
-        users.erase(session, blobs, user.id, actor="operator")
-    assert (blobs.exists(private), blobs.exists(shared)) == (False, True)
-
-
-def test_user_is_still_there_when_a_file_cannot_be_deleted(
-    database: Database, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sha256 = blobs.put(b"private")
-    with database.session() as session:
-        user = make_user(session)
-        make_image(session, owner_id=user.id, sha256=sha256)
-
-    def away(_sha256: str) -> None:
-        raise Unavailable("storage is away")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(blobs, "delete", away)
-        with pytest.raises(Unavailable), database.session() as session:
-            users.erase(session, blobs, user.id, actor="operator")
-    with database.session() as session:
-        assert session.get(UserRow, user.id) is not None
-        users.erase(session, blobs, user.id, actor="operator")  # again, and it is done
-    with database.read_session() as session:
-        assert session.execute(sa.select(ImageRow)).first() is None
-    assert not blobs.exists(sha256)
-
-
-def test_erasing_nobody_is_not_found(database: Database, blobs: BlobStore) -> None:
-    with database.session() as session, pytest.raises(NotFound):
-        users.erase(session, blobs, new_id(), actor="operator")
-
-
-def test_erased_name_is_in_no_file_of_an_embedded_database(tmp_path: Path, sqlite_template: Path) -> None:
-    """A canary in name, feedback and policy is found nowhere afterwards: not in free pages, not in the log."""
-    canary = "canary-7f3a1c"
-    path = tmp_path / "canary.db"
-    path.write_bytes(sqlite_template.read_bytes())
-    database, blobs = Database(f"sqlite:///{path}"), BlobStore((tmp_path / "blobs").as_uri())
-    with database.session() as session:
-        user = make_user(session, external_id=canary)
-        image = make_image(session, owner_id=user.id, name=f"{canary}.jpg", sha256=blobs.put(canary.encode()))
-        for i in range(50):
-            make_feedback(session, user, image_id=image.id, event_id=f"{canary}-{i}")
-    assert any(canary.encode() in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
-    with database.session() as session:
-        users.erase(session, blobs, user.id, actor="operator")
-    database.scrub()
-    found = [file.name for file in tmp_path.rglob("*") if file.is_file() and canary.encode() in file.read_bytes()]
-    assert found == []
-    database.dispose()

@@ -2,54 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from sklearn.linear_model import Ridge
+from scipy.optimize import minimize
 
-from paaplus.errors import TrainingStopped
-from paaplus.records import RatedSet
+from paaplus.errors import InvalidInput, TrainingStopped
+from paaplus.records import ComparedSet, RatedSet
+from paaplus.scoring.priors import OwnPrior, TastePrior, design
 from paaplus.strategies import bayes
-from paaplus.strategies.bayes import posterior_mean
 from paaplus.training import train
-from tests.learning import base_of, first_request, next_request, none_of, person, ratings
+from tests.learning import base_of, comparisons, first_request, next_request, none_of, person, ratings
+from tests.tiny import tiny_base
 
-
-def problem(num_rows: int, num_regressors: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(num_rows)
-    design_NP = rng.normal(size=(num_rows, num_regressors))
-    target_N = design_NP @ rng.normal(size=num_regressors) + rng.normal(size=num_rows)
-    return design_NP, target_N, rng.uniform(0.2, 2.0, num_regressors), rng.uniform(0.5, 2.0, num_rows)
-
-
-@pytest.mark.parametrize("num_rows", [1, 3, 4, 5, 6, 40])  # fewer rows than regressors: the dual; more: the primal
-def test_posterior_mean_is_ridge_regression(num_rows: int) -> None:
-    design_NP, target_N, prior_sd_P, noise_sd_N = problem(num_rows)
-    # ridge in units of the prior: a penalty of 1 on weights of unit prior variance
-    ridge = Ridge(alpha=1.0, fit_intercept=False, solver="cholesky")
-    ridge.fit(design_NP * prior_sd_P, target_N, sample_weight=noise_sd_N**-2.0)
-    mean_P, _ = posterior_mean(design_NP, target_N, prior_sd_P, noise_sd_N)
-    np.testing.assert_allclose(mean_P, ridge.coef_ * prior_sd_P, rtol=1e-9)
-
-
-@pytest.mark.parametrize("num_rows", [1, 3, 5, 6, 40])
-def test_leave_one_out_is_a_fit_without_that_row(num_rows: int) -> None:
-    design_NP, target_N, prior_sd_P, noise_sd_N = problem(num_rows)
-    _, loo_N = posterior_mean(design_NP, target_N, prior_sd_P, noise_sd_N)
-    for n in range(num_rows):
-        rest = np.arange(num_rows) != n
-        mean_P, _ = posterior_mean(design_NP[rest], target_N[rest], prior_sd_P, noise_sd_N[rest])
-        assert loo_N[n] == pytest.approx(design_NP[n] @ mean_P, abs=1e-9)
-
-
-def test_posterior_mean_is_the_prior_when_there_are_no_rows() -> None:
-    mean_P, loo_N = posterior_mean(np.empty((0, 3)), np.empty(0), np.ones(3), np.empty(0))
-    assert np.array_equal(mean_P, np.zeros(3))
-    assert loo_N.shape == (0,)
+# The regression itself: tests/paaplus/scoring/test_posterior.py.
 
 
 def test_fit_scores_as_the_regression_says() -> None:
@@ -184,12 +153,128 @@ def test_fit_stops_when_asked() -> None:
         bayes.fit(request, should_stop=lambda: True)
 
 
-def test_an_update_takes_under_five_milliseconds_with_a_hundred_ratings() -> None:
-    rng = np.random.default_rng(0)
-    design_NP, target_N = rng.normal(size=(100, 258)), rng.normal(size=100)
-    times_s = []
-    for _ in range(20):
-        start_s = time.perf_counter()
-        posterior_mean(design_NP, target_N, np.ones(258), np.ones(100))
-        times_s.append(time.perf_counter() - start_s)
-    assert min(times_s) < 0.005
+def _minus_log_posterior(base, compared: ComparedSet, weight_P: np.ndarray) -> float:
+    """Of comparisons alone, aspect 0, written out from the model's definition (Rao-Kupper, theta = 2)."""
+    prior_sd_P = np.array([base.offset_sd_A[0], base.slope_sd_A[0], *[base.prior_sd_A[0]] * base.taste_dim])
+    scores = []
+    for taste_CR, generic_CA in (
+        (compared.first_taste_CR, compared.first_generic_CA),
+        (compared.second_taste_CR, compared.second_generic_CA),
+    ):
+        generic_C = generic_CA[:, 0].astype(np.float64)
+        scores.append(generic_C + weight_P[0] + weight_P[1] * (generic_C - 5.0) + taste_CR @ weight_P[2:])
+    odds_C = np.exp((scores[0] - scores[1]) / (np.sqrt(6) / np.pi * float(base.noise_sd_A[0])))
+    preference_C = compared.preference_CA[:, 0]
+    first_C, second_C = odds_C / (odds_C + 2.0), 1.0 / (1.0 + 2.0 * odds_C)
+    likelihood_C = np.select([preference_C == 1, preference_C == 0], [first_C, second_C], 1.0 - first_C - second_C)
+    return float(0.5 * np.square(weight_P / prior_sd_P).sum() - np.log(likelihood_C).sum())
+
+
+def test_comparisons_alone_give_the_mode_of_their_posterior() -> None:
+    base = base_of(1)
+    compared = comparisons(base, person(base), 25)
+    assert set(np.unique(compared.preference_CA)) == {0.0, 0.5, 1.0}
+    request = replace(
+        first_request("bayes", "taste_vector", base, ratings(base, person(base), 0)), new_compared=compared
+    )
+    adapter = train(request).adapter
+    found = minimize(
+        lambda weight_P: _minus_log_posterior(base, compared, weight_P),
+        np.zeros(base.taste_dim + 2),
+        method="BFGS",
+        options={"gtol": 1e-8},
+    )
+    np.testing.assert_allclose(adapter.weight_RA[:, 0], found.x[2:], atol=2e-4)
+    assert adapter.alpha_A[0] == pytest.approx(1.0 + found.x[1], abs=2e-4)
+
+
+def test_comparisons_beside_ratings_teach_more_than_ratings_alone() -> None:
+    base, taste = base_of(1), person(base_of(1))
+    few = ratings(base, taste, 5, missing=0.0, noise=1.0)
+    unseen = ratings(base, taste, 400, first_sequence=1000, missing=0.0, noise=0.0)
+    alone = first_request("bayes", "taste_vector", base, few)
+    both = replace(alone, new_compared=comparisons(base, taste, 60, first_sequence=100))
+    correlations = [
+        np.corrcoef(train(request).adapter.score(unseen.taste_NR, unseen.generic_NA)[:, 0], unseen.target_NA[:, 0])[
+            0, 1
+        ]
+        for request in (alone, both)
+    ]
+    assert correlations[1] > correlations[0] + 0.05
+
+
+def test_any_split_of_ratings_and_comparisons_gives_the_same_bytes() -> None:
+    base = base_of(2)
+    rated, compared = ratings(base, person(base), 12), comparisons(base, person(base), 12, first_sequence=50)
+    at_once = replace(first_request("bayes", "taste_vector", base, rated), new_compared=compared)
+    cut_N, cut_C = np.arange(12) < 4, np.arange(12) < 9
+    apart = replace(
+        at_once,
+        past=rated.select(cut_N),
+        new=rated.select(~cut_N),
+        past_compared=compared.select(cut_C),
+        new_compared=compared.select(~cut_C),
+    )
+    assert train(apart).adapter.digest == train(at_once).adapter.digest
+
+
+def test_uncertainty_is_the_posterior_variance_where_every_direction_is_kept() -> None:
+    base = base_of(1)
+    rated = ratings(base, person(base), 7, missing=0.0)
+    image = ratings(base, person(base), 5, first_sequence=90, missing=0.0)
+    adapter = train(first_request("bayes", "taste_vector", base, rated)).adapter
+    prior = OwnPrior(base)
+    seen_NP, image_BP = (design(part.taste_NR, part.generic_NA[:, 0]) for part in (rated, image))
+    prior_PP = np.diag(np.array([base.offset_sd_A[0], base.slope_sd_A[0], *[base.prior_sd_A[0]] * base.taste_dim]) ** 2)
+    noise = float(base.noise_sd_A[0]) ** 2
+    covariance_PP = np.linalg.inv(np.linalg.inv(prior_PP) + seen_NP.T @ seen_NP / noise)
+    expected_B = np.einsum("bp,pq,bq->b", image_BP, covariance_PP, image_BP)
+    found_B = adapter.uncertainty.score_variance(prior.coordinates(image_BP, 0), 0)
+    np.testing.assert_allclose(found_B, expected_B, rtol=1e-4)
+    assert adapter.uncertainty.rating_noise_sd_A[0] == pytest.approx(np.sqrt(noise))
+
+
+def test_a_taste_vector_with_its_uncertainty_is_at_most_a_thousand_numbers() -> None:
+    tiny = tiny_base()
+    wide = {"components_DP": np.eye(12, 256), "anchors_TP": np.empty((0, 256)), "map_QR": np.eye(256)}
+    wide |= {"shift_R": np.zeros(256), "head_weight_RA": np.ones((256, 1))}
+    base = replace(tiny, **{name: array.astype(np.float32) for name, array in wide.items()})
+    trained = train(first_request("bayes", "taste_vector", base, ratings(base, person(base), 40)))
+    assert 700 < sum(array.size for array in trained.adapter.arrays().values()) <= 1000
+
+
+def test_a_learned_prior_moves_the_fit_to_where_its_people_are() -> None:
+    base = base_of(1)
+    num_regressors = base.taste_dim + 2
+    rng = np.random.default_rng(3)
+    prior = TastePrior(
+        base.digest,
+        mean_PA=rng.normal(0, 0.2, (num_regressors, 1)).astype(np.float32),
+        factor_PKA=rng.normal(0, 1, (num_regressors, 3, 1)).astype(np.float32),
+        noise_sd_A=np.array([0.7], np.float32),
+    )
+    rated = ratings(base, person(base), 9, missing=0.0)
+    adapter = train(replace(first_request("bayes", "taste_vector", base, rated), prior=prior)).adapter
+    # the same by the usual conjugate formulas in the space of weights
+    design_NP = design(rated.taste_NR, rated.generic_NA[:, 0])
+    factor_PK = prior.factor_PKA[:, :, 0].astype(np.float64)
+    mean_P, covariance_PP = prior.mean_PA[:, 0].astype(np.float64), factor_PK @ factor_PK.T
+    gain_PN = covariance_PP @ design_NP.T @ np.linalg.inv(design_NP @ covariance_PP @ design_NP.T + 0.49 * np.eye(9))
+    residual_N = rated.target_NA[:, 0] - rated.generic_NA[:, 0] - design_NP @ mean_P
+    expected_P = mean_P + gain_PN @ residual_N
+    np.testing.assert_allclose(adapter.weight_RA[:, 0], expected_P[2:], atol=1e-4)
+    assert adapter.alpha_A[0] == pytest.approx(1.0 + expected_P[1], abs=1e-4)
+    assert adapter.uncertainty.prior_digest == prior.digest
+
+
+def test_a_prior_of_another_base_model_is_refused() -> None:
+    base = base_of(1)
+    prior = TastePrior(
+        "0" * 64,
+        np.zeros((base.taste_dim + 2, 1), np.float32),
+        np.ones((base.taste_dim + 2, 1, 1), np.float32),
+        np.ones(1, np.float32),
+    )
+    request = replace(first_request("bayes", "taste_vector", base, ratings(base, person(base), 3)), prior=prior)
+    with pytest.raises(InvalidInput, match="prior"):
+        train(request)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,25 +15,59 @@ import torch
 
 from paaplus.configs import ADAPTER_STRATEGIES, STRATEGY_NAMES
 from paaplus.errors import DivergedError, InvalidInput, TrainingStopped
+from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.adapters import ADAPTERS, adapter_from_bytes
 from paaplus.scoring.base import BaseScorer
 from paaplus.scoring.tensors import unpack
 from paaplus.strategies import STRATEGIES
+from paaplus.strategies.datasets import FeedbackData
+from paaplus.strategies.modules import AdapterModule
 from paaplus.training import Trained, TrainingRequest, train
-from tests.learning import GRADIENT_PAIRS, PAIRS, SMALL, base_of, first_request, next_request, none_of, person, ratings
+from tests.learning import (
+    GRADIENT_PAIRS,
+    PAIRS,
+    SMALL,
+    base_of,
+    comparisons,
+    first_request,
+    next_request,
+    none_of,
+    person,
+    ratings,
+)
 
 BASE = base_of(2)
 FIRST = ratings(BASE, person(BASE), 24)
 SECOND = ratings(BASE, person(BASE, seed=1), 12, first_sequence=30)
-REPLAYING = [pair for pair in GRADIENT_PAIRS if "replay" in pair[0]]
-CONSOLIDATING = [pair for pair in GRADIENT_PAIRS if "ewc" in pair[0]]
+COMPARED = comparisons(BASE, person(BASE), 8, first_sequence=50)
+
+
+def pairs_of(*strategies: str) -> list[tuple[str, str]]:
+    return [pair for pair in GRADIENT_PAIRS if pair[0] in strategies]
+
+
+BUFFERING = pairs_of("replay", "derpp", "agem", "replay_ewc", "replay_si")
+CONSOLIDATING = pairs_of("ewc", "si", "mas", "replay_ewc", "replay_si")
+GOING_ON = [pair for pair in GRADIENT_PAIRS if pair[0] != "joint"]  # from the parent
 every_pair = pytest.mark.parametrize(("strategy", "kind"), PAIRS)
 every_gradient_pair = pytest.mark.parametrize(("strategy", "kind"), GRADIENT_PAIRS)
 
 
+@functools.cache
+def first_trained(strategy: str, kind: str) -> Trained:
+    return train(first_request(strategy, kind, BASE, FIRST))
+
+
+@functools.cache
 def second_request(strategy: str, kind: str) -> TrainingRequest:
-    request = first_request(strategy, kind, BASE, FIRST)
-    return next_request(request, train(request), SECOND)
+    """Ratings and comparisons after an increment of ratings."""
+    request = next_request(first_request(strategy, kind, BASE, FIRST), first_trained(strategy, kind), SECOND)
+    return replace(request, new_compared=COMPARED)
+
+
+@functools.cache
+def second_trained(strategy: str, kind: str) -> Trained:
+    return train(second_request(strategy, kind))
 
 
 def test_names_in_configuration_and_code_are_the_same() -> None:
@@ -42,11 +78,9 @@ def test_names_in_configuration_and_code_are_the_same() -> None:
 
 @every_pair
 def test_the_same_request_gives_the_same_bytes(strategy: str, kind: str) -> None:
-    request = second_request(strategy, kind)
-    torch.manual_seed(1)
-    one = train(request)
+    one = second_trained(strategy, kind)
     torch.manual_seed(2)  # global randomness is not looked at
-    two = train(request)
+    two = train(second_request(strategy, kind))
     assert one.adapter.digest == two.adapter.digest
     assert one.state == two.state
     assert one.metrics == two.metrics
@@ -56,7 +90,7 @@ def test_the_same_request_gives_the_same_bytes(strategy: str, kind: str) -> None
 def test_another_seed_gives_another_digest(strategy: str, kind: str) -> None:
     request = second_request(strategy, kind)
     other = replace(request, config=replace(request.config, seed=1))
-    assert train(request).adapter.digest != train(other).adapter.digest
+    assert train(other).adapter.digest != second_trained(strategy, kind).adapter.digest
 
 
 @every_pair
@@ -83,7 +117,7 @@ def test_training_fits_the_new_ratings_better_and_unseen_ones_too(strategy: str,
 
 @every_pair
 def test_arrays_are_float32_and_name_the_base_model(strategy: str, kind: str) -> None:
-    adapter = train(second_request(strategy, kind)).adapter
+    adapter = second_trained(strategy, kind).adapter
     assert adapter.kind == kind
     assert adapter.base_digest == BASE.digest
     assert {array.dtype for array in adapter.arrays().values()} == {np.dtype(np.float32)}
@@ -98,14 +132,14 @@ def test_ratings_of_no_aspect_change_nothing(strategy: str, kind: str) -> None:
 
 
 def test_another_process_goes_on_from_the_saved_bytes_like_this_one(tmp_path: Path) -> None:
-    """The second increment from nothing but bytes on disk: no strategy keeps anything outside its state."""
+    """The next increment from nothing but bytes on disk: no strategy keeps anything outside its state."""
     expected = {}
     (tmp_path / "base").write_bytes(BASE.to_bytes())
     for strategy, kind in PAIRS:
-        request = second_request(strategy, kind)
-        (tmp_path / f"{strategy}-{kind}.adapter").write_bytes(request.parent.to_bytes())
-        (tmp_path / f"{strategy}-{kind}.state").write_bytes(request.state)
-        trained = train(request)
+        first = first_trained(strategy, kind)
+        (tmp_path / f"{strategy}-{kind}.adapter").write_bytes(first.adapter.to_bytes())
+        (tmp_path / f"{strategy}-{kind}.state").write_bytes(first.state)
+        trained = second_trained(strategy, kind)
         expected[f"{strategy}-{kind}"] = f"{trained.adapter.digest} {unpack(trained.state)[1]}"
     program = "import runpy, sys; runpy.run_path(sys.argv[1])['go_on_from_disk'](sys.argv[2])"
     command = [sys.executable, "-c", program, __file__, str(tmp_path)]
@@ -127,6 +161,7 @@ def go_on_from_disk(folder: str) -> None:
                 past=FIRST,
                 parent=adapter_from_bytes((Path(folder) / f"{strategy}-{kind}.adapter").read_bytes()),
                 state=(Path(folder) / f"{strategy}-{kind}.state").read_bytes(),
+                new_compared=COMPARED,
             )
         )
         print(f"{strategy}-{kind}: {trained.adapter.digest} {unpack(trained.state)[1]}")
@@ -135,53 +170,179 @@ def go_on_from_disk(folder: str) -> None:
 @pytest.mark.parametrize(
     ("strategy", "kind", "change"),
     [
-        *[(*pair, {"replay_batch_size": 0}) for pair in REPLAYING],
-        *[(*pair, {"buffer_size": 0}) for pair in REPLAYING],
-        *[(*pair, {"ewc_lambda": 0.0}) for pair in CONSOLIDATING],
+        *[(*pair, {"replay_batch_size": 0}) for pair in [*BUFFERING, *pairs_of("distillation")]],
+        *[(*pair, {"buffer_size": 0}) for pair in BUFFERING],
+        *[(*pair, {"ewc_lambda": 0.0}) for pair in pairs_of("ewc", "replay_ewc")],
+        *[(*pair, {"si_lambda": 0.0}) for pair in pairs_of("si", "replay_si")],
+        *[(*pair, {"mas_lambda": 0.0}) for pair in pairs_of("mas")],
+        *[(*pair, {"distillation_batch": 0.0}) for pair in pairs_of("distillation")],
+        *[(*pair, {"distillation_pool": 0.0}) for pair in pairs_of("distillation")],
+        *[(*pair, {"derpp_alpha": 0.0}) for pair in pairs_of("derpp")],
+        *[(*pair, {"recency_half_life": 5.0}) for pair in PAIRS],
     ],
 )
-def test_replay_and_penalty_are_really_used(strategy: str, kind: str, change: dict[str, float]) -> None:
+def test_what_is_configured_is_really_used(strategy: str, kind: str, change: dict[str, float]) -> None:
     request = second_request(strategy, kind)
     without = replace(request, config=replace(request.config, **change))
-    assert train(request).adapter.digest != train(without).adapter.digest
+    assert train(without).adapter.digest != second_trained(strategy, kind).adapter.digest
 
 
-@pytest.mark.parametrize(("strategy", "kind"), sorted({*REPLAYING, *CONSOLIDATING}))
+@pytest.mark.parametrize(("strategy", "kind"), sorted({*BUFFERING, *CONSOLIDATING}))
 def test_the_saved_state_is_really_used(strategy: str, kind: str) -> None:
+    without = train(replace(second_request(strategy, kind), state=None))
+    assert without.adapter.digest != second_trained(strategy, kind).adapter.digest
+
+
+@pytest.mark.parametrize(("strategy", "kind"), GOING_ON)
+def test_the_parent_is_really_used(strategy: str, kind: str) -> None:
+    from_zero = replace(second_request(strategy, kind), parent=None, state=None)
+    assert train(from_zero).adapter.digest != second_trained(strategy, kind).adapter.digest
+
+
+@pytest.mark.parametrize(("strategy", "kind"), [pair for pair in PAIRS if pair[0] in ("bayes", "joint")])
+def test_how_feedback_was_cut_into_increments_does_not_matter_to(strategy: str, kind: str) -> None:
     request = second_request(strategy, kind)
-    assert train(request).adapter.digest != train(replace(request, state=None)).adapter.digest
+    at_once = first_request(strategy, kind, BASE, RatedSet.concatenate(FIRST, SECOND))
+    at_once = replace(at_once, new_compared=request.new_compared)
+    assert train(at_once).adapter.digest == second_trained(strategy, kind).adapter.digest
+
+
+def names_of(state: bytes) -> set[int]:
+    """Every event that a learner state names."""
+    arrays, _ = unpack(state)
+    return {int(s) for name, array in arrays.items() if "_sequence_" in name for s in array}
+
+
+@pytest.mark.parametrize(("strategy", "kind"), BUFFERING)
+def test_the_buffer_keeps_to_its_bound_and_its_bytes_stop_growing(strategy: str, kind: str) -> None:
+    request, sizes = first_request(strategy, kind, BASE, FIRST), []
+    for increment in range(4):
+        trained = train(request)
+        arrays, _ = unpack(trained.state)
+        kept = {name: array for name, array in arrays.items() if name.startswith(("buffer_", "dark_"))}
+        assert len(kept["buffer_sequence_K"]) == SMALL.buffer_size
+        assert set(kept.get("dark_sequence_K", [])) <= set(kept["buffer_sequence_K"])
+        assert int(kept["buffer_num_seen"][0]) == 24 + 12 * increment
+        sizes.append(sum(array.nbytes for array in kept.values()))
+        more = ratings(BASE, person(BASE), 12, first_sequence=100 * (increment + 1))
+        request = next_request(request, trained, more)
+    assert len(set(sizes)) == 1
+
+
+def num_alive() -> int:
+    """Datasets and modules that something still holds."""
+    gc.collect()
+    return sum(issubclass(type(each), FeedbackData | AdapterModule) for each in gc.get_objects())
+
+
+def test_nothing_of_a_run_stays_in_memory() -> None:
+    quick = replace(SMALL, num_steps=1)
+    requests = [replace(second_request(*pair), config=quick) for pair in GRADIENT_PAIRS]
+    before = num_alive()
+    for request in requests:
+        train(request)
+    assert num_alive() == before
 
 
 @every_gradient_pair
-def test_the_parent_is_really_used(strategy: str, kind: str) -> None:
+def test_feedback_taken_back_leaves_the_state(strategy: str, kind: str) -> None:
     request = second_request(strategy, kind)
-    from_zero = replace(request, parent=None, state=None)
-    assert train(request).adapter.digest != train(from_zero).adapter.digest
+    third = next_request(request, second_trained(strategy, kind), ratings(BASE, person(BASE), 6, first_sequence=70))
+    gone = {*FIRST.sequence_N[::3].tolist(), *COMPARED.sequence_C[::2].tolist()}
+    past = third.past.select(~np.isin(third.past.sequence_N, list(gone)))
+    past_compared = third.past_compared.select(~np.isin(third.past_compared.sequence_C, list(gone)))
+    purged = train(replace(third, past=past, past_compared=past_compared))
+    assert not names_of(purged.state) & gone
+    if names_of(train(third).state) & gone:  # the same with them: the purge is felt
+        assert purged.adapter.digest != train(third).adapter.digest
 
 
-@pytest.mark.parametrize(("strategy", "kind"), REPLAYING)
-def test_the_state_names_no_more_ratings_than_the_buffer_holds(strategy: str, kind: str) -> None:
-    trained = train(second_request(strategy, kind))
-    arrays, _ = unpack(trained.state)
-    assert len(arrays["buffer_sequence_K"]) == SMALL.buffer_size
-    assert int(arrays["buffer_num_seen"][0]) == len(FIRST) + len(SECOND)
-
-
-@pytest.mark.parametrize(("strategy", "kind"), sorted({*REPLAYING, *CONSOLIDATING}))
-def test_ratings_taken_back_leave_the_state(strategy: str, kind: str) -> None:
+@pytest.mark.parametrize(("strategy", "kind"), [pair for pair in PAIRS if pair[0] in ("bayes", "joint")])
+def test_feedback_taken_back_leaves_no_trace_in(strategy: str, kind: str) -> None:
     request = second_request(strategy, kind)
-    gone = FIRST.sequence_N[::3]
-    kept = ~np.isin(request.past.sequence_N, gone)
-    arrays, _ = unpack(train(replace(request, past=request.past.select(kept))).state)
-    for name in ("buffer_sequence_K", "fisher_sequence_M"):
-        assert not np.isin(arrays.get(name, []), gone).any()
+    kept = np.arange(len(FIRST)) % 3 > 0
+    purged = replace(request, past=FIRST.select(kept))
+    never = first_request(strategy, kind, BASE, RatedSet.concatenate(FIRST.select(kept), SECOND))
+    assert train(purged).adapter.digest == train(replace(never, new_compared=COMPARED)).adapter.digest
+
+
+@every_pair
+def test_a_user_with_broken_data_harms_nobody(strategy: str, kind: str) -> None:
+    broken = replace(SECOND, taste_NR=np.full_like(SECOND.taste_NR, np.nan))
+    heavy = replace(SECOND, weight_N=np.full(len(SECOND), 3e38, np.float32))
+    request = second_request(strategy, kind)
+    with pytest.raises(InvalidInput, match="not finite"):
+        train(replace(request, new=broken))
+    if strategy != "bayes":
+        with pytest.raises(DivergedError):
+            train(replace(request, new=heavy))
+    assert train(request).adapter.digest == second_trained(strategy, kind).adapter.digest
+
+
+@every_pair
+def test_other_users_stay_as_they_are_bit_for_bit(strategy: str, kind: str) -> None:
+    before = second_trained(strategy, kind).adapter.to_bytes(), second_trained(strategy, kind).state
+    other = ratings(BASE, person(BASE, seed=5), 10, seed=5)
+    train(first_request(strategy, kind, BASE, other))
+    again = train(second_request(strategy, kind))
+    assert (again.adapter.to_bytes(), again.state) == before
+
+
+def share_in_order(trained: Trained | None, compared: ComparedSet) -> float:
+    """Share of the pairs that somebody told apart which the scores order the same."""
+
+    def score(taste_CR: np.ndarray, generic_CA: np.ndarray) -> np.ndarray:
+        return generic_CA if trained is None else trained.adapter.score(taste_CR, generic_CA)
+
+    first_CA = score(compared.first_taste_CR, compared.first_generic_CA)
+    second_CA = score(compared.second_taste_CR, compared.second_generic_CA)
+    told_apart_CA = compared.preference_CA != 0.5
+    return float(((first_CA > second_CA) == (compared.preference_CA == 1.0))[told_apart_CA].mean())
+
+
+@every_pair
+def test_comparisons_alone_teach_the_order(strategy: str, kind: str) -> None:
+    config = replace(SMALL, num_steps=100)
+    request = first_request(strategy, kind, BASE, none_of(FIRST), config)
+    trained = train(replace(request, new_compared=comparisons(BASE, person(BASE), 80)))
+    unseen = comparisons(BASE, person(BASE), 300, seed=9)
+    assert share_in_order(None, unseen) < 0.65
+    assert share_in_order(trained, unseen) > 0.85
+    assert trained.metrics["num_comparisons"] == 80
+
+
+@every_pair
+def test_naming_the_images_the_other_way_round_says_the_same(strategy: str, kind: str) -> None:
+    turned = ComparedSet.of(
+        COMPARED.sequence_C,
+        COMPARED.second_taste_CR,
+        COMPARED.second_generic_CA,
+        COMPARED.first_taste_CR,
+        COMPARED.first_generic_CA,
+        1.0 - COMPARED.preference_CA,
+    )
+    adapter = train(replace(second_request(strategy, kind), new_compared=turned)).adapter
+    expected = second_trained(strategy, kind).adapter
+    np.testing.assert_allclose(
+        adapter.score(FIRST.taste_NR, FIRST.generic_NA), expected.score(FIRST.taste_NR, FIRST.generic_NA), atol=2e-3
+    )
+
+
+@every_pair
+def test_aspects_that_nobody_compared_stay_as_they_are(strategy: str, kind: str) -> None:
+    one_aspect = COMPARED.preference_CA.copy()
+    one_aspect[:, 1] = np.nan
+    request = first_request(strategy, kind, BASE, none_of(FIRST))
+    adapter = train(replace(request, new_compared=replace(COMPARED, preference_CA=one_aspect))).adapter
+    score_NA = adapter.score(FIRST.taste_NR, FIRST.generic_NA)
+    assert np.abs(score_NA[:, 0] - FIRST.generic_NA[:, 0]).max() > 0.1
+    np.testing.assert_allclose(score_NA[:, 1], FIRST.generic_NA[:, 1], atol=1e-5)
 
 
 @every_pair
 def test_with_nothing_new_the_candidate_is_what_is_known_already(strategy: str, kind: str) -> None:
-    request = first_request(strategy, kind, BASE, FIRST)
-    trained = train(request)
-    nothing_new = next_request(request, trained, none_of(FIRST))
+    trained = first_trained(strategy, kind)
+    nothing_new = next_request(first_request(strategy, kind, BASE, FIRST), trained, none_of(FIRST))
     again = train(nothing_new).adapter
     np.testing.assert_allclose(
         again.score(FIRST.taste_NR, FIRST.generic_NA),
@@ -192,7 +353,7 @@ def test_with_nothing_new_the_candidate_is_what_is_known_already(strategy: str, 
 
 def forgetting(strategy: str, kind: str, seed: int) -> float:
     """How much worse the first increment's images are predicted after a second, conflicting one."""
-    config = replace(SMALL, num_steps=60, buffer_size=64, ewc_lambda=1.0)
+    config = replace(SMALL, num_steps=40, buffer_size=64)
     weight_RA = person(BASE, seed)
     first = ratings(BASE, weight_RA, 40, seed=seed, missing=0.0)
     second = ratings(BASE, -weight_RA, 15, first_sequence=50, seed=seed, missing=0.0)
@@ -208,14 +369,12 @@ def forgetting(strategy: str, kind: str, seed: int) -> float:
 
 
 @pytest.mark.parametrize("kind", sorted(ADAPTERS))
-def test_replay_and_consolidation_forget_less_than_naive(kind: str) -> None:
-    mean = {
-        strategy: float(np.mean([forgetting(strategy, kind, seed) for seed in range(3)]))
-        for strategy in ("naive", "replay", "ewc", "replay_ewc")
-    }
-    assert mean["naive"] > 0.5  # there is something to forget
-    for strategy in ("replay", "ewc", "replay_ewc"):
-        assert mean[strategy] < 0.75 * mean["naive"], mean
+def test_every_strategy_forgets_less_than_naive(kind: str) -> None:
+    forgotten = {strategy: forgetting(strategy, kind, seed=0) for strategy in ADAPTER_STRATEGIES[kind]}
+    assert forgotten["naive"] > 0.5  # there is something to forget
+    assert forgotten["agem"] < 0.95 * forgotten["naive"]  # it only refuses steps that are wrong altogether
+    for strategy in set(forgotten) - {"naive", "agem"}:
+        assert forgotten[strategy] < 0.75 * forgotten["naive"], forgotten
 
 
 @every_gradient_pair
@@ -232,7 +391,7 @@ def test_a_loss_that_is_not_finite_is_an_error_that_names_the_step(strategy: str
         train(first_request(strategy, kind, BASE, heavy))
 
 
-@every_gradient_pair
+@pytest.mark.parametrize(("strategy", "kind"), GOING_ON)
 def test_a_state_of_another_adapter_is_refused(strategy: str, kind: str) -> None:
     request = second_request(strategy, kind)
     with pytest.raises(InvalidInput, match=r"the learner state belongs to adapter .*, the parent is no adapter"):
@@ -244,6 +403,5 @@ def test_a_state_of_another_adapter_is_refused(strategy: str, kind: str) -> None
 @every_gradient_pair
 def test_a_strategy_takes_over_from_any_other(strategy: str, kind: str) -> None:
     for before in ADAPTER_STRATEGIES[kind]:
-        request = first_request(before, kind, BASE, FIRST)
-        switched = replace(next_request(request, train(request), SECOND), strategy=strategy)
-        assert train(switched).adapter.is_finite()
+        request = replace(second_request(before, kind), strategy=strategy, config=replace(SMALL, num_steps=2))
+        assert train(request).adapter.is_finite()

@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 
-from paaplus.strategies.datasets import RatedData
+from paaplus.strategies.datasets import FeedbackData
 from paaplus.strategies.reservoir import SequenceReservoir
 from tests.learning import base_of, person, ratings
 
@@ -16,9 +16,9 @@ BASE = base_of(1)
 RATED = ratings(BASE, person(BASE), 60, missing=0.0)
 
 
-def data_of(low: int, high: int) -> RatedData:
+def data_of(low: int, high: int) -> FeedbackData:
     """Ratings with sequence numbers from low to high, both included."""
-    return RatedData.of(RATED.select((RATED.sequence_N >= low) & (RATED.sequence_N <= high)), "cpu")
+    return FeedbackData.of(RATED.select((RATED.sequence_N >= low) & (RATED.sequence_N <= high)), "cpu")
 
 
 def kept(reservoir: SequenceReservoir) -> list[int]:

@@ -1,0 +1,63 @@
+"""How far the network is from the reference on a parity fixture: the largest difference of every array, as JSON.
+
+    python benchmarks/parity.py --fixture DIR [--no-training] [--no-body]
+
+Runs every case that DIR's verify.py names, with DIR's recipe.py for weights and inputs, then DIR's training.json and
+SMPLer-X arrays where there are any. Ends with 1 if a difference is beyond its tolerance. It takes a minute or two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from paaplus.models.physiqueframe import parity
+from paaplus.models.physiqueframe.parity_training import training_parity
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fixture", type=Path, required=True)
+    parser.add_argument("--no-training", action="store_true")
+    parser.add_argument("--no-body", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    report = frame_report(options.fixture, not options.no_training)
+    if not options.no_body and (options.fixture / "smplerx_s_expected.npz").is_file():
+        report["smplerx"] = body_report(options.fixture)
+    wrong = [f"{case}/{name}" for case, arrays in report.items() for name, m in arrays.items() if not m["ok"]]
+    print(json.dumps({"fixture": options.fixture.name, "beyond_tolerance": wrong, "cases": report}, indent=2))
+    return 1 if wrong else 0
+
+
+def frame_report(folder: Path, training: bool) -> dict[str, parity.Measures]:
+    fixture = parity.Fixture(folder)
+    network, load = parity.build_network(fixture)
+    report = {"keys": parity.key_parity(load, fixture)}
+    if (folder / "swin_buffers.json").is_file():
+        report["swin_buffers"] = parity.buffer_parity(network, fixture)
+    for case in parity.cases(fixture):
+        report[case.name] = parity.case_parity(network, fixture, case)
+    if training and (folder / "training.json").is_file():
+        report["training"] = training_parity(network, fixture)
+    return report
+
+
+def body_report(folder: Path) -> parity.Measures:
+    """SMPLer-X's arrays, where its part is installed."""
+    if importlib.util.find_spec("paaplus.models.physiqueframe.body") is None:
+        return {}
+    from paaplus.models.physiqueframe.body import smplerx_parity
+
+    return smplerx_parity(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

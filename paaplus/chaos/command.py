@@ -1,0 +1,48 @@
+"""`paaplus chaos`: prove on this machine that faults lose nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from paaplus.chaos.report import as_text
+from paaplus.chaos.run import Options, run_chaos
+
+notices = Console(stderr=True)
+
+
+def chaos(
+    seed: Annotated[int, typer.Option(min=0, help="Of traffic and troubles; not of the moments they meet at.")] = 0,
+    minutes: Annotated[float, typer.Option(min=0.05, help="How long the storm lasts.")] = 20.0,
+    database_url: Annotated[str, typer.Option(help="An EMPTY PostgreSQL database; default: SQLite.")] = "",
+    broker_url: Annotated[str, typer.Option(help="An EMPTY Redis database; default: a folder.")] = "",
+    folder: Annotated[Path | None, typer.Option(help="An empty one; default: one that goes when all is well.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Run a platform of its own under traffic, kill and starve its processes, and check every promise afterwards.
+
+    Exit code 1 when a promise was broken; the folder stays then.
+    """
+    signal.signal(signal.SIGTERM, _exit)  # so that the platform is ended then too
+    home = (folder or Path(tempfile.mkdtemp(prefix="paaplus-chaos-"))).absolute()
+    options = Options(seed, minutes, home, database_url, broker_url)
+    report = run_chaos(options, lambda words: notices.print(words, highlight=False))
+    typer.echo(json.dumps(report, indent=2) if as_json else as_text(report))
+    if not report["ok"]:
+        notices.print(f"what is left of it: {home}", highlight=False)
+        raise typer.Exit(1)
+    if folder is None:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)

@@ -1,0 +1,272 @@
+"""The platform as its operator has it: commands, and processes that are started, killed, paused and started again."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from paaplus.errors import Unavailable
+from paaplus.faults import FROM_FILE
+
+READY_TIMEOUT_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 20.0
+COMMAND_TIMEOUT_S: Final = 600.0
+LEASE_S: Final = 3.0
+_PR_SET_PDEATHSIG = 1
+
+# Quick schedules and short leases, so that minutes see what a deployment sees in weeks; and so many attempts that a
+# job is given up only when trying again cannot help: that would be a fault of ours.
+SCHEDULES: Final = {
+    "PAAPLUS_SCAN_INTERVAL_S": "0.3",
+    "PAAPLUS_LEASE_S": str(LEASE_S),
+    "PAAPLUS_RETRY_BASE_S": "0.1",
+    "PAAPLUS_RETRY_CAP_S": "1",
+    "PAAPLUS_MAX_ATTEMPTS": "1000",
+    "PAAPLUS_DEVICE": "cpu",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+@dataclass
+class Process:
+    """One process of the platform and its present life.
+
+    `role` says what it does; `fault_file` is where it looks for the point to die at; `was_condemned` that we did
+    something to it that may end this life.
+    """
+
+    name: str
+    role: str
+    command: list[str]
+    log_file: Path
+    fault_file: Path
+    popen: subprocess.Popen[bytes] | None = None
+    was_condemned: bool = False
+    is_paused: bool = False
+
+    @property
+    def is_alive(self) -> bool:
+        return self.popen is not None and self.popen.poll() is None
+
+
+class Platform:
+    """A deployment in a scratch folder. Use it as a context manager: leaving it ends what it started.
+
+    Processes that die are started again, as a supervisor would; those that died of no fault are counted.
+    """
+
+    def __init__(self, home: Path, *, database_url: str, broker_url: str, num_workers: int) -> None:
+        self.home = home
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("PAAPLUS_")},
+            **SCHEDULES,
+            "PAAPLUS_HOME": str(home),
+            "PAAPLUS_DATABASE_URL": database_url,
+            "PAAPLUS_BROKER_URL": broker_url,
+            "PAAPLUS_API_PORT": str(self.port),
+        }
+        self.unexpected_exits: Counter[str] = Counter()
+        self._lock = threading.RLock()
+        self._stopping = False
+        self._ended = threading.Event()
+        self.processes = {process.name: process for process in self._make(num_workers, 2 if broker_url else 1)}
+
+    def _make(self, num_workers: int, num_schedulers: int) -> list[Process]:
+        python = [sys.executable, "-m"]
+        celery = [*python, "celery", "-A", "workers.app"]
+        quiet = ["--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
+        made = [self._process("api", "api", [*python, "api"])]
+        for i in range(num_workers):
+            pool = ["-Q", "cpu,gpu", "-P", "solo", "-n", f"worker-{i}@%h"]
+            made.append(self._process(f"worker-{i}", "worker", [*celery, "worker", *pool, *quiet]))
+        for i in range(num_schedulers):
+            options = [
+                "--pidfile",
+                "",
+                "--schedule",
+                str(self.home / f"scheduler-{i}-schedule"),
+                "--loglevel",
+                "WARNING",
+            ]
+            made.append(self._process(f"scheduler-{i}", "scheduler", [*celery, "beat", *options]))
+        return made
+
+    def _process(self, name: str, role: str, command: list[str]) -> Process:
+        return Process(name, role, command, self.home / "logs" / f"{name}.log", self.home / "faults" / name)
+
+    def command(self, *arguments: str) -> Any:
+        """Run `paaplus ARGUMENTS` and read its JSON, if there is any.
+
+        Raises:
+            Unavailable: the command failed; the message carries what it said.
+        """
+        done = subprocess.run(
+            [sys.executable, "-m", "paaplus.cli.main", *arguments],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise Unavailable(f"paaplus {' '.join(arguments)}: exit code {done.returncode}\n{done.stderr[-2000:]}")
+        return json.loads(done.stdout) if "--json" in arguments else None
+
+    def start(self) -> None:
+        """Start everything, wait until the API is ready, and keep everything running from then on.
+
+        Raises:
+            Unavailable: the API was not ready in time.
+        """
+        threading.Thread(target=self._keep_running, daemon=True).start()
+        if not self.wait_until_ready(READY_TIMEOUT_S):
+            raise Unavailable(f"the platform was not ready within {READY_TIMEOUT_S:.0f} s\n{self.log_tails()}")
+
+    def is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def wait_until_ready(self, timeout_s: float) -> bool:
+        """Whether every process runs and the API says that it is ready, within that time."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if all(p.is_alive and not p.is_paused for p in self.processes.values()) and self.is_ready():
+                return True
+            time.sleep(0.1)
+        return False
+
+    def kill(self, process: Process) -> None:
+        """SIGKILL."""
+        with self._lock:
+            process.was_condemned = True
+            self._kill(process)
+
+    def arm(self, process: Process, fault: str) -> subprocess.Popen[bytes] | None:
+        """Let the process end (or stop) itself when it next comes to a point of `paaplus.faults`; returns this life."""
+        with self._lock:
+            process.was_condemned = True
+            process.fault_file.parent.mkdir(exist_ok=True)
+            process.fault_file.with_suffix(".new").write_text(fault)
+            process.fault_file.with_suffix(".new").rename(process.fault_file)
+            return process.popen
+
+    def disarm(self, process: Process) -> None:
+        process.fault_file.unlink(missing_ok=True)
+
+    def pause(self, process: Process) -> None:
+        """SIGSTOP."""
+        with self._lock:
+            if process.is_alive and process.popen is not None:
+                process.is_paused = True
+                process.popen.send_signal(signal.SIGSTOP)
+
+    def resume(self, process: Process) -> None:
+        """SIGCONT, whether we paused it or it paused itself."""
+        with self._lock:
+            process.is_paused = False
+            if process.is_alive and process.popen is not None:
+                process.popen.send_signal(signal.SIGCONT)
+
+    def has_stopped_itself(self, process: Process) -> bool:
+        """Whether the process is in state T (Linux only)."""
+        with suppress(OSError, IndexError):
+            if process.popen is not None:
+                stat = Path(f"/proc/{process.popen.pid}/stat").read_text()
+                return stat.rpartition(")")[2].split()[0] == "T"
+        return False
+
+    def stop(self) -> None:
+        """End everything: ask, wait, then insist."""
+        with self._lock:
+            self._stopping = True
+            alive = [p for p in self.processes.values() if p.is_alive and p.popen is not None]
+            for process in alive:
+                self.resume(process)
+                assert process.popen is not None
+                process.popen.terminate()
+            deadline = time.monotonic() + STOP_TIMEOUT_S
+            for process in alive:
+                assert process.popen is not None
+                try:
+                    process.popen.wait(max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    self._kill(process)
+        self._ended.set()
+
+    def log_tails(self, num_lines: int = 15) -> str:
+        """The last lines of every log, for a failure's report."""
+        parts = []
+        for file in sorted((self.home / "logs").glob("*.log")):
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()[-num_lines:]
+            parts.append("\n".join([f"--- {file}", *lines]))
+        return "\n".join(parts)
+
+    def __enter__(self) -> Platform:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _kill(self, process: Process) -> None:
+        if process.popen is not None and process.popen.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.popen.pid, signal.SIGKILL)
+            process.popen.wait()
+
+    def _keep_running(self) -> None:
+        """Start what is not running, until told to stop.
+
+        All starts are this one thread's: what is to die with its parent (see `_die_with_parent`) dies when the thread
+        that started it ends.
+        """
+        while not self._ended.is_set():
+            with self._lock:
+                for process in self.processes.values():
+                    if not self._stopping and not process.is_alive:
+                        if process.popen is not None and not process.was_condemned:
+                            self.unexpected_exits[f"{process.name}: exit code {process.popen.returncode}"] += 1
+                        self._start(process)
+            self._ended.wait(0.05)
+
+    def _start(self, process: Process) -> None:
+        process.log_file.parent.mkdir(parents=True, exist_ok=True)
+        process.was_condemned = process.is_paused = False
+        with process.log_file.open("ab") as log:
+            process.popen = subprocess.Popen(
+                process.command,
+                env={**self._environment, "PAAPLUS_FAULT": f"{FROM_FILE}{process.fault_file}"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _die_with_parent() -> None:
+    """Linux: what chaos has started ends with it, also when it is killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,76 @@
+"""What was tried, survived and found, as one JSON document and as text."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Final
+
+from paaplus.chaos.invariants import Check
+from paaplus.chaos.ledger import Ledger
+from paaplus.chaos.trouble import Tally
+
+MAX_TOLD: Final = 5  # contradictions of one promise that are shown
+
+
+def load_of(ledger: Ledger, seconds: float, rows: dict[str, int]) -> dict[str, Any]:
+    """The load that was held while the faults came; `rows`: what the database counts at the end."""
+    latencies = sorted(ledger.latencies_s)
+    total = sum(ledger.answers.values())
+    broken = sum(count for (_, status), count in ledger.answers.items() if status in (0, 503))
+    return {
+        "seconds": round(seconds, 1),
+        "requests": total,
+        "requests_per_s": round(total / seconds, 1),
+        "without_answer_or_503": broken,
+        "latency_p50_s": round(latencies[len(latencies) // 2], 4) if latencies else None,
+        "latency_p99_s": round(latencies[int(0.99 * (len(latencies) - 1))], 3) if latencies else None,
+        "events_acknowledged": len(ledger.acknowledged),
+        "events_posted_again": ledger.num_duplicates,
+        "predictions_scored": len(ledger.scored),
+        "admin_acts": ledger.count("admin act"),
+        "users_erased": len(ledger.erased),
+        **rows,
+    }
+
+
+def make_report(
+    head: dict[str, Any], load: dict[str, Any], tallies: dict[str, Tally], exits: dict[str, int], checks: list[Check]
+) -> dict[str, Any]:
+    return {
+        **head,
+        "ok": not any(check.problems for check in checks),
+        "load": load,
+        "faults": {name: asdict(tally) for name, tally in sorted(tallies.items())},
+        "num_faults": sum(tally.reached for tally in tallies.values()),
+        "unexpected_exits": exits,
+        "checks": [
+            {
+                "promise": check.promise,
+                "ok": not check.problems,
+                "checked": check.num_checked,
+                "num_problems": len(check.problems),
+                "problems": check.problems[:MAX_TOLD],
+            }
+            for check in checks
+        ],
+    }
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """The report for people."""
+    lines = [f"paaplus chaos, seed {report['seed']}, on {report['database']} and {report['broker']}", "", "load held"]
+    lines += [f"  {name.replace('_', ' '):28}{value}" for name, value in report["load"].items()]
+    lines += ["", f"faults{'':51}tried  reached  survived"]
+    for name, tally in report["faults"].items():
+        lines.append(f"  {name:54}{tally['tried']:6}{tally['reached']:9}{tally['survived']:10}")
+    if report["unexpected_exits"]:
+        lines += ["", "processes that ended by themselves and were started again"]
+        lines += [f"  {name}: {count}" for name, count in report["unexpected_exits"].items()]
+    lines += ["", "promises"]
+    for check in report["checks"]:
+        lines.append(f"  {'kept  ' if check['ok'] else 'BROKEN'}  {check['promise']} ({check['checked']} checked)")
+        lines += [f"            {problem}" for problem in check["problems"]]
+        if check["num_problems"] > len(check["problems"]):
+            lines.append(f"            and {check['num_problems'] - len(check['problems'])} more")
+    lines += ["", "every promise was kept" if report["ok"] else "PROMISES WERE BROKEN"]
+    return "\n".join(lines)

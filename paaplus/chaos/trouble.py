@@ -1,0 +1,240 @@
+"""The troubles: what is done to the platform, in a seeded order, each once before any is done twice."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, Protocol
+
+from paaplus.chaos.platform import LEASE_S, Platform, Process
+from paaplus.chaos.proxy import Proxy
+from paaplus.faults import STOP
+
+REACH_TIMEOUT_S: Final = 15.0  # for an armed process to come to its point
+RECOVER_TIMEOUT_S: Final = 30.0
+PAST_LEASE_S: Final = LEASE_S + 1.5
+AWAY_S: Final = 2.5
+API_FACTOR: Final = 4.0  # most of the time there must be somebody to talk to
+AROUND_FACTOR: Final = 5.0  # while the broker is away little happens: that would keep the other lanes from their points
+
+WORKER_POINTS: Final = (
+    "job_claimed",
+    "trained",
+    "old_version_retired",
+    "version_written",
+    "training_uncommitted",
+    "training_committed",
+    "features_stored",
+    "jobs_enqueued",
+)
+API_POINTS: Final = ("feedback_uncommitted", "feedback_committed", "pointer_moved", "user_files_deleted")
+
+
+class Broker(Protocol):
+    """What may be done to the broker, whatever it is."""
+
+    def empty(self) -> None: ...
+    def leave(self) -> None: ...
+    def come_back(self) -> None: ...
+
+
+class FolderBroker:
+    """The embedded broker: a folder of messages."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._away = folder / "messages", folder / "messages-away"
+
+    def empty(self) -> None:
+        for message in self._folder.glob("*.msg"):
+            message.unlink(missing_ok=True)
+
+    def leave(self) -> None:
+        self._folder.rename(self._away)
+
+    def come_back(self) -> None:
+        if self._away.exists():
+            if self._folder.exists():  # made anew by somebody meanwhile
+                for message in self._folder.iterdir():
+                    message.rename(self._away / message.name)
+                self._folder.rmdir()
+            self._away.rename(self._folder)
+
+
+class RedisBroker:
+    """Redis behind our wire. Only what lies in the deployment's own database of it is dropped."""
+
+    def __init__(self, url: str, wire: Proxy) -> None:
+        import redis
+
+        self._redis, self._wire = redis.Redis.from_url(url), wire
+
+    def empty(self) -> None:
+        self._redis.flushdb()
+
+    def leave(self) -> None:
+        self._wire.cut()
+
+    def come_back(self) -> None:
+        self._wire.restore()
+
+
+@dataclass
+class Tally:
+    """What became of one kind of trouble. `reached`: it really happened (a process came to its point)."""
+
+    tried: int = 0
+    reached: int = 0
+    survived: int = 0
+
+
+class Act(Protocol):
+    """Does one trouble, and says whether it really happened."""
+
+    def __call__(self, rng: random.Random) -> bool: ...
+
+
+class Troublemaker:
+    """Does one trouble after the other until told to stop, in three lanes at once: API, workers, all around them."""
+
+    def __init__(self, platform: Platform, broker: Broker, wires: dict[str, Proxy], seed: int, pause_s: float) -> None:
+        self._platform, self._broker, self._wires = platform, broker, wires
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self.tallies: dict[str, Tally] = {}
+        lanes = (
+            (self._at_api(), API_FACTOR * pause_s),
+            (self._at_workers(), pause_s),
+            (self._around(), AROUND_FACTOR * pause_s),
+        )
+        self._threads = [
+            threading.Thread(target=self._run, args=(*lane, random.Random(f"trouble {seed} {i}")), daemon=True)
+            for i, lane in enumerate(lanes)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Wait until the present troubles are over and mended."""
+        self._done.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _at_api(self) -> dict[str, Act]:
+        api = self._platform.processes["api"]
+        acts: dict[str, Act] = {"api killed at a random moment": partial(self._kill, [api])}
+        return acts | {f"api killed at {point}": partial(self._kill_at, [api], point) for point in API_POINTS}
+
+    def _at_workers(self) -> dict[str, Act]:
+        workers = self._of_role("worker")
+        acts: dict[str, Act] = {
+            "worker killed at a random moment": partial(self._kill, workers),
+            "worker paused past its lease": partial(self._pause, workers),
+            "worker paused past its lease before its commit": partial(self._pause_before_commit, workers),
+        }
+        return acts | {f"worker killed at {point}": partial(self._kill_at, workers, point) for point in WORKER_POINTS}
+
+    def _around(self) -> dict[str, Act]:
+        acts: dict[str, Act] = {
+            "scheduler killed at a random moment": partial(self._kill, self._of_role("scheduler")),
+            "broker emptied": self._empty_broker,
+            "broker away": self._broker_away,
+        }
+        if "broker" in self._wires:
+            acts["broker silent"] = self._silence_broker
+        if "database" in self._wires:
+            acts["database connections broken"] = self._break_database
+            acts["database away"] = self._database_away
+        return acts
+
+    def _run(self, acts: dict[str, Act], pause_s: float, rng: random.Random) -> None:
+        for name in _deck(list(acts), rng):
+            if self._done.wait(pause_s * rng.uniform(0.5, 1.5)):
+                return
+            reached = acts[name](rng=rng)
+            ready = self._platform.wait_until_ready(RECOVER_TIMEOUT_S)
+            with self._lock:
+                tally = self.tallies.setdefault(name, Tally())
+                tally.tried += 1
+                tally.reached += reached
+                tally.survived += reached and ready  # what did not happen was not survived either
+
+    def _of_role(self, role: str) -> list[Process]:
+        return [process for process in self._platform.processes.values() if process.role == role]
+
+    def _kill(self, among: list[Process], rng: random.Random) -> bool:
+        self._platform.kill(rng.choice(among))
+        return True
+
+    def _kill_at(self, among: list[Process], point: str, rng: random.Random) -> bool:
+        process = rng.choice(among)
+        life = self._platform.arm(process, point)
+        reached = self._wait(lambda: life is None or life.poll() is not None)
+        self._platform.disarm(process)
+        return reached
+
+    def _pause(self, among: list[Process], rng: random.Random) -> bool:
+        process = rng.choice(among)
+        self._platform.pause(process)
+        time.sleep(PAST_LEASE_S)
+        self._platform.resume(process)
+        return True
+
+    def _pause_before_commit(self, among: list[Process], rng: random.Random) -> bool:
+        process = rng.choice(among)
+        self._platform.arm(process, "trained" + STOP)
+        reached = self._wait(lambda: self._platform.has_stopped_itself(process))
+        if reached:
+            time.sleep(PAST_LEASE_S)
+            self._platform.resume(process)
+        self._platform.disarm(process)
+        return reached
+
+    def _empty_broker(self, rng: random.Random) -> bool:
+        self._broker.empty()
+        return True
+
+    def _broker_away(self, rng: random.Random) -> bool:
+        self._broker.leave()
+        try:
+            time.sleep(AWAY_S)
+        finally:
+            self._broker.come_back()
+        return True
+
+    def _silence_broker(self, rng: random.Random) -> bool:
+        self._wires["broker"].silence()
+        time.sleep(AWAY_S)
+        self._wires["broker"].restore()
+        return True
+
+    def _break_database(self, rng: random.Random) -> bool:
+        self._wires["database"].break_connections()
+        return True
+
+    def _database_away(self, rng: random.Random) -> bool:
+        self._wires["database"].cut()
+        time.sleep(AWAY_S)
+        self._wires["database"].restore()
+        return True
+
+    def _wait(self, happened: Callable[[], bool]) -> bool:
+        deadline = time.monotonic() + REACH_TIMEOUT_S
+        while time.monotonic() < deadline and not self._done.is_set():
+            if happened():
+                return True
+            time.sleep(0.05)
+        return happened()
+
+
+def _deck(names: list[str], rng: random.Random) -> Iterator[str]:
+    """Each once before any twice."""
+    while True:
+        rng.shuffle(names)
+        yield from names

@@ -1,0 +1,62 @@
+"""`paaplus backup` and `paaplus restore`: everything in one folder, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paaplus.cli.common import ACTOR, JsonOption, notices, open_blobs, open_database, print_record
+from paaplus.services import backup as backup_service
+from paaplus.settings import get_settings
+
+
+def backup(
+    folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")], as_json: JsonOption = False
+) -> None:
+    """Save all rows and files, as of one moment, while the platform runs."""
+    with open_database() as database:
+        report = backup_service.backup(database, open_blobs(), folder)
+    if report.missing_blobs:
+        notices.print(f"[yellow]{len(report.missing_blobs)} files that rows name are not in storage[/yellow]")
+    print_record(
+        {
+            "folder": str(folder),
+            "revision": report.revision,
+            "rows": report.num_rows,
+            "files": report.num_blobs,
+            "missing_files": report.missing_blobs,
+        },
+        as_json=as_json,
+    )
+
+
+def restore(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="What `paaplus backup` made.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Fill an empty database and storage from a backup, of this version or an older one; nothing may run meanwhile.
+
+    Users who were erased after the backup was made are erased again, as the list at PAAPLUS_ERASURES_URL says.
+    """
+    settings = get_settings()
+    report = backup_service.restore(
+        settings.resolved_database_url,
+        open_blobs(),
+        folder,
+        erasures_url=settings.resolved_erasures_url,
+        actor=ACTOR,
+    )
+    if report.num_erasures == 0:
+        notices.print(f"[yellow]the list of erased users at {settings.resolved_erasures_url} is empty[/yellow]")
+    print_record(
+        {
+            "revision": report.revision,
+            "rows": report.num_rows,
+            "files": report.num_blobs,
+            "erasures_on_the_list": report.num_erasures,
+            "users_erased_again": [str(user_id) for user_id in report.erased_again],
+        },
+        as_json=as_json,
+    )

@@ -1,0 +1,5 @@
+"""`paaplus chaos`: see paaplus/chaos/."""
+
+from paaplus.chaos.command import chaos
+
+__all__ = ["chaos"]

@@ -1,0 +1,118 @@
+"""`paaplus evaluate stream`: people's ratings in increments, every strategy beside every other. Needs no database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.table import Table
+
+from paaplus.cli.common import JsonOption, console, notices, parse_scale, print_json
+from paaplus.errors import InvalidInput
+from paaplus.settings import get_settings
+
+
+def stream(
+    data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")],
+    learner: Annotated[
+        list[str] | None, typer.Option(help="adapter:strategy; may be repeated. Default: all that there are.")
+    ] = None,
+    ratings: Annotated[int, typer.Option(help="Ratings of each person, in all.")] = 100,
+    increment: Annotated[int, typer.Option(help="Ratings of one increment.")] = 10,
+    seeds: Annotated[str, typer.Option(help="Seeds of splits and training, with commas.")] = "0,1,2,3,4",
+    people: Annotated[int, typer.Option(min=2, help="At most this many people a seed.")] = 16,
+    scenario: Annotated[list[str] | None, typer.Option(help="steady or drift; may be repeated. Default: both.")] = None,
+    tuning: Annotated[
+        bool,
+        typer.Option("--tuning", help="Split the train side again: for choosing, so that test people stay unseen."),
+    ] = False,
+    split: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A Python file with split(seed, data=DIR); it is run."),
+    ] = None,
+    base_model: Annotated[str, typer.Option(help="lite2, lite, timm:NAME, or a name that timm knows.")] = "lite2",
+    weights: Annotated[Path | None, typer.Option(exists=True, help="A file of weights for the backbone.")] = None,
+    scale: Annotated[str | None, typer.Option(help="MIN,MAX of the ratings; default: as found.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where features are kept; default: `cache` in PAAPLUS_HOME.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write stream.json, stream.md and one PNG a scenario into this folder.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What each strategy knows, keeps and costs when ratings come in increments.
+
+    Steady: one person's ratings. Drift, an artefact: from half way on, a rising share is another real person's.
+    """
+    import torch
+
+    from paaplus.data.features import folder_features
+    from paaplus.data.folder import read_folder
+    from paaplus.evaluation import stream as evaluation
+    from paaplus.evaluation.kshot import Learner
+    from paaplus.evaluation.person_streams import SCENARIOS
+    from paaplus.evaluation.splits import load_split, split_folder, within_train_side
+    from paaplus.evaluation.stream_report import HEADINGS, table, title, write_report
+    from paaplus.models.base_models import load_extractor
+    from paaplus.records import Scale
+
+    settings = get_settings()
+    torch.set_num_threads(settings.torch_threads)
+    config = evaluation.StreamConfig(
+        learners=tuple(Learner.parse(text) for text in learner) if learner else evaluation.ALL_LEARNERS,
+        num_ratings=ratings,
+        increment=increment,
+        seeds=_seeds(seeds),
+        limit_people=people,
+        scenarios=tuple(scenario) if scenario else SCENARIOS,
+    )
+    folder = read_folder(data, Scale(*parse_scale(scale)) if scale else None)
+    make_split = load_split(split, data) if split else lambda seed: split_folder(folder, seed)
+    if tuning:
+        make_split = within_train_side(folder, make_split)
+    extractor = load_extractor(base_model, weights, settings.device)
+    with Progress(
+        *Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=notices, transient=True
+    ) as progress:
+        features_task = progress.add_task(f"features by {base_model}", total=None)
+        features_ID = folder_features(
+            folder,
+            extractor,
+            cache or settings.home / "cache",
+            progress=lambda done, total: progress.update(features_task, completed=done, total=total),
+        )
+        people_task = progress.add_task("people", total=None)
+        document = evaluation.run_stream(
+            folder,
+            features_ID,
+            extractor.digest,
+            make_split,
+            config,
+            progress=lambda done, total: progress.update(people_task, completed=done, total=total),
+        )
+    document["config"].update(
+        base_model=base_model, split=str(split) if split else "random, by person and scene", tuning=tuning
+    )
+    for file in write_report(document, out) if out else ():
+        notices.print(f"wrote {file}", highlight=False)
+    if as_json:
+        print_json(document)
+        return
+    for name, entries in document["summary"].items():
+        shown = Table(title=title(document, name), box=None, header_style="bold", pad_edge=False)
+        for heading in HEADINGS:
+            shown.add_column(heading, no_wrap=True)
+        for row in table(entries):
+            shown.add_row(*(escape(cell) for cell in row))
+        console.print(shown)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InvalidInput(f"--seeds {text!r}: whole numbers with commas between") from None

@@ -1,0 +1,148 @@
+"""`paaplus priors`: taste priors, what `bayes` starts from before a user has said anything."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.progress import Progress
+
+from paaplus.cli.common import (
+    ACTOR,
+    JsonOption,
+    notices,
+    open_blobs,
+    open_database,
+    parse_scale,
+    print_record,
+    print_rows,
+)
+from paaplus.db.engine import Database
+from paaplus.db.tables import BaseModelRow, TastePriorRow
+from paaplus.scoring.priors import TastePrior
+from paaplus.services import base_models, scheduling, taste_priors
+from paaplus.settings import Settings, get_settings
+
+app = typer.Typer(help="Taste priors: how people differ, learned from people who rated.")
+
+FIELDS = ("id", "base_model_id", "version", "digest", "source", "num_people", "metrics", "created_at", "retired_at",
+          "stale_at")  # fmt: skip
+
+BaseModelOption = Annotated[str, typer.Option(help="NAME or NAME@VERSION; default: the default base model.")]
+
+
+@app.command()
+def train(
+    data: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")] = None,
+    from_users: Annotated[
+        bool, typer.Option("--from-users", help="Users who share their taste (50 at least).")
+    ] = False,
+    base_model: BaseModelOption = "",
+    people: Annotated[Path | None, typer.Option(exists=True, help="Only these user_ids, one a line.")] = None,
+    scale: Annotated[str | None, typer.Option(help="MIN,MAX of the ratings; default: as found.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn the next version of a base model's taste prior; it comes into force at once.
+
+    Users whose version started from another prior become due; until then their versions are served as they are.
+    """
+    if from_users == (data is not None):
+        raise typer.BadParameter("give either --data DIR or --from-users")
+    settings = get_settings()
+    with open_database() as database:
+        base_row = _base_row(database, settings, base_model)
+        with Progress(console=notices, transient=True) as progress:
+            task = progress.add_task("learning from people", total=None)
+
+            def tell(done: int, total: int) -> None:
+                progress.update(task, completed=done, total=total)
+
+            user_ids: list[UUID] = []
+            if data is not None:
+                names = people.read_text().split() if people else None
+                prior, metrics = _from_folder(base_row, settings, data, names, scale, tell)
+            else:
+                prior, metrics, user_ids = _from_users(base_row, settings, database, tell)
+        with database.session() as session:
+            row = taste_priors.register(
+                session,
+                open_blobs(),
+                prior,
+                base_row,
+                source=f"data folder {data.name}" if data is not None else "users who share their taste",
+                metrics=metrics,
+                user_ids=user_ids,
+                actor=ACTOR,
+            )
+            num_due = scheduling.refresh_after_prior(session, base_row.id, row.id)
+            record = {**_record(row), "num_users_due": num_due}
+    print_record(record, as_json=as_json)
+
+
+@app.command("list")
+def list_priors(as_json: JsonOption = False) -> None:
+    """All taste priors, newest first; the newest of a base model that is not retired is in force."""
+    with open_database() as database, database.read_session() as session:
+        rows = [_record(row) for row in taste_priors.list_priors(session)]
+        columns = {name: itemgetter(name) for name in FIELDS}
+        print_rows(rows, columns, as_json=as_json, title="taste priors", json_only=("id", "metrics"))
+
+
+@app.command()
+def retire(
+    version: Annotated[int, typer.Argument(min=1)], base_model: BaseModelOption = "", as_json: JsonOption = False
+) -> None:
+    """Take a prior out of force; the one before it, or the base model's own, is in force again."""
+    with open_database() as database:
+        base_row = _base_row(database, get_settings(), base_model)
+        with database.session() as session:
+            row = taste_priors.retire(session, base_row.id, version, actor=ACTOR)
+            now = taste_priors.in_force(session, base_row.id)
+            num_due = scheduling.refresh_after_prior(session, base_row.id, now.id if now else None)
+            record = {**_record(row), "num_users_due": num_due}
+    print_record(record, as_json=as_json)
+
+
+def _base_row(database: Database, settings: Settings, wanted: str) -> BaseModelRow:
+    with database.read_session() as session:
+        if not wanted:
+            return base_models.default(session, settings)
+        return base_models.named(session, wanted)
+
+
+def _from_folder(
+    base_row: BaseModelRow, settings: Settings, data: Path, people: list[str] | None, scale: str | None, tell: Any
+) -> tuple[TastePrior, dict[str, Any]]:
+    import torch
+
+    from paaplus.models.base_models import load_extractor
+    from paaplus.pipelines.train_prior import prior_from_folder
+
+    torch.set_num_threads(settings.torch_threads)
+    weights = base_row.config.get("weights")
+    extractor = load_extractor(str(base_row.config["extractor"]), Path(weights) if weights else None, settings.device)
+    return prior_from_folder(
+        base_models.load(open_blobs(), base_row),
+        extractor,
+        data,
+        cache_dir=settings.home / "cache",
+        people=people,
+        scale=parse_scale(scale) if scale else None,
+        progress=tell,
+    )
+
+
+def _from_users(
+    base_row: BaseModelRow, settings: Settings, database: Database, tell: Any
+) -> tuple[TastePrior, dict[str, Any], list[UUID]]:
+    from paaplus.pipelines.train_prior import prior_from_users
+
+    base = base_models.load(open_blobs(), base_row)
+    return prior_from_users(base, database, settings.holdout_key.get_secret_value(), tell)
+
+
+def _record(row: TastePriorRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in FIELDS}

@@ -1,0 +1,124 @@
+"""Options and run of `paaplus base-models train physiqueframe --split ...`: the network itself is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from paaplus.cli.common import notices
+from paaplus.errors import InvalidInput
+from paaplus.settings import get_settings
+
+_PANEL = "Only physiqueframe: train the network itself (docs/physiqueframe.md)"
+
+
+def _option(help_: str, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help_, rich_help_panel=_PANEL, **more)
+
+
+Split = Annotated[str | None, _option("expert, finetune or user: rows of --data to train on.")]
+PersonType = Annotated[str | None, _option("Whose rows: a type of the split, e.g. ISFJ.", "--type")]
+Out = Annotated[Path | None, _option("The run's folder; started again, it goes on.", file_okay=False)]
+Size = Annotated[str, _option("official, or tiny (100,000 parameters, 56 px); --weights tells its own.")]
+Epochs = Annotated[int, _option("Passes over the rows.", min=1)]
+BatchSize = Annotated[int, _option("Images a step.", min=2)]
+LearningRate = Annotated[float, _option("Of the first epochs.", "--lr")]
+DecayEpochs = Annotated[int, _option("The rate is divided by 10 after so many epochs.", min=1)]
+PlainLoss = Annotated[
+    bool, _option("Sum of squared errors, as published; else weighed by learned uncertainty.", "--plain-loss")
+]
+Flip = Annotated[bool, _option("Show half of the images in a mirror.", "--flip/--no-flip")]
+TrainImageEncoder = Annotated[
+    bool | None,
+    _option("Default: frozen with --weights, trained from scratch.", "--train-image-encoder/--freeze-image-encoder"),
+]
+Metric = Annotated[str, _option("srcc, plcc or acc: decides the best epoch and early stopping.")]
+Patience = Annotated[int, _option("Epochs without a better one that end the run; 0: never.", min=0)]
+Seed = Annotated[int, _option("Of first weights, order, mirrors and dropout.", min=0)]
+Workers = Annotated[int, _option("Processes that read images; 0: this one.", min=0)]
+ImageDir = Annotated[Path | None, _option("Default: images/ in --data.", exists=True, file_okay=False)]
+Meshes = Annotated[Path | None, _option("Default: meshes/ in --data, if it is there.", exists=True, file_okay=False)]
+
+
+@dataclass(frozen=True)
+class NetworkTraining:
+    """What the options say."""
+
+    split: str
+    person_type: str | None
+    out: Path | None
+    size: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    decay_epochs: int
+    plain_loss: bool
+    flip: bool
+    train_image_encoder: bool | None
+    metric: str
+    patience: int
+    seed: int
+    workers: int
+    image_dir: Path | None
+    meshes: Path | None
+
+
+def train_network(options: NetworkTraining, data: Path, weights: Path | None) -> dict[str, Any]:
+    """Train, with a progress bar; returns what is printed: the best epoch's row of the log and where its network is."""
+    import torch
+
+    from paaplus.data.physique import read_split
+    from paaplus.models.device import resolve_device
+    from paaplus.models.physiqueframe.config import FrameConfig, tiny_config
+    from paaplus.pipelines.train_physiqueframe import TrainConfig, train_physiqueframe
+
+    if options.out is None:
+        raise InvalidInput("--out DIR is needed: the folder of this run")
+    # Seven of ten hidden units switched off, as published, leave a tiny head nothing to learn with.
+    frames = {"official": FrameConfig(), "tiny": tiny_config(head_dropout=0.0)}
+    if options.size not in frames:
+        raise InvalidInput(f"--size {options.size!r}: {' or '.join(frames)}")
+    settings = get_settings()
+    torch.set_num_threads(settings.torch_threads)
+    train, val = read_split(data, options.split, options.person_type, options.image_dir)
+    meshes = options.meshes or (data / "meshes" if (data / "meshes").is_dir() else None)
+    if meshes is None:
+        notices.print("no meshes: only the image branch is trained and scored", highlight=False)
+    trained = weights is None if options.train_image_encoder is None else options.train_image_encoder
+    config = TrainConfig(
+        num_epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        decay_epochs=options.decay_epochs,
+        weighted_loss=not options.plain_loss,
+        flip=options.flip,
+        freeze_image_encoder=not trained,
+        metric=options.metric,
+        patience=options.patience,
+        num_workers=options.workers,
+        seed=options.seed,
+    )
+    bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*bar, console=notices, transient=True) as progress:
+        task = progress.add_task("", total=None)
+        result = train_physiqueframe(
+            train,
+            val,
+            options.out,
+            config=config,
+            frame=None if weights else frames[options.size],
+            init=weights,
+            meshes=meshes,
+            device=resolve_device(settings.device),
+            progress=lambda done, total, told: progress.update(task, completed=done, total=total, description=told),
+        )
+    return {
+        "checkpoint": str(result.best_file),
+        "epochs": len(result.epochs),
+        "stopped_early": result.stopped_early,
+        **{f"best_{name}": value for name, value in result.best.items() if name != "train_seconds"},
+    }

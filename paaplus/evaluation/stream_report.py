@@ -1,0 +1,143 @@
+"""A stream evaluation as files: JSON, Markdown tables and, where matplotlib is installed, plots."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from paaplus.errors import InvalidInput
+
+HEADINGS = (
+    "learner",
+    "SRCC",
+    "gain, 95 %",
+    "ahead, 95 %",
+    "PLCC",
+    "MAE",
+    "ACC",
+    "old SRCC",
+    "old MAE",
+    "forgetting, 95 %",
+    "BWT",
+    "flips",
+    "ms",
+    "KB",
+)
+
+
+def table(entries: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """One scenario's summary as rows of text under `HEADINGS`."""
+    return [
+        (
+            entry["learner"],
+            f"{entry['srcc']['mean']:.3f}",
+            _signed(entry["gain"]),
+            _signed(entry["ahead"]),
+            f"{entry['plcc']['mean']:.3f}",
+            f"{entry['mae']['mean']:.2f}",
+            f"{entry['acc']['mean']:.3f}",
+            f"{entry['earlier_srcc']['mean']:.3f}",
+            f"{entry['earlier_mae']['mean']:.2f}",
+            _signed(entry["forgetting"]),
+            f"{entry['bwt']['mean']:+.3f}",
+            f"{entry['negative_flip_rate']['mean']:.2%}",
+            f"{entry['seconds'] * 1000:.1f}",
+            f"{(entry['adapter_bytes'] + entry['state_bytes']) / 1000:.1f}",
+        )
+        for entry in entries
+    ]
+
+
+def title(document: dict[str, Any], scenario: str) -> str:
+    """What a scenario's table stands over."""
+    config, (first, *_) = document["config"], document["summary"][scenario]
+    return (
+        f"{Path(config['data']).name}, {scenario}: {config['num_ratings']} ratings in increments of "
+        f"{config['increment']}; {first['num_people']} streams, seeds {config['seeds']}; "
+        f"generic SRCC {first['generic_srcc']:.3f}"
+    )
+
+
+def write_report(document: dict[str, Any], folder: Path) -> list[Path]:
+    """Write `stream.json`, `stream.md` and, if possible, one `stream-SCENARIO.png` each; returns what was written.
+
+    Raises:
+        InvalidInput: `folder` is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInput(f"{folder} is not a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / "stream.json", folder / "stream.md"]
+    files[0].write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    files[1].write_text(_markdown(document), encoding="utf-8")
+    if find_spec("matplotlib"):
+        for scenario in document["summary"]:
+            files.append(folder / f"stream-{scenario}.png")
+            _plot(document, scenario, files[-1])
+    return files
+
+
+def _signed(measure: dict[str, float]) -> str:
+    return f"{measure['mean']:+.3f} [{measure['low']:.3f}, {measure['high']:.3f}]"
+
+
+def _markdown(document: dict[str, Any]) -> str:
+    lines = ["# Stream evaluation", ""]
+    for scenario, entries in document["summary"].items():
+        lines += [
+            f"## {title(document, scenario)}",
+            "",
+            "| " + " | ".join(HEADINGS) + " |",
+            "|" + "---|" * len(HEADINGS),
+            *("| " + " | ".join(row) + " |" for row in table(entries)),
+            "",
+        ]
+    lines += [
+        "SRCC, PLCC, MAE, ACC: on images that nobody here was trained on, after the last increment. Gain: SRCC over "
+        "the generic score's; ahead: over the first learner's. Old: on the images of all increments but the last, "
+        "as rated then. Forgetting, BWT: of minus the MAE on an increment's images, in score points. Flips: "
+        "share of unseen images that an update moves to the wrong side of the middle. Intervals: 95 %, bootstrap over "
+        "people. ms: CPU time of one training; KB: adapter and learner state at the end.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _plot(document: dict[str, Any], scenario: str, file: Path) -> None:
+    """SRCC over time on the left; what is known against what is forgotten on the right."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure  # no pyplot: no global state, no display needed
+
+    config, entries = document["config"], document["summary"][scenario]
+    figure = Figure(figsize=(12, 5.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    given = [config["increment"] * (i + 1) for i in range(len(entries[0]["curve"]))]
+    colors = colormaps["tab20"]
+    for i, entry in enumerate(entries):
+        style = {"color": colors(i % 20), "linestyle": "--" if entry["learner"].startswith("bottleneck") else "-"}
+        left.plot(given, entry["curve"], label=entry["learner"], linewidth=1.4, **style)
+        forgetting, srcc = entry["forgetting"], entry["srcc"]
+        right.errorbar(
+            forgetting["mean"],
+            srcc["mean"],
+            xerr=[[forgetting["mean"] - forgetting["low"]], [forgetting["high"] - forgetting["mean"]]],
+            marker="s" if entry["learner"].startswith("bottleneck") else "o",
+            color=style["color"],
+            elinewidth=0.8,
+        )
+        right.annotate(
+            entry["learner"].split(":")[1],
+            (forgetting["mean"], srcc["mean"]),
+            textcoords="offset points",
+            xytext=(4, 3),
+            fontsize=7,
+        )
+    left.set_xlabel("ratings given")
+    left.set_ylabel("SRCC on unseen images")
+    left.legend(fontsize=6, ncols=2)
+    right.set_xlabel("forgetting (MAE on earlier increments, score points)")
+    right.set_ylabel("SRCC on unseen images at the end")
+    figure.suptitle(title(document, scenario), fontsize=10)
+    figure.savefig(file, dpi=120)

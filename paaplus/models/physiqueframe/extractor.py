@@ -1,0 +1,92 @@
+"""PhysiqueFrame as a base model's extractor: 1,280 features that are the same for all users, and what scores them.
+
+Shape letters: B = photographs, D = features.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from paaplus.errors import InvalidInput, Unavailable
+from paaplus.models.device import resolve_device
+from paaplus.models.extractor import FeatureBlock, to_half, weights_digest
+from paaplus.models.physiqueframe.body.finder import BodyFinder
+from paaplus.models.physiqueframe.checkpoint import load_checkpoint
+from paaplus.models.physiqueframe.files import PhysiqueFiles, build_finder
+from paaplus.models.physiqueframe.frame import PhysiqueFrame
+from paaplus.models.physiqueframe.heads_numpy import export_heads
+from paaplus.models.physiqueframe.scorer import PhotographScorer
+from paaplus.settings import get_settings
+
+NAME = "physiqueframe"
+
+
+class PhysiqueExtractor:
+    """A frozen PhysiqueFrame (satisfies `Extractor`, `BringsHeads` and `Explains`).
+
+    A photograph that cannot be scored has features of NaN, and `explain` says why.
+    """
+
+    name = NAME
+
+    def __init__(self, network: PhysiqueFrame, finder: BodyFinder, device: str = "cpu") -> None:
+        about = json.dumps({"config": network.config.to_dict(), "finder": finder.digest}, sort_keys=True)
+        self.digest = weights_digest(network.state_dict(), about)
+        self.feature_dim = network.config.feature_dim
+        self.blocks = tuple(
+            FeatureBlock(size)
+            for size in (network.config.vit.out_dim, network.config.graph.dim, network.config.points.out_dim)
+        )
+        self.heads = export_heads(network)
+        self._scorer = PhotographScorer(network.requires_grad_(False), finder, device)
+
+    def extract(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Features of RGB images, shape (B, D), float16; a row of NaN where there is nobody to score."""
+        features_BD = np.full((len(images), self.feature_dim), np.nan, np.float16)
+        for b, image in enumerate(images):
+            features_D, _ = self._features_or_reason(image)
+            if features_D is not None:
+                features_BD[b] = to_half(features_D)
+        return features_BD
+
+    def explain(self, image: Image.Image) -> str | None:
+        """Why an image has no features: the status of its people, or what is wrong with it; None if it has."""
+        return self._features_or_reason(image)[1]
+
+    def _features_or_reason(self, image: Image.Image) -> tuple[np.ndarray | None, str | None]:
+        try:
+            features_D, body = self._scorer.features(image)
+        except InvalidInput as error:  # of this image; the others of its batch are scored
+            return None, str(error)
+        if features_D is None:
+            return None, f"{body.status}: {body.num_people} people were found"
+        return features_D, None
+
+
+def build(weights: Path | None = None, device: str = "cpu") -> PhysiqueExtractor:
+    """The extractor `physiqueframe`.
+
+    Args:
+        weights: a folder with the files of `paaplus.models.physiqueframe.files`, or a checkpoint with the others beside
+            it; None: the folder `weights` in PAAPLUS_HOME.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        InvalidInput: a file that cannot be read or does not fit.
+        Unavailable: the checkpoint or the detector's weights are not there.
+    """
+    folder = weights or get_settings().home / "weights"
+    files = PhysiqueFiles.in_folder(folder if folder.is_dir() else folder.parent)
+    files = files.replaced(checkpoint=folder if folder.is_file() else None)
+    if files.checkpoint is None:
+        raise Unavailable(
+            f"no physiqueframe.safetensors or .pth in {folder}: docs/weights.md tells where it comes from"
+        )
+    device = resolve_device(device)
+    network, _ = load_checkpoint(files.checkpoint)
+    return PhysiqueExtractor(network, build_finder(files, device), device)

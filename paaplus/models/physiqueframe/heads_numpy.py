@@ -1,0 +1,43 @@
+"""The network's three heads as NumPy arrays for serving.
+
+Shape letters: I = inputs of a head, P, Q = dims of its hidden layers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from paaplus.models.physiqueframe.config import ASPECTS
+from paaplus.models.physiqueframe.frame import PhysiqueFrame
+from paaplus.scoring.frame_heads import FrameHeads
+
+
+@torch.no_grad()
+def export_heads(network: PhysiqueFrame) -> FrameHeads:
+    """What serves the scores of this network's cached features, equal to its own within float32's rounding."""
+    heads = [network.heads[aspect] for aspect in ASPECTS]
+    first = [_folded(head[0], head[1]) for head in heads]
+    second = [_folded(head[4], head[5]) for head in heads]
+    last = [head[8] for head in heads]
+    return FrameHeads(
+        aspects=ASPECTS,
+        preference_dim=network.config.preference_dim,
+        first_weight_AIP=np.stack([weight_IP for weight_IP, _ in first]),
+        first_bias_AP=np.stack([bias_P for _, bias_P in first]),
+        second_weight_APQ=np.stack([weight_PQ for weight_PQ, _ in second]),
+        second_bias_AQ=np.stack([bias_Q for _, bias_Q in second]),
+        last_weight_AQ=np.stack([linear.weight[0].cpu().numpy() for linear in last]),
+        last_bias_A=np.stack([linear.bias[0].cpu().numpy() for linear in last]),
+    )
+
+
+def _folded(linear: nn.Linear, norm: nn.BatchNorm1d) -> tuple[np.ndarray, np.ndarray]:
+    """A linear map and its normalisation as one, inputs first, float32."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    weight = linear.weight.double().T * scale
+    bias = (linear.bias.double() - norm.running_mean.double()) * scale + norm.bias.double()
+    return weight.float().cpu().numpy(), bias.float().cpu().numpy()

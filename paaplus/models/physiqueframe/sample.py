@@ -1,0 +1,121 @@
+"""What is seen of one photograph, and a batch of such as the network takes it.
+
+Shape letters: B = images, S = pixels of a side, K = joints, V = vertices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from paaplus.errors import InvalidInput
+from paaplus.models.physiqueframe.config import FrameConfig
+from paaplus.models.physiqueframe.frame import Mesh, Posture
+from paaplus.models.physiqueframe.geometry import MeshNeighbours, collate, mesh_neighbours
+from paaplus.models.physiqueframe.inputs import adjacency, heatmaps, normalise
+
+# Joints that change places when left becomes right: hips, knees, ankles, shoulders, elbows, wrists.
+_MIRRORED_K = np.array([0, 2, 1, 4, 3, 6, 5, 7, 9, 8, 11, 10, 13, 12, 14])
+_OUT_OF_FRAME_PX = -1e4  # where a joint that is not known is put: no spot, weight 0
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One photograph. Without joints, or without a mesh, its score is a degraded one."""
+
+    pixel_3SS: Tensor  # letterboxed, 0-1
+    joints_K2: np.ndarray | None  # pixels of the square; NaN where a joint is not known
+    vertices_V3: np.ndarray | None  # metres before the camera, all signs turned
+    neighbours: MeshNeighbours | None  # of the mesh, if they are known already
+
+    def flipped(self) -> Sample:
+        """The same in a mirror: pixels, joints (left is right) and mesh; neighbours stay who they are."""
+        joints_K2, vertices_V3 = self.joints_K2, self.vertices_V3
+        if joints_K2 is not None:
+            joints_K2 = joints_K2[_MIRRORED_K].copy()
+            joints_K2[:, 0] = self.pixel_3SS.shape[-1] - 1 - joints_K2[:, 0]
+        if vertices_V3 is not None:
+            vertices_V3 = vertices_V3 * np.array([-1, 1, 1], np.float32)
+        return replace(self, pixel_3SS=self.pixel_3SS.flip(-1), joints_K2=joints_K2, vertices_V3=vertices_V3)
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """A batch as `PhysiqueFrame` takes it."""
+
+    image: Tensor  # (B, 3, S, S), normalised
+    posture: Posture | None
+    mesh: Mesh | None
+
+    def to(self, device: str) -> Inputs:
+        """The same on a device."""
+        posture, mesh = self.posture, self.mesh
+        if posture is not None:
+            posture = Posture(**{name: value.to(device) for name, value in vars(posture).items()})
+        if mesh is not None:
+            grouping = [(anchor.to(device), neighbour.to(device)) for anchor, neighbour in mesh.grouping or []]
+            mesh = Mesh(mesh.point_BV3.to(device), grouping, _to(mesh.present_B, device))
+        return Inputs(self.image.to(device), posture, mesh)
+
+
+def find_neighbours(vertices_V3: np.ndarray, config: FrameConfig) -> MeshNeighbours:
+    """Anchors and neighbours of a mesh, as a network of this configuration needs them."""
+    points = config.points
+    rounded = config.compatibility.rounded_neighbours
+    return mesh_neighbours(vertices_V3, len(points.expansions), points.num_neighbours, rounded)
+
+
+def collate_samples(samples: Sequence[Sample], config: FrameConfig) -> Inputs:
+    """Samples as one batch.
+
+    Raises:
+        InvalidInput: meshes of different sizes.
+    """
+    image = normalise(torch.stack([sample.pixel_3SS for sample in samples]))
+    return Inputs(image, _posture(samples, config), _mesh(samples, config))
+
+
+def _posture(samples: Sequence[Sample], config: FrameConfig) -> Posture | None:
+    present = [sample.joints_K2 is not None for sample in samples]
+    if not any(present):
+        return None
+    nowhere_K2 = np.full((config.num_joints, 2), _OUT_OF_FRAME_PX)
+    spots = [
+        heatmaps(
+            nowhere_K2 if sample.joints_K2 is None else np.nan_to_num(sample.joints_K2, nan=_OUT_OF_FRAME_PX),
+            config.image_size,
+            config.heatmap_size,
+        )
+        for sample in samples
+    ]
+    return Posture(
+        heatmap_BJMM=torch.from_numpy(np.stack([heatmap for heatmap, _ in spots])),
+        weight_BJ=torch.from_numpy(np.stack([weight for _, weight in spots])),
+        adjacency_BJJ=adjacency(),
+        present_B=torch.tensor(present),
+    )
+
+
+def _mesh(samples: Sequence[Sample], config: FrameConfig) -> Mesh | None:
+    """An image without a mesh gets a copy of another's: it is not used, and batch statistics see bodies only."""
+    present = [sample.vertices_V3 is not None for sample in samples]
+    if not any(present):
+        return None
+    stand_in = samples[present.index(True)]
+    points, neighbours = [], []
+    for sample, has_mesh in zip(samples, present, strict=True):
+        shown = sample if has_mesh else stand_in
+        assert shown.vertices_V3 is not None
+        points.append(shown.vertices_V3)
+        neighbours.append(shown.neighbours or find_neighbours(shown.vertices_V3, config))
+    if len(sizes := {len(vertices_V3) for vertices_V3 in points}) > 1:
+        raise InvalidInput(f"meshes of {sorted(sizes)} vertices in one batch")
+    return Mesh(torch.from_numpy(np.stack(points)), collate(neighbours), torch.tensor(present))
+
+
+def _to(value: Tensor | None, device: str) -> Tensor | None:
+    return None if value is None else value.to(device)

@@ -1,0 +1,361 @@
+"""Train PhysiqueFrame on a split of PhysiqueAA50K, or of a set in its layout.
+
+A run lives in one folder: `run.json` (what is trained), `state.pt` (where it stands), `log.csv` (how it went) and
+`physiqueframe.safetensors` (the best network so far). Started again on the same folder, it goes on where it was, and on
+a CPU ends with the same bits as if it had never stopped.
+
+Shape letters: N = rows, A = aspects.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from paaplus import metrics
+from paaplus.data.physique import PhysiqueRows
+from paaplus.data.physique_dataset import PhysiqueDataset, RatedBatch, RatedSample, collate_rated
+from paaplus.data.physique_meshes import MeshStore
+from paaplus.errors import Conflict, DivergedError, InvalidInput, UndefinedMetric
+from paaplus.models.physiqueframe.checkpoint import load_checkpoint, save_checkpoint
+from paaplus.models.physiqueframe.config import ASPECTS, FrameConfig
+from paaplus.models.physiqueframe.frame import PhysiqueFrame
+from paaplus.models.physiqueframe.loss import AspectLoss
+from paaplus.pipelines.training_files import TrainingState, read_state, write_atomically, write_log, write_state
+
+METRICS = ("srcc", "plcc", "acc")
+BEST_FILE, STATE_FILE, LOG_FILE, RUN_FILE = "physiqueframe.safetensors", "state.pt", "log.csv", "run.json"
+_ADAM_EPS = 1e-5  # as published
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a run learns; the defaults are those of the published training, but for the weighted loss and the flip.
+
+    Attributes:
+        learning_rate: of the first epochs; times `decay` after every `decay_epochs`.
+        weighted_loss: with log-variances that are learned; False is the published plain sum of squared errors.
+        flip: show half of the images in a mirror, joints and mesh with them.
+        freeze_image_encoder: keep CLIP as it is; not for a network trained from scratch.
+        amp: bfloat16 where it is faster: on a GPU.
+        metric: what decides which epoch is best, and early stopping: the mean of it over the aspects, on `val.csv`.
+        patience: epochs without a better one after which the run ends; 0: never.
+        state_steps: the state is written after so many steps, and after every epoch.
+        num_workers: processes that read images; 0: this one.
+    """
+
+    num_epochs: int = 20
+    batch_size: int = 16
+    learning_rate: float = 1e-4
+    decay: float = 0.1
+    decay_epochs: int = 5
+    weighted_loss: bool = True
+    flip: bool = True
+    freeze_image_encoder: bool = True
+    amp: bool = True
+    metric: str = "srcc"
+    patience: int = 0
+    state_steps: int = 500
+    num_workers: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least = {"num_epochs": 1, "batch_size": 2, "decay_epochs": 1, "state_steps": 1, "patience": 0,
+                    "num_workers": 0, "seed": 0}  # fmt: skip
+        for name, low in at_least.items():
+            if getattr(self, name) < low:
+                raise InvalidInput(f"{name} {getattr(self, name)}: {low} or more")
+        if not (0 < self.learning_rate < 1 and 0 < self.decay <= 1):
+            raise InvalidInput(f"learning rate {self.learning_rate}, decay {self.decay}: between 0 and 1")
+        if self.metric not in METRICS:
+            raise InvalidInput(f"metric {self.metric!r}; known: {', '.join(METRICS)}")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended. `epochs` are the rows of the log."""
+
+    best_file: Path
+    best_epoch: int
+    epochs: tuple[dict[str, float], ...]
+    stopped_early: bool
+
+    @property
+    def best(self) -> dict[str, float]:
+        return self.epochs[self.best_epoch - 1]
+
+
+@dataclass
+class _Run:
+    """Everything that moves while a run goes on."""
+
+    network: PhysiqueFrame
+    loss: AspectLoss
+    optimizer: torch.optim.Optimizer
+    config: TrainConfig
+    device: str
+    epoch: int = 0  # finished ones
+    step: int = 0  # finished ones of the epoch under way
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    best_epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def train_physiqueframe(
+    train: PhysiqueRows,
+    val: PhysiqueRows,
+    out: Path,
+    *,
+    config: TrainConfig,
+    frame: FrameConfig | None = None,
+    init: Path | None = None,
+    meshes: Path | None = None,
+    device: str = "cpu",
+    progress: Progress = lambda done, total, message: None,
+) -> TrainResult:
+    """Train, or go on with, the run in `out`.
+
+    Args:
+        train, val: rows to learn from and to choose the best epoch by.
+        out: the run's folder.
+        config: how to learn.
+        frame: sizes of a network trained from scratch; None: those of `init`, or the official ones.
+        init: a checkpoint to start from; None: from scratch.
+        meshes: a store of bodies (`paaplus.data.physique_meshes`); None: without, the image branch alone learns.
+        device: of torch.
+        progress: told the steps done in this epoch, of how many, and the epoch.
+
+    Raises:
+        InvalidInput: rows, files or sizes that do not fit.
+        Conflict: the folder holds another run.
+        DivergedError: the loss is not finite.
+    """
+    if len(train) < 2:
+        raise InvalidInput(f"{train.file}: {len(train)} rows; batch normalisation needs 2")
+    out.mkdir(parents=True, exist_ok=True)
+    network = _network(frame, init, config.seed)
+    _claim_folder(out, train, val, config, network.config, init, meshes)
+    with ExitStack() as stack:
+        store = stack.enter_context(MeshStore(meshes)) if meshes else None
+        run = _prepare(network.to(device), config, device)
+        _restore(run, out / STATE_FILE)
+        sets = PhysiqueDataset(train, store, network.config), PhysiqueDataset(val, store, network.config)
+        stopped = _stopped(run)
+        while run.epoch < config.num_epochs and not stopped:
+            _epoch(run, *sets, out, progress)
+            stopped = _stopped(run)
+    return TrainResult(out / BEST_FILE, run.best_epoch, tuple(run.history), stopped)
+
+
+def evaluate(
+    network: PhysiqueFrame, data: PhysiqueDataset, batch_size: int, device: str, amp: bool
+) -> dict[str, float]:
+    """ACC, SRCC and PLCC per aspect, and their means, on rows; NaN where a correlation is undefined."""
+    network.eval()
+    scores, truths = [], []
+    with torch.no_grad():
+        for batch in _loader(data, _plain_batches(len(data), batch_size), 0, network.config):
+            scores.append(_scores(network, batch.to(device), device, amp).float().cpu().numpy())
+            truths.append(batch.truth_BA.numpy())
+    score_NA, truth_NA = np.concatenate(scores), np.concatenate(truths)
+    row = {}
+    for a, aspect in enumerate(ASPECTS):
+        for name in METRICS:
+            try:
+                row[f"{name}_{aspect}"] = getattr(metrics, name)(score_NA[:, a], truth_NA[:, a])
+            except UndefinedMetric:
+                row[f"{name}_{aspect}"] = math.nan
+    return row | {f"{name}_mean": float(np.mean([row[f"{name}_{a}"] for a in ASPECTS])) for name in METRICS}
+
+
+def _epoch(run: _Run, train: PhysiqueDataset, val: PhysiqueDataset, out: Path, progress: Progress) -> None:
+    config = run.config
+    rate = config.learning_rate * config.decay ** (run.epoch // config.decay_epochs)
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    batches = _shuffled_batches(len(train), config, run.epoch)
+    told = f"epoch {run.epoch + 1} of {config.num_epochs}"
+    progress(run.step, len(batches), told)
+    started = time.perf_counter()
+    run.network.train()
+    samples = _Augmented(train, config, run.epoch)
+    for batch in _loader(samples, batches[run.step :], config.num_workers, run.network.config):
+        run.loss_sum += _step(run, batch)
+        run.step += 1
+        progress(run.step, len(batches), told)
+        if run.step % config.state_steps == 0 and run.step < len(batches):
+            run.seconds += time.perf_counter() - started
+            started = time.perf_counter()
+            write_state(out / STATE_FILE, _state(run))
+    run.seconds += time.perf_counter() - started
+    row = {"epoch": float(run.epoch + 1), "learning_rate": rate, "loss": run.loss_sum / len(batches)}
+    if run.loss.log_variance_A is not None:
+        values = run.loss.log_variance_A.tolist()
+        row |= {f"log_variance_{aspect}": value for aspect, value in zip(ASPECTS, values, strict=True)}
+    row |= evaluate(run.network, val, config.batch_size, run.device, config.amp)
+    run.history.append(row | {"train_seconds": round(run.seconds, 2)})
+    run.epoch, run.step, run.loss_sum, run.seconds = run.epoch + 1, 0, 0.0, 0.0
+    if _is_best(run):
+        run.best_epoch = run.epoch
+        save_checkpoint(run.network, out / BEST_FILE)
+    write_log(out / LOG_FILE, run.history)
+    write_state(out / STATE_FILE, _state(run))
+
+
+def _step(run: _Run, batch: RatedBatch) -> float:
+    batch = batch.to(run.device)
+    score_BA = _scores(run.network, batch, run.device, run.config.amp)
+    loss = run.loss(score_BA.float(), batch.truth_BA)
+    if not bool(torch.isfinite(loss)):
+        raise DivergedError(f"loss {float(loss.detach())} in step {run.step + 1} of epoch {run.epoch + 1}")
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    run.optimizer.step()
+    return float(loss.detach())
+
+
+def _scores(network: PhysiqueFrame, batch: RatedBatch, device: str, amp: bool) -> Tensor:
+    half = torch.autocast("cuda", torch.bfloat16) if amp and device.startswith("cuda") else nullcontext()
+    inputs = batch.inputs
+    with half:
+        return network(inputs.image, batch.preference_BP, inputs.posture, inputs.mesh).score_BA
+
+
+def _network(frame: FrameConfig | None, init: Path | None, seed: int) -> PhysiqueFrame:
+    if init is not None:
+        return load_checkpoint(init, frame)[0]
+    torch.manual_seed(seed)
+    return PhysiqueFrame(frame)
+
+
+def _prepare(network: PhysiqueFrame, config: TrainConfig, device: str) -> _Run:
+    network.requires_grad_(True)
+    if config.freeze_image_encoder:
+        network.freeze_image_encoder()
+    loss = AspectLoss(len(ASPECTS), config.weighted_loss).to(device)
+    learned = [parameter for part in (network, loss) for parameter in part.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(learned, lr=config.learning_rate, eps=_ADAM_EPS)
+    torch.manual_seed(config.seed)  # of dropout, from here on part of the state
+    return _Run(network, loss, optimizer, config, device)
+
+
+def _claim_folder(
+    out: Path,
+    train: PhysiqueRows,
+    val: PhysiqueRows,
+    config: TrainConfig,
+    frame: FrameConfig,
+    init: Path | None,
+    meshes: Path | None,
+) -> None:
+    """Write what this run is, or check that the folder's run is the same."""
+    wanted = {
+        "train": str(train.file),
+        "val": str(val.file),
+        "num_rows": [len(train), len(val)],
+        "init": str(init) if init else None,
+        "meshes": str(meshes) if meshes else None,
+        "config": asdict(config),
+        "frame": frame.to_dict(),
+    }
+    wanted = json.loads(json.dumps(wanted))
+    file = out / RUN_FILE
+    if file.is_file():
+        there = json.loads(file.read_text(encoding="utf-8"))
+        if different := sorted(key for key in wanted if wanted[key] != there.get(key)):
+            raise Conflict(f"{out} holds another run: its {', '.join(different)} differ; give another folder")
+    write_atomically(file, json.dumps(wanted, indent=2).encode())
+
+
+def _restore(run: _Run, file: Path) -> None:
+    state = read_state(file)
+    if state is None:
+        return
+    run.network.load_state_dict(state.network)
+    run.loss.load_state_dict(state.loss)
+    run.optimizer.load_state_dict(state.optimizer)
+    torch.set_rng_state(state.random)
+    for name, value in state.progress.items():
+        setattr(run, name, value)
+
+
+def _state(run: _Run) -> TrainingState:
+    names = ("epoch", "step", "loss_sum", "seconds", "best_epoch", "history")
+    return TrainingState(
+        network=run.network.state_dict(),
+        loss=run.loss.state_dict(),
+        optimizer=run.optimizer.state_dict(),
+        random=torch.get_rng_state(),
+        progress={name: getattr(run, name) for name in names},
+    )
+
+
+def _is_best(run: _Run) -> bool:
+    """Whether the last epoch is better than all before; one without a defined metric is only better than none."""
+    name = f"{run.config.metric}_mean"
+    last = run.history[-1][name]
+    best = run.history[run.best_epoch - 1][name] if run.best_epoch else math.nan
+    return run.best_epoch == 0 or last > best or (math.isnan(best) and not math.isnan(last))
+
+
+def _stopped(run: _Run) -> bool:
+    return run.config.patience > 0 and run.epoch - run.best_epoch >= run.config.patience
+
+
+class _Augmented(torch.utils.data.Dataset):
+    """Half of an epoch's samples in a mirror, decided by seed, epoch and row: the same after a restart."""
+
+    def __init__(self, data: PhysiqueDataset, config: TrainConfig, epoch: int) -> None:
+        self._data = data
+        rng = np.random.default_rng([config.seed, epoch, 1])
+        self._flipped_N = rng.random(len(data)) < 0.5 if config.flip else np.zeros(len(data), bool)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, row: int) -> RatedSample:
+        sample = self._data[row]
+        return sample.flipped() if self._flipped_N[row] else sample
+
+
+def _shuffled_batches(num_rows: int, config: TrainConfig, epoch: int) -> list[list[int]]:
+    """Rows of every step; a last batch of one, too small for batch normalisation, joins the one before."""
+    order = np.random.default_rng([config.seed, epoch, 0]).permutation(num_rows)
+    batches = [order[i : i + config.batch_size].tolist() for i in range(0, num_rows, config.batch_size)]
+    if len(batches[-1]) == 1:
+        single = batches.pop()
+        batches[-1] += single
+    return batches
+
+
+def _plain_batches(num_rows: int, batch_size: int) -> list[list[int]]:
+    return [list(range(i, min(i + batch_size, num_rows))) for i in range(0, num_rows, batch_size)]
+
+
+def _loader(
+    data: torch.utils.data.Dataset, batches: list[list[int]], num_workers: int, frame: FrameConfig
+) -> Iterator[RatedBatch]:
+    # A generator of its own: the loader draws a seed for its workers, which must not move the run's random numbers.
+    loader: Any = DataLoader(
+        data,
+        batch_sampler=batches,
+        collate_fn=partial(collate_rated, config=frame),
+        num_workers=num_workers,
+        generator=torch.Generator().manual_seed(0),
+    )
+    return iter(loader)

@@ -1,0 +1,117 @@
+"""Learn a taste prior for a base model: from a data folder, or from the users of the deployment who share theirs.
+
+Shape letters: N = ratings of a person, D = feature dim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import sqlalchemy as sa
+
+from paaplus.data.features import folder_features
+from paaplus.data.folder import DEFAULT_ASPECT, read_folder
+from paaplus.db.engine import Database
+from paaplus.db.tables import FeaturesRow, UserRow
+from paaplus.errors import InvalidInput
+from paaplus.models.extractor import Extractor
+from paaplus.priors import fit_taste_prior
+from paaplus.records import RatedSet, Scale
+from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.priors import TastePrior
+from paaplus.services import feedback_log
+
+Progress = Callable[[int, int], None]
+
+
+def _silent(done: int, total: int) -> None: ...
+
+
+def prior_from_folder(
+    base: BaseScorer,
+    extractor: Extractor,
+    data: Path,
+    *,
+    cache_dir: Path,
+    people: Collection[str] | None = None,
+    scale: tuple[float, float] | None = None,
+    aspect: str = DEFAULT_ASPECT,
+    progress: Progress = _silent,
+) -> tuple[TastePrior, dict[str, Any]]:
+    """A prior from a data folder's people.
+
+    Args:
+        base: the base model that the prior is for.
+        extractor: of that base model.
+        data: the folder, see `paaplus.data.folder`.
+        cache_dir: of features.
+        people: only theirs; None: everybody's ratings.
+        scale: smallest and largest rating that people could give; None: as found.
+        aspect: name of what a lone column `rating` rates.
+        progress: told how many images have features, of how many.
+
+    Raises:
+        InvalidInput: the folder is wrong, rates other aspects than the base model, or has fewer than 50 people.
+    """
+    if extractor.digest != base.extractor_digest:
+        raise InvalidInput(f"extractor {extractor.digest[:12]}; the base model's is {base.extractor_digest[:12]}")
+    folder = read_folder(data, Scale(*scale) if scale else None, aspect).only(people, None)
+    if missing := sorted(set(base.aspects) - set(folder.aspects)):
+        raise InvalidInput(f"{data} rates {list(folder.aspects)}; the base model scores {missing} too")
+    column_A = [folder.aspects.index(name) for name in base.aspects]
+    features_ID = folder_features(folder, extractor, cache_dir, progress=progress)
+    taste_IR = base.project(features_ID)
+    generic_IA = base.generic(taste_IR)
+    rated = []
+    for person in range(len(folder.people)):
+        rows_N = np.flatnonzero(folder.person_N == person)
+        image_N = folder.image_N[rows_N]
+        target_NA = folder.score_NA[rows_N][:, column_A]
+        rated.append(RatedSet.of(np.arange(1, len(rows_N) + 1), taste_IR[image_N], generic_IA[image_N], target_NA))
+    return fit_taste_prior(base, rated)
+
+
+def prior_from_users(
+    base: BaseScorer, database: Database, holdout_key: str, progress: Progress = _silent
+) -> tuple[TastePrior, dict[str, Any], list[UUID]]:
+    """A prior from the ratings of users who share their taste, and who they are.
+
+    Their held-out ratings are left out: those judge versions, also the ones that will start from this prior.
+
+    Raises:
+        InvalidInput: fewer than 50 such users rated an aspect.
+    """
+    with database.read_session() as session:
+        users = session.execute(sa.select(UserRow).where(UserRow.shares_taste).order_by(UserRow.id)).scalars().all()
+        rated, user_ids = [], []
+        for done, user in enumerate(users):
+            progress(done, len(users))
+            words = [word for word in feedback_log.read(session, user, holdout_key).words() if not word.held_out]
+            stored = session.execute(
+                sa.select(FeaturesRow.image_id, FeaturesRow.data).where(
+                    FeaturesRow.extractor_digest == base.extractor_digest,
+                    FeaturesRow.data.is_not(None),
+                    FeaturesRow.image_id.in_({word.image_id for word in words}),
+                )
+            )
+            features = {image_id: np.frombuffer(data or b"", np.float16) for image_id, data in stored}
+            features = {image_id: features_D for image_id, features_D in features.items() if _usable(base, features_D)}
+            words = [word for word in words if word.image_id in features]
+            if not words:
+                continue
+            taste_NR = base.project(np.stack([features[word.image_id] for word in words]))
+            target_NA = np.array([[word.scores.get(aspect, np.nan) for aspect in base.aspects] for word in words])
+            sequence_N = np.array([word.sequence for word in words])
+            rated.append(RatedSet.of(sequence_N, taste_NR, base.generic(taste_NR), target_NA))
+            user_ids.append(user.id)
+        progress(len(users), len(users))
+    prior, metrics = fit_taste_prior(base, rated)
+    return prior, metrics, user_ids
+
+
+def _usable(base: BaseScorer, features_D: np.ndarray) -> bool:
+    return len(features_D) == base.feature_dim and bool(np.isfinite(features_D).all())

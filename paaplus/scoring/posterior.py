@@ -1,0 +1,124 @@
+"""Bayesian linear regression on coordinates whose prior is standard normal: exact, and undoable row by row. NumPy only.
+
+Rows are in units of their noise: regressors and targets divided by the noise's sd, so that prior precision and noise
+precision are both the identity. Shape letters: N = rows, K = coordinates, M = kept directions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve, cholesky, eigh, solve_triangular
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """What N rows say about K coordinates. N may be 0: the prior. Solves the smaller of the two systems."""
+
+    scaled_NK: np.ndarray
+    scaled_N: np.ndarray
+
+    @cached_property
+    def mean_K(self) -> np.ndarray:
+        """Posterior mean, float64."""
+        if self._is_dual:
+            return self.scaled_NK.T @ self._dual_N
+        return self._root.T @ (self._root @ (self.scaled_NK.T @ self.scaled_N))
+
+    @cached_property
+    def loo_error_N(self) -> np.ndarray:
+        """Every row's target minus its prediction from all other rows, in units of the row's noise sd.
+
+        The standard closed form of a linear smoother, not N refits.
+        """
+        if self._is_dual:
+            return self._dual_N / np.square(self._root).sum(0)
+        leverage_N = np.square(self._root @ self.scaled_NK.T).sum(0)
+        return (self.scaled_N - self.scaled_NK @ self.mean_K) / (1.0 - leverage_N)
+
+    @cached_property
+    def covariance_KK(self) -> np.ndarray:
+        """Posterior covariance, float64."""
+        if self._is_dual:
+            return np.eye(self.scaled_NK.shape[1]) - self._narrowing_KN @ self._narrowing_KN.T
+        return self._root.T @ self._root
+
+    @cached_property
+    def variance_K(self) -> np.ndarray:
+        """The diagonal of the covariance."""
+        if self._is_dual:
+            return 1.0 - np.square(self._narrowing_KN).sum(1)
+        return np.square(self._root).sum(0)
+
+    def leading_reduction(self, energy_K: np.ndarray, num_directions: int) -> np.ndarray:
+        """The directions that rows have narrowed most, shape (K, M): the covariance is about `I - B @ B.T`.
+
+        Args:
+            energy_K: mean square of every coordinate over images: where narrowing counts. Above 0.
+            num_directions: M at most; never more than there are rows.
+        """
+        root_K = np.sqrt(energy_K)
+        if self._is_dual:
+            weighted_KN = root_K[:, None] * self._narrowing_KN
+            value_M, vector_NM = _largest(weighted_KN.T @ weighted_KN, num_directions)
+            return self._narrowing_KN @ vector_NM
+        narrowed_KK = root_K[:, None] * (np.eye(len(root_K)) - self.covariance_KK) * root_K
+        value_M, vector_KM = _largest(narrowed_KK, num_directions)
+        return vector_KM * np.sqrt(np.maximum(value_M, 0.0)) / root_K[:, None]
+
+    @property
+    def _is_dual(self) -> bool:
+        return self.scaled_NK.shape[0] < self.scaled_NK.shape[1]
+
+    @cached_property
+    def _root(self) -> np.ndarray:
+        """Inverse of the Cholesky factor of the system: `root.T @ root` is the system's inverse."""
+        gram = self.scaled_NK @ self.scaled_NK.T if self._is_dual else self.scaled_NK.T @ self.scaled_NK
+        identity = np.eye(len(gram))
+        return solve_triangular(cholesky(gram + identity, lower=True), identity, lower=True)
+
+    @cached_property
+    def _dual_N(self) -> np.ndarray:
+        return self._root.T @ (self._root @ self.scaled_N)
+
+    @cached_property
+    def _narrowing_KN(self) -> np.ndarray:
+        return (self._root @ self.scaled_NK).T
+
+
+def _largest(symmetric: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest eigenvalues and their vectors; each vector's largest entry is positive."""
+    size = len(symmetric)
+    if not size:
+        return np.empty(0), np.empty((0, 0))
+    value, vector = eigh(symmetric, subset_by_index=(max(size - count, 0), size - 1))
+    sign = np.sign(vector[np.abs(vector).argmax(0), np.arange(len(value))])
+    return value[::-1], (vector * sign)[:, ::-1]
+
+
+class RunningPosterior:
+    """The same posterior under a stream of rows that come, change and go, each at the cost of a few K x K products.
+
+    Removing a row subtracts what adding it had added, so any sequence ends where a fit of the remaining rows ends, up
+    to rounding. What is committed as a version is fitted afresh all the same: its bytes do not depend on history.
+    """
+
+    def __init__(self, num_coordinates: int) -> None:
+        self.precision_KK = np.eye(num_coordinates)
+        self.moment_K = np.zeros(num_coordinates)
+
+    def add(self, scaled_K: np.ndarray, scaled_target: float) -> None:
+        """Take a row in."""
+        self.precision_KK += np.outer(scaled_K, scaled_K)
+        self.moment_K += scaled_K * scaled_target
+
+    def remove(self, scaled_K: np.ndarray, scaled_target: float) -> None:
+        """Take back a row that was added with these values."""
+        self.precision_KK -= np.outer(scaled_K, scaled_K)
+        self.moment_K -= scaled_K * scaled_target
+
+    def mean(self) -> np.ndarray:
+        """Posterior mean, shape (K,), float64."""
+        return cho_solve(cho_factor(self.precision_KK, lower=True), self.moment_K)

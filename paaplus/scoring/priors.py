@@ -1,0 +1,156 @@
+"""The taste prior: what is known of a person's taste before they say anything. NumPy only.
+
+A person's rating of an image is taken as
+
+    generic + design @ weight + noise,    design = [1, generic - middle of the scale, taste],
+
+offset, slope and taste weights together being `mean + factor @ w` with `w` standard normal, and the noise normal.
+Shape letters: B = items, R = taste space dim, P = R + 2 regressors, K = coordinates of the prior, A = aspects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from paaplus.errors import InvalidInput
+from paaplus.records import SCORE_MAX, SCORE_MIN
+from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.rows import rowwise_matmul
+from paaplus.scoring.tensors import digest, pack, unpack
+
+# Slope and offset of a user are counted around the middle of the scale, where their priors are independent.
+SCORE_CENTER = (SCORE_MIN + SCORE_MAX) / 2
+
+_FORMAT = "taste-prior-1"
+
+
+class Prior(Protocol):
+    """What learning asks of a prior, learned or not."""
+
+    @property
+    def digest(self) -> str | None:
+        """Names a learned prior; None: the base model's own."""
+
+    @property
+    def num_coordinates(self) -> int: ...
+
+    @property
+    def noise_sd_A(self) -> np.ndarray: ...
+
+    def mean(self, aspect: int) -> np.ndarray:
+        """Mean weights, shape (P,), float64."""
+
+    def coordinates(self, design_BP: np.ndarray, aspect: int) -> np.ndarray:
+        """The regressors of `w`, shape (B, K), float64. Row b depends on row b only, bit for bit."""
+
+    def weights(self, coordinate_K: np.ndarray, aspect: int) -> np.ndarray:
+        """Mean plus what `w` adds to it, shape (P,), float64."""
+
+
+def design(taste_BR: np.ndarray, generic_B: np.ndarray) -> np.ndarray:
+    """`[1, generic - center, taste]`, shape (B, P), float64."""
+    return np.column_stack([np.ones(len(generic_B)), generic_B.astype(np.float64) - SCORE_CENTER, taste_BR])
+
+
+@dataclass(frozen=True, eq=False)
+class OwnPrior:
+    """The base model's own prior: offset, slope and every taste weight independent, around no change."""
+
+    base: BaseScorer
+    digest = None
+
+    @property
+    def num_coordinates(self) -> int:
+        return self.base.taste_dim + 2
+
+    @property
+    def noise_sd_A(self) -> np.ndarray:
+        return self.base.noise_sd_A
+
+    def mean(self, aspect: int) -> np.ndarray:
+        return np.zeros(self.num_coordinates)
+
+    def coordinates(self, design_BP: np.ndarray, aspect: int) -> np.ndarray:
+        return design_BP * self._sd_PA[:, aspect]
+
+    def weights(self, coordinate_K: np.ndarray, aspect: int) -> np.ndarray:
+        return coordinate_K * self._sd_PA[:, aspect]
+
+    @cached_property
+    def _sd_PA(self) -> np.ndarray:
+        taste_RA = np.broadcast_to(self.base.prior_sd_A, (self.base.taste_dim, len(self.base.aspects)))
+        return np.concatenate([[self.base.offset_sd_A], [self.base.slope_sd_A], taste_RA]).astype(np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class TastePrior:
+    """A prior learned from people who rated: along which directions they differ, how far, and around what.
+
+    Raises:
+        InvalidInput: arrays whose shapes do not fit together, or numbers that are not finite.
+    """
+
+    base_digest: str
+    mean_PA: np.ndarray
+    factor_PKA: np.ndarray
+    noise_sd_A: np.ndarray
+
+    def __post_init__(self) -> None:
+        num_regressors, _, num_aspects = self.factor_PKA.shape if self.factor_PKA.ndim == 3 else (0, 0, 0)
+        if self.mean_PA.shape != (num_regressors, num_aspects) or self.noise_sd_A.shape != (num_aspects,):
+            raise InvalidInput(
+                f"taste prior with mean {self.mean_PA.shape}, factor {self.factor_PKA.shape}, "
+                f"noise {self.noise_sd_A.shape}"
+            )
+        for name in ("mean_PA", "factor_PKA", "noise_sd_A"):
+            array = getattr(self, name)
+            if not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
+                raise InvalidInput(f"taste prior array {name}: {array.dtype}, or numbers that are not finite")
+        if (self.noise_sd_A <= 0).any():
+            raise InvalidInput(f"taste prior with noise sds {self.noise_sd_A}: above 0")
+
+    @property
+    def num_coordinates(self) -> int:
+        return int(self.factor_PKA.shape[1])
+
+    def mean(self, aspect: int) -> np.ndarray:
+        return self.mean_PA[:, aspect].astype(np.float64)
+
+    def coordinates(self, design_BP: np.ndarray, aspect: int) -> np.ndarray:
+        return rowwise_matmul(design_BP, self._factor_APK[aspect])
+
+    def weights(self, coordinate_K: np.ndarray, aspect: int) -> np.ndarray:
+        return self.mean(aspect) + self._factor_APK[aspect] @ coordinate_K
+
+    def fits(self, base: BaseScorer) -> bool:
+        return self.base_digest == base.digest and self.mean_PA.shape == (base.taste_dim + 2, len(base.aspects))
+
+    def to_bytes(self) -> bytes:
+        arrays = {name: getattr(self, name) for name in ("mean_PA", "factor_PKA", "noise_sd_A")}
+        return pack(arrays, {"format": _FORMAT, "base_digest": self.base_digest})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> TastePrior:
+        """The prior that `to_bytes` wrote.
+
+        Raises:
+            InvalidInput: not such bytes, missing arrays, shapes that do not fit, or numbers that are not finite.
+        """
+        arrays, metadata = unpack(data)
+        if metadata.get("format") != _FORMAT:
+            raise InvalidInput(f"not a taste prior: format {metadata.get('format')!r}, not {_FORMAT!r}")
+        if set(arrays) != {"mean_PA", "factor_PKA", "noise_sd_A"}:
+            raise InvalidInput(f"not a taste prior: arrays {sorted(arrays)}")
+        return cls(base_digest=str(metadata.get("base_digest")), **arrays)
+
+    @cached_property
+    def digest(self) -> str:
+        return digest(self.to_bytes())
+
+    @cached_property
+    def _factor_APK(self) -> list[np.ndarray]:
+        return [np.asfortranarray(factor_PK, np.float64) for factor_PK in np.moveaxis(self.factor_PKA, 2, 0)]

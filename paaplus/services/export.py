@@ -1,0 +1,127 @@
+"""Everything that is held about one user, as one zip file: every table's rows, and the pictures that only they own."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from enum import Enum
+from typing import IO, Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from paaplus.db.engine import Database
+from paaplus.db.tables import (
+    AdapterHistoryRow,
+    AdapterRow,
+    ApiKeyRow,
+    AuditRow,
+    Base,
+    ExclusionRow,
+    FeaturesRow,
+    FeedbackRow,
+    ImageRow,
+    JobRow,
+    PredictionReceiptRow,
+    RunRow,
+    UserRow,
+)
+from paaplus.db.types import utcnow
+from paaplus.errors import Damaged, NotFound
+from paaplus.storage.blobs import BlobStore
+
+FORMAT: Final = "paaplus-export-1"
+DOCUMENT: Final = "export.json"
+_SUFFIXES: Final = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
+
+
+def _own_images(user_id: UUID) -> sa.Select[UUID]:
+    return sa.select(ImageRow.id).where(ImageRow.owner_id == user_id)
+
+
+def _audited(user_id: UUID) -> sa.ColumnElement[bool]:
+    """What was done to them, and to their keys."""
+    keys = sa.select(ApiKeyRow.id).where(ApiKeyRow.user_id == user_id)
+    return sa.or_(AuditRow.subject_id == user_id, AuditRow.subject_id.in_(keys))
+
+
+# By table: which rows are about a user. A table that is in neither of these two fails a test.
+ABOUT_A_USER: Final[Mapping[str, Callable[[UUID], sa.ColumnElement[bool]]]] = {
+    "users": lambda user_id: UserRow.id == user_id,
+    "images": lambda user_id: ImageRow.owner_id == user_id,
+    "features": lambda user_id: FeaturesRow.image_id.in_(_own_images(user_id)),
+    "feedback": lambda user_id: FeedbackRow.user_id == user_id,
+    "exclusions": lambda user_id: ExclusionRow.user_id == user_id,
+    "prediction_receipts": lambda user_id: PredictionReceiptRow.user_id == user_id,
+    "adapters": lambda user_id: AdapterRow.user_id == user_id,
+    "adapter_history": lambda user_id: AdapterHistoryRow.user_id == user_id,
+    "runs": lambda user_id: RunRow.user_id == user_id,
+    "jobs": lambda user_id: JobRow.user_id == user_id,
+    "api_keys": lambda user_id: ApiKeyRow.user_id == user_id,
+    "audit": _audited,
+}
+ABOUT_NOBODY: Final = frozenset({"audit_head", "base_models", "taste_priors"})
+# The digest of a key opens nothing, but it is no datum about a person either.
+LEFT_OUT: Final[Mapping[str, frozenset[str]]] = {"api_keys": frozenset({"key_sha256"})}
+
+
+def write_zip(database: Database, blobs: BlobStore, user_id: UUID, file: IO[bytes]) -> None:
+    """Write `export.json` and `images/` into `file`, all rows from one moment.
+
+    A picture whose file cannot be read is named in the document instead of keeping everything else back.
+
+    Raises:
+        NotFound: no such user.
+        Unavailable: the storage does not answer.
+    """
+    with database.read_session() as session:
+        tables = read_tables(session, user_id)
+    unreadable = []
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for image in tables["images"]:
+            try:
+                data = blobs.get(image["sha256"])
+            except (Damaged, NotFound) as error:
+                unreadable.append({"image": image["id"], "error": str(error)})
+                continue
+            # pictures are compressed already
+            archive.writestr(f"images/{image['id']}{_SUFFIXES[image['media_type']]}", data, zipfile.ZIP_STORED)
+        document = {
+            "format": FORMAT,
+            "user_id": str(user_id),
+            "exported_at": utcnow().isoformat(),
+            "tables": tables,
+            "unreadable_images": unreadable,
+        }
+        archive.writestr(DOCUMENT, json.dumps(document, indent=1, ensure_ascii=False))
+
+
+def read_tables(session: Session, user_id: UUID) -> dict[str, list[dict[str, Any]]]:
+    """Every row about the user, by table, as JSON knows it: bytes in base64, moments in ISO 8601.
+
+    Raises:
+        NotFound: no such user.
+    """
+    if session.get(UserRow, user_id) is None:
+        raise NotFound(f"user {user_id} does not exist")
+    return {name: _rows(session, Base.metadata.tables[name], about(user_id)) for name, about in ABOUT_A_USER.items()}
+
+
+def _rows(session: Session, table: sa.Table, about: sa.ColumnElement[bool]) -> list[dict[str, Any]]:
+    columns = [column for column in table.columns if column.name not in LEFT_OUT.get(table.name, frozenset())]
+    rows = session.execute(sa.select(*columns).where(about).order_by(*table.primary_key.columns)).mappings()
+    return [{name: _plain(value) for name, value in row.items()} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes | memoryview):
+        return base64.b64encode(value).decode()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    return value.value if isinstance(value, Enum) else value

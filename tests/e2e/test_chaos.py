@@ -1,0 +1,52 @@
+"""`paaplus chaos` as an operator runs it, shorter: every promise is kept under load while processes are killed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+
+from paaplus.settings import Settings
+from tests.servers import GivenServer, RedisServer
+
+MINUTES = {"sqlite": 0.9, "postgresql": 0.5}  # of storm; as much again goes into the beginning and the checks
+MIN_FAULTS = {"sqlite": 12, "postgresql": 6}  # that really happened; four times as many do where nothing else runs
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_promise_is_kept_in_a_storm(
+    database_kind: str, empty_database_url: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    where: list[str] = []
+    if database_kind == "postgresql":
+        broker: RedisServer | GivenServer = request.getfixturevalue("redis_server")
+        redis.Redis.from_url(broker.url).flushdb()
+        where = ["--database-url", empty_database_url, "--broker-url", broker.url]
+    command = [Path(sys.executable).with_name("paaplus"), "chaos", "--seed", "6", "--json",
+               "--minutes", str(MINUTES[database_kind]), "--folder", tmp_path / "chaos", *where]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=580)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    report = json.loads(done.stdout)
+    assert report["ok"]
+    assert {check["promise"]: check["problems"] for check in report["checks"] if not check["ok"]} == {}
+    assert report["num_faults"] >= MIN_FAULTS[database_kind], report["faults"]
+    assert report["load"]["trainings"] >= 5, report["load"]
+    print(json.dumps({key: report[key] for key in ("load", "faults")}))
+    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout
+    assert left == "", "chaos left processes behind"
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_chaos_refuses_a_folder_and_a_database_that_are_in_use(settings: Settings, tmp_path: Path) -> None:
+    from paaplus.chaos.run import Options, run_chaos
+    from paaplus.errors import Conflict
+
+    with pytest.raises(Conflict, match="not empty"):
+        run_chaos(Options(0, 0.1, tmp_path), print)
+    with pytest.raises(Conflict, match="table"):
+        run_chaos(Options(0, 0.1, tmp_path / "new", database_url=settings.database_url), print)

@@ -1,0 +1,40 @@
+"""Hostile files that got into the storage somehow: each fails alone, the job ends, and the rest has features."""
+
+from __future__ import annotations
+
+import pytest
+
+from paaplus.db.tables.jobs import JobState
+from paaplus.pipelines import extract_features
+from paaplus.pipelines.run_jobs import run_next
+from paaplus.services import images
+from tests.deployment import Deployment
+from tests.factories import make_image
+from tests.hostile import encoded, hostile_images, noise
+from tests.paaplus.pipelines.test_extract_features import ColourExtractor, deployment, extractor, features, jobs_of
+
+__all__ = ["deployment", "extractor"]  # fixtures
+
+HARMLESS = {"too_small", "animated_png", "animated_webp"}  # the upload refuses them all the same
+
+
+def test_hostile_files_in_storage_fail_alone(
+    deployment: Deployment, extractor: ColourExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extract_features, "MIN_ROUND_S", 600.0)
+    files = hostile_images() | {"good": encoded(noise(), "PNG")}
+    with deployment.database.session() as session:
+        ids = {
+            name: make_image(session, sha256=deployment.blobs.put(data)).id
+            for name, data in files.items()
+            if data  # nothing has no blob
+        }
+        images.request_features(session, None, deployment.settings)
+    assert run_next(deployment.context, ["cpu"])
+    assert [job.state for job in jobs_of(deployment)] == [JobState.SUCCEEDED]
+    found = features(deployment)
+    assert found.keys() == set(ids.values())
+    readable = {name for name, image_id in ids.items() if found[image_id].error is None}
+    assert readable == HARMLESS | {"good"}
+    told = [found[image_id].error or "" for name, image_id in ids.items() if name not in readable]
+    assert all(error.startswith("InvalidInput: ") and len(error) < 1_000 for error in told)

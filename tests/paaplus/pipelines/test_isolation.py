@@ -1,0 +1,100 @@
+"""What one user's training may not touch: other users' parameters, and the base model under all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from paaplus.db.engine import Database
+from paaplus.db.tables import AdapterRow, BaseModelRow, PredictionReceiptRow
+from paaplus.db.tables.jobs import JobState
+from paaplus.errors import DivergedError
+from paaplus.pipelines import adapt
+from paaplus.queue import jobs
+from paaplus.scoring.adapters import adapter_from_bytes
+from paaplus.scoring.base import BaseScorer
+from paaplus.services.predictions import Predictor, Target
+from paaplus.settings import Settings
+from paaplus.training import Trained, TrainingRequest, train
+from tests.deployment import Deployment
+
+POLICIES = [
+    {},
+    {"adapter": "taste_vector", "strategy": "replay", "training": {"num_steps": 10}},
+    {"adapter": "bottleneck", "strategy": "replay_ewc", "training": {"num_steps": 10}},
+]
+
+
+@pytest.fixture
+def deployment(database: Database, settings: Settings) -> Deployment:
+    return Deployment(database, settings)
+
+
+def stored(deployment: Deployment) -> dict[tuple[UUID, int], tuple[bytes, bytes, str]]:
+    """Everybody's versions, as bytes."""
+    columns = (AdapterRow.user_id, AdapterRow.number, AdapterRow.data, AdapterRow.learner_state, AdapterRow.state)
+    with deployment.database.read_session() as session:
+        return {(u, n): (data, learner, state) for u, n, data, learner, state in session.execute(sa.select(*columns))}
+
+
+def test_training_one_user_leaves_the_bytes_of_all_others_as_they_are(deployment: Deployment) -> None:
+    users = [deployment.add_user(f"user{i}", **POLICIES[i % 3]) for i in range(6)]
+    for seed, user in enumerate(users):
+        deployment.rate(user, range(30), seed=seed)
+    deployment.work()
+    before = stored(deployment)
+    assert {user for user, _ in before} == set(users)
+    for seed, user in enumerate(users):
+        others = {key: value for key, value in stored(deployment).items() if key[0] != user}
+        deployment.rate(user, range(30, 60), seed=seed)
+        deployment.work()
+        after = stored(deployment)
+        assert {key: value for key, value in after.items() if key[0] != user} == others
+        assert (user, 2) in after
+
+
+def test_user_whose_training_diverges_is_told_and_the_others_are_trained(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That a loss which is no number is such an error is the strategies' contract; here: whom it concerns."""
+
+    def diverging(request: TrainingRequest, **options: Any) -> Trained:
+        if request.strategy == "naive":
+            raise DivergedError("naive: loss nan at step 3 of 10")
+        return train(request, **options)
+
+    monkeypatch.setattr(adapt, "train", diverging)
+    policies = [POLICIES[0], {"adapter": "bottleneck", "strategy": "naive"}, POLICIES[1]]
+    users = [deployment.add_user(f"user{i}", **policy) for i, policy in enumerate(policies)]
+    for user in users:
+        deployment.rate(user, range(40))
+    deployment.work()
+    assert [len(deployment.versions(user)) for user in users] == [1, 0, 1]
+    with deployment.database.read_session() as session:
+        [dead] = jobs.list_jobs(session, state=JobState.DEAD)
+    assert (dead.user_id, dead.last_error) == (users[1], "diverged: naive: loss nan at step 3 of 10")
+    assert np.array_equal(deployment.scores(users[1]), deployment.generic_IA)
+    assert deployment.user(users[1]).next_due_at is not None, "tried again after an interval"
+
+
+def test_every_version_and_receipt_names_the_base_model_and_training_leaves_it_alone(deployment: Deployment) -> None:
+    digest = deployment.base.digest
+    for name, policy in zip(("anna", "ben", "cleo"), POLICIES, strict=True):
+        user = deployment.add_user(name, **policy)
+        deployment.rate(user, range(40))
+        deployment.work()
+        Predictor(deployment.database, deployment.blobs, deployment.settings).answer(
+            [Target(user, image) for image in deployment.images[:3]]
+        )
+    with deployment.database.read_session() as session:
+        base = session.execute(sa.select(BaseModelRow)).scalar_one()
+        versions = session.execute(sa.select(AdapterRow.base_model_id, AdapterRow.data)).all()
+        receipts = session.execute(sa.select(PredictionReceiptRow.base_model_id)).scalars().all()
+    assert (base.digest, len(versions), len(receipts)) == (digest, 3, 9)
+    assert {version.base_model_id for version in versions} | set(receipts) == {base.id}
+    assert {adapter_from_bytes(version.data).base_digest for version in versions} == {digest}
+    assert BaseScorer.from_bytes(deployment.blobs.get(base.artifact_sha256)).digest == digest
