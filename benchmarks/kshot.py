@@ -1,10 +1,11 @@
-"""How well people are known after k ratings, for the default learner and the bottleneck beside it.
+"""How well people are known after k ratings, for the default learner and what stands beside it.
 
     python benchmarks/kshot.py --data DIR [--split FILE.py] [--record]
 
-Runs `paaplus evaluate kshot` (seeds 0, 1, 2) and prints its table. Without --data (or PAAPLUS_BENCH_DATA) it writes
-and uses the built-in set, whose people are simulated. --record keeps the result in benchmarks/results, with date,
-commit and load.
+Runs `paaplus evaluate kshot` (seeds 0, 1, 2) three times and prints its tables: as it is; without directions learned
+from people; and with support photographs that nobody had rated. Without --data (or PAAPLUS_BENCH_DATA) it writes and
+uses the built-in set, whose people are simulated; there are too few of them for a learned prior. --record keeps the
+results in benchmarks/results, with date, commit and load.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ALSO = "bottleneck:replay_ewc"
+GRADIENT = "bottleneck:replay_ewc"
+PRIOR, ASKED = "taste_vector:bayes+prior", "taste_vector:bayes+prior+asked"
+RUNS: dict[str, list[str]] = {
+    "kshot": ["--also", GRADIENT],
+    "kshot-without-people": ["--no-people-prior"],
+    "kshot-fresh-support": ["--fresh-support"],
+}
 
 
 def main() -> None:
@@ -32,18 +39,23 @@ def main() -> None:
     options = parser.parse_args()
     data = options.data or builtin_set()
     paaplus = str(Path(sys.executable).with_name("paaplus"))
-    command = [paaplus, "evaluate", "kshot", "--data", str(data), "--k", options.k, "--seeds", options.seeds]
-    command += ["--also", ALSO, *(["--split", str(options.split)] if options.split else [])]
+    folder = ROOT / "benchmarks" / "results" / f"{datetime.now(UTC):%Y-%m-%d}-kshot-{data.name}"
+    for name, extra in RUNS.items():
+        command = [paaplus, "evaluate", "kshot", "--data", str(data), "--k", options.k, "--seeds", options.seeds]
+        command += [*extra, *(["--split", str(options.split)] if options.split else [])]
+        if name == "kshot" and options.data:
+            command += ["--also", PRIOR, "--also", ASKED]
+        print(f"-- {name}", flush=True)
+        subprocess.run([*command, *(["--out", str(folder)] if options.record else [])], check=True)
+        if options.record:
+            (folder / "kshot.png").unlink(missing_ok=True)  # the table says it; a picture only weighs
+            for suffix in (".json", ".md"):
+                (folder / f"kshot{suffix}").rename(folder / f"{name}{suffix}")
+            forget_folders(folder / f"{name}.json")
     if options.record:
-        folder = ROOT / "benchmarks" / "results" / f"{datetime.now(UTC):%Y-%m-%d}-kshot-{data.name}"
-        subprocess.run([*command, "--out", str(folder)], check=True)
-        forget_folders(folder / "kshot.json")
         split = f" --split {options.split.name}" if options.split else ""
         told = f"python benchmarks/kshot.py --data {data.name}{split} --k {options.k} --seeds {options.seeds}"
         (folder / "run.json").write_text(json.dumps(circumstances(told), indent=2) + "\n")
-        (folder / "kshot.png").unlink(missing_ok=True)  # the table says it; a picture only weighs
-    else:
-        subprocess.run(command, check=True)
 
 
 def forget_folders(file: Path) -> None:

@@ -101,6 +101,7 @@ class GateConfig(_FromDict):
     min_probability: float = 0.1  # of not being worse: below, the candidate is refused
     forgetting_margin: float = 0.15  # like `margin`, on ratings of earlier increments
     max_negative_flip_rate: float = 0.02  # like `margin`, for the share of pairs that turn wrong, net
+    min_agreement: float = 0.33  # Kendall's tau between new ratings and an order: below, they follow none
     trust_region: float = 2.5  # mean absolute change of scores that may go live unjudged
 
     def __post_init__(self) -> None:
@@ -109,6 +110,7 @@ class GateConfig(_FromDict):
         _check_range("min_probability", self.min_probability, 0.0, 1.0)
         _check_range("forgetting_margin", self.forgetting_margin, 0.0, 10.0)
         _check_range("max_negative_flip_rate", self.max_negative_flip_rate, 0.0, 1.0)
+        _check_range("min_agreement", self.min_agreement, -1.0, 1.0)
         _check_range("trust_region", self.trust_region, 0.0, 10.0)
 
 

@@ -13,7 +13,11 @@ MAX_TOLD: Final = 5  # contradictions of one promise that are shown
 
 
 def load_of(ledger: Ledger, seconds: float, rows: dict[str, int]) -> dict[str, Any]:
-    """The load that was held while the faults came; `rows`: what the database counts at the end."""
+    """The load that was held while the faults came.
+
+    Args:
+        rows: what the database counts at the end, where nothing is left of who was erased.
+    """
     latencies = sorted(ledger.latencies_s)
     total = sum(ledger.answers.values())
     broken = sum(count for (_, status), count in ledger.answers.items() if status in (0, 503))

@@ -99,7 +99,7 @@ class Thread:
             (25, self._predict),
             (6, self._upload),
             (12, self._act_as_admin),
-            (2, self._erase),
+            (1, self._erase),
         ]
         self._rng.choices([act for _, act in acts], [weight for weight, _ in acts])[0]()
 

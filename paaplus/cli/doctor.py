@@ -184,7 +184,7 @@ def _smplx(_: Settings) -> Finding:
             "smplx",
             "note",
             "not installed",
-            "only for body meshes, non-commercial licence: pip install 'paaplus[body]'",
+            "meshes do without; non-commercial licence: pip install 'paaplus[body]'",
         )
     return Finding("smplx", "ok", "installed (non-commercial licence: docs/licences.md)")
 

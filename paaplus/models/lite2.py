@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from paaplus.errors import InvalidInput
 from paaplus.models.device import resolve_device
 from paaplus.models.extractor import FeatureBlock, Preprocessing, extractor_digest, signed_root, to_half
+from paaplus.models.folding import fold_batch_norms
 from paaplus.models.lite import Variant, load_network, packaged_weights, preprocessing
 
 LITE1 = Variant(
@@ -49,7 +50,8 @@ class StagedNetwork:
         self.preprocessing = preprocessing
         self.digest = extractor_digest(network.state_dict(), preprocessing)
         self.device = device
-        self.network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        folded = fold_batch_norms(network.eval().requires_grad_(False))
+        self.network = folded.to(device, memory_format=torch.channels_last)
         stages = list(self.network.blocks)[-_NUM_STAGES_SEEN:]
         self._seen: list[Tensor] = []
         for stage in stages:

@@ -19,7 +19,7 @@ from paaplus.db.tables import AdapterRow
 from paaplus.db.tables.jobs import RunOutcome
 from paaplus.db.tables.users import DueReason
 from paaplus.db.types import utcnow
-from paaplus.gate import Evidence, judge
+from paaplus.gate import Evidence, gather, judge
 from paaplus.pipelines.context import NotReady, Running
 from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.adapters import Adapter, adapter_from_bytes
@@ -244,34 +244,13 @@ def _score(adapter: Adapter | None, taste_NR: np.ndarray, generic_NA: np.ndarray
 def _evidence(
     snapshot: Snapshot, lineage: _Lineage, request: TrainingRequest, trained: Trained, held_out: list[Word]
 ) -> Evidence:
-    """Held-out ratings of all increments, leave-one-out predictions of new ones where the strategy gives them,
-    and a pool of the deployment's images for the size of the shift."""
-    held = rated_set(snapshot, held_out)
+    """What the gate looks at; the pool is of the deployment's images."""
     pool_PD = np.stack(snapshot.pool) if snapshot.pool else _no_features(snapshot.base)
     pool_PR = snapshot.base.project(pool_PD)
-    pool_PA = snapshot.base.generic(pool_PR)
     boundary = lineage.reference_row.high_water_sequence if lineage.reference_row else 0
-    evidence = Evidence(
-        sequence_N=held.sequence_N,
-        target_NA=held.target_NA,
-        active_NA=_score(lineage.reference, held.taste_NR, held.generic_NA),
-        candidate_NA=trained.adapter.score(held.taste_NR, held.generic_NA),
-        boundary=boundary,
-        pool_active_PA=_score(lineage.reference, pool_PR, pool_PA),
-        pool_candidate_PA=trained.adapter.score(pool_PR, pool_PA),
-    )
-    if trained.loo_NA is None:
-        return evidence
-    everything = RatedSet.concatenate(request.past, request.new)
-    # only where the reference had not seen the rating either
-    fresh_N = everything.sequence_N > boundary
-    fresh = everything.select(fresh_N)
-    return replace(
-        evidence,
-        prequential_sequence_N=fresh.sequence_N,
-        prequential_target_NA=fresh.target_NA,
-        prequential_active_NA=_score(lineage.reference, fresh.taste_NR, fresh.generic_NA),
-        prequential_candidate_NA=trained.loo_NA[fresh_N],
+    held = rated_set(snapshot, held_out)
+    return gather(
+        request, trained, lineage.reference, held, boundary, pool_PR=pool_PR, pool_PA=snapshot.base.generic(pool_PR)
     )
 
 

@@ -12,30 +12,25 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
 
-from paaplus import metrics
 from paaplus.data.physique import PhysiqueRows
-from paaplus.data.physique_dataset import PhysiqueDataset, RatedBatch, RatedSample, collate_rated
+from paaplus.data.physique_dataset import PhysiqueDataset, RatedBatch, RatedSample
 from paaplus.data.physique_meshes import MeshStore
-from paaplus.errors import Conflict, DivergedError, InvalidInput, UndefinedMetric
+from paaplus.errors import Conflict, DivergedError, InvalidInput
 from paaplus.models.physiqueframe.checkpoint import load_checkpoint, save_checkpoint
 from paaplus.models.physiqueframe.config import ASPECTS, FrameConfig
 from paaplus.models.physiqueframe.frame import PhysiqueFrame
 from paaplus.models.physiqueframe.loss import AspectLoss
+from paaplus.pipelines.evaluate_physiqueframe import METRICS, evaluate, load_batches, network_scores
 from paaplus.pipelines.training_files import TrainingState, read_state, write_atomically, write_log, write_state
 
-METRICS = ("srcc", "plcc", "acc")
 BEST_FILE, STATE_FILE, LOG_FILE, RUN_FILE = "physiqueframe.safetensors", "state.pt", "log.csv", "run.json"
 _ADAM_EPS = 1e-5  # as published
 
@@ -162,27 +157,6 @@ def train_physiqueframe(
     return TrainResult(out / BEST_FILE, run.best_epoch, tuple(run.history), stopped)
 
 
-def evaluate(
-    network: PhysiqueFrame, data: PhysiqueDataset, batch_size: int, device: str, amp: bool
-) -> dict[str, float]:
-    """ACC, SRCC and PLCC per aspect, and their means, on rows; NaN where a correlation is undefined."""
-    network.eval()
-    scores, truths = [], []
-    with torch.no_grad():
-        for batch in _loader(data, _plain_batches(len(data), batch_size), 0, network.config):
-            scores.append(_scores(network, batch.to(device), device, amp).float().cpu().numpy())
-            truths.append(batch.truth_BA.numpy())
-    score_NA, truth_NA = np.concatenate(scores), np.concatenate(truths)
-    row = {}
-    for a, aspect in enumerate(ASPECTS):
-        for name in METRICS:
-            try:
-                row[f"{name}_{aspect}"] = getattr(metrics, name)(score_NA[:, a], truth_NA[:, a])
-            except UndefinedMetric:
-                row[f"{name}_{aspect}"] = math.nan
-    return row | {f"{name}_mean": float(np.mean([row[f"{name}_{a}"] for a in ASPECTS])) for name in METRICS}
-
-
 def _epoch(run: _Run, train: PhysiqueDataset, val: PhysiqueDataset, out: Path, progress: Progress) -> None:
     config = run.config
     rate = config.learning_rate * config.decay ** (run.epoch // config.decay_epochs)
@@ -194,7 +168,7 @@ def _epoch(run: _Run, train: PhysiqueDataset, val: PhysiqueDataset, out: Path, p
     started = time.perf_counter()
     run.network.train()
     samples = _Augmented(train, config, run.epoch)
-    for batch in _loader(samples, batches[run.step :], config.num_workers, run.network.config):
+    for batch in load_batches(samples, batches[run.step :], config.num_workers, run.network.config):
         run.loss_sum += _step(run, batch)
         run.step += 1
         progress(run.step, len(batches), told)
@@ -219,7 +193,7 @@ def _epoch(run: _Run, train: PhysiqueDataset, val: PhysiqueDataset, out: Path, p
 
 def _step(run: _Run, batch: RatedBatch) -> float:
     batch = batch.to(run.device)
-    score_BA = _scores(run.network, batch, run.device, run.config.amp)
+    score_BA = network_scores(run.network, batch, run.device, run.config.amp)
     loss = run.loss(score_BA.float(), batch.truth_BA)
     if not bool(torch.isfinite(loss)):
         raise DivergedError(f"loss {float(loss.detach())} in step {run.step + 1} of epoch {run.epoch + 1}")
@@ -227,13 +201,6 @@ def _step(run: _Run, batch: RatedBatch) -> float:
     loss.backward()
     run.optimizer.step()
     return float(loss.detach())
-
-
-def _scores(network: PhysiqueFrame, batch: RatedBatch, device: str, amp: bool) -> Tensor:
-    half = torch.autocast("cuda", torch.bfloat16) if amp and device.startswith("cuda") else nullcontext()
-    inputs = batch.inputs
-    with half:
-        return network(inputs.image, batch.preference_BP, inputs.posture, inputs.mesh).score_BA
 
 
 def _network(frame: FrameConfig | None, init: Path | None, seed: int) -> PhysiqueFrame:
@@ -341,21 +308,3 @@ def _shuffled_batches(num_rows: int, config: TrainConfig, epoch: int) -> list[li
         single = batches.pop()
         batches[-1] += single
     return batches
-
-
-def _plain_batches(num_rows: int, batch_size: int) -> list[list[int]]:
-    return [list(range(i, min(i + batch_size, num_rows))) for i in range(0, num_rows, batch_size)]
-
-
-def _loader(
-    data: torch.utils.data.Dataset, batches: list[list[int]], num_workers: int, frame: FrameConfig
-) -> Iterator[RatedBatch]:
-    # A generator of its own: the loader draws a seed for its workers, which must not move the run's random numbers.
-    loader: Any = DataLoader(
-        data,
-        batch_sampler=batches,
-        collate_fn=partial(collate_rated, config=frame),
-        num_workers=num_workers,
-        generator=torch.Generator().manual_seed(0),
-    )
-    return iter(loader)

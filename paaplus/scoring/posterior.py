@@ -38,6 +38,29 @@ class Posterior:
         leverage_N = np.square(self._root @ self.scaled_NK.T).sum(0)
         return (self.scaled_N - self.scaled_NK @ self.mean_K) / (1.0 - leverage_N)
 
+    def pair_error(self, rows: np.ndarray) -> np.ndarray:
+        """Row i's target minus its prediction from all rows but i and j, in units of noise sd; shape (len, len).
+
+        A comparison of two left-out predictions must leave out both rows each time: one that still knows the other
+        row's target leans away from its own. The diagonal holds what `loo_error_N` says.
+
+        Args:
+            rows: which rows i and j to look at, as indices.
+        """
+        if self._is_dual:
+            inverse_LL = self._root[:, rows].T @ self._root[:, rows]
+            dual_L = self._dual_N[rows]
+        else:  # the same inverse, by Woodbury's identity
+            narrowed_KL = self._root @ self.scaled_NK[rows].T
+            inverse_LL = np.eye(len(rows)) - narrowed_KL.T @ narrowed_KL
+            dual_L = self.scaled_N[rows] - self.scaled_NK[rows] @ self.mean_K
+        own_L = inverse_LL.diagonal()
+        determinant_LL = np.outer(own_L, own_L) - np.square(inverse_LL)
+        np.fill_diagonal(determinant_LL, 1.0)
+        error_LL = (np.outer(dual_L, own_L) - inverse_LL * dual_L) / determinant_LL
+        np.fill_diagonal(error_LL, dual_L / own_L)
+        return error_LL
+
     @cached_property
     def covariance_KK(self) -> np.ndarray:
         """Posterior covariance, float64."""

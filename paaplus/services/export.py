@@ -18,6 +18,7 @@ from paaplus.db.engine import Database
 from paaplus.db.tables import (
     AdapterHistoryRow,
     AdapterRow,
+    AllowanceRow,
     ApiKeyRow,
     AuditRow,
     Base,
@@ -28,6 +29,7 @@ from paaplus.db.tables import (
     JobRow,
     PredictionReceiptRow,
     RunRow,
+    TastePriorPersonRow,
     UserRow,
 )
 from paaplus.db.types import utcnow
@@ -43,10 +45,13 @@ def _own_images(user_id: UUID) -> sa.Select[UUID]:
     return sa.select(ImageRow.id).where(ImageRow.owner_id == user_id)
 
 
+def _own_keys(user_id: UUID) -> sa.Select[UUID]:
+    return sa.select(ApiKeyRow.id).where(ApiKeyRow.user_id == user_id)
+
+
 def _audited(user_id: UUID) -> sa.ColumnElement[bool]:
     """What was done to them, and to their keys."""
-    keys = sa.select(ApiKeyRow.id).where(ApiKeyRow.user_id == user_id)
-    return sa.or_(AuditRow.subject_id == user_id, AuditRow.subject_id.in_(keys))
+    return sa.or_(AuditRow.subject_id == user_id, AuditRow.subject_id.in_(_own_keys(user_id)))
 
 
 # By table: which rows are about a user. A table that is in neither of these two fails a test.
@@ -62,6 +67,8 @@ ABOUT_A_USER: Final[Mapping[str, Callable[[UUID], sa.ColumnElement[bool]]]] = {
     "runs": lambda user_id: RunRow.user_id == user_id,
     "jobs": lambda user_id: JobRow.user_id == user_id,
     "api_keys": lambda user_id: ApiKeyRow.user_id == user_id,
+    "allowances": lambda user_id: AllowanceRow.key_id.in_(_own_keys(user_id)),
+    "taste_prior_people": lambda user_id: TastePriorPersonRow.user_id == user_id,
     "audit": _audited,
 }
 ABOUT_NOBODY: Final = frozenset({"audit_head", "base_models", "taste_priors"})

@@ -5,8 +5,8 @@ with Gaussian noise: exact. Comparisons enter by their own likelihood (`comparis
 at its mode (Laplace), which Newton's method finds. Every fit is from all feedback, sorted, in float64: any split of
 the same log into increments gives the same bytes, and a retracted rating leaves no trace.
 
-Shape letters: N = ratings, C = comparisons, R = taste space dim, P = R + 2 regressors, K = coordinates of the prior,
-M = kept directions, A = aspects.
+Shape letters: N = ratings, L = the latest of them, C = comparisons, R = taste space dim, P = R + 2 regressors,
+K = coordinates of the prior, M = kept directions, A = aspects.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _MAX_NEWTON_STEPS = 50
 _TOLERANCE = 1e-10  # of a step, in prior standard deviations
 _NUM_HALVINGS = 30
 _SMALLEST_ENERGY = 1e-12
+_MAX_COMPARED = 200  # of the latest ratings: pairs of more cost time and tell the gate little more
 
 
 def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Trained:
@@ -45,6 +46,8 @@ def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Tr
     num_aspects = len(base.aspects)
     weight_PA = np.empty((base.taste_dim + 2, num_aspects))
     loo_NA = np.full((len(rated), num_aspects), np.nan, np.float32)
+    num_latest = min(len(rated), _MAX_COMPARED)
+    difference_LLA = np.full((num_latest, num_latest, num_aspects), np.nan, np.float32)
     solved: list[tuple[Posterior, np.ndarray]] = []
     for a in range(num_aspects):
         problem = _Problem.of(rated, compared, prior, a)
@@ -55,6 +58,8 @@ def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Tr
         loo_NA[used_N, a] = np.clip(
             rated.generic_NA[used_N, a].astype(np.float64) + problem.mean_N + loo_N, SCORE_MIN, SCORE_MAX
         )
+        latest_L, difference_LL = _pair_differences(problem, posterior, rated.generic_NA[:, a], num_latest)
+        difference_LLA[latest_L[:, None], latest_L, a] = difference_LL
         solved.append((posterior, _energy(problem)))
     adapter = TasteVector(
         base.digest,
@@ -64,7 +69,7 @@ def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Tr
         uncertainty=_uncertainty(prior, solved, weight_PA.size),
     )
     state = pack({}, {"format": STATE_FORMAT, "strategy": "bayes"})  # a refit from the log needs nothing kept
-    return Trained(adapter, state, _metrics(adapter, rated, compared, loo_NA), loo_NA)
+    return Trained(adapter, state, _metrics(adapter, rated, compared, loo_NA), loo_NA, difference_LLA)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +157,19 @@ class _Problem:
         said_C = log_likelihood(difference_C, self.preference_C, np.array(self.noise_sd))
         gaussian = np.square(rows_N - rows_NK @ at_K).sum() + at_K @ at_K
         return float(self.pair_weight_C @ said_C - 0.5 * gaussian)
+
+
+def _pair_differences(
+    problem: _Problem, posterior: Posterior, generic_N: np.ndarray, num_latest: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the latest ratings are used, and how far each would score above each other one without both."""
+    used_N = np.flatnonzero(problem.used_N)
+    first = len(problem.used_N) - num_latest
+    rows = np.flatnonzero(used_N >= first)
+    error_LL = posterior.pair_error(rows) * problem.noise_sd_N[rows][:, None]
+    told_L = generic_N[used_N[rows]].astype(np.float64) + problem.mean_N[rows] + problem.target_N[rows]
+    score_LL = told_L[:, None] - error_LL
+    return used_N[rows] - first, score_LL - score_LL.T
 
 
 def _energy(problem: _Problem) -> np.ndarray:

@@ -16,6 +16,8 @@ from paaplus.models.physiqueframe.official_names import is_unused, own_name
 from paaplus.models.physiqueframe.parity import Case, Fixture, Measures, network_inputs
 
 _TOLERANCE = 1e-4  # relative; the reference itself moves by 5e-5 in training mode with the number of threads
+# A maximum over 24 neighbours goes to another one when rounding decides between two, and its gradient with it.
+_MESH_GRADIENT_TOLERANCE = 3e-4
 _ADAM = {"lr": 1e-4, "eps": 1e-5}
 _MOMENTS = ("running_mean", "running_var")
 
@@ -91,8 +93,11 @@ def _gradient_measures(network: PhysiqueFrame, fixture: Fixture, want: Any) -> M
     for name, gradient in seen.items():
         group = max((group for group in groups if name.startswith(f"{group}.")), key=len)
         groups[group].append(gradient)
-    measures = {f"grad_norm {name}": _relative(_norm(groups[name]), norm) for name, norm in want["grad_norms"].items()}
-    measures |= {f"grad_norm {name}": _relative(_norm([seen[name]]), norm) for name, norm in want["grad_probe"].items()}
+    measures: Measures = {}
+    for wanted, tensors in ((want["grad_norms"], groups), (want["grad_probe"], {n: [g] for n, g in seen.items()})):
+        for name, norm in wanted.items():
+            tolerance = _MESH_GRADIENT_TOLERANCE if name.startswith("pointmlp.") else _TOLERANCE
+            measures[f"grad_norm {name}"] = _relative(_norm(tensors[name]), norm, tolerance)
     measures["grad_norm_total"] = _relative(_norm(seen.values()), want["grad_norm_total"])
     measures["no_grad_params"] = _relative(float(len(without ^ set(want["no_grad_params"]))), 0.0)
     return measures
@@ -112,8 +117,8 @@ def _set_dropout(network: nn.Module, rate: float) -> None:
             module.rate = rate
 
 
-def _relative(value: Any, want: Any) -> dict[str, float]:
+def _relative(value: Any, want: Any, tolerance: float = _TOLERANCE) -> dict[str, float]:
     """Largest difference, relative to the largest number wanted."""
     value, want = (torch.as_tensor(x, dtype=torch.float64).detach() for x in (value, want))
     difference = float((value - want).abs().max() / max(float(want.abs().max()), 1e-12))
-    return {"max_abs_diff": difference, "tolerance": _TOLERANCE, "ok": float(difference <= _TOLERANCE)}
+    return {"max_abs_diff": difference, "tolerance": tolerance, "ok": float(difference <= tolerance)}

@@ -77,7 +77,7 @@ class Stage(nn.Module):
         if self.training or torch.is_grad_enabled():
             relative_BSKC = self.affine_alpha * (offset_BSKC / spread_B11[..., None]) + self.affine_beta
             both = torch.cat([relative_BSKC, anchor_BSC[:, :, None].expand_as(relative_BSKC)], -1)
-            pooled_BSR = self.before(self.transfer(both).relu_()).max(2).values
+            pooled_BSR = self.before(self.transfer(both).relu_()).amax(2)
         else:
             # Relative to the mean: far from the origin, float32 would lose small differences of large numbers.
             scaled_BVC = (x_BVC - x_BVC.mean(1, keepdim=True)) / spread_B11
@@ -101,7 +101,7 @@ class Stage(nn.Module):
         chunk = max(1, _CHUNK_VALUES // (neighbour_BSK[:, 0].numel() * point_BVR.shape[-1]))
         parts = zip(neighbour_BSK.split(chunk, 1), constant_BSR.split(chunk, 1), strict=True)
         pooled = [
-            self.before(_take(point_BVR, neighbour).add_(constant[:, :, None]).relu_()).max(2).values
+            self.before(_take(point_BVR, neighbour).add_(constant[:, :, None]).relu_()).amax(2)
             for neighbour, constant in parts
         ]
         return torch.cat(pooled, 1)
@@ -125,7 +125,7 @@ class PointEncoder(nn.Module):
         x = functional.relu(self.embedding.normalise(self.embedding.linear(point_BV3)))
         for stage, (anchor_BS, neighbour_BSK) in zip(self.stages, grouping, strict=True):
             x = stage(x, anchor_BS, neighbour_BSK)
-        return x.max(1).values
+        return x.amax(1)
 
 
 def _take(x_BVC: Tensor, index: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from paaplus.errors import InvalidInput
@@ -43,3 +44,17 @@ def test_rating_outside_the_scale_is_refused(folder, tmp_path):
 
 def test_same_folder_gives_the_same_artifact(folder, tmp_path):
     assert fit(folder, tmp_path)[0].digest == fit(folder, tmp_path)[0].digest
+
+
+def test_images_that_the_extractor_refuses_are_left_out(folder, tmp_path):
+    class Refusing(PixelExtractor):
+        def extract(self, images):
+            features = super().extract(images)
+            features[self.num_extracted - len(images) < 16] = np.nan  # the whole first batch
+            return features
+
+    scorer, metrics = fit_base_model(Refusing(12), folder, name="pixels", cache_dir=tmp_path / "cache")
+    assert (metrics["num_images"], metrics["num_refused_images"]) == (104, 16)
+    later = sorted((folder / "images").iterdir())[16:]
+    expected, _ = fit(folder, tmp_path / "other", images=[path.name for path in later])
+    assert scorer.digest == expected.digest

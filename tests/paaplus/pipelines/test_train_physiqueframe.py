@@ -22,7 +22,8 @@ from paaplus.errors import Conflict, DivergedError, InvalidInput
 from paaplus.models.physiqueframe.checkpoint import load_checkpoint
 from paaplus.models.physiqueframe.config import ASPECTS, tiny_config
 from paaplus.models.physiqueframe.frame import PhysiqueFrame
-from paaplus.pipelines.train_physiqueframe import TrainConfig, TrainResult, evaluate, train_physiqueframe
+from paaplus.pipelines.evaluate_physiqueframe import evaluate
+from paaplus.pipelines.train_physiqueframe import TrainConfig, TrainResult, train_physiqueframe
 
 CONFIG = TrainConfig(num_epochs=2, batch_size=6, learning_rate=2e-3, freeze_image_encoder=False, state_steps=1, seed=5)
 DROPOUT = tiny_config(head_dropout=0.3)

@@ -77,3 +77,17 @@ def test_leading_reduction_keeps_what_narrows_most_where_images_vary() -> None:
     reduction_KM = Posterior(row_NK[:2], np.zeros(2)).leading_reduction(np.array([10.0, 1.0, 1.0]), 1)
     np.testing.assert_allclose(reduction_KM[:, 0], [np.sqrt(0.5), 0.0, 0.0], atol=1e-12)  # .5 * 10 against .9 * 1
     assert Posterior(row_NK[:0], np.zeros(0)).leading_reduction(np.ones(3), 2).shape == (3, 0)
+
+
+@pytest.mark.parametrize("num_rows", [2, 4, 5, 6, 40])
+def test_pair_error_is_of_a_fit_without_both_rows(num_rows: int) -> None:
+    scaled_NK, scaled_N = problem(num_rows)
+    rows = np.arange(num_rows)[-4:]
+    posterior = Posterior(scaled_NK, scaled_N)
+    error_LL = posterior.pair_error(rows)
+    np.testing.assert_allclose(error_LL.diagonal(), posterior.loo_error_N[rows], atol=1e-9)
+    for i, row in enumerate(rows):
+        for j, other in enumerate(rows):
+            rest = ~np.isin(np.arange(num_rows), [row, other])
+            mean_K = Posterior(scaled_NK[rest], scaled_N[rest]).mean_K
+            assert error_LL[i, j] == pytest.approx(scaled_N[row] - scaled_NK[row] @ mean_K, abs=1e-8)

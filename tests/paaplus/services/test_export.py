@@ -13,12 +13,12 @@ import pytest
 import sqlalchemy as sa
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import AdapterHistoryRow, Base, ExclusionRow
+from paaplus.db.tables import AdapterHistoryRow, AllowanceRow, Base, ExclusionRow, TastePriorPersonRow, TastePriorRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.db.tables.models import PointerMove
 from paaplus.db.types import utcnow
 from paaplus.errors import NotFound
-from paaplus.ids import new_id
+from paaplus.ids import new_id, sha256_hex
 from paaplus.services import export, keys
 from paaplus.storage.blobs import BlobStore
 from tests.factories import (
@@ -54,7 +54,21 @@ def fill(database: Database, blobs: BlobStore, name: str) -> UUID:
         common = {"user_id": user.id, "reason": name, "actor": "admin", "created_at": utcnow()}
         session.add(ExclusionRow(id=new_id(), feedback_id=event.id, excluded_epoch=1, **common))
         session.add(AdapterHistoryRow(id=new_id(), move=PointerMove.UNPINNED, details={}, **common))
-        keys.create(session, name=name, scope=KeyScope.USER, user_id=user.id, actor="admin")
+        key = keys.create(session, name=name, scope=KeyScope.USER, user_id=user.id, actor="admin").row
+        session.add(AllowanceRow(key_id=key.id, kind="request", tokens=1.0, updated_at=utcnow()))
+        prior = TastePriorRow(
+            id=new_id(),
+            base_model_id=base.id,
+            version=1,
+            digest=sha256_hex(name.encode()),
+            artifact_sha256=sha256_hex(b""),
+            source="deployment",
+            num_people=1,
+            created_at=utcnow(),
+        )
+        session.add(prior)
+        session.flush()
+        session.add(TastePriorPersonRow(taste_prior_id=prior.id, user_id=user.id))
         return user.id
 
 

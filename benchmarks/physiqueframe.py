@@ -1,0 +1,214 @@
+"""PhysiqueFrame's speed against a path shaped like the published code, side by side, and the memory that loading takes.
+
+    python benchmarks/physiqueframe.py [--repeats 7] [--checkpoint FILE] [--no-memory] [--record]
+
+One image, one thread, warm; the paths take turns, and medians are compared. Both have the same weights (random, or a
+checkpoint's) and must give the same scores. With a CUDA device, images a second there in float32 and bfloat16 follow.
+--record keeps the result in benchmarks/results with date, commit and load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.reference_shaped import reference_shaped
+from paaplus.models.physiqueframe.checkpoint import load_checkpoint
+from paaplus.models.physiqueframe.frame import Mesh, PhysiqueFrame, Posture
+from paaplus.models.physiqueframe.inputs import adjacency, heatmaps
+
+NUM_VERTICES = 10_475
+# Scores: the exact search finds other neighbours than the float32 one where distances are nearly equal.
+SAME_SCORES, SAME_SCORES_SAME_NEIGHBOURS = 2e-2, 5e-5
+GPU_BATCH = 32
+
+LOAD = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from paaplus.models.physiqueframe.checkpoint import load_checkpoint
+load_checkpoint(Path(sys.argv[1]))
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--record", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    network = load_checkpoint(options.checkpoint)[0] if options.checkpoint else PhysiqueFrame().eval()
+    load_before = os.getloadavg()[0]
+    document: dict[str, object] = {"cpu": cpu_section(network, options.repeats)}
+    if not options.no_memory and sys.platform == "linux":
+        document["peak_mb_when_loading"] = loading_peak_mb()
+    if torch.cuda.is_available():
+        document["gpu"] = gpu_section(PhysiqueFrame().eval())
+    document["run"] = circumstances(options, load_before)
+    print(json.dumps(document, indent=2))
+    if options.record:
+        folder = ROOT / "benchmarks" / "results" / f"{datetime.now(UTC):%Y-%m-%d}-physiqueframe"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "physiqueframe.json").write_text(json.dumps(document, indent=2) + "\n")
+
+
+def inputs(num_images: int) -> tuple[Tensor, Tensor, Posture, Mesh]:
+    """Noise of the right shapes; the clouds of points have a body's extent."""
+    rng = np.random.default_rng(0)
+    image = torch.from_numpy(rng.normal(size=(num_images, 3, 224, 224)).astype(np.float32))
+    maps = [heatmaps(rng.uniform(20, 204, (15, 2)), 224, 64) for _ in range(num_images)]
+    heat, weight = (torch.from_numpy(np.stack(part)) for part in zip(*maps, strict=True))
+    cloud = rng.uniform(-1, 1, (num_images, NUM_VERTICES, 3)) * (0.5, 0.9, 0.15)
+    preference = torch.full((num_images, 5), 0.5)
+    return image, preference, Posture(heat, weight, adjacency()), Mesh(torch.from_numpy(cloud.astype(np.float32)))
+
+
+@torch.no_grad()
+def cpu_section(network: PhysiqueFrame, repeats: int) -> dict[str, object]:
+    """Seconds an image of each path, ratios, and how far apart the scores are."""
+    slow = reference_shaped(network)
+    given = image, preference, posture, mesh = inputs(1)
+    cached = replace(mesh, grouping=network.group(mesh.point_BV3))
+    network.config = replace(
+        network.config, compatibility=replace(network.config.compatibility, rounded_neighbours=True)
+    )
+    rounded = replace(mesh, grouping=network.group(mesh.point_BV3))
+    network.config = replace(
+        network.config, compatibility=replace(network.config.compatibility, rounded_neighbours=False)
+    )
+    network.pack_for_cpu()
+    reference_BA = slow(*given).score_BA
+    differences = {
+        "score_difference": float((network(*given).score_BA - reference_BA).abs().max()),
+        "score_difference_same_neighbours": float(
+            (network(image, preference, posture, rounded).score_BA - reference_BA).abs().max()
+        ),
+    }
+    assert differences["score_difference"] <= SAME_SCORES, differences
+    assert differences["score_difference_same_neighbours"] <= SAME_SCORES_SAME_NEIGHBOURS, differences
+    seconds = timed(
+        {
+            "mesh_reference": lambda: slow.mesh_features(mesh),
+            "mesh": lambda: network.mesh_features(mesh),
+            "mesh_cached_neighbours": lambda: network.mesh_features(cached),
+            "image_reference": lambda: slow.image_features(image),
+            "image": lambda: network.image_features(image),
+            "posture_reference": lambda: slow.posture_features(image, posture),
+            "posture": lambda: network.posture_features(image, posture),
+            "whole_reference": lambda: slow(*given),
+            "whole": lambda: network(*given),
+            "whole_cached_neighbours": lambda: network(image, preference, posture, cached),
+        },
+        repeats,
+    )
+    parts = ("mesh", "mesh_cached_neighbours", "image", "posture", "whole", "whole_cached_neighbours")
+    ratios = {name: ratio(seconds[f"{name.split('_')[0]}_reference"], seconds[name]) for name in parts}
+    return {**differences, "tolerance": [SAME_SCORES, SAME_SCORES_SAME_NEIGHBOURS], "seconds": seconds, "ratio": ratios}
+
+
+def timed(paths: dict[str, Callable[[], object]], repeats: int) -> dict[str, dict[str, float]]:
+    """Median wall and processor seconds of each; in turns, so that a change of load meets them all."""
+    wall: dict[str, list[float]] = {name: [] for name in paths}
+    processor: dict[str, list[float]] = {name: [] for name in paths}
+    for repeat in range(repeats + 1):
+        for name, path in paths.items():
+            wall_start, processor_start = time.perf_counter(), time.process_time()
+            path()
+            if repeat:  # the first is to warm up
+                wall[name].append(time.perf_counter() - wall_start)
+                processor[name].append(time.process_time() - processor_start)
+    return {
+        name: {
+            "wall": round(statistics.median(wall[name]), 4),
+            "processor": round(statistics.median(processor[name]), 4),
+        }
+        for name in paths
+    }
+
+
+def ratio(reference: dict[str, float], ours: dict[str, float]) -> dict[str, float]:
+    return {kind: round(reference[kind] / ours[kind], 2) for kind in reference}
+
+
+def loading_peak_mb() -> float:
+    """Most memory of a fresh process that loads a full-size checkpoint, torch itself included."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "frame.pth"
+        torch.save(PhysiqueFrame().state_dict(), path)
+        result = subprocess.run(
+            [sys.executable, "-c", LOAD, str(path)], capture_output=True, text=True, check=True, cwd=ROOT
+        )
+    return round(int(result.stdout) / 1000, 1)
+
+
+@torch.no_grad()
+def gpu_section(network: PhysiqueFrame) -> dict[str, object]:
+    """Images a second with cached neighbours, and what bfloat16 does to scores."""
+    image, preference, posture, mesh = inputs(GPU_BATCH)
+    grouping = [(anchor.cuda(), neighbour.cuda()) for anchor, neighbour in network.group(mesh.point_BV3)]
+    network.cuda()
+    given = (
+        image.cuda(), preference.cuda(),
+        Posture(posture.heatmap_BJMM.cuda(), posture.weight_BJ.cuda(), posture.adjacency_BJJ.cuda()),
+        Mesh(mesh.point_BV3.cuda(), grouping),
+    )  # fmt: skip
+    found: dict[str, object] = {"device": torch.cuda.get_device_name(), "batch": GPU_BATCH}
+    scores = {}
+    for name, dtype in (("float32", None), ("bfloat16", torch.bfloat16)):
+        with torch.autocast("cuda", dtype=dtype or torch.float16, enabled=dtype is not None):
+            for _ in range(3):
+                scores[name] = network(*given).score_BA.float()
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            for _ in range(10):
+                network(*given)
+            torch.cuda.synchronize()
+        found[f"images_per_s_{name}"] = round(10 * GPU_BATCH / (time.perf_counter() - start), 1)
+    found["score_difference_bfloat16"] = float((scores["bfloat16"] - scores["float32"]).abs().max())
+    return found
+
+
+def circumstances(options: argparse.Namespace, load_before: float) -> dict[str, object]:
+    """What a reader needs to run it again, and to judge the seconds."""
+    git = ["git", "-C", str(ROOT)]
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True).stdout.strip()
+    checkpoint = f" --checkpoint {options.checkpoint.name}" if options.checkpoint else ""
+    return {
+        "command": f"python benchmarks/physiqueframe.py --repeats {options.repeats}{checkpoint}",
+        "weights": "checkpoint" if options.checkpoint else "random, seed 0",
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "commit": commit + (" with changes" if changed else ""),
+        "torch": torch.__version__,
+        "processor": platform.processor() or platform.machine(),
+        "num_cpus": os.cpu_count(),
+        "num_threads": torch.get_num_threads(),
+        "load_average_1m": [round(load_before, 1), round(os.getloadavg()[0], 1)],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,6 @@
+"""The gate: may a candidate adapter go live in place of the active one?"""
+
+from paaplus.gate.evidence import Evidence, Unseen, gather
+from paaplus.gate.judgement import GateCheck, GateReport, judge
+
+__all__ = ["Evidence", "GateCheck", "GateReport", "Unseen", "gather", "judge"]

@@ -1,0 +1,98 @@
+"""Which ratings judge, and what is put beside them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from paaplus.configs import TrainingConfig
+from paaplus.errors import InvalidInput
+from paaplus.gate import Evidence, Unseen, gather
+from paaplus.gate.orders import agreements, order, pair_gains
+from paaplus.records import RatedSet
+from paaplus.training import TrainingRequest, train
+from tests.tiny import FEATURE_DIM, tiny_base
+
+
+def request(kind: str, strategy: str) -> tuple[TrainingRequest, RatedSet]:
+    base, rng = tiny_base(), np.random.default_rng(0)
+    taste_NR = base.project(rng.normal(size=(30, FEATURE_DIM)).astype(np.float16))
+    generic_NA = base.generic(taste_NR)
+    rated = RatedSet.of(np.arange(1, 31), taste_NR, generic_NA, rng.uniform(3, 7, generic_NA.shape))
+    past, new, held_out = (rated.select(np.arange(start, stop)) for start, stop in ((0, 12), (12, 22), (22, 30)))
+    config = TrainingConfig(num_steps=2, rank=2)
+    return TrainingRequest(strategy, kind, config, base, new, past, None, None), held_out
+
+
+def gathered(kind: str, strategy: str, boundary: int) -> tuple[Evidence, TrainingRequest]:
+    asked, held_out = request(kind, strategy)
+    pool = held_out.select(np.arange(3))
+    trained = train(asked)
+    return gather(asked, trained, None, held_out, boundary, pool.taste_NR, pool.generic_NA), asked
+
+
+def test_ratings_after_the_reference_judge_by_what_was_left_out() -> None:
+    evidence, asked = gathered("taste_vector", "bayes", boundary=12)
+    np.testing.assert_array_equal(evidence.fresh.sequence_N, asked.new.sequence_N)
+    np.testing.assert_array_equal(evidence.fresh.active_NA, asked.new.generic_NA)
+    for n in range(len(asked.new)):
+        rest = asked.new.select(np.arange(len(asked.new)) != n)
+        alone = asked.new.select(np.arange(len(asked.new)) == n)
+        adapter = train(replace(asked, new=rest)).adapter
+        expected_NA = adapter.score(alone.taste_NR, alone.generic_NA)
+        np.testing.assert_allclose(evidence.fresh.candidate_NA[n], expected_NA[0], atol=1e-4)
+    assert evidence.fresh.difference_LLA.shape == (10, 10, evidence.fresh.target_NA.shape[1])
+
+
+def test_gradient_strategies_have_no_prediction_of_what_they_learned() -> None:
+    evidence, _ = gathered("bottleneck", "naive", boundary=12)
+    assert np.isnan(evidence.fresh.candidate_NA).all()
+    assert evidence.fresh.difference_LLA is None
+    assert len(evidence.gains()) == len(evidence.held_out) == 8
+    assert len(evidence.fresh) == 10, "what was served still had something to say of them"
+
+
+def test_everything_is_new_to_the_generic_score() -> None:
+    evidence, _ = gathered("taste_vector", "bayes", boundary=0)
+    assert len(evidence.fresh) == 22
+    assert len(evidence.earlier_gains()) == 0
+
+
+def rows(num: int, **columns: object) -> Unseen:
+    given = dict.fromkeys(("target_NA", "generic_NA", "active_NA", "candidate_NA"), np.zeros((num, 1)))
+    return Unseen(np.arange(num), **(given | columns))
+
+
+def test_evidence_of_unequal_columns_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"evidence of 6 sequence numbers, .*\(5, 1\)"):
+        rows(6, active_NA=np.zeros((5, 1)))
+    with pytest.raises(InvalidInput, match=r"differences of \(7, 7, 1\) beside targets of \(6, 1\)"):
+        rows(6, difference_LLA=np.zeros((7, 7, 1)))
+    with pytest.raises(InvalidInput, match=r"pool scores of \(4, 1\) and \(3, 1\)"):
+        Evidence(rows(6), rows(0), 0, np.zeros((4, 1)), np.zeros((3, 1)))
+
+
+def test_differences_are_of_the_latest_rows() -> None:
+    difference_LLA = np.arange(9.0).reshape(3, 3, 1)
+    cut = rows(5, difference_LLA=difference_LLA)
+    assert cut.after(2).difference_LLA.shape == (2, 2, 1)
+    assert cut.after(2).difference_LLA[0, 0, 0] == 4.0
+    assert cut.after(0).difference_LLA is not None
+    assert cut.after(0).difference_LLA.shape == (3, 3, 1), "four rows are left, three of them have differences"
+    assert cut.after(4).difference_LLA.shape == (0, 0, 1)
+
+
+def test_agreement_is_tau_a() -> None:
+    target_NA = np.array([[1.0], [2.0], [2.0], [4.0], [np.nan]])
+    score_NA = np.array([[1.0], [3.0], [2.0], [2.5], [9.0]])
+    # pairs: 12 13 14 up and up; 23 alike; 24 up and down; 34 up and up; the fifth was not rated
+    row_D = agreements(target_NA, order(score_NA))
+    np.testing.assert_allclose(row_D, [1.0, 0.0, 2 / 3, 1 / 3])
+    assert row_D.mean() == pytest.approx((4 - 1) / 6)
+
+
+def test_pair_gains_count_only_what_the_user_told_apart() -> None:
+    target_NA, active_NA = np.array([[1.0], [2.0], [2.0]]), np.array([[1.0], [2.0], [3.0]])
+    np.testing.assert_allclose(pair_gains(target_NA, active_NA, -active_NA), [-1.0, -1.0, -1.0])
