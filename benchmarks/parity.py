@@ -19,8 +19,6 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from paaplus.models.physiqueframe import parity
 from paaplus.models.physiqueframe.parity_training import training_parity
 

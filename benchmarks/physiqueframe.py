@@ -25,16 +25,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from reference_shaped import reference_shaped
 from torch import Tensor
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.reference_shaped import reference_shaped
 from paaplus.models.physiqueframe.checkpoint import load_checkpoint
 from paaplus.models.physiqueframe.frame import Mesh, PhysiqueFrame, Posture
+from paaplus.models.physiqueframe.geometry import collate, mesh_neighbours
 from paaplus.models.physiqueframe.inputs import adjacency, heatmaps
 
+ROOT = Path(__file__).parents[1]
 NUM_VERTICES = 10_475
 # Scores: the exact search finds other neighbours than the float32 one where distances are nearly equal.
 SAME_SCORES, SAME_SCORES_SAME_NEIGHBOURS = 2e-2, 5e-5
@@ -92,13 +91,9 @@ def cpu_section(network: PhysiqueFrame, repeats: int) -> dict[str, object]:
     slow = reference_shaped(network)
     given = image, preference, posture, mesh = inputs(1)
     cached = replace(mesh, grouping=network.group(mesh.point_BV3))
-    network.config = replace(
-        network.config, compatibility=replace(network.config.compatibility, rounded_neighbours=True)
-    )
-    rounded = replace(mesh, grouping=network.group(mesh.point_BV3))
-    network.config = replace(
-        network.config, compatibility=replace(network.config.compatibility, rounded_neighbours=False)
-    )
+    points = network.config.points
+    same = mesh_neighbours(mesh.point_BV3[0].numpy(), len(points.expansions), points.num_neighbours, rounded=True)
+    rounded = replace(mesh, grouping=collate([same]))
     network.pack_for_cpu()
     reference_BA = slow(*given).score_BA
     differences = {

@@ -1,4 +1,4 @@
-"""Not a script: the network as the published code shapes it, to time ours against: same weights, same scores, plain eager modules.
+"""Not a script: the network as the published code shapes it, to time ours against. Same weights, same scores.
 
 Farthest points are looked for at every stage, neighbours in a dense float32 matrix, every pair of points goes through
 1x1 convolutions, attention is written out, the map is brought up to the heat maps, and nothing is kept between images.

@@ -115,6 +115,22 @@ class GateConfig(_FromDict):
 
 
 @dataclass(frozen=True)
+class DriftConfig(_FromDict):
+    """When a user counts as drifting, and what then. Errors are points of the 0-10 scale. Measured in decision 0010."""
+
+    tolerance: float = 0.2  # growth of the mean error that is let pass
+    threshold: float = 15.0  # summed error beyond that which is drift
+    min_ratings: int = 20  # before the first alarm
+    recency_half_life: float = 50.0  # of a user who has drifted, if shorter than their own; 0: as before
+
+    def __post_init__(self) -> None:
+        _check_range("tolerance", self.tolerance, 0.0, 10.0)
+        _check_range("threshold", self.threshold, 0.0, 1e6)
+        _check_range("min_ratings", self.min_ratings, 1, 1_000_000)
+        _check_range("recency_half_life", self.recency_half_life, 0.0, 1e6)
+
+
+@dataclass(frozen=True)
 class Policy(_FromDict):
     """How and when one user is trained. A deployment has a default; a user may override any field."""
 
@@ -125,6 +141,7 @@ class Policy(_FromDict):
     paused: bool = False
     training: TrainingConfig = field(default_factory=TrainingConfig)
     gate: GateConfig = field(default_factory=GateConfig)
+    drift: DriftConfig = field(default_factory=DriftConfig)
 
     def __post_init__(self) -> None:
         if self.adapter not in ADAPTER_STRATEGIES:
@@ -144,7 +161,7 @@ class Policy(_FromDict):
         return cls().overridden(values)
 
     def overridden(self, values: dict[str, Any]) -> Self:
-        """This policy with the given fields replaced; `training` and `gate` are merged field by field.
+        """This policy with the given fields replaced; `training`, `gate` and `drift` are merged field by field.
 
         Raises:
             InvalidInput: an unknown field, or a value out of range.
@@ -153,7 +170,7 @@ class Policy(_FromDict):
         if unknown := sorted(set(values) - known):
             raise InvalidInput(f"unknown policy field(s) {unknown}; known: {sorted(known)}")
         changes = dict(values)
-        for name, kind in (("training", TrainingConfig), ("gate", GateConfig)):
+        for name, kind in (("training", TrainingConfig), ("gate", GateConfig), ("drift", DriftConfig)):
             if name in changes:
                 if not isinstance(changes[name], dict):
                     raise InvalidInput(f"policy field {name!r} must be an object, got {changes[name]!r}")

@@ -6,7 +6,7 @@ import time
 
 import structlog
 
-from paaplus.services import scheduling
+from paaplus.services import drift, scheduling
 from workers.app import app
 from workers.broker import MAX_WAKE_UPS, num_waiting
 from workers.process import worker_context
@@ -34,8 +34,9 @@ def run_ready(queue: str) -> int:
 
 @app.task(name="paaplus.scan")  # type: ignore[untyped-decorator]
 def scan() -> None:
-    """Enqueue due users, take jobs back from silent workers, wake workers up. Harmless when run twice at once."""
+    """Watch for drift, enqueue due users, take jobs back from silent workers, wake workers up. Harmless when run twice at once."""
     context = worker_context()
+    num_drifting = drift.watch(context.database, context.serving)
     report = scheduling.scan(context.database, context.settings)
     for queue, num_ready in report.num_ready.items():
         waiting = num_waiting(app, queue)
@@ -44,5 +45,11 @@ def scan() -> None:
         # filled up, not added to: without a worker on this queue, its messages would pile up
         for _ in range(min(num_ready, MAX_WAKE_UPS) - waiting):
             run_ready.apply_async((queue,), queue=queue, expires=max(5.0, 2 * context.settings.scan_interval_s))
-    if report.num_enqueued or report.num_reaped:
-        log.info("scan", enqueued=report.num_enqueued, reaped=report.num_reaped, ready=report.num_ready)
+    if report.num_enqueued or report.num_reaped or num_drifting:
+        log.info(
+            "scan",
+            enqueued=report.num_enqueued,
+            reaped=report.num_reaped,
+            ready=report.num_ready,
+            drifting=num_drifting,
+        )

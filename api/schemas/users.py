@@ -11,13 +11,13 @@ from pydantic import ConfigDict, Field, StringConstraints, create_model
 
 from api.schemas.adapters import AdapterSummary
 from api.schemas.common import Flag, In, Name, Number, Out, Whole
-from paaplus.configs import ADAPTER_STRATEGIES, STRATEGY_NAMES, GateConfig, Policy, TrainingConfig
+from paaplus.configs import ADAPTER_STRATEGIES, STRATEGY_NAMES, DriftConfig, GateConfig, Policy, TrainingConfig
 from paaplus.services.names import APPLICATION_PATTERN
 
 Application = Annotated[str, StringConstraints(pattern=APPLICATION_PATTERN), Field(examples=["photo-app"])]
 
 
-def _overrides(name: str, config: type[TrainingConfig | GateConfig | Policy], **special: Any) -> type[In]:
+def _overrides(name: str, config: type[TrainingConfig | GateConfig | DriftConfig | Policy], **special: Any) -> type[In]:
     """A schema with every field of a configuration, optional, so that the two cannot drift apart."""
     strict = {"int": Whole, "float": Number, "bool": Flag}  # by annotation, which `configs` keeps as text
     types = {field.name: special.get(field.name) or strict[str(field.type)] for field in fields(config)}
@@ -26,6 +26,7 @@ def _overrides(name: str, config: type[TrainingConfig | GateConfig | Policy], **
 
 TrainingOverridesIn = _overrides("TrainingOverridesIn", TrainingConfig)
 GateOverridesIn = _overrides("GateOverridesIn", GateConfig)
+DriftOverridesIn = _overrides("DriftOverridesIn", DriftConfig)
 
 
 class PolicyOverridesIn(
@@ -36,6 +37,7 @@ class PolicyOverridesIn(
         strategy=Literal[STRATEGY_NAMES],
         training=TrainingOverridesIn,
         gate=GateOverridesIn,
+        drift=DriftOverridesIn,
     )
 ):
     """What differs from the deployment's default; what is left out follows the default."""

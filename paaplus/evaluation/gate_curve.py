@@ -30,7 +30,7 @@ from paaplus.evaluation.bad_raters import HONEST, SPOIL, first_spoiled, spoiled
 from paaplus.evaluation.gate_summary import FIRST, GATE, HELD_OUT_ONLY, PLAIN, UPDATE, Judged, summary
 from paaplus.evaluation.kshot import Learner, mean_srcc
 from paaplus.evaluation.splits import MakeSplit, Split
-from paaplus.gate import Evidence, gather, judge
+from paaplus.gate import Evidence, completed, gather, judge
 from paaplus.models.base_fit import Ratings, fit_base_scorer
 from paaplus.models.extractor import FeatureBlock
 from paaplus.records import RatedSet
@@ -221,7 +221,7 @@ class _Court:
             pool_PR=self._taste_IR[pool],
             pool_PA=self._generic_IA[pool],
         )
-        live = {GATE: judge(evidence, self._config.gate).promote}
+        live = {GATE: judge(completed(evidence, request, self._config.gate), self._config.gate).promote}
         seconds = time.perf_counter() - started
         if trained.loo_NA is not None:
             live[HELD_OUT_ONLY] = judge(_without_left_out(evidence), self._config.gate).promote

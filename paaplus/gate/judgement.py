@@ -10,7 +10,7 @@ Shape letters: D = differences.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,14 @@ class GateReport:
 
     def to_dict(self) -> dict[str, Any]:
         return {"promote": self.promote, "reason": self.reason, "checks": [asdict(check) for check in self.checks]}
+
+
+def follows_what_was_known(evidence: Evidence, config: GateConfig) -> bool:
+    """True if new ratings follow the order that was served or the generic one, whatever the candidate makes of them."""
+    without = replace(
+        evidence, held_out=_without_candidate(evidence.held_out), fresh=_without_candidate(evidence.fresh)
+    )
+    return _check_agreement(without, config).passed
 
 
 def judge(evidence: Evidence, config: GateConfig) -> GateReport:
@@ -94,7 +102,8 @@ def _check_sound(evidence: Evidence) -> GateCheck:
 def _check_agreement(evidence: Evidence, config: GateConfig) -> GateCheck:
     """Ratings in random order, all alike, or turned around half way follow nothing: what is learned of them is noise.
 
-    Their offset would still lower the squared error, which is why no comparison of losses sees it.
+    Their offset would still lower the squared error, which is why no comparison of losses sees it. The learned order
+    counts where the candidate is known on half of the new ratings at least: a few would agree by chance too often.
     """
     new = [rows.after(evidence.boundary) for rows in (evidence.held_out, evidence.fresh)]
     by_order: dict[str, float] = {}
@@ -103,7 +112,7 @@ def _check_agreement(evidence: Evidence, config: GateConfig) -> GateCheck:
     for name in ("generic", "active", "candidate"):
         rows_D = np.concatenate([_agreement_rows(rows, name) for rows in new])
         num_rated = max(num_rated, len(rows_D))
-        if len(rows_D) >= config.min_evidence:
+        if len(rows_D) >= max(config.min_evidence, num_rated / 2):
             by_order[name] = posterior_of_pairs(rows_D, _AGREEMENT_PRIOR_SD).probability_above(config.min_agreement)
             taus[name] = float(rows_D.mean())
     if not by_order:
@@ -181,3 +190,7 @@ def _agreement_rows(rows: Unseen, name: str) -> np.ndarray:
         return agreements(rows.target_NA[len(rows) - len(order_NNA) :], order_NNA)
     score_NA = {"generic": rows.generic_NA, "active": rows.active_NA, "candidate": rows.candidate_NA}[name]
     return agreements(rows.target_NA[-_MAX_COMPARED:], order(score_NA[-_MAX_COMPARED:]))
+
+
+def _without_candidate(rows: Unseen) -> Unseen:
+    return replace(rows, candidate_NA=np.full_like(rows.candidate_NA, np.nan), difference_LLA=None)

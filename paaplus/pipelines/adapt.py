@@ -19,7 +19,7 @@ from paaplus.db.tables import AdapterRow
 from paaplus.db.tables.jobs import RunOutcome
 from paaplus.db.tables.users import DueReason
 from paaplus.db.types import utcnow
-from paaplus.gate import Evidence, gather, judge
+from paaplus.gate import Evidence, completed, gather, judge
 from paaplus.pipelines.context import NotReady, Running
 from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.adapters import Adapter, adapter_from_bytes
@@ -178,7 +178,8 @@ def _train_and_judge(
     train_s = time.perf_counter() - clock
     faults.point("trained")
     clock = time.perf_counter()
-    report = judge(_evidence(snapshot, lineage, request, trained, words.held_out), policy.gate)
+    evidence = _evidence(snapshot, lineage, request, trained, words.held_out)
+    report = judge(completed(evidence, request, policy.gate, running.should_stop), policy.gate)
     metrics = {**trained.metrics, **_prequential(base, lineage.reference, request.new)}
     return replace(
         result,
@@ -248,7 +249,8 @@ def _evidence(
     pool_PD = np.stack(snapshot.pool) if snapshot.pool else _no_features(snapshot.base)
     pool_PR = snapshot.base.project(pool_PD)
     boundary = lineage.reference_row.high_water_sequence if lineage.reference_row else 0
-    held = rated_set(snapshot, held_out)
+    # what was said before a drift speaks for the taste that has gone
+    held = rated_set(snapshot, [word for word in held_out if word.sequence > snapshot.drifted_since])
     return gather(
         request, trained, lineage.reference, held, boundary, pool_PR=pool_PR, pool_PA=snapshot.base.generic(pool_PR)
     )

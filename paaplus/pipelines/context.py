@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from paaplus.db.engine import Database
 from paaplus.queue import jobs
 from paaplus.queue.jobs import Lease
+from paaplus.services.serving import ServingStore
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
@@ -30,6 +32,11 @@ class WorkerContext:
     worker: str
     device: str = "cpu"
     stopping: threading.Event = field(default_factory=threading.Event)  # the process was asked to end
+
+    @cached_property
+    def serving(self) -> ServingStore:
+        """What users are served, kept in memory."""
+        return ServingStore(self.database, self.blobs, self.settings)
 
 
 @dataclass

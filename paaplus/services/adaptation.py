@@ -26,7 +26,7 @@ from paaplus.queue.jobs import Lease
 from paaplus.scoring.adapters import Adapter
 from paaplus.scoring.base import BaseScorer
 from paaplus.scoring.priors import TastePrior
-from paaplus.services import adapters, base_models, feedback_log, images, scheduling, taste_priors
+from paaplus.services import adapters, base_models, drift, feedback_log, images, scheduling, taste_priors
 from paaplus.services.feedback_log import FeedbackLog
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
@@ -48,6 +48,7 @@ class Snapshot:
     prior: TastePrior | None
     active: AdapterRow | None
     ancestry: list[AdapterRow]
+    drifted_since: int  # earlier feedback was given with another taste; 0: no drift was found
     log: FeedbackLog
     features: dict[UUID, np.ndarray]  # of rated images, float16 [D]
     num_missing_features: int
@@ -118,13 +119,14 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
     return Snapshot(
         user_id=user_id,
         epoch=user.epoch,
-        policy=scheduling.policy_of(user),
+        policy=drift.training_policy(user),
         base_model_id=base_row.id,
         base=base_models.load(blobs, base_row),
         prior_id=prior_row.id if prior_row else None,
         prior=taste_priors.load(blobs, prior_row) if prior_row else None,
         active=active,
         ancestry=ancestry,
+        drifted_since=drift.drifted_since(user),
         log=log,
         features=features,
         num_missing_features=num_missing,

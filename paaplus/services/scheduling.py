@@ -74,10 +74,11 @@ def refresh_due(session: Session, user: UserRow) -> None:
     session.flush()
     policy = policy_of(user)
     waiting = pending(session, user.id)
+    drifts = user.due_reason == DueReason.DRIFT and user.next_due_at is not None and waiting.count > 0
     waits_for_base = user.due_reason == DueReason.NEW_BASE_MODEL and user.next_due_at is not None
     if policy.paused:
         user.next_due_at, user.due_reason = None, None
-    elif waits_for_base:
+    elif waits_for_base or drifts:
         return
     elif _has_learned_what_was_taken_back(session, user):
         user.next_due_at, user.due_reason = db_now(session), DueReason.TAKEN_BACK

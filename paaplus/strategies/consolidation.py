@@ -21,6 +21,39 @@ from paaplus.strategies.template import RegressionStrategy
 Importance = Callable[[AdapterModule, FeedbackData, Tensor], dict[str, Tensor]]  # the last: noise sd per aspect
 
 
+class SeenFeedback:
+    """Which feedback importances saw, and in which increment: what tells them to let go of what was taken back."""
+
+    def __init__(self) -> None:
+        self.sequence_M = np.empty(0, np.int64)
+        self.increment_M = np.empty(0, np.int32)
+        self.num_increments = 0
+
+    def add(self, sequence_N: np.ndarray) -> None:
+        """One more increment."""
+        self.sequence_M = np.concatenate([self.sequence_M, sequence_N])
+        self.increment_M = np.concatenate([self.increment_M, np.full(len(sequence_N), self.num_increments, np.int32)])
+        self.num_increments += 1
+
+    def restore(self, arrays: Mapping[str, np.ndarray], prefix: str, past_sequence_N: np.ndarray) -> bool:
+        """Take up what `arrays` names, as far as it is among the past; true if all of it is."""
+        if f"{prefix}_num_increments" not in arrays:
+            return True
+        self.num_increments = int(arrays[f"{prefix}_num_increments"][0])
+        seen_M = arrays[f"{prefix}_sequence_M"]
+        present_M = np.isin(seen_M, past_sequence_N)
+        self.sequence_M = seen_M[present_M]
+        self.increment_M = arrays[f"{prefix}_increment_M"][present_M]
+        return bool(present_M.all())
+
+    def arrays(self, prefix: str) -> dict[str, np.ndarray]:
+        return {
+            f"{prefix}_sequence_M": self.sequence_M,
+            f"{prefix}_increment_M": self.increment_M,
+            f"{prefix}_num_increments": np.array([self.num_increments], np.int32),
+        }
+
+
 class Consolidation(EWCPlugin):
     """Avalanche's online EWC, going on where the parent's learner state ended.
 
@@ -37,22 +70,17 @@ class Consolidation(EWCPlugin):
         self.strength = strength
         self.importance = importance
         self.noise_sd_A = run.noise_sd_A
-        self.sequence_M = np.empty(0, np.int64)
-        self.increment_M = np.empty(0, np.int32)
-        self.num_increments = 0
+        self.seen = SeenFeedback()
         self._restore(run)
 
     def before_training_exp(self, strategy: RegressionStrategy, **kwargs: Any) -> None:
         # The stock plugin counts experiences by the strategy's clock, which starts at 0 in every run.
-        strategy.clock.train_exp_counter = self.num_increments
+        strategy.clock.train_exp_counter = self.seen.num_increments
         self.ewc_lambda = self.strength / strategy.num_rows
 
     def after_training_exp(self, strategy: RegressionStrategy, **kwargs: Any) -> None:
         super().after_training_exp(strategy, **kwargs)
-        new_M = strategy.experience.dataset.sequence_N.cpu().numpy()
-        self.sequence_M = np.concatenate([self.sequence_M, new_M])
-        self.increment_M = np.concatenate([self.increment_M, np.full(len(new_M), self.num_increments, np.int32)])
-        self.num_increments += 1
+        self.seen.add(strategy.experience.dataset.sequence_N.cpu().numpy())
 
     def compute_importances(
         self,
@@ -68,14 +96,10 @@ class Consolidation(EWCPlugin):
         return as_param_data(self.importance(model, dataset, self.noise_sd_A))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        last = self.importances[self.num_increments - 1] if self.num_increments else {}
+        num_increments = self.seen.num_increments
+        last = self.importances[num_increments - 1] if num_increments else {}
         importances = {f"{self.prefix}.{name}": value.data.cpu().numpy() for name, value in last.items()}
-        return {
-            **importances,
-            f"{self.prefix}_sequence_M": self.sequence_M,
-            f"{self.prefix}_increment_M": self.increment_M,
-            f"{self.prefix}_num_increments": np.array([self.num_increments], np.int32),
-        }
+        return {**importances, **self.seen.arrays(self.prefix)}
 
     def _restore(self, run: Run) -> None:
         """Take up the importances of the parent's state, anchored at the parent.
@@ -83,29 +107,26 @@ class Consolidation(EWCPlugin):
         When feedback that they saw is no longer among the past, they are computed anew from what still is: a
         retracted rating must not go on protecting what it taught.
         """
-        if f"{self.prefix}_num_increments" not in run.state:
+        all_present = self.seen.restore(run.state, self.prefix, run.past.sequence_N.cpu().numpy())
+        if not self.seen.num_increments:
             return
-        self.num_increments = int(run.state[f"{self.prefix}_num_increments"][0])
-        seen_M = run.state[f"{self.prefix}_sequence_M"]
-        present_M = np.isin(seen_M, run.past.sequence_N.cpu().numpy())
-        self.sequence_M = seen_M[present_M]
-        self.increment_M = run.state[f"{self.prefix}_increment_M"][present_M]
-        if present_M.all():
+        if all_present:
             importances = {
                 name: run.ageing * torch.from_numpy(run.state[f"{self.prefix}.{name}"]).to(parameter.device)
                 for name, parameter in run.module.named_parameters()
             }
         else:
             importances = self._anew(run)
-        last = self.num_increments - 1
+        last = self.seen.num_increments - 1
         self.importances[last] = as_param_data(importances)
         self.saved_params[last] = as_param_data(dict(run.module.named_parameters()))
 
     def _anew(self, run: Run) -> dict[str, Tensor]:
         total = {name: torch.zeros_like(parameter) for name, parameter in run.module.named_parameters()}
-        for increment in np.unique(self.increment_M):
-            data = run.past.of_sequences(torch.from_numpy(self.sequence_M[self.increment_M == increment]))
-            decay = float(self.decay_factor) ** (self.num_increments - 1 - int(increment))
+        seen = self.seen
+        for increment in np.unique(seen.increment_M):
+            data = run.past.of_sequences(torch.from_numpy(seen.sequence_M[seen.increment_M == increment]))
+            decay = float(self.decay_factor) ** (seen.num_increments - 1 - int(increment))
             for name, value in self.importance(run.module, data, self.noise_sd_A).items():
                 total[name] += decay * value
         return total

@@ -71,7 +71,7 @@ def by_gradient(build: Build, see: See = lambda request: request) -> Fit:
     """The `STRATEGIES` entry of a strategy that is trained in steps; `see` is how it looks at a request."""
 
     def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Trained:
-        with _one_thread():
+        with one_thread():
             return _fit(build, see(request), should_stop)
 
     return fit
@@ -102,9 +102,6 @@ def _fit(build: Build, request: TrainingRequest, should_stop: ShouldStop) -> Tra
 def _prepare(request: TrainingRequest, should_stop: ShouldStop) -> Run:
     new = FeedbackData.of(request.new, request.device, request.new_compared)
     past = FeedbackData.of(request.past, request.device, request.past_compared)
-    last_sequence = max((int(data.sequence_N[-1]) for data in (new, past) if len(data)), default=0)
-    seed = int(np.random.SeedSequence([request.config.seed, last_sequence]).generate_state(1, np.uint64)[0])
-    generator = torch.Generator().manual_seed(seed % 2**63)
     module = build_module(request.adapter_kind, request.base, request.config.rank, request.parent)
     return Run(
         name=request.strategy,
@@ -112,16 +109,35 @@ def _prepare(request: TrainingRequest, should_stop: ShouldStop) -> Run:
         module=module.to(request.device),
         new=new,
         past=past,
-        state=_load_state(request.state, request.parent),
+        state=load_state(request.state, request.parent),
         ageing=ageing(request),
         noise_sd_A=torch.from_numpy(np.array(request.base.noise_sd_A, np.float32)).to(request.device),
-        generator=generator,
+        generator=generator_of(request),
         should_stop=should_stop,
         device=request.device,
     )
 
 
-def _load_state(state: bytes | None, parent: Adapter | None) -> dict[str, np.ndarray]:
+def generator_of(request: TrainingRequest) -> torch.Generator:
+    """What draws this increment's batches: seeded with the configured seed and the last event that is known."""
+    sequences = (
+        request.new.sequence_N,
+        request.past.sequence_N,
+        request.new_compared.sequence_C,
+        request.past_compared.sequence_C,
+    )
+    last_sequence = max((int(sequence_N[-1]) for sequence_N in sequences if len(sequence_N)), default=0)
+    seed = int(np.random.SeedSequence([request.config.seed, last_sequence]).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(seed % 2**63)
+
+
+
+def load_state(state: bytes | None, parent: Adapter | None) -> dict[str, np.ndarray]:
+    """What the parent's plugins kept; empty without a state.
+
+    Raises:
+        InvalidInput: not a learner state, or that of another adapter than the parent.
+    """
     if state is None:
         return {}
     arrays, metadata = unpack(state)
@@ -140,7 +156,7 @@ def _mse(adapter: Adapter, rated: RatedSet) -> float:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """One torch thread: sums in one order, so the same request gives the same bits; also the fastest at this size."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)

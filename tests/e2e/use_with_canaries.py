@@ -1,4 +1,4 @@
-"""A program: everything that a caller can say says CANARY, once rightly and once wrongly. Run by `test_log_contents`."""
+"""A program in which all that callers say is CANARY, said rightly and wrongly. Run by `test_log_contents`."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ class DueReason(StrEnum):
     TAKEN_BACK = "taken_back"
     NEW_BASE_MODEL = "new_base_model"
     NEW_PRIOR = "new_prior"
+    DRIFT = "drift"
 
 
 class UserRow(Base):
@@ -35,6 +36,12 @@ class UserRow(Base):
     __table_args__ = (
         sa.UniqueConstraint("application", "external_id"),
         sa.Index("ix_users_next_due_at", "next_due_at"),
+        sa.Index(
+            "ix_users_unwatched",
+            "id",
+            sqlite_where=sa.text("feedback_sequence > watched_sequence"),
+            postgresql_where=sa.text("feedback_sequence > watched_sequence"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -45,6 +52,8 @@ class UserRow(Base):
     shares_taste: Mapped[bool] = mapped_column(default=False, server_default=sa.false())  # taste priors may learn
     feedback_sequence: Mapped[int] = mapped_column(default=0)
     trained_sequence: Mapped[int] = mapped_column(default=0)
+    watched_sequence: Mapped[int] = mapped_column(default=0, server_default=sa.text("0"))  # for drift, up to here
+    drift: Mapped[dict[str, Any] | None]  # scoring.drift.DriftState
     adapter_sequence: Mapped[int] = mapped_column(default=0)
     epoch: Mapped[int] = mapped_column(default=0)
     last_trained_at: Mapped[datetime | None]

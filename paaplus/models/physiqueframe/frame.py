@@ -17,6 +17,9 @@ from paaplus.models.physiqueframe.clip_vit import ClipAdapter, ClipVit
 from paaplus.models.physiqueframe.config import ASPECTS, FrameConfig
 from paaplus.models.physiqueframe.cpu_linear import can_pack, pack_linears
 from paaplus.models.physiqueframe.geometry import Grouping, collate, mesh_neighbours
+from paaplus.models.physiqueframe.inputs import MISREAD_BONES, adjacency
+from paaplus.models.physiqueframe.missing import mesh_of_zeros, posture_at_zero
+from paaplus.models.physiqueframe.parts import Mesh, Posture
 from paaplus.models.physiqueframe.point_encoder import PointEncoder
 from paaplus.models.physiqueframe.pose_graph import PoseGraph
 from paaplus.models.physiqueframe.swin_v2 import SwinV2
@@ -24,37 +27,7 @@ from paaplus.models.physiqueframe.swin_v2 import SwinV2
 SCORE_SCALE = 10.0
 BRANCHES = ("image", "posture", "mesh")
 
-
-@dataclass(frozen=True)
-class Posture:
-    """Where the joints of a batch's people are.
-
-    Attributes:
-        heatmap_BJMM: one map per joint, any positive scale; zeros for a joint out of frame.
-        weight_BJ: 1, or 0 for a joint out of frame.
-        adjacency_BJJ: bones, 0/1, symmetric; shape (J, J) for one skeleton.
-        present_B: False for images without a person, whose posture then is not used; None: all have one.
-    """
-
-    heatmap_BJMM: Tensor
-    weight_BJ: Tensor
-    adjacency_BJJ: Tensor
-    present_B: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Mesh:
-    """The body meshes of a batch.
-
-    Attributes:
-        point_BV3: vertices, metres.
-        grouping: their neighbours, if they were computed before (`geometry.collate`).
-        present_B: False for images without a mesh, whose points then are not used; None: all have one.
-    """
-
-    point_BV3: Tensor
-    grouping: Grouping | None = None
-    present_B: Tensor | None = None
+__all__ = ["BRANCHES", "FrameOutput", "Mesh", "PhysiqueFrame", "Posture"]
 
 
 @dataclass(frozen=True)
@@ -116,6 +89,8 @@ class PhysiqueFrame(nn.Module):
     def features(self, image: Tensor, posture: Posture | None = None, mesh: Mesh | None = None) -> Tensor:
         """Everything but the preference, shape (B, D): the part that is the same for all users."""
         self._check(image, posture, mesh)
+        if self.config.compatibility.zero_missing_body:
+            posture, mesh = posture_at_zero(posture, image, self.config), mesh_of_zeros(mesh, image)
         parts = (
             self.image_features(image),
             self._posture_or_neutral(image, posture),
@@ -133,10 +108,12 @@ class PhysiqueFrame(nn.Module):
 
     def posture_features(self, image: Tensor, posture: Posture) -> Tensor:
         """The strongest answer of any joint in any layer, normalised; hidden joints take part."""
-        weight_BJ = posture.weight_BJ
+        weight_BJ, adjacency_BJJ = posture.weight_BJ, posture.adjacency_BJJ
         if self.config.compatibility.leak_first_sample_mask:
             weight_BJ = weight_BJ * weight_BJ[:1]
-        graph = self.posture_graph(self.posture_encoder(image), posture.heatmap_BJMM, weight_BJ, posture.adjacency_BJJ)
+        if self.config.compatibility.misread_skeleton:
+            adjacency_BJJ = adjacency(MISREAD_BONES, self.config.num_joints).to(weight_BJ)
+        graph = self.posture_graph(self.posture_encoder(image), posture.heatmap_BJMM, weight_BJ, adjacency_BJJ)
         return self.posture_norm(graph.state_LBJD.amax((0, 2)))
 
     def mesh_features(self, mesh: Mesh) -> Tensor:

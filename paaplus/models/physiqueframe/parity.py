@@ -24,7 +24,7 @@ from paaplus.errors import InvalidInput
 from paaplus.models.physiqueframe.checkpoint import LoadReport, build
 from paaplus.models.physiqueframe.config import Compatibility, FrameConfig
 from paaplus.models.physiqueframe.frame import Mesh, PhysiqueFrame, Posture
-from paaplus.models.physiqueframe.inputs import BONES, MISREAD_BONES, adjacency
+from paaplus.models.physiqueframe.inputs import adjacency
 from paaplus.models.physiqueframe.official_names import own_name
 
 Measures = dict[str, dict[str, float]]  # by array: max_abs_diff, tolerance, ok (0 or 1)
@@ -117,8 +117,7 @@ def case_parity(network: PhysiqueFrame, fixture: Fixture, case: Case) -> Measure
 def network_inputs(case: Case) -> tuple[Tensor, Tensor, Posture, Mesh]:
     """A case as the network's arguments."""
     given = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in case.inputs.items()}
-    bones = adjacency(MISREAD_BONES if case.compatibility.misread_skeleton else BONES)
-    posture = Posture(given["heat"], given["weight"].squeeze(-1), given.get("adjacency", bones))
+    posture = Posture(given["heat"], given["weight"].squeeze(-1), given.get("adjacency", adjacency()))
     return given["image"], given["preference"], posture, Mesh(given["mesh"])
 
 

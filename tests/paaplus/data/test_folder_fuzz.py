@@ -14,8 +14,11 @@ from paaplus.errors import InvalidInput
 from tests.hostile import nearly
 
 GOOD = b"user_id,image,rating\nada,a.jpg,3\nada,b.jpg,4.5\nbob,a.jpg,1\n"
-CELLS = st.sampled_from(["user_id", "image", "rating", "rating_beauty", "ada", "a.jpg", "3", "nan", "1e400", "-0", '"', "\n",
-                         ",", "\0", "\r", "\ufeff", "'=1+1'", "１", "", "../a.jpg", "\u2028", "\x85"]) | st.text(max_size=4)  # fmt: skip
+ODD_CELLS = [
+    "user_id", "image", "rating", "rating_beauty", "ada", "a.jpg", "3", "nan", "1e400", '"', "\n", ",", "\0", "\r",
+    "\ufeff", "'=1+1'", "１", "", "../a.jpg", "\u2028", "\x85",
+]  # fmt: skip
+CELLS = st.sampled_from(ODD_CELLS) | st.text(max_size=4)
 TABLES = st.lists(st.lists(CELLS, max_size=5), max_size=6).map(
     lambda rows: "\n".join(",".join(row) for row in rows).encode("utf-8", "surrogatepass")
 )
@@ -45,12 +48,14 @@ def test_any_bytes_in_a_table_are_read_or_refused(folder: Path, data: bytes, tab
         (folder / f"{name}.csv").unlink(missing_ok=True)
     (folder / "ratings.csv").write_bytes(GOOD)
     (folder / f"{table}.csv").write_bytes(data)
+    refusal = None
     try:
-        read = read_folder(folder)
+        score_NA = read_folder(folder).score_NA
     except InvalidInput as error:
-        assert f"{table}.csv" in str(error)
-        assert len(str(error)) < 5_000
+        refusal = str(error)
+    if refusal is not None:
+        assert f"{table}.csv" in refusal
+        assert len(refusal) < 5_000
         return
-    score_NA = read.score_NA
     assert np.isfinite(score_NA[~np.isnan(score_NA)]).all()
     assert ((score_NA >= 0) & (score_NA <= 10) | np.isnan(score_NA)).all()

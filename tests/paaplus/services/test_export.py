@@ -55,6 +55,7 @@ def fill(database: Database, blobs: BlobStore, name: str) -> UUID:
         session.add(ExclusionRow(id=new_id(), feedback_id=event.id, excluded_epoch=1, **common))
         session.add(AdapterHistoryRow(id=new_id(), move=PointerMove.UNPINNED, details={}, **common))
         key = keys.create(session, name=name, scope=KeyScope.USER, user_id=user.id, actor="admin").row
+        session.flush()
         session.add(AllowanceRow(key_id=key.id, kind="request", tokens=1.0, updated_at=utcnow()))
         prior = TastePriorRow(
             id=new_id(),

@@ -142,12 +142,14 @@ def test_any_delivery_of_a_history_gives_the_same_log_and_the_same_digests(
     @given(history=histories(), batches=deliveries())
     def check(history: list[dict[str, Any]], batches: list[list[int]]) -> None:
         # held-out images depend on the user's name, so both users are called the same, one after the other
-        number = next(_names)
+
         once = [list(range(TRAIN_AT[0])), list(range(*TRAIN_AT))]
         results = []
         for delivery in (once, batches):
-            results.append(platform.play("anna", policy, history, delivery))
-            rename(platform, f"gone-{number}-{len(results)}")
+            try:
+                results.append(platform.play("anna", policy, history, delivery))
+            finally:
+                rename(platform, f"gone-{next(_names)}")
         assert results[0] == results[1]
         assert results[0][1], "nothing was trained"
 

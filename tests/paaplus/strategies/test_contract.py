@@ -37,6 +37,7 @@ from tests.learning import (
 )
 
 BASE = base_of(2)
+QUICK = replace(SMALL, num_steps=8)
 FIRST = ratings(BASE, person(BASE), 24)
 SECOND = ratings(BASE, person(BASE, seed=1), 12, first_sequence=30)
 COMPARED = comparisons(BASE, person(BASE), 8, first_sequence=50)
@@ -55,13 +56,13 @@ every_gradient_pair = pytest.mark.parametrize(("strategy", "kind"), GRADIENT_PAI
 
 @functools.cache
 def first_trained(strategy: str, kind: str) -> Trained:
-    return train(first_request(strategy, kind, BASE, FIRST))
+    return train(first_request(strategy, kind, BASE, FIRST, QUICK))
 
 
 @functools.cache
 def second_request(strategy: str, kind: str) -> TrainingRequest:
     """Ratings and comparisons after an increment of ratings."""
-    request = next_request(first_request(strategy, kind, BASE, FIRST), first_trained(strategy, kind), SECOND)
+    request = next_request(first_request(strategy, kind, BASE, FIRST, QUICK), first_trained(strategy, kind), SECOND)
     return replace(request, new_compared=COMPARED)
 
 
@@ -104,7 +105,7 @@ def test_training_leaves_global_randomness_and_threads_alone(strategy: str, kind
 
 @every_pair
 def test_training_fits_the_new_ratings_better_and_unseen_ones_too(strategy: str, kind: str) -> None:
-    config = replace(SMALL, num_steps=100)
+    config = replace(SMALL, num_steps=60)
     new = ratings(BASE, person(BASE), 60)
     trained = train(first_request(strategy, kind, BASE, new, config))
     for rated, share in ((new, 0.5), (ratings(BASE, person(BASE), 100, seed=5), 0.6)):
@@ -127,7 +128,7 @@ def test_arrays_are_float32_and_name_the_base_model(strategy: str, kind: str) ->
 @every_pair
 def test_ratings_of_no_aspect_change_nothing(strategy: str, kind: str) -> None:
     silent = replace(FIRST, target_NA=np.full_like(FIRST.target_NA, np.nan))
-    adapter = train(first_request(strategy, kind, BASE, silent)).adapter
+    adapter = train(first_request(strategy, kind, BASE, silent, QUICK)).adapter
     assert np.array_equal(adapter.score(FIRST.taste_NR, FIRST.generic_NA), FIRST.generic_NA)
 
 
@@ -155,7 +156,7 @@ def go_on_from_disk(folder: str) -> None:
             TrainingRequest(
                 strategy,
                 kind,
-                SMALL,
+                QUICK,
                 base,
                 new=SECOND,
                 past=FIRST,
@@ -202,7 +203,7 @@ def test_the_parent_is_really_used(strategy: str, kind: str) -> None:
 @pytest.mark.parametrize(("strategy", "kind"), [pair for pair in PAIRS if pair[0] in ("bayes", "joint")])
 def test_how_feedback_was_cut_into_increments_does_not_matter_to(strategy: str, kind: str) -> None:
     request = second_request(strategy, kind)
-    at_once = first_request(strategy, kind, BASE, RatedSet.concatenate(FIRST, SECOND))
+    at_once = first_request(strategy, kind, BASE, RatedSet.concatenate(FIRST, SECOND), QUICK)
     at_once = replace(at_once, new_compared=request.new_compared)
     assert train(at_once).adapter.digest == second_trained(strategy, kind).adapter.digest
 
@@ -215,7 +216,7 @@ def names_of(state: bytes) -> set[int]:
 
 @pytest.mark.parametrize(("strategy", "kind"), BUFFERING)
 def test_the_buffer_keeps_to_its_bound_and_its_bytes_stop_growing(strategy: str, kind: str) -> None:
-    request, sizes = first_request(strategy, kind, BASE, FIRST), []
+    request, sizes = first_request(strategy, kind, BASE, FIRST, QUICK), []
     for increment in range(4):
         trained = train(request)
         arrays, _ = unpack(trained.state)
@@ -236,8 +237,7 @@ def num_alive() -> int:
 
 
 def test_nothing_of_a_run_stays_in_memory() -> None:
-    quick = replace(SMALL, num_steps=1)
-    requests = [replace(second_request(*pair), config=quick) for pair in GRADIENT_PAIRS]
+    requests = [replace(second_request(*pair), config=replace(QUICK, num_steps=1)) for pair in GRADIENT_PAIRS]
     before = num_alive()
     for request in requests:
         train(request)
@@ -262,7 +262,7 @@ def test_feedback_taken_back_leaves_no_trace_in(strategy: str, kind: str) -> Non
     request = second_request(strategy, kind)
     kept = np.arange(len(FIRST)) % 3 > 0
     purged = replace(request, past=FIRST.select(kept))
-    never = first_request(strategy, kind, BASE, RatedSet.concatenate(FIRST.select(kept), SECOND))
+    never = first_request(strategy, kind, BASE, RatedSet.concatenate(FIRST.select(kept), SECOND), QUICK)
     assert train(purged).adapter.digest == train(replace(never, new_compared=COMPARED)).adapter.digest
 
 
@@ -283,7 +283,7 @@ def test_a_user_with_broken_data_harms_nobody(strategy: str, kind: str) -> None:
 def test_other_users_stay_as_they_are_bit_for_bit(strategy: str, kind: str) -> None:
     before = second_trained(strategy, kind).adapter.to_bytes(), second_trained(strategy, kind).state
     other = ratings(BASE, person(BASE, seed=5), 10, seed=5)
-    train(first_request(strategy, kind, BASE, other))
+    train(first_request(strategy, kind, BASE, other, QUICK))
     again = train(second_request(strategy, kind))
     assert (again.adapter.to_bytes(), again.state) == before
 
@@ -302,7 +302,7 @@ def share_in_order(trained: Trained | None, compared: ComparedSet) -> float:
 
 @every_pair
 def test_comparisons_alone_teach_the_order(strategy: str, kind: str) -> None:
-    config = replace(SMALL, num_steps=100)
+    config = replace(SMALL, num_steps=60)
     request = first_request(strategy, kind, BASE, none_of(FIRST), config)
     trained = train(replace(request, new_compared=comparisons(BASE, person(BASE), 80)))
     unseen = comparisons(BASE, person(BASE), 300, seed=9)
@@ -332,7 +332,7 @@ def test_naming_the_images_the_other_way_round_says_the_same(strategy: str, kind
 def test_aspects_that_nobody_compared_stay_as_they_are(strategy: str, kind: str) -> None:
     one_aspect = COMPARED.preference_CA.copy()
     one_aspect[:, 1] = np.nan
-    request = first_request(strategy, kind, BASE, none_of(FIRST))
+    request = first_request(strategy, kind, BASE, none_of(FIRST), QUICK)
     adapter = train(replace(request, new_compared=replace(COMPARED, preference_CA=one_aspect))).adapter
     score_NA = adapter.score(FIRST.taste_NR, FIRST.generic_NA)
     assert np.abs(score_NA[:, 0] - FIRST.generic_NA[:, 0]).max() > 0.1
@@ -342,7 +342,7 @@ def test_aspects_that_nobody_compared_stay_as_they_are(strategy: str, kind: str)
 @every_pair
 def test_with_nothing_new_the_candidate_is_what_is_known_already(strategy: str, kind: str) -> None:
     trained = first_trained(strategy, kind)
-    nothing_new = next_request(first_request(strategy, kind, BASE, FIRST), trained, none_of(FIRST))
+    nothing_new = next_request(first_request(strategy, kind, BASE, FIRST, QUICK), trained, none_of(FIRST))
     again = train(nothing_new).adapter
     np.testing.assert_allclose(
         again.score(FIRST.taste_NR, FIRST.generic_NA),
@@ -380,15 +380,15 @@ def test_every_strategy_forgets_less_than_naive(kind: str) -> None:
 @every_gradient_pair
 def test_training_stops_before_the_step_it_is_told_to(strategy: str, kind: str) -> None:
     answers = iter([False] * 5 + [True])
-    with pytest.raises(TrainingStopped, match=f"{strategy}: stopped at step 5 of 30"):
-        train(first_request(strategy, kind, BASE, FIRST), should_stop=lambda: next(answers))
+    with pytest.raises(TrainingStopped, match=f"{strategy}: stopped at step 5 of 8"):
+        train(first_request(strategy, kind, BASE, FIRST, QUICK), should_stop=lambda: next(answers))
 
 
 @every_gradient_pair
 def test_a_loss_that_is_not_finite_is_an_error_that_names_the_step(strategy: str, kind: str) -> None:
     heavy = replace(FIRST, weight_N=np.full(len(FIRST), 3e38, np.float32))  # finite, but their sum is not
-    with pytest.raises(DivergedError, match=f"{strategy}: loss inf at step 0 of 30"):
-        train(first_request(strategy, kind, BASE, heavy))
+    with pytest.raises(DivergedError, match=f"{strategy}: loss inf at step 0 of 8"):
+        train(first_request(strategy, kind, BASE, heavy, QUICK))
 
 
 @pytest.mark.parametrize(("strategy", "kind"), GOING_ON)
@@ -403,5 +403,5 @@ def test_a_state_of_another_adapter_is_refused(strategy: str, kind: str) -> None
 @every_gradient_pair
 def test_a_strategy_takes_over_from_any_other(strategy: str, kind: str) -> None:
     for before in ADAPTER_STRATEGIES[kind]:
-        request = replace(second_request(before, kind), strategy=strategy, config=replace(SMALL, num_steps=2))
+        request = replace(second_request(before, kind), strategy=strategy, config=replace(QUICK, num_steps=1))
         assert train(request).adapter.is_finite()

@@ -3,13 +3,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from paaplus.errors import InvalidInput
 from paaplus.models.physiqueframe.config import Compatibility, FrameConfig, GraphConfig, tiny_config
 from paaplus.models.physiqueframe.frame import Mesh, PhysiqueFrame, Posture
-from paaplus.models.physiqueframe.inputs import MISREAD_BONES, adjacency
+from paaplus.models.physiqueframe.inputs import MISREAD_BONES, adjacency, heatmaps
 from tests.paaplus.models.physiqueframe.tiny_inputs import tiny_inputs
 
 
@@ -60,21 +61,49 @@ def test_first_images_mask_leaks_only_with_its_switch(network):
         posture.weight_BJ[0, 3] = 0
         after = network(image, preference, posture, mesh).score_BA
         assert torch.equal(before[1], after[1])
-        leaky = PhysiqueFrame(replace(network.config, compatibility=Compatibility(leak_first_sample_mask=True))).eval()
-        leaky.load_state_dict(network.state_dict())
-        leaked = leaky(image, preference, posture, mesh).score_BA
+        leaked = switched(network, leak_first_sample_mask=True)(image, preference, posture, mesh).score_BA
         both = replace(posture, weight_BJ=posture.weight_BJ * posture.weight_BJ[:1])
         by_hand = network(image, preference, both, mesh).score_BA
     assert not torch.allclose(leaked[1], after[1], atol=1e-5)
     torch.testing.assert_close(leaked, by_hand, atol=1e-6, rtol=0)
 
 
-def test_skeleton_matters(network):
+def switched(network: PhysiqueFrame, **switches: bool) -> PhysiqueFrame:
+    """The same weights with compatibility switches on."""
+    other = PhysiqueFrame(replace(network.config, compatibility=Compatibility(**switches))).eval()
+    other.load_state_dict(network.state_dict())
+    return other
+
+
+def test_skeleton_is_misread_only_with_its_switch(network):
     image, preference, posture, mesh = tiny_inputs(2)
     misread = replace(posture, adjacency_BJJ=adjacency(MISREAD_BONES))
     with torch.no_grad():
         right = network(image, preference, posture, mesh).score_BA
-        assert not torch.allclose(network(image, preference, misread, mesh).score_BA, right, atol=1e-5)
+        wrong = network(image, preference, misread, mesh).score_BA
+        by_switch = switched(network, misread_skeleton=True)(image, preference, posture, mesh).score_BA
+    assert not torch.allclose(wrong, right, atol=1e-5)
+    assert torch.equal(by_switch, wrong)
+
+
+def test_missing_person_is_scored_as_one_at_the_origin_only_with_its_switch(network):
+    image, preference, posture, mesh = tiny_inputs(2)
+    config = network.config
+    heat, weight = heatmaps(np.zeros((15, 2)), config.image_size, config.heatmap_size)
+    nobody = Posture(torch.from_numpy(heat).repeat(2, 1, 1, 1), torch.from_numpy(weight).repeat(2, 1), adjacency())
+    published = switched(network, zero_missing_body=True)
+    here = torch.tensor([True, False])
+    with torch.no_grad():
+        expected = network(image, preference, nobody, Mesh(torch.zeros_like(mesh.point_BV3))).score_BA
+        found = published(image, preference)
+        mixed = published(image, preference, replace(posture, present_B=here), replace(mesh, present_B=here))
+        full = network(image, preference, posture, mesh).score_BA
+        honest = network(image, preference).score_BA
+    torch.testing.assert_close(found.score_BA, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(mixed.score_BA[1], expected[1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(mixed.score_BA[0], full[0], atol=1e-5, rtol=0)
+    assert found.branches == (("image",),) * 2  # the account stays honest
+    assert not torch.allclose(honest, expected, atol=1e-4)
 
 
 def test_missing_branches_are_neutral_and_declared(network):
