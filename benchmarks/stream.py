@@ -1,6 +1,6 @@
 """What each strategy knows, keeps and costs over a stream of ratings, steady and with a declared drift.
 
-    python benchmarks/stream.py --data DIR [--split FILE.py] [--people N] [--record]
+    python benchmarks/stream.py --data DIR [--split FILE.py] [--people N] [--also LEARNER] [--record]
 
 Runs `paaplus evaluate stream` (every adapter and strategy, seeds 0 to 4) and prints its tables. Without --data (or
 PAAPLUS_BENCH_DATA) it writes and uses the built-in set, whose people are simulated. --record keeps the result in
@@ -26,13 +26,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(given) if given else None)
     parser.add_argument("--split", type=Path)
     parser.add_argument("--seeds", default="0,1,2,3,4")
-    parser.add_argument("--people", default="16", help="people a seed")
-    parser.add_argument("--learner", action="append", default=[], help="adapter:strategy; default: all")
+    parser.add_argument("--people", default="8", help="people a seed")
+    parser.add_argument("--also", action="append", default=[], help="one more learner: taste_vector:bayes+prior")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
     data = options.data or builtin_set()
     arguments = ["--seeds", options.seeds, "--people", options.people]
-    arguments += [part for learner in options.learner for part in ("--learner", learner)]
+    arguments += [part for learner in options.also for part in ("--also", learner)]
     paaplus = str(Path(sys.executable).with_name("paaplus"))
     command = [paaplus, "evaluate", "stream", "--data", str(data), *arguments]
     command += ["--split", str(options.split)] if options.split else []

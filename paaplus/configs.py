@@ -101,7 +101,7 @@ class GateConfig(_FromDict):
     min_probability: float = 0.1  # of not being worse: below, the candidate is refused
     forgetting_margin: float = 0.15  # like `margin`, on ratings of earlier increments
     max_negative_flip_rate: float = 0.02  # like `margin`, for the share of pairs that turn wrong, net
-    min_agreement: float = 0.33  # Kendall's tau between new ratings and an order: below, they follow none
+    min_agreement: float = 0.3  # Kendall's tau between new ratings and an order: below, they follow none
     trust_region: float = 2.5  # mean absolute change of scores that may go live unjudged
 
     def __post_init__(self) -> None:

@@ -1,17 +1,20 @@
-"""Train one increment of one user: the only entry from pipelines and evaluation into the strategies."""
+"""Train one increment of one user, or of many: the only entry from pipelines and evaluation into the strategies."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from paaplus.configs import ADAPTER_STRATEGIES
-from paaplus.errors import DivergedError, InvalidInput
+from paaplus.errors import DivergedError, InvalidInput, PaaplusError, TrainingStopped
 from paaplus.records import ComparedSet, RatedSet
 from paaplus.strategies import STRATEGIES, Trained, TrainingRequest
 from paaplus.strategies.base import ShouldStop
+from paaplus.strategies.cohort import fit_cohort
 from paaplus.strategies.recency import aged
 
-__all__ = ["Trained", "TrainingRequest", "train"]
+__all__ = ["Trained", "TrainingRequest", "train", "train_cohort"]
 
 
 def train(request: TrainingRequest, *, should_stop: ShouldStop = lambda: False) -> Trained:
@@ -34,6 +37,43 @@ def train(request: TrainingRequest, *, should_stop: ShouldStop = lambda: False) 
     if not trained.adapter.is_finite():
         raise DivergedError(f"{request.strategy}: parameters that are not finite after the last step")
     return trained
+
+
+def train_cohort(
+    requests: Sequence[TrainingRequest], *, should_stop: ShouldStop = lambda: False
+) -> list[Trained | PaaplusError]:
+    """Learn one increment of each of many users: what `train` gives for each, fused where that is faster.
+
+    Scores differ from those after `train` by rounding only (1e-5 of 10), and so do learner states: a user may go on
+    either way. A request that has no companion is trained exactly as by `train`.
+
+    Args:
+        requests: of different users.
+        should_stop: asked before every step of all.
+
+    Returns:
+        In order of the requests, the candidate or the error that `train` would have raised for that user.
+
+    Raises:
+        TrainingStopped: `should_stop` said so; nothing was produced for anybody.
+    """
+    outcomes: dict[int, Trained | PaaplusError] = {}
+    for i, request in enumerate(requests):
+        try:
+            _check(request)
+        except PaaplusError as error:
+            outcomes[i] = error
+    checked = {i: request for i, request in enumerate(requests) if i not in outcomes}
+    outcomes |= fit_cohort({i: aged(request) for i, request in checked.items()}, should_stop)
+    for i, request in checked.items():
+        if i not in outcomes:
+            try:
+                outcomes[i] = train(request, should_stop=should_stop)
+            except TrainingStopped:
+                raise
+            except PaaplusError as error:
+                outcomes[i] = error
+    return [outcomes[i] for i in range(len(requests))]
 
 
 def _check(request: TrainingRequest) -> None:

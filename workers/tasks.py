@@ -34,7 +34,10 @@ def run_ready(queue: str) -> int:
 
 @app.task(name="paaplus.scan")  # type: ignore[untyped-decorator]
 def scan() -> None:
-    """Watch for drift, enqueue due users, take jobs back from silent workers, wake workers up. Harmless when run twice at once."""
+    """Watch for drift, enqueue due users, take jobs back from silent workers, wake workers up.
+
+    Harmless when run twice at once.
+    """
     context = worker_context()
     num_drifting = drift.watch(context.database, context.serving)
     report = scheduling.scan(context.database, context.settings)

@@ -37,7 +37,7 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("stale_at", sa.DateTime(timezone=True), nullable=True))
 
     with op.batch_alter_table("users", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("shares_taste", sa.Boolean(), server_default=sa.text("false"), nullable=False))
+        batch_op.add_column(sa.Column("shares_taste", sa.Boolean(), server_default=sa.false(), nullable=False))
 
 
 def downgrade() -> None:

@@ -18,12 +18,16 @@ from paaplus.settings import get_settings
 def stream(
     data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")],
     learner: Annotated[
-        list[str] | None, typer.Option(help="adapter:strategy; may be repeated. Default: all that there are.")
+        list[str] | None,
+        typer.Option(help="adapter:strategy; may be repeated. Default: all that there are."),
+    ] = None,
+    also: Annotated[
+        list[str] | None, typer.Option(help="One more beside them, e.g. taste_vector:bayes+prior; may be repeated.")
     ] = None,
     ratings: Annotated[int, typer.Option(help="Ratings of each person, in all.")] = 100,
     increment: Annotated[int, typer.Option(help="Ratings of one increment.")] = 10,
     seeds: Annotated[str, typer.Option(help="Seeds of splits and training, with commas.")] = "0,1,2,3,4",
-    people: Annotated[int, typer.Option(min=2, help="At most this many people a seed.")] = 16,
+    people: Annotated[int, typer.Option(min=2, help="At most this many people a seed.")] = 8,
     scenario: Annotated[list[str] | None, typer.Option(help="steady or drift; may be repeated. Default: both.")] = None,
     tuning: Annotated[
         bool,
@@ -62,8 +66,9 @@ def stream(
 
     settings = get_settings()
     torch.set_num_threads(settings.torch_threads)
+    learners = [Learner.parse(text) for text in learner] if learner else list(evaluation.ALL_LEARNERS)
     config = evaluation.StreamConfig(
-        learners=tuple(Learner.parse(text) for text in learner) if learner else evaluation.ALL_LEARNERS,
+        learners=(*learners, *(Learner.parse(text) for text in also or ())),
         num_ratings=ratings,
         increment=increment,
         seeds=_seeds(seeds),
@@ -93,6 +98,7 @@ def stream(
             make_split,
             config,
             progress=lambda done, total: progress.update(people_task, completed=done, total=total),
+            blocks=extractor.blocks,
         )
     document["config"].update(
         base_model=base_model, split=str(split) if split else "random, by person and scene", tuning=tuning

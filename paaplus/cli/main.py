@@ -19,6 +19,7 @@ from paaplus.cli import (
     demo,
     doctor,
     evaluate,
+    evaluate_drift,
     evaluate_gate,
     evaluate_stream,
     feedback,
@@ -47,6 +48,7 @@ app.command("chaos")(chaos.chaos)
 app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
+evaluate.app.command("drift")(evaluate_drift.drift)
 evaluate.app.command("gate")(evaluate_gate.gate)
 evaluate.app.command("stream")(evaluate_stream.stream)
 for name, group in {

@@ -9,7 +9,7 @@ Shape letters: E = increments, U = people, L = learners, N = rated images, A = a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -24,8 +24,11 @@ from paaplus.evaluation.person_streams import DRIFT, SCENARIOS, Given, PersonStr
 from paaplus.evaluation.splits import MakeSplit, Split
 from paaplus.evaluation.stream_summary import Measured, summary
 from paaplus.models.base_fit import Ratings, fit_base_scorer
+from paaplus.models.extractor import FeatureBlock
+from paaplus.priors import fit_taste_prior
 from paaplus.records import RatedSet
 from paaplus.scoring.adapters import Adapter
+from paaplus.scoring.priors import TastePrior
 from paaplus.training import Trained, TrainingRequest, train
 
 ALL_LEARNERS = tuple(Learner(kind, name) for kind, names in ADAPTER_STRATEGIES.items() for name in names)
@@ -39,7 +42,7 @@ class StreamConfig:
     num_ratings: int = 100
     increment: int = 10
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    limit_people: int | None = 16  # test people a seed, the first of the split
+    limit_people: int | None = 8  # test people a seed, the first of the split
     scenarios: tuple[str, ...] = SCENARIOS
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
@@ -48,6 +51,8 @@ class StreamConfig:
             raise InvalidInput(f"learners {[learner.name for learner in self.learners]}: one or more, none twice")
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) != len(self.seeds):
             raise InvalidInput(f"seeds {list(self.seeds)}: one or more distinct numbers, none below 0")
+        if asked := [learner.name for learner in self.learners if learner.asked]:
+            raise InvalidInput(f"learners {asked}: in a stream, people choose what they rate")
         if self.increment < 2 or self.num_ratings % self.increment or self.num_ratings < 2 * self.increment:
             raise InvalidInput(f"{self.num_ratings} ratings in increments of {self.increment}: two or more whole ones")
         if self.limit_people is not None and self.limit_people < 2:
@@ -63,6 +68,7 @@ def run_stream(
     make_split: MakeSplit,
     config: StreamConfig,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    blocks: Sequence[FeatureBlock] = (),
 ) -> dict[str, Any]:
     """Evaluate on every seed's split.
 
@@ -73,6 +79,7 @@ def run_stream(
         make_split: gives the split of a seed.
         config: what is compared.
         progress: told how many people are done, of how many.
+        blocks: what the features are made of, as their extractor says.
 
     Returns:
         `summary` (per scenario, one entry a learner) and `config`, ready for JSON.
@@ -86,7 +93,7 @@ def run_stream(
     total, done, base_models = sum(len(people) for *_, people in stages), 0, []
     progress(done, total)
     for seed, (split, maker, able, people) in zip(config.seeds, stages, strict=True):
-        stage = _Stage(folder, features_ID, extractor_digest, split, config)
+        stage = _Stage(folder, features_ID, extractor_digest, split, config, blocks)
         base_models.append(stage.base_metrics)
         for user_id in people:
             steady = maker.steady(user_id)
@@ -136,7 +143,13 @@ class _Stage:
     """The base model of one split's train side, and what it takes to play a stream on it."""
 
     def __init__(
-        self, folder: DataFolder, features_ID: np.ndarray, extractor_digest: str, split: Split, config: StreamConfig
+        self,
+        folder: DataFolder,
+        features_ID: np.ndarray,
+        extractor_digest: str,
+        split: Split,
+        config: StreamConfig,
+        blocks: Sequence[FeatureBlock],
     ) -> None:
         train_folder = folder.only(split.train_people, split.train_images)
         self.base, self.base_metrics = fit_base_scorer(
@@ -145,10 +158,19 @@ class _Stage:
             features_ID[np.isin(folder.images, train_folder.images)],
             Ratings(folder.aspects, train_folder.person_N, train_folder.image_N, train_folder.score_NA),
             group_I=train_folder.scene_I,
+            blocks=blocks,
         )
         self._config = config
         self._taste_IR = self.base.project(features_ID)
         self._generic_IA = self.base.generic(self._taste_IR)
+        self._prior: TastePrior | None = None
+        if any(learner.prior for learner in config.learners):
+            in_train_I = np.flatnonzero(np.isin(folder.images, train_folder.images))
+            given = [
+                Given(in_train_I[train_folder.image_N[rows_N]], train_folder.score_NA[rows_N])
+                for rows_N in (np.flatnonzero(train_folder.person_N == u) for u in range(len(train_folder.people)))
+            ]
+            self._prior, _ = fit_taste_prior(self.base, [self._rated(each, 1) for each in given])
         self._known: dict[
             str, list[tuple[Given, Trained, float]]
         ] = {}  # learner -> what it was trained on last, so far
@@ -204,6 +226,7 @@ class _Stage:
             past=nothing,
             parent=None,
             state=None,
+            prior=self._prior if learner.prior else None,
         )
         known, self._known[learner.name] = self._known.get(learner.name, []), []
         for step, increment in enumerate(stream.increments):

@@ -37,9 +37,7 @@ class DriftState:
         lowest, lowest_at = min((self.lowest, self.lowest_at), (excess, sequence))
         if num_errors >= config.min_ratings and excess - lowest > config.threshold:
             return type(self)(since=lowest_at), True
-        return replace(
-            self, num_errors=num_errors, mean=mean, excess=excess, lowest=lowest, lowest_at=lowest_at
-        ), False
+        return replace(self, num_errors=num_errors, mean=mean, excess=excess, lowest=lowest, lowest_at=lowest_at), False
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

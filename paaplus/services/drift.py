@@ -106,7 +106,7 @@ def _learned(session: Session, user_ids: dict[UUID, tuple[int, int]]) -> dict[UU
             AdapterRow.user_id.in_(list(user_ids)), AdapterRow.state == AdapterState.ACTIVE
         )
     )
-    return {user_id: high_water for user_id, high_water in rows}
+    return {row.user_id: row.high_water_sequence for row in rows}
 
 
 def _errors(serving: Serving, user_id: UUID, ratings: list[Rating]) -> list[tuple[int, float]]:

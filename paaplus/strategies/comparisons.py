@@ -39,6 +39,11 @@ def comparison_loss(difference_CA: Tensor, preference_CA: Tensor, weight_C: Tens
         weight_C: how much each comparison counts.
         noise_sd_A: of a rating.
     """
+    return -2.0 * (weight_C[:, None] * log_likelihood_of_said(difference_CA, preference_CA, noise_sd_A)).sum()
+
+
+def log_likelihood_of_said(difference_CA: Tensor, preference_CA: Tensor, noise_sd_A: Tensor) -> Tensor:
+    """Of each answer, with a gradient; 0 where nothing was said. Any number of axes before that of aspects."""
     said_CA = ~torch.isnan(preference_CA)
     z_CA = torch.where(said_CA, difference_CA, 0.0) / (TEMPERATURE_PER_NOISE_SD * noise_sd_A)
     log_tie_CA = logsigmoid(z_CA + TIE_WIDTH) + logsigmoid(TIE_WIDTH - z_CA) + _LOG_TIE_SHARE
@@ -47,7 +52,7 @@ def comparison_loss(difference_CA: Tensor, preference_CA: Tensor, weight_C: Tens
         logsigmoid(z_CA - TIE_WIDTH),
         torch.where(preference_CA == PREFERS_SECOND, logsigmoid(-z_CA - TIE_WIDTH), log_tie_CA),
     )
-    return -2.0 * (weight_C[:, None] * torch.where(said_CA, log_likelihood_CA, 0.0)).sum()
+    return torch.where(said_CA, log_likelihood_CA, 0.0)
 
 
 def log_likelihood(difference_CA: np.ndarray, preference_CA: np.ndarray, noise_sd_A: np.ndarray) -> np.ndarray:

@@ -131,7 +131,6 @@ def generator_of(request: TrainingRequest) -> torch.Generator:
     return torch.Generator().manual_seed(seed % 2**63)
 
 
-
 def load_state(state: bytes | None, parent: Adapter | None) -> dict[str, np.ndarray]:
     """What the parent's plugins kept; empty without a state.
 

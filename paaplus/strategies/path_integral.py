@@ -70,10 +70,15 @@ class PathIntegral(Consolidation):
     ) -> dict[str, ParamData]:
         return as_param_data(
             {
-                name: self._path[name].clamp(min=0.0) / ((end - self._start[name]).square() + _DAMPING)
+                name: importance_of_path(self._path[name], self._start[name], end)
                 for name, end in _copies(model).items()
             }
         )
+
+
+def importance_of_path(path: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Importances of parameters that went from start to end, while the loss fell by `path` along each one's way."""
+    return path.clamp(min=0.0) / ((end - start).square() + _DAMPING)
 
 
 def _copies(module: AdapterModule) -> dict[str, Tensor]:

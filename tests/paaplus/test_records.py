@@ -1,13 +1,15 @@
-"""A scale turns every rating on it into a score, or is refused."""
+"""A scale turns every rating on it into a score, or is refused; comparisons are joined in order."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from paaplus.errors import InvalidInput
-from paaplus.records import Scale
+from paaplus.records import NO_COMPARISONS, ComparedSet, Scale
 
 
 @pytest.mark.parametrize(("rating", "score"), [(1, 0.0), (4, 5.0), (5.5, 7.5), (7, 10.0)])
@@ -33,3 +35,24 @@ def test_score_is_finite_on_the_widest_and_the_narrowest_scale(low: float, high:
 def test_rating_outside_its_scale_is_refused(rating: float) -> None:
     with pytest.raises(InvalidInput, match="outside its scale"):
         Scale(1, 7).to_score(rating)
+
+
+def compared(*sequences: int) -> ComparedSet:
+    rows = np.array(sequences, float)[:, None]
+    return ComparedSet.of(np.array(sequences), rows, rows, -rows, -rows, np.full_like(rows, 0.5))
+
+
+def test_compared_sets_are_joined_in_order_of_sequence_and_empty_ones_have_any_width() -> None:
+    joined = ComparedSet.concatenate(NO_COMPARISONS, compared(5, 9), compared(2), NO_COMPARISONS)
+    assert joined.sequence_C.tolist() == [2, 5, 9]
+    assert joined.first_taste_CR[:, 0].tolist() == [2.0, 5.0, 9.0]
+    assert joined.second_generic_CA[:, 0].tolist() == [-2.0, -5.0, -9.0]
+    assert joined.weight_C.tolist() == [1.0, 1.0, 1.0]
+    assert len(ComparedSet.concatenate(NO_COMPARISONS, NO_COMPARISONS)) == 0
+
+
+def test_compared_sets_refuse_wrong_orders_and_lengths() -> None:
+    with pytest.raises(InvalidInput, match="strictly increasing"):
+        compared(3, 3)
+    with pytest.raises(InvalidInput, match="arrays of one length"):
+        replace(compared(1, 2), weight_C=np.ones(3, np.float32))

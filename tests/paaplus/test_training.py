@@ -10,11 +10,12 @@ import pytest
 from paaplus.errors import InvalidInput
 from paaplus.records import RatedSet
 from paaplus.training import TrainingRequest, train
-from tests.learning import GRADIENT_PAIRS, base_of, first_request, next_request, person, ratings
+from tests.learning import GRADIENT_PAIRS, base_of, comparisons, first_request, next_request, person, ratings
 from tests.tiny import tiny_base
 
 BASE = base_of(2)
 RATED = ratings(BASE, person(BASE), 12)
+COMPARED = comparisons(BASE, person(BASE), 5, first_sequence=50)
 
 
 def request_with(strategy: str = "replay", kind: str = "taste_vector", **changes: object) -> TrainingRequest:
@@ -52,6 +53,37 @@ def test_numbers_that_cannot_be_right_are_refused(part: str, column: str, value:
     parts = {"new": RATED, "past": other} | {part: replace(RATED if part == "new" else other, **{column: broken})}
     with pytest.raises(InvalidInput, match=f"{part} ratings with {words}"):
         train(request_with(**parts))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("first_taste_CR", np.nan, "taste or generic scores that are not finite"),
+        ("second_generic_CA", np.inf, "taste or generic scores that are not finite"),
+        ("preference_CA", 0.7, "preferences other than 1, 0.5 and 0"),
+        ("preference_CA", np.inf, "preferences other than 1, 0.5 and 0"),
+        ("weight_C", -1.0, "weights that are negative or not finite"),
+    ],
+)
+@pytest.mark.parametrize("part", ["new", "past"])
+def test_comparisons_that_cannot_be_right_are_refused(part: str, column: str, value: float, words: str) -> None:
+    broken = getattr(COMPARED, column).copy()
+    broken[3] = value
+    with pytest.raises(InvalidInput, match=f"{part} comparisons with {words}"):
+        train(request_with(**{f"{part}_compared": replace(COMPARED, **{column: broken})}))
+
+
+def test_comparisons_of_another_taste_space_are_refused() -> None:
+    wide_CR = np.zeros((5, 7), np.float32)
+    wide = replace(COMPARED, first_taste_CR=wide_CR, second_taste_CR=wide_CR)
+    with pytest.raises(InvalidInput, match=r"new comparisons with rows of \(\(7,\), \(2,\), \(2,\)\)"):
+        train(request_with(new_compared=wide))
+
+
+def test_an_event_cannot_be_a_rating_and_a_comparison() -> None:
+    twice = replace(COMPARED, sequence_C=np.arange(12, 17))
+    with pytest.raises(InvalidInput, match="event 12 is given twice"):
+        train(request_with(new_compared=twice))
 
 
 def test_a_parent_of_another_kind_is_refused() -> None:

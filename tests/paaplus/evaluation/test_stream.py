@@ -151,6 +151,7 @@ def test_people_whose_order_is_undefined_are_left_out_and_counted(data):
         ({"increment": 30}, "two or more"),
         ({"limit_people": 1}, "2 or more"),
         ({"scenarios": ("storm",)}, "storm"),
+        ({"learners": (Learner("taste_vector", "bayes", asked=True),)}, "people choose what they rate"),
     ],
 )
 def test_a_mistake_is_an_error_with_the_value(change, message):
@@ -161,6 +162,18 @@ def test_a_mistake_is_an_error_with_the_value(change, message):
 def test_too_few_ratings_are_an_error_with_the_seed(data):
     with pytest.raises(InvalidInput, match="seed 0: 0 test people with 140 ratings"):
         run(data, replace(QUICK, num_ratings=140, increment=10))
+
+
+def test_a_learned_prior_is_fitted_on_the_train_side_and_used(tmp_path):
+    """Two directions in which many people differ, and few ratings of each: the prior knows where to look."""
+    folder = read_folder(write_folder(tmp_path / "data", simulate(num_people=90, num_images=160)))
+    features_ID = folder_features(folder, PixelExtractor(12), tmp_path / "cache")
+    learners = (BAYES, Learner("taste_vector", "bayes", prior=True))
+    config = replace(QUICK, learners=learners, num_ratings=10, increment=5, limit_people=8, scenarios=("steady",))
+    own, learned = run((folder, features_ID), config)["summary"]["steady"]
+    assert learned["learner"] == "taste_vector:bayes+prior"
+    assert learned["srcc"] != own["srcc"]
+    assert learned["srcc"]["mean"] > own["srcc"]["mean"] - 0.01
 
 
 def test_default_learners_are_all_there_are():

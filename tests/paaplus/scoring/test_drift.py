@@ -1,0 +1,56 @@
+"""The sequential test against its definition, written out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from paaplus.configs import DriftConfig
+from paaplus.scoring.drift import DriftState
+
+CONFIG = DriftConfig(tolerance=0.2, threshold=6.0, min_ratings=5)
+
+
+def by_definition(errors: np.ndarray, config: DriftConfig) -> tuple[int, int] | None:
+    """Number of the first alarm and the place of the minimum, from 1: sums and means taken anew at every step."""
+    for t in range(config.min_ratings, len(errors) + 1):
+        m = [0.0] + [
+            sum(errors[i] - errors[: i + 1].mean() - config.tolerance for i in range(s)) for s in range(1, t + 1)
+        ]
+        if m[-1] - min(m) > config.threshold:
+            return t, int(np.argmin(m))
+    return None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_alarm_is_where_the_definition_puts_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    errors = np.abs(rng.normal(scale=np.repeat([1.0, 3.0], 40)))
+    state, alarm_at = DriftState(), None
+    for number, error in enumerate(errors, start=1):
+        state, alarm = state.after(float(error), number, CONFIG)
+        if alarm:
+            alarm_at = number, state.since
+            break
+    assert alarm_at == by_definition(errors, CONFIG)
+    assert alarm_at is not None
+    assert 20 < alarm_at[1] < alarm_at[0]
+
+
+def test_errors_that_only_fall_are_no_drift() -> None:
+    state = DriftState()
+    for number, error in enumerate(np.linspace(4.0, 1.0, 200), start=1):
+        state, alarm = state.after(float(error), number, CONFIG)
+        assert not alarm
+
+
+def test_after_an_alarm_the_test_starts_anew_and_remembers_when_it_began() -> None:
+    state = DriftState()
+    for number in range(1, 60):
+        state, alarm = state.after(1.0 if number <= 20 else 6.0, number, CONFIG)
+        if alarm:
+            break
+    assert (state.num_errors, state.mean, state.since) == (0, 0.0, 20)
+    assert DriftState.from_dict(state.to_dict()) == state
+    state, _ = state.after(6.0, number + 1, CONFIG)
+    assert state.since == 20
