@@ -116,7 +116,7 @@ class GateConfig(_FromDict):
 
 @dataclass(frozen=True)
 class DriftConfig(_FromDict):
-    """When a user counts as drifting, and what then. Errors are points of the 0-10 scale. Measured in decision 0010."""
+    """When a user counts as drifting, and what then. Errors are points of the 0-10 scale. Measured in decision 0015."""
 
     tolerance: float = 0.2  # growth of the mean error that is let pass
     threshold: float = 15.0  # summed error beyond that which is drift

@@ -89,10 +89,12 @@ def run_drift_curve(
             blocks=blocks,
         )
         watcher = _Watcher(base, features_ID, config)
-        for done, user_id in enumerate(able[: config.limit_people]):
-            progress(done, len(able[: config.limit_people]) * (len(config.seeds) - number))
-            found[STEADY].append(watcher.watch(maker.steady(user_id)))
-            found[DRIFT].append(watcher.watch(maker.drift(user_id, able)))
+        asked = able[: config.limit_people]
+        for done, user_id in enumerate(asked):
+            progress(number * len(asked) + done, len(config.seeds) * len(asked))
+            steady = maker.steady(user_id)
+            found[STEADY].append(watcher.watch(steady))
+            found[DRIFT].append(watcher.watch(maker.drift(steady, able)))
     return {
         "summary": summary(found, config.num_ratings // 2),
         "config": {

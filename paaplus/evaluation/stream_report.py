@@ -26,6 +26,8 @@ HEADINGS = (
     "KB",
 )
 
+_MARKER_NAMES = {"o": "circles", "s": "squares", "D": "diamonds", "^": "triangles"}
+
 
 def table(entries: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     """One scenario's summary as rows of text under `HEADINGS`."""
@@ -106,38 +108,32 @@ def _markdown(document: dict[str, Any]) -> str:
 
 
 def _plot(document: dict[str, Any], scenario: str, file: Path) -> None:
-    """SRCC over time on the left; what is known against what is forgotten on the right."""
+    """SRCC over time, a panel an adapter; on the right what is known at the end against what was forgotten."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure  # no pyplot: no global state, no display needed
 
-    config, entries = document["config"], document["summary"][scenario]
-    figure = Figure(figsize=(12, 5.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    given = [config["increment"] * (i + 1) for i in range(len(entries[0]["curve"]))]
-    colors = colormaps["tab20"]
-    for i, entry in enumerate(entries):
-        style = {"color": colors(i % 20), "linestyle": "--" if entry["learner"].startswith("bottleneck") else "-"}
-        left.plot(given, entry["curve"], label=entry["learner"], linewidth=1.4, **style)
+    entries = document["summary"][scenario]
+    learners = [entry["learner"].split(":") for entry in entries]
+    adapters, strategies = (list(dict.fromkeys(names)) for names in zip(*learners, strict=True))
+    color = {strategy: colormaps["tab20"](i % 20) for i, strategy in enumerate(strategies)}
+    marker = dict(zip(adapters, "osD^", strict=False))
+    figure = Figure(figsize=(4.2 * (len(adapters) + 1), 5.5), layout="constrained")
+    *panels, last = figure.subplots(1, len(adapters) + 1)
+    for (adapter, strategy), entry in zip(learners, entries, strict=True):
+        axes = panels[adapters.index(adapter)]
+        given = [document["config"]["increment"] * (i + 1) for i in range(len(entry["curve"]))]
+        axes.plot(given, entry["curve"], color=color[strategy], linewidth=1.4)
         forgetting, srcc = entry["forgetting"], entry["srcc"]
-        right.errorbar(
-            forgetting["mean"],
-            srcc["mean"],
-            xerr=[[forgetting["mean"] - forgetting["low"]], [forgetting["high"] - forgetting["mean"]]],
-            marker="s" if entry["learner"].startswith("bottleneck") else "o",
-            color=style["color"],
-            elinewidth=0.8,
+        error = [[forgetting["mean"] - forgetting["low"]], [forgetting["high"] - forgetting["mean"]]]
+        last.errorbar(
+            forgetting["mean"], srcc["mean"], xerr=error, marker=marker[adapter], color=color[strategy], elinewidth=0.8
         )
-        right.annotate(
-            entry["learner"].split(":")[1],
-            (forgetting["mean"], srcc["mean"]),
-            textcoords="offset points",
-            xytext=(4, 3),
-            fontsize=7,
-        )
-    left.set_xlabel("ratings given")
-    left.set_ylabel("SRCC on unseen images")
-    left.legend(fontsize=6, ncols=2)
-    right.set_xlabel("forgetting (MAE on earlier increments, score points)")
-    right.set_ylabel("SRCC on unseen images at the end")
+    low, high = min(min(entry["curve"]) for entry in entries), max(max(entry["curve"]) for entry in entries)
+    for adapter, axes in zip(adapters, panels, strict=True):
+        axes.set(title=f"{adapter} ({_MARKER_NAMES[marker[adapter]]} on the right)", xlabel="ratings given")
+        axes.set(ylabel="SRCC on unseen images", ylim=(low - 0.01, high + 0.01))
+    last.set(xlabel="forgetting (MAE on earlier increments, score points)", ylabel="SRCC on unseen images at the end")
+    lines = [panels[0].plot([], [], color=color[strategy], linewidth=3)[0] for strategy in strategies]
+    figure.legend(lines, strategies, loc="outside lower center", ncols=7, fontsize=8)
     figure.suptitle(title(document, scenario), fontsize=10)
-    figure.savefig(file, dpi=120)
+    figure.savefig(file, dpi=110)

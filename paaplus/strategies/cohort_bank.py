@@ -102,25 +102,27 @@ class Bank(nn.Module):
     def add_gradient(self, into: Views, slope_UVA: Tensor, taste_UVR: Tensor, lever_UVA: Tensor) -> None:
         """Add the gradient of a loss to `into`, given its slope by the scores that `forward` gave last."""
         template = self.template[0]
-        into["offset.weight"].addcmul_(slope_UVA.sum(1), template.offset_sd_A)
+        # In float64, as in `modules.Elementwise`: the two images of a comparison cancel out.
+        into["offset.weight"].add_(slope_UVA.sum(1, dtype=torch.float64) * template.offset_sd_A)
         into["slope.weight"].add_((slope_UVA * lever_UVA).sum(1))
         self.add_delta_gradient(into, slope_UVA, taste_UVR)
 
     @torch.no_grad()
     def curvature(
         self, weight_UVA: Tensor, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor] | None = None
-    ) -> Views:
+    ) -> Tensor:
         """Weighted sums over images of squared derivatives of scores by parameters, or of products of two images'.
 
-        `first` and `second` are images, `(taste_UVR, generic_UVA)`; without `second`, the squares.
+        `first` and `second` are images, `(taste_UVR, generic_UVA)`; without `second`, the squares. Shape (U, S).
         """
-        template, total = self.template[0], self.views(torch.zeros_like(self.rows_US))
+        template, total_US = self.template[0], torch.zeros_like(self.gradient_US)
+        total = self.views(total_US)
         lever_UVA = self.lever(first[1])
         other_UVA = lever_UVA if second is None else self.lever(second[1])
         total["offset.weight"].copy_(weight_UVA.sum(1) * template.offset_sd_A.square())
         total["slope.weight"].copy_((weight_UVA * lever_UVA * other_UVA).sum(1))
         self.fill_delta_curvature(total, weight_UVA, first[0], first[0] if second is None else second[0])
-        return total
+        return total_US
 
     @abstractmethod
     def seen(self, taste: Tensor) -> Tensor:

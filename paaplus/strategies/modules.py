@@ -28,14 +28,18 @@ _SMALLEST_UNIT = 1e-3
 
 
 class Elementwise(nn.Module):
-    """One weight per aspect: `x_BA * weight_A`."""
+    """One weight per aspect: `x_BA * weight_A`.
+
+    In float64, in which a sum of float32 gradients is exact: what a comparison pulls up at one image and down at the
+    other is then nothing at all for an offset, instead of rounding that Adam would enlarge to full steps.
+    """
 
     def __init__(self, num_aspects: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(num_aspects))
 
     def forward(self, x_BA: Tensor) -> Tensor:
-        return x_BA * self.weight
+        return (x_BA.double() * self.weight).float()
 
 
 class AdapterModule(nn.Module):

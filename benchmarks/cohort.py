@@ -1,0 +1,310 @@
+"""How many users a second are trained: stock Avalanche, this project's solo path, cohorts of users, the closed form.
+
+    python benchmarks/cohort.py [--taste-dims 256,768] [--cohorts 16,32,64] [--repeats 7] [--record]
+
+One process, one thread, warm; the contenders take turns, and a row shows the median over the turns. People are
+simulated: random tastes over random images whose spectrum falls as that of photographs does. Everybody trains the
+third increment of 32 ratings, with the 64 earlier ones in the buffer: bottleneck of rank 32, 32 new and 32 replayed
+rows a step, 20 steps, replay and EWC. Ours are timed from request to learner state; stock Avalanche (Naive with its
+own ReplayPlugin and EWCPlugin over a plain TensorDataset, the same torch module and Adam, no loggers, no evaluation)
+only inside `train()`, with everything before it already in memory.
+
+With CUDA, cohorts of 1,024 to 4,096 users follow on the GPU. --record keeps the result in benchmarks/results, with
+date, commit and load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from kshot import ROOT, circumstances
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from paaplus.configs import TrainingConfig
+from paaplus.metrics import srcc
+from paaplus.records import RatedSet
+from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.priors import TastePrior
+from paaplus.strategies.avalanche_names import AvalancheDataset, DatasetExperience, EWCPlugin, ReplayPlugin
+from paaplus.strategies.modules import build_module, rows
+from paaplus.strategies.template import SilentEvaluator
+from paaplus.training import Trained, TrainingRequest, train, train_cohort
+
+CONFIG = TrainingConfig(num_steps=20, batch_size=32, replay_batch_size=32, rank=32)
+INCREMENT, NUM_INCREMENTS, NUM_UNSEEN = 32, 3, 200
+PRIOR_RANK = 64  # coordinates of the taste prior that the closed form starts from
+STOCK_USERS = 8  # a turn; it is the slow one
+
+
+@dataclass(frozen=True)
+class Person:
+    """Simulated ratings in order, and noiseless scores of images that are never trained on."""
+
+    increments: list[RatedSet]
+    unseen: RatedSet
+
+
+def simulated_base(taste_dim: int) -> BaseScorer:
+    """A base model of which only the taste space and the priors matter."""
+    one = np.ones(1, np.float32)
+    return BaseScorer(
+        name="simulated",
+        aspects=("beauty",),
+        extractor_digest="0" * 64,
+        mean_D=np.zeros(4, np.float32),
+        components_DP=np.eye(4, dtype=np.float32),
+        anchors_TP=np.empty((0, 4), np.float32),
+        inverse_width=1.0,
+        map_QR=np.zeros((4, taste_dim), np.float32),
+        shift_R=np.zeros(taste_dim, np.float32),
+        head_weight_RA=np.zeros((taste_dim, 1), np.float32),
+        head_bias_A=5.0 * one,
+        prior_sd_A=1.5 * one,
+        noise_sd_A=1.0 * one,
+        offset_sd_A=0.8 * one,
+        slope_sd_A=0.3 * one,
+    )
+
+
+def simulated_people(base: BaseScorer, count: int, seed: int) -> list[Person]:
+    rng = np.random.default_rng([base.taste_dim, seed])
+    spectrum_R = 1.0 / (np.arange(base.taste_dim) + 3.0)
+    scale_R = np.sqrt(spectrum_R / spectrum_R.sum())  # a squared norm of 1 on average
+    people = []
+    for _ in range(count):
+        weight_R1 = rng.normal(size=(base.taste_dim, 1)) * base.prior_sd_A
+        num_ratings = INCREMENT * NUM_INCREMENTS
+        taste_NR = (rng.normal(size=(num_ratings + NUM_UNSEEN, base.taste_dim)) * scale_R).astype(np.float32)
+        generic_N1 = rng.normal(5.0, 1.0, (len(taste_NR), 1)).astype(np.float32)
+        score_N1 = generic_N1 + taste_NR @ weight_R1
+        noise_N1 = rng.normal(size=score_N1.shape) * base.noise_sd_A
+        noise_N1[num_ratings:] = 0.0
+        rated = RatedSet.of(np.arange(1, len(taste_NR) + 1), taste_NR, generic_N1, score_N1 + noise_N1)
+        cuts = np.arange(0, num_ratings, INCREMENT)
+        increments = [rated.select(np.arange(cut, cut + INCREMENT)) for cut in cuts]
+        people.append(Person(increments, rated.select(np.arange(num_ratings, len(taste_NR)))))
+    return people
+
+
+def last_requests(base: BaseScorer, people: list[Person]) -> list[TrainingRequest]:
+    """Everybody's last increment, after the earlier ones have been trained."""
+    requests = [
+        TrainingRequest(
+            "replay_ewc", "bottleneck", CONFIG, base, p.increments[0], p.increments[0].select(np.arange(0)), None, None
+        )
+        for p in people
+    ]
+    for k in range(1, NUM_INCREMENTS):
+        trained = train_cohort(requests)
+        requests = [
+            replace(
+                request,
+                new=person.increments[k],
+                past=RatedSet.concatenate(*person.increments[:k]),
+                parent=known(each).adapter,
+                state=known(each).state,
+            )
+            for request, person, each in zip(requests, people, trained, strict=True)
+        ]
+    return requests
+
+
+def known(outcome: Trained | Exception) -> Trained:
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def closed_form(request: TrainingRequest) -> TrainingRequest:
+    """The same feedback for `bayes`, from a taste prior of few coordinates as a deployment learns one."""
+    base = request.base
+    factor_PKA = np.zeros((base.taste_dim + 2, PRIOR_RANK, 1), np.float32)
+    sds = [base.offset_sd_A[0], base.slope_sd_A[0], *[base.prior_sd_A[0]] * (PRIOR_RANK - 2)]
+    factor_PKA[np.arange(PRIOR_RANK), np.arange(PRIOR_RANK), 0] = sds
+    prior = _prior_of(base, factor_PKA)
+    return replace(request, strategy="bayes", adapter_kind="taste_vector", parent=None, state=None, prior=prior)
+
+
+_PRIORS: dict[str, TastePrior] = {}
+
+
+def _prior_of(base: BaseScorer, factor_PKA: np.ndarray) -> TastePrior:
+    mean_PA = np.zeros((base.taste_dim + 2, 1), np.float32)
+    return _PRIORS.setdefault(base.digest, TastePrior(base.digest, mean_PA, factor_PKA, base.noise_sd_A))
+
+
+class Stock:
+    """One user in stock Avalanche, kept in memory from increment to increment."""
+
+    def __init__(self, base: BaseScorer, learning_rate: float) -> None:
+        from avalanche.training.supervised import Naive
+
+        module = build_module("bottleneck", base, CONFIG.rank, None)
+        self.strategy = Naive(
+            model=module,
+            optimizer=torch.optim.Adam(module.parameters(), lr=learning_rate),
+            criterion=nn.MSELoss(),
+            train_mb_size=CONFIG.batch_size,
+            train_epochs=CONFIG.num_steps,  # an increment is one batch
+            plugins=[
+                ReplayPlugin(CONFIG.buffer_size, CONFIG.batch_size, CONFIG.replay_batch_size),
+                EWCPlugin(CONFIG.ewc_lambda, mode="online", decay_factor=CONFIG.ewc_decay),
+            ],
+            evaluator=SilentEvaluator(),
+        )
+
+    def train(self, increment: int, rated: RatedSet) -> None:
+        data = TensorDataset(rows(rated.generic_NA, rated.taste_NR), torch.from_numpy(rated.target_NA))
+        experience = DatasetExperience(dataset=AvalancheDataset([data]), current_experience=increment)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # stock replay's, at every experience
+            self.strategy.train(experience, eval_streams=[])
+
+    def score(self, rated: RatedSet) -> np.ndarray:
+        with torch.no_grad():
+            return np.asarray(self.strategy.model(rows(rated.generic_NA, rated.taste_NR)).numpy())
+
+
+def quality(score_NA: np.ndarray, unseen: RatedSet) -> float:
+    return srcc(score_NA[:, 0], unseen.target_NA[:, 0])
+
+
+def measure(taste_dim: int, cohorts: list[int], repeats: int, learning_rate: float) -> list[dict[str, object]]:
+    """Rows of the table: contender, ms a user, users a second, ratio to stock and to solo, SRCC."""
+    base = simulated_base(taste_dim)
+    people = simulated_people(base, max(cohorts), seed=0)
+    requests = last_requests(base, people)
+    bayes_requests = [closed_form(request) for request in requests]
+    stocks = []
+    for person in people[:STOCK_USERS]:
+        stock = Stock(base, learning_rate)
+        for k in range(NUM_INCREMENTS - 1):
+            stock.train(k, person.increments[k])
+        stocks.append(stock)
+
+    contenders: dict[str, Callable[[], tuple[float, list[float]]]] = {
+        "stock Avalanche": lambda: run_stock(stocks, people),
+        "solo": lambda: timed(lambda: [train(request) for request in requests[:16]], people),
+        **{
+            f"cohort of {count}": lambda count=count: timed(  # type: ignore[misc]
+                lambda: [known(each) for each in train_cohort(requests[:count])], people
+            )
+            for count in cohorts
+        },
+        "bayes": lambda: timed(lambda: [train(request) for request in bayes_requests[:16]], people),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    srccs: dict[str, float] = {}
+    for turn in range(repeats + 1):
+        for name, run in contenders.items():
+            each_s, srcc_U = run()
+            if turn:  # the first one warms up
+                seconds[name].append(each_s)
+            srccs[name] = float(np.mean(srcc_U[:STOCK_USERS]))
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    return [
+        {
+            "contender": name,
+            "taste_dim": taste_dim,
+            "ms_per_user": 1e3 * value,
+            "users_per_s": 1.0 / value,
+            "times_stock": median["stock Avalanche"] / value,
+            "times_solo": median["solo"] / value,
+            "srcc": srccs[name],
+            "ms_per_user_of_turns": [round(1e3 * each, 3) for each in seconds[name]],
+        }
+        for name, value in median.items()
+    ]
+
+
+def run_stock(stocks: list[Stock], people: list[Person]) -> tuple[float, list[float]]:
+    fresh = copy.deepcopy(stocks)
+    clock = time.perf_counter()
+    for stock, person in zip(fresh, people, strict=False):
+        stock.train(NUM_INCREMENTS - 1, person.increments[-1])
+    seconds = time.perf_counter() - clock
+    srcc_U = [quality(stock.score(person.unseen), person.unseen) for stock, person in zip(fresh, people, strict=False)]
+    return seconds / len(fresh), srcc_U
+
+
+def timed(run: Callable[[], list[Trained]], people: list[Person]) -> tuple[float, list[float]]:
+    clock = time.perf_counter()
+    trained = run()
+    seconds = time.perf_counter() - clock
+    unseen = [person.unseen for person in people[: min(len(trained), STOCK_USERS)]]
+    srcc_U = [
+        quality(each.adapter.score(rated.taste_NR, rated.generic_NA), rated)
+        for each, rated in zip(trained, unseen, strict=False)
+    ]
+    return seconds / len(trained), srcc_U
+
+
+def measure_gpu(taste_dim: int, counts: list[int], repeats: int) -> list[dict[str, object]]:
+    """Cohorts on CUDA."""
+    base = simulated_base(taste_dim)
+    people = simulated_people(base, max(counts), seed=1)
+    requests = [replace(request, device="cuda") for request in last_requests(base, people)]
+    found = []
+    for count in counts:
+        turns = [timed(lambda: [known(e) for e in train_cohort(requests[:count])], people) for _ in range(repeats + 1)]  # noqa: B023
+        value = statistics.median([each_s for each_s, _ in turns[1:]])
+        found.append(
+            {
+                "contender": f"cohort of {count} on {torch.cuda.get_device_name()}",
+                "taste_dim": taste_dim,
+                "ms_per_user": 1e3 * value,
+                "users_per_s": 1.0 / value,
+                "srcc": float(np.mean(turns[-1][1])),
+            }
+        )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--taste-dims", default="256,768")
+    parser.add_argument("--cohorts", default="16,32,64")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--stock-learning-rate", type=float, default=CONFIG.learning_rate)
+    parser.add_argument("--record", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    cohorts = [int(count) for count in options.cohorts.split(",")]
+    found: list[dict[str, object]] = []
+    for taste_dim in map(int, options.taste_dims.split(",")):
+        found += measure(taste_dim, cohorts, options.repeats, options.stock_learning_rate)
+        if torch.cuda.is_available():
+            found += measure_gpu(taste_dim, [1024, 2048, 4096], options.repeats)
+    print("| taste dim | contender | ms a user | users a second | x stock | x solo | SRCC |\n|---|---|---|---|---|---|---|")
+    for row in found:
+        ratios = [f"{row[name]:.1f}" if name in row else "" for name in ("times_stock", "times_solo")]
+        print(
+            f"| {row['taste_dim']} | {row['contender']} | {row['ms_per_user']:.2f} | {row['users_per_s']:.0f} "
+            f"| {ratios[0]} | {ratios[1]} | {row['srcc']:.4f} |"
+        )
+    if options.record:
+        folder = ROOT / "benchmarks" / "results" / f"{datetime.now(UTC):%Y-%m-%d}-cohort"
+        folder.mkdir(parents=True, exist_ok=True)
+        told = f"python benchmarks/cohort.py --taste-dims {options.taste_dims} --cohorts {options.cohorts}"
+        told += f" --repeats {options.repeats} --stock-learning-rate {options.stock_learning_rate}"
+        about = circumstances(told) | {"people": "simulated, seed 0", "num_threads": 1, "num_aspects": 1}
+        (folder / "run.json").write_text(json.dumps(about, indent=2) + "\n")
+        (folder / "cohort.json").write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
