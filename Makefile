@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
+TEST_PROCESSES ?= 2  # each starts a PostgreSQL and a Redis of its own
 
 # Python 3.11 is what is tested; a newer one may do. A `python3.11` that is there but does not run (pyenv) is passed over.
 PYTHON ?= $(shell for python in python3.11 python3; do $$python -c '' 2>/dev/null && echo $$python && break; done)
@@ -26,7 +27,7 @@ up: $(VENV)/.installed-demo  ## run the embedded platform: API, worker, schedule
 	$(BIN)/paaplus up $(ARGS)
 
 test: $(VENV)/.installed-dev  ## run all tests, on SQLite and on a PostgreSQL and a Redis that they start
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed-dev  ## format, lint, types, import contracts, security, migrations
 	$(BIN)/python -m ruff format --check --quiet .

@@ -109,7 +109,7 @@ def stream(
         print_json(document)
         return
     for name, entries in document["summary"].items():
-        shown = Table(title=title(document, name), box=None, header_style="bold", pad_edge=False)
+        shown = Table(title=title(document, name), box=None, header_style="bold", padding=(0, 1, 0, 0))
         for heading in HEADINGS:
             shown.add_column(heading, no_wrap=True)
         for row in table(entries):

@@ -82,7 +82,8 @@ def write_report(document: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def _signed(measure: dict[str, float]) -> str:
-    return f"{measure['mean']:+.3f} [{measure['low']:.3f}, {measure['high']:.3f}]"
+    mean, low, high = (f"{measure[name]:+.3f}".replace("0.", ".", 1) for name in ("mean", "low", "high"))
+    return f"{mean} [{low.removeprefix('+')}, {high.removeprefix('+')}]"
 
 
 def _markdown(document: dict[str, Any]) -> str:

@@ -100,8 +100,15 @@ class Stack(AvalancheDataset):
             weight_UV[u, : len(each)] = each.weight_N
             slot_UP[u, : len(pair_P)] = pair_P
             preference_UPA[u, : len(pair_P)] = each.preference_NA[pair_P]
-        arrays = (image_UV, target_UVA, weight_UV, slot_UP, preference_UPA)
-        return NewFeedback(*(torch.from_numpy(each).to(self.taste_TR.device) for each in arrays), num_rows)
+        device = self.taste_TR.device
+        return NewFeedback(
+            image_UV=torch.from_numpy(image_UV).to(device),
+            target_UVA=torch.from_numpy(target_UVA).to(device),
+            weight_UV=torch.from_numpy(weight_UV).to(device),
+            slot_UP=torch.from_numpy(slot_UP).to(device),
+            preference_UPA=torch.from_numpy(preference_UPA).to(device),
+            num_rows=num_rows,
+        )
 
     def pool_image_UV(self) -> Tensor:
         """Positions of the images that distillation draws from, `nowhere` behind the last."""
@@ -162,9 +169,11 @@ class _Draws:
                     self.waiting[i].append(torch.randperm(count, generator=self.generator))
                     num_waiting[i] += count
         self.drawn = []
-        for i, (_, size) in enumerate(self.with_pool):
+        for i, (count, size) in enumerate(self.with_pool):
             row_N = torch.cat(self.waiting[i])
-            self.drawn.append(row_N[: num_steps * size].view(num_steps, size).numpy())
+            row_SB = row_N[: num_steps * size].view(num_steps, size).numpy()
+            # A step that takes all rows may take them in order: its sums are the same, and so is the next step's batch.
+            self.drawn.append(row_SB if size < count else np.broadcast_to(np.arange(count), row_SB.shape))
             self.waiting[i] = [row_N[num_steps * size :]]
         return self.drawn[: len(self.parts)]
 
@@ -270,8 +279,10 @@ class _Layout:
         pairs = [torch.from_numpy(each).to(device) for each in (self.slot_SUP, self.preference_SUPA)]
         pairs.append(torch.from_numpy(self.pair_weight_SUP).to(device))
         taste_UVR = torch.empty(*image_SUV.shape[1:], stack.taste_TR.shape[1], device=device)
+        is_fixed = bool((image_SUV == image_SUV[:1]).all())
         for s in range(self.num_steps):
-            torch.index_select(stack.taste_TR, 0, image_SUV[s].flatten(), out=taste_UVR.flatten(0, 1))
+            if not (s and is_fixed):
+                torch.index_select(stack.taste_TR, 0, image_SUV[s].flatten(), out=taste_UVR.flatten(0, 1))
             fixed = [each[s] for each in (generic_SUVA, lever_SUVA, target_SUVA, weight_SUVA, *pairs)]
             yield list(Step(taste_UVR, *fixed))
 

@@ -69,10 +69,7 @@ class PathIntegral(Consolidation):
         num_workers: int = 0,
     ) -> dict[str, ParamData]:
         return as_param_data(
-            {
-                name: importance_of_path(self._path[name], self._start[name], end)
-                for name, end in _copies(model).items()
-            }
+            {name: importance_of_path(self._path[name], self._start[name], end) for name, end in _copies(model).items()}
         )
 
 

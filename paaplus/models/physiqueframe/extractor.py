@@ -43,6 +43,8 @@ class PhysiqueExtractor:
             for size in (network.config.vit.out_dim, network.config.graph.dim, network.config.points.out_dim)
         )
         self.heads = export_heads(network)
+        if device == "cpu":
+            network.eval().pack_for_cpu()  # after the digest: packed weights cannot be read back
         self._scorer = PhotographScorer(network.requires_grad_(False), finder, device)
 
     def extract(self, images: Sequence[Image.Image]) -> np.ndarray:

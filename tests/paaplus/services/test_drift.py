@@ -51,6 +51,12 @@ def test_a_drifting_user_is_due_at_once_and_learns_with_a_short_half_life(deploy
     assert run.config["recency_half_life"] == DriftConfig().recency_half_life
     assert run.to_sequence == 74
     assert deployment.user(user).next_due_at is None
+    assert forgetting(deployment, user) is None, "held-out ratings of the old taste do not judge the new one"
+
+
+def forgetting(deployment: Deployment, user: object) -> float | None:
+    checks = deployment.versions(user)[-1].gate_report["checks"]
+    return next(check["value"] for check in checks if check["name"] == "forgetting")
 
 
 def test_a_stable_user_is_not_found(deployment: Deployment) -> None:
@@ -61,6 +67,8 @@ def test_a_stable_user_is_not_found(deployment: Deployment) -> None:
     assert row.due_reason == "interval"
     assert (row.watched_sequence, row.drift["num_errors"], row.drift["since"]) == (100, 100, None)
     assert drift.training_policy(row) == scheduling.policy_of(row)
+    deployment.retrain(user)
+    assert forgetting(deployment, user) is not None
 
 
 def test_nothing_is_watched_twice(deployment: Deployment) -> None:

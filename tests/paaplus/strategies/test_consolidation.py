@@ -17,7 +17,7 @@ from paaplus.strategies.datasets import FeedbackData
 from paaplus.strategies.modules import AdapterModule, build_module
 from paaplus.strategies.sensitivity import gauss_newton_fisher
 from paaplus.training import train
-from tests.learning import SMALL, base_of, first_request, next_request, person, ratings, trained_module
+from tests.learning import SMALL, base_of, first_request, next_request, none_of, person, ratings, trained_module
 
 BASE = base_of(2)
 NOISE_SD_A = torch.tensor([0.5, 2.0])
@@ -111,3 +111,13 @@ def test_penalty_is_lambda_over_rows_times_importance_times_squared_move(ageing:
     plugin.before_backward(strategy)
     expected = ageing * 3.0 / 4 * 0.25 * fisher["offset.weight"].sum().item()
     assert strategy.loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("strategy", ["ewc", "si", "mas", "replay_ewc"])
+def test_a_state_from_before_any_increment_is_gone_on_from(strategy: str) -> None:
+    """A first training with nothing new (all of it held out, say) leaves a state that names no importances."""
+    nothing = first_request(strategy, "taste_vector", BASE, none_of(weighted(12)))
+    trained = train(nothing)
+    with_state = train(next_request(nothing, trained, weighted(12)))
+    without = train(replace(nothing, new=weighted(12), parent=trained.adapter))
+    assert with_state.adapter.digest == without.adapter.digest

@@ -10,14 +10,16 @@ import torch
 
 from paaplus.scoring.adapters import ADAPTERS, Adapter, Bottleneck
 from paaplus.scoring.base import BaseScorer
+from paaplus.strategies.datasets import FeedbackData, as_batch
 from paaplus.strategies.modules import build_module, rows
-from tests.learning import base_of, person, ratings
+from paaplus.strategies.template import batch_loss
+from tests.learning import base_of, comparisons, none_of, person, ratings, trained_module
 
 
 def random_adapter(kind: str, base: BaseScorer, rank: int = 5) -> Adapter:
     rng = np.random.default_rng(1)
     sizes = {"R": base.taste_dim, "A": len(base.aspects), "H": rank}
-    names = [f.name for f in fields(ADAPTERS[kind]) if f.name != "base_digest"]
+    names = [f.name for f in fields(ADAPTERS[kind]) if f.name not in ("base_digest", "uncertainty")]
     arrays = {name: 0.1 * rng.normal(size=[sizes[letter] for letter in name.rsplit("_", 1)[1]]) for name in names}
     arrays["alpha_A"] += 1.0
     return ADAPTERS[kind](base.digest, **{name: array.astype(np.float32) for name, array in arrays.items()})
@@ -106,3 +108,15 @@ def test_a_prior_that_allows_no_slope_keeps_the_slope_of_a_parent_out() -> None:
     parent = random_adapter("taste_vector", base)
     assert parent.alpha_A[0] != 1.0
     assert build_module("taste_vector", base, 4, parent).to_adapter(base.digest).alpha_A[0] == 1.0
+
+
+@pytest.mark.parametrize("kind", sorted(ADAPTERS))
+def test_comparisons_say_nothing_of_an_offset(kind: str) -> None:
+    """Not even rounding: Adam would make full steps of it."""
+    base = base_of(2)
+    data = FeedbackData.of(none_of(ratings(base, person(base), 1)), "cpu", comparisons(base, person(base), 37))
+    module = trained_module(base, kind)
+    batch = as_batch(data, torch.arange(37))
+    batch_loss(module(batch.x), batch, torch.tensor([0.5, 2.0])).backward()
+    assert not module.offset.weight.grad.any()
+    assert module.slope.weight.grad.all()
