@@ -1,4 +1,4 @@
-"""Looks for known vulnerabilities of the pinned dependencies. `make audit`; skips, aloud, where no database is reachable.
+"""Known vulnerabilities of the pinned dependencies: `make audit`; skips, aloud, where no database is reachable.
 
 Not part of `make check`: what it says depends on the day and on the network.
 """

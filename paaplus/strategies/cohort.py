@@ -24,7 +24,7 @@ from paaplus.strategies.cohort_template import CohortStrategy
 from paaplus.strategies.gradient import one_thread
 from paaplus.strategies.modules import build_module
 
-# Of the members of one stack together. Measured (benchmarks/cohort.py, docs/decisions/0013): on a processor small
+# Of the members of one stack together. Measured (benchmarks/cohort.py, docs/decisions/0016): on a processor small
 # stacks stay in its caches; a GPU wants as much at once as there is.
 _WORKING_SET_BYTES = {"cpu": 4 * 2**20, "cuda": 4 * 2**30}
 _ROWS_OF_PARAMETERS = 6  # parameters, gradient, two moments, start, stiffness

@@ -1,8 +1,8 @@
 """The adapters of many users as one module: stacked parameters, and their gradients in closed form.
 
 All of a user's parameters lie in one row, so that penalties and optimiser steps are single passes over memory. Scores
-and gradients are those of `modules.py`, user by user; writing the gradients down saves the graph, its temporaries, and
-half of the time. Nothing of one user's row or images reaches another's.
+and gradients are those of `modules.py`, user by user; writing the gradients down saves the graph and its
+temporaries. Nothing of one user's row or images reaches another's.
 
 Shape letters: U = users, V = images of each, S = parameters of one user, R = taste space dim, A = aspects,
 H = bottleneck rank.

@@ -16,7 +16,7 @@ TRUE_MEAN_P = np.array([0.8, 0.1, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0])
 
 def simulated(num_people: int = 120, num_ratings: int = 60, seed: int = 0) -> tuple[list[RatedSet], np.ndarray]:
     """People whose weights vary along two directions only, around a mean; and the true covariance of the weights."""
-    base, rng = tiny_base(), np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     direction_2P = np.zeros((2, 8))
     direction_2P[0, [0, 3]], direction_2P[1, [4, 5]] = [1.0, 2.0], [3.0, -3.0]
     people = []

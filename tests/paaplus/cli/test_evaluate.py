@@ -56,7 +56,7 @@ def test_json_is_the_whole_output_when_asked_for(folder, tmp_path_factory, tmp_p
     rows = [(row["k"], row["seed"], row["num_people"] + row["num_dropped"]) for row in document["rows"]]
     assert rows == [(0, 3, 3), (8, 3, 3)]
     assert "taste_vector:naive" in document["rows"][0]
-    assert document["config"]["base_model"] == "lite"
+    assert document["config"]["base_model"] == "lite2"
     assert document["config"]["split"].endswith("split.py")
     assert json.loads((tmp_path / "out" / "kshot.json").read_text()) == document
 
