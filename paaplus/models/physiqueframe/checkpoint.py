@@ -18,6 +18,7 @@ from paaplus.models.physiqueframe.official_names import is_derived, is_unused, o
 from paaplus.models.physiqueframe.tensor_file import TensorFile, TensorSource
 
 _FORMAT = "physiqueframe-1"
+_ABOUT = "physiqueframe"  # the metadata's entry
 _HALF_STEP = 2e-3  # what a file in half precision may be off by
 _NUM_NAMED = 3  # of many wrong tensors, so many are named in a message
 
@@ -90,10 +91,11 @@ def build(source: TensorSource, config: FrameConfig, name: str) -> tuple[Physiqu
 
 def save_checkpoint(network: PhysiqueFrame, path: Path) -> None:
     """Write weights and configuration as safetensors; the file appears whole or not at all."""
-    config = replace(network.config).to_dict()
+    about = {"format": _FORMAT, "config": replace(network.config).to_dict()}
     part = path.with_name(path.name + ".part")
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    save_file(state, part, {"format": _FORMAT, "config": json.dumps(config)})
+    # one entry: safetensors writes several in an order of its own, different from run to run
+    save_file(state, part, {_ABOUT: json.dumps(about, sort_keys=True)})
     os.replace(part, path)
 
 
@@ -111,11 +113,14 @@ def convert_checkpoint(source: Path, target: Path, config: FrameConfig | None = 
 
 
 def _written_config(file: TensorFile) -> FrameConfig | None:
-    if file.metadata.get("format") != _FORMAT:
+    if _ABOUT not in file.metadata:
         return None
     try:
-        return FrameConfig.from_dict(json.loads(file.metadata["config"]))
-    except (KeyError, ValueError) as error:
+        about = json.loads(file.metadata[_ABOUT])
+        if about["format"] != _FORMAT:
+            raise ValueError(f"format {about['format']!r:.64}, not {_FORMAT!r}")
+        return FrameConfig.from_dict(about["config"])
+    except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"weights file {file.path}: its configuration cannot be read: {error}") from error
 
 

@@ -271,3 +271,12 @@ def test_forged_safetensors_headers_are_refused(tmp_path, header, match):
 def test_conversion_writes_safetensors_only(state, tmp_path):
     with pytest.raises(InvalidInput, match=r"is a \.safetensors"):
         convert_checkpoint(save(state, tmp_path), tmp_path / "frame.pt", CONFIG)
+
+
+def test_same_network_is_written_as_the_same_bytes_every_time(tmp_path: Path) -> None:
+    network = PhysiqueFrame(tiny_config())
+    written = set()
+    for n in range(12):  # two entries of metadata would come in either order
+        save_checkpoint(network, tmp_path / f"{n}.safetensors")
+        written.add((tmp_path / f"{n}.safetensors").read_bytes())
+    assert len(written) == 1
