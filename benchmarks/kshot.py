@@ -22,9 +22,9 @@ ROOT = Path(__file__).parents[1]
 GRADIENT = "bottleneck:replay_ewc"
 PRIOR, ASKED = "taste_vector:bayes+prior", "taste_vector:bayes+prior+asked"
 RUNS: dict[str, list[str]] = {
-    "kshot": ["--also", GRADIENT],
     "kshot-without-people": ["--no-people-prior"],
     "kshot-fresh-support": ["--fresh-support"],
+    "kshot": ["--also", GRADIENT],  # the last: each run is written as kshot.json, and then renamed
 }
 
 

@@ -10,28 +10,39 @@ import pytest
 from paaplus.data.features import folder_features
 from paaplus.data.folder import read_folder
 from paaplus.evaluation.kshot import KShotConfig, run_kshot
-from paaplus.evaluation.splits import split_folder
+from paaplus.evaluation.splits import load_split, split_folder
 from paaplus.models.base_models import load_extractor
 
 OASIS = os.environ.get("PAAPLUS_TEST_OASIS", "")
+SPLIT = Path(os.environ.get("PAAPLUS_TEST_SHARED", "")) / "tools" / "oasis_split.py"
+
+# SRCC per person after k ratings, mean over seeds 0-2 of the split that reported numbers use.
+REQUIRED = {0: 0.512, 10: 0.530, 25: 0.545, 50: 0.558, 100: 0.572}
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(not OASIS, reason="PAAPLUS_TEST_OASIS names no data folder of real ratings")
-def test_personal_scores_gain_what_is_promised_on_real_people(tmp_path):
+def test_personal_scores_are_as_good_as_promised_on_real_people(tmp_path):
     folder = read_folder(Path(OASIS))
-    extractor = load_extractor("lite")
+    extractor = load_extractor("lite2")
     features_ID = folder_features(folder, extractor, tmp_path)
+    make_split = load_split(SPLIT, Path(OASIS)) if SPLIT.is_file() else lambda seed: split_folder(folder, seed)
     document = run_kshot(
         folder,
         features_ID,
         extractor.digest,
-        lambda seed: split_folder(folder, seed),
-        KShotConfig(ks=(0, 10, 100), seeds=(0, 1)),
+        make_split,
+        KShotConfig(ks=tuple(REQUIRED), seeds=(0, 1, 2)),
+        blocks=extractor.blocks,
     )
-    at_0, at_10, at_100 = document["summary"]
-    assert at_0["generic"] > 0.45
-    assert at_10["gain_low"] > 0
-    assert at_100["gain"] > 0.035
-    assert at_100["share_improved"] > 0.7
+    summary = {entry["k"]: entry for entry in document["summary"]}
+    if SPLIT.is_file():
+        assert {k: summary[k]["personal"] for k in REQUIRED if summary[k]["personal"] < REQUIRED[k]} == {}
+    assert summary[10]["gain_low"] > 0
+    assert summary[100]["gain"] > 0.04
+    assert summary[100]["share_improved"] > 0.75
+    for k in (10, 100):
+        covered = summary[k]["coverage"]
+        assert covered == {"50%": pytest.approx(0.5, abs=0.03), "80%": pytest.approx(0.8, abs=0.03),
+                           "95%": pytest.approx(0.95, abs=0.03)}  # fmt: skip
