@@ -27,7 +27,7 @@ up: $(VENV)/.installed-demo  ## run the embedded platform: API, worker, schedule
 	$(BIN)/paaplus up $(ARGS)
 
 test: $(VENV)/.installed-dev  ## run all tests, on SQLite and on a PostgreSQL and a Redis that they start
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.installed-dev  ## format, lint, types, import contracts, security, migrations
 	$(BIN)/python -m ruff format --check --quiet .
