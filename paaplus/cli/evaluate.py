@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
-from paaplus.cli.common import JsonOption, console, notices, parse_scale, print_json
-from paaplus.errors import InvalidInput
-from paaplus.settings import get_settings
+from paaplus.cli.common import JsonOption, console, notices, print_json
+from paaplus.cli.evaluating import evaluate, numbers
 
 app = typer.Typer(help="Replay a data set as if its people gave it, and measure.")
 
@@ -54,50 +52,27 @@ def kshot(
 
     All k ratings train. People and images of the test side are unknown to the base model.
     """
-    import torch
-
-    from paaplus.data.features import folder_features
-    from paaplus.data.folder import read_folder
     from paaplus.evaluation import kshot as evaluation
     from paaplus.evaluation.report import HEADINGS, table, write_report
-    from paaplus.evaluation.splits import load_split, split_folder
-    from paaplus.models.base_models import load_extractor
-    from paaplus.records import Scale
 
-    settings = get_settings()
-    torch.set_num_threads(settings.torch_threads)
     config = evaluation.KShotConfig(
-        ks=_numbers("k", k),
-        seeds=_numbers("seeds", seeds),
+        ks=numbers("k", k),
+        seeds=numbers("seeds", seeds),
         learners=tuple(evaluation.Learner.parse(text) for text in (f"{adapter}:{strategy}", *(also or ()))),
         limit_people=limit_people,
         people_prior=people_prior,
         fresh_support=fresh_support,
     )
-    folder = read_folder(data, Scale(*parse_scale(scale)) if scale else None)
-    make_split = load_split(split, data) if split else lambda seed: split_folder(folder, seed)
-    extractor = load_extractor(base_model, weights, settings.device)
-    with Progress(
-        *Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=notices, transient=True
-    ) as progress:
-        features_task = progress.add_task(f"features by {base_model}", total=None)
-        features_ID = folder_features(
-            folder,
-            extractor,
-            cache or settings.home / "cache",
-            progress=lambda done, total: progress.update(features_task, completed=done, total=total),
-        )
-        people_task = progress.add_task("test people", total=None)
-        document = evaluation.run_kshot(
-            folder,
-            features_ID,
-            extractor.digest,
-            make_split,
-            config,
-            progress=lambda done, total: progress.update(people_task, completed=done, total=total),
-            blocks=extractor.blocks,
-        )
-    document["config"].update(base_model=base_model, split=str(split) if split else "random, by person and scene")
+    document = evaluate(
+        evaluation.run_kshot,
+        config,
+        data,
+        split=split,
+        base_model=base_model,
+        weights=weights,
+        scale=scale,
+        cache=cache,
+    )
     for file in write_report(document, out) if out else ():
         notices.print(f"wrote {file}", highlight=False)
     if as_json:
@@ -108,10 +83,3 @@ def kshot(
     for row in table(document):
         shown.add_row(*row)
     console.print(shown)
-
-
-def _numbers(name: str, text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise InvalidInput(f"--{name} {text!r}: whole numbers with commas between") from None

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 from rich.table import Table
 
-from paaplus.cli.common import JsonOption, console, notices, parse_scale, print_json
-from paaplus.errors import InvalidInput
-from paaplus.settings import get_settings
+from paaplus.cli.common import JsonOption, console, print_json
+from paaplus.cli.evaluating import evaluate, numbers
 
 
 def drift(
@@ -35,34 +33,19 @@ def drift(
     as_json: JsonOption = False,
 ) -> None:
     """The drift trigger on steady people, and on people whose ratings are turned toward another person's half way."""
-    import torch
-
-    from paaplus.data.features import folder_features
-    from paaplus.data.folder import read_folder
     from paaplus.evaluation import drift_curve as evaluation
-    from paaplus.evaluation.splits import load_split, split_folder
-    from paaplus.models.base_models import load_extractor
-    from paaplus.records import Scale
 
-    settings = get_settings()
-    torch.set_num_threads(settings.torch_threads)
-    config = evaluation.DriftCurveConfig(ratings, increment, _numbers(seeds), limit_people)
-    folder = read_folder(data, Scale(*parse_scale(scale)) if scale else None)
-    make_split = load_split(split, data) if split else lambda seed: split_folder(folder, seed)
-    extractor = load_extractor(base_model, weights, settings.device)
-    features_ID = folder_features(folder, extractor, cache or settings.home / "cache")
-    with Progress(console=notices, transient=True) as progress:
-        task = progress.add_task("streams", total=None)
-        document = evaluation.run_drift_curve(
-            folder,
-            features_ID,
-            extractor.digest,
-            make_split,
-            config,
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
-            blocks=extractor.blocks,
-        )
-    document["config"].update(base_model=base_model, split=str(split) if split else "random, by person and scene")
+    config = evaluation.DriftCurveConfig(ratings, increment, numbers("seeds", seeds), limit_people)
+    document = evaluate(
+        evaluation.run_drift_curve,
+        config,
+        data,
+        split=split,
+        base_model=base_model,
+        weights=weights,
+        scale=scale,
+        cache=cache,
+    )
     rows = evaluation.table(document)
     if out:
         out.mkdir(parents=True, exist_ok=True)
@@ -76,10 +59,3 @@ def drift(
     for row in rows:
         shown.add_row(*row)
     console.print(shown)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise InvalidInput(f"--seeds {text!r}: whole numbers with commas between") from None

@@ -7,12 +7,10 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
-from paaplus.cli.common import JsonOption, console, notices, parse_scale, print_json
-from paaplus.errors import InvalidInput
-from paaplus.settings import get_settings
+from paaplus.cli.common import JsonOption, console, notices, print_json
+from paaplus.cli.evaluating import evaluate, numbers
 
 
 def gate(
@@ -48,53 +46,27 @@ def gate(
 
     Spoiled ones are an artefact, declared; what is true is measured on unseen images that the person rated.
     """
-    import torch
-
-    from paaplus.data.features import folder_features
-    from paaplus.data.folder import read_folder
     from paaplus.evaluation import gate_curve as evaluation
     from paaplus.evaluation.gate_summary import HEADINGS, table, write_report
     from paaplus.evaluation.kshot import Learner
-    from paaplus.evaluation.splits import load_split, split_folder, within_train_side
-    from paaplus.models.base_models import load_extractor
-    from paaplus.records import Scale
 
-    settings = get_settings()
-    torch.set_num_threads(settings.torch_threads)
     config = evaluation.GateCurveConfig(
-        ks=_numbers("k", k),
-        seeds=_numbers("seeds", seeds),
+        ks=numbers("k", k),
+        seeds=numbers("seeds", seeds),
         learners=tuple(Learner.parse(text) for text in learner or ("taste_vector:bayes",)),
         limit_people=limit_people,
         fresh_support=fresh_support,
     )
-    folder = read_folder(data, Scale(*parse_scale(scale)) if scale else None)
-    make_split = load_split(split, data) if split else lambda seed: split_folder(folder, seed)
-    if tuning:
-        make_split = within_train_side(folder, make_split)
-    extractor = load_extractor(base_model, weights, settings.device)
-    with Progress(
-        *Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=notices, transient=True
-    ) as progress:
-        features_task = progress.add_task(f"features by {base_model}", total=None)
-        features_ID = folder_features(
-            folder,
-            extractor,
-            cache or settings.home / "cache",
-            progress=lambda done, total: progress.update(features_task, completed=done, total=total),
-        )
-        people_task = progress.add_task("test people", total=None)
-        document = evaluation.run_gate_curve(
-            folder,
-            features_ID,
-            extractor.digest,
-            make_split,
-            config,
-            progress=lambda done, total: progress.update(people_task, completed=done, total=total),
-            blocks=extractor.blocks,
-        )
-    document["config"].update(
-        base_model=base_model, split=str(split) if split else "random, by person and scene", tuning=tuning
+    document = evaluate(
+        evaluation.run_gate_curve,
+        config,
+        data,
+        split=split,
+        base_model=base_model,
+        weights=weights,
+        scale=scale,
+        cache=cache,
+        tuning=tuning,
     )
     for file in write_report(document, out) if out else ():
         notices.print(f"wrote {file}", highlight=False)
@@ -107,10 +79,3 @@ def gate(
     for row in table(document):
         shown.add_row(*(escape(cell) for cell in row))
     console.print(shown)
-
-
-def _numbers(name: str, text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise InvalidInput(f"--{name} {text!r}: whole numbers with commas between") from None

@@ -7,12 +7,10 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
-from paaplus.cli.common import JsonOption, console, notices, parse_scale, print_json
-from paaplus.errors import InvalidInput
-from paaplus.settings import get_settings
+from paaplus.cli.common import JsonOption, console, notices, print_json
+from paaplus.cli.evaluating import evaluate, numbers
 
 
 def stream(
@@ -52,56 +50,30 @@ def stream(
 
     Steady: one person's ratings. Drift, an artefact: from half way on, a rising share is another real person's.
     """
-    import torch
-
-    from paaplus.data.features import folder_features
-    from paaplus.data.folder import read_folder
     from paaplus.evaluation import stream as evaluation
     from paaplus.evaluation.kshot import Learner
     from paaplus.evaluation.person_streams import SCENARIOS
-    from paaplus.evaluation.splits import load_split, split_folder, within_train_side
     from paaplus.evaluation.stream_report import HEADINGS, table, title, write_report
-    from paaplus.models.base_models import load_extractor
-    from paaplus.records import Scale
 
-    settings = get_settings()
-    torch.set_num_threads(settings.torch_threads)
     learners = [Learner.parse(text) for text in learner] if learner else list(evaluation.ALL_LEARNERS)
     config = evaluation.StreamConfig(
         learners=(*learners, *(Learner.parse(text) for text in also or ())),
         num_ratings=ratings,
         increment=increment,
-        seeds=_seeds(seeds),
+        seeds=numbers("seeds", seeds),
         limit_people=people,
         scenarios=tuple(scenario) if scenario else SCENARIOS,
     )
-    folder = read_folder(data, Scale(*parse_scale(scale)) if scale else None)
-    make_split = load_split(split, data) if split else lambda seed: split_folder(folder, seed)
-    if tuning:
-        make_split = within_train_side(folder, make_split)
-    extractor = load_extractor(base_model, weights, settings.device)
-    with Progress(
-        *Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=notices, transient=True
-    ) as progress:
-        features_task = progress.add_task(f"features by {base_model}", total=None)
-        features_ID = folder_features(
-            folder,
-            extractor,
-            cache or settings.home / "cache",
-            progress=lambda done, total: progress.update(features_task, completed=done, total=total),
-        )
-        people_task = progress.add_task("people", total=None)
-        document = evaluation.run_stream(
-            folder,
-            features_ID,
-            extractor.digest,
-            make_split,
-            config,
-            progress=lambda done, total: progress.update(people_task, completed=done, total=total),
-            blocks=extractor.blocks,
-        )
-    document["config"].update(
-        base_model=base_model, split=str(split) if split else "random, by person and scene", tuning=tuning
+    document = evaluate(
+        evaluation.run_stream,
+        config,
+        data,
+        split=split,
+        base_model=base_model,
+        weights=weights,
+        scale=scale,
+        cache=cache,
+        tuning=tuning,
     )
     for file in write_report(document, out) if out else ():
         notices.print(f"wrote {file}", highlight=False)
@@ -115,10 +87,3 @@ def stream(
         for row in table(entries):
             shown.add_row(*(escape(cell) for cell in row))
         console.print(shown)
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise InvalidInput(f"--seeds {text!r}: whole numbers with commas between") from None

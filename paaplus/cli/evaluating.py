@@ -1,0 +1,90 @@
+"""What every `paaplus evaluate` command does around its own measurement: folder, split, features, progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+from paaplus.cli.common import notices, parse_scale
+from paaplus.errors import InvalidInput
+from paaplus.settings import get_settings
+
+
+def evaluate(
+    run: Callable[..., dict[str, Any]],
+    config: object,
+    data: Path,
+    *,
+    split: Path | None,
+    base_model: str,
+    weights: Path | None,
+    scale: str | None,
+    cache: Path | None,
+    tuning: bool | None = None,
+) -> dict[str, Any]:
+    """Run one evaluation of `paaplus.evaluation` on a data folder, with progress; the document says on what.
+
+    Args:
+        run: takes folder, features, the extractor's digest, splits, `config`, `progress` and `blocks`.
+        config: handed to `run`.
+        data: the folder.
+        split: a Python file with `split(seed, data=DIR)`; None: at random, by person and scene.
+        base_model: whose features.
+        weights: another file for its backbone.
+        scale: MIN,MAX of the ratings; None: as found.
+        cache: of features; None: the one in PAAPLUS_HOME.
+        tuning: split the train side only; None: the command does not offer it.
+    """
+    import torch
+
+    from paaplus.data.features import folder_features
+    from paaplus.data.folder import read_folder
+    from paaplus.evaluation.splits import load_split, split_folder, within_train_side
+    from paaplus.models.base_models import load_extractor
+    from paaplus.records import Scale
+
+    settings = get_settings()
+    torch.set_num_threads(settings.torch_threads)
+    folder = read_folder(data, Scale(*parse_scale(scale)) if scale else None)
+    make_split = load_split(split, data) if split else lambda seed: split_folder(folder, seed)
+    if tuning:
+        make_split = within_train_side(folder, make_split)
+    extractor = load_extractor(base_model, weights, settings.device)
+    with Progress(
+        *Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=notices, transient=True
+    ) as progress:
+
+        def tell(task: Any) -> Callable[[int, int], None]:
+            return lambda done, total: progress.update(task, completed=done, total=total)
+
+        features = progress.add_task(f"features by {base_model}", total=None)
+        features_ID = folder_features(folder, extractor, cache or settings.home / "cache", progress=tell(features))
+        people = progress.add_task("people", total=None)
+        document = run(
+            folder,
+            features_ID,
+            extractor.digest,
+            make_split,
+            config,
+            progress=tell(people),
+            blocks=extractor.blocks,
+        )
+    document["config"].update(base_model=base_model, split=str(split) if split else "random, by person and scene")
+    if tuning is not None:
+        document["config"]["tuning"] = tuning
+    return document
+
+
+def numbers(option: str, text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between.
+
+    Raises:
+        InvalidInput: something else.
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InvalidInput(f"--{option} {text!r}: whole numbers with commas between") from None
