@@ -23,13 +23,24 @@ from paaplus.db.tables import (
     AuditRow,
     Base,
     ExclusionRow,
+    ExpertRow,
     FeaturesRow,
     FeedbackRow,
     ImageRow,
     JobRow,
+    MatchExpertRow,
+    MatchRow,
     PredictionReceiptRow,
+    PreferenceEncoderPersonRow,
+    PreferenceRow,
+    PseudoLabelRow,
+    QuizPairRow,
+    QuizRow,
+    ReviewRow,
     RunRow,
+    SurveyAnswersRow,
     TastePriorPersonRow,
+    ToolRevisionPersonRow,
     UserRow,
 )
 from paaplus.db.types import utcnow
@@ -47,6 +58,10 @@ def _own_images(user_id: UUID) -> sa.Select[UUID]:
 
 def _own_keys(user_id: UUID) -> sa.Select[UUID]:
     return sa.select(ApiKeyRow.id).where(ApiKeyRow.user_id == user_id)
+
+
+def _own_matches(user_id: UUID) -> sa.Select[UUID]:
+    return sa.select(MatchRow.id).where(MatchRow.user_id == user_id)
 
 
 def _audited(user_id: UUID) -> sa.ColumnElement[bool]:
@@ -70,8 +85,29 @@ ABOUT_A_USER: Final[Mapping[str, Callable[[UUID], sa.ColumnElement[bool]]]] = {
     "allowances": lambda user_id: AllowanceRow.key_id.in_(_own_keys(user_id)),
     "taste_prior_people": lambda user_id: TastePriorPersonRow.user_id == user_id,
     "audit": _audited,
+    "pseudo_labels": lambda user_id: PseudoLabelRow.image_id.in_(_own_images(user_id)),
+    "reviews": lambda user_id: ReviewRow.expert_id == user_id,
+    "tool_revision_people": lambda user_id: ToolRevisionPersonRow.user_id == user_id,
+    "experts": lambda user_id: ExpertRow.user_id == user_id,
+    "matches": lambda user_id: MatchRow.user_id == user_id,
+    "match_experts": lambda user_id: MatchExpertRow.match_id.in_(_own_matches(user_id)),
+    "quizzes": lambda user_id: QuizRow.user_id == user_id,
+    "quiz_pairs": lambda user_id: QuizPairRow.quiz_id.in_(sa.select(QuizRow.id).where(QuizRow.user_id == user_id)),
+    "survey_answers": lambda user_id: SurveyAnswersRow.user_id == user_id,
+    "preferences": lambda user_id: PreferenceRow.user_id == user_id,
+    "preference_encoder_people": lambda user_id: PreferenceEncoderPersonRow.user_id == user_id,
 }
-ABOUT_NOBODY: Final = frozenset({"audit_head", "base_models", "taste_priors"})
+ABOUT_NOBODY: Final = frozenset(
+    {
+        "audit_head",
+        "base_models",
+        "preference_encoders",
+        "review_batches",
+        "surveys",
+        "taste_priors",
+        "tool_revisions",
+    }
+)
 # The digest of a key opens nothing, but it is no datum about a person either.
 LEFT_OUT: Final[Mapping[str, frozenset[str]]] = {"api_keys": frozenset({"key_sha256"})}
 

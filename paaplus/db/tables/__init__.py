@@ -1,11 +1,26 @@
 """All tables. `Base.metadata` is what migrations are checked against."""
 
 from paaplus.db.tables.base import Base
+from paaplus.db.tables.experts import ExpertRow, MatchExpertRow, MatchRow, QuizPairRow, QuizRow
 from paaplus.db.tables.feedback import ExclusionRow, FeedbackRow, PredictionReceiptRow
 from paaplus.db.tables.governance import AllowanceRow, ApiKeyRow, AuditHeadRow, AuditRow
 from paaplus.db.tables.images import FeaturesRow, ImageRow
 from paaplus.db.tables.jobs import JobRow, RunRow
 from paaplus.db.tables.models import AdapterHistoryRow, AdapterRow, BaseModelRow, TastePriorPersonRow, TastePriorRow
+from paaplus.db.tables.reviews import (
+    PseudoLabelRow,
+    ReviewBatchRow,
+    ReviewRow,
+    ToolRevisionPersonRow,
+    ToolRevisionRow,
+)
+from paaplus.db.tables.surveys import (
+    PreferenceEncoderPersonRow,
+    PreferenceEncoderRow,
+    PreferenceRow,
+    SurveyAnswersRow,
+    SurveyRow,
+)
 from paaplus.db.tables.users import UserRow
 
 __all__ = [
@@ -18,13 +33,28 @@ __all__ = [
     "Base",
     "BaseModelRow",
     "ExclusionRow",
+    "ExpertRow",
     "FeaturesRow",
     "FeedbackRow",
     "ImageRow",
     "JobRow",
+    "MatchExpertRow",
+    "MatchRow",
     "PredictionReceiptRow",
+    "PreferenceEncoderPersonRow",
+    "PreferenceEncoderRow",
+    "PreferenceRow",
+    "PseudoLabelRow",
+    "QuizPairRow",
+    "QuizRow",
+    "ReviewBatchRow",
+    "ReviewRow",
     "RunRow",
+    "SurveyAnswersRow",
+    "SurveyRow",
     "TastePriorPersonRow",
     "TastePriorRow",
+    "ToolRevisionPersonRow",
+    "ToolRevisionRow",
     "UserRow",
 ]

@@ -27,6 +27,7 @@ class Base(DeclarativeBase):
         datetime: UTCDateTime,
         dict[str, Any]: JSONType,
         list[str]: JSONType,
+        list[float]: JSONType,
         bytes: sa.LargeBinary,
     }
 

@@ -85,4 +85,5 @@ class PredictionReceiptRow(Base):
     base_model_id: Mapped[UUID] = mapped_column(sa.ForeignKey("base_models.id"), index=True)
     adapter_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("adapters.id", ondelete="CASCADE"), index=True)
     scores: Mapped[dict[str, Any]]
+    details: Mapped[dict[str, Any] | None]  # preference and branches behind the scores, where there are any
     created_at: Mapped[datetime]

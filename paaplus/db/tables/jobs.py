@@ -17,6 +17,7 @@ from paaplus.db.types import enum_type
 class JobKind(StrEnum):
     ADAPT = "adapt"
     EXTRACT_FEATURES = "extract_features"
+    LABEL_IMAGES = "label_images"
 
 
 class JobState(StrEnum):

@@ -34,6 +34,7 @@ class PointerMove(StrEnum):
     UNPINNED = "unpinned"
     RELEASED = "released"
     RETRAIN_REQUESTED = "retrain_requested"
+    MATCHED = "matched"
 
 
 class BaseModelRow(Base):
@@ -108,6 +109,7 @@ class AdapterRow(Base):
     parent_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("adapters.id", ondelete="SET NULL"), index=True)
     base_model_id: Mapped[UUID] = mapped_column(sa.ForeignKey("base_models.id"), index=True)
     taste_prior_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("taste_priors.id"), index=True)
+    match_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("matches.id", ondelete="SET NULL"), index=True)
     run_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("runs.id", ondelete="SET NULL"), index=True)
     kind: Mapped[str] = mapped_column(sa.String(32))
     strategy: Mapped[str] = mapped_column(sa.String(32))

@@ -22,6 +22,7 @@ class DueReason(StrEnum):
     TAKEN_BACK = "taken_back"
     NEW_BASE_MODEL = "new_base_model"
     NEW_PRIOR = "new_prior"
+    NEW_MATCH = "new_match"
     DRIFT = "drift"
 
 
