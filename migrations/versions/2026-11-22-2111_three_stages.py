@@ -92,8 +92,8 @@ def upgrade() -> None:
             ),
             nullable=False,
         ),
-        sa.Column("digest", sa.String(length=64), nullable=False),
-        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.Column("prior_digest", sa.String(length=64), nullable=True),
+        sa.Column("shift", sa.LargeBinary(), nullable=True),
         sa.Column(
             "evidence", sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"), nullable=False
         ),
@@ -417,6 +417,13 @@ def upgrade() -> None:
 
     with op.batch_alter_table("adapters", schema=None) as batch_op:
         batch_op.add_column(sa.Column("match_id", sa.Uuid(), nullable=True))
+        batch_op.add_column(
+            sa.Column(
+                "preference",
+                sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"),
+                nullable=True,
+            )
+        )
         batch_op.create_index(batch_op.f("ix_adapters_match_id"), ["match_id"], unique=False)
         batch_op.create_foreign_key(
             batch_op.f("fk_adapters_match_id_matches"), "matches", ["match_id"], ["id"], ondelete="SET NULL"
@@ -446,6 +453,7 @@ def downgrade() -> None:
     with op.batch_alter_table("adapters", schema=None) as batch_op:
         batch_op.drop_constraint(batch_op.f("fk_adapters_match_id_matches"), type_="foreignkey")
         batch_op.drop_index(batch_op.f("ix_adapters_match_id"))
+        batch_op.drop_column("preference")
         batch_op.drop_column("match_id")
 
     with op.batch_alter_table("reviews", schema=None) as batch_op:

@@ -49,7 +49,8 @@ class ExpertRow(Base):
 class MatchRow(Base):
     """What a user was matched with, and why: immutable; the one that is not superseded is in force.
 
-    `data` is a taste vector, the middle that the user's own versions are learned around.
+    The user's own versions are learned under the taste prior that `prior_digest` names (a blob in storage, shared by
+    all who were matched alike; None: the one in force), its mean moved by `shift`, what their survey says.
     """
 
     __tablename__ = "matches"
@@ -59,8 +60,8 @@ class MatchRow(Base):
     user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
     base_model_id: Mapped[UUID] = mapped_column(sa.ForeignKey("base_models.id"), index=True)
     kind: Mapped[MatchKind] = mapped_column(enum_type(MatchKind, "kind"))
-    digest: Mapped[str] = mapped_column(sa.String(64))
-    data: Mapped[bytes] = mapped_column(deferred=True)
+    prior_digest: Mapped[str | None] = mapped_column(sa.String(64))
+    shift: Mapped[bytes | None]
     evidence: Mapped[dict[str, Any]]  # how much was asked, the posterior over experts, agreement counts
     reason: Mapped[str] = mapped_column(sa.Text)
     high_water_sequence: Mapped[int]  # of the user's log, when it was made

@@ -121,6 +121,7 @@ class AdapterRow(Base):
     size_bytes: Mapped[int]
     gate_report: Mapped[dict[str, Any]]
     metrics: Mapped[dict[str, Any]]
+    preference: Mapped[list[float] | None]  # the user's, that its generic scores were computed with
     data: Mapped[bytes] = mapped_column(deferred=True)
     learner_state: Mapped[bytes] = mapped_column(deferred=True)
     created_at: Mapped[datetime]

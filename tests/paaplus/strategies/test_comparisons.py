@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from paaplus.strategies.comparisons import TIE_WIDTH, comparison_loss, information, slope_and_curvature
+from paaplus.scoring.comparisons import TIE_WIDTH, slope_and_curvature
+from paaplus.strategies.comparisons import comparison_loss, information
 
 ANSWERS = (1.0, 0.0, 0.5)  # first, second, tie
 ONE = torch.ones(1, dtype=torch.float64)

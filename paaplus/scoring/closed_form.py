@@ -1,0 +1,199 @@
+"""The closed form: one person's taste vector, and how sure it is, from all that they said. NumPy only.
+
+The residual of a rating over the generic score is regressed on `[1, generic - center, taste]` under the taste prior
+with Gaussian noise: exact. Comparisons enter by their own likelihood (`comparisons.py`); the posterior is then taken
+at its mode (Laplace), which Newton's method finds.
+
+Shape letters: N = ratings, L = the latest of them, C = comparisons, R = taste space dim, P = R + 2 regressors,
+K = coordinates of the prior, M = kept directions, A = aspects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from paaplus.records import SCORE_MAX, SCORE_MIN, ComparedSet, RatedSet
+from paaplus.scoring.adapters import MAX_NUMBERS, TasteVector, Uncertainty
+from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.comparisons import log_likelihood, slope_and_curvature
+from paaplus.scoring.posterior import Posterior
+from paaplus.scoring.priors import SCORE_CENTER, Prior, design
+
+_MAX_NEWTON_STEPS = 50
+_TOLERANCE = 1e-10  # of a step, in prior standard deviations
+_NUM_HALVINGS = 30
+_SMALLEST_ENERGY = 1e-12
+_MAX_COMPARED = 200  # of the latest ratings: pairs of more cost time and tell the gate little more
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A taste vector and what it would have said without what it was told, see `strategies.base.Trained`."""
+
+    adapter: TasteVector
+    loo_NA: np.ndarray
+    loo_difference_LLA: np.ndarray
+
+
+def fit(base: BaseScorer, prior: Prior, rated: RatedSet, compared: ComparedSet) -> Fitted:
+    """The posterior mean over all feedback: the same bytes for the same feedback, however it came in.
+
+    Args:
+        base: the base model that the rows were projected and scored by.
+        prior: of that base model.
+        rated: the ratings, in order of sequence.
+        compared: the comparisons.
+    """
+    num_aspects = len(base.aspects)
+    weight_PA = np.empty((base.taste_dim + 2, num_aspects))
+    loo_NA = np.full((len(rated), num_aspects), np.nan, np.float32)
+    num_latest = min(len(rated), _MAX_COMPARED)
+    difference_LLA = np.full((num_latest, num_latest, num_aspects), np.nan, np.float32)
+    solved: list[tuple[Posterior, np.ndarray]] = []
+    for a in range(num_aspects):
+        problem = _Problem.of(rated, compared, prior, a)
+        posterior = problem.solve()
+        weight_PA[:, a] = prior.weights(posterior.mean_K, a)
+        loo_N = problem.target_N - posterior.loo_error_N[: len(problem.target_N)] * problem.noise_sd_N
+        used_N = problem.used_N
+        loo_NA[used_N, a] = np.clip(
+            rated.generic_NA[used_N, a].astype(np.float64) + problem.mean_N + loo_N, SCORE_MIN, SCORE_MAX
+        )
+        latest_L, difference_LL = _pair_differences(problem, posterior, rated.generic_NA[:, a], num_latest)
+        difference_LLA[latest_L[:, None], latest_L, a] = difference_LL
+        solved.append((posterior, _energy(problem)))
+    adapter = TasteVector(
+        base.digest,
+        alpha_A=(1.0 + weight_PA[1]).astype(np.float32),
+        beta_A=(weight_PA[0] - weight_PA[1] * SCORE_CENTER).astype(np.float32),
+        weight_RA=weight_PA[2:].astype(np.float32),
+        uncertainty=_uncertainty(prior, solved, weight_PA.size),
+    )
+    return Fitted(adapter, loo_NA, difference_LLA)
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """One aspect's regression: targets are what is left over generic score and prior mean."""
+
+    coordinate_NK: np.ndarray
+    target_N: np.ndarray
+    mean_N: np.ndarray  # what the prior mean adds to the generic score
+    noise_sd_N: np.ndarray
+    used_N: np.ndarray  # bool, over all ratings
+    pair_CK: np.ndarray  # coordinates of the first image minus those of the second
+    pair_mean_C: np.ndarray  # difference of the scores under the prior mean
+    preference_C: np.ndarray
+    pair_weight_C: np.ndarray
+    noise_sd: float
+
+    @classmethod
+    def of(cls, rated: RatedSet, compared: ComparedSet, prior: Prior, aspect: int) -> _Problem:
+        used_N = ~np.isnan(rated.target_NA[:, aspect]) & (rated.weight_N > 0)
+        generic_N = rated.generic_NA[used_N, aspect].astype(np.float64)
+        design_NP = design(rated.taste_NR[used_N], generic_N)
+        mean_N = design_NP @ prior.mean(aspect)
+        noise_sd = float(prior.noise_sd_A[aspect])
+        said = compared.select(np.empty(0, int))
+        if len(compared):
+            said = compared.select(~np.isnan(compared.preference_CA[:, aspect]) & (compared.weight_C > 0))
+        pair_CK, pair_mean_C = np.empty((0, prior.num_coordinates)), np.empty(0)
+        preference_C = np.empty(0)
+        if len(said):
+            first_C = said.first_generic_CA[:, aspect].astype(np.float64)
+            second_C = said.second_generic_CA[:, aspect].astype(np.float64)
+            first_CP, second_CP = design(said.first_taste_CR, first_C), design(said.second_taste_CR, second_C)
+            pair_CK = prior.coordinates(first_CP, aspect) - prior.coordinates(second_CP, aspect)
+            pair_mean_C = first_C - second_C + (first_CP - second_CP) @ prior.mean(aspect)
+            preference_C = said.preference_CA[:, aspect].astype(np.float64)
+        return cls(
+            coordinate_NK=prior.coordinates(design_NP, aspect),
+            target_N=rated.target_NA[used_N, aspect] - generic_N - mean_N,
+            mean_N=mean_N,
+            noise_sd_N=noise_sd / np.sqrt(rated.weight_N[used_N].astype(np.float64)),
+            used_N=used_N,
+            pair_CK=pair_CK,
+            pair_mean_C=pair_mean_C,
+            preference_C=preference_C,
+            pair_weight_C=said.weight_C.astype(np.float64),
+            noise_sd=noise_sd,
+        )
+
+    def solve(self) -> Posterior:
+        """The posterior; with comparisons, the Gaussian one around the mode. Its first rows are the ratings."""
+        rows_NK, rows_N = self.coordinate_NK / self.noise_sd_N[:, None], self.target_N / self.noise_sd_N
+        if not len(self.preference_C):
+            return Posterior(rows_NK, rows_N)
+        mode_K = Posterior(rows_NK, rows_N).mean_K
+        posterior = self._around(mode_K, rows_NK, rows_N)
+        value = self._log_posterior(mode_K, rows_NK, rows_N)
+        for _ in range(_MAX_NEWTON_STEPS):
+            step_K = posterior.mean_K - mode_K
+            next_value = self._log_posterior(mode_K + step_K, rows_NK, rows_N)
+            for _ in range(_NUM_HALVINGS):  # the log posterior is concave, but a full step may leap over its top
+                if next_value >= value:
+                    break
+                step_K = step_K / 2.0
+                next_value = self._log_posterior(mode_K + step_K, rows_NK, rows_N)
+            mode_K, value = mode_K + step_K, next_value
+            posterior = self._around(mode_K, rows_NK, rows_N)
+            if np.abs(step_K).max() < _TOLERANCE:
+                break
+        return posterior
+
+    def _around(self, mode_K: np.ndarray, rows_NK: np.ndarray, rows_N: np.ndarray) -> Posterior:
+        """The regression that has the log posterior's slope and curvature at a point; its mean is Newton's next."""
+        difference_C = self.pair_mean_C + self.pair_CK @ mode_K
+        slope_C, curvature_C = slope_and_curvature(difference_C, self.preference_C, np.array(self.noise_sd))
+        precision_C = np.maximum(self.pair_weight_C * curvature_C, np.finfo(np.float64).tiny)
+        pseudo_C = self.pair_CK @ mode_K + self.pair_weight_C * slope_C / precision_C
+        root_C = np.sqrt(precision_C)
+        return Posterior(
+            np.concatenate([rows_NK, root_C[:, None] * self.pair_CK]), np.concatenate([rows_N, root_C * pseudo_C])
+        )
+
+    def _log_posterior(self, at_K: np.ndarray, rows_NK: np.ndarray, rows_N: np.ndarray) -> float:
+        difference_C = self.pair_mean_C + self.pair_CK @ at_K
+        said_C = log_likelihood(difference_C, self.preference_C, np.array(self.noise_sd))
+        gaussian = np.square(rows_N - rows_NK @ at_K).sum() + at_K @ at_K
+        return float(self.pair_weight_C @ said_C - 0.5 * gaussian)
+
+
+def _pair_differences(
+    problem: _Problem, posterior: Posterior, generic_N: np.ndarray, num_latest: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the latest ratings are used, and how far each would score above each other one without both."""
+    used_N = np.flatnonzero(problem.used_N)
+    first = len(problem.used_N) - num_latest
+    rows = np.flatnonzero(used_N >= first)
+    error_LL = posterior.pair_error(rows) * problem.noise_sd_N[rows][:, None]
+    told_L = generic_N[used_N[rows]].astype(np.float64) + problem.mean_N[rows] + problem.target_N[rows]
+    score_LL = told_L[:, None] - error_LL
+    return used_N[rows] - first, score_LL - score_LL.T
+
+
+def _energy(problem: _Problem) -> np.ndarray:
+    """Mean square of every coordinate over the images of the feedback, shape (K,), above 0; without any, all alike."""
+    seen_NK = np.concatenate([problem.coordinate_NK, problem.pair_CK])
+    return np.maximum(np.square(seen_NK).mean(0), _SMALLEST_ENERGY) if len(seen_NK) else np.ones(seen_NK.shape[1])
+
+
+def _uncertainty(prior: Prior, solved: list[tuple[Posterior, np.ndarray]], num_weights: int) -> Uncertainty:
+    """The posterior's spread, in as many numbers as a taste vector may have beside its weights.
+
+    What the kept directions miss is made up for by a factor, as if it lay evenly over all images.
+    """
+    num_aspects = len(solved)
+    free = max((MAX_NUMBERS - num_weights - 2 * num_aspects) // num_aspects, 1)
+    num_directions = max(free // prior.num_coordinates, 1)
+    num_kept = min(prior.num_coordinates, free // num_directions)
+    reduction_KMA = np.zeros((num_kept, num_directions, num_aspects), np.float32)
+    variance_scale_A = np.ones(num_aspects, np.float32)
+    for a, (posterior, energy_K) in enumerate(solved):
+        leading_KM = posterior.leading_reduction(energy_K, num_directions)[:num_kept]
+        reduction_KMA[:, : leading_KM.shape[1], a] = leading_KM
+        kept = energy_K.sum() - energy_K[:num_kept] @ np.square(leading_KM).sum(1)
+        variance_scale_A[a] = posterior.variance_K @ energy_K / kept
+    return Uncertainty(prior.digest, reduction_KMA, variance_scale_A, np.asarray(prior.noise_sd_A, np.float32))
