@@ -13,8 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,12 +50,14 @@ def main() -> None:
     folder = ROOT / "benchmarks" / "results" / f"{datetime.now(UTC):%Y-%m-%d}-gate-{data.name}"
     for name, arguments in runs.items():
         print(f"-- {name}", flush=True)
-        record = ["--out", str(folder)] if options.record else []
-        subprocess.run([paaplus, "evaluate", *arguments, *common, *record], check=True)
-        if options.record:
-            for suffix in (".json", ".md"):
-                (folder / f"{arguments[0]}{suffix}").rename(folder / f"{name}{suffix}")
-            forget_folders(folder / f"{name}.json")
+        with tempfile.TemporaryDirectory() as scratch:  # every run writes files of the same names
+            record = ["--out", scratch] if options.record else []
+            subprocess.run([paaplus, "evaluate", *arguments, *common, *record], check=True)
+            if options.record:
+                folder.mkdir(parents=True, exist_ok=True)
+                for suffix in (".json", ".md"):
+                    shutil.move(Path(scratch, f"{arguments[0]}{suffix}"), folder / f"{name}{suffix}")
+                forget_folders(folder / f"{name}.json")
     if options.record:
         split = ["--split", options.split.name] if options.split else []
         told = ["python", "benchmarks/gate.py", "--data", data.name, *split, "--seeds", options.seeds]

@@ -3,7 +3,7 @@
     python benchmarks/physiqueframe.py [--repeats 7] [--checkpoint FILE] [--no-memory] [--record]
 
 One image, one thread, warm; the paths take turns, and medians are compared. Both have the same weights (random, or a
-checkpoint's) and must give the same scores. With a CUDA device, images a second there in float32 and bfloat16 follow.
+checkpoint's) and must give the same scores. What precision and batches do follows, with a CUDA device there too.
 --record keeps the result in benchmarks/results with date, commit and load.
 """
 
@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ ROOT = Path(__file__).parents[1]
 NUM_VERTICES = 10_475
 # Scores: the exact search finds other neighbours than the float32 one where distances are nearly equal.
 SAME_SCORES, SAME_SCORES_SAME_NEIGHBOURS = 2e-2, 5e-5
-GPU_BATCH = 32
+CPU_BATCH, GPU_BATCH = 4, 32
 
 LOAD = """
 import sys
@@ -62,6 +63,7 @@ def main() -> None:
     network = load_checkpoint(options.checkpoint)[0] if options.checkpoint else PhysiqueFrame().eval()
     load_before = os.getloadavg()[0]
     document: dict[str, object] = {"cpu": cpu_section(network, options.repeats)}
+    document["cpu_precision"] = precision_section(options.repeats)
     if not options.no_memory and sys.platform == "linux":
         document["peak_mb_when_loading"] = loading_peak_mb()
     if torch.cuda.is_available():
@@ -122,6 +124,36 @@ def cpu_section(network: PhysiqueFrame, repeats: int) -> dict[str, object]:
     parts = ("mesh", "mesh_cached_neighbours", "image", "posture", "whole", "whole_cached_neighbours")
     ratios = {name: ratio(seconds[f"{name.split('_')[0]}_reference"], seconds[name]) for name in parts}
     return {**differences, "tolerance": [SAME_SCORES, SAME_SCORES_SAME_NEIGHBOURS], "seconds": seconds, "ratio": ratios}
+
+
+@torch.no_grad()
+def precision_section(repeats: int) -> dict[str, object]:
+    """Seconds an image of whole networks with cached neighbours: precision and batch, and what they do to scores."""
+    torch.manual_seed(0)
+    exact, half = PhysiqueFrame().eval(), PhysiqueFrame().eval()
+    half.load_state_dict(exact.state_dict())
+    exact.pack_for_cpu()
+    given = {}
+    for num_images in (1, CPU_BATCH):
+        image, preference, posture, mesh = inputs(num_images)
+        given[num_images] = (image, preference, posture, replace(mesh, grouping=exact.group(mesh.point_BV3)))
+
+    def lower(num_images: int) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return half(*given[num_images]).score_BA.float()
+
+    names = {f"float32_{n}": partial(lambda n: exact(*given[n]).score_BA, n) for n in given}
+    names |= {f"bfloat16_{n}": partial(lower, n) for n in given}
+    each = {
+        name: {kind: round(value / int(name.rsplit("_", 1)[1]), 4) for kind, value in found.items()}
+        for name, found in timed(names, repeats).items()
+    }
+    difference = float((lower(CPU_BATCH) - exact(*given[CPU_BATCH]).score_BA).abs().max())
+    return {
+        "seconds_an_image": each,
+        "ratio": {name: ratio(each["float32_1"], found) for name, found in each.items()},
+        "score_difference_bfloat16": difference,
+    }
 
 
 def timed(paths: dict[str, Callable[[], object]], repeats: int) -> dict[str, dict[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from paaplus.models import lite, lite2, timm_backbone
@@ -13,6 +14,7 @@ BASE_MODELS: dict[str, Callable[[Path | None, str], Extractor]] = {
     "lite": lite.build,
     "lite2": lite2.build,
     "physiqueframe": physiqueframe.build,
+    "physiqueframe-bfloat16": partial(physiqueframe.build, precision="bfloat16"),
 }
 
 _TIMM_PREFIX = "timm:"

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from paaplus.errors import InvalidInput, Unavailable
+from paaplus.errors import Unavailable
 from paaplus.models.device import resolve_device
 from paaplus.models.extractor import FeatureBlock, to_half, weights_digest
 from paaplus.models.physiqueframe.body.finder import BodyFinder
@@ -32,51 +32,47 @@ class PhysiqueExtractor:
     A photograph that cannot be scored has features of NaN, and `explain` says why.
     """
 
-    name = NAME
-
-    def __init__(self, network: PhysiqueFrame, finder: BodyFinder, device: str = "cpu") -> None:
-        about = json.dumps({"config": network.config.to_dict(), "finder": finder.digest}, sort_keys=True)
-        self.digest = weights_digest(network.state_dict(), about)
+    def __init__(
+        self, network: PhysiqueFrame, finder: BodyFinder, device: str = "cpu", *, precision: str = "float32"
+    ) -> None:
+        """Args: those of `PhotographScorer`. Features of another precision are another extractor's."""
+        self.name = NAME if precision == "float32" else f"{NAME}-{precision}"
+        about = {"config": network.config.to_dict(), "finder": finder.digest}
+        if precision != "float32":
+            about["precision"] = precision
+        self.digest = weights_digest(network.state_dict(), json.dumps(about, sort_keys=True))
         self.feature_dim = network.config.feature_dim
         self.blocks = tuple(
             FeatureBlock(size)
             for size in (network.config.vit.out_dim, network.config.graph.dim, network.config.points.out_dim)
         )
         self.heads = export_heads(network)
-        if device == "cpu":
+        if device == "cpu" and precision == "float32":
             network.eval().pack_for_cpu()  # after the digest: packed weights cannot be read back
-        self._scorer = PhotographScorer(network.requires_grad_(False), finder, device)
+        self._scorer = PhotographScorer(network.requires_grad_(False), finder, device, precision=precision)
 
     def extract(self, images: Sequence[Image.Image]) -> np.ndarray:
         """Features of RGB images, shape (B, D), float16; a row of NaN where there is nobody to score."""
         features_BD = np.full((len(images), self.feature_dim), np.nan, np.float16)
-        for b, image in enumerate(images):
-            features_D, _ = self._features_or_reason(image)
-            if features_D is not None:
-                features_BD[b] = to_half(features_D)
+        for b, answer in enumerate(self._scorer.features(images)):
+            if not isinstance(answer, str):
+                features_BD[b] = to_half(answer)
         return features_BD
 
     def explain(self, image: Image.Image) -> str | None:
         """Why an image has no features: the status of its people, or what is wrong with it; None if it has."""
-        return self._features_or_reason(image)[1]
-
-    def _features_or_reason(self, image: Image.Image) -> tuple[np.ndarray | None, str | None]:
-        try:
-            features_D, body = self._scorer.features(image)
-        except InvalidInput as error:  # of this image; the others of its batch are scored
-            return None, str(error)
-        if features_D is None:
-            return None, f"{body.status}: {body.num_people} people were found"
-        return features_D, None
+        (answer,) = self._scorer.features([image])
+        return answer if isinstance(answer, str) else None
 
 
-def build(weights: Path | None = None, device: str = "cpu") -> PhysiqueExtractor:
+def build(weights: Path | None = None, device: str = "cpu", *, precision: str = "float32") -> PhysiqueExtractor:
     """The extractor `physiqueframe`.
 
     Args:
         weights: a folder with the files of `paaplus.models.physiqueframe.files`, or a checkpoint with the others beside
             it; None: the folder `weights` in PAAPLUS_HOME.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: see `PhotographScorer`.
 
     Raises:
         InvalidInput: a file that cannot be read or does not fit.
@@ -91,4 +87,4 @@ def build(weights: Path | None = None, device: str = "cpu") -> PhysiqueExtractor
         )
     device = resolve_device(device)
     network, _ = load_checkpoint(files.checkpoint)
-    return PhysiqueExtractor(network, build_finder(files, device), device)
+    return PhysiqueExtractor(network, build_finder(files, device), device, precision=precision)

@@ -108,6 +108,48 @@ def test_extractor_gives_features_or_a_reason_and_never_harms_a_neighbour(extrac
     assert "too long and thin" in (extractor.explain(thin) or "")
 
 
+def test_batch_gives_what_single_photographs_give(network: PhysiqueFrame) -> None:
+    finder = BodyFinder(_ByBrightness())
+    alone, together = PhotographScorer(network, finder), PhotographScorer(network, finder, batch_size=3)
+    assert alone.batch_size == 1
+    photos = [DARK, *(_noise(175, seed) for seed in range(4)), MIDDLING]
+    seen = []
+    hook = network.image_encoder.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    answers = together.features(photos)
+    hook.remove()
+    assert seen == [3, 1]
+    assert [isinstance(answer, str) for answer in answers] == [True, False, False, False, False, True]
+    np.testing.assert_allclose(answers[1:5], alone.features(photos)[1:5], atol=1e-5)
+
+
+def test_other_precision_is_another_extractor_that_scores_nearly_the_same(network: PhysiqueFrame) -> None:
+    finder = BodyFinder(_ByBrightness())
+    exact, half = (PhotographScorer(network, finder, precision=name) for name in ("float32", "bfloat16"))
+    exact_D, half_D = exact.features([BRIGHT])[0], half.features([BRIGHT])[0]
+    assert isinstance(exact_D, np.ndarray)
+    assert isinstance(half_D, np.ndarray)
+    assert half_D.dtype == np.float32
+    assert 0 < np.abs(exact_D - half_D).max() < 0.05 * np.abs(exact_D).max()
+    extractors = [PhysiqueExtractor(network, finder, precision=name) for name in ("bfloat16", "float32")]
+    assert extractors[0].name == "physiqueframe-bfloat16"
+    assert extractors[0].digest != extractors[1].digest
+    with pytest.raises(InvalidInput, match="'float8'"):
+        PhotographScorer(network, finder, precision="float8")
+    with pytest.raises(InvalidInput, match="batches of 0"):
+        PhotographScorer(network, finder, batch_size=0)
+
+
+@pytest.mark.gpu
+def test_gpu_extracts_in_batches_what_the_cpu_extracts(network: PhysiqueFrame) -> None:
+    photos = [_noise(175, seed) for seed in range(5)]
+    finder = BodyFinder(_ByBrightness())
+    expected = PhotographScorer(network, finder).features(photos)
+    on_gpu = PhotographScorer(network, finder, "cuda")
+    assert on_gpu.batch_size > 1
+    np.testing.assert_allclose(on_gpu.features(photos), expected, atol=1e-3)
+    network.to("cpu")
+
+
 def test_base_model_serves_the_networks_own_scores(extractor: PhysiqueExtractor, scorer: PhotographScorer) -> None:
     """From cached half-precision features, in NumPy, what torch says of the photo."""
     photos = [_noise(175, seed) for seed in range(24)]
@@ -139,9 +181,10 @@ def test_digest_covers_weights_sizes_and_who_is_found(network: PhysiqueFrame, ex
 
 
 def test_files_are_found_by_their_names_and_told_when_missing(network: PhysiqueFrame, tmp_path: Path) -> None:
-    assert "physiqueframe" in BASE_MODELS
-    with pytest.raises(Unavailable, match=r"no physiqueframe\.safetensors or \.pth"):
-        load_extractor("physiqueframe", tmp_path)
+    for name in ("physiqueframe", "physiqueframe-bfloat16"):
+        assert name in BASE_MODELS
+        with pytest.raises(Unavailable, match=r"no physiqueframe\.safetensors or \.pth"):
+            load_extractor(name, tmp_path)
     save_checkpoint(network, tmp_path / "physiqueframe.safetensors")
     (tmp_path / "smpler_x_s32.pth.tar").write_bytes(b"")
     files = PhysiqueFiles.in_folder(tmp_path)
