@@ -34,7 +34,7 @@ from paaplus.services import base_models, exclusions, scheduling, users
 
 router = APIRouter(prefix="/v1/users/{user}", tags=["adapters"])
 
-VersionQuery = Annotated[int, Query(ge=1, le=2**31 - 1, description="Number of an adapter version.", examples=[1])]
+VersionQuery = Annotated[int, Query(ge=0, le=2**31 - 1, description="Number of an adapter version.", examples=[1])]
 
 
 @router.get("/adapters")

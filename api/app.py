@@ -15,12 +15,19 @@ from api import (
     audit,
     base_models,
     errors,
+    experts,
     feedback,
     health,
     images,
     jobs,
     keys,
+    matches,
     predictions,
+    preferences,
+    quizzes,
+    reviews,
+    surveys,
+    tools,
     users,
 )
 from api.body_limit import BodyLimitMiddleware
@@ -103,12 +110,32 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "/v1/images": settings.max_upload_bytes + MULTIPART_OVERHEAD_BYTES,
         "/v1/feedback": BATCH_BODY_BYTES,
         "/v1/predictions": BATCH_BODY_BYTES,
+        "/v1/pseudo-labels": BATCH_BODY_BYTES,
+        "/v1/pseudo-labels/precomputed": BATCH_BODY_BYTES,
+        "/v1/review-batches": BATCH_BODY_BYTES,
     }
     app.add_middleware(BodyLimitMiddleware, limits=limits, default=SMALL_BODY_BYTES)
     app.add_middleware(RequestMiddleware)  # outermost: what is refused by the one above is counted too
     errors.install(app)
     app.include_router(health.router)
-    for noun in (users, images, feedback, predictions, adapters, jobs, base_models, keys, audit):
+    for noun in (
+        users,
+        images,
+        feedback,
+        predictions,
+        adapters,
+        jobs,
+        base_models,
+        keys,
+        audit,
+        experts,
+        quizzes,
+        matches,
+        surveys,
+        preferences,
+        tools,
+        reviews,
+    ):
         app.include_router(noun.router, responses=ERRORS)
     return app
 

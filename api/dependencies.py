@@ -1,6 +1,6 @@
 """What routes ask for: the process's context, a transaction, and who is calling.
 
-Every route declares who it opens to by exactly one of `UserKey`, `ApplicationKey`, `AdminKey` and `Public`.
+Every route declares who it opens to by exactly one of the keys below (`UserKey`, `ApplicationKey` ...) and `Public`.
 """
 
 from __future__ import annotations
@@ -102,7 +102,10 @@ class OpenToAll:
 
 
 UserKey = Annotated[Principal, Depends(OpensTo(KeyScope.USER, KeyScope.APPLICATION, KeyScope.ADMIN))]
+PersonKey = Annotated[Principal, Depends(OpensTo(*KeyScope))]  # experts answer surveys like everybody
 ApplicationKey = Annotated[Principal, Depends(OpensTo(KeyScope.APPLICATION, KeyScope.ADMIN))]
+ExpertOrApplicationKey = Annotated[Principal, Depends(OpensTo(KeyScope.EXPERT, KeyScope.APPLICATION, KeyScope.ADMIN))]
+ExpertKey = Annotated[Principal, Depends(OpensTo(KeyScope.EXPERT))]
 AdminKey = Annotated[Principal, Depends(OpensTo(KeyScope.ADMIN))]
 Public = Depends(OpenToAll())
 
@@ -114,6 +117,6 @@ UserPath = Annotated[
         examples=["ada"],
     ),
 ]
-VersionPath = Annotated[int, Path(ge=1, le=2**31 - 1, description="Number of the adapter version.", examples=[1])]
+VersionPath = Annotated[int, Path(ge=0, le=2**31 - 1, description="Number of the adapter version.", examples=[1])]
 Limit = Annotated[int, Query(ge=1, le=200, description="Most items of one page.")]
 Cursor = Annotated[UUID | None, Query(description="`next_cursor` of the page before.")]

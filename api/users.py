@@ -91,9 +91,10 @@ def set_policy(user: UserPath, body: PolicyOverridesIn, key: ApplicationKey, ses
 
 @router.put("/{user}/sharing")
 def set_sharing(user: UserPath, body: SharingIn, key: UserKey, session: WriteSession) -> UserOut:
-    """The user's consent that taste priors are learned from their ratings, among those of others. Off at first.
+    """The user's consent that taste priors, and encoders of surveys, are learned from what they said. Off at first.
 
-    Taking it back keeps them out of the next prior; priors that were learned from them stay until they are retired.
+    It is one among what others said. Taking it back keeps them out of the next one; those that were learned from them
+    stay until they are retired.
     """
     row = users_service.resolve(session, key, user)
     row = users_service.set_sharing(session, row.id, body.shares_taste, actor=key.actor)

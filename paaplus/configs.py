@@ -28,6 +28,7 @@ ADAPTER_STRATEGIES: dict[str, tuple[str, ...]] = {
     "taste_vector": ("bayes", *GRADIENT_STRATEGIES),
     "bottleneck": GRADIENT_STRATEGIES,
 }
+MATCH_STRATEGY = "match"  # of versions that a match made, and no training
 PRIOR_STRATEGIES = ("bayes",)  # start from the taste prior in force; the others from the base model's own
 
 

@@ -1,6 +1,6 @@
 """Agreement between scores and a person's ratings, and what continual learning costs over time.
 
-Shape letters: N = rated images, E = experiences.
+Shape letters: N = rated images, K = raters, E = experiences.
 """
 
 from __future__ import annotations
@@ -124,6 +124,38 @@ def negative_flip_rate(
     new_N, rating_N = _checked_pair(new_N, rating_N, at_least=1)
     liked_N = rating_N > threshold
     return float(np.mean(((old_N > threshold) == liked_N) & ((new_N > threshold) != liked_N)))
+
+
+def icc(rating_NK: np.ndarray) -> float:
+    """Intraclass correlation ICC(2,1): how far single ratings agree, offsets between raters included.
+
+    Two-way random effects, absolute agreement, single rater: images and raters are both drawn from more of them.
+
+    Args:
+        rating_NK: ratings of N images by the same K raters, shape (N, K), N >= 2, K >= 2, none missing.
+
+    Returns:
+        1 for perfect agreement; about 0 for none; it can be a little below.
+
+    Raises:
+        InvalidInput: fewer than 2 images or raters, or a value that is NaN or infinite.
+        UndefinedMetric: all ratings are the same.
+
+    Source:
+        Shrout & Fleiss, Intraclass correlations: uses in assessing rater reliability (Psychological Bulletin 86, 1979).
+    """
+    rating_NK = np.asarray(rating_NK, np.float64)
+    if rating_NK.ndim != 2 or min(rating_NK.shape) < 2 or not np.isfinite(rating_NK).all():
+        raise InvalidInput(f"ratings {rating_NK.shape} of images by raters: 2 or more of both, all finite")
+    num_images, num_raters = rating_NK.shape
+    mean, mean_N1, mean_K = rating_NK.mean(), rating_NK.mean(1, keepdims=True), rating_NK.mean(0)
+    between_images = num_raters * float(np.square(mean_N1 - mean).sum()) / (num_images - 1)
+    between_raters = num_images * float(np.square(mean_K - mean).sum()) / (num_raters - 1)
+    left = float(np.square(rating_NK - mean_N1 - mean_K + mean).sum()) / ((num_images - 1) * (num_raters - 1))
+    whole = between_images + (num_raters - 1) * left + num_raters * (between_raters - left) / num_images
+    if np.ptp(rating_NK) == 0 or whole == 0:
+        raise UndefinedMetric(f"ICC of {num_images} x {num_raters} ratings that do not differ")
+    return float((between_images - left) / whole)
 
 
 def forgetting(metric_EE: np.ndarray) -> float:

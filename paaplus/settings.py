@@ -39,10 +39,15 @@ class Settings(BaseSettings):
     feedback_per_user_per_day: int = Field(10_000, ge=0, description="New events of one user; 0: no limit.")
 
     default_base_model: str = Field("", description="name or name@version; empty: the newest active one.")
+    nima_file: Path | None = Field(
+        None, description="A NIMA-style head or network for tool `nima`; none: no such tool."
+    )
+    nima_aspect: str = Field("aesthetics", min_length=1, max_length=64, description="What tool `nima` scores.")
     features_queue: Literal["cpu", "gpu"] = "cpu"
     adaptation_queue: Literal["cpu", "gpu"] = "cpu"
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N; a worker without CUDA falls back to cpu.")
     features_batch_size: int = Field(16, ge=1)
+    cohort_size: int = Field(16, ge=1, le=64, description="Due users that a worker claims and trains together.")
     torch_threads: int = Field(1, ge=1, description="Threads of torch in one worker process.")
 
     lease_s: float = Field(30.0, gt=0, description="A worker that is silent for this long has lost its job.")

@@ -86,9 +86,12 @@ def _check(request: TrainingRequest) -> None:
             _check_compared(name, compared, request.base.taste_dim, len(request.base.aspects))
     _check_sequences(request)
     if request.prior is not None and not request.prior.fits(request.base):
-        raise InvalidInput(
-            f"taste prior of base {request.prior.base_digest[:12]}, asked to train on {request.base.digest[:12]}"
-        )
+        raise InvalidInput(f"taste prior of base models other than {request.base.digest[:12]}, asked to train on it")
+    if center := request.center:
+        if request.strategy == "bayes":
+            raise InvalidInput("a centre for `bayes`, which starts from a taste prior")
+        if center.base_digest != request.base.digest or not center.is_finite():
+            raise InvalidInput(f"centre of base {center.base_digest[:12]}, or numbers in it that are not finite")
     if parent := request.parent:
         if parent.kind != request.adapter_kind:
             raise InvalidInput(f"parent adapter is a {parent.kind}, asked to train a {request.adapter_kind}")
@@ -133,6 +136,7 @@ def _check_sequences(request: TrainingRequest) -> None:
             request.past_compared.sequence_C,
         ]
     )
-    unique, counts = np.unique(sequences, return_counts=True)
-    if len(unique) < len(sequences):
-        raise InvalidInput(f"event {unique[counts > 1][0]} is given twice")
+    sequences.sort()
+    repeated = sequences[1:][sequences[1:] == sequences[:-1]]
+    if len(repeated):
+        raise InvalidInput(f"event {repeated[0]} is given twice")

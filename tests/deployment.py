@@ -14,6 +14,7 @@ from paaplus.db.types import utcnow
 from paaplus.pipelines.context import WorkerContext
 from paaplus.pipelines.run_jobs import run_next
 from paaplus.scoring.adapters import adapter_from_bytes
+from paaplus.scoring.base import BaseScorer
 from paaplus.services import adapters, base_models, feedback, scheduling
 from paaplus.services.feedback import AppendResult, NewEvent
 from paaplus.settings import Settings
@@ -28,11 +29,13 @@ NUM_IMAGES = 160
 class Deployment:
     """Everything a worker needs, on the given database, with `NUM_IMAGES` images that have features already."""
 
-    def __init__(self, database: Database, settings: Settings, *, num_images: int = NUM_IMAGES) -> None:
+    def __init__(
+        self, database: Database, settings: Settings, *, num_images: int = NUM_IMAGES, base: BaseScorer | None = None
+    ) -> None:
         self.database, self.settings = database, settings
         self.blobs = BlobStore(settings.resolved_storage_url)
         self.context = WorkerContext(database, self.blobs, settings, worker="test")
-        self.base = tiny_base()
+        self.base = base or tiny_base()
         rng = np.random.default_rng(0)
         self.features_ID = rng.normal(size=(num_images, FEATURE_DIM)).astype(np.float16)
         self.taste_IR = self.base.project(self.features_ID)
@@ -82,7 +85,7 @@ class Deployment:
             event_id=event_id,
             kind=FeedbackKind.RATING,
             image_id=self.images[image],
-            payload={"ratings": {"beauty": value}, "scale": SCALE},
+            payload={"ratings": {self.base.aspects[0]: value}, "scale": SCALE},
         )
 
     def post(self, *events: NewEvent) -> list[AppendResult]:
@@ -106,10 +109,10 @@ class Deployment:
     def work(self) -> int:
         """One scan, then every ready job; returns how many jobs ran."""
         scheduling.scan(self.database, self.settings)
-        num = 0
-        while run_next(self.context, ["cpu", "gpu"]):
-            num += 1
-        return num
+        num_jobs = 0
+        while num := run_next(self.context, ["cpu", "gpu"]):
+            num_jobs += num
+        return num_jobs
 
     def retrain(self, user_id: UUID) -> None:
         with self.database.session() as session:

@@ -9,7 +9,9 @@ import torch
 
 from paaplus.configs import ADAPTER_STRATEGIES, TrainingConfig
 from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
+from paaplus.scoring.adapters import TasteVector
 from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.priors import SCORE_CENTER
 from paaplus.strategies.modules import AdapterModule, build_module
 from paaplus.training import TrainingRequest
 from tests.tiny import tiny_base
@@ -98,3 +100,14 @@ def trained_module(base: BaseScorer, kind: str) -> AdapterModule:
         for parameter in module.parameters():
             parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
     return module
+
+
+def taste_of(base: BaseScorer, weight_RA: np.ndarray, *, offset: float = 0.0, slope: float = 0.0) -> TasteVector:
+    """The taste vector of somebody with these weights, who also uses the scale in their own way."""
+    num_aspects = len(base.aspects)
+    return TasteVector(
+        base.digest,
+        alpha_A=np.full(num_aspects, 1.0 + slope, np.float32),
+        beta_A=np.full(num_aspects, offset - slope * SCORE_CENTER, np.float32),
+        weight_RA=weight_RA.astype(np.float32),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.frame_heads import FrameHeads
 
 FEATURE_DIM = 12
 TASTE_DIM = 6
@@ -32,3 +33,19 @@ def tiny_base(aspects: tuple[str, ...] = ("beauty",), seed: int = 0) -> BaseScor
         offset_sd_A=1.0 * ones_A,
         slope_sd_A=0.3 * ones_A,
     )
+
+
+def tiny_heads(feature_dim: int = FEATURE_DIM) -> FrameHeads:
+    """PhysiqueFrame's three heads, random but fixed, with a preference of 5 values; branches of 4, 4 and the rest."""
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=shape).astype(np.float32) for shape in (
+        (3, feature_dim + 5, 8), (3, 8), (3, 8, 6), (3, 6), (3, 6), (3,)
+    )]  # fmt: skip
+    absent_E = rng.normal(size=feature_dim - 4).astype(np.float16)
+    branches = (("image", 4), ("posture", 4), ("mesh", feature_dim - 8))
+    return FrameHeads(("appearance", "health", "posture"), 5, *arrays, branches=branches, absent_E=absent_E)
+
+
+def frame_base(aspects: tuple[str, ...] = ("appearance", "posture")) -> BaseScorer:
+    """The tiny base model with PhysiqueFrame's heads, so that its scores take a preference."""
+    return tiny_base(aspects).with_heads(tiny_heads())

@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 @app.task(name="paaplus.run_ready")  # type: ignore[untyped-decorator]
 def run_ready(queue: str) -> int:
-    """Run ready jobs of a queue, one after the other, for about one scan interval; returns how many.
+    """Run ready jobs of a queue, one cohort after the other, for about one scan interval; returns how many.
 
     Bounded, because a solo worker must get to its next scan; the scan wakes it again.
     """
@@ -25,8 +25,8 @@ def run_ready(queue: str) -> int:
     context = worker_context()
     ends_at = time.monotonic() + context.settings.scan_interval_s
     num_run = 0
-    while not context.stopping.is_set() and run_next(context, [queue]):
-        num_run += 1
+    while not context.stopping.is_set() and (num := run_next(context, [queue])):
+        num_run += num
         if time.monotonic() > ends_at:
             break
     return num_run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -84,7 +84,7 @@ class ComparisonOut(Out):
 
 
 class HistoryEntryOut(Out):
-    """One act on what a user is served with. `details` has `from` and `to` as version numbers, 0 for the base."""
+    """One act on what a user is served with. `details` has `from` and `to` as version numbers, null for the base."""
 
     id: UUID
     move: PointerMove
@@ -151,9 +151,12 @@ class ExclusionsOut(Out):
 
 
 class RollbackIn(In):
-    """`to`: version number, 0 for the base model, omitted for the version that the live one was trained from."""
+    """`to`: a version's number, "base" for the base model, omitted for the version that the live one was trained from.
 
-    to: Whole | None = Field(None, ge=0, examples=[1])
+    0 is the version that a match made; for a user who never was matched it is the base model too.
+    """
+
+    to: Annotated[Whole, Field(ge=0)] | Literal["base"] | None = Field(None, examples=[1, "base"])
     feedback: Literal["exclude", "keep"] = Field(
         "exclude", description="exclude: what came after the target neither trains nor triggers until released."
     )
@@ -168,11 +171,11 @@ class ReleaseIn(In):
 
 
 class PointerChangeOut(Out):
-    """What an act did. Version numbers; 0 is the base."""
+    """What an act did. Version numbers; null is the base."""
 
     user_id: UUID
-    from_number: int
-    to_number: int
+    from_number: int | None
+    to_number: int | None
     num_excluded: int
     num_released: int
 

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from api.schemas.base_models import BaseModelRef
 from api.schemas.common import Flag, In, Number, Out, UserRef
-from paaplus.services.predictions import Answer, Prediction
+from paaplus.services.predictions import Answer, Prediction, Source, SourceReason
 
 
 class PredictionItemIn(In):
@@ -66,18 +66,36 @@ class ConfidenceOut(Out):
     rating_sd: dict[str, float] = Field(description="Of a rating that the user would give.", examples=[{"beauty": 1.9}])
 
 
+class UsedPreferenceOut(Out):
+    """The user's preference, as a base model takes it that asks for one."""
+
+    values: tuple[float, ...] = Field(examples=[[0.5, 0.8, 0.5, 0.2, 0.5]])
+    version: int | None = Field(description="How often the user's preference had changed; null where nobody knows.")
+
+
 class PredictionOut(Out):
-    """One answer. `source` base says that the scores are the base model's, and `source_reason` why."""
+    """One answer. `source` base says that the scores are the base model's, match that no training of the user's own
+    words has touched them, and `source_reason` why."""
 
     user_id: UUID
     image_id: UUID
     status: Literal["scored", "pending", "failed"]
     scores: dict[str, float] | None = Field(examples=[{"beauty": 6.1}])
     generic: dict[str, float] | None = Field(description="What the base model says to everybody.")
-    source: Literal["adapter", "base"] | None
-    source_reason: Literal["active_adapter", "no_adapter", "adapter_of_another_base_model"] | None
+    source: Source | None
+    source_reason: SourceReason | None
     adapter: ServedAdapterOut | None
     confidence: ConfidenceOut | None = Field(description="Null unless asked for, and where the adapter cannot tell.")
+    preference: UsedPreferenceOut | None = Field(
+        description="What the base model's score was computed with: that of the version which serves the user, else "
+        "the user's own. Null: nobody's in particular, or the base model takes none."
+    )
+    branches: list[str] | None = Field(
+        description="Which branches of the base model saw the image; fewer than it has is a degraded score. Null: "
+        "it has none, or cannot tell.",
+        examples=[["image", "posture"]],
+    )
+    match_id: UUID | None = Field(description="The match that the serving version started from.")
     base_model: BaseModelRef
     receipt_id: UUID | None = Field(description="Names this prediction in a correction.")
     job_id: UUID | None = Field(description="What a pending item waits for.")
@@ -105,6 +123,9 @@ class PredictionOut(Out):
             source_reason=item.source_reason,
             adapter=adapter,
             confidence=ConfidenceOut.model_validate(item.confidence) if item.confidence else None,
+            preference=UsedPreferenceOut.model_validate(item.preference) if item.preference else None,
+            branches=list(item.branches) if item.branches is not None else None,
+            match_id=item.adapter.match_id if item.adapter else None,
             base_model=base_model,
             receipt_id=item.receipt_id,
             job_id=item.job_id,

@@ -67,7 +67,7 @@ class UserOut(Out):
     policy: dict[str, Any] = Field(description="In force: the default with this user's overrides.")
     policy_overrides: dict[str, Any]
     pinned: bool
-    shares_taste: bool = Field(description="Taste priors may be learned from this user's ratings.")
+    shares_taste: bool = Field(description="Taste priors and survey encoders may be learned from what this user said.")
     active_adapter: AdapterSummary | None
     feedback_sequence: int = Field(description="Number of the last event.")
     trained_sequence: int = Field(description="The last event that a training has seen.")

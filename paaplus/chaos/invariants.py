@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from paaplus.chaos.ledger import Ledger, Scored
 from paaplus.chaos.oracle import Oracle
+from paaplus.configs import MATCH_STRATEGY
 from paaplus.db.clock import db_now
 from paaplus.db.tables import (
     AdapterHistoryRow,
@@ -28,7 +29,13 @@ from paaplus.db.tables import (
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.tables.models import AdapterState, PointerMove
 
-MOVES: Final = (PointerMove.GATE_PROMOTED, PointerMove.PROMOTED, PointerMove.ROLLED_BACK, PointerMove.PINNED)
+MOVES: Final = (
+    PointerMove.GATE_PROMOTED,
+    PointerMove.PROMOTED,
+    PointerMove.ROLLED_BACK,
+    PointerMove.PINNED,
+    PointerMove.MATCHED,
+)
 
 
 @dataclass
@@ -100,7 +107,8 @@ def gapless_logs(session: Session) -> Check:
 
 def gapless_versions(session: Session) -> Check:
     check = Check("no version number is missing or given twice")
-    rows = session.execute(sa.select(AdapterRow.user_id, AdapterRow.number).order_by(AdapterRow.number))
+    query = sa.select(AdapterRow.user_id, AdapterRow.number).order_by(AdapterRow.number)
+    rows = session.execute(query.where(AdapterRow.number > 0))  # 0 is what a match made before any training
     _expect_gapless(session, check, rows.all(), lambda user: user.adapter_sequence)
     return check
 
@@ -165,6 +173,8 @@ def one_lineage(session: Session) -> Check:
     for version in versions.values():
         run = runs.get(version.run_id) if version.run_id else None
         parent = versions.get(version.parent_id) if version.parent_id else None
+        if version.strategy == MATCH_STRATEGY:
+            continue
         if run is None:
             check.expect(False, lambda v=version: f"version {v.number} of user {v.user_id} has no run")  # type: ignore[misc]
             continue

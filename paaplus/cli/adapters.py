@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from operator import attrgetter
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,7 @@ from paaplus.cli.common import (
     print_rows,
     user_of,
 )
+from paaplus.errors import InvalidInput
 from paaplus.services import adapters as adapters_service
 from paaplus.services import exclusions
 from paaplus.services.adapters import PointerChange
@@ -119,7 +120,7 @@ def unpin(user: UserArgument, reason: ReasonOption, as_json: JsonOption = False)
 def rollback(
     user: UserArgument,
     reason: ReasonOption,
-    to: Annotated[int | None, typer.Option(help="Version; 0: the base; default: what the live one grew from.")] = None,
+    to: Annotated[str | None, typer.Option(help="Version, or base; default: what the live one grew from.")] = None,
     feedback: Annotated[
         FeedbackChoice, typer.Option(help="exclude: later events do not train until released; keep: they may.")
     ] = FeedbackChoice.EXCLUDE,
@@ -128,7 +129,9 @@ def rollback(
     """Serve an earlier version again, bit for bit."""
     with open_database() as database, database.session() as session:
         user_id = user_of(session, user).id
-        change = adapters_service.rollback(session, user_id, to=to, feedback=feedback.value, actor=ACTOR, reason=reason)
+        change = adapters_service.rollback(
+            session, user_id, to=_target(to), feedback=feedback.value, actor=ACTOR, reason=reason
+        )
         _print(change, as_json)
 
 
@@ -144,6 +147,16 @@ def release_feedback(
         user_id = user_of(session, user).id
         num = exclusions.release(session, user_id, sequences=sequence or None, actor=ACTOR, reason=reason)
         print_record({"num_released": num}, as_json=as_json)
+
+
+def _target(to: str | None) -> int | Literal["base"] | None:
+    if to is None:
+        return None
+    if to == "base":
+        return "base"
+    if not (to.isascii() and to.isdigit()):
+        raise InvalidInput(f"--to {to!r}: the number of a version, or base")
+    return int(to)
 
 
 def _print(change: PointerChange, as_json: bool) -> None:

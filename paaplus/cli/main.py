@@ -21,14 +21,22 @@ from paaplus.cli import (
     evaluate,
     evaluate_drift,
     evaluate_gate,
+    evaluate_matching,
+    evaluate_paradigm,
+    evaluate_reviews,
     evaluate_stream,
+    evaluate_survey,
+    experts,
     feedback,
     images,
     jobs,
     keys,
     physique,
     priors,
+    reviews,
     score,
+    surveys,
+    tools,
     up,
     users,
 )
@@ -50,7 +58,11 @@ app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 evaluate.app.command("drift")(evaluate_drift.drift)
 evaluate.app.command("gate")(evaluate_gate.gate)
+evaluate.app.command("reviews")(evaluate_reviews.reviews)
+evaluate.app.command("matching")(evaluate_matching.matching)
+evaluate.app.command("paradigm")(evaluate_paradigm.paradigm)
 evaluate.app.command("stream")(evaluate_stream.stream)
+evaluate.app.command("survey")(evaluate_survey.survey)
 for name, group in {
     "db": db.app,
     "keys": keys.app,
@@ -62,6 +74,10 @@ for name, group in {
     "audit": audit.app,
     "base-models": base_models.app,
     "priors": priors.app,
+    "experts": experts.app,
+    "surveys": surveys.app,
+    "tools": tools.app,
+    "reviews": reviews.app,
     "evaluate": evaluate.app,
     "physique": physique.app,
 }.items():

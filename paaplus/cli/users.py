@@ -91,7 +91,9 @@ def retrain(user: UserArgument, reason: ReasonOption, as_json: JsonOption = Fals
 @app.command()
 def sharing(
     user: UserArgument,
-    shares_taste: Annotated[bool, typer.Option("--yes/--no", help="May taste priors learn from this user?")],
+    shares_taste: Annotated[
+        bool, typer.Option("--yes/--no", help="May taste priors and survey encoders learn from this user?")
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """Set a user's consent that taste priors are learned from their ratings."""
@@ -153,7 +155,7 @@ def _record(session: Any, row: UserRow) -> dict[str, Any]:
         "id": row.id,
         "application": row.application,
         "external_id": row.external_id,
-        "version": version.number if version else adapters.BASE_NUMBER,
+        "version": version.number if version else adapters.BASE,
         "feedback": row.feedback_sequence,
         "pending": scheduling.pending_feedback(session, row.id),
         "pinned": row.pinned,

@@ -34,6 +34,25 @@ class Client:
     def get(self, path: str) -> Any:
         return self._call("GET", path)
 
+    def post(self, path: str, body: Any = None) -> Any:
+        return self._call("POST", path, json={} if body is None else body)
+
+    def put(self, path: str, body: Any) -> Any:
+        return self._call("PUT", path, json=body)
+
+    def wait_for_job(self, job_id: str, check: Callable[[], None]) -> None:
+        """Wait until a job is done; `check` may give up by raising.
+
+        Raises:
+            DemoFailed: it was given up, or not done in time.
+        """
+        deadline = time.monotonic() + MAX_WAIT_S
+        while (job := self.get(f"/v1/jobs/{job_id}"))["state"] != "succeeded":
+            check()
+            if job["state"] in ("dead", "cancelled") or time.monotonic() > deadline:
+                raise DemoFailed(f"job {job_id} is {job['state']}: {job['last_error']}")
+            time.sleep(_POLL_S)
+
     def upload(self, files: Sequence[Path], on_done: Callable[[], None]) -> dict[str, str]:
         """Register image files; file name -> image id."""
 

@@ -24,19 +24,28 @@ def demo(
         ),
     ] = None,
     folder: Annotated[Path, typer.Option(help="For the report and the demo's own platform.")] = Path("var/demo"),
-    people: Annotated[int, typer.Option(min=2, help="How many people to adapt to.")] = 12,
+    stages: Annotated[
+        bool, typer.Option("--stages", help="Play the three stages of PAA+: tools, experts, matching, feedback.")
+    ] = False,
+    people: Annotated[
+        int | None, typer.Option(min=2, help="How many people to adapt to; default: 12, with --stages 8.")
+    ] = None,
     increment: Annotated[int, typer.Option(min=8, help="Ratings a person gives at a time, three times.")] = 40,
     seed: Annotated[int, typer.Option(min=0, help="Of people, held-out images and order.")] = 0,
 ) -> None:
     """Feedback in, adapters trained, better scores out, and a rollback: over HTTP, with a report in var/demo."""
     try:
         from paaplus.demo.run import run_demo
+        from paaplus.demo.stages import run_stages
     except ImportError as error:
         raise Unavailable(
             f"the demo needs packages that are not installed ({error.name}): pip install 'paaplus[demo]'"
         ) from error
     signal.signal(signal.SIGTERM, _exit)  # so that the platform is ended then too
-    run_demo(data, folder, num_people=people, increment_size=increment, seed=seed)
+    if stages:
+        run_stages(data, folder, num_users=people or 8, seed=seed)
+        return
+    run_demo(data, folder, num_people=people or 12, increment_size=increment, seed=seed)
 
 
 def _exit(number: int, _frame: FrameType | None) -> None:

@@ -225,7 +225,7 @@ def _rollback(report: Report) -> str:
         f"<td>{escape(entry['reason'])}</td></tr>"
         for entry in proof["history"]
     )
-    target = f"version {proof['to_number']}" if proof["to_number"] else "the base model"
+    target = f"version {proof['to_number']}" if proof["to_number"] is not None else "the base model"
     checks = (
         (
             proof["bit_for_bit"],

@@ -83,7 +83,7 @@ def make_plan(
     is_unseen_I = np.isin(folder.scene_I, unseen_scenes)
 
     shuffled = [folder.people[p] for p in rng.permutation(len(folder.people))]
-    ratings = _ratings_of(folder)
+    ratings = ratings_of(folder)
     unseen_names = {image for image, unseen in zip(folder.images, is_unseen_I, strict=True) if unseen}
     smallest = NUM_INCREMENTS * MIN_INCREMENT + num_reserve
     able = [u for u in shuffled if _is_able(folder, ratings[u], unseen_names, smallest)]
@@ -138,7 +138,7 @@ def _person(
     )
 
 
-def _ratings_of(folder: DataFolder) -> dict[str, dict[str, dict[str, float]]]:
+def ratings_of(folder: DataFolder) -> dict[str, dict[str, dict[str, float]]]:
     """person -> image -> aspect -> rating, less the aspects that were not rated."""
     ratings: dict[str, dict[str, dict[str, float]]] = {user_id: {} for user_id in folder.people}
     for person, image, rating_A in zip(folder.person_N, folder.image_N, folder.rating_NA, strict=True):

@@ -25,7 +25,7 @@ class Proof:
 
     user_id: str
     from_number: int
-    to_number: int
+    to_number: int | None  # None: the base model
     bit_for_bit: bool
     num_scores: int  # that were compared with those recorded while the old version was live
     num_changed_between: int  # of them, how many the rolled-back version had served differently

@@ -30,7 +30,7 @@ from paaplus.priors import fit_taste_prior
 from paaplus.records import RatedSet
 from paaplus.scoring.acquisition import informative_order
 from paaplus.scoring.adapters import Adapter, TasteVector
-from paaplus.scoring.priors import OwnPrior, TastePrior, design
+from paaplus.scoring.priors import OwnPrior, Prior, TastePrior, design
 from paaplus.training import TrainingRequest, train
 
 
@@ -246,7 +246,7 @@ class _Judge:
         return rated[informative_order(coordinate_IK[rated] / prior.noise_sd_A[a], pool_IK, max(self._ks))]
 
     def _coverage(
-        self, adapter: Adapter, prior: TastePrior | None, test: np.ndarray, score_NA: np.ndarray, target_NA: np.ndarray
+        self, adapter: Adapter, prior: Prior | None, test: np.ndarray, score_NA: np.ndarray, target_NA: np.ndarray
     ) -> np.ndarray:
         """Share of the test ratings within each interval, shape (Q,); NaN where the learner does not say how sure."""
         if not (isinstance(adapter, TasteVector) and adapter.uncertainty):

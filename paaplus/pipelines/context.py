@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 from paaplus.db.engine import Database
 from paaplus.queue import jobs
@@ -12,6 +14,9 @@ from paaplus.queue.jobs import Lease
 from paaplus.services.serving import ServingStore
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
+
+T = TypeVar("T")
+Outcome = str | Exception  # of a job: a line for the log, or why it is not done
 
 
 class NotReady(Exception):
@@ -54,3 +59,11 @@ class Running:
         """Write how far the job is; raises LeaseLost when it is no longer ours."""
         with self.context.database.session() as session:
             jobs.report_progress(session, self.lease, done, total)
+
+
+def outcome_of(act: Callable[[], T]) -> T | Exception:
+    """What it gives, or what it raises: one user's trouble, which must not become that of the next."""
+    try:
+        return act()
+    except Exception as error:
+        return error

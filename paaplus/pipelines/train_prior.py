@@ -12,9 +12,10 @@ from uuid import UUID
 
 import numpy as np
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from paaplus.data.features import folder_features
-from paaplus.data.folder import DEFAULT_ASPECT, read_folder
+from paaplus.data.folder import DEFAULT_ASPECT, DataFolder, read_folder
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeaturesRow, UserRow
 from paaplus.errors import InvalidInput
@@ -62,17 +63,23 @@ def prior_from_folder(
     folder = read_folder(data, Scale(*scale) if scale else None, aspect).only(people, None)
     if missing := sorted(set(base.aspects) - set(folder.aspects)):
         raise InvalidInput(f"{data} rates {list(folder.aspects)}; the base model scores {missing} too")
-    column_A = [folder.aspects.index(name) for name in base.aspects]
     features_ID = folder_features(folder, extractor, cache_dir, progress=progress)
+    return fit_taste_prior(base, list(ratings_by_person(base, folder, features_ID).values()))
+
+
+def ratings_by_person(base: BaseScorer, folder: DataFolder, features_ID: np.ndarray) -> dict[str, RatedSet]:
+    """Everybody's ratings of a folder that rates all aspects of the base model, by user_id."""
+    column_A = [folder.aspects.index(name) for name in base.aspects]
     taste_IR = base.project(features_ID)
     generic_IA = base.generic(taste_IR)
-    rated = []
-    for person in range(len(folder.people)):
+    rated = {}
+    for person, user_id in enumerate(folder.people):
         rows_N = np.flatnonzero(folder.person_N == person)
         image_N = folder.image_N[rows_N]
         target_NA = folder.score_NA[rows_N][:, column_A]
-        rated.append(RatedSet.of(np.arange(1, len(rows_N) + 1), taste_IR[image_N], generic_IA[image_N], target_NA))
-    return fit_taste_prior(base, rated)
+        sequence_N = np.arange(1, len(rows_N) + 1)
+        rated[user_id] = RatedSet.of(sequence_N, taste_IR[image_N], generic_IA[image_N], target_NA)
+    return rated
 
 
 def prior_from_users(
@@ -90,27 +97,39 @@ def prior_from_users(
         rated, user_ids = [], []
         for done, user in enumerate(users):
             progress(done, len(users))
-            words = [word for word in feedback_log.read(session, user, holdout_key).words() if not word.held_out]
-            stored = session.execute(
-                sa.select(FeaturesRow.image_id, FeaturesRow.data).where(
-                    FeaturesRow.extractor_digest == base.extractor_digest,
-                    FeaturesRow.data.is_not(None),
-                    FeaturesRow.image_id.in_({word.image_id for word in words}),
-                )
-            )
-            features = {image_id: np.frombuffer(data or b"", np.float16) for image_id, data in stored}
-            features = {image_id: features_D for image_id, features_D in features.items() if _usable(base, features_D)}
-            words = [word for word in words if word.image_id in features]
-            if not words:
-                continue
-            taste_NR = base.project(np.stack([features[word.image_id] for word in words]))
-            target_NA = np.array([[word.scores.get(aspect, np.nan) for aspect in base.aspects] for word in words])
-            sequence_N = np.array([word.sequence for word in words])
-            rated.append(RatedSet.of(sequence_N, taste_NR, base.generic(taste_NR), target_NA))
-            user_ids.append(user.id)
+            theirs = ratings_of_user(session, base, user, holdout_key)
+            if theirs is not None:
+                rated.append(theirs)
+                user_ids.append(user.id)
         progress(len(users), len(users))
     prior, metrics = fit_taste_prior(base, rated)
     return prior, metrics, user_ids
+
+
+def ratings_of_user(
+    session: Session, base: BaseScorer, user: UserRow, holdout_key: str, without: Collection[UUID] = ()
+) -> RatedSet | None:
+    """A user's latest ratings that are not held out, of images that have features; None: there are none.
+
+    Args:
+        without: images whose ratings are left out.
+    """
+    words = [word for word in feedback_log.read(session, user, holdout_key).words() if not word.held_out]
+    stored = session.execute(
+        sa.select(FeaturesRow.image_id, FeaturesRow.data).where(
+            FeaturesRow.extractor_digest == base.extractor_digest,
+            FeaturesRow.data.is_not(None),
+            FeaturesRow.image_id.in_({word.image_id for word in words} - set(without)),
+        )
+    )
+    features = {image_id: np.frombuffer(data or b"", np.float16) for image_id, data in stored}
+    features = {image_id: features_D for image_id, features_D in features.items() if _usable(base, features_D)}
+    words = [word for word in words if word.image_id in features]
+    if not words:
+        return None
+    taste_NR = base.project(np.stack([features[word.image_id] for word in words]))
+    target_NA = np.array([[word.scores.get(aspect, np.nan) for aspect in base.aspects] for word in words])
+    return RatedSet.of(np.array([word.sequence for word in words]), taste_NR, base.generic(taste_NR), target_NA)
 
 
 def _usable(base: BaseScorer, features_D: np.ndarray) -> bool:

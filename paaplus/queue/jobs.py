@@ -7,9 +7,11 @@ two partial unique indexes hold it. A worker proves that it still owns a job by 
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import takewhile
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -111,20 +113,36 @@ def hurry(session: Session, job_id: UUID, *, reason: str, priority: int) -> None
 
 def claim(database: Database, *, worker: str, queues: list[str], lease_s: float) -> Lease | None:
     """Take the next ready job of these queues, or None. Jobs whose lock is held by a running job wait."""
+    leases = claim_together(database, worker=worker, queues=queues, lease_s=lease_s, limit=1)
+    return leases[0] if leases else None
+
+
+def claim_together(database: Database, *, worker: str, queues: list[str], lease_s: float, limit: int) -> list[Lease]:
+    """Take the next ready job of these queues, with as many of those behind it as may be done together with it.
+
+    Together go adaptation jobs that nobody has tried yet: one that has failed, or killed its worker, is taken alone,
+    so that it can take nobody with it again. Nothing is overtaken: the first job that may not come along ends the row.
+
+    Args:
+        limit: how many at most, 1 or more.
+
+    Returns:
+        In the order of the queue, each with a token of its own; none when nothing is ready.
+    """
     for _ in range(CLAIM_TRIES):
         try:
             with database.session() as session:
-                return _claim_once(session, worker, queues, lease_s)
+                return _claim_once(session, worker, queues, lease_s, limit)
         except IntegrityError:
             continue  # another worker took a job of the same lock between our look and our update
-    return None
+    return []
 
 
-def _claim_once(session: Session, worker: str, queues: list[str], lease_s: float) -> Lease | None:
+def _claim_once(session: Session, worker: str, queues: list[str], lease_s: float, limit: int) -> list[Lease]:
     now = db_now(session)
     running = aliased(JobRow)
     ready = (
-        sa.select(JobRow.id)
+        sa.select(JobRow.id, sa.and_(JobRow.kind == JobKind.ADAPT, JobRow.attempts == 0))  # may it go together?
         .where(
             JobRow.state == JobState.QUEUED,
             JobRow.queue.in_(queues),
@@ -132,26 +150,33 @@ def _claim_once(session: Session, worker: str, queues: list[str], lease_s: float
             ~sa.exists().where(running.lock_key == JobRow.lock_key, running.state == JobState.RUNNING),
         )
         .order_by(JobRow.priority, JobRow.run_after, JobRow.id)
-        .limit(1)
         .with_for_update(skip_locked=True)
     )
-    job_id = session.execute(ready).scalar_one_or_none()
-    if job_id is None:
-        return None
-    token = uuid4()
-    job = session.execute(
+    first = session.execute(ready.limit(1)).one_or_none()
+    if first is None:
+        return []
+    tokens = {first[0]: uuid4()}
+    if first[1] and limit > 1:
+        others = session.execute(ready.where(JobRow.id != first[0]).limit(limit - 1)).all()
+        tokens |= {job_id: uuid4() for job_id, _ in takewhile(lambda row: row[1], others)}
+    taken = session.execute(
         sa.update(JobRow)
-        .where(JobRow.id == job_id, JobRow.state == JobState.QUEUED)
+        .where(JobRow.id.in_(tokens), JobRow.state == JobState.QUEUED)
         .values(
             state=JobState.RUNNING,
             attempts=JobRow.attempts + 1,
-            lease_token=token,
+            lease_token=sa.case(tokens, value=JobRow.id),
             lease_expires_at=now + timedelta(seconds=lease_s),
             worker=worker,
             started_at=now,
         )
         .returning(JobRow)
-    ).scalar_one()
+    )
+    rows = {job.id: job for job in taken.scalars()}
+    return [_lease(rows[job_id], token) for job_id, token in tokens.items()]
+
+
+def _lease(job: JobRow, token: UUID) -> Lease:
     return Lease(
         job_id=job.id,
         token=token,
@@ -174,9 +199,20 @@ def _update_held(session: Session, lease: Lease, **values: Any) -> bool:
     return int(result.rowcount) == 1  # type: ignore[attr-defined]
 
 
-def heartbeat(session: Session, lease: Lease, lease_s: float) -> bool:
-    """Extend the lease; False when it is lost."""
-    return _update_held(session, lease, lease_expires_at=db_now(session) + timedelta(seconds=lease_s))
+def heartbeat(session: Session, leases: Collection[Lease], lease_s: float) -> set[UUID]:
+    """Extend the leases, in one statement; the jobs of those that are still held."""
+    tokens = {lease.job_id: lease.token for lease in leases}
+    held = session.execute(
+        sa.update(JobRow)
+        .where(
+            JobRow.id.in_(tokens),
+            JobRow.lease_token.in_(tokens.values()),
+            JobRow.state == JobState.RUNNING,
+        )
+        .values(lease_expires_at=db_now(session) + timedelta(seconds=lease_s))
+        .returning(JobRow.id)
+    )
+    return set(held.scalars())
 
 
 def report_progress(session: Session, lease: Lease, done: int, total: int) -> None:

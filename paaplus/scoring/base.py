@@ -6,6 +6,7 @@ R = taste space dim, A = aspects.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -34,9 +35,10 @@ class BaseScorer:
         taste     = seen @ map + shift
         generic   = taste @ head_weight + head_bias
 
-    A base model may bring `heads` of its own, which are not linear in its features. Their scores, for nobody's
-    preference in particular, are then the last A coordinates of taste space, so that everything above it stays linear;
-    so small there (`HEADS_SCALE`) that no adapter gains anything from them that its slope does not give it.
+    A base model may bring `heads` of its own, which are not linear in its features. Their scores, for one user's
+    preference or for nobody's in particular, are then the last A coordinates of taste space, so that everything above
+    it stays linear; so small there (`HEADS_SCALE`) that no adapter gains anything from them that its slope does not
+    give it.
 
     With anchors, taste space is that of a kernel: what is linear in it is a smooth function of the features. It is
     scaled so that images have a squared norm of 1 on average, the directions in which people differ most come first.
@@ -78,12 +80,23 @@ class BaseScorer:
     def taste_dim(self) -> int:
         return int(self.map_QR.shape[1])
 
-    def project(self, features_BD: np.ndarray) -> np.ndarray:
+    @property
+    def preference_dim(self) -> int:
+        """Number of values of a user's preference that the generic score takes; 0: it is the same for everybody."""
+        return self.heads.preference_dim if self.heads is not None else 0
+
+    def project(self, features_BD: np.ndarray, preference: Sequence[float] | None = None) -> np.ndarray:
         """Cached features in taste space, shape (B, R), float32. Row b depends on row b only, bit for bit.
 
+        Args:
+            features_BD: as their extractor made them.
+            preference: of the user whom the images are projected for, 0-1; None: nobody in particular.
+
         Raises:
-            InvalidInput: another feature dim than this model's, or a value that is not finite.
+            InvalidInput: another feature dim or preference dim than this model's, or a value that is not finite.
         """
+        if preference is not None and (self.heads is None or len(preference) != self.preference_dim):
+            raise InvalidInput(f"{self.name} takes {self.preference_dim} values of a preference, got {len(preference)}")
         if features_BD.ndim != 2 or features_BD.shape[1] != self.feature_dim:
             raise InvalidInput(f"{self.name} needs features of dim {self.feature_dim}, got {features_BD.shape}")
         if not np.isfinite(features_BD).all():
@@ -93,7 +106,8 @@ class BaseScorer:
             seen_BQ = self._kernel(seen_BQ)
         taste_BR = rowwise_matmul(seen_BQ, self._map_QR) + self.shift_R
         if self.heads is not None:
-            preference_F = np.full(self.heads.preference_dim, NEUTRAL_PREFERENCE)
+            neutral = [NEUTRAL_PREFERENCE] * self.preference_dim
+            preference_F = np.array(neutral if preference is None else preference, np.float64)
             score_BA = self.heads.score(features_BD, preference_F)[:, self._head_columns]
             taste_BR[:, -len(self.aspects) :] = HEADS_SCALE * (score_BA - _MIDDLE)
         return taste_BR.astype(np.float32)

@@ -74,6 +74,11 @@ def fit(base: BaseScorer, prior: Prior, rated: RatedSet, compared: ComparedSet) 
     return Fitted(adapter, loo_NA, difference_LLA)
 
 
+def posterior_of(rated: RatedSet, compared: ComparedSet, prior: Prior, aspect: int) -> Posterior:
+    """What is known of one aspect's coordinates after all that was said."""
+    return _Problem.of(rated, compared, prior, aspect).solve()
+
+
 @dataclass(frozen=True, eq=False)
 class _Problem:
     """One aspect's regression: targets are what is left over generic score and prior mean."""

@@ -1,7 +1,7 @@
 """PhysiqueFrame's heads as served: cached image features and a user's preference to scores, in NumPy.
 
 Shape letters: B = items, D = feature dim, F = preference dims, I = D + F, A = aspects, P, Q = dims of the two hidden
-layers.
+layers, E = features of the branches that may be missing.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ _ARRAYS = {
     "first_weight_AIP": 3, "first_bias_AP": 2, "second_weight_APQ": 3, "second_bias_AQ": 2, "last_weight_AQ": 2,
     "last_bias_A": 1,
 }  # fmt: skip
+_ROUNDING = 2.0**-7  # of features that were computed in bfloat16
+_ABSENT = "absent_E"  # of an artifact that can tell which branches were used
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,10 @@ class FrameHeads:
 
         hidden = relu([features, preference] @ first + bias);  hidden = relu(hidden @ second + bias)
         score  = 10 * sigmoid(hidden @ last + bias)
+
+    `branches` names the parts of the features, in order, with their sizes; the first is always there. Any other has
+    the features `absent_E` where it was missing, and nowhere else, so that cached features tell by themselves what
+    they were made of. Without `branches` that is not known.
 
     Raises:
         InvalidInput: arrays whose shapes do not fit together, or numbers that are not finite.
@@ -42,6 +48,8 @@ class FrameHeads:
     second_bias_AQ: np.ndarray
     last_weight_AQ: np.ndarray
     last_bias_A: np.ndarray
+    branches: tuple[tuple[str, int], ...] = ()
+    absent_E: np.ndarray | None = None  # float16, as features are kept
 
     def __post_init__(self) -> None:
         sizes = {"A": len(self.aspects)}
@@ -54,6 +62,17 @@ class FrameHeads:
                     raise InvalidInput(f"head array {name}: {letter} is {size} here and {sizes[letter]} elsewhere")
         if not 0 <= self.preference_dim < sizes["I"]:
             raise InvalidInput(f"heads of {sizes['I']} inputs with a preference of {self.preference_dim} dims")
+        self._check_branches()
+
+    def _check_branches(self) -> None:
+        if not self.branches and self.absent_E is None:
+            return
+        sizes = [size for _, size in self.branches]
+        absent_E = self.absent_E if self.absent_E is not None else np.empty(0)
+        if not sizes or min(sizes) < 1 or sum(sizes) != self.feature_dim:
+            raise InvalidInput(f"heads for features of dim {self.feature_dim} with branches {self.branches}")
+        if absent_E.dtype != np.float16 or absent_E.shape != (sum(sizes[1:]),) or not np.isfinite(absent_E).all():
+            raise InvalidInput(f"head array {_ABSENT}: dtype {absent_E.dtype}, shape {absent_E.shape}, or not finite")
 
     @property
     def feature_dim(self) -> int:
@@ -82,9 +101,8 @@ class FrameHeads:
         if not np.isfinite(both_BI).all():
             raise InvalidInput("features or preferences that are not finite")
         A = len(self.aspects)
-        first_BAP = np.maximum(
-            rowwise_matmul(both_BI, self._first_IR).reshape(len(both_BI), A, -1) + self.first_bias_AP, 0
-        )
+        first_BAP = rowwise_matmul(both_BI, self._first_IR).reshape(len(both_BI), *self.first_bias_AP.shape)
+        first_BAP = np.maximum(first_BAP + self.first_bias_AP, 0)
         score_BA = np.empty((len(both_BI), A), np.float32)
         for a in range(A):
             second_BQ = np.maximum(rowwise_matmul(first_BAP[:, a], self._second[a]) + self.second_bias_AQ[a], 0)
@@ -92,6 +110,19 @@ class FrameHeads:
             for b, logit in enumerate(logit_B):  # one at a time: the same exp for every place in the batch
                 score_BA[b, a] = SCORE_MIN + (SCORE_MAX - SCORE_MIN) / (1 + np.exp(-logit))
         return score_BA
+
+    def used_branches(self, features_D: np.ndarray) -> tuple[str, ...] | None:
+        """Which branches one image's cached features were made of; None: these heads cannot tell."""
+        if self.absent_E is None:
+            return None
+        used, start = [self.branches[0][0]], self.branches[0][1]
+        absent_D = np.concatenate([np.zeros(start, np.float16), self.absent_E])
+        for name, size in self.branches[1:]:
+            part = slice(start, start + size)
+            if not np.allclose(features_D[part], absent_D[part], rtol=_ROUNDING, atol=1e-6):
+                used.append(name)
+            start += size
+        return tuple(used)
 
     # Column-major float64, which `rowwise_matmul` takes as it is instead of converting it at every call.
     @cached_property
@@ -104,8 +135,16 @@ class FrameHeads:
         return [np.asfortranarray(weight_PQ, np.float64) for weight_PQ in self.second_weight_APQ]
 
     def to_bytes(self) -> bytes:
-        metadata = {"format": _FORMAT, "aspects": list(self.aspects), "preference_dim": self.preference_dim}
-        return pack({name: getattr(self, name) for name in _ARRAYS}, metadata)
+        metadata: dict[str, object] = {
+            "format": _FORMAT,
+            "aspects": list(self.aspects),
+            "preference_dim": self.preference_dim,
+        }
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        if self.absent_E is not None:
+            arrays[_ABSENT] = self.absent_E
+            metadata["branches"] = [list(branch) for branch in self.branches]
+        return pack(arrays, metadata)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> FrameHeads:
@@ -116,8 +155,26 @@ class FrameHeads:
         """
         arrays, metadata = unpack(data)
         aspects, preference_dim = metadata.get("aspects"), metadata.get("preference_dim")
+        absent_E = arrays.pop(_ABSENT, None)
         if metadata.get("format") != _FORMAT or set(arrays) != set(_ARRAYS):
             raise InvalidInput(f"not heads of PhysiqueFrame: {metadata.get('format')!r} with {sorted(arrays)}")
         if not isinstance(aspects, list) or not isinstance(preference_dim, int):
             raise InvalidInput(f"heads with aspects {aspects!r} and preference dims {preference_dim!r}")
-        return cls(tuple(str(aspect) for aspect in aspects), preference_dim, **arrays)
+        return cls(
+            tuple(str(aspect) for aspect in aspects),
+            preference_dim,
+            **arrays,
+            branches=_branches(metadata.get("branches", [])),
+            absent_E=absent_E,
+        )
+
+
+def _branches(found: object) -> tuple[tuple[str, int], ...]:
+    if not isinstance(found, list):
+        raise InvalidInput(f"heads with branches {str(found)[:200]}")
+    branches = []
+    for branch in found:
+        if not (isinstance(branch, list) and [type(part) for part in branch] == [str, int]):
+            raise InvalidInput(f"heads with branches {str(found)[:200]}")
+        branches.append((branch[0], branch[1]))
+    return tuple(branches)

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, cholesky, eigh, solve_triangular
+from scipy.linalg import cho_factor, cho_solve, eigh, lapack
+
+from paaplus.errors import DivergedError
+
+_ALL_AT_ONCE = 128  # up to this size all eigenvectors are found sooner than some
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +103,15 @@ class Posterior:
     def _root(self) -> np.ndarray:
         """Inverse of the Cholesky factor of the system: `root.T @ root` is the system's inverse."""
         gram = self.scaled_NK @ self.scaled_NK.T if self._is_dual else self.scaled_NK.T @ self.scaled_NK
-        identity = np.eye(len(gram))
-        return solve_triangular(cholesky(gram + identity, lower=True), identity, lower=True)
+        gram.flat[:: len(gram) + 1] += 1.0
+        if not len(gram):
+            return gram
+        # LAPACK itself: at this size its wrappers take as long as the work
+        factor, failed = lapack.dpotrf(gram, lower=1, clean=1)
+        if failed or not np.isfinite(factor.diagonal().sum()):
+            raise DivergedError("rows whose squares leave the finite numbers have no Cholesky factor")
+        root, _ = lapack.dtrtri(factor, lower=1)
+        return np.asarray(root)
 
     @cached_property
     def _dual_N(self) -> np.ndarray:
@@ -116,9 +127,14 @@ def _largest(symmetric: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]
     size = len(symmetric)
     if not size:
         return np.empty(0), np.empty((0, 0))
-    value, vector = eigh(symmetric, subset_by_index=(max(size - count, 0), size - 1))
-    sign = np.sign(vector[np.abs(vector).argmax(0), np.arange(len(value))])
-    return value[::-1], (vector * sign)[:, ::-1]
+    if size <= _ALL_AT_ONCE:
+        value, vector, failed = lapack.dsyevd(symmetric, lower=1)
+        if failed:
+            raise DivergedError(f"eigenvalues that do not converge, at {failed}")
+    else:
+        value, vector = eigh(symmetric, subset_by_index=(max(size - count, 0), size - 1))
+    value, vector = value[: -count - 1 : -1], vector[:, : -count - 1 : -1]
+    return value, vector * np.sign(vector[np.abs(vector).argmax(0), np.arange(len(value))])
 
 
 class RunningPosterior:

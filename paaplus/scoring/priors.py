@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from paaplus.errors import InvalidInput
+from paaplus.ids import sha256_hex
 from paaplus.records import SCORE_MAX, SCORE_MIN
 from paaplus.scoring.base import BaseScorer
 from paaplus.scoring.rows import rowwise_matmul
@@ -26,6 +27,9 @@ from paaplus.scoring.tensors import digest, pack, unpack
 SCORE_CENTER = (SCORE_MIN + SCORE_MAX) / 2
 
 _FORMAT = "taste-prior-1"
+_HEAD_FORMAT = "head-prior-1"
+_HEAD_WIDTH = 2.0  # measured on train people, docs/decisions/0020
+_HEAD_OFFSET_SD = (SCORE_MAX - SCORE_MIN) / 4  # a person's mean rating is anywhere on the scale
 
 
 class Prior(Protocol):
@@ -40,6 +44,9 @@ class Prior(Protocol):
 
     @property
     def noise_sd_A(self) -> np.ndarray: ...
+
+    def fits(self, base: BaseScorer) -> bool:
+        """True if it was made for this base model."""
 
     def mean(self, aspect: int) -> np.ndarray:
         """Mean weights, shape (P,), float64."""
@@ -70,6 +77,9 @@ class OwnPrior:
     @property
     def noise_sd_A(self) -> np.ndarray:
         return self.base.noise_sd_A
+
+    def fits(self, base: BaseScorer) -> bool:
+        return self.base.digest == base.digest
 
     def mean(self, aspect: int) -> np.ndarray:
         return np.zeros(self.num_coordinates)
@@ -154,3 +164,89 @@ class TastePrior:
     @cached_property
     def _factor_APK(self) -> list[np.ndarray]:
         return [np.asfortranarray(factor_PK, np.float64) for factor_PK in np.moveaxis(self.factor_PKA, 2, 0)]
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftedPrior:
+    """Another prior with its mean moved, for one person: coordinates and digest, so what is stored of how sure a score
+    is, stay the inner prior's.
+
+    Raises:
+        InvalidInput: a shift of another shape than the mean's, or numbers that are not finite.
+    """
+
+    prior: Prior
+    shift_PA: np.ndarray
+
+    def __post_init__(self) -> None:
+        shape = len(self.prior.mean(0)), len(self.prior.noise_sd_A)
+        if self.shift_PA.shape != shape or not np.isfinite(self.shift_PA).all():
+            raise InvalidInput(f"shift {self.shift_PA.shape} of a taste prior with mean {shape}, or not finite")
+
+    @property
+    def digest(self) -> str | None:
+        return self.prior.digest
+
+    @property
+    def num_coordinates(self) -> int:
+        return self.prior.num_coordinates
+
+    @property
+    def noise_sd_A(self) -> np.ndarray:
+        return self.prior.noise_sd_A
+
+    def fits(self, base: BaseScorer) -> bool:
+        return self.prior.fits(base)
+
+    def mean(self, aspect: int) -> np.ndarray:
+        return self.prior.mean(aspect) + self.shift_PA[:, aspect]
+
+    def coordinates(self, design_BP: np.ndarray, aspect: int) -> np.ndarray:
+        return self.prior.coordinates(design_BP, aspect)
+
+    def weights(self, coordinate_K: np.ndarray, aspect: int) -> np.ndarray:
+        return self.prior.weights(coordinate_K, aspect) + self.shift_PA[:, aspect]
+
+
+@dataclass(frozen=True, eq=False)
+class HeadPrior:
+    """For a head of one's own on the shared features: the generic score is left out, the scale's middle stands instead.
+
+    A slope of -1 takes the generic score away whole. What is left to learn is as much wider as the generic head's own
+    weights are: a person's head is that head and a deviation from it. A network's own scores are no features here.
+    """
+
+    base: BaseScorer
+
+    @property
+    def digest(self) -> str:
+        return sha256_hex(f"{_HEAD_FORMAT} {self.base.digest}".encode())
+
+    @property
+    def num_coordinates(self) -> int:
+        return self.base.taste_dim + 2
+
+    @property
+    def noise_sd_A(self) -> np.ndarray:
+        return self.base.noise_sd_A
+
+    def fits(self, base: BaseScorer) -> bool:
+        return self.base.digest == base.digest
+
+    def mean(self, aspect: int) -> np.ndarray:
+        return -np.eye(self.num_coordinates)[1]
+
+    def coordinates(self, design_BP: np.ndarray, aspect: int) -> np.ndarray:
+        return design_BP * self._sd_PA[:, aspect]
+
+    def weights(self, coordinate_K: np.ndarray, aspect: int) -> np.ndarray:
+        return self.mean(aspect) + coordinate_K * self._sd_PA[:, aspect]
+
+    @cached_property
+    def _sd_PA(self) -> np.ndarray:
+        num_features = self.base.taste_dim - (len(self.base.aspects) if self.base.heads is not None else 0)
+        head_RA = self.base.head_weight_RA[:num_features].astype(np.float64)
+        sd_A = np.sqrt(np.square(self.base.prior_sd_A.astype(np.float64)) + np.square(head_RA).mean(0))
+        sd_RA = np.zeros((self.base.taste_dim, len(self.base.aspects)))
+        sd_RA[:num_features] = _HEAD_WIDTH * sd_A
+        return np.concatenate([np.full((1, len(sd_A)), _HEAD_OFFSET_SD), np.zeros((1, len(sd_A))), sd_RA])

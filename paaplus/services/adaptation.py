@@ -25,9 +25,9 @@ from paaplus.queue import jobs
 from paaplus.queue.jobs import Lease
 from paaplus.scoring.adapters import Adapter
 from paaplus.scoring.base import BaseScorer
-from paaplus.scoring.priors import TastePrior
-from paaplus.services import adapters, base_models, drift, feedback_log, images, scheduling, taste_priors
+from paaplus.services import adapters, base_models, drift, feedback_log, images, preferences, scheduling, starts
 from paaplus.services.feedback_log import FeedbackLog
+from paaplus.services.starts import Start
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
@@ -44,8 +44,7 @@ class Snapshot:
     policy: Policy
     base_model_id: UUID
     base: BaseScorer
-    prior_id: UUID | None  # of the taste prior in force; None: the base model's own
-    prior: TastePrior | None
+    start: Start  # the prior that new trainings start from
     active: AdapterRow | None
     ancestry: list[AdapterRow]
     drifted_since: int  # earlier feedback was given with another taste; 0: no drift was found
@@ -53,6 +52,12 @@ class Snapshot:
     features: dict[UUID, np.ndarray]  # of rated images, float16 [D]
     num_missing_features: int
     pool: list[np.ndarray]  # of some images that the user may see
+    preference: list[float] | None = None  # the user's, if generic scores are computed with it; None: nobody's
+    preference_version: int | None = None
+
+    def project(self, features_ND: np.ndarray) -> np.ndarray:
+        """Features in taste space, as this user's generic score sees them."""
+        return self.base.project(features_ND, self.preference)
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,14 @@ class Candidate:
 
     adapter: Adapter
     taste_prior_id: UUID | None  # what it was learned from, if not the base model's own prior
+    match_id: UUID | None
     learner_state: bytes
     parent_id: UUID | None
     num_ratings: int
     gate_report: dict[str, Any]
     gate_reason: str
     promote: bool
+    preference: list[float] | None = None  # that its generic scores were computed with; None: nobody's
 
 
 @dataclass(frozen=True)
@@ -112,18 +119,20 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
         ancestry = _ancestry(session, user_id)
         active = ancestry[0] if ancestry else None
         pool = _pool(session, user, base_row.extractor_digest)
-        prior_row = taste_priors.in_force(session, base_row.id)
+        start_rows = starts.read(session, user_id, base_row)
+        own = preferences.preference_of(session, user_id)
     if num_missing:
         with database.session() as session:
             images.request_features(session, image_ids, settings)
+    base, policy = base_models.load(blobs, base_row), drift.training_policy(user)
+    preference = preferences.effective(base, own[0]) if own is not None else None
     return Snapshot(
         user_id=user_id,
         epoch=user.epoch,
-        policy=drift.training_policy(user),
+        policy=policy,
         base_model_id=base_row.id,
-        base=base_models.load(blobs, base_row),
-        prior_id=prior_row.id if prior_row else None,
-        prior=taste_priors.load(blobs, prior_row) if prior_row else None,
+        base=base,
+        start=starts.load(blobs, base, start_rows, policy),
         active=active,
         ancestry=ancestry,
         drifted_since=drift.drifted_since(user),
@@ -131,6 +140,8 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
         features=features,
         num_missing_features=num_missing,
         pool=pool,
+        preference=preference,
+        preference_version=own[1] if own is not None and preference is not None else None,
     )
 
 
@@ -256,6 +267,7 @@ def _write_version(session: Session, user: UserRow, run: RunRow, result: RunResu
         parent_id=candidate.parent_id,
         base_model_id=run.base_model_id,
         taste_prior_id=candidate.taste_prior_id,
+        match_id=candidate.match_id,
         run_id=run.id,
         kind=candidate.adapter.kind,
         strategy=run.strategy,
@@ -267,6 +279,7 @@ def _write_version(session: Session, user: UserRow, run: RunRow, result: RunResu
         size_bytes=len(data),
         gate_report=candidate.gate_report,
         metrics=run.metrics,
+        preference=candidate.preference,
         data=data,
         learner_state=candidate.learner_state,
         created_at=utcnow(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -18,16 +18,17 @@ from paaplus.errors import Conflict, InvalidInput, NotFound
 from paaplus.services import audit, exclusions, feedback_log, scheduling
 from paaplus.services import history as pointer_history
 
-BASE_NUMBER = 0  # "version 0": no adapter, the base model's own scores
+BASE: Final = "base"  # where a rollback may go beside versions: no adapter, the base model's own scores
+MATCHED_NUMBER: Final = 0  # of the version that a user starts from when they are matched before any training
 
 
 @dataclass(frozen=True, slots=True)
 class PointerChange:
-    """What an act did. Numbers; 0 is the base."""
+    """What an act did. Numbers of versions, None for the base."""
 
     user_id: UUID
-    from_number: int
-    to_number: int
+    from_number: int | None
+    to_number: int | None
     num_excluded: int = 0
     num_released: int = 0
 
@@ -144,7 +145,7 @@ def rollback(
     session: Session,
     user_id: UUID,
     *,
-    to: int | None = None,
+    to: int | Literal["base"] | None = None,
     feedback: Literal["exclude", "keep"] = "exclude",
     actor: str,
     reason: str,
@@ -152,7 +153,8 @@ def rollback(
     """Serve an earlier version again; its stored bytes are what is served, so scores return bit for bit.
 
     Args:
-        to: version number, 0 for the base; None: the version that the live one was trained from.
+        to: version number; "base": no version, the base model's own scores; None: the version that the live one was
+            trained from. 0 is the version that a match made, and the base for who never was matched.
         feedback: `exclude` keeps every event that the target had not been shown out of training, gate and
             triggers until released, so that no later training brings back what was rolled back; `keep` lets
             them train again with the next feedback. Events that the target had learned count again either way.
@@ -202,12 +204,17 @@ def _align_feedback(
     return {"num_excluded": len(excluded), "num_released": len(released)}
 
 
-def _rollback_target(session: Session, current: AdapterRow, to: int | None) -> AdapterRow | None:
+def _rollback_target(session: Session, current: AdapterRow, to: int | Literal["base"] | None) -> AdapterRow | None:
     if to is None:
         return session.get(AdapterRow, current.parent_id) if current.parent_id else None
-    if to == BASE_NUMBER:
+    if to == BASE or (to == MATCHED_NUMBER and not _has_matched_version(session, current.user_id)):
         return None
     return get_version(session, current.user_id, to)
+
+
+def _has_matched_version(session: Session, user_id: UUID) -> bool:
+    query = sa.select(AdapterRow.id).where(AdapterRow.user_id == user_id, AdapterRow.number == MATCHED_NUMBER)
+    return session.execute(query).first() is not None
 
 
 def _locked(session: Session, user_id: UUID) -> UserRow:
@@ -217,8 +224,8 @@ def _locked(session: Session, user_id: UUID) -> UserRow:
     return user
 
 
-def _number(row: AdapterRow | None) -> int:
-    return row.number if row is not None else BASE_NUMBER
+def _number(row: AdapterRow | None) -> int | None:
+    return row.number if row is not None else None
 
 
 def point(session: Session, current: AdapterRow | None, target: AdapterRow | None) -> None:

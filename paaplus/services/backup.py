@@ -27,7 +27,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from paaplus.db import migrate
 from paaplus.db.engine import Database
-from paaplus.db.tables import Base, BaseModelRow, ImageRow, TastePriorRow
+from paaplus.db.tables import Base, BaseModelRow, ImageRow, MatchRow, TastePriorRow
 from paaplus.db.types import JSONType, UTCDateTime, utcnow
 from paaplus.errors import Conflict, Damaged, InvalidInput, NotFound
 from paaplus.services import erasures
@@ -38,10 +38,11 @@ FORMAT: Final = "paaplus-backup-1"
 BATCH: Final = 500
 
 # Columns that name files in storage.
-BLOB_COLUMNS: tuple[InstrumentedAttribute[str], ...] = (
+BLOB_COLUMNS: tuple[InstrumentedAttribute[Any], ...] = (
     ImageRow.sha256,
     BaseModelRow.artifact_sha256,
     TastePriorRow.artifact_sha256,
+    MatchRow.prior_digest,
 )
 
 
@@ -128,7 +129,11 @@ def backup(
             if table.name != "alembic_version":
                 manifest["tables"][table.name] = _save_table(session.connection(), table, unfinished)
         wanted = {
-            sha256 for column in BLOB_COLUMNS for sha256 in session.execute(sa.select(column).distinct()).scalars()
+            sha256
+            for column in BLOB_COLUMNS
+            if column.class_.__tablename__ in tables.tables  # an earlier revision has not all of them
+            for sha256 in session.execute(sa.select(column).distinct()).scalars()
+            if sha256 is not None
         }
     copies, missing = BlobStore((unfinished / "blobs").absolute().as_uri()), []
     for sha256 in sorted(wanted):

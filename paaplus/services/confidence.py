@@ -11,7 +11,7 @@ import numpy as np
 
 from paaplus.scoring.adapters import Adapter, TasteVector
 from paaplus.scoring.base import BaseScorer
-from paaplus.scoring.priors import OwnPrior, Prior, TastePrior, design
+from paaplus.scoring.priors import OwnPrior, Prior, design
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,14 @@ class Confidence:
 
 
 def confidences(
-    base: BaseScorer, adapter: Adapter | None, prior: TastePrior | None, taste_NR: np.ndarray, generic_NA: np.ndarray
+    base: BaseScorer, adapter: Adapter | None, prior: Prior | None, taste_NR: np.ndarray, generic_NA: np.ndarray
 ) -> list[Confidence] | None:
     """One for each image; None for an adapter that does not know how sure it is.
 
     Args:
         base: the base model.
         adapter: the user's; None: nothing is known of them, and the prior is as wide as people differ.
-        prior: the learned prior that the adapter started from; None: the base model's own.
+        prior: the prior that the adapter started from; None: the base model's own.
         taste_NR: the images in taste space.
         generic_NA: their generic scores.
     """

@@ -114,10 +114,10 @@ def _errors(serving: Serving, user_id: UUID, ratings: list[Rating]) -> list[tupl
     adapter, aspects = serving.adapter_of(user_id), serving.scorer.aspects
     errors = []
     for sequence, image_id, scores in ratings:
-        image = serving.images.get(image_id)
         rated = [(a, scores[aspect]) for a, aspect in enumerate(aspects) if aspect in scores]
-        if image is None or not rated:
+        if image_id not in serving.images or not rated:
             continue
+        [image] = serving.images_of(user_id, [image_id])
         score_A = image.generic_A
         if adapter is not None:
             score_A = adapter.score(image.taste_R[None], image.generic_A[None])[0]

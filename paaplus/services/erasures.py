@@ -13,7 +13,7 @@ from paaplus.db.locks import lock_name
 from paaplus.db.tables import ImageRow, UserRow
 from paaplus.db.types import utcnow
 from paaplus.errors import NotFound
-from paaplus.services import audit, taste_priors
+from paaplus.services import audit, matches, preference_encoders, taste_priors, tool_revisions
 from paaplus.storage.blobs import BlobStore
 from paaplus.storage.erasure_list import Erasure, ErasureList
 
@@ -37,6 +37,9 @@ def erase(session: Session, blobs: BlobStore, user_id: UUID, *, actor: str, eras
         raise NotFound(f"user {user_id} does not exist")
     digests = session.execute(sa.select(ImageRow.sha256).where(ImageRow.owner_id == user_id).distinct()).scalars().all()
     taste_priors.mark_stale(session, user_id)
+    preference_encoders.mark_stale(session, user_id)
+    priors = matches.prepare_erasure(session, user_id)
+    tool_revisions.mark_stale(session, user_id)
     session.execute(sa.delete(UserRow).where(UserRow.id == user_id))
     audit.record(session, actor=actor, action="user_erased", subject_id=user_id)
     session.flush()
@@ -45,6 +48,9 @@ def erase(session: Session, blobs: BlobStore, user_id: UUID, *, actor: str, eras
         lock_name(session, f"blob:{sha256}")  # an upload of the same picture waits, then writes it anew
         if session.execute(sa.select(ImageRow.id).where(ImageRow.sha256 == sha256).limit(1)).first() is None:
             blobs.delete(sha256)
+    matches.forget(priors)
+    for sha256 in matches.unused(session, priors):
+        blobs.delete(sha256)
     faults.point("user_files_deleted")
 
 

@@ -16,7 +16,7 @@ from paaplus.db.engine import Database
 from paaplus.db.tables import ApiKeyRow, UserRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.db.types import utcnow
-from paaplus.errors import Conflict, InvalidInput, NotFound, Unauthenticated
+from paaplus.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from paaplus.ids import new_id, sha256_hex
 from paaplus.services import audit
 from paaplus.services.names import check_application
@@ -52,6 +52,23 @@ class CreatedKey:
 
     row: ApiKeyRow
     token: str
+
+
+def application_of(principal: Principal, named: str | None) -> str:
+    """Whose application an act is about: the key's own, or the one that an admin names.
+
+    Raises:
+        InvalidInput: an admin named none.
+        Forbidden: another one than the key opens.
+    """
+    if principal.application is None:
+        if named is None:
+            raise InvalidInput("an admin key belongs to no application: say which in 'application'")
+        check_application(named)
+        return named
+    if named not in (None, principal.application):
+        raise Forbidden(f"this key opens application {principal.application!r}, not {named!r}")
+    return principal.application
 
 
 def create(

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import numpy as np
@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 
 from paaplus.db.engine import Database
 from paaplus.db.tables import BaseModelRow, ImageRow, PredictionReceiptRow
+from paaplus.db.tables.experts import MatchKind
 from paaplus.db.types import utcnow
 from paaplus.errors import NotFound
 from paaplus.ids import new_id
@@ -28,9 +29,24 @@ from paaplus.scoring.adapters import TasteVector
 from paaplus.services import images, users
 from paaplus.services.confidence import Confidence, confidences
 from paaplus.services.keys import Principal
-from paaplus.services.serving import ServedAdapter, Serving, ServingStore
+from paaplus.services.serving import ServedAdapter, Serving, ServingStore, UsedPreference
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
+
+Source = Literal["adapter", "match", "base"]
+SourceReason = Literal[
+    "active_adapter",
+    "matched_generic",
+    "matched_expert",
+    "matched_combination",
+    "no_adapter",
+    "adapter_of_another_base_model",
+]
+_MATCHED: Final[dict[MatchKind, SourceReason]] = {
+    MatchKind.GENERIC: "matched_generic",
+    MatchKind.EXPERT: "matched_expert",
+    MatchKind.COMBINATION: "matched_combination",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +61,9 @@ class Target:
 class Prediction:
     """One answer. Scores are 0-10 by aspect, None unless `status` is "scored".
 
-    `source` says what they come from; "base" always with its reason: the user has no adapter yet, or one that
-    was trained for another base model, which is never mixed with this one.
+    `source` says what they come from: a trained adapter; a match, whose version no training has touched; or the base,
+    always with its reason: the user has no adapter yet, or one that was trained for another base model, which is never
+    mixed with this one.
     """
 
     user_id: UUID
@@ -54,9 +71,11 @@ class Prediction:
     status: Literal["scored", "pending", "failed"]
     scores: dict[str, float] | None = None
     generic: dict[str, float] | None = None
-    source: Literal["adapter", "base"] | None = None
-    source_reason: Literal["active_adapter", "no_adapter", "adapter_of_another_base_model"] | None = None
+    source: Source | None = None
+    source_reason: SourceReason | None = None
     adapter: ServedAdapter | None = None
+    preference: UsedPreference | None = None  # what the generic score was computed with; None: nobody in particular
+    branches: tuple[str, ...] | None = None  # what the image's features were made of; None: nobody can tell
     confidence: Confidence | None = None  # None also where it was not asked for
     receipt_id: UUID | None = None
     job_id: UUID | None = None
@@ -83,6 +102,11 @@ class Predictor:
         self._database = database
         self._settings = settings
         self._store = ServingStore(database, blobs, settings)
+
+    @property
+    def store(self) -> ServingStore:
+        """What it serves from: projected images, for others of this process who need them."""
+        return self._store
 
     def resolve(self, principal: Principal, wanted: Sequence[tuple[str, UUID]]) -> list[Target]:
         """The users and images that are named, in the order asked.
@@ -193,7 +217,9 @@ def _confidence(serving: Serving, targets: Sequence[Target], by_user: dict[UUID,
         adapter = serving.adapter_of(user_id)
         prior = None
         if isinstance(adapter, TasteVector) and adapter.uncertainty and adapter.uncertainty.prior_digest:
-            prior = serving.priors[adapter.uncertainty.prior_digest]
+            prior = serving.priors.get(adapter.uncertainty.prior_digest)
+            if prior is None:  # gone with an expert: its coordinates mean nothing any more
+                continue
         found = confidences(serving.scorer, adapter, prior, *_images(serving, targets, places))
         sure.update(zip(places, found or (), strict=False))
     return sure
@@ -201,28 +227,38 @@ def _confidence(serving: Serving, targets: Sequence[Target], by_user: dict[UUID,
 
 def _images(serving: Serving, targets: Sequence[Target], places: list[int]) -> tuple[np.ndarray, np.ndarray]:
     """Taste (N, R) and generic scores (N, A) of the images at these positions."""
-    images_N = [serving.images[targets[place].image_id] for place in places]
+    user_id = targets[places[0]].user_id  # places are of one user
+    images_N = serving.images_of(user_id, [targets[place].image_id for place in places])
     return np.stack([image.taste_R for image in images_N]), np.stack([image.generic_A for image in images_N])
 
 
 def _scored(target: Target, serving: Serving, score_A: np.ndarray) -> Prediction:
     served = serving.served.get(target.user_id)
     is_personal = serving.adapter_of(target.user_id) is not None
-    base_reason: Literal["no_adapter", "adapter_of_another_base_model"] = (
-        "no_adapter" if served is None else "adapter_of_another_base_model"
-    )
-    aspects, generic_A = serving.base_model.aspects, serving.images[target.image_id].generic_A
+    source, reason = _source(served, is_personal)
+    [image] = serving.images_of(target.user_id, [target.image_id])
+    aspects = serving.base_model.aspects
     return Prediction(
         target.user_id,
         target.image_id,
         "scored",
         scores=dict(zip(aspects, score_A.tolist(), strict=True)),
-        generic=dict(zip(aspects, generic_A.tolist(), strict=True)),
-        source="adapter" if is_personal else "base",
-        source_reason="active_adapter" if is_personal else base_reason,
+        generic=dict(zip(aspects, image.generic_A.tolist(), strict=True)),
+        source=source,
+        source_reason=reason,
         adapter=served if is_personal else None,
+        preference=serving.preferences.get(target.user_id),
+        branches=image.branches,
         receipt_id=new_id(),
     )
+
+
+def _source(served: ServedAdapter | None, is_personal: bool) -> tuple[Source, SourceReason]:
+    if served is None:
+        return "base", "no_adapter"
+    if not is_personal:
+        return "base", "adapter_of_another_base_model"
+    return ("adapter", "active_adapter") if served.matched is None else ("match", _MATCHED[served.matched])
 
 
 def _unscored(target: Target, serving: Serving, job_id: UUID | None, retry_after_s: int) -> Prediction:
@@ -240,5 +276,18 @@ def _receipt(item: Prediction, base_model_id: UUID, now: datetime) -> dict[str, 
         "base_model_id": base_model_id,
         "adapter_id": item.adapter.id if item.adapter is not None else None,
         "scores": item.scores,
+        "details": _details(item),
         "created_at": now,
     }
+
+
+def _details(item: Prediction) -> dict[str, Any] | None:
+    """What else is behind the scores, where there is anything: preference, branches, match."""
+    details: dict[str, Any] = {}
+    if item.preference is not None:
+        details["preference"] = {"values": list(item.preference.values), "version": item.preference.version}
+    if item.branches is not None:
+        details["branches"] = list(item.branches)
+    if item.adapter is not None and item.adapter.match_id is not None:
+        details["match"] = str(item.adapter.match_id)
+    return details or None

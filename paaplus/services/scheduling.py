@@ -14,7 +14,7 @@ from paaplus.configs import PRIOR_STRATEGIES, Policy
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
 from paaplus.db.locks import lock_user
-from paaplus.db.tables import AdapterRow, ExclusionRow, FeedbackRow, UserRow
+from paaplus.db.tables import AdapterRow, ExclusionRow, FeedbackRow, MatchRow, UserRow
 from paaplus.db.tables.jobs import JobKind
 from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.tables.users import DueReason
@@ -25,6 +25,13 @@ from paaplus.settings import Settings
 
 SCAN_BATCH = 200
 BY_HAND_PRIORITY = 1
+# What feedback or its lack does not change: there is something new to start from.
+NEW_START_REASONS = (
+    DueReason.NEW_BASE_MODEL,
+    DueReason.NEW_PRIOR,
+    DueReason.NEW_MATCH,
+    DueReason.NEW_PREFERENCE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +82,10 @@ def refresh_due(session: Session, user: UserRow) -> None:
     policy = policy_of(user)
     waiting = pending(session, user.id)
     drifts = user.due_reason == DueReason.DRIFT and user.next_due_at is not None and waiting.count > 0
-    waits_for_base = user.due_reason == DueReason.NEW_BASE_MODEL and user.next_due_at is not None
+    waits_for_start = user.due_reason in NEW_START_REASONS and user.next_due_at is not None
     if policy.paused:
         user.next_due_at, user.due_reason = None, None
-    elif waits_for_base or drifts:
+    elif waits_for_start or drifts:
         return
     elif _has_learned_what_was_taken_back(session, user):
         user.next_due_at, user.due_reason = db_now(session), DueReason.TAKEN_BACK
@@ -97,12 +104,21 @@ def _has_learned_what_was_taken_back(session: Session, user: UserRow) -> bool:
     taken_back = sa.exists().where(
         FeedbackRow.user_id == user.id,
         FeedbackRow.sequence > user.trained_sequence,
+        FeedbackRow.sequence > AdapterRow.high_water_sequence,
         FeedbackRow.retracts_sequence <= AdapterRow.high_water_sequence,
     )
     live = sa.select(AdapterRow.id).where(
         AdapterRow.user_id == user.id, AdapterRow.state == AdapterState.ACTIVE, taken_back
     )
     return session.execute(live).first() is not None
+
+
+def due_for_new_start(session: Session, user: UserRow) -> None:
+    """After what the user's trainings start from has changed: who has a version is due now, unless paused."""
+    session.flush()
+    has_version = session.execute(sa.select(AdapterRow.id).where(AdapterRow.user_id == user.id).limit(1)).first()
+    if not policy_of(user).paused and (has_version or pending_feedback(session, user.id)):
+        user.next_due_at, user.due_reason = db_now(session), DueReason.NEW_MATCH
 
 
 def refresh_after_base_model(session: Session, base_model_id: UUID) -> int:
@@ -140,6 +156,7 @@ def refresh_after_prior(session: Session, base_model_id: UUID, prior_id: UUID | 
         AdapterRow.base_model_id == base_model_id,
         AdapterRow.strategy.in_(PRIOR_STRATEGIES),
         AdapterRow.taste_prior_id.is_distinct_from(prior_id),
+        AdapterRow.user_id.not_in(_with_own_start()),
     )
     result = session.execute(
         sa.update(UserRow)
@@ -147,6 +164,11 @@ def refresh_after_prior(session: Session, base_model_id: UUID, prior_id: UUID | 
         .values(next_due_at=db_now(session), due_reason=DueReason.NEW_PRIOR)
     )
     return int(result.rowcount)  # type: ignore[attr-defined]
+
+
+def _with_own_start() -> sa.Select[UUID]:
+    """Users whose trainings start from the prior of their match, whichever is in force."""
+    return sa.select(MatchRow.user_id).where(MatchRow.superseded_at.is_(None), MatchRow.prior_digest.is_not(None))
 
 
 def postpone(session: Session, user_id: UUID) -> None:

@@ -149,7 +149,7 @@ def set_policy(session: Session, user_id: UUID, overrides: dict[str, Any], *, ac
 
 
 def set_sharing(session: Session, user_id: UUID, shares_taste: bool, *, actor: str) -> UserRow:
-    """Whether taste priors may be learned from this user's ratings, from the next one on.
+    """Whether taste priors and survey encoders may be learned from what this user said, from the next one on.
 
     Raises:
         NotFound: no such user.

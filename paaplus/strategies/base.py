@@ -14,9 +14,9 @@ import numpy as np
 
 from paaplus.configs import TrainingConfig
 from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
-from paaplus.scoring.adapters import Adapter
+from paaplus.scoring.adapters import Adapter, TasteVector
 from paaplus.scoring.base import BaseScorer
-from paaplus.scoring.priors import TastePrior
+from paaplus.scoring.priors import Prior
 
 STATE_FORMAT = "learner-1"  # of every learner state
 
@@ -38,7 +38,8 @@ class TrainingRequest:
     device: str = "cpu"
     new_compared: ComparedSet = NO_COMPARISONS  # this increment's training comparisons
     past_compared: ComparedSet = NO_COMPARISONS  # every earlier, still valid one
-    prior: TastePrior | None = None  # what the closed form starts from; None: the base model's own
+    prior: Prior | None = None  # what the closed form starts from; None: the base model's own
+    center: TasteVector | None = None  # where gradient strategies start, and count the penalty from; None: no change
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ that leaves the finite numbers is reported and harms nobody: nothing is shared b
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 
-from paaplus.errors import DivergedError, PaaplusError
+from paaplus.errors import DivergedError, InvalidInput, PaaplusError
 from paaplus.scoring.tensors import pack
 from paaplus.strategies.avalanche_names import DatasetExperience
 from paaplus.strategies.base import STATE_FORMAT, ShouldStop, Trained, TrainingRequest
@@ -47,6 +48,8 @@ def fit_cohort(requests: Mapping[int, TrainingRequest], should_stop: ShouldStop)
     for key, request in requests.items():
         if request.strategy not in RECIPES or not len(request.new) + len(request.new_compared):
             continue
+        if request.center is not None:  # a start of its own: trained alone
+            continue
         try:
             member = Member.of(key, request)
         except PaaplusError as error:
@@ -78,10 +81,17 @@ def _fit_group(members: Sequence[Member], should_stop: ShouldStop) -> dict[int, 
     request, recipe = members[0].request, members[0].recipe
     template = build_module(request.adapter_kind, request.base, members[0].rank, None).to(request.device)
     noise_sd_A = torch.from_numpy(np.array(request.base.noise_sd_A, np.float32)).to(request.device)
-    num_parameters = sum(parameter.numel() for parameter in template.parameters())
+    shapes = {name: tuple(parameter.shape) for name, parameter in template.named_parameters()}
     outcomes: dict[int, Outcome] = {}
+    sound: list[Member] = []
+    for member in members:
+        try:
+            member.check_importances(shapes)
+            sound.append(member)
+        except InvalidInput as error:
+            outcomes[member.position] = error
     strategy: CohortStrategy | None = None
-    for part in _parts(members, num_parameters):
+    for part in _parts(sound, sum(map(math.prod, shapes.values()))):
         if strategy is None:
             strategy = CohortStrategy(
                 name=request.strategy,
@@ -98,6 +108,8 @@ def _fit_group(members: Sequence[Member], should_stop: ShouldStop) -> dict[int, 
 
 def _parts(members: Sequence[Member], num_parameters: int) -> Iterator[list[Member]]:
     """Members in parts of nearly one size, the largest first; those with the same amount to look at together."""
+    if not members:
+        return
     device = torch.device(members[0].request.device).type
     taste_dim = members[0].request.base.taste_dim
     widest = max(member.num_images for member in members)

@@ -16,7 +16,7 @@ from paaplus.configs import TrainingConfig
 from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.adapters import Bottleneck
 from paaplus.strategies.base import TrainingRequest
-from paaplus.strategies.consolidation import SeenFeedback
+from paaplus.strategies.consolidation import SeenFeedback, importances_of
 from paaplus.strategies.gradient import generator_of, load_state
 from paaplus.strategies.recency import ageing
 from paaplus.strategies.reservoir import KeyedSample
@@ -135,7 +135,7 @@ class Member:
         """Read a request, its weights aged already.
 
         Raises:
-            InvalidInput: the learner state is none, or another adapter's.
+            InvalidInput: the learner state is none, another adapter's, or incomplete.
         """
         recipe, config = RECIPES[request.strategy], request.config
         state = load_state(request.state, request.parent)
@@ -168,6 +168,15 @@ class Member:
             generator=generator_of(request),
             is_whole=is_whole,
         )
+
+    def check_importances(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Look at the importances that the training will go on from, while an error concerns this member only.
+
+        Raises:
+            InvalidInput: the learner state holds none, or others than of parameters of these shapes.
+        """
+        if self.recipe.consolidates and self.seen.num_increments:
+            importances_of(self.state, self.recipe.consolidates, shapes)
 
     @property
     def parts(self) -> list[tuple[int, int]]:

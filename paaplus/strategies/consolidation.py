@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from paaplus.errors import InvalidInput
 from paaplus.strategies.avalanche_names import EWCPlugin, ParamData
 from paaplus.strategies.datasets import FeedbackData
 from paaplus.strategies.gradient import Run
@@ -111,9 +112,10 @@ class Consolidation(EWCPlugin):
         if not self.seen.num_increments:
             return
         if all_present:
+            shapes = {name: tuple(parameter.shape) for name, parameter in run.module.named_parameters()}
             importances = {
-                name: run.ageing * torch.from_numpy(run.state[f"{self.prefix}.{name}"]).to(parameter.device)
-                for name, parameter in run.module.named_parameters()
+                name: run.ageing * torch.from_numpy(value).to(run.device)
+                for name, value in importances_of(run.state, self.prefix, shapes).items()
             }
         else:
             importances = self._anew(run)
@@ -130,6 +132,24 @@ class Consolidation(EWCPlugin):
             for name, value in self.importance(run.module, data, self.noise_sd_A).items():
                 total[name] += decay * value
         return total
+
+
+def importances_of(
+    state: Mapping[str, np.ndarray], prefix: str, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, np.ndarray]:
+    """The importances that a learner state holds, by parameter.
+
+    Raises:
+        InvalidInput: one is missing, or not of its parameter's shape, or not finite.
+    """
+    found = {name: state[f"{prefix}.{name}"] for name in shapes}
+    for name, value in found.items():
+        if value.shape != shapes[name] or value.dtype != np.float32 or not np.isfinite(value).all():
+            raise InvalidInput(
+                f"learner state array {prefix}.{name}: {value.dtype} of shape {value.shape}, "
+                f"needed are finite float32 of {shapes[name]}"
+            )
+    return found
 
 
 def as_param_data(tensors: Mapping[str, Tensor]) -> dict[str, ParamData]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from paaplus.configs import TrainingConfig
 from paaplus.errors import DivergedError, InvalidInput
 from paaplus.records import RatedSet
-from paaplus.scoring.adapters import Adapter
+from paaplus.scoring.adapters import Adapter, TasteVector
 from paaplus.scoring.tensors import pack, unpack
 from paaplus.strategies.avalanche_names import DatasetExperience
 from paaplus.strategies.base import STATE_FORMAT, Fit, ShouldStop, Trained, TrainingRequest
@@ -84,6 +84,8 @@ def _fit(build: Build, request: TrainingRequest, should_stop: ShouldStop) -> Tra
     if len(run.new):  # a retraction may leave nothing new to learn: the candidate is then the parent, purged state
         strategy.train(DatasetExperience(dataset=run.new, current_experience=0), eval_streams=[])
     adapter = run.module.to_adapter(request.base.digest)
+    if not strategy.step and request.parent is None and request.center and isinstance(adapter, TasteVector):
+        adapter = replace(request.center, uncertainty=None)  # nothing said: the very numbers, not rounded once more
     if not adapter.is_finite():
         raise DivergedError(f"{run.name}: parameters that are not finite after step {run.config.num_steps}")
     arrays = {name: array for plugin in remembering for name, array in plugin.arrays().items()}
@@ -102,7 +104,7 @@ def _fit(build: Build, request: TrainingRequest, should_stop: ShouldStop) -> Tra
 def _prepare(request: TrainingRequest, should_stop: ShouldStop) -> Run:
     new = FeedbackData.of(request.new, request.device, request.new_compared)
     past = FeedbackData.of(request.past, request.device, request.past_compared)
-    module = build_module(request.adapter_kind, request.base, request.config.rank, request.parent)
+    module = build_module(request.adapter_kind, request.base, request.config.rank, request.parent, request.center)
     return Run(
         name=request.strategy,
         config=request.config,
@@ -131,14 +133,21 @@ def generator_of(request: TrainingRequest) -> torch.Generator:
     return torch.Generator().manual_seed(seed % 2**63)
 
 
-def load_state(state: bytes | None, parent: Adapter | None) -> dict[str, np.ndarray]:
+class LearnerState(dict[str, np.ndarray]):
+    """Arrays that plugins kept, by name. One that should be there and is not is an error that says so."""
+
+    def __missing__(self, name: str) -> np.ndarray:
+        raise InvalidInput(f"a learner state without {name!r}; it has {sorted(self)[:16]}")
+
+
+def load_state(state: bytes | None, parent: Adapter | None) -> LearnerState:
     """What the parent's plugins kept; empty without a state.
 
     Raises:
-        InvalidInput: not a learner state, or that of another adapter than the parent.
+        InvalidInput: not a learner state, that of another adapter than the parent, or arrays of impossible shapes.
     """
     if state is None:
-        return {}
+        return LearnerState()
     arrays, metadata = unpack(state)
     if metadata.get("format") != STATE_FORMAT:
         raise InvalidInput(f"not a learner state: format {metadata.get('format')!r}")
@@ -146,7 +155,23 @@ def load_state(state: bytes | None, parent: Adapter | None) -> dict[str, np.ndar
     if owner is not None and (parent is None or owner != parent.digest):
         actual = "no adapter" if parent is None else f"adapter {parent.digest[:12]}"
         raise InvalidInput(f"the learner state belongs to adapter {str(owner)[:12]}, the parent is {actual}")
-    return arrays
+    _check_shapes(arrays)
+    return LearnerState(arrays)
+
+
+def _check_shapes(arrays: Mapping[str, np.ndarray]) -> None:
+    """Lists end in a shape letter, and those of one plugin are of one length; other names hold a single number."""
+    sizes: dict[tuple[str, str], int] = {}
+    for name, array in arrays.items():
+        plugin, _, rest = name.partition("_")
+        letters = rest.rpartition("_")[2]
+        if "." in name:  # importances: the module knows their shapes
+            continue
+        if not letters.isupper():
+            if array.shape != (1,):
+                raise InvalidInput(f"learner state array {name!r:.64}: shape {array.shape}, not one number")
+        elif array.ndim != len(letters) or sizes.setdefault((plugin, letters[0]), len(array)) != len(array):
+            raise InvalidInput(f"learner state array {name!r:.64}: shape {array.shape} beside {sizes}")
 
 
 def _mse(adapter: Adapter, rated: RatedSet) -> float:

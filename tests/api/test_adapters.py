@@ -54,7 +54,7 @@ def test_version_tells_everything_about_itself(versions: World) -> None:
 
 
 def test_version_that_is_none_is_refused(versions: World) -> None:
-    for number, status in [("9", 404), ("0", 422), ("-1", 422), ("9" * 20, 422), ("x", 422), ("1.5", 422)]:
+    for number, status in [("9", 404), ("0", 404), ("-1", 422), ("9" * 20, 422), ("x", 422), ("1.5", 422)]:
         assert versions.user.get(f"/v1/users/ada/adapters/{number}").status_code == status
 
 

@@ -6,25 +6,30 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.dependencies import OpensTo, OpenToAll
+from paaplus.db.tables import ExpertRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.db.tables.jobs import JobState
 from paaplus.db.tables.models import AdapterState
 from paaplus.settings import Settings
 from tests.api.conftest import World, jpeg
-from tests.factories import make_job, make_user
+from tests.factories import make_features, make_image, make_job, make_user
 
 PUBLIC: frozenset[KeyScope] = frozenset()
 USER = frozenset({KeyScope.USER, KeyScope.APPLICATION, KeyScope.ADMIN})
 APPLICATION = frozenset({KeyScope.APPLICATION, KeyScope.ADMIN})
 ADMIN = frozenset({KeyScope.ADMIN})
+PERSON = frozenset(KeyScope)
+EXPERT = frozenset({KeyScope.EXPERT})
 
 REASON = {"reason": "because"}
+PREFERENCE = {"preference": [0.2, 0.8]}
 # What the key of another application gets: the thing is not there, or nothing of ours is shown.
 NOT_THERE, ITS_OWN = "not there", "its own"
 
@@ -84,6 +89,151 @@ def unpin(world: World) -> Request:
     return at(f"/v1/users/{world.ada}/unpin", REASON)
 
 
+def survey(world: World) -> None:
+    form = {"title": "t", "items": [{"id": "a", "kind": "scale", "text": "?", "min": 1, "max": 7}]}
+    world.application.post("/v1/surveys", {"name": "first", "domain": "photographs", "form": form})
+
+
+def new_survey(world: World) -> Request:
+    form = {"title": "t", "items": [{"id": "a", "kind": "scale", "text": "?", "min": 0, "max": 1}]}
+    return at("/v1/surveys", {"name": "new", "domain": "photographs", "form": form, "application": "test-app"})
+
+
+def of_survey(tail: str) -> Callable[[World], Request]:
+    def build(world: World) -> Request:
+        survey(world)
+        return at(f"/v1/surveys/first{tail}?application=test-app")
+
+    return build
+
+
+def answer(world: World) -> Request:
+    survey(world)
+    return at(f"/v1/users/{world.ada}/survey-answers/first", {"answers": {"a": 3}})
+
+
+def answers(world: World) -> Request:
+    path, options = answer(world)
+    world.application.put(path, options["json"])
+    return at(path)
+
+
+def preference(world: World) -> Request:
+    world.application.put(f"/v1/users/{world.ada}/preference", PREFERENCE)
+    return at(f"/v1/users/{world.ada}/preference")
+
+
+def pictures(world: World) -> None:
+    """Enough shared ones that a quiz finds two which are not held out for ada, whichever are."""
+    with world.database.session() as session:
+        for _ in range(12):
+            image = make_image(session)
+            data = world.features_ID[0].tobytes()
+            make_features(session, image_id=image.id, extractor_digest=world.base.extractor_digest, data=data)
+
+
+def quiz(world: World) -> Request:
+    pictures(world)
+    return at(f"/v1/users/{world.ada}/quiz", {"max_pairs": 4})
+
+
+def open_quiz(world: World) -> Request:
+    path, options = quiz(world)
+    world.application.post(path, options["json"])
+    return at(path)
+
+
+def quiz_answer(world: World) -> Request:
+    path, _ = open_quiz(world)
+    position = world.application.get(path).json()["pair"]["position"]
+    body = {"position": position, "preference": "tie", "event_id": f"quiz-{id(object())}-{position}"}
+    return at(f"{path}/answers", body)
+
+
+def match(world: World) -> Request:
+    with world.database.session() as session:  # an expert is matched with nobody
+        session.execute(sa.delete(ExpertRow).where(ExpertRow.user_id == world.ada))
+    return at(f"/v1/users/{world.ada}/match", {})
+
+
+def matched(world: World) -> Request:
+    path, _ = match(world)
+    world.application.post(path)
+    return at(path)
+
+
+def new_expert(world: World) -> Request:
+    return at(f"/v1/experts/{world.bob}", {"name": "Dr. Bob", "domain": "photographs"})
+
+
+def of_expert(tail: str) -> Callable[[World], Request]:
+    def build(world: World) -> Request:
+        world.application.put(f"/v1/experts/{world.ada}", {"name": "Dr. Ada", "domain": "photographs"})
+        return at(f"/v1/experts/{world.ada}{tail}")
+
+    return build
+
+
+def review_batch(world: World) -> dict[str, Any]:
+    """A new batch of six pictures for ada, with labels from elsewhere."""
+    world.application.put(f"/v1/experts/{world.ada}", {"name": "Dr. Ada", "domain": "photographs"})
+    world.application.post(f"/v1/experts/{world.ada}/restore")
+    images = [world.application.upload(jpeg(shade=20 * i)).json()["id"] for i in range(6)]
+    labels = [{"image": image, "scores": {"beauty": 5}} for image in images]
+    world.application.post("/v1/pseudo-labels/precomputed", {"tool": "precomputed", "version": "1", "labels": labels})
+    body = {"name": "b", "experts": [str(world.ada)], "images": images}
+    made: dict[str, Any] = world.application.post("/v1/review-batches", body).json()
+    return made
+
+
+def of_batch(tail: str) -> Callable[[World], Request]:
+    return lambda world: at(f"/v1/review-batches/{review_batch(world)['id']}{tail}")
+
+
+def new_batch(world: World) -> Request:
+    review_batch(world)
+    image = world.application.upload(jpeg(shade=0)).json()["id"]
+    body = {"name": "b", "experts": [str(world.ada)], "images": [image], "application": "test-app"}
+    return at("/v1/review-batches", body)
+
+
+def of_review(tail: str, body: Any = None) -> Callable[[World], Request]:
+    def build(world: World) -> Request:
+        batch = review_batch(world)["id"]
+        review = world.callers["expert"].get("/v1/reviews/next", batch=batch).json()["review"]["id"]
+        return at(f"/v1/reviews/{review}{tail}", body and body | {"event_id": review})
+
+    return build
+
+
+def reviewed(world: World) -> None:
+    batch = review_batch(world)["id"]
+    expert = world.callers["expert"]
+    while (review := expert.get("/v1/reviews/next", batch=batch).json()["review"]) is not None:
+        expert.post(f"/v1/reviews/{review['id']}", {"event_id": review["id"], "verdict": "accept"})
+
+
+def learn(world: World) -> Request:
+    reviewed(world)
+    return at("/v1/tools/precomputed/revisions", {"application": "test-app"})
+
+
+def retire_learned(world: World) -> Request:
+    path, options = learn(world)
+    number = world.application.post(path, options["json"]).json()["version"]
+    return at(f"{path}/{number}/retire", options["json"])
+
+
+def labels_wanted(world: World) -> Request:
+    return at("/v1/pseudo-labels", {"tools": ["exposure"], "application": "test-app"})
+
+
+def labels_from_elsewhere(world: World) -> Request:
+    label = {"image": str(world.images[0]), "scores": {"beauty": 5}}
+    body = {"tool": "precomputed", "version": "1", "labels": [label], "application": "test-app"}
+    return at("/v1/pseudo-labels/precomputed", body)
+
+
 # Every route: whom it opens to, what to ask, and what another application's key gets.
 ROUTES: dict[tuple[str, str], tuple[frozenset[KeyScope], Callable[[World], Request], str]] = {
     ("GET", "/healthz"): (PUBLIC, lambda w: at("/healthz"), ITS_OWN),
@@ -120,6 +270,46 @@ ROUTES: dict[tuple[str, str], tuple[frozenset[KeyScope], Callable[[World], Reque
     ("GET", "/v1/keys"): (ADMIN, lambda w: at("/v1/keys"), "forbidden"),
     ("DELETE", "/v1/keys/{key_id}"): (ADMIN, key_to_revoke, "forbidden"),
     ("POST", "/v1/keys/{key_id}/rotate"): (ADMIN, key_to_rotate, "forbidden"),
+    ("POST", "/v1/surveys"): (APPLICATION, new_survey, "forbidden"),
+    ("GET", "/v1/surveys"): (PERSON, lambda w: at("/v1/surveys"), ITS_OWN),
+    ("GET", "/v1/surveys/{name}"): (PERSON, of_survey(""), "forbidden"),
+    ("GET", "/v1/surveys/{name}/encoders"): (PERSON, of_survey("/encoders"), "forbidden"),
+    ("PUT", "/v1/users/{user}/survey-answers/{name}"): (PERSON, answer, NOT_THERE),
+    ("GET", "/v1/users/{user}/survey-answers/{name}"): (PERSON, answers, NOT_THERE),
+    ("PUT", "/v1/users/{user}/preference"): (USER, of_ada("/preference", PREFERENCE), NOT_THERE),
+    ("GET", "/v1/users/{user}/preference"): (USER, preference, NOT_THERE),
+    ("DELETE", "/v1/users/{user}/preference"): (USER, preference, NOT_THERE),
+    ("POST", "/v1/users/{user}/quiz"): (USER, quiz, NOT_THERE),
+    ("GET", "/v1/users/{user}/quiz"): (USER, open_quiz, NOT_THERE),
+    ("POST", "/v1/users/{user}/quiz/answers"): (USER, quiz_answer, NOT_THERE),
+    ("GET", "/v1/users/{user}/suggestions"): (USER, of_ada("/suggestions?count=3"), NOT_THERE),
+    ("POST", "/v1/users/{user}/match"): (USER, match, NOT_THERE),
+    ("GET", "/v1/users/{user}/match"): (USER, matched, NOT_THERE),
+    ("PUT", "/v1/experts/{user}"): (APPLICATION, new_expert, NOT_THERE),
+    ("GET", "/v1/experts"): (APPLICATION, lambda w: at("/v1/experts"), ITS_OWN),
+    ("GET", "/v1/experts/{user}"): (APPLICATION | {KeyScope.EXPERT}, of_expert(""), NOT_THERE),
+    ("POST", "/v1/experts/{user}/retire"): (APPLICATION, of_expert("/retire"), NOT_THERE),
+    ("POST", "/v1/experts/{user}/restore"): (APPLICATION, of_expert("/restore"), NOT_THERE),
+    ("GET", "/v1/expert-agreement"): (
+        APPLICATION,
+        lambda w: at("/v1/expert-agreement?application=test-app"),
+        ITS_OWN,
+    ),
+    ("GET", "/v1/tools"): (APPLICATION, lambda w: at("/v1/tools"), ITS_OWN),
+    ("GET", "/v1/tools/{tool}/revisions"): (APPLICATION, lambda w: at("/v1/tools/generic/revisions"), ITS_OWN),
+    ("POST", "/v1/tools/{tool}/revisions"): (APPLICATION, learn, "forbidden"),
+    ("POST", "/v1/tools/{tool}/revisions/{number}/retire"): (APPLICATION, retire_learned, "forbidden"),
+    ("POST", "/v1/pseudo-labels"): (APPLICATION, labels_wanted, "forbidden"),
+    ("GET", "/v1/pseudo-labels"): (APPLICATION, lambda w: at("/v1/pseudo-labels"), ITS_OWN),
+    ("POST", "/v1/pseudo-labels/precomputed"): (APPLICATION, labels_from_elsewhere, "forbidden"),
+    ("POST", "/v1/review-batches"): (APPLICATION, new_batch, "forbidden"),
+    ("GET", "/v1/review-batches"): (APPLICATION, lambda w: at("/v1/review-batches"), ITS_OWN),
+    ("GET", "/v1/review-batches/{batch_id}"): (APPLICATION, of_batch(""), NOT_THERE),
+    ("POST", "/v1/review-batches/{batch_id}/close"): (APPLICATION, of_batch("/close"), NOT_THERE),
+    ("GET", "/v1/reviews/next"): (EXPERT, lambda w: at("/v1/reviews/next"), "forbidden"),
+    ("GET", "/v1/reviews/{review_id}"): (EXPERT, of_review(""), "forbidden"),
+    ("GET", "/v1/reviews/{review_id}/image"): (EXPERT, of_review("/image"), "forbidden"),
+    ("POST", "/v1/reviews/{review_id}"): (EXPERT, of_review("", {"verdict": "accept"}), "forbidden"),
     ("GET", "/v1/audit"): (ADMIN, lambda w: at("/v1/audit"), "forbidden"),
     ("GET", "/v1/audit/verification"): (ADMIN, lambda w: at("/v1/audit/verification"), "forbidden"),
 }
@@ -203,11 +393,11 @@ USER_ROUTES = [(m, t) for (m, t), (scopes, _, _) in ROUTES.items() if "{user}" i
 
 def test_user_key_sees_no_other_user_on_any_route(world: World) -> None:
     world.adapter(world.bob)
-    for method, template in USER_ROUTES:
+    for route in USER_ROUTES:
+        of_ada_path, options = ROUTES[route][1](world)
         for name in ("bob", str(world.bob), str(world.eve), "test-app/bob"):
-            path = template.replace("{user}", name).replace("{number}", "1")
-            body = {"shares_taste": True} if method == "PUT" else None
-            response = world.user.request(method, path, params={"a": 1, "b": 1}, json=body)
+            path = of_ada_path.replace(str(world.ada), name)
+            response = world.user.request(route[0], path, **options)
             assert response.status_code == 404, (path, response.text)
     listed = world.user.get("/v1/jobs").json()["items"]
     assert all(job["user_id"] == str(world.ada) for job in listed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from io import BytesIO
 from uuid import UUID
 
@@ -46,8 +47,36 @@ def main(token: str) -> None:
         assert predicted["items"][0]["status"] == "scored", predicted  # type: ignore[index]
         for path in ("/v1/users", f"/v1/users/{user}/metrics", "/v1/jobs", "/v1/audit", "/metrics", "/openapi.json"):
             ask("GET", path)
-    heavy = sorted({name.split(".")[0] for name in sys.modules} & set(HEAVY))
-    print(json.dumps({"statuses": statuses, "heavy": heavy}))
+        items = [{"id": "people", "kind": "scale", "text": "People?", "min": 1, "max": 7}]
+        ask("POST", "/v1/surveys", json={"name": "first", "domain": "photographs", "application": "app",
+                                         "form": {"title": "t", "items": items}})  # fmt: skip
+        ask("PUT", f"/v1/users/{user}/survey-answers/first", json={"answers": {"people": 3}})
+        ask("PUT", f"/v1/users/{user}/preference", json={"preference": [0.2, 0.8]})
+        for path in ("/v1/surveys", "/v1/surveys/first?application=app", "/v1/surveys/first/encoders?application=app",
+                     f"/v1/users/{user}/survey-answers/first", f"/v1/users/{user}/preference"):  # fmt: skip
+            ask("GET", path)
+        loaded = heavy(sys.modules)  # so far: scipy comes with the first quiz or match
+        ask("PUT", f"/v1/experts/{user}", json={"name": "Dr. Ada", "domain": "photographs"})
+        other = ask("POST", "/v1/users", json={"external_id": "bob", "application": "app"})["id"]
+        for path in ("/v1/experts", f"/v1/experts/{user}", "/v1/expert-agreement?application=app"):
+            ask("GET", path)
+        ask("POST", f"/v1/users/{other}/match")
+        for path in (f"/v1/users/{other}/match", f"/v1/users/{other}/suggestions"):
+            ask("GET", path)
+        ask("GET", "/v1/tools")
+        label = {"image": image["id"], "scores": {"beauty": 5}}
+        ask("POST", "/v1/pseudo-labels/precomputed",
+            json={"tool": "precomputed", "version": "1", "labels": [label], "application": "app"})  # fmt: skip
+        batch = ask("POST", "/v1/review-batches", json={"name": "b", "experts": [user], "application": "app"})
+        for path in ("/v1/pseudo-labels", "/v1/review-batches", f"/v1/review-batches/{batch['id']}"):
+            ask("GET", path)
+        ask("GET", "/v1/tools/precomputed/revisions")
+        loaded |= heavy(sys.modules) - {"scipy"}
+    print(json.dumps({"statuses": statuses, "heavy": sorted(loaded)}))
+
+
+def heavy(modules: Iterable[str]) -> set[str]:
+    return {name.split(".")[0] for name in modules} & set(HEAVY)
 
 
 if __name__ == "__main__":

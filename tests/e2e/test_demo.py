@@ -27,11 +27,25 @@ def oasis() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def features_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Features by content, which every run may find: most of the time would go into them."""
+    return tmp_path_factory.mktemp("features")
+
+
+def keep_features(home: Path, features_cache: Path) -> None:
+    home.mkdir(parents=True)
+    (home / "cache").symlink_to(features_cache)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("source", ["built-in", "oasis"])
-def test_demo_makes_people_better_served_and_rolls_back_bit_for_bit(source: str, tmp_path: Path) -> None:
+def test_demo_makes_people_better_served_and_rolls_back_bit_for_bit(
+    source: str, tmp_path: Path, features_cache: Path
+) -> None:
     data = ["--data", str(oasis())] if source == "oasis" else []
+    keep_features(tmp_path / "demo" / "home", features_cache)
     command = [Path(sys.executable).with_name("paaplus"), "demo", "--folder", tmp_path / "demo", *data]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=580)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -51,3 +65,38 @@ def test_demo_makes_people_better_served_and_rolls_back_bit_for_bit(source: str,
     assert ("simulated" in page) == (source == "built-in")
     left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout
     assert left == "", "the demo left processes behind"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("source", ["built-in", "oasis"])
+def test_three_stages_from_labels_over_experts_and_a_quiz_to_better_scores(
+    source: str, tmp_path: Path, features_cache: Path
+) -> None:
+    """Tools label, two experts review, models are built; new users take a quiz, are matched, teach on, are better."""
+    data = ["--data", str(oasis())] if source == "oasis" else []
+    keep_features(tmp_path / "demo" / "stages", features_cache)
+    command = [Path(sys.executable).with_name("paaplus"), "demo", "--stages", "--folder", tmp_path / "demo", *data]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=580)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "demo" / "stages.json").read_text())
+    assert report["people"] == ("real" if source == "oasis" else "simulated")
+    assert len(report["experts"]) == 2
+    for expert in report["experts"]:
+        assert expert["num_reviewed"] == 60
+        assert 0 < expert["num_accepted"] < 60
+        assert expert["model_version"] >= 1
+    assert report["agreement"][0]["num_images"] >= 20
+    assert len(report["users"]) == 8
+    for user in report["users"]:
+        assert 4 <= user["num_pairs"] <= 12
+        assert user["quiz_finished"]
+        assert user["match"] in ("generic", "expert", "combination")
+        assert user["reason"]
+        assert (user["matched_version"], user["first_source"], user["versions"][0]) == (0, "match", 0)
+        assert user["versions"][-1] >= 1
+    assert report["gain"]["final"]["mean"] > 0
+    assert report["gain"]["final"]["mean"] > report["gain"]["matched"]["mean"]
+    assert report["users_better"] >= 5
+    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout
+    assert left == "", "the stages left processes behind"

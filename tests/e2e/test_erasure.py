@@ -92,6 +92,12 @@ def live(client: TestClient, deployment: Deployment, admin: str, application: st
     correction = {"event_id": f"{CANARY}-c", "user": CANARY, "kind": "correction", "receipt": receipt}
     rated = {"ratings": {"beauty": 3}, "scale": {"min": 0, "max": 10}}
     assert ask("POST", "/v1/feedback", json=correction | rated).status_code == 201
+    quiz = ask("POST", f"/v1/users/{user}/quiz").json()
+    answer = {"position": quiz["pair"]["position"], "preference": "first", "event_id": f"{CANARY}-q"}
+    assert ask("POST", f"/v1/users/{user}/quiz/answers", json=answer).status_code == 200
+    assert ask("POST", f"/v1/users/{user}/match").status_code == 200
+    expert = {"name": f"Dr. {CANARY}", "domain": CANARY}
+    assert ask("PUT", f"/v1/experts/{user}", json=expert).status_code == 201
     reason = {"reason": f"{CANARY} complained", "to": 0}
     assert ask("POST", f"/v1/users/{user}/rollback", admin, json=reason).status_code == 200
     assert ask("POST", f"/v1/users/{user}/retrain", admin, json={"reason": CANARY}).status_code == 202

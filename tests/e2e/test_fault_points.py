@@ -78,6 +78,24 @@ def test_training_killed_at_a_point_happens_once(point: str, deployment: Deploym
     assert deployment.user(user).trained_sequence == 80
 
 
+@pytest.mark.parametrize("point", ["job_claimed", "trained", "training_uncommitted", "training_committed"])
+def test_cohort_killed_at_a_point_happens_once_for_everybody(point: str, deployment: Deployment) -> None:
+    """Some have their version by then, some have not; afterwards everybody has one, and nobody was to blame."""
+    policies = [{"adapter": "bottleneck", "strategy": "replay_ewc", "training": {"num_steps": 5}}, {}]
+    users = [deployment.add_user(f"user{i}", **policies[i % 2]) for i in range(6)]
+    for seed, user in enumerate(users):
+        deployment.rate(user, range(40), seed=seed)
+    assert Fork(acts.work, deployment.settings, fault=point).wait() == -signal.SIGKILL
+    expected = {"training_committed": 1}.get(point, 0)
+    assert sum(len(deployment.versions(user)) for user in users) == expected
+    work_until_quiet(deployment)
+    for user in users:
+        assert [(v.number, v.state) for v in deployment.versions(user)] == [(1, "active")]
+        assert [(r.from_sequence, r.to_sequence) for r in deployment.runs(user)] == [(0, 40)]
+    with deployment.database.read_session() as session:
+        assert {job.state for job in jobs.list_jobs(session)} == {JobState.SUCCEEDED}
+
+
 def test_worker_paused_past_its_lease_and_resumed_cannot_promote(deployment: Deployment) -> None:
     user = deployment.add_user()
     deployment.rate(user, range(40))

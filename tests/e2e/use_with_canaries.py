@@ -43,6 +43,50 @@ def talk(world: World) -> None:
     user.post("/v1/predictions", {"users": [CANARY], "images": [str(world.images[0])]})
     user.post("/v1/predictions", {"users": [CANARY, f"{CANARY}-nobody"], "images": [CANARY]})
     user.request("POST", "/v1/feedback", content=f"{{{CANARY}".encode(), headers={"Content-Type": "application/json"})
+    user.post(f"/v1/users/{CANARY}/quiz", {"max_pairs": CANARY})
+    user.post(f"/v1/users/{CANARY}/quiz")
+    for answer in ({"preference": CANARY}, {"preference": {CANARY: "first"}}, {"preference": "first"}):
+        user.post(f"/v1/users/{CANARY}/quiz/answers", {"position": 1, "event_id": f"{CANARY}-q"} | answer)
+    user.post(f"/v1/users/{CANARY}/match", {"experts": [CANARY]})
+    user.post(f"/v1/users/{CANARY}/match")
+    app.put(f"/v1/experts/{CANARY}", {"name": CANARY, "domain": CANARY, "form": CANARY})
+    app.put(f"/v1/experts/{CANARY}", {"name": CANARY, "domain": CANARY})
+    app.get(f"/v1/experts/{CANARY}")
+    label = {"image": str(world.images[0]), "scores": {"beauty": 5}}
+    for change in (
+        {},
+        {"tool": "precomputed:other", "labels": [label | {"scores": {CANARY: 5}}]},
+        {"tool": f"precomputed:{CANARY}"},
+    ):
+        app.post("/v1/pseudo-labels/precomputed", {"tool": "precomputed", "version": "1", "labels": [label]} | change)
+    app.post("/v1/pseudo-labels", {"tools": [CANARY]})
+    app.get("/v1/pseudo-labels", tool=CANARY)
+    app.post(f"/v1/tools/{CANARY}/revisions", {})
+    form = {"title": CANARY, "items": [{"id": CANARY, "kind": "scale", "text": CANARY, "min": 1, "max": 7}]}
+    choice = {"id": CANARY, "kind": "choice", "text": CANARY, "options": [CANARY, "b"]}
+    for change in (
+        {},
+        {"form": {"title": CANARY, "items": [choice]}},
+        {"form": {CANARY: CANARY}},
+        {"name": "a b" + CANARY},
+    ):
+        app.post("/v1/surveys", {"name": CANARY, "domain": CANARY, "form": form} | change)
+    for answers in ({CANARY: CANARY}, {CANARY: "c" + CANARY}, {f"{CANARY}-2": 1}, CANARY):
+        user.put(f"/v1/users/{CANARY}/survey-answers/{CANARY}", {"answers": answers})
+    user.get(f"/v1/users/{CANARY}/survey-answers/{CANARY}")
+    user.get(f"/v1/surveys/{CANARY}/encoders")
+    for preference in ([0.5, 0.25], [CANARY], CANARY):
+        user.put(f"/v1/users/{CANARY}/preference", {"preference": preference})
+    expert = Caller(
+        world.client,
+        admin.post("/v1/keys", {"name": CANARY, "scope": "expert", "user": f"test-app/{CANARY}"}).json()["key"],
+    )
+    for change in ({}, {"experts": [f"{CANARY}-nobody"]}, {"tools": [CANARY]}):
+        app.post("/v1/review-batches", {"name": CANARY, "experts": [CANARY], "tools": ["precomputed"]} | change)
+    review = expert.get("/v1/reviews/next").json()["review"]["id"]
+    for change in ({"verdict": CANARY}, {"scores": {CANARY: 3}}, {"verdict": "accept", "scores": {}}):
+        body = {"event_id": f"{CANARY}-review", "verdict": "correct", "scores": {"beauty": 3}}
+        expert.post(f"/v1/reviews/{review}", body | change)
     for method, path in (("GET", f"/{CANARY}"), ("GET", f"/v1/users/{CANARY}/adapters/{CANARY}"), ("PUT", "/v1/users")):
         user.request(method, path)
     app.put(f"/v1/users/{CANARY}/policy", {"strategy": CANARY})

@@ -23,6 +23,7 @@ class DueReason(StrEnum):
     NEW_BASE_MODEL = "new_base_model"
     NEW_PRIOR = "new_prior"
     NEW_MATCH = "new_match"
+    NEW_PREFERENCE = "new_preference"
     DRIFT = "drift"
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from paaplus.models.extractor import to_half
 from paaplus.models.physiqueframe.config import ASPECTS
-from paaplus.models.physiqueframe.frame import PhysiqueFrame
+from paaplus.models.physiqueframe.frame import BRANCHES, PhysiqueFrame
 from paaplus.scoring.frame_heads import FrameHeads
 
 
@@ -21,6 +22,7 @@ def export_heads(network: PhysiqueFrame) -> FrameHeads:
     first = [_folded(head[0], head[1]) for head in heads]
     second = [_folded(head[4], head[5]) for head in heads]
     last = [head[8] for head in heads]
+    branches, absent_E = _branches(network)
     return FrameHeads(
         aspects=ASPECTS,
         preference_dim=network.config.preference_dim,
@@ -30,7 +32,22 @@ def export_heads(network: PhysiqueFrame) -> FrameHeads:
         second_bias_AQ=np.stack([bias_Q for _, bias_Q in second]),
         last_weight_AQ=np.stack([linear.weight[0].cpu().numpy() for linear in last]),
         last_bias_A=np.stack([linear.bias[0].cpu().numpy() for linear in last]),
+        branches=branches,
+        absent_E=absent_E,
     )
+
+
+def _branches(network: PhysiqueFrame) -> tuple[tuple[tuple[str, int], ...], np.ndarray | None]:
+    """Names and sizes of the branches, and the features of those that may be missing where they are.
+
+    A network that is fed zeros for a body that is not there (`zero_missing_body`) leaves no trace of it.
+    """
+    config = network.config
+    if config.compatibility.zero_missing_body:
+        return (), None
+    sizes = (config.vit.out_dim, config.graph.dim, config.points.out_dim)
+    absent = [norm.bias.float().cpu().numpy() for norm in (network.posture_norm, network.mesh_norm)]
+    return tuple(zip(BRANCHES, sizes, strict=True)), to_half(np.concatenate(absent))
 
 
 def _folded(linear: nn.Linear, norm: nn.BatchNorm1d) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ import pytest
 from paaplus.data.features import folder_features
 from paaplus.data.folder import read_folder
 from paaplus.evaluation.kshot import KShotConfig, run_kshot
+from paaplus.evaluation.matching import MatchingConfig, run_matching
 from paaplus.evaluation.splits import load_split, split_folder
 from paaplus.models.base_models import load_extractor
 
@@ -46,3 +47,24 @@ def test_personal_scores_are_as_good_as_promised_on_real_people(tmp_path):
         covered = summary[k]["coverage"]
         assert covered == {"50%": pytest.approx(0.5, abs=0.03), "80%": pytest.approx(0.8, abs=0.03),
                            "95%": pytest.approx(0.95, abs=0.03)}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not OASIS, reason="PAAPLUS_TEST_OASIS names no data folder of real ratings")
+def test_matching_new_users_with_experts_gains_what_is_promised_on_real_people(tmp_path):
+    """On the first 40 test people of each seed; all of them are in benchmarks/results."""
+    folder = read_folder(Path(OASIS))
+    extractor = load_extractor("lite2")
+    features_ID = folder_features(folder, extractor, tmp_path)
+    make_split = load_split(SPLIT, Path(OASIS)) if SPLIT.is_file() else lambda seed: split_folder(folder, seed)
+    config = MatchingConfig(pairs=(0, 12), ks=(10,), num_experts=(), seeds=(0, 1, 2), limit_people=40)
+    document = run_matching(folder, features_ID, extractor.digest, make_split, config, blocks=extractor.blocks)
+    for state in document["summary"]:  # never below generic on average, beyond what chance does to so few people
+        assert state["combination"]["ahead"]["mean"] > -0.002, state["state"]
+        assert state["selected"]["ahead"]["mean"] > -0.002, state["state"]
+        assert state["best_expert"]["srcc"] < state["combination"]["srcc"]
+    quiz = document["quiz"]
+    assert quiz["12 pairs before 0 ratings"]["low"] > 0
+    assert quiz["12 pairs before 0 ratings"]["mean"] > 0.01
+    assert quiz["12 pairs before 10 ratings"]["low"] > 0

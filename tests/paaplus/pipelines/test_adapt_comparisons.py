@@ -9,7 +9,7 @@ import pytest
 
 from paaplus.db.engine import Database
 from paaplus.db.tables.feedback import FeedbackKind
-from paaplus.pipelines import adapt
+from paaplus.pipelines import learning_sets
 from paaplus.services import adaptation, feedback_log
 from paaplus.services.feedback import NewEvent
 from paaplus.settings import Settings
@@ -107,7 +107,7 @@ def test_compared_set_has_the_rows_of_both_images_and_nan_for_aspects_not_compar
     compare(deployment, user, [(3, 7)])
     snapshot = adaptation.read_snapshot(deployment.database, deployment.blobs, user, deployment.settings)
     words = snapshot.log.compared_words()
-    compared = adapt.compared_set(snapshot, words)
+    compared = learning_sets.compared_set(snapshot, words)
     np.testing.assert_array_equal(compared.first_taste_CR, deployment.taste_IR[[3]])
     np.testing.assert_array_equal(compared.second_generic_CA, deployment.generic_IA[[7]])
     assert compared.preference_CA.tolist() == [[words[0].preferences["beauty"]]]

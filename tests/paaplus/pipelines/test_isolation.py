@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 from uuid import UUID
 
 import numpy as np
@@ -12,14 +12,12 @@ import sqlalchemy as sa
 from paaplus.db.engine import Database
 from paaplus.db.tables import AdapterRow, BaseModelRow, PredictionReceiptRow
 from paaplus.db.tables.jobs import JobState
-from paaplus.errors import DivergedError
-from paaplus.pipelines import adapt
 from paaplus.queue import jobs
 from paaplus.scoring.adapters import adapter_from_bytes
 from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.tensors import pack, unpack
 from paaplus.services.predictions import Predictor, Target
 from paaplus.settings import Settings
-from paaplus.training import Trained, TrainingRequest, train
 from tests.deployment import Deployment
 
 POLICIES = [
@@ -57,28 +55,31 @@ def test_training_one_user_leaves_the_bytes_of_all_others_as_they_are(deployment
         assert (user, 2) in after
 
 
-def test_user_whose_training_diverges_is_told_and_the_others_are_trained(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """That a loss which is no number is such an error is the strategies' contract; here: whom it concerns."""
-
-    def diverging(request: TrainingRequest, **options: Any) -> Trained:
-        if request.strategy == "naive":
-            raise DivergedError("naive: loss nan at step 3 of 10")
-        return train(request, **options)
-
-    monkeypatch.setattr(adapt, "train", diverging)
-    policies = [POLICIES[0], {"adapter": "bottleneck", "strategy": "naive"}, POLICIES[1]]
+def test_user_whose_training_diverges_is_told_and_the_others_are_trained(deployment: Deployment) -> None:
+    policies = [POLICIES[0], POLICIES[2], POLICIES[1]]
     users = [deployment.add_user(f"user{i}", **policy) for i, policy in enumerate(policies)]
-    for user in users:
-        deployment.rate(user, range(40))
-    deployment.work()
-    assert [len(deployment.versions(user)) for user in users] == [1, 0, 1]
+    for images in (range(40), range(40, 80)):
+        for user in users:
+            deployment.rate(user, images)
+        if images.start:
+            make_enormous(deployment, users[1])
+        deployment.work()
+    assert [len(deployment.versions(user)) for user in users] == [2, 1, 2]
     with deployment.database.read_session() as session:
         [dead] = jobs.list_jobs(session, state=JobState.DEAD)
-    assert (dead.user_id, dead.last_error) == (users[1], "diverged: naive: loss nan at step 3 of 10")
-    assert np.array_equal(deployment.scores(users[1]), deployment.generic_IA)
+    assert (dead.user_id, dead.last_error) == (users[1], "diverged: replay_ewc: loss inf at step 0 of 10")
     assert deployment.user(users[1]).next_due_at is not None, "tried again after an interval"
+
+
+def make_enormous(deployment: Deployment, user: UUID) -> None:
+    """The user's version gets a slope that is a number, but no square of its scores is."""
+    with deployment.database.session() as session:
+        row = session.execute(sa.select(AdapterRow).where(AdapterRow.user_id == user)).scalar_one()
+        adapter = adapter_from_bytes(row.data)
+        adapter = replace(adapter, alpha_A=np.full_like(adapter.alpha_A, 6e37))
+        arrays, metadata = unpack(row.learner_state)
+        row.data = adapter.to_bytes()
+        row.learner_state = pack(arrays, {**metadata, "adapter": adapter.digest})
 
 
 def test_every_version_and_receipt_names_the_base_model_and_training_leaves_it_alone(deployment: Deployment) -> None:

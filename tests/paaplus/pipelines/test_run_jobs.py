@@ -31,7 +31,7 @@ def test_job_that_hangs_is_taken_back_after_the_time_limit(
         freed.wait(60)
         return "too late"
 
-    monkeypatch.setitem(run_jobs.PIPELINES, JobKind.EXTRACT_FEATURES, hang)
+    monkeypatch.setitem(run_jobs.PIPELINES, JobKind.EXTRACT_FEATURES, run_jobs.one_at_a_time(hang))
     with database.session() as session:
         jobs.enqueue(session, JobKind.EXTRACT_FEATURES, "test", queue="cpu", reason="test", max_attempts=3)
     worker = threading.Thread(target=run_jobs.run_next, args=(deployment.context, ["cpu"]))

@@ -97,7 +97,7 @@ def test_worker_that_lost_its_lease_cannot_complete_heartbeat_or_report(database
     assert heir.job_id == zombie.job_id
     assert heir.attempt == 2
     with database.session() as session:
-        assert not jobs.heartbeat(session, zombie, 30)
+        assert jobs.heartbeat(session, [zombie], 30) == set()
         with pytest.raises(LeaseLost):
             jobs.report_progress(session, zombie, 1, 2)
         with pytest.raises(LeaseLost):
@@ -113,7 +113,7 @@ def test_heartbeat_keeps_a_job_from_being_reaped(database: Database) -> None:
     lease = claim(database)
     expire(database, lease)
     with database.session() as session:
-        assert jobs.heartbeat(session, lease, 30)
+        assert jobs.heartbeat(session, [lease], 30) == {lease.job_id}
         assert jobs.reap(session, RETRY).num_reaped == 0
 
 
@@ -202,3 +202,95 @@ def test_claim_by_many_workers_at_once_gives_each_job_to_one(database: Database)
         thread.join()
     assert len(claimed) == num_jobs
     assert len(set(claimed)) == num_jobs
+
+
+def claim_together(database: Database, limit: int = 4, worker: str = "w") -> list[Lease]:
+    return jobs.claim_together(database, worker=worker, queues=["cpu"], lease_s=30, limit=limit)
+
+
+def test_claim_together_takes_the_next_of_the_queue_each_with_its_own_lease(database: Database) -> None:
+    job_ids = [enqueue(database, f"adapt:{i}") for i in range(5)]
+    urgent = enqueue(database, "adapt:urgent", priority=1)
+    leases = claim_together(database)
+    assert [lease.job_id for lease in leases] == [urgent, *job_ids[:3]]
+    assert len({lease.token for lease in leases}) == 4
+    for lease in leases:
+        row = row_of(database, lease.job_id)
+        assert (row.state, row.lease_token, row.attempts) == (JobState.RUNNING, lease.token, 1)
+    with database.session() as session:
+        jobs.complete(session, leases[1])
+    assert row_of(database, urgent).state == JobState.RUNNING, "the others' leases are theirs"
+    assert [lease.job_id for lease in claim_together(database)] == job_ids[3:]
+    assert claim_together(database) == []
+
+
+def test_claim_together_leaves_who_is_being_trained_and_what_is_not_ready(database: Database) -> None:
+    enqueue(database, "adapt:busy")
+    claim(database)
+    enqueue(database, "adapt:busy")
+    enqueue(database, "adapt:later", delay_s=60)
+    enqueue(database, "adapt:other", queue="gpu")
+    ready = enqueue(database, "adapt:ready")
+    assert [lease.job_id for lease in claim_together(database)] == [ready]
+
+
+def test_claim_together_overtakes_nothing_and_takes_other_kinds_alone(database: Database) -> None:
+    first, second = enqueue(database, "adapt:0"), enqueue(database, "adapt:1")
+    with database.session() as session:
+        kind = JobKind.EXTRACT_FEATURES
+        extraction = jobs.enqueue(session, kind, "features", queue="cpu", reason="test", max_attempts=3)
+    last = enqueue(database, "adapt:2")
+    claims = [[lease.job_id for lease in claim_together(database)] for _ in range(3)]
+    assert claims == [[first, second], [extraction], [last]]
+
+
+def test_job_that_was_tried_before_is_claimed_alone(database: Database) -> None:
+    """It may have killed its worker: nobody should have to be there when it does so again."""
+    for i in range(4):
+        enqueue(database, f"adapt:{i}")
+    for lease in claim_together(database, limit=2):
+        expire(database, lease)
+    with database.session() as session:
+        assert jobs.reap(session, RETRY).num_reaped == 2
+    claims = [{lease.lock_key for lease in claim_together(database)} for _ in range(3)]
+    assert claims == [{"adapt:2", "adapt:3"}, {"adapt:0"}, {"adapt:1"}]
+    with database.session() as session:
+        session.execute(sa.update(JobRow).values(state=JobState.QUEUED, attempts=0))
+    assert len(claim_together(database)) == 4, "given back unblamed, they may go together"
+
+
+def test_heartbeat_of_many_tells_whose_lease_is_lost(database: Database) -> None:
+    for i in range(3):
+        enqueue(database, f"adapt:{i}")
+    leases = claim_together(database)
+    for lease in leases:
+        expire(database, lease)
+    with database.session() as session:  # as if another worker had claimed it since
+        session.execute(sa.update(JobRow).where(JobRow.id == leases[1].job_id).values(lease_token=new_id()))
+    with database.session() as session:
+        assert jobs.heartbeat(session, leases, 30) == {leases[0].job_id, leases[2].job_id}
+        assert jobs.heartbeat(session, [], 30) == set()
+        assert jobs.reap(session, RETRY).num_reaped == 1
+    assert [row_of(database, lease.job_id).state for lease in leases] == ["running", "queued", "running"]
+
+
+def test_claims_together_at_once_never_share_a_job(database: Database) -> None:
+    num_jobs, num_workers = 40, 4
+    for i in range(num_jobs):
+        enqueue(database, f"adapt:{i}")
+    claims: list[list[Lease]] = []
+    start = threading.Barrier(num_workers)
+
+    def work(name: str) -> None:
+        start.wait()
+        while len(claims) < num_jobs and sum(map(len, claims)) < num_jobs:
+            claims.append(claim_together(database, limit=7, worker=name))
+
+    threads = [threading.Thread(target=work, args=(f"w{i}",)) for i in range(num_workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    claimed = [lease.job_id for leases in claims for lease in leases]
+    assert len(claimed) == len(set(claimed)) == num_jobs
+    assert max(map(len, claims)) <= 7

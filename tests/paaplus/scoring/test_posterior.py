@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from sklearn.linear_model import Ridge
 
+from paaplus.errors import DivergedError
 from paaplus.scoring.posterior import Posterior, RunningPosterior
 
 
@@ -91,3 +92,9 @@ def test_pair_error_is_of_a_fit_without_both_rows(num_rows: int) -> None:
             rest = ~np.isin(np.arange(num_rows), [row, other])
             mean_K = Posterior(scaled_NK[rest], scaled_N[rest]).mean_K
             assert error_LL[i, j] == pytest.approx(scaled_N[row] - scaled_NK[row] @ mean_K, abs=1e-8)
+
+
+@pytest.mark.parametrize("num_rows", [2, 6])
+def test_rows_whose_squares_are_not_finite_are_an_error(num_rows: int) -> None:
+    with np.errstate(all="ignore"), pytest.raises(DivergedError, match="finite"):
+        _ = Posterior(np.full((num_rows, 4), 1e200), np.ones(num_rows)).mean_K

@@ -223,7 +223,7 @@ def test_every_column_that_names_a_file_is_saved_with_its_file() -> None:
         str(column)
         for table in Base.metadata.sorted_tables
         for column in table.columns
-        if column.name == "sha256" or column.name.endswith("artifact_sha256")
+        if column.name in ("sha256", "prior_digest") or column.name.endswith("artifact_sha256")
     }
     assert {f"{column.class_.__tablename__}.{column.key}" for column in backup.BLOB_COLUMNS} == names
 

@@ -11,11 +11,37 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import AdapterHistoryRow, AllowanceRow, Base, ExclusionRow, TastePriorPersonRow, TastePriorRow
+from paaplus.db.tables import (
+    AdapterHistoryRow,
+    AllowanceRow,
+    Base,
+    ExclusionRow,
+    ExpertRow,
+    MatchExpertRow,
+    MatchRow,
+    PreferenceEncoderPersonRow,
+    PreferenceEncoderRow,
+    PreferenceRow,
+    PseudoLabelRow,
+    QuizPairRow,
+    QuizRow,
+    ReviewBatchRow,
+    ReviewRow,
+    SurveyAnswersRow,
+    SurveyRow,
+    TastePriorPersonRow,
+    TastePriorRow,
+    ToolRevisionPersonRow,
+    ToolRevisionRow,
+    UserRow,
+)
+from paaplus.db.tables.experts import ExpertForm, MatchKind
 from paaplus.db.tables.governance import KeyScope
 from paaplus.db.tables.models import PointerMove
+from paaplus.db.tables.reviews import ReviewOrder, ReviewState
 from paaplus.db.types import utcnow
 from paaplus.errors import NotFound
 from paaplus.ids import new_id, sha256_hex
@@ -70,7 +96,104 @@ def fill(database: Database, blobs: BlobStore, name: str) -> UUID:
         session.add(prior)
         session.flush()
         session.add(TastePriorPersonRow(taste_prior_id=prior.id, user_id=user.id))
+        fill_matching(session, user, base.id, own.id, event.id)
+        fill_reviews(session, user, own.id, event.id)
+        fill_survey(session, user, base.id)
         return user.id
+
+
+def fill_matching(session: Session, user: UserRow, base_id: UUID, image_id: UUID, feedback_id: UUID) -> None:
+    """The user as an expert, a match with themselves, and a quiz that was finished."""
+    now, name = utcnow(), user.external_id
+    session.add(ExpertRow(user_id=user.id, name=name, domain=name, form=ExpertForm.POOLED, created_at=now))
+    match = MatchRow(
+        id=new_id(), user_id=user.id, base_model_id=base_id, kind=MatchKind.GENERIC, evidence={}, reason=name,
+        high_water_sequence=1, created_at=now,
+    )  # fmt: skip
+    quiz = QuizRow(
+        id=new_id(), user_id=user.id, base_model_id=base_id, max_pairs=4, finish_reason=name, created_at=now,
+        finished_at=now,
+    )  # fmt: skip
+    session.add_all([match, quiz])
+    session.flush()
+    session.add(MatchExpertRow(match_id=match.id, expert_id=user.id, share=1.0))
+    session.add(
+        QuizPairRow(
+            id=new_id(),
+            quiz_id=quiz.id,
+            position=1,
+            first_image_id=image_id,
+            second_image_id=image_id,
+            expected_information=0.1,
+            feedback_id=feedback_id,
+            created_at=now,
+            answered_at=now,
+        )
+    )
+
+
+def fill_survey(session: Session, user: UserRow, base_id: UUID) -> None:
+    """Answers to a survey, an encoder that was learned from them, and the preference that it made."""
+    now, name = utcnow(), user.external_id
+    survey = SurveyRow(
+        id=new_id(), application=user.application, name=f"survey-{name}"[:64], version=1, domain="d",
+        digest=sha256_hex(name.encode()), form={}, created_at=now,
+    )  # fmt: skip
+    session.add(survey)
+    session.flush()
+    encoder = PreferenceEncoderRow(
+        id=new_id(), survey_id=survey.id, base_model_id=base_id, version=1, digest=sha256_hex(b""), data=b"",
+        num_people=1, metrics={}, created_at=now,
+    )  # fmt: skip
+    answers = SurveyAnswersRow(
+        id=new_id(), survey_id=survey.id, user_id=user.id, answers={"said": name}, created_at=now
+    )
+    session.add_all([encoder, answers])
+    session.flush()
+    session.add(PreferenceEncoderPersonRow(preference_encoder_id=encoder.id, user_id=user.id))
+    session.add(
+        PreferenceRow(
+            user_id=user.id, preference=[0.5, 0.75], version=1, preference_encoder_id=encoder.id, updated_at=now
+        )
+    )
+
+
+def fill_reviews(session: Session, user: UserRow, image_id: UUID, feedback_id: UUID) -> None:
+    """A label of the user's own image, a review that they did, and a revision that was learned from it."""
+    now, name = utcnow(), user.external_id
+    session.add(
+        PseudoLabelRow(
+            id=new_id(), image_id=image_id, tool="generic", tool_version="1", scores={name: 5.0},
+            confidences={name: 0.5}, created_at=now,
+        )
+    )  # fmt: skip
+    batch = ReviewBatchRow(
+        id=new_id(), application=user.application, name="batch", tools=["generic"], order=ReviewOrder.VALUE, seed=0,
+        actor="admin", created_at=now,
+    )  # fmt: skip
+    revision = ToolRevisionRow(
+        id=new_id(), application=user.application, tool=name, tool_version="1", version=1, digest=sha256_hex(b""),
+        data=b"", num_reviews=1, metrics={}, created_at=now,
+    )  # fmt: skip
+    session.add_all([batch, revision])
+    session.flush()
+    session.add(ToolRevisionPersonRow(tool_revision_id=revision.id, user_id=user.id))
+    session.add(
+        ReviewRow(
+            id=new_id(),
+            batch_id=batch.id,
+            expert_id=user.id,
+            image_id=image_id,
+            position=0,
+            expected_value=0.5,
+            shown={"scores": {"beauty": 5.0}},
+            answers={"scores": {"beauty": 6.0}, "events": [name]},
+            state=ReviewState.DONE,
+            feedback_id=feedback_id,
+            created_at=now,
+            decided_at=now,
+        )
+    )
 
 
 def test_every_table_says_whose_its_rows_are() -> None:

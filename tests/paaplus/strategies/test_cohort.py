@@ -10,7 +10,7 @@ import pytest
 
 from paaplus.configs import ADAPTER_STRATEGIES
 from paaplus.errors import DivergedError, InvalidInput, PaaplusError, TrainingStopped
-from paaplus.scoring.tensors import unpack
+from paaplus.scoring.tensors import pack, unpack
 from paaplus.strategies import cohort, cohort_steps
 from paaplus.strategies.cohort_rows import RECIPES
 from paaplus.training import Trained, TrainingRequest, train, train_cohort
@@ -157,6 +157,22 @@ def test_users_with_broken_data_are_as_if_they_were_not_there(strategy: str, kin
     assert "new ratings with taste or generic scores that are not finite" in str(no_number)
     assert isinstance(other_state, InvalidInput)
     assert "the learner state belongs to adapter" in str(other_state)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_users_with_incomplete_states_are_as_if_they_were_not_there(kind: str) -> None:
+    requests = second_requests("replay_ewc", kind)
+    arrays, metadata = unpack(requests[0].state)
+    broken = []
+    for name, array in arrays.items():
+        broken += [{other: each for other, each in arrays.items() if other != name}, {**arrays, name: array[None]}]
+    states = [pack(each, metadata) for each in broken]
+    everybody = train_cohort([*requests, *(replace(requests[0], state=state) for state in states)])
+    errors = [each for each in everybody[len(requests) :] if isinstance(each, PaaplusError)]
+    assert all(isinstance(error, InvalidInput) and "learner state" in str(error) for error in errors)
+    assert len(errors) > len(arrays), "some do without"
+    for outcome, request in zip(trained_of(everybody[: len(requests)]), requests, strict=True):
+        assert_equal(outcome, train(request))
 
 
 def same_bytes(fused: Trained, solo: Trained) -> bool:

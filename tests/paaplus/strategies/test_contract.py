@@ -18,7 +18,7 @@ from paaplus.errors import DivergedError, InvalidInput, TrainingStopped
 from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.adapters import ADAPTERS, adapter_from_bytes
 from paaplus.scoring.base import BaseScorer
-from paaplus.scoring.tensors import unpack
+from paaplus.scoring.tensors import pack, unpack
 from paaplus.strategies import STRATEGIES
 from paaplus.strategies.datasets import FeedbackData
 from paaplus.strategies.modules import AdapterModule
@@ -398,6 +398,23 @@ def test_a_state_of_another_adapter_is_refused(strategy: str, kind: str) -> None
         train(replace(request, parent=None))
     with pytest.raises(InvalidInput, match="not a learner state: format 'adapter-1'"):
         train(replace(request, state=request.parent.to_bytes()))
+
+
+@pytest.mark.parametrize(("strategy", "kind"), GOING_ON)
+def test_a_state_that_lacks_something_is_refused_or_does_without(strategy: str, kind: str) -> None:
+    """Whatever is missing or of another shape: an error of ours, never a crash."""
+    request = replace(second_request(strategy, kind), config=replace(QUICK, num_steps=1))
+    arrays, metadata = unpack(request.state)
+    refused: dict[str, str] = {}
+    for name, array in arrays.items():
+        without = {other: each for other, each in arrays.items() if other != name}
+        for changed in (without, {**arrays, name: array[:-1]}, {**arrays, name: np.stack([array, array])}):
+            try:
+                train(replace(request, state=pack(changed, metadata)))
+            except InvalidInput as error:
+                refused[name] = str(error)
+    assert all("learner state" in told for told in refused.values()), refused
+    assert 2 * len(refused) >= len(arrays)
 
 
 @every_gradient_pair

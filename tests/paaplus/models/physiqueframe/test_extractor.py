@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,17 @@ from PIL import Image
 from paaplus.errors import InvalidInput, Unavailable
 from paaplus.models.base_fit import Ratings, fit_base_scorer
 from paaplus.models.base_models import BASE_MODELS, load_extractor
-from paaplus.models.extractor import BringsHeads, Explains
+from paaplus.models.extractor import BringsHeads, Explains, to_half
 from paaplus.models.physiqueframe.body.finder import BodyFinder
 from paaplus.models.physiqueframe.body.person import Person
 from paaplus.models.physiqueframe.checkpoint import save_checkpoint
-from paaplus.models.physiqueframe.config import ASPECTS, tiny_config
+from paaplus.models.physiqueframe.config import ASPECTS, Compatibility, tiny_config
 from paaplus.models.physiqueframe.extractor import PhysiqueExtractor
 from paaplus.models.physiqueframe.files import PhysiqueFiles, build_finder
 from paaplus.models.physiqueframe.frame import PhysiqueFrame
-from paaplus.models.physiqueframe.sample import Sample
-from paaplus.models.physiqueframe.scorer import PhotographScorer
+from paaplus.models.physiqueframe.heads_numpy import export_heads
+from paaplus.models.physiqueframe.sample import Sample, collate_samples
+from paaplus.models.physiqueframe.scorer import PhotographScorer, used_branches
 
 JOINTS = np.random.default_rng(0).uniform(20, 100, (15, 2)).astype(np.float32)
 PERSON = Person((10.0, 10.0, 100.0, 100.0), 1.0, JOINTS)
@@ -89,6 +91,26 @@ def test_preference_moves_scores_and_defaults_to_nobodys(scorer: PhotographScore
     for wrong in (np.zeros(4), np.full(5, np.nan)):
         with pytest.raises(InvalidInput, match="5 finite numbers"):
             scorer.score(BRIGHT, preference_P=wrong)
+
+
+def test_cached_features_tell_the_branches(network: PhysiqueFrame, scorer: PhotographScorer) -> None:
+    vertices = np.random.default_rng(1).normal(size=(64, 3)).astype(np.float32)
+    samples = {
+        ("image", "posture", "mesh"): Sample(torch.rand(3, 56, 56), JOINTS / 3, vertices, None),
+        ("image", "mesh"): Sample(torch.rand(3, 56, 56), None, vertices, None),
+        ("image", "posture"): Sample(torch.rand(3, 56, 56), JOINTS / 3, None, None),
+        ("image",): Sample(torch.rand(3, 56, 56), None, None, None),
+    }
+    heads = export_heads(network)
+    for branches, sample in samples.items():
+        inputs = collate_samples([sample], network.config)
+        with torch.no_grad():
+            features_D = network.features(inputs.image, inputs.posture, inputs.mesh)[0].numpy()
+        assert heads.used_branches(to_half(features_D)) == used_branches(sample) == branches
+    half = PhysiqueExtractor(network, BodyFinder(_ByBrightness()), precision="bfloat16")
+    assert half.heads.used_branches(half.extract([BRIGHT])[0]) == ("image", "posture")
+    zeros = PhysiqueFrame(replace(tiny_config(), compatibility=Compatibility(zero_missing_body=True))).eval()
+    assert export_heads(zeros).used_branches(np.zeros(zeros.config.feature_dim, np.float16)) is None
 
 
 def test_extractor_gives_features_or_a_reason_and_never_harms_a_neighbour(extractor: PhysiqueExtractor) -> None:

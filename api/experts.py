@@ -1,0 +1,113 @@
+"""Experts: register, look up with their models, retire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from sqlalchemy.orm import Session
+
+from api.dependencies import (
+    ApiContext,
+    ApplicationKey,
+    Context,
+    Cursor,
+    ExpertOrApplicationKey,
+    Limit,
+    ReadSession,
+    UserPath,
+    WriteSession,
+)
+from api.schemas.common import Page
+from api.schemas.experts import AgreementOut, AgreementsOut, Domain, ExpertDetailOut, ExpertIn, ExpertOut
+from api.schemas.users import Application
+from paaplus.db.tables import ExpertRow
+from paaplus.errors import InvalidInput
+from paaplus.services import base_models, users
+from paaplus.services import experts as experts_service
+from paaplus.services.keys import Principal
+
+router = APIRouter(prefix="/v1", tags=["experts"])
+
+
+@router.put("/experts/{user}", responses={201: {"model": ExpertOut, "description": "The user is an expert now."}})
+def register(
+    user: UserPath, body: ExpertIn, key: ApplicationKey, context: Context, session: WriteSession, response: Response
+) -> ExpertOut:
+    """Make a user an expert, or change what they are called and how their model stands.
+
+    From their first training on, new users of the application can be matched with them. An expert is matched with
+    nobody: a match of theirs ends.
+    """
+    user_id = users.resolve(session, key, user).id
+    row, is_new = experts_service.register(
+        session, user_id, name=body.name, domain=body.domain, form=body.form, actor=key.actor
+    )
+    response.status_code = 201 if is_new else 200
+    return _answer(session, context, [row])[0]
+
+
+@router.get("/experts")
+def list_experts(
+    key: ApplicationKey,
+    context: Context,
+    session: ReadSession,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    application: Annotated[Application | None, Query()] = None,
+    domain: Annotated[Domain | None, Query()] = None,
+) -> Page[ExpertOut]:
+    """The model base: every expert with their model, and why nobody is matched with it, if so."""
+    rows = experts_service.list_experts(
+        session, key, application=application, domain=domain, limit=limit, before=cursor
+    )
+    last = rows[-1].user_id if len(rows) == limit else None
+    return Page(items=_answer(session, context, rows), next_cursor=last)
+
+
+@router.get("/experts/{user}")
+def get_expert(user: UserPath, key: ExpertOrApplicationKey, context: Context) -> ExpertDetailOut:
+    """One expert, and how well their model knows them: its order of images that it never learned from."""
+    with context.database.read_session() as session:
+        row = experts_service.get(session, users.resolve(session, key, user).id)
+        expert = _answer(session, context, [row])[0]
+    held_out = experts_service.held_out(context.database, context.predictor.store, context.settings, row.user_id)
+    return ExpertDetailOut.of(expert, held_out)
+
+
+@router.post("/experts/{user}/retire")
+def retire(user: UserPath, key: ApplicationKey, context: Context, session: WriteSession) -> ExpertOut:
+    """Match no new user with them. Matches that were made stay; doing it again changes nothing."""
+    return _set_retired(session, context, key, user, True)
+
+
+@router.post("/experts/{user}/restore")
+def restore(user: UserPath, key: ApplicationKey, context: Context, session: WriteSession) -> ExpertOut:
+    """Match new users with them again."""
+    return _set_retired(session, context, key, user, False)
+
+
+@router.get("/expert-agreement")
+def get_agreement(
+    key: ApplicationKey, session: ReadSession, application: Annotated[Application | None, Query()] = None
+) -> AgreementsOut:
+    """How far every two experts agree on the images that both have labelled."""
+    wanted = key.application or application
+    if wanted is None:
+        raise InvalidInput("an admin key belongs to no application: say which in 'application'")
+    if application not in (None, wanted):
+        return AgreementsOut(items=[])
+    return AgreementsOut(items=[AgreementOut.of(each) for each in experts_service.agreement(session, wanted)])
+
+
+def _set_retired(session: Session, context: ApiContext, key: Principal, user: str, retired: bool) -> ExpertOut:
+    user_id = users.resolve(session, key, user).id
+    row = experts_service.set_retired(session, user_id, retired, actor=key.actor)
+    return _answer(session, context, [row])[0]
+
+
+def _answer(session: Session, context: ApiContext, rows: Sequence[ExpertRow]) -> list[ExpertOut]:
+    bases = {row.id: row for row in base_models.list_base_models(session)}
+    default = base_models.find_default(session, context.settings)
+    return [ExpertOut.of(each, bases) for each in experts_service.describe(session, rows, default)]

@@ -1,0 +1,67 @@
+"""A user's match with the experts: make one, look at the one in force."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Body
+
+from api.dependencies import ApiContext, Context, UserKey, UserPath
+from api.schemas.matches import MatchIn, MatchOut
+from paaplus.db.tables import MatchRow
+from paaplus.errors import InvalidInput, NotFound
+from paaplus.services import base_models, matches, matching, users
+from paaplus.services.keys import Principal
+
+router = APIRouter(prefix="/v1/users/{user}/match", tags=["matches"])
+
+
+@router.post("")
+def match(
+    user: UserPath, key: UserKey, context: Context, wanted: Annotated[MatchIn, Body(default_factory=MatchIn)]
+) -> MatchOut:
+    """Select what the user starts from: the generic model, one expert's, or a combination of the experts'.
+
+    It stands on what the user has said so far: quiz answers, ratings, a survey; without any it is still a match, by
+    what is probable beforehand. A user without a trained version is served by it from now on, as version 0; one who
+    has trained versions keeps them, and the next training starts from the match. The same again changes nothing.
+    """
+    with context.database.read_session() as session:
+        user_id = users.resolve(session, key, user).id
+        of_application = users.resolve_many(session, _of_same_application(key), wanted.experts or [])
+    if missing := [ref for ref in wanted.experts or [] if ref not in of_application]:
+        raise InvalidInput(f"no expert {missing[0]!r} with a model to match")
+    row = matching.match(
+        context.database,
+        context.blobs,
+        context.predictor.store,
+        context.settings,
+        user_id,
+        actor=key.actor,
+        expert_ids={expert.id for expert in of_application.values()} if wanted.experts is not None else None,
+        kind=wanted.kind,
+    )
+    return _answer(context, user_id, row)
+
+
+@router.get("")
+def get_match(user: UserPath, key: UserKey, context: Context) -> MatchOut:
+    """The match in force."""
+    with context.database.read_session() as session:
+        user_id = users.resolve(session, key, user).id
+        row = matches.in_force(session, user_id)
+    if row is None:
+        raise NotFound(f"user {user!r} was not matched yet")
+    return _answer(context, user_id, row)
+
+
+def _of_same_application(key: Principal) -> Principal:
+    """A user may name the experts of their application, though they see nothing else of them."""
+    return Principal(key.name, key.scope, key.key_id, key.application, None)
+
+
+def _answer(context: ApiContext, user_id: UUID, row: MatchRow) -> MatchOut:
+    with context.database.read_session() as session:
+        default = base_models.find_default(session, context.settings)
+        return MatchOut.of(matches.view(session, row, default.id if default is not None else None))

@@ -1,0 +1,55 @@
+"""Users' preferences: what a base model that asks for one scores with."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api.dependencies import Context, ReadSession, UserKey, UserPath, WriteSession
+from api.schemas.preferences import PreferenceIn, PreferenceOut
+from paaplus.db.tables import PreferenceRow
+from paaplus.services import preferences as preferences_service
+from paaplus.services import users as users_service
+
+router = APIRouter(prefix="/v1/users", tags=["preferences"])
+
+
+@router.put("/{user}/preference")
+def set_preference(
+    user: UserPath, body: PreferenceIn, key: UserKey, context: Context, session: WriteSession
+) -> PreferenceOut:
+    """Give a user's preference. A version that serves them keeps its own; they become due for the next.
+
+    A base model that takes no preference ignores it, and says so: `num_values_taken` is 0.
+    """
+    user_id = users_service.resolve(session, key, user).id
+    row, dim = preferences_service.give(
+        session, context.blobs, user_id, body.preference, actor=key.actor, settings=context.settings
+    )
+    return _out(row, dim)
+
+
+@router.get("/{user}/preference")
+def get_preference(user: UserPath, key: UserKey, context: Context, session: ReadSession) -> PreferenceOut:
+    """A user's preference, given or encoded from a survey."""
+    row, dim = preferences_service.read(
+        session, context.blobs, users_service.resolve(session, key, user).id, context.settings
+    )
+    return _out(row, dim)
+
+
+@router.delete("/{user}/preference", status_code=204)
+def delete_preference(user: UserPath, key: UserKey, context: Context, session: WriteSession) -> None:
+    """Take the preference away: the user is nobody in particular again. Twice is once."""
+    user_id = users_service.resolve(session, key, user).id
+    preferences_service.forget(session, context.blobs, user_id, actor=key.actor, settings=context.settings)
+
+
+def _out(row: PreferenceRow, dim: int) -> PreferenceOut:
+    return PreferenceOut(
+        user_id=row.user_id,
+        preference=row.preference,
+        version=row.version,
+        preference_encoder_id=row.preference_encoder_id,
+        num_values_taken=dim,
+        updated_at=row.updated_at,
+    )

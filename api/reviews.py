@@ -1,0 +1,157 @@
+"""Reviews: batches for applications, one expert's own queue for that expert."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+
+from api.dependencies import ApplicationKey, Context, Cursor, ExpertKey, Limit, ReadSession, WriteSession
+from api.schemas.common import Page, next_cursor
+from api.schemas.reviews import (
+    AgreementOut,
+    BatchDetailOut,
+    BatchIn,
+    BatchOut,
+    NextOut,
+    ProgressOut,
+    ReviewOut,
+    VerdictIn,
+)
+from paaplus.db.tables import ReviewBatchRow, ReviewRow
+from paaplus.services import review_batches, review_progress, reviews
+from paaplus.services.allowances import AllowanceKind
+from paaplus.services.keys import Principal, application_of
+from paaplus.services.serving import ServingStore
+
+router = APIRouter(prefix="/v1", tags=["reviews"])
+
+PICTURE = {
+    "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png")}
+}
+
+
+@router.post("/review-batches", status_code=201)
+def create_batch(body: BatchIn, key: ApplicationKey, context: Context) -> BatchOut:
+    """Send labelled images to experts: every one gets a queue of their own.
+
+    What they are shown is the tools' labels, calibrated by what earlier reviews taught, and weighed by confidence.
+    """
+    new = review_batches.NewBatch(
+        application=application_of(key, body.application),
+        name=body.name,
+        experts=tuple(body.experts),
+        tools=tuple(body.tools) if body.tools is not None else None,
+        image_ids=tuple(body.images) if body.images is not None else None,
+        order=body.order,
+        seed=body.seed,
+        overlap=body.overlap,
+        limit=body.limit,
+    )
+    store = ServingStore(context.database, context.blobs, context.settings)
+    row = review_batches.create(context.database, store, key, new)
+    with context.database.read_session() as session:
+        progress = review_progress.progress(session, [row.id])
+    return _batch(row, progress[row.id])
+
+
+@router.get("/review-batches")
+def list_batches(key: ApplicationKey, session: ReadSession, limit: Limit = 50, cursor: Cursor = None) -> Page[BatchOut]:
+    """Batches, with how far each expert is."""
+    rows = review_batches.list_batches(session, key, limit=limit, before=cursor)
+    progress = review_progress.progress(session, [row.id for row in rows])
+    return Page(items=[_batch(row, progress[row.id]) for row in rows], next_cursor=next_cursor(rows, limit))
+
+
+@router.get("/review-batches/{batch_id}")
+def get_batch(batch_id: UUID, key: ApplicationKey, session: ReadSession) -> BatchDetailOut:
+    """One batch: how far each expert is, and how those who share images agree."""
+    row = review_batches.get(session, key, batch_id)
+    batch = _batch(row, review_progress.progress(session, [row.id])[row.id])
+    agreement = [AgreementOut.model_validate(one) for one in review_progress.agreement(session, row.id)]
+    return BatchDetailOut(**dict(batch), agreement=agreement)
+
+
+@router.post("/review-batches/{batch_id}/close")
+def close_batch(batch_id: UUID, key: ApplicationKey, session: WriteSession) -> BatchOut:
+    """Take what is open out of all queues. What is done stays."""
+    row = review_batches.close(session, key, batch_id)
+    return _batch(row, review_progress.progress(session, [row.id])[row.id])
+
+
+@router.get("/reviews/next")
+def next_review(
+    key: ExpertKey,
+    session: ReadSession,
+    batch: Annotated[UUID | None, Query(description="Only of this batch.")] = None,
+    skipped: Annotated[bool, Query(description="Those that were skipped, which do not come back otherwise.")] = False,
+) -> NextOut:
+    """The expert's next review: the oldest open batch first, in the batch's order."""
+    expert_id = _expert(key)
+    row = reviews.next_open(session, expert_id, batch_id=batch, skipped=skipped)
+    return NextOut(review=_review(row) if row is not None else None, num_open=reviews.count_open(session, expert_id))
+
+
+@router.get("/reviews/{review_id}")
+def get_review(review_id: UUID, key: ExpertKey, session: ReadSession) -> ReviewOut:
+    """One of the expert's own reviews."""
+    return _review(reviews.get(session, _expert(key), review_id))
+
+
+@router.get("/reviews/{review_id}/image", response_class=Response, responses={200: PICTURE})
+def get_picture(review_id: UUID, key: ExpertKey, context: Context) -> Response:
+    """The picture that is to be looked at."""
+    with context.database.read_session() as session:
+        image = reviews.image_of(session, _expert(key), review_id)
+    headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
+    return Response(context.blobs.get(image.sha256), media_type=image.media_type, headers=headers)
+
+
+@router.post("/reviews/{review_id}")
+def post_review(review_id: UUID, body: VerdictIn, key: ExpertKey, context: Context) -> ReviewOut:
+    """Accept, correct, skip, or say that nothing can be said.
+
+    Accepted and corrected scores are in the expert's feedback log when this answers. The same `event_id`, and the same
+    verdict, change nothing; another verdict needs `revise`.
+    """
+    context.allowances.spend(key, AllowanceKind.FEEDBACK, 1)
+    with context.database.session() as session:
+        decision = reviews.decide(
+            session,
+            key,
+            review_id,
+            verdict=body.verdict,
+            scores=body.scores,
+            event_id=body.event_id,
+            revise=body.revise,
+            settings=context.settings,
+        )
+    return _review(decision.row)
+
+
+def _expert(key: Principal) -> UUID:
+    assert key.user_id is not None, "experts' keys have a user"
+    return key.user_id
+
+
+def _batch(row: ReviewBatchRow, progress: list[review_progress.Progress]) -> BatchOut:
+    names = set(BatchOut.model_fields) - {"progress"}
+    parts = [ProgressOut.model_validate(one) for one in progress]
+    return BatchOut(**{name: getattr(row, name) for name in names}, progress=parts)
+
+
+def _review(row: ReviewRow) -> ReviewOut:
+    answers = row.answers or {}
+    return ReviewOut(
+        id=row.id,
+        batch_id=row.batch_id,
+        image_id=row.image_id,
+        image_url=f"/v1/reviews/{row.id}/image",
+        scores=row.shown["scores"],
+        confidences=row.shown["confidences"],
+        state=row.state,
+        verdict=answers.get("verdict"),
+        said=answers.get("scores"),
+        decided_at=row.decided_at,
+    )

@@ -1,0 +1,102 @@
+"""Experts and the models that new users are matched with."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from api.schemas.adapters import AdapterSummary
+from api.schemas.common import In, Name, Out
+from paaplus.db.tables import BaseModelRow
+from paaplus.db.tables.experts import ExpertForm
+from paaplus.services.experts import DOMAIN_MAX, Agreement, Described, HeldOut
+
+Domain = Annotated[Name, StringConstraints(max_length=DOMAIN_MAX)]
+
+
+class ExpertIn(In):
+    """`form`: pooled bends the generic score to the expert, head learns one of their own on the shared features."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "Dr. Ada", "domain": "posture", "form": "pooled"}]}
+    )
+
+    name: Name = Field(description="What users are told whom they were matched with.")
+    domain: Domain = Field(description="What the expert judges.")
+    form: ExpertForm = ExpertForm.POOLED
+
+
+class ExpertOut(Out):
+    """An expert. Their model is their live adapter; `not_matched_because` says why nobody is matched with it."""
+
+    user_id: UUID
+    external_id: str = Field(examples=["dr-ada"])
+    name: str = Field(examples=["Dr. Ada"])
+    domain: str = Field(examples=["posture"])
+    form: ExpertForm
+    model: AdapterSummary | None
+    metrics: dict[str, Any] | None = Field(description="Of the model, as its training and the gate measured it.")
+    num_revised_labels: int = Field(description="Pseudo labels that the expert has reviewed.")
+    not_matched_because: str | None = Field(examples=["no model yet: it needs labels of theirs and a training"])
+    created_at: datetime
+    retired_at: datetime | None
+
+    @classmethod
+    def of(cls, described: Described, base_models: dict[UUID, BaseModelRow]) -> ExpertOut:
+        row, version = described.row, described.version
+        return cls(
+            user_id=row.user_id,
+            external_id=described.user.external_id,
+            name=row.name,
+            domain=row.domain,
+            form=row.form,
+            model=AdapterSummary.of(version, base_models) if version is not None else None,
+            metrics=version.metrics if version is not None else None,
+            num_revised_labels=described.num_revised_labels,
+            not_matched_because=described.not_matched_because,
+            created_at=row.created_at,
+            retired_at=row.retired_at,
+        )
+
+
+class HeldOutOut(Out):
+    """The model against the expert's own labels that it never learned from, by aspect."""
+
+    num_images: int
+    srcc: dict[str, float | None] = Field(examples=[{"beauty": 0.71}], description="Null where it has no value.")
+    generic_srcc: dict[str, float | None] = Field(examples=[{"beauty": 0.55}])
+
+
+class ExpertDetailOut(Out):
+    """An expert, and how well their model knows them."""
+
+    expert: ExpertOut
+    held_out: HeldOutOut
+
+    @classmethod
+    def of(cls, expert: ExpertOut, held_out: HeldOut) -> ExpertDetailOut:
+        return cls(expert=expert, held_out=HeldOutOut.model_validate(held_out))
+
+
+class AgreementOut(Out):
+    """Two experts on the images that both have labelled, one aspect at a time."""
+
+    first: UUID
+    second: UUID
+    aspect: str = Field(examples=["beauty"])
+    num_images: int
+    srcc: float | None = Field(description="Null for fewer than three images, and where one gives all the same.")
+    mean_difference: float = Field(description="Mean absolute difference, in points of the 0-10 scale.")
+
+    @classmethod
+    def of(cls, agreement: Agreement) -> AgreementOut:
+        return cls.model_validate(agreement)
+
+
+class AgreementsOut(Out):
+    """Every two experts of the application who have labelled an image in common."""
+
+    items: list[AgreementOut]

@@ -1,0 +1,127 @@
+"""Review batches, and the reviews in an expert's queue."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import ConfigDict, Field
+
+from api.schemas.common import Aspect, Flag, In, Name, Number, Out, UserRef, Whole
+from api.schemas.tools import IMAGE_EXAMPLE, ToolName
+from api.schemas.users import Application
+from paaplus.db.tables.reviews import ReviewOrder, ReviewState
+from paaplus.services.reviews import EVENT_ID_MAX, Verdict
+
+
+class BatchIn(In):
+    """Images that go to experts together."""
+
+    name: Name = Field(examples=["portraits, first round"])
+    experts: list[UserRef] = Field(min_length=1, max_length=50, examples=[["ada"]])
+    tools: list[ToolName] | None = Field(
+        None, min_length=1, max_length=20, description="Whose labels are shown; omitted: all that label an aspect."
+    )
+    images: list[UUID] | None = Field(
+        None,
+        min_length=1,
+        max_length=5_000,
+        description="Omitted: all labelled ones that none of these experts has had.",
+        examples=[[IMAGE_EXAMPLE]],
+    )
+    order: ReviewOrder = Field(
+        ReviewOrder.VALUE, description="value: uncertain and disagreed images first. random: drawn with the seed."
+    )
+    seed: Annotated[Whole, Field(ge=0)] = 0
+    overlap: Annotated[Number, Field(ge=0, le=1)] = Field(
+        0.0, description="Share of the images that every expert gets; the others are dealt out."
+    )
+    limit: Annotated[Whole, Field(ge=1, le=5_000)] = Field(1_000, description="Most images of the batch.")
+    application: Application | None = Field(None, description="For admin keys.")
+
+
+class ProgressOut(Out):
+    """One expert's part: reviews by state."""
+
+    expert_id: UUID
+    open: int
+    done: int
+    skipped: int
+    cannot_say: int
+
+
+class AgreementOut(Out):
+    """How far experts agree on images that all of them have done: ICC(2,1), and SRCC as a mean over pairs of them."""
+
+    aspect: str
+    num_experts: int
+    num_images: int
+    icc: float | None
+    srcc: float | None
+    reason: str | None = Field(description="Why there is no number.")
+
+
+class BatchOut(Out):
+    id: UUID
+    application: str
+    name: str
+    tools: list[str]
+    order: ReviewOrder
+    seed: int
+    created_at: datetime
+    closed_at: datetime | None
+    progress: list[ProgressOut]
+
+
+class BatchDetailOut(BatchOut):
+    """A batch with what its experts agree on."""
+
+    agreement: list[AgreementOut]
+
+
+class ReviewOut(Out):
+    """One image before one expert. `scores` are the label that is to be reviewed, 0-10."""
+
+    id: UUID
+    batch_id: UUID
+    image_id: UUID
+    image_url: str = Field(description="The picture itself; opens to this expert's key.")
+    scores: dict[str, float] = Field(examples=[{"beauty": 6.1}])
+    confidences: dict[str, float] = Field(examples=[{"beauty": 0.38}])
+    state: ReviewState
+    verdict: Verdict | None
+    said: dict[str, float] | None = Field(description="What the expert made of it, all aspects.")
+    decided_at: datetime | None
+
+
+class NextOut(Out):
+    """The next review; null when nothing is left."""
+
+    review: ReviewOut | None
+    num_open: int
+
+
+VERDICT_EXAMPLE: dict[str, Any] = {
+    "event_id": "review-0001",
+    "verdict": "correct",
+    "scores": {"beauty": 7.5},
+}
+
+
+class VerdictIn(In):
+    """What the expert makes of a review."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [VERDICT_EXAMPLE]})
+
+    event_id: Annotated[Name, Field(max_length=EVENT_ID_MAX)] = Field(
+        description="The caller's own: posting it again changes nothing.", examples=["review-0001"]
+    )
+    verdict: Verdict = Field(examples=["correct"])
+    scores: dict[Aspect, Number] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="For `correct`: 0-10; aspects that are left out count as accepted.",
+        examples=[{"beauty": 7.5}],
+    )
+    revise: Flag = Field(False, description="Change a verdict that was given before.")

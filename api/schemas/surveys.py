@@ -1,0 +1,132 @@
+"""Surveys: forms, what a user answered, and the encoders that make a preference of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+
+from api.schemas.common import In, Out
+from api.schemas.users import Application
+from paaplus.db.tables import SurveyRow
+from paaplus.services.survey_forms import NAME_PATTERN, Form, answers_schema, parse
+from paaplus.services.surveys import MAX_DOMAIN
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must not contain control characters")
+    return text
+
+
+SurveyName = Annotated[str, StringConstraints(pattern=NAME_PATTERN), Field(examples=["first-look"])]
+Domain = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_DOMAIN),
+    AfterValidator(_printable),
+    Field(description="What the objects are that it is about.", examples=["photographs"]),
+]
+
+FORM_EXAMPLE: dict[str, Any] = {
+    "title": "What do you like to look at?",
+    "items": [
+        {"id": "people", "kind": "scale", "text": "I like pictures of people", "min": 1, "max": 7},
+        {
+            "id": "colour",
+            "kind": "choice",
+            "text": "Rather",
+            "options": ["black and white", "colour"],
+            "codes": [-1, 1],
+        },
+        {"id": "order", "kind": "ranking", "text": "Best first", "options": ["sea", "city", "wood"], "optional": True},
+    ],
+}
+ANSWERS_EXAMPLE: dict[str, Any] = {"answers": {"people": 5, "colour": "colour", "order": ["wood", "sea", "city"]}}
+
+
+class SurveyIn(In):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "first-look", "domain": "photographs", "form": FORM_EXAMPLE}]}
+    )
+
+    application: Application | None = Field(None, description="Needed with an admin key only.")
+    name: SurveyName
+    domain: Domain
+    form: Form
+
+
+class SurveyOut(Out):
+    """One immutable version of a survey."""
+
+    id: UUID
+    application: str
+    name: str
+    version: int
+    domain: str
+    digest: str = Field(description="Of the form.")
+    form: dict[str, Any]
+    answers_schema: dict[str, Any] = Field(description="JSON Schema of answers to it.")
+    retired_at: datetime | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, row: SurveyRow) -> SurveyOut:
+        return cls(
+            id=row.id,
+            application=row.application,
+            name=row.name,
+            version=row.version,
+            domain=row.domain,
+            digest=row.digest,
+            form=row.form,
+            answers_schema=answers_schema(parse(row.form)),
+            retired_at=row.retired_at,
+            created_at=row.created_at,
+        )
+
+
+class SurveyAnswersIn(In):
+    model_config = ConfigDict(json_schema_extra={"examples": [ANSWERS_EXAMPLE]})
+
+    answers: dict[str, Any] = Field(description="By item id; the survey's `answers_schema` says what may stand there.")
+
+
+class SurveyAnswersOut(Out):
+    """A user's answers in force."""
+
+    user_id: UUID
+    survey: str
+    version: int
+    answers: dict[str, Any]
+    answered_at: datetime
+
+
+class SurveyAnsweredOut(SurveyAnswersOut):
+    """What became of them. `is_new`: they differ from what was answered before."""
+
+    is_new: bool
+    num_comparisons: int = Field(description="Answers about pairs of images that went to the feedback log.")
+
+
+class PreferenceEncoderOut(Out):
+    """What makes a preference of answers; the newest that is not retired is in force."""
+
+    id: UUID
+    survey_id: UUID
+    base_model_id: UUID
+    version: int
+    digest: str
+    num_people: int
+    metrics: dict[str, Any] = Field(
+        description="`gain`: how much of people's squared deviation from the base model's score their answers explain, "
+        "cross-validated, with its 95 % interval; of `of`."
+    )
+    retired_at: datetime | None
+    stale_at: datetime | None = Field(description="Since then, somebody whom it was learned from has been erased.")
+    created_at: datetime
+
+
+class PreferenceEncodersOut(Out):
+    items: list[PreferenceEncoderOut]

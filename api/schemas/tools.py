@@ -1,0 +1,113 @@
+"""AI tools, what they say of images, and what experts have taught them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from api.schemas.common import Aspect, In, Name, Number, Out
+from api.schemas.users import Application
+
+IMAGE_EXAMPLE = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"
+
+ToolName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9:._-]{0,63}$")]
+
+
+class ToolOut(Out):
+    """One tool. `labels` are the base model's aspects among those that it scores; only these are reviewed."""
+
+    name: str = Field(examples=["generic"])
+    version: str | None = Field(description="Changes when its numbers could.", examples=["1"])
+    aspects: list[str] = Field(examples=[["beauty"]])
+    labels: list[str] = Field(examples=[["beauty"]])
+    needs: Literal["pixels", "features", "name"] | None
+    unavailable: str | None = Field(description="Why it cannot run in this deployment.")
+
+
+class ToolsOut(Out):
+    items: list[ToolOut]
+
+
+class LabelsIn(In):
+    """Which tools should label which images."""
+
+    tools: list[ToolName] = Field(min_length=1, max_length=20, examples=[["generic", "exposure"]])
+    images: list[UUID] | None = Field(
+        None,
+        min_length=1,
+        max_length=10_000,
+        description="Omitted: all of the application's that belong to no user in particular.",
+        examples=[[IMAGE_EXAMPLE]],
+    )
+    application: Application | None = Field(None, description="For admin keys.")
+
+
+class LabelsJobOut(Out):
+    job_id: UUID = Field(description="How far it is: `GET /v1/jobs/{job_id}`.")
+
+
+class PseudoLabelOut(Out):
+    """One tool's raw word on one image: scores 0-10 and confidences 0-1, by aspect."""
+
+    id: UUID
+    image_id: UUID
+    tool: str = Field(examples=["generic"])
+    tool_version: str
+    scores: dict[str, float] = Field(examples=[{"beauty": 6.1}])
+    confidences: dict[str, float] = Field(examples=[{"beauty": 0.38}])
+    created_at: datetime
+
+
+class PrecomputedLabelIn(In):
+    """Somebody's scores of one image."""
+
+    image: UUID = Field(examples=[IMAGE_EXAMPLE])
+    scores: dict[Aspect, Annotated[Number, Field(ge=0, le=10)]] = Field(
+        min_length=1, max_length=64, examples=[{"beauty": 6.5}]
+    )
+    confidence: Annotated[Number, Field(ge=0, le=1)] = Field(
+        0.5, description="Probability that an expert's score is within a point.", examples=[0.5]
+    )
+
+
+class PrecomputedIn(In):
+    """Scores that were computed elsewhere, of one version of their source."""
+
+    tool: ToolName = Field(description="`precomputed`, or `precomputed:SOURCE`.", examples=["precomputed:partner"])
+    version: Annotated[Name, Field(max_length=64)] = Field(examples=["2026-11"])
+    labels: list[PrecomputedLabelIn] = Field(min_length=1, max_length=1_000)
+    application: Application | None = Field(None, description="For admin keys.")
+
+
+class PrecomputedOut(Out):
+    new: int
+    known: int
+
+
+class RevisionIn(In):
+    """Learn from the reviews that there are."""
+
+    application: Application | None = Field(None, description="For admin keys.")
+
+
+class RevisionOut(Out):
+    """What one application's experts have taught a tool.
+
+    `metrics` say by aspect how far experts are from the raw score, their mean, and the calibrated one, on reviews that
+    were left out; and the same of the reward head, where there were reviews enough for one.
+    """
+
+    id: UUID
+    application: str
+    tool: str
+    tool_version: str
+    version: int
+    num_reviews: int
+    has_reward_head: bool
+    metrics: dict[str, Any]
+    retired_at: datetime | None
+    stale_at: datetime | None = Field(description="Since then an expert in it has been erased: learn again.")
+    created_at: datetime

@@ -1,0 +1,142 @@
+"""Surveys: forms, answers, and what is learned from them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+
+from api.dependencies import ApplicationKey, Context, Cursor, Limit, PersonKey, ReadSession, UserPath, WriteSession
+from api.schemas.common import Page, next_cursor
+from api.schemas.surveys import (
+    PreferenceEncoderOut,
+    PreferenceEncodersOut,
+    SurveyAnsweredOut,
+    SurveyAnswersIn,
+    SurveyAnswersOut,
+    SurveyIn,
+    SurveyOut,
+)
+from api.schemas.users import Application
+from paaplus.errors import Forbidden, InvalidInput
+from paaplus.services import preference_encoders
+from paaplus.services import surveys as surveys_service
+from paaplus.services import users as users_service
+from paaplus.services.allowances import AllowanceKind
+from paaplus.services.keys import Principal
+
+router = APIRouter(prefix="/v1", tags=["surveys"])
+
+NamePath = Annotated[str, Path(max_length=64, description="Name of the survey.", examples=["first-look"])]
+Version = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Of the survey; the newest without.")]
+OfApplication = Annotated[Application | None, Query(description="Needed with an admin key only.")]
+
+
+@router.post(
+    "/surveys",
+    status_code=201,
+    responses={200: {"model": SurveyOut, "description": "The newest version has this form already."}},
+)
+def create_survey(body: SurveyIn, key: ApplicationKey, session: WriteSession, response: Response) -> SurveyOut:
+    """Create a survey, or its next version. Versions never change."""
+    row, is_new = surveys_service.create(
+        session,
+        application=_application(key, body.application),
+        name=body.name,
+        domain=body.domain,
+        form=body.form.to_dict(),
+        actor=key.actor,
+    )
+    response.status_code = 201 if is_new else 200
+    return SurveyOut.of(row)
+
+
+@router.get("/surveys")
+def list_surveys(
+    key: PersonKey, session: ReadSession, limit: Limit = 50, cursor: Cursor = None, application: OfApplication = None
+) -> Page[SurveyOut]:
+    """All versions of the surveys that the key may see."""
+    rows = surveys_service.list_surveys(session, key, application=application, limit=limit, before=cursor)
+    return Page(items=[SurveyOut.of(row) for row in rows], next_cursor=next_cursor(rows, limit))
+
+
+@router.get("/surveys/{name}")
+def get_survey(
+    name: NamePath, key: PersonKey, session: ReadSession, version: Version = None, application: OfApplication = None
+) -> SurveyOut:
+    """One version of a survey, the newest by default."""
+    return SurveyOut.of(surveys_service.get(session, _application(key, application), name, version))
+
+
+@router.get("/surveys/{name}/encoders")
+def list_encoders(
+    name: NamePath, key: PersonKey, session: ReadSession, version: Version = None, application: OfApplication = None
+) -> PreferenceEncodersOut:
+    """What was learned from a survey's answers, newest first. `paaplus surveys train` learns the next."""
+    survey = surveys_service.get(session, _application(key, application), name, version)
+    rows = preference_encoders.list_encoders(session, survey.id)
+    return PreferenceEncodersOut(items=[PreferenceEncoderOut.model_validate(row) for row in rows])
+
+
+@router.put("/users/{user}/survey-answers/{name}")
+def put_answers(
+    user: UserPath,
+    name: NamePath,
+    body: SurveyAnswersIn,
+    key: PersonKey,
+    context: Context,
+    version: Version = None,
+) -> SurveyAnsweredOut:
+    """Answer a survey, or answer it again; the same answers again change nothing.
+
+    Answers about pairs of images go to the user's feedback log as comparisons too, where their answer has changed. If
+    an encoder is in force for the survey, the answers become the user's preference.
+    """
+    context.allowances.spend(key, AllowanceKind.FEEDBACK, max(1, len(body.answers)))
+    with context.database.session() as session:
+        answered = surveys_service.answer(
+            session,
+            context.blobs,
+            users_service.resolve(session, key, user).id,
+            name,
+            body.answers,
+            version=version,
+            settings=context.settings,
+            max_per_day=context.settings.feedback_per_user_per_day,
+        )
+        out = SurveyAnsweredOut(
+            user_id=answered.row.user_id,
+            survey=answered.survey.name,
+            version=answered.survey.version,
+            answers=answered.row.answers,
+            answered_at=answered.row.created_at,
+            is_new=answered.is_new,
+            num_comparisons=answered.num_comparisons,
+        )
+    context.metrics.feedback_accepted.inc(out.num_comparisons)
+    return out
+
+
+@router.get("/users/{user}/survey-answers/{name}")
+def get_answers(
+    user: UserPath, name: NamePath, key: PersonKey, session: ReadSession, version: Version = None
+) -> SurveyAnswersOut:
+    """What a user answered: to one version, or to the newest that they answered."""
+    row, survey = surveys_service.answers_of(session, users_service.resolve(session, key, user), name, version)
+    return SurveyAnswersOut(
+        user_id=row.user_id,
+        survey=survey.name,
+        version=survey.version,
+        answers=row.answers,
+        answered_at=row.created_at,
+    )
+
+
+def _application(key: Principal, wanted: str | None) -> str:
+    if key.application is None:
+        if wanted is None:
+            raise InvalidInput("an admin key belongs to no application: say which in 'application'")
+        return wanted
+    if wanted not in (None, key.application):
+        raise Forbidden(f"this key opens application {key.application!r}, not {wanted!r}")
+    return key.application

@@ -1,0 +1,128 @@
+"""AI tools, their pseudo labels, and what experts' reviews have taught them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query
+
+from api.dependencies import ApplicationKey, Context, Cursor, Limit, ReadSession, VersionPath, WriteSession
+from api.schemas.common import Page, next_cursor
+from api.schemas.tools import (
+    LabelsIn,
+    LabelsJobOut,
+    PrecomputedIn,
+    PrecomputedOut,
+    PseudoLabelOut,
+    RevisionIn,
+    RevisionOut,
+    ToolName,
+    ToolOut,
+    ToolsOut,
+)
+from paaplus.db.tables import ToolRevisionRow
+from paaplus.errors import InvalidInput
+from paaplus.services import pseudo_labels, review_order, tool_revisions
+from paaplus.services import tools as tools_service
+from paaplus.services.keys import application_of
+from paaplus.services.serving import ServingStore
+from paaplus.tools.base import Judgement
+
+router = APIRouter(prefix="/v1", tags=["tools and pseudo labels"])
+
+ToolPath = Annotated[ToolName, Path(examples=["generic"])]
+ForApplication = Annotated[str | None, Query(max_length=64, description="For admin keys.")]
+
+
+@router.get("/tools")
+def list_tools(key: ApplicationKey, context: Context, session: ReadSession) -> ToolsOut:
+    """The AI tools of this deployment."""
+    tools = tools_service.list_tools(session, context.blobs, context.settings)
+    return ToolsOut(items=[ToolOut.model_validate(tool) for tool in tools])
+
+
+@router.post("/pseudo-labels", status_code=202)
+def request_labels(body: LabelsIn, key: ApplicationKey, context: Context, session: WriteSession) -> LabelsJobOut:
+    """Ask a worker to label images. What is labelled already, by the same version of a tool, is not labelled again."""
+    job_id = pseudo_labels.request(
+        session,
+        application=application_of(key, body.application),
+        tools=body.tools,
+        image_ids=body.images,
+        settings=context.settings,
+    )
+    return LabelsJobOut(job_id=job_id)
+
+
+@router.post("/pseudo-labels/precomputed")
+def add_precomputed(body: PrecomputedIn, key: ApplicationKey, session: WriteSession) -> PrecomputedOut:
+    """Take in scores that were computed elsewhere, all or none. The same again changes nothing."""
+    labels = {one.image: Judgement(one.scores, dict.fromkeys(one.scores, one.confidence)) for one in body.labels}
+    if len(labels) != len(body.labels):
+        raise InvalidInput(f"{len(body.labels)} labels of {len(labels)} images: an image is named twice")
+    stored = pseudo_labels.add_precomputed(
+        session,
+        application=application_of(key, body.application),
+        tool=body.tool,
+        version=body.version,
+        labels=labels,
+    )
+    return PrecomputedOut(new=stored.num_new, known=stored.num_known)
+
+
+@router.get("/pseudo-labels")
+def list_labels(
+    key: ApplicationKey,
+    session: ReadSession,
+    image: Annotated[UUID | None, Query(description="Only of this image.")] = None,
+    tool: Annotated[ToolName | None, Query(description="Only by this tool.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[PseudoLabelOut]:
+    """Pseudo labels of images that the key may see, as the tools gave them."""
+    rows = pseudo_labels.list_labels(session, key, image_id=image, tool=tool, limit=limit, before=cursor)
+    return Page(items=[PseudoLabelOut.model_validate(row) for row in rows], next_cursor=next_cursor(rows, limit))
+
+
+@router.get("/tools/{tool}/revisions")
+def list_revisions(
+    tool: ToolPath,
+    key: ApplicationKey,
+    session: ReadSession,
+    application: ForApplication = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[RevisionOut]:
+    """What experts have taught the tool; the newest that is not retired is in force for the next batch."""
+    rows = tool_revisions.list_revisions(
+        session, application=key.application or application, tool=tool, limit=limit, before=cursor
+    )
+    return Page(items=[_answer(row) for row in rows], next_cursor=next_cursor(rows, limit))
+
+
+@router.post("/tools/{tool}/revisions", status_code=201)
+def learn_revision(tool: ToolPath, body: RevisionIn, key: ApplicationKey, context: Context) -> RevisionOut:
+    """Learn from the application's reviews of this tool's labels; without new ones the revision in force is the answer.
+
+    Open reviews are then put in the order of what they are worth now.
+    """
+    application = application_of(key, body.application)
+    store = ServingStore(context.database, context.blobs, context.settings)
+    row = tool_revisions.learn(context.database, store, application=application, tool=tool, actor=key.actor)
+    review_order.rerank(context.database, store, application)
+    return _answer(row)
+
+
+@router.post("/tools/{tool}/revisions/{number}/retire")
+def retire_revision(
+    tool: ToolPath, number: VersionPath, body: RevisionIn, key: ApplicationKey, session: WriteSession
+) -> RevisionOut:
+    """Take a revision out of force; the one before it is in force again."""
+    application = application_of(key, body.application)
+    return _answer(tool_revisions.retire(session, application=application, tool=tool, version=number, actor=key.actor))
+
+
+def _answer(row: ToolRevisionRow) -> RevisionOut:
+    names = set(RevisionOut.model_fields) - {"has_reward_head"}
+    return RevisionOut(**{name: getattr(row, name) for name in names}, has_reward_head=row.base_model_id is not None)

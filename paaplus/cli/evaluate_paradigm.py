@@ -1,0 +1,68 @@
+"""`paaplus evaluate paradigm`: the prevailing paradigm beside PAA+, stage by stage. Needs no database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from paaplus.cli.common import JsonOption, console, notices, print_json
+from paaplus.cli.evaluating import evaluate, numbers
+
+
+def paradigm(
+    data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")],
+    answers: Annotated[
+        str, typer.Option(help="Stops, with commas; the quiz is over at the second.")
+    ] = "0,10,25,50,100",
+    seeds: Annotated[str, typer.Option(help="Seeds of splits, with commas.")] = "0,1,2",
+    limit_people: Annotated[int | None, typer.Option(min=1, help="At most this many test people a seed.")] = None,
+    tuning: Annotated[
+        bool,
+        typer.Option("--tuning", help="Split the train side again: for choosing, so that test people stay unseen."),
+    ] = False,
+    split: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A Python file with split(seed, data=DIR); it is run."),
+    ] = None,
+    base_model: Annotated[str, typer.Option(help="lite2, lite, timm:NAME, or a name that timm knows.")] = "lite2",
+    weights: Annotated[Path | None, typer.Option(exists=True, help="A file of weights for the backbone.")] = None,
+    scale: Annotated[str | None, typer.Option(help="MIN,MAX of the ratings; default: as found.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where features are kept; default: `cache` in PAAPLUS_HOME.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write paradigm.json and paradigm.md into this folder.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Test people give the same number of answers, quiz pairs or ratings, under every method: SRCC at each stop.
+
+    Train people are the experts. Pairs are answered as the person's real ratings of the two images say.
+    """
+    from paaplus.evaluation.matching_report import HEADINGS, table, write_report
+    from paaplus.evaluation.paradigm import ParadigmConfig, run_paradigm
+
+    config = ParadigmConfig(
+        answers=numbers("answers", answers), seeds=numbers("seeds", seeds), limit_people=limit_people
+    )
+    document = evaluate(
+        run_paradigm,
+        config,
+        data,
+        split=split,
+        base_model=base_model,
+        weights=weights,
+        scale=scale,
+        cache=cache,
+        tuning=tuning,
+    )
+    for file in write_report("paradigm", document, out) if out else ():
+        notices.print(f"wrote {file}", highlight=False)
+    if as_json:
+        print_json(document)
+        return
+    shown = Table(*HEADINGS, title=f"{data.name}: SRCC per person, {document['config']['num_people']} people", box=None)
+    for row in table(document):
+        shown.add_row(*row)
+    console.print(shown)

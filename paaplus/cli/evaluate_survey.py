@@ -1,0 +1,74 @@
+"""`paaplus evaluate survey`: what surveys tell of taste, on people who were not learned from. Needs no database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from paaplus.cli.common import JsonOption, console, notices, print_json
+from paaplus.cli.evaluating import evaluate, numbers
+
+
+def survey(
+    data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="images/, ratings.csv and users.csv.")],
+    k: Annotated[str, typer.Option(help="Numbers of ratings, with commas.")] = "0,10,25",
+    seeds: Annotated[str, typer.Option(help="Seeds of splits, with commas.")] = "0,1,2",
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs of images in the survey that asks about images.")] = 10,
+    image_group: Annotated[
+        str, typer.Option(help="Column of images.csv that tells apart what different people saw.")
+    ] = "subset",
+    limit_people: Annotated[int | None, typer.Option(min=1, help="At most this many test people a seed.")] = None,
+    tuning: Annotated[
+        bool,
+        typer.Option("--tuning", help="Split the train side again: for choosing, so that test people stay unseen."),
+    ] = False,
+    split: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A Python file with split(seed, data=DIR); it is run."),
+    ] = None,
+    base_model: Annotated[str, typer.Option(help="lite2, lite, timm:NAME, or a name that timm knows.")] = "lite2",
+    weights: Annotated[Path | None, typer.Option(exists=True, help="A file of weights for the backbone.")] = None,
+    scale: Annotated[str | None, typer.Option(help="MIN,MAX of the ratings; default: as found.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where features are kept; default: `cache` in PAAPLUS_HOME.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write survey.json and survey.md into this folder.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """SRCC after k ratings with and without a survey's shift of the prior: the columns of users.csv, pairs of images
+    that train people disagree on (answers worked out from real ratings), the same shuffled, and as comparisons.
+    """
+    from paaplus.evaluation import survey as evaluation
+    from paaplus.evaluation.survey_summary import HEADINGS, table, write_report
+
+    config = evaluation.SurveyConfig(
+        ks=numbers("k", k),
+        seeds=numbers("seeds", seeds),
+        num_pairs=pairs,
+        image_group=image_group,
+        limit_people=limit_people,
+    )
+    document = evaluate(
+        evaluation.run_survey,
+        config,
+        data,
+        split=split,
+        base_model=base_model,
+        weights=weights,
+        scale=scale,
+        cache=cache,
+        tuning=tuning,
+    )
+    for file in write_report(document, out) if out else ():
+        notices.print(f"wrote {file}", highlight=False)
+    if as_json:
+        print_json(document)
+        return
+    title = f"{data.name}: SRCC with and without a survey, mean over seeds {list(config.seeds)}"
+    shown = Table(*HEADINGS, title=title, box=None, header_style="bold")
+    for row in table(document):
+        shown.add_row(*row)
+    console.print(shown)

@@ -1,0 +1,181 @@
+"""`paaplus experts`: the model base, and matching users with it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from paaplus.cli.common import (
+    ACTOR,
+    JsonOption,
+    UserArgument,
+    open_blobs,
+    open_database,
+    print_record,
+    print_rows,
+    user_of,
+)
+from paaplus.db.engine import Database
+from paaplus.db.tables import MatchRow
+from paaplus.db.tables.experts import ExpertForm, MatchKind
+from paaplus.errors import NotFound
+from paaplus.services import base_models, matches, matching
+from paaplus.services import experts as experts_service
+from paaplus.services.keys import OPERATOR
+from paaplus.services.serving import ServingStore
+from paaplus.settings import get_settings
+
+app = typer.Typer(help="Experts, their models, and who is matched with them.")
+
+
+@app.command("list")
+def list_experts(
+    application: Annotated[str | None, typer.Option(help="Only experts of this application.")] = None,
+    domain: Annotated[str | None, typer.Option(help="Only of this domain.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The model base: every expert with the version of their model, and why nobody is matched with it, if so."""
+    with open_database() as database, database.read_session() as session:
+        rows = experts_service.list_experts(session, OPERATOR, application=application, domain=domain, limit=10_000)
+        default = base_models.find_default(session, get_settings())
+        described = experts_service.describe(session, rows, default)
+    columns = {
+        "user": lambda e: f"{e.user.application}/{e.user.external_id}",
+        "id": lambda e: e.row.user_id,
+        "name": lambda e: e.row.name,
+        "domain": lambda e: e.row.domain,
+        "form": lambda e: e.row.form,
+        "version": lambda e: e.version.number if e.version else None,
+        "num_ratings": lambda e: e.version.num_ratings if e.version else 0,
+        "num_revised_labels": lambda e: e.num_revised_labels,
+        "not_matched_because": lambda e: e.not_matched_because,
+    }
+    print_rows(described, columns, as_json=as_json, title="experts", json_only=("id",))
+
+
+@app.command()
+def show(user: UserArgument, as_json: JsonOption = False) -> None:
+    """One expert: their model, its metrics, and its order of images that it never learned from (SRCC)."""
+    with open_database() as database:
+        with database.read_session() as session:
+            row = experts_service.get(session, user_of(session, user).id)
+            default = base_models.find_default(session, get_settings())
+            [found] = experts_service.describe(session, [row], default)
+        held_out = experts_service.held_out(database, _store(database), get_settings(), row.user_id)
+    record = {
+        "name": row.name,
+        "domain": row.domain,
+        "form": row.form,
+        "version": found.version.number if found.version else None,
+        "num_revised_labels": found.num_revised_labels,
+        "not_matched_because": found.not_matched_because,
+        "metrics": found.version.metrics if found.version else None,
+        "held_out": asdict(held_out),
+    }
+    print_record(record, as_json=as_json)
+
+
+@app.command()
+def register(
+    user: UserArgument,
+    name: Annotated[str, typer.Option(help="What users are told whom they were matched with.")],
+    domain: Annotated[str, typer.Option(help="What the expert judges.")],
+    form: Annotated[
+        ExpertForm, typer.Option(help="pooled: the generic score, bent to the expert; head: one of their own.")
+    ] = ExpertForm.POOLED,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a user an expert, or change what they are called and how their model stands. `users retrain` trains it."""
+    with open_database() as database, database.session() as session:
+        user_id = user_of(session, user).id
+        row, is_new = experts_service.register(session, user_id, name=name, domain=domain, form=form, actor=ACTOR)
+        print_record({"id": row.user_id, "name": row.name, "form": row.form, "is_new": is_new}, as_json=as_json)
+
+
+@app.command()
+def retire(user: UserArgument, as_json: JsonOption = False) -> None:
+    """Match no new user with them; matches that were made stay."""
+    _set_retired(user, True, as_json)
+
+
+@app.command()
+def restore(user: UserArgument, as_json: JsonOption = False) -> None:
+    """Match new users with them again."""
+    _set_retired(user, False, as_json)
+
+
+@app.command()
+def agreement(application: str, as_json: JsonOption = False) -> None:
+    """How far every two experts of an application agree on images that both have labelled."""
+    with open_database() as database, database.read_session() as session:
+        found = experts_service.agreement(session, application)
+    columns = {
+        name: (lambda each, name=name: getattr(each, name))
+        for name in ("first", "second", "aspect", "num_images", "srcc", "mean_difference")
+    }
+    print_rows(found, columns, as_json=as_json, title="agreement")
+
+
+@app.command("match")
+def match_user(
+    user: UserArgument,
+    expert: Annotated[list[str] | None, typer.Option(help="Only this expert; repeat; default: all.")] = None,
+    kind: Annotated[MatchKind | None, typer.Option(help="The best of this kind, whatever is more probable.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Select what a user starts from, by what they have said so far, and put it in force."""
+    with open_database() as database:
+        with database.read_session() as session:
+            user_id = user_of(session, user).id
+            expert_ids = {user_of(session, each).id for each in expert} if expert else None
+        row = matching.match(
+            database,
+            open_blobs(),
+            _store(database),
+            get_settings(),
+            user_id,
+            actor=ACTOR,
+            expert_ids=expert_ids,
+            kind=kind,
+        )
+        _print_match(database, row, as_json)
+
+
+@app.command("match-of")
+def show_match(user: UserArgument, as_json: JsonOption = False) -> None:
+    """The match of a user that is in force, and why."""
+    with open_database() as database:
+        with database.read_session() as session:
+            row = matches.in_force(session, user_of(session, user).id)
+        if row is None:
+            raise NotFound(f"user {user!r} was not matched yet")
+        _print_match(database, row, as_json)
+
+
+def _print_match(database: Database, row: MatchRow, as_json: bool) -> None:
+    with database.read_session() as session:
+        default = base_models.find_default(session, get_settings())
+        view = matches.view(session, row, default.id if default else None)
+    record: dict[str, Any] = {
+        "id": row.id,
+        "kind": row.kind,
+        "reason": row.reason,
+        "version": view.version.number if view.version else None,
+        "experts": {each.name: round(each.share, 4) for each in view.experts},
+        "evidence": row.evidence,
+        "stale": row.stale_at is not None,
+        "created_at": row.created_at,
+    }
+    print_record(record, as_json=as_json)
+
+
+def _set_retired(user: str, retired: bool, as_json: bool) -> None:
+    with open_database() as database, database.session() as session:
+        row = experts_service.set_retired(session, user_of(session, user).id, retired, actor=ACTOR)
+        print_record({"id": row.user_id, "name": row.name, "retired_at": row.retired_at}, as_json=as_json)
+
+
+def _store(database: Database) -> ServingStore:
+    return ServingStore(database, open_blobs(), get_settings())

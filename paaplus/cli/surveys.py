@@ -1,0 +1,266 @@
+"""`paaplus surveys`: forms, answers, and the encoders that are learned from them."""
+
+from __future__ import annotations
+
+import json
+from operator import attrgetter
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.progress import Progress
+
+from paaplus.cli.common import (
+    ACTOR,
+    JsonOption,
+    notices,
+    open_blobs,
+    open_database,
+    parse_scale,
+    print_json,
+    print_record,
+    print_rows,
+)
+from paaplus.db.tables import PreferenceEncoderRow, SurveyRow
+from paaplus.errors import InvalidInput
+from paaplus.services import base_models, preference_encoders, preferences, survey_forms, surveys, taste_priors
+from paaplus.services import users as users_service
+from paaplus.services.keys import OPERATOR
+from paaplus.settings import get_settings
+
+app = typer.Typer(help="Surveys: forms as data, answers, and what they tell of taste.")
+
+FIELDS = ("id", "application", "name", "version", "domain", "digest", "created_at", "retired_at")
+ENCODER_FIELDS = ("id", "survey_id", "base_model_id", "version", "digest", "num_people", "metrics", "created_at",
+                  "retired_at", "stale_at")  # fmt: skip
+
+NameArgument = Annotated[str, typer.Argument(help="Name of the survey.")]
+ApplicationOption = Annotated[str, typer.Option(help="Whose survey.")]
+VersionOption = Annotated[int | None, typer.Option(min=1, help="Of the survey; default: the newest.")]
+BaseModelOption = Annotated[str, typer.Option(help="NAME or NAME@VERSION; default: the default base model.")]
+
+
+@app.command()
+def create(
+    name: NameArgument,
+    form: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="A form as JSON; see docs/examples/surveys.")
+    ],
+    domain: Annotated[str, typer.Option(help="What the objects are that it is about.")],
+    application: ApplicationOption = "default",
+    as_json: JsonOption = False,
+) -> None:
+    """Create a survey, or its next version. The form of the newest version again changes nothing."""
+    try:
+        document = json.loads(form.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{form}: {error}") from error
+    with open_database() as database, database.session() as session:
+        row, is_new = surveys.create(
+            session, application=application, name=name, domain=domain, form=document, actor=ACTOR
+        )
+        print_record({**_record(row), "is_new": is_new}, as_json=as_json)
+
+
+@app.command("from-experts")
+def from_experts(
+    name: NameArgument,
+    domain: Annotated[str, typer.Option(help="What the objects are that it is about.")],
+    count: Annotated[int, typer.Option(min=1, max=survey_forms.MAX_ITEMS, help="Pairs of images.")] = 10,
+    aspect: Annotated[str | None, typer.Option(help="What is asked about; default: the base model's first.")] = None,
+    application: ApplicationOption = "default",
+    as_json: JsonOption = False,
+) -> None:
+    """Create a survey of the pairs of the application's images on which its experts' models disagree most."""
+    from paaplus.services import survey_pairs
+
+    with open_database() as database, database.session() as session:
+        form = survey_pairs.form_of_pairs(session, open_blobs(), get_settings(), application, count, aspect)
+        row, is_new = surveys.create(session, application=application, name=name, domain=domain, form=form, actor=ACTOR)
+        print_record({**_record(row), "num_pairs": len(form["items"]), "is_new": is_new}, as_json=as_json)
+
+
+@app.command("list")
+def list_surveys(
+    application: Annotated[str | None, typer.Option(help="Only this one's.")] = None, as_json: JsonOption = False
+) -> None:
+    """All versions of all surveys, newest first, with how many users answered."""
+    with open_database() as database, database.read_session() as session:
+        rows = surveys.list_surveys(session, OPERATOR, application=application, limit=10_000)
+        counts = surveys.count_answers(session, [row.id for row in rows])
+        columns = {field: attrgetter(field) for field in FIELDS} | {"num_answers": lambda row: counts.get(row.id, 0)}
+        print_rows(rows, columns, as_json=as_json, title="surveys", json_only=("id",))
+
+
+@app.command()
+def show(name: NameArgument, application: ApplicationOption = "default", version: VersionOption = None) -> None:
+    """One version of a survey, its form and its encoders, as JSON."""
+    with open_database() as database, database.read_session() as session:
+        row = surveys.get(session, application, name, version)
+        encoders = [_encoder_record(each) for each in preference_encoders.list_encoders(session, row.id)]
+        print_json({**_record(row), "form": row.form, "encoders": encoders})
+
+
+@app.command()
+def answers(
+    name: NameArgument,
+    application: ApplicationOption = "default",
+    version: VersionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Everybody's answers in force to one version."""
+    with open_database() as database, database.read_session() as session:
+        row = surveys.get(session, application, name, version)
+        rows = surveys.answers_to(session, row.id)
+        columns = {field: attrgetter(field) for field in ("user_id", "answers", "created_at")}
+        print_rows(rows, columns, as_json=as_json, title=f"answers to {name}@{row.version}")
+
+
+@app.command("import")
+def import_answers(
+    name: NameArgument,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV with user_id and a column per item.")],
+    application: ApplicationOption = "default",
+    version: VersionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Import answers: all lines, or none of them. Users who are not known are created. Twice changes nothing.
+
+    A cell of a ranking has | between its options; a choice may stand as its code.
+    """
+    from paaplus.pipelines.train_encoder import read_answers
+
+    num_new = num_same = 0
+    blobs, settings = open_blobs(), get_settings()
+    with open_database() as database, database.session() as session:
+        survey = surveys.get(session, application, name, version)
+        for line in read_answers(file, survey_forms.parse(survey.form)):
+            try:
+                user, _ = users_service.create(session, application=application, external_id=line.user_id)
+                done = surveys.answer(
+                    session, blobs, user.id, name, line.answers, version=survey.version, settings=settings
+                )
+            except InvalidInput as error:
+                raise InvalidInput(f"{file}: line {line.line}: {error}") from error
+            num_new += done.is_new
+            num_same += not done.is_new
+    print_record({"new": num_new, "unchanged": num_same}, as_json=as_json)
+
+
+@app.command()
+def retire(
+    name: NameArgument,
+    version: Annotated[int, typer.Argument(min=1)],
+    application: ApplicationOption = "default",
+    as_json: JsonOption = False,
+) -> None:
+    """Nobody answers this version any more; its answers stay."""
+    with open_database() as database, database.session() as session:
+        print_record(_record(surveys.retire(session, application, name, version, actor=ACTOR)), as_json=as_json)
+
+
+@app.command()
+def train(
+    name: NameArgument,
+    data: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")] = None,
+    survey_csv: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="What the folder's people answered, by user_id.")
+    ] = None,
+    from_users: Annotated[
+        bool, typer.Option("--from-users", help="Users who answered and share their taste, and experts.")
+    ] = False,
+    application: ApplicationOption = "default",
+    version: VersionOption = None,
+    base_model: BaseModelOption = "",
+    scale: Annotated[str | None, typer.Option(help="MIN,MAX of the ratings; default: as found.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn what answers tell of taste (50 people at least); the encoder is in force at once.
+
+    Everybody who answered gets a preference of it. A survey that tells nothing beyond chance changes nobody's.
+    """
+    if from_users == (data is not None) or (data is None) != (survey_csv is None):
+        raise typer.BadParameter("give either --data DIR with --survey-csv FILE, or --from-users")
+    settings, blobs = get_settings(), open_blobs()
+    with open_database() as database:
+        with database.read_session() as session:
+            survey = surveys.get(session, application, name, version)
+            named = base_models.named(session, base_model) if base_model else None
+            base_row = named or base_models.default(session, settings)
+            prior_row = taste_priors.in_force(session, base_row.id)
+        base = base_models.load(blobs, base_row)
+        prior = taste_priors.load(blobs, prior_row) if prior_row is not None else None
+        user_ids: list[UUID] = []
+        with Progress(console=notices, transient=True) as progress:
+            task = progress.add_task("learning from answers", total=None)
+
+            def tell(done: int, total: int) -> None:
+                progress.update(task, completed=done, total=total)
+
+            if data is not None and survey_csv is not None:
+                encoder, metrics = _from_folder(base_row, base, prior, data, survey_csv, survey, scale, tell)
+            else:
+                from paaplus.pipelines.train_encoder import encoder_from_users
+
+                key = settings.holdout_key.get_secret_value()
+                encoder, metrics, user_ids = encoder_from_users(base, database, survey, key, prior, tell)
+        with database.session() as session:
+            row = preference_encoders.register(
+                session, encoder, survey, base_row, metrics=metrics, user_ids=user_ids, actor=ACTOR
+            )
+            num_encoded = preferences.encode_everybody(session, blobs, survey, base_row)
+            record = {**_encoder_record(row), "num_users_encoded": num_encoded}
+    print_record(record, as_json=as_json)
+
+
+@app.command("retire-encoder")
+def retire_encoder(
+    name: NameArgument,
+    encoder_version: Annotated[int, typer.Argument(min=1, help="Version of the encoder.")],
+    application: ApplicationOption = "default",
+    version: VersionOption = None,
+    base_model: BaseModelOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Take an encoder out of force: the one before it encodes everybody's answers again, or nothing does."""
+    with open_database() as database, database.session() as session:
+        survey = surveys.get(session, application, name, version)
+        named = base_models.named(session, base_model) if base_model else None
+        base_row = named or base_models.default(session, get_settings())
+        row = preference_encoders.retire(session, survey, base_row.id, encoder_version, actor=ACTOR)
+        num_encoded = preferences.encode_everybody(session, open_blobs(), survey, base_row)
+        print_record({**_encoder_record(row), "num_users_encoded": num_encoded}, as_json=as_json)
+
+
+def _from_folder(
+    base_row: Any, base: Any, prior: Any, data: Path, survey_csv: Path, survey: SurveyRow, scale: str | None, tell: Any
+) -> tuple[Any, dict[str, Any]]:
+    import torch
+
+    from paaplus.models.base_models import load_extractor
+    from paaplus.pipelines.train_encoder import encoder_from_folder
+
+    settings = get_settings()
+    torch.set_num_threads(settings.torch_threads)
+    weights = base_row.config.get("weights")
+    extractor = load_extractor(str(base_row.config["extractor"]), Path(weights) if weights else None, settings.device)
+    return encoder_from_folder(
+        base,
+        extractor,
+        data,
+        survey_csv,
+        survey_forms.parse(survey.form),
+        cache_dir=settings.home / "cache",
+        prior=prior,
+        scale=parse_scale(scale) if scale else None,
+        progress=tell,
+    )
+
+
+def _record(row: SurveyRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in FIELDS}
+
+
+def _encoder_record(row: PreferenceEncoderRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in ENCODER_FIELDS}

@@ -1,0 +1,155 @@
+"""`paaplus tools`: AI tools, their labels, scores from elsewhere, and what reviews teach."""
+
+from __future__ import annotations
+
+from operator import attrgetter, itemgetter
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import sqlalchemy as sa
+import typer
+
+from paaplus.cli.common import ACTOR, JsonOption, open_blobs, open_database, print_record, print_rows
+from paaplus.db.tables import ImageRow, ToolRevisionRow
+from paaplus.errors import InvalidInput
+from paaplus.services import pseudo_labels, review_order, tool_revisions
+from paaplus.services import tools as tools_service
+from paaplus.services.keys import OPERATOR
+from paaplus.services.serving import ServingStore
+from paaplus.settings import get_settings
+from paaplus.tools.base import Judgement, ToolImage
+from paaplus.tools.precomputed import NAME, PrecomputedTool, read_csv
+
+app = typer.Typer(help="AI tools, and what they say of images.")
+
+FIELDS = ("name", "version", "aspects", "labels", "needs", "unavailable")
+LABEL_FIELDS = ("image_id", "tool", "tool_version", "scores", "confidences", "created_at")
+REVISION_FIELDS = ("id", "application", "tool", "tool_version", "version", "num_reviews", "metrics", "created_at",
+                   "retired_at", "stale_at")  # fmt: skip
+
+ApplicationOption = Annotated[str, typer.Option(help="Whose images and reviews.")]
+ToolArgument = Annotated[str, typer.Argument(help="NAME, see `paaplus tools list`; or precomputed:SOURCE.")]
+
+
+@app.command("list")
+def list_tools(as_json: JsonOption = False) -> None:
+    """All tools; those that cannot run here say why."""
+    with open_database() as database, database.read_session() as session:
+        rows = tools_service.list_tools(session, open_blobs(), get_settings())
+        print_rows(rows, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, title="tools")
+
+
+@app.command()
+def label(
+    tools: Annotated[list[str], typer.Argument(help="Tools by name.")],
+    image: Annotated[list[UUID] | None, typer.Option(help="Only this image; may be repeated.")] = None,
+    application: ApplicationOption = "default",
+    as_json: JsonOption = False,
+) -> None:
+    """Ask a worker for labels; prints the job. What is labelled already is not labelled again."""
+    with open_database() as database, database.session() as session:
+        job_id = pseudo_labels.request(
+            session, application=application, tools=tools, image_ids=image, settings=get_settings()
+        )
+    print_record({"job_id": job_id}, as_json=as_json)
+
+
+@app.command("labels")
+def list_labels(
+    image: Annotated[UUID | None, typer.Option(help="Only of this image.")] = None,
+    tool: Annotated[str | None, typer.Option(help="Only by this tool.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """Pseudo labels as the tools gave them, newest first."""
+    with open_database() as database, database.read_session() as session:
+        rows = pseudo_labels.list_labels(session, OPERATOR, image_id=image, tool=tool, limit=limit)
+        print_rows(rows, {name: attrgetter(name) for name in LABEL_FIELDS}, as_json=as_json, title="pseudo labels")
+
+
+@app.command("import")
+def import_labels(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV: image,ASPECT...[,confidence].")],
+    tool: Annotated[str, typer.Option(help="precomputed, or precomputed:SOURCE.")] = NAME,
+    version: Annotated[str, typer.Option(help="Of the scores; default: the file's digest.")] = "",
+    application: ApplicationOption = "default",
+    as_json: JsonOption = False,
+) -> None:
+    """Take in scores 0-10 by anybody. `image` is an id, or the name it was registered under; all rows or none."""
+    source = read_csv(file, tool)
+    with open_database() as database, database.session() as session:
+        found = _judged(session, source, application)
+        stored = pseudo_labels.add_precomputed(
+            session, application=application, tool=tool, version=(version or source.version)[:64], labels=found
+        )
+    record = {"tool": tool, "version": version or source.version, "new": stored.num_new, "known": stored.num_known}
+    print_record(record, as_json=as_json)
+
+
+@app.command()
+def learn(tool: ToolArgument, application: ApplicationOption = "default", as_json: JsonOption = False) -> None:
+    """Learn the tool's next revision from the application's reviews; it is in force for the next batch at once."""
+    with open_database() as database:
+        store = ServingStore(database, open_blobs(), get_settings())
+        row = tool_revisions.learn(database, store, application=application, tool=tool, actor=ACTOR)
+        num_moved = review_order.rerank(database, store, application)
+    print_record({**_record(row), "num_reviews_moved": num_moved}, as_json=as_json)
+
+
+@app.command()
+def revisions(
+    tool: Annotated[str | None, typer.Option(help="Only of this tool.")] = None,
+    application: Annotated[str | None, typer.Option(help="Only of this application.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """What reviews have taught tools, newest first; the newest of a tool that is not retired is in force."""
+    with open_database() as database, database.read_session() as session:
+        rows = tool_revisions.list_revisions(session, application=application, tool=tool, limit=limit)
+        columns = {name: itemgetter(name) for name in REVISION_FIELDS}
+        print_rows(
+            [_record(row) for row in rows],
+            columns,
+            as_json=as_json,
+            title="tool revisions",
+            json_only=("id", "metrics"),
+        )
+
+
+@app.command()
+def retire(
+    tool: ToolArgument,
+    version: Annotated[int, typer.Argument(min=1)],
+    application: ApplicationOption = "default",
+    as_json: JsonOption = False,
+) -> None:
+    """Take a revision out of force; the one before it is in force again."""
+    with open_database() as database, database.session() as session:
+        row = tool_revisions.retire(session, application=application, tool=tool, version=version, actor=ACTOR)
+        print_record(_record(row), as_json=as_json)
+
+
+def _judged(session: Any, source: PrecomputedTool, application: str) -> dict[UUID, Judgement]:
+    """Every row's image and what is said of it; a row that names no image, or two, is a mistake."""
+    rows = session.execute(
+        sa.select(ImageRow.id, ImageRow.name).where(ImageRow.application == application, ImageRow.owner_id.is_(None))
+    ).all()
+    named: dict[str, list[UUID]] = {}
+    for image_id, name in rows:
+        for known in {str(image_id), name} - {None}:
+            named.setdefault(known, []).append(image_id)
+    for name in source.judgements:
+        if len(images := named.get(name, [])) != 1:
+            raise InvalidInput(
+                f"{len(images)} images named {name!r:.200} in application {application!r}; one is needed"
+            )
+    ids = [named[name][0] for name in source.judgements]
+    if len(set(ids)) != len(ids):
+        raise InvalidInput("an image is named twice, by id and by name")
+    said = source.score([ToolImage(names=(name,)) for name in source.judgements])
+    return {image_id: judgement for image_id, judgement in zip(ids, said, strict=True) if judgement.scores}
+
+
+def _record(row: ToolRevisionRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in REVISION_FIELDS}

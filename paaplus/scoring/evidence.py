@@ -1,0 +1,186 @@
+"""How likely a person's answers are under priors that differ in their mean, and what follows from them. NumPy only.
+
+Seen from the answers: the scores that they are about are jointly normal under a prior. Ratings condition that exactly;
+comparisons by Laplace's approximation, for all means at once. It is the same model as `closed_form`, which finds the
+weights of one prior; here only as many numbers are moved as there are answers.
+
+Shape letters: E = means, N = ratings, C = comparisons, I = images that are asked about, P = R + 2 regressors,
+K = coordinates of a prior.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from paaplus.records import ComparedSet, RatedSet
+from paaplus.scoring.comparisons import log_likelihood, slope_and_curvature
+from paaplus.scoring.priors import design
+
+_MAX_RATINGS, _MAX_COMPARISONS = 300, 150  # the latest: more decide no match that these leave open
+_MAX_STEPS = 50
+_NUM_HALVINGS = 20
+_TOLERANCE = 1e-9  # of log likelihood
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """One aspect of what a person said, in rows of regressors; a comparison's are those of its images' difference."""
+
+    design_NP: np.ndarray
+    residual_N: np.ndarray  # rating less generic score
+    rating_weight_N: np.ndarray
+    design_CP: np.ndarray
+    generic_difference_C: np.ndarray
+    preference_C: np.ndarray
+    comparison_weight_C: np.ndarray
+
+    @classmethod
+    def of(cls, rated: RatedSet, compared: ComparedSet, aspect: int, num_regressors: int) -> Answers:
+        used = np.flatnonzero(~np.isnan(rated.target_NA[:, aspect]) & (rated.weight_N > 0))[-_MAX_RATINGS:]
+        generic_N = rated.generic_NA[used, aspect].astype(np.float64)
+        design_CP, difference_C, preference_C = np.empty((0, num_regressors)), np.empty(0), np.empty(0)
+        weight_C = np.empty(0)
+        if len(compared):
+            said = np.flatnonzero(~np.isnan(compared.preference_CA[:, aspect]) & (compared.weight_C > 0))
+            said = said[-_MAX_COMPARISONS:]
+            first_C = compared.first_generic_CA[said, aspect].astype(np.float64)
+            second_C = compared.second_generic_CA[said, aspect].astype(np.float64)
+            design_CP = design(compared.first_taste_CR[said], first_C) - design(
+                compared.second_taste_CR[said], second_C
+            )
+            difference_C, preference_C = first_C - second_C, compared.preference_CA[said, aspect].astype(np.float64)
+            weight_C = compared.weight_C[said].astype(np.float64)
+        return cls(
+            design_NP=design(rated.taste_NR[used], generic_N),
+            residual_N=rated.target_NA[used, aspect] - generic_N,
+            rating_weight_N=rated.weight_N[used].astype(np.float64),
+            design_CP=design_CP,
+            generic_difference_C=difference_C,
+            preference_C=preference_C,
+            comparison_weight_C=weight_C,
+        )
+
+    def __len__(self) -> int:
+        return len(self.residual_N) + len(self.preference_C)
+
+
+@dataclass(frozen=True, eq=False)
+class Belief:
+    """What is believed after the answers, under each mean.
+
+    `pull_EP` says where the answers pull: the expected weights are the mean plus covariance times pull.
+    """
+
+    log_evidence_E: np.ndarray
+    pull_EP: np.ndarray
+    score_EI: np.ndarray
+    covariance_EII: np.ndarray
+
+
+def believe(
+    answers: Answers,
+    factor_PK: np.ndarray,
+    mean_EP: np.ndarray,
+    noise_sd: float,
+    design_IP: np.ndarray | None = None,
+    generic_I: np.ndarray | None = None,
+) -> Belief:
+    """Evidence under normal priors of one covariance around several means, and what follows for some images' scores.
+
+    Args:
+        answers: what was said.
+        factor_PK: of the covariance of weights.
+        mean_EP: the means of weights.
+        noise_sd: of a rating.
+        design_IP: regressors of images that are asked about; None: of none.
+        generic_I: their generic scores.
+    """
+    design_IP = np.empty((0, len(factor_PK))) if design_IP is None else design_IP
+    generic_I = np.empty(0) if generic_I is None else generic_I
+    num_said = len(answers.preference_C)
+    row_XP = np.concatenate([answers.design_CP, design_IP])  # X = C + I
+    mean_EX = np.concatenate([answers.generic_difference_C, generic_I]) + mean_EP @ row_XP.T
+    row_XK, seen_NK = row_XP @ factor_PK, answers.design_NP @ factor_PK
+    kernel_XX = row_XK @ row_XK.T
+    log_evidence_E, pull_EP = np.zeros(len(mean_EP)), np.zeros(mean_EP.shape)
+    narrowed_NX = np.empty((0, len(row_XP)))
+    if len(seen_NK):
+        noise_N = noise_sd**2 / answers.rating_weight_N
+        root = cho_factor(seen_NK @ seen_NK.T + np.diag(noise_N), lower=True)
+        residual_EN = answers.residual_N - mean_EP @ answers.design_NP.T
+        dual_EN = cho_solve(root, residual_EN.T).T
+        log_evidence_E -= 0.5 * (residual_EN * dual_EN).sum(1) + np.log(root[0].diagonal()).sum()
+        log_evidence_E -= 0.5 * len(noise_N) * np.log(2.0 * np.pi)
+        cross_NX = seen_NK @ row_XK.T
+        narrowed_NX = cho_solve(root, cross_NX)
+        mean_EX = mean_EX + dual_EN @ cross_NX
+        kernel_XX = kernel_XX - cross_NX.T @ narrowed_NX
+        pull_EP = dual_EN @ answers.design_NP
+    score_EI = mean_EX[:, num_said:]
+    covariance_EII = np.broadcast_to(kernel_XX[num_said:, num_said:], (*score_EI.shape, score_EI.shape[1]))
+    if num_said:
+        cross_IC = kernel_XX[num_said:, :num_said]
+        mode = _mode(kernel_XX[:num_said, :num_said], mean_EX[:, :num_said], answers, noise_sd)
+        log_evidence_E = log_evidence_E + mode.log_evidence_E
+        score_EI = score_EI + mode.dual_EC @ cross_IC.T
+        covariance_EII = covariance_EII - cross_IC @ mode.narrowing_ECC @ cross_IC.T
+        # what comparisons pull, the ratings beside them no longer do
+        pull_EP = pull_EP + mode.dual_EC @ (answers.design_CP - narrowed_NX[:, :num_said].T @ answers.design_NP)
+    return Belief(log_evidence_E, pull_EP, score_EI, covariance_EII)
+
+
+@dataclass(frozen=True, eq=False)
+class _Mode:
+    """Where the posterior of the compared differences is highest, and how it bends there."""
+
+    log_evidence_E: np.ndarray
+    dual_EC: np.ndarray  # inverse of the kernel times how far the mode lies from the mean
+    narrowing_ECC: np.ndarray  # what the answers take from the covariance: kernel - kernel @ this @ kernel
+
+
+def _mode(kernel_CC: np.ndarray, mean_EC: np.ndarray, answers: Answers, noise_sd: float) -> _Mode:
+    """Newton's method for all means at once, each with a step as long as it climbs.
+
+    Source:
+        Rasmussen & Williams, "Gaussian processes for machine learning" (2006), algorithm 3.1.
+    """
+    preference_C, weight_C = answers.preference_C, answers.comparison_weight_C
+    temperature = np.array(noise_sd)
+
+    def climbed(dual_EC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        moved_EC = dual_EC @ kernel_CC
+        said_EC = log_likelihood(mean_EC + moved_EC, preference_C, temperature)
+        return said_EC @ weight_C - 0.5 * (dual_EC * moved_EC).sum(1), mean_EC + moved_EC
+
+    def bent(difference_EC: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        slope_EC, curvature_EC = slope_and_curvature(difference_EC, preference_C, temperature)
+        root_EC = np.sqrt(weight_C * curvature_EC)
+        system_ECC = np.eye(len(weight_C)) + root_EC[:, :, None] * kernel_CC * root_EC[:, None, :]
+        inverse_ECC = np.linalg.inv(system_ECC)
+        narrowing_ECC = root_EC[:, :, None] * inverse_ECC * root_EC[:, None, :]
+        return weight_C * slope_EC, narrowing_ECC, np.linalg.slogdet(system_ECC)[1]
+
+    dual_EC = np.zeros_like(mean_EC)
+    value_E, difference_EC = climbed(dual_EC)
+    slope_EC, narrowing_ECC, log_det_E = bent(difference_EC)
+    for _ in range(_MAX_STEPS):
+        # dual' = (K + W^-1)^-1 (K dual + W^-1 slope) = slope + narrowing K (dual - slope)
+        apart_EC = (dual_EC - slope_EC) @ kernel_CC
+        step_EC = slope_EC + np.einsum("ecd,ed->ec", narrowing_ECC, apart_EC) - dual_EC
+        share_E = np.ones(len(mean_EC))
+        next_E, next_EC = climbed(dual_EC + step_EC)
+        for _ in range(_NUM_HALVINGS):  # the log posterior is concave, but a full step may leap over its top
+            if not (worse_E := next_E < value_E - _TOLERANCE).any():
+                break
+            share_E = np.where(worse_E, share_E / 2.0, share_E)
+            next_E, next_EC = climbed(dual_EC + share_E[:, None] * step_EC)
+        dual_EC = dual_EC + share_E[:, None] * step_EC
+        gained = float((next_E - value_E).max())
+        value_E, difference_EC = next_E, next_EC
+        slope_EC, narrowing_ECC, log_det_E = bent(difference_EC)
+        if gained < _TOLERANCE:
+            break
+    return _Mode(value_E - 0.5 * log_det_E, dual_EC, narrowing_ECC)

@@ -1,0 +1,58 @@
+"""The base model's generic score as a tool: what the crowd would say, and how likely one person says about the same.
+
+Shape letters: B = images, A = aspects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.priors import OwnPrior, design
+from paaplus.tools.base import Judgement, Need, ToolImage, within_width
+
+
+@dataclass(frozen=True, eq=False)
+class GenericTool:
+    """Scores every aspect of the base model. The confidence is that of somebody of whom nothing is known yet.
+
+    It comes from the spread of the base model's own prior on that image (how far people differ there) and its noise.
+    """
+
+    base: BaseScorer
+
+    name = "generic"
+    need = Need.FEATURES
+
+    @cached_property
+    def version(self) -> str:
+        return self.base.digest[:16]
+
+    @property
+    def aspects(self) -> tuple[str, ...]:
+        return self.base.aspects
+
+    def score(self, images: Sequence[ToolImage]) -> list[Judgement]:
+        if not images:
+            return []
+        taste_BR = self.base.project(np.stack([_features(one) for one in images]))
+        generic_BA = self.base.generic(taste_BR)
+        prior = OwnPrior(self.base)
+        judgements = []
+        for taste_R, generic_A in zip(taste_BR, generic_BA, strict=True):  # by row: the same bits in any batch
+            confidences = {}
+            for a, aspect in enumerate(self.aspects):
+                coordinate_K = prior.coordinates(design(taste_R[None], generic_A[a : a + 1]), a)[0]
+                variance = float(coordinate_K @ coordinate_K) + float(self.base.noise_sd_A[a]) ** 2
+                confidences[aspect] = within_width(variance**0.5)
+            judgements.append(Judgement(dict(zip(self.aspects, generic_A.tolist(), strict=True)), confidences))
+        return judgements
+
+
+def _features(one: ToolImage) -> np.ndarray:
+    assert one.features_D is not None, "this tool looks at features"
+    return one.features_D

@@ -1,0 +1,69 @@
+"""The AI tools by name. A new one is a function and a line in `AI_TOOLS`; the contract test picks it up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from paaplus.errors import InvalidInput, Unavailable
+from paaplus.scoring.base import BaseScorer
+from paaplus.tools import composition, pixels
+from paaplus.tools.base import Tool
+from paaplus.tools.generic import GenericTool
+from paaplus.tools.nima import NimaTool
+from paaplus.tools.pixels import PixelTool
+from paaplus.tools.precomputed import PrecomputedTool
+
+
+@dataclass(frozen=True)
+class ToolContext:
+    """What tools are built from; what a deployment does not have is None."""
+
+    base: BaseScorer | None = None
+    nima: NimaTool | None = None
+    precomputed: PrecomputedTool | None = None
+
+
+def _generic(context: ToolContext) -> Tool:
+    if context.base is None:
+        raise Unavailable("tool 'generic' needs a base model: make one with `paaplus base-models train`")
+    return GenericTool(context.base)
+
+
+def _nima(context: ToolContext) -> Tool:
+    if context.nima is None:
+        raise Unavailable("tool 'nima' needs a file with a head: set PAAPLUS_NIMA_FILE")
+    return context.nima
+
+
+def _precomputed(context: ToolContext) -> Tool:
+    if context.precomputed is None:
+        raise InvalidInput(
+            "tool 'precomputed' has nothing to run: its labels come in by `paaplus tools import` or "
+            "POST /v1/pseudo-labels/precomputed"
+        )
+    return context.precomputed
+
+
+AI_TOOLS: dict[str, Callable[[ToolContext], Tool]] = {
+    "generic": _generic,
+    "exposure": lambda _: PixelTool("exposure", "1", pixels.exposure),
+    "colourfulness": lambda _: PixelTool("colourfulness", "1", pixels.colourfulness),
+    "sharpness": lambda _: PixelTool("sharpness", "1", pixels.sharpness),
+    "contrast": lambda _: PixelTool("contrast", "1", pixels.contrast),
+    "composition": lambda _: PixelTool("composition", "1", composition.composition),
+    "precomputed": _precomputed,
+    "nima": _nima,
+}
+
+
+def build(name: str, context: ToolContext) -> Tool:
+    """The tool of that name.
+
+    Raises:
+        InvalidInput: there is none.
+        Unavailable: the deployment lacks what it needs.
+    """
+    if name not in AI_TOOLS:
+        raise InvalidInput(f"tool {name!r:.80} does not exist; known: {', '.join(AI_TOOLS)}")
+    return AI_TOOLS[name](context)
