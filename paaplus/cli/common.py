@@ -120,6 +120,8 @@ def _short(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, str) and SHA256.fullmatch(value):
         return value[:12]
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
     if isinstance(value, dict | list):
         return json.dumps(value, default=to_plain)
     return str(value.value if isinstance(value, Enum) else value)

@@ -211,8 +211,9 @@ class _Demo:
             soft_wrap=True,
         )
         proof = report["rollback"]
+        target = proof["to_number"] if proof["to_number"] is not None else "the base model"
         console.print(
-            f"rollback of {proof['user_id']}, version {proof['from_number']} to {proof['to_number']}: "
+            f"rollback of {proof['user_id']}, version {proof['from_number']} to {target}: "
             f"{proof['num_scores']} scores {'equal bit for bit' if proof['bit_for_bit'] else '[red]DIFFER[/red]'}; "
             f"{'not undone' if proof['not_undone'] else '[red]UNDONE[/red]'} by version {proof['next_version']}",
             highlight=False,

@@ -90,3 +90,25 @@ def test_experience_metrics_refuse_what_is_no_square_or_has_holes(metric):
         metric(np.zeros((2, 3)))
     with pytest.raises(InvalidInput, match="on or below the diagonal"):
         metric(np.array([[0.5, 0.0], [np.nan, 0.4]]))
+
+
+# Four judges of six targets: the worked example of Shrout & Fleiss (1979), table 2.
+JUDGES = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float)
+
+
+def test_icc_is_that_of_the_published_example():
+    assert metrics.icc(JUDGES) == pytest.approx(0.29, abs=0.005)
+
+
+def test_icc_counts_an_offset_as_disagreement_and_the_same_words_as_agreement():
+    image_N = np.array([1.0, 3.0, 5.0, 8.0])
+    assert metrics.icc(np.column_stack([image_N, image_N])) == pytest.approx(1.0)
+    assert metrics.icc(np.column_stack([image_N, image_N + 3])) < 0.7
+
+
+def test_icc_of_what_cannot_be_compared_is_refused():
+    for bad in (JUDGES[:1], JUDGES[:, :1], JUDGES[0], np.where(JUDGES == 9, np.nan, JUDGES)):
+        with pytest.raises(InvalidInput):
+            metrics.icc(bad)
+    with pytest.raises(UndefinedMetric):
+        metrics.icc(np.full((4, 3), 5.0))
