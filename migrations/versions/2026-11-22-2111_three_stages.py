@@ -36,8 +36,8 @@ def upgrade() -> None:
             "tools", sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"), nullable=False
         ),
         sa.Column(
-            "order",
-            sa.Enum("value", "random", name="order", native_enum=False, create_constraint=True, length=24),
+            "review_order",
+            sa.Enum("value", "random", name="review_order", native_enum=False, create_constraint=True, length=24),
             nullable=False,
         ),
         sa.Column("seed", sa.Integer(), nullable=False),

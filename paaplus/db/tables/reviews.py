@@ -87,7 +87,7 @@ class ReviewBatchRow(Base):
     application: Mapped[str] = mapped_column(sa.String(64))
     name: Mapped[str] = mapped_column(sa.String(128))
     tools: Mapped[list[str]]
-    order: Mapped[ReviewOrder] = mapped_column(enum_type(ReviewOrder, "order"))
+    order: Mapped[ReviewOrder] = mapped_column("review_order", enum_type(ReviewOrder, "review_order"))
     seed: Mapped[int]
     actor: Mapped[str] = mapped_column(sa.String(64))
     created_at: Mapped[datetime]

@@ -78,6 +78,7 @@ class FakeRun:
     state: dict[str, np.ndarray]
     ageing: float = 1.0
     config: TrainingConfig = SMALL
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     noise_sd_A: torch.Tensor = field(default_factory=lambda: NOISE_SD_A)
 
 
