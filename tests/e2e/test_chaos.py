@@ -13,7 +13,7 @@ import redis
 from paaplus.settings import Settings
 from tests.servers import GivenServer, RedisServer
 
-MINUTES = {"sqlite": 2.0, "postgresql": 1.0}  # of storm; as much again goes into the beginning and the checks
+MINUTES = {"sqlite": 1.5, "postgresql": 1.0}  # of storm; as much again goes into the beginning and the checks
 MIN_FAULTS = {"sqlite": 12, "postgresql": 6}  # that really happened; four times as many do where nothing else runs
 
 

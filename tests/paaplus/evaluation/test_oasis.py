@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from paaplus.data.features import folder_features
-from paaplus.data.folder import read_folder
+from paaplus.data.folder import DataFolder, read_folder
 from paaplus.evaluation.kshot import KShotConfig, run_kshot
 from paaplus.evaluation.matching import MatchingConfig, run_matching
-from paaplus.evaluation.splits import load_split, split_folder
+from paaplus.evaluation.splits import MakeSplit, load_split, split_folder
 from paaplus.models.base_models import load_extractor
+from paaplus.models.extractor import Extractor
 
 OASIS = os.environ.get("PAAPLUS_TEST_OASIS", "")
 SPLIT = Path(os.environ.get("PAAPLUS_TEST_SHARED", "")) / "tools" / "oasis_split.py"
@@ -21,21 +24,39 @@ SPLIT = Path(os.environ.get("PAAPLUS_TEST_SHARED", "")) / "tools" / "oasis_split
 REQUIRED = {0: 0.512, 10: 0.530, 25: 0.545, 50: 0.558, 100: 0.572}
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.skipif(not OASIS, reason="PAAPLUS_TEST_OASIS names no data folder of real ratings")
-def test_personal_scores_are_as_good_as_promised_on_real_people(tmp_path):
-    folder = read_folder(Path(OASIS))
-    extractor = load_extractor("lite2")
-    features_ID = folder_features(folder, extractor, tmp_path)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(not OASIS, reason="PAAPLUS_TEST_OASIS names no data folder of real ratings"),
+]
+
+
+@dataclass(frozen=True)
+class Oasis:
+    """The data, with features that are extracted once."""
+
+    folder: DataFolder
+    extractor: Extractor
+    features_ID: np.ndarray
+    make_split: MakeSplit
+
+
+@pytest.fixture(scope="module")
+def oasis(tmp_path_factory: pytest.TempPathFactory) -> Oasis:
+    folder, extractor = read_folder(Path(OASIS)), load_extractor("lite2")
+    features_ID = folder_features(folder, extractor, tmp_path_factory.mktemp("features"))
     make_split = load_split(SPLIT, Path(OASIS)) if SPLIT.is_file() else lambda seed: split_folder(folder, seed)
+    return Oasis(folder, extractor, features_ID, make_split)
+
+
+def test_personal_scores_are_as_good_as_promised_on_real_people(oasis: Oasis) -> None:
     document = run_kshot(
-        folder,
-        features_ID,
-        extractor.digest,
-        make_split,
+        oasis.folder,
+        oasis.features_ID,
+        oasis.extractor.digest,
+        oasis.make_split,
         KShotConfig(ks=tuple(REQUIRED), seeds=(0, 1, 2)),
-        blocks=extractor.blocks,
+        blocks=oasis.extractor.blocks,
     )
     summary = {entry["k"]: entry for entry in document["summary"]}
     if SPLIT.is_file():
@@ -49,17 +70,17 @@ def test_personal_scores_are_as_good_as_promised_on_real_people(tmp_path):
                            "95%": pytest.approx(0.95, abs=0.03)}  # fmt: skip
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.skipif(not OASIS, reason="PAAPLUS_TEST_OASIS names no data folder of real ratings")
-def test_matching_new_users_with_experts_gains_what_is_promised_on_real_people(tmp_path):
+def test_matching_new_users_with_experts_gains_what_is_promised_on_real_people(oasis: Oasis) -> None:
     """On the first 40 test people of each seed; all of them are in benchmarks/results."""
-    folder = read_folder(Path(OASIS))
-    extractor = load_extractor("lite2")
-    features_ID = folder_features(folder, extractor, tmp_path)
-    make_split = load_split(SPLIT, Path(OASIS)) if SPLIT.is_file() else lambda seed: split_folder(folder, seed)
     config = MatchingConfig(pairs=(0, 12), ks=(10,), num_experts=(), seeds=(0, 1, 2), limit_people=40)
-    document = run_matching(folder, features_ID, extractor.digest, make_split, config, blocks=extractor.blocks)
+    document = run_matching(
+        oasis.folder,
+        oasis.features_ID,
+        oasis.extractor.digest,
+        oasis.make_split,
+        config,
+        blocks=oasis.extractor.blocks,
+    )
     for state in document["summary"]:  # never below generic on average, beyond what chance does to so few people
         assert state["combination"]["ahead"]["mean"] > -0.002, state["state"]
         assert state["selected"]["ahead"]["mean"] > -0.002, state["state"]
