@@ -23,7 +23,7 @@ from paaplus.models.physiqueframe.sample import Sample, collate_samples
 
 NEUTRAL_PREFERENCE = 0.5
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-_GPU_BATCH = 16
+_GPU_BATCH, _CPU_BATCH = 16, {"float32": 1, "bfloat16": 4}  # measured by benchmarks/physiqueframe.py
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,8 @@ class PhysiqueScore:
 class PhotographScorer:
     """PhysiqueFrame on photographs.
 
-    On a CPU one at a time: batches gain nothing there, and a photograph's bits do not depend on its neighbours.
+    On a CPU in float32 one at a time: batches gain nothing there, and a photograph's bits do not depend on its
+    neighbours.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class PhotographScorer:
         finder: of people and meshes.
         device: `cpu`, `cuda` or `cuda:N`.
         precision: of the network's matrix products, a name of `PRECISIONS`; heads are always scored in float32.
-        batch_size: photographs that go through the network together; None: 16 on a GPU, 1 on a CPU.
+        batch_size: photographs that go through the network together; None: 16 on a GPU, on a CPU 1, in bfloat16 4.
 
         Raises:
             InvalidInput: an unknown precision, or a batch of none.
@@ -77,7 +78,7 @@ class PhotographScorer:
         self.finder = finder
         self.device = device
         self.precision = precision
-        self.batch_size = batch_size or (_GPU_BATCH if device.startswith("cuda") else 1)
+        self.batch_size = batch_size or (_GPU_BATCH if device.startswith("cuda") else _CPU_BATCH[precision])
 
     def score(
         self,

@@ -147,6 +147,7 @@ def test_batch_gives_what_single_photographs_give(network: PhysiqueFrame) -> Non
 def test_other_precision_is_another_extractor_that_scores_nearly_the_same(network: PhysiqueFrame) -> None:
     finder = BodyFinder(_ByBrightness())
     exact, half = (PhotographScorer(network, finder, precision=name) for name in ("float32", "bfloat16"))
+    assert (exact.batch_size, half.batch_size) == (1, 4)
     exact_D, half_D = exact.features([BRIGHT])[0], half.features([BRIGHT])[0]
     assert isinstance(exact_D, np.ndarray)
     assert isinstance(half_D, np.ndarray)
