@@ -9,7 +9,18 @@ import typer
 from rich.table import Table
 
 from paaplus.cli.common import JsonOption, console, notices, print_json
-from paaplus.cli.evaluating import evaluate, numbers
+from paaplus.cli.evaluating import (
+    BaseModelOption,
+    CacheOption,
+    DataOption,
+    LimitOption,
+    ScaleOption,
+    SeedsOption,
+    SplitOption,
+    WeightsOption,
+    evaluate,
+    numbers,
+)
 
 app = typer.Typer(help="Replay a data set as if its people gave it, and measure.")
 
@@ -21,23 +32,18 @@ def _root() -> None:
 
 @app.command()
 def kshot(
-    data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")],
+    data: DataOption,
     k: Annotated[str, typer.Option(help="Numbers of ratings, with commas.")] = "0,10,25,50,100",
-    seeds: Annotated[str, typer.Option(help="Seeds of splits, with commas.")] = "0,1,2",
-    split: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="A Python file with split(seed, data=DIR); it is run."),
-    ] = None,
+    seeds: SeedsOption = "0,1,2",
+    split: SplitOption = None,
     adapter: Annotated[str, typer.Option(help="Adapter kind of the personal scores.")] = "taste_vector",
     strategy: Annotated[str, typer.Option(help="What trains it.")] = "bayes",
     also: Annotated[list[str] | None, typer.Option(help="Another adapter:strategy beside it; may be repeated.")] = None,
-    limit_people: Annotated[int | None, typer.Option(min=1, help="At most this many test people a seed.")] = None,
-    base_model: Annotated[str, typer.Option(help="lite2, lite, timm:NAME, or a name that timm knows.")] = "lite2",
-    weights: Annotated[Path | None, typer.Option(exists=True, help="A file of weights for the backbone.")] = None,
-    scale: Annotated[str | None, typer.Option(help="MIN,MAX of the ratings; default: as found.")] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Where features are kept; default: `cache` in PAAPLUS_HOME.")
-    ] = None,
+    limit_people: LimitOption = None,
+    base_model: BaseModelOption = "lite2",
+    weights: WeightsOption = None,
+    scale: ScaleOption = None,
+    cache: CacheOption = None,
     out: Annotated[Path | None, typer.Option(help="Write kshot.json, kshot.md and kshot.png into this folder.")] = None,
     people_prior: Annotated[
         bool, typer.Option(help="Learn the directions in which people differ, into the base model's own prior.")

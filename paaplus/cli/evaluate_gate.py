@@ -10,35 +10,39 @@ from rich.markup import escape
 from rich.table import Table
 
 from paaplus.cli.common import JsonOption, console, notices, print_json
-from paaplus.cli.evaluating import evaluate, numbers
+from paaplus.cli.evaluating import (
+    BaseModelOption,
+    CacheOption,
+    DataOption,
+    LimitOption,
+    ScaleOption,
+    SeedsOption,
+    SplitOption,
+    TuningOption,
+    WeightsOption,
+    evaluate,
+    numbers,
+)
 
 
 def gate(
-    data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")],
+    data: DataOption,
     k: Annotated[str, typer.Option(help="Numbers of ratings, with commas.")] = "10,25,50,100",
-    seeds: Annotated[str, typer.Option(help="Seeds of splits, with commas.")] = "0,1,2",
+    seeds: SeedsOption = "0,1,2",
     learner: Annotated[
         list[str] | None, typer.Option(help="adapter:strategy; may be repeated. Default: taste_vector:bayes.")
     ] = None,
-    limit_people: Annotated[int | None, typer.Option(min=1, help="At most this many test people a seed.")] = None,
+    limit_people: LimitOption = None,
     fresh_support: Annotated[
         bool,
         typer.Option("--fresh-support", help="People rate images that nobody rated before: half of the train images."),
     ] = False,
-    tuning: Annotated[
-        bool,
-        typer.Option("--tuning", help="Split the train side again: for choosing, so that test people stay unseen."),
-    ] = False,
-    split: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="A Python file with split(seed, data=DIR); it is run."),
-    ] = None,
-    base_model: Annotated[str, typer.Option(help="lite2, lite, timm:NAME, or a name that timm knows.")] = "lite2",
-    weights: Annotated[Path | None, typer.Option(exists=True, help="A file of weights for the backbone.")] = None,
-    scale: Annotated[str | None, typer.Option(help="MIN,MAX of the ratings; default: as found.")] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Where features are kept; default: `cache` in PAAPLUS_HOME.")
-    ] = None,
+    tuning: TuningOption = False,
+    split: SplitOption = None,
+    base_model: BaseModelOption = "lite2",
+    weights: WeightsOption = None,
+    scale: ScaleOption = None,
+    cache: CacheOption = None,
     out: Annotated[Path | None, typer.Option(help="Write gate.json and gate.md into this folder.")] = None,
     as_json: JsonOption = False,
 ) -> None:

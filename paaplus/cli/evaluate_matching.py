@@ -9,30 +9,34 @@ import typer
 from rich.table import Table
 
 from paaplus.cli.common import JsonOption, console, notices, print_json
-from paaplus.cli.evaluating import evaluate, numbers
+from paaplus.cli.evaluating import (
+    BaseModelOption,
+    CacheOption,
+    DataOption,
+    LimitOption,
+    ScaleOption,
+    SeedsOption,
+    SplitOption,
+    TuningOption,
+    WeightsOption,
+    evaluate,
+    numbers,
+)
 
 
 def matching(
-    data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")],
+    data: DataOption,
     pairs: Annotated[str, typer.Option(help="Numbers of quiz answers, with commas.")] = "0,4,8,12",
     k: Annotated[str, typer.Option(help="Numbers of ratings, with commas.")] = "5,10,25",
     experts: Annotated[str, typer.Option(help="Smaller model bases beside all train people.")] = "5,20,100",
-    seeds: Annotated[str, typer.Option(help="Seeds of splits, with commas.")] = "0,1,2",
-    limit_people: Annotated[int | None, typer.Option(min=1, help="At most this many test people a seed.")] = None,
-    tuning: Annotated[
-        bool,
-        typer.Option("--tuning", help="Split the train side again: for choosing, so that test people stay unseen."),
-    ] = False,
-    split: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="A Python file with split(seed, data=DIR); it is run."),
-    ] = None,
-    base_model: Annotated[str, typer.Option(help="lite2, lite, timm:NAME, or a name that timm knows.")] = "lite2",
-    weights: Annotated[Path | None, typer.Option(exists=True, help="A file of weights for the backbone.")] = None,
-    scale: Annotated[str | None, typer.Option(help="MIN,MAX of the ratings; default: as found.")] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Where features are kept; default: `cache` in PAAPLUS_HOME.")
-    ] = None,
+    seeds: SeedsOption = "0,1,2",
+    limit_people: LimitOption = None,
+    tuning: TuningOption = False,
+    split: SplitOption = None,
+    base_model: BaseModelOption = "lite2",
+    weights: WeightsOption = None,
+    scale: ScaleOption = None,
+    cache: CacheOption = None,
     out: Annotated[Path | None, typer.Option(help="Write matching.json and matching.md into this folder.")] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -10,11 +10,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from paaplus.cli.common import JsonOption, console, notices, print_json
-from paaplus.cli.evaluating import evaluate, numbers
+from paaplus.cli.evaluating import (
+    BaseModelOption,
+    CacheOption,
+    DataOption,
+    ScaleOption,
+    SplitOption,
+    TuningOption,
+    WeightsOption,
+    evaluate,
+    numbers,
+)
 
 
 def stream(
-    data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")],
+    data: DataOption,
     learner: Annotated[
         list[str] | None,
         typer.Option(help="adapter:strategy; may be repeated. Default: all that there are."),
@@ -27,20 +37,12 @@ def stream(
     seeds: Annotated[str, typer.Option(help="Seeds of splits and training, with commas.")] = "0,1,2,3,4",
     people: Annotated[int, typer.Option(min=2, help="At most this many people a seed.")] = 8,
     scenario: Annotated[list[str] | None, typer.Option(help="steady or drift; may be repeated. Default: both.")] = None,
-    tuning: Annotated[
-        bool,
-        typer.Option("--tuning", help="Split the train side again: for choosing, so that test people stay unseen."),
-    ] = False,
-    split: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="A Python file with split(seed, data=DIR); it is run."),
-    ] = None,
-    base_model: Annotated[str, typer.Option(help="lite2, lite, timm:NAME, or a name that timm knows.")] = "lite2",
-    weights: Annotated[Path | None, typer.Option(exists=True, help="A file of weights for the backbone.")] = None,
-    scale: Annotated[str | None, typer.Option(help="MIN,MAX of the ratings; default: as found.")] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Where features are kept; default: `cache` in PAAPLUS_HOME.")
-    ] = None,
+    tuning: TuningOption = False,
+    split: SplitOption = None,
+    base_model: BaseModelOption = "lite2",
+    weights: WeightsOption = None,
+    scale: ScaleOption = None,
+    cache: CacheOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Write stream.json, stream.md and one PNG a scenario into this folder.")
     ] = None,

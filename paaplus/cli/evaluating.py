@@ -1,16 +1,32 @@
-"""What every `paaplus evaluate` command does around its own measurement: folder, split, features, progress."""
+"""What every `paaplus evaluate` command does around its own measurement: options, folder, split, features, progress."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from paaplus.cli.common import notices, parse_scale
 from paaplus.errors import InvalidInput
 from paaplus.settings import get_settings
+
+DataOption = Annotated[Path, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")]
+SeedsOption = Annotated[str, typer.Option(help="Seeds of splits, with commas.")]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="At most this many test people a seed.")]
+TuningOption = Annotated[
+    bool, typer.Option("--tuning", help="Split the train side again: for choosing, so that test people stay unseen.")
+]
+SplitOption = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, help="A Python file with split(seed, data=DIR); it is run."),
+]
+BaseModelOption = Annotated[str, typer.Option(help="lite2, lite, timm:NAME, or a name that timm knows.")]
+WeightsOption = Annotated[Path | None, typer.Option(exists=True, help="A file of weights for the backbone.")]
+ScaleOption = Annotated[str | None, typer.Option(help="MIN,MAX of the ratings; default: as found.")]
+CacheOption = Annotated[Path | None, typer.Option(help="Where features are kept; default: `cache` in PAAPLUS_HOME.")]
 
 
 def evaluate(
