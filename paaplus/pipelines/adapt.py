@@ -292,9 +292,7 @@ def _lineage(snapshot: Snapshot, forced: bool) -> _Lineage:
     reference = adapter_from_bytes(reference_row.data)
     policy = snapshot.policy
     continues = not forced and (reference_row.kind, reference_row.strategy) == (policy.adapter, policy.strategy)
-    if (
-        continues and policy.strategy not in PRIOR_STRATEGIES
-    ):  # which learn from everything anew, whatever they go on from
+    if continues and policy.strategy not in PRIOR_STRATEGIES:  # those learn from everything anew in any case
         continues = not _has_another_start(snapshot, reference_row, reference)
     if not continues:  # another kind of learner, another start, or asked for by hand: anew, on everything
         return _Lineage(reference, reference_row, None, None, NOTHING_SEEN)
