@@ -41,7 +41,7 @@ chaos: $(VENV)/.installed-demo  ## kill and starve a platform of its own for 20 
 	$(BIN)/paaplus chaos $(ARGS)
 
 bench: $(VENV)/.installed-dev  ## quality, strategies, gate and speed, measured (PAAPLUS_BENCH_DATA=DIR: on your data)
-	@set -e; for name in kshot stream gate cohort; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS); done
+	@set -e; for name in kshot stream gate cohort workers; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS); done
 
 migration: $(VENV)/.installed-dev  ## write the migration that the tables need: make migration M="add surveys"
 	$(BIN)/python -m tests.new_migration "$(M)"

@@ -76,8 +76,11 @@ class RatedSet:
     def concatenate(cls, *parts: Self) -> Self:
         """All parts as one, put in order of sequence."""
         columns = {field.name: np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(cls)}
-        order = np.argsort(columns["sequence_N"], kind="stable")
-        return cls(**{name: column[order] for name, column in columns.items()})
+        sequence_N = columns["sequence_N"]
+        if not np.all(sequence_N[1:] > sequence_N[:-1]):  # mostly they come in order
+            order = np.argsort(sequence_N, kind="stable")
+            columns = {name: column[order] for name, column in columns.items()}
+        return cls(**columns)
 
     @classmethod
     def of(

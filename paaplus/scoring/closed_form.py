@@ -11,6 +11,7 @@ K = coordinates of the prior, M = kept directions, A = aspects.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -28,15 +29,6 @@ _SMALLEST_ENERGY = 1e-12
 _MAX_COMPARED = 200  # of the latest ratings: pairs of more cost time and tell the gate little more
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A taste vector and what it would have said without what it was told, see `strategies.base.Trained`."""
-
-    adapter: TasteVector
-    loo_NA: np.ndarray
-    loo_difference_LLA: np.ndarray
-
-
 def fit(base: BaseScorer, prior: Prior, rated: RatedSet, compared: ComparedSet) -> Fitted:
     """The posterior mean over all feedback: the same bytes for the same feedback, however it came in.
 
@@ -45,33 +37,79 @@ def fit(base: BaseScorer, prior: Prior, rated: RatedSet, compared: ComparedSet) 
         prior: of that base model.
         rated: the ratings, in order of sequence.
         compared: the comparisons.
+
+    Raises:
+        DivergedError: numbers whose squares are not finite.
     """
-    num_aspects = len(base.aspects)
-    weight_PA = np.empty((base.taste_dim + 2, num_aspects))
-    loo_NA = np.full((len(rated), num_aspects), np.nan, np.float32)
-    num_latest = min(len(rated), _MAX_COMPARED)
-    difference_LLA = np.full((num_latest, num_latest, num_aspects), np.nan, np.float32)
-    solved: list[tuple[Posterior, np.ndarray]] = []
-    for a in range(num_aspects):
-        problem = _Problem.of(rated, compared, prior, a)
-        posterior = problem.solve()
-        weight_PA[:, a] = prior.weights(posterior.mean_K, a)
-        loo_N = problem.target_N - posterior.loo_error_N[: len(problem.target_N)] * problem.noise_sd_N
-        used_N = problem.used_N
-        loo_NA[used_N, a] = np.clip(
-            rated.generic_NA[used_N, a].astype(np.float64) + problem.mean_N + loo_N, SCORE_MIN, SCORE_MAX
+    problems = [_Problem.of(rated, compared, prior, a) for a in range(len(base.aspects))]
+    posteriors = [problem.solve() for problem in problems]
+    weights = [prior.weights(posterior.mean_K, a) for a, posterior in enumerate(posteriors)]
+    return Fitted(base.digest, prior, rated.generic_NA, problems, posteriors, np.column_stack(weights))
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What feedback says. The weights are there; the rest takes several times as long and is found when asked for."""
+
+    base_digest: str
+    prior: Prior
+    generic_NA: np.ndarray
+    problems: list[_Problem]  # one per aspect, like all that follows
+    posteriors: list[Posterior]
+    weight_PA: np.ndarray  # float64, of `priors.design`
+
+    @cached_property
+    def adapter(self) -> TasteVector:
+        """The taste vector to serve, with how sure it is."""
+        offset_A, slope_A = self.weight_PA[:2]
+        return TasteVector(
+            self.base_digest,
+            alpha_A=(1.0 + slope_A).astype(np.float32),
+            beta_A=(offset_A - slope_A * SCORE_CENTER).astype(np.float32),
+            weight_RA=self.weight_PA[2:].astype(np.float32),
+            uncertainty=self._uncertainty(),
         )
-        latest_L, difference_LL = _pair_differences(problem, posterior, rated.generic_NA[:, a], num_latest)
-        difference_LLA[latest_L[:, None], latest_L, a] = difference_LL
-        solved.append((posterior, _energy(problem)))
-    adapter = TasteVector(
-        base.digest,
-        alpha_A=(1.0 + weight_PA[1]).astype(np.float32),
-        beta_A=(weight_PA[0] - weight_PA[1] * SCORE_CENTER).astype(np.float32),
-        weight_RA=weight_PA[2:].astype(np.float32),
-        uncertainty=_uncertainty(prior, solved, weight_PA.size),
-    )
-    return Fitted(adapter, loo_NA, difference_LLA)
+
+    @cached_property
+    def loo_NA(self) -> np.ndarray:
+        """What a fit without that one rating would have scored, see `strategies.base.Trained`."""
+        loo_NA = np.full(self.generic_NA.shape, np.nan, np.float32)
+        for a, (problem, posterior) in enumerate(zip(self.problems, self.posteriors, strict=True)):
+            without_N = problem.target_N - posterior.loo_error_N[: len(problem.target_N)] * problem.noise_sd_N
+            generic_N = self.generic_NA[problem.used_N, a].astype(np.float64)
+            loo_NA[problem.used_N, a] = np.clip(generic_N + problem.mean_N + without_N, SCORE_MIN, SCORE_MAX)
+        return loo_NA
+
+    @cached_property
+    def loo_difference_LLA(self) -> np.ndarray:
+        """How far a fit without either of two of the latest ratings would score one above the other, as above."""
+        num_ratings, num_aspects = self.generic_NA.shape
+        num_latest = min(num_ratings, _MAX_COMPARED)
+        difference_LLA = np.full((num_latest, num_latest, num_aspects), np.nan, np.float32)
+        for a, (problem, posterior) in enumerate(zip(self.problems, self.posteriors, strict=True)):
+            latest_L, difference_LL = _pair_differences(problem, posterior, self.generic_NA[:, a], num_latest)
+            difference_LLA[latest_L[:, None], latest_L, a] = difference_LL
+        return difference_LLA
+
+    def _uncertainty(self) -> Uncertainty:
+        """The posterior's spread, in as many numbers as a taste vector may have beside its weights.
+
+        What the kept directions miss is made up for by a factor, as if it lay evenly over all images.
+        """
+        num_aspects = len(self.posteriors)
+        free = max((MAX_NUMBERS - self.weight_PA.size - 2 * num_aspects) // num_aspects, 1)
+        num_directions = max(free // self.prior.num_coordinates, 1)
+        num_kept = min(self.prior.num_coordinates, free // num_directions)
+        reduction_KMA = np.zeros((num_kept, num_directions, num_aspects), np.float32)
+        variance_scale_A = np.ones(num_aspects, np.float32)
+        for a, (problem, posterior) in enumerate(zip(self.problems, self.posteriors, strict=True)):
+            energy_K = _energy(problem)
+            leading_KM = posterior.leading_reduction(energy_K, num_directions)[:num_kept]
+            reduction_KMA[:, : leading_KM.shape[1], a] = leading_KM
+            kept = energy_K.sum() - energy_K[:num_kept] @ np.square(leading_KM).sum(1)
+            variance_scale_A[a] = posterior.variance_K @ energy_K / kept
+        noise_sd_A = np.asarray(self.prior.noise_sd_A, np.float32)
+        return Uncertainty(self.prior.digest, reduction_KMA, variance_scale_A, noise_sd_A)
 
 
 def posterior_of(rated: RatedSet, compared: ComparedSet, prior: Prior, aspect: int) -> Posterior:
@@ -101,20 +139,19 @@ class _Problem:
         design_NP = design(rated.taste_NR[used_N], generic_N)
         mean_N = design_NP @ prior.mean(aspect)
         noise_sd = float(prior.noise_sd_A[aspect])
-        said = compared.select(np.empty(0, int))
+        pair_CK, pair_mean_C = np.empty((0, prior.num_coordinates)), np.empty(0)
+        preference_C, pair_weight_C = np.empty(0), np.empty(0)
         if len(compared):
             said = compared.select(~np.isnan(compared.preference_CA[:, aspect]) & (compared.weight_C > 0))
-        pair_CK, pair_mean_C = np.empty((0, prior.num_coordinates)), np.empty(0)
-        preference_C = np.empty(0)
-        if len(said):
             first_C = said.first_generic_CA[:, aspect].astype(np.float64)
             second_C = said.second_generic_CA[:, aspect].astype(np.float64)
             first_CP, second_CP = design(said.first_taste_CR, first_C), design(said.second_taste_CR, second_C)
-            pair_CK = prior.coordinates(first_CP, aspect) - prior.coordinates(second_CP, aspect)
+            pair_CK = prior.coordinates_together(first_CP - second_CP, aspect)
             pair_mean_C = first_C - second_C + (first_CP - second_CP) @ prior.mean(aspect)
             preference_C = said.preference_CA[:, aspect].astype(np.float64)
+            pair_weight_C = said.weight_C.astype(np.float64)
         return cls(
-            coordinate_NK=prior.coordinates(design_NP, aspect),
+            coordinate_NK=prior.coordinates_together(design_NP, aspect),
             target_N=rated.target_NA[used_N, aspect] - generic_N - mean_N,
             mean_N=mean_N,
             noise_sd_N=noise_sd / np.sqrt(rated.weight_N[used_N].astype(np.float64)),
@@ -122,7 +159,7 @@ class _Problem:
             pair_CK=pair_CK,
             pair_mean_C=pair_mean_C,
             preference_C=preference_C,
-            pair_weight_C=said.weight_C.astype(np.float64),
+            pair_weight_C=pair_weight_C,
             noise_sd=noise_sd,
         )
 
@@ -183,22 +220,3 @@ def _energy(problem: _Problem) -> np.ndarray:
     """Mean square of every coordinate over the images of the feedback, shape (K,), above 0; without any, all alike."""
     seen_NK = np.concatenate([problem.coordinate_NK, problem.pair_CK])
     return np.maximum(np.square(seen_NK).mean(0), _SMALLEST_ENERGY) if len(seen_NK) else np.ones(seen_NK.shape[1])
-
-
-def _uncertainty(prior: Prior, solved: list[tuple[Posterior, np.ndarray]], num_weights: int) -> Uncertainty:
-    """The posterior's spread, in as many numbers as a taste vector may have beside its weights.
-
-    What the kept directions miss is made up for by a factor, as if it lay evenly over all images.
-    """
-    num_aspects = len(solved)
-    free = max((MAX_NUMBERS - num_weights - 2 * num_aspects) // num_aspects, 1)
-    num_directions = max(free // prior.num_coordinates, 1)
-    num_kept = min(prior.num_coordinates, free // num_directions)
-    reduction_KMA = np.zeros((num_kept, num_directions, num_aspects), np.float32)
-    variance_scale_A = np.ones(num_aspects, np.float32)
-    for a, (posterior, energy_K) in enumerate(solved):
-        leading_KM = posterior.leading_reduction(energy_K, num_directions)[:num_kept]
-        reduction_KMA[:, : leading_KM.shape[1], a] = leading_KM
-        kept = energy_K.sum() - energy_K[:num_kept] @ np.square(leading_KM).sum(1)
-        variance_scale_A[a] = posterior.variance_K @ energy_K / kept
-    return Uncertainty(prior.digest, reduction_KMA, variance_scale_A, np.asarray(prior.noise_sd_A, np.float32))

@@ -54,13 +54,21 @@ class Prior(Protocol):
     def coordinates(self, design_BP: np.ndarray, aspect: int) -> np.ndarray:
         """The regressors of `w`, shape (B, K), float64. Row b depends on row b only, bit for bit."""
 
+    def coordinates_together(self, design_NP: np.ndarray, aspect: int) -> np.ndarray:
+        """The same to learn from, in one product: a row's last bits may depend on the others."""
+
     def weights(self, coordinate_K: np.ndarray, aspect: int) -> np.ndarray:
         """Mean plus what `w` adds to it, shape (P,), float64."""
 
 
 def design(taste_BR: np.ndarray, generic_B: np.ndarray) -> np.ndarray:
     """`[1, generic - center, taste]`, shape (B, P), float64."""
-    return np.column_stack([np.ones(len(generic_B)), generic_B.astype(np.float64) - SCORE_CENTER, taste_BR])
+    design_BP = np.empty((len(taste_BR), taste_BR.shape[1] + 2))
+    design_BP[:, 0] = 1.0
+    design_BP[:, 1] = generic_B
+    design_BP[:, 1] -= SCORE_CENTER
+    design_BP[:, 2:] = taste_BR
+    return design_BP
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +95,16 @@ class OwnPrior:
     def coordinates(self, design_BP: np.ndarray, aspect: int) -> np.ndarray:
         return design_BP * self._sd_PA[:, aspect]
 
+    coordinates_together = coordinates
+
     def weights(self, coordinate_K: np.ndarray, aspect: int) -> np.ndarray:
         return coordinate_K * self._sd_PA[:, aspect]
 
     @cached_property
     def _sd_PA(self) -> np.ndarray:
-        taste_RA = np.broadcast_to(self.base.prior_sd_A, (self.base.taste_dim, len(self.base.aspects)))
-        return np.concatenate([[self.base.offset_sd_A], [self.base.slope_sd_A], taste_RA]).astype(np.float64)
+        sd_PA = np.empty((self.num_coordinates, len(self.base.aspects)))
+        sd_PA[0], sd_PA[1], sd_PA[2:] = self.base.offset_sd_A, self.base.slope_sd_A, self.base.prior_sd_A
+        return sd_PA
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +143,9 @@ class TastePrior:
 
     def coordinates(self, design_BP: np.ndarray, aspect: int) -> np.ndarray:
         return rowwise_matmul(design_BP, self._factor_APK[aspect])
+
+    def coordinates_together(self, design_NP: np.ndarray, aspect: int) -> np.ndarray:
+        return design_NP @ self._factor_APK[aspect]
 
     def weights(self, coordinate_K: np.ndarray, aspect: int) -> np.ndarray:
         return self.mean(aspect) + self._factor_APK[aspect] @ coordinate_K
@@ -204,6 +218,9 @@ class ShiftedPrior:
     def coordinates(self, design_BP: np.ndarray, aspect: int) -> np.ndarray:
         return self.prior.coordinates(design_BP, aspect)
 
+    def coordinates_together(self, design_NP: np.ndarray, aspect: int) -> np.ndarray:
+        return self.prior.coordinates_together(design_NP, aspect)
+
     def weights(self, coordinate_K: np.ndarray, aspect: int) -> np.ndarray:
         return self.prior.weights(coordinate_K, aspect) + self.shift_PA[:, aspect]
 
@@ -238,6 +255,8 @@ class HeadPrior:
 
     def coordinates(self, design_BP: np.ndarray, aspect: int) -> np.ndarray:
         return design_BP * self._sd_PA[:, aspect]
+
+    coordinates_together = coordinates
 
     def weights(self, coordinate_K: np.ndarray, aspect: int) -> np.ndarray:
         return self.mean(aspect) + coordinate_K * self._sd_PA[:, aspect]
