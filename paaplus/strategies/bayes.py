@@ -44,5 +44,6 @@ def _metrics(adapter: TasteVector, rated: RatedSet, compared: ComparedSet, loo_N
         delta_NA = rated.taste_NR @ adapter.weight_RA
         fitted_NA = np.clip(adapter.alpha_A * rated.generic_NA + adapter.beta_A + delta_NA, SCORE_MIN, SCORE_MAX)
         for name, score_NA in (("generic", rated.generic_NA), ("train", fitted_NA), ("loo", loo_NA)):
-            metrics[f"{name}_mse"] = float(np.mean(np.square(score_NA - rated.target_NA, dtype=np.float64)[judged_NA]))
+            error_J = (score_NA - rated.target_NA)[judged_NA].astype(np.float64)
+            metrics[f"{name}_mse"] = float(error_J @ error_J / len(error_J))
     return metrics
