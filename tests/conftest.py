@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from paaplus.db import migrate
 from paaplus.db.engine import Database
 from paaplus.settings import Settings, get_settings
-from tests import servers
+from tests import scratch, servers
 from tests.servers import GivenServer, PostgresServer, RedisServer, new_postgres_database
 
 # A developer's own deployment must not leak into the tests, nor into the processes that they start.
@@ -24,13 +24,32 @@ for name in [name for name in os.environ if name.startswith("PAAPLUS_") and not 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
+scratch.use_memory_where_there_is_enough()
+
 # Examples have no deadline of their own: a loaded machine is not a failure; pytest-timeout bounds the test.
 hypothesis.settings.register_profile("paaplus", deadline=None)
 hypothesis.settings.load_profile("paaplus")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, visibly, what needs a GPU where there is none."""
+# Files whose tests take a minute or more together, the longest first.
+LONGEST = (
+    "e2e/test_demo.py",
+    "e2e/test_chaos.py",
+    "e2e/test_faults.py",
+    "paaplus/evaluation/test_oasis.py",
+    "e2e/test_readme.py",
+    "e2e/test_surroundings.py",
+    "paaplus/models/physiqueframe/test_parity.py",
+    "paaplus/pipelines/test_train_physiqueframe.py",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip, visibly, what needs a GPU where there is none; processes that share the work begin with what takes long."""
+    if hasattr(config, "workerinput"):  # of xdist: else one of them would be left alone with a long file at the end
+        place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
+        assert {file for file in place if not file.is_file()} == set()
+        items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
     needs_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if needs_gpu:
         import torch  # here only: most runs of a few tests need no torch, and it takes seconds to import
@@ -46,6 +65,18 @@ def _fresh_settings() -> Iterator[None]:
     get_settings.cache_clear()
     yield
     get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def features_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Features by content, for tests with the same real photographs; all test processes share them.
+
+    Two that need the same photograph at the same moment both extract it: files are written all at once.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if hasattr(request.config, "workerinput") else own) / "features"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

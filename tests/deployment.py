@@ -19,7 +19,7 @@ from paaplus.services import adapters, base_models, feedback, scheduling
 from paaplus.services.feedback import AppendResult, NewEvent
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
-from tests.factories import APPLICATION, make_image, make_user
+from tests.factories import APPLICATION, make_image, make_images, make_user
 from tests.tiny import FEATURE_DIM, tiny_base
 
 SCALE = {"min": 0, "max": 10}
@@ -43,9 +43,7 @@ class Deployment:
         with database.session() as session:
             self.base_row = base_models.register(session, self.blobs, self.base, {"extractor": "none"}, {})
             # fixed content digests, so that hold-out falls the same way in every run and on every database
-            self.images = [
-                make_image(session, sha256=f"{i:064x}", upload_sha256=f"{i:064x}").id for i in range(num_images)
-            ]
+            self.images = [row.id for row in make_images(session, (f"{i:064x}" for i in range(num_images)))]
             session.add_all(
                 FeaturesRow(
                     extractor_digest=self.base.extractor_digest,

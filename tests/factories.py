@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -36,7 +37,19 @@ def make_user(session: Session, **columns: Any) -> UserRow:
 
 
 def make_image(session: Session, **columns: Any) -> ImageRow:
-    defaults = {
+    return _add(session, ImageRow, _image(), columns)
+
+
+def make_images(session: Session, digests: Iterable[str]) -> list[ImageRow]:
+    """One image for each content digest, flushed together: many times faster than one by one."""
+    rows = [ImageRow(**{**_image(), "id": new_id(), "sha256": d, "upload_sha256": d}) for d in digests]
+    session.add_all(rows)
+    session.flush()
+    return rows
+
+
+def _image() -> dict[str, Any]:
+    return {
         "application": APPLICATION,
         "sha256": _digest(),
         "upload_sha256": _digest(),
@@ -46,7 +59,6 @@ def make_image(session: Session, **columns: Any) -> ImageRow:
         "media_type": "image/jpeg",
         "created_at": utcnow(),
     }
-    return _add(session, ImageRow, defaults, columns)
 
 
 def make_base_model(session: Session, **columns: Any) -> BaseModelRow:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -98,10 +100,16 @@ def _root(
     logs.configure(get_settings().log_level)  # on standard error: standard output is for answers
 
 
+@cache
+def _command() -> Any:
+    """The tree, built: a quarter of a second for all commands, so once a process."""
+    return typer.main.get_command(app)
+
+
 def main() -> None:
     """Run the command; a caller's mistake is one line on stderr and exit code 1, never a traceback."""
     try:
-        app()
+        _command()()
     except PaaplusError as error:
         Console(stderr=True).print(
             f"[red]error[/red] ({error.code}): {escape(str(error))}", highlight=False, soft_wrap=True

@@ -36,10 +36,14 @@ def wait_for(url: str, process: subprocess.Popen[bytes], timeout_s: float) -> No
 
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the tour needs curl")
-def test_tour_pasted_beside_paaplus_up_gives_a_personal_score_and_takes_it_back(tmp_path: Path) -> None:
+def test_tour_pasted_beside_paaplus_up_gives_a_personal_score_and_takes_it_back(
+    tmp_path: Path, features_cache: Path
+) -> None:
     bin_folder = Path(sys.executable).parent
     # the tour's paths are relative to the project: a folder that looks like it, with a home of its own
     (tmp_path / ".venv").symlink_to(bin_folder.parent)
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var" / "cache").symlink_to(features_cache)  # test_demo.py shows that they come by themselves
     environment = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
     with (tmp_path / "up.log").open("wb") as log:
         up = subprocess.Popen(

@@ -33,7 +33,7 @@ pytestmark = [
 
 @dataclass(frozen=True)
 class Oasis:
-    """The data, with features that are extracted once."""
+    """The data, with features that are extracted once for all tests."""
 
     folder: DataFolder
     extractor: Extractor
@@ -42,9 +42,9 @@ class Oasis:
 
 
 @pytest.fixture(scope="module")
-def oasis(tmp_path_factory: pytest.TempPathFactory) -> Oasis:
+def oasis(features_cache: Path) -> Oasis:
     folder, extractor = read_folder(Path(OASIS)), load_extractor("lite2")
-    features_ID = folder_features(folder, extractor, tmp_path_factory.mktemp("features"))
+    features_ID = folder_features(folder, extractor, features_cache)
     make_split = load_split(SPLIT, Path(OASIS)) if SPLIT.is_file() else lambda seed: split_folder(folder, seed)
     return Oasis(folder, extractor, features_ID, make_split)
 
