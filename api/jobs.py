@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from api.dependencies import Cursor, Limit, ReadSession, UserKey
 from api.schemas.adapters import RunOut
 from api.schemas.common import Page, next_cursor
-from api.schemas.jobs import JobDetailOut, JobOut, ProgressOut
+from api.schemas.jobs import ImageErrorOut, JobDetailOut, JobOut, ProgressOut
 from paaplus.db.tables import JobRow
 from paaplus.db.tables.jobs import JobState
 from paaplus.services import jobs as jobs_service
@@ -37,14 +37,18 @@ def list_jobs(
 def get_job(job_id: UUID, key: UserKey, session: ReadSession) -> JobDetailOut:
     """One job, with what came of it. Extraction of features concerns everybody who waits for it."""
     row, run = jobs_service.get(session, key, job_id)
-    return JobDetailOut(**_fields(row, key), run=RunOut.model_validate(run) if run is not None else None)
+    errors, num_errors = jobs_service.image_errors(row) if jobs_service.tells_errors(key, row) else ([], 0)
+    return JobDetailOut(
+        **_fields(row, key),
+        run=RunOut.model_validate(run) if run is not None else None,
+        image_errors=[ImageErrorOut.model_validate(error) for error in errors],
+        num_image_errors=num_errors,
+    )
 
 
 def _fields(row: JobRow, key: Principal) -> dict[str, object]:
     names = set(JobOut.model_fields) - {"progress", "last_error"}
-    # The error of a job about nobody in particular may speak of another application's images.
-    tells_error = row.user_id is not None or key.application is None
     return {name: getattr(row, name) for name in names} | {
         "progress": ProgressOut(done=row.progress_done, total=row.progress_total),
-        "last_error": row.last_error if tells_error else None,
+        "last_error": row.last_error if jobs_service.tells_errors(key, row) else None,
     }

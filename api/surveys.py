@@ -15,6 +15,7 @@ from api.schemas.surveys import (
     SurveyAnswersIn,
     SurveyAnswersOut,
     SurveyIn,
+    SurveyName,
     SurveyOut,
 )
 from api.schemas.users import Application
@@ -27,7 +28,7 @@ from paaplus.services.keys import Principal
 
 router = APIRouter(prefix="/v1", tags=["surveys"])
 
-NamePath = Annotated[str, Path(max_length=64, description="Name of the survey.", examples=["first-look"])]
+NamePath = Annotated[SurveyName, Path(description="Name of the survey.")]
 Version = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Of the survey; the newest without.")]
 OfApplication = Annotated[Application | None, Query(description="Needed with an admin key only.")]
 

@@ -21,6 +21,7 @@ from api.schemas.tools import (
     ToolOut,
     ToolsOut,
 )
+from api.schemas.users import Application
 from paaplus.db.tables import ToolRevisionRow
 from paaplus.errors import InvalidInput
 from paaplus.services import pseudo_labels, review_order, tool_revisions
@@ -32,7 +33,7 @@ from paaplus.tools.base import Judgement
 router = APIRouter(prefix="/v1", tags=["tools and pseudo labels"])
 
 ToolPath = Annotated[ToolName, Path(examples=["generic"])]
-ForApplication = Annotated[str | None, Query(max_length=64, description="For admin keys.")]
+ForApplication = Annotated[Application | None, Query(description="For admin keys.")]
 
 
 @router.get("/tools")

@@ -24,6 +24,7 @@ POINTS: Final = (
     "training_uncommitted",  # everything of a training is written, the transaction not committed
     "training_committed",  # committed, and nobody told
     "features_stored",  # one batch of features is committed, its job is not done
+    "labels_stored",  # one batch of pseudo labels is committed, its job is not done
     "jobs_enqueued",  # a scan has turned due users into jobs and woken nobody
     "feedback_uncommitted",  # events are appended, the transaction not committed
     "feedback_committed",  # committed, and the caller not answered

@@ -36,7 +36,15 @@ class JobOut(Out):
     finished_at: datetime | None
 
 
+class ImageErrorOut(Out):
+    tool: str = Field(examples=["sharpness"])
+    image_id: UUID
+    error: str
+
+
 class JobDetailOut(JobOut):
-    """A job with the training that it led to."""
+    """A job with the training that it led to, or the images that it could not label."""
 
     run: RunOut | None
+    image_errors: list[ImageErrorOut] = Field(description="The first hundred; the others are labelled all the same.")
+    num_image_errors: int

@@ -150,7 +150,7 @@ def _begin(running: Running) -> _Begun | str:
         raise NotReady(f"features of {snapshot.num_missing_features} rated image(s) are pending", FEATURES_WAIT_S)
     forced = lease.reason == DueReason.BY_HAND
     if snapshot.policy.paused and not forced:
-        adaptation.skip(context.database, lease)
+        adaptation.skip(context.database, lease.user_id, lease)
         return "paused"
     lineage = _lineage(snapshot, forced)
     words = _Words.of(snapshot, lineage.seen)

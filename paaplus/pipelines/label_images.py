@@ -16,6 +16,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session
 
+from paaplus import faults
 from paaplus.db.tables import BaseModelRow, FeaturesRow, ImageRow, JobRow, PseudoLabelRow
 from paaplus.errors import Damaged, InvalidInput, LeaseLost, NotFound, TrainingStopped
 from paaplus.models.images import decode_image
@@ -155,6 +156,7 @@ class _Work:
         judgements = self._judge(tool, seen)
         with self._context.database.session() as session:
             pseudo_labels.store(session, tool.name, tool.version, judgements)
+        faults.point("labels_stored")
         self.done += len(judgements)
         for image_id in judgements:  # an earlier round may have had no luck with it
             self.errors.pop(f"{tool.name} {image_id}", None)

@@ -18,6 +18,7 @@ from paaplus.db.locks import lock_user
 from paaplus.db.tables import AdapterRow, FeaturesRow, ImageRow, RunRow, UserRow
 from paaplus.db.tables.jobs import RunOutcome
 from paaplus.db.tables.models import AdapterState, PointerMove
+from paaplus.db.tables.users import DueReason
 from paaplus.db.types import utcnow
 from paaplus.errors import LeaseLost, NotFound
 from paaplus.ids import new_id, sha256_hex
@@ -239,14 +240,17 @@ def _write_run(session: Session, user: UserRow, result: RunResult) -> RunRow:
     return run
 
 
-def skip(database: Database, job: Lease) -> None:
-    """End a job without a training; what waits, waits on.
+def skip(database: Database, user_id: UUID, job: Lease) -> None:
+    """End a paused user's job without a training; what waits, waits on, a new start too.
 
     Raises:
         LeaseLost: the job is another worker's now.
     """
     with database.session() as session:
+        user = lock_user(session, user_id)
         jobs.complete(session, job)
+        if user is not None and job.reason in scheduling.NEW_START_REASONS:
+            scheduling.due_for(session, user, DueReason(job.reason))
 
 
 def _write_version(session: Session, user: UserRow, run: RunRow, result: RunResult) -> AdapterRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -13,6 +14,15 @@ from paaplus.errors import NotFound
 from paaplus.queue import jobs as queue
 from paaplus.services import users
 from paaplus.services.keys import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class ImageError:
+    """Why a tool has not labelled an image."""
+
+    tool: str
+    image_id: UUID
+    error: str
 
 
 def list_jobs(
@@ -49,3 +59,20 @@ def get(session: Session, principal: Principal, job_id: UUID) -> tuple[JobRow, R
         raise NotFound(f"job {job_id} does not exist")
     run = session.execute(sa.select(RunRow).where(RunRow.job_id == job_id)).scalar_one_or_none()
     return row, run
+
+
+def tells_errors(principal: Principal, row: JobRow) -> bool:
+    """Whether this principal may read what went wrong: a job about nobody in particular speaks of others' images."""
+    if row.user_id is not None or principal.application is None:
+        return True
+    return principal.user_id is None and row.payload.get("application") == principal.application
+
+
+def image_errors(row: JobRow) -> tuple[list[ImageError], int]:
+    """What a labelling job could not label, the first of it, and how much that is in all. Other jobs have none."""
+    told: dict[str, str] = row.payload.get("errors", {})
+    errors = [
+        ImageError(tool, UUID(image_id), error)
+        for (tool, image_id), error in ((name.rsplit(" ", 1), error) for name, error in told.items())
+    ]
+    return errors, int(row.payload.get("num_errors", 0))

@@ -13,7 +13,6 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from paaplus.db.clock import db_now
 from paaplus.db.locks import lock_user
 from paaplus.db.tables import (
     BaseModelRow,
@@ -187,14 +186,14 @@ def encode_everybody(session: Session, blobs: BlobStore, survey: SurveyRow, base
 
 
 def refresh_due(session: Session, user: UserRow, base: BaseScorer | None) -> None:
-    """After a preference has changed: due now, if the version that serves the user was trained with another."""
+    """After a preference has changed: due, if the version that serves the user was trained with another."""
     session.flush()
     active = adapters.active(session, user.id)
-    if base is None or active is None or scheduling.policy_of(user).paused:
+    if base is None or active is None:
         return
     current = preference_of(session, user.id)
     if active.preference != effective(base, current[0] if current else None):
-        user.next_due_at, user.due_reason = db_now(session), DueReason.NEW_PREFERENCE
+        scheduling.due_for(session, user, DueReason.NEW_PREFERENCE)
 
 
 def _encode(

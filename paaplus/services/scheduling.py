@@ -25,7 +25,8 @@ from paaplus.settings import Settings
 
 SCAN_BATCH = 200
 BY_HAND_PRIORITY = 1
-# What feedback or its lack does not change: there is something new to start from.
+# What feedback or its lack does not change: there is something new to start from. Nothing else would tell of it, so
+# that a pause keeps the reason, without a time, until it ends.
 NEW_START_REASONS = (
     DueReason.NEW_BASE_MODEL,
     DueReason.NEW_PRIOR,
@@ -80,14 +81,16 @@ def refresh_due(session: Session, user: UserRow) -> None:
     """Recompute when the user is due, after anything that it depends on has changed (in the same transaction)."""
     session.flush()
     policy = policy_of(user)
-    waiting = pending(session, user.id)
-    drifts = user.due_reason == DueReason.DRIFT and user.next_due_at is not None and waiting.count > 0
-    waits_for_start = user.due_reason in NEW_START_REASONS and user.next_due_at is not None
     if policy.paused:
-        user.next_due_at, user.due_reason = None, None
-    elif waits_for_start or drifts:
+        _hold_back(user)
         return
-    elif _has_learned_what_was_taken_back(session, user):
+    if user.due_reason in NEW_START_REASONS:
+        user.next_due_at = user.next_due_at or db_now(session)
+        return
+    waiting = pending(session, user.id)
+    if user.due_reason == DueReason.DRIFT and user.next_due_at is not None and waiting.count > 0:
+        return
+    if _has_learned_what_was_taken_back(session, user):
         user.next_due_at, user.due_reason = db_now(session), DueReason.TAKEN_BACK
     elif waiting.count == 0:
         user.next_due_at, user.due_reason = None, None
@@ -97,6 +100,12 @@ def refresh_due(session: Session, user: UserRow) -> None:
         since = user.last_trained_at or waiting.oldest_at or db_now(session)
         user.next_due_at = since + timedelta(seconds=policy.max_interval_s)
         user.due_reason = DueReason.INTERVAL
+
+
+def _hold_back(user: UserRow) -> None:
+    user.next_due_at = None
+    if user.due_reason not in NEW_START_REASONS:
+        user.due_reason = None
 
 
 def _has_learned_what_was_taken_back(session: Session, user: UserRow) -> bool:
@@ -114,11 +123,18 @@ def _has_learned_what_was_taken_back(session: Session, user: UserRow) -> bool:
 
 
 def due_for_new_start(session: Session, user: UserRow) -> None:
-    """After what the user's trainings start from has changed: who has a version is due now, unless paused."""
+    """After what the user's trainings start from has changed: who has a version is due now, or when a pause ends."""
     session.flush()
     has_version = session.execute(sa.select(AdapterRow.id).where(AdapterRow.user_id == user.id).limit(1)).first()
-    if not policy_of(user).paused and (has_version or pending_feedback(session, user.id)):
-        user.next_due_at, user.due_reason = db_now(session), DueReason.NEW_MATCH
+    if has_version or pending_feedback(session, user.id):
+        due_for(session, user, DueReason.NEW_MATCH)
+
+
+def due_for(session: Session, user: UserRow, reason: DueReason) -> None:
+    """Make the (locked) user due now for something new to start from; while they are paused: when the pause ends."""
+    assert reason in NEW_START_REASONS, reason
+    user.next_due_at, user.due_reason = None, reason
+    refresh_due(session, user)
 
 
 def refresh_after_base_model(session: Session, base_model_id: UUID) -> int:
@@ -217,7 +233,7 @@ def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -
     users = list(due.scalars())
     for user in users:
         if policy_of(user).paused:
-            user.next_due_at, user.due_reason = None, None
+            _hold_back(user)
             continue
         jobs.enqueue(
             session,

@@ -49,6 +49,20 @@ def test_paths_and_methods_that_do_not_exist(client: TestClient) -> None:
     assert_error(client.patch("/v1/users"), 405, "method_not_allowed")
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/surveys/a%00b?application=test-app",
+        "/v1/surveys/a%00b/encoders?application=test-app",
+        "/v1/users/ADA/survey-answers/a%00b",
+        "/v1/tools/generic/revisions?application=a%00b",
+    ],
+)
+def test_name_that_no_database_can_hold_is_refused(world: World, path: str) -> None:
+    """PostgreSQL has no NUL in its texts, and says so with an error of its own."""
+    assert_error(world.admin.request("GET", path.replace("ADA", str(world.ada))), 422, "invalid_request")
+
+
 def test_request_that_does_not_fit_names_the_place_and_not_the_value(world: World) -> None:
     error = assert_error(
         world.application.post("/v1/users", {"external_id": "ada", "policy": {"paused": "secret-value"}}),

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from paaplus.db.tables.jobs import JobKind, JobState
 from tests.api.conftest import World
-from tests.factories import make_job, make_run
+from tests.factories import APPLICATION, make_job, make_run
 
 
 def test_each_key_lists_what_concerns_it(world: World) -> None:
@@ -53,6 +53,21 @@ def test_extraction_concerns_everybody_but_its_errors_do_not(world: World) -> No
         job = make_job(session, kind=JobKind.EXTRACT_FEATURES, state=JobState.DEAD, last_error="image 17 of eve").id
     for caller, error in [("admin", "image 17 of eve"), ("application", None), ("user", None), ("other", None)]:
         assert world.callers[caller].get(f"/v1/jobs/{job}").json()["last_error"] == error
+
+
+def test_images_that_could_not_be_labelled_are_told_to_the_application_that_asked(world: World) -> None:
+    image = str(world.images[0])
+    payload = {"application": APPLICATION, "tools": ["sharpness"], "image_ids": None, "num_errors": 3,
+               "errors": {f"sharpness {image}": "NotFound: no such file"}}  # fmt: skip
+    with world.database.session() as session:
+        job = make_job(session, kind=JobKind.LABEL_IMAGES, payload=payload, state=JobState.DEAD, last_error="broken").id
+    told = [{"tool": "sharpness", "image_id": image, "error": "NotFound: no such file"}]
+    for caller in ("admin", "application"):
+        body = world.callers[caller].get(f"/v1/jobs/{job}").json()
+        assert (body["image_errors"], body["num_image_errors"], body["last_error"]) == (told, 3, "broken")
+    for caller in ("user", "other"):
+        body = world.callers[caller].get(f"/v1/jobs/{job}").json()
+        assert (body["image_errors"], body["num_image_errors"], body["last_error"]) == ([], 0, None)
 
 
 def test_job_of_somebody_else_does_not_exist(world: World) -> None:

@@ -18,7 +18,8 @@ from paaplus.db.tables.governance import KeyScope
 from paaplus.db.tables.jobs import JobState
 from paaplus.pipelines import extract_features
 from paaplus.queue import jobs
-from paaplus.services import adapters, images, keys
+from paaplus.services import adapters, images, keys, pseudo_labels
+from paaplus.services.keys import OPERATOR
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 from tests import acts
@@ -45,7 +46,7 @@ def deployment(database: Database, settings: Settings) -> Deployment:
 
 
 def test_every_point_is_tried_here() -> None:
-    assert {*TRAINING, *REQUESTS, "features_stored"} == set(faults.POINTS)
+    assert {*TRAINING, *REQUESTS, "features_stored", "labels_stored"} == set(faults.POINTS)
 
 
 def work_until_quiet(deployment: Deployment) -> None:
@@ -128,6 +129,26 @@ def test_extraction_killed_between_batches_does_every_image_once(
     assert states(deployment, added).count("ready") == 2
     work_until_quiet(deployment)
     assert states(deployment, added) == ["ready"] * 6
+
+
+def test_labelling_killed_between_batches_labels_every_image_once(database: Database, settings: Settings) -> None:
+    settings = settings.model_copy(update={"features_batch_size": 2})
+    deployment = Deployment(database, settings, num_images=6)  # with features, which the tool looks at
+    with database.session() as session:
+        job_id = pseudo_labels.request(
+            session, application=APPLICATION, tools=["generic"], image_ids=None, settings=settings
+        )
+    assert Fork(acts.work, settings, fault="labels_stored").wait() == -signal.SIGKILL
+    with database.read_session() as session:
+        first = {row.id for row in pseudo_labels.list_labels(session, OPERATOR)}
+    assert len(first) == 2
+    work_until_quiet(deployment)
+    with database.read_session() as session:
+        rows = pseudo_labels.list_labels(session, OPERATOR)
+        job = jobs.get(session, job_id)
+    assert sorted(row.image_id for row in rows) == sorted(deployment.images)
+    assert first < {row.id for row in rows}  # what was done is not done again
+    assert (job.state, job.attempts, job.progress_done, job.progress_total) == (JobState.SUCCEEDED, 2, 6, 6)
 
 
 def states(deployment: Deployment, image_ids: list[UUID]) -> list[str]:

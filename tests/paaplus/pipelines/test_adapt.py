@@ -380,6 +380,33 @@ def test_new_base_model_makes_users_of_the_old_one_due(deployment: Deployment) -
     assert deployment.versions(user)[-1].parent_id is None
 
 
+@pytest.mark.parametrize("paused", ["before", "when due", "when queued"])
+def test_new_base_model_reaches_a_paused_user_when_the_pause_ends(deployment: Deployment, paused: str) -> None:
+    user = deployment.add_user()
+    deployment.rate(user, range(40))
+    deployment.work()
+
+    def set_policy(**policy: object) -> None:
+        with deployment.database.session() as session:
+            users.set_policy(session, user, policy, actor="admin")
+
+    if paused == "before":
+        set_policy(paused=True)
+    with deployment.database.session() as session:
+        newer = base_models.register(session, deployment.blobs, tiny_base(seed=1), {"extractor": "none"}, {})
+        scheduling.refresh_after_base_model(session, newer.id)
+    if paused == "when queued":
+        scheduling.scan(deployment.database, deployment.settings)
+    set_policy(paused=True)
+    for _ in range(2):
+        deployment.work()
+    assert [version.base_model_id for version in deployment.versions(user)] == [deployment.base_row.id]
+    set_policy()
+    deployment.work()
+    assert deployment.versions(user)[-1].base_model_id == newer.id
+    assert deployment.work() == 0
+
+
 def test_broken_features_of_one_image_stop_nobody(deployment: Deployment) -> None:
     with deployment.database.session() as session:
         row = session.get(FeaturesRow, (deployment.base.extractor_digest, deployment.images[150]))

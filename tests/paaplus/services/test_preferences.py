@@ -15,7 +15,7 @@ from paaplus.db.tables.users import DueReason
 from paaplus.errors import InvalidInput, NotFound, Unavailable
 from paaplus.ids import new_id
 from paaplus.scoring.preference import PreferenceEncoder
-from paaplus.services import erasures, preference_encoders, preferences, survey_forms, surveys
+from paaplus.services import erasures, preference_encoders, preferences, survey_forms, surveys, users
 from paaplus.settings import Settings
 from tests.deployment import Deployment
 from tests.factories import APPLICATION
@@ -160,7 +160,7 @@ def test_changed_preference_makes_those_due_who_have_a_version(deployment: Deplo
     assert deployment.user(anna).due_reason != DueReason.NEW_PREFERENCE
 
 
-def test_paused_user_is_not_made_due(deployment: Deployment) -> None:
+def test_paused_user_is_made_due_when_the_pause_ends(deployment: Deployment) -> None:
     anna = deployment.add_user()
     deployment.rate(anna, range(20))
     deployment.work()
@@ -168,6 +168,11 @@ def test_paused_user_is_not_made_due(deployment: Deployment) -> None:
         session.get(UserRow, anna).policy = {"paused": True}
     give(deployment, anna, WISH)
     assert deployment.user(anna).next_due_at is None
+    assert deployment.work() == 0
+    with deployment.database.session() as session:
+        users.set_policy(session, anna, {}, actor="test")
+    deployment.work()
+    assert deployment.versions(anna)[-1].preference == WISH
 
 
 def test_answers_become_the_preference_if_an_encoder_is_in_force(deployment: Deployment) -> None:
