@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from paaplus.cli.common import JsonOption, console, notices, print_json
+from paaplus.cli.common import JsonOption, print_json
 from paaplus.cli.evaluating import (
     BaseModelOption,
     CacheOption,
@@ -20,6 +19,8 @@ from paaplus.cli.evaluating import (
     WeightsOption,
     evaluate,
     numbers,
+    show,
+    write,
 )
 
 app = typer.Typer(help="Replay a data set as if its people gave it, and measure.")
@@ -59,12 +60,13 @@ def kshot(
     All k ratings train. People and images of the test side are unknown to the base model.
     """
     from paaplus.evaluation import kshot as evaluation
-    from paaplus.evaluation.report import HEADINGS, table, write_report
+    from paaplus.evaluation.kshot_report import HEADINGS, table, write_report
+    from paaplus.evaluation.learner import Learner
 
     config = evaluation.KShotConfig(
         ks=numbers("k", k),
         seeds=numbers("seeds", seeds),
-        learners=tuple(evaluation.Learner.parse(text) for text in (f"{adapter}:{strategy}", *(also or ()))),
+        learners=tuple(Learner.parse(text) for text in (f"{adapter}:{strategy}", *(also or ()))),
         limit_people=limit_people,
         people_prior=people_prior,
         fresh_support=fresh_support,
@@ -79,13 +81,9 @@ def kshot(
         scale=scale,
         cache=cache,
     )
-    for file in write_report(document, out) if out else ():
-        notices.print(f"wrote {file}", highlight=False)
+    write(write_report, document, out)
     if as_json:
         print_json(document)
         return
     title = f"{data.name}: SRCC per person, mean over seeds {list(config.seeds)}"
-    shown = Table(*HEADINGS, title=title, box=None, header_style="bold")
-    for row in table(document):
-        shown.add_row(*row)
-    console.print(shown)
+    show(title, HEADINGS, table(document))

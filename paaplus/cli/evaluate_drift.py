@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +20,7 @@ from paaplus.cli.evaluating import (
     WeightsOption,
     evaluate,
     numbers,
+    write,
 )
 
 
@@ -40,6 +40,7 @@ def drift(
 ) -> None:
     """The drift trigger on steady people, and on people whose ratings are turned toward another person's half way."""
     from paaplus.evaluation import drift_curve as evaluation
+    from paaplus.evaluation.drift_summary import table, write_report
 
     config = evaluation.DriftCurveConfig(ratings, increment, numbers("seeds", seeds), limit_people)
     document = evaluate(
@@ -52,16 +53,11 @@ def drift(
         scale=scale,
         cache=cache,
     )
-    rows = evaluation.table(document)
-    if out:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "drift.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        lines = ["# Drift trigger", "", "| | |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows), ""]
-        (out / "drift.md").write_text("\n".join(lines), encoding="utf-8")
+    write(write_report, document, out)
     if as_json:
         print_json(document)
         return
     shown = Table(title=f"{data.name}: drift trigger, seeds {seeds}", box=None, show_header=False)
-    for row in rows:
+    for row in table(document):
         shown.add_row(*row)
     console.print(shown)

@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from paaplus.cli.common import JsonOption, console, notices, print_json
+from paaplus.cli.common import JsonOption, print_json
 from paaplus.cli.evaluating import (
     BaseModelOption,
     CacheOption,
@@ -22,6 +20,8 @@ from paaplus.cli.evaluating import (
     WeightsOption,
     evaluate,
     numbers,
+    show,
+    write,
 )
 
 
@@ -52,7 +52,7 @@ def gate(
     """
     from paaplus.evaluation import gate_curve as evaluation
     from paaplus.evaluation.gate_summary import HEADINGS, table, write_report
-    from paaplus.evaluation.kshot import Learner
+    from paaplus.evaluation.learner import Learner
 
     config = evaluation.GateCurveConfig(
         ks=numbers("k", k),
@@ -72,14 +72,8 @@ def gate(
         cache=cache,
         tuning=tuning,
     )
-    for file in write_report(document, out) if out else ():
-        notices.print(f"wrote {file}", highlight=False)
+    write(write_report, document, out)
     if as_json:
         print_json(document)
         return
-    shown = Table(title=f"{data.name}: who goes live, seeds {list(config.seeds)}", box=None, header_style="bold")
-    for heading in HEADINGS:
-        shown.add_column(heading, no_wrap=True)
-    for row in table(document):
-        shown.add_row(*(escape(cell) for cell in row))
-    console.print(shown)
+    show(f"{data.name}: who goes live, seeds {list(config.seeds)}", HEADINGS, table(document), no_wrap=True)

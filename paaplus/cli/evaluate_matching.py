@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from paaplus.cli.common import JsonOption, console, notices, print_json
+from paaplus.cli.common import JsonOption, console, print_json
 from paaplus.cli.evaluating import (
     BaseModelOption,
     CacheOption,
@@ -21,6 +21,8 @@ from paaplus.cli.evaluating import (
     WeightsOption,
     evaluate,
     numbers,
+    show,
+    write,
 )
 
 
@@ -65,14 +67,10 @@ def matching(
         cache=cache,
         tuning=tuning,
     )
-    for file in write_report("matching", document, out) if out else ():
-        notices.print(f"wrote {file}", highlight=False)
+    write(partial(write_report, "matching"), document, out)
     if as_json:
         print_json(document)
         return
-    shown = Table(*HEADINGS, title=f"{data.name}: SRCC per person, {document['config']['num_people']} people", box=None)
-    for row in table(document):
-        shown.add_row(*row)
-    console.print(shown)
+    show(f"{data.name}: SRCC per person, {document['config']['num_people']} people", HEADINGS, table(document))
     for name, gain in document["quiz"].items():
         console.print(f"{name}: {gain['mean']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}]", highlight=False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from paaplus.cli.common import JsonOption, console, notices, print_json
+from paaplus.cli.common import JsonOption, print_json
 from paaplus.cli.evaluating import (
     BaseModelOption,
     CacheOption,
@@ -21,6 +21,8 @@ from paaplus.cli.evaluating import (
     WeightsOption,
     evaluate,
     numbers,
+    show,
+    write,
 )
 
 
@@ -61,12 +63,8 @@ def paradigm(
         cache=cache,
         tuning=tuning,
     )
-    for file in write_report("paradigm", document, out) if out else ():
-        notices.print(f"wrote {file}", highlight=False)
+    write(partial(write_report, "paradigm"), document, out)
     if as_json:
         print_json(document)
         return
-    shown = Table(*HEADINGS, title=f"{data.name}: SRCC per person, {document['config']['num_people']} people", box=None)
-    for row in table(document):
-        shown.add_row(*row)
-    console.print(shown)
+    show(f"{data.name}: SRCC per person, {document['config']['num_people']} people", HEADINGS, table(document))

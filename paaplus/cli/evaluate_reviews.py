@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from paaplus.cli.common import JsonOption, console, notices, print_json
+from paaplus.cli.common import JsonOption, print_json
 from paaplus.cli.evaluating import (
     BaseModelOption,
     CacheOption,
@@ -21,6 +20,8 @@ from paaplus.cli.evaluating import (
     WeightsOption,
     evaluate,
     numbers,
+    show,
+    write,
 )
 
 
@@ -65,14 +66,8 @@ def reviews(
         cache=cache,
         tuning=tuning,
     )
-    for file in write_report(document, out) if out else ():
-        notices.print(f"wrote {file}", highlight=False)
+    write(write_report, document, out)
     if as_json:
         print_json(document)
         return
-    shown = Table(title=f"{data.name}: errors of labels, seeds {list(config.seeds)}", box=None, header_style="bold")
-    for heading in HEADINGS:
-        shown.add_column(heading, no_wrap=True)
-    for row in table(document):
-        shown.add_row(*row)
-    console.print(shown)
+    show(f"{data.name}: errors of labels, seeds {list(config.seeds)}", HEADINGS, table(document), no_wrap=True)

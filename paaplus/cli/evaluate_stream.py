@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from paaplus.cli.common import JsonOption, console, notices, print_json
+from paaplus.cli.common import JsonOption, print_json
 from paaplus.cli.evaluating import (
     BaseModelOption,
     CacheOption,
@@ -20,6 +18,8 @@ from paaplus.cli.evaluating import (
     WeightsOption,
     evaluate,
     numbers,
+    show,
+    write,
 )
 
 
@@ -53,7 +53,7 @@ def stream(
     Steady: one person's ratings. Drift, an artefact: from half way on, a rising share is another real person's.
     """
     from paaplus.evaluation import stream as evaluation
-    from paaplus.evaluation.kshot import Learner
+    from paaplus.evaluation.learner import Learner
     from paaplus.evaluation.person_streams import SCENARIOS
     from paaplus.evaluation.stream_report import HEADINGS, table, title, write_report
 
@@ -77,15 +77,9 @@ def stream(
         cache=cache,
         tuning=tuning,
     )
-    for file in write_report(document, out) if out else ():
-        notices.print(f"wrote {file}", highlight=False)
+    write(write_report, document, out)
     if as_json:
         print_json(document)
         return
     for name, entries in document["summary"].items():
-        shown = Table(title=title(document, name), box=None, header_style="bold", padding=(0, 1, 0, 0))
-        for heading in HEADINGS:
-            shown.add_column(heading, no_wrap=True)
-        for row in table(entries):
-            shown.add_row(*(escape(cell) for cell in row))
-        console.print(shown)
+        show(title(document, name), HEADINGS, table(entries), no_wrap=True, dense=True)

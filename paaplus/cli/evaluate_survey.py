@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from paaplus.cli.common import JsonOption, console, notices, print_json
+from paaplus.cli.common import JsonOption, print_json
 from paaplus.cli.evaluating import (
     BaseModelOption,
     CacheOption,
@@ -20,6 +19,8 @@ from paaplus.cli.evaluating import (
     WeightsOption,
     evaluate,
     numbers,
+    show,
+    write,
 )
 
 
@@ -65,13 +66,9 @@ def survey(
         cache=cache,
         tuning=tuning,
     )
-    for file in write_report(document, out) if out else ():
-        notices.print(f"wrote {file}", highlight=False)
+    write(write_report, document, out)
     if as_json:
         print_json(document)
         return
     title = f"{data.name}: SRCC with and without a survey, mean over seeds {list(config.seeds)}"
-    shown = Table(*HEADINGS, title=title, box=None, header_style="bold")
-    for row in table(document):
-        shown.add_row(*row)
-    console.print(shown)
+    show(title, HEADINGS, table(document))

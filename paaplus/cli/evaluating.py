@@ -1,15 +1,17 @@
-"""What every `paaplus evaluate` command does around its own measurement: options, folder, split, features, progress."""
+"""What every `paaplus evaluate` command does around its own measurement: options, data, progress, files, a table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.table import Table
 
-from paaplus.cli.common import notices, parse_scale
+from paaplus.cli.common import console, notices, parse_scale
 from paaplus.errors import InvalidInput
 from paaplus.settings import get_settings
 
@@ -44,7 +46,7 @@ def evaluate(
     """Run one evaluation of `paaplus.evaluation` on a data folder, with progress; the document says on what.
 
     Args:
-        run: takes folder, features, the extractor's digest, splits, `config`, `progress` and `blocks`.
+        run: takes the data, splits by seed, `config` and progress.
         config: handed to `run`.
         data: the folder.
         split: a Python file with `split(seed, data=DIR)`; None: at random, by person and scene.
@@ -59,6 +61,7 @@ def evaluate(
     from paaplus.data.features import folder_features
     from paaplus.data.folder import read_folder
     from paaplus.evaluation.splits import load_split, split_folder, within_train_side
+    from paaplus.evaluation.train_side import EvaluationData
     from paaplus.models.base_models import load_extractor
     from paaplus.records import Scale
 
@@ -79,19 +82,30 @@ def evaluate(
         features = progress.add_task(f"features by {base_model}", total=None)
         features_ID = folder_features(folder, extractor, cache or settings.home / "cache", progress=tell(features))
         people = progress.add_task("people", total=None)
-        document = run(
-            folder,
-            features_ID,
-            extractor.digest,
-            make_split,
-            config,
-            progress=tell(people),
-            blocks=extractor.blocks,
-        )
+        measured_on = EvaluationData(folder, features_ID, extractor.digest, extractor.blocks)
+        document = run(measured_on, make_split, config, tell(people))
     document["config"].update(base_model=base_model, split=str(split) if split else "random, by person and scene")
     if tuning is not None:
         document["config"]["tuning"] = tuning
     return document
+
+
+def write(report: Callable[[dict[str, Any], Path], list[Path]], document: dict[str, Any], out: Path | None) -> None:
+    """Write a report into the folder `out`, and say which files it is; None: nothing was asked for."""
+    for file in report(document, out) if out else ():
+        notices.print(f"wrote {file}", highlight=False)
+
+
+def show(
+    title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *, no_wrap: bool = False, dense: bool = False
+) -> None:
+    """Print a table; `dense`: with one space between columns instead of two."""
+    shown = Table(title=title, box=None, padding=(0, 1, 0, 0) if dense else (0, 1))
+    for heading in headings:
+        shown.add_column(heading, no_wrap=no_wrap)
+    for row in rows:
+        shown.add_row(*(escape(cell) for cell in row))
+    console.print(shown)
 
 
 def numbers(option: str, text: str) -> tuple[int, ...]:

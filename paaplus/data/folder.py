@@ -54,6 +54,13 @@ class DataFolder:
     def image_path(self, image: str) -> Path:
         return self.path / "images" / image
 
+    def scores_by_person(self) -> dict[str, dict[int, np.ndarray]]:
+        """user_id -> position of the image -> scores 0-10, shape (A,), in the order of the ratings."""
+        scores: dict[str, dict[int, np.ndarray]] = {user_id: {} for user_id in self.people}
+        for person, image, score_A in zip(self.person_N, self.image_N.tolist(), self.score_NA, strict=True):
+            scores[self.people[person]][image] = score_A
+        return scores
+
     def only(self, people: Collection[str] | None = None, images: Collection[str] | None = None) -> DataFolder:
         """The part that these people gave on these images; None: all. Images and people not named are gone.
 

@@ -17,24 +17,24 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from paaplus.configs import GateConfig, TrainingConfig
-from paaplus.data.folder import DataFolder
 from paaplus.errors import InvalidInput
+from paaplus.evaluation.agreement import mean_srcc, scores
 from paaplus.evaluation.bad_raters import HONEST, SPOIL, first_spoiled, spoiled
+from paaplus.evaluation.checks import check_learners, check_limit, check_numbers
 from paaplus.evaluation.gate_summary import FIRST, GATE, HELD_OUT_ONLY, PLAIN, UPDATE, Judged, summary
-from paaplus.evaluation.kshot import Learner, mean_srcc
-from paaplus.evaluation.splits import MakeSplit, Split
+from paaplus.evaluation.learner import Learner
+from paaplus.evaluation.rounds import Count, Progress, Round, rounds, untold
+from paaplus.evaluation.splits import MakeSplit
+from paaplus.evaluation.train_side import EvaluationData, TrainSide
 from paaplus.gate import Evidence, completed, gather, judge
-from paaplus.models.base_fit import Ratings, fit_base_scorer
-from paaplus.models.extractor import FeatureBlock
 from paaplus.records import RatedSet
-from paaplus.scoring.adapters import Adapter
 from paaplus.training import Trained, TrainingRequest, train
 
 MSE_TOLERANCE = 0.05  # score points squared: the margin that the gate itself promises
@@ -56,37 +56,18 @@ class GateCurveConfig:
     fresh_support: bool = False  # the base model sees half of the train images; people rate images of the other half
 
     def __post_init__(self) -> None:
-        if not self.ks or min(self.ks) < 4 or len(set(self.ks)) != len(self.ks):
-            raise InvalidInput(f"k {list(self.ks)}: one or more distinct numbers, none below 4")
-        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) != len(self.seeds):
-            raise InvalidInput(f"seeds {list(self.seeds)}: one or more distinct numbers, none below 0")
-        if not self.learners or len(set(self.learners)) != len(self.learners):
-            raise InvalidInput(f"learners {[learner.name for learner in self.learners]}: one or more, none twice")
+        check_numbers("k", self.ks, least=4)
+        check_numbers("seeds", self.seeds)
+        check_learners(self.learners)
         if special := [learner.name for learner in self.learners if learner.prior or learner.asked]:
             raise InvalidInput(f"learners {special}: here without options")
-        if self.limit_people is not None and self.limit_people < 1:
-            raise InvalidInput(f"limit of {self.limit_people} people: 1 or more")
+        check_limit(self.limit_people)
 
 
 def run_gate_curve(
-    folder: DataFolder,
-    features_ID: np.ndarray,
-    extractor_digest: str,
-    make_split: MakeSplit,
-    config: GateCurveConfig,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    blocks: Sequence[FeatureBlock] = (),
+    data: EvaluationData, make_split: MakeSplit, config: GateCurveConfig, progress: Progress = untold
 ) -> dict[str, Any]:
-    """Judge on every seed's split.
-
-    Args:
-        folder: the data.
-        features_ID: of `folder.images`.
-        extractor_digest: of what made them.
-        make_split: gives the split of a seed.
-        config: what is judged.
-        progress: told how many test people are done, of how many.
-        blocks: what the features are made of, as their extractor says.
+    """Judge on every seed's split; arguments like those of `kshot.run_kshot`.
 
     Returns:
         `summary` (one entry per learner, first version or update, and k) and `config`, ready for JSON.
@@ -94,26 +75,20 @@ def run_gate_curve(
     Raises:
         InvalidInput: a split that does not fit the folder, or nobody with enough ratings.
     """
-    splits = [make_split(seed) for seed in config.seeds]
-    people = [tuple(split.test_people)[: config.limit_people] for split in splits]
-    total, done = sum(len(names) for names in people), 0
+    plan = rounds(make_split, config.seeds, config.limit_people)
+    count = Count(plan, progress)
     judged: list[Judged] = []
-    progress(done, total)
-    for seed, split, names in zip(config.seeds, splits, people, strict=True):
-        court = _Court(folder, features_ID, extractor_digest, split, config, blocks, seed)
-        for user_id in names:
+    for each in plan:
+        court = _Court(data, each, config)
+        for user_id in each.people:
             judged += court.judge_all(user_id)
-            done += 1
-            progress(done, total)
+            count.add()
     if not judged:
-        raise InvalidInput(f"none of {total} test people rated {min(config.ks)} images and differently")
+        raise InvalidInput(f"none of {count.total} test people rated {min(config.ks)} images and differently")
     return {
         "summary": summary(judged, [learner.name for learner in config.learners], config.ks),
         "config": {
-            "data": str(folder.path),
-            "aspects": list(folder.aspects),
-            "scale": [folder.scale.minimum, folder.scale.maximum],
-            "extractor_digest": extractor_digest,
+            **data.about(),
             "ks": list(config.ks),
             "seeds": list(config.seeds),
             "learners": [learner.name for learner in config.learners],
@@ -130,48 +105,20 @@ def run_gate_curve(
 class _Court:
     """The base model of one split's train side, and what it takes to have a person's candidates judged."""
 
-    def __init__(
-        self,
-        folder: DataFolder,
-        features_ID: np.ndarray,
-        extractor_digest: str,
-        split: Split,
-        config: GateCurveConfig,
-        blocks: Sequence[FeatureBlock],
-        seed: int,
-    ) -> None:
-        train_images = sorted(split.train_images)
-        rateable = frozenset(train_images)
-        if config.fresh_support:
-            drawn = np.random.default_rng(seed).permutation(len(train_images))
-            rateable = frozenset(train_images[i] for i in drawn[len(drawn) // 2 :])
-            train_images = [image for image in train_images if image not in rateable]
-        train_folder = folder.only(split.train_people, train_images)
-        self._base, _ = fit_base_scorer(
-            "gate",
-            extractor_digest,
-            features_ID[np.isin(folder.images, train_folder.images)],
-            Ratings(folder.aspects, train_folder.person_N, train_folder.image_N, train_folder.score_NA),
-            group_I=train_folder.scene_I,
-            blocks=blocks,
-        )
-        self._folder, self._split, self._config, self._seed = folder, split, config, seed
-        self._rateable = rateable
-        self._taste_IR = self._base.project(features_ID)
-        self._generic_IA = self._base.generic(self._taste_IR)
-        self._image_at = {image: i for i, image in enumerate(folder.images)}
-        self._person_at = {user_id: person for person, user_id in enumerate(folder.people)}
-        self._in_test_I = np.isin(folder.images, sorted(split.test_images))
+    def __init__(self, data: EvaluationData, this: Round, config: GateCurveConfig) -> None:
+        self._side = TrainSide("gate", data, this.split, fresh_seed=this.seed if config.fresh_support else None)
+        self._split, self._seed, self._config = this.split, this.seed, config
 
     def judge_all(self, user_id: str) -> Iterator[Judged]:
         """Every candidate of one person, honest and spoiled; nothing where the truth has no order."""
-        rows_N = self._folder.person_N == self._person_at[user_id]
-        score_of = dict(zip(self._folder.image_N[rows_N].tolist(), self._folder.score_NA[rows_N], strict=True))
-        truth = self._rated(np.array([i for i in score_of if self._in_test_I[i]], np.int64), score_of)
+        side = self._side
+        truth = side.rated(user_id, side.test_images(user_id))
         if not len(truth) or np.isnan(mean_srcc(truth.generic_NA, truth.target_NA)):
             return
-        asked = [i for i in self._split.support(user_id, len(score_of)) if i in self._rateable]
-        given = self._rated(np.array([self._image_at[image] for image in asked], np.int64), score_of)
+        asked = self._split.support(user_id, len(side.score_of[user_id]))
+        if side.fresh_images is not None:
+            asked = [image for image in asked if image in side.fresh_images]
+        given = side.rated(user_id, [side.image_at[image] for image in asked])
         for k in self._config.ks:
             if len(given) < k:
                 continue
@@ -202,7 +149,7 @@ class _Court:
         known_N = training.sequence_N <= active_knows
         past, new = training.select(known_N), training.select(~known_N)
         request = TrainingRequest(
-            learner.strategy, learner.adapter, self._config.training, self._base, new, nothing, None, None
+            learner.strategy, learner.adapter, self._config.training, self._side.base, new, nothing, None, None
         )
         active: Trained | None = None
         if len(past):
@@ -218,8 +165,8 @@ class _Court:
             reference,
             ratings.select(held_out_N),
             boundary=active_knows if active else 0,
-            pool_PR=self._taste_IR[pool],
-            pool_PA=self._generic_IA[pool],
+            pool_PR=self._side.taste_IR[pool],
+            pool_PA=self._side.generic_IA[pool],
         )
         live = {GATE: judge(completed(evidence, request, self._config.gate), self._config.gate).promote}
         seconds = time.perf_counter() - started
@@ -227,7 +174,7 @@ class _Court:
             live[HELD_OUT_ONLY] = judge(_without_left_out(evidence), self._config.gate).promote
         gain_D = evidence.held_out.gains()
         live[PLAIN] = bool(len(gain_D) and gain_D.mean() > 0)
-        before_NA, after_NA = self._scores(reference, truth), self._scores(trained.adapter, truth)
+        before_NA, after_NA = scores(reference, truth), scores(trained.adapter, truth)
         mse_gain = float(np.nanmean(np.square(before_NA - truth.target_NA) - np.square(after_NA - truth.target_NA)))
         # scores that are all alike have no order: the worst there is for one
         srcc_gain = float(np.nan_to_num(mean_srcc(after_NA, truth.target_NA)) - mean_srcc(before_NA, truth.target_NA))
@@ -243,14 +190,6 @@ class _Court:
             live=live,
             seconds=seconds,
         )
-
-    def _rated(self, image_N: np.ndarray, score_of: dict[int, np.ndarray]) -> RatedSet:
-        target_NA = np.array([score_of[i] for i in image_N.tolist()]).reshape(len(image_N), len(self._folder.aspects))
-        sequence_N = np.arange(1, len(image_N) + 1)
-        return RatedSet.of(sequence_N, self._taste_IR[image_N], self._generic_IA[image_N], target_NA)
-
-    def _scores(self, adapter: Adapter | None, rated: RatedSet) -> np.ndarray:
-        return rated.generic_NA if adapter is None else adapter.score(rated.taste_NR, rated.generic_NA)
 
 
 def _without_left_out(evidence: Evidence) -> Evidence:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from paaplus.errors import InvalidInput
 from paaplus.evaluation.bad_raters import HONEST, SPOIL
-from paaplus.evaluation.summary import bootstrap_interval
+from paaplus.evaluation.intervals import by_person, mean_with_interval
+from paaplus.evaluation.report_files import markdown_table, write_files
 
 FIRST, UPDATE = "first", "update"
 GATE, HELD_OUT_ONLY, PLAIN = "gate", "held_out_only", "plain"
@@ -90,15 +89,11 @@ def _shares(judged: Sequence[Judged], *, worse: bool, live: bool) -> dict[str, d
     """Per rule: the share that went live, or did not, of those that are worse, or not; None if there are none."""
     shares: dict[str, dict[str, float] | None] = {}
     for rule in judged[0].live:
-        by_person: dict[str, list[float]] = {}
-        for j in judged:
-            if j.is_worse is worse:
-                by_person.setdefault(j.user_id, []).append(float(j.live[rule] is live))
+        values = by_person((j.user_id, float(j.live[rule] is live)) for j in judged if j.is_worse is worse)
         shares[rule] = None
-        if by_person:
-            low, high = bootstrap_interval(list(by_person.values()))
-            share = float(np.mean([value for values in by_person.values() for value in values]))
-            shares[rule] = {"share": share, "low": low, "high": high}
+        if values:
+            found = mean_with_interval(values)
+            shares[rule] = {"share": found["mean"], "low": found["low"], "high": found["high"]}
     return shares
 
 
@@ -128,12 +123,7 @@ def write_report(document: dict[str, Any], folder: Path) -> list[Path]:
     Raises:
         InvalidInput: `folder` is a file.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InvalidInput(f"{folder} is not a folder")
-    folder.mkdir(parents=True, exist_ok=True)
     config = document["config"]
-    files = [folder / "gate.json", folder / "gate.md"]
-    files[0].write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     lines = [
         f"# Operating curve of the gate on {Path(config['data']).name}",
         "",
@@ -142,13 +132,10 @@ def write_report(document: dict[str, Any], folder: Path) -> list[Path]:
         f"more than {config['srcc_tolerance']}. Good: of honest ratings, and not worse. Plain: live if the held-out "
         f"squared error is lower. Seeds {config['seeds']}; intervals: bootstrap over people.",
         "",
-        "| " + " | ".join(HEADINGS) + " |",
-        "|" + "---|" * len(HEADINGS),
-        *("| " + " | ".join(row) + " |" for row in table(document)),
+        *markdown_table(HEADINGS, table(document)),
         "",
     ]
-    files[1].write_text("\n".join(lines), encoding="utf-8")
-    return files
+    return write_files(folder, "gate", document, "\n".join(lines))
 
 
 def _share(share: dict[str, float] | None) -> str:

@@ -11,58 +11,27 @@ Q = intervals.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from scipy.stats import norm
 
-from paaplus.configs import ADAPTER_STRATEGIES, TrainingConfig
-from paaplus.data.folder import DataFolder
-from paaplus.errors import InvalidInput, UndefinedMetric
-from paaplus.evaluation.splits import MakeSplit, Split
-from paaplus.evaluation.summary import INTERVALS, Measured, SplitResult, rows, summary
-from paaplus.metrics import srcc
-from paaplus.models.base_fit import Ratings, fit_base_scorer
-from paaplus.models.extractor import FeatureBlock
+from paaplus.configs import TrainingConfig
+from paaplus.errors import InvalidInput
+from paaplus.evaluation.agreement import mean_srcc
+from paaplus.evaluation.checks import check_learners, check_limit, check_numbers
+from paaplus.evaluation.kshot_summary import INTERVALS, Measured, SplitResult, rows, summary
+from paaplus.evaluation.learner import Learner
+from paaplus.evaluation.rounds import Count, Progress, Round, rounds, untold
+from paaplus.evaluation.splits import MakeSplit
+from paaplus.evaluation.train_side import EvaluationData, TrainSide
 from paaplus.priors import fit_taste_prior
 from paaplus.records import RatedSet
 from paaplus.scoring.acquisition import informative_order
 from paaplus.scoring.adapters import Adapter, TasteVector
 from paaplus.scoring.priors import OwnPrior, Prior, TastePrior, design
 from paaplus.training import TrainingRequest, train
-
-
-@dataclass(frozen=True)
-class Learner:
-    """An adapter kind and the strategy that trains it, written `adapter:strategy`, with `+prior` and `+asked`.
-
-    `prior`: the closed form starts from a taste prior learned from the train people, not from the base model's own.
-    `asked`: the k images are those that `informative_order` would ask about, not the first k of the split.
-    """
-
-    adapter: str
-    strategy: str
-    prior: bool = False
-    asked: bool = False
-
-    @property
-    def name(self) -> str:
-        options = "".join(f"+{option}" for option in ("prior", "asked") if getattr(self, option))
-        return f"{self.adapter}:{self.strategy}{options}"
-
-    @classmethod
-    def parse(cls, text: str) -> Learner:
-        """Raises InvalidInput for an unknown adapter or option, or a strategy that cannot train the adapter."""
-        plain, *options = text.split("+")
-        adapter, _, strategy = plain.partition(":")
-        if strategy not in ADAPTER_STRATEGIES.get(adapter, ()) or not set(options) <= {"prior", "asked"}:
-            known = [f"{kind}:{name}" for kind, names in ADAPTER_STRATEGIES.items() for name in names]
-            raise InvalidInput(f"learner {text!r}; known: {', '.join(known)}; options: +prior, +asked")
-        if "prior" in options and strategy != "bayes":
-            raise InvalidInput(f"learner {text!r}: only `bayes` starts from a learned taste prior")
-        return cls(adapter, strategy, "prior" in options, "asked" in options)
 
 
 @dataclass(frozen=True)
@@ -78,34 +47,22 @@ class KShotConfig:
     fresh_support: bool = False  # the base model sees half of the train images; people rate images of the other half
 
     def __post_init__(self) -> None:
-        for name, numbers in (("k", self.ks), ("seeds", self.seeds)):
-            if not numbers or min(numbers) < 0 or len(set(numbers)) != len(numbers):
-                raise InvalidInput(f"{name} {list(numbers)}: one or more distinct numbers, none below 0")
-        if not self.learners or len(set(self.learners)) != len(self.learners):
-            raise InvalidInput(f"learners {[learner.name for learner in self.learners]}: one or more, none twice")
-        if self.limit_people is not None and self.limit_people < 1:
-            raise InvalidInput(f"limit of {self.limit_people} people: 1 or more")
+        check_numbers("k", self.ks)
+        check_numbers("seeds", self.seeds)
+        check_learners(self.learners)
+        check_limit(self.limit_people)
 
 
 def run_kshot(
-    folder: DataFolder,
-    features_ID: np.ndarray,
-    extractor_digest: str,
-    make_split: MakeSplit,
-    config: KShotConfig,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    blocks: Sequence[FeatureBlock] = (),
+    data: EvaluationData, make_split: MakeSplit, config: KShotConfig, progress: Progress = untold
 ) -> dict[str, Any]:
     """Evaluate on every seed's split.
 
     Args:
-        folder: the data.
-        features_ID: of `folder.images`.
-        extractor_digest: of what made them.
+        data: whose people are learned.
         make_split: gives the split of a seed.
         config: what is compared.
         progress: told how many test people are done, of how many.
-        blocks: what the features are made of, as their extractor says.
 
     Returns:
         `rows` (per seed and k), `summary` (per k) and `config`, ready for JSON.
@@ -113,32 +70,26 @@ def run_kshot(
     Raises:
         InvalidInput: a split that does not fit the folder, or leaves nobody to judge by.
     """
-    splits = [make_split(seed) for seed in config.seeds]
-    people = [tuple(split.test_people)[: config.limit_people] for split in splits]
-    total, done = sum(len(names) for names in people), 0
-    progress(done, total)
+    plan = rounds(make_split, config.seeds, config.limit_people)
+    count = Count(plan, progress)
     results, base_models = [], []
-    for seed, split, names in zip(config.seeds, splits, people, strict=True):
-        judge = _Judge(folder, features_ID, extractor_digest, split, config, blocks, seed)
+    for each in plan:
+        judge = _Judge(data, each, config)
         base_models.append(judge.base_metrics)
         measured = []
-        for user_id in names:
+        for user_id in each.people:
             measured.append(judge.measure(user_id))
-            done += 1
-            progress(done, total)
-        result = SplitResult.of(seed, names, measured)
+            count.add()
+        result = SplitResult.of(each.seed, each.people, measured)
         if not result.kept_U.any():
-            raise InvalidInput(f"seed {seed}: none of {len(names)} test people can be judged by SRCC")
+            raise InvalidInput(f"seed {each.seed}: none of {len(each.people)} test people can be judged by SRCC")
         results.append(result)
     learners = [learner.name for learner in config.learners]
     return {
         "rows": [row for result in results for row in rows(result, learners, config.ks)],
         "summary": summary(results, learners, config.ks),
         "config": {
-            "data": str(folder.path),
-            "aspects": list(folder.aspects),
-            "scale": [folder.scale.minimum, folder.scale.maximum],
-            "extractor_digest": extractor_digest,
+            **data.about(),
             "ks": list(config.ks),
             "seeds": list(config.seeds),
             "personal": learners[0],
@@ -155,95 +106,52 @@ def run_kshot(
 class _Judge:
     """The base model of one split's train side, and what it takes to judge a person with it."""
 
-    def __init__(
-        self,
-        folder: DataFolder,
-        features_ID: np.ndarray,
-        extractor_digest: str,
-        split: Split,
-        config: KShotConfig,
-        blocks: Sequence[FeatureBlock],
-        split_seed: int,
-    ) -> None:
-        if unknown := sorted(set(split.test_people) - set(folder.people)):
-            raise InvalidInput(f"the split tests {len(unknown)} people without ratings, e.g. {unknown[0]!r}")
-        train_images = sorted(split.train_images)
-        self._fresh: frozenset[str] | None = None
-        if config.fresh_support:
-            drawn = np.random.default_rng(split_seed).permutation(len(train_images))
-            self._fresh = frozenset(train_images[i] for i in drawn[len(drawn) // 2 :])
-            train_images = [image for image in train_images if image not in self._fresh]
-        train_folder = folder.only(split.train_people, train_images)
-        self.base, self.base_metrics = fit_base_scorer(
-            "kshot",
-            extractor_digest,
-            features_ID[np.isin(folder.images, train_folder.images)],
-            Ratings(folder.aspects, train_folder.person_N, train_folder.image_N, train_folder.score_NA),
-            group_I=train_folder.scene_I,
-            blocks=blocks,
-            people_prior=config.people_prior,
-        )
-        self._folder, self._split, self._config = folder, split, config
-        self._taste_IR = self.base.project(features_ID)
-        self._generic_IA = self.base.generic(self._taste_IR)
-        self._image_at = {image: i for i, image in enumerate(folder.images)}
-        self._person_at = {user_id: person for person, user_id in enumerate(folder.people)}
-        self._in_test_I = np.isin(folder.images, sorted(split.test_images))
+    def __init__(self, data: EvaluationData, this: Round, config: KShotConfig) -> None:
+        fresh_seed = this.seed if config.fresh_support else None
+        self._side = TrainSide("kshot", data, this.split, fresh_seed=fresh_seed, people_prior=config.people_prior)
+        self._split, self._config = this.split, config
         self._prior: TastePrior | None = None
+        self.base_metrics = self._side.base_metrics
         if any(learner.prior for learner in config.learners):
-            self._prior, self.base_metrics["taste_prior"] = self._fit_prior(train_folder)
-
-    def _fit_prior(self, train_folder: DataFolder) -> tuple[TastePrior, dict[str, Any]]:
-        at_I = np.array([self._image_at[image] for image in train_folder.images])
-        people = []
-        for person in range(len(train_folder.people)):
-            rows_N = np.flatnonzero(train_folder.person_N == person)
-            images = at_I[train_folder.image_N[rows_N]]
-            people.append(self._rated(images, train_folder.score_NA[rows_N]))
-        return fit_taste_prior(self.base, people)
+            self._prior, about_prior = fit_taste_prior(self._side.base, self._side.train_ratings())
+            self.base_metrics["taste_prior"] = about_prior
 
     def measure(self, user_id: str) -> Measured:
         """Everything that is measured of one test person."""
-        rows_N = self._folder.person_N == self._person_at[user_id]
-        score_of = dict(zip(self._folder.image_N[rows_N].tolist(), self._folder.score_NA[rows_N], strict=True))
-        test = np.array([i for i in score_of if self._in_test_I[i]], np.int64)
-        target_NA = np.array([score_of[i] for i in test]).reshape(len(test), len(self._folder.aspects))
-        measured = Measured.empty(mean_srcc(self._generic_IA[test], target_NA), len(self._config.learners), self._ks)
+        side, ks = self._side, self._config.ks
+        test = side.test_images(user_id)
+        taste_NR, generic_NA, target_NA = side.taste_IR[test], side.generic_IA[test], side.targets(user_id, test)
+        measured = Measured.empty(mean_srcc(generic_NA, target_NA), len(self._config.learners), ks)
         for i, learner in enumerate(self._config.learners):
             order = self._questions(user_id, learner)
-            for j, k in enumerate(self._ks):
-                support = order[:k]
-                if not len(support):
+            for j, k in enumerate(ks):
+                if not len(order[:k]):
                     continue  # nothing learned: the base model's score stands
-                request = self._request(learner, support, np.array([score_of[image] for image in support]))
+                request = self._request(learner, side.rated(user_id, order[:k]))
                 started = time.perf_counter()
                 trained = train(request)
                 measured.seconds_LK[i, j] = time.perf_counter() - started
-                score_NA = trained.adapter.score(self._taste_IR[test], self._generic_IA[test])
+                score_NA = trained.adapter.score(taste_NR, generic_NA)
                 measured.srcc_LK[i, j] = mean_srcc(score_NA, target_NA)
                 measured.adapter_bytes_LK[i, j] = len(trained.adapter.to_bytes())
                 measured.state_bytes_LK[i, j] = len(trained.state)
                 measured.coverage_LKQ[i, j] = self._coverage(trained.adapter, request.prior, test, score_NA, target_NA)
         return measured
 
-    @property
-    def _ks(self) -> tuple[int, ...]:
-        return self._config.ks
-
     def _questions(self, user_id: str, learner: Learner) -> np.ndarray:
         """The images that the person rates, in order, as many as the largest k where there are as many."""
-        chosen_from_all = learner.asked or self._fresh is not None
-        num_rated = int((self._folder.person_N == self._person_at[user_id]).sum())
-        images = list(self._split.support(user_id, num_rated if chosen_from_all else max(self._ks)))
-        if self._fresh is not None:
-            images = [image for image in images if image in self._fresh]
-        rated = np.array([self._image_at[image] for image in images], np.int64)
+        side, most = self._side, max(self._config.ks)
+        chosen_from_all = learner.asked or side.fresh_images is not None
+        images = list(self._split.support(user_id, len(side.score_of[user_id]) if chosen_from_all else most))
+        if side.fresh_images is not None:
+            images = [image for image in images if image in side.fresh_images]
+        rated = np.array([side.image_at[image] for image in images], np.int64)
         if not learner.asked:
-            return rated[: max(self._ks)]
-        prior, a = self._prior if learner.prior and self._prior else OwnPrior(self.base), 0
-        coordinate_IK = prior.coordinates(design(self._taste_IR, self._generic_IA[:, a]), a)
-        pool_IK = coordinate_IK[~self._in_test_I]
-        return rated[informative_order(coordinate_IK[rated] / prior.noise_sd_A[a], pool_IK, max(self._ks))]
+            return rated[:most]
+        prior, a = self._prior if learner.prior and self._prior else OwnPrior(side.base), 0
+        coordinate_IK = prior.coordinates(design(side.taste_IR, side.generic_IA[:, a]), a)
+        pool_IK = coordinate_IK[~side.in_test_I]
+        return rated[informative_order(coordinate_IK[rated] / prior.noise_sd_A[a], pool_IK, most)]
 
     def _coverage(
         self, adapter: Adapter, prior: Prior | None, test: np.ndarray, score_NA: np.ndarray, target_NA: np.ndarray
@@ -253,40 +161,22 @@ class _Judge:
             return np.full(len(INTERVALS), np.nan)
         distance_NA = np.abs(score_NA - target_NA)
         for a in range(target_NA.shape[1]):
-            coordinate_NK = (prior or OwnPrior(self.base)).coordinates(
-                design(self._taste_IR[test], self._generic_IA[test, a]), a
-            )
+            design_NP = design(self._side.taste_IR[test], self._side.generic_IA[test, a])
+            coordinate_NK = (prior or OwnPrior(self._side.base)).coordinates(design_NP, a)
             variance_N = adapter.uncertainty.score_variance(coordinate_NK, a)
             distance_NA[:, a] /= np.sqrt(variance_N + adapter.uncertainty.rating_noise_sd_A[a] ** 2)
         distance = distance_NA[~np.isnan(distance_NA)]
         return np.array([np.mean(distance <= norm.ppf(0.5 + share / 2)) for share in INTERVALS])
 
-    def _request(self, learner: Learner, support: np.ndarray, target_NA: np.ndarray) -> TrainingRequest:
-        new = self._rated(support, target_NA)
+    def _request(self, learner: Learner, new: RatedSet) -> TrainingRequest:
         return TrainingRequest(
             strategy=learner.strategy,
             adapter_kind=learner.adapter,
             config=self._config.training,
-            base=self.base,
+            base=self._side.base,
             new=new,
             past=new.select(np.zeros(len(new), bool)),
             parent=None,
             state=None,
             prior=self._prior if learner.prior else None,
         )
-
-    def _rated(self, images: np.ndarray, target_NA: np.ndarray) -> RatedSet:
-        sequence_N = np.arange(1, len(images) + 1)
-        return RatedSet.of(sequence_N, self._taste_IR[images], self._generic_IA[images], target_NA)
-
-
-def mean_srcc(score_NA: np.ndarray, target_NA: np.ndarray) -> float:
-    """SRCC over the images rated, mean over aspects; NaN if it is undefined for one of them."""
-    values = []
-    for score_N, target_N in zip(score_NA.T, target_NA.T, strict=True):
-        rated_N = ~np.isnan(target_N)
-        try:
-            values.append(srcc(score_N[rated_N], target_N[rated_N]))
-        except (InvalidInput, UndefinedMetric):  # fewer than two ratings, or all alike
-            return float("nan")
-    return float(np.mean(values))

@@ -16,20 +16,21 @@ Shape letters: U = test people, M = methods, S = states (what has been answered)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from paaplus.data.folder import DataFolder
 from paaplus.encoders import MIN_PEOPLE, fit_preference_encoder
 from paaplus.errors import InvalidInput
+from paaplus.evaluation.checks import check_limit
 from paaplus.evaluation.experts_stage import ExpertsStage, NewUser
 from paaplus.evaluation.paired import Measured, about, entry, interval, stacked
+from paaplus.evaluation.rounds import Count, Progress, Round, rounds, untold
 from paaplus.evaluation.splits import MakeSplit
 from paaplus.evaluation.survey import column_answers
-from paaplus.models.extractor import FeatureBlock
+from paaplus.evaluation.train_side import EvaluationData
 from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.experts import Panel
 from paaplus.scoring.matching import COMBINATION, EXPERT, GENERIC, select
@@ -73,8 +74,7 @@ class MatchingConfig:
                 raise InvalidInput(f"{name} {list(numbers)}: distinct numbers, none below {least}")
         if not self.pairs or not self.seeds:
             raise InvalidInput("no pairs or no seeds: one at least")
-        if self.limit_people is not None and self.limit_people < 1:
-            raise InvalidInput(f"limit of {self.limit_people} people: 1 or more")
+        check_limit(self.limit_people)
 
     @property
     def fewer_states(self) -> tuple[State, ...]:
@@ -95,15 +95,9 @@ class MatchingConfig:
 
 
 def run_matching(
-    folder: DataFolder,
-    features_ID: np.ndarray,
-    extractor_digest: str,
-    make_split: MakeSplit,
-    config: MatchingConfig,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    blocks: Sequence[FeatureBlock] = (),
+    data: EvaluationData, make_split: MakeSplit, config: MatchingConfig, progress: Progress = untold
 ) -> dict[str, Any]:
-    """Evaluate on every seed's split; arguments as `evaluation.kshot.run_kshot` takes them.
+    """Evaluate on every seed's split; arguments like those of `kshot.run_kshot`.
 
     Returns:
         `summary` (per state: every method), `quiz` (what the pairs gain), `selected` (how often which kind) and
@@ -112,36 +106,18 @@ def run_matching(
     Raises:
         InvalidInput: a split that does not fit the folder, or leaves nobody to judge by.
     """
-    measured = measure(folder, features_ID, extractor_digest, make_split, config, progress, blocks)
-    return document_of(folder, extractor_digest, config, measured)
-
-
-def measure(
-    folder: DataFolder,
-    features_ID: np.ndarray,
-    extractor_digest: str,
-    make_split: MakeSplit,
-    config: MatchingConfig,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    blocks: Sequence[FeatureBlock] = (),
-) -> list[Measured]:
-    """Every test person of every seed's split, in order."""
-    splits = [make_split(seed) for seed in config.seeds]
-    people = [tuple(split.test_people)[: config.limit_people] for split in splits]
-    total = sum(len(names) for names in people)
-    progress(0, total)
+    plan = rounds(make_split, config.seeds, config.limit_people)
+    count = Count(plan, progress)
     measured: list[Measured] = []
-    for seed, split, names in zip(config.seeds, splits, people, strict=True):
-        match = _Match(folder, features_ID, extractor_digest, split, config, blocks, seed)
-        for user_id in names:
-            measured.append(match.measure(match.stage.user(user_id)))
-            progress(len(measured), total)
-    return measured
+    for each in plan:
+        match = _Match(data, each, config)
+        for user_id in each.people:
+            measured.append(match.measure(user_id))
+            count.add()
+    return document_of(data, config, measured)
 
 
-def document_of(
-    folder: DataFolder, extractor_digest: str, config: MatchingConfig, measured: Sequence[Measured]
-) -> dict[str, Any]:
+def document_of(data: EvaluationData, config: MatchingConfig, measured: Sequence[Measured]) -> dict[str, Any]:
     """Means and intervals over what was measured, ready for JSON."""
     people, generic_U, srcc_by_method = stacked(measured)
     return {
@@ -155,7 +131,7 @@ def document_of(
             for s, state in enumerate(config.states)
         },
         "config": {
-            **about(folder, extractor_digest, measured),
+            **about(data, measured),
             "pairs": list(config.pairs),
             "ks": list(config.ks),
             "seeds": list(config.seeds),
@@ -168,35 +144,27 @@ def document_of(
 class _Match:
     """One split: the model bases, and how well somebody is known under each method in each state."""
 
-    def __init__(
-        self,
-        folder: DataFolder,
-        features_ID: np.ndarray,
-        extractor_digest: str,
-        split: Any,
-        config: MatchingConfig,
-        blocks: Sequence[FeatureBlock],
-        seed: int,
-    ) -> None:
-        self.stage = ExpertsStage(folder, features_ID, extractor_digest, split, blocks, seed)
+    def __init__(self, data: EvaluationData, this: Round, config: MatchingConfig) -> None:
+        self._stage = ExpertsStage(data, this)
         self._config = config
-        self._everybody = self.stage.panel(None)
-        self._panels = {num_experts: self.stage.panel(num_experts) for num_experts in config.num_experts}
+        self._everybody = self._stage.panel(None)
+        self._panels = {num_experts: self._stage.panel(num_experts) for num_experts in config.num_experts}
         self._answers: dict[str, np.ndarray] = {}
         self._encoder: PreferenceEncoder | None = None
-        if folder.user_columns and len(split.train_people) >= MIN_PEOPLE:
-            everybody = [*split.train_people, *split.test_people]
-            self._answers = column_answers(folder.user_columns, everybody)
+        train_people = this.split.train_people
+        if data.folder.user_columns and len(train_people) >= MIN_PEOPLE:
+            self._answers = column_answers(data.folder.user_columns, [*train_people, *this.split.test_people])
             self._encoder, _ = fit_preference_encoder(
-                self.stage.base,
-                [self._all_rated(user_id) for user_id in split.train_people],
-                np.stack([self._answers[user_id] for user_id in split.train_people]),
-                seed=seed,
+                self._stage.base,
+                [self._all_rated(user_id) for user_id in train_people],
+                np.stack([self._answers[user_id] for user_id in train_people]),
+                seed=this.seed,
             )
 
-    def measure(self, user: NewUser) -> Measured:
+    def measure(self, user_id: str) -> Measured:
         """SRCC by method in every state, and what kind was selected."""
-        stage, config, panel = self.stage, self._config, self._everybody
+        stage, config, panel = self._stage, self._config, self._everybody
+        user = stage.user(user_id)
         generic = stage.srcc(user, None)
         if not np.isfinite(generic):
             return Measured(user.user_id, stage.seed, len(stage.experts), generic, {})
@@ -232,7 +200,7 @@ class _Match:
     def _found(
         self, user: NewUser, panel: Panel, rated: RatedSet, compared: ComparedSet
     ) -> tuple[str, dict[str, float]]:
-        stage = self.stage
+        stage = self._stage
         selection = select(stage.base, stage.prior, panel.experts, rated, compared, panel=panel)
         likely = max(panel.experts, key=lambda expert: selection.probabilities[expert.id])
         srcc = {
@@ -249,8 +217,8 @@ class _Match:
         return ShiftedPrior(prior, self._encoder.shift(self._encoder.encode(self._answers[user.user_id])))
 
     def _all_rated(self, user_id: str) -> RatedSet:
-        user = self.stage.user(user_id)
-        return self.stage.rated(user, sorted(set(user.score_of) - set(user.test.tolist())))
+        user = self._stage.user(user_id)
+        return self._stage.rated(user, sorted(set(user.score_of) - set(user.test.tolist())))
 
 
 def _summary(

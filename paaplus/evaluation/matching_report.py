@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from paaplus.errors import InvalidInput
+from paaplus.evaluation.report_files import markdown_table, write_files
 
 HEADINGS = ("answered", "start", "srcc", "gain over generic", "95 %", "ahead", "95 %", "better")
 _NOT_METHODS = {"state", "pairs", "ratings", "answers"}
@@ -48,13 +46,7 @@ def write_report(name: str, document: dict[str, Any], folder: Path) -> list[Path
     Raises:
         InvalidInput: `folder` is a file.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InvalidInput(f"{folder} is not a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{name}.json", folder / f"{name}.md"]
-    files[0].write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    files[1].write_text(_markdown(name, document), encoding="utf-8")
-    return files
+    return write_files(folder, name, document, _markdown(name, document))
 
 
 def _markdown(name: str, document: dict[str, Any]) -> str:
@@ -67,22 +59,19 @@ def _markdown(name: str, document: dict[str, Any]) -> str:
         f"({config['num_experts']} a seed). {_AHEAD[name]}. Intervals: paired bootstrap over "
         f"people.",
         "",
-        *_grid(HEADINGS, table(document)),
+        *markdown_table(HEADINGS, table(document)),
     ]
     if fewer := table(document, fewer=True):
-        lines += ["", "With fewer experts, drawn at random:", "", *_grid(HEADINGS, fewer)]
+        lines += ["", "With fewer experts, drawn at random:", "", *markdown_table(HEADINGS, fewer)]
     if quiz := document.get("quiz"):
         rows = [(key, f"{told['mean']:+.4f}", f"{told['low']:+.4f} {told['high']:+.4f}") for key, told in quiz.items()]
-        lines += ["", "What the quiz gains:", "", *_grid(("answers", "gain", "95 %"), rows)]
+        lines += ["", "What the quiz gains:", "", *markdown_table(("answers", "gain", "95 %"), rows)]
     if selected := document.get("selected"):
         rows = [(state, *(str(count) for count in kinds.values())) for state, kinds in selected.items()]
-        lines += ["", "What was selected, people:", "", *_grid(("answered", *next(iter(selected.values()))), rows)]
+        lines += [
+            "",
+            "What was selected, people:",
+            "",
+            *markdown_table(("answered", *next(iter(selected.values()))), rows),
+        ]
     return "\n".join(lines) + "\n"
-
-
-def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [
-        "| " + " | ".join(headings) + " |",
-        "|" + "---|" * len(headings),
-        *("| " + " | ".join(row) + " |" for row in rows),
-    ]

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from paaplus.data.folder import DataFolder
 from paaplus.errors import InvalidInput
-from paaplus.evaluation.summary import bootstrap_interval
+from paaplus.evaluation.intervals import by_person, mean_with_interval
+from paaplus.evaluation.train_side import EvaluationData
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,11 @@ def stacked(measured: Sequence[Measured]) -> tuple[list[str], np.ndarray, dict[s
     return [one.user_id for one in kept], np.array([one.generic for one in kept]), srcc_by_method
 
 
-def about(folder: DataFolder, extractor_digest: str, measured: Sequence[Measured]) -> dict[str, Any]:
+def about(data: EvaluationData, measured: Sequence[Measured]) -> dict[str, Any]:
     """What a document's `config` says of the data and the people."""
     num_dropped = sum(not np.isfinite(one.generic) for one in measured)
     return {
-        "data": str(folder.path),
-        "aspects": list(folder.aspects),
-        "scale": [folder.scale.minimum, folder.scale.maximum],
-        "extractor_digest": extractor_digest,
+        **data.about(),
         "num_experts": list({one.seed: one.num_experts for one in measured}.values()),
         "num_people": len(measured) - num_dropped,
         "num_dropped": num_dropped,
@@ -59,13 +56,8 @@ def about(folder: DataFolder, extractor_digest: str, measured: Sequence[Measured
 
 def interval(people: Sequence[str], value_U: np.ndarray) -> dict[str, float]:
     """Mean of what is defined, with a 95 % interval; people are drawn, each with all their values."""
-    by_person: dict[str, list[float]] = {}
-    for user_id, value in zip(people, value_U.tolist(), strict=True):
-        if np.isfinite(value):
-            by_person.setdefault(user_id, []).append(value)
-    low, high = bootstrap_interval(list(by_person.values()))
-    mean = float(np.mean([value for values in by_person.values() for value in values]))
-    return {"mean": mean, "low": low, "high": high}
+    given = zip(people, value_U.tolist(), strict=True)
+    return mean_with_interval(by_person((user_id, value) for user_id, value in given if np.isfinite(value)))
 
 
 def entry(people: Sequence[str], srcc_U: np.ndarray, generic_U: np.ndarray, beside_U: np.ndarray) -> dict[str, Any]:

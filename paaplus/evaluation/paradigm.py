@@ -21,19 +21,20 @@ Shape letters: U = people, T = stops (numbers of answers).
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from paaplus.configs import TrainingConfig
-from paaplus.data.folder import DataFolder
 from paaplus.errors import InvalidInput
+from paaplus.evaluation.checks import check_limit, check_numbers
 from paaplus.evaluation.experts_stage import ExpertsStage, NewUser, Pair
 from paaplus.evaluation.paired import Measured, about, entry, stacked
+from paaplus.evaluation.rounds import Count, Progress, rounds, untold
 from paaplus.evaluation.splits import MakeSplit
-from paaplus.models.extractor import FeatureBlock
+from paaplus.evaluation.train_side import EvaluationData
 from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
 from paaplus.scoring.closed_form import fit
 from paaplus.scoring.experts import Panel
@@ -68,10 +69,8 @@ class ParadigmConfig:
     def __post_init__(self) -> None:
         if len(self.answers) < 3 or self.answers[0] != 0 or list(self.answers) != sorted(set(self.answers)):
             raise InvalidInput(f"answers {list(self.answers)}: from 0 upwards, three stops at least")
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            raise InvalidInput(f"seeds {list(self.seeds)}: one or more distinct numbers, none below 0")
-        if self.limit_people is not None and self.limit_people < 1:
-            raise InvalidInput(f"limit of {self.limit_people} people: 1 or more")
+        check_numbers("seeds", self.seeds)
+        check_limit(self.limit_people)
 
     @property
     def num_pairs(self) -> int:
@@ -79,15 +78,9 @@ class ParadigmConfig:
 
 
 def run_paradigm(
-    folder: DataFolder,
-    features_ID: np.ndarray,
-    extractor_digest: str,
-    make_split: MakeSplit,
-    config: ParadigmConfig,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    blocks: Sequence[FeatureBlock] = (),
+    data: EvaluationData, make_split: MakeSplit, config: ParadigmConfig, progress: Progress = untold
 ) -> dict[str, Any]:
-    """Evaluate on every seed's split; arguments as `evaluation.kshot.run_kshot` takes them.
+    """Evaluate on every seed's split; arguments like those of `kshot.run_kshot`.
 
     Returns:
         `summary` (per stop: every method, beside `paa+`) and `config`, ready for JSON.
@@ -95,40 +88,22 @@ def run_paradigm(
     Raises:
         InvalidInput: a split that does not fit the folder, or leaves nobody to judge by.
     """
-    measured = measure(folder, features_ID, extractor_digest, make_split, config, progress, blocks)
-    return document_of(folder, extractor_digest, config, measured)
-
-
-def measure(
-    folder: DataFolder,
-    features_ID: np.ndarray,
-    extractor_digest: str,
-    make_split: MakeSplit,
-    config: ParadigmConfig,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    blocks: Sequence[FeatureBlock] = (),
-) -> list[Measured]:
-    """Every test person of every seed's split, in order."""
-    splits = [make_split(seed) for seed in config.seeds]
-    people = [tuple(split.test_people)[: config.limit_people] for split in splits]
-    total = sum(len(names) for names in people)
-    progress(0, total)
+    plan = rounds(make_split, config.seeds, config.limit_people)
+    count = Count(plan, progress)
     measured: list[Measured] = []
-    for seed, split, names in zip(config.seeds, splits, people, strict=True):
-        stage = ExpertsStage(folder, features_ID, extractor_digest, split, blocks, seed)
+    for each in plan:
+        stage = ExpertsStage(data, each)
         panels = stage.panel(None), Panel.of(stage.base, stage.prior, ())
-        for user_id in names:
+        for user_id in each.people:
             user = stage.user(user_id)
             generic = stage.srcc(user, None)
             found = _Paths(stage, user, config, *panels).measure() if np.isfinite(generic) else {}
-            measured.append(Measured(user_id, seed, len(stage.experts), generic, found))
-            progress(len(measured), total)
-    return measured
+            measured.append(Measured(user_id, each.seed, len(stage.experts), generic, found))
+            count.add()
+    return document_of(data, config, measured)
 
 
-def document_of(
-    folder: DataFolder, extractor_digest: str, config: ParadigmConfig, measured: Sequence[Measured]
-) -> dict[str, Any]:
+def document_of(data: EvaluationData, config: ParadigmConfig, measured: Sequence[Measured]) -> dict[str, Any]:
     """Means and intervals over what was measured, ready for JSON."""
     people, generic_U, srcc_by_method = stacked(measured)
     summary = [
@@ -142,7 +117,7 @@ def document_of(
     return {
         "summary": summary,
         "config": {
-            **about(folder, extractor_digest, measured),
+            **about(data, measured),
             "answers": list(config.answers),
             "quiz_pairs": config.num_pairs,
             "seeds": list(config.seeds),

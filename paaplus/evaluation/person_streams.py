@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from paaplus.data.folder import DataFolder
-from paaplus.evaluation.splits import Split
+from paaplus.errors import InvalidInput
+from paaplus.evaluation.rounds import Round
+from paaplus.evaluation.splits import MakeSplit, Split
 
 STEADY, DRIFT = "steady", "drift"
 SCENARIOS = (STEADY, DRIFT)
@@ -35,6 +37,38 @@ class PersonStream:
     unseen: tuple[Given, ...]  # one per increment; in a steady stream always the same
 
 
+@dataclass(frozen=True)
+class StreamRound(Round):
+    """One seed's split with its streams; `able` are all test people who rated enough for one, in order."""
+
+    maker: StreamMaker
+    able: list[str]
+
+
+def stream_rounds(
+    folder: DataFolder,
+    make_split: MakeSplit,
+    seeds: Sequence[int],
+    limit_people: int | None,
+    num_ratings: int,
+    increment: int,
+) -> list[StreamRound]:
+    """One round a seed, each with the first of the people who are able; None: with all of them.
+
+    Raises:
+        InvalidInput: fewer than two people of a split rated enough.
+    """
+    plan = []
+    for seed in seeds:
+        split = make_split(seed)
+        maker = StreamMaker(folder, split, num_ratings, increment)
+        able = [user_id for user_id in split.test_people if maker.can_stream(user_id)]
+        if len(able) < 2:
+            raise InvalidInput(f"seed {seed}: {len(able)} test people with {num_ratings} ratings; 2 are needed")
+        plan.append(StreamRound(seed, split, tuple(able[:limit_people]), maker, able))
+    return plan
+
+
 class StreamMaker:
     """Cuts the ratings of a split's test people into streams."""
 
@@ -42,12 +76,8 @@ class StreamMaker:
         self._folder, self._split = folder, split
         self._num_ratings, self._increment = num_ratings, increment
         self._image_at = {image: i for i, image in enumerate(folder.images)}
-        self._person_at = {user_id: person for person, user_id in enumerate(folder.people)}
         self._in_test_I = np.isin(folder.images, sorted(split.test_images))
-        score_NA = folder.score_NA
-        self._scores: dict[int, dict[int, np.ndarray]] = {}
-        for person, image, score_A in zip(folder.person_N.tolist(), folder.image_N.tolist(), score_NA, strict=True):
-            self._scores.setdefault(person, {})[image] = score_A
+        self._scores = folder.scores_by_person()
 
     def can_stream(self, user_id: str) -> bool:
         """True if the person rated enough train images for every increment to be full."""
@@ -87,13 +117,13 @@ class StreamMaker:
         return PersonStream(user_id, tuple(increments), unseen)
 
     def _given(self, user_id: str, images: Sequence[str]) -> Given:
-        scores = self._scores[self._person_at[user_id]]
+        scores = self._scores[user_id]
         image_N = np.array([self._image_at[image] for image in images], np.int64)
         target_NA = np.array([scores[i] for i in image_N.tolist()]).reshape(len(images), len(self._folder.aspects))
         return Given(image_N, target_NA)
 
     def _unseen(self, user_id: str) -> Given:
-        scores = self._scores[self._person_at[user_id]]
+        scores = self._scores[user_id]
         return self._given(user_id, [self._folder.images[i] for i in scores if self._in_test_I[i]])
 
     def _cut(self, given: Given) -> tuple[Given, ...]:

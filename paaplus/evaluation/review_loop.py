@@ -20,19 +20,21 @@ Shape letters: N = reviews, I = images, T = test images of one person, A = aspec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from paaplus.data.folder import DataFolder
-from paaplus.errors import InvalidInput, UndefinedMetric
-from paaplus.evaluation.splits import MakeSplit, Split
+from paaplus.errors import InvalidInput
+from paaplus.evaluation.agreement import mean_over_aspects
+from paaplus.evaluation.checks import check_limit, check_numbers
+from paaplus.evaluation.review_summary import Measured, summary
+from paaplus.evaluation.rounds import Count, Progress, Round, rounds, untold
+from paaplus.evaluation.splits import MakeSplit
+from paaplus.evaluation.train_side import EvaluationData, TrainSide
 from paaplus.metrics import mae, rmse, srcc
-from paaplus.models.base_fit import Ratings, fit_base_scorer
-from paaplus.models.extractor import FeatureBlock
-from paaplus.records import NO_COMPARISONS, SCORE_MAX, SCORE_MIN, RatedSet
+from paaplus.records import NO_COMPARISONS, SCORE_MAX, SCORE_MIN
 from paaplus.scoring.adapters import Adapter
 from paaplus.scoring.calibration import IDENTITY, Calibration, fit_calibration
 from paaplus.scoring.closed_form import fit as fit_closed_form
@@ -43,7 +45,6 @@ from paaplus.tools.generic import GenericTool
 
 RAW, MEAN, CALIBRATED, REWARD, OWN = LABELS = ("raw", "mean", "calibrated", "calibrated+reward", "own")
 RANDOM, VALUE = ORDERS = ("random", "value")
-METRICS = ("mae", "rmse", "srcc")
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,9 @@ class ReviewLoopConfig:
     experts_per_tool: int = 1
 
     def __post_init__(self) -> None:
-        for name, numbers in (("counts", self.counts), ("seeds", self.seeds)):
-            if not numbers or min(numbers) < 0 or len(set(numbers)) != len(numbers):
-                raise InvalidInput(f"{name} {list(numbers)}: one or more distinct numbers, none below 0")
-        if self.limit_people is not None and self.limit_people < 1:
-            raise InvalidInput(f"limit of {self.limit_people} people: 1 or more")
+        check_numbers("counts", self.counts)
+        check_numbers("seeds", self.seeds)
+        check_limit(self.limit_people)
         if not self.tolerance >= 0.0 or self.round_size < 1 or self.experts_per_tool < 1:
             raise InvalidInput(
                 f"tolerance {self.tolerance}, rounds of {self.round_size}, {self.experts_per_tool} experts a tool: "
@@ -70,56 +69,29 @@ class ReviewLoopConfig:
             )
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One person after `count` reviews in one order: by kind of label, the metrics on unseen images."""
-
-    user_id: str
-    order: str
-    count: int
-    errors: dict[str, dict[str, float]]  # NaN: not defined
-    share_corrected: float
-    uses_reward: bool
-    calibration: str
-
-
 def run_review_loop(
-    folder: DataFolder,
-    features_ID: np.ndarray,
-    extractor_digest: str,
-    make_split: MakeSplit,
-    config: ReviewLoopConfig,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    blocks: Sequence[FeatureBlock] = (),
+    data: EvaluationData, make_split: MakeSplit, config: ReviewLoopConfig, progress: Progress = untold
 ) -> dict[str, Any]:
     """Measure on every seed's split. Arguments and errors are those of `kshot.run_kshot`."""
-    from paaplus.evaluation.review_summary import summary
-
-    splits = [make_split(seed) for seed in config.seeds]
-    people = [tuple(split.test_people)[: config.limit_people] for split in splits]
-    total, done = sum(len(names) for names in people), 0
-    progress(done, total)
+    plan = rounds(make_split, config.seeds, config.limit_people)
+    count = Count(plan, progress)
     measured: list[Measured] = []
-    for split, names in zip(splits, people, strict=True):
-        studio = _Studio(folder, features_ID, extractor_digest, split, config, blocks)
+    for each in plan:
+        studio = _Studio(data, each, config)
         size = config.experts_per_tool
-        for start in range(0, len(names) // size * size, size):  # who is left over has no team
-            measured += studio.measure(names[start : start + size])
-            done += size
-            progress(done, total)
+        for start in range(0, len(each.people) // size * size, size):  # who is left over has no team
+            measured += studio.measure(each.people[start : start + size])
+            count.add(size)
     if not measured:
-        raise InvalidInput(f"none of {total} test people rated {min(config.counts)} images and differently")
+        raise InvalidInput(f"none of {count.total} test people rated {min(config.counts)} images and differently")
     return {
         "summary": summary(measured, config.counts),
         "config": {
-            "data": str(folder.path),
-            "aspects": list(folder.aspects),
-            "scale": [folder.scale.minimum, folder.scale.maximum],
-            "extractor_digest": extractor_digest,
+            **data.about(),
             **asdict(config),
             "counts": list(config.counts),
             "seeds": list(config.seeds),
-            "not_measured": [count for count in config.counts if not any(one.count == count for one in measured)],
+            "not_measured": [reviews for reviews in config.counts if not any(one.count == reviews for one in measured)],
         },
     }
 
@@ -127,35 +99,13 @@ def run_review_loop(
 class _Studio:
     """The base model of one split's train side, and what it takes to play a person's reviews with it."""
 
-    def __init__(
-        self,
-        folder: DataFolder,
-        features_ID: np.ndarray,
-        extractor_digest: str,
-        split: Split,
-        config: ReviewLoopConfig,
-        blocks: Sequence[FeatureBlock],
-    ) -> None:
-        if unknown := sorted(set(split.test_people) - set(folder.people)):
-            raise InvalidInput(f"the split tests {len(unknown)} people without ratings, e.g. {unknown[0]!r}")
-        train = folder.only(split.train_people, sorted(split.train_images))
-        self._base, _ = fit_base_scorer(
-            "reviews",
-            extractor_digest,
-            features_ID[np.isin(folder.images, train.images)],
-            Ratings(folder.aspects, train.person_N, train.image_N, train.score_NA),
-            group_I=train.scene_I,
-            blocks=blocks,
-        )
-        self._folder, self._split, self._config = folder, split, config
-        self._taste_IR = self._base.project(features_ID)
-        self._generic_IA = self._base.generic(self._taste_IR)
-        said = GenericTool(self._base).score([ToolImage(features_D=features_D) for features_D in features_ID])
-        self._error_sd_IA = np.array([[label_error_sd(one.confidences[a]) for a in folder.aspects] for one in said])
-        self._mean_A = np.nanmean(train.score_NA, axis=0)
-        self._image_at = {image: i for i, image in enumerate(folder.images)}
-        self._person_at = {user_id: person for person, user_id in enumerate(folder.people)}
-        self._in_test_I = np.isin(folder.images, sorted(split.test_images))
+    def __init__(self, data: EvaluationData, this: Round, config: ReviewLoopConfig) -> None:
+        self._side = TrainSide("reviews", data, this.split)
+        self._split, self._config, self._aspects = this.split, config, data.folder.aspects
+        self._base, self._taste_IR, self._generic_IA = self._side.base, self._side.taste_IR, self._side.generic_IA
+        said = GenericTool(self._base).score([ToolImage(features_D=features_D) for features_D in data.features_ID])
+        self._error_sd_IA = np.array([[label_error_sd(one.confidences[a]) for a in self._aspects] for one in said])
+        self._mean_A = np.nanmean(self._side.folder.score_NA, axis=0)
 
     def measure(self, team: Sequence[str]) -> list[Measured]:
         """Every order and count that the team's ratings are enough for, judged against each of them."""
@@ -167,7 +117,7 @@ class _Studio:
         marks = sorted({count for count in self._config.counts if count <= len(in_turn)})
         measured = []
         for order in ORDERS:
-            learned = _Learned.nothing(len(members), len(self._folder.aspects))
+            learned = _Learned.nothing(len(members), len(self._aspects))
             reviewed: list[tuple[int, int]] = []  # member, image
             for goal in sorted(set(marks) | set(range(0, (marks or [0])[-1], self._config.round_size))):
                 left = in_turn[len(reviewed) :]
@@ -185,12 +135,11 @@ class _Studio:
         return measured
 
     def _member(self, user_id: str) -> _Member:
-        rows_N = self._folder.person_N == self._person_at[user_id]
+        score_of = self._side.score_of[user_id]
         truth_IA = np.full(self._generic_IA.shape, np.nan)
-        truth_IA[self._folder.image_N[rows_N]] = self._folder.score_NA[rows_N]
-        rated_I = ~np.isnan(truth_IA).all(1)
-        pool = [self._image_at[image] for image in self._split.support(user_id, int(rated_I.sum()))]
-        return _Member(user_id, truth_IA, np.flatnonzero(rated_I & self._in_test_I), pool)
+        truth_IA[list(score_of)] = self._side.targets(user_id, list(score_of))
+        pool = [self._side.image_at[image] for image in self._split.support(user_id, len(score_of))]
+        return _Member(user_id, truth_IA, np.sort(self._side.test_images(user_id)), pool)
 
     def _value(self, image: int, learned: _Learned) -> float:
         """What a review of the image's raw label is worth after what was learned: see `services.shown_labels`."""
@@ -233,8 +182,7 @@ class _Studio:
         """What one expert's own reviews make of them; None before there are any."""
         if not len(image_N):
             return None
-        sequence_N = np.arange(1, len(image_N) + 1)
-        rated = RatedSet.of(sequence_N, self._taste_IR[image_N], self._generic_IA[image_N], said_NA)
+        rated = self._side.rated_as(image_N, said_NA)
         return fit_closed_form(self._base, OwnPrior(self._base), rated, NO_COMPARISONS).adapter
 
     def _labels(self, image_B: np.ndarray, learned: _Learned, member: int = 0) -> dict[str, np.ndarray]:
@@ -306,12 +254,4 @@ class _Learned:
 
 def _errors(label_TA: np.ndarray, truth_TA: np.ndarray) -> dict[str, float]:
     """Mean over aspects of every metric; NaN where one is not defined."""
-    found: dict[str, list[float]] = {name: [] for name in METRICS}
-    for label_T, truth_T in zip(label_TA.T, truth_TA.T, strict=True):
-        known_T = ~np.isnan(truth_T)
-        for name, metric in (("mae", mae), ("rmse", rmse), ("srcc", srcc)):
-            try:
-                found[name].append(metric(label_T[known_T], truth_T[known_T]))
-            except (InvalidInput, UndefinedMetric):
-                found[name].append(float("nan"))
-    return {name: float(np.mean(values)) for name, values in found.items()}
+    return {metric.__name__: mean_over_aspects(metric, label_TA, truth_TA) for metric in (mae, rmse, srcc)}

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from paaplus.errors import InvalidInput
-from paaplus.evaluation.summary import bootstrap_interval
-
-if TYPE_CHECKING:
-    from paaplus.evaluation.review_loop import Measured
+from paaplus.evaluation.intervals import by_person, mean_with_interval
+from paaplus.evaluation.report_files import markdown_table, write_files
 
 HEADINGS = (
     "order",
@@ -30,6 +27,19 @@ HEADINGS = (
     "corrected",
 )
 _MEAN = "mean"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One person after `count` reviews in one order: by kind of label, the metrics on unseen images."""
+
+    user_id: str
+    order: str
+    count: int
+    errors: dict[str, dict[str, float]]  # NaN: not defined
+    share_corrected: float
+    uses_reward: bool
+    calibration: str
 
 
 def summary(measured: Sequence[Measured], counts: Sequence[int]) -> list[dict[str, Any]]:
@@ -68,15 +78,8 @@ def _label(some: Sequence[Measured], kind: str) -> dict[str, Any]:
 
 def _mean(some: Sequence[Measured], read: Callable[[Measured], float]) -> dict[str, float] | None:
     """Mean over people with its bootstrap interval; None where it is defined for nobody."""
-    by_person: dict[str, list[float]] = {}
-    for one in some:
-        if not math.isnan(value := read(one)):
-            by_person.setdefault(one.user_id, []).append(value)
-    if not by_person:
-        return None
-    values = list(by_person.values())
-    low, high = bootstrap_interval(values)
-    return {"mean": float(np.mean([value for of in values for value in of])), "low": low, "high": high}
+    values = by_person((one.user_id, value) for one in some if not math.isnan(value := read(one)))
+    return mean_with_interval(values) if values else None
 
 
 def table(document: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -106,12 +109,7 @@ def write_report(document: dict[str, Any], folder: Path) -> list[Path]:
     Raises:
         InvalidInput: `folder` is a file.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InvalidInput(f"{folder} is not a folder")
-    folder.mkdir(parents=True, exist_ok=True)
     config = document["config"]
-    files = [folder / "reviews.json", folder / "reviews.md"]
-    files[0].write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     team = config["experts_per_tool"]
     shared = f" {team} experts teach one tool together, each in turn, and are judged by themselves." if team > 1 else ""
     missing = f" Nobody rated enough for {config['not_measured']} reviews." if config["not_measured"] else ""
@@ -123,13 +121,10 @@ def write_report(document: dict[str, Any], folder: Path) -> list[Path]:
         f"that were not reviewed and that the generic model has not seen; seeds {config['seeds']}; intervals: "
         f"bootstrap over people.{shared}{missing}",
         "",
-        "| " + " | ".join(HEADINGS) + " |",
-        "|" + "---|" * len(HEADINGS),
-        *("| " + " | ".join(row) + " |" for row in table(document)),
+        *markdown_table(HEADINGS, table(document)),
         "",
     ]
-    files[1].write_text("\n".join(lines), encoding="utf-8")
-    return files
+    return write_files(folder, "reviews", document, "\n".join(lines))
 
 
 def _number(value: dict[str, float] | None) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from paaplus.errors import InvalidInput
+from paaplus.evaluation.report_files import markdown_table, write_files
 
 HEADINGS = (
     "learner",
@@ -68,12 +67,7 @@ def write_report(document: dict[str, Any], folder: Path) -> list[Path]:
     Raises:
         InvalidInput: `folder` is a file.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InvalidInput(f"{folder} is not a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / "stream.json", folder / "stream.md"]
-    files[0].write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    files[1].write_text(_markdown(document), encoding="utf-8")
+    files = write_files(folder, "stream", document, _markdown(document))
     if find_spec("matplotlib"):
         for scenario in document["summary"]:
             files.append(folder / f"stream-{scenario}.png")
@@ -92,9 +86,7 @@ def _markdown(document: dict[str, Any]) -> str:
         lines += [
             f"## {title(document, scenario)}",
             "",
-            "| " + " | ".join(HEADINGS) + " |",
-            "|" + "---|" * len(HEADINGS),
-            *("| " + " | ".join(row) + " |" for row in table(entries)),
+            *markdown_table(HEADINGS, table(entries)),
             "",
         ]
     lines += [

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from paaplus.evaluation.summary import bootstrap_interval
+from paaplus.evaluation.intervals import by_person, mean_with_interval
 
 MEASURES = (
     "srcc",
@@ -48,12 +48,8 @@ def summary(results: Sequence[Measured], learners: Sequence[str]) -> list[dict[s
     for index, learner in enumerate(learners):
         entry: dict[str, Any] = {"learner": learner, "num_people": len(results)}
         for measure in MEASURES:
-            by_person: dict[str, list[float]] = {}
-            for result in results:
-                by_person.setdefault(result.user_id, []).append(_value(result, index, measure))
-            low, high = bootstrap_interval(list(by_person.values()))
-            mean = float(np.mean([value for values in by_person.values() for value in values]))
-            entry[measure] = {"mean": mean, "low": low, "high": high}
+            values = by_person((result.user_id, _value(result, index, measure)) for result in results)
+            entry[measure] = mean_with_interval(values)
         entry |= {cost: float(np.mean([result.played[index][cost] for result in results])) for cost in COSTS}
         entry["curve"] = np.mean([result.played[index]["curve"] for result in results], axis=0).tolist()
         entry["generic_srcc"] = float(np.mean([result.generic_srcc for result in results]))

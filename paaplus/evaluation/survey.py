@@ -16,20 +16,20 @@ Shape letters: U = people, Q = columns of answers, I = images, C = conditions, K
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from paaplus.data.folder import DataFolder
 from paaplus.encoders import fit_preference_encoder
 from paaplus.errors import InvalidInput
-from paaplus.evaluation.kshot import mean_srcc
-from paaplus.evaluation.splits import MakeSplit, Split
+from paaplus.evaluation.agreement import mean_srcc
+from paaplus.evaluation.checks import check_limit, check_numbers
+from paaplus.evaluation.rounds import Count, Progress, Round, rounds, untold
+from paaplus.evaluation.splits import MakeSplit
 from paaplus.evaluation.survey_summary import Told, summary
-from paaplus.models.base_fit import Ratings, fit_base_scorer
-from paaplus.models.extractor import FeatureBlock
+from paaplus.evaluation.train_side import EvaluationData, TrainSide
 from paaplus.priors import fit_taste_prior
 from paaplus.records import NO_COMPARISONS, PREFERS_FIRST, PREFERS_SECOND, TIE, ComparedSet, RatedSet
 from paaplus.scoring.closed_form import fit
@@ -54,34 +54,17 @@ class SurveyConfig:
     learned_prior: bool = True  # False: the base model's own prior; a learned one needs 50 train people
 
     def __post_init__(self) -> None:
-        for name, numbers in (("k", self.ks), ("seeds", self.seeds)):
-            if not numbers or min(numbers) < 0 or len(set(numbers)) != len(numbers):
-                raise InvalidInput(f"{name} {list(numbers)}: one or more distinct numbers, none below 0")
+        check_numbers("k", self.ks)
+        check_numbers("seeds", self.seeds)
         if self.num_pairs < 1:
             raise InvalidInput(f"a survey of {self.num_pairs} pairs: 1 at least")
-        if self.limit_people is not None and self.limit_people < 1:
-            raise InvalidInput(f"limit of {self.limit_people} people: 1 or more")
+        check_limit(self.limit_people)
 
 
 def run_survey(
-    folder: DataFolder,
-    features_ID: np.ndarray,
-    extractor_digest: str,
-    make_split: MakeSplit,
-    config: SurveyConfig,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    blocks: Sequence[FeatureBlock] = (),
+    data: EvaluationData, make_split: MakeSplit, config: SurveyConfig, progress: Progress = untold
 ) -> dict[str, Any]:
-    """Measure on every seed's split.
-
-    Args:
-        folder: the data; one aspect is asked about, the first.
-        features_ID: of `folder.images`.
-        extractor_digest: of what made them.
-        make_split: gives the split of a seed.
-        config: what is compared.
-        progress: told how many test people are done, of how many.
-        blocks: what the features are made of, as their extractor says.
+    """Measure on every seed's split, of one aspect, the first; arguments like those of `kshot.run_kshot`.
 
     Returns:
         `summary` (per condition and k), `encoders` (per seed) and `config`, ready for JSON.
@@ -89,27 +72,21 @@ def run_survey(
     Raises:
         InvalidInput: a folder without answers or too small, or a split that leaves nobody to judge by.
     """
-    splits = [make_split(seed) for seed in config.seeds]
-    people = [tuple(split.test_people)[: config.limit_people] for split in splits]
-    total, done = sum(len(names) for names in people), 0
-    progress(done, total)
+    plan = rounds(make_split, config.seeds, config.limit_people)
+    count = Count(plan, progress)
     told: list[Told] = []
     encoders = []
-    for seed, split, names in zip(config.seeds, splits, people, strict=True):
-        study = _Study(folder, features_ID, extractor_digest, split, config, blocks, seed)
-        encoders.append({"seed": seed, "num_groups": len(study.groups), **study.encoder_metrics})
-        for user_id in names:
+    for each in plan:
+        study = _Study(data, each, config)
+        encoders.append({"seed": each.seed, "num_groups": len(study.groups), **study.encoder_metrics})
+        for user_id in each.people:
             told.append(study.measure(user_id))
-            done += 1
-            progress(done, total)
+            count.add()
     return {
         "summary": summary(told, CONDITIONS, config.ks),
         "encoders": encoders,
         "config": {
-            "data": str(folder.path),
-            "aspects": list(folder.aspects),
-            "scale": [folder.scale.minimum, folder.scale.maximum],
-            "extractor_digest": extractor_digest,
+            **data.about(),
             "ks": list(config.ks),
             "seeds": list(config.seeds),
             "num_pairs": config.num_pairs,
@@ -123,31 +100,11 @@ def run_survey(
 class _Study:
     """One split: everything learned from its train side, and what it takes to judge a person."""
 
-    def __init__(
-        self,
-        folder: DataFolder,
-        features_ID: np.ndarray,
-        extractor_digest: str,
-        split: Split,
-        config: SurveyConfig,
-        blocks: Sequence[FeatureBlock],
-        seed: int,
-    ) -> None:
-        train_folder = folder.only(split.train_people, sorted(split.train_images))
-        self.base, _ = fit_base_scorer(
-            "survey",
-            extractor_digest,
-            features_ID[np.isin(folder.images, train_folder.images)],
-            Ratings(folder.aspects, train_folder.person_N, train_folder.image_N, train_folder.score_NA),
-            group_I=train_folder.scene_I,
-            blocks=blocks,
-        )
-        self._folder, self._split, self._config, self._seed = folder, split, config, seed
-        self._taste_IR = self.base.project(features_ID)
-        self._generic_IA = self.base.generic(self._taste_IR)
-        self._image_at = {image: i for i, image in enumerate(folder.images)}
-        self._in_test_I = np.isin(folder.images, sorted(split.test_images))
-        self._scores = _scores_by_person(folder)
+    def __init__(self, data: EvaluationData, this: Round, config: SurveyConfig) -> None:
+        self._side = TrainSide("survey", data, this.split)
+        self._folder, self._split, self._config, self._seed = data.folder, this.split, config, this.seed
+        self.base = self._side.base
+        split = this.split
         train = {name: self._rated(name) for name in split.train_people}
         self._prior: Prior = OwnPrior(self.base)
         if config.learned_prior:
@@ -161,15 +118,15 @@ class _Study:
         for name, answers in self._answers.items():
             answers_UQ = np.stack([answers[user_id] for user_id in split.train_people])
             self._encoders[name], self.encoder_metrics[name] = fit_preference_encoder(
-                self.base, apart, answers_UQ, prior=self._prior, seed=seed
+                self.base, apart, answers_UQ, prior=self._prior, seed=self._seed
             )
 
     def measure(self, user_id: str) -> Told:
         """SRCC of one test person, under every condition at every k."""
-        scores = self._scores[user_id]
-        test = np.array([i for i in scores if self._in_test_I[i]], np.int64)
-        target_NA = np.array([scores[i] for i in test]).reshape(len(test), len(self._folder.aspects))
-        support = [self._image_at[image] for image in self._split.support(user_id, len(self._image_at))]
+        side = self._side
+        test = side.test_images(user_id)
+        target_NA = side.targets(user_id, test)
+        support = [side.image_at[image] for image in self._split.support(user_id, len(side.image_at))]
         support = [image for image in support if image not in self._paired]
         priors = {name: self._shifted(name, user_id) for name in self._encoders}
         compared = self._compared(user_id)
@@ -178,10 +135,10 @@ class _Study:
 
         def srcc(prior: Prior, rated: RatedSet, said: ComparedSet) -> float:
             adapter = fit(self.base, prior, rated, said).adapter
-            return mean_srcc(adapter.score(self._taste_IR[test], self._generic_IA[test]), target_NA)
+            return mean_srcc(adapter.score(side.taste_IR[test], side.generic_IA[test]), target_NA)
 
         for j, k in enumerate(self._config.ks):
-            rated = self._rated(user_id, only=support[:k])
+            rated = side.rated(user_id, support[:k])
             plain_K[j] = srcc(self._prior, rated, NO_COMPARISONS)
             for c, condition in enumerate(CONDITIONS):
                 if condition == COMPARED:
@@ -194,15 +151,10 @@ class _Study:
         encoder = self._encoders[name]
         return ShiftedPrior(self._prior, encoder.shift(encoder.encode(self._answers[name][user_id])))
 
-    def _rated(
-        self, user_id: str, only: Sequence[int] | None = None, without: frozenset[int] | set[int] = frozenset()
-    ) -> RatedSet:
-        """What somebody rated of the train images."""
-        scores = self._scores[user_id]
-        images = [i for i in scores if not self._in_test_I[i] and i not in without] if only is None else list(only)
-        target_NA = np.array([scores[i] for i in images]).reshape(len(images), len(self._folder.aspects))
-        at = np.array(images, np.int64)
-        return RatedSet.of(np.arange(1, len(at) + 1), self._taste_IR[at], self._generic_IA[at], target_NA)
+    def _rated(self, user_id: str, without: Collection[int] = ()) -> RatedSet:
+        """What somebody rated of images that are not test images."""
+        side = self._side
+        return side.rated(user_id, [i for i in side.score_of[user_id] if not side.in_test_I[i] and i not in without])
 
     def _choose_pairs(self, train: Mapping[str, RatedSet]) -> dict[str, list[tuple[int, int]]]:
         """By group of images: the pairs on which train people's models disagree most."""
@@ -213,15 +165,15 @@ class _Study:
         groups: dict[str, list[int]] = {}
         for image in sorted(self._split.train_images):
             group = self._folder.image_columns.get(image, {}).get(self._config.image_group, "")
-            groups.setdefault(group, []).append(self._image_at[image])
+            groups.setdefault(group, []).append(self._side.image_at[image])
         pairs = {}
         for group, images in sorted(groups.items()):
             found = disagreement_pairs(
                 self.base,
                 self._prior,
                 experts,
-                self._taste_IR[images],
-                self._generic_IA[images],
+                self._side.taste_IR[images],
+                self._side.generic_IA[images],
                 self._config.num_pairs,
                 self._seed,
             )
@@ -248,7 +200,7 @@ class _Study:
 
     def _preferences(self, user_id: str, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
         """What somebody's ratings of the first aspect say of pairs: 1, 0, 0.5, or NaN where one was not rated."""
-        scores = self._scores[user_id]
+        scores = self._side.score_of[user_id]
         said = []
         for first, second in pairs:
             if first not in scores or second not in scores:
@@ -269,11 +221,11 @@ class _Study:
         preference_CA = np.full((int(said.sum()), len(self._folder.aspects)), np.nan)
         preference_CA[:, 0] = preference_C[said]
         return ComparedSet.of(
-            np.arange(1, len(first) + 1) + len(self._image_at),
-            self._taste_IR[first],
-            self._generic_IA[first],
-            self._taste_IR[second],
-            self._generic_IA[second],
+            np.arange(1, len(first) + 1) + len(self._side.image_at),
+            self._side.taste_IR[first],
+            self._side.generic_IA[first],
+            self._side.taste_IR[second],
+            self._side.generic_IA[second],
             preference_CA,
         )
 
@@ -300,11 +252,3 @@ def column_answers(user_columns: Mapping[str, Mapping[str, str]], people: Sequen
     if not columns:
         raise InvalidInput("users.csv has no column that could be an answer")
     return {user_id: np.array([column.get(user_id, np.nan) for column in columns]) for user_id in people}
-
-
-def _scores_by_person(folder: DataFolder) -> dict[str, dict[int, np.ndarray]]:
-    """user_id -> position of the image -> scores, shape (A,)."""
-    scores: dict[str, dict[int, np.ndarray]] = {user_id: {} for user_id in folder.people}
-    for person, image, score_A in zip(folder.person_N, folder.image_N, folder.score_NA, strict=True):
-        scores[folder.people[person]][int(image)] = score_A
-    return scores

@@ -5,7 +5,6 @@ Shape letters: C = conditions, K = values of k.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from paaplus.errors import InvalidInput
-from paaplus.evaluation.summary import bootstrap_interval
+from paaplus.evaluation.intervals import bootstrap_interval, by_person
+from paaplus.evaluation.report_files import markdown_table, write_files
 
 HEADINGS = ("survey", "k", "without", "with", "gain", "95 %", "better", "people")
 
@@ -41,10 +41,8 @@ def summary(told: Sequence[Told], conditions: Sequence[str], ks: Sequence[int]) 
             kept = [one for one in told if np.isfinite([one.plain_K[j], one.told_CK[c, j]]).all()]
             if not kept:
                 continue
-            gains: dict[str, list[float]] = {}
-            for one in kept:
-                gains.setdefault(one.user_id, []).append(float(one.told_CK[c, j] - one.plain_K[j]))
-            low, high = bootstrap_interval(list(gains.values()))
+            gains = by_person((one.user_id, float(one.told_CK[c, j] - one.plain_K[j])) for one in kept)
+            low, high = bootstrap_interval(gains)
             seeds = sorted({one.seed for one in kept})
             entries.append(
                 {
@@ -55,7 +53,7 @@ def summary(told: Sequence[Told], conditions: Sequence[str], ks: Sequence[int]) 
                     "gain": _over_seeds(kept, seeds, lambda one, c=c, j=j: one.told_CK[c, j] - one.plain_K[j]),
                     "gain_low": low,
                     "gain_high": high,
-                    "share_improved": float(np.mean([gain > 0 for each in gains.values() for gain in each])),
+                    "share_improved": float(np.mean([gain > 0 for each in gains for gain in each])),
                     "num_people": len(kept),
                 }
             )
@@ -92,13 +90,7 @@ def write_report(document: dict[str, Any], folder: Path) -> list[Path]:
     Raises:
         InvalidInput: `folder` is a file.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InvalidInput(f"{folder} is not a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / "survey.json", folder / "survey.md"]
-    files[0].write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    files[1].write_text(_markdown(document), encoding="utf-8")
-    return files
+    return write_files(folder, "survey", document, _markdown(document))
 
 
 def _markdown(document: dict[str, Any]) -> str:
@@ -111,9 +103,7 @@ def _markdown(document: dict[str, Any]) -> str:
         "gain, over people drawn with replacement, each paired with themselves. The surveys of pairs were never asked:",
         "answers are worked out from real ratings of the same people. `pairs_shuffled` is the null: another's answers.",
         "",
-        "| " + " | ".join(HEADINGS) + " |",
-        "|" + "---|" * len(HEADINGS),
-        *("| " + " | ".join(row) + " |" for row in table(document)),
+        *markdown_table(HEADINGS, table(document)),
         "",
         "What the answers explain of people's deviation from the generic score, cross-validated over train people, in",
         "squared score points an image:",

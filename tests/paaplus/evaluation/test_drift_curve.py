@@ -8,26 +8,17 @@ import numpy as np
 import pytest
 
 from paaplus.configs import DriftConfig
-from paaplus.data.features import folder_features
-from paaplus.data.folder import read_folder
 from paaplus.errors import InvalidInput
-from paaplus.evaluation.drift_curve import DriftCurveConfig, Watched, run_drift_curve, summary, table
+from paaplus.evaluation.drift_curve import DriftCurveConfig, run_drift_curve
+from paaplus.evaluation.drift_summary import Watched, summary, table
 from paaplus.evaluation.person_streams import DRIFT, STEADY
-from paaplus.evaluation.splits import split_folder
-from tests.taste_data import PixelExtractor, simulate, write_folder
+from paaplus.evaluation.rounds import untold
+from tests.paaplus.evaluation.simulated import at_random
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("drift")
-    folder = read_folder(write_folder(path / "data", simulate(num_people=40, num_images=180)))
-    return folder, folder_features(folder, PixelExtractor(12), path / "cache")
-
-
-def run(data, **options):
-    folder, features = data
+def run(data, progress=untold, **options):
     config = DriftCurveConfig(num_ratings=80, seeds=(0,), limit_people=4, **options)
-    return run_drift_curve(folder, features, "e" * 64, lambda seed: split_folder(folder, seed), config)
+    return run_drift_curve(data, at_random(data), config, progress)
 
 
 def test_a_quick_trigger_finds_drift_and_a_deaf_one_finds_nothing(data):
@@ -35,7 +26,9 @@ def test_a_quick_trigger_finds_drift_and_a_deaf_one_finds_nothing(data):
     assert quick["found"] >= 0.5
     assert 0 < quick["median_ratings_until_found"] <= 40
     assert quick["after_found"]["mae_forgetting_faster"] < quick["after_found"]["mae_as_before"]
-    deaf = run(data, drift=DriftConfig(threshold=1e6))
+    counted = []
+    deaf = run(data, lambda done, total: counted.append((done, total)), drift=DriftConfig(threshold=1e6))
+    assert counted == [(n, 4) for n in range(5)]
     assert (deaf["summary"]["found"], deaf["summary"]["false_alarms"]) == (0, 0)
     assert deaf["summary"]["median_ratings_until_found"] is None
     assert json.loads(json.dumps(deaf, allow_nan=False)) == deaf

@@ -8,27 +8,16 @@ import json
 import pytest
 
 from paaplus.configs import GateConfig
-from paaplus.data.features import folder_features
-from paaplus.data.folder import read_folder
 from paaplus.errors import InvalidInput
 from paaplus.evaluation.gate_curve import GateCurveConfig, run_gate_curve
-from paaplus.evaluation.kshot import Learner
-from paaplus.evaluation.splits import split_folder
-from tests.taste_data import PixelExtractor, simulate, write_folder
+from paaplus.evaluation.learner import Learner
+from tests.paaplus.evaluation.simulated import at_random
 
 QUICK = GateCurveConfig(ks=(10, 60), seeds=(0,), limit_people=8)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("gate")
-    folder = read_folder(write_folder(path / "data", simulate(num_people=40, num_images=180)))
-    return folder, folder_features(folder, PixelExtractor(12), path / "cache")
-
-
 def run(data, config):
-    folder, features = data
-    return run_gate_curve(folder, features, "e" * 64, lambda seed: split_folder(folder, seed), config)
+    return run_gate_curve(data, at_random(data), config)
 
 
 @pytest.fixture(scope="module")

@@ -6,30 +6,20 @@ import json
 import numpy as np
 import pytest
 
-from paaplus.data.features import folder_features
-from paaplus.data.folder import read_folder
 from paaplus.errors import InvalidInput
-from paaplus.evaluation.kshot import KShotConfig, Learner, mean_srcc, run_kshot
+from paaplus.evaluation.agreement import mean_srcc
+from paaplus.evaluation.kshot import KShotConfig, run_kshot
+from paaplus.evaluation.learner import Learner
 from paaplus.evaluation.splits import split_folder
 from paaplus.models.base_fit import SmallDataWarning
-from tests.taste_data import PixelExtractor, simulate, write_folder
+from tests.paaplus.evaluation.simulated import at_random
 
 BAYES, NAIVE = Learner("taste_vector", "bayes"), Learner("taste_vector", "naive")
 QUICK = KShotConfig(ks=(0, 5, 40), seeds=(0, 1), learners=(BAYES,), limit_people=8)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("kshot")
-    folder = read_folder(write_folder(path / "data", simulate(num_people=40, num_images=180)))
-    return folder, folder_features(folder, PixelExtractor(12), path / "cache")
-
-
 def run(data, config, make_split=None, **options):
-    folder, features = data
-    return run_kshot(
-        folder, features, "e" * 64, make_split or (lambda seed: split_folder(folder, seed)), config, **options
-    )
+    return run_kshot(data, make_split or at_random(data), config, **options)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +74,7 @@ class Spy:
 
 
 def test_test_people_and_test_images_stay_unknown(data):
-    folder, features = data
+    folder = data.folder
     spies = []
 
     def make_split(seed):
@@ -107,26 +97,26 @@ def test_test_people_and_test_images_stay_unknown(data):
         n for n in np.flatnonzero(test_people & ~test_images) if (folder.person_N[n], folder.image_N[n]) not in supports
     ]
     rating_NA[beyond] = 4.0
-    changed = dataclasses.replace(folder, rating_NA=rating_NA)
-    assert run((changed, features), config, lambda seed: split)["rows"] == expected
+    changed = dataclasses.replace(data, folder=dataclasses.replace(folder, rating_NA=rating_NA))
+    assert run(changed, config, lambda seed: split)["rows"] == expected
 
 
 def test_person_is_dropped_and_counted_when_srcc_is_undefined(data):
-    folder, features = data
+    folder = data.folder
     split = split_folder(folder, 0)
     rating_NA = folder.rating_NA.copy()
     rating_NA[folder.person_N == folder.people.index(split.test_people[2])] = 4.0
-    changed = dataclasses.replace(folder, rating_NA=rating_NA)
+    changed = dataclasses.replace(data, folder=dataclasses.replace(folder, rating_NA=rating_NA))
     config = dataclasses.replace(QUICK, seeds=(0,), ks=(0, 5))
-    for row in run((changed, features), config, lambda seed: split)["rows"]:
+    for row in run(changed, config, lambda seed: split)["rows"]:
         assert (row["num_people"], row["num_dropped"]) == (7, 1)
     only_them = dataclasses.replace(split, test_people=split.test_people[2:3])
     with pytest.raises(InvalidInput, match="none of 1 test people"):
-        run((changed, features), config, lambda seed: only_them)
+        run(changed, config, lambda seed: only_them)
 
 
 def test_split_is_refused_when_it_names_people_that_are_not_there(data):
-    split = dataclasses.replace(split_folder(data[0], 0), test_people=("stranger",))
+    split = dataclasses.replace(split_folder(data.folder, 0), test_people=("stranger",))
     with pytest.raises(InvalidInput, match=r"without ratings.*stranger"):
         run(data, QUICK, lambda seed: split)
 

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from paaplus.configs import TrainingConfig
-from paaplus.data.features import folder_features
-from paaplus.data.folder import read_folder
 from paaplus.errors import InvalidInput
 from paaplus.evaluation import paradigm
 from paaplus.evaluation.experts_stage import ExpertsStage
@@ -17,8 +15,9 @@ from paaplus.evaluation.matching import MatchingConfig, State, run_matching
 from paaplus.evaluation.matching_report import table, write_report
 from paaplus.evaluation.paired import entry
 from paaplus.evaluation.paradigm import METHODS, ParadigmConfig, run_paradigm
+from paaplus.evaluation.rounds import Round
 from paaplus.evaluation.splits import split_folder
-from tests.taste_data import PixelExtractor, simulate, write_folder
+from tests.paaplus.evaluation.simulated import at_random
 
 QUICK = MatchingConfig(pairs=(0, 6), ks=(8,), num_experts=(3,), seeds=(0,), limit_people=5)
 STOPS = ParadigmConfig(
@@ -27,32 +26,16 @@ STOPS = ParadigmConfig(
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("matching")
-    folder = read_folder(write_folder(path / "data", simulate(num_people=40, num_images=180)))
-    return folder, folder_features(folder, PixelExtractor(12), path / "cache")
-
-
-@pytest.fixture(scope="module")
 def document(data):
-    folder, features_ID = data
     told = []
-    found = run_matching(
-        folder,
-        features_ID,
-        "e" * 64,
-        lambda seed: split_folder(folder, seed),
-        QUICK,
-        progress=lambda done, total: told.append((done, total)),
-    )
+    found = run_matching(data, at_random(data), QUICK, lambda done, total: told.append((done, total)))
     assert told == [(n, 5) for n in range(6)]
     return found
 
 
 @pytest.fixture(scope="module")
 def paradigms(data):
-    folder, features_ID = data
-    return run_paradigm(folder, features_ID, "e" * 64, lambda seed: split_folder(folder, seed), STOPS)
+    return run_paradigm(data, at_random(data), STOPS)
 
 
 def test_states_are_pairs_ratings_and_ratings_after_all_pairs():
@@ -113,9 +96,8 @@ def test_every_method_is_measured_at_every_stop_and_all_start_alike(paradigms):
 
 def test_answers_are_counted_alike(data):
     """As many answers under every method: pairs and ratings of PAA+ together, ratings of the prevailing paradigm."""
-    folder, features_ID = data
-    split = split_folder(folder, 0)
-    stage = ExpertsStage(folder, features_ID, "e" * 64, split, (), 0)
+    split = split_folder(data.folder, 0)
+    stage = ExpertsStage(data, Round(0, split, split.test_people))
     user = stage.user(split.test_people[0])
     paths = paradigm._Paths(stage, user, STOPS, stage.panel(None), stage.panel(2))
     quiz = stage.quiz(user, stage.panel(None), 6)

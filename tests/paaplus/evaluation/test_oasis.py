@@ -6,16 +6,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from paaplus.data.features import folder_features
-from paaplus.data.folder import DataFolder, read_folder
+from paaplus.data.folder import read_folder
 from paaplus.evaluation.kshot import KShotConfig, run_kshot
 from paaplus.evaluation.matching import MatchingConfig, run_matching
 from paaplus.evaluation.splits import MakeSplit, load_split, split_folder
+from paaplus.evaluation.train_side import EvaluationData
 from paaplus.models.base_models import load_extractor
-from paaplus.models.extractor import Extractor
 
 OASIS = os.environ.get("PAAPLUS_TEST_OASIS", "")
 SPLIT = Path(os.environ.get("PAAPLUS_TEST_SHARED", "")) / "tools" / "oasis_split.py"
@@ -35,9 +34,7 @@ pytestmark = [
 class Oasis:
     """The data, with features that are extracted once for all tests."""
 
-    folder: DataFolder
-    extractor: Extractor
-    features_ID: np.ndarray
+    data: EvaluationData
     make_split: MakeSplit
 
 
@@ -46,18 +43,11 @@ def oasis(features_cache: Path) -> Oasis:
     folder, extractor = read_folder(Path(OASIS)), load_extractor("lite2")
     features_ID = folder_features(folder, extractor, features_cache)
     make_split = load_split(SPLIT, Path(OASIS)) if SPLIT.is_file() else lambda seed: split_folder(folder, seed)
-    return Oasis(folder, extractor, features_ID, make_split)
+    return Oasis(EvaluationData(folder, features_ID, extractor.digest, extractor.blocks), make_split)
 
 
 def test_personal_scores_are_as_good_as_promised_on_real_people(oasis: Oasis) -> None:
-    document = run_kshot(
-        oasis.folder,
-        oasis.features_ID,
-        oasis.extractor.digest,
-        oasis.make_split,
-        KShotConfig(ks=tuple(REQUIRED), seeds=(0, 1, 2)),
-        blocks=oasis.extractor.blocks,
-    )
+    document = run_kshot(oasis.data, oasis.make_split, KShotConfig(ks=tuple(REQUIRED), seeds=(0, 1, 2)))
     summary = {entry["k"]: entry for entry in document["summary"]}
     if SPLIT.is_file():
         assert {k: summary[k]["personal"] for k in REQUIRED if summary[k]["personal"] < REQUIRED[k]} == {}
@@ -73,14 +63,7 @@ def test_personal_scores_are_as_good_as_promised_on_real_people(oasis: Oasis) ->
 def test_matching_new_users_with_experts_gains_what_is_promised_on_real_people(oasis: Oasis) -> None:
     """On the first 40 test people of each seed; all of them are in benchmarks/results."""
     config = MatchingConfig(pairs=(0, 12), ks=(10,), num_experts=(), seeds=(0, 1, 2), limit_people=40)
-    document = run_matching(
-        oasis.folder,
-        oasis.features_ID,
-        oasis.extractor.digest,
-        oasis.make_split,
-        config,
-        blocks=oasis.extractor.blocks,
-    )
+    document = run_matching(oasis.data, oasis.make_split, config)
     for state in document["summary"]:  # never below generic on average, beyond what chance does to so few people
         assert state["combination"]["ahead"]["mean"] > -0.002, state["state"]
         assert state["selected"]["ahead"]["mean"] > -0.002, state["state"]

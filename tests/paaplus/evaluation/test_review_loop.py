@@ -9,31 +9,27 @@ from typing import Any
 
 import pytest
 
-from paaplus.data.features import folder_features
-from paaplus.data.folder import read_folder
 from paaplus.errors import InvalidInput
 from paaplus.evaluation.review_loop import LABELS, ReviewLoopConfig, run_review_loop
 from paaplus.evaluation.review_summary import HEADINGS, table, write_report
-from paaplus.evaluation.splits import split_folder
-from tests.taste_data import PixelExtractor, simulate, write_folder
+from paaplus.evaluation.train_side import EvaluationData
+from tests.paaplus.evaluation.simulated import at_random, evaluation_data
+from tests.taste_data import simulate
 
 QUICK = ReviewLoopConfig(counts=(0, 20, 60, 5000), seeds=(0,), limit_people=6)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    path = tmp_path_factory.mktemp("reviews")
-    folder = read_folder(write_folder(path / "data", simulate(num_people=40, num_images=180, own_sd=0.6)))
-    return folder, folder_features(folder, PixelExtractor(12), path / "cache")
+def data(tmp_path_factory: pytest.TempPathFactory) -> EvaluationData:
+    return evaluation_data(tmp_path_factory.mktemp("reviews"), simulate(num_people=40, num_images=180, own_sd=0.6))
 
 
-def run(data: Any, config: ReviewLoopConfig) -> dict[str, Any]:
-    folder, features = data
-    return run_review_loop(folder, features, "e" * 64, lambda seed: split_folder(folder, seed), config)
+def run(data: EvaluationData, config: ReviewLoopConfig) -> dict[str, Any]:
+    return run_review_loop(data, at_random(data), config)
 
 
 @pytest.fixture(scope="module")
-def document(data: Any) -> dict[str, Any]:
+def document(data: EvaluationData) -> dict[str, Any]:
     return run(data, QUICK)
 
 
@@ -69,7 +65,7 @@ def test_what_nobody_rated_enough_for_is_told(document: dict[str, Any]) -> None:
     }
 
 
-def test_experts_who_let_everything_pass_teach_nothing(data: Any) -> None:
+def test_experts_who_let_everything_pass_teach_nothing(data: EvaluationData) -> None:
     document = run(data, dataclasses.replace(QUICK, counts=(20,), limit_people=2, tolerance=10.0))
     after = maes(document, "random", 20)
     assert entry(document, "random", 20)["share_corrected"] == 0.0
@@ -77,7 +73,7 @@ def test_experts_who_let_everything_pass_teach_nothing(data: Any) -> None:
     assert after["calibrated+reward"] == pytest.approx(after["raw"], abs=0.05)
 
 
-def test_team_teaches_one_tool_and_everybody_is_judged_by_themselves(data: Any) -> None:
+def test_team_teaches_one_tool_and_everybody_is_judged_by_themselves(data: EvaluationData) -> None:
     document = run(data, dataclasses.replace(QUICK, counts=(0, 150), limit_people=5, experts_per_tool=2))
     both = entry(document, "random", 150)  # more than one of them rated
     assert both["num_people"] == 4  # the fifth has no team
@@ -86,7 +82,7 @@ def test_team_teaches_one_tool_and_everybody_is_judged_by_themselves(data: Any) 
 
 
 def test_document_is_json_the_same_when_run_again_and_told_in_a_table(
-    data: Any, document: dict[str, Any], tmp_path: Path
+    data: EvaluationData, document: dict[str, Any], tmp_path: Path
 ) -> None:
     small = dataclasses.replace(QUICK, counts=(20,), limit_people=2)
     one = run(data, small)

@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 
 from paaplus.configs import TrainingConfig
-from paaplus.data.features import folder_features
-from paaplus.data.folder import read_folder
 from paaplus.errors import InvalidInput
-from paaplus.evaluation.kshot import Learner
+from paaplus.evaluation.learner import Learner
 from paaplus.evaluation.splits import split_folder
 from paaplus.evaluation.stream import ALL_LEARNERS, StreamConfig, run_stream
 from paaplus.evaluation.stream_report import HEADINGS, table, title, write_report
 from paaplus.evaluation.stream_summary import MEASURES, Measured, summary
-from tests.taste_data import PixelExtractor, simulate, write_folder
+from tests.paaplus.evaluation.simulated import at_random, evaluation_data
+from tests.taste_data import simulate
 
 BAYES, NAIVE, REPLAY = (Learner("taste_vector", name) for name in ("bayes", "naive", "replay"))
 QUICK = StreamConfig(
@@ -33,14 +32,11 @@ QUICK = StreamConfig(
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    path = tmp_path_factory.mktemp("stream")
-    folder = read_folder(write_folder(path / "data", simulate(num_people=40, num_images=160)))
-    return folder, folder_features(folder, PixelExtractor(12), path / "cache")
+    return evaluation_data(tmp_path_factory.mktemp("stream"), simulate(num_people=40, num_images=160))
 
 
 def run(data, config=QUICK, **options):
-    folder, features_ID = data
-    return run_stream(folder, features_ID, "e" * 64, lambda seed: split_folder(folder, seed), config, **options)
+    return run_stream(data, at_random(data), config, **options)
 
 
 @pytest.fixture(scope="module")
@@ -131,12 +127,12 @@ def test_summary_is_that_worked_out_by_hand():
 
 
 def test_people_whose_order_is_undefined_are_left_out_and_counted(data):
-    folder, features_ID = data
+    folder = data.folder
     split = split_folder(folder, 0)
     person = folder.people.index(split.test_people[0])
     constant_NA = np.where((folder.person_N == person)[:, None], 4.0, folder.rating_NA)
     config = replace(QUICK, learners=(BAYES,), seeds=(0,), scenarios=("steady",))
-    found = run_stream(replace(folder, rating_NA=constant_NA), features_ID, "e" * 64, lambda seed: split, config)
+    found = run_stream(replace(data, folder=replace(folder, rating_NA=constant_NA)), lambda seed: split, config)
     assert found["config"]["num_dropped"] == {"steady": 1}
     assert found["summary"]["steady"][0]["num_people"] == 3
 
@@ -166,11 +162,10 @@ def test_too_few_ratings_are_an_error_with_the_seed(data):
 
 def test_a_learned_prior_is_fitted_on_the_train_side_and_used(tmp_path):
     """Two directions in which many people differ, and few ratings of each: the prior knows where to look."""
-    folder = read_folder(write_folder(tmp_path / "data", simulate(num_people=90, num_images=160)))
-    features_ID = folder_features(folder, PixelExtractor(12), tmp_path / "cache")
+    data = evaluation_data(tmp_path, simulate(num_people=90, num_images=160))
     learners = (BAYES, Learner("taste_vector", "bayes", prior=True))
     config = replace(QUICK, learners=learners, num_ratings=10, increment=5, limit_people=8, scenarios=("steady",))
-    own, learned = run((folder, features_ID), config)["summary"]["steady"]
+    own, learned = run(data, config)["summary"]["steady"]
     assert learned["learner"] == "taste_vector:bayes+prior"
     assert learned["srcc"] != own["srcc"]
     assert learned["srcc"]["mean"] > own["srcc"]["mean"] - 0.01

@@ -8,35 +8,31 @@ import json
 import numpy as np
 import pytest
 
-from paaplus.data.features import folder_features
-from paaplus.data.folder import DataFolder, read_folder
 from paaplus.errors import InvalidInput
-from paaplus.evaluation.splits import split_folder
 from paaplus.evaluation.survey import COLUMNS, COMPARED, PAIRS, SHUFFLED, SurveyConfig, column_answers, run_survey
 from paaplus.evaluation.survey_summary import HEADINGS, Told, summary, table, write_report
-from tests.taste_data import PixelExtractor, simulate, write_folder
+from paaplus.evaluation.train_side import EvaluationData
+from tests.paaplus.evaluation.simulated import at_random, evaluation_data
+from tests.taste_data import simulate
 
 CONFIG = SurveyConfig(ks=(0, 10), seeds=(0,), num_pairs=6)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[DataFolder, np.ndarray]:
+def data(tmp_path_factory: pytest.TempPathFactory) -> EvaluationData:
     """Simulated people whose tastes differ along one direction; their survey is dice."""
-    path = tmp_path_factory.mktemp("survey")
-    folder = read_folder(write_folder(path / "data", simulate(num_people=90, num_images=180)))
+    data = evaluation_data(tmp_path_factory.mktemp("survey"), simulate(num_people=90, num_images=180))
     rng = np.random.default_rng(3)
     columns = {
         name: {f"item{i}": str(rng.integers(1, 8)) for i in range(6)} | {"band": ["young", "old"][rng.integers(2)]}
-        for name in folder.people
+        for name in data.folder.people
     }
-    folder = dataclasses.replace(folder, user_columns=columns)
-    return folder, folder_features(folder, PixelExtractor(12), path / "cache")
+    return dataclasses.replace(data, folder=dataclasses.replace(data.folder, user_columns=columns))
 
 
 @pytest.fixture(scope="module")
-def document(data: tuple[DataFolder, np.ndarray]) -> dict:
-    folder, features = data
-    return run_survey(folder, features, "e" * 64, lambda seed: split_folder(folder, seed), CONFIG)
+def document(data: EvaluationData) -> dict:
+    return run_survey(data, at_random(data), CONFIG)
 
 
 def entry(document: dict, survey: str, k: int) -> dict:
@@ -69,9 +65,9 @@ def test_document_is_json_with_a_report(document: dict, tmp_path) -> None:
         write_report(document, tmp_path / "file")
 
 
-def test_test_people_and_images_of_pairs_stay_apart(data: tuple[DataFolder, np.ndarray]) -> None:
+def test_test_people_and_images_of_pairs_stay_apart(data: EvaluationData) -> None:
     """People saw one of two halves of the images: each half has pairs of its own, and nobody is asked the other's."""
-    folder, features = data
+    folder = data.folder
     half = {name: {"subset": "a" if i % 2 else "b"} for i, name in enumerate(folder.images)}
     kept_N = np.array(
         [
@@ -87,8 +83,9 @@ def test_test_people_and_images_of_pairs_stay_apart(data: tuple[DataFolder, np.n
         image_N=folder.image_N[kept_N],
         rating_NA=folder.rating_NA[kept_N],
     )
+    halved_data = dataclasses.replace(data, folder=halved)
     config = dataclasses.replace(CONFIG, ks=(0,), limit_people=6, learned_prior=False)
-    found = run_survey(halved, features, "e" * 64, lambda seed: split_folder(halved, seed), config)
+    found = run_survey(halved_data, at_random(halved_data), config)
     assert found["encoders"][0]["num_groups"] == 2
     assert found["encoders"][0][PAIRS]["num_columns"] == 2 * CONFIG.num_pairs
     assert {e["survey"] for e in found["summary"]} == {PAIRS, SHUFFLED, COMPARED}

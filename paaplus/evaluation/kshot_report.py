@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from paaplus.errors import InvalidInput
+from paaplus.evaluation.report_files import markdown_table, write_files
 
 HEADINGS = ("k", "learner", "generic", "personal", "gain", "95 %", "better", "50/80/95 %", "s/user", "B/user")
 
@@ -42,15 +41,10 @@ def write_report(document: dict[str, Any], folder: Path) -> list[Path]:
     Raises:
         InvalidInput: `folder` is a file.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InvalidInput(f"{folder} is not a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / "kshot.json", folder / "kshot.md"]
-    files[0].write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    files[1].write_text(_markdown(document), encoding="utf-8")
+    files = write_files(folder, "kshot", document, _markdown(document))
     if find_spec("matplotlib"):
         files.append(folder / "kshot.png")
-        _plot(document, files[2])
+        _plot(document, files[-1])
     return files
 
 
@@ -63,9 +57,7 @@ def _markdown(document: dict[str, Any]) -> str:
         f"{min(row['num_people'] for row in rows)} or more test people a seed, "
         f"{max(row['num_dropped'] for row in rows)} at most dropped (constant ratings or scores).",
         "",
-        "| " + " | ".join(HEADINGS) + " |",
-        "|" + "---|" * len(HEADINGS),
-        *("| " + " | ".join(row) + " |" for row in table(document)),
+        *markdown_table(HEADINGS, table(document)),
         "",
     ]
     return "\n".join(lines)

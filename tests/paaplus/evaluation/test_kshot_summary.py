@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from paaplus.errors import InvalidInput
-from paaplus.evaluation.report import HEADINGS, table, write_report
-from paaplus.evaluation.summary import SplitResult, bootstrap_interval, rows, summary
+from paaplus.evaluation.intervals import bootstrap_interval
+from paaplus.evaluation.kshot_report import HEADINGS, table, write_report
+from paaplus.evaluation.kshot_summary import SplitResult, rows, summary
 
 LEARNERS, KS = ["taste_vector:bayes", "bottleneck:replay"], [0, 10]
 

@@ -1,6 +1,6 @@
 """From what was measured per person to rows per seed and a summary per k, ready for JSON.
 
-Shape letters: U = test people of one split, L = learners, K = values of k, Q = intervals, S = bootstrap samples.
+Shape letters: U = test people of one split, L = learners, K = values of k, Q = intervals.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-NUM_BOOTSTRAPS = 2000
-
+from paaplus.evaluation.intervals import bootstrap_interval, by_person
 
 INTERVALS = (0.5, 0.8, 0.95)  # of a rating, as a learner that knows how sure it is would give them
 
@@ -93,29 +92,24 @@ def summary(results: Sequence[SplitResult], learners: Sequence[str], ks: Sequenc
 
 def _compare(results: Sequence[SplitResult], learner: int, at_k: int) -> dict[str, Any]:
     """Means over seeds; interval and share over the people of all seeds."""
-    gain_by_person: dict[str, list[float]] = {}
     means = []
+    gains: list[tuple[str, float]] = []
     for result in results:
         gain_U = result.srcc_ULK[:, learner, at_k] - result.generic_U
         means.append((result.srcc_ULK[result.kept_U, learner, at_k].mean(), gain_U[result.kept_U].mean()))
-        for u in np.flatnonzero(result.kept_U):
-            gain_by_person.setdefault(result.people[u], []).append(float(gain_U[u]))
-    low, high = bootstrap_interval(list(gain_by_person.values()))
+        gains += [(result.people[u], float(gain_U[u])) for u in np.flatnonzero(result.kept_U)]
+    low, high = bootstrap_interval(by_person(gains))
     personal, gain = np.mean(means, axis=0).tolist()
     seconds, adapter_bytes, state_bytes = (
-        float(np.mean(np.concatenate([array_ULK[:, learner, at_k] for array_ULK in arrays])))
-        for arrays in (
-            [result.seconds_ULK for result in results],
-            [result.adapter_bytes_ULK for result in results],
-            [result.state_bytes_ULK for result in results],
-        )
+        float(np.mean(np.concatenate([getattr(result, name)[:, learner, at_k] for result in results])))
+        for name in ("seconds_ULK", "adapter_bytes_ULK", "state_bytes_ULK")
     )
     return {
         "personal": personal,
         "gain": gain,
         "gain_low": low,
         "gain_high": high,
-        "share_improved": float(np.mean([gain > 0 for gains in gain_by_person.values() for gain in gains])),
+        "share_improved": float(np.mean([gain > 0 for _, gain in gains])),
         "seconds_per_user": seconds,
         "bytes_per_user": adapter_bytes,
         "state_bytes_per_user": state_bytes,
@@ -129,13 +123,3 @@ def _coverage(by_split_UQ: Sequence[np.ndarray]) -> dict[str, float] | None:
     if np.isnan(covered_Q).any():
         return None
     return {f"{share:.0%}": round(float(covered), 4) for share, covered in zip(INTERVALS, covered_Q, strict=True)}
-
-
-def bootstrap_interval(values_by_person: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, float]:
-    """95 % percentile interval of the mean; people are drawn with replacement, each with all their values."""
-    total_U = np.array([sum(values) for values in values_by_person])
-    count_U = np.array([len(values) for values in values_by_person])
-    drawn_SU = np.random.default_rng(seed).integers(0, len(total_U), (NUM_BOOTSTRAPS, len(total_U)))
-    mean_S = total_U[drawn_SU].sum(1) / count_U[drawn_SU].sum(1)
-    low, high = np.percentile(mean_S, [2.5, 97.5])
-    return float(low), float(high)

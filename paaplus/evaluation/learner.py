@@ -1,0 +1,39 @@
+"""What can learn a person, as an evaluation names it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from paaplus.configs import ADAPTER_STRATEGIES
+from paaplus.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Learner:
+    """An adapter kind and the strategy that trains it, written `adapter:strategy`, with `+prior` and `+asked`.
+
+    `prior`: the closed form starts from a taste prior learned from the train people, not from the base model's own.
+    `asked`: the k images are those that `informative_order` would ask about, not the first k of the split.
+    """
+
+    adapter: str
+    strategy: str
+    prior: bool = False
+    asked: bool = False
+
+    @property
+    def name(self) -> str:
+        options = "".join(f"+{option}" for option in ("prior", "asked") if getattr(self, option))
+        return f"{self.adapter}:{self.strategy}{options}"
+
+    @classmethod
+    def parse(cls, text: str) -> Learner:
+        """Raises InvalidInput for an unknown adapter or option, or a strategy that cannot train the adapter."""
+        plain, *options = text.split("+")
+        adapter, _, strategy = plain.partition(":")
+        if strategy not in ADAPTER_STRATEGIES.get(adapter, ()) or not set(options) <= {"prior", "asked"}:
+            known = [f"{kind}:{name}" for kind, names in ADAPTER_STRATEGIES.items() for name in names]
+            raise InvalidInput(f"learner {text!r}; known: {', '.join(known)}; options: +prior, +asked")
+        if "prior" in options and strategy != "bayes":
+            raise InvalidInput(f"learner {text!r}: only `bayes` starts from a learned taste prior")
+        return cls(adapter, strategy, "prior" in options, "asked" in options)

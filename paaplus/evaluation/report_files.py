@@ -1,0 +1,34 @@
+"""A measurement as files: its document as JSON, and what is written for people as Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from paaplus.errors import InvalidInput
+
+
+def write_files(folder: Path, name: str, document: dict[str, Any], markdown: str) -> list[Path]:
+    """Write `NAME.json` and `NAME.md`; returns what was written.
+
+    Raises:
+        InvalidInput: `folder` is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInput(f"{folder} is not a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{name}.json", folder / f"{name}.md"]
+    files[0].write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    files[1].write_text(markdown, encoding="utf-8")
+    return files
+
+
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table."""
+    return [
+        "| " + " | ".join(headings) + " |",
+        "|" + "---|" * len(headings),
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
