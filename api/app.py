@@ -46,6 +46,7 @@ from paaplus.storage.blobs import BlobStore
 
 SMALL_BODY_BYTES = 64 * 2**10
 BATCH_BODY_BYTES = 8 * 2**20  # 10,000 predictions, or 1,000 events with everything in them
+SURVEY_BODY_BYTES = 2**20  # the longest form that is one
 MULTIPART_OVERHEAD_BYTES = 16 * 2**10
 
 DESCRIPTION = """
@@ -113,6 +114,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "/v1/pseudo-labels": BATCH_BODY_BYTES,
         "/v1/pseudo-labels/precomputed": BATCH_BODY_BYTES,
         "/v1/review-batches": BATCH_BODY_BYTES,
+        "/v1/surveys": SURVEY_BODY_BYTES,
     }
     app.add_middleware(BodyLimitMiddleware, limits=limits, default=SMALL_BODY_BYTES)
     app.add_middleware(RequestMiddleware)  # outermost: what is refused by the one above is counted too

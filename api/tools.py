@@ -106,7 +106,8 @@ def list_revisions(
 def learn_revision(tool: ToolPath, body: RevisionIn, key: ApplicationKey, context: Context) -> RevisionOut:
     """Learn from the application's reviews of this tool's labels; without new ones the revision in force is the answer.
 
-    Open reviews are then put in the order of what they are worth now.
+    Open reviews are then put in the order of what they are worth now. The latest 2,000 reviews are learned from, a
+    quarter of a second of work for each aspect: the answer waits for it.
     """
     application = application_of(key, body.application)
     store = ServingStore(context.database, context.blobs, context.settings)

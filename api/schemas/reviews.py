@@ -16,7 +16,7 @@ from paaplus.services.reviews import EVENT_ID_MAX, Verdict
 
 
 class BatchIn(In):
-    """Images that go to experts together."""
+    """Images that go to experts together: at most 20,000 reviews, all experts' together."""
 
     name: Name = Field(examples=["portraits, first round"])
     experts: list[UserRef] = Field(min_length=1, max_length=50, examples=[["ada"]])

@@ -279,14 +279,8 @@ def _commit(running: Running, snapshot: Snapshot, words: _Words, result: adaptat
 
 
 def _lineage(snapshot: Snapshot, forced: bool) -> _Lineage:
-    """The nearest version, from the active one back, that has learned nothing that was taken back since."""
-    reference_row: AdapterRow | None = None
-    for row in snapshot.ancestry:
-        if row.base_model_id != snapshot.base_model_id or row.preference != snapshot.preference:
-            break  # made for another base model, or other generic scores: its numbers mean nothing here
-        if not snapshot.log.is_tainted(seen_by(row)):
-            reference_row = row
-            break
+    """How to go on from the snapshot's reference: with its parameters and state, or anew, only measured against it."""
+    reference_row = snapshot.reference
     if reference_row is None:
         return _Lineage(None, None, None, None, NOTHING_SEEN)
     reference = adapter_from_bytes(reference_row.data)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, undefer
+from sqlalchemy.orm import Session
 
 from paaplus import faults
 from paaplus.configs import Policy
@@ -38,7 +38,11 @@ GATE = "gate"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything one training reads, from one moment. `ancestry`: the active version, its parent, and so on."""
+    """Everything one training reads, from one moment.
+
+    `reference` is the version to go on from: the nearest one, from the active one back, that was made for this base
+    model and preference and has learned nothing that was taken back since; None: the base.
+    """
 
     user_id: UUID
     epoch: int
@@ -47,7 +51,7 @@ class Snapshot:
     base: BaseScorer
     start: Start  # the prior that new trainings start from
     active: AdapterRow | None
-    ancestry: list[AdapterRow]
+    reference: AdapterRow | None
     drifted_since: int  # earlier feedback was given with another taste; 0: no drift was found
     log: FeedbackLog
     features: dict[UUID, np.ndarray]  # of rated images, float16 [D]
@@ -117,16 +121,17 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
         log = feedback_log.read(session, user, settings.holdout_key.get_secret_value())
         image_ids = log.image_ids()
         features, num_missing = _features(session, base_row.extractor_digest, image_ids)
-        ancestry = _ancestry(session, user_id)
-        active = ancestry[0] if ancestry else None
         pool = _pool(session, user, base_row.extractor_digest)
         start_rows = starts.read(session, user_id, base_row)
         own = preferences.preference_of(session, user_id)
+        base = base_models.load(blobs, base_row)
+        preference = preferences.effective(base, own[0]) if own is not None else None
+        active = adapters.active(session, user_id)
+        reference = _reference(session, active, base_row.id, preference, log)
     if num_missing:
         with database.session() as session:
             images.request_features(session, image_ids, settings)
-    base, policy = base_models.load(blobs, base_row), drift.training_policy(user)
-    preference = preferences.effective(base, own[0]) if own is not None else None
+    policy = drift.training_policy(user)
     return Snapshot(
         user_id=user_id,
         epoch=user.epoch,
@@ -135,7 +140,7 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
         base=base,
         start=starts.load(blobs, base, start_rows, policy),
         active=active,
-        ancestry=ancestry,
+        reference=reference,
         drifted_since=drift.drifted_since(user),
         log=log,
         features=features,
@@ -158,19 +163,17 @@ def _features(session: Session, extractor: str, image_ids: set[UUID]) -> tuple[d
     return usable, len(image_ids) - len(rows)
 
 
-def _ancestry(session: Session, user_id: UUID) -> list[AdapterRow]:
-    query = (
-        sa.select(AdapterRow)
-        .where(AdapterRow.user_id == user_id)
-        .options(undefer(AdapterRow.data), undefer(AdapterRow.learner_state))
-    )
-    row = session.execute(query.where(AdapterRow.state == AdapterState.ACTIVE)).scalar_one_or_none()
-    chain: list[AdapterRow] = []
-    while row is not None:
-        chain.append(row)
-        parent_id = row.parent_id
-        row = session.execute(query.where(AdapterRow.id == parent_id)).scalar_one_or_none() if parent_id else None
-    return chain
+def _reference(
+    session: Session, active: AdapterRow | None, base_model_id: UUID, preference: list[float] | None, log: FeedbackLog
+) -> AdapterRow | None:
+    """See `Snapshot`. The chain may be long: only the bytes of the version that is found are read."""
+    row = active
+    while row is not None and (row.base_model_id, row.preference) == (base_model_id, preference):
+        if not log.is_tainted(feedback_log.seen_by(row)):
+            session.refresh(row, ["data", "learner_state"])
+            return row
+        row = session.get(AdapterRow, row.parent_id) if row.parent_id is not None else None
+    return None  # what was made for another base model, or other generic scores, means nothing here
 
 
 def _pool(session: Session, user: UserRow, extractor: str) -> list[np.ndarray]:

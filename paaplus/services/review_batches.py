@@ -26,6 +26,7 @@ from paaplus.services.shown_labels import combine, expected_value, read_labels
 
 MAX_IMAGES: Final = 5_000
 MAX_EXPERTS: Final = 50
+MAX_REVIEWS: Final = 20_000  # of one batch, all experts' together: they are written in one transaction
 NAME_MAX: Final = 128
 _IN_BATCH = 500
 
@@ -70,7 +71,8 @@ def create(database: Database, store: ServingStore, principal: Principal, new: N
     """Make a batch and every expert's queue in it. Labels are read, calibrated and combined before anything is written.
 
     Raises:
-        InvalidInput: somebody who is no expert of this application, or no label to show of any image.
+        InvalidInput: somebody who is no expert of this application, no label to show of any image, or more than
+            `MAX_REVIEWS` reviews.
         NotFound: no such user or image, or none of this application.
         Conflict: a named image has no label by these tools that says something of the base model's aspects.
     """
@@ -107,6 +109,11 @@ def create(database: Database, store: ServingStore, principal: Principal, new: N
         )
     value = {image_id: expected_value(label, {}, spread_of.get(image_id, {})) for image_id, label in shown.items()}
     queues = _deal(new, expert_ids, list(shown), value)
+    if (num_reviews := sum(map(len, queues.values()))) > MAX_REVIEWS:
+        raise InvalidInput(
+            f"{num_reviews} reviews of {min(len(shown), new.limit)} images by {len(expert_ids)} experts; "
+            f"at most {MAX_REVIEWS} in one batch: lower limit or overlap"
+        )
     with database.session() as session:
         return _write(session, new, tools, queues, shown, value, principal.actor)
 
@@ -248,21 +255,21 @@ def _write(
     )
     session.add(row)
     session.flush()
-    session.add_all(
-        ReviewRow(
-            id=new_id(),
-            batch_id=row.id,
-            expert_id=expert_id,
-            image_id=image_id,
-            position=position,
-            expected_value=value[image_id],
-            shown=shown[image_id],
-            answers=None,
-            state=ReviewState.OPEN,
-            created_at=now,
-        )
+    reviews = [
+        {
+            "id": new_id(),
+            "batch_id": row.id,
+            "expert_id": expert_id,
+            "image_id": image_id,
+            "position": position,
+            "expected_value": value[image_id],
+            "shown": shown[image_id],
+            "state": ReviewState.OPEN,
+            "created_at": now,
+        }
         for expert_id, queue in queues.items()
         for position, image_id in enumerate(queue)
-    )
+    ]
+    session.execute(sa.insert(ReviewRow), reviews)
     audit.record(session, actor=actor, action="review_batch_made", subject_id=row.id)
     return row

@@ -26,6 +26,8 @@ def rerank(database: Database, store: ServingStore, application: str) -> int:
     """
     with database.read_session() as session:
         rows = _open_reviews(session, application)
+        if not rows:
+            return 0
         image_ids = {row.image_id for row in rows}
         tools = {tool for row in rows for tool in row.shown["tools"]}
         labels, in_force = read_labels(session, application, image_ids, tools)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from paaplus.services.survey_forms import MAX_ITEMS
 from tests.api.conftest import Caller, World
 
 SCALE = {"id": "people", "kind": "scale", "text": "People?", "min": 1, "max": 7}
@@ -60,6 +61,13 @@ def test_survey_is_created_once_and_read_by_everybody(world: World, expert: Call
 def test_survey_that_cannot_be_right_is_refused(world: World, changes: dict[str, Any], status: int) -> None:
     assert create(world, **changes).status_code == status
     assert world.application.get("/v1/surveys").json()["items"] == []
+
+
+def test_longest_form_that_is_one_is_taken(world: World) -> None:
+    options = [f"{'o' * 98}{i}" for i in range(4)]
+    items = [{"id": f"q{i}", "kind": "choice", "text": "t" * 500, "options": options} for i in range(MAX_ITEMS)]
+    assert create(world, form={"title": "t", "items": items}).status_code == 201
+    assert create(world, form={"title": "t", "items": [*items, SCALE]}).status_code == 422
 
 
 def test_survey_about_images_that_are_not_there_is_refused(world: World) -> None:

@@ -26,7 +26,7 @@ from tests.deployment import Deployment
 from tests.e2e.test_api_process import Api
 from tests.factories import APPLICATION
 from tests.processes import running, wait_until
-from tests.servers import new_postgres_database
+from tests.servers import GivenServer, PostgresServer, new_postgres_database
 
 CANARY = "canary7f3a1c"
 
@@ -125,6 +125,19 @@ def found_in_rows(database: Database) -> list[str]:
         ]
 
 
+def found_in_postgres(database: Database, server: PostgresServer | GivenServer) -> list[str]:
+    """In the files of all tables and catalogs, once they have been rewritten and those before are gone."""
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("vacuum (full, analyze)"))
+        connection.execute(sa.text("checkpoint"))
+        oid = connection.execute(sa.text("select oid from pg_database where datname = current_database()")).scalar_one()
+    if isinstance(server, GivenServer):
+        return []  # its files are out of reach
+    folder = server.folder / "data" / "base" / str(oid)
+    assert len(list(folder.iterdir())) > len(Base.metadata.tables)
+    return found_in_files(folder, CANARY.encode())
+
+
 def copy_rows(source: Database, target: Database) -> None:
     """A backup and its restore, in one."""
     with source.read_session() as reading, target.session() as writing:
@@ -141,6 +154,7 @@ def test_canaries_are_found_nowhere_after_an_erasure_nor_after_a_restore(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.setattr(extract_features, "cached_extractor", lambda *_: FlatExtractor())
     settings = deployment.settings
@@ -173,6 +187,8 @@ def test_canaries_are_found_nowhere_after_an_erasure_nor_after_a_restore(
             files = list(Path(deployment.database.engine.url.database or "").parent.glob("paaplus.db*"))
             assert files
             assert [file.name for file in files if CANARY.encode() in file.read_bytes()] == []
+        else:
+            assert found_in_postgres(deployment.database, request.getfixturevalue("postgres_server")) == []
         assert CANARY not in api.metrics()
         assert CANARY not in caplog.text
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeaturesRow
@@ -405,6 +406,27 @@ def test_new_base_model_reaches_a_paused_user_when_the_pause_ends(deployment: De
     deployment.work()
     assert deployment.versions(user)[-1].base_model_id == newer.id
     assert deployment.work() == 0
+
+
+def test_reading_for_a_training_takes_as_long_with_many_versions_as_with_few(deployment: Deployment) -> None:
+    user, statements = deployment.add_user(min_new_feedback=1), list[str]()
+
+    def read() -> int:
+        statements.clear()
+        snapshot = adaptation.read_snapshot(deployment.database, deployment.blobs, user, deployment.settings)
+        assert snapshot.reference is not None
+        return len(statements)
+
+    for image in range(20, 23):
+        deployment.rate(user, range(image, image + 1))
+        deployment.work()
+    sa.event.listen(deployment.database.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    few = read()
+    for image in range(23, 30):
+        deployment.rate(user, range(image, image + 1))
+        deployment.work()
+    assert len(deployment.versions(user)) > 5
+    assert read() == few
 
 
 def test_broken_features_of_one_image_stop_nobody(deployment: Deployment) -> None:

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import ExpertRow, ReviewRow
+from paaplus.db.tables import BaseModelRow, ExpertRow, ReviewRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.db.tables.reviews import ReviewOrder
 from paaplus.db.types import utcnow
@@ -149,6 +149,17 @@ def test_what_cannot_be_reviewed_is_refused_and_nothing_is_written(world: Review
         assert session.execute(sa.select(sa.func.count()).select_from(ReviewRow)).scalar_one() == 0
 
 
+def test_batch_of_more_reviews_than_one_transaction_should_write_is_refused(
+    world: Reviewing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review_batches, "MAX_REVIEWS", 30)
+    with pytest.raises(InvalidInput, match="40 reviews of 20 images by 2 experts; at most 30"):
+        world.batch(experts=("ada", "bob"), overlap=1.0)
+    assert world.reviews_of(world.ada) == world.reviews_of(world.bob) == []
+    world.batch(experts=("ada", "bob"), overlap=0.5)
+    assert len(world.reviews_of(world.ada) + world.reviews_of(world.bob)) == 30
+
+
 def test_another_application_sees_neither_batch_nor_experts(world: Reviewing) -> None:
     batch = world.batch()
     other = Principal("other", KeyScope.APPLICATION, application="other")
@@ -170,6 +181,15 @@ def test_erasing_an_expert_erases_their_reviews_and_no_other(world: Reviewing) -
         erasures.erase(session, world.blobs, world.ada, actor="test", erasures_url=world.settings.resolved_erasures_url)
     assert world.reviews_of(world.ada) == []
     assert len(world.reviews_of(world.bob)) == 20
+
+
+def test_without_open_reviews_there_is_nothing_to_put_in_order_and_no_base_model_is_needed(world: Reviewing) -> None:
+    world.batch()
+    world.review_all(world.ada, seed=1)
+    with world.database.session() as session:
+        session.get_one(BaseModelRow, world.base_row.id).retired_at = utcnow()
+    assert world.learn().version == 1
+    assert review_order.rerank(world.database, world.store, APPLICATION) == 0
 
 
 def test_learning_puts_what_would_be_corrected_now_first(world: Reviewing) -> None:
