@@ -78,6 +78,7 @@ def kshot(
         weights=weights,
         scale=scale,
         cache=cache,
+        out=out,
     )
     for file in write_report(document, out) if out else ():
         notices.print(f"wrote {file}", highlight=False)

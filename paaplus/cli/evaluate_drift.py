@@ -51,6 +51,7 @@ def drift(
         weights=weights,
         scale=scale,
         cache=cache,
+        out=out,
     )
     rows = evaluation.table(document)
     if out:

@@ -70,6 +70,7 @@ def gate(
         weights=weights,
         scale=scale,
         cache=cache,
+        out=out,
         tuning=tuning,
     )
     for file in write_report(document, out) if out else ():

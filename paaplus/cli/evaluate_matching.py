@@ -63,6 +63,7 @@ def matching(
         weights=weights,
         scale=scale,
         cache=cache,
+        out=out,
         tuning=tuning,
     )
     for file in write_report("matching", document, out) if out else ():

@@ -59,6 +59,7 @@ def paradigm(
         weights=weights,
         scale=scale,
         cache=cache,
+        out=out,
         tuning=tuning,
     )
     for file in write_report("paradigm", document, out) if out else ():

@@ -63,6 +63,7 @@ def survey(
         weights=weights,
         scale=scale,
         cache=cache,
+        out=out,
         tuning=tuning,
     )
     for file in write_report(document, out) if out else ():
