@@ -7,9 +7,9 @@ import sys
 
 import structlog
 
-# They tell every message and every tick; what matters of it, our own loggers say. Pillow tells the metadata of uploads,
-# places and names among them; the multipart reader, parts of bodies.
-CHATTY = ("alembic", "celery.worker.strategy", "celery.app.trace", "celery.beat", "PIL", "python_multipart")
+# They tell every message, every tick, every request of a client; what matters of it, our own loggers say. Pillow tells
+# the metadata of uploads, places and names among them; the multipart reader, parts of bodies.
+CHATTY = ("alembic", "celery.worker.strategy", "celery.app.trace", "celery.beat", "httpx2", "PIL", "python_multipart")
 
 
 def configure(level: str) -> None:

@@ -9,8 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from paaplus.errors import InvalidInput
 
 
 class Settings(BaseSettings):
@@ -86,5 +88,13 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of this process, read once; tests and the command line may call `cache_clear`."""
-    return Settings()
+    """The settings of this process, read once; tests and the command line may call `cache_clear`.
+
+    Raises:
+        InvalidInput: a variable that cannot be right; the message names it, but not its value, which may be a secret.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        told = (f"PAAPLUS_{'.'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}" for wrong in error.errors())
+        raise InvalidInput("; ".join(told)) from None

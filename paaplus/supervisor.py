@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from paaplus.errors import Unavailable
 from paaplus.settings import Settings
 
 STOP_TIMEOUT_S = 15.0
@@ -58,7 +59,7 @@ class Supervisor:
         """Block until SIGTERM or SIGINT.
 
         Raises:
-            RuntimeError: a child keeps dying; the message names its log.
+            Unavailable: a child keeps dying; the message names its log.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
@@ -94,7 +95,7 @@ class Supervisor:
         now = time.monotonic()
         child.restarts = [moment for moment in child.restarts if now - moment < RESTART_WINDOW_S]
         if len(child.restarts) >= MAX_RESTARTS:
-            raise RuntimeError(
+            raise Unavailable(
                 f"{child.name} died {MAX_RESTARTS + 1} times in {RESTART_WINDOW_S:.0f} s "
                 f"(exit code {child.process.returncode}); its log: {child.log_file}"
             )

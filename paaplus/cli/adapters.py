@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from operator import attrgetter
 from typing import Annotated, Any, Literal
@@ -84,8 +85,8 @@ def history(user: UserArgument, as_json: JsonOption = False) -> None:
         columns: dict[str, Any] = {
             "created_at": lambda r: r.created_at,
             "move": lambda r: r.move,
-            "from": lambda r: r.details.get("from"),
-            "to": lambda r: r.details.get("to"),
+            "from": lambda r: _served(r.details, "from", as_json),
+            "to": lambda r: _served(r.details, "to", as_json),
             "actor": lambda r: r.actor,
             "reason": lambda r: r.reason,
             "details": lambda r: {k: v for k, v in r.details.items() if k not in ("from", "to")},
@@ -160,5 +161,11 @@ def _target(to: str | None) -> int | Literal["base"] | None:
 
 
 def _print(change: PointerChange, as_json: bool) -> None:
-    record = {name: getattr(change, name) for name in PointerChange.__slots__}
-    print_record(record, as_json=as_json)
+    record: dict[str, Any] = {name: getattr(change, name) for name in PointerChange.__slots__}
+    numbers = {name: _served(record, name, as_json) for name in ("from_number", "to_number")}
+    print_record(record | numbers, as_json=as_json)
+
+
+def _served(record: Mapping[str, Any], name: str, as_json: bool) -> Any:
+    """The version of one end of a move; without one the base model serves, which a table says in words."""
+    return "base" if not as_json and record.get(name, "") is None else record.get(name)

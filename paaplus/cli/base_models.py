@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress
 
 from paaplus.cli import train_physiqueframe as network
 from paaplus.cli.common import (
@@ -18,6 +17,7 @@ from paaplus.cli.common import (
     parse_scale,
     print_record,
     print_rows,
+    progress_bar,
 )
 from paaplus.db.engine import Database
 from paaplus.db.tables import BaseModelRow
@@ -140,7 +140,7 @@ def _train(
     torch.set_num_threads(settings.torch_threads)
     device = resolve_device(settings.device)
     extractor = load_extractor(name, weights, device)
-    with Progress(console=notices, transient=True) as progress:
+    with progress_bar() as progress:
         task = progress.add_task(f"features by {name}", total=None)
         scorer, metrics = fit_base_model(
             extractor,

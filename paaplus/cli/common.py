@@ -16,6 +16,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress, ProgressColumn
 from rich.table import Table
 
 from paaplus.db.engine import Database
@@ -56,6 +57,11 @@ def open_blobs() -> BlobStore:
 def user_of(session: Any, reference: str) -> UserRow:
     """The user an operator named."""
     return users_service.resolve(session, OPERATOR, reference)
+
+
+def progress_bar(*columns: ProgressColumn) -> Progress:
+    """A bar on standard error while something runs; where nobody looks (a pipe, a file), nothing."""
+    return Progress(*columns, console=notices, transient=True, disable=not notices.is_terminal)
 
 
 def parse_scale(text: str) -> tuple[float, float]:

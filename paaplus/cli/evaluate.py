@@ -80,6 +80,7 @@ def kshot(
         weights=weights,
         scale=scale,
         cache=cache,
+        out=out,
     )
     write(write_report, document, out)
     if as_json:

@@ -52,6 +52,7 @@ def drift(
         weights=weights,
         scale=scale,
         cache=cache,
+        out=out,
     )
     write(write_report, document, out)
     if as_json:

@@ -70,6 +70,7 @@ def gate(
         weights=weights,
         scale=scale,
         cache=cache,
+        out=out,
         tuning=tuning,
     )
     write(write_report, document, out)

@@ -65,6 +65,7 @@ def matching(
         weights=weights,
         scale=scale,
         cache=cache,
+        out=out,
         tuning=tuning,
     )
     write(partial(write_report, "matching"), document, out)

@@ -61,6 +61,7 @@ def paradigm(
         weights=weights,
         scale=scale,
         cache=cache,
+        out=out,
         tuning=tuning,
     )
     write(partial(write_report, "paradigm"), document, out)

@@ -64,6 +64,7 @@ def reviews(
         weights=weights,
         scale=scale,
         cache=cache,
+        out=out,
         tuning=tuning,
     )
     write(write_report, document, out)

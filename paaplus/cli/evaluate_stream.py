@@ -75,6 +75,7 @@ def stream(
         weights=weights,
         scale=scale,
         cache=cache,
+        out=out,
         tuning=tuning,
     )
     write(write_report, document, out)

@@ -64,6 +64,7 @@ def survey(
         weights=weights,
         scale=scale,
         cache=cache,
+        out=out,
         tuning=tuning,
     )
     write(write_report, document, out)

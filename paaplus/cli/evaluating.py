@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
-from paaplus.cli.common import console, notices, parse_scale
+from paaplus.cli.common import console, notices, parse_scale, progress_bar
 from paaplus.errors import InvalidInput
 from paaplus.settings import get_settings
 
@@ -41,6 +41,7 @@ def evaluate(
     weights: Path | None,
     scale: str | None,
     cache: Path | None,
+    out: Path | None,
     tuning: bool | None = None,
 ) -> dict[str, Any]:
     """Run one evaluation of `paaplus.evaluation` on a data folder, with progress; the document says on what.
@@ -54,6 +55,7 @@ def evaluate(
         weights: another file for its backbone.
         scale: MIN,MAX of the ratings; None: as found.
         cache: of features; None: the one in PAAPLUS_HOME.
+        out: the folder that the report will go into, made before anything is measured: hours are not lost to a typo.
         tuning: split the train side only; None: the command does not offer it.
     """
     import torch
@@ -65,6 +67,8 @@ def evaluate(
     from paaplus.models.base_models import load_extractor
     from paaplus.records import Scale
 
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     settings = get_settings()
     torch.set_num_threads(settings.torch_threads)
     folder = read_folder(data, Scale(*parse_scale(scale)) if scale else None)
@@ -72,9 +76,8 @@ def evaluate(
     if tuning:
         make_split = within_train_side(folder, make_split)
     extractor = load_extractor(base_model, weights, settings.device)
-    with Progress(
-        *Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=notices, transient=True
-    ) as progress:
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
+    with progress_bar(*columns) as progress:
 
         def tell(task: Any) -> Callable[[int, int], None]:
             return lambda done, total: progress.update(task, completed=done, total=total)

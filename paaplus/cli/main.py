@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import warnings
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from paaplus import __version__, logs
 from paaplus.cli import (
@@ -42,7 +45,7 @@ from paaplus.cli import (
     up,
     users,
 )
-from paaplus.errors import PaaplusError
+from paaplus.errors import PaaplusError, Unavailable
 from paaplus.settings import get_settings
 
 app = typer.Typer(
@@ -107,14 +110,22 @@ def _command() -> Any:
 
 
 def main() -> None:
-    """Run the command; a caller's mistake is one line on stderr and exit code 1, never a traceback."""
+    """Run the command; what its caller or its surroundings got wrong is one line on stderr and exit code 1."""
+    warnings.formatwarning = lambda message, *_args, **_options: f"warning: {message}\n"  # not whose line said it
     try:
         _command()()
     except PaaplusError as error:
-        Console(stderr=True).print(
-            f"[red]error[/red] ({error.code}): {escape(str(error))}", highlight=False, soft_wrap=True
-        )
-        sys.exit(1)
+        _fail(error.code, str(error))
+    except (OperationalError, InterfaceError) as error:
+        _fail(Unavailable.code, f"database: {str(error.orig).splitlines()[0]}")
+    except OSError as error:
+        _fail(Unavailable.code, str(error))
+
+
+def _fail(code: str, message: str) -> NoReturn:
+    logging.getLogger(__name__).debug("failed", exc_info=True)
+    Console(stderr=True).print(f"[red]error[/red] ({code}): {escape(message)}", highlight=False, soft_wrap=True)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -8,17 +8,16 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.progress import Progress
 
 from paaplus.cli.common import (
     ACTOR,
     JsonOption,
-    notices,
     open_blobs,
     open_database,
     parse_scale,
     print_record,
     print_rows,
+    progress_bar,
 )
 from paaplus.db.engine import Database
 from paaplus.db.tables import BaseModelRow, TastePriorRow
@@ -54,7 +53,7 @@ def train(
     settings = get_settings()
     with open_database() as database:
         base_row = _base_row(database, settings, base_model)
-        with Progress(console=notices, transient=True) as progress:
+        with progress_bar() as progress:
             task = progress.add_task("learning from people", total=None)
 
             def tell(done: int, total: int) -> None:

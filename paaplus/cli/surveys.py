@@ -9,18 +9,17 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.progress import Progress
 
 from paaplus.cli.common import (
     ACTOR,
     JsonOption,
-    notices,
     open_blobs,
     open_database,
     parse_scale,
     print_json,
     print_record,
     print_rows,
+    progress_bar,
 )
 from paaplus.db.tables import PreferenceEncoderRow, SurveyRow
 from paaplus.errors import InvalidInput
@@ -192,7 +191,7 @@ def train(
         base = base_models.load(blobs, base_row)
         prior = taste_priors.load(blobs, prior_row) if prior_row is not None else None
         user_ids: list[UUID] = []
-        with Progress(console=notices, transient=True) as progress:
+        with progress_bar() as progress:
             task = progress.add_task("learning from answers", total=None)
 
             def tell(done: int, total: int) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-from paaplus.cli.common import notices
+from paaplus.cli.common import notices, progress_bar
 from paaplus.errors import InvalidInput
 from paaplus.settings import get_settings
 
@@ -103,7 +103,7 @@ def train_network(options: NetworkTraining, data: Path, weights: Path | None) ->
         seed=options.seed,
     )
     bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*bar, console=notices, transient=True) as progress:
+    with progress_bar(*bar) as progress:
         task = progress.add_task("", total=None)
         result = train_physiqueframe(
             train,

@@ -26,7 +26,9 @@ def up(
     _ensure_base_model(settings)
     chosen = _usable_port(settings.api_host, settings.api_port if port is None else port)
     url = f"http://{settings.api_host}:{chosen}"
-    notices.print(f"[bold green]paaplus[/bold green] on {url}  (docs: {url}/docs, logs: {settings.home}/logs)")
+    notices.print(
+        f"[bold green]paaplus[/bold green] on {url}  (docs: {url}/docs, logs: {settings.home}/logs)", soft_wrap=True
+    )
     notices.print("a first key:  paaplus keys create --scope admin --name me", highlight=False)
     Supervisor(embedded_children(settings), child_environment(settings, chosen)).run()
 

@@ -140,7 +140,7 @@ def _read_ratings(file: Path, images: frozenset[str]) -> tuple[list[str], list[t
     columns = [name for name in header if name == "rating" or name.startswith("rating_")]
     for needed in ("user_id", "image"):
         if needed not in header:
-            raise InvalidInput(f"{file}, line 1: no column {needed!r}; found {header}")
+            raise InvalidInput(f"{file}, line 1: no column {needed!r}, with commas between; found {header}")
     if not columns or ("rating" in columns and len(columns) > 1) or "rating_" in columns:
         raise InvalidInput(f"{file}, line 1: one column 'rating', or columns 'rating_<aspect>'; found {header}")
     keys: list[tuple[str, str]] = []

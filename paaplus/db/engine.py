@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
 
 from paaplus.errors import InvalidInput
@@ -25,9 +26,12 @@ def make_engine(url: str) -> sa.Engine:
     `read_session`: a reader that becomes a writer half-way would otherwise fail at once, whatever the timeout.
 
     Raises:
-        InvalidInput: neither SQLite nor PostgreSQL.
+        InvalidInput: no URL, or neither of SQLite nor of PostgreSQL.
     """
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:  # not with its text: a password may stand in it
+        raise InvalidInput("the database URL cannot be read; it begins with sqlite:/// or postgresql://") from error
     dialect = parsed.get_backend_name()
     if dialect == "sqlite":
         if parsed.database and parsed.database != ":memory:":

@@ -170,7 +170,7 @@ def _people_table(report: Report) -> str:
     rows, mixed = [], report["people_kind"] == "mixed"
     for person in sorted(report["people"], key=lambda p: -p["gain"]):
         curve = " &rarr; ".join(f"{value:.3f}" for value in person["srcc_by_increment"][1:])
-        live = " &rarr; ".join(str(number) for number in person["live_by_increment"][1:])
+        live = " &rarr; ".join(_live(number) for number in person["live_by_increment"][1:])
         sign = "worse" if person["gain"] <= 0 else "better"
         rows.append(
             f"<tr><td>{escape(person['id'])}{' (' + person['kind'] + ')' if mixed else ''}</td>"
@@ -221,7 +221,7 @@ def _rollback(report: Report) -> str:
         return ""
     rows = "".join(
         f"<tr><td>{escape(str(entry['created_at'])[:19].replace('T', ' '))}</td><td>{escape(entry['move'])}</td>"
-        f"<td class=n>{entry['from']} &rarr; {entry['to']}</td><td>{escape(entry['actor'])}</td>"
+        f"<td class=n>{_live(entry['from'])} &rarr; {_live(entry['to'])}</td><td>{escape(entry['actor'])}</td>"
         f"<td>{escape(entry['reason'])}</td></tr>"
         for entry in proof["history"]
     )
@@ -279,6 +279,11 @@ def _section(title: str, body: str) -> str:
     return f"<section><h2>{title}</h2>{body}</section>"
 
 
+def _live(number: int | None) -> str:
+    """What serves a person: a version, or the base model alone."""
+    return "base" if number is None else str(number)
+
+
 def _learner(person: Mapping[str, Any]) -> str:
     css = "bottleneck" if person["adapter"] == "bottleneck" else "taste"
     return f'<span class="chip {css}"></span>{escape(person["adapter"])} + {escape(person["strategy"])}'
@@ -286,8 +291,8 @@ def _learner(person: Mapping[str, Any]) -> str:
 
 def _legend() -> str:
     return (
-        '<span class="chip bottleneck"></span>bottleneck + replay_ewc '
-        '<span class="chip taste"></span>taste_vector + bayes'
+        '<span class=learner><span class="chip bottleneck"></span>bottleneck + replay_ewc</span> '
+        '<span class=learner><span class="chip taste"></span>taste_vector + bayes</span>'
     )
 
 

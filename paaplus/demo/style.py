@@ -40,6 +40,7 @@ svg .tick, svg .muted { fill:var(--soft); } svg .strong { font-weight:700; }
 th, td { padding:7px 9px; border-bottom:1px solid var(--line); vertical-align:top; }
 .n { text-align:right; } .n, .w { white-space:nowrap; }
 .chip { display:inline-block; width:10px; height:10px; border-radius:50%; margin:0 6px 0 2px; background:var(--taste); }
+.learner { white-space:nowrap; }
 .chip.bottleneck { background:var(--bottleneck); }
 ul { padding-left:20px; margin:0 0 12px; } li { margin:4px 0; max-width:860px; }
 .checks { list-style:none; padding:0; } .checks li { padding-left:28px; position:relative; }

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -108,10 +109,10 @@ def results_table(report: dict[str, Any]) -> Table:
 
 def commands_to_try(home: Path, application: str, user_id: str, image_id: str) -> list[tuple[str, str]]:
     """What to do with the platform that the demo leaves behind: (what it does, command line)."""
-    user = f"{application}/{user_id}"
+    user = quote(f"{application}/{user_id}")
     body = json.dumps({"users": [user_id], "images": [image_id]})
     commands = [
-        ("the demo's platform again, on http://127.0.0.1:8000/docs", f"export PAAPLUS_HOME={home}"),
+        ("the demo's platform again, on http://127.0.0.1:8000/docs", f"export PAAPLUS_HOME={quote(str(home))}"),
         ("", "paaplus up &"),
         (
             "a key for the application",
@@ -121,7 +122,7 @@ def commands_to_try(home: Path, application: str, user_id: str, image_id: str) -
         (
             "one person's score of one image, beside everybody's",
             'curl -s http://127.0.0.1:8000/v1/predictions -H "Authorization: Bearer $KEY" '
-            f"-H 'Content-Type: application/json' -d '{body}'",
+            f"-H 'Content-Type: application/json' -d {quote(body)}",
         ),
         ("versions, history, and a rollback of your own", f"paaplus adapters list {user}"),
         ("", f"paaplus adapters history {user}"),
@@ -129,5 +130,5 @@ def commands_to_try(home: Path, application: str, user_id: str, image_id: str) -
         ("the demo with real people: a folder with images/ and ratings.csv", "PAAPLUS_DATA=DIR paaplus demo"),
     ]
     if shutil.which("paaplus") is None:
-        commands.insert(0, ("the command", f"export PATH={Path(sys.executable).parent}:$PATH"))
+        commands.insert(0, ("the command", f"export PATH={quote(str(Path(sys.executable).parent))}:$PATH"))
     return commands

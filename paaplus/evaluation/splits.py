@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+import traceback
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -35,6 +38,7 @@ class Split(Protocol):
         """The `k` train images that a test person rates first, in order; fewer if they rated fewer."""
 
 
+_SPLIT_PARTS = ("train_people", "test_people", "train_images", "test_images", "support")
 MakeSplit = Callable[[int], Split]
 
 
@@ -106,14 +110,35 @@ def load_split(file: Path, data: Path) -> MakeSplit:
     """The function `split(seed, data=DIR)` of a Python file, bound to a data folder. The file is run.
 
     Raises:
-        InvalidInput: no such file, or one without such a function.
+        InvalidInput: no such file, one without such a function, or one that raises.
     """
     spec = importlib.util.spec_from_file_location("paaplus_split_file", file)
     if spec is None or spec.loader is None or not file.is_file():
         raise InvalidInput(f"split file {file}: not a Python file")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    split = getattr(module, "split", None)
-    if not callable(split):
+    sys.modules[spec.name] = module  # a dataclass looks for the module that it stands in
+    with _telling(file):
+        spec.loader.exec_module(module)
+    make = getattr(module, "split", None)
+    if not callable(make):
         raise InvalidInput(f"split file {file} has no function split(seed, data=DIR)")
-    return lambda seed: split(seed, data=str(data))
+
+    def split(seed: int) -> Split:
+        with _telling(file):
+            made: Split = make(seed, data=str(data))
+        if missing := [name for name in _SPLIT_PARTS if not hasattr(made, name)]:
+            raise InvalidInput(f"split file {file}: what split({seed}) gives has no {', '.join(missing)}")
+        return made
+
+    return split
+
+
+@contextmanager
+def _telling(file: Path) -> Iterator[None]:
+    """A failure of a split file is its author's to mend: told with its place, not with our stack."""
+    try:
+        yield
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+        where = f", line {lines[-1]}" if lines else ""
+        raise InvalidInput(f"split file {file}{where}: {type(error).__name__}: {error}") from error

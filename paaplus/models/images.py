@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from paaplus.errors import InvalidInput
 
@@ -31,7 +31,8 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     except InvalidInput:
         raise
     except Exception as error:  # a decoder that meets hostile bytes may raise anything
-        raise InvalidInput(f"not an image that can be read ({len(data)} bytes): {error}") from error
+        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error
+        raise InvalidInput(f"not an image that can be read ({len(data)} bytes): {reason}") from error
     if upright.has_transparency_data:
         rgba = upright.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")

@@ -24,6 +24,7 @@ with structlog.contextvars.bound_contextvars(request_id="r-1"):
         log.error("unexpected_error", exc_info=error)
 logging.getLogger("uvicorn.error").warning("from %s", "the library")
 log.debug("not at this level")
+logging.getLogger("httpx2").info("HTTP Request: GET http://127.0.0.1/v1/jobs")  # of our own clients, thousands a minute
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import zipfile
 from collections.abc import Callable
@@ -64,6 +65,12 @@ def test_rollback_history_and_release_as_an_operator_does_them(run: Run, deploym
     assert (newest["move"], newest["from"], newest["to"], newest["reason"]) == ("rolled_back", 2, 1, "complaint")
     assert run("adapters", "release", ANNA, "--reason", "was fine", "--json") == {"num_released": 40}
     assert run("users", "show", ANNA, "--json")["due_reason"] == "new_feedback"
+
+
+def test_base_model_is_named_where_no_version_serves(run: Run) -> None:
+    assert "to number     base" in run("adapters", "rollback", ANNA, "--to", "base", "--reason", "r")
+    assert re.search(r"rolled_back +2 +base", run("adapters", "history", ANNA))
+    assert run("adapters", "history", ANNA, "--json")[0]["to"] is None
 
 
 def test_promote_pin_unpin_compare_and_show(run: Run) -> None:

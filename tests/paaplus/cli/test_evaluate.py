@@ -54,3 +54,11 @@ def test_mistake_is_an_error_with_the_value(rated_folder, tmp_path_factory, opti
     done = invoke(rated_folder, tmp_path_factory, *options)
     assert isinstance(done.exception, InvalidInput)
     assert message in str(done.exception)
+
+
+def test_folder_that_cannot_be_written_is_told_before_anything_is_measured(rated_folder, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("paaplus.evaluation.kshot.run_kshot", lambda *_args, **_options: pytest.fail("measured"))
+    out, cache = tmp_path / "file" / "out", tmp_path / "cache"
+    done = CliRunner().invoke(app, ["kshot", "--data", str(rated_folder), "--out", str(out), "--cache", str(cache)])
+    assert isinstance(done.exception, NotADirectoryError)

@@ -120,6 +120,7 @@ def test_image_outside_the_folder_is_refused(folder, name):
     [
         ("", r"no column 'user_id'"),
         ("user_id,rating\n", r"line 1: no column 'image'"),
+        ("user_id;image;rating\n", r"no column 'user_id', with commas between; found \['user_id;image;rating'\]"),
         ("user_id,image\n", r"one column 'rating', or columns 'rating_<aspect>'"),
         ("user_id,image,rating,rating_light\n", r"one column 'rating'"),
         ("user_id,image,rating_\n", r"one column 'rating'"),

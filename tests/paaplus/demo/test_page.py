@@ -68,6 +68,14 @@ def test_the_page_tells_the_headline_numbers(page, report):
         assert person["id"] in page
 
 
+def test_who_has_no_version_yet_is_served_by_the_base(report):
+    report["rollback"]["history"][-1]["from"] = None
+    report["people"][0]["live_by_increment"] = [None, None, 1, 2]
+    page = build_page(report, None, COMMANDS)
+    assert "base &rarr; 1 &rarr; 2" in page
+    assert "None" not in page
+
+
 def test_what_others_wrote_is_escaped(page):
     assert "Refused: &lt;worse&gt; on 9 ratings." in page
     assert "versions &amp; history" in page

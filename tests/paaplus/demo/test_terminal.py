@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shlex
 from pathlib import Path
 
@@ -42,3 +43,12 @@ def test_commands_are_shell_lines_about_the_demos_own_platform():
     assert "paaplus adapters history demo/o016" in lines
     (curl,) = [shlex.split(line) for line in lines if line.startswith("curl")]
     assert curl[-1] == '{"users": ["o016"], "images": ["0199-image"]}'
+
+
+def test_commands_are_words_for_the_shell_when_names_have_spaces_and_quotes():
+    home = Path("/some where/it's/home")
+    lines = [line for _, line in commands_to_try(home, "demo", "Zoë O'Hara", "0199-image")]
+    assert ["export", f"PAAPLUS_HOME={home}"] in [shlex.split(line) for line in lines]
+    assert ["paaplus", "adapters", "list", "demo/Zoë O'Hara"] in [shlex.split(line) for line in lines]
+    (curl,) = [shlex.split(line) for line in lines if line.startswith("curl")]
+    assert json.loads(curl[-1])["users"] == ["Zoë O'Hara"]

@@ -55,10 +55,27 @@ def test_folder_is_refused_when_it_cannot_be_split(tmp_path):
             split_folder(folder, 0)
 
 
+PARTS = """
+from __future__ import annotations
+from dataclasses import dataclass
+
+@dataclass
+class Parts:
+    seed: int
+    data: str
+    train_people = test_people = train_images = test_images = ()
+    def support(self, user_id, k): return ()
+
+def split(seed, data=None):
+    return Parts(seed, data)
+"""
+
+
 def test_split_file_is_called_with_seed_and_data(tmp_path):
     file = tmp_path / "my_split.py"
-    file.write_text("def split(seed, data='elsewhere'):\n    return seed, data\n")
-    assert load_split(file, tmp_path)(2) == (2, str(tmp_path))
+    file.write_text(PARTS)
+    split = load_split(file, tmp_path)(2)
+    assert (split.seed, split.data) == (2, str(tmp_path))
 
 
 def test_split_file_is_refused_when_it_is_none(tmp_path):
@@ -68,3 +85,21 @@ def test_split_file_is_refused_when_it_is_none(tmp_path):
     for name in ("nowhere.py", "data.csv"):
         with pytest.raises(InvalidInput, match="not a Python file"):
             load_split(tmp_path / name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def split(seed data):\n", r"broken\.py: SyntaxError: .*line 1"),
+        ("x = 1\nraise RuntimeError('no data here')\n", r"broken\.py, line 2: RuntimeError: no data here"),
+        ("def split(seed, data):\n    return {}[seed]\n", r"broken\.py, line 2: KeyError: 3"),
+        (
+            "def split(seed, data):\n    return {'train_people': []}\n",
+            r"split\(3\) gives has no train_people, .*support",
+        ),
+    ],
+)
+def test_split_file_that_fails_is_told_with_its_place(tmp_path, text, message):
+    (tmp_path / "broken.py").write_text(text)
+    with pytest.raises(InvalidInput, match=message):
+        load_split(tmp_path / "broken.py", tmp_path)(3)

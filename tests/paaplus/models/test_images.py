@@ -69,6 +69,11 @@ def test_file_is_refused_when_it_is_no_image_or_cut_off(picture):
             decode_image(bad)
 
 
+def test_file_of_no_known_format_is_told_in_words():
+    with pytest.raises(InvalidInput, match=r"\(0 bytes\): of no known format$"):
+        decode_image(b"")
+
+
 def test_file_is_refused_before_decoding_when_it_is_too_large(picture):
     with pytest.raises(InvalidInput, match="image of 4 x 6 pixels"):
         decode_image(encode(picture), max_pixels=23)
