@@ -119,7 +119,10 @@ def unpin(user: UserPath, body: ReasonIn, key: AdminKey, session: WriteSession) 
 
 @router.post("/rollback")
 def rollback(user: UserPath, body: RollbackIn, key: AdminKey, session: WriteSession) -> PointerChangeOut:
-    """Serve an earlier version again, or the base model."""
+    """Serve an earlier version again, or the base model.
+
+    Say `to` if a lost answer may make you ask twice: the second time is a conflict then, not one more version back.
+    """
     change = adapters_service.rollback(
         session,
         users.resolve(session, key, user).id,

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import numpy as np
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.orm import Session
 
 from paaplus.configs import Policy
@@ -30,6 +31,9 @@ from paaplus.services.serving import Serving, ServingStore
 
 WATCH_BATCH = 200
 
+log = structlog.get_logger(__name__)
+
+Watched = dict[UUID, tuple[int, int]]  # by user: the log up to here has been watched, and its end
 Rating = tuple[int, UUID, dict[str, float]]  # sequence, image, scores by aspect
 
 
@@ -41,13 +45,33 @@ def watch(database: Database, store: ServingStore, limit: int = WATCH_BATCH) -> 
     """
     with database.read_session() as session:
         watched = _unwatched(session, limit)
+    try:
+        return _watch(database, store, watched)
+    except (NotFound, Unavailable):  # nothing is served; or one of them was erased meanwhile, or has a damaged version
+        return _watch_one_by_one(database, store, watched)
+
+
+def _watch_one_by_one(database: Database, store: ServingStore, watched: Watched) -> int:
+    """The same where it does not go together: who stands in the way waits for the next scan, the others do not."""
+    num_drifting = 0
+    try:
+        store.load((), ())
+    except Unavailable:
+        return 0
+    for user_id, span in watched.items():
+        try:
+            num_drifting += _watch(database, store, {user_id: span})
+        except (NotFound, Unavailable) as error:
+            log.warning("user not watched for drift", user_id=str(user_id), error=str(error))
+    return num_drifting
+
+
+def _watch(database: Database, store: ServingStore, watched: Watched) -> int:
+    with database.read_session() as session:
         ratings = {user_id: _ratings(session, user_id, seen, head) for user_id, (seen, head) in watched.items()}
         learned = _learned(session, watched)
     image_ids = {image_id for rated in ratings.values() for _, image_id, _ in rated}
-    try:
-        serving = store.load(list(watched), image_ids)
-    except (NotFound, Unavailable):
-        return 0  # a user was erased meanwhile, or nothing is served: the next scan looks again
+    serving = store.load(list(watched), image_ids)
     num_drifting = 0
     for user_id, (seen, head) in watched.items():
         fresh = [rating for rating in ratings[user_id] if rating[0] > learned.get(user_id, 0)]
@@ -70,7 +94,7 @@ def drifted_since(user: UserRow) -> int:
     return DriftState.from_dict(user.drift).since or 0
 
 
-def _unwatched(session: Session, limit: int) -> dict[UUID, tuple[int, int]]:
+def _unwatched(session: Session, limit: int) -> Watched:
     rows = session.execute(
         sa.select(UserRow.id, UserRow.watched_sequence, UserRow.feedback_sequence)
         .where(UserRow.feedback_sequence > UserRow.watched_sequence)
@@ -99,7 +123,7 @@ def _ratings(session: Session, user_id: UUID, seen: int, head: int) -> list[Rati
     return ratings
 
 
-def _learned(session: Session, user_ids: dict[UUID, tuple[int, int]]) -> dict[UUID, int]:
+def _learned(session: Session, user_ids: Watched) -> dict[UUID, int]:
     """How far the live version of each user has learned."""
     rows = session.execute(
         sa.select(AdapterRow.user_id, AdapterRow.high_water_sequence).where(

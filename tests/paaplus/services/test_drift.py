@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
 from paaplus.configs import DriftConfig
 from paaplus.db.engine import Database
-from paaplus.db.tables import UserRow
+from paaplus.db.tables import AdapterRow, UserRow
 from paaplus.scoring.drift import DriftState
 from paaplus.services import drift, scheduling
 from paaplus.settings import Settings
@@ -103,6 +104,19 @@ def test_a_paused_user_is_watched_but_not_due(deployment: Deployment) -> None:
     deployment.rate(user, range(60, 72), flip=True)
     assert watch(deployment) == 1
     assert deployment.user(user).next_due_at is None
+
+
+def test_a_damaged_version_keeps_nobody_else_from_being_watched(deployment: Deployment) -> None:
+    broken, other = deployment.add_user("broken"), known_user(deployment)
+    deployment.rate(broken, range(40))
+    deployment.work()
+    with deployment.database.session() as session:
+        session.execute(sa.update(AdapterRow).where(AdapterRow.user_id == broken).values(digest="0" * 64))
+    deployment.rate(broken, range(40, 45))
+    deployment.rate(other, range(60, 72), flip=True)
+    assert watch(deployment) == 1
+    assert deployment.user(other).due_reason == "drift"
+    assert deployment.user(broken).watched_sequence < 45  # looked at when it is repaired
 
 
 def test_watching_needs_no_base_model(database: Database, settings: Settings) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
+from paaplus.chaos import invariants
 from paaplus.db.engine import Database
 from paaplus.db.tables import AdapterRow, MatchRow
 from paaplus.db.tables.experts import ExpertForm, MatchKind
@@ -125,6 +126,7 @@ def test_more_answers_make_another_match_and_another_version(clinic: Clinic) -> 
     with clinic.database.read_session() as session:
         assert matches.in_force(session, user).id == second.id
         assert session.get(MatchRow, first.id).superseded_at is not None
+        assert invariants.one_effect_per_job(session).problems == []
 
 
 def test_a_user_who_said_nothing_is_matched_by_what_is_probable(clinic: Clinic) -> None:
