@@ -19,12 +19,11 @@ from api.schemas.surveys import (
     SurveyOut,
 )
 from api.schemas.users import Application
-from paaplus.errors import Forbidden, InvalidInput
 from paaplus.services import preference_encoders
 from paaplus.services import surveys as surveys_service
 from paaplus.services import users as users_service
 from paaplus.services.allowances import AllowanceKind
-from paaplus.services.keys import Principal
+from paaplus.services.keys import application_of
 
 router = APIRouter(prefix="/v1", tags=["surveys"])
 
@@ -42,7 +41,7 @@ def create_survey(body: SurveyIn, key: ApplicationKey, session: WriteSession, re
     """Create a survey, or its next version. Versions never change."""
     row, is_new = surveys_service.create(
         session,
-        application=_application(key, body.application),
+        application=application_of(key, body.application),
         name=body.name,
         domain=body.domain,
         form=body.form.to_dict(),
@@ -66,7 +65,7 @@ def get_survey(
     name: NamePath, key: PersonKey, session: ReadSession, version: Version = None, application: OfApplication = None
 ) -> SurveyOut:
     """One version of a survey, the newest by default."""
-    return SurveyOut.of(surveys_service.get(session, _application(key, application), name, version))
+    return SurveyOut.of(surveys_service.get(session, application_of(key, application), name, version))
 
 
 @router.get("/surveys/{name}/encoders")
@@ -74,7 +73,7 @@ def list_encoders(
     name: NamePath, key: PersonKey, session: ReadSession, version: Version = None, application: OfApplication = None
 ) -> PreferenceEncodersOut:
     """What was learned from a survey's answers, newest first. `paaplus surveys train` learns the next."""
-    survey = surveys_service.get(session, _application(key, application), name, version)
+    survey = surveys_service.get(session, application_of(key, application), name, version)
     rows = preference_encoders.list_encoders(session, survey.id)
     return PreferenceEncodersOut(items=[PreferenceEncoderOut.model_validate(row) for row in rows])
 
@@ -131,13 +130,3 @@ def get_answers(
         answers=row.answers,
         answered_at=row.created_at,
     )
-
-
-def _application(key: Principal, wanted: str | None) -> str:
-    if key.application is None:
-        if wanted is None:
-            raise InvalidInput("an admin key belongs to no application: say which in 'application'")
-        return wanted
-    if wanted not in (None, key.application):
-        raise Forbidden(f"this key opens application {key.application!r}, not {wanted!r}")
-    return key.application

@@ -16,10 +16,9 @@ from api.schemas.adapters import AdapterSummary
 from api.schemas.common import Name, Page, next_cursor
 from api.schemas.users import Application, PolicyOverridesIn, SharingIn, UserIn, UserOut
 from paaplus.db.tables import UserRow
-from paaplus.errors import Forbidden, InvalidInput
 from paaplus.services import base_models, erasures, export, scheduling
 from paaplus.services import users as users_service
-from paaplus.services.keys import Principal
+from paaplus.services.keys import application_of
 
 ZIP: Final = "application/zip"
 EXPORT_MEMORY_BYTES: Final = 16 * 2**20  # a larger export waits in a file
@@ -33,7 +32,7 @@ def create_user(body: UserIn, key: ApplicationKey, session: WriteSession, respon
     """Create a user, or get the one of that external id, unchanged."""
     user, is_new = users_service.create(
         session,
-        application=_application(body, key),
+        application=application_of(key, body.application),
         external_id=body.external_id,
         policy=body.policy.to_overrides() if body.policy is not None else None,
     )
@@ -117,16 +116,6 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
     with file:
         file.seek(0)
         yield from iter(lambda: file.read(EXPORT_CHUNK_BYTES), b"")
-
-
-def _application(body: UserIn, key: Principal) -> str:
-    if key.application is None:
-        if body.application is None:
-            raise InvalidInput("an admin key belongs to no application: say which in 'application'")
-        return body.application
-    if body.application not in (None, key.application):
-        raise Forbidden(f"this key opens application {key.application!r}, not {body.application!r}")
-    return key.application
 
 
 def _answer(session: Session, rows: Sequence[UserRow]) -> list[UserOut]:

@@ -24,13 +24,6 @@ from paaplus.cli import (
     demo,
     doctor,
     evaluate,
-    evaluate_drift,
-    evaluate_gate,
-    evaluate_matching,
-    evaluate_paradigm,
-    evaluate_reviews,
-    evaluate_stream,
-    evaluate_survey,
     experts,
     feedback,
     images,
@@ -61,13 +54,6 @@ app.command("chaos")(chaos.chaos)
 app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
-evaluate.app.command("drift")(evaluate_drift.drift)
-evaluate.app.command("gate")(evaluate_gate.gate)
-evaluate.app.command("reviews")(evaluate_reviews.reviews)
-evaluate.app.command("matching")(evaluate_matching.matching)
-evaluate.app.command("paradigm")(evaluate_paradigm.paradigm)
-evaluate.app.command("stream")(evaluate_stream.stream)
-evaluate.app.command("survey")(evaluate_survey.survey)
 for name, group in {
     "db": db.app,
     "keys": keys.app,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -47,6 +46,3 @@ def enum_type(enum: type[StrEnum], name: str) -> sa.Enum:
 
 def utcnow() -> datetime:
     return datetime.now(UTC)
-
-
-JSONDict = dict[str, Any]

@@ -64,6 +64,10 @@ class ExpertsStage:
         """What somebody rated of these images, in this order."""
         return self._side.rated(user.user_id, images)
 
+    def rated_in_training(self, user_id: str) -> RatedSet:
+        """What a train person rated of train images, in the order of the images."""
+        return self._side.rated(user_id, sorted(self._side.train_images(user_id)))
+
     def compared(self, user: NewUser, pairs: Sequence[Pair]) -> ComparedSet:
         """What somebody's ratings say of these pairs."""
         if not pairs:
@@ -117,6 +121,5 @@ class ExpertsStage:
         return self.srcc(user, fit(self.base, prior, rated, compared).adapter)
 
     def _expert(self, user_id: str) -> Expert:
-        side = self._side
-        rated = side.rated(user_id, [i for i in side.score_of[user_id] if not side.in_test_I[i]])
+        rated = self._side.rated(user_id, self._side.train_images(user_id))
         return Expert(user_id, fit(self.base, self.prior, rated, NO_COMPARISONS).adapter, len(rated))

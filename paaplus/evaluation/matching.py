@@ -156,7 +156,7 @@ class _Match:
             self._answers = column_answers(data.folder.user_columns, [*train_people, *this.split.test_people])
             self._encoder, _ = fit_preference_encoder(
                 self._stage.base,
-                [self._all_rated(user_id) for user_id in train_people],
+                [self._stage.rated_in_training(user_id) for user_id in train_people],
                 np.stack([self._answers[user_id] for user_id in train_people]),
                 seed=this.seed,
             )
@@ -215,10 +215,6 @@ class _Match:
         if self._encoder is None:
             return None
         return ShiftedPrior(prior, self._encoder.shift(self._encoder.encode(self._answers[user.user_id])))
-
-    def _all_rated(self, user_id: str) -> RatedSet:
-        user = self._stage.user(user_id)
-        return self._stage.rated(user, sorted(set(user.score_of) - set(user.test.tolist())))
 
 
 def _summary(

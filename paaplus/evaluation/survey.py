@@ -152,9 +152,8 @@ class _Study:
         return ShiftedPrior(self._prior, encoder.shift(encoder.encode(self._answers[name][user_id])))
 
     def _rated(self, user_id: str, without: Collection[int] = ()) -> RatedSet:
-        """What somebody rated of images that are not test images."""
-        side = self._side
-        return side.rated(user_id, [i for i in side.score_of[user_id] if not side.in_test_I[i] and i not in without])
+        """What somebody rated of train images."""
+        return self._side.rated(user_id, [i for i in self._side.train_images(user_id) if i not in without])
 
     def _choose_pairs(self, train: Mapping[str, RatedSet]) -> dict[str, list[tuple[int, int]]]:
         """By group of images: the pairs on which train people's models disagree most."""

@@ -112,7 +112,10 @@ class TrainSide:
         sequence_N = np.arange(first_sequence, first_sequence + len(at))
         return RatedSet.of(sequence_N, self.taste_IR[at], self.generic_IA[at], target_NA)
 
+    def train_images(self, user_id: str) -> list[int]:
+        """What somebody rated of the images that the base model was fitted on."""
+        return [i for i in self.score_of[user_id] if self._in_train_I[i]]
+
     def train_ratings(self) -> list[RatedSet]:
         """What the base model was fitted on, by person."""
-        people = self.folder.people
-        return [self.rated(who, [i for i in self.score_of[who] if self._in_train_I[i]]) for who in people]
+        return [self.rated(user_id, self.train_images(user_id)) for user_id in self.folder.people]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -15,13 +13,13 @@ from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput, NotFound, Unavailable
 from paaplus.ids import new_id
 from paaplus.scoring.base import BaseScorer
+from paaplus.services.artifacts import LoadedOnce, parsed
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
-CACHE_SIZE: Final = 4
+NUM_KEPT: Final = 4
 
-_loaded: OrderedDict[str, BaseScorer] = OrderedDict()
-_loading = threading.Lock()
+_loaded: LoadedOnce[BaseScorer] = LoadedOnce(NUM_KEPT)
 
 
 def register(
@@ -110,23 +108,11 @@ def load(blobs: BlobStore, row: BaseModelRow) -> BaseScorer:
     Raises:
         Unavailable: its artifact is missing, or not what was registered.
     """
-    with _loading:
-        if row.digest in _loaded:
-            _loaded.move_to_end(row.digest)
-            return _loaded[row.digest]
+    what = f"base model {row.name}@{row.version}"
+
+    def read() -> BaseScorer:
         if not blobs.exists(row.artifact_sha256):
-            raise Unavailable(
-                f"base model {row.name}@{row.version}: its artifact {row.artifact_sha256} is not in storage"
-            )
-        try:
-            scorer = BaseScorer.from_bytes(blobs.get(row.artifact_sha256))
-        except InvalidInput as error:  # ours to keep readable, not the caller's to repair
-            raise Unavailable(f"base model {row.name}@{row.version} cannot be read: {error}") from error
-        if scorer.digest != row.digest:
-            raise Unavailable(
-                f"base model {row.name}@{row.version}: digest {scorer.digest}, registered was {row.digest}"
-            )
-        _loaded[row.digest] = scorer
-        if len(_loaded) > CACHE_SIZE:
-            _loaded.popitem(last=False)
-        return scorer
+            raise Unavailable(f"{what}: its artifact {row.artifact_sha256} is not in storage")
+        return parsed(what, BaseScorer.from_bytes, blobs.get(row.artifact_sha256), row.digest)
+
+    return _loaded.get(row.digest, read)

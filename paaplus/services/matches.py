@@ -6,8 +6,6 @@ It holds what experts like, so it goes with any of them.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
@@ -27,13 +25,13 @@ from paaplus.errors import Damaged, InvalidInput, NotFound, Unavailable
 from paaplus.scoring.priors import TastePrior
 from paaplus.scoring.tensors import pack, unpack
 from paaplus.services import adapters, scheduling
+from paaplus.services.artifacts import LoadedOnce
 from paaplus.storage.blobs import BlobStore
 
-CACHE_SIZE: Final = 8
+NUM_KEPT: Final = 8
 ERASURE: Final = "erasure"  # the actor of what follows from one
 
-_loaded: OrderedDict[str, TastePrior] = OrderedDict()
-_loading = threading.Lock()
+_loaded: LoadedOnce[TastePrior] = LoadedOnce(NUM_KEPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +95,20 @@ def load_prior(blobs: BlobStore, digest: str) -> TastePrior | None:
     Raises:
         Unavailable: the storage does not answer, or holds something else.
     """
-    with _loading:
-        if digest in _loaded:
-            _loaded.move_to_end(digest)
-            return _loaded[digest]
+
+    def read() -> TastePrior:
+        try:
+            prior = TastePrior.from_bytes(blobs.get(digest))
+        except InvalidInput as error:  # ours to keep readable, not the caller's to repair
+            raise Unavailable(f"the taste prior {digest} of a match cannot be read: {error}") from error
+        if prior.digest != digest:
+            raise Damaged(f"the taste prior {digest} of a match has digest {prior.digest}")
+        return prior
+
     try:
-        prior = TastePrior.from_bytes(blobs.get(digest))
+        return _loaded.get(digest, read)
     except NotFound:
         return None
-    except InvalidInput as error:  # ours to keep readable, not the caller's to repair
-        raise Unavailable(f"the taste prior {digest} of a match cannot be read: {error}") from error
-    if prior.digest != digest:
-        raise Damaged(f"the taste prior {digest} of a match has digest {prior.digest}")
-    with _loading:
-        _loaded[digest] = prior
-        if len(_loaded) > CACHE_SIZE:
-            _loaded.popitem(last=False)
-    return prior
 
 
 def store_prior(session: Session, blobs: BlobStore, prior: TastePrior) -> None:
@@ -189,6 +184,4 @@ def unused(session: Session, digests: Collection[str]) -> list[str]:
 
 def forget(digests: Collection[str]) -> None:
     """Drop priors from this process's memory."""
-    with _loading:
-        for digest in digests:
-            _loaded.pop(digest, None)
+    _loaded.forget(digests)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Collection
 from typing import Any, Final
 from uuid import UUID
@@ -14,15 +12,15 @@ from sqlalchemy.orm import Session
 from paaplus.db.locks import lock_name
 from paaplus.db.tables import BaseModelRow, PreferenceEncoderPersonRow, PreferenceEncoderRow, SurveyRow
 from paaplus.db.types import utcnow
-from paaplus.errors import InvalidInput, NotFound, Unavailable
+from paaplus.errors import InvalidInput, NotFound
 from paaplus.ids import new_id
 from paaplus.scoring.preference import PreferenceEncoder
 from paaplus.services import audit, survey_forms
+from paaplus.services.artifacts import LoadedOnce, parsed
 
-CACHE_SIZE: Final = 8
+NUM_KEPT: Final = 8
 
-_loaded: OrderedDict[str, PreferenceEncoder] = OrderedDict()
-_loading = threading.Lock()
+_loaded: LoadedOnce[PreferenceEncoder] = LoadedOnce(NUM_KEPT)
 
 
 def register(
@@ -143,17 +141,5 @@ def load(row: PreferenceEncoderRow) -> PreferenceEncoder:
     Raises:
         Unavailable: its bytes are not what was registered.
     """
-    with _loading:
-        if row.digest in _loaded:
-            _loaded.move_to_end(row.digest)
-            return _loaded[row.digest]
-        try:
-            encoder = PreferenceEncoder.from_bytes(row.data)
-        except InvalidInput as error:  # ours to keep readable, not the caller's to repair
-            raise Unavailable(f"preference encoder {row.id} cannot be read: {error}") from error
-        if encoder.digest != row.digest:
-            raise Unavailable(f"preference encoder {row.id}: digest {encoder.digest}, registered was {row.digest}")
-        _loaded[row.digest] = encoder
-        if len(_loaded) > CACHE_SIZE:
-            _loaded.popitem(last=False)
-        return encoder
+    what = f"preference encoder {row.id}"
+    return _loaded.get(row.digest, lambda: parsed(what, PreferenceEncoder.from_bytes, row.data, row.digest))

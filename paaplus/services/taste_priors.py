@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Collection
 from typing import Any, Final
 from uuid import UUID
@@ -18,12 +16,12 @@ from paaplus.errors import InvalidInput, NotFound, Unavailable
 from paaplus.ids import new_id
 from paaplus.scoring.priors import TastePrior
 from paaplus.services import audit
+from paaplus.services.artifacts import LoadedOnce, parsed
 from paaplus.storage.blobs import BlobStore
 
-CACHE_SIZE: Final = 8
+NUM_KEPT: Final = 8
 
-_loaded: OrderedDict[str, TastePrior] = OrderedDict()
-_loading = threading.Lock()
+_loaded: LoadedOnce[TastePrior] = LoadedOnce(NUM_KEPT)
 
 
 def register(
@@ -126,19 +124,11 @@ def load(blobs: BlobStore, row: TastePriorRow) -> TastePrior:
     Raises:
         Unavailable: its artifact is missing, or not what was registered.
     """
-    with _loading:
-        if row.digest in _loaded:
-            _loaded.move_to_end(row.digest)
-            return _loaded[row.digest]
+    what = f"taste prior {row.version}"
+
+    def read() -> TastePrior:
         if not blobs.exists(row.artifact_sha256):
-            raise Unavailable(f"taste prior {row.version}: its artifact {row.artifact_sha256} is not in storage")
-        try:
-            prior = TastePrior.from_bytes(blobs.get(row.artifact_sha256))
-        except InvalidInput as error:  # ours to keep readable, not the caller's to repair
-            raise Unavailable(f"taste prior {row.version} cannot be read: {error}") from error
-        if prior.digest != row.digest:
-            raise Unavailable(f"taste prior {row.version}: digest {prior.digest}, registered was {row.digest}")
-        _loaded[row.digest] = prior
-        if len(_loaded) > CACHE_SIZE:
-            _loaded.popitem(last=False)
-        return prior
+            raise Unavailable(f"{what}: its artifact {row.artifact_sha256} is not in storage")
+        return parsed(what, TastePrior.from_bytes, blobs.get(row.artifact_sha256), row.digest)
+
+    return _loaded.get(row.digest, read)

@@ -5,8 +5,6 @@ Shape letters: N = reviews, A = aspects of the base model.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -37,15 +35,15 @@ from paaplus.scoring.revision import Revision
 from paaplus.scoring.reward import MIN_REVIEWS as MIN_HEAD_REVIEWS
 from paaplus.scoring.reward import Reviewed, RewardHead, fit_reward_head
 from paaplus.services import audit
+from paaplus.services.artifacts import LoadedOnce
 from paaplus.services.names import check_application
 from paaplus.services.serving import Serving, ServingStore
 
 MIN_REVIEWS: Final = 5
 MAX_HEAD_REVIEWS: Final = 2_000  # the latest: the reward head is fitted six times while somebody waits
-CACHE_SIZE: Final = 64
+NUM_KEPT: Final = 64
 
-_loaded: OrderedDict[str, Revision] = OrderedDict()
-_loading = threading.Lock()
+_loaded: LoadedOnce[Revision] = LoadedOnce(NUM_KEPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,20 +151,17 @@ def load(row: ToolRevisionRow) -> Revision:
     Raises:
         Unavailable: its bytes are not those that were stored.
     """
-    with _loading:
-        if row.digest in _loaded:
-            _loaded.move_to_end(row.digest)
-            return _loaded[row.digest]
+    what = f"revision {row.version} of tool {row.tool}"
+
+    def read() -> Revision:
         if sha256_hex(row.data) != row.digest:
-            raise Unavailable(f"revision {row.version} of tool {row.tool} is damaged")
+            raise Unavailable(f"{what} is damaged")
         try:
-            revision = Revision.from_bytes(row.data)
+            return Revision.from_bytes(row.data)
         except InvalidInput as error:  # ours to keep readable, not the caller's to repair
-            raise Unavailable(f"revision {row.version} of tool {row.tool} cannot be read: {error}") from error
-        _loaded[row.digest] = revision
-        if len(_loaded) > CACHE_SIZE:
-            _loaded.popitem(last=False)
-        return revision
+            raise Unavailable(f"{what} cannot be read: {error}") from error
+
+    return _loaded.get(row.digest, read)
 
 
 def _reviews(session: Session, application: str, tool: str) -> list[_Review]:

@@ -25,27 +25,6 @@ class MeshNeighbours:
     anchors: tuple[np.ndarray, ...]
     neighbours: tuple[np.ndarray, ...]
 
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """Named arrays, int32, for a cache."""
-        named = {f"anchors{stage}": anchor_S for stage, anchor_S in enumerate(self.anchors)}
-        named |= {f"neighbours{stage}": neighbour_SK for stage, neighbour_SK in enumerate(self.neighbours)}
-        return {name: array.astype(np.int32) for name, array in named.items()}
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> MeshNeighbours:
-        """What `to_arrays` gave.
-
-        Raises:
-            InvalidInput: other names than its.
-        """
-        num_stages = len(arrays) // 2
-        try:
-            anchors = tuple(arrays[f"anchors{stage}"].astype(np.int64) for stage in range(num_stages))
-            neighbours = tuple(arrays[f"neighbours{stage}"].astype(np.int64) for stage in range(num_stages))
-        except KeyError as error:
-            raise InvalidInput(f"no cached neighbours: {error} is missing in {sorted(arrays)}") from error
-        return cls(anchors, neighbours)
-
 
 Grouping = list[tuple[torch.Tensor, torch.Tensor]]  # per stage: anchors (B, S) and neighbours (B, S, K), int64
 

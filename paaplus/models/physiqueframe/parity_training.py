@@ -17,7 +17,6 @@ from paaplus.models.physiqueframe.parity import Case, Fixture, Measures, network
 
 _TOLERANCE = 1e-4  # relative; the reference itself moves by 5e-5 in training mode with the number of threads
 _ADAM = {"lr": 1e-4, "eps": 1e-5}
-_MOMENTS = ("running_mean", "running_var")
 
 
 def training_parity(network: PhysiqueFrame, fixture: Fixture) -> Measures:

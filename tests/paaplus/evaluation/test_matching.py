@@ -16,7 +16,8 @@ from paaplus.evaluation.matching_report import table, write_report
 from paaplus.evaluation.paired import entry
 from paaplus.evaluation.paradigm import METHODS, ParadigmConfig, run_paradigm
 from paaplus.evaluation.rounds import Round
-from paaplus.evaluation.splits import split_folder
+from paaplus.evaluation.splits import split_folder, within_train_side
+from paaplus.models.base_fit import SmallDataWarning
 from tests.paaplus.evaluation.simulated import at_random
 
 QUICK = MatchingConfig(pairs=(0, 6), ks=(8,), num_experts=(3,), seeds=(0,), limit_people=5)
@@ -92,6 +93,17 @@ def test_every_method_is_measured_at_every_stop_and_all_start_alike(paradigms):
     assert at_24["no_continual"] | {"ahead": 0} == at_12["paa+"] | {"ahead": 0}
     assert at_24["paa+"]["gain"]["mean"] > 0.05
     assert at_24["paa+"]["ahead"]["mean"] == 0
+
+
+def test_tuning_keeps_the_outer_test_images_from_the_experts(data):
+    """Of a split within the train side, images of the outer test side are in neither: nobody may learn from them."""
+    split = within_train_side(data.folder, at_random(data))(0)
+    with pytest.warns(SmallDataWarning):
+        stage = ExpertsStage(data, Round(0, split, split.test_people))
+    num_images = len(split.train_images)  # everybody rated every image
+    assert num_images < len(data.folder.images) - len(split.test_images)
+    assert {expert.num_ratings for expert in stage.experts} == {num_images}
+    assert len(stage.rated_in_training(split.train_people[0])) == num_images
 
 
 def test_answers_are_counted_alike(data):

@@ -112,4 +112,4 @@ def test_memory_holds_a_few_models_only(database: Database, blobs: BlobStore) ->
         rows = [base_models.register(session, blobs, tiny_base(seed=i), {}, {}) for i in range(6)]
     for row in rows:
         base_models.load(blobs, row)
-    assert list(base_models._loaded) == [row.digest for row in rows[-base_models.CACHE_SIZE :]]
+    assert base_models._loaded.digests() == [row.digest for row in rows[-base_models.NUM_KEPT :]]

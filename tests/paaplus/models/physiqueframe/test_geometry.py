@@ -2,12 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from paaplus.errors import InvalidInput
 from paaplus.models.physiqueframe.geometry import (
-    MeshNeighbours,
-    collate,
     farthest_points,
     mesh_neighbours,
     nearest_neighbours,
@@ -105,19 +102,8 @@ def test_rounded_search_differs_only_far_from_the_origin():
     assert not np.array_equal(*(np.sort(mesh.neighbours[0]) for mesh in far))
 
 
-def test_cached_neighbours_are_the_same_when_read_back():
-    mesh = mesh_neighbours(cloud(100), 2, 8)
-    again = MeshNeighbours.from_arrays(mesh.to_arrays())
-    (anchors, neighbours), _ = collate([mesh, again])
-    assert torch.equal(anchors[0], anchors[1])
-    assert torch.equal(neighbours[0], neighbours[1])
-    assert neighbours.shape == (2, 50, 8)
-
-
 def test_neighbours_refuse_bad_meshes():
     with pytest.raises(InvalidInput, match="8 points at least"):
         mesh_neighbours(cloud(15), 2, 8)
     with pytest.raises(InvalidInput, match="not finite"):
         mesh_neighbours(np.full((100, 3), np.nan), 2, 8)
-    with pytest.raises(InvalidInput, match="is missing"):
-        MeshNeighbours.from_arrays({"anchors0": np.zeros(3), "points": np.zeros(3)})
