@@ -59,7 +59,7 @@ def kshot(
     All k ratings train. People and images of the test side are unknown to the base model.
     """
     from paaplus.evaluation import kshot as evaluation
-    from paaplus.evaluation.report import HEADINGS, table, write_report
+    from paaplus.evaluation.report import HEADINGS, fewer, table, write_report
 
     config = evaluation.KShotConfig(
         ks=numbers("k", k),
@@ -90,3 +90,5 @@ def kshot(
     for row in table(document):
         shown.add_row(*row)
     console.print(shown)
+    if note := fewer(document):
+        console.print(note, highlight=False)

@@ -208,9 +208,10 @@ class _Judge:
         score_of = dict(zip(self._folder.image_N[rows_N].tolist(), self._folder.score_NA[rows_N], strict=True))
         test = np.array([i for i in score_of if self._in_test_I[i]], np.int64)
         target_NA = np.array([score_of[i] for i in test]).reshape(len(test), len(self._folder.aspects))
-        measured = Measured.empty(mean_srcc(self._generic_IA[test], target_NA), len(self._config.learners), self._ks)
-        for i, learner in enumerate(self._config.learners):
-            order = self._questions(user_id, learner)
+        generic = mean_srcc(self._generic_IA[test], target_NA)
+        orders = [self._questions(user_id, learner) for learner in self._config.learners]
+        measured = Measured.empty(generic, len(orders[0]), len(orders), self._ks)
+        for i, (learner, order) in enumerate(zip(self._config.learners, orders, strict=True)):
             for j, k in enumerate(self._ks):
                 support = order[:k]
                 if not len(support):
