@@ -13,12 +13,14 @@ from celery.signals import setup_logging
 
 from paaplus import logs
 from paaplus.settings import Settings, get_settings
+from workers import folder_broker
 
 BROKER_POLLING_S = 0.1
 
 
 def make_app(settings: Settings) -> Celery:
     """The app of a deployment; embedded mode's broker is a folder."""
+    folder_broker.install()
     celery = Celery("paaplus", broker=settings.resolved_broker_url, include=["workers.tasks"])
     celery.conf.update(
         broker_transport_options=_transport_options(settings),

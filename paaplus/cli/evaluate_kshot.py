@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from paaplus.cli.common import JsonOption, print_json
+from paaplus.cli.common import JsonOption, console, print_json
 from paaplus.cli.evaluating import (
     BaseModelOption,
     CacheOption,
@@ -52,7 +52,7 @@ def kshot(
     All k ratings train. People and images of the test side are unknown to the base model.
     """
     from paaplus.evaluation import kshot as evaluation
-    from paaplus.evaluation.kshot_report import HEADINGS, table, write_report
+    from paaplus.evaluation.kshot_report import HEADINGS, fewer, table, write_report
     from paaplus.evaluation.learner import Learner
 
     config = evaluation.KShotConfig(
@@ -80,3 +80,5 @@ def kshot(
         return
     title = f"{data.name}: SRCC per person, mean over seeds {list(config.seeds)}"
     show(title, HEADINGS, table(document))
+    if note := fewer(document):
+        console.print(note, highlight=False)

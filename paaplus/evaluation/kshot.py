@@ -121,9 +121,9 @@ class _Judge:
         side, ks = self._side, self._config.ks
         test = side.test_images(user_id)
         taste_NR, generic_NA, target_NA = side.taste_IR[test], side.generic_IA[test], side.targets(user_id, test)
-        measured = Measured.empty(mean_srcc(generic_NA, target_NA), len(self._config.learners), ks)
-        for i, learner in enumerate(self._config.learners):
-            order = self._questions(user_id, learner)
+        orders = [self._questions(user_id, learner) for learner in self._config.learners]
+        measured = Measured.empty(mean_srcc(generic_NA, target_NA), len(orders[0]), len(orders), ks)
+        for i, (learner, order) in enumerate(zip(self._config.learners, orders, strict=True)):
             for j, k in enumerate(ks):
                 if not len(order[:k]):
                     continue  # nothing learned: the base model's score stands

@@ -35,6 +35,19 @@ def table(document: dict[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
+def fewer(document: dict[str, Any]) -> str:
+    """A sentence about people who rated fewer than k train images; empty if there are none."""
+    by_k: dict[int, list[dict[str, Any]]] = {}
+    for row in document["rows"]:
+        by_k.setdefault(row["k"], []).append(row)
+    told = [
+        f"{num_fewer} of {sum(row['num_people'] for row in rows)} at k = {k}"
+        for k, rows in by_k.items()
+        if (num_fewer := sum(row["num_fewer"] for row in rows))
+    ]
+    return f"People who rated fewer than k train images, so that fewer trained: {', '.join(told)}." if told else ""
+
+
 def write_report(document: dict[str, Any], folder: Path) -> list[Path]:
     """Write `kshot.json`, `kshot.md` and, if possible, `kshot.png`; returns what was written.
 
@@ -59,6 +72,7 @@ def _markdown(document: dict[str, Any]) -> str:
         "",
         *markdown_table(HEADINGS, table(document)),
         "",
+        *((note, "") if (note := fewer(document)) else ()),
     ]
     return "\n".join(lines)
 

@@ -21,6 +21,7 @@ class Measured:
     """What was measured of one person. SRCC is NaN where it is not defined, coverage where a learner knows no sd."""
 
     generic: float
+    num_rated: int  # train images that the person rated, at most the largest k: a larger k has no more than these
     srcc_LK: np.ndarray
     seconds_LK: np.ndarray
     adapter_bytes_LK: np.ndarray
@@ -28,11 +29,13 @@ class Measured:
     coverage_LKQ: np.ndarray
 
     @classmethod
-    def empty(cls, generic: float, num_learners: int, ks: Sequence[int]) -> Measured:
+    def empty(cls, generic: float, num_rated: int, num_learners: int, ks: Sequence[int]) -> Measured:
         """Before anything is learned: the generic score stands, at no cost."""
         shape = num_learners, len(ks)
         unknown = np.full((*shape, len(INTERVALS)), np.nan)
-        return cls(generic, np.full(shape, generic), np.zeros(shape), np.zeros(shape), np.zeros(shape), unknown)
+        return cls(
+            generic, num_rated, np.full(shape, generic), np.zeros(shape), np.zeros(shape), np.zeros(shape), unknown
+        )
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class SplitResult:
     seed: int
     people: tuple[str, ...]
     generic_U: np.ndarray
+    num_rated_U: np.ndarray
     srcc_ULK: np.ndarray
     seconds_ULK: np.ndarray
     adapter_bytes_ULK: np.ndarray
@@ -74,6 +78,7 @@ def rows(result: SplitResult, learners: Sequence[str], ks: Sequence[int]) -> lis
             "gain": float(mean_LK[0, j]) - generic,
             "num_people": int(kept_U.sum()),
             "num_dropped": int((~kept_U).sum()),
+            "num_fewer": int((result.num_rated_U[kept_U] < k).sum()),  # people who rated fewer than k
             **{learner: float(mean_LK[i, j]) for i, learner in enumerate(learners) if i > 0},
         }
         for j, k in enumerate(ks)

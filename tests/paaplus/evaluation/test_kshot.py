@@ -45,6 +45,11 @@ def test_rows_are_one_for_each_seed_and_k(document):
     assert document["config"]["base_models"][0]["num_people"] == 40 - 11
 
 
+def test_people_who_rated_fewer_than_k_are_counted(data):
+    found = run(data, dataclasses.replace(QUICK, ks=(5, 500), seeds=(0,), limit_people=2))
+    assert [row["num_fewer"] for row in found["rows"]] == [0, 2]
+
+
 def test_document_is_json_and_the_same_when_run_again(data, document):
     again = run(data, QUICK)
     assert again["rows"] == document["rows"]

@@ -7,7 +7,7 @@ import pytest
 
 from paaplus.errors import InvalidInput
 from paaplus.evaluation.intervals import bootstrap_interval
-from paaplus.evaluation.kshot_report import HEADINGS, table, write_report
+from paaplus.evaluation.kshot_report import HEADINGS, fewer, table, write_report
 from paaplus.evaluation.kshot_summary import SplitResult, rows, summary
 
 LEARNERS, KS = ["taste_vector:bayes", "bottleneck:replay"], [0, 10]
@@ -20,7 +20,15 @@ def result(seed, people, generic, personal, other):
     coverage_ULKQ = np.full((*srcc_ULK.shape, 3), np.nan)
     coverage_ULKQ[:, 0, 1] = [0.4, 0.8, 0.9]  # the first learner knows how sure it is, once it has learned
     return SplitResult(
-        seed, tuple(people), np.array(generic), srcc_ULK, 0.5 * ones, 100 * ones, 30 * ones, coverage_ULKQ
+        seed,
+        tuple(people),
+        np.array(generic),
+        np.array([10, 9, 3][: len(people)]),
+        srcc_ULK,
+        0.5 * ones,
+        100 * ones,
+        30 * ones,
+        coverage_ULKQ,
     )
 
 
@@ -37,6 +45,7 @@ def test_rows_leave_out_whom_any_number_is_missing_for():
         "gain": pytest.approx(0.05),
         "num_people": 2,
         "num_dropped": 1,
+        "num_fewer": 1,  # who rated 3 is dropped
         "bottleneck:replay": pytest.approx(0.3),
     }
     assert [(row["num_people"], row["num_dropped"]) for row in rows(SECOND, LEARNERS, KS)] == [(1, 1), (1, 1)]
@@ -90,11 +99,19 @@ def test_table_has_a_row_for_every_k_and_learner(document):
     assert all(len(row) == len(HEADINGS) for row in shown)
 
 
+def test_people_who_rated_fewer_than_k_are_told(document):
+    assert fewer(document) == "People who rated fewer than k train images, so that fewer trained: 1 of 3 at k = 10."
+    for row in document["rows"]:
+        row["num_fewer"] = 0
+    assert fewer(document) == ""
+
+
 def test_report_is_written_as_json_table_and_plot(document, tmp_path):
     files = write_report(document, tmp_path / "new" / "folder")
     assert [file.name for file in files] == ["kshot.json", "kshot.md", "kshot.png"]
     assert json.loads(files[0].read_text()) == document
     assert "| 10 | taste_vector:bayes | 0.450 | 0.625 | +0.175 |" in files[1].read_text()
+    assert "1 of 3 at k = 10." in files[1].read_text()
     assert files[2].read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InvalidInput, match="not a folder"):
         write_report(document, files[0])
