@@ -20,7 +20,8 @@ from paaplus.db.tables.jobs import RunOutcome
 from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.tables.users import DueReason
 from paaplus.db.types import utcnow
-from paaplus.errors import LeaseLost, NotFound
+from paaplus.db.users import existing_user
+from paaplus.errors import LeaseLost
 from paaplus.ids import new_id, sha256_hex
 from paaplus.queue import jobs
 from paaplus.queue.jobs import Lease
@@ -114,9 +115,7 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
         Unavailable: there is no base model.
     """
     with database.read_session() as session:
-        user = session.get(UserRow, user_id)
-        if user is None:
-            raise NotFound(f"user {user_id} does not exist")
+        user = existing_user(session, user_id)
         base_row = base_models.default(session, settings)
         log = feedback_log.read(session, user, settings.holdout_key.get_secret_value())
         image_ids = log.image_ids()

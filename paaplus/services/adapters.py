@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus import faults
-from paaplus.db.locks import lock_user
 from paaplus.db.tables import AdapterHistoryRow, AdapterRow, RunRow, UserRow
 from paaplus.db.tables.models import AdapterState, PointerMove
+from paaplus.db.users import locked_user
 from paaplus.errors import Conflict, InvalidInput, NotFound
 from paaplus.services import audit, exclusions, feedback_log, scheduling
 from paaplus.services import history as pointer_history
@@ -97,7 +97,7 @@ def promote(session: Session, user_id: UUID, number: int, *, actor: str, reason:
         NotFound: no such user or version.
         Conflict: it is live already, or has learned what the user has taken back.
     """
-    user = _locked(session, user_id)
+    user = locked_user(session, user_id)
     target = get_version(session, user_id, number)
     current = active(session, user_id)
     if current is not None and current.id == target.id:
@@ -115,7 +115,7 @@ def pin(session: Session, user_id: UUID, number: int, *, actor: str, reason: str
         NotFound: no such user or version.
         Conflict: the version has learned what the user has taken back.
     """
-    user = _locked(session, user_id)
+    user = locked_user(session, user_id)
     target = get_version(session, user_id, number)
     current = active(session, user_id)
     aligned = _align_feedback(session, user, target, actor=actor, reason=reason, exclude=False)
@@ -132,7 +132,7 @@ def unpin(session: Session, user_id: UUID, *, actor: str, reason: str) -> Pointe
     Raises:
         Conflict: the user is not pinned.
     """
-    user = _locked(session, user_id)
+    user = locked_user(session, user_id)
     if not user.pinned:
         raise Conflict(f"user {user_id} is not pinned")
     current = active(session, user_id)
@@ -164,7 +164,7 @@ def rollback(
         Conflict: nothing to roll back, the target is the live version, or it has learned what the user has taken back.
         InvalidInput: the target never was live.
     """
-    user = _locked(session, user_id)
+    user = locked_user(session, user_id)
     current = active(session, user_id)
     if current is None:
         raise Conflict(f"user {user_id} is served by the base model: nothing to roll back")
@@ -215,13 +215,6 @@ def _rollback_target(session: Session, current: AdapterRow, to: int | Literal["b
 def _has_matched_version(session: Session, user_id: UUID) -> bool:
     query = sa.select(AdapterRow.id).where(AdapterRow.user_id == user_id, AdapterRow.number == MATCHED_NUMBER)
     return session.execute(query).first() is not None
-
-
-def _locked(session: Session, user_id: UUID) -> UserRow:
-    user = lock_user(session, user_id)
-    if user is None:
-        raise NotFound(f"user {user_id} does not exist")
-    return user
 
 
 def _number(row: AdapterRow | None) -> int | None:

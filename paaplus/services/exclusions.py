@@ -8,10 +8,10 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from paaplus.db.locks import lock_user
 from paaplus.db.tables import ExclusionRow, FeedbackRow, UserRow
 from paaplus.db.tables.models import PointerMove
 from paaplus.db.types import utcnow
+from paaplus.db.users import locked_user
 from paaplus.errors import NotFound
 from paaplus.ids import new_id
 from paaplus.services import audit, history, scheduling
@@ -71,9 +71,7 @@ def release(session: Session, user_id: UUID, *, sequences: list[int] | None, act
     Raises:
         NotFound: no such user, or a named event is not excluded.
     """
-    user = lock_user(session, user_id)
-    if user is None:
-        raise NotFound(f"user {user_id} does not exist")
+    user = locked_user(session, user_id)
     excluded = {sequence for _, sequence in list_open(session, user_id)}
     wanted = excluded if sequences is None else set(sequences)
     if missing := sorted(wanted - excluded):

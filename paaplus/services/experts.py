@@ -22,6 +22,7 @@ from paaplus.db.tables import AdapterRow, BaseModelRow, ExpertRow, FeedbackRow, 
 from paaplus.db.tables.experts import ExpertForm
 from paaplus.db.tables.models import AdapterState
 from paaplus.db.types import utcnow
+from paaplus.db.users import existing_user, locked_user
 from paaplus.errors import InvalidInput, NotFound, UndefinedMetric
 from paaplus.scoring.adapters import TasteVector, adapter_from_bytes
 from paaplus.services import audit, feedback_log, scheduling, users
@@ -100,9 +101,7 @@ def register(
     for what, text, longest in (("name", name, NAME_MAX), ("domain", domain, DOMAIN_MAX)):
         if not (0 < len(text) <= longest and text.isprintable() and text.strip()):
             raise InvalidInput(f"an expert's {what}: 1 to {longest} printable characters, got {text!r}")
-    user = lock_user(session, user_id)
-    if user is None:
-        raise NotFound(f"user {user_id} does not exist")
+    user = locked_user(session, user_id)
     row = session.get(ExpertRow, user_id)
     is_new, changes_form = row is None, row is not None and row.form != form
     if row is None:
@@ -269,9 +268,7 @@ def held_out(database: Database, store: ServingStore, settings: Settings, user_i
         Unavailable: there is no base model, or an artifact is damaged.
     """
     with database.read_session() as session:
-        user = session.get(UserRow, user_id)
-        if user is None:
-            raise NotFound(f"user {user_id} does not exist")
+        user = existing_user(session, user_id)
         log = feedback_log.read(session, user, settings.holdout_key.get_secret_value())
     words = [word for word in log.words() if word.held_out]
     serving = store.load((user_id,), {word.image_id for word in words})

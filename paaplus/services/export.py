@@ -44,6 +44,7 @@ from paaplus.db.tables import (
     UserRow,
 )
 from paaplus.db.types import utcnow
+from paaplus.db.users import existing_user
 from paaplus.errors import Damaged, NotFound
 from paaplus.storage.blobs import BlobStore
 
@@ -149,8 +150,7 @@ def read_tables(session: Session, user_id: UUID) -> dict[str, list[dict[str, Any
     Raises:
         NotFound: no such user.
     """
-    if session.get(UserRow, user_id) is None:
-        raise NotFound(f"user {user_id} does not exist")
+    existing_user(session, user_id)
     return {name: _rows(session, Base.metadata.tables[name], about(user_id)) for name, about in ABOUT_A_USER.items()}
 
 

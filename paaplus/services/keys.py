@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import ApiKeyRow, UserRow
+from paaplus.db.tables import ApiKeyRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.db.types import utcnow
+from paaplus.db.users import existing_user
 from paaplus.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from paaplus.ids import new_id, sha256_hex
 from paaplus.services import audit
@@ -108,9 +109,7 @@ def create(
     if application is not None:
         check_application(application)
     if user_id is not None:
-        user = session.get(UserRow, user_id)
-        if user is None:
-            raise NotFound(f"user {user_id} does not exist")
+        user = existing_user(session, user_id)
         application = user.application
     token = _new_token()
     row = ApiKeyRow(

@@ -7,66 +7,33 @@ in a second one, behind the user's lock and epoch.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from typing import Final
 from uuid import UUID
 
-import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from paaplus.configs import MATCH_STRATEGY
 from paaplus.db.engine import Database
-from paaplus.db.locks import lock_user
-from paaplus.db.tables import AdapterRow, BaseModelRow, ExpertRow, MatchExpertRow, MatchRow, TastePriorRow, UserRow
+from paaplus.db.tables import AdapterRow, ExpertRow, MatchExpertRow, MatchRow, UserRow
 from paaplus.db.tables.experts import MatchKind
 from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.types import utcnow
-from paaplus.errors import Conflict, InvalidInput, NotFound, Unavailable
+from paaplus.db.users import existing_user, locked_user
+from paaplus.errors import Conflict, InvalidInput, Unavailable
 from paaplus.ids import new_id, sha256_hex
-from paaplus.scoring.adapters import TasteVector
-from paaplus.scoring.base import BaseScorer
-from paaplus.scoring.priors import OwnPrior, Prior, ShiftedPrior
-from paaplus.services import adapters, audit, base_models, experts, matches, preferences, said, scheduling, taste_priors
+from paaplus.services import adapters, audit, match_evidence, matches, scheduling
 from paaplus.services.experts import ExpertModel
-from paaplus.services.said import Said
-from paaplus.services.serving import PREFERENCE_VERSION, ServingStore, UsedPreference
+from paaplus.services.match_evidence import MatchEvidence
+from paaplus.services.match_selection import Chosen, choose
+from paaplus.services.serving import PREFERENCE_VERSION, ServingStore
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
-if TYPE_CHECKING:
-    from paaplus.scoring.matching import Selection
-
 MAX_TRIES: Final = 5
 MAX_TOLD: Final = 20  # experts in the evidence, the most probable first
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What a match stands on, from one moment."""
-
-    base_row: BaseModelRow
-    prior_row: TastePriorRow | None
-    said: Said
-    models: list[ExpertModel]
-    shift_PA: np.ndarray | None
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """What was selected, and the version that serves it."""
-
-    selection: Selection
-    adapter: TasteVector
-    num_ratings: int
-    num_comparisons: int
-    is_forced: bool
-    preference: UsedPreference | None  # that the user's generic scores were computed with
-
-    @property
-    def kind(self) -> MatchKind:
-        return MatchKind(self.selection.kind)
 
 
 class _ChangedMeanwhile(Exception):
@@ -102,7 +69,7 @@ def match(
     for _ in range(MAX_TRIES):
         with database.read_session() as session:
             seen = _read(session, user_id, settings, expert_ids)
-        chosen = _choose(blobs, store, seen, kind)
+        chosen = choose(blobs, store, seen, kind)
         try:
             with database.session() as session:
                 return _write(session, blobs, seen, chosen, actor)
@@ -111,90 +78,21 @@ def match(
     raise Unavailable(f"user {user_id} changes all the time; nothing was matched, try again")
 
 
-def _read(session: Session, user_id: UUID, settings: Settings, expert_ids: Collection[UUID] | None) -> _Seen:
-    user = session.get(UserRow, user_id)
-    if user is None:
-        raise NotFound(f"user {user_id} does not exist")
+def _read(session: Session, user_id: UUID, settings: Settings, expert_ids: Collection[UUID] | None) -> MatchEvidence:
+    user = existing_user(session, user_id)
     if session.get(ExpertRow, user_id) is not None:
         raise Conflict(f"user {user_id} is an expert: their model says what they say, and is matched with nobody's")
-    base_row = base_models.default(session, settings)
-    models = experts.models(session, user.application, base_row, without=user_id)
-    if expert_ids is not None:
-        if missing := sorted(map(str, set(expert_ids) - {model.user_id for model in models})):
-            raise InvalidInput(f"no expert of {user.application!r} with a model to match: {missing}")
-        models = [model for model in models if model.user_id in expert_ids]
-    return _Seen(
-        base_row=base_row,
-        prior_row=taste_priors.in_force(session, base_row.id),
-        said=said.read(session, user, settings),
-        models=models,
-        shift_PA=survey_shift(session, user, base_row),
-    )
+    seen = match_evidence.read(session, user, settings)
+    if expert_ids is None:
+        return seen
+    if missing := sorted(map(str, set(expert_ids) - {model.user_id for model in seen.models})):
+        raise InvalidInput(f"no expert of {user.application!r} with a model to match: {missing}")
+    return replace(seen, models=[model for model in seen.models if model.user_id in expert_ids])
 
 
-def survey_shift(session: Session, user: UserRow, base_row: BaseModelRow) -> np.ndarray | None:
-    """By how much the user's survey moves the mean of any prior, shape (P, A); None: it says nothing."""
-    shift = preferences.shift_of(session, user, base_row)
-    return shift.shift_PA if shift is not None else None
-
-
-def prior_in_force(blobs: BlobStore, base: BaseScorer, row: TastePriorRow | None) -> Prior:
-    return OwnPrior(base) if row is None else taste_priors.load(blobs, row)
-
-
-def shifted(prior: Prior, shift_PA: np.ndarray | None) -> Prior:
-    return prior if shift_PA is None else ShiftedPrior(prior, shift_PA)
-
-
-def _choose(blobs: BlobStore, store: ServingStore, seen: _Seen, kind: MatchKind | None) -> _Chosen:
-    from paaplus.scoring import closed_form, matching  # with scipy, which no other request needs
-
-    serving = store.load((seen.said.user_id,), seen.said.image_ids())
-    if serving.base_model.id != seen.base_row.id:
-        raise Unavailable("another base model has just become the default; try again")
-    base, prior = serving.scorer, prior_in_force(blobs, serving.scorer, seen.prior_row)
-    rated, compared = seen.said.rated_set(serving), seen.said.compared_set(serving)
-    people = [model.for_matching() for model in seen.models]
-    selection = matching.select(base, prior, people, rated, compared, seen.shift_PA)
-    if kind is not None:
-        selection = _forced(base, prior, people, selection, kind)
-    start = shifted(selection.prior or prior, seen.shift_PA)
-    fitted = closed_form.fit(base, start, rated, compared)
-    return _Chosen(
-        selection,
-        fitted.adapter,
-        len(rated),
-        len(compared),
-        is_forced=kind is not None,
-        preference=serving.preferences.get(seen.said.user_id),
-    )
-
-
-def _forced(base: BaseScorer, prior: Prior, people: list[Any], found: Selection, kind: MatchKind) -> Selection:
-    """The best of one kind, with the probabilities as they were found."""
-    from paaplus.scoring import matching
-
-    reason = f"asked for; {found.kind} was more probable: {found.reason}" if found.kind != kind else found.reason
-    if kind == MatchKind.GENERIC:
-        return replace(found, kind=kind.value, expert_id=None, prior=None, shares={}, reason=reason)
-    if not people:
-        raise InvalidInput(f"no expert to match with: a match of kind {kind.value!r} needs one at least")
-    if kind == MatchKind.COMBINATION:
-        if found.kind == kind:
-            return found
-        shares = {person.id: 1.0 / len(people) for person in people}
-        combined = matching.combination_prior(base, prior, people)
-        return replace(found, kind=kind.value, expert_id=None, prior=combined, shares=shares, reason=reason)
-    best = max(people, key=lambda person: (found.probabilities[person.id], person.id))
-    alone = matching.expert_prior(base, prior, best)
-    return replace(found, kind=kind.value, expert_id=best.id, prior=alone, shares={best.id: 1.0}, reason=reason)
-
-
-def _write(session: Session, blobs: BlobStore, seen: _Seen, chosen: _Chosen, actor: str) -> MatchRow:
+def _write(session: Session, blobs: BlobStore, seen: MatchEvidence, chosen: Chosen, actor: str) -> MatchRow:
     _lock_experts(session, [UUID(expert_id) for expert_id in chosen.selection.shares])
-    user = lock_user(session, seen.said.user_id)
-    if user is None:
-        raise NotFound(f"user {seen.said.user_id} does not exist")
+    user = locked_user(session, seen.said.user_id)
     if user.epoch != seen.said.epoch or session.get(ExpertRow, user.id) is not None:
         raise _ChangedMeanwhile
     former = matches.in_force(session, user.id)
@@ -247,7 +145,7 @@ def _lock_experts(session: Session, expert_ids: list[UUID]) -> None:
         raise _ChangedMeanwhile
 
 
-def _row(seen: _Seen, chosen: _Chosen) -> MatchRow:
+def _row(seen: MatchEvidence, chosen: Chosen) -> MatchRow:
     selection = chosen.selection
     told = sorted(seen.models, key=lambda model: (-selection.probabilities[str(model.user_id)], model.user_id))
     names = ["generic", "combination", *(str(model.user_id) for model in told[:MAX_TOLD])]
@@ -307,7 +205,7 @@ def _has_trained(session: Session, user_id: UUID, base_model_id: UUID) -> bool:
 
 
 def _write_version(
-    session: Session, user: UserRow, row: MatchRow, chosen: _Chosen, seen: _Seen, current: AdapterRow | None
+    session: Session, user: UserRow, row: MatchRow, chosen: Chosen, seen: MatchEvidence, current: AdapterRow | None
 ) -> AdapterRow:
     """Version 0, or the next number where the user has versions already."""
     data = chosen.adapter.to_bytes()
@@ -340,7 +238,7 @@ def _write_version(
     return version
 
 
-def _metrics(chosen: _Chosen) -> dict[str, int]:
+def _metrics(chosen: Chosen) -> dict[str, int]:
     metrics = {"num_ratings": chosen.num_ratings, "num_comparisons": chosen.num_comparisons}
     if chosen.preference is not None and chosen.preference.version is not None:
         metrics[PREFERENCE_VERSION] = chosen.preference.version

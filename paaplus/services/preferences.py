@@ -24,6 +24,7 @@ from paaplus.db.tables import (
 )
 from paaplus.db.tables.users import DueReason
 from paaplus.db.types import utcnow
+from paaplus.db.users import locked_user
 from paaplus.errors import InvalidInput, NotFound
 from paaplus.scoring.base import NEUTRAL_PREFERENCE, BaseScorer
 from paaplus.scoring.preference import checked_preference
@@ -116,9 +117,7 @@ def give(
     if not 0 < len(preference) <= MAX_VALUES:
         raise InvalidInput(f"a preference of {len(preference)} values; 1 to {MAX_VALUES} are accepted")
     values = checked_preference(np.array(preference), dim or len(preference)).tolist()
-    user = lock_user(session, user_id)
-    if user is None:
-        raise NotFound(f"user {user_id} does not exist")
+    user = locked_user(session, user_id)
     row = _write(session, user, values, None)
     audit.record(session, actor=actor, action="preference_set", subject_id=user_id, details={"version": row.version})
     refresh_due(session, user, base)
@@ -131,9 +130,7 @@ def forget(session: Session, blobs: BlobStore, user_id: UUID, *, actor: str, set
     Raises:
         NotFound: no such user.
     """
-    user = lock_user(session, user_id)
-    if user is None:
-        raise NotFound(f"user {user_id} does not exist")
+    user = locked_user(session, user_id)
     row = session.get(PreferenceRow, user_id)
     if row is None:
         return

@@ -6,9 +6,8 @@ transaction that takes the answer, as if the answer were there already: both com
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,18 +15,15 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus.db.engine import Database
-from paaplus.db.locks import lock_user
-from paaplus.db.tables import BaseModelRow, FeedbackRow, QuizPairRow, QuizRow, TastePriorRow, UserRow
+from paaplus.db.tables import BaseModelRow, FeedbackRow, QuizPairRow, QuizRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.types import utcnow
+from paaplus.db.users import locked_user
 from paaplus.errors import Conflict, InvalidInput, NotFound, PaaplusError, TooMany, Unavailable
 from paaplus.ids import new_id
-from paaplus.records import PREFERS_FIRST, PREFERS_SECOND, TIE
-from paaplus.services import base_models, experts, feedback, matching, said, taste_priors
-from paaplus.services.experts import ExpertModel
+from paaplus.services import feedback, quiz_questions
 from paaplus.services.feedback import NewEvent
-from paaplus.services.feedback_log import ComparedWord
-from paaplus.services.said import Said
+from paaplus.services.quiz_questions import NextQuestion
 from paaplus.services.serving import ServingStore
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
@@ -35,11 +31,9 @@ from paaplus.storage.blobs import BlobStore
 MAX_PAIRS: Final = 12  # unless asked for otherwise, from MIN_PAIRS to MOST_PAIRS
 MIN_PAIRS: Final = 4
 MOST_PAIRS: Final = 40
-POOL_SIZE: Final = 300
 MAX_TRIES: Final = 5
 SOURCE: Final = "quiz"  # of the feedback that an answer is
 OTHER_BASE_MODEL: Final = "another base model has become the default"
-_PREFERENCE: Final = {"first": PREFERS_FIRST, "second": PREFERS_SECOND, "tie": TIE}
 _FAMILIES: Final[dict[str, type[PaaplusError]]] = {family.code: family for family in (InvalidInput, NotFound, Conflict)}
 
 
@@ -50,28 +44,6 @@ class QuizState:
     row: QuizRow
     pair: QuizPairRow | None
     num_answered: int
-
-
-@dataclass(frozen=True)
-class _Asker:
-    """What the next pair depends on, from one moment."""
-
-    base_row: BaseModelRow
-    prior_row: TastePriorRow | None
-    said: Said
-    models: list[ExpertModel]
-    shift: Any
-    pool: list[UUID]
-
-
-@dataclass(frozen=True, slots=True)
-class _Next:
-    """The pair to ask, or why to stop."""
-
-    first_id: UUID | None
-    second_id: UUID | None
-    expected_information: float
-    stop: str | None
 
 
 class _ChangedMeanwhile(Exception):
@@ -102,19 +74,19 @@ def open_quiz(
     """
     for _ in range(MAX_TRIES):
         with database.read_session() as session:
-            asker = _read(session, user_id, settings)
+            asker = quiz_questions.read(session, user_id, settings)
             state = _latest(session, user_id)
             is_open = state is not None and state.row.finished_at is None
-            fits = is_open and state is not None and state.row.base_model_id == asker.base_row.id
+            fits = is_open and state is not None and state.row.base_model_id == asker.seen.base_row.id
             if fits and state is not None and state.pair is not None:
                 return state, False
             asked = _asked(session, state.row.id) if fits and state is not None else []
-        found = _next(blobs, store, asker, asked, num_answered=0, max_pairs=max_pairs)
+        found = quiz_questions.next_question(blobs, store, asker, asked, num_answered=0, max_pairs=max_pairs)
         if found.first_id is None:
             raise Conflict("there are no two shared images with features left to ask this user about")
         try:
             with database.session() as session:
-                return _begin(session, user_id, asker.base_row.id, found, state, max_pairs), not fits
+                return _begin(session, user_id, asker.seen.base_row.id, found, state, max_pairs), not fits
         except _ChangedMeanwhile:
             continue
     raise Unavailable(f"the quiz of user {user_id} changes all the time; try again")
@@ -154,14 +126,16 @@ def answer(
             pair = _pair_to_answer(session, state, position, preference, event_id)
             if pair is None:
                 return state, False
-            asker = _read(session, user_id, settings)
+            asker = quiz_questions.read(session, user_id, settings)
             asked = _asked(session, state.row.id)
             told = _by_aspect(session, state.row, preference)
-        if asker.base_row.id != state.row.base_model_id:
-            found = _Next(None, None, 0.0, OTHER_BASE_MODEL)
+        if asker.seen.base_row.id != state.row.base_model_id:
+            found = NextQuestion(None, None, 0.0, OTHER_BASE_MODEL)
         else:
-            supposed = _with_answer(asker, pair, told)
-            found = _next(blobs, store, supposed, asked, state.num_answered + 1, state.row.max_pairs)
+            supposed = quiz_questions.with_answer(asker, pair, told)
+            found = quiz_questions.next_question(
+                blobs, store, supposed, asked, state.num_answered + 1, state.row.max_pairs
+            )
         try:
             with database.session() as session:
                 event = _event(user_id, pair, told, event_id)
@@ -194,64 +168,11 @@ def _asked(session: Session, quiz_id: UUID) -> list[tuple[UUID, UUID]]:
     ]
 
 
-def _read(session: Session, user_id: UUID, settings: Settings) -> _Asker:
-    user = session.get(UserRow, user_id)
-    if user is None:
-        raise NotFound(f"user {user_id} does not exist")
-    base_row = base_models.default(session, settings)
-    return _Asker(
-        base_row=base_row,
-        prior_row=taste_priors.in_force(session, base_row.id),
-        said=said.read(session, user, settings),
-        models=experts.models(session, user.application, base_row, without=user_id),
-        shift=matching.survey_shift(session, user, base_row),
-        pool=said.shared_images(
-            session, user, base_row.extractor_digest, settings, limit=POOL_SIZE, with_held_out=False
-        ),
-    )
-
-
-def _next(
-    blobs: BlobStore,
-    store: ServingStore,
-    asker: _Asker,
-    asked: list[tuple[UUID, UUID]],
-    num_answered: int,
-    max_pairs: int,
-) -> _Next:
-    """The pair that is expected to tell most after what was said, or the reason to stop."""
-    from paaplus.scoring import matching as matching_library  # with scipy, which no other request needs
-
-    serving = store.load((asker.said.user_id,), asker.said.image_ids() | set(asker.pool))
-    if serving.base_model.id != asker.base_row.id:
-        raise Unavailable("another base model has just become the default; try again")
-    pool = [image_id for image_id in asker.pool if image_id in serving.images]
-    place = {image_id: i for i, image_id in enumerate(pool)}
-    said_of = [(word.first_id, word.second_id) for word in asker.said.compared]
-    base = serving.scorer
-    prior = matching.shifted(matching.prior_in_force(blobs, base, asker.prior_row), asker.shift)
-    question = matching_library.next_pair(
-        base,
-        prior,
-        [model.for_matching() for model in asker.models],
-        asker.said.rated_set(serving),
-        asker.said.compared_set(serving),
-        *asker.said.see(serving, pool),
-        asked=[(place[a], place[b]) for a, b in [*asked, *said_of] if a in place and b in place],
-        seed=zlib.crc32(asker.said.user_id.bytes),
-    )
-    stop = matching_library.enough(num_answered, question, max_pairs)
-    if question is None or stop is not None:
-        return _Next(None, None, 0.0, stop)
-    return _Next(pool[question.first], pool[question.second], question.expected_information, None)
-
-
 def _begin(
-    session: Session, user_id: UUID, base_model_id: UUID, found: _Next, read: QuizState | None, max_pairs: int
+    session: Session, user_id: UUID, base_model_id: UUID, found: NextQuestion, read: QuizState | None, max_pairs: int
 ) -> QuizState:
     """Write the quiz and its first pair; an open one that lost its pair with an erased image gets this one instead."""
-    if lock_user(session, user_id) is None:
-        raise NotFound(f"user {user_id} does not exist")
+    locked_user(session, user_id)
     now, state = utcnow(), _latest(session, user_id)
     _check_unchanged(state, read)
     row = state.row if state is not None and state.row.finished_at is None else None
@@ -277,7 +198,7 @@ def _check_unchanged(state: QuizState | None, read: QuizState | None) -> None:
         raise _ChangedMeanwhile
 
 
-def _put(session: Session, row: QuizRow, found: _Next) -> None:
+def _put(session: Session, row: QuizRow, found: NextQuestion) -> None:
     assert found.first_id is not None, "no pair to put"
     assert found.second_id is not None, "half a pair to put"
     last = session.execute(
@@ -325,20 +246,6 @@ def _by_aspect(session: Session, row: QuizRow, preference: str | Mapping[str, st
     return dict.fromkeys(aspects, preference)
 
 
-def _with_answer(asker: _Asker, pair: QuizPairRow, told: Mapping[str, str]) -> _Asker:
-    """As if the answer were in the log."""
-    preferences = {aspect: _PREFERENCE[value] for aspect, value in told.items() if value in _PREFERENCE}
-    word = ComparedWord(
-        sequence=asker.said.head + 1,
-        first_id=pair.first_image_id,
-        second_id=pair.second_image_id,
-        preferences=preferences,
-        held_out=False,
-        sequences=frozenset({asker.said.head + 1}),
-    )
-    return replace(asker, said=replace(asker.said, compared=[*asker.said.compared, word])) if preferences else asker
-
-
 def _event(user_id: UUID, pair: QuizPairRow, told: dict[str, str], event_id: str) -> NewEvent:
     return NewEvent(
         index=0,
@@ -356,13 +263,11 @@ def _take(
     read: QuizState,
     pair_id: UUID,
     event: NewEvent,
-    found: _Next,
+    found: NextQuestion,
     settings: Settings,
     max_per_day: int,
 ) -> QuizState:
-    user = lock_user(session, event.user_id)
-    if user is None:
-        raise NotFound(f"user {event.user_id} does not exist")
+    user = locked_user(session, event.user_id)
     _check_unchanged(_latest(session, user.id), read)
     [result] = feedback.append(session, None, [event], source=SOURCE, settings=settings, max_per_day=max_per_day)
     if result.retry_after_s is not None:

@@ -18,7 +18,7 @@ from paaplus.db.tables import AdapterRow, ExclusionRow, FeedbackRow, MatchRow, U
 from paaplus.db.tables.jobs import JobKind
 from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.tables.users import DueReason
-from paaplus.errors import NotFound
+from paaplus.db.users import locked_user
 from paaplus.queue import jobs
 from paaplus.services import audit, history
 from paaplus.settings import Settings
@@ -201,9 +201,7 @@ def request_training(session: Session, user_id: UUID, *, actor: str, reason: str
     Raises:
         NotFound: no such user.
     """
-    user = lock_user(session, user_id)
-    if user is None:
-        raise NotFound(f"user {user_id} does not exist")
+    locked_user(session, user_id)
     audit.record(session, actor=actor, action=PointerMove.RETRAIN_REQUESTED.value, subject_id=user_id)
     history.write(session, user_id, PointerMove.RETRAIN_REQUESTED, actor=actor, reason=reason)
     job_id = jobs.enqueue(

@@ -10,8 +10,9 @@ import numpy as np
 import sqlalchemy as sa
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import FeedbackRow, UserRow
-from paaplus.errors import NotFound, Unavailable
+from paaplus.db.tables import FeedbackRow
+from paaplus.db.users import existing_user
+from paaplus.errors import Unavailable
 from paaplus.scoring.acquisition import informative_order
 from paaplus.scoring.priors import OwnPrior, Prior, design
 from paaplus.services import base_models, said, scheduling, starts
@@ -35,9 +36,7 @@ def to_rate(
         Unavailable: there is no base model, or an artifact is damaged.
     """
     with database.read_session() as session:
-        user = session.get(UserRow, user_id)
-        if user is None:
-            raise NotFound(f"user {user_id} does not exist")
+        user = existing_user(session, user_id)
         base_row = base_models.default(session, settings)
         known, policy = said.read(session, user, settings), scheduling.policy_of(user)
         start_rows = starts.read(session, user_id, base_row)

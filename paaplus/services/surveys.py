@@ -14,10 +14,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from paaplus.db.locks import lock_name, lock_user
+from paaplus.db.locks import lock_name
 from paaplus.db.tables import BaseModelRow, ImageRow, SurveyAnswersRow, SurveyRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.types import utcnow
+from paaplus.db.users import locked_user
 from paaplus.errors import Conflict, InvalidInput, NotFound, TooMany
 from paaplus.ids import new_id
 from paaplus.services import audit, feedback, preferences, survey_forms
@@ -162,9 +163,7 @@ def answer(
         Conflict: the survey is retired.
         TooMany: the user's log has had its share for now.
     """
-    user = lock_user(session, user_id)
-    if user is None:
-        raise NotFound(f"user {user_id} does not exist")
+    user = locked_user(session, user_id)
     survey = get(session, user.application, name, version)
     if survey.retired_at is not None:
         raise Conflict(f"survey {name}@{survey.version} is retired: nobody answers it any more")

@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus.configs import Policy
-from paaplus.db.locks import lock_user
 from paaplus.db.tables import AdapterRow, UserRow
 from paaplus.db.tables.models import AdapterState
 from paaplus.db.types import utcnow
 from paaplus.db.upsert import insert_ignoring_conflicts
+from paaplus.db.users import locked_user
 from paaplus.errors import Conflict, InvalidInput, NotFound
 from paaplus.ids import new_id
 from paaplus.services import audit, scheduling
@@ -139,9 +139,7 @@ def set_policy(session: Session, user_id: UUID, overrides: dict[str, Any], *, ac
     """
     Policy().overridden(overrides)
     # Read anew under the lock: this session may have read the row before another one changed it.
-    user = lock_user(session, user_id)
-    if user is None:
-        raise NotFound(f"user {user_id} does not exist")
+    user = locked_user(session, user_id)
     user.policy = overrides
     audit.record(session, actor=actor, action="policy_set", subject_id=user_id, details={"fields": sorted(overrides)})
     scheduling.refresh_due(session, user)
@@ -154,9 +152,7 @@ def set_sharing(session: Session, user_id: UUID, shares_taste: bool, *, actor: s
     Raises:
         NotFound: no such user.
     """
-    user = lock_user(session, user_id)
-    if user is None:
-        raise NotFound(f"user {user_id} does not exist")
+    user = locked_user(session, user_id)
     user.shares_taste = shares_taste
     audit.record(session, actor=actor, action="sharing_set", subject_id=user_id, details={"shares_taste": shares_taste})
     return user
