@@ -67,9 +67,11 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.installed-demo: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "installing into $(VENV), which takes some minutes ..."
 	$(PIP) install --quiet -c constraints.txt -e '.[demo]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "installing into $(VENV), which takes some minutes ..."
 	$(PIP) install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.installed-demo

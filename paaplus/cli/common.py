@@ -126,7 +126,7 @@ def _short(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, str) and SHA256.fullmatch(value):
         return value[:12]
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) or (isinstance(value, list) and all(isinstance(part, str) for part in value)):
         return ", ".join(map(str, value))
     if isinstance(value, dict | list):
         return json.dumps(value, default=to_plain)

@@ -50,7 +50,7 @@ def doctor(as_json: JsonOption = False) -> None:
     else:
         table = Table(header_style="bold")
         for name in ("", "what", "found", "what to do"):
-            table.add_column(name)
+            table.add_column(name, overflow="fold")  # never cut: it may be a command
         marks = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "problem": "[red]problem[/red]"}
         for f in findings:
             table.add_row(marks[f.state], f.what, escape(f.detail), escape(f.advice))
@@ -95,10 +95,11 @@ def _device(settings: Settings) -> Finding:
     return Finding("device", "ok", name)
 
 
-def _weights_of_lite(_: Settings) -> Finding:
+def _weights_of_lite2(_: Settings) -> Finding:
     from paaplus.models.lite import packaged_weights
+    from paaplus.models.lite2 import LITE1, LITE2
 
-    return Finding("weights of lite", "ok", str(packaged_weights()))
+    return Finding("weights of lite2", "ok", ", ".join(packaged_weights(variant).name for variant in (LITE1, LITE2)))
 
 
 def _database(settings: Settings) -> Finding:
@@ -206,7 +207,7 @@ CHECKS: tuple[Callable[[Settings], Finding], ...] = (
     _python,
     _torch,
     _device,
-    _weights_of_lite,
+    _weights_of_lite2,
     _database,
     _storage,
     _disk,

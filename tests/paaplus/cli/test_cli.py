@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from rich.console import Console
 
 from paaplus.cli import main as cli
 from paaplus.db.engine import Database
@@ -191,6 +192,10 @@ def test_doctor_is_content_with_a_whole_deployment_and_names_what_is_missing(
 ) -> None:
     findings = {f["what"]: f for f in run("doctor", "--json")}
     assert findings["database"]["state"] == findings["base model"]["state"] == "ok"
+    assert "efficientnet-lite2" in findings["weights of lite2"]["detail"]
+    with monkeypatch.context() as narrow:
+        narrow.setattr("paaplus.cli.doctor.console", Console(width=60))
+        assert "…" not in run("doctor"), "a command that is cut cannot be followed"
     monkeypatch.setenv("PAAPLUS_BROKER_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("PAAPLUS_DEFAULT_BASE_MODEL", "absent")
     get_settings.cache_clear()
@@ -201,6 +206,7 @@ def test_doctor_is_content_with_a_whole_deployment_and_names_what_is_missing(
 
 def test_base_models_are_listed(run: Run) -> None:
     assert run("base-models", "list", "--json")[0]["name"] == "tiny"
+    assert "[" not in run("base-models", "list"), "aspects are words, not JSON"
     assert "tiny" in run("base-models", "list")
 
 
