@@ -18,7 +18,7 @@ from paaplus.settings import Settings
 from tests.deployment import Deployment
 from tests.processes import running, start_scheduler, start_worker, wait_until
 
-SLOW = {"adapter": "bottleneck", "strategy": "replay", "training": {"num_steps": 2500}}
+SLOW = {"adapter": "bottleneck", "strategy": "replay", "training": {"num_steps": 1000}}
 
 
 @pytest.fixture
