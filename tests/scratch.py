@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 IN_MEMORY = Path("/dev/shm")
-NEEDED_BYTES = 6 * 2**30  # free, in the folder and of the machine; a run of all tests takes a third of it for moments
+NEEDED_BYTES = 6 * 2**30  # free, in the folder and of the machine
 MEMINFO = Path("/proc/meminfo")
 
 
