@@ -114,7 +114,7 @@ def _write_builtin(settings: Settings) -> tuple[Path, Path | None]:
     from paaplus.data.builtin import write_builtin_set
 
     folder = settings.home / "builtin"
-    notices.print(f"writing the built-in set to {folder} ...", highlight=False)
+    notices.print(f"writing the built-in set to {folder} ...", highlight=False, markup=False, soft_wrap=True)
     write_builtin_set(folder)
     return folder, None
 

@@ -96,7 +96,7 @@ def evaluate(
 def write(report: Callable[[dict[str, Any], Path], list[Path]], document: dict[str, Any], out: Path | None) -> None:
     """Write a report into the folder `out`, and say which files it is; None: nothing was asked for."""
     for file in report(document, out) if out else ():
-        notices.print(f"wrote {file}", highlight=False)
+        notices.print(f"wrote {file}", highlight=False, markup=False, soft_wrap=True)
 
 
 def show(

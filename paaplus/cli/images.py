@@ -54,7 +54,7 @@ def add(
                 added.append(image.row)
             except InvalidInput as error:
                 refused += 1
-                notices.print(f"[red]{file}[/red]: {error}", highlight=False)
+                notices.print(f"{file}: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
     print_rows(added, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, json_only=("sha256",))
     if refused:
         raise typer.Exit(1)
