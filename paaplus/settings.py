@@ -49,7 +49,9 @@ class Settings(BaseSettings):
     adaptation_queue: Literal["cpu", "gpu"] = "cpu"
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N; a worker without CUDA falls back to cpu.")
     features_batch_size: int = Field(16, ge=1)
-    cohort_size: int = Field(16, ge=1, le=64, description="Due users that a worker claims and trains together.")
+    cohort_size: int = Field(
+        16, ge=1, le=64, description="Due users that a worker claims and trains together; no version depends on it."
+    )
     torch_threads: int = Field(1, ge=1, description="Threads of torch in one worker process.")
 
     lease_s: float = Field(30.0, gt=0, description="A worker that is silent for this long has lost its job.")

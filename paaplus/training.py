@@ -18,7 +18,7 @@ __all__ = ["Trained", "TrainingRequest", "train", "train_cohort"]
 
 
 def train(request: TrainingRequest, *, should_stop: ShouldStop = lambda: False) -> Trained:
-    """Learn one increment: the same request gives the same digest.
+    """Learn one increment: the same request gives the same digest. The reference; workers use `train_cohort`.
 
     Args:
         request: the increment, and what was learned before it.
@@ -42,10 +42,10 @@ def train(request: TrainingRequest, *, should_stop: ShouldStop = lambda: False) 
 def train_cohort(
     requests: Sequence[TrainingRequest], *, should_stop: ShouldStop = lambda: False
 ) -> list[Trained | PaaplusError]:
-    """Learn one increment of each of many users: what `train` gives for each, fused where that is faster.
+    """Learn one increment of each of many users: what `train` gives for each, fused where that can be done.
 
     Scores differ from those after `train` by rounding only (1e-5 of 10), and so do learner states: a user may go on
-    either way. A request that has no companion is trained exactly as by `train`.
+    either way. On a CPU the bytes are each request's own: the same alone, in any company and in any order.
 
     Args:
         requests: of different users.

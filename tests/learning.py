@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from paaplus.configs import ADAPTER_STRATEGIES, TrainingConfig
+from paaplus.errors import PaaplusError
 from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
 from paaplus.scoring.adapters import TasteVector
 from paaplus.scoring.base import BaseScorer
 from paaplus.scoring.priors import SCORE_CENTER
 from paaplus.strategies.modules import AdapterModule, build_module
-from paaplus.training import TrainingRequest
+from paaplus.training import Trained, TrainingRequest
 from tests.tiny import tiny_base
 
 PAIRS = [(strategy, kind) for kind, strategies in ADAPTER_STRATEGIES.items() for strategy in strategies]
@@ -90,6 +92,16 @@ def next_request(request: TrainingRequest, trained: object, new: RatedSet) -> Tr
         parent=trained.adapter,  # type: ignore[attr-defined]
         state=trained.state,  # type: ignore[attr-defined]
     )
+
+
+def trained_of(outcomes: Sequence[Trained | PaaplusError]) -> list[Trained]:
+    """What a cohort gave, if it gave everybody something; else the first error."""
+    trained = []
+    for outcome in outcomes:
+        if isinstance(outcome, PaaplusError):
+            raise outcome
+        trained.append(outcome)
+    return trained
 
 
 def trained_module(base: BaseScorer, kind: str) -> AdapterModule:

@@ -31,7 +31,7 @@ from paaplus.services import adaptation
 from paaplus.services.adaptation import Snapshot
 from paaplus.services.feedback_log import NOTHING_SEEN, ComparedWord, Seen, Word, seen_by
 from paaplus.services.serving import PREFERENCE_VERSION
-from paaplus.training import Trained, TrainingRequest, train, train_cohort
+from paaplus.training import Trained, TrainingRequest, train_cohort
 
 log = structlog.get_logger(__name__)
 
@@ -260,7 +260,15 @@ def _trained(asked: Sequence[tuple[Running, TrainingRequest]]) -> list[Trained |
         if len(asked) == 1:
             return [error]
         log.warning("cohort crashed: each of it is trained alone", num_trainings=len(asked), error=repr(error))
-        return [outcome_of(partial(train, request, should_stop=running.should_stop)) for running, request in asked]
+        return [outcome_of(partial(_trained_alone, running, request)) for running, request in asked]
+
+
+def _trained_alone(running: Running, request: TrainingRequest) -> Trained:
+    """A cohort of one, whose bits are those among others; `train` would round otherwise."""
+    [outcome] = train_cohort([request], should_stop=running.should_stop)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 def _finish(begun: _Begun, learned: _Learned | Exception) -> str:

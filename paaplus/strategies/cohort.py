@@ -1,8 +1,10 @@
-"""Train many users in one fused run: each becomes what it would have become alone.
+"""Train many users in one fused run: each becomes what it becomes alone, to the bit.
 
-Members that agree in strategy, adapter, configuration and base model are stacked, a few at a time: as many as keep
-parameters, optimiser and batches near the processor. Each stack is one experience of one Avalanche strategy. A member
-that leaves the finite numbers is reported and harms nobody: nothing is shared but the clock.
+Members that agree in strategy, adapter, configuration, base model and columns of a step are stacked, a few at a time:
+as many as keep parameters, optimiser and batches near the processor. Each stack is one experience of one Avalanche
+strategy. Nothing of a member's numbers depends on who shares its stack or how many do: nothing is shared but the clock,
+and every array has the shape and place that it has for the member alone. A member that leaves the finite numbers is
+reported and harms nobody.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ Outcome = Trained | PaaplusError
 
 
 def fit_cohort(requests: Mapping[int, TrainingRequest], should_stop: ShouldStop) -> dict[int, Outcome]:
-    """Train those requests that can be fused with another one, by their key; the others are not in the answer.
+    """Train those requests that can be fused, by their key; the others are not in the answer.
+
+    Which ones those are depends on each request alone.
 
     Args:
         requests: checked, and their weights aged.
@@ -48,26 +52,24 @@ def fit_cohort(requests: Mapping[int, TrainingRequest], should_stop: ShouldStop)
     for key, request in requests.items():
         if request.strategy not in RECIPES or not len(request.new) + len(request.new_compared):
             continue
-        if request.center is not None:  # a start of its own: trained alone
-            continue
         try:
             member = Member.of(key, request)
         except PaaplusError as error:
             outcomes[key] = error
             continue
-        if member.is_whole:  # else importances have to be computed anew first, which is done alone
+        if member.is_whole:  # else importances have to be computed anew first, which `train` does
             groups[_kind_of(member)].append(member)
     with one_thread():
         for members in groups.values():
-            if len(members) > 1:
-                outcomes |= _fit_group(members, should_stop)
+            outcomes |= _fit_group(members, should_stop)
     return outcomes
 
 
 def _kind_of(member: Member) -> object:
-    """What members of one bank agree in."""
+    """What members of one stack agree in."""
     request = member.request
     return (
+        member.columns,
         request.strategy,
         request.adapter_kind,
         request.config,
@@ -107,16 +109,14 @@ def _fit_group(members: Sequence[Member], should_stop: ShouldStop) -> dict[int, 
 
 
 def _parts(members: Sequence[Member], num_parameters: int) -> Iterator[list[Member]]:
-    """Members in parts of nearly one size, the largest first; those with the same amount to look at together."""
+    """Members in parts of nearly one size, the largest first; those with as much new feedback together."""
     if not members:
         return
-    device = torch.device(members[0].request.device).type
-    taste_dim = members[0].request.base.taste_dim
-    widest = max(member.num_images for member in members)
-    bytes_each = 4 * (_ROWS_OF_PARAMETERS * num_parameters + widest * taste_dim)
-    num_parts = -(-len(members) * bytes_each // _WORKING_SET_BYTES[device])
+    request = members[0].request
+    bytes_each = 4 * (_ROWS_OF_PARAMETERS * num_parameters + sum(members[0].columns) * request.base.taste_dim)
+    num_parts = -(-len(members) * bytes_each // _WORKING_SET_BYTES[torch.device(request.device).type])
     size = -(-len(members) // min(num_parts, len(members)))
-    ordered = sorted(members, key=lambda member: (member.has_comparisons, member.num_images))
+    ordered = sorted(members, key=lambda member: member.num_new)
     for first in range(0, len(ordered), size):
         yield ordered[first : first + size]
 
@@ -146,10 +146,14 @@ def _outcome(member: Member, u: int, strategy: CohortStrategy) -> Outcome:
 def _arrays(member: Member, u: int, strategy: CohortStrategy) -> dict[str, np.ndarray]:
     """What the member's next increment goes on from."""
     arrays: dict[str, np.ndarray] = {}
-    new_sequence_N = member.rows.sequence_N[: member.num_new]
+    new_sequence_N = member.new.sequence_N
     if member.recipe.replays:
         member.sample.offer(new_sequence_N)
         arrays |= member.sample.arrays()
+    if member.recipe.remembers:
+        member.dark.update(zip(new_sequence_N.tolist(), strategy.memory.said_N2A[u], strict=True))
+        member.dark.keep(member.sample.sequence_K)
+        arrays |= member.dark.arrays()
     if strategy.consolidation is not None:
         prefix = member.recipe.consolidates
         member.seen.add(new_sequence_N)

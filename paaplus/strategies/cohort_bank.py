@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,31 +22,41 @@ from paaplus.scoring.adapters import Adapter
 from paaplus.scoring.priors import SCORE_CENTER
 from paaplus.strategies.modules import AdapterModule, BottleneckModule, TasteVectorModule
 
-_ALIGNMENT = 16  # numbers: rows of users begin at cache lines, so that products meet the same code wherever they lie
+# Products and elementwise loops treat the first and last numbers of an array, and those that lie across cache lines,
+# by other code, which may round otherwise. A user's numbers therefore begin and end at a cache line.
+ALIGNMENT = 16  # numbers of float32
 
 
 class Views(dict[str, Tensor]):
     """A stack of rows by parameter name, each of shape (U, *shape), without copies."""
 
 
+class Seen(NamedTuple):
+    """Images as a bank reads them: taste as `Bank.seen` gives it."""
+
+    taste_UVR: Tensor
+    generic_UVA: Tensor
+
+
 class Bank(nn.Module):
     """U users' adapters of one kind and size."""
 
     def __init__(self, template: AdapterModule, num_users: int) -> None:
-        """All at zero change. `template` is a module of that kind at its start; it is used to read and write rows."""
+        """All at zero change. `template` is a module of that kind at its start; it is used to read and write rows.
+
+        There are two places at least: a product of one user would be done by other code than those of many.
+        """
         super().__init__()
-        device = template.offset_sd_A.device
         self.template = [template]  # in a list: its parameters are not this module's
         self.shapes = {name: parameter.shape for name, parameter in template.named_parameters()}
         self.places: dict[str, int] = {}
-        size = 0
+        self.row_size = 0
         for name in sorted(self.shapes, key=lambda name: -math.prod(self.shapes[name])):
-            self.places[name] = size
-            size += math.prod(self.shapes[name])
-        size = -(-size // _ALIGNMENT) * _ALIGNMENT
-        self.zero_S = torch.zeros(size, device=device)
-        self.write(self.zero_S)
-        self.rows_US = nn.Parameter(self.zero_S.repeat(num_users, 1))
+            self.places[name] = self.row_size
+            self.row_size += math.prod(self.shapes[name])
+        self.row_size = -(-self.row_size // ALIGNMENT) * ALIGNMENT
+        self.zero_S = self.row_at(template)
+        self.rows_US = nn.Parameter(self.zero_S.repeat(max(num_users, 2), 1))
         self.gradient_US = torch.zeros_like(self.rows_US, requires_grad=False)
         self.at = self.views(self.rows_US.detach())
         self.gradient_at = self.views(self.gradient_US)
@@ -62,22 +74,20 @@ class Bank(nn.Module):
         )
 
     @torch.no_grad()
-    def write(self, row_S: Tensor) -> None:
-        """Into a row, the parameters of the template."""
-        for name, parameter in self.template[0].named_parameters():
+    def row_at(self, module: AdapterModule) -> Tensor:
+        """The parameters of a module of this kind and size as a row."""
+        row_S = torch.zeros(self.row_size, device=self.template[0].offset_sd_A.device)
+        for name, parameter in module.named_parameters():
             place = self.places[name]
             row_S[place : place + parameter.numel()] = parameter.flatten()
+        return row_S
 
     @torch.no_grad()
-    def row_of(self, parent: Adapter | None) -> Tensor:
-        """One user's parameters, at the parent's or at zero change."""
-        if parent is None:
-            return self.zero_S
+    def row_of(self, parent: Adapter) -> Tensor:
+        """One user's parameters at the parent's."""
         self._fill_template(self.zero_S)  # an adapter that changes nothing leaves the start as it is
         self.template[0].load(parent)
-        row_S = torch.zeros_like(self.zero_S)
-        self.write(row_S)
-        return row_S
+        return self.row_at(self.template[0])
 
     @torch.no_grad()
     def adapter(self, user: int, base_digest: str) -> Adapter:
@@ -108,20 +118,32 @@ class Bank(nn.Module):
         self.add_delta_gradient(into, slope_UVA, taste_UVR)
 
     @torch.no_grad()
-    def curvature(
-        self, weight_UVA: Tensor, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
+    def curvature(self, weight_UVA: Tensor, first: Seen, second: Seen | None = None) -> Tensor:
         """Weighted sums over images of squared derivatives of scores by parameters, or of products of two images'.
 
-        `first` and `second` are images, `(taste_UVR, generic_UVA)`; without `second`, the squares. Shape (U, S).
+        Without `second`, the squares. Shape (U, S).
         """
-        template, total_US = self.template[0], torch.zeros_like(self.gradient_US)
+        one = self._factors(first)
+        other = one if second is None else self._factors(second)
+        return self._sum(weight_UVA, [a * b for a, b in zip(one, other, strict=True)], torch.square)
+
+    @torch.no_grad()
+    def sensitivity(self, weight_UVA: Tensor, images: Seen) -> Tensor:
+        """Weighted sums over images of the sizes of derivatives of scores by parameters, shape (U, S)."""
+        return self._sum(weight_UVA, [each.abs() for each in self._factors(images)], torch.abs)
+
+    def _factors(self, images: Seen) -> list[Tensor]:
+        """What derivatives of scores are products of, image by image: the lever first."""
+        return [self.lever(images.generic_UVA), *self.delta_factors(images.taste_UVR)]
+
+    def _sum(self, weight_UVA: Tensor, factors: list[Tensor], of: Callable[[Tensor], Tensor]) -> Tensor:
+        """Weighted sums of derivatives, whose factors are given as they are to be summed; `of` makes others so."""
+        lever_UVA, *delta_factors = factors
+        total_US = torch.zeros_like(self.gradient_US)
         total = self.views(total_US)
-        lever_UVA = self.lever(first[1])
-        other_UVA = lever_UVA if second is None else self.lever(second[1])
-        total["offset.weight"].copy_(weight_UVA.sum(1) * template.offset_sd_A.square())
-        total["slope.weight"].copy_((weight_UVA * lever_UVA * other_UVA).sum(1))
-        self.fill_delta_curvature(total, weight_UVA, first[0], first[0] if second is None else second[0])
+        total["offset.weight"].copy_(weight_UVA.sum(1) * of(self.template[0].offset_sd_A))
+        total["slope.weight"].copy_((weight_UVA * lever_UVA).sum(1))
+        self.fill_delta_sum(total, weight_UVA, delta_factors, of)
         return total_US
 
     @abstractmethod
@@ -135,7 +157,12 @@ class Bank(nn.Module):
     def add_delta_gradient(self, into: Views, slope_UVA: Tensor, taste_UVR: Tensor) -> None: ...
 
     @abstractmethod
-    def fill_delta_curvature(self, into: Views, weight_UVA: Tensor, first_UVR: Tensor, second_UVR: Tensor) -> None: ...
+    def delta_factors(self, taste_UVR: Tensor) -> list[Tensor]: ...
+
+    @abstractmethod
+    def fill_delta_sum(
+        self, into: Views, weight_UVA: Tensor, factors: list[Tensor], of: Callable[[Tensor], Tensor]
+    ) -> None: ...
 
 
 class TasteVectorBank(Bank):
@@ -151,8 +178,13 @@ class TasteVectorBank(Bank):
     def add_delta_gradient(self, into: Views, slope_UVA: Tensor, taste_UVR: Tensor) -> None:
         into["weight.weight"].baddbmm_((slope_UVA * self._sd_A).mT, taste_UVR)
 
-    def fill_delta_curvature(self, into: Views, weight_UVA: Tensor, first_UVR: Tensor, second_UVR: Tensor) -> None:
-        into["weight.weight"].copy_(torch.bmm((weight_UVA * self._sd_A.square()).mT, first_UVR * second_UVR))
+    def delta_factors(self, taste_UVR: Tensor) -> list[Tensor]:
+        return [taste_UVR]
+
+    def fill_delta_sum(
+        self, into: Views, weight_UVA: Tensor, factors: list[Tensor], of: Callable[[Tensor], Tensor]
+    ) -> None:
+        into["weight.weight"].baddbmm_((weight_UVA * of(self._sd_A)).mT, factors[0])
 
     @property
     def _sd_A(self) -> Tensor:
@@ -163,7 +195,6 @@ class BottleneckBank(Bank):
     """`tanh(taste @ down + bias) @ up`."""
 
     hidden_UVH: Tensor  # of the last forward
-    voice_UAH: Tensor
 
     def seen(self, taste: Tensor) -> Tensor:
         template = self.template[0]
@@ -171,34 +202,38 @@ class BottleneckBank(Bank):
         return taste * template.down_sd
 
     def add_delta(self, plain_UVA: Tensor, taste_UVR: Tensor) -> Tensor:
-        self.voice_UAH = self.at["up.weight"] * self._up_sd_A1
         self.hidden_UVH = self._hidden(taste_UVR)
-        return plain_UVA.baddbmm_(self.hidden_UVH, self.voice_UAH.mT)
+        return plain_UVA.addcmul_(torch.bmm(self.hidden_UVH, self.at["up.weight"].mT), self._up_sd_A)
 
     def add_delta_gradient(self, into: Views, slope_UVA: Tensor, taste_UVR: Tensor) -> None:
-        hidden_UVH = self.hidden_UVH
-        into["up.weight"].addcmul_(torch.bmm(slope_UVA.mT, hidden_UVH), self._up_sd_A1)
-        slope_UVH = torch.bmm(slope_UVA, self.voice_UAH)
+        hidden_UVH, slope_UVA = self.hidden_UVH, slope_UVA * self._up_sd_A
+        into["up.weight"].baddbmm_(slope_UVA.mT, hidden_UVH)
+        slope_UVH = torch.bmm(slope_UVA, self.at["up.weight"])
         slope_UVH.addcmul_(slope_UVH, hidden_UVH.square_(), value=-1.0)  # through tanh; the hidden values are spent
         into["down.weight"].baddbmm_(slope_UVH.mT, taste_UVR)
         into["down.bias"].add_(slope_UVH.sum(1))
 
-    def fill_delta_curvature(self, into: Views, weight_UVA: Tensor, first_UVR: Tensor, second_UVR: Tensor) -> None:
-        first_UVH = self._hidden(first_UVR)
-        second_UVH = first_UVH if second_UVR is first_UVR else self._hidden(second_UVR)
-        voice_UAH = self.at["up.weight"] * self._up_sd_A1
-        into["up.weight"].copy_(torch.bmm(weight_UVA.mT, first_UVH * second_UVH) * self._up_sd_A1.square())
-        slope_UVH = torch.bmm(weight_UVA, voice_UAH.square())
-        slope_UVH *= (1.0 - first_UVH.square()) * (1.0 - second_UVH.square())
-        into["down.weight"].copy_(torch.bmm(slope_UVH.mT, first_UVR * second_UVR))
+    def delta_factors(self, taste_UVR: Tensor) -> list[Tensor]:
+        hidden_UVH = self._hidden(taste_UVR)
+        return [taste_UVR, hidden_UVH, 1.0 - hidden_UVH.square()]
+
+    def fill_delta_sum(
+        self, into: Views, weight_UVA: Tensor, factors: list[Tensor], of: Callable[[Tensor], Tensor]
+    ) -> None:
+        taste_UVR, hidden_UVH, bend_UVH = factors
+        weight_UVA = weight_UVA * of(self._up_sd_A)
+        into["up.weight"].baddbmm_(weight_UVA.mT, hidden_UVH)
+        voice_UAH = self.views(of(self.rows_US.detach()))["up.weight"]
+        slope_UVH = torch.bmm(weight_UVA, voice_UAH).mul_(bend_UVH)
+        into["down.weight"].baddbmm_(slope_UVH.mT, taste_UVR)
         into["down.bias"].copy_(slope_UVH.sum(1))
 
     def _hidden(self, taste_UVR: Tensor) -> Tensor:
         return torch.baddbmm(self.at["down.bias"][:, None], taste_UVR, self.at["down.weight"].mT).tanh_()
 
     @property
-    def _up_sd_A1(self) -> Tensor:
-        return self.template[0].get_buffer("up_sd_A")[:, None]
+    def _up_sd_A(self) -> Tensor:
+        return self.template[0].get_buffer("up_sd_A")
 
 
 def build_bank(template: AdapterModule, num_users: int) -> Bank:

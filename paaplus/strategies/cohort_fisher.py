@@ -1,7 +1,6 @@
-"""Fisher information of every member's new feedback, in closed form: `sensitivity.py` for a stack of users.
+"""Importances of every member's new feedback, in closed form: `sensitivity.py` and `mas.py` for a stack of users.
 
-Shape letters: U = users, V = images (rows, then second images of comparisons), P = comparisons, A = aspects,
-S = parameters of one user.
+Shape letters: U = users, V = rows of new feedback, A = aspects, S = parameters of one user.
 """
 
 from __future__ import annotations
@@ -9,30 +8,43 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from paaplus.strategies.cohort_steps import Stack
+from paaplus.strategies.cohort_steps import NewRows, Stack
 from paaplus.strategies.comparisons import information
 
 
 @torch.no_grad()
 def fisher_of_new(stack: Stack) -> Tensor:
     """Diagonal Fisher information of ratings and comparisons, summed over rows, at the present parameters, (U, S)."""
-    bank, new, noise_sd_A = stack.bank, stack.new, stack.noise_sd_A
-    rated_UVA = ~torch.isnan(new.target_UVA)
-    weight_UVA = torch.where(rated_UVA, new.weight_UV[..., None] / noise_sd_A.square(), 0.0)
-    images = stack.taste_TR[new.image_UV], stack.generic_TA[new.image_UV]
-    if not new.slot_UP.shape[1]:
-        return bank.curvature(weight_UVA, images)
-    score_UVA = stack.scores(new.image_UV)
-    slot_UPA = new.slot_UP[..., None].expand_as(new.preference_UPA)
-    difference_UPA = score_UVA.gather(1, slot_UPA) - score_UVA[:, new.num_rows :]
-    said_UPA = ~torch.isnan(new.preference_UPA)
-    pair_weight_UP1 = new.weight_UV.gather(1, new.slot_UP)[..., None]
-    compared_UPA = torch.where(said_UPA, pair_weight_UP1 * information(difference_UPA, noise_sd_A), 0.0)
-    # The first image of a comparison has no target, so that a row counts as one or the other.
-    weight_UVA.scatter_add_(1, slot_UPA, compared_UPA)
-    weight_UVA[:, new.num_rows :] = compared_UPA
-    # (first - second)^2 = first^2 + second^2 - 2 first second; rounding may leave a trace below 0.
-    first = tuple(each.gather(1, new.slot_UP[..., None].expand(-1, -1, each.shape[2])) for each in images)
-    second = tuple(each[:, new.num_rows :] for each in images)
-    squares_US = bank.curvature(weight_UVA, images)
-    return (squares_US - 2.0 * bank.curvature(compared_UPA, first, second)).clamp_(min=0.0)
+    total_US = torch.zeros_like(stack.bank.gradient_US)
+    for new in stack.new:
+        total_US += _fisher(stack, new)
+    return total_US.clamp_(min=0.0)  # rounding may leave a trace below 0
+
+
+def _fisher(stack: Stack, new: NewRows) -> Tensor:
+    bank, noise_sd_A = stack.bank, stack.noise_sd_A
+    rated_UVA = torch.where(torch.isnan(new.target_UVA), 0.0, new.weight_UV[..., None] / noise_sd_A.square())
+    first = stack.images(new.image_UV)
+    if not stack.has_comparisons:
+        return bank.curvature(rated_UVA, first)
+    second = stack.images(new.other_UV)
+    difference_UVA = stack.scores(new.image_UV) - stack.scores(new.other_UV)
+    of_one_UVA = new.weight_UV[..., None] * information(difference_UVA, noise_sd_A)
+    compared_UVA = torch.where(torch.isnan(new.preference_UVA), 0.0, of_one_UVA)
+    # (first - second)^2 = first^2 + second^2 - 2 first second. A row counts as one or the other.
+    squares_US = bank.curvature(rated_UVA + compared_UVA, first) + bank.curvature(compared_UVA, second)
+    return squares_US - 2.0 * bank.curvature(compared_UVA, first, second)
+
+
+@torch.no_grad()
+def sensitivity_of_new(stack: Stack) -> Tensor:
+    """How much each parameter moves the scores of the images that new feedback is about, summed over them, (U, S)."""
+    total_US = torch.zeros_like(stack.bank.gradient_US)
+    for new in stack.new:
+        is_said_UVA = ~(torch.isnan(new.target_UVA) & torch.isnan(new.preference_UVA))
+        weight_UVA = is_said_UVA * new.weight_UV[..., None] / stack.noise_sd_A
+        total_US += stack.bank.sensitivity(weight_UVA, stack.images(new.image_UV))
+        if stack.has_comparisons:
+            weight_UVA = torch.where((new.other_UV == stack.nowhere)[..., None], 0.0, weight_UVA)
+            total_US += stack.bank.sensitivity(weight_UVA, stack.images(new.other_UV))
+    return total_US

@@ -1,10 +1,10 @@
 """What the members of a stack see step by step: ids into one table of images, targets and weights.
 
-Every member's rows are drawn by its own generator, in the order in which it is drawn from when the user is trained
-alone. Members with fewer rows a step are filled up with rows of weight 0, which add nothing.
+Every member's rows are drawn by its own generator, in the order in which `train` draws from it. Members with fewer rows
+a step than its columns are filled up with rows of weight 0, which add nothing.
 
 Shape letters: T = images of the table, S = steps of a block, U = members, V = images of a step, B = rows of a part,
-P = comparisons of a step, A = aspects, N = rows of new feedback.
+P = comparisons of a step, A = aspects, N = rows of new feedback, I = images of a draw.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from torch import Tensor
 
 from paaplus.records import SCORE_MAX, SCORE_MIN
 from paaplus.strategies.avalanche_names import AvalancheDataset
-from paaplus.strategies.cohort_bank import Bank
+from paaplus.strategies.cohort_bank import Bank, Seen
 from paaplus.strategies.cohort_rows import Member, Rows
 
 _STEPS_PER_BLOCK = 64  # bounds what is laid out ahead, whatever the number of steps
+_ROWS_PER_CHUNK = 32  # of what is looked at once: whoever has fewer chunks than others gets empty ones, which add 0
 
 
 class Step(NamedTuple):
@@ -38,15 +39,14 @@ class Step(NamedTuple):
     pair_weight_UP: Tensor
 
 
-class NewFeedback(NamedTuple):
-    """All new feedback of a stack: rows, then second images of comparisons, NaN and weight 0 behind the last."""
+class NewRows(NamedTuple):
+    """New feedback of every member, a chunk of it. Where there is none: the image `nowhere`, NaN and weight 0."""
 
     image_UV: Tensor
+    other_UV: Tensor  # the second image of a comparison, or `nowhere`
     target_UVA: Tensor
+    preference_UVA: Tensor
     weight_UV: Tensor
-    slot_UP: Tensor
-    preference_UPA: Tensor
-    num_rows: int
 
 
 class Stack(AvalancheDataset):
@@ -55,11 +55,12 @@ class Stack(AvalancheDataset):
     def __init__(self, members: Sequence[Member], bank: Bank, noise_sd_A: Tensor) -> None:
         super().__init__([])
         self.members = list(members)
+        self.columns = members[0].columns
         self.bank = bank
         self.num_users = bank.num_users  # at least as many as there are members
         self.noise_sd_A = noise_sd_A
         device = noise_sd_A.device
-        parts = [images for member in members for images in (*member.images, *member.pool)]
+        parts = [images for member in members for images in member.images]
         # The last image is the one that is looked at where there is nothing to look at.
         nothing = [np.zeros((1, parts[0].taste_TR.shape[1]), np.float32)]
         taste_TR = np.concatenate([images.taste_TR for images in parts] + nothing)
@@ -67,13 +68,8 @@ class Stack(AvalancheDataset):
         self.generic_TA = torch.from_numpy(np.concatenate([images.generic_TA for images in parts] + nothing)).to(device)
         self.taste_TR = bank.seen(torch.from_numpy(taste_TR).to(device))
         sizes = [sum(len(images) for images in member.images) for member in members]
-        ends = np.cumsum([size + member.num_pool for size, member in zip(sizes, members, strict=True)])
-        self.pool_starts = [int(end) - member.num_pool for end, member in zip(ends, members, strict=True)]
-        self.starts = [start - size for start, size in zip(self.pool_starts, sizes, strict=True)]
+        self.starts = [int(end) - size for end, size in zip(np.cumsum(sizes), sizes, strict=True)]
         self.nowhere = len(taste_TR) - 1
-        # New rows begin at the same column for everybody; so do buffered ones, and second images of comparisons.
-        self.num_new_columns = max(member.parts[0][1] for member in members)
-        self.first_pair = self.num_new_columns + max(sum(size for _, size in member.parts[1:]) for member in members)
 
     def by_user(self, values: list[int], otherwise: int) -> Tensor:
         """One number a member, shape (U, 1), and another for places that are not taken."""
@@ -81,51 +77,60 @@ class Stack(AvalancheDataset):
         return torch.tensor(filled, dtype=torch.float32, device=self.taste_TR.device)[:, None]
 
     @cached_property
-    def new(self) -> NewFeedback:
-        """All new feedback, for what is computed of it at once."""
+    def new(self) -> list[NewRows]:
+        """All new feedback in chunks, for what is computed of it at once."""
         rows = [member.new for member in self.members]
-        num_rows = max(len(each) for each in rows)
-        pairs = [np.flatnonzero(each.other_N >= 0) for each in rows]
-        num_pairs = max(len(each) for each in pairs)
-        shape, num_aspects = (self.num_users, num_rows + num_pairs), self.generic_TA.shape[1]
-        image_UV = np.full(shape, self.nowhere)
-        target_UVA = np.full((*shape, num_aspects), np.nan, np.float32)
-        weight_UV = np.zeros(shape, np.float32)
-        slot_UP = np.zeros((self.num_users, num_pairs), np.int64)
-        preference_UPA = np.full((self.num_users, num_pairs, num_aspects), np.nan, np.float32)
-        for u, (each, pair_P, start) in enumerate(zip(rows, pairs, self.starts, strict=True)):
-            image_UV[u, : len(each)] = start + each.image_N
-            image_UV[u, num_rows : num_rows + len(pair_P)] = start + each.other_N[pair_P]
-            target_UVA[u, : len(each)] = each.target_NA
-            weight_UV[u, : len(each)] = each.weight_N
-            slot_UP[u, : len(pair_P)] = pair_P
-            preference_UPA[u, : len(pair_P)] = each.preference_NA[pair_P]
-        device = self.taste_TR.device
-        return NewFeedback(
-            image_UV=torch.from_numpy(image_UV).to(device),
-            target_UVA=torch.from_numpy(target_UVA).to(device),
-            weight_UV=torch.from_numpy(weight_UV).to(device),
-            slot_UP=torch.from_numpy(slot_UP).to(device),
-            preference_UPA=torch.from_numpy(preference_UPA).to(device),
-            num_rows=num_rows,
+        num_chunks = -(-max(len(each) for each in rows) // _ROWS_PER_CHUNK)
+        shape, num_aspects = (num_chunks, self.num_users, _ROWS_PER_CHUNK), self.generic_TA.shape[1]
+        chunks = NewRows(
+            image_UV=torch.full(shape, self.nowhere),
+            other_UV=torch.full(shape, self.nowhere),
+            target_UVA=torch.full((*shape, num_aspects), torch.nan),
+            preference_UVA=torch.full((*shape, num_aspects), torch.nan),
+            weight_UV=torch.zeros(shape),
         )
+        for u, (each, start) in enumerate(zip(rows, self.starts, strict=True)):
+            position_N = np.arange(len(each))
+            at = (position_N // _ROWS_PER_CHUNK, u, position_N % _ROWS_PER_CHUNK)
+            chunks.image_UV.numpy()[at] = start + each.image_N
+            chunks.other_UV.numpy()[at] = np.where(each.other_N < 0, self.nowhere, start + each.other_N)
+            chunks.target_UVA.numpy()[at] = each.target_NA
+            chunks.preference_UVA.numpy()[at] = each.preference_NA
+            chunks.weight_UV.numpy()[at] = each.weight_N
+        return [NewRows(*(column[k].to(self.taste_TR.device) for column in chunks)) for k in range(num_chunks)]
 
-    def pool_image_UV(self) -> Tensor:
-        """Positions of the images that distillation draws from, `nowhere` behind the last."""
-        image_UV = np.full((self.num_users, max(member.num_pool for member in self.members)), self.nowhere)
-        for u, (member, start) in enumerate(zip(self.members, self.pool_starts, strict=True)):
-            image_UV[u, : member.num_pool] = start + np.arange(member.num_pool)
-        return torch.from_numpy(image_UV).to(self.taste_TR.device)
+    @property
+    def has_comparisons(self) -> bool:
+        return self.columns.pairs > 0
+
+    def images(self, image_UV: Tensor) -> Seen:
+        """Images by position."""
+        return Seen(self.taste_TR[image_UV], self.generic_TA[image_UV])
 
     def scores(self, image_UV: Tensor) -> Tensor:
         """Each user's scores of images by position, at the present parameters, shape (U, V, A)."""
-        generic_UVA = self.generic_TA[image_UV]
-        return cast(Tensor, self.bank(self.taste_TR[image_UV], generic_UVA, self.bank.lever(generic_UVA)))
+        images = self.images(image_UV)
+        return cast(Tensor, self.bank(*images, self.bank.lever(images.generic_UVA)))
+
+    def scores_of(self, images: Sequence[np.ndarray]) -> list[Tensor]:
+        """Each member's scores of as many images as are asked for, by position among the member's, shape (V, A)."""
+        num_chunks = -(-max(len(image_V) for image_V in images) // _ROWS_PER_CHUNK)
+        image_UV = np.full((self.num_users, num_chunks * _ROWS_PER_CHUNK), self.nowhere)
+        for u, (image_V, start) in enumerate(zip(images, self.starts, strict=True)):
+            image_UV[u, : len(image_V)] = start + image_V
+        chunks = torch.from_numpy(image_UV).to(self.taste_TR.device).split(_ROWS_PER_CHUNK, dim=1)
+        score_UVA = torch.cat([self.scores(chunk_UV) for chunk_UV in chunks], dim=1)
+        return [score_UVA[u, : len(image_V)] for u, image_V in enumerate(images)]
 
     def mse_of_new(self) -> Tensor:
-        """Mean squared error of the scores of new ratings, as served, shape (U,); NaN where there are none."""
-        score_UVA = self.scores(self.new.image_UV).clamp(SCORE_MIN, SCORE_MAX)
-        return (score_UVA - self.new.target_UVA).square().nanmean((1, 2))
+        """Mean squared error of the scores of new ratings, as served, shape (U,), float64; NaN where there are none."""
+        total_U = torch.zeros(self.num_users, dtype=torch.float64, device=self.taste_TR.device)
+        count_U = torch.zeros_like(total_U)
+        for new in self.new:
+            error_UVA = self.scores(new.image_UV).clamp_(SCORE_MIN, SCORE_MAX) - new.target_UVA
+            total_U += error_UVA.square().nansum((1, 2), dtype=torch.float64)
+            count_U += (~torch.isnan(new.target_UVA)).sum((1, 2))
+        return total_U / count_U
 
     def steps(self, num_steps: int, teacher_TA: Tensor | None) -> Iterator[list[Tensor]]:
         """The batches of all steps; the first tensor is written over from step to step.
@@ -144,43 +149,41 @@ class Stack(AvalancheDataset):
             layout.add_rows(u, start, draws[u].rows(num_steps))
         layout.add_pairs()
         if teacher_TA is not None:
-            layout.add_teaching([each.pool_rows(num_steps) for each in draws])
+            layout.add_lessons([each.lessons for each in draws])
         return layout.steps(teacher_TA)
 
 
 class _Draws:
-    """Positions of the rows of each step, drawn from one member's generator as `StepLoader` and distillation would."""
+    """Positions of the rows of each step, drawn from one member's generator as `StepLoader` and lessons would."""
+
+    lessons: np.ndarray  # drawn by the last `rows`, shape (num_steps, draws a step); there may be none
 
     def __init__(self, member: Member) -> None:
-        config = member.request.config
         self.generator = member.generator
+        lessons = member.lessons
+        self.num_parts = len(member.parts)
         self.parts = member.parts
-        num_pool = min(config.replay_batch_size, member.num_pool) if config.distillation_pool else 0
-        self.with_pool = [*self.parts, (member.num_pool, num_pool)] if num_pool else self.parts
-        self.waiting: list[list[Tensor]] = [[] for _ in self.with_pool]
-        self.drawn: list[np.ndarray] = []
+        if lessons is not None and lessons.num_drawn:
+            self.parts = [*self.parts, (len(lessons.image_KI), lessons.num_drawn)]
+        self.waiting: list[list[Tensor]] = [[] for _ in self.parts]
 
     def rows(self, num_steps: int) -> list[np.ndarray]:
         """By part, shape (num_steps, rows a step)."""
         num_waiting = [sum(len(each) for each in waiting) for waiting in self.waiting]
         for step in range(1, num_steps + 1):
-            for i, (count, size) in enumerate(self.with_pool):
+            for i, (count, size) in enumerate(self.parts):
                 while num_waiting[i] < step * size:
                     self.waiting[i].append(torch.randperm(count, generator=self.generator))
                     num_waiting[i] += count
-        self.drawn = []
-        for i, (count, size) in enumerate(self.with_pool):
+        drawn = []
+        for i, (count, size) in enumerate(self.parts):
             row_N = torch.cat(self.waiting[i])
             row_SB = row_N[: num_steps * size].view(num_steps, size).numpy()
             # A step that takes all rows may take them in order: its sums are the same, and so is the next step's batch.
-            self.drawn.append(row_SB if size < count else np.broadcast_to(np.arange(count), row_SB.shape))
+            drawn.append(row_SB if size < count else np.broadcast_to(np.arange(count), row_SB.shape))
             self.waiting[i] = [row_N[num_steps * size :]]
-        return self.drawn[: len(self.parts)]
-
-    def pool_rows(self, num_steps: int) -> np.ndarray:
-        """Drawn by the last `rows`: images of the pool; there may be none."""
-        none = np.empty((num_steps, 0), np.int64)
-        return self.drawn[len(self.parts)] if len(self.with_pool) > len(self.parts) else none
+        self.lessons = drawn[-1] if len(drawn) > self.num_parts else np.empty((num_steps, 0), np.int64)
+        return drawn[: self.num_parts]
 
 
 class _Layout:
@@ -190,9 +193,9 @@ class _Layout:
         self.stack = stack
         self.num_steps = num_steps
         self.precision_A = 1.0 / np.square(stack.noise_sd_A.cpu().numpy())
-        self.columns = [self._image(stack.first_pair)]
-        self.target_SUVA = self._numbers(stack.first_pair)
-        self.weights = [self._numbers(stack.first_pair)]
+        self.columns = [self._image(stack.columns.rows)]
+        self.target_SUVA = self._numbers(stack.columns.rows)
+        self.weights = [self._numbers(stack.columns.rows)]
         self.pairs: list[tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
 
     def add_rows(self, u: int, start: int, drawn: list[np.ndarray]) -> None:
@@ -213,7 +216,7 @@ class _Layout:
                 self.weights[0][at] = np.where(np.isnan(target_SBA), 0.0, 2.0 * weight_SB[..., None] * self.precision_A)
             if (rows.other_N >= 0).any():
                 self._find_pairs(u, rows, start, row_SB, weight_SB, column)
-            first_row, column = first_row + count, self.stack.num_new_columns
+            first_row, column = first_row + count, column + size
 
     def _find_pairs(
         self, u: int, rows: Rows, start: int, row_SB: np.ndarray, weight_SB: np.ndarray, column: int
@@ -232,7 +235,7 @@ class _Layout:
             pair_Q = np.arange(len(step_Q)) - by_step[step_Q] + num_SU[step_Q, u]
             num_SU[:, u] += np.bincount(step_Q, minlength=self.num_steps)
             where.append(pair_Q)
-        num_pairs = int(num_SU.max())
+        num_pairs = self.stack.columns.pairs
         shape = (self.num_steps, self.stack.num_users, num_pairs)
         self.slot_SUP = np.zeros(shape, np.int64)
         self.preference_SUPA = np.full((*shape, len(self.precision_A)), np.nan, np.float32)
@@ -247,24 +250,20 @@ class _Layout:
         self.columns.append(image_SUP)
         self.weights.append(self._numbers(num_pairs))
 
-    def add_teaching(self, drawn: list[np.ndarray]) -> None:
-        """Columns for images whose scores are to stay as they are: those drawn from the pool, and all new ones."""
-        members, starts = self.stack.members, self.stack.starts
-        new = [np.concatenate([each.image_N, each.other_N[each.other_N >= 0]]) for each in (m.new for m in members)]
-        first_new = max(pool_SB.shape[1] for pool_SB in drawn)
-        width = first_new + max(len(each) for each in new)
+    def add_lessons(self, drawn: list[np.ndarray]) -> None:
+        """Columns for images whose scores are to stay as they are: those that are drawn, and those of every step."""
+        width = self.stack.columns.taught
         image_SUV, weight_SUVA = self._image(width), self._numbers(width)
-        for u, (member, start, new_T, pool_SB) in enumerate(zip(members, starts, new, drawn, strict=True)):
-            if not member.num_pool:
-                continue  # nothing is known yet that could be forgotten
-            config, size = member.request.config, pool_SB.shape[1]
-            if size:
-                image_SUV[:, u, :size] = self.stack.pool_starts[u] + pool_SB
-                share = config.distillation_pool * member.num_pool / member.num_rows / size
-                weight_SUVA[:, u, :size] = 2.0 * share * self.precision_A
-            at = np.s_[:, u, first_new : first_new + len(new_T)]
-            image_SUV[at] = start + new_T
-            weight_SUVA[at] = 2.0 * config.distillation_batch / len(new_T) * self.precision_A
+        for u, (member, start, row_SB) in enumerate(zip(self.stack.members, self.stack.starts, drawn, strict=True)):
+            lessons = member.lessons
+            assert lessons is not None, "members of one stack have lessons or have none"
+            image_SV = lessons.image_KI[row_SB].reshape(self.num_steps, -1)
+            every = np.s_[:, u, image_SV.shape[1] : lessons.num_columns]
+            image_SUV[:, u, : image_SV.shape[1]] = np.where(image_SV < 0, self.stack.nowhere, start + image_SV)
+            weight_SBIA = lessons.weight_KIA[row_SB]
+            weight_SUVA[:, u, : image_SV.shape[1]] = weight_SBIA.reshape(self.num_steps, -1, len(self.precision_A))
+            image_SUV[every] = start + lessons.image_V
+            weight_SUVA[every] = lessons.weight_VA
         self.columns.append(image_SUV)
         self.weights.append(weight_SUVA)
 
@@ -275,7 +274,7 @@ class _Layout:
         generic_SUVA = stack.generic_TA[image_SUV]
         lever_SUVA = stack.bank.lever(generic_SUVA)
         target_SUVA = torch.zeros_like(generic_SUVA) if teacher_TA is None else teacher_TA[image_SUV]
-        target_SUVA[:, :, : stack.first_pair] = torch.from_numpy(self.target_SUVA).to(device)
+        target_SUVA[:, :, : stack.columns.rows] = torch.from_numpy(self.target_SUVA).to(device)
         pairs = [torch.from_numpy(each).to(device) for each in (self.slot_SUP, self.preference_SUPA)]
         pairs.append(torch.from_numpy(self.pair_weight_SUP).to(device))
         taste_UVR = torch.empty(*image_SUV.shape[1:], stack.taste_TR.shape[1], device=device)

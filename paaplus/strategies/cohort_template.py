@@ -1,4 +1,4 @@
-"""Avalanche's training template for many users at once, and its plugins for consolidation and distillation.
+"""Avalanche's training template for many users at once, and its plugins for consolidation and lessons.
 
 The loss is the sum of every user's own, so that each row of parameters has its own user's gradient; every user takes
 the same number of steps, so that one optimiser clock is everybody's. Losses are looked at once all steps are done: a
@@ -21,7 +21,7 @@ from paaplus.errors import TrainingStopped
 from paaplus.strategies.avalanche_names import SupervisedPlugin, SupervisedTemplate
 from paaplus.strategies.base import ShouldStop
 from paaplus.strategies.cohort_bank import Bank
-from paaplus.strategies.cohort_fisher import fisher_of_new
+from paaplus.strategies.cohort_fisher import fisher_of_new, sensitivity_of_new
 from paaplus.strategies.cohort_rows import Recipe
 from paaplus.strategies.cohort_steps import Stack, StackLoader, Step
 from paaplus.strategies.comparisons import log_likelihood_of_said
@@ -44,16 +44,21 @@ class CohortStrategy(SupervisedTemplate):
         self.should_stop = should_stop
         self.start_US = torch.empty_like(bank.gradient_US)
         self.stiffness_US = torch.empty_like(bank.gradient_US)
-        self.pull_US: Tensor | None = None
+        self.pull_US: Tensor | None = None  # the penalty's gradient at the start
+        self.from_center_US: Tensor | None = None
         self.data_gradient_US: Tensor | None = None  # of the likelihood alone, for a plugin that asks for it
         self.loss_history: list[Tensor] = []
         self.errors = _Errors()
         self.consolidation = (
-            {"fisher": Fisher, "path": PathIntegral}[recipe.consolidates]() if recipe.consolidates else None
+            {"fisher": Fisher, "path": PathIntegral, "mas": Sensitivity}[recipe.consolidates]()
+            if recipe.consolidates
+            else None
         )
         plugins: list[Any] = [self.errors]
         plugins += [self.consolidation] if self.consolidation else []
-        plugins += [_Teaching()] if recipe.distils else []
+        self.memory = _Memory()
+        plugins += [_Teaching()] if recipe.distils or recipe.remembers else []
+        plugins += [self.memory] if recipe.remembers else []
         super().__init__(
             model=bank,
             optimizer=torch.optim.Adam(bank.parameters(), lr=config.learning_rate, fused=True),
@@ -73,14 +78,20 @@ class CohortStrategy(SupervisedTemplate):
         self.optimizer.state.clear()
         bank.rows_US.copy_(bank.zero_S)
         for u, member in enumerate(stack.members):
-            bank.rows_US[u] = bank.row_of(member.request.parent)
+            if member.start is not None:
+                bank.rows_US[u] = bank.row_at(member.start)
+        center_US = bank.rows_US.detach().clone()
+        for u, member in enumerate(stack.members):
+            if member.request.parent is not None:
+                bank.rows_US[u] = bank.row_of(member.request.parent)
         self.start_US.copy_(bank.rows_US)
         self.num_rows_U1 = stack.by_user([member.num_rows for member in stack.members], 1)
         self.stiffness_US.copy_(2.0 * config.prior_strength / self.num_rows_U1)
         self.loss_history = []
-        self.pull_US = None
+        self.pull_US = self.from_center_US = None
         if not self.recipe.counts_from_parent:
-            self.pull_US = self.stiffness_US * (self.start_US - bank.zero_S)
+            self.from_center_US = self.start_US - center_US
+            self.pull_US = self.stiffness_US * self.from_center_US
 
     def training_epoch(self, **kwargs: Any) -> None:
         """Avalanche's loop without the hooks that nobody here uses: at this size they are a quarter of a step."""
@@ -117,14 +128,14 @@ class CohortStrategy(SupervisedTemplate):
             loss_U = loss_U + self._compare(step)
         if not self.loss_history and self.pull_US is not None:
             # The rest of the loss starts finite and steps are small, but a parent may be out of all bounds.
-            loss_U = loss_U + 0.5 * (self.pull_US * (self.start_US - self.model.zero_S)).sum(1)
+            loss_U = loss_U + 0.5 * (self.pull_US * self.from_center_US).sum(1)
         self.loss_history.append(loss_U)
         return loss_U.sum()
 
     def _compare(self, step: Step) -> Tensor:
         """Losses of comparisons; their slopes are added to those of ratings."""
-        first_pair, num_pairs = self.dataloader.stack.first_pair, step.slot_UP.shape[1]
-        second = slice(first_pair, first_pair + num_pairs)
+        columns = self.dataloader.stack.columns
+        second = slice(columns.rows, columns.rows + columns.pairs)
         slot_UPA = step.slot_UP[..., None].expand_as(step.preference_UPA)
         difference_UPA = self.mb_output.gather(1, slot_UPA) - self.mb_output[:, second]
         difference_UPA.requires_grad_()
@@ -209,17 +220,50 @@ class PathIntegral(Fisher):
         return importance_of_path(fall_US, strategy.start_US, strategy.model.rows_US.detach())
 
 
+class Sensitivity(Fisher):
+    """The same with the importances of memory aware synapses."""
+
+    def of_increment(self, strategy: CohortStrategy) -> Tensor:
+        return sensitivity_of_new(strategy.experience.dataset)
+
+
 class _Teaching(SupervisedPlugin):
-    """Distillation: the parents' scores of earlier and of new images become targets."""
+    """Lessons: scores of images become targets, those of the parents or those that are remembered."""
 
     @torch.no_grad()
     def before_training_exp(self, strategy: CohortStrategy, **kwargs: Any) -> None:
         stack: Stack = strategy.experience.dataset
+        if not stack.columns.taught:  # which is the same for all members
+            return
+        lessons = [member.lessons for member in stack.members if member.lessons is not None]
+        images = [each.images for each in lessons]
         teacher_TA = torch.zeros_like(stack.generic_TA)
-        for image_UV in (stack.new.image_UV, stack.pool_image_UV()):
-            teacher_TA[image_UV] = stack.scores(image_UV)
-        teacher_TA[stack.nowhere] = 0.0  # everybody looks there where there is nothing to look at
+        if strategy.recipe.distils:
+            said = stack.scores_of(images)
+        else:
+            said = [torch.from_numpy(each.said_KIA).flatten(0, 1).to(teacher_TA) for each in lessons]
+        for start, image_V, said_VA in zip(stack.starts, images, said, strict=True):
+            teacher_TA[np.where(image_V < 0, stack.nowhere, start + image_V)] = said_VA
+        teacher_TA[stack.nowhere] = 0.0
         strategy.dataloader.teacher_TA = teacher_TA
+
+
+class _Memory(SupervisedPlugin):
+    """What is said of both images of every new row when it has been learned; NaN for the second one of a rating."""
+
+    said_N2A: list[np.ndarray]  # of each member
+
+    @torch.no_grad()
+    def after_training_exp(self, strategy: CohortStrategy, **kwargs: Any) -> None:
+        stack: Stack = strategy.experience.dataset
+        rows = [member.new for member in stack.members]
+        first = stack.scores_of([each.image_N for each in rows])
+        second = stack.scores_of([np.maximum(each.other_N, 0) for each in rows])
+        self.said_N2A = []
+        for each, first_NA, second_NA in zip(rows, first, second, strict=True):
+            said_N2A = torch.stack([first_NA, second_NA], dim=1).cpu().numpy()
+            said_N2A[each.other_N < 0, 1] = np.nan
+            self.said_N2A.append(said_N2A)
 
 
 class _Errors(SupervisedPlugin):

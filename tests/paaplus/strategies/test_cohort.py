@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from paaplus.configs import ADAPTER_STRATEGIES
 from paaplus.errors import DivergedError, InvalidInput, PaaplusError, TrainingStopped
 from paaplus.scoring.tensors import pack, unpack
-from paaplus.strategies import cohort, cohort_steps
+from paaplus.strategies import cohort_steps
 from paaplus.strategies.cohort_rows import RECIPES
 from paaplus.training import Trained, TrainingRequest, train, train_cohort
-from tests.learning import SMALL, base_of, comparisons, first_request, next_request, none_of, person, ratings
+from tests.learning import (
+    SMALL,
+    base_of,
+    comparisons,
+    first_request,
+    next_request,
+    none_of,
+    person,
+    ratings,
+    taste_of,
+    trained_of,
+)
 
 BASE = base_of(2)
 UNSEEN = ratings(BASE, person(BASE, seed=50), 200, seed=50)
@@ -55,13 +66,6 @@ def second_requests(strategy: str, kind: str) -> list[TrainingRequest]:
     return [*requests, first_request(strategy, kind, BASE, ratings(BASE, person(BASE, 30), 10, seed=30))]
 
 
-def trained_of(outcomes: list[Trained | PaaplusError]) -> list[Trained]:
-    for outcome in outcomes:
-        if isinstance(outcome, PaaplusError):
-            raise outcome
-    return outcomes  # type: ignore[return-value]
-
-
 def scores(trained: Trained) -> np.ndarray:
     return trained.adapter.score(UNSEEN.taste_NR, UNSEEN.generic_NA)
 
@@ -80,6 +84,8 @@ def assert_equal(fused: Trained, solo: Trained) -> None:
     for name, each in expected.items():
         if "." in name:
             np.testing.assert_allclose(arrays[name], each, atol=1e-5 * largest, rtol=1e-4)
+        elif name == "dark_K2A":  # scores
+            np.testing.assert_allclose(arrays[name], each, atol=1e-5, rtol=0)
         else:
             assert np.array_equal(arrays[name], each), name
     assert fused.metrics.keys() == solo.metrics.keys()
@@ -110,7 +116,7 @@ def test_a_user_goes_on_either_way_whichever_way_they_came(strategy: str, kind: 
         np.testing.assert_allclose(scores(one), scores(expected), atol=1e-5, rtol=0)
 
 
-def assert_same_bytes(outcomes: list[Trained | PaaplusError], expected: list[Trained | PaaplusError]) -> None:
+def assert_same_bytes(outcomes: Sequence[Trained | PaaplusError], expected: Sequence[Trained | PaaplusError]) -> None:
     for each, other in zip(trained_of(outcomes), trained_of(expected), strict=True):
         assert same_bytes(each, other)
 
@@ -179,21 +185,38 @@ def same_bytes(fused: Trained, solo: Trained) -> bool:
     return (fused.adapter.to_bytes(), fused.state, fused.metrics) == (solo.adapter.to_bytes(), solo.state, solo.metrics)
 
 
-@pytest.mark.parametrize(
-    ("strategy", "kind"), [(strategy, kind) for kind in KINDS for strategy in ADAPTER_STRATEGIES[kind]]
-)
-def test_a_cohort_of_one_is_trained_as_ever(strategy: str, kind: str) -> None:
-    request = second_requests("naive", kind)[1]
-    request = replace(request, strategy=strategy)
-    (outcome,) = trained_of(train_cohort([request]))
-    assert same_bytes(outcome, train(request))
-
-
-@pytest.mark.parametrize("strategy", ["bayes", "mas", "joint"])
+@pytest.mark.parametrize("strategy", ["bayes", "agem", "joint", "cumulative"])
 def test_strategies_that_cannot_be_fused_are_trained_one_by_one(strategy: str) -> None:
     requests = [replace(request, strategy=strategy) for request in second_requests("naive", "taste_vector")]
     for outcome, request in zip(trained_of(train_cohort(requests)), requests, strict=True):
         assert same_bytes(outcome, train(request))
+
+
+@every_fused_pair
+def test_a_center_is_meant_for_a_cohort_too(strategy: str, kind: str) -> None:
+    """In a first increment, and in the next ones, beside people without one and with another one."""
+    firsts = [
+        replace(request, center=taste_of(BASE, 0.5 * person(BASE, 60 + u), offset=0.4, slope=-0.2) if u % 3 else None)
+        for u, request in enumerate(first_requests(strategy, kind))
+    ]
+    trained = trained_of(train_cohort(firsts))
+    for outcome, request in zip(trained, firsts, strict=True):
+        assert_equal(outcome, train(request))
+        assert not request.center or outcome.adapter.digest != train(replace(request, center=None)).adapter.digest
+    seconds = [
+        next_request(request, each, ratings(BASE, person(BASE, u), 14, first_sequence=100, seed=u))
+        for u, (request, each) in enumerate(zip(firsts, trained, strict=True))
+    ]
+    for outcome, request in zip(trained_of(train_cohort(seconds)), seconds, strict=True):
+        assert_equal(outcome, train(request))
+
+
+def test_nobody_else_suffers_from_a_center_that_cannot_be_one() -> None:
+    requests = [replace(each, config=replace(SMALL, rank=2)) for each in first_requests("replay", "bottleneck")]
+    refused, *outcomes = train_cohort([replace(requests[0], center=taste_of(BASE, person(BASE))), *requests[1:]])
+    assert isinstance(refused, InvalidInput)
+    assert "rank 2 cannot start" in str(refused)
+    assert_same_bytes(outcomes, train_cohort(requests[1:]))
 
 
 def test_a_mixed_queue_is_sorted_out() -> None:
@@ -270,21 +293,11 @@ def test_with_nothing_new_the_candidate_is_the_parent(kind: str) -> None:
 
 
 @every_fused_pair
-def test_how_users_are_stacked_does_not_matter(strategy: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    requests = second_requests(strategy, kind)
-    together = trained_of(train_cohort(requests))
-    monkeypatch.setitem(cohort._WORKING_SET_BYTES, "cpu", 8_000)  # two or three users at a time, the last stack short
-    for outcome, expected in zip(trained_of(train_cohort(requests)), together, strict=True):
-        assert_equal(outcome, expected)
-
-
-@every_fused_pair
 def test_how_steps_are_laid_out_does_not_matter(strategy: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     requests = second_requests(strategy, kind)
     at_once = trained_of(train_cohort(requests))
     monkeypatch.setattr(cohort_steps, "_STEPS_PER_BLOCK", 7)
-    for outcome, expected in zip(trained_of(train_cohort(requests)), at_once, strict=True):
-        assert_equal(outcome, expected)
+    assert_same_bytes(train_cohort(requests), at_once)
 
 
 def test_the_same_cohort_gives_the_same_bytes() -> None:
