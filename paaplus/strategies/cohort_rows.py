@@ -57,6 +57,10 @@ RECIPES = {
     "replay_si": Recipe(counts_from_parent=False, replays=True, consolidates="path"),
 }
 
+_FEWEST_COLUMNS = (
+    32  # if any: fewer would save less than the more stacks cost that people of different amounts fall into
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Images:
@@ -252,10 +256,10 @@ class Member:
 
 
 def _padded(count: int, most: int | None = None) -> int:
-    """The next power of two, or what is enough for `most`; a multiple of 16, so that users begin at cache lines."""
+    """The next power of two, or what is enough for `most`; multiples of 16, so that users begin at cache lines."""
     if not count:
         return 0
-    power = max(ALIGNMENT, 1 << (count - 1).bit_length())
+    power = max(_FEWEST_COLUMNS, 1 << (count - 1).bit_length())
     return power if most is None else min(power, -(-most // ALIGNMENT) * ALIGNMENT)
 
 

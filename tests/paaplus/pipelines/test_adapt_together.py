@@ -177,7 +177,7 @@ def test_everybody_of_a_mixed_claim_is_trained_by_their_own_policy_and_to_the_bi
     for i, (user, other) in enumerate(zip(users, expected, strict=True)):
         mine, theirs = deployment.versions(user)[-1], alone.versions(other)[-1]
         assert (mine.number, mine.strategy) == (2, policies[i % 4]["strategy"])
-        assert (mine.digest, mine.learner_state) == (theirs.digest, theirs.learner_state)
+        assert mine.digest == theirs.digest
         assert set(deployment.runs(user)[-1].timings) == {"read_s", "train_s", "judge_s"}
 
 

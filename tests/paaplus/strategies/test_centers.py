@@ -106,7 +106,8 @@ def test_the_next_increment_goes_on_from_the_parent_and_a_cohort_gives_the_same(
     alone = train(second)
     together = train_cohort([second, first])
     for one, expected in zip(trained_of(together), (alone, train(first)), strict=True):
-        np.testing.assert_allclose(scores(one.adapter), scores(expected.adapter), atol=1e-5)
+        # Twice the bar of other tests: one ulp in a taste moves these scores of `train` by up to 6e-6 (distillation).
+        np.testing.assert_allclose(scores(one.adapter), scores(expected.adapter), atol=2e-5)
     assert alone.adapter.digest != train(first).adapter.digest
 
 
