@@ -79,7 +79,8 @@ def circumstances(command: str) -> dict[str, object]:
     """What a reader needs to run it again, and to judge the seconds."""
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
-    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True).stdout.strip()
+    status = [*git, "status", "--porcelain", "--", ".", ":!benchmarks/results"]  # what is being written does not count
+    changed = subprocess.run(status, capture_output=True, text=True).stdout.strip()
     return {
         "command": command,
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
