@@ -35,7 +35,7 @@ check: $(VENV)/.installed-dev  ## format, lint, types, import contracts, securit
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml api paaplus workers migrations
-	$(BIN)/python -m tests.check_migrations
+	$(BIN)/python -m tests.developer.check_migrations
 
 chaos: $(VENV)/.installed-demo  ## kill and starve a platform of its own for 20 minutes, then check every promise
 	$(BIN)/paaplus chaos $(ARGS)
@@ -44,13 +44,13 @@ bench: $(VENV)/.installed-dev  ## quality, strategies, gate and speed, measured 
 	@set -e; for name in kshot stream gate cohort workers; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS); done
 
 migration: $(VENV)/.installed-dev  ## write the migration that the tables need: make migration M="add surveys"
-	$(BIN)/python -m tests.new_migration "$(M)"
+	$(BIN)/python -m tests.developer.new_migration "$(M)"
 
 schema: $(VENV)/.installed-dev  ## write the snapshots of schemas that are missing in tests/fixtures/schema
 	$(BIN)/python -m tests.migrations.snapshots
 
 audit: $(VENV)/.installed-dev  ## look for known vulnerabilities of what constraints.txt pins (needs a network)
-	$(BIN)/python -m tests.audit_dependencies
+	$(BIN)/python -m tests.developer.audit_dependencies
 
 constraints: $(VENV)/.installed-dev  ## pin in constraints.txt what is installed now
 	@{ sed -n '/^#/p' constraints.txt; $(PIP) freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//'; } > constraints.new

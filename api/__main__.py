@@ -1,4 +1,4 @@
-"""`python -m api`: serve on the host and port of the settings, with uvloop and httptools."""
+"""`python -m paaplus.api`: serve on the host and port of the settings, with uvloop and httptools."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import gc
 
 import uvicorn
 
-from api.app import create_app
 from paaplus import logs
+from paaplus.api.app import create_app
 from paaplus.settings import get_settings
 
 
 def main() -> None:
-    """Serve until stopped. Several processes: `uvicorn api.app:app --workers N`."""
+    """Serve until stopped. Several processes: `uvicorn paaplus.api.app:app --workers N`."""
     settings = get_settings()
     logs.configure(settings.log_level)  # before the server writes its first line
     app = create_app(settings)

@@ -8,8 +8,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
-from api.dependencies import AdminKey, Context, ReadSession, UserKey, UserPath, VersionPath, WriteSession
-from api.schemas.adapters import (
+from paaplus.api.dependencies import AdminKey, Context, ReadSession, UserKey, UserPath, VersionPath, WriteSession
+from paaplus.api.schemas.adapters import (
     AdapterOut,
     AdaptersOut,
     AdapterSummary,
@@ -27,10 +27,13 @@ from api.schemas.adapters import (
     RunOut,
     VersionMetricsOut,
 )
-from api.schemas.common import ReasonIn
+from paaplus.api.schemas.common import ReasonIn
 from paaplus.db.tables import BaseModelRow
-from paaplus.services import adapters as adapters_service
-from paaplus.services import base_models, exclusions, scheduling, users
+from paaplus.services import scheduling
+from paaplus.services.adapters import versions as adapters_service
+from paaplus.services.feedback import exclusions
+from paaplus.services.registry import base_models
+from paaplus.services.users import users
 
 router = APIRouter(prefix="/v1/users/{user}", tags=["adapters"])
 

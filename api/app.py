@@ -1,4 +1,4 @@
-"""The FastAPI application: `create_app(settings)`, and `app` for `uvicorn api.app:app`."""
+"""The FastAPI application: `create_app(settings)`, and `app` for `uvicorn paaplus.api.app:app`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api import (
+from paaplus import logs
+from paaplus.api import (
     adapters,
     audit,
     base_models,
@@ -30,17 +31,16 @@ from api import (
     tools,
     users,
 )
-from api.body_limit import BodyLimitMiddleware
-from api.dependencies import ApiContext
-from api.metrics import Metrics
-from api.middleware import RequestMiddleware
-from api.schemas.common import ErrorOut
-from paaplus import logs
+from paaplus.api.body_limit import BodyLimitMiddleware
+from paaplus.api.dependencies import ApiContext
+from paaplus.api.metrics import Metrics
+from paaplus.api.middleware import RequestMiddleware
+from paaplus.api.schemas.common import ErrorOut
 from paaplus.db.engine import Database
 from paaplus.db.migrate import require_head
-from paaplus.services.allowances import Allowances
-from paaplus.services.keys import KeyRing
-from paaplus.services.predictions import Predictor
+from paaplus.services.predictions.predict import Predictor
+from paaplus.services.users.keys import KeyRing
+from paaplus.services.users.rate_limits import Allowances
 from paaplus.settings import Settings, get_settings
 from paaplus.storage.blobs import BlobStore
 

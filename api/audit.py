@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api.dependencies import AdminKey, Cursor, Limit, ReadSession
-from api.schemas.audit import AuditEntryOut, AuditReportOut
-from api.schemas.common import Page, next_cursor
+from paaplus.api.dependencies import AdminKey, Cursor, Limit, ReadSession
+from paaplus.api.schemas.audit import AuditEntryOut, AuditReportOut
+from paaplus.api.schemas.common import Page, next_cursor
 from paaplus.services import audit as audit_service
 from paaplus.services.audit import Link
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api.dependencies import ReadSession, UserKey
-from api.schemas.base_models import BaseModelOut, BaseModelsOut
-from paaplus.services import base_models as base_models_service
+from paaplus.api.dependencies import ReadSession, UserKey
+from paaplus.api.schemas.base_models import BaseModelOut, BaseModelsOut
+from paaplus.services.registry import base_models as base_models_service
 
 router = APIRouter(prefix="/v1/base-models", tags=["base models"])
 

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import answer
+from paaplus.api.errors import answer
 from paaplus.errors import TooLarge
 
 

@@ -16,13 +16,13 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from api.metrics import Metrics
+from paaplus.api.metrics import Metrics
 from paaplus.db.engine import Database
 from paaplus.db.tables.governance import KeyScope
 from paaplus.errors import Forbidden, Unauthenticated
-from paaplus.services.allowances import AllowanceKind, Allowances
-from paaplus.services.keys import KeyRing, Principal
-from paaplus.services.predictions import Predictor
+from paaplus.services.predictions.predict import Predictor
+from paaplus.services.users.keys import KeyRing, Principal
+from paaplus.services.users.rate_limits import AllowanceKind, Allowances
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 

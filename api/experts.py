@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from sqlalchemy.orm import Session
 
-from api.dependencies import (
+from paaplus.api.dependencies import (
     ApiContext,
     ApplicationKey,
     Context,
@@ -19,14 +19,15 @@ from api.dependencies import (
     UserPath,
     WriteSession,
 )
-from api.schemas.common import Page
-from api.schemas.experts import AgreementOut, AgreementsOut, Domain, ExpertDetailOut, ExpertIn, ExpertOut
-from api.schemas.users import Application
+from paaplus.api.schemas.common import Page
+from paaplus.api.schemas.experts import AgreementOut, AgreementsOut, Domain, ExpertDetailOut, ExpertIn, ExpertOut
+from paaplus.api.schemas.users import Application
 from paaplus.db.tables import ExpertRow
 from paaplus.errors import InvalidInput
-from paaplus.services import base_models, users
-from paaplus.services import experts as experts_service
-from paaplus.services.keys import Principal
+from paaplus.services.experts import experts as experts_service
+from paaplus.services.registry import base_models
+from paaplus.services.users import users
+from paaplus.services.users.keys import Principal
 
 router = APIRouter(prefix="/v1", tags=["experts"])
 

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Body, Response
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from api.dependencies import ApiContext, Context, UserKey
-from api.schemas.feedback import (
+from paaplus import faults
+from paaplus.api.dependencies import ApiContext, Context, UserKey
+from paaplus.api.schemas.feedback import (
     EVENT,
     RATING_EXAMPLE,
     EventIn,
@@ -20,13 +21,12 @@ from api.schemas.feedback import (
     FeedbackOut,
     ItemError,
 )
-from paaplus import faults
 from paaplus.errors import Conflict, InvalidInput, NotFound, PaaplusError, TooMany
-from paaplus.services import feedback as feedback_service
-from paaplus.services import users as users_service
-from paaplus.services.allowances import AllowanceKind
-from paaplus.services.feedback import AppendResult
-from paaplus.services.keys import Principal
+from paaplus.services.feedback import intake as feedback_service
+from paaplus.services.feedback.intake import AppendResult
+from paaplus.services.users import users as users_service
+from paaplus.services.users.keys import Principal
+from paaplus.services.users.rate_limits import AllowanceKind
 
 router = APIRouter(prefix="/v1/feedback", tags=["feedback"])
 

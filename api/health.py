@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.dependencies import Context, Public
+from paaplus.api.dependencies import Context, Public
 from paaplus.errors import Unavailable
 
 router = APIRouter(tags=["health"], dependencies=[Public])

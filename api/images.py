@@ -7,13 +7,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, File, Form, Response, UploadFile
 
-from api.dependencies import ApiContext, Context, Cursor, Limit, ReadSession, UserKey
-from api.schemas.common import Page, next_cursor
-from api.schemas.images import ImageOut
+from paaplus.api.dependencies import ApiContext, Context, Cursor, Limit, ReadSession, UserKey
+from paaplus.api.schemas.common import Page, next_cursor
+from paaplus.api.schemas.images import ImageOut
 from paaplus.errors import Forbidden, InvalidInput, TooLarge
-from paaplus.services import images as images_service
-from paaplus.services import users as users_service
-from paaplus.services.keys import Principal
+from paaplus.services.images import images as images_service
+from paaplus.services.users import users as users_service
+from paaplus.services.users.keys import Principal
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 

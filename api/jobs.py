@@ -7,14 +7,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from api.dependencies import Cursor, Limit, ReadSession, UserKey
-from api.schemas.adapters import RunOut
-from api.schemas.common import Page, next_cursor
-from api.schemas.jobs import ImageErrorOut, JobDetailOut, JobOut, ProgressOut
+from paaplus.api.dependencies import Cursor, Limit, ReadSession, UserKey
+from paaplus.api.schemas.adapters import RunOut
+from paaplus.api.schemas.common import Page, next_cursor
+from paaplus.api.schemas.jobs import ImageErrorOut, JobDetailOut, JobOut, ProgressOut
 from paaplus.db.tables import JobRow
 from paaplus.db.tables.jobs import JobState
-from paaplus.services import jobs as jobs_service
-from paaplus.services.keys import Principal
+from paaplus.services.operations import jobs as jobs_service
+from paaplus.services.users.keys import Principal
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

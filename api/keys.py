@@ -6,11 +6,11 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from api.dependencies import AdminKey, Context, Cursor, Limit, ReadSession, WriteSession
-from api.schemas.common import Page, next_cursor
-from api.schemas.keys import KeyIn, KeyOut, NewKeyOut
-from paaplus.services import keys as keys_service
-from paaplus.services import users
+from paaplus.api.dependencies import AdminKey, Context, Cursor, Limit, ReadSession, WriteSession
+from paaplus.api.schemas.common import Page, next_cursor
+from paaplus.api.schemas.keys import KeyIn, KeyOut, NewKeyOut
+from paaplus.services.users import keys as keys_service
+from paaplus.services.users import users
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 

@@ -7,12 +7,15 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body
 
-from api.dependencies import ApiContext, Context, UserKey, UserPath
-from api.schemas.matches import MatchIn, MatchOut
+from paaplus.api.dependencies import ApiContext, Context, UserKey, UserPath
+from paaplus.api.schemas.matches import MatchIn, MatchOut
 from paaplus.db.tables import MatchRow
 from paaplus.errors import InvalidInput, NotFound
-from paaplus.services import base_models, matches, matching, users
-from paaplus.services.keys import Principal
+from paaplus.services.adapters import matches
+from paaplus.services.experts import matching
+from paaplus.services.registry import base_models
+from paaplus.services.users import users
+from paaplus.services.users.keys import Principal
 
 router = APIRouter(prefix="/v1/users/{user}/match", tags=["matches"])
 

@@ -13,8 +13,8 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
 from paaplus.db.engine import Database
-from paaplus.services import status
-from paaplus.services.status import Status
+from paaplus.services.operations import status
+from paaplus.services.operations.status import Status
 from paaplus.settings import Settings
 
 log = structlog.get_logger(__name__)

@@ -10,7 +10,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import answer_unexpected
+from paaplus.api.errors import answer_unexpected
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PAGE_POLICY = "frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"

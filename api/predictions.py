@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Response
 from starlette.concurrency import run_in_threadpool
 
-from api.dependencies import ApiContext, Context, UserKey
-from api.schemas.predictions import PredictionsIn, PredictionsOut
+from paaplus.api.dependencies import ApiContext, Context, UserKey
+from paaplus.api.schemas.predictions import PredictionsIn, PredictionsOut
 from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput
-from paaplus.services.predictions import Target
+from paaplus.services.predictions.predict import Target
 
 router = APIRouter(prefix="/v1/predictions", tags=["predictions"])
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api.dependencies import Context, ReadSession, UserKey, UserPath, WriteSession
-from api.schemas.preferences import PreferenceIn, PreferenceOut
+from paaplus.api.dependencies import Context, ReadSession, UserKey, UserPath, WriteSession
+from paaplus.api.schemas.preferences import PreferenceIn, PreferenceOut
 from paaplus.db.tables import PreferenceRow
-from paaplus.services import preferences as preferences_service
-from paaplus.services import users as users_service
+from paaplus.services.surveys import preferences as preferences_service
+from paaplus.services.users import users as users_service
 
 router = APIRouter(prefix="/v1/users", tags=["preferences"])
 

@@ -6,10 +6,12 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Query, Response
 
-from api.dependencies import Context, ReadSession, UserKey, UserPath
-from api.schemas.quizzes import QuizAnswerIn, QuizIn, QuizOut, SuggestionsOut
-from paaplus.services import quizzes, suggestions, users
-from paaplus.services.allowances import AllowanceKind
+from paaplus.api.dependencies import Context, ReadSession, UserKey, UserPath
+from paaplus.api.schemas.quizzes import QuizAnswerIn, QuizIn, QuizOut, SuggestionsOut
+from paaplus.services.adaptation import suggestions
+from paaplus.services.experts import quizzes
+from paaplus.services.users import users
+from paaplus.services.users.rate_limits import AllowanceKind
 
 router = APIRouter(prefix="/v1/users/{user}", tags=["quizzes"])
 

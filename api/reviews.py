@@ -7,9 +7,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from api.dependencies import ApplicationKey, Context, Cursor, ExpertKey, Limit, ReadSession, WriteSession
-from api.schemas.common import Page, next_cursor
-from api.schemas.reviews import (
+from paaplus.api.dependencies import ApplicationKey, Context, Cursor, ExpertKey, Limit, ReadSession, WriteSession
+from paaplus.api.schemas.common import Page, next_cursor
+from paaplus.api.schemas.reviews import (
     AgreementOut,
     BatchDetailOut,
     BatchIn,
@@ -20,10 +20,10 @@ from api.schemas.reviews import (
     VerdictIn,
 )
 from paaplus.db.tables import ReviewBatchRow, ReviewRow
-from paaplus.services import review_batches, review_progress, reviews
-from paaplus.services.allowances import AllowanceKind
-from paaplus.services.keys import Principal, application_of
-from paaplus.services.serving import ServingStore
+from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.reviews import batches, progress, reviews
+from paaplus.services.users.keys import Principal, application_of
+from paaplus.services.users.rate_limits import AllowanceKind
 
 router = APIRouter(prefix="/v1", tags=["reviews"])
 
@@ -38,7 +38,7 @@ def create_batch(body: BatchIn, key: ApplicationKey, context: Context) -> BatchO
 
     What they are shown is the tools' labels, calibrated by what earlier reviews taught, and weighed by confidence.
     """
-    new = review_batches.NewBatch(
+    new = batches.NewBatch(
         application=application_of(key, body.application),
         name=body.name,
         experts=tuple(body.experts),
@@ -50,34 +50,34 @@ def create_batch(body: BatchIn, key: ApplicationKey, context: Context) -> BatchO
         limit=body.limit,
     )
     store = ServingStore(context.database, context.blobs, context.settings)
-    row = review_batches.create(context.database, store, key, new)
+    row = batches.create(context.database, store, key, new)
     with context.database.read_session() as session:
-        progress = review_progress.progress(session, [row.id])
-    return _batch(row, progress[row.id])
+        found = progress.progress(session, [row.id])
+    return _batch(row, found[row.id])
 
 
 @router.get("/review-batches")
 def list_batches(key: ApplicationKey, session: ReadSession, limit: Limit = 50, cursor: Cursor = None) -> Page[BatchOut]:
     """Batches, with how far each expert is."""
-    rows = review_batches.list_batches(session, key, limit=limit, before=cursor)
-    progress = review_progress.progress(session, [row.id for row in rows])
-    return Page(items=[_batch(row, progress[row.id]) for row in rows], next_cursor=next_cursor(rows, limit))
+    rows = batches.list_batches(session, key, limit=limit, before=cursor)
+    found = progress.progress(session, [row.id for row in rows])
+    return Page(items=[_batch(row, found[row.id]) for row in rows], next_cursor=next_cursor(rows, limit))
 
 
 @router.get("/review-batches/{batch_id}")
 def get_batch(batch_id: UUID, key: ApplicationKey, session: ReadSession) -> BatchDetailOut:
     """One batch: how far each expert is, and how those who share images agree."""
-    row = review_batches.get(session, key, batch_id)
-    batch = _batch(row, review_progress.progress(session, [row.id])[row.id])
-    agreement = [AgreementOut.model_validate(one) for one in review_progress.agreement(session, row.id)]
+    row = batches.get(session, key, batch_id)
+    batch = _batch(row, progress.progress(session, [row.id])[row.id])
+    agreement = [AgreementOut.model_validate(one) for one in progress.agreement(session, row.id)]
     return BatchDetailOut(**dict(batch), agreement=agreement)
 
 
 @router.post("/review-batches/{batch_id}/close")
 def close_batch(batch_id: UUID, key: ApplicationKey, session: WriteSession) -> BatchOut:
     """Take what is open out of all queues. What is done stays."""
-    row = review_batches.close(session, key, batch_id)
-    return _batch(row, review_progress.progress(session, [row.id])[row.id])
+    row = batches.close(session, key, batch_id)
+    return _batch(row, progress.progress(session, [row.id])[row.id])
 
 
 @router.get("/reviews/next")
@@ -135,7 +135,7 @@ def _expert(key: Principal) -> UUID:
     return key.user_id
 
 
-def _batch(row: ReviewBatchRow, progress: list[review_progress.Progress]) -> BatchOut:
+def _batch(row: ReviewBatchRow, progress: list[progress.Progress]) -> BatchOut:
     names = set(BatchOut.model_fields) - {"progress"}
     parts = [ProgressOut.model_validate(one) for one in progress]
     return BatchOut(**{name: getattr(row, name) for name in names}, progress=parts)

@@ -6,9 +6,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from api.dependencies import ApplicationKey, Context, Cursor, Limit, PersonKey, ReadSession, UserPath, WriteSession
-from api.schemas.common import Page, next_cursor
-from api.schemas.surveys import (
+from paaplus.api.dependencies import (
+    ApplicationKey,
+    Context,
+    Cursor,
+    Limit,
+    PersonKey,
+    ReadSession,
+    UserPath,
+    WriteSession,
+)
+from paaplus.api.schemas.common import Page, next_cursor
+from paaplus.api.schemas.surveys import (
     PreferenceEncoderOut,
     PreferenceEncodersOut,
     SurveyAnsweredOut,
@@ -18,12 +27,12 @@ from api.schemas.surveys import (
     SurveyName,
     SurveyOut,
 )
-from api.schemas.users import Application
-from paaplus.services import preference_encoders
-from paaplus.services import surveys as surveys_service
-from paaplus.services import users as users_service
-from paaplus.services.allowances import AllowanceKind
-from paaplus.services.keys import application_of
+from paaplus.api.schemas.users import Application
+from paaplus.services.surveys import preference_encoders
+from paaplus.services.surveys import surveys as surveys_service
+from paaplus.services.users import users as users_service
+from paaplus.services.users.keys import application_of
+from paaplus.services.users.rate_limits import AllowanceKind
 
 router = APIRouter(prefix="/v1", tags=["surveys"])
 

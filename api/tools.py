@@ -7,9 +7,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
 
-from api.dependencies import ApplicationKey, Context, Cursor, Limit, ReadSession, VersionPath, WriteSession
-from api.schemas.common import Page, next_cursor
-from api.schemas.tools import (
+from paaplus.api.dependencies import ApplicationKey, Context, Cursor, Limit, ReadSession, VersionPath, WriteSession
+from paaplus.api.schemas.common import Page, next_cursor
+from paaplus.api.schemas.tools import (
     LabelsIn,
     LabelsJobOut,
     PrecomputedIn,
@@ -21,14 +21,14 @@ from api.schemas.tools import (
     ToolOut,
     ToolsOut,
 )
-from api.schemas.users import Application
+from paaplus.api.schemas.users import Application
 from paaplus.db.tables import ToolRevisionRow
 from paaplus.errors import InvalidInput
-from paaplus.services import pseudo_labels, review_order, tool_revisions
-from paaplus.services import tools as tools_service
-from paaplus.services.keys import application_of
-from paaplus.services.serving import ServingStore
-from paaplus.tools.base import Judgement
+from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.reviews import ordering, pseudo_labels, tool_revisions
+from paaplus.services.reviews import tools as tools_service
+from paaplus.services.users.keys import application_of
+from paaplus.tools.tool import Judgement
 
 router = APIRouter(prefix="/v1", tags=["tools and pseudo labels"])
 
@@ -112,7 +112,7 @@ def learn_revision(tool: ToolPath, body: RevisionIn, key: ApplicationKey, contex
     application = application_of(key, body.application)
     store = ServingStore(context.database, context.blobs, context.settings)
     row = tool_revisions.learn(context.database, store, application=application, tool=tool, actor=key.actor)
-    review_order.rerank(context.database, store, application)
+    ordering.rerank(context.database, store, application)
     return _answer(row)
 
 

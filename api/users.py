@@ -11,14 +11,25 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from api.dependencies import ApplicationKey, Context, Cursor, Limit, ReadSession, UserKey, UserPath, WriteSession
-from api.schemas.adapters import AdapterSummary
-from api.schemas.common import Name, Page, next_cursor
-from api.schemas.users import Application, PolicyOverridesIn, SharingIn, UserIn, UserOut
+from paaplus.api.dependencies import (
+    ApplicationKey,
+    Context,
+    Cursor,
+    Limit,
+    ReadSession,
+    UserKey,
+    UserPath,
+    WriteSession,
+)
+from paaplus.api.schemas.adapters import AdapterSummary
+from paaplus.api.schemas.common import Name, Page, next_cursor
+from paaplus.api.schemas.users import Application, PolicyOverridesIn, SharingIn, UserIn, UserOut
 from paaplus.db.tables import UserRow
-from paaplus.services import base_models, erasures, export, scheduling
-from paaplus.services import users as users_service
-from paaplus.services.keys import application_of
+from paaplus.services import scheduling
+from paaplus.services.operations import erasures, export
+from paaplus.services.registry import base_models
+from paaplus.services.users import users as users_service
+from paaplus.services.users.keys import application_of
 
 ZIP: Final = "application/zip"
 EXPORT_MEMORY_BYTES: Final = 16 * 2**20  # a larger export waits in a file

@@ -44,7 +44,7 @@ from paaplus.configs import TrainingConfig
 from paaplus.metrics import srcc
 from paaplus.records import RatedSet
 from paaplus.scoring import closed_form
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import OwnPrior
 from paaplus.strategies.avalanche_names import AvalancheDataset, DatasetExperience, EWCPlugin, ReplayPlugin
 from paaplus.strategies.modules import AdapterModule, build_module, rows

@@ -68,7 +68,7 @@ def forget_folders(file: Path) -> None:
 
 
 def builtin_set() -> Path:
-    from paaplus.data.builtin import write_builtin_set
+    from paaplus.data.builtin_set.build import write_builtin_set
 
     folder = ROOT / "var" / "builtin"
     write_builtin_set(folder)

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
-from paaplus.models.physiqueframe import parity
-from paaplus.models.physiqueframe.parity_training import training_parity
+from paaplus.models.physiqueframe.parity import whole_model
+from paaplus.models.physiqueframe.parity.training import training_parity
 
 
 def main() -> int:
@@ -43,24 +43,24 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def frame_report(folder: Path, training: bool) -> dict[str, parity.Measures]:
-    fixture = parity.Fixture(folder)
-    network, load = parity.build_network(fixture)
-    report = {"keys": parity.key_parity(load, fixture)}
+def frame_report(folder: Path, training: bool) -> dict[str, whole_model.Measures]:
+    fixture = whole_model.Fixture(folder)
+    network, load = whole_model.build_network(fixture)
+    report = {"keys": whole_model.key_parity(load, fixture)}
     if (folder / "swin_buffers.json").is_file():
-        report["swin_buffers"] = parity.buffer_parity(network, fixture)
-    for case in parity.cases(fixture):
-        report[case.name] = parity.case_parity(network, fixture, case)
+        report["swin_buffers"] = whole_model.buffer_parity(network, fixture)
+    for case in whole_model.cases(fixture):
+        report[case.name] = whole_model.case_parity(network, fixture, case)
     if training and (folder / "training.json").is_file():
         report["training"] = training_parity(network, fixture)
     return report
 
 
-def body_report(folder: Path) -> parity.Measures:
+def body_report(folder: Path) -> whole_model.Measures:
     """SMPLer-X's arrays, where its part is installed."""
     if importlib.util.find_spec("paaplus.models.physiqueframe.body") is None:
         return {}
-    from paaplus.models.physiqueframe.body import smplerx_parity
+    from paaplus.models.physiqueframe.parity.body import smplerx_parity
 
     return smplerx_parity(folder)
 

@@ -29,10 +29,10 @@ import torch
 from reference_shaped import reference_shaped
 from torch import Tensor
 
-from paaplus.models.physiqueframe.checkpoint import load_checkpoint
-from paaplus.models.physiqueframe.frame import Mesh, PhysiqueFrame, Posture
-from paaplus.models.physiqueframe.geometry import collate, mesh_neighbours
 from paaplus.models.physiqueframe.inputs import adjacency, heatmaps
+from paaplus.models.physiqueframe.network.frame import Mesh, PhysiqueFrame, Posture
+from paaplus.models.physiqueframe.network.geometry import collate, mesh_neighbours
+from paaplus.models.physiqueframe.weights.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[1]
 NUM_VERTICES = 10_475
@@ -45,7 +45,7 @@ import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from paaplus.models.physiqueframe.checkpoint import load_checkpoint
+from paaplus.models.physiqueframe.weights.checkpoint import load_checkpoint
 load_checkpoint(Path(sys.argv[1]))
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 """

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from paaplus.models.physiqueframe import clip_vit, swin_v2
-from paaplus.models.physiqueframe.frame import PhysiqueFrame
-from paaplus.models.physiqueframe.geometry import farthest_points
-from paaplus.models.physiqueframe.point_encoder import NormLinear, PointEncoder, ResidualBlock, Stage
+from paaplus.models.physiqueframe.network import clip_vit, swin_v2
+from paaplus.models.physiqueframe.network.frame import PhysiqueFrame
+from paaplus.models.physiqueframe.network.geometry import farthest_points
+from paaplus.models.physiqueframe.network.point_encoder import NormLinear, PointEncoder, ResidualBlock, Stage
 
 
 def reference_shaped(network: PhysiqueFrame) -> PhysiqueFrame:

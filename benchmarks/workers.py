@@ -35,8 +35,10 @@ from paaplus.db.types import utcnow
 from paaplus.ids import new_id
 from paaplus.pipelines.context import WorkerContext
 from paaplus.pipelines.run_jobs import run_next
-from paaplus.services import base_models, feedback, scheduling
-from paaplus.services.feedback import NewEvent
+from paaplus.services import scheduling
+from paaplus.services.feedback import intake
+from paaplus.services.feedback.intake import NewEvent
+from paaplus.services.registry import base_models
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
@@ -102,7 +104,7 @@ def deployed(home: Path, dim: int, policy: dict[str, object], num_users: int) ->
                     )
                     for n, (i, value) in enumerate(zip(order, values, strict=True))
                 ]
-                feedback.append(session, "bench", events, source="bench", settings=settings)
+                intake.append(session, "bench", events, source="bench", settings=settings)
         scheduling.scan(database, settings)
     database.dispose()
     return settings

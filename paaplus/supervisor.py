@@ -35,10 +35,10 @@ class Child:
 def embedded_children(settings: Settings) -> list[Child]:
     """The three processes of the embedded mode: the same API, tasks and app as in production."""
     python = [sys.executable, "-m"]
-    celery = [*python, "celery", "-A", "workers.app"]
+    celery = [*python, "celery", "-A", "paaplus.workers.app"]
     logs = settings.home.absolute() / "logs"
     commands = {
-        "api": [*python, "api"],
+        "api": [*python, "paaplus.api"],
         # one solo worker: training must not share the API's interpreter, and the folder broker is fast only with solo
         "worker": [*celery, "worker", "-Q", "cpu,gpu", "-P", "solo", "-n", "embedded@%h", "--without-gossip",
                    "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"],

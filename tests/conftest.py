@@ -14,8 +14,8 @@ from sqlalchemy.engine import make_url
 from paaplus.db import migrate
 from paaplus.db.engine import Database
 from paaplus.settings import Settings, get_settings
-from tests import scratch, servers
-from tests.servers import GivenServer, PostgresServer, RedisServer, new_postgres_database
+from tests.support import scratch, servers
+from tests.support.servers import GivenServer, PostgresServer, RedisServer, new_postgres_database
 
 # A developer's own deployment must not leak into the tests, nor into the processes that they start.
 for name in [name for name in os.environ if name.startswith("PAAPLUS_") and not name.startswith("PAAPLUS_TEST_")]:

@@ -1,4 +1,4 @@
-"""The Celery app: `celery -A workers.app worker -Q cpu`, `... -Q gpu -c 1`, `celery -A workers.app beat`.
+"""The Celery app: `celery -A paaplus.workers.app worker -Q cpu`, and `beat`; `paaplus worker` starts the first.
 
 Messages may be lost, doubled or late without harm: a task only says "look at the job table". So they are
 acknowledged early and expire, and there is no result backend: a job's state lives in its row.
@@ -13,7 +13,7 @@ from celery.signals import setup_logging
 
 from paaplus import logs
 from paaplus.settings import Settings, get_settings
-from workers import folder_broker
+from paaplus.workers import folder_broker
 
 BROKER_POLLING_S = 0.1
 
@@ -21,7 +21,7 @@ BROKER_POLLING_S = 0.1
 def make_app(settings: Settings) -> Celery:
     """The app of a deployment; embedded mode's broker is a folder."""
     folder_broker.install()
-    celery = Celery("paaplus", broker=settings.resolved_broker_url, include=["workers.tasks"])
+    celery = Celery("paaplus", broker=settings.resolved_broker_url, include=["paaplus.workers.tasks"])
     celery.conf.update(
         broker_transport_options=_transport_options(settings),
         broker_connection_retry_on_startup=True,
@@ -33,7 +33,7 @@ def make_app(settings: Settings) -> Celery:
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
         task_time_limit=settings.task_time_limit_s,
-        beat_scheduler="workers.broker:BoundedScheduler",
+        beat_scheduler="paaplus.workers.broker:BoundedScheduler",
         beat_schedule={
             "scan": {
                 "task": "paaplus.scan",

@@ -6,10 +6,11 @@ import time
 
 import structlog
 
-from paaplus.services import drift, scheduling
-from workers.app import app
-from workers.broker import MAX_WAKE_UPS, num_waiting
-from workers.process import worker_context
+from paaplus.services import scheduling
+from paaplus.services.adaptation import drift
+from paaplus.workers.app import app
+from paaplus.workers.broker import MAX_WAKE_UPS, num_waiting
+from paaplus.workers.process import worker_context
 
 log = structlog.get_logger(__name__)
 

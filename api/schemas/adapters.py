@@ -8,12 +8,12 @@ from uuid import UUID
 
 from pydantic import Field
 
-from api.schemas.base_models import BaseModelRef
-from api.schemas.common import In, Out, Reason, Whole
+from paaplus.api.schemas.base_models import BaseModelRef
+from paaplus.api.schemas.common import In, Out, Reason, Whole
 from paaplus.db.tables import AdapterRow, BaseModelRow
 from paaplus.db.tables.jobs import RunOutcome
 from paaplus.db.tables.models import AdapterState, PointerMove
-from paaplus.services.adapters import Comparison
+from paaplus.services.adapters.versions import Comparison
 
 
 class AdapterSummary(Out):

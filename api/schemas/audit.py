@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from api.schemas.common import Out
+from paaplus.api.schemas.common import Out
 
 
 class AuditEntryOut(Out):

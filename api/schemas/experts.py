@@ -8,11 +8,11 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from api.schemas.adapters import AdapterSummary
-from api.schemas.common import In, Name, Out
+from paaplus.api.schemas.adapters import AdapterSummary
+from paaplus.api.schemas.common import In, Name, Out
 from paaplus.db.tables import BaseModelRow
 from paaplus.db.tables.experts import ExpertForm
-from paaplus.services.experts import DOMAIN_MAX, Agreement, Described, HeldOut
+from paaplus.services.experts.experts import DOMAIN_MAX, Agreement, Described, HeldOut
 
 Domain = Annotated[Name, StringConstraints(max_length=DOMAIN_MAX)]
 

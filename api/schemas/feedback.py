@@ -7,9 +7,9 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Discriminator, Field, JsonValue, SkipValidation, Tag, TypeAdapter
 
-from api.schemas.common import Aspect, Flag, In, Moment, Name, Number, Out, UserRef
+from paaplus.api.schemas.common import Aspect, Flag, In, Moment, Name, Number, Out, UserRef
 from paaplus.db.tables.feedback import FeedbackKind
-from paaplus.services.feedback import NewEvent
+from paaplus.services.feedback.intake import NewEvent
 
 IMAGE_EXAMPLE = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"
 RECEIPT_EXAMPLE = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0002"

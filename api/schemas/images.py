@@ -8,9 +8,9 @@ from uuid import UUID
 
 from pydantic import Field
 
-from api.schemas.common import Out
+from paaplus.api.schemas.common import Out
 from paaplus.db.tables import ImageRow
-from paaplus.services.images import FeatureState
+from paaplus.services.images.images import FeatureState
 
 
 class ImageOut(Out):

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from api.schemas.adapters import RunOut
-from api.schemas.common import Out
+from paaplus.api.schemas.adapters import RunOut
+from paaplus.api.schemas.common import Out
 from paaplus.db.tables.jobs import JobKind, JobState
 
 

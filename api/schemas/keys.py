@@ -8,8 +8,8 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from api.schemas.common import In, Name, Out, UserRef
-from api.schemas.users import Application
+from paaplus.api.schemas.common import In, Name, Out, UserRef
+from paaplus.api.schemas.users import Application
 from paaplus.db.tables.governance import KeyScope
 
 

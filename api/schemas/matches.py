@@ -8,9 +8,9 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from api.schemas.common import In, Out, UserRef
+from paaplus.api.schemas.common import In, Out, UserRef
 from paaplus.db.tables.experts import MatchKind
-from paaplus.services.matches import MatchView
+from paaplus.services.adapters.matches import MatchView
 
 
 class MatchIn(In):

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, model_validator
 
-from api.schemas.base_models import BaseModelRef
-from api.schemas.common import Flag, In, Number, Out, UserRef
-from paaplus.services.predictions import Answer, Prediction, Source, SourceReason
+from paaplus.api.schemas.base_models import BaseModelRef
+from paaplus.api.schemas.common import Flag, In, Number, Out, UserRef
+from paaplus.services.predictions.predict import Answer, Prediction, Source, SourceReason
 
 
 class PredictionItemIn(In):

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from api.schemas.common import In, Number, Out
-from paaplus.services.preferences import MAX_VALUES
+from paaplus.api.schemas.common import In, Number, Out
+from paaplus.services.surveys.preferences import MAX_VALUES
 
 PreferenceValue = Annotated[Number, Field(ge=0, le=1)]
 

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from api.schemas.common import Aspect, In, Name, Out, Whole
-from paaplus.services.quizzes import MAX_PAIRS, MIN_PAIRS, MOST_PAIRS, QuizState
+from paaplus.api.schemas.common import Aspect, In, Name, Out, Whole
+from paaplus.services.experts.quizzes import MAX_PAIRS, MIN_PAIRS, MOST_PAIRS, QuizState
 
 Preference = Literal["first", "second", "tie", "cannot_say"]
 

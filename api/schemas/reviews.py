@@ -8,11 +8,11 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from api.schemas.common import Aspect, Flag, In, Name, Number, Out, UserRef, Whole
-from api.schemas.tools import IMAGE_EXAMPLE, ToolName
-from api.schemas.users import Application
+from paaplus.api.schemas.common import Aspect, Flag, In, Name, Number, Out, UserRef, Whole
+from paaplus.api.schemas.tools import IMAGE_EXAMPLE, ToolName
+from paaplus.api.schemas.users import Application
 from paaplus.db.tables.reviews import ReviewOrder, ReviewState
-from paaplus.services.reviews import EVENT_ID_MAX, Verdict
+from paaplus.services.reviews.reviews import EVENT_ID_MAX, Verdict
 
 
 class BatchIn(In):

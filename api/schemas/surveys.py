@@ -8,11 +8,11 @@ from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
-from api.schemas.common import In, Out
-from api.schemas.users import Application
+from paaplus.api.schemas.common import In, Out
+from paaplus.api.schemas.users import Application
 from paaplus.db.tables import SurveyRow
-from paaplus.services.survey_forms import NAME_PATTERN, Form, answers_schema, parse
-from paaplus.services.surveys import MAX_DOMAIN
+from paaplus.services.surveys.forms import NAME_PATTERN, Form, answers_schema, parse
+from paaplus.services.surveys.surveys import MAX_DOMAIN
 
 
 def _printable(text: str) -> str:

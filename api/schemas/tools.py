@@ -8,8 +8,8 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from api.schemas.common import Aspect, In, Name, Number, Out
-from api.schemas.users import Application
+from paaplus.api.schemas.common import Aspect, In, Name, Number, Out
+from paaplus.api.schemas.users import Application
 
 IMAGE_EXAMPLE = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"
 

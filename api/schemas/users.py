@@ -9,8 +9,8 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, StringConstraints, create_model
 
-from api.schemas.adapters import AdapterSummary
-from api.schemas.common import Flag, In, Name, Number, Out, Whole
+from paaplus.api.schemas.adapters import AdapterSummary
+from paaplus.api.schemas.common import Flag, In, Name, Number, Out, Whole
 from paaplus.configs import ADAPTER_STRATEGIES, STRATEGY_NAMES, DriftConfig, GateConfig, Policy, TrainingConfig
 from paaplus.services.names import APPLICATION_PATTERN
 

@@ -12,7 +12,7 @@ from paaplus.db.tables import AdapterRow, BaseModelRow, FeaturesRow
 from paaplus.db.tables.models import AdapterState
 from paaplus.ids import sha256_hex
 from paaplus.scoring.adapters import Adapter, adapter_from_bytes
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.storage.blobs import BlobStore
 
 

@@ -88,9 +88,9 @@ class Platform:
 
     def _make(self, num_workers: int, num_schedulers: int) -> list[Process]:
         python = [sys.executable, "-m"]
-        celery = [*python, "celery", "-A", "workers.app"]
+        celery = [*python, "celery", "-A", "paaplus.workers.app"]
         quiet = ["--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
-        made = [self._process("api", "api", [*python, "api"])]
+        made = [self._process("api", "api", [*python, "paaplus.api"])]
         for i in range(num_workers):
             pool = ["-Q", "cpu,gpu", "-P", "solo", "-n", f"worker-{i}@%h"]
             made.append(self._process(f"worker-{i}", "worker", [*celery, "worker", *pool, *quiet]))

@@ -20,9 +20,9 @@ from paaplus.cli.common import (
     user_of,
 )
 from paaplus.errors import InvalidInput
-from paaplus.services import adapters as adapters_service
-from paaplus.services import exclusions
-from paaplus.services.adapters import PointerChange
+from paaplus.services.adapters import versions as adapters_service
+from paaplus.services.adapters.versions import PointerChange
+from paaplus.services.feedback import exclusions
 
 app = typer.Typer(help="Adapter versions: list, compare, promote, pin, roll back.")
 

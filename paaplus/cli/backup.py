@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from paaplus.cli.common import ACTOR, JsonOption, notices, open_blobs, open_database, print_record
-from paaplus.services import backup as backup_service
+from paaplus.services.operations import backup as backup_service
 from paaplus.settings import get_settings
 
 

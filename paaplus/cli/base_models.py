@@ -21,7 +21,9 @@ from paaplus.cli.common import (
 )
 from paaplus.db.engine import Database
 from paaplus.db.tables import BaseModelRow
-from paaplus.services import base_models, images, scheduling
+from paaplus.services import scheduling
+from paaplus.services.images import images
+from paaplus.services.registry import base_models
 from paaplus.settings import Settings, get_settings
 
 app = typer.Typer(help="Base models: a frozen backbone with a generic head.")
@@ -111,7 +113,7 @@ def train_builtin(settings: Settings) -> None:
 
 
 def _write_builtin(settings: Settings) -> tuple[Path, Path | None]:
-    from paaplus.data.builtin import write_builtin_set
+    from paaplus.data.builtin_set.build import write_builtin_set
 
     folder = settings.home / "builtin"
     notices.print(f"writing the built-in set to {folder} ...", highlight=False, markup=False, soft_wrap=True)

@@ -23,8 +23,8 @@ from paaplus.db.engine import Database
 from paaplus.db.migrate import require_head
 from paaplus.db.tables import UserRow
 from paaplus.errors import InvalidInput
-from paaplus.services import users as users_service
-from paaplus.services.keys import OPERATOR
+from paaplus.services.users import users as users_service
+from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
 from paaplus.storage.blobs import BlobStore
 

@@ -23,7 +23,7 @@ from paaplus.db import migrate
 from paaplus.db.engine import Database
 from paaplus.errors import PaaplusError
 from paaplus.queue import jobs
-from paaplus.services import base_models
+from paaplus.services.registry import base_models
 from paaplus.settings import Settings, get_settings
 from paaplus.storage.blobs import BlobStore
 

@@ -21,10 +21,12 @@ from paaplus.db.engine import Database
 from paaplus.db.tables import MatchRow
 from paaplus.db.tables.experts import ExpertForm, MatchKind
 from paaplus.errors import NotFound
-from paaplus.services import base_models, matches, matching
-from paaplus.services import experts as experts_service
-from paaplus.services.keys import OPERATOR
-from paaplus.services.serving import ServingStore
+from paaplus.services.adapters import matches
+from paaplus.services.experts import experts as experts_service
+from paaplus.services.experts import matching
+from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.registry import base_models
+from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
 
 app = typer.Typer(help="Experts, their models, and who is matched with them.")

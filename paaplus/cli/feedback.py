@@ -27,9 +27,9 @@ from paaplus.db.tables import FeedbackRow, ImageRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.errors import InvalidInput
 from paaplus.ids import sha256_hex
-from paaplus.services import feedback as feedback_service
-from paaplus.services import users as users_service
-from paaplus.services.feedback import NewEvent
+from paaplus.services.feedback import intake as feedback_service
+from paaplus.services.feedback.intake import NewEvent
+from paaplus.services.users import users as users_service
 from paaplus.settings import get_settings
 
 app = typer.Typer(help="The feedback log.")

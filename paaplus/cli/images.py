@@ -12,8 +12,8 @@ from rich.progress import track
 from paaplus.cli.common import JsonOption, notices, open_blobs, open_database, print_rows
 from paaplus.db.tables import ImageRow
 from paaplus.errors import InvalidInput
-from paaplus.services import images as images_service
-from paaplus.services.keys import OPERATOR
+from paaplus.services.images import images as images_service
+from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
 
 app = typer.Typer(help="Images.")

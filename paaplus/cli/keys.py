@@ -9,7 +9,7 @@ import typer
 
 from paaplus.cli.common import ACTOR, JsonOption, open_database, print_record, print_rows, user_of
 from paaplus.db.tables.governance import KeyScope
-from paaplus.services import keys as keys_service
+from paaplus.services.users import keys as keys_service
 
 app = typer.Typer(help="Create, list, rotate and revoke API keys.")
 

@@ -23,7 +23,6 @@ from paaplus.cli import (
     db,
     demo,
     doctor,
-    evaluate,
     experts,
     feedback,
     images,
@@ -38,6 +37,7 @@ from paaplus.cli import (
     up,
     users,
 )
+from paaplus.cli.evaluate import commands as evaluate
 from paaplus.errors import PaaplusError, Unavailable
 from paaplus.settings import get_settings
 

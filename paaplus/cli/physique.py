@@ -24,9 +24,9 @@ def validate(
     as_json: JsonOption = False,
 ) -> None:
     """Check every row of every CSV file, and tell each that is wrong with its file and line. Exit code 1 if any is."""
-    from paaplus.data import physique
+    from paaplus.data.physique import reader
 
-    num_rows, problems = physique.validate(data, image_dir)
+    num_rows, problems = reader.validate(data, image_dir)
     counts = Counter(problem.severity for problem in problems)
     if as_json:
         told = [{"file": str(p.file), "line": p.line, "severity": p.severity, "message": p.message} for p in problems]
@@ -51,7 +51,7 @@ def make_miniature(
     as_json: JsonOption = False,
 ) -> None:
     """Write a SYNTHETIC data set: drawn figures whose build and pose decide their scores. No people, no photographs."""
-    from paaplus.data.physique_miniature import write_miniature
+    from paaplus.data.physique.miniature import write_miniature
 
     if out.is_dir() and any(out.iterdir()):
         raise InvalidInput(f"{out} is not empty")
@@ -67,7 +67,7 @@ def convert_meshes(
     as_json: JsonOption = False,
 ) -> None:
     """Convert the release's mesh cache, a torch file, into safetensors, once. Nothing in it is run."""
-    from paaplus.data.physique_meshes import convert_cache
+    from paaplus.data.physique.meshes import convert_cache
 
     num = convert_cache(cache, out)
     print_record({"folder": str(out), "num_bodies": num}, as_json=as_json)

@@ -22,7 +22,8 @@ from paaplus.cli.common import (
 from paaplus.db.engine import Database
 from paaplus.db.tables import BaseModelRow, TastePriorRow
 from paaplus.scoring.priors import TastePrior
-from paaplus.services import base_models, scheduling, taste_priors
+from paaplus.services import scheduling
+from paaplus.services.registry import base_models, taste_priors
 from paaplus.settings import Settings, get_settings
 
 app = typer.Typer(help="Taste priors: how people differ, learned from people who rated.")

@@ -12,9 +12,9 @@ import typer
 from paaplus.cli.common import JsonOption, open_blobs, open_database, print_record, print_rows
 from paaplus.db.tables import ReviewBatchRow
 from paaplus.db.tables.reviews import ReviewOrder
-from paaplus.services import review_batches, review_progress
-from paaplus.services.keys import OPERATOR
-from paaplus.services.serving import ServingStore
+from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.reviews import batches, progress
+from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
 
 app = typer.Typer(help="Reviews of pseudo labels by experts.")
@@ -32,12 +32,12 @@ def create(
     order: Annotated[ReviewOrder, typer.Option(help="value: uncertain and disagreed first.")] = ReviewOrder.VALUE,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     overlap: Annotated[float, typer.Option(min=0, max=1, help="Share of the images that every expert gets.")] = 0.0,
-    limit: Annotated[int, typer.Option(min=1, max=review_batches.MAX_IMAGES, help="Most images.")] = 1_000,
+    limit: Annotated[int, typer.Option(min=1, max=batches.MAX_IMAGES, help="Most images.")] = 1_000,
     application: Annotated[str, typer.Option(help="Whose images and experts.")] = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Send images to experts: every one gets a queue of their own."""
-    new = review_batches.NewBatch(
+    new = batches.NewBatch(
         application=application,
         name=name,
         experts=tuple(expert),
@@ -50,17 +50,17 @@ def create(
     )
     with open_database() as database:
         store = ServingStore(database, open_blobs(), get_settings())
-        row = review_batches.create(database, store, OPERATOR, new)
+        row = batches.create(database, store, OPERATOR, new)
         with database.read_session() as session:
-            progress = review_progress.progress(session, [row.id])[row.id]
-    print_record({**_record(row), "num_reviews": sum(one.open for one in progress)}, as_json=as_json)
+            of_experts = progress.progress(session, [row.id])[row.id]
+    print_record({**_record(row), "num_reviews": sum(one.open for one in of_experts)}, as_json=as_json)
 
 
 @app.command("list")
 def list_batches(limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100, as_json: JsonOption = False) -> None:
     """Batches, newest first."""
     with open_database() as database, database.read_session() as session:
-        rows = review_batches.list_batches(session, OPERATOR, limit=limit)
+        rows = batches.list_batches(session, OPERATOR, limit=limit)
         print_rows(rows, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, title="review batches")
 
 
@@ -68,17 +68,17 @@ def list_batches(limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100, a
 def show(batch: BatchArgument, as_json: JsonOption = False) -> None:
     """How far every expert of a batch is, and how those who share images agree."""
     with open_database() as database, database.read_session() as session:
-        row = review_batches.get(session, OPERATOR, batch)
-        progress = [asdict(one) for one in review_progress.progress(session, [batch])[batch]]
-        agreement = [asdict(one) for one in review_progress.agreement(session, batch)]
-        print_record({**_record(row), "progress": progress, "agreement": agreement}, as_json=as_json)
+        row = batches.get(session, OPERATOR, batch)
+        of_experts = [asdict(one) for one in progress.progress(session, [batch])[batch]]
+        agreement = [asdict(one) for one in progress.agreement(session, batch)]
+        print_record({**_record(row), "progress": of_experts, "agreement": agreement}, as_json=as_json)
 
 
 @app.command()
 def close(batch: BatchArgument, as_json: JsonOption = False) -> None:
     """Take what is open out of all queues. What is done stays."""
     with open_database() as database, database.session() as session:
-        print_record(_record(review_batches.close(session, OPERATOR, batch)), as_json=as_json)
+        print_record(_record(batches.close(session, OPERATOR, batch)), as_json=as_json)
 
 
 def _record(row: ReviewBatchRow) -> dict[str, Any]:

@@ -47,8 +47,8 @@ def score(
         raise InvalidInput(f"base model {base_model!r}: only physiqueframe scores without the platform")
     if box is not None and len(images) != 1:
         raise InvalidInput(f"--box with {len(images)} images: one")
-    from paaplus.data.physique_dataset import sample_of
-    from paaplus.data.physique_meshes import MeshStore
+    from paaplus.data.physique.dataset import sample_of
+    from paaplus.data.physique.meshes import MeshStore
     from paaplus.models.images import decode_image
     from paaplus.models.physiqueframe.body.person import Person, PersonStatus
     from paaplus.models.physiqueframe.inputs import letterbox
@@ -94,9 +94,9 @@ def _load_scorer(given: _Given, several: str, *, unchecked: bool) -> PhotographS
     import torch
 
     from paaplus.models.device import resolve_device
-    from paaplus.models.physiqueframe.checkpoint import load_checkpoint
     from paaplus.models.physiqueframe.files import PhysiqueFiles, build_finder
     from paaplus.models.physiqueframe.scorer import PhotographScorer
+    from paaplus.models.physiqueframe.weights.checkpoint import load_checkpoint
 
     settings = get_settings()
     torch.set_num_threads(settings.torch_threads)

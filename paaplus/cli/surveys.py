@@ -23,9 +23,10 @@ from paaplus.cli.common import (
 )
 from paaplus.db.tables import PreferenceEncoderRow, SurveyRow
 from paaplus.errors import InvalidInput
-from paaplus.services import base_models, preference_encoders, preferences, survey_forms, surveys, taste_priors
-from paaplus.services import users as users_service
-from paaplus.services.keys import OPERATOR
+from paaplus.services.registry import base_models, taste_priors
+from paaplus.services.surveys import forms, preference_encoders, preferences, surveys
+from paaplus.services.users import users as users_service
+from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
 
 app = typer.Typer(help="Surveys: forms as data, answers, and what they tell of taste.")
@@ -66,13 +67,13 @@ def create(
 def from_experts(
     name: NameArgument,
     domain: Annotated[str, typer.Option(help="What the objects are that it is about.")],
-    count: Annotated[int, typer.Option(min=1, max=survey_forms.MAX_ITEMS, help="Pairs of images.")] = 10,
+    count: Annotated[int, typer.Option(min=1, max=forms.MAX_ITEMS, help="Pairs of images.")] = 10,
     aspect: Annotated[str | None, typer.Option(help="What is asked about; default: the base model's first.")] = None,
     application: ApplicationOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Create a survey of the pairs of the application's images on which its experts' models disagree most."""
-    from paaplus.services import survey_pairs
+    from paaplus.services.experts import survey_pairs
 
     with open_database() as database, database.session() as session:
         form = survey_pairs.form_of_pairs(session, open_blobs(), get_settings(), application, count, aspect)
@@ -134,7 +135,7 @@ def import_answers(
     blobs, settings = open_blobs(), get_settings()
     with open_database() as database, database.session() as session:
         survey = surveys.get(session, application, name, version)
-        for line in read_answers(file, survey_forms.parse(survey.form)):
+        for line in read_answers(file, forms.parse(survey.form)):
             try:
                 user, _ = users_service.create(session, application=application, external_id=line.user_id)
                 done = surveys.answer(
@@ -249,7 +250,7 @@ def _from_folder(
         extractor,
         data,
         survey_csv,
-        survey_forms.parse(survey.form),
+        forms.parse(survey.form),
         cache_dir=settings.home / "cache",
         prior=prior,
         scale=parse_scale(scale) if scale else None,

@@ -13,13 +13,13 @@ import typer
 from paaplus.cli.common import ACTOR, JsonOption, open_blobs, open_database, print_record, print_rows
 from paaplus.db.tables import ImageRow, ToolRevisionRow
 from paaplus.errors import InvalidInput
-from paaplus.services import pseudo_labels, review_order, tool_revisions
-from paaplus.services import tools as tools_service
-from paaplus.services.keys import OPERATOR
-from paaplus.services.serving import ServingStore
+from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.reviews import ordering, pseudo_labels, tool_revisions
+from paaplus.services.reviews import tools as tools_service
+from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
-from paaplus.tools.base import Judgement, ToolImage
 from paaplus.tools.precomputed import NAME, PrecomputedTool, read_csv
+from paaplus.tools.tool import Judgement, ToolImage
 
 app = typer.Typer(help="AI tools, and what they say of images.")
 
@@ -93,7 +93,7 @@ def learn(tool: ToolArgument, application: ApplicationOption = "default", as_jso
     with open_database() as database:
         store = ServingStore(database, open_blobs(), get_settings())
         row = tool_revisions.learn(database, store, application=application, tool=tool, actor=ACTOR)
-        num_moved = review_order.rerank(database, store, application)
+        num_moved = ordering.rerank(database, store, application)
     print_record({**_record(row), "num_reviews_moved": num_moved}, as_json=as_json)
 
 

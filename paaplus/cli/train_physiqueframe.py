@@ -71,9 +71,9 @@ def train_network(options: NetworkTraining, data: Path, weights: Path | None) ->
     """Train, with a progress bar; returns what is printed: the best epoch's row of the log and where its network is."""
     import torch
 
-    from paaplus.data.physique import read_split
+    from paaplus.data.physique.reader import read_split
     from paaplus.models.device import resolve_device
-    from paaplus.models.physiqueframe.config import FrameConfig, tiny_config
+    from paaplus.models.physiqueframe.network.config import FrameConfig, tiny_config
     from paaplus.pipelines.train_physiqueframe import TrainConfig, train_physiqueframe
 
     if options.out is None:

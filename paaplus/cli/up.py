@@ -11,7 +11,7 @@ from paaplus.cli.common import notices
 from paaplus.db import migrate
 from paaplus.db.engine import Database
 from paaplus.errors import Unavailable
-from paaplus.services import base_models
+from paaplus.services.registry import base_models
 from paaplus.settings import Settings, get_settings
 from paaplus.supervisor import Supervisor, child_environment, embedded_children
 

@@ -22,9 +22,11 @@ from paaplus.cli.common import (
 )
 from paaplus.db.tables import UserRow
 from paaplus.errors import Conflict, InvalidInput
-from paaplus.services import adapters, erasures, export, scheduling
-from paaplus.services import users as users_service
-from paaplus.services.keys import OPERATOR
+from paaplus.services import scheduling
+from paaplus.services.adapters import versions
+from paaplus.services.operations import erasures, export
+from paaplus.services.users import users as users_service
+from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
 
 app = typer.Typer(help="Users and their policies.")
@@ -150,12 +152,12 @@ def _json_object(text: str) -> dict[str, Any]:
 
 
 def _record(session: Any, row: UserRow) -> dict[str, Any]:
-    version = adapters.active(session, row.id)
+    version = versions.active(session, row.id)
     return {
         "id": row.id,
         "application": row.application,
         "external_id": row.external_id,
-        "version": version.number if version else adapters.BASE,
+        "version": version.number if version else versions.BASE,
         "feedback": row.feedback_sequence,
         "pending": scheduling.pending_feedback(session, row.id),
         "pinned": row.pinned,

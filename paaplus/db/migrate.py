@@ -18,8 +18,8 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.schema import SchemaItem
 
-from paaplus.db.drift import unseen_differences
 from paaplus.db.engine import make_engine
+from paaplus.db.schema_diff import unseen_differences
 from paaplus.db.tables import Base
 from paaplus.errors import Conflict, Unavailable
 
@@ -96,7 +96,7 @@ def require_head(engine: sa.Engine) -> None:
 
 def _config(url: str | None = None) -> Config:
     # Found by import, not by folder: an installed package has no alembic.ini, and the cwd may be anywhere.
-    spec = find_spec("migrations")
+    spec = find_spec("paaplus.migrations")
     assert spec is not None
     assert spec.submodule_search_locations
     config = Config(attributes={"url": url})

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from paaplus.data.photographs import PHOTOGRAPHS
+from paaplus.data.builtin_set.photographs import PHOTOGRAPHS
 from paaplus.demo.charts import dumbbells, learning_curves, memory
 from paaplus.demo.strip import Strip
 from paaplus.demo.style import STYLE

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from paaplus.data.builtin import write_builtin_set
+from paaplus.data.builtin_set.build import write_builtin_set
 from paaplus.data.folder import read_folder
 from paaplus.demo.client import Client
 from paaplus.demo.failure import DemoFailed

@@ -28,7 +28,7 @@ from paaplus.models.generic_head import (
 from paaplus.models.people_prior import PeoplePrior, Person, fit_people_prior
 from paaplus.models.taste_space import fit_taste_spaces
 from paaplus.scoring.adapters import MAX_NUMBERS
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.frame_heads import FrameHeads
 
 MAX_TASTE_DIM = 256

@@ -27,10 +27,10 @@ from paaplus.gate import Evidence, gather, halves, judge, with_order
 from paaplus.pipelines.context import NotReady, Outcome, Running, outcome_of
 from paaplus.pipelines.learning_sets import compared_set, no_features, prequential, rated_set
 from paaplus.scoring.adapters import Adapter, adapter_from_bytes
-from paaplus.services import adaptation
-from paaplus.services.adaptation import Snapshot
-from paaplus.services.feedback_log import NOTHING_SEEN, ComparedWord, Seen, Word, seen_by
-from paaplus.services.serving import PREFERENCE_VERSION
+from paaplus.services.adaptation import commit
+from paaplus.services.adaptation.snapshot import Snapshot, read_snapshot
+from paaplus.services.feedback.feedback_log import NOTHING_SEEN, ComparedWord, Seen, Word, seen_by
+from paaplus.services.predictions.serving import PREFERENCE_VERSION
 from paaplus.training import Trained, TrainingRequest, train_cohort
 
 log = structlog.get_logger(__name__)
@@ -94,7 +94,7 @@ class _Begun:
     lineage: _Lineage
     words: _Words
     request: TrainingRequest
-    result: adaptation.RunResult
+    result: commit.RunResult
 
 
 @dataclass(frozen=True)
@@ -145,18 +145,18 @@ def _begin(running: Running) -> _Begun | str:
     if context.stopping.is_set():
         raise TrainingStopped("the worker stops before this user's turn")
     started_at, clock = utcnow(), time.perf_counter()
-    snapshot = adaptation.read_snapshot(context.database, context.blobs, lease.user_id, context.settings)
+    snapshot = read_snapshot(context.database, context.blobs, lease.user_id, context.settings)
     if snapshot.num_missing_features:
         raise NotReady(f"features of {snapshot.num_missing_features} rated image(s) are pending", FEATURES_WAIT_S)
     forced = lease.reason == DueReason.BY_HAND
     if snapshot.policy.paused and not forced:
-        adaptation.skip(context.database, lease.user_id, lease)
+        commit.skip(context.database, lease.user_id, lease)
         return "paused"
     lineage = _lineage(snapshot, forced)
     words = _Words.of(snapshot, lineage.seen)
     restarted = lineage.start is not lineage.reference or lineage.reference_row is not snapshot.active
     restarted = restarted or _has_another_start(snapshot, lineage.reference_row, lineage.reference)
-    result = adaptation.RunResult(
+    result = commit.RunResult(
         job=lease,
         epoch=snapshot.epoch,
         strategy=snapshot.policy.strategy,
@@ -281,8 +281,8 @@ def _finish(begun: _Begun, learned: _Learned | Exception) -> str:
     return _commit(begun.running, begun.snapshot, begun.words, _judge(begun, learned))
 
 
-def _commit(running: Running, snapshot: Snapshot, words: _Words, result: adaptation.RunResult) -> str:
-    adaptation.commit(running.context.database, snapshot.user_id, result)
+def _commit(running: Running, snapshot: Snapshot, words: _Words, result: commit.RunResult) -> str:
+    commit.commit(running.context.database, snapshot.user_id, result)
     return f"{result.outcome}: {words.num_new} new, {words.num_past} past"
 
 
@@ -306,7 +306,7 @@ def _has_another_start(snapshot: Snapshot, row: AdapterRow | None, reference: Ad
     return row is not None and reference is not None and snapshot.start.differs_from(row, reference)
 
 
-def _judge(begun: _Begun, learned: _Learned) -> adaptation.RunResult:
+def _judge(begun: _Begun, learned: _Learned) -> commit.RunResult:
     snapshot, lineage, words, request = begun.snapshot, begun.lineage, begun.words, begun.request
     trained, clock = learned.trained, time.perf_counter()
     report = judge(learned.evidence, snapshot.policy.gate)
@@ -319,7 +319,7 @@ def _judge(begun: _Begun, learned: _Learned) -> adaptation.RunResult:
         outcome=RunOutcome.PROMOTED if report.promote else RunOutcome.KEPT,
         metrics=metrics,
         timings={**begun.result.timings, "train_s": learned.train_s, "judge_s": judge_s},
-        candidate=adaptation.Candidate(
+        candidate=commit.Candidate(
             adapter=trained.adapter,
             taste_prior_id=snapshot.start.taste_prior_id if request.prior else None,
             match_id=snapshot.start.match_id,

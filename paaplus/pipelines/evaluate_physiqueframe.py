@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from paaplus import metrics
-from paaplus.data.physique_dataset import PhysiqueDataset, RatedBatch, collate_rated
+from paaplus.data.physique.dataset import PhysiqueDataset, RatedBatch, collate_rated
 from paaplus.errors import UndefinedMetric
-from paaplus.models.physiqueframe.config import ASPECTS, FrameConfig
-from paaplus.models.physiqueframe.frame import PhysiqueFrame
+from paaplus.models.physiqueframe.network.config import ASPECTS, FrameConfig
+from paaplus.models.physiqueframe.network.frame import PhysiqueFrame
 
 METRICS = ("srcc", "plcc", "acc")
 

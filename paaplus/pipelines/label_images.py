@@ -22,11 +22,13 @@ from paaplus.errors import Damaged, InvalidInput, LeaseLost, NotFound, TrainingS
 from paaplus.models.images import decode_image
 from paaplus.pipelines.context import NotReady, Running, WorkerContext
 from paaplus.queue import jobs
-from paaplus.services import base_models, images, pseudo_labels
-from paaplus.services import tools as tools_service
-from paaplus.tools.base import Judgement, Need, Tool, ToolImage
+from paaplus.services.images import images
+from paaplus.services.registry import base_models
+from paaplus.services.reviews import pseudo_labels
+from paaplus.services.reviews import tools as tools_service
 from paaplus.tools.nima import NimaTool
 from paaplus.tools.registry import ToolContext, build
+from paaplus.tools.tool import Judgement, Need, Tool, ToolImage
 
 log = structlog.get_logger(__name__)
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.adapters import Adapter
-from paaplus.scoring.base import BaseScorer
-from paaplus.services.adaptation import Snapshot
-from paaplus.services.feedback_log import ComparedWord, Word
+from paaplus.scoring.base_scorer import BaseScorer
+from paaplus.services.adaptation.snapshot import Snapshot
+from paaplus.services.feedback.feedback_log import ComparedWord, Word
 
 
 def rated_set(snapshot: Snapshot, words: list[Word]) -> RatedSet:

@@ -14,7 +14,7 @@ from paaplus.data.folder import DEFAULT_ASPECT, read_folder
 from paaplus.models.base_fit import Ratings, fit_base_scorer
 from paaplus.models.extractor import BringsHeads, Extractor
 from paaplus.records import Scale
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 
 
 def fit_base_model(

@@ -19,15 +19,15 @@ from paaplus.data.features import folder_features
 from paaplus.data.folder import DEFAULT_ASPECT, read_folder
 from paaplus.db.engine import Database
 from paaplus.db.tables import ExpertRow, SurveyRow, UserRow
-from paaplus.encoders import DIM, fit_preference_encoder
 from paaplus.errors import InvalidInput
+from paaplus.fitting.preference_encoder import DIM, fit_preference_encoder
 from paaplus.models.extractor import Extractor
 from paaplus.pipelines.train_prior import ratings_by_person, ratings_of_user
 from paaplus.records import Scale
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.preference import PreferenceEncoder
 from paaplus.scoring.priors import Prior
-from paaplus.services import survey_forms, surveys
+from paaplus.services.surveys import forms, surveys
 
 Progress = Callable[[int, int], None]
 
@@ -44,7 +44,7 @@ class AnswersLine:
     answers: dict[str, Any]
 
 
-def read_answers(file: Path, form: survey_forms.Form) -> Iterator[AnswersLine]:
+def read_answers(file: Path, form: forms.Form) -> Iterator[AnswersLine]:
     """The lines of a CSV with `user_id` and a column for every item that somebody answered.
 
     Raises:
@@ -61,7 +61,7 @@ def read_answers(file: Path, form: survey_forms.Form) -> Iterator[AnswersLine]:
                 if not row["user_id"]:
                     raise InvalidInput(f"line {reader.line_num} has no user_id")
                 try:
-                    answers = survey_forms.answers_from_text(form, row)
+                    answers = forms.answers_from_text(form, row)
                 except InvalidInput as error:
                     raise InvalidInput(f"line {reader.line_num}: {error}") from error
                 yield AnswersLine(reader.line_num, row["user_id"], answers)
@@ -74,7 +74,7 @@ def encoder_from_folder(
     extractor: Extractor,
     data: Path,
     survey_csv: Path,
-    form: survey_forms.Form,
+    form: forms.Form,
     *,
     cache_dir: Path,
     prior: Prior | None = None,
@@ -106,11 +106,11 @@ def encoder_from_folder(
     folder = read_folder(data, Scale(*scale) if scale else None, aspect)
     if missing := sorted(set(base.aspects) - set(folder.aspects)):
         raise InvalidInput(f"{data} rates {list(folder.aspects)}; the base model scores {missing} too")
-    answered = {line.user_id: survey_forms.encode(form, line.answers) for line in read_answers(survey_csv, form)}
+    answered = {line.user_id: forms.encode(form, line.answers) for line in read_answers(survey_csv, form)}
     features_ID = folder_features(folder, extractor, cache_dir, progress=progress)
     rated = {name: one for name, one in ratings_by_person(base, folder, features_ID).items() if name in answered}
     answers_UQ = np.array([answered[name] for name in rated]).reshape(len(rated), -1)
-    names = survey_forms.columns(form)
+    names = forms.columns(form)
     return fit_preference_encoder(base, list(rated.values()), answers_UQ, names, prior, base.preference_dim or DIM)
 
 
@@ -129,7 +129,7 @@ def encoder_from_users(
     Raises:
         InvalidInput: fewer than 50 such users rated and answered.
     """
-    form = survey_forms.parse(survey.form)
+    form = forms.parse(survey.form)
     asked = {image_id for item in form.pairs for image_id in (item.first, item.second)}
     rated, rows, user_ids = [], [], []
     with database.read_session() as session:
@@ -144,10 +144,10 @@ def encoder_from_users(
             theirs = ratings_of_user(session, base, user, holdout_key, without=asked)
             if theirs is not None:
                 rated.append(theirs)
-                rows.append(survey_forms.encode(form, answered[user.id]))
+                rows.append(forms.encode(form, answered[user.id]))
                 user_ids.append(user.id)
     progress(len(consenting), len(consenting))
-    names = survey_forms.columns(form)
+    names = forms.columns(form)
     answers_UQ = np.array(rows).reshape(len(rows), len(names))
     encoder, metrics = fit_preference_encoder(base, rated, answers_UQ, names, prior, base.preference_dim or DIM)
     return encoder, metrics, user_ids

@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from paaplus.data.physique import PhysiqueRows
-from paaplus.data.physique_dataset import PhysiqueDataset, RatedBatch, RatedSample
-from paaplus.data.physique_meshes import MeshStore
+from paaplus.data.physique.dataset import PhysiqueDataset, RatedBatch, RatedSample
+from paaplus.data.physique.meshes import MeshStore
+from paaplus.data.physique.reader import PhysiqueRows
 from paaplus.errors import Conflict, DivergedError, InvalidInput
-from paaplus.models.physiqueframe.checkpoint import load_checkpoint, save_checkpoint
-from paaplus.models.physiqueframe.config import ASPECTS, FrameConfig
-from paaplus.models.physiqueframe.frame import PhysiqueFrame
-from paaplus.models.physiqueframe.loss import AspectLoss
+from paaplus.models.physiqueframe.network.config import ASPECTS, FrameConfig
+from paaplus.models.physiqueframe.network.frame import PhysiqueFrame
+from paaplus.models.physiqueframe.network.loss import AspectLoss
+from paaplus.models.physiqueframe.weights.checkpoint import load_checkpoint, save_checkpoint
 from paaplus.pipelines.evaluate_physiqueframe import METRICS, evaluate, load_batches, network_scores
 from paaplus.pipelines.training_files import TrainingState, read_state, write_atomically, write_log, write_state
 
@@ -131,7 +131,7 @@ def train_physiqueframe(
         config: how to learn.
         frame: sizes of a network trained from scratch; None: those of `init`, or the official ones.
         init: a checkpoint to start from; None: from scratch.
-        meshes: a store of bodies (`paaplus.data.physique_meshes`); None: without, the image branch alone learns.
+        meshes: a store of bodies (`paaplus.data.physique.meshes`); None: without, the image branch alone learns.
         device: of torch.
         progress: told the steps done in this epoch, of how many, and the epoch.
 

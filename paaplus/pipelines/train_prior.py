@@ -19,12 +19,12 @@ from paaplus.data.folder import DEFAULT_ASPECT, DataFolder, read_folder
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeaturesRow, UserRow
 from paaplus.errors import InvalidInput
+from paaplus.fitting.taste_prior import fit_taste_prior
 from paaplus.models.extractor import Extractor
-from paaplus.priors import fit_taste_prior
 from paaplus.records import RatedSet, Scale
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import TastePrior
-from paaplus.services import feedback_log
+from paaplus.services.feedback import feedback_log
 
 Progress = Callable[[int, int], None]
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from paaplus.records import SCORE_MAX, SCORE_MIN, ComparedSet, RatedSet
 from paaplus.scoring.adapters import MAX_NUMBERS, TasteVector, Uncertainty
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.comparisons import log_likelihood, slope_and_curvature
 from paaplus.scoring.posterior import Posterior
 from paaplus.scoring.priors import SCORE_CENTER, Prior, design

@@ -16,7 +16,7 @@ import numpy as np
 
 from paaplus.errors import InvalidInput
 from paaplus.scoring.adapters import TasteVector
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import SCORE_CENTER, Prior, ShiftedPrior, TastePrior
 
 # Measured on people and images that no reported number uses (docs/decisions/0018-matching.md).

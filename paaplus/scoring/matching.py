@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from paaplus.records import TIE, ComparedSet, RatedSet
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.evidence import Answers, believe
 from paaplus.scoring.experts import EXPERT_VARIANCE, Expert, Panel, combination_prior, expert_prior
 from paaplus.scoring.priors import Prior, ShiftedPrior, TastePrior, design

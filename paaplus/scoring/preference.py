@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from paaplus.errors import InvalidInput
-from paaplus.scoring.base import NEUTRAL_PREFERENCE, BaseScorer
+from paaplus.scoring.base_scorer import NEUTRAL_PREFERENCE, BaseScorer
 from paaplus.scoring.tensors import check_names, digest, pack, unpack
 
 PREFERENCE_PER_SD: Final = 1 / 6  # people within three sds have a place between 0 and 1
@@ -27,7 +27,7 @@ _ARRAYS = {"mean_Q": 1, "scale_Q": 1, "weight_QF": 2, "shift_FPA": 3}
 
 @dataclass(frozen=True, eq=False)
 class PreferenceEncoder:
-    """What `paaplus.encoders` learned; of one base model, for answers in the order of `columns`.
+    """What `paaplus.fitting.preference_encoder` learned; of one base model, for answers in the order of `columns`.
 
     Raises:
         InvalidInput: arrays whose shapes do not fit together, or numbers that are not finite.

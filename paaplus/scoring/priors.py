@@ -19,7 +19,7 @@ import numpy as np
 from paaplus.errors import InvalidInput
 from paaplus.ids import sha256_hex
 from paaplus.records import SCORE_MAX, SCORE_MIN
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.rows import rowwise_matmul
 from paaplus.scoring.tensors import digest, pack, unpack
 

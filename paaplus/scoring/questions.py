@@ -17,7 +17,7 @@ from scipy.special import entr, expit
 
 from paaplus.errors import InvalidInput
 from paaplus.records import ComparedSet, RatedSet
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.comparisons import TEMPERATURE_PER_NOISE_SD, TIE_WIDTH
 from paaplus.scoring.evidence import Answers, believe
 from paaplus.scoring.experts import Expert, Panel

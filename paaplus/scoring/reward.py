@@ -30,7 +30,7 @@ import numpy as np
 from numpy.linalg import solve
 
 from paaplus.records import SCORE_MAX, SCORE_MIN
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import OwnPrior, design
 from paaplus.scoring.rows import rowwise_matmul
 

@@ -15,7 +15,7 @@ import numpy as np
 from paaplus.configs import TrainingConfig
 from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
 from paaplus.scoring.adapters import Adapter, TasteVector
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import Prior
 
 STATE_FORMAT = "learner-1"  # of every learner state

@@ -18,7 +18,7 @@ from torch.nn.utils import skip_init
 
 from paaplus.errors import InvalidInput
 from paaplus.scoring.adapters import Adapter, Bottleneck, TasteVector
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import SCORE_CENTER
 
 # Chosen on people and photographs of OASIS that no reported number uses (docs/decisions/0005).

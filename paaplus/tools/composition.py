@@ -20,8 +20,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from paaplus.tools.base import on_scale
 from paaplus.tools.pixels import LUMINANCE
+from paaplus.tools.tool import on_scale
 
 SIDE_PX = 64
 THIRDS_SD, BALANCE_SD = 0.17, 0.2

@@ -11,9 +11,9 @@ from functools import cached_property
 
 import numpy as np
 
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import OwnPrior, design
-from paaplus.tools.base import Judgement, Need, ToolImage, within_width
+from paaplus.tools.tool import Judgement, Need, ToolImage, within_width
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from paaplus.errors import InvalidInput
 from paaplus.ids import sha256_hex
 from paaplus.records import SCORE_MAX
 from paaplus.scoring.rows import rowwise_matmul
-from paaplus.tools.base import Judgement, Need, ToolImage, within_width
+from paaplus.tools.tool import Judgement, Need, ToolImage, within_width
 
 NUM_BINS = 10
 BINS_N = np.arange(1, NUM_BINS + 1, dtype=np.float64)

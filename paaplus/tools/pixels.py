@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from paaplus.errors import InvalidInput
-from paaplus.tools.base import Judgement, Need, ToolImage, on_scale
+from paaplus.tools.tool import Judgement, Need, ToolImage, on_scale
 
 LONG_SIDE_PX = 512
 MIN_SIDE_PX = 8

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from paaplus.errors import InvalidInput
 from paaplus.ids import sha256_hex
-from paaplus.tools.base import Judgement, Need, ToolImage
+from paaplus.tools.tool import Judgement, Need, ToolImage
 
 NAME = "precomputed"
 UNKNOWN_CONFIDENCE = 0.5

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from paaplus.errors import InvalidInput, Unavailable
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.tools import composition, pixels
-from paaplus.tools.base import Tool
 from paaplus.tools.generic import GenericTool
 from paaplus.tools.nima import NimaTool
 from paaplus.tools.pixels import PixelTool
 from paaplus.tools.precomputed import PrecomputedTool
+from paaplus.tools.tool import Tool
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,17 @@ from fastapi import FastAPI
 from PIL import Image
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.dependencies import ApiContext
+from paaplus.api.app import create_app
+from paaplus.api.dependencies import ApiContext
 from paaplus.db.engine import Database
 from paaplus.db.tables import AdapterRow, UserRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.scoring.adapters import TasteVector
-from paaplus.services import base_models, keys
+from paaplus.services.registry import base_models
+from paaplus.services.users import keys
 from paaplus.settings import Settings
-from tests.factories import APPLICATION, make_adapter, make_features, make_image, make_user
-from tests.tiny import FEATURE_DIM, TASTE_DIM, tiny_base
+from tests.support.factories import APPLICATION, make_adapter, make_features, make_image, make_user
+from tests.support.tiny import FEATURE_DIM, TASTE_DIM, tiny_base
 
 OTHER = "other-app"
 

@@ -8,7 +8,7 @@ import pytest
 
 from paaplus.db.tables.models import AdapterState
 from tests.api.conftest import World
-from tests.factories import make_run
+from tests.support.factories import make_run
 
 REASON = {"reason": "portraits\nbecame worse"}
 

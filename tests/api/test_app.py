@@ -18,14 +18,14 @@ import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
-from api.app import create_app
+from paaplus.api.app import create_app
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeedbackRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.errors import InvalidInput, Unavailable
-from paaplus.services import keys
+from paaplus.services.users import keys
 from paaplus.settings import Settings
-from tests.factories import APPLICATION, make_image, make_user
+from tests.support.factories import APPLICATION, make_image, make_user
 
 
 def environment(settings: Settings, **more: str) -> dict[str, str]:
@@ -61,11 +61,11 @@ def test_documentation_is_complete(client: TestClient) -> None:
 
 def test_module_level_app_is_made_when_it_is_asked_for() -> None:
     program = (
-        "import sys, api.app\n"
+        "import sys, paaplus.api.app\n"
         "assert 'paaplus.db.engine' in sys.modules\n"
-        "from api.app import app\n"
+        "from paaplus.api.app import app\n"
         "assert app.title == 'paaplus', app\n"
-        "try:\n    api.app.nothing\nexcept AttributeError:\n    print('ok')"
+        "try:\n    paaplus.api.app.nothing\nexcept AttributeError:\n    print('ok')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "ok\n"
@@ -92,7 +92,7 @@ def test_process_never_loads_torch(settings: Settings, database: Database) -> No
 
 @pytest.fixture
 def served(settings: Settings) -> Iterator[tuple[str, Path]]:
-    """`python -m api` on a free port: its URL, and the file with its output."""
+    """`python -m paaplus.api` on a free port: its URL, and the file with its output."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from paaplus.services import base_models
+from paaplus.services.registry import base_models
 from tests.api.conftest import World
-from tests.tiny import tiny_base
+from tests.support.tiny import tiny_base
 
 
 def test_base_models_are_listed_newest_first(world: World) -> None:

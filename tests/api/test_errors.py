@@ -10,9 +10,9 @@ import sqlalchemy as sa
 import structlog
 from starlette.testclient import TestClient
 
-from api.errors import STATUS_CODES, status_of
 from paaplus import errors
-from paaplus.services import users as users_service
+from paaplus.api.errors import STATUS_CODES, status_of
+from paaplus.services.users import users as users_service
 from tests.api.conftest import World
 from tests.api.test_health import take_database_away
 

@@ -13,7 +13,7 @@ from paaplus.db.tables.jobs import JobState
 from paaplus.db.types import utcnow
 from paaplus.errors import Unavailable
 from tests.api.conftest import World
-from tests.factories import make_job, make_user
+from tests.support.factories import make_job, make_user
 
 
 def values(text: str) -> dict[str, float]:

@@ -11,7 +11,7 @@ from paaplus.db.tables import Base
 from paaplus.models.images import decode_image
 from tests.api.conftest import World
 from tests.api.test_errors import assert_error
-from tests.hostile import CANARY, hostile_images, odd_images
+from tests.support.hostile import CANARY, hostile_images, odd_images
 
 # What is never written by an upload that is refused; the world's own rows are counted too.
 TABLES = [table for table in Base.metadata.sorted_tables if table.name not in ("allowances",)]

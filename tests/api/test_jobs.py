@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from paaplus.db.tables.jobs import JobKind, JobState
 from tests.api.conftest import World
-from tests.factories import APPLICATION, make_job, make_run
+from tests.support.factories import APPLICATION, make_job, make_run
 
 
 def test_each_key_lists_what_concerns_it(world: World) -> None:

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
-from api.app import create_app
+from paaplus.api.app import create_app
 from paaplus.db.tables import FeedbackRow
 from paaplus.settings import Settings
 from tests.api.conftest import World

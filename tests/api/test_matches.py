@@ -9,13 +9,13 @@ from uuid import UUID
 import pytest
 from fastapi.testclient import TestClient
 
-from api.app import create_app
+from paaplus.api.app import create_app
 from paaplus.db.tables.governance import KeyScope
-from paaplus.services import keys
+from paaplus.services.users import keys
 from paaplus.settings import Settings
 from tests.api.conftest import Caller
-from tests.factories import APPLICATION
-from tests.paaplus.services.test_matching import Clinic
+from tests.paaplus.services.experts.test_matching import Clinic
+from tests.support.factories import APPLICATION
 
 
 class Desk:

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 from paaplus.db.tables import JobRow, PredictionReceiptRow
 from paaplus.scoring.adapters import adapter_from_bytes
-from paaplus.services.confidence import confidences
+from paaplus.services.predictions.confidence import confidences
 from tests.api.conftest import World
-from tests.factories import make_features
+from tests.support.factories import make_features
 
 
 def items(*pairs: tuple[str, UUID]) -> dict[str, Any]:

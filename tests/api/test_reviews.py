@@ -14,10 +14,10 @@ from paaplus.db.tables.governance import KeyScope
 from paaplus.db.types import utcnow
 from paaplus.pipelines.context import WorkerContext
 from paaplus.pipelines.run_jobs import run_next
-from paaplus.services import keys
+from paaplus.services.users import keys
 from tests.api.conftest import Caller, World, jpeg
-from tests.factories import make_features
-from tests.tiny import FEATURE_DIM
+from tests.support.factories import make_features
+from tests.support.tiny import FEATURE_DIM
 
 
 class Studio:

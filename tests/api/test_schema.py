@@ -23,10 +23,10 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from paaplus.db.tables.models import AdapterState
-from paaplus.services import pseudo_labels
-from paaplus.tools.base import Judgement
+from paaplus.services.reviews import pseudo_labels
+from paaplus.tools.tool import Judgement
 from tests.api.conftest import World
-from tests.factories import make_job
+from tests.support.factories import make_job
 
 CHECKS = [
     not_a_server_error,

@@ -11,15 +11,15 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from api.dependencies import OpensTo, OpenToAll
+from paaplus.api.app import create_app
+from paaplus.api.dependencies import OpensTo, OpenToAll
 from paaplus.db.tables import ExpertRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.db.tables.jobs import JobState
 from paaplus.db.tables.models import AdapterState
 from paaplus.settings import Settings
 from tests.api.conftest import World, jpeg
-from tests.factories import make_features, make_image, make_job, make_user
+from tests.support.factories import make_features, make_image, make_job, make_user
 
 PUBLIC: frozenset[KeyScope] = frozenset()
 USER = frozenset({KeyScope.USER, KeyScope.APPLICATION, KeyScope.ADMIN})

@@ -11,7 +11,7 @@ import pytest
 from fastapi import APIRouter
 from starlette.testclient import TestClient
 
-from api.app import create_app
+from paaplus.api.app import create_app
 from paaplus.settings import Settings
 from tests.api.conftest import Caller, World, jpeg
 from tests.api.test_scopes import ROUTES, declared_guards
@@ -169,4 +169,4 @@ def test_nothing_that_a_caller_sends_makes_the_process_open_a_connection(world: 
     finally:
         _watch.is_on = False
     assert _watch.seen == []
-    assert not {"urllib.request", "requests", "aiohttp"} & set(vars(sys.modules["api.app"]))
+    assert not {"urllib.request", "requests", "aiohttp"} & set(vars(sys.modules["paaplus.api.app"]))

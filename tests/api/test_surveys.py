@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from paaplus.services.survey_forms import MAX_ITEMS
+from paaplus.services.surveys.forms import MAX_ITEMS
 from tests.api.conftest import Caller, World
 
 SCALE = {"id": "people", "kind": "scale", "text": "People?", "min": 1, "max": 7}

@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from paaplus.services import base_models
-from tests.factories import make_features
-from tests.tiny import FEATURE_DIM, tiny_base
+from paaplus.api.app import create_app
+from paaplus.services.registry import base_models
+from tests.support.factories import make_features
+from tests.support.tiny import FEATURE_DIM, tiny_base
 
 HEAVY = ("torch", "torchvision", "timm", "avalanche", "celery", "kombu", "scipy", "matplotlib")
 

@@ -18,11 +18,11 @@ import sqlalchemy as sa
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeedbackRow
 from paaplus.db.tables.governance import KeyScope
-from paaplus.services import keys
+from paaplus.services.users import keys
 from paaplus.settings import Settings
-from tests.deployment import Deployment
-from tests.factories import APPLICATION
-from tests.processes import Service, running, wait_until
+from tests.support.deployment import Deployment
+from tests.support.factories import APPLICATION
+from tests.support.processes import Service, running, wait_until
 
 
 class Api:
@@ -33,7 +33,7 @@ class Api:
             probe.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{probe.getsockname()[1]}"
         port = self.url.rsplit(":", 1)[1]
-        command = [sys.executable, "-m", "uvicorn", "api.app:app", "--port", port]
+        command = [sys.executable, "-m", "uvicorn", "paaplus.api.app:app", "--port", port]
         self.service = Service("api", command, deployment.settings)
         with deployment.database.session() as session:
             self.key = keys.create(

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from paaplus.settings import Settings
-from tests.servers import GivenServer, RedisServer
+from tests.support.servers import GivenServer, RedisServer
 
 MINUTES = {"sqlite": 1.5, "postgresql": 1.0}  # of storm; as much again goes into the beginning and the checks
 MIN_FAULTS = {"sqlite": 12, "postgresql": 6}  # that really happened; four times as many do where nothing else runs

@@ -22,13 +22,14 @@ from paaplus.errors import Conflict, InvalidInput, LeaseLost, NotFound
 from paaplus.pipelines import adapt
 from paaplus.pipelines.context import Running
 from paaplus.queue import jobs
-from paaplus.services import adapters, scheduling
-from paaplus.services.predictions import Predictor, Target
+from paaplus.services import scheduling
+from paaplus.services.adapters import versions
+from paaplus.services.predictions.predict import Predictor, Target
 from paaplus.settings import Settings
-from tests import acts
-from tests.deployment import Deployment
-from tests.forks import Fork
-from tests.processes import wait_until
+from tests.support import acts
+from tests.support.deployment import Deployment
+from tests.support.forks import Fork
+from tests.support.processes import wait_until
 
 NUM_WORKERS, NUM_SCHEDULERS = 3, 2
 REFUSED = (Conflict, InvalidInput, NotFound)  # an act that another one has just made pointless
@@ -134,10 +135,10 @@ def test_admins_and_trainings_at_once_leave_one_line_of_versions(deployment: Dep
     def act(kind: str, number: int) -> object:
         with deployment.database.session() as session:
             if kind == "rollback":
-                return adapters.rollback(session, user, actor="a", reason="r", feedback="keep")
+                return versions.rollback(session, user, actor="a", reason="r", feedback="keep")
             if kind == "unpin":
-                return adapters.unpin(session, user, actor="a", reason="r")
-            move = adapters.promote if kind == "promote" else adapters.pin
+                return versions.unpin(session, user, actor="a", reason="r")
+            move = versions.promote if kind == "promote" else versions.pin
             return move(session, user, number, actor="a", reason="r")
 
     dice = random.Random(5)
@@ -149,7 +150,7 @@ def test_admins_and_trainings_at_once_leave_one_line_of_versions(deployment: Dep
             deployment.work,
             *[lambda k=k: act(k, dice.randint(1, 3)) for k in kinds],  # type: ignore[misc]
         )
-    assert sum(isinstance(outcome, adapters.PointerChange) for outcome in outcomes) >= 8
+    assert sum(isinstance(outcome, versions.PointerChange) for outcome in outcomes) >= 8
     deployment.work()
     assert len(deployment.versions(user)) > 2
     assert broken_promises(deployment) == []
@@ -181,11 +182,11 @@ def test_predictions_in_a_storm_of_swaps_are_bit_for_bit_of_the_version_they_nam
             break
         user = dice.choice(users)
         with deployment.database.session() as session:
-            live = adapters.active(session, user)
+            live = versions.active(session, user)
             if live is not None and dice.random() < 0.5:
-                adapters.rollback(session, user, to=0 if live.number == 1 else None, actor="a", reason="r")
+                versions.rollback(session, user, to=0 if live.number == 1 else None, actor="a", reason="r")
             else:
-                adapters.promote(
+                versions.promote(
                     session, user, 1 if live is not None and live.number == 2 else 2, actor="a", reason="r"
                 )
     done.set()

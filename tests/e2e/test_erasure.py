@@ -13,20 +13,21 @@ import sqlalchemy as sa
 from PIL import Image
 from starlette.testclient import TestClient
 
-from api.app import create_app
+from paaplus.api.app import create_app
 from paaplus.db.engine import Database
 from paaplus.db.tables import Base, ImageRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.pipelines import extract_features
-from paaplus.services import erasures, keys
+from paaplus.services.operations import erasures
+from paaplus.services.users import keys
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
-from tests.acts import FlatExtractor
-from tests.deployment import Deployment
 from tests.e2e.test_api_process import Api
-from tests.factories import APPLICATION
-from tests.processes import running, wait_until
-from tests.servers import GivenServer, PostgresServer, new_postgres_database
+from tests.support.acts import FlatExtractor
+from tests.support.deployment import Deployment
+from tests.support.factories import APPLICATION
+from tests.support.processes import running, wait_until
+from tests.support.servers import GivenServer, PostgresServer, new_postgres_database
 
 CANARY = "canary7f3a1c"
 

@@ -18,15 +18,18 @@ from paaplus.db.tables.governance import KeyScope
 from paaplus.db.tables.jobs import JobState
 from paaplus.pipelines import extract_features
 from paaplus.queue import jobs
-from paaplus.services import adapters, images, keys, pseudo_labels
-from paaplus.services.keys import OPERATOR
+from paaplus.services.adapters import versions
+from paaplus.services.images import images
+from paaplus.services.reviews import pseudo_labels
+from paaplus.services.users import keys
+from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
-from tests import acts
 from tests.api.conftest import jpeg
-from tests.deployment import Deployment
-from tests.factories import APPLICATION
-from tests.forks import Fork
+from tests.support import acts
+from tests.support.deployment import Deployment
+from tests.support.factories import APPLICATION
+from tests.support.forks import Fork
 
 LEASE_S = 0.3
 
@@ -217,7 +220,7 @@ def test_rollback_whose_process_dies_has_not_happened_and_may_be_asked_again(dep
     caller.die("pointer_moved", *request)
     assert np.array_equal(deployment.scores(user), before)
     with deployment.database.read_session() as session:
-        assert [act.move for act in adapters.history(session, user)] == ["gate_promoted"] * 2
+        assert [act.move for act in versions.history(session, user)] == ["gate_promoted"] * 2
     caller.call(*request)
     assert deployment.active(user).number == 1
 

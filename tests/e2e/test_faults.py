@@ -15,8 +15,8 @@ from paaplus.db.engine import Database
 from paaplus.db.tables import JobRow
 from paaplus.db.tables.jobs import JobState
 from paaplus.settings import Settings
-from tests.deployment import Deployment
-from tests.processes import running, start_scheduler, start_worker, wait_until
+from tests.support.deployment import Deployment
+from tests.support.processes import running, start_scheduler, start_worker, wait_until
 
 SLOW = {"adapter": "bottleneck", "strategy": "replay", "training": {"num_steps": 1000}}
 

@@ -19,7 +19,7 @@ import redis
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
-from api.app import create_app
+from paaplus.api.app import create_app
 from paaplus.chaos import invariants
 from paaplus.db import clock, migrate
 from paaplus.db.engine import Database
@@ -29,14 +29,16 @@ from paaplus.errors import LeaseLost
 from paaplus.pipelines import adapt
 from paaplus.pipelines.context import Running
 from paaplus.queue import jobs
-from paaplus.services import adapters, history, keys, scheduling
+from paaplus.services import history, scheduling
+from paaplus.services.adapters import versions
+from paaplus.services.users import keys
 from paaplus.settings import Settings
 from tests.api.conftest import jpeg
-from tests.deployment import Deployment
 from tests.e2e.test_api_process import Api
-from tests.factories import APPLICATION
-from tests.processes import running, start_scheduler, start_worker, wait_until
-from tests.servers import GivenServer, PostgresServer, RedisServer
+from tests.support.deployment import Deployment
+from tests.support.factories import APPLICATION
+from tests.support.processes import running, start_scheduler, start_worker, wait_until
+from tests.support.servers import GivenServer, PostgresServer, RedisServer
 
 DISK_BYTES = 3 * 2**20
 
@@ -292,8 +294,8 @@ def test_history_keeps_its_order_when_the_clock_is_set_back(
     monkeypatch.setattr(history, "new_id", lambda: next(long_ago))
     for number in (1, 2, 1):
         with deployment.database.session() as session:
-            adapters.promote(session, user, number, actor="a", reason="r")
+            versions.promote(session, user, number, actor="a", reason="r")
     with deployment.database.read_session() as session:
-        acts = [act.details["to"] for act in adapters.history(session, user)][::-1]
+        acts = [act.details["to"] for act in versions.history(session, user)][::-1]
         assert invariants.consistent_history(session).problems == []
     assert acts == [1, 2, 1, 2, 1]

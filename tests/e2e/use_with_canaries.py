@@ -7,13 +7,13 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from api.app import create_app
 from paaplus import logs
+from paaplus.api.app import create_app
 from paaplus.pipelines.context import WorkerContext
 from paaplus.pipelines.run_jobs import run_next
 from paaplus.services import scheduling
 from tests.api.conftest import Caller, World
-from tests.hostile import encoded, huge_exif, noise
+from tests.support.hostile import encoded, huge_exif, noise
 
 CANARY = "canary-3f1c"
 

@@ -17,9 +17,9 @@ from alembic.script import ScriptDirectory
 
 from paaplus.db import migrate
 from paaplus.db.engine import make_engine
-from tests import servers
 from tests.migrations.rows import VERSION_TABLE
 from tests.migrations.scripts import PROJECT_MIGRATIONS
+from tests.support import servers
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "schema"
 

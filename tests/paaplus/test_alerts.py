@@ -9,7 +9,7 @@ import pytest
 import yaml
 from starlette.testclient import TestClient
 
-from api.app import create_app
+from paaplus.api.app import create_app
 from paaplus.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 SUPERVISOR = """
 import os, sys

@@ -10,8 +10,8 @@ import pytest
 from paaplus.errors import InvalidInput
 from paaplus.records import RatedSet
 from paaplus.training import TrainingRequest, train
-from tests.learning import GRADIENT_PAIRS, base_of, comparisons, first_request, next_request, person, ratings
-from tests.tiny import tiny_base
+from tests.support.learning import GRADIENT_PAIRS, base_of, comparisons, first_request, next_request, person, ratings
+from tests.support.tiny import tiny_base
 
 BASE = base_of(2)
 RATED = ratings(BASE, person(BASE), 12)

@@ -14,8 +14,8 @@ from paaplus.db.engine import Database
 from paaplus.db.tables.jobs import JobKind
 from paaplus.queue import jobs
 from paaplus.settings import Settings
-from tests.processes import environment, running, start_scheduler, start_worker, wait_until
-from workers import broker
+from paaplus.workers import broker
+from tests.support.processes import environment, running, start_scheduler, start_worker, wait_until
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_scans_do_not_pile_up_when_no_worker_runs(database: Database, settings: 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
 def test_broker_that_is_away_is_told_soon(settings: Settings) -> None:
     away = settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})
-    program = "from workers.app import app; from workers.broker import num_waiting; print(num_waiting(app, 'cpu'))"
+    program = "from paaplus.workers import app, broker; print(broker.num_waiting(app.app, 'cpu'))"
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment(away), capture_output=True, text=True, timeout=30, check=True
     )

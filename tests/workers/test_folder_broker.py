@@ -10,7 +10,7 @@ import pytest
 from kombu.transport import filesystem
 
 from paaplus.settings import Settings
-from workers.app import make_app
+from paaplus.workers.app import make_app
 
 
 def test_message_that_is_being_written_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

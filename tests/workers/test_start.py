@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from paaplus.settings import Settings
-from tests.processes import running, start_worker
+from tests.support.processes import running, start_worker
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])

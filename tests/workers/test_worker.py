@@ -17,12 +17,16 @@ from paaplus.db.tables import FeaturesRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.models.base_fit import Ratings, fit_base_scorer
 from paaplus.models.base_models import load_extractor
-from paaplus.services import adapters, base_models, feedback, images, users
-from paaplus.services.feedback import NewEvent
+from paaplus.services.adapters import versions
+from paaplus.services.feedback import intake
+from paaplus.services.feedback.intake import NewEvent
+from paaplus.services.images import images
+from paaplus.services.registry import base_models
+from paaplus.services.users import users
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
-from tests.factories import APPLICATION
-from tests.processes import running, start_scheduler, start_worker, wait_until
+from tests.support.factories import APPLICATION
+from tests.support.processes import running, start_scheduler, start_worker, wait_until
 
 NUM_IMAGES = 24
 
@@ -60,7 +64,7 @@ def test_gpu_queue_worker_extracts_and_trains_on_its_device(
     with running(gpu_worker, start_worker(settings, "cpu", queues="cpu"), start_scheduler(settings)):
         wait_until("the user is trained", lambda: _num_versions(database, user_id) == 1, 110)
     with database.read_session() as session:
-        run = adapters.runs(session, user_id)[0]
+        run = versions.runs(session, user_id)[0]
         rows = session.execute(sa.select(FeaturesRow.image_id, FeaturesRow.data)).all()
     assert run.device == device
     remote = {image_id: np.frombuffer(data, np.float16) for image_id, data in rows}
@@ -71,7 +75,7 @@ def test_gpu_queue_worker_extracts_and_trains_on_its_device(
 
 def _num_versions(database: Database, user_id: UUID) -> int:
     with database.read_session() as session:
-        return len(adapters.list_versions(session, user_id))
+        return len(versions.list_versions(session, user_id))
 
 
 def _deploy(
@@ -105,5 +109,5 @@ def _deploy(
         for i, image_id in enumerate(image_ids)
     ]
     with database.session() as session:
-        feedback.append(session, APPLICATION, events, source="test", settings=settings)
+        intake.append(session, APPLICATION, events, source="test", settings=settings)
     return user.id, image_ids

@@ -16,11 +16,11 @@ from paaplus.errors import Unavailable
 from paaplus.models.device import resolve_device
 from paaplus.models.extractor import FeatureBlock, to_half, weights_digest
 from paaplus.models.physiqueframe.body.finder import BodyFinder
-from paaplus.models.physiqueframe.checkpoint import load_checkpoint
 from paaplus.models.physiqueframe.files import PhysiqueFiles, build_finder
-from paaplus.models.physiqueframe.frame import PhysiqueFrame
 from paaplus.models.physiqueframe.heads_numpy import export_heads
+from paaplus.models.physiqueframe.network.frame import PhysiqueFrame
 from paaplus.models.physiqueframe.scorer import PhotographScorer
+from paaplus.models.physiqueframe.weights.checkpoint import load_checkpoint
 from paaplus.settings import get_settings
 
 NAME = "physiqueframe"

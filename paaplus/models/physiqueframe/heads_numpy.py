@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from paaplus.models.extractor import to_half
-from paaplus.models.physiqueframe.config import ASPECTS
-from paaplus.models.physiqueframe.frame import BRANCHES, PhysiqueFrame
+from paaplus.models.physiqueframe.network.config import ASPECTS
+from paaplus.models.physiqueframe.network.frame import BRANCHES, PhysiqueFrame
 from paaplus.scoring.frame_heads import FrameHeads
 
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from paaplus.errors import InvalidInput
-from paaplus.models.physiqueframe.config import FrameConfig
-from paaplus.models.physiqueframe.frame import Mesh, Posture
-from paaplus.models.physiqueframe.geometry import MeshNeighbours, collate, mesh_neighbours
 from paaplus.models.physiqueframe.inputs import adjacency, heatmaps, normalise
+from paaplus.models.physiqueframe.network.config import FrameConfig
+from paaplus.models.physiqueframe.network.frame import Mesh, Posture
+from paaplus.models.physiqueframe.network.geometry import MeshNeighbours, collate, mesh_neighbours
 
 # Joints that change places when left becomes right: hips, knees, ankles, shoulders, elbows, wrists.
 _MIRRORED_K = np.array([0, 2, 1, 4, 3, 6, 5, 7, 9, 8, 11, 10, 13, 12, 14])

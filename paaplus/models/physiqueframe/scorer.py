@@ -16,9 +16,9 @@ from PIL import Image
 from paaplus.errors import InvalidInput
 from paaplus.models.physiqueframe.body.finder import BodyFinder, FoundBody
 from paaplus.models.physiqueframe.body.person import Person
-from paaplus.models.physiqueframe.config import ASPECTS
-from paaplus.models.physiqueframe.frame import BRANCHES, PhysiqueFrame
 from paaplus.models.physiqueframe.inputs import letterbox
+from paaplus.models.physiqueframe.network.config import ASPECTS
+from paaplus.models.physiqueframe.network.frame import BRANCHES, PhysiqueFrame
 from paaplus.models.physiqueframe.sample import Sample, collate_samples
 
 NEUTRAL_PREFERENCE = 0.5

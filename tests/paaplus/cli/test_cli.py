@@ -16,11 +16,11 @@ from rich.console import Console
 
 from paaplus.cli import main as cli
 from paaplus.db.engine import Database
-from paaplus.services import base_models
+from paaplus.services.registry import base_models
 from paaplus.settings import Settings, get_settings
-from tests.deployment import Deployment
-from tests.factories import APPLICATION
-from tests.tiny import tiny_base
+from tests.support.deployment import Deployment
+from tests.support.factories import APPLICATION
+from tests.support.tiny import tiny_base
 
 ANNA = f"{APPLICATION}/anna"
 Run = Callable[..., Any]

@@ -12,8 +12,8 @@ import pytest
 from paaplus.cli import main as cli
 from paaplus.db.engine import Database
 from paaplus.settings import Settings, get_settings
-from tests.factories import APPLICATION
-from tests.paaplus.services.test_matching import Clinic
+from tests.paaplus.services.experts.test_matching import Clinic
+from tests.support.factories import APPLICATION
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from paaplus.db.engine import Database
 from paaplus.db.tables import FeedbackRow, UserRow
 from paaplus.errors import InvalidInput
 from paaplus.settings import Settings, get_settings
-from tests.factories import make_image
-from tests.hostile import nearly
 from tests.paaplus.data.test_folder_fuzz import TABLES
+from tests.support.factories import make_image
+from tests.support.hostile import nearly
 
 GOOD = b"user_id,image,rating\nada,a.jpg,3\nada,b.jpg,4.5\nbob,a.jpg,1\n"
 

@@ -17,9 +17,10 @@ from paaplus.db.engine import Database
 from paaplus.db.tables import ApiKeyRow, AuditRow
 from paaplus.errors import Unauthenticated
 from paaplus.ids import sha256_hex
-from paaplus.services import erasures, keys
+from paaplus.services.operations import erasures
+from paaplus.services.users import keys
 from paaplus.settings import Settings, get_settings
-from tests.factories import make_user
+from tests.support.factories import make_user
 
 Run = Callable[..., Any]
 

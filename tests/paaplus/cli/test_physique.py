@@ -12,10 +12,10 @@ from typer.testing import CliRunner, Result
 
 from paaplus.cli.main import app
 from paaplus.errors import InvalidInput
-from paaplus.models.physiqueframe.checkpoint import save_checkpoint
-from paaplus.models.physiqueframe.config import tiny_config
-from paaplus.models.physiqueframe.frame import PhysiqueFrame
-from tests.paaplus.data.physique_folder import row, write_physique
+from paaplus.models.physiqueframe.network.config import tiny_config
+from paaplus.models.physiqueframe.network.frame import PhysiqueFrame
+from paaplus.models.physiqueframe.weights.checkpoint import save_checkpoint
+from tests.paaplus.data.physique.physique_folder import row, write_physique
 
 
 def run(*words: object) -> Result:

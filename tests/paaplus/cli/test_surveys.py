@@ -16,11 +16,13 @@ import pytest
 from paaplus.cli import main as cli
 from paaplus.db.engine import Database
 from paaplus.db.tables.experts import ExpertForm
-from paaplus.services import experts, preferences, surveys, users
-from paaplus.services.keys import OPERATOR
+from paaplus.services.experts import experts
+from paaplus.services.surveys import preferences, surveys
+from paaplus.services.users import users
+from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import Settings, get_settings
-from tests.deployment import Deployment
-from tests.factories import APPLICATION
+from tests.support.deployment import Deployment
+from tests.support.factories import APPLICATION
 
 FORM = {
     "title": "t",

@@ -15,10 +15,10 @@ import sqlalchemy as sa
 from paaplus.cli import main as cli
 from paaplus.db.engine import Database
 from paaplus.db.tables import ImageRow
-from paaplus.services.reviews import Verdict
+from paaplus.services.reviews.reviews import Verdict
 from paaplus.settings import Settings, get_settings
-from tests.factories import APPLICATION
-from tests.reviewing import TOOL, Reviewing
+from tests.support.factories import APPLICATION
+from tests.support.reviewing import TOOL, Reviewing
 
 Run = Callable[..., Any]
 

@@ -7,7 +7,7 @@ from PIL import Image
 from paaplus.data.features import folder_features
 from paaplus.data.folder import read_folder
 from paaplus.errors import InvalidInput
-from tests.taste_data import PixelExtractor, simulate, write_folder
+from tests.support.taste_data import PixelExtractor, simulate, write_folder
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from paaplus.data.folder import read_folder
 from paaplus.errors import InvalidInput
-from tests.hostile import nearly
+from tests.support.hostile import nearly
 
 GOOD = b"user_id,image,rating\nada,a.jpg,3\nada,b.jpg,4.5\nbob,a.jpg,1\n"
 ODD_CELLS = [

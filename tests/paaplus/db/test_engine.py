@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from paaplus.db.engine import Database, make_engine
 from paaplus.db.tables import UserRow
 from paaplus.errors import InvalidInput
-from tests.factories import make_image, make_user
+from tests.support.factories import make_image, make_user
 
 TOKYO = timezone(timedelta(hours=9))
 

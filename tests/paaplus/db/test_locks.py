@@ -10,7 +10,7 @@ import pytest
 from paaplus.db.engine import Database
 from paaplus.db.locks import lock_name, lock_user
 from paaplus.db.tables import UserRow
-from tests.factories import make_base_model, make_image, make_receipt, make_user
+from tests.support.factories import make_base_model, make_image, make_receipt, make_user
 
 
 def test_same_name_is_held_by_one_transaction_at_a_time(database: Database) -> None:

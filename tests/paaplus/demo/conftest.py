@@ -10,7 +10,7 @@ from paaplus.demo.loop import Served
 from paaplus.demo.plan import Person, make_plan
 from paaplus.demo.report import Run
 from paaplus.demo.rollback import Proof
-from tests.taste_data import simulate, write_folder
+from tests.support.taste_data import simulate, write_folder
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from paaplus.data.folder import DataFolder, read_folder
 from paaplus.demo import plan as plan_module
 from paaplus.demo.plan import LEARNERS, make_plan
 from paaplus.errors import InvalidInput
-from tests.taste_data import simulate, write_folder
+from tests.support.taste_data import simulate, write_folder
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 
 from paaplus.evaluation.train_side import EvaluationData
 from tests.paaplus.evaluation.simulated import evaluation_data
-from tests.taste_data import simulate
+from tests.support.taste_data import simulate
 
 
 @pytest.fixture(scope="session")

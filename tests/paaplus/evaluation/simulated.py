@@ -8,7 +8,7 @@ from paaplus.data.features import folder_features
 from paaplus.data.folder import read_folder
 from paaplus.evaluation.splits import MakeSplit, split_folder
 from paaplus.evaluation.train_side import EvaluationData
-from tests.taste_data import PixelExtractor, Simulated, write_folder
+from tests.support.taste_data import PixelExtractor, Simulated, write_folder
 
 
 def evaluation_data(path: Path, simulated: Simulated) -> EvaluationData:

@@ -10,8 +10,8 @@ import pytest
 
 from paaplus.data.features import folder_features
 from paaplus.data.folder import read_folder
-from paaplus.evaluation.kshot import KShotConfig, run_kshot
-from paaplus.evaluation.matching import MatchingConfig, run_matching
+from paaplus.evaluation.kshot.run import KShotConfig, run_kshot
+from paaplus.evaluation.matching.run import MatchingConfig, run_matching
 from paaplus.evaluation.splits import MakeSplit, load_split, split_folder
 from paaplus.evaluation.train_side import EvaluationData
 from paaplus.models.base_models import load_extractor

@@ -5,7 +5,7 @@ import pytest
 from paaplus.data.folder import read_folder
 from paaplus.errors import InvalidInput
 from paaplus.evaluation.splits import load_split, split_folder
-from tests.taste_data import simulate, write_folder
+from tests.support.taste_data import simulate, write_folder
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from paaplus.configs import GateConfig, TrainingConfig
 from paaplus.gate import completed, gather, judge
 from paaplus.records import RatedSet
 from paaplus.training import TrainingRequest, train
-from tests.tiny import FEATURE_DIM, tiny_base
+from tests.support.tiny import FEATURE_DIM, tiny_base
 
 CONFIG = GateConfig()
 

@@ -13,7 +13,7 @@ from paaplus.gate import Evidence, Unseen, gather
 from paaplus.gate.orders import agreements, order, pair_gains
 from paaplus.records import RatedSet
 from paaplus.training import TrainingRequest, train
-from tests.tiny import FEATURE_DIM, tiny_base
+from tests.support.tiny import FEATURE_DIM, tiny_base
 
 
 def request(kind: str, strategy: str) -> tuple[TrainingRequest, RatedSet]:

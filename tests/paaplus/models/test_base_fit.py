@@ -8,8 +8,8 @@ from paaplus.errors import InvalidInput
 from paaplus.metrics import srcc
 from paaplus.models import base_fit
 from paaplus.models.base_fit import Ratings, SmallDataWarning, fit_base_scorer
-from paaplus.scoring.base import BaseScorer
-from tests.taste_data import simulate
+from paaplus.scoring.base_scorer import BaseScorer
+from tests.support.taste_data import simulate
 
 DIGEST = "e" * 64
 

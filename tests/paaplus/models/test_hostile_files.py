@@ -17,7 +17,7 @@ from safetensors.torch import save
 from paaplus.errors import InvalidInput
 from paaplus.models.images import decode_image
 from paaplus.models.timm_backbone import build_network, load_state, read_state
-from tests.hostile import encoded, hostile_artifacts, hostile_images, nearly, noise, odd_images
+from tests.support.hostile import encoded, hostile_artifacts, hostile_images, nearly, noise, odd_images
 
 # Refused by the upload and not here: what they are does a worker no harm.
 HARMLESS = {"too_small", "animated_png", "animated_webp"}

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from paaplus.errors import InvalidInput
 from paaplus.models.nima import load_network
 from paaplus.models.torchvision_shim import ensure_torchvision
-from paaplus.services.tools import is_whole_network
-from paaplus.tools.base import Need, ToolImage
+from paaplus.services.reviews.tools import is_whole_network
+from paaplus.tools.tool import Need, ToolImage
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,16 @@ from paaplus.errors import Conflict, InvalidInput, LeaseLost, NotFound
 from paaplus.pipelines import adapt
 from paaplus.pipelines.context import NotReady, Running
 from paaplus.queue import jobs
-from paaplus.services import adaptation, adapters, base_models, exclusions, scheduling, users
+from paaplus.services import scheduling
+from paaplus.services.adaptation import commit
+from paaplus.services.adaptation.snapshot import read_snapshot
+from paaplus.services.adapters import versions
+from paaplus.services.feedback import exclusions
+from paaplus.services.registry import base_models
+from paaplus.services.users import users
 from paaplus.settings import Settings
-from tests.deployment import Deployment
-from tests.tiny import FEATURE_DIM, tiny_base
+from tests.support.deployment import Deployment
+from tests.support.tiny import FEATURE_DIM, tiny_base
 
 STRATEGIES = [("taste_vector", "bayes"), ("taste_vector", "replay"), ("bottleneck", "replay_ewc")]
 
@@ -36,9 +42,9 @@ def policy(request: pytest.FixtureRequest) -> dict[str, object]:
     return {"adapter": adapter, "strategy": strategy}
 
 
-def rollback(deployment: Deployment, user: object, **options: object) -> adapters.PointerChange:
+def rollback(deployment: Deployment, user: object, **options: object) -> versions.PointerChange:
     with deployment.database.session() as session:
-        return adapters.rollback(session, user, actor="admin", reason="complaint", **options)
+        return versions.rollback(session, user, actor="admin", reason="complaint", **options)
 
 
 def srcc(deployment: Deployment, user: object, images: range) -> float:
@@ -106,7 +112,7 @@ def test_flipped_opinions_are_refused_by_the_gate_and_kept_with_the_reason(deplo
 
 
 def _log(deployment: Deployment, user: object):
-    from paaplus.services import feedback_log
+    from paaplus.services.feedback import feedback_log
 
     with deployment.database.read_session() as session:
         row = session.get(type(deployment.user(user)), user)
@@ -124,7 +130,7 @@ def test_rollback_is_bit_for_bit_and_no_later_training_undoes_it(
     deployment.work()
     if deployment.active(user).number == 1:  # the gate saw through it; an admin may still want it
         with deployment.database.session() as session:
-            adapters.promote(session, user, 2, actor="admin", reason="try")
+            versions.promote(session, user, 2, actor="admin", reason="try")
     assert not np.array_equal(deployment.scores(user), first)
 
     change = rollback(deployment, user, to=1)
@@ -145,7 +151,7 @@ def test_rollback_is_bit_for_bit_and_no_later_training_undoes_it(
 
 def _history(deployment: Deployment, user: object):
     with deployment.database.read_session() as session:
-        return adapters.history(session, user)
+        return versions.history(session, user)
 
 
 def test_rollback_to_the_base_gives_the_generic_scores(deployment: Deployment) -> None:
@@ -205,7 +211,7 @@ def test_promote_by_hand_lets_what_the_version_learned_count_again(deployment: D
     deployment.work()
     rollback(deployment, user, to=1)
     with deployment.database.session() as session:
-        change = adapters.promote(session, user, 2, actor="admin", reason="was fine")
+        change = versions.promote(session, user, 2, actor="admin", reason="was fine")
     assert (change.to_number, change.num_released) == (2, 40)
     deployment.rate(user, range(80, 100))
     deployment.work()
@@ -217,15 +223,15 @@ def test_pinned_user_is_trained_but_keeps_the_version(deployment: Deployment) ->
     deployment.rate(user, range(40))
     deployment.work()
     with deployment.database.session() as session:
-        adapters.pin(session, user, 1, actor="admin", reason="exhibition")
+        versions.pin(session, user, 1, actor="admin", reason="exhibition")
     deployment.rate(user, range(40, 80))
     deployment.work()
     assert deployment.active(user).number == 1
     assert deployment.versions(user)[-1].state == AdapterState.CANDIDATE
     with deployment.database.session() as session:
-        adapters.unpin(session, user, actor="admin", reason="over")
+        versions.unpin(session, user, actor="admin", reason="over")
         with pytest.raises(Conflict):
-            adapters.unpin(session, user, actor="admin", reason="again")
+            versions.unpin(session, user, actor="admin", reason="again")
     deployment.rate(user, range(80, 120))
     deployment.work()
     assert deployment.active(user).number == 3
@@ -236,16 +242,16 @@ def release(deployment: Deployment, user: object) -> int:
         return exclusions.release(session, user, sequences=None, actor="admin", reason="was fine")
 
 
-def promote(deployment: Deployment, user: object, number: int) -> adapters.PointerChange:
+def promote(deployment: Deployment, user: object, number: int) -> versions.PointerChange:
     with deployment.database.session() as session:
-        return adapters.promote(session, user, number, actor="admin", reason="was fine")
+        return versions.promote(session, user, number, actor="admin", reason="was fine")
 
 
 def learned_by(deployment: Deployment, user: object, number: int) -> set[int]:
-    from paaplus.services import feedback_log
+    from paaplus.services.feedback import feedback_log
 
     with deployment.database.read_session() as session:
-        version = adapters.get_version(session, user, number)
+        version = versions.get_version(session, user, number)
         return feedback_log.read(session, deployment.user(user), None).learned(feedback_log.seen_by(version))
 
 
@@ -413,7 +419,7 @@ def test_reading_for_a_training_takes_as_long_with_many_versions_as_with_few(dep
 
     def read() -> int:
         statements.clear()
-        snapshot = adaptation.read_snapshot(deployment.database, deployment.blobs, user, deployment.settings)
+        snapshot = read_snapshot(deployment.database, deployment.blobs, user, deployment.settings)
         assert snapshot.reference is not None
         return len(statements)
 
@@ -493,19 +499,19 @@ def test_commit_after_a_rollback_during_training_is_refused(deployment: Deployme
     deployment.rate(user, range(40, 80))
     scheduling.scan(deployment.database, deployment.settings)
     lease = jobs.claim(deployment.database, worker="w", queues=["cpu"], lease_s=30)
-    original, moved = adaptation.commit, []
+    original, moved = commit.commit, []
 
     def commit_after_rollback(*args: object) -> object:
         if not moved:
             moved.append(rollback(deployment, user, to=0))
         return original(*args)
 
-    adaptation.commit = commit_after_rollback
+    commit.commit = commit_after_rollback
     try:
         with pytest.raises(LeaseLost, match="changed while being trained"):
             adapt.run(Running(deployment.context, lease))
     finally:
-        adaptation.commit = original
+        commit.commit = original
     assert deployment.active(user) is None
     assert len(deployment.versions(user)) == 1
 
@@ -529,4 +535,4 @@ def test_a_reason_is_needed(deployment: Deployment) -> None:
     deployment.rate(user, range(40))
     deployment.work()
     with pytest.raises(InvalidInput, match="reason"), deployment.database.session() as session:
-        adapters.pin(session, user, 1, actor="admin", reason="  ")
+        versions.pin(session, user, 1, actor="admin", reason="  ")

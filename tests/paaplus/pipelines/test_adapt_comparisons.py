@@ -10,10 +10,11 @@ import pytest
 from paaplus.db.engine import Database
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.pipelines import learning_sets
-from paaplus.services import adaptation, feedback_log
-from paaplus.services.feedback import NewEvent
+from paaplus.services.adaptation.snapshot import read_snapshot
+from paaplus.services.feedback import feedback_log
+from paaplus.services.feedback.intake import NewEvent
 from paaplus.settings import Settings
-from tests.deployment import Deployment
+from tests.support.deployment import Deployment
 
 POLICY = {"adapter": "taste_vector", "strategy": "replay"}
 
@@ -94,7 +95,7 @@ def test_a_comparison_that_touches_a_held_out_image_is_held_out(deployment: Depl
     user = deployment.add_user(**POLICY)
     deployment.rate(user, range(120))
     compare(deployment, user, pairs(80))
-    snapshot = adaptation.read_snapshot(deployment.database, deployment.blobs, user, deployment.settings)
+    snapshot = read_snapshot(deployment.database, deployment.blobs, user, deployment.settings)
     held_images = {word.image_id for word in snapshot.log.words() if word.held_out}
     words = snapshot.log.compared_words()
     assert 0 < sum(word.held_out for word in words) < len(words)
@@ -105,7 +106,7 @@ def test_a_comparison_that_touches_a_held_out_image_is_held_out(deployment: Depl
 def test_compared_set_has_the_rows_of_both_images_and_nan_for_aspects_not_compared(deployment: Deployment) -> None:
     user = deployment.add_user(**POLICY)
     compare(deployment, user, [(3, 7)])
-    snapshot = adaptation.read_snapshot(deployment.database, deployment.blobs, user, deployment.settings)
+    snapshot = read_snapshot(deployment.database, deployment.blobs, user, deployment.settings)
     words = snapshot.log.compared_words()
     compared = learning_sets.compared_set(snapshot, words)
     np.testing.assert_array_equal(compared.first_taste_CR, deployment.taste_IR[[3]])
@@ -131,7 +132,7 @@ def test_a_retracted_comparison_restarts_the_lineage_before_it(deployment: Deplo
 
 
 def _held_out_events(deployment: Deployment, user: UUID) -> set[str]:
-    snapshot = adaptation.read_snapshot(deployment.database, deployment.blobs, user, deployment.settings)
+    snapshot = read_snapshot(deployment.database, deployment.blobs, user, deployment.settings)
     names = {image_id: i for i, image_id in enumerate(deployment.images)}
     return {
         f"c{names[word.first_id]}-{names[word.second_id]}" for word in snapshot.log.compared_words() if word.held_out
@@ -152,7 +153,7 @@ def test_comparisons_of_images_without_features_wait_for_them(deployment: Deploy
             payload={"preference": {"beauty": "first"}},
         )
     )
-    snapshot = adaptation.read_snapshot(deployment.database, deployment.blobs, user, deployment.settings)
+    snapshot = read_snapshot(deployment.database, deployment.blobs, user, deployment.settings)
     assert snapshot.num_missing_features == 1
 
 

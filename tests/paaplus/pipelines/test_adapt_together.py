@@ -27,11 +27,13 @@ from paaplus.queue import jobs
 from paaplus.queue.jobs import Lease, RetryPolicy
 from paaplus.scoring.adapters import adapter_from_bytes
 from paaplus.scoring.tensors import pack, unpack
-from paaplus.services import adapters, erasures, scheduling
+from paaplus.services import scheduling
+from paaplus.services.adapters import versions
+from paaplus.services.operations import erasures
 from paaplus.settings import Settings
-from tests import acts
-from tests.deployment import Deployment
-from tests.forks import Fork
+from tests.support import acts
+from tests.support.deployment import Deployment
+from tests.support.forks import Fork
 
 FUSED = {"adapter": "bottleneck", "strategy": "replay_ewc", "training": {"num_steps": 10, "rank": 6}}
 CLOSED = {"adapter": "taste_vector", "strategy": "bayes"}
@@ -137,7 +139,7 @@ def test_whatever_happens_to_one_of_a_cohort_the_others_become_what_they_become_
     with deployment.database.session() as session:
         url = deployment.settings.resolved_erasures_url
         erasures.erase(session, deployment.blobs, erased, actor="test", erasures_url=url)
-        adapters.rollback(session, back, actor="admin", reason="complaint", to=0)
+        versions.rollback(session, back, actor="admin", reason="complaint", to=0)
     thief = steal(deployment, stolen)
     worker.resume()
     assert worker.wait() == 0

@@ -17,12 +17,12 @@ from paaplus.errors import Unavailable
 from paaplus.pipelines import extract_features
 from paaplus.pipelines.run_jobs import run_next
 from paaplus.queue import jobs
-from paaplus.services import images
+from paaplus.services.images import images
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
-from tests.deployment import Deployment
-from tests.factories import APPLICATION, make_image
-from tests.tiny import FEATURE_DIM
+from tests.support.deployment import Deployment
+from tests.support.factories import APPLICATION, make_image
+from tests.support.tiny import FEATURE_DIM
 
 
 class ColourExtractor:

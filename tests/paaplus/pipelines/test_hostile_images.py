@@ -7,11 +7,11 @@ import pytest
 from paaplus.db.tables.jobs import JobState
 from paaplus.pipelines import extract_features
 from paaplus.pipelines.run_jobs import run_next
-from paaplus.services import images
-from tests.deployment import Deployment
-from tests.factories import make_image
-from tests.hostile import encoded, hostile_images, noise
+from paaplus.services.images import images
 from tests.paaplus.pipelines.test_extract_features import ColourExtractor, deployment, extractor, features, jobs_of
+from tests.support.deployment import Deployment
+from tests.support.factories import make_image
+from tests.support.hostile import encoded, hostile_images, noise
 
 __all__ = ["deployment", "extractor"]  # fixtures
 

@@ -14,11 +14,11 @@ from paaplus.db.tables import AdapterRow, BaseModelRow, PredictionReceiptRow
 from paaplus.db.tables.jobs import JobState
 from paaplus.queue import jobs
 from paaplus.scoring.adapters import adapter_from_bytes
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.tensors import pack, unpack
-from paaplus.services.predictions import Predictor, Target
+from paaplus.services.predictions.predict import Predictor, Target
 from paaplus.settings import Settings
-from tests.deployment import Deployment
+from tests.support.deployment import Deployment
 
 POLICIES = [
     {},

@@ -19,15 +19,16 @@ from paaplus.db.tables.jobs import JobState
 from paaplus.errors import InvalidInput, NotFound, Unavailable
 from paaplus.pipelines import label_images
 from paaplus.pipelines.run_jobs import run_next
-from paaplus.services import images, pseudo_labels
+from paaplus.services.images import images
+from paaplus.services.reviews import pseudo_labels
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 from paaplus.tools import registry
-from paaplus.tools.base import Judgement, ToolImage
 from paaplus.tools.pixels import PixelTool
-from tests.deployment import Deployment
-from tests.factories import APPLICATION, make_features, make_image, make_user
-from tests.tiny import FEATURE_DIM
+from paaplus.tools.tool import Judgement, ToolImage
+from tests.support.deployment import Deployment
+from tests.support.factories import APPLICATION, make_features, make_image, make_user
+from tests.support.tiny import FEATURE_DIM
 
 
 @pytest.fixture

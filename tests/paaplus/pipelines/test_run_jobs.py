@@ -15,8 +15,8 @@ from paaplus.pipelines.context import Running
 from paaplus.queue import jobs
 from paaplus.services import scheduling
 from paaplus.settings import Settings
-from tests.deployment import Deployment
-from tests.processes import wait_until
+from tests.support.deployment import Deployment
+from tests.support.processes import wait_until
 
 
 def test_job_that_hangs_is_taken_back_after_the_time_limit(

@@ -5,7 +5,7 @@ import pytest
 
 from paaplus.errors import InvalidInput
 from paaplus.pipelines.train_base import fit_base_model
-from tests.taste_data import PixelExtractor, simulate, write_folder
+from tests.support.taste_data import PixelExtractor, simulate, write_folder
 
 
 @pytest.fixture(scope="module")

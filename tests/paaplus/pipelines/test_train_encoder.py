@@ -11,11 +11,11 @@ import pytest
 from paaplus.errors import InvalidInput
 from paaplus.models.base_fit import fit_base_scorer
 from paaplus.pipelines.train_encoder import encoder_from_folder, read_answers
-from paaplus.scoring.base import BaseScorer
-from paaplus.services import survey_forms
-from tests.taste_data import PixelExtractor, Simulated, simulate, write_folder
+from paaplus.scoring.base_scorer import BaseScorer
+from paaplus.services.surveys import forms
+from tests.support.taste_data import PixelExtractor, Simulated, simulate, write_folder
 
-FORM = survey_forms.parse(
+FORM = forms.parse(
     {"title": "t", "items": [{"id": "a", "kind": "scale", "text": "?", "min": -99, "max": 99, "whole": False},
                              {"id": "b", "kind": "scale", "text": "?", "min": 0, "max": 9, "optional": True}]}
 )  # fmt: skip
@@ -84,7 +84,7 @@ def test_files_that_do_not_fit_are_refused(people: Simulated, data: Path, base: 
             PixelExtractor(12),
             data,
             tmp_path / "a.csv",
-            survey_forms.parse({"title": "t", "items": [pair]}),
+            forms.parse({"title": "t", "items": [pair]}),
             cache_dir=tmp_path,
         )
 

@@ -14,14 +14,14 @@ import pytest
 import torch
 from scipy import stats
 
-from paaplus.data.physique import PhysiqueRows, read_split
-from paaplus.data.physique_dataset import PhysiqueDataset, collate_rated
-from paaplus.data.physique_meshes import MeshStore
-from paaplus.data.physique_miniature import write_miniature
+from paaplus.data.physique.dataset import PhysiqueDataset, collate_rated
+from paaplus.data.physique.meshes import MeshStore
+from paaplus.data.physique.miniature import write_miniature
+from paaplus.data.physique.reader import PhysiqueRows, read_split
 from paaplus.errors import Conflict, DivergedError, InvalidInput
-from paaplus.models.physiqueframe.checkpoint import load_checkpoint
-from paaplus.models.physiqueframe.config import ASPECTS, tiny_config
-from paaplus.models.physiqueframe.frame import PhysiqueFrame
+from paaplus.models.physiqueframe.network.config import ASPECTS, tiny_config
+from paaplus.models.physiqueframe.network.frame import PhysiqueFrame
+from paaplus.models.physiqueframe.weights.checkpoint import load_checkpoint
 from paaplus.pipelines.evaluate_physiqueframe import evaluate
 from paaplus.pipelines.train_physiqueframe import TrainConfig, TrainResult, train_physiqueframe
 
@@ -83,8 +83,8 @@ def test_killed_run_ends_with_the_same_bits_when_started_again(
 import os, signal, sys
 from pathlib import Path
 import torch
-from paaplus.data.physique import read_split
-from paaplus.models.physiqueframe.config import tiny_config
+from paaplus.data.physique.reader import read_split
+from paaplus.models.physiqueframe.network.config import tiny_config
 from paaplus.pipelines.train_physiqueframe import TrainConfig, train_physiqueframe
 
 torch.set_num_threads(1)

@@ -8,8 +8,8 @@ import pytest
 from paaplus.errors import InvalidInput
 from paaplus.pipelines.train_base import fit_base_model
 from paaplus.pipelines.train_prior import prior_from_folder
-from tests.taste_data import PixelExtractor, simulate, write_folder
-from tests.tiny import tiny_base
+from tests.support.taste_data import PixelExtractor, simulate, write_folder
+from tests.support.tiny import tiny_base
 
 
 @pytest.fixture(scope="module")

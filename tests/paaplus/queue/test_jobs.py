@@ -165,7 +165,7 @@ def test_release_gives_the_attempt_back(database: Database) -> None:
 
 
 def test_reap_gives_up_a_job_that_killed_every_worker_and_names_its_user(database: Database) -> None:
-    from tests.factories import make_user
+    from tests.support.factories import make_user
 
     with database.session() as session:
         user_id = make_user(session).id

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 
 from paaplus.errors import InvalidInput
 from paaplus.scoring.adapters import Bottleneck, TasteVector, adapter_from_bytes
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.tensors import pack, unpack
-from tests.hostile import hostile_artifacts, nearly
-from tests.tiny import TASTE_DIM, tiny_base
+from tests.support.hostile import hostile_artifacts, nearly
+from tests.support.tiny import TASTE_DIM, tiny_base
 
 BASE = tiny_base()
 ADAPTER = TasteVector.zero(BASE.digest, TASTE_DIM, 1)

@@ -10,13 +10,13 @@ import pytest
 from paaplus.errors import InvalidInput
 from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
 from paaplus.scoring.adapters import TasteVector
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.closed_form import fit
 from paaplus.scoring.evidence import Answers, believe
 from paaplus.scoring.experts import Expert, Panel, combination_prior, expert_prior, factor_of, weights_of
 from paaplus.scoring.matching import COMBINATION, EXPERT, GENERIC, Selection, select
 from paaplus.scoring.priors import OwnPrior, ShiftedPrior, TastePrior, design
-from tests.learning import base_of, comparisons, none_of, person, ratings, taste_of
+from tests.support.learning import base_of, comparisons, none_of, person, ratings, taste_of
 
 BASE = base_of(2)
 OWN = OwnPrior(BASE)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from paaplus.errors import InvalidInput
 from paaplus.scoring.preference import PreferenceEncoder
 from paaplus.scoring.tensors import pack, unpack
-from tests.hostile import hostile_artifacts, nearly
-from tests.tiny import TASTE_DIM, tiny_base
+from tests.support.hostile import hostile_artifacts, nearly
+from tests.support.tiny import TASTE_DIM, tiny_base
 
 BASE = tiny_base()
 

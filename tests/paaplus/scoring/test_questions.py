@@ -16,7 +16,7 @@ from paaplus.scoring.experts import Expert
 from paaplus.scoring.matching import MAX_PAIRS, Question, disagreement_pairs, enough, next_pair
 from paaplus.scoring.priors import OwnPrior
 from paaplus.scoring.questions import MIN_PAIRS, expected_information
-from tests.learning import base_of, none_of, person, ratings, taste_of
+from tests.support.learning import base_of, none_of, person, ratings, taste_of
 
 BASE = base_of(2)
 OWN = OwnPrior(BASE)

@@ -19,7 +19,7 @@ from paaplus.scoring.reward import (
     fit_weights,
     probability_corrected,
 )
-from tests.learning import base_of, person
+from tests.support.learning import base_of, person
 
 BASE = base_of(1)
 

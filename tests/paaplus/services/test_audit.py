@@ -19,10 +19,12 @@ from paaplus.db.tables import AuditHeadRow, AuditRow
 from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput
 from paaplus.ids import new_id
-from paaplus.services import adapters, audit, keys
+from paaplus.services import audit
+from paaplus.services.adapters import versions
 from paaplus.services.audit import AuditReport, Link
-from paaplus.services.keys import KeyScope
-from tests.factories import make_adapter, make_base_model, make_user
+from paaplus.services.users import keys
+from paaplus.services.users.keys import KeyScope
+from tests.support.factories import make_adapter, make_base_model, make_user
 
 INITIAL = "29c7da1e5b7a"  # the last revision whose audit had no chain
 
@@ -257,10 +259,10 @@ def test_every_privileged_act_is_in_the_chain_and_an_erasure_does_not_break_it(d
     with database.session() as session:
         created = keys.create(session, name="k", scope=KeyScope.USER, user_id=user.id, actor="operator").row
     for do in (
-        lambda session: adapters.rollback(session, user.id, to=old, feedback="keep", **why),
-        lambda session: adapters.promote(session, user.id, new, **why),
-        lambda session: adapters.pin(session, user.id, old, **why),
-        lambda session: adapters.unpin(session, user.id, **why),
+        lambda session: versions.rollback(session, user.id, to=old, feedback="keep", **why),
+        lambda session: versions.promote(session, user.id, new, **why),
+        lambda session: versions.pin(session, user.id, old, **why),
+        lambda session: versions.unpin(session, user.id, **why),
         lambda session: keys.rotate(session, created.id, actor="operator"),
         lambda session: keys.revoke(session, created.id, actor="operator"),
     ):

@@ -16,7 +16,7 @@ from paaplus.ids import new_id
 from paaplus.queue import jobs
 from paaplus.services import scheduling
 from paaplus.settings import Settings
-from tests.factories import make_feedback, make_image, make_user
+from tests.support.factories import make_feedback, make_image, make_user
 
 
 def user_with_feedback(database: Database, num: int, **columns: object) -> object:

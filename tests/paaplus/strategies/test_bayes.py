@@ -15,8 +15,8 @@ from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.priors import OwnPrior, TastePrior, design
 from paaplus.strategies import bayes
 from paaplus.training import train
-from tests.learning import base_of, comparisons, first_request, next_request, none_of, person, ratings
-from tests.tiny import tiny_base
+from tests.support.learning import base_of, comparisons, first_request, next_request, none_of, person, ratings
+from tests.support.tiny import tiny_base
 
 # The regression itself: tests/paaplus/scoring/test_posterior.py.
 

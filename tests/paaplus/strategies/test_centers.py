@@ -9,11 +9,11 @@ import pytest
 
 from paaplus.errors import InvalidInput
 from paaplus.scoring.adapters import Adapter, TasteVector
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import OwnPrior, ShiftedPrior, design
 from paaplus.strategies.modules import build_module
 from paaplus.training import TrainingRequest, train, train_cohort
-from tests.learning import (
+from tests.support.learning import (
     GRADIENT_PAIRS,
     SMALL,
     base_of,

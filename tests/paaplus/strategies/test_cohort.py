@@ -14,7 +14,7 @@ from paaplus.scoring.tensors import pack, unpack
 from paaplus.strategies import cohort_steps
 from paaplus.strategies.cohort_rows import RECIPES
 from paaplus.training import Trained, TrainingRequest, train, train_cohort
-from tests.learning import (
+from tests.support.learning import (
     SMALL,
     base_of,
     comparisons,

@@ -17,7 +17,7 @@ from paaplus.strategies.datasets import FeedbackData
 from paaplus.strategies.modules import AdapterModule, build_module
 from paaplus.strategies.sensitivity import gauss_newton_fisher
 from paaplus.training import train
-from tests.learning import SMALL, base_of, first_request, next_request, none_of, person, ratings, trained_module
+from tests.support.learning import SMALL, base_of, first_request, next_request, none_of, person, ratings, trained_module
 
 BASE = base_of(2)
 NOISE_SD_A = torch.tensor([0.5, 2.0])

@@ -17,13 +17,13 @@ from paaplus.configs import ADAPTER_STRATEGIES, STRATEGY_NAMES
 from paaplus.errors import DivergedError, InvalidInput, TrainingStopped
 from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.adapters import ADAPTERS, adapter_from_bytes
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.tensors import pack, unpack
 from paaplus.strategies import STRATEGIES
 from paaplus.strategies.datasets import FeedbackData
 from paaplus.strategies.modules import AdapterModule
 from paaplus.training import Trained, TrainingRequest, train
-from tests.learning import (
+from tests.support.learning import (
     GRADIENT_PAIRS,
     PAIRS,
     SMALL,

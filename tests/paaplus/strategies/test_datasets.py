@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from paaplus.strategies.datasets import FeedbackData, StepLoader
-from tests.learning import base_of, person, ratings
+from tests.support.learning import base_of, person, ratings
 
 
 def data_of(count: int, first_sequence: int = 1) -> FeedbackData:

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from paaplus.scoring.adapters import ADAPTERS, Adapter, Bottleneck
-from paaplus.scoring.base import BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.strategies.datasets import FeedbackData, as_batch
 from paaplus.strategies.modules import build_module, rows
 from paaplus.strategies.template import batch_loss
-from tests.learning import base_of, comparisons, none_of, person, ratings, trained_module
+from tests.support.learning import base_of, comparisons, none_of, person, ratings, trained_module
 
 
 def random_adapter(kind: str, base: BaseScorer, rank: int = 5) -> Adapter:

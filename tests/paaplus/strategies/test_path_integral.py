@@ -14,7 +14,7 @@ from paaplus.strategies.datasets import FeedbackData
 from paaplus.strategies.modules import build_module
 from paaplus.strategies.sensitivity import gauss_newton_fisher
 from paaplus.training import train
-from tests.learning import SMALL, base_of, first_request, next_request, none_of, person, ratings
+from tests.support.learning import SMALL, base_of, first_request, next_request, none_of, person, ratings
 
 BASE = base_of(1)
 

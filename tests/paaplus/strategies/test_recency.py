@@ -10,7 +10,7 @@ import pytest
 from paaplus.strategies.base import TrainingRequest
 from paaplus.strategies.recency import aged, ageing
 from paaplus.training import train
-from tests.learning import SMALL, base_of, comparisons, first_request, next_request, person, ratings
+from tests.support.learning import SMALL, base_of, comparisons, first_request, next_request, person, ratings
 
 BASE = base_of(1)
 FADING = replace(SMALL, recency_half_life=4.0)

@@ -10,7 +10,7 @@ import pytest
 
 from paaplus.strategies.datasets import FeedbackData
 from paaplus.strategies.reservoir import SequenceReservoir
-from tests.learning import base_of, person, ratings
+from tests.support.learning import base_of, person, ratings
 
 BASE = base_of(1)
 RATED = ratings(BASE, person(BASE), 60, missing=0.0)

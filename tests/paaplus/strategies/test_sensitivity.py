@@ -14,7 +14,7 @@ from paaplus.strategies.datasets import FeedbackData
 from paaplus.strategies.mas import score_sensitivity
 from paaplus.strategies.modules import AdapterModule
 from paaplus.strategies.sensitivity import gauss_newton_fisher
-from tests.learning import base_of, comparisons, person, ratings, trained_module
+from tests.support.learning import base_of, comparisons, person, ratings, trained_module
 
 BASE = base_of(2)
 NOISE_SD_A = torch.tensor([0.5, 2.0])

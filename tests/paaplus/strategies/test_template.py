@@ -12,7 +12,7 @@ from paaplus.configs import TrainingConfig
 from paaplus.strategies.modules import build_module
 from paaplus.strategies.template import masked_loss
 from paaplus.training import train
-from tests.learning import base_of, first_request, next_request, person, ratings
+from tests.support.learning import base_of, first_request, next_request, person, ratings
 
 
 def test_loss_is_that_worked_out_by_hand() -> None:

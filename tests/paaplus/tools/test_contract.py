@@ -10,11 +10,11 @@ import pytest
 from PIL import Image, ImageFilter
 from safetensors.numpy import save_file
 
-from paaplus.tools.base import Judgement, Tool, ToolImage
 from paaplus.tools.nima import NimaTool, read_head
 from paaplus.tools.precomputed import read_csv
 from paaplus.tools.registry import AI_TOOLS, ToolContext, build
-from tests.tiny import FEATURE_DIM, tiny_base
+from paaplus.tools.tool import Judgement, Tool, ToolImage
+from tests.support.tiny import FEATURE_DIM, tiny_base
 
 
 def pictures() -> list[ToolImage]:

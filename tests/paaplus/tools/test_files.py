@@ -9,9 +9,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from paaplus.errors import InvalidInput
-from paaplus.tools.base import ToolImage
 from paaplus.tools.nima import NimaHead, NimaTool, read_head
 from paaplus.tools.precomputed import UNKNOWN_CONFIDENCE, read_csv
+from paaplus.tools.tool import ToolImage
 
 
 def test_csv_gives_each_image_what_its_row_says(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image, ImageFilter
 
 from paaplus.errors import InvalidInput
-from paaplus.tools.base import Judgement, ToolImage, on_scale, within_width
 from paaplus.tools.composition import composition
 from paaplus.tools.pixels import colourfulness, contrast, exposure, sharpness, small_rgb
 from paaplus.tools.registry import ToolContext, build
+from paaplus.tools.tool import Judgement, ToolImage, on_scale, within_width
 
 
 def plain(*rgb: int) -> np.ndarray:

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from paaplus.errors import InvalidInput, Unavailable
-from paaplus.models.physiqueframe import hub
-from paaplus.models.physiqueframe.clip_vit import ClipAdapter, ClipVit
-from paaplus.models.physiqueframe.config import SwinConfig, VitConfig, tiny_config
-from paaplus.models.physiqueframe.cpu_linear import PackedLinear, can_pack, pack_linears
-from paaplus.models.physiqueframe.frame import PhysiqueFrame
-from paaplus.models.physiqueframe.swin_v2 import DropPath, SwinV2
+from paaplus.models.physiqueframe.network.clip_vit import ClipAdapter, ClipVit
+from paaplus.models.physiqueframe.network.config import SwinConfig, VitConfig, tiny_config
+from paaplus.models.physiqueframe.network.cpu_linear import PackedLinear, can_pack, pack_linears
+from paaplus.models.physiqueframe.network.frame import PhysiqueFrame
+from paaplus.models.physiqueframe.network.swin_v2 import DropPath, SwinV2
+from paaplus.models.physiqueframe.weights import hub
 from paaplus.models.torchvision_shim import ensure_torchvision
 
 VIT = VitConfig(patch_size=14, width=32, num_layers=2, num_heads=4, out_dim=24)

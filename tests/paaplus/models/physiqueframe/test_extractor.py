@@ -16,14 +16,14 @@ from paaplus.models.base_models import BASE_MODELS, load_extractor
 from paaplus.models.extractor import BringsHeads, Explains, to_half
 from paaplus.models.physiqueframe.body.finder import BodyFinder
 from paaplus.models.physiqueframe.body.person import Person
-from paaplus.models.physiqueframe.checkpoint import save_checkpoint
-from paaplus.models.physiqueframe.config import ASPECTS, Compatibility, tiny_config
 from paaplus.models.physiqueframe.extractor import PhysiqueExtractor
 from paaplus.models.physiqueframe.files import PhysiqueFiles, build_finder
-from paaplus.models.physiqueframe.frame import PhysiqueFrame
 from paaplus.models.physiqueframe.heads_numpy import export_heads
+from paaplus.models.physiqueframe.network.config import ASPECTS, Compatibility, tiny_config
+from paaplus.models.physiqueframe.network.frame import PhysiqueFrame
 from paaplus.models.physiqueframe.sample import Sample, collate_samples
 from paaplus.models.physiqueframe.scorer import PhotographScorer, used_branches
+from paaplus.models.physiqueframe.weights.checkpoint import save_checkpoint
 
 JOINTS = np.random.default_rng(0).uniform(20, 100, (15, 2)).astype(np.float32)
 PERSON = Person((10.0, 10.0, 100.0, 100.0), 1.0, JOINTS)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from paaplus.errors import InvalidInput
-from paaplus.models.physiqueframe.config import tiny_config
-from paaplus.models.physiqueframe.frame import PhysiqueFrame
 from paaplus.models.physiqueframe.heads_numpy import export_heads
+from paaplus.models.physiqueframe.network.config import tiny_config
+from paaplus.models.physiqueframe.network.frame import PhysiqueFrame
 from paaplus.scoring.frame_heads import FrameHeads
 
 

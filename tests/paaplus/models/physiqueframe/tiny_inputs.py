@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from paaplus.models.physiqueframe.frame import Mesh, Posture
 from paaplus.models.physiqueframe.inputs import adjacency
+from paaplus.models.physiqueframe.network.frame import Mesh, Posture
 
 
 def tiny_inputs(num_images: int, seed: int = 1) -> tuple[Tensor, Tensor, Posture, Mesh]:

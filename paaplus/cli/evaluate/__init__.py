@@ -1,0 +1,1 @@
+"""`paaplus evaluate`: replay a data set and measure."""

@@ -1,0 +1,19 @@
+"""`paaplus evaluate`: replay a data set and measure. Needs no database."""
+
+from __future__ import annotations
+
+import typer
+
+from paaplus.cli.evaluate.drift import drift
+from paaplus.cli.evaluate.gate import gate
+from paaplus.cli.evaluate.kshot import kshot
+from paaplus.cli.evaluate.matching import matching
+from paaplus.cli.evaluate.paradigm import paradigm
+from paaplus.cli.evaluate.reviews import reviews
+from paaplus.cli.evaluate.stream import stream
+from paaplus.cli.evaluate.survey import survey
+
+app = typer.Typer(help="Replay a data set as if its people gave it, and measure.")
+
+for command in (kshot, drift, gate, reviews, matching, paradigm, stream, survey):
+    app.command()(command)

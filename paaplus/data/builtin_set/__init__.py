@@ -1,0 +1,1 @@
+"""The built-in set: photographs from pip packages, drawn scenes, simulated people."""

@@ -1,0 +1,1 @@
+"""Physique data sets: reading, meshes, and a synthetic miniature."""

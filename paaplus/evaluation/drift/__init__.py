@@ -1,0 +1,1 @@
+"""Does the drift watch find people whose taste turned?"""

@@ -1,0 +1,1 @@
+"""Does the gate let good candidates live and keep bad ones back?"""

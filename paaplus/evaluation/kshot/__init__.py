@@ -1,0 +1,1 @@
+"""How well does an adapter score after k ratings?"""

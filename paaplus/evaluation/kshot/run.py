@@ -1,0 +1,182 @@
+"""K-shot evaluation: how well is a person known after k ratings, beside the generic score?
+
+A base model is fitted on train people and train images, every test person's adapter on their first k ratings (all of
+them train: nothing is held out inside), and scored by SRCC on the test images that the person rated. Where a learner
+knows how sure it is, the share of ratings within its 50, 80 and 95 % intervals is measured too.
+
+Shape letters: U = test people, L = learners, K = values of k, N = ratings, A = aspects, I = images, R = taste dim,
+Q = intervals.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from paaplus.configs import TrainingConfig
+from paaplus.errors import InvalidInput
+from paaplus.evaluation.agreement import mean_srcc
+from paaplus.evaluation.checks import check_learners, check_limit, check_numbers
+from paaplus.evaluation.kshot.summary import INTERVALS, Measured, SplitResult, rows, summary
+from paaplus.evaluation.learner import Learner
+from paaplus.evaluation.rounds import Count, Progress, Round, rounds, untold
+from paaplus.evaluation.splits import MakeSplit
+from paaplus.evaluation.train_side import EvaluationData, TrainSide
+from paaplus.fitting.taste_prior import fit_taste_prior
+from paaplus.records import RatedSet
+from paaplus.scoring.acquisition import informative_order
+from paaplus.scoring.adapters import Adapter, TasteVector
+from paaplus.scoring.priors import OwnPrior, Prior, TastePrior, design
+from paaplus.training import TrainingRequest, train
+
+
+@dataclass(frozen=True)
+class KShotConfig:
+    """What is compared. The first learner is the one that `personal` and `gain` are about."""
+
+    ks: tuple[int, ...] = (0, 10, 25, 50, 100)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    learners: tuple[Learner, ...] = (Learner("taste_vector", "bayes"),)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    limit_people: int | None = None  # test people a seed, the first of the split
+    people_prior: bool = True  # False: the base model learns no directions in which people differ
+    fresh_support: bool = False  # the base model sees half of the train images; people rate images of the other half
+
+    def __post_init__(self) -> None:
+        check_numbers("k", self.ks)
+        check_numbers("seeds", self.seeds)
+        check_learners(self.learners)
+        check_limit(self.limit_people)
+
+
+def run_kshot(
+    data: EvaluationData, make_split: MakeSplit, config: KShotConfig, progress: Progress = untold
+) -> dict[str, Any]:
+    """Evaluate on every seed's split.
+
+    Args:
+        data: whose people are learned.
+        make_split: gives the split of a seed.
+        config: what is compared.
+        progress: told how many test people are done, of how many.
+
+    Returns:
+        `rows` (per seed and k), `summary` (per k) and `config`, ready for JSON.
+
+    Raises:
+        InvalidInput: a split that does not fit the folder, or leaves nobody to judge by.
+    """
+    plan = rounds(make_split, config.seeds, config.limit_people)
+    count = Count(plan, progress)
+    results, base_models = [], []
+    for each in plan:
+        judge = _Judge(data, each, config)
+        base_models.append(judge.base_metrics)
+        measured = []
+        for user_id in each.people:
+            measured.append(judge.measure(user_id))
+            count.add()
+        result = SplitResult.of(each.seed, each.people, measured)
+        if not result.kept_U.any():
+            raise InvalidInput(f"seed {each.seed}: none of {len(each.people)} test people can be judged by SRCC")
+        results.append(result)
+    learners = [learner.name for learner in config.learners]
+    return {
+        "rows": [row for result in results for row in rows(result, learners, config.ks)],
+        "summary": summary(results, learners, config.ks),
+        "config": {
+            **data.about(),
+            "ks": list(config.ks),
+            "seeds": list(config.seeds),
+            "personal": learners[0],
+            "also": learners[1:],
+            "training": asdict(config.training),
+            "limit_people": config.limit_people,
+            "people_prior": config.people_prior,
+            "fresh_support": config.fresh_support,
+            "base_models": base_models,
+        },
+    }
+
+
+class _Judge:
+    """The base model of one split's train side, and what it takes to judge a person with it."""
+
+    def __init__(self, data: EvaluationData, this: Round, config: KShotConfig) -> None:
+        fresh_seed = this.seed if config.fresh_support else None
+        self._side = TrainSide("kshot", data, this.split, fresh_seed=fresh_seed, people_prior=config.people_prior)
+        self._split, self._config = this.split, config
+        self._prior: TastePrior | None = None
+        self.base_metrics = self._side.base_metrics
+        if any(learner.prior for learner in config.learners):
+            self._prior, about_prior = fit_taste_prior(self._side.base, self._side.train_ratings())
+            self.base_metrics["taste_prior"] = about_prior
+
+    def measure(self, user_id: str) -> Measured:
+        """Everything that is measured of one test person."""
+        side, ks = self._side, self._config.ks
+        test = side.test_images(user_id)
+        taste_NR, generic_NA, target_NA = side.taste_IR[test], side.generic_IA[test], side.targets(user_id, test)
+        orders = [self._questions(user_id, learner) for learner in self._config.learners]
+        measured = Measured.empty(mean_srcc(generic_NA, target_NA), len(orders[0]), len(orders), ks)
+        for i, (learner, order) in enumerate(zip(self._config.learners, orders, strict=True)):
+            for j, k in enumerate(ks):
+                if not len(order[:k]):
+                    continue  # nothing learned: the base model's score stands
+                request = self._request(learner, side.rated(user_id, order[:k]))
+                started = time.perf_counter()
+                trained = train(request)
+                measured.seconds_LK[i, j] = time.perf_counter() - started
+                score_NA = trained.adapter.score(taste_NR, generic_NA)
+                measured.srcc_LK[i, j] = mean_srcc(score_NA, target_NA)
+                measured.adapter_bytes_LK[i, j] = len(trained.adapter.to_bytes())
+                measured.state_bytes_LK[i, j] = len(trained.state)
+                measured.coverage_LKQ[i, j] = self._coverage(trained.adapter, request.prior, test, score_NA, target_NA)
+        return measured
+
+    def _questions(self, user_id: str, learner: Learner) -> np.ndarray:
+        """The images that the person rates, in order, as many as the largest k where there are as many."""
+        side, most = self._side, max(self._config.ks)
+        chosen_from_all = learner.asked or side.fresh_images is not None
+        images = list(self._split.support(user_id, len(side.score_of[user_id]) if chosen_from_all else most))
+        if side.fresh_images is not None:
+            images = [image for image in images if image in side.fresh_images]
+        rated = np.array([side.image_at[image] for image in images], np.int64)
+        if not learner.asked:
+            return rated[:most]
+        prior, a = self._prior if learner.prior and self._prior else OwnPrior(side.base), 0
+        coordinate_IK = prior.coordinates(design(side.taste_IR, side.generic_IA[:, a]), a)
+        pool_IK = coordinate_IK[~side.in_test_I]
+        return rated[informative_order(coordinate_IK[rated] / prior.noise_sd_A[a], pool_IK, most)]
+
+    def _coverage(
+        self, adapter: Adapter, prior: Prior | None, test: np.ndarray, score_NA: np.ndarray, target_NA: np.ndarray
+    ) -> np.ndarray:
+        """Share of the test ratings within each interval, shape (Q,); NaN where the learner does not say how sure."""
+        if not (isinstance(adapter, TasteVector) and adapter.uncertainty):
+            return np.full(len(INTERVALS), np.nan)
+        distance_NA = np.abs(score_NA - target_NA)
+        for a in range(target_NA.shape[1]):
+            design_NP = design(self._side.taste_IR[test], self._side.generic_IA[test, a])
+            coordinate_NK = (prior or OwnPrior(self._side.base)).coordinates(design_NP, a)
+            variance_N = adapter.uncertainty.score_variance(coordinate_NK, a)
+            distance_NA[:, a] /= np.sqrt(variance_N + adapter.uncertainty.rating_noise_sd_A[a] ** 2)
+        distance = distance_NA[~np.isnan(distance_NA)]
+        return np.array([np.mean(distance <= norm.ppf(0.5 + share / 2)) for share in INTERVALS])
+
+    def _request(self, learner: Learner, new: RatedSet) -> TrainingRequest:
+        return TrainingRequest(
+            strategy=learner.strategy,
+            adapter_kind=learner.adapter,
+            config=self._config.training,
+            base=self._side.base,
+            new=new,
+            past=new.select(np.zeros(len(new), bool)),
+            parent=None,
+            state=None,
+            prior=self._prior if learner.prior else None,
+        )

@@ -1,0 +1,1 @@
+"""Quiz, match and expert models; PAA+ with each stage taken away."""

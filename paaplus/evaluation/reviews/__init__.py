@@ -1,0 +1,1 @@
+"""What do reviews teach an AI tool?"""

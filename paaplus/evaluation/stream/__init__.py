@@ -1,0 +1,1 @@
+"""Strategies in a stream of increments: quality, forgetting, cost."""

@@ -1,0 +1,1 @@
+"""Models fitted over many people: the taste prior and the preference encoder."""

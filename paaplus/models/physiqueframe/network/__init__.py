@@ -1,0 +1,1 @@
+"""The PhysiqueFrame network and its parts."""

@@ -1,0 +1,1 @@
+"""Proof against the reference's numbers."""

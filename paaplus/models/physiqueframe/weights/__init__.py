@@ -1,0 +1,1 @@
+"""Reading, naming and converting PhysiqueFrame weights."""

@@ -1,0 +1,204 @@
+"""The one transaction that a training ends with: run, version, pointer, schedule, job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from paaplus import faults
+from paaplus.db.engine import Database
+from paaplus.db.locks import lock_user
+from paaplus.db.tables import AdapterRow, RunRow, UserRow
+from paaplus.db.tables.jobs import RunOutcome
+from paaplus.db.tables.models import AdapterState, PointerMove
+from paaplus.db.tables.users import DueReason
+from paaplus.db.types import utcnow
+from paaplus.errors import LeaseLost
+from paaplus.ids import new_id, sha256_hex
+from paaplus.queue import jobs
+from paaplus.queue.jobs import Lease
+from paaplus.scoring.adapters import Adapter
+from paaplus.services import scheduling
+from paaplus.services.adapters import versions
+
+GATE = "gate"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained version with the gate's word on it, before it has a number."""
+
+    adapter: Adapter
+    taste_prior_id: UUID | None  # what it was learned from, if not the base model's own prior
+    match_id: UUID | None
+    learner_state: bytes
+    parent_id: UUID | None
+    num_ratings: int
+    gate_report: dict[str, Any]
+    gate_reason: str
+    promote: bool
+    preference: list[float] | None = None  # that its generic scores were computed with; None: nobody's
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What one training did, and what its commit may rely on: the lease and the user's epoch at the start."""
+
+    job: Lease
+    epoch: int
+    strategy: str
+    config: dict[str, Any]
+    seed: int
+    from_sequence: int
+    to_sequence: int
+    num_new: int
+    num_held_out: int
+    base_model_id: UUID
+    device: str
+    started_at: datetime
+    outcome: RunOutcome
+    timings: dict[str, float]
+    metrics: dict[str, Any] = field(default_factory=dict)
+    candidate: Candidate | None = None
+    is_tainted: bool = False  # the live version has learned what was taken back since
+
+
+def commit(database: Database, user_id: UUID, result: RunResult) -> AdapterRow | None:
+    """Write run, version, pointer, history, schedule and the job's end: all of it, or nothing.
+
+    Raises:
+        LeaseLost: the job is another worker's now, or the user changed (rollback, pin, release) while it ran.
+    """
+    with database.session() as session:
+        user = lock_user(session, user_id)
+        if user is None:
+            raise LeaseLost(f"user {user_id} was erased while being trained")
+        if user.epoch != result.epoch:
+            raise LeaseLost(f"user {user_id} changed while being trained (epoch {result.epoch} is {user.epoch} now)")
+        jobs.complete(session, result.job)
+        run = _write_run(session, user, result)
+        version = _write_version(session, user, run, result) if result.candidate else None
+        user.trained_sequence = max(user.trained_sequence, result.to_sequence)
+        user.last_trained_at = utcnow()
+        scheduling.refresh_due(session, user)
+        session.flush()
+        faults.point("training_uncommitted")
+    faults.point("training_committed")
+    return version
+
+
+def _write_run(session: Session, user: UserRow, result: RunResult) -> RunRow:
+    pinned_candidate = result.outcome == RunOutcome.PROMOTED and user.pinned
+    run = RunRow(
+        id=new_id(),
+        job_id=result.job.job_id,
+        user_id=user.id,
+        base_model_id=result.base_model_id,
+        strategy=result.strategy,
+        config=result.config,
+        seed=result.seed,
+        from_sequence=result.from_sequence,
+        to_sequence=result.to_sequence,
+        num_new=result.num_new,
+        num_held_out=result.num_held_out,
+        device=result.device,
+        outcome=RunOutcome.KEPT if pinned_candidate else result.outcome,
+        metrics=result.metrics,
+        timings=result.timings,
+        started_at=result.started_at,
+        finished_at=utcnow(),
+    )
+    session.add(run)
+    session.flush()
+    return run
+
+
+def skip(database: Database, user_id: UUID, job: Lease) -> None:
+    """End a paused user's job without a training; what waits, waits on, a new start too.
+
+    Raises:
+        LeaseLost: the job is another worker's now.
+    """
+    with database.session() as session:
+        user = lock_user(session, user_id)
+        jobs.complete(session, job)
+        if user is not None and job.reason in scheduling.NEW_START_REASONS:
+            scheduling.due_for(session, user, DueReason(job.reason))
+
+
+def _write_version(session: Session, user: UserRow, run: RunRow, result: RunResult) -> AdapterRow:
+    candidate = result.candidate
+    assert candidate is not None, "a version without a candidate"
+    data = candidate.adapter.to_bytes()
+    current = versions.active(session, user.id)
+    goes_live = candidate.promote and not user.pinned
+    if goes_live and current is not None:
+        current.state = AdapterState.RETIRED
+        session.flush()
+    faults.point("old_version_retired")
+    user.adapter_sequence += 1
+    version = AdapterRow(
+        id=new_id(),
+        user_id=user.id,
+        number=user.adapter_sequence,
+        parent_id=candidate.parent_id,
+        base_model_id=run.base_model_id,
+        taste_prior_id=candidate.taste_prior_id,
+        match_id=candidate.match_id,
+        run_id=run.id,
+        kind=candidate.adapter.kind,
+        strategy=run.strategy,
+        digest=sha256_hex(data),
+        state=AdapterState.ACTIVE if goes_live else _kept_state(candidate),
+        high_water_sequence=run.to_sequence,
+        epoch=result.epoch,
+        num_ratings=candidate.num_ratings,
+        size_bytes=len(data),
+        gate_report=candidate.gate_report,
+        metrics=run.metrics,
+        preference=candidate.preference,
+        data=data,
+        learner_state=candidate.learner_state,
+        created_at=utcnow(),
+    )
+    session.add(version)
+    session.flush()
+    faults.point("version_written")
+    reason = f"pinned: {candidate.gate_reason}" if candidate.promote and user.pinned else candidate.gate_reason
+    versions.write_history(
+        session,
+        user.id,
+        PointerMove.GATE_PROMOTED if goes_live else PointerMove.GATE_REFUSED,
+        current,
+        version,
+        actor=GATE,
+        reason=reason,
+        details={"run": str(run.id)},
+    )
+    if result.is_tainted and not goes_live and not user.pinned:
+        _retire_tainted(session, user, current, candidate.parent_id)
+    return version
+
+
+def _retire_tainted(session: Session, user: UserRow, current: AdapterRow | None, untainted_id: UUID | None) -> None:
+    """A version that has learned what was taken back is not served on because nothing better came of it."""
+    untainted = session.get(AdapterRow, untainted_id) if untainted_id else None
+    versions.point(session, current, untainted)
+    versions.write_history(
+        session,
+        user.id,
+        PointerMove.ROLLED_BACK,
+        current,
+        untainted,
+        actor=GATE,
+        reason="the live version had learned what was taken back since, and its successor was refused",
+        details={},
+    )
+
+
+def _kept_state(candidate: Candidate) -> AdapterState:
+    return AdapterState.CANDIDATE if candidate.promote else AdapterState.REJECTED

@@ -1,0 +1,144 @@
+"""Everything that one training reads, from one moment of the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from paaplus.configs import Policy
+from paaplus.db.engine import Database
+from paaplus.db.tables import AdapterRow, FeaturesRow, ImageRow, UserRow
+from paaplus.db.users import existing_user
+from paaplus.scoring.base_scorer import BaseScorer
+from paaplus.services.adaptation import drift, starting_point
+from paaplus.services.adaptation.starting_point import Start
+from paaplus.services.adapters import versions
+from paaplus.services.feedback import feedback_log
+from paaplus.services.feedback.feedback_log import FeedbackLog
+from paaplus.services.images import images
+from paaplus.services.registry import base_models
+from paaplus.services.surveys import preferences
+from paaplus.settings import Settings
+from paaplus.storage.blobs import BlobStore
+
+POOL_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything one training reads, from one moment.
+
+    `reference` is the version to go on from: the nearest one, from the active one back, that was made for this base
+    model and preference and has learned nothing that was taken back since; None: the base.
+    """
+
+    user_id: UUID
+    epoch: int
+    policy: Policy
+    base_model_id: UUID
+    base: BaseScorer
+    start: Start  # the prior that new trainings start from
+    active: AdapterRow | None
+    reference: AdapterRow | None
+    drifted_since: int  # earlier feedback was given with another taste; 0: no drift was found
+    log: FeedbackLog
+    features: dict[UUID, np.ndarray]  # of rated images, float16 [D]
+    num_missing_features: int
+    pool: list[np.ndarray]  # of some images that the user may see
+    preference: list[float] | None = None  # the user's, if generic scores are computed with it; None: nobody's
+    preference_version: int | None = None
+
+    def project(self, features_ND: np.ndarray) -> np.ndarray:
+        """Features in taste space, as this user's generic score sees them."""
+        return self.base.project(features_ND, self.preference)
+
+
+def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings: Settings) -> Snapshot:
+    """Read what a training needs, in one read transaction.
+
+    If features of rated images are missing, asks for them (a features job) and says how many.
+
+    Raises:
+        NotFound: the user is gone.
+        Unavailable: there is no base model.
+    """
+    with database.read_session() as session:
+        user = existing_user(session, user_id)
+        base_row = base_models.default(session, settings)
+        log = feedback_log.read(session, user, settings.holdout_key.get_secret_value())
+        image_ids = log.image_ids()
+        features, num_missing = _features(session, base_row.extractor_digest, image_ids)
+        pool = _pool(session, user, base_row.extractor_digest)
+        start_rows = starting_point.read(session, user_id, base_row)
+        own = preferences.preference_of(session, user_id)
+        base = base_models.load(blobs, base_row)
+        preference = preferences.effective(base, own[0]) if own is not None else None
+        active = versions.active(session, user_id)
+        reference = _reference(session, active, base_row.id, preference, log)
+    if num_missing:
+        with database.session() as session:
+            images.request_features(session, image_ids, settings)
+    policy = drift.training_policy(user)
+    return Snapshot(
+        user_id=user_id,
+        epoch=user.epoch,
+        policy=policy,
+        base_model_id=base_row.id,
+        base=base,
+        start=starting_point.load(blobs, base, start_rows, policy),
+        active=active,
+        reference=reference,
+        drifted_since=drift.drifted_since(user),
+        log=log,
+        features=features,
+        num_missing_features=num_missing,
+        pool=pool,
+        preference=preference,
+        preference_version=own[1] if own is not None and preference is not None else None,
+    )
+
+
+def _features(session: Session, extractor: str, image_ids: set[UUID]) -> tuple[dict[UUID, np.ndarray], int]:
+    """Features that are there, and the number of images still to be extracted (failed ones never will be)."""
+    rows = session.execute(
+        sa.select(FeaturesRow.image_id, FeaturesRow.data).where(
+            FeaturesRow.extractor_digest == extractor, FeaturesRow.image_id.in_(image_ids)
+        )
+    ).all()
+    features = {image_id: np.frombuffer(data, np.float16) for image_id, data in rows if data is not None}
+    usable = {image_id: features_D for image_id, features_D in features.items() if np.isfinite(features_D).all()}
+    return usable, len(image_ids) - len(rows)
+
+
+def _reference(
+    session: Session, active: AdapterRow | None, base_model_id: UUID, preference: list[float] | None, log: FeedbackLog
+) -> AdapterRow | None:
+    """See `Snapshot`. The chain may be long: only the bytes of the version that is found are read."""
+    row = active
+    while row is not None and (row.base_model_id, row.preference) == (base_model_id, preference):
+        if not log.is_tainted(feedback_log.seen_by(row)):
+            session.refresh(row, ["data", "learner_state"])
+            return row
+        row = session.get(AdapterRow, row.parent_id) if row.parent_id is not None else None
+    return None  # what was made for another base model, or other generic scores, means nothing here
+
+
+def _pool(session: Session, user: UserRow, extractor: str) -> list[np.ndarray]:
+    rows = session.execute(
+        sa.select(FeaturesRow.data)
+        .join(ImageRow, ImageRow.id == FeaturesRow.image_id)
+        .where(
+            FeaturesRow.extractor_digest == extractor,
+            FeaturesRow.data.is_not(None),
+            ImageRow.application == user.application,
+            sa.or_(ImageRow.owner_id.is_(None), ImageRow.owner_id == user.id),
+        )
+        .order_by(ImageRow.sha256)
+        .limit(POOL_SIZE)
+    ).scalars()
+    pool = [np.frombuffer(data, np.float16) for data in rows if data is not None]
+    return [features_D for features_D in pool if np.isfinite(features_D).all()]

@@ -1,0 +1,136 @@
+"""What a user's trainings start from: the taste prior in force, or that of their match, moved by what a survey says.
+
+`bayes` learns under the prior itself; strategies that know no prior begin at its mean (`center`).
+Shape letters: P = regressors of a prior, A = aspects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+import numpy as np
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.orm import Session
+
+from paaplus.configs import PRIOR_STRATEGIES, Policy
+from paaplus.db.tables import AdapterRow, BaseModelRow, MatchRow, TastePriorRow
+from paaplus.db.tables.experts import ExpertForm
+from paaplus.scoring.adapters import Adapter, TasteVector
+from paaplus.scoring.base_scorer import BaseScorer
+from paaplus.scoring.priors import SCORE_CENTER, HeadPrior, OwnPrior, Prior, ShiftedPrior
+from paaplus.services.adapters import matches
+from paaplus.services.experts import experts
+from paaplus.services.registry import taste_priors
+from paaplus.storage.blobs import BlobStore
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class StartRows:
+    """What the database says of it: rows of one moment. `matches`: by id, all that the user ever had."""
+
+    prior_row: TastePriorRow | None
+    match: MatchRow | None
+    matches: Mapping[UUID, MatchRow]
+    form: ExpertForm | None  # of an expert's model
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a new training starts from. All None: the base model's own prior, and no change."""
+
+    prior: Prior | None = None
+    taste_prior_id: UUID | None = None  # the row of the prior, where it has one
+    center: TasteVector | None = None
+    match: MatchRow | None = None
+    matches: Mapping[UUID, MatchRow] | None = None
+
+    @property
+    def match_id(self) -> UUID | None:
+        return self.match.id if self.match is not None else None
+
+    def differs_from(self, row: AdapterRow, adapter: Adapter) -> bool:
+        """True if a version was learned from another start than the next one would be.
+
+        Args:
+            row: a version that a training made.
+            adapter: what it holds.
+        """
+        former = (self.matches or {}).get(row.match_id) if row.match_id is not None else None
+        if former is not None and former.stale_at is not None and row.created_at <= former.stale_at:
+            return True
+        if _shift(former) != _shift(self.match):
+            return True
+        if row.strategy in PRIOR_STRATEGIES:
+            uncertainty = adapter.uncertainty if isinstance(adapter, TasteVector) else None
+            learned_under = uncertainty.prior_digest if uncertainty is not None else None
+            return learned_under != (self.prior.digest if self.prior is not None else None)
+        return _own_prior(former) != _own_prior(self.match)
+
+
+def read(session: Session, user_id: UUID, base_row: BaseModelRow) -> StartRows:
+    """The rows that decide it, as the caller's transaction sees them."""
+    rows = session.execute(sa.select(MatchRow).where(MatchRow.user_id == user_id)).scalars()
+    return StartRows(
+        prior_row=taste_priors.in_force(session, base_row.id),
+        match=matches.in_force(session, user_id, base_row.id),
+        matches={row.id: row for row in rows},
+        form=experts.form_of(session, user_id),
+    )
+
+
+def load(blobs: BlobStore, base: BaseScorer, rows: StartRows, policy: Policy) -> Start:
+    """The start itself.
+
+    Raises:
+        Unavailable: an artifact is damaged, or the storage does not answer.
+    """
+    if rows.form == ExpertForm.HEAD and policy.strategy in PRIOR_STRATEGIES:
+        return Start(prior=HeadPrior(base), matches=rows.matches)
+    in_force = taste_priors.load(blobs, rows.prior_row) if rows.prior_row is not None else None
+    row_id = rows.prior_row.id if rows.prior_row is not None else None
+    if rows.match is None:
+        return Start(in_force, row_id, matches=rows.matches)
+    matched = matches.load_prior(blobs, rows.match.prior_digest) if rows.match.prior_digest is not None else None
+    if rows.match.prior_digest is not None and matched is None:
+        log.warning("prior of a match is gone: the one in force instead", match=str(rows.match.id))
+    shift_PA = matches.shift_of(rows.match)
+    prior = matched or in_force
+    if shift_PA is not None:
+        prior = ShiftedPrior(prior or OwnPrior(base), shift_PA)  # type: ignore[assignment]
+    return Start(
+        prior=prior,
+        taste_prior_id=None if matched is not None else row_id,
+        center=_center(base, matched, shift_PA),
+        match=rows.match,
+        matches=rows.matches,
+    )
+
+
+def _center(base: BaseScorer, matched: Prior | None, shift_PA: np.ndarray | None) -> TasteVector | None:
+    """The mean of the match's prior as a taste vector; None: no change."""
+    if matched is None and shift_PA is None:
+        return None
+    weight_PA = np.zeros((base.taste_dim + 2, len(base.aspects)))
+    if matched is not None:
+        weight_PA += np.stack([matched.mean(a) for a in range(len(base.aspects))], axis=1)
+    if shift_PA is not None:
+        weight_PA += shift_PA
+    return TasteVector(
+        base.digest,
+        alpha_A=(1.0 + weight_PA[1]).astype(np.float32),
+        beta_A=(weight_PA[0] - weight_PA[1] * SCORE_CENTER).astype(np.float32),
+        weight_RA=weight_PA[2:].astype(np.float32),
+    )
+
+
+def _shift(match: MatchRow | None) -> bytes | None:
+    return match.shift if match is not None else None
+
+
+def _own_prior(match: MatchRow | None) -> str | None:
+    return match.prior_digest if match is not None else None

@@ -1,0 +1,84 @@
+"""Which images to ask a user to rate next: those that narrow all their scores most, given what they said already."""
+
+from __future__ import annotations
+
+from itertools import chain, zip_longest
+from typing import Final
+from uuid import UUID
+
+import numpy as np
+import sqlalchemy as sa
+
+from paaplus.db.engine import Database
+from paaplus.db.tables import FeedbackRow
+from paaplus.db.users import existing_user
+from paaplus.errors import Unavailable
+from paaplus.scoring.acquisition import informative_order
+from paaplus.scoring.priors import OwnPrior, Prior, design
+from paaplus.services import scheduling
+from paaplus.services.adaptation import starting_point
+from paaplus.services.predictions import latest_feedback
+from paaplus.services.predictions.latest_feedback import Said
+from paaplus.services.predictions.serving import Serving, ServingStore
+from paaplus.services.registry import base_models
+from paaplus.settings import Settings
+from paaplus.storage.blobs import BlobStore
+
+POOL_SIZE: Final = 300
+
+
+def to_rate(
+    database: Database, blobs: BlobStore, store: ServingStore, settings: Settings, user_id: UUID, *, count: int
+) -> list[UUID]:
+    """Shared images of the application that the user has not rated, the most telling first; fewer if there are fewer.
+
+    Images that judge and never train are among them, as often as among any others: the gate needs them.
+
+    Raises:
+        NotFound: no such user.
+        Unavailable: there is no base model, or an artifact is damaged.
+    """
+    with database.read_session() as session:
+        user = existing_user(session, user_id)
+        base_row = base_models.default(session, settings)
+        known, policy = latest_feedback.read(session, user, settings), scheduling.policy_of(user)
+        start_rows = starting_point.read(session, user_id, base_row)
+        pool = latest_feedback.shared_images(
+            session, user, base_row.extractor_digest, settings, limit=POOL_SIZE, with_held_out=True
+        )
+        query = sa.select(FeedbackRow.image_id).where(FeedbackRow.user_id == user_id)
+        seen = set(session.execute(query.where(FeedbackRow.other_image_id.is_(None))).scalars())
+    serving = store.load((user_id,), known.image_ids() | set(pool))
+    if serving.base_model.id != base_row.id:
+        raise Unavailable("another base model has just become the default; try again")
+    start = starting_point.load(blobs, serving.scorer, start_rows, policy)
+    there = [image_id for image_id in pool if image_id in serving.images]
+    unseen = [place for place, image_id in enumerate(there) if image_id not in seen]
+    prior = start.prior or OwnPrior(serving.scorer)
+    orders = [
+        _order(serving, known, prior, there, unseen, count, aspect) for aspect in range(len(serving.scorer.aspects))
+    ]
+    # a rating is about all aspects: each has its say in turn
+    merged = dict.fromkeys(place for place in chain.from_iterable(zip_longest(*orders)) if place is not None)
+    return [there[place] for place in list(merged)[:count]]
+
+
+def _order(
+    serving: Serving, known: Said, prior: Prior, there: list[UUID], unseen: list[int], count: int, aspect: int
+) -> list[int]:
+    """Places in `there` by what a rating of this aspect tells."""
+    if not unseen:
+        return []
+    taste_IR, generic_IA = known.see(serving, there)
+    pool_IK = prior.coordinates(design(taste_IR, generic_IA[:, aspect]), aspect)
+    narrowed_IK = pool_IK @ _root(serving, known, prior, aspect)
+    scaled_NK = narrowed_IK[unseen] / float(prior.noise_sd_A[aspect])
+    return [unseen[i] for i in informative_order(scaled_NK, narrowed_IK, count)]
+
+
+def _root(serving: Serving, known: Said, prior: Prior, aspect: int) -> np.ndarray:
+    """A root of the covariance that is left after what was said, shape (K, K)."""
+    from paaplus.scoring import closed_form  # with scipy, which no other request needs
+
+    posterior = closed_form.posterior_of(known.rated_set(serving), known.compared_set(serving), prior, aspect)
+    return np.linalg.cholesky(posterior.covariance_KK + 1e-12 * np.eye(prior.num_coordinates))

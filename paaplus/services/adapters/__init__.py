@@ -1,0 +1,1 @@
+"""Adapter versions: the active pointer, rollback, and versions made by matches."""

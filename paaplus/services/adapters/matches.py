@@ -1,0 +1,188 @@
+"""Matches: which is in force, what a training starts from because of it, and what goes when an expert is erased.
+
+A match of an expert or of a combination has a taste prior of its own, a blob that all who were matched alike share.
+It holds what experts like, so it goes with any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from paaplus.configs import MATCH_STRATEGY
+from paaplus.db.locks import lock_name, lock_user
+from paaplus.db.tables import AdapterHistoryRow, AdapterRow, ExpertRow, MatchExpertRow, MatchRow, UserRow
+from paaplus.db.tables.experts import MatchKind
+from paaplus.db.tables.models import AdapterState, PointerMove
+from paaplus.db.types import utcnow
+from paaplus.errors import Damaged, InvalidInput, NotFound, Unavailable
+from paaplus.scoring.priors import TastePrior
+from paaplus.scoring.tensors import pack, unpack
+from paaplus.services import scheduling
+from paaplus.services.adapters import versions
+from paaplus.services.registry.artifacts import LoadedOnce
+from paaplus.storage.blobs import BlobStore
+
+NUM_KEPT: Final = 8
+ERASURE: Final = "erasure"  # the actor of what follows from one
+
+_loaded: LoadedOnce[TastePrior] = LoadedOnce(NUM_KEPT)
+
+
+@dataclass(frozen=True, slots=True)
+class MatchedExpert:
+    """One expert in a match; `adapter_number` is the version that was matched with, None where it is gone."""
+
+    user_id: UUID
+    name: str
+    domain: str
+    share: float
+    adapter_number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MatchView:
+    """A match as it is shown. `version`: the user's version that it made, if it made one that is still there."""
+
+    row: MatchRow
+    experts: list[MatchedExpert]
+    version: AdapterRow | None
+    is_of_default_base: bool
+
+
+def in_force(session: Session, user_id: UUID, base_model_id: UUID | None = None) -> MatchRow | None:
+    """The user's match; with a base model: only if it was made for that one, since its prior fits no other."""
+    query = sa.select(MatchRow).where(MatchRow.user_id == user_id, MatchRow.superseded_at.is_(None))
+    if base_model_id is not None:
+        query = query.where(MatchRow.base_model_id == base_model_id)
+    return session.execute(query).scalar_one_or_none()
+
+
+def view(session: Session, row: MatchRow, default_base_id: UUID | None) -> MatchView:
+    """The match with the names of its experts, those with the largest share first."""
+    adapter = sa.orm.aliased(AdapterRow)
+    rows = session.execute(
+        sa.select(MatchExpertRow.expert_id, ExpertRow.name, ExpertRow.domain, MatchExpertRow.share, adapter.number)
+        .join(ExpertRow, ExpertRow.user_id == MatchExpertRow.expert_id)
+        .join(adapter, adapter.id == MatchExpertRow.adapter_id, isouter=True)
+        .where(MatchExpertRow.match_id == row.id)
+        .order_by(MatchExpertRow.share.desc(), MatchExpertRow.expert_id)
+    )
+    version = session.execute(
+        sa.select(AdapterRow).where(AdapterRow.match_id == row.id, AdapterRow.strategy == MATCH_STRATEGY)
+    ).scalar_one_or_none()
+    return MatchView(row, [MatchedExpert(*each) for each in rows], version, row.base_model_id == default_base_id)
+
+
+def pack_shift(shift_PA: np.ndarray | None) -> bytes | None:
+    """By how much a survey moves the mean of the prior, as it is stored."""
+    return None if shift_PA is None else pack({"shift_PA": np.asarray(shift_PA, np.float32)})
+
+
+def shift_of(row: MatchRow) -> np.ndarray | None:
+    """What `pack_shift` packed, shape (P, A), float32."""
+    return None if row.shift is None else unpack(row.shift)[0]["shift_PA"]
+
+
+def load_prior(blobs: BlobStore, digest: str) -> TastePrior | None:
+    """The prior that a match names, from this process's memory after the first time; None: it was erased meanwhile.
+
+    Raises:
+        Unavailable: the storage does not answer, or holds something else.
+    """
+
+    def read() -> TastePrior:
+        try:
+            prior = TastePrior.from_bytes(blobs.get(digest))
+        except InvalidInput as error:  # ours to keep readable, not the caller's to repair
+            raise Unavailable(f"the taste prior {digest} of a match cannot be read: {error}") from error
+        if prior.digest != digest:
+            raise Damaged(f"the taste prior {digest} of a match has digest {prior.digest}")
+        return prior
+
+    try:
+        return _loaded.get(digest, read)
+    except NotFound:
+        return None
+
+
+def store_prior(session: Session, blobs: BlobStore, prior: TastePrior) -> None:
+    """Keep the prior's blob. After the rows that name it: an erasure of one of its experts then waits for them."""
+    lock_name(session, f"blob:{prior.digest}")
+    blobs.put(prior.to_bytes())
+
+
+def prepare_erasure(session: Session, user_id: UUID) -> set[str]:
+    """Before a user is erased: end what was made from them as an expert; returns priors that nobody may need any more.
+
+    Of a match with the expert alone, the version that it made is the expert's model but for a few answers, and goes:
+    that user is served by the base until their own words are learned. Everything else that users have learned since
+    is theirs and stays; they become due, and their next training starts from the prior in force.
+    """
+    own = sa.select(MatchRow.prior_digest).where(MatchRow.user_id == user_id, MatchRow.prior_digest.is_not(None))
+    digests = {digest for digest in session.execute(own).scalars() if digest is not None}
+    used_in = sa.select(MatchExpertRow.match_id).where(MatchExpertRow.expert_id == user_id)
+    rows = session.execute(sa.select(MatchRow).where(MatchRow.id.in_(used_in)).order_by(MatchRow.user_id)).scalars()
+    for row in list(rows):
+        if row.prior_digest is not None:
+            digests.add(row.prior_digest)
+        _end(session, row)
+    return digests
+
+
+def _end(session: Session, row: MatchRow) -> None:
+    user = lock_user(session, row.user_id)
+    assert user is not None, "a match without a user"
+    row.prior_digest = None
+    row.stale_at = row.stale_at or utcnow()
+    session.flush()
+    if row.kind == MatchKind.EXPERT:
+        _drop_versions(session, user, row)
+    if row.superseded_at is None:
+        user.epoch += 1  # a training that is under way still has the prior
+        scheduling.due_for_new_start(session, user)
+
+
+def _drop_versions(session: Session, user: UserRow, row: MatchRow) -> None:
+    made = session.execute(
+        sa.select(AdapterRow).where(AdapterRow.match_id == row.id, AdapterRow.strategy == MATCH_STRATEGY)
+    ).scalars()
+    for version in list(made):
+        was_live, number = version.state == AdapterState.ACTIVE, version.number
+        for side in (AdapterHistoryRow.from_adapter_id, AdapterHistoryRow.to_adapter_id):
+            # the acts stay, with the number that they tell: other versions are in them too
+            session.execute(sa.update(AdapterHistoryRow).where(side == version.id).values({side: None}))
+        session.delete(version)
+        session.flush()
+        if was_live:
+            versions.write_history(
+                session,
+                user.id,
+                PointerMove.ROLLED_BACK,
+                None,
+                None,
+                actor=ERASURE,
+                reason="the expert whose model this was has been erased",
+                details={"from": number},
+            )
+
+
+def unused(session: Session, digests: Collection[str]) -> list[str]:
+    """Those of the priors that no match names, locked until the transaction ends: their blobs may go."""
+    gone = []
+    for digest in sorted(digests):
+        lock_name(session, f"blob:{digest}")
+        if session.execute(sa.select(MatchRow.id).where(MatchRow.prior_digest == digest).limit(1)).first() is None:
+            gone.append(digest)
+    return gone
+
+
+def forget(digests: Collection[str]) -> None:
+    """Drop priors from this process's memory."""
+    _loaded.forget(digests)

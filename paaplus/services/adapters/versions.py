@@ -1,0 +1,280 @@
+"""Adapter versions: read them, move the pointer, roll it back, and write what a training made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from paaplus import faults
+from paaplus.db.tables import AdapterHistoryRow, AdapterRow, RunRow, UserRow
+from paaplus.db.tables.models import AdapterState, PointerMove
+from paaplus.db.users import locked_user
+from paaplus.errors import Conflict, InvalidInput, NotFound
+from paaplus.services import audit, scheduling
+from paaplus.services import history as pointer_history
+from paaplus.services.feedback import exclusions, feedback_log
+
+BASE: Final = "base"  # where a rollback may go beside versions: no adapter, the base model's own scores
+MATCHED_NUMBER: Final = 0  # of the version that a user starts from when they are matched before any training
+
+
+@dataclass(frozen=True, slots=True)
+class PointerChange:
+    """What an act did. Numbers of versions, None for the base."""
+
+    user_id: UUID
+    from_number: int | None
+    to_number: int | None
+    num_excluded: int = 0
+    num_released: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two versions side by side: what differs between their reports."""
+
+    a: AdapterRow
+    b: AdapterRow
+    metrics: dict[str, tuple[Any, Any]]
+
+
+def active(session: Session, user_id: UUID) -> AdapterRow | None:
+    """The version that is served, None: the base."""
+    return session.execute(
+        sa.select(AdapterRow).where(AdapterRow.user_id == user_id, AdapterRow.state == AdapterState.ACTIVE)
+    ).scalar_one_or_none()
+
+
+def list_versions(session: Session, user_id: UUID) -> list[AdapterRow]:
+    """Newest first."""
+    query = sa.select(AdapterRow).where(AdapterRow.user_id == user_id).order_by(AdapterRow.number.desc())
+    return list(session.execute(query).scalars())
+
+
+def get_version(session: Session, user_id: UUID, number: int) -> AdapterRow:
+    """One version.
+
+    Raises:
+        NotFound: this user has none of that number.
+    """
+    row = session.execute(
+        sa.select(AdapterRow).where(AdapterRow.user_id == user_id, AdapterRow.number == number)
+    ).scalar_one_or_none()
+    if row is None:
+        raise NotFound(f"adapter version {number} of user {user_id} does not exist")
+    return row
+
+
+def compare(session: Session, user_id: UUID, a: int, b: int) -> Comparison:
+    """Two versions of one user: each metric that either reports, side by side."""
+    row_a, row_b = get_version(session, user_id, a), get_version(session, user_id, b)
+    names = sorted(set(row_a.metrics) | set(row_b.metrics))
+    return Comparison(row_a, row_b, {n: (row_a.metrics.get(n), row_b.metrics.get(n)) for n in names})
+
+
+def history(session: Session, user_id: UUID) -> Sequence[AdapterHistoryRow]:
+    """Every act on the pointer, newest first."""
+    query = (
+        sa.select(AdapterHistoryRow).where(AdapterHistoryRow.user_id == user_id).order_by(AdapterHistoryRow.id.desc())
+    )
+    return session.execute(query).scalars().all()
+
+
+def runs(session: Session, user_id: UUID, limit: int = 100) -> Sequence[RunRow]:
+    """The user's trainings, newest first."""
+    query = sa.select(RunRow).where(RunRow.user_id == user_id).order_by(RunRow.id.desc()).limit(limit)
+    return session.execute(query).scalars().all()
+
+
+def promote(session: Session, user_id: UUID, number: int, *, actor: str, reason: str) -> PointerChange:
+    """Make a version live by hand, whatever the gate said. Events that it had learned from count again.
+
+    Raises:
+        NotFound: no such user or version.
+        Conflict: it is live already, or has learned what the user has taken back.
+    """
+    user = locked_user(session, user_id)
+    target = get_version(session, user_id, number)
+    current = active(session, user_id)
+    if current is not None and current.id == target.id:
+        raise Conflict(f"adapter version {number} is live already")
+    aligned = _align_feedback(session, user, target, actor=actor, reason=reason, exclude=False)
+    point(session, current, target)
+    _note(session, user, PointerMove.PROMOTED, current, target, actor, reason, aligned)
+    return PointerChange(user_id, _number(current), number, **aligned)
+
+
+def pin(session: Session, user_id: UUID, number: int, *, actor: str, reason: str) -> PointerChange:
+    """Make a version live and keep it: trainings go on, but nothing they make goes live until unpinned.
+
+    Raises:
+        NotFound: no such user or version.
+        Conflict: the version has learned what the user has taken back.
+    """
+    user = locked_user(session, user_id)
+    target = get_version(session, user_id, number)
+    current = active(session, user_id)
+    aligned = _align_feedback(session, user, target, actor=actor, reason=reason, exclude=False)
+    if current is None or current.id != target.id:
+        point(session, current, target)
+    user.pinned = True
+    _note(session, user, PointerMove.PINNED, current, target, actor, reason, aligned)
+    return PointerChange(user_id, _number(current), number, **aligned)
+
+
+def unpin(session: Session, user_id: UUID, *, actor: str, reason: str) -> PointerChange:
+    """Let the gate move the pointer again.
+
+    Raises:
+        Conflict: the user is not pinned.
+    """
+    user = locked_user(session, user_id)
+    if not user.pinned:
+        raise Conflict(f"user {user_id} is not pinned")
+    current = active(session, user_id)
+    user.pinned = False
+    _note(session, user, PointerMove.UNPINNED, current, current, actor, reason, {})
+    return PointerChange(user_id, _number(current), _number(current))
+
+
+def rollback(
+    session: Session,
+    user_id: UUID,
+    *,
+    to: int | Literal["base"] | None = None,
+    feedback: Literal["exclude", "keep"] = "exclude",
+    actor: str,
+    reason: str,
+) -> PointerChange:
+    """Serve an earlier version again; its stored bytes are what is served, so scores return bit for bit.
+
+    Args:
+        to: version number; "base": no version, the base model's own scores; None: the version that the live one was
+            trained from. 0 is the version that a match made, and the base for who never was matched.
+        feedback: `exclude` keeps every event that the target had not been shown out of training, gate and
+            triggers until released, so that no later training brings back what was rolled back; `keep` lets
+            them train again with the next feedback. Events that the target had learned count again either way.
+
+    Raises:
+        NotFound: no such user or version.
+        Conflict: nothing to roll back, the target is the live version, or it has learned what the user has taken back.
+        InvalidInput: the target never was live.
+    """
+    user = locked_user(session, user_id)
+    current = active(session, user_id)
+    if current is None:
+        raise Conflict(f"user {user_id} is served by the base model: nothing to roll back")
+    target = _rollback_target(session, current, to)
+    if target is not None and target.id == current.id:
+        raise Conflict(f"adapter version {current.number} is the live one")
+    if target is not None and target.state != AdapterState.RETIRED:
+        raise InvalidInput(f"adapter version {target.number} never was live ({target.state}); promote it instead")
+    aligned = _align_feedback(session, user, target, actor=actor, reason=reason, exclude=feedback == "exclude")
+    point(session, current, target)
+    details = {"feedback": feedback, **aligned}
+    _note(session, user, PointerMove.ROLLED_BACK, current, target, actor, reason, details)
+    return PointerChange(user_id, current.number, _number(target), **aligned)
+
+
+def _align_feedback(
+    session: Session, user: UserRow, target: AdapterRow | None, *, actor: str, reason: str, exclude: bool
+) -> dict[str, int]:
+    """Make the log say what serving `target` means: what it had learned counts; with `exclude`, nothing else does.
+
+    Raises:
+        Conflict: the target has learned events that the user has retracted; the next training would replace it.
+    """
+    log = feedback_log.read(session, user, None)
+    seen = feedback_log.seen_by(target)
+    learned = log.learned(seen)
+    if target is not None and (taken_back := sorted(learned & set(log.retractions))):
+        raise Conflict(
+            f"adapter version {target.number} has learned event(s) {taken_back}, which the user has retracted since; "
+            f"choose a version from before them"
+        )
+    released = learned & log.excluded()
+    exclusions.close(session, user, released, actor=actor)
+    excluded = log.not_shown(seen) - log.excluded() if exclude else set()
+    exclusions.exclude(session, user, excluded, actor=actor, reason=reason)
+    session.flush()
+    return {"num_excluded": len(excluded), "num_released": len(released)}
+
+
+def _rollback_target(session: Session, current: AdapterRow, to: int | Literal["base"] | None) -> AdapterRow | None:
+    if to is None:
+        return session.get(AdapterRow, current.parent_id) if current.parent_id else None
+    if to == BASE or (to == MATCHED_NUMBER and not _has_matched_version(session, current.user_id)):
+        return None
+    return get_version(session, current.user_id, to)
+
+
+def _has_matched_version(session: Session, user_id: UUID) -> bool:
+    query = sa.select(AdapterRow.id).where(AdapterRow.user_id == user_id, AdapterRow.number == MATCHED_NUMBER)
+    return session.execute(query).first() is not None
+
+
+def _number(row: AdapterRow | None) -> int | None:
+    return row.number if row is not None else None
+
+
+def point(session: Session, current: AdapterRow | None, target: AdapterRow | None) -> None:
+    """Move the pointer: retire first, or the unique index refuses the second active row."""
+    if current is not None:
+        current.state = AdapterState.RETIRED
+        session.flush()
+    if target is not None:
+        target.state = AdapterState.ACTIVE
+        session.flush()
+
+
+def _note(
+    session: Session,
+    user: UserRow,
+    move: PointerMove,
+    current: AdapterRow | None,
+    target: AdapterRow | None,
+    actor: str,
+    reason: str,
+    details: dict[str, Any],
+) -> None:
+    """History, audit, and a new epoch: a training that is under way saw the world before this act."""
+    user.epoch += 1
+    write_history(session, user.id, move, current, target, actor=actor, reason=reason, details=details)
+    audit.record(
+        session,
+        actor=actor,
+        action=move.value,
+        subject_id=user.id,
+        details={"from": _number(current), "to": _number(target), **details},
+    )
+    scheduling.refresh_due(session, user)
+    faults.point("pointer_moved")
+
+
+def write_history(
+    session: Session,
+    user_id: UUID,
+    move: PointerMove,
+    current: AdapterRow | None,
+    target: AdapterRow | None,
+    *,
+    actor: str,
+    reason: str,
+    details: dict[str, Any],
+) -> None:
+    numbers = {"from": _number(current), "to": _number(target)}
+    pointer_history.write(
+        session,
+        user_id,
+        move,
+        actor=actor,
+        reason=reason,
+        current=current,
+        target=target,
+        details={**numbers, **details},
+    )

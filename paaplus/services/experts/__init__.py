@@ -1,0 +1,1 @@
+"""Experts, quizzes, and matching a user with experts' models."""

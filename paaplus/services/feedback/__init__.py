@@ -1,0 +1,1 @@
+"""The append-only feedback log: accepting events, reading them, excluding them."""

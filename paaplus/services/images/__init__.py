@@ -1,0 +1,1 @@
+"""Uploaded images: checked, re-encoded, stored."""

@@ -1,0 +1,243 @@
+"""Images: stored once per application or owner, seen by whom they concern, embedded by a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from paaplus.db.engine import Database
+from paaplus.db.locks import lock_name
+from paaplus.db.tables import FeaturesRow, ImageRow, JobRow
+from paaplus.db.tables.jobs import JobKind, JobState
+from paaplus.db.types import utcnow
+from paaplus.db.upsert import insert_ignoring_conflicts
+from paaplus.errors import NotFound
+from paaplus.ids import new_id, sha256_hex
+from paaplus.queue import jobs
+from paaplus.services.images import sanitize
+from paaplus.services.names import check_application
+from paaplus.services.registry import base_models
+from paaplus.services.users.keys import Principal
+from paaplus.settings import Settings
+from paaplus.storage.blobs import BlobStore
+
+NAME_MAX = 256
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureState:
+    """Whether an image can be scored: `pending` until a worker has embedded it, `failed` when it never will be."""
+
+    state: Literal["ready", "pending", "failed"]
+    job_id: UUID | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AddedImage:
+    """An image after its upload. `created` is False when the same file was there already."""
+
+    row: ImageRow
+    created: bool
+    features: FeatureState
+
+
+def add(
+    database: Database,
+    blobs: BlobStore,
+    settings: Settings,
+    *,
+    application: str,
+    data: bytes,
+    owner_id: UUID | None = None,
+    name: str | None = None,
+) -> AddedImage:
+    """Store an uploaded file and ask for its features. The same file again is the image that it made.
+
+    The file is decoded outside any transaction; row, blob and job come in one.
+
+    Args:
+        owner_id: the user whom the picture belongs to, None for one of the application's.
+        name: what the caller calls the file; only the last part of a path is kept.
+
+    Raises:
+        InvalidInput: see `sanitize.clean`.
+        NotFound: the owner does not exist (any more).
+        Unavailable: the storage does not answer.
+    """
+    check_application(application)
+    upload_sha256 = sha256_hex(data)
+    with database.read_session() as session:
+        known = _find_upload(session, application, owner_id, upload_sha256)
+        if known is not None:
+            return AddedImage(known, False, feature_states(session, [known.id], settings)[known.id])
+    picture = sanitize.clean(
+        data,
+        max_bytes=settings.max_upload_bytes,
+        max_pixels=settings.max_image_pixels,
+        min_side_px=settings.min_image_side_px,
+    )
+    try:
+        with database.session() as session:
+            return _store(session, blobs, settings, application, owner_id, picture, _file_name(name))
+    except IntegrityError as error:
+        if owner_id is None:
+            raise
+        raise NotFound(f"user {owner_id} does not exist") from error
+
+
+def _store(
+    session: Session,
+    blobs: BlobStore,
+    settings: Settings,
+    application: str,
+    owner_id: UUID | None,
+    picture: sanitize.Picture,
+    name: str | None,
+) -> AddedImage:
+    sha256 = sha256_hex(picture.data)
+    lock_name(session, f"blob:{sha256}")  # an erasure that is about to delete the same blob goes first, or waits
+    row_id = new_id()
+    row = {
+        "id": row_id,
+        "application": application,
+        "owner_id": owner_id,
+        "sha256": sha256,
+        "upload_sha256": picture.upload_sha256,
+        "width_px": picture.width_px,
+        "height_px": picture.height_px,
+        "size_bytes": len(picture.data),
+        "media_type": picture.media_type,
+        "name": name,
+        "created_at": utcnow(),
+    }
+    insert_ignoring_conflicts(session, ImageRow, [row])
+    image = _find_upload(session, application, owner_id, picture.upload_sha256)
+    assert image is not None
+    blobs.put(picture.data)
+    request_features(session, [image.id], settings)
+    return AddedImage(image, image.id == row_id, feature_states(session, [image.id], settings)[image.id])
+
+
+def _find_upload(session: Session, application: str, owner_id: UUID | None, upload_sha256: str) -> ImageRow | None:
+    owner = ImageRow.owner_id == owner_id if owner_id is not None else ImageRow.owner_id.is_(None)
+    query = sa.select(ImageRow).where(
+        ImageRow.application == application, owner, ImageRow.upload_sha256 == upload_sha256
+    )
+    return session.execute(query).scalar_one_or_none()
+
+
+def _file_name(name: str | None) -> str | None:
+    last = (name or "").replace("\\", "/").rpartition("/")[2]
+    return "".join(c for c in last if c.isprintable())[:NAME_MAX] or None
+
+
+def visible_images(principal: Principal) -> sa.ColumnElement[bool]:
+    """The condition that an image is one that this principal may see.
+
+    A user sees their own and those that belong to nobody in particular; an application all that its users or
+    itself brought.
+    """
+    if principal.user_id is not None:
+        return sa.and_(
+            ImageRow.application == principal.application,
+            sa.or_(ImageRow.owner_id.is_(None), ImageRow.owner_id == principal.user_id),
+        )
+    if principal.application is not None:
+        return ImageRow.application == principal.application
+    return sa.true()
+
+
+def get(session: Session, principal: Principal, image_id: UUID) -> ImageRow:
+    """One image.
+
+    Raises:
+        NotFound: there is none, or none that this principal may see.
+    """
+    row = session.execute(
+        sa.select(ImageRow).where(ImageRow.id == image_id, visible_images(principal))
+    ).scalar_one_or_none()
+    if row is None:
+        raise NotFound(f"image {image_id} does not exist")
+    return row
+
+
+def list_images(
+    session: Session, principal: Principal, *, limit: int = 100, before: UUID | None = None
+) -> list[ImageRow]:
+    """Those that this principal may see, newest first."""
+    query = sa.select(ImageRow).where(visible_images(principal)).order_by(ImageRow.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(ImageRow.id < before)
+    return list(session.execute(query).scalars())
+
+
+def feature_states(session: Session, image_ids: Collection[UUID], settings: Settings) -> dict[UUID, FeatureState]:
+    """Whether each image can be scored by the default base model, and the job that works on it if not."""
+    base = base_models.find_default(session, settings)
+    if base is None:
+        return dict.fromkeys(image_ids, FeatureState("pending"))
+    rows = session.execute(
+        sa.select(FeaturesRow.image_id, FeaturesRow.error).where(
+            FeaturesRow.extractor_digest == base.extractor_digest, FeaturesRow.image_id.in_(image_ids)
+        )
+    ).all()
+    states = {i: FeatureState("ready") if error is None else FeatureState("failed", error=error) for i, error in rows}
+    missing = [image_id for image_id in image_ids if image_id not in states]
+    if missing:
+        states |= dict.fromkeys(missing, FeatureState("pending", _open_job(session, base.extractor_digest)))
+    return states
+
+
+def request_features(session: Session, image_ids: Collection[UUID] | None, settings: Settings) -> UUID | None:
+    """Ask a worker to embed what the default base model has not seen yet; returns the job.
+
+    One job serves an extractor: when it runs, it embeds every image that lacks features.
+
+    Args:
+        image_ids: ask only if one of these lacks features; None: any image (after a new base model).
+
+    Returns:
+        None when none lacks them (an image that failed for good has its answer too), or without a base model.
+    """
+    base = base_models.find_default(session, settings)
+    if base is None:
+        return None
+    has_features = sa.exists().where(
+        FeaturesRow.extractor_digest == base.extractor_digest, FeaturesRow.image_id == ImageRow.id
+    )
+    missing = sa.select(ImageRow.id).where(~has_features).limit(1)
+    if image_ids is not None:
+        missing = missing.where(ImageRow.id.in_(image_ids))
+    if session.execute(missing).first() is None:
+        return None
+    return jobs.enqueue(
+        session,
+        JobKind.EXTRACT_FEATURES,
+        _lock_key(base.extractor_digest),
+        queue=settings.features_queue,
+        reason="new_images",
+        payload={"extractor_digest": base.extractor_digest, "base_model_id": str(base.id)},
+        max_attempts=settings.max_attempts,
+    )
+
+
+def _lock_key(extractor_digest: str) -> str:
+    return f"features:{extractor_digest}"
+
+
+def _open_job(session: Session, extractor_digest: str) -> UUID | None:
+    """The queued job before the running one: the running one may have begun before the image came."""
+    query = (
+        sa.select(JobRow.id)
+        .where(JobRow.lock_key == _lock_key(extractor_digest), JobRow.state.in_((JobState.QUEUED, JobState.RUNNING)))
+        .order_by(JobRow.id.desc())
+        .limit(1)
+    )
+    return session.execute(query).scalar_one_or_none()

@@ -1,0 +1,1 @@
+"""What an operator does: backup, erasure, export, jobs, status."""

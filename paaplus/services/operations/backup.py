@@ -1,0 +1,273 @@
+"""Backup and restore: every row and every file of a deployment in one folder, in a form that both databases take.
+
+    manifest.json        revision of the schema, and of every table its columns, its rows and the digest of its file
+    tables/NAME.jsonl    one row a line
+    blobs/               the files that rows name, by their SHA-256
+
+All rows are of one moment, and nobody waits meanwhile. A folder of that name exists only when it is complete. As rows
+are told in JSON, what was saved on SQLite can be restored on PostgreSQL: that is how an embedded deployment moves.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import InstrumentedAttribute
+
+from paaplus.db import migrate
+from paaplus.db.engine import Database
+from paaplus.db.tables import Base, BaseModelRow, ImageRow, MatchRow, TastePriorRow
+from paaplus.db.types import JSONType, UTCDateTime, utcnow
+from paaplus.errors import Conflict, Damaged, InvalidInput, NotFound
+from paaplus.services.operations import erasures
+from paaplus.storage.blobs import BlobStore
+from paaplus.storage.erasure_list import ErasureList
+
+FORMAT: Final = "paaplus-backup-1"
+BATCH: Final = 500
+
+# Columns that name files in storage.
+BLOB_COLUMNS: tuple[InstrumentedAttribute[Any], ...] = (
+    ImageRow.sha256,
+    BaseModelRow.artifact_sha256,
+    TastePriorRow.artifact_sha256,
+    MatchRow.prior_digest,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How values of one kind of column are told, and read again."""
+
+    column_type: sa.types.TypeEngine[Any]
+    tell: Callable[[Any], Any]
+    read: Callable[[Any], Any]
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+_KINDS: dict[str, _Kind] = {
+    "uuid": _Kind(sa.Uuid(), str, UUID),
+    "time": _Kind(UTCDateTime(), datetime.isoformat, datetime.fromisoformat),
+    "json": _Kind(JSONType, _same, _same),
+    "bytes": _Kind(sa.LargeBinary(), lambda value: base64.b64encode(value).decode(), base64.b64decode),
+    "text": _Kind(sa.Text(), lambda value: value.value if isinstance(value, Enum) else value, _same),
+    "bool": _Kind(sa.Boolean(), _same, _same),
+    "int": _Kind(sa.Integer(), _same, _same),
+    "float": _Kind(sa.Float(), _same, _same),
+}
+_KIND_OF_TYPE: dict[type[sa.types.TypeEngine[Any]], str] = {
+    sa.Uuid: "uuid",
+    sa.DateTime: "time",
+    sa.JSON: "json",
+    sa.LargeBinary: "bytes",
+    sa.String: "text",
+    sa.Boolean: "bool",
+    sa.Integer: "int",
+    sa.Float: "float",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What was saved. `missing_blobs`: named by a row, and not in storage (its user was erased meanwhile, or worse)."""
+
+    revision: str
+    num_rows: int
+    num_blobs: int
+    missing_blobs: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    """What was restored, and who had to be erased again."""
+
+    revision: str
+    num_rows: int
+    num_blobs: int
+    num_erasures: int
+    erased_again: list[UUID]
+
+
+def backup(
+    database: Database, blobs: BlobStore, folder: Path, *, tables: sa.MetaData = Base.metadata, revision: str = ""
+) -> BackupReport:
+    """Save everything into a new folder.
+
+    Args:
+        tables: what the database holds, as of `revision`; by default what this version of the code knows.
+
+    Raises:
+        Conflict: the folder is there already.
+        Damaged: a file in storage is not what was stored.
+        Unavailable: the storage does not answer.
+    """
+    if folder.exists():
+        raise Conflict(f"{folder} is there already: a backup needs a folder of its own")
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    if unfinished.exists():
+        raise Conflict(f"{unfinished} is there: another backup is under way, or was cut off; remove it then")
+    (unfinished / "tables").mkdir(parents=True)
+    unfinished.chmod(0o700)  # people's data, and hashes of keys
+    manifest: dict[str, Any] = {"format": FORMAT, "revision": revision or migrate.head(), "tables": {}}
+    manifest["created_at"] = utcnow().isoformat()
+    with database.read_session() as session:
+        for table in tables.sorted_tables:
+            if table.name != "alembic_version":
+                manifest["tables"][table.name] = _save_table(session.connection(), table, unfinished)
+        wanted = {
+            sha256
+            for column in BLOB_COLUMNS
+            if column.class_.__tablename__ in tables.tables  # an earlier revision has not all of them
+            for sha256 in session.execute(sa.select(column).distinct()).scalars()
+            if sha256 is not None
+        }
+    copies, missing = BlobStore((unfinished / "blobs").absolute().as_uri()), []
+    for sha256 in sorted(wanted):
+        try:
+            copies.put(blobs.get(sha256))
+        except NotFound:
+            missing.append(sha256)
+    manifest |= {"num_blobs": len(wanted) - len(missing), "missing_blobs": missing}
+    (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    unfinished.rename(folder)
+    num_rows = sum(table["num_rows"] for table in manifest["tables"].values())
+    return BackupReport(manifest["revision"], num_rows, manifest["num_blobs"], missing)
+
+
+def restore(url: str, blobs: BlobStore, folder: Path, *, erasures_url: str, actor: str) -> RestoreReport:
+    """Fill an empty place from a backup, bring the schema up to date, and erase again whoever was erased since.
+
+    Nothing may be served from the database before this has returned.
+
+    Args:
+        url: of a database without rows; tables are made as they are needed.
+        erasures_url: where the list of the erased is kept, see `services.erasures`.
+
+    Raises:
+        InvalidInput: not a backup.
+        Damaged: a file of the backup is not what was saved; nothing was restored.
+        Conflict: the database holds rows, or the backup is of a newer version of the code.
+        Unavailable: storage, or the list of the erased, does not answer.
+    """
+    manifest = _read_manifest(folder)
+    num_erasures = sum(1 for _ in ErasureList(erasures_url))  # read now: later is too late to find that it is away
+    _require_empty(url)
+    saved = BlobStore((folder / "blobs").absolute().as_uri())
+    num_blobs = 0
+    for file in sorted((folder / "blobs").glob("??/*")):
+        blobs.put(saved.get(file.name))
+        num_blobs += 1
+    migrate.upgrade(url, manifest["revision"])
+    database = Database(url)
+    try:
+        num_rows = 0
+        with database.session() as session:
+            for name, table in manifest["tables"].items():
+                num_rows += _restore_table(session.connection(), name, table, folder)
+        migrate.upgrade(url)
+        erased = erasures.replay(database, blobs, erasures_url, actor=actor)
+    finally:
+        database.dispose()
+    return RestoreReport(manifest["revision"], num_rows, num_blobs, num_erasures, erased)
+
+
+def _save_table(connection: sa.Connection, table: sa.Table, folder: Path) -> dict[str, Any]:
+    kinds = {column.name: _kind_of(column) for column in table.columns}
+    digest, num_rows = hashlib.sha256(), 0
+    # By key, and keys grow with time: a row that refers to an older one of its own table comes after it.
+    rows = connection.execute(sa.select(table).order_by(*table.primary_key), execution_options={"yield_per": BATCH})
+    with (folder / "tables" / f"{table.name}.jsonl").open("wb") as file:
+        for row in rows:
+            told = [
+                None if value is None else _KINDS[kind].tell(value)
+                for value, kind in zip(row, kinds.values(), strict=True)
+            ]
+            line = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+            file.write(line)
+            digest.update(line)
+            num_rows += 1
+    return {"columns": kinds, "num_rows": num_rows, "sha256": digest.hexdigest()}
+
+
+def _kind_of(column: sa.Column[Any]) -> str:
+    plain = column.type.impl_instance if isinstance(column.type, sa.types.TypeDecorator) else column.type
+    for type_, kind in _KIND_OF_TYPE.items():
+        if isinstance(plain, type_):
+            return kind
+    raise AssertionError(f"column {column} is of type {column.type!r}, which a backup cannot tell")
+
+
+def _restore_table(connection: sa.Connection, name: str, told: dict[str, Any], folder: Path) -> int:
+    kinds = {column: _KINDS[kind] for column, kind in told["columns"].items()}
+    table = sa.Table(name, sa.MetaData(), *(sa.Column(column, kind.column_type) for column, kind in kinds.items()))
+    num_rows = 0
+    with (folder / "tables" / f"{name}.jsonl").open("rb") as lines:
+        while batch := list(islice(_rows(lines, kinds), BATCH)):
+            connection.execute(table.insert(), batch)
+            num_rows += len(batch)
+    return num_rows
+
+
+def _rows(lines: Iterator[bytes], kinds: dict[str, _Kind]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        values = json.loads(line)
+        yield {
+            column: None if value is None else kind.read(value)
+            for (column, kind), value in zip(kinds.items(), values, strict=True)
+        }
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, after a look at every table that it names.
+
+    Raises:
+        InvalidInput, Damaged: see `restore`.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{folder} is no backup: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise InvalidInput(f"{folder} is no backup that this version can read")
+    for name, table in manifest["tables"].items():
+        file = folder / "tables" / f"{name}.jsonl"
+        try:
+            with file.open("rb") as content:
+                found = hashlib.file_digest(content, "sha256").hexdigest()
+        except OSError as error:
+            raise Damaged(f"{file} of the backup cannot be read: {error}") from error
+        if found != table["sha256"]:
+            raise Damaged(f"{file} of the backup is damaged: its digest is {found}, saved was {table['sha256']}")
+    num_blobs = sum(1 for _ in (folder / "blobs").glob("??/*"))
+    if num_blobs != manifest["num_blobs"]:
+        raise Damaged(f"{folder / 'blobs'} holds {num_blobs} files; saved were {manifest['num_blobs']}")
+    return manifest
+
+
+def _require_empty(url: str) -> None:
+    database = Database(url)
+    try:
+        with database.read_session() as session:
+            names = sa.inspect(session.connection()).get_table_names()
+            for name in names:
+                if (
+                    name != "alembic_version"
+                    and session.execute(sa.select(sa.text("1")).select_from(sa.table(name))).first()
+                ):
+                    raise Conflict(f"the database holds rows already, in {name}: restore into an empty one")
+    finally:
+        database.dispose()

@@ -1,0 +1,90 @@
+"""Erase a user, remember that it was done, and do it again after an older backup was restored."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from paaplus import faults
+from paaplus.db.engine import Database
+from paaplus.db.locks import lock_name
+from paaplus.db.tables import ImageRow, UserRow
+from paaplus.db.types import utcnow
+from paaplus.errors import NotFound
+from paaplus.services import audit
+from paaplus.services.adapters import matches
+from paaplus.services.registry import taste_priors
+from paaplus.services.reviews import tool_revisions
+from paaplus.services.surveys import preference_encoders
+from paaplus.storage.blobs import BlobStore
+from paaplus.storage.erasure_list import Erasure, ErasureList
+
+
+def erase(session: Session, blobs: BlobStore, user_id: UUID, *, actor: str, erasures_url: str) -> None:
+    """Forget the user: rows, adapters, feedback, images that only they own, and their files.
+
+    The list and the files go before the commit: if anything fails in between, the user is still there and erasing them
+    again finishes the work, while the other order could leave files that nobody remembers, or a restore that brings
+    back whom nobody remembers to have erased. `Database.scrub` belongs after the commit.
+
+    Args:
+        erasures_url: where the list of the erased is kept, see `record`.
+
+    Raises:
+        NotFound: no such user.
+        Unavailable: the list or the storage did not take its part.
+    """
+    user = session.get(UserRow, user_id, with_for_update=True, populate_existing=True)
+    if user is None:
+        raise NotFound(f"user {user_id} does not exist")
+    digests = session.execute(sa.select(ImageRow.sha256).where(ImageRow.owner_id == user_id).distinct()).scalars().all()
+    taste_priors.mark_stale(session, user_id)
+    preference_encoders.mark_stale(session, user_id)
+    priors = matches.prepare_erasure(session, user_id)
+    tool_revisions.mark_stale(session, user_id)
+    session.execute(sa.delete(UserRow).where(UserRow.id == user_id))
+    audit.record(session, actor=actor, action="user_erased", subject_id=user_id)
+    session.flush()
+    record(erasures_url, user_id)
+    for sha256 in sorted(digests):
+        lock_name(session, f"blob:{sha256}")  # an upload of the same picture waits, then writes it anew
+        if session.execute(sa.select(ImageRow.id).where(ImageRow.sha256 == sha256).limit(1)).first() is None:
+            blobs.delete(sha256)
+    matches.forget(priors)
+    for sha256 in matches.unused(session, priors):
+        blobs.delete(sha256)
+    faults.point("user_files_deleted")
+
+
+def record(url: str, user_id: UUID) -> None:
+    """Remember outside the database that this user is erased; twice is once.
+
+    Args:
+        url: `Settings.resolved_erasures_url`, a place that no backup is restored into.
+
+    Raises:
+        Unavailable: the storage did not take it.
+    """
+    ErasureList(url).add(Erasure(user_id, utcnow()))
+
+
+def replay(database: Database, blobs: BlobStore, url: str, *, actor: str) -> list[UUID]:
+    """After a restore: erase again everybody whom the list names and the backup brought back.
+
+    Returns:
+        Who was there again, by internal id.
+
+    Raises:
+        Unavailable: the list or the storage does not answer; nothing says then who must go, so serve nobody.
+    """
+    erased = []
+    for user_id in sorted(entry.user_id for entry in ErasureList(url)):
+        with database.session() as session:
+            if session.get(UserRow, user_id) is None:
+                continue
+            erase(session, blobs, user_id, actor=actor, erasures_url=url)
+        erased.append(user_id)
+    database.scrub()
+    return erased

@@ -1,0 +1,1 @@
+"""Scoring for users: what is served, how sure it is, and receipts."""

@@ -1,0 +1,294 @@
+"""Predictions: each user's own scores of images, with a receipt of what said them.
+
+Rows are read in one transaction, scores computed in none, receipts written in a second one before anything is
+answered. Scores are row-wise all the way: an item has the same bits alone and in any batch.
+Shape letters: N = images of one user, R = taste space dim, A = aspects.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from paaplus.db.engine import Database
+from paaplus.db.tables import BaseModelRow, ImageRow, PredictionReceiptRow
+from paaplus.db.tables.experts import MatchKind
+from paaplus.db.types import utcnow
+from paaplus.errors import NotFound
+from paaplus.ids import new_id
+from paaplus.scoring.adapters import TasteVector
+from paaplus.services.images import images
+from paaplus.services.predictions.confidence import Confidence, confidences
+from paaplus.services.predictions.serving import ServedAdapter, Serving, ServingStore, UsedPreference
+from paaplus.services.users import users
+from paaplus.services.users.keys import Principal
+from paaplus.settings import Settings
+from paaplus.storage.blobs import BlobStore
+
+Source = Literal["adapter", "match", "base"]
+SourceReason = Literal[
+    "active_adapter",
+    "matched_generic",
+    "matched_expert",
+    "matched_combination",
+    "no_adapter",
+    "adapter_of_another_base_model",
+]
+_MATCHED: Final[dict[MatchKind, SourceReason]] = {
+    MatchKind.GENERIC: "matched_generic",
+    MatchKind.EXPERT: "matched_expert",
+    MatchKind.COMBINATION: "matched_combination",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One user and one image that exist, and whom the caller may see."""
+
+    user_id: UUID
+    image_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One answer. Scores are 0-10 by aspect, None unless `status` is "scored".
+
+    `source` says what they come from: a trained adapter; a match, whose version no training has touched; or the base,
+    always with its reason: the user has no adapter yet, or one that was trained for another base model, which is never
+    mixed with this one.
+    """
+
+    user_id: UUID
+    image_id: UUID
+    status: Literal["scored", "pending", "failed"]
+    scores: dict[str, float] | None = None
+    generic: dict[str, float] | None = None
+    source: Source | None = None
+    source_reason: SourceReason | None = None
+    adapter: ServedAdapter | None = None
+    preference: UsedPreference | None = None  # what the generic score was computed with; None: nobody in particular
+    branches: tuple[str, ...] | None = None  # what the image's features were made of; None: nobody can tell
+    confidence: Confidence | None = None  # None also where it was not asked for
+    receipt_id: UUID | None = None
+    job_id: UUID | None = None
+    retry_after_s: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """All answers of one call, in the order asked, and the base model under them."""
+
+    items: list[Prediction]
+    base_model: BaseModelRow
+
+    @property
+    def num_pending(self) -> int:
+        return sum(item.status == "pending" for item in self.items)
+
+
+class Predictor:
+    """Scores for one process."""
+
+    def __init__(self, database: Database, blobs: BlobStore, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._store = ServingStore(database, blobs, settings)
+
+    @property
+    def store(self) -> ServingStore:
+        """What it serves from: projected images, for others of this process who need them."""
+        return self._store
+
+    def resolve(self, principal: Principal, wanted: Sequence[tuple[str, UUID]]) -> list[Target]:
+        """The users and images that are named, in the order asked.
+
+        Args:
+            wanted: (user reference, image id) pairs.
+
+        Raises:
+            NotFound: one of them does not exist, or not for this principal; the message names it.
+        """
+        with self._database.read_session() as session:
+            found_users = users.resolve_many(session, principal, {ref for ref, _ in wanted})
+            rows = session.execute(
+                sa.select(ImageRow.id, ImageRow.application).where(
+                    ImageRow.id.in_({image_id for _, image_id in wanted}), images.visible_images(principal)
+                )
+            )
+            applications = {row.id: row.application for row in rows}
+        targets = []
+        for ref, image_id in wanted:
+            user = found_users.get(ref)
+            if user is None:
+                raise NotFound(f"user {ref!r} does not exist")
+            if image_id not in applications:
+                raise NotFound(f"image {image_id} does not exist")
+            if applications[image_id] != user.application:
+                raise NotFound(f"image {image_id} does not exist in application {user.application!r} of user {ref!r}")
+            targets.append(Target(user.id, image_id))
+        return targets
+
+    def request_missing(self, targets: Sequence[Target]) -> bool:
+        """Ask a worker for the features that are missing; whether any is."""
+        with self._database.session() as session:
+            return images.request_features(session, {t.image_id for t in targets}, self._settings) is not None
+
+    def is_waiting(self, targets: Sequence[Target]) -> bool:
+        """Whether any image is still without features."""
+        with self._database.read_session() as session:
+            states = images.feature_states(session, {t.image_id for t in targets}, self._settings)
+        return any(state.state == "pending" for state in states.values())
+
+    def answer(self, targets: Sequence[Target], *, with_confidence: bool = False) -> Answer:
+        """Score what can be scored now; the rest is pending, with the job that it waits for.
+
+        Args:
+            with_confidence: say how sure each score is, where its adapter knows.
+
+        Raises:
+            NotFound: a user or an image was erased meanwhile.
+            Unavailable: no base model yet, or an artifact that is damaged.
+        """
+        wanted = {t.user_id for t in targets}, {t.image_id for t in targets}
+        serving = self._store.load(*wanted, with_priors=with_confidence)
+        places = _by_user(serving, targets)
+        items = self._record(targets, serving, _score(serving, targets, places))
+        if with_confidence:
+            sure = _confidence(serving, targets, places)
+            items = [replace(item, confidence=sure.get(position)) for position, item in enumerate(items)]
+        return Answer(items, serving.base_model)
+
+    def _record(self, targets: Sequence[Target], serving: Serving, scores: dict[int, np.ndarray]) -> list[Prediction]:
+        """Write the receipts, ask for missing features, and put the answers in order."""
+        pending = {t.image_id for t in targets} - serving.images.keys() - serving.failed.keys()
+        retry_after_s = math.ceil(self._settings.scan_interval_s)
+        now = utcnow()
+        try:
+            with self._database.session() as session:
+                job_id = images.request_features(session, pending, self._settings) if pending else None
+                items = [
+                    _scored(target, serving, scores[position])
+                    if position in scores
+                    else _unscored(target, serving, job_id, retry_after_s)
+                    for position, target in enumerate(targets)
+                ]
+                receipts = [_receipt(item, serving.base_model.id, now) for item in items if item.receipt_id]
+                if receipts:  # with nulls: left out, each run of rows that have none would be a statement of its own
+                    session.execute(sa.insert(PredictionReceiptRow), receipts, execution_options={"render_nulls": True})
+        except IntegrityError as error:
+            raise NotFound("a user or an image was erased while scores were computed") from error
+        return items
+
+
+def _by_user(serving: Serving, targets: Sequence[Target]) -> dict[UUID, list[int]]:
+    """Positions in `targets` of what can be scored."""
+    positions: dict[UUID, list[int]] = defaultdict(list)
+    for position, target in enumerate(targets):
+        if target.image_id in serving.images:
+            positions[target.user_id].append(position)
+    return positions
+
+
+def _score(serving: Serving, targets: Sequence[Target], by_user: dict[UUID, list[int]]) -> dict[int, np.ndarray]:
+    """Scores by position in `targets`, shape (A,) each, user by user; only of images that can be scored."""
+    scores: dict[int, np.ndarray] = {}
+    for user_id, places in by_user.items():
+        taste_NR, score_NA = _images(serving, targets, places)
+        adapter = serving.adapter_of(user_id)
+        if adapter is not None:
+            score_NA = adapter.score(taste_NR, score_NA)
+        scores.update(zip(places, score_NA, strict=True))
+    return scores
+
+
+def _confidence(serving: Serving, targets: Sequence[Target], by_user: dict[UUID, list[int]]) -> dict[int, Confidence]:
+    """How sure each score is, by position in `targets`; without those whose adapter does not know."""
+    sure: dict[int, Confidence] = {}
+    for user_id, places in by_user.items():
+        adapter = serving.adapter_of(user_id)
+        prior = None
+        if isinstance(adapter, TasteVector) and adapter.uncertainty and adapter.uncertainty.prior_digest:
+            prior = serving.priors.get(adapter.uncertainty.prior_digest)
+            if prior is None:  # gone with an expert: its coordinates mean nothing any more
+                continue
+        found = confidences(serving.scorer, adapter, prior, *_images(serving, targets, places))
+        sure.update(zip(places, found or (), strict=False))
+    return sure
+
+
+def _images(serving: Serving, targets: Sequence[Target], places: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Taste (N, R) and generic scores (N, A) of the images at these positions."""
+    user_id = targets[places[0]].user_id  # places are of one user
+    images_N = serving.images_of(user_id, [targets[place].image_id for place in places])
+    return np.stack([image.taste_R for image in images_N]), np.stack([image.generic_A for image in images_N])
+
+
+def _scored(target: Target, serving: Serving, score_A: np.ndarray) -> Prediction:
+    served = serving.served.get(target.user_id)
+    is_personal = serving.adapter_of(target.user_id) is not None
+    source, reason = _source(served, is_personal)
+    [image] = serving.images_of(target.user_id, [target.image_id])
+    aspects = serving.base_model.aspects
+    return Prediction(
+        target.user_id,
+        target.image_id,
+        "scored",
+        scores=dict(zip(aspects, score_A.tolist(), strict=True)),
+        generic=dict(zip(aspects, image.generic_A.tolist(), strict=True)),
+        source=source,
+        source_reason=reason,
+        adapter=served if is_personal else None,
+        preference=serving.preferences.get(target.user_id),
+        branches=image.branches,
+        receipt_id=new_id(),
+    )
+
+
+def _source(served: ServedAdapter | None, is_personal: bool) -> tuple[Source, SourceReason]:
+    if served is None:
+        return "base", "no_adapter"
+    if not is_personal:
+        return "base", "adapter_of_another_base_model"
+    return ("adapter", "active_adapter") if served.matched is None else ("match", _MATCHED[served.matched])
+
+
+def _unscored(target: Target, serving: Serving, job_id: UUID | None, retry_after_s: int) -> Prediction:
+    error = serving.failed.get(target.image_id)
+    if error is not None:
+        return Prediction(target.user_id, target.image_id, "failed", error=error)
+    return Prediction(target.user_id, target.image_id, "pending", job_id=job_id, retry_after_s=retry_after_s)
+
+
+def _receipt(item: Prediction, base_model_id: UUID, now: datetime) -> dict[str, Any]:
+    return {
+        "id": item.receipt_id,
+        "user_id": item.user_id,
+        "image_id": item.image_id,
+        "base_model_id": base_model_id,
+        "adapter_id": item.adapter.id if item.adapter is not None else None,
+        "scores": item.scores,
+        "details": _details(item),
+        "created_at": now,
+    }
+
+
+def _details(item: Prediction) -> dict[str, Any] | None:
+    """What else is behind the scores, where there is anything: preference, branches, match."""
+    details: dict[str, Any] = {}
+    if item.preference is not None:
+        details["preference"] = {"values": list(item.preference.values), "version": item.preference.version}
+    if item.branches is not None:
+        details["branches"] = list(item.branches)
+    if item.adapter is not None and item.adapter.match_id is not None:
+        details["match"] = str(item.adapter.match_id)
+    return details or None

@@ -1,0 +1,1 @@
+"""Base models and taste priors: registered, loaded once."""

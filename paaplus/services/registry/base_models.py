@@ -1,0 +1,118 @@
+"""Base models: registered once by digest, numbered by name, loaded once per process."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from paaplus.db.locks import lock_name
+from paaplus.db.tables import BaseModelRow
+from paaplus.db.types import utcnow
+from paaplus.errors import InvalidInput, NotFound, Unavailable
+from paaplus.ids import new_id
+from paaplus.scoring.base_scorer import BaseScorer
+from paaplus.services.registry.artifacts import LoadedOnce, parsed
+from paaplus.settings import Settings
+from paaplus.storage.blobs import BlobStore
+
+NUM_KEPT: Final = 4
+
+_loaded: LoadedOnce[BaseScorer] = LoadedOnce(NUM_KEPT)
+
+
+def register(
+    session: Session, blobs: BlobStore, scorer: BaseScorer, config: dict[str, Any], metrics: dict[str, Any]
+) -> BaseModelRow:
+    """Store a base model as the next version of its name. The same artifact again is the row that it has.
+
+    Images that are there already get their features with `images.request_features`.
+    """
+    lock_name(session, f"base_model:{scorer.name}")
+    digest = scorer.digest
+    known = session.execute(sa.select(BaseModelRow).where(BaseModelRow.digest == digest)).scalar_one_or_none()
+    if known is not None:
+        return known
+    newest = session.execute(sa.select(sa.func.max(BaseModelRow.version)).where(BaseModelRow.name == scorer.name))
+    row = BaseModelRow(
+        id=new_id(),
+        name=scorer.name,
+        version=(newest.scalar_one() or 0) + 1,
+        digest=digest,
+        extractor_digest=scorer.extractor_digest,
+        artifact_sha256=blobs.put(scorer.to_bytes()),
+        aspects=list(scorer.aspects),
+        feature_dim=scorer.feature_dim,
+        config=config,
+        metrics=metrics,
+        created_at=utcnow(),
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def default(session: Session, settings: Settings) -> BaseModelRow:
+    """The base model that scores by default: the configured one, or the newest that is not retired.
+
+    Raises:
+        InvalidInput: `default_base_model` is neither a name nor name@version.
+        Unavailable: there is no such base model yet; the message says what to do.
+    """
+    row = find_default(session, settings)
+    if row is None:
+        wanted = f"{settings.default_base_model!r} " if settings.default_base_model else ""
+        raise Unavailable(
+            f"there is no base model {wanted}yet: make one with `paaplus base-models train lite2 --data DIR`"
+        )
+    return row
+
+
+def find_default(session: Session, settings: Settings) -> BaseModelRow | None:
+    """As `default`, but None where there is none."""
+    query = sa.select(BaseModelRow).where(BaseModelRow.retired_at.is_(None)).order_by(BaseModelRow.id.desc()).limit(1)
+    name, separator, version = settings.default_base_model.partition("@")
+    if name:
+        query = query.where(BaseModelRow.name == name)
+    if separator:
+        if not (name and version.isascii() and version.isdigit()):
+            raise InvalidInput(f"default_base_model {settings.default_base_model!r} is neither a name nor name@version")
+        query = query.where(BaseModelRow.version == int(version))
+    return session.execute(query).scalar_one_or_none()
+
+
+def named(session: Session, wanted: str) -> BaseModelRow:
+    """The base model `name` (its newest version) or `name@version`.
+
+    Raises:
+        NotFound: there is none.
+    """
+    name, _, version = wanted.partition("@")
+    rows = list_base_models(session)
+    for row in rows:
+        if row.name == name and (not version or str(row.version) == version):
+            return row
+    known = ", ".join(f"{row.name}@{row.version}" for row in rows) or "none"
+    raise NotFound(f"base model {wanted!r} does not exist; known: {known}")
+
+
+def list_base_models(session: Session) -> list[BaseModelRow]:
+    """Newest first."""
+    return list(session.execute(sa.select(BaseModelRow).order_by(BaseModelRow.id.desc())).scalars())
+
+
+def load(blobs: BlobStore, row: BaseModelRow) -> BaseScorer:
+    """The base model as it scores, from this process's memory after the first time.
+
+    Raises:
+        Unavailable: its artifact is missing, or not what was registered.
+    """
+    what = f"base model {row.name}@{row.version}"
+
+    def read() -> BaseScorer:
+        if not blobs.exists(row.artifact_sha256):
+            raise Unavailable(f"{what}: its artifact {row.artifact_sha256} is not in storage")
+        return parsed(what, BaseScorer.from_bytes, blobs.get(row.artifact_sha256), row.digest)
+
+    return _loaded.get(row.digest, read)

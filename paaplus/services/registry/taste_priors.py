@@ -1,0 +1,134 @@
+"""Taste priors: registered once by digest, numbered by base model; the newest that is not retired is in force."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from paaplus.db.locks import lock_name
+from paaplus.db.tables import BaseModelRow, TastePriorPersonRow, TastePriorRow
+from paaplus.db.types import utcnow
+from paaplus.errors import InvalidInput, NotFound, Unavailable
+from paaplus.ids import new_id
+from paaplus.scoring.priors import TastePrior
+from paaplus.services import audit
+from paaplus.services.registry.artifacts import LoadedOnce, parsed
+from paaplus.storage.blobs import BlobStore
+
+NUM_KEPT: Final = 8
+
+_loaded: LoadedOnce[TastePrior] = LoadedOnce(NUM_KEPT)
+
+
+def register(
+    session: Session,
+    blobs: BlobStore,
+    prior: TastePrior,
+    base_model: BaseModelRow,
+    *,
+    source: str,
+    metrics: dict[str, Any],
+    user_ids: Collection[UUID] = (),
+    actor: str,
+) -> TastePriorRow:
+    """Store a prior as the next version of its base model; from now on it is in force. The same again is the same row.
+
+    Args:
+        source: what it was learned from, in words.
+        user_ids: users of this deployment among those whom it was learned from.
+
+    Raises:
+        InvalidInput: the prior was learned on another base model.
+    """
+    if prior.base_digest != base_model.digest:
+        raise InvalidInput(f"a taste prior of base {prior.base_digest[:12]}, not of {base_model.digest[:12]}")
+    lock_name(session, f"taste_prior:{base_model.id}")
+    known = find(session, prior.digest)
+    if known is not None:
+        return known
+    newest = session.execute(
+        sa.select(sa.func.max(TastePriorRow.version)).where(TastePriorRow.base_model_id == base_model.id)
+    )
+    row = TastePriorRow(
+        id=new_id(),
+        base_model_id=base_model.id,
+        version=(newest.scalar_one() or 0) + 1,
+        digest=prior.digest,
+        artifact_sha256=blobs.put(prior.to_bytes()),
+        source=source[:256],
+        num_people=int(metrics["num_people"]),
+        metrics=metrics,
+        created_at=utcnow(),
+    )
+    session.add(row)
+    session.flush()
+    session.add_all(TastePriorPersonRow(taste_prior_id=row.id, user_id=user_id) for user_id in sorted(user_ids))
+    audit.record(session, actor=actor, action="taste_prior_registered", subject_id=row.id)
+    return row
+
+
+def in_force(session: Session, base_model_id: UUID) -> TastePriorRow | None:
+    """What new trainings on this base model start from; None: the base model's own prior."""
+    return session.execute(
+        sa.select(TastePriorRow)
+        .where(TastePriorRow.base_model_id == base_model_id, TastePriorRow.retired_at.is_(None))
+        .order_by(TastePriorRow.version.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+
+
+def retire(session: Session, base_model_id: UUID, version: int, *, actor: str) -> TastePriorRow:
+    """No new training starts from this prior; versions that did stay as they are. The one before is in force again.
+
+    Raises:
+        NotFound: there is no such version.
+    """
+    row = session.execute(
+        sa.select(TastePriorRow).where(TastePriorRow.base_model_id == base_model_id, TastePriorRow.version == version)
+    ).scalar_one_or_none()
+    if row is None:
+        raise NotFound(f"base model {base_model_id} has no taste prior version {version}")
+    if row.retired_at is None:
+        row.retired_at = utcnow()
+        audit.record(session, actor=actor, action="taste_prior_retired", subject_id=row.id)
+    return row
+
+
+def mark_stale(session: Session, user_id: UUID) -> None:
+    """Before a user is erased: priors that were learned from them should be learned again without them."""
+    seen = sa.select(TastePriorPersonRow.taste_prior_id).where(TastePriorPersonRow.user_id == user_id)
+    session.execute(
+        sa.update(TastePriorRow)
+        .where(TastePriorRow.id.in_(seen), TastePriorRow.stale_at.is_(None))
+        .values(stale_at=utcnow())
+    )
+
+
+def find(session: Session, digest: str) -> TastePriorRow | None:
+    """The prior of that digest."""
+    return session.execute(sa.select(TastePriorRow).where(TastePriorRow.digest == digest)).scalar_one_or_none()
+
+
+def list_priors(session: Session) -> list[TastePriorRow]:
+    """Newest first."""
+    return list(session.execute(sa.select(TastePriorRow).order_by(TastePriorRow.id.desc())).scalars())
+
+
+def load(blobs: BlobStore, row: TastePriorRow) -> TastePrior:
+    """The prior itself, from this process's memory after the first time.
+
+    Raises:
+        Unavailable: its artifact is missing, or not what was registered.
+    """
+    what = f"taste prior {row.version}"
+
+    def read() -> TastePrior:
+        if not blobs.exists(row.artifact_sha256):
+            raise Unavailable(f"{what}: its artifact {row.artifact_sha256} is not in storage")
+        return parsed(what, TastePrior.from_bytes, blobs.get(row.artifact_sha256), row.digest)
+
+    return _loaded.get(row.digest, read)

@@ -1,0 +1,1 @@
+"""AI tools' pseudo labels and the experts' reviews of them."""

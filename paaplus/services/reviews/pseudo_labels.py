@@ -1,0 +1,259 @@
+"""Pseudo labels: ask tools for them, take in what was computed elsewhere, read them. Raw, never calibrated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from paaplus.db.tables import ImageRow, PseudoLabelRow, ReviewRow
+from paaplus.db.tables.jobs import JobKind
+from paaplus.db.tables.reviews import ReviewState
+from paaplus.db.types import utcnow
+from paaplus.db.upsert import insert_ignoring_conflicts
+from paaplus.errors import Conflict, InvalidInput, NotFound
+from paaplus.ids import new_id, sha256_hex
+from paaplus.queue import jobs
+from paaplus.services.images.images import visible_images
+from paaplus.services.names import check_application
+from paaplus.services.reviews import tools as tools_service
+from paaplus.services.users.keys import Principal
+from paaplus.settings import Settings
+from paaplus.tools import precomputed
+from paaplus.tools.tool import Judgement
+
+MAX_IMAGES = 10_000  # named in one request
+PRIORITY = 6  # after trainings
+_IN_BATCH = 500  # ids in one statement
+_LATEST = 20  # labels that tell which aspects a tool scores; a few may say nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of labels that came in: new ones, and those that were there already, the same."""
+
+    num_new: int
+    num_known: int
+
+
+def request(
+    session: Session,
+    *,
+    application: str,
+    tools: Sequence[str],
+    image_ids: Sequence[UUID] | None,
+    settings: Settings,
+) -> UUID:
+    """Ask a worker for these tools' labels; the job. What is labelled already is not labelled again.
+
+    Args:
+        image_ids: which of the application's images; None: all that belong to no user in particular.
+
+    Raises:
+        InvalidInput: tools that cannot run here, or too many images.
+        NotFound: an image that is not this application's.
+    """
+    check_application(application)
+    tools_service.check_runnable(list(tools), settings)
+    wanted = None
+    if image_ids is not None:
+        found = _images_of(session, application, image_ids)
+        wanted = [str(image_id) for image_id in sorted(found)]
+    payload = {"application": application, "tools": sorted(tools), "image_ids": wanted}
+    digest = sha256_hex(json.dumps(payload, sort_keys=True).encode())
+    return jobs.enqueue(
+        session,
+        JobKind.LABEL_IMAGES,
+        f"label:{digest}",  # what is asked for: another request must not be taken for this one
+        queue=settings.features_queue,
+        reason="labels_requested",
+        payload=payload,
+        max_attempts=settings.max_attempts,
+        priority=PRIORITY,
+    )
+
+
+def add_precomputed(
+    session: Session, *, application: str, tool: str, version: str, labels: Mapping[UUID, Judgement]
+) -> Stored:
+    """Take in what somebody computed elsewhere. The same again changes nothing.
+
+    Raises:
+        InvalidInput: a tool that is not `precomputed` or `precomputed:SOURCE`, or too many images.
+        NotFound: an image that is not this application's.
+        Conflict: this version of the tool has said something else of an image.
+    """
+    precomputed.check_name(tool)
+    _images_of(session, application, list(labels))
+    return store(session, tool, version, labels, may_differ=False)
+
+
+def store(
+    session: Session, tool: str, version: str, labels: Mapping[UUID, Judgement], *, may_differ: bool = True
+) -> Stored:
+    """Write labels of images that exist; what was said first by a version of a tool stays.
+
+    Args:
+        may_differ: what comes second may be another number (the last bits of another processor, say).
+
+    Raises:
+        Conflict: it may not, and is.
+    """
+    ids = sorted(labels)
+    num_known = 0
+    for start in range(0, len(ids), _IN_BATCH):
+        batch = ids[start : start + _IN_BATCH]
+        # Locked, so that none is deleted between this look and the insert.
+        alive = set(
+            session.execute(
+                sa.select(ImageRow.id).where(ImageRow.id.in_(batch)).order_by(ImageRow.id).with_for_update(read=True)
+            ).scalars()
+        )
+        known = {
+            row.image_id: row
+            for row in session.execute(
+                sa.select(PseudoLabelRow).where(
+                    PseudoLabelRow.image_id.in_(batch),
+                    PseudoLabelRow.tool == tool,
+                    PseudoLabelRow.tool_version == version,
+                )
+            ).scalars()
+        }
+        for image_id, row in known.items():
+            said = labels[image_id]
+            if not may_differ and (row.scores, row.confidences) != (said.scores, said.confidences):
+                raise Conflict(
+                    f"{tool} {version} has said {row.scores} of image {image_id}, and now {said.scores}: "
+                    "another version is needed for other scores"
+                )
+        num_known += len(known)
+        insert_ignoring_conflicts(
+            session,
+            PseudoLabelRow,
+            [
+                {
+                    "id": new_id(),
+                    "image_id": image_id,
+                    "tool": tool,
+                    "tool_version": version,
+                    "scores": labels[image_id].scores,
+                    "confidences": labels[image_id].confidences,
+                    "created_at": utcnow(),
+                }
+                for image_id in batch
+                if image_id in alive and image_id not in known
+            ],
+        )
+    return Stored(len(ids) - num_known, num_known)
+
+
+def list_labels(
+    session: Session,
+    principal: Principal,
+    *,
+    image_id: UUID | None = None,
+    tool: str | None = None,
+    limit: int = 100,
+    before: UUID | None = None,
+) -> list[PseudoLabelRow]:
+    """Labels of images that this principal may see, newest first.
+
+    Raises:
+        NotFound: the image is none, or none that this principal may see.
+    """
+    query = (
+        sa.select(PseudoLabelRow)
+        .join(ImageRow, ImageRow.id == PseudoLabelRow.image_id)
+        .where(visible_images(principal))
+        .order_by(PseudoLabelRow.id.desc())
+        .limit(limit)
+    )
+    if image_id is not None:
+        known = session.execute(sa.select(ImageRow.id).where(ImageRow.id == image_id, visible_images(principal)))
+        if known.first() is None:
+            raise NotFound(f"image {image_id} does not exist")
+        query = query.where(PseudoLabelRow.image_id == image_id)
+    if tool is not None:
+        query = query.where(PseudoLabelRow.tool == tool)
+    if before is not None:
+        query = query.where(PseudoLabelRow.id < before)
+    return list(session.execute(query).scalars())
+
+
+def newest(
+    session: Session, image_ids: Collection[UUID], tools: Collection[str] | None
+) -> dict[UUID, dict[str, PseudoLabelRow]]:
+    """Per image and tool the label that came last; None: of every tool. A label without scores says nothing."""
+    labels: dict[UUID, dict[str, PseudoLabelRow]] = {}
+    ids = sorted(image_ids)
+    for start in range(0, len(ids), _IN_BATCH):
+        query = (
+            sa.select(PseudoLabelRow)
+            .where(PseudoLabelRow.image_id.in_(ids[start : start + _IN_BATCH]))
+            .order_by(PseudoLabelRow.id)
+        )
+        if tools is not None:
+            query = query.where(PseudoLabelRow.tool.in_(tools))
+        for row in session.execute(query).scalars():
+            if row.scores:
+                labels.setdefault(row.image_id, {})[row.tool] = row
+    return labels
+
+
+def labelled_images(
+    session: Session, application: str, tools: Collection[str], limit: int, *, not_before: Collection[UUID] = ()
+) -> list[UUID]:
+    """Images of the application, of no user in particular, that one of these tools has labelled, oldest first.
+
+    Args:
+        not_before: experts; images that one of them has had before, other than skipped, are left out.
+    """
+    labelled = sa.exists().where(PseudoLabelRow.image_id == ImageRow.id, PseudoLabelRow.tool.in_(tools))
+    reviewed = sa.exists().where(
+        ReviewRow.image_id == ImageRow.id,
+        ReviewRow.expert_id.in_(not_before),
+        ReviewRow.state != ReviewState.SKIPPED,
+    )
+    query = sa.select(ImageRow.id).where(ImageRow.application == application, ImageRow.owner_id.is_(None), labelled)
+    if not_before:
+        query = query.where(~reviewed)
+    return list(session.execute(query.order_by(ImageRow.id).limit(limit)).scalars())
+
+
+def tools_that_label(session: Session, application: str, aspects: Collection[str]) -> set[str]:
+    """Tools that have lately scored one of these aspects on images of the application."""
+    of_application = sa.select(ImageRow.id).where(ImageRow.application == application)
+    names = session.execute(
+        sa.select(PseudoLabelRow.tool).where(PseudoLabelRow.image_id.in_(of_application)).distinct()
+    ).scalars()
+    found = set()
+    for name in names:
+        latest = session.execute(
+            sa.select(PseudoLabelRow.scores)
+            .where(PseudoLabelRow.tool == name, PseudoLabelRow.image_id.in_(of_application))
+            .order_by(PseudoLabelRow.id.desc())
+            .limit(_LATEST)
+        ).scalars()
+        if any(set(scores) & set(aspects) for scores in latest):
+            found.add(name)
+    return found
+
+
+def _images_of(session: Session, application: str, image_ids: Sequence[UUID]) -> set[UUID]:
+    """The ids, after a look that all are images of the application."""
+    wanted = set(image_ids)
+    if not wanted or len(wanted) > MAX_IMAGES:
+        raise InvalidInput(f"{len(wanted)} images; 1 to {MAX_IMAGES} may be named at once")
+    ids, found = sorted(wanted), set[UUID]()
+    for start in range(0, len(ids), _IN_BATCH):
+        query = sa.select(ImageRow.id).where(
+            ImageRow.id.in_(ids[start : start + _IN_BATCH]), ImageRow.application == application
+        )
+        found |= set(session.execute(query).scalars())
+    if missing := sorted(wanted - found):
+        raise NotFound(f"image {missing[0]} does not exist")
+    return wanted

@@ -1,0 +1,1 @@
+"""Surveys, their forms, and preferences learned from them."""

@@ -1,0 +1,237 @@
+"""A user's preference feature: given by the application or encoded from a survey, and the shift of a prior it means.
+
+A base model with heads that take a preference scores with it; every base model's taste prior can be shifted by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from paaplus.db.locks import lock_user
+from paaplus.db.tables import (
+    BaseModelRow,
+    PreferenceEncoderRow,
+    PreferenceRow,
+    SurveyAnswersRow,
+    SurveyRow,
+    UserRow,
+)
+from paaplus.db.tables.users import DueReason
+from paaplus.db.types import utcnow
+from paaplus.db.users import locked_user
+from paaplus.errors import InvalidInput, NotFound
+from paaplus.scoring.base_scorer import NEUTRAL_PREFERENCE, BaseScorer
+from paaplus.scoring.preference import checked_preference
+from paaplus.services import audit, scheduling
+from paaplus.services.adapters import versions
+from paaplus.services.registry import base_models
+from paaplus.services.surveys import forms, preference_encoders
+from paaplus.settings import Settings
+from paaplus.storage.blobs import BlobStore
+
+MAX_VALUES = 64
+
+
+@dataclass(frozen=True)
+class Shift:
+    """What a user's survey adds to the mean of the taste prior."""
+
+    shift_PA: np.ndarray  # float32
+    preference: list[float]
+    encoder_id: UUID
+
+
+def preference_of(session: Session, user_id: UUID) -> tuple[list[float], int] | None:
+    """A user's preference and how often it has changed; None: there is none."""
+    row = session.get(PreferenceRow, user_id)
+    return (row.preference, row.version) if row is not None else None
+
+
+def effective(base: BaseScorer, preference: Sequence[float] | None) -> list[float] | None:
+    """The preference as this base model's generic score takes it; None: nobody's in particular.
+
+    A base model whose heads take no preference, or one of another size, ignores it.
+    """
+    if preference is None or base.preference_dim != len(preference):
+        return None
+    return list(preference) if any(value != NEUTRAL_PREFERENCE for value in preference) else None
+
+
+def shift_of(session: Session, user: UserRow, base_row: BaseModelRow) -> Shift | None:
+    """What the user's survey says of their taste, for the prior of this base model; None: nothing.
+
+    Answers about pairs of images are left out: the user's log holds them as comparisons, and they count once.
+    """
+    row = session.get(PreferenceRow, user.id)
+    encoder_row = (
+        session.get(PreferenceEncoderRow, row.preference_encoder_id) if row and row.preference_encoder_id else None
+    )
+    if encoder_row is None or encoder_row.base_model_id != base_row.id:
+        return None
+    found = session.execute(_answers_in_force(encoder_row.survey_id).where(SurveyAnswersRow.user_id == user.id)).first()
+    if found is None:
+        return None
+    answers_row, survey = found
+    encoder, form = preference_encoders.load(encoder_row), forms.parse(survey.form)
+    answers_Q = forms.encode(form, answers_row.answers)
+    preference_F = encoder.encode(np.where(forms.pair_columns(form), np.nan, answers_Q))
+    shift_PA = encoder.shift(preference_F)
+    if not shift_PA.any():
+        return None
+    return Shift(shift_PA, preference_F.tolist(), encoder_row.id)
+
+
+def read(session: Session, blobs: BlobStore, user_id: UUID, settings: Settings) -> tuple[PreferenceRow, int]:
+    """A user's preference; also the number of values that the default base model takes (0: it ignores them).
+
+    Raises:
+        NotFound: the user has none.
+    """
+    row = session.get(PreferenceRow, user_id)
+    if row is None:
+        raise NotFound(f"user {user_id} has no preference")
+    base = _default_base(session, blobs, settings)
+    return row, base.preference_dim if base is not None else 0
+
+
+def give(
+    session: Session,
+    blobs: BlobStore,
+    user_id: UUID,
+    preference: Sequence[float],
+    *,
+    actor: str,
+    settings: Settings,
+) -> tuple[PreferenceRow, int]:
+    """Set a user's preference by hand; also the number of values that the default base model takes, as `read` says.
+
+    Raises:
+        NotFound: no such user.
+        InvalidInput: another number of values than the default base model takes, or one outside 0-1.
+    """
+    base = _default_base(session, blobs, settings)
+    dim = base.preference_dim if base is not None else 0
+    if not 0 < len(preference) <= MAX_VALUES:
+        raise InvalidInput(f"a preference of {len(preference)} values; 1 to {MAX_VALUES} are accepted")
+    values = checked_preference(np.array(preference), dim or len(preference)).tolist()
+    user = locked_user(session, user_id)
+    row = _write(session, user, values, None)
+    audit.record(session, actor=actor, action="preference_set", subject_id=user_id, details={"version": row.version})
+    refresh_due(session, user, base)
+    return row, dim
+
+
+def forget(session: Session, blobs: BlobStore, user_id: UUID, *, actor: str, settings: Settings) -> None:
+    """Take a user's preference away. Doing it again changes nothing.
+
+    Raises:
+        NotFound: no such user.
+    """
+    user = locked_user(session, user_id)
+    row = session.get(PreferenceRow, user_id)
+    if row is None:
+        return
+    session.delete(row)
+    audit.record(session, actor=actor, action="preference_deleted", subject_id=user_id)
+    refresh_due(session, user, _default_base(session, blobs, settings))
+
+
+def encode_for(session: Session, blobs: BlobStore, user: UserRow, survey: SurveyRow, settings: Settings) -> None:
+    """After a (locked) user has answered: their preference, if an encoder of the default base model is in force."""
+    base_row = base_models.find_default(session, settings)
+    if base_row is None:
+        return
+    encoder_row = preference_encoders.in_force(session, survey.id, base_row.id)
+    found = session.execute(_answers_in_force(survey.id).where(SurveyAnswersRow.user_id == user.id)).first()
+    if encoder_row is None or found is None:
+        return
+    answers_row, _ = found
+    base = base_models.load(blobs, base_row)
+    _encode(session, base, user, forms.parse(survey.form), answers_row, encoder_row)
+
+
+def encode_everybody(session: Session, blobs: BlobStore, survey: SurveyRow, base_row: BaseModelRow) -> int:
+    """After another encoder has come into force: encode what everybody has answered anew; returns how many.
+
+    Preferences that were given by hand stay. Without an encoder in force, those that the survey's encoders had made go.
+    """
+    base, form = base_models.load(blobs, base_row), forms.parse(survey.form)
+    encoder_row = preference_encoders.in_force(session, survey.id, base_row.id)
+    of_survey = sa.select(PreferenceEncoderRow.id).where(
+        PreferenceEncoderRow.survey_id == survey.id, PreferenceEncoderRow.base_model_id == base_row.id
+    )
+    rows = session.execute(_answers_in_force(survey.id).order_by(SurveyAnswersRow.user_id)).all()
+    num_encoded = 0
+    for answers_row, _ in rows:
+        user = lock_user(session, answers_row.user_id)
+        present = session.get(PreferenceRow, answers_row.user_id)
+        if user is None or (present is not None and present.preference_encoder_id is None):
+            continue
+        if encoder_row is not None:
+            _encode(session, base, user, form, answers_row, encoder_row)
+            num_encoded += 1
+        elif (
+            present is not None
+            and session.execute(of_survey.where(PreferenceEncoderRow.id == present.preference_encoder_id)).first()
+        ):
+            session.delete(present)
+            refresh_due(session, user, base)
+    return num_encoded
+
+
+def refresh_due(session: Session, user: UserRow, base: BaseScorer | None) -> None:
+    """After a preference has changed: due, if the version that serves the user was trained with another."""
+    session.flush()
+    active = versions.active(session, user.id)
+    if base is None or active is None:
+        return
+    current = preference_of(session, user.id)
+    if active.preference != effective(base, current[0] if current else None):
+        scheduling.due_for(session, user, DueReason.NEW_PREFERENCE)
+
+
+def _encode(
+    session: Session,
+    base: BaseScorer,
+    user: UserRow,
+    form: forms.Form,
+    answers_row: SurveyAnswersRow,
+    encoder_row: PreferenceEncoderRow,
+) -> None:
+    encoder = preference_encoders.load(encoder_row)
+    values = encoder.encode(forms.encode(form, answers_row.answers)).tolist()
+    _write(session, user, values, encoder_row.id)
+    refresh_due(session, user, base)
+
+
+def _write(session: Session, user: UserRow, values: list[float], encoder_id: UUID | None) -> PreferenceRow:
+    """The user's row; its version counts up if anything is another."""
+    row = session.get(PreferenceRow, user.id)
+    if row is None:
+        row = PreferenceRow(user_id=user.id, preference=values, version=1, preference_encoder_id=encoder_id)
+        row.updated_at = utcnow()
+        session.add(row)
+    elif (row.preference, row.preference_encoder_id) != (values, encoder_id):
+        row.version += 1
+        row.preference, row.preference_encoder_id, row.updated_at = values, encoder_id, utcnow()
+    session.flush()
+    return row
+
+
+def _answers_in_force(survey_id: UUID) -> sa.Select[SurveyAnswersRow, SurveyRow]:
+    return (
+        sa.select(SurveyAnswersRow, SurveyRow)
+        .join(SurveyRow, SurveyRow.id == SurveyAnswersRow.survey_id)
+        .where(SurveyAnswersRow.survey_id == survey_id, SurveyAnswersRow.superseded_at.is_(None))
+    )
+
+
+def _default_base(session: Session, blobs: BlobStore, settings: Settings) -> BaseScorer | None:
+    row = base_models.find_default(session, settings)
+    return base_models.load(blobs, row) if row is not None else None

@@ -1,0 +1,175 @@
+"""Users: created once, found by either of their names, given a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from paaplus.configs import Policy
+from paaplus.db.tables import AdapterRow, UserRow
+from paaplus.db.tables.models import AdapterState
+from paaplus.db.types import utcnow
+from paaplus.db.upsert import insert_ignoring_conflicts
+from paaplus.db.users import locked_user
+from paaplus.errors import Conflict, InvalidInput, NotFound
+from paaplus.ids import new_id
+from paaplus.services import audit, scheduling
+from paaplus.services.names import check_application, is_external_id
+from paaplus.services.users.keys import Principal
+
+
+def create(
+    session: Session, *, application: str, external_id: str, policy: dict[str, Any] | None = None
+) -> tuple[UserRow, bool]:
+    """The user whom the application calls `external_id`, and whether they are new. One who exists stays as they are.
+
+    Raises:
+        InvalidInput: a name that cannot be one, or a policy that cannot be right.
+        Conflict: `external_id` is the platform's own id of another user.
+    """
+    check_application(application)
+    if not is_external_id(external_id):
+        raise InvalidInput(
+            f"external_id {external_id!r}: 1 to 128 printable characters, no '/', and neither '.' nor '..'"
+        )
+    Policy().overridden(policy or {})
+    as_id = _as_uuid(external_id)
+    if as_id is not None and session.get(UserRow, as_id) is not None:
+        raise Conflict(f"external_id {external_id!r} is the platform's id of another user")
+    row_id = new_id()
+    row = {
+        "id": row_id,
+        "application": application,
+        "external_id": external_id,
+        "policy": policy or {},
+        "created_at": utcnow(),
+    }
+    insert_ignoring_conflicts(session, UserRow, [row])
+    user = session.execute(
+        sa.select(UserRow).where(UserRow.application == application, UserRow.external_id == external_id)
+    ).scalar_one()
+    return user, user.id == row_id
+
+
+def resolve(session: Session, principal: Principal, ref: str) -> UserRow:
+    """The user whom `ref` names for this principal: see `resolve_many`.
+
+    Raises:
+        NotFound: there is none, or none that this principal may see.
+    """
+    found = resolve_many(session, principal, [ref])
+    if ref not in found:
+        raise NotFound(f"user {ref!r} does not exist")
+    return found[ref]
+
+
+def resolve_many(session: Session, principal: Principal, refs: Iterable[str]) -> dict[str, UserRow]:
+    """The users whom the references name, in one query; those that name nobody are left out.
+
+    A reference is the platform's id or the application's external id; for an admin the latter is
+    `application/external_id`. The platform's id goes first where both could be meant.
+    """
+    ids = {ref: as_id for ref in refs if (as_id := _as_uuid(ref)) is not None}
+    names = {ref: name for ref in refs if (name := _as_name(principal, ref)) is not None}
+    if not ids and not names:
+        return {}
+    # Not `IN` over pairs: PostgreSQL turns thousands of them into an expression too deep for its stack. This may
+    # read a few users too many (another application's of the same name), which are left out below.
+    matching = sa.or_(
+        UserRow.id.in_(ids.values()),
+        sa.and_(
+            UserRow.application.in_({application for application, _ in names.values()}),
+            UserRow.external_id.in_({name for _, name in names.values()}),
+        ),
+    )
+    rows = session.execute(sa.select(UserRow).where(matching, visible_users(principal))).scalars().all()
+    by_id = {row.id: row for row in rows}
+    by_name = {(row.application, row.external_id): row for row in rows}
+    found = {ref: by_name[name] for ref, name in names.items() if name in by_name}
+    return found | {ref: by_id[as_id] for ref, as_id in ids.items() if as_id in by_id}
+
+
+def visible_users(principal: Principal) -> sa.ColumnElement[bool]:
+    """The condition that a user is one whom this principal may see."""
+    if principal.user_id is not None:
+        return UserRow.id == principal.user_id
+    if principal.application is not None:
+        return UserRow.application == principal.application
+    return sa.true()
+
+
+def list_users(
+    session: Session,
+    principal: Principal,
+    *,
+    application: str | None = None,
+    external_id: str | None = None,
+    limit: int = 100,
+    before: UUID | None = None,
+) -> list[UserRow]:
+    """Those whom this principal may see, newest first."""
+    query = sa.select(UserRow).where(visible_users(principal)).order_by(UserRow.id.desc()).limit(limit)
+    if application is not None:
+        query = query.where(UserRow.application == application)
+    if external_id is not None:
+        query = query.where(UserRow.external_id == external_id)
+    if before is not None:
+        query = query.where(UserRow.id < before)
+    return list(session.execute(query).scalars())
+
+
+def active_adapters(session: Session, user_ids: Iterable[UUID]) -> dict[UUID, AdapterRow]:
+    """The live version of each user who has one."""
+    rows = session.execute(
+        sa.select(AdapterRow).where(AdapterRow.user_id.in_(list(user_ids)), AdapterRow.state == AdapterState.ACTIVE)
+    )
+    return {row.user_id: row for row in rows.scalars()}
+
+
+def set_policy(session: Session, user_id: UUID, overrides: dict[str, Any], *, actor: str) -> UserRow:
+    """Replace what this user's policy says other than the default, and when they are due with it.
+
+    Raises:
+        InvalidInput: an unknown field, or a value out of range.
+        NotFound: no such user.
+    """
+    Policy().overridden(overrides)
+    # Read anew under the lock: this session may have read the row before another one changed it.
+    user = locked_user(session, user_id)
+    user.policy = overrides
+    audit.record(session, actor=actor, action="policy_set", subject_id=user_id, details={"fields": sorted(overrides)})
+    scheduling.refresh_due(session, user)
+    return user
+
+
+def set_sharing(session: Session, user_id: UUID, shares_taste: bool, *, actor: str) -> UserRow:
+    """Whether taste priors and survey encoders may be learned from what this user said, from the next one on.
+
+    Raises:
+        NotFound: no such user.
+    """
+    user = locked_user(session, user_id)
+    user.shares_taste = shares_taste
+    audit.record(session, actor=actor, action="sharing_set", subject_id=user_id, details={"shares_taste": shares_taste})
+    return user
+
+
+def _as_uuid(ref: str) -> UUID | None:
+    try:
+        return UUID(ref)
+    except ValueError:
+        return None
+
+
+def _as_name(principal: Principal, ref: str) -> tuple[str, str] | None:
+    """(application, external id), None where `ref` cannot be one."""
+    application, name = principal.application, ref
+    if application is None:
+        application, separator, name = ref.partition("/")
+        if not separator:
+            return None
+    return (application, name) if application.isprintable() and is_external_id(name) else None

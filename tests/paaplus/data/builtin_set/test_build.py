@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from paaplus.data.builtin_set.build import write_builtin_set
+from paaplus.data.builtin_set.image_properties import PROPERTIES, measure
+from paaplus.data.builtin_set.photographs import PHOTOGRAPHS
+from paaplus.data.builtin_set.scenes import SYNTHETIC_SCENES
+from paaplus.data.folder import read_folder
+
+SMALL = {"num_people": 6, "num_variants": 2, "ratings_per_person": 30}
+NUM_SCENES = len(PHOTOGRAPHS) + len(SYNTHETIC_SCENES)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("builtin") / "set"
+    write_builtin_set(path, **SMALL)
+    return path
+
+
+def rows(file) -> list[dict[str, str]]:
+    with file.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def contents(path) -> dict[str, bytes]:
+    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def test_the_same_seed_writes_the_same_bytes_and_another_does_not(folder, tmp_path):
+    write_builtin_set(tmp_path / "again", **SMALL)
+    assert contents(tmp_path / "again") == contents(folder)
+    write_builtin_set(tmp_path / "other", seed=1, **SMALL)
+    assert contents(tmp_path / "other")["ratings.csv"] != contents(folder)["ratings.csv"]
+
+
+def test_it_is_an_ordinary_data_folder_with_scenes(folder):
+    read = read_folder(folder)
+    assert len(read.images) == 2 * NUM_SCENES
+    assert read.num_scenes == NUM_SCENES
+    assert len(read.people) == 6
+    assert np.bincount(read.person_N).tolist() == [30] * 6
+    assert set(read.rating_NA.ravel()) <= set(range(1, 8))
+
+
+def test_it_says_what_is_real_and_what_is_not(folder):
+    assert {row["simulated"] for row in rows(folder / "users.csv")} == {"true"}
+    kind_of = {row["scene"]: row["kind"] for row in rows(folder / "images.csv")}
+    assert {scene for scene, kind in kind_of.items() if kind == "photograph"} == {p.name for p in PHOTOGRAPHS}
+    assert {scene for scene, kind in kind_of.items() if kind == "synthetic"} == {s.name for s in SYNTHETIC_SCENES}
+
+
+def test_the_properties_told_are_those_of_the_stored_files(folder):
+    for row in rows(folder / "images.csv")[::17]:
+        with Image.open(folder / "images" / row["image"]) as image:
+            assert image.format == "JPEG"
+            assert max(image.size) == 256
+            told = [float(row[name]) for name in PROPERTIES]
+            np.testing.assert_allclose(told, measure(image), atol=1e-5)
+
+
+def test_a_finished_set_is_left_alone_and_an_unfinished_one_written_anew(folder, tmp_path):
+    path = shutil.copytree(folder, tmp_path / "set")
+    image = next((path / "images").iterdir())
+    image.write_bytes(b"touched")
+    write_builtin_set(path, **SMALL)
+    assert image.read_bytes() == b"touched"
+    (path / "builtin.json").unlink()
+    write_builtin_set(path, **SMALL)
+    assert contents(path) == contents(folder)
+
+
+def test_people_who_are_asked_for_later_leave_the_earlier_ones_as_they_are(folder, tmp_path):
+    write_builtin_set(tmp_path / "more", **{**SMALL, "num_people": 8})
+    before, after = rows(folder / "ratings.csv"), rows(tmp_path / "more" / "ratings.csv")
+    assert after[: len(before)] == before

@@ -1,0 +1,140 @@
+"""Who drifts is found by the scheduler's watch, trained early, and forgets faster; on both databases."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from paaplus.configs import DriftConfig
+from paaplus.db.engine import Database
+from paaplus.db.tables import AdapterRow, UserRow
+from paaplus.scoring.drift import DriftState
+from paaplus.services import scheduling
+from paaplus.services.adaptation import drift
+from paaplus.settings import Settings
+from tests.support.deployment import Deployment
+
+QUICK = {"threshold": 8.0, "min_ratings": 10}
+
+
+@pytest.fixture
+def deployment(database: Database, settings: Settings) -> Deployment:
+    return Deployment(database, settings)
+
+
+def watch(deployment: Deployment) -> int:
+    return drift.watch(deployment.database, deployment.context.serving)
+
+
+def known_user(deployment: Deployment, **policy: object) -> object:
+    """Somebody whose first 60 ratings are watched and learned; more train only in tens of thousands."""
+    user = deployment.add_user(drift=QUICK, **policy)
+    deployment.rate(user, range(60))
+    watch(deployment)
+    deployment.work()
+    with deployment.database.session() as session:
+        row = session.get(UserRow, user)
+        row.policy = {**row.policy, "min_new_feedback": 10_000}
+    return user
+
+
+def test_a_drifting_user_is_due_at_once_and_learns_with_a_short_half_life(deployment: Deployment) -> None:
+    user = known_user(deployment)
+    deployment.rate(user, range(60, 72), flip=True)
+    assert deployment.user(user).due_reason == "interval"
+    assert watch(deployment) == 1
+    row = deployment.user(user)
+    assert row.due_reason == "drift"
+    assert 55 <= row.drift["since"] < 72
+    deployment.rate(user, range(72, 74), flip=True)
+    assert deployment.user(user).due_reason == "drift", "more feedback does not put it off"
+    assert deployment.work() == 1
+    run = deployment.runs(user)[-1]
+    assert run.config["recency_half_life"] == DriftConfig().recency_half_life
+    assert run.to_sequence == 74
+    assert deployment.user(user).next_due_at is None
+    assert forgetting(deployment, user) is None, "held-out ratings of the old taste do not judge the new one"
+
+
+def forgetting(deployment: Deployment, user: object) -> float | None:
+    checks = deployment.versions(user)[-1].gate_report["checks"]
+    return next(check["value"] for check in checks if check["name"] == "forgetting")
+
+
+def test_a_stable_user_is_not_found(deployment: Deployment) -> None:
+    user = known_user(deployment)
+    deployment.rate(user, range(60, 100))
+    assert watch(deployment) == 0
+    row = deployment.user(user)
+    assert row.due_reason == "interval"
+    assert (row.watched_sequence, row.drift["num_errors"], row.drift["since"]) == (100, 100, None)
+    assert drift.training_policy(row) == scheduling.policy_of(row)
+    deployment.retrain(user)
+    assert forgetting(deployment, user) is not None
+
+
+def test_nothing_is_watched_twice(deployment: Deployment) -> None:
+    user = known_user(deployment)
+    deployment.rate(user, range(60, 65))
+    watch(deployment)
+    before = deployment.user(user).drift
+    assert watch(deployment) == 0
+    deployment.rate(user, range(60, 65))  # posted again
+    watch(deployment)
+    assert deployment.user(user).drift == before
+
+
+def test_errors_are_of_what_was_served_before_it_was_learned(deployment: Deployment) -> None:
+    user = deployment.add_user(drift=QUICK)
+    deployment.rate(user, range(12))
+    deployment.work()  # learns them before anybody looks
+    watch(deployment)
+    row = deployment.user(user)
+    assert (row.watched_sequence, row.drift["num_errors"]) == (12, 0)
+    deployment.rate(user, range(12, 13))
+    watch(deployment)
+    score = deployment.scores(user)[12, 0]
+    assert deployment.user(user).drift["mean"] == pytest.approx(abs(score - deployment.opinion(12)), abs=1e-5)
+
+
+def test_a_paused_user_is_watched_but_not_due(deployment: Deployment) -> None:
+    user = known_user(deployment)
+    with deployment.database.session() as session:
+        row = session.get(UserRow, user)
+        row.policy = {**row.policy, "paused": True}
+    deployment.rate(user, range(60, 72), flip=True)
+    assert watch(deployment) == 1
+    assert deployment.user(user).next_due_at is None
+
+
+def test_a_damaged_version_keeps_nobody_else_from_being_watched(deployment: Deployment) -> None:
+    broken, other = deployment.add_user("broken"), known_user(deployment)
+    deployment.rate(broken, range(40))
+    deployment.work()
+    with deployment.database.session() as session:
+        session.execute(sa.update(AdapterRow).where(AdapterRow.user_id == broken).values(digest="0" * 64))
+    deployment.rate(broken, range(40, 45))
+    deployment.rate(other, range(60, 72), flip=True)
+    assert watch(deployment) == 1
+    assert deployment.user(other).due_reason == "drift"
+    assert deployment.user(broken).watched_sequence < 45  # looked at when it is repaired
+
+
+def test_watching_needs_no_base_model(database: Database, settings: Settings) -> None:
+    from paaplus.services.predictions.serving import ServingStore
+    from paaplus.storage.blobs import BlobStore
+    from tests.support.factories import make_feedback, make_image, make_user
+
+    with database.session() as session:
+        make_feedback(session, make_user(session), image_id=make_image(session).id)
+    store = ServingStore(database, BlobStore(settings.resolved_storage_url), settings)
+    assert drift.watch(database, store) == 0
+
+
+@pytest.mark.parametrize(("own", "expected"), [(0.0, 50.0), (20.0, 20.0), (80.0, 50.0)])
+def test_the_shorter_half_life_counts(own: float, expected: float) -> None:
+    user = UserRow(policy={"training": {"recency_half_life": own}}, drift=DriftState(since=3).to_dict())
+    assert drift.training_policy(user).training.recency_half_life == expected
+    assert drift.drifted_since(user) == 3
+    user.drift = None
+    assert drift.training_policy(user).training.recency_half_life == own

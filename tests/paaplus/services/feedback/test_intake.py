@@ -1,0 +1,167 @@
+"""The log: at most once, in order, bad events refused one by one, nothing lost."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from paaplus.db.engine import Database
+from paaplus.db.tables import FeedbackRow, UserRow
+from paaplus.db.tables.feedback import FeedbackKind
+from paaplus.ids import new_id
+from paaplus.services.feedback import intake
+from paaplus.services.feedback.intake import AppendResult, NewEvent
+from paaplus.settings import Settings
+from tests.support.factories import APPLICATION, make_base_model, make_image, make_receipt, make_user
+
+SCALE = {"min": 1, "max": 7}
+
+
+class World:
+    """One user and some images of one application."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self.database, self.settings = database, settings
+        with database.session() as session:
+            self.user = make_user(session, policy={"min_new_feedback": 3}).id
+            self.images = [make_image(session).id for _ in range(5)]
+            self.foreign_image = make_image(session, application="elsewhere").id
+            base = make_base_model(session)
+            self.receipt = make_receipt(session, user_id=self.user, image_id=self.images[4], base_model_id=base.id).id
+
+    def rating(self, event_id: str, image: int = 0, value: float = 5, **changes: object) -> NewEvent:
+        event = NewEvent(
+            index=0,
+            user_id=self.user,
+            event_id=event_id,
+            kind=FeedbackKind.RATING,
+            image_id=self.images[image],
+            payload={"ratings": {"beauty": value}, "scale": SCALE},
+        )
+        return replace(event, **changes)
+
+    def append(self, *events: NewEvent, application: str | None = APPLICATION) -> list[AppendResult]:
+        numbered = [replace(event, index=i) for i, event in enumerate(events)]
+        with self.database.session() as session:
+            return intake.append(session, application, numbered, source="test", settings=self.settings)
+
+    def log(self) -> list[FeedbackRow]:
+        with self.database.read_session() as session:
+            query = sa.select(FeedbackRow).where(FeedbackRow.user_id == self.user).order_by(FeedbackRow.sequence)
+            return list(session.execute(query).scalars())
+
+    def user_row(self) -> UserRow:
+        with self.database.read_session() as session:
+            return session.get(UserRow, self.user)
+
+
+@pytest.fixture
+def world(database: Database, settings: Settings) -> World:
+    return World(database, settings)
+
+
+def test_append_numbers_events_without_holes(world: World) -> None:
+    results = world.append(world.rating("a"), world.rating("b", 1))
+    assert [(r.status, r.sequence) for r in results] == [("accepted", 1), ("accepted", 2)]
+    assert world.append(world.rating("c", 2))[0].sequence == 3
+    assert [row.sequence for row in world.log()] == [1, 2, 3]
+
+
+def test_append_twice_changes_nothing_and_tells_the_first_number(world: World) -> None:
+    world.append(world.rating("a"), world.rating("b", 1))
+    before = [(r.id, r.sequence) for r in world.log()]
+    again = world.append(world.rating("b", 1), world.rating("a"), world.rating("a"))
+    assert [(r.status, r.sequence) for r in again] == [("duplicate", 2), ("duplicate", 1), ("duplicate", 1)]
+    assert [(r.id, r.sequence) for r in world.log()] == before
+
+
+def test_append_of_another_event_under_a_used_id_is_refused(world: World) -> None:
+    world.append(world.rating("a", value=5))
+    result = world.append(world.rating("a", value=6))[0]
+    assert (result.status, result.error_code) == ("rejected", "conflict")
+    assert len(world.log()) == 1
+
+
+def test_append_any_splitting_and_repetition_gives_the_same_log(world: World) -> None:
+    events = [world.rating(f"e{i}", i % 5, 1 + i % 7) for i in range(12)]
+    shuffle = random.Random(0)
+    position = 0
+    while position < len(events):
+        size = shuffle.randint(1, 4)
+        world.append(*events[position : position + size])
+        world.append(*shuffle.choices(events[: position + size], k=2))  # late retries
+        position += size
+    assert [row.event_id for row in world.log()] == [e.event_id for e in events]
+
+
+def test_append_keeps_the_good_and_refuses_the_bad(world: World) -> None:
+    bad = [
+        world.rating("outside", value=8),
+        world.rating("nan", value=float("nan")),
+        world.rating("true", value=True),
+        world.rating("no-image", image_id=new_id()),
+        world.rating("foreign", image_id=world.foreign_image),
+        world.rating("no-user", user_id=new_id()),
+        world.rating("aspect", payload={"ratings": {"charm": 3}, "scale": SCALE}),
+        world.rating("empty", payload={"ratings": {}, "scale": SCALE}),
+        world.rating("scale", payload={"ratings": {"beauty": 3}, "scale": {"min": 7, "max": 1}}),
+        world.rating("no-scale", payload={"ratings": {"beauty": 3}}),
+        world.rating("receipt", kind=FeedbackKind.CORRECTION, receipt_id=new_id()),
+        world.rating("retract", kind=FeedbackKind.RETRACTION, image_id=None, retracts_event_id="never", payload={}),
+        world.rating("same", kind=FeedbackKind.COMPARISON, other_image_id=world.images[0],
+                     payload={"preference": {"beauty": "first"}}),
+        world.rating("prefer", kind=FeedbackKind.COMPARISON, other_image_id=world.images[1],
+                     payload={"preference": {"beauty": "both"}}),
+        world.rating("like", kind=FeedbackKind.BINARY, payload={"liked": 1}),
+    ]  # fmt: skip
+    results = world.append(world.rating("first"), *bad, world.rating("last", 1))
+    assert [r.status for r in results] == ["accepted", *["rejected"] * len(bad), "accepted"]
+    assert all(r.error_message for r in results[1:-1])
+    assert [row.event_id for row in world.log()] == ["first", "last"]
+
+
+def test_append_stores_every_kind(world: World) -> None:
+    results = world.append(
+        world.rating("rating"),
+        world.rating("correction", kind=FeedbackKind.CORRECTION, image_id=None, receipt_id=world.receipt),
+        world.rating("pair", kind=FeedbackKind.COMPARISON, other_image_id=world.images[1],
+                     payload={"preference": {"beauty": "tie"}}),
+        world.rating("like", kind=FeedbackKind.BINARY, payload={"liked": True}),
+        world.rating("back", kind=FeedbackKind.RETRACTION, image_id=None, retracts_event_id="rating", payload={}),
+    )  # fmt: skip
+    assert [r.status for r in results] == ["accepted"] * 5
+    log = {row.event_id: row for row in world.log()}
+    assert log["correction"].image_id == world.images[4]
+    assert log["back"].retracts_sequence == log["rating"].sequence
+
+
+def test_append_for_a_user_of_another_application_is_not_found(world: World) -> None:
+    result = world.append(world.rating("a"), application="elsewhere")[0]
+    assert (result.status, result.error_code) == ("rejected", "not_found")
+
+
+def test_append_makes_the_user_due_when_there_is_enough(world: World) -> None:
+    world.append(world.rating("a"))
+    assert world.user_row().due_reason == "interval"
+    world.append(world.rating("b", 1), world.rating("c", 2))
+    assert world.user_row().due_reason == "new_feedback"
+
+
+def test_append_by_many_writers_at_once_leaves_no_hole(world: World) -> None:
+    import threading
+
+    def write(writer: int) -> None:
+        for i in range(8):
+            world.append(world.rating(f"w{writer}-{i}", i % 5))
+
+    threads = [threading.Thread(target=write, args=(w,)) for w in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [row.sequence for row in world.log()] == list(range(1, 25))
+    assert isinstance(world.user, UUID)

@@ -1,0 +1,392 @@
+"""Predictions: each user's own scores, the same bits in any company, and a receipt for each."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from paaplus.db.engine import Database
+from paaplus.db.tables import AdapterRow, BaseModelRow, ImageRow, JobRow, PredictionReceiptRow, UserRow
+from paaplus.db.tables.governance import KeyScope
+from paaplus.db.tables.models import AdapterState
+from paaplus.errors import NotFound, Unavailable
+from paaplus.ids import new_id
+from paaplus.scoring.adapters import Adapter, Bottleneck, TasteVector
+from paaplus.services.predictions.predict import Prediction, Predictor, Target
+from paaplus.services.registry import base_models
+from paaplus.services.users.keys import OPERATOR, Principal
+from paaplus.settings import Settings
+from paaplus.storage.blobs import BlobStore
+from tests.support.factories import APPLICATION, make_adapter, make_features, make_image, make_user
+from tests.support.tiny import FEATURE_DIM, TASTE_DIM, tiny_base
+
+NUM_USERS, NUM_IMAGES = 7, 12
+ASPECTS = ("beauty", "health")
+
+
+def random_adapter(kind: str, seed: int, base_digest: str) -> Adapter:
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32)
+
+    num = len(ASPECTS)
+    alpha_A, beta_A = 1 + 0.1 * normal(num), 0.1 * normal(num)
+    if kind == "taste_vector":
+        return TasteVector(base_digest, alpha_A, beta_A, normal(TASTE_DIM, num))
+    return Bottleneck(base_digest, alpha_A, beta_A, normal(TASTE_DIM, 16), normal(16), normal(16, num))
+
+
+class World:
+    """A base model, images with features, and users: taste vectors, bottlenecks, and the last one without any."""
+
+    def __init__(self, database: Database, settings: Settings, folder: Path) -> None:
+        self.database, self.settings = database, settings
+        self.blobs = BlobStore(folder.as_uri())
+        self.base = tiny_base(ASPECTS)
+        rng = np.random.default_rng(3)
+        self.features_ID = rng.normal(size=(NUM_IMAGES, FEATURE_DIM)).astype(np.float16)
+        with database.session() as session:
+            self.base_row = base_models.register(session, self.blobs, self.base, {}, {})
+            self.images = [make_image(session).id for _ in range(NUM_IMAGES)]
+            for image_id, features_D in zip(self.images, self.features_ID, strict=True):
+                self.add_features(session, image_id, features_D.tobytes())
+            self.users = [make_user(session, external_id=f"u{i}").id for i in range(NUM_USERS)]
+            self.adapters: list[Adapter | None] = [None] * NUM_USERS
+            for i in range(NUM_USERS - 1):
+                self.set_adapter(session, i, seed=i)
+
+    def add_features(self, session: sa.orm.Session, image_id: UUID, data: bytes | None, **columns: object) -> None:
+        make_features(session, image_id=image_id, extractor_digest=self.base.extractor_digest, data=data, **columns)
+
+    def set_adapter(self, session: sa.orm.Session, i: int, seed: int, base_row: BaseModelRow | None = None) -> None:
+        """Make a new version live for user `i`."""
+        base_row = base_row or self.base_row
+        adapter = random_adapter("taste_vector" if i % 2 else "bottleneck", seed, base_row.digest)
+        user = session.get(UserRow, self.users[i])
+        assert user is not None
+        session.execute(sa.update(AdapterRow).where(AdapterRow.user_id == user.id).values(state=AdapterState.RETIRED))
+        data = adapter.to_bytes()
+        make_adapter(session, user, base_model_id=base_row.id, kind=adapter.kind, digest=adapter.digest, data=data)
+        self.adapters[i] = adapter
+
+    def predictor(self) -> Predictor:
+        return Predictor(self.database, self.blobs, self.settings)
+
+    def oracle(self, i: int, image: int) -> list[bytes]:
+        """The bits that user `i` must get for an image, worked out for this one item alone."""
+        taste_1R = self.base.project(self.features_ID[image : image + 1])
+        generic_1A = self.base.generic(taste_1R)
+        adapter = self.adapters[i]
+        score_1A = generic_1A if adapter is None else adapter.score(taste_1R, generic_1A)
+        return [value.tobytes() for value in score_1A[0]]
+
+    def targets(self, pairs: list[tuple[int, int]]) -> list[Target]:
+        return [Target(self.users[i], self.images[image]) for i, image in pairs]
+
+    def receipts(self) -> list[PredictionReceiptRow]:
+        with self.database.read_session() as session:
+            return list(session.execute(sa.select(PredictionReceiptRow)).scalars())
+
+
+@pytest.fixture
+def world(database: Database, settings: Settings, tmp_path: Path) -> World:
+    return World(database, settings, tmp_path / "blobs")
+
+
+def bits(item: Prediction) -> list[bytes]:
+    assert item.scores is not None
+    return [np.float32(value).tobytes() for value in item.scores.values()]
+
+
+# --- promise: nobody is served another's adapter
+
+
+PAIR = st.tuples(st.integers(0, NUM_USERS - 1), st.integers(0, NUM_IMAGES - 1))
+
+
+@hypothesis_settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=st.lists(st.lists(PAIR, min_size=1, max_size=60), min_size=1, max_size=3), fresh=st.booleans())
+def test_scores_have_the_same_bits_alone_and_in_any_batch(
+    world: World, batches: list[list[tuple[int, int]]], fresh: bool
+) -> None:
+    predictor = world.predictor()
+    for pairs in batches:
+        items = (world.predictor() if fresh else predictor).answer(world.targets(pairs)).items
+        assert [(item.user_id, item.image_id) for item in items] == [
+            (world.users[i], world.images[image]) for i, image in pairs
+        ]
+        for (i, image), item in zip(pairs, items, strict=True):
+            assert bits(item) == world.oracle(i, image)
+
+
+def test_scores_have_the_same_bits_in_a_batch_of_everything(world: World) -> None:
+    pairs = [(i, image) for image in range(NUM_IMAGES) for i in range(NUM_USERS)] * 20
+    items = world.predictor().answer(world.targets(pairs)).items
+    expected = {pair: world.oracle(*pair) for pair in set(pairs)}
+    assert all(bits(item) == expected[pair] for item, pair in zip(items, pairs, strict=True))
+
+
+def test_every_answer_is_of_one_version_while_versions_change(world: World) -> None:
+    """A storm of new versions: each call gives each user's old or new scores, never a mixture or another's."""
+    pairs = [(i, image) for i in range(NUM_USERS) for image in range(NUM_IMAGES)]
+    allowed: dict[int, list[list[list[bytes]]]] = {i: [] for i in range(NUM_USERS)}
+
+    def note(i: int) -> None:
+        allowed[i].append([world.oracle(i, image) for image in range(NUM_IMAGES)])
+
+    for i in range(NUM_USERS):
+        note(i)
+    failures: list[str] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        predictor = world.predictor()
+        while not done.is_set():
+            items = predictor.answer(world.targets(pairs)).items
+            for i in range(NUM_USERS):
+                got = [bits(item) for item in items[i * NUM_IMAGES : (i + 1) * NUM_IMAGES]]
+                if got not in allowed[i]:
+                    failures.append(f"user {i}")
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    for seed in range(100, 120):
+        i = seed % (NUM_USERS - 1)
+        with world.database.session() as session:
+            world.set_adapter(session, i, seed)
+            note(i)  # allowed before it can be seen
+    done.set()
+    thread.join(60)
+    assert failures == []
+
+
+# --- what an answer says
+
+
+def test_answer_names_the_version_that_gave_it(world: World) -> None:
+    answer = world.predictor().answer(world.targets([(0, 0), (NUM_USERS - 1, 0)]))
+    personal, generic = answer.items
+    adapter = world.adapters[0]
+    assert adapter is not None
+    assert answer.base_model.digest == world.base.digest
+    assert (personal.source, personal.source_reason) == ("adapter", "active_adapter")
+    assert personal.adapter is not None
+    assert (personal.adapter.number, personal.adapter.digest) == (1, adapter.digest)
+    assert (generic.source, generic.source_reason, generic.adapter) == ("base", "no_adapter", None)
+    assert generic.scores == generic.generic == personal.generic
+    assert personal.scores != personal.generic
+    assert list(personal.scores or {}) == list(ASPECTS)
+
+
+def test_every_scored_item_has_a_receipt_of_what_it_said(world: World) -> None:
+    items = world.predictor().answer(world.targets([(0, 0), (0, 0), (NUM_USERS - 1, 3)])).items
+    receipts = {row.id: row for row in world.receipts()}
+    assert {item.receipt_id for item in items} == set(receipts)
+    for item in items:
+        assert item.receipt_id is not None
+        row = receipts[item.receipt_id]
+        assert (row.user_id, row.image_id, row.base_model_id) == (item.user_id, item.image_id, world.base_row.id)
+        assert row.scores == item.scores
+        assert row.adapter_id == (item.adapter.id if item.adapter else None)
+
+
+def test_rolled_back_user_gets_the_old_bits(world: World) -> None:
+    predictor = world.predictor()
+    before = bits(predictor.answer(world.targets([(0, 0)])).items[0])
+    with world.database.session() as session:
+        old = session.execute(sa.select(AdapterRow.id).where(AdapterRow.user_id == world.users[0])).scalar_one()
+        world.set_adapter(session, 0, seed=77)
+    assert bits(predictor.answer(world.targets([(0, 0)])).items[0]) != before
+    with world.database.session() as session:
+        session.execute(sa.update(AdapterRow).values(state=AdapterState.RETIRED))
+        session.execute(sa.update(AdapterRow).where(AdapterRow.id == old).values(state=AdapterState.ACTIVE))
+    assert bits(predictor.answer(world.targets([(0, 0)])).items[0]) == before
+
+
+def test_adapter_for_another_base_model_is_not_mixed_in(world: World) -> None:
+    """After a new base model, who was trained for the old one gets base scores that say so."""
+    newer = tiny_base(ASPECTS, seed=1)
+    with world.database.session() as session:
+        base_models.register(session, world.blobs, newer, {}, {})
+    item = world.predictor().answer(world.targets([(0, 0)])).items[0]
+    generic_A = newer.generic(newer.project(world.features_ID[:1]))[0]
+    assert bits(item) == [value.tobytes() for value in generic_A]
+    assert (item.source, item.source_reason, item.adapter) == ("base", "adapter_of_another_base_model", None)
+    assert [row.adapter_id for row in world.receipts()] == [None]
+
+
+def test_image_without_features_is_pending_with_its_job(world: World) -> None:
+    with world.database.session() as session:
+        waiting = make_image(session).id
+    answer = world.predictor().answer([Target(world.users[0], waiting), *world.targets([(0, 0)])])
+    pending, scored = answer.items
+    with world.database.read_session() as session:
+        job = session.execute(sa.select(JobRow)).scalar_one()
+    assert pending == Prediction(world.users[0], waiting, "pending", job_id=job.id, retry_after_s=2)
+    assert (scored.status, answer.num_pending) == ("scored", 1)
+    assert len(world.receipts()) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        (None, "OSError: broken", "OSError: broken"),
+        (np.full(FEATURE_DIM, np.nan, np.float16).tobytes(), None, "not finite"),
+        (bytes(10), None, f"10 bytes, not {FEATURE_DIM} float16 numbers"),
+    ],
+)
+def test_image_that_cannot_be_scored_says_why_and_harms_no_other(
+    world: World, data: bytes | None, error: str | None, message: str
+) -> None:
+    with world.database.session() as session:
+        broken = make_image(session).id
+        world.add_features(session, broken, data, error=error)
+    items = world.predictor().answer([Target(world.users[0], broken), *world.targets([(0, 0)])]).items
+    assert [item.status for item in items] == ["failed", "scored"]
+    assert message in str(items[0].error)
+    assert (items[0].scores, items[0].receipt_id) == (None, None)
+    assert bits(items[1]) == world.oracle(0, 0)
+
+
+def test_pending_image_is_scored_once_its_features_are_there(world: World) -> None:
+    predictor = world.predictor()
+    with world.database.session() as session:
+        image_id = make_image(session).id
+    target = [Target(world.users[0], image_id)]
+    assert predictor.request_missing(target)
+    assert predictor.is_waiting(target)
+    with world.database.session() as session:
+        world.add_features(session, image_id, world.features_ID[5].tobytes())
+    assert not predictor.is_waiting(target)
+    assert not predictor.request_missing(target)
+    assert bits(predictor.answer(target).items[0]) == world.oracle(0, 5)
+
+
+# --- caches
+
+
+def test_cache_spares_features_and_adapters_the_second_time(world: World) -> None:
+    pairs = [(i, image) for i in range(NUM_USERS) for image in range(NUM_IMAGES)]
+    predictor = world.predictor()
+    first, first_queries = _counted(world, lambda: predictor.answer(world.targets(pairs)).items)
+    second, second_queries = _counted(world, lambda: predictor.answer(world.targets(pairs)).items)
+    assert [bits(item) for item in first] == [bits(item) for item in second]
+    assert first_queries == 5  # base model, adapters, their bytes, features; receipts
+    assert second_queries == 3
+
+
+def _counted(world: World, act: Callable[[], list[Prediction]]) -> tuple[list[Prediction], int]:
+    """What `act` gives, and how many statements it took, transaction control apart from SQLite's BEGIN."""
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        statements.append(statement)
+
+    sa.event.listen(world.database.engine, "before_cursor_execute", note)
+    try:
+        return act(), len([s for s in statements if not s.startswith("BEGIN")])
+    finally:
+        sa.event.remove(world.database.engine, "before_cursor_execute", note)
+
+
+def test_scores_are_right_when_the_cache_holds_next_to_nothing(world: World) -> None:
+    predictor = world.predictor()
+    predictor._store._images.max_bytes = 1000
+    pairs = [(0, image) for image in range(NUM_IMAGES)]
+    for _ in range(2):
+        items = predictor.answer(world.targets(pairs)).items
+        assert [bits(item) for item in items] == [world.oracle(*pair) for pair in pairs]
+    assert predictor._store._images.size_bytes <= 1000
+
+
+# --- errors
+
+
+def test_without_a_base_model_predictions_are_unavailable(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    predictor = Predictor(database, BlobStore(tmp_path.as_uri()), settings)
+    with pytest.raises(Unavailable, match="base-models train"):
+        predictor.answer([Target(new_id(), new_id())])
+
+
+@pytest.mark.parametrize("change", [{"data": b"rubbish"}, {"digest": "0" * 64}])
+def test_damaged_adapter_is_an_error_never_the_base_score(world: World, change: dict[str, object]) -> None:
+    with world.database.session() as session:
+        session.execute(sa.update(AdapterRow).where(AdapterRow.user_id == world.users[0]).values(**change))
+    with pytest.raises(Unavailable, match="damaged"):
+        world.predictor().answer(world.targets([(0, 0)]))
+    assert world.receipts() == []
+
+
+def test_adapter_filed_under_the_wrong_base_model_is_an_error(world: World) -> None:
+    adapter = random_adapter("taste_vector", 1, base_digest="f" * 64)
+    with world.database.session() as session:
+        session.execute(
+            sa.update(AdapterRow)
+            .where(AdapterRow.user_id == world.users[0])
+            .values(data=adapter.to_bytes(), digest=adapter.digest)
+        )
+    with pytest.raises(Unavailable, match="made for base model"):
+        world.predictor().answer(world.targets([(0, 0)]))
+
+
+@pytest.mark.parametrize("table", [UserRow, ImageRow])
+def test_who_is_erased_while_scores_are_computed_is_not_found(world: World, table: type[UserRow | ImageRow]) -> None:
+    targets = world.targets([(NUM_USERS - 1, 0), (0, 1)])
+    predictor = world.predictor()
+    serving = predictor._store.load({t.user_id for t in targets}, {t.image_id for t in targets})
+    with world.database.session() as session:
+        session.execute(sa.delete(table).where(table.id == getattr(targets[0], f"{table.__tablename__[:-1]}_id")))
+    scores = {0: np.zeros(2, np.float32), 1: np.zeros(2, np.float32)}
+    with pytest.raises(NotFound, match="erased"):
+        predictor._record(targets, serving, scores)
+    assert world.receipts() == []
+
+
+# --- resolve
+
+
+def test_names_are_resolved_in_the_order_asked(world: World) -> None:
+    app = Principal("app", KeyScope.APPLICATION, application=APPLICATION)
+    wanted = [("u3", world.images[1]), (str(world.users[0]), world.images[0]), ("u3", world.images[1])]
+    assert world.predictor().resolve(app, wanted) == world.targets([(3, 1), (0, 0), (3, 1)])
+
+
+def test_unknown_user_or_image_is_named(world: World) -> None:
+    app = Principal("app", KeyScope.APPLICATION, application=APPLICATION)
+    ghost = new_id()
+    for wanted, message in [(("ghost", world.images[0]), "user 'ghost'"), (("u0", ghost), f"image {ghost}")]:
+        with pytest.raises(NotFound, match=message):
+            world.predictor().resolve(app, [("u1", world.images[1]), wanted])
+
+
+def test_another_applications_users_and_images_do_not_exist(world: World) -> None:
+    with world.database.session() as session:
+        user, image = make_user(session, application="other"), make_image(session, application="other")
+    app = Principal("app", KeyScope.APPLICATION, application=APPLICATION)
+    for wanted in [(str(user.id), world.images[0]), ("u0", image.id)]:
+        with pytest.raises(NotFound):
+            world.predictor().resolve(app, [wanted])
+    with pytest.raises(NotFound, match="in application"):  # an admin sees both, but they do not belong together
+        world.predictor().resolve(OPERATOR, [(str(user.id), world.images[0])])
+
+
+def test_user_key_cannot_ask_for_a_neighbour_nor_their_pictures(world: World) -> None:
+    with world.database.session() as session:
+        private = make_image(session, owner_id=world.users[1]).id
+    ada = Principal("ada", KeyScope.USER, application=APPLICATION, user_id=world.users[0])
+    assert world.predictor().resolve(ada, [("u0", world.images[0])]) == world.targets([(0, 0)])
+    for wanted in [("u1", world.images[0]), ("u0", private)]:
+        with pytest.raises(NotFound):
+            world.predictor().resolve(ada, [wanted])

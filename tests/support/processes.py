@@ -1,0 +1,102 @@
+"""Real worker and scheduler processes for tests, as an operator would start them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from paaplus.settings import Settings
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """A child's environment: this deployment, quick schedules."""
+    return {
+        **os.environ,
+        "PAAPLUS_HOME": str(settings.home),
+        "PAAPLUS_DATABASE_URL": settings.database_url,
+        "PAAPLUS_BROKER_URL": settings.broker_url,
+        "PAAPLUS_SCAN_INTERVAL_S": str(settings.scan_interval_s),
+        "PAAPLUS_LEASE_S": str(settings.lease_s),
+        "PAAPLUS_RETRY_BASE_S": str(settings.retry_base_s),
+        "PAAPLUS_DEVICE": settings.device,
+        "PAAPLUS_FEATURES_QUEUE": settings.features_queue,
+        "PAAPLUS_ADAPTATION_QUEUE": settings.adaptation_queue,
+    }
+
+
+class Service:
+    """One process with its log."""
+
+    def __init__(self, name: str, command: list[str], settings: Settings) -> None:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        self.log_file = Path(settings.home) / f"{name}.log"
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, env=environment(settings), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def kill(self) -> None:
+        """SIGKILL to the process and everything that it started: nothing gets to clean up."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self, timeout_s: float = 20.0) -> int:
+        """SIGTERM, then SIGKILL; returns the exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return int(self.process.returncode)
+
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")[-4000:]
+
+
+def celery(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "celery", "-A", "paaplus.workers.app", *arguments]
+
+
+def start_worker(settings: Settings, name: str = "worker", *, queues: str = "cpu", prefork: bool = False) -> Service:
+    pool = ["-P", "prefork", "-c", "1"] if prefork else ["-P", "solo"]
+    quiet = ["--without-gossip", "--without-mingle", "--loglevel", "INFO"]
+    return Service(name, celery("worker", "-Q", queues, "-n", f"{name}@%h", *pool, *quiet), settings)
+
+
+def start_scheduler(settings: Settings, name: str = "scheduler") -> Service:
+    schedule = str(settings.home / f"{name}-schedule")
+    return Service(name, celery("beat", "--pidfile", "", "--schedule", schedule, "--loglevel", "INFO"), settings)
+
+
+@contextmanager
+def running(*services: Service) -> Iterator[None]:
+    """End the services with the block, and show their logs when it fails."""
+    try:
+        yield
+    except BaseException:
+        for service in services:
+            sys.stderr.write(f"--- {service.log_file}\n{service.log()}\n")
+        raise
+    finally:
+        for service in services:
+            service.stop()
+
+
+def wait_until(what: str, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    """Poll until the condition holds.
+
+    Raises:
+        AssertionError: it did not, in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout_s:.0f} s in vain: {what}")
+        time.sleep(0.05)
