@@ -40,7 +40,7 @@ from paaplus.db.engine import Database
 from paaplus.db.migrate import require_head
 from paaplus.services.predictions.predict import Predictor
 from paaplus.services.users.keys import KeyRing
-from paaplus.services.users.rate_limits import Allowances
+from paaplus.services.users.rate_limits import RateLimiter
 from paaplus.settings import Settings, get_settings
 from paaplus.storage.blobs import BlobStore
 
@@ -91,7 +91,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 database=database,
                 blobs=blobs,
                 keys=KeyRing(database),
-                allowances=Allowances(database, settings),
+                allowances=RateLimiter(database, settings),
                 predictor=Predictor(database, blobs, settings),
                 metrics=Metrics(database, settings),
             )

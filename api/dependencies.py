@@ -22,7 +22,7 @@ from paaplus.db.tables.governance import KeyScope
 from paaplus.errors import Forbidden, Unauthenticated
 from paaplus.services.predictions.predict import Predictor
 from paaplus.services.users.keys import KeyRing, Principal
-from paaplus.services.users.rate_limits import AllowanceKind, Allowances
+from paaplus.services.users.rate_limits import RateLimiter, RateLimitKind
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
@@ -35,7 +35,7 @@ class ApiContext:
     database: Database
     blobs: BlobStore
     keys: KeyRing
-    allowances: Allowances
+    allowances: RateLimiter
     predictor: Predictor
     metrics: Metrics
 
@@ -87,8 +87,8 @@ class OpensTo:
         if principal.scope not in self.scopes:
             needed = ", ".join(sorted(self.scopes))
             raise Forbidden(f"a key of scope {principal.scope.value!r} does not open this; needed: {needed}")
-        if not context.allowances.spend_at_hand(principal, AllowanceKind.REQUESTS):
-            await run_in_threadpool(context.allowances.spend, principal, AllowanceKind.REQUESTS)
+        if not context.allowances.spend_at_hand(principal, RateLimitKind.REQUESTS):
+            await run_in_threadpool(context.allowances.spend, principal, RateLimitKind.REQUESTS)
         return principal
 
 

@@ -26,7 +26,7 @@ from paaplus.services.feedback import intake as feedback_service
 from paaplus.services.feedback.intake import AppendResult
 from paaplus.services.users import users as users_service
 from paaplus.services.users.keys import Principal
-from paaplus.services.users.rate_limits import AllowanceKind
+from paaplus.services.users.rate_limits import RateLimitKind
 
 router = APIRouter(prefix="/v1/feedback", tags=["feedback"])
 
@@ -101,7 +101,7 @@ def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> Fe
 
 def _append(context: ApiContext, key: Principal, events: dict[int, EventIn]) -> list[AppendResult]:
     """Append the events by index in one transaction, and count them once it is committed."""
-    context.allowances.spend(key, AllowanceKind.FEEDBACK, len(events))
+    context.allowances.spend(key, RateLimitKind.FEEDBACK, len(events))
     with context.database.session() as session:
         results = _append_in(session, context, key, events)
         session.flush()

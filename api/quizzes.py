@@ -11,7 +11,7 @@ from paaplus.api.schemas.quizzes import QuizAnswerIn, QuizIn, QuizOut, Suggestio
 from paaplus.services.adaptation import suggestions
 from paaplus.services.experts import quizzes
 from paaplus.services.users import users
-from paaplus.services.users.rate_limits import AllowanceKind
+from paaplus.services.users.rate_limits import RateLimitKind
 
 router = APIRouter(prefix="/v1/users/{user}", tags=["quizzes"])
 
@@ -51,7 +51,7 @@ def answer(user: UserPath, body: QuizAnswerIn, key: UserKey, context: Context) -
 
     The same answer again changes nothing; another one, or one to another pair, is a conflict.
     """
-    context.allowances.spend(key, AllowanceKind.FEEDBACK, 1)
+    context.allowances.spend(key, RateLimitKind.FEEDBACK, 1)
     with context.database.read_session() as session:
         user_id = users.resolve(session, key, user).id
     state, is_new = quizzes.answer(

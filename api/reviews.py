@@ -23,7 +23,7 @@ from paaplus.db.tables import ReviewBatchRow, ReviewRow
 from paaplus.services.predictions.serving import ServingStore
 from paaplus.services.reviews import batches, progress, reviews
 from paaplus.services.users.keys import Principal, application_of
-from paaplus.services.users.rate_limits import AllowanceKind
+from paaplus.services.users.rate_limits import RateLimitKind
 
 router = APIRouter(prefix="/v1", tags=["reviews"])
 
@@ -115,7 +115,7 @@ def post_review(review_id: UUID, body: VerdictIn, key: ExpertKey, context: Conte
     Accepted and corrected scores are in the expert's feedback log when this answers. The same `event_id`, and the same
     verdict, change nothing; another verdict needs `revise`.
     """
-    context.allowances.spend(key, AllowanceKind.FEEDBACK, 1)
+    context.allowances.spend(key, RateLimitKind.FEEDBACK, 1)
     with context.database.session() as session:
         decision = reviews.decide(
             session,

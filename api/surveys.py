@@ -32,7 +32,7 @@ from paaplus.services.surveys import preference_encoders
 from paaplus.services.surveys import surveys as surveys_service
 from paaplus.services.users import users as users_service
 from paaplus.services.users.keys import application_of
-from paaplus.services.users.rate_limits import AllowanceKind
+from paaplus.services.users.rate_limits import RateLimitKind
 
 router = APIRouter(prefix="/v1", tags=["surveys"])
 
@@ -101,7 +101,7 @@ def put_answers(
     Answers about pairs of images go to the user's feedback log as comparisons too, where their answer has changed. If
     an encoder is in force for the survey, the answers become the user's preference.
     """
-    context.allowances.spend(key, AllowanceKind.FEEDBACK, max(1, len(body.answers)))
+    context.allowances.spend(key, RateLimitKind.FEEDBACK, max(1, len(body.answers)))
     with context.database.session() as session:
         answered = surveys_service.answer(
             session,

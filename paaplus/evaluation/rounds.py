@@ -10,7 +10,7 @@ from paaplus.evaluation.splits import MakeSplit, Split
 Progress = Callable[[int, int], None]  # told how many test people are done, of how many
 
 
-def untold(done: int, total: int) -> None:
+def no_progress(done: int, total: int) -> None:
     """Progress that nobody watches."""
 
 
@@ -31,7 +31,7 @@ def rounds(make_split: MakeSplit, seeds: Sequence[int], limit_people: int | None
     ]
 
 
-class Count:
+class PeopleCounter:
     """How many people of all rounds are done, told to a `Progress`."""
 
     def __init__(self, rounds: Sequence[Round], progress: Progress) -> None:

@@ -29,7 +29,13 @@ from paaplus.pipelines.learning_sets import compared_set, no_features, prequenti
 from paaplus.scoring.adapters import Adapter, adapter_from_bytes
 from paaplus.services.adaptation import commit
 from paaplus.services.adaptation.snapshot import Snapshot, read_snapshot
-from paaplus.services.feedback.feedback_log import NOTHING_SEEN, ComparedWord, Seen, Word, seen_by
+from paaplus.services.feedback.feedback_log import (
+    TRAINED_ON_NOTHING,
+    LatestComparison,
+    LatestRating,
+    TrainedUpTo,
+    trained_up_to,
+)
 from paaplus.services.predictions.serving import PREFERENCE_VERSION
 from paaplus.training import Trained, TrainingRequest, train_cohort
 
@@ -46,18 +52,18 @@ class _Lineage:
     reference_row: AdapterRow | None
     start: Adapter | None  # the reference, or None to begin at zero change
     state: bytes | None
-    seen: Seen  # what `start` had been shown
+    seen: TrainedUpTo  # what `start` had been shown
 
 
 @dataclass(frozen=True)
 class _Words:
     """The user's latest words: what is new to the version that is gone on from, what it knew, what only judges."""
 
-    new: list[Word]
-    past: list[Word]
-    held_out: list[Word]
-    new_compared: list[ComparedWord]
-    past_compared: list[ComparedWord]
+    new: list[LatestRating]
+    past: list[LatestRating]
+    held_out: list[LatestRating]
+    new_compared: list[LatestComparison]
+    past_compared: list[LatestComparison]
     num_held_out_comparisons: int
 
     @property
@@ -69,10 +75,10 @@ class _Words:
         return len(self.past) + len(self.past_compared)
 
     @classmethod
-    def of(cls, snapshot: Snapshot, seen: Seen) -> _Words:
+    def of(cls, snapshot: Snapshot, seen: TrainedUpTo) -> _Words:
         log, usable = snapshot.log, snapshot.features
-        words = [word for word in log.words() if word.image_id in usable]
-        compared = [word for word in log.compared_words() if word.first_id in usable and word.second_id in usable]
+        words = [word for word in log.latest_ratings() if word.image_id in usable]
+        compared = [word for word in log.latest_comparisons() if word.first_id in usable and word.second_id in usable]
         training = [word for word in words if not word.held_out]
         training_compared = [word for word in compared if not word.held_out]
         return cls(
@@ -171,7 +177,7 @@ def _begin(running: Running) -> _Begun | str:
         started_at=started_at,
         outcome=RunOutcome.NOTHING_NEW,
         timings={"read_s": time.perf_counter() - clock},
-        is_tainted=snapshot.active is not None and snapshot.log.is_tainted(seen_by(snapshot.active)),
+        is_tainted=snapshot.active is not None and snapshot.log.is_tainted(trained_up_to(snapshot.active)),
     )
     if not (words.num_new or restarted):
         return _commit(running, snapshot, words, result)
@@ -290,15 +296,15 @@ def _lineage(snapshot: Snapshot, forced: bool) -> _Lineage:
     """How to go on from the snapshot's reference: with its parameters and state, or anew, only measured against it."""
     reference_row = snapshot.reference
     if reference_row is None:
-        return _Lineage(None, None, None, None, NOTHING_SEEN)
+        return _Lineage(None, None, None, None, TRAINED_ON_NOTHING)
     reference = adapter_from_bytes(reference_row.data)
     policy = snapshot.policy
     continues = not forced and (reference_row.kind, reference_row.strategy) == (policy.adapter, policy.strategy)
     if continues and policy.strategy not in PRIOR_STRATEGIES:  # those learn from everything anew in any case
         continues = not _has_another_start(snapshot, reference_row, reference)
     if not continues:  # another kind of learner, another start, or asked for by hand: anew, on everything
-        return _Lineage(reference, reference_row, None, None, NOTHING_SEEN)
-    return _Lineage(reference, reference_row, reference, reference_row.learner_state, seen_by(reference_row))
+        return _Lineage(reference, reference_row, None, None, TRAINED_ON_NOTHING)
+    return _Lineage(reference, reference_row, reference, reference_row.learner_state, trained_up_to(reference_row))
 
 
 def _has_another_start(snapshot: Snapshot, row: AdapterRow | None, reference: Adapter | None) -> bool:
@@ -335,7 +341,7 @@ def _judge(begun: _Begun, learned: _Learned) -> commit.RunResult:
 
 
 def _evidence(
-    snapshot: Snapshot, lineage: _Lineage, request: TrainingRequest, trained: Trained, held_out: list[Word]
+    snapshot: Snapshot, lineage: _Lineage, request: TrainingRequest, trained: Trained, held_out: list[LatestRating]
 ) -> Evidence:
     """What the gate looks at; the pool is of the deployment's images."""
     pool_PD = np.stack(snapshot.pool) if snapshot.pool else no_features(snapshot.base)

@@ -14,10 +14,10 @@ from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.adapters import Adapter
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.services.adaptation.snapshot import Snapshot
-from paaplus.services.feedback.feedback_log import ComparedWord, Word
+from paaplus.services.feedback.feedback_log import LatestComparison, LatestRating
 
 
-def rated_set(snapshot: Snapshot, words: list[Word]) -> RatedSet:
+def rated_set(snapshot: Snapshot, words: list[LatestRating]) -> RatedSet:
     """Words as arrays: features projected to taste space, scores by aspect with NaN for what was not rated."""
     base = snapshot.base
     taste_NR = _taste(snapshot, [word.image_id for word in words])
@@ -30,7 +30,7 @@ def rated_set(snapshot: Snapshot, words: list[Word]) -> RatedSet:
     )
 
 
-def compared_set(snapshot: Snapshot, words: list[ComparedWord]) -> ComparedSet:
+def compared_set(snapshot: Snapshot, words: list[LatestComparison]) -> ComparedSet:
     """The same for words on pairs."""
     base = snapshot.base
     first_CR = _taste(snapshot, [word.first_id for word in words])

@@ -114,7 +114,7 @@ def ratings_of_user(
     Args:
         without: images whose ratings are left out.
     """
-    words = [word for word in feedback_log.read(session, user, holdout_key).words() if not word.held_out]
+    words = [word for word in feedback_log.read(session, user, holdout_key).latest_ratings() if not word.held_out]
     stored = session.execute(
         sa.select(FeaturesRow.image_id, FeaturesRow.data).where(
             FeaturesRow.extractor_digest == base.extractor_digest,

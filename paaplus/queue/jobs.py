@@ -102,7 +102,7 @@ def enqueue(
     raise Unavailable(f"the job queue is too busy to accept work under {lock_key!r}")
 
 
-def hurry(session: Session, job_id: UUID, *, reason: str, priority: int) -> None:
+def run_sooner(session: Session, job_id: UUID, *, reason: str, priority: int) -> None:
     """Make a queued job ready at once, with a new reason: somebody asks for what was waiting anyway."""
     session.execute(
         sa.update(JobRow)

@@ -214,7 +214,7 @@ def request_training(session: Session, user_id: UUID, *, actor: str, reason: str
         max_attempts=settings.max_attempts,
         priority=BY_HAND_PRIORITY,
     )
-    jobs.hurry(session, job_id, reason=DueReason.BY_HAND, priority=BY_HAND_PRIORITY)
+    jobs.run_sooner(session, job_id, reason=DueReason.BY_HAND, priority=BY_HAND_PRIORITY)
     return job_id
 
 

@@ -134,4 +134,4 @@ class Reviewing(Deployment):
     def words(self, user_id: UUID) -> dict[UUID, dict[str, float]]:
         """What the log says of every image, as learning reads it."""
         with self.database.read_session() as session:
-            return {w.image_id: w.scores for w in feedback_log.read(session, self.user(user_id), None).words()}
+            return {w.image_id: w.scores for w in feedback_log.read(session, self.user(user_id), None).latest_ratings()}

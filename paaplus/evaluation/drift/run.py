@@ -19,7 +19,7 @@ from paaplus.configs import DriftConfig, TrainingConfig
 from paaplus.evaluation.agreement import mean_srcc, scores
 from paaplus.evaluation.checks import check_increments, check_limit, check_numbers
 from paaplus.evaluation.drift.summary import Watched, summary
-from paaplus.evaluation.rounds import Count, Progress, untold
+from paaplus.evaluation.rounds import PeopleCounter, Progress, no_progress
 from paaplus.evaluation.splits import MakeSplit
 from paaplus.evaluation.stream.person_streams import DRIFT, STEADY, Given, PersonStream, joined, stream_rounds
 from paaplus.evaluation.train_side import EvaluationData, TrainSide
@@ -47,7 +47,7 @@ class DriftCurveConfig:
 
 
 def run_drift_curve(
-    data: EvaluationData, make_split: MakeSplit, config: DriftCurveConfig, progress: Progress = untold
+    data: EvaluationData, make_split: MakeSplit, config: DriftCurveConfig, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """Watch steady and drifting streams of every seed's test people; arguments like those of `kshot.run_kshot`.
 
@@ -58,7 +58,7 @@ def run_drift_curve(
     plan = stream_rounds(
         data.folder, make_split, config.seeds, config.limit_people, config.num_ratings, config.increment
     )
-    count = Count(plan, progress)
+    count = PeopleCounter(plan, progress)
     for each in plan:
         watcher = _Watcher(TrainSide("drift", data, each.split), config)
         for user_id in each.people:

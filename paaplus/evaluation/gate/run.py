@@ -30,7 +30,7 @@ from paaplus.evaluation.checks import check_learners, check_limit, check_numbers
 from paaplus.evaluation.gate.spoiled_ratings import HONEST, SPOIL, first_spoiled, spoiled
 from paaplus.evaluation.gate.summary import FIRST, GATE, HELD_OUT_ONLY, PLAIN, UPDATE, Judged, summary
 from paaplus.evaluation.learner import Learner
-from paaplus.evaluation.rounds import Count, Progress, Round, rounds, untold
+from paaplus.evaluation.rounds import PeopleCounter, Progress, Round, no_progress, rounds
 from paaplus.evaluation.splits import MakeSplit
 from paaplus.evaluation.train_side import EvaluationData, TrainSide
 from paaplus.gate import Evidence, completed, gather, judge
@@ -65,7 +65,7 @@ class GateCurveConfig:
 
 
 def run_gate_curve(
-    data: EvaluationData, make_split: MakeSplit, config: GateCurveConfig, progress: Progress = untold
+    data: EvaluationData, make_split: MakeSplit, config: GateCurveConfig, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """Judge on every seed's split; arguments like those of `kshot.run_kshot`.
 
@@ -76,7 +76,7 @@ def run_gate_curve(
         InvalidInput: a split that does not fit the folder, or nobody with enough ratings.
     """
     plan = rounds(make_split, config.seeds, config.limit_people)
-    count = Count(plan, progress)
+    count = PeopleCounter(plan, progress)
     judged: list[Judged] = []
     for each in plan:
         court = _Court(data, each, config)

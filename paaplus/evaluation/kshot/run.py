@@ -23,7 +23,7 @@ from paaplus.evaluation.agreement import mean_srcc
 from paaplus.evaluation.checks import check_learners, check_limit, check_numbers
 from paaplus.evaluation.kshot.summary import INTERVALS, Measured, SplitResult, rows, summary
 from paaplus.evaluation.learner import Learner
-from paaplus.evaluation.rounds import Count, Progress, Round, rounds, untold
+from paaplus.evaluation.rounds import PeopleCounter, Progress, Round, no_progress, rounds
 from paaplus.evaluation.splits import MakeSplit
 from paaplus.evaluation.train_side import EvaluationData, TrainSide
 from paaplus.fitting.taste_prior import fit_taste_prior
@@ -54,7 +54,7 @@ class KShotConfig:
 
 
 def run_kshot(
-    data: EvaluationData, make_split: MakeSplit, config: KShotConfig, progress: Progress = untold
+    data: EvaluationData, make_split: MakeSplit, config: KShotConfig, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """Evaluate on every seed's split.
 
@@ -71,7 +71,7 @@ def run_kshot(
         InvalidInput: a split that does not fit the folder, or leaves nobody to judge by.
     """
     plan = rounds(make_split, config.seeds, config.limit_people)
-    count = Count(plan, progress)
+    count = PeopleCounter(plan, progress)
     results, base_models = [], []
     for each in plan:
         judge = _Judge(data, each, config)

@@ -32,7 +32,7 @@ from paaplus.errors import InvalidInput
 from paaplus.evaluation.checks import check_limit, check_numbers
 from paaplus.evaluation.matching.expert_base import ExpertsStage, NewUser, Pair
 from paaplus.evaluation.paired import Measured, about, entry, stacked
-from paaplus.evaluation.rounds import Count, Progress, rounds, untold
+from paaplus.evaluation.rounds import PeopleCounter, Progress, no_progress, rounds
 from paaplus.evaluation.splits import MakeSplit
 from paaplus.evaluation.train_side import EvaluationData
 from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
@@ -78,7 +78,7 @@ class ParadigmConfig:
 
 
 def run_paradigm(
-    data: EvaluationData, make_split: MakeSplit, config: ParadigmConfig, progress: Progress = untold
+    data: EvaluationData, make_split: MakeSplit, config: ParadigmConfig, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """Evaluate on every seed's split; arguments like those of `kshot.run_kshot`.
 
@@ -89,7 +89,7 @@ def run_paradigm(
         InvalidInput: a split that does not fit the folder, or leaves nobody to judge by.
     """
     plan = rounds(make_split, config.seeds, config.limit_people)
-    count = Count(plan, progress)
+    count = PeopleCounter(plan, progress)
     measured: list[Measured] = []
     for each in plan:
         stage = ExpertsStage(data, each)

@@ -26,7 +26,7 @@ from paaplus.errors import InvalidInput
 from paaplus.evaluation.checks import check_limit
 from paaplus.evaluation.matching.expert_base import ExpertsStage, NewUser
 from paaplus.evaluation.paired import Measured, about, entry, interval, stacked
-from paaplus.evaluation.rounds import Count, Progress, Round, rounds, untold
+from paaplus.evaluation.rounds import PeopleCounter, Progress, Round, no_progress, rounds
 from paaplus.evaluation.splits import MakeSplit
 from paaplus.evaluation.survey.run import column_answers
 from paaplus.evaluation.train_side import EvaluationData
@@ -95,7 +95,7 @@ class MatchingConfig:
 
 
 def run_matching(
-    data: EvaluationData, make_split: MakeSplit, config: MatchingConfig, progress: Progress = untold
+    data: EvaluationData, make_split: MakeSplit, config: MatchingConfig, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """Evaluate on every seed's split; arguments like those of `kshot.run_kshot`.
 
@@ -107,7 +107,7 @@ def run_matching(
         InvalidInput: a split that does not fit the folder, or leaves nobody to judge by.
     """
     plan = rounds(make_split, config.seeds, config.limit_people)
-    count = Count(plan, progress)
+    count = PeopleCounter(plan, progress)
     measured: list[Measured] = []
     for each in plan:
         match = _Match(data, each, config)

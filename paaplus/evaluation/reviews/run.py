@@ -30,7 +30,7 @@ from paaplus.errors import InvalidInput
 from paaplus.evaluation.agreement import mean_over_aspects
 from paaplus.evaluation.checks import check_limit, check_numbers
 from paaplus.evaluation.reviews.summary import Measured, summary
-from paaplus.evaluation.rounds import Count, Progress, Round, rounds, untold
+from paaplus.evaluation.rounds import PeopleCounter, Progress, Round, no_progress, rounds
 from paaplus.evaluation.splits import MakeSplit
 from paaplus.evaluation.train_side import EvaluationData, TrainSide
 from paaplus.metrics import mae, rmse, srcc
@@ -70,11 +70,11 @@ class ReviewLoopConfig:
 
 
 def run_review_loop(
-    data: EvaluationData, make_split: MakeSplit, config: ReviewLoopConfig, progress: Progress = untold
+    data: EvaluationData, make_split: MakeSplit, config: ReviewLoopConfig, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """Measure on every seed's split. Arguments and errors are those of `kshot.run_kshot`."""
     plan = rounds(make_split, config.seeds, config.limit_people)
-    count = Count(plan, progress)
+    count = PeopleCounter(plan, progress)
     measured: list[Measured] = []
     for each in plan:
         studio = _Studio(data, each, config)

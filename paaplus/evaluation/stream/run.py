@@ -21,7 +21,7 @@ from paaplus.errors import InvalidInput, UndefinedMetric
 from paaplus.evaluation.agreement import rated_columns, scores
 from paaplus.evaluation.checks import check_increments, check_learners, check_limit, check_numbers
 from paaplus.evaluation.learner import Learner
-from paaplus.evaluation.rounds import Count, Progress, Round, untold
+from paaplus.evaluation.rounds import PeopleCounter, Progress, Round, no_progress
 from paaplus.evaluation.splits import MakeSplit
 from paaplus.evaluation.stream.person_streams import DRIFT, SCENARIOS, Given, PersonStream, joined, stream_rounds
 from paaplus.evaluation.stream.summary import Measured, summary
@@ -59,7 +59,7 @@ class StreamConfig:
 
 
 def run_stream(
-    data: EvaluationData, make_split: MakeSplit, config: StreamConfig, progress: Progress = untold
+    data: EvaluationData, make_split: MakeSplit, config: StreamConfig, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """Evaluate on every seed's split; arguments like those of `kshot.run_kshot`.
 
@@ -74,7 +74,7 @@ def run_stream(
     plan = stream_rounds(
         data.folder, make_split, config.seeds, config.limit_people, config.num_ratings, config.increment
     )
-    count, base_models = Count(plan, progress), []
+    count, base_models = PeopleCounter(plan, progress), []
     for each in plan:
         stage = _Stage(data, each, config)
         base_models.append(stage.base_metrics)

@@ -25,7 +25,7 @@ import numpy as np
 from paaplus.errors import InvalidInput
 from paaplus.evaluation.agreement import mean_srcc
 from paaplus.evaluation.checks import check_limit, check_numbers
-from paaplus.evaluation.rounds import Count, Progress, Round, rounds, untold
+from paaplus.evaluation.rounds import PeopleCounter, Progress, Round, no_progress, rounds
 from paaplus.evaluation.splits import MakeSplit
 from paaplus.evaluation.survey.summary import Told, summary
 from paaplus.evaluation.train_side import EvaluationData, TrainSide
@@ -62,7 +62,7 @@ class SurveyConfig:
 
 
 def run_survey(
-    data: EvaluationData, make_split: MakeSplit, config: SurveyConfig, progress: Progress = untold
+    data: EvaluationData, make_split: MakeSplit, config: SurveyConfig, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """Measure on every seed's split, of one aspect, the first; arguments like those of `kshot.run_kshot`.
 
@@ -73,7 +73,7 @@ def run_survey(
         InvalidInput: a folder without answers or too small, or a split that leaves nobody to judge by.
     """
     plan = rounds(make_split, config.seeds, config.limit_people)
-    count = Count(plan, progress)
+    count = PeopleCounter(plan, progress)
     told: list[Told] = []
     encoders = []
     for each in plan:

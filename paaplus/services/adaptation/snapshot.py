@@ -15,7 +15,7 @@ from paaplus.db.tables import AdapterRow, FeaturesRow, ImageRow, UserRow
 from paaplus.db.users import existing_user
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.services.adaptation import drift, starting_point
-from paaplus.services.adaptation.starting_point import Start
+from paaplus.services.adaptation.starting_point import StartingPoint
 from paaplus.services.adapters import versions
 from paaplus.services.feedback import feedback_log
 from paaplus.services.feedback.feedback_log import FeedbackLog
@@ -41,7 +41,7 @@ class Snapshot:
     policy: Policy
     base_model_id: UUID
     base: BaseScorer
-    start: Start  # the prior that new trainings start from
+    start: StartingPoint  # the prior that new trainings start from
     active: AdapterRow | None
     reference: AdapterRow | None
     drifted_since: int  # earlier feedback was given with another taste; 0: no drift was found
@@ -120,7 +120,7 @@ def _reference(
     """See `Snapshot`. The chain may be long: only the bytes of the version that is found are read."""
     row = active
     while row is not None and (row.base_model_id, row.preference) == (base_model_id, preference):
-        if not log.is_tainted(feedback_log.seen_by(row)):
+        if not log.is_tainted(feedback_log.trained_up_to(row)):
             session.refresh(row, ["data", "learner_state"])
             return row
         row = session.get(AdapterRow, row.parent_id) if row.parent_id is not None else None

@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class StartRows:
+class StartingPointRows:
     """What the database says of it: rows of one moment. `matches`: by id, all that the user ever had."""
 
     prior_row: TastePriorRow | None
@@ -40,7 +40,7 @@ class StartRows:
 
 
 @dataclass(frozen=True)
-class Start:
+class StartingPoint:
     """What a new training starts from. All None: the base model's own prior, and no change."""
 
     prior: Prior | None = None
@@ -72,10 +72,10 @@ class Start:
         return _own_prior(former) != _own_prior(self.match)
 
 
-def read(session: Session, user_id: UUID, base_row: BaseModelRow) -> StartRows:
+def read(session: Session, user_id: UUID, base_row: BaseModelRow) -> StartingPointRows:
     """The rows that decide it, as the caller's transaction sees them."""
     rows = session.execute(sa.select(MatchRow).where(MatchRow.user_id == user_id)).scalars()
-    return StartRows(
+    return StartingPointRows(
         prior_row=taste_priors.in_force(session, base_row.id),
         match=matches.in_force(session, user_id, base_row.id),
         matches={row.id: row for row in rows},
@@ -83,18 +83,18 @@ def read(session: Session, user_id: UUID, base_row: BaseModelRow) -> StartRows:
     )
 
 
-def load(blobs: BlobStore, base: BaseScorer, rows: StartRows, policy: Policy) -> Start:
+def load(blobs: BlobStore, base: BaseScorer, rows: StartingPointRows, policy: Policy) -> StartingPoint:
     """The start itself.
 
     Raises:
         Unavailable: an artifact is damaged, or the storage does not answer.
     """
     if rows.form == ExpertForm.HEAD and policy.strategy in PRIOR_STRATEGIES:
-        return Start(prior=HeadPrior(base), matches=rows.matches)
+        return StartingPoint(prior=HeadPrior(base), matches=rows.matches)
     in_force = taste_priors.load(blobs, rows.prior_row) if rows.prior_row is not None else None
     row_id = rows.prior_row.id if rows.prior_row is not None else None
     if rows.match is None:
-        return Start(in_force, row_id, matches=rows.matches)
+        return StartingPoint(in_force, row_id, matches=rows.matches)
     matched = matches.load_prior(blobs, rows.match.prior_digest) if rows.match.prior_digest is not None else None
     if rows.match.prior_digest is not None and matched is None:
         log.warning("prior of a match is gone: the one in force instead", match=str(rows.match.id))
@@ -102,7 +102,7 @@ def load(blobs: BlobStore, base: BaseScorer, rows: StartRows, policy: Policy) ->
     prior = matched or in_force
     if shift_PA is not None:
         prior = ShiftedPrior(prior or OwnPrior(base), shift_PA)  # type: ignore[assignment]
-    return Start(
+    return StartingPoint(
         prior=prior,
         taste_prior_id=None if matched is not None else row_id,
         center=_center(base, matched, shift_PA),

@@ -18,7 +18,7 @@ from paaplus.scoring.priors import OwnPrior, Prior, design
 from paaplus.services import scheduling
 from paaplus.services.adaptation import starting_point
 from paaplus.services.predictions import latest_feedback
-from paaplus.services.predictions.latest_feedback import Said
+from paaplus.services.predictions.latest_feedback import LatestFeedback
 from paaplus.services.predictions.serving import Serving, ServingStore
 from paaplus.services.registry import base_models
 from paaplus.settings import Settings
@@ -64,19 +64,19 @@ def to_rate(
 
 
 def _order(
-    serving: Serving, known: Said, prior: Prior, there: list[UUID], unseen: list[int], count: int, aspect: int
+    serving: Serving, known: LatestFeedback, prior: Prior, there: list[UUID], unseen: list[int], count: int, aspect: int
 ) -> list[int]:
     """Places in `there` by what a rating of this aspect tells."""
     if not unseen:
         return []
-    taste_IR, generic_IA = known.see(serving, there)
+    taste_IR, generic_IA = known.inputs_of(serving, there)
     pool_IK = prior.coordinates(design(taste_IR, generic_IA[:, aspect]), aspect)
     narrowed_IK = pool_IK @ _root(serving, known, prior, aspect)
     scaled_NK = narrowed_IK[unseen] / float(prior.noise_sd_A[aspect])
     return [unseen[i] for i in informative_order(scaled_NK, narrowed_IK, count)]
 
 
-def _root(serving: Serving, known: Said, prior: Prior, aspect: int) -> np.ndarray:
+def _root(serving: Serving, known: LatestFeedback, prior: Prior, aspect: int) -> np.ndarray:
     """A root of the covariance that is left after what was said, shape (K, K)."""
     from paaplus.scoring import closed_form  # with scipy, which no other request needs
 

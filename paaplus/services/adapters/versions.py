@@ -190,7 +190,7 @@ def _align_feedback(
         Conflict: the target has learned events that the user has retracted; the next training would replace it.
     """
     log = feedback_log.read(session, user, None)
-    seen = feedback_log.seen_by(target)
+    seen = feedback_log.trained_up_to(target)
     learned = log.learned(seen)
     if target is not None and (taken_back := sorted(learned & set(log.retractions))):
         raise Conflict(
@@ -199,7 +199,7 @@ def _align_feedback(
         )
     released = learned & log.excluded()
     exclusions.close(session, user, released, actor=actor)
-    excluded = log.not_shown(seen) - log.excluded() if exclude else set()
+    excluded = log.untrained(seen) - log.excluded() if exclude else set()
     exclusions.exclude(session, user, excluded, actor=actor, reason=reason)
     session.flush()
     return {"num_excluded": len(excluded), "num_released": len(released)}

@@ -272,7 +272,7 @@ def held_out(database: Database, store: ServingStore, settings: Settings, user_i
     with database.read_session() as session:
         user = existing_user(session, user_id)
         log = feedback_log.read(session, user, settings.holdout_key.get_secret_value())
-    words = [word for word in log.words() if word.held_out]
+    words = [word for word in log.latest_ratings() if word.held_out]
     serving = store.load((user_id,), {word.image_id for word in words})
     words = [word for word in words if word.image_id in serving.images]
     images_N = serving.images_of(user_id, [word.image_id for word in words]) if words else []
@@ -303,7 +303,7 @@ def agreement(session: Session, application: str) -> list[Agreement]:
         .order_by(UserRow.id)
     ).scalars()
     labels = {
-        user.id: {word.image_id: word.scores for word in feedback_log.read(session, user, None).words()}
+        user.id: {word.image_id: word.scores for word in feedback_log.read(session, user, None).latest_ratings()}
         for user in people
     }
     found = []

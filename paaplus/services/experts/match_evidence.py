@@ -16,7 +16,7 @@ from paaplus.scoring.priors import OwnPrior, Prior, ShiftedPrior
 from paaplus.services.experts import experts
 from paaplus.services.experts.experts import ExpertModel
 from paaplus.services.predictions import latest_feedback
-from paaplus.services.predictions.latest_feedback import Said
+from paaplus.services.predictions.latest_feedback import LatestFeedback
 from paaplus.services.predictions.serving import Serving, ServingStore
 from paaplus.services.registry import base_models, taste_priors
 from paaplus.services.surveys import preferences
@@ -30,7 +30,7 @@ class MatchEvidence:
 
     base_row: BaseModelRow
     prior_row: TastePriorRow | None
-    said: Said
+    said: LatestFeedback
     models: list[ExpertModel]
     shift_PA: np.ndarray | None
 

@@ -15,7 +15,7 @@ from paaplus.db.users import existing_user
 from paaplus.records import PREFERS_FIRST, PREFERS_SECOND, TIE
 from paaplus.services.experts import match_evidence
 from paaplus.services.experts.match_evidence import MatchEvidence
-from paaplus.services.feedback.feedback_log import ComparedWord
+from paaplus.services.feedback.feedback_log import LatestComparison
 from paaplus.services.predictions.latest_feedback import shared_images
 from paaplus.services.predictions.serving import ServingStore
 from paaplus.settings import Settings
@@ -70,7 +70,7 @@ def next_question(
     serving = seen.load_serving(store, asker.pool)
     pool = [image_id for image_id in asker.pool if image_id in serving.images]
     place = {image_id: i for i, image_id in enumerate(pool)}
-    said_of = [(word.first_id, word.second_id) for word in said.compared]
+    said_of = [(word.first_id, word.second_id) for word in said.comparisons]
     base = serving.scorer
     question = matching.next_pair(
         base,
@@ -78,7 +78,7 @@ def next_question(
         [model.for_matching() for model in seen.models],
         said.rated_set(serving),
         said.compared_set(serving),
-        *said.see(serving, pool),
+        *said.inputs_of(serving, pool),
         asked=[(place[a], place[b]) for a, b in [*asked, *said_of] if a in place and b in place],
         seed=zlib.crc32(said.user_id.bytes),
     )
@@ -94,7 +94,7 @@ def with_answer(asker: Asker, pair: QuizPairRow, told: Mapping[str, str]) -> Ask
     if not preferences:
         return asker
     said = asker.seen.said
-    word = ComparedWord(
+    word = LatestComparison(
         sequence=said.head + 1,
         first_id=pair.first_image_id,
         second_id=pair.second_image_id,
@@ -102,5 +102,5 @@ def with_answer(asker: Asker, pair: QuizPairRow, told: Mapping[str, str]) -> Ask
         held_out=False,
         sequences=frozenset({said.head + 1}),
     )
-    supposed = replace(said, compared=[*said.compared, word])
+    supposed = replace(said, comparisons=[*said.comparisons, word])
     return replace(asker, seen=replace(asker.seen, said=supposed))

@@ -25,7 +25,7 @@ _PREFERENCE = {"first": PREFERS_FIRST, "second": PREFERS_SECOND, "tie": TIE, "ca
 
 
 @dataclass(frozen=True, slots=True)
-class RatedEvent:
+class RatingEvent:
     """One rating or correction of the log, on the score scale."""
 
     sequence: int
@@ -35,7 +35,7 @@ class RatedEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class LatestRating:
     """The latest word on one image: per aspect the newest valid score.
 
     `sequence` is the newest event's, `sequences` are those of all events that it was put together from.
@@ -49,7 +49,7 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
-class ComparedEvent:
+class ComparisonEvent:
     """One comparison of the log: per aspect 1 (the first image), 0 (the second), 0.5 (a tie), None (cannot say)."""
 
     sequence: int
@@ -65,10 +65,10 @@ class ComparedEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class ComparedWord:
+class LatestComparison:
     """The latest word on two images, whichever was named first: per aspect the newest valid preference.
 
-    Where the newest is "cannot say" there is no preference. Fields are like those of `Word`.
+    Where the newest is "cannot say" there is no preference. Fields are like those of `LatestRating`.
     """
 
     sequence: int
@@ -89,14 +89,14 @@ class ExclusionSpan:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class TrainedUpTo:
     """What a version had been shown: everything up to `high_water` that counted in `epoch`."""
 
     high_water: int
     epoch: int
 
 
-NOTHING_SEEN = Seen(0, 0)  # the base
+TRAINED_ON_NOTHING = TrainedUpTo(0, 0)  # the base
 
 
 @dataclass(frozen=True)
@@ -104,21 +104,21 @@ class FeedbackLog:
     """The whole log of one user at one moment. `head` is the last sequence number in it."""
 
     head: int
-    events: Sequence[RatedEvent]
+    events: Sequence[RatingEvent]
     retractions: dict[int, int]  # sequence of the event -> sequence of its retraction
     exclusions: Sequence[ExclusionSpan]
     unrated: frozenset[int] = frozenset()  # likes: kept, but no training reads them yet
-    comparisons: Sequence[ComparedEvent] = ()
+    comparisons: Sequence[ComparisonEvent] = ()
 
-    def words(self) -> list[Word]:
+    def latest_ratings(self) -> list[LatestRating]:
         """Latest valid words, one per image, in order of sequence."""
         invalid = self.excluded() | set(self.retractions)
-        by_image: dict[UUID, dict[str, RatedEvent]] = {}
+        by_image: dict[UUID, dict[str, RatingEvent]] = {}
         for event in self.events:
             if event.sequence not in invalid:
                 by_image.setdefault(event.image_id, {}).update(dict.fromkeys(event.scores, event))
         words = [
-            Word(
+            LatestRating(
                 sequence=max(event.sequence for event in newest.values()),
                 image_id=image_id,
                 scores={aspect: event.scores[aspect] for aspect, event in newest.items()},
@@ -129,15 +129,15 @@ class FeedbackLog:
         ]
         return sorted(words, key=lambda word: word.sequence)
 
-    def compared_words(self) -> list[ComparedWord]:
+    def latest_comparisons(self) -> list[LatestComparison]:
         """Latest valid words on pairs, one per pair that anything is said about, in order of sequence."""
         invalid = self.excluded() | set(self.retractions)
-        by_pair: dict[frozenset[UUID], dict[str, ComparedEvent]] = {}
+        by_pair: dict[frozenset[UUID], dict[str, ComparisonEvent]] = {}
         for event in self.comparisons:
             if event.sequence not in invalid:
                 pair = frozenset((event.first_id, event.second_id))
                 by_pair.setdefault(pair, {}).update(dict.fromkeys(event.preferences, event))
-        words = [_compared_word(newest) for newest in by_pair.values()]
+        words = [_latest_comparison(newest) for newest in by_pair.values()]
         return sorted((word for word in words if word is not None), key=lambda word: word.sequence)
 
     def image_ids(self) -> set[UUID]:
@@ -145,21 +145,21 @@ class FeedbackLog:
         compared = {image_id for event in self.comparisons for image_id in (event.first_id, event.second_id)}
         return {event.image_id for event in self.events} | compared
 
-    def is_tainted(self, seen: Seen) -> bool:
+    def is_tainted(self, seen: TrainedUpTo) -> bool:
         """True if something that a version had learned from has been taken back since."""
         return bool(self.learned(seen) & (self.excluded() | set(self.retractions)))
 
-    def is_new(self, seen: Seen, word: Word | ComparedWord) -> bool:
+    def is_new(self, seen: TrainedUpTo, word: LatestRating | LatestComparison) -> bool:
         """True if a version has not learned this word yet, or not all of it."""
-        return any(not self._had_seen(seen, sequence) for sequence in word.sequences)
+        return any(not self._was_trained_on(seen, sequence) for sequence in word.sequences)
 
-    def learned(self, seen: Seen) -> set[int]:
+    def learned(self, seen: TrainedUpTo) -> set[int]:
         """Ratings and comparisons that a version had been shown."""
-        return {sequence for sequence in self._trainable() if self._had_seen(seen, sequence)}
+        return {sequence for sequence in self._trainable() if self._was_trained_on(seen, sequence)}
 
-    def not_shown(self, seen: Seen) -> set[int]:
+    def untrained(self, seen: TrainedUpTo) -> set[int]:
         """Every event, but for retractions, that a version had not been shown."""
-        return {sequence for sequence in self._trainable() | self.unrated if not self._had_seen(seen, sequence)}
+        return {sequence for sequence in self._trainable() | self.unrated if not self._was_trained_on(seen, sequence)}
 
     def excluded(self) -> set[int]:
         """Events that are excluded now."""
@@ -168,7 +168,7 @@ class FeedbackLog:
     def _trainable(self) -> set[int]:
         return {event.sequence for event in self.events} | {event.sequence for event in self.comparisons}
 
-    def _had_seen(self, seen: Seen, sequence: int) -> bool:
+    def _was_trained_on(self, seen: TrainedUpTo, sequence: int) -> bool:
         if sequence > seen.high_water:
             return False
         retracted_at = self.retractions.get(sequence)
@@ -182,14 +182,14 @@ class FeedbackLog:
         )
 
 
-def _compared_word(newest: dict[str, ComparedEvent]) -> ComparedWord | None:
+def _latest_comparison(newest: dict[str, ComparisonEvent]) -> LatestComparison | None:
     """One word from the newest event on each aspect, named as in the latest of them; None: nothing is said."""
     saying = {aspect: event for aspect, event in newest.items() if event.preferences[aspect] is not None}
     if not saying:
         return None
     latest = max(saying.values(), key=lambda event: event.sequence)
     preferences = {aspect: event.preference(aspect, latest.first_id) for aspect, event in saying.items()}
-    return ComparedWord(
+    return LatestComparison(
         sequence=latest.sequence,
         first_id=latest.first_id,
         second_id=latest.second_id,
@@ -206,9 +206,9 @@ def is_held_out(key: str, user: UserRow, image_sha256: str) -> bool:
     return int.from_bytes(first, "big") % HOLDOUT_ONE_IN == 0
 
 
-def seen_by(version: AdapterRow | None) -> Seen:
+def trained_up_to(version: AdapterRow | None) -> TrainedUpTo:
     """What a version had been shown; None: the base."""
-    return NOTHING_SEEN if version is None else Seen(version.high_water_sequence, version.epoch)
+    return TRAINED_ON_NOTHING if version is None else TrainedUpTo(version.high_water_sequence, version.epoch)
 
 
 def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLog:
@@ -230,8 +230,8 @@ def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLo
         .where(FeedbackRow.user_id == user.id, FeedbackRow.sequence <= user.feedback_sequence)
         .order_by(FeedbackRow.sequence)
     ).all()
-    events: list[RatedEvent] = []
-    comparisons: list[ComparedEvent] = []
+    events: list[RatingEvent] = []
+    comparisons: list[ComparisonEvent] = []
     retractions: dict[int, int] = {}
     unrated: set[int] = set()
     for sequence, kind, image_id, payload, retracts, sha256, other_id, other_sha256 in rows:
@@ -241,13 +241,13 @@ def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLo
             scale = Scale(payload["scale"]["min"], payload["scale"]["max"])
             scores = {aspect: scale.to_score(value) for aspect, value in payload["ratings"].items()}
             held_out = holdout_key is not None and is_held_out(holdout_key, user, sha256)
-            events.append(RatedEvent(sequence, image_id, scores, held_out))
+            events.append(RatingEvent(sequence, image_id, scores, held_out))
         elif kind == FeedbackKind.COMPARISON:
             preferences = {aspect: _PREFERENCE[value] for aspect, value in payload["preference"].items()}
             held_out = holdout_key is not None and any(
                 is_held_out(holdout_key, user, each) for each in (sha256, other_sha256)
             )
-            comparisons.append(ComparedEvent(sequence, image_id, other_id, preferences, held_out))
+            comparisons.append(ComparisonEvent(sequence, image_id, other_id, preferences, held_out))
         else:
             unrated.add(sequence)
     spans = session.execute(

@@ -1,4 +1,4 @@
-"""What a user has said that may train, as arrays for the closed form.
+"""One user's latest trainable ratings and comparisons, as arrays.
 
 Shape letters: N = ratings, C = comparisons, A = aspects.
 """
@@ -15,50 +15,50 @@ from sqlalchemy.orm import Session
 from paaplus.db.tables import FeaturesRow, ImageRow, UserRow
 from paaplus.records import ComparedSet, RatedSet
 from paaplus.services.feedback import feedback_log
-from paaplus.services.feedback.feedback_log import ComparedWord, Word
+from paaplus.services.feedback.feedback_log import LatestComparison, LatestRating
 from paaplus.services.predictions.serving import Serving
 from paaplus.settings import Settings
 
 
 @dataclass(frozen=True)
-class Said:
-    """The latest training words of one user at one moment; what is held out is not among them."""
+class LatestFeedback:
+    """One user's latest ratings and comparisons at one moment, without held-out ones."""
 
     user_id: UUID
     application: str
     epoch: int
     head: int
-    words: list[Word]
-    compared: list[ComparedWord]
+    ratings: list[LatestRating]
+    comparisons: list[LatestComparison]
 
     def image_ids(self) -> set[UUID]:
-        pairs = {image_id for word in self.compared for image_id in (word.first_id, word.second_id)}
-        return {word.image_id for word in self.words} | pairs
+        pairs = {image_id for word in self.comparisons for image_id in (word.first_id, word.second_id)}
+        return {word.image_id for word in self.ratings} | pairs
 
     def rated_set(self, serving: Serving) -> RatedSet:
         """Ratings of the images that can be scored."""
         aspects = serving.scorer.aspects
-        words = [word for word in self.words if word.image_id in serving.images]
+        words = [word for word in self.ratings if word.image_id in serving.images]
         target_NA = np.array([[word.scores.get(aspect, np.nan) for aspect in aspects] for word in words])
         return RatedSet.of(
             np.array([word.sequence for word in words], np.int64),
-            *self.see(serving, [word.image_id for word in words]),
+            *self.inputs_of(serving, [word.image_id for word in words]),
             target_NA.reshape(len(words), len(aspects)),
         )
 
     def compared_set(self, serving: Serving) -> ComparedSet:
         """Comparisons of images that can be scored."""
         aspects, there = serving.scorer.aspects, serving.images
-        words = [word for word in self.compared if word.first_id in there and word.second_id in there]
+        words = [word for word in self.comparisons if word.first_id in there and word.second_id in there]
         preference_CA = np.array([[word.preferences.get(aspect, np.nan) for aspect in aspects] for word in words])
         return ComparedSet.of(
             np.array([word.sequence for word in words], np.int64),
-            *self.see(serving, [word.first_id for word in words]),
-            *self.see(serving, [word.second_id for word in words]),
+            *self.inputs_of(serving, [word.first_id for word in words]),
+            *self.inputs_of(serving, [word.second_id for word in words]),
             preference_CA.reshape(len(words), len(aspects)),
         )
 
-    def see(self, serving: Serving, image_ids: list[UUID]) -> tuple[np.ndarray, np.ndarray]:
+    def inputs_of(self, serving: Serving, image_ids: list[UUID]) -> tuple[np.ndarray, np.ndarray]:
         """Taste (N, R) and generic scores (N, A) of images that are in `serving`, as this user's score sees them."""
         if not image_ids:
             scorer = serving.scorer
@@ -67,16 +67,16 @@ class Said:
         return np.stack([image.taste_R for image in images_N]), np.stack([image.generic_A for image in images_N])
 
 
-def read(session: Session, user: UserRow, settings: Settings) -> Said:
-    """The user's training words as the caller's transaction sees them."""
+def read(session: Session, user: UserRow, settings: Settings) -> LatestFeedback:
+    """The user's latest trainable feedback, as the caller's transaction sees it."""
     log = feedback_log.read(session, user, settings.holdout_key.get_secret_value())
-    return Said(
+    return LatestFeedback(
         user_id=user.id,
         application=user.application,
         epoch=user.epoch,
         head=log.head,
-        words=[word for word in log.words() if not word.held_out],
-        compared=[word for word in log.compared_words() if not word.held_out],
+        ratings=[word for word in log.latest_ratings() if not word.held_out],
+        comparisons=[word for word in log.latest_comparisons() if not word.held_out],
     )
 
 

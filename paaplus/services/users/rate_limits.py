@@ -32,7 +32,7 @@ CACHE_SIZE: Final = 10_000
 _DAY_S: Final = 86_400.0
 
 
-class AllowanceKind(StrEnum):
+class RateLimitKind(StrEnum):
     REQUESTS = "requests"
     FEEDBACK = "feedback"
 
@@ -54,29 +54,29 @@ class Limit:
 
 
 @dataclass(slots=True)
-class _Handful:
+class _Reservation:
     tokens: int
     ends_at: float
     closed_until: float = 0.0
 
 
-class Allowances:
+class RateLimiter:
     """One process's share of what keys may do."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
-        self._handfuls: dict[tuple[UUID, AllowanceKind], _Handful] = {}
+        self._handfuls: dict[tuple[UUID, RateLimitKind], _Reservation] = {}
         self._lock = threading.Lock()
 
-    def limit_of(self, principal: Principal, kind: AllowanceKind) -> Limit:
-        if kind == AllowanceKind.FEEDBACK:
+    def limit_of(self, principal: Principal, kind: RateLimitKind) -> Limit:
+        if kind == RateLimitKind.FEEDBACK:
             return Limit(self._settings.feedback_per_key_per_day, _DAY_S)
         is_person = principal.scope in (KeyScope.USER, KeyScope.EXPERT)
         settings = self._settings
         return Limit(settings.user_requests_per_minute if is_person else settings.requests_per_minute, 60.0)
 
-    def spend_at_hand(self, principal: Principal, kind: AllowanceKind, amount: int = 1) -> bool:
+    def spend_at_hand(self, principal: Principal, kind: RateLimitKind, amount: int = 1) -> bool:
         """Spend from what this process has; False: ask `spend`. Waits for nothing.
 
         Raises:
@@ -95,7 +95,7 @@ class Allowances:
             mine.tokens -= amount
             return True
 
-    def spend(self, principal: Principal, kind: AllowanceKind, amount: int = 1) -> None:
+    def spend(self, principal: Principal, kind: RateLimitKind, amount: int = 1) -> None:
         """Spend, with a new handful from the database where that is needed.
 
         Raises:
@@ -119,15 +119,15 @@ class Allowances:
             mine.closed_until = time.monotonic() + closed_s
         raise _too_many(kind, limit, closed_s)
 
-    def _handful(self, key_id: UUID, kind: AllowanceKind, limit: Limit) -> _Handful:
+    def _handful(self, key_id: UUID, kind: RateLimitKind, limit: Limit) -> _Reservation:
         mine, now = self._handfuls.get((key_id, kind)), time.monotonic()
         if mine is None or mine.ends_at < now:
             if len(self._handfuls) >= CACHE_SIZE:
                 self._handfuls.clear()
-            mine = self._handfuls[key_id, kind] = _Handful(limit.amount // HANDFULS, now + limit.window_s)
+            mine = self._handfuls[key_id, kind] = _Reservation(limit.amount // HANDFULS, now + limit.window_s)
         return mine
 
-    def _take(self, key_id: UUID, kind: AllowanceKind, limit: Limit, amount: int) -> tuple[int, float]:
+    def _take(self, key_id: UUID, kind: RateLimitKind, limit: Limit, amount: int) -> tuple[int, float]:
         """(tokens taken from the key's bucket, 0.0); or (0, seconds until there are as many as needed)."""
         try:
             with self._database.session() as session:
@@ -147,7 +147,7 @@ class Allowances:
             raise Unauthenticated("this API key is unknown or revoked") from error
 
 
-def _too_many(kind: AllowanceKind, limit: Limit, wait_s: float) -> TooMany:
+def _too_many(kind: RateLimitKind, limit: Limit, wait_s: float) -> TooMany:
     return TooMany(
         f"this key has had its {limit.amount} {kind.value} in {limit.window_s:.0f} s: again in {math.ceil(wait_s)} s",
         wait_s,

@@ -98,7 +98,7 @@ def test_flipped_opinions_are_refused_by_the_gate_and_kept_with_the_reason(deplo
     before = deployment.scores(user)
     # ratings of images that were rated already, upside down: held-out ones among them still tell the truth? no:
     # only training images are flipped, as a broken client would
-    held_out = {w.image_id for w in _log(deployment, user).words() if w.held_out}
+    held_out = {w.image_id for w in _log(deployment, user).latest_ratings() if w.held_out}
     flipped = [i for i in range(100) if deployment.images[i] not in held_out]
     deployment.post(
         *(deployment.rating(user, f"bad{i}", i, 10 - deployment.opinion(i), index) for index, i in enumerate(flipped))
@@ -252,7 +252,7 @@ def learned_by(deployment: Deployment, user: object, number: int) -> set[int]:
 
     with deployment.database.read_session() as session:
         version = versions.get_version(session, user, number)
-        return feedback_log.read(session, deployment.user(user), None).learned(feedback_log.seen_by(version))
+        return feedback_log.read(session, deployment.user(user), None).learned(feedback_log.trained_up_to(version))
 
 
 def three_versions_with_a_gap(deployment: Deployment) -> object:

@@ -96,8 +96,8 @@ def test_a_comparison_that_touches_a_held_out_image_is_held_out(deployment: Depl
     deployment.rate(user, range(120))
     compare(deployment, user, pairs(80))
     snapshot = read_snapshot(deployment.database, deployment.blobs, user, deployment.settings)
-    held_images = {word.image_id for word in snapshot.log.words() if word.held_out}
-    words = snapshot.log.compared_words()
+    held_images = {word.image_id for word in snapshot.log.latest_ratings() if word.held_out}
+    words = snapshot.log.latest_comparisons()
     assert 0 < sum(word.held_out for word in words) < len(words)
     for word in words:
         assert word.held_out == bool({word.first_id, word.second_id} & held_images)
@@ -107,7 +107,7 @@ def test_compared_set_has_the_rows_of_both_images_and_nan_for_aspects_not_compar
     user = deployment.add_user(**POLICY)
     compare(deployment, user, [(3, 7)])
     snapshot = read_snapshot(deployment.database, deployment.blobs, user, deployment.settings)
-    words = snapshot.log.compared_words()
+    words = snapshot.log.latest_comparisons()
     compared = learning_sets.compared_set(snapshot, words)
     np.testing.assert_array_equal(compared.first_taste_CR, deployment.taste_IR[[3]])
     np.testing.assert_array_equal(compared.second_generic_CA, deployment.generic_IA[[7]])
@@ -135,7 +135,9 @@ def _held_out_events(deployment: Deployment, user: UUID) -> set[str]:
     snapshot = read_snapshot(deployment.database, deployment.blobs, user, deployment.settings)
     names = {image_id: i for i, image_id in enumerate(deployment.images)}
     return {
-        f"c{names[word.first_id]}-{names[word.second_id]}" for word in snapshot.log.compared_words() if word.held_out
+        f"c{names[word.first_id]}-{names[word.second_id]}"
+        for word in snapshot.log.latest_comparisons()
+        if word.held_out
     }
 
 

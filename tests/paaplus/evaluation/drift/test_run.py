@@ -11,12 +11,12 @@ from paaplus.configs import DriftConfig
 from paaplus.errors import InvalidInput
 from paaplus.evaluation.drift.run import DriftCurveConfig, run_drift_curve
 from paaplus.evaluation.drift.summary import Watched, summary, table
-from paaplus.evaluation.rounds import untold
+from paaplus.evaluation.rounds import no_progress
 from paaplus.evaluation.stream.person_streams import DRIFT, STEADY
 from tests.paaplus.evaluation.simulated import at_random
 
 
-def run(data, progress=untold, **options):
+def run(data, progress=no_progress, **options):
     config = DriftCurveConfig(num_ratings=80, seeds=(0,), limit_people=4, **options)
     return run_drift_curve(data, at_random(data), config, progress)
 

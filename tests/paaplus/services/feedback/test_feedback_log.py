@@ -6,29 +6,29 @@ from uuid import UUID, uuid4
 
 from paaplus.db.tables import UserRow
 from paaplus.services.feedback.feedback_log import (
-    NOTHING_SEEN,
-    ComparedEvent,
+    TRAINED_ON_NOTHING,
+    ComparisonEvent,
     ExclusionSpan,
     FeedbackLog,
-    RatedEvent,
-    Seen,
+    RatingEvent,
+    TrainedUpTo,
     is_held_out,
 )
 
 A, B, C = uuid4(), uuid4(), uuid4()
 
 
-def event(sequence: int, image: UUID, **scores: float) -> RatedEvent:
-    return RatedEvent(sequence, image, scores or {"beauty": float(sequence)}, held_out=False)
+def event(sequence: int, image: UUID, **scores: float) -> RatingEvent:
+    return RatingEvent(sequence, image, scores or {"beauty": float(sequence)}, held_out=False)
 
 
-def log(*events: RatedEvent, retractions: dict[int, int] | None = None, exclusions: tuple = ()) -> FeedbackLog:
+def log(*events: RatingEvent, retractions: dict[int, int] | None = None, exclusions: tuple = ()) -> FeedbackLog:
     head = max([e.sequence for e in events] + list((retractions or {}).values()))
     return FeedbackLog(head, events, retractions or {}, exclusions)
 
 
 def words(of: FeedbackLog) -> list[tuple[int, UUID, dict[str, float]]]:
-    return [(w.sequence, w.image_id, w.scores) for w in of.words()]
+    return [(w.sequence, w.image_id, w.scores) for w in of.latest_ratings()]
 
 
 def test_words_the_latest_on_an_image_wins() -> None:
@@ -52,44 +52,44 @@ def test_words_leave_out_what_is_excluded_until_it_is_released() -> None:
 
 def test_version_is_tainted_by_what_is_taken_back_after_it() -> None:
     events = (event(1, A), event(2, B))
-    seen_both, seen_first = Seen(2, 0), Seen(1, 0)
+    seen_both, seen_first = TrainedUpTo(2, 0), TrainedUpTo(1, 0)
     retracted = log(*events, retractions={2: 3})
     assert retracted.is_tainted(seen_both)
     assert not retracted.is_tainted(seen_first)
-    assert not retracted.is_tainted(Seen(3, 0)), "it was trained after the retraction"
+    assert not retracted.is_tainted(TrainedUpTo(3, 0)), "it was trained after the retraction"
     excluded = log(*events, exclusions=(ExclusionSpan(2, 1, None),))
     assert excluded.is_tainted(seen_both)
     assert not excluded.is_tainted(seen_first)
 
 
 def test_version_trained_while_an_event_was_excluded_has_not_seen_it() -> None:
-    trained_in_between = Seen(2, 1)
+    trained_in_between = TrainedUpTo(2, 1)
     still = log(event(1, A), event(2, B), exclusions=(ExclusionSpan(1, 1, None),))
     assert not still.is_tainted(trained_in_between)
     released = log(event(1, A), event(2, B), exclusions=(ExclusionSpan(1, 1, 2),))
-    new = [w.sequence for w in released.words() if released.is_new(trained_in_between, w)]
+    new = [w.sequence for w in released.latest_ratings() if released.is_new(trained_in_between, w)]
     assert new == [1]
 
 
 def test_older_part_of_a_word_that_is_released_is_new_again() -> None:
     parts = (event(1, A, health=4.0), event(2, A, posture=5.0))
-    version = Seen(2, 1)
+    version = TrainedUpTo(2, 1)
     excluded = log(*parts, exclusions=(ExclusionSpan(1, 1, None),))
-    assert not excluded.is_new(version, excluded.words()[0])
+    assert not excluded.is_new(version, excluded.latest_ratings()[0])
     released = log(*parts, exclusions=(ExclusionSpan(1, 1, 2),))
-    assert released.is_new(version, released.words()[0])
+    assert released.is_new(version, released.latest_ratings()[0])
 
 
 def test_events_that_no_training_reads_taint_nothing() -> None:
     liked = FeedbackLog(3, (event(1, A),), {2: 3}, (), frozenset({2}))
-    assert not liked.is_tainted(Seen(2, 0))
-    assert liked.not_shown(Seen(1, 0)) == {2}
+    assert not liked.is_tainted(TrainedUpTo(2, 0))
+    assert liked.untrained(TrainedUpTo(1, 0)) == {2}
 
 
 def test_everything_is_new_to_the_base() -> None:
     both = log(event(1, A), event(2, B))
-    assert all(both.is_new(NOTHING_SEEN, word) for word in both.words())
-    assert not both.is_tainted(NOTHING_SEEN)
+    assert all(both.is_new(TRAINED_ON_NOTHING, word) for word in both.latest_ratings())
+    assert not both.is_tainted(TRAINED_ON_NOTHING)
 
 
 def test_held_out_is_one_image_in_five_and_the_same_again() -> None:
@@ -104,56 +104,56 @@ def test_held_out_is_one_image_in_five_and_the_same_again() -> None:
 
 
 def compared(sequence: int, first: UUID, second: UUID, held_out: bool = False, **preferences: float | None):
-    return ComparedEvent(sequence, first, second, preferences or {"beauty": 1.0}, held_out)
+    return ComparisonEvent(sequence, first, second, preferences or {"beauty": 1.0}, held_out)
 
 
-def compared_log(*comparisons: ComparedEvent, **options: object) -> FeedbackLog:
+def compared_log(*comparisons: ComparisonEvent, **options: object) -> FeedbackLog:
     return FeedbackLog(9, (), options.pop("retractions", {}), options.pop("exclusions", ()), comparisons=comparisons)
 
 
-def compared_words(of: FeedbackLog) -> list[tuple[int, UUID, UUID, dict[str, float]]]:
-    return [(w.sequence, w.first_id, w.second_id, w.preferences) for w in of.compared_words()]
+def latest_comparisons(of: FeedbackLog) -> list[tuple[int, UUID, UUID, dict[str, float]]]:
+    return [(w.sequence, w.first_id, w.second_id, w.preferences) for w in of.latest_comparisons()]
 
 
 def test_compared_words_the_latest_on_a_pair_wins_whichever_image_was_named_first() -> None:
     both = compared_log(compared(1, A, B), compared(2, B, C), compared(3, B, A, beauty=0.5))
-    assert compared_words(both) == [(2, B, C, {"beauty": 1.0}), (3, B, A, {"beauty": 0.5})]
+    assert latest_comparisons(both) == [(2, B, C, {"beauty": 1.0}), (3, B, A, {"beauty": 0.5})]
 
 
 def test_compared_words_on_different_aspects_are_one_word_named_as_in_the_latest() -> None:
     both = compared_log(compared(1, A, B, health=1.0, posture=1.0), compared(2, B, A, health=1.0))
-    assert compared_words(both) == [(2, B, A, {"health": 1.0, "posture": 0.0})]
-    assert both.compared_words()[0].sequences == {1, 2}
+    assert latest_comparisons(both) == [(2, B, A, {"health": 1.0, "posture": 0.0})]
+    assert both.latest_comparisons()[0].sequences == {1, 2}
 
 
 def test_cannot_say_takes_the_earlier_word_away() -> None:
     earlier = compared(1, A, B, health=1.0, posture=0.0)
     one = compared_log(earlier, compared(2, A, B, health=None))
-    assert compared_words(one) == [(1, A, B, {"posture": 0.0})]
-    assert compared_words(compared_log(earlier, compared(2, A, B, health=None, posture=None))) == []
+    assert latest_comparisons(one) == [(1, A, B, {"posture": 0.0})]
+    assert latest_comparisons(compared_log(earlier, compared(2, A, B, health=None, posture=None))) == []
 
 
 def test_compared_words_leave_out_what_was_retracted_or_excluded() -> None:
     events = (compared(1, A, B), compared(2, B, A, beauty=1.0))
-    assert compared_words(compared_log(*events, retractions={2: 3})) == [(1, A, B, {"beauty": 1.0})]
+    assert latest_comparisons(compared_log(*events, retractions={2: 3})) == [(1, A, B, {"beauty": 1.0})]
     open_span = ExclusionSpan(1, 1, None)
-    assert compared_words(compared_log(*events, exclusions=(open_span,))) == [(2, B, A, {"beauty": 1.0})]
+    assert latest_comparisons(compared_log(*events, exclusions=(open_span,))) == [(2, B, A, {"beauty": 1.0})]
 
 
 def test_comparisons_taken_back_taint_what_learned_from_them() -> None:
     taken_back = compared_log(compared(1, A, B), compared(2, B, C), retractions={2: 3})
-    assert taken_back.is_tainted(Seen(2, 0))
-    assert not taken_back.is_tainted(Seen(1, 0))
-    assert taken_back.not_shown(Seen(1, 0)) == {2}
-    (word,) = taken_back.compared_words()
-    assert taken_back.is_new(NOTHING_SEEN, word)
-    assert not taken_back.is_new(Seen(1, 0), word)
+    assert taken_back.is_tainted(TrainedUpTo(2, 0))
+    assert not taken_back.is_tainted(TrainedUpTo(1, 0))
+    assert taken_back.untrained(TrainedUpTo(1, 0)) == {2}
+    (word,) = taken_back.latest_comparisons()
+    assert taken_back.is_new(TRAINED_ON_NOTHING, word)
+    assert not taken_back.is_new(TrainedUpTo(1, 0), word)
 
 
 def test_a_word_on_a_pair_is_held_out_when_any_part_of_it_is() -> None:
     (word,) = compared_log(
         compared(1, A, B, held_out=True, health=1.0), compared(2, A, B, posture=1.0)
-    ).compared_words()
+    ).latest_comparisons()
     assert word.held_out
 
 

@@ -148,11 +148,11 @@ def test_answers_to_pairs_are_comparisons_of_the_log(deployment: Deployment) -> 
     assert log(deployment, anna).head == 2
     changed = answer(deployment, anna, {"people": 5, "pair0": "second", "pair2": "first"})
     assert changed.num_comparisons == 3  # another answer, one that is taken back, one that is new
-    said = {(word.first_id, word.second_id): word.preferences for word in log(deployment, anna).compared_words()}
+    said = {(word.first_id, word.second_id): word.preferences for word in log(deployment, anna).latest_comparisons()}
     images = deployment.images
     assert said == {(images[0], images[1]): {"beauty": 0.0}, (images[4], images[5]): {"beauty": 1.0}}
     answer(deployment, anna, {"people": 5, "pair0": "first"})  # back to what it was: said anew
-    assert [word.preferences for word in log(deployment, anna).compared_words()] == [{"beauty": 1.0}]
+    assert [word.preferences for word in log(deployment, anna).latest_comparisons()] == [{"beauty": 1.0}]
     with deployment.database.read_session() as session:
         rows = session.execute(sa.select(FeedbackRow).where(FeedbackRow.user_id == anna)).scalars().all()
         assert {row.source for row in rows} == {"survey"}

@@ -15,11 +15,11 @@ from paaplus.errors import TooMany, Unauthenticated
 from paaplus.ids import new_id
 from paaplus.services.users import keys
 from paaplus.services.users.keys import OPERATOR, Principal
-from paaplus.services.users.rate_limits import AllowanceKind, Allowances, Limit
+from paaplus.services.users.rate_limits import Limit, RateLimiter, RateLimitKind
 from paaplus.settings import Settings
 from tests.support.factories import make_user
 
-REQUESTS, FEEDBACK = AllowanceKind.REQUESTS, AllowanceKind.FEEDBACK
+REQUESTS, FEEDBACK = RateLimitKind.REQUESTS, RateLimitKind.FEEDBACK
 
 
 def principal(database: Database, scope: KeyScope = KeyScope.ADMIN) -> Principal:
@@ -29,11 +29,11 @@ def principal(database: Database, scope: KeyScope = KeyScope.ADMIN) -> Principal
         return keys.authenticate(session, created.token)
 
 
-def allowances(database: Database, settings: Settings, **limits: int) -> Allowances:
-    return Allowances(database, settings.model_copy(update=limits))
+def allowances(database: Database, settings: Settings, **limits: int) -> RateLimiter:
+    return RateLimiter(database, settings.model_copy(update=limits))
 
 
-def spend_all(of: Allowances, key: Principal, kind: AllowanceKind = REQUESTS, *, at_most: int = 10_000) -> int:
+def spend_all(of: RateLimiter, key: Principal, kind: RateLimitKind = REQUESTS, *, at_most: int = 10_000) -> int:
     """Spend until it is refused; returns how much went."""
     for spent in range(at_most):
         try:
