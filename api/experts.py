@@ -25,6 +25,7 @@ from paaplus.api.schemas.users import Application
 from paaplus.db.tables import ExpertRow
 from paaplus.errors import InvalidInput
 from paaplus.services.experts import experts as experts_service
+from paaplus.services.experts import quality
 from paaplus.services.registry import base_models
 from paaplus.services.users import users
 from paaplus.services.users.keys import Principal
@@ -73,7 +74,7 @@ def get_expert(user: UserPath, key: ExpertOrApplicationKey, context: Context) ->
     with context.database.read_session() as session:
         row = experts_service.get(session, users.resolve(session, key, user).id)
         expert = _answer(session, context, [row])[0]
-    held_out = experts_service.held_out(context.database, context.predictor.store, context.settings, row.user_id)
+    held_out = quality.held_out(context.database, context.predictor.store, context.settings, row.user_id)
     return ExpertDetailOut.of(expert, held_out)
 
 
@@ -99,7 +100,7 @@ def get_agreement(
         raise InvalidInput("an admin key belongs to no application: say which in 'application'")
     if application not in (None, wanted):
         return AgreementsOut(items=[])
-    return AgreementsOut(items=[AgreementOut.of(each) for each in experts_service.agreement(session, wanted)])
+    return AgreementsOut(items=[AgreementOut.of(each) for each in quality.agreement(session, wanted)])
 
 
 def _set_retired(session: Session, context: ApiContext, key: Principal, user: str, retired: bool) -> ExpertOut:

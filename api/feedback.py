@@ -21,7 +21,7 @@ from paaplus.api.schemas.feedback import (
     FeedbackOut,
     ItemError,
 )
-from paaplus.errors import Conflict, InvalidInput, NotFound, PaaplusError, TooMany
+from paaplus.errors import InvalidInput, NotFound
 from paaplus.services.feedback import intake as feedback_service
 from paaplus.services.feedback.intake import AppendResult
 from paaplus.services.users import users as users_service
@@ -29,8 +29,6 @@ from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
 
 router = APIRouter(prefix="/v1/feedback", tags=["feedback"])
-
-FAMILIES: dict[str, type[PaaplusError]] = {family.code: family for family in (InvalidInput, NotFound, Conflict)}
 
 EXAMPLES: dict[str, Any] = {
     "one rating": {"value": RATING_EXAMPLE},
@@ -69,10 +67,8 @@ def post_feedback(
         response.status_code = 200
         return _post_many(context, key, body)
     result = _append(context, key, {0: body})[0]
-    if result.retry_after_s is not None:
-        raise TooMany(result.error_message or "", result.retry_after_s)
-    if result.status == "rejected":
-        raise FAMILIES[result.error_code or InvalidInput.code](result.error_message)
+    if result.error is not None:
+        raise result.error
     response.status_code = 201 if result.status == "accepted" else 200
     return FeedbackOut(event_id=result.event_id, status=result.status, sequence=result.sequence)
 
@@ -114,7 +110,7 @@ def _append(context: ApiContext, key: Principal, events: dict[int, EventIn]) -> 
 def _append_in(session: Session, context: ApiContext, key: Principal, events: dict[int, EventIn]) -> list[AppendResult]:
     users = users_service.resolve_many(session, key, {event.user for event in events.values()})
     unknown = [
-        AppendResult(index, event.event_id, "rejected", None, NotFound.code, f"user {event.user!r} does not exist")
+        AppendResult(index, event.event_id, "rejected", error=NotFound(f"user {event.user!r} does not exist"))
         for index, event in events.items()
         if event.user not in users
     ]
@@ -143,8 +139,8 @@ def _unreadable(index: int, raw: Any, error: ValidationError) -> FeedbackItemOut
 
 def _item(result: AppendResult) -> FeedbackItemOut:
     error = None
-    if result.error_code is not None:
-        error = ItemError(code=result.error_code, message=result.error_message or "")
+    if result.error is not None:
+        error = ItemError(code=result.error.code, message=str(result.error))
     return FeedbackItemOut(
         index=result.index, event_id=result.event_id, status=result.status, sequence=result.sequence, error=error
     )

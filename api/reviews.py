@@ -20,7 +20,7 @@ from paaplus.api.schemas.reviews import (
     VerdictIn,
 )
 from paaplus.db.tables import ReviewBatchRow, ReviewRow
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.reviews import batches, progress, reviews
 from paaplus.services.users.keys import Principal, application_of
 from paaplus.services.users.rate_limits import RateLimitKind

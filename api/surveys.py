@@ -28,6 +28,7 @@ from paaplus.api.schemas.surveys import (
     SurveyOut,
 )
 from paaplus.api.schemas.users import Application
+from paaplus.services.surveys import answers as survey_answers
 from paaplus.services.surveys import preference_encoders
 from paaplus.services.surveys import surveys as surveys_service
 from paaplus.services.users import users as users_service
@@ -103,7 +104,7 @@ def put_answers(
     """
     context.allowances.spend(key, RateLimitKind.FEEDBACK, max(1, len(body.answers)))
     with context.database.session() as session:
-        answered = surveys_service.answer(
+        answered = survey_answers.answer(
             session,
             context.blobs,
             users_service.resolve(session, key, user).id,
@@ -131,7 +132,7 @@ def get_answers(
     user: UserPath, name: NamePath, key: PersonKey, session: ReadSession, version: Version = None
 ) -> SurveyAnswersOut:
     """What a user answered: to one version, or to the newest that they answered."""
-    row, survey = surveys_service.answers_of(session, users_service.resolve(session, key, user), name, version)
+    row, survey = survey_answers.answers_of(session, users_service.resolve(session, key, user), name, version)
     return SurveyAnswersOut(
         user_id=row.user_id,
         survey=survey.name,

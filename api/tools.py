@@ -24,7 +24,7 @@ from paaplus.api.schemas.tools import (
 from paaplus.api.schemas.users import Application
 from paaplus.db.tables import ToolRevisionRow
 from paaplus.errors import InvalidInput
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.reviews import ordering, pseudo_labels, tool_revisions
 from paaplus.services.reviews import tools as tools_service
 from paaplus.services.users.keys import application_of

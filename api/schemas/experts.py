@@ -12,7 +12,8 @@ from paaplus.api.schemas.adapters import AdapterSummary
 from paaplus.api.schemas.common import In, Name, Out
 from paaplus.db.tables import BaseModelRow
 from paaplus.db.tables.experts import ExpertForm
-from paaplus.services.experts.experts import DOMAIN_MAX, Agreement, Described, HeldOut
+from paaplus.services.experts.experts import DOMAIN_MAX, Described
+from paaplus.services.experts.quality import Agreement, HeldOut
 
 Domain = Annotated[Name, StringConstraints(max_length=DOMAIN_MAX)]
 

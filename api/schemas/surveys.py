@@ -11,7 +11,8 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from paaplus.api.schemas.common import In, Out
 from paaplus.api.schemas.users import Application
 from paaplus.db.tables import SurveyRow
-from paaplus.services.surveys.forms import NAME_PATTERN, Form, answers_schema, parse
+from paaplus.services.surveys.form_answers import answers_schema
+from paaplus.services.surveys.forms import NAME_PATTERN, Form, parse
 from paaplus.services.surveys.surveys import MAX_DOMAIN
 
 

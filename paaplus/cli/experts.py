@@ -23,8 +23,8 @@ from paaplus.db.tables.experts import ExpertForm, MatchKind
 from paaplus.errors import NotFound
 from paaplus.services.adapters import matches
 from paaplus.services.experts import experts as experts_service
-from paaplus.services.experts import matching
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.experts import matching, quality
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.registry import base_models
 from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
@@ -65,7 +65,7 @@ def show(user: UserArgument, as_json: JsonOption = False) -> None:
             row = experts_service.get(session, user_of(session, user).id)
             default = base_models.find_default(session, get_settings())
             [found] = experts_service.describe(session, [row], default)
-        held_out = experts_service.held_out(database, _store(database), get_settings(), row.user_id)
+        held_out = quality.held_out(database, _store(database), get_settings(), row.user_id)
     record = {
         "name": row.name,
         "domain": row.domain,
@@ -112,7 +112,7 @@ def restore(user: UserArgument, as_json: JsonOption = False) -> None:
 def agreement(application: str, as_json: JsonOption = False) -> None:
     """How far every two experts of an application agree on images that both have labelled."""
     with open_database() as database, database.read_session() as session:
-        found = experts_service.agreement(session, application)
+        found = quality.agreement(session, application)
     columns = {
         name: (lambda each, name=name: getattr(each, name))
         for name in ("first", "second", "aspect", "num_images", "srcc", "mean_difference")

@@ -12,7 +12,7 @@ import typer
 from paaplus.cli.common import JsonOption, open_blobs, open_database, print_record, print_rows
 from paaplus.db.tables import ReviewBatchRow
 from paaplus.db.tables.reviews import ReviewOrder
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.reviews import batches, progress
 from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings

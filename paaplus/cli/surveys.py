@@ -24,6 +24,7 @@ from paaplus.cli.common import (
 from paaplus.db.tables import PreferenceEncoderRow, SurveyRow
 from paaplus.errors import InvalidInput
 from paaplus.services.registry import base_models, taste_priors
+from paaplus.services.surveys import answers as survey_answers
 from paaplus.services.surveys import forms, preference_encoders, preferences, surveys
 from paaplus.services.users import users as users_service
 from paaplus.services.users.keys import OPERATOR
@@ -88,7 +89,7 @@ def list_surveys(
     """All versions of all surveys, newest first, with how many users answered."""
     with open_database() as database, database.read_session() as session:
         rows = surveys.list_surveys(session, OPERATOR, application=application, limit=10_000)
-        counts = surveys.count_answers(session, [row.id for row in rows])
+        counts = survey_answers.count_answers(session, [row.id for row in rows])
         columns = {field: attrgetter(field) for field in FIELDS} | {"num_answers": lambda row: counts.get(row.id, 0)}
         print_rows(rows, columns, as_json=as_json, title="surveys", json_only=("id",))
 
@@ -112,7 +113,7 @@ def answers(
     """Everybody's answers in force to one version."""
     with open_database() as database, database.read_session() as session:
         row = surveys.get(session, application, name, version)
-        rows = surveys.answers_to(session, row.id)
+        rows = survey_answers.answers_to(session, row.id)
         columns = {field: attrgetter(field) for field in ("user_id", "answers", "created_at")}
         print_rows(rows, columns, as_json=as_json, title=f"answers to {name}@{row.version}")
 
@@ -138,7 +139,7 @@ def import_answers(
         for line in read_answers(file, forms.parse(survey.form)):
             try:
                 user, _ = users_service.create(session, application=application, external_id=line.user_id)
-                done = surveys.answer(
+                done = survey_answers.answer(
                     session, blobs, user.id, name, line.answers, version=survey.version, settings=settings
                 )
             except InvalidInput as error:

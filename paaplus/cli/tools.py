@@ -13,7 +13,7 @@ import typer
 from paaplus.cli.common import ACTOR, JsonOption, open_blobs, open_database, print_record, print_rows
 from paaplus.db.tables import ImageRow, ToolRevisionRow
 from paaplus.errors import InvalidInput
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.reviews import ordering, pseudo_labels, tool_revisions
 from paaplus.services.reviews import tools as tools_service
 from paaplus.services.users.keys import OPERATOR

@@ -36,7 +36,7 @@ from paaplus.services.feedback.feedback_log import (
     TrainedUpTo,
     trained_up_to,
 )
-from paaplus.services.predictions.serving import PREFERENCE_VERSION
+from paaplus.services.predictions.serving_store import PREFERENCE_VERSION
 from paaplus.training import Trained, TrainingRequest, train_cohort
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from paaplus.db.engine import Database
 from paaplus.queue import jobs
 from paaplus.queue.jobs import Lease
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 

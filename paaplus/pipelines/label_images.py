@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from paaplus.models.images import decode_image
 from paaplus.pipelines.context import NotReady, Running, WorkerContext
 from paaplus.queue import jobs
 from paaplus.services.images import images
+from paaplus.services.images.features import features_of
 from paaplus.services.registry import base_models
 from paaplus.services.reviews import pseudo_labels
 from paaplus.services.reviews import tools as tools_service
@@ -188,23 +190,12 @@ class _Work:
                     FeaturesRow.image_id.in_([image_id for image_id, _ in batch]),
                 )
             ).all()
-        return {image_id: _reader(base_row, data, error) for image_id, data, error in rows}
+        dim = base_row.feature_dim
+        return {image_id: partial(features_of, data, error, dim) for image_id, data, error in rows}
 
     def _tell(self, tool: Tool, image_id: UUID, error: Exception) -> None:
         log.warning("image not labelled", tool=tool.name, image_id=str(image_id), error=str(error))
         self.errors[f"{tool.name} {image_id}"] = f"{type(error).__name__}: {error}"[:300]
-
-
-def _reader(base_row: BaseModelRow, data: bytes | None, error: str | None) -> Callable[[], np.ndarray]:
-    def read() -> np.ndarray:
-        if data is None:
-            raise InvalidInput(error or "no features")
-        features_D = np.frombuffer(data, np.float16)
-        if len(features_D) != base_row.feature_dim or not np.isfinite(features_D).all():
-            raise InvalidInput(f"{len(data)} bytes of features that are not {base_row.feature_dim} finite numbers")
-        return features_D
-
-    return read
 
 
 def _tools(context: WorkerContext, names: Sequence[str]) -> list[Tool]:

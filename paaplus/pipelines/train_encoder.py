@@ -27,7 +27,8 @@ from paaplus.records import Scale
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.preference import PreferenceEncoder
 from paaplus.scoring.priors import Prior
-from paaplus.services.surveys import forms, surveys
+from paaplus.services.surveys import answers as survey_answers
+from paaplus.services.surveys import form_answers, forms
 
 Progress = Callable[[int, int], None]
 
@@ -61,7 +62,7 @@ def read_answers(file: Path, form: forms.Form) -> Iterator[AnswersLine]:
                 if not row["user_id"]:
                     raise InvalidInput(f"line {reader.line_num} has no user_id")
                 try:
-                    answers = forms.answers_from_text(form, row)
+                    answers = form_answers.answers_from_text(form, row)
                 except InvalidInput as error:
                     raise InvalidInput(f"line {reader.line_num}: {error}") from error
                 yield AnswersLine(reader.line_num, row["user_id"], answers)
@@ -106,7 +107,7 @@ def encoder_from_folder(
     folder = read_folder(data, Scale(*scale) if scale else None, aspect)
     if missing := sorted(set(base.aspects) - set(folder.aspects)):
         raise InvalidInput(f"{data} rates {list(folder.aspects)}; the base model scores {missing} too")
-    answered = {line.user_id: forms.encode(form, line.answers) for line in read_answers(survey_csv, form)}
+    answered = {line.user_id: form_answers.encode(form, line.answers) for line in read_answers(survey_csv, form)}
     features_ID = folder_features(folder, extractor, cache_dir, progress=progress)
     rated = {name: one for name, one in ratings_by_person(base, folder, features_ID).items() if name in answered}
     answers_UQ = np.array([answered[name] for name in rated]).reshape(len(rated), -1)
@@ -133,7 +134,7 @@ def encoder_from_users(
     asked = {image_id for item in form.pairs for image_id in (item.first, item.second)}
     rated, rows, user_ids = [], [], []
     with database.read_session() as session:
-        answered = {row.user_id: row.answers for row in surveys.answers_to(session, survey.id)}
+        answered = {row.user_id: row.answers for row in survey_answers.answers_to(session, survey.id)}
         may_learn = sa.or_(UserRow.shares_taste, sa.exists().where(ExpertRow.user_id == UserRow.id))
         users = session.execute(
             sa.select(UserRow).where(UserRow.application == survey.application, may_learn).order_by(UserRow.id)
@@ -144,7 +145,7 @@ def encoder_from_users(
             theirs = ratings_of_user(session, base, user, holdout_key, without=asked)
             if theirs is not None:
                 rated.append(theirs)
-                rows.append(forms.encode(form, answered[user.id]))
+                rows.append(form_answers.encode(form, answered[user.id]))
                 user_ids.append(user.id)
     progress(len(consenting), len(consenting))
     names = forms.columns(form)

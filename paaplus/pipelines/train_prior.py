@@ -25,6 +25,8 @@ from paaplus.records import RatedSet, Scale
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import TastePrior
 from paaplus.services.feedback import feedback_log
+from paaplus.services.feedback.arrays import rated_set
+from paaplus.services.images.features import usable_features
 
 Progress = Callable[[int, int], None]
 
@@ -114,23 +116,21 @@ def ratings_of_user(
     Args:
         without: images whose ratings are left out.
     """
-    words = [word for word in feedback_log.read(session, user, holdout_key).latest_ratings() if not word.held_out]
+    ratings = [each for each in feedback_log.read(session, user, holdout_key).latest_ratings() if not each.held_out]
     stored = session.execute(
         sa.select(FeaturesRow.image_id, FeaturesRow.data).where(
             FeaturesRow.extractor_digest == base.extractor_digest,
             FeaturesRow.data.is_not(None),
-            FeaturesRow.image_id.in_({word.image_id for word in words} - set(without)),
+            FeaturesRow.image_id.in_({rating.image_id for rating in ratings} - set(without)),
         )
     )
-    features = {image_id: np.frombuffer(data or b"", np.float16) for image_id, data in stored}
-    features = {image_id: features_D for image_id, features_D in features.items() if _usable(base, features_D)}
-    words = [word for word in words if word.image_id in features]
-    if not words:
+    features = usable_features(((row.image_id, row.data) for row in stored), base.feature_dim)
+    ratings = [rating for rating in ratings if rating.image_id in features]
+    if not ratings:
         return None
-    taste_NR = base.project(np.stack([features[word.image_id] for word in words]))
-    target_NA = np.array([[word.scores.get(aspect, np.nan) for aspect in base.aspects] for word in words])
-    return RatedSet.of(np.array([word.sequence for word in words]), taste_NR, base.generic(taste_NR), target_NA)
 
+    def inputs(image_ids: list[UUID]) -> tuple[np.ndarray, np.ndarray]:
+        taste_NR = base.project(np.stack([features[image_id] for image_id in image_ids]))
+        return taste_NR, base.generic(taste_NR)
 
-def _usable(base: BaseScorer, features_D: np.ndarray) -> bool:
-    return len(features_D) == base.feature_dim and bool(np.isfinite(features_D).all())
+    return rated_set(ratings, base.aspects, inputs)

@@ -15,7 +15,7 @@ from paaplus.db.tables.governance import KeyScope
 from paaplus.db.tables.reviews import ReviewOrder
 from paaplus.db.types import utcnow
 from paaplus.services.feedback import feedback_log
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.reviews import batches, pseudo_labels, reviews, tool_revisions
 from paaplus.services.reviews.batches import NewBatch
 from paaplus.services.reviews.reviews import Decision, Verdict

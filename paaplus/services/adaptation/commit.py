@@ -136,10 +136,6 @@ def _write_version(session: Session, user: UserRow, run: RunRow, result: RunResu
     data = candidate.adapter.to_bytes()
     current = versions.active(session, user.id)
     goes_live = candidate.promote and not user.pinned
-    if goes_live and current is not None:
-        current.state = AdapterState.RETIRED
-        session.flush()
-    faults.point("old_version_retired")
     user.adapter_sequence += 1
     version = AdapterRow(
         id=new_id(),
@@ -153,7 +149,7 @@ def _write_version(session: Session, user: UserRow, run: RunRow, result: RunResu
         kind=candidate.adapter.kind,
         strategy=run.strategy,
         digest=sha256_hex(data),
-        state=AdapterState.ACTIVE if goes_live else _kept_state(candidate),
+        state=AdapterState.CANDIDATE if candidate.promote else AdapterState.REJECTED,
         high_water_sequence=run.to_sequence,
         epoch=result.epoch,
         num_ratings=candidate.num_ratings,
@@ -167,6 +163,8 @@ def _write_version(session: Session, user: UserRow, run: RunRow, result: RunResu
     )
     session.add(version)
     session.flush()
+    if goes_live:
+        versions.point(session, current, version)
     faults.point("version_written")
     reason = f"pinned: {candidate.gate_reason}" if candidate.promote and user.pinned else candidate.gate_reason
     versions.write_history(
@@ -198,7 +196,3 @@ def _retire_tainted(session: Session, user: UserRow, current: AdapterRow | None,
         reason="the live version had learned what was taken back since, and its successor was refused",
         details={},
     )
-
-
-def _kept_state(candidate: Candidate) -> AdapterState:
-    return AdapterState.CANDIDATE if candidate.promote else AdapterState.REJECTED

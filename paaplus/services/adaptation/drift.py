@@ -27,7 +27,8 @@ from paaplus.errors import NotFound, Unavailable
 from paaplus.records import Scale
 from paaplus.scoring.drift import DriftState
 from paaplus.services import scheduling
-from paaplus.services.predictions.serving import Serving, ServingStore
+from paaplus.services.predictions.serving import Serving
+from paaplus.services.predictions.serving_store import ServingStore
 
 WATCH_BATCH = 200
 

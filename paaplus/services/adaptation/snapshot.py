@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from paaplus.configs import Policy
 from paaplus.db.engine import Database
-from paaplus.db.tables import AdapterRow, FeaturesRow, ImageRow, UserRow
+from paaplus.db.tables import AdapterRow, BaseModelRow, FeaturesRow, ImageRow, UserRow
 from paaplus.db.users import existing_user
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.services.adaptation import drift, starting_point
@@ -20,6 +20,7 @@ from paaplus.services.adapters import versions
 from paaplus.services.feedback import feedback_log
 from paaplus.services.feedback.feedback_log import FeedbackLog
 from paaplus.services.images import images
+from paaplus.services.images.features import usable_features
 from paaplus.services.registry import base_models
 from paaplus.services.surveys import preferences
 from paaplus.settings import Settings
@@ -71,8 +72,8 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
         base_row = base_models.default(session, settings)
         log = feedback_log.read(session, user, settings.holdout_key.get_secret_value())
         image_ids = log.image_ids()
-        features, num_missing = _features(session, base_row.extractor_digest, image_ids)
-        pool = _pool(session, user, base_row.extractor_digest)
+        features, num_missing = _features(session, base_row, image_ids)
+        pool = _pool(session, user, base_row)
         start_rows = starting_point.read(session, user_id, base_row)
         own = preferences.preference_of(session, user_id)
         base = base_models.load(blobs, base_row)
@@ -102,16 +103,14 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
     )
 
 
-def _features(session: Session, extractor: str, image_ids: set[UUID]) -> tuple[dict[UUID, np.ndarray], int]:
-    """Features that are there, and the number of images still to be extracted (failed ones never will be)."""
+def _features(session: Session, base_row: BaseModelRow, image_ids: set[UUID]) -> tuple[dict[UUID, np.ndarray], int]:
+    """Usable features, and the number of images that the extractor has not processed yet."""
     rows = session.execute(
         sa.select(FeaturesRow.image_id, FeaturesRow.data).where(
-            FeaturesRow.extractor_digest == extractor, FeaturesRow.image_id.in_(image_ids)
+            FeaturesRow.extractor_digest == base_row.extractor_digest, FeaturesRow.image_id.in_(image_ids)
         )
     ).all()
-    features = {image_id: np.frombuffer(data, np.float16) for image_id, data in rows if data is not None}
-    usable = {image_id: features_D for image_id, features_D in features.items() if np.isfinite(features_D).all()}
-    return usable, len(image_ids) - len(rows)
+    return usable_features(((row.image_id, row.data) for row in rows), base_row.feature_dim), len(image_ids) - len(rows)
 
 
 def _reference(
@@ -127,18 +126,17 @@ def _reference(
     return None  # what was made for another base model, or other generic scores, means nothing here
 
 
-def _pool(session: Session, user: UserRow, extractor: str) -> list[np.ndarray]:
+def _pool(session: Session, user: UserRow, base_row: BaseModelRow) -> list[np.ndarray]:
     rows = session.execute(
-        sa.select(FeaturesRow.data)
+        sa.select(FeaturesRow.image_id, FeaturesRow.data)
         .join(ImageRow, ImageRow.id == FeaturesRow.image_id)
         .where(
-            FeaturesRow.extractor_digest == extractor,
+            FeaturesRow.extractor_digest == base_row.extractor_digest,
             FeaturesRow.data.is_not(None),
             ImageRow.application == user.application,
             sa.or_(ImageRow.owner_id.is_(None), ImageRow.owner_id == user.id),
         )
         .order_by(ImageRow.sha256)
         .limit(POOL_SIZE)
-    ).scalars()
-    pool = [np.frombuffer(data, np.float16) for data in rows if data is not None]
-    return [features_D for features_D in pool if np.isfinite(features_D).all()]
+    )
+    return list(usable_features(((row.image_id, row.data) for row in rows), base_row.feature_dim).values())

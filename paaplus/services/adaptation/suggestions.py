@@ -19,7 +19,8 @@ from paaplus.services import scheduling
 from paaplus.services.adaptation import starting_point
 from paaplus.services.predictions import latest_feedback
 from paaplus.services.predictions.latest_feedback import LatestFeedback
-from paaplus.services.predictions.serving import Serving, ServingStore
+from paaplus.services.predictions.serving import Serving
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.registry import base_models
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore

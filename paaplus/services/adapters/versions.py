@@ -223,10 +223,14 @@ def _number(row: AdapterRow | None) -> int | None:
 
 
 def point(session: Session, current: AdapterRow | None, target: AdapterRow | None) -> None:
-    """Move the pointer: retire first, or the unique index refuses the second active row."""
+    """Make `target` the active version instead of `current`; None: the base model's generic scores.
+
+    In two statements: the unique index would refuse a second active row.
+    """
     if current is not None:
         current.state = AdapterState.RETIRED
         session.flush()
+    faults.point("old_version_retired")
     if target is not None:
         target.state = AdapterState.ACTIVE
         session.flush()

@@ -7,37 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, undefer
 
 from paaplus.configs import MATCH_STRATEGY
-from paaplus.db.engine import Database
 from paaplus.db.locks import lock_user
 from paaplus.db.tables import AdapterRow, BaseModelRow, ExpertRow, FeedbackRow, MatchRow, UserRow
 from paaplus.db.tables.experts import ExpertForm
 from paaplus.db.tables.models import AdapterState
 from paaplus.db.types import utcnow
-from paaplus.db.users import existing_user, locked_user
-from paaplus.errors import InvalidInput, NotFound, UndefinedMetric
+from paaplus.db.users import locked_user
+from paaplus.errors import InvalidInput, NotFound
 from paaplus.scoring.adapters import TasteVector, adapter_from_bytes
 from paaplus.services import audit, scheduling
-from paaplus.services.feedback import feedback_log
-from paaplus.services.predictions.serving import ServingStore
 from paaplus.services.users import users
 from paaplus.services.users.keys import Principal
-from paaplus.settings import Settings
 
 if TYPE_CHECKING:
     from paaplus.scoring import matching
 
 NAME_MAX: Final = 128
 DOMAIN_MAX: Final = 64
-MIN_FOR_SRCC: Final = 3  # images: two are always in perfect order, or in the opposite one
 REVIEW_SOURCE: Final = "review"  # of the feedback that a review writes
 
 
@@ -55,27 +48,6 @@ class ExpertModel:
         from paaplus.scoring import matching  # with scipy, which no other request needs
 
         return matching.Expert(str(self.user_id), self.adapter, self.num_ratings)
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOut:
-    """An expert's model, and the generic one, against labels of theirs that it never learned from; SRCC by aspect."""
-
-    num_images: int
-    srcc: dict[str, float | None]
-    generic_srcc: dict[str, float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """Two experts on the images that both have labelled. SRCC is None where it has no value."""
-
-    first: UUID
-    second: UUID
-    aspect: str
-    num_images: int
-    srcc: float | None
-    mean_difference: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,73 +232,3 @@ def models(
 def models_of(session: Session, application: str, base_row: BaseModelRow) -> list[matching.Expert]:
     """The same, as matching sees them."""
     return [model.for_matching() for model in models(session, application, base_row)]
-
-
-def held_out(database: Database, store: ServingStore, settings: Settings, user_id: UUID) -> HeldOut:
-    """How well the expert's model knows them.
-
-    Raises:
-        NotFound: no such user.
-        Unavailable: there is no base model, or an artifact is damaged.
-    """
-    with database.read_session() as session:
-        user = existing_user(session, user_id)
-        log = feedback_log.read(session, user, settings.holdout_key.get_secret_value())
-    words = [word for word in log.latest_ratings() if word.held_out]
-    serving = store.load((user_id,), {word.image_id for word in words})
-    words = [word for word in words if word.image_id in serving.images]
-    images_N = serving.images_of(user_id, [word.image_id for word in words]) if words else []
-    adapter, aspects = serving.adapter_of(user_id), serving.scorer.aspects
-    srccs: dict[str, float | None] = dict.fromkeys(aspects)
-    generic_srccs: dict[str, float | None] = dict.fromkeys(aspects)
-    for a, aspect in enumerate(aspects):
-        rated = [
-            (word.scores[aspect], image) for word, image in zip(words, images_N, strict=True) if aspect in word.scores
-        ]
-        if not rated:
-            continue
-        target_N = np.array([target for target, _ in rated])
-        generic_NA = np.stack([image.generic_A for _, image in rated])
-        generic_srccs[aspect] = _srcc(generic_NA[:, a], target_N)
-        if adapter is not None:
-            score_NA = adapter.score(np.stack([image.taste_R for _, image in rated]), generic_NA)
-            srccs[aspect] = _srcc(score_NA[:, a], target_N)
-    return HeldOut(len(words), srccs, generic_srccs)
-
-
-def agreement(session: Session, application: str) -> list[Agreement]:
-    """Every two experts of the application who have labelled an image in common, aspect by aspect."""
-    people = session.execute(
-        sa.select(UserRow)
-        .join(ExpertRow, ExpertRow.user_id == UserRow.id)
-        .where(UserRow.application == application)
-        .order_by(UserRow.id)
-    ).scalars()
-    labels = {
-        user.id: {word.image_id: word.scores for word in feedback_log.read(session, user, None).latest_ratings()}
-        for user in people
-    }
-    found = []
-    for first, second in combinations(labels, 2):
-        shared = labels[first].keys() & labels[second].keys()
-        for aspect in sorted({aspect for image_id in shared for aspect in labels[first][image_id]}):
-            both = [
-                (labels[first][image_id][aspect], labels[second][image_id][aspect])
-                for image_id in sorted(shared)
-                if aspect in labels[first][image_id] and aspect in labels[second][image_id]
-            ]
-            if both:
-                score_N2 = np.array(both)
-                difference = float(np.abs(score_N2[:, 0] - score_N2[:, 1]).mean())
-                srcc = _srcc(score_N2[:, 0], score_N2[:, 1])
-                found.append(Agreement(first, second, aspect, len(both), srcc, difference))
-    return found
-
-
-def _srcc(score_N: np.ndarray, rating_N: np.ndarray) -> float | None:
-    from paaplus import metrics  # with scipy, which no other request needs
-
-    try:
-        return metrics.srcc(score_N, rating_N) if len(score_N) >= MIN_FOR_SRCC else None
-    except UndefinedMetric:
-        return None

@@ -17,7 +17,8 @@ from paaplus.services.experts import experts
 from paaplus.services.experts.experts import ExpertModel
 from paaplus.services.predictions import latest_feedback
 from paaplus.services.predictions.latest_feedback import LatestFeedback
-from paaplus.services.predictions.serving import Serving, ServingStore
+from paaplus.services.predictions.serving import Serving
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.registry import base_models, taste_priors
 from paaplus.services.surveys import preferences
 from paaplus.settings import Settings

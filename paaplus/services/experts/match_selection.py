@@ -11,7 +11,8 @@ from paaplus.scoring.adapters import TasteVector
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import Prior
 from paaplus.services.experts.match_evidence import MatchEvidence
-from paaplus.services.predictions.serving import ServingStore, UsedPreference
+from paaplus.services.predictions.serving import UsedPreference
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.storage.blobs import BlobStore
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from paaplus.services.experts import match_evidence
 from paaplus.services.experts.match_evidence import MatchEvidence
 from paaplus.services.feedback.feedback_log import LatestComparison
 from paaplus.services.predictions.latest_feedback import shared_images
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 

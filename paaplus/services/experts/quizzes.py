@@ -19,13 +19,13 @@ from paaplus.db.tables import BaseModelRow, FeedbackRow, QuizPairRow, QuizRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.types import utcnow
 from paaplus.db.users import locked_user
-from paaplus.errors import Conflict, InvalidInput, NotFound, PaaplusError, TooMany, Unavailable
+from paaplus.errors import Conflict, NotFound, Unavailable
 from paaplus.ids import new_id
 from paaplus.services.experts import quiz_questions
 from paaplus.services.experts.quiz_questions import NextQuestion
 from paaplus.services.feedback import intake
 from paaplus.services.feedback.intake import NewEvent
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
@@ -35,7 +35,6 @@ MOST_PAIRS: Final = 40
 MAX_TRIES: Final = 5
 SOURCE: Final = "quiz"  # of the feedback that an answer is
 OTHER_BASE_MODEL: Final = "another base model has become the default"
-_FAMILIES: Final[dict[str, type[PaaplusError]]] = {family.code: family for family in (InvalidInput, NotFound, Conflict)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,10 +270,8 @@ def _take(
     user = locked_user(session, event.user_id)
     _check_unchanged(_latest(session, user.id), read)
     [result] = intake.append(session, None, [event], source=SOURCE, settings=settings, max_per_day=max_per_day)
-    if result.retry_after_s is not None:
-        raise TooMany(result.error_message or "", result.retry_after_s)
-    if result.status == "rejected":
-        raise _FAMILIES.get(result.error_code or "", InvalidInput)(result.error_message)
+    if result.error is not None:
+        raise result.error
     session.flush()
     now, row = utcnow(), session.get_one(QuizRow, read.row.id)
     pair = session.get_one(QuizPairRow, pair_id)

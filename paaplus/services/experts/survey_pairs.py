@@ -13,6 +13,7 @@ from paaplus.errors import InvalidInput
 from paaplus.scoring.matching import disagreement_pairs
 from paaplus.scoring.priors import OwnPrior, Prior
 from paaplus.services.experts import experts
+from paaplus.services.images.features import usable_features
 from paaplus.services.registry import base_models, taste_priors
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
@@ -51,12 +52,7 @@ def form_of_pairs(
         .order_by(ImageRow.sha256, ImageRow.id)
         .limit(POOL_SIZE)
     )
-    features = {image_id: np.frombuffer(data or b"", np.float16) for image_id, data in rows}
-    usable = {
-        image_id: features_D
-        for image_id, features_D in features.items()
-        if len(features_D) == base.feature_dim and np.isfinite(features_D).all()
-    }
+    usable = usable_features(((row.id, row.data) for row in rows), base.feature_dim)
     if len(usable) < 2:
         raise InvalidInput(f"application {application!r} has {len(usable)} images with features: two at least")
     taste_IR = base.project(np.stack(list(usable.values())))

@@ -58,15 +58,13 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class AppendResult:
-    """What became of one event. `sequence` is its number in the user's log."""
+    """What became of one event. `sequence` is its number in the user's log; `error` says why it was rejected."""
 
     index: int
     event_id: str
     status: Literal["accepted", "duplicate", "rejected"]
     sequence: int | None = None
-    error_code: str | None = None
-    error_message: str | None = None
-    retry_after_s: float | None = None
+    error: PaaplusError | None = None
 
 
 @dataclass
@@ -203,8 +201,8 @@ def _check_quota(opens_at: datetime | None, max_per_day: int) -> None:
 
 
 def _rejected(event: NewEvent, error: PaaplusError) -> AppendResult:
-    wait_s = error.retry_after_s if isinstance(error, TooMany) else None
-    return AppendResult(event.index, event.event_id, "rejected", None, error.code, str(error), wait_s)
+    # Without its traceback, which would keep the rows of this call alive.
+    return AppendResult(event.index, event.event_id, "rejected", error=error.with_traceback(None))
 
 
 def _validated_row(

@@ -28,7 +28,8 @@ from paaplus.ids import new_id
 from paaplus.scoring.adapters import TasteVector
 from paaplus.services.images import images
 from paaplus.services.predictions.confidence import Confidence, confidences
-from paaplus.services.predictions.serving import ServedAdapter, Serving, ServingStore, UsedPreference
+from paaplus.services.predictions.serving import ServedAdapter, Serving, UsedPreference
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.users import users
 from paaplus.services.users.keys import Principal
 from paaplus.settings import Settings

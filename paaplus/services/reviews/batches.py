@@ -19,7 +19,7 @@ from paaplus.errors import Conflict, InvalidInput, NotFound
 from paaplus.ids import new_id
 from paaplus.services import audit
 from paaplus.services.names import check_application
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.reviews import pseudo_labels
 from paaplus.services.reviews.combined_labels import combine, expected_value, read_labels
 from paaplus.services.reviews.ordering import expert_spreads

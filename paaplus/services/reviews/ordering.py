@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from paaplus.db.engine import Database
 from paaplus.db.tables import ReviewBatchRow, ReviewRow
 from paaplus.db.tables.reviews import ReviewOrder, ReviewState
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.reviews.combined_labels import combine, expected_value, read_labels
 
 _IN_BATCH: Final = 500  # ids in one statement

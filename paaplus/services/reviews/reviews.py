@@ -21,11 +21,11 @@ from paaplus.db.tables import FeedbackRow, ImageRow, ReviewBatchRow, ReviewRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.reviews import ReviewState
 from paaplus.db.types import utcnow
-from paaplus.errors import Conflict, InvalidInput, NotFound, PaaplusError, TooMany
+from paaplus.errors import Conflict, InvalidInput, NotFound
 from paaplus.records import SCORE_MAX, SCORE_MIN
 from paaplus.services.experts.experts import REVIEW_SOURCE
 from paaplus.services.feedback import intake
-from paaplus.services.feedback.intake import AppendResult, NewEvent
+from paaplus.services.feedback.intake import NewEvent
 from paaplus.services.users.keys import Principal
 from paaplus.settings import Settings
 
@@ -260,12 +260,5 @@ def _append(session: Session, principal: Principal, events: list[NewEvent], sett
         settings=settings,
         max_per_day=settings.feedback_per_user_per_day,
     ):
-        if result.status == "rejected":
-            raise _error(result)
-
-
-def _error(result: AppendResult) -> PaaplusError:
-    if result.retry_after_s is not None:
-        return TooMany(result.error_message or "", result.retry_after_s)
-    families: dict[str | None, type[PaaplusError]] = {NotFound.code: NotFound, Conflict.code: Conflict}
-    return families.get(result.error_code, InvalidInput)(result.error_message)
+        if result.error is not None:
+            raise result.error

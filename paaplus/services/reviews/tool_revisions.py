@@ -36,7 +36,8 @@ from paaplus.scoring.reward import MIN_REVIEWS as MIN_HEAD_REVIEWS
 from paaplus.scoring.reward import Reviewed, RewardHead, fit_reward_head
 from paaplus.services import audit
 from paaplus.services.names import check_application
-from paaplus.services.predictions.serving import Serving, ServingStore
+from paaplus.services.predictions.serving import Serving
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.registry.artifacts import LoadedOnce
 
 MIN_REVIEWS: Final = 5

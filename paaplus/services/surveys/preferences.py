@@ -31,7 +31,7 @@ from paaplus.scoring.preference import checked_preference
 from paaplus.services import audit, scheduling
 from paaplus.services.adapters import versions
 from paaplus.services.registry import base_models
-from paaplus.services.surveys import forms, preference_encoders
+from paaplus.services.surveys import form_answers, forms, preference_encoders
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
@@ -79,8 +79,8 @@ def shift_of(session: Session, user: UserRow, base_row: BaseModelRow) -> Shift |
         return None
     answers_row, survey = found
     encoder, form = preference_encoders.load(encoder_row), forms.parse(survey.form)
-    answers_Q = forms.encode(form, answers_row.answers)
-    preference_F = encoder.encode(np.where(forms.pair_columns(form), np.nan, answers_Q))
+    answers_Q = form_answers.encode(form, answers_row.answers)
+    preference_F = encoder.encode(np.where(form_answers.pair_columns(form), np.nan, answers_Q))
     shift_PA = encoder.shift(preference_F)
     if not shift_PA.any():
         return None
@@ -205,7 +205,7 @@ def _encode(
     encoder_row: PreferenceEncoderRow,
 ) -> None:
     encoder = preference_encoders.load(encoder_row)
-    values = encoder.encode(forms.encode(form, answers_row.answers)).tolist()
+    values = encoder.encode(form_answers.encode(form, answers_row.answers)).tolist()
     _write(session, user, values, encoder_row.id)
     refresh_due(session, user, base)
 

@@ -121,7 +121,7 @@ def test_a_damaged_version_keeps_nobody_else_from_being_watched(deployment: Depl
 
 
 def test_watching_needs_no_base_model(database: Database, settings: Settings) -> None:
-    from paaplus.services.predictions.serving import ServingStore
+    from paaplus.services.predictions.serving_store import ServingStore
     from paaplus.storage.blobs import BlobStore
     from tests.support.factories import make_feedback, make_image, make_user
 

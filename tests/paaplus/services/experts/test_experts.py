@@ -13,10 +13,10 @@ from paaplus.errors import InvalidInput, NotFound
 from paaplus.ids import new_id
 from paaplus.scoring.adapters import adapter_from_bytes
 from paaplus.scoring.priors import HeadPrior
-from paaplus.services.experts import experts
+from paaplus.services.experts import experts, quality
 from paaplus.services.feedback import intake
 from paaplus.services.operations import erasures
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import Settings
 from tests.paaplus.services.experts.test_matching import Clinic
@@ -114,12 +114,12 @@ def test_held_out_labels_judge_the_model(deployment: Deployment) -> None:
     deployment.rate(user, range(100), seed=1)
     deployment.work()
     store = ServingStore(deployment.database, deployment.blobs, deployment.settings)
-    found = experts.held_out(deployment.database, store, deployment.settings, user)
+    found = quality.held_out(deployment.database, store, deployment.settings, user)
     assert 5 < found.num_images < 40
     assert found.srcc["beauty"] > 0.9
     assert found.generic_srcc["beauty"] < found.srcc["beauty"]
     novice = deployment.add_user("novice")
-    empty = experts.held_out(deployment.database, store, deployment.settings, novice)
+    empty = quality.held_out(deployment.database, store, deployment.settings, novice)
     assert (empty.num_images, empty.srcc, empty.generic_srcc) == (0, {"beauty": None}, {"beauty": None})
 
 
@@ -131,7 +131,7 @@ def test_agreement_is_on_shared_images(deployment: Deployment) -> None:
     deployment.post(*[deployment.rating(people[1], f"b{i}", i, float(i) + 2, i) for i in range(2, 8)])
     deployment.post(deployment.rating(people[2], "c", 5, 9.0))
     with deployment.database.read_session() as session:
-        found = {(each.first, each.second): each for each in experts.agreement(session, APPLICATION)}
+        found = {(each.first, each.second): each for each in quality.agreement(session, APPLICATION)}
     pair = found[people[0], people[1]]
     assert (pair.num_images, pair.srcc, pair.mean_difference) == (4, 1.0, 2.0)
     assert (found[people[0], people[2]].num_images, found[people[0], people[2]].srcc) == (1, None)

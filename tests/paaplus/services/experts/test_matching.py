@@ -25,7 +25,7 @@ from paaplus.services.adapters import matches, versions
 from paaplus.services.experts import experts, matching
 from paaplus.services.feedback.intake import NewEvent
 from paaplus.services.operations import erasures
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.registry import base_models
 from paaplus.settings import Settings
 from tests.support.deployment import Deployment

@@ -16,6 +16,7 @@ from paaplus.errors import InvalidInput, NotFound, Unavailable
 from paaplus.ids import new_id
 from paaplus.scoring.preference import PreferenceEncoder
 from paaplus.services.operations import erasures
+from paaplus.services.surveys import answers as survey_answers
 from paaplus.services.surveys import forms, preference_encoders, preferences, surveys
 from paaplus.services.users import users
 from paaplus.settings import Settings
@@ -97,7 +98,7 @@ def register(
 
 def answer(deployment: Deployment, user: UUID, answers: dict[str, Any]) -> None:
     with deployment.database.session() as session:
-        surveys.answer(session, deployment.blobs, user, "first", answers, settings=deployment.settings)
+        survey_answers.answer(session, deployment.blobs, user, "first", answers, settings=deployment.settings)
 
 
 def shift(deployment: Deployment, user: UUID) -> preferences.Shift | None:
