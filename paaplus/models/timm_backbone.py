@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from paaplus.errors import InvalidInput, Unavailable
 from paaplus.models.device import resolve_device
 from paaplus.models.extractor import FeatureBlock, Preprocessing, extractor_digest
+from paaplus.models.lean_imports import leaving_out
 from paaplus.models.torchvision_shim import ensure_torchvision
 
 
@@ -56,7 +57,8 @@ def build_network(name: str, pretrained: bool, num_classes: int = 0) -> torch.nn
         Unavailable: the weights are not in the local cache and the hub cannot be reached.
     """
     ensure_torchvision()
-    import timm
+    with leaving_out("wandb"):
+        import timm
 
     if not timm.is_model(name.split(".")[0]):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)

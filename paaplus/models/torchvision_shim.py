@@ -13,6 +13,8 @@ from types import ModuleType
 
 import torch
 
+from paaplus.models.lean_imports import leaving_out
+
 _MISSING_OPERATOR = "torchvision::nms"
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -33,6 +35,11 @@ def ensure_torchvision() -> ModuleType:
     """
     if "torchvision" in sys.modules:
         return sys.modules["torchvision"]
+    with leaving_out("torch._dynamo"):  # the compiler, for one operator that is not called here
+        return _import_torchvision()
+
+
+def _import_torchvision() -> ModuleType:
     try:
         return importlib.import_module("torchvision")
     except RuntimeError as error:
