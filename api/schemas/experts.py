@@ -12,7 +12,7 @@ from paaplus.api.schemas.adapters import AdapterSummary
 from paaplus.api.schemas.common import In, Name, Out
 from paaplus.db.tables import BaseModelRow
 from paaplus.db.tables.experts import ExpertForm
-from paaplus.services.experts.experts import DOMAIN_MAX, Described
+from paaplus.services.experts.experts import DOMAIN_MAX, ExpertView
 from paaplus.services.experts.quality import Agreement, HeldOut
 
 Domain = Annotated[Name, StringConstraints(max_length=DOMAIN_MAX)]
@@ -41,12 +41,12 @@ class ExpertOut(Out):
     model: AdapterSummary | None
     metrics: dict[str, Any] | None = Field(description="Of the model, as its training and the gate measured it.")
     num_revised_labels: int = Field(description="Pseudo labels that the expert has reviewed.")
-    not_matched_because: str | None = Field(examples=["no model yet: it needs labels of theirs and a training"])
+    not_matched_because: str | None = Field(examples=["no model yet: it needs reviewed labels and a training"])
     created_at: datetime
     retired_at: datetime | None
 
     @classmethod
-    def of(cls, described: Described, base_models: dict[UUID, BaseModelRow]) -> ExpertOut:
+    def of(cls, described: ExpertView, base_models: dict[UUID, BaseModelRow]) -> ExpertOut:
         row, version = described.row, described.version
         return cls(
             user_id=row.user_id,

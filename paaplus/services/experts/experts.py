@@ -1,6 +1,6 @@
-"""Experts: users whose reviewed labels train one model each, which new users are matched with.
+"""Experts: users whose reviewed labels train one model each. New users are matched with these models.
 
-An expert's model is their active adapter version: trained, judged, rolled back and erased like anybody's.
+An expert's model is the expert's active adapter version. It is trained, gated, rolled back and erased like any other.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 NAME_MAX: Final = 128
 DOMAIN_MAX: Final = 64
-REVIEW_SOURCE: Final = "review"  # of the feedback that a review writes
+REVIEW_SOURCE: Final = "review"  # `FeedbackRow.source` of what a review writes
 
 
 @dataclass(frozen=True, slots=True)
 class ExpertModel:
-    """One expert whom users can be matched with: a live taste vector for the base model in question."""
+    """An expert's active taste vector for one base model, which users can be matched with."""
 
     user_id: UUID
     name: str
@@ -45,14 +45,15 @@ class ExpertModel:
     num_ratings: int
 
     def for_matching(self) -> matching.Expert:
-        from paaplus.scoring import matching  # with scipy, which no other request needs
+        """The model as `scoring.matching` takes it."""
+        from paaplus.scoring import matching  # imports scipy, which no other request needs
 
         return matching.Expert(str(self.user_id), self.adapter, self.num_ratings)
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
-    """An expert as they are shown: the model that is live, and why nobody is matched with them, if so."""
+class ExpertView:
+    """An expert with the active version, as the API shows them. `not_matched_because`: None if users are matched."""
 
     row: ExpertRow
     user: UserRow
@@ -64,9 +65,9 @@ class Described:
 def register(
     session: Session, user_id: UUID, *, name: str, domain: str, form: ExpertForm, actor: str
 ) -> tuple[ExpertRow, bool]:
-    """Make the user an expert, or change what they are called and how their model stands; and whether they are new.
+    """Make the user an expert, or change the expert's name, domain and form; and whether the expert is new.
 
-    An expert's model must say what they say, and nothing of other experts: a match of theirs ends.
+    A match of the user ends: an expert's model must learn from the expert's own labels only.
 
     Raises:
         InvalidInput: no proper name or domain.
@@ -91,17 +92,17 @@ def register(
         .values(superseded_at=utcnow())
     )
     if ended.rowcount or changes_form or (is_new and form == ExpertForm.HEAD):  # type: ignore[attr-defined]
-        user.epoch += 1  # a training that is under way starts from what was so far
+        user.epoch += 1  # a running training has the old starting point: it must not commit
         scheduling.due_for_new_start(session, user)
     audit.record(session, actor=actor, action="expert_registered", subject_id=user_id, details={"form": form.value})
     return row, is_new
 
 
 def get(session: Session, user_id: UUID) -> ExpertRow:
-    """The user as an expert.
+    """The expert with this user id.
 
     Raises:
-        NotFound: they are none.
+        NotFound: the user is no expert.
     """
     row = session.get(ExpertRow, user_id)
     if row is None:
@@ -110,15 +111,15 @@ def get(session: Session, user_id: UUID) -> ExpertRow:
 
 
 def form_of(session: Session, user_id: UUID) -> ExpertForm | None:
-    """How the user's model stands on the base model, None for who is no expert."""
+    """The form of the user's expert model; None: the user is no expert."""
     return session.execute(sa.select(ExpertRow.form).where(ExpertRow.user_id == user_id)).scalar_one_or_none()
 
 
 def set_retired(session: Session, user_id: UUID, retired: bool, *, actor: str) -> ExpertRow:
-    """Match no new user with them, or do so again. Doing it again changes nothing.
+    """Retire an expert, so that no new user is matched with them, or restore one. Repeating it changes nothing.
 
     Raises:
-        NotFound: they are no expert.
+        NotFound: the user is no expert.
     """
     lock_user(session, user_id)
     row = get(session, user_id)
@@ -139,7 +140,7 @@ def list_experts(
     limit: int = 100,
     before: UUID | None = None,
 ) -> list[ExpertRow]:
-    """Those whom this principal may see, newest user first."""
+    """Experts whom this principal may see, newest user first."""
     query = (
         sa.select(ExpertRow)
         .join(UserRow, UserRow.id == ExpertRow.user_id)
@@ -156,15 +157,15 @@ def list_experts(
     return list(session.execute(query).scalars())
 
 
-def describe(session: Session, rows: Collection[ExpertRow], base_row: BaseModelRow | None) -> list[Described]:
-    """The experts with their models and the number of labels that they revised, in the order given.
+def describe(session: Session, rows: Collection[ExpertRow], base_row: BaseModelRow | None) -> list[ExpertView]:
+    """Experts with their active versions and numbers of revised labels, in the order given.
 
     Args:
-        base_row: the default base model, None where there is none yet.
+        base_row: the default base model; None: there is none yet.
     """
     ids = [row.user_id for row in rows]
     people = {user.id: user for user in session.execute(sa.select(UserRow).where(UserRow.id.in_(ids))).scalars()}
-    live = users.active_adapters(session, ids)
+    active = users.active_adapters(session, ids)
     counted = session.execute(
         sa.select(FeedbackRow.user_id, sa.func.count())
         .where(FeedbackRow.user_id.in_(ids), FeedbackRow.source == REVIEW_SOURCE)
@@ -172,10 +173,10 @@ def describe(session: Session, rows: Collection[ExpertRow], base_row: BaseModelR
     )
     num_revised = {user_id: int(count) for user_id, count in counted}
     return [
-        Described(
+        ExpertView(
             row,
             people[row.user_id],
-            version := live.get(row.user_id),
+            version := active.get(row.user_id),
             num_revised.get(row.user_id, 0),
             _why_not_matched(row, version, base_row),
         )
@@ -189,9 +190,9 @@ def _why_not_matched(row: ExpertRow, version: AdapterRow | None, base_row: BaseM
     if base_row is None:
         return "there is no base model yet"
     if version is None:
-        return "no model yet: it needs labels of theirs and a training"
+        return "no model yet: it needs reviewed labels and a training"
     if version.base_model_id != base_row.id:
-        return f"their model stands on another base model than {base_row.name}@{base_row.version}"
+        return f"their model is for another base model than {base_row.name}@{base_row.version}"
     if version.kind != TasteVector.kind:
         return f"their model is of kind {version.kind!r}, only {TasteVector.kind!r} can be matched"
     if version.strategy == MATCH_STRATEGY:
@@ -202,10 +203,10 @@ def _why_not_matched(row: ExpertRow, version: AdapterRow | None, base_row: BaseM
 def models(
     session: Session, application: str, base_row: BaseModelRow, *, without: UUID | None = None
 ) -> list[ExpertModel]:
-    """Every expert whom a user of the application can be matched with, in order of id.
+    """Models of all experts whom a user of the application can be matched with, in order of user id.
 
     Args:
-        without: a user who is not to be among them: themselves.
+        without: the user to match, who may be an expert.
     """
     rows = session.execute(
         sa.select(ExpertRow, AdapterRow)
@@ -230,5 +231,5 @@ def models(
 
 
 def models_of(session: Session, application: str, base_row: BaseModelRow) -> list[matching.Expert]:
-    """The same, as matching sees them."""
+    """The same models as `scoring.matching` takes them."""
     return [model.for_matching() for model in models(session, application, base_row)]

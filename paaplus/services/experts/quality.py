@@ -28,7 +28,7 @@ MIN_FOR_SRCC: Final = 3  # images: two are always in perfect order, or in the op
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """An expert's model, and the generic one, against labels of theirs that it never learned from; SRCC by aspect."""
+    """SRCC by aspect of an expert's model, and of the generic scores, on the expert's held-out ratings."""
 
     num_images: int
     srcc: dict[str, float | None]
@@ -37,7 +37,7 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Two experts on the images that both have labelled. SRCC is None where it has no value."""
+    """Two experts on the images that both have labelled. SRCC is None if it is undefined."""
 
     first: UUID
     second: UUID
@@ -48,7 +48,7 @@ class Agreement:
 
 
 def held_out(database: Database, store: ServingStore, settings: Settings, user_id: UUID) -> HeldOut:
-    """How well the expert's model knows them.
+    """Compare an expert's model with the expert's held-out ratings.
 
     Raises:
         NotFound: no such user.
@@ -57,16 +57,18 @@ def held_out(database: Database, store: ServingStore, settings: Settings, user_i
     with database.read_session() as session:
         user = existing_user(session, user_id)
         log = feedback_log.read(session, user, settings.holdout_key.get_secret_value())
-    words = [word for word in log.latest_ratings() if word.held_out]
-    serving = store.load((user_id,), {word.image_id for word in words})
-    words = [word for word in words if word.image_id in serving.images]
-    images_N = serving.images_of(user_id, [word.image_id for word in words]) if words else []
+    ratings = [rating for rating in log.latest_ratings() if rating.held_out]
+    serving = store.load((user_id,), {rating.image_id for rating in ratings})
+    ratings = [rating for rating in ratings if rating.image_id in serving.images]
+    images_N = serving.images_of(user_id, [rating.image_id for rating in ratings]) if ratings else []
     adapter, aspects = serving.adapter_of(user_id), serving.scorer.aspects
     srccs: dict[str, float | None] = dict.fromkeys(aspects)
     generic_srccs: dict[str, float | None] = dict.fromkeys(aspects)
     for a, aspect in enumerate(aspects):
         rated = [
-            (word.scores[aspect], image) for word, image in zip(words, images_N, strict=True) if aspect in word.scores
+            (rating.scores[aspect], image)
+            for rating, image in zip(ratings, images_N, strict=True)
+            if aspect in rating.scores
         ]
         if not rated:
             continue
@@ -76,11 +78,11 @@ def held_out(database: Database, store: ServingStore, settings: Settings, user_i
         if adapter is not None:
             score_NA = adapter.score(np.stack([image.taste_R for _, image in rated]), generic_NA)
             srccs[aspect] = _srcc(score_NA[:, a], target_N)
-    return HeldOut(len(words), srccs, generic_srccs)
+    return HeldOut(len(ratings), srccs, generic_srccs)
 
 
 def agreement(session: Session, application: str) -> list[Agreement]:
-    """Every two experts of the application who have labelled an image in common, aspect by aspect."""
+    """Agreement of every two experts of the application who have labelled a common image, by aspect."""
     people = session.execute(
         sa.select(UserRow)
         .join(ExpertRow, ExpertRow.user_id == UserRow.id)
@@ -88,7 +90,7 @@ def agreement(session: Session, application: str) -> list[Agreement]:
         .order_by(UserRow.id)
     ).scalars()
     labels = {
-        user.id: {word.image_id: word.scores for word in feedback_log.read(session, user, None).latest_ratings()}
+        user.id: {rating.image_id: rating.scores for rating in feedback_log.read(session, user, None).latest_ratings()}
         for user in people
     }
     found = []
@@ -109,7 +111,7 @@ def agreement(session: Session, application: str) -> list[Agreement]:
 
 
 def _srcc(score_N: np.ndarray, rating_N: np.ndarray) -> float | None:
-    from paaplus import metrics  # with scipy, which no other request needs
+    from paaplus import metrics  # imports scipy, which no other request needs
 
     try:
         return metrics.srcc(score_N, rating_N) if len(score_N) >= MIN_FOR_SRCC else None

@@ -1,4 +1,4 @@
-"""A form of pairs of images on which an application's experts disagree most."""
+"""Make a survey form of the image pairs on which an application's experts disagree most."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ POOL_SIZE: Final = 300
 def form_of_pairs(
     session: Session, blobs: BlobStore, settings: Settings, application: str, count: int, aspect: str | None = None
 ) -> dict[str, Any]:
-    """The form, as JSON. Pairs are of the application's own images that have features, the best first.
+    """The form, as JSON. Pairs are of shared images that have features, the largest disagreement first.
 
     Args:
-        aspect: what is asked about; None: the default base model's first.
+        aspect: the aspect to ask about; None: the default base model's first.
 
     Raises:
         InvalidInput: an unknown aspect, fewer than two experts with a model, or too few images.
@@ -54,7 +54,7 @@ def form_of_pairs(
     )
     usable = usable_features(((row.id, row.data) for row in rows), base.feature_dim)
     if len(usable) < 2:
-        raise InvalidInput(f"application {application!r} has {len(usable)} images with features: two at least")
+        raise InvalidInput(f"application {application!r} has {len(usable)} images with features; it needs two")
     taste_IR = base.project(np.stack(list(usable.values())))
     people = experts.models_of(session, application, base_row)
     pairs = disagreement_pairs(base, prior, people, taste_IR, base.generic(taste_IR), count)

@@ -24,7 +24,10 @@ from paaplus.settings import Settings
 
 @dataclass(frozen=True)
 class LatestFeedback:
-    """One user's latest ratings and comparisons at one moment, without held-out ones."""
+    """One user's latest ratings and comparisons at one moment, without held-out ones.
+
+    `head` is the last sequence of the user's log then.
+    """
 
     user_id: UUID
     application: str
@@ -59,7 +62,7 @@ class LatestFeedback:
 
 
 def read(session: Session, user: UserRow, settings: Settings) -> LatestFeedback:
-    """The user's latest trainable feedback, as the caller's transaction sees it."""
+    """Read the user's latest trainable feedback in the caller's transaction."""
     log = feedback_log.read(session, user, settings.holdout_key.get_secret_value())
     return LatestFeedback(
         user_id=user.id,

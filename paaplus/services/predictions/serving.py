@@ -1,6 +1,6 @@
-"""What predictions are made of: live adapters and projected images, kept in memory because neither ever changes.
+"""Everything that scoring needs in memory: the base model, active adapters and projected images.
 
-Which version is live is asked of the database every time. Shape letters: D = features, R = taste space, A = aspects.
+Shape letters: B = images of a batch, D = feature dimensions, R = taste dimensions, A = aspects.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import Prior
 from paaplus.services.predictions.cache import SizedCache
 
-ENTRY_OVERHEAD_BYTES: Final = 400  # two array headers, a key, a place in the order
-PROJECT_BATCH: Final = 1024  # images that are projected at once: bounds the memory, not the result
+ENTRY_OVERHEAD_BYTES: Final = 400  # of a cache entry: two array headers, a key, a place in the order
+PROJECT_BATCH: Final = 1024  # images projected at once: bounds the memory; results do not depend on it
 
-ImageKey = tuple[str, UUID, tuple[float, ...] | None]  # base model, image, the preference that it is seen with
+ImageKey = tuple[str, UUID, tuple[float, ...] | None]  # digest of the base model, image, preference
 
 
 @dataclass(frozen=True, slots=True)
 class UsedPreference:
     """The preference that a user's generic scores are computed with.
 
-    `version` counts the changes of the user's preference, None where a version of an adapter does not tell it.
+    `version` counts the changes of the user's preference; None: an adapter version did not record it.
     """
 
     values: tuple[float, ...]
@@ -39,9 +39,9 @@ class UsedPreference:
 
 @dataclass(frozen=True, slots=True)
 class ServedAdapter:
-    """The version that is live for a user. `preference`: what its generic scores were computed with.
+    """A user's active version. `preference`: its generic scores were computed with it.
 
-    `matched`: of a version that a match made and no training has touched, what it was matched with.
+    `matched`: the kind of match, if a match made this version; None: a training made it.
     """
 
     id: UUID
@@ -56,7 +56,7 @@ class ServedAdapter:
 
 @dataclass(frozen=True, slots=True)
 class ProjectedImage:
-    """One image as scoring sees it. `branches`: what its features were made of, None where nobody can tell."""
+    """One image in taste space. `branches`: parts of the network that gave its features; None: unknown."""
 
     taste_R: np.ndarray
     generic_A: np.ndarray
@@ -65,25 +65,25 @@ class ProjectedImage:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """Enough to score some users and images without the database, all from one moment.
+    """Everything needed to score some users and images without the database, from one moment.
 
-    An image is in `images` or, when it never can be scored, in `failed` with the reason; one that is in neither has
-    no features yet.
+    An image that can be scored is in `images`. One that never can is in `failed`, with the reason. One that is in
+    neither has no features yet.
     """
 
     base_model: BaseModelRow
     scorer: BaseScorer
     served: dict[UUID, ServedAdapter]  # by user
     adapters: dict[str, Adapter]  # by digest; only those for this base model
-    priors: dict[str, Prior]  # by digest: those that the adapters started from, as far as they are still there
-    images: dict[UUID, ProjectedImage]  # as nobody in particular sees them
+    priors: dict[str, Prior]  # by digest: those that the adapters started from, if they still exist
+    images: dict[UUID, ProjectedImage]  # projected without a user preference
     failed: dict[UUID, str]
-    preferences: dict[UUID, UsedPreference] = field(default_factory=dict)  # by user: only those that count here
-    features: dict[UUID, np.ndarray] = field(default_factory=dict)  # of the images, if anybody has a preference
+    preferences: dict[UUID, UsedPreference] = field(default_factory=dict)  # by user: those that change scores
+    features: dict[UUID, np.ndarray] = field(default_factory=dict)  # of the images, if any user has a preference
     own_images: SizedCache[ImageKey, ProjectedImage] = field(default_factory=lambda: SizedCache(0))
 
     def images_of(self, user_id: UUID, image_ids: Sequence[UUID]) -> list[ProjectedImage]:
-        """Images of `images` as this user's generic score sees them: with their preference, where one counts."""
+        """Images of `images`, projected with the user's preference if it changes scores."""
         preference = self.preferences.get(user_id)
         if preference is None:
             return [self.images[image_id] for image_id in image_ids]
@@ -97,7 +97,7 @@ class Serving:
         return [known[self.scorer.digest, image_id, preference.values] for image_id in image_ids]
 
     def adapter_of(self, user_id: UUID) -> Adapter | None:
-        """The user's live adapter, None if there is none for this base model."""
+        """The user's active adapter; None: there is none for this base model."""
         served = self.served.get(user_id)
         return self.adapters.get(served.digest) if served is not None else None
 
@@ -108,13 +108,13 @@ def projected(
     features: Mapping[UUID, np.ndarray],
     preference: tuple[float, ...] | None = None,
 ) -> Iterator[tuple[UUID, ProjectedImage]]:
-    """Images as somebody with this preference sees them; None: nobody in particular."""
+    """Project images with a preference; None: without one."""
     for start in range(0, len(image_ids), PROJECT_BATCH):
         batch = image_ids[start : start + PROJECT_BATCH]
         taste_BR = scorer.project(np.stack([features[image_id] for image_id in batch]), preference)
         for image_id, taste_R, generic_A in zip(batch, taste_BR, scorer.generic(taste_BR), strict=True):
             branches = scorer.heads.used_branches(features[image_id]) if scorer.heads is not None else None
-            # copies: a view would keep the whole batch alive
+            # Copies, because a view would keep the whole batch in memory.
             yield image_id, ProjectedImage(taste_R.copy(), generic_A.copy(), branches)
 
 

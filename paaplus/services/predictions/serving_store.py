@@ -44,31 +44,32 @@ from paaplus.storage.blobs import BlobStore
 ADAPTERS_CACHE_BYTES: Final = 64 * 2**20
 
 
-PREFERENCE_VERSION: Final = "preference_version"  # among a version's metrics: which of the user's it was trained with
+PREFERENCE_VERSION: Final = "preference_version"  # key in a version's metrics: the version of the preference
 
 
-StoredFeatures = tuple[bytes | None, str | None]  # the bytes, or the error that stopped them for good
+StoredFeatures = tuple[bytes | None, str | None]  # data and error of a `FeaturesRow`
 
 
 class ServingStore:
-    """One process's memory of what it serves."""
+    """Loads and caches what one process scores with."""
 
     def __init__(self, database: Database, blobs: BlobStore, settings: Settings) -> None:
         self._database = database
         self._blobs = blobs
         self._settings = settings
         self._adapters: SizedCache[str, Adapter] = SizedCache(ADAPTERS_CACHE_BYTES)
-        # Keyed by base model too: its digest covers the extractor and everything that is computed from features.
+        # The key has the base model's digest, which covers the extractor and everything computed from features.
         self._images: SizedCache[ImageKey, ProjectedImage] = SizedCache(settings.features_cache_mb * 2**20)
 
     def load(self, user_ids: Collection[UUID], image_ids: Collection[UUID], *, with_priors: bool = False) -> Serving:
-        """Everything that scoring these needs, in at most four queries, whatever their number; five with priors.
+        """Load what scoring these users and images needs.
 
-        A base model that takes preferences needs one more for them.
+        The number of queries does not depend on theirs: at most four, one more with priors, and one more if the base
+        model takes preferences.
 
         Raises:
             Unavailable: no base model yet, or an artifact that is damaged.
-            NotFound: a user was erased while this read.
+            NotFound: a user was erased meanwhile.
         """
         with self._database.read_session() as session:
             base_model = base_models.default(session, self._settings)
@@ -79,13 +80,13 @@ class ServingStore:
             used = _used_preferences(session, scorer, user_ids, served)
             known = self._images.get_many((base_model.digest, image_id, None) for image_id in image_ids)
             images = {image_id: image for (_, image_id, _), image in known.items()}
-            # who has a preference sees images as nobody else does: that takes their features
+            # A user's preference changes the projection, which needs the features again.
             missing = [image_id for image_id in image_ids if used or image_id not in images]
             stored = _read_features(session, base_model.extractor_digest, missing) if missing else {}
             wanted = _prior_digests(adapters.values()) if with_priors else set()
             prior_rows, of_matches = _prior_rows(session, wanted)
         priors = self._priors(scorer, wanted, prior_rows, of_matches)
-        features, failed = _usable(scorer, stored)
+        features, failed = _split_usable(scorer, stored)
         images |= self._project(scorer, {i: features_D for i, features_D in features.items() if i not in images})
         return Serving(
             base_model,
@@ -103,7 +104,7 @@ class ServingStore:
     def _priors(
         self, scorer: BaseScorer, wanted: set[str], rows: list[TastePriorRow], of_matches: list[str]
     ) -> dict[str, Prior]:
-        """The wanted priors by digest; that of a match may have gone with an expert."""
+        """The wanted priors by digest, without priors of matches that were deleted with an expert."""
         priors: dict[str, Prior] = {row.digest: taste_priors.load(self._blobs, row) for row in rows}
         for digest in of_matches:
             if (matched := matches.load_prior(self._blobs, digest)) is not None:
@@ -113,7 +114,7 @@ class ServingStore:
         return priors
 
     def _read_adapters(self, session: Session, wanted: dict[str, UUID], base_digest: str) -> dict[str, Adapter]:
-        """Adapters by digest, from memory or from their rows.
+        """Adapters by digest, from the cache or from their rows.
 
         Args:
             wanted: digest to row id.
@@ -130,15 +131,17 @@ class ServingStore:
         return adapters
 
     def _project(self, scorer: BaseScorer, features: dict[UUID, np.ndarray]) -> dict[UUID, ProjectedImage]:
-        """These images as nobody in particular sees them, and remembers them."""
+        """Project images without a user preference, and cache them."""
         found = dict(projected(scorer, list(features), features))
         for image_id, image in found.items():
             self._images.put((scorer.digest, image_id, None), image, size_bytes(image))
         return found
 
 
-def _usable(scorer: BaseScorer, stored: dict[UUID, StoredFeatures]) -> tuple[dict[UUID, np.ndarray], dict[UUID, str]]:
-    """Features of every image that can be scored, and the error of each that never will be."""
+def _split_usable(
+    scorer: BaseScorer, stored: dict[UUID, StoredFeatures]
+) -> tuple[dict[UUID, np.ndarray], dict[UUID, str]]:
+    """Features of images that can be scored, and the reasons of those that cannot."""
     failed: dict[UUID, str] = {}
     usable: dict[UUID, np.ndarray] = {}
     for image_id, (data, error) in stored.items():
@@ -152,10 +155,10 @@ def _usable(scorer: BaseScorer, stored: dict[UUID, StoredFeatures]) -> tuple[dic
 def _used_preferences(
     session: Session, scorer: BaseScorer, user_ids: Collection[UUID], served: dict[UUID, ServedAdapter]
 ) -> dict[UUID, UsedPreference]:
-    """With which preference each user's generic scores are computed; without those who are nobody in particular.
+    """The preference that each user's generic scores are computed with; users without an effective one are left out.
 
-    That of the version that serves them, so that a version always says the same; without one for this base model,
-    the user's own.
+    It is the one that the active version was trained with, so that a version always gives the same scores. Without an
+    active version for this base model, it is the user's current preference.
     """
     if not scorer.preference_dim:
         return {}
@@ -172,7 +175,7 @@ def _used_preferences(
 
 
 def _served_adapters(session: Session, user_ids: Collection[UUID]) -> dict[UUID, ServedAdapter]:
-    """The live version of every user who has one: one statement, so one moment."""
+    """The active versions, by user; read in one statement, so from one moment."""
     rows = session.execute(
         sa.select(
             AdapterRow.user_id,
@@ -206,7 +209,7 @@ def _prior_digests(adapters: Collection[Adapter]) -> set[str]:
 
 
 def _prior_rows(session: Session, digests: set[str]) -> tuple[list[TastePriorRow], list[str]]:
-    """Rows of those that are registered, and which of the others are the priors of matches."""
+    """Rows of the registered priors, and the digests of the others that belong to matches."""
     if not digests:
         return [], []
     rows = list(session.execute(sa.select(TastePriorRow).where(TastePriorRow.digest.in_(digests))).scalars())
@@ -227,16 +230,16 @@ def _read_features(session: Session, extractor_digest: str, image_ids: Collectio
 
 
 def _verified(digest: str, data: bytes, base_digest: str) -> Adapter:
-    """The adapter in these bytes.
+    """Parse an adapter's stored bytes.
 
     Raises:
-        Unavailable: they are not the bytes that were stored, or made for another base model.
+        Unavailable: the bytes are damaged, or the adapter is for another base model.
     """
     if sha256_hex(data) != digest:
         raise Unavailable(f"adapter {digest} is damaged: its {len(data)} bytes have another digest")
     try:
         adapter = adapter_from_bytes(data)
-    except InvalidInput as error:  # ours to keep whole, not the caller's to repair
+    except InvalidInput as error:  # the platform's data, not the caller's input
         raise Unavailable(f"adapter {digest} cannot be read: {error}") from error
     if adapter.base_digest != base_digest:
         raise Unavailable(f"adapter {digest} was made for base model {adapter.base_digest}, not {base_digest}")

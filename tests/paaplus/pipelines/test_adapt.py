@@ -183,7 +183,7 @@ def test_rollback_to_what_never_was_live_is_refused(deployment: Deployment) -> N
     deployment.work()
     with pytest.raises(NotFound, match="version 9"):
         rollback(deployment, user, to=9)
-    with pytest.raises(Conflict, match="is the live one"):
+    with pytest.raises(Conflict, match="is the active one"):
         rollback(deployment, user, to=1)
 
 
@@ -252,7 +252,7 @@ def learned_by(deployment: Deployment, user: object, number: int) -> set[int]:
 
     with deployment.database.read_session() as session:
         version = versions.get_version(session, user, number)
-        return feedback_log.read(session, deployment.user(user), None).learned(feedback_log.trained_up_to(version))
+        return feedback_log.read(session, deployment.user(user), None).trained(feedback_log.trained_up_to(version))
 
 
 def three_versions_with_a_gap(deployment: Deployment) -> object:
@@ -458,7 +458,7 @@ def test_retraction_restarts_the_lineage_before_it(deployment: Deployment, strat
     deployment.retract(user, trained[1])
     deployment.work()
     last = deployment.versions(user)[-1]
-    assert last.parent_id == deployment.versions(user)[0].id, "version 2 had learned what was taken back"
+    assert last.parent_id == deployment.versions(user)[0].id, "version 2 is tainted"
     assert last.high_water_sequence == 62
 
 

@@ -35,7 +35,7 @@ def register(deployment: Deployment, user_id: object, **columns: object) -> bool
         return experts.register(session, user_id, actor="admin", **options)[1]  # type: ignore[arg-type]
 
 
-def described(deployment: Deployment) -> list[experts.Described]:
+def described(deployment: Deployment) -> list[experts.ExpertView]:
     with deployment.database.read_session() as session:
         return experts.describe(session, experts.list_experts(session, OPERATOR), deployment.base_row)
 
