@@ -131,7 +131,7 @@ def _fit(
         "dim": dim,
         **_interval(gain_U),
         "of": float(total_U.mean()),
-        "says_something": encoder.says_something,
+        "says_something": encoder.is_informative,
         **{name: part.to_dict() for name, part in parts.items()},
     }
 

@@ -77,7 +77,7 @@ def test_who_has_no_version_yet_is_served_by_the_base(report):
 
 
 def test_what_others_wrote_is_escaped(page):
-    assert "Refused: &lt;worse&gt; on 9 ratings." in page
+    assert "Refused. &lt;worse&gt; on 9 ratings." in page
     assert "versions &amp; history" in page
 
 

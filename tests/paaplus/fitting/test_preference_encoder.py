@@ -58,7 +58,7 @@ def test_answers_that_tell_of_taste_are_understood(people: People) -> None:
     encoder, metrics = fit_preference_encoder(BASE, people.rated, answers_UQ)
     assert metrics["gain_low"] > 0
     assert metrics["taste"]["gain"] > 0.5 * metrics["taste"]["of"]
-    assert encoder.says_something
+    assert encoder.is_informative
     for liking in (-2.0, 2.0):  # nobody was asked this exactly: it is what the answer means
         added_N = added(encoder.shift(encoder.encode(np.array([liking, np.nan, np.nan]))), people.rated[0])
         wanted_N = 4.0 * liking * (people.rated[0].taste_NR @ people.direction_R)
@@ -79,7 +79,7 @@ def test_answers_that_tell_of_the_level_move_the_level_alone(people: People) -> 
 def test_answers_that_tell_nothing_shift_nothing(people: People, seed: int) -> None:
     answers_UQ = np.random.default_rng([seed, 3]).normal(size=(len(people.rated), 20))
     encoder, metrics = fit_preference_encoder(BASE, people.rated, answers_UQ, seed=seed)
-    assert not encoder.says_something
+    assert not encoder.is_informative
     assert metrics["gain"] == metrics["gain_low"] == 0
     assert encoder.encode(answers_UQ[0]).tolist() == [0.5] * 5
 

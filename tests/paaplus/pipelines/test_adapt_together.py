@@ -278,6 +278,6 @@ def test_gate_asks_about_all_of_a_cohort_what_it_asks_about_each_alone(
         for check, other in zip(mine["checks"], theirs["checks"], strict=True):
             assert (check["name"], check["passed"]) == (other["name"], other["passed"])
             assert check["value"] == other["value"]
-    told = ["candidate order" in str(report["checks"]) for report in reports[0]]
+    told = ["the candidate's scores" in str(report["checks"]) for report in reports[0]]
     assert True in told
     assert False in told

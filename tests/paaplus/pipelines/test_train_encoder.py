@@ -63,7 +63,7 @@ def test_encoder_learns_what_a_table_of_answers_tells(
     assert metrics["taste"]["gain_low"] > 0
     rng = np.random.default_rng(0)
     shuffled = dict(zip(answers, rng.permutation(list(answers.values())).tolist(), strict=True))
-    assert not learn(base, data, write(tmp_path / "b.csv", shuffled), tmp_path)[0].says_something
+    assert not learn(base, data, write(tmp_path / "b.csv", shuffled), tmp_path)[0].is_informative
 
 
 def test_files_that_do_not_fit_are_refused(people: Simulated, data: Path, base: BaseScorer, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
 from paaplus.scoring.adapters import TasteVector
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.closed_form import fit
-from paaplus.scoring.evidence import Answers, believe
 from paaplus.scoring.experts import Expert, Panel, combination_prior, expert_prior, factor_of, weights_of
 from paaplus.scoring.matching import COMBINATION, EXPERT, GENERIC, Selection, select
+from paaplus.scoring.model_evidence import Answers, posterior_given
 from paaplus.scoring.priors import OwnPrior, ShiftedPrior, TastePrior, design
 from tests.support.learning import base_of, comparisons, none_of, person, ratings, taste_of
 
@@ -112,7 +112,7 @@ def test_nothing_said_is_a_match_with_the_combination_that_says_so() -> None:
     found = chosen(rated=NOBODY, compared=NO_COMPARISONS)
     assert found.kind == COMBINATION
     assert found.agreement == {one.id: (0.0, 0) for one in EXPERTS}
-    assert "nothing said" in found.reason
+    assert "without answers" in found.reason
 
 
 def test_people_unlike_all_experts_stay_with_the_prior_in_force() -> None:
@@ -171,7 +171,7 @@ def test_survey_moves_every_candidate() -> None:
 
 def test_what_does_not_belong_together_is_refused() -> None:
     other = replace(EXPERTS[0], adapter=replace(EXPERTS[0].adapter, base_digest="0" * 64))
-    with pytest.raises(InvalidInput, match="expert expert-1 stands on base"):
+    with pytest.raises(InvalidInput, match="expert expert-1 is of base model"):
         chosen([other])
     with pytest.raises(InvalidInput, match="twice"):
         chosen([EXPERTS[0], EXPERTS[0]])
@@ -220,12 +220,12 @@ def test_belief_is_the_closed_form_seen_from_the_answers(rated: RatedSet, compar
             generic_N = shown.generic_NA[:, a].astype(np.float64)
             design_NP = design(shown.taste_NR, generic_N)
             noise_sd = float(prior.noise_sd_A[a])
-            belief = believe(answers, factor_PK, prior.mean(a)[None], noise_sd, design_NP, generic_N)
-            weight_P = prior.mean(a) + factor_PK @ (factor_PK.T @ belief.pull_EP[0])
+            posterior = posterior_given(answers, factor_PK, prior.mean(a)[None], noise_sd, design_NP, generic_N)
+            weight_P = prior.mean(a) + factor_PK @ (factor_PK.T @ posterior.gradient_EP[0])
             np.testing.assert_allclose(weight_P, weights_of(adapter)[:, a], atol=1e-5)
-            np.testing.assert_allclose(belief.score_EI[0], generic_N + design_NP @ weight_P, atol=1e-6)
+            np.testing.assert_allclose(posterior.score_EI[0], generic_N + design_NP @ weight_P, atol=1e-6)
             variance_N = np.square(design_NP @ factor_PK).sum(1)
-            assert (belief.covariance_EII[0].diagonal() <= variance_N + 1e-9).all()
+            assert (posterior.covariance_EII[0].diagonal() <= variance_N + 1e-9).all()
 
 
 def test_evidence_of_ratings_is_exact_and_that_of_comparisons_close() -> None:
@@ -235,7 +235,7 @@ def test_evidence_of_ratings_is_exact_and_that_of_comparisons_close() -> None:
     covariance_NN = answers.design_NP @ prior_PK @ prior_PK.T @ answers.design_NP.T + noise_sd**2 * np.eye(len(answers))
     _, log_det = np.linalg.slogdet(2 * np.pi * covariance_NN)
     exact = -0.5 * (answers.residual_N @ np.linalg.solve(covariance_NN, answers.residual_N) + log_det)
-    assert believe(answers, prior_PK, zero_P, noise_sd).log_evidence_E[0] == pytest.approx(exact)
+    assert posterior_given(answers, prior_PK, zero_P, noise_sd).log_evidence_E[0] == pytest.approx(exact)
 
     from paaplus.scoring.comparisons import log_likelihood
 
@@ -243,5 +243,5 @@ def test_evidence_of_ratings_is_exact_and_that_of_comparisons_close() -> None:
     drawn_SP = np.random.default_rng(0).normal(size=(200_000, prior_PK.shape[1])) @ prior_PK.T
     difference_SC = answers.generic_difference_C + drawn_SP @ answers.design_CP.T
     said_S = log_likelihood(difference_SC, answers.preference_C, np.array(noise_sd)).sum(1)
-    found = believe(answers, prior_PK, zero_P, noise_sd).log_evidence_E[0]
+    found = posterior_given(answers, prior_PK, zero_P, noise_sd).log_evidence_E[0]
     assert found == pytest.approx(np.log(np.exp(said_S).mean()), abs=0.25)

@@ -29,10 +29,10 @@ def reviewed(num: int, strength: float = 1.0, seed: int = 0, tolerance: float = 
     rng = np.random.default_rng([seed, 3])
     taste_NR = rng.normal(size=(num, BASE.taste_dim)).astype(np.float32) / np.sqrt(BASE.taste_dim)
     generic_N = rng.uniform(4, 6, num)
-    said_N = generic_N + strength * (taste_NR @ person(BASE, 0))[:, 0] + 0.3 * rng.normal(size=num)
-    said_N = np.clip(said_N, 0, 10)
-    said_N = np.where(np.abs(said_N - generic_N) <= tolerance, generic_N, said_N)
-    return Reviewed(taste_NR, generic_N, generic_N, generic_N, said_N)
+    expert_N = generic_N + strength * (taste_NR @ person(BASE, 0))[:, 0] + 0.3 * rng.normal(size=num)
+    expert_N = np.clip(expert_N, 0, 10)
+    expert_N = np.where(np.abs(expert_N - generic_N) <= tolerance, generic_N, expert_N)
+    return Reviewed(taste_NR, generic_N, generic_N, generic_N, expert_N)
 
 
 def test_weights_are_the_top_of_the_log_posterior():
@@ -46,7 +46,7 @@ def test_weights_are_the_top_of_the_log_posterior():
     def minus_log_posterior(coordinate_K: np.ndarray) -> float:
         target_N = some.label_N + design_NP @ prior.weights(coordinate_K, 0)
         value = 0.5 * coordinate_K @ coordinate_K
-        for target, said, shown in zip(target_N, some.said_N, some.shown_N, strict=True):
+        for target, said, shown in zip(target_N, some.expert_N, some.shown_N, strict=True):
             others = [o for o in (said - STEP * noise_sd, said + STEP * noise_sd) if 0 <= o <= 10]
             for other in [*others, *([shown] if shown != said else [])]:
                 rewards = [-((y - target) ** 2) / (2 * noise_sd**2) for y in (said, other)]
@@ -59,7 +59,7 @@ def test_weights_are_the_top_of_the_log_posterior():
 
 def test_preferences_of_many_reviews_weigh_about_what_ratings_do():
     some = reviewed(80)
-    rated = RatedSet.of(np.arange(1, 81), some.taste_NR, some.generic_N[:, None], some.said_N[:, None])
+    rated = RatedSet.of(np.arange(1, 81), some.taste_NR, some.generic_N[:, None], some.expert_N[:, None])
     closed = fit(BASE, OwnPrior(BASE), rated, NO_COMPARISONS).adapter
     new = reviewed(200, seed=9)
     move_N = design(new.taste_NR, new.generic_N) @ fit_weights(BASE, 0, some)
@@ -87,9 +87,9 @@ def test_reviews_of_one_image_are_left_out_together():
     """Two experts of one opinion about pure noise: a head that knew the other's word would seem to help."""
     rng = np.random.default_rng(0)
     taste_NR = np.repeat(rng.normal(size=(30, BASE.taste_dim)).astype(np.float32), 2, axis=0)
-    said_N = np.repeat(np.clip(5 + 2 * rng.normal(size=30), 0, 10), 2)
+    expert_N = np.repeat(np.clip(5 + 2 * rng.normal(size=30), 0, 10), 2)
     five_N = np.full(60, 5.0)
-    some = Reviewed(taste_NR, five_N, five_N, five_N, said_N)
+    some = Reviewed(taste_NR, five_N, five_N, five_N, expert_N)
     head, [report] = fit_reward_head(BASE, [some], [np.repeat(np.arange(30), 2)])
     assert report["mae_target"] > 0.9 * report["mae_label"]
     assert head is None or report["mae_target"] < report["mae_label"] * 1.05
