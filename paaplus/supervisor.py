@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from paaplus.errors import Unavailable
+from paaplus.processes import QUIET, api_command, scheduler_command, worker_command
 from paaplus.settings import Settings
 
 STOP_TIMEOUT_S = 15.0
@@ -34,16 +35,14 @@ class Child:
 
 def embedded_children(settings: Settings) -> list[Child]:
     """The three processes of the embedded mode: the same API, tasks and app as in production."""
-    python = [sys.executable, "-m"]
-    celery = [*python, "celery", "-A", "paaplus.workers.app"]
     logs = settings.home.absolute() / "logs"
+    # One solo worker: training must not share the API's interpreter, and the folder broker is fast only with solo.
+    alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     commands = {
-        "api": [*python, "paaplus.api"],
-        # one solo worker: training must not share the API's interpreter, and the folder broker is fast only with solo
-        "worker": [*celery, "worker", "-Q", "cpu,gpu", "-P", "solo", "-n", "embedded@%h", "--without-gossip",
-                   "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"],
-        "scheduler": [*celery, "beat", "--loglevel", "WARNING", "--pidfile", ""],
-    }  # fmt: skip
+        "api": api_command(),
+        "worker": worker_command(["cpu", "gpu"], pool="solo", name="embedded@%h", more=[*alone, *QUIET]),
+        "scheduler": scheduler_command(QUIET),
+    }
     return [Child(name, command, logs / f"{name}.log") for name, command in commands.items()]
 
 

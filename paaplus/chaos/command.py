@@ -14,9 +14,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from paaplus.chaos.report import as_text
-from paaplus.chaos.run import Options, run_chaos
-
 notices = Console(stderr=True)
 
 
@@ -32,6 +29,9 @@ def chaos(
 
     Exit code 1 when a promise was broken; the folder stays then.
     """
+    from paaplus.chaos.report import as_text
+    from paaplus.chaos.run import Options, run_chaos
+
     signal.signal(signal.SIGTERM, _exit)  # so that the platform is ended then too
     home = (folder or Path(tempfile.mkdtemp(prefix="paaplus-chaos-"))).absolute()
     options = Options(seed, minutes, home, database_url, broker_url)

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from paaplus.errors import Unavailable
 from paaplus.faults import FROM_FILE
+from paaplus.processes import QUIET, api_command, scheduler_command, worker_command
 
 READY_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 20.0
@@ -87,23 +88,14 @@ class Platform:
         self.processes = {process.name: process for process in self._make(num_workers, 2 if broker_url else 1)}
 
     def _make(self, num_workers: int, num_schedulers: int) -> list[Process]:
-        python = [sys.executable, "-m"]
-        celery = [*python, "celery", "-A", "paaplus.workers.app"]
-        quiet = ["--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
-        made = [self._process("api", "api", [*python, "paaplus.api"])]
+        alone = ["--without-gossip", "--without-mingle", *QUIET]
+        made = [self._process("api", "api", api_command())]
         for i in range(num_workers):
-            pool = ["-Q", "cpu,gpu", "-P", "solo", "-n", f"worker-{i}@%h"]
-            made.append(self._process(f"worker-{i}", "worker", [*celery, "worker", *pool, *quiet]))
+            command = worker_command(["cpu", "gpu"], pool="solo", name=f"worker-{i}@%h", more=alone)
+            made.append(self._process(f"worker-{i}", "worker", command))
         for i in range(num_schedulers):
-            options = [
-                "--pidfile",
-                "",
-                "--schedule",
-                str(self.home / f"scheduler-{i}-schedule"),
-                "--loglevel",
-                "WARNING",
-            ]
-            made.append(self._process(f"scheduler-{i}", "scheduler", [*celery, "beat", *options]))
+            command = scheduler_command(["--schedule", str(self.home / f"scheduler-{i}-schedule"), *QUIET])
+            made.append(self._process(f"scheduler-{i}", "scheduler", command))
         return made
 
     def _process(self, name: str, role: str, command: list[str]) -> Process:

@@ -19,12 +19,14 @@ from paaplus.cli.common import (
     print_rows,
     user_of,
 )
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import InvalidInput
-from paaplus.services.adapters import versions as adapters_service
-from paaplus.services.adapters.versions import PointerChange
-from paaplus.services.feedback import exclusions
 
-app = typer.Typer(help="Adapter versions: list, compare, promote, pin, roll back.")
+with lazy_imports():
+    from paaplus.services.adapters import versions as adapters_service
+    from paaplus.services.feedback import exclusions
+
+app = typer.Typer()
 
 VERSION_FIELDS = ("number", "state", "kind", "strategy", "num_ratings", "high_water_sequence", "size_bytes", "digest",
                   "created_at")  # fmt: skip
@@ -160,8 +162,8 @@ def _target(to: str | None) -> int | Literal["base"] | None:
     return int(to)
 
 
-def _print(change: PointerChange, as_json: bool) -> None:
-    record: dict[str, Any] = {name: getattr(change, name) for name in PointerChange.__slots__}
+def _print(change: adapters_service.PointerChange, as_json: bool) -> None:
+    record: dict[str, Any] = {name: getattr(change, name) for name in adapters_service.PointerChange.__slots__}
     numbers = {name: _served(record, name, as_json) for name in ("from_number", "to_number")}
     print_record(record | numbers, as_json=as_json)
 

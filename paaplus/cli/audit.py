@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from paaplus.cli.common import JsonOption, open_database, print_record, print_rows
-from paaplus.services import audit as audit_service
-from paaplus.services.audit import Link
+from paaplus.cli.lazy import lazy_imports
 
-app = typer.Typer(help="The audit trail of privileged acts.")
+with lazy_imports():
+    from paaplus.services import audit as audit_service
+
+app = typer.Typer()
 
 FIELDS = ("sequence", "created_at", "actor", "action", "subject_id", "details", "entry_sha256")
 
@@ -33,7 +35,7 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Compute the chain of hashes again; exit code 1 if an entry was changed, removed or inserted."""
-    link = Link.parse(expected) if expected is not None else None
+    link = audit_service.Link.parse(expected) if expected is not None else None
     with open_database() as database, database.read_session() as session:
         report = audit_service.verify(session, link)
     record = {

@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 
 from paaplus.cli.common import ACTOR, JsonOption, notices, open_blobs, open_database, print_record
-from paaplus.services.operations import backup as backup_service
+from paaplus.cli.lazy import lazy_imports
 from paaplus.settings import get_settings
+
+with lazy_imports():
+    from paaplus.services.operations import backup as backup_service
 
 
 def backup(

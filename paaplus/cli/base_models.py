@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,14 +19,19 @@ from paaplus.cli.common import (
     print_rows,
     progress_bar,
 )
-from paaplus.db.engine import Database
-from paaplus.db.tables import BaseModelRow
-from paaplus.services import scheduling
-from paaplus.services.images import images
-from paaplus.services.registry import base_models
+from paaplus.cli.lazy import lazy_imports
 from paaplus.settings import Settings, get_settings
 
-app = typer.Typer(help="Base models: a frozen backbone with a generic head.")
+with lazy_imports():
+    from paaplus.services import scheduling
+    from paaplus.services.images import images
+    from paaplus.services.registry import base_models
+
+if TYPE_CHECKING:
+    from paaplus.db.engine import Database
+    from paaplus.db.tables import BaseModelRow
+
+app = typer.Typer()
 
 FIELDS = ("id", "name", "version", "digest", "aspects", "feature_dim", "config", "metrics", "created_at", "retired_at")
 

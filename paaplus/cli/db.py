@@ -5,10 +5,13 @@ from __future__ import annotations
 import typer
 
 from paaplus.cli.common import JsonOption, print_record
-from paaplus.db import migrate
+from paaplus.cli.lazy import lazy_imports
 from paaplus.settings import get_settings
 
-app = typer.Typer(help="Create and upgrade the database schema.")
+with lazy_imports():
+    from paaplus.db import migrate
+
+app = typer.Typer()
 
 
 @app.command()

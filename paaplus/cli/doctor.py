@@ -16,16 +16,17 @@ from urllib.parse import urlsplit
 import typer
 from rich.markup import escape
 from rich.table import Table
-from sqlalchemy.exc import SQLAlchemyError
 
 from paaplus.cli.common import JsonOption, console, print_json
-from paaplus.db import migrate
-from paaplus.db.engine import Database
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import PaaplusError
-from paaplus.queue import jobs
-from paaplus.services.registry import base_models
 from paaplus.settings import Settings, get_settings
-from paaplus.storage.blobs import BlobStore
+
+with lazy_imports():
+    from paaplus.db import engine, migrate
+    from paaplus.queue import jobs
+    from paaplus.services.registry import base_models
+    from paaplus.storage import blobs
 
 LOW_DISK_BYTES = 2 * 2**30
 # Files that the paper's own model needs; nothing here is ever downloaded (docs/weights.md).
@@ -61,6 +62,8 @@ def doctor(as_json: JsonOption = False) -> None:
 
 def _guarded(check: Callable[[Settings], Finding]) -> Finding:
     """A check that fails in a way it did not foresee is a finding too."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     name = check.__name__.strip("_").replace("_", " ")
     try:
         return check(get_settings())
@@ -112,7 +115,7 @@ def _database(settings: Settings) -> Finding:
 
 def _storage(settings: Settings) -> Finding:
     probe = b"paaplus doctor"
-    store = BlobStore(settings.resolved_storage_url)
+    store = blobs.BlobStore(settings.resolved_storage_url)
     if store.get(store.put(probe)) != probe:
         return Finding("storage", "problem", "what was read is not what was written", "check the storage")
     return Finding("storage", "ok", settings.resolved_storage_url.split("://")[0] + ", writable")
@@ -144,7 +147,7 @@ def _broker(settings: Settings) -> Finding:
 
 
 def _base_model(settings: Settings) -> Finding:
-    database = Database(settings.resolved_database_url)
+    database = engine.Database(settings.resolved_database_url)
     try:
         with database.read_session() as session:
             row = base_models.find_default(session, settings)
@@ -156,7 +159,7 @@ def _base_model(settings: Settings) -> Finding:
 
 
 def _queue(settings: Settings) -> Finding:
-    database = Database(settings.resolved_database_url)
+    database = engine.Database(settings.resolved_database_url)
     try:
         with database.read_session() as session:
             ready = jobs.count_ready(session)

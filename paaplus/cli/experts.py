@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,19 +17,27 @@ from paaplus.cli.common import (
     print_rows,
     user_of,
 )
-from paaplus.db.engine import Database
-from paaplus.db.tables import MatchRow
-from paaplus.db.tables.experts import ExpertForm, MatchKind
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import NotFound
-from paaplus.services.adapters import matches
-from paaplus.services.experts import experts as experts_service
-from paaplus.services.experts import matching, quality
-from paaplus.services.predictions.serving_store import ServingStore
-from paaplus.services.registry import base_models
-from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
 
-app = typer.Typer(help="Experts, their models, and who is matched with them.")
+with lazy_imports():
+    from paaplus.services.adapters import matches
+    from paaplus.services.experts import experts as experts_service
+    from paaplus.services.experts import matching, quality
+    from paaplus.services.predictions import serving_store
+    from paaplus.services.registry import base_models
+    from paaplus.services.users import keys
+
+if TYPE_CHECKING:
+    from paaplus.db.engine import Database
+    from paaplus.db.tables import MatchRow
+
+app = typer.Typer()
+
+# The values of ExpertForm and MatchKind, whose module loads SQLAlchemy.
+Form = Literal["pooled", "head"]
+Kind = Literal["generic", "expert", "combination"]
 
 
 @app.command("list")
@@ -40,7 +48,9 @@ def list_experts(
 ) -> None:
     """The model base: every expert with the version of their model, and why nobody is matched with it, if so."""
     with open_database() as database, database.read_session() as session:
-        rows = experts_service.list_experts(session, OPERATOR, application=application, domain=domain, limit=10_000)
+        rows = experts_service.list_experts(
+            session, keys.OPERATOR, application=application, domain=domain, limit=10_000
+        )
         default = base_models.find_default(session, get_settings())
         described = experts_service.describe(session, rows, default)
     columns = {
@@ -85,14 +95,18 @@ def register(
     name: Annotated[str, typer.Option(help="What users are told whom they were matched with.")],
     domain: Annotated[str, typer.Option(help="What the expert judges.")],
     form: Annotated[
-        ExpertForm, typer.Option(help="pooled: the generic score, bent to the expert; head: one of their own.")
-    ] = ExpertForm.POOLED,
+        Form, typer.Option(help="pooled: the generic score, bent to the expert; head: one of their own.")
+    ] = "pooled",
     as_json: JsonOption = False,
 ) -> None:
     """Make a user an expert, or change what they are called and how their model stands. `users retrain` trains it."""
+    from paaplus.db.tables.experts import ExpertForm
+
     with open_database() as database, database.session() as session:
         user_id = user_of(session, user).id
-        row, is_new = experts_service.register(session, user_id, name=name, domain=domain, form=form, actor=ACTOR)
+        row, is_new = experts_service.register(
+            session, user_id, name=name, domain=domain, form=ExpertForm(form), actor=ACTOR
+        )
         print_record({"id": row.user_id, "name": row.name, "form": row.form, "is_new": is_new}, as_json=as_json)
 
 
@@ -124,10 +138,12 @@ def agreement(application: str, as_json: JsonOption = False) -> None:
 def match_user(
     user: UserArgument,
     expert: Annotated[list[str] | None, typer.Option(help="Only this expert; repeat; default: all.")] = None,
-    kind: Annotated[MatchKind | None, typer.Option(help="The best of this kind, whatever is more probable.")] = None,
+    kind: Annotated[Kind | None, typer.Option(help="The best of this kind, whatever is more probable.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Select what a user starts from, by what they have said so far, and put it in force."""
+    from paaplus.db.tables.experts import MatchKind
+
     with open_database() as database:
         with database.read_session() as session:
             user_id = user_of(session, user).id
@@ -140,7 +156,7 @@ def match_user(
             user_id,
             actor=ACTOR,
             expert_ids=expert_ids,
-            kind=kind,
+            kind=MatchKind(kind) if kind else None,
         )
         _print_match(database, row, as_json)
 
@@ -179,5 +195,5 @@ def _set_retired(user: str, retired: bool, as_json: bool) -> None:
         print_record({"id": row.user_id, "name": row.name, "retired_at": row.retired_at}, as_json=as_json)
 
 
-def _store(database: Database) -> ServingStore:
-    return ServingStore(database, open_blobs(), get_settings())
+def _store(database: Database) -> serving_store.ServingStore:
+    return serving_store.ServingStore(database, open_blobs(), get_settings())

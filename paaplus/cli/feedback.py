@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
-import sqlalchemy as sa
 import typer
 
 from paaplus.cli.common import (
@@ -23,16 +22,16 @@ from paaplus.cli.common import (
     print_rows,
     user_of,
 )
-from paaplus.db.tables import FeedbackRow, ImageRow
-from paaplus.db.tables.feedback import FeedbackKind
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import InvalidInput
 from paaplus.ids import sha256_hex
-from paaplus.services.feedback import intake as feedback_service
-from paaplus.services.feedback.intake import NewEvent
-from paaplus.services.users import users as users_service
 from paaplus.settings import get_settings
 
-app = typer.Typer(help="The feedback log.")
+with lazy_imports():
+    from paaplus.services.feedback import intake as feedback_service
+    from paaplus.services.users import users as users_service
+
+app = typer.Typer()
 
 FIELDS = ("sequence", "kind", "event_id", "image_id", "payload", "source", "received_at")
 COLUMNS = {"user_id", "image", "rating"}
@@ -44,6 +43,10 @@ def list_feedback(
     user: UserArgument, limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50, as_json: JsonOption = False
 ) -> None:
     """A user's log, newest first."""
+    import sqlalchemy as sa
+
+    from paaplus.db.tables import FeedbackRow
+
     with open_database() as database, database.read_session() as session:
         rows = session.execute(
             sa.select(FeedbackRow)
@@ -90,6 +93,10 @@ def import_ratings(
 
 
 def _images_by_name(session: Any, application: str) -> dict[str, UUID]:
+    import sqlalchemy as sa
+
+    from paaplus.db.tables import ImageRow
+
     rows = session.execute(
         sa.select(ImageRow.name, ImageRow.id).where(
             ImageRow.application == application, ImageRow.owner_id.is_(None), ImageRow.name.is_not(None)
@@ -124,8 +131,10 @@ def _event(
     scale: dict[str, float],
     aspect: str,
     occurrences: Counter[str],
-) -> NewEvent:
+) -> feedback_service.NewEvent:
     """A line as an event; `occurrences` counts the lines so far that say the same."""
+    from paaplus.db.tables.feedback import FeedbackKind
+
     if row["image"] not in images:
         raise InvalidInput(f"line {row['line']}: no image named {row['image']!r} in application {application!r}")
     try:
@@ -135,7 +144,7 @@ def _event(
     user, _ = users_service.create(session, application=application, external_id=row["user_id"])
     said = "\0".join([row["user_id"], row["image"], repr(rating), aspect, repr(scale["min"]), repr(scale["max"])])
     occurrences[said] += 1  # a person may say 3, then 5, then 3 again: three events, the last one counts
-    return NewEvent(
+    return feedback_service.NewEvent(
         index=index,
         user_id=user.id,
         # the same file again gives the same events; hashed, because names may be long

@@ -11,7 +11,7 @@ import typer
 from paaplus.cli.common import JsonOption, console, print_json, print_record
 from paaplus.errors import InvalidInput
 
-app = typer.Typer(help="Data sets in the layout of PhysiqueAA50K.")
+app = typer.Typer()
 _MAX_TOLD = 50
 
 

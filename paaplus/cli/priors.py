@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
@@ -19,14 +19,19 @@ from paaplus.cli.common import (
     print_rows,
     progress_bar,
 )
-from paaplus.db.engine import Database
-from paaplus.db.tables import BaseModelRow, TastePriorRow
-from paaplus.scoring.priors import TastePrior
-from paaplus.services import scheduling
-from paaplus.services.registry import base_models, taste_priors
+from paaplus.cli.lazy import lazy_imports
 from paaplus.settings import Settings, get_settings
 
-app = typer.Typer(help="Taste priors: how people differ, learned from people who rated.")
+with lazy_imports():
+    from paaplus.services import scheduling
+    from paaplus.services.registry import base_models, taste_priors
+
+if TYPE_CHECKING:
+    from paaplus.db.engine import Database
+    from paaplus.db.tables import BaseModelRow, TastePriorRow
+    from paaplus.scoring.priors import TastePrior
+
+app = typer.Typer()
 
 FIELDS = ("id", "base_model_id", "version", "digest", "source", "num_people", "metrics", "created_at", "retired_at",
           "stale_at")  # fmt: skip

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from paaplus.cli.common import JsonOption, print_rows
@@ -47,6 +46,8 @@ def score(
         raise InvalidInput(f"base model {base_model!r}: only physiqueframe scores without the platform")
     if box is not None and len(images) != 1:
         raise InvalidInput(f"--box with {len(images)} images: one")
+    import numpy as np
+
     from paaplus.data.physique.dataset import sample_of
     from paaplus.data.physique.meshes import MeshStore
     from paaplus.models.images import decode_image

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
@@ -21,16 +21,21 @@ from paaplus.cli.common import (
     print_rows,
     progress_bar,
 )
-from paaplus.db.tables import PreferenceEncoderRow, SurveyRow
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import InvalidInput
-from paaplus.services.registry import base_models, taste_priors
-from paaplus.services.surveys import answers as survey_answers
-from paaplus.services.surveys import forms, preference_encoders, preferences, surveys
-from paaplus.services.users import users as users_service
-from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
 
-app = typer.Typer(help="Surveys: forms as data, answers, and what they tell of taste.")
+with lazy_imports():
+    from paaplus.services.registry import base_models, taste_priors
+    from paaplus.services.surveys import answers as survey_answers
+    from paaplus.services.surveys import forms, preference_encoders, preferences, surveys
+    from paaplus.services.users import keys
+    from paaplus.services.users import users as users_service
+
+if TYPE_CHECKING:
+    from paaplus.db.tables import PreferenceEncoderRow, SurveyRow
+
+app = typer.Typer()
 
 FIELDS = ("id", "application", "name", "version", "domain", "digest", "created_at", "retired_at")
 ENCODER_FIELDS = ("id", "survey_id", "base_model_id", "version", "digest", "num_people", "metrics", "created_at",
@@ -40,6 +45,8 @@ NameArgument = Annotated[str, typer.Argument(help="Name of the survey.")]
 ApplicationOption = Annotated[str, typer.Option(help="Whose survey.")]
 VersionOption = Annotated[int | None, typer.Option(min=1, help="Of the survey; default: the newest.")]
 BaseModelOption = Annotated[str, typer.Option(help="NAME or NAME@VERSION; default: the default base model.")]
+
+MAX_ITEMS = 100  # of one form, as in services/surveys/forms.py
 
 
 @app.command()
@@ -68,7 +75,7 @@ def create(
 def from_experts(
     name: NameArgument,
     domain: Annotated[str, typer.Option(help="What the objects are that it is about.")],
-    count: Annotated[int, typer.Option(min=1, max=forms.MAX_ITEMS, help="Pairs of images.")] = 10,
+    count: Annotated[int, typer.Option(min=1, max=MAX_ITEMS, help="Pairs of images.")] = 10,
     aspect: Annotated[str | None, typer.Option(help="What is asked about; default: the base model's first.")] = None,
     application: ApplicationOption = "default",
     as_json: JsonOption = False,
@@ -88,7 +95,7 @@ def list_surveys(
 ) -> None:
     """All versions of all surveys, newest first, with how many users answered."""
     with open_database() as database, database.read_session() as session:
-        rows = surveys.list_surveys(session, OPERATOR, application=application, limit=10_000)
+        rows = surveys.list_surveys(session, keys.OPERATOR, application=application, limit=10_000)
         counts = survey_answers.count_answers(session, [row.id for row in rows])
         columns = {field: attrgetter(field) for field in FIELDS} | {"num_answers": lambda row: counts.get(row.id, 0)}
         print_rows(rows, columns, as_json=as_json, title="surveys", json_only=("id",))

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
-import sqlalchemy as sa
 import typer
 
 from paaplus.cli.common import ACTOR, JsonOption, open_blobs, open_database, print_record, print_rows
-from paaplus.db.tables import ImageRow, ToolRevisionRow
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import InvalidInput
-from paaplus.services.predictions.serving_store import ServingStore
-from paaplus.services.reviews import ordering, pseudo_labels, tool_revisions
-from paaplus.services.reviews import tools as tools_service
-from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
-from paaplus.tools.precomputed import NAME, PrecomputedTool, read_csv
-from paaplus.tools.tool import Judgement, ToolImage
 
-app = typer.Typer(help="AI tools, and what they say of images.")
+with lazy_imports():
+    from paaplus.services.predictions import serving_store
+    from paaplus.services.reviews import ordering, pseudo_labels, tool_revisions
+    from paaplus.services.reviews import tools as tools_service
+    from paaplus.services.users import keys
+    from paaplus.tools import precomputed
+    from paaplus.tools import tool as tool_module
+
+if TYPE_CHECKING:
+    from paaplus.db.tables import ToolRevisionRow
+
+app = typer.Typer()
 
 FIELDS = ("name", "version", "aspects", "labels", "needs", "unavailable")
 LABEL_FIELDS = ("image_id", "tool", "tool_version", "scores", "confidences", "created_at")
@@ -64,20 +68,20 @@ def list_labels(
 ) -> None:
     """Pseudo labels as the tools gave them, newest first."""
     with open_database() as database, database.read_session() as session:
-        rows = pseudo_labels.list_labels(session, OPERATOR, image_id=image, tool=tool, limit=limit)
+        rows = pseudo_labels.list_labels(session, keys.OPERATOR, image_id=image, tool=tool, limit=limit)
         print_rows(rows, {name: attrgetter(name) for name in LABEL_FIELDS}, as_json=as_json, title="pseudo labels")
 
 
 @app.command("import")
 def import_labels(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV: image,ASPECT...[,confidence].")],
-    tool: Annotated[str, typer.Option(help="precomputed, or precomputed:SOURCE.")] = NAME,
+    tool: Annotated[str, typer.Option(help="precomputed, or precomputed:SOURCE.")] = "precomputed",
     version: Annotated[str, typer.Option(help="Of the scores; default: the file's digest.")] = "",
     application: ApplicationOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Take in scores 0-10 by anybody. `image` is an id, or the name it was registered under; all rows or none."""
-    source = read_csv(file, tool)
+    source = precomputed.read_csv(file, tool)
     with open_database() as database, database.session() as session:
         found = _judged(session, source, application)
         stored = pseudo_labels.add_precomputed(
@@ -91,7 +95,7 @@ def import_labels(
 def learn(tool: ToolArgument, application: ApplicationOption = "default", as_json: JsonOption = False) -> None:
     """Learn the tool's next revision from the application's reviews; it is in force for the next batch at once."""
     with open_database() as database:
-        store = ServingStore(database, open_blobs(), get_settings())
+        store = serving_store.ServingStore(database, open_blobs(), get_settings())
         row = tool_revisions.learn(database, store, application=application, tool=tool, actor=ACTOR)
         num_moved = ordering.rerank(database, store, application)
     print_record({**_record(row), "num_reviews_moved": num_moved}, as_json=as_json)
@@ -130,8 +134,12 @@ def retire(
         print_record(_record(row), as_json=as_json)
 
 
-def _judged(session: Any, source: PrecomputedTool, application: str) -> dict[UUID, Judgement]:
+def _judged(session: Any, source: precomputed.PrecomputedTool, application: str) -> dict[UUID, tool_module.Judgement]:
     """Every row's image and what is said of it; a row that names no image, or two, is a mistake."""
+    import sqlalchemy as sa
+
+    from paaplus.db.tables import ImageRow
+
     rows = session.execute(
         sa.select(ImageRow.id, ImageRow.name).where(ImageRow.application == application, ImageRow.owner_id.is_(None))
     ).all()
@@ -147,7 +155,7 @@ def _judged(session: Any, source: PrecomputedTool, application: str) -> dict[UUI
     ids = [named[name][0] for name in source.judgements]
     if len(set(ids)) != len(ids):
         raise InvalidInput("an image is named twice, by id and by name")
-    said = source.score([ToolImage(names=(name,)) for name in source.judgements])
+    said = source.score([tool_module.ToolImage(names=(name,)) for name in source.judgements])
     return {image_id: judgement for image_id, judgement in zip(ids, said, strict=True) if judgement.scores}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,16 +20,21 @@ from paaplus.cli.common import (
     print_rows,
     user_of,
 )
-from paaplus.db.tables import UserRow
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import Conflict, InvalidInput
-from paaplus.services import scheduling
-from paaplus.services.adapters import versions
-from paaplus.services.operations import erasures, export
-from paaplus.services.users import users as users_service
-from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
 
-app = typer.Typer(help="Users and their policies.")
+with lazy_imports():
+    from paaplus.services import scheduling
+    from paaplus.services.adapters import versions
+    from paaplus.services.operations import erasures, export
+    from paaplus.services.users import keys
+    from paaplus.services.users import users as users_service
+
+if TYPE_CHECKING:
+    from paaplus.db.tables import UserRow
+
+app = typer.Typer()
 
 FIELDS = ("id", "application", "external_id", "version", "feedback", "pending", "pinned", "last_trained_at",
           "next_due_at", "due_reason")  # fmt: skip
@@ -43,7 +48,7 @@ def list_users(
 ) -> None:
     """Users, with what is served to them and when they are due."""
     with open_database() as database, database.read_session() as session:
-        rows = users_service.list_users(session, OPERATOR, application=application, limit=limit)
+        rows = users_service.list_users(session, keys.OPERATOR, application=application, limit=limit)
         print_rows(
             [_record(session, row) for row in rows],
             _columns(),

@@ -33,7 +33,7 @@ def demo(
     increment: Annotated[int, typer.Option(min=8, help="Ratings a person gives at a time, three times.")] = 40,
     seed: Annotated[int, typer.Option(min=0, help="Of people, held-out images and order.")] = 0,
 ) -> None:
-    """Feedback in, adapters trained, better scores out, and a rollback: over HTTP, with a report in var/demo."""
+    """Play the whole loop over HTTP on a platform of its own, and write a report into var/demo."""
     try:
         from paaplus.demo.run import run_demo
         from paaplus.demo.stages import run_stages
