@@ -27,15 +27,15 @@ NUM_PEOPLE = 72
 NUM_VARIANTS = 20
 RATINGS_PER_PERSON = 260
 
-_MAKERS = (
-    "builtin",
+_CODE_FILES = (
+    "brushes",
+    "build",
     "image_properties",
-    "painted_nature",
-    "painted_things",
-    "painting",
+    "nature_scenes",
+    "people_and_objects_scenes",
     "photographs",
+    "scenes",
     "simulated_people",
-    "synthetic_scenes",
     "variants",
 )
 _SCENE_SIDE_PX = 480
@@ -121,7 +121,7 @@ def write_builtin_set(
 
 
 def _code_digest() -> str:
-    files = [Path(__file__).with_name(f"{name}.py") for name in _MAKERS]
+    files = [Path(__file__).with_name(f"{name}.py") for name in _CODE_FILES]
     return sha256_hex(b"".join(file.read_bytes() for file in files))
 
 

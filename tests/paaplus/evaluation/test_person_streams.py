@@ -1,4 +1,4 @@
-"""Streams out of a data folder: order, increments, what is unseen, and a drift of real ratings."""
+"""Streams of a data folder: order, increments, test images, and a simulated drift of real ratings."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from paaplus.data.folder import DataFolder, read_folder
+from paaplus.evaluation.person_streams import StreamMaker
 from paaplus.evaluation.splits import FolderSplit, split_folder, within_train_side
-from paaplus.evaluation.stream.person_streams import StreamMaker
 from tests.support.taste_data import simulate, write_folder
 
 
