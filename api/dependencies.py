@@ -87,7 +87,7 @@ class OpensTo:
         if principal.scope not in self.scopes:
             needed = ", ".join(sorted(self.scopes))
             raise Forbidden(f"a key of scope {principal.scope.value!r} does not open this; needed: {needed}")
-        if not context.allowances.spend_at_hand(principal, RateLimitKind.REQUESTS):
+        if not context.allowances.spend_reserved(principal, RateLimitKind.REQUESTS):
             await run_in_threadpool(context.allowances.spend, principal, RateLimitKind.REQUESTS)
         return principal
 

@@ -37,7 +37,7 @@ def list_jobs(
 def get_job(job_id: UUID, key: UserKey, session: ReadSession) -> JobDetailOut:
     """One job, with what came of it. Extraction of features concerns everybody who waits for it."""
     row, run = jobs_service.get(session, key, job_id)
-    errors, num_errors = jobs_service.image_errors(row) if jobs_service.tells_errors(key, row) else ([], 0)
+    errors, num_errors = jobs_service.image_errors(row) if jobs_service.may_see_errors(key, row) else ([], 0)
     return JobDetailOut(
         **_fields(row, key),
         run=RunOut.model_validate(run) if run is not None else None,
@@ -50,5 +50,5 @@ def _fields(row: JobRow, key: Principal) -> dict[str, object]:
     names = set(JobOut.model_fields) - {"progress", "last_error"}
     return {name: getattr(row, name) for name in names} | {
         "progress": ProgressOut(done=row.progress_done, total=row.progress_total),
-        "last_error": row.last_error if jobs_service.tells_errors(key, row) else None,
+        "last_error": row.last_error if jobs_service.may_see_errors(key, row) else None,
     }

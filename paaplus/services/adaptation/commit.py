@@ -126,7 +126,7 @@ def skip(database: Database, user_id: UUID, job: Lease) -> None:
     with database.session() as session:
         user = lock_user(session, user_id)
         jobs.complete(session, job)
-        if user is not None and job.reason in scheduling.NEW_START_REASONS:
+        if user is not None and job.reason in scheduling.STARTING_POINT_REASONS:
             scheduling.due_for(session, user, DueReason(job.reason))
 
 

@@ -149,7 +149,7 @@ def _end(session: Session, row: MatchRow) -> None:
         _drop_versions(session, user, row)
     if row.superseded_at is None:
         user.epoch += 1  # a running training has read the deleted prior: it must not commit
-        scheduling.due_for_new_start(session, user)
+        scheduling.due_for_new_match(session, user)
 
 
 def _drop_versions(session: Session, user: UserRow, row: MatchRow) -> None:

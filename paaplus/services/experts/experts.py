@@ -93,7 +93,7 @@ def register(
     )
     if ended.rowcount or changes_form or (is_new and form == ExpertForm.HEAD):  # type: ignore[attr-defined]
         user.epoch += 1  # a running training has the old starting point: it must not commit
-        scheduling.due_for_new_start(session, user)
+        scheduling.due_for_new_match(session, user)
     audit.record(session, actor=actor, action="expert_registered", subject_id=user_id, details={"form": form.value})
     return row, is_new
 

@@ -113,7 +113,7 @@ def _write(session: Session, blobs: BlobStore, evidence: MatchEvidence, chosen: 
     if not _has_trained(session, user.id, row.base_model_id):
         version = _write_version(session, user, row, chosen, evidence, current)
     else:
-        scheduling.due_for_new_start(session, user)
+        scheduling.due_for_new_match(session, user)
     user.epoch += 1  # a running training has the old starting point: it must not commit
     versions.write_history(
         session,

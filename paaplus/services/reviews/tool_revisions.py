@@ -1,5 +1,7 @@
-"""Tool revisions: learned from an application's reviews, numbered, in force until retired, stale when somebody goes.
+"""Tool revisions: corrections of a tool's labels, learned from an application's reviews.
 
+Revisions are numbered. The newest that is not retired is in force. A revision becomes stale when an expert whose
+reviews it was learned from is erased.
 Shape letters: N = reviews, A = aspects of the base model.
 """
 
@@ -41,7 +43,7 @@ from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.registry.artifacts import LoadedOnce
 
 MIN_REVIEWS: Final = 5
-MAX_HEAD_REVIEWS: Final = 2_000  # the latest: the reward head is fitted six times while somebody waits
+MAX_HEAD_REVIEWS: Final = 2_000  # the latest ones: a request waits while the reward head is fitted six times
 NUM_KEPT: Final = 64
 
 _loaded: LoadedOnce[Revision] = LoadedOnce(NUM_KEPT)
@@ -49,25 +51,25 @@ _loaded: LoadedOnce[Revision] = LoadedOnce(NUM_KEPT)
 
 @dataclass(frozen=True, slots=True)
 class _Review:
-    """What one review says of one tool's label."""
+    """One review of one tool's label: scores by aspect. `revised`: the expert's."""
 
     expert_id: UUID
     image_id: UUID
     version: str
     raw: dict[str, float]
     shown: dict[str, float]
-    said: dict[str, float]
+    revised: dict[str, float]
 
 
 def learn(database: Database, store: ServingStore, *, application: str, tool: str, actor: str) -> ToolRevisionRow:
-    """Learn the tool's next revision from the application's reviews; from now on it is in force.
+    """Learn the tool's next revision from the application's reviews, and put it in force.
 
-    Reviews count that were made of the tool's newest version among them, and whose feedback was neither retracted nor
-    excluded. Without changes since the revision in force, that one is the answer.
+    Only reviews of the newest tool version among them are used, and only if their feedback is neither retracted nor
+    excluded. If nothing has changed, the revision in force is returned.
 
     Raises:
-        InvalidInput: fewer than `MIN_REVIEWS` such reviews.
-        Conflict: an expert was erased while this learned.
+        InvalidInput: there are fewer than `MIN_REVIEWS` such reviews.
+        Conflict: an expert was erased meanwhile.
         Unavailable: the base model's artifact cannot be read.
     """
     check_application(application)
@@ -87,7 +89,7 @@ def learn(database: Database, store: ServingStore, *, application: str, tool: st
 
 
 def in_force(session: Session, application: str, tool: str, tool_version: str) -> ToolRevisionRow | None:
-    """What the next batch's labels of this tool are calibrated by; None: nothing was learned."""
+    """The revision that calibrates this tool's labels in new batches; None: there is none."""
     return session.execute(
         sa.select(ToolRevisionRow)
         .where(
@@ -102,7 +104,7 @@ def in_force(session: Session, application: str, tool: str, tool_version: str) -
 
 
 def retire(session: Session, *, application: str, tool: str, version: int, actor: str) -> ToolRevisionRow:
-    """Take a revision out of force; the one before it is in force again. Batches that were made with it stay.
+    """Retire a revision; the one before it is in force again. Existing batches keep their labels.
 
     Raises:
         NotFound: there is no such revision.
@@ -125,7 +127,14 @@ def retire(session: Session, *, application: str, tool: str, version: int, actor
 def list_revisions(
     session: Session, *, application: str | None, tool: str | None = None, limit: int = 100, before: UUID | None = None
 ) -> list[ToolRevisionRow]:
-    """Newest first; None: of every application."""
+    """Revisions, newest first.
+
+    Args:
+        application: of this application; None: of every application.
+        tool: of this tool; None: of every tool.
+        limit: at most so many.
+        before: only revisions older than this id.
+    """
     query = sa.select(ToolRevisionRow).order_by(ToolRevisionRow.id.desc()).limit(limit)
     if application is not None:
         query = query.where(ToolRevisionRow.application == application)
@@ -137,20 +146,20 @@ def list_revisions(
 
 
 def mark_stale(session: Session, user_id: UUID) -> None:
-    """Before a user is erased: revisions that were learned from their reviews should be learned again without them."""
-    seen = sa.select(ToolRevisionPersonRow.tool_revision_id).where(ToolRevisionPersonRow.user_id == user_id)
+    """Mark revisions that were learned from reviews of a user who is about to be erased."""
+    learned = sa.select(ToolRevisionPersonRow.tool_revision_id).where(ToolRevisionPersonRow.user_id == user_id)
     session.execute(
         sa.update(ToolRevisionRow)
-        .where(ToolRevisionRow.id.in_(seen), ToolRevisionRow.stale_at.is_(None))
+        .where(ToolRevisionRow.id.in_(learned), ToolRevisionRow.stale_at.is_(None))
         .values(stale_at=utcnow())
     )
 
 
 def load(row: ToolRevisionRow) -> Revision:
-    """The revision itself, from this process's memory after the first time.
+    """Load a revision, cached in this process.
 
     Raises:
-        Unavailable: its bytes are not those that were stored.
+        Unavailable: its stored bytes are damaged.
     """
     what = f"revision {row.version} of tool {row.tool}"
 
@@ -159,14 +168,14 @@ def load(row: ToolRevisionRow) -> Revision:
             raise Unavailable(f"{what} is damaged")
         try:
             return Revision.from_bytes(row.data)
-        except InvalidInput as error:  # ours to keep readable, not the caller's to repair
+        except InvalidInput as error:  # the platform's data, not the caller's input
             raise Unavailable(f"{what} cannot be read: {error}") from error
 
     return _loaded.get(row.digest, read)
 
 
 def _reviews(session: Session, application: str, tool: str) -> list[_Review]:
-    """Of labels by the tool, in order of decision."""
+    """Valid reviews of labels by the tool, in order of decision."""
     retraction = aliased(FeedbackRow)
     retracted = sa.exists().where(
         retraction.user_id == FeedbackRow.user_id,
@@ -192,7 +201,7 @@ def _reviews(session: Session, application: str, tool: str) -> list[_Review]:
                     version=label["version"],
                     raw=label["raw"],
                     shown=row.shown["scores"],
-                    said=row.answers["scores"],
+                    revised=row.answers["scores"],
                 )
             )
     return reviews
@@ -200,19 +209,19 @@ def _reviews(session: Session, application: str, tool: str) -> list[_Review]:
 
 def _fit(store: ServingStore, reviews: list[_Review]) -> tuple[Revision, dict[str, Any], UUID | None]:
     calibrations, metrics = {}, dict[str, Any]()
-    for aspect in sorted({aspect for review in reviews for aspect in review.raw.keys() & review.said.keys()}):
-        pairs = [(r.raw[aspect], r.said[aspect]) for r in reviews if aspect in r.raw and aspect in r.said]
-        raw_N, said_N = np.array(pairs).T
-        calibrations[aspect], metrics[aspect] = fit_calibration(raw_N, said_N)
+    for aspect in sorted({aspect for review in reviews for aspect in review.raw.keys() & review.revised.keys()}):
+        pairs = [(r.raw[aspect], r.revised[aspect]) for r in reviews if aspect in r.raw and aspect in r.revised]
+        raw_N, revised_N = np.array(pairs).T
+        calibrations[aspect], metrics[aspect] = fit_calibration(raw_N, revised_N)
     head, aspects, base_model_id = None, tuple[str, ...](), None
     if len(reviews) >= MIN_HEAD_REVIEWS:
         try:
             latest = reviews[-MAX_HEAD_REVIEWS:]
             serving = store.load([], {review.image_id for review in latest})
-        except Unavailable:  # no base model: labels of other tools can be calibrated without
+        except Unavailable:  # no base model: calibration needs none
             return Revision(calibrations), metrics, None
-        head, told = _fit_head(serving, latest, Revision(calibrations))
-        for aspect, report in told.items():
+        head, reports = _fit_head(serving, latest, Revision(calibrations))
+        for aspect, report in reports.items():
             metrics[aspect]["reward_head"] = report
         if head is not None:
             aspects, base_model_id = serving.scorer.aspects, serving.base_model.id
@@ -222,13 +231,13 @@ def _fit(store: ServingStore, reviews: list[_Review]) -> tuple[Revision, dict[st
 def _fit_head(
     serving: Serving, reviews: list[_Review], revision: Revision
 ) -> tuple[RewardHead | None, dict[str, dict[str, Any]]]:
-    """The reward head over calibrated labels, and what it does for every aspect, on reviews left out."""
+    """Fit the reward head on calibrated labels, and report its effect by aspect, cross-validated."""
     scorer = serving.scorer
     reviewed_A: list[Reviewed | None] = []
     group_AN: list[np.ndarray | None] = []
     place = {image_id: i for i, image_id in enumerate(sorted(serving.images))}
     for a, aspect in enumerate(scorer.aspects):
-        some = [r for r in reviews if r.image_id in place and aspect in r.raw and aspect in r.said]
+        some = [r for r in reviews if r.image_id in place and aspect in r.raw and aspect in r.revised]
         if not some:
             reviewed_A.append(None)
             group_AN.append(None)
@@ -240,7 +249,7 @@ def _fit_head(
                 generic_N=np.array([image.generic_A[a] for image in images]),
                 label_N=np.array([revision.calibrated(aspect, r.raw[aspect]) for r in some]),
                 shown_N=np.array([r.shown[aspect] for r in some]),
-                said_N=np.array([r.said[aspect] for r in some]),
+                expert_N=np.array([r.revised[aspect] for r in some]),
             )
         )
         group_AN.append(np.array([place[r.image_id] for r in some]))
@@ -263,14 +272,14 @@ def _register(
     current = in_force(session, application, tool, tool_version)
     if current is not None and current.digest == revision.digest:
         return current
-    alive = session.execute(
+    existing = session.execute(
         sa.select(UserRow.id)
         .where(UserRow.id.in_(user_ids))
         .order_by(UserRow.id)
         .with_for_update(read=True, key_share=True)
     ).scalars()
-    if len(set(alive)) != len(user_ids):
-        raise Conflict("an expert was erased while this learned from their reviews: ask again")
+    if len(set(existing)) != len(user_ids):
+        raise Conflict("an expert was erased while a revision was learned from their reviews: try again")
     newest = session.execute(
         sa.select(sa.func.max(ToolRevisionRow.version)).where(
             ToolRevisionRow.application == application, ToolRevisionRow.tool == tool
@@ -286,7 +295,7 @@ def _register(
         base_model_id=base_model_id,
         digest=sha256_hex(data),
         data=data,
-        num_reviews=max((told["num_reviews"] for told in metrics.values()), default=0),
+        num_reviews=max((report["num_reviews"] for report in metrics.values()), default=0),
         metrics=dict(metrics),
         created_at=utcnow(),
     )

@@ -23,12 +23,12 @@ from paaplus.services.surveys.forms import Form
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
-SOURCE: Final = "survey"  # of the comparisons in the log
+SOURCE: Final = "survey"  # `FeedbackRow.source` of a comparison
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What became of a user's answers. `is_new`: they differ from what was answered before."""
+    """A user's answers after `answer`. `is_new`: they differ from the former answers."""
 
     row: SurveyAnswersRow
     survey: SurveyRow
@@ -47,26 +47,26 @@ def answer(
     settings: Settings,
     max_per_day: int = 0,
 ) -> Answered:
-    """Keep a user's answers instead of what they answered before; the same answers again change nothing.
+    """Store a user's answers in place of the former ones. Repeating the same answers changes nothing.
 
-    What changed about pairs of images goes to the feedback log; one that is answered no more becomes "cannot say". If
-    an encoder is in force, the user's preference is what it makes of the answers.
+    Changed answers about image pairs are appended to the feedback log; a withdrawn one becomes "cannot say". If a
+    preference encoder is in force, it sets the user's preference.
 
     Args:
         answers: by item id, as JSON.
         version: of the survey; None: the newest.
-        max_per_day: new events of one user in 24 hours; 0: any number.
+        max_per_day: limit of new events of one user in 24 hours; 0: no limit.
 
     Raises:
-        NotFound: no such user, or no such survey for them.
-        InvalidInput: answers that do not fit the form, or an aspect that no base model knows any more.
+        NotFound: no such user, or no such survey in the user's application.
+        InvalidInput: answers that do not fit the form, or an aspect that no base model has any more.
         Conflict: the survey is retired.
-        TooMany: the user's log has had its share for now.
+        TooMany: the user has reached the daily limit of events.
     """
     user = locked_user(session, user_id)
     survey = surveys.get(session, user.application, name, version)
     if survey.retired_at is not None:
-        raise Conflict(f"survey {name}@{survey.version} is retired: nobody answers it any more")
+        raise Conflict(f"survey {name}@{survey.version} is retired and takes no answers")
     form = forms.parse(survey.form)
     checked = form_answers.check_answers(form, answers)
     former = _in_force(session, survey.id, user_id)
@@ -74,7 +74,7 @@ def answer(
         return Answered(former, survey, False, 0)
     if former is not None:
         former.superseded_at = utcnow()
-        session.flush()  # before the row that follows it: one is in force at any moment
+        session.flush()  # before the new row: the unique index allows one in force
     row = SurveyAnswersRow(id=new_id(), survey_id=survey.id, user_id=user_id, answers=checked, created_at=utcnow())
     session.add(row)
     session.flush()
@@ -87,7 +87,7 @@ def answer(
 def answers_of(
     session: Session, user: UserRow, name: str, version: int | None = None
 ) -> tuple[SurveyAnswersRow, SurveyRow]:
-    """A user's answers in force, to one version of a survey or to the newest that they answered.
+    """A user's answers in force, to one version of a survey, or to the newest version that the user answered.
 
     Raises:
         NotFound: there are none.
@@ -109,7 +109,7 @@ def answers_of(
 
 
 def answers_to(session: Session, survey_id: UUID) -> list[SurveyAnswersRow]:
-    """Everybody's answers in force, in order of user."""
+    """All users' answers in force, in order of user id."""
     query = (
         sa.select(SurveyAnswersRow)
         .where(SurveyAnswersRow.survey_id == survey_id, SurveyAnswersRow.superseded_at.is_(None))
@@ -119,7 +119,7 @@ def answers_to(session: Session, survey_id: UUID) -> list[SurveyAnswersRow]:
 
 
 def count_answers(session: Session, survey_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """How many users have answered each survey."""
+    """Numbers of users who have answered, by survey."""
     query = (
         sa.select(SurveyAnswersRow.survey_id, sa.func.count())
         .where(SurveyAnswersRow.survey_id.in_(survey_ids), SurveyAnswersRow.superseded_at.is_(None))
@@ -139,7 +139,7 @@ def _in_force(session: Session, survey_id: UUID, user_id: UUID) -> SurveyAnswers
 
 
 def _comparisons(form: Form, row: SurveyAnswersRow, former: dict[str, Any]) -> list[NewEvent]:
-    """What these answers say of pairs of images, where they say other than before."""
+    """Comparison events of the answers about image pairs that have changed."""
     events: list[NewEvent] = []
     for item in form.pairs:
         before, now = former.get(item.id), row.answers.get(item.id)

@@ -38,10 +38,10 @@ def answers_schema(form: Form) -> dict[str, Any]:
 
 
 def check_answers(form: Form, answers: Any) -> dict[str, Any]:
-    """Answers by item id as they are kept: in the order of the form, without those that were left out.
+    """Check answers by item id; returns them in the order of the form, without unanswered items.
 
     Raises:
-        InvalidInput: an unknown item, one that is missing, or an answer that its item does not allow.
+        InvalidInput: an unknown item, a missing item, or an answer that its item does not allow.
     """
     try:
         checked = _answers_model(form.model_dump_json()).model_validate(answers)
@@ -52,10 +52,10 @@ def check_answers(form: Form, answers: Any) -> dict[str, Any]:
 
 
 def answers_from_text(form: Form, text: Mapping[str, str]) -> dict[str, Any]:
-    """Answers as a table holds them, unchecked: empty cells are left out, a ranking has | between its options.
+    """Read unchecked answers from a table's row. Empty cells are skipped; options of a ranking are separated by |.
 
     Raises:
-        InvalidInput: a cell of a scale that is no number.
+        InvalidInput: a cell of a scale is not a number.
     """
     answers: dict[str, Any] = {}
     for item in form.items:
@@ -78,7 +78,7 @@ def answers_from_text(form: Form, text: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _option_of_code(item: ChoiceItem, cell: str) -> str:
-    """A choice that a table holds as its number."""
+    """The option of a code in a table's cell."""
     codes = item.codes or []
     try:
         return item.options[codes.index(float(cell))]
@@ -87,12 +87,12 @@ def _option_of_code(item: ChoiceItem, cell: str) -> str:
 
 
 def pair_columns(form: Form) -> np.ndarray:
-    """Which columns are about a pair of images, shape (Q,), bool: what they say is in the feedback log as well."""
+    """Which columns are of image pairs, shape (Q,), bool. Answers to them are in the feedback log too."""
     return np.array([isinstance(item, ImagePairItem) for item in form.items for _ in columns_of(item)])
 
 
 def encode(form: Form, answers: Mapping[str, Any]) -> np.ndarray:
-    """Checked answers as numbers, shape (Q,), float64; NaN where nothing was said."""
+    """Encode checked answers as numbers, shape (Q,), float64; NaN for unanswered items."""
     values: list[float] = []
     for item in form.items:
         answer = answers.get(item.id)
@@ -116,7 +116,7 @@ def _values(item: Item, answer: Any) -> list[float]:
 
 @lru_cache(maxsize=64)
 def _answers_model(form_json: str) -> type[BaseModel]:
-    """The model that checks answers to a form; one per form, because making it takes milliseconds."""
+    """The pydantic model of answers to a form. Cached, because building one takes milliseconds."""
     form = Form.model_validate_json(form_json)
     fields: dict[str, Any] = {}
     for position, item in enumerate(form.items):

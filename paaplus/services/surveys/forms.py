@@ -1,8 +1,4 @@
-"""Forms of surveys: what may be asked, what an answer must look like, and answers as numbers.
-
-A form is data; the model that checks answers is made from it, and is the JSON Schema that the API shows.
-Shape letters: Q = columns of answers.
-"""
+"""Forms of surveys: the items that may be asked, and the columns that answers are encoded in."""
 
 from __future__ import annotations
 
@@ -34,7 +30,7 @@ Finite = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e6, le=1e
 
 
 class _Item(BaseModel):
-    """What every item has."""
+    """Fields of every item."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,7 +40,7 @@ class _Item(BaseModel):
 
 
 class ScaleItem(_Item):
-    """A number from `min` to `max`, whole unless `whole` is false; `labels` names some of them."""
+    """A number from `min` to `max`, an integer unless `whole` is false. `labels` gives names to some numbers."""
 
     kind: Literal["scale"]
     min: Finite
@@ -69,7 +65,7 @@ class ScaleItem(_Item):
 
 
 class ChoiceItem(_Item):
-    """One of the options. With `codes` the options are numbers on one line, else each stands for itself."""
+    """One of several options. With `codes` an option is encoded as its number, otherwise as one column per option."""
 
     kind: Literal["choice"]
     options: Annotated[list[Option], Field(min_length=2, max_length=MAX_OPTIONS)]
@@ -84,7 +80,7 @@ class ChoiceItem(_Item):
 
 
 class RankingItem(_Item):
-    """All options, best first."""
+    """An order of all options, best first."""
 
     kind: Literal["ranking"]
     options: Annotated[list[Option], Field(min_length=2, max_length=MAX_RANKED)]
@@ -96,7 +92,7 @@ class RankingItem(_Item):
 
 
 class ImagePairItem(_Item):
-    """Which of two images of the application is better in one aspect."""
+    """A comparison of two images of the application in one aspect."""
 
     kind: Literal["image_pair"]
     first: UUID
@@ -114,7 +110,7 @@ Item = Annotated[ScaleItem | ChoiceItem | RankingItem | ImagePairItem, Field(dis
 
 
 class Form(BaseModel):
-    """A survey's questions, in order."""
+    """A survey's items, in order."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -137,20 +133,20 @@ class Form(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Names the form: the same questions, the same digest."""
+        """SHA-256 of the form's JSON."""
         return sha256_hex(json.dumps(self.to_dict(), sort_keys=True).encode())
 
 
 def _check_distinct(names: list[str]) -> None:
     if len(set(names)) != len(names):
-        raise ValueError("none may be there twice: " + ", ".join(sorted({n for n in names if names.count(n) > 1})))
+        raise ValueError("duplicates: " + ", ".join(sorted({n for n in names if names.count(n) > 1})))
 
 
 def parse(form: Any) -> Form:
-    """The form in a JSON document.
+    """Parse a form.
 
     Raises:
-        InvalidInput: it is none; the message says where.
+        InvalidInput: it is not a form; the message says where.
     """
     try:
         return Form.model_validate(form)
@@ -159,11 +155,12 @@ def parse(form: Any) -> Form:
 
 
 def columns(form: Form) -> list[str]:
-    """Names of the numbers that answers become, see `encode`."""
+    """Names of the columns that answers are encoded in, see `form_answers.encode`."""
     return [name for item in form.items for name in columns_of(item)]
 
 
 def columns_of(item: Item) -> list[str]:
+    """Names of one item's columns."""
     if isinstance(item, RankingItem):
         return [f"{item.id}:{option}" for option in item.options]
     if isinstance(item, ChoiceItem) and item.codes is None:
@@ -172,7 +169,8 @@ def columns_of(item: Item) -> list[str]:
 
 
 def first_problem(error: ValidationError) -> str:
+    """The first problem of a validation, with its place, as printable text."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"])[:200]
-    told = f"{where}: {first['msg'][:200]}" if where else first["msg"][:200]
-    return told.encode("unicode_escape").decode()  # names of fields are the caller's, and may hold anything
+    message = f"{where}: {first['msg'][:200]}" if where else first["msg"][:200]
+    return message.encode("unicode_escape").decode()  # the caller chooses field names, which may hold anything

@@ -1,7 +1,4 @@
-"""Surveys: forms by application and name in immutable versions, and what users answered.
-
-An answer to a pair of images is a comparison in the user's feedback log as well, so that trainings learn from it.
-"""
+"""Surveys: forms in immutable versions, by application and name."""
 
 from __future__ import annotations
 
@@ -29,14 +26,14 @@ MAX_DOMAIN: Final = 64
 def create(
     session: Session, *, application: str, name: str, domain: str, form: Any, actor: str
 ) -> tuple[SurveyRow, bool]:
-    """The next version of a survey, and whether it is new: the newest version's form again is that version.
+    """Create the next version of a survey; returns it and whether it is new. The newest form again makes no version.
 
     Args:
-        domain: of the objects that it is about, e.g. "physique".
+        domain: of the rated objects, e.g. "physique".
         form: as JSON, see `forms.Form`.
 
     Raises:
-        InvalidInput: a name that cannot be one, a form that is none, or one about unknown aspects.
+        InvalidInput: an invalid name or form, or a form with unknown aspects.
         NotFound: an image of a pair does not exist, or belongs to a single user.
     """
     check_application(application)
@@ -66,7 +63,7 @@ def create(
 
 
 def check_name(name: str) -> None:
-    """Refuse what cannot name a survey.
+    """Check the name of a survey.
 
     Raises:
         InvalidInput: not 1-64 letters, digits, dots, dashes or underscores.
@@ -79,7 +76,7 @@ def get(session: Session, application: str, name: str, version: int | None = Non
     """One version of a survey; None: the newest.
 
     Raises:
-        NotFound: the application has none of that name or version.
+        NotFound: the application has no survey of that name or version.
     """
     row = _newest(session, application, name, version)
     if row is None:
@@ -96,7 +93,7 @@ def list_surveys(
     limit: int = 100,
     before: UUID | None = None,
 ) -> list[SurveyRow]:
-    """All versions that this principal may see, newest first, retired ones too."""
+    """All versions of surveys that this principal may see, newest first, also retired ones."""
     query = sa.select(SurveyRow).order_by(SurveyRow.id.desc()).limit(limit)
     for wanted in (principal.application, application):
         if wanted is not None:
@@ -107,7 +104,7 @@ def list_surveys(
 
 
 def retire(session: Session, application: str, name: str, version: int, *, actor: str) -> SurveyRow:
-    """Nobody answers this version any more; answers stay. Doing it again changes nothing.
+    """Retire a version: it takes no more answers; existing answers stay. Repeating it changes nothing.
 
     Raises:
         NotFound: there is no such version.
@@ -132,16 +129,16 @@ def _newest(session: Session, application: str, name: str, version: int | None =
 
 
 def _check_pairs(session: Session, application: str, form: Form) -> None:
-    """Images of pairs are the application's own, so that everybody may see them and nobody's erasure takes them."""
+    """Check that images of pairs are shared: all users may see them, and no user's erasure deletes them."""
     wanted = {image_id for item in form.pairs for image_id in (item.first, item.second)}
     if not wanted:
         return
-    there = session.execute(
+    existing = session.execute(
         sa.select(ImageRow.id).where(
             ImageRow.id.in_(wanted), ImageRow.application == application, ImageRow.owner_id.is_(None)
         )
     ).scalars()
-    if missing := sorted(wanted - set(there)):
+    if missing := sorted(wanted - set(existing)):
         raise NotFound(f"image {missing[0]} does not exist in application {application!r}, or belongs to one user")
     known = session.execute(sa.select(BaseModelRow.aspects).where(BaseModelRow.retired_at.is_(None))).scalars()
     aspects = {aspect for names in known for aspect in names}

@@ -135,7 +135,7 @@ def remove_all(session: Session, rows: list[AuditRow]) -> None:
         (change_and_hash_anew, "entry 3 does not follow entry 2"),
         (remove_from_the_middle, "entries 2 to 2 were removed"),
         (remove_the_last, "entries were removed"),
-        (insert, "is in no chain"),
+        (insert, "is not in the chain"),
         (append, "the newest entry should be"),
         (swap, "entry 1 was changed"),
         (remove_all, "the newest entry should be"),
@@ -168,7 +168,7 @@ def test_chain_that_was_computed_anew_shows_against_a_link_kept_elsewhere(databa
         session.get_one(AuditHeadRow, 1).entry_sha256 = previous
     assert report_of(database).is_intact
     assert report_of(database, kept).problems == [
-        f"link {kept} is not in the chain: it was written anew, or ends before"
+        f"link {kept} is not in the chain: the chain was rewritten, or ends before it"
     ]
 
 
@@ -185,7 +185,7 @@ def test_many_problems_are_counted_and_the_first_told(database: Database) -> Non
     with database.session() as session:
         session.execute(sa.update(AuditRow).values(actor="nobody"))
     report = report_of(database)
-    assert (report.num_problems, len(report.problems)) == (50, audit.MAX_TOLD)
+    assert (report.num_problems, len(report.problems)) == (50, audit.MAX_LISTED)
 
 
 def test_concurrent_writers_make_one_chain(database: Database) -> None:

@@ -216,7 +216,7 @@ def test_backup_that_was_cut_off_is_not_taken_for_one(
     report = backup.backup(deployment.database, deployment.blobs, folder)
     assert report.missing_blobs == [deployment.image_row(gone).sha256]
     assert folder.stat().st_mode & 0o077 == 0
-    with pytest.raises(Conflict, match="there already"):
+    with pytest.raises(Conflict, match="exists already"):
         backup.backup(deployment.database, deployment.blobs, folder)
 
 

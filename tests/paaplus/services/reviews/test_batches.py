@@ -136,7 +136,7 @@ def test_what_cannot_be_reviewed_is_refused_and_nothing_is_written(world: Review
         (InvalidInput, "'dora' is no expert, or retired", {"experts": ("dora",)}),
         (NotFound, "'nobody' does not exist", {"experts": ("nobody",)}),
         (InvalidInput, "named twice", {"experts": ("ada", str(world.ada))}),
-        (NotFound, "belongs to one user alone", {"image_ids": (owned,)}),
+        (NotFound, "belongs to a single user", {"image_ids": (owned,)}),
         (Conflict, "1 of 1 images have no label", {"image_ids": (unlabelled,)}),
         (InvalidInput, "has a label by", {"tools": ("exposure",)}),
         (InvalidInput, "overlap", {"overlap": 1.5}),

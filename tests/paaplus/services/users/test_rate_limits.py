@@ -54,7 +54,7 @@ def test_small_limit_is_exact(database: Database, settings: Settings) -> None:
     key = principal(database)
     of = allowances(database, settings, requests_per_minute=5)
     assert spend_all(of, key) == 5
-    with pytest.raises(TooMany, match=r"its 5 requests in 60 s: again in 12 s") as refused:
+    with pytest.raises(TooMany, match=r"its 5 requests in 60 s: try again in 12 s") as refused:
         of.spend(key, REQUESTS)
     assert 11 < refused.value.retry_after_s <= 12  # a fifth of a minute
 
@@ -99,7 +99,7 @@ def test_key_that_is_within_its_limit_costs_one_query_in_hundreds(database: Data
     sa.event.listen(database.engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
     num_at_hand = 0
     for _ in range(6_000):
-        if of.spend_at_hand(key, REQUESTS):
+        if of.spend_reserved(key, REQUESTS):
             num_at_hand += 1
         else:
             of.spend(key, REQUESTS)
@@ -118,7 +118,7 @@ def test_flood_of_refusals_is_no_flood_of_queries(database: Database, settings: 
     sa.event.listen(database.engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
     for _ in range(100):
         with pytest.raises(TooMany):
-            of.spend_at_hand(key, REQUESTS)
+            of.spend_reserved(key, REQUESTS)
     assert statements == []
 
 
@@ -159,5 +159,5 @@ def test_key_that_is_gone_is_unauthenticated(database: Database, settings: Setti
         allowances(database, settings, requests_per_minute=5).spend(gone, REQUESTS)
 
 
-def test_handful_is_a_hundredth() -> None:
-    assert [Limit(amount, 60).handful for amount in (1, 99, 100, 60_000)] == [1, 1, 1, 600]
+def test_reservation_is_a_hundredth() -> None:
+    assert [Limit(amount, 60).reservation for amount in (1, 99, 100, 60_000)] == [1, 1, 1, 600]
