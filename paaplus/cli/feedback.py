@@ -84,7 +84,7 @@ def import_ratings(
                     )
                     if refused := [r for r in results if r.status == "rejected"]:
                         line = batch[refused[0].index]["line"]
-                        raise InvalidInput(f"line {line}: {refused[0].error_message}")
+                        raise InvalidInput(f"line {line}: {refused[0].error}")
                 accepted += sum(r.status == "accepted" for r in results)
                 duplicates += sum(r.status == "duplicate" for r in results)
         except (InvalidInput, csv.Error, UnicodeDecodeError) as error:

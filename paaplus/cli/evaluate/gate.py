@@ -62,15 +62,11 @@ def gate(
         limit_people=limit_people,
         fresh_support=fresh_support,
     )
+    title = f"{data.name}: promotions, seeds {list(config.seeds)}"
     evaluate(
         run_gate,
         config,
-        Report(
-            write_report,
-            lambda document: [
-                Shown(f"{data.name}: promotions, seeds {list(config.seeds)}", HEADINGS, table(document), no_wrap=True)
-            ],
-        ),
+        Report(write_report, lambda document: [Shown(title, HEADINGS, table(document), no_wrap=True)]),
         data=data,
         split=split,
         base_model=base_model,

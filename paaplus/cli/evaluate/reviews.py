@@ -56,20 +56,11 @@ def reviews(
         tolerance=tolerance,
         experts_per_tool=experts_per_tool,
     )
+    title = f"{data.name}: errors of labels, seeds {list(config.seeds)}"
     evaluate(
         run_reviews,
         config,
-        Report(
-            write_report,
-            lambda document: [
-                Shown(
-                    f"{data.name}: errors of labels, seeds {list(config.seeds)}",
-                    HEADINGS,
-                    table(document),
-                    no_wrap=True,
-                )
-            ],
-        ),
+        Report(write_report, lambda document: [Shown(title, HEADINGS, table(document), no_wrap=True)]),
         data=data,
         split=split,
         base_model=base_model,
