@@ -55,7 +55,7 @@ class Document:
 
 
 def missing_files(document: Document) -> list[str]:
-    """Files and folders in spans that exist neither below the root, beside the document, nor below a folder it names."""
+    """Files and folders in spans that exist neither below the root, beside it, nor below a folder it names."""
     named = [span.partition("::")[0] for span in document.spans]
     folders = [
         ROOT,
