@@ -36,7 +36,7 @@ def demo(
     """Play the whole loop over HTTP on a platform of its own, and write a report into var/demo."""
     try:
         from paaplus.demo.run import run_demo
-        from paaplus.demo.stages import run_stages
+        from paaplus.demo.stages.run import run_stages
     except ImportError as error:
         raise Unavailable(
             f"the demo needs packages that are not installed ({error.name}): pip install 'paaplus[demo]'"

@@ -14,12 +14,12 @@ from paaplus.data.folder import read_folder
 from paaplus.demo.client import Client
 from paaplus.demo.failure import DemoFailed
 from paaplus.demo.loop import ask, correction_events, rating_events
-from paaplus.demo.page import build_page
 from paaplus.demo.plan import Person, Plan, make_plan
 from paaplus.demo.platform import Platform
-from paaplus.demo.report import Run, build_report, learned_by
+from paaplus.demo.report.build import Run, build_report, learned_by
+from paaplus.demo.report.page import build_page
+from paaplus.demo.report.strip import make_strip
 from paaplus.demo.rollback import choose, roll_back
-from paaplus.demo.strip import make_strip
 from paaplus.demo.terminal import Steps, commands_to_try, results_table
 
 APPLICATION = "demo"

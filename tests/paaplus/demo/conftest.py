@@ -8,7 +8,7 @@ import pytest
 from paaplus.data.folder import DataFolder, read_folder
 from paaplus.demo.loop import Served
 from paaplus.demo.plan import Person, make_plan
-from paaplus.demo.report import Run
+from paaplus.demo.report.build import Run
 from paaplus.demo.rollback import Proof
 from tests.support.taste_data import simulate, write_folder
 

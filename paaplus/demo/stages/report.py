@@ -11,8 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from paaplus.data.folder import DataFolder
-from paaplus.demo.stages_acts import Reviewed
-from paaplus.demo.stages_plan import Player, StagesPlan
+from paaplus.demo.stages.acts import Reviewed
+from paaplus.demo.stages.plan import Player, StagesPlan
 from paaplus.demo.statistics import agreement, mean_interval
 
 Predictions = Sequence[Mapping[str, Any]]  # of one person, in order of the images

@@ -18,9 +18,9 @@ from paaplus.data.folder import read_folder
 from paaplus.demo.client import Client
 from paaplus.demo.failure import DemoFailed
 from paaplus.demo.platform import Platform
-from paaplus.demo.stages_acts import rating_event, review_all, scores_of, take_quiz
-from paaplus.demo.stages_plan import NUM_INCREMENTS, make_stages_plan
-from paaplus.demo.stages_report import Played, build_stages_report, expert_lines, users_table
+from paaplus.demo.stages.acts import rating_event, review_all, scores_of, take_quiz
+from paaplus.demo.stages.plan import NUM_INCREMENTS, make_stages_plan
+from paaplus.demo.stages.report import Played, build_stages_report, expert_lines, users_table
 from paaplus.demo.terminal import Steps
 
 APPLICATION = "stages"

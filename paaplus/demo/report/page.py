@@ -7,9 +7,9 @@ from html import escape
 from typing import Any
 
 from paaplus.data.builtin_set.photographs import PHOTOGRAPHS
-from paaplus.demo.charts import dumbbells, learning_curves, memory
-from paaplus.demo.strip import Strip
-from paaplus.demo.style import STYLE
+from paaplus.demo.report.charts import dumbbells, learning_curves, memory
+from paaplus.demo.report.strip import Strip
+from paaplus.demo.report.style import STYLE
 
 Report = Mapping[str, Any]
 

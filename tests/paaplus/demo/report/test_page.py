@@ -6,10 +6,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from paaplus.demo.charts import dumbbells, learning_curves, memory
-from paaplus.demo.page import build_page
-from paaplus.demo.report import build_report
-from paaplus.demo.strip import NUM_IMAGES, make_strip
+from paaplus.demo.report.build import build_report
+from paaplus.demo.report.charts import dumbbells, learning_curves, memory
+from paaplus.demo.report.page import build_page
+from paaplus.demo.report.strip import NUM_IMAGES, make_strip
 
 COMMANDS = [("versions & history", "paaplus adapters list demo/u01"), ("", "curl 'http://x' -d '{\"a\": 1}'")]
 VOID = {"meta", "img", "br"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paaplus.demo.client import Client
-from paaplus.demo.stages_plan import Player
+from paaplus.demo.stages.plan import Player
 from paaplus.records import Scale
 
 

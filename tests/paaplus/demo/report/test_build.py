@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from paaplus.demo.report import build_report
+from paaplus.demo.report.build import build_report
 
 NEEDED = {
     "people", "num_users", "num_scenes", "srcc_generic", "srcc_personal", "srcc_by_increment", "users_better",
