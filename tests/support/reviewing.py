@@ -131,7 +131,7 @@ class Reviewing(Deployment):
             query = sa.select(FeedbackRow).where(FeedbackRow.user_id == user_id).order_by(FeedbackRow.sequence)
             return list(session.execute(query).scalars())
 
-    def words(self, user_id: UUID) -> dict[UUID, dict[str, float]]:
+    def latest_ratings(self, user_id: UUID) -> dict[UUID, dict[str, float]]:
         """What the log says of every image, as learning reads it."""
         with self.database.read_session() as session:
             return {w.image_id: w.scores for w in feedback_log.read(session, self.user(user_id), None).latest_ratings()}

@@ -1,4 +1,4 @@
-"""`paaplus.db.schema_diff`: differences that Alembic does not see."""
+"""`paaplus.db.schema_diff`: differences that Alembic does not compare."""
 
 import pytest
 import sqlalchemy as sa
@@ -37,7 +37,7 @@ def index_where(where: str) -> sa.Index:
 
 
 @pytest.mark.parametrize(
-    ("expected", "words"),
+    ("expected", "message"),
     [
         (
             changed("things", state("a", "b", "c"), index_where("state = 'a'")),
@@ -52,13 +52,13 @@ def index_where(where: str) -> sa.Index:
         (changed("things", sa.Column("state", sa.String(24)), index_where("state = 'a'")), "expected none, found a, b"),
     ],
 )
-def test_a_changed_enum_or_predicate_is_named(database: Database, expected: sa.MetaData, words: str) -> None:
+def test_a_changed_enum_or_predicate_is_named(database: Database, expected: sa.MetaData, message: str) -> None:
     made = changed("things", state("a", "b"), index_where("state = 'a'"))
     with database.engine.begin() as connection:
         made.create_all(connection)
         assert uncompared_differences(connection, made) == []
         [difference] = uncompared_differences(connection, expected)
-    assert words in difference
+    assert message in difference
 
 
 def test_check_reports_them(database: Database, database_url: str) -> None:

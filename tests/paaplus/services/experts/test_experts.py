@@ -1,4 +1,4 @@
-"""Experts on the platform: registered, listed with their models, retired; and the model of form head."""
+"""Experts: registration, listing with their models, retirement, and models of form head."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def test_registering_again_changes_the_name_and_nothing_else(deployment: Deploym
 
 
 @pytest.mark.parametrize("change", [{"name": ""}, {"name": " "}, {"name": "a\nb"}, {"name": "a" * 129}, {"domain": ""}])
-def test_what_is_no_name_is_refused(deployment: Deployment, change: dict[str, str]) -> None:
+def test_an_invalid_name_is_refused(deployment: Deployment, change: dict[str, str]) -> None:
     user = deployment.add_user()
     with pytest.raises(InvalidInput, match="1 to"):
         register(deployment, user, **change)
     assert described(deployment) == []
 
 
-def test_nobody_is_no_expert(deployment: Deployment) -> None:
+def test_an_unknown_user_is_no_expert(deployment: Deployment) -> None:
     with pytest.raises(NotFound):
         register(deployment, new_id())
     with deployment.database.session() as session:
@@ -70,7 +70,7 @@ def test_nobody_is_no_expert(deployment: Deployment) -> None:
                 act()
 
 
-def test_each_expert_says_why_nobody_is_matched_with_them(deployment: Deployment) -> None:
+def test_each_expert_has_a_reason_why_no_user_is_matched(deployment: Deployment) -> None:
     names = ("novice", "other-kind", "ready", "retired")
     people = {name: deployment.add_user(name) for name in names if name != "other-kind"}
     people["other-kind"] = deployment.add_user("other-kind", adapter="bottleneck", strategy="replay")
@@ -108,7 +108,7 @@ def test_revised_labels_are_those_that_a_review_wrote(deployment: Deployment) ->
     assert one.num_revised_labels == 4
 
 
-def test_held_out_labels_judge_the_model(deployment: Deployment) -> None:
+def test_held_out_labels_measure_the_model(deployment: Deployment) -> None:
     user = deployment.add_user()
     register(deployment, user)
     deployment.rate(user, range(100), seed=1)
@@ -137,7 +137,7 @@ def test_agreement_is_on_shared_images(deployment: Deployment) -> None:
     assert (found[people[0], people[2]].num_images, found[people[0], people[2]].srcc) == (1, None)
 
 
-def test_a_head_of_their_own_knows_no_generic_score(deployment: Deployment) -> None:
+def test_a_head_of_its_own_ignores_the_generic_score(deployment: Deployment) -> None:
     pooled, head = deployment.add_user("pooled"), deployment.add_user("head")
     register(deployment, head, form=ExpertForm.HEAD)
     for user in (pooled, head):
@@ -154,7 +154,7 @@ def test_a_head_of_their_own_knows_no_generic_score(deployment: Deployment) -> N
         assert np.abs(deployment.scores(user)[:, 0] - truth_I).mean() < 0.35
 
 
-def test_a_changed_form_is_learned_anew(deployment: Deployment) -> None:
+def test_a_changed_form_is_trained_again(deployment: Deployment) -> None:
     user = deployment.add_user()
     register(deployment, user)
     deployment.rate(user, range(30), seed=1)

@@ -1,4 +1,4 @@
-"""The log: at most once, in order, bad events refused one by one, nothing lost."""
+"""Appending events: at most once, in order, invalid ones rejected one by one, and none lost."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def world(database: Database, settings: Settings) -> World:
     return World(database, settings)
 
 
-def test_append_numbers_events_without_holes(world: World) -> None:
+def test_append_numbers_events_without_gaps(world: World) -> None:
     results = world.append(world.rating("a"), world.rating("b", 1))
     assert [(r.status, r.sequence) for r in results] == [("accepted", 1), ("accepted", 2)]
     assert world.append(world.rating("c", 2))[0].sequence == 3
     assert [row.sequence for row in world.log()] == [1, 2, 3]
 
 
-def test_append_twice_changes_nothing_and_tells_the_first_number(world: World) -> None:
+def test_append_twice_changes_nothing_and_returns_the_first_sequence(world: World) -> None:
     world.append(world.rating("a"), world.rating("b", 1))
     before = [(r.id, r.sequence) for r in world.log()]
     again = world.append(world.rating("b", 1), world.rating("a"), world.rating("a"))
@@ -154,7 +154,7 @@ def test_append_makes_the_user_due_when_there_is_enough(world: World) -> None:
     assert world.user_row().due_reason == "new_feedback"
 
 
-def test_append_by_many_writers_at_once_leaves_no_hole(world: World) -> None:
+def test_append_by_many_writers_at_once_leaves_no_gap(world: World) -> None:
     import threading
 
     def write(writer: int) -> None:

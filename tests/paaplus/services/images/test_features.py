@@ -1,4 +1,4 @@
-"""Stored features as arrays: which can be scored, and what is said of the others."""
+"""Stored features as arrays: which can be scored, and why others cannot."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""Forms: what may be asked, what may be answered, and answers as numbers."""
+"""Forms: valid items, valid answers, and answers as numbers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_answers_become_numbers_in_the_order_of_the_columns() -> None:
     assert form_answers.pair_columns(form).tolist() == [False] * 9 + [True]
 
 
-def test_what_was_left_out_has_no_number() -> None:
+def test_an_unanswered_item_has_no_number() -> None:
     form = forms.parse(FORM)
     answers = form_answers.check_answers(form, {"people": 1, "light": "dark", "warm": None})
     assert answers == {"people": 1, "light": "dark"}
@@ -123,7 +123,7 @@ def test_answers_that_are_no_object_are_refused() -> None:
         changed(5, aspect=""),
     ],
 )
-def test_what_is_no_form_is_refused(form: Any) -> None:
+def test_an_invalid_form_is_refused(form: Any) -> None:
     with pytest.raises(InvalidInput, match="not a form"):
         forms.parse(form)
 
@@ -168,7 +168,7 @@ def test_example_is_a_form(file: Path) -> None:
     assert forms.parse(json.loads(file.read_text())).items
 
 
-def test_survey_of_the_paper_tells_its_three_experts_apart() -> None:
+def test_survey_of_the_paper_distinguishes_its_three_experts() -> None:
     file = next(file for file in EXAMPLES if file.stem == "paper-three-items")
     form = forms.parse(json.loads(file.read_text()))
     coded = {"ISFJ": (1, 1, 1), "ESFJ": (1, 1, -1), "ISTJ": (-1, -1, 1)}

@@ -1,4 +1,4 @@
-"""Surveys on the platform: versions, answers that supersede, and pairs of images that the feedback log hears of."""
+"""Surveys: versions, answers that supersede, and answers about image pairs in the feedback log."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_same_form_is_the_same_version_and_another_the_next(deployment: Deployme
     assert create(deployment, form(deployment, title="other"))[0].version == 3  # a retired one does not come back
 
 
-def test_survey_that_cannot_be_right_is_refused(deployment: Deployment) -> None:
+def test_an_invalid_survey_is_refused(deployment: Deployment) -> None:
     anna = deployment.add_user()
     with deployment.database.session() as session:
         private = make_image(session, owner_id=anna).id
@@ -153,12 +153,14 @@ def test_answers_to_pairs_are_comparisons_of_the_log(deployment: Deployment) -> 
     answer(deployment, anna, {"people": 5, "pair0": "first", "pair1": "tie"})  # nothing new about pairs
     assert log(deployment, anna).head == 2
     changed = answer(deployment, anna, {"people": 5, "pair0": "second", "pair2": "first"})
-    assert changed.num_comparisons == 3  # another answer, one that is taken back, one that is new
-    said = {(word.first_id, word.second_id): word.preferences for word in log(deployment, anna).latest_comparisons()}
+    assert changed.num_comparisons == 3  # a changed answer, a withdrawn one, a new one
+    preferences = {
+        (each.first_id, each.second_id): each.preferences for each in log(deployment, anna).latest_comparisons()
+    }
     images = deployment.images
-    assert said == {(images[0], images[1]): {"beauty": 0.0}, (images[4], images[5]): {"beauty": 1.0}}
-    answer(deployment, anna, {"people": 5, "pair0": "first"})  # back to what it was: said anew
-    assert [word.preferences for word in log(deployment, anna).latest_comparisons()] == [{"beauty": 1.0}]
+    assert preferences == {(images[0], images[1]): {"beauty": 0.0}, (images[4], images[5]): {"beauty": 1.0}}
+    answer(deployment, anna, {"people": 5, "pair0": "first"})  # the first answer again: a new event
+    assert [each.preferences for each in log(deployment, anna).latest_comparisons()] == [{"beauty": 1.0}]
     with deployment.database.read_session() as session:
         rows = session.execute(sa.select(FeedbackRow).where(FeedbackRow.user_id == anna)).scalars().all()
         assert {row.source for row in rows} == {"survey"}
