@@ -132,6 +132,6 @@ class Reviewing(Deployment):
             return list(session.execute(query).scalars())
 
     def latest_ratings(self, user_id: UUID) -> dict[UUID, dict[str, float]]:
-        """What the log says of every image, as learning reads it."""
+        """Scores by image of the user's latest ratings."""
         with self.database.read_session() as session:
-            return {w.image_id: w.scores for w in feedback_log.read(session, self.user(user_id), None).latest_ratings()}
+            return {r.image_id: r.scores for r in feedback_log.read(session, self.user(user_id), None).latest_ratings()}
