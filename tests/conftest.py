@@ -15,6 +15,7 @@ from paaplus.db import migrate
 from paaplus.db.engine import Database
 from paaplus.settings import Settings, get_settings
 from tests.support import scratch, servers
+from tests.support.clean_databases import CleanDatabases
 from tests.support.servers import GivenServer, PostgresServer, RedisServer, new_postgres_database
 
 # A developer's own deployment must not leak into the tests, nor into the processes that they start.
@@ -119,6 +120,15 @@ def postgres_template(postgres_server: PostgresServer | GivenServer) -> Iterator
         yield name
 
 
+@pytest.fixture(scope="session")
+def clean_postgres_databases(
+    postgres_server: PostgresServer | GivenServer, postgres_template: str
+) -> Iterator[CleanDatabases]:
+    databases = CleanDatabases(postgres_server.url, postgres_template)
+    yield databases
+    databases.close()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_kind(request: pytest.FixtureRequest) -> str:
     """Every test that uses a database runs on both."""
@@ -127,15 +137,13 @@ def database_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a fresh database at the newest revision."""
+    """The URL of a database at the newest revision that holds no rows."""
     if database_kind == "sqlite":
         path = tmp_path / "paaplus.db"
         shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
         yield f"sqlite:///{path}"
     else:
-        server = request.getfixturevalue("postgres_server")
-        with new_postgres_database(server.url, template=request.getfixturevalue("postgres_template")) as url:
-            yield url
+        yield request.getfixturevalue("clean_postgres_databases").get()
 
 
 @pytest.fixture
