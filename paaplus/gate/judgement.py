@@ -27,7 +27,7 @@ from paaplus.records import SCORE_MAX, SCORE_MIN
 _LOSS_PRIOR_SD = 3.0  # typical difference of two sensible models' squared errors on one rating
 _FLIP_PRIOR_SD = 0.25  # the same for the share of a rating's pairs that the models order differently
 _AGREEMENT_PRIOR_SD = 0.4  # the same for the agreement of one rating with an order
-_MAX_COMPARED = 200  # of the latest ratings: the number of pairs grows with the square, the information hardly
+_MAX_COMPARED = 200  # of the latest ratings, because the number of pairs grows with the square
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,10 @@ class GateReport:
 
 
 def follows_known_order(evidence: Evidence, config: GateConfig) -> bool:
-    """True if the new ratings follow the order of the served or of the generic scores; the candidate is ignored."""
+    """True if the new ratings follow the order of the served or of the generic scores, or are too few to test.
+
+    The candidate's scores are ignored.
+    """
     without = replace(evidence, held_out=_without_candidate(evidence.held_out), new=_without_candidate(evidence.new))
     return _check_agreement(without, config).passed
 

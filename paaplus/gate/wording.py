@@ -14,8 +14,8 @@ _ORDERS = {"generic": "the generic scores", "active": "the served scores", "cand
 
 
 def reason(promote: bool, failed: Sequence[str], passed: Sequence[str], note: str = "") -> str:
-    """The decision, a note on how it was made, then the failed checks, then the passed ones."""
-    return " ".join(["Promoted." if promote else "Refused.", *[note] * bool(note), *failed, *passed])
+    """The decision, then the sentences of the failed checks, a note on how it was made, and the passed checks."""
+    return " ".join(["Promoted." if promote else "Refused.", *failed, *[note] * bool(note), *passed])
 
 
 def too_few_ratings(num_unseen: int, needed: int) -> str:

@@ -36,6 +36,7 @@ def _inputs(snapshot: Snapshot, image_ids: list[UUID]) -> tuple[np.ndarray, np.n
 
 
 def no_features(base: BaseScorer) -> np.ndarray:
+    """Features of no images, shape (0, D)."""
     return np.empty((0, base.feature_dim), np.float16)
 
 

@@ -110,12 +110,11 @@ def test_with_too_little_evidence_the_size_of_the_change_decides(shift: float, p
     report = judge(errs(4, active=1.0, candidate=2.0, shift=shift), CONFIG)
     assert report.promote is promote
     mean = (4 * shift + 4 * 1.0) / 8
+    note = "Only 4 unseen ratings (5 needed), so the size of the change decides."
+    size = f"Size of the change: scores move by {mean:.2f} on average (allowed: 1)."
     assert report.reason == (
-        f"{'Promoted' if promote else 'Refused'}. "
-        "Only 4 unseen ratings (5 needed), so the size of the change decides. "
-        f"Size of the change: scores move by {mean:.2f} on average (allowed: 1). "
-        "Consistency: not tested, only 4 new ratings (5 needed). "
-        "Scores: all 8 are numbers from 0 to 10."
+        (f"Promoted. {note} {size} " if promote else f"Refused. {size} {note} ")
+        + "Consistency: not tested, only 4 new ratings (5 needed). Scores: all 8 are numbers from 0 to 10."
     )
     assert check(report, "trust_region").value == pytest.approx(mean)
 

@@ -45,7 +45,7 @@ def write(file: Path, answers: dict[str, float]) -> Path:
 
 
 def liking(people: Simulated) -> dict[str, float]:
-    """How much each simulated person's ratings go with the direction in which tastes differ."""
+    """Each simulated person's weight on the direction in which tastes differ."""
     x_I = people.features_ID[:, 1].astype(np.float64)
     return {f"u{u:02d}": round(float(np.polyfit(x_I, score_I, 1)[0]), 3) for u, score_I in enumerate(people.score_UI)}
 
@@ -54,7 +54,7 @@ def learn(base: BaseScorer, data: Path, survey_csv: Path, cache: Path, **options
     return encoder_from_folder(base, PixelExtractor(12), data, survey_csv, FORM, cache_dir=cache, **options)
 
 
-def test_encoder_learns_what_a_table_of_answers_tells(
+def test_encoder_is_fitted_to_a_table_of_answers(
     people: Simulated, data: Path, base: BaseScorer, tmp_path: Path
 ) -> None:
     answers = liking(people) | {"stranger": 3.0}

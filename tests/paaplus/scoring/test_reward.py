@@ -1,4 +1,4 @@
-"""The reward head: what experts prefer moves the labels, and is thrown away where it does not help."""
+"""The reward head: it corrects labels as experts do, and is used only if it lowers the error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BASE = base_of(1)
 
 
 def reviewed(num: int, strength: float = 1.0, seed: int = 0, tolerance: float = 0.0) -> Reviewed:
-    """Reviews by one simulated person; what is within the tolerance is accepted as shown."""
+    """Reviews by one simulated expert, who accepts a label that is within the tolerance."""
     rng = np.random.default_rng([seed, 3])
     taste_NR = rng.normal(size=(num, BASE.taste_dim)).astype(np.float32) / np.sqrt(BASE.taste_dim)
     generic_N = rng.uniform(4, 6, num)
@@ -35,8 +35,8 @@ def reviewed(num: int, strength: float = 1.0, seed: int = 0, tolerance: float = 
     return Reviewed(taste_NR, generic_N, generic_N, generic_N, expert_N)
 
 
-def test_weights_are_the_top_of_the_log_posterior():
-    """Checked by a general optimizer on the likelihood as the module's docstring writes it."""
+def test_weights_maximize_the_log_posterior():
+    """Against a general optimizer, on the likelihood in the module's docstring."""
     from scipy.optimize import minimize
 
     some = reviewed(25, tolerance=0.3)
@@ -67,7 +67,7 @@ def test_preferences_of_many_reviews_weigh_about_what_ratings_do():
     assert np.corrcoef(move_N, closed_N)[0, 1] > 0.98
 
 
-def test_head_is_kept_where_it_helps_reviews_left_out_and_thrown_away_where_not():
+def test_head_is_used_only_if_it_lowers_the_error_on_left_out_reviews():
     taught, noise = reviewed(60), reviewed(60, strength=0.0)
     rng = np.random.default_rng(0)
     noise = Reviewed(
@@ -84,7 +84,7 @@ def test_head_is_kept_where_it_helps_reviews_left_out_and_thrown_away_where_not(
 
 
 def test_reviews_of_one_image_are_left_out_together():
-    """Two experts of one opinion about pure noise: a head that knew the other's word would seem to help."""
+    """Two experts with equal labels of pure noise: a head that was trained on one would predict the other."""
     rng = np.random.default_rng(0)
     taste_NR = np.repeat(rng.normal(size=(30, BASE.taste_dim)).astype(np.float32), 2, axis=0)
     expert_N = np.repeat(np.clip(5 + 2 * rng.normal(size=30), 0, 10), 2)
@@ -95,14 +95,14 @@ def test_reviews_of_one_image_are_left_out_together():
     assert head is None or report["mae_target"] < report["mae_label"] * 1.05
 
 
-def test_probability_of_a_correction_rises_with_distance_and_doubt():
+def test_probability_of_a_correction_rises_with_distance_and_uncertainty():
     assert probability_corrected(0.0, 1.0) == pytest.approx(1 - 0.6827, abs=1e-4)
     assert probability_corrected(3.0, 1.0) > probability_corrected(2.0, 1.0) > probability_corrected(-1.0, 1.0)
     assert probability_corrected(1.5, 1.0) == pytest.approx(probability_corrected(-1.5, 1.0))
     assert (probability_corrected(0.5, 0.0), probability_corrected(1.5, 0.0)) == (0.0, 1.0)
 
 
-def test_revision_survives_its_bytes_and_refuses_others():
+def test_revision_round_trips_and_other_bytes_are_refused():
     head, _ = fit_reward_head(BASE, [reviewed(40)], [np.arange(40)])
     revision = Revision({"aspect0": IDENTITY}, head, BASE.aspects)
     again = Revision.from_bytes(revision.to_bytes())
