@@ -16,7 +16,7 @@ from paaplus.settings import get_settings
 
 with lazy_imports():
     from paaplus.services.predictions import serving_store
-    from paaplus.services.reviews import ordering, pseudo_labels, tool_revisions
+    from paaplus.services.reviews import ordering, pseudo_labels, tool_learning, tool_revisions
     from paaplus.services.reviews import tools as tools_service
     from paaplus.services.users import keys
     from paaplus.tools import precomputed
@@ -96,7 +96,7 @@ def learn(tool: ToolArgument, application: ApplicationOption = "default", as_jso
     """Learn the tool's next revision from the application's reviews; it is in force for the next batch at once."""
     with open_database() as database:
         store = serving_store.ServingStore(database, open_blobs(), get_settings())
-        row = tool_revisions.learn(database, store, application=application, tool=tool, actor=ACTOR)
+        row = tool_learning.learn(database, store, application=application, tool=tool, actor=ACTOR)
         num_moved = ordering.rerank(database, store, application)
     print_record({**_record(row), "num_reviews_moved": num_moved}, as_json=as_json)
 

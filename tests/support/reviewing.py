@@ -16,7 +16,7 @@ from paaplus.db.tables.reviews import ReviewOrder
 from paaplus.db.types import utcnow
 from paaplus.services.feedback import feedback_log
 from paaplus.services.predictions.serving_store import ServingStore
-from paaplus.services.reviews import batches, pseudo_labels, reviews, tool_revisions
+from paaplus.services.reviews import batches, pseudo_labels, reviews, tool_learning
 from paaplus.services.reviews.batches import NewBatch
 from paaplus.services.reviews.reviews import Decision, Verdict
 from paaplus.services.users.keys import Principal
@@ -124,7 +124,7 @@ class Reviewing(Deployment):
         return num
 
     def learn(self, tool: str = TOOL) -> Any:
-        return tool_revisions.learn(self.database, self.store, application=APPLICATION, tool=tool, actor="test")
+        return tool_learning.learn(self.database, self.store, application=APPLICATION, tool=tool, actor="test")
 
     def log(self, user_id: UUID) -> list[FeedbackRow]:
         with self.database.read_session() as session:
