@@ -1,4 +1,4 @@
-"""Feedback: one event, or up to a thousand."""
+"""Feedback events, one or many per request."""
 
 from __future__ import annotations
 
@@ -50,7 +50,12 @@ EXAMPLES: dict[str, Any] = {
 @router.post(
     "",
     status_code=201,
-    responses={200: {"model": FeedbackOut | FeedbackBatchOut, "description": "A duplicate, or a batch."}},
+    responses={
+        200: {
+            "model": FeedbackOut | FeedbackBatchOut,
+            "description": "The event exists already, or the request had many events.",
+        }
+    },
 )
 def post_feedback(
     body: Annotated[FeedbackIn, Body(openapi_examples=EXAMPLES)],
@@ -58,10 +63,13 @@ def post_feedback(
     context: Context,
     response: Response,
 ) -> FeedbackOut | FeedbackBatchOut:
-    """Append to the log. One event: 201 when it is new, 200 when it was there. Many: 200, with a word on each.
+    """Append events to the feedback log.
 
-    After a 2xx answer the event is kept, and trained with when a worker comes. Posting an `event_id` again changes
-    nothing; another event under it is a conflict.
+    One event is answered with 201 if it is new, 200 if it exists. Many events are answered with 200 and a status for
+    each.
+
+    After a 2xx answer the event is stored; a later training uses it. Posting the same event again changes nothing. A
+    different event with the same `event_id` is a conflict.
     """
     if isinstance(body, FeedbackBatchIn):
         response.status_code = 200
@@ -96,7 +104,7 @@ def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> Fe
 
 
 def _append(context: ApiContext, key: Principal, events: dict[int, EventIn]) -> list[AppendResult]:
-    """Append the events by index in one transaction, and count them once it is committed."""
+    """Append the events in one transaction; the metrics count them after the commit."""
     context.allowances.spend(key, RateLimitKind.FEEDBACK, len(events))
     with context.database.session() as session:
         results = _append_in(session, context, key, events)
