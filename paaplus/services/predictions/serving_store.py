@@ -42,10 +42,7 @@ from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
 ADAPTERS_CACHE_BYTES: Final = 64 * 2**20
-
-
 PREFERENCE_VERSION: Final = "preference_version"  # key in a version's metrics: the version of the preference
-
 
 StoredFeatures = tuple[bytes | None, str | None]  # data and error of a `FeaturesRow`
 

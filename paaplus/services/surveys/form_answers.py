@@ -27,8 +27,6 @@ from paaplus.services.surveys.forms import (
 )
 
 PairAnswer = Literal["first", "second", "tie", "cannot_say"]
-
-
 _PAIR_VALUE: Final[Mapping[str, float]] = {"first": 1.0, "second": -1.0, "tie": 0.0, "cannot_say": math.nan}
 
 
