@@ -1,4 +1,4 @@
-"""Embedded mode: API, worker and scheduler as child processes of one command, restarted when they die."""
+"""Embedded mode: API, worker and scheduler as child processes of one command, restarted when they end."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def embedded_children(settings: Settings) -> list[Child]:
 
 
 class Supervisor:
-    """Starts children, restarts the ones that die, ends them all when it is told to end (or dies itself)."""
+    """Starts child processes, restarts those that end, and stops all of them when it stops."""
 
     def __init__(self, children: list[Child], environment: dict[str, str]) -> None:
         self.children = children
@@ -58,7 +58,7 @@ class Supervisor:
         """Block until SIGTERM or SIGINT.
 
         Raises:
-            Unavailable: a child keeps dying; the message names its log.
+            Unavailable: a child ended too often; the message names its log.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
@@ -85,7 +85,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 env=self._environment,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-                start_new_session=True,  # Ctrl-C reaches the supervisor alone, which ends them in order
+                start_new_session=True,  # Ctrl-C reaches only the supervisor, which stops the children
             )
 
     def _restart_if_dead(self, child: Child) -> None:
@@ -116,10 +116,10 @@ class Supervisor:
 
 
 def _die_with_parent() -> None:
-    """Linux: a supervisor that is killed takes its children with it."""
+    """Ask Linux to end this process when the supervisor ends, even by SIGKILL."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def child_environment(settings: Settings, port: int) -> dict[str, str]:
-    """What children see: the same settings, the API's port, and paths that do not depend on a working folder."""
+    """The environment of the children: the same settings, the API's port, and an absolute PAAPLUS_HOME."""
     return {**os.environ, "PAAPLUS_HOME": str(settings.home.absolute()), "PAAPLUS_API_PORT": str(port)}

@@ -34,18 +34,18 @@ if TYPE_CHECKING:
     from paaplus.db.tables import UserRow
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; goes into the history.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Reason, stored in the history.")]
 UserArgument = Annotated[str, typer.Argument(help="UUID, or application/external_id.")]
 
-ACTOR = "operator"  # whom the history names: `keys.OPERATOR`, whose module loads SQLAlchemy
+ACTOR = "operator"  # the actor of `keys.OPERATOR`, whose module loads SQLAlchemy
 SHA256 = re.compile("[0-9a-f]{64}")
-console = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width of its own
+console = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width
 notices = Console(stderr=True)
 
 
 @contextmanager
 def open_database() -> Iterator[engine.Database]:
-    """The deployment's database, if its schema is this version's."""
+    """Open the deployment's database; refuse another schema."""
     database = engine.Database(get_settings().resolved_database_url)
     try:
         migrate.require_head(database.engine)
@@ -55,24 +55,24 @@ def open_database() -> Iterator[engine.Database]:
 
 
 def open_blobs() -> blobs.BlobStore:
-    """The deployment's storage."""
+    """Open the deployment's storage."""
     return blobs.BlobStore(get_settings().resolved_storage_url)
 
 
 def user_of(session: Any, reference: str) -> UserRow:
-    """The user an operator named."""
+    """The user that an operator named."""
     return users_service.resolve(session, keys.OPERATOR, reference)
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:
-    """A bar on standard error while something runs; where nobody looks (a pipe, a file), nothing."""
+    """A progress bar on standard error; nothing if that is not a terminal."""
     from rich.progress import Progress
 
     return Progress(*columns, console=notices, transient=True, disable=not notices.is_terminal)
 
 
 def parse_scale(text: str) -> tuple[float, float]:
-    """`MIN,MAX` as an option gives it."""
+    """Read the option `MIN,MAX`."""
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError as error:
@@ -81,7 +81,7 @@ def parse_scale(text: str) -> tuple[float, float]:
 
 
 def to_plain(value: Any) -> Any:
-    """Rows' values as JSON knows them."""
+    """Convert a value of a row for JSON."""
     if isinstance(value, UUID | datetime):
         return str(value) if isinstance(value, UUID) else value.isoformat()
     if isinstance(value, Enum):
@@ -101,7 +101,7 @@ def print_rows(
     title: str | None = None,
     json_only: Sequence[str] = (),
 ) -> None:
-    """A list of things, as a table (without the columns of `json_only`) or as a JSON list of objects."""
+    """Print rows as a table (without the columns of `json_only`) or as a JSON list of objects."""
     records = [{name: read(row) for name, read in columns.items() if as_json or name not in json_only} for row in rows]
     if as_json:
         print_json(records)
@@ -116,7 +116,7 @@ def print_rows(
 
 
 def print_record(record: dict[str, Any], *, as_json: bool) -> None:
-    """One thing, as two columns or as a JSON object."""
+    """Print one record as two columns or as a JSON object."""
     if as_json:
         print_json(record)
         return

@@ -1,4 +1,4 @@
-"""`paaplus experts`: the model base, and matching users with it."""
+"""`paaplus experts`: experts, and matching users with their models."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def list_experts(
     domain: Annotated[str | None, typer.Option(help="Only of this domain.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The model base: every expert with the version of their model, and why nobody is matched with it, if so."""
+    """All experts with the version of their model, and the reason if no user is matched with it."""
     with open_database() as database, database.read_session() as session:
         rows = experts_service.list_experts(
             session, keys.OPERATOR, application=application, domain=domain, limit=10_000
@@ -69,7 +69,7 @@ def list_experts(
 
 @app.command()
 def show(user: UserArgument, as_json: JsonOption = False) -> None:
-    """One expert: their model, its metrics, and its order of images that it never learned from (SRCC)."""
+    """One expert: the model, its metrics, and its SRCC on held-out images."""
     with open_database() as database:
         with database.read_session() as session:
             row = experts_service.get(session, user_of(session, user).id)
@@ -92,14 +92,14 @@ def show(user: UserArgument, as_json: JsonOption = False) -> None:
 @app.command()
 def register(
     user: UserArgument,
-    name: Annotated[str, typer.Option(help="What users are told whom they were matched with.")],
-    domain: Annotated[str, typer.Option(help="What the expert judges.")],
+    name: Annotated[str, typer.Option(help="The name that matched users are shown.")],
+    domain: Annotated[str, typer.Option(help="The kind of objects that the expert judges.")],
     form: Annotated[
-        Form, typer.Option(help="pooled: the generic score, bent to the expert; head: one of their own.")
+        Form, typer.Option(help="pooled: corrects the generic score; head: a score of its own.")
     ] = "pooled",
     as_json: JsonOption = False,
 ) -> None:
-    """Make a user an expert, or change what they are called and how their model stands. `users retrain` trains it."""
+    """Make a user an expert, or change name, domain or form. `users retrain` trains the model."""
     from paaplus.db.tables.experts import ExpertForm
 
     with open_database() as database, database.session() as session:
@@ -112,19 +112,19 @@ def register(
 
 @app.command()
 def retire(user: UserArgument, as_json: JsonOption = False) -> None:
-    """Match no new user with them; matches that were made stay."""
+    """Match no new user with the expert; existing matches stay."""
     _set_retired(user, True, as_json)
 
 
 @app.command()
 def restore(user: UserArgument, as_json: JsonOption = False) -> None:
-    """Match new users with them again."""
+    """Match new users with the expert again."""
     _set_retired(user, False, as_json)
 
 
 @app.command()
 def agreement(application: str, as_json: JsonOption = False) -> None:
-    """How far every two experts of an application agree on images that both have labelled."""
+    """Agreement of every two experts of an application on the images that both labelled."""
     with open_database() as database, database.read_session() as session:
         found = quality.agreement(session, application)
     columns = {
@@ -137,11 +137,11 @@ def agreement(application: str, as_json: JsonOption = False) -> None:
 @app.command("match")
 def match_user(
     user: UserArgument,
-    expert: Annotated[list[str] | None, typer.Option(help="Only this expert; repeat; default: all.")] = None,
-    kind: Annotated[Kind | None, typer.Option(help="The best of this kind, whatever is more probable.")] = None,
+    expert: Annotated[list[str] | None, typer.Option(help="Only this expert; may be repeated; default: all.")] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Choose the best of this kind only.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Select what a user starts from, by what they have said so far, and put it in force."""
+    """Choose a user's starting point by the user's answers and ratings, and put it in force."""
     from paaplus.db.tables.experts import MatchKind
 
     with open_database() as database:
@@ -163,7 +163,7 @@ def match_user(
 
 @app.command("match-of")
 def show_match(user: UserArgument, as_json: JsonOption = False) -> None:
-    """The match of a user that is in force, and why."""
+    """The user's match in force, with its evidence."""
     with open_database() as database:
         with database.read_session() as session:
             row = matches.in_force(session, user_of(session, user).id)

@@ -61,11 +61,11 @@ def list_feedback(
 def import_ratings(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV with user_id,image,rating.")],
     scale: Annotated[str, typer.Option(help="MIN,MAX of the ratings.")],
-    aspect: Annotated[str, typer.Option(help="What was rated.")],
-    application: Annotated[str, typer.Option(help="Whose users and images.")] = "default",
+    aspect: Annotated[str, typer.Option(help="The rated aspect.")],
+    application: Annotated[str, typer.Option(help="Application of the users and images.")] = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Import ratings; `image` is the name an image was registered under. Importing a file twice changes nothing."""
+    """Import ratings. `image` is the file name of an added image. Importing a file twice changes nothing."""
     low, high = parse_scale(scale)
     occurrences: Counter[str] = Counter()
     accepted = duplicates = 0
@@ -132,7 +132,7 @@ def _event(
     aspect: str,
     occurrences: Counter[str],
 ) -> feedback_service.NewEvent:
-    """A line as an event; `occurrences` counts the lines so far that say the same."""
+    """A line as an event. `occurrences` counts the equal lines so far."""
     from paaplus.db.tables.feedback import FeedbackKind
 
     if row["image"] not in images:
@@ -142,13 +142,13 @@ def _event(
     except ValueError as error:
         raise InvalidInput(f"line {row['line']}: rating {row['rating']!r} is not a number") from error
     user, _ = users_service.create(session, application=application, external_id=row["user_id"])
-    said = "\0".join([row["user_id"], row["image"], repr(rating), aspect, repr(scale["min"]), repr(scale["max"])])
-    occurrences[said] += 1  # a person may say 3, then 5, then 3 again: three events, the last one counts
+    key = "\0".join([row["user_id"], row["image"], repr(rating), aspect, repr(scale["min"]), repr(scale["max"])])
+    occurrences[key] += 1  # a person may rate 3, then 5, then 3 again: three events, the last one counts
     return feedback_service.NewEvent(
         index=index,
         user_id=user.id,
         # the same file again gives the same events; hashed, because names may be long
-        event_id="import:" + sha256_hex(f"{said}\0{occurrences[said]}".encode())[:32],
+        event_id="import:" + sha256_hex(f"{key}\0{occurrences[key]}".encode())[:32],
         kind=FeedbackKind.RATING,
         image_id=images[row["image"]],
         payload={"ratings": {aspect: rating}, "scale": scale},

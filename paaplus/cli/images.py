@@ -1,4 +1,4 @@
-"""`paaplus images`: register pictures from the command line."""
+"""`paaplus images`: list and add images."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def list_images(limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100, a
 @app.command()
 def add(
     files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="JPEG, PNG or WebP files.")],
-    application: Annotated[str, typer.Option(help="Whose images they are.")] = "default",
+    application: Annotated[str, typer.Option(help="Application that the images belong to.")] = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Register image files; one that cannot be used is told, the others are kept. A file added twice is one image."""
+    """Add image files. Unusable files are reported, all others are stored. A file added twice is one image."""
     added: list[ImageRow] = []
     refused = 0
     with open_database() as database:

@@ -1,4 +1,4 @@
-"""`paaplus jobs`: what was asked for and how far it is."""
+"""`paaplus jobs`: jobs of the workers, and their progress."""
 
 from __future__ import annotations
 

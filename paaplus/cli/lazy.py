@@ -33,7 +33,7 @@ class _LazyFinder(MetaPathFinder):
         if path is None or not fullname.startswith("paaplus."):
             return None
         spec = PathFinder.find_spec(fullname, path, target)
-        # A package's __init__ here is a docstring, and its path is read at once: there is nothing to put off.
+        # A package's __init__ is one docstring here, and Python reads its path at once: nothing to delay.
         if spec is not None and spec.loader is not None and spec.submodule_search_locations is None:
             spec.loader = LazyLoader(spec.loader)
         return spec

@@ -1,4 +1,4 @@
-"""`paaplus reviews`: send labelled images to experts, see how far they are and how they agree."""
+"""`paaplus reviews`: send labelled images to experts; progress and agreement of the experts."""
 
 from __future__ import annotations
 
@@ -32,18 +32,24 @@ Order = Literal["value", "random"]  # of ReviewOrder, whose module loads SQLAlch
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="What the batch is called.")],
+    name: Annotated[str, typer.Argument(help="Name of the batch.")],
     expert: Annotated[list[str], typer.Option(help="UUID, or application/external_id; may be repeated.")],
-    tool: Annotated[list[str] | None, typer.Option(help="Whose labels are shown; default: all that label.")] = None,
-    image: Annotated[list[UUID] | None, typer.Option(help="Only this image; default: all labelled ones.")] = None,
-    order: Annotated[Order, typer.Option(help="value: uncertain and disagreed first.")] = "value",
+    tool: Annotated[
+        list[str] | None, typer.Option(help="Tool whose labels are shown; may be repeated; default: all.")
+    ] = None,
+    image: Annotated[
+        list[UUID] | None, typer.Option(help="Only this image; may be repeated; default: all labelled images.")
+    ] = None,
+    order: Annotated[
+        Order, typer.Option(help="value: images with uncertain or contradicting labels first; random.")
+    ] = "value",
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    overlap: Annotated[float, typer.Option(min=0, max=1, help="Share of the images that every expert gets.")] = 0.0,
+    overlap: Annotated[float, typer.Option(min=0, max=1, help="Share of the images that every expert reviews.")] = 0.0,
     limit: Annotated[int, typer.Option(min=1, max=MAX_IMAGES, help="Most images.")] = 1_000,
-    application: Annotated[str, typer.Option(help="Whose images and experts.")] = "default",
+    application: Annotated[str, typer.Option(help="Application of the images and experts.")] = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Send images to experts: every one gets a queue of their own."""
+    """Send images to experts. Every expert gets a queue."""
     from paaplus.db.tables.reviews import ReviewOrder
 
     new = batches.NewBatch(
@@ -75,7 +81,7 @@ def list_batches(limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100, a
 
 @app.command()
 def show(batch: BatchArgument, as_json: JsonOption = False) -> None:
-    """How far every expert of a batch is, and how those who share images agree."""
+    """Each expert's progress in a batch, and the experts' agreement on shared images."""
     with open_database() as database, database.read_session() as session:
         row = batches.get(session, keys.OPERATOR, batch)
         of_experts = [asdict(one) for one in progress.progress(session, [batch])[batch]]
@@ -85,7 +91,7 @@ def show(batch: BatchArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def close(batch: BatchArgument, as_json: JsonOption = False) -> None:
-    """Take what is open out of all queues. What is done stays."""
+    """Close a batch: open reviews leave all queues, finished reviews stay."""
     with open_database() as database, database.session() as session:
         print_record(_record(batches.close(session, keys.OPERATOR, batch)), as_json=as_json)
 

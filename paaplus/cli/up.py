@@ -19,7 +19,7 @@ with lazy_imports():
 
 
 def up(
-    port: Annotated[int | None, typer.Option(help="API port; 0 takes a free one.", min=0, max=65535)] = None,
+    port: Annotated[int | None, typer.Option(help="API port; 0 chooses a free one.", min=0, max=65535)] = None,
 ) -> None:
     """Start API, worker and scheduler on this machine, until Ctrl-C. The first start prepares what is missing."""
     settings = get_settings()
