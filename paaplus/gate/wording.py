@@ -47,8 +47,8 @@ def forgetting_not_tested(num_ratings: int, needed: int) -> str:
 
 def negative_flips(net_share: float, limit: float, probability: float, needed: float) -> str:
     """`net_share` of all pairs: those that turn wrong less those that turn right."""
-    change = f"{abs(net_share):.1%} {'more' if net_share > 0 else 'fewer'}"
-    return f"Pairs in the wrong order: {change} (allowed: {limit:.0%} more; {_holds(probability, needed)})."
+    change = f"{100 * abs(net_share):.1f} percentage points {'more' if net_share > 0 else 'fewer'}"
+    return f"Pairs in the wrong order: {change} (allowed: {100 * limit:g} more; {_holds(probability, needed)})."
 
 
 def negative_flips_not_tested(num_ratings: int, needed: int) -> str:

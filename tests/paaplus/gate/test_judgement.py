@@ -155,7 +155,7 @@ def test_a_candidate_that_scores_everything_alike_is_refused_though_its_errors_a
     assert not report.promote
     assert check(report, "loss").passed
     assert (
-        "Pairs in the wrong order: 50.0% more (allowed: 2% more;" in report.reason
+        "Pairs in the wrong order: 50.0 percentage points more (allowed: 2 more;" in report.reason
     )  # the active had all pairs right, a tie is half right
 
 
@@ -164,7 +164,7 @@ def test_flips_are_net_of_pairs_that_turn_right() -> None:
     active = [1.0, 2.0, 3.0, 4.0, 6.0, 5.0]  # one of 15 pairs wrong
     candidate = [2.0, 1.0, 3.0, 4.0, 5.0, 6.0]  # another one
     report = judge(evidence(target, active, candidate), CONFIG)
-    assert "Pairs in the wrong order: 0.0% fewer (allowed: 2% more;" in report.reason
+    assert "Pairs in the wrong order: 0.0 percentage points fewer (allowed: 2 more;" in report.reason
     assert report.promote
 
 
