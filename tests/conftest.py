@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -14,7 +15,7 @@ from sqlalchemy.engine import make_url
 from paaplus.db import migrate
 from paaplus.db.engine import Database
 from paaplus.settings import Settings, get_settings
-from tests.support import scratch, servers
+from tests.support import scratch, servers, tiers
 from tests.support.clean_databases import CleanDatabases
 from tests.support.servers import GivenServer, PostgresServer, RedisServer, new_postgres_database
 
@@ -32,25 +33,14 @@ hypothesis.settings.register_profile("paaplus", deadline=None)
 hypothesis.settings.load_profile("paaplus")
 
 
-# Files whose tests take a minute or more together, the longest first.
-LONGEST = (
-    "e2e/test_demo.py",
-    "e2e/test_chaos.py",
-    "e2e/test_faults.py",
-    "paaplus/evaluation/test_oasis.py",
-    "e2e/test_readme.py",
-    "e2e/test_surroundings.py",
-    "paaplus/models/physiqueframe/test_parity.py",
-    "paaplus/pipelines/test_train_physiqueframe.py",
-)
-
-
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip, visibly, what needs a GPU where there is none; processes that share the work begin with what takes long."""
-    if hasattr(config, "workerinput"):  # of xdist: else one of them would be left alone with a long file at the end
-        place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
-        assert {file for file in place if not file.is_file()} == set()
-        items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
+    """Mark the quick tests; begin with the longest; skip, visibly, what needs a GPU where there is none."""
+    for item in items:
+        if tiers.is_quick(item):
+            item.add_marker("quick")
+    if hasattr(config, "workerinput"):  # of xdist
+        tiers.sort_longest_first(items)
     needs_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if needs_gpu:
         import torch  # here only: most runs of a few tests need no torch, and it takes seconds to import
@@ -58,6 +48,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not torch.cuda.is_available():
             for item in needs_gpu:
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU"))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> tiers.FilesAndLongTests | None:
+    return tiers.FilesAndLongTests(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)
