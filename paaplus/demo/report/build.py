@@ -1,4 +1,4 @@
-"""The demo's result as one JSON document: what was measured, on whom, and with what."""
+"""The demo's result as one JSON document: measurements, people, data and versions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORMAT = "paaplus-demo-1"
 
 @dataclass
 class Run:
-    """All that a demo saw, in the order it came."""
+    """The observations of a demo, in order."""
 
     folder: DataFolder
     is_builtin: bool
@@ -36,7 +36,7 @@ class Run:
 
 
 def learned_by(client: Client, person: Person) -> dict[str, Any]:
-    """A person's versions with the gate's words, oldest first, and what the trainings cost."""
+    """A person's versions with the gate's reasons, oldest first, and the time of the trainings."""
     listed = client.get(f"/v1/users/{person.user_id}/adapters")["items"]
     versions = []
     for item in reversed(listed):
@@ -62,7 +62,7 @@ def build_report(run: Run) -> dict[str, Any]:
 
     Raises:
         KeyError: a score is missing.
-        UndefinedMetric: somebody's scores are all the same.
+        UndefinedMetric: all scores of a person are equal.
     """
     plan = run.plan
     people = [_person_report(person, run) for person in plan.people]
@@ -141,7 +141,7 @@ def _person_report(person: Person, run: Run) -> dict[str, Any]:
 
 
 def _scene_kinds(folder: DataFolder) -> dict[str, int]:
-    """How many scenes are photographs, how many are synthetic, where the folder says so."""
+    """Number of scenes of each kind (photograph, synthetic), if the folder names kinds."""
     kind_of: dict[int, str] = {}
     for image, scene in zip(folder.images, folder.scene_I, strict=True):
         kind_of[int(scene)] = folder.image_columns.get(image, {}).get("kind") or "photograph"

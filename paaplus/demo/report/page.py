@@ -1,4 +1,4 @@
-"""The report as one self-contained page: no script, no file beside it, readable in light and dark."""
+"""The report as one self-contained HTML page, without scripts and other files, with a dark theme."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def build_page(report: Report, strip: Strip | None, commands: Sequence[tuple[str
             "Learning",
             f"""<div class="columns"><figure>{
                 learning_curves(report["people"], report["srcc_generic"], report["srcc_by_increment"])
-            }<figcaption>Agreement with the person (SRCC) on images that nobody ever rated for the platform, before
+            }<figcaption>Agreement with the person (SRCC) on images whose ratings the platform never got, before
             and after each increment of {report["increment_size"]} ratings. Thin: one person. Thick: their mean. Dashed:
             the generic model, the same for everybody.</figcaption></figure>
             <figure>{dumbbells(report["people"])}<figcaption>Every person: generic (hollow) and personal (full) at the
@@ -41,11 +41,11 @@ def build_page(report: Report, strip: Strip | None, commands: Sequence[tuple[str
             "Remembering",
             f"""<div class="columns"><figure>{memory(report["people"])}<figcaption>Agreement on the images of the
             <em>first</em> increment, most of which trained, after each increment.</figcaption></figure>
-            <div><p>Mean forgetting, right after the first increment minus at the end:
-            <strong>{report["forgetting"]:+.3f}</strong> SRCC. Below zero means that later feedback made even the first
-            images better understood.</p>
-            <p>Each training sees the new ratings, plus what its strategy keeps of the old ones: a replay buffer and
-            a penalty on moving what mattered (<code>replay_ewc</code>), or the exact posterior of all of them
+            <div><p>Mean forgetting: SRCC right after the first increment minus SRCC at the end:
+            <strong>{report["forgetting"]:+.3f}</strong>. Below zero, later feedback improved the scores of the first
+            images too.</p>
+            <p>Each training uses the new ratings and what its strategy keeps of the past ones: a replay buffer and
+            a penalty on changing important parameters (<code>replay_ewc</code>), or the exact posterior of all ratings
             (<code>bayes</code>).</p></div></div>""",
         ),
         _people_table(report),
@@ -69,8 +69,8 @@ def _head(report: Report) -> str:
     return f"""<header><p class="eyebrow">paaplus demo &middot; {when} UTC</p>
 <h1>One small adapter per person</h1>
 <p class="lead">{report["num_users"]} {people[report["people_kind"]]} rated images in {report["num_increments"]}
-increments. After each, the platform trained one small adapter per person. Here is what that did to scores of images
-nobody had rated, what was forgotten, what the gate kept out, and whether a rollback is real.</p></header>"""
+increments. After each, the platform trained one small adapter per person. This page shows the effect on scores of
+unrated images, the forgetting, the gate's decisions, and the check of a rollback.</p></header>"""
 
 
 def _cards(report: Report) -> str:
@@ -106,8 +106,8 @@ def _what_is_real(report: Report) -> str:
         measured from the pixels (brightness, warmth, colour, contrast, sharpness, busyness, texture) and over kinds
         of content, adds noise, and uses the scale in their own way. Their tastes do not know the model's features.
         How large the common and the personal part are was set to what real ratings of photographs show, but their
-        tastes are simpler than people's: the numbers on this page say that the loop works, not how well it would do
-        on your users.</p>
+        tastes are simpler than people's: the numbers on this page show that the loop works, not how good it is for
+        your users.</p>
         <p><strong>The scenes:</strong> {report["num_scenes"]}, of which {kinds.get("photograph", 0)} are real
         photographs that ship inside Python packages and {kinds.get("synthetic", 0)} are <strong>synthetic</strong>,
         painted by a program. Each comes in variants of exposure, colour, contrast, crop and sharpness:
@@ -120,7 +120,7 @@ def _what_is_real(report: Report) -> str:
         The images shown on this page are theirs: mind the terms they came under before you pass it on.</p>"""
     return _section(
         "What is real here",
-        f"""{text}<p><strong>Unseen means unseen:</strong> {report["num_unseen_images"]} images
+        f"""{text}<p><strong>Unseen images:</strong> {report["num_unseen_images"]} images
         ({report["num_unseen_scenes"]} whole scenes) were set aside before anything was trained. The generic model was
         fitted on {report["num_other_people"]} <em>other</em> people's ratings of the remaining images, and nobody's
         rating of a set-aside image was ever posted. All {report["num_users"]} people were drawn by seed
@@ -144,10 +144,10 @@ def _strip_section(strip: Strip | None) -> str:
         for image in strip.images
     )
     return _section(
-        f"Through the eyes of {escape(strip.user_id)}",
-        f"""<p>Unseen images on which this person's scores moved most, from raised to lowered, one a scene. Chosen by
-        how far they moved, not by who was right; the person is the one with the median gain. On each line from 0 to 10:
-        hollow is the generic score, full the personal one, the triangle what the person really gave.</p>
+        f"Examples: {escape(strip.user_id)}",
+        f"""<p>Unseen images with the largest difference between personal and generic score, one per scene. The choice
+        does not use the person's ratings; the person is the one with the median gain. On each line from 0 to 10, the
+        hollow circle is the generic score, the full circle the personal score, the triangle the person's rating.</p>
         <div class="strip">{figures}</div>""",
     )
 
@@ -208,10 +208,10 @@ def _gate(report: Report) -> str:
     )
     return _section(
         "The gate",
-        f"""<p>One rating in five never trains: it judges. Of {report["num_trainings"]} candidates,
-        <strong>{report["gate_promoted"]}</strong> went live and <strong>{report["gate_refused"]}</strong> were kept
-        out, each with its reason.</p>{f"<ul>{shown}</ul>" if shown else ""}
-        {f'<p class="note">For example, in its own words: {escape(example)}</p>' if example else ""}""",
+        f"""<p>One rating in five is held out of training and tests candidates. Of {report["num_trainings"]} candidates,
+        <strong>{report["gate_promoted"]}</strong> were promoted and <strong>{report["gate_refused"]}</strong> were
+        rejected, each with its reason.</p>{f"<ul>{shown}</ul>" if shown else ""}
+        {f'<p class="note">An example of a reason: {escape(example)}</p>' if example else ""}""",
     )
 
 
@@ -237,7 +237,7 @@ def _rollback(report: Report) -> str:
             f"The {proof['num_excluded']} events after it are excluded: {proof['quiet_scans']} scans of the scheduler"
             f" passed and nothing trained. Then {proof['new_ratings']} new ratings came, and version"
             f" {proof['next_version']} was trained from {target} on {proof['next_num_ratings']} ratings"
-            f" ({proof['old_num_ratings']} before): what was rolled back did not come back.",
+            f" ({proof['old_num_ratings']} before): the rollback was not undone.",
         ),
     )
     items = "".join(f'<li class="{"pass" if good else "fail"}">{escape(text)}</li>' for good, text in checks)
@@ -251,12 +251,12 @@ def _rollback(report: Report) -> str:
 def _reading() -> str:
     return _section(
         "How to read it",
-        """<ul><li><strong>SRCC</strong> is Spearman's rank correlation: 1 means that scores put images in exactly the
-        person's order, 0 that they tell nothing. People contradict themselves, so nobody reaches 1.</li>
-        <li><strong>Generic</strong> is what the frozen base model says to everybody; with no feedback, everybody gets
-        exactly that. <strong>Gain</strong> is personal minus generic on the same images.</li>
-        <li>The <strong>interval</strong> resamples the people, 10,000 times. So few people say little: another seed
-        draws others, and the mean moves by as much as the interval is wide.</li>
+        """<ul><li><strong>SRCC</strong> is Spearman's rank correlation: 1 means that scores order images exactly as
+        the person does, 0 that the two orders are unrelated. People contradict themselves, so nobody reaches 1.</li>
+        <li><strong>Generic</strong> is the score of the frozen base model, the same for everybody; without feedback,
+        everybody gets exactly it. <strong>Gain</strong> is personal minus generic on the same images.</li>
+        <li>The <strong>interval</strong> resamples the people, 10,000 times. With so few people it is wide: another
+        seed chooses other people, and the mean can change by as much as the interval's width.</li>
         <li><strong>Scores</strong> are on 0 to 10, whatever scale people rated on.</li></ul>""",
     )
 
@@ -280,7 +280,7 @@ def _section(title: str, body: str) -> str:
 
 
 def _live(number: int | None) -> str:
-    """What serves a person: a version, or the base model alone."""
+    """The name of a served version, or of the base model."""
     return "base" if number is None else str(number)
 
 

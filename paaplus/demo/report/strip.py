@@ -1,4 +1,4 @@
-"""A strip of images for one person: where their own scores differ most from everybody's, and who was right."""
+"""A strip of images for one person, with generic score, personal score and the person's rating."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SIDE_PX = 220
 
 @dataclass(frozen=True)
 class StripImage:
-    """One image with three opinions on the 0-10 scale."""
+    """One image with three scores, 0 to 10."""
 
     name: str
-    kind: str  # photograph or synthetic, where the data says so
+    kind: str  # photograph or synthetic, if the data says so
     data_uri: str
     generic: float
     personal: float
@@ -32,16 +32,16 @@ class StripImage:
 
 @dataclass(frozen=True)
 class Strip:
-    """One person's images, from the most raised to the most lowered."""
+    """One person's images, ordered by personal minus generic score."""
 
     user_id: str
     images: tuple[StripImage, ...]
 
 
 def make_strip(folder: DataFolder, plan: Plan, report: Mapping[str, Any], served: Mapping[str, Served]) -> Strip:
-    """The person with the median gain, and the unseen images on which their scores moved most, one a scene.
+    """The person with the median gain, and the test images with the largest change of score, one per scene.
 
-    Neither choice looks at who was right, so that the strip does not flatter.
+    Neither choice uses the ratings, so the strip does not select good examples.
     """
     middle = sorted(report["people"], key=lambda person: person["gain"])[len(report["people"]) // 2]
     person = next(p for p in plan.people if p.user_id == middle["id"])

@@ -1,4 +1,4 @@
-"""What experts and new users do in the three stages, over HTTP, with the words they really said."""
+"""Reviews, quizzes and ratings of experts and new users over HTTP. All answers come from real ratings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from paaplus.records import Scale
 
 @dataclass
 class Reviewed:
-    """What came of one expert's queue."""
+    """The result of one expert's queue."""
 
     num_accepted: int = 0
     num_corrected: int = 0
@@ -23,7 +23,7 @@ class Reviewed:
 def review_all(
     client: Client, expert: Player, batch_id: str, name_of: dict[str, str], scale: Scale, tolerance: float
 ) -> Reviewed:
-    """Work through an expert's queue: accept what is within `tolerance` of their own rating, correct the rest.
+    """Review an expert's queue: accept labels within `tolerance` of the expert's rating, correct all others.
 
     Args:
         client: with the expert's key.
@@ -49,7 +49,7 @@ def review_all(
 
 
 def take_quiz(client: Client, user: Player, name_of: dict[str, str]) -> dict[str, Any]:
-    """Answer pair after pair until the platform knows enough; the quiz as it ended."""
+    """Answer the pairs of a quiz until it is finished; returns the finished quiz."""
     quiz: dict[str, Any] = client.post(f"/v1/users/{user.user_id}/quiz")
     while (pair := quiz["pair"]) is not None:
         body = {
@@ -62,7 +62,7 @@ def take_quiz(client: Client, user: Player, name_of: dict[str, str]) -> dict[str
 
 
 def _preference(user: Player, first: str, second: str) -> dict[str, str]:
-    """By aspect, what two ratings say of which image is better."""
+    """By aspect, which of two images is better by its rating."""
     said = {}
     for aspect, rating in user.ratings[first].items():
         other = user.ratings[second].get(aspect)
@@ -72,7 +72,7 @@ def _preference(user: Player, first: str, second: str) -> dict[str, str]:
 
 
 def scores_of(client: Client, users: Sequence[Player], image_ids: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
-    """What every user is served for these images; user_id -> predictions, in order of the images."""
+    """Predictions of these images for every user, by user_id, in the order of the images."""
     wanted = [(user.user_id, image_id) for user in users for image_id in image_ids.values()]
     items = client.predict(wanted)
     size = len(image_ids)
@@ -80,7 +80,7 @@ def scores_of(client: Client, users: Sequence[Player], image_ids: dict[str, str]
 
 
 def rating_event(user: Player, image: str, image_id: str, scale: Scale) -> dict[str, Any]:
-    """What a user says of an image that they rate in use."""
+    """A rating event of an image."""
     return {
         "event_id": f"{user.user_id}:{image}",
         "user": user.user_id,

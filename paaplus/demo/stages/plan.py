@@ -1,7 +1,7 @@
-"""Who plays the three stages: two experts who review, and new users who are matched with them.
+"""The plan of the three stages: two experts who review, and new users who are matched with them.
 
-All of them rated the same images, so that every question has a real answer. Drawn from a seed before anything is
-trained, so that no choice can depend on a result.
+All of them rated the same images, so every question has a real answer. A seed decides all choices before the first
+training, so that no choice can depend on a result.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Ratings = dict[str, dict[str, float]]  # image -> aspect -> rating, as given
 
 @dataclass(frozen=True)
 class Player:
-    """One person and all that they said of the images."""
+    """One person with ratings."""
 
     user_id: str
     ratings: Ratings
@@ -33,13 +33,13 @@ class Player:
 
 @dataclass(frozen=True)
 class StagesPlan:
-    """The cast, decided. `images` are those that all of them rated; nobody is asked about the unseen ones."""
+    """The chosen people. All of them rated `images`; nobody is asked about `unseen`."""
 
     seed: int
     is_simulated: bool
     experts: tuple[Player, ...]
     users: tuple[Player, ...]
-    others: tuple[str, ...]  # whose ratings the base model is trained on
+    others: tuple[str, ...]  # people whose ratings train the base model
     train_images: tuple[str, ...]  # of the base model
     images: tuple[str, ...]
     unseen: tuple[str, ...]
@@ -48,7 +48,7 @@ class StagesPlan:
 def make_stages_plan(
     folder: DataFolder, *, num_users: int = 8, unseen_share: float = 0.35, seed: int = 0
 ) -> StagesPlan:
-    """Draw experts, users and unseen images; whole scenes are unseen where the folder names scenes.
+    """Draw experts, users and test images; whole scenes if the folder names scenes.
 
     Raises:
         InvalidInput: too few people rated the same images.
@@ -84,7 +84,7 @@ def make_stages_plan(
 
 
 def _cast(shuffled: list[str], ratings: dict[str, Ratings], wanted: int) -> tuple[list[str], set[str]]:
-    """The first person around whom enough others rated nearly the same images; and the images all of them rated."""
+    """The first group of people who rated nearly the same images, and the images that all of them rated."""
     best: list[str] = []
     for first in shuffled:
         near = [other for other in shuffled if _overlap(ratings[first], ratings[other]) >= _SHARED]

@@ -1,7 +1,7 @@
-"""The paper's three stages, played over HTTP: tools label and experts review; new users are matched; they teach on.
+"""The paper's three stages over HTTP: pre-training with tools and experts, matching, and continual learning.
 
-Experts and users are people of a data folder, whose ratings are their words. Everything that is shown of the platform
-comes from its public interfaces.
+Experts and users are people of a data folder, and their answers come from their ratings. The demo uses only public
+interfaces of the platform.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from paaplus.demo.terminal import Steps
 
 APPLICATION = "stages"
 TOOLS = ("generic", "sharpness", "exposure")
-REVIEWS_A_ROUND = 30  # of each expert, in two rounds
+REVIEWS_A_ROUND = 30  # per expert and round; there are two rounds
 FEEDBACK_A_TIME = 40
-_VARIANTS = 10  # of every scene of the built-in set; here everybody rates everything
-_ACCEPTED_STEPS = 0.5  # an expert lets pass what is off by no more of their own scale
+_VARIANTS = 10  # per scene of the built-in set; here everybody rates all images
+_ACCEPTED_STEPS = 0.5  # an expert accepts a label within this distance, in steps of the expert's scale
 _POLICY = {"adapter": "taste_vector", "strategy": "bayes"}
 
 
@@ -44,8 +44,8 @@ def run_stages(
 
     Args:
         data: folder of real ratings; None: the built-in set with simulated people.
-        folder: of the report; the platform lives in `folder/stages`, which begins empty but for cached features.
-        num_users: new users; two more people are the experts, all others' ratings train the base model.
+        folder: of the report; the platform is in `folder/stages`, which is emptied first, except for cached features.
+        num_users: new users. Two more people are the experts; the ratings of all others train the base model.
         seed: of every choice.
         console: where progress is shown.
 
@@ -57,13 +57,13 @@ def run_stages(
     platform = Platform(folder / "stages")
     try:
         with platform:
-            return _Stages(platform, folder, console).run(data, num_users, seed)
+            return _StagesRun(platform, folder, console).run(data, num_users, seed)
     except DemoFailed as error:
         tails = platform.log_tails()
         raise DemoFailed(f"{error}\n{tails}" if tails else str(error)) from error
 
 
-class _Stages:
+class _StagesRun:
     """The stages, in order, with a line of progress for each step."""
 
     def __init__(self, platform: Platform, folder: Path, console: Console) -> None:
@@ -124,13 +124,13 @@ class _Stages:
         files = [played.folder.image_path(name) for name in names]
         with self.steps.counter(f"upload {len(files)} images", len(files)) as advance:
             image_ids = client.upload(files, on_done=advance)
-        client.create_user("curator", {})  # of whom features are asked for; rates nothing
+        client.create_user("curator", {})  # features are requested for this user, who rates nothing
         with self.steps.progress(f"features of {len(files)} images", len(files)) as update:
             client.wait_for_features("curator", list(image_ids.values()), on_progress=update)
         return {name: image_ids[Path(name).name] for name in names}
 
     def _pre_training(self, client: Client, played: Played, image_ids: dict[str, str]) -> None:
-        """Stage 1: tools label, experts review, the tools learn from it, and every expert gets a model."""
+        """Stage 1: tools label, experts review, tools are revised, and every expert gets a model."""
         plan, scale = played.plan, played.folder.scale
         name_of = {image_id: name for name, image_id in image_ids.items()}
         with self.steps.step(f"stage 1: {', '.join(TOOLS)} label"):
@@ -171,7 +171,7 @@ class _Stages:
             played.experts = [client.get(f"/v1/experts/{name}") for name in names]
 
     def _matching(self, client: Client, played: Played, image_ids: dict[str, str]) -> None:
-        """Stage 2: a quiz for every new user, and the model that they start from."""
+        """Stage 2: a quiz and a match for every new user."""
         name_of = {image_id: name for name, image_id in image_ids.items()}
         with self.steps.counter("stage 2: quiz and match", len(played.plan.users)) as advance:
             for user in played.plan.users:
@@ -181,7 +181,7 @@ class _Stages:
                 advance()
 
     def _continual(self, client: Client, played: Played, image_ids: dict[str, str], unseen_ids: dict[str, str]) -> None:
-        """Stage 3: feedback in use, training, gate, better scores."""
+        """Stage 3: ratings, training, gate, new scores."""
         users, scale = played.plan.users, played.folder.scale
         for number in range(NUM_INCREMENTS):
             with self.steps.counter(f"stage 3: {FEEDBACK_A_TIME} ratings each, train, gate", len(users)) as advance:
