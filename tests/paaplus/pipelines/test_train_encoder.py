@@ -78,7 +78,7 @@ def test_files_that_do_not_fit_are_refused(people: Simulated, data: Path, base: 
         learn(base, data, tmp_path / "a.csv", tmp_path, aspect="health")
     pair = {"id": "p", "kind": "image_pair", "text": "?", "first": "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001",
             "second": "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0002", "aspect": "beauty"}  # fmt: skip
-    with pytest.raises(InvalidInput, match="learned from its users"):
+    with pytest.raises(InvalidInput, match="needs its users"):
         encoder_from_folder(
             base,
             PixelExtractor(12),
