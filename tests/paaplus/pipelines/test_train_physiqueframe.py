@@ -134,7 +134,7 @@ def test_damaged_state_is_refused(
     finished: TrainResult, rows: tuple[PhysiqueRows, PhysiqueRows], tmp_path: Path
 ) -> None:
     (tmp_path / "state.pt").write_bytes(b"PK\x03\x04")
-    with pytest.raises(InvalidInput, match="no state of a training"):
+    with pytest.raises(InvalidInput, match="not the state of a training"):
         train_physiqueframe(*rows, tmp_path, config=CONFIG, frame=DROPOUT)
 
 
