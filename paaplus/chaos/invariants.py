@@ -93,8 +93,9 @@ def no_lost_feedback(session: Session, ledger: Ledger) -> Check:
             expected = (sequence, ledger.posted[key]["kind"])
             found = stored.get(key)
             check.expect(
-                found == expected, lambda k=key, e=expected, f=found: f"event {k}: acknowledged as {e}, stored as {f}"
-            )  # type: ignore[misc]
+                found == expected,
+                lambda k=key, e=expected, f=found: f"event {k}: acknowledged as {e}, stored as {f}",  # type: ignore[misc]
+            )
     for key in stored:
         check.expect(key in ledger.posted, lambda k=key: f"event {k} was never posted")  # type: ignore[misc]
     return check
@@ -152,16 +153,17 @@ def consistent_history(session: Session) -> Check:
             )
         if act.move in MOVES:
             at[act.user_id] = act.to_adapter_id
-    live = dict(
+    actives = dict(
         session.execute(
             sa.select(AdapterRow.user_id, AdapterRow.id).where(AdapterRow.state == AdapterState.ACTIVE)
         ).all()
     )
     for user_id in session.execute(sa.select(UserRow.id)).scalars():
-        says, is_live = at[user_id], live.get(user_id)
+        end, active = at[user_id], actives.get(user_id)
         check.expect(
-            says == is_live, lambda u=user_id, s=says, n=is_live: f"user {u}: the history ends at {s}, active is {n}"
-        )  # type: ignore[misc]
+            end == active,
+            lambda u=user_id, e=end, a=active: f"user {u}: the history ends at {e}, active is {a}",  # type: ignore[misc]
+        )
     return check
 
 
