@@ -36,9 +36,7 @@ hypothesis.settings.load_profile("paaplus")
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the quick tests; begin with the longest; skip, visibly, what needs a GPU where there is none."""
-    for item in items:
-        if tiers.is_quick(item):
-            item.add_marker("quick")
+    tiers.mark_quick(items)
     if hasattr(config, "workerinput"):  # of xdist
         tiers.sort_longest_first(items)
     needs_gpu = [item for item in items if item.get_closest_marker("gpu")]

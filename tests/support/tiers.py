@@ -1,13 +1,14 @@
 """Which tests are quick, and in which order test processes take tests. No lists: a test itself tells both.
 
 A test is quick if it runs on SQLite or on no database, starts no server and no process, and has none of the marks of
-`NOT_QUICK`.
+`NOT_QUICK`. Of a test with many parameters the first few are quick.
 """
 
 from __future__ import annotations
 
 import inspect
 import types
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
@@ -16,6 +17,7 @@ from xdist.scheduler import LoadFileScheduling
 
 ALONE = "tests/e2e/"  # each of these tests is handed out by itself: some take minutes
 NOT_QUICK = ("slow", "benchmark", "browser", "gpu", "parity")  # marks
+MAX_QUICK_PARAMETERS = 4
 SLOW_S = 60.0  # what is supposed of a test that is marked slow and has no `timeout` mark
 SERVERS = {"postgres_server", "redis_server"}  # fixtures
 # Modules that start processes. A test that reaches one of their names, itself or through functions, starts some.
@@ -33,6 +35,16 @@ class FilesAndLongTests(LoadFileScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return nodeid if nodeid.startswith(ALONE) else str(super()._split_scope(nodeid))
+
+
+def mark_quick(items: Iterable[pytest.Item]) -> None:
+    """Add the mark `quick`, in the order of collection."""
+    num_quick: Counter[str] = Counter()
+    for item in items:
+        test = item.nodeid.split("[")[0]
+        if num_quick[test] < MAX_QUICK_PARAMETERS and is_quick(item):
+            num_quick[test] += 1
+            item.add_marker("quick")
 
 
 def sort_longest_first(items: list[pytest.Item]) -> None:
