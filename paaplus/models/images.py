@@ -28,7 +28,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
             raise InvalidInput(f"image of {width_px} x {height_px} pixels; at most {max_pixels} are decoded")
         image.load()
         upright = ImageOps.exif_transpose(image)
-    except InvalidInput:
+    except (InvalidInput, MemoryError):  # too little memory is no fault of the file
         raise
     except Exception as error:  # a decoder that meets hostile bytes may raise anything
         reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error

@@ -26,7 +26,7 @@ from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import TastePrior
 from paaplus.services.feedback import feedback_log
 from paaplus.services.feedback.arrays import rated_set
-from paaplus.services.images.features import usable_features
+from paaplus.services.images import features
 
 Progress = Callable[[int, int], None]
 
@@ -123,19 +123,18 @@ def ratings_of_user(
     latest = feedback_log.read(session, user, holdout_key).latest_ratings()
     ratings = [rating for rating in latest if not rating.held_out]
     stored = session.execute(
-        sa.select(FeaturesRow.image_id, FeaturesRow.data).where(
+        sa.select(*features.COLUMNS).where(
             FeaturesRow.extractor_digest == base.extractor_digest,
-            FeaturesRow.data.is_not(None),
             FeaturesRow.image_id.in_({rating.image_id for rating in ratings} - set(without)),
         )
     )
-    features = usable_features(((row.image_id, row.data) for row in stored), base.feature_dim)
-    ratings = [rating for rating in ratings if rating.image_id in features]
+    usable = features.usable_features(stored, base.feature_dim)
+    ratings = [rating for rating in ratings if rating.image_id in usable]
     if not ratings:
         return None
 
     def inputs(image_ids: list[UUID]) -> tuple[np.ndarray, np.ndarray]:
-        taste_NR = base.project(np.stack([features[image_id] for image_id in image_ids]))
+        taste_NR = base.project(np.stack([usable[image_id] for image_id in image_ids]))
         return taste_NR, base.generic(taste_NR)
 
     return rated_set(ratings, base.aspects, inputs)

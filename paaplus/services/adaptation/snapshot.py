@@ -20,7 +20,7 @@ from paaplus.services.adapters import versions
 from paaplus.services.feedback import feedback_log
 from paaplus.services.feedback.feedback_log import FeedbackLog
 from paaplus.services.images import images
-from paaplus.services.images.features import usable_features
+from paaplus.services.images.features import COLUMNS, SortedFeatures, delete_damaged, sorted_features, usable_features
 from paaplus.services.registry import base_models
 from paaplus.services.surveys import preferences
 from paaplus.settings import Settings
@@ -61,7 +61,8 @@ class Snapshot:
 def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings: Settings) -> Snapshot:
     """Read what a training needs, in one read transaction.
 
-    If images of the log have no features yet, enqueues a features job; `num_missing_features` counts these images.
+    If images of the log have no features yet, or damaged ones, enqueues a features job; `num_missing_features` counts
+    these images.
 
     Raises:
         NotFound: the user was erased.
@@ -72,7 +73,8 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
         base_row = base_models.default(session, settings)
         log = feedback_log.read(session, user, settings.holdout_key.get_secret_value())
         image_ids = log.image_ids()
-        features, num_missing = _features(session, base_row, image_ids)
+        stored = _features(session, base_row, image_ids)
+        num_missing = len(image_ids) - len(stored.usable) - len(stored.failed)
         pool = _pool(session, user, base_row)
         starting_rows = starting_point.read(session, user_id, base_row)
         own = preferences.preference_of(session, user_id)
@@ -82,6 +84,8 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
         reference = _reference(session, active, base_row.id, preference, log)
     if num_missing:
         with database.session() as session:
+            if stored.damaged:
+                delete_damaged(session, base_row.extractor_digest, stored.damaged)
             images.request_features(session, image_ids, settings)
     policy = drift.training_policy(user)
     return Snapshot(
@@ -95,7 +99,7 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
         reference=reference,
         drifted_since=drift.drifted_since(user),
         log=log,
-        features=features,
+        features=stored.usable,
         num_missing_features=num_missing,
         pool=pool,
         preference=preference,
@@ -103,14 +107,13 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
     )
 
 
-def _features(session: Session, base_row: BaseModelRow, image_ids: set[UUID]) -> tuple[dict[UUID, np.ndarray], int]:
-    """Usable features, and the number of images that the extractor has not processed yet."""
+def _features(session: Session, base_row: BaseModelRow, image_ids: set[UUID]) -> SortedFeatures:
     rows = session.execute(
-        sa.select(FeaturesRow.image_id, FeaturesRow.data).where(
+        sa.select(*COLUMNS).where(
             FeaturesRow.extractor_digest == base_row.extractor_digest, FeaturesRow.image_id.in_(image_ids)
         )
-    ).all()
-    return usable_features(((row.image_id, row.data) for row in rows), base_row.feature_dim), len(image_ids) - len(rows)
+    )
+    return sorted_features(rows, base_row.feature_dim)
 
 
 def _reference(
@@ -128,7 +131,7 @@ def _reference(
 
 def _pool(session: Session, user: UserRow, base_row: BaseModelRow) -> list[np.ndarray]:
     rows = session.execute(
-        sa.select(FeaturesRow.image_id, FeaturesRow.data)
+        sa.select(*COLUMNS)
         .join(ImageRow, ImageRow.id == FeaturesRow.image_id)
         .where(
             FeaturesRow.extractor_digest == base_row.extractor_digest,
@@ -139,4 +142,4 @@ def _pool(session: Session, user: UserRow, base_row: BaseModelRow) -> list[np.nd
         .order_by(ImageRow.sha256)
         .limit(POOL_SIZE)
     )
-    return list(usable_features(((row.image_id, row.data) for row in rows), base_row.feature_dim).values())
+    return list(usable_features(rows, base_row.feature_dim).values())

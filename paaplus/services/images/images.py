@@ -21,6 +21,7 @@ from paaplus.errors import NotFound
 from paaplus.ids import new_id, sha256_hex
 from paaplus.queue import jobs
 from paaplus.services.images import sanitize
+from paaplus.services.images.features import delete_failed
 from paaplus.services.names import check_application
 from paaplus.services.registry import base_models
 from paaplus.services.users.keys import Principal
@@ -60,6 +61,8 @@ def add(
 ) -> AddedImage:
     """Store an uploaded file and request its features. The same file again returns the existing image.
 
+    If the stored copy of the same pixels is damaged, this upload repairs it, for every image that refers to it.
+
     The file is decoded outside any transaction. Row, blob and job are written in one.
 
     Args:
@@ -75,7 +78,7 @@ def add(
     upload_sha256 = sha256_hex(data)
     with database.read_session() as session:
         known = _find_upload(session, application, owner_id, upload_sha256)
-        if known is not None:
+        if known is not None and blobs.is_intact(known.sha256):
             return AddedImage(known, False, feature_states(session, [known.id], settings)[known.id])
     picture = sanitize.clean(
         data,
@@ -120,7 +123,14 @@ def _store(
     insert_ignoring_conflicts(session, ImageRow, [row])
     image = _find_upload(session, application, owner_id, picture.upload_sha256)
     assert image is not None
+    if image.sha256 != sha256 and not blobs.is_intact(image.sha256):
+        # another version of the library has encoded the same file in other bytes: they replace the lost ones
+        image.sha256, image.size_bytes = sha256, len(picture.data)
+        session.flush()
+    needs_repair = not blobs.is_intact(sha256)
     blobs.put(picture.data)
+    if needs_repair:  # extractions failed because of the blob, not of the image
+        delete_failed(session, sa.select(ImageRow.id).where(ImageRow.sha256 == sha256))
     request_features(session, [image.id], settings)
     return AddedImage(image, image.id == row_id, feature_states(session, [image.id], settings)[image.id])
 

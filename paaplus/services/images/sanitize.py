@@ -67,7 +67,7 @@ def clean(data: bytes, *, max_bytes: int, max_pixels: int, min_side_px: int) -> 
     Raises:
         TooLarge: the file has more than `max_bytes`.
         InvalidInput: the content is not a JPEG, PNG or WebP; or it is animated, damaged, too small or too large.
-        Unavailable: too many pictures are being decoded.
+        Unavailable: too many pictures are being decoded, or there is not enough memory.
     """
     if len(data) > max_bytes:
         raise TooLarge(f"the file has {len(data)} bytes; at most {max_bytes} are accepted")
@@ -82,6 +82,8 @@ def clean(data: bytes, *, max_bytes: int, max_pixels: int, min_side_px: int) -> 
         return _decode(data, media_type, max_pixels, min_side_px)
     except InvalidInput:
         raise
+    except MemoryError as error:  # no fault of the file
+        raise Unavailable("there is not enough memory to decode the picture now") from error
     except Exception as error:  # a decoder that meets hostile bytes may raise anything
         raise InvalidInput(f"the file is damaged or truncated, and no {media_type} can be read: {error}") from error
     finally:

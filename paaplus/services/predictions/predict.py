@@ -27,6 +27,7 @@ from paaplus.errors import NotFound
 from paaplus.ids import new_id
 from paaplus.scoring.adapters import TasteVector
 from paaplus.services.images import images
+from paaplus.services.images.features import delete_damaged
 from paaplus.services.predictions.confidence import Confidence, confidences
 from paaplus.services.predictions.serving import ServedAdapter, Serving, UsedPreference
 from paaplus.services.predictions.serving_store import ServingStore
@@ -152,12 +153,15 @@ class Predictor:
     def answer(self, targets: Sequence[Target], *, with_confidence: bool = False) -> Answer:
         """Score the images that have features; the others are pending, with the job that extracts them.
 
+        If an adapter is damaged, the items of its user fail, and the others are scored. If the stored features of an
+        image are damaged, they are extracted again: until then the image is pending.
+
         Args:
             with_confidence: add the confidence of each score, if its adapter has an uncertainty.
 
         Raises:
             NotFound: a user or an image was erased meanwhile.
-            Unavailable: no base model yet, or an artifact that is damaged.
+            Unavailable: no base model yet, or the base model is damaged.
         """
         wanted = {t.user_id for t in targets}, {t.image_id for t in targets}
         serving = self._store.load(*wanted, with_priors=with_confidence)
@@ -175,6 +179,8 @@ class Predictor:
         now = utcnow()
         try:
             with self._database.session() as session:
+                if serving.damaged:
+                    delete_damaged(session, serving.base_model.extractor_digest, serving.damaged)
                 job_id = images.request_features(session, pending, self._settings) if pending else None
                 items = [
                     _scored(target, serving, scores[position])
@@ -194,7 +200,7 @@ def _by_user(serving: Serving, targets: Sequence[Target]) -> dict[UUID, list[int
     """By user, positions in `targets` of images that can be scored."""
     positions: dict[UUID, list[int]] = defaultdict(list)
     for position, target in enumerate(targets):
-        if target.image_id in serving.images:
+        if target.image_id in serving.images and target.user_id not in serving.damaged_adapters:
             positions[target.user_id].append(position)
     return positions
 
@@ -263,7 +269,7 @@ def _source(served: ServedAdapter | None, is_personal: bool) -> tuple[Source, So
 
 
 def _unscored(target: Target, serving: Serving, job_id: UUID | None, retry_after_s: int) -> Prediction:
-    error = serving.failed.get(target.image_id)
+    error = serving.damaged_adapters.get(target.user_id) or serving.failed.get(target.image_id)
     if error is not None:
         return Prediction(target.user_id, target.image_id, "failed", error=error)
     return Prediction(target.user_id, target.image_id, "pending", job_id=job_id, retry_after_s=retry_after_s)

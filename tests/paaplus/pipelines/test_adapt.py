@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import FeaturesRow
+from paaplus.db.tables import FeaturesRow, JobRow
 from paaplus.db.tables.jobs import JobState, RunOutcome
 from paaplus.db.tables.models import AdapterState
 from paaplus.errors import Conflict, InvalidInput, LeaseLost, NotFound
@@ -22,10 +22,12 @@ from paaplus.services.adaptation import commit
 from paaplus.services.adaptation.snapshot import read_snapshot
 from paaplus.services.adapters import versions
 from paaplus.services.feedback import exclusions
+from paaplus.services.images.features import features_digest
 from paaplus.services.registry import base_models
 from paaplus.services.users import users
 from paaplus.settings import Settings
 from tests.support.deployment import Deployment
+from tests.support.factories import make_features
 from tests.support.tiny import FEATURE_DIM, tiny_base
 
 STRATEGIES = [("taste_vector", "bayes"), ("taste_vector", "replay"), ("bottleneck", "replay_ewc")]
@@ -438,10 +440,33 @@ def test_broken_features_of_one_image_do_not_stop_a_training(deployment: Deploym
     with deployment.database.session() as session:
         row = session.get(FeaturesRow, (deployment.base.extractor_digest, deployment.images[150]))
         row.data = np.full(FEATURE_DIM, np.nan, np.float16).tobytes()
+        row.sha256 = features_digest(row.extractor_digest, row.image_id, row.data)
     user = deployment.add_user()
     deployment.rate(user, range(40))
     deployment.post(deployment.rating(user, "broken", 150, 5.0))
     deployment.work()
+    assert deployment.active(user).number == 1
+
+
+def test_damaged_features_train_nobody_and_are_extracted_again(deployment: Deployment) -> None:
+    user = deployment.add_user()
+    key = (deployment.base.extractor_digest, deployment.images[7])
+    with deployment.database.session() as session:
+        row = session.get_one(FeaturesRow, key)
+        good, digest = row.data, row.sha256
+        row.data = bytes([good[0] ^ 0x80]) + good[1:]
+    deployment.rate(user, range(40))
+    scheduling.scan(deployment.database, deployment.settings)
+    lease = jobs.claim(deployment.database, worker="w", queues=["cpu"], lease_s=30)
+    with pytest.raises(NotReady, match="1 rated image"):
+        adapt.run(Running(deployment.context, lease))
+    with deployment.database.session() as session:
+        assert session.get(FeaturesRow, key) is None
+        kinds = session.execute(sa.select(JobRow.kind).where(JobRow.state == JobState.QUEUED)).scalars().all()
+        assert kinds == [jobs.JobKind.EXTRACT_FEATURES]
+        make_features(session, image_id=key[1], extractor_digest=key[0], data=good)  # what a worker does
+        assert session.get_one(FeaturesRow, key).sha256 == digest
+    adapt.run(Running(deployment.context, lease))
     assert deployment.active(user).number == 1
 
 

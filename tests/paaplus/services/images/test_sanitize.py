@@ -364,6 +364,15 @@ def test_upload_gives_up_when_too_many_others_are_being_decoded(monkeypatch: pyt
     assert clean(encoded(scene(), "JPEG")).width_px == 40
 
 
+def test_lack_of_memory_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*_: object) -> object:
+        raise MemoryError
+
+    monkeypatch.setattr(sanitize, "_upright", too_large)
+    with pytest.raises(Unavailable, match="not enough memory"):
+        clean(encoded(scene(), "JPEG"))
+
+
 def test_refused_files_do_not_use_up_the_turns() -> None:
     for _ in range(5):
         with pytest.raises(InvalidInput):
