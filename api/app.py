@@ -31,7 +31,6 @@ from paaplus.api import (
     tools,
     users,
 )
-from paaplus.api.body_limit import BodyLimitMiddleware
 from paaplus.api.dependencies import ApiContext
 from paaplus.api.metrics import Metrics
 from paaplus.api.middleware import RequestMiddleware
@@ -39,15 +38,11 @@ from paaplus.api.schemas.common import ErrorOut
 from paaplus.db.engine import Database
 from paaplus.db.migrate import require_head
 from paaplus.services.predictions.predict import Predictor
+from paaplus.services.users.failed_attempts import FailedAttempts
 from paaplus.services.users.keys import KeyRing
 from paaplus.services.users.rate_limits import RateLimiter
 from paaplus.settings import Settings, get_settings
 from paaplus.storage.blobs import BlobStore
-
-SMALL_BODY_BYTES = 64 * 2**10
-BATCH_BODY_BYTES = 8 * 2**20  # 10,000 predictions, or 1,000 events with all fields
-SURVEY_BODY_BYTES = 2**20  # the longest valid form
-MULTIPART_OVERHEAD_BYTES = 16 * 2**10
 
 DESCRIPTION = """
 Personal image scores: send feedback, ask for scores, roll a user back to an earlier version.
@@ -66,6 +61,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         404: "It does not exist, or the key may not see it.",
         409: "The request contradicts what is stored.",
         413: "The request is too large.",
+        415: "The content type or the encoding of the body is not accepted.",
         422: "The request does not fit its schema.",
         429: "The rate limit of the key or of the user is reached; `Retry-After` says when to try again.",
         503: "The database or the storage does not answer; try again.",
@@ -94,6 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 allowances=RateLimiter(database, settings),
                 predictor=Predictor(database, blobs, settings),
                 metrics=Metrics(database, settings),
+                failures=FailedAttempts(settings.failed_attempts_per_minute),
             )
             yield
         finally:
@@ -107,17 +104,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    limits = {
-        "/v1/images": settings.max_upload_bytes + MULTIPART_OVERHEAD_BYTES,
-        "/v1/feedback": BATCH_BODY_BYTES,
-        "/v1/predictions": BATCH_BODY_BYTES,
-        "/v1/pseudo-labels": BATCH_BODY_BYTES,
-        "/v1/pseudo-labels/precomputed": BATCH_BODY_BYTES,
-        "/v1/review-batches": BATCH_BODY_BYTES,
-        "/v1/surveys": SURVEY_BODY_BYTES,
-    }
-    app.add_middleware(BodyLimitMiddleware, limits=limits, default=SMALL_BODY_BYTES)
-    app.add_middleware(RequestMiddleware)  # outermost: it also counts the requests that the body limit refuses
+    app.add_middleware(RequestMiddleware)
     errors.install(app)
     app.include_router(health.router)
     for noun in (

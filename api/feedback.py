@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from paaplus import faults
 from paaplus.api.dependencies import ApiContext, Context, UserKey
+from paaplus.api.routing import Route
 from paaplus.api.schemas.feedback import (
     EVENT,
     RATING_EXAMPLE,
@@ -28,7 +29,7 @@ from paaplus.services.users import users as users_service
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
 
-router = APIRouter(prefix="/v1/feedback", tags=["feedback"])
+router = APIRouter(prefix="/v1/feedback", tags=["feedback"], route_class=Route)
 
 EXAMPLES: dict[str, Any] = {
     "one rating": {"value": RATING_EXAMPLE},

@@ -11,9 +11,10 @@ from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
 from paaplus.api.dependencies import Context, Public
+from paaplus.api.routing import Route
 from paaplus.errors import Unavailable
 
-router = APIRouter(tags=["health"], dependencies=[Public])
+router = APIRouter(tags=["health"], dependencies=[Public], route_class=Route)
 log = structlog.get_logger(__name__)
 
 NO_BLOB = "0" * 64

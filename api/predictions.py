@@ -10,12 +10,14 @@ from fastapi import APIRouter, Response
 from starlette.concurrency import run_in_threadpool
 
 from paaplus.api.dependencies import ApiContext, Context, UserKey
+from paaplus.api.routing import Route
 from paaplus.api.schemas.predictions import PredictionsIn, PredictionsOut
 from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput
 from paaplus.services.predictions.predict import Target
+from paaplus.services.users.rate_limits import RateLimitKind
 
-router = APIRouter(prefix="/v1/predictions", tags=["predictions"])
+router = APIRouter(prefix="/v1/predictions", tags=["predictions"], route_class=Route)
 
 POLL_S = 0.2
 
@@ -30,6 +32,7 @@ async def predict(body: PredictionsIn, key: UserKey, context: Context) -> Respon
     limit = context.settings.max_prediction_items
     if body.num_wanted > limit:
         raise InvalidInput(f"{body.num_wanted} predictions in one call; at most {limit} are accepted")
+    await run_in_threadpool(context.allowances.spend, key, RateLimitKind.PREDICTIONS, body.num_wanted)
     targets = await run_in_threadpool(context.predictor.resolve, key, body.wanted())
     await _wait_for_features(context, targets, min(body.wait_s, context.settings.max_wait_s))
     return await run_in_threadpool(_answer, context, targets, body.confidence)

@@ -21,6 +21,7 @@ from paaplus.api.dependencies import (
     UserPath,
     WriteSession,
 )
+from paaplus.api.routing import Route
 from paaplus.api.schemas.adapters import AdapterSummary
 from paaplus.api.schemas.common import Name, Page, next_cursor
 from paaplus.api.schemas.users import Application, PolicyOverridesIn, SharingIn, UserIn, UserOut
@@ -35,7 +36,7 @@ ZIP: Final = "application/zip"
 EXPORT_MEMORY_BYTES: Final = 16 * 2**20  # a larger export is buffered in a file
 EXPORT_CHUNK_BYTES: Final = 2**18
 
-router = APIRouter(prefix="/v1/users", tags=["users"])
+router = APIRouter(prefix="/v1/users", tags=["users"], route_class=Route)
 
 
 @router.post("", status_code=201, responses={200: {"model": UserOut, "description": "The user exists; unchanged."}})

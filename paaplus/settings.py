@@ -31,12 +31,23 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(20 * 2**20, ge=1024, description="Largest image file that is accepted.")
     max_image_pixels: int = Field(50_000_000, ge=1, description="Largest image, in pixels, that is decoded.")
     min_image_side_px: int = Field(16, ge=2, description="Shortest side of an image that is accepted.")
-    max_prediction_items: int = Field(10_000, ge=1)
+    max_prediction_items: int = Field(2_000, ge=1, description="Items of one call for predictions.")
     max_feedback_events: int = Field(1_000, ge=1)
     max_wait_s: float = Field(30.0, ge=0, description="Longest time a prediction waits for features.")
 
     requests_per_minute: int = Field(60_000, ge=0, description="Of one application or admin key; 0: no limit.")
     user_requests_per_minute: int = Field(1_200, ge=0, description="Of one key of a user; 0: no limit.")
+    predictions_per_key_per_day: int = Field(
+        20_000_000, ge=0, description="Items through one application or admin key; 0: no limit."
+    )
+    user_predictions_per_day: int = Field(100_000, ge=0, description="Items through one key of a user; 0: no limit.")
+    uploads_per_key_per_day: int = Field(
+        100_000, ge=0, description="Pictures through one application or admin key; 0: no limit."
+    )
+    user_uploads_per_day: int = Field(1_000, ge=0, description="Pictures through one key of a user; 0: no limit.")
+    failed_attempts_per_minute: int = Field(
+        600, ge=0, description="With unknown API keys, of one address and API process; 0: no limit."
+    )
     feedback_per_key_per_day: int = Field(5_000_000, ge=0, description="Events through one key; 0: no limit.")
     feedback_per_user_per_day: int = Field(10_000, ge=0, description="New events of one user; 0: no limit.")
 

@@ -157,6 +157,9 @@ class RollbackIn(In):
     """
 
     to: Annotated[Whole, Field(ge=0)] | Literal["base"] | None = Field(None, examples=[1, "base"])
+    active: Annotated[Whole, Field(ge=0)] | None = Field(
+        None, description="Number that the active version must have, else the call is a conflict.", examples=[2]
+    )
     feedback: Literal["exclude", "keep"] = Field(
         "exclude", description="exclude: later feedback does not train, and makes nobody due, until it is released."
     )

@@ -81,8 +81,12 @@ class ErrorBody(BaseModel):
 
 
 class ErrorOut(BaseModel):
-    """The answer to every request that fails."""
+    """The answer to every request that fails: problem details (RFC 9457). `detail` and `error.message` are the same."""
 
+    type: str = Field(examples=["urn:paaplus:error:not_found"])
+    title: str = Field(examples=["Not found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["user 'ada' does not exist"])
     error: ErrorBody
 
 

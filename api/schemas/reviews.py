@@ -44,7 +44,7 @@ class BatchIn(In):
     application: Application | None = Field(None, description="Needed with an admin key.")
 
 
-class ProgressOut(Out):
+class ReviewProgressOut(Out):
     """One expert's progress: numbers of reviews by state."""
 
     expert_id: UUID
@@ -54,7 +54,7 @@ class ProgressOut(Out):
     cannot_say: int
 
 
-class AgreementOut(Out):
+class ReviewAgreementOut(Out):
     """Agreement on the images that all experts reviewed: ICC(2,1), and the mean SRCC over pairs of experts."""
 
     aspect: str
@@ -74,13 +74,13 @@ class BatchOut(Out):
     seed: int
     created_at: datetime
     closed_at: datetime | None
-    progress: list[ProgressOut]
+    progress: list[ReviewProgressOut]
 
 
 class BatchDetailOut(BatchOut):
     """A batch with its experts' agreement."""
 
-    agreement: list[AgreementOut]
+    agreement: list[ReviewAgreementOut]
 
 
 class ReviewOut(Out):

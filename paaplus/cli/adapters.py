@@ -126,6 +126,7 @@ def rollback(
     to: Annotated[
         str | None, typer.Option(help="Version, or base; default: the one that the active version was trained from.")
     ] = None,
+    active: Annotated[int | None, typer.Option(help="Number that the active version must have.", min=0)] = None,
     feedback: Annotated[
         FeedbackChoice,
         typer.Option(help="exclude: later feedback does not train until it is released; keep: it trains."),
@@ -136,7 +137,13 @@ def rollback(
     with open_database() as database, database.session() as session:
         user_id = user_of(session, user).id
         change = adapters_service.rollback(
-            session, user_id, to=_target(to), feedback=feedback.value, actor=ACTOR, reason=reason
+            session,
+            user_id,
+            to=_target(to),
+            active_number=active,
+            feedback=feedback.value,
+            actor=ACTOR,
+            reason=reason,
         )
         _print(change, as_json)
 

@@ -5,6 +5,7 @@ A command's module is imported when the command is invoked. So `paaplus --help` 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
@@ -129,7 +130,10 @@ def _after_logs(callback: Callable[..., Any]) -> Callable[..., Any]:
         from paaplus import logs
         from paaplus.settings import get_settings
 
-        logs.configure(get_settings().log_level)  # on standard error: standard output is for answers
+        level = get_settings().log_level
+        if sys.stderr.isatty() and level == "INFO":
+            level = "WARNING"  # no JSON among the tables that a person reads
+        logs.configure(level)  # on standard error: standard output is for answers
         return callback(*arguments, **options)
 
     return work

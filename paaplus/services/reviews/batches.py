@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -69,10 +69,22 @@ class NewBatch:
             raise InvalidInput(f"seed {self.seed}: 0 or more")
 
 
-def create(database: Database, store: ServingStore, principal: Principal, new: NewBatch) -> ReviewBatchRow:
+def create(
+    database: Database,
+    store: ServingStore,
+    principal: Principal,
+    new: NewBatch,
+    *,
+    begin: Callable[[Session], None] = lambda _: None,
+    finish: Callable[[Session, ReviewBatchRow], None] = lambda *_: None,
+) -> ReviewBatchRow:
     """Make a batch with a queue of reviews for every expert.
 
     Labels are read, calibrated and combined before anything is written.
+
+    Args:
+        begin: called in the transaction that writes the batch, before anything else.
+        finish: called at its end.
 
     Raises:
         InvalidInput: a user who is no expert of this application, no image has a label, or more than `MAX_REVIEWS`
@@ -119,7 +131,10 @@ def create(database: Database, store: ServingStore, principal: Principal, new: N
             f"at most {MAX_REVIEWS} in one batch: lower limit or overlap"
         )
     with database.session() as session:
-        return _write(session, new, tools, queues, shown, value, principal.actor)
+        begin(session)
+        row = _write(session, new, tools, queues, shown, value, principal.actor)
+        finish(session, row)
+        return row
 
 
 def get(session: Session, principal: Principal, batch_id: UUID) -> ReviewBatchRow:
