@@ -23,6 +23,7 @@ from paaplus.api import (
     jobs,
     keys,
     matches,
+    openapi,
     predictions,
     preferences,
     quizzes,
@@ -35,8 +36,10 @@ from paaplus.api.dependencies import ApiContext
 from paaplus.api.metrics import Metrics
 from paaplus.api.middleware import RequestMiddleware
 from paaplus.api.schemas.common import ErrorOut
-from paaplus.db.engine import Database
+from paaplus.api.waiting import FeaturesWaiter, OneAtATime, Turns
+from paaplus.db.engine import Database, Waits
 from paaplus.db.migrate import require_head
+from paaplus.services.operations.readiness import Readiness
 from paaplus.services.predictions.predict import Predictor
 from paaplus.services.users.failed_attempts import FailedAttempts
 from paaplus.services.users.keys import KeyRing
@@ -78,19 +81,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         logs.configure(settings.log_level)
         # uvicorn's access log has whole paths, and paths contain the applications' names of users
         logging.getLogger("uvicorn.access").disabled = True
-        database = Database(settings.resolved_database_url)
+        waits = Waits(settings.lock_timeout_s, settings.statement_timeout_s, settings.pool_timeout_s)
+        database = Database(settings.resolved_database_url, waits)
         try:
             require_head(database.engine)
             blobs = BlobStore(settings.resolved_storage_url)
+            predictor = Predictor(database, blobs, settings)
             app.state.context = ApiContext(
                 settings=settings,
                 database=database,
                 blobs=blobs,
                 keys=KeyRing(database),
                 allowances=RateLimiter(database, settings),
-                predictor=Predictor(database, blobs, settings),
+                predictor=predictor,
                 metrics=Metrics(database, settings),
                 failures=FailedAttempts(settings.failed_attempts_per_minute),
+                readiness=Readiness(database, blobs),
+                features=FeaturesWaiter(predictor.still_missing, settings.max_waiting_per_key),
+                turns=Turns(settings.max_changes_per_user),
+                exports=OneAtATime("an export of this key is being written"),
             )
             yield
         finally:
@@ -101,11 +110,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("paaplus"),
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
     app.add_middleware(RequestMiddleware)
     errors.install(app)
+    openapi.install(app)
     app.include_router(health.router)
     for noun in (
         users,

@@ -19,11 +19,13 @@ from starlette.responses import Response
 
 from paaplus.api.metrics import Metrics
 from paaplus.api.middleware import HEADERS_KEY
+from paaplus.api.waiting import FeaturesWaiter, OneAtATime, Turns
 from paaplus.db.engine import Database
 from paaplus.db.tables.governance import KeyScope
 from paaplus.errors import Conflict, Forbidden, Unauthenticated
 from paaplus.services import idempotency
 from paaplus.services.idempotency import Once
+from paaplus.services.operations.readiness import Readiness
 from paaplus.services.predictions.predict import Predictor
 from paaplus.services.users.failed_attempts import FailedAttempts
 from paaplus.services.users.keys import KeyRing, Principal
@@ -44,6 +46,10 @@ class ApiContext:
     predictor: Predictor
     metrics: Metrics
     failures: FailedAttempts
+    readiness: Readiness
+    features: FeaturesWaiter
+    turns: Turns
+    exports: OneAtATime
 
 
 async def get_context(request: Request) -> ApiContext:

@@ -13,7 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from paaplus.api.errors import answer_unexpected
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-PAGE_POLICY = "frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
+PAGE_POLICY = (  # the page of the documentation loads nothing from elsewhere; its start is an inline script
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
+)
 DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
 HEADERS_KEY = "paaplus.headers"  # in the scope: headers that the answer gets, whatever becomes of the request
 MONITORING = frozenset({"/healthz", "/readyz", "/metrics"})

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from email.message import Message as Header
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from fastapi import params
 from fastapi.dependencies.models import Dependant
@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from paaplus.api import bodies
-from paaplus.api.dependencies import ApiContext, CarriedOut, OpensTo, OpenToAll
+from paaplus.api.dependencies import ApiContext, CarriedOut, OpensTo, OpenToAll, get_once, get_session
 from paaplus.db.tables.governance import KeyScope
 from paaplus.services import idempotency
 from paaplus.services.idempotency import Once
@@ -35,6 +35,7 @@ BODY_BYTES: Final = 2**20
 BATCH_BODY_BYTES: Final = 8 * 2**20  # of an application's batch: 1,000 events with all fields
 MULTIPART_OVERHEAD_BYTES: Final = 16 * 2**10
 UPLOAD: Final = "/v1/images"
+FEEDBACK: Final = "/v1/feedback"
 BATCHES: Final = frozenset(
     {"/v1/feedback", "/v1/predictions", "/v1/pseudo-labels", "/v1/pseudo-labels/precomputed", "/v1/review-batches"}
 )
@@ -46,6 +47,11 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 class Route(APIRoute):
     """A route with these checks. Every router uses it: `APIRouter(route_class=Route)`."""
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether a repeated request under the same idempotency key gets the first answer."""
+        return any(part.call in (get_session, get_once) for part in _flat(self.dependant))
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
@@ -63,12 +69,11 @@ class Route(APIRoute):
             once = await _once(request, shape, principal)
             request.state.once = once
             try:
-                response = await handle(request)
+                async with context.turns.take(_changed_users(request, shape, principal)):
+                    response = await handle(request)
+                    await _finish(request, shape, once, response)
             except CarriedOut as done:
                 return done.response
-            if once is not None and (session := getattr(request.state, "write_session", None)) is not None:
-                body = None if shape.has_secret else bytes(response.body)
-                await run_in_threadpool(idempotency.finish, session, once, response.status_code, body)
             return response
 
         return checked
@@ -107,7 +112,7 @@ class _Shape:
         is_form = any(isinstance(field.field_info, params.Form) for field in fields)
         [key] = [part.call for part in parts if isinstance(part.call, OpensTo | OpenToAll)]
         return cls(
-            key=cast(OpensTo | OpenToAll, key),
+            key=key,
             query={
                 field.alias: typing.get_origin(field.field_info.annotation) in (list, set, tuple)
                 for part in parts
@@ -116,7 +121,7 @@ class _Shape:
             form=frozenset(field.alias for field in fields) if is_form else None,
             takes_json=bool(fields) and not is_form,
             has_secret=SECRET_ANSWERS in route.tags,
-            changes=bool(route.methods & CHANGES),
+            changes=bool((route.methods or set()) & CHANGES),
         )
 
 
@@ -210,3 +215,26 @@ async def _once(request: Request, shape: _Shape, principal: Principal | None) ->
     url = request.url
     target = f"{request.method} {url.path}?{url.query}".encode()
     return Once.of(principal.actor, given[0], target, await request.body())
+
+
+async def _finish(request: Request, shape: _Shape, once: Once | None, response: Response) -> None:
+    """Store the answer in the transaction of the act, which is committed after the handler."""
+    session = getattr(request.state, "write_session", None)
+    if once is not None and session is not None:
+        body = None if shape.has_secret else bytes(response.body)
+        await run_in_threadpool(idempotency.finish, session, once, response.status_code, body)
+
+
+def _changed_users(request: Request, shape: _Shape, principal: Principal | None) -> set[str]:
+    """The users whom the request changes, as it names them: that of its path, or those of its events."""
+    if not shape.changes or principal is None:
+        return set()
+    prefix = f"{principal.application or ''} "
+    if (user := request.path_params.get("user")) is not None:
+        return {f"{prefix}{user}"}
+    body = getattr(request, "_json", None)
+    if not isinstance(body, dict) or request.scope["route"].path != FEEDBACK:
+        return set()
+    events = body.get("events", [body])
+    named = (event.get("user") for event in events if isinstance(event, dict)) if isinstance(events, list) else ()
+    return {f"{prefix}{user}" for user in named if isinstance(user, str)}

@@ -85,7 +85,8 @@ def export_user(user: UserPath, key: UserKey, context: Context) -> StreamingResp
         user_id = users_service.resolve(session, key, user).id
     with ExitStack() as stack:
         file = stack.enter_context(SpooledTemporaryFile(max_size=EXPORT_MEMORY_BYTES))
-        export.write_zip(context.database, context.blobs, user_id, file)
+        with context.exports.take(key.actor):
+            export.write_zip(context.database, context.blobs, user_id, file)
         stack.pop_all()  # the answer closes it
     return StreamingResponse(
         _chunks(file), media_type=ZIP, headers={"Content-Disposition": f'attachment; filename="{user_id}.zip"'}

@@ -34,6 +34,15 @@ class Settings(BaseSettings):
     max_prediction_items: int = Field(2_000, ge=1, description="Items of one call for predictions.")
     max_feedback_events: int = Field(1_000, ge=1)
     max_wait_s: float = Field(30.0, ge=0, description="Longest time a prediction waits for features.")
+    max_waiting_per_key: int = Field(
+        32, ge=0, description="Predictions of one key that wait for features at the same time, in one API process."
+    )
+    max_changes_per_user: int = Field(
+        6, ge=1, description="Requests that change one user and run at the same time, in one API process."
+    )
+    lock_timeout_s: float = Field(5.0, gt=0, description="Longest wait of a request for a row's lock on PostgreSQL.")
+    statement_timeout_s: float = Field(30.0, gt=0, description="Longest statement of a request on PostgreSQL.")
+    pool_timeout_s: float = Field(5.0, gt=0, description="Longest wait of a request for a connection to PostgreSQL.")
 
     requests_per_minute: int = Field(60_000, ge=0, description="Of one application or admin key; 0: no limit.")
     user_requests_per_minute: int = Field(1_200, ge=0, description="Of one key of a user; 0: no limit.")

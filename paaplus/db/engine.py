@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,23 @@ from paaplus.errors import InvalidInput
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
 SQLITE_SCRUB_TIMEOUT_MS = 2_000
+POOL_TIMEOUT_S = 30.0
 
 
-def make_engine(url: str) -> sa.Engine:
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long a process that answers requests waits on PostgreSQL. SQLite has `SQLITE_BUSY_TIMEOUT_MS`.
+
+    A request that waits longer fails, and the caller may try again. Otherwise one locked row would take all
+    connections.
+    """
+
+    lock_s: float
+    statement_s: float
+    pool_s: float
+
+
+def make_engine(url: str, waits: Waits | None = None) -> sa.Engine:
     """An engine for `url`.
 
     On SQLite a transaction takes the write lock when it begins (`BEGIN IMMEDIATE`), unless `read_session` opened it.
@@ -45,10 +62,32 @@ def make_engine(url: str) -> sa.Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if dialect == "postgresql":
-        return sa.create_engine(
-            parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=8, hide_parameters=True
+        engine = sa.create_engine(
+            parsed.set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,
+            pool_size=8,
+            pool_timeout=waits.pool_s if waits is not None else POOL_TIMEOUT_S,
+            hide_parameters=True,
         )
+        if waits is not None:
+            event.listen(engine, "connect", partial(_bound_waits, waits=waits))
+        return engine
     raise InvalidInput(f"database URL {parsed.render_as_string()!r}: only sqlite and postgresql are supported")
+
+
+def _bound_waits(connection: Any, _record: Any, waits: Waits) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = {round(1000 * waits.lock_s)}")
+        cursor.execute(f"SET statement_timeout = {round(1000 * waits.statement_s)}")
+    connection.commit()
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether this error of the database, or of the file system, says that there is no room left."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    original = getattr(error, "orig", None)
+    return getattr(original, "sqlite_errorname", "") == "SQLITE_FULL" or getattr(original, "sqlstate", "") == "53100"
 
 
 def _prepare_sqlite_connection(connection: Any, _record: Any) -> None:
@@ -71,13 +110,20 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 class Database:
     """One process's access to the database."""
 
-    def __init__(self, url: str) -> None:
-        self.engine = make_engine(url)
+    def __init__(self, url: str, waits: Waits | None = None) -> None:
+        self.engine = make_engine(url, waits)
         self._write = sessionmaker(self.engine, expire_on_commit=False)
         options: dict[str, Any] = {"read_only": True}
         if self.engine.dialect.name == "postgresql":
             options["isolation_level"] = "REPEATABLE READ"  # one snapshot for all statements, as SQLite always gives
         self._read = sessionmaker(self.engine.execution_options(**options), expire_on_commit=False)
+
+    @property
+    def file(self) -> Path | None:
+        """SQLite's file; None: another database, or one in memory."""
+        name = self.engine.url.database
+        is_file = self.engine.dialect.name == "sqlite" and name and name != ":memory:"
+        return Path(str(name)) if is_file else None
 
     @contextmanager
     def session(self) -> Iterator[Session]:
