@@ -75,10 +75,10 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application. It opens the database when it starts, and refuses a database of another schema."""
     settings = settings or get_settings()
+    logs.configure(settings.log_level)  # before uvicorn says that it has started
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        logs.configure(settings.log_level)
         # uvicorn's access log has whole paths, and paths contain the applications' names of users
         logging.getLogger("uvicorn.access").disabled = True
         waits = Waits(settings.lock_timeout_s, settings.statement_timeout_s, settings.pool_timeout_s)
