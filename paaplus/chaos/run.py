@@ -93,16 +93,18 @@ def _run(
     application = Client(platform.url, _new_key(platform, "application"))
     platform.start()
     ledger, album = Ledger(), Album()
-    threads = [
+    *threads, driver = [
         Thread(i, options.seed, application=application, admin=admin, ledger=ledger, album=album, num_people=NUM_PEOPLE)
-        for i in range(NUM_THREADS)
+        for i in range(NUM_THREADS + 1)
     ]
-    _warm_up(threads)
+    _warm_up([*threads, driver])
     traffic = Traffic(threads, TRAFFIC_PAUSE_S)
     trouble = Troublemaker(platform, broker, wires, options.seed, TROUBLE_PAUSE_S)
-    tell(f"{options.minutes:g} minute(s) of traffic and trouble ...")
+    tell("each fault point once ...")
     started = time.monotonic()
     traffic.start()
+    points = trouble.drill(driver.drive)
+    tell(f"{options.minutes:g} minute(s) of traffic and trouble ...")
     trouble.start()
     time.sleep(60 * options.minutes)
     trouble.stop()
@@ -133,7 +135,7 @@ def _run(
         "broker": "redis" if options.broker_url else "folder",
     }
     load = load_of(ledger, seconds, rows)
-    report = make_report(head, load, trouble.tallies, dict(platform.unexpected_exits), checks)
+    report = make_report(head, load, points, trouble.tallies, dict(platform.unexpected_exits), checks)
     if not report["ok"]:
         report["logs"] = platform.log_tails()
     return report

@@ -19,11 +19,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from paaplus.cli.lazy import lazy_imports
-from paaplus.errors import InvalidInput
+from paaplus.errors import Conflict, InvalidInput
 from paaplus.settings import get_settings
 
 with lazy_imports():
     from paaplus.db import engine, migrate
+    from paaplus.services import idempotency
     from paaplus.services.users import keys
     from paaplus.services.users import users as users_service
     from paaplus.storage import blobs
@@ -35,9 +36,17 @@ if TYPE_CHECKING:
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Reason, stored in the history.")]
+OnceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--idempotency-key",
+        help="A repeated command with the same key changes nothing more and prints the same, for a day.",
+    ),
+]
 UserArgument = Annotated[str, typer.Argument(help="UUID, or application/external_id.")]
 
 ACTOR = "operator"  # the actor of `keys.OPERATOR`, whose module loads SQLAlchemy
+SECRET = "key"  # field of a record that is not stored
 SHA256 = re.compile("[0-9a-f]{64}")
 console = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width
 notices = Console(stderr=True)
@@ -62,6 +71,37 @@ def open_blobs() -> blobs.BlobStore:
 def user_of(session: Any, reference: str) -> UserRow:
     """The user that an operator named."""
     return users_service.resolve(session, keys.OPERATOR, reference)
+
+
+def once(
+    session: Any, key: str | None, command: str, arguments: Mapping[str, Any], act: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """The record that an act prints. A repeated act under the same idempotency key is not carried out again.
+
+    Args:
+        session: the transaction of the act.
+        key: the idempotency key; None: the act is carried out.
+        command: name of the command.
+        arguments: everything that the command was given.
+        act: carries out the act, and returns the record.
+
+    Raises:
+        Conflict: the key was used for another command, or the record contained a secret, which is not stored.
+    """
+    if key is None:
+        return act()
+    content = json.dumps([command, arguments], default=to_plain, sort_keys=True).encode()
+    asked = idempotency.Once.of(ACTOR, key, content)
+    answer = idempotency.begin(session, asked)
+    if answer is None:
+        record = act()
+        body = None if SECRET in record else json.dumps(record, default=to_plain).encode()
+        idempotency.finish(session, asked, 200, body)
+        return record
+    if answer.body is None:
+        raise Conflict(f"{command} was carried out with this idempotency key; its secret was printed then")
+    stored: dict[str, Any] = json.loads(answer.body)
+    return stored
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:

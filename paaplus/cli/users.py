@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,8 +13,10 @@ import typer
 from paaplus.cli.common import (
     ACTOR,
     JsonOption,
+    OnceOption,
     ReasonOption,
     UserArgument,
+    once,
     open_blobs,
     open_database,
     print_record,
@@ -87,12 +90,13 @@ def policy(
 
 
 @app.command()
-def retrain(user: UserArgument, reason: ReasonOption, as_json: JsonOption = False) -> None:
+def retrain(user: UserArgument, reason: ReasonOption, key: OnceOption = None, as_json: JsonOption = False) -> None:
     """Train this user with the next free worker, even if the user is not due."""
     with open_database() as database, database.session() as session:
         row = user_of(session, user)
-        job_id = scheduling.request_training(session, row.id, actor=ACTOR, reason=reason, settings=get_settings())
-        print_record({"job": job_id}, as_json=as_json)
+        act = partial(scheduling.request_training, session, row.id, actor=ACTOR, reason=reason, settings=get_settings())
+        given = {"user": row.id, "reason": reason}
+        print_record(once(session, key, "users retrain", given, lambda: {"job": act()}), as_json=as_json)
 
 
 @app.command()

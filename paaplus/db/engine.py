@@ -94,7 +94,7 @@ def _prepare_sqlite_connection(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # SQLAlchemy, not the driver, begins transactions
     for pragma in (
         "journal_mode=WAL",
-        "synchronous=NORMAL",
+        "synchronous=FULL",  # also after a power cut, what was committed is there
         f"busy_timeout={SQLITE_BUSY_TIMEOUT_MS}",
         "foreign_keys=ON",
         "secure_delete=ON",  # overwrite deleted rows, also in free pages

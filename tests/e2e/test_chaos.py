@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from paaplus.faults import POINTS
 from paaplus.settings import Settings
 from tests.support.servers import GivenServer, RedisServer
 
@@ -34,6 +35,8 @@ def test_every_promise_is_kept_in_a_storm(
     report = json.loads(done.stdout)
     assert report["ok"]
     assert {check["promise"]: check["problems"] for check in report["checks"] if not check["ok"]} == {}
+    assert set(report["fault_points"]) == set(POINTS)
+    assert [point for point, reached in report["fault_points"].items() if not reached] == []
     assert report["num_faults"] >= MIN_FAULTS[database_kind], report["faults"]
     assert report["load"]["trainings"] >= 5, report["load"]
     print(json.dumps({key: report[key] for key in ("load", "faults")}))
