@@ -41,7 +41,6 @@ def install(app: FastAPI) -> None:
     app.openapi = document  # type: ignore[method-assign]
     app.mount(ASSETS, StaticFiles(directory=str(files("fastapi_offline") / "static")), name="assets")
 
-    @app.get(DOCS, include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
         prefix = request.scope.get("root_path", "").rstrip("/")
         return get_swagger_ui_html(
@@ -51,6 +50,8 @@ def install(app: FastAPI) -> None:
             swagger_css_url=f"{prefix}{ASSETS}/swagger-ui.css",
             swagger_favicon_url=f"{prefix}{ASSETS}/favicon.png",
         )
+
+    app.add_route(DOCS, docs)
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

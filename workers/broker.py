@@ -65,6 +65,6 @@ class BoundedScheduler(PersistentScheduler):  # type: ignore[misc]
 
     def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
         """Publish the entry, or skip it until its next time."""
-        waiting = num_waiting(self.app, entry.options["queue"])
+        waiting = num_waiting(self.app, entry.options.get("queue", self.app.conf.task_default_queue))
         if waiting is not None and waiting < MAX_WAITING:
             super().apply_entry(entry, producer=producer)

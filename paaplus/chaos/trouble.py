@@ -17,7 +17,7 @@ from paaplus.faults import STOP
 
 REACH_TIMEOUT_S: Final = 15.0  # longest time until a process reaches its fault point
 RECOVER_TIMEOUT_S: Final = 30.0
-DRILL_TIMEOUT_S: Final = 45.0  # longest time that the drill drives a process to one fault point
+DRILL_TIMEOUT_S: Final = 90.0  # longest time that the drill drives a process to one fault point
 DRILL_PAUSE_S: Final = 0.2
 PAST_LEASE_S: Final = LEASE_S + 1.5
 AWAY_S: Final = 2.5
@@ -27,14 +27,14 @@ AROUND_FACTOR: Final = (
 )
 
 WORKER_POINTS: Final = (
+    "features_stored",  # these two first: later their jobs wait behind trainings
+    "labels_stored",
     "job_claimed",
     "trained",
     "old_version_retired",
     "version_written",
     "training_uncommitted",
     "training_committed",
-    "features_stored",
-    "labels_stored",
     "jobs_enqueued",
 )
 API_POINTS: Final = ("feedback_uncommitted", "feedback_committed", "pointer_moved", "user_files_deleted")

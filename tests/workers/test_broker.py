@@ -113,3 +113,30 @@ def test_scans_go_on_when_the_clock_is_set_back(settings: Settings) -> None:
     assert after > 3
     assert restarted > 3
     assert "clock was set back" in done.stdout
+
+
+EVERY_ENTRY = """
+from paaplus.workers import app, broker
+broker.num_waiting = lambda *_: 0
+sent = []
+broker.PersistentScheduler.apply_entry = lambda self, entry, producer=None: sent.append(entry.task)
+scheduler = broker.BoundedScheduler(app.app, schedule_filename=app.app.conf.beat_schedule_filename)
+print(sorted(entry.task for entry in scheduler.schedule.values()))
+scheduler.apply_entry(scheduler.Entry(task="celery.backend_cleanup", schedule=1.0, app=app.app))
+print(sent)
+"""
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_scheduler_survives_entries_that_celery_adds(settings: Settings) -> None:
+    """Celery adds a task at 04:00 that deletes old results; it names no queue."""
+    done = subprocess.run(
+        [sys.executable, "-c", EVERY_ENTRY],
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-2:] == ["['paaplus.scan']", "['celery.backend_cleanup']"]
