@@ -10,7 +10,11 @@ import typer
 
 from paaplus.cli import train_physiqueframe as network
 from paaplus.cli.common import (
+    DecimalOption,
+    DelimiterOption,
     JsonOption,
+    StrictOption,
+    csv_format,
     notices,
     open_blobs,
     open_database,
@@ -20,6 +24,7 @@ from paaplus.cli.common import (
     progress_bar,
 )
 from paaplus.cli.lazy import lazy_imports
+from paaplus.csv_files import STANDARD, CsvFormat, read_names
 from paaplus.settings import Settings, get_settings
 
 with lazy_imports():
@@ -48,6 +53,9 @@ def train(
     scale: Annotated[
         str | None, typer.Option(help="MIN,MAX of the ratings; default: the smallest and largest rating.")
     ] = None,
+    delimiter: DelimiterOption = ",",
+    decimal_mark: DecimalOption = ".",
+    strict: StrictOption = False,
     weights: Annotated[Path | None, typer.Option(exists=True, help="A file of weights for the backbone.")] = None,
     split: network.Split = None,
     person_type: network.PersonType = None,
@@ -88,6 +96,7 @@ def train(
         print_record(network.train_network(options, data, weights), as_json=as_json)
         return
     settings = get_settings()
+    layout = csv_format(delimiter, decimal_mark)
     if data is None:
         data, people = _write_builtin(settings)
     with open_database() as database:
@@ -99,6 +108,8 @@ def train(
             people=_lines(people),
             only_images=_lines(only_images),
             scale=parse_scale(scale) if scale else None,
+            layout=layout,
+            strict=strict,
             weights=weights,
             source="built-in set, simulated people" if builtin else str(data.name),
         )
@@ -140,6 +151,8 @@ def _train(
     source: str,
     only_images: list[str] | None = None,
     scale: tuple[float, float] | None = None,
+    layout: CsvFormat = STANDARD,
+    strict: bool = False,
     weights: Path | None = None,
 ) -> BaseModelRow:
     import torch
@@ -159,6 +172,8 @@ def _train(
             people=people,
             images=only_images,
             scale=scale,
+            layout=layout,
+            strict=strict,
             name=name,
             cache_dir=settings.home / "cache",
             progress=lambda done, total: progress.update(task, completed=done, total=total),
@@ -173,7 +188,7 @@ def _train(
 
 
 def _lines(file: Path | None) -> list[str] | None:
-    return None if file is None else [line.strip() for line in file.read_text().splitlines() if line.strip()]
+    return None if file is None else read_names(file)
 
 
 def _record(row: BaseModelRow) -> dict[str, Any]:

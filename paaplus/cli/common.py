@@ -19,7 +19,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from paaplus.cli.lazy import lazy_imports
+from paaplus.csv_files import CsvFormat
 from paaplus.errors import InvalidInput
+from paaplus.numbers import parse_numbers
 from paaplus.settings import get_settings
 
 with lazy_imports():
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Reason, stored in the history.")]
+DelimiterOption = Annotated[str, typer.Option(help="Between the cells of a CSV file: , ; | or TAB.")]
+DecimalOption = Annotated[str, typer.Option("--decimal-mark", help="Before decimals in a CSV file: . or ,")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Refuse what is skipped with a warning otherwise.")]
 UserArgument = Annotated[str, typer.Argument(help="UUID, or application/external_id.")]
 
 ACTOR = "operator"  # the actor of `keys.OPERATOR`, whose module loads SQLAlchemy
@@ -74,10 +79,17 @@ def progress_bar(*columns: ProgressColumn) -> Progress:
 def parse_scale(text: str) -> tuple[float, float]:
     """Read the option `MIN,MAX`."""
     try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise InvalidInput(f"--scale must be MIN,MAX, got {text!r}") from error
+        low, high = parse_numbers(text, 2)
+    except InvalidInput as error:
+        raise InvalidInput(f"--scale must be MIN,MAX, got {text!r}: {error}") from error
+    if not low < high:
+        raise InvalidInput(f"--scale must be MIN,MAX, got {text!r}: {low:g} is not below {high:g}")
     return low, high
+
+
+def csv_format(delimiter: str, decimal_mark: str) -> CsvFormat:
+    """The options `--delimiter`, where a tab may be written TAB or \\t, and `--decimal-mark`."""
+    return CsvFormat("\t" if delimiter in ("TAB", "tab", "\\t") else delimiter, decimal_mark)
 
 
 def to_plain(value: Any) -> Any:

@@ -52,7 +52,7 @@ def score(
 
     from paaplus.data.physique.dataset import sample_of
     from paaplus.data.physique.meshes import MeshStore
-    from paaplus.models.images import decode_image
+    from paaplus.image_files import decode_image
     from paaplus.models.physiqueframe.body.person import Person, PersonStatus
     from paaplus.models.physiqueframe.inputs import letterbox
 

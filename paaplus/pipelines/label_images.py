@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from paaplus import faults
 from paaplus.db.tables import BaseModelRow, FeaturesRow, ImageRow, JobRow, PseudoLabelRow
 from paaplus.errors import Damaged, InvalidInput, LeaseLost, NotFound, TrainingStopped
-from paaplus.models.images import decode_image
+from paaplus.image_files import decode_image
 from paaplus.pipelines.context import NotReady, Running, WorkerContext
 from paaplus.queue import jobs
 from paaplus.services.images import images

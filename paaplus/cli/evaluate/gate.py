@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from paaplus.cli.common import JsonOption
+from paaplus.cli.common import DecimalOption, DelimiterOption, JsonOption, StrictOption
 from paaplus.cli.evaluate.options import (
     BaseModelOption,
     CacheOption,
@@ -42,6 +42,9 @@ def gate(
     base_model: BaseModelOption = "lite2",
     weights: WeightsOption = None,
     scale: ScaleOption = None,
+    delimiter: DelimiterOption = ",",
+    decimal_mark: DecimalOption = ".",
+    strict: StrictOption = False,
     cache: CacheOption = None,
     out: Annotated[Path | None, typer.Option(help="Write gate.json and gate.md into this folder.")] = None,
     as_json: JsonOption = False,
@@ -50,6 +53,7 @@ def gate(
 
     The spoiled ratings are simulated. Whether a candidate is good is measured on test images that the person rated.
     """
+    from paaplus.evaluation.feasible import Needs
     from paaplus.evaluation.gate.config import GateStudyConfig
     from paaplus.evaluation.gate.report import HEADINGS, table, write_report
     from paaplus.evaluation.gate.run import run_gate
@@ -72,8 +76,13 @@ def gate(
         base_model=base_model,
         weights=weights,
         scale=scale,
+        delimiter=delimiter,
+        decimal_mark=decimal_mark,
+        strict=strict,
         cache=cache,
         out=out,
         as_json=as_json,
+        seeds=config.seeds,
+        needs=Needs(num_ratings=min(config.ks), fresh_support=fresh_support),
         tuning=tuning,
     )

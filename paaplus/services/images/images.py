@@ -26,6 +26,7 @@ from paaplus.services.registry import base_models
 from paaplus.services.users.keys import Principal
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
+from paaplus.texts import without_refused
 
 NAME_MAX = 256
 
@@ -135,7 +136,7 @@ def _find_upload(session: Session, application: str, owner_id: UUID | None, uplo
 
 def _file_name(name: str | None) -> str | None:
     last = (name or "").replace("\\", "/").rpartition("/")[2]
-    return "".join(c for c in last if c.isprintable())[:NAME_MAX] or None
+    return without_refused(last)[:NAME_MAX] or None
 
 
 def visible_images(principal: Principal) -> sa.ColumnElement[bool]:
