@@ -21,6 +21,8 @@ _LINES = {"\n", "\t"}
 # Not yet assigned when this Python was made, but reserved by Unicode for pictographs and ideographs: newer phones and
 # names use them. Two in each plane are no characters.
 _RESERVED = ((0x1F000, 0x1FAFF), (0x20000, 0x3FFFD))
+# They show what follows in another direction: a file `gpj.exe` as `exe.jpg`. Ids and file names need none of them.
+_DIRECTIONS = {chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 _REFUSED = {"Cc": "a control character", "Cs": "half of a surrogate pair", "Cn": "not a character of Unicode"}
 
 
@@ -72,6 +74,8 @@ def checked_id_characters(text: str, what: str = "the id") -> str:
     for position, character in enumerate(text):
         if unicodedata.category(character) in ("Zl", "Zp"):
             raise InvalidInput(f"{what} has {_described(character)} at position {position + 1}: it ends a line")
+        if character in _DIRECTIONS:
+            raise InvalidInput(f"{what} has {_described(character)} at position {position + 1}: it turns the text")
     if text != text.strip(_SPACES):
         raise InvalidInput(f"{what} {text!r:.80} begins or ends with a space")
     if not unicodedata.is_normalized("NFC", text):
@@ -108,7 +112,7 @@ def is_id(value: Any) -> bool:
 
 def without_refused(text: str) -> str:
     """A name without the characters that would be refused, for names that nobody chose, such as those of files."""
-    return _normalized("".join(c for c in text if _fault(c, frozenset()) is None))
+    return _normalized("".join(c for c in text if _fault(c, frozenset()) is None and c not in _DIRECTIONS))
 
 
 def _normalized(text: str) -> str:

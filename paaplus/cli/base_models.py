@@ -28,6 +28,7 @@ from paaplus.csv_files import STANDARD, CsvFormat, read_names
 from paaplus.settings import Settings, get_settings
 
 with lazy_imports():
+    from paaplus.data.builtin_set import photographs
     from paaplus.services import scheduling
     from paaplus.services.images import images
     from paaplus.services.registry import base_models
@@ -85,7 +86,11 @@ def train(
     Nothing is registered then.
     """
     if builtin == (data is not None):
-        raise typer.BadParameter("give either --data DIR or --builtin")
+        what = "both are given" if builtin else "neither is given"
+        raise typer.BadParameter(
+            f"{what}: give --data DIR, a folder with images/ and ratings.csv (user_id,image,rating), or --builtin, "
+            f"the set with simulated people. For example: paaplus base-models train {name} --builtin"
+        )
     if split is not None:
         if name != "physiqueframe" or data is None:
             raise typer.BadParameter("--split trains physiqueframe on --data DIR")
@@ -97,9 +102,10 @@ def train(
         return
     settings = get_settings()
     layout = csv_format(delimiter, decimal_mark)
-    if data is None:
-        data, people = _write_builtin(settings)
     with open_database() as database:
+        if data is None:
+            photographs.require_installed()
+            data, people = _write_builtin(settings)
         row = _train(
             database,
             settings,
@@ -127,8 +133,8 @@ def list_models(as_json: JsonOption = False) -> None:
 
 def train_builtin(settings: Settings) -> None:
     """Train `lite2` on the built-in set, for a deployment without data of its own."""
-    data, people = _write_builtin(settings)
     with open_database() as database:
+        data, people = _write_builtin(settings)
         _train(database, settings, "lite2", data, people=_lines(people), source="built-in set, simulated people")
 
 

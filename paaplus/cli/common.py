@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -20,7 +21,7 @@ from rich.table import Table
 
 from paaplus.cli.lazy import lazy_imports
 from paaplus.csv_files import CsvFormat
-from paaplus.errors import InvalidInput
+from paaplus.errors import InvalidInput, NotFound
 from paaplus.numbers import parse_numbers
 from paaplus.settings import get_settings
 
@@ -65,8 +66,19 @@ def open_blobs() -> blobs.BlobStore:
 
 
 def user_of(session: Any, reference: str) -> UserRow:
-    """The user that an operator named."""
-    return users_service.resolve(session, keys.OPERATOR, reference)
+    """The user that an operator named.
+
+    Raises:
+        NotFound: there is none; the message says how users are named, and who is called so.
+    """
+    reference = unicodedata.normalize("NFC", reference.strip())  # as typed on a Mac, or pasted
+    try:
+        return users_service.resolve(session, keys.OPERATOR, reference)
+    except NotFound as error:
+        called = users_service.list_users(session, keys.OPERATOR, external_id=reference.rpartition("/")[2], limit=5)
+        named = ", ".join(f"{row.application}/{row.external_id}" for row in called)
+        advice = f"there is {named}" if named else "`paaplus users list` shows them"
+        raise NotFound(f"{error}; name a user by UUID or as APPLICATION/EXTERNAL_ID: {advice}") from None
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:

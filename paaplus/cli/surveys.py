@@ -148,8 +148,8 @@ def import_answers(
     from paaplus.pipelines.train_encoder import read_answers
 
     num_new = num_same = 0
-    blobs, settings = open_blobs(), get_settings()
     with open_database() as database, database.session() as session:
+        blobs, settings = open_blobs(), get_settings()
         survey = surveys.get(session, application, name, version)
         for line in read_answers(file, forms.parse(survey.form), csv_format(delimiter, decimal_mark)):
             try:
@@ -204,8 +204,9 @@ def train(
     """
     if from_users == (data is not None) or (data is None) != (survey_csv is None):
         raise typer.BadParameter("give either --data DIR with --survey-csv FILE, or --from-users")
-    settings, blobs, layout = get_settings(), open_blobs(), csv_format(delimiter, decimal_mark)
+    settings, layout = get_settings(), csv_format(delimiter, decimal_mark)
     with open_database() as database:
+        blobs = open_blobs()
         with database.read_session() as session:
             survey = surveys.get(session, application, name, version)
             named = base_models.named(session, base_model) if base_model else None

@@ -148,12 +148,30 @@ def erase(
 
 def _json_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_without_doubles)
     except ValueError as error:
-        raise InvalidInput(f"--set must be a JSON object: {error}") from error
+        raise InvalidInput(f"--set must be a JSON object: {error}{_as_json(text)}") from error
     if not isinstance(value, dict):
-        raise InvalidInput(f"--set must be a JSON object, got {text}")
+        raise InvalidInput(f"--set must be a JSON object, got {text}{_as_json(text)}")
     return value
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if doubled := sorted({name for name, _ in pairs if [key for key, _ in pairs].count(name) > 1}):
+        raise ValueError(f"{', '.join(doubled)} occurs twice")
+    return dict(pairs)
+
+
+def _as_json(text: str) -> str:
+    """How `KEY=VALUE` would be written as JSON."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip().isidentifier():
+        return """; for example --set '{"strategy": "replay_ewc"}'"""
+    try:
+        meant = json.dumps({key.strip(): json.loads(value)})
+    except ValueError:
+        meant = json.dumps({key.strip(): value.strip()}, ensure_ascii=False)
+    return f"; write --set '{meant}'"
 
 
 def _record(session: Any, row: UserRow) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from paaplus.db.tables import FeaturesRow, ImageRow, JobRow
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.types import utcnow
 from paaplus.db.upsert import insert_ignoring_conflicts
-from paaplus.errors import NotFound
+from paaplus.errors import InvalidInput, NotFound
 from paaplus.ids import new_id, sha256_hex
 from paaplus.queue import jobs
 from paaplus.services.images import sanitize
@@ -86,7 +86,7 @@ def add(
     )
     try:
         with database.session() as session:
-            return _store(session, blobs, settings, application, owner_id, picture, _file_name(name))
+            return _store(session, blobs, settings, application, owner_id, picture, file_name(name))
     except IntegrityError as error:
         if owner_id is None:
             raise
@@ -134,9 +134,47 @@ def _find_upload(session: Session, application: str, owner_id: UUID | None, uplo
     return session.execute(query).scalar_one_or_none()
 
 
-def _file_name(name: str | None) -> str | None:
+def file_name(name: str | None) -> str | None:
+    """The name under which a file is stored: the last part of its path, without characters that no name needs."""
     last = (name or "").replace("\\", "/").rpartition("/")[2]
     return without_refused(last)[:NAME_MAX] or None
+
+
+class ImageNames:
+    """Finds the shared images of an application by the id or by the file name under which they were added."""
+
+    def __init__(self, session: Session, application: str) -> None:
+        self._application = application
+        self._named: dict[str, list[UUID]] = {}
+        rows = session.execute(
+            sa.select(ImageRow.id, ImageRow.name).where(
+                ImageRow.application == application, ImageRow.owner_id.is_(None)
+            )
+        )
+        for image_id, name in rows:
+            for known in {str(image_id), name} - {None}:
+                self._named.setdefault(known, []).append(image_id)
+
+    def one(self, name: str) -> UUID:
+        """The image of a name.
+
+        Raises:
+            InvalidInput: no image has it, or several have; the message has their ids.
+        """
+        found = self._named.get(name, [])
+        if not found:
+            raise InvalidInput(f"no image named {name!r:.200} in application {self._application!r}")
+        if len(found) > 1:
+            ids = ", ".join(map(str, found[:5]))
+            raise InvalidInput(
+                f"{len(found)} images named {name!r:.200} in application {self._application!r}: {ids}; give the id"
+            )
+        return found[0]
+
+    @property
+    def names(self) -> dict[str, int]:
+        """How many images have each name or id."""
+        return {name: len(found) for name, found in self._named.items()}
 
 
 def visible_images(principal: Principal) -> sa.ColumnElement[bool]:
