@@ -100,6 +100,8 @@ class CsvTable:
 
 def refuse_rows(name: str, problems: Sequence[str]) -> None:
     """Raise the error that lists the wrong rows of a file, if there are any."""
+    if len(problems) == 1:
+        raise InvalidInput(f"{name}: {problems[0]}")
     if problems:
         more = f"; and {len(problems) - MAX_TOLD} more" if len(problems) > MAX_TOLD else ""
         raise InvalidInput(f"{name}: {len(problems)} bad row(s): {'; '.join(problems[:MAX_TOLD])}{more}")

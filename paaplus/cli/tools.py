@@ -21,6 +21,7 @@ from paaplus.cli.common import (
     print_rows,
 )
 from paaplus.cli.lazy import lazy_imports
+from paaplus.csv_files import refuse_rows
 from paaplus.errors import InvalidInput
 from paaplus.settings import get_settings
 from paaplus.texts import checked_id
@@ -97,7 +98,7 @@ def import_labels(
     """Import scores from 0 to 10, all rows or none. `image` is an image's id or file name."""
     source = precomputed.read_csv(file, tool, csv_format(delimiter, decimal_mark))
     with open_database() as database, database.session() as session:
-        found = _labels_by_image(session, source, application)
+        found = _labels_by_image(session, file, source, application)
         stored = pseudo_labels.add_precomputed(
             session,
             application=application,
@@ -153,7 +154,7 @@ def retire(
 
 
 def _labels_by_image(
-    session: Any, source: precomputed.PrecomputedTool, application: str
+    session: Any, file: Path, source: precomputed.PrecomputedTool, application: str
 ) -> dict[UUID, tool_module.Judgement]:
     """The label of each row's image.
 
@@ -161,7 +162,13 @@ def _labels_by_image(
         InvalidInput: a row names no image or several, or an image is named twice.
     """
     names = images.ImageNames(session, application)
-    ids = [names.one(name) for name in source.judgements]
+    ids, problems = [], []
+    for name, line in source.line_of.items():
+        try:
+            ids.append(names.one(name))
+        except InvalidInput as error:
+            problems.append(f"line {line}: {error}")
+    refuse_rows(file.name, problems)
     if len(set(ids)) != len(ids):
         raise InvalidInput("an image is named twice, by id and by name")
     labels = source.score([tool_module.ToolImage(names=(name,)) for name in source.judgements])

@@ -70,9 +70,7 @@ def check(url: str) -> None:
 
     Raises:
         Conflict: they differ; the message lists every difference.
-        Unavailable: there is no database.
     """
-    _require_file(url)
     with _reading(url) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         differences = [_describe(difference) for difference in compare_metadata(context, Base.metadata)]
@@ -87,7 +85,7 @@ def require_head(engine: sa.Engine) -> None:
     Raises:
         Unavailable: there is no database, or it is older or newer than this code; the message says what to do.
     """
-    _require_file(engine.url)
+    require_file(engine.url)
     with engine.execution_options(read_only=True).connect() as connection:
         found = _revision(connection)
     if found == head():
@@ -99,7 +97,7 @@ def require_head(engine: sa.Engine) -> None:
     raise Unavailable(f"the database is at revision {found}, which this code does not know: install a newer paaplus")
 
 
-def _require_file(url: str | sa.URL) -> None:
+def require_file(url: str | sa.URL) -> None:
     """Refuse a database that does not exist, by its place. Nothing is made.
 
     Raises:

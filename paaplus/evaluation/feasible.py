@@ -25,7 +25,7 @@ class Needs:
         num_people: test people who rated so many, and several test images differently.
         fresh_support: half of the train images are kept from the base model.
         learned_prior: a taste prior is learned from the train people.
-        user_columns: users.csv has answers.
+        user_columns: users.csv, if there is one, has answers.
     """
 
     num_ratings: int = 0
@@ -57,7 +57,7 @@ def _check_train_side(folder: DataFolder, split: Split, seed: int, needs: Needs)
     check_rated_images(ratings, side.scene_I)
     for a, aspect in enumerate(side.aspects) if needs.learned_prior else ():
         check_raters(aspect, len(np.unique(side.person_N[~np.isnan(side.rating_NA[:, a])])))
-    if needs.user_columns:
+    if needs.user_columns and folder.user_columns:
         column_answers(folder.user_columns, split.train_people)
 
 
@@ -70,8 +70,8 @@ def _check_test_side(folder: DataFolder, split: Split, needs: Needs) -> None:
         differ = any(len(np.unique(column_N[~np.isnan(column_N)])) > 1 for column_N in rating_NA.T)
         num_measurable += differ and len(split.support(user_id, needs.num_ratings)) >= needs.num_ratings
     if num_measurable < needs.num_people:
-        rated = f"{needs.num_ratings} train images, and " if needs.num_ratings else ""
+        also = f"{needs.num_ratings} ratings of train images, and " if needs.num_ratings else ""
         raise InvalidInput(
-            f"{num_measurable} of {len(split.test_people)} test people rated {rated}several test images, differently; "
+            f"{num_measurable} of {len(split.test_people)} test people with {also}ratings of test images that differ; "
             f"{needs.num_people} needed"
         )

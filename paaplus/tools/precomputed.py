@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from paaplus.csv_files import STANDARD, CsvFormat, CsvRow, parse_csv
@@ -31,6 +31,7 @@ class PrecomputedTool:
     judgements: Mapping[str, Judgement]  # by name of the image
     version: str
     name: str = NAME
+    line_of: Mapping[str, int] = field(default_factory=dict)  # name of an image -> its line in the file
 
     need = Need.NAME
 
@@ -86,4 +87,4 @@ def read_csv(file: Path, name: str = NAME, layout: CsvFormat = STANDARD) -> Prec
         confidence = row.number("confidence") if "confidence" in row.cells else None
         return image, Judgement(scores, dict.fromkeys(scores, UNKNOWN_CONFIDENCE if confidence is None else confidence))
 
-    return PrecomputedTool(dict(table.read(parse)), sha256_hex(data)[:16], name)
+    return PrecomputedTool(dict(table.read(parse)), sha256_hex(data)[:16], name, first_line)

@@ -138,7 +138,7 @@ def test_file_is_refused_when_its_shape_is_wrong(folder, text, message):
 
 def test_optional_tables_are_checked_too(folder):
     write(folder, "image,scene\na.jpg,1\na.jpg,2\n", "images.csv")
-    with pytest.raises(InvalidInput, match=r"images\.csv: 1 bad row\(s\): line 3: image 'a\.jpg' is on line 2 too"):
+    with pytest.raises(InvalidInput, match=r"images\.csv: line 3: image 'a\.jpg' is on line 2 too"):
         read_folder(folder)
     write(folder, "scene\n1\n", "images.csv")
     with pytest.raises(InvalidInput, match=r"images\.csv, line 1: no column 'image'"):
