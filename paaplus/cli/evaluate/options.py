@@ -100,6 +100,7 @@ def evaluate(
         tuning: split the train side only; None: the command has no such option.
     """
     if out is not None:
+        out = out.expanduser()  # no shell does it in `--out=~/report`
         out.mkdir(parents=True, exist_ok=True)
     layout = csv_format(delimiter, decimal_mark)
     from paaplus.data.folder import read_folder
@@ -153,7 +154,7 @@ def _run(
             return lambda done, total: progress.update(task, completed=done, total=total)
 
         features = progress.add_task(f"features by {base_model}", total=None)
-        features_ID = folder_features(folder, extractor, cache or settings.home / "cache", progress=report_to(features))
+        features_ID = folder_features(folder, extractor, cache.expanduser() if cache else settings.home / "cache", progress=report_to(features))
         people = progress.add_task("people", total=None)
         measured_on = EvaluationData(folder, features_ID, extractor.digest, extractor.blocks)
         return run(measured_on, make_split, config, report_to(people))
