@@ -154,7 +154,8 @@ def _run(
             return lambda done, total: progress.update(task, completed=done, total=total)
 
         features = progress.add_task(f"features by {base_model}", total=None)
-        features_ID = folder_features(folder, extractor, cache.expanduser() if cache else settings.home / "cache", progress=report_to(features))
+        cache_dir = cache.expanduser() if cache else settings.home / "cache"
+        features_ID = folder_features(folder, extractor, cache_dir, progress=report_to(features))
         people = progress.add_task("people", total=None)
         measured_on = EvaluationData(folder, features_ID, extractor.digest, extractor.blocks)
         return run(measured_on, make_split, config, report_to(people))
