@@ -9,6 +9,10 @@ ordinary regression.
 *Isotonic*: the best map that only keeps the order. *Mean*: the tool says nothing. Either is used only where leaving
 reviews out says that it is better, by more than the standard error of that difference.
 
+No map loses the tool's order: each rises by `MIN_SLOPE` a point at least, so that a few reviews by chance neither turn
+the order round nor make all images equal. Equal are only scores that are cut at 0 or 10. On a range of 10 points it is
+a tenth of a point, which costs nothing where the tool knows nothing.
+
 Shape letters: N = reviews, B = scores, G = grid of shrinkages, K = knots.
 """
 
@@ -23,6 +27,7 @@ from paaplus.errors import InvalidInput
 from paaplus.records import SCORE_MAX, SCORE_MIN
 
 KINDS = ("affine", "isotonic", "mean")
+MIN_SLOPE = 0.01  # points of the map for a point of the tool
 _SLOPE_MEAN_G = np.array([1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0])
 _SLOPE_SD_G = np.array([0.0, 0.0, 0.15, 0.15, 0.4, 0.4, 0.8, 0.8])
 _NOISE_SD = 2.0  # score points: what is believed of one review's distance from the map before there are any,
@@ -151,12 +156,16 @@ def _slope(found: float, error: float) -> float:
     log_weight_G = -0.5 * (np.square(found - _SLOPE_MEAN_G) / variance_G + np.log(variance_G))
     weight_G = np.exp(log_weight_G - log_weight_G.max())
     slope_G = _SLOPE_MEAN_G + (found - _SLOPE_MEAN_G) * np.square(_SLOPE_SD_G) / variance_G
-    return float(weight_G @ slope_G / weight_G.sum())
+    return max(float(weight_G @ slope_G / weight_G.sum()), MIN_SLOPE)
 
 
 def _mean(raw_N: np.ndarray, said_N: np.ndarray) -> Calibration:
     mean = float(said_N.mean()) if len(said_N) else (SCORE_MIN + SCORE_MAX) / 2
-    return Calibration("mean", np.array([SCORE_MIN]), np.array([mean]))
+    raw = float(raw_N.mean()) if len(raw_N) else (SCORE_MIN + SCORE_MAX) / 2
+    # moved where the scale's end would cut it: all said 10, say
+    low = min(max(mean - MIN_SLOPE * (raw - SCORE_MIN), SCORE_MIN), SCORE_MAX - MIN_SLOPE * (SCORE_MAX - SCORE_MIN))
+    ends_K = np.array([SCORE_MIN, SCORE_MAX])
+    return Calibration("mean", ends_K, low + MIN_SLOPE * (ends_K - SCORE_MIN))
 
 
 def _isotonic(raw_N: np.ndarray, said_N: np.ndarray) -> Calibration:
@@ -165,4 +174,9 @@ def _isotonic(raw_N: np.ndarray, said_N: np.ndarray) -> Calibration:
 
     raw_K, place_N, count_K = np.unique(raw_N, return_inverse=True, return_counts=True)
     fitted = isotonic_regression(np.bincount(place_N, said_N) / count_K, weights=count_K.astype(np.float64))
-    return Calibration("isotonic", raw_K, fitted.x)
+    # steps rise a little, and so do the ends, to the limits of the scale
+    ends_K = np.union1d(raw_K, [SCORE_MIN, SCORE_MAX])
+    said_K = np.interp(ends_K, raw_K, fitted.x) + MIN_SLOPE * (ends_K - float(raw_N.mean()))
+    low, high = min(float(said_K[0]), SCORE_MIN), max(float(said_K[-1]), SCORE_MAX)
+    squeezed_K = SCORE_MIN + (said_K - low) * (SCORE_MAX - SCORE_MIN) / (high - low)  # inside nothing is cut
+    return Calibration("isotonic", ends_K, squeezed_K)

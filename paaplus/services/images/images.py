@@ -57,6 +57,7 @@ def add(
     data: bytes,
     owner_id: UUID | None = None,
     name: str | None = None,
+    theme: str | None = None,
 ) -> AddedImage:
     """Store an uploaded file and ask for its features. The same file again is the image that it made.
 
@@ -65,6 +66,7 @@ def add(
     Args:
         owner_id: the user whom the picture belongs to, None for one of the application's.
         name: what the caller calls the file; only the last part of a path is kept.
+        theme: a tag, as `themes.check` gives it. The same file again keeps the tag that it has.
 
     Raises:
         InvalidInput: see `sanitize.clean`.
@@ -85,7 +87,7 @@ def add(
     )
     try:
         with database.session() as session:
-            return _store(session, blobs, settings, application, owner_id, picture, _file_name(name))
+            return _store(session, blobs, settings, application, owner_id, picture, _file_name(name), theme)
     except IntegrityError as error:
         if owner_id is None:
             raise
@@ -100,6 +102,7 @@ def _store(
     owner_id: UUID | None,
     picture: sanitize.Picture,
     name: str | None,
+    theme: str | None,
 ) -> AddedImage:
     sha256 = sha256_hex(picture.data)
     lock_name(session, f"blob:{sha256}")  # an erasure that is about to delete the same blob goes first, or waits
@@ -115,6 +118,7 @@ def _store(
         "size_bytes": len(picture.data),
         "media_type": picture.media_type,
         "name": name,
+        "theme": theme,
         "created_at": utcnow(),
     }
     insert_ignoring_conflicts(session, ImageRow, [row])
@@ -169,10 +173,12 @@ def get(session: Session, principal: Principal, image_id: UUID) -> ImageRow:
 
 
 def list_images(
-    session: Session, principal: Principal, *, limit: int = 100, before: UUID | None = None
+    session: Session, principal: Principal, *, theme: str | None = None, limit: int = 100, before: UUID | None = None
 ) -> list[ImageRow]:
-    """Those that this principal may see, newest first."""
+    """Those that this principal may see, newest first; with a theme, those that are tagged with it."""
     query = sa.select(ImageRow).where(visible_images(principal)).order_by(ImageRow.id.desc()).limit(limit)
+    if theme is not None:
+        query = query.where(ImageRow.theme == theme)
     if before is not None:
         query = query.where(ImageRow.id < before)
     return list(session.execute(query).scalars())
