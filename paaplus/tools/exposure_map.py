@@ -1,8 +1,9 @@
 """Where an image is too dark or too bright: P-IEANet's map, and scores of the shares that are. NumPy only.
 
-The map `m` says how far each place is from its ideal exposure, above 0 darker, below 0 brighter, cut to -1..1.
-Scores are 10 where all is well: `under` and `over` by the shares of places beyond a threshold, `exposure` by the mean distance,
-and one score of each preset of `scoring.exposure_rules`. They are measures: the confidence is 1, as of `pixels`.
+The map `m` says how far each place is from its ideal exposure, above 0 darker, below 0 brighter, cut to -1..1. Scores
+are 10 where all is well: `under` and `over` by the shares of places beyond a threshold, `exposure` by the mean
+distance, and one score of each preset of `scoring.exposure_rules`. They are measures: the confidence is 1, as of
+`pixels`.
 
 Shape letters: H, W = pixels of the map.
 """

@@ -9,7 +9,11 @@ from PIL import Image
 
 from paaplus.errors import InvalidInput
 from paaplus.tools.pixels import MIN_SIDE_PX
-from paaplus.tools.tool import Judgement, Need, ToolImage
+from paaplus.tools.tool import Judgement, Need, ToolImage, within_width
+
+# A guess, declared as one: how far such networks are from one person's word, in score points, before reviews tell.
+GUESSED_SD = 1.2
+GUESSED_CONFIDENCE = within_width(GUESSED_SD)
 
 
 @dataclass(frozen=True, eq=False)

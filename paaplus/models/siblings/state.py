@@ -31,7 +31,7 @@ _SIGNS: tuple[tuple[str, Callable[[State], bool]], ...] = (
     ("eat", lambda state: "patch_proj.0.weight" in state and _rows(state, "cls_head.weight") == 10),
     ("elta", lambda state: "linear_emd.0.weight" in state),
 )
-_SAME_FILE = {"elta_regression": "elta"}
+_SAME_FILE = {"elta_regression": "elta", "tanet_ava_no_theme": "tanet_ava"}
 
 
 def read(file: Path) -> dict[str, Tensor]:
@@ -88,10 +88,15 @@ def load(network: nn.Module, state: State, source: str) -> nn.Module:
 
 
 def empty(build: Callable[[], nn.Module]) -> nn.Module:
-    """A network whose parameters are not drawn at random first: a file gives all of them."""
+    """A network whose parameters are not drawn at random first, since a file gives all of them.
+
+    One with tables that it works out for itself, and that no file holds, is built in full.
+    """
     with torch.device("meta"):
         network = build()
-    return network.to_empty(device="cpu")
+    if {name for name, _ in network.named_buffers()} <= network.state_dict().keys():
+        return network.to_empty(device="cpu")
+    return build()
 
 
 def _rows(state: State, name: str) -> int:

@@ -51,10 +51,10 @@ def current_version(tool: str, settings: Settings) -> str:
     drawing = [name for name, told in files.TOOL_FILES.items() if told.draws_map]
     if tool not in drawing:
         raise InvalidInput(f"tool {tool!r:.80} draws no maps; those that do: {', '.join(drawing)}")
-    file = files.find(settings.home, tool)
-    if file is None:
+    version = files.version(settings.home, tool)
+    if version is None:
         raise InvalidInput(f"tool {tool!r} {files.needs(tool)}")
-    return files.TOOL_FILES[tool].version(files.digest(file))
+    return version
 
 
 def store(session: Session, image_id: UUID, tool: str, version: str, drawn: ToolMap | InvalidInput) -> bool:

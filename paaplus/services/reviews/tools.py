@@ -111,11 +111,11 @@ def _nima_info(settings: Settings, extractor_digest: str | None, base_aspects: t
 
 
 def _file_info(settings: Settings, name: str, base_aspects: tuple[str, ...]) -> ToolInfo:
-    file, told = files.find(settings.home, name), files.TOOL_FILES[name]
-    if file is None:
-        return ToolInfo(name, None, told.aspects, (), "pixels", files.needs(name))
-    labels = tuple(aspect for aspect in told.aspects if aspect in base_aspects)
-    return ToolInfo(name, told.version(files.digest(file)), told.aspects, labels, "pixels", None)
+    version, aspects = files.version(settings.home, name), files.aspects(settings.home, name)
+    if version is None:
+        return ToolInfo(name, None, aspects, (), "pixels", files.needs(name))
+    labels = tuple(aspect for aspect in aspects if aspect in base_aspects)
+    return ToolInfo(name, version, aspects, labels, "pixels", None)
 
 
 @lru_cache(maxsize=4)

@@ -36,7 +36,7 @@ def deployment(database: Database, settings: Settings, monkeypatch: pytest.Monke
     def small() -> ExposureNet:
         return ExposureNet(channels=4, hidden=2)
 
-    monkeypatch.setitem(load.NETWORKS, TOOL, (small, load.NETWORKS[TOOL][1]))
+    monkeypatch.setitem(load.RECIPES, TOOL, load.Recipe(small))
     folder = settings.home / "weights"
     folder.mkdir(parents=True)
     torch.save(with_weights(small()).state_dict(), folder / "exposure_map.pth")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from paaplus.tools.nima import NimaTool, read_head
 from paaplus.tools.precomputed import read_csv
 from paaplus.tools.registry import AI_TOOLS, ToolContext, build
 from paaplus.tools.tool import Judgement, Tool, ToolImage
-from tests.support.siblings import tiny_tools
+from tests.support.siblings import tiny_tool
 from tests.support.tiny import FEATURE_DIM, tiny_base
 
 
@@ -57,8 +58,13 @@ def tool_of(tmp_path: Path) -> Callable[[str], Tool]:
     csv = tmp_path / "scores.csv"
     csv.write_text("image,beauty,health,confidence\ni0,3,,0.25\n1.jpg,9.5,2,\n")
     nima = NimaTool(read_head(head_file(tmp_path)), "aesthetics", "e" * 64)
-    context = ToolContext(tiny_base(("beauty", "health")), nima, read_csv(csv), tiny_tools())
-    return lambda name: build(name, context)
+    context = ToolContext(tiny_base(("beauty", "health")), nima, read_csv(csv))
+
+    def tool(name: str) -> Tool:
+        networks = {name: tiny_tool(name, tmp_path)} if name in TOOL_FILES else {}
+        return build(name, replace(context, networks=networks))
+
+    return tool
 
 
 @pytest.mark.parametrize("name", AI_TOOLS)
