@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from paaplus import logs
 from paaplus.api import (
     adapters,
+    anchors,
     audit,
     base_models,
     errors,
@@ -129,6 +130,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         exposure,
         feedback,
         predictions,
+        anchors,
         adapters,
         jobs,
         base_models,

@@ -301,6 +301,12 @@ ROUTES: dict[tuple[str, str], tuple[frozenset[KeyScope], Callable[[World], Reque
     ("PUT", "/v1/users/{user}/exposure-ratings/{image_id}"): (USER, exposure_rating, NOT_THERE),
     ("DELETE", "/v1/users/{user}/exposure-ratings/{image_id}"): (USER, rated_exposure, NOT_THERE),
     ("GET", "/v1/users/{user}/exposure-rule"): (USER, exposure_rule, NOT_THERE),
+    ("GET", "/v1/users/{user}/anchors/{image_id}"): (
+        USER,
+        lambda w: at(f"/v1/users/{w.ada}/anchors/{w.images[0]}"),
+        NOT_THERE,
+    ),
+    ("GET", "/v1/users/{user}/consistency"): (USER, of_ada("/consistency"), NOT_THERE),
     ("POST", "/v1/feedback"): (USER, rate, NOT_THERE),
     ("POST", "/v1/predictions"): (USER, predict, NOT_THERE),
     ("GET", "/v1/users/{user}/adapters"): (USER, of_ada("/adapters"), NOT_THERE),

@@ -104,7 +104,7 @@ def test_missing_left_over_and_wrong_tensors_are_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="cannot be read"):
         load.load_tool(tmp_path, "mnet")
     file.unlink()
-    with pytest.raises(Unavailable, match="tool 'mnet' needs mnet.pth"):
+    with pytest.raises(Unavailable, match=r"tool 'mnet' needs mnet\.pth"):
         load.load_tool(tmp_path, "mnet")
 
 
@@ -142,7 +142,7 @@ def test_text_vectors_add_aspects_and_change_the_version(tmp_path: Path) -> None
     assert tool.aspects == ("colour", "warmth", "colourfulness", "harmony")
     assert tool.version != without.version
     np.savez(tmp_path / files.FOLDER / "prompt_det_texts.npz", **{"warm tone.": np.ones(5)})
-    with pytest.raises(InvalidInput, match="no vector of 1024 numbers under 'warm tone.'"):
+    with pytest.raises(InvalidInput, match=r"no vector of 1024 numbers under 'warm tone\.'"):
         load.load_tool(tmp_path, "prompt_det")
 
 
