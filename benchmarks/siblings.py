@@ -9,6 +9,11 @@ only counts. Without --fixture it is `siblings/parity` in PAAPLUS_TEST_SHARED.
 Other cases of the same networks: another DIR; or --seed WORD, which puts a word before every name that weights and
 inputs are made from, with --expected DIR2 that holds NAME.npz or NAME/expected.npz for each folder.
 
+    python benchmarks/siblings.py --timings
+
+prints for each tool what an image of 1024 x 768 costs, in milliseconds of one core (process time, one thread; random
+weights of full size, best of three).
+
 A folder may be named like a network with something behind it (`eat-b1`). Ends with 1 if a difference is beyond its
 tolerance, or a case did not run; a case whose official weight file is missing is told and does not count.
 """
@@ -23,12 +28,18 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import torch
+from PIL import Image
 
 from paaplus.models.siblings import parity
+from paaplus.models.siblings.load import RECIPES
+from paaplus.models.siblings.tools import BUILDERS
+from paaplus.tools.tool import ToolImage
 
 LINE = re.compile(r"^(ok  |FAIL) (\S+): max diff (\S+) \(allowed (\S+?),")
 FUNCTIONS = parity.__name__
@@ -60,7 +71,11 @@ def main() -> int:
     parser.add_argument("--seed", default="", help="word before every name of the recipe")
     parser.add_argument("--expected", type=Path, help="folder of other expected numbers")
     parser.add_argument("--json", type=Path, help="write the report here, too")
+    parser.add_argument("--timings", action="store_true", help="measure tools instead")
     options = parser.parse_args()
+    if options.timings:
+        print_timings()
+        return 0
     if options.fixture is None:
         print("no fixture: nothing is compared", file=sys.stderr)
         return 0
@@ -151,6 +166,27 @@ def cases_of(folder: Path, surroundings: dict[str, str]) -> list[str]:
 def function_for(name: str) -> str | None:
     """Ours for a folder: of the same name, or of the longest beginning of it."""
     return max((one for one in parity.FUNCTIONS if name.startswith(one)), key=len, default=None)
+
+
+def print_timings() -> None:
+    """Each tool with a full-size network, whose weights do not matter: they cost the same whatever they are."""
+    torch.set_num_threads(1)
+    pixel_HW3 = np.random.default_rng(0).integers(0, 256, (768, 1024, 3), np.uint8)
+    image = ToolImage(Image.fromarray(pixel_HW3))
+    for name, recipe in RECIPES.items():
+        torch.manual_seed(0)
+        network = recipe.network().eval().requires_grad_(False)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.normal_(std=0.02)
+        tool = BUILDERS[name]("timing", partial(lambda loaded: loaded, network), "cpu", None)
+        spent = []
+        for _ in range(3):
+            began = time.process_time()
+            tool.score([image])
+            spent.append(time.process_time() - began)
+        size = sum(parameter.numel() for parameter in network.parameters())
+        print(f"{name:20} {1000 * min(spent):7.0f} ms   {size / 1e6:6.1f} M parameters", flush=True)
 
 
 def print_table(results: list[Result]) -> None:

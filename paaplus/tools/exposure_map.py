@@ -52,7 +52,8 @@ class ExposureMapTool:
         values_HW = self.network(picture_of(one))
         if not np.isfinite(values_HW).all():
             raise InvalidInput("the network gives numbers that are not finite")
-        return np.clip(values_HW, -1.0, 1.0)
+        cut_HW: np.ndarray = np.clip(values_HW, -1.0, 1.0)
+        return cut_HW
 
 
 def judge(map_HW: np.ndarray) -> Judgement:
