@@ -1,25 +1,30 @@
-"""`paaplus images`: register pictures from the command line."""
+"""`paaplus images`: list and add images."""
 
 from __future__ import annotations
 
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 from rich.progress import track
 
 from paaplus.cli.common import JsonOption, notices, open_blobs, open_database, print_record, print_rows
-from paaplus.db.tables import ImageRow
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import InvalidInput
-from paaplus.services.images import images as images_service
-from paaplus.services.images import maps, themes
-from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
-from paaplus.tools.maps import ToolMap, to_npy, to_png
 
-app = typer.Typer(help="Images.")
+with lazy_imports():
+    from paaplus.services.images import images as images_service
+    from paaplus.services.images import maps, themes
+    from paaplus.services.users import keys
+    from paaplus.tools import maps as tool_maps
+
+if TYPE_CHECKING:
+    from paaplus.db.tables import ImageRow
+
+app = typer.Typer()
 
 FIELDS = ("id", "application", "name", "theme", "width_px", "height_px", "size_bytes", "sha256", "created_at")
 
@@ -32,7 +37,7 @@ def list_images(
 ) -> None:
     """Images, newest first."""
     with open_database() as database, database.read_session() as session:
-        rows = images_service.list_images(session, OPERATOR, theme=theme, limit=limit)
+        rows = images_service.list_images(session, keys.OPERATOR, theme=theme, limit=limit)
         print_rows(
             rows, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, title="images", json_only=("sha256",)
         )
@@ -41,11 +46,11 @@ def list_images(
 @app.command()
 def add(
     files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="JPEG, PNG or WebP files.")],
-    application: Annotated[str, typer.Option(help="Whose images they are.")] = "default",
+    application: Annotated[str, typer.Option(help="Application that the images belong to.")] = "default",
     theme: Annotated[str | None, typer.Option(help="A tag for all of them.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Register image files; one that cannot be used is told, the others are kept. A file added twice is one image."""
+    """Add image files. Unusable files are reported, all others are stored. A file added twice is one image."""
     added: list[ImageRow] = []
     refused = 0
     theme = themes.check(theme)
@@ -78,7 +83,7 @@ def tag(
 ) -> None:
     """Set an image's theme."""
     with open_database() as database, database.session() as session:
-        row = themes.set_theme(session, OPERATOR, image, theme)
+        row = themes.set_theme(session, keys.OPERATOR, image, theme)
         print_record({name: getattr(row, name) for name in FIELDS}, as_json=as_json)
 
 
@@ -93,9 +98,9 @@ def get_map(
     if file.suffix not in (".png", ".npy"):
         raise InvalidInput(f"{file.name}: a map is written as .png or .npy")
     with open_database() as database:
-        found = maps.get_or_request(database, OPERATOR, image, tool, get_settings())
-    if isinstance(found, ToolMap):
-        file.write_bytes(to_png(found) if file.suffix == ".png" else to_npy(found))
+        found = maps.get_or_request(database, keys.OPERATOR, image, tool, get_settings())
+    if isinstance(found, tool_maps.ToolMap):
+        file.write_bytes(tool_maps.to_png(found) if file.suffix == ".png" else tool_maps.to_npy(found))
         print_record({"file": str(file), "meaning": found.meaning}, as_json=as_json)
     else:
         print_record({"job_id": found}, as_json=as_json)

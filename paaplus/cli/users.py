@@ -1,11 +1,11 @@
-"""`paaplus users`: people and their training policies."""
+"""`paaplus users`: users and their training policies."""
 
 from __future__ import annotations
 
 import json
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
@@ -22,22 +22,27 @@ from paaplus.cli.common import (
     print_rows,
     user_of,
 )
-from paaplus.db.tables import UserRow
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import Conflict, InvalidInput
-from paaplus.records import Scale
-from paaplus.services import scheduling
-from paaplus.services.adapters import versions
-from paaplus.services.feedback.consistency import triads_of
-from paaplus.services.images import exposure
-from paaplus.services.images import images as images_service
-from paaplus.services.operations import erasures, export
-from paaplus.services.predictions.anchors import score_with_anchors
-from paaplus.services.predictions.predict import Predictor, Target
-from paaplus.services.users import users as users_service
-from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
 
-app = typer.Typer(help="Users and their policies.")
+with lazy_imports():
+    from paaplus import records
+    from paaplus.services import scheduling
+    from paaplus.services.adapters import versions
+    from paaplus.services.feedback import consistency as consistency_service
+    from paaplus.services.images import exposure
+    from paaplus.services.images import images as images_service
+    from paaplus.services.operations import erasures, export
+    from paaplus.services.predictions import anchors as anchors_service
+    from paaplus.services.predictions import predict
+    from paaplus.services.users import keys
+    from paaplus.services.users import users as users_service
+
+if TYPE_CHECKING:
+    from paaplus.db.tables import UserRow
+
+app = typer.Typer()
 
 FIELDS = ("id", "application", "external_id", "version", "feedback", "pending", "pinned", "last_trained_at",
           "next_due_at", "due_reason")  # fmt: skip
@@ -49,9 +54,9 @@ def list_users(
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """Users, with what is served to them and when they are due."""
+    """Users with their active versions and the time when they are due."""
     with open_database() as database, database.read_session() as session:
-        rows = users_service.list_users(session, OPERATOR, application=application, limit=limit)
+        rows = users_service.list_users(session, keys.OPERATOR, application=application, limit=limit)
         print_rows(
             [_record(session, row) for row in rows],
             _columns(),
@@ -63,7 +68,7 @@ def list_users(
 
 @app.command()
 def show(user: UserArgument, as_json: JsonOption = False) -> None:
-    """One user: version served, pending feedback, policy, next training and why."""
+    """One user: active version, pending feedback, policy, and the next training with its reason."""
     with open_database() as database, database.read_session() as session:
         row = user_of(session, user)
         record = {**_record(session, row), "policy": scheduling.policy_of(row).to_dict()}
@@ -91,7 +96,7 @@ def policy(
 
 @app.command()
 def retrain(user: UserArgument, reason: ReasonOption, as_json: JsonOption = False) -> None:
-    """Train this user with the next free worker, whatever the policy says."""
+    """Train this user with the next free worker, even if the user is not due."""
     with open_database() as database, database.session() as session:
         row = user_of(session, user)
         job_id = scheduling.request_training(session, row.id, actor=ACTOR, reason=reason, settings=get_settings())
@@ -102,11 +107,11 @@ def retrain(user: UserArgument, reason: ReasonOption, as_json: JsonOption = Fals
 def sharing(
     user: UserArgument,
     shares_taste: Annotated[
-        bool, typer.Option("--yes/--no", help="May taste priors and survey encoders learn from this user?")
+        bool, typer.Option("--yes/--no", help="Whether taste priors and survey encoders may be learned from this user.")
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Set a user's consent that taste priors are learned from their ratings."""
+    """Set a user's consent to learning taste priors and survey encoders from the user's feedback."""
     with open_database() as database, database.session() as session:
         row = users_service.set_sharing(session, user_of(session, user).id, shares_taste, actor=ACTOR)
         print_record({**_record(session, row), "shares_taste": row.shares_taste}, as_json=as_json)
@@ -117,7 +122,7 @@ def export_user(
     user: UserArgument,
     to: Annotated[Path, typer.Option(help="The zip file to write.", dir_okay=False)],
 ) -> None:
-    """Write everything that is held about a user into a zip file: all rows, and the pictures that only they own."""
+    """Write all data about a user into a zip file: all rows, and the user's own images."""
     if to.exists():
         raise Conflict(f"{to} exists; choose another name")
     with open_database() as database:
@@ -133,7 +138,7 @@ def erase(
     user: UserArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Erase a user and everything that is only theirs. This cannot be undone."""
+    """Erase a user with feedback, adapters and own images. This cannot be undone."""
     if not yes:
         typer.confirm(f"Erase {user} with all feedback, adapters and images?", abort=True)
     with open_database() as database:
@@ -158,8 +163,9 @@ def anchors(
     """A user's score of an image beside the nearest images below and above it that the same user has rated."""
     with open_database() as database:
         with database.read_session() as session:
-            target = Target(user_of(session, user).id, images_service.get(session, OPERATOR, image).id)
-        found = score_with_anchors(database, Predictor(database, open_blobs(), get_settings()), target)
+            target = predict.Target(user_of(session, user).id, images_service.get(session, keys.OPERATOR, image).id)
+        predictor = predict.Predictor(database, open_blobs(), get_settings())
+        found = anchors_service.score_with_anchors(database, predictor, target)
     rows = [
         {
             "aspect": aspect,
@@ -179,7 +185,7 @@ def anchors(
 def consistency(user: UserArgument, as_json: JsonOption = False) -> None:
     """How many circles a user's comparisons make (A before B, B before C, C before A); by chance it is a quarter."""
     with open_database() as database, database.read_session() as session:
-        triads = triads_of(session, user_of(session, user))
+        triads = consistency_service.triads_of(session, user_of(session, user))
     rows = [
         {
             "aspect": aspect,
@@ -208,7 +214,7 @@ def rate_exposure(
             exposure.take_back(session, row, image)
             print_record({"taken_back": image}, as_json=as_json)
             return
-        waits = exposure.rate(session, row, image, rating, Scale(*parse_scale(scale)), get_settings())
+        waits = exposure.rate(session, row, image, rating, records.Scale(*parse_scale(scale)), get_settings())
         print_record({"waiting": waits}, as_json=as_json)
 
 
