@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from paaplus.api.dependencies import Context, ReadSession, UserKey, UserPath, WriteSession
 from paaplus.api.schemas.exposure import ExposureRatingIn, ExposureRatingOut, ExposureRuleOut
 from paaplus.records import Scale
-from paaplus.services.images import exposure
+from paaplus.services.reviews import exposure_ratings
 from paaplus.services.users import users
 
 router = APIRouter(prefix="/v1/users/{user}", tags=["exposure"])
@@ -26,13 +26,15 @@ def rate(
     """
     row = users.resolve(session, key, user)
     scale = Scale(body.scale.min, body.scale.max)
-    return ExposureRatingOut(waiting=exposure.rate(session, row, image_id, body.rating, scale, context.settings))
+    return ExposureRatingOut(
+        waiting=exposure_ratings.rate(session, row, image_id, body.rating, scale, context.settings)
+    )
 
 
 @router.delete("/exposure-ratings/{image_id}", status_code=204)
 def take_back(user: UserPath, image_id: UUID, key: UserKey, session: WriteSession) -> None:
     """Take a rating back; the rule is then exactly the one without it."""
-    exposure.take_back(session, users.resolve(session, key, user), image_id)
+    exposure_ratings.take_back(session, users.resolve(session, key, user), image_id)
 
 
 @router.get("/exposure-rule")
@@ -44,5 +46,5 @@ def get_rule(
     image: Annotated[list[UUID], Query(max_length=100, description="Score these by the rule.")] = [],  # noqa: B006
 ) -> ExposureRuleOut:
     """The user's rule: the preset that fits their ratings best, calibrated to them. Five ratings make one."""
-    own = exposure.rule_of(session, users.resolve(session, key, user), image, context.settings)
+    own = exposure_ratings.rule_of(session, users.resolve(session, key, user), image, context.settings)
     return ExposureRuleOut.of(own)

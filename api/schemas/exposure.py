@@ -8,7 +8,7 @@ from pydantic import Field
 
 from paaplus.api.schemas.common import In, Number, Out
 from paaplus.api.schemas.feedback import ScaleIn
-from paaplus.services.images.exposure import OwnExposure
+from paaplus.services.reviews.exposure_ratings import OwnExposure
 
 
 class ExposureRatingIn(In):

@@ -31,11 +31,11 @@ with lazy_imports():
     from paaplus.services import scheduling
     from paaplus.services.adapters import versions
     from paaplus.services.feedback import consistency as consistency_service
-    from paaplus.services.images import exposure
     from paaplus.services.images import images as images_service
     from paaplus.services.operations import erasures, export
     from paaplus.services.predictions import anchors as anchors_service
     from paaplus.services.predictions import predict
+    from paaplus.services.reviews import exposure_ratings
     from paaplus.services.users import keys
     from paaplus.services.users import users as users_service
 
@@ -211,10 +211,10 @@ def rate_exposure(
     with open_database() as database, database.session() as session:
         row = user_of(session, user)
         if rating is None:
-            exposure.take_back(session, row, image)
+            exposure_ratings.take_back(session, row, image)
             print_record({"taken_back": image}, as_json=as_json)
             return
-        waits = exposure.rate(session, row, image, rating, records.Scale(*parse_scale(scale)), get_settings())
+        waits = exposure_ratings.rate(session, row, image, rating, records.Scale(*parse_scale(scale)), get_settings())
         print_record({"waiting": waits}, as_json=as_json)
 
 
@@ -226,7 +226,7 @@ def exposure_rule(
 ) -> None:
     """The user's own exposure rule: the preset that fits their ratings best, and its errors."""
     with open_database() as database, database.read_session() as session:
-        own = exposure.rule_of(session, user_of(session, user), image or [], get_settings())
+        own = exposure_ratings.rule_of(session, user_of(session, user), image or [], get_settings())
     record: dict[str, Any] = {
         "preset": own.rule.preset,
         "num_ratings": own.rule.num_ratings,
