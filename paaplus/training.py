@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from paaplus.configs import ADAPTER_STRATEGIES
 from paaplus.errors import DivergedError, InvalidInput, PaaplusError, TrainingStopped
 from paaplus.records import ComparedSet, RatedSet
-from paaplus.strategies import STRATEGIES, Trained, TrainingRequest
+from paaplus.strategies import Trained, TrainingRequest, strategy_module
 from paaplus.strategies.base import ShouldStop
-from paaplus.strategies.cohort import fit_cohort
 from paaplus.strategies.recency import aged
+from paaplus.strategies.steps import train_in_steps
 
-__all__ = ["Trained", "TrainingRequest", "train", "train_cohort"]
+__all__ = ["Trained", "TrainingRequest", "train", "train_many"]
 
 
 def train(request: TrainingRequest, *, should_stop: ShouldStop = lambda: False) -> Trained:
-    """Learn one increment: the same request gives the same digest. The reference; workers use `train_cohort`.
+    """Learn one increment: the same request gives the same digest, alone or among others.
 
     Args:
         request: the increment, and what was learned before it.
@@ -32,48 +32,60 @@ def train(request: TrainingRequest, *, should_stop: ShouldStop = lambda: False) 
         TrainingStopped: `should_stop` said so.
         DivergedError: the loss or a parameter became NaN or infinite.
     """
-    _check(request)
-    trained = STRATEGIES[request.strategy](aged(request), should_stop)
-    if not trained.adapter.is_finite():
-        raise DivergedError(f"{request.strategy}: parameters that are not finite after the last step")
-    return trained
+    [outcome] = train_many([request], should_stop=should_stop)
+    if isinstance(outcome, PaaplusError):
+        raise outcome
+    return outcome
 
 
-def train_cohort(
+def train_many(
     requests: Sequence[TrainingRequest], *, should_stop: ShouldStop = lambda: False
 ) -> list[Trained | PaaplusError]:
-    """Learn one increment of each of many users: what `train` gives for each, fused where that can be done.
+    """Learn one increment of each of many users: what `train` gives for each, in stacks.
 
-    Scores differ from those after `train` by rounding only (1e-5 of 10), and so do learner states: a user may go on
-    either way. On a CPU the bytes are each request's own: the same alone, in any company and in any order.
+    On a CPU the bytes are each request's own: the same alone, among any others and in any order.
 
     Args:
         requests: of different users.
         should_stop: asked before every step of all.
 
     Returns:
-        In order of the requests, the candidate or the error that `train` would have raised for that user.
+        In order of the requests, the candidate or the error that `train` raises for that user.
 
     Raises:
         TrainingStopped: `should_stop` said so; nothing was produced for anybody.
     """
     outcomes: dict[int, Trained | PaaplusError] = {}
+    by_strategy: dict[str, dict[int, TrainingRequest]] = {}
     for i, request in enumerate(requests):
         try:
             _check(request)
         except PaaplusError as error:
             outcomes[i] = error
-    checked = {i: request for i, request in enumerate(requests) if i not in outcomes}
-    outcomes |= fit_cohort({i: aged(request) for i, request in checked.items()}, should_stop)
-    for i, request in checked.items():
-        if i not in outcomes:
-            try:
-                outcomes[i] = train(request, should_stop=should_stop)
-            except TrainingStopped:
-                raise
-            except PaaplusError as error:
-                outcomes[i] = error
+        else:
+            by_strategy.setdefault(request.strategy, {})[i] = aged(request)
+    for name, chosen in by_strategy.items():
+        strategy = strategy_module(name)
+        if hasattr(strategy, "plugins"):
+            outcomes |= train_in_steps(strategy, chosen, should_stop)
+            continue
+        for i, request in chosen.items():
+            outcomes[i] = _fitted(strategy.fit, request, should_stop)
     return [outcomes[i] for i in range(len(requests))]
+
+
+def _fitted(
+    fit: Callable[[TrainingRequest, ShouldStop], Trained], request: TrainingRequest, should_stop: ShouldStop
+) -> Trained | PaaplusError:
+    try:
+        trained = fit(request, should_stop)
+    except TrainingStopped:
+        raise
+    except PaaplusError as error:
+        return error
+    if not trained.adapter.is_finite():
+        return DivergedError(f"{request.strategy}: parameters that are not finite")
+    return trained
 
 
 def _check(request: TrainingRequest) -> None:

@@ -37,7 +37,7 @@ from paaplus.services.feedback.feedback_log import (
     trained_up_to,
 )
 from paaplus.services.predictions.serving import PREFERENCE_VERSION
-from paaplus.training import Trained, TrainingRequest, train_cohort
+from paaplus.training import Trained, TrainingRequest, train_many
 
 log = structlog.get_logger(__name__)
 
@@ -259,7 +259,7 @@ def _trained(asked: Sequence[tuple[Running, TrainingRequest]]) -> list[Trained |
         return all(running.should_stop() for running, _ in asked)
 
     try:
-        return [*train_cohort([request for _, request in asked], should_stop=should_stop)]
+        return [*train_many([request for _, request in asked], should_stop=should_stop)]
     except TrainingStopped as stopped:
         return [stopped] * len(asked)
     except Exception as error:
@@ -271,7 +271,7 @@ def _trained(asked: Sequence[tuple[Running, TrainingRequest]]) -> list[Trained |
 
 def _trained_alone(running: Running, request: TrainingRequest) -> Trained:
     """A cohort of one, whose bits are those among others; `train` would round otherwise."""
-    [outcome] = train_cohort([request], should_stop=running.should_stop)
+    [outcome] = train_many([request], should_stop=running.should_stop)
     if isinstance(outcome, Exception):
         raise outcome
     return outcome

@@ -10,7 +10,8 @@ K = coordinates of the prior, M = kept directions, A = aspects.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,7 +21,7 @@ from paaplus.scoring.adapters import MAX_NUMBERS, TasteVector, Uncertainty
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.comparisons import log_likelihood, slope_and_curvature
 from paaplus.scoring.posterior import Posterior
-from paaplus.scoring.priors import SCORE_CENTER, Prior, design
+from paaplus.scoring.priors import SCORE_CENTER, OwnPrior, Prior, design
 
 _MAX_NEWTON_STEPS = 50
 _TOLERANCE = 1e-10  # of a step, in prior standard deviations
@@ -67,7 +68,7 @@ class Fitted:
             alpha_A=(1.0 + slope_A).astype(np.float32),
             beta_A=(offset_A - slope_A * SCORE_CENTER).astype(np.float32),
             weight_RA=self.weight_PA[2:].astype(np.float32),
-            uncertainty=self._uncertainty(),
+            uncertainty=self.uncertainty,
         )
 
     @cached_property
@@ -91,7 +92,8 @@ class Fitted:
             difference_LLA[latest_L[:, None], latest_L, a] = difference_LL
         return difference_LLA
 
-    def _uncertainty(self) -> Uncertainty:
+    @cached_property
+    def uncertainty(self) -> Uncertainty:
         """The posterior's spread, in as many numbers as a taste vector may have beside its weights.
 
         What the kept directions miss is made up for by a factor, as if it lay evenly over all images.
@@ -105,11 +107,54 @@ class Fitted:
         for a, (problem, posterior) in enumerate(zip(self.problems, self.posteriors, strict=True)):
             energy_K = _energy(problem)
             leading_KM = posterior.leading_reduction(energy_K, num_directions)[:num_kept]
+            variance_K = posterior.variance_K
+            if problem.prior_sd_K is not None:  # in the coordinates of the prior that says so little
+                energy_K = energy_K / np.square(problem.prior_sd_K)
+                variance_K = variance_K * np.square(problem.prior_sd_K)
+                common = np.sqrt(np.average(np.square(problem.prior_sd_K), weights=energy_K))
+                leading_KM = np.minimum(problem.prior_sd_K / common, 1.0)[:num_kept, None] * leading_KM
             reduction_KMA[:, : leading_KM.shape[1], a] = leading_KM
             kept = energy_K.sum() - energy_K[:num_kept] @ np.square(leading_KM).sum(1)
-            variance_scale_A[a] = posterior.variance_K @ energy_K / kept
+            variance_scale_A[a] = variance_K @ energy_K / kept
         noise_sd_A = np.asarray(self.prior.noise_sd_A, np.float32)
         return Uncertainty(self.prior.digest, reduction_KMA, variance_scale_A, noise_sd_A)
+
+
+def around(
+    base: BaseScorer,
+    adapter: TasteVector,
+    rated: RatedSet,
+    compared: ComparedSet,
+    precision_PA: np.ndarray,
+    soft: Sequence[tuple[np.ndarray, np.ndarray]] = (),
+) -> Fitted:
+    """How sure a taste vector is that was trained in steps: Laplace's approximation around it.
+
+    Args:
+        base: the base model.
+        adapter: the taste vector; its weights stay as they are.
+        rated: the ratings that its training stood for.
+        compared: the comparisons, likewise.
+        precision_PA: how firmly prior and penalties hold each weight, in units of the base model's own prior; above 0.
+        soft: soft targets, by aspect: regressors, shape (M, P), and weights, shape (M,), in ratings.
+
+    Raises:
+        DivergedError: numbers whose squares are not finite.
+    """
+    prior, slope_A = OwnPrior(base), adapter.alpha_A.astype(np.float64) - 1.0
+    weight_PA = np.vstack([adapter.beta_A + slope_A * SCORE_CENTER, slope_A, adapter.weight_RA]).astype(np.float64)
+    problems, posteriors = [], []
+    for a in range(len(base.aspects)):
+        unit_K, prior_sd_K = prior.coordinates(np.ones((1, len(weight_PA))), a)[0], precision_PA[:, a] ** -0.5
+        at_K = np.divide(weight_PA[:, a], unit_K, out=np.zeros(len(unit_K)), where=unit_K > 0)
+        problem = _Problem.of(rated, compared, prior, a).under(prior_sd_K)
+        problems.append(problem)
+        more_MK = np.empty((0, len(at_K)))
+        if soft:
+            design_MP, weight_M = soft[a]
+            more_MK = prior.coordinates_together(design_MP, a) * prior_sd_K * np.sqrt(weight_M)[:, None] / problem.noise_sd
+        posteriors.append(problem.at(at_K / prior_sd_K, more_MK))
+    return Fitted(base.digest, prior, rated.generic_NA, problems, posteriors, weight_PA)
 
 
 def posterior_of(rated: RatedSet, compared: ComparedSet, prior: Prior, aspect: int) -> Posterior:
@@ -131,6 +176,7 @@ class _Problem:
     preference_C: np.ndarray
     pair_weight_C: np.ndarray
     noise_sd: float
+    prior_sd_K: np.ndarray | None = None  # of the coordinates, which are in units of it; None: 1
 
     @classmethod
     def of(cls, rated: RatedSet, compared: ComparedSet, prior: Prior, aspect: int) -> _Problem:
@@ -162,6 +208,18 @@ class _Problem:
             pair_weight_C=pair_weight_C,
             noise_sd=noise_sd,
         )
+
+    def under(self, prior_sd_K: np.ndarray) -> _Problem:
+        """The same under a prior with these standard deviations of the coordinates."""
+        coordinate_NK, pair_CK = self.coordinate_NK * prior_sd_K, self.pair_CK * prior_sd_K
+        return replace(self, coordinate_NK=coordinate_NK, pair_CK=pair_CK, prior_sd_K=prior_sd_K)
+
+    def at(self, at_K: np.ndarray, more_MK: np.ndarray) -> Posterior:
+        """The posterior around a point, with more rows that say nothing against it. Its first rows are the ratings."""
+        rows_NK, rows_N = self.coordinate_NK / self.noise_sd_N[:, None], self.target_N / self.noise_sd_N
+        known = self._around(at_K, rows_NK, rows_N)
+        scaled_NK = np.concatenate([known.scaled_NK, more_MK])
+        return Posterior(scaled_NK, np.concatenate([known.scaled_N, more_MK @ at_K]), around_K=at_K)
 
     def solve(self) -> Posterior:
         """The posterior; with comparisons, the Gaussian one around the mode. Its first rows are the ratings."""

@@ -20,14 +20,21 @@ _SMALLEST = 1e-12  # of an energy
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """What N rows say about K coordinates. N may be 0: the prior. Solves the smaller of the two systems."""
+    """What N rows say about K coordinates. N may be 0: the prior. Solves the smaller of the two systems.
+
+    `around_K`: a point that was found otherwise (by steps, say) and stands for the mean; what a prediction without a
+    row would be is then told from there.
+    """
 
     scaled_NK: np.ndarray
     scaled_N: np.ndarray
+    around_K: np.ndarray | None = None
 
     @cached_property
     def mean_K(self) -> np.ndarray:
         """Posterior mean, float64."""
+        if self.around_K is not None:
+            return self.around_K
         if self._is_dual:
             return self.scaled_NK.T @ self._dual_N
         return self._solved(self.scaled_NK.T @ self.scaled_N)
@@ -127,6 +134,8 @@ class Posterior:
 
     @cached_property
     def _dual_N(self) -> np.ndarray:
+        if self.around_K is not None:  # what is left over at the mean
+            return self.scaled_N - self.scaled_NK @ self.around_K
         return self._solved(self.scaled_N)
 
     @cached_property

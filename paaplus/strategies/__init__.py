@@ -1,39 +1,29 @@
-"""How new feedback meets what was learned before: one file per strategy, one line here for each."""
+"""How new feedback meets what was learned before: one file per strategy, named in `paaplus.strategy_facts`."""
 
 from __future__ import annotations
 
-from paaplus.strategies import (
-    agem,
-    bayes,
-    cumulative,
-    derpp,
-    distillation,
-    ewc,
-    joint,
-    mas,
-    naive,
-    replay,
-    replay_ewc,
-    replay_si,
-    si,
-)
-from paaplus.strategies.base import Fit, Trained, TrainingRequest
-from paaplus.strategies.gradient import by_gradient
+import importlib
+from functools import cache
+from types import ModuleType
 
-STRATEGIES: dict[str, Fit] = {
-    "naive": by_gradient(naive.build),
-    "replay": by_gradient(replay.build),
-    "ewc": by_gradient(ewc.build),
-    "si": by_gradient(si.build),
-    "mas": by_gradient(mas.build),
-    "distillation": by_gradient(distillation.build),
-    "derpp": by_gradient(derpp.build),
-    "agem": by_gradient(agem.build),
-    "replay_ewc": by_gradient(replay_ewc.build),
-    "replay_si": by_gradient(replay_si.build),
-    "cumulative": by_gradient(cumulative.build),
-    "joint": by_gradient(joint.build, joint.see),
-    "bayes": bayes.fit,
-}
+from paaplus import strategy_facts
+from paaplus.errors import InvalidInput
+from paaplus.strategies.base import Trained, TrainingRequest
 
-__all__ = ["STRATEGIES", "Fit", "Trained", "TrainingRequest"]
+__all__ = ["Trained", "TrainingRequest", "strategy_module"]
+
+
+@cache
+def strategy_module(name: str) -> ModuleType:
+    """The module of a strategy, of this package or of another one, see `strategies.base`.
+
+    Raises:
+        InvalidInput: there is none of this name, or it has neither `plugins` nor `fit`.
+    """
+    modules = strategy_facts.modules()
+    if name not in modules:
+        raise InvalidInput(f"unknown strategy {name!r}; known: {sorted(modules)}")
+    module = importlib.import_module(modules[name])
+    if not (hasattr(module, "plugins") or hasattr(module, "fit")):
+        raise InvalidInput(f"strategy {name!r}: {modules[name]} has neither `plugins` nor `fit`")
+    return module

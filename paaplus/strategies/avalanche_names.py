@@ -16,7 +16,13 @@ with warnings.catch_warnings():
     from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
     from avalanche.benchmarks.utils import AvalancheDataset
     from avalanche.core import SupervisedPlugin
-    from avalanche.training.plugins import AGEMPlugin, EvaluationPlugin, EWCPlugin, ReplayPlugin
+    from avalanche.training.plugins import (
+        AGEMPlugin,
+        EvaluationPlugin,
+        EWCPlugin,
+        LRSchedulerPlugin,
+        ReplayPlugin,
+    )
     from avalanche.training.storage_policy import ReservoirSamplingBuffer
     from avalanche.training.templates import SupervisedTemplate
     from avalanche.training.utils import ParamData
@@ -27,6 +33,7 @@ __all__ = [
     "DatasetExperience",
     "EWCPlugin",
     "EvaluationPlugin",
+    "LRSchedulerPlugin",
     "ParamData",
     "ReplayPlugin",
     "ReservoirSamplingBuffer",

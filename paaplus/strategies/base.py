@@ -1,14 +1,18 @@
 """What a strategy is given and what it returns.
 
-A strategy is a function `fit(request, should_stop=...) -> Trained` and a line in `STRATEGIES`.
-Shape letters: N = ratings, A = aspects.
+A strategy is a module with `FACTS` (see `strategy_facts`) and one of two functions. `plugins(config)` gives Avalanche
+plugins: users are then trained in steps, in stacks (`steps.train_in_steps`); `see(request)`, if it is there, says how
+the strategy looks at a request. `fit(request, should_stop)` does without steps.
+
+A plugin of ours may have methods beside Avalanche's hooks: `admit(member)` before a user is stacked, `arrays(stack, u)`
+for what the learner state keeps, and `held(stack, u)` for how firmly it holds the parameters.
+Shape letters: N = ratings, A = aspects, L = the latest ratings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -17,8 +21,6 @@ from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
 from paaplus.scoring.adapters import Adapter, TasteVector
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import Prior
-
-STATE_FORMAT = "learner-1"  # of every learner state
 
 ShouldStop = Callable[[], bool]
 
@@ -58,8 +60,3 @@ class Trained:
     loo_NA: np.ndarray | None = None
     loo_difference_LLA: np.ndarray | None = None
 
-
-class Fit(Protocol):
-    """The signature of every entry of `STRATEGIES`."""
-
-    def __call__(self, request: TrainingRequest, should_stop: ShouldStop) -> Trained: ...

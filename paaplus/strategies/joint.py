@@ -10,10 +10,18 @@ from dataclasses import replace
 
 import numpy as np
 
+from paaplus.configs import TrainingConfig
 from paaplus.records import ComparedSet, RatedSet
+from paaplus.strategies.avalanche_names import SupervisedPlugin
 from paaplus.strategies.base import TrainingRequest
-from paaplus.strategies.gradient import RememberingPlugin, Run
-from paaplus.strategies.template import RegressionStrategy
+from paaplus.strategy_facts import Facts
+
+FACTS = Facts(
+    adapters=("taste_vector", "bottleneck"),
+    prior="start",
+    earlier="all of it is trained again, from zero change: how it was cut into increments does not matter",
+    goes_on=False,
+)
 
 
 def see(request: TrainingRequest) -> TrainingRequest:
@@ -30,5 +38,5 @@ def see(request: TrainingRequest) -> TrainingRequest:
     )
 
 
-def build(run: Run) -> tuple[RegressionStrategy, list[RememberingPlugin]]:
-    return run.strategy(plugins=[]), []
+def plugins(config: TrainingConfig) -> list[SupervisedPlugin]:
+    return []

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from paaplus.strategies.gradient import RememberingPlugin, Run
-from paaplus.strategies.reservoir import Replay, restored_reservoir
-from paaplus.strategies.template import RegressionStrategy
+from paaplus.configs import TrainingConfig
+from paaplus.strategies.avalanche_names import SupervisedPlugin
+from paaplus.strategies.reservoir import Replay
+from paaplus.strategy_facts import Facts
+
+FACTS = Facts(
+    adapters=("taste_vector", "bottleneck"),
+    prior="start",
+    earlier="a uniform sample of it is trained beside the new",
+    remembers=("buffer",),
+    settings=("buffer_size", "replay_batch_size"),
+)
 
 
-def build(run: Run) -> tuple[RegressionStrategy, list[RememberingPlugin]]:
-    replay = Replay(restored_reservoir(run), run.config.replay_batch_size)
-    return run.strategy(plugins=[replay]), [replay]
+def plugins(config: TrainingConfig) -> list[SupervisedPlugin]:
+    return [Replay(config)]

@@ -10,7 +10,7 @@ import pytest
 from paaplus.errors import InvalidInput
 from paaplus.records import RatedSet
 from paaplus.training import TrainingRequest, train
-from tests.support.learning import GRADIENT_PAIRS, base_of, comparisons, first_request, next_request, person, ratings
+from tests.support.learning import STEP_PAIRS, base_of, comparisons, first_request, next_request, person, ratings
 from tests.support.tiny import tiny_base
 
 BASE = base_of(2)
@@ -100,7 +100,7 @@ def test_a_parent_of_another_base_model_is_refused() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(("strategy", "kind"), GRADIENT_PAIRS)
+@pytest.mark.parametrize(("strategy", "kind"), STEP_PAIRS)
 def test_a_gpu_learns_what_the_cpu_learns(strategy: str, kind: str) -> None:
     second = ratings(BASE, person(BASE, seed=1), 12, first_sequence=30)
     on_cpu = request_with(strategy, kind)

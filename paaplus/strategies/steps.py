@@ -1,0 +1,164 @@
+"""Training in steps, many users at once: each becomes what the user becomes alone, to the bit.
+
+Users that agree in strategy, adapter, configuration, base model and columns of a step are stacked. Each stack is one
+experience of one Avalanche strategy. Nothing of a user's numbers depends on who shares the stack or how many do: nothing
+is shared but the clock. A user who leaves the finite numbers is reported and harms nobody. One user is a stack of one.
+
+Shape letters: S = steps.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from paaplus.errors import DivergedError, PaaplusError
+from paaplus.scoring.adapters import Adapter, TasteVector
+from paaplus.strategies.base import ShouldStop, Trained, TrainingRequest
+from paaplus.strategies.modules import build_module
+from paaplus.strategies.parameters import adapter_of
+from paaplus.strategies.stack import Member, Stack
+from paaplus.strategies.state import packed_state
+from paaplus.strategies.template import StackTemplate
+from paaplus.strategies.uncertainty import evidence_of
+
+# Users of a stack. Measured (benchmarks/cohort.py, docs/decisions/0016): more gain nothing on a processor and cost memory.
+_STACK_SIZE = {"cpu": 64, "cuda": 4096}
+
+Outcome = Trained | PaaplusError
+
+
+def train_in_steps(
+    strategy: ModuleType, requests: Mapping[int, TrainingRequest], should_stop: ShouldStop
+) -> dict[int, Outcome]:
+    """What becomes of each request, by its key.
+
+    Args:
+        strategy: with `plugins`.
+        requests: all of this strategy, checked, and their weights aged.
+        should_stop: asked before every step of all.
+
+    Raises:
+        TrainingStopped: `should_stop` said so; nobody was trained.
+    """
+    see = getattr(strategy, "see", lambda request: request)
+    outcomes: dict[int, Outcome] = {}
+    plugins: dict[Any, list[Any]] = {}  # by configuration
+    stacks: dict[Any, list[Member]] = defaultdict(list)
+    for key, request in requests.items():
+        config = request.config
+        if config not in plugins:
+            plugins[config] = strategy.plugins(config)
+        try:
+            member = Member(key, see(request), strategy.FACTS.prior)
+            for plugin in plugins[config]:
+                if hasattr(plugin, "admit"):
+                    plugin.admit(member)
+        except PaaplusError as error:
+            outcomes[key] = error
+            continue
+        stacks[member.kind].append(member)
+    with one_thread():
+        for members in stacks.values():
+            for part in _parts(members):
+                outcomes |= _train_stack(part, plugins[part[0].request.config], should_stop)
+    return outcomes
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread: sums in one order, so the same request gives the same bits; also the fastest at this size."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def _parts(members: Sequence[Member]) -> Iterator[Sequence[Member]]:
+    """Members in parts of nearly one size; those with as much new feedback together."""
+    most = _STACK_SIZE[torch.device(members[0].request.device).type]
+    size = -(-len(members) // -(-len(members) // most))
+    ordered = sorted(members, key=lambda member: len(member.new))
+    for first in range(0, len(ordered), size):
+        yield ordered[first : first + size]
+
+
+def _train_stack(members: Sequence[Member], plugins: list[Any], should_stop: ShouldStop) -> dict[int, Outcome]:
+    request = members[0].request
+    centers = [member.center for member in members]
+    if all(member.shares_center for member in members):
+        centers = centers[:1]
+    module = build_module(request.adapter_kind, request.base, centers, len(members)).to(request.device)
+    module.load([member.begin for member in members])
+    stack = Stack(members, module, request.device)
+    template = StackTemplate(
+        name=request.strategy, stack=stack, config=request.config, plugins=plugins, should_stop=should_stop
+    )
+    before_U = stack.mse_of_ratings()
+    loss_SU = template.train_stack(stack).numpy()
+    after_U, parameters = stack.mse_of_ratings(), module.parameters_now()
+    outcomes: dict[int, Outcome] = {}
+    for u, member in enumerate(members):
+        adapter = _adapter(member, adapter_of(module.user(parameters, u), request.base))
+        if error := _divergence(request.strategy, loss_SU[:, u], adapter):
+            outcomes[member.position] = error
+            continue
+        arrays: dict[str, np.ndarray] = {}
+        for plugin in plugins:
+            if hasattr(plugin, "arrays"):
+                arrays |= plugin.arrays(stack, u)
+        known = evidence_of(member, adapter, _held(plugins, stack, u))
+        metrics = {
+            "num_ratings": float(len(member.request.new) + len(member.request.past)),
+            "num_comparisons": float(len(member.request.new_compared) + len(member.request.past_compared)),
+            "num_rows": float(member.num_rows if stack.num_new else 0),
+            "num_steps": float(template.num_steps),
+            "train_mse_before": float(before_U[u]),
+            "train_mse": float(after_U[u]),
+        }
+        outcomes[member.position] = Trained(
+            known.adapter,
+            packed_state(arrays, request.strategy, known.adapter),
+            {name: value for name, value in metrics.items() if np.isfinite(value)},
+            known.loo_NA,
+            known.loo_difference_LLA,
+        )
+    return outcomes
+
+
+def _adapter(member: Member, trained: Adapter) -> Adapter:
+    """What is served; with nothing new, what is known already, and not rounded once more."""
+    if len(member.new):
+        return trained
+    if member.request.parent is not None:
+        return member.request.parent
+    if isinstance(trained, TasteVector) and member.request.center:
+        return replace(member.request.center, uncertainty=None)
+    return trained
+
+
+def _divergence(name: str, loss_S: np.ndarray, adapter: Adapter) -> DivergedError | None:
+    if not np.isfinite(loss_S).all():
+        step = int(np.flatnonzero(~np.isfinite(loss_S))[0])
+        return DivergedError(f"{name}: loss {loss_S[step]:g} at step {step} of {len(loss_S)}")
+    if not adapter.is_finite():
+        return DivergedError(f"{name}: parameters that are not finite after step {len(loss_S)}")
+    return None
+
+
+def _held(plugins: Sequence[Any], stack: Stack, u: int) -> dict[str, np.ndarray]:
+    """How firmly penalties hold each of a user's parameters; empty: there are none."""
+    held: dict[str, np.ndarray] = {}
+    for plugin in plugins:
+        if hasattr(plugin, "held"):
+            held = {name: held.get(name, 0.0) + value for name, value in plugin.held(stack, u).items()}
+    return held
