@@ -106,13 +106,14 @@ class Fitted:
         variance_scale_A = np.ones(num_aspects, np.float32)
         for a, (problem, posterior) in enumerate(zip(self.problems, self.posteriors, strict=True)):
             energy_K = _energy(problem)
-            leading_KM = posterior.leading_reduction(energy_K, num_directions)[:num_kept]
             variance_K = posterior.variance_K
-            if problem.prior_sd_K is not None:  # in the coordinates of the prior that says so little
+            if problem.prior_sd_K is None:
+                leading_KM = posterior.leading_reduction(energy_K, num_directions)[:num_kept]
+            else:  # in the coordinates of the prior that says so little
                 energy_K = energy_K / np.square(problem.prior_sd_K)
                 variance_K = variance_K * np.square(problem.prior_sd_K)
-                common = np.sqrt(np.average(np.square(problem.prior_sd_K), weights=energy_K))
-                leading_KM = np.minimum(problem.prior_sd_K / common, 1.0)[:num_kept, None] * leading_KM
+                widest = float(problem.prior_sd_K.max())
+                leading_KM = posterior.scaled_reduction(problem.prior_sd_K / widest, energy_K, num_directions)[:num_kept]
             reduction_KMA[:, : leading_KM.shape[1], a] = leading_KM
             kept = energy_K.sum() - energy_K[:num_kept] @ np.square(leading_KM).sum(1)
             variance_scale_A[a] = variance_K @ energy_K / kept

@@ -107,6 +107,36 @@ class Posterior:
         value_M, turn_MM, _ = lapack.dsyevd(direction_KM.T @ seen_KM, lower=1)
         return seen_KM @ turn_MM / np.sqrt(np.maximum(value_M, _SMALLEST * energy_K.sum())) / root_K[:, None]
 
+    def scaled_reduction(self, sd_K: np.ndarray, energy_K: np.ndarray, num_directions: int) -> np.ndarray:
+        """The same where coordinates are standard deviations of `sd_K`, each 1 at most, in the coordinates of sd 1.
+
+        What a narrower prior narrows counts too, and there is no small matrix that holds it: a power method on products.
+
+        Args:
+            sd_K: of the prior that the rows are in units of.
+            energy_K: of the coordinates of sd 1.
+            num_directions: M at most.
+        """
+        root_K1 = np.sqrt(energy_K)[:, None]
+
+        def narrowed(direction_KM: np.ndarray) -> np.ndarray:
+            image_KM = root_K1 * direction_KM
+            inner_KM = sd_K[:, None] * image_KM
+            if self._is_dual:
+                spread_KM = inner_KM - self._narrowing_KN @ (self._narrowing_KN.T @ inner_KM)
+            else:
+                spread_KM = self._root.T @ (self._root @ inner_KM)
+            return root_K1 * (image_KM - sd_K[:, None] * spread_KM)
+
+        direction_KM = np.eye(len(sd_K))
+        if num_directions < len(sd_K):
+            direction_KM = np.linalg.qr(_start(len(sd_K), num_directions))[0]
+            for _ in range(2**_NUM_SQUARINGS):
+                direction_KM = np.linalg.qr(narrowed(direction_KM))[0]
+        seen_KM = narrowed(direction_KM)
+        value_M, turn_MM = np.linalg.eigh(direction_KM.T @ seen_KM)
+        return seen_KM @ turn_MM / np.sqrt(np.maximum(value_M, _SMALLEST * energy_K.sum())) / root_K1
+
     @property
     def _is_dual(self) -> bool:
         return self.scaled_NK.shape[0] < self.scaled_NK.shape[1]
