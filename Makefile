@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 TEST_PROCESSES ?= 2  # each starts a PostgreSQL and a Redis of its own
+SHARED_OUT = --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # Python 3.11 is what is tested; a newer one may do. A `python3.11` that is there but does not run (pyenv) is passed over.
 PYTHON ?= $(shell for python in python3.11 python3; do $$python -c '' 2>/dev/null && echo $$python && break; done)
@@ -15,7 +16,7 @@ OLDEST := (3, 11)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # two targets must not install into one environment at once
-.PHONY: help demo test check chaos bench up clean migration schema audit constraints
+.PHONY: help demo quick test check chaos bench up clean migration schema audit constraints
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +27,11 @@ demo: $(VENV)/.installed-demo  ## set up, and run the whole loop on photographs 
 up: $(VENV)/.installed-demo  ## run the embedded platform: API, worker, scheduler
 	$(BIN)/paaplus up $(ARGS)
 
+quick: $(VENV)/.installed-dev  ## run the tests that need neither PostgreSQL nor another process
+	$(BIN)/python -m pytest -m quick $(SHARED_OUT) $(ARGS)
+
 test: $(VENV)/.installed-dev  ## run all tests, on SQLite and on a PostgreSQL and a Redis that they start
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest $(SHARED_OUT) $(ARGS)
 
 check: $(VENV)/.installed-dev  ## format, lint, types, import contracts, security, migrations
 	$(BIN)/python -m ruff format --check --quiet .

@@ -1,1 +1,1 @@
-"""The HTTP interface: what applications, their users, experts and admins talk to. Never imports torch."""
+"""The HTTP interface: for applications, their users, experts and admins. Never imports torch."""

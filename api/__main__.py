@@ -1,28 +1,42 @@
-"""`python -m paaplus.api`: serve on the host and port of the settings, with uvloop and httptools."""
+"""`paaplus api`: serve on the host and port of the settings, with uvloop and httptools."""
 
 from __future__ import annotations
 
+import argparse
 import gc
 
 import uvicorn
+from fastapi import FastAPI
 
 from paaplus import logs
 from paaplus.api.app import create_app
 from paaplus.settings import get_settings
 
 
-def main() -> None:
-    """Serve until stopped. Several processes: `uvicorn paaplus.api.app:app --workers N`."""
+def make_served_app() -> FastAPI:
+    """The application in a process that only serves."""
     settings = get_settings()
-    logs.configure(settings.log_level)  # before the server writes its first line
+    logs.configure(settings.log_level)
     app = create_app(settings)
-    # Thousands of small objects live as long as the process: looking through them again and again is what
-    # makes the slowest hundredth of the requests slow.
+    # Thousands of small objects live as long as the process. Without these lines, the garbage collector visits them
+    # again and again, which makes the slowest hundredth of the requests slow.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    return app
+
+
+def main() -> None:
+    """Serve until stopped."""
+    parser = argparse.ArgumentParser(prog="python -m paaplus.api", description="Serve the HTTP API until stopped.")
+    parser.add_argument("--workers", type=int, default=1, help="number of processes that share the port")
+    options = parser.parse_args()
+    settings = get_settings()
+    logs.configure(settings.log_level)  # before the server writes its first line
     uvicorn.run(
-        app,
+        "paaplus.api.__main__:make_served_app",  # by name: each of several processes makes its own
+        factory=True,
+        workers=options.workers,
         host=settings.api_host,
         port=settings.api_port,
         loop="uvloop",

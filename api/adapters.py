@@ -1,4 +1,4 @@
-"""A user's adapter versions: read by whom they concern, moved by an admin."""
+"""A user's adapter versions. Every key of the user reads them; an admin key changes the active version."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ VersionQuery = Annotated[int, Query(ge=0, le=2**31 - 1, description="Number of a
 
 @router.get("/adapters")
 def list_versions(user: UserPath, key: UserKey, session: ReadSession) -> AdaptersOut:
-    """Every version of the user's adapter: live, retired, refused by the gate."""
+    """All versions of the user's adapter: active, retired and rejected."""
     rows = adapters_service.list_versions(session, users.resolve(session, key, user).id)
     bases = _base_models(session)
     return AdaptersOut(items=[AdapterSummary.of(row, bases) for row in rows])
@@ -52,7 +52,7 @@ def list_versions(user: UserPath, key: UserKey, session: ReadSession) -> Adapter
 def compare_versions(
     user: UserPath, key: UserKey, session: ReadSession, a: VersionQuery, b: VersionQuery
 ) -> ComparisonOut:
-    """Two versions side by side."""
+    """Compare two versions."""
     comparison = adapters_service.compare(session, users.resolve(session, key, user).id, a, b)
     return ComparisonOut.of(comparison, _base_models(session))
 
@@ -66,14 +66,14 @@ def get_version(user: UserPath, number: VersionPath, key: UserKey, session: Read
 
 @router.get("/history")
 def get_history(user: UserPath, key: UserKey, session: ReadSession) -> HistoryOut:
-    """Who changed what the user is served with, when, from what to what, and why."""
+    """Every change of the active version: who made it, when, from which version to which, and why."""
     rows = adapters_service.history(session, users.resolve(session, key, user).id)
     return HistoryOut(items=[HistoryEntryOut.model_validate(row) for row in rows])
 
 
 @router.get("/metrics")
 def get_metrics(user: UserPath, key: UserKey, session: ReadSession) -> MetricsOut:
-    """How good the versions were on what was held out of their training, and what the trainings took."""
+    """Quality of the versions on held-out feedback, and the time that each training took."""
     user_id = users.resolve(session, key, user).id
     return MetricsOut(
         user_id=user_id,
@@ -84,7 +84,7 @@ def get_metrics(user: UserPath, key: UserKey, session: ReadSession) -> MetricsOu
 
 @router.get("/exclusions")
 def list_exclusions(user: UserPath, key: UserKey, session: ReadSession) -> ExclusionsOut:
-    """Events that may not train until they are released."""
+    """Excluded events: no training uses them until they are released."""
     rows = exclusions.list_open(session, users.resolve(session, key, user).id)
     return ExclusionsOut(
         items=[
@@ -98,7 +98,7 @@ def list_exclusions(user: UserPath, key: UserKey, session: ReadSession) -> Exclu
 def promote(
     user: UserPath, number: VersionPath, body: ReasonIn, key: AdminKey, session: WriteSession
 ) -> PointerChangeOut:
-    """Make a version live, whatever the gate said."""
+    """Make a version active, even if the gate rejected it."""
     user_id = users.resolve(session, key, user).id
     change = adapters_service.promote(session, user_id, number, actor=key.actor, reason=body.reason)
     return PointerChangeOut.model_validate(change)
@@ -106,7 +106,7 @@ def promote(
 
 @router.post("/adapters/{number}/pin")
 def pin(user: UserPath, number: VersionPath, body: ReasonIn, key: AdminKey, session: WriteSession) -> PointerChangeOut:
-    """Make a version live and keep it so until unpinned."""
+    """Make a version active and keep it active until it is unpinned."""
     user_id = users.resolve(session, key, user).id
     change = adapters_service.pin(session, user_id, number, actor=key.actor, reason=body.reason)
     return PointerChangeOut.model_validate(change)
@@ -114,7 +114,7 @@ def pin(user: UserPath, number: VersionPath, body: ReasonIn, key: AdminKey, sess
 
 @router.post("/unpin")
 def unpin(user: UserPath, body: ReasonIn, key: AdminKey, session: WriteSession) -> PointerChangeOut:
-    """Let trainings go live again."""
+    """Let the gate change the active version again."""
     user_id = users.resolve(session, key, user).id
     change = adapters_service.unpin(session, user_id, actor=key.actor, reason=body.reason)
     return PointerChangeOut.model_validate(change)
@@ -124,7 +124,8 @@ def unpin(user: UserPath, body: ReasonIn, key: AdminKey, session: WriteSession) 
 def rollback(user: UserPath, body: RollbackIn, key: AdminKey, session: WriteSession) -> PointerChangeOut:
     """Serve an earlier version again, or the base model.
 
-    Say `to` if a lost answer may make you ask twice: the second time is a conflict then, not one more version back.
+    Without `to`, a second call goes back one more version. If your client repeats a call whose answer was lost, set
+    `to`: the second call is then a conflict.
     """
     change = adapters_service.rollback(
         session,
@@ -139,7 +140,7 @@ def rollback(user: UserPath, body: RollbackIn, key: AdminKey, session: WriteSess
 
 @router.post("/retrain", status_code=202)
 def retrain(user: UserPath, body: ReasonIn, key: AdminKey, context: Context, session: WriteSession) -> JobRef:
-    """Train with the next free worker, whatever the policy says."""
+    """Train the user with the next free worker, even if the policy says that the user is not due."""
     user_id = users.resolve(session, key, user).id
     job_id = scheduling.request_training(
         session, user_id, actor=key.actor, reason=body.reason, settings=context.settings
@@ -149,7 +150,7 @@ def retrain(user: UserPath, body: ReasonIn, key: AdminKey, context: Context, ses
 
 @router.post("/exclusions/release")
 def release(user: UserPath, body: ReleaseIn, key: AdminKey, session: WriteSession) -> ReleasedOut:
-    """Let excluded events train again."""
+    """Release excluded events: trainings may use them again."""
     num_released = exclusions.release(
         session,
         users.resolve(session, key, user).id,

@@ -45,42 +45,42 @@ from paaplus.settings import Settings, get_settings
 from paaplus.storage.blobs import BlobStore
 
 SMALL_BODY_BYTES = 64 * 2**10
-BATCH_BODY_BYTES = 8 * 2**20  # 10,000 predictions, or 1,000 events with everything in them
-SURVEY_BODY_BYTES = 2**20  # the longest form that is one
+BATCH_BODY_BYTES = 8 * 2**20  # 10,000 predictions, or 1,000 events with all fields
+SURVEY_BODY_BYTES = 2**20  # the longest valid form
 MULTIPART_OVERHEAD_BYTES = 16 * 2**10
 
 DESCRIPTION = """
-One judge of taste per user: send feedback, ask for scores, roll back what went wrong.
+Personal image scores: send feedback, ask for scores, roll a user back to an earlier version.
 
-Scores and ratings are by *aspect*; scores run from 0 to 10, ratings carry their own scale. A user is named by the
-platform's UUID or by the application's own `external_id`. Everything under `/v1` needs an API key.
+Scores and ratings are given per *aspect*. Scores are between 0 and 10; a rating brings its own scale. A user is named
+by the platform's UUID or by the application's `external_id`. Every path under `/v1` needs an API key.
 """
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorOut, "description": description}
     for status, description in {
-        400: "The request cannot be right.",
-        401: "No key, or one that is unknown or revoked.",
-        403: "The key does not open this.",
-        404: "There is no such thing, or not for this key.",
-        409: "The request contradicts what is recorded.",
-        413: "More than is accepted at once.",
+        400: "The request is wrong.",
+        401: "The key is missing, unknown or revoked.",
+        403: "The key may not do this.",
+        404: "It does not exist, or the key may not see it.",
+        409: "The request contradicts what is stored.",
+        413: "The request is too large.",
         422: "The request does not fit its schema.",
-        429: "The key, or the user, has had its share for now; `Retry-After` says when there is more.",
-        503: "Something that is needed is away; try again.",
+        429: "The rate limit of the key or of the user is reached; `Retry-After` says when to try again.",
+        503: "The database or the storage does not answer; try again.",
     }.items()
 }
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application. Doors open when it starts, and it does not start on a database of another version."""
+    """Build the application. It opens the database when it starts, and refuses a database of another schema."""
     settings = settings or get_settings()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logs.configure(settings.log_level)
-        # uvicorn's own lines hold whole paths, and paths hold the names that applications give their users
+        # uvicorn's access log has whole paths, and paths contain the applications' names of users
         logging.getLogger("uvicorn.access").disabled = True
         database = Database(settings.resolved_database_url)
         try:
@@ -117,7 +117,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         "/v1/surveys": SURVEY_BODY_BYTES,
     }
     app.add_middleware(BodyLimitMiddleware, limits=limits, default=SMALL_BODY_BYTES)
-    app.add_middleware(RequestMiddleware)  # outermost: what is refused by the one above is counted too
+    app.add_middleware(RequestMiddleware)  # outermost: it also counts the requests that the body limit refuses
     errors.install(app)
     app.include_router(health.router)
     for noun in (
@@ -143,7 +143,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def __getattr__(name: str) -> Any:
-    """`app`, made when it is asked for: importing this module reads no settings."""
+    """Build `app` at its first use: importing this module reads no settings."""
     if name == "app":
         return create_app()
     raise AttributeError(name)

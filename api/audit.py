@@ -1,4 +1,4 @@
-"""The audit trail: every privileged act, and whether the trail is whole."""
+"""The audit trail of privileged acts, and a check that it is unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/audit", tags=["audit"])
 
 @router.get("")
 def list_entries(_key: AdminKey, session: ReadSession, limit: Limit = 50, cursor: Cursor = None) -> Page[AuditEntryOut]:
-    """Who did what to whom, by internal ids, newest first."""
+    """Privileged acts by internal ids, newest first: who did what to whom."""
     rows = audit_service.list_entries(session, limit=limit, before=cursor)
     return Page(items=[AuditEntryOut.model_validate(row) for row in rows], next_cursor=next_cursor(rows, limit))
 
@@ -29,11 +29,12 @@ def verify_entries(
     expected: Annotated[
         str | None,
         Query(
-            pattern=r"^[0-9]{1,9}:[0-9a-f]{64}$", description="A `head` that an earlier answer gave, kept elsewhere."
+            pattern=r"^[0-9]{1,9}:[0-9a-f]{64}$",
+            description="The `head` of an earlier answer, stored outside of the database.",
         ),
     ] = None,
 ) -> AuditReportOut:
-    """Compute the chain of hashes over all entries again: one that was changed, removed or inserted shows."""
+    """Recompute the chain of hashes over all entries. It finds entries that were changed, removed or inserted."""
     report = audit_service.verify(session, Link.parse(expected) if expected is not None else None)
     return AuditReportOut(
         is_intact=report.is_intact,

@@ -1,4 +1,4 @@
-"""Base models: what scores before anybody's taste is known."""
+"""Base models, which give the generic scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No body is read further than its route needs."""
+"""A limit on the size of request bodies, per path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from paaplus.errors import TooLarge
 
 
 class BodyLimitMiddleware:
-    """Refuses a body that says it is too large, and stops reading one that turns out to be.
+    """Refuses a body whose declared size is over the limit, and stops reading at the limit.
 
     Args:
         limits: bytes by path.
@@ -30,7 +30,7 @@ class BodyLimitMiddleware:
             await self.app(scope, receive, send)
             return
         limit = self.limits.get(scope["path"], self.default)
-        message = f"the request has a larger body than the {limit} bytes that are accepted here"
+        message = f"the body of the request is larger than {limit} bytes, the limit of this path"
         announced = Headers(scope=scope).get("content-length", "0")
         if announced.isdecimal() and int(announced) > limit:
             await answer(413, TooLarge.code, message)(scope, receive, send)

@@ -1,6 +1,6 @@
-"""What routes ask for: the process's context, a transaction, and who is calling.
+"""Dependencies of the routes: the process's context, a transaction, and the caller's API key.
 
-Every route declares who it opens to by exactly one of the keys below (`UserKey`, `ApplicationKey` ...) and `Public`.
+Every route declares its callers with exactly one of the keys below (`UserKey`, `ApplicationKey` ...) or `Public`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from paaplus.storage.blobs import BlobStore
 
 @dataclass(frozen=True)
 class ApiContext:
-    """One API process's doors and caches."""
+    """One API process's connections and caches."""
 
     settings: Settings
     database: Database
@@ -55,8 +55,8 @@ def get_read_session(context: Context) -> Iterator[Session]:
 def get_session(context: Context) -> Iterator[Session]:
     """A transaction that is committed before the answer goes out (`scope="function"`).
 
-    Only endpoints may use it, no other dependency: it takes SQLite's write lock at its first statement, and from
-    then on must not wait for a free thread that a request without the lock may hold.
+    Only endpoints may use it, not other dependencies. Its first statement takes SQLite's write lock. While it holds
+    the lock it must not wait for a free thread, because the threads may wait for the lock.
     """
     with context.database.session() as session:
         yield session
@@ -65,11 +65,11 @@ def get_session(context: Context) -> Iterator[Session]:
 ReadSession = Annotated[Session, Depends(get_read_session, scope="function")]
 WriteSession = Annotated[Session, Depends(get_session, scope="function")]
 
-_bearer = HTTPBearer(auto_error=False, scheme_name="API key", description="`paaplus keys create` makes one.")
+_bearer = HTTPBearer(auto_error=False, scheme_name="API key", description="Create one with `paaplus keys create`.")
 
 
 class OpensTo:
-    """Lets in whoever holds a key of one of these scopes."""
+    """Accepts keys of these scopes."""
 
     def __init__(self, *scopes: KeyScope) -> None:
         self.scopes: Final = frozenset(scopes)
@@ -78,7 +78,7 @@ class OpensTo:
         self, context: Context, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
     ) -> Principal:
         if credentials is None:
-            raise Unauthenticated("this needs an API key: send the header 'Authorization: Bearer KEY'")
+            raise Unauthenticated("an API key is needed: send the header 'Authorization: Bearer KEY'")
         token = credentials.credentials
         principal = context.keys.cached(token)
         if principal is None:
@@ -86,14 +86,14 @@ class OpensTo:
         structlog.contextvars.bind_contextvars(key_id=str(principal.key_id))
         if principal.scope not in self.scopes:
             needed = ", ".join(sorted(self.scopes))
-            raise Forbidden(f"a key of scope {principal.scope.value!r} does not open this; needed: {needed}")
-        if not context.allowances.spend_at_hand(principal, RateLimitKind.REQUESTS):
+            raise Forbidden(f"a key of scope {principal.scope.value!r} may not do this; needed: {needed}")
+        if not context.allowances.spend_reserved(principal, RateLimitKind.REQUESTS):
             await run_in_threadpool(context.allowances.spend, principal, RateLimitKind.REQUESTS)
         return principal
 
 
 class OpenToAll:
-    """Lets everybody in, on purpose."""
+    """Accepts everybody, without a key."""
 
     scopes: Final = frozenset[KeyScope]()
 
@@ -102,7 +102,7 @@ class OpenToAll:
 
 
 UserKey = Annotated[Principal, Depends(OpensTo(KeyScope.USER, KeyScope.APPLICATION, KeyScope.ADMIN))]
-PersonKey = Annotated[Principal, Depends(OpensTo(*KeyScope))]  # experts answer surveys like everybody
+PersonKey = Annotated[Principal, Depends(OpensTo(*KeyScope))]  # experts answer surveys too
 ApplicationKey = Annotated[Principal, Depends(OpensTo(KeyScope.APPLICATION, KeyScope.ADMIN))]
 ExpertOrApplicationKey = Annotated[Principal, Depends(OpensTo(KeyScope.EXPERT, KeyScope.APPLICATION, KeyScope.ADMIN))]
 ExpertKey = Annotated[Principal, Depends(OpensTo(KeyScope.EXPERT))]
@@ -118,5 +118,5 @@ UserPath = Annotated[
     ),
 ]
 VersionPath = Annotated[int, Path(ge=0, le=2**31 - 1, description="Number of the adapter version.", examples=[1])]
-Limit = Annotated[int, Query(ge=1, le=200, description="Most items of one page.")]
-Cursor = Annotated[UUID | None, Query(description="`next_cursor` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=200, description="Maximum number of items per page.")]
+Cursor = Annotated[UUID | None, Query(description="`next_cursor` of the previous page.")]

@@ -1,4 +1,4 @@
-"""Errors as answers: every failure is `{"error": {"code", "message", "details"?}}` with the status of its family."""
+"""Errors as HTTP answers: `{"error": {"code", "message", "details"?}}` with the status of the error's class."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from paaplus.errors import (
     Unavailable,
 )
 
-# The first family that an error belongs to counts; what is in none of them is ours: 500.
+# The first matching class counts. An error of no class here is our own mistake: 500.
 STATUS_CODES: dict[type[PaaplusError], int] = {
     TooLarge: 413,
     InvalidInput: 400,
@@ -40,7 +40,7 @@ STATUS_CODES: dict[type[PaaplusError], int] = {
 }
 HEADERS: dict[int, dict[str, str]] = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
 
-INTERNAL_ERROR = "something went wrong on our side; the log has it under this request's id"
+INTERNAL_ERROR = "internal error; the log has the details under this request's id"
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +61,7 @@ def status_of(error: PaaplusError) -> int:
 def answer(
     status_code: int, code: str, message: str, details: Any = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """An error as every caller gets it."""
+    """The body of an error's answer."""
     body: dict[str, Any] = {"code": code, "message": message}
     if details is not None:
         body["details"] = details
@@ -69,7 +69,7 @@ def answer(
 
 
 def answer_unexpected(error: Exception) -> JSONResponse:
-    """A bug of ours: told to the log, not to the caller."""
+    """Log an unexpected error, and hide its details from the caller."""
     log.error("unexpected_error", error=type(error).__name__, exc_info=error)
     return answer(500, "internal_error", INTERNAL_ERROR)
 
@@ -86,7 +86,7 @@ def _answer_known(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
-    # Without the input: it may hold a secret, or a NaN that JSON cannot say.
+    # Without the input: it may contain a secret, or a NaN, which JSON cannot express.
     details = [
         {"loc": list(e["loc"]), "message": e["msg"], "type": e["type"]}
         for e in cast(RequestValidationError, error).errors()
@@ -103,11 +103,11 @@ def _answer_http(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _answer_database(_request: Request, error: Exception) -> JSONResponse:
-    """Connections lost, locks not had in time: worth another try. Anything else of the database is a bug of ours."""
+    """Answer 503 for a lost connection or a lock timeout, and 500 for any other database error."""
     if isinstance(error, PoolTimeoutError | OperationalError | InterfaceError):
         log.warning("database_unavailable", error=type(error).__name__)
         return answer(503, Unavailable.code, "the database does not answer; nothing was changed, try again")
-    # Without the message: PostgreSQL puts the offending row into it.
+    # Without the message: PostgreSQL writes values of the row into it.
     statement = (cast(DBAPIError, error).statement or "")[:500]
     stack = "".join(traceback.format_tb(error.__traceback__))
     log.error("unexpected_database_error", error=type(error).__name__, statement=statement, stack=stack)

@@ -1,4 +1,4 @@
-"""Experts: register, look up with their models, retire."""
+"""Experts and their models: register, look up, retire."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from paaplus.api.schemas.users import Application
 from paaplus.db.tables import ExpertRow
 from paaplus.errors import InvalidInput
 from paaplus.services.experts import experts as experts_service
+from paaplus.services.experts import quality
 from paaplus.services.registry import base_models
 from paaplus.services.users import users
 from paaplus.services.users.keys import Principal
@@ -32,14 +33,14 @@ from paaplus.services.users.keys import Principal
 router = APIRouter(prefix="/v1", tags=["experts"])
 
 
-@router.put("/experts/{user}", responses={201: {"model": ExpertOut, "description": "The user is an expert now."}})
+@router.put("/experts/{user}", responses={201: {"model": ExpertOut, "description": "The user became an expert."}})
 def register(
     user: UserPath, body: ExpertIn, key: ApplicationKey, context: Context, session: WriteSession, response: Response
 ) -> ExpertOut:
-    """Make a user an expert, or change what they are called and how their model stands.
+    """Make a user an expert, or change the name, domain or form of an expert.
 
-    From their first training on, new users of the application can be matched with them. An expert is matched with
-    nobody: a match of theirs ends.
+    After the expert's first training, new users of the application can be matched with the expert. Experts are not
+    matched themselves: a match that the user had ends.
     """
     user_id = users.resolve(session, key, user).id
     row, is_new = experts_service.register(
@@ -59,7 +60,7 @@ def list_experts(
     application: Annotated[Application | None, Query()] = None,
     domain: Annotated[Domain | None, Query()] = None,
 ) -> Page[ExpertOut]:
-    """The model base: every expert with their model, and why nobody is matched with it, if so."""
+    """The model base: all experts with their models. `not_matched_because` says why an expert is not matched."""
     rows = experts_service.list_experts(
         session, key, application=application, domain=domain, limit=limit, before=cursor
     )
@@ -69,23 +70,23 @@ def list_experts(
 
 @router.get("/experts/{user}")
 def get_expert(user: UserPath, key: ExpertOrApplicationKey, context: Context) -> ExpertDetailOut:
-    """One expert, and how well their model knows them: its order of images that it never learned from."""
+    """One expert, and the quality of the expert's model on held-out images (SRCC)."""
     with context.database.read_session() as session:
         row = experts_service.get(session, users.resolve(session, key, user).id)
         expert = _answer(session, context, [row])[0]
-    held_out = experts_service.held_out(context.database, context.predictor.store, context.settings, row.user_id)
+    held_out = quality.held_out(context.database, context.predictor.store, context.settings, row.user_id)
     return ExpertDetailOut.of(expert, held_out)
 
 
 @router.post("/experts/{user}/retire")
 def retire(user: UserPath, key: ApplicationKey, context: Context, session: WriteSession) -> ExpertOut:
-    """Match no new user with them. Matches that were made stay; doing it again changes nothing."""
+    """Match no new user with the expert. Existing matches stay. A second call changes nothing."""
     return _set_retired(session, context, key, user, True)
 
 
 @router.post("/experts/{user}/restore")
 def restore(user: UserPath, key: ApplicationKey, context: Context, session: WriteSession) -> ExpertOut:
-    """Match new users with them again."""
+    """Match new users with the expert again."""
     return _set_retired(session, context, key, user, False)
 
 
@@ -93,13 +94,13 @@ def restore(user: UserPath, key: ApplicationKey, context: Context, session: Writ
 def get_agreement(
     key: ApplicationKey, session: ReadSession, application: Annotated[Application | None, Query()] = None
 ) -> AgreementsOut:
-    """How far every two experts agree on the images that both have labelled."""
+    """Agreement of every two experts on the images that both labelled."""
     wanted = key.application or application
     if wanted is None:
-        raise InvalidInput("an admin key belongs to no application: say which in 'application'")
+        raise InvalidInput("an admin key belongs to no application: give one in 'application'")
     if application not in (None, wanted):
         return AgreementsOut(items=[])
-    return AgreementsOut(items=[AgreementOut.of(each) for each in experts_service.agreement(session, wanted)])
+    return AgreementsOut(items=[AgreementOut.of(each) for each in quality.agreement(session, wanted)])
 
 
 def _set_retired(session: Session, context: ApiContext, key: Principal, user: str, retired: bool) -> ExpertOut:

@@ -1,4 +1,4 @@
-"""Feedback: one event, or up to a thousand."""
+"""Feedback events, one or many per request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from paaplus.api.schemas.feedback import (
     FeedbackOut,
     ItemError,
 )
-from paaplus.errors import Conflict, InvalidInput, NotFound, PaaplusError, TooMany
+from paaplus.errors import InvalidInput, NotFound
 from paaplus.services.feedback import intake as feedback_service
 from paaplus.services.feedback.intake import AppendResult
 from paaplus.services.users import users as users_service
@@ -29,8 +29,6 @@ from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
 
 router = APIRouter(prefix="/v1/feedback", tags=["feedback"])
-
-FAMILIES: dict[str, type[PaaplusError]] = {family.code: family for family in (InvalidInput, NotFound, Conflict)}
 
 EXAMPLES: dict[str, Any] = {
     "one rating": {"value": RATING_EXAMPLE},
@@ -52,7 +50,12 @@ EXAMPLES: dict[str, Any] = {
 @router.post(
     "",
     status_code=201,
-    responses={200: {"model": FeedbackOut | FeedbackBatchOut, "description": "A duplicate, or a batch."}},
+    responses={
+        200: {
+            "model": FeedbackOut | FeedbackBatchOut,
+            "description": "The event exists already, or the request had many events.",
+        }
+    },
 )
 def post_feedback(
     body: Annotated[FeedbackIn, Body(openapi_examples=EXAMPLES)],
@@ -60,19 +63,20 @@ def post_feedback(
     context: Context,
     response: Response,
 ) -> FeedbackOut | FeedbackBatchOut:
-    """Append to the log. One event: 201 when it is new, 200 when it was there. Many: 200, with a word on each.
+    """Append events to the feedback log.
 
-    After a 2xx answer the event is kept, and trained with when a worker comes. Posting an `event_id` again changes
-    nothing; another event under it is a conflict.
+    One event is answered with 201 if it is new, 200 if it exists. Many events are answered with 200 and a status for
+    each.
+
+    After a 2xx answer the event is stored; a later training uses it. Posting the same event again changes nothing. A
+    different event with the same `event_id` is a conflict.
     """
     if isinstance(body, FeedbackBatchIn):
         response.status_code = 200
         return _post_many(context, key, body)
     result = _append(context, key, {0: body})[0]
-    if result.retry_after_s is not None:
-        raise TooMany(result.error_message or "", result.retry_after_s)
-    if result.status == "rejected":
-        raise FAMILIES[result.error_code or InvalidInput.code](result.error_message)
+    if result.error is not None:
+        raise result.error
     response.status_code = 201 if result.status == "accepted" else 200
     return FeedbackOut(event_id=result.event_id, status=result.status, sequence=result.sequence)
 
@@ -100,7 +104,7 @@ def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> Fe
 
 
 def _append(context: ApiContext, key: Principal, events: dict[int, EventIn]) -> list[AppendResult]:
-    """Append the events by index in one transaction, and count them once it is committed."""
+    """Append the events in one transaction; the metrics count them after the commit."""
     context.allowances.spend(key, RateLimitKind.FEEDBACK, len(events))
     with context.database.session() as session:
         results = _append_in(session, context, key, events)
@@ -114,7 +118,7 @@ def _append(context: ApiContext, key: Principal, events: dict[int, EventIn]) -> 
 def _append_in(session: Session, context: ApiContext, key: Principal, events: dict[int, EventIn]) -> list[AppendResult]:
     users = users_service.resolve_many(session, key, {event.user for event in events.values()})
     unknown = [
-        AppendResult(index, event.event_id, "rejected", None, NotFound.code, f"user {event.user!r} does not exist")
+        AppendResult(index, event.event_id, "rejected", error=NotFound(f"user {event.user!r} does not exist"))
         for index, event in events.items()
         if event.user not in users
     ]
@@ -143,8 +147,8 @@ def _unreadable(index: int, raw: Any, error: ValidationError) -> FeedbackItemOut
 
 def _item(result: AppendResult) -> FeedbackItemOut:
     error = None
-    if result.error_code is not None:
-        error = ItemError(code=result.error_code, message=result.error_message or "")
+    if result.error is not None:
+        error = ItemError(code=result.error.code, message=str(result.error))
     return FeedbackItemOut(
         index=result.index, event_id=result.event_id, status=result.status, sequence=result.sequence, error=error
     )

@@ -1,4 +1,4 @@
-"""Is it alive, can it work, how is it doing: for machines that watch, without a key."""
+"""Liveness, readiness and metrics for monitoring, without an API key."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class ReadyOut(BaseModel):
 
 @router.get("/healthz")
 async def healthz() -> HealthOut:
-    """The process answers. Says nothing about what it needs: restarting it would not help."""
+    """Liveness: the process answers. Database and storage are not checked, because a restart would not repair them."""
     return HealthOut(status="ok")
 
 
 @router.get("/readyz", responses={503: {"model": ReadyOut}})
 def readyz(context: Context, response: Response) -> ReadyOut:
-    """The process can work: database and storage answer."""
+    """Readiness: database and storage answer."""
     database, storage = _database_state(context), _storage_state(context)
     is_ready = database == storage == "ok"
     response.status_code = 200 if is_ready else 503

@@ -18,18 +18,22 @@ from paaplus.services.users.keys import Principal
 router = APIRouter(prefix="/v1/images", tags=["images"])
 
 
-@router.post("", status_code=201, responses={200: {"model": ImageOut, "description": "The same file was there."}})
+@router.post("", status_code=201, responses={200: {"model": ImageOut, "description": "The same file exists already."}})
 def add_image(
     key: UserKey,
     context: Context,
     response: Response,
     file: Annotated[UploadFile, File(description="JPEG, PNG or WebP.")],
-    user: Annotated[str | None, Form(max_length=256, description="Owner; omitted: the application's.")] = None,
-    application: Annotated[str | None, Form(max_length=64, description="For admin keys without an owner.")] = None,
+    user: Annotated[
+        str | None, Form(max_length=256, description="The user who owns the image; omitted: the application owns it.")
+    ] = None,
+    application: Annotated[
+        str | None, Form(max_length=64, description="Needed with an admin key, if no user is given.")
+    ] = None,
 ) -> ImageOut:
     """Upload an image. It is turned upright, converted to sRGB and stripped of all metadata before it is stored.
 
-    The same file again is the same image. Its features are extracted by a worker: `features` says how far it is.
+    Uploading the same file again gives the same image. A worker extracts its features; `features` shows the progress.
     """
     application, owner_id = _owner(context, key, user, application)
     max_bytes = context.settings.max_upload_bytes
@@ -66,7 +70,7 @@ def get_image(image_id: UUID, key: UserKey, context: Context, session: ReadSessi
 
 
 def _owner(context: ApiContext, key: Principal, user: str | None, application: str | None) -> tuple[str, UUID | None]:
-    """Whose the upload is: (application, owner). What a user uploads is always their own."""
+    """The application and the owner of the upload. A user's uploads always belong to the user."""
     if key.user_id is not None:
         user = user or str(key.user_id)
     if user is not None:
@@ -80,5 +84,5 @@ def _owner(context: ApiContext, key: Principal, user: str | None, application: s
             raise InvalidInput("an admin key belongs to no application: name an owner in 'user', or an 'application'")
         return application, None
     if application not in (None, key.application):
-        raise Forbidden(f"this key opens application {key.application!r}, not {application!r}")
+        raise Forbidden(f"this key belongs to application {key.application!r}, not {application!r}")
     return key.application, None

@@ -1,4 +1,4 @@
-"""Jobs: what was asked of the workers, and how far they are."""
+"""Jobs of the workers, and their progress."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 def list_jobs(
     key: UserKey,
     session: ReadSession,
-    user: Annotated[str | None, Query(max_length=256, description="Only jobs about this user.")] = None,
+    user: Annotated[str | None, Query(max_length=256, description="Only this user's jobs.")] = None,
     state: JobState | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[JobOut]:
-    """Jobs about users whom the key may see; an admin sees all."""
+    """Jobs of the users whom the key may see. An admin key sees all jobs."""
     rows = jobs_service.list_jobs(session, key, user=user, state=state, limit=limit, before=cursor)
     return Page(items=[JobOut(**_fields(row, key)) for row in rows], next_cursor=next_cursor(rows, limit))
 
 
 @router.get("/{job_id}")
 def get_job(job_id: UUID, key: UserKey, session: ReadSession) -> JobDetailOut:
-    """One job, with what came of it. Extraction of features concerns everybody who waits for it."""
+    """One job with its result. Every key may see feature extraction, because several users may wait for it."""
     row, run = jobs_service.get(session, key, job_id)
-    errors, num_errors = jobs_service.image_errors(row) if jobs_service.tells_errors(key, row) else ([], 0)
+    errors, num_errors = jobs_service.image_errors(row) if jobs_service.may_see_errors(key, row) else ([], 0)
     return JobDetailOut(
         **_fields(row, key),
         run=RunOut.model_validate(run) if run is not None else None,
@@ -50,5 +50,5 @@ def _fields(row: JobRow, key: Principal) -> dict[str, object]:
     names = set(JobOut.model_fields) - {"progress", "last_error"}
     return {name: getattr(row, name) for name in names} | {
         "progress": ProgressOut(done=row.progress_done, total=row.progress_total),
-        "last_error": row.last_error if jobs_service.tells_errors(key, row) else None,
+        "last_error": row.last_error if jobs_service.may_see_errors(key, row) else None,
     }

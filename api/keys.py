@@ -1,4 +1,4 @@
-"""API keys: made, listed, rotated and revoked by an admin."""
+"""API keys: an admin creates, lists, rotates and revokes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
 @router.post("", status_code=201)
 def create_key(body: KeyIn, key: AdminKey, session: WriteSession) -> NewKeyOut:
-    """Make a key. It is shown this once; only its hash is kept."""
+    """Create a key. This answer is the only one that shows it; the database stores its hash."""
     created = keys_service.create(
         session,
         name=body.name,
@@ -31,14 +31,14 @@ def create_key(body: KeyIn, key: AdminKey, session: WriteSession) -> NewKeyOut:
 
 @router.get("")
 def list_keys(_key: AdminKey, session: ReadSession, limit: Limit = 50, cursor: Cursor = None) -> Page[KeyOut]:
-    """All keys, revoked ones too, without their secrets."""
+    """All keys without their secrets, revoked keys included."""
     rows = keys_service.list_keys(session, limit=limit, before=cursor)
     return Page(items=[KeyOut.model_validate(row) for row in rows], next_cursor=next_cursor(rows, limit))
 
 
 @router.delete("/{key_id}")
 def revoke_key(key_id: UUID, key: AdminKey, context: Context) -> KeyOut:
-    """Revoke a key for good. When this has answered, no process lets it in any more."""
+    """Revoke a key permanently. After the answer, no process accepts it."""
     with context.database.session() as session:
         row = keys_service.revoke(session, key_id, actor=key.actor)
     context.keys.forget_everywhere()
@@ -47,7 +47,7 @@ def revoke_key(key_id: UUID, key: AdminKey, context: Context) -> KeyOut:
 
 @router.post("/{key_id}/rotate")
 def rotate_key(key_id: UUID, key: AdminKey, context: Context) -> NewKeyOut:
-    """Give a key another secret, shown this once. When this has answered, no process lets the old one in any more."""
+    """Give a key a new secret, which only this answer shows. After the answer, no process accepts the old one."""
     with context.database.session() as session:
         rotated = keys_service.rotate(session, key_id, actor=key.actor)
     context.keys.forget_everywhere()

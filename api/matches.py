@@ -1,4 +1,4 @@
-"""A user's match with the experts: make one, look at the one in force."""
+"""A user's match with experts: make one, show the one in force."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ router = APIRouter(prefix="/v1/users/{user}/match", tags=["matches"])
 def match(
     user: UserPath, key: UserKey, context: Context, wanted: Annotated[MatchIn, Body(default_factory=MatchIn)]
 ) -> MatchOut:
-    """Select what the user starts from: the generic model, one expert's, or a combination of the experts'.
+    """Choose the user's starting point: the generic model, one expert's model, or a combination of experts' models.
 
-    It stands on what the user has said so far: quiz answers, ratings, a survey; without any it is still a match, by
-    what is probable beforehand. A user without a trained version is served by it from now on, as version 0; one who
-    has trained versions keeps them, and the next training starts from the match. The same again changes nothing.
+    The choice uses the user's quiz answers, ratings and survey. Without any of these it uses prior probabilities. A
+    user without a trained version is served the match as version 0. A user with trained versions keeps them, and the
+    next training starts from the match. A second call with the same result changes nothing.
     """
     with context.database.read_session() as session:
         user_id = users.resolve(session, key, user).id
@@ -50,7 +50,7 @@ def match(
 
 @router.get("")
 def get_match(user: UserPath, key: UserKey, context: Context) -> MatchOut:
-    """The match in force."""
+    """The user's match in force."""
     with context.database.read_session() as session:
         user_id = users.resolve(session, key, user).id
         row = matches.in_force(session, user_id)
@@ -60,7 +60,7 @@ def get_match(user: UserPath, key: UserKey, context: Context) -> MatchOut:
 
 
 def _of_same_application(key: Principal) -> Principal:
-    """A user may name the experts of their application, though they see nothing else of them."""
+    """Find an expert by name. A user may name experts of the application, but may not see them."""
     return Principal(key.name, key.scope, key.key_id, key.application, None)
 
 

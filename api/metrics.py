@@ -1,4 +1,4 @@
-"""Prometheus metrics of one API process. What the database knows is counted when it is asked for."""
+"""Prometheus metrics of one API process. Counts of the database are queried at each scrape."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 class Metrics:
-    """The metrics, in a registry of their own: several applications may live in one process (tests do)."""
+    """The metrics, in a registry of their own, so that tests can build several applications in one process."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self.registry = CollectorRegistry()
@@ -32,10 +32,13 @@ class Metrics:
             "paaplus_requests", "HTTP requests answered.", ["method", "route", "status"], registry=self.registry
         )
         self.request_seconds = Histogram(
-            "paaplus_request_seconds", "Time to the end of the answer.", ["method", "route"], registry=self.registry
+            "paaplus_request_seconds",
+            "Time until the answer was complete.",
+            ["method", "route"],
+            registry=self.registry,
         )
         self.feedback_accepted = Counter(
-            "paaplus_feedback_accepted", "Feedback events kept for the first time.", registry=self.registry
+            "paaplus_feedback_accepted", "New feedback events stored.", registry=self.registry
         )
         self.predictions = Counter(
             "paaplus_predictions", "Predicted items.", ["status", "source"], registry=self.registry
@@ -46,20 +49,20 @@ class Metrics:
 
 
 class _DatabaseCollector(Collector):
-    """Gauges that every process would report alike: they are the deployment's, not the process's."""
+    """Gauges of the whole deployment: every process reports the same values."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
 
     def describe(self) -> Iterable[Metric]:
-        return []  # so that registering does not query
+        return []  # registering the collector must not query
 
     def collect(self) -> Iterable[Metric]:
         try:
             with self._database.read_session() as session:
                 now = status.read(session, self._settings)
-        except SQLAlchemyError as error:  # the other metrics are worth having, now most of all
+        except SQLAlchemyError as error:  # the other metrics are needed most when the database fails
             log.warning("metrics_without_database", error=type(error).__name__)
             return
         yield from _gauges(now)
@@ -67,38 +70,40 @@ class _DatabaseCollector(Collector):
 
 def _gauges(now: Status) -> Iterable[Metric]:
     yield _by_label("paaplus_jobs", "Jobs by state.", ["state"], {(s.value,): n for s, n in now.num_jobs.items()})
-    yield GaugeMetricFamily("paaplus_due_users", "Users who wait to be scheduled.", value=now.num_due_users)
+    yield GaugeMetricFamily("paaplus_due_users", "Users who are due and have no job yet.", value=now.num_due_users)
     yield GaugeMetricFamily(
-        "paaplus_oldest_due_seconds", "How long the first of them has waited: for a scheduler.", value=now.oldest_due_s
+        "paaplus_oldest_due_seconds",
+        "Longest time that a due user has waited for the scheduler.",
+        value=now.oldest_due_s,
     )
     yield _by_label(
         "paaplus_oldest_ready_job_seconds",
-        "How long the first job that could run has waited: for a worker.",
+        "Longest time that a ready job has waited for a worker.",
         ["queue"],
         {(queue,): seconds for queue, seconds in now.oldest_ready_s.items()},
     )
     yield GaugeMetricFamily(
-        "paaplus_expired_leases", "Jobs of silent workers that nobody took back.", value=now.num_expired_leases
+        "paaplus_expired_leases", "Jobs whose lease expired and that no scan took back.", value=now.num_expired_leases
     )
     yield _by_label(
         "paaplus_job_failures",
-        "Failed jobs by reason: queued ones will be tried again, dead ones were given up within a day.",
+        "Failed jobs by reason: queued jobs will be tried again; dead jobs were given up in the last 24 hours.",
         ["kind", "state", "reason"],
         {(kind.value, state.value, reason): n for (kind, state, reason), n in now.num_failures.items()},
     )
     yield _by_label(
         "paaplus_gate_outcomes",
-        "What the gate decided within a day.",
+        "Decisions of the gate in the last 24 hours.",
         ["outcome"],
         {(move.value.removeprefix("gate_"),): n for move, n in now.num_gate_outcomes.items()},
     )
     yield GaugeMetricFamily(
         "paaplus_stale_adapters",
-        "Live versions made for another base model than the default: their users get plain scores.",
+        "Active versions of a base model that is not the default: their users get generic scores.",
         value=now.num_stale_adapters,
     )
     yield GaugeMetricFamily(
-        "paaplus_untrained_feedback", "Events that no training has seen yet.", value=now.num_untrained_feedback
+        "paaplus_untrained_feedback", "Events that no training has read yet.", value=now.num_untrained_feedback
     )
 
 

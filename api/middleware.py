@@ -1,4 +1,4 @@
-"""Around every request: an id, its metrics, and an answer whatever happens."""
+"""Middleware of every request: its id, its metrics, and an answer even after an unexpected error."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class RequestMiddleware:
-    """Takes the caller's `X-Request-ID` if it is a decent one, puts it into logs and answer, and counts.
+    """Gives each request an id for logs and answer, the caller's `X-Request-ID` if it is valid, and counts the request.
 
-    Metrics carry the route's template, never the path: paths hold ids, and there is no end of them.
+    Metrics have the route's template as a label, not the path: paths contain ids, so their number has no limit.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -65,13 +65,13 @@ class RequestMiddleware:
 
 
 def _secure(headers: MutableHeaders, scope: Scope) -> None:
-    """What a browser must not do with an answer; a route that knows better may have said so itself."""
+    """Security headers for browsers. A header that the route has set stays."""
     is_page = headers.get("content-type", "").startswith("text/html")
     headers["X-Content-Type-Options"] = "nosniff"
     headers.setdefault("Referrer-Policy", "no-referrer")
     headers.setdefault("X-Frame-Options", "DENY")
     headers.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else DATA_POLICY)
     if scope["path"].startswith("/v1/"):
-        headers.setdefault("Cache-Control", "no-store")  # people's data, and keys that are shown once
+        headers.setdefault("Cache-Control", "no-store")  # answers contain personal data, and new keys
     if scope["scheme"] == "https":  # also behind a proxy, if the server trusts its X-Forwarded-Proto
         headers.setdefault("Strict-Transport-Security", "max-age=31536000")

@@ -22,10 +22,10 @@ POLL_S = 0.2
 
 @router.post("", response_model=PredictionsOut)
 async def predict(body: PredictionsIn, key: UserKey, context: Context) -> Response:
-    """Scores, each with the version that gave it and a receipt that a correction can name.
+    """Scores, each with its adapter version and a receipt that a correction refers to.
 
-    An image whose features are not there yet is `pending`, with the job that makes them; with `wait_s` the answer
-    waits for them, as long as the deployment allows. A user or image that does not exist fails the whole call.
+    An image without features is `pending`, with the job that extracts them. With `wait_s` the answer waits for them,
+    up to the deployment's limit. If a user or an image does not exist, the whole request fails.
     """
     limit = context.settings.max_prediction_items
     if body.num_wanted > limit:
@@ -36,7 +36,7 @@ async def predict(body: PredictionsIn, key: UserKey, context: Context) -> Respon
 
 
 async def _wait_for_features(context: ApiContext, targets: Sequence[Target], wait_s: float) -> None:
-    """Wait, holding neither a transaction nor a thread, until every image has its features or time is up."""
+    """Wait until every image has features or the time is over, without holding a transaction or a thread."""
     deadline = time.monotonic() + wait_s
     if wait_s <= 0 or not await run_in_threadpool(context.predictor.request_missing, targets):
         return
@@ -47,7 +47,7 @@ async def _wait_for_features(context: ApiContext, targets: Sequence[Target], wai
 
 
 def _answer(context: ApiContext, targets: Sequence[Target], with_confidence: bool) -> Response:
-    # Turned into JSON here, in a thread: ten thousand items would hold up everybody else in the event loop.
+    # Serialized here, in a thread: in the event loop, ten thousand items would delay all other requests.
     answer = context.predictor.answer(targets, with_confidence=with_confidence)
     for item in answer.items:
         context.metrics.predictions.labels(item.status, item.source or "none").inc()

@@ -1,4 +1,4 @@
-"""Users' preferences: what a base model that asks for one scores with."""
+"""Users' preferences."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ router = APIRouter(prefix="/v1/users", tags=["preferences"])
 def set_preference(
     user: UserPath, body: PreferenceIn, key: UserKey, context: Context, session: WriteSession
 ) -> PreferenceOut:
-    """Give a user's preference. A version that serves them keeps its own; they become due for the next.
+    """Set a user's preference. The active version keeps the earlier one; the user becomes due for a new version.
 
-    A base model that takes no preference ignores it, and says so: `num_values_taken` is 0.
+    A base model without preference inputs ignores it: `num_values_taken` is then 0.
     """
     user_id = users_service.resolve(session, key, user).id
     row, dim = preferences_service.give(
@@ -30,7 +30,7 @@ def set_preference(
 
 @router.get("/{user}/preference")
 def get_preference(user: UserPath, key: UserKey, context: Context, session: ReadSession) -> PreferenceOut:
-    """A user's preference, given or encoded from a survey."""
+    """A user's preference, set by hand or encoded from a survey."""
     row, dim = preferences_service.read(
         session, context.blobs, users_service.resolve(session, key, user).id, context.settings
     )
@@ -39,7 +39,7 @@ def get_preference(user: UserPath, key: UserKey, context: Context, session: Read
 
 @router.delete("/{user}/preference", status_code=204)
 def delete_preference(user: UserPath, key: UserKey, context: Context, session: WriteSession) -> None:
-    """Take the preference away: the user is nobody in particular again. Twice is once."""
+    """Delete the user's preference. A second call changes nothing."""
     user_id = users_service.resolve(session, key, user).id
     preferences_service.forget(session, context.blobs, user_id, actor=key.actor, settings=context.settings)
 

@@ -1,4 +1,4 @@
-"""A user's quiz, and which images to ask them about next."""
+"""A user's quiz, and the images that the user should rate next."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from paaplus.services.users.rate_limits import RateLimitKind
 router = APIRouter(prefix="/v1/users/{user}", tags=["quizzes"])
 
 
-@router.post("/quiz", status_code=201, responses={200: {"model": QuizOut, "description": "The quiz that is open."}})
+@router.post("/quiz", status_code=201, responses={200: {"model": QuizOut, "description": "The open quiz of the user."}})
 def open_quiz(
     user: UserPath,
     key: UserKey,
@@ -24,7 +24,7 @@ def open_quiz(
     response: Response,
     body: Annotated[QuizIn, Body(default_factory=QuizIn)],
 ) -> QuizOut:
-    """Begin a quiz, or get the open one as it stands. Then answer pair after pair, and match the user."""
+    """Start a quiz, or get the open one. Then answer its pairs one by one, and match the user."""
     with context.database.read_session() as session:
         user_id = users.resolve(session, key, user).id
     state, is_new = quizzes.open_quiz(
@@ -41,15 +41,15 @@ def open_quiz(
 
 @router.get("/quiz")
 def get_quiz(user: UserPath, key: UserKey, session: ReadSession) -> QuizOut:
-    """The open quiz with the pair that waits, or the last one that was finished."""
+    """The open quiz with its current pair, or the last finished quiz."""
     return QuizOut.of(quizzes.current(session, users.resolve(session, key, user).id))
 
 
 @router.post("/quiz/answers")
 def answer(user: UserPath, body: QuizAnswerIn, key: UserKey, context: Context) -> QuizOut:
-    """Answer the pair that waits: a comparison in the user's log, like one that is posted. Gives the next pair.
+    """Answer the current pair and get the next one. The answer is a comparison in the user's feedback log.
 
-    The same answer again changes nothing; another one, or one to another pair, is a conflict.
+    Posting the same answer again changes nothing. A different answer, or an answer to another pair, is a conflict.
     """
     context.allowances.spend(key, RateLimitKind.FEEDBACK, 1)
     with context.database.read_session() as session:
@@ -74,10 +74,10 @@ def suggest(
     user: UserPath,
     key: UserKey,
     context: Context,
-    kind: Annotated[Literal["rating"], Query(description="What the user is to be asked for.")] = "rating",
-    count: Annotated[int, Query(ge=1, le=100, description="How many images.")] = 10,
+    kind: Annotated[Literal["rating"], Query(description="The kind of feedback that the user will give.")] = "rating",
+    count: Annotated[int, Query(ge=1, le=100, description="Number of images.")] = 10,
 ) -> SuggestionsOut:
-    """Which images to ask the user to rate next: those that narrow all their scores most, the best first."""
+    """The images that the user should rate next: those that reduce the uncertainty of all scores most, best first."""
     with context.database.read_session() as session:
         user_id = users.resolve(session, key, user).id
     images = suggestions.to_rate(

@@ -1,4 +1,4 @@
-"""Reviews: batches for applications, one expert's own queue for that expert."""
+"""Experts' reviews of pseudo labels: batches for the application, and each expert's own queue."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from paaplus.api.schemas.reviews import (
     VerdictIn,
 )
 from paaplus.db.tables import ReviewBatchRow, ReviewRow
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.reviews import batches, progress, reviews
 from paaplus.services.users.keys import Principal, application_of
 from paaplus.services.users.rate_limits import RateLimitKind
@@ -34,9 +34,9 @@ PICTURE = {
 
 @router.post("/review-batches", status_code=201)
 def create_batch(body: BatchIn, key: ApplicationKey, context: Context) -> BatchOut:
-    """Send labelled images to experts: every one gets a queue of their own.
+    """Send labelled images to experts. Every expert gets a queue.
 
-    What they are shown is the tools' labels, calibrated by what earlier reviews taught, and weighed by confidence.
+    An expert sees the tools' labels after calibration by earlier reviews, averaged with their confidences as weights.
     """
     new = batches.NewBatch(
         application=application_of(key, body.application),
@@ -58,7 +58,7 @@ def create_batch(body: BatchIn, key: ApplicationKey, context: Context) -> BatchO
 
 @router.get("/review-batches")
 def list_batches(key: ApplicationKey, session: ReadSession, limit: Limit = 50, cursor: Cursor = None) -> Page[BatchOut]:
-    """Batches, with how far each expert is."""
+    """Review batches with each expert's progress."""
     rows = batches.list_batches(session, key, limit=limit, before=cursor)
     found = progress.progress(session, [row.id for row in rows])
     return Page(items=[_batch(row, found[row.id]) for row in rows], next_cursor=next_cursor(rows, limit))
@@ -66,7 +66,7 @@ def list_batches(key: ApplicationKey, session: ReadSession, limit: Limit = 50, c
 
 @router.get("/review-batches/{batch_id}")
 def get_batch(batch_id: UUID, key: ApplicationKey, session: ReadSession) -> BatchDetailOut:
-    """One batch: how far each expert is, and how those who share images agree."""
+    """One batch with each expert's progress, and the experts' agreement on shared images."""
     row = batches.get(session, key, batch_id)
     batch = _batch(row, progress.progress(session, [row.id])[row.id])
     agreement = [AgreementOut.model_validate(one) for one in progress.agreement(session, row.id)]
@@ -75,7 +75,7 @@ def get_batch(batch_id: UUID, key: ApplicationKey, session: ReadSession) -> Batc
 
 @router.post("/review-batches/{batch_id}/close")
 def close_batch(batch_id: UUID, key: ApplicationKey, session: WriteSession) -> BatchOut:
-    """Take what is open out of all queues. What is done stays."""
+    """Close the batch: open reviews leave all queues, finished reviews stay."""
     row = batches.close(session, key, batch_id)
     return _batch(row, progress.progress(session, [row.id])[row.id])
 
@@ -84,10 +84,10 @@ def close_batch(batch_id: UUID, key: ApplicationKey, session: WriteSession) -> B
 def next_review(
     key: ExpertKey,
     session: ReadSession,
-    batch: Annotated[UUID | None, Query(description="Only of this batch.")] = None,
-    skipped: Annotated[bool, Query(description="Those that were skipped, which do not come back otherwise.")] = False,
+    batch: Annotated[UUID | None, Query(description="Only reviews of this batch.")] = None,
+    skipped: Annotated[bool, Query(description="Give skipped reviews, which are left out otherwise.")] = False,
 ) -> NextOut:
-    """The expert's next review: the oldest open batch first, in the batch's order."""
+    """The expert's next review, from the oldest open batch, in the batch's order."""
     expert_id = _expert(key)
     row = reviews.next_open(session, expert_id, batch_id=batch, skipped=skipped)
     return NextOut(review=_review(row) if row is not None else None, num_open=reviews.count_open(session, expert_id))
@@ -101,7 +101,7 @@ def get_review(review_id: UUID, key: ExpertKey, session: ReadSession) -> ReviewO
 
 @router.get("/reviews/{review_id}/image", response_class=Response, responses={200: PICTURE})
 def get_picture(review_id: UUID, key: ExpertKey, context: Context) -> Response:
-    """The picture that is to be looked at."""
+    """The image file of a review."""
     with context.database.read_session() as session:
         image = reviews.image_of(session, _expert(key), review_id)
     headers = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
@@ -110,10 +110,10 @@ def get_picture(review_id: UUID, key: ExpertKey, context: Context) -> Response:
 
 @router.post("/reviews/{review_id}")
 def post_review(review_id: UUID, body: VerdictIn, key: ExpertKey, context: Context) -> ReviewOut:
-    """Accept, correct, skip, or say that nothing can be said.
+    """Decide a review: accept, correct, skip or cannot_say.
 
-    Accepted and corrected scores are in the expert's feedback log when this answers. The same `event_id`, and the same
-    verdict, change nothing; another verdict needs `revise`.
+    After the answer, accepted and corrected scores are in the expert's feedback log. Posting the same `event_id` or the
+    same verdict again changes nothing. A different verdict needs `revise`.
     """
     context.allowances.spend(key, RateLimitKind.FEEDBACK, 1)
     with context.database.session() as session:

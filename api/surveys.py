@@ -1,4 +1,4 @@
-"""Surveys: forms, answers, and what is learned from them."""
+"""Surveys: forms, answers, and the encoders learned from answers."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from paaplus.api.schemas.surveys import (
     SurveyOut,
 )
 from paaplus.api.schemas.users import Application
+from paaplus.services.surveys import answers as survey_answers
 from paaplus.services.surveys import preference_encoders
 from paaplus.services.surveys import surveys as surveys_service
 from paaplus.services.users import users as users_service
@@ -37,17 +38,17 @@ from paaplus.services.users.rate_limits import RateLimitKind
 router = APIRouter(prefix="/v1", tags=["surveys"])
 
 NamePath = Annotated[SurveyName, Path(description="Name of the survey.")]
-Version = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Of the survey; the newest without.")]
-OfApplication = Annotated[Application | None, Query(description="Needed with an admin key only.")]
+Version = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Version of the survey; omitted: the newest.")]
+OfApplication = Annotated[Application | None, Query(description="Needed with an admin key.")]
 
 
 @router.post(
     "/surveys",
     status_code=201,
-    responses={200: {"model": SurveyOut, "description": "The newest version has this form already."}},
+    responses={200: {"model": SurveyOut, "description": "The newest version has the same form."}},
 )
 def create_survey(body: SurveyIn, key: ApplicationKey, session: WriteSession, response: Response) -> SurveyOut:
-    """Create a survey, or its next version. Versions never change."""
+    """Create a survey or its next version. A version never changes."""
     row, is_new = surveys_service.create(
         session,
         application=application_of(key, body.application),
@@ -64,7 +65,7 @@ def create_survey(body: SurveyIn, key: ApplicationKey, session: WriteSession, re
 def list_surveys(
     key: PersonKey, session: ReadSession, limit: Limit = 50, cursor: Cursor = None, application: OfApplication = None
 ) -> Page[SurveyOut]:
-    """All versions of the surveys that the key may see."""
+    """All versions of all surveys that the key may see."""
     rows = surveys_service.list_surveys(session, key, application=application, limit=limit, before=cursor)
     return Page(items=[SurveyOut.of(row) for row in rows], next_cursor=next_cursor(rows, limit))
 
@@ -81,7 +82,7 @@ def get_survey(
 def list_encoders(
     name: NamePath, key: PersonKey, session: ReadSession, version: Version = None, application: OfApplication = None
 ) -> PreferenceEncodersOut:
-    """What was learned from a survey's answers, newest first. `paaplus surveys train` learns the next."""
+    """The encoders learned from a survey's answers, newest first. `paaplus surveys train` learns the next one."""
     survey = surveys_service.get(session, application_of(key, application), name, version)
     rows = preference_encoders.list_encoders(session, survey.id)
     return PreferenceEncodersOut(items=[PreferenceEncoderOut.model_validate(row) for row in rows])
@@ -96,14 +97,14 @@ def put_answers(
     context: Context,
     version: Version = None,
 ) -> SurveyAnsweredOut:
-    """Answer a survey, or answer it again; the same answers again change nothing.
+    """Answer a survey, or replace the answers. Posting the same answers again changes nothing.
 
-    Answers about pairs of images go to the user's feedback log as comparisons too, where their answer has changed. If
-    an encoder is in force for the survey, the answers become the user's preference.
+    New answers about pairs of images are also comparisons in the user's feedback log. If an encoder of the survey is in
+    force, it turns the answers into the user's preference.
     """
     context.allowances.spend(key, RateLimitKind.FEEDBACK, max(1, len(body.answers)))
     with context.database.session() as session:
-        answered = surveys_service.answer(
+        answered = survey_answers.answer(
             session,
             context.blobs,
             users_service.resolve(session, key, user).id,
@@ -130,8 +131,8 @@ def put_answers(
 def get_answers(
     user: UserPath, name: NamePath, key: PersonKey, session: ReadSession, version: Version = None
 ) -> SurveyAnswersOut:
-    """What a user answered: to one version, or to the newest that they answered."""
-    row, survey = surveys_service.answers_of(session, users_service.resolve(session, key, user), name, version)
+    """A user's answers to one version; without a version, to the newest that the user answered."""
+    row, survey = survey_answers.answers_of(session, users_service.resolve(session, key, user), name, version)
     return SurveyAnswersOut(
         user_id=row.user_id,
         survey=survey.name,

@@ -1,4 +1,4 @@
-"""AI tools, their pseudo labels, and what experts' reviews have taught them."""
+"""AI tools, their pseudo labels, and their revisions learned from reviews."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from paaplus.api.schemas.tools import (
 from paaplus.api.schemas.users import Application
 from paaplus.db.tables import ToolRevisionRow
 from paaplus.errors import InvalidInput
-from paaplus.services.predictions.serving import ServingStore
-from paaplus.services.reviews import ordering, pseudo_labels, tool_revisions
+from paaplus.services.predictions.serving_store import ServingStore
+from paaplus.services.reviews import ordering, pseudo_labels, tool_learning, tool_revisions
 from paaplus.services.reviews import tools as tools_service
 from paaplus.services.users.keys import application_of
 from paaplus.tools.tool import Judgement
@@ -33,7 +33,7 @@ from paaplus.tools.tool import Judgement
 router = APIRouter(prefix="/v1", tags=["tools and pseudo labels"])
 
 ToolPath = Annotated[ToolName, Path(examples=["generic"])]
-ForApplication = Annotated[Application | None, Query(description="For admin keys.")]
+ForApplication = Annotated[Application | None, Query(description="Needed with an admin key.")]
 
 
 @router.get("/tools")
@@ -45,7 +45,7 @@ def list_tools(key: ApplicationKey, context: Context, session: ReadSession) -> T
 
 @router.post("/pseudo-labels", status_code=202)
 def request_labels(body: LabelsIn, key: ApplicationKey, context: Context, session: WriteSession) -> LabelsJobOut:
-    """Ask a worker to label images. What is labelled already, by the same version of a tool, is not labelled again."""
+    """Ask a worker to label images. Images that the same tool version has labelled are left out."""
     job_id = pseudo_labels.request(
         session,
         application=application_of(key, body.application),
@@ -58,7 +58,7 @@ def request_labels(body: LabelsIn, key: ApplicationKey, context: Context, sessio
 
 @router.post("/pseudo-labels/precomputed")
 def add_precomputed(body: PrecomputedIn, key: ApplicationKey, session: WriteSession) -> PrecomputedOut:
-    """Take in scores that were computed elsewhere, all or none. The same again changes nothing."""
+    """Store scores that were computed elsewhere, all or none. Posting the same scores again changes nothing."""
     labels = {one.image: Judgement(one.scores, dict.fromkeys(one.scores, one.confidence)) for one in body.labels}
     if len(labels) != len(body.labels):
         raise InvalidInput(f"{len(body.labels)} labels of {len(labels)} images: an image is named twice")
@@ -76,12 +76,12 @@ def add_precomputed(body: PrecomputedIn, key: ApplicationKey, session: WriteSess
 def list_labels(
     key: ApplicationKey,
     session: ReadSession,
-    image: Annotated[UUID | None, Query(description="Only of this image.")] = None,
-    tool: Annotated[ToolName | None, Query(description="Only by this tool.")] = None,
+    image: Annotated[UUID | None, Query(description="Only labels of this image.")] = None,
+    tool: Annotated[ToolName | None, Query(description="Only labels of this tool.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[PseudoLabelOut]:
-    """Pseudo labels of images that the key may see, as the tools gave them."""
+    """The tools' pseudo labels, uncalibrated, of the images that the key may see."""
     rows = pseudo_labels.list_labels(session, key, image_id=image, tool=tool, limit=limit, before=cursor)
     return Page(items=[PseudoLabelOut.model_validate(row) for row in rows], next_cursor=next_cursor(rows, limit))
 
@@ -95,7 +95,7 @@ def list_revisions(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[RevisionOut]:
-    """What experts have taught the tool; the newest that is not retired is in force for the next batch."""
+    """Revisions of the tool, learned from reviews. The newest that is not retired is used for the next batch."""
     rows = tool_revisions.list_revisions(
         session, application=key.application or application, tool=tool, limit=limit, before=cursor
     )
@@ -104,14 +104,16 @@ def list_revisions(
 
 @router.post("/tools/{tool}/revisions", status_code=201)
 def learn_revision(tool: ToolPath, body: RevisionIn, key: ApplicationKey, context: Context) -> RevisionOut:
-    """Learn from the application's reviews of this tool's labels; without new ones the revision in force is the answer.
+    """Learn a revision from the application's reviews of this tool's labels.
 
-    Open reviews are then put in the order of what they are worth now. The latest 2,000 reviews are learned from, a
-    quarter of a second of work for each aspect: the answer waits for it.
+    Without new reviews, the answer is the revision in force.
+
+    Open reviews are then ordered again. The latest 2,000 reviews are used; the answer takes about a quarter of a second
+    for each aspect.
     """
     application = application_of(key, body.application)
     store = ServingStore(context.database, context.blobs, context.settings)
-    row = tool_revisions.learn(context.database, store, application=application, tool=tool, actor=key.actor)
+    row = tool_learning.learn(context.database, store, application=application, tool=tool, actor=key.actor)
     ordering.rerank(context.database, store, application)
     return _answer(row)
 
@@ -120,7 +122,7 @@ def learn_revision(tool: ToolPath, body: RevisionIn, key: ApplicationKey, contex
 def retire_revision(
     tool: ToolPath, number: VersionPath, body: RevisionIn, key: ApplicationKey, session: WriteSession
 ) -> RevisionOut:
-    """Take a revision out of force; the one before it is in force again."""
+    """Retire a revision. The revision before it is used again."""
     application = application_of(key, body.application)
     return _answer(tool_revisions.retire(session, application=application, tool=tool, version=number, actor=key.actor))
 

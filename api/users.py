@@ -32,7 +32,7 @@ from paaplus.services.users import users as users_service
 from paaplus.services.users.keys import application_of
 
 ZIP: Final = "application/zip"
-EXPORT_MEMORY_BYTES: Final = 16 * 2**20  # a larger export waits in a file
+EXPORT_MEMORY_BYTES: Final = 16 * 2**20  # a larger export is buffered in a file
 EXPORT_CHUNK_BYTES: Final = 2**18
 
 router = APIRouter(prefix="/v1/users", tags=["users"])
@@ -40,7 +40,7 @@ router = APIRouter(prefix="/v1/users", tags=["users"])
 
 @router.post("", status_code=201, responses={200: {"model": UserOut, "description": "The user exists; unchanged."}})
 def create_user(body: UserIn, key: ApplicationKey, session: WriteSession, response: Response) -> UserOut:
-    """Create a user, or get the one of that external id, unchanged."""
+    """Create a user. If the external id exists, the answer is that user, unchanged."""
     user, is_new = users_service.create(
         session,
         application=application_of(key, body.application),
@@ -79,13 +79,13 @@ def get_user(user: UserPath, key: UserKey, session: ReadSession) -> UserOut:
     responses={200: {"content": {ZIP: {"schema": {"type": "string", "format": "binary"}}}, "description": "A zip."}},
 )
 def export_user(user: UserPath, key: UserKey, context: Context) -> StreamingResponse:
-    """Everything that is held about the user: a zip of `export.json` and the pictures that only they own."""
+    """All data about the user: a zip file with `export.json` and the user's own images."""
     with context.database.read_session() as session:
         user_id = users_service.resolve(session, key, user).id
     with ExitStack() as stack:
         file = stack.enter_context(SpooledTemporaryFile(max_size=EXPORT_MEMORY_BYTES))
         export.write_zip(context.database, context.blobs, user_id, file)
-        stack.pop_all()  # from here on the answer closes it
+        stack.pop_all()  # the answer closes it
     return StreamingResponse(
         _chunks(file), media_type=ZIP, headers={"Content-Disposition": f'attachment; filename="{user_id}.zip"'}
     )
@@ -93,7 +93,7 @@ def export_user(user: UserPath, key: UserKey, context: Context) -> StreamingResp
 
 @router.put("/{user}/policy")
 def set_policy(user: UserPath, body: PolicyOverridesIn, key: ApplicationKey, session: WriteSession) -> UserOut:
-    """Replace the user's policy overrides; `{}` follows the default in everything."""
+    """Replace the user's policy overrides. With `{}`, all fields follow the default."""
     row = users_service.resolve(session, key, user)
     row = users_service.set_policy(session, row.id, body.to_overrides(), actor=key.actor)
     return _answer(session, [row])[0]
@@ -101,10 +101,10 @@ def set_policy(user: UserPath, body: PolicyOverridesIn, key: ApplicationKey, ses
 
 @router.put("/{user}/sharing")
 def set_sharing(user: UserPath, body: SharingIn, key: UserKey, session: WriteSession) -> UserOut:
-    """The user's consent that taste priors, and encoders of surveys, are learned from what they said. Off at first.
+    """Set the user's consent to learning taste priors and survey encoders from the user's feedback. The default is no.
 
-    It is one among what others said. Taking it back keeps them out of the next one; those that were learned from them
-    stay until they are retired.
+    Such a prior is learned from many users. After the consent is withdrawn, the next prior is learned without the user;
+    priors learned before stay until they are retired.
     """
     row = users_service.resolve(session, key, user)
     row = users_service.set_sharing(session, row.id, body.shares_taste, actor=key.actor)
@@ -113,7 +113,7 @@ def set_sharing(user: UserPath, body: SharingIn, key: UserKey, session: WriteSes
 
 @router.delete("/{user}", status_code=204)
 def erase_user(user: UserPath, key: ApplicationKey, context: Context) -> None:
-    """Erase the user: feedback, adapters, receipts, jobs, and the images that only they own. No way back."""
+    """Erase the user with feedback, adapters, receipts, jobs and the user's own images. This cannot be undone."""
     with context.database.session() as session:
         row = users_service.resolve(session, key, user)
         erasures.erase(

@@ -35,7 +35,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from kshot import ROOT, circumstances
+from recording import ROOT, run_conditions
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import TensorDataset
@@ -294,9 +294,7 @@ def stocks_of(base: BaseScorer, people: list[Person], device: str) -> list[Stock
     return stocks
 
 
-def run_stock(
-    stocks: list[Stock], people: list[Person], now: Callable[[], float] = CLOCK
-) -> tuple[float, list[float]]:
+def run_stock(stocks: list[Stock], people: list[Person], now: Callable[[], float] = CLOCK) -> tuple[float, list[float]]:
     fresh = copy.deepcopy(stocks)
     clock = now()
     for stock, person in zip(fresh, people, strict=False):
@@ -394,7 +392,7 @@ def record(name: str, command: str, found: list[dict[str, object]]) -> None:
     """Keep a table of simulated people, with what a reader needs to run it again."""
     folder = ROOT / "benchmarks" / "results" / f"{datetime.now(UTC):%Y-%m-%d}-{name}"
     folder.mkdir(parents=True, exist_ok=True)
-    about = circumstances(command) | {"people": "simulated, seed 0", "num_threads": 1, "num_aspects": 1}
+    about = run_conditions(command) | {"people": "simulated, seed 0", "num_threads": 1, "num_aspects": 1}
     (folder / "run.json").write_text(json.dumps(about, indent=2) + "\n")
     (folder / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
 

@@ -1,11 +1,11 @@
-"""How far the network is from the reference on a parity fixture: the largest difference of every array, as JSON.
+"""Compare the network with the reference on a parity fixture: the largest difference of every array, as JSON.
 
     python benchmarks/parity.py --fixture DIR [--no-training] [--no-body]
 
-Without --fixture it is `parity/physiqueframe` in PAAPLUS_TEST_SHARED; without either there is nothing to compare with.
+The default fixture is `parity/physiqueframe` in PAAPLUS_TEST_SHARED; without that variable, nothing is compared.
 
-Runs every case that DIR's verify.py names, with DIR's recipe.py for weights and inputs, then DIR's training.json and
-SMPLer-X arrays where there are any. Ends with 1 if a difference is beyond its tolerance. It takes a minute or two.
+Runs every case of DIR's verify.py with the weights and inputs of DIR's recipe.py, then DIR's training.json and the
+SMPLer-X arrays if there are any. The exit code is 1 if a difference exceeds its tolerance. It takes one to two minutes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from paaplus.models.physiqueframe.parity.training import training_parity
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = os.environ.get("PAAPLUS_TEST_SHARED")
-    given = Path(shared) / "parity" / "physiqueframe" if shared else None
-    parser.add_argument("--fixture", type=Path, default=given)
+    default = Path(shared) / "parity" / "physiqueframe" if shared else None
+    parser.add_argument("--fixture", type=Path, default=default)
     parser.add_argument("--no-training", action="store_true")
     parser.add_argument("--no-body", action="store_true")
     options = parser.parse_args()
@@ -44,6 +44,7 @@ def main() -> int:
 
 
 def frame_report(folder: Path, training: bool) -> dict[str, whole_model.Measures]:
+    """Differences of keys, buffers, every case and, if wanted, training."""
     fixture = whole_model.Fixture(folder)
     network, load = whole_model.build_network(fixture)
     report = {"keys": whole_model.key_parity(load, fixture)}
@@ -57,7 +58,7 @@ def frame_report(folder: Path, training: bool) -> dict[str, whole_model.Measures
 
 
 def body_report(folder: Path) -> whole_model.Measures:
-    """SMPLer-X's arrays, where its part is installed."""
+    """Differences of SMPLer-X's arrays; empty if that part is not installed."""
     if importlib.util.find_spec("paaplus.models.physiqueframe.body") is None:
         return {}
     from paaplus.models.physiqueframe.parity.body import smplerx_parity

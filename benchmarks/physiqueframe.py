@@ -1,10 +1,10 @@
-"""PhysiqueFrame's speed against a path shaped like the published code, side by side, and the memory that loading takes.
+"""PhysiqueFrame's speed compared with a network shaped like the published code, and the memory that loading takes.
 
     python benchmarks/physiqueframe.py [--repeats 7] [--checkpoint FILE] [--no-memory] [--record]
 
-One image, one thread, warm; the paths take turns, and medians are compared. Both have the same weights (random, or a
-checkpoint's) and must give the same scores. What precision and batches do follows, with a CUDA device there too.
---record keeps the result in benchmarks/results with date, commit and load.
+One image, one thread, after a warm-up; the two take turns, and medians are compared. Both have the same weights
+(random, or a checkpoint's) and must give the same scores. Precisions and batch sizes are measured next, and on a CUDA
+device if there is one. --record keeps the result in benchmarks/results with date, commit and load.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from recording import ROOT, run_conditions
 from reference_shaped import reference_shaped
 from torch import Tensor
 
@@ -34,9 +35,8 @@ from paaplus.models.physiqueframe.network.frame import Mesh, PhysiqueFrame, Post
 from paaplus.models.physiqueframe.network.geometry import collate, mesh_neighbours
 from paaplus.models.physiqueframe.weights.checkpoint import load_checkpoint
 
-ROOT = Path(__file__).parents[1]
 NUM_VERTICES = 10_475
-# Scores: the exact search finds other neighbours than the float32 one where distances are nearly equal.
+# Of scores: the exact search and the float32 one find different neighbours where distances are nearly equal.
 SAME_SCORES, SAME_SCORES_SAME_NEIGHBOURS = 2e-2, 5e-5
 CPU_BATCH, GPU_BATCH = 4, 32
 
@@ -68,7 +68,7 @@ def main() -> None:
         document["peak_mb_when_loading"] = loading_peak_mb()
     if torch.cuda.is_available():
         document["gpu"] = gpu_section(PhysiqueFrame().eval())
-    document["run"] = circumstances(options, load_before)
+    document["run"] = physiqueframe_conditions(options, load_before)
     print(json.dumps(document, indent=2))
     if options.record:
         folder = ROOT / "benchmarks" / "results" / f"{datetime.now(UTC):%Y-%m-%d}-physiqueframe"
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def inputs(num_images: int) -> tuple[Tensor, Tensor, Posture, Mesh]:
-    """Noise of the right shapes; the clouds of points have a body's extent."""
+    """Random inputs of the right shapes; the point clouds have the size of a body."""
     rng = np.random.default_rng(0)
     image = torch.from_numpy(rng.normal(size=(num_images, 3, 224, 224)).astype(np.float32))
     maps = [heatmaps(rng.uniform(20, 204, (15, 2)), 224, 64) for _ in range(num_images)]
@@ -218,20 +218,13 @@ def gpu_section(network: PhysiqueFrame) -> dict[str, object]:
     return found
 
 
-def circumstances(options: argparse.Namespace, load_before: float) -> dict[str, object]:
-    """What a reader needs to run it again, and to judge the seconds."""
-    git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
-    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True).stdout.strip()
+def physiqueframe_conditions(options: argparse.Namespace, load_before: float) -> dict[str, object]:
+    """`run_conditions` with weights, torch, processor and threads."""
     checkpoint = f" --checkpoint {options.checkpoint.name}" if options.checkpoint else ""
-    return {
-        "command": f"python benchmarks/physiqueframe.py --repeats {options.repeats}{checkpoint}",
+    return run_conditions(f"python benchmarks/physiqueframe.py --repeats {options.repeats}{checkpoint}") | {
         "weights": "checkpoint" if options.checkpoint else "random, seed 0",
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "commit": commit + (" with changes" if changed else ""),
         "torch": torch.__version__,
         "processor": platform.processor() or platform.machine(),
-        "num_cpus": os.cpu_count(),
         "num_threads": torch.get_num_threads(),
         "load_average_1m": [round(load_before, 1), round(os.getloadavg()[0], 1)],
     }

@@ -1,7 +1,9 @@
-"""Not a script: the network as the published code shapes it, to time ours against. Same weights, same scores.
+"""Not a script: a network shaped like the published code, for timing; same weights and scores as `PhysiqueFrame`.
 
-Farthest points are looked for at every stage, neighbours in a dense float32 matrix, every pair of points goes through
-1x1 convolutions, attention is written out, the map is brought up to the heat maps, and nothing is kept between images.
+It samples farthest points at every stage, finds neighbours in a dense float32 matrix, sends every pair of points
+through 1x1 convolutions, computes attention step by step, scales the map up to the heat maps, and caches nothing
+between images.
+
 Shape letters: B = images, V, S, K = points, anchors, neighbours, C = channels.
 """
 
@@ -28,7 +30,7 @@ def reference_shaped(network: PhysiqueFrame) -> PhysiqueFrame:
     slow.image_encoder = eager_copy(network.image_encoder, {clip_vit.Attention: EagerAttention})
     slow.posture_encoder = eager_copy(network.posture_encoder, {swin_v2.WindowAttention: EagerWindowAttention})
     slow.posture_graph = eager_copy(network.posture_graph, {})
-    slow.posture_graph.look = look_on_the_enlarged_map
+    slow.posture_graph.joint_features = features_on_the_enlarged_map
     slow.mesh_encoder = ConvPointEncoder(network.mesh_encoder, network.config.points.num_neighbours)
     slow.mesh_features = lambda mesh: slow.mesh_norm(slow.mesh_encoder(mesh.point_BV3))
     return slow.eval()
@@ -71,7 +73,7 @@ class EagerWindowAttention(swin_v2.WindowAttention):
         return self.proj((weight.softmax(-1) @ value).transpose(1, 2).reshape(W, N, C))
 
 
-def look_on_the_enlarged_map(map_BCHW: Tensor, heatmap_BJSS: Tensor, weight_BJ: Tensor) -> Tensor:
+def features_on_the_enlarged_map(map_BCHW: Tensor, heatmap_BJSS: Tensor, weight_BJ: Tensor) -> Tensor:
     large = functional.interpolate(map_BCHW, heatmap_BJSS.shape[-2:], mode="bilinear", align_corners=False)
     share = heatmap_BJSS / (heatmap_BJSS.sum((-2, -1), keepdim=True) + 1e-8)
     return (share.flatten(2) @ large.flatten(2).transpose(1, 2)) * weight_BJ[..., None]

@@ -1,4 +1,4 @@
-"""Alembic's environment: how a migration reaches a database.
+"""Alembic's environment: connects migrations to a database.
 
 The URL comes from `config.attributes["url"]` (`paaplus.db.migrate`), else from the settings (`alembic` by hand).
 """
@@ -24,13 +24,13 @@ def run() -> None:
     engine = make_engine(context.config.attributes.get("url") or get_settings().resolved_database_url)
     on_sqlite = engine.dialect.name == "sqlite"
     if on_sqlite:
-        # SQLite changes a table by copying it and dropping the old one, and dropping a parent deletes the rows of
-        # its ON DELETE CASCADE children. The pragma has no effect inside a transaction: so when connecting.
+        # SQLite changes a table by copying it and dropping the old one. Dropping a parent deletes the rows of its
+        # ON DELETE CASCADE children. The pragma has no effect inside a transaction, so it is set on connect.
         event.listen(engine, "connect", lambda connection, _record: connection.execute("pragma foreign_keys=OFF"))
     try:
         with engine.connect() as connection:
             if not on_sqlite:
-                # Hosts that start together upgrade one after the other. Held until the connection closes.
+                # Makes hosts that start together upgrade one after another. Held until the connection closes.
                 connection.execute(sa.select(sa.func.pg_advisory_lock(POSTGRESQL_LOCK)))
                 connection.commit()
             context.configure(
@@ -41,7 +41,7 @@ def run() -> None:
                 compare_type=True,
                 compare_server_default=True,
                 transactional_ddl=True,
-                # On SQLite one BEGIN IMMEDIATE around all steps is the lock that PostgreSQL has above.
+                # On SQLite one BEGIN IMMEDIATE around all migrations replaces the lock above.
                 transaction_per_migration=not on_sqlite,
                 on_version_apply=check_foreign_keys if on_sqlite else None,
             )
@@ -52,14 +52,14 @@ def run() -> None:
 
 
 def render_item(kind: str, item: Any, _autogenerate: Any) -> str | Literal[False]:
-    """Write our column types as what they store, so that old migrations do not depend on today's code."""
+    """Write custom column types as their SQL types, so that old migrations do not depend on today's code."""
     if kind == "type" and isinstance(item, TypeDecorator):
         return f"sa.{item.impl!r}"
-    return False  # as Alembic would
+    return False  # Alembic's default
 
 
 def check_foreign_keys(ctx: MigrationContext, step: MigrationInfo, heads: Any, run_args: Any) -> None:
-    """Refuse a step that leaves dangling references: nothing checked them while it ran. All of it rolls back."""
+    """Raise Conflict, which rolls back, if a migration leaves dangling references: SQLite did not check them."""
     assert ctx.connection is not None
     dangling = ctx.connection.exec_driver_sql("pragma foreign_key_check").all()
     if dangling:

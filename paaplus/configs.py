@@ -1,4 +1,4 @@
-"""Configuration of learning as frozen values, checked when built. No module here reads the environment."""
+"""Configurations of training, gate, drift and policy: frozen values that are checked when they are made."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ ADAPTER_STRATEGIES: dict[str, tuple[str, ...]] = {
     kind: tuple(name for name, each in facts().items() if kind in each.adapters)
     for kind in ("taste_vector", "bottleneck")
 }
-MATCH_STRATEGY = "match"  # of versions that a match made, and no training
-PRIOR_STRATEGIES = tuple(name for name, each in facts().items() if each.prior == "learned")  # start from the taste prior in force; the others from the base model's own
+MATCH_STRATEGY = "match"  # `AdapterRow.strategy` of versions that a match made
+# Start from the taste prior in force; the others from the base model's own.
+PRIOR_STRATEGIES = tuple(name for name, each in facts().items() if each.prior == "learned")
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
-    """A number within bounds; where the bounds are whole numbers, the value is one too."""
+    """Check that a value is within bounds, and an integer if the bounds are integers."""
     kinds: tuple[type, ...] = (int,) if isinstance(low, int) else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
         what = "a whole number" if kinds == (int,) else "a number"
@@ -29,7 +30,7 @@ def _check_range(name: str, value: float, low: float, high: float) -> None:
 class _FromDict:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build from JSON; an unknown name is an error, a missing one takes its default."""
+        """Make from JSON. An unknown name is an error; a missing one has its default."""
         known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
         if unknown := sorted(set(values) - known):
             raise InvalidInput(f"unknown {cls.__name__} field(s) {unknown}; known: {sorted(known)}")
@@ -41,23 +42,23 @@ class _FromDict:
 
 @dataclass(frozen=True)
 class TrainingConfig(_FromDict):
-    """How one increment is learned; `bayes` reads the recency only. Measured in docs/decisions/0005."""
+    """How one increment is trained; `bayes` uses `recency_half_life` only. Measured in docs/decisions/0005."""
 
-    num_steps: int = 60  # spent whatever the amount of data
+    num_steps: int = 60  # whatever the amount of data
     batch_size: int = 32  # new ratings a step
     replay_batch_size: int = 32  # buffered ratings a step
     buffer_size: int = 256
     learning_rate: float = 0.05  # in prior standard deviations of a parameter; falls to 0 over the steps
     prior_strength: float = 1.0  # 1: the base model's taste prior as it was fitted
     rank: int = 16  # hidden units of a new bottleneck
-    ewc_lambda: float = 1.0  # 1: earlier ratings count like new ones, as far as a diagonal can tell
-    ewc_decay: float = 0.9  # weight of the importances of one increment beside those of the next; of SI and MAS too
+    ewc_lambda: float = 1.0  # 1: earlier ratings count like new ones, in the diagonal approximation
+    ewc_decay: float = 0.9  # factor of the former importances at each increment; also of SI and MAS
     si_lambda: float = 1.0  # in the units of `ewc_lambda`
     mas_lambda: float = 1.0
-    distillation_pool: float = 1.0  # 1: an earlier image counts like a rating that says what the parent says
+    distillation_pool: float = 1.0  # 1: a pool image counts like a rating equal to the parent's score
     distillation_batch: float = 0.1  # the same for the images of new ratings
     derpp_alpha: float = 0.5  # the same for buffered rows, beside their ratings
-    recency_half_life: float = 0.0  # later pieces of feedback that halve a weight; 0: all count alike
+    recency_half_life: float = 0.0  # number of later events that halve a weight; 0: all weights are equal
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -81,15 +82,15 @@ class TrainingConfig(_FromDict):
 
 @dataclass(frozen=True)
 class GateConfig(_FromDict):
-    """When a candidate may go live. Losses are squared errors on the 0-10 score scale. Measured in decision 0006."""
+    """When a candidate becomes active. Losses are squared errors on the 0-10 score scale. Measured in decision 0006."""
 
-    min_evidence: int = 5  # unseen ratings; with fewer, `trust_region` decides
-    margin: float = 0.05  # how much worse still counts as not worse
-    min_probability: float = 0.1  # of not being worse: below, the candidate is refused
+    min_evidence: int = 5  # ratings not trained on; with fewer, `trust_region` decides
+    margin: float = 0.05  # loss that a candidate may add and still count as not worse
+    min_probability: float = 0.1  # of not being worse; a candidate below it is refused
     forgetting_margin: float = 0.15  # like `margin`, on ratings of earlier increments
-    max_negative_flip_rate: float = 0.02  # like `margin`, for the share of pairs that turn wrong, net
-    min_agreement: float = 0.3  # Kendall's tau between new ratings and an order: below, they follow none
-    trust_region: float = 2.5  # mean absolute change of scores that may go live unjudged
+    max_negative_flip_rate: float = 0.02  # like `margin`, for the net share of negative flips
+    min_agreement: float = 0.3  # Kendall's tau between new ratings and an order; below, they follow none
+    trust_region: float = 2.5  # mean absolute change of scores that is allowed without evidence
 
     def __post_init__(self) -> None:
         _check_range("min_evidence", self.min_evidence, 2, 10_000)
@@ -103,12 +104,12 @@ class GateConfig(_FromDict):
 
 @dataclass(frozen=True)
 class DriftConfig(_FromDict):
-    """When a user counts as drifting, and what then. Errors are points of the 0-10 scale. Measured in decision 0015."""
+    """When a user counts as drifting, and what follows. Errors are in score points. Measured in decision 0015."""
 
-    tolerance: float = 0.2  # growth of the mean error that is let pass
-    threshold: float = 15.0  # summed error beyond that which is drift
+    tolerance: float = 0.2  # growth of the mean error that is ignored
+    threshold: float = 15.0  # sum of errors above the tolerance that counts as drift
     min_ratings: int = 20  # before the first alarm
-    recency_half_life: float = 50.0  # of a user who has drifted, if shorter than their own; 0: as before
+    recency_half_life: float = 50.0  # of a user who has drifted, if shorter than the policy's; 0: no change
 
     def __post_init__(self) -> None:
         _check_range("tolerance", self.tolerance, 0.0, 10.0)
@@ -119,7 +120,7 @@ class DriftConfig(_FromDict):
 
 @dataclass(frozen=True)
 class Policy(_FromDict):
-    """How and when one user is trained. A deployment has a default; a user may override any field."""
+    """How and when a user is trained. There is a default policy; a user may override any field."""
 
     adapter: str = "taste_vector"
     strategy: str = "bayes"

@@ -1,17 +1,17 @@
-"""The error tree: what a caller can do about a failure decides its class.
+"""The errors of the platform. An error's class says what the caller can do about it.
 
-`api/errors.py` maps the four families to 404, 409, 400 and 503; workers retry `Unavailable` only.
+`api/errors.py` maps classes to HTTP status codes. Workers retry `Unavailable` only.
 """
 
 
 class PaaplusError(Exception):
-    """Base of every error that is meant for a caller; the message carries the offending values."""
+    """Base of all errors that a caller may see. The message contains the wrong values."""
 
     code = "error"
 
 
 class InvalidInput(PaaplusError):
-    """The caller sent something that cannot be right; nothing was changed."""
+    """The caller's input is invalid; nothing was changed."""
 
     code = "invalid_input"
 
@@ -23,31 +23,31 @@ class TooLarge(InvalidInput):
 
 
 class NotFound(PaaplusError):
-    """The named thing does not exist, or does not exist for this caller."""
+    """It does not exist, or the caller may not see it."""
 
     code = "not_found"
 
 
 class Conflict(PaaplusError):
-    """The request contradicts what is already recorded."""
+    """The request contradicts the current state."""
 
     code = "conflict"
 
 
 class Forbidden(PaaplusError):
-    """The key is valid, but does not open this door."""
+    """The API key is valid, but does not allow this request."""
 
     code = "forbidden"
 
 
 class Unauthenticated(PaaplusError):
-    """No key, or one that is unknown or revoked."""
+    """There is no API key, or it is unknown or revoked."""
 
     code = "unauthenticated"
 
 
 class TooMany(PaaplusError):
-    """More than is allowed for now; the same again will do after `retry_after_s` seconds."""
+    """A limit is reached. The same request may succeed after `retry_after_s` seconds."""
 
     code = "too_many"
 
@@ -57,36 +57,36 @@ class TooMany(PaaplusError):
 
 
 class Unavailable(PaaplusError):
-    """Something that is needed is away for now; trying again later may help."""
+    """Something that is needed is not available now. A retry may succeed."""
 
     code = "unavailable"
 
 
 class Damaged(Unavailable):
-    """What the storage gives back is not what was put there; it stays so until somebody restores it."""
+    """Stored bytes have changed or cannot be read. Only a restore helps."""
 
     code = "damaged"
 
 
 class UndefinedMetric(PaaplusError):
-    """The metric has no value on this input, for example a rank correlation with a constant."""
+    """The metric is undefined on this input, for example a rank correlation with a constant."""
 
     code = "undefined_metric"
 
 
 class LeaseLost(PaaplusError):
-    """The worker no longer holds the job: its result must be thrown away."""
+    """The worker no longer holds the job. Its result must be discarded."""
 
     code = "lease_lost"
 
 
 class TrainingStopped(PaaplusError):
-    """Work ended early because it was asked to (lease lost, worker stopping); nothing was produced."""
+    """The work was stopped early (lease lost, worker stopping); it has no result."""
 
     code = "training_stopped"
 
 
 class DivergedError(PaaplusError):
-    """Training left the finite numbers; the message names the step."""
+    """A training produced NaN or infinity; the message names the step."""
 
     code = "diverged"

@@ -1,7 +1,7 @@
-"""Named points at which a process kills or stops itself: what tests and `paaplus chaos` prove survival with.
+"""Fault points: named places in the code where a process can kill or stop itself, for tests and `paaplus chaos`.
 
-Nothing happens unless `PAAPLUS_FAULT` names one. Each stands where a crash would hurt most: between two writes that
-must both happen or neither, or between a commit and the word of it.
+Nothing happens unless `PAAPLUS_FAULT` names a point. The points are where a crash is most dangerous: between two writes
+of one transaction, or between a commit and the answer to the caller.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from typing import Final
 from paaplus.settings import get_settings
 
 STOP: Final = ":stop"  # PAAPLUS_FAULT=POINT:stop pauses the process (SIGSTOP) instead of killing it
-FROM_FILE: Final = "@"  # PAAPLUS_FAULT=@FILE reads it from a file each time: a running process can be told, once
+FROM_FILE: Final = "@"  # PAAPLUS_FAULT=@FILE: the file names the point; it can be written while the process runs
 
 POINTS: Final = (
-    "job_claimed",  # a worker has leased a job and done nothing yet
-    "trained",  # a candidate was computed, nothing of it written
-    "old_version_retired",  # inside the commit: no version is active
-    "version_written",  # inside the commit: the new version is active, its history not written
-    "training_uncommitted",  # everything of a training is written, the transaction not committed
-    "training_committed",  # committed, and nobody told
-    "features_stored",  # one batch of features is committed, its job is not done
-    "labels_stored",  # one batch of pseudo labels is committed, its job is not done
-    "jobs_enqueued",  # a scan has turned due users into jobs and woken nobody
-    "feedback_uncommitted",  # events are appended, the transaction not committed
-    "feedback_committed",  # committed, and the caller not answered
-    "pointer_moved",  # a rollback, promotion or pin is written, the transaction not committed
-    "user_files_deleted",  # an erasure has deleted the files, the transaction is not committed
+    "job_claimed",  # a worker has claimed a job, and done nothing else
+    "trained",  # a candidate was computed; nothing of it is written
+    "old_version_retired",  # in the transaction that moves the pointer: no version is active
+    "version_written",  # in a training's transaction: the version is written, its history is not
+    "training_uncommitted",  # everything of a training is written, but not committed
+    "training_committed",  # a training is committed; the worker has not logged it
+    "features_stored",  # one batch of features is committed; its job is not complete
+    "labels_stored",  # one batch of pseudo labels is committed; its job is not complete
+    "jobs_enqueued",  # a scan has enqueued due users; no worker was woken up
+    "feedback_uncommitted",  # events are appended, but not committed
+    "feedback_committed",  # events are committed; the caller has no answer
+    "pointer_moved",  # a rollback, promotion or pin is written, but not committed
+    "user_files_deleted",  # an erasure has deleted the files, but is not committed
 )
 
 
 def point(name: str) -> None:
-    """End (or pause) this process here if it is told to."""
+    """Kill or stop this process here, if `PAAPLUS_FAULT` names this point."""
     assert name in POINTS, name
     fault = get_settings().fault
     if not fault:
@@ -48,7 +48,7 @@ def point(name: str) -> None:
 
 
 def _take(file: Path, name: str) -> str:
-    """What the file says, if it is about this point; the file goes, so that the next life of this process lives on."""
+    """The fault in the file; a fault for this point deletes the file, so that it happens once."""
     fault = file.read_text() if file.exists() else ""
     if fault in (name, name + STOP):
         file.unlink()

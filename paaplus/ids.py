@@ -15,7 +15,7 @@ def new_id() -> UUID:
 
 
 def first_id_of(moment: datetime) -> UUID:
-    """No id that `new_id` made at this moment or later is smaller: a range of ids is a range of time."""
+    """A lower bound of the ids that `new_id` makes from this moment on, to select rows by time."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 

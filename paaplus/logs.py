@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on standard error, with the bound ids, without bodies, keys or values of rows."""
+"""Logs: one JSON object per line on standard error, with ids, without request bodies, keys or values of rows."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 
 import structlog
 
-# They tell every message, every tick, every request of a client; what matters of it, our own loggers say. Pillow tells
-# the metadata of uploads, places and names among them; the multipart reader, parts of bodies.
+# These loggers write every message, tick or request; our own loggers write what matters of it. Pillow logs the metadata
+# of uploads, with locations and names; the multipart reader logs parts of request bodies.
 CHATTY = ("alembic", "celery.worker.strategy", "celery.app.trace", "celery.beat", "httpx2", "PIL", "python_multipart")
 
 
@@ -31,7 +31,7 @@ def configure(level: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
     )
     root = logging.getLogger()
-    if root.handlers:  # whoever embeds the application has decided where logs go
+    if root.handlers:  # the embedding application has configured logging already
         return
     root.setLevel(level)
     handler = logging.StreamHandler(sys.stderr)

@@ -1,4 +1,4 @@
-"""Agreement between scores and a person's ratings, and what continual learning costs over time.
+"""Metrics: agreement between scores and a person's ratings, and forgetting in continual learning.
 
 Shape letters: N = rated images, K = raters, E = experiences.
 """
@@ -29,7 +29,7 @@ def srcc(score_N: np.ndarray, rating_N: np.ndarray) -> float:
     Raises:
         InvalidInput: the shapes differ, N < 2, or a value is NaN or infinite.
         UndefinedMetric: one array is constant (a user who gives every image a 5). Raised, not returned as 0.0 or
-            NaN, so that no mean over users absorbs it unseen.
+            NaN, so that a mean over users cannot hide it.
 
     Source:
         scipy.stats.spearmanr; reported as SRCC by NIMA (arXiv:1709.05424).
@@ -112,7 +112,7 @@ def negative_flip_rate(
         threshold: exactly on it counts as not above.
 
     Returns:
-        Rate in [0, 1], lower is better; 0 can hide nothing worse than what was wrong before.
+        Rate in [0, 1], lower is better.
 
     Raises:
         InvalidInput: the shapes differ, N < 1, or a value is NaN or infinite.
@@ -129,7 +129,7 @@ def negative_flip_rate(
 def icc(rating_NK: np.ndarray) -> float:
     """Intraclass correlation ICC(2,1): how far single ratings agree, offsets between raters included.
 
-    Two-way random effects, absolute agreement, single rater: images and raters are both drawn from more of them.
+    Two-way random effects, absolute agreement, single rater: images and raters are random samples.
 
     Args:
         rating_NK: ratings of N images by the same K raters, shape (N, K), N >= 2, K >= 2, none missing.
@@ -159,7 +159,7 @@ def icc(rating_NK: np.ndarray) -> float:
 
 
 def forgetting(metric_EE: np.ndarray) -> float:
-    """How much of what was once known of earlier experiences is lost at the end.
+    """Mean loss on earlier experiences: the best value reached minus the value at the end.
 
     Args:
         metric_EE: row i, column j: a metric (higher is better) on experience j after learning experience i, E >= 2;
@@ -172,7 +172,7 @@ def forgetting(metric_EE: np.ndarray) -> float:
         InvalidInput: not a square of side 2 or more, or NaN or infinite where it is read.
 
     Source:
-        Chaudhry et al., Riemannian Walk (arXiv:1801.10112); the last experience cannot be forgotten yet.
+        Chaudhry et al., Riemannian Walk (arXiv:1801.10112). The last experience cannot be forgotten yet.
     """
     metric_EE = _checked_square(metric_EE)
     last = len(metric_EE) - 1
@@ -180,7 +180,7 @@ def forgetting(metric_EE: np.ndarray) -> float:
 
 
 def bwt(metric_EE: np.ndarray) -> float:
-    """Backward transfer: what later learning did to earlier experiences; negative means forgetting.
+    """Backward transfer: the effect of later training on earlier experiences; negative means forgetting.
 
     Arguments and errors are those of `forgetting`.
 

@@ -1,4 +1,4 @@
-"""Values that rooms hand to each other: plain, frozen, free of SQL and of torch.
+"""Values that the packages pass to each other: frozen, without SQL and torch.
 
 Shape letters: N = ratings of one user, C = comparisons of one user, R = taste space dimensions, A = aspects.
 """
@@ -25,9 +25,9 @@ class Scale:
     maximum: float
 
     def __post_init__(self) -> None:
-        # the width of two finite numbers can be infinite, and every rating on such a scale NaN
+        # The width of two finite numbers can be infinite; then every score would be NaN.
         if not (self.minimum < self.maximum and math.isfinite(float(self.maximum) - float(self.minimum))):
-            raise InvalidInput(f"scale {self.minimum} to {self.maximum}: of finite width, and min below max")
+            raise InvalidInput(f"scale {self.minimum} to {self.maximum}: it needs min below max, and a finite width")
 
     def to_score(self, rating: float) -> float:
         """The rating on the 0-10 scale of scores.
@@ -42,14 +42,14 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class RatedSet:
-    """Ratings of one user on distinct images, ready to learn from or to be judged by.
+    """Ratings of one user on distinct images, as arrays for training or the gate.
 
-    `sequence_N` is the event's number in the user's log: what a learner state names events by. Targets are on
-    the score scale, NaN where an aspect was not rated. Rows are in increasing sequence.
+    `sequence_N` are the events' numbers in the user's log; a learner state refers to events by them. Targets are on
+    the score scale, NaN for an aspect that was not rated. Rows are in increasing sequence.
     """
 
     sequence_N: np.ndarray  # int64
-    taste_NR: np.ndarray  # float32: images in taste space (FeatureSpace.project)
+    taste_NR: np.ndarray  # float32: images in taste space (`BaseScorer.project`)
     generic_NA: np.ndarray  # float32: generic scores
     target_NA: np.ndarray  # float32
     weight_N: np.ndarray  # float32: how much each rating counts, 1 by default
@@ -77,7 +77,7 @@ class RatedSet:
         """All parts as one, put in order of sequence."""
         columns = {field.name: np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(cls)}
         sequence_N = columns["sequence_N"]
-        if not np.all(sequence_N[1:] > sequence_N[:-1]):  # mostly they come in order
+        if not np.all(sequence_N[1:] > sequence_N[:-1]):  # usually they are in order already
             order = np.argsort(sequence_N, kind="stable")
             columns = {name: column[order] for name, column in columns.items()}
         return cls(**columns)
@@ -106,11 +106,10 @@ PREFERS_FIRST, PREFERS_SECOND, TIE = 1.0, 0.0, 0.5
 
 @dataclass(frozen=True, slots=True)
 class ComparedSet:
-    """Comparisons of one user, each of two distinct images, ready to learn from.
+    """Comparisons of one user, each of two distinct images, as arrays for training.
 
-    `sequence_C` is the event's number in the same log as that of `RatedSet`: no number is in both. Preferences are 1
-    (the first image), 0 (the second), 0.5 (a tie), NaN where the person could not say or was not asked. Rows are in
-    increasing sequence.
+    `sequence_C` are the events' numbers in the user's log, as in `RatedSet`; no number is in both. Preferences are 1
+    (the first image), 0 (the second), 0.5 (a tie), NaN (cannot say, or not asked). Rows are in increasing sequence.
     """
 
     sequence_C: np.ndarray  # int64

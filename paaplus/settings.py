@@ -1,4 +1,4 @@
-"""Settings of a deployment: the only module that reads the environment.
+"""Settings of a deployment. Only this module reads the environment.
 
 Every field is an environment variable with the prefix `PAAPLUS_`, e.g. `PAAPLUS_DATABASE_URL`.
 """
@@ -16,7 +16,7 @@ from paaplus.errors import InvalidInput
 
 
 class Settings(BaseSettings):
-    """One process's settings. Embedded mode is what the defaults give: everything under `home`."""
+    """One process's settings. The defaults are the embedded mode, with everything under `home`."""
 
     model_config = SettingsConfigDict(env_prefix="PAAPLUS_", extra="ignore")
 
@@ -93,10 +93,10 @@ def get_settings() -> Settings:
     """The settings of this process, read once; tests and the command line may call `cache_clear`.
 
     Raises:
-        InvalidInput: a variable that cannot be right; the message names it, but not its value, which may be a secret.
+        InvalidInput: a variable is invalid; the message has its name, but not its value, which may be a secret.
     """
     try:
         return Settings()
     except ValidationError as error:
-        told = (f"PAAPLUS_{'.'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}" for wrong in error.errors())
-        raise InvalidInput("; ".join(told)) from None
+        problems = (f"PAAPLUS_{'.'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}" for wrong in error.errors())
+        raise InvalidInput("; ".join(problems)) from None

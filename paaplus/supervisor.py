@@ -1,4 +1,4 @@
-"""Embedded mode: API, worker and scheduler as child processes of one command, restarted when they die."""
+"""Embedded mode: API, worker and scheduler as child processes of one command, restarted when they end."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from paaplus.errors import Unavailable
+from paaplus.processes import QUIET, api_command, scheduler_command, worker_command
 from paaplus.settings import Settings
 
 STOP_TIMEOUT_S = 15.0
@@ -34,21 +35,19 @@ class Child:
 
 def embedded_children(settings: Settings) -> list[Child]:
     """The three processes of the embedded mode: the same API, tasks and app as in production."""
-    python = [sys.executable, "-m"]
-    celery = [*python, "celery", "-A", "paaplus.workers.app"]
     logs = settings.home.absolute() / "logs"
+    # One solo worker: training must not share the API's interpreter, and the folder broker is fast only with solo.
+    alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     commands = {
-        "api": [*python, "paaplus.api"],
-        # one solo worker: training must not share the API's interpreter, and the folder broker is fast only with solo
-        "worker": [*celery, "worker", "-Q", "cpu,gpu", "-P", "solo", "-n", "embedded@%h", "--without-gossip",
-                   "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"],
-        "scheduler": [*celery, "beat", "--loglevel", "WARNING", "--pidfile", ""],
-    }  # fmt: skip
+        "api": api_command(),
+        "worker": worker_command(["cpu", "gpu"], pool="solo", name="embedded@%h", more=[*alone, *QUIET]),
+        "scheduler": scheduler_command(QUIET),
+    }
     return [Child(name, command, logs / f"{name}.log") for name, command in commands.items()]
 
 
 class Supervisor:
-    """Starts children, restarts the ones that die, ends them all when it is told to end (or dies itself)."""
+    """Starts child processes, restarts those that end, and stops all of them when it stops."""
 
     def __init__(self, children: list[Child], environment: dict[str, str]) -> None:
         self.children = children
@@ -59,7 +58,7 @@ class Supervisor:
         """Block until SIGTERM or SIGINT.
 
         Raises:
-            Unavailable: a child keeps dying; the message names its log.
+            Unavailable: a child ended too often; the message names its log.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
@@ -86,7 +85,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 env=self._environment,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-                start_new_session=True,  # Ctrl-C reaches the supervisor alone, which ends them in order
+                start_new_session=True,  # Ctrl-C reaches only the supervisor, which stops the children
             )
 
     def _restart_if_dead(self, child: Child) -> None:
@@ -117,10 +116,10 @@ class Supervisor:
 
 
 def _die_with_parent() -> None:
-    """Linux: a supervisor that is killed takes its children with it."""
+    """Ask Linux to end this process when the supervisor ends, even by SIGKILL."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def child_environment(settings: Settings, port: int) -> dict[str, str]:
-    """What children see: the same settings, the API's port, and paths that do not depend on a working folder."""
+    """The environment of the children: the same settings, the API's port, and an absolute PAAPLUS_HOME."""
     return {**os.environ, "PAAPLUS_HOME": str(settings.home.absolute()), "PAAPLUS_API_PORT": str(port)}

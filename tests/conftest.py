@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -14,7 +15,8 @@ from sqlalchemy.engine import make_url
 from paaplus.db import migrate
 from paaplus.db.engine import Database
 from paaplus.settings import Settings, get_settings
-from tests.support import scratch, servers
+from tests.support import scratch, servers, statement_cache, tiers
+from tests.support.clean_databases import CleanDatabases
 from tests.support.servers import GivenServer, PostgresServer, RedisServer, new_postgres_database
 
 # A developer's own deployment must not leak into the tests, nor into the processes that they start.
@@ -25,31 +27,19 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 scratch.use_memory_where_there_is_enough()
+statement_cache.share()
 
 # Examples have no deadline of their own: a loaded machine is not a failure; pytest-timeout bounds the test.
 hypothesis.settings.register_profile("paaplus", deadline=None)
 hypothesis.settings.load_profile("paaplus")
 
 
-# Files whose tests take a minute or more together, the longest first.
-LONGEST = (
-    "e2e/test_demo.py",
-    "e2e/test_chaos.py",
-    "e2e/test_faults.py",
-    "paaplus/evaluation/test_oasis.py",
-    "e2e/test_readme.py",
-    "e2e/test_surroundings.py",
-    "paaplus/models/physiqueframe/test_parity.py",
-    "paaplus/pipelines/test_train_physiqueframe.py",
-)
-
-
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip, visibly, what needs a GPU where there is none; processes that share the work begin with what takes long."""
-    if hasattr(config, "workerinput"):  # of xdist: else one of them would be left alone with a long file at the end
-        place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
-        assert {file for file in place if not file.is_file()} == set()
-        items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
+    """Mark the quick tests; begin with the longest; skip, visibly, what needs a GPU where there is none."""
+    tiers.mark_quick(items)
+    if hasattr(config, "workerinput"):  # of xdist
+        tiers.sort_longest_first(items)
     needs_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if needs_gpu:
         import torch  # here only: most runs of a few tests need no torch, and it takes seconds to import
@@ -57,6 +47,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not torch.cuda.is_available():
             for item in needs_gpu:
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU"))
+
+
+@pytest.hookimpl(optionalhook=True)  # there is no such hook without xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> tiers.FilesAndLongTests | None:
+    return tiers.FilesAndLongTests(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)
@@ -119,6 +114,15 @@ def postgres_template(postgres_server: PostgresServer | GivenServer) -> Iterator
         yield name
 
 
+@pytest.fixture(scope="session")
+def clean_postgres_databases(
+    postgres_server: PostgresServer | GivenServer, postgres_template: str
+) -> Iterator[CleanDatabases]:
+    databases = CleanDatabases(postgres_server.url, postgres_template)
+    yield databases
+    databases.close()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_kind(request: pytest.FixtureRequest) -> str:
     """Every test that uses a database runs on both."""
@@ -127,15 +131,13 @@ def database_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def database_url(database_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a fresh database at the newest revision."""
+    """The URL of a database at the newest revision that holds no rows."""
     if database_kind == "sqlite":
         path = tmp_path / "paaplus.db"
         shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
         yield f"sqlite:///{path}"
     else:
-        server = request.getfixturevalue("postgres_server")
-        with new_postgres_database(server.url, template=request.getfixturevalue("postgres_template")) as url:
-            yield url
+        yield request.getfixturevalue("clean_postgres_databases").get()
 
 
 @pytest.fixture

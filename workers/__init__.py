@@ -1,1 +1,1 @@
-"""Celery workers: tasks are wake-ups, the job table is the truth."""
+"""Celery workers: a task only wakes a worker up; the job table is the source of truth."""

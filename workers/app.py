@@ -1,7 +1,7 @@
-"""The Celery app: `celery -A paaplus.workers.app worker -Q cpu`, and `beat`; `paaplus worker` starts the first.
+"""The Celery app of `paaplus worker` and `paaplus scheduler`.
 
-Messages may be lost, doubled or late without harm: a task only says "look at the job table". So they are
-acknowledged early and expire, and there is no result backend: a job's state lives in its row.
+A task only says "look at the job table". So messages may be lost, doubled or late: they are acknowledged early and
+expire. There is no result backend: a job's state is in its row.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BROKER_POLLING_S = 0.1
 
 
 def make_app(settings: Settings) -> Celery:
-    """The app of a deployment; embedded mode's broker is a folder."""
+    """Build the app of a deployment. In embedded mode the broker is a folder."""
     folder_broker.install()
     celery = Celery("paaplus", broker=settings.resolved_broker_url, include=["paaplus.workers.tasks"])
     celery.conf.update(
@@ -49,7 +49,7 @@ def make_app(settings: Settings) -> Celery:
 
 def _transport_options(settings: Settings) -> dict[str, Any]:
     if settings.broker_url:
-        # A dead broker must not hang a worker for ever; its loss is a delay, not a fault.
+        # Timeouts: a worker must not wait for a dead broker without end. Work is then late, not lost.
         return {"socket_connect_timeout": 2.0, "socket_timeout": 10.0}
     folder = settings.broker_folder
     for name in ("messages", "control"):

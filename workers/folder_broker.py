@@ -1,6 +1,6 @@
-"""The embedded mode's broker: kombu's folder of messages, in which a message appears whole or not at all.
+"""The broker of the embedded mode: kombu's folder of messages, with atomic writes.
 
-kombu writes a message where readers look for it. On a busy machine a worker then takes an empty file, and dies of it.
+kombu writes a message in the place where workers read it. On a busy machine a worker reads an empty file and crashes.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from kombu.transport import TRANSPORT_ALIASES, filesystem
 
 
 class Channel(filesystem.Channel):  # type: ignore[misc]
-    """A channel that gives a message its name when it is written."""
+    """A channel that renames a message to its final name after writing it."""
 
     def _put(self, queue: str, payload: Any, **_: Any) -> None:
         file = Path(self.data_folder_out) / f"{round(time.monotonic() * 1000)}_{uuid4()}.{queue}.msg"
-        unfinished = file.with_suffix(".unfinished")  # no queue's
+        unfinished = file.with_suffix(".unfinished")  # a name that no queue reads
         try:
             unfinished.write_text(filesystem.dumps(payload), encoding="utf-8")
             unfinished.replace(file)
@@ -28,11 +28,11 @@ class Channel(filesystem.Channel):  # type: ignore[misc]
 
 
 class Transport(filesystem.Transport):  # type: ignore[misc]
-    """kombu's, with our channel."""
+    """kombu's file transport with our channel."""
 
     Channel = Channel
 
 
 def install() -> None:
-    """Make `filesystem://` mean this broker."""
+    """Register this broker for `filesystem://`."""
     TRANSPORT_ALIASES["filesystem"] = f"{__name__}:Transport"

@@ -1,4 +1,4 @@
-"""One worker process's context: made once per process, after any fork, torn down with it."""
+"""The context of one worker process, built once per process, after any fork."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _stopping = threading.Event()
 
 
 def worker_context() -> WorkerContext:
-    """This process's context. torch is loaded here, in the process that computes, never in a parent.
+    """The context of this process. torch is imported here, in the process that trains, not in its parent.
 
     Raises:
         Unavailable: the database's schema is not this version's.
@@ -55,18 +55,18 @@ def worker_context() -> WorkerContext:
 
 @celeryd_init.connect  # type: ignore[untyped-decorator]
 def _require_schema(**_: Any) -> None:
-    """End a worker that starts on another schema, once and aloud, instead of failing every task."""
+    """Stop a worker at its start if the schema is wrong, instead of failing every task."""
     database = Database(get_settings().resolved_database_url)
     try:
         require_head(database.engine)
     except Unavailable as error:
         sys.exit(f"this worker cannot start: {error}")
-    except OperationalError as error:  # away for now; each process looks again before its first task
+    except OperationalError as error:  # it may come back; each process checks again before its first task
         log.warning("database does not answer", error=str(error.orig))
     finally:
-        database.dispose()  # nothing of it may live on in forked children
+        database.dispose()  # forked children must not inherit a connection
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _stop(**_: Any) -> None:
-    _stopping.set()  # in a solo worker the task runs in this very process: let it give its job back
+    _stopping.set()  # in a solo worker the task runs in this process, and returns its job to the queue

@@ -1,4 +1,4 @@
-"""The two tasks: run what is ready, and look for what is due."""
+"""The two tasks: run ready jobs, and scan for due users."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ log = structlog.get_logger(__name__)
 
 @app.task(name="paaplus.run_ready")  # type: ignore[untyped-decorator]
 def run_ready(queue: str) -> int:
-    """Run ready jobs of a queue, one cohort after the other, for about one scan interval; returns how many.
+    """Run ready jobs of a queue for about one scan interval; returns the number of jobs.
 
-    Bounded, because a solo worker must get to its next scan; the scan wakes it again.
+    The time is limited so that a solo worker gets to its next scan, which wakes it again.
     """
     from paaplus.pipelines.run_jobs import run_next
 
@@ -35,9 +35,9 @@ def run_ready(queue: str) -> int:
 
 @app.task(name="paaplus.scan")  # type: ignore[untyped-decorator]
 def scan() -> None:
-    """Watch for drift, enqueue due users, take jobs back from silent workers, wake workers up.
+    """Test for drift, enqueue due users, take back jobs with expired leases, wake workers up.
 
-    Harmless when run twice at once.
+    Two scans at the same time do no harm.
     """
     context = worker_context()
     num_drifting = drift.watch(context.database, context.serving)
@@ -45,8 +45,8 @@ def scan() -> None:
     for queue, num_ready in report.num_ready.items():
         waiting = num_waiting(app, queue)
         if waiting is None:
-            continue  # no bell, no delay but one: the next scan tries again
-        # filled up, not added to: without a worker on this queue, its messages would pile up
+            continue  # the workers are not woken up now; the next scan tries again
+        # up to a maximum: without a worker on this queue, messages would pile up
         for _ in range(min(num_ready, MAX_WAKE_UPS) - waiting):
             run_ready.apply_async((queue,), queue=queue, expires=max(5.0, 2 * context.settings.scan_interval_s))
     if report.num_enqueued or report.num_reaped or num_drifting:

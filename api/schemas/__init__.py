@@ -1,1 +1,1 @@
-"""What goes in (`...In`) and what comes out (`...Out`), one file per noun."""
+"""Bodies of requests (`...In`) and answers (`...Out`), one file per resource."""

@@ -1,4 +1,4 @@
-"""Adapter versions, their history, and the acts on them."""
+"""Adapter versions, their history, and changes of the active version."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class AdapterSummary(Out):
     strategy: str = Field(examples=["bayes"])
     state: AdapterState
     num_ratings: int
-    high_water_sequence: int = Field(description="The last event of the user's log that it had seen.")
+    high_water_sequence: int = Field(description="The last event of the user's log that its training read.")
     size_bytes: int
     base_model: BaseModelRef
     created_at: datetime
@@ -37,7 +37,7 @@ class AdapterSummary(Out):
 
 
 class AdapterOut(AdapterSummary):
-    """A version with everything that is known of it."""
+    """A version with its metrics and the gate's report."""
 
     parent_id: UUID | None
     metrics: dict[str, Any]
@@ -63,7 +63,7 @@ class AdaptersOut(Out):
 
 
 class MetricPair(Out):
-    """One metric of both versions; null where a version does not report it."""
+    """One metric of two versions; null if a version does not have it."""
 
     a: Any
     b: Any
@@ -84,7 +84,7 @@ class ComparisonOut(Out):
 
 
 class HistoryEntryOut(Out):
-    """One act on what a user is served with. `details` has `from` and `to` as version numbers, null for the base."""
+    """One change of the active version. `details` has the version numbers `from` and `to`; null is the base model."""
 
     id: UUID
     move: PointerMove
@@ -128,7 +128,7 @@ class VersionMetricsOut(Out):
 
 
 class MetricsOut(Out):
-    """How a user's adapters have done: every version, and the latest trainings. Newest first."""
+    """Quality of all versions of a user, and the latest trainings, newest first."""
 
     user_id: UUID
     versions: list[VersionMetricsOut]
@@ -136,7 +136,7 @@ class MetricsOut(Out):
 
 
 class ExclusionOut(Out):
-    """One event that may not train until it is released."""
+    """An excluded event: no training uses it until it is released."""
 
     sequence: int
     reason: str
@@ -151,27 +151,27 @@ class ExclusionsOut(Out):
 
 
 class RollbackIn(In):
-    """`to`: a version's number, "base" for the base model, omitted for the version that the live one was trained from.
+    """`to`: a version's number or "base"; omitted: the version that the active one was trained from.
 
-    0 is the version that a match made; for a user who never was matched it is the base model too.
+    0 is the version that a match made; for a user without a match it is the base model too.
     """
 
     to: Annotated[Whole, Field(ge=0)] | Literal["base"] | None = Field(None, examples=[1, "base"])
     feedback: Literal["exclude", "keep"] = Field(
-        "exclude", description="exclude: what came after the target neither trains nor triggers until released."
+        "exclude", description="exclude: later feedback does not train, and makes nobody due, until it is released."
     )
     reason: Reason = Field(examples=["the last update made portraits worse"])
 
 
 class ReleaseIn(In):
-    """`sequences`: the events by number; omitted: all that are excluded."""
+    """`sequences`: numbers of events; omitted: all excluded events."""
 
     sequences: list[Whole] | None = Field(None, min_length=1, max_length=5_000, examples=[[11, 12]])
     reason: Reason = Field(examples=["checked with the user"])
 
 
 class PointerChangeOut(Out):
-    """What an act did. Version numbers; null is the base."""
+    """The active version's number before and after; null is the base model."""
 
     user_id: UUID
     from_number: int | None

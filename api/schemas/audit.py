@@ -1,4 +1,4 @@
-"""The audit trail as answered."""
+"""The audit trail."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class AuditEntryOut(Out):
     subject_id: UUID | None
     details: dict[str, Any]
     created_at: datetime
-    sequence: int | None = Field(description="Place in the chain; null: written by somebody else than the platform.")
+    sequence: int | None = Field(description="Position in the chain; null: the platform did not write this entry.")
     previous_sha256: str | None
     entry_sha256: str | None
 
 
 class AuditReportOut(Out):
-    """What a look at the whole chain found; `problems` tells the first of them."""
+    """Result of checking the whole chain; `problems` lists the first problems."""
 
     is_intact: bool
     num_entries: int
-    head: str | None = Field(description="The newest link, SEQUENCE:SHA256: keep it where the database is not.")
+    head: str | None = Field(description="The newest link, SEQUENCE:SHA256. Store it outside of the database.")
     num_problems: int
     problems: list[str]

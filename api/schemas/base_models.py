@@ -1,4 +1,4 @@
-"""Base models as answered."""
+"""Base models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from paaplus.api.schemas.common import Out
 
 
 class BaseModelRef(Out):
-    """Which base model: all that a score depends on is in its digest."""
+    """A base model. Its digest covers everything that its scores depend on."""
 
     name: str = Field(examples=["lite"])
     version: int = Field(examples=[1])

@@ -1,4 +1,4 @@
-"""What all schemas share: strict numbers, text without control characters, pages, errors."""
+"""Shared parts of the schemas: strict numbers, printable text, pages, errors."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 
 class In(BaseModel):
-    """A request: a field that nobody knows is a mistake of the caller, not to be passed over."""
+    """A request. An unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Out(BaseModel):
-    """An answer, read from a row or a record."""
+    """An answer, built from a row or a record."""
 
     model_config = ConfigDict(from_attributes=True)
 
 
 def _printable(text: str) -> str:
-    # NUL has no place in PostgreSQL, a lone surrogate none in UTF-8, and no name needs any of their kind.
+    # PostgreSQL cannot store NUL, and UTF-8 cannot encode a lone surrogate; no name needs characters of these kinds.
     if not text.isprintable():
         raise ValueError("must not contain control characters")
     return text
@@ -69,7 +69,7 @@ UserRef = Annotated[
 
 
 class ReasonIn(In):
-    """Why something is done by hand; goes into the history."""
+    """Reason for a change by hand; stored in the history."""
 
     reason: Reason = Field(examples=["the last update made portraits worse"])
 
@@ -81,7 +81,7 @@ class ErrorBody(BaseModel):
 
 
 class ErrorOut(BaseModel):
-    """Every failure looks like this."""
+    """The answer to every request that fails."""
 
     error: ErrorBody
 
@@ -95,12 +95,12 @@ class _HasId(Protocol):
 
 
 class Page(BaseModel, Generic[ItemT]):
-    """Newest first. `next_cursor` gets the next page; null on the last."""
+    """A page, newest first. `next_cursor` gets the next page; null on the last page."""
 
     items: list[ItemT]
     next_cursor: UUID | None = None
 
 
 def next_cursor(rows: Sequence[_HasId], limit: int) -> UUID | None:
-    """The cursor after these rows, given that `limit` of them were asked for."""
+    """The cursor after these rows; None if fewer than `limit` rows were found."""
     return rows[-1].id if len(rows) == limit else None

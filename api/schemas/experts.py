@@ -12,25 +12,26 @@ from paaplus.api.schemas.adapters import AdapterSummary
 from paaplus.api.schemas.common import In, Name, Out
 from paaplus.db.tables import BaseModelRow
 from paaplus.db.tables.experts import ExpertForm
-from paaplus.services.experts.experts import DOMAIN_MAX, Agreement, Described, HeldOut
+from paaplus.services.experts.experts import DOMAIN_MAX, ExpertView
+from paaplus.services.experts.quality import Agreement, HeldOut
 
 Domain = Annotated[Name, StringConstraints(max_length=DOMAIN_MAX)]
 
 
 class ExpertIn(In):
-    """`form`: pooled bends the generic score to the expert, head learns one of their own on the shared features."""
+    """`form`: pooled corrects the generic score; head learns a score of its own on the shared features."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"name": "Dr. Ada", "domain": "posture", "form": "pooled"}]}
     )
 
-    name: Name = Field(description="What users are told whom they were matched with.")
-    domain: Domain = Field(description="What the expert judges.")
+    name: Name = Field(description="The name that matched users are shown.")
+    domain: Domain = Field(description="The kind of objects that the expert judges.")
     form: ExpertForm = ExpertForm.POOLED
 
 
 class ExpertOut(Out):
-    """An expert. Their model is their live adapter; `not_matched_because` says why nobody is matched with it."""
+    """An expert. The active adapter is the expert's model. `not_matched_because`: why no user is matched with it."""
 
     user_id: UUID
     external_id: str = Field(examples=["dr-ada"])
@@ -38,14 +39,14 @@ class ExpertOut(Out):
     domain: str = Field(examples=["posture"])
     form: ExpertForm
     model: AdapterSummary | None
-    metrics: dict[str, Any] | None = Field(description="Of the model, as its training and the gate measured it.")
+    metrics: dict[str, Any] | None = Field(description="Quality of the model, measured by its training and the gate.")
     num_revised_labels: int = Field(description="Pseudo labels that the expert has reviewed.")
-    not_matched_because: str | None = Field(examples=["no model yet: it needs labels of theirs and a training"])
+    not_matched_because: str | None = Field(examples=["no model yet: it needs reviewed labels and a training"])
     created_at: datetime
     retired_at: datetime | None
 
     @classmethod
-    def of(cls, described: Described, base_models: dict[UUID, BaseModelRow]) -> ExpertOut:
+    def of(cls, described: ExpertView, base_models: dict[UUID, BaseModelRow]) -> ExpertOut:
         row, version = described.row, described.version
         return cls(
             user_id=row.user_id,
@@ -63,15 +64,15 @@ class ExpertOut(Out):
 
 
 class HeldOutOut(Out):
-    """The model against the expert's own labels that it never learned from, by aspect."""
+    """Error of the model on the expert's held-out labels, one aspect."""
 
     num_images: int
-    srcc: dict[str, float | None] = Field(examples=[{"beauty": 0.71}], description="Null where it has no value.")
+    srcc: dict[str, float | None] = Field(examples=[{"beauty": 0.71}], description="Null if it is undefined.")
     generic_srcc: dict[str, float | None] = Field(examples=[{"beauty": 0.55}])
 
 
 class ExpertDetailOut(Out):
-    """An expert, and how well their model knows them."""
+    """An expert, and the quality of the expert's model on held-out labels."""
 
     expert: ExpertOut
     held_out: HeldOutOut
@@ -82,13 +83,15 @@ class ExpertDetailOut(Out):
 
 
 class AgreementOut(Out):
-    """Two experts on the images that both have labelled, one aspect at a time."""
+    """Agreement of two experts on the images that both labelled, for one aspect."""
 
     first: UUID
     second: UUID
     aspect: str = Field(examples=["beauty"])
     num_images: int
-    srcc: float | None = Field(description="Null for fewer than three images, and where one gives all the same.")
+    srcc: float | None = Field(
+        description="Null for fewer than three images, and if an expert gave all images the same score."
+    )
     mean_difference: float = Field(description="Mean absolute difference, in points of the 0-10 scale.")
 
     @classmethod
@@ -97,6 +100,6 @@ class AgreementOut(Out):
 
 
 class AgreementsOut(Out):
-    """Every two experts of the application who have labelled an image in common."""
+    """All pairs of the application's experts who labelled a common image."""
 
     items: list[AgreementOut]

@@ -25,7 +25,7 @@ RATING_EXAMPLE: dict[str, JsonValue] = {
 
 
 class ScaleIn(In):
-    """The scale that the ratings were given on."""
+    """The scale of the ratings."""
 
     min: Number = Field(examples=[1])
     max: Number = Field(examples=[7])
@@ -36,13 +36,14 @@ Ratings = Annotated[dict[Aspect, Number], Field(min_length=1, max_length=64, exa
 
 class _EventIn(In):
     event_id: Name = Field(
-        description="The caller's own, one per event: posting it again changes nothing.", examples=["ada-0001"]
+        description="Chosen by the caller, one per event. Posting the same event again changes nothing.",
+        examples=["ada-0001"],
     )
     user: UserRef
     occurred_at: Moment | None = Field(None, examples=["2026-11-22T12:00:00Z"])
 
     def to_event(self, index: int, user_id: UUID) -> NewEvent:
-        """The event as the log takes it."""
+        """The event for the feedback log."""
         return NewEvent(
             index=index,
             user_id=user_id,
@@ -57,7 +58,7 @@ class _EventIn(In):
         )
 
     def _payload(self) -> dict[str, Any]:
-        """What the log keeps as it was given."""
+        """The event's payload, stored as it was given."""
         return self.model_dump(include={"ratings", "scale", "preference", "liked"})
 
 
@@ -101,7 +102,7 @@ class BinaryIn(_EventIn):
 
 
 class RetractionIn(_EventIn):
-    """Takes an earlier event of the same user back."""
+    """Retracts an earlier event of the same user."""
 
     kind: Literal["retraction"]
     retracts: Name = Field(description="`event_id` of the earlier event.", examples=["ada-0001"])
@@ -112,7 +113,7 @@ EVENT: TypeAdapter[EventIn] = TypeAdapter(EventIn)
 
 
 class FeedbackBatchIn(In):
-    """Many events. Each is judged by itself, so that a bad one does not keep out the good ones."""
+    """Many events. Each is accepted or rejected on its own."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"events": [RATING_EXAMPLE]}]})
 
@@ -134,7 +135,7 @@ class ItemError(Out):
 
 
 class FeedbackItemOut(Out):
-    """What became of one event. `sequence` is its number in the user's log."""
+    """Result of one event. `sequence` is its number in the user's log."""
 
     index: int
     event_id: str | None

@@ -1,4 +1,4 @@
-"""Images as answered; they come in as multipart forms."""
+"""Images. Uploads are multipart forms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from paaplus.services.images.images import FeatureState
 
 
 class ImageOut(Out):
-    """A stored image: upright, in sRGB, without metadata. `sha256` is of the stored bytes."""
+    """A stored image: upright, in sRGB, without metadata. `sha256` is the digest of the stored bytes."""
 
     id: UUID
     sha256: str
@@ -26,8 +26,8 @@ class ImageOut(Out):
     owner_id: UUID | None
     created_at: datetime
     features: Literal["ready", "pending", "failed"] = Field(description="ready: it can be scored.")
-    job_id: UUID | None = Field(description="The job that works on its features, if there is one.")
-    error: str | None = Field(description="Why it can never be scored.")
+    job_id: UUID | None = Field(description="The job that extracts its features, if there is one.")
+    error: str | None = Field(description="Why the image cannot be scored.")
 
     @classmethod
     def of(cls, row: ImageRow, features: FeatureState) -> ImageOut:

@@ -1,4 +1,4 @@
-"""Jobs as answered."""
+"""Jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from paaplus.db.tables.jobs import JobKind, JobState
 
 
 class ProgressOut(Out):
-    """Steps of the job; both 0 before it has begun."""
+    """Steps of the job; both are 0 before it starts."""
 
     done: int
     total: int
@@ -43,8 +43,8 @@ class ImageErrorOut(Out):
 
 
 class JobDetailOut(JobOut):
-    """A job with the training that it led to, or the images that it could not label."""
+    """A job with its training run, or with the images that it could not label."""
 
     run: RunOut | None
-    image_errors: list[ImageErrorOut] = Field(description="The first hundred; the others are labelled all the same.")
+    image_errors: list[ImageErrorOut] = Field(description="At most the first hundred; all other images are labelled.")
     num_image_errors: int

@@ -1,4 +1,4 @@
-"""API keys, with the secret only where one is made."""
+"""API keys. Only a new key's answer has its secret."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ class KeyOut(Out):
 
 
 class NewKeyOut(KeyOut):
-    """The only time that the key itself is shown."""
+    """A new key with its secret, which no other answer shows."""
 
     key: str = Field(examples=["paa_..."])

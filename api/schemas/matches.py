@@ -1,4 +1,4 @@
-"""Matches: what a user starts from, and why."""
+"""Matches: a new user's starting point, and the evidence for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from paaplus.services.adapters.matches import MatchView
 
 
 class MatchIn(In):
-    """`experts`: only these; omitted: all of the application. `kind`: the best of it, whatever is more probable."""
+    """`experts`: choose among these; omitted: all of the application. `kind`: choose the best of this kind only."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{}, {"experts": ["dr-ada"], "kind": "expert"}]})
 
@@ -26,15 +26,15 @@ class MatchedExpertOut(Out):
     user_id: UUID
     name: str = Field(examples=["Dr. Ada"])
     domain: str = Field(examples=["posture"])
-    share: float = Field(description="How much of the expert is in what the user starts from.", examples=[0.4])
-    adapter_number: int | None = Field(description="The version of the expert's model; null where it is gone.")
+    share: float = Field(description="The expert's weight in the starting point.", examples=[0.4])
+    adapter_number: int | None = Field(description="The version of the expert's model; null if it was erased.")
 
 
 class MatchOut(Out):
-    """What a user was matched with.
+    """A user's match.
 
-    `evidence` holds how much was asked, the probability of every candidate, and on how many pairs each expert agrees
-    with the user. `stale`: an expert in it has been erased since; the user's trainings start from the general prior.
+    `evidence` has the number of answers, the probability of every candidate, and each expert's agreement with the user
+    on pairs. `stale`: an expert of the match was erased; trainings then start from the general prior.
     """
 
     id: UUID
@@ -46,9 +46,9 @@ class MatchOut(Out):
         examples=[{"num_ratings": 0, "num_comparisons": 11, "probabilities": {"generic": 0.1, "combination": 0.9}}]
     )
     version: int | None = Field(description="The adapter version that the match made: usually 0. Null if it made none.")
-    is_live: bool = Field(description="That version is what the user is served with.")
+    is_live: bool = Field(description="True if that version is the active version.")
     stale: bool
-    for_default_base_model: bool = Field(description="False after another base model has become the default.")
+    for_default_base_model: bool = Field(description="False if another base model has become the default.")
     created_at: datetime
 
     @classmethod

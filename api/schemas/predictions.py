@@ -1,4 +1,4 @@
-"""Predictions: who wants scores of what, and the scores."""
+"""Predictions: requested users and images, and their scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PredictionItemIn(In):
 
 
 class PredictionsIn(In):
-    """Either `items`, or `users` and `images`: then every user is asked about every image."""
+    """Either `items`, or `users` and `images` for every pair of both."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"users": ["ada"], "images": ["0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"]}]}
@@ -28,8 +28,8 @@ class PredictionsIn(In):
     items: list[PredictionItemIn] | None = Field(None, min_length=1)
     users: list[UserRef] | None = Field(None, min_length=1)
     images: list[UUID] | None = Field(None, min_length=1)
-    wait_s: Number = Field(0.0, ge=0, description="How long to wait for images that are not ready yet.")
-    confidence: Flag = Field(False, description="Say how sure each score is.")
+    wait_s: Number = Field(0.0, ge=0, description="Longest time to wait for images without features, in seconds.")
+    confidence: Flag = Field(False, description="Add the uncertainty of each score.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -56,49 +56,55 @@ class ServedAdapterOut(Out):
     number: int
     digest: str
     trained_at: datetime
-    age_s: float = Field(description="Seconds since it was trained.")
+    age_s: float = Field(description="Seconds since its training.")
 
 
 class ConfidenceOut(Out):
     """Standard deviations by aspect, in score points."""
 
-    score_sd: dict[str, float] = Field(description="Of the user's own score.", examples=[{"beauty": 0.6}])
-    rating_sd: dict[str, float] = Field(description="Of a rating that the user would give.", examples=[{"beauty": 1.9}])
+    score_sd: dict[str, float] = Field(
+        description="Standard deviation of the user's score.", examples=[{"beauty": 0.6}]
+    )
+    rating_sd: dict[str, float] = Field(
+        description="Standard deviation of a rating by the user.", examples=[{"beauty": 1.9}]
+    )
 
 
 class UsedPreferenceOut(Out):
-    """The user's preference, as a base model takes it that asks for one."""
+    """The user's preference, an input of some base models."""
 
     values: tuple[float, ...] = Field(examples=[[0.5, 0.8, 0.5, 0.2, 0.5]])
-    version: int | None = Field(description="How often the user's preference had changed; null where nobody knows.")
+    version: int | None = Field(description="Number of the preference's change; null if unknown.")
 
 
 class PredictionOut(Out):
-    """One answer. `source` base says that the scores are the base model's, match that no training of the user's own
-    words has touched them, and `source_reason` why."""
+    """One prediction. `source` says where the scores come from: the user's adapter, a match that was not yet trained on
+    the user's feedback, or the base model; `source_reason` says why."""
 
     user_id: UUID
     image_id: UUID
     status: Literal["scored", "pending", "failed"]
     scores: dict[str, float] | None = Field(examples=[{"beauty": 6.1}])
-    generic: dict[str, float] | None = Field(description="What the base model says to everybody.")
+    generic: dict[str, float] | None = Field(description="The generic scores of the base model.")
     source: Source | None
     source_reason: SourceReason | None
     adapter: ServedAdapterOut | None
-    confidence: ConfidenceOut | None = Field(description="Null unless asked for, and where the adapter cannot tell.")
+    confidence: ConfidenceOut | None = Field(
+        description="Null if it was not requested, or if the adapter kind has none."
+    )
     preference: UsedPreferenceOut | None = Field(
-        description="What the base model's score was computed with: that of the version which serves the user, else "
-        "the user's own. Null: nobody's in particular, or the base model takes none."
+        description="The preference that the base model's score was computed with: that of the active version, else "
+        "the user's current one. Null: the user has none, or the base model takes none."
     )
     branches: list[str] | None = Field(
-        description="Which branches of the base model saw the image; fewer than it has is a degraded score. Null: "
-        "it has none, or cannot tell.",
+        description="The branches of the base model that scored the image; with fewer than all, the score is degraded. "
+        "Null: it has no branches, or they are unknown.",
         examples=[["image", "posture"]],
     )
-    match_id: UUID | None = Field(description="The match that the serving version started from.")
+    match_id: UUID | None = Field(description="The match that the version started from.")
     base_model: BaseModelRef
-    receipt_id: UUID | None = Field(description="Names this prediction in a correction.")
-    job_id: UUID | None = Field(description="What a pending item waits for.")
+    receipt_id: UUID | None = Field(description="A correction refers to this prediction by it.")
+    job_id: UUID | None = Field(description="The job that a pending item waits for.")
     retry_after_s: int | None
     error: str | None
 
@@ -135,7 +141,7 @@ class PredictionOut(Out):
 
 
 class PredictionsOut(Out):
-    """In the order asked."""
+    """The predictions in the order of the request."""
 
     items: list[PredictionOut]
     pending: int

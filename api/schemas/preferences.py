@@ -1,4 +1,4 @@
-"""A user's preference feature."""
+"""A user's preference."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class PreferenceIn(In):
     preference: list[PreferenceValue] = Field(
         min_length=1,
         max_length=MAX_VALUES,
-        description="From 0 to 1 each, 0.5 for nobody in particular; as many as the default base model takes.",
+        description="Each between 0 and 1; 0.5 is neutral. As many as the default base model takes.",
     )
 
 
 class PreferenceOut(Out):
-    """The preference that is in force."""
+    """The preference in force."""
 
     user_id: UUID
     preference: list[float]
-    version: int = Field(description="Counts its changes.")
-    preference_encoder_id: UUID | None = Field(description="What made it of a survey; null: given by hand.")
+    version: int = Field(description="Number of its changes.")
+    preference_encoder_id: UUID | None = Field(description="The survey encoder that computed it; null: set by hand.")
     num_values_taken: int = Field(
-        description="How many values the default base model takes: 0 if its scores know no preference, and ignore it."
+        description="Number of values that the default base model uses; 0 if it uses no preference."
     )
     updated_at: datetime

@@ -1,4 +1,4 @@
-"""Quizzes: pairs of images, one at a time; and what to ask for next."""
+"""Quizzes of image pairs, and suggestions of images to rate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Preference = Literal["first", "second", "tie", "cannot_say"]
 
 
 class QuizIn(In):
-    """How many pairs at most; it may end sooner, when the next answer would tell little."""
+    """Maximum number of pairs. The quiz ends earlier if the next answer would give little information."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"max_pairs": 12}]})
 
@@ -23,17 +23,19 @@ class QuizIn(In):
 
 
 class QuizAnswerIn(In):
-    """`preference` is about every aspect, or an object says it by aspect."""
+    """`preference` holds for every aspect, or is an object with one value per aspect."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"position": 1, "preference": "first", "event_id": "ada-quiz-1"}]}
     )
 
-    position: Whole = Field(ge=1, description="Of the pair that is answered.")
+    position: Whole = Field(ge=1, description="Number of the answered pair.")
     preference: Preference | dict[Aspect, Preference] = Field(
         description="Which image is better: first, second, tie, or cannot_say.", examples=["first"]
     )
-    event_id: Name = Field(description="The caller's own, one per event: posting it again changes nothing.")
+    event_id: Name = Field(
+        description="Chosen by the caller, one per event. Posting the same answer again changes nothing."
+    )
 
 
 class QuizPairOut(Out):
@@ -42,11 +44,11 @@ class QuizPairOut(Out):
     position: int
     first: UUID
     second: UUID
-    expected_information: float = Field(description="What the answer is expected to tell, in nats.", examples=[0.31])
+    expected_information: float = Field(description="Expected information of the answer, in nats.", examples=[0.31])
 
 
 class QuizOut(Out):
-    """A quiz as it stands. `pair` waits for an answer; null when the quiz is finished."""
+    """A quiz. `pair` is the next one to answer; null if the quiz is finished."""
 
     id: UUID
     user_id: UUID
@@ -80,7 +82,7 @@ class QuizOut(Out):
 
 
 class SuggestionsOut(Out):
-    """Images to ask the user about, the most telling first."""
+    """Images that the user should rate, the most informative first."""
 
     kind: Literal["rating"]
     images: list[UUID]

@@ -16,18 +16,21 @@ from paaplus.services.reviews.reviews import EVENT_ID_MAX, Verdict
 
 
 class BatchIn(In):
-    """Images that go to experts together: at most 20,000 reviews, all experts' together."""
+    """Images that go to experts together; at most 20,000 reviews of all experts together."""
 
     name: Name = Field(examples=["portraits, first round"])
     experts: list[UserRef] = Field(min_length=1, max_length=50, examples=[["ada"]])
     tools: list[ToolName] | None = Field(
-        None, min_length=1, max_length=20, description="Whose labels are shown; omitted: all that label an aspect."
+        None,
+        min_length=1,
+        max_length=20,
+        description="Tools whose labels are shown; omitted: all tools that label an aspect.",
     )
     images: list[UUID] | None = Field(
         None,
         min_length=1,
         max_length=5_000,
-        description="Omitted: all labelled ones that none of these experts has had.",
+        description="Omitted: all labelled images that none of these experts has reviewed.",
         examples=[[IMAGE_EXAMPLE]],
     )
     order: ReviewOrder = Field(
@@ -35,14 +38,14 @@ class BatchIn(In):
     )
     seed: Annotated[Whole, Field(ge=0)] = 0
     overlap: Annotated[Number, Field(ge=0, le=1)] = Field(
-        0.0, description="Share of the images that every expert gets; the others are dealt out."
+        0.0, description="Share of the images that every expert reviews; each other image goes to one expert."
     )
-    limit: Annotated[Whole, Field(ge=1, le=5_000)] = Field(1_000, description="Most images of the batch.")
-    application: Application | None = Field(None, description="For admin keys.")
+    limit: Annotated[Whole, Field(ge=1, le=5_000)] = Field(1_000, description="Maximum number of images in the batch.")
+    application: Application | None = Field(None, description="Needed with an admin key.")
 
 
 class ProgressOut(Out):
-    """One expert's part: reviews by state."""
+    """One expert's progress: numbers of reviews by state."""
 
     expert_id: UUID
     open: int
@@ -52,7 +55,7 @@ class ProgressOut(Out):
 
 
 class AgreementOut(Out):
-    """How far experts agree on images that all of them have done: ICC(2,1), and SRCC as a mean over pairs of them."""
+    """Agreement on the images that all experts reviewed: ICC(2,1), and the mean SRCC over pairs of experts."""
 
     aspect: str
     num_experts: int
@@ -75,28 +78,28 @@ class BatchOut(Out):
 
 
 class BatchDetailOut(BatchOut):
-    """A batch with what its experts agree on."""
+    """A batch with its experts' agreement."""
 
     agreement: list[AgreementOut]
 
 
 class ReviewOut(Out):
-    """One image before one expert. `scores` are the label that is to be reviewed, 0-10."""
+    """One expert's review of one image. `scores` is the shown label, 0 to 10."""
 
     id: UUID
     batch_id: UUID
     image_id: UUID
-    image_url: str = Field(description="The picture itself; opens to this expert's key.")
+    image_url: str = Field(description="The image file, for this expert's key.")
     scores: dict[str, float] = Field(examples=[{"beauty": 6.1}])
     confidences: dict[str, float] = Field(examples=[{"beauty": 0.38}])
     state: ReviewState
     verdict: Verdict | None
-    said: dict[str, float] | None = Field(description="What the expert made of it, all aspects.")
+    said: dict[str, float] | None = Field(description="The revised label, all aspects.")
     decided_at: datetime | None
 
 
 class NextOut(Out):
-    """The next review; null when nothing is left."""
+    """The next review; null if none is left."""
 
     review: ReviewOut | None
     num_open: int
@@ -110,18 +113,18 @@ VERDICT_EXAMPLE: dict[str, Any] = {
 
 
 class VerdictIn(In):
-    """What the expert makes of a review."""
+    """The expert's decision on a review."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [VERDICT_EXAMPLE]})
 
     event_id: Annotated[Name, Field(max_length=EVENT_ID_MAX)] = Field(
-        description="The caller's own: posting it again changes nothing.", examples=["review-0001"]
+        description="Chosen by the caller. Posting the same verdict again changes nothing.", examples=["review-0001"]
     )
     verdict: Verdict = Field(examples=["correct"])
     scores: dict[Aspect, Number] = Field(
         default_factory=dict,
         max_length=64,
-        description="For `correct`: 0-10; aspects that are left out count as accepted.",
+        description="For `correct`, 0 to 10. Omitted aspects count as accepted.",
         examples=[{"beauty": 7.5}],
     )
-    revise: Flag = Field(False, description="Change a verdict that was given before.")
+    revise: Flag = Field(False, description="Replace an earlier verdict.")

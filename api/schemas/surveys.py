@@ -1,4 +1,4 @@
-"""Surveys: forms, what a user answered, and the encoders that make a preference of it."""
+"""Surveys: forms, users' answers, and the encoders that turn answers into preferences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from paaplus.api.schemas.common import In, Out
 from paaplus.api.schemas.users import Application
 from paaplus.db.tables import SurveyRow
-from paaplus.services.surveys.forms import NAME_PATTERN, Form, answers_schema, parse
+from paaplus.services.surveys.form_answers import answers_schema
+from paaplus.services.surveys.forms import NAME_PATTERN, Form, parse
 from paaplus.services.surveys.surveys import MAX_DOMAIN
 
 
@@ -26,7 +27,7 @@ Domain = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_DOMAIN),
     AfterValidator(_printable),
-    Field(description="What the objects are that it is about.", examples=["photographs"]),
+    Field(description="The kind of objects that the survey is about.", examples=["photographs"]),
 ]
 
 FORM_EXAMPLE: dict[str, Any] = {
@@ -51,7 +52,7 @@ class SurveyIn(In):
         json_schema_extra={"examples": [{"name": "first-look", "domain": "photographs", "form": FORM_EXAMPLE}]}
     )
 
-    application: Application | None = Field(None, description="Needed with an admin key only.")
+    application: Application | None = Field(None, description="Needed with an admin key.")
     name: SurveyName
     domain: Domain
     form: Form
@@ -65,9 +66,9 @@ class SurveyOut(Out):
     name: str
     version: int
     domain: str
-    digest: str = Field(description="Of the form.")
+    digest: str = Field(description="Digest of the form.")
     form: dict[str, Any]
-    answers_schema: dict[str, Any] = Field(description="JSON Schema of answers to it.")
+    answers_schema: dict[str, Any] = Field(description="JSON Schema of its answers.")
     retired_at: datetime | None
     created_at: datetime
 
@@ -90,7 +91,7 @@ class SurveyOut(Out):
 class SurveyAnswersIn(In):
     model_config = ConfigDict(json_schema_extra={"examples": [ANSWERS_EXAMPLE]})
 
-    answers: dict[str, Any] = Field(description="By item id; the survey's `answers_schema` says what may stand there.")
+    answers: dict[str, Any] = Field(description="Answers by item id, as the survey's `answers_schema` describes them.")
 
 
 class SurveyAnswersOut(Out):
@@ -104,14 +105,14 @@ class SurveyAnswersOut(Out):
 
 
 class SurveyAnsweredOut(SurveyAnswersOut):
-    """What became of them. `is_new`: they differ from what was answered before."""
+    """The stored answers. `is_new`: they differ from the answers before."""
 
     is_new: bool
-    num_comparisons: int = Field(description="Answers about pairs of images that went to the feedback log.")
+    num_comparisons: int = Field(description="Number of answers about image pairs that were added to the feedback log.")
 
 
 class PreferenceEncoderOut(Out):
-    """What makes a preference of answers; the newest that is not retired is in force."""
+    """An encoder of answers into preferences. The newest that is not retired is in force."""
 
     id: UUID
     survey_id: UUID
@@ -120,11 +121,11 @@ class PreferenceEncoderOut(Out):
     digest: str
     num_people: int
     metrics: dict[str, Any] = Field(
-        description="`gain`: how much of people's squared deviation from the base model's score their answers explain, "
+        description="`gain`: the share of people's squared deviation from the base model's score that answers explain, "
         "cross-validated, with its 95 % interval; of `of`."
     )
     retired_at: datetime | None
-    stale_at: datetime | None = Field(description="Since then, somebody whom it was learned from has been erased.")
+    stale_at: datetime | None = Field(description="Since then, a user whom it was learned from has been erased.")
     created_at: datetime
 
 

@@ -1,4 +1,4 @@
-"""AI tools, what they say of images, and what experts have taught them."""
+"""AI tools, their pseudo labels, and their revisions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ToolOut(Out):
     """One tool. `labels` are the base model's aspects among those that it scores; only these are reviewed."""
 
     name: str = Field(examples=["generic"])
-    version: str | None = Field(description="Changes when its numbers could.", examples=["1"])
+    version: str | None = Field(description="Changes whenever its scores could change.", examples=["1"])
     aspects: list[str] = Field(examples=[["beauty"]])
     labels: list[str] = Field(examples=[["beauty"]])
     needs: Literal["pixels", "features", "name"] | None
@@ -32,25 +32,25 @@ class ToolsOut(Out):
 
 
 class LabelsIn(In):
-    """Which tools should label which images."""
+    """The tools to run, and the images to label."""
 
     tools: list[ToolName] = Field(min_length=1, max_length=20, examples=[["generic", "exposure"]])
     images: list[UUID] | None = Field(
         None,
         min_length=1,
         max_length=10_000,
-        description="Omitted: all of the application's that belong to no user in particular.",
+        description="Omitted: all images of the application that no user owns.",
         examples=[[IMAGE_EXAMPLE]],
     )
-    application: Application | None = Field(None, description="For admin keys.")
+    application: Application | None = Field(None, description="Needed with an admin key.")
 
 
 class LabelsJobOut(Out):
-    job_id: UUID = Field(description="How far it is: `GET /v1/jobs/{job_id}`.")
+    job_id: UUID = Field(description="Its progress: `GET /v1/jobs/{job_id}`.")
 
 
 class PseudoLabelOut(Out):
-    """One tool's raw word on one image: scores 0-10 and confidences 0-1, by aspect."""
+    """One tool's label of one image, uncalibrated: scores 0 to 10 and confidences 0 to 1, by aspect."""
 
     id: UUID
     image_id: UUID
@@ -62,7 +62,7 @@ class PseudoLabelOut(Out):
 
 
 class PrecomputedLabelIn(In):
-    """Somebody's scores of one image."""
+    """Scores of one image from outside the platform."""
 
     image: UUID = Field(examples=[IMAGE_EXAMPLE])
     scores: dict[Aspect, Annotated[Number, Field(ge=0, le=10)]] = Field(
@@ -74,12 +74,12 @@ class PrecomputedLabelIn(In):
 
 
 class PrecomputedIn(In):
-    """Scores that were computed elsewhere, of one version of their source."""
+    """Scores that one version of an outside source computed."""
 
     tool: ToolName = Field(description="`precomputed`, or `precomputed:SOURCE`.", examples=["precomputed:partner"])
     version: Annotated[Name, Field(max_length=64)] = Field(examples=["2026-11"])
     labels: list[PrecomputedLabelIn] = Field(min_length=1, max_length=1_000)
-    application: Application | None = Field(None, description="For admin keys.")
+    application: Application | None = Field(None, description="Needed with an admin key.")
 
 
 class PrecomputedOut(Out):
@@ -88,16 +88,16 @@ class PrecomputedOut(Out):
 
 
 class RevisionIn(In):
-    """Learn from the reviews that there are."""
+    """Learn a revision from the existing reviews."""
 
-    application: Application | None = Field(None, description="For admin keys.")
+    application: Application | None = Field(None, description="Needed with an admin key.")
 
 
 class RevisionOut(Out):
-    """What one application's experts have taught a tool.
+    """A tool's revision, learned from the reviews of one application's experts.
 
-    `metrics` say by aspect how far experts are from the raw score, their mean, and the calibrated one, on reviews that
-    were left out; and the same of the reward head, where there were reviews enough for one.
+    `metrics` has, by aspect, the experts' errors against the raw score, the mean and the calibrated score on held-out
+    reviews, and the same for the reward head if there were enough reviews for one.
     """
 
     id: UUID
@@ -109,5 +109,5 @@ class RevisionOut(Out):
     has_reward_head: bool
     metrics: dict[str, Any]
     retired_at: datetime | None
-    stale_at: datetime | None = Field(description="Since then an expert in it has been erased: learn again.")
+    stale_at: datetime | None = Field(description="Since then, an expert whom it was learned from has been erased.")
     created_at: datetime

@@ -18,7 +18,7 @@ Application = Annotated[str, StringConstraints(pattern=APPLICATION_PATTERN), Fie
 
 
 def _overrides(name: str, config: type[TrainingConfig | GateConfig | DriftConfig | Policy], **special: Any) -> type[In]:
-    """A schema with every field of a configuration, optional, so that the two cannot drift apart."""
+    """A schema with all fields of a configuration, each optional. Built from it, so that both always agree."""
     strict = {"int": Whole, "float": Number, "bool": Flag}  # by annotation, which `configs` keeps as text
     types = {field.name: special.get(field.name) or strict[str(field.type)] for field in fields(config)}
     return create_model(name, __base__=In, **{field: (kind | None, None) for field, kind in types.items()})  # type: ignore[call-overload, no-any-return]
@@ -40,20 +40,22 @@ class PolicyOverridesIn(
         drift=DriftOverridesIn,
     )
 ):
-    """What differs from the deployment's default; what is left out follows the default."""
+    """Fields that differ from the deployment's default. An omitted field follows the default."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"min_new_feedback": 5, "strategy": "bayes"}]})
 
     def to_overrides(self) -> dict[str, Any]:
-        """The fields that were given, less nulls."""
+        """The given fields, without nulls."""
         overrides: dict[str, Any] = self.model_dump(exclude_none=True)
         return overrides
 
 
 class UserIn(In):
-    external_id: Name = Field(description="The application's own name for the user.", examples=["ada"])
+    external_id: Name = Field(description="The application's name for the user.", examples=["ada"])
     policy: PolicyOverridesIn | None = None
-    application: Application | None = Field(None, description="For admin keys, which belong to no application.")
+    application: Application | None = Field(
+        None, description="Needed with an admin key, which belongs to no application."
+    )
 
 
 class SharingIn(In):
@@ -64,14 +66,14 @@ class UserOut(Out):
     id: UUID
     external_id: str = Field(examples=["ada"])
     application: str = Field(examples=["photo-app"])
-    policy: dict[str, Any] = Field(description="In force: the default with this user's overrides.")
+    policy: dict[str, Any] = Field(description="The default with this user's overrides.")
     policy_overrides: dict[str, Any]
     pinned: bool
-    shares_taste: bool = Field(description="Taste priors and survey encoders may be learned from what this user said.")
+    shares_taste: bool = Field(description="Taste priors and survey encoders may be learned from this user's feedback.")
     active_adapter: AdapterSummary | None
-    feedback_sequence: int = Field(description="Number of the last event.")
-    trained_sequence: int = Field(description="The last event that a training has seen.")
-    pending_feedback: int = Field(description="Events that wait for the next training.")
+    feedback_sequence: int = Field(description="Number of the user's last event.")
+    trained_sequence: int = Field(description="The last event that a training has read.")
+    pending_feedback: int = Field(description="Number of events that wait for the next training.")
     next_due_at: datetime | None
     due_reason: str | None
     last_trained_at: datetime | None

@@ -1,4 +1,4 @@
-"""Proof by trying: a platform of its own under seeded traffic, killed and starved, then checked row by row.
+"""Fault injection: a platform under seeded traffic, with killed and paused processes; then every promise is checked.
 
-It knows the platform from outside (HTTP, the command line, processes), and reads the database when all is over.
+It uses the platform from outside (HTTP, command line, processes), and reads the database at the end.
 """

@@ -1,4 +1,4 @@
-"""The HTTP calls that the traffic makes, with the standard library: every one ends in a status, or in no answer."""
+"""The HTTP calls of the traffic. Each returns a status, or `NO_ANSWER` if the connection broke."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 TIMEOUT_S: Final = 45.0  # longer than a writer waits for SQLite's lock
-NO_ANSWER: Final = 0  # the connection broke: what was asked may have happened, or not
+NO_ANSWER: Final = 0  # the connection broke: the request may or may not have been done
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status and a JSON body; `NO_ANSWER` and None where the connection broke."""
+    """A status and a JSON body; `NO_ANSWER` and None if the connection broke."""
 
     status: int
     body: Any
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether asking again is the only way to know."""
+        """True if only a repeated request can tell what happened."""
         return self.status in (NO_ANSWER, 429, 503)
 
 
 class Client:
-    """One key's calls."""
+    """HTTP calls with one API key."""
 
     def __init__(self, url: str, key: str) -> None:
         self._url = url
@@ -39,7 +39,7 @@ class Client:
         return self._send(method, path, data, {"Content-Type": "application/json"})
 
     def upload(self, name: str, data: bytes) -> Answer:
-        """Post an image file as a form, as browsers do."""
+        """Post an image file as a multipart form."""
         boundary = secrets.token_hex(16)
         disposition = f'Content-Disposition: form-data; name="file"; filename="{name}"'
         form = f"--{boundary}\r\n{disposition}\r\nContent-Type: image/png\r\n\r\n".encode() + data

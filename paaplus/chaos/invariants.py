@@ -1,4 +1,4 @@
-"""What must be true of the rows when all is quiet again, whatever was done to the platform."""
+"""The promises that must hold for the rows when all work is done, after any faults."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MOVES: Final = (
 
 @dataclass
 class Check:
-    """One promise, how many things were looked at, and what contradicts it."""
+    """One promise, the number of checked items, and the contradictions found."""
 
     promise: str
     num_checked: int = 0
@@ -64,7 +64,7 @@ def check_all(session: Session, oracle: Oracle, ledger: Ledger, final: Iterable[
     """All checks on one snapshot.
 
     Args:
-        final: what every user was served for every image after all had become quiet.
+        final: the scores of every user and image after all work was done.
     """
     return [
         no_lost_feedback(session, ledger),
@@ -80,7 +80,7 @@ def check_all(session: Session, oracle: Oracle, ledger: Ledger, final: Iterable[
         scores_now(oracle, final),
         kept_receipts(session, ledger),
         nothing_of_the_erased(session, ledger),
-        Check("no answer that no fault excuses", len(ledger.latencies_s), list(ledger.complaints)),
+        Check("every wrong answer is explained by a fault", len(ledger.latencies_s), list(ledger.complaints)),
     ]
 
 
@@ -92,14 +92,17 @@ def no_lost_feedback(session: Session, ledger: Ledger) -> Check:
         if key[0] not in ledger.erasing:
             expected = (sequence, ledger.posted[key]["kind"])
             found = stored.get(key)
-            check.expect(found == expected, lambda k=key, e=expected, f=found: f"event {k}: told {e}, stored {f}")  # type: ignore[misc]
+            check.expect(
+                found == expected,
+                lambda k=key, e=expected, f=found: f"event {k}: acknowledged as {e}, stored as {f}",  # type: ignore[misc]
+            )
     for key in stored:
         check.expect(key in ledger.posted, lambda k=key: f"event {k} was never posted")  # type: ignore[misc]
     return check
 
 
 def gapless_logs(session: Session) -> Check:
-    check = Check("every log is numbered without holes")
+    check = Check("every log is numbered without gaps")
     rows = session.execute(sa.select(FeedbackRow.user_id, FeedbackRow.sequence).order_by(FeedbackRow.sequence))
     _expect_gapless(session, check, rows.all(), lambda user: user.feedback_sequence)
     return check
@@ -108,7 +111,7 @@ def gapless_logs(session: Session) -> Check:
 def gapless_versions(session: Session) -> Check:
     check = Check("no version number is missing or given twice")
     query = sa.select(AdapterRow.user_id, AdapterRow.number).order_by(AdapterRow.number)
-    rows = session.execute(query.where(AdapterRow.number > 0))  # 0 is what a match made before any training
+    rows = session.execute(query.where(AdapterRow.number > 0))  # 0 is the version of a match before any training
     _expect_gapless(session, check, rows.all(), lambda user: user.adapter_sequence)
     return check
 
@@ -125,47 +128,49 @@ def _expect_gapless(
 
 
 def one_active_version(session: Session, oracle: Oracle) -> Check:
-    check = Check("nobody has two live versions, and every version's bytes are those of its digest")
+    check = Check("nobody has two active versions, and the bytes of every version match its digest")
     counts = session.execute(
         sa.select(AdapterRow.user_id, sa.func.count())
         .where(AdapterRow.state == AdapterState.ACTIVE)
         .group_by(AdapterRow.user_id)
     )
     for user_id, count in counts:
-        check.expect(count == 1, lambda u=user_id, c=count: f"user {u} has {c} live versions")  # type: ignore[misc]
+        check.expect(count == 1, lambda u=user_id, c=count: f"user {u} has {c} active versions")  # type: ignore[misc]
     check.problems += [f"{name} is damaged" for name in oracle.damaged]
     return check
 
 
 def consistent_history(session: Session) -> Check:
-    """Replayed from the base on, each act begins where the one before it ended, and the last ends at what is live."""
-    check = Check("the history of every pointer is one unbroken line that ends at what is live")
+    """Replay the history: each change starts where the one before ended, and the last ends at the active version."""
+    check = Check("the history of active versions is unbroken and ends at the active version")
     at: dict[UUID, UUID | None] = defaultdict(lambda: None)
     for act in session.execute(sa.select(AdapterHistoryRow).order_by(AdapterHistoryRow.id)).scalars():
         if act.move in (*MOVES, PointerMove.GATE_REFUSED, PointerMove.UNPINNED):
             here = at[act.user_id]
             check.expect(
                 act.from_adapter_id == here,
-                lambda a=act, h=here: f"user {a.user_id}: {a.move} from {a.from_adapter_id} while {h} was live",  # type: ignore[misc]
+                lambda a=act, h=here: f"user {a.user_id}: {a.move} from {a.from_adapter_id} while {h} was active",  # type: ignore[misc]
             )
         if act.move in MOVES:
             at[act.user_id] = act.to_adapter_id
-    live = dict(
+    actives = dict(
         session.execute(
             sa.select(AdapterRow.user_id, AdapterRow.id).where(AdapterRow.state == AdapterState.ACTIVE)
         ).all()
     )
     for user_id in session.execute(sa.select(UserRow.id)).scalars():
-        says, is_live = at[user_id], live.get(user_id)
-        check.expect(says == is_live, lambda u=user_id, s=says, n=is_live: f"user {u}: history says {s}, live is {n}")  # type: ignore[misc]
+        end, active = at[user_id], actives.get(user_id)
+        check.expect(
+            end == active,
+            lambda u=user_id, e=end, a=active: f"user {u}: the history ends at {e}, active is {a}",  # type: ignore[misc]
+        )
     return check
 
 
 def one_lineage(session: Session) -> Check:
-    """Each version learned exactly what came after its parent, or began again with everything.
+    """Each version was trained on exactly the events after its parent's, or on all events again.
 
-    So, along any lineage, the new-data sets cut the log up to its head into pieces that neither overlap nor leave a
-    hole: every event is in exactly one.
+    So along a lineage every event is new data of exactly one version.
     """
     check = Check("along a lineage, every event is in exactly one version's new data")
     versions = {row.id: row for row in session.execute(sa.select(AdapterRow)).scalars()}
@@ -190,7 +195,7 @@ def one_lineage(session: Session) -> Check:
 
 
 def everything_trained(session: Session) -> Check:
-    check = Check("no feedback is left behind: whoever has enough of it was trained with it")
+    check = Check("every user with enough new feedback was trained with it")
     excluded = sa.exists().where(ExclusionRow.feedback_id == FeedbackRow.id, ExclusionRow.released_at.is_(None))
     for user in session.execute(sa.select(UserRow)).scalars():
         waiting = session.execute(
@@ -216,7 +221,7 @@ def one_effect_per_job(session: Session) -> Check:
         )
     for run_id, num_versions in session.execute(
         sa.select(AdapterRow.run_id, sa.func.count())
-        .where(AdapterRow.run_id.is_not(None))  # what a match made has none
+        .where(AdapterRow.run_id.is_not(None))  # the version of a match has no run
         .group_by(AdapterRow.run_id)
     ):
         check.expect(num_versions == 1, lambda r=run_id, n=num_versions: f"run {r} made {n} versions")  # type: ignore[misc]
@@ -232,13 +237,13 @@ def no_stuck_job(session: Session) -> Check:
             lambda j=job: f"{j.kind} job {j.id} is {j.state} after {j.attempts} attempt(s): {j.last_error}",  # type: ignore[misc]
         )
     adapt = sa.select(sa.func.count()).where(JobRow.kind == JobKind.ADAPT, JobRow.state == JobState.SUCCEEDED)
-    check.expect(session.execute(adapt).scalar_one() > 0, lambda: "no training was ever done: nothing was tried")
+    check.expect(session.execute(adapt).scalar_one() > 0, lambda: "no training was done, so nothing was tested")
     return check
 
 
 def scores_of_the_storm(oracle: Oracle, ledger: Ledger) -> Check:
-    """Each answer is, bit for bit, what the version that it names gives that user for that image."""
-    check = Check("every answer of the storm is bit for bit that of the version it names")
+    """Each answer equals, bit for bit, the score that its version gives this user for this image."""
+    check = Check("every answer during the faults equals its version's score, bit for bit")
     for scored in ledger.scored:
         if scored.user not in ledger.erasing:
             _expect_scores(check, oracle, scored, scored.number)
@@ -246,10 +251,10 @@ def scores_of_the_storm(oracle: Oracle, ledger: Ledger) -> Check:
 
 
 def scores_now(oracle: Oracle, final: Iterable[Scored]) -> Check:
-    check = Check("what is served now is bit for bit that of the live version")
+    check = Check("every score served now equals that of the active version, bit for bit")
     for scored in final:
         _expect_scores(check, oracle, scored, oracle.served.get(UUID(scored.user), 0))
-    check.expect(check.num_checked > 0, lambda: "nothing was served: nothing was compared")
+    check.expect(check.num_checked > 0, lambda: "no score was served, so nothing was compared")
     return check
 
 
@@ -278,7 +283,7 @@ def kept_receipts(session: Session, ledger: Ledger) -> Check:
 
 
 def nothing_of_the_erased(session: Session, ledger: Ledger) -> Check:
-    check = Check("no row is left of who was erased")
+    check = Check("no row of an erased user is left")
     erased = [UUID(user_id) for user_id in ledger.erased]
     for table in Base.metadata.sorted_tables:
         for key in table.foreign_keys:

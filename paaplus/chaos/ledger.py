@@ -1,4 +1,4 @@
-"""What the traffic knows to be true: what it posted, what was acknowledged, what it was told."""
+"""The record of the traffic: posted events, acknowledgements, and answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EventKey = tuple[str, str]  # user (the platform's id), event_id
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One answered prediction. `number` is the adapter version that it names, 0 for the base."""
+    """One answered prediction. `number` is its adapter version, 0 for the base model."""
 
     user: str
     image: str
@@ -26,17 +26,17 @@ class Scored:
 
 @dataclass
 class Ledger:
-    """Shared by all threads of the traffic; methods that change it take the lock."""
+    """The record, shared by all threads of the traffic; methods that change it take the lock."""
 
     posted: dict[EventKey, dict[str, Any]] = field(default_factory=dict)
-    acknowledged: dict[EventKey, int] = field(default_factory=dict)  # to the sequence number that was told
+    acknowledged: dict[EventKey, int] = field(default_factory=dict)  # event to the acknowledged sequence number
     scored: list[Scored] = field(default_factory=list)
-    erasing: set[str] = field(default_factory=set)  # asked for: nothing is promised about them any more
-    erased: set[str] = field(default_factory=set)  # and confirmed
+    erasing: set[str] = field(default_factory=set)  # erasure requested: no promise holds for these users any more
+    erased: set[str] = field(default_factory=set)  # erasure confirmed
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)  # by (what, status)
     latencies_s: list[float] = field(default_factory=list)
     num_duplicates: int = 0
-    complaints: list[str] = field(default_factory=list)  # answers that no fault excuses
+    complaints: list[str] = field(default_factory=list)  # wrong answers that no fault explains
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def note_answer(self, what: str, answer: Answer, seconds: float) -> None:
@@ -51,7 +51,7 @@ class Ledger:
             self.posted[user, event["event_id"]] = event
 
     def note_item(self, user: str, item: dict[str, Any]) -> None:
-        """One item of the answer to a batch of feedback."""
+        """Record one item of the answer to a batch of feedback."""
         key = (user, item["event_id"])
         with self._lock:
             if item["status"] == "rejected":
@@ -74,7 +74,7 @@ class Ledger:
                 self.erased.add(user)
 
     def in_doubt(self) -> list[EventKey]:
-        """Posted, not acknowledged, and of somebody who is still there."""
+        """Events that were posted and not acknowledged, of users who are not erased."""
         with self._lock:
             return [key for key in self.posted if key not in self.acknowledged and key[0] not in self.erasing]
 

@@ -1,4 +1,4 @@
-"""What every user must be served, computed from the rows alone: one image at a time, without any cache or batch."""
+"""Expected scores, computed from the rows alone: one image at a time, without cache and batch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Oracle:
         }
         self._adapters: dict[tuple[UUID, int], Adapter] = {}
         self.damaged: list[str] = []
-        self.served: dict[UUID, int] = {}  # the number of each user's live version; who is not here has none
+        self.served: dict[UUID, int] = {}  # number of each user's active version; users without one are missing
         rows = session.execute(
             sa.select(AdapterRow.user_id, AdapterRow.number, AdapterRow.digest, AdapterRow.data, AdapterRow.state)
         )
@@ -48,11 +48,11 @@ class Oracle:
         self._known: dict[tuple[UUID, int, UUID], dict[str, float]] = {}
 
     def images(self) -> set[UUID]:
-        """Those that can be scored."""
+        """The images that can be scored."""
         return set(self._features)
 
     def scores(self, user_id: UUID, number: int, image_id: UUID) -> dict[str, float] | None:
-        """By aspect; None when there is no such version (any more), or no features."""
+        """Score by aspect; None if the version or the features do not exist."""
         key = (user_id, number, image_id)
         if key not in self._known:
             features, adapter = self._features.get(image_id), self._adapters.get((user_id, number))

@@ -1,4 +1,4 @@
-"""The platform as its operator has it: commands, and processes that are started, killed, paused and started again."""
+"""The platform under test: commands, and processes that are started, killed, paused and restarted."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from paaplus.errors import Unavailable
 from paaplus.faults import FROM_FILE
+from paaplus.processes import QUIET, api_command, scheduler_command, worker_command
 
 READY_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 20.0
@@ -27,8 +28,8 @@ COMMAND_TIMEOUT_S: Final = 600.0
 LEASE_S: Final = 3.0
 _PR_SET_PDEATHSIG = 1
 
-# Quick schedules and short leases, so that minutes see what a deployment sees in weeks; and so many attempts that a
-# job is given up only when trying again cannot help: that would be a fault of ours.
+# Short intervals and leases, so that minutes cover what a deployment meets in weeks. Many attempts, so that a job is
+# given up only if trying again cannot help, which is then a defect of the platform.
 SCHEDULES: Final = {
     "PAAPLUS_SCAN_INTERVAL_S": "0.3",
     "PAAPLUS_LEASE_S": str(LEASE_S),
@@ -42,10 +43,10 @@ SCHEDULES: Final = {
 
 @dataclass
 class Process:
-    """One process of the platform and its present life.
+    """One process of the platform, and its current start.
 
-    `role` says what it does; `fault_file` is where it looks for the point to die at; `was_condemned` that we did
-    something to it that may end this life.
+    `fault_file` holds the fault point at which the process kills itself. `was_condemned`: a fault was injected that may
+    end the process since its last start.
     """
 
     name: str
@@ -63,9 +64,9 @@ class Process:
 
 
 class Platform:
-    """A deployment in a scratch folder. Use it as a context manager: leaving it ends what it started.
+    """A deployment in a temporary folder. As a context manager, it stops its processes at the end.
 
-    Processes that die are started again, as a supervisor would; those that died of no fault are counted.
+    Processes that end are restarted, as a supervisor does. Those that end without an injected fault are counted.
     """
 
     def __init__(self, home: Path, *, database_url: str, broker_url: str, num_workers: int) -> None:
@@ -87,23 +88,14 @@ class Platform:
         self.processes = {process.name: process for process in self._make(num_workers, 2 if broker_url else 1)}
 
     def _make(self, num_workers: int, num_schedulers: int) -> list[Process]:
-        python = [sys.executable, "-m"]
-        celery = [*python, "celery", "-A", "paaplus.workers.app"]
-        quiet = ["--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
-        made = [self._process("api", "api", [*python, "paaplus.api"])]
+        alone = ["--without-gossip", "--without-mingle", *QUIET]
+        made = [self._process("api", "api", api_command())]
         for i in range(num_workers):
-            pool = ["-Q", "cpu,gpu", "-P", "solo", "-n", f"worker-{i}@%h"]
-            made.append(self._process(f"worker-{i}", "worker", [*celery, "worker", *pool, *quiet]))
+            command = worker_command(["cpu", "gpu"], pool="solo", name=f"worker-{i}@%h", more=alone)
+            made.append(self._process(f"worker-{i}", "worker", command))
         for i in range(num_schedulers):
-            options = [
-                "--pidfile",
-                "",
-                "--schedule",
-                str(self.home / f"scheduler-{i}-schedule"),
-                "--loglevel",
-                "WARNING",
-            ]
-            made.append(self._process(f"scheduler-{i}", "scheduler", [*celery, "beat", *options]))
+            command = scheduler_command(["--schedule", str(self.home / f"scheduler-{i}-schedule"), *QUIET])
+            made.append(self._process(f"scheduler-{i}", "scheduler", command))
         return made
 
     def _process(self, name: str, role: str, command: list[str]) -> Process:
@@ -113,7 +105,7 @@ class Platform:
         """Run `paaplus ARGUMENTS` and read its JSON, if there is any.
 
         Raises:
-            Unavailable: the command failed; the message carries what it said.
+            Unavailable: the command failed; the message has its output.
         """
         done = subprocess.run(
             [sys.executable, "-m", "paaplus.cli.main", *arguments],
@@ -145,7 +137,7 @@ class Platform:
             return False
 
     def wait_until_ready(self, timeout_s: float) -> bool:
-        """Whether every process runs and the API says that it is ready, within that time."""
+        """True if every process runs and the API is ready within that time."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if all(p.is_alive and not p.is_paused for p in self.processes.values()) and self.is_ready():
@@ -160,7 +152,7 @@ class Platform:
             self._kill(process)
 
     def arm(self, process: Process, fault: str) -> subprocess.Popen[bytes] | None:
-        """Let the process end (or stop) itself when it next comes to a point of `paaplus.faults`; returns this life."""
+        """Make the process kill (or pause) itself at its next visit of a fault point; returns the current process."""
         with self._lock:
             process.was_condemned = True
             process.fault_file.parent.mkdir(exist_ok=True)
@@ -179,14 +171,14 @@ class Platform:
                 process.popen.send_signal(signal.SIGSTOP)
 
     def resume(self, process: Process) -> None:
-        """SIGCONT, whether we paused it or it paused itself."""
+        """Send SIGCONT, no matter who paused the process."""
         with self._lock:
             process.is_paused = False
             if process.is_alive and process.popen is not None:
                 process.popen.send_signal(signal.SIGCONT)
 
     def has_stopped_itself(self, process: Process) -> bool:
-        """Whether the process is in state T (Linux only)."""
+        """True if the process is paused (state T, Linux only)."""
         with suppress(OSError, IndexError):
             if process.popen is not None:
                 stat = Path(f"/proc/{process.popen.pid}/stat").read_text()
@@ -194,7 +186,7 @@ class Platform:
         return False
 
     def stop(self) -> None:
-        """End everything: ask, wait, then insist."""
+        """Stop all processes: SIGTERM, wait, SIGKILL."""
         with self._lock:
             self._stopping = True
             alive = [p for p in self.processes.values() if p.is_alive and p.popen is not None]
@@ -212,7 +204,7 @@ class Platform:
         self._ended.set()
 
     def log_tails(self, num_lines: int = 15) -> str:
-        """The last lines of every log, for a failure's report."""
+        """The last lines of every log, for error messages."""
         parts = []
         for file in sorted((self.home / "logs").glob("*.log")):
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()[-num_lines:]
@@ -232,10 +224,9 @@ class Platform:
             process.popen.wait()
 
     def _keep_running(self) -> None:
-        """Start what is not running, until told to stop.
+        """Start processes that do not run, until told to stop.
 
-        All starts are this one thread's: what is to die with its parent (see `_die_with_parent`) dies when the thread
-        that started it ends.
+        Only this thread starts processes: with `_die_with_parent`, a process ends when the thread that started it ends.
         """
         while not self._ended.is_set():
             with self._lock:
@@ -268,5 +259,5 @@ def _free_port() -> int:
 
 
 def _die_with_parent() -> None:
-    """Linux: what chaos has started ends with it, also when it is killed."""
+    """Ask Linux to end this process when chaos ends, even by SIGKILL."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

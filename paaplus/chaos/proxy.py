@@ -1,4 +1,4 @@
-"""A wire between the platform and a server that is not ours to stop: it can be cut, and it can fall silent."""
+"""A TCP proxy in front of the database or broker, which can break connections or stop answering."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CHUNK_BYTES: Final = 2**16
 
 
 class Proxy:
-    """Forwards connections to `host:port` from a port of its own, until told otherwise."""
+    """Forwards connections from a port of its own to `host:port`."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -24,7 +24,7 @@ class Proxy:
         self.restore()
 
     def restore(self) -> None:
-        """Forward again, on the same port as ever."""
+        """Forward again, on the same port."""
         self._flowing.set()
         if self._listener is not None:
             return

@@ -1,4 +1,4 @@
-"""What was tried, survived and found, as one JSON document and as text."""
+"""The report: faults, promises and findings, as one JSON document and as text."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from paaplus.chaos.invariants import Check
 from paaplus.chaos.ledger import Ledger
 from paaplus.chaos.trouble import Tally
 
-MAX_TOLD: Final = 5  # contradictions of one promise that are shown
+MAX_TOLD: Final = 5  # contradictions shown per promise
 
 
 def load_of(ledger: Ledger, seconds: float, rows: dict[str, int]) -> dict[str, Any]:
-    """The load that was held while the faults came.
+    """The load during the faults.
 
     Args:
-        rows: what the database counts at the end, where nothing is left of who was erased.
+        rows: counts of the database at the end, without erased users.
     """
     latencies = sorted(ledger.latencies_s)
     total = sum(ledger.answers.values())
@@ -61,7 +61,7 @@ def make_report(
 
 
 def as_text(report: dict[str, Any]) -> str:
-    """The report for people."""
+    """The report as text."""
     lines = [f"paaplus chaos, seed {report['seed']}, on {report['database']} and {report['broker']}", "", "load held"]
     lines += [f"  {name.replace('_', ' '):28}{value}" for name, value in report["load"].items()]
     lines += ["", f"faults{'':51}tried  reached  survived"]

@@ -1,4 +1,4 @@
-"""The course: prepare a platform, storm it, let it come to rest, and check every promise."""
+"""The whole run: prepare a platform, inject faults under traffic, wait until all work is done, check every promise."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from paaplus.errors import Conflict, InvalidInput, Unavailable
 from paaplus.storage.blobs import BlobStore
 
 NUM_THREADS: Final = 3
-NUM_PEOPLE: Final = 5  # of each thread
+NUM_PEOPLE: Final = 5  # per thread
 NUM_WORKERS: Final = 2
-NUM_FIRST_PICTURES: Final = 8  # of each thread
+NUM_FIRST_PICTURES: Final = 8  # per thread
 WARM_UP_TIMEOUT_S: Final = 90.0
 TRAFFIC_PAUSE_S: Final = 0.05
 TROUBLE_PAUSE_S: Final = 0.8
@@ -41,7 +41,7 @@ _PORTS: Final = {"postgresql": 5432, "redis": 6379}
 
 @dataclass(frozen=True)
 class Options:
-    """What `paaplus chaos` was asked for. Empty URLs mean the embedded database and broker."""
+    """The options of `paaplus chaos`. Empty URLs mean the embedded database and broker."""
 
     seed: int
     minutes: float
@@ -51,11 +51,11 @@ class Options:
 
 
 def run_chaos(options: Options, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Storm a platform of its own for that long; returns the report.
+    """Run a platform of its own under traffic and faults; returns the report.
 
     Raises:
-        Conflict: the database or the broker is not empty: chaos is for nothing that is in use.
-        InvalidInput: a URL that chaos cannot stand in front of.
+        Conflict: the database or the broker is not empty, so it may be in use.
+        InvalidInput: a URL without host and port, or of an unknown kind.
         Unavailable: the platform could not be started at all.
     """
     _refuse_what_is_in_use(options)
@@ -140,10 +140,10 @@ def _run(
 
 
 def _warm_up(threads: list[Thread]) -> None:
-    """The first pictures are extracted before the storm, which would else be over before there is a score.
+    """Wait for the features of the first images, so that there are scores during the faults.
 
     Raises:
-        Unavailable: they were not, in time.
+        Unavailable: they were not ready in time.
     """
     for thread in threads:
         thread.begin(NUM_FIRST_PICTURES)
@@ -160,7 +160,7 @@ def _new_key(platform: Platform, scope: str) -> str:
 
 
 def _come_to_rest(platform: Platform, broker: Broker, database: Database, thread: Thread, ledger: Ledger) -> Check:
-    """No more faults: settle what is in doubt, and wait until nothing is left to do."""
+    """Stop the faults, repeat the requests in doubt, and wait until no work is left."""
     check = Check("left alone, the platform comes to rest")
     broker.come_back()
     for process in platform.processes.values():
@@ -199,7 +199,7 @@ def _ask_for_everything(thread: Thread, users: list[str], images: list[str]) -> 
 
 
 def _through_a_wire(url: str, name: str, wires: dict[str, Proxy]) -> str:
-    """The same URL with our own port in it, and the wire from there to the server."""
+    """The URL of a proxy, and the proxy that forwards to the URL's server."""
     if not url:
         return ""
     parsed = make_url(url)

@@ -1,7 +1,7 @@
-"""Seeded traffic: people who rate, correct, retract and repeat themselves, an application that asks, an admin who acts.
+"""Seeded traffic: users who rate, correct, retract and repeat events, an application, and an admin.
 
-Each thread has users of its own, so that it knows what it told the platform about them. A call without an answer leaves
-its events in doubt: they are posted again later, like those that were acknowledged long ago.
+Each thread has users of its own, so that it knows all that it posted for them. If a call gets no answer, its events are
+in doubt and are posted again later. Acknowledged events are also posted again.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from paaplus.chaos.client import Answer, Client
 from paaplus.chaos.ledger import Ledger, Scored
 
 MAX_BATCH: Final = 12
-MAX_SHOWN: Final = 200  # pictures that the application uploads at most
+MAX_SHOWN: Final = 200  # maximum number of images that the application uploads
 RETRY_PAUSE_S: Final = 0.4
 
 
 @dataclass
 class Person:
-    """One user as their thread knows them."""
+    """One user, as the thread of the user knows it."""
 
     id: str
     number: int
@@ -34,7 +34,7 @@ class Person:
 
 
 class Album:
-    """The pictures that are uploaded, shared by all threads."""
+    """The uploaded images, shared by all threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -54,7 +54,7 @@ class Album:
 
 
 class Thread:
-    """One thread's share of the traffic."""
+    """The traffic of one thread."""
 
     def __init__(
         self,
@@ -76,20 +76,20 @@ class Thread:
         self._people: list[Person] = []
 
     def begin(self, num_pictures: int) -> None:
-        """People and pictures, so that a storm meets more than uploads."""
+        """Create users and images before the faults start."""
         while len(self._people) < self._wanted:
             self._create_person()
         for _ in range(num_pictures):
             self._upload()
 
     def sees_scores(self) -> bool:
-        """Whether every picture so far can be scored."""
+        """True if all uploaded images can be scored."""
         body = {"users": [self._people[0].id], "images": self._album.ids()}
         answer = self.ask("predictions", "POST", "/v1/predictions", body)
         return answer.status == 200 and all(item["status"] == "scored" for item in answer.body["items"])
 
     def step(self) -> None:
-        """One act, chosen by lot."""
+        """Do one random act."""
         if len(self._people) < self._wanted:
             self._create_person()
             return
@@ -104,11 +104,11 @@ class Thread:
         self._rng.choices([act for _, act in acts], [weight for weight, _ in acts])[0]()
 
     def ask(self, what: str, method: str, path: str, body: Any = None) -> Answer:
-        """One call of the application."""
+        """Do one call of the application."""
         return self._timed(what, lambda: self._application.call(method, path, body))
 
     def repost(self, user_id: str, events: list[dict[str, Any]]) -> None:
-        """Post events of a user again, and note what became of them."""
+        """Post events of a user, and record the answers."""
         answer = self.ask("feedback", "POST", "/v1/feedback", {"events": events})
         if answer.status == 200:
             for item in answer.body["items"]:
@@ -163,7 +163,7 @@ class Thread:
         return {"ratings": {"beauty": value}, "scale": world.SCALE}
 
     def _repeat_feedback(self) -> None:
-        """What was posted before, acknowledged or not, in any order and any splitting."""
+        """Post earlier events again, acknowledged or not, in any order and any batches."""
         person = self._rng.choice(self._people)
         known = [event for (user, _), event in list(self._ledger.posted.items()) if user == person.id]
         if known:
@@ -229,20 +229,20 @@ class Thread:
 
 
 def erase(thread: Thread, ledger: Ledger, user_id: str) -> None:
-    """Ask for an erasure; 404 is the answer to one that was done, and not heard of, before."""
+    """Request an erasure. 404 means that an earlier request without an answer was done."""
     answer = thread.ask("erase user", "DELETE", f"/v1/users/{user_id}")
     if answer.status in (204, 404):
         ledger.note_erasing(user_id, is_done=True)
 
 
 def read_scored(item: dict[str, Any]) -> Scored:
-    """A scored item of an answer to a prediction."""
+    """Record a scored prediction."""
     number = item["adapter"]["number"] if item["adapter"] is not None else 0
     return Scored(item["user_id"], item["image_id"], number, item["scores"], item["receipt_id"])
 
 
 class Traffic:
-    """All threads, until stopped."""
+    """All threads of the traffic."""
 
     def __init__(self, threads: list[Thread], pause_s: float) -> None:
         self._done = threading.Event()
@@ -258,7 +258,7 @@ class Traffic:
         """Wait until every call has ended.
 
         Raises:
-            BaseException: what ended a thread before its time: a bug of the traffic, not of the platform.
+            BaseException: an unexpected error of a thread, a defect of the traffic and not of the platform.
         """
         self._done.set()
         for thread in self._threads:

@@ -1,4 +1,4 @@
-"""The troubles: what is done to the platform, in a seeded order, each once before any is done twice."""
+"""The faults that are injected, in a seeded order, each once before any is repeated."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from paaplus.chaos.platform import LEASE_S, Platform, Process
 from paaplus.chaos.proxy import Proxy
 from paaplus.faults import STOP
 
-REACH_TIMEOUT_S: Final = 15.0  # for an armed process to come to its point
+REACH_TIMEOUT_S: Final = 15.0  # longest time until a process reaches its fault point
 RECOVER_TIMEOUT_S: Final = 30.0
 PAST_LEASE_S: Final = LEASE_S + 1.5
 AWAY_S: Final = 2.5
-API_FACTOR: Final = 4.0  # most of the time there must be somebody to talk to
-AROUND_FACTOR: Final = 5.0  # while the broker is away little happens: that would keep the other lanes from their points
+API_FACTOR: Final = 4.0  # most of the time the API must be running
+AROUND_FACTOR: Final = (
+    5.0  # without the broker little happens, and the other threads would not reach their fault points
+)
 
 WORKER_POINTS: Final = (
     "job_claimed",
@@ -36,7 +38,7 @@ API_POINTS: Final = ("feedback_uncommitted", "feedback_committed", "pointer_move
 
 
 class Broker(Protocol):
-    """What may be done to the broker, whatever it is."""
+    """Faults of a broker."""
 
     def empty(self) -> None: ...
     def leave(self) -> None: ...
@@ -58,7 +60,7 @@ class FolderBroker:
 
     def come_back(self) -> None:
         if self._away.exists():
-            if self._folder.exists():  # made anew by somebody meanwhile
+            if self._folder.exists():  # created again meanwhile
                 for message in self._folder.iterdir():
                     message.rename(self._away / message.name)
                 self._folder.rmdir()
@@ -66,7 +68,7 @@ class FolderBroker:
 
 
 class RedisBroker:
-    """Redis behind our wire. Only what lies in the deployment's own database of it is dropped."""
+    """Redis behind the proxy. Only keys of the deployment's own Redis database are deleted."""
 
     def __init__(self, url: str, wire: Proxy) -> None:
         import redis
@@ -85,7 +87,7 @@ class RedisBroker:
 
 @dataclass
 class Tally:
-    """What became of one kind of trouble. `reached`: it really happened (a process came to its point)."""
+    """Counts of one kind of fault. `reached`: it happened (a process reached its fault point)."""
 
     tried: int = 0
     reached: int = 0
@@ -93,13 +95,13 @@ class Tally:
 
 
 class Act(Protocol):
-    """Does one trouble, and says whether it really happened."""
+    """Injects one fault; returns True if it happened."""
 
     def __call__(self, rng: random.Random) -> bool: ...
 
 
 class Troublemaker:
-    """Does one trouble after the other until told to stop, in three lanes at once: API, workers, all around them."""
+    """Injects faults until told to stop, in three threads: API, workers, and their surroundings."""
 
     def __init__(self, platform: Platform, broker: Broker, wires: dict[str, Proxy], seed: int, pause_s: float) -> None:
         self._platform, self._broker, self._wires = platform, broker, wires
@@ -121,7 +123,7 @@ class Troublemaker:
             thread.start()
 
     def stop(self) -> None:
-        """Wait until the present troubles are over and mended."""
+        """Wait until the current faults are over and repaired."""
         self._done.set()
         for thread in self._threads:
             thread.join()
@@ -163,7 +165,7 @@ class Troublemaker:
                 tally = self.tallies.setdefault(name, Tally())
                 tally.tried += 1
                 tally.reached += reached
-                tally.survived += reached and ready  # what did not happen was not survived either
+                tally.survived += reached and ready  # a fault that did not happen was not survived
 
     def _of_role(self, role: str) -> list[Process]:
         return [process for process in self._platform.processes.values() if process.role == role]
@@ -234,7 +236,7 @@ class Troublemaker:
 
 
 def _deck(names: list[str], rng: random.Random) -> Iterator[str]:
-    """Each once before any twice."""
+    """All faults in random order, each once before any is repeated."""
     while True:
         rng.shuffle(names)
         yield from names

@@ -1,4 +1,4 @@
-"""Seeded pictures, people and policies: enough for a base model, and for tastes that a training can learn."""
+"""Seeded images, people and policies, enough for a base model and for personal tastes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIDE_PX: Final = 64
 SCALE: Final = {"min": 1, "max": 7}
 NUM_TRAITS: Final = 4
 
-# Every kind of adapter, strategies with and without memory; steps enough to be killed in the middle of.
+# Every adapter kind, strategies with and without replay, and enough steps for a kill in the middle.
 POLICIES: Final[tuple[dict[str, Any], ...]] = (
     {"min_new_feedback": 4},
     {"min_new_feedback": 6, "adapter": "taste_vector", "strategy": "replay", "training": {"num_steps": 200}},
@@ -25,7 +25,7 @@ POLICIES: Final[tuple[dict[str, Any], ...]] = (
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG of coloured noise, and what of it a simulated person looks at."""
+    """A PNG of coloured noise, with the properties that simulated people rate."""
 
     name: str
     data: bytes
@@ -33,7 +33,7 @@ class Picture:
 
 
 def picture(seed: int, number: int) -> Picture:
-    """Always the same for the same two numbers."""
+    """The image of a seed and a number, always the same."""
     rng = np.random.default_rng([seed, number])
     grain = int(rng.integers(2, 12))
     noise = rng.uniform(size=(grain, grain, 3)) * rng.uniform(0.2, 1.0, size=3)
@@ -46,14 +46,14 @@ def picture(seed: int, number: int) -> Picture:
 
 
 def rating(seed: int, person: int, shown: Picture, mood: float) -> int:
-    """What this person gives the picture on the scale of 1 to 7; `mood` is a standard normal number."""
+    """This person's rating of the image, 1 to 7; `mood` is a standard normal number."""
     weights = np.random.default_rng([seed, 1_000_003, person]).normal(size=NUM_TRAITS)
     liking = 4.0 + 4.0 * float(weights @ (np.asarray(shown.traits) - 0.3)) + 0.5 * mood
     return int(np.clip(round(liking), SCALE["min"], SCALE["max"]))
 
 
 def write_data_folder(folder: Path, seed: int, num_pictures: int, num_people: int) -> None:
-    """A folder that `paaplus base-models train --data` reads. Its people are none of the traffic's."""
+    """Write a folder for `paaplus base-models train --data`, with other people than the traffic's."""
     (folder / "images").mkdir(parents=True)
     rng = np.random.default_rng([seed, 7])
     shown = [picture(seed, -number % 2**31) for number in range(1, num_pictures + 1)]

@@ -1,1 +1,1 @@
-"""The command line `paaplus`: what an operator and a researcher do."""
+"""The command line `paaplus`: for operators and researchers."""

@@ -1,4 +1,4 @@
-"""`paaplus adapters`: versions of a user's adapter, and the pointer to the one that is served."""
+"""`paaplus adapters`: versions of a user's adapter, and the active one."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from paaplus.cli.common import (
     print_rows,
     user_of,
 )
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import InvalidInput
-from paaplus.services.adapters import versions as adapters_service
-from paaplus.services.adapters.versions import PointerChange
-from paaplus.services.feedback import exclusions
 
-app = typer.Typer(help="Adapter versions: list, compare, promote, pin, roll back.")
+with lazy_imports():
+    from paaplus.services.adapters import versions as adapters_service
+    from paaplus.services.feedback import exclusions
+
+app = typer.Typer()
 
 VERSION_FIELDS = ("number", "state", "kind", "strategy", "num_ratings", "high_water_sequence", "size_bytes", "digest",
                   "created_at")  # fmt: skip
@@ -62,7 +64,7 @@ def show(user: UserArgument, number: int, as_json: JsonOption = False) -> None:
 
 @app.command()
 def compare(user: UserArgument, a: int, b: int, as_json: JsonOption = False) -> None:
-    """Two versions side by side."""
+    """Compare two versions."""
     with open_database() as database, database.read_session() as session:
         both = adapters_service.compare(session, user_of(session, user).id, a, b)
         rows: list[tuple[str, Any, Any]] = [
@@ -79,7 +81,7 @@ def compare(user: UserArgument, a: int, b: int, as_json: JsonOption = False) -> 
 
 @app.command()
 def history(user: UserArgument, as_json: JsonOption = False) -> None:
-    """Who moved the pointer, when, from where to where, and why; newest first."""
+    """Every change of the active version, newest first: who, when, from which to which, and why."""
     with open_database() as database, database.read_session() as session:
         rows = adapters_service.history(session, user_of(session, user).id)
         columns: dict[str, Any] = {
@@ -96,7 +98,7 @@ def history(user: UserArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def promote(user: UserArgument, number: int, reason: ReasonOption, as_json: JsonOption = False) -> None:
-    """Make a version live, whatever the gate said."""
+    """Make a version active, even if the gate rejected it."""
     with open_database() as database, database.session() as session:
         user_id = user_of(session, user).id
         _print(adapters_service.promote(session, user_id, number, actor=ACTOR, reason=reason), as_json)
@@ -104,7 +106,7 @@ def promote(user: UserArgument, number: int, reason: ReasonOption, as_json: Json
 
 @app.command()
 def pin(user: UserArgument, number: int, reason: ReasonOption, as_json: JsonOption = False) -> None:
-    """Make a version live and keep it until unpinned."""
+    """Make a version active and keep it active until it is unpinned."""
     with open_database() as database, database.session() as session:
         user_id = user_of(session, user).id
         _print(adapters_service.pin(session, user_id, number, actor=ACTOR, reason=reason), as_json)
@@ -112,7 +114,7 @@ def pin(user: UserArgument, number: int, reason: ReasonOption, as_json: JsonOpti
 
 @app.command()
 def unpin(user: UserArgument, reason: ReasonOption, as_json: JsonOption = False) -> None:
-    """Let the gate move the pointer again."""
+    """Let the gate change the active version again."""
     with open_database() as database, database.session() as session:
         _print(adapters_service.unpin(session, user_of(session, user).id, actor=ACTOR, reason=reason), as_json)
 
@@ -121,13 +123,16 @@ def unpin(user: UserArgument, reason: ReasonOption, as_json: JsonOption = False)
 def rollback(
     user: UserArgument,
     reason: ReasonOption,
-    to: Annotated[str | None, typer.Option(help="Version, or base; default: what the live one grew from.")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Version, or base; default: the one that the active version was trained from.")
+    ] = None,
     feedback: Annotated[
-        FeedbackChoice, typer.Option(help="exclude: later events do not train until released; keep: they may.")
+        FeedbackChoice,
+        typer.Option(help="exclude: later feedback does not train until it is released; keep: it trains."),
     ] = FeedbackChoice.EXCLUDE,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve an earlier version again, bit for bit."""
+    """Serve an earlier version again, with exactly the same scores."""
     with open_database() as database, database.session() as session:
         user_id = user_of(session, user).id
         change = adapters_service.rollback(
@@ -140,10 +145,12 @@ def rollback(
 def release_feedback(
     user: UserArgument,
     reason: ReasonOption,
-    sequence: Annotated[list[int] | None, typer.Option(help="Event number; repeat; default: all.")] = None,
+    sequence: Annotated[
+        list[int] | None, typer.Option(help="Number of an event; may be repeated; default: all.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let events that a rollback excluded count again."""
+    """Release events that a rollback excluded: trainings may use them again."""
     with open_database() as database, database.session() as session:
         user_id = user_of(session, user).id
         num = exclusions.release(session, user_id, sequences=sequence or None, actor=ACTOR, reason=reason)
@@ -160,12 +167,12 @@ def _target(to: str | None) -> int | Literal["base"] | None:
     return int(to)
 
 
-def _print(change: PointerChange, as_json: bool) -> None:
-    record: dict[str, Any] = {name: getattr(change, name) for name in PointerChange.__slots__}
+def _print(change: adapters_service.PointerChange, as_json: bool) -> None:
+    record: dict[str, Any] = {name: getattr(change, name) for name in adapters_service.PointerChange.__slots__}
     numbers = {name: _served(record, name, as_json) for name in ("from_number", "to_number")}
     print_record(record | numbers, as_json=as_json)
 
 
 def _served(record: Mapping[str, Any], name: str, as_json: bool) -> Any:
-    """The version of one end of a move; without one the base model serves, which a table says in words."""
+    """The version before or after a change. Without a version the base model serves: a table says `base`, JSON null."""
     return "base" if not as_json and record.get(name, "") is None else record.get(name)

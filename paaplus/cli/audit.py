@@ -1,4 +1,4 @@
-"""`paaplus audit`: what privileged acts there were, and whether the trail of them is whole."""
+"""`paaplus audit`: the audit trail of privileged acts, and a check that it is unchanged."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from paaplus.cli.common import JsonOption, open_database, print_record, print_rows
-from paaplus.services import audit as audit_service
-from paaplus.services.audit import Link
+from paaplus.cli.lazy import lazy_imports
 
-app = typer.Typer(help="The audit trail of privileged acts.")
+with lazy_imports():
+    from paaplus.services import audit as audit_service
+
+app = typer.Typer()
 
 FIELDS = ("sequence", "created_at", "actor", "action", "subject_id", "details", "entry_sha256")
 
@@ -28,12 +30,12 @@ def list_entries(limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50, a
 def verify(
     expected: Annotated[
         str | None,
-        typer.Option("--expect", help="SEQUENCE:SHA256 that an earlier run printed as head, kept elsewhere."),
+        typer.Option("--expect", help="The head that an earlier run printed, SEQUENCE:SHA256."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compute the chain of hashes again; exit code 1 if an entry was changed, removed or inserted."""
-    link = Link.parse(expected) if expected is not None else None
+    """Recompute the chain of hashes; exit code 1 if an entry was changed, removed or inserted."""
+    link = audit_service.Link.parse(expected) if expected is not None else None
     with open_database() as database, database.read_session() as session:
         report = audit_service.verify(session, link)
     record = {

@@ -1,4 +1,4 @@
-"""`paaplus backup` and `paaplus restore`: everything in one folder, and back."""
+"""`paaplus backup` and `paaplus restore`: copy all data into one folder, and back."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 
 from paaplus.cli.common import ACTOR, JsonOption, notices, open_blobs, open_database, print_record
-from paaplus.services.operations import backup as backup_service
+from paaplus.cli.lazy import lazy_imports
 from paaplus.settings import get_settings
+
+with lazy_imports():
+    from paaplus.services.operations import backup as backup_service
 
 
 def backup(
@@ -19,7 +22,9 @@ def backup(
     with open_database() as database:
         report = backup_service.backup(database, open_blobs(), folder)
     if report.missing_blobs:
-        notices.print(f"[yellow]{len(report.missing_blobs)} files that rows name are not in storage[/yellow]")
+        notices.print(
+            f"[yellow]{len(report.missing_blobs)} files that the database refers to are missing in the storage[/yellow]"
+        )
     print_record(
         {
             "folder": str(folder),
@@ -33,12 +38,12 @@ def backup(
 
 
 def restore(
-    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="What `paaplus backup` made.")],
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A folder that `paaplus backup` wrote.")],
     as_json: JsonOption = False,
 ) -> None:
     """Fill an empty database and storage from a backup, of this version or an older one; nothing may run meanwhile.
 
-    Users who were erased after the backup was made are erased again, as the list at PAAPLUS_ERASURES_URL says.
+    Users who were erased after the backup are erased again; the list at PAAPLUS_ERASURES_URL names them.
     """
     settings = get_settings()
     report = backup_service.restore(

@@ -1,10 +1,10 @@
-"""`paaplus base-models`: train and list the frozen models that score for everybody."""
+"""`paaplus base-models`: train and list base models."""
 
 from __future__ import annotations
 
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,14 +19,19 @@ from paaplus.cli.common import (
     print_rows,
     progress_bar,
 )
-from paaplus.db.engine import Database
-from paaplus.db.tables import BaseModelRow
-from paaplus.services import scheduling
-from paaplus.services.images import images
-from paaplus.services.registry import base_models
+from paaplus.cli.lazy import lazy_imports
 from paaplus.settings import Settings, get_settings
 
-app = typer.Typer(help="Base models: a frozen backbone with a generic head.")
+with lazy_imports():
+    from paaplus.services import scheduling
+    from paaplus.services.images import images
+    from paaplus.services.registry import base_models
+
+if TYPE_CHECKING:
+    from paaplus.db.engine import Database
+    from paaplus.db.tables import BaseModelRow
+
+app = typer.Typer()
 
 FIELDS = ("id", "name", "version", "digest", "aspects", "feature_dim", "config", "metrics", "created_at", "retired_at")
 
@@ -36,9 +41,13 @@ def train(
     name: Annotated[str, typer.Argument(help="lite2, lite, physiqueframe, timm:NAME, or a name that timm knows.")],
     data: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")] = None,
     builtin: Annotated[bool, typer.Option("--builtin", help="The built-in set with its simulated people.")] = False,
-    people: Annotated[Path | None, typer.Option(exists=True, help="Only these user_ids, one a line.")] = None,
-    only_images: Annotated[Path | None, typer.Option("--images", exists=True, help="Only these, one a line.")] = None,
-    scale: Annotated[str | None, typer.Option(help="MIN,MAX of the ratings; default: as found.")] = None,
+    people: Annotated[Path | None, typer.Option(exists=True, help="Use only these user_ids, one per line.")] = None,
+    only_images: Annotated[
+        Path | None, typer.Option("--images", exists=True, help="Use only these images, one per line.")
+    ] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="MIN,MAX of the ratings; default: the smallest and largest rating.")
+    ] = None,
     weights: Annotated[Path | None, typer.Option(exists=True, help="A file of weights for the backbone.")] = None,
     split: network.Split = None,
     person_type: network.PersonType = None,
@@ -59,13 +68,13 @@ def train(
     meshes: network.Meshes = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit taste space, generic head and taste prior on people's ratings; register it as the next version of its name.
+    """Fit taste space, generic head and taste prior on people's ratings, and register the next version of the model.
 
-    The newest version becomes the default: images that are there already get their features from a worker, then every
-    user with an adapter is trained anew on it. Until that is done, such a user is served by the base, flagged.
+    The newest version becomes the default. Workers extract features of the existing images, then retrain every user
+    who has an adapter. Until then these users are served generic scores, with a flag.
 
-    With --split, --data is in the layout of PhysiqueAA50K and the network PhysiqueFrame itself is trained into --out:
-    nothing is registered.
+    With --split, --data has the layout of PhysiqueAA50K, and the network PhysiqueFrame itself is trained into --out.
+    Nothing is registered then.
     """
     if builtin == (data is not None):
         raise typer.BadParameter("give either --data DIR or --builtin")
@@ -98,7 +107,7 @@ def train(
 
 @app.command("list")
 def list_models(as_json: JsonOption = False) -> None:
-    """All base models, newest first; the first that is not retired scores by default."""
+    """All base models, newest first. The first that is not retired is the default."""
     with open_database() as database, database.read_session() as session:
         rows = [_record(row) for row in base_models.list_base_models(session)]
         columns = {name: itemgetter(name) for name in FIELDS}
@@ -106,7 +115,7 @@ def list_models(as_json: JsonOption = False) -> None:
 
 
 def train_builtin(settings: Settings) -> None:
-    """Train `lite2` on the built-in set: what a deployment without any data of its own begins with."""
+    """Train `lite2` on the built-in set, for a deployment without data of its own."""
     data, people = _write_builtin(settings)
     with open_database() as database:
         _train(database, settings, "lite2", data, people=_lines(people), source="built-in set, simulated people")

@@ -1,4 +1,4 @@
-"""What commands share: doors to database and storage, users by name, and one way to print."""
+"""What commands share: opening the database and the storage, finding a user, printing."""
 
 from __future__ import annotations
 
@@ -9,63 +9,70 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from enum import Enum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, ProgressColumn
 from rich.table import Table
 
-from paaplus.db.engine import Database
-from paaplus.db.migrate import require_head
-from paaplus.db.tables import UserRow
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import InvalidInput
-from paaplus.services.users import users as users_service
-from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
-from paaplus.storage.blobs import BlobStore
+
+with lazy_imports():
+    from paaplus.db import engine, migrate
+    from paaplus.services.users import keys
+    from paaplus.services.users import users as users_service
+    from paaplus.storage import blobs
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
+
+    from paaplus.db.tables import UserRow
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; goes into the history.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Reason, stored in the history.")]
 UserArgument = Annotated[str, typer.Argument(help="UUID, or application/external_id.")]
 
-ACTOR = OPERATOR.actor
+ACTOR = "operator"  # the actor of `keys.OPERATOR`, whose module loads SQLAlchemy
 SHA256 = re.compile("[0-9a-f]{64}")
-console = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width of its own
+console = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width
 notices = Console(stderr=True)
 
 
 @contextmanager
-def open_database() -> Iterator[Database]:
-    """The deployment's database, if its schema is this version's."""
-    database = Database(get_settings().resolved_database_url)
+def open_database() -> Iterator[engine.Database]:
+    """Open the deployment's database; refuse another schema."""
+    database = engine.Database(get_settings().resolved_database_url)
     try:
-        require_head(database.engine)
+        migrate.require_head(database.engine)
         yield database
     finally:
         database.dispose()
 
 
-def open_blobs() -> BlobStore:
-    """The deployment's storage."""
-    return BlobStore(get_settings().resolved_storage_url)
+def open_blobs() -> blobs.BlobStore:
+    """Open the deployment's storage."""
+    return blobs.BlobStore(get_settings().resolved_storage_url)
 
 
 def user_of(session: Any, reference: str) -> UserRow:
-    """The user an operator named."""
-    return users_service.resolve(session, OPERATOR, reference)
+    """The user that an operator named."""
+    return users_service.resolve(session, keys.OPERATOR, reference)
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:
-    """A bar on standard error while something runs; where nobody looks (a pipe, a file), nothing."""
+    """A progress bar on standard error; nothing if that is not a terminal."""
+    from rich.progress import Progress
+
     return Progress(*columns, console=notices, transient=True, disable=not notices.is_terminal)
 
 
 def parse_scale(text: str) -> tuple[float, float]:
-    """`MIN,MAX` as an option gives it."""
+    """Read the option `MIN,MAX`."""
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError as error:
@@ -74,7 +81,7 @@ def parse_scale(text: str) -> tuple[float, float]:
 
 
 def to_plain(value: Any) -> Any:
-    """Rows' values as JSON knows them."""
+    """Convert a value of a row for JSON."""
     if isinstance(value, UUID | datetime):
         return str(value) if isinstance(value, UUID) else value.isoformat()
     if isinstance(value, Enum):
@@ -94,7 +101,7 @@ def print_rows(
     title: str | None = None,
     json_only: Sequence[str] = (),
 ) -> None:
-    """A list of things, as a table (without the columns of `json_only`) or as a JSON list of objects."""
+    """Print rows as a table (without the columns of `json_only`) or as a JSON list of objects."""
     records = [{name: read(row) for name, read in columns.items() if as_json or name not in json_only} for row in rows]
     if as_json:
         print_json(records)
@@ -109,7 +116,7 @@ def print_rows(
 
 
 def print_record(record: dict[str, Any], *, as_json: bool) -> None:
-    """One thing, as two columns or as a JSON object."""
+    """Print one record as two columns or as a JSON object."""
     if as_json:
         print_json(record)
         return

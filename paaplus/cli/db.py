@@ -5,15 +5,18 @@ from __future__ import annotations
 import typer
 
 from paaplus.cli.common import JsonOption, print_record
-from paaplus.db import migrate
+from paaplus.cli.lazy import lazy_imports
 from paaplus.settings import get_settings
 
-app = typer.Typer(help="Create and upgrade the database schema.")
+with lazy_imports():
+    from paaplus.db import migrate
+
+app = typer.Typer()
 
 
 @app.command()
 def upgrade(revision: str = typer.Argument("head"), as_json: JsonOption = False) -> None:
-    """Bring the schema to a revision, by default the newest."""
+    """Upgrade the schema to a revision, by default the newest."""
     url = get_settings().resolved_database_url
     before = migrate.current(url)
     migrate.upgrade(url, revision)
@@ -22,7 +25,7 @@ def upgrade(revision: str = typer.Argument("head"), as_json: JsonOption = False)
 
 @app.command()
 def downgrade(revision: str, as_json: JsonOption = False) -> None:
-    """Take the schema back to a revision; columns and tables that it did not have are lost."""
+    """Downgrade the schema to a revision. The data of later columns and tables are lost."""
     url = get_settings().resolved_database_url
     before = migrate.current(url)
     migrate.downgrade(url, revision)
@@ -31,7 +34,7 @@ def downgrade(revision: str, as_json: JsonOption = False) -> None:
 
 @app.command()
 def current(as_json: JsonOption = False) -> None:
-    """Show the schema's revision and the newest."""
+    """Show the schema's revision and the newest revision."""
     print_record(
         {"current": migrate.current(get_settings().resolved_database_url), "head": migrate.head()}, as_json=as_json
     )

@@ -16,25 +16,26 @@ from urllib.parse import urlsplit
 import typer
 from rich.markup import escape
 from rich.table import Table
-from sqlalchemy.exc import SQLAlchemyError
 
 from paaplus.cli.common import JsonOption, console, print_json
-from paaplus.db import migrate
-from paaplus.db.engine import Database
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import PaaplusError
-from paaplus.queue import jobs
-from paaplus.services.registry import base_models
 from paaplus.settings import Settings, get_settings
-from paaplus.storage.blobs import BlobStore
+
+with lazy_imports():
+    from paaplus.db import engine, migrate
+    from paaplus.queue import jobs
+    from paaplus.services.registry import base_models
+    from paaplus.storage import blobs
 
 LOW_DISK_BYTES = 2 * 2**30
-# Files that the paper's own model needs; nothing here is ever downloaded (docs/weights.md).
+# Files of the paper's own model. They are never downloaded (docs/weights.md).
 PHYSIQUEFRAME_FILES = ("physiqueframe.pth", "swinv2_base_22k_500k.pth", "smpler_x_s32.pth.tar", "SMPLX_NEUTRAL.npz")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `advice` is what to do when it is not well."""
+    """The result of one check, with advice for the operator."""
 
     what: str
     state: Literal["ok", "note", "problem"]
@@ -50,7 +51,7 @@ def doctor(as_json: JsonOption = False) -> None:
     else:
         table = Table(header_style="bold")
         for name in ("", "what", "found", "what to do"):
-            table.add_column(name, overflow="fold")  # never cut: it may be a command
+            table.add_column(name, overflow="fold")  # not cut: it may be a command to copy
         marks = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "problem": "[red]problem[/red]"}
         for f in findings:
             table.add_row(marks[f.state], f.what, escape(f.detail), escape(f.advice))
@@ -60,7 +61,9 @@ def doctor(as_json: JsonOption = False) -> None:
 
 
 def _guarded(check: Callable[[Settings], Finding]) -> Finding:
-    """A check that fails in a way it did not foresee is a finding too."""
+    """Run a check; an unexpected error is a problem that it found."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     name = check.__name__.strip("_").replace("_", " ")
     try:
         return check(get_settings())
@@ -89,7 +92,7 @@ def _device(settings: Settings) -> Finding:
     device = resolve_device(settings.device)
     if device == "cpu" and settings.device.startswith("cuda"):
         return Finding(
-            "device", "note", f"{settings.device} is wanted, there is no CUDA", "check driver and torch build"
+            "device", "note", f"{settings.device} is configured, but there is no CUDA", "check driver and torch build"
         )
     name = torch.cuda.get_device_name(device) if device != "cpu" else f"cpu, {settings.torch_threads} thread(s)"
     return Finding("device", "ok", name)
@@ -112,9 +115,9 @@ def _database(settings: Settings) -> Finding:
 
 def _storage(settings: Settings) -> Finding:
     probe = b"paaplus doctor"
-    store = BlobStore(settings.resolved_storage_url)
+    store = blobs.BlobStore(settings.resolved_storage_url)
     if store.get(store.put(probe)) != probe:
-        return Finding("storage", "problem", "what was read is not what was written", "check the storage")
+        return Finding("storage", "problem", "the storage returned other bytes than were written", "check the storage")
     return Finding("storage", "ok", settings.resolved_storage_url.split("://")[0] + ", writable")
 
 
@@ -122,7 +125,7 @@ def _disk(settings: Settings) -> Finding:
     folder = settings.home if settings.home.exists() else Path()
     free = shutil.disk_usage(folder).free
     if free < LOW_DISK_BYTES:
-        return Finding("disk", "note", f"{free / 2**30:.1f} GiB free", "make room, or move PAAPLUS_HOME")
+        return Finding("disk", "note", f"{free / 2**30:.1f} GiB free", "free some space, or move PAAPLUS_HOME")
     return Finding("disk", "ok", f"{free / 2**30:.0f} GiB free")
 
 
@@ -138,13 +141,13 @@ def _broker(settings: Settings) -> Finding:
             "broker",
             "problem",
             f"{address[0]}:{address[1]}: {error}",
-            "start it; meanwhile feedback is kept, not trained",
+            "start it; until then feedback is stored and not trained",
         )
     return Finding("broker", "ok", f"{parts.scheme} on {address[0]}:{address[1]}")
 
 
 def _base_model(settings: Settings) -> Finding:
-    database = Database(settings.resolved_database_url)
+    database = engine.Database(settings.resolved_database_url)
     try:
         with database.read_session() as session:
             row = base_models.find_default(session, settings)
@@ -156,7 +159,7 @@ def _base_model(settings: Settings) -> Finding:
 
 
 def _queue(settings: Settings) -> Finding:
-    database = Database(settings.resolved_database_url)
+    database = engine.Database(settings.resolved_database_url)
     try:
         with database.read_session() as session:
             ready = jobs.count_ready(session)
@@ -165,7 +168,7 @@ def _queue(settings: Settings) -> Finding:
     waiting = sum(ready.values())
     if waiting:
         return Finding("queue", "note", f"{waiting} job(s) ready and waiting", "is a worker running? paaplus up")
-    return Finding("queue", "ok", "nothing waits for a worker")
+    return Finding("queue", "ok", "no job waits for a worker")
 
 
 def _holdout_key(settings: Settings) -> Finding:
@@ -174,7 +177,7 @@ def _holdout_key(settings: Settings) -> Finding:
             "hold-out key",
             "note",
             "the public default",
-            "set PAAPLUS_HOLDOUT_KEY to a secret before the first user, or users could learn which images judge them",
+            "set PAAPLUS_HOLDOUT_KEY to a secret before the first user, so that nobody can compute what is held out",
         )
     return Finding("hold-out key", "ok", "a secret of this deployment")
 
@@ -185,7 +188,7 @@ def _smplx(_: Settings) -> Finding:
             "smplx",
             "note",
             "not installed",
-            "meshes do without; non-commercial licence: pip install 'paaplus[body]'",
+            "optional, non-commercial licence: pip install 'paaplus[body]'",
         )
     return Finding("smplx", "ok", "installed (non-commercial licence: docs/licences.md)")
 

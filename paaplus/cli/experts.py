@@ -1,9 +1,9 @@
-"""`paaplus experts`: the model base, and matching users with it."""
+"""`paaplus experts`: experts, and matching users with their models."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,19 +17,27 @@ from paaplus.cli.common import (
     print_rows,
     user_of,
 )
-from paaplus.db.engine import Database
-from paaplus.db.tables import MatchRow
-from paaplus.db.tables.experts import ExpertForm, MatchKind
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import NotFound
-from paaplus.services.adapters import matches
-from paaplus.services.experts import experts as experts_service
-from paaplus.services.experts import matching
-from paaplus.services.predictions.serving import ServingStore
-from paaplus.services.registry import base_models
-from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
 
-app = typer.Typer(help="Experts, their models, and who is matched with them.")
+with lazy_imports():
+    from paaplus.services.adapters import matches
+    from paaplus.services.experts import experts as experts_service
+    from paaplus.services.experts import matching, quality
+    from paaplus.services.predictions import serving_store
+    from paaplus.services.registry import base_models
+    from paaplus.services.users import keys
+
+if TYPE_CHECKING:
+    from paaplus.db.engine import Database
+    from paaplus.db.tables import MatchRow
+
+app = typer.Typer()
+
+# The values of ExpertForm and MatchKind, whose module loads SQLAlchemy.
+Form = Literal["pooled", "head"]
+Kind = Literal["generic", "expert", "combination"]
 
 
 @app.command("list")
@@ -38,9 +46,11 @@ def list_experts(
     domain: Annotated[str | None, typer.Option(help="Only of this domain.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The model base: every expert with the version of their model, and why nobody is matched with it, if so."""
+    """All experts with the version of their model, and the reason if no user is matched with it."""
     with open_database() as database, database.read_session() as session:
-        rows = experts_service.list_experts(session, OPERATOR, application=application, domain=domain, limit=10_000)
+        rows = experts_service.list_experts(
+            session, keys.OPERATOR, application=application, domain=domain, limit=10_000
+        )
         default = base_models.find_default(session, get_settings())
         described = experts_service.describe(session, rows, default)
     columns = {
@@ -59,13 +69,13 @@ def list_experts(
 
 @app.command()
 def show(user: UserArgument, as_json: JsonOption = False) -> None:
-    """One expert: their model, its metrics, and its order of images that it never learned from (SRCC)."""
+    """One expert: the model, its metrics, and its SRCC on held-out images."""
     with open_database() as database:
         with database.read_session() as session:
             row = experts_service.get(session, user_of(session, user).id)
             default = base_models.find_default(session, get_settings())
             [found] = experts_service.describe(session, [row], default)
-        held_out = experts_service.held_out(database, _store(database), get_settings(), row.user_id)
+        held_out = quality.held_out(database, _store(database), get_settings(), row.user_id)
     record = {
         "name": row.name,
         "domain": row.domain,
@@ -82,37 +92,41 @@ def show(user: UserArgument, as_json: JsonOption = False) -> None:
 @app.command()
 def register(
     user: UserArgument,
-    name: Annotated[str, typer.Option(help="What users are told whom they were matched with.")],
-    domain: Annotated[str, typer.Option(help="What the expert judges.")],
+    name: Annotated[str, typer.Option(help="The name that matched users are shown.")],
+    domain: Annotated[str, typer.Option(help="The kind of objects that the expert judges.")],
     form: Annotated[
-        ExpertForm, typer.Option(help="pooled: the generic score, bent to the expert; head: one of their own.")
-    ] = ExpertForm.POOLED,
+        Form, typer.Option(help="pooled: corrects the generic score; head: a score of its own.")
+    ] = "pooled",
     as_json: JsonOption = False,
 ) -> None:
-    """Make a user an expert, or change what they are called and how their model stands. `users retrain` trains it."""
+    """Make a user an expert, or change name, domain or form. `users retrain` trains the model."""
+    from paaplus.db.tables.experts import ExpertForm
+
     with open_database() as database, database.session() as session:
         user_id = user_of(session, user).id
-        row, is_new = experts_service.register(session, user_id, name=name, domain=domain, form=form, actor=ACTOR)
+        row, is_new = experts_service.register(
+            session, user_id, name=name, domain=domain, form=ExpertForm(form), actor=ACTOR
+        )
         print_record({"id": row.user_id, "name": row.name, "form": row.form, "is_new": is_new}, as_json=as_json)
 
 
 @app.command()
 def retire(user: UserArgument, as_json: JsonOption = False) -> None:
-    """Match no new user with them; matches that were made stay."""
+    """Match no new user with the expert; existing matches stay."""
     _set_retired(user, True, as_json)
 
 
 @app.command()
 def restore(user: UserArgument, as_json: JsonOption = False) -> None:
-    """Match new users with them again."""
+    """Match new users with the expert again."""
     _set_retired(user, False, as_json)
 
 
 @app.command()
 def agreement(application: str, as_json: JsonOption = False) -> None:
-    """How far every two experts of an application agree on images that both have labelled."""
+    """Agreement of every two experts of an application on the images that both labelled."""
     with open_database() as database, database.read_session() as session:
-        found = experts_service.agreement(session, application)
+        found = quality.agreement(session, application)
     columns = {
         name: (lambda each, name=name: getattr(each, name))
         for name in ("first", "second", "aspect", "num_images", "srcc", "mean_difference")
@@ -123,11 +137,13 @@ def agreement(application: str, as_json: JsonOption = False) -> None:
 @app.command("match")
 def match_user(
     user: UserArgument,
-    expert: Annotated[list[str] | None, typer.Option(help="Only this expert; repeat; default: all.")] = None,
-    kind: Annotated[MatchKind | None, typer.Option(help="The best of this kind, whatever is more probable.")] = None,
+    expert: Annotated[list[str] | None, typer.Option(help="Only this expert; may be repeated; default: all.")] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Choose the best of this kind only.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Select what a user starts from, by what they have said so far, and put it in force."""
+    """Choose a user's starting point by the user's answers and ratings, and put it in force."""
+    from paaplus.db.tables.experts import MatchKind
+
     with open_database() as database:
         with database.read_session() as session:
             user_id = user_of(session, user).id
@@ -140,14 +156,14 @@ def match_user(
             user_id,
             actor=ACTOR,
             expert_ids=expert_ids,
-            kind=kind,
+            kind=MatchKind(kind) if kind else None,
         )
         _print_match(database, row, as_json)
 
 
 @app.command("match-of")
 def show_match(user: UserArgument, as_json: JsonOption = False) -> None:
-    """The match of a user that is in force, and why."""
+    """The user's match in force, with its evidence."""
     with open_database() as database:
         with database.read_session() as session:
             row = matches.in_force(session, user_of(session, user).id)
@@ -179,5 +195,5 @@ def _set_retired(user: str, retired: bool, as_json: bool) -> None:
         print_record({"id": row.user_id, "name": row.name, "retired_at": row.retired_at}, as_json=as_json)
 
 
-def _store(database: Database) -> ServingStore:
-    return ServingStore(database, open_blobs(), get_settings())
+def _store(database: Database) -> serving_store.ServingStore:
+    return serving_store.ServingStore(database, open_blobs(), get_settings())

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
-import sqlalchemy as sa
 import typer
 
 from paaplus.cli.common import (
@@ -23,16 +22,16 @@ from paaplus.cli.common import (
     print_rows,
     user_of,
 )
-from paaplus.db.tables import FeedbackRow, ImageRow
-from paaplus.db.tables.feedback import FeedbackKind
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import InvalidInput
 from paaplus.ids import sha256_hex
-from paaplus.services.feedback import intake as feedback_service
-from paaplus.services.feedback.intake import NewEvent
-from paaplus.services.users import users as users_service
 from paaplus.settings import get_settings
 
-app = typer.Typer(help="The feedback log.")
+with lazy_imports():
+    from paaplus.services.feedback import intake as feedback_service
+    from paaplus.services.users import users as users_service
+
+app = typer.Typer()
 
 FIELDS = ("sequence", "kind", "event_id", "image_id", "payload", "source", "received_at")
 COLUMNS = {"user_id", "image", "rating"}
@@ -44,6 +43,10 @@ def list_feedback(
     user: UserArgument, limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50, as_json: JsonOption = False
 ) -> None:
     """A user's log, newest first."""
+    import sqlalchemy as sa
+
+    from paaplus.db.tables import FeedbackRow
+
     with open_database() as database, database.read_session() as session:
         rows = session.execute(
             sa.select(FeedbackRow)
@@ -58,11 +61,11 @@ def list_feedback(
 def import_ratings(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV with user_id,image,rating.")],
     scale: Annotated[str, typer.Option(help="MIN,MAX of the ratings.")],
-    aspect: Annotated[str, typer.Option(help="What was rated.")],
-    application: Annotated[str, typer.Option(help="Whose users and images.")] = "default",
+    aspect: Annotated[str, typer.Option(help="The rated aspect.")],
+    application: Annotated[str, typer.Option(help="Application of the users and images.")] = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Import ratings; `image` is the name an image was registered under. Importing a file twice changes nothing."""
+    """Import ratings. `image` is the file name of an added image. Importing a file twice changes nothing."""
     low, high = parse_scale(scale)
     occurrences: Counter[str] = Counter()
     accepted = duplicates = 0
@@ -81,7 +84,7 @@ def import_ratings(
                     )
                     if refused := [r for r in results if r.status == "rejected"]:
                         line = batch[refused[0].index]["line"]
-                        raise InvalidInput(f"line {line}: {refused[0].error_message}")
+                        raise InvalidInput(f"line {line}: {refused[0].error}")
                 accepted += sum(r.status == "accepted" for r in results)
                 duplicates += sum(r.status == "duplicate" for r in results)
         except (InvalidInput, csv.Error, UnicodeDecodeError) as error:
@@ -90,6 +93,10 @@ def import_ratings(
 
 
 def _images_by_name(session: Any, application: str) -> dict[str, UUID]:
+    import sqlalchemy as sa
+
+    from paaplus.db.tables import ImageRow
+
     rows = session.execute(
         sa.select(ImageRow.name, ImageRow.id).where(
             ImageRow.application == application, ImageRow.owner_id.is_(None), ImageRow.name.is_not(None)
@@ -124,8 +131,10 @@ def _event(
     scale: dict[str, float],
     aspect: str,
     occurrences: Counter[str],
-) -> NewEvent:
-    """A line as an event; `occurrences` counts the lines so far that say the same."""
+) -> feedback_service.NewEvent:
+    """A line as an event. `occurrences` counts the equal lines so far."""
+    from paaplus.db.tables.feedback import FeedbackKind
+
     if row["image"] not in images:
         raise InvalidInput(f"line {row['line']}: no image named {row['image']!r} in application {application!r}")
     try:
@@ -133,13 +142,13 @@ def _event(
     except ValueError as error:
         raise InvalidInput(f"line {row['line']}: rating {row['rating']!r} is not a number") from error
     user, _ = users_service.create(session, application=application, external_id=row["user_id"])
-    said = "\0".join([row["user_id"], row["image"], repr(rating), aspect, repr(scale["min"]), repr(scale["max"])])
-    occurrences[said] += 1  # a person may say 3, then 5, then 3 again: three events, the last one counts
-    return NewEvent(
+    key = "\0".join([row["user_id"], row["image"], repr(rating), aspect, repr(scale["min"]), repr(scale["max"])])
+    occurrences[key] += 1  # a person may rate 3, then 5, then 3 again: three events, the last one counts
+    return feedback_service.NewEvent(
         index=index,
         user_id=user.id,
         # the same file again gives the same events; hashed, because names may be long
-        event_id="import:" + sha256_hex(f"{said}\0{occurrences[said]}".encode())[:32],
+        event_id="import:" + sha256_hex(f"{key}\0{occurrences[key]}".encode())[:32],
         kind=FeedbackKind.RATING,
         image_id=images[row["image"]],
         payload={"ratings": {aspect: rating}, "scale": scale},

@@ -1,22 +1,27 @@
-"""`paaplus images`: register pictures from the command line."""
+"""`paaplus images`: list and add images."""
 
 from __future__ import annotations
 
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import track
 
 from paaplus.cli.common import JsonOption, notices, open_blobs, open_database, print_rows
-from paaplus.db.tables import ImageRow
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import InvalidInput
-from paaplus.services.images import images as images_service
-from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
 
-app = typer.Typer(help="Images.")
+with lazy_imports():
+    from paaplus.services.images import images as images_service
+    from paaplus.services.users import keys
+
+if TYPE_CHECKING:
+    from paaplus.db.tables import ImageRow
+
+app = typer.Typer()
 
 FIELDS = ("id", "application", "name", "width_px", "height_px", "size_bytes", "sha256", "created_at")
 
@@ -25,7 +30,7 @@ FIELDS = ("id", "application", "name", "width_px", "height_px", "size_bytes", "s
 def list_images(limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100, as_json: JsonOption = False) -> None:
     """Images, newest first."""
     with open_database() as database, database.read_session() as session:
-        rows = images_service.list_images(session, OPERATOR, limit=limit)
+        rows = images_service.list_images(session, keys.OPERATOR, limit=limit)
         print_rows(
             rows, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, title="images", json_only=("sha256",)
         )
@@ -34,10 +39,10 @@ def list_images(limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100, a
 @app.command()
 def add(
     files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="JPEG, PNG or WebP files.")],
-    application: Annotated[str, typer.Option(help="Whose images they are.")] = "default",
+    application: Annotated[str, typer.Option(help="Application that the images belong to.")] = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Register image files; one that cannot be used is told, the others are kept. A file added twice is one image."""
+    """Add image files. Unusable files are reported, all others are stored. A file added twice is one image."""
     added: list[ImageRow] = []
     refused = 0
     with open_database() as database:

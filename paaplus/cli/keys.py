@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 import typer
 
 from paaplus.cli.common import ACTOR, JsonOption, open_database, print_record, print_rows, user_of
-from paaplus.db.tables.governance import KeyScope
-from paaplus.services.users import keys as keys_service
+from paaplus.cli.lazy import lazy_imports
 
-app = typer.Typer(help="Create, list, rotate and revoke API keys.")
+with lazy_imports():
+    from paaplus.services.users import keys as keys_service
+
+app = typer.Typer()
+
+
+Scope = Literal["user", "application", "expert", "admin"]  # of KeyScope, whose module loads SQLAlchemy
 
 
 @app.command()
 def create(
-    scope: Annotated[KeyScope, typer.Option(help="What the key opens.")],
-    name: Annotated[str, typer.Option(help="Who holds it; shown in history and audit.")],
+    scope: Annotated[Scope, typer.Option(help="Who will use the key.")],
+    name: Annotated[str, typer.Option(help="Name of its holder, shown in history and audit.")],
     application: Annotated[str | None, typer.Option(help="Needed for application keys.")] = None,
     user: Annotated[str | None, typer.Option(help="Needed for user keys: UUID or application/external_id.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Create a key and show it once; only its hash is kept."""
+    """Create a key and show it once. The database stores only its hash."""
+    from paaplus.db.tables import governance
+
     with open_database() as database, database.session() as session:
         user_id = user_of(session, user).id if user else None
         created = keys_service.create(
-            session, name=name, scope=scope, application=application, user_id=user_id, actor=ACTOR
+            session, name=name, scope=governance.KeyScope(scope), application=application, user_id=user_id, actor=ACTOR
         )
         row = created.row
         record = {
@@ -59,7 +66,7 @@ def list_keys(as_json: JsonOption = False) -> None:
 
 @app.command()
 def revoke(key_id: UUID, as_json: JsonOption = False) -> None:
-    """Revoke a key for good; when this returns, no process lets it in any more."""
+    """Revoke a key permanently. When the command ends, no process accepts the key."""
     with open_database() as database, database.session() as session:
         row = keys_service.revoke(session, key_id, actor=ACTOR)
     keys_service.outlive_caches()
@@ -68,7 +75,7 @@ def revoke(key_id: UUID, as_json: JsonOption = False) -> None:
 
 @app.command()
 def rotate(key_id: UUID, as_json: JsonOption = False) -> None:
-    """Give a key another secret and show it once; when this returns, no process lets the old one in any more."""
+    """Give a key a new secret and show it once. When the command ends, no process accepts the old one."""
     with open_database() as database, database.session() as session:
         rotated = keys_service.rotate(session, key_id, actor=ACTOR)
     keys_service.outlive_caches()

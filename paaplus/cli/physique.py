@@ -11,7 +11,7 @@ import typer
 from paaplus.cli.common import JsonOption, console, print_json, print_record
 from paaplus.errors import InvalidInput
 
-app = typer.Typer(help="Data sets in the layout of PhysiqueAA50K.")
+app = typer.Typer()
 _MAX_TOLD = 50
 
 
@@ -19,11 +19,11 @@ _MAX_TOLD = 50
 def validate(
     data: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The data set's folder.")],
     image_dir: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="Default: images/ in it.")
+        Path | None, typer.Option(exists=True, file_okay=False, help="Default: images/ in the data set.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every row of every CSV file, and tell each that is wrong with its file and line. Exit code 1 if any is."""
+    """Check all rows of all CSV files, and print the file and line of each error. Exit code 1 if there is one."""
     from paaplus.data.physique import reader
 
     num_rows, problems = reader.validate(data, image_dir)
@@ -44,13 +44,13 @@ def validate(
 
 @app.command("make-miniature")
 def make_miniature(
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder to write; made if it is not there.")],
-    num_images: Annotated[int, typer.Option(min=8, help="Drawn figures; a quarter is for validation.")] = 320,
-    num_vertices: Annotated[int, typer.Option(min=64, help="Points of a mesh; 10475 as in SMPL-X.")] = 10_475,
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder to write; created if needed.")],
+    num_images: Annotated[int, typer.Option(min=8, help="Number of drawn figures; a quarter is for validation.")] = 320,
+    num_vertices: Annotated[int, typer.Option(min=64, help="Vertices of a mesh; SMPL-X has 10475.")] = 10_475,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a SYNTHETIC data set: drawn figures whose build and pose decide their scores. No people, no photographs."""
+    """Write a SYNTHETIC data set: drawn figures whose build and pose determine their scores. No real people."""
     from paaplus.data.physique.miniature import write_miniature
 
     if out.is_dir() and any(out.iterdir()):
@@ -66,7 +66,7 @@ def convert_meshes(
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder to write, e.g. DIR/meshes.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Convert the release's mesh cache, a torch file, into safetensors, once. Nothing in it is run."""
+    """Convert the release's mesh cache, a torch file, to safetensors. No code in the file is run."""
     from paaplus.data.physique.meshes import convert_cache
 
     num = convert_cache(cache, out)

@@ -1,10 +1,10 @@
-"""`paaplus priors`: taste priors, what `bayes` starts from before a user has said anything."""
+"""`paaplus priors`: taste priors, from which `bayes` starts a user's first training."""
 
 from __future__ import annotations
 
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
@@ -19,14 +19,19 @@ from paaplus.cli.common import (
     print_rows,
     progress_bar,
 )
-from paaplus.db.engine import Database
-from paaplus.db.tables import BaseModelRow, TastePriorRow
-from paaplus.scoring.priors import TastePrior
-from paaplus.services import scheduling
-from paaplus.services.registry import base_models, taste_priors
+from paaplus.cli.lazy import lazy_imports
 from paaplus.settings import Settings, get_settings
 
-app = typer.Typer(help="Taste priors: how people differ, learned from people who rated.")
+with lazy_imports():
+    from paaplus.services import scheduling
+    from paaplus.services.registry import base_models, taste_priors
+
+if TYPE_CHECKING:
+    from paaplus.db.engine import Database
+    from paaplus.db.tables import BaseModelRow, TastePriorRow
+    from paaplus.scoring.priors import TastePrior
+
+app = typer.Typer()
 
 FIELDS = ("id", "base_model_id", "version", "digest", "source", "num_people", "metrics", "created_at", "retired_at",
           "stale_at")  # fmt: skip
@@ -38,16 +43,18 @@ BaseModelOption = Annotated[str, typer.Option(help="NAME or NAME@VERSION; defaul
 def train(
     data: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")] = None,
     from_users: Annotated[
-        bool, typer.Option("--from-users", help="Users who share their taste (50 at least).")
+        bool, typer.Option("--from-users", help="Learn from users who share their taste (at least 50).")
     ] = False,
     base_model: BaseModelOption = "",
-    people: Annotated[Path | None, typer.Option(exists=True, help="Only these user_ids, one a line.")] = None,
-    scale: Annotated[str | None, typer.Option(help="MIN,MAX of the ratings; default: as found.")] = None,
+    people: Annotated[Path | None, typer.Option(exists=True, help="Use only these user_ids, one per line.")] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="MIN,MAX of the ratings; default: the smallest and largest rating.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn the next version of a base model's taste prior; it comes into force at once.
+    """Learn the next version of a base model's taste prior. It is in force at once.
 
-    Users whose version started from another prior become due; until then their versions are served as they are.
+    Users whose version started from another prior become due. Until their training, their versions are served.
     """
     if from_users == (data is not None):
         raise typer.BadParameter("give either --data DIR or --from-users")
@@ -84,7 +91,7 @@ def train(
 
 @app.command("list")
 def list_priors(as_json: JsonOption = False) -> None:
-    """All taste priors, newest first; the newest of a base model that is not retired is in force."""
+    """All taste priors, newest first. A base model's newest one that is not retired is in force."""
     with open_database() as database, database.read_session() as session:
         rows = [_record(row) for row in taste_priors.list_priors(session)]
         columns = {name: itemgetter(name) for name in FIELDS}
@@ -95,7 +102,7 @@ def list_priors(as_json: JsonOption = False) -> None:
 def retire(
     version: Annotated[int, typer.Argument(min=1)], base_model: BaseModelOption = "", as_json: JsonOption = False
 ) -> None:
-    """Take a prior out of force; the one before it, or the base model's own, is in force again."""
+    """Retire a prior. The one before it, or the base model's own, is in force again."""
     with open_database() as database:
         base_row = _base_row(database, get_settings(), base_model)
         with database.session() as session:

@@ -1,56 +1,71 @@
-"""`paaplus reviews`: send labelled images to experts, see how far they are and how they agree."""
+"""`paaplus reviews`: send labelled images to experts; progress and agreement of the experts."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from operator import attrgetter
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 import typer
 
 from paaplus.cli.common import JsonOption, open_blobs, open_database, print_record, print_rows
-from paaplus.db.tables import ReviewBatchRow
-from paaplus.db.tables.reviews import ReviewOrder
-from paaplus.services.predictions.serving import ServingStore
-from paaplus.services.reviews import batches, progress
-from paaplus.services.users.keys import OPERATOR
+from paaplus.cli.lazy import lazy_imports
 from paaplus.settings import get_settings
 
-app = typer.Typer(help="Reviews of pseudo labels by experts.")
+with lazy_imports():
+    from paaplus.services.predictions import serving_store
+    from paaplus.services.reviews import batches, progress
+    from paaplus.services.users import keys
+
+if TYPE_CHECKING:
+    from paaplus.db.tables import ReviewBatchRow
+
+app = typer.Typer()
 
 FIELDS = ("id", "application", "name", "tools", "order", "seed", "created_at", "closed_at")
 BatchArgument = Annotated[UUID, typer.Argument(help="UUID of the batch.")]
 
+MAX_IMAGES = 5_000  # of one batch, as in services/reviews/batches.py
+Order = Literal["value", "random"]  # of ReviewOrder, whose module loads SQLAlchemy
+
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="What the batch is called.")],
+    name: Annotated[str, typer.Argument(help="Name of the batch.")],
     expert: Annotated[list[str], typer.Option(help="UUID, or application/external_id; may be repeated.")],
-    tool: Annotated[list[str] | None, typer.Option(help="Whose labels are shown; default: all that label.")] = None,
-    image: Annotated[list[UUID] | None, typer.Option(help="Only this image; default: all labelled ones.")] = None,
-    order: Annotated[ReviewOrder, typer.Option(help="value: uncertain and disagreed first.")] = ReviewOrder.VALUE,
+    tool: Annotated[
+        list[str] | None, typer.Option(help="Tool whose labels are shown; may be repeated; default: all.")
+    ] = None,
+    image: Annotated[
+        list[UUID] | None, typer.Option(help="Only this image; may be repeated; default: all labelled images.")
+    ] = None,
+    order: Annotated[
+        Order, typer.Option(help="value: images with uncertain or contradicting labels first; random.")
+    ] = "value",
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    overlap: Annotated[float, typer.Option(min=0, max=1, help="Share of the images that every expert gets.")] = 0.0,
-    limit: Annotated[int, typer.Option(min=1, max=batches.MAX_IMAGES, help="Most images.")] = 1_000,
-    application: Annotated[str, typer.Option(help="Whose images and experts.")] = "default",
+    overlap: Annotated[float, typer.Option(min=0, max=1, help="Share of the images that every expert reviews.")] = 0.0,
+    limit: Annotated[int, typer.Option(min=1, max=MAX_IMAGES, help="Most images.")] = 1_000,
+    application: Annotated[str, typer.Option(help="Application of the images and experts.")] = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Send images to experts: every one gets a queue of their own."""
+    """Send images to experts. Every expert gets a queue."""
+    from paaplus.db.tables.reviews import ReviewOrder
+
     new = batches.NewBatch(
         application=application,
         name=name,
         experts=tuple(expert),
         tools=tuple(tool) if tool else None,
         image_ids=tuple(image) if image else None,
-        order=order,
+        order=ReviewOrder(order),
         seed=seed,
         overlap=overlap,
         limit=limit,
     )
     with open_database() as database:
-        store = ServingStore(database, open_blobs(), get_settings())
-        row = batches.create(database, store, OPERATOR, new)
+        store = serving_store.ServingStore(database, open_blobs(), get_settings())
+        row = batches.create(database, store, keys.OPERATOR, new)
         with database.read_session() as session:
             of_experts = progress.progress(session, [row.id])[row.id]
     print_record({**_record(row), "num_reviews": sum(one.open for one in of_experts)}, as_json=as_json)
@@ -60,15 +75,15 @@ def create(
 def list_batches(limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100, as_json: JsonOption = False) -> None:
     """Batches, newest first."""
     with open_database() as database, database.read_session() as session:
-        rows = batches.list_batches(session, OPERATOR, limit=limit)
+        rows = batches.list_batches(session, keys.OPERATOR, limit=limit)
         print_rows(rows, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, title="review batches")
 
 
 @app.command()
 def show(batch: BatchArgument, as_json: JsonOption = False) -> None:
-    """How far every expert of a batch is, and how those who share images agree."""
+    """Each expert's progress in a batch, and the experts' agreement on shared images."""
     with open_database() as database, database.read_session() as session:
-        row = batches.get(session, OPERATOR, batch)
+        row = batches.get(session, keys.OPERATOR, batch)
         of_experts = [asdict(one) for one in progress.progress(session, [batch])[batch]]
         agreement = [asdict(one) for one in progress.agreement(session, batch)]
         print_record({**_record(row), "progress": of_experts, "agreement": agreement}, as_json=as_json)
@@ -76,9 +91,9 @@ def show(batch: BatchArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def close(batch: BatchArgument, as_json: JsonOption = False) -> None:
-    """Take what is open out of all queues. What is done stays."""
+    """Close a batch: open reviews leave all queues, finished reviews stay."""
     with open_database() as database, database.session() as session:
-        print_record(_record(batches.close(session, OPERATOR, batch)), as_json=as_json)
+        print_record(_record(batches.close(session, keys.OPERATOR, batch)), as_json=as_json)
 
 
 def _record(row: ReviewBatchRow) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`paaplus score`: photographs scored here and now, without database, users or adapters."""
+"""`paaplus score`: score photographs without database, users or adapters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from paaplus.cli.common import JsonOption, print_rows
@@ -26,7 +25,7 @@ def score(
     ] = None,
     detector: Annotated[Path | None, typer.Option(exists=True, help="MediaPipe's wheel, or its folder.")] = None,
     smpler_x: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="SMPLer-X checkpoint: makes meshes.")
+        Path | None, typer.Option(exists=True, dir_okay=False, help="SMPLer-X checkpoint, which estimates meshes.")
     ] = None,
     body_model: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="SMPLX_NEUTRAL.npz.")] = None,
     box: Annotated[str | None, typer.Option(help="LEFT,TOP,WIDTH,HEIGHT of the person; one image only.")] = None,
@@ -34,19 +33,23 @@ def score(
         Path | None, typer.Option(exists=True, file_okay=False, help="A data set's meshes/: bodies by image name.")
     ] = None,
     preference: Annotated[str, typer.Option(help="The user's preference feature, 5 numbers.")] = "0.5,0.5,0.5,0.5,0.5",
-    several: Annotated[str, typer.Option(help="Several people: refuse, or take the largest.")] = "refuse",
-    unchecked: Annotated[bool, typer.Option("--unchecked", help="Look for nobody: the image branch alone.")] = False,
+    several: Annotated[str, typer.Option(help="If there are several people: refuse, or take the largest.")] = "refuse",
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Detect no person: use only the image branch.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Score photographs of one person each: appearance, health, posture, 0-10.
 
-    A photograph without a person, with several, or with a useless box gets a status and no score. `branches` says what
-    a score stands on.
+    A photograph without a person, with several people, or with an unusable box gets a status and no score. `branches`
+    lists the branches of the network that were used.
     """
     if base_model != "physiqueframe":
         raise InvalidInput(f"base model {base_model!r}: only physiqueframe scores without the platform")
     if box is not None and len(images) != 1:
         raise InvalidInput(f"--box with {len(images)} images: one")
+    import numpy as np
+
     from paaplus.data.physique.dataset import sample_of
     from paaplus.data.physique.meshes import MeshStore
     from paaplus.models.images import decode_image
@@ -56,8 +59,8 @@ def score(
     people = [Person(_box(box))] if box is not None else None
     preference_P = np.array(_numbers("preference", preference, 5))
     knows_people = unchecked or people is not None or meshes is not None
-    files = _Given(checkpoint, detector, smpler_x, body_model)
-    scorer = _load_scorer(files, several, unchecked=knows_people)
+    given = _Files(checkpoint, detector, smpler_x, body_model)
+    scorer = _load_scorer(given, several, unchecked=knows_people)
     rows = []
     with MeshStore(meshes) if meshes else nullcontext() as store:
         for image in images:
@@ -81,8 +84,8 @@ def score(
 
 
 @dataclass(frozen=True)
-class _Given:
-    """Files named on the command line."""
+class _Files:
+    """The files that the options name."""
 
     checkpoint: Path | None
     detector: Path | None
@@ -90,7 +93,7 @@ class _Given:
     body_model: Path | None
 
 
-def _load_scorer(given: _Given, several: str, *, unchecked: bool) -> PhotographScorer:
+def _load_scorer(given: _Files, several: str, *, unchecked: bool) -> PhotographScorer:
     import torch
 
     from paaplus.models.device import resolve_device

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
@@ -21,24 +21,32 @@ from paaplus.cli.common import (
     print_rows,
     progress_bar,
 )
-from paaplus.db.tables import PreferenceEncoderRow, SurveyRow
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import InvalidInput
-from paaplus.services.registry import base_models, taste_priors
-from paaplus.services.surveys import forms, preference_encoders, preferences, surveys
-from paaplus.services.users import users as users_service
-from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
 
-app = typer.Typer(help="Surveys: forms as data, answers, and what they tell of taste.")
+with lazy_imports():
+    from paaplus.services.registry import base_models, taste_priors
+    from paaplus.services.surveys import answers as survey_answers
+    from paaplus.services.surveys import forms, preference_encoders, preferences, surveys
+    from paaplus.services.users import keys
+    from paaplus.services.users import users as users_service
+
+if TYPE_CHECKING:
+    from paaplus.db.tables import PreferenceEncoderRow, SurveyRow
+
+app = typer.Typer()
 
 FIELDS = ("id", "application", "name", "version", "domain", "digest", "created_at", "retired_at")
 ENCODER_FIELDS = ("id", "survey_id", "base_model_id", "version", "digest", "num_people", "metrics", "created_at",
                   "retired_at", "stale_at")  # fmt: skip
 
 NameArgument = Annotated[str, typer.Argument(help="Name of the survey.")]
-ApplicationOption = Annotated[str, typer.Option(help="Whose survey.")]
-VersionOption = Annotated[int | None, typer.Option(min=1, help="Of the survey; default: the newest.")]
+ApplicationOption = Annotated[str, typer.Option(help="Application of the survey.")]
+VersionOption = Annotated[int | None, typer.Option(min=1, help="Version of the survey; default: the newest.")]
 BaseModelOption = Annotated[str, typer.Option(help="NAME or NAME@VERSION; default: the default base model.")]
+
+MAX_ITEMS = 100  # of one form, as in services/surveys/forms.py
 
 
 @app.command()
@@ -47,11 +55,11 @@ def create(
     form: Annotated[
         Path, typer.Argument(exists=True, dir_okay=False, help="A form as JSON; see docs/examples/surveys.")
     ],
-    domain: Annotated[str, typer.Option(help="What the objects are that it is about.")],
+    domain: Annotated[str, typer.Option(help="The kind of objects that the survey is about.")],
     application: ApplicationOption = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Create a survey, or its next version. The form of the newest version again changes nothing."""
+    """Create a survey or its next version. If the newest version has the same form, nothing changes."""
     try:
         document = json.loads(form.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -66,13 +74,13 @@ def create(
 @app.command("from-experts")
 def from_experts(
     name: NameArgument,
-    domain: Annotated[str, typer.Option(help="What the objects are that it is about.")],
-    count: Annotated[int, typer.Option(min=1, max=forms.MAX_ITEMS, help="Pairs of images.")] = 10,
-    aspect: Annotated[str | None, typer.Option(help="What is asked about; default: the base model's first.")] = None,
+    domain: Annotated[str, typer.Option(help="The kind of objects that the survey is about.")],
+    count: Annotated[int, typer.Option(min=1, max=MAX_ITEMS, help="Number of image pairs.")] = 10,
+    aspect: Annotated[str | None, typer.Option(help="Aspect to ask about; default: the base model's first.")] = None,
     application: ApplicationOption = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Create a survey of the pairs of the application's images on which its experts' models disagree most."""
+    """Create a survey of the image pairs on which the experts' models disagree most."""
     from paaplus.services.experts import survey_pairs
 
     with open_database() as database, database.session() as session:
@@ -83,12 +91,13 @@ def from_experts(
 
 @app.command("list")
 def list_surveys(
-    application: Annotated[str | None, typer.Option(help="Only this one's.")] = None, as_json: JsonOption = False
+    application: Annotated[str | None, typer.Option(help="Only surveys of this application.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """All versions of all surveys, newest first, with how many users answered."""
     with open_database() as database, database.read_session() as session:
-        rows = surveys.list_surveys(session, OPERATOR, application=application, limit=10_000)
-        counts = surveys.count_answers(session, [row.id for row in rows])
+        rows = surveys.list_surveys(session, keys.OPERATOR, application=application, limit=10_000)
+        counts = survey_answers.count_answers(session, [row.id for row in rows])
         columns = {field: attrgetter(field) for field in FIELDS} | {"num_answers": lambda row: counts.get(row.id, 0)}
         print_rows(rows, columns, as_json=as_json, title="surveys", json_only=("id",))
 
@@ -109,10 +118,10 @@ def answers(
     version: VersionOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Everybody's answers in force to one version."""
+    """All users' answers to one version."""
     with open_database() as database, database.read_session() as session:
         row = surveys.get(session, application, name, version)
-        rows = surveys.answers_to(session, row.id)
+        rows = survey_answers.answers_to(session, row.id)
         columns = {field: attrgetter(field) for field in ("user_id", "answers", "created_at")}
         print_rows(rows, columns, as_json=as_json, title=f"answers to {name}@{row.version}")
 
@@ -125,9 +134,9 @@ def import_answers(
     version: VersionOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Import answers: all lines, or none of them. Users who are not known are created. Twice changes nothing.
+    """Import answers, all lines or none. Unknown users are created. Importing a file twice changes nothing.
 
-    A cell of a ranking has | between its options; a choice may stand as its code.
+    A ranking's cell has | between its options. A choice may be given as its code.
     """
     from paaplus.pipelines.train_encoder import read_answers
 
@@ -138,7 +147,7 @@ def import_answers(
         for line in read_answers(file, forms.parse(survey.form)):
             try:
                 user, _ = users_service.create(session, application=application, external_id=line.user_id)
-                done = surveys.answer(
+                done = survey_answers.answer(
                     session, blobs, user.id, name, line.answers, version=survey.version, settings=settings
                 )
             except InvalidInput as error:
@@ -155,7 +164,7 @@ def retire(
     application: ApplicationOption = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Nobody answers this version any more; its answers stay."""
+    """Retire a version: it accepts no more answers, and its answers stay."""
     with open_database() as database, database.session() as session:
         print_record(_record(surveys.retire(session, application, name, version, actor=ACTOR)), as_json=as_json)
 
@@ -165,20 +174,23 @@ def train(
     name: NameArgument,
     data: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")] = None,
     survey_csv: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="What the folder's people answered, by user_id.")
+        Path | None, typer.Option(exists=True, dir_okay=False, help="The people's answers, with a column user_id.")
     ] = None,
     from_users: Annotated[
-        bool, typer.Option("--from-users", help="Users who answered and share their taste, and experts.")
+        bool,
+        typer.Option("--from-users", help="Learn from users who answered and share their taste, and from experts."),
     ] = False,
     application: ApplicationOption = "default",
     version: VersionOption = None,
     base_model: BaseModelOption = "",
-    scale: Annotated[str | None, typer.Option(help="MIN,MAX of the ratings; default: as found.")] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="MIN,MAX of the ratings; default: the smallest and largest rating.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn what answers tell of taste (50 people at least); the encoder is in force at once.
+    """Learn an encoder of answers (from at least 50 people). It is in force at once.
 
-    Everybody who answered gets a preference of it. A survey that tells nothing beyond chance changes nobody's.
+    All users who answered get a preference from it. If answers explain no more than chance, it stays neutral.
     """
     if from_users == (data is not None) or (data is None) != (survey_csv is None):
         raise typer.BadParameter("give either --data DIR with --survey-csv FILE, or --from-users")
@@ -223,7 +235,7 @@ def retire_encoder(
     base_model: BaseModelOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Take an encoder out of force: the one before it encodes everybody's answers again, or nothing does."""
+    """Retire an encoder. The one before it encodes all answers again; without one, nobody has a preference."""
     with open_database() as database, database.session() as session:
         survey = surveys.get(session, application, name, version)
         named = base_models.named(session, base_model) if base_model else None

@@ -1,40 +1,44 @@
-"""`paaplus tools`: AI tools, their labels, scores from elsewhere, and what reviews teach."""
+"""`paaplus tools`: AI tools, their pseudo labels, imported labels, and revisions learned from reviews."""
 
 from __future__ import annotations
 
 from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
-import sqlalchemy as sa
 import typer
 
 from paaplus.cli.common import ACTOR, JsonOption, open_blobs, open_database, print_record, print_rows
-from paaplus.db.tables import ImageRow, ToolRevisionRow
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import InvalidInput
-from paaplus.services.predictions.serving import ServingStore
-from paaplus.services.reviews import ordering, pseudo_labels, tool_revisions
-from paaplus.services.reviews import tools as tools_service
-from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
-from paaplus.tools.precomputed import NAME, PrecomputedTool, read_csv
-from paaplus.tools.tool import Judgement, ToolImage
 
-app = typer.Typer(help="AI tools, and what they say of images.")
+with lazy_imports():
+    from paaplus.services.predictions import serving_store
+    from paaplus.services.reviews import ordering, pseudo_labels, tool_learning, tool_revisions
+    from paaplus.services.reviews import tools as tools_service
+    from paaplus.services.users import keys
+    from paaplus.tools import precomputed
+    from paaplus.tools import tool as tool_module
+
+if TYPE_CHECKING:
+    from paaplus.db.tables import ToolRevisionRow
+
+app = typer.Typer()
 
 FIELDS = ("name", "version", "aspects", "labels", "needs", "unavailable")
 LABEL_FIELDS = ("image_id", "tool", "tool_version", "scores", "confidences", "created_at")
 REVISION_FIELDS = ("id", "application", "tool", "tool_version", "version", "num_reviews", "metrics", "created_at",
                    "retired_at", "stale_at")  # fmt: skip
 
-ApplicationOption = Annotated[str, typer.Option(help="Whose images and reviews.")]
+ApplicationOption = Annotated[str, typer.Option(help="Application of the images and reviews.")]
 ToolArgument = Annotated[str, typer.Argument(help="NAME, see `paaplus tools list`; or precomputed:SOURCE.")]
 
 
 @app.command("list")
 def list_tools(as_json: JsonOption = False) -> None:
-    """All tools; those that cannot run here say why."""
+    """All tools, with the reason if a tool cannot run here."""
     with open_database() as database, database.read_session() as session:
         rows = tools_service.list_tools(session, open_blobs(), get_settings())
         print_rows(rows, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, title="tools")
@@ -47,7 +51,7 @@ def label(
     application: ApplicationOption = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Ask a worker for labels; prints the job. What is labelled already is not labelled again."""
+    """Ask a worker to label images, and print the job. Labelled images are left out."""
     with open_database() as database, database.session() as session:
         job_id = pseudo_labels.request(
             session, application=application, tools=tools, image_ids=image, settings=get_settings()
@@ -57,29 +61,29 @@ def label(
 
 @app.command("labels")
 def list_labels(
-    image: Annotated[UUID | None, typer.Option(help="Only of this image.")] = None,
-    tool: Annotated[str | None, typer.Option(help="Only by this tool.")] = None,
+    image: Annotated[UUID | None, typer.Option(help="Only labels of this image.")] = None,
+    tool: Annotated[str | None, typer.Option(help="Only labels of this tool.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """Pseudo labels as the tools gave them, newest first."""
+    """The tools' pseudo labels, uncalibrated, newest first."""
     with open_database() as database, database.read_session() as session:
-        rows = pseudo_labels.list_labels(session, OPERATOR, image_id=image, tool=tool, limit=limit)
+        rows = pseudo_labels.list_labels(session, keys.OPERATOR, image_id=image, tool=tool, limit=limit)
         print_rows(rows, {name: attrgetter(name) for name in LABEL_FIELDS}, as_json=as_json, title="pseudo labels")
 
 
 @app.command("import")
 def import_labels(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV: image,ASPECT...[,confidence].")],
-    tool: Annotated[str, typer.Option(help="precomputed, or precomputed:SOURCE.")] = NAME,
-    version: Annotated[str, typer.Option(help="Of the scores; default: the file's digest.")] = "",
+    tool: Annotated[str, typer.Option(help="precomputed, or precomputed:SOURCE.")] = "precomputed",
+    version: Annotated[str, typer.Option(help="Version of the scores; default: the file's digest.")] = "",
     application: ApplicationOption = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Take in scores 0-10 by anybody. `image` is an id, or the name it was registered under; all rows or none."""
-    source = read_csv(file, tool)
+    """Import scores from 0 to 10, all rows or none. `image` is an image's id or file name."""
+    source = precomputed.read_csv(file, tool)
     with open_database() as database, database.session() as session:
-        found = _judged(session, source, application)
+        found = _labels_by_image(session, source, application)
         stored = pseudo_labels.add_precomputed(
             session, application=application, tool=tool, version=(version or source.version)[:64], labels=found
         )
@@ -89,22 +93,22 @@ def import_labels(
 
 @app.command()
 def learn(tool: ToolArgument, application: ApplicationOption = "default", as_json: JsonOption = False) -> None:
-    """Learn the tool's next revision from the application's reviews; it is in force for the next batch at once."""
+    """Learn the tool's next revision from the application's reviews. The next batch uses it."""
     with open_database() as database:
-        store = ServingStore(database, open_blobs(), get_settings())
-        row = tool_revisions.learn(database, store, application=application, tool=tool, actor=ACTOR)
+        store = serving_store.ServingStore(database, open_blobs(), get_settings())
+        row = tool_learning.learn(database, store, application=application, tool=tool, actor=ACTOR)
         num_moved = ordering.rerank(database, store, application)
     print_record({**_record(row), "num_reviews_moved": num_moved}, as_json=as_json)
 
 
 @app.command()
 def revisions(
-    tool: Annotated[str | None, typer.Option(help="Only of this tool.")] = None,
-    application: Annotated[str | None, typer.Option(help="Only of this application.")] = None,
+    tool: Annotated[str | None, typer.Option(help="Only revisions of this tool.")] = None,
+    application: Annotated[str | None, typer.Option(help="Only revisions of this application.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """What reviews have taught tools, newest first; the newest of a tool that is not retired is in force."""
+    """Revisions learned from reviews, newest first. A tool's newest one that is not retired is in force."""
     with open_database() as database, database.read_session() as session:
         rows = tool_revisions.list_revisions(session, application=application, tool=tool, limit=limit)
         columns = {name: itemgetter(name) for name in REVISION_FIELDS}
@@ -124,14 +128,24 @@ def retire(
     application: ApplicationOption = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Take a revision out of force; the one before it is in force again."""
+    """Retire a revision. The one before it is in force again."""
     with open_database() as database, database.session() as session:
         row = tool_revisions.retire(session, application=application, tool=tool, version=version, actor=ACTOR)
         print_record(_record(row), as_json=as_json)
 
 
-def _judged(session: Any, source: PrecomputedTool, application: str) -> dict[UUID, Judgement]:
-    """Every row's image and what is said of it; a row that names no image, or two, is a mistake."""
+def _labels_by_image(
+    session: Any, source: precomputed.PrecomputedTool, application: str
+) -> dict[UUID, tool_module.Judgement]:
+    """The label of each row's image.
+
+    Raises:
+        InvalidInput: a row names no image or several, or an image is named twice.
+    """
+    import sqlalchemy as sa
+
+    from paaplus.db.tables import ImageRow
+
     rows = session.execute(
         sa.select(ImageRow.id, ImageRow.name).where(ImageRow.application == application, ImageRow.owner_id.is_(None))
     ).all()
@@ -147,8 +161,8 @@ def _judged(session: Any, source: PrecomputedTool, application: str) -> dict[UUI
     ids = [named[name][0] for name in source.judgements]
     if len(set(ids)) != len(ids):
         raise InvalidInput("an image is named twice, by id and by name")
-    said = source.score([ToolImage(names=(name,)) for name in source.judgements])
-    return {image_id: judgement for image_id, judgement in zip(ids, said, strict=True) if judgement.scores}
+    labels = source.score([tool_module.ToolImage(names=(name,)) for name in source.judgements])
+    return {image_id: judgement for image_id, judgement in zip(ids, labels, strict=True) if judgement.scores}
 
 
 def _record(row: ToolRevisionRow) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Options and run of `paaplus base-models train physiqueframe --split ...`: the network itself is trained."""
+"""`paaplus base-models train physiqueframe --split ...`: options and run of training the network itself."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ def _option(help_: str, *names: str, **more: Any) -> Any:
 
 
 Split = Annotated[str | None, _option("expert, finetune or user: rows of --data to train on.")]
-PersonType = Annotated[str | None, _option("Whose rows: a type of the split, e.g. ISFJ.", "--type")]
-Out = Annotated[Path | None, _option("The run's folder; started again, it goes on.", file_okay=False)]
-Size = Annotated[str, _option("official, or tiny (100,000 parameters, 56 px); --weights tells its own.")]
+PersonType = Annotated[str | None, _option("Use the rows of one type of the split, e.g. ISFJ.", "--type")]
+Out = Annotated[Path | None, _option("Folder of the run. A run that was interrupted continues.", file_okay=False)]
+Size = Annotated[str, _option("official, or tiny (100,000 parameters, 56 px); ignored with --weights.")]
 Epochs = Annotated[int, _option("Passes over the rows.", min=1)]
-BatchSize = Annotated[int, _option("Images a step.", min=2)]
-LearningRate = Annotated[float, _option("Of the first epochs.", "--lr")]
-DecayEpochs = Annotated[int, _option("The rate is divided by 10 after so many epochs.", min=1)]
+BatchSize = Annotated[int, _option("Images per step.", min=2)]
+LearningRate = Annotated[float, _option("Learning rate of the first epochs.", "--lr")]
+DecayEpochs = Annotated[int, _option("The learning rate is divided by 10 after each so many epochs.", min=1)]
 PlainLoss = Annotated[
-    bool, _option("Sum of squared errors, as published; else weighed by learned uncertainty.", "--plain-loss")
+    bool, _option("Sum of squared errors, as published; default: weighted by learned uncertainties.", "--plain-loss")
 ]
-Flip = Annotated[bool, _option("Show half of the images in a mirror.", "--flip/--no-flip")]
+Flip = Annotated[bool, _option("Mirror half of the images.", "--flip/--no-flip")]
 TrainImageEncoder = Annotated[
     bool | None,
     _option("Default: frozen with --weights, trained from scratch.", "--train-image-encoder/--freeze-image-encoder"),
 ]
 Metric = Annotated[str, _option("srcc, plcc or acc: decides the best epoch and early stopping.")]
-Patience = Annotated[int, _option("Epochs without a better one that end the run; 0: never.", min=0)]
-Seed = Annotated[int, _option("Of first weights, order, mirrors and dropout.", min=0)]
-Workers = Annotated[int, _option("Processes that read images; 0: this one.", min=0)]
+Patience = Annotated[int, _option("Stop after so many epochs without improvement; 0: never.", min=0)]
+Seed = Annotated[int, _option("Seed of initial weights, order, mirroring and dropout.", min=0)]
+Workers = Annotated[int, _option("Processes that read images; 0: none but this one.", min=0)]
 ImageDir = Annotated[Path | None, _option("Default: images/ in --data.", exists=True, file_okay=False)]
-Meshes = Annotated[Path | None, _option("Default: meshes/ in --data, if it is there.", exists=True, file_okay=False)]
+Meshes = Annotated[Path | None, _option("Default: meshes/ in --data, if it exists.", exists=True, file_okay=False)]
 
 
 @dataclass(frozen=True)
 class NetworkTraining:
-    """What the options say."""
+    """The values of the options."""
 
     split: str
     person_type: str | None
@@ -68,7 +68,7 @@ class NetworkTraining:
 
 
 def train_network(options: NetworkTraining, data: Path, weights: Path | None) -> dict[str, Any]:
-    """Train, with a progress bar; returns what is printed: the best epoch's row of the log and where its network is."""
+    """Train with a progress bar; returns the record to print: the best epoch's log row and its checkpoint."""
     import torch
 
     from paaplus.data.physique.reader import read_split
@@ -78,7 +78,7 @@ def train_network(options: NetworkTraining, data: Path, weights: Path | None) ->
 
     if options.out is None:
         raise InvalidInput("--out DIR is needed: the folder of this run")
-    # Seven of ten hidden units switched off, as published, leave a tiny head nothing to learn with.
+    # The published dropout of 70 % leaves too few units in a tiny head.
     frames = {"official": FrameConfig(), "tiny": tiny_config(head_dropout=0.0)}
     if options.size not in frames:
         raise InvalidInput(f"--size {options.size!r}: {' or '.join(frames)}")

@@ -8,18 +8,20 @@ from typing import Annotated
 import typer
 
 from paaplus.cli.common import notices
-from paaplus.db import migrate
-from paaplus.db.engine import Database
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import Unavailable
-from paaplus.services.registry import base_models
 from paaplus.settings import Settings, get_settings
-from paaplus.supervisor import Supervisor, child_environment, embedded_children
+
+with lazy_imports():
+    from paaplus import supervisor
+    from paaplus.db import engine, migrate
+    from paaplus.services.registry import base_models
 
 
 def up(
-    port: Annotated[int | None, typer.Option(help="API port; 0 takes a free one.", min=0, max=65535)] = None,
+    port: Annotated[int | None, typer.Option(help="API port; 0 chooses a free one.", min=0, max=65535)] = None,
 ) -> None:
-    """Start API, worker and scheduler, supervised, until Ctrl-C. The first start prepares what is missing."""
+    """Start API, worker and scheduler on this machine, until Ctrl-C. The first start prepares what is missing."""
     settings = get_settings()
     settings.home.mkdir(parents=True, exist_ok=True)
     migrate.upgrade(settings.resolved_database_url)
@@ -30,11 +32,11 @@ def up(
         f"[bold green]paaplus[/bold green] on {url}  (docs: {url}/docs, logs: {settings.home}/logs)", soft_wrap=True
     )
     notices.print("a first key:  paaplus keys create --scope admin --name me", highlight=False)
-    Supervisor(embedded_children(settings), child_environment(settings, chosen)).run()
+    supervisor.Supervisor(supervisor.embedded_children(settings), supervisor.child_environment(settings, chosen)).run()
 
 
 def _ensure_base_model(settings: Settings) -> None:
-    database = Database(settings.resolved_database_url)
+    database = engine.Database(settings.resolved_database_url)
     try:
         with database.read_session() as session:
             if base_models.find_default(session, settings) is not None:

@@ -1,11 +1,11 @@
-"""`paaplus users`: people and their training policies."""
+"""`paaplus users`: users and their training policies."""
 
 from __future__ import annotations
 
 import json
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,16 +20,21 @@ from paaplus.cli.common import (
     print_rows,
     user_of,
 )
-from paaplus.db.tables import UserRow
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import Conflict, InvalidInput
-from paaplus.services import scheduling
-from paaplus.services.adapters import versions
-from paaplus.services.operations import erasures, export
-from paaplus.services.users import users as users_service
-from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import get_settings
 
-app = typer.Typer(help="Users and their policies.")
+with lazy_imports():
+    from paaplus.services import scheduling
+    from paaplus.services.adapters import versions
+    from paaplus.services.operations import erasures, export
+    from paaplus.services.users import keys
+    from paaplus.services.users import users as users_service
+
+if TYPE_CHECKING:
+    from paaplus.db.tables import UserRow
+
+app = typer.Typer()
 
 FIELDS = ("id", "application", "external_id", "version", "feedback", "pending", "pinned", "last_trained_at",
           "next_due_at", "due_reason")  # fmt: skip
@@ -41,9 +46,9 @@ def list_users(
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """Users, with what is served to them and when they are due."""
+    """Users with their active versions and the time when they are due."""
     with open_database() as database, database.read_session() as session:
-        rows = users_service.list_users(session, OPERATOR, application=application, limit=limit)
+        rows = users_service.list_users(session, keys.OPERATOR, application=application, limit=limit)
         print_rows(
             [_record(session, row) for row in rows],
             _columns(),
@@ -55,7 +60,7 @@ def list_users(
 
 @app.command()
 def show(user: UserArgument, as_json: JsonOption = False) -> None:
-    """One user: version served, pending feedback, policy, next training and why."""
+    """One user: active version, pending feedback, policy, and the next training with its reason."""
     with open_database() as database, database.read_session() as session:
         row = user_of(session, user)
         record = {**_record(session, row), "policy": scheduling.policy_of(row).to_dict()}
@@ -83,7 +88,7 @@ def policy(
 
 @app.command()
 def retrain(user: UserArgument, reason: ReasonOption, as_json: JsonOption = False) -> None:
-    """Train this user with the next free worker, whatever the policy says."""
+    """Train this user with the next free worker, even if the user is not due."""
     with open_database() as database, database.session() as session:
         row = user_of(session, user)
         job_id = scheduling.request_training(session, row.id, actor=ACTOR, reason=reason, settings=get_settings())
@@ -94,11 +99,11 @@ def retrain(user: UserArgument, reason: ReasonOption, as_json: JsonOption = Fals
 def sharing(
     user: UserArgument,
     shares_taste: Annotated[
-        bool, typer.Option("--yes/--no", help="May taste priors and survey encoders learn from this user?")
+        bool, typer.Option("--yes/--no", help="Whether taste priors and survey encoders may be learned from this user.")
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Set a user's consent that taste priors are learned from their ratings."""
+    """Set a user's consent to learning taste priors and survey encoders from the user's feedback."""
     with open_database() as database, database.session() as session:
         row = users_service.set_sharing(session, user_of(session, user).id, shares_taste, actor=ACTOR)
         print_record({**_record(session, row), "shares_taste": row.shares_taste}, as_json=as_json)
@@ -109,7 +114,7 @@ def export_user(
     user: UserArgument,
     to: Annotated[Path, typer.Option(help="The zip file to write.", dir_okay=False)],
 ) -> None:
-    """Write everything that is held about a user into a zip file: all rows, and the pictures that only they own."""
+    """Write all data about a user into a zip file: all rows, and the user's own images."""
     if to.exists():
         raise Conflict(f"{to} exists; choose another name")
     with open_database() as database:
@@ -125,7 +130,7 @@ def erase(
     user: UserArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Erase a user and everything that is only theirs. This cannot be undone."""
+    """Erase a user with feedback, adapters and own images. This cannot be undone."""
     if not yes:
         typer.confirm(f"Erase {user} with all feedback, adapters and images?", abort=True)
     with open_database() as database:

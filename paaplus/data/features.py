@@ -1,4 +1,4 @@
-"""Features of a data folder's images, each computed once: cached on disk by extractor digest and image content.
+"""Features of a data folder's images, cached on disk by extractor digest and image content.
 
 Shape letters: I = images, D = feature dim.
 """
@@ -29,49 +29,49 @@ def folder_features(
 ) -> np.ndarray:
     """Features of `folder.images` in their order, shape (I, D), float16.
 
-    What is computed is kept batch by batch, so an interrupted call goes on where it was.
+    Each batch is cached as soon as it is computed, so a call after an interruption continues where it stopped.
 
     Args:
-        folder: whose images.
-        extractor: what computes them.
-        cache_dir: where features are kept, one small file an image.
-        batch_size: images a batch.
-        progress: told how many images are done, of how many.
+        folder: the data folder.
+        extractor: computes the features.
+        cache_dir: folder of the cache; one small file per image.
+        batch_size: images per batch.
+        progress: called with the number of images done and the total.
 
     Raises:
-        InvalidInput: an image file that cannot be read.
+        InvalidInput: an image file cannot be read.
     """
-    shelf = cache_dir / extractor.digest
-    shelf.mkdir(parents=True, exist_ok=True)
+    extractor_dir = cache_dir / extractor.digest
+    extractor_dir.mkdir(parents=True, exist_ok=True)
     features_ID = np.empty((len(folder.images), extractor.feature_dim), np.float16)
-    waiting: list[tuple[int, Path, Image.Image]] = []
+    pending: list[tuple[int, Path, Image.Image]] = []
     done = 0
     progress(done, len(folder.images))
     for i, name in enumerate(folder.images):
         data = folder.image_path(name).read_bytes()
-        file = shelf / f"{sha256_hex(data)}.safetensors"
+        file = extractor_dir / f"{sha256_hex(data)}.safetensors"
         cached_D = _read(file, extractor.feature_dim)
         if cached_D is not None:
             features_ID[i] = cached_D
             done += 1
         else:
             try:
-                waiting.append((i, file, decode_image(data)))
+                pending.append((i, file, decode_image(data)))
             except InvalidInput as error:
                 raise InvalidInput(f"{folder.image_path(name)}: {error}") from error
-        if waiting and (len(waiting) == batch_size or i == len(folder.images) - 1):
-            features_BD = extractor.extract([image for _, _, image in waiting])
-            for (position, target, _), feature_D in zip(waiting, features_BD, strict=True):
+        if pending and (len(pending) == batch_size or i == len(folder.images) - 1):
+            features_BD = extractor.extract([image for _, _, image in pending])
+            for (position, target, _), feature_D in zip(pending, features_BD, strict=True):
                 features_ID[position] = feature_D
                 _write(target, feature_D)
-            done += len(waiting)
-            waiting = []
+            done += len(pending)
+            pending = []
         progress(done, len(folder.images))
     return features_ID
 
 
 def _read(file: Path, feature_dim: int) -> np.ndarray | None:
-    """Cached features, or None where there are none that can be trusted."""
+    """Cached features; None if there are none, or if the file is damaged or of another size."""
     try:
         arrays, _ = unpack(file.read_bytes())
     except (FileNotFoundError, InvalidInput):
@@ -83,7 +83,7 @@ def _read(file: Path, feature_dim: int) -> np.ndarray | None:
 
 
 def _write(file: Path, feature_D: np.ndarray) -> None:
-    """All at once: a reader beside us sees the whole file or none."""
+    """Write atomically: another process reads the whole file or none."""
     temporary = file.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_bytes(pack({"feature_D": feature_D}))
     temporary.replace(file)

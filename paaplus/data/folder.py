@@ -21,29 +21,43 @@ from paaplus.errors import InvalidInput
 from paaplus.records import SCORE_MAX, SCORE_MIN, Scale
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-DEFAULT_ASPECT = "beauty"  # what a lone column `rating` rates
-_MAX_TOLD = 10  # bad rows that one error tells
+DEFAULT_ASPECT = "beauty"  # the aspect of a single column `rating`
+_MAX_LISTED = 10  # bad rows that one error lists
 
 
 @dataclass(frozen=True)
 class DataFolder:
-    """Who rated which image how. Positions in `person_N` and `image_N` are into `people` and `images`."""
+    """A data set of rated images. `person_N` and `image_N` hold positions in `people` and `images`.
+
+    Attributes:
+        path: the folder.
+        aspects: rated aspects.
+        scale: the scale of `rating_NA`.
+        people: user ids, sorted.
+        images: names of all image files, rated or not, sorted.
+        scene_I: number of each image's scene.
+        person_N: who gave each rating.
+        image_N: the image of each rating.
+        rating_NA: ratings as they were given, on `scale`; NaN where an aspect was not rated.
+        user_columns: user id -> the other columns of users.csv.
+        image_columns: image name -> the other columns of images.csv.
+    """
 
     path: Path
     aspects: tuple[str, ...]
     scale: Scale
     people: tuple[str, ...]
-    images: tuple[str, ...]  # every image file, rated or not, sorted by name
-    scene_I: np.ndarray  # int: images of one scene share a number
+    images: tuple[str, ...]
+    scene_I: np.ndarray
     person_N: np.ndarray
     image_N: np.ndarray
-    rating_NA: np.ndarray  # as given, on `scale`; NaN where an aspect was not rated
-    user_columns: dict[str, dict[str, str]]  # user_id -> the other columns of users.csv
+    rating_NA: np.ndarray
+    user_columns: dict[str, dict[str, str]]
     image_columns: dict[str, dict[str, str]]
 
     @property
     def score_NA(self) -> np.ndarray:
-        """Ratings on the score scale 0-10."""
+        """Ratings on the score scale 0-10, shape (N, A)."""
         share_NA = (self.rating_NA - self.scale.minimum) / (self.scale.maximum - self.scale.minimum)
         return SCORE_MIN + share_NA * (SCORE_MAX - SCORE_MIN)
 
@@ -55,17 +69,17 @@ class DataFolder:
         return self.path / "images" / image
 
     def scores_by_person(self) -> dict[str, dict[int, np.ndarray]]:
-        """user_id -> position of the image -> scores 0-10, shape (A,), in the order of the ratings."""
+        """User id -> image position -> ratings on the score scale 0-10, shape (A,), in the order of the ratings."""
         scores: dict[str, dict[int, np.ndarray]] = {user_id: {} for user_id in self.people}
         for person, image, score_A in zip(self.person_N, self.image_N.tolist(), self.score_NA, strict=True):
             scores[self.people[person]][image] = score_A
         return scores
 
     def only(self, people: Collection[str] | None = None, images: Collection[str] | None = None) -> DataFolder:
-        """The part that these people gave on these images; None: all. Images and people not named are gone.
+        """The data set of these people and images alone; `None` stands for all people or all images.
 
         Raises:
-            InvalidInput: a name that the folder does not have, or no rating left.
+            InvalidInput: a name that the folder does not have, or no rating is left.
         """
         kept_people = self.people if people is None else _known("people", people, self.people)
         kept_images = self.images if images is None else _known("images", images, self.images)
@@ -90,11 +104,11 @@ def read_folder(path: Path, scale: Scale | None = None, aspect: str = DEFAULT_AS
 
     Args:
         path: the folder.
-        scale: people rated on; None: from the smallest to the largest rating that occurs.
-        aspect: name of what a lone column `rating` rates.
+        scale: the scale of the ratings; None: from the smallest to the largest rating in the file.
+        aspect: the aspect of a single column `rating`.
 
     Raises:
-        InvalidInput: files or columns are missing, or rows are wrong; the message names file and lines.
+        InvalidInput: files or columns are missing, or rows are wrong; the message names the file and the lines.
     """
     images = _list_images(path / "images")
     columns, keys, lines, rating_NA = _read_ratings(path / "ratings.csv", frozenset(images))
@@ -135,12 +149,12 @@ def _list_images(folder: Path) -> tuple[str, ...]:
 
 
 def _read_ratings(file: Path, images: frozenset[str]) -> tuple[list[str], list[tuple[str, str]], list[int], np.ndarray]:
-    """Rating columns, (user_id, image) and line of each row, and the ratings; every bad row is told with its line."""
+    """Rating columns, (user id, image) and line of each row, and the ratings; an error lists bad rows by line."""
     header, rows = _read_csv(file)
     columns = [name for name in header if name == "rating" or name.startswith("rating_")]
     for needed in ("user_id", "image"):
         if needed not in header:
-            raise InvalidInput(f"{file}, line 1: no column {needed!r}, with commas between; found {header}")
+            raise InvalidInput(f"{file}, line 1: no column {needed!r}; columns separated by commas: {header}")
     if not columns or ("rating" in columns and len(columns) > 1) or "rating_" in columns:
         raise InvalidInput(f"{file}, line 1: one column 'rating', or columns 'rating_<aspect>'; found {header}")
     keys: list[tuple[str, str]] = []
@@ -152,7 +166,7 @@ def _read_ratings(file: Path, images: frozenset[str]) -> tuple[list[str], list[t
         try:
             key, values = _parse_rating(row, columns, images)
             if key in first_line:
-                raise InvalidInput(f"user {key[0]!r} rated image {key[1]!r} on line {first_line[key]} already")
+                raise InvalidInput(f"user {key[0]!r} already rated image {key[1]!r} on line {first_line[key]}")
         except InvalidInput as error:
             problems.append(f"line {line}: {error}")
             continue
@@ -161,9 +175,9 @@ def _read_ratings(file: Path, images: frozenset[str]) -> tuple[list[str], list[t
         lines.append(line)
         ratings.append(values)
     if problems:
-        told = "; ".join(problems[:_MAX_TOLD])
-        more = f"; and {len(problems) - _MAX_TOLD} more" if len(problems) > _MAX_TOLD else ""
-        raise InvalidInput(f"{file}: {len(problems)} bad row(s): {told}{more}")
+        listed = "; ".join(problems[:_MAX_LISTED])
+        more = f"; and {len(problems) - _MAX_LISTED} more" if len(problems) > _MAX_LISTED else ""
+        raise InvalidInput(f"{file}: {len(problems)} bad row(s): {listed}{more}")
     if not keys:
         raise InvalidInput(f"{file}: no ratings")
     return columns, keys, lines, np.array(ratings, np.float64)
@@ -200,13 +214,13 @@ def _scale_of(path: Path, rating_NA: np.ndarray) -> Scale:
 
 
 def _scenes(images: Sequence[str], image_columns: dict[str, dict[str, str]]) -> np.ndarray:
-    """A number per image; an image without a scene of its own name is alone in its scene."""
+    """The number of each image's scene; an image without a scene name is a scene of its own."""
     names = [image_columns.get(image, {}).get("scene") or f"image:{image}" for image in images]
     return np.unique(names, return_inverse=True)[1]
 
 
 def _read_table(file: Path, key: str) -> dict[str, dict[str, str]]:
-    """An optional table by its key column, without that column."""
+    """The rows of a table by its key column, without that column; empty if the file does not exist."""
     if not file.exists():
         return {}
     header, rows = _read_csv(file)
@@ -216,7 +230,7 @@ def _read_table(file: Path, key: str) -> dict[str, dict[str, str]]:
     for line, row in rows:
         name = row.pop(key)
         if name in table:
-            raise InvalidInput(f"{file}, line {line}: {key} {name!r} is there already")
+            raise InvalidInput(f"{file}, line {line}: {key} {name!r} occurs twice")
         table[name] = row
     return table
 
@@ -254,12 +268,12 @@ def _rows(file: Path, reader: Iterator[list[str]], header: list[str]) -> Iterato
 
 def _known(what: str, wanted: Collection[str], known: Sequence[str]) -> tuple[str, ...]:
     if unknown := sorted(set(wanted) - set(known)):
-        raise InvalidInput(f"{len(unknown)} unknown {what}: {', '.join(unknown[:_MAX_TOLD])}")
+        raise InvalidInput(f"{len(unknown)} unknown {what}: {', '.join(unknown[:_MAX_LISTED])}")
     chosen = set(wanted)
     return tuple(name for name in known if name in chosen)
 
 
 def _new_positions(old: Sequence[str], new: Sequence[str]) -> np.ndarray:
-    """Where each old name stands among the new ones; -1: nowhere."""
-    at = {name: position for position, name in enumerate(new)}
-    return np.array([at.get(name, -1) for name in old])
+    """The position of each old name among the new ones; -1 for a name that is not among them."""
+    position_of = {name: position for position, name in enumerate(new)}
+    return np.array([position_of.get(name, -1) for name in old])

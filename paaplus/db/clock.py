@@ -1,4 +1,4 @@
-"""The clock that leases and due times are measured with."""
+"""The clock for leases and due times."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from paaplus.db.types import utcnow
 
 
 def db_now(session: Session) -> datetime:
-    """The database's own clock where several hosts share it (PostgreSQL), this host's on SQLite."""
+    """The current time: PostgreSQL's clock, because several hosts share it; on SQLite this host's."""
     if session.get_bind().dialect.name != "postgresql":
         return utcnow()
     now: datetime = session.execute(sa.select(sa.func.clock_timestamp())).scalar_one()

@@ -22,15 +22,15 @@ SQLITE_SCRUB_TIMEOUT_MS = 2_000
 def make_engine(url: str) -> sa.Engine:
     """An engine for `url`.
 
-    On SQLite a transaction takes the write lock when it begins (`BEGIN IMMEDIATE`) unless it was opened by
-    `read_session`: a reader that becomes a writer half-way would otherwise fail at once, whatever the timeout.
+    On SQLite a transaction takes the write lock when it begins (`BEGIN IMMEDIATE`), unless `read_session` opened it.
+    Otherwise a transaction that reads first and then writes could fail at once, whatever the timeout.
 
     Raises:
-        InvalidInput: no URL, or neither of SQLite nor of PostgreSQL.
+        InvalidInput: not a URL of SQLite or PostgreSQL.
     """
     try:
         parsed = make_url(url)
-    except ArgumentError as error:  # not with its text: a password may stand in it
+    except ArgumentError as error:  # without its text, which may contain a password
         raise InvalidInput("the database URL cannot be read; it begins with sqlite:/// or postgresql://") from error
     dialect = parsed.get_backend_name()
     if dialect == "sqlite":
@@ -39,7 +39,7 @@ def make_engine(url: str) -> sa.Engine:
         engine = sa.create_engine(
             parsed,
             connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
-            hide_parameters=True,  # errors go to logs, and people's data must not
+            hide_parameters=True,  # errors are logged, and personal data must not be
         )
         event.listen(engine, "connect", _prepare_sqlite_connection)
         event.listen(engine, "begin", _begin_sqlite)
@@ -58,7 +58,7 @@ def _prepare_sqlite_connection(connection: Any, _record: Any) -> None:
         "synchronous=NORMAL",
         f"busy_timeout={SQLITE_BUSY_TIMEOUT_MS}",
         "foreign_keys=ON",
-        "secure_delete=ON",  # erased means erased, also in free pages
+        "secure_delete=ON",  # overwrite deleted rows, also in free pages
     ):
         connection.execute(f"pragma {pragma}")
 
@@ -69,14 +69,14 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 
 class Database:
-    """One process's door to the database."""
+    """One process's access to the database."""
 
     def __init__(self, url: str) -> None:
         self.engine = make_engine(url)
         self._write = sessionmaker(self.engine, expire_on_commit=False)
         options: dict[str, Any] = {"read_only": True}
         if self.engine.dialect.name == "postgresql":
-            options["isolation_level"] = "REPEATABLE READ"  # one moment for all statements, as SQLite gives anyway
+            options["isolation_level"] = "REPEATABLE READ"  # one snapshot for all statements, as SQLite always gives
         self._read = sessionmaker(self.engine.execution_options(**options), expire_on_commit=False)
 
     @contextmanager
@@ -87,14 +87,14 @@ class Database:
 
     @contextmanager
     def read_session(self) -> Iterator[Session]:
-        """A snapshot: every statement of the block sees the same moment. Writing through it is a mistake."""
+        """A read-only transaction: every statement of the block reads the same snapshot. It must not write."""
         with self._read() as session, session.begin():
             yield session
 
     def scrub(self) -> None:
-        """After an erasure: empty SQLite's write-ahead log, where what was erased still stands.
+        """After an erasure: empty SQLite's write-ahead log, which still contains the deleted rows.
 
-        While another process reads, that may have to wait for the next checkpoint.
+        While another process reads, the log may keep them until the next checkpoint.
         """
         if self.engine.dialect.name == "sqlite":
             connection = self.engine.raw_connection()

@@ -1,4 +1,4 @@
-"""Locks: of a user's row, and by name for what no row can be locked for."""
+"""Locks: of a user's row, and by name for what has no row."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from paaplus.db.tables import UserRow
 
 
 def lock_name(session: Session, name: str) -> None:
-    """Hold `name` until the (writing) transaction ends: two about one name take turns. On SQLite: hold everything."""
-    connection = session.connection()  # begins the transaction, and takes SQLite's only write lock with it
+    """Lock a name until the (writing) transaction ends. On SQLite the transaction's write lock does this already."""
+    connection = session.connection()  # begins the transaction, and so takes SQLite's write lock
     if connection.dialect.name == "postgresql":
         key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
         session.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
 
 
 def lock_user(session: Session, user_id: UUID) -> UserRow | None:
-    """The user's row as it is now, held until the end of the transaction; None when there is none.
+    """Lock the user's row until the transaction ends, and read it again; None: no such user.
 
-    Read anew even if the session knows the row: what it read before the lock may be old. The lock does not stand in
-    the way of rows that only refer to the user, such as receipts.
+    The row is read again because what the session read before the lock may be old. The lock does not block inserts of
+    rows that refer to the user, such as receipts.
     """
     return session.get(UserRow, user_id, with_for_update={"key_share": True}, populate_existing=True)

@@ -1,4 +1,4 @@
-"""Brings a database to the schema that this version of the code expects, and says how far it is from it."""
+"""Migrate a database to the schema of this version of the code, and check that it has this schema."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from alembic.util import CommandError
 from sqlalchemy.schema import SchemaItem
 
 from paaplus.db.engine import make_engine
-from paaplus.db.schema_diff import unseen_differences
+from paaplus.db.schema_diff import uncompared_differences
 from paaplus.db.tables import Base
 from paaplus.errors import Conflict, Unavailable
 
@@ -27,21 +27,21 @@ _alembic_lock = threading.Lock()  # Alembic keeps the running environment in mod
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Apply the migrations up to `revision`. Nothing happens when they are applied already.
+    """Apply the migrations up to `revision` that are not applied yet.
 
-    Safe to run from several processes at once: one works, the others wait and then find nothing to do.
+    Several processes may call this at once: one migrates, the others wait.
 
     Raises:
         Conflict: the database or `revision` names a revision that this version of the code does not know, or a
-            step would break a reference. The step is rolled back.
-        InvalidInput: neither SQLite nor PostgreSQL.
+            migration would break a reference; it is rolled back.
+        InvalidInput: not a URL of SQLite or PostgreSQL.
     """
     with _alembic(url) as config:
         command.upgrade(config, revision)
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Undo the migrations after `revision` ("base": all of them, and with them the data).
+    """Undo the migrations after `revision`; "base": all of them, which deletes all data.
 
     Raises:
         Conflict, InvalidInput: as `upgrade`.
@@ -58,13 +58,13 @@ def head() -> str:
 
 
 def current(url: str) -> str | None:
-    """The revision that the database is at; None before the first upgrade."""
+    """The database's revision; None before the first upgrade."""
     with _reading(url) as connection:
         return _revision(connection)
 
 
 def check(url: str) -> None:
-    """Compare the database, table by table, with what the code expects.
+    """Compare the database's schema with the code's.
 
     Raises:
         Conflict: they differ; the message lists every difference.
@@ -72,16 +72,16 @@ def check(url: str) -> None:
     with _reading(url) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         differences = [_describe(difference) for difference in compare_metadata(context, Base.metadata)]
-        differences += unseen_differences(connection, Base.metadata)
+        differences += uncompared_differences(connection, Base.metadata)
     if differences:
         raise Conflict("the database differs from the code: " + "; ".join(differences))
 
 
 def require_head(engine: sa.Engine) -> None:
-    """Refuse to work on a database of another version.
+    """Check that the database is at the newest revision.
 
     Raises:
-        Unavailable: the database is older (says how to upgrade it) or newer than this code.
+        Unavailable: the database is older or newer than this code; the message says what to do.
     """
     with engine.execution_options(read_only=True).connect() as connection:
         found = _revision(connection)
@@ -95,7 +95,7 @@ def require_head(engine: sa.Engine) -> None:
 
 
 def _config(url: str | None = None) -> Config:
-    # Found by import, not by folder: an installed package has no alembic.ini, and the cwd may be anywhere.
+    # Found by import, because an installed package has no alembic.ini, and the current folder may be any.
     spec = find_spec("paaplus.migrations")
     assert spec is not None
     assert spec.submodule_search_locations
@@ -108,7 +108,7 @@ def _config(url: str | None = None) -> Config:
 @contextmanager
 def _alembic(url: str) -> Iterator[Config]:
     """Alembic's configuration, for one command at a time."""
-    # Its INFO lines would stand between what our own commands print.
+    # Its INFO lines would mix with the output of our commands.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     with _alembic_lock:
         try:
@@ -132,7 +132,7 @@ def _revision(connection: sa.Connection) -> str | None:
 
 
 def _describe(difference: Any) -> str:
-    """One difference of Alembic in words, e.g. `add_column jobs worker` or `remove_index ix_jobs_lease`."""
+    """Describe a difference that Alembic found, e.g. `add_column jobs worker` or `remove_index ix_jobs_lease`."""
     if isinstance(difference, list):  # several changes of one column
         return ", ".join(_describe(part) for part in difference)
     kind, *parts = difference

@@ -1,7 +1,7 @@
-"""Finds what Alembic's comparison does not see: the values of enums, other CHECKs, and partial indexes' predicates.
+"""Find schema differences that Alembic does not compare: enum values, other CHECKs, and predicates of partial indexes.
 
-Databases print expressions in their own words (`kind IN ('a')` becomes `(kind)::text = ANY (ARRAY['a'::text])`), so
-expressions are compared by what survives the rewriting.
+Databases rewrite expressions (`kind IN ('a')` becomes `(kind)::text = ANY (ARRAY['a'::text])`). So expressions are
+compared by the parts that stay the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _QUOTED = re.compile(r"'((?:[^']|'')*)'")
 _CAST = re.compile(r"::(?:character varying|double precision|timestamp with time zone|\w+)(?:\(\d+\))?(?:\[\])?")
 
 
-def unseen_differences(connection: sa.Connection, metadata: sa.MetaData) -> list[str]:
+def uncompared_differences(connection: sa.Connection, metadata: sa.MetaData) -> list[str]:
     """One line per difference between the database and `metadata`, for the tables that both have."""
     inspector = sa.inspect(connection)
     present = set(inspector.get_table_names())
@@ -66,5 +66,5 @@ def _values(sql: str) -> str:
 
 
 def _plain(sql: str) -> str:
-    """A predicate without casts, brackets, blanks and case: equal on both databases for simple conditions."""
+    """A predicate without casts, brackets and spaces, in lower case: simple ones are then equal on both databases."""
     return re.sub(r"[\s()\"]", "", _CAST.sub("", sql)).lower()

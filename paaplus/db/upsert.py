@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 
 def insert_ignoring_conflicts(session: Session, table: type[Any], rows: list[dict[str, Any]]) -> None:
-    """Insert the rows that break no unique constraint; leave the others as they are in the database."""
+    """Insert the rows that break no unique constraint; rows that exist already stay as they are."""
     if not rows:
         return
     insert = (sqlite if session.get_bind().dialect.name == "sqlite" else postgresql).insert

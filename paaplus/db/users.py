@@ -1,4 +1,4 @@
-"""The row of a user who has to exist."""
+"""Rows of users that must exist."""
 
 from __future__ import annotations
 
@@ -12,16 +12,24 @@ from paaplus.errors import NotFound
 
 
 def existing_user(session: Session, user_id: UUID) -> UserRow:
-    """Raises NotFound if there is none."""
-    return _there(session.get(UserRow, user_id), user_id)
+    """The user's row.
+
+    Raises:
+        NotFound: no such user.
+    """
+    return _required(session.get(UserRow, user_id), user_id)
 
 
 def locked_user(session: Session, user_id: UUID) -> UserRow:
-    """As `lock_user` gives it; raises NotFound if there is none."""
-    return _there(lock_user(session, user_id), user_id)
+    """The user's row, locked by `lock_user`.
+
+    Raises:
+        NotFound: no such user.
+    """
+    return _required(lock_user(session, user_id), user_id)
 
 
-def _there(user: UserRow | None, user_id: UUID) -> UserRow:
+def _required(user: UserRow | None, user_id: UUID) -> UserRow:
     if user is None:
         raise NotFound(f"user {user_id} does not exist")
     return user

@@ -1,4 +1,4 @@
-"""An application's side of the HTTP interface: the few calls that the demo makes."""
+"""The HTTP calls of the demo, as an application makes them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from paaplus.demo.failure import DemoFailed
 
 UPLOAD_THREADS = 4
 TIMEOUT_S = 60.0
-MAX_WAIT_S = 600.0  # for features, and for trainings: far more than either ever takes
+MAX_WAIT_S = 600.0  # for features and for trainings; normally seconds
 MAX_EVENTS = 1000
 MAX_ITEMS = 5000
 RETRY_PAUSES_S = (0.2, 0.5, 1.0, 2.0)  # after a 503
@@ -22,7 +22,7 @@ _POLL_S = 0.25
 
 
 class Client:
-    """One application with its key. Every failure becomes a `DemoFailed` that tells request and answer."""
+    """An HTTP client with one application's key. A failure raises `DemoFailed` with request and answer."""
 
     def __init__(self, url: str, key: str, transport: httpx2.BaseTransport | None = None) -> None:
         headers = {"Authorization": f"Bearer {key}"}
@@ -41,10 +41,10 @@ class Client:
         return self._call("PUT", path, json=body)
 
     def wait_for_job(self, job_id: str, check: Callable[[], None]) -> None:
-        """Wait until a job is done; `check` may give up by raising.
+        """Wait until a job is done. `check` is called while waiting and may raise.
 
         Raises:
-            DemoFailed: it was given up, or not done in time.
+            DemoFailed: the job was given up, or not done in time.
         """
         deadline = time.monotonic() + MAX_WAIT_S
         while (job := self.get(f"/v1/jobs/{job_id}"))["state"] != "succeeded":
@@ -54,7 +54,7 @@ class Client:
             time.sleep(_POLL_S)
 
     def upload(self, files: Sequence[Path], on_done: Callable[[], None]) -> dict[str, str]:
-        """Register image files; file name -> image id."""
+        """Upload image files; returns image ids by file name."""
 
         def one(file: Path) -> tuple[str, str]:
             image = self._call("POST", "/v1/images", files={"file": (file.name, file.read_bytes())})
@@ -65,10 +65,10 @@ class Client:
             return dict(pool.map(one, files))
 
     def wait_for_features(self, user: str, images: Sequence[str], on_progress: Callable[[int], None]) -> None:
-        """Ask for one user's scores until none is pending, as often as the answers say.
+        """Request one user's scores until none is pending, at the intervals that the answers give.
 
         Raises:
-            DemoFailed: an image failed, or the features did not come.
+            DemoFailed: an image failed, or the features were not ready in time.
         """
         deadline = time.monotonic() + MAX_WAIT_S
         pending = list(images)
@@ -115,10 +115,10 @@ class Client:
     def wait_until_trained(
         self, users: Iterable[str], on_trained: Callable[[str], None], check: Callable[[], None]
     ) -> None:
-        """Wait until no user has feedback that was not trained on yet; `check` may give up by raising.
+        """Wait until no user has pending feedback. `check` is called while waiting and may raise.
 
         Raises:
-            DemoFailed: a training was given up, or it did not happen in time.
+            DemoFailed: a training was given up, or not done in time.
         """
         waiting = list(users)
         deadline = time.monotonic() + MAX_WAIT_S
@@ -146,7 +146,7 @@ class Client:
             raise DemoFailed(f"{len(bad)} of {len(items)} predictions without scores, the first: {bad[0]}")
 
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
-        """One request; 503 means that nothing was changed and trying again may help, so that is done for a while."""
+        """Send one request. After a 503, which changes nothing, try again a few times."""
         for pause_s in (*RETRY_PAUSES_S, None):
             try:
                 response = self._http.request(method, path, **arguments)

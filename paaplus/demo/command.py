@@ -1,4 +1,4 @@
-"""The demo as a command, for `paaplus demo` and `python -m paaplus.demo`."""
+"""The command `paaplus demo`, also `python -m paaplus.demo`."""
 
 from __future__ import annotations
 
@@ -23,25 +23,29 @@ def demo(
             help="images/ and ratings.csv of real people; default: the built-in set with simulated people.",
         ),
     ] = None,
-    folder: Annotated[Path, typer.Option(help="For the report and the demo's own platform.")] = Path("var/demo"),
+    folder: Annotated[Path, typer.Option(help="Folder of the report and of the demo's own platform.")] = Path(
+        "var/demo"
+    ),
     stages: Annotated[
         bool, typer.Option("--stages", help="Play the three stages of PAA+: tools, experts, matching, feedback.")
     ] = False,
     people: Annotated[
         int | None, typer.Option(min=2, help="How many people to adapt to; default: 12, with --stages 8.")
     ] = None,
-    increment: Annotated[int, typer.Option(min=8, help="Ratings a person gives at a time, three times.")] = 40,
-    seed: Annotated[int, typer.Option(min=0, help="Of people, held-out images and order.")] = 0,
+    increment: Annotated[
+        int, typer.Option(min=8, help="Ratings per person and increment; there are three increments.")
+    ] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of people, held-out images and order.")] = 0,
 ) -> None:
-    """Feedback in, adapters trained, better scores out, and a rollback: over HTTP, with a report in var/demo."""
+    """Play the whole loop over HTTP on a platform of its own, and write a report into var/demo."""
     try:
         from paaplus.demo.run import run_demo
-        from paaplus.demo.stages import run_stages
+        from paaplus.demo.stages.run import run_stages
     except ImportError as error:
         raise Unavailable(
             f"the demo needs packages that are not installed ({error.name}): pip install 'paaplus[demo]'"
         ) from error
-    signal.signal(signal.SIGTERM, _exit)  # so that the platform is ended then too
+    signal.signal(signal.SIGTERM, _exit)  # so that SIGTERM stops the platform too
     if stages:
         run_stages(data, folder, num_users=people or 8, seed=seed)
         return

@@ -1,9 +1,9 @@
-"""What ends a demo early."""
+"""The error of a demo that cannot go on."""
 
 from paaplus.errors import PaaplusError
 
 
 class DemoFailed(PaaplusError):
-    """The demo could not go on, or what it saw is not what the platform promises."""
+    """A step of the demo failed, or a promise of the platform was broken."""
 
     code = "demo_failed"

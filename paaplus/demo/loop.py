@@ -1,4 +1,4 @@
-"""The application's part of the loop: ask for scores, post what people say, ask again."""
+"""The application's part of the loop: request scores, post feedback, request scores again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AspectScores = dict[str, dict[str, float]]  # image -> aspect -> score
 
 @dataclass(frozen=True)
 class Served:
-    """What one person was served at one moment, exactly as it came over HTTP."""
+    """The scores of one person at one moment, as they came over HTTP."""
 
     adapter_number: int  # 0: the base model
     adapter_digest: str | None
@@ -26,7 +26,7 @@ class Served:
 
 
 def ask(client: Client, people: Sequence[Person], image_ids: Mapping[str, str]) -> dict[str, Served]:
-    """Scores of every image that each person rated, in one call; user_id -> what was served."""
+    """Scores of every image that each person rated, in one call; by user_id."""
     wanted = [(person.user_id, image) for person in people for image in person.images]
     items = client.predict([(user_id, image_ids[image]) for user_id, image in wanted])
     served: dict[str, Served] = {}
@@ -52,32 +52,32 @@ def ask(client: Client, people: Sequence[Person], image_ids: Mapping[str, str]) 
 def rating_events(
     person: Person, images: Sequence[str], image_ids: Mapping[str, str], scale: Scale
 ) -> list[dict[str, Any]]:
-    """What a person says of images that they rate unasked."""
+    """Rating events of images."""
     return [
         {
             "event_id": f"{person.user_id}:{image}",
             "user": person.user_id,
             "kind": "rating",
             "image": image_ids[image],
-            **_said(person, image, scale),
+            **_ratings(person, image, scale),
         }
         for image in images
     ]
 
 
 def correction_events(person: Person, images: Sequence[str], shown: Served, scale: Scale) -> list[dict[str, Any]]:
-    """What a person says to the scores that they were shown."""
+    """Correction events of scores that the person was shown."""
     return [
         {
             "event_id": f"{person.user_id}:{image}",
             "user": person.user_id,
             "kind": "correction",
             "receipt": shown.receipts[image],
-            **_said(person, image, scale),
+            **_ratings(person, image, scale),
         }
         for image in images
     ]
 
 
-def _said(person: Person, image: str, scale: Scale) -> dict[str, Any]:
+def _ratings(person: Person, image: str, scale: Scale) -> dict[str, Any]:
     return {"ratings": person.ratings[image], "scale": {"min": scale.minimum, "max": scale.maximum}}

@@ -1,6 +1,6 @@
-"""Who takes part in the demo, what they rate when, and which images nobody gets to learn from.
+"""The plan of the demo: its people, their increments of ratings, and the held-out images.
 
-Everything is drawn from a seed before anything is trained, so that no choice can depend on a result.
+A seed decides all choices before the first training, so that no choice can depend on a result.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from paaplus.errors import InvalidInput
 NUM_INCREMENTS = 3
 MIN_INCREMENT = 8
 MIN_UNSEEN, MAX_UNSEEN = 15, 150
-_MIN_RATING_SD = 1 / 12  # of the scale: 0.5 on 1 to 7; below, there is hardly an order to predict
+_MIN_RATING_SD = 1 / 12  # of the scale: 0.5 on 1 to 7; with less there is hardly an order to predict
 
-# The two ways to learn that the demo shows; people take turns.
+# The two learners of the demo; every second person gets the second one.
 LEARNERS = (("bottleneck", "replay_ewc"), ("taste_vector", "bayes"))
 
 
 @dataclass(frozen=True)
 class Person:
-    """One demo person: whose ratings they are, how they are learned, and which images come when."""
+    """One person of the demo: ratings, learner, and the images of each increment."""
 
     user_id: str
     is_simulated: bool
@@ -32,7 +32,7 @@ class Person:
     strategy: str
     increments: tuple[tuple[str, ...], ...]  # images rated, in the order of posting
     reserve: tuple[str, ...]  # rated only after the rollback
-    unseen: tuple[str, ...]  # rated by the person, never posted: for the measurement, at most `MAX_UNSEEN`
+    unseen: tuple[str, ...]  # rated by the person, never posted: test images, at most `MAX_UNSEEN`
     ratings: dict[str, dict[str, float]]  # image -> aspect -> rating, as given
 
     @property
@@ -42,14 +42,14 @@ class Person:
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole demo, decided."""
+    """All choices of the demo."""
 
     seed: int
     people: tuple[Person, ...]
-    others: tuple[str, ...]  # whose ratings the base model is trained on
+    others: tuple[str, ...]  # people whose ratings train the base model
     train_images: tuple[str, ...]
     unseen_images: tuple[str, ...]
-    has_scenes: bool  # whether whole scenes were held out, or single images
+    has_scenes: bool  # True: whole scenes are held out; False: single images
     num_scenes: int
     num_unseen_scenes: int
 
@@ -70,11 +70,10 @@ def make_plan(
 ) -> Plan:
     """Draw the people, the held-out images and every increment.
 
-    Whole scenes are held out where the folder names scenes. Where people rated too little for the wanted
-    increments, the increments become smaller.
+    If the folder names scenes, whole scenes are held out. If people rated too few images, the increments are smaller.
 
     Raises:
-        InvalidInput: fewer than `num_people` people have rated enough, or nobody is left for the base model.
+        InvalidInput: fewer than `num_people` people rated enough, or nobody is left to train the base model.
     """
     rng = np.random.default_rng(seed)
     scenes = np.unique(folder.scene_I)
@@ -90,7 +89,7 @@ def make_plan(
     if len(able) < num_people or len(shuffled) == num_people:
         raise InvalidInput(
             f"{folder.path}: {len(able)} of {len(shuffled)} people have {smallest} ratings to learn from and "
-            f"{MIN_UNSEEN} to be judged by; the demo needs {num_people}, and others for the base model"
+            f"{MIN_UNSEEN} to be tested on; the demo needs {num_people}, and others for the base model"
         )
     able.sort(key=lambda u: _num_seen(ratings[u], unseen_names) < NUM_INCREMENTS * increment_size + num_reserve)
     chosen = able[:num_people]
@@ -139,7 +138,7 @@ def _person(
 
 
 def ratings_of(folder: DataFolder) -> dict[str, dict[str, dict[str, float]]]:
-    """person -> image -> aspect -> rating, less the aspects that were not rated."""
+    """Ratings by person, image and aspect, without aspects that were not rated."""
     ratings: dict[str, dict[str, dict[str, float]]] = {user_id: {} for user_id in folder.people}
     for person, image, rating_A in zip(folder.person_N, folder.image_N, folder.rating_NA, strict=True):
         given = {a: float(r) for a, r in zip(folder.aspects, rating_A, strict=True) if not np.isnan(r)}
@@ -148,7 +147,7 @@ def ratings_of(folder: DataFolder) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def _is_able(folder: DataFolder, ratings: dict[str, dict[str, float]], unseen_names: set[str], smallest: int) -> bool:
-    """Whether a person rated enough, and not everything alike."""
+    """True if a person rated enough images, and not all of them equally."""
     if _num_seen(ratings, unseen_names) < smallest or len(ratings.keys() & unseen_names) < MIN_UNSEEN:
         return False
     return all(

@@ -1,4 +1,4 @@
-"""The platform as its operator has it: the `paaplus` command, and `paaplus up` as a process that the demo ends."""
+"""The demo's platform: `paaplus` commands, and `paaplus up` as a child process."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ STOP_TIMEOUT_S = 20.0
 COMMAND_TIMEOUT_S = 900.0
 SCAN_INTERVAL_S = 1.0
 _PR_SET_PDEATHSIG = 1
-_CACHE = "cache"  # features of earlier runs, by content: the only thing that a fresh home keeps
+_CACHE = "cache"  # features of earlier runs, by image content; the only part that `wipe` keeps
 
 
 class Platform:
-    """A deployment of its own in one folder. Use it as a context manager: leaving it ends what it started."""
+    """A deployment in one folder. As a context manager, it stops its processes at the end."""
 
     def __init__(self, home: Path) -> None:
         self.home = home.absolute()
@@ -36,7 +36,7 @@ class Platform:
         self._process: subprocess.Popen[bytes] | None = None
 
     def wipe(self) -> None:
-        """Begin with nothing but cached features."""
+        """Empty the folder, except for cached features."""
         self.home.mkdir(parents=True, exist_ok=True)
         for entry in self.home.iterdir():
             if entry.name == _CACHE:
@@ -47,7 +47,7 @@ class Platform:
         """Run `paaplus ARGUMENTS --json` and read its answer.
 
         Raises:
-            DemoFailed: the command failed; the message carries what it said.
+            DemoFailed: the command failed; the message has its output.
         """
         line = [sys.executable, "-m", "paaplus.cli.main", *arguments, "--json"]
         shown = "paaplus " + " ".join(arguments)
@@ -81,7 +81,7 @@ class Platform:
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches the demo alone, which then ends the platform in order
+                start_new_session=True,  # Ctrl-C reaches only the demo, which stops the platform
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -99,7 +99,7 @@ class Platform:
             raise DemoFailed(f"the platform ended with exit code {code}")
 
     def stop(self) -> None:
-        """End the platform: ask, wait, then insist."""
+        """Stop the platform: SIGTERM, wait, SIGKILL."""
         process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return
@@ -111,7 +111,7 @@ class Platform:
             process.wait()
 
     def log_tails(self, num_lines: int = 15) -> str:
-        """The last lines of every log of the platform, for a failure's report."""
+        """The last lines of every log of the platform, for error messages."""
         parts = []
         for file in sorted((self.home / "logs").glob("*.log")):
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()[-num_lines:]
@@ -134,7 +134,7 @@ class Platform:
             return False
 
     def _environment(self) -> dict[str, str]:
-        """Ours without any PAAPLUS_ setting: a demo never touches the deployment that they may name."""
+        """This process's environment without its PAAPLUS_ settings, so that the demo touches no other deployment."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PAAPLUS_")}
         return {
             **inherited,
@@ -151,5 +151,5 @@ def _free_port() -> int:
 
 
 def _die_with_parent() -> None:
-    """Linux: a demo that is killed takes its platform with it."""
+    """Ask Linux to end the platform when the demo ends, even by SIGKILL."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

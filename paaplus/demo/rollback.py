@@ -1,4 +1,4 @@
-"""Roll one person back, and prove it: same bits, told by the history, not undone by the next training."""
+"""Roll one person back, and check it: equal scores, an entry in the history, not undone by the next training."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ REASON = "demo: the last update is not wanted"
 
 @dataclass(frozen=True)
 class Proof:
-    """What was seen while one person was rolled back."""
+    """The observations of one rollback."""
 
     user_id: str
     from_number: int
     to_number: int | None  # None: the base model
     bit_for_bit: bool
-    num_scores: int  # that were compared with those recorded while the old version was live
-    num_changed_between: int  # of them, how many the rolled-back version had served differently
+    num_scores: int  # compared with those recorded while the old version was active
+    num_changed_between: int  # number of these that the rolled-back version had served differently
     num_excluded: int
-    quiet_scans: int  # of the scheduler, with nothing but excluded feedback to find
+    quiet_scans: int  # scans of the scheduler while all new feedback was excluded
     new_ratings: int  # posted afterwards
     next_version: int
     next_parent: int
@@ -45,13 +45,13 @@ class Proof:
 
 
 def choose(people: Sequence[Person], rounds: Sequence[Mapping[str, Served]]) -> tuple[Person, int]:
-    """Whom to roll back, and the round whose version to return to.
+    """Choose the person to roll back, and the round whose version to return to.
 
-    The first person whose live version changed between two rounds; the later the round, and the more an adapter
-    rather than the base was live in it, the better.
+    It is the first person whose active version changed between two rounds. Later rounds come first, and rounds with an
+    active adapter before rounds with the base model.
 
     Raises:
-        DemoFailed: nobody ever got another version.
+        DemoFailed: nobody's active version changed.
     """
     last = len(rounds) - 1
     for number in range(last - 1, -1, -1):
@@ -59,7 +59,7 @@ def choose(people: Sequence[Person], rounds: Sequence[Mapping[str, Served]]) -> 
             before, now = rounds[number][person.user_id], rounds[last][person.user_id]
             if before.adapter_number != now.adapter_number:
                 return person, number
-    raise DemoFailed("no adapter went live for anybody: there is nothing to roll back")
+    raise DemoFailed("no adapter became active: there is nothing to roll back")
 
 
 def roll_back(
@@ -73,7 +73,7 @@ def roll_back(
     image_ids: Mapping[str, str],
     scale: Scale,
 ) -> Proof:
-    """Roll `person` back to the version that served `recorded`, look at the scores, then let them train again.
+    """Roll `person` back to the version that served `recorded`, compare the scores, then train with new feedback.
 
     Raises:
         DemoFailed: a command or call failed.
@@ -96,7 +96,7 @@ def roll_back(
         and len(client.get(f"/v1/users/{person.user_id}/adapters")["items"]) == versions_before
     )
 
-    # New feedback trains again, with what was excluded left out: fewer ratings than before, from the old version on.
+    # New feedback trains from the old version on. Without the excluded feedback there are fewer ratings.
     overrides = json.dumps({**policy, "min_new_feedback": len(person.reserve)})
     platform.command("users", "policy", user, "--set", overrides)
     client.post_feedback(rating_events(person, person.reserve, image_ids, scale))

@@ -1,4 +1,4 @@
-"""Run the demo from data to report. Everything it learns of the platform comes over HTTP or from the command line."""
+"""Run the demo from data to report. It uses the platform only over HTTP and by the command line."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from paaplus.data.folder import read_folder
 from paaplus.demo.client import Client
 from paaplus.demo.failure import DemoFailed
 from paaplus.demo.loop import ask, correction_events, rating_events
-from paaplus.demo.page import build_page
 from paaplus.demo.plan import Person, Plan, make_plan
 from paaplus.demo.platform import Platform
-from paaplus.demo.report import Run, build_report, learned_by
+from paaplus.demo.report.build import Run, build_report, learned_by
+from paaplus.demo.report.page import build_page
+from paaplus.demo.report.strip import make_strip
 from paaplus.demo.rollback import choose, roll_back
-from paaplus.demo.strip import make_strip
 from paaplus.demo.terminal import Steps, commands_to_try, results_table
 
 APPLICATION = "demo"
@@ -27,7 +27,7 @@ APPLICATION = "demo"
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Where the report is, and what it says."""
+    """The files of the report, and the report itself."""
 
     report: dict[str, Any]
     json_file: Path
@@ -47,28 +47,27 @@ def run_demo(
 
     Args:
         data: folder of real ratings; None: the built-in set with simulated people.
-        folder: of the report; the platform lives in `folder/home`, which begins empty but for cached features.
-        num_people: who are adapted to; all others' ratings train the base model.
-        increment_size: ratings a person posts at a time, three times.
+        folder: of the report; the platform is in `folder/home`, which is emptied first, except for cached features.
+        num_people: people with an adapter; the ratings of all others train the base model.
+        increment_size: ratings per person and increment; there are three increments.
         seed: of every choice.
         console: where progress is shown.
 
     Raises:
-        DemoFailed: a step failed, or the rollback was not what the platform promises. The report is written first
-            where there is enough for one.
+        DemoFailed: a step failed, or the rollback broke a promise. The report is written before, if possible.
         InvalidInput: the data folder is wrong, or has too few people or ratings.
     """
     console = console or Console()
     platform = Platform(folder / "home")
     try:
         with platform:
-            return _Demo(platform, folder, console).run(data, num_people, increment_size, seed)
+            return _DemoRun(platform, folder, console).run(data, num_people, increment_size, seed)
     except DemoFailed as error:
         tails = platform.log_tails()
         raise DemoFailed(f"{error}\n{tails}" if tails else str(error)) from error
 
 
-class _Demo:
+class _DemoRun:
     """The steps, in order, with a line of progress for each."""
 
     def __init__(self, platform: Platform, folder: Path, console: Console) -> None:
@@ -111,7 +110,7 @@ class _Demo:
     def _prepare(self, data: Path | None, num_people: int, increment_size: int, seed: int) -> Run:
         self.platform.wipe()
         for report in ("report.json", "report.html"):
-            (self.folder / report).unlink(missing_ok=True)  # an old one must not pass for this run's
+            (self.folder / report).unlink(missing_ok=True)  # an old report must not be taken for this run's
         with self.steps.step("data"):
             path = data or self.folder / "data"
             if data is None:
@@ -170,7 +169,7 @@ class _Demo:
         return policies
 
     def _increment(self, client: Client, run: Run, image_ids: dict[str, str], number: int) -> None:
-        """Everybody posts one increment; the scheduler finds them, the worker trains, and all is scored again."""
+        """Post one increment for everybody, wait for the trainings, and score again."""
         plan = run.plan
         with self.steps.counter(f"increment {number + 1}: post, train, gate", len(plan.people)) as advance:
             for person in plan.people:
@@ -179,7 +178,7 @@ class _Demo:
             run.rounds.append(ask(client, plan.people, image_ids))
 
     def _events(self, person: Person, run: Run, image_ids: dict[str, str], number: int) -> list[dict[str, Any]]:
-        """At first people rate what they are shown; later they correct the scores that they got."""
+        """Ratings in the first increment; corrections of the served scores in later ones."""
         images, scale = person.increments[number], run.folder.scale
         if number == 0:
             return rating_events(person, images, image_ids, scale)
@@ -194,7 +193,7 @@ class _Demo:
         result.html_file.write_text(build_page(report, strip, commands), encoding="utf-8")
         self._show(result, commands)
         if not report["rollback_bit_for_bit"]:
-            raise DemoFailed("after the rollback the scores are not those recorded before, bit for bit")
+            raise DemoFailed("after the rollback the scores differ from those recorded before")
         if not report["rollback_not_undone"]:
             raise DemoFailed(f"the next training undid the rollback: {json.dumps(report['rollback'], indent=1)}")
         return result

@@ -1,4 +1,4 @@
-"""Numbers of the report: agreement per person, its mean, how sure that is, and forgetting.
+"""Statistics of the report: SRCC per person, and the mean over people with its interval.
 
 Shape letters: U = people.
 """

@@ -1,4 +1,4 @@
-"""What the demo shows in the terminal: a line a step, a table of people, commands to try."""
+"""The demo's terminal output: a line per step, a table of people, commands to try."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rich.table import Table
 
 
 class Steps:
-    """Shows steps as they run, and keeps how long each took."""
+    """Shows steps as they run, and records the duration of each."""
 
     def __init__(self, console: Console) -> None:
         self.seconds: dict[str, float] = {}
@@ -27,7 +27,7 @@ class Steps:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """A step without an end in sight."""
+        """A step of unknown length."""
         begun = time.perf_counter()
         with self._console.status(name):
             yield
@@ -35,7 +35,7 @@ class Steps:
 
     @contextmanager
     def progress(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A step of so many parts; call what it gives with how many are done."""
+        """A step with `total` parts; call the yielded function with the number of finished parts."""
         begun = time.perf_counter()
         columns = (
             SpinnerColumn(),
@@ -53,7 +53,7 @@ class Steps:
 
     @contextmanager
     def counter(self, name: str, total: int) -> Iterator[Callable[[], None]]:
-        """A step of so many parts; call what it gives once for each."""
+        """A step with `total` parts; call the yielded function once per part."""
         done = 0
 
         def advance() -> None:
@@ -108,7 +108,7 @@ def results_table(report: dict[str, Any]) -> Table:
 
 
 def commands_to_try(home: Path, application: str, user_id: str, image_id: str) -> list[tuple[str, str]]:
-    """What to do with the platform that the demo leaves behind: (what it does, command line)."""
+    """Commands to try on the demo's platform: (description, command line)."""
     user = quote(f"{application}/{user_id}")
     body = json.dumps({"users": [user_id], "images": [image_id]})
     commands = [
@@ -120,7 +120,7 @@ def commands_to_try(home: Path, application: str, user_id: str, image_id: str) -
             """| sed -n 's/.*"key": "\\([^"]*\\)".*/\\1/p')""",
         ),
         (
-            "one person's score of one image, beside everybody's",
+            "one person's score of one image, beside the generic score",
             'curl -s http://127.0.0.1:8000/v1/predictions -H "Authorization: Bearer $KEY" '
             f"-H 'Content-Type: application/json' -d {quote(body)}",
         ),

@@ -1,1 +1,1 @@
-"""Replay a data set as if its people gave it to us, and measure how well they are learned."""
+"""Studies that replay a data set's ratings as feedback and measure how well each test person's taste is learned."""

@@ -1,4 +1,4 @@
-"""What can learn a person, as an evaluation names it."""
+"""A learner: an adapter kind and the strategy that trains it, as the studies name them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from paaplus.errors import InvalidInput
 
 @dataclass(frozen=True)
 class Learner:
-    """An adapter kind and the strategy that trains it, written `adapter:strategy`, with `+prior` and `+asked`.
+    """An adapter kind and a strategy, written `adapter:strategy` with the options `+prior` and `+asked`.
 
-    `prior`: the closed form starts from a taste prior learned from the train people, not from the base model's own.
-    `asked`: the k images are those that `informative_order` would ask about, not the first k of the split.
+    Attributes:
+        adapter: kind of adapter, e.g. `taste_vector`.
+        strategy: name of the strategy, e.g. `bayes`.
+        prior: the closed form starts from a taste prior that was fitted on the train people; without it, from the
+            base model's own prior.
+        asked: the person rates the k most informative images (`scoring.acquisition.informative_order`); without it,
+            the first k of the split's support.
     """
 
     adapter: str
@@ -28,7 +33,11 @@ class Learner:
 
     @classmethod
     def parse(cls, text: str) -> Learner:
-        """Raises InvalidInput for an unknown adapter or option, or a strategy that cannot train the adapter."""
+        """Read a learner's name.
+
+        Raises:
+            InvalidInput: an unknown adapter or option, or a strategy that cannot train the adapter.
+        """
         plain, *options = text.split("+")
         adapter, _, strategy = plain.partition(":")
         if strategy not in ADAPTER_STRATEGIES.get(adapter, ()) or not set(options) <= {"prior", "asked"}:

@@ -1,6 +1,6 @@
-"""Measures of the same people under several methods, as means with paired bootstrap intervals, ready for JSON.
+"""Several methods measured on the same people: means with paired bootstrap intervals, ready for JSON.
 
-Shape letters: U = people, each once per split that tests them.
+Shape letters: U = people, one entry per split that tests the person.
 """
 
 from __future__ import annotations
@@ -12,60 +12,71 @@ from typing import Any
 import numpy as np
 
 from paaplus.errors import InvalidInput
-from paaplus.evaluation.intervals import by_person, mean_with_interval
+from paaplus.evaluation.intervals import group_by_person, mean_with_interval
 from paaplus.evaluation.train_side import EvaluationData
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One person of one split: SRCC of the generic score (NaN: constant ratings, and nothing else), and by method."""
+class PairedMeasurement:
+    """SRCC of one test person on one split, under the generic score and under every method.
+
+    Attributes:
+        user_id: the person.
+        seed: of the split.
+        num_experts: experts of the split.
+        generic: SRCC of the generic score; NaN where it is undefined (constant ratings), then no method is measured.
+        srcc_by_method: per method an array of SRCC, one value per state of answering.
+        kinds: kind of match that was selected in each state; empty in studies without a selection.
+    """
 
     user_id: str
     seed: int
     num_experts: int
     generic: float
     srcc_by_method: dict[str, np.ndarray]
-    kinds: tuple[str, ...] = ()  # what was selected, where anything was
+    kinds: tuple[str, ...] = ()
 
 
-def stacked(measured: Sequence[Measured]) -> tuple[list[str], np.ndarray, dict[str, np.ndarray]]:
-    """People who can be judged, their generic SRCC, shape (U,), and by method what was measured of them, (U, ...).
+def stack_people(measured: Sequence[PairedMeasurement]) -> tuple[list[str], np.ndarray, dict[str, np.ndarray]]:
+    """The people whose generic SRCC is defined, their generic SRCC, shape (U,), and each method's SRCC, (U, ...).
 
     Raises:
-        InvalidInput: nobody can be judged.
+        InvalidInput: the generic SRCC is defined for nobody.
     """
     kept = [one for one in measured if np.isfinite(one.generic)]
     if not kept:
-        raise InvalidInput(f"none of {len(measured)} test people can be judged by SRCC")
+        raise InvalidInput(f"SRCC is undefined for all {len(measured)} test people")
     srcc_by_method = {
         method: np.stack([one.srcc_by_method[method] for one in kept]) for method in kept[0].srcc_by_method
     }
     return [one.user_id for one in kept], np.array([one.generic for one in kept]), srcc_by_method
 
 
-def about(data: EvaluationData, measured: Sequence[Measured]) -> dict[str, Any]:
-    """What a document's `config` says of the data and the people."""
+def config_entries(data: EvaluationData, measured: Sequence[PairedMeasurement]) -> dict[str, Any]:
+    """The entries of a document's `config` on the data and the people."""
     num_dropped = sum(not np.isfinite(one.generic) for one in measured)
     return {
-        **data.about(),
+        **data.config_entries(),
         "num_experts": list({one.seed: one.num_experts for one in measured}.values()),
         "num_people": len(measured) - num_dropped,
         "num_dropped": num_dropped,
     }
 
 
-def interval(people: Sequence[str], value_U: np.ndarray) -> dict[str, float]:
-    """Mean of what is defined, with a 95 % interval; people are drawn, each with all their values."""
-    given = zip(people, value_U.tolist(), strict=True)
-    return mean_with_interval(by_person((user_id, value) for user_id, value in given if np.isfinite(value)))
+def finite_mean(people: Sequence[str], value_U: np.ndarray) -> dict[str, float]:
+    """Mean of the finite values with its 95 % interval; people are drawn, each with all of their values."""
+    pairs = zip(people, value_U.tolist(), strict=True)
+    return mean_with_interval(group_by_person((user_id, value) for user_id, value in pairs if np.isfinite(value)))
 
 
-def entry(people: Sequence[str], srcc_U: np.ndarray, generic_U: np.ndarray, beside_U: np.ndarray) -> dict[str, Any]:
-    """SRCC, gain over the generic score before anything was said, and over a method with the same answers."""
+def compare_method(
+    people: Sequence[str], srcc_U: np.ndarray, generic_U: np.ndarray, reference_U: np.ndarray
+) -> dict[str, Any]:
+    """One method's SRCC, its `gain` over the generic score and how far it is `ahead` of a reference method."""
     gain_U = srcc_U - generic_U
     return {
         "srcc": float(np.nanmean(srcc_U)),
-        "gain": interval(people, gain_U),
-        "ahead": interval(people, srcc_U - beside_U),
+        "gain": finite_mean(people, gain_U),
+        "ahead": finite_mean(people, srcc_U - reference_U),
         "share_improved": float(np.mean(gain_U[np.isfinite(gain_U)] > 0)),
     }

@@ -1,4 +1,4 @@
-"""A measurement as files: its document as JSON, and what is written for people as Markdown."""
+"""The files of a study: its document as JSON and its report as Markdown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from paaplus.errors import InvalidInput
 
 
 def write_files(folder: Path, name: str, document: dict[str, Any], markdown: str) -> list[Path]:
-    """Write `NAME.json` and `NAME.md`; returns what was written.
+    """Write `NAME.json` and `NAME.md` into a folder, which is created if needed; returns the two files.
 
     Raises:
         InvalidInput: `folder` is a file.
@@ -26,7 +26,7 @@ def write_files(folder: Path, name: str, document: dict[str, Any], markdown: str
 
 
 def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table."""
+    """The lines of a Markdown table."""
     return [
         "| " + " | ".join(headings) + " |",
         "|" + "---|" * len(headings),

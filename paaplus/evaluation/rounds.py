@@ -1,4 +1,4 @@
-"""The loop of every evaluation: the split of each seed, and its test people, counted for a progress bar."""
+"""The rounds of a study: per seed, the split and the test people measured on it; and the progress over them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from paaplus.evaluation.splits import MakeSplit, Split
 
-Progress = Callable[[int, int], None]  # told how many test people are done, of how many
+Progress = Callable[[int, int], None]  # called with the number of test people done and the total
 
 
 def no_progress(done: int, total: int) -> None:
-    """Progress that nobody watches."""
+    """Show no progress."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """One seed's split, and those of its test people who are measured."""
+    """One seed's split and the test people (user ids) that are measured on it."""
 
     seed: int
     split: Split
@@ -24,7 +24,7 @@ class Round:
 
 
 def rounds(make_split: MakeSplit, seeds: Sequence[int], limit_people: int | None) -> list[Round]:
-    """One round a seed, each with the first test people of its split; None: with all of them."""
+    """One round per seed, each with the first `limit_people` test people of its split, or with all for `None`."""
     splits = [make_split(seed) for seed in seeds]
     return [
         Round(seed, split, tuple(split.test_people)[:limit_people]) for seed, split in zip(seeds, splits, strict=True)
@@ -32,13 +32,14 @@ def rounds(make_split: MakeSplit, seeds: Sequence[int], limit_people: int | None
 
 
 class PeopleCounter:
-    """How many people of all rounds are done, told to a `Progress`."""
+    """Count the test people of all rounds and report each step to a `Progress`."""
 
     def __init__(self, rounds: Sequence[Round], progress: Progress) -> None:
-        self.total = sum(len(each.people) for each in rounds)
+        self.total = sum(len(one.people) for one in rounds)
         self._done, self._progress = 0, progress
         progress(0, self.total)
 
     def add(self, num_people: int = 1) -> None:
+        """Count people as done."""
         self._done += num_people
         self._progress(self._done, self.total)

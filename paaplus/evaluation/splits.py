@@ -1,4 +1,4 @@
-"""Splits of a data folder by person and by image, so that neither is known from training."""
+"""Splits of a data folder by person and by image: test people and test images take no part in training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_TEST_PEOPLE = 150
 
 
 class Split(Protocol):
-    """Who and what is learned from, who and what is held out."""
+    """The people and images to learn from (the train side), and those that are held out (the test side)."""
 
     @property
     def train_people(self) -> Sequence[str]: ...
@@ -35,7 +35,7 @@ class Split(Protocol):
     def test_images(self) -> Collection[str]: ...
 
     def support(self, user_id: str, k: int) -> Sequence[str]:
-        """The `k` train images that a test person rates first, in order; fewer if they rated fewer."""
+        """The first `k` train images that a test person rates, in order; fewer if the person rated fewer."""
 
 
 _SPLIT_PARTS = ("train_people", "test_people", "train_images", "test_images", "support")
@@ -44,25 +44,26 @@ MakeSplit = Callable[[int], Split]
 
 @dataclass(frozen=True)
 class FolderSplit:
-    """A random split; images of one scene are on one side."""
+    """A random split; all images of one scene are on the same side."""
 
     seed: int
     train_people: tuple[str, ...]
     test_people: tuple[str, ...]
     train_images: frozenset[str]
     test_images: frozenset[str]
-    rated: dict[str, tuple[str, ...]]  # user_id -> train images that they rated, sorted
+    rated: dict[str, tuple[str, ...]]  # user_id -> the train images that the person rated, sorted
 
     def support(self, user_id: str, k: int) -> Sequence[str]:
+        """The first `k` of the person's rated train images, in an order that the seed and the user id decide."""
         images = self.rated[user_id]
         order = np.random.default_rng([self.seed, zlib.crc32(user_id.encode())]).permutation(len(images))
         return [images[i] for i in order[:k]]
 
 
 def split_folder(folder: DataFolder, seed: int) -> FolderSplit:
-    """Hold out about a third of the scenes and a quarter of the people (150 at most).
+    """Hold out 35 % of the scenes and 27 % of the people, 150 people at most.
 
-    People who give every image the same rating are left out: nothing can be said about their order.
+    People who give every image the same rating are left out: no rank correlation is defined for them.
 
     Raises:
         InvalidInput: fewer than 2 scenes, or fewer than 4 people whose ratings differ.
@@ -81,7 +82,7 @@ def split_folder(folder: DataFolder, seed: int) -> FolderSplit:
     num_test_scenes = max(1, round(TEST_IMAGES_SHARE * len(scenes)))
     test_scenes = rng.permutation(scenes)[:num_test_scenes]
     in_test_I = np.isin(folder.scene_I, test_scenes)
-    train_images = frozenset(image for image, out in zip(folder.images, in_test_I, strict=True) if not out)
+    train_images = frozenset(image for image, held_out in zip(folder.images, in_test_I, strict=True) if not held_out)
     rated: dict[str, list[str]] = {user_id: [] for user_id in folder.people}
     for person, image in zip(folder.person_N, folder.image_N, strict=True):
         if not in_test_I[image]:
@@ -97,7 +98,7 @@ def split_folder(folder: DataFolder, seed: int) -> FolderSplit:
 
 
 def within_train_side(folder: DataFolder, make_split: MakeSplit) -> MakeSplit:
-    """Splits of the train side alone: what is tuned on them has not seen the test people, nor the test images."""
+    """Splits of the train side of other splits, for tuning: it never reads the outer test people and test images."""
 
     def split(seed: int) -> FolderSplit:
         outer = make_split(seed)
@@ -107,35 +108,35 @@ def within_train_side(folder: DataFolder, make_split: MakeSplit) -> MakeSplit:
 
 
 def load_split(file: Path, data: Path) -> MakeSplit:
-    """The function `split(seed, data=DIR)` of a Python file, bound to a data folder. The file is run.
+    """The function `split(seed, data=DIR)` of a Python file, bound to a data folder. Executes the file.
 
     Raises:
-        InvalidInput: no such file, one without such a function, or one that raises.
+        InvalidInput: no such file, no such function in it, or code in it that raises.
     """
     spec = importlib.util.spec_from_file_location("paaplus_split_file", file)
     if spec is None or spec.loader is None or not file.is_file():
         raise InvalidInput(f"split file {file}: not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # a dataclass looks for the module that it stands in
-    with _telling(file):
+    sys.modules[spec.name] = module  # dataclasses look up the module that defines them
+    with _errors_as_invalid_input(file):
         spec.loader.exec_module(module)
     make = getattr(module, "split", None)
     if not callable(make):
         raise InvalidInput(f"split file {file} has no function split(seed, data=DIR)")
 
     def split(seed: int) -> Split:
-        with _telling(file):
+        with _errors_as_invalid_input(file):
             made: Split = make(seed, data=str(data))
         if missing := [name for name in _SPLIT_PARTS if not hasattr(made, name)]:
-            raise InvalidInput(f"split file {file}: what split({seed}) gives has no {', '.join(missing)}")
+            raise InvalidInput(f"split file {file}: the result of split({seed}) has no {', '.join(missing)}")
         return made
 
     return split
 
 
 @contextmanager
-def _telling(file: Path) -> Iterator[None]:
-    """A failure of a split file is its author's to mend: told with its place, not with our stack."""
+def _errors_as_invalid_input(file: Path) -> Iterator[None]:
+    """Turn any error of a split file into InvalidInput with the file's line: the file is the caller's input."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What every evaluation starts from: data with features, and the base model of one split's train side.
+"""The input of every study: a data folder with features, and the base model of one split's train side.
 
 Shape letters: I = images, D = feature dim, N = ratings, R = taste dim, A = aspects.
 """
@@ -21,13 +21,13 @@ from paaplus.records import RatedSet
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """A data folder and what a frozen backbone makes of its images.
+    """A data folder and the features of its images.
 
     Attributes:
-        folder: who rated what.
-        features_ID: of `folder.images`.
-        extractor_digest: of what made them.
-        blocks: what the features are made of, as their extractor says; none: one kind.
+        folder: the people, images and ratings.
+        features_ID: features of `folder.images`, in the same order.
+        extractor_digest: digest of the extractor that computed the features.
+        blocks: the blocks that the features consist of, as the extractor gives them; empty for a single block.
     """
 
     folder: DataFolder
@@ -35,8 +35,8 @@ class EvaluationData:
     extractor_digest: str
     blocks: Sequence[FeatureBlock] = ()
 
-    def about(self) -> dict[str, Any]:
-        """What a document's `config` says of the data."""
+    def config_entries(self) -> dict[str, Any]:
+        """The entries of a document's `config` on the data."""
         return {
             "data": str(self.folder.path),
             "aspects": list(self.folder.aspects),
@@ -46,10 +46,19 @@ class EvaluationData:
 
 
 class TrainSide:
-    """The base model that train people's ratings of train images give, and everybody's ratings in its terms.
+    """A base model fitted on the train people's ratings of train images, and everybody's ratings as its `RatedSet`s.
 
-    Images are told by their position in the folder. `score_of` is by user id: image -> scores, shape (A,), in the
-    order of the folder.
+    Images are given by their position in the data folder.
+
+    Attributes:
+        base: the base model's scorer.
+        base_metrics: metrics of its fit.
+        taste_IR: taste space coordinates of all images.
+        generic_IA: generic scores (0-10) of all images.
+        image_at: image name -> position.
+        score_of: user id -> image position -> scores (0-10), shape (A,), in the order of the ratings.
+        in_test_I: True for the split's test images.
+        fresh_images: train images that were kept from the base model; None without `fresh_seed`.
     """
 
     def __init__(
@@ -58,24 +67,25 @@ class TrainSide:
         """Fit the base model.
 
         Args:
-            name: of the base model.
-            data: the data.
-            split: whose train side it is.
-            fresh_seed: keep half of the train images from the base model, drawn by this seed; None: it sees all.
+            name: name of the base model.
+            data: the data folder with features.
+            split: the split whose train side is used.
+            fresh_seed: seed that draws half of the train images, which are then kept from the base model; None: the
+                base model is fitted on all train images.
             people_prior: see `fit_base_scorer`.
 
         Raises:
-            InvalidInput: a split that does not fit the folder, or too little to fit a base model on.
+            InvalidInput: the split does not fit the folder, or there is too little data to fit a base model.
         """
         folder = data.folder
         if unknown := sorted(set(split.test_people) - set(folder.people)):
             raise InvalidInput(f"the split tests {len(unknown)} people without ratings, e.g. {unknown[0]!r}")
-        seen, self.fresh_images = sorted(split.train_images), None
+        fitted_images, self.fresh_images = sorted(split.train_images), None
         if fresh_seed is not None:
-            drawn = np.random.default_rng(fresh_seed).permutation(len(seen))
-            self.fresh_images = frozenset(seen[i] for i in drawn[len(drawn) // 2 :])
-            seen = [image for image in seen if image not in self.fresh_images]
-        self.folder = folder.only(split.train_people, seen)
+            order = np.random.default_rng(fresh_seed).permutation(len(fitted_images))
+            self.fresh_images = frozenset(fitted_images[i] for i in order[len(order) // 2 :])
+            fitted_images = [image for image in fitted_images if image not in self.fresh_images]
+        self.folder = folder.only(split.train_people, fitted_images)
         in_train_I = np.isin(folder.images, self.folder.images)
         self.base, self.base_metrics = fit_base_scorer(
             name,
@@ -94,28 +104,28 @@ class TrainSide:
         self._in_train_I = in_train_I
 
     def test_images(self, user_id: str) -> np.ndarray:
-        """What somebody rated of the split's test images, shape (N,)."""
+        """The test images that a person rated, shape (N,)."""
         return np.array([i for i in self.score_of[user_id] if self.in_test_I[i]], np.int64)
 
     def targets(self, user_id: str, images: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Somebody's scores of images that they rated, shape (N, A); NaN where an aspect was not rated."""
+        """A person's ratings (0-10) of images that the person rated, shape (N, A); NaN for an unrated aspect."""
         score_of = self.score_of[user_id]
         return np.array([score_of[int(i)] for i in images]).reshape(len(images), len(self.base.aspects))
 
     def rated(self, user_id: str, images: Sequence[int] | np.ndarray) -> RatedSet:
-        """Somebody's ratings of these images, as if given in this order."""
+        """A person's ratings of these images, as if they had been given in this order."""
         return self.rated_as(images, self.targets(user_id, images))
 
     def rated_as(self, images: Sequence[int] | np.ndarray, target_NA: np.ndarray, first_sequence: int = 1) -> RatedSet:
-        """Ratings of these images, given in this order from a sequence number on."""
-        at = np.array(images, np.int64)
-        sequence_N = np.arange(first_sequence, first_sequence + len(at))
-        return RatedSet.of(sequence_N, self.taste_IR[at], self.generic_IA[at], target_NA)
+        """These ratings of these images, in this order, with sequence numbers from `first_sequence` on."""
+        position_N = np.array(images, np.int64)
+        sequence_N = np.arange(first_sequence, first_sequence + len(position_N))
+        return RatedSet.of(sequence_N, self.taste_IR[position_N], self.generic_IA[position_N], target_NA)
 
     def train_images(self, user_id: str) -> list[int]:
-        """What somebody rated of the images that the base model was fitted on."""
+        """The images that a person rated and the base model was fitted on."""
         return [i for i in self.score_of[user_id] if self._in_train_I[i]]
 
     def train_ratings(self) -> list[RatedSet]:
-        """What the base model was fitted on, by person."""
+        """The ratings that the base model was fitted on, one set per train person."""
         return [self.rated(user_id, self.train_images(user_id)) for user_id in self.folder.people]

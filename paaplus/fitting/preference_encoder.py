@@ -1,12 +1,13 @@
-"""Learn a preference encoder: what a survey's answers tell of how a person's taste differs from the generic score.
+"""Fit a preference encoder: from survey answers to a user's deviation from the generic score.
 
-Reduced-rank ridge regression of people's closed-form weights on their answers. Weights are compared by what they do to
+Reduced-rank ridge regression of people's closed-form weights on their answers. Weights are compared by their effect on
 scores: the mean over images that a person's deviation adds (its *level*), and its variation from image to image (its
-*taste*), each with a strength of its own that cross-validation over people chooses. A strength must gain beyond chance
-(`_SURE` standard errors), or it is none at all: a survey that tells nothing shifts nothing.
+*taste*). Cross-validation over people chooses the penalty of each. A penalty is used only if its gain is more than
+`_MIN_STANDARD_ERRORS` above 0; otherwise that part of the shift is 0, so that uninformative answers have no effect.
 
 Shape letters: U = people, Q = columns of answers, F = preference dims, P = regressors of a taste prior, A = aspects,
-M = independent directions of deviations, T = targets, L = strengths.
+M = independent directions of deviations, T = targets, L = penalties,
+I = images of the pool.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ MIN_PEOPLE = 50
 DIM = 5
 
 _NUM_FOLDS = 10
-_PENALTIES = tuple(10.0**power for power in np.arange(-2.0, 3.01, 0.5))  # of a ridge, per person
-_SURE = 2.0  # standard errors that a gain must be above 0
-_FLOOR = 1e-6  # of a direction's share of the variation, below which it is left out
-_NOISE = 1e-12  # of a variance, as a share of the largest: rounding
+_PENALTIES = tuple(10.0**power for power in np.arange(-2.0, 3.01, 0.5))  # of the ridge, per person
+_MIN_STANDARD_ERRORS = 2.0  # a gain must be this far above 0
+_FLOOR = 1e-6  # directions with a smaller share of the variation are left out
+_NOISE = 1e-12  # variances below this share of the largest are rounding errors
 _MAX_POOL = 4096
 
 
@@ -45,22 +46,22 @@ def fit_preference_encoder(
     dim: int = DIM,
     seed: int = 0,
 ) -> tuple[PreferenceEncoder, dict[str, Any]]:
-    """The encoder of one survey for one base model.
+    """Fit the encoder of one survey for one base model.
 
     Args:
         base: the base model; ratings are in its taste space.
-        rated: the ratings of people who answered. Where answers are about images, ratings of these do not belong here:
-            what both would share is noise, and looks like knowledge.
-        answers_UQ: their answers in the same order; NaN where nothing was answered.
+        rated: the ratings of people who answered. If answers are about images, leave out the ratings of these images:
+            both share a person's noise, which would look like information.
+        answers_UQ: their answers in the same order; NaN where there is no answer.
         columns: names of the answers' columns; by default their numbers.
-        prior: what deviations are counted from; None: the base model's own.
-        dim: values of the preference feature.
-        seed: of the folds of cross-validation.
+        prior: deviations are from its mean; None: the base model's own prior.
+        dim: number of values of a preference.
+        seed: for the folds of cross-validation.
 
     Returns:
-        The encoder, and numbers about it: `gain` is how much of people's squared deviation from the generic score (in
-        score points, mean over images) the answers explain for people who were not learned from, with its 95 %
-        interval over people; `level` and `taste` tell each part.
+        The encoder, and its metrics: `gain` is the part of people's mean squared deviation from the generic score (in
+        squared score points, mean over images) that the answers explain for people outside of the training folds, with
+        its 95 % interval over people; `level` and `taste` have the same for each part.
 
     Raises:
         InvalidInput: fewer than 50 people rated and answered, or arrays that do not fit together.
@@ -79,9 +80,9 @@ def fit_preference_encoder(
 
 @dataclass(frozen=True)
 class _Chosen:
-    """One part of the deviation: the strength that cross-validation chose, and what it gained for each person."""
+    """One part of the deviation: the penalty that cross-validation chose, and each person's gain and total."""
 
-    penalty: float | None  # None: no strength is worth anything
+    penalty: float | None  # None: no penalty has a significant gain
     gain_U: np.ndarray
     total_U: np.ndarray
 
@@ -107,9 +108,9 @@ def _fit(
     mean_Q, scale_Q = _moments(answers_UQ)
     standard_UQ = np.nan_to_num((answers_UQ - mean_Q) / scale_Q, nan=0.0)
     deviation_UPA = np.stack([_deviation(one, prior, len(base.aspects)) for one in rated])
-    measures = [_Measure.of(rated, a) for a in range(len(base.aspects))]
-    level_UT = np.stack([deviation_UPA[:, :, a] @ one.mean_P for a, one in enumerate(measures)], axis=1)
-    taste_UT = np.concatenate([deviation_UPA[:, :, a] @ one.root_PM for a, one in enumerate(measures)], axis=1)
+    effects = [_ScoreEffect.of(rated, a) for a in range(len(base.aspects))]
+    level_UT = np.stack([deviation_UPA[:, :, a] @ one.mean_P for a, one in enumerate(effects)], axis=1)
+    taste_UT = np.concatenate([deviation_UPA[:, :, a] @ one.root_PM for a, one in enumerate(effects)], axis=1)
     fold_U = np.random.default_rng(seed).permutation(len(kept)) % _NUM_FOLDS
     parts = {name: _choose(standard_UQ, target_UT, fold_U, dim)
              for name, target_UT in (("level", level_UT), ("taste", taste_UT))}  # fmt: skip
@@ -122,7 +123,7 @@ def _fit(
         mean_Q.astype(np.float32),
         scale_Q.astype(np.float32),
         weight_QF.astype(np.float32),
-        _shift(measures, loading_FT).astype(np.float32),
+        _shift(effects, loading_FT).astype(np.float32),
     )
     gain_U, total_U = (sum(getattr(part, name) for part in parts.values()) for name in ("gain_U", "total_U"))
     return encoder, {
@@ -131,13 +132,13 @@ def _fit(
         "dim": dim,
         **_interval(gain_U),
         "of": float(total_U.mean()),
-        "says_something": encoder.says_something,
+        "says_something": encoder.is_informative,
         **{name: part.to_dict() for name, part in parts.items()},
     }
 
 
 def _moments(answers_UQ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and sd of each column where it was answered; an sd of 1 where all answered alike."""
+    """Mean and standard deviation of each column's answers; 1 instead of a deviation of 0."""
     known_UQ = ~np.isnan(answers_UQ)
     count_Q = np.maximum(known_UQ.sum(0), 1)
     mean_Q = np.nansum(answers_UQ, 0) / count_Q
@@ -160,15 +161,15 @@ def _deviation(rated: RatedSet, prior: Prior, num_aspects: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Measure:
-    """What weights of one aspect do to the scores of images, in score points."""
+class _ScoreEffect:
+    """The effect of one aspect's weights on the scores of images, in score points."""
 
-    mean_P: np.ndarray  # weights @ mean: the mean score that they add
-    root_PM: np.ndarray  # |weights @ root|^2: the variance from image to image of what they add
+    mean_P: np.ndarray  # weights @ mean: the mean over images of what they add
+    root_PM: np.ndarray  # |weights @ root|^2: the variance over images of what they add
     inverse_MP: np.ndarray
 
     @classmethod
-    def of(cls, rated: Sequence[RatedSet], aspect: int) -> _Measure:
+    def of(cls, rated: Sequence[RatedSet], aspect: int) -> _ScoreEffect:
         pool_IP = np.concatenate([design(one.taste_NR, one.generic_NA[:, aspect]) for one in rated])
         pool_IP = pool_IP[:: -(-len(pool_IP) // _MAX_POOL)]
         mean_P = pool_IP.mean(0)
@@ -179,7 +180,7 @@ class _Measure:
 
 
 def _choose(standard_UQ: np.ndarray, target_UT: np.ndarray, fold_U: np.ndarray, dim: int) -> _Chosen:
-    """The strength that gains most for people who were not learned from, if that gain is for sure."""
+    """The penalty with the largest gain for people outside of the training folds, if that gain is significant."""
     gain_LU = np.zeros((len(_PENALTIES), len(target_UT)))
     for fold in range(_NUM_FOLDS):
         out_U = fold_U == fold
@@ -192,13 +193,13 @@ def _choose(standard_UQ: np.ndarray, target_UT: np.ndarray, fold_U: np.ndarray, 
     mean_L = gain_LU.mean(1)
     error_L = gain_LU.std(1, ddof=1) / np.sqrt(len(target_UT))
     best = int(mean_L.argmax())
-    if mean_L[best] <= _SURE * error_L[best]:
+    if mean_L[best] <= _MIN_STANDARD_ERRORS * error_L[best]:
         return _Chosen(None, np.zeros(len(target_UT)), total_U)
     return _Chosen(_PENALTIES[best], gain_LU[best], total_U)
 
 
 def _ridge(standard_UQ: np.ndarray, target_UT: np.ndarray, penalty: float | None) -> np.ndarray:
-    """Weights of a ridge without an intercept, shape (Q, T); its penalty is per person, None makes all of them 0."""
+    """Weights of a ridge regression without an intercept, shape (Q, T); all 0 without a penalty."""
     if penalty is None:
         return np.zeros((standard_UQ.shape[1], target_UT.shape[1]))
     gram_QQ = standard_UQ.T @ standard_UQ / len(standard_UQ) + penalty * np.eye(standard_UQ.shape[1])
@@ -206,7 +207,7 @@ def _ridge(standard_UQ: np.ndarray, target_UT: np.ndarray, penalty: float | None
 
 
 def _reduced(standard_UQ: np.ndarray, weight_QT: np.ndarray, dim: int) -> np.ndarray:
-    """The same weights through `dim` values: those along which predictions vary most."""
+    """The weights reduced to rank `dim`: the directions along which predictions vary most are kept."""
     if min(weight_QT.shape) <= dim:
         return weight_QT
     weight_QF, loading_FT = _factors(standard_UQ, weight_QT, dim)
@@ -214,9 +215,9 @@ def _reduced(standard_UQ: np.ndarray, weight_QT: np.ndarray, dim: int) -> np.nda
 
 
 def _factors(standard_UQ: np.ndarray, weight_QT: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """`weight` as (Q, F) @ (F, T), each of the F values with an sd of 1 over people; 0 where there is nothing."""
+    """`weight` as (Q, F) @ (F, T), where each of the F values has a variance of 1 over people, or is 0."""
     predicted_UT = standard_UQ @ weight_QT
-    # eigenvectors of the products, not singular vectors: LAPACK's SVD gave up on predictions of low rank
+    # eigenvectors of the products: LAPACK's SVD did not converge on predictions of low rank
     variance_T, vector_TT = np.linalg.eigh(predicted_UT.T @ predicted_UT / len(predicted_UT))
     variance_F, vector_FT = variance_T[::-1][:dim], vector_TT[:, ::-1][:, :dim].T
     num_kept = int((variance_F > _NOISE * max(variance_F[0], _NOISE)).sum())
@@ -230,15 +231,15 @@ def _factors(standard_UQ: np.ndarray, weight_QT: np.ndarray, dim: int) -> tuple[
     return weight_QF, loading_FT
 
 
-def _shift(measures: Sequence[_Measure], loading_FT: np.ndarray) -> np.ndarray:
-    """From levels and directions back to weights of the regressors, shape (F, P, A)."""
-    num_aspects = len(measures)
+def _shift(effects: Sequence[_ScoreEffect], loading_FT: np.ndarray) -> np.ndarray:
+    """Convert levels and directions back to weights of the regressors, shape (F, P, A)."""
+    num_aspects = len(effects)
     shifts, start = [], num_aspects
-    for a, measure in enumerate(measures):
-        num_directions = measure.root_PM.shape[1]
-        shift_FP = loading_FT[:, start : start + num_directions] @ measure.inverse_MP
-        # what the directions add on average is part of the level already
-        shift_FP[:, 0] += loading_FT[:, a] - shift_FP @ measure.mean_P
+    for a, effect in enumerate(effects):
+        num_directions = effect.root_PM.shape[1]
+        shift_FP = loading_FT[:, start : start + num_directions] @ effect.inverse_MP
+        # the level already includes the mean of what the directions add
+        shift_FP[:, 0] += loading_FT[:, a] - shift_FP @ effect.mean_P
         shifts.append(shift_FP)
         start += num_directions
     return np.stack(shifts, axis=2)

@@ -1,4 +1,4 @@
-"""What a candidate is judged by: ratings that neither side had learned from, beside what was scored for them.
+"""The evidence on a candidate: ratings that it was not trained on, with candidate, active and generic scores of each.
 
 Shape letters: N = unseen ratings, L = the latest of them, A = aspects, P = images of a pool, R = taste space dim.
 """
@@ -16,14 +16,15 @@ from paaplus.training import Trained, TrainingRequest
 
 
 @dataclass(frozen=True)
-class Unseen:
-    """Ratings that were not learned from, beside three scores of each; NaN targets where nothing was said.
+class UnseenRatings:
+    """Ratings in order of sequence, with three scores of each image, 0-10; a target is NaN if the aspect has no rating.
 
-    `candidate_NA` is NaN where the candidate did learn from the rating. `difference_LLA` is the candidate's score of
-    one image minus that of another, for each two of the last L rows; None: what `candidate_NA` says.
+    `candidate_NA` is NaN where only a training with this rating could give a score. `difference_LLA` is the
+    candidate's score of one image minus that of another, for each two of the last L rows; None: the differences are
+    those of `candidate_NA`.
 
     Raises:
-        InvalidInput: columns of different lengths.
+        InvalidInput: columns of different lengths, or differences of another shape.
     """
 
     sequence_N: np.ndarray
@@ -45,25 +46,28 @@ class Unseen:
     def __len__(self) -> int:
         return len(self.sequence_N)
 
-    def after(self, sequence: int) -> Unseen:
-        """The rows after a sequence number; rows are in order of it."""
+    def after(self, sequence: int) -> UnseenRatings:
+        """The rows with a higher sequence number."""
         return self._last(int((self.sequence_N > sequence).sum()))
 
     def gains(self) -> np.ndarray:
-        """Active's squared error minus the candidate's, mean over aspects, of the rows where any aspect counts."""
+        """Squared error of the active version minus that of the candidate: mean over aspects, float64.
+
+        One value per row in which any aspect has a target and both scores.
+        """
         target_NA = self.target_NA.astype(np.float64)
         gain_NA = np.square(self.active_NA - target_NA) - np.square(self.candidate_NA - target_NA)
         counted_NA = ~np.isnan(gain_NA)
         gain_NA, counted_NA = gain_NA[counted_NA.any(axis=1)], counted_NA[counted_NA.any(axis=1)]
         return np.where(counted_NA, gain_NA, 0.0).sum(axis=1) / counted_NA.sum(axis=1)
 
-    def _last(self, count: int) -> Unseen:
+    def _last(self, count: int) -> UnseenRatings:
         start = len(self) - count
         difference_LLA = self.difference_LLA
         if difference_LLA is not None:
             skip = max(len(difference_LLA) - count, 0)
             difference_LLA = difference_LLA[skip:, skip:]
-        return Unseen(
+        return UnseenRatings(
             self.sequence_N[start:],
             self.target_NA[start:],
             self.generic_NA[start:],
@@ -75,19 +79,19 @@ class Unseen:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a judgement stands on.
+    """Everything that the gate decides from.
 
-    `held_out` never trains. `fresh` are training ratings that came after the active version, whose active scores were
-    fixed before anything learned from them; candidate scores there are leave-one-out predictions, differences are
-    leave-two-out, both NaN or None where the strategy has none.
+    `held_out` are ratings that no version is trained on. `new` are training ratings after the active version, which
+    was therefore not trained on them; the candidate's scores of them are leave-one-out predictions, its differences
+    leave-two-out predictions. Where the strategy has neither, they are NaN and None.
 
     Raises:
         InvalidInput: pools of different shapes.
     """
 
-    held_out: Unseen
-    fresh: Unseen
-    boundary: int  # the active version's high-water mark: held-out rows up to it belong to earlier increments
+    held_out: UnseenRatings
+    new: UnseenRatings
+    boundary: int  # last sequence that the active version was trained up to; held-out rows up to it are old
     pool_active_PA: np.ndarray
     pool_candidate_PA: np.ndarray
 
@@ -96,11 +100,11 @@ class Evidence:
             raise InvalidInput(f"pool scores of {self.pool_active_PA.shape} and {self.pool_candidate_PA.shape}")
 
     def gains(self) -> np.ndarray:
-        """Squared error of the active minus that of the candidate per unseen rating, mean over its aspects."""
-        return np.concatenate([self.held_out.gains(), self.fresh.gains()])
+        """Gains of all unseen ratings, held-out ones first, see `UnseenRatings.gains`."""
+        return np.concatenate([self.held_out.gains(), self.new.gains()])
 
     def earlier_gains(self) -> np.ndarray:
-        """The same for held-out ratings of earlier increments."""
+        """Gains of the held-out ratings of earlier increments."""
         return self.held_out.gains()[: self._num_earlier_gains()]
 
     def _num_earlier_gains(self) -> int:
@@ -116,15 +120,15 @@ def gather(
     pool_PR: np.ndarray,
     pool_PA: np.ndarray,
 ) -> Evidence:
-    """What there is to judge a training by.
+    """The evidence on the candidate of one training.
 
     Args:
-        request: what was trained on.
-        trained: what came of it.
-        reference: what the candidate would replace; None: the generic scores.
+        request: the training.
+        trained: its result, with leave-one-out predictions if the strategy has them.
+        reference: the adapter that the candidate would replace; None: the generic scores.
         held_out: the held-out ratings of all increments.
-        boundary: the last event that the reference has seen; 0 for None.
-        pool_PR: some images in taste space, for the size of the change.
+        boundary: the last sequence that the reference was trained up to; 0 for None.
+        pool_PR: some images in taste space, on which the size of the change is measured.
         pool_PA: their generic scores.
     """
 
@@ -133,7 +137,7 @@ def gather(
 
     everything = RatedSet.concatenate(request.past, request.new)
     candidate_NA = np.full(everything.target_NA.shape, np.nan) if trained.loo_NA is None else trained.loo_NA
-    learned = Unseen(
+    training = UnseenRatings(
         everything.sequence_N,
         everything.target_NA,
         everything.generic_NA,
@@ -142,14 +146,14 @@ def gather(
         trained.loo_difference_LLA,
     )
     return Evidence(
-        held_out=Unseen(
+        held_out=UnseenRatings(
             held_out.sequence_N,
             held_out.target_NA,
             held_out.generic_NA,
             active(held_out.taste_NR, held_out.generic_NA),
             trained.adapter.score(held_out.taste_NR, held_out.generic_NA),
         ),
-        fresh=learned.after(boundary),  # earlier ones the reference has seen
+        new=training.after(boundary),  # the reference was trained on the others
         boundary=boundary,
         pool_active_PA=active(pool_PR, pool_PA),
         pool_candidate_PA=trained.adapter.score(pool_PR, pool_PA),

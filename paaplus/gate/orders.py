@@ -1,4 +1,6 @@
-"""Orders of ratings against orders of scores, pair by pair. Shape letters: N = rated images, A = aspects."""
+"""How well scores order pairs of images as ratings do.
+
+Shape letters: N = rated images, A = aspects."""
 
 from __future__ import annotations
 
@@ -6,14 +8,14 @@ import numpy as np
 
 
 def order(score_NA: np.ndarray) -> np.ndarray:
-    """Which of each two rows is higher: 1, -1, 0 for a tie, NaN where there is no score; shape (N, N, A)."""
+    """Which of each two rows is higher, shape (N, N, A): 1 the first, -1 the second, 0 a tie, NaN without a score."""
     return np.sign(score_NA[:, None] - score_NA[None])
 
 
 def pair_gains(target_NA: np.ndarray, active_NA: np.ndarray, candidate_NA: np.ndarray) -> np.ndarray:
-    """Per row that is in a pair: the share of its pairs that the candidate orders right, minus the active's share.
+    """Share of a row's pairs that the candidate orders right, minus the active version's share; per row in any pair.
 
-    A pair is two rows that the user told apart in one aspect; equal scores count as half right.
+    A pair is two rows with different ratings in one aspect. Equal scores count as half right.
     """
     target_NNA = np.nan_to_num(order(target_NA))
     gain_NNA = (order(candidate_NA) - order(active_NA)) * target_NNA / 2.0
@@ -21,10 +23,14 @@ def pair_gains(target_NA: np.ndarray, active_NA: np.ndarray, candidate_NA: np.nd
 
 
 def agreements(target_NA: np.ndarray, order_NNA: np.ndarray) -> np.ndarray:
-    """Per row that is in a pair: its pairs in the same order as in `order_NNA` minus those in the other, as a share.
+    """Kendall's tau-a of every row with an order: share of its pairs in the same order minus share in the other.
 
-    Kendall's tau-a, row by row. A pair is two rows that the user rated in one aspect; alike on either side is 0, so
-    that somebody who tells nothing apart agrees with nothing.
+    A pair is two rows that are rated in one aspect. A pair that is equal on either side counts as 0, so that ratings
+    that are all equal agree with no order. Rows in no pair are left out of the result.
+
+    Args:
+        target_NA: the ratings; NaN where there is none.
+        order_NNA: an order as `order` gives it.
     """
     target_NNA = order(target_NA)
     agreement_NNA = target_NNA * order_NNA

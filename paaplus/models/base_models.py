@@ -1,4 +1,4 @@
-"""The base models that can be named: a function and a line each. Any other name is timm's."""
+"""Base models by name: one line and one build function each. Any other name is a model of timm."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def load_extractor(name: str, weights: Path | None = None, device: str = "cpu") 
 
     Args:
         name: a name of `BASE_MODELS`, or `timm:NAME`, or a plain name that timm knows.
-        weights: a file to read instead of the usual weights (.safetensors, or .pth holding tensors only).
+        weights: a file to read instead of the usual weights: .safetensors, or .pth with tensors only.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:
         InvalidInput: an unknown name, or weights that do not fit.
-        Unavailable: the weights have to be fetched and cannot be.
+        Unavailable: the weights are not installed and cannot be downloaded.
     """
     if name in BASE_MODELS:
         return BASE_MODELS[name](weights, device)

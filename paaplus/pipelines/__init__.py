@@ -1,1 +1,1 @@
-"""What workers and the command line run: database rows in, learning, database rows out."""
+"""The pipelines that workers and the command line run: training, feature extraction, labelling, fitting."""

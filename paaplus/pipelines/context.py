@@ -1,8 +1,9 @@
-"""What a pipeline needs of its process, and what it may tell while it runs."""
+"""A pipeline's view of its worker process and of its job: database, storage, settings, lease and progress."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,16 +12,21 @@ from typing import TypeVar
 from paaplus.db.engine import Database
 from paaplus.queue import jobs
 from paaplus.queue.jobs import Lease
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
 T = TypeVar("T")
-Outcome = str | Exception  # of a job: a line for the log, or why it is not done
+Outcome = str | Exception  # of a job: a line for the log, or the error
+
+# The time that a job keeps its worker while other jobs are ready, so that a lone worker gets to scans and trainings
+# during a long import. Several scan intervals, because the job waits for about one before it is claimed again.
+MIN_ROUND_S = 10.0
+ROUND_SCAN_INTERVALS = 5
 
 
 class NotReady(Exception):
-    """The job cannot be done yet through nobody's fault (features are still being extracted): later, unblamed."""
+    """The job's inputs are not ready. It returns to the queue for `delay_s` seconds; the attempt is not counted."""
 
     def __init__(self, message: str, delay_s: float) -> None:
         super().__init__(message)
@@ -29,7 +35,7 @@ class NotReady(Exception):
 
 @dataclass
 class WorkerContext:
-    """One worker process's doors and name. `device` is where torch computes."""
+    """A worker process: its connections, settings and name. `device` is torch's."""
 
     database: Database
     blobs: BlobStore
@@ -40,29 +46,38 @@ class WorkerContext:
 
     @cached_property
     def serving(self) -> ServingStore:
-        """What users are served, kept in memory."""
+        """The served adapters and base models, cached in memory."""
         return ServingStore(self.database, self.blobs, self.settings)
 
 
 @dataclass
 class Running:
-    """A claimed job under way. `lost` is set when the lease is gone: whatever is computed then is thrown away."""
+    """A claimed job. `lost` is set when another worker may have the lease; the result must then be discarded."""
 
     context: WorkerContext
     lease: Lease
     lost: threading.Event = field(default_factory=threading.Event)
 
     def should_stop(self) -> bool:
+        """True if the lease is lost or the process should end."""
         return self.lost.is_set() or self.context.stopping.is_set()
 
     def progress(self, done: int, total: int) -> None:
-        """Write how far the job is; raises LeaseLost when it is no longer ours."""
+        """Store the progress of the job.
+
+        Raises:
+            LeaseLost: another worker has the job.
+        """
         with self.context.database.session() as session:
             jobs.report_progress(session, self.lease, done, total)
 
+    def round_ends_at(self) -> float:
+        """The `time.monotonic()` at which a long job should return to the queue, so that other jobs are done."""
+        return time.monotonic() + max(MIN_ROUND_S, ROUND_SCAN_INTERVALS * self.context.settings.scan_interval_s)
+
 
 def outcome_of(act: Callable[[], T]) -> T | Exception:
-    """What it gives, or what it raises: one user's trouble, which must not become that of the next."""
+    """The result of a function or its exception, so that one user's error does not end the work on the others."""
     try:
         return act()
     except Exception as error:

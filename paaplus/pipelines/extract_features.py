@@ -1,4 +1,4 @@
-"""Extract features of every image that has none yet, in batches, each image once per extractor."""
+"""The job that extracts features: in batches, each image once per extractor."""
 
 from __future__ import annotations
 
@@ -22,18 +22,14 @@ from paaplus.models.images import decode_image
 from paaplus.pipelines.context import NotReady, Running, WorkerContext
 from paaplus.queue import jobs
 
-# How long one claim works before other ready jobs get their turn: a lone worker must get to scans and trainings while
-# a long import goes on. Several scan intervals, because between two claims it waits for about one.
-MIN_ROUND_S = 10.0
-ROUND_SCAN_INTERVALS = 5
-
 
 def run(running: Running) -> str:
-    """Work until no image is without features, or for one round; what is done stays done when the job is killed.
+    """Extract features until every image has them, or for one round. Every batch is committed at once.
 
     Raises:
-        Conflict: this process builds another extractor than the base model was made with.
-        NotReady: the round is over and images are left.
+        Conflict: the extractor of this process is not that of the base model.
+        NotReady: the round is over, and images are left.
+        TrainingStopped: the worker stops, or lost the job.
         Unavailable: the storage does not answer.
     """
     context, payload = running.context, running.lease.payload
@@ -58,14 +54,14 @@ def run(running: Running) -> str:
 
 @lru_cache(maxsize=2)
 def cached_extractor(name: str, weights: str | None, device: str) -> Extractor:
-    """One backbone per process: loading it costs more than most batches."""
+    """The extractor, loaded once per process, because loading takes longer than most batches."""
     return load_extractor(name, Path(weights) if weights else None, device)
 
 
 def _extract_round(running: Running, extractor: Extractor, done: int, total: int) -> int:
-    """Extract batch by batch; returns how many images are done when none is left."""
+    """Extract batch by batch. Returns the number of images that are done, when none is left."""
     context = running.context
-    ends_at = time.monotonic() + max(MIN_ROUND_S, ROUND_SCAN_INTERVALS * context.settings.scan_interval_s)
+    ends_at = running.round_ends_at()
     running.progress(done, total)
     while True:
         if running.should_stop():
@@ -81,11 +77,11 @@ def _extract_round(running: Running, extractor: Extractor, done: int, total: int
         done += len(batch)
         running.progress(done, max(done, total))
         if time.monotonic() > ends_at:
-            raise NotReady(f"{done} of {max(done, total)} images are done; others' turn", 0.0)
+            raise NotReady(f"{done} of {max(done, total)} images are done; other jobs are next", 0.0)
 
 
 def _extract(context: WorkerContext, extractor: Extractor, batch: list[tuple[UUID, str]]) -> list[dict[str, object]]:
-    """One features row per image (id, blob); an image that has none says why, and harms no other."""
+    """One features row per image of a batch of (id, digest). A broken image gets a row with its error."""
     now = utcnow()
     images, readable, rows = [], [], []
     for image_id, sha256 in batch:
@@ -100,7 +96,7 @@ def _extract(context: WorkerContext, extractor: Extractor, batch: list[tuple[UUI
         try:
             images.append(decode_image(context.blobs.get(sha256), context.settings.max_image_pixels))
             readable.append(row)
-        except (Damaged, InvalidInput, NotFound) as error:  # not retried: the stored bytes will not change
+        except (Damaged, InvalidInput, NotFound) as error:  # no retry: the stored bytes do not change
             row["error"] = f"{type(error).__name__}: {error}"
     if images:
         for row, image, features_D in zip(readable, images, extractor.extract(images), strict=True):
@@ -114,7 +110,7 @@ def _extract(context: WorkerContext, extractor: Extractor, batch: list[tuple[UUI
 
 
 def _store(session: Session, rows: list[dict[str, object]]) -> None:
-    """Insert what is not there yet, for images that still are."""
+    """Insert the rows that do not exist yet, for images that still exist."""
     alive = set(
         session.execute(
             sa.select(ImageRow.id).where(ImageRow.id.in_([row["image_id"] for row in rows])).with_for_update(read=True)

@@ -1,13 +1,14 @@
-"""Label images by AI tools, batch by batch, each image once per tool and version.
+"""The job that labels images by AI tools: in batches, each image once per tool and version.
 
-What is done stays done when the job is killed. An image that a tool cannot judge is told in the job's payload under
-`errors`, in the log, and in the summary; the others go on. Tools that look at features wait for them.
+Every batch is committed at once. If a tool cannot judge an image, the error is in the job's payload under `errors`, in
+the log and in the summary; other images are not affected. Tools that need features wait for them.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from paaplus.models.images import decode_image
 from paaplus.pipelines.context import NotReady, Running, WorkerContext
 from paaplus.queue import jobs
 from paaplus.services.images import images
+from paaplus.services.images.features import features_of
 from paaplus.services.registry import base_models
 from paaplus.services.reviews import pseudo_labels
 from paaplus.services.reviews import tools as tools_service
@@ -32,42 +34,40 @@ from paaplus.tools.tool import Judgement, Need, Tool, ToolImage
 
 log = structlog.get_logger(__name__)
 
-MIN_ROUND_S = 10.0  # how long one claim works before others get their turn, see `extract_features`
-ROUND_SCAN_INTERVALS = 5
-FEATURES_DELAY_S = 2.0
-MAX_ERRORS_TOLD = 100
+FEATURES_WAIT_S = 2.0
+MAX_STORED_ERRORS = 100
 
 
 def run(running: Running) -> str:
-    """Label until nothing is left, or for one round.
+    """Label images until every one has its labels, or for one round.
 
     Raises:
-        InvalidInput: a tool that does not exist, or whose file is wrong.
-        NotReady: the round is over, or what is left waits for features.
-        TrainingStopped: the worker stops, or has lost the job.
-        Unavailable: there is no base model for a tool that needs one, or the storage does not answer.
+        InvalidInput: a tool does not exist, or its file is wrong.
+        NotReady: the round is over, or the other labels wait for features.
+        TrainingStopped: the worker stops, or lost the job.
+        Unavailable: a tool needs a base model and there is none, or the storage does not answer.
     """
     tools = _tools(running.context, running.lease.payload["tools"])
-    work = _Work(running, tools)
-    work.go_on()
+    labelling = _LabellingRound(running, tools)
+    labelling.run()
     with running.context.database.session() as session:
-        work.keep_errors(session)
+        labelling.store_errors(session)
         jobs.complete(session, running.lease)
-    return f"{work.done} labels by {', '.join(tool.name for tool in tools)}; {len(work.errors)} errors"
+    return f"{labelling.done} labels by {', '.join(tool.name for tool in tools)}; {len(labelling.errors)} errors"
 
 
-class _Work:
-    """One claim's work: every pair of an image and a tool that has no label yet, in order of images."""
+class _LabellingRound:
+    """One round of the job: for each tool, the images without its label, in order of their ids."""
 
     def __init__(self, running: Running, tools: Sequence[Tool]) -> None:
         self._running, self._tools, self._context = running, tools, running.context
         self._payload = running.lease.payload
-        self.errors: dict[str, str] = dict(self._payload.get("errors", {}))  # "tool image id": why, from all rounds
+        self.errors: dict[str, str] = dict(self._payload.get("errors", {}))  # of all rounds; the key is "TOOL IMAGE_ID"
         self.done = 0
 
-    def go_on(self) -> None:
+    def run(self) -> None:
         settings = self._context.settings
-        ends_at = time.monotonic() + max(MIN_ROUND_S, ROUND_SCAN_INTERVALS * settings.scan_interval_s)
+        ends_at = self._running.round_ends_at()
         with self._context.database.read_session() as session:
             total = self._count(session) * len(self._tools)
             missing = {tool.name: self._count(session, tool) for tool in self._tools}
@@ -75,7 +75,7 @@ class _Work:
         self._running.progress(self.done, total)
         num_waiting = 0
         for tool in self._tools:
-            after: UUID | None = None  # forward only, so that an image that cannot be judged is met once
+            after: UUID | None = None  # ids only rise, so that an image that cannot be judged is tried once
             while batch := self._next(tool, after):
                 if self._running.should_stop():
                     raise TrainingStopped(f"stopped after {self.done} of {total} labels")
@@ -83,35 +83,39 @@ class _Work:
                 after = batch[-1][0]
                 self._running.progress(min(self.done, total), total)
                 if time.monotonic() > ends_at and self._next(tool, after):
-                    self._give_way(f"{self.done} of {total} labels are done; others' turn", 0.0)
+                    self._return_to_queue(f"{self.done} of {total} labels are done; other jobs are next", 0.0)
         if num_waiting:
             with self._context.database.session() as session:
                 images.request_features(session, None, settings)
-            self._give_way(f"{num_waiting} labels wait for features", FEATURES_DELAY_S)
+            self._return_to_queue(f"{num_waiting} labels wait for features", FEATURES_WAIT_S)
 
-    def keep_errors(self, session: Session) -> None:
-        """Write what could not be judged into the job's payload, if the job is still ours."""
-        kept = dict(list(self.errors.items())[:MAX_ERRORS_TOLD])
+    def store_errors(self, session: Session) -> None:
+        """Store the errors in the job's payload.
+
+        Raises:
+            LeaseLost: another worker has the job.
+        """
+        stored = dict(list(self.errors.items())[:MAX_STORED_ERRORS])
         lease = self._running.lease
         result = session.execute(
             sa.update(JobRow)
             .where(JobRow.id == lease.job_id, JobRow.lease_token == lease.token)
-            .values(payload=self._payload | {"errors": kept, "num_errors": len(self.errors)})
+            .values(payload=self._payload | {"errors": stored, "num_errors": len(self.errors)})
         )
         if int(result.rowcount) != 1:  # type: ignore[attr-defined]
             raise LeaseLost(f"job {lease.job_id}: the lease is held by another worker now")
 
-    def _give_way(self, note: str, delay_s: float) -> None:
+    def _return_to_queue(self, note: str, delay_s: float) -> None:
         with self._context.database.session() as session:
-            self.keep_errors(session)
+            self.store_errors(session)
         raise NotReady(note, delay_s)
 
     def _images(self) -> list[sa.ColumnElement[bool]]:
         of_application = ImageRow.application == self._payload["application"]
-        wanted = self._payload["image_ids"]
-        if wanted is None:
+        image_ids = self._payload["image_ids"]
+        if image_ids is None:
             return [of_application, ImageRow.owner_id.is_(None)]
-        return [of_application, ImageRow.id.in_([UUID(image_id) for image_id in wanted])]
+        return [of_application, ImageRow.id.in_([UUID(image_id) for image_id in image_ids])]
 
     def _unlabelled(self, tool: Tool) -> sa.ColumnElement[bool]:
         return ~sa.exists().where(
@@ -139,8 +143,8 @@ class _Work:
             return [(image_id, sha256) for image_id, sha256 in session.execute(query)]
 
     def _label(self, tool: Tool, batch: list[tuple[UUID, str]]) -> int:
-        """Label a batch; how many of it wait for features."""
-        seen: dict[UUID, ToolImage] = {}
+        """Label a batch. Returns the number of its images that wait for features."""
+        inputs: dict[UUID, ToolImage] = {}
         num_waiting = 0
         features = self._features(tool, batch)
         for image_id, sha256 in batch:
@@ -149,35 +153,35 @@ class _Work:
                     if image_id not in features:
                         num_waiting += 1
                         continue
-                    seen[image_id] = ToolImage(features_D=features[image_id]())
+                    inputs[image_id] = ToolImage(features_D=features[image_id]())
                 else:
                     data = self._context.blobs.get(sha256)
-                    seen[image_id] = ToolImage(image=decode_image(data, self._context.settings.max_image_pixels))
-            except (Damaged, InvalidInput, NotFound) as error:  # the stored bytes will not change
-                self._tell(tool, image_id, error)
-        judgements = self._judge(tool, seen)
+                    inputs[image_id] = ToolImage(image=decode_image(data, self._context.settings.max_image_pixels))
+            except (Damaged, InvalidInput, NotFound) as error:  # no retry: the stored bytes do not change
+                self._add_error(tool, image_id, error)
+        judgements = self._judge(tool, inputs)
         with self._context.database.session() as session:
             pseudo_labels.store(session, tool.name, tool.version, judgements)
         faults.point("labels_stored")
         self.done += len(judgements)
-        for image_id in judgements:  # an earlier round may have had no luck with it
+        for image_id in judgements:  # it may have failed in an earlier round
             self.errors.pop(f"{tool.name} {image_id}", None)
         return num_waiting
 
-    def _judge(self, tool: Tool, seen: dict[UUID, ToolImage]) -> dict[UUID, Judgement]:
+    def _judge(self, tool: Tool, inputs: dict[UUID, ToolImage]) -> dict[UUID, Judgement]:
         try:
-            return dict(zip(seen, tool.score(list(seen.values())), strict=True))
-        except InvalidInput:  # of one of them: the others get the same numbers without it
+            return dict(zip(inputs, tool.score(list(inputs.values())), strict=True))
+        except InvalidInput:  # one of them is refused: the scores of the others do not depend on the batch
             judgements = {}
-            for image_id, one in seen.items():
+            for image_id, image in inputs.items():
                 try:
-                    judgements[image_id] = tool.score([one])[0]
+                    judgements[image_id] = tool.score([image])[0]
                 except InvalidInput as error:
-                    self._tell(tool, image_id, error)
+                    self._add_error(tool, image_id, error)
             return judgements
 
     def _features(self, tool: Tool, batch: list[tuple[UUID, str]]) -> dict[UUID, Callable[[], np.ndarray]]:
-        """Of every image that has been through the extractor, what gives its features, or raises why there are none."""
+        """For every extracted image, a function that returns its features or raises the error of the extraction."""
         if tool.need != Need.FEATURES:
             return {}
         with self._context.database.read_session() as session:
@@ -188,27 +192,16 @@ class _Work:
                     FeaturesRow.image_id.in_([image_id for image_id, _ in batch]),
                 )
             ).all()
-        return {image_id: _reader(base_row, data, error) for image_id, data, error in rows}
+        dim = base_row.feature_dim
+        return {image_id: partial(features_of, data, error, dim) for image_id, data, error in rows}
 
-    def _tell(self, tool: Tool, image_id: UUID, error: Exception) -> None:
+    def _add_error(self, tool: Tool, image_id: UUID, error: Exception) -> None:
         log.warning("image not labelled", tool=tool.name, image_id=str(image_id), error=str(error))
         self.errors[f"{tool.name} {image_id}"] = f"{type(error).__name__}: {error}"[:300]
 
 
-def _reader(base_row: BaseModelRow, data: bytes | None, error: str | None) -> Callable[[], np.ndarray]:
-    def read() -> np.ndarray:
-        if data is None:
-            raise InvalidInput(error or "no features")
-        features_D = np.frombuffer(data, np.float16)
-        if len(features_D) != base_row.feature_dim or not np.isfinite(features_D).all():
-            raise InvalidInput(f"{len(data)} bytes of features that are not {base_row.feature_dim} finite numbers")
-        return features_D
-
-    return read
-
-
 def _tools(context: WorkerContext, names: Sequence[str]) -> list[Tool]:
-    """The tools, built once for the whole claim."""
+    """The tools of the job."""
     with context.database.read_session() as session:
         base_row = base_models.find_default(session, context.settings)
     base = base_models.load(context.blobs, base_row) if base_row is not None else None
@@ -220,7 +213,7 @@ def _tools(context: WorkerContext, names: Sequence[str]) -> list[Tool]:
 
 def _nima(context: WorkerContext, file: Path, base_row: BaseModelRow | None) -> NimaTool | None:
     if tools_service.is_whole_network(file):
-        from paaplus.models.nima import load_network  # torchvision, which few deployments need here
+        from paaplus.models.nima import load_network  # imported here, because few deployments need torchvision
 
         return load_network(file, context.settings.nima_aspect, context.device)
     if base_row is None:

@@ -1,4 +1,4 @@
-"""Claim jobs, keep their leases alive, run their pipeline, and give each back the right way whatever happens."""
+"""Claim jobs, extend their leases, run their pipeline, and store how each ended."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Pipeline = Callable[[Sequence[Running]], Iterator[tuple[Running, Outcome]]]
 
 
 def one_at_a_time(run: Callable[[Running], str]) -> Pipeline:
-    """The pipeline that does jobs each on its own."""
+    """A pipeline that runs one job after the other."""
 
     def pipeline(runnings: Sequence[Running]) -> Iterator[tuple[Running, Outcome]]:
         for running in runnings:
@@ -49,10 +49,10 @@ PIPELINES: dict[JobKind, Pipeline] = {
 
 
 def run_next(context: WorkerContext, queues: list[str]) -> int:
-    """Run the next ready job of these queues, with those that go together with it; how many that were.
+    """Run the next ready job of these queues, with the jobs that are batched with it. Returns their number.
 
     Raises:
-        SQLAlchemyError: how a job ended could not be written; the others were gone on with.
+        SQLAlchemyError: the end of a job could not be stored. The other jobs were still run.
     """
     settings = context.settings
     leases = jobs.claim_together(
@@ -61,30 +61,30 @@ def run_next(context: WorkerContext, queues: list[str]) -> int:
     if not leases:
         return 0
     faults.point("job_claimed")
-    under_way = {lease.job_id: Running(context, lease) for lease in leases}
-    unwritten: list[SQLAlchemyError] = []
-    with _heartbeat(context, under_way):
-        for running, outcome in PIPELINES[leases[0].kind](tuple(under_way.values())):
+    claimed = {lease.job_id: Running(context, lease) for lease in leases}
+    errors: list[SQLAlchemyError] = []
+    with _heartbeat(context, claimed):
+        for running, outcome in PIPELINES[leases[0].kind](tuple(claimed.values())):
             with _bound(running.lease):
                 try:
                     _end(context, running.lease, outcome)
-                except SQLAlchemyError as error:  # its lease runs out, and the job is taken back
+                except SQLAlchemyError as error:  # the job returns to the queue when its lease expires
                     log.error("end of job not written", kind=running.lease.kind, error=str(error))
-                    unwritten.append(error)
-            del under_way[running.lease.job_id]
-    if unwritten:
-        raise unwritten[0]
+                    errors.append(error)
+            del claimed[running.lease.job_id]
+    if errors:
+        raise errors[0]
     return len(leases)
 
 
 def _bound(lease: Lease) -> AbstractContextManager[None]:
-    """Log lines that say which job and which user they are about."""
+    """A context in which log lines have the ids of job and user."""
     user_id = str(lease.user_id) if lease.user_id else None
     return structlog.contextvars.bound_contextvars(job_id=str(lease.job_id), user_id=user_id)
 
 
 def _end(context: WorkerContext, lease: Lease, outcome: Outcome) -> None:
-    """Say how a job went, and give it back if it is not done."""
+    """Log the outcome of a job. If it is not done, return it to the queue or let it fail."""
     match outcome:
         case str():
             log.info("job done", kind=lease.kind, attempt=lease.attempt, summary=outcome)
@@ -97,16 +97,16 @@ def _end(context: WorkerContext, lease: Lease, outcome: Outcome) -> None:
         case PaaplusError():
             _fail(context, lease, f"{outcome.code}: {outcome}", retryable=isinstance(outcome, Unavailable))
         case _:
-            # Unknown trouble (a driver, memory, a bug): tried again, a bounded number of times, its traceback kept.
+            # An unexpected error (a driver, memory, a bug): tried again, up to the limit, with the traceback stored.
             log.error("job crashed", kind=lease.kind, exc_info=outcome)
             _fail(context, lease, "".join(traceback.format_exception(outcome))[-2000:], retryable=True)
 
 
 @contextmanager
-def _heartbeat(context: WorkerContext, under_way: dict[UUID, Running]) -> Iterator[None]:
-    """Extend the leases of what is under way every third of them; set `lost` where that fails for good.
+def _heartbeat(context: WorkerContext, claimed: dict[UUID, Running]) -> Iterator[None]:
+    """Extend the leases of claimed jobs every third of their length; set `lost` for a lease that is gone.
 
-    Only for as long as a task may take: a job that hangs would otherwise keep its lease for ever.
+    It ends at the time limit of a task: a job that hangs would otherwise keep its lease forever.
     """
     lease_s, limit_s = context.settings.lease_s, context.settings.task_time_limit_s
     ends_at = time.monotonic() + limit_s
@@ -114,18 +114,22 @@ def _heartbeat(context: WorkerContext, under_way: dict[UUID, Running]) -> Iterat
 
     def beat() -> None:
         while not done.wait(lease_s / 3):
-            if time.monotonic() > ends_at:  # the reaper takes them back, and counts the attempt
-                log.error("jobs overdue: their leases are left to run out", limit_s=limit_s, num_jobs=len(under_way))
+            if time.monotonic() > ends_at:  # the reaper returns them to the queue and counts the attempt
+                log.error(
+                    "jobs over the time limit: their leases are no longer extended",
+                    limit_s=limit_s,
+                    num_jobs=len(claimed),
+                )
                 return
-            runnings = [running for running in tuple(under_way.values()) if not running.lost.is_set()]
+            runnings = [running for running in tuple(claimed.values()) if not running.lost.is_set()]
             try:
                 with context.database.session() as session:
                     held = jobs.heartbeat(session, [running.lease for running in runnings], lease_s)
-            except SQLAlchemyError as error:  # the database may come back before the leases are over
+            except SQLAlchemyError as error:  # the database may answer again before the leases expire
                 log.warning("heartbeat failed", error=str(error))
                 continue
             for running in runnings:
-                if running.lease.job_id not in held:  # or it has ended just now, which is no loss
+                if running.lease.job_id not in held:  # or the job has ended: then `lost` has no effect
                     running.lost.set()
 
     thread = threading.Thread(target=beat, name=f"heartbeat-{context.worker}", daemon=True)
@@ -138,7 +142,7 @@ def _heartbeat(context: WorkerContext, under_way: dict[UUID, Running]) -> Iterat
 
 
 def _release(context: WorkerContext, lease: Lease, note: str, delay_s: float = 0.0) -> None:
-    """Give the job back unblamed; of a lost lease nothing is ours to give."""
+    """Return the job to the queue without counting the attempt. Without effect if the lease is lost."""
     _retried(lambda: _in_session(context, lambda s: jobs.release(s, lease, note, delay_s)))
 
 
@@ -162,7 +166,7 @@ def _in_session(context: WorkerContext, act: Callable[..., None]) -> None:
 
 
 def _retried(write: Callable[[], T], tries: int = 3) -> T:
-    """Again when a successor was queued between our look and our write."""
+    """Try again if a successor of the job was queued between reading and writing."""
     for _ in range(tries - 1):
         try:
             return write()

@@ -1,4 +1,4 @@
-"""Fit a base model on a data folder: features from the cache or the extractor, then everything learned from ratings."""
+"""Fit a base model to a data folder: features from the cache or the extractor, then a fit to the ratings."""
 
 from __future__ import annotations
 
@@ -30,35 +30,35 @@ def fit_base_model(
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[BaseScorer, dict[str, Any]]:
-    """A base model that stands on an extractor and the ratings of a data folder. Nothing is stored but features.
+    """Fit a base model to the features and ratings of a data folder. Only features are stored, in the cache.
 
     Args:
         extractor: computes the features of the folder's images.
         data: the folder, see `paaplus.data.folder`.
         name: of the base model.
-        cache_dir: of features, shared by every folder and extractor.
-        people: only their ratings are used; None: everybody's.
-        images: only ratings of these are used; None: all.
-        scale: smallest and largest rating that people could give; None: as found in the folder.
-        aspect: name of what a lone column `rating` rates.
-        seed: of folds and samples.
-        progress: told how many images have features, of how many.
+        cache_dir: cache of features, for all folders and extractors.
+        people: user_ids whose ratings are used; None: everybody's.
+        images: images whose ratings are used; None: all.
+        scale: smallest and largest possible rating; None: those in the folder.
+        aspect: the aspect of a column named `rating`.
+        seed: for folds and samples.
+        progress: called with the number of images that have features and the number of all.
 
     Returns:
-        The base model and its metrics: what it was fitted on, held-out SRCC, priors and seconds.
+        The base model and its metrics: the size of the data, held-out SRCC, priors and seconds.
 
     Raises:
-        InvalidInput: the folder, the names or the scale are wrong; or too few images are left.
+        InvalidInput: the folder, the names or the scale are wrong, or there are too few images.
 
     Warns:
-        SmallDataWarning: fitted, but on very little.
+        SmallDataWarning: fitted to very little data.
     """
     folder = read_folder(data, Scale(*scale) if scale else None, aspect).only(people, images)
     features_ID = folder_features(folder, extractor, cache_dir, progress=progress)
-    seen_I = np.isfinite(features_ID).all(axis=1)  # an extractor may refuse an image: nobody is in it
-    if not seen_I.all():
-        kept = [image for image, seen in zip(folder.images, seen_I, strict=True) if seen]
-        folder, features_ID = folder.only(images=kept), features_ID[seen_I]
+    extracted_I = np.isfinite(features_ID).all(axis=1)  # an extractor may refuse an image without a person
+    if not extracted_I.all():
+        kept = [image for image, extracted in zip(folder.images, extracted_I, strict=True) if extracted]
+        folder, features_ID = folder.only(images=kept), features_ID[extracted_I]
     started = time.perf_counter()
     scorer, metrics = fit_base_scorer(
         name,
@@ -72,7 +72,7 @@ def fit_base_model(
     )
     metrics.update(
         num_scenes=folder.num_scenes,
-        num_refused_images=int((~seen_I).sum()),
+        num_refused_images=int((~extracted_I).sum()),
         scale=[folder.scale.minimum, folder.scale.maximum],
         fit_seconds=round(time.perf_counter() - started, 2),
     )

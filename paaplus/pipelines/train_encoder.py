@@ -1,4 +1,4 @@
-"""Learn a preference encoder: from a data folder and a table of answers, or from users who answered and share.
+"""Fit a preference encoder: to a data folder and a table of answers, or to users who answered a survey.
 
 Shape letters: U = people, Q = columns of answers.
 """
@@ -27,17 +27,18 @@ from paaplus.records import Scale
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.preference import PreferenceEncoder
 from paaplus.scoring.priors import Prior
-from paaplus.services.surveys import forms, surveys
+from paaplus.services.surveys import answers as survey_answers
+from paaplus.services.surveys import form_answers, forms
 
 Progress = Callable[[int, int], None]
 
 
-def _silent(done: int, total: int) -> None: ...
+def _no_progress(done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True)
 class AnswersLine:
-    """One line of a table of answers; `line` is its number in the file."""
+    """One person's answers in a table; `line` is the line number."""
 
     line: int
     user_id: str
@@ -45,10 +46,10 @@ class AnswersLine:
 
 
 def read_answers(file: Path, form: forms.Form) -> Iterator[AnswersLine]:
-    """The lines of a CSV with `user_id` and a column for every item that somebody answered.
+    """The lines of a CSV with `user_id` and a column per item of the form; columns may be missing.
 
     Raises:
-        InvalidInput: no such column, or a cell that is no answer; the message names the line.
+        InvalidInput: wrong columns, or a cell that is no answer; the message has the line number.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as lines:
@@ -61,7 +62,7 @@ def read_answers(file: Path, form: forms.Form) -> Iterator[AnswersLine]:
                 if not row["user_id"]:
                     raise InvalidInput(f"line {reader.line_num} has no user_id")
                 try:
-                    answers = forms.answers_from_text(form, row)
+                    answers = form_answers.answers_from_text(form, row)
                 except InvalidInput as error:
                     raise InvalidInput(f"line {reader.line_num}: {error}") from error
                 yield AnswersLine(reader.line_num, row["user_id"], answers)
@@ -80,36 +81,37 @@ def encoder_from_folder(
     prior: Prior | None = None,
     scale: tuple[float, float] | None = None,
     aspect: str = DEFAULT_ASPECT,
-    progress: Progress = _silent,
+    progress: Progress = _no_progress,
 ) -> tuple[PreferenceEncoder, dict[str, Any]]:
-    """An encoder from a data folder's people, and what a table says that they answered.
+    """Fit an encoder to the ratings of a data folder and a table of these people's answers.
 
     Args:
         base: the base model that the encoder is for.
-        extractor: of that base model.
+        extractor: the extractor of that base model.
         data: the folder, see `paaplus.data.folder`.
-        survey_csv: see `read_answers`; items that it has no column for count as not answered.
-        form: of the survey; it may not ask about images of the platform.
-        cache_dir: of features.
-        prior: what deviations are counted from; None: the base model's own.
-        scale: smallest and largest rating that people could give; None: as found.
-        aspect: name of what a lone column `rating` rates.
-        progress: told how many images have features, of how many.
+        survey_csv: see `read_answers`; an item without a column counts as not answered.
+        form: the survey; it must not ask about images of the platform.
+        cache_dir: cache of features.
+        prior: deviations are from its mean; None: the base model's own prior.
+        scale: smallest and largest possible rating; None: those in the folder.
+        aspect: the aspect of a column named `rating`.
+        progress: called with the number of images that have features and the number of all.
 
     Raises:
         InvalidInput: the files are wrong, or fewer than 50 people rated and answered.
     """
     if form.pairs:
-        raise InvalidInput("a survey about images of the platform is learned from its users, not from a data folder")
+        raise InvalidInput("a survey about images of the platform needs its users' answers, not a data folder")
     if extractor.digest != base.extractor_digest:
         raise InvalidInput(f"extractor {extractor.digest[:12]}; the base model's is {base.extractor_digest[:12]}")
     folder = read_folder(data, Scale(*scale) if scale else None, aspect)
     if missing := sorted(set(base.aspects) - set(folder.aspects)):
         raise InvalidInput(f"{data} rates {list(folder.aspects)}; the base model scores {missing} too")
-    answered = {line.user_id: forms.encode(form, line.answers) for line in read_answers(survey_csv, form)}
+    answered = {line.user_id: form_answers.encode(form, line.answers) for line in read_answers(survey_csv, form)}
     features_ID = folder_features(folder, extractor, cache_dir, progress=progress)
-    rated = {name: one for name, one in ratings_by_person(base, folder, features_ID).items() if name in answered}
-    answers_UQ = np.array([answered[name] for name in rated]).reshape(len(rated), -1)
+    by_person = ratings_by_person(base, folder, features_ID)
+    rated = {user_id: ratings for user_id, ratings in by_person.items() if user_id in answered}
+    answers_UQ = np.array([answered[user_id] for user_id in rated]).reshape(len(rated), -1)
     names = forms.columns(form)
     return fit_preference_encoder(base, list(rated.values()), answers_UQ, names, prior, base.preference_dim or DIM)
 
@@ -120,11 +122,12 @@ def encoder_from_users(
     survey: SurveyRow,
     holdout_key: str,
     prior: Prior | None = None,
-    progress: Progress = _silent,
+    progress: Progress = _no_progress,
 ) -> tuple[PreferenceEncoder, dict[str, Any], list[UUID]]:
-    """An encoder from users who answered the survey, and who they are: those who share their taste, and experts.
+    """Fit an encoder to users who answered the survey. Returns encoder, metrics and these users' ids.
 
-    Left out are held-out ratings, and those of images that the survey asks about, whose noise the answers share.
+    Only users who share their taste are used, and experts. Held-out ratings are left out, and ratings of images in the
+    survey, because answers and ratings of one image share the person's noise.
 
     Raises:
         InvalidInput: fewer than 50 such users rated and answered.
@@ -133,20 +136,20 @@ def encoder_from_users(
     asked = {image_id for item in form.pairs for image_id in (item.first, item.second)}
     rated, rows, user_ids = [], [], []
     with database.read_session() as session:
-        answered = {row.user_id: row.answers for row in surveys.answers_to(session, survey.id)}
-        may_learn = sa.or_(UserRow.shares_taste, sa.exists().where(ExpertRow.user_id == UserRow.id))
+        answered = {row.user_id: row.answers for row in survey_answers.answers_to(session, survey.id)}
+        may_be_used = sa.or_(UserRow.shares_taste, sa.exists().where(ExpertRow.user_id == UserRow.id))
         users = session.execute(
-            sa.select(UserRow).where(UserRow.application == survey.application, may_learn).order_by(UserRow.id)
+            sa.select(UserRow).where(UserRow.application == survey.application, may_be_used).order_by(UserRow.id)
         )
-        consenting = [user for user in users.scalars() if user.id in answered]
-        for done, user in enumerate(consenting):
-            progress(done, len(consenting))
-            theirs = ratings_of_user(session, base, user, holdout_key, without=asked)
-            if theirs is not None:
-                rated.append(theirs)
-                rows.append(forms.encode(form, answered[user.id]))
+        used_users = [user for user in users.scalars() if user.id in answered]
+        for done, user in enumerate(used_users):
+            progress(done, len(used_users))
+            ratings = ratings_of_user(session, base, user, holdout_key, without=asked)
+            if ratings is not None:
+                rated.append(ratings)
+                rows.append(form_answers.encode(form, answered[user.id]))
                 user_ids.append(user.id)
-    progress(len(consenting), len(consenting))
+    progress(len(used_users), len(used_users))
     names = forms.columns(form)
     answers_UQ = np.array(rows).reshape(len(rows), len(names))
     encoder, metrics = fit_preference_encoder(base, rated, answers_UQ, names, prior, base.preference_dim or DIM)

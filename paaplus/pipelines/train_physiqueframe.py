@@ -1,8 +1,8 @@
-"""Train PhysiqueFrame on a split of PhysiqueAA50K, or of a set in its layout.
+"""Train PhysiqueFrame on a split of PhysiqueAA50K, or of a data set with the same layout.
 
-A run lives in one folder: `run.json` (what is trained), `state.pt` (where it stands), `log.csv` (how it went) and
-`physiqueframe.safetensors` (the best network so far). Started again on the same folder, it goes on where it was, and on
-a CPU ends with the same bits as if it had never stopped.
+A run is one folder: `run.json` (the configuration), `state.pt` (the state), `log.csv` (a row per epoch) and
+`physiqueframe.safetensors` (the best network so far). A run that is started again on its folder continues. On a CPU its
+result is then bit-identical to that of a run without interruption.
 
 Shape letters: N = rows, A = aspects.
 """
@@ -17,10 +17,9 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from paaplus.data.physique.dataset import PhysiqueDataset, RatedBatch, RatedSample
+from paaplus.data.physique.dataset import PhysiqueDataset, RatedBatch
 from paaplus.data.physique.meshes import MeshStore
 from paaplus.data.physique.reader import PhysiqueRows
 from paaplus.errors import Conflict, DivergedError, InvalidInput
@@ -28,29 +27,30 @@ from paaplus.models.physiqueframe.network.config import ASPECTS, FrameConfig
 from paaplus.models.physiqueframe.network.frame import PhysiqueFrame
 from paaplus.models.physiqueframe.network.loss import AspectLoss
 from paaplus.models.physiqueframe.weights.checkpoint import load_checkpoint, save_checkpoint
-from paaplus.pipelines.evaluate_physiqueframe import METRICS, evaluate, load_batches, network_scores
+from paaplus.pipelines.evaluate_physiqueframe import METRICS, evaluate, network_scores
+from paaplus.pipelines.physiqueframe_batches import MirroredSamples, load_batches, shuffled_batches
 from paaplus.pipelines.training_files import TrainingState, read_state, write_atomically, write_log, write_state
 
 BEST_FILE, STATE_FILE, LOG_FILE, RUN_FILE = "physiqueframe.safetensors", "state.pt", "log.csv", "run.json"
-_ADAM_EPS = 1e-5  # as published
+_ADAM_EPS = 1e-5  # of the published training
 
 Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a run learns; the defaults are those of the published training, but for the weighted loss and the flip.
+    """Configuration of a run. Defaults are those of the published training, except for `weighted_loss` and `flip`.
 
     Attributes:
-        learning_rate: of the first epochs; times `decay` after every `decay_epochs`.
-        weighted_loss: with log-variances that are learned; False is the published plain sum of squared errors.
-        flip: show half of the images in a mirror, joints and mesh with them.
-        freeze_image_encoder: keep CLIP as it is; not for a network trained from scratch.
-        amp: bfloat16 where it is faster: on a GPU.
-        metric: what decides which epoch is best, and early stopping: the mean of it over the aspects, on `val.csv`.
-        patience: epochs without a better one after which the run ends; 0: never.
-        state_steps: the state is written after so many steps, and after every epoch.
-        num_workers: processes that read images; 0: this one.
+        learning_rate: of the first epochs; multiplied by `decay` after every `decay_epochs` epochs.
+        weighted_loss: weight the aspects by trained log-variances; False: the published sum of squared errors.
+        flip: mirror half of the images, with their joints and meshes.
+        freeze_image_encoder: do not train CLIP; not for a network that is trained from scratch.
+        amp: use bfloat16 on a GPU.
+        metric: its mean over the aspects on `val.csv` decides which epoch is best, and early stopping.
+        patience: the run ends after this number of epochs without a better one; 0: never.
+        state_steps: the state is stored after this number of steps, and after every epoch.
+        num_workers: processes that read images; 0: this process.
     """
 
     num_epochs: int = 20
@@ -82,7 +82,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended. `epochs` are the rows of the log."""
+    """The result of a run. `epochs` are the rows of the log."""
 
     best_file: Path
     best_epoch: int
@@ -96,15 +96,15 @@ class TrainResult:
 
 @dataclass
 class _Run:
-    """Everything that moves while a run goes on."""
+    """The changing state of a run."""
 
     network: PhysiqueFrame
     loss: AspectLoss
     optimizer: torch.optim.Optimizer
     config: TrainConfig
     device: str
-    epoch: int = 0  # finished ones
-    step: int = 0  # finished ones of the epoch under way
+    epoch: int = 0  # number of finished epochs
+    step: int = 0  # number of finished steps in the current epoch
     loss_sum: float = 0.0
     seconds: float = 0.0
     best_epoch: int = 0
@@ -123,20 +123,21 @@ def train_physiqueframe(
     device: str = "cpu",
     progress: Progress = lambda done, total, message: None,
 ) -> TrainResult:
-    """Train, or go on with, the run in `out`.
+    """Start the run in `out`, or continue it.
 
     Args:
-        train, val: rows to learn from and to choose the best epoch by.
+        train: rows to train on.
+        val: rows that decide which epoch is best.
         out: the run's folder.
-        config: how to learn.
-        frame: sizes of a network trained from scratch; None: those of `init`, or the official ones.
+        config: how to train.
+        frame: sizes of a network that is trained from scratch; None: those of `init`, or the official sizes.
         init: a checkpoint to start from; None: from scratch.
-        meshes: a store of bodies (`paaplus.data.physique.meshes`); None: without, the image branch alone learns.
+        meshes: a store of body meshes (`paaplus.data.physique.meshes`); None: only the image branch is trained.
         device: of torch.
-        progress: told the steps done in this epoch, of how many, and the epoch.
+        progress: called with the number of finished steps of the epoch, the number of all, and a text.
 
     Raises:
-        InvalidInput: rows, files or sizes that do not fit.
+        InvalidInput: rows, files or sizes do not fit together.
         Conflict: the folder holds another run.
         DivergedError: the loss is not finite.
     """
@@ -144,7 +145,7 @@ def train_physiqueframe(
         raise InvalidInput(f"{train.file}: {len(train)} rows; batch normalisation needs 2")
     out.mkdir(parents=True, exist_ok=True)
     network = _network(frame, init, config.seed)
-    _claim_folder(out, train, val, config, network.config, init, meshes)
+    _check_or_write_config(out, train, val, config, network.config, init, meshes)
     with ExitStack() as stack:
         store = stack.enter_context(MeshStore(meshes)) if meshes else None
         run = _prepare(network.to(device), config, device)
@@ -162,16 +163,16 @@ def _epoch(run: _Run, train: PhysiqueDataset, val: PhysiqueDataset, out: Path, p
     rate = config.learning_rate * config.decay ** (run.epoch // config.decay_epochs)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
-    batches = _shuffled_batches(len(train), config, run.epoch)
-    told = f"epoch {run.epoch + 1} of {config.num_epochs}"
-    progress(run.step, len(batches), told)
+    batches = shuffled_batches(len(train), config.batch_size, config.seed, run.epoch)
+    text = f"epoch {run.epoch + 1} of {config.num_epochs}"
+    progress(run.step, len(batches), text)
     started = time.perf_counter()
     run.network.train()
-    samples = _Augmented(train, config, run.epoch)
+    samples = MirroredSamples(train, config.flip, config.seed, run.epoch)
     for batch in load_batches(samples, batches[run.step :], config.num_workers, run.network.config):
         run.loss_sum += _step(run, batch)
         run.step += 1
-        progress(run.step, len(batches), told)
+        progress(run.step, len(batches), text)
         if run.step % config.state_steps == 0 and run.step < len(batches):
             run.seconds += time.perf_counter() - started
             started = time.perf_counter()
@@ -215,13 +216,13 @@ def _prepare(network: PhysiqueFrame, config: TrainConfig, device: str) -> _Run:
     if config.freeze_image_encoder:
         network.freeze_image_encoder()
     loss = AspectLoss(len(ASPECTS), config.weighted_loss).to(device)
-    learned = [parameter for part in (network, loss) for parameter in part.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(learned, lr=config.learning_rate, eps=_ADAM_EPS)
-    torch.manual_seed(config.seed)  # of dropout, from here on part of the state
+    trained = [parameter for part in (network, loss) for parameter in part.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=config.learning_rate, eps=_ADAM_EPS)
+    torch.manual_seed(config.seed)  # for dropout; from here on part of the state
     return _Run(network, loss, optimizer, config, device)
 
 
-def _claim_folder(
+def _check_or_write_config(
     out: Path,
     train: PhysiqueRows,
     val: PhysiqueRows,
@@ -230,7 +231,11 @@ def _claim_folder(
     init: Path | None,
     meshes: Path | None,
 ) -> None:
-    """Write what this run is, or check that the folder's run is the same."""
+    """Write `run.json`, or check that the folder's run has the same configuration.
+
+    Raises:
+        Conflict: it has another one.
+    """
     wanted = {
         "train": str(train.file),
         "val": str(val.file),
@@ -243,8 +248,8 @@ def _claim_folder(
     wanted = json.loads(json.dumps(wanted))
     file = out / RUN_FILE
     if file.is_file():
-        there = json.loads(file.read_text(encoding="utf-8"))
-        if different := sorted(key for key in wanted if wanted[key] != there.get(key)):
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        if different := sorted(key for key in wanted if wanted[key] != stored.get(key)):
             raise Conflict(f"{out} holds another run: its {', '.join(different)} differ; give another folder")
     write_atomically(file, json.dumps(wanted, indent=2).encode())
 
@@ -273,7 +278,7 @@ def _state(run: _Run) -> TrainingState:
 
 
 def _is_best(run: _Run) -> bool:
-    """Whether the last epoch is better than all before; one without a defined metric is only better than none."""
+    """Whether the last epoch is the best. One with an undefined metric is only better than no epoch."""
     name = f"{run.config.metric}_mean"
     last = run.history[-1][name]
     best = run.history[run.best_epoch - 1][name] if run.best_epoch else math.nan
@@ -282,29 +287,3 @@ def _is_best(run: _Run) -> bool:
 
 def _stopped(run: _Run) -> bool:
     return run.config.patience > 0 and run.epoch - run.best_epoch >= run.config.patience
-
-
-class _Augmented(torch.utils.data.Dataset):
-    """Half of an epoch's samples in a mirror, decided by seed, epoch and row: the same after a restart."""
-
-    def __init__(self, data: PhysiqueDataset, config: TrainConfig, epoch: int) -> None:
-        self._data = data
-        rng = np.random.default_rng([config.seed, epoch, 1])
-        self._flipped_N = rng.random(len(data)) < 0.5 if config.flip else np.zeros(len(data), bool)
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def __getitem__(self, row: int) -> RatedSample:
-        sample = self._data[row]
-        return sample.flipped() if self._flipped_N[row] else sample
-
-
-def _shuffled_batches(num_rows: int, config: TrainConfig, epoch: int) -> list[list[int]]:
-    """Rows of every step; a last batch of one, too small for batch normalisation, joins the one before."""
-    order = np.random.default_rng([config.seed, epoch, 0]).permutation(num_rows)
-    batches = [order[i : i + config.batch_size].tolist() for i in range(0, num_rows, config.batch_size)]
-    if len(batches[-1]) == 1:
-        single = batches.pop()
-        batches[-1] += single
-    return batches

@@ -1,4 +1,4 @@
-"""Learn a taste prior for a base model: from a data folder, or from the users of the deployment who share theirs.
+"""Fit a taste prior for a base model: to a data folder, or to the users of the deployment who share their taste.
 
 Shape letters: N = ratings of a person, D = feature dim.
 """
@@ -25,11 +25,13 @@ from paaplus.records import RatedSet, Scale
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import TastePrior
 from paaplus.services.feedback import feedback_log
+from paaplus.services.feedback.arrays import rated_set
+from paaplus.services.images.features import usable_features
 
 Progress = Callable[[int, int], None]
 
 
-def _silent(done: int, total: int) -> None: ...
+def _no_progress(done: int, total: int) -> None: ...
 
 
 def prior_from_folder(
@@ -41,19 +43,19 @@ def prior_from_folder(
     people: Collection[str] | None = None,
     scale: tuple[float, float] | None = None,
     aspect: str = DEFAULT_ASPECT,
-    progress: Progress = _silent,
+    progress: Progress = _no_progress,
 ) -> tuple[TastePrior, dict[str, Any]]:
-    """A prior from a data folder's people.
+    """Fit a prior to the ratings of a data folder.
 
     Args:
         base: the base model that the prior is for.
-        extractor: of that base model.
+        extractor: the extractor of that base model.
         data: the folder, see `paaplus.data.folder`.
-        cache_dir: of features.
-        people: only theirs; None: everybody's ratings.
-        scale: smallest and largest rating that people could give; None: as found.
-        aspect: name of what a lone column `rating` rates.
-        progress: told how many images have features, of how many.
+        cache_dir: cache of features.
+        people: user_ids whose ratings are used; None: everybody's.
+        scale: smallest and largest possible rating; None: those in the folder.
+        aspect: the aspect of a column named `rating`.
+        progress: called with the number of images that have features and the number of all.
 
     Raises:
         InvalidInput: the folder is wrong, rates other aspects than the base model, or has fewer than 50 people.
@@ -68,7 +70,7 @@ def prior_from_folder(
 
 
 def ratings_by_person(base: BaseScorer, folder: DataFolder, features_ID: np.ndarray) -> dict[str, RatedSet]:
-    """Everybody's ratings of a folder that rates all aspects of the base model, by user_id."""
+    """Each person's ratings, by user_id. The folder must rate all aspects of the base model."""
     column_A = [folder.aspects.index(name) for name in base.aspects]
     taste_IR = base.project(features_ID)
     generic_IA = base.generic(taste_IR)
@@ -83,11 +85,11 @@ def ratings_by_person(base: BaseScorer, folder: DataFolder, features_ID: np.ndar
 
 
 def prior_from_users(
-    base: BaseScorer, database: Database, holdout_key: str, progress: Progress = _silent
+    base: BaseScorer, database: Database, holdout_key: str, progress: Progress = _no_progress
 ) -> tuple[TastePrior, dict[str, Any], list[UUID]]:
-    """A prior from the ratings of users who share their taste, and who they are.
+    """Fit a prior to the ratings of users who share their taste. Returns prior, metrics and these users' ids.
 
-    Their held-out ratings are left out: those judge versions, also the ones that will start from this prior.
+    Held-out ratings are not used, because the gate uses them for versions that start from this prior.
 
     Raises:
         InvalidInput: fewer than 50 such users rated an aspect.
@@ -97,9 +99,9 @@ def prior_from_users(
         rated, user_ids = [], []
         for done, user in enumerate(users):
             progress(done, len(users))
-            theirs = ratings_of_user(session, base, user, holdout_key)
-            if theirs is not None:
-                rated.append(theirs)
+            user_ratings = ratings_of_user(session, base, user, holdout_key)
+            if user_ratings is not None:
+                rated.append(user_ratings)
                 user_ids.append(user.id)
         progress(len(users), len(users))
     prior, metrics = fit_taste_prior(base, rated)
@@ -109,28 +111,31 @@ def prior_from_users(
 def ratings_of_user(
     session: Session, base: BaseScorer, user: UserRow, holdout_key: str, without: Collection[UUID] = ()
 ) -> RatedSet | None:
-    """A user's latest ratings that are not held out, of images that have features; None: there are none.
+    """A user's latest ratings that are not held out, of images with features; None: there are none.
 
     Args:
+        session: a read session.
+        base: the base model.
+        user: the user.
+        holdout_key: the secret that decides which ratings are held out.
         without: images whose ratings are left out.
     """
-    words = [word for word in feedback_log.read(session, user, holdout_key).latest_ratings() if not word.held_out]
+    latest = feedback_log.read(session, user, holdout_key).latest_ratings()
+    ratings = [rating for rating in latest if not rating.held_out]
     stored = session.execute(
         sa.select(FeaturesRow.image_id, FeaturesRow.data).where(
             FeaturesRow.extractor_digest == base.extractor_digest,
             FeaturesRow.data.is_not(None),
-            FeaturesRow.image_id.in_({word.image_id for word in words} - set(without)),
+            FeaturesRow.image_id.in_({rating.image_id for rating in ratings} - set(without)),
         )
     )
-    features = {image_id: np.frombuffer(data or b"", np.float16) for image_id, data in stored}
-    features = {image_id: features_D for image_id, features_D in features.items() if _usable(base, features_D)}
-    words = [word for word in words if word.image_id in features]
-    if not words:
+    features = usable_features(((row.image_id, row.data) for row in stored), base.feature_dim)
+    ratings = [rating for rating in ratings if rating.image_id in features]
+    if not ratings:
         return None
-    taste_NR = base.project(np.stack([features[word.image_id] for word in words]))
-    target_NA = np.array([[word.scores.get(aspect, np.nan) for aspect in base.aspects] for word in words])
-    return RatedSet.of(np.array([word.sequence for word in words]), taste_NR, base.generic(taste_NR), target_NA)
 
+    def inputs(image_ids: list[UUID]) -> tuple[np.ndarray, np.ndarray]:
+        taste_NR = base.project(np.stack([features[image_id] for image_id in image_ids]))
+        return taste_NR, base.generic(taste_NR)
 
-def _usable(base: BaseScorer, features_D: np.ndarray) -> bool:
-    return len(features_D) == base.feature_dim and bool(np.isfinite(features_D).all())
+    return rated_set(ratings, base.aspects, inputs)

@@ -1,4 +1,4 @@
-"""A training's files: state, log and anything else, each there whole or not at all, whenever the process is killed."""
+"""The files of a training: state and log. Every write is atomic, so a killed process leaves no partial file."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from paaplus.errors import InvalidInput
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Where a training stands. All of it is tensors and plain values: read without running anything."""
+    """The state of a training: only tensors and plain values, so that reading a file executes no code."""
 
     network: dict[str, Tensor]
     loss: dict[str, Tensor]
     optimizer: dict[str, Any]
-    random: Tensor  # of torch, on the CPU
+    random: Tensor  # state of torch's generator on the CPU
     progress: dict[str, Any]
 
 
 def write_state(file: Path, state: TrainingState) -> None:
-    """Replace the state by a newer one."""
+    """Replace the state file."""
     buffer = io.BytesIO()
     torch.save({f.name: getattr(state, f.name) for f in fields(state)}, buffer)
     write_atomically(file, buffer.getbuffer())
 
 
 def read_state(file: Path) -> TrainingState | None:
-    """The state, None where there is none.
+    """The stored state; None: there is no file.
 
     Raises:
-        InvalidInput: a file that is no state.
+        InvalidInput: the file is not a state.
     """
     if not file.is_file():
         return None
     try:
         return TrainingState(**torch.load(file, map_location="cpu", weights_only=True))
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError) as error:
-        raise InvalidInput(f"{file} is no state of a training: {error}; remove it to begin anew") from error
+        raise InvalidInput(f"{file} is not the state of a training: {error}; remove it to start again") from error
 
 
 def write_log(file: Path, rows: Sequence[dict[str, float]]) -> None:
-    """One row an epoch, as CSV."""
+    """Replace the log: a CSV with one row per epoch."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
@@ -59,7 +59,7 @@ def write_log(file: Path, rows: Sequence[dict[str, float]]) -> None:
 
 
 def write_atomically(file: Path, content: bytes | memoryview) -> None:
-    """Write beside and rename: a reader, or the next start, sees the old content or the new one."""
+    """Write a temporary file and rename it: a reader sees the old content or the new one."""
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as stream:
         stream.write(content)

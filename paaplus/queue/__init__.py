@@ -1,1 +1,1 @@
-"""The job queue in SQL: rows are the truth, Celery messages only wake workers up."""
+"""The job queue, in SQL. A Celery message only wakes a worker up; losing messages loses no work."""

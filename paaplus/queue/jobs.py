@@ -1,7 +1,7 @@
-"""The job table: enqueue, claim with a lease, heartbeat, finish behind a fence, retry, reap.
+"""The job queue: enqueue, claim with a lease, heartbeat, complete, retry, and requeue after expired leases.
 
-At most one job per `lock_key` is running and one queued, whatever any number of workers and schedulers do:
-two partial unique indexes hold it. A worker proves that it still owns a job by its lease token.
+At most one job per `lock_key` is running and one is queued, whatever the number of workers and schedulers: two
+partial unique indexes ensure this. The lease token is the fence: it proves that a worker still holds a job.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CLAIM_TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A claimed job: what a worker needs to do it and to prove that it is still its own."""
+    """A claimed job. `token` proves that the worker still holds it."""
 
     job_id: UUID
     token: UUID
@@ -47,7 +47,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential back-off with full jitter above one half: `U(.5, 1) * min(cap, base * 2**attempt)`."""
+    """Exponential back-off with jitter: `U(.5, 1) * min(cap, base * 2**attempt)`."""
 
     base_s: float
     cap_s: float
@@ -69,10 +69,10 @@ def enqueue(
     priority: int = 5,
     delay_s: float = 0.0,
 ) -> UUID:
-    """Ask for work, in the caller's transaction. A job already queued under `lock_key` is that work: its id.
+    """Enqueue a job in the caller's transaction; returns its id. If one is queued under `lock_key`, returns that.
 
-    The queued job stays share-locked until the caller commits, so that no worker can claim it, look for the
-    caller's rows and miss them.
+    The queued job stays share-locked until the caller commits. Otherwise a worker could claim it before the caller's
+    rows are visible.
     """
     now = db_now(session)
     row = {
@@ -103,7 +103,7 @@ def enqueue(
 
 
 def run_sooner(session: Session, job_id: UUID, *, reason: str, priority: int) -> None:
-    """Make a queued job ready at once, with a new reason: somebody asks for what was waiting anyway."""
+    """Make a queued job ready now, with a new reason and priority."""
     session.execute(
         sa.update(JobRow)
         .where(JobRow.id == job_id, JobRow.state == JobState.QUEUED)
@@ -112,29 +112,30 @@ def run_sooner(session: Session, job_id: UUID, *, reason: str, priority: int) ->
 
 
 def claim(database: Database, *, worker: str, queues: list[str], lease_s: float) -> Lease | None:
-    """Take the next ready job of these queues, or None. Jobs whose lock is held by a running job wait."""
+    """Claim the next ready job of these queues; None: there is none. A job waits while one of its lock key runs."""
     leases = claim_together(database, worker=worker, queues=queues, lease_s=lease_s, limit=1)
     return leases[0] if leases else None
 
 
 def claim_together(database: Database, *, worker: str, queues: list[str], lease_s: float, limit: int) -> list[Lease]:
-    """Take the next ready job of these queues, with as many of those behind it as may be done together with it.
+    """Claim the next ready job of these queues, and following jobs that can be done in one batch with it.
 
-    Together go adaptation jobs that nobody has tried yet: one that has failed, or killed its worker, is taken alone,
-    so that it can take nobody with it again. Nothing is overtaken: the first job that may not come along ends the row.
+    Only adaptation jobs without a former attempt are batched. A job that has failed, or killed its worker, is claimed
+    alone, so that it cannot make others fail. The batch ends at the first ready job that cannot be batched, so the
+    order of the queue is kept.
 
     Args:
-        limit: how many at most, 1 or more.
+        limit: the largest batch, 1 or more.
 
     Returns:
-        In the order of the queue, each with a token of its own; none when nothing is ready.
+        Leases in the order of the queue, each with its own token; empty if no job is ready.
     """
     for _ in range(CLAIM_TRIES):
         try:
             with database.session() as session:
                 return _claim_once(session, worker, queues, lease_s, limit)
         except IntegrityError:
-            continue  # another worker took a job of the same lock between our look and our update
+            continue  # another worker claimed a job of the same lock key meanwhile
     return []
 
 
@@ -142,7 +143,7 @@ def _claim_once(session: Session, worker: str, queues: list[str], lease_s: float
     now = db_now(session)
     running = aliased(JobRow)
     ready = (
-        sa.select(JobRow.id, sa.and_(JobRow.kind == JobKind.ADAPT, JobRow.attempts == 0))  # may it go together?
+        sa.select(JobRow.id, sa.and_(JobRow.kind == JobKind.ADAPT, JobRow.attempts == 0))  # whether it can be batched
         .where(
             JobRow.state == JobState.QUEUED,
             JobRow.queue.in_(queues),
@@ -200,7 +201,7 @@ def _update_held(session: Session, lease: Lease, **values: Any) -> bool:
 
 
 def heartbeat(session: Session, leases: Collection[Lease], lease_s: float) -> set[UUID]:
-    """Extend the leases, in one statement; the jobs of those that are still held."""
+    """Extend leases, in one statement; returns the ids of the jobs that are still held."""
     tokens = {lease.job_id: lease.token for lease in leases}
     held = session.execute(
         sa.update(JobRow)
@@ -216,20 +217,20 @@ def heartbeat(session: Session, leases: Collection[Lease], lease_s: float) -> se
 
 
 def report_progress(session: Session, lease: Lease, done: int, total: int) -> None:
-    """Say how far the job is.
+    """Record a job's progress.
 
     Raises:
-        LeaseLost: the job is no longer this worker's.
+        LeaseLost: another worker holds the job.
     """
     if not _update_held(session, lease, progress_done=done, progress_total=total):
         raise LeaseLost(f"job {lease.job_id}: the lease is held by another worker now")
 
 
 def complete(session: Session, lease: Lease) -> None:
-    """Finish the job, in the same transaction as its effect: the fence of exactly-once.
+    """Complete a job in the transaction that writes its result, so that the result is written exactly once.
 
     Raises:
-        LeaseLost: the job is no longer this worker's; the caller's transaction must roll back.
+        LeaseLost: another worker holds the job; the caller's transaction must roll back.
     """
     if not _update_held(
         session,
@@ -245,10 +246,10 @@ def complete(session: Session, lease: Lease) -> None:
 
 
 def fail(session: Session, lease: Lease, error: str, *, retryable: bool, retry: RetryPolicy) -> JobState | None:
-    """Give the job back after a failure: queued again with back-off, or dead.
+    """Return a job after a failure: to the queue with back-off, or dead.
 
     Returns:
-        The state it is in now; None when the lease was lost (then nothing is written).
+        The job's new state; None: the lease was lost, and nothing was written.
     """
     if not retryable or lease.attempt >= lease.max_attempts:
         state = JobState.DEAD
@@ -262,7 +263,7 @@ def fail(session: Session, lease: Lease, error: str, *, retryable: bool, retry: 
 
 
 def release(session: Session, lease: Lease, note: str, delay_s: float = 0.0) -> None:
-    """Give the job back unfinished and unblamed (the ground moved under it, or it is too early)."""
+    """Return an unfinished job to the queue without counting the attempt: its inputs changed or are not ready."""
     state, values = _requeued(session, lease.job_id, lease.lock_key, timedelta(seconds=delay_s))
     _update_held(
         session,
@@ -277,7 +278,7 @@ def release(session: Session, lease: Lease, note: str, delay_s: float = 0.0) -> 
 
 
 def _requeued(session: Session, job_id: UUID, lock_key: str, delay: timedelta) -> tuple[JobState, dict[str, Any]]:
-    """Back to the queue; a successor that is queued already will do the work, then this job is cancelled."""
+    """State and columns of a job that returns to the queue. If another of its lock key is queued, it is cancelled."""
     now = db_now(session)
     successor = session.execute(
         sa.select(JobRow.id).where(JobRow.lock_key == lock_key, JobRow.state == JobState.QUEUED, JobRow.id != job_id)
@@ -289,14 +290,14 @@ def _requeued(session: Session, job_id: UUID, lock_key: str, delay: timedelta) -
 
 @dataclass(frozen=True, slots=True)
 class ReapReport:
-    """Jobs taken back from silent workers, and the users whose job was given up with that."""
+    """Number of jobs whose lease had expired, and the users whose jobs were given up."""
 
     num_reaped: int
     dead_user_ids: list[UUID]
 
 
 def reap(session: Session, retry: RetryPolicy) -> ReapReport:
-    """Take back every job whose worker has gone silent."""
+    """Requeue, or give up, every running job whose lease has expired."""
     now = db_now(session)
     expired = session.execute(
         sa.select(JobRow)
@@ -309,7 +310,10 @@ def reap(session: Session, retry: RetryPolicy) -> ReapReport:
             state, values = JobState.DEAD, {"finished_at": now}
         else:
             state, values = _requeued(session, job.id, job.lock_key, retry.delay(job.attempts))
-        with suppress(IntegrityError), session.begin_nested():  # a successor was queued just now: next time
+        with (
+            suppress(IntegrityError),
+            session.begin_nested(),
+        ):  # another job was queued: the next scan retries
             session.execute(
                 sa.update(JobRow)
                 .where(JobRow.id == job.id)
@@ -328,7 +332,7 @@ def reap(session: Session, retry: RetryPolicy) -> ReapReport:
 
 
 def count_ready(session: Session) -> dict[str, int]:
-    """Jobs that a worker could claim now, by queue."""
+    """Numbers of ready jobs, by queue."""
     rows = session.execute(
         sa.select(JobRow.queue, sa.func.count())
         .where(JobRow.state == JobState.QUEUED, JobRow.run_after <= db_now(session))
@@ -338,10 +342,10 @@ def count_ready(session: Session) -> dict[str, int]:
 
 
 def get(session: Session, job_id: UUID) -> JobRow:
-    """The job.
+    """One job.
 
     Raises:
-        NotFound: there is none.
+        NotFound: no such job.
     """
     job = session.get(JobRow, job_id)
     if job is None:
@@ -358,7 +362,7 @@ def list_jobs(
     limit: int = 100,
     before: UUID | None = None,
 ) -> list[JobRow]:
-    """Newest first. With `application`, only jobs about its users."""
+    """Jobs, newest first. With `application`, only jobs about its users."""
     query = sa.select(JobRow).order_by(JobRow.id.desc()).limit(limit)
     if user_id is not None:
         query = query.where(JobRow.user_id == user_id)

@@ -1,5 +1,5 @@
-"""Scores in NumPy: what the API serves with. Never imports torch.
+"""Scoring in NumPy: everything that the API serves with. Never imports torch.
 
-`features -> FeatureSpace -> taste space -> generic head + adapter -> score`. Every reduction runs per row, so an
-item has the same bits alone and in any batch.
+`features -> BaseScorer -> taste space -> generic score + adapter -> personal score`. Sums are computed row by row, so
+an item's score is bit-identical alone and in any batch.
 """

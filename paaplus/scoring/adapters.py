@@ -1,6 +1,7 @@
-"""Adapters as served: what bends generic scores to one person. NumPy only.
+"""Adapters as served: one user's corrections of the generic scores. NumPy only.
 
-`score = clip(alpha * generic + beta + delta(taste), 0, 10)`; every kind starts at zero change.
+`score = clip(alpha * generic + beta + delta(taste), 0, 10)`; every kind starts at zero change, which gives the generic
+score.
 Shape letters: B = items, R = taste space dim, A = aspects, H = bottleneck rank.
 """
 
@@ -16,7 +17,7 @@ from paaplus.records import SCORE_MAX, SCORE_MIN
 from paaplus.scoring.rows import rowwise_matmul
 from paaplus.scoring.tensors import check_names, digest, pack, unpack
 
-MAX_NUMBERS = 1000  # of a taste vector, all aspects and its uncertainty together
+MAX_NUMBERS = 1000  # in a taste vector: all aspects and its uncertainty together
 _NOT_ARRAYS = ("base_digest", "uncertainty")
 
 
@@ -31,16 +32,23 @@ class Adapter:
     beta_A: np.ndarray
 
     def delta(self, taste_BR: np.ndarray) -> np.ndarray:
-        """What is added to the (affinely corrected) generic score, shape (B, A), float64."""
+        """What is added to `alpha * generic + beta`, in score points, shape (B, A), float64."""
         raise NotImplementedError
 
     def score(self, taste_BR: np.ndarray, generic_BA: np.ndarray) -> np.ndarray:
-        """Personal scores, shape (B, A), float32. Row b depends on row b only, bit for bit."""
-        bent_BA = self.alpha_A.astype(np.float64) * generic_BA.astype(np.float64) + self.beta_A + self.delta(taste_BR)
-        return np.clip(bent_BA, SCORE_MIN, SCORE_MAX).astype(np.float32)
+        """Personal scores, 0-10, shape (B, A), float32. A row is bit-identical in any batch.
+
+        Args:
+            taste_BR: the items in taste space.
+            generic_BA: their generic scores.
+        """
+        corrected_BA = (
+            self.alpha_A.astype(np.float64) * generic_BA.astype(np.float64) + self.beta_A + self.delta(taste_BR)
+        )
+        return np.clip(corrected_BA, SCORE_MIN, SCORE_MAX).astype(np.float32)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything that the adapter is made of, by name."""
+        """All parameters, by name, float32."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_ARRAYS}
 
     def is_finite(self) -> bool:
@@ -58,19 +66,21 @@ class Adapter:
 
     @classmethod
     def zero(cls, base_digest: str, taste_dim: int, num_aspects: int) -> Self:
-        """The adapter that changes nothing."""
+        """The adapter whose scores are the generic scores."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """How sure a taste vector is, in the coordinates of the taste prior that it was learned under.
+    """Posterior variance of a taste vector, in the coordinates of the taste prior that it was fitted with.
 
         variance of a score  = variance_scale * (|c|^2 - |c @ reduction|^2)
         variance of a rating = variance of the score + rating_noise_sd^2
 
-    with `c` the image's coordinates (`Prior.coordinates`). An image like those rated lies in directions that feedback
-    has narrowed. Shape letters: K = leading coordinates of the prior, M = narrowed directions that are kept.
+    with `c` the image's coordinates (`Prior.coordinates`). Feedback reduces the variance along M directions, so an
+    image that resembles rated images has a low variance.
+
+    Shape letters: K = leading coordinates of the prior, M = directions with reduced variance.
     """
 
     prior_digest: str | None  # None: the base model's own prior
@@ -79,22 +89,22 @@ class Uncertainty:
     rating_noise_sd_A: np.ndarray
 
     def score_variance(self, coordinate_BK: np.ndarray, aspect: int) -> np.ndarray:
-        """Variance of each image's personal score, shape (B,), float64. Row b depends on row b only, bit for bit.
+        """Variance of each image's personal score, shape (B,), float64. A row is bit-identical in any batch.
 
         Args:
-            coordinate_BK: all coordinates of the images; more than this keeps count as never narrowed.
-            aspect: which one.
+            coordinate_BK: all coordinates of the images. Those beyond the first K have their prior variance.
+            aspect: index of the aspect.
         """
         num_kept = len(self.reduction_KMA)
-        narrowed_BM = rowwise_matmul(coordinate_BK[:, :num_kept], self.reduction_KMA[:, :, aspect])
+        reduced_BM = rowwise_matmul(coordinate_BK[:, :num_kept], self.reduction_KMA[:, :, aspect])
         variance_B = np.array([row_K @ row_K for row_K in coordinate_BK.astype(np.float64)])
-        variance_B -= np.array([row_M @ row_M for row_M in narrowed_BM])
+        variance_B -= np.array([row_M @ row_M for row_M in reduced_BM])
         return np.maximum(variance_B, 0.0) * float(self.variance_scale_A[aspect])
 
 
 @dataclass(frozen=True)
 class TasteVector(Adapter):
-    """Linear in taste space: R numbers an aspect, plus a slope and an offset; the closed form knows how sure it is."""
+    """An adapter that is linear in taste space. The closed form (`bayes`) gives it an uncertainty."""
 
     kind: ClassVar[str] = "taste_vector"
 
@@ -126,7 +136,7 @@ class TasteVector(Adapter):
 
 @dataclass(frozen=True)
 class Bottleneck(Adapter):
-    """A residual low-rank MLP: `tanh(taste @ down + bias) @ up`."""
+    """An adapter with one hidden layer of low rank: `delta = tanh(taste @ down + bias) @ up`."""
 
     kind: ClassVar[str] = "bottleneck"
 
@@ -166,17 +176,17 @@ def adapter_from_bytes(data: bytes) -> Adapter:
     if metadata.get("format") != "adapter-1" or not isinstance(name, str) or name not in ADAPTERS:
         raise InvalidInput(f"not an adapter: format {metadata.get('format')!r:.64}, kind {name!r:.64}")
     if not isinstance(base_digest, str):
-        raise InvalidInput(f"an adapter that does not say which base model it is for: {base_digest!r:.64}")
+        raise InvalidInput(f"an adapter without the digest of its base model: {base_digest!r:.64}")
     kind = ADAPTERS[name]
-    knows_how_sure = kind is TasteVector and "prior_digest" in metadata
+    has_uncertainty = kind is TasteVector and "prior_digest" in metadata
     expected = {f.name for f in fields(kind)} - set(_NOT_ARRAYS)
-    check_names(f"adapter of kind {name}", arrays, expected | set(_UNCERTAINTY_ARRAYS if knows_how_sure else ()))
+    check_names(f"adapter of kind {name}", arrays, expected | set(_UNCERTAINTY_ARRAYS if has_uncertainty else ()))
     _check_shapes(arrays)
     options: dict[str, Any] = {}
-    if knows_how_sure:
+    if has_uncertainty:
         prior_digest = metadata["prior_digest"]
         if not (prior_digest is None or isinstance(prior_digest, str)):
-            raise InvalidInput(f"an adapter of prior {prior_digest!r:.64}")
+            raise InvalidInput(f"an adapter with prior digest {prior_digest!r:.64}")
         options["uncertainty"] = Uncertainty(prior_digest, **{name: arrays.pop(name) for name in _UNCERTAINTY_ARRAYS})
     return kind(base_digest=base_digest, **arrays, **options)
 

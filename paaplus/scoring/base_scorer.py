@@ -19,8 +19,8 @@ from paaplus.scoring.frame_heads import FrameHeads
 from paaplus.scoring.rows import rowwise_matmul
 from paaplus.scoring.tensors import check_names, pack, unpack
 
-NEUTRAL_PREFERENCE = 0.5  # of a network's heads: nobody in particular
-HEADS_SCALE = 1e-3  # of a score in taste space, whose own coordinates are about 0.1
+NEUTRAL_PREFERENCE = 0.5  # input of a network's heads for a user without a preference
+HEADS_SCALE = 1e-3  # factor of a score in taste space, where other coordinates are about 0.1
 _MIDDLE = (SCORE_MIN + SCORE_MAX) / 2
 
 _FORMAT = "base-scorer-2"
@@ -31,22 +31,21 @@ class BaseScorer:
     """A frozen base model as served: features to taste space, and a generic head that is linear in it.
 
         principal = (features - mean) @ components
-        seen      = exp(-inverse_width * |principal - anchor|^2) for every anchor, or `principal` without anchors
-        taste     = seen @ map + shift
+        basis     = exp(-inverse_width * |principal - anchor|^2) for every anchor, or `principal` without anchors
+        taste     = basis @ map + shift
         generic   = taste @ head_weight + head_bias
 
-    A base model may bring `heads` of its own, which are not linear in its features. Their scores, for one user's
-    preference or for nobody's in particular, are then the last A coordinates of taste space, so that everything above
-    it stays linear; so small there (`HEADS_SCALE`) that no adapter gains anything from them that its slope does not
-    give it.
+    A base model may have `heads` of its own, which are not linear in its features. Their scores, with or without a
+    user's preference, are then the last A coordinates of taste space, so that the generic head stays linear. They are
+    multiplied by `HEADS_SCALE`: an adapter's weights on them have no effect then, only its slope has.
 
-    With anchors, taste space is that of a kernel: what is linear in it is a smooth function of the features. It is
-    scaled so that images have a squared norm of 1 on average, the directions in which people differ most come first.
+    With anchors, taste space is that of a kernel: a linear function of it is a smooth function of the features. Images
+    have a squared norm of 1 on average. Directions in which people differ most come first.
 
-    The four sds are the isotropic taste prior, per aspect and on the score scale. A person's rating of an image is
-    `generic + offset + slope * (generic - middle of the scale) + taste @ weight + noise`, each of `offset`, `slope`,
-    every `weight` and `noise` normal around 0 with its sd. The noise holds what the generic head misses on an image
-    that it never saw.
+    The four standard deviations are the isotropic taste prior, per aspect and in score points. A person's rating of an
+    image is `generic + offset + slope * (generic - middle of the scale) + taste @ weight + noise`, where `offset`,
+    `slope`, every `weight` and `noise` are normal around 0. The noise includes the error of the generic head on an
+    image that it was not trained on.
 
     Raises:
         InvalidInput: arrays whose shapes do not fit together, or numbers that are not finite.
@@ -82,15 +81,15 @@ class BaseScorer:
 
     @property
     def preference_dim(self) -> int:
-        """Number of values of a user's preference that the generic score takes; 0: it is the same for everybody."""
+        """Number of values of a user's preference that generic scores depend on; 0: they are the same for everybody."""
         return self.heads.preference_dim if self.heads is not None else 0
 
     def project(self, features_BD: np.ndarray, preference: Sequence[float] | None = None) -> np.ndarray:
-        """Cached features in taste space, shape (B, R), float32. Row b depends on row b only, bit for bit.
+        """Cached features in taste space, shape (B, R), float32. A row is bit-identical in any batch.
 
         Args:
-            features_BD: as their extractor made them.
-            preference: of the user whom the images are projected for, 0-1; None: nobody in particular.
+            features_BD: features from the extractor of this base model.
+            preference: the user's preference, values 0-1; None: projected without a user preference.
 
         Raises:
             InvalidInput: another feature dim or preference dim than this model's, or a value that is not finite.
@@ -101,10 +100,10 @@ class BaseScorer:
             raise InvalidInput(f"{self.name} needs features of dim {self.feature_dim}, got {features_BD.shape}")
         if not np.isfinite(features_BD).all():
             raise InvalidInput(f"{self.name}: features that are not finite")
-        seen_BQ = rowwise_matmul(features_BD.astype(np.float64) - self.mean_D, self._components_DP)
+        basis_BQ = rowwise_matmul(features_BD.astype(np.float64) - self.mean_D, self._components_DP)
         if len(self.anchors_TP):
-            seen_BQ = self._kernel(seen_BQ)
-        taste_BR = rowwise_matmul(seen_BQ, self._map_QR) + self.shift_R
+            basis_BQ = self._kernel(basis_BQ)
+        taste_BR = rowwise_matmul(basis_BQ, self._map_QR) + self.shift_R
         if self.heads is not None:
             neutral = [NEUTRAL_PREFERENCE] * self.preference_dim
             preference_F = np.array(neutral if preference is None else preference, np.float64)
@@ -113,15 +112,15 @@ class BaseScorer:
         return taste_BR.astype(np.float32)
 
     def generic(self, taste_BR: np.ndarray) -> np.ndarray:
-        """Generic scores of projected images, shape (B, A), float32, clipped to 0-10."""
+        """Generic scores of images in taste space, 0-10, shape (B, A), float32."""
         score_BA = rowwise_matmul(taste_BR, self.head_weight_RA) + self.head_bias_A
         return np.clip(score_BA, SCORE_MIN, SCORE_MAX).astype(np.float32)
 
     def with_heads(self, heads: FrameHeads) -> BaseScorer:
-        """The same taste space, with generic scores from a network's own heads instead of the linear one.
+        """This base model with generic scores from a network's heads instead of the linear head.
 
         Raises:
-            InvalidInput: heads without one of this model's aspects, or of another feature dim.
+            InvalidInput: the heads lack an aspect of this model, or take features of another dim.
         """
         num_aspects = len(self.aspects)
         identity_AA = np.eye(num_aspects, dtype=np.float32)
@@ -135,11 +134,11 @@ class BaseScorer:
         )
 
     def _kernel(self, principal_BP: np.ndarray) -> np.ndarray:
-        """Likeness of every item to every anchor, 0-1, shape (B, T)."""
-        # |p - a|^2 = [p, p * p] @ [-2 a, 1] + |a|^2: one product a row, like everything else here.
+        """Gaussian kernel of every item and every anchor, 0-1, shape (B, T)."""
+        # |p - a|^2 = [p, p * p] @ [-2 a, 1] + |a|^2: one product per row.
         both = np.concatenate([principal_BP, principal_BP * principal_BP], axis=1)
         distance_BT = rowwise_matmul(both, self._distance_weight) + self._anchor_norm_T
-        for distance_T in distance_BT:  # by row: where a value stands in a long array may pick another exp
+        for distance_T in distance_BT:  # by row: in a long array, a value's place may decide which exp computes it
             np.exp(-self.inverse_width * distance_T, out=distance_T)
         return distance_BT
 
@@ -148,7 +147,7 @@ class BaseScorer:
         assert self.heads is not None
         return [self.heads.aspects.index(aspect) for aspect in self.aspects]
 
-    # Column-major float64, which `rowwise_matmul` takes as it is instead of converting it at every call.
+    # Column-major float64: `rowwise_matmul` would convert other arrays at every call.
     @cached_property
     def _components_DP(self) -> np.ndarray:
         return np.asfortranarray(self.components_DP, np.float64)
@@ -205,11 +204,11 @@ class BaseScorer:
 
     @cached_property
     def digest(self) -> str:
-        """Names everything that a generic score depends on; part of every adapter version and receipt."""
+        """Digest of everything that a generic score depends on; part of every adapter version and receipt."""
         return sha256_hex(self.to_bytes())
 
 
-_HEADS = "heads"  # of an artifact that has them: the bytes of its FrameHeads
+_HEADS = "heads"  # name of the array with the bytes of the FrameHeads
 _ARRAYS = tuple(f.name for f in fields(BaseScorer) if f.type == "np.ndarray")
 
 

@@ -1,8 +1,8 @@
-"""The closed form: one person's taste vector, and how sure it is, from all that they said. NumPy only.
+"""The closed form (`bayes`): the posterior of one user's taste vector, given all feedback. NumPy only.
 
 The residual of a rating over the generic score is regressed on `[1, generic - center, taste]` under the taste prior
-with Gaussian noise: exact. Comparisons enter by their own likelihood (`comparisons.py`); the posterior is then taken
-at its mode (Laplace), which Newton's method finds.
+with Gaussian noise: exact. Comparisons enter by their own likelihood (`comparisons.py`); the posterior is then
+approximated at its mode (Laplace), which Newton's method finds.
 
 Shape letters: N = ratings, L = the latest of them, C = comparisons, R = taste space dim, P = R + 2 regressors,
 K = coordinates of the prior, M = kept directions, A = aspects.
@@ -24,44 +24,44 @@ from paaplus.scoring.posterior import Posterior
 from paaplus.scoring.priors import SCORE_CENTER, OwnPrior, Prior, design
 
 _MAX_NEWTON_STEPS = 50
-_TOLERANCE = 1e-10  # of a step, in prior standard deviations
+_TOLERANCE = 1e-10  # size of a step, in prior standard deviations
 _NUM_HALVINGS = 30
 _SMALLEST_ENERGY = 1e-12
-_MAX_COMPARED = 200  # of the latest ratings: pairs of more cost time and tell the gate little more
+_MAX_COMPARED = 200  # of the latest ratings: the number of pairs grows with the square
 
 
 def fit(base: BaseScorer, prior: Prior, rated: RatedSet, compared: ComparedSet) -> Fitted:
-    """The posterior mean over all feedback: the same bytes for the same feedback, however it came in.
+    """The posterior over all feedback. The same feedback gives the same bytes, however it was split into increments.
 
     Args:
-        base: the base model that the rows were projected and scored by.
-        prior: of that base model.
+        base: the base model of the taste space and of the generic scores.
+        prior: a prior of that base model.
         rated: the ratings, in order of sequence.
         compared: the comparisons.
 
     Raises:
-        DivergedError: numbers whose squares are not finite.
+        DivergedError: the squares of some numbers are not finite.
     """
-    problems = [_Problem.of(rated, compared, prior, a) for a in range(len(base.aspects))]
-    posteriors = [problem.solve() for problem in problems]
+    regressions = [_Regression.of(rated, compared, prior, a) for a in range(len(base.aspects))]
+    posteriors = [regression.solve() for regression in regressions]
     weights = [prior.weights(posterior.mean_K, a) for a, posterior in enumerate(posteriors)]
-    return Fitted(base.digest, prior, rated.generic_NA, problems, posteriors, np.column_stack(weights))
+    return Fitted(base.digest, prior, rated.generic_NA, regressions, posteriors, np.column_stack(weights))
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What feedback says. The weights are there; the rest takes several times as long and is found when asked for."""
+    """The result of a fit. The weights are computed at once; the rest takes longer and is computed when first used."""
 
     base_digest: str
     prior: Prior
     generic_NA: np.ndarray
-    problems: list[_Problem]  # one per aspect, like all that follows
+    regressions: list[_Regression]  # one per aspect, like all that follows
     posteriors: list[Posterior]
     weight_PA: np.ndarray  # float64, of `priors.design`
 
     @cached_property
     def adapter(self) -> TasteVector:
-        """The taste vector to serve, with how sure it is."""
+        """The taste vector to serve, with its uncertainty."""
         offset_A, slope_A = self.weight_PA[:2]
         return TasteVector(
             self.base_digest,
@@ -73,30 +73,30 @@ class Fitted:
 
     @cached_property
     def loo_NA(self) -> np.ndarray:
-        """What a fit without that one rating would have scored, see `strategies.base.Trained`."""
+        """Leave-one-out predictions, 0-10, NaN where there is no rating; see `strategies.base.Trained`."""
         loo_NA = np.full(self.generic_NA.shape, np.nan, np.float32)
-        for a, (problem, posterior) in enumerate(zip(self.problems, self.posteriors, strict=True)):
-            without_N = problem.target_N - posterior.loo_error_N[: len(problem.target_N)] * problem.noise_sd_N
-            generic_N = self.generic_NA[problem.used_N, a].astype(np.float64)
-            loo_NA[problem.used_N, a] = np.clip(generic_N + problem.mean_N + without_N, SCORE_MIN, SCORE_MAX)
+        for a, (regression, posterior) in enumerate(zip(self.regressions, self.posteriors, strict=True)):
+            without_N = regression.target_N - posterior.loo_error_N[: len(regression.target_N)] * regression.noise_sd_N
+            generic_N = self.generic_NA[regression.used_N, a].astype(np.float64)
+            loo_NA[regression.used_N, a] = np.clip(generic_N + regression.mean_N + without_N, SCORE_MIN, SCORE_MAX)
         return loo_NA
 
     @cached_property
     def loo_difference_LLA(self) -> np.ndarray:
-        """How far a fit without either of two of the latest ratings would score one above the other, as above."""
+        """Leave-two-out differences of the latest ratings: one score minus another, from a fit without both ratings."""
         num_ratings, num_aspects = self.generic_NA.shape
         num_latest = min(num_ratings, _MAX_COMPARED)
         difference_LLA = np.full((num_latest, num_latest, num_aspects), np.nan, np.float32)
-        for a, (problem, posterior) in enumerate(zip(self.problems, self.posteriors, strict=True)):
-            latest_L, difference_LL = _pair_differences(problem, posterior, self.generic_NA[:, a], num_latest)
+        for a, (regression, posterior) in enumerate(zip(self.regressions, self.posteriors, strict=True)):
+            latest_L, difference_LL = _pair_differences(regression, posterior, self.generic_NA[:, a], num_latest)
             difference_LLA[latest_L[:, None], latest_L, a] = difference_LL
         return difference_LLA
 
     @cached_property
     def uncertainty(self) -> Uncertainty:
-        """The posterior's spread, in as many numbers as a taste vector may have beside its weights.
+        """The posterior covariance, in as many numbers as a taste vector may have beside its weights.
 
-        What the kept directions miss is made up for by a factor, as if it lay evenly over all images.
+        A factor corrects the mean variance over images for the directions that are not kept.
         """
         num_aspects = len(self.posteriors)
         free = max((MAX_NUMBERS - self.weight_PA.size - 2 * num_aspects) // num_aspects, 1)
@@ -104,16 +104,18 @@ class Fitted:
         num_kept = min(self.prior.num_coordinates, free // num_directions)
         reduction_KMA = np.zeros((num_kept, num_directions, num_aspects), np.float32)
         variance_scale_A = np.ones(num_aspects, np.float32)
-        for a, (problem, posterior) in enumerate(zip(self.problems, self.posteriors, strict=True)):
-            energy_K = _energy(problem)
+        for a, (regression, posterior) in enumerate(zip(self.regressions, self.posteriors, strict=True)):
+            energy_K = _energy(regression)
             variance_K = posterior.variance_K
-            if problem.prior_sd_K is None:
+            if regression.prior_sd_K is None:
                 leading_KM = posterior.leading_reduction(energy_K, num_directions)[:num_kept]
             else:  # in the coordinates of the prior that says so little
-                energy_K = energy_K / np.square(problem.prior_sd_K)
-                variance_K = variance_K * np.square(problem.prior_sd_K)
-                widest = float(problem.prior_sd_K.max())
-                leading_KM = posterior.scaled_reduction(problem.prior_sd_K / widest, energy_K, num_directions)[:num_kept]
+                energy_K = energy_K / np.square(regression.prior_sd_K)
+                variance_K = variance_K * np.square(regression.prior_sd_K)
+                widest = float(regression.prior_sd_K.max())
+                leading_KM = posterior.scaled_reduction(regression.prior_sd_K / widest, energy_K, num_directions)[
+                    :num_kept
+                ]
             reduction_KMA[:, : leading_KM.shape[1], a] = leading_KM
             kept = energy_K.sum() - energy_K[:num_kept] @ np.square(leading_KM).sum(1)
             variance_scale_A[a] = variance_K @ energy_K / kept
@@ -144,28 +146,30 @@ def around(
     """
     prior, slope_A = OwnPrior(base), adapter.alpha_A.astype(np.float64) - 1.0
     weight_PA = np.vstack([adapter.beta_A + slope_A * SCORE_CENTER, slope_A, adapter.weight_RA]).astype(np.float64)
-    problems, posteriors = [], []
+    regressions, posteriors = [], []
     for a in range(len(base.aspects)):
         unit_K, prior_sd_K = prior.coordinates(np.ones((1, len(weight_PA))), a)[0], precision_PA[:, a] ** -0.5
         at_K = np.divide(weight_PA[:, a], unit_K, out=np.zeros(len(unit_K)), where=unit_K > 0)
-        problem = _Problem.of(rated, compared, prior, a).under(prior_sd_K)
-        problems.append(problem)
+        regression = _Regression.of(rated, compared, prior, a).under(prior_sd_K)
+        regressions.append(regression)
         more_MK = np.empty((0, len(at_K)))
         if soft:
             design_MP, weight_M = soft[a]
-            more_MK = prior.coordinates_together(design_MP, a) * prior_sd_K * np.sqrt(weight_M)[:, None] / problem.noise_sd
-        posteriors.append(problem.at(at_K / prior_sd_K, more_MK))
-    return Fitted(base.digest, prior, rated.generic_NA, problems, posteriors, weight_PA)
+            more_MK = (
+                prior.coordinates_together(design_MP, a) * prior_sd_K * np.sqrt(weight_M)[:, None] / regression.noise_sd
+            )
+        posteriors.append(regression.at(at_K / prior_sd_K, more_MK))
+    return Fitted(base.digest, prior, rated.generic_NA, regressions, posteriors, weight_PA)
 
 
 def posterior_of(rated: RatedSet, compared: ComparedSet, prior: Prior, aspect: int) -> Posterior:
-    """What is known of one aspect's coordinates after all that was said."""
-    return _Problem.of(rated, compared, prior, aspect).solve()
+    """Posterior of one aspect's coordinates, given the ratings and comparisons."""
+    return _Regression.of(rated, compared, prior, aspect).solve()
 
 
 @dataclass(frozen=True, eq=False)
-class _Problem:
-    """One aspect's regression: targets are what is left over generic score and prior mean."""
+class _Regression:
+    """One aspect's regression. Targets are ratings less the generic score and the part of the prior mean."""
 
     coordinate_NK: np.ndarray
     target_N: np.ndarray
@@ -180,7 +184,7 @@ class _Problem:
     prior_sd_K: np.ndarray | None = None  # of the coordinates, which are in units of it; None: 1
 
     @classmethod
-    def of(cls, rated: RatedSet, compared: ComparedSet, prior: Prior, aspect: int) -> _Problem:
+    def of(cls, rated: RatedSet, compared: ComparedSet, prior: Prior, aspect: int) -> _Regression:
         used_N = ~np.isnan(rated.target_NA[:, aspect]) & (rated.weight_N > 0)
         generic_N = rated.generic_NA[used_N, aspect].astype(np.float64)
         design_NP = design(rated.taste_NR[used_N], generic_N)
@@ -189,14 +193,14 @@ class _Problem:
         pair_CK, pair_mean_C = np.empty((0, prior.num_coordinates)), np.empty(0)
         preference_C, pair_weight_C = np.empty(0), np.empty(0)
         if len(compared):
-            said = compared.select(~np.isnan(compared.preference_CA[:, aspect]) & (compared.weight_C > 0))
-            first_C = said.first_generic_CA[:, aspect].astype(np.float64)
-            second_C = said.second_generic_CA[:, aspect].astype(np.float64)
-            first_CP, second_CP = design(said.first_taste_CR, first_C), design(said.second_taste_CR, second_C)
+            used = compared.select(~np.isnan(compared.preference_CA[:, aspect]) & (compared.weight_C > 0))
+            first_C = used.first_generic_CA[:, aspect].astype(np.float64)
+            second_C = used.second_generic_CA[:, aspect].astype(np.float64)
+            first_CP, second_CP = design(used.first_taste_CR, first_C), design(used.second_taste_CR, second_C)
             pair_CK = prior.coordinates_together(first_CP - second_CP, aspect)
             pair_mean_C = first_C - second_C + (first_CP - second_CP) @ prior.mean(aspect)
-            preference_C = said.preference_CA[:, aspect].astype(np.float64)
-            pair_weight_C = said.weight_C.astype(np.float64)
+            preference_C = used.preference_CA[:, aspect].astype(np.float64)
+            pair_weight_C = used.weight_C.astype(np.float64)
         return cls(
             coordinate_NK=prior.coordinates_together(design_NP, aspect),
             target_N=rated.target_NA[used_N, aspect] - generic_N - mean_N,
@@ -210,7 +214,7 @@ class _Problem:
             noise_sd=noise_sd,
         )
 
-    def under(self, prior_sd_K: np.ndarray) -> _Problem:
+    def under(self, prior_sd_K: np.ndarray) -> _Regression:
         """The same under a prior with these standard deviations of the coordinates."""
         coordinate_NK, pair_CK = self.coordinate_NK * prior_sd_K, self.pair_CK * prior_sd_K
         return replace(self, coordinate_NK=coordinate_NK, pair_CK=pair_CK, prior_sd_K=prior_sd_K)
@@ -223,7 +227,7 @@ class _Problem:
         return Posterior(scaled_NK, np.concatenate([known.scaled_N, more_MK @ at_K]), around_K=at_K)
 
     def solve(self) -> Posterior:
-        """The posterior; with comparisons, the Gaussian one around the mode. Its first rows are the ratings."""
+        """The posterior; with comparisons, its Gaussian approximation at the mode. Its first rows are the ratings."""
         rows_NK, rows_N = self.coordinate_NK / self.noise_sd_N[:, None], self.target_N / self.noise_sd_N
         if not len(self.preference_C):
             return Posterior(rows_NK, rows_N)
@@ -233,7 +237,7 @@ class _Problem:
         for _ in range(_MAX_NEWTON_STEPS):
             step_K = posterior.mean_K - mode_K
             next_value = self._log_posterior(mode_K + step_K, rows_NK, rows_N)
-            for _ in range(_NUM_HALVINGS):  # the log posterior is concave, but a full step may leap over its top
+            for _ in range(_NUM_HALVINGS):  # the log posterior is concave, but a full step may overshoot its maximum
                 if next_value >= value:
                     break
                 step_K = step_K / 2.0
@@ -245,7 +249,7 @@ class _Problem:
         return posterior
 
     def _around(self, mode_K: np.ndarray, rows_NK: np.ndarray, rows_N: np.ndarray) -> Posterior:
-        """The regression that has the log posterior's slope and curvature at a point; its mean is Newton's next."""
+        """The regression with the log posterior's gradient and curvature at a point. Its mean is Newton's next."""
         difference_C = self.pair_mean_C + self.pair_CK @ mode_K
         slope_C, curvature_C = slope_and_curvature(difference_C, self.preference_C, np.array(self.noise_sd))
         precision_C = np.maximum(self.pair_weight_C * curvature_C, np.finfo(np.float64).tiny)
@@ -257,25 +261,25 @@ class _Problem:
 
     def _log_posterior(self, at_K: np.ndarray, rows_NK: np.ndarray, rows_N: np.ndarray) -> float:
         difference_C = self.pair_mean_C + self.pair_CK @ at_K
-        said_C = log_likelihood(difference_C, self.preference_C, np.array(self.noise_sd))
+        log_likelihood_C = log_likelihood(difference_C, self.preference_C, np.array(self.noise_sd))
         gaussian = np.square(rows_N - rows_NK @ at_K).sum() + at_K @ at_K
-        return float(self.pair_weight_C @ said_C - 0.5 * gaussian)
+        return float(self.pair_weight_C @ log_likelihood_C - 0.5 * gaussian)
 
 
 def _pair_differences(
-    problem: _Problem, posterior: Posterior, generic_N: np.ndarray, num_latest: int
+    regression: _Regression, posterior: Posterior, generic_N: np.ndarray, num_latest: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which of the latest ratings are used, and how far each would score above each other one without both."""
-    used_N = np.flatnonzero(problem.used_N)
-    first = len(problem.used_N) - num_latest
+    """Positions of the used ratings among the latest, shape (L,), and their leave-two-out differences, shape (L, L)."""
+    used_N = np.flatnonzero(regression.used_N)
+    first = len(regression.used_N) - num_latest
     rows = np.flatnonzero(used_N >= first)
-    error_LL = posterior.pair_error(rows) * problem.noise_sd_N[rows][:, None]
-    told_L = generic_N[used_N[rows]].astype(np.float64) + problem.mean_N[rows] + problem.target_N[rows]
-    score_LL = told_L[:, None] - error_LL
+    error_LL = posterior.pair_error(rows) * regression.noise_sd_N[rows][:, None]
+    target_L = generic_N[used_N[rows]].astype(np.float64) + regression.mean_N[rows] + regression.target_N[rows]
+    score_LL = target_L[:, None] - error_LL
     return used_N[rows] - first, score_LL - score_LL.T
 
 
-def _energy(problem: _Problem) -> np.ndarray:
-    """Mean square of every coordinate over the images of the feedback, shape (K,), above 0; without any, all alike."""
-    seen_NK = np.concatenate([problem.coordinate_NK, problem.pair_CK])
-    return np.maximum(np.square(seen_NK).mean(0), _SMALLEST_ENERGY) if len(seen_NK) else np.ones(seen_NK.shape[1])
+def _energy(regression: _Regression) -> np.ndarray:
+    """Mean square of every coordinate over the images of the feedback, shape (K,), above 0; without feedback all 1."""
+    row_NK = np.concatenate([regression.coordinate_NK, regression.pair_CK])
+    return np.maximum(np.square(row_NK).mean(0), _SMALLEST_ENERGY) if len(row_NK) else np.ones(row_NK.shape[1])

@@ -1,13 +1,13 @@
-"""Has a person's taste moved away from what is served? A sequential test on the error of every rating as it comes.
+"""Drift detection: a sequential test on the errors of the served scores, rating by rating.
 
 Page-Hinkley: with x_i the errors and mean_t that of the first t,
 
     m_t = sum over i <= t of (x_i - mean_i - tolerance),    alarm when m_t - min over s <= t of m_s > threshold,
 
-and the place of the minimum is the estimate of when the change began. Source: Page, "Continuous inspection schemes"
+and the event of the minimum is the estimate of when the drift began. Source: Page, "Continuous inspection schemes"
 (1954); Hinkley, "Inference about the change-point from cumulative sum tests" (1971); in the running-mean form of Gama
-et al., "A survey on concept drift adaptation" (2014), section 3.2. Twenty lines of our own: `river`, which has it too,
-brings a hundred times that.
+et al., "A survey on concept drift adaptation" (2014), section 3.2. The library `river` has it too, but is large
+for twenty lines.
 """
 
 from __future__ import annotations
@@ -20,17 +20,23 @@ from paaplus.configs import DriftConfig
 
 @dataclass(frozen=True)
 class DriftState:
-    """Where one user's test stands. `since` is kept once drift was found: the last event before it began."""
+    """The state of one user's test. `since` is the last event before the last drift that was found; None: none was."""
 
     num_errors: int = 0
     mean: float = 0.0
     excess: float = 0.0  # m_t
     lowest: float = 0.0  # min of m_s
-    lowest_at: int = 0  # the event of that minimum
+    lowest_at: int = 0  # sequence of the event of that minimum
     since: int | None = None
 
     def after(self, error: float, sequence: int, config: DriftConfig) -> tuple[Self, bool]:
-        """The state after one more error, in score points, and whether that is drift. The test then starts anew."""
+        """The state after one more error, and whether drift was found. If it was, the test starts again.
+
+        Args:
+            error: absolute error of the served score, in score points.
+            sequence: of the rating.
+            config: tolerance, threshold, and the smallest number of ratings.
+        """
         num_errors = self.num_errors + 1
         mean = self.mean + (error - self.mean) / num_errors
         excess = self.excess + error - mean - config.tolerance
@@ -44,5 +50,5 @@ class DriftState:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any] | None) -> Self:
-        """From a row; None: nothing was seen yet."""
+        """The state that `to_dict` gave; None: no rating yet."""
         return cls(**values) if values else cls()

@@ -1,7 +1,7 @@
-"""PhysiqueFrame's heads as served: cached image features and a user's preference to scores, in NumPy.
+"""PhysiqueFrame's heads as served: from cached features and a user's preference to scores. NumPy only.
 
 Shape letters: B = items, D = feature dim, F = preference dims, I = D + F, A = aspects, P, Q = dims of the two hidden
-layers, E = features of the branches that may be missing.
+layers, E = features of the optional branches.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _ARRAYS = {
     "first_weight_AIP": 3, "first_bias_AP": 2, "second_weight_APQ": 3, "second_bias_AQ": 2, "last_weight_AQ": 2,
     "last_bias_A": 1,
 }  # fmt: skip
-_ROUNDING = 2.0**-7  # of features that were computed in bfloat16
-_ABSENT = "absent_E"  # of an artifact that can tell which branches were used
+_ROUNDING = 2.0**-7  # relative error of features that were computed in bfloat16
+_ABSENT = "absent_E"  # only in artifacts that know which branches were used
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +32,9 @@ class FrameHeads:
         hidden = relu([features, preference] @ first + bias);  hidden = relu(hidden @ second + bias)
         score  = 10 * sigmoid(hidden @ last + bias)
 
-    `branches` names the parts of the features, in order, with their sizes; the first is always there. Any other has
-    the features `absent_E` where it was missing, and nowhere else, so that cached features tell by themselves what
-    they were made of. Without `branches` that is not known.
+    `branches` lists the parts of the features with their sizes, in order. The first is always there. If another is
+    missing for an image, and only then, its features equal `absent_E`. Cached features therefore show which branches
+    were used. If `branches` is empty, that is not known.
 
     Raises:
         InvalidInput: arrays whose shapes do not fit together, or numbers that are not finite.
@@ -49,7 +49,7 @@ class FrameHeads:
     last_weight_AQ: np.ndarray
     last_bias_A: np.ndarray
     branches: tuple[tuple[str, int], ...] = ()
-    absent_E: np.ndarray | None = None  # float16, as features are kept
+    absent_E: np.ndarray | None = None  # float16, like cached features
 
     def __post_init__(self) -> None:
         sizes = {"A": len(self.aspects)}
@@ -79,11 +79,11 @@ class FrameHeads:
         return int(self.first_weight_AIP.shape[1]) - self.preference_dim
 
     def score(self, features_BD: np.ndarray, preference_BF: np.ndarray) -> np.ndarray:
-        """Scores 0-10, shape (B, A), float32. Row b depends on row b only, bit for bit.
+        """Scores 0-10, shape (B, A), float32. A row is bit-identical in any batch.
 
         Args:
             features_BD: cached image, posture and mesh features.
-            preference_BF: each item's user, 0-1; one row of shape (F,) for all of them. 0.5 for nobody in particular.
+            preference_BF: the preference of each item's user, 0-1, or one of shape (F,) for all items. 0.5: none.
 
         Raises:
             InvalidInput: other dims than these heads', or a value that is not finite.
@@ -107,12 +107,12 @@ class FrameHeads:
         for a in range(A):
             second_BQ = np.maximum(rowwise_matmul(first_BAP[:, a], self._second[a]) + self.second_bias_AQ[a], 0)
             logit_B = rowwise_matmul(second_BQ, self.last_weight_AQ[a][:, None])[:, 0] + self.last_bias_A[a]
-            for b, logit in enumerate(logit_B):  # one at a time: the same exp for every place in the batch
+            for b, logit in enumerate(logit_B):  # one at a time: an array's exp may differ with the place in the batch
                 score_BA[b, a] = SCORE_MIN + (SCORE_MAX - SCORE_MIN) / (1 + np.exp(-logit))
         return score_BA
 
     def used_branches(self, features_D: np.ndarray) -> tuple[str, ...] | None:
-        """Which branches one image's cached features were made of; None: these heads cannot tell."""
+        """The branches that one image's cached features were computed with; None: not known."""
         if self.absent_E is None:
             return None
         used, start = [self.branches[0][0]], self.branches[0][1]
@@ -124,7 +124,7 @@ class FrameHeads:
             start += size
         return tuple(used)
 
-    # Column-major float64, which `rowwise_matmul` takes as it is instead of converting it at every call.
+    # Column-major float64: `rowwise_matmul` would convert other arrays at every call.
     @cached_property
     def _first_IR(self) -> np.ndarray:
         inputs_first = np.moveaxis(self.first_weight_AIP, 1, 0).reshape(self.first_weight_AIP.shape[1], -1)

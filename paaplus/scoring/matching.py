@@ -1,8 +1,8 @@
-"""Which prior a new person starts from: the one in force, one expert's, or a combination of the experts'. NumPy only.
+"""Matching: which prior a new user starts from. NumPy only.
 
-Every candidate is a taste prior; what the person said so far makes each more or less likely, and the most likely one is
-selected. Candidates are not equally likely beforehand: that one expert is just like a person is rare, and on real
-people it takes a lot of evidence (docs/decisions/0018-matching.md).
+The candidates are the current prior, one prior around each expert, and the combination of all experts. The user's
+answers make each more or less likely, and the most likely one is selected. The candidates' prior probabilities differ:
+on real people, it is rare that one expert fits best, and it takes much evidence (docs/decisions/0018-matching.md).
 
 Shape letters: E = experts, X = candidates, C = comparisons, P = R + 2 regressors, A = aspects.
 """
@@ -17,8 +17,8 @@ from scipy.special import logsumexp
 
 from paaplus.records import TIE, ComparedSet, RatedSet
 from paaplus.scoring.base_scorer import BaseScorer
-from paaplus.scoring.evidence import Answers, believe
 from paaplus.scoring.experts import EXPERT_VARIANCE, Expert, Panel, combination_prior, expert_prior
+from paaplus.scoring.model_evidence import Answers, posterior_given
 from paaplus.scoring.priors import Prior, ShiftedPrior, TastePrior, design
 from paaplus.scoring.questions import MAX_PAIRS, Question, disagreement_pairs, enough, next_pair
 
@@ -37,18 +37,24 @@ __all__ = [
 ]
 
 GENERIC, COMBINATION, EXPERT = "generic", "combination", "expert"
-# Before anything is said of a person: the combination fits, or some one expert does. The rest is the prior in force's.
+# Prior probabilities of the combination and of all single experts together; the rest is the current prior's.
 _COMBINATION_SHARE, _EXPERTS_SHARE = 0.9, 0.05
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The prior that a person is matched with, and how sure that is.
+    """The prior that a user is matched with, and its probability.
 
-    `probabilities` are over "generic", "combination" and every expert id. `shares` say how many times each expert's
-    deviation is in the person's expected taste (of kind combination; below 0: the opposite of theirs), or 1.0 for the
-    one. `agreement` counts pairs: on how many an expert's model orders the images as the person did (a tie is half), of
-    how many the person spoke about.
+    Attributes:
+        kind: "generic", "combination" or "expert".
+        expert_id: of the matched expert; None: another kind.
+        prior: the new prior; None: the current one stays.
+        probabilities: of "generic", "combination" and every expert id; their sum is 1.
+        shares: by expert, the multiple of the expert's deviation in the user's expected taste (kind "combination";
+            below 0: the opposite), or 1.0 for the one expert (kind "expert").
+        agreement: by expert, the number of pairs that the expert's model orders as the user did (a tie counts half),
+            and the number of pairs that the user answered.
+        reason: one sentence for the user.
     """
 
     kind: str
@@ -69,60 +75,60 @@ def select(
     shift_PA: np.ndarray | None = None,
     panel: Panel | None = None,
 ) -> Selection:
-    """The candidate that is most likely after what the person said.
+    """The most probable candidate, given the user's ratings and comparisons.
 
     Args:
-        base: the base model that the rows were projected and scored by.
-        prior: in force for it.
-        experts: models of that base model, in any order.
-        rated: the person's ratings.
-        compared: their comparisons, quiz answers among them.
-        shift_PA: by how much a survey moves the mean of whichever prior is selected.
-        panel: made of the same base model, prior and experts, where many people are matched with them.
+        base: the base model of the taste space and of the generic scores.
+        prior: the current prior of that base model.
+        experts: expert models of that base model, in any order.
+        rated: the user's ratings.
+        compared: the user's comparisons, with the quiz answers.
+        shift_PA: what a survey adds to the mean of the selected prior; None: nothing.
+        panel: the panel of the same base model, prior and experts, if it is used for many users.
 
     Raises:
-        InvalidInput: an expert or the prior is of another base model, an expert is given twice, or a shift that does
-            not fit.
+        InvalidInput: an expert or the prior is of another base model, an expert is given twice, or the shift has
+            another shape.
     """
     panel = panel or Panel.of(base, prior, experts)
     shape = base.taste_dim + 2, len(base.aspects)
-    moved_PA = ShiftedPrior(prior, np.zeros(shape) if shift_PA is None else shift_PA).shift_PA
+    mean_shift_PA = ShiftedPrior(prior, np.zeros(shape) if shift_PA is None else shift_PA).shift_PA
     if not panel.experts:
         return Selection(GENERIC, None, None, {GENERIC: 1.0}, {}, {}, "no expert models to match with")
-    says = [Answers.of(rated, compared, a, base.taste_dim + 2) for a in range(panel.num_aspects)]
-    probability_X = _probabilities(panel, says, moved_PA)
+    answers_A = [Answers.of(rated, compared, a, base.taste_dim + 2) for a in range(panel.num_aspects)]
+    probability_X = _probabilities(panel, answers_A, mean_shift_PA)
     names = [GENERIC, COMBINATION, *(expert.id for expert in panel.experts)]
     probabilities = dict(zip(names, probability_X.tolist(), strict=True))
     agreement = _agreement(panel, compared)
     best = int(probability_X.argmax())
     if best == 0:
-        reason = f"what you said fits the generic model better than {_count(len(panel.experts), 'expert model')}"
+        reason = f"your answers fit the generic model better than {_count(len(panel.experts), 'expert model')}"
         return Selection(GENERIC, None, None, probabilities, {}, agreement, reason)
     if best == 1:
-        shares = _shares(panel, says, moved_PA)
+        shares = _shares(panel, answers_A, mean_shift_PA)
         reason = _combined_reason(len(panel.experts), len(rated), agreement)
         return Selection(COMBINATION, None, panel.combination, probabilities, shares, agreement, reason)
     expert = panel.experts[best - 2]
-    agreed, said = agreement[expert.id]
-    fits = f"agrees with you on {agreed:g} of {_count(said, 'pair')}" if said else "fits your ratings best"
+    agreed, num_pairs = agreement[expert.id]
+    fits = f"agrees with you on {agreed:g} of {_count(num_pairs, 'pair')}" if num_pairs else "fits your ratings best"
     reason = f"{fits}; {probabilities[expert.id]:.0%} sure"
     return Selection(EXPERT, expert.id, panel.around(expert), probabilities, {expert.id: 1.0}, agreement, reason)
 
 
-def _probabilities(panel: Panel, says: Sequence[Answers], shift_PA: np.ndarray) -> np.ndarray:
-    """Of the prior in force, the combination and every expert; shape (2 + E,), sums to 1."""
+def _probabilities(panel: Panel, answers_A: Sequence[Answers], shift_PA: np.ndarray) -> np.ndarray:
+    """Posterior probabilities of the current prior, the combination and every expert, shape (2 + E,)."""
     generic_share = 1.0 - _COMBINATION_SHARE - _EXPERTS_SHARE
-    log_X = np.log(np.concatenate([[generic_share, _COMBINATION_SHARE], _EXPERTS_SHARE * panel.voice_E]))
-    for a, answers in enumerate(says):
+    log_X = np.log(np.concatenate([[generic_share, _COMBINATION_SHARE], _EXPERTS_SHARE * panel.share_E]))
+    for a, answers in enumerate(answers_A):
         if not len(answers):
             continue
         shift_P, combined_P = shift_PA[:, a], panel.combined_mean_PA[:, a]
         noise_sd, factor_PK = float(panel.prior.noise_sd_A[a]), panel.factor(a)
         log_X += np.concatenate(
             [
-                believe(answers, factor_PK, panel.prior.mean(a)[None] + shift_P, noise_sd).log_evidence_E,
-                believe(answers, panel.combined_factor(a), combined_P[None] + shift_P, noise_sd).log_evidence_E,
-                believe(
+                posterior_given(answers, factor_PK, panel.prior.mean(a)[None] + shift_P, noise_sd).log_evidence_E,
+                posterior_given(answers, panel.combined_factor(a), combined_P[None] + shift_P, noise_sd).log_evidence_E,
+                posterior_given(
                     answers, np.sqrt(EXPERT_VARIANCE) * factor_PK, panel.weight_EPA[:, :, a] + shift_P, noise_sd
                 ).log_evidence_E,
             ]
@@ -131,40 +137,40 @@ def _probabilities(panel: Panel, says: Sequence[Answers], shift_PA: np.ndarray) 
     return probability_X / probability_X.sum()
 
 
-def _shares(panel: Panel, says: Sequence[Answers], shift_PA: np.ndarray) -> dict[str, float]:
-    """How many times each expert's deviation is in the person's expected weights, mean over aspects."""
+def _shares(panel: Panel, answers_A: Sequence[Answers], shift_PA: np.ndarray) -> dict[str, float]:
+    """The multiple of each expert's deviation in the user's expected weights, mean over aspects."""
     share_E = np.zeros(len(panel.experts))
-    for a, answers in enumerate(says):
+    for a, answers in enumerate(answers_A):
         mean_P = panel.combined_mean_PA[:, a] + shift_PA[:, a]
-        belief = believe(answers, panel.combined_factor(a), mean_P[None], float(panel.prior.noise_sd_A[a]))
-        share_E += panel.apart_scale_E * (panel.apart_EPA[:, :, a] @ belief.pull_EP[0])
-    return {expert.id: float(s) / len(says) for expert, s in zip(panel.experts, share_E, strict=True)}
+        posterior = posterior_given(answers, panel.combined_factor(a), mean_P[None], float(panel.prior.noise_sd_A[a]))
+        share_E += panel.direction_sd_E * (panel.direction_EPA[:, :, a] @ posterior.gradient_EP[0])
+    return {expert.id: float(s) / len(answers_A) for expert, s in zip(panel.experts, share_E, strict=True)}
 
 
 def _agreement(panel: Panel, compared: ComparedSet) -> dict[str, tuple[float, int]]:
-    """By expert: pairs that their model orders as the person did, a tie being half, and how many the person told."""
-    agreed_EC, num_told_C = np.zeros((len(panel.experts), len(compared))), np.zeros(len(compared))
+    """By expert: the number of pairs that its model orders as the user did, and of those that the user answered."""
+    agreed_EC, num_answers_C = np.zeros((len(panel.experts), len(compared))), np.zeros(len(compared))
     for a in range(panel.num_aspects if len(compared) else 0):
         first_C, second_C = compared.first_generic_CA[:, a], compared.second_generic_CA[:, a]
-        apart_CP = design(compared.first_taste_CR, first_C) - design(compared.second_taste_CR, second_C)
-        ahead_EC = np.sign(apart_CP[:, 1] + panel.weight_EPA[:, :, a] @ apart_CP.T)
+        difference_CP = design(compared.first_taste_CR, first_C) - design(compared.second_taste_CR, second_C)
+        ahead_EC = np.sign(difference_CP[:, 1] + panel.weight_EPA[:, :, a] @ difference_CP.T)
         preference_C = compared.preference_CA[:, a]
         agrees_EC = np.where((preference_C == TIE) | (ahead_EC == 0), 0.5, (ahead_EC > 0) == (preference_C == 1.0))
         agreed_EC += np.where(np.isnan(preference_C), 0.0, agrees_EC)
-        num_told_C += ~np.isnan(preference_C)
-    told_C = num_told_C > 0
-    agreed_E = (agreed_EC[:, told_C] / num_told_C[told_C]).sum(1)
-    return {expert.id: (float(n), int(told_C.sum())) for expert, n in zip(panel.experts, agreed_E, strict=True)}
+        num_answers_C += ~np.isnan(preference_C)
+    answered_C = num_answers_C > 0
+    agreed_E = (agreed_EC[:, answered_C] / num_answers_C[answered_C]).sum(1)
+    return {expert.id: (float(n), int(answered_C.sum())) for expert, n in zip(panel.experts, agreed_E, strict=True)}
 
 
 def _combined_reason(num_experts: int, num_ratings: int, agreement: dict[str, tuple[float, int]]) -> str:
-    told = f"a combination of {_count(num_experts, 'expert model')}"
-    agreed, said = max(agreement.values())
-    if said:
-        return f"{told}; the closest agrees with you on {agreed:g} of {_count(said, 'pair')}"
+    combined = f"a combination of {_count(num_experts, 'expert model')}"
+    agreed, num_pairs = max(agreement.values())
+    if num_pairs:
+        return f"{combined}; the closest agrees with you on {agreed:g} of {_count(num_pairs, 'pair')}"
     if num_ratings:
-        return f"{told} fits your {_count(num_ratings, 'rating')} better than any one of them"
-    return f"{told}: nothing said yet tells which of them is like you"
+        return f"{combined} fits your {_count(num_ratings, 'rating')} better than any one of them"
+    return f"{combined}: without answers, no single expert can be chosen"
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,7 +1,9 @@
-"""Bayesian linear regression on coordinates whose prior is standard normal: exact, and undoable row by row. NumPy only.
+"""Bayesian linear regression on coordinates whose prior is standard normal: exact, by rows. NumPy only.
 
-Rows are in units of their noise: regressors and targets divided by the noise's sd, so that prior precision and noise
-precision are both the identity. Shape letters: N = rows, K = coordinates, M = kept directions.
+Rows are scaled: regressors and targets are divided by the standard deviation of the noise, so that the precisions of
+prior and noise are both the identity.
+
+Shape letters: N = rows, K = coordinates, M = kept directions, L = chosen rows.
 """
 
 from __future__ import annotations
@@ -14,16 +16,18 @@ from scipy.linalg import cho_factor, cho_solve, lapack
 
 from paaplus.errors import DivergedError
 
-_NUM_SQUARINGS = 3  # of the matrix whose leading directions are looked for: its eighth power
-_SMALLEST = 1e-12  # of an energy
+_NUM_SQUARINGS = 3  # of the matrix in the power method: its eighth power
+_SMALLEST = 1e-12  # least eigenvalue, as a share of the total energy
 
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """What N rows say about K coordinates. N may be 0: the prior. Solves the smaller of the two systems.
+    """Posterior of K coordinates, given N scaled rows; for N = 0 the prior. Solves the smaller of the two systems.
 
-    `around_K`: a point that was found otherwise (by steps, say) and stands for the mean; what a prediction without a
-    row would be is then told from there.
+    `around_K` replaces the mean by a point that was found otherwise, say by gradient steps (Laplace's approximation there).
+
+    Raises:
+        DivergedError: (at the first use) the squares of the rows are not finite.
     """
 
     scaled_NK: np.ndarray
@@ -41,9 +45,9 @@ class Posterior:
 
     @cached_property
     def loo_error_N(self) -> np.ndarray:
-        """Every row's target minus its prediction from all other rows, in units of the row's noise sd.
+        """Leave-one-out errors: every row's target minus its prediction from all other rows, in noise sds.
 
-        The standard closed form of a linear smoother, not N refits.
+        By the closed form for linear smoothers, without N refits.
         """
         if self._is_dual:
             return self._dual_N / np.square(self._root).sum(0)
@@ -51,20 +55,20 @@ class Posterior:
         return (self.scaled_N - self.scaled_NK @ self.mean_K) / (1.0 - leverage_N)
 
     def pair_error(self, rows: np.ndarray) -> np.ndarray:
-        """Row i's target minus its prediction from all rows but i and j, in units of noise sd; shape (len, len).
+        """Leave-two-out errors: target of row i minus its prediction from all rows but i and j, in noise sds; (L, L).
 
-        A comparison of two left-out predictions must leave out both rows each time: one that still knows the other
-        row's target leans away from its own. The diagonal holds what `loo_error_N` says.
+        To compare two left-out predictions, both rows must be left out of each: a prediction that was fitted to the
+        other row's target is biased away from its own. The diagonal has the leave-one-out errors.
 
         Args:
-            rows: which rows i and j to look at, as indices.
+            rows: indices of the L rows.
         """
         if self._is_dual:
             inverse_LL = self._root[:, rows].T @ self._root[:, rows]
             dual_L = self._dual_N[rows]
         else:  # the same inverse, by Woodbury's identity
-            narrowed_KL = self._root @ self.scaled_NK[rows].T
-            inverse_LL = np.eye(len(rows)) - narrowed_KL.T @ narrowed_KL
+            solved_KL = self._root @ self.scaled_NK[rows].T
+            inverse_LL = np.eye(len(rows)) - solved_KL.T @ solved_KL
             dual_L = self.scaled_N[rows] - self.scaled_NK[rows] @ self.mean_K
         own_L = inverse_LL.diagonal()
         determinant_LL = np.outer(own_L, own_L) - np.square(inverse_LL)
@@ -77,35 +81,35 @@ class Posterior:
     def covariance_KK(self) -> np.ndarray:
         """Posterior covariance, float64."""
         if self._is_dual:
-            return np.eye(self.scaled_NK.shape[1]) - self._narrowing_KN @ self._narrowing_KN.T
+            return np.eye(self.scaled_NK.shape[1]) - self._reduction_KN @ self._reduction_KN.T
         return self._root.T @ self._root
 
     @cached_property
     def variance_K(self) -> np.ndarray:
-        """The diagonal of the covariance."""
+        """The diagonal of the posterior covariance."""
         if self._is_dual:
-            return 1.0 - np.square(self._narrowing_KN).sum(1)
+            return 1.0 - np.square(self._reduction_KN).sum(1)
         return np.square(self._root).sum(0)
 
     def leading_reduction(self, energy_K: np.ndarray, num_directions: int) -> np.ndarray:
-        """The directions that rows have narrowed most, shape (K, M): the covariance is about `I - B @ B.T`.
+        """The directions of the largest variance reduction, B of shape (K, M): the covariance is about `I - B @ B.T`.
 
-        Nearly those: some iterations of a power method find more than nine tenths of what all eigenvectors would, in
-        a sixth of the time. The covariance is never understated: `B @ B.T` is at most what rows have narrowed.
+        An approximation: some iterations of a power method find more than 90 % of the reduction that all eigenvectors
+        would, in a sixth of the time. `I - B @ B.T` is never below the covariance.
 
         Args:
-            energy_K: mean square of every coordinate over images: where narrowing counts. Above 0.
-            num_directions: M at most; never more than there are rows.
+            energy_K: mean square of every coordinate over images, above 0: the weight of its variance.
+            num_directions: the largest M; M is never above the number of rows.
         """
         root_K = np.sqrt(energy_K)
         if self._is_dual:
-            weighted_KN = root_K[:, None] * self._narrowing_KN
-            return self._narrowing_KN @ _leading(weighted_KN.T @ weighted_KN, num_directions)
-        narrowed_KK = root_K[:, None] * (np.eye(len(root_K)) - self.covariance_KK) * root_K
-        direction_KM = _leading(narrowed_KK, num_directions)
-        seen_KM = narrowed_KK @ direction_KM
-        value_M, turn_MM, _ = lapack.dsyevd(direction_KM.T @ seen_KM, lower=1)
-        return seen_KM @ turn_MM / np.sqrt(np.maximum(value_M, _SMALLEST * energy_K.sum())) / root_K[:, None]
+            weighted_KN = root_K[:, None] * self._reduction_KN
+            return self._reduction_KN @ _leading(weighted_KN.T @ weighted_KN, num_directions)
+        reduction_KK = root_K[:, None] * (np.eye(len(root_K)) - self.covariance_KK) * root_K
+        direction_KM = _leading(reduction_KK, num_directions)
+        product_KM = reduction_KK @ direction_KM
+        value_M, rotation_MM, _ = lapack.dsyevd(direction_KM.T @ product_KM, lower=1)
+        return product_KM @ rotation_MM / np.sqrt(np.maximum(value_M, _SMALLEST * energy_K.sum())) / root_K[:, None]
 
     def scaled_reduction(self, sd_K: np.ndarray, energy_K: np.ndarray, num_directions: int) -> np.ndarray:
         """The same where coordinates are standard deviations of `sd_K`, each 1 at most, in the coordinates of sd 1.
@@ -148,15 +152,15 @@ class Posterior:
         gram.flat[:: len(gram) + 1] += 1.0
         if not len(gram):
             return gram
-        # LAPACK itself: at this size its wrappers take as long as the work
+        # LAPACK directly: at this size its wrappers take as long as the computation
         factor, failed = lapack.dpotrf(gram, lower=1, clean=1)
         if failed or not np.isfinite(factor.diagonal().sum()):
-            raise DivergedError("rows whose squares leave the finite numbers have no Cholesky factor")
+            raise DivergedError("no Cholesky factor: the squares of some rows are not finite")
         return np.asarray(factor)
 
     @cached_property
     def _root(self) -> np.ndarray:
-        """Inverse of the factor: `root.T @ root` is the system's inverse."""
+        """Inverse of the Cholesky factor: `root.T @ root` is the inverse of the system."""
         return np.asarray(lapack.dtrtri(self._factor, lower=1)[0]) if len(self._factor) else self._factor
 
     def _solved(self, right: np.ndarray) -> np.ndarray:
@@ -169,16 +173,16 @@ class Posterior:
         return self._solved(self.scaled_N)
 
     @cached_property
-    def _narrowing_KN(self) -> np.ndarray:
+    def _reduction_KN(self) -> np.ndarray:
         return (self._root @ self.scaled_NK).T
 
 
 def _leading(symmetric: np.ndarray, count: int) -> np.ndarray:
-    """Orthonormal directions that hold nearly as much of a matrix as its first eigenvectors do; all, if it has no more.
+    """Orthonormal directions that approximate the leading eigenvectors of a matrix; all of them, if it is small.
 
     Args:
-        symmetric: shape (S, S), without negative eigenvalues.
-        count: how many; the result has shape (S, count) or (S, S).
+        symmetric: positive semidefinite, shape (S, S).
+        count: number of directions; the result has shape (S, count) or (S, S).
     """
     size = len(symmetric)
     if size <= count:
@@ -197,10 +201,10 @@ def _start(size: int, count: int) -> np.ndarray:
 
 
 class RunningPosterior:
-    """The same posterior under a stream of rows that come, change and go, each at the cost of a few K x K products.
+    """The same posterior, updated when a row is added or removed, at the cost of a few K x K products.
 
-    Removing a row subtracts what adding it had added, so any sequence ends where a fit of the remaining rows ends, up
-    to rounding. What is committed as a version is fitted afresh all the same: its bytes do not depend on history.
+    Up to rounding, the result is that of a fit of the remaining rows. Adapter versions are not made from it: they are
+    fitted from all rows, so that their bytes do not depend on the order of updates.
     """
 
     def __init__(self, num_coordinates: int) -> None:
@@ -208,12 +212,12 @@ class RunningPosterior:
         self.moment_K = np.zeros(num_coordinates)
 
     def add(self, scaled_K: np.ndarray, scaled_target: float) -> None:
-        """Take a row in."""
+        """Add a scaled row."""
         self.precision_KK += np.outer(scaled_K, scaled_K)
         self.moment_K += scaled_K * scaled_target
 
     def remove(self, scaled_K: np.ndarray, scaled_target: float) -> None:
-        """Take back a row that was added with these values."""
+        """Remove a row that was added with these values."""
         self.precision_KK -= np.outer(scaled_K, scaled_K)
         self.moment_K -= scaled_K * scaled_target
 

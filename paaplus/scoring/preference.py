@@ -1,8 +1,8 @@
-"""The preference encoder as it serves: a survey's answers to a preference feature, and what that says of taste.
+"""The preference encoder as served: from survey answers to a preference, and from a preference to a shift of taste.
 
-    latent     = answers (standardised; 0 where nothing was answered) @ weight
-    preference = 0.5 + latent / 6, cut to 0-1:        0.5 for nobody in particular, a sixth for one sd of people
-    shift      = (preference - 0.5) * 6 @ shift:      what is added to the mean of the taste prior
+    latent     = answers (standardised; 0 without an answer) @ weight
+    preference = 0.5 + latent / 6, clipped to 0-1:        0.5 is the mean of people, 1/6 is one sd
+    shift      = (preference - 0.5) * 6 @ shift:      added to the mean of the taste prior
 
 NumPy only. Shape letters: Q = columns of answers, F = preference dims, P = regressors of a taste prior, A = aspects.
 """
@@ -19,7 +19,7 @@ from paaplus.errors import InvalidInput
 from paaplus.scoring.base_scorer import NEUTRAL_PREFERENCE, BaseScorer
 from paaplus.scoring.tensors import check_names, digest, pack, unpack
 
-PREFERENCE_PER_SD: Final = 1 / 6  # people within three sds have a place between 0 and 1
+PREFERENCE_PER_SD: Final = 1 / 6  # three standard deviations on each side fit between 0 and 1
 
 _FORMAT = "preference-encoder-1"
 _ARRAYS = {"mean_Q": 1, "scale_Q": 1, "weight_QF": 2, "shift_FPA": 3}
@@ -27,7 +27,7 @@ _ARRAYS = {"mean_Q": 1, "scale_Q": 1, "weight_QF": 2, "shift_FPA": 3}
 
 @dataclass(frozen=True, eq=False)
 class PreferenceEncoder:
-    """What `paaplus.fitting.preference_encoder` learned; of one base model, for answers in the order of `columns`.
+    """A preference encoder of one base model, for answers in the order of `columns`; see `fitting.preference_encoder`.
 
     Raises:
         InvalidInput: arrays whose shapes do not fit together, or numbers that are not finite.
@@ -56,19 +56,19 @@ class PreferenceEncoder:
 
     @property
     def dim(self) -> int:
-        """Number of values of the preference feature."""
+        """Number of values of a preference."""
         return int(self.weight_QF.shape[1])
 
     @property
-    def says_something(self) -> bool:
-        """False: the survey told nothing of taste, and everybody is nobody in particular."""
+    def is_informative(self) -> bool:
+        """False: the answers do not predict taste, and every shift is 0."""
         return bool(self.shift_FPA.any())
 
     def encode(self, answers_Q: np.ndarray) -> np.ndarray:
-        """The preference feature, shape (F,), float64, each value 0-1.
+        """The preference, shape (F,), float64, each value 0-1.
 
         Args:
-            answers_Q: by column; NaN where nothing was answered.
+            answers_Q: one per column; NaN without an answer.
 
         Raises:
             InvalidInput: another number of answers, or an infinite one.
@@ -80,7 +80,7 @@ class PreferenceEncoder:
         return np.clip(NEUTRAL_PREFERENCE + (standard_Q @ self.weight_QF) * PREFERENCE_PER_SD, 0.0, 1.0)
 
     def shift(self, preference_F: np.ndarray) -> np.ndarray:
-        """What this preference adds to the mean weights of the taste prior, shape (P, A), float32.
+        """The shift of the mean weights of the taste prior, shape (P, A), float32.
 
         Raises:
             InvalidInput: another number of values, or one outside 0-1.
@@ -90,6 +90,7 @@ class PreferenceEncoder:
         return np.einsum("f,fpa->pa", latent_F, self.shift_FPA.astype(np.float64)).astype(np.float32)
 
     def fits(self, base: BaseScorer) -> bool:
+        """True if the encoder was fitted for this base model."""
         return self.base_digest == base.digest and self.shift_FPA.shape[1:] == (base.taste_dim + 2, len(base.aspects))
 
     def to_bytes(self) -> bytes:
@@ -116,7 +117,7 @@ class PreferenceEncoder:
 
 
 def checked_preference(preference_F: np.ndarray, dim: int) -> np.ndarray:
-    """A preference feature as float64.
+    """A preference as float64.
 
     Raises:
         InvalidInput: not `dim` values, or one outside 0-1.

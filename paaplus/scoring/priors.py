@@ -1,10 +1,11 @@
-"""The taste prior: what is known of a person's taste before they say anything. NumPy only.
+"""Taste priors: the distribution of a user's weights before any feedback. NumPy only.
 
-A person's rating of an image is taken as
+A user's rating of an image is modelled as
 
     generic + design @ weight + noise,    design = [1, generic - middle of the scale, taste],
 
-offset, slope and taste weights together being `mean + factor @ w` with `w` standard normal, and the noise normal.
+where `weight` (offset, slope and taste weights) is `mean + factor @ w` with `w` standard normal; the noise is normal.
+
 Shape letters: B = items, R = taste space dim, P = R + 2 regressors, K = coordinates of the prior, A = aspects.
 """
 
@@ -23,21 +24,21 @@ from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.rows import rowwise_matmul
 from paaplus.scoring.tensors import digest, pack, unpack
 
-# Slope and offset of a user are counted around the middle of the scale, where their priors are independent.
+# Offset and slope refer to the middle of the scale, where their priors are independent.
 SCORE_CENTER = (SCORE_MIN + SCORE_MAX) / 2
 
 _FORMAT = "taste-prior-1"
 _HEAD_FORMAT = "head-prior-1"
-_HEAD_WIDTH = 2.0  # measured on train people, docs/decisions/0020
-_HEAD_OFFSET_SD = (SCORE_MAX - SCORE_MIN) / 4  # a person's mean rating is anywhere on the scale
+_HEAD_WIDTH = 2.0  # factor of the standard deviations, measured on train people, docs/decisions/0020
+_HEAD_OFFSET_SD = (SCORE_MAX - SCORE_MIN) / 4  # a user's mean rating may be anywhere on the scale
 
 
 class Prior(Protocol):
-    """What learning asks of a prior, learned or not."""
+    """A Gaussian prior over weights, fitted or fixed."""
 
     @property
     def digest(self) -> str | None:
-        """Names a learned prior; None: the base model's own."""
+        """Digest of a fitted prior; None: the base model's own."""
 
     @property
     def num_coordinates(self) -> int: ...
@@ -46,19 +47,19 @@ class Prior(Protocol):
     def noise_sd_A(self) -> np.ndarray: ...
 
     def fits(self, base: BaseScorer) -> bool:
-        """True if it was made for this base model."""
+        """True if the prior is of this base model."""
 
     def mean(self, aspect: int) -> np.ndarray:
         """Mean weights, shape (P,), float64."""
 
     def coordinates(self, design_BP: np.ndarray, aspect: int) -> np.ndarray:
-        """The regressors of `w`, shape (B, K), float64. Row b depends on row b only, bit for bit."""
+        """The regressors of `w`, shape (B, K), float64. A row is bit-identical in any batch."""
 
     def coordinates_together(self, design_NP: np.ndarray, aspect: int) -> np.ndarray:
-        """The same to learn from, in one product: a row's last bits may depend on the others."""
+        """The same for training, as one product: a row's last bits may depend on the other rows."""
 
     def weights(self, coordinate_K: np.ndarray, aspect: int) -> np.ndarray:
-        """Mean plus what `w` adds to it, shape (P,), float64."""
+        """`mean + factor @ w`, shape (P,), float64."""
 
 
 def design(taste_BR: np.ndarray, generic_B: np.ndarray) -> np.ndarray:
@@ -73,7 +74,7 @@ def design(taste_BR: np.ndarray, generic_B: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class OwnPrior:
-    """The base model's own prior: offset, slope and every taste weight independent, around no change."""
+    """The base model's own prior: offset, slope and every taste weight independent, with mean 0."""
 
     base: BaseScorer
     digest = None
@@ -109,7 +110,7 @@ class OwnPrior:
 
 @dataclass(frozen=True, eq=False)
 class TastePrior:
-    """A prior learned from people who rated: along which directions they differ, how far, and around what.
+    """A prior that was fitted to many people's ratings: mean and covariance of their weights.
 
     Raises:
         InvalidInput: arrays whose shapes do not fit together, or numbers that are not finite.
@@ -182,8 +183,9 @@ class TastePrior:
 
 @dataclass(frozen=True, eq=False)
 class ShiftedPrior:
-    """Another prior with its mean moved, for one person: coordinates and digest, so what is stored of how sure a score
-    is, stay the inner prior's.
+    """A prior with a shifted mean, for one user.
+
+    Its coordinates and digest are those of the inner prior, so that a stored `Uncertainty` fits both.
 
     Raises:
         InvalidInput: a shift of another shape than the mean's, or numbers that are not finite.
@@ -227,10 +229,11 @@ class ShiftedPrior:
 
 @dataclass(frozen=True, eq=False)
 class HeadPrior:
-    """For a head of one's own on the shared features: the generic score is left out, the scale's middle stands instead.
+    """The prior of a user's head that does not use the generic score; it starts from the middle of the scale.
 
-    A slope of -1 takes the generic score away whole. What is left to learn is as much wider as the generic head's own
-    weights are: a person's head is that head and a deviation from it. A network's own scores are no features here.
+    A mean slope of -1 cancels the generic score. The variance of the weights is the sum of that of the base model's
+    prior and the mean square of the generic head's weights, because a user's head is that head plus a deviation. The
+    scores of a network's own heads are not used as features.
     """
 
     base: BaseScorer

@@ -1,10 +1,11 @@
-"""Which pair of images to ask a person about next, and when to stop. NumPy only.
+"""The quiz: which pair of images to ask a new user about next, and when to stop. NumPy only.
 
-A question is worth what its answer is expected to tell of the person's taste: the entropy of the answer as predicted,
-less what would be left of it if the taste were known (Houlsby et al., "Bayesian active learning for classification and
-preference learning", arXiv:1112.5745, 2011).
+A question's value is its expected information about the user's taste, in nats: the entropy of the predicted answer,
+less the expected entropy if the taste were known.
 
-Shape letters: E = experts, I = images of the pool, Q = candidate pairs, P = R + 2 regressors, A = aspects, H = nodes.
+Source: Houlsby et al., "Bayesian active learning for classification and preference learning" (arXiv:1112.5745, 2011).
+Shape letters: E = experts, I = images of the pool, Q = candidate pairs, P = R + 2 regressors, A = aspects, H = nodes
+of the quadrature, X = scores of all experts and aspects.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from paaplus.errors import InvalidInput
 from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.comparisons import TEMPERATURE_PER_NOISE_SD, TIE_WIDTH
-from paaplus.scoring.evidence import Answers, believe
 from paaplus.scoring.experts import Expert, Panel
+from paaplus.scoring.model_evidence import Answers, posterior_given
 from paaplus.scoring.priors import Prior, design
 
 MAX_PAIRS = 12
 MIN_PAIRS = 4
-ENOUGH_INFORMATION = 0.02  # nats an answer: below it a question is not worth its while
+ENOUGH_INFORMATION = 0.02  # nats: the quiz ends when the next answer is expected to give less
 _MAX_POOL, _MAX_CANDIDATES = 300, 2000
 _NODE_H, _NODE_WEIGHT_H = np.polynomial.hermite_e.hermegauss(9)
 _NODE_WEIGHT_H = _NODE_WEIGHT_H / _NODE_WEIGHT_H.sum()
@@ -33,7 +34,7 @@ _NODE_WEIGHT_H = _NODE_WEIGHT_H / _NODE_WEIGHT_H.sum()
 
 @dataclass(frozen=True)
 class Question:
-    """Two positions in the pool, and how much the answer is expected to tell, in nats."""
+    """Two positions in the pool, and the expected information of the answer, in nats."""
 
     first: int
     second: int
@@ -52,19 +53,19 @@ def next_pair(
     seed: int = 0,
     panel: Panel | None = None,
 ) -> Question | None:
-    """The pair whose answer is expected to tell most; None: every pair was asked.
+    """The pair with the highest expected information; None: every pair was asked.
 
     Args:
         base: the base model.
-        prior: in force for it, moved by a survey where there is one (`ShiftedPrior`).
-        experts: models of that base model.
-        rated: what the person rated so far.
-        compared: what they compared so far.
+        prior: the current prior of that base model; with a survey, shifted by it (`ShiftedPrior`).
+        experts: expert models of that base model.
+        rated: the user's ratings so far.
+        compared: the user's comparisons so far.
         taste_IR: the pool in taste space.
         generic_IA: its generic scores.
-        asked: pairs of positions, in either order, that are not to be asked again.
-        seed: of which pairs are looked at where there are many, and of which image stands first.
-        panel: made of the same base model, prior and experts, where many questions are asked.
+        asked: pairs of positions, in either order, that are not asked again.
+        seed: for the choice of candidate pairs if there are many, and of the image that is shown first.
+        panel: the panel of the same base model, prior and experts, if it is used for many questions.
     """
     pool, pair_Q2 = _candidates(len(taste_IR), asked, seed)
     if not len(pair_Q2):
@@ -79,8 +80,8 @@ def next_pair(
         if panel.experts:
             mean_P, factor_PK = panel.combined_mean_PA[:, a], panel.combined_factor(a)
         design_IP = design(taste_IR[pool], generic_I)
-        belief = believe(answers, factor_PK, mean_P[None], noise_sd, design_IP, generic_I)
-        score_I, covariance_II = belief.score_EI[0], belief.covariance_EII[0]
+        posterior = posterior_given(answers, factor_PK, mean_P[None], noise_sd, design_IP, generic_I)
+        score_I, covariance_II = posterior.score_EI[0], posterior.covariance_EII[0]
         variance_I = covariance_II.diagonal()
         variance_Q = variance_I[first_Q] + variance_I[second_Q] - 2.0 * covariance_II[first_Q, second_Q]
         information_Q += expected_information(
@@ -91,21 +92,27 @@ def next_pair(
 
 
 def expected_information(mean_Q: np.ndarray, variance_Q: np.ndarray, noise_sd: float) -> np.ndarray:
-    """Mutual information of the answer to each pair and the difference it is about, in nats, shape (Q,)."""
+    """Mutual information of each pair's answer and the difference of its scores, in nats, shape (Q,).
+
+    Args:
+        mean_Q: expected difference of the scores.
+        variance_Q: its variance.
+        noise_sd: standard deviation of a rating's noise, in score points.
+    """
     z_QH = (mean_Q[:, None] + np.sqrt(variance_Q)[:, None] * _NODE_H) / (TEMPERATURE_PER_NOISE_SD * noise_sd)
     first_QH, second_QH = expit(z_QH - TIE_WIDTH), expit(-z_QH - TIE_WIDTH)
     answer_3QH = np.stack([first_QH, second_QH, np.maximum(1.0 - first_QH - second_QH, 0.0)])
-    known_Q = entr(answer_3QH).sum(0) @ _NODE_WEIGHT_H
-    return np.maximum(entr(answer_3QH @ _NODE_WEIGHT_H).sum(0) - known_Q, 0.0)
+    conditional_entropy_Q = entr(answer_3QH).sum(0) @ _NODE_WEIGHT_H
+    return np.maximum(entr(answer_3QH @ _NODE_WEIGHT_H).sum(0) - conditional_entropy_Q, 0.0)
 
 
 def enough(num_answered: int, question: Question | None, max_pairs: int = MAX_PAIRS) -> str | None:
-    """Why to stop asking, in words; None: go on.
+    """The reason to end the quiz, as text; None: it goes on.
 
     Args:
-        num_answered: pairs that the person was shown, those included that they could not decide.
-        question: what would be asked next.
-        max_pairs: never more than these.
+        num_answered: number of pairs that the user was shown, with those answered "cannot say".
+        question: the next question.
+        max_pairs: the largest number of pairs.
     """
     if question is None:
         return "no pair is left to ask about"
@@ -125,10 +132,10 @@ def disagreement_pairs(
     count: int,
     seed: int = 0,
 ) -> list[tuple[int, int]]:
-    """Pairs of the pool that everybody may be asked, by which experts are told apart; positions, the best first.
+    """Pairs of the pool that distinguish the experts, as positions, the best first; for a survey of all users.
 
-    Each next pair is the one on which experts differ most in what the pairs before it leave open. No image is shown
-    twice.
+    Greedy: each next pair is the one on which the experts differ most, after the differences that the pairs before it
+    explain are projected out. No image is used twice.
 
     Raises:
         InvalidInput: fewer than two experts.
@@ -139,43 +146,43 @@ def disagreement_pairs(
     pool, pair_Q2 = _candidates(len(taste_IR), (), seed)
     score_EIA = np.stack([expert.adapter.score(taste_IR[pool], generic_IA[pool]) for expert in experts])
     score_EIA = (score_EIA - score_EIA.mean(0)) / np.asarray(prior.noise_sd_A, np.float64)
-    apart_QX = (score_EIA[:, pair_Q2[:, 0]] - score_EIA[:, pair_Q2[:, 1]]).transpose(1, 0, 2)
-    apart_QX = apart_QX.reshape(len(pair_Q2), -1)
+    difference_QX = (score_EIA[:, pair_Q2[:, 0]] - score_EIA[:, pair_Q2[:, 1]]).transpose(1, 0, 2)
+    difference_QX = difference_QX.reshape(len(pair_Q2), -1)
     chosen: list[tuple[int, int]] = []
     free_Q = np.ones(len(pair_Q2), bool)
     while len(chosen) < count:
-        gain_Q = np.where(free_Q, np.square(apart_QX).sum(1), 0.0)
+        gain_Q = np.where(free_Q, np.square(difference_QX).sum(1), 0.0)
         best = int(gain_Q.argmax()) if len(gain_Q) else -1
         if best < 0 or gain_Q[best] <= 0.0:
             break
         pair_2 = pair_Q2[best]
         chosen.append((int(pool[pair_2[0]]), int(pool[pair_2[1]])))
         free_Q &= ~np.isin(pair_Q2, pair_2).any(1)
-        direction_X = apart_QX[best] / np.sqrt(gain_Q[best])
-        apart_QX = apart_QX - np.outer(apart_QX @ direction_X, direction_X)
+        direction_X = difference_QX[best] / np.sqrt(gain_Q[best])
+        difference_QX = difference_QX - np.outer(difference_QX @ direction_X, direction_X)
     return chosen
 
 
 def _candidates(num_images: int, asked: Collection[tuple[int, int]], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Some of the pool, and pairs of positions in that, shape (Q, 2); the same for the same seed.
+    """A sample of the pool, and candidate pairs of positions in it, shape (Q, 2); the same for the same seed.
 
-    Images that were shown are not shown again while there are others: about as telling on real people, and safer where
-    the posterior's approximation is rough (docs/decisions/0018-matching.md).
+    Images are not shown twice while there are others. On real people this is about as informative, and it is safer
+    where the posterior's approximation is poor (docs/decisions/0018-matching.md).
 
-    Which image of a pair stands first is drawn, so that a habit of saying "the first" tells nothing of taste.
+    The order in a pair is random, so that a habit of answering "the first" does not bias the result.
     """
     rng = np.random.default_rng(seed)
     pool = np.sort(rng.permutation(num_images)[:_MAX_POOL])
     pair_Q2 = np.column_stack(np.triu_indices(len(pool), 1))
     shown = np.array(list(asked), np.int64).reshape(-1, 2)
-    fresh_Q = ~np.isin(pool[pair_Q2], shown).any(1)
-    if fresh_Q.any():
-        pair_Q2 = pair_Q2[fresh_Q]
+    not_shown_Q = ~np.isin(pool[pair_Q2], shown).any(1)
+    if not_shown_Q.any():
+        pair_Q2 = pair_Q2[not_shown_Q]
     else:
-        gone = np.sort(shown, axis=1) @ [num_images, 1]
-        pair_Q2 = pair_Q2[~np.isin(pool[pair_Q2] @ [num_images, 1], gone)]
+        asked_codes = np.sort(shown, axis=1) @ [num_images, 1]
+        pair_Q2 = pair_Q2[~np.isin(pool[pair_Q2] @ [num_images, 1], asked_codes)]
     if len(pair_Q2) > _MAX_CANDIDATES:
         pair_Q2 = pair_Q2[np.sort(rng.permutation(len(pair_Q2))[:_MAX_CANDIDATES])]
-    turned_Q = rng.random(len(pair_Q2)) < 0.5
-    pair_Q2[turned_Q] = pair_Q2[turned_Q][:, ::-1]
+    swapped_Q = rng.random(len(pair_Q2)) < 0.5
+    pair_Q2[swapped_Q] = pair_Q2[swapped_Q][:, ::-1]
     return pool, pair_Q2

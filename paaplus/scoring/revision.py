@@ -1,4 +1,4 @@
-"""A tool revision: what one application's experts have taught a tool, as bytes. NumPy only.
+"""A tool revision: the corrections of a tool's labels that were learned from one application's reviews. NumPy only.
 
 Shape letters: B = images, R = taste space dim, A = aspects of the base model.
 """
@@ -24,20 +24,27 @@ _HEAD = "weight_PA"
 
 @dataclass(frozen=True, eq=False)
 class Revision:
-    """Calibrations by aspect and, where it helps, a reward head over the base model's `head_aspects`."""
+    """Calibrations by aspect and, if it lowers the error, a reward head for the base model's `head_aspects`."""
 
     calibrations: Mapping[str, Calibration]
     head: RewardHead | None = None
     head_aspects: tuple[str, ...] = field(default=())
 
     def calibrated(self, aspect: str, score: float) -> float:
-        """The score as this application's experts would give it; as it is for an aspect that nobody reviewed."""
+        """The score after calibration, 0-10; unchanged for an aspect without reviews."""
         if aspect not in self.calibrations:
             return score
         return float(self.calibrations[aspect].apply(np.array([score]))[0])
 
     def moved(self, aspect: str, label: float, taste_R: np.ndarray, generic_A: np.ndarray) -> float:
-        """The label that the reward head would give."""
+        """The label after the reward head's correction, 0-10; unchanged for an aspect without a head.
+
+        Args:
+            aspect: its name.
+            label: the calibrated score.
+            taste_R: the image in taste space.
+            generic_A: its generic scores.
+        """
         if self.head is None or aspect not in self.head_aspects:
             return label
         a = self.head_aspects.index(aspect)

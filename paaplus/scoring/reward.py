@@ -1,21 +1,22 @@
-"""The reward head: how good is a label for an image, learned from what experts preferred to what. NumPy only.
+"""The reward head: how good a label is for an image, learned from experts' reviews. NumPy only.
 
-The reward of the label `y` for an image is `-(y - target)^2 / (2 * noise_sd^2)`, where `target = label + design @
-weight` is the label that the head would give: the tool's (calibrated) label, moved along the taste space. Bradley-
-Terry: one label is preferred to another with the probability `sigmoid(reward - other reward)`. Because both rewards
-share the square of the target, that is logistic regression: a preference says on which side of the middle between
-two labels the target lies. From each review come these preferences:
+The reward of the label `y` for an image is `-(y - target)^2 / (2 * noise_sd^2)`. Here `target = label + design @
+weight` is the label that the head would give: the tool's calibrated label plus a correction that is linear in taste
+space. Bradley-Terry: one label is preferred to another with the probability `sigmoid(reward - other reward)`. Both
+rewards have the same square of the target, so this is logistic regression: a preference says on which side of the
+middle of two labels the target lies. Each review gives these preferences:
 
-    corrected   what the expert said is preferred to what was shown
-    both        what was said (by accepting it too) is preferred to a label `STEP` noise sds above it, and below it;
-                a label outside of the scale nobody could have given, so nothing is preferred to it
+    corrected   the expert's label is preferred to the label that was shown
+    both        the expert's label (also an accepted one) is preferred to a label `STEP` noise sds above it, and below
+                it; labels outside of the scale are left out, because nobody could give them
 
-The second kind makes an accepted label say something, and bounds how far a correction goes. With `STEP = 2` the pair
-weighs about what one rating does in the closed form. Weights are normal around 0 with the base model's own prior.
+With the second kind, an accepted label is evidence too, and corrections are bounded. With `STEP = 2`, its pair has
+about the weight of one rating in the closed form. The weights have the base model's own prior.
 
-The targets are the next round's labels; how far they are from a label that waits for review tells how likely it will
-be corrected (`probability_corrected`).
+The targets are the labels of the next round. The distance of a label from its target gives the probability that an
+expert will correct it (`probability_corrected`).
 
+Source: Bradley & Terry, "Rank analysis of incomplete block designs" (Biometrika 1952).
 Shape letters: N = reviews, B = images, P = regressors, K = coordinates of the prior, C = preferences, A = aspects.
 """
 
@@ -35,8 +36,8 @@ from paaplus.scoring.priors import OwnPrior, design
 from paaplus.scoring.rows import rowwise_matmul
 
 STEP = 2.0
-WIDTH = 1.0  # score points: a label that is further away is taken to be corrected; confidences are about it too
-_LEAST_CONFIDENCE, _MOST_CONFIDENCE = 0.05, 0.999
+WIDTH = 1.0  # score points: an expert corrects a label that is further away; a confidence is the probability of less
+_MIN_CONFIDENCE, _MAX_CONFIDENCE = 0.05, 0.999
 NUM_FOLDS = 5
 MIN_REVIEWS = 2 * NUM_FOLDS
 _MAX_STEPS = 50
@@ -45,35 +46,35 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class RewardHead:
-    """Weights by aspect of the base model; an aspect whose weights are all 0 has none."""
+    """Weights by aspect of the base model; weights of 0 correct nothing."""
 
     base_digest: str
     weight_PA: np.ndarray
 
     def moves(self, taste_BR: np.ndarray, generic_BA: np.ndarray, aspect: int) -> np.ndarray:
-        """What the targets add to the labels, shape (B,), float64. Row b depends on row b only, bit for bit."""
+        """Corrections of the labels, in score points, shape (B,), float64. A row is bit-identical in any batch."""
         return rowwise_matmul(design(taste_BR, generic_BA[:, aspect]), self.weight_PA[:, aspect : aspect + 1])[:, 0]
 
 
 @dataclass(frozen=True, eq=False)
 class Reviewed:
-    """Reviews of one aspect: images as scoring sees them, the calibrated label, what was shown, what was said."""
+    """Reviews of one aspect: the images, and per image the calibrated, the shown and the expert's label, 0-10."""
 
     taste_NR: np.ndarray
     generic_N: np.ndarray
     label_N: np.ndarray
     shown_N: np.ndarray
-    said_N: np.ndarray
+    expert_N: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.said_N)
+        return len(self.expert_N)
 
     def select(self, index_N: np.ndarray) -> Reviewed:
         return Reviewed(*(getattr(self, name)[index_N] for name in self.__dataclass_fields__))
 
 
 def fit_weights(base: BaseScorer, aspect: int, reviewed: Reviewed) -> np.ndarray:
-    """The most probable weights given the preferences, shape (P,), float64: Newton on a concave log posterior."""
+    """The posterior mode of the weights, shape (P,), float64, by Newton's method on a concave log posterior."""
     prior = OwnPrior(base)
     coordinate_NK = prior.coordinates(design(reviewed.taste_NR, reviewed.generic_N), aspect)
     preferences = _Preferences.of(reviewed, float(prior.noise_sd_A[aspect]))
@@ -82,7 +83,7 @@ def fit_weights(base: BaseScorer, aspect: int, reviewed: Reviewed) -> np.ndarray
     for _ in range(_MAX_STEPS):
         slope_N, curvature_N = preferences.slope_and_curvature(coordinate_NK @ at_K)
         step_K = _newton_step(coordinate_NK, curvature_N, coordinate_NK.T @ slope_N - at_K)
-        while True:  # concave, but a full step may leap over the top
+        while True:  # concave, but a full step may overshoot the maximum
             next_K = at_K + step_K
             next_value = preferences.log_likelihood(coordinate_NK @ next_K) - 0.5 * float(next_K @ next_K)
             if next_value >= value or np.abs(step_K).max() < _TOLERANCE:
@@ -95,10 +96,10 @@ def fit_weights(base: BaseScorer, aspect: int, reviewed: Reviewed) -> np.ndarray
 
 
 def left_out_moves(base: BaseScorer, aspect: int, reviewed: Reviewed, group_N: np.ndarray) -> np.ndarray:
-    """What heads fitted without a group of reviews add to its labels, shape (N,).
+    """Corrections of each label by a head that was fitted without its fold, in score points, shape (N,).
 
     Args:
-        group_N: reviews of one image are of one group, so that no fold knows what another expert said of it.
+        group_N: number of each review's image, so that reviews of one image are in one fold.
     """
     move_N = np.zeros(len(reviewed))
     for fold in range(NUM_FOLDS):
@@ -112,11 +113,11 @@ def left_out_moves(base: BaseScorer, aspect: int, reviewed: Reviewed, group_N: n
 def fit_reward_head(
     base: BaseScorer, reviewed_A: list[Reviewed | None], group_AN: list[np.ndarray | None]
 ) -> tuple[RewardHead | None, list[dict[str, Any] | None]]:
-    """The head of all aspects on which leaving reviews out says that it helps; None: it helps on none.
+    """Fit a head for the aspects on which it lowers the error on left-out reviews; None: there is no such aspect.
 
     Args:
         base: the base model under the features.
-        reviewed_A: the reviews of each of its aspects; None: there are none.
+        reviewed_A: the reviews of each of its aspects; None: no reviews.
         group_AN: see `left_out_moves`.
 
     Returns:
@@ -129,14 +130,14 @@ def fit_reward_head(
             reports.append(None)
             continue
         target_N = reviewed.label_N + left_out_moves(base, a, reviewed, group_N)
-        error_N = np.clip(target_N, SCORE_MIN, SCORE_MAX) - reviewed.said_N
-        helps = bool(np.square(error_N).mean() < np.square(reviewed.label_N - reviewed.said_N).mean())
+        error_N = np.clip(target_N, SCORE_MIN, SCORE_MAX) - reviewed.expert_N
+        helps = bool(np.square(error_N).mean() < np.square(reviewed.label_N - reviewed.expert_N).mean())
         if helps:
             weight_PA[:, a] = fit_weights(base, a, reviewed)
         reports.append(
             {
                 "used": helps,
-                "mae_label": float(np.abs(reviewed.label_N - reviewed.said_N).mean()),
+                "mae_label": float(np.abs(reviewed.label_N - reviewed.expert_N).mean()),
                 "mae_target": float(np.abs(error_N).mean()),
             }
         )
@@ -146,7 +147,12 @@ def fit_reward_head(
 
 
 def probability_corrected(distance: float, sd: float) -> float:
-    """That an expert is more than `WIDTH` away from a label, if they are normal around a target at this distance."""
+    """Probability that an expert's label is more than `WIDTH` from a label, as a normal around its target.
+
+    Args:
+        distance: of the target from the label, in score points.
+        sd: of the expert's label around the target.
+    """
     if sd <= 0.0:
         return float(abs(distance) > WIDTH)
     above, below = (WIDTH - distance) / sd, (-WIDTH - distance) / sd
@@ -154,37 +160,37 @@ def probability_corrected(distance: float, sd: float) -> float:
 
 
 def label_error_sd(confidence: float, spread: float = 0.0, expert_sd: float = 0.0) -> float:
-    """How far an expert is from a label, in score points.
+    """Standard deviation of an expert's label around a tool's label, in score points.
 
     Args:
-        confidence: of the label: the probability that they are within `WIDTH`.
-        spread: sd of several tools' labels.
-        expert_sd: how far experts were apart on the image.
+        confidence: of the label: the probability that the two are within `WIDTH`.
+        spread: standard deviation of several tools' labels.
+        expert_sd: standard deviation of the experts' labels of the image.
     """
-    confidence = min(max(confidence, _LEAST_CONFIDENCE), _MOST_CONFIDENCE)
+    confidence = min(max(confidence, _MIN_CONFIDENCE), _MAX_CONFIDENCE)
     own_sd = WIDTH / NormalDist().inv_cdf((1.0 + confidence) / 2.0)
     return math.sqrt(own_sd**2 + spread**2 + expert_sd**2)
 
 
 @dataclass(frozen=True, eq=False)
 class _Preferences:
-    """Every preference as a logistic regression on how far a head moves the label of its review (`move`)."""
+    """The preferences as a logistic regression on the corrections of the labels (`move`)."""
 
-    row_C: np.ndarray  # the review
-    start_C: np.ndarray  # difference of the rewards when nothing is moved
-    per_point_C: np.ndarray  # what moving the label by a point adds to it
+    row_C: np.ndarray  # index of the review
+    start_C: np.ndarray  # difference of the rewards without a correction
+    per_point_C: np.ndarray  # change of the difference per score point of correction
     num_reviews: int
 
     @classmethod
     def of(cls, reviewed: Reviewed, noise_sd: float) -> _Preferences:
         rows, better, worse = [], [], []
         step = STEP * noise_sd
-        for i, (said, shown) in enumerate(zip(reviewed.said_N.tolist(), reviewed.shown_N.tolist(), strict=True)):
-            others = [other for other in (said - step, said + step) if SCORE_MIN <= other <= SCORE_MAX]
-            if shown != said:
+        for i, (expert, shown) in enumerate(zip(reviewed.expert_N.tolist(), reviewed.shown_N.tolist(), strict=True)):
+            others = [other for other in (expert - step, expert + step) if SCORE_MIN <= other <= SCORE_MAX]
+            if shown != expert:
                 others.append(shown)
             rows += [i] * len(others)
-            better += [said] * len(others)
+            better += [expert] * len(others)
             worse += others
         row_C, better_C, worse_C = np.array(rows, np.int64), np.array(better), np.array(worse)
         per_point_C = (better_C - worse_C) / noise_sd**2
@@ -195,15 +201,15 @@ class _Preferences:
         return float(-np.logaddexp(0.0, -(self.start_C + self.per_point_C * move_N[self.row_C])).sum())
 
     def slope_and_curvature(self, move_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """First derivative of the log likelihood by every move, and minus the second."""
-        doubt_C = 0.5 * (1.0 - np.tanh((self.start_C + self.per_point_C * move_N[self.row_C]) / 2.0))
-        slope_N = np.bincount(self.row_C, self.per_point_C * doubt_C, self.num_reviews)
-        curvature_C = np.square(self.per_point_C) * doubt_C * (1.0 - doubt_C)
+        """First derivative of the log likelihood by each review's correction, and minus the second; shape (N,) each."""
+        error_C = 0.5 * (1.0 - np.tanh((self.start_C + self.per_point_C * move_N[self.row_C]) / 2.0))
+        slope_N = np.bincount(self.row_C, self.per_point_C * error_C, self.num_reviews)
+        curvature_C = np.square(self.per_point_C) * error_C * (1.0 - error_C)
         return slope_N, np.bincount(self.row_C, curvature_C, self.num_reviews)
 
 
 def _newton_step(coordinate_NK: np.ndarray, curvature_N: np.ndarray, gradient_K: np.ndarray) -> np.ndarray:
-    """`(I + X.T @ diag(curvature) @ X)^-1 @ gradient`, by the smaller of two systems."""
+    """`(I + X.T @ diag(curvature) @ X)^-1 @ gradient`, from the smaller of two systems."""
     scaled_NK = np.sqrt(curvature_N)[:, None] * coordinate_NK
     num_rows, num_coordinates = scaled_NK.shape
     if num_rows < num_coordinates:

@@ -1,4 +1,4 @@
-"""Named arrays as safetensors bytes, and their digest. The only serial format of numbers here; never pickle."""
+"""Named arrays as safetensors bytes, and their digest. Every artifact of numbers has this format, never pickle."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from paaplus.ids import sha256_hex
 
 
 def pack(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, object] | None = None) -> bytes:
-    """Bytes that depend only on names, shapes, dtypes, values and metadata (keys in order)."""
+    """Arrays and metadata as bytes, which depend only on names, shapes, dtypes, values and metadata, not on order."""
     text = json.dumps(dict(metadata or {}), sort_keys=True, separators=(",", ":"))
     ordered = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
     return save(ordered, metadata={"paaplus": text})
 
 
 def unpack(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-    """What `pack` packed.
+    """The arrays and metadata that `pack` wrote.
 
     Raises:
         InvalidInput: not a safetensors file, or one that `pack` did not write.
@@ -39,18 +39,19 @@ def unpack(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
 
 
 def check_names(what: str, found: Collection[str], expected: Collection[str]) -> None:
-    """Refuse arrays of other names; the message stays short, however many there are.
+    """Check the names of an artifact's arrays. The message is short, however many names are wrong.
 
     Raises:
-        InvalidInput: one is missing, or there is another.
+        InvalidInput: a name is missing or unknown.
     """
     missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing or unknown:
-        told = ", ".join(name[:64] for name in unknown[:8])
+        examples = ", ".join(name[:64] for name in unknown[:8])
         raise InvalidInput(
-            f"{what} needs arrays {sorted(expected)}; missing are {missing}, unknown are {len(unknown)}: {told}"
+            f"{what} needs arrays {sorted(expected)}; missing are {missing}, unknown are {len(unknown)}: {examples}"
         )
 
 
 def digest(data: bytes) -> str:
+    """SHA-256 of an artifact's bytes, hexadecimal."""
     return sha256_hex(data)

@@ -1,1 +1,1 @@
-"""What the API and the pipelines decide with: SQL and NumPy, one file per noun. Never imports torch."""
+"""The services that the API, the workers and the command line use: SQL and NumPy. Never imports torch."""

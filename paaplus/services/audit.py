@@ -1,7 +1,7 @@
-"""The audit trail: privileged acts, by internal ids only, each chained to the one before by its hash.
+"""The audit log: privileged acts in a hash chain, with internal ids only.
 
-An act gets its place in the chain when its transaction commits, under a lock that is taken last and held for a moment:
-taken earlier, it would make every privileged act wait for the slowest, and two of them could wait for each other.
+An entry gets its place in the chain just before its transaction commits, under a lock that is taken last. Taken
+earlier, the lock would make all privileged acts wait for the slowest, and two transactions could deadlock.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from paaplus.db.upsert import insert_ignoring_conflicts
 from paaplus.errors import InvalidInput
 from paaplus.ids import new_id, sha256_hex
 
-GENESIS: Final = "0" * 64  # what the first act is chained to
-MAX_TOLD = 20
+GENESIS: Final = "0" * 64  # the previous hash of the first entry
+MAX_LISTED = 20  # problems in a report
 
 _HEAD_ID = 1
-_RECORDED, _SEALED = "audit_recorded", "audit_sealed"  # in `Session.info`
+_RECORDED, _CHAINED = "audit_recorded", "audit_chained"  # keys in `Session.info`
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 def record(
     session: Session, *, actor: str, action: str, subject_id: UUID | None, details: dict[str, Any] | None = None
 ) -> None:
-    """Write one act, in the same transaction as the act itself.
+    """Write one entry, in the transaction of the act itself.
 
     Args:
         details: JSON without floats, which the two databases print differently, and without free text, which could
@@ -55,7 +55,7 @@ def record(
 
 
 def list_entries(session: Session, *, limit: int = 100, before: UUID | None = None) -> list[AuditRow]:
-    """Newest first."""
+    """Entries, newest first."""
     query = sa.select(AuditRow).order_by(AuditRow.id.desc()).limit(limit)
     if before is not None:
         query = query.where(AuditRow.id < before)
@@ -63,27 +63,27 @@ def list_entries(session: Session, *, limit: int = 100, before: UUID | None = No
 
 
 @event.listens_for(Session, "before_commit")
-def _seal(session: Session) -> None:
-    """Give this transaction's acts their places in the chain."""
+def _chain(session: Session) -> None:
+    """Append this transaction's entries to the chain."""
     if session.in_nested_transaction() or not (ids := session.info.pop(_RECORDED, [])):
         return
     session.flush()
     insert_ignoring_conflicts(session, AuditHeadRow, [{"id": _HEAD_ID, "sequence": 0, "entry_sha256": GENESIS}])
     head = session.get_one(AuditHeadRow, _HEAD_ID, with_for_update=True, populate_existing=True)
-    # Read back: what is hashed must be what the database gives, not what was put into it.
+    # Read back, because the hash must be of the values that the database returns.
     rows = sa.select(AuditRow).where(AuditRow.id.in_(ids)).order_by(AuditRow.id)
-    sealed = list(session.execute(rows, execution_options={"populate_existing": True}).scalars())
-    for row in sealed:
+    chained = list(session.execute(rows, execution_options={"populate_existing": True}).scalars())
+    for row in chained:
         row.sequence, row.previous_sha256 = head.sequence + 1, head.entry_sha256
         row.entry_sha256 = _digest(row)
         head.sequence, head.entry_sha256 = row.sequence, row.entry_sha256
-    session.info[_SEALED] = sealed
+    session.info[_CHAINED] = chained
 
 
 @event.listens_for(Session, "after_commit")
-def _tell(session: Session) -> None:
-    """Say every link in the log too: logs are kept elsewhere, where who changes the database does not get."""
-    for row in session.info.pop(_SEALED, []):
+def _log_entries(session: Session) -> None:
+    """Write the entries to the log too: logs are stored elsewhere, out of reach of a database administrator."""
+    for row in session.info.pop(_CHAINED, []):
         log.info(
             "audit",
             actor=row.actor,
@@ -95,7 +95,7 @@ def _tell(session: Session) -> None:
 
 
 def _digest(row: AuditRow | sa.Row[Any]) -> str:
-    """The hash of one act and of its place: canonical JSON, so that both databases give the same."""
+    """SHA-256 of an entry and its place, as canonical JSON, so that it is the same on both databases."""
     content = [
         row.sequence,
         row.previous_sha256,
@@ -111,17 +111,17 @@ def _digest(row: AuditRow | sa.Row[Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One place in the chain. Whoever keeps one elsewhere can prove that everything up to it still stands."""
+    """One link of the chain. With a copy that is kept elsewhere, `verify` proves that no earlier entry has changed."""
 
     sequence: int
     entry_sha256: str
 
     @classmethod
     def parse(cls, text: str) -> Link:
-        """SEQUENCE:SHA256, as `str` writes it.
+        """Parse SEQUENCE:SHA256, as `str` writes it.
 
         Raises:
-            InvalidInput: not that.
+            InvalidInput: the text has another form.
         """
         sequence, _, entry_sha256 = text.partition(":")
         if not (sequence.isascii() and sequence.isdigit() and len(entry_sha256) == len(GENESIS)):
@@ -134,7 +134,7 @@ class Link:
 
 @dataclass
 class AuditReport:
-    """What a look at the whole chain found. `problems` holds the first of them, in words."""
+    """The result of `verify`. `problems` describes the first `MAX_LISTED` problems."""
 
     num_entries: int = 0
     num_problems: int = 0
@@ -147,35 +147,35 @@ class AuditReport:
 
     def add(self, problem: str) -> None:
         self.num_problems += 1
-        if len(self.problems) < MAX_TOLD:
+        if len(self.problems) < MAX_LISTED:
             self.problems.append(problem)
 
 
 def verify(session: Session, expected: Link | None = None) -> AuditReport:
-    """Compute the whole chain again.
+    """Verify the whole chain.
 
     Args:
-        expected: a link that was noted earlier, outside of the database. Somebody who can write to all of it could
-            compute a new chain; against a link that they do not reach, that shows.
+        expected: a link that was copied earlier, outside the database. Without one, a person who can write the whole
+            database could compute a new valid chain.
     """
     report = AuditReport()
     columns = [column for column in AuditRow.__table__.columns if column.key != "sequence"]
     query = sa.select(AuditRow.sequence, *columns).where(AuditRow.sequence.is_not(None)).order_by(AuditRow.sequence)
     _follow(report, session.execute(query, execution_options={"yield_per": 1000}), expected)
     head = session.get(AuditHeadRow, _HEAD_ID)
-    noted = Link(head.sequence, head.entry_sha256) if head is not None else None
-    if noted != report.head:
+    recorded = Link(head.sequence, head.entry_sha256) if head is not None else None
+    if recorded != report.head:
         report.add(
-            f"the newest entry should be {noted or 'none'}, and is {report.head or 'none'}: entries were removed"
+            f"the newest entry should be {recorded or 'none'}, and is {report.head or 'none'}: entries were removed"
         )
-    unchained = session.execute(sa.select(AuditRow.id).where(AuditRow.sequence.is_(None)).limit(MAX_TOLD)).scalars()
+    unchained = session.execute(sa.select(AuditRow.id).where(AuditRow.sequence.is_(None)).limit(MAX_LISTED)).scalars()
     for row_id in unchained:
-        report.add(f"entry {row_id} is in no chain: it was inserted from outside")
+        report.add(f"entry {row_id} is not in the chain: it was inserted from outside")
     return report
 
 
 def _follow(report: AuditReport, rows: Iterable[sa.Row[Any]], expected: Link | None) -> None:
-    """Go from link to link, and remember the last one as the report's head."""
+    """Check every link, and set the report's head to the last one."""
     last = Link(0, GENESIS)
     met_expected = expected is None
     for row in rows:
@@ -185,12 +185,12 @@ def _follow(report: AuditReport, rows: Iterable[sa.Row[Any]], expected: Link | N
         elif row.sequence > last.sequence + 1:
             report.add(f"entries {last.sequence + 1} to {row.sequence - 1} were removed")
         elif row.previous_sha256 != last.entry_sha256:
-            report.add(f"entry {row.sequence} does not follow entry {last.sequence}: one of them was put in its place")
+            report.add(f"entry {row.sequence} does not follow entry {last.sequence}: one of them was replaced")
         if row.entry_sha256 != _digest(row):
             report.add(f"entry {row.sequence} was changed")
         last = Link(row.sequence, str(row.entry_sha256))
         if last == expected:
             met_expected = True
     if not met_expected:
-        report.add(f"link {expected} is not in the chain: it was written anew, or ends before")
+        report.add(f"link {expected} is not in the chain: the chain was rewritten, or ends before it")
     report.head = last if last.sequence else None

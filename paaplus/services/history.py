@@ -1,4 +1,4 @@
-"""The history of a user's pointer: one line of acts, in the order in which they happened, whatever clocks say."""
+"""The history of a user's active pointer: entries in the order in which they were written."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write(
     target: AdapterRow | None = None,
     details: dict[str, Any] | None = None,
 ) -> None:
-    """Write one act. The caller holds the user's lock, so nobody else writes about them now.
+    """Write one entry. The caller must hold the user's lock.
 
     Raises:
         InvalidInput: no reason is given.
@@ -50,12 +50,12 @@ def write(
 
 
 def _next_id(session: Session, user_id: UUID) -> UUID:
-    """After the last one: ids tell the order of acts, and a clock may be set back, or be another host's."""
+    """An id after the user's last one, even if a clock was set back or another host's clock is behind."""
     last = session.execute(
         sa.select(AdapterHistoryRow.id)
         .where(AdapterHistoryRow.user_id == user_id)
         .order_by(AdapterHistoryRow.id.desc())
         .limit(1)
     ).scalar_one_or_none()
-    fresh = new_id()
-    return fresh if last is None or fresh > last else UUID(int=last.int + 1)
+    new = new_id()
+    return new if last is None or new > last else UUID(int=last.int + 1)

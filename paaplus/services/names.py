@@ -1,4 +1,4 @@
-"""Names that callers choose: what they may look like, so that they fit into URLs, logs and both databases."""
+"""Checks of names that callers choose, so that they fit into URLs, logs and both databases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EXTERNAL_ID_MAX = 128
 
 
 def check_application(name: str) -> None:
-    """Refuse what cannot name an application.
+    """Check the name of an application.
 
     Raises:
         InvalidInput: not 1-64 letters, digits, dots, dashes or underscores.
@@ -21,5 +21,5 @@ def check_application(name: str) -> None:
 
 
 def is_external_id(text: str) -> bool:
-    """Whether an application may call a user so: 1-128 printable characters, no slash, and neither '.' nor '..'."""
+    """Whether a text is a valid external id: 1-128 printable characters, no slash, and neither '.' nor '..'."""
     return 0 < len(text) <= EXTERNAL_ID_MAX and text.isprintable() and "/" not in text and text not in (".", "..")

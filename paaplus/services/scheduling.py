@@ -1,4 +1,4 @@
-"""Who is due for training, when and why; turning that into jobs."""
+"""Scheduling: decide which users are due for training, when and why, and enqueue their jobs."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from paaplus.settings import Settings
 
 SCAN_BATCH = 200
 BY_HAND_PRIORITY = 1
-# What feedback or its lack does not change: there is something new to start from. Nothing else would tell of it, so
-# that a pause keeps the reason, without a time, until it ends.
-NEW_START_REASONS = (
+# Reasons that do not depend on feedback: the starting point has changed. Nothing else would make the user due again,
+# so a pause keeps the reason, without a time, until it ends.
+STARTING_POINT_REASONS = (
     DueReason.NEW_BASE_MODEL,
     DueReason.NEW_PRIOR,
     DueReason.NEW_MATCH,
@@ -37,7 +37,7 @@ NEW_START_REASONS = (
 
 @dataclass(frozen=True, slots=True)
 class ScanReport:
-    """What one look of the scheduler did."""
+    """What one scan did. `num_ready`: ready jobs by queue."""
 
     num_enqueued: int
     num_reaped: int
@@ -55,13 +55,14 @@ def lock_key(user_id: UUID) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """Events since the last training that may train: how many, and when the first of them came."""
+    """Events since the last training that are not excluded: how many, and when the first was received."""
 
     count: int
     oldest_at: datetime | None
 
 
 def pending(session: Session, user_id: UUID) -> Pending:
+    """The user's events since the last training."""
     trained = sa.select(UserRow.trained_sequence).where(UserRow.id == user_id).scalar_subquery()
     excluded = sa.exists().where(ExclusionRow.feedback_id == FeedbackRow.id, ExclusionRow.released_at.is_(None))
     count, oldest_at = session.execute(
@@ -73,24 +74,24 @@ def pending(session: Session, user_id: UUID) -> Pending:
 
 
 def pending_feedback(session: Session, user_id: UUID) -> int:
-    """Number of events since the last training that may train."""
+    """Number of events since the last training that are not excluded."""
     return pending(session, user_id).count
 
 
 def refresh_due(session: Session, user: UserRow) -> None:
-    """Recompute when the user is due, after anything that it depends on has changed (in the same transaction)."""
+    """Recompute when the user is due. Call it in the transaction of every change that this depends on."""
     session.flush()
     policy = policy_of(user)
     if policy.paused:
-        _hold_back(user)
+        _clear_due(user)
         return
-    if user.due_reason in NEW_START_REASONS:
+    if user.due_reason in STARTING_POINT_REASONS:
         user.next_due_at = user.next_due_at or db_now(session)
         return
     waiting = pending(session, user.id)
     if user.due_reason == DueReason.DRIFT and user.next_due_at is not None and waiting.count > 0:
         return
-    if _has_learned_what_was_taken_back(session, user):
+    if _has_new_retraction(session, user):
         user.next_due_at, user.due_reason = db_now(session), DueReason.TAKEN_BACK
     elif waiting.count == 0:
         user.next_due_at, user.due_reason = None, None
@@ -102,28 +103,28 @@ def refresh_due(session: Session, user: UserRow) -> None:
         user.due_reason = DueReason.INTERVAL
 
 
-def _hold_back(user: UserRow) -> None:
+def _clear_due(user: UserRow) -> None:
     user.next_due_at = None
-    if user.due_reason not in NEW_START_REASONS:
+    if user.due_reason not in STARTING_POINT_REASONS:
         user.due_reason = None
 
 
-def _has_learned_what_was_taken_back(session: Session, user: UserRow) -> bool:
-    """True if a retraction that no training has seen yet takes back what the live version may have learned."""
-    taken_back = sa.exists().where(
+def _has_new_retraction(session: Session, user: UserRow) -> bool:
+    """Whether a retraction that no training has read retracts an event that the active version was trained on."""
+    retracted = sa.exists().where(
         FeedbackRow.user_id == user.id,
         FeedbackRow.sequence > user.trained_sequence,
         FeedbackRow.sequence > AdapterRow.high_water_sequence,
         FeedbackRow.retracts_sequence <= AdapterRow.high_water_sequence,
     )
-    live = sa.select(AdapterRow.id).where(
-        AdapterRow.user_id == user.id, AdapterRow.state == AdapterState.ACTIVE, taken_back
+    tainted = sa.select(AdapterRow.id).where(
+        AdapterRow.user_id == user.id, AdapterRow.state == AdapterState.ACTIVE, retracted
     )
-    return session.execute(live).first() is not None
+    return session.execute(tainted).first() is not None
 
 
-def due_for_new_start(session: Session, user: UserRow) -> None:
-    """After what the user's trainings start from has changed: who has a version is due now, or when a pause ends."""
+def due_for_new_match(session: Session, user: UserRow) -> None:
+    """Make the (locked) user due after their match or expert form has changed, if there is anything to train."""
     session.flush()
     has_version = session.execute(sa.select(AdapterRow.id).where(AdapterRow.user_id == user.id).limit(1)).first()
     if has_version or pending_feedback(session, user.id):
@@ -131,19 +132,19 @@ def due_for_new_start(session: Session, user: UserRow) -> None:
 
 
 def due_for(session: Session, user: UserRow, reason: DueReason) -> None:
-    """Make the (locked) user due now for something new to start from; while they are paused: when the pause ends."""
-    assert reason in NEW_START_REASONS, reason
+    """Make the (locked) user due for a changed starting point: now, or when a pause ends."""
+    assert reason in STARTING_POINT_REASONS, reason
     user.next_due_at, user.due_reason = None, reason
     refresh_due(session, user)
 
 
 def refresh_after_base_model(session: Session, base_model_id: UUID) -> int:
-    """After another base model has become the default: users whose version stands on an older one are due now.
+    """After the default base model has changed: make users due whose active version is for another one.
 
-    Every user's epoch counts up, so that a training on the old base that is under way does not commit.
+    Every user's epoch counts up, so that running trainings on the old base model cannot commit.
 
     Returns:
-        Number of users that are due.
+        Number of due users.
     """
     session.execute(sa.update(UserRow).values(epoch=UserRow.epoch + 1))
     stale = sa.select(AdapterRow.user_id).where(
@@ -158,21 +159,21 @@ def refresh_after_base_model(session: Session, base_model_id: UUID) -> int:
 
 
 def refresh_after_prior(session: Session, base_model_id: UUID, prior_id: UUID | None) -> int:
-    """After another taste prior has come into force: users whose version started from another one are due now.
+    """After the taste prior in force has changed: make users due whose active version started from another one.
 
     Args:
         base_model_id: the base model that the prior is for.
         prior_id: the prior in force; None: the base model's own.
 
     Returns:
-        Number of users that are due.
+        Number of due users.
     """
     stale = sa.select(AdapterRow.user_id).where(
         AdapterRow.state == AdapterState.ACTIVE,
         AdapterRow.base_model_id == base_model_id,
         AdapterRow.strategy.in_(PRIOR_STRATEGIES),
         AdapterRow.taste_prior_id.is_distinct_from(prior_id),
-        AdapterRow.user_id.not_in(_with_own_start()),
+        AdapterRow.user_id.not_in(_with_own_prior()),
     )
     result = session.execute(
         sa.update(UserRow)
@@ -182,13 +183,13 @@ def refresh_after_prior(session: Session, base_model_id: UUID, prior_id: UUID | 
     return int(result.rowcount)  # type: ignore[attr-defined]
 
 
-def _with_own_start() -> sa.Select[UUID]:
-    """Users whose trainings start from the prior of their match, whichever is in force."""
+def _with_own_prior() -> sa.Select[UUID]:
+    """Users whose match has a prior of its own."""
     return sa.select(MatchRow.user_id).where(MatchRow.superseded_at.is_(None), MatchRow.prior_digest.is_not(None))
 
 
 def postpone(session: Session, user_id: UUID) -> None:
-    """After a job was given up: wait a whole interval, so that a lasting fault is not tried without end."""
+    """After a job was given up: wait a whole interval, so that a permanent fault is not retried at once."""
     user = lock_user(session, user_id)
     if user is not None and not policy_of(user).paused and pending_feedback(session, user_id):
         user.next_due_at = db_now(session) + timedelta(seconds=policy_of(user).max_interval_s)
@@ -196,7 +197,7 @@ def postpone(session: Session, user_id: UUID) -> None:
 
 
 def request_training(session: Session, user_id: UUID, *, actor: str, reason: str, settings: Settings) -> UUID:
-    """Train this user now, whatever the policy says; returns the job.
+    """Enqueue a training of this user now, whatever the policy says; returns the job.
 
     Raises:
         NotFound: no such user.
@@ -219,7 +220,7 @@ def request_training(session: Session, user_id: UUID, *, actor: str, reason: str
 
 
 def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -> int:
-    """Turn due users into jobs and clear their due time; returns how many. Two schedulers share the work."""
+    """Enqueue jobs of due users and clear their due times; returns how many. Several schedulers may run at once."""
     now = db_now(session)
     due = session.execute(
         sa.select(UserRow)
@@ -231,7 +232,7 @@ def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -
     users = list(due.scalars())
     for user in users:
         if policy_of(user).paused:
-            _hold_back(user)
+            _clear_due(user)
             continue
         jobs.enqueue(
             session,
@@ -247,7 +248,7 @@ def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -
 
 
 def scan(database: Database, settings: Settings) -> ScanReport:
-    """One look of the scheduler: silent workers' jobs back, due users enqueued, ready jobs counted."""
+    """One scan: enqueue due users, requeue jobs whose lease has expired, and count ready jobs."""
     retry = jobs.RetryPolicy(settings.retry_base_s, settings.retry_cap_s)
     num_enqueued = 0
     while True:

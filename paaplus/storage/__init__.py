@@ -1,1 +1,1 @@
-"""Content-addressed storage of what is too big for a row: image files and base model artifacts."""
+"""Storage outside the database: blobs by content, and the list of erased users."""

@@ -1,6 +1,6 @@
-"""Blobs by the SHA-256 of their bytes, in a local folder or in object storage (S3, GCS, Azure).
+"""Blobs named by the SHA-256 of their bytes, in a local folder or in object storage (S3, GCS, Azure).
 
-A blob is written whole or not at all, never changed, and checked against its name when it is read.
+Writing a blob is atomic. A blob never changes. Reading checks its bytes against its name.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class BlobStore:
-    """One process's door to the storage.
+    """One process's access to the storage.
 
     Args:
-        url: `file:///folder` (made when missing), `s3://bucket/prefix`, `gs://bucket/prefix` or
+        url: `file:///folder` (created if missing), `s3://bucket/prefix`, `gs://bucket/prefix` or
             `az://container/prefix`. Credentials come from the environment, as each provider names them.
 
     Raises:
-        InvalidInput: no such kind of storage, or one that is configured wrongly.
+        InvalidInput: an unknown kind of storage, or a wrong configuration.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         try:
-            # Only a folder is made when it is missing; a bucket is somebody's decision.
+            # Only a missing folder is created; an operator creates buckets.
             self._store: ObjectStore = (
                 LocalStore.from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)
             )
@@ -43,7 +43,7 @@ class BlobStore:
             raise InvalidInput(f"storage URL {url!r} cannot be used: {_first_line(error)}") from error
 
     def put(self, data: bytes) -> str:
-        """Store the bytes unless they are there already; returns their SHA-256.
+        """Store the bytes, if they are not stored already; returns their SHA-256.
 
         Raises:
             Unavailable: the storage does not answer, or refuses.
@@ -58,11 +58,11 @@ class BlobStore:
         return sha256
 
     def get(self, sha256: str) -> bytes:
-        """The bytes.
+        """Read a blob.
 
         Raises:
             NotFound: there is no such blob.
-            Damaged: what the storage holds is not what was stored.
+            Damaged: the stored bytes have another digest.
             Unavailable: the storage does not answer.
         """
         try:
@@ -90,7 +90,7 @@ class BlobStore:
         return True
 
     def delete(self, sha256: str) -> None:
-        """Remove the blob; nothing happens when there is none.
+        """Delete a blob, if it exists.
 
         Raises:
             Unavailable: the storage does not answer, or refuses.
@@ -104,7 +104,7 @@ class BlobStore:
 
 
 def _path(sha256: str) -> str:
-    """Two characters of fan-out keep folders small. Checked, because a path must never come from outside."""
+    """The blob's path; two characters make a folder, to keep folders small. The name is checked against traversal."""
     if not _SHA256.fullmatch(sha256):
         raise InvalidInput(f"{sha256!r} is not a SHA-256 in lower-case hex")
     return f"{sha256[:2]}/{sha256}"

@@ -1,7 +1,7 @@
-"""Who was erased, kept outside the database and outside its backups: a restore must not bring anybody back.
+"""The list of erased users, outside the database and its backups, so that a restore does not bring users back.
 
-One small object per erased user, in a folder or in object storage. It holds an internal id, random and given to nobody
-else ever, and a moment: nothing that says who it was.
+One small object per erased user, in a folder or in object storage. It holds the user's internal id, which is random and
+never reused, and the time: nothing that identifies a person.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Erasure:
 
 
 class ErasureList:
-    """One process's door to the list.
+    """One process's access to the list.
 
     Args:
-        url: like that of the blob storage, but another place: what is restored with a backup is no memory of it.
+        url: like that of the blob storage, but another place, because a restore overwrites the blobs.
 
     Raises:
-        InvalidInput: no such kind of storage, or one that is configured wrongly.
+        InvalidInput: an unknown kind of storage, or a wrong configuration.
     """
 
     def __init__(self, url: str) -> None:
@@ -51,7 +51,7 @@ class ErasureList:
             raise InvalidInput(f"erasure list URL {url!r} cannot be used: {error}") from error
 
     def add(self, erasure: Erasure) -> None:
-        """Write one entry; the same user again replaces it.
+        """Write a user's entry, or replace it.
 
         Raises:
             Unavailable: the storage does not answer, or refuses.
@@ -67,7 +67,7 @@ class ErasureList:
 
         Raises:
             Unavailable: the storage does not answer.
-            Damaged: an entry cannot be read. It names somebody who must stay erased, so it is not passed over.
+            Damaged: an entry cannot be read. It is not skipped, because its user must stay erased.
         """
         try:
             names = [item["path"] for page in obstore.list(self._store) for item in page]

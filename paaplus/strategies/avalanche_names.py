@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import warnings
 
+from paaplus.models.lean_imports import leaving_out
 from paaplus.models.torchvision_shim import ensure_torchvision
 
+_NOT_CALLED = ("GPUtil", "gdown", "matplotlib", "pytorchcv", "torch.utils.tensorboard", "torchmetrics", "wandb")
+
 ensure_torchvision()
-with warnings.catch_warnings():
+with leaving_out(*_NOT_CALLED), warnings.catch_warnings():
     # Avalanche imports qpsolvers for GEM, which warns that no solver is installed; GEM is not offered here.
     warnings.filterwarnings("ignore", message="no QP solver found", category=UserWarning)
     from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience

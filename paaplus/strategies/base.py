@@ -59,4 +59,3 @@ class Trained:
     metrics: dict[str, float]
     loo_NA: np.ndarray | None = None
     loo_difference_LLA: np.ndarray | None = None
-

@@ -129,7 +129,6 @@ class Consolidation(EWCPlugin):
         importance = stack.module.user(self.latest, u)
         return {**{f"{self.prefix}.{name}": value for name, value in importance.items()}, **seen.arrays(self.prefix)}
 
-
     def held(self, stack: Stack, u: int) -> Parameters:
         """How firmly the penalty held each of a user's parameters: half its second derivative."""
         return {name: self.ewc_lambda * value for name, value in stack.module.user(self.earlier, u).items()}

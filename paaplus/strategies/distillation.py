@@ -51,6 +51,8 @@ class Distillation(SupervisedPlugin):
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         stack = strategy.experience.dataset
         for which in (0, 1):
-            parts = {u: member.kept[self][which] for u, member in enumerate(stack.members) if len(member.kept[self]) > which}
+            parts = {
+                u: member.kept[self][which] for u, member in enumerate(stack.members) if len(member.kept[self]) > which
+            }
             for u, score_VA in stack.scores(parts).items():
                 stack.teach(u, parts[u], score_VA)

@@ -23,7 +23,7 @@ from paaplus.strategies.base import TrainingRequest
 from paaplus.strategies.modules import StackedAdapter, padded
 from paaplus.strategies.parameters import Parameters, parameters_of, rank_of, start_of
 from paaplus.strategies.recency import ageing
-from paaplus.strategies.rows import Part, Rows, rows_of
+from paaplus.strategies.rows import Part, rows_of
 from paaplus.strategies.state import load_state
 
 _FEWEST_COLUMNS = 32  # if any: fewer would save less than the more stacks cost that people then fall into
@@ -87,7 +87,9 @@ class Member:
     def generator(self) -> torch.Generator:
         """What draws this increment's batches: seeded with the configured seed and the last event that is known."""
         last_sequence = max(self.new_sequence_N.max(initial=0), self.past_sequence_N.max(initial=0))
-        seed = int(np.random.SeedSequence([self.request.config.seed, int(last_sequence)]).generate_state(1, np.uint64)[0])
+        seed = int(
+            np.random.SeedSequence([self.request.config.seed, int(last_sequence)]).generate_state(1, np.uint64)[0]
+        )
         return torch.Generator().manual_seed(seed % 2**63)
 
     @property
@@ -95,7 +97,15 @@ class Member:
         """What users of one stack agree in."""
         request = self.request
         columns = Columns.of(self.parts), Columns.of(self.aside)
-        return (columns, len(self.new) > 0, request.adapter_kind, request.config, request.base.digest, request.device, self.rank)
+        return (
+            columns,
+            len(self.new) > 0,
+            request.adapter_kind,
+            request.config,
+            request.base.digest,
+            request.device,
+            self.rank,
+        )
 
     @property
     def num_rows(self) -> int:
@@ -113,7 +123,9 @@ class Stack(AvalancheDataset):
         self.num_new = len(members[0].new)  # 0 for one is 0 for all
         parts = [(u, part) for u, member in enumerate(members) for part in (*member.parts, *member.aside)]
         sizes = [len(part.rows.taste_VR) for _, part in parts]
-        self._starts = {(u, part): end - size for (u, part), end, size in zip(parts, np.cumsum(sizes), sizes, strict=True)}
+        self._starts = {
+            (u, part): end - size for (u, part), end, size in zip(parts, np.cumsum(sizes), sizes, strict=True)
+        }
         self.nowhere = sum(sizes)  # the image that is looked at where there is nothing to look at
         x_TX = np.zeros((self.nowhere + 1, module.width), np.float32)
         y_TB = np.zeros((self.nowhere + 1, 2 * module.num_aspects), np.float32)

@@ -48,7 +48,13 @@ class StackTemplate(SupervisedTemplate):
     """
 
     def __init__(
-        self, *, name: str, stack: Stack, config: TrainingConfig, plugins: Sequence[Any], should_stop: Callable[[], bool]
+        self,
+        *,
+        name: str,
+        stack: Stack,
+        config: TrainingConfig,
+        plugins: Sequence[Any],
+        should_stop: Callable[[], bool],
     ) -> None:
         self.name = name
         self.num_steps = config.num_steps if stack.num_new else 0

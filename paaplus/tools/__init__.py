@@ -1,1 +1,1 @@
-"""AI tools: what says something about an image before any person does. `registry.AI_TOOLS` lists them."""
+"""AI tools: they label images before any person does. `registry.AI_TOOLS` lists them."""

@@ -1,13 +1,13 @@
-"""Composition: does what draws the eye stand where the rule of thirds wants it, and is the whole balanced? NumPy only.
+"""The composition tool: rule of thirds and visual balance. NumPy and Pillow only.
 
-What draws the eye is the spectral residual of a small grey copy: what its Fourier amplitudes have beyond those around
-them. The subject is where that is strongest. The score is the mean of two terms, each 0-10:
+Saliency is the spectral residual of a small grey copy: the part of the log Fourier amplitudes above their local mean.
+The subject is the point of the highest saliency. The score is the mean of two terms, each 0-10:
 
     thirds   exp(-d^2 / (2 * .17^2)), d from the subject to the nearest of the four crossings of the third lines
     balance  exp(-d^2 / (2 * .2^2)), d from the centre of all saliency to the middle
 
-with distances in shares of width and height. The confidence is how far saliency is gathered around the subject: a
-picture without one gives the rule nothing to hold on to.
+with distances in shares of width and height. The confidence is how much of the saliency is near the subject: the rule
+does not apply to a picture without a subject.
 
 Sources:
     Hou & Zhang, Saliency detection: a spectral residual approach (CVPR 2007).
@@ -25,13 +25,13 @@ from paaplus.tools.tool import on_scale
 
 SIDE_PX = 64
 THIRDS_SD, BALANCE_SD = 0.17, 0.2
-SUBJECT_RADIUS = 0.2  # of the frame: what counts as around the subject
+SUBJECT_RADIUS = 0.2  # share of the frame that counts as near the subject
 BLUR_SD_PX = 2.5
 _MIN_VARIANCE = 1e-8
 
 
 def composition(rgb_HW3: np.ndarray) -> tuple[float, float]:
-    """Score 0-10 and confidence 0-1; an even surface gets 5 with confidence 0."""
+    """Score 0-10 and confidence 0-1 of an RGB array 0-1, shape (H, W, 3). A uniform image gets 5 with confidence 0."""
     saliency_SS = saliency(rgb_HW3 @ LUMINANCE)
     if saliency_SS is None:
         return 5.0, 0.0
@@ -46,12 +46,16 @@ def composition(rgb_HW3: np.ndarray) -> tuple[float, float]:
     balance = np.exp(-(to_middle**2) / (2 * BALANCE_SD**2))
     near_SS = np.hypot(place_S[:, None] - y, place_S[None] - x) <= SUBJECT_RADIUS
     area = float(near_SS.mean())
-    gathered = (float(share_SS[near_SS].sum()) - area) / (1.0 - area)
-    return on_scale(float((thirds + balance) / 2), 0.0, 1.0), min(max(gathered, 0.0), 1.0)
+    concentration = (float(share_SS[near_SS].sum()) - area) / (1.0 - area)
+    return on_scale(float((thirds + balance) / 2), 0.0, 1.0), min(max(concentration, 0.0), 1.0)
 
 
 def saliency(light_HW: np.ndarray) -> np.ndarray | None:
-    """What draws the eye, shape (S, S), 0 or more; None where nothing differs from anything."""
+    """Saliency, shape (S, S), 0 or more; None for a uniform image.
+
+    Args:
+        light_HW: luminance, 0-1.
+    """
     copy = Image.fromarray(light_HW.astype(np.float32)).resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX)
     small_SS = np.asarray(copy, np.float64)
     if small_SS.var() < _MIN_VARIANCE:
@@ -64,7 +68,7 @@ def saliency(light_HW: np.ndarray) -> np.ndarray | None:
 
 
 def _blurred(field_SS: np.ndarray) -> np.ndarray:
-    """Gaussian, mirrored at the edges."""
+    """Gaussian blur, mirrored at the edges."""
     reach = round(3 * BLUR_SD_PX)
     kernel = np.exp(-np.square(np.arange(-reach, reach + 1)) / (2 * BLUR_SD_PX**2))
     kernel /= kernel.sum()

@@ -1,4 +1,4 @@
-"""The base model's generic score as a tool: what the crowd would say, and how likely one person says about the same.
+"""The base model's generic score as a tool.
 
 Shape letters: B = images, A = aspects.
 """
@@ -18,9 +18,10 @@ from paaplus.tools.tool import Judgement, Need, ToolImage, within_width
 
 @dataclass(frozen=True, eq=False)
 class GenericTool:
-    """Scores every aspect of the base model. The confidence is that of somebody of whom nothing is known yet.
+    """Gives the generic score of every aspect of the base model.
 
-    It comes from the spread of the base model's own prior on that image (how far people differ there) and its noise.
+    The confidence is the probability that a user without feedback rates within `WIDTH`: it follows from the variance
+    of the base model's own prior on that image and from the noise.
     """
 
     base: BaseScorer
@@ -39,11 +40,11 @@ class GenericTool:
     def score(self, images: Sequence[ToolImage]) -> list[Judgement]:
         if not images:
             return []
-        taste_BR = self.base.project(np.stack([_features(one) for one in images]))
+        taste_BR = self.base.project(np.stack([_features(image) for image in images]))
         generic_BA = self.base.generic(taste_BR)
         prior = OwnPrior(self.base)
         judgements = []
-        for taste_R, generic_A in zip(taste_BR, generic_BA, strict=True):  # by row: the same bits in any batch
+        for taste_R, generic_A in zip(taste_BR, generic_BA, strict=True):  # by row: bit-identical in any batch
             confidences = {}
             for a, aspect in enumerate(self.aspects):
                 coordinate_K = prior.coordinates(design(taste_R[None], generic_A[a : a + 1]), a)[0]
@@ -53,6 +54,6 @@ class GenericTool:
         return judgements
 
 
-def _features(one: ToolImage) -> np.ndarray:
-    assert one.features_D is not None, "this tool looks at features"
-    return one.features_D
+def _features(image: ToolImage) -> np.ndarray:
+    assert image.features_D is not None, "this tool needs features"
+    return image.features_D

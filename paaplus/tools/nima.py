@@ -1,7 +1,7 @@
-"""NIMA-style heads: ten bins of a rating 1-10, whose mean is the score and whose spread the confidence. NumPy only.
+"""The NIMA tool: a distribution over ratings 1-10; its mean is the score, its spread the confidence. NumPy only.
 
-A head is a linear map from features to ten logits. The features are the base model's, or those of a network of its
-own that the worker loads (`models.nima`).
+A head is a linear map from features to ten logits. The features are those of the base model, or of a network that comes
+with the head and that the worker loads (`models.nima`).
 
 Source:
     Talebi & Milanfar, NIMA: neural image assessment (arXiv:1709.05424).
@@ -32,7 +32,7 @@ _POINTS_PER_BIN = SCORE_MAX / (NUM_BINS - 1)  # rating 1 is score 0, rating 10 i
 
 @dataclass(frozen=True, eq=False)
 class NimaHead:
-    """The last layer, and the digest of the file it came from.
+    """The last layer of NIMA, and the digest of its file.
 
     Raises:
         InvalidInput: not ten bins, shapes that do not fit, or numbers that are not finite.
@@ -53,7 +53,7 @@ class NimaHead:
         return int(self.weight_ND.shape[1])
 
     def judge(self, features_D: np.ndarray) -> tuple[float, float]:
-        """Score and confidence of one image."""
+        """Score 0-10 and confidence 0-1 of one image."""
         logit_N = rowwise_matmul(features_D[None].astype(np.float64), self.weight_ND.T)[0] + self.bias_N
         share_N = np.exp(logit_N - logit_N.max())
         share_N /= share_N.sum()
@@ -65,11 +65,11 @@ class NimaHead:
 
 @dataclass(frozen=True, eq=False)
 class NimaTool:
-    """A head on the base model's features, or on those that `backbone` computes of pixels."""
+    """A head on the base model's features, or on those that `backbone` computes from pixels."""
 
     head: NimaHead
     aspect: str
-    extractor_digest: str | None  # of the base model's features; None: the backbone came in the same file
+    extractor_digest: str | None  # of the base model's features; None: the file has its own backbone
     backbone: Callable[[Image.Image], np.ndarray] | None = None
 
     name = "nima"
@@ -88,11 +88,11 @@ class NimaTool:
 
     def score(self, images: Sequence[ToolImage]) -> list[Judgement]:
         judgements = []
-        for one in images:
-            features_D = one.features_D
-            if self.backbone is not None and one.image is not None:
-                features_D = self.backbone(one.image)
-            assert features_D is not None, "this tool looks at features, or has a network"
+        for image in images:
+            features_D = image.features_D
+            if self.backbone is not None and image.image is not None:
+                features_D = self.backbone(image.image)
+            assert features_D is not None, "this tool needs features or a backbone"
             if features_D.shape != (self.head.feature_dim,):
                 raise InvalidInput(f"{features_D.shape} features; the head is for {self.head.feature_dim}")
             score, confidence = self.head.judge(features_D)
@@ -101,10 +101,10 @@ class NimaTool:
 
 
 def read_head(file: Path) -> NimaHead:
-    """A head alone, from a safetensors file with `weight` (10, D) and `bias` (10,), under any prefix.
+    """Read a head without a backbone, from a safetensors file with `weight` (10, D) and `bias` (10,), under any prefix.
 
     Raises:
-        InvalidInput: no such file, or not such a head.
+        InvalidInput: the file cannot be read, or does not have one such head.
     """
     try:
         data = file.read_bytes()
@@ -115,7 +115,7 @@ def read_head(file: Path) -> NimaHead:
 
 
 def head_of(arrays: dict[str, np.ndarray], digest: str) -> NimaHead:
-    """The one linear layer of ten outputs among these arrays.
+    """The head among these arrays: the one linear layer with ten outputs.
 
     Raises:
         InvalidInput: there is none, or more than one.

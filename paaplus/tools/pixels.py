@@ -1,8 +1,8 @@
-"""Measures of an image's pixels: exposure, colourfulness, sharpness, contrast. NumPy and Pillow only.
+"""Pixel tools: exposure, colourfulness, sharpness and contrast. NumPy and Pillow only.
 
-Each is measured on the image made small (`LONG_SIDE_PX`), so that the same picture in two sizes gets about the same
-score, and put on the score scale by a fixed map. A measure has no error of its own: its confidence is 1, which says
-nothing about what it is worth. None of them is an aspect of taste; each writes labels under its own name.
+Each is measured on a reduced image (`LONG_SIDE_PX`), so that a picture has about the same score in any size, and mapped
+to the score scale by a fixed function. A measure has no error, so its confidence is 1; that does not say how good the
+measure is. None of them is an aspect of taste: each labels an aspect of its own name.
 
 Shape letters: H, W = pixels.
 """
@@ -25,7 +25,7 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], np.float64)  # Rec. 601
 
 @dataclass(frozen=True)
 class PixelTool:
-    """A tool with one aspect of its own name. `measure` gives score and confidence of an RGB array 0-1, (H, W, 3)."""
+    """A tool whose one aspect has its name. `measure` returns score and confidence of an RGB array 0-1, (H, W, 3)."""
 
     name: str
     version: str
@@ -41,28 +41,28 @@ class PixelTool:
         return [self._judge(one) for one in images]
 
     def _judge(self, one: ToolImage) -> Judgement:
-        assert one.image is not None, "this tool looks at pixels"
+        assert one.image is not None, "this tool needs pixels"
         score, confidence = self.measure(small_rgb(one.image))
         return Judgement({self.name: score}, {self.name: confidence})
 
 
 def small_rgb(image: Image.Image) -> np.ndarray:
-    """The image as RGB 0-1, float64, shape (H, W, 3), its long side `LONG_SIDE_PX` at most.
+    """The image as RGB 0-1, float64, shape (H, W, 3), reduced to a long side of `LONG_SIDE_PX` or less.
 
     Raises:
         InvalidInput: fewer than `MIN_SIDE_PX` pixels on a side.
     """
     if min(image.size) < MIN_SIDE_PX:
-        raise InvalidInput(f"{image.size[0]} x {image.size[1]} pixels: too few to measure anything")
+        raise InvalidInput(f"{image.size[0]} x {image.size[1]} pixels: too few to measure")
     long_side = max(image.size)
-    if long_side > LONG_SIDE_PX:  # of a narrow strip the short side stays long enough to measure
+    if long_side > LONG_SIDE_PX:  # the short side of a narrow image stays large enough to measure
         width_px, height_px = (max(MIN_SIDE_PX, round(side * LONG_SIDE_PX / long_side)) for side in image.size)
         image = image.resize((width_px, height_px), Image.Resampling.BOX)
     return np.asarray(image.convert("RGB"), np.float64) / 255.0
 
 
 def exposure(rgb_HW3: np.ndarray) -> tuple[float, float]:
-    """10 times the mean well-exposedness, `exp(-(luminance - .5)^2 / (2 * .2^2))`: black and white are both near 0.
+    """Mean well-exposedness, `exp(-(luminance - .5)^2 / (2 * .2^2))`, on the score scale: black and white are near 0.
 
     Source:
         Mertens, Kautz & Van Reeth, Exposure Fusion (Pacific Graphics 2007), there per colour channel.
@@ -72,7 +72,7 @@ def exposure(rgb_HW3: np.ndarray) -> tuple[float, float]:
 
 
 def colourfulness(rgb_HW3: np.ndarray) -> tuple[float, float]:
-    """Colourfulness in opponent colours; 109, which people called "extremely colourful", and more is 10.
+    """Colourfulness in opponent colours. 109 ("extremely colourful" in the source) and more is 10.
 
     Source:
         Hasler & Suesstrunk, Measuring colourfulness in natural images (SPIE 5007, 2003), M3.
@@ -85,9 +85,9 @@ def colourfulness(rgb_HW3: np.ndarray) -> tuple[float, float]:
 
 
 def sharpness(rgb_HW3: np.ndarray) -> tuple[float, float]:
-    """Variance of the Laplacian of luminance, by its logarithm: 10^-4.5 is 0, 10^-1.5 is 10.
+    """Logarithm of the variance of the Laplacian of luminance: 10^-4.5 is 0, 10^-1.5 is 10.
 
-    The variance of 100 on a scale of 0-255, a common threshold of blur, is 5.6 points.
+    A variance of 100 on the scale 0-255, a common threshold for blur, is 5.6 points.
 
     Source:
         Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy (ICPR 2000).
@@ -100,7 +100,7 @@ def sharpness(rgb_HW3: np.ndarray) -> tuple[float, float]:
 
 
 def contrast(rgb_HW3: np.ndarray) -> tuple[float, float]:
-    """Standard deviation of luminance (RMS contrast); .35 and more is 10, half black and half white would be .5.
+    """Standard deviation of luminance (RMS contrast). .35 and more is 10; half black, half white has .5.
 
     Source:
         Peli, Contrast in complex images (JOSA A 7, 1990).

@@ -1,7 +1,7 @@
-"""Anybody's scores as a tool: rows that name images. A CSV has `image`, a column an aspect, and maybe `confidence`.
+"""Precomputed scores as a tool: a CSV with the column `image`, a column per aspect, and optionally `confidence`.
 
-Scores are 0-10. `confidence` (0-1) is about all aspects of its row; a row without one gets `UNKNOWN_CONFIDENCE`. An
-empty cell says nothing.
+Scores are 0-10. `confidence` (0-1) is for all aspects of its row; a row without one gets `UNKNOWN_CONFIDENCE`. An empty
+cell is no score.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _ASPECT_MAX = 64
 
 @dataclass(frozen=True, eq=False)
 class PrecomputedTool:
-    """Looks every image up by one of its names; one that no row names gets a judgement without scores."""
+    """Finds each image by one of its names. An image without a row gets a judgement without scores."""
 
-    judgements: Mapping[str, Judgement]  # by what the rows call an image
+    judgements: Mapping[str, Judgement]  # by name of the image
     version: str
     name: str = NAME
 
@@ -46,22 +46,20 @@ class PrecomputedTool:
 
 
 def check_name(name: str) -> None:
-    """Refuse what cannot name a source of precomputed scores.
+    """Check the name of a source of precomputed scores.
 
     Raises:
-        InvalidInput: neither `precomputed` nor `precomputed:SOURCE`.
+        InvalidInput: it is neither `precomputed` nor `precomputed:SOURCE`.
     """
     if not _TOOL_NAME.fullmatch(name):
-        raise InvalidInput(
-            f"tool {name!r:.80}: scores come in under {NAME!r} or '{NAME}:source', source of a-z 0-9 . _ -"
-        )
+        raise InvalidInput(f"tool {name!r:.80}: must be {NAME!r} or '{NAME}:source', with a source of a-z 0-9 . _ -")
 
 
 def read_csv(file: Path, name: str = NAME) -> PrecomputedTool:
-    """The tool that a CSV makes; its version is the digest of the file.
+    """Read a tool from a CSV; its version is the digest of the file.
 
     Raises:
-        InvalidInput: another shape, a number that is none or out of range, or an image twice; the line is told.
+        InvalidInput: wrong columns, a cell that is no number in range, or an image twice; the message has the line.
     """
     check_name(name)
     judgements: dict[str, Judgement] = {}
@@ -71,7 +69,7 @@ def read_csv(file: Path, name: str = NAME) -> PrecomputedTool:
         fields = list(reader.fieldnames or ())
         aspects = [field for field in fields if field not in ("image", "confidence")]
         if "image" not in fields or not aspects or len(set(fields)) != len(fields):
-            raise InvalidInput(f"needs columns image, one or more aspects, and maybe confidence; has {fields[:20]}")
+            raise InvalidInput(f"needs columns image, one or more aspects, maybe confidence; has {fields[:20]}")
         if bad := [aspect for aspect in aspects if not (0 < len(aspect) <= _ASPECT_MAX and aspect.isprintable())]:
             raise InvalidInput(f"aspects {bad[:5]}: 1 to {_ASPECT_MAX} printable characters")
         for row in reader:
@@ -79,7 +77,7 @@ def read_csv(file: Path, name: str = NAME) -> PrecomputedTool:
                 raise InvalidInput(f"more than {MAX_ROWS} rows")
             image, judgement = _row(row, aspects, reader.line_num)
             if image in judgements:
-                raise InvalidInput(f"line {reader.line_num}: image {image!r} was there before")
+                raise InvalidInput(f"line {reader.line_num}: image {image!r} is there twice")
             judgements[image] = judgement
     except (OSError, UnicodeDecodeError, csv.Error, InvalidInput) as error:
         raise InvalidInput(f"{file.name}: {error}") from error
@@ -88,9 +86,9 @@ def read_csv(file: Path, name: str = NAME) -> PrecomputedTool:
 
 def _row(row: dict[str, str], aspects: Sequence[str], line: int) -> tuple[str, Judgement]:
     if None in row or any(value is None for value in row.values()):
-        raise InvalidInput(f"line {line}: another number of cells than the header has")
+        raise InvalidInput(f"line {line}: not as many cells as the header")
     if not row["image"]:
-        raise InvalidInput(f"line {line}: names no image")
+        raise InvalidInput(f"line {line}: no image")
     try:
         confidence = float(row["confidence"]) if row.get("confidence") else UNKNOWN_CONFIDENCE
         scores = {aspect: float(row[aspect]) for aspect in aspects if row[aspect].strip()}

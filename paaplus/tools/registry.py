@@ -1,4 +1,4 @@
-"""The AI tools by name. A new one is a function and a line in `AI_TOOLS`; the contract test picks it up."""
+"""The AI tools by name. A new one is a function and a line in `AI_TOOLS`; the contract test then includes it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from paaplus.tools.tool import Tool
 
 @dataclass(frozen=True)
 class ToolContext:
-    """What tools are built from; what a deployment does not have is None."""
+    """The inputs of tools; None: the deployment does not have it."""
 
     base: BaseScorer | None = None
     nima: NimaTool | None = None
@@ -39,7 +39,7 @@ def _nima(context: ToolContext) -> Tool:
 def _precomputed(context: ToolContext) -> Tool:
     if context.precomputed is None:
         raise InvalidInput(
-            "tool 'precomputed' has nothing to run: its labels come in by `paaplus tools import` or "
+            "tool 'precomputed' cannot be run: import its labels by `paaplus tools import` or "
             "POST /v1/pseudo-labels/precomputed"
         )
     return context.precomputed
@@ -58,11 +58,11 @@ AI_TOOLS: dict[str, Callable[[ToolContext], Tool]] = {
 
 
 def build(name: str, context: ToolContext) -> Tool:
-    """The tool of that name.
+    """Build the tool of this name.
 
     Raises:
-        InvalidInput: there is none.
-        Unavailable: the deployment lacks what it needs.
+        InvalidInput: there is no such tool.
+        Unavailable: the deployment lacks an input of the tool.
     """
     if name not in AI_TOOLS:
         raise InvalidInput(f"tool {name!r:.80} does not exist; known: {', '.join(AI_TOOLS)}")

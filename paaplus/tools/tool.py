@@ -1,7 +1,7 @@
-"""What an AI tool is: it looks at images, one by one in effect, and says scores with confidences. NumPy only.
+"""The protocol of AI tools: from images to scores with confidences. NumPy only.
 
-A tool must be independent of what else is in the batch: the same image gives the same bits alone, in any batch and in
-any order. A contract test holds all tools to it.
+A tool's result for an image is bit-identical alone, in any batch and in any order. A contract test checks it for all
+tools.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from paaplus.scoring.reward import WIDTH
 
 
 class Need(StrEnum):
-    """What a tool looks at. FEATURES: the base model's. NAME: nothing of the image, rows that name it."""
+    """The input of a tool: pixels, the base model's features, or only the image's name."""
 
     PIXELS = "pixels"
     FEATURES = "features"
@@ -30,19 +30,19 @@ class Need(StrEnum):
 
 @dataclass(frozen=True)
 class ToolImage:
-    """One image as tools see it; what a tool does not need may be missing."""
+    """One image as a tool's input. A field that the tool does not need may be None."""
 
     image: Image.Image | None = None
     features_D: np.ndarray | None = None
-    names: tuple[str, ...] = ()  # id, digest, file name: whatever rows may call it
+    names: tuple[str, ...] = ()  # id, digest, file name
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a tool says of one image: scores 0-10 and confidences 0-1, by aspect; both empty: it has no word on it.
+    """A tool's label of one image: scores 0-10 and confidences 0-1, by aspect; both are empty if it gives none.
 
     Raises:
-        InvalidInput: numbers that are not finite or out of range, or a score without confidence.
+        InvalidInput: a number is not finite or out of range, or a score has no confidence.
     """
 
     scores: dict[str, float]
@@ -59,7 +59,7 @@ class Judgement:
 
 
 class Tool(Protocol):
-    """One tool, ready to look at images. `version` changes whenever its numbers could."""
+    """One tool. Its `version` is another one whenever its scores could differ."""
 
     @property
     def name(self) -> str: ...
@@ -71,19 +71,19 @@ class Tool(Protocol):
     def need(self) -> Need: ...
 
     def score(self, images: Sequence[ToolImage]) -> list[Judgement]:
-        """One judgement an image, in order.
+        """One judgement per image, in order.
 
         Raises:
-            InvalidInput: an image that this tool cannot judge; the others are asked about without it.
+            InvalidInput: the tool cannot judge one of the images. The caller then tries each one alone.
         """
 
 
 def within_width(sd: float) -> float:
-    """Probability that a normal error of this sd is at most `WIDTH`: the confidence of a tool that knows its sd."""
+    """Probability that a normal error is at most `WIDTH`: the confidence of a tool whose error has this sd (points)."""
     return math.erf(WIDTH / (sd * math.sqrt(2.0))) if sd > 0.0 else 1.0
 
 
 def on_scale(value: float, low: float, high: float) -> float:
-    """A measure on the score scale: `low` is 0, `high` is 10, straight in between, cut outside."""
+    """A measure on the score scale: `low` is 0, `high` is 10, linear in between, clipped outside."""
     share = min(max((value - low) / (high - low), 0.0), 1.0)
     return SCORE_MIN + share * (SCORE_MAX - SCORE_MIN)

@@ -100,7 +100,7 @@ def served(settings: Settings) -> Iterator[tuple[str, Path]]:
     settings.home.mkdir(parents=True)
     with output.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "api"],
+            [sys.executable, "-m", "paaplus.api"],
             env=environment(settings, PAAPLUS_API_PORT=str(port)),
             stdout=log,
             stderr=log,

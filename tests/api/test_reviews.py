@@ -117,7 +117,7 @@ def test_tools_are_told_with_what_they_label_and_why_they_cannot_run(studio: Stu
     assert tools["generic"]["version"] == studio.world.base.digest[:16]
     assert (tools["exposure"]["aspects"], tools["exposure"]["labels"]) == (["exposure"], [])
     assert "PAAPLUS_NIMA_FILE" in tools["nima"]["unavailable"]
-    assert "nothing to run" in tools["precomputed"]["unavailable"]
+    assert "cannot be run" in tools["precomputed"]["unavailable"]
 
 
 def test_scores_from_elsewhere_come_in_once_and_all_or_none(studio: Studio) -> None:

@@ -152,7 +152,7 @@ def test_answers_to_made_up_requests_are_as_documented(world: World, mode: Gener
     if mode == GenerationMode.POSITIVE:
         assert cannot_be_wrong == set()
         may_be_done = [operation for operation in operations if not operation.path.startswith(EXPERTS_ONLY)]
-        assert len(done) > 0.7 * len(may_be_done), "most operations were reached, not only refused"
+        assert 3 * len(done) > 2 * len(may_be_done), "most operations were reached, not only refused"
     else:
         assert cannot_be_wrong == {
             "GET /healthz",

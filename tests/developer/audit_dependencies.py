@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-PINS = Path(__file__).parents[1] / "constraints.txt"
+PINS = Path(__file__).parents[2] / "constraints.txt"
 LOCAL = ("torch", "torchvision")  # pinned with a local version, +cpu, that no database knows
 PROBE = ["pip==23.0"]  # known to be vulnerable (CVE-2023-5752): a database that does not say so knows nothing
 COMMAND = [sys.executable, "-m", "pip_audit", "--no-deps", "--disable-pip", "--progress-spinner", "off"]

@@ -19,7 +19,7 @@ def main(message: str) -> None:
     try:
         server.start()
         migrate.upgrade(server.url)
-        config = Config(Path(__file__).parents[1] / "alembic.ini", attributes={"url": server.url})
+        config = Config(Path(__file__).parents[2] / "alembic.ini", attributes={"url": server.url})
         command.revision(config, message, autogenerate=True)
     finally:
         server.close()

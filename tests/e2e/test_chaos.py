@@ -13,8 +13,8 @@ import redis
 from paaplus.settings import Settings
 from tests.support.servers import GivenServer, RedisServer
 
-MINUTES = {"sqlite": 1.5, "postgresql": 1.0}  # of storm; as much again goes into the beginning and the checks
-MIN_FAULTS = {"sqlite": 12, "postgresql": 6}  # that really happened; four times as many do where nothing else runs
+MINUTES = {"sqlite": 0.8, "postgresql": 0.6}  # of storm; as much again goes into the beginning and the checks
+MIN_FAULTS = {"sqlite": 6, "postgresql": 4}  # that really happened; four times as many do where nothing else runs
 
 
 @pytest.mark.slow

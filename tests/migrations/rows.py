@@ -1,7 +1,7 @@
-"""Fills any schema: one valid row in every table, worked out from the database itself.
+"""Fill any schema with one valid row in every table, made from the database's own description.
 
-From the database and not from `paaplus.db.tables`, so that it also fills what an old revision made, and tables that
-are added later. The values survive a round trip, so that rows can be compared before and after a migration.
+It reads the database and not `paaplus.db.tables`, so that it also fills schemas of old revisions and new tables.
+The values survive a round trip, so that rows can be compared before and after a migration.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def reflect(connection: sa.Connection) -> sa.MetaData:
 
 
 def _values_that_checks_allow(connection: sa.Connection, table: sa.Table) -> dict[str, str]:
-    """Per column with a CHECK on an enum, its first value: `kind IN ('rating', ...)`, or PostgreSQL's words for it."""
+    """Per column with a CHECK on an enum, its first value: `kind IN ('rating', ...)`, or PostgreSQL's form of it."""
     checks = [str(check["sqltext"]) for check in sa.inspect(connection).get_check_constraints(table.name)]
     matches = [re.match(r"\W*(\w+).*?'([^']*)'", check, re.DOTALL) for check in checks]
     return {match[1]: match[2] for match in matches if match}

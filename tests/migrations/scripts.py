@@ -1,4 +1,4 @@
-"""Migrations of a test's own: the project's environment with other steps."""
+"""Migrations of one test: the project's environment with other migrations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def downgrade() -> None:
 
 
 class Migrations:
-    """A copy of the project's `migrations` in a folder, to which a test adds steps."""
+    """A copy of the project's `migrations` in a folder, to which a test adds migrations."""
 
     def __init__(self, folder: Path, *, with_versions: bool) -> None:
         ignore = shutil.ignore_patterns("__pycache__", *([] if with_versions else ["2*.py"]))
@@ -35,7 +35,7 @@ class Migrations:
         self.folder = folder
 
     def add(self, revision: str, after: str | None, upgrade: str, downgrade: str = "pass") -> None:
-        """A step whose bodies are lines of Python, separated by newlines."""
+        """A migration whose bodies are lines of Python, separated by newlines."""
         body = STEP.format(
             revision=revision,
             down_revision=after,

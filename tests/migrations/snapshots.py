@@ -1,7 +1,7 @@
 """The schema of every revision as text, in `tests/fixtures/schema`: a migration that is shipped does not change.
 
-`python -m tests.migrations.snapshots` writes those that are missing. Delete one to have it written anew, for example
-while the newest migration is still being made.
+`python -m tests.migrations.snapshots` writes those that are missing. Delete one to write it again, for example
+while the newest migration is being developed.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _columns(names: Any) -> str:
 
 
 def schema_at(url: str, revision: str) -> str:
-    """Upgrade to the revision, and describe what is there then."""
+    """Upgrade to the revision, and describe the schema."""
     migrate.upgrade(url, revision)
     engine = make_engine(url)
     try:

@@ -1,4 +1,4 @@
-"""What `migrations/env.py` promises of any migration, shown on steps made for the purpose."""
+"""`migrations/env.py`, tested with migrations made for the tests."""
 
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def test_rebuilding_parent_tables_keeps_the_rows_of_their_children(
 
 
 def test_the_application_deletes_children_with_their_parent(database_url: str, engine: sa.Engine) -> None:
-    """The other side of the trap: outside migrations the cascade must work, or erasing a user would not."""
+    """Outside migrations the cascade must work, because erasing a user needs it."""
     with engine.begin() as connection:
         insert_one_row_everywhere(connection)
         connection.execute(sa.text("delete from users"))
@@ -87,7 +87,7 @@ def test_a_failing_step_leaves_nothing_behind(empty_database_url: str, tmp_path:
     engine = make_engine(empty_database_url)
     tables = set(sa.inspect(engine).get_table_names()) - {"alembic_version"}
     engine.dispose()
-    # PostgreSQL keeps the steps that were done, SQLite upgrades all at once or not at all.
+    # PostgreSQL keeps finished migrations; SQLite applies all or none.
     assert tables == ({"a"} if database_kind == "postgresql" else set())
     assert migrate.current(empty_database_url) == ("first" if database_kind == "postgresql" else None)
 

@@ -1,4 +1,4 @@
-"""The migrations themselves: one line of history, up and down on both databases, rows survive."""
+"""The migrations: one line of history, up and down on both databases, and rows survive."""
 
 import re
 
@@ -72,7 +72,7 @@ def test_down_and_up_again_with_a_row_in_every_table(empty_database_url: str, en
 def test_schema_of_every_revision_is_what_it_was_when_it_was_written(
     empty_database_url: str, database_kind: str, engine: sa.Engine
 ) -> None:
-    """Databases that are out there have these: a migration that was shipped must not be edited."""
+    """Deployed databases have these schemas: a released migration must not be edited."""
     for revision in REVISIONS:
         path = path_of(revision, database_kind)
         assert path.exists(), f"no snapshot of {revision}: run `make schema`, and look at what it wrote"
@@ -83,7 +83,7 @@ def test_schema_of_every_revision_is_what_it_was_when_it_was_written(
 def test_every_step_goes_down_and_up_again_with_a_row_in_every_table(
     empty_database_url: str, engine: sa.Engine
 ) -> None:
-    """Tables that are there before and after keep their row, on the way down too."""
+    """Tables that exist before and after keep their row, also when downgrading."""
     for before, revision in zip([None, *REVISIONS], REVISIONS, strict=False):
         migrate.upgrade(empty_database_url, revision)
         with engine.begin() as connection:

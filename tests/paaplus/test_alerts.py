@@ -1,4 +1,4 @@
-"""The alert rules that are shipped: each asks for metrics that exist, and tells somebody what to do."""
+"""The alert rules: each uses existing metrics, and explains to the operator what to do."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_every_metric_that_a_rule_asks_for_exists_with_its_labels(settings: Sett
     assert 'paaplus_jobs{state="dead"} 0.0' in text
 
 
-def test_every_rule_is_named_once_and_explained_to_who_is_woken() -> None:
+def test_every_rule_is_named_once_and_explained_to_the_operator() -> None:
     names = [rule["alert"] for rule in RULES]
     assert len(set(names)) == len(names)
     headings = set(re.findall(r"^### (\w+)$", (DOCS / "README.md").read_text(), re.MULTILINE))

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, with the error's place but nobody's data."""
+"""Logs: one JSON object per line, with the error's location but no personal data."""
 
 from __future__ import annotations
 

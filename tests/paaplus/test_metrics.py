@@ -1,4 +1,4 @@
-"""Metrics against values worked out by hand and by definition."""
+"""Metrics, compared with values computed by hand and by definition."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_icc_is_that_of_the_published_example():
     assert metrics.icc(JUDGES) == pytest.approx(0.29, abs=0.005)
 
 
-def test_icc_counts_an_offset_as_disagreement_and_the_same_words_as_agreement():
+def test_icc_counts_an_offset_as_disagreement_and_equal_ratings_as_agreement():
     image_N = np.array([1.0, 3.0, 5.0, 8.0])
     assert metrics.icc(np.column_stack([image_N, image_N])) == pytest.approx(1.0)
     assert metrics.icc(np.column_stack([image_N, image_N + 3])) < 0.7

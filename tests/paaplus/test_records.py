@@ -1,4 +1,4 @@
-"""A scale turns every rating on it into a score, or is refused; comparisons are joined in order."""
+"""Scales convert ratings to scores; comparisons are concatenated in order."""
 
 from __future__ import annotations
 

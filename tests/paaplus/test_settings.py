@@ -1,4 +1,4 @@
-"""Settings: what the environment says, and what is told when it cannot be right."""
+"""Settings: read from the environment, with an error for invalid variables."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def pids(folder: Path, child: int) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process runs; one that has ended and waits for its parent's look does not."""
+    """Whether the process runs; a zombie does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -67,7 +67,7 @@ def is_alive(pid: int) -> bool:
     status = Path(f"/proc/{pid}/stat")
     with suppress(FileNotFoundError):
         return status.read_text().rpartition(")")[2].split()[0] != "Z"
-    return not status.parent.parent.exists()  # no /proc on this system: the signal's word counts
+    return not status.parent.parent.exists()  # no /proc on this system: rely on the signal
 
 
 def test_dead_child_is_restarted_and_the_others_stay(supervise: Supervise, tmp_path: Path) -> None:

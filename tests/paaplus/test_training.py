@@ -1,4 +1,4 @@
-"""The entry into training: what it refuses, and what it promises on any device."""
+"""The entry into training: what it refuses, and equal results on any device."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def test_a_strategy_that_cannot_train_the_adapter_is_refused(strategy: str, kind
 
 def test_ratings_of_another_taste_space_are_refused() -> None:
     wide = RatedSet.of(RATED.sequence_N, np.zeros((12, 7)), RATED.generic_NA, RATED.target_NA)
-    words = r"new ratings have rows of \(\(7,\), \(2,\), \(2,\)\), the base model has 6 and 2"
-    with pytest.raises(InvalidInput, match=words):
+    message = r"new ratings have rows of \(\(7,\), \(2,\), \(2,\)\), the base model has 6 and 2"
+    with pytest.raises(InvalidInput, match=message):
         train(request_with(new=wide))
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "words"),
+    ("column", "value", "message"),
     [
         ("taste_NR", np.nan, "taste or generic scores that are not finite"),
         ("generic_NA", np.inf, "taste or generic scores that are not finite"),
@@ -46,17 +46,17 @@ def test_ratings_of_another_taste_space_are_refused() -> None:
     ],
 )
 @pytest.mark.parametrize("part", ["new", "past"])
-def test_numbers_that_cannot_be_right_are_refused(part: str, column: str, value: float, words: str) -> None:
+def test_numbers_that_cannot_be_right_are_refused(part: str, column: str, value: float, message: str) -> None:
     broken = getattr(RATED, column).copy()
     broken[3] = value
     other = replace(RATED, sequence_N=RATED.sequence_N + 100)
     parts = {"new": RATED, "past": other} | {part: replace(RATED if part == "new" else other, **{column: broken})}
-    with pytest.raises(InvalidInput, match=f"{part} ratings with {words}"):
+    with pytest.raises(InvalidInput, match=f"{part} ratings with {message}"):
         train(request_with(**parts))
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "words"),
+    ("column", "value", "message"),
     [
         ("first_taste_CR", np.nan, "taste or generic scores that are not finite"),
         ("second_generic_CA", np.inf, "taste or generic scores that are not finite"),
@@ -66,10 +66,10 @@ def test_numbers_that_cannot_be_right_are_refused(part: str, column: str, value:
     ],
 )
 @pytest.mark.parametrize("part", ["new", "past"])
-def test_comparisons_that_cannot_be_right_are_refused(part: str, column: str, value: float, words: str) -> None:
+def test_comparisons_that_cannot_be_right_are_refused(part: str, column: str, value: float, message: str) -> None:
     broken = getattr(COMPARED, column).copy()
     broken[3] = value
-    with pytest.raises(InvalidInput, match=f"{part} comparisons with {words}"):
+    with pytest.raises(InvalidInput, match=f"{part} comparisons with {message}"):
         train(request_with(**{f"{part}_compared": replace(COMPARED, **{column: broken})}))
 
 

@@ -43,7 +43,9 @@ class PlainAdapter(nn.Module):
     def __init__(self, base: BaseScorer, center: Parameters, begin: Parameters) -> None:
         super().__init__()
         self.base, self.center = base, {name: torch.tensor(value).double() for name, value in center.items()}
-        self.offsets = nn.ParameterList([torch.tensor(begin[name]).double() - self.center[name] for name in self.center])
+        self.offsets = nn.ParameterList(
+            [torch.tensor(begin[name]).double() - self.center[name] for name in self.center]
+        )
 
     def now(self) -> dict[str, Tensor]:
         return {name: at + offset for (name, at), offset in zip(self.center.items(), self.offsets, strict=True)}

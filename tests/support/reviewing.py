@@ -15,8 +15,8 @@ from paaplus.db.tables.governance import KeyScope
 from paaplus.db.tables.reviews import ReviewOrder
 from paaplus.db.types import utcnow
 from paaplus.services.feedback import feedback_log
-from paaplus.services.predictions.serving import ServingStore
-from paaplus.services.reviews import batches, pseudo_labels, reviews, tool_revisions
+from paaplus.services.predictions.serving_store import ServingStore
+from paaplus.services.reviews import batches, pseudo_labels, reviews, tool_learning
 from paaplus.services.reviews.batches import NewBatch
 from paaplus.services.reviews.reviews import Decision, Verdict
 from paaplus.services.users.keys import Principal
@@ -124,14 +124,14 @@ class Reviewing(Deployment):
         return num
 
     def learn(self, tool: str = TOOL) -> Any:
-        return tool_revisions.learn(self.database, self.store, application=APPLICATION, tool=tool, actor="test")
+        return tool_learning.learn(self.database, self.store, application=APPLICATION, tool=tool, actor="test")
 
     def log(self, user_id: UUID) -> list[FeedbackRow]:
         with self.database.read_session() as session:
             query = sa.select(FeedbackRow).where(FeedbackRow.user_id == user_id).order_by(FeedbackRow.sequence)
             return list(session.execute(query).scalars())
 
-    def words(self, user_id: UUID) -> dict[UUID, dict[str, float]]:
-        """What the log says of every image, as learning reads it."""
+    def latest_ratings(self, user_id: UUID) -> dict[UUID, dict[str, float]]:
+        """Scores by image of the user's latest ratings."""
         with self.database.read_session() as session:
-            return {w.image_id: w.scores for w in feedback_log.read(session, self.user(user_id), None).latest_ratings()}
+            return {r.image_id: r.scores for r in feedback_log.read(session, self.user(user_id), None).latest_ratings()}

@@ -108,7 +108,7 @@ def test_servers_end_when_pytest_is_killed(tmp_path: Path) -> None:
         time.sleep(600)
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PAAPLUS_TEST_")}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)],
         env=environment,

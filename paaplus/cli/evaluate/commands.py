@@ -13,7 +13,7 @@ from paaplus.cli.evaluate.reviews import reviews
 from paaplus.cli.evaluate.stream import stream
 from paaplus.cli.evaluate.survey import survey
 
-app = typer.Typer(help="Replay a data set as if its people gave it, and measure.")
+app = typer.Typer()
 
 for command in (kshot, drift, gate, reviews, matching, paradigm, stream, survey):
     app.command()(command)

@@ -1,4 +1,4 @@
-"""`paaplus evaluate drift`: how soon a turned taste is found, and how often a steady one is taken for it."""
+"""`paaplus evaluate drift`: how soon the drift test finds a change of taste, and how often it is wrong."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from paaplus.cli.common import JsonOption, console, print_json
+from paaplus.cli.common import JsonOption
 from paaplus.cli.evaluate.options import (
     BaseModelOption,
     CacheOption,
     DataOption,
     LimitOption,
+    Report,
     ScaleOption,
     SeedsOption,
+    Shown,
     SplitOption,
     WeightsOption,
     evaluate,
     numbers,
-    write,
 )
 
 
@@ -38,27 +38,23 @@ def drift(
     out: Annotated[Path | None, typer.Option(help="Write drift.json and drift.md into this folder.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The drift trigger on steady people, and on people whose ratings are turned toward another person's half way."""
-    from paaplus.evaluation.drift import run as evaluation
-    from paaplus.evaluation.drift.summary import table, write_report
+    """Test for drift on steady people, and on people whose ratings change to another person's half way."""
+    from paaplus.evaluation.drift.config import DriftStudyConfig
+    from paaplus.evaluation.drift.report import HEADINGS, table, write_report
+    from paaplus.evaluation.drift.run import run_drift
 
-    config = evaluation.DriftCurveConfig(ratings, increment, numbers("seeds", seeds), limit_people)
-    document = evaluate(
-        evaluation.run_drift_curve,
+    config = DriftStudyConfig(ratings, increment, numbers("seeds", seeds), limit_people)
+    title = f"{data.name}: drift test, seeds {list(config.seeds)}"
+    evaluate(
+        run_drift,
         config,
-        data,
+        Report(write_report, lambda document: [Shown(title, HEADINGS, table(document))]),
+        data=data,
         split=split,
         base_model=base_model,
         weights=weights,
         scale=scale,
         cache=cache,
         out=out,
+        as_json=as_json,
     )
-    write(write_report, document, out)
-    if as_json:
-        print_json(document)
-        return
-    shown = Table(title=f"{data.name}: drift trigger, seeds {seeds}", box=None, show_header=False)
-    for row in table(document):
-        shown.add_row(*row)
-    console.print(shown)

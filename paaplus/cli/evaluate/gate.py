@@ -1,4 +1,4 @@
-"""`paaplus evaluate gate`: how often the gate lets bad candidates live and refuses good ones. Needs no database."""
+"""`paaplus evaluate gate`: how often the gate promotes bad candidates and refuses good ones."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Annotated
 
 import typer
 
-from paaplus.cli.common import JsonOption, print_json
+from paaplus.cli.common import JsonOption
 from paaplus.cli.evaluate.options import (
     BaseModelOption,
     CacheOption,
     DataOption,
     LimitOption,
+    Report,
     ScaleOption,
     SeedsOption,
+    Shown,
     SplitOption,
     TuningOption,
     WeightsOption,
     evaluate,
     numbers,
-    show,
-    write,
 )
 
 
@@ -46,35 +46,34 @@ def gate(
     out: Annotated[Path | None, typer.Option(help="Write gate.json and gate.md into this folder.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Operating curve of the gate: honest ratings, and ratings that are shuffled, all alike or turned around.
+    """Operating curve of the gate, with honest ratings and with ratings that are shuffled, all equal or reversed.
 
-    Spoiled ones are an artefact, declared; what is true is measured on unseen images that the person rated.
+    The spoiled ratings are simulated. Whether a candidate is good is measured on test images that the person rated.
     """
-    from paaplus.evaluation.gate import run as evaluation
-    from paaplus.evaluation.gate.summary import HEADINGS, table, write_report
+    from paaplus.evaluation.gate.config import GateStudyConfig
+    from paaplus.evaluation.gate.report import HEADINGS, table, write_report
+    from paaplus.evaluation.gate.run import run_gate
     from paaplus.evaluation.learner import Learner
 
-    config = evaluation.GateCurveConfig(
+    config = GateStudyConfig(
         ks=numbers("k", k),
         seeds=numbers("seeds", seeds),
         learners=tuple(Learner.parse(text) for text in learner or ("taste_vector:bayes",)),
         limit_people=limit_people,
         fresh_support=fresh_support,
     )
-    document = evaluate(
-        evaluation.run_gate_curve,
+    title = f"{data.name}: promotions, seeds {list(config.seeds)}"
+    evaluate(
+        run_gate,
         config,
-        data,
+        Report(write_report, lambda document: [Shown(title, HEADINGS, table(document), no_wrap=True)]),
+        data=data,
         split=split,
         base_model=base_model,
         weights=weights,
         scale=scale,
         cache=cache,
         out=out,
+        as_json=as_json,
         tuning=tuning,
     )
-    write(write_report, document, out)
-    if as_json:
-        print_json(document)
-        return
-    show(f"{data.name}: who goes live, seeds {list(config.seeds)}", HEADINGS, table(document), no_wrap=True)

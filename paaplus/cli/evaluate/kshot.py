@@ -1,26 +1,27 @@
-"""`paaplus evaluate kshot`: how well people are known after k ratings. Needs no database."""
+"""`paaplus evaluate kshot`: quality of personal scores after k ratings."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from paaplus.cli.common import JsonOption, console, print_json
+from paaplus.cli.common import JsonOption
 from paaplus.cli.evaluate.options import (
     BaseModelOption,
     CacheOption,
     DataOption,
     LimitOption,
+    Report,
     ScaleOption,
     SeedsOption,
+    Shown,
     SplitOption,
     WeightsOption,
     evaluate,
     numbers,
-    show,
-    write,
 )
 
 
@@ -47,15 +48,16 @@ def kshot(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """How well people are known after k ratings: SRCC on held-out images, beside the generic score.
+    """Quality of personal scores after k ratings: SRCC on held-out images, beside the generic score.
 
-    All k ratings train. People and images of the test side are unknown to the base model.
+    All k ratings train. The base model knows no person and no image of the test side.
     """
-    from paaplus.evaluation.kshot import run as evaluation
-    from paaplus.evaluation.kshot.report import HEADINGS, fewer, table, write_report
+    from paaplus.evaluation.kshot.config import KShotConfig
+    from paaplus.evaluation.kshot.report import HEADINGS, note_on_few_ratings, table, write_report
+    from paaplus.evaluation.kshot.run import run_kshot
     from paaplus.evaluation.learner import Learner
 
-    config = evaluation.KShotConfig(
+    config = KShotConfig(
         ks=numbers("k", k),
         seeds=numbers("seeds", seeds),
         learners=tuple(Learner.parse(text) for text in (f"{adapter}:{strategy}", *(also or ()))),
@@ -63,22 +65,22 @@ def kshot(
         people_prior=people_prior,
         fresh_support=fresh_support,
     )
-    document = evaluate(
-        evaluation.run_kshot,
+
+    def show(document: dict[str, Any]) -> Iterator[Shown | str]:
+        yield Shown(f"{data.name}: mean SRCC per person, seeds {list(config.seeds)}", HEADINGS, table(document))
+        if note := note_on_few_ratings(document):
+            yield note
+
+    evaluate(
+        run_kshot,
         config,
-        data,
+        Report(write_report, show),
+        data=data,
         split=split,
         base_model=base_model,
         weights=weights,
         scale=scale,
         cache=cache,
         out=out,
+        as_json=as_json,
     )
-    write(write_report, document, out)
-    if as_json:
-        print_json(document)
-        return
-    title = f"{data.name}: SRCC per person, mean over seeds {list(config.seeds)}"
-    show(title, HEADINGS, table(document))
-    if note := fewer(document):
-        console.print(note, highlight=False)

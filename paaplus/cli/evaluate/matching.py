@@ -1,28 +1,28 @@
-"""`paaplus evaluate matching`: what expert models and a quiz of pairs tell of a new user. Needs no database."""
+"""`paaplus evaluate matching`: how much experts' models and a quiz of pairs help a new user."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from paaplus.cli.common import JsonOption, console, print_json
+from paaplus.cli.common import JsonOption
 from paaplus.cli.evaluate.options import (
     BaseModelOption,
     CacheOption,
     DataOption,
     LimitOption,
+    Report,
     ScaleOption,
     SeedsOption,
+    Shown,
     SplitOption,
     TuningOption,
     WeightsOption,
     evaluate,
     numbers,
-    show,
-    write,
 )
 
 
@@ -42,12 +42,14 @@ def matching(
     out: Annotated[Path | None, typer.Option(help="Write matching.json and matching.md into this folder.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train people are the experts, test people the new users: SRCC after quiz answers and first ratings.
+    """SRCC of new users after quiz answers and first ratings, with people of the training set as experts.
 
-    Pairs are answered as the person's real ratings of the two images say.
+    Test people are the new users. A pair is answered as the person's ratings of its two images say.
     """
-    from paaplus.evaluation.matching.report import HEADINGS, table, write_report
-    from paaplus.evaluation.matching.run import MatchingConfig, run_matching
+    from paaplus.evaluation.matching.config import MatchingConfig
+    from paaplus.evaluation.matching.report import table, write_report
+    from paaplus.evaluation.matching.run import run_matching
+    from paaplus.evaluation.paired_report import HEADINGS
 
     config = MatchingConfig(
         pairs=numbers("pairs", pairs),
@@ -56,22 +58,24 @@ def matching(
         seeds=numbers("seeds", seeds),
         limit_people=limit_people,
     )
-    document = evaluate(
+
+    def show(document: dict[str, Any]) -> Iterator[Shown | str]:
+        title = f"{data.name}: SRCC per person, {document['config']['num_people']} people"
+        yield Shown(title, HEADINGS, table(document))
+        for name, gain in document["quiz"].items():
+            yield f"{name}: {gain['mean']:+.4f} \\[{gain['low']:+.4f}, {gain['high']:+.4f}]"
+
+    evaluate(
         run_matching,
         config,
-        data,
+        Report(write_report, show),
+        data=data,
         split=split,
         base_model=base_model,
         weights=weights,
         scale=scale,
         cache=cache,
         out=out,
+        as_json=as_json,
         tuning=tuning,
     )
-    write(partial(write_report, "matching"), document, out)
-    if as_json:
-        print_json(document)
-        return
-    show(f"{data.name}: SRCC per person, {document['config']['num_people']} people", HEADINGS, table(document))
-    for name, gain in document["quiz"].items():
-        console.print(f"{name}: {gain['mean']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}]", highlight=False)

@@ -1,17 +1,16 @@
-"""What every `paaplus evaluate` command does around its own measurement: options, data, progress, files, a table."""
+"""What the `paaplus evaluate` commands share: options, reading the data, progress, and the report."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.markup import escape
-from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
-from paaplus.cli.common import console, notices, parse_scale, progress_bar
+from paaplus.cli.common import console, notices, parse_scale, print_json, progress_bar
 from paaplus.errors import InvalidInput
 from paaplus.settings import get_settings
 
@@ -19,7 +18,7 @@ DataOption = Annotated[Path, typer.Option(exists=True, file_okay=False, help="im
 SeedsOption = Annotated[str, typer.Option(help="Seeds of splits, with commas.")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="At most this many test people a seed.")]
 TuningOption = Annotated[
-    bool, typer.Option("--tuning", help="Split the train side again: for choosing, so that test people stay unseen.")
+    bool, typer.Option("--tuning", help="Split the train side again, for choosing settings: test people stay unseen.")
 ]
 SplitOption = Annotated[
     Path | None,
@@ -28,37 +27,87 @@ SplitOption = Annotated[
 BaseModelOption = Annotated[str, typer.Option(help="lite2, lite, timm:NAME, or a name that timm knows.")]
 WeightsOption = Annotated[Path | None, typer.Option(exists=True, help="A file of weights for the backbone.")]
 ScaleOption = Annotated[str | None, typer.Option(help="MIN,MAX of the ratings; default: as found.")]
-CacheOption = Annotated[Path | None, typer.Option(help="Where features are kept; default: `cache` in PAAPLUS_HOME.")]
+CacheOption = Annotated[Path | None, typer.Option(help="Folder of cached features; default: `cache` in PAAPLUS_HOME.")]
+
+
+class Shown(NamedTuple):
+    """A table on the terminal. `dense`: one space between columns instead of two; `no_wrap`: cells keep one line."""
+
+    title: str
+    headings: Sequence[str]
+    rows: Iterable[Sequence[str]]
+    no_wrap: bool = False
+    dense: bool = False
+
+
+class Report(NamedTuple):
+    """What becomes of a study's document.
+
+    Attributes:
+        write: writes the document's files into a folder and returns them.
+        show: the tables to print, and lines of text below them.
+    """
+
+    write: Callable[[dict[str, Any], Path], list[Path]]
+    show: Callable[[dict[str, Any]], Iterable[Shown | str]]
 
 
 def evaluate(
     run: Callable[..., dict[str, Any]],
     config: object,
-    data: Path,
+    report: Report,
     *,
+    data: Path,
     split: Path | None,
     base_model: str,
     weights: Path | None,
     scale: str | None,
     cache: Path | None,
     out: Path | None,
+    as_json: bool,
     tuning: bool | None = None,
-) -> dict[str, Any]:
-    """Run one evaluation of `paaplus.evaluation` on a data folder, with progress; the document says on what.
+) -> None:
+    """Run a study of `paaplus.evaluation` on a data folder with a progress bar, write its report and print it.
 
     Args:
-        run: takes the data, splits by seed, `config` and progress.
-        config: handed to `run`.
-        data: the folder.
-        split: a Python file with `split(seed, data=DIR)`; None: at random, by person and scene.
-        base_model: whose features.
-        weights: another file for its backbone.
-        scale: MIN,MAX of the ratings; None: as found.
-        cache: of features; None: the one in PAAPLUS_HOME.
-        out: the folder that the report will go into, made before anything is measured: hours are not lost to a typo.
-        tuning: split the train side only; None: the command does not offer it.
+        run: takes the data, a split per seed, `config` and a progress function.
+        config: the study's configuration.
+        report: how the document is written and printed.
+        data: the folder with images/ and ratings.csv.
+        split: a Python file with `split(seed, data=DIR)`; None: a random split by person and scene.
+        base_model: the extractor of the features.
+        weights: another file of weights for it.
+        scale: MIN,MAX of the ratings; None: the smallest and the largest rating of the file.
+        cache: the folder of cached features; None: the one in PAAPLUS_HOME.
+        out: the report's folder. It is made first, so that a wrong path fails before hours of work, not after.
+        as_json: print the document instead of tables.
+        tuning: split the train side only; None: the command has no such option.
     """
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    document = _run(run, config, data, split, base_model, weights, scale, cache, tuning)
+    for file in report.write(document, out) if out else ():
+        notices.print(f"wrote {file}", highlight=False, markup=False, soft_wrap=True)
+    if as_json:
+        print_json(document)
+        return
+    for shown in report.show(document):
+        console.print(shown if isinstance(shown, str) else _table(shown), highlight=False)
+
+
+def _run(
+    run: Callable[..., dict[str, Any]],
+    config: object,
+    data: Path,
+    split: Path | None,
+    base_model: str,
+    weights: Path | None,
+    scale: str | None,
+    cache: Path | None,
+    tuning: bool | None,
+) -> dict[str, Any]:
     import torch
+    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
     from paaplus.data.features import folder_features
     from paaplus.data.folder import read_folder
@@ -67,8 +116,6 @@ def evaluate(
     from paaplus.models.base_models import load_extractor
     from paaplus.records import Scale
 
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
     settings = get_settings()
     torch.set_num_threads(settings.torch_threads)
     folder = read_folder(data, Scale(*parse_scale(scale)) if scale else None)
@@ -79,40 +126,31 @@ def evaluate(
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
     with progress_bar(*columns) as progress:
 
-        def tell(task: Any) -> Callable[[int, int], None]:
+        def report_to(task: Any) -> Callable[[int, int], None]:
             return lambda done, total: progress.update(task, completed=done, total=total)
 
         features = progress.add_task(f"features by {base_model}", total=None)
-        features_ID = folder_features(folder, extractor, cache or settings.home / "cache", progress=tell(features))
+        features_ID = folder_features(folder, extractor, cache or settings.home / "cache", progress=report_to(features))
         people = progress.add_task("people", total=None)
         measured_on = EvaluationData(folder, features_ID, extractor.digest, extractor.blocks)
-        document = run(measured_on, make_split, config, tell(people))
+        document = run(measured_on, make_split, config, report_to(people))
     document["config"].update(base_model=base_model, split=str(split) if split else "random, by person and scene")
     if tuning is not None:
         document["config"]["tuning"] = tuning
     return document
 
 
-def write(report: Callable[[dict[str, Any], Path], list[Path]], document: dict[str, Any], out: Path | None) -> None:
-    """Write a report into the folder `out`, and say which files it is; None: nothing was asked for."""
-    for file in report(document, out) if out else ():
-        notices.print(f"wrote {file}", highlight=False, markup=False, soft_wrap=True)
-
-
-def show(
-    title: str, headings: Sequence[str], rows: Iterable[Sequence[str]], *, no_wrap: bool = False, dense: bool = False
-) -> None:
-    """Print a table; `dense`: with one space between columns instead of two."""
-    shown = Table(title=title, box=None, padding=(0, 1, 0, 0) if dense else (0, 1))
-    for heading in headings:
-        shown.add_column(heading, no_wrap=no_wrap)
-    for row in rows:
-        shown.add_row(*(escape(cell) for cell in row))
-    console.print(shown)
+def _table(shown: Shown) -> Table:
+    table = Table(title=shown.title, box=None, padding=(0, 1, 0, 0) if shown.dense else (0, 1))
+    for heading in shown.headings:
+        table.add_column(heading, no_wrap=shown.no_wrap)
+    for row in shown.rows:
+        table.add_row(*(escape(cell) for cell in row))
+    return table
 
 
 def numbers(option: str, text: str) -> tuple[int, ...]:
-    """Whole numbers with commas between.
+    """Read whole numbers with commas between them.
 
     Raises:
         InvalidInput: something else.

@@ -1,28 +1,28 @@
-"""`paaplus evaluate paradigm`: the prevailing paradigm beside PAA+, stage by stage. Needs no database."""
+"""`paaplus evaluate paradigm`: an ablation of PAA+ by its stages, beside the usual approach."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from paaplus.cli.common import JsonOption, print_json
+from paaplus.cli.common import JsonOption
 from paaplus.cli.evaluate.options import (
     BaseModelOption,
     CacheOption,
     DataOption,
     LimitOption,
+    Report,
     ScaleOption,
     SeedsOption,
+    Shown,
     SplitOption,
     TuningOption,
     WeightsOption,
     evaluate,
     numbers,
-    show,
-    write,
 )
 
 
@@ -42,30 +42,34 @@ def paradigm(
     out: Annotated[Path | None, typer.Option(help="Write paradigm.json and paradigm.md into this folder.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Test people give the same number of answers, quiz pairs or ratings, under every method: SRCC at each stop.
+    """An ablation: PAA+, PAA+ without each of its stages, and the usual approach, with equally many answers.
 
-    Train people are the experts. Pairs are answered as the person's real ratings of the two images say.
+    People of the training set are the experts. A pair is answered as the person's ratings of its two images say.
     """
-    from paaplus.evaluation.matching.paradigm import ParadigmConfig, run_paradigm
-    from paaplus.evaluation.matching.report import HEADINGS, table, write_report
+    from paaplus.evaluation.paired_report import HEADINGS
+    from paaplus.evaluation.paradigm.config import ParadigmConfig
+    from paaplus.evaluation.paradigm.report import table, write_report
+    from paaplus.evaluation.paradigm.run import run_paradigm
 
     config = ParadigmConfig(
         answers=numbers("answers", answers), seeds=numbers("seeds", seeds), limit_people=limit_people
     )
-    document = evaluate(
+
+    def show(document: dict[str, Any]) -> Iterator[Shown]:
+        title = f"{data.name}: SRCC per person, {document['config']['num_people']} people"
+        yield Shown(title, HEADINGS, table(document))
+
+    evaluate(
         run_paradigm,
         config,
-        data,
+        Report(write_report, show),
+        data=data,
         split=split,
         base_model=base_model,
         weights=weights,
         scale=scale,
         cache=cache,
         out=out,
+        as_json=as_json,
         tuning=tuning,
     )
-    write(partial(write_report, "paradigm"), document, out)
-    if as_json:
-        print_json(document)
-        return
-    show(f"{data.name}: SRCC per person, {document['config']['num_people']} people", HEADINGS, table(document))

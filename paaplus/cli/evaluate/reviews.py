@@ -1,4 +1,4 @@
-"""`paaplus evaluate reviews`: what experts' reviews do for a tool's pseudo labels. Needs no database."""
+"""`paaplus evaluate reviews`: how fast reviews make pseudo labels agree with an expert."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Annotated
 
 import typer
 
-from paaplus.cli.common import JsonOption, print_json
+from paaplus.cli.common import JsonOption
 from paaplus.cli.evaluate.options import (
     BaseModelOption,
     CacheOption,
     DataOption,
     LimitOption,
+    Report,
     ScaleOption,
     SeedsOption,
+    Shown,
     SplitOption,
     TuningOption,
     WeightsOption,
     evaluate,
     numbers,
-    show,
-    write,
 )
 
 
@@ -41,34 +41,33 @@ def reviews(
     out: Annotated[Path | None, typer.Option(help="Write reviews.json and reviews.md into this folder.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Error of pseudo labels against an expert after n of their reviews, on images that nobody has seen.
+    """Error of pseudo labels against an expert after n of the expert's reviews, on images that nobody reviewed.
 
-    Test people's real ratings stand in for reviews; the labels come from a generic model of other people.
+    Test people's ratings stand in for reviews. A generic model of other people makes the labels.
     """
-    from paaplus.evaluation.reviews import run as evaluation
-    from paaplus.evaluation.reviews.summary import HEADINGS, table, write_report
+    from paaplus.evaluation.reviews.config import ReviewStudyConfig
+    from paaplus.evaluation.reviews.report import HEADINGS, table, write_report
+    from paaplus.evaluation.reviews.run import run_reviews
 
-    config = evaluation.ReviewLoopConfig(
+    config = ReviewStudyConfig(
         counts=numbers("counts", counts),
         seeds=numbers("seeds", seeds),
         limit_people=limit_people,
         tolerance=tolerance,
         experts_per_tool=experts_per_tool,
     )
-    document = evaluate(
-        evaluation.run_review_loop,
+    title = f"{data.name}: errors of labels, seeds {list(config.seeds)}"
+    evaluate(
+        run_reviews,
         config,
-        data,
+        Report(write_report, lambda document: [Shown(title, HEADINGS, table(document), no_wrap=True)]),
+        data=data,
         split=split,
         base_model=base_model,
         weights=weights,
         scale=scale,
         cache=cache,
         out=out,
+        as_json=as_json,
         tuning=tuning,
     )
-    write(write_report, document, out)
-    if as_json:
-        print_json(document)
-        return
-    show(f"{data.name}: errors of labels, seeds {list(config.seeds)}", HEADINGS, table(document), no_wrap=True)

@@ -1,25 +1,26 @@
-"""`paaplus evaluate stream`: people's ratings in increments, every strategy beside every other. Needs no database."""
+"""`paaplus evaluate stream`: all strategies on ratings that come in increments."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from paaplus.cli.common import JsonOption, print_json
+from paaplus.cli.common import JsonOption
 from paaplus.cli.evaluate.options import (
     BaseModelOption,
     CacheOption,
     DataOption,
+    Report,
     ScaleOption,
+    Shown,
     SplitOption,
     TuningOption,
     WeightsOption,
     evaluate,
     numbers,
-    show,
-    write,
 )
 
 
@@ -48,17 +49,18 @@ def stream(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What each strategy knows, keeps and costs when ratings come in increments.
+    """Quality, forgetting and cost of every strategy when ratings come in increments.
 
-    Steady: one person's ratings. Drift, an artefact: from half way on, a rising share is another real person's.
+    Steady: one person's ratings. Drift is simulated: from the middle on, a rising share is another real person's.
     """
     from paaplus.evaluation.learner import Learner
-    from paaplus.evaluation.stream import run as evaluation
-    from paaplus.evaluation.stream.person_streams import SCENARIOS
+    from paaplus.evaluation.person_streams import SCENARIOS
+    from paaplus.evaluation.stream.config import ALL_LEARNERS, StreamConfig
     from paaplus.evaluation.stream.report import HEADINGS, table, title, write_report
+    from paaplus.evaluation.stream.run import run_stream
 
-    learners = [Learner.parse(text) for text in learner] if learner else list(evaluation.ALL_LEARNERS)
-    config = evaluation.StreamConfig(
+    learners = [Learner.parse(text) for text in learner] if learner else list(ALL_LEARNERS)
+    config = StreamConfig(
         learners=(*learners, *(Learner.parse(text) for text in also or ())),
         num_ratings=ratings,
         increment=increment,
@@ -66,21 +68,22 @@ def stream(
         limit_people=people,
         scenarios=tuple(scenario) if scenario else SCENARIOS,
     )
-    document = evaluate(
-        evaluation.run_stream,
+
+    def show(document: dict[str, Any]) -> Iterator[Shown]:
+        for name, entries in document["summary"].items():
+            yield Shown(title(document, name), HEADINGS, table(entries), no_wrap=True, dense=True)
+
+    evaluate(
+        run_stream,
         config,
-        data,
+        Report(write_report, show),
+        data=data,
         split=split,
         base_model=base_model,
         weights=weights,
         scale=scale,
         cache=cache,
         out=out,
+        as_json=as_json,
         tuning=tuning,
     )
-    write(write_report, document, out)
-    if as_json:
-        print_json(document)
-        return
-    for name, entries in document["summary"].items():
-        show(title(document, name), HEADINGS, table(entries), no_wrap=True, dense=True)

@@ -1,26 +1,27 @@
-"""`paaplus evaluate survey`: what surveys tell of taste, on people who were not learned from. Needs no database."""
+"""`paaplus evaluate survey`: how much a survey's answers improve the scores of new people."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from paaplus.cli.common import JsonOption, print_json
+from paaplus.cli.common import JsonOption
 from paaplus.cli.evaluate.options import (
     BaseModelOption,
     CacheOption,
     LimitOption,
+    Report,
     ScaleOption,
     SeedsOption,
+    Shown,
     SplitOption,
     TuningOption,
     WeightsOption,
     evaluate,
     numbers,
-    show,
-    write,
 )
 
 
@@ -42,34 +43,38 @@ def survey(
     out: Annotated[Path | None, typer.Option(help="Write survey.json and survey.md into this folder.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """SRCC after k ratings with and without a survey's shift of the prior: the columns of users.csv, pairs of images
-    that train people disagree on (answers worked out from real ratings), the same shuffled, and as comparisons.
-    """
-    from paaplus.evaluation.survey import run as evaluation
-    from paaplus.evaluation.survey.summary import HEADINGS, table, write_report
+    """SRCC after k ratings, with and without the shift of the prior that a survey's answers give.
 
-    config = evaluation.SurveyConfig(
+    Surveys: the columns of users.csv; pairs of images on which train people disagree, answered as the ratings say;
+    the same shuffled; and the pairs as comparisons.
+    """
+    from paaplus.evaluation.survey.config import SurveyConfig
+    from paaplus.evaluation.survey.report import HEADINGS, table, write_report
+    from paaplus.evaluation.survey.run import run_survey
+
+    config = SurveyConfig(
         ks=numbers("k", k),
         seeds=numbers("seeds", seeds),
         num_pairs=pairs,
         image_group=image_group,
         limit_people=limit_people,
     )
-    document = evaluate(
-        evaluation.run_survey,
+
+    def show(document: dict[str, Any]) -> Iterator[Shown]:
+        title = f"{data.name}: SRCC with and without a survey, mean over seeds {list(config.seeds)}"
+        yield Shown(title, HEADINGS, table(document))
+
+    evaluate(
+        run_survey,
         config,
-        data,
+        Report(write_report, show),
+        data=data,
         split=split,
         base_model=base_model,
         weights=weights,
         scale=scale,
         cache=cache,
         out=out,
+        as_json=as_json,
         tuning=tuning,
     )
-    write(write_report, document, out)
-    if as_json:
-        print_json(document)
-        return
-    title = f"{data.name}: SRCC with and without a survey, mean over seeds {list(config.seeds)}"
-    show(title, HEADINGS, table(document))

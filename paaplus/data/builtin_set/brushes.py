@@ -17,7 +17,7 @@ ASPECT = WIDTH_PX / HEIGHT_PX
 
 
 def noise(rng: np.random.Generator, cells_y: int, cells_x: int, octaves: int = 4) -> np.ndarray:
-    """Fractal value noise from 0 to 1, shape (H, W); the first octave has so many cells each way."""
+    """Fractal value noise from 0 to 1, shape (H, W); the first octave has `cells_y` x `cells_x` cells."""
     total_HW = np.zeros((HEIGHT_PX, WIDTH_PX))
     for octave in range(octaves):
         ny, nx = cells_y * 2**octave + 1, cells_x * 2**octave + 1
@@ -42,19 +42,19 @@ def line_noise(rng: np.random.Generator, cells: int, octaves: int = 4) -> np.nda
 
 
 def gradient(*stops: tuple[float, Colour]) -> np.ndarray:
-    """A vertical gradient through (height from the top, colour) stops, shape (H, W, C)."""
+    """A vertical gradient through stops (distance from the top, colour), shape (H, W, C)."""
     heights = [height for height, _ in stops]
     return np.stack([np.interp(Y_HW, heights, [colour[c] for _, colour in stops]) for c in range(3)], axis=-1)
 
 
 def over(canvas_HWC: np.ndarray, alpha_HW: np.ndarray, paint: Colour | np.ndarray) -> np.ndarray:
-    """Lay paint (one colour or a picture) over the canvas where alpha is 1."""
+    """The canvas with paint (one colour or a picture) blended over it by alpha, shape (H, W, C)."""
     alpha_HW1 = np.clip(alpha_HW, 0, 1)[..., None]
     return canvas_HWC * (1 - alpha_HW1) + np.asarray(paint, float) * alpha_HW1
 
 
 def distance(x: float, y: float, stretch: float = 1.0) -> np.ndarray:
-    """Distance to a point in units of the height, shape (H, W); `stretch` > 1 widens circles to ellipses."""
+    """Distance of each pixel to a point, in units of the height, shape (H, W); `stretch` > 1 gives wide ellipses."""
     return np.hypot((X_HW - x) * ASPECT / stretch, Y_HW - y)
 
 
@@ -66,9 +66,9 @@ def disc(x: float, y: float, radius: float, softness: float = 0.008, stretch: fl
 def dab(
     canvas_HWC: np.ndarray, x: float, y: float, radius: float, colour: Colour, strength: float = 1.0, rim: float = 0.0
 ) -> None:
-    """Paint one disc in place, touching only the pixels around it: for scenes of hundreds of them.
+    """Paint one disc in place. Only the pixels around it are computed, which is fast for hundreds of discs.
 
-    `rim` adds so much strength along the edge, like the rim of an out-of-focus light.
+    `rim` is added to the strength along the edge, as at the edge of an out-of-focus light.
     """
     reach = radius + 0.01
     rows = slice(max(int((y - reach) * HEIGHT_PX), 0), max(int((y + reach) * HEIGHT_PX) + 2, 0))
@@ -82,19 +82,19 @@ def dab(
 def box(
     canvas_HWC: np.ndarray, left: float, top: float, right: float, bottom: float, paint: Colour | np.ndarray
 ) -> None:
-    """Paint a rectangle in place; `paint` is one colour or one colour per column of it."""
+    """Paint a rectangle in place; `paint` is one colour, or one colour per column."""
     rows = slice(max(round(top * HEIGHT_PX), 0), max(round(bottom * HEIGHT_PX), 0))
     columns = slice(max(round(left * WIDTH_PX), 0), max(round(right * WIDTH_PX), 0))
     canvas_HWC[rows, columns] = paint
 
 
 def glow(x: float, y: float, radius: float) -> np.ndarray:
-    """Light that falls off around a point, 1 at its middle, shape (H, W)."""
+    """A Gaussian light around a point, 1 at its centre, shape (H, W)."""
     return np.exp(-((distance(x, y) / radius) ** 2))
 
 
 def below(outline_W: np.ndarray, softness: float = 0.006) -> np.ndarray:
-    """Alpha of everything under an outline given as heights from the top, shape (H, W)."""
+    """Alpha of everything below an outline, which is given as distances from the top, shape (H, W)."""
     return np.clip((Y_HW - outline_W[None, :]) / softness + 0.5, 0, 1)
 
 
@@ -113,7 +113,7 @@ def _stroke_alpha(
 
 
 def streak(canvas_HWC: np.ndarray, x0: float, y0: float, x1: float, y1: float, width: float, colour: Colour) -> None:
-    """Paint a straight stroke in place, touching only the pixels around it."""
+    """Paint a straight stroke in place. Only the pixels around it are computed."""
     reach = width / 2 + 0.01
     rows = slice(max(int((min(y0, y1) - reach) * HEIGHT_PX), 0), max(int((max(y0, y1) + reach) * HEIGHT_PX) + 2, 0))
     columns = slice(
@@ -125,7 +125,7 @@ def streak(canvas_HWC: np.ndarray, x0: float, y0: float, x1: float, y1: float, w
 
 
 def sphere(canvas_HWC: np.ndarray, x: float, y: float, radius: float, colour: Colour, gloss: float = 0.5) -> np.ndarray:
-    """A ball lit from the upper left, with a highlight and a darker rim."""
+    """The canvas with a ball that is lit from the upper left, with a highlight and a darker rim, shape (H, W, C)."""
     nx, ny = (X_HW - x) * ASPECT / radius, (Y_HW - y) / radius
     nz = np.sqrt(np.clip(1 - nx * nx - ny * ny, 0, 1))
     light = np.clip(-0.5 * nx - 0.55 * ny + 0.67 * nz, 0, 1)

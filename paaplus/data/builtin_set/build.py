@@ -1,7 +1,7 @@
-"""The built-in data set: photographs of installed packages, generated scenes, variants, simulated people.
+"""Write the built-in data set: photographs of installed packages, generated scenes, variants, simulated people.
 
-It is written as an ordinary data folder (`images/`, `ratings.csv`, `users.csv`, `images.csv`), so that nothing
-downstream knows the difference except by what the tables say: `kind` (photograph or synthetic) and `simulated`.
+It is an ordinary data folder (`images/`, `ratings.csv`, `users.csv`, `images.csv`). Two columns show what is not real:
+`kind` in images.csv (photograph or synthetic) and `simulated` in users.csv.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ NUM_PEOPLE = 72
 NUM_VARIANTS = 20
 RATINGS_PER_PERSON = 260
 
-_MAKERS = (
-    "builtin",
+_CODE_FILES = (
+    "brushes",
+    "build",
     "image_properties",
-    "painted_nature",
-    "painted_things",
-    "painting",
+    "nature_scenes",
+    "people_and_objects_scenes",
     "photographs",
+    "scenes",
     "simulated_people",
-    "synthetic_scenes",
     "variants",
 )
 _SCENE_SIDE_PX = 480
@@ -44,9 +44,9 @@ _JPEG_QUALITY = 92
 
 @dataclass(frozen=True)
 class BuiltinSet:
-    """What was written; kept beside the images as `builtin.json`."""
+    """Contents of a written set, stored as `builtin.json` in its folder."""
 
-    made_by: str  # digest of the code that makes it: other code, another set
+    made_by: str  # digest of the code that makes the set; a set of other code is written anew
     seed: int
     num_people: int
     num_variants: int
@@ -62,10 +62,17 @@ def write_builtin_set(
     num_variants: int = NUM_VARIANTS,
     ratings_per_person: int = RATINGS_PER_PERSON,
 ) -> BuiltinSet:
-    """Write the set as a data folder; a folder that already holds exactly this set is left as it is.
+    """Write the set as a data folder; a folder that already holds exactly this set is not changed.
 
-    Every person rates a random part of the images. `builtin.json` is written last: without it, a folder is an
-    unfinished one and is written anew.
+    Every person rates `ratings_per_person` random images. `builtin.json` is written last; a folder without it is
+    incomplete and is written anew.
+
+    Args:
+        folder: the data folder, created if needed.
+        seed: of variants, people and ratings.
+        num_people: simulated people.
+        num_variants: variants per scene.
+        ratings_per_person: ratings of each person.
 
     Raises:
         Unavailable: a package that ships one of the photographs is not installed.
@@ -97,7 +104,7 @@ def write_builtin_set(
             name = f"{scene.name}_{number:02d}.jpg"
             file = folder / "images" / name
             render(picture, variant).save(file, quality=_JPEG_QUALITY)
-            with Image.open(file) as stored:  # what people see is the stored file, not the array it was made from
+            with Image.open(file) as stored:  # people see the stored file with its JPEG losses
                 measured.append(measure(stored))
             names.append(name)
             rows.append((name, scene.name, kind, "|".join(scene.contents), *np.round(measured[-1], 5)))
@@ -109,9 +116,9 @@ def write_builtin_set(
     chooser = np.random.default_rng([seed, 2])
     ratings: list[Sequence[object]] = []
     for person in people:
-        given = person.rate()
-        seen = np.sort(chooser.permutation(len(names))[:ratings_per_person])
-        ratings.extend((person.user_id, names[i], int(given[i])) for i in seen)
+        rating_I = person.rate()
+        rated = np.sort(chooser.permutation(len(names))[:ratings_per_person])
+        ratings.extend((person.user_id, names[i], int(rating_I[i])) for i in rated)
 
     _write_csv(folder / "images.csv", ("image", "scene", "kind", "contents", *PROPERTIES), rows)
     _write_csv(folder / "users.csv", ("user_id", "simulated"), [(p.user_id, "true") for p in people])
@@ -121,7 +128,8 @@ def write_builtin_set(
 
 
 def _code_digest() -> str:
-    files = [Path(__file__).with_name(f"{name}.py") for name in _MAKERS]
+    """SHA-256 of the source files that decide what the set contains."""
+    files = [Path(__file__).with_name(f"{name}.py") for name in _CODE_FILES]
     return sha256_hex(b"".join(file.read_bytes() for file in files))
 
 

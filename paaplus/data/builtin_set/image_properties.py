@@ -1,6 +1,7 @@
-"""Properties that are measured from an image's pixels, with no network in between.
+"""Properties measured from an image's pixels without a network: brightness, warmth, contrast ...
 
-Simulated people have their tastes over these, so that a model has to find them through its own features.
+The tastes of simulated people depend on these properties. A model has to find them through its own features.
+
 Shape letters: H, W = pixels, P = properties.
 """
 
@@ -11,21 +12,24 @@ from PIL import Image
 
 PROPERTIES = ("brightness", "warmth", "colourfulness", "contrast", "sharpness", "busyness", "texture")
 
-_EDGE = 0.06  # a step of luminance between neighbours that counts as an edge
-_TINY_POWER = 1e-3  # keeps a flat image finite
+_EDGE = 0.06  # step of luminance between neighbouring pixels that counts as an edge
+_TINY_POWER = 1e-3  # keeps the value of a uniform image finite
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def measure(image: Image.Image) -> np.ndarray:
     """The values of `PROPERTIES`, shape (P,), float64.
 
-    brightness: mean luminance, 0 to 1. warmth: mean red minus mean blue, -1 to 1. colourfulness: Hasler and
-    Suesstrunk (2003), over 255. contrast: standard deviation of luminance. sharpness: log10 of the variance of
-    the Laplacian. busyness: share of neighbouring pixels that differ by more than an edge. texture: log of the
-    power of luminance between 0.06 and 0.2 cycles a pixel over that below 0.05.
+    * brightness: mean luminance, 0 to 1
+    * warmth: mean red minus mean blue, -1 to 1
+    * colourfulness: Hasler and Suesstrunk (2003), divided by 255
+    * contrast: standard deviation of luminance
+    * sharpness: log10 of the variance of the Laplacian
+    * busyness: share of neighbouring pixels that differ by more than an edge
+    * texture: log of the ratio of luminance power at 0.06 to 0.2 cycles per pixel to that below 0.05
 
     Raises:
-        ValueError: smaller than 3 pixels on a side.
+        ValueError: the image has fewer than 3 pixels on a side.
     """
     if min(image.size) < 3:
         raise ValueError(f"an image of {image.size[0]} x {image.size[1]} pixels is too small to measure")

@@ -1,6 +1,6 @@
 """Generated scenes of nature: sky, land, water, plants, animals.
 
-A painter draws one picture, shape (H, W, 3) from 0 to 1, from a random generator: another generator, another layout.
+Each function draws one picture, shape (H, W, 3) from 0 to 1; the random generator decides its layout.
 """
 
 from __future__ import annotations

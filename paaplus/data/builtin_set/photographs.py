@@ -1,7 +1,7 @@
-"""Real colour photographs that lie inside installed packages: where each is, and whose it is.
+"""Real colour photographs inside installed packages: their paths, licences and sources.
 
-Nothing is copied into this project and nothing is downloaded; the files are read where pip put them. The licence
-texts are those of the packages that ship the files (`docs/licences.md`).
+This project holds no copies and downloads nothing: the files are read from the installed packages. The licence texts
+are those of the packages (`docs/licences.md`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from paaplus.errors import Unavailable
 
 @dataclass(frozen=True)
 class Photograph:
-    """One photograph of an installed package; `contents` are the kinds of thing that it shows."""
+    """One photograph of an installed package; `contents` are the kinds of things in the picture."""
 
     name: str
     package: str
@@ -27,7 +27,7 @@ class Photograph:
     source: str
 
     def find(self) -> Path:
-        """Its file.
+        """The path of the file.
 
         Raises:
             Unavailable: the package is not installed, or no longer ships the file.
@@ -42,7 +42,11 @@ class Photograph:
         )
 
     def load(self, long_side_px: int) -> Image.Image:
-        """Opened as RGB and scaled down, if larger, until its longer side has `long_side_px`."""
+        """The picture as RGB, scaled down if its longer side has more than `long_side_px` pixels.
+
+        Raises:
+            Unavailable: as `find`.
+        """
         with Image.open(self.find()) as image:
             image.draft("RGB", (2 * long_side_px, 2 * long_side_px))  # a JPEG decodes at a fraction of its size
             picture = image.convert("RGB")

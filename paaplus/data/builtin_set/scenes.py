@@ -1,6 +1,6 @@
-"""Generated scenes: pictures painted by a program, and called synthetic wherever they are shown.
+"""Generated scenes: pictures drawn by a program, marked as synthetic wherever they are shown.
 
-They widen the built-in set beyond the few photographs that packages ship.
+They extend the built-in set beyond the few photographs that packages ship.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Painter = Callable[[np.random.Generator], np.ndarray]
 
 @dataclass(frozen=True)
 class SyntheticScene:
-    """One generated scene; `contents` are the kinds of thing that it shows."""
+    """One generated scene; `contents` are the kinds of things in the picture."""
 
     name: str
     painter: Painter
     contents: tuple[str, ...]
 
     def load(self, long_side_px: int) -> Image.Image:
-        """Painted, its longer side `long_side_px` at most; always the same picture."""
+        """The picture, its longer side at most `long_side_px` pixels; the same at every call."""
         canvas_HWC = np.clip(self.painter(np.random.default_rng(zlib.crc32(self.name.encode()))), 0, 1)
         picture = Image.fromarray(np.round(canvas_HWC * 255).astype(np.uint8))
         picture.thumbnail((long_side_px, long_side_px), Image.Resampling.LANCZOS)

@@ -1,4 +1,4 @@
-"""Variants of a scene: the same picture with other exposure, colour, contrast, crop and sharpness.
+"""Variants of a scene: the same picture with different exposure, colour, contrast, crop and sharpness.
 
 Shape letters: H, W = pixels, C = 3 colour channels from 0 to 1.
 """
@@ -19,34 +19,34 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True)
 class Variant:
-    """What was done to the picture; the defaults leave it as it is."""
+    """The changes to a picture; the defaults change nothing."""
 
     exposure_stops: float = 0.0  # +1 is twice the light
-    warmth: float = 0.0  # below 0 bluer, above 0 more orange
+    warmth: float = 0.0  # below 0: bluer, above 0: more orange
     saturation: float = 1.0  # 0 is grey
-    contrast: float = 1.0  # of the luminance around its middle
-    zoom: float = 1.0  # 2 keeps the middle half of each side
-    centre: tuple[float, float] = (0.5, 0.5)  # of the crop, as a share of the room that the zoom leaves
-    softness: float = 0.0  # > 0 blurs by so many pixels, < 0 sharpens by so much
+    contrast: float = 1.0  # factor around the mean luminance
+    zoom: float = 1.0  # 2 keeps half of each side
+    centre: tuple[float, float] = (0.5, 0.5)  # of the crop, as a share of its free range
+    softness: float = 0.0  # above 0: radius of a blur in pixels; below 0: strength of sharpening
 
 
 def draw_variants(scene: str, num_variants: int, seed: int) -> list[Variant]:
-    """So many variants of one scene, the first as photographed; the same for the same arguments.
+    """The variants of one scene, the first without changes; the same for the same arguments.
 
-    Each knob runs through its whole range (one draw from each of equally likely strata, in random order), and
-    is left alone in a fifth of the variants, so that combinations stay recognisable.
+    Each setting covers its whole range: one draw from each of equally likely strata, in random order. It is left
+    unchanged in one fifth of the variants, so that combinations stay recognisable.
     """
     rng = np.random.default_rng([seed, zlib.crc32(scene.encode())])
     others = num_variants - 1
 
-    def knob(low: float, neutral: float, high: float) -> np.ndarray:
+    def setting(low: float, neutral: float, high: float) -> np.ndarray:
         position = (rng.permutation(others) + rng.random(others)) / max(others, 1) * 2 - 1
         values = np.where(position < 0, neutral + position * (neutral - low), neutral + position * (high - neutral))
         return np.where(rng.random(others) < 1 / 5, neutral, values)
 
-    exposure, warmth = knob(-1.8, 0.0, 1.5), knob(-1.5, 0.0, 1.5)
-    saturation, contrast = knob(0.0, 1.0, 2.6), knob(0.4, 1.0, 1.8)
-    zoom, softness = np.maximum(knob(0.2, 1.0, 1.8), 1.0), knob(-2.5, 0.0, 3.5)
+    exposure, warmth = setting(-1.8, 0.0, 1.5), setting(-1.5, 0.0, 1.5)
+    saturation, contrast = setting(0.0, 1.0, 2.6), setting(0.4, 1.0, 1.8)
+    zoom, softness = np.maximum(setting(0.2, 1.0, 1.8), 1.0), setting(-2.5, 0.0, 3.5)
     centre = rng.random((others, 2))
     changed = [
         Variant(
@@ -64,7 +64,7 @@ def draw_variants(scene: str, num_variants: int, seed: int) -> list[Variant]:
 
 
 def render(picture: Image.Image, variant: Variant, long_side_px: int = LONG_SIDE_PX) -> Image.Image:
-    """The picture with the variant's changes, its longer side `long_side_px` long."""
+    """The picture with the variant's changes, its longer side `long_side_px` pixels long."""
     width, height = picture.size
     crop_w, crop_h = width / variant.zoom, height / variant.zoom
     left, top = variant.centre[0] * (width - crop_w), variant.centre[1] * (height - crop_h)

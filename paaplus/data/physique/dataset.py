@@ -22,49 +22,51 @@ from paaplus.models.physiqueframe.inputs import letterbox
 from paaplus.models.physiqueframe.network.config import FrameConfig
 from paaplus.models.physiqueframe.sample import Inputs, Sample, collate_samples, find_neighbours
 
-_KEPT_BYTES = 2 * 2**30  # about 1,000 rows of full size; a miniature fits as a whole
+_CACHE_BYTES = 2 * 2**30  # about 1,000 rows of full size; a miniature fits as a whole
 
 
 @dataclass(frozen=True, eq=False)
 class RatedSample:
-    """One row: what is seen, for which preference, and what people said."""
+    """One row: the network's input, the preference and the scores (0-10) that people gave."""
 
-    seen: Sample
+    sample: Sample
     preference_P: np.ndarray
     truth_A: np.ndarray
 
     def flipped(self) -> Self:
-        return replace(self, seen=self.seen.flipped())
+        """The same row, mirrored left to right."""
+        return replace(self, sample=self.sample.flipped())
 
 
 @dataclass(frozen=True, eq=False)
 class RatedBatch:
-    """Rows as the network takes them."""
+    """A batch of rows in the network's form."""
 
     inputs: Inputs
     preference_BP: Tensor
     truth_BA: Tensor
 
     def to(self, device: str) -> Self:
-        """The same on a device."""
+        """The same batch on a device."""
         return type(self)(self.inputs.to(device), self.preference_BP.to(device), self.truth_BA.to(device))
 
 
 class PhysiqueDataset(Dataset):
-    """Rows as samples; `collate_rated` makes batches of them."""
+    """The rows of a split as samples; `collate_rated` makes batches of them. Samples are cached up to 2 GiB."""
 
     def __init__(self, rows: PhysiqueRows, meshes: MeshStore | None, config: FrameConfig) -> None:
-        """Nothing is read yet.
+        """Create the data set; no image is read yet.
 
         Args:
-            rows: which images.
-            meshes: their bodies; None, or an image that it does not have: seen without joints and mesh.
+            rows: the rows of a split.
+            meshes: the bodies of the images; for `None`, and for an image that it lacks, a sample has no joints and no
+                mesh.
             config: sizes of the network.
         """
         self.rows = rows
         self._config = config
         self._meshes = meshes
-        self._kept: dict[int, Sample] = {}
+        self._cache: dict[int, Sample] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -75,17 +77,17 @@ class PhysiqueDataset(Dataset):
         Raises:
             InvalidInput: the image, or its mesh, cannot be read.
         """
-        if row not in self._kept:
-            seen = self._seen(row)
-            if (len(self._kept) + 1) * _size_bytes(seen) > _KEPT_BYTES:
-                return self._rated(row, seen)
-            self._kept[row] = seen
-        return self._rated(row, self._kept[row])
+        if row not in self._cache:
+            sample = self._read_sample(row)
+            if (len(self._cache) + 1) * _size_bytes(sample) > _CACHE_BYTES:
+                return self._rated(row, sample)
+            self._cache[row] = sample
+        return self._rated(row, self._cache[row])
 
-    def _rated(self, row: int, seen: Sample) -> RatedSample:
-        return RatedSample(seen, self.rows.preference_NP[row], self.rows.score_NA[row])
+    def _rated(self, row: int, sample: Sample) -> RatedSample:
+        return RatedSample(sample, self.rows.preference_NP[row], self.rows.score_NA[row])
 
-    def _seen(self, row: int) -> Sample:
+    def _read_sample(self, row: int) -> Sample:
         image = self.rows.images[row]
         try:
             photo = decode_image(self.rows.image_path(image).read_bytes())
@@ -93,8 +95,8 @@ class PhysiqueDataset(Dataset):
         except (InvalidInput, OSError) as error:
             raise InvalidInput(f"{self.rows.file}, line {self.rows.line_N[row]}: {image}: {error}") from error
         body = self._meshes.get(image) if self._meshes is not None else None
-        seen = sample_of(pixel_3SS, body)
-        return seen if body is None else replace(seen, neighbours=find_neighbours(body.vertices_V3, self._config))
+        sample = sample_of(pixel_3SS, body)
+        return sample if body is None else replace(sample, neighbours=find_neighbours(body.vertices_V3, self._config))
 
 
 def _size_bytes(sample: Sample) -> int:
@@ -105,7 +107,7 @@ def _size_bytes(sample: Sample) -> int:
 
 
 def sample_of(pixel_3SS: Tensor, body: CachedBody | None) -> Sample:
-    """A letterboxed picture with its stored body, whose joints are in pixels of a square of 224."""
+    """A sample from a letterboxed picture, shape (3, S, S), and its stored body, or without a body."""
     if body is None:
         return Sample(pixel_3SS, None, None, None)
     return Sample(pixel_3SS, body.joints_K2 * (pixel_3SS.shape[-1] / JOINT_SIZE_PX), body.vertices_V3, None)
@@ -115,10 +117,10 @@ def collate_rated(samples: Sequence[RatedSample], config: FrameConfig) -> RatedB
     """Samples as one batch.
 
     Raises:
-        InvalidInput: meshes of different sizes.
+        InvalidInput: the meshes have different numbers of vertices.
     """
     return RatedBatch(
-        collate_samples([sample.seen for sample in samples], config),
+        collate_samples([sample.sample for sample in samples], config),
         torch.from_numpy(np.stack([sample.preference_P for sample in samples])),
         torch.from_numpy(np.stack([sample.truth_A for sample in samples])),
     )

@@ -1,4 +1,4 @@
-"""A drawn figure: its build and pose in numbers, its 15 joints, its picture, and a mesh of its build.
+"""Drawn human figures: build and pose as numbers, the 15 joints, the picture, and a mesh of the build.
 
 Lengths are shares of the figure's height. Shape letters: K = joints, V = vertices.
 """
@@ -20,22 +20,22 @@ _REST_ARM_ANGLE = 0.9
 
 @dataclass(frozen=True)
 class Figure:
-    """Build: widths, share of the legs, girth (0 thin, 1 stout). Pose: stoop and angles. The rest is decoration."""
+    """A figure's build (widths, legs, girth), pose (stoop and angles), and position and colours in the picture."""
 
     shoulder_width: float
     waist_width: float
-    leg_share: float
-    girth: float
-    stoop: float  # 0 upright; 1: the head has sunk between the shoulders, the legs are apart
-    lean: float  # of the trunk, to the right, radians
-    arm_angle: float
-    shift_px: float
-    skin: tuple[int, int, int]
-    ground: tuple[int, int, int]
+    leg_share: float  # length of the legs
+    girth: float  # 0 thin, 1 stout
+    stoop: float  # 0 upright; 1: head between the shoulders, legs apart
+    lean: float  # of the trunk to the right, radians
+    arm_angle: float  # from the trunk, radians
+    shift_px: float  # of the figure from the picture's centre, to the right
+    skin: tuple[int, int, int]  # RGB, 0-255
+    ground: tuple[int, int, int]  # colour of the background
 
     @classmethod
     def draw_from(cls, rng: np.random.Generator) -> Figure:
-        """A figure by chance."""
+        """A random figure."""
         skin, ground = (tuple(int(v) for v in rng.integers(low, high, 3)) for low, high in ((60, 150), (165, 250)))
         return cls(
             shoulder_width=float(rng.uniform(0.44, 0.84)),
@@ -46,19 +46,19 @@ class Figure:
             lean=float(rng.uniform(-0.15, 0.15)),
             arm_angle=float(rng.uniform(0.15, 0.5)),
             shift_px=float(rng.uniform(-12, 12)),
-            skin=skin,  # type: ignore[arg-type]  # three numbers, which a generator does not tell
+            skin=skin,  # type: ignore[arg-type]  # three numbers; the type checker cannot see the length
             ground=ground,  # type: ignore[arg-type]
         )
 
 
 def figure_joints(figure: Figure) -> np.ndarray:
-    """The 15 joints in pixels of the picture (x, y), in the graph's order, shape (15, 2)."""
+    """The 15 joints in pixels of the picture (x, y), in the order of `physiqueframe.inputs.JOINTS`, shape (15, 2)."""
     middle_2 = np.array([WIDTH_PX / 2 + figure.shift_px, HEIGHT_PX - 15 - _FIGURE_PX * figure.leg_share])
     return middle_2 + _FIGURE_PX * _skeleton(figure, figure.stoop, figure.lean, figure.arm_angle)
 
 
 def draw_figure(figure: Figure) -> Image.Image:
-    """The picture."""
+    """The picture of a figure, RGB, `WIDTH_PX` x `HEIGHT_PX`."""
     image = Image.new("RGB", (WIDTH_PX, HEIGHT_PX), figure.ground)
     pen = ImageDraw.Draw(image)
     joints_K2 = figure_joints(figure)
@@ -80,9 +80,10 @@ def draw_figure(figure: Figure) -> Image.Image:
 
 
 def figure_vertices(figure: Figure, num_vertices: int) -> np.ndarray:
-    """Points around the bones of the figure standing straight, metres before the camera with all signs turned, (V, 3).
+    """Points around the bones of the figure in a straight pose, shape (V, 3).
 
-    Like the model's mesh at rest: it shows the build, not the pose.
+    Like the network's meshes, they are in camera space, in metres, with all signs reversed, and show the build, not the
+    pose.
     """
     joints_K2 = _skeleton(figure, stoop=0.0, lean=0.0, arm_angle=_REST_ARM_ANGLE) * _HEIGHT_M
     ends = [(joints_K2[a], joints_K2[b], _limb_radius(figure)) for a, b in _BONES]
@@ -90,7 +91,7 @@ def figure_vertices(figure: Figure, num_vertices: int) -> np.ndarray:
     start_V2, end_V2, radius_V = (
         np.array([ends[v % len(ends)][part] for v in range(num_vertices)]) for part in range(3)
     )
-    turn_V = np.arange(num_vertices) * 2.399963  # the golden angle spreads points evenly around and along
+    turn_V = np.arange(num_vertices) * 2.399963  # multiples of the golden angle spread the points evenly
     along_V = (np.arange(num_vertices) // len(ends) + 0.5) / (num_vertices // len(ends) + 1)
     middle_V2 = start_V2 + along_V[:, None] * (end_V2 - start_V2)
     around_V = radius_V * _HEIGHT_M
@@ -109,7 +110,7 @@ def _waist_radius(figure: Figure) -> float:
 
 
 def _skeleton(figure: Figure, stoop: float, lean: float, arm_angle: float) -> np.ndarray:
-    """Joints around the pelvis, y down, in shares of the height, shape (15, 2)."""
+    """Joints relative to the pelvis (x right, y down), in shares of the height, shape (15, 2)."""
     trunk = (1 - figure.leg_share) * (0.62 - 0.08 * stoop)
     up_2, right_2 = np.array([np.sin(lean), -np.cos(lean)]), np.array([np.cos(lean), np.sin(lean)])
     neck_2 = trunk * up_2
@@ -117,7 +118,7 @@ def _skeleton(figure: Figure, stoop: float, lean: float, arm_angle: float) -> np
     joints = np.zeros((15, 2))
     joints[7], joints[14] = neck_2, neck_2 + (0.14 - 0.11 * stoop) * up_2
     arm, leg, leg_angle = 0.17, figure.leg_share / 2, 0.05 + 0.4 * stoop
-    for side, sign in ((0, 1.0), (1, -1.0)):  # a figure that faces us: its left is on the right
+    for side, sign in ((0, 1.0), (1, -1.0)):  # the figure faces the camera: its left side is on the right
         hip_2 = np.array([sign * 0.055, 0.02])
         shoulder_2 = neck_2 + sign * half * right_2 + np.array([0, 0.015 + 0.04 * stoop])
         down_2 = np.array([sign * np.sin(leg_angle), np.cos(leg_angle)])

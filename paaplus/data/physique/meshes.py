@@ -1,4 +1,4 @@
-"""Meshes and joints of a data set's people: safetensors shards, and the release's cache converted into them, once.
+"""Stores of body meshes and joints: safetensors shards with an index, and the conversion of the release's cache.
 
     meshes/index.json            {"shards": {"<image>": "meshes-00000.safetensors", ...}}
     meshes/meshes-00000.safetensors    "<image>/vertices" (V, 3) and "<image>/joints" (15, 2), float32
@@ -26,7 +26,7 @@ from safetensors.numpy import save_file
 from paaplus.errors import InvalidInput
 from paaplus.models.physiqueframe.body.mesh import GRAPH_JOINTS, NUM_GRAPH_JOINTS
 
-JOINT_SIZE_PX = 224  # joints are in pixels of the picture padded to a square of this side
+JOINT_SIZE_PX = 224  # joints are in pixels of the picture padded to a square with sides of this length
 _INDEX = "index.json"
 _SHARD_IMAGES = 1000  # about 125 MB
 _TUPLE_LENGTH = 7  # mesh, pose, shape, camera, box, 25 joints, volume
@@ -36,20 +36,25 @@ _EYES = slice(22, 24)  # of the 25 joints
 
 @dataclass(frozen=True, eq=False)
 class CachedBody:
-    """One person. Vertices in metres before the camera with all signs turned; joints in pixels of a 224 px square."""
+    """One person's body.
+
+    Attributes:
+        vertices_V3: mesh in camera space, in metres, with all signs reversed.
+        joints_K2: joints (x, y) in pixels of the picture padded to a square of 224 x 224.
+    """
 
     vertices_V3: np.ndarray
     joints_K2: np.ndarray
 
 
 class MeshStore:
-    """Bodies by image name, read from their shards when asked for. Use it with `with`."""
+    """Bodies by image name, read from their shards on request. A context manager that closes the shards."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the index.
+        """Read the index.
 
         Raises:
-            InvalidInput: no index, or one that names files outside the folder.
+            InvalidInput: there is no index, or it names files outside the folder.
         """
         self._folder = folder
         self._stack = ExitStack()
@@ -58,9 +63,9 @@ class MeshStore:
             shards = json.loads((folder / _INDEX).read_text(encoding="utf-8"))["shards"]
             self._shards: dict[str, str] = {str(image): str(shard) for image, shard in shards.items()}
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise InvalidInput(f"{folder / _INDEX} is no index of meshes: {error}") from error
+            raise InvalidInput(f"{folder / _INDEX} is not an index of meshes: {error}") from error
         if outside := [shard for shard in self._shards.values() if Path(shard).name != shard]:
-            raise InvalidInput(f"{folder / _INDEX} names {outside[0]!r}: a file beside it")
+            raise InvalidInput(f"{folder / _INDEX} names {outside[0]!r}, which is outside its folder")
 
     def __enter__(self) -> Self:
         return self
@@ -78,10 +83,10 @@ class MeshStore:
         return len(self._shards)
 
     def get(self, image: str) -> CachedBody | None:
-        """The body in an image, None where the store has none.
+        """The body of the person in an image; None if the store has none.
 
         Raises:
-            InvalidInput: a shard is missing or damaged, or holds arrays that are no body.
+            InvalidInput: a shard is missing or damaged, or its arrays are not a body.
         """
         shard = self._shards.get(image)
         if shard is None:
@@ -97,23 +102,23 @@ class MeshStore:
 
 
 def checked_body(vertices_V3: np.ndarray, joints_K2: np.ndarray, source: str) -> CachedBody:
-    """A body from two arrays.
+    """A body from two arrays; `source` names their origin in errors.
 
     Raises:
-        InvalidInput: other shapes than (V, 3) and (15, 2), or numbers that are not finite.
+        InvalidInput: the shapes are not (V, 3) and (15, 2), or a number is not finite.
     """
     if vertices_V3.ndim != 2 or vertices_V3.shape[1] != 3 or joints_K2.shape != (NUM_GRAPH_JOINTS, 2):
         raise InvalidInput(f"{source}: vertices {vertices_V3.shape} and joints {joints_K2.shape}")
     if not (np.isfinite(vertices_V3).all() and np.isfinite(joints_K2).all()):
-        raise InvalidInput(f"{source}: vertices or joints that are not finite")
+        raise InvalidInput(f"{source}: vertices or joints are not finite")
     return CachedBody(vertices_V3.astype(np.float32), joints_K2.astype(np.float32))
 
 
 def write_meshes(folder: Path, bodies: Iterable[tuple[str, CachedBody]]) -> int:
-    """Write a store of (image, body) pairs, a shard at a time; returns how many. The index comes last."""
+    """Write (image, body) pairs as a store, shard by shard, then the index; returns the number of bodies."""
     folder.mkdir(parents=True, exist_ok=True)
     shards: dict[str, str] = {}
-    for number, part in enumerate(_parts(bodies)):
+    for number, part in enumerate(_shard_contents(bodies)):
         name = f"meshes-{number:05d}.safetensors"
         arrays = {}
         for image, body in part:
@@ -128,14 +133,14 @@ def write_meshes(folder: Path, bodies: Iterable[tuple[str, CachedBody]]) -> int:
 
 
 def convert_cache(source: Path, folder: Path) -> int:
-    """Convert the release's cache, a torch file of a dict of 7-tuples, into a store; returns how many bodies.
+    """Convert the release's cache, a torch file with a dict of 7-tuples, into a store; returns the number of bodies.
 
-    Read by torch's restricted unpickler with NumPy's plain arrays allowed: nothing else in the file can run.
-    The tuple's joints are taken to be in pixels of the 224 px picture, as the published code hands them on; the last of
-    our 15 is the middle of the two eyes, and all are cut to whole pixels.
+    The file is read by torch's restricted unpickler, which is allowed NumPy's plain arrays: no code in it can run. Its
+    joints are used as pixels of the 224 x 224 picture, as in the published code. The last of the 15 joints is the mean
+    of the two eyes. Coordinates are truncated to whole pixels.
 
     Raises:
-        InvalidInput: not such a file, something in it that is no plain array, or arrays of other shapes.
+        InvalidInput: another kind of file, contents that are not plain arrays, or arrays of other shapes.
     """
     if not source.is_file():
         raise InvalidInput(f"mesh cache {source} does not exist")
@@ -153,7 +158,7 @@ def convert_cache(source: Path, folder: Path) -> int:
 
 def _from_tuple(value: Any, source: str) -> CachedBody:
     if not isinstance(value, tuple | list) or len(value) != _TUPLE_LENGTH:
-        raise InvalidInput(f"{source}: {type(value).__name__}, not a tuple of {_TUPLE_LENGTH}")
+        raise InvalidInput(f"{source}: {type(value).__name__}, not a tuple of {_TUPLE_LENGTH} entries")
     vertices_V3, joints_J2 = (_plain(value[at], source).reshape(-1, size) for at, size in ((0, 3), (_JOINTS_AT, 2)))
     if len(joints_J2) < _EYES.stop:
         raise InvalidInput(f"{source}: {len(joints_J2)} joints, not 25")
@@ -170,7 +175,7 @@ def _plain(value: Any, source: str) -> np.ndarray:
 
 
 def _numpy_globals() -> list[Any]:
-    """What a pickled array of numbers names, under NumPy 1 and NumPy 2."""
+    """The functions and types that a pickled array of numbers refers to, under NumPy 1 and NumPy 2."""
     from numpy._core import multiarray
 
     names: list[Any] = [np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd")]
@@ -179,7 +184,8 @@ def _numpy_globals() -> list[Any]:
     return names
 
 
-def _parts(bodies: Iterable[tuple[str, CachedBody]]) -> Iterator[list[tuple[str, CachedBody]]]:
+def _shard_contents(bodies: Iterable[tuple[str, CachedBody]]) -> Iterator[list[tuple[str, CachedBody]]]:
+    """The bodies of each shard."""
     part: list[tuple[str, CachedBody]] = []
     for pair in bodies:
         part.append(pair)

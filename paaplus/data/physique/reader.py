@@ -1,12 +1,12 @@
-"""Read PhysiqueAA50K as it is released, or a data set in its layout, and report every row that is wrong.
+"""Read PhysiqueAA50K, or a data set in its layout, and report every wrong row.
 
-    images/                                    every picture; or another folder, named by the caller
+    images/                                    all pictures; the caller may name another folder
     pretrain/{train,val}.csv                   split `expert`; also pretrain/<type>/{train,val}.csv
     finetune/<type>/{train,val}.csv            split `finetune`
     user/<type>/{train,val}.csv                split `user`
     meshes/                                    optional: see paaplus.data.physique.meshes
 
-A type is a kind of person: an expert's or user's name in the release, such as ISFJ.
+A type is a kind of person, such as ISFJ; the release names experts and users by it.
 
 Shape letters: N = rows, A = aspects, P = preference values.
 """
@@ -36,12 +36,12 @@ _SCORE_COLUMNS = {  # new name: old name
     "score_posture": "score_pose",
 }
 _OTHER_COLUMNS = ("preference_score_list", "bmi", "people_answer")
-_MAX_TOLD = 10
+_MAX_LISTED = 10
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong in a file, and where. A `warning` does not keep the row from being read."""
+    """A problem in a file and its line. The row of a `warning` is still read."""
 
     file: Path
     line: int  # 1 is the header
@@ -58,12 +58,12 @@ class PhysiqueRows:
 
     file: Path
     image_dir: Path
-    images: tuple[str, ...]  # paths below the image folder
+    images: tuple[str, ...]  # paths relative to the image folder
     score_NA: np.ndarray  # float32, 0-10: appearance, health, posture
     preference_NP: np.ndarray  # float32
-    bmi_N: np.ndarray  # float32, NaN where not given
-    answers: tuple[str, ...]  # people_answer as it stands
-    line_N: np.ndarray  # int64: where each row stands in the file
+    bmi_N: np.ndarray  # float32; NaN where not given
+    answers: tuple[str, ...]  # people_answer, unchanged
+    line_N: np.ndarray  # int64: line of each row in the file
 
     def __len__(self) -> int:
         return len(self.images)
@@ -83,10 +83,10 @@ class _Row:
 
 
 def split_folder(root: Path, split: str, person_type: str | None = None) -> Path:
-    """Where a split's two CSV files are.
+    """The folder of a split's two CSV files.
 
     Raises:
-        InvalidInput: an unknown split, no such folder, or a type that is needed and not given.
+        InvalidInput: an unknown split, no such folder, or a type is required and not given.
     """
     if split not in SPLIT_FOLDERS:
         raise InvalidInput(f"split {split!r}; known: {sorted(SPLIT_FOLDERS)}")
@@ -95,12 +95,12 @@ def split_folder(root: Path, split: str, person_type: str | None = None) -> Path
     if (folder / "train.csv").is_file():
         return folder
     types = person_types(root, split)
-    what = f"type {person_type!r}" if person_type else "a type has to be named"
-    raise InvalidInput(f"{base}: {what}; there are {list(types)}" if types else f"{folder / 'train.csv'} is missing")
+    what = f"no type {person_type!r}" if person_type else "a type is required"
+    raise InvalidInput(f"{base}: {what}; types: {list(types)}" if types else f"{folder / 'train.csv'} is missing")
 
 
 def person_types(root: Path, split: str) -> tuple[str, ...]:
-    """The types that have rows of their own in a split."""
+    """The types that have CSV files of their own in a split, sorted."""
     base = root / SPLIT_FOLDERS[split]
     return tuple(sorted(file.parent.name for file in base.glob("*/train.csv")))
 
@@ -109,12 +109,12 @@ def read_rows(file: Path, image_dir: Path) -> PhysiqueRows:
     """The rows of one CSV file.
 
     Raises:
-        InvalidInput: the file or a column is missing, or rows are wrong; the message names file and lines.
+        InvalidInput: the file or a column is missing, or rows are wrong; the message names the file and the lines.
     """
     rows, problems = _parse(file, image_dir)
     if wrong := [problem for problem in problems if problem.severity == "error"]:
-        more = f"\nand {len(wrong) - _MAX_TOLD} more" if len(wrong) > _MAX_TOLD else ""
-        raise InvalidInput("\n".join(map(str, wrong[:_MAX_TOLD])) + more)
+        more = f"\nand {len(wrong) - _MAX_LISTED} more" if len(wrong) > _MAX_LISTED else ""
+        raise InvalidInput("\n".join(map(str, wrong[:_MAX_LISTED])) + more)
     if not rows:
         raise InvalidInput(f"{file} has no rows")
     return PhysiqueRows(
@@ -132,7 +132,7 @@ def read_rows(file: Path, image_dir: Path) -> PhysiqueRows:
 def read_split(
     root: Path, split: str, person_type: str | None = None, image_dir: Path | None = None
 ) -> tuple[PhysiqueRows, PhysiqueRows]:
-    """Training and validation rows of a split.
+    """The training and validation rows of a split.
 
     Raises:
         InvalidInput: as `split_folder` and `read_rows`.
@@ -143,10 +143,10 @@ def read_split(
 
 
 def validate(root: Path, image_dir: Path | None = None) -> tuple[int, list[Problem]]:
-    """How many rows there are in all CSV files of a data set, and everything that is wrong with them.
+    """The number of rows in all CSV files of a data set, and all problems in them.
 
     Raises:
-        InvalidInput: no CSV file of the layout is there.
+        InvalidInput: there is no CSV file of the layout.
     """
     files = [
         file
@@ -169,35 +169,35 @@ def validate(root: Path, image_dir: Path | None = None) -> tuple[int, list[Probl
                 problems.append(Problem(file.parent / "val.csv", 1, "the file is missing"))
         for row in rows if file.stem == "val" else ():
             if (line := trained.get(file.parent, {}).get(row.image)) is not None:
-                message = f"{row.image} is trained on too (train.csv, line {line})"
+                message = f"{row.image} is in the training rows too (train.csv, line {line})"
                 problems.append(Problem(file, row.line, message, "warning"))
     return num_rows, problems
 
 
 def parse_preference(text: str) -> tuple[float, ...]:
-    """Five finite numbers from the text of a list, e.g. `[0.5, 0.25, 0, 1, 0.75]`. Never evaluated.
+    """Five finite numbers from the text of a JSON list, e.g. `[0.5, 0.25, 0, 1, 0.75]`.
 
     Raises:
-        InvalidInput: anything else.
+        InvalidInput: any other text.
     """
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"preference_score_list {text[:60]!r} is no list of numbers") from error
+        raise InvalidInput(f"preference_score_list {text[:60]!r} is not a list of numbers") from error
     if not isinstance(values, list) or len(values) != NUM_PREFERENCES:
-        raise InvalidInput(f"preference_score_list {text[:60]!r}: a list of {NUM_PREFERENCES} numbers")
+        raise InvalidInput(f"preference_score_list {text[:60]!r} is not a list of {NUM_PREFERENCES} numbers")
     if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
-        raise InvalidInput(f"preference_score_list {text[:60]!r}: {NUM_PREFERENCES} finite numbers")
+        raise InvalidInput(f"preference_score_list {text[:60]!r}: not {NUM_PREFERENCES} finite numbers")
     return tuple(float(value) for value in values)
 
 
 def _parse(file: Path, image_dir: Path) -> tuple[list[_Row], list[Problem]]:
-    """Rows that are right, and problems of those that are not."""
+    """The correct rows of a file, and the problems of the others."""
     rows: list[_Row] = []
     problems: list[Problem] = []
     if not file.is_file():
         return [], [Problem(file, 1, "the file is missing")]
-    seen: dict[str, int] = {}
+    first_line: dict[str, int] = {}
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.reader(stream, strict=True)
@@ -208,18 +208,18 @@ def _parse(file: Path, image_dir: Path) -> tuple[list[_Row], list[Problem]]:
                 return [], problems
             for line, cells in _numbered(reader):
                 row, messages = _row(line, cells, len(header), columns, image_dir)
-                if row is not None and (first := seen.setdefault(row.image, line)) != line:
-                    messages.append(f"{row.image} stands in line {first} too")
+                if row is not None and (first := first_line.setdefault(row.image, line)) != line:
+                    messages.append(f"{row.image} is in line {first} too")
                 problems += [Problem(file, line, message) for message in messages]
                 if row is not None and not messages:
                     rows.append(row)
     except (csv.Error, UnicodeDecodeError, OSError) as error:
-        problems.append(Problem(file, len(rows) + 1, f"cannot be read from about here on: {error}"))
+        problems.append(Problem(file, len(rows) + 1, f"the file cannot be read from about this line on: {error}"))
     return rows, problems
 
 
 def _numbered(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the number of the line that they start on; empty ones are passed over."""
+    """The rows that are not empty, with the number of the line on which each starts."""
     start = reader.line_num + 1  # type: ignore[attr-defined]  # typeshed hides the reader's own type
     for cells in reader:
         if cells:
@@ -228,14 +228,14 @@ def _numbered(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
 
 
 def _columns(header: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Where each known column stands under its new name, and what is wrong with the header."""
+    """Position of each known column, under its new name, and the problems of the header with their severity."""
     places: dict[str, int] = {}
     wrong: list[tuple[str, str]] = []
     new_names = {old: new for new, old in _SCORE_COLUMNS.items()}
     for position, name in enumerate(cell.strip() for cell in header):
         known = new_names.get(name, name)
         if known in places:
-            wrong.append((f"column {name!r} gives {known} a second time", "error"))
+            wrong.append((f"column {name!r} is a second {known}", "error"))
         if known in ("pic_name", *_SCORE_COLUMNS, *_OTHER_COLUMNS):
             places[known] = position
         elif name:
@@ -261,7 +261,7 @@ def _row(
     for aspect in ASPECTS:
         scores.append(_number(cell[f"score_{aspect}"]))
         if not SCORE_MIN <= scores[-1] <= SCORE_MAX:
-            messages.append(f"score_{aspect} {cell[f'score_{aspect}']!r}: a number from 0 to 10")
+            messages.append(f"score_{aspect} {cell[f'score_{aspect}']!r} is not a number from 0 to 10")
     preference: tuple[float, ...] = ()
     try:
         preference = parse_preference(cell["preference_score_list"])
@@ -270,23 +270,23 @@ def _row(
     bmi_text = cell.get("bmi", "")
     bmi = _number(bmi_text)
     if bmi_text and not 0 < bmi < math.inf:
-        messages.append(f"bmi {bmi_text!r}: a number above 0, or nothing")
+        messages.append(f"bmi {bmi_text!r} is not a number above 0 (it may be empty)")
     return _Row(line, image, tuple(scores), preference, bmi, cell.get("people_answer", "")), messages
 
 
 def _image_fault(image: str, image_dir: Path) -> str | None:
     path = PurePosixPath(image)
     if not image or "\0" in image or path.is_absolute() or ".." in path.parts or "\\" in image:
-        return f"pic_name {image!r}: a file name inside the image folder"
+        return f"pic_name {image!r} is not a file name inside the image folder"
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        return f"pic_name {image!r}: one of {', '.join(IMAGE_SUFFIXES)}"
+        return f"pic_name {image!r} does not end in one of {', '.join(IMAGE_SUFFIXES)}"
     if not (image_dir / image).is_file():
         return f"image {image_dir / image} does not exist"
     return None
 
 
 def _number(text: str) -> float:
-    """A number, or NaN."""
+    """The number in a text; NaN if there is none."""
     try:
         return float(text)
     except ValueError:

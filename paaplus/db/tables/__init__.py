@@ -1,4 +1,4 @@
-"""All tables. `Base.metadata` is what migrations are checked against."""
+"""All tables. `Base.metadata` is the schema that the migrations must give."""
 
 from paaplus.db.tables.base import Base
 from paaplus.db.tables.experts import ExpertRow, MatchExpertRow, MatchRow, QuizPairRow, QuizRow

@@ -1,4 +1,4 @@
-"""Declarative base: naming convention and the column types that annotations stand for."""
+"""Declarative base: names of constraints, and column types of annotations."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ class Base(DeclarativeBase):
 
 
 def partial_unique(name: str, *columns: str, where: str) -> sa.Index:
-    """A unique index over the rows that satisfy `where`; both databases know them."""
+    """A unique index over the rows that satisfy `where`; SQLite and PostgreSQL both have them."""
     return sa.Index(name, *columns, unique=True, sqlite_where=sa.text(where), postgresql_where=sa.text(where))

@@ -1,4 +1,4 @@
-"""Experts, whose models are what new users are matched with; quizzes that find out with whom; and matches."""
+"""Experts, matches of users with experts' models, and the quizzes before a match."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from paaplus.db.types import enum_type
 
 
 class ExpertForm(StrEnum):
-    """How an expert's model stands on the base model.
+    """How an expert's model uses the base model.
 
-    POOLED: the generic score bent by what the expert says otherwise. HEAD: a head of their own on the shared
-    features, as in the paper, without the generic score.
+    POOLED: an adapter that corrects the generic score. HEAD: a head of its own on the shared features, without the
+    generic score, as in the paper.
     """
 
     POOLED = "pooled"
@@ -26,7 +26,7 @@ class ExpertForm(StrEnum):
 
 
 class MatchKind(StrEnum):
-    """What a new user starts from."""
+    """Which model a match chose as the starting point."""
 
     GENERIC = "generic"
     EXPERT = "expert"
@@ -34,7 +34,7 @@ class MatchKind(StrEnum):
 
 
 class ExpertRow(Base):
-    """A user who reviews pseudo labels: their log holds the revised labels, their adapter versions are their model."""
+    """A user who reviews pseudo labels. The user's log holds the revised labels; the active version is the model."""
 
     __tablename__ = "experts"
 
@@ -42,15 +42,15 @@ class ExpertRow(Base):
     name: Mapped[str] = mapped_column(sa.String(128))
     domain: Mapped[str] = mapped_column(sa.String(64))
     form: Mapped[ExpertForm] = mapped_column(enum_type(ExpertForm, "form"))
-    retired_at: Mapped[datetime | None]  # no new user is matched with them
+    retired_at: Mapped[datetime | None]  # then no new user is matched with the expert
     created_at: Mapped[datetime]
 
 
 class MatchRow(Base):
-    """What a user was matched with, and why: immutable; the one that is not superseded is in force.
+    """A match of a user, and its reason. The match that is not superseded is in force.
 
-    The user's own versions are learned under the taste prior that `prior_digest` names (a blob in storage, shared by
-    all who were matched alike; None: the one in force), its mean moved by `shift`, what their survey says.
+    The user's trainings start from the taste prior `prior_digest`, a blob that all users with the same match share;
+    None: the prior in force. `shift` is added to its mean; it comes from the user's survey.
     """
 
     __tablename__ = "matches"
@@ -62,16 +62,16 @@ class MatchRow(Base):
     kind: Mapped[MatchKind] = mapped_column(enum_type(MatchKind, "kind"))
     prior_digest: Mapped[str | None] = mapped_column(sa.String(64))
     shift: Mapped[bytes | None]
-    evidence: Mapped[dict[str, Any]]  # how much was asked, the posterior over experts, agreement counts
+    evidence: Mapped[dict[str, Any]]  # numbers of ratings and comparisons, posterior over experts, agreement counts
     reason: Mapped[str] = mapped_column(sa.Text)
-    high_water_sequence: Mapped[int]  # of the user's log, when it was made
-    stale_at: Mapped[datetime | None]  # since then, an expert in it has been erased
+    high_water_sequence: Mapped[int]  # last event of the user's log when it was made
+    stale_at: Mapped[datetime | None]  # when one of its experts was erased
     superseded_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
 
 
 class MatchExpertRow(Base):
-    """One expert in a match, with the share that the match gives them."""
+    """One expert in a match, with the expert's share of the prior."""
 
     __tablename__ = "match_experts"
 
@@ -82,7 +82,7 @@ class MatchExpertRow(Base):
 
 
 class QuizRow(Base):
-    """One series of pairs put to a user; one open at a time."""
+    """A series of image pairs that a user compares; one is open at a time."""
 
     __tablename__ = "quizzes"
     __table_args__ = (partial_unique("uq_quizzes_one_open_per_user", "user_id", where="finished_at IS NULL"),)

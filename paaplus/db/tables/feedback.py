@@ -1,4 +1,4 @@
-"""The append-only feedback log, what may not train, and the receipts of predictions."""
+"""The append-only feedback log, exclusions, and receipts of predictions."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class FeedbackKind(StrEnum):
 
 
 class FeedbackRow(Base):
-    """One event, raw as it was given. `sequence` is per user, without holes, in order of commit.
+    """One event, stored as it was given. `sequence` counts the user's events in order of commit, without gaps.
 
-    `event_id` comes from the client and makes posting twice harmless; `body_digest` tells a repeat from a
-    different event under the same id.
+    The client chooses `event_id`, so that posting twice appends once. `body_digest` distinguishes a repeated event
+    from another event with the same id.
     """
 
     __tablename__ = "feedback"
@@ -54,7 +54,7 @@ class FeedbackRow(Base):
 
 
 class ExclusionRow(Base):
-    """An event that may neither train, gate nor trigger, until released. Epochs are the user's right after each act."""
+    """An event that training, gate and triggers ignore until it is released. Epochs are the user's after each act."""
 
     __tablename__ = "exclusions"
     __table_args__ = (
@@ -75,7 +75,7 @@ class ExclusionRow(Base):
 
 
 class PredictionReceiptRow(Base):
-    """What one prediction said and what said it; a correction names the receipt it corrects."""
+    """The scores of one prediction, and the version that gave them. A correction names the receipt it corrects."""
 
     __tablename__ = "prediction_receipts"
 
@@ -85,5 +85,5 @@ class PredictionReceiptRow(Base):
     base_model_id: Mapped[UUID] = mapped_column(sa.ForeignKey("base_models.id"), index=True)
     adapter_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("adapters.id", ondelete="CASCADE"), index=True)
     scores: Mapped[dict[str, Any]]
-    details: Mapped[dict[str, Any] | None]  # preference and branches behind the scores, where there are any
+    details: Mapped[dict[str, Any] | None]  # preference, branches and match behind the scores
     created_at: Mapped[datetime]

@@ -1,4 +1,4 @@
-"""Who may do what, and what was done."""
+"""API keys, their rate limits, and the audit log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class KeyScope(StrEnum):
 
 
 class ApiKeyRow(Base):
-    """An API key: only the SHA-256 of its 32 random bytes is kept."""
+    """An API key. Only the SHA-256 of the key is stored."""
 
     __tablename__ = "api_keys"
 
@@ -38,7 +38,7 @@ class ApiKeyRow(Base):
 
 
 class AllowanceRow(Base):
-    """What a key may still do of one kind of thing: a bucket of tokens that fills up again with time."""
+    """The token bucket of a key for one kind of rate limit; it refills with time."""
 
     __tablename__ = "allowances"
 
@@ -49,11 +49,11 @@ class AllowanceRow(Base):
 
 
 class AuditRow(Base):
-    """One privileged act. Holds internal ids only, no free text, so that erasing a user need not touch it.
+    """One privileged act. It has internal ids only and no free text, so that erasing a user need not change it.
 
-    `sequence` numbers the acts in order of commit, without holes; `entry_sha256` is over the act and the
-    `previous_sha256` of the act before, so that no row can be changed, removed or put in between unseen. All three
-    are NULL until the commit: see `services.audit`. Not unique: a forged row must show, and not stop the next act.
+    `sequence` counts the acts in order of commit, without gaps. `entry_sha256` is over the act and the hash of the act
+    before, `previous_sha256`. So a changed, removed or inserted row is detected. All three are NULL until the commit,
+    see `services.audit`. They are not unique, because a forged row must not block the next act.
     """
 
     __tablename__ = "audit"
@@ -71,7 +71,7 @@ class AuditRow(Base):
 
 
 class AuditHeadRow(Base):
-    """The newest link of the audit's chain, in the only row: who writes the next one holds it."""
+    """The newest link of the audit chain, in a single row. A transaction locks it to append the next link."""
 
     __tablename__ = "audit_head"
 

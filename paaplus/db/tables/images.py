@@ -14,8 +14,8 @@ from paaplus.db.tables.base import Base, partial_unique
 class ImageRow(Base):
     """One image of an application, or of one of its users when `owner_id` is set.
 
-    `sha256` is the digest of the stored bytes (upright, without metadata), `upload_sha256` that of the file
-    as it was sent, so that sending it again finds the same row.
+    `sha256` is the digest of the stored bytes, after sanitizing. `upload_sha256` is that of the uploaded file, so that
+    a repeated upload finds the same row.
     """
 
     __tablename__ = "images"
@@ -39,7 +39,7 @@ class ImageRow(Base):
 
 
 class FeaturesRow(Base):
-    """An image's features by one frozen extractor: float16 bytes, or the error that stopped it for good."""
+    """An image's features by one extractor: float16 bytes, or the error why it has none."""
 
     __tablename__ = "features"
 

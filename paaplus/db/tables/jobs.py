@@ -1,4 +1,4 @@
-"""Jobs (what was asked for) and runs (what happened)."""
+"""Jobs (requested work) and runs (finished trainings)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class JobKind(StrEnum):
 
 
 class JobState(StrEnum):
-    """DEAD: given up after the last attempt, or at once when trying again cannot help."""
+    """DEAD: given up after the last attempt, or at once if another attempt cannot help."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -39,8 +39,8 @@ class RunOutcome(StrEnum):
 class JobRow(Base):
     """One requested piece of work, leased to at most one worker.
 
-    `lock_key` names what the work is about (a user, a base model): one running and one queued job each,
-    held by two unique indexes. `lease_token` is the fence: whoever finishes must still hold it.
+    `lock_key` names the subject of the work (a user, an extractor). Two unique indexes allow one running and one queued
+    job of each. `lease_token` is the fence: a worker must still hold it to finish the job.
     """
 
     __tablename__ = "jobs"
@@ -75,7 +75,7 @@ class JobRow(Base):
 
 
 class RunRow(Base):
-    """One finished training: what went in, how, how long, and what came out."""
+    """One finished training: its input, configuration, duration and outcome."""
 
     __tablename__ = "runs"
 

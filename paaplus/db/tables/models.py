@@ -1,4 +1,4 @@
-"""Base models, taste priors, adapter versions and the history of the pointer."""
+"""Base models, taste priors, adapter versions and the history of the active pointer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from paaplus.db.types import enum_type
 
 
 class AdapterState(StrEnum):
-    """CANDIDATE: kept beside a pinned version. ACTIVE: served. RETIRED: was served. REJECTED: by the gate."""
+    """CANDIDATE: passed the gate, but another version is pinned. ACTIVE: served. RETIRED: was served before. REJECTED:
+    refused by the gate.
+    """
 
     CANDIDATE = "candidate"
     ACTIVE = "active"
@@ -24,7 +26,7 @@ class AdapterState(StrEnum):
 
 
 class PointerMove(StrEnum):
-    """What changed, or was kept from changing, which adapter a user is served with."""
+    """Kinds of history entries: what moved the active pointer, or was decided about it."""
 
     GATE_PROMOTED = "gate_promoted"
     GATE_REFUSED = "gate_refused"
@@ -58,10 +60,10 @@ class BaseModelRow(Base):
 
 
 class TastePriorRow(Base):
-    """What is known of taste in general before a user says anything: immutable, named by adapters.
+    """A Gaussian over adapter weights that was learned from many people. Immutable.
 
-    The newest of a base model that is not retired is what new trainings start from. `stale_at`: since then, somebody
-    whom it was learned from has been erased; it should be learned again without them.
+    New trainings start from a base model's newest prior that is not retired. `stale_at`: when a user whom it was
+    learned from was erased; it should be learned again.
     """
 
     __tablename__ = "taste_priors"
@@ -81,7 +83,7 @@ class TastePriorRow(Base):
 
 
 class TastePriorPersonRow(Base):
-    """One user of this deployment whom a taste prior was learned from, with their consent."""
+    """One user of this deployment whom a taste prior was learned from, with the user's consent."""
 
     __tablename__ = "taste_prior_people"
 
@@ -90,11 +92,11 @@ class TastePriorPersonRow(Base):
 
 
 class AdapterRow(Base):
-    """One immutable version of one user's adapter; only `state` moves.
+    """One version of a user's adapter. Immutable, except `state`.
 
-    The active version *is* the pointer: at most one row per user is active, held by a unique index.
-    `high_water_sequence` is the last event of the log that the version had seen, `epoch` the user's when it was
-    trained: with the epochs of exclusions it tells which events counted then, whatever clocks say.
+    The active version is the pointer: a unique index allows one active row per user. `high_water_sequence` is the last
+    event of the log that the training read, `epoch` the user's epoch then. With the epochs of exclusions, these decide
+    which events the version was trained on.
     """
 
     __tablename__ = "adapters"
@@ -121,14 +123,14 @@ class AdapterRow(Base):
     size_bytes: Mapped[int]
     gate_report: Mapped[dict[str, Any]]
     metrics: Mapped[dict[str, Any]]
-    preference: Mapped[list[float] | None]  # the user's, that its generic scores were computed with
+    preference: Mapped[list[float] | None]  # generic scores were computed with it
     data: Mapped[bytes] = mapped_column(deferred=True)
     learner_state: Mapped[bytes] = mapped_column(deferred=True)
     created_at: Mapped[datetime]
 
 
 class AdapterHistoryRow(Base):
-    """One act on a user's pointer: who, when, from which version, to which, and why."""
+    """One entry in the history of a user's pointer: actor, time, versions and reason."""
 
     __tablename__ = "adapter_history"
 

@@ -1,4 +1,4 @@
-"""What AI tools said of images, what experts said to that, and what the tools learned from it."""
+"""Pseudo labels of AI tools, experts' reviews of them, and the tools' revisions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from paaplus.db.types import enum_type
 
 
 class ReviewOrder(StrEnum):
-    """VALUE: uncertain and disagreed images first. RANDOM: drawn with the batch's seed."""
+    """VALUE: images whose labels are uncertain or disagree come first. RANDOM: shuffled with the batch's seed."""
 
     VALUE = "value"
     RANDOM = "random"
 
 
 class ReviewState(StrEnum):
-    """DONE: accepted or corrected, by aspect. SKIPPED: not wanted now. CANNOT_SAY: looked at, without a judgement."""
+    """DONE: accepted or corrected. SKIPPED: put off by the expert. CANNOT_SAY: the expert cannot judge the image."""
 
     OPEN = "open"
     DONE = "done"
@@ -31,7 +31,7 @@ class ReviewState(StrEnum):
 
 
 class PseudoLabelRow(Base):
-    """One tool's raw word on one image: scores and confidences by aspect. What is learned later is not in it."""
+    """One tool's label of one image, as the tool gave it: scores and confidences by aspect."""
 
     __tablename__ = "pseudo_labels"
     __table_args__ = (sa.UniqueConstraint("image_id", "tool", "tool_version"),)
@@ -46,7 +46,7 @@ class PseudoLabelRow(Base):
 
 
 class ToolRevisionRow(Base):
-    """What one application's experts have taught a tool: immutable, the newest that is not retired is in force."""
+    """A correction of a tool's labels, learned from one application's reviews. The newest not retired is in force."""
 
     __tablename__ = "tool_revisions"
     __table_args__ = (sa.UniqueConstraint("application", "tool", "tool_version", "version"),)
@@ -62,7 +62,7 @@ class ToolRevisionRow(Base):
     num_reviews: Mapped[int]
     metrics: Mapped[dict[str, Any]]
     retired_at: Mapped[datetime | None]
-    stale_at: Mapped[datetime | None]  # since then, somebody whose reviews it was learned from has been erased
+    stale_at: Mapped[datetime | None]  # when an expert whose reviews it was learned from was erased
     created_at: Mapped[datetime]
 
 
@@ -95,9 +95,9 @@ class ReviewBatchRow(Base):
 
 
 class ReviewRow(Base):
-    """One image before one expert. `shown` is what the expert saw, `answers` what they made of it, by aspect.
+    """One image for one expert to review. `shown` is the label shown, `answers` the expert's verdict and scores.
 
-    What is done is in the expert's feedback log too: a review is the question, the log holds the answer that trains.
+    The revised label is also a rating in the expert's feedback log, which trainings read.
     """
 
     __tablename__ = "reviews"

@@ -1,4 +1,4 @@
-"""Surveys, what people answered, and the encoders that make a preference feature of it."""
+"""Surveys, users' answers, preference encoders and preferences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from paaplus.db.tables.base import Base, partial_unique
 
 
 class SurveyRow(Base):
-    """One immutable version of a form, for one domain of objects."""
+    """One version of a survey's form, for one domain of objects. Immutable."""
 
     __tablename__ = "surveys"
     __table_args__ = (sa.UniqueConstraint("application", "name", "version"),)
@@ -30,7 +30,7 @@ class SurveyRow(Base):
 
 
 class SurveyAnswersRow(Base):
-    """One user's answers to one survey; answering again supersedes."""
+    """One user's answers to one survey; new answers supersede old ones."""
 
     __tablename__ = "survey_answers"
     __table_args__ = (
@@ -47,7 +47,7 @@ class SurveyAnswersRow(Base):
 
 
 class PreferenceEncoderRow(Base):
-    """Turns a survey's answers into a preference feature: immutable, the newest that is not retired is in force."""
+    """Encodes a survey's answers as a preference. Immutable; the newest that is not retired is in force."""
 
     __tablename__ = "preference_encoders"
     __table_args__ = (sa.UniqueConstraint("survey_id", "base_model_id", "version"),)
@@ -61,7 +61,7 @@ class PreferenceEncoderRow(Base):
     num_people: Mapped[int]
     metrics: Mapped[dict[str, Any]]
     retired_at: Mapped[datetime | None]
-    stale_at: Mapped[datetime | None]  # since then, somebody whom it was learned from has been erased
+    stale_at: Mapped[datetime | None]  # when a user whom it was learned from was erased
     created_at: Mapped[datetime]
 
 
@@ -77,7 +77,7 @@ class PreferenceEncoderPersonRow(Base):
 
 
 class PreferenceRow(Base):
-    """A user's preference feature: given by the application, or encoded from a survey (then with its encoder)."""
+    """A user's preference: set by the application, or encoded from a survey, then with `preference_encoder_id`."""
 
     __tablename__ = "preferences"
 

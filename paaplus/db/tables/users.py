@@ -1,4 +1,4 @@
-"""Users: the people whose taste is learned."""
+"""Users: people whose taste is learned."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from paaplus.db.tables.base import Base
 
 
 class DueReason(StrEnum):
-    """Why a user is, or will be, due for training."""
+    """Why a user is due for training."""
 
     NEW_FEEDBACK = "new_feedback"
     INTERVAL = "interval"
@@ -28,10 +28,11 @@ class DueReason(StrEnum):
 
 
 class UserRow(Base):
-    """One user of one application. `feedback_sequence` numbers their log; `adapter_sequence` their versions.
+    """One user of one application. `feedback_sequence` is the last event's sequence, `adapter_sequence` the last
+    version's number.
 
-    `epoch` counts every change of what may be learned or served (rollback, promotion, pin, exclusion,
-    retraction): a training that started before such a change may not commit after it.
+    `epoch` counts changes of what may be trained on or served (rollback, promotion, pin, release, starting point). A
+    training that began before such a change cannot commit after it.
     """
 
     __tablename__ = "users"
@@ -51,10 +52,12 @@ class UserRow(Base):
     external_id: Mapped[str] = mapped_column(sa.String(128))
     policy: Mapped[dict[str, Any]]
     pinned: Mapped[bool] = mapped_column(default=False)
-    shares_taste: Mapped[bool] = mapped_column(default=False, server_default=sa.false())  # taste priors may learn
+    shares_taste: Mapped[bool] = mapped_column(default=False, server_default=sa.false())  # consent to taste priors
     feedback_sequence: Mapped[int] = mapped_column(default=0)
     trained_sequence: Mapped[int] = mapped_column(default=0)
-    watched_sequence: Mapped[int] = mapped_column(default=0, server_default=sa.text("0"))  # for drift, up to here
+    watched_sequence: Mapped[int] = mapped_column(
+        default=0, server_default=sa.text("0")
+    )  # drift was checked up to here
     drift: Mapped[dict[str, Any] | None]  # scoring.drift.DriftState
     adapter_sequence: Mapped[int] = mapped_column(default=0)
     epoch: Mapped[int] = mapped_column(default=0)

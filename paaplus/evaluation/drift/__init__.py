@@ -1,1 +1,1 @@
-"""Does the drift watch find people whose taste turned?"""
+"""Drift study: detection delay, false alarms and benefit of the drift test."""

@@ -1,27 +1,26 @@
-"""The drift trigger, measured: how soon is a turned taste found, how often is a steady person taken for one?
+"""Run the drift study: how soon the drift test finds a changed taste, and how often it raises a false alarm.
 
-Test people's ratings come one by one and are learned in increments, as in service; the error of every one is taken
-before it is learned from and goes into the sequential test. In the drift stream, an artefact, a rising share of the
-ratings from half way on is another real person's (`person_streams`). At an alarm the person is trained at once, and
-what the faster forgetting of a drifted user is worth is measured at the end of the stream.
+Each test person's ratings come one by one and are trained on in increments, as in service. The error of each rating is
+taken before the rating is trained on; the drift test reads these errors. In the drift scenario, a simulation, a rising
+share of the ratings is another person's from the middle of the stream on (`person_streams`). At an alarm, the adapter
+is trained at once and with faster forgetting. The benefit of the faster forgetting is measured at the stream's end.
 
-Shape letters: N = ratings, I = images, A = aspects.
+Shape letters: N = ratings, A = aspects.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
-from paaplus.configs import DriftConfig, TrainingConfig
 from paaplus.evaluation.agreement import mean_srcc, scores
-from paaplus.evaluation.checks import check_increments, check_limit, check_numbers
-from paaplus.evaluation.drift.summary import Watched, summary
-from paaplus.evaluation.rounds import PeopleCounter, Progress, no_progress
+from paaplus.evaluation.drift.config import DriftStudyConfig
+from paaplus.evaluation.drift.summary import DriftMeasurement, summary
+from paaplus.evaluation.person_streams import DRIFT, STEADY, PersonStream, RatedImages, concatenated, stream_rounds
+from paaplus.evaluation.rounds import PeopleCounter, Progress, Round, no_progress
 from paaplus.evaluation.splits import MakeSplit
-from paaplus.evaluation.stream.person_streams import DRIFT, STEADY, Given, PersonStream, joined, stream_rounds
 from paaplus.evaluation.train_side import EvaluationData, TrainSide
 from paaplus.records import RatedSet
 from paaplus.scoring.adapters import Adapter
@@ -29,45 +28,31 @@ from paaplus.scoring.drift import DriftState
 from paaplus.training import TrainingRequest, train
 
 
-@dataclass(frozen=True)
-class DriftCurveConfig:
-    """Streams of `num_ratings`, learned `increment` by `increment`."""
-
-    num_ratings: int = 100
-    increment: int = 10
-    seeds: tuple[int, ...] = (0, 1, 2)
-    limit_people: int | None = None
-    drift: DriftConfig = field(default_factory=DriftConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-
-    def __post_init__(self) -> None:
-        check_numbers("seeds", self.seeds)
-        check_increments(self.num_ratings, self.increment)
-        check_limit(self.limit_people)
-
-
-def run_drift_curve(
-    data: EvaluationData, make_split: MakeSplit, config: DriftCurveConfig, progress: Progress = no_progress
+def run_drift(
+    data: EvaluationData, make_split: MakeSplit, config: DriftStudyConfig, progress: Progress = no_progress
 ) -> dict[str, Any]:
-    """Watch steady and drifting streams of every seed's test people; arguments like those of `kshot.run_kshot`.
+    """Run the drift test on steady and drifting streams; the arguments are those of `kshot.run.run_kshot`.
+
+    Returns:
+        A document, ready for JSON: `summary` and `config`.
 
     Raises:
-        InvalidInput: a split that does not fit the folder, or fewer than two people with enough ratings.
+        InvalidInput: a split does not fit the folder, or fewer than two people rated enough.
     """
-    found: dict[str, list[Watched]] = {STEADY: [], DRIFT: []}
+    measured: dict[str, list[DriftMeasurement]] = {STEADY: [], DRIFT: []}
     plan = stream_rounds(
         data.folder, make_split, config.seeds, config.limit_people, config.num_ratings, config.increment
     )
-    count = PeopleCounter(plan, progress)
-    for each in plan:
-        watcher = _Watcher(TrainSide("drift", data, each.split), config)
-        for user_id in each.people:
-            steady = each.maker.steady(user_id)
-            found[STEADY].append(watcher.watch(steady))
-            found[DRIFT].append(watcher.watch(each.maker.drift(steady, each.able)))
-            count.add()
+    counter = PeopleCounter(plan, progress)
+    for round_ in plan:
+        measurement = _SplitMeasurement(data, round_, config)
+        for user_id in round_.people:
+            steady = round_.maker.steady(user_id)
+            measured[STEADY].append(measurement.measure(steady))
+            measured[DRIFT].append(measurement.measure(round_.maker.drift(steady, round_.eligible_people)))
+            counter.add()
     return {
-        "summary": summary(found, config.num_ratings // 2),
+        "summary": summary(measured, config.num_ratings // 2),
         "config": {
             "data": str(data.folder.path),
             "num_ratings": config.num_ratings,
@@ -79,14 +64,15 @@ def run_drift_curve(
     }
 
 
-class _Watcher:
-    """Plays streams on one base model."""
+class _SplitMeasurement:
+    """Fits a base model on one split's train side and runs the drift test on test people's streams."""
 
-    def __init__(self, side: TrainSide, config: DriftCurveConfig) -> None:
-        self._side, self._config = side, config
+    def __init__(self, data: EvaluationData, round_: Round, config: DriftStudyConfig) -> None:
+        self._side, self._config = TrainSide("drift", data, round_.split), config
 
-    def watch(self, stream: PersonStream) -> Watched:
-        rated = self._rated(joined(*stream.increments))
+    def measure(self, stream: PersonStream) -> DriftMeasurement:
+        """Train on the stream rating by rating, and measure the final adapter with and without faster forgetting."""
+        rated = self._rated_set(concatenated(*stream.increments))
         state, alarm_at = DriftState(), None
         adapter: Adapter | None = None
         for n in range(len(rated)):
@@ -96,20 +82,20 @@ class _Watcher:
                 alarm_at = n + 1
             if (n + 1) % self._config.increment == 0 or alarm:
                 half_life = self._config.drift.recency_half_life if alarm_at else 0.0
-                adapter = self._trained(rated.select(np.arange(n + 1)), half_life)
-        unseen = self._rated(stream.unseen[-1])
-        as_before = scores(self._trained(rated, 0.0), unseen)
-        ends = (as_before, scores(adapter, unseen) if alarm_at else as_before)
-        srcc, srcc_faster = (mean_srcc(score_NA, unseen.target_NA) for score_NA in ends)
-        mae, mae_faster = (float(np.nanmean(np.abs(score_NA - unseen.target_NA))) for score_NA in ends)
-        return Watched(alarm_at, (srcc, srcc_faster), (mae, mae_faster))
+                adapter = self._train(rated.select(np.arange(n + 1)), half_life)
+        unseen = self._rated_set(stream.unseen[-1])
+        without_NA = scores(self._train(rated, 0.0), unseen)
+        score_NAs = (without_NA, scores(adapter, unseen) if alarm_at else without_NA)
+        srcc, srcc_faster = (mean_srcc(score_NA, unseen.target_NA) for score_NA in score_NAs)
+        mae, mae_faster = (float(np.nanmean(np.abs(score_NA - unseen.target_NA))) for score_NA in score_NAs)
+        return DriftMeasurement(alarm_at, (srcc, srcc_faster), (mae, mae_faster))
 
-    def _trained(self, rated: RatedSet, half_life: float) -> Adapter:
-        nothing = rated.select(np.zeros(len(rated), bool))
+    def _train(self, rated: RatedSet, half_life: float) -> Adapter:
+        no_ratings = rated.select(np.zeros(len(rated), bool))
         config = replace(self._config.training, recency_half_life=half_life)
         return train(
-            TrainingRequest("bayes", "taste_vector", config, self._side.base, rated, nothing, None, None)
+            TrainingRequest("bayes", "taste_vector", config, self._side.base, rated, no_ratings, None, None)
         ).adapter
 
-    def _rated(self, given: Given) -> RatedSet:
-        return self._side.rated_as(given.image_N, given.target_NA)
+    def _rated_set(self, rated: RatedImages) -> RatedSet:
+        return self._side.rated_as(rated.image_N, rated.target_NA)

@@ -1,87 +1,61 @@
-"""From watched streams to shares of alarms and what they were worth, ready for JSON, a table and files."""
+"""Shares of alarms and their benefit, from the measured streams of the drift study; ready for JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from paaplus.evaluation.report_files import write_files
-from paaplus.evaluation.stream.person_streams import DRIFT, STEADY
+from paaplus.evaluation.person_streams import DRIFT, STEADY
 
 
 @dataclass(frozen=True)
-class Watched:
-    """One stream: ratings seen until the first alarm (None: none), and the end without and with faster forgetting."""
+class DriftMeasurement:
+    """One stream under the drift test.
+
+    Attributes:
+        alarm_at: number of the rating that raised the first alarm, from 1; None without an alarm.
+        srcc: SRCC on test images at the end, without and with faster forgetting after the alarm.
+        mae: MAE, likewise.
+    """
 
     alarm_at: int | None
     srcc: tuple[float, float]
     mae: tuple[float, float]
 
 
-def summary(found: dict[str, list[Watched]], drift_begins: int) -> dict[str, Any]:
-    """False alarms of steady people; for drift, who is found and how soon; the end with and without the answer."""
-    steady, drifting = found[STEADY], found[DRIFT]
-    alarms = [w.alarm_at for w in drifting if w.alarm_at is not None and w.alarm_at > drift_begins]
-    in_time = [w for w in drifting if w.alarm_at is not None and w.alarm_at > drift_begins]
+def summary(measured: dict[str, list[DriftMeasurement]], drift_begins: int) -> dict[str, Any]:
+    """False alarms on steady streams; share found and delay on drifting ones; the effect of faster forgetting.
+
+    `drift_begins` is the number of ratings before the drift.
+    """
+    steady, drifting = measured[STEADY], measured[DRIFT]
+    found = [one for one in drifting if one.alarm_at is not None and one.alarm_at > drift_begins]
+    alarms = [one.alarm_at for one in found if one.alarm_at is not None]
     return {
         "num_streams": len(steady),
-        "false_alarms": float(np.mean([w.alarm_at is not None for w in steady])),
+        "false_alarms": float(np.mean([one.alarm_at is not None for one in steady])),
         "false_alarms_before_drift": float(
-            np.mean([w.alarm_at is not None and w.alarm_at <= drift_begins for w in drifting])
+            np.mean([one.alarm_at is not None and one.alarm_at <= drift_begins for one in drifting])
         ),
-        "found": len(in_time) / len(drifting),
+        "found": len(found) / len(drifting),
         "median_ratings_until_found": float(np.median(alarms)) - drift_begins if alarms else None,
-        "after_false_alarm": _ends([w for w in steady if w.alarm_at is not None]),
-        "after_found": _ends(in_time),
+        "after_false_alarm": _quality_at_end([one for one in steady if one.alarm_at is not None]),
+        "after_found": _quality_at_end(found),
     }
 
 
-def _ends(watched: Sequence[Watched]) -> dict[str, Any]:
-    if not watched:
+def _quality_at_end(measured: Sequence[DriftMeasurement]) -> dict[str, Any]:
+    """Mean SRCC and MAE at the end of the streams, without and with faster forgetting."""
+    if not measured:
         return {"num": 0}
     return {
-        "num": len(watched),
+        "num": len(measured),
         **{
-            f"{measure}_{way}": float(np.nanmean([getattr(w, measure)[i] for w in watched]))
-            for measure in ("srcc", "mae")
-            for i, way in enumerate(("as_before", "forgetting_faster"))
+            f"{metric}_{variant}": float(np.nanmean([getattr(one, metric)[i] for one in measured]))
+            for metric in ("srcc", "mae")
+            for i, variant in enumerate(("as_before", "forgetting_faster"))
         },
     }
-
-
-def table(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """The summary as rows of text."""
-    found = document["summary"]
-    delay = found["median_ratings_until_found"]
-    rows = [
-        ("streams of each kind", str(found["num_streams"])),
-        (f"steady: false alarm within {document['config']['num_ratings']} ratings", f"{found['false_alarms']:.1%}"),
-        ("drift: alarm before it begins", f"{found['false_alarms_before_drift']:.1%}"),
-        ("drift: found after it begins", f"{found['found']:.1%}"),
-        ("drift: ratings until found, median", "-" if delay is None else f"{delay:.0f}"),
-    ]
-    for name, told in (("found", "after_found"), ("false alarm", "after_false_alarm")):
-        end = found[told]
-        if end["num"]:
-            rows += [
-                (
-                    f"{name}: {measure.upper()} at the end, as before and forgetting faster ({end['num']})",
-                    f"{end[f'{measure}_as_before']:.3f} {end[f'{measure}_forgetting_faster']:.3f}",
-                )
-                for measure in ("srcc", "mae")
-            ]
-    return rows
-
-
-def write_report(document: dict[str, Any], folder: Path) -> list[Path]:
-    """Write `drift.json` and `drift.md`; returns what was written.
-
-    Raises:
-        InvalidInput: `folder` is a file.
-    """
-    rows = [f"| {what} | {value} |" for what, value in table(document)]
-    return write_files(folder, "drift", document, "\n".join(["# Drift trigger", "", "| | |", "|---|---|", *rows, ""]))

@@ -1,1 +1,1 @@
-"""Does the gate let good candidates live and keep bad ones back?"""
+"""Gate study: how often the gate promotes bad candidates and refuses good ones."""

@@ -1,16 +1,20 @@
-"""Operating curve of the gate: how often does it let bad candidates live, how often does it refuse good ones?
+"""Run the gate study: how often the gate promotes bad candidates and refuses good ones.
 
-A base model is fitted on train people and train images. Every test person's first k ratings make a candidate: a first
-version, judged against the generic scores, or an update, judged against a version of the first half of them. One rating
-in five is held out. Then the same with ratings that are spoiled on purpose, the held-out ones too: the platform sees
-nothing else. Only the truth is unspoiled: what the person really said of images that nobody here was trained on.
+A base model is fitted on the train people's ratings of train images. A candidate is trained on each test person's first
+k ratings: as a first version, compared with the generic scores, or as an update, compared with a version that was
+trained on the first half of the ratings. One rating in five is held out. The same is done with ratings that are spoiled
+on purpose, the held-out ones included, because that is all that the platform would see. The truth is never spoiled: it
+is the person's real ratings of test images.
 
-A candidate is *worse* than what it would replace if its squared error there is higher by more than `MSE_TOLERANCE` or
-its SRCC lower by more than `SRCC_TOLERANCE`. *Bad*: of spoiled ratings, and worse. *Good*: of honest ones, and not
-worse. Honest candidates that are worse and spoiled ones that are not are told apart, for these lines are drawn through
-measurements that are themselves uncertain.
+* *worse*: the candidate's squared error on the truth is more than `MSE_TOLERANCE` higher than that of the scores it
+  would replace, or its SRCC is more than `SRCC_TOLERANCE` lower.
+* *bad*: trained on spoiled ratings, and worse.
+* *good*: trained on honest ratings, and not worse.
 
-Shape letters: N = ratings, I = images, A = aspects.
+Honest candidates that are worse, and spoiled ones that are not, are counted separately: the truth is measured on a few
+images and is itself uncertain.
+
+Shape letters: N = ratings, A = aspects.
 """
 
 from __future__ import annotations
@@ -18,77 +22,57 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
-from paaplus.configs import GateConfig, TrainingConfig
 from paaplus.errors import InvalidInput
 from paaplus.evaluation.agreement import mean_srcc, scores
-from paaplus.evaluation.checks import check_learners, check_limit, check_numbers
+from paaplus.evaluation.gate.config import GateStudyConfig
 from paaplus.evaluation.gate.spoiled_ratings import HONEST, SPOIL, first_spoiled, spoiled
-from paaplus.evaluation.gate.summary import FIRST, GATE, HELD_OUT_ONLY, PLAIN, UPDATE, Judged, summary
+from paaplus.evaluation.gate.summary import FIRST, GATE, HELD_OUT_ONLY, PLAIN, UPDATE, CandidateMeasurement, summary
 from paaplus.evaluation.learner import Learner
 from paaplus.evaluation.rounds import PeopleCounter, Progress, Round, no_progress, rounds
 from paaplus.evaluation.splits import MakeSplit
 from paaplus.evaluation.train_side import EvaluationData, TrainSide
-from paaplus.gate import Evidence, completed, gather, judge
+from paaplus.gate import Evidence, cross_fitted, gather, judge
 from paaplus.records import RatedSet
 from paaplus.training import Trained, TrainingRequest, train
 
-MSE_TOLERANCE = 0.05  # score points squared: the margin that the gate itself promises
+MSE_TOLERANCE = 0.05  # score points squared; the default tolerance of the gate
 SRCC_TOLERANCE = 0.02
 HOLDOUT_SHARE = 0.2
 POOL_SIZE = 256
 
 
-@dataclass(frozen=True)
-class GateCurveConfig:
-    """What is judged, on whom and how."""
-
-    ks: tuple[int, ...] = (10, 25, 50, 100)
-    seeds: tuple[int, ...] = (0, 1, 2)
-    learners: tuple[Learner, ...] = (Learner("taste_vector", "bayes"),)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    gate: GateConfig = field(default_factory=GateConfig)
-    limit_people: int | None = None  # test people a seed, the first of the split
-    fresh_support: bool = False  # the base model sees half of the train images; people rate images of the other half
-
-    def __post_init__(self) -> None:
-        check_numbers("k", self.ks, least=4)
-        check_numbers("seeds", self.seeds)
-        check_learners(self.learners)
-        if special := [learner.name for learner in self.learners if learner.prior or learner.asked]:
-            raise InvalidInput(f"learners {special}: here without options")
-        check_limit(self.limit_people)
-
-
-def run_gate_curve(
-    data: EvaluationData, make_split: MakeSplit, config: GateCurveConfig, progress: Progress = no_progress
+def run_gate(
+    data: EvaluationData, make_split: MakeSplit, config: GateStudyConfig, progress: Progress = no_progress
 ) -> dict[str, Any]:
-    """Judge on every seed's split; arguments like those of `kshot.run_kshot`.
+    """Measure candidates on every seed's split; the arguments are those of `kshot.run.run_kshot`.
 
     Returns:
-        `summary` (one entry per learner, first version or update, and k) and `config`, ready for JSON.
+        A document, ready for JSON: `summary` (one entry per learner, first version or update, and k) and `config`.
 
     Raises:
-        InvalidInput: a split that does not fit the folder, or nobody with enough ratings.
+        InvalidInput: a split does not fit the folder, or no test person rated enough.
     """
     plan = rounds(make_split, config.seeds, config.limit_people)
-    count = PeopleCounter(plan, progress)
-    judged: list[Judged] = []
-    for each in plan:
-        court = _Court(data, each, config)
-        for user_id in each.people:
-            judged += court.judge_all(user_id)
-            count.add()
-    if not judged:
-        raise InvalidInput(f"none of {count.total} test people rated {min(config.ks)} images and differently")
+    counter = PeopleCounter(plan, progress)
+    measured: list[CandidateMeasurement] = []
+    for round_ in plan:
+        measurement = _SplitMeasurement(data, round_, config)
+        for user_id in round_.people:
+            measured += measurement.measure(user_id)
+            counter.add()
+    if not measured:
+        raise InvalidInput(
+            f"none of {counter.total} test people rated {min(config.ks)} images, with ratings that differ"
+        )
     return {
-        "summary": summary(judged, [learner.name for learner in config.learners], config.ks),
+        "summary": summary(measured, [learner.name for learner in config.learners], config.ks),
         "config": {
-            **data.about(),
+            **data.config_entries(),
             "ks": list(config.ks),
             "seeds": list(config.seeds),
             "learners": [learner.name for learner in config.learners],
@@ -102,54 +86,55 @@ def run_gate_curve(
     }
 
 
-class _Court:
-    """The base model of one split's train side, and what it takes to have a person's candidates judged."""
+class _SplitMeasurement:
+    """Fits a base model on one split's train side and measures test people's candidates with it."""
 
-    def __init__(self, data: EvaluationData, this: Round, config: GateCurveConfig) -> None:
-        self._side = TrainSide("gate", data, this.split, fresh_seed=this.seed if config.fresh_support else None)
-        self._split, self._seed, self._config = this.split, this.seed, config
+    def __init__(self, data: EvaluationData, round_: Round, config: GateStudyConfig) -> None:
+        self._side = TrainSide("gate", data, round_.split, fresh_seed=round_.seed if config.fresh_support else None)
+        self._split, self._seed, self._config = round_.split, round_.seed, config
 
-    def judge_all(self, user_id: str) -> Iterator[Judged]:
-        """Every candidate of one person, honest and spoiled; nothing where the truth has no order."""
+    def measure(self, user_id: str) -> Iterator[CandidateMeasurement]:
+        """Every candidate of one person, honest and spoiled; none if the SRCC on the truth is undefined."""
         side = self._side
         truth = side.rated(user_id, side.test_images(user_id))
         if not len(truth) or np.isnan(mean_srcc(truth.generic_NA, truth.target_NA)):
             return
-        asked = self._split.support(user_id, len(side.score_of[user_id]))
+        support = self._split.support(user_id, len(side.score_of[user_id]))
         if side.fresh_images is not None:
-            asked = [image for image in asked if image in side.fresh_images]
-        given = side.rated(user_id, [side.image_at[image] for image in asked])
+            support = [image for image in support if image in side.fresh_images]
+        rated = side.rated(user_id, [side.image_at[image] for image in support])
         for k in self._config.ks:
-            if len(given) < k:
+            if len(rated) < k:
                 continue
             for number, origin in enumerate((HONEST, *SPOIL)):
                 key = [self._seed, zlib.crc32(user_id.encode()), k]
                 held_out_N = np.random.default_rng(key).random(k) < HOLDOUT_SHARE
-                for when, active_knows in ((FIRST, 0), (UPDATE, k // 2)):
-                    ratings = given.select(np.arange(k))
-                    start = first_spoiled(origin, k, active_knows)
+                for version, boundary in ((FIRST, 0), (UPDATE, k // 2)):
+                    ratings = rated.select(np.arange(k))
+                    start = first_spoiled(origin, k, boundary)
                     target_NA = spoiled(origin, ratings.target_NA, start, np.random.default_rng([*key, number]))
                     ratings = replace(ratings, target_NA=target_NA)
                     for learner in self._config.learners:
-                        yield self._judge(user_id, learner, when, origin, ratings, held_out_N, active_knows, truth)
+                        yield self._measure(user_id, learner, version, origin, ratings, held_out_N, boundary, truth)
 
-    def _judge(
+    def _measure(
         self,
         user_id: str,
         learner: Learner,
-        when: str,
+        version: str,
         origin: str,
         ratings: RatedSet,
         held_out_N: np.ndarray,
-        active_knows: int,
+        boundary: int,
         truth: RatedSet,
-    ) -> Judged:
+    ) -> CandidateMeasurement:
+        """Train one candidate and let the gate decide; an update's active version has the ratings up to `boundary`."""
         training = ratings.select(~held_out_N)
-        nothing = training.select(np.zeros(len(training), bool))
-        known_N = training.sequence_N <= active_knows
-        past, new = training.select(known_N), training.select(~known_N)
+        no_ratings = training.select(np.zeros(len(training), bool))
+        past_N = training.sequence_N <= boundary
+        past, new = training.select(past_N), training.select(~past_N)
         request = TrainingRequest(
-            learner.strategy, learner.adapter, self._config.training, self._side.base, new, nothing, None, None
+            learner.strategy, learner.adapter, self._config.training, self._side.base, new, no_ratings, None, None
         )
         active: Trained | None = None
         if len(past):
@@ -164,35 +149,35 @@ class _Court:
             trained,
             reference,
             ratings.select(held_out_N),
-            boundary=active_knows if active else 0,
+            boundary=boundary if active else 0,
             pool_PR=self._side.taste_IR[pool],
             pool_PA=self._side.generic_IA[pool],
         )
-        live = {GATE: judge(completed(evidence, request, self._config.gate), self._config.gate).promote}
+        promoted = {GATE: judge(cross_fitted(evidence, request, self._config.gate), self._config.gate).promote}
         seconds = time.perf_counter() - started
         if trained.loo_NA is not None:
-            live[HELD_OUT_ONLY] = judge(_without_left_out(evidence), self._config.gate).promote
-        gain_D = evidence.held_out.gains()
-        live[PLAIN] = bool(len(gain_D) and gain_D.mean() > 0)
+            promoted[HELD_OUT_ONLY] = judge(_without_leave_one_out(evidence), self._config.gate).promote
+        gain_N = evidence.held_out.gains()
+        promoted[PLAIN] = bool(len(gain_N) and gain_N.mean() > 0)
         before_NA, after_NA = scores(reference, truth), scores(trained.adapter, truth)
         mse_gain = float(np.nanmean(np.square(before_NA - truth.target_NA) - np.square(after_NA - truth.target_NA)))
-        # scores that are all alike have no order: the worst there is for one
+        # constant scores have no SRCC; 0 stands for it, which counts as worse
         srcc_gain = float(np.nan_to_num(mean_srcc(after_NA, truth.target_NA)) - mean_srcc(before_NA, truth.target_NA))
-        return Judged(
+        return CandidateMeasurement(
             user_id=user_id,
             learner=learner.name,
-            when=when,
+            version=version,
             k=len(ratings),
             origin=origin,
             is_worse=mse_gain < -MSE_TOLERANCE or not srcc_gain >= -SRCC_TOLERANCE,
             mse_gain=mse_gain,
             srcc_gain=srcc_gain,
-            live=live,
+            promoted=promoted,
             seconds=seconds,
         )
 
 
-def _without_left_out(evidence: Evidence) -> Evidence:
-    """The evidence that there would be of a strategy without closed-form leave-one-out predictions."""
-    unknown_NA = np.full_like(evidence.fresh.candidate_NA, np.nan)
-    return replace(evidence, fresh=replace(evidence.fresh, candidate_NA=unknown_NA, difference_LLA=None))
+def _without_leave_one_out(evidence: Evidence) -> Evidence:
+    """The evidence without leave-one-out predictions, as for a strategy that is not in closed form."""
+    unknown_NA = np.full_like(evidence.new.candidate_NA, np.nan)
+    return replace(evidence, new=replace(evidence.new, candidate_NA=unknown_NA, difference_LLA=None))

@@ -1,1 +1,1 @@
-"""How well does an adapter score after k ratings?"""
+"""K-shot study: quality of an adapter after k ratings."""

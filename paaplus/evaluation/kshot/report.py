@@ -1,4 +1,4 @@
-"""A k-shot evaluation as files: JSON, a Markdown table and, where matplotlib is installed, a plot."""
+"""Report of the k-shot study: JSON, a Markdown table and, if matplotlib is installed, a plot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEADINGS = ("k", "learner", "generic", "personal", "gain", "95 %", "better", "50
 
 
 def table(document: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The summary as rows of text under `HEADINGS`, one per k and learner."""
+    """The summary as rows of text under `HEADINGS`, one row per k and learner."""
     config = document["config"]
     rows: list[tuple[str, ...]] = []
     for entry in document["summary"]:
@@ -35,21 +35,23 @@ def table(document: dict[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
-def fewer(document: dict[str, Any]) -> str:
-    """A sentence about people who rated fewer than k train images; empty if there are none."""
+def note_on_few_ratings(document: dict[str, Any]) -> str:
+    """A sentence that counts the people who rated fewer than k train images; empty if there are none."""
     by_k: dict[int, list[dict[str, Any]]] = {}
     for row in document["rows"]:
         by_k.setdefault(row["k"], []).append(row)
-    told = [
+    counts = [
         f"{num_fewer} of {sum(row['num_people'] for row in rows)} at k = {k}"
         for k, rows in by_k.items()
         if (num_fewer := sum(row["num_fewer"] for row in rows))
     ]
-    return f"People who rated fewer than k train images, so that fewer trained: {', '.join(told)}." if told else ""
+    if not counts:
+        return ""
+    return f"People who rated fewer than k train images and were trained on all of them: {', '.join(counts)}."
 
 
 def write_report(document: dict[str, Any], folder: Path) -> list[Path]:
-    """Write `kshot.json`, `kshot.md` and, if possible, `kshot.png`; returns what was written.
+    """Write `kshot.json`, `kshot.md` and, if matplotlib is installed, `kshot.png`; returns the files.
 
     Raises:
         InvalidInput: `folder` is a file.
@@ -64,21 +66,21 @@ def write_report(document: dict[str, Any], folder: Path) -> list[Path]:
 def _markdown(document: dict[str, Any]) -> str:
     config, rows = document["config"], document["rows"]
     lines = [
-        f"# K-shot evaluation of {Path(config['data']).name}",
+        f"# K-shot study: {Path(config['data']).name}",
         "",
-        f"Mean SRCC per person on images that nobody here was trained on; seeds {config['seeds']}, "
-        f"{min(row['num_people'] for row in rows)} or more test people a seed, "
-        f"{max(row['num_dropped'] for row in rows)} at most dropped (constant ratings or scores).",
+        f"Mean SRCC per person on test images. Seeds {config['seeds']}; "
+        f"{min(row['num_people'] for row in rows)} or more test people per seed; "
+        f"at most {max(row['num_dropped'] for row in rows)} people dropped per seed (constant ratings or scores).",
         "",
         *markdown_table(HEADINGS, table(document)),
         "",
-        *((note, "") if (note := fewer(document)) else ()),
+        *((note, "") if (note := note_on_few_ratings(document)) else ()),
     ]
     return "\n".join(lines)
 
 
 def _plot(document: dict[str, Any], file: Path) -> None:
-    from matplotlib.figure import Figure  # no pyplot: no global state, no display needed
+    from matplotlib.figure import Figure  # pyplot would add global state and need a display
 
     config, summary = document["config"], document["summary"]
     figure = Figure(figsize=(6, 4), layout="constrained")

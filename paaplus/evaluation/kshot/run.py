@@ -1,8 +1,8 @@
-"""K-shot evaluation: how well is a person known after k ratings, beside the generic score?
+"""Run the k-shot study: the quality of the personal score after k ratings, compared with the generic score.
 
-A base model is fitted on train people and train images, every test person's adapter on their first k ratings (all of
-them train: nothing is held out inside), and scored by SRCC on the test images that the person rated. Where a learner
-knows how sure it is, the share of ratings within its 50, 80 and 95 % intervals is measured too.
+A base model is fitted on the train people's ratings of train images. Each test person's adapter is trained on the
+person's first k ratings; all of them are used, none is held out. SRCC is measured on the test images that the person
+rated. For a learner with uncertainty, the share of ratings within its 50, 80 and 95 % intervals is measured too.
 
 Shape letters: U = test people, L = learners, K = values of k, N = ratings, A = aspects, I = images, R = taste dim,
 Q = intervals.
@@ -11,17 +11,16 @@ Q = intervals.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from scipy.stats import norm
 
-from paaplus.configs import TrainingConfig
 from paaplus.errors import InvalidInput
 from paaplus.evaluation.agreement import mean_srcc
-from paaplus.evaluation.checks import check_learners, check_limit, check_numbers
-from paaplus.evaluation.kshot.summary import INTERVALS, Measured, SplitResult, rows, summary
+from paaplus.evaluation.kshot.config import KShotConfig
+from paaplus.evaluation.kshot.summary import INTERVALS, KShotMeasurement, SplitResult, rows, summary
 from paaplus.evaluation.learner import Learner
 from paaplus.evaluation.rounds import PeopleCounter, Progress, Round, no_progress, rounds
 from paaplus.evaluation.splits import MakeSplit
@@ -34,62 +33,43 @@ from paaplus.scoring.priors import OwnPrior, Prior, TastePrior, design
 from paaplus.training import TrainingRequest, train
 
 
-@dataclass(frozen=True)
-class KShotConfig:
-    """What is compared. The first learner is the one that `personal` and `gain` are about."""
-
-    ks: tuple[int, ...] = (0, 10, 25, 50, 100)
-    seeds: tuple[int, ...] = (0, 1, 2)
-    learners: tuple[Learner, ...] = (Learner("taste_vector", "bayes"),)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    limit_people: int | None = None  # test people a seed, the first of the split
-    people_prior: bool = True  # False: the base model learns no directions in which people differ
-    fresh_support: bool = False  # the base model sees half of the train images; people rate images of the other half
-
-    def __post_init__(self) -> None:
-        check_numbers("k", self.ks)
-        check_numbers("seeds", self.seeds)
-        check_learners(self.learners)
-        check_limit(self.limit_people)
-
-
 def run_kshot(
     data: EvaluationData, make_split: MakeSplit, config: KShotConfig, progress: Progress = no_progress
 ) -> dict[str, Any]:
-    """Evaluate on every seed's split.
+    """Measure every learner on every seed's split.
 
     Args:
-        data: whose people are learned.
-        make_split: gives the split of a seed.
-        config: what is compared.
-        progress: told how many test people are done, of how many.
+        data: the data folder with features.
+        make_split: makes the split of a seed.
+        config: the configuration.
+        progress: called with the number of test people done and the total.
 
     Returns:
-        `rows` (per seed and k), `summary` (per k) and `config`, ready for JSON.
+        A document, ready for JSON: `rows` (one per seed and k), `summary` (one entry per k) and `config`.
 
     Raises:
-        InvalidInput: a split that does not fit the folder, or leaves nobody to judge by.
+        InvalidInput: a split does not fit the folder, or SRCC is undefined for all of its test people.
     """
     plan = rounds(make_split, config.seeds, config.limit_people)
-    count = PeopleCounter(plan, progress)
+    counter = PeopleCounter(plan, progress)
     results, base_models = [], []
-    for each in plan:
-        judge = _Judge(data, each, config)
-        base_models.append(judge.base_metrics)
+    for round_ in plan:
+        measurement = _SplitMeasurement(data, round_, config)
+        base_models.append(measurement.base_metrics)
         measured = []
-        for user_id in each.people:
-            measured.append(judge.measure(user_id))
-            count.add()
-        result = SplitResult.of(each.seed, each.people, measured)
+        for user_id in round_.people:
+            measured.append(measurement.measure(user_id))
+            counter.add()
+        result = SplitResult.of(round_.seed, round_.people, measured)
         if not result.kept_U.any():
-            raise InvalidInput(f"seed {each.seed}: none of {len(each.people)} test people can be judged by SRCC")
+            raise InvalidInput(f"seed {round_.seed}: SRCC is undefined for all {len(round_.people)} test people")
         results.append(result)
     learners = [learner.name for learner in config.learners]
     return {
         "rows": [row for result in results for row in rows(result, learners, config.ks)],
         "summary": summary(results, learners, config.ks),
         "config": {
-            **data.about(),
+            **data.config_entries(),
             "ks": list(config.ks),
             "seeds": list(config.seeds),
             "personal": learners[0],
@@ -103,30 +83,30 @@ def run_kshot(
     }
 
 
-class _Judge:
-    """The base model of one split's train side, and what it takes to judge a person with it."""
+class _SplitMeasurement:
+    """Fits a base model on one split's train side and measures test people with it."""
 
-    def __init__(self, data: EvaluationData, this: Round, config: KShotConfig) -> None:
-        fresh_seed = this.seed if config.fresh_support else None
-        self._side = TrainSide("kshot", data, this.split, fresh_seed=fresh_seed, people_prior=config.people_prior)
-        self._split, self._config = this.split, config
+    def __init__(self, data: EvaluationData, round_: Round, config: KShotConfig) -> None:
+        fresh_seed = round_.seed if config.fresh_support else None
+        self._side = TrainSide("kshot", data, round_.split, fresh_seed=fresh_seed, people_prior=config.people_prior)
+        self._split, self._config = round_.split, config
         self._prior: TastePrior | None = None
         self.base_metrics = self._side.base_metrics
         if any(learner.prior for learner in config.learners):
-            self._prior, about_prior = fit_taste_prior(self._side.base, self._side.train_ratings())
-            self.base_metrics["taste_prior"] = about_prior
+            self._prior, prior_metrics = fit_taste_prior(self._side.base, self._side.train_ratings())
+            self.base_metrics["taste_prior"] = prior_metrics
 
-    def measure(self, user_id: str) -> Measured:
-        """Everything that is measured of one test person."""
+    def measure(self, user_id: str) -> KShotMeasurement:
+        """Train every learner on one test person's first k ratings, for every k, and measure the adapters."""
         side, ks = self._side, self._config.ks
         test = side.test_images(user_id)
         taste_NR, generic_NA, target_NA = side.taste_IR[test], side.generic_IA[test], side.targets(user_id, test)
-        orders = [self._questions(user_id, learner) for learner in self._config.learners]
-        measured = Measured.empty(mean_srcc(generic_NA, target_NA), len(orders[0]), len(orders), ks)
+        orders = [self._support(user_id, learner) for learner in self._config.learners]
+        measured = KShotMeasurement.empty(mean_srcc(generic_NA, target_NA), len(orders[0]), len(orders), ks)
         for i, (learner, order) in enumerate(zip(self._config.learners, orders, strict=True)):
             for j, k in enumerate(ks):
                 if not len(order[:k]):
-                    continue  # nothing learned: the base model's score stands
+                    continue  # without ratings, the generic score is used
                 request = self._request(learner, side.rated(user_id, order[:k]))
                 started = time.perf_counter()
                 trained = train(request)
@@ -138,8 +118,8 @@ class _Judge:
                 measured.coverage_LKQ[i, j] = self._coverage(trained.adapter, request.prior, test, score_NA, target_NA)
         return measured
 
-    def _questions(self, user_id: str, learner: Learner) -> np.ndarray:
-        """The images that the person rates, in order, as many as the largest k where there are as many."""
+    def _support(self, user_id: str, learner: Learner) -> np.ndarray:
+        """The positions of the images that the person rates, in order; the largest k of them, or fewer."""
         side, most = self._side, max(self._config.ks)
         chosen_from_all = learner.asked or side.fresh_images is not None
         images = list(self._split.support(user_id, len(side.score_of[user_id]) if chosen_from_all else most))
@@ -156,7 +136,7 @@ class _Judge:
     def _coverage(
         self, adapter: Adapter, prior: Prior | None, test: np.ndarray, score_NA: np.ndarray, target_NA: np.ndarray
     ) -> np.ndarray:
-        """Share of the test ratings within each interval, shape (Q,); NaN where the learner does not say how sure."""
+        """Share of the test ratings within each interval, shape (Q,); NaN for a learner without uncertainty."""
         if not (isinstance(adapter, TasteVector) and adapter.uncertainty):
             return np.full(len(INTERVALS), np.nan)
         distance_NA = np.abs(score_NA - target_NA)

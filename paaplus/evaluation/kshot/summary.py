@@ -1,4 +1,4 @@
-"""From what was measured per person to rows per seed and a summary per k, ready for JSON.
+"""Rows per seed and k, and a summary per k, of the k-shot measurements; ready for JSON.
 
 Shape letters: U = test people of one split, L = learners, K = values of k, Q = intervals.
 """
@@ -11,17 +11,27 @@ from typing import Any
 
 import numpy as np
 
-from paaplus.evaluation.intervals import bootstrap_interval, by_person
+from paaplus.evaluation.intervals import bootstrap_interval, group_by_person
 
-INTERVALS = (0.5, 0.8, 0.95)  # of a rating, as a learner that knows how sure it is would give them
+INTERVALS = (0.5, 0.8, 0.95)  # prediction intervals of a rating whose coverage is measured
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What was measured of one person. SRCC is NaN where it is not defined, coverage where a learner knows no sd."""
+class KShotMeasurement:
+    """One test person under every learner and k.
+
+    Attributes:
+        generic: SRCC of the generic score; NaN where it is undefined.
+        num_rated: train images that the person rated, at most the largest k.
+        srcc_LK: SRCC of the personal score; NaN where it is undefined.
+        seconds_LK: wall time of the training.
+        adapter_bytes_LK: size of the adapter.
+        state_bytes_LK: size of the learner state.
+        coverage_LKQ: share of the test ratings within each of `INTERVALS`; NaN for a learner without uncertainty.
+    """
 
     generic: float
-    num_rated: int  # train images that the person rated, at most the largest k: a larger k has no more than these
+    num_rated: int
     srcc_LK: np.ndarray
     seconds_LK: np.ndarray
     adapter_bytes_LK: np.ndarray
@@ -29,8 +39,8 @@ class Measured:
     coverage_LKQ: np.ndarray
 
     @classmethod
-    def empty(cls, generic: float, num_rated: int, num_learners: int, ks: Sequence[int]) -> Measured:
-        """Before anything is learned: the generic score stands, at no cost."""
+    def empty(cls, generic: float, num_rated: int, num_learners: int, ks: Sequence[int]) -> KShotMeasurement:
+        """The values before any training: the generic score's SRCC, and no cost."""
         shape = num_learners, len(ks)
         unknown = np.full((*shape, len(INTERVALS)), np.nan)
         return cls(
@@ -40,7 +50,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class SplitResult:
-    """What was measured on one split."""
+    """The measurements of one split's test people as arrays; the attributes are those of `KShotMeasurement`."""
 
     seed: int
     people: tuple[str, ...]
@@ -53,19 +63,19 @@ class SplitResult:
     coverage_ULKQ: np.ndarray
 
     @classmethod
-    def of(cls, seed: int, people: tuple[str, ...], measured: Sequence[Measured]) -> SplitResult:
-        """All people of a split side by side."""
-        columns = [np.array([getattr(one, f.name) for one in measured]) for f in fields(Measured)]
+    def of(cls, seed: int, people: tuple[str, ...], measured: Sequence[KShotMeasurement]) -> SplitResult:
+        """Stack the measurements of a split's test people, in the order of `people`."""
+        columns = [np.array([getattr(one, f.name) for one in measured]) for f in fields(KShotMeasurement)]
         return cls(seed, people, *columns)
 
     @property
     def kept_U(self) -> np.ndarray:
-        """People for whom every number is defined, so that all learners are compared on the same people."""
+        """True for the people whose every SRCC is defined, so that all learners are compared on the same people."""
         return np.isfinite(self.generic_U) & np.isfinite(self.srcc_ULK).all((1, 2))
 
 
 def rows(result: SplitResult, learners: Sequence[str], ks: Sequence[int]) -> list[dict[str, Any]]:
-    """One row a k: mean SRCC over people, of the first learner as `personal` and of the others by name."""
+    """One row per k: mean SRCC over people, of the first learner as `personal` and of the others under their names."""
     kept_U = result.kept_U
     generic = float(result.generic_U[kept_U].mean())
     mean_LK = result.srcc_ULK[kept_U].mean(0)
@@ -78,7 +88,7 @@ def rows(result: SplitResult, learners: Sequence[str], ks: Sequence[int]) -> lis
             "gain": float(mean_LK[0, j]) - generic,
             "num_people": int(kept_U.sum()),
             "num_dropped": int((~kept_U).sum()),
-            "num_fewer": int((result.num_rated_U[kept_U] < k).sum()),  # people who rated fewer than k
+            "num_fewer": int((result.num_rated_U[kept_U] < k).sum()),  # people who rated fewer than k train images
             **{learner: float(mean_LK[i, j]) for i, learner in enumerate(learners) if i > 0},
         }
         for j, k in enumerate(ks)
@@ -86,7 +96,7 @@ def rows(result: SplitResult, learners: Sequence[str], ks: Sequence[int]) -> lis
 
 
 def summary(results: Sequence[SplitResult], learners: Sequence[str], ks: Sequence[int]) -> list[dict[str, Any]]:
-    """One entry a k: the first learner beside the generic score, the others under their names."""
+    """One entry per k: generic score and first learner, and the other learners under their names."""
     generic = float(np.mean([result.generic_U[result.kept_U].mean() for result in results]))
     entries = []
     for j, k in enumerate(ks):
@@ -96,14 +106,14 @@ def summary(results: Sequence[SplitResult], learners: Sequence[str], ks: Sequenc
 
 
 def _compare(results: Sequence[SplitResult], learner: int, at_k: int) -> dict[str, Any]:
-    """Means over seeds; interval and share over the people of all seeds."""
+    """One learner at one k: means over seeds; interval and share of improved people over the people of all seeds."""
     means = []
     gains: list[tuple[str, float]] = []
     for result in results:
         gain_U = result.srcc_ULK[:, learner, at_k] - result.generic_U
         means.append((result.srcc_ULK[result.kept_U, learner, at_k].mean(), gain_U[result.kept_U].mean()))
         gains += [(result.people[u], float(gain_U[u])) for u in np.flatnonzero(result.kept_U)]
-    low, high = bootstrap_interval(by_person(gains))
+    low, high = bootstrap_interval(group_by_person(gains))
     personal, gain = np.mean(means, axis=0).tolist()
     seconds, adapter_bytes, state_bytes = (
         float(np.mean(np.concatenate([getattr(result, name)[:, learner, at_k] for result in results])))
@@ -123,7 +133,7 @@ def _compare(results: Sequence[SplitResult], learner: int, at_k: int) -> dict[st
 
 
 def _coverage(by_split_UQ: Sequence[np.ndarray]) -> dict[str, float] | None:
-    """Share of ratings within each interval, mean over people; None for a learner that does not know how sure it is."""
+    """Share of ratings within each interval, mean over people; None for a learner without uncertainty."""
     covered_Q = np.concatenate(by_split_UQ).mean(0)
     if np.isnan(covered_Q).any():
         return None

@@ -1,1 +1,1 @@
-"""Quiz, match and expert models; PAA+ with each stage taken away."""
+"""Matching study: how much a quiz and a match with expert models improve the personal score."""

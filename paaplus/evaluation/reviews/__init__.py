@@ -1,1 +1,1 @@
-"""What do reviews teach an AI tool?"""
+"""Review study: how much expert reviews improve a tool's pseudo labels."""

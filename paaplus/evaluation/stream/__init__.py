@@ -1,1 +1,1 @@
-"""Strategies in a stream of increments: quality, forgetting, cost."""
+"""Stream study: quality, forgetting and cost of the strategies on streams of increments."""

@@ -1,4 +1,4 @@
-"""A stream evaluation as files: JSON, Markdown tables and, where matplotlib is installed, plots."""
+"""Report of the stream study: JSON, Markdown tables and, if matplotlib is installed, plots."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def table(entries: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def title(document: dict[str, Any], scenario: str) -> str:
-    """What a scenario's table stands over."""
+    """The title of a scenario's table."""
     config, (first, *_) = document["config"], document["summary"][scenario]
     return (
         f"{Path(config['data']).name}, {scenario}: {config['num_ratings']} ratings in increments of "
@@ -62,7 +62,7 @@ def title(document: dict[str, Any], scenario: str) -> str:
 
 
 def write_report(document: dict[str, Any], folder: Path) -> list[Path]:
-    """Write `stream.json`, `stream.md` and, if possible, one `stream-SCENARIO.png` each; returns what was written.
+    """Write `stream.json`, `stream.md` and, if matplotlib is installed, `stream-SCENARIO.png`; returns the files.
 
     Raises:
         InvalidInput: `folder` is a file.
@@ -81,7 +81,7 @@ def _signed(measure: dict[str, float]) -> str:
 
 
 def _markdown(document: dict[str, Any]) -> str:
-    lines = ["# Stream evaluation", ""]
+    lines = ["# Stream study", ""]
     for scenario, entries in document["summary"].items():
         lines += [
             f"## {title(document, scenario)}",
@@ -90,20 +90,26 @@ def _markdown(document: dict[str, Any]) -> str:
             "",
         ]
     lines += [
-        "SRCC, PLCC, MAE, ACC: on images that nobody here was trained on, after the last increment. Gain: SRCC over "
-        "the generic score's; ahead: over the first learner's. Old: on the images of all increments but the last, "
-        "as rated then. Forgetting, BWT: of minus the MAE on an increment's images, in score points. Flips: "
-        "share of unseen images that an update moves to the wrong side of the middle. Intervals: 95 %, bootstrap over "
-        "people. ms: CPU time of one training; KB: adapter and learner state at the end.",
+        "| column | meaning |",
+        "|---|---|",
+        "| SRCC, PLCC, MAE, ACC | on test images, after the last increment |",
+        "| gain | SRCC minus that of the generic score |",
+        "| ahead | SRCC minus that of the first learner |",
+        "| old SRCC, old MAE | on the images of all increments but the last, as they were rated then |",
+        "| forgetting, BWT | of minus the MAE on an increment's images, in score points |",
+        "| flips | share of test images that an update moves to the wrong side of the middle of the scale |",
+        "| 95 % | bootstrap interval over people |",
+        "| ms | CPU time of one training |",
+        "| KB | size of adapter and learner state at the end |",
         "",
     ]
     return "\n".join(lines)
 
 
 def _plot(document: dict[str, Any], scenario: str, file: Path) -> None:
-    """SRCC over time, a panel an adapter; on the right what is known at the end against what was forgotten."""
+    """One panel per adapter kind with SRCC over time; on the right, SRCC at the end against forgetting."""
     from matplotlib import colormaps
-    from matplotlib.figure import Figure  # no pyplot: no global state, no display needed
+    from matplotlib.figure import Figure  # pyplot would add global state and need a display
 
     entries = document["summary"][scenario]
     learners = [entry["learner"].split(":") for entry in entries]
@@ -114,8 +120,8 @@ def _plot(document: dict[str, Any], scenario: str, file: Path) -> None:
     *panels, last = figure.subplots(1, len(adapters) + 1)
     for (adapter, strategy), entry in zip(learners, entries, strict=True):
         axes = panels[adapters.index(adapter)]
-        given = [document["config"]["increment"] * (i + 1) for i in range(len(entry["curve"]))]
-        axes.plot(given, entry["curve"], color=color[strategy], linewidth=1.4)
+        num_ratings = [document["config"]["increment"] * (i + 1) for i in range(len(entry["curve"]))]
+        axes.plot(num_ratings, entry["curve"], color=color[strategy], linewidth=1.4)
         forgetting, srcc = entry["forgetting"], entry["srcc"]
         error = [[forgetting["mean"] - forgetting["low"]], [forgetting["high"] - forgetting["mean"]]]
         last.errorbar(

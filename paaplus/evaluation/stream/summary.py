@@ -1,7 +1,4 @@
-"""From what was measured per person to means with 95 % intervals per learner, ready for JSON.
-
-Shape letters: U = people, E = increments.
-"""
+"""Means with 95 % intervals per learner of the stream measurements, ready for JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from paaplus.evaluation.intervals import by_person, mean_with_interval
+from paaplus.evaluation.intervals import group_by_person, mean_with_interval
 
 MEASURES = (
     "srcc",
@@ -30,37 +27,37 @@ COSTS = ("seconds", "adapter_bytes", "state_bytes")
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One person's stream under every learner, in the order of the learners."""
+class StreamMeasurement:
+    """One person's stream: the generic score's SRCC, and per learner, in order, its measures, costs and `curve`."""
 
     user_id: str
     seed: int
     generic_srcc: float
-    played: list[dict[str, Any]]
+    by_learner: list[dict[str, Any]]
 
 
-def summary(results: Sequence[Measured], learners: Sequence[str]) -> list[dict[str, Any]]:
-    """One entry a learner: every measure with its interval, costs, and SRCC on unseen images after each increment.
+def summary(results: Sequence[StreamMeasurement], learners: Sequence[str]) -> list[dict[str, Any]]:
+    """One entry per learner: every measure with its interval, the costs, and `curve`, the SRCC after each increment.
 
-    `gain` is SRCC over the generic score's, `ahead` SRCC over the first learner's, both person by person.
+    `gain` is the SRCC minus the generic score's, `ahead` the SRCC minus the first learner's; both per person.
     """
     entries = []
     for index, learner in enumerate(learners):
         entry: dict[str, Any] = {"learner": learner, "num_people": len(results)}
         for measure in MEASURES:
-            values = by_person((result.user_id, _value(result, index, measure)) for result in results)
+            values = group_by_person((result.user_id, _value(result, index, measure)) for result in results)
             entry[measure] = mean_with_interval(values)
-        entry |= {cost: float(np.mean([result.played[index][cost] for result in results])) for cost in COSTS}
-        entry["curve"] = np.mean([result.played[index]["curve"] for result in results], axis=0).tolist()
+        entry |= {cost: float(np.mean([result.by_learner[index][cost] for result in results])) for cost in COSTS}
+        entry["curve"] = np.mean([result.by_learner[index]["curve"] for result in results], axis=0).tolist()
         entry["generic_srcc"] = float(np.mean([result.generic_srcc for result in results]))
         entries.append(entry)
     return entries
 
 
-def _value(result: Measured, index: int, measure: str) -> float:
-    played = result.played[index]
+def _value(result: StreamMeasurement, index: int, measure: str) -> float:
+    values = result.by_learner[index]
     if measure == "gain":
-        return float(played["srcc"] - result.generic_srcc)
+        return float(values["srcc"] - result.generic_srcc)
     if measure == "ahead":
-        return float(played["srcc"] - result.played[0]["srcc"])
-    return float(played[measure])
+        return float(values["srcc"] - result.by_learner[0]["srcc"])
+    return float(values[measure])

@@ -1,1 +1,1 @@
-"""What does a survey say about taste?"""
+"""Survey study: how much a survey's answers improve the personal score."""

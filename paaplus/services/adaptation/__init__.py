@@ -1,1 +1,1 @@
-"""One training's database side: what it reads, and the transaction that it ends with."""
+"""The database side of a training: the snapshot it reads, the transaction that ends it, drift, and suggestions."""

@@ -1,4 +1,4 @@
-"""The one transaction that a training ends with: run, version, pointer, schedule, job."""
+"""The transaction that ends a training: it writes the run, the version, the pointer, the schedule and the job."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ GATE = "gate"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained version with the gate's word on it, before it has a number."""
+    """A trained adapter with the gate's decision, before it becomes a version."""
 
     adapter: Adapter
-    taste_prior_id: UUID | None  # what it was learned from, if not the base model's own prior
+    taste_prior_id: UUID | None  # it started from; None: the base model's own prior, or that of a match
     match_id: UUID | None
     learner_state: bytes
     parent_id: UUID | None
@@ -41,12 +41,12 @@ class Candidate:
     gate_report: dict[str, Any]
     gate_reason: str
     promote: bool
-    preference: list[float] | None = None  # that its generic scores were computed with; None: nobody's
+    preference: list[float] | None = None  # its generic scores were computed with; None: without one
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What one training did, and what its commit may rely on: the lease and the user's epoch at the start."""
+    """One finished training, with the lease and the user's epoch that must still hold when it commits."""
 
     job: Lease
     epoch: int
@@ -64,21 +64,21 @@ class RunResult:
     timings: dict[str, float]
     metrics: dict[str, Any] = field(default_factory=dict)
     candidate: Candidate | None = None
-    is_tainted: bool = False  # the live version has learned what was taken back since
+    is_tainted: bool = False  # the active version was trained on feedback that no longer counts
 
 
 def commit(database: Database, user_id: UUID, result: RunResult) -> AdapterRow | None:
-    """Write run, version, pointer, history, schedule and the job's end: all of it, or nothing.
+    """Write the run, the version, the pointer, the history and the schedule, and end the job, in one transaction.
 
     Raises:
-        LeaseLost: the job is another worker's now, or the user changed (rollback, pin, release) while it ran.
+        LeaseLost: another worker holds the job, or the user's epoch has changed (rollback, pin, release) since.
     """
     with database.session() as session:
         user = lock_user(session, user_id)
         if user is None:
             raise LeaseLost(f"user {user_id} was erased while being trained")
         if user.epoch != result.epoch:
-            raise LeaseLost(f"user {user_id} changed while being trained (epoch {result.epoch} is {user.epoch} now)")
+            raise LeaseLost(f"user {user_id} changed while being trained: epoch {result.epoch} became {user.epoch}")
         jobs.complete(session, result.job)
         run = _write_run(session, user, result)
         version = _write_version(session, user, run, result) if result.candidate else None
@@ -118,15 +118,15 @@ def _write_run(session: Session, user: UserRow, result: RunResult) -> RunRow:
 
 
 def skip(database: Database, user_id: UUID, job: Lease) -> None:
-    """End a paused user's job without a training; what waits, waits on, a new start too.
+    """End a paused user's job without a training. The user becomes due again when the pause ends.
 
     Raises:
-        LeaseLost: the job is another worker's now.
+        LeaseLost: another worker holds the job.
     """
     with database.session() as session:
         user = lock_user(session, user_id)
         jobs.complete(session, job)
-        if user is not None and job.reason in scheduling.NEW_START_REASONS:
+        if user is not None and job.reason in scheduling.STARTING_POINT_REASONS:
             scheduling.due_for(session, user, DueReason(job.reason))
 
 
@@ -136,10 +136,6 @@ def _write_version(session: Session, user: UserRow, run: RunRow, result: RunResu
     data = candidate.adapter.to_bytes()
     current = versions.active(session, user.id)
     goes_live = candidate.promote and not user.pinned
-    if goes_live and current is not None:
-        current.state = AdapterState.RETIRED
-        session.flush()
-    faults.point("old_version_retired")
     user.adapter_sequence += 1
     version = AdapterRow(
         id=new_id(),
@@ -153,7 +149,7 @@ def _write_version(session: Session, user: UserRow, run: RunRow, result: RunResu
         kind=candidate.adapter.kind,
         strategy=run.strategy,
         digest=sha256_hex(data),
-        state=AdapterState.ACTIVE if goes_live else _kept_state(candidate),
+        state=AdapterState.CANDIDATE if candidate.promote else AdapterState.REJECTED,
         high_water_sequence=run.to_sequence,
         epoch=result.epoch,
         num_ratings=candidate.num_ratings,
@@ -167,6 +163,8 @@ def _write_version(session: Session, user: UserRow, run: RunRow, result: RunResu
     )
     session.add(version)
     session.flush()
+    if goes_live:
+        versions.point(session, current, version)
     faults.point("version_written")
     reason = f"pinned: {candidate.gate_reason}" if candidate.promote and user.pinned else candidate.gate_reason
     versions.write_history(
@@ -185,7 +183,7 @@ def _write_version(session: Session, user: UserRow, run: RunRow, result: RunResu
 
 
 def _retire_tainted(session: Session, user: UserRow, current: AdapterRow | None, untainted_id: UUID | None) -> None:
-    """A version that has learned what was taken back is not served on because nothing better came of it."""
+    """Serve the nearest untainted version: the active one is tainted, and the gate refused its successor."""
     untainted = session.get(AdapterRow, untainted_id) if untainted_id else None
     versions.point(session, current, untainted)
     versions.write_history(
@@ -195,10 +193,6 @@ def _retire_tainted(session: Session, user: UserRow, current: AdapterRow | None,
         current,
         untainted,
         actor=GATE,
-        reason="the live version had learned what was taken back since, and its successor was refused",
+        reason="the active version was trained on feedback that no longer counts, and its successor was refused",
         details={},
     )
-
-
-def _kept_state(candidate: Candidate) -> AdapterState:
-    return AdapterState.CANDIDATE if candidate.promote else AdapterState.REJECTED

@@ -1,8 +1,7 @@
-"""Watch how well served scores predict what users say next; who drifts is trained early, and forgets faster.
+"""Detect drift: compare each new rating with the served score. A drifting user is trained early and forgets faster.
 
-Done by the scheduler just before it looks for who is due, not where feedback is accepted: accepting stays as fast as
-it is, and no rating that comes one by one is learned from before it was held against what was served. One that comes
-together with enough others to train at once is looked at in the same scan, before the job is made.
+The scheduler does this at the start of a scan, before it enqueues due users. So accepting feedback stays fast, and
+every rating is compared with the served score before a training reads it.
 """
 
 from __future__ import annotations
@@ -27,61 +26,62 @@ from paaplus.errors import NotFound, Unavailable
 from paaplus.records import Scale
 from paaplus.scoring.drift import DriftState
 from paaplus.services import scheduling
-from paaplus.services.predictions.serving import Serving, ServingStore
+from paaplus.services.predictions.serving import Serving
+from paaplus.services.predictions.serving_store import ServingStore
 
 WATCH_BATCH = 200
 
 log = structlog.get_logger(__name__)
 
-Watched = dict[UUID, tuple[int, int]]  # by user: the log up to here has been watched, and its end
+Unchecked = dict[UUID, tuple[int, int]]  # by user: the last event that was checked, and the last event of the log
 Rating = tuple[int, UUID, dict[str, float]]  # sequence, image, scores by aspect
 
 
 def watch(database: Database, store: ServingStore, limit: int = WATCH_BATCH) -> int:
-    """Hold new ratings of some users against what they are served; returns how many were found to drift.
+    """Check the new ratings of up to `limit` users for drift; returns the number of users who drift.
 
-    A rating whose image has no features yet, or that the live version has learned already, says nothing and is passed
-    over. Two schedulers share the work. Without a base model, nothing is watched.
+    Ratings of images without features, and ratings that the active version was trained on, are skipped. Several
+    schedulers may run at once. Without a base model nothing is checked.
     """
     with database.read_session() as session:
-        watched = _unwatched(session, limit)
+        unchecked = _unchecked(session, limit)
     try:
-        return _watch(database, store, watched)
-    except (NotFound, Unavailable):  # nothing is served; or one of them was erased meanwhile, or has a damaged version
-        return _watch_one_by_one(database, store, watched)
+        return _check(database, store, unchecked)
+    except (NotFound, Unavailable):  # no base model, or one user was erased meanwhile or has a damaged version
+        return _check_one_by_one(database, store, unchecked)
 
 
-def _watch_one_by_one(database: Database, store: ServingStore, watched: Watched) -> int:
-    """The same where it does not go together: who stands in the way waits for the next scan, the others do not."""
+def _check_one_by_one(database: Database, store: ServingStore, unchecked: Unchecked) -> int:
+    """Check each user alone, so that a user who cannot be checked does not keep the others waiting."""
     num_drifting = 0
     try:
         store.load((), ())
     except Unavailable:
         return 0
-    for user_id, span in watched.items():
+    for user_id, span in unchecked.items():
         try:
-            num_drifting += _watch(database, store, {user_id: span})
+            num_drifting += _check(database, store, {user_id: span})
         except (NotFound, Unavailable) as error:
-            log.warning("user not watched for drift", user_id=str(user_id), error=str(error))
+            log.warning("user not checked for drift", user_id=str(user_id), error=str(error))
     return num_drifting
 
 
-def _watch(database: Database, store: ServingStore, watched: Watched) -> int:
+def _check(database: Database, store: ServingStore, unchecked: Unchecked) -> int:
     with database.read_session() as session:
-        ratings = {user_id: _ratings(session, user_id, seen, head) for user_id, (seen, head) in watched.items()}
-        learned = _learned(session, watched)
+        ratings = {user_id: _ratings(session, user_id, last, head) for user_id, (last, head) in unchecked.items()}
+        trained = _trained_sequences(session, unchecked)
     image_ids = {image_id for rated in ratings.values() for _, image_id, _ in rated}
-    serving = store.load(list(watched), image_ids)
+    serving = store.load(list(unchecked), image_ids)
     num_drifting = 0
-    for user_id, (seen, head) in watched.items():
-        fresh = [rating for rating in ratings[user_id] if rating[0] > learned.get(user_id, 0)]
+    for user_id, (last, head) in unchecked.items():
+        new = [rating for rating in ratings[user_id] if rating[0] > trained.get(user_id, 0)]
         with database.session() as session:
-            num_drifting += _update(session, user_id, seen, head, _errors(serving, user_id, fresh))
+            num_drifting += _update(session, user_id, last, head, _errors(serving, user_id, new))
     return num_drifting
 
 
 def training_policy(user: UserRow) -> Policy:
-    """The user's policy; who has drifted forgets at the drift's half life, if that is shorter than their own."""
+    """The user's policy. After a drift the recency half-life is that of the drift policy, if that is shorter."""
     policy = scheduling.policy_of(user)
     own, faster = policy.training.recency_half_life, policy.drift.recency_half_life
     if DriftState.from_dict(user.drift).since is None or not faster or 0 < own <= faster:
@@ -90,26 +90,26 @@ def training_policy(user: UserRow) -> Policy:
 
 
 def drifted_since(user: UserRow) -> int:
-    """The last event before the user's taste was found to have moved; 0: it was not."""
+    """The sequence of the last event before the drift; 0: no drift was found."""
     return DriftState.from_dict(user.drift).since or 0
 
 
-def _unwatched(session: Session, limit: int) -> Watched:
+def _unchecked(session: Session, limit: int) -> Unchecked:
     rows = session.execute(
         sa.select(UserRow.id, UserRow.watched_sequence, UserRow.feedback_sequence)
         .where(UserRow.feedback_sequence > UserRow.watched_sequence)
         .order_by(UserRow.id)
         .limit(limit)
     )
-    return {user_id: (seen, head) for user_id, seen, head in rows}
+    return {user_id: (last, head) for user_id, last, head in rows}
 
 
-def _ratings(session: Session, user_id: UUID, seen: int, head: int) -> list[Rating]:
+def _ratings(session: Session, user_id: UUID, last: int, head: int) -> list[Rating]:
     rows = session.execute(
         sa.select(FeedbackRow.sequence, FeedbackRow.image_id, FeedbackRow.payload)
         .where(
             FeedbackRow.user_id == user_id,
-            FeedbackRow.sequence > seen,
+            FeedbackRow.sequence > last,
             FeedbackRow.sequence <= head,
             FeedbackRow.kind.in_((FeedbackKind.RATING, FeedbackKind.CORRECTION)),
         )
@@ -123,8 +123,8 @@ def _ratings(session: Session, user_id: UUID, seen: int, head: int) -> list[Rati
     return ratings
 
 
-def _learned(session: Session, user_ids: Watched) -> dict[UUID, int]:
-    """How far the live version of each user has learned."""
+def _trained_sequences(session: Session, user_ids: Unchecked) -> dict[UUID, int]:
+    """The sequence that each user's active version was trained up to."""
     rows = session.execute(
         sa.select(AdapterRow.user_id, AdapterRow.high_water_sequence).where(
             AdapterRow.user_id.in_(list(user_ids)), AdapterRow.state == AdapterState.ACTIVE
@@ -134,7 +134,7 @@ def _learned(session: Session, user_ids: Watched) -> dict[UUID, int]:
 
 
 def _errors(serving: Serving, user_id: UUID, ratings: list[Rating]) -> list[tuple[int, float]]:
-    """Sequence and mean absolute error over aspects of every rating that a score was there for."""
+    """Sequence and mean absolute error over aspects of each rating whose image can be scored."""
     adapter, aspects = serving.adapter_of(user_id), serving.scorer.aspects
     errors = []
     for sequence, image_id, scores in ratings:
@@ -149,9 +149,9 @@ def _errors(serving: Serving, user_id: UUID, ratings: list[Rating]) -> list[tupl
     return errors
 
 
-def _update(session: Session, user_id: UUID, seen: int, head: int, errors: list[tuple[int, float]]) -> bool:
+def _update(session: Session, user_id: UUID, last: int, head: int, errors: list[tuple[int, float]]) -> bool:
     user = lock_user(session, user_id)
-    if user is None or user.watched_sequence != seen:
+    if user is None or user.watched_sequence != last:
         return False  # erased, or another scheduler was first
     policy = scheduling.policy_of(user)
     state, drifts = DriftState.from_dict(user.drift), False

@@ -1,4 +1,4 @@
-"""Everything that one training reads, from one moment of the database."""
+"""The snapshot of a training: everything it reads, from one moment of the database."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from paaplus.configs import Policy
 from paaplus.db.engine import Database
-from paaplus.db.tables import AdapterRow, FeaturesRow, ImageRow, UserRow
+from paaplus.db.tables import AdapterRow, BaseModelRow, FeaturesRow, ImageRow, UserRow
 from paaplus.db.users import existing_user
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.services.adaptation import drift, starting_point
@@ -20,6 +20,7 @@ from paaplus.services.adapters import versions
 from paaplus.services.feedback import feedback_log
 from paaplus.services.feedback.feedback_log import FeedbackLog
 from paaplus.services.images import images
+from paaplus.services.images.features import usable_features
 from paaplus.services.registry import base_models
 from paaplus.services.surveys import preferences
 from paaplus.settings import Settings
@@ -32,8 +33,8 @@ POOL_SIZE = 256
 class Snapshot:
     """Everything one training reads, from one moment.
 
-    `reference` is the version to go on from: the nearest one, from the active one back, that was made for this base
-    model and preference and has learned nothing that was taken back since; None: the base.
+    `reference` is the version that the training continues from: going back from the active version, the first that
+    is untainted. None: there is none for this base model and preference; the training starts from the base model.
     """
 
     user_id: UUID
@@ -41,29 +42,29 @@ class Snapshot:
     policy: Policy
     base_model_id: UUID
     base: BaseScorer
-    start: StartingPoint  # the prior that new trainings start from
+    starting_point: StartingPoint
     active: AdapterRow | None
     reference: AdapterRow | None
-    drifted_since: int  # earlier feedback was given with another taste; 0: no drift was found
+    drifted_since: int  # sequence of the last event before the drift; 0: no drift was found
     log: FeedbackLog
-    features: dict[UUID, np.ndarray]  # of rated images, float16 [D]
+    features: dict[UUID, np.ndarray]  # of rated and compared images, float16, shape (D,)
     num_missing_features: int
-    pool: list[np.ndarray]  # of some images that the user may see
-    preference: list[float] | None = None  # the user's, if generic scores are computed with it; None: nobody's
+    pool: list[np.ndarray]  # features of some images that the user may see
+    preference: list[float] | None = None  # generic scores are computed with it; None: without one
     preference_version: int | None = None
 
     def project(self, features_ND: np.ndarray) -> np.ndarray:
-        """Features in taste space, as this user's generic score sees them."""
+        """Project features to taste space with the user's preference, shape (N, R)."""
         return self.base.project(features_ND, self.preference)
 
 
 def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings: Settings) -> Snapshot:
     """Read what a training needs, in one read transaction.
 
-    If features of rated images are missing, asks for them (a features job) and says how many.
+    If images of the log have no features yet, enqueues a features job; `num_missing_features` counts these images.
 
     Raises:
-        NotFound: the user is gone.
+        NotFound: the user was erased.
         Unavailable: there is no base model.
     """
     with database.read_session() as session:
@@ -71,9 +72,9 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
         base_row = base_models.default(session, settings)
         log = feedback_log.read(session, user, settings.holdout_key.get_secret_value())
         image_ids = log.image_ids()
-        features, num_missing = _features(session, base_row.extractor_digest, image_ids)
-        pool = _pool(session, user, base_row.extractor_digest)
-        start_rows = starting_point.read(session, user_id, base_row)
+        features, num_missing = _features(session, base_row, image_ids)
+        pool = _pool(session, user, base_row)
+        starting_rows = starting_point.read(session, user_id, base_row)
         own = preferences.preference_of(session, user_id)
         base = base_models.load(blobs, base_row)
         preference = preferences.effective(base, own[0]) if own is not None else None
@@ -89,7 +90,7 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
         policy=policy,
         base_model_id=base_row.id,
         base=base,
-        start=starting_point.load(blobs, base, start_rows, policy),
+        starting_point=starting_point.load(blobs, base, starting_rows, policy),
         active=active,
         reference=reference,
         drifted_since=drift.drifted_since(user),
@@ -102,43 +103,40 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
     )
 
 
-def _features(session: Session, extractor: str, image_ids: set[UUID]) -> tuple[dict[UUID, np.ndarray], int]:
-    """Features that are there, and the number of images still to be extracted (failed ones never will be)."""
+def _features(session: Session, base_row: BaseModelRow, image_ids: set[UUID]) -> tuple[dict[UUID, np.ndarray], int]:
+    """Usable features, and the number of images that the extractor has not processed yet."""
     rows = session.execute(
         sa.select(FeaturesRow.image_id, FeaturesRow.data).where(
-            FeaturesRow.extractor_digest == extractor, FeaturesRow.image_id.in_(image_ids)
+            FeaturesRow.extractor_digest == base_row.extractor_digest, FeaturesRow.image_id.in_(image_ids)
         )
     ).all()
-    features = {image_id: np.frombuffer(data, np.float16) for image_id, data in rows if data is not None}
-    usable = {image_id: features_D for image_id, features_D in features.items() if np.isfinite(features_D).all()}
-    return usable, len(image_ids) - len(rows)
+    return usable_features(((row.image_id, row.data) for row in rows), base_row.feature_dim), len(image_ids) - len(rows)
 
 
 def _reference(
     session: Session, active: AdapterRow | None, base_model_id: UUID, preference: list[float] | None, log: FeedbackLog
 ) -> AdapterRow | None:
-    """See `Snapshot`. The chain may be long: only the bytes of the version that is found are read."""
+    """See `Snapshot`. The lineage may be long, so only the bytes of the version that is found are read."""
     row = active
     while row is not None and (row.base_model_id, row.preference) == (base_model_id, preference):
         if not log.is_tainted(feedback_log.trained_up_to(row)):
             session.refresh(row, ["data", "learner_state"])
             return row
         row = session.get(AdapterRow, row.parent_id) if row.parent_id is not None else None
-    return None  # what was made for another base model, or other generic scores, means nothing here
+    return None  # an adapter for another base model, or for other generic scores, cannot be continued
 
 
-def _pool(session: Session, user: UserRow, extractor: str) -> list[np.ndarray]:
+def _pool(session: Session, user: UserRow, base_row: BaseModelRow) -> list[np.ndarray]:
     rows = session.execute(
-        sa.select(FeaturesRow.data)
+        sa.select(FeaturesRow.image_id, FeaturesRow.data)
         .join(ImageRow, ImageRow.id == FeaturesRow.image_id)
         .where(
-            FeaturesRow.extractor_digest == extractor,
+            FeaturesRow.extractor_digest == base_row.extractor_digest,
             FeaturesRow.data.is_not(None),
             ImageRow.application == user.application,
             sa.or_(ImageRow.owner_id.is_(None), ImageRow.owner_id == user.id),
         )
         .order_by(ImageRow.sha256)
         .limit(POOL_SIZE)
-    ).scalars()
-    pool = [np.frombuffer(data, np.float16) for data in rows if data is not None]
-    return [features_D for features_D in pool if np.isfinite(features_D).all()]
+    )
+    return list(usable_features(((row.image_id, row.data) for row in rows), base_row.feature_dim).values())

@@ -1,7 +1,7 @@
-"""What a user's trainings start from: the taste prior in force, or that of their match, moved by what a survey says.
+"""Which prior a training starts from: the match's, else the deployment's, else the base model's; shifted by the survey.
 
-`bayes` learns under the prior itself; strategies that know no prior begin at its mean (`center`).
-Shape letters: P = regressors of a prior, A = aspects.
+`bayes` uses the prior itself. The other strategies start at its mean (`center`).
+Shape letters: P = prior coordinates, A = aspects.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class StartingPointRows:
-    """What the database says of it: rows of one moment. `matches`: by id, all that the user ever had."""
+    """The rows that decide a starting point, from one moment. `matches`: all that the user ever had, by id."""
 
     prior_row: TastePriorRow | None
     match: MatchRow | None
@@ -41,7 +41,7 @@ class StartingPointRows:
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """What a new training starts from. All None: the base model's own prior, and no change."""
+    """What a new training starts from. All None: the base model's own prior, with mean zero."""
 
     prior: Prior | None = None
     taste_prior_id: UUID | None = None  # the row of the prior, where it has one
@@ -54,11 +54,11 @@ class StartingPoint:
         return self.match.id if self.match is not None else None
 
     def differs_from(self, row: AdapterRow, adapter: Adapter) -> bool:
-        """True if a version was learned from another start than the next one would be.
+        """Whether a version started from another prior than this one.
 
         Args:
             row: a version that a training made.
-            adapter: what it holds.
+            adapter: the adapter in it.
         """
         former = (self.matches or {}).get(row.match_id) if row.match_id is not None else None
         if former is not None and former.stale_at is not None and row.created_at <= former.stale_at:
@@ -67,13 +67,13 @@ class StartingPoint:
             return True
         if row.strategy in PRIOR_STRATEGIES:
             uncertainty = adapter.uncertainty if isinstance(adapter, TasteVector) else None
-            learned_under = uncertainty.prior_digest if uncertainty is not None else None
-            return learned_under != (self.prior.digest if self.prior is not None else None)
+            used_digest = uncertainty.prior_digest if uncertainty is not None else None
+            return used_digest != (self.prior.digest if self.prior is not None else None)
         return _own_prior(former) != _own_prior(self.match)
 
 
 def read(session: Session, user_id: UUID, base_row: BaseModelRow) -> StartingPointRows:
-    """The rows that decide it, as the caller's transaction sees them."""
+    """Read the rows in the caller's transaction."""
     rows = session.execute(sa.select(MatchRow).where(MatchRow.user_id == user_id)).scalars()
     return StartingPointRows(
         prior_row=taste_priors.in_force(session, base_row.id),
@@ -84,7 +84,7 @@ def read(session: Session, user_id: UUID, base_row: BaseModelRow) -> StartingPoi
 
 
 def load(blobs: BlobStore, base: BaseScorer, rows: StartingPointRows, policy: Policy) -> StartingPoint:
-    """The start itself.
+    """Load the starting point that the rows decide.
 
     Raises:
         Unavailable: an artifact is damaged, or the storage does not answer.
@@ -97,7 +97,7 @@ def load(blobs: BlobStore, base: BaseScorer, rows: StartingPointRows, policy: Po
         return StartingPoint(in_force, row_id, matches=rows.matches)
     matched = matches.load_prior(blobs, rows.match.prior_digest) if rows.match.prior_digest is not None else None
     if rows.match.prior_digest is not None and matched is None:
-        log.warning("prior of a match is gone: the one in force instead", match=str(rows.match.id))
+        log.warning("the prior of a match was deleted: the prior in force is used", match=str(rows.match.id))
     shift_PA = matches.shift_of(rows.match)
     prior = matched or in_force
     if shift_PA is not None:
@@ -112,7 +112,7 @@ def load(blobs: BlobStore, base: BaseScorer, rows: StartingPointRows, policy: Po
 
 
 def _center(base: BaseScorer, matched: Prior | None, shift_PA: np.ndarray | None) -> TasteVector | None:
-    """The mean of the match's prior as a taste vector; None: no change."""
+    """The mean of the match's prior plus the survey's shift, as a taste vector; None: zero."""
     if matched is None and shift_PA is None:
         return None
     weight_PA = np.zeros((base.taste_dim + 2, len(base.aspects)))

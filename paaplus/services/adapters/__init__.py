@@ -1,1 +1,1 @@
-"""Adapter versions: the active pointer, rollback, and versions made by matches."""
+"""Adapter versions, and the matches that some of them start from."""

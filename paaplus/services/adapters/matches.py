@@ -1,7 +1,7 @@
-"""Matches: which is in force, what a training starts from because of it, and what goes when an expert is erased.
+"""Matches: which one is in force, its taste prior, and what is deleted when an expert is erased.
 
-A match of an expert or of a combination has a taste prior of its own, a blob that all who were matched alike share.
-It holds what experts like, so it goes with any of them.
+A match with an expert or a combination has a taste prior of its own: a blob that all users with the same match
+share. It was learned from experts, so erasing any of them deletes it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from paaplus.services.registry.artifacts import LoadedOnce
 from paaplus.storage.blobs import BlobStore
 
 NUM_KEPT: Final = 8
-ERASURE: Final = "erasure"  # the actor of what follows from one
+ERASURE: Final = "erasure"  # the actor in the history
 
 _loaded: LoadedOnce[TastePrior] = LoadedOnce(NUM_KEPT)
 
 
 @dataclass(frozen=True, slots=True)
 class MatchedExpert:
-    """One expert in a match; `adapter_number` is the version that was matched with, None where it is gone."""
+    """One expert of a match. `adapter_number` is the expert's version that was used; None: it was deleted."""
 
     user_id: UUID
     name: str
@@ -48,7 +48,7 @@ class MatchedExpert:
 
 @dataclass(frozen=True, slots=True)
 class MatchView:
-    """A match as it is shown. `version`: the user's version that it made, if it made one that is still there."""
+    """A match as the API shows it. `version`: the user's version that the match made, if it still exists."""
 
     row: MatchRow
     experts: list[MatchedExpert]
@@ -57,7 +57,7 @@ class MatchView:
 
 
 def in_force(session: Session, user_id: UUID, base_model_id: UUID | None = None) -> MatchRow | None:
-    """The user's match; with a base model: only if it was made for that one, since its prior fits no other."""
+    """The user's match. With a base model: only if the match was made for it, because its prior fits no other."""
     query = sa.select(MatchRow).where(MatchRow.user_id == user_id, MatchRow.superseded_at.is_(None))
     if base_model_id is not None:
         query = query.where(MatchRow.base_model_id == base_model_id)
@@ -65,7 +65,7 @@ def in_force(session: Session, user_id: UUID, base_model_id: UUID | None = None)
 
 
 def view(session: Session, row: MatchRow, default_base_id: UUID | None) -> MatchView:
-    """The match with the names of its experts, those with the largest share first."""
+    """The match with its experts, the largest share first."""
     adapter = sa.orm.aliased(AdapterRow)
     rows = session.execute(
         sa.select(MatchExpertRow.expert_id, ExpertRow.name, ExpertRow.domain, MatchExpertRow.share, adapter.number)
@@ -81,26 +81,26 @@ def view(session: Session, row: MatchRow, default_base_id: UUID | None) -> Match
 
 
 def pack_shift(shift_PA: np.ndarray | None) -> bytes | None:
-    """By how much a survey moves the mean of the prior, as it is stored."""
+    """A survey's shift of the prior mean, as stored bytes."""
     return None if shift_PA is None else pack({"shift_PA": np.asarray(shift_PA, np.float32)})
 
 
 def shift_of(row: MatchRow) -> np.ndarray | None:
-    """What `pack_shift` packed, shape (P, A), float32."""
+    """The stored shift of a match, shape (P, A), float32; see `pack_shift`."""
     return None if row.shift is None else unpack(row.shift)[0]["shift_PA"]
 
 
 def load_prior(blobs: BlobStore, digest: str) -> TastePrior | None:
-    """The prior that a match names, from this process's memory after the first time; None: it was erased meanwhile.
+    """The prior of a match, cached in this process; None: it was deleted.
 
     Raises:
-        Unavailable: the storage does not answer, or holds something else.
+        Unavailable: the storage does not answer, or the blob is damaged.
     """
 
     def read() -> TastePrior:
         try:
             prior = TastePrior.from_bytes(blobs.get(digest))
-        except InvalidInput as error:  # ours to keep readable, not the caller's to repair
+        except InvalidInput as error:  # the platform's data, not the caller's input
             raise Unavailable(f"the taste prior {digest} of a match cannot be read: {error}") from error
         if prior.digest != digest:
             raise Damaged(f"the taste prior {digest} of a match has digest {prior.digest}")
@@ -113,17 +113,20 @@ def load_prior(blobs: BlobStore, digest: str) -> TastePrior | None:
 
 
 def store_prior(session: Session, blobs: BlobStore, prior: TastePrior) -> None:
-    """Keep the prior's blob. After the rows that name it: an erasure of one of its experts then waits for them."""
+    """Store the prior's blob. Call it after writing the rows that name it, so that an erasure waits for them."""
     lock_name(session, f"blob:{prior.digest}")
     blobs.put(prior.to_bytes())
 
 
 def prepare_erasure(session: Session, user_id: UUID) -> set[str]:
-    """Before a user is erased: end what was made from them as an expert; returns priors that nobody may need any more.
+    """End the matches of a user who is about to be erased, where the user is an expert.
 
-    Of a match with the expert alone, the version that it made is the expert's model but for a few answers, and goes:
-    that user is served by the base until their own words are learned. Everything else that users have learned since
-    is theirs and stays; they become due, and their next training starts from the prior in force.
+    If the match was with this expert alone, the version that it made is almost the expert's model, so it is deleted;
+    the matched user gets generic scores until the next training. Versions that trainings made stay. The matched users
+    become due, and their next training starts from the prior in force.
+
+    Returns:
+        Digests of priors that may be unused now, see `unused`.
     """
     own = sa.select(MatchRow.prior_digest).where(MatchRow.user_id == user_id, MatchRow.prior_digest.is_not(None))
     digests = {digest for digest in session.execute(own).scalars() if digest is not None}
@@ -145,8 +148,8 @@ def _end(session: Session, row: MatchRow) -> None:
     if row.kind == MatchKind.EXPERT:
         _drop_versions(session, user, row)
     if row.superseded_at is None:
-        user.epoch += 1  # a training that is under way still has the prior
-        scheduling.due_for_new_start(session, user)
+        user.epoch += 1  # a running training has read the deleted prior: it must not commit
+        scheduling.due_for_new_match(session, user)
 
 
 def _drop_versions(session: Session, user: UserRow, row: MatchRow) -> None:
@@ -154,13 +157,13 @@ def _drop_versions(session: Session, user: UserRow, row: MatchRow) -> None:
         sa.select(AdapterRow).where(AdapterRow.match_id == row.id, AdapterRow.strategy == MATCH_STRATEGY)
     ).scalars()
     for version in list(made):
-        was_live, number = version.state == AdapterState.ACTIVE, version.number
+        was_active, number = version.state == AdapterState.ACTIVE, version.number
         for side in (AdapterHistoryRow.from_adapter_id, AdapterHistoryRow.to_adapter_id):
-            # the acts stay, with the number that they tell: other versions are in them too
+            # The entries stay, with the version's number in their details: they name other versions too.
             session.execute(sa.update(AdapterHistoryRow).where(side == version.id).values({side: None}))
         session.delete(version)
         session.flush()
-        if was_live:
+        if was_active:
             versions.write_history(
                 session,
                 user.id,
@@ -168,21 +171,21 @@ def _drop_versions(session: Session, user: UserRow, row: MatchRow) -> None:
                 None,
                 None,
                 actor=ERASURE,
-                reason="the expert whose model this was has been erased",
+                reason="the expert of this model was erased",
                 details={"from": number},
             )
 
 
 def unused(session: Session, digests: Collection[str]) -> list[str]:
-    """Those of the priors that no match names, locked until the transaction ends: their blobs may go."""
-    gone = []
+    """Priors that no match names. They are locked until the transaction ends, so their blobs may be deleted."""
+    found = []
     for digest in sorted(digests):
         lock_name(session, f"blob:{digest}")
         if session.execute(sa.select(MatchRow.id).where(MatchRow.prior_digest == digest).limit(1)).first() is None:
-            gone.append(digest)
-    return gone
+            found.append(digest)
+    return found
 
 
 def forget(digests: Collection[str]) -> None:
-    """Drop priors from this process's memory."""
+    """Remove priors from this process's cache."""
     _loaded.forget(digests)

@@ -1,4 +1,4 @@
-"""Adapter versions: read them, move the pointer, roll it back, and write what a training made."""
+"""Adapter versions: list, compare, promote, pin and roll back. `point` moves the active pointer."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from paaplus.services import audit, scheduling
 from paaplus.services import history as pointer_history
 from paaplus.services.feedback import exclusions, feedback_log
 
-BASE: Final = "base"  # where a rollback may go beside versions: no adapter, the base model's own scores
-MATCHED_NUMBER: Final = 0  # of the version that a user starts from when they are matched before any training
+BASE: Final = "base"  # as target of a rollback: no adapter, the base model's generic scores
+MATCHED_NUMBER: Final = 0  # of the version that a match makes before any training
 
 
 @dataclass(frozen=True, slots=True)
 class PointerChange:
-    """What an act did. Numbers of versions, None for the base."""
+    """A move of the pointer. Numbers are version numbers; None: the base model."""
 
     user_id: UUID
     from_number: int | None
@@ -36,7 +36,7 @@ class PointerChange:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two versions side by side: what differs between their reports."""
+    """Two versions with their metrics side by side."""
 
     a: AdapterRow
     b: AdapterRow
@@ -44,14 +44,14 @@ class Comparison:
 
 
 def active(session: Session, user_id: UUID) -> AdapterRow | None:
-    """The version that is served, None: the base."""
+    """The active version; None: the user gets generic scores."""
     return session.execute(
         sa.select(AdapterRow).where(AdapterRow.user_id == user_id, AdapterRow.state == AdapterState.ACTIVE)
     ).scalar_one_or_none()
 
 
 def list_versions(session: Session, user_id: UUID) -> list[AdapterRow]:
-    """Newest first."""
+    """The user's versions, newest first."""
     query = sa.select(AdapterRow).where(AdapterRow.user_id == user_id).order_by(AdapterRow.number.desc())
     return list(session.execute(query).scalars())
 
@@ -60,7 +60,7 @@ def get_version(session: Session, user_id: UUID, number: int) -> AdapterRow:
     """One version.
 
     Raises:
-        NotFound: this user has none of that number.
+        NotFound: this user has no version of that number.
     """
     row = session.execute(
         sa.select(AdapterRow).where(AdapterRow.user_id == user_id, AdapterRow.number == number)
@@ -71,14 +71,14 @@ def get_version(session: Session, user_id: UUID, number: int) -> AdapterRow:
 
 
 def compare(session: Session, user_id: UUID, a: int, b: int) -> Comparison:
-    """Two versions of one user: each metric that either reports, side by side."""
+    """Compare two versions of one user, metric by metric."""
     row_a, row_b = get_version(session, user_id, a), get_version(session, user_id, b)
     names = sorted(set(row_a.metrics) | set(row_b.metrics))
     return Comparison(row_a, row_b, {n: (row_a.metrics.get(n), row_b.metrics.get(n)) for n in names})
 
 
 def history(session: Session, user_id: UUID) -> Sequence[AdapterHistoryRow]:
-    """Every act on the pointer, newest first."""
+    """The history of the user's pointer, newest first."""
     query = (
         sa.select(AdapterHistoryRow).where(AdapterHistoryRow.user_id == user_id).order_by(AdapterHistoryRow.id.desc())
     )
@@ -92,29 +92,29 @@ def runs(session: Session, user_id: UUID, limit: int = 100) -> Sequence[RunRow]:
 
 
 def promote(session: Session, user_id: UUID, number: int, *, actor: str, reason: str) -> PointerChange:
-    """Make a version live by hand, whatever the gate said. Events that it had learned from count again.
+    """Make a version active, whatever the gate decided. Excluded events that it was trained on are released.
 
     Raises:
         NotFound: no such user or version.
-        Conflict: it is live already, or has learned what the user has taken back.
+        Conflict: it is active already, or was trained on events that the user has retracted.
     """
     user = locked_user(session, user_id)
     target = get_version(session, user_id, number)
     current = active(session, user_id)
     if current is not None and current.id == target.id:
-        raise Conflict(f"adapter version {number} is live already")
+        raise Conflict(f"adapter version {number} is active already")
     aligned = _align_feedback(session, user, target, actor=actor, reason=reason, exclude=False)
     point(session, current, target)
-    _note(session, user, PointerMove.PROMOTED, current, target, actor, reason, aligned)
+    _record_move(session, user, PointerMove.PROMOTED, current, target, actor, reason, aligned)
     return PointerChange(user_id, _number(current), number, **aligned)
 
 
 def pin(session: Session, user_id: UUID, number: int, *, actor: str, reason: str) -> PointerChange:
-    """Make a version live and keep it: trainings go on, but nothing they make goes live until unpinned.
+    """Make a version active and keep it. Trainings continue, but no new version becomes active until `unpin`.
 
     Raises:
         NotFound: no such user or version.
-        Conflict: the version has learned what the user has taken back.
+        Conflict: the version was trained on events that the user has retracted.
     """
     user = locked_user(session, user_id)
     target = get_version(session, user_id, number)
@@ -123,7 +123,7 @@ def pin(session: Session, user_id: UUID, number: int, *, actor: str, reason: str
     if current is None or current.id != target.id:
         point(session, current, target)
     user.pinned = True
-    _note(session, user, PointerMove.PINNED, current, target, actor, reason, aligned)
+    _record_move(session, user, PointerMove.PINNED, current, target, actor, reason, aligned)
     return PointerChange(user_id, _number(current), number, **aligned)
 
 
@@ -138,7 +138,7 @@ def unpin(session: Session, user_id: UUID, *, actor: str, reason: str) -> Pointe
         raise Conflict(f"user {user_id} is not pinned")
     current = active(session, user_id)
     user.pinned = False
-    _note(session, user, PointerMove.UNPINNED, current, current, actor, reason, {})
+    _record_move(session, user, PointerMove.UNPINNED, current, current, actor, reason, {})
     return PointerChange(user_id, _number(current), _number(current))
 
 
@@ -151,55 +151,56 @@ def rollback(
     actor: str,
     reason: str,
 ) -> PointerChange:
-    """Serve an earlier version again; its stored bytes are what is served, so scores return bit for bit.
+    """Make an earlier version active again. Its stored bytes are served, so scores return bit for bit.
 
     Args:
-        to: version number; "base": no version, the base model's own scores; None: the version that the live one was
-            trained from. 0 is the version that a match made, and the base for who never was matched.
-        feedback: `exclude` keeps every event that the target had not been shown out of training, gate and
-            triggers until released, so that no later training brings back what was rolled back; `keep` lets
-            them train again with the next feedback. Events that the target had learned count again either way.
+        to: version number; "base": no version, generic scores; None: the active version's parent. 0 is the version
+            that a match made; for a user who was never matched, 0 means the base model.
+        feedback: `exclude` excludes every event that the target was not trained on, until it is released: so no later
+            training repeats what was rolled back. `keep` leaves them for the next training. Excluded events that the
+            target was trained on are released either way.
 
     Raises:
         NotFound: no such user or version.
-        Conflict: nothing to roll back, the target is the live version, or it has learned what the user has taken back.
-        InvalidInput: the target never was live.
+        Conflict: there is nothing to roll back, the target is the active version, or the target was trained on events
+            that the user has retracted.
+        InvalidInput: the target was never active.
     """
     user = locked_user(session, user_id)
     current = active(session, user_id)
     if current is None:
-        raise Conflict(f"user {user_id} is served by the base model: nothing to roll back")
+        raise Conflict(f"user {user_id} has no active version: nothing to roll back")
     target = _rollback_target(session, current, to)
     if target is not None and target.id == current.id:
-        raise Conflict(f"adapter version {current.number} is the live one")
+        raise Conflict(f"adapter version {current.number} is the active one")
     if target is not None and target.state != AdapterState.RETIRED:
-        raise InvalidInput(f"adapter version {target.number} never was live ({target.state}); promote it instead")
+        raise InvalidInput(f"adapter version {target.number} was never active ({target.state}); promote it instead")
     aligned = _align_feedback(session, user, target, actor=actor, reason=reason, exclude=feedback == "exclude")
     point(session, current, target)
     details = {"feedback": feedback, **aligned}
-    _note(session, user, PointerMove.ROLLED_BACK, current, target, actor, reason, details)
+    _record_move(session, user, PointerMove.ROLLED_BACK, current, target, actor, reason, details)
     return PointerChange(user_id, current.number, _number(target), **aligned)
 
 
 def _align_feedback(
     session: Session, user: UserRow, target: AdapterRow | None, *, actor: str, reason: str, exclude: bool
 ) -> dict[str, int]:
-    """Make the log say what serving `target` means: what it had learned counts; with `exclude`, nothing else does.
+    """Release the excluded events that `target` was trained on; with `exclude`, exclude the events that it was not.
 
     Raises:
-        Conflict: the target has learned events that the user has retracted; the next training would replace it.
+        Conflict: the target was trained on events that the user has retracted; the next training would replace it.
     """
     log = feedback_log.read(session, user, None)
-    seen = feedback_log.trained_up_to(target)
-    learned = log.learned(seen)
-    if target is not None and (taken_back := sorted(learned & set(log.retractions))):
+    trained_up_to = feedback_log.trained_up_to(target)
+    trained = log.trained(trained_up_to)
+    if target is not None and (retracted := sorted(trained & set(log.retractions))):
         raise Conflict(
-            f"adapter version {target.number} has learned event(s) {taken_back}, which the user has retracted since; "
-            f"choose a version from before them"
+            f"adapter version {target.number} was trained on event(s) {retracted}, which the user has retracted since; "
+            f"choose an earlier version"
         )
-    released = learned & log.excluded()
+    released = trained & log.excluded()
     exclusions.close(session, user, released, actor=actor)
-    excluded = log.untrained(seen) - log.excluded() if exclude else set()
+    excluded = log.untrained(trained_up_to) - log.excluded() if exclude else set()
     exclusions.exclude(session, user, excluded, actor=actor, reason=reason)
     session.flush()
     return {"num_excluded": len(excluded), "num_released": len(released)}
@@ -223,16 +224,20 @@ def _number(row: AdapterRow | None) -> int | None:
 
 
 def point(session: Session, current: AdapterRow | None, target: AdapterRow | None) -> None:
-    """Move the pointer: retire first, or the unique index refuses the second active row."""
+    """Make `target` the active version instead of `current`; None: the base model's generic scores.
+
+    In two statements: the unique index would refuse a second active row.
+    """
     if current is not None:
         current.state = AdapterState.RETIRED
         session.flush()
+    faults.point("old_version_retired")
     if target is not None:
         target.state = AdapterState.ACTIVE
         session.flush()
 
 
-def _note(
+def _record_move(
     session: Session,
     user: UserRow,
     move: PointerMove,
@@ -242,7 +247,7 @@ def _note(
     reason: str,
     details: dict[str, Any],
 ) -> None:
-    """History, audit, and a new epoch: a training that is under way saw the world before this act."""
+    """Write history and audit, and count the epoch up, so that a running training cannot commit."""
     user.epoch += 1
     write_history(session, user.id, move, current, target, actor=actor, reason=reason, details=details)
     audit.record(
@@ -267,6 +272,11 @@ def write_history(
     reason: str,
     details: dict[str, Any],
 ) -> None:
+    """Write one entry of the history, with the version numbers among its details.
+
+    Raises:
+        InvalidInput: no reason is given.
+    """
     numbers = {"from": _number(current), "to": _number(target)}
     pointer_history.write(
         session,

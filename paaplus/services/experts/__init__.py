@@ -1,1 +1,1 @@
-"""Experts, quizzes, and matching a user with experts' models."""
+"""Experts, quizzes, and matching users with experts' models."""

@@ -1,49 +1,42 @@
-"""Experts: users whose reviewed labels train one model each, which new users are matched with.
+"""Experts: users whose reviewed labels train one model each. New users are matched with these models.
 
-An expert's model is their active adapter version: trained, judged, rolled back and erased like anybody's.
+An expert's model is the expert's active adapter version. It is trained, gated, rolled back and erased like any other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, undefer
 
 from paaplus.configs import MATCH_STRATEGY
-from paaplus.db.engine import Database
 from paaplus.db.locks import lock_user
 from paaplus.db.tables import AdapterRow, BaseModelRow, ExpertRow, FeedbackRow, MatchRow, UserRow
 from paaplus.db.tables.experts import ExpertForm
 from paaplus.db.tables.models import AdapterState
 from paaplus.db.types import utcnow
-from paaplus.db.users import existing_user, locked_user
-from paaplus.errors import InvalidInput, NotFound, UndefinedMetric
+from paaplus.db.users import locked_user
+from paaplus.errors import InvalidInput, NotFound
 from paaplus.scoring.adapters import TasteVector, adapter_from_bytes
 from paaplus.services import audit, scheduling
-from paaplus.services.feedback import feedback_log
-from paaplus.services.predictions.serving import ServingStore
 from paaplus.services.users import users
 from paaplus.services.users.keys import Principal
-from paaplus.settings import Settings
 
 if TYPE_CHECKING:
     from paaplus.scoring import matching
 
 NAME_MAX: Final = 128
 DOMAIN_MAX: Final = 64
-MIN_FOR_SRCC: Final = 3  # images: two are always in perfect order, or in the opposite one
-REVIEW_SOURCE: Final = "review"  # of the feedback that a review writes
+REVIEW_SOURCE: Final = "review"  # `FeedbackRow.source` of what a review writes
 
 
 @dataclass(frozen=True, slots=True)
 class ExpertModel:
-    """One expert whom users can be matched with: a live taste vector for the base model in question."""
+    """An expert's active taste vector for one base model, which users can be matched with."""
 
     user_id: UUID
     name: str
@@ -52,35 +45,15 @@ class ExpertModel:
     num_ratings: int
 
     def for_matching(self) -> matching.Expert:
-        from paaplus.scoring import matching  # with scipy, which no other request needs
+        """The model as `scoring.matching` takes it."""
+        from paaplus.scoring import matching  # imports scipy, which no other request needs
 
         return matching.Expert(str(self.user_id), self.adapter, self.num_ratings)
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
-    """An expert's model, and the generic one, against labels of theirs that it never learned from; SRCC by aspect."""
-
-    num_images: int
-    srcc: dict[str, float | None]
-    generic_srcc: dict[str, float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """Two experts on the images that both have labelled. SRCC is None where it has no value."""
-
-    first: UUID
-    second: UUID
-    aspect: str
-    num_images: int
-    srcc: float | None
-    mean_difference: float
-
-
-@dataclass(frozen=True, slots=True)
-class Described:
-    """An expert as they are shown: the model that is live, and why nobody is matched with them, if so."""
+class ExpertView:
+    """An expert with the active version, as the API shows them. `not_matched_because`: None if users are matched."""
 
     row: ExpertRow
     user: UserRow
@@ -92,9 +65,9 @@ class Described:
 def register(
     session: Session, user_id: UUID, *, name: str, domain: str, form: ExpertForm, actor: str
 ) -> tuple[ExpertRow, bool]:
-    """Make the user an expert, or change what they are called and how their model stands; and whether they are new.
+    """Make the user an expert, or change the expert's name, domain and form; and whether the expert is new.
 
-    An expert's model must say what they say, and nothing of other experts: a match of theirs ends.
+    A match of the user ends: an expert's model must learn from the expert's own labels only.
 
     Raises:
         InvalidInput: no proper name or domain.
@@ -119,17 +92,17 @@ def register(
         .values(superseded_at=utcnow())
     )
     if ended.rowcount or changes_form or (is_new and form == ExpertForm.HEAD):  # type: ignore[attr-defined]
-        user.epoch += 1  # a training that is under way starts from what was so far
-        scheduling.due_for_new_start(session, user)
+        user.epoch += 1  # a running training has the old starting point: it must not commit
+        scheduling.due_for_new_match(session, user)
     audit.record(session, actor=actor, action="expert_registered", subject_id=user_id, details={"form": form.value})
     return row, is_new
 
 
 def get(session: Session, user_id: UUID) -> ExpertRow:
-    """The user as an expert.
+    """The expert with this user id.
 
     Raises:
-        NotFound: they are none.
+        NotFound: the user is no expert.
     """
     row = session.get(ExpertRow, user_id)
     if row is None:
@@ -138,15 +111,15 @@ def get(session: Session, user_id: UUID) -> ExpertRow:
 
 
 def form_of(session: Session, user_id: UUID) -> ExpertForm | None:
-    """How the user's model stands on the base model, None for who is no expert."""
+    """The form of the user's expert model; None: the user is no expert."""
     return session.execute(sa.select(ExpertRow.form).where(ExpertRow.user_id == user_id)).scalar_one_or_none()
 
 
 def set_retired(session: Session, user_id: UUID, retired: bool, *, actor: str) -> ExpertRow:
-    """Match no new user with them, or do so again. Doing it again changes nothing.
+    """Retire an expert, so that no new user is matched with them, or restore one. Repeating it changes nothing.
 
     Raises:
-        NotFound: they are no expert.
+        NotFound: the user is no expert.
     """
     lock_user(session, user_id)
     row = get(session, user_id)
@@ -167,7 +140,7 @@ def list_experts(
     limit: int = 100,
     before: UUID | None = None,
 ) -> list[ExpertRow]:
-    """Those whom this principal may see, newest user first."""
+    """Experts whom this principal may see, newest user first."""
     query = (
         sa.select(ExpertRow)
         .join(UserRow, UserRow.id == ExpertRow.user_id)
@@ -184,15 +157,15 @@ def list_experts(
     return list(session.execute(query).scalars())
 
 
-def describe(session: Session, rows: Collection[ExpertRow], base_row: BaseModelRow | None) -> list[Described]:
-    """The experts with their models and the number of labels that they revised, in the order given.
+def describe(session: Session, rows: Collection[ExpertRow], base_row: BaseModelRow | None) -> list[ExpertView]:
+    """Experts with their active versions and numbers of revised labels, in the order given.
 
     Args:
-        base_row: the default base model, None where there is none yet.
+        base_row: the default base model; None: there is none yet.
     """
     ids = [row.user_id for row in rows]
     people = {user.id: user for user in session.execute(sa.select(UserRow).where(UserRow.id.in_(ids))).scalars()}
-    live = users.active_adapters(session, ids)
+    active = users.active_adapters(session, ids)
     counted = session.execute(
         sa.select(FeedbackRow.user_id, sa.func.count())
         .where(FeedbackRow.user_id.in_(ids), FeedbackRow.source == REVIEW_SOURCE)
@@ -200,10 +173,10 @@ def describe(session: Session, rows: Collection[ExpertRow], base_row: BaseModelR
     )
     num_revised = {user_id: int(count) for user_id, count in counted}
     return [
-        Described(
+        ExpertView(
             row,
             people[row.user_id],
-            version := live.get(row.user_id),
+            version := active.get(row.user_id),
             num_revised.get(row.user_id, 0),
             _why_not_matched(row, version, base_row),
         )
@@ -217,9 +190,9 @@ def _why_not_matched(row: ExpertRow, version: AdapterRow | None, base_row: BaseM
     if base_row is None:
         return "there is no base model yet"
     if version is None:
-        return "no model yet: it needs labels of theirs and a training"
+        return "no model yet: it needs reviewed labels and a training"
     if version.base_model_id != base_row.id:
-        return f"their model stands on another base model than {base_row.name}@{base_row.version}"
+        return f"their model is for another base model than {base_row.name}@{base_row.version}"
     if version.kind != TasteVector.kind:
         return f"their model is of kind {version.kind!r}, only {TasteVector.kind!r} can be matched"
     if version.strategy == MATCH_STRATEGY:
@@ -230,10 +203,10 @@ def _why_not_matched(row: ExpertRow, version: AdapterRow | None, base_row: BaseM
 def models(
     session: Session, application: str, base_row: BaseModelRow, *, without: UUID | None = None
 ) -> list[ExpertModel]:
-    """Every expert whom a user of the application can be matched with, in order of id.
+    """Models of all experts whom a user of the application can be matched with, in order of user id.
 
     Args:
-        without: a user who is not to be among them: themselves.
+        without: the user to match, who may be an expert.
     """
     rows = session.execute(
         sa.select(ExpertRow, AdapterRow)
@@ -258,75 +231,5 @@ def models(
 
 
 def models_of(session: Session, application: str, base_row: BaseModelRow) -> list[matching.Expert]:
-    """The same, as matching sees them."""
+    """The same models as `scoring.matching` takes them."""
     return [model.for_matching() for model in models(session, application, base_row)]
-
-
-def held_out(database: Database, store: ServingStore, settings: Settings, user_id: UUID) -> HeldOut:
-    """How well the expert's model knows them.
-
-    Raises:
-        NotFound: no such user.
-        Unavailable: there is no base model, or an artifact is damaged.
-    """
-    with database.read_session() as session:
-        user = existing_user(session, user_id)
-        log = feedback_log.read(session, user, settings.holdout_key.get_secret_value())
-    words = [word for word in log.latest_ratings() if word.held_out]
-    serving = store.load((user_id,), {word.image_id for word in words})
-    words = [word for word in words if word.image_id in serving.images]
-    images_N = serving.images_of(user_id, [word.image_id for word in words]) if words else []
-    adapter, aspects = serving.adapter_of(user_id), serving.scorer.aspects
-    srccs: dict[str, float | None] = dict.fromkeys(aspects)
-    generic_srccs: dict[str, float | None] = dict.fromkeys(aspects)
-    for a, aspect in enumerate(aspects):
-        rated = [
-            (word.scores[aspect], image) for word, image in zip(words, images_N, strict=True) if aspect in word.scores
-        ]
-        if not rated:
-            continue
-        target_N = np.array([target for target, _ in rated])
-        generic_NA = np.stack([image.generic_A for _, image in rated])
-        generic_srccs[aspect] = _srcc(generic_NA[:, a], target_N)
-        if adapter is not None:
-            score_NA = adapter.score(np.stack([image.taste_R for _, image in rated]), generic_NA)
-            srccs[aspect] = _srcc(score_NA[:, a], target_N)
-    return HeldOut(len(words), srccs, generic_srccs)
-
-
-def agreement(session: Session, application: str) -> list[Agreement]:
-    """Every two experts of the application who have labelled an image in common, aspect by aspect."""
-    people = session.execute(
-        sa.select(UserRow)
-        .join(ExpertRow, ExpertRow.user_id == UserRow.id)
-        .where(UserRow.application == application)
-        .order_by(UserRow.id)
-    ).scalars()
-    labels = {
-        user.id: {word.image_id: word.scores for word in feedback_log.read(session, user, None).latest_ratings()}
-        for user in people
-    }
-    found = []
-    for first, second in combinations(labels, 2):
-        shared = labels[first].keys() & labels[second].keys()
-        for aspect in sorted({aspect for image_id in shared for aspect in labels[first][image_id]}):
-            both = [
-                (labels[first][image_id][aspect], labels[second][image_id][aspect])
-                for image_id in sorted(shared)
-                if aspect in labels[first][image_id] and aspect in labels[second][image_id]
-            ]
-            if both:
-                score_N2 = np.array(both)
-                difference = float(np.abs(score_N2[:, 0] - score_N2[:, 1]).mean())
-                srcc = _srcc(score_N2[:, 0], score_N2[:, 1])
-                found.append(Agreement(first, second, aspect, len(both), srcc, difference))
-    return found
-
-
-def _srcc(score_N: np.ndarray, rating_N: np.ndarray) -> float | None:
-    from paaplus import metrics  # with scipy, which no other request needs
-
-    try:
-        return metrics.srcc(score_N, rating_N) if len(score_N) >= MIN_FOR_SRCC else None
-    except UndefinedMetric:
-        return None

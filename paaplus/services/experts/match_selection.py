@@ -1,4 +1,4 @@
-"""What a user is matched with: the most probable start, or the best of a kind that was asked for, and its version."""
+"""Choose a match: the most probable starting point, or the best of a requested kind, and fit its version."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from paaplus.scoring.adapters import TasteVector
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import Prior
 from paaplus.services.experts.match_evidence import MatchEvidence
-from paaplus.services.predictions.serving import ServingStore, UsedPreference
+from paaplus.services.predictions.serving import UsedPreference
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.storage.blobs import BlobStore
 
 if TYPE_CHECKING:
@@ -19,57 +20,57 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """What was selected, and the version that serves it."""
+class ChosenMatch:
+    """The selected starting point, and the adapter that serves it."""
 
     selection: Selection
     adapter: TasteVector
     num_ratings: int
     num_comparisons: int
     is_forced: bool
-    preference: UsedPreference | None  # that the user's generic scores were computed with
+    preference: UsedPreference | None  # the user's generic scores were computed with it
 
     @property
     def kind(self) -> MatchKind:
         return MatchKind(self.selection.kind)
 
 
-def choose(blobs: BlobStore, store: ServingStore, seen: MatchEvidence, kind: MatchKind | None) -> Chosen:
-    """Select by what was said, or the best of `kind`, and fit the version that serves it.
+def choose(blobs: BlobStore, store: ServingStore, evidence: MatchEvidence, kind: MatchKind | None) -> ChosenMatch:
+    """Choose the most probable match, or the best of `kind`, and fit its adapter.
 
     Raises:
-        InvalidInput: a kind that needs an expert where there is none.
+        InvalidInput: the kind needs an expert, and there is none.
         Unavailable: another base model has become the default, or an artifact is damaged.
     """
-    from paaplus.scoring import closed_form, matching  # with scipy, which no other request needs
+    from paaplus.scoring import closed_form, matching  # imports scipy, which no other request needs
 
-    serving = seen.load_serving(store)
-    base, prior = serving.scorer, seen.prior_in_force(blobs, serving.scorer)
-    rated, compared = seen.said.rated_set(serving), seen.said.compared_set(serving)
-    people = [model.for_matching() for model in seen.models]
-    selection = matching.select(base, prior, people, rated, compared, seen.shift_PA)
+    serving = evidence.load_serving(store)
+    base, prior = serving.scorer, evidence.prior_in_force(blobs, serving.scorer)
+    rated, compared = evidence.feedback.rated_set(serving), evidence.feedback.compared_set(serving)
+    people = [model.for_matching() for model in evidence.models]
+    selection = matching.select(base, prior, people, rated, compared, evidence.shift_PA)
     if kind is not None:
         selection = _forced(base, prior, people, selection, kind)
-    fitted = closed_form.fit(base, seen.shifted(selection.prior or prior), rated, compared)
-    return Chosen(
+    fitted = closed_form.fit(base, evidence.shifted(selection.prior or prior), rated, compared)
+    return ChosenMatch(
         selection,
         fitted.adapter,
         len(rated),
         len(compared),
         is_forced=kind is not None,
-        preference=serving.preferences.get(seen.said.user_id),
+        preference=serving.preferences.get(evidence.feedback.user_id),
     )
 
 
 def _forced(base: BaseScorer, prior: Prior, people: list[Any], found: Selection, kind: MatchKind) -> Selection:
-    """The best of one kind, with the probabilities as they were found."""
+    """The best match of one kind, with the probabilities of the selection."""
     from paaplus.scoring import matching
 
-    reason = f"asked for; {found.kind} was more probable: {found.reason}" if found.kind != kind else found.reason
+    reason = f"requested; {found.kind} was more probable: {found.reason}" if found.kind != kind else found.reason
     if kind == MatchKind.GENERIC:
         return replace(found, kind=kind.value, expert_id=None, prior=None, shares={}, reason=reason)
     if not people:
-        raise InvalidInput(f"no expert to match with: a match of kind {kind.value!r} needs one at least")
+        raise InvalidInput(f"no expert to match with: a match of kind {kind.value!r} needs at least one")
     if kind == MatchKind.COMBINATION:
         if found.kind == kind:
             return found

@@ -1,7 +1,7 @@
-"""Match a user with the experts: select what they start from, and serve it as their version 0.
+"""Match a user with the experts: choose the user's starting point, and serve it as version 0.
 
-What was said is read in one transaction, the selection computed in none, and everything that follows from it written
-in a second one, behind the user's lock and epoch.
+The evidence is read in one transaction, the choice is computed outside any, and the match is written in a second
+one, which checks that the user's epoch is the same.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from paaplus.services.adapters import matches, versions
 from paaplus.services.experts import match_evidence
 from paaplus.services.experts.experts import ExpertModel
 from paaplus.services.experts.match_evidence import MatchEvidence
-from paaplus.services.experts.match_selection import Chosen, choose
-from paaplus.services.predictions.serving import PREFERENCE_VERSION, ServingStore
+from paaplus.services.experts.match_selection import ChosenMatch, choose
+from paaplus.services.predictions.serving_store import PREFERENCE_VERSION, ServingStore
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
 MAX_TRIES: Final = 5
-MAX_TOLD: Final = 20  # experts in the evidence, the most probable first
+MAX_LISTED: Final = 20  # experts in the stored evidence, the most probable first
 
 
 class _ChangedMeanwhile(Exception):
-    """The user is no longer as the match saw them."""
+    """The user has changed since the evidence was read."""
 
 
 def match(
@@ -53,68 +53,68 @@ def match(
     expert_ids: Collection[UUID] | None = None,
     kind: MatchKind | None = None,
 ) -> MatchRow:
-    """Select what the user starts from, and put it in force; the same again is the match that they have.
+    """Choose the user's match and put it in force. If nothing has changed, the match in force stays.
 
-    A user without a trained version is served by what was selected from now on, unless they are pinned. One who has
-    trained versions keeps what is served, and becomes due: the next training starts from the match.
+    A user without a trained version is served by the match from now on, unless pinned. A user with trained versions
+    keeps the active one and becomes due: the next training starts from the match.
 
     Args:
         expert_ids: only these experts; None: all of the application.
-        kind: take the best of this kind, whatever is more probable.
+        kind: the best match of this kind, even if another is more probable.
 
     Raises:
         NotFound: no such user.
-        InvalidInput: an expert who cannot be matched with, or a kind that needs one where there is none.
+        InvalidInput: an expert who cannot be matched with, or the kind needs an expert and there is none.
         Conflict: the user is an expert.
-        Unavailable: there is no base model, or an artifact is damaged; or the user changes all the time.
+        Unavailable: there is no base model, an artifact is damaged, or the user kept changing.
     """
     for _ in range(MAX_TRIES):
         with database.read_session() as session:
-            seen = _read(session, user_id, settings, expert_ids)
-        chosen = choose(blobs, store, seen, kind)
+            evidence = _read(session, user_id, settings, expert_ids)
+        chosen = choose(blobs, store, evidence, kind)
         try:
             with database.session() as session:
-                return _write(session, blobs, seen, chosen, actor)
-        except (_ChangedMeanwhile, IntegrityError):  # the latter: an expert was erased
+                return _write(session, blobs, evidence, chosen, actor)
+        except (_ChangedMeanwhile, IntegrityError):  # IntegrityError: an expert was erased
             continue
-    raise Unavailable(f"user {user_id} changes all the time; nothing was matched, try again")
+    raise Unavailable(f"user {user_id} kept changing; nothing was matched, try again")
 
 
 def _read(session: Session, user_id: UUID, settings: Settings, expert_ids: Collection[UUID] | None) -> MatchEvidence:
     user = existing_user(session, user_id)
     if session.get(ExpertRow, user_id) is not None:
-        raise Conflict(f"user {user_id} is an expert: their model says what they say, and is matched with nobody's")
-    seen = match_evidence.read(session, user, settings)
+        raise Conflict(f"user {user_id} is an expert: an expert's model is not matched with other experts")
+    evidence = match_evidence.read(session, user, settings)
     if expert_ids is None:
-        return seen
-    if missing := sorted(map(str, set(expert_ids) - {model.user_id for model in seen.models})):
+        return evidence
+    if missing := sorted(map(str, set(expert_ids) - {model.user_id for model in evidence.models})):
         raise InvalidInput(f"no expert of {user.application!r} with a model to match: {missing}")
-    return replace(seen, models=[model for model in seen.models if model.user_id in expert_ids])
+    return replace(evidence, models=[model for model in evidence.models if model.user_id in expert_ids])
 
 
-def _write(session: Session, blobs: BlobStore, seen: MatchEvidence, chosen: Chosen, actor: str) -> MatchRow:
+def _write(session: Session, blobs: BlobStore, evidence: MatchEvidence, chosen: ChosenMatch, actor: str) -> MatchRow:
     _lock_experts(session, [UUID(expert_id) for expert_id in chosen.selection.shares])
-    user = locked_user(session, seen.said.user_id)
-    if user.epoch != seen.said.epoch or session.get(ExpertRow, user.id) is not None:
+    user = locked_user(session, evidence.feedback.user_id)
+    if user.epoch != evidence.feedback.epoch or session.get(ExpertRow, user.id) is not None:
         raise _ChangedMeanwhile
     former = matches.in_force(session, user.id)
-    row = _row(seen, chosen)
-    if former is not None and _says_the_same(session, former, row, seen.models):
+    row = _row(evidence, chosen)
+    if former is not None and _is_same(session, former, row, evidence.models):
         return former
     if former is not None:
         former.superseded_at = row.created_at
         session.flush()
     session.add(row)
     session.flush()
-    _write_experts(session, row, seen.models, chosen.selection.shares)
+    _write_experts(session, row, evidence.models, chosen.selection.shares)
     if chosen.selection.prior is not None:
         matches.store_prior(session, blobs, chosen.selection.prior)
     current, version = versions.active(session, user.id), None
     if not _has_trained(session, user.id, row.base_model_id):
-        version = _write_version(session, user, row, chosen, seen, current)
+        version = _write_version(session, user, row, chosen, evidence, current)
     else:
-        scheduling.due_for_new_start(session, user)
-    user.epoch += 1  # a training that is under way started from something else
+        scheduling.due_for_new_match(session, user)
+    user.epoch += 1  # a running training has the old starting point: it must not commit
     versions.write_history(
         session,
         user.id,
@@ -137,7 +137,7 @@ def _write(session: Session, blobs: BlobStore, seen: MatchEvidence, chosen: Chos
 
 
 def _lock_experts(session: Session, expert_ids: list[UUID]) -> None:
-    """Before the user's row, like an erasure, which locks the expert and then the users: so neither waits in a ring.
+    """Lock the experts before the user, in the order of an erasure, so that the two cannot deadlock.
 
     Raises:
         _ChangedMeanwhile: one of them has been erased.
@@ -147,22 +147,22 @@ def _lock_experts(session: Session, expert_ids: list[UUID]) -> None:
         raise _ChangedMeanwhile
 
 
-def _row(seen: MatchEvidence, chosen: Chosen) -> MatchRow:
+def _row(evidence: MatchEvidence, chosen: ChosenMatch) -> MatchRow:
     selection = chosen.selection
-    told = sorted(seen.models, key=lambda model: (-selection.probabilities[str(model.user_id)], model.user_id))
-    names = ["generic", "combination", *(str(model.user_id) for model in told[:MAX_TOLD])]
+    listed = sorted(evidence.models, key=lambda model: (-selection.probabilities[str(model.user_id)], model.user_id))
+    names = ["generic", "combination", *(str(model.user_id) for model in listed[:MAX_LISTED])]
     return MatchRow(
         id=new_id(),
-        user_id=seen.said.user_id,
-        base_model_id=seen.base_row.id,
+        user_id=evidence.feedback.user_id,
+        base_model_id=evidence.base_row.id,
         kind=chosen.kind,
         prior_digest=selection.prior.digest if selection.prior is not None else None,
-        shift=matches.pack_shift(seen.shift_PA),
+        shift=matches.pack_shift(evidence.shift_PA),
         evidence={
             "num_ratings": chosen.num_ratings,
             "num_comparisons": chosen.num_comparisons,
-            "has_survey": seen.shift_PA is not None,
-            "num_experts": len(seen.models),
+            "has_survey": evidence.shift_PA is not None,
+            "num_experts": len(evidence.models),
             "forced": chosen.is_forced,
             "probabilities": {
                 name: round(selection.probabilities[name], 6) for name in names if name in selection.probabilities
@@ -170,13 +170,13 @@ def _row(seen: MatchEvidence, chosen: Chosen) -> MatchRow:
             "agreement": {name: list(selection.agreement[name]) for name in names if name in selection.agreement},
         },
         reason=selection.reason,
-        high_water_sequence=seen.said.head,
+        high_water_sequence=evidence.feedback.head,
         created_at=utcnow(),
     )
 
 
-def _says_the_same(session: Session, former: MatchRow, row: MatchRow, models: list[ExpertModel]) -> bool:
-    """True if nothing was said since, by anybody: then the match stays the one that it is."""
+def _is_same(session: Session, former: MatchRow, row: MatchRow, models: list[ExpertModel]) -> bool:
+    """Whether a new match equals the former one: no new feedback, and the same versions of the experts."""
     names = ("base_model_id", "kind", "prior_digest", "shift", "evidence", "reason", "high_water_sequence")
     if former.stale_at is not None or any(getattr(former, name) != getattr(row, name) for name in names):
         return False
@@ -196,7 +196,7 @@ def _write_experts(session: Session, row: MatchRow, models: list[ExpertModel], s
 
 
 def _has_trained(session: Session, user_id: UUID, base_model_id: UUID) -> bool:
-    """True if a training made a version that was or may be served; what the gate refused does not count."""
+    """Whether a training has made a version for this base model that the gate did not refuse."""
     trained = sa.select(AdapterRow.id).where(
         AdapterRow.user_id == user_id,
         AdapterRow.base_model_id == base_model_id,
@@ -207,23 +207,28 @@ def _has_trained(session: Session, user_id: UUID, base_model_id: UUID) -> bool:
 
 
 def _write_version(
-    session: Session, user: UserRow, row: MatchRow, chosen: Chosen, seen: MatchEvidence, current: AdapterRow | None
+    session: Session,
+    user: UserRow,
+    row: MatchRow,
+    chosen: ChosenMatch,
+    evidence: MatchEvidence,
+    current: AdapterRow | None,
 ) -> AdapterRow:
-    """Version 0, or the next number where the user has versions already."""
+    """Write version 0, or the next number if the user has versions already."""
     data = chosen.adapter.to_bytes()
     version = AdapterRow(
         id=new_id(),
         user_id=user.id,
         number=_next_number(session, user),
         base_model_id=row.base_model_id,
-        taste_prior_id=seen.prior_row.id if seen.prior_row is not None and row.prior_digest is None else None,
+        taste_prior_id=evidence.prior_row.id if evidence.prior_row is not None and row.prior_digest is None else None,
         match_id=row.id,
         kind=chosen.adapter.kind,
         strategy=MATCH_STRATEGY,
         digest=sha256_hex(data),
         state=AdapterState.CANDIDATE,
         high_water_sequence=row.high_water_sequence,
-        epoch=seen.said.epoch,
+        epoch=evidence.feedback.epoch,
         num_ratings=chosen.num_ratings,
         size_bytes=len(data),
         gate_report={},
@@ -240,7 +245,7 @@ def _write_version(
     return version
 
 
-def _metrics(chosen: Chosen) -> dict[str, int]:
+def _metrics(chosen: ChosenMatch) -> dict[str, int]:
     metrics = {"num_ratings": chosen.num_ratings, "num_comparisons": chosen.num_comparisons}
     if chosen.preference is not None and chosen.preference.version is not None:
         metrics[PREFERENCE_VERSION] = chosen.preference.version

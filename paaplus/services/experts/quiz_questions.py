@@ -1,4 +1,4 @@
-"""What a quiz asks next: the pair whose answer is expected to tell most after what was said, until that is little."""
+"""Choose a quiz's next pair: the one with the largest expected information, until that is small."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from paaplus.services.experts import match_evidence
 from paaplus.services.experts.match_evidence import MatchEvidence
 from paaplus.services.feedback.feedback_log import LatestComparison
 from paaplus.services.predictions.latest_feedback import shared_images
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
@@ -26,16 +26,16 @@ _PREFERENCE: Final = {"first": PREFERS_FIRST, "second": PREFERS_SECOND, "tie": T
 
 
 @dataclass(frozen=True)
-class Asker:
-    """What the next pair depends on, from one moment; `pool`: the images that may be asked about."""
+class QuestionBasis:
+    """What the next pair depends on, from one moment. `pool`: the images that may be asked about."""
 
-    seen: MatchEvidence
+    evidence: MatchEvidence
     pool: list[UUID]
 
 
 @dataclass(frozen=True, slots=True)
 class NextQuestion:
-    """The pair to ask, or why to stop."""
+    """The pair to ask, or the reason to stop. `expected_information` is in nats."""
 
     first_id: UUID | None
     second_id: UUID | None
@@ -43,44 +43,48 @@ class NextQuestion:
     stop: str | None
 
 
-def read(session: Session, user_id: UUID, settings: Settings) -> Asker:
-    """What there is now.
+def read(session: Session, user_id: UUID, settings: Settings) -> QuestionBasis:
+    """Read what the next pair depends on.
 
     Raises:
         NotFound: no such user.
     """
     user = existing_user(session, user_id)
-    seen = match_evidence.read(session, user, settings)
-    digest = seen.base_row.extractor_digest
-    return Asker(seen, shared_images(session, user, digest, settings, limit=POOL_SIZE, with_held_out=False))
+    evidence = match_evidence.read(session, user, settings)
+    digest = evidence.base_row.extractor_digest
+    return QuestionBasis(evidence, shared_images(session, user, digest, settings, limit=POOL_SIZE, with_held_out=False))
 
 
 def next_question(
     blobs: BlobStore,
     store: ServingStore,
-    asker: Asker,
+    basis: QuestionBasis,
     asked: list[tuple[UUID, UUID]],
     num_answered: int,
     max_pairs: int,
 ) -> NextQuestion:
-    """The pair that is expected to tell most after what was said, or the reason to stop."""
-    from paaplus.scoring import matching  # with scipy, which no other request needs
+    """The pair with the largest expected information, given the user's feedback, or the reason to stop.
 
-    seen, said = asker.seen, asker.seen.said
-    serving = seen.load_serving(store, asker.pool)
-    pool = [image_id for image_id in asker.pool if image_id in serving.images]
+    Args:
+        asked: pairs that the quiz has asked already.
+    """
+    from paaplus.scoring import matching  # imports scipy, which no other request needs
+
+    evidence, feedback = basis.evidence, basis.evidence.feedback
+    serving = evidence.load_serving(store, basis.pool)
+    pool = [image_id for image_id in basis.pool if image_id in serving.images]
     place = {image_id: i for i, image_id in enumerate(pool)}
-    said_of = [(word.first_id, word.second_id) for word in said.comparisons]
+    compared = [(each.first_id, each.second_id) for each in feedback.comparisons]
     base = serving.scorer
     question = matching.next_pair(
         base,
-        seen.shifted(seen.prior_in_force(blobs, base)),
-        [model.for_matching() for model in seen.models],
-        said.rated_set(serving),
-        said.compared_set(serving),
-        *said.inputs_of(serving, pool),
-        asked=[(place[a], place[b]) for a, b in [*asked, *said_of] if a in place and b in place],
-        seed=zlib.crc32(said.user_id.bytes),
+        evidence.shifted(evidence.prior_in_force(blobs, base)),
+        [model.for_matching() for model in evidence.models],
+        feedback.rated_set(serving),
+        feedback.compared_set(serving),
+        *feedback.inputs_of(serving, pool),
+        asked=[(place[a], place[b]) for a, b in [*asked, *compared] if a in place and b in place],
+        seed=zlib.crc32(feedback.user_id.bytes),
     )
     stop = matching.enough(num_answered, question, max_pairs)
     if question is None or stop is not None:
@@ -88,19 +92,23 @@ def next_question(
     return NextQuestion(pool[question.first], pool[question.second], question.expected_information, None)
 
 
-def with_answer(asker: Asker, pair: QuizPairRow, told: Mapping[str, str]) -> Asker:
-    """As if the answer were in the log."""
-    preferences = {aspect: _PREFERENCE[value] for aspect, value in told.items() if value in _PREFERENCE}
+def with_answer(basis: QuestionBasis, pair: QuizPairRow, answer: Mapping[str, str]) -> QuestionBasis:
+    """The basis with one more comparison, as if the answer were in the log.
+
+    Args:
+        answer: first, second, tie or cannot_say, by aspect.
+    """
+    preferences = {aspect: _PREFERENCE[value] for aspect, value in answer.items() if value in _PREFERENCE}
     if not preferences:
-        return asker
-    said = asker.seen.said
-    word = LatestComparison(
-        sequence=said.head + 1,
+        return basis
+    feedback = basis.evidence.feedback
+    comparison = LatestComparison(
+        sequence=feedback.head + 1,
         first_id=pair.first_image_id,
         second_id=pair.second_image_id,
         preferences=preferences,
         held_out=False,
-        sequences=frozenset({said.head + 1}),
+        sequences=frozenset({feedback.head + 1}),
     )
-    supposed = replace(said, comparisons=[*said.comparisons, word])
-    return replace(asker, seen=replace(asker.seen, said=supposed))
+    extended = replace(feedback, comparisons=[*feedback.comparisons, comparison])
+    return replace(basis, evidence=replace(basis.evidence, feedback=extended))

@@ -1,7 +1,7 @@
-"""Quizzes: a few pairs of images, each chosen by what its answer is expected to tell, until the next tells little.
+"""Quizzes: a user answers a few pairs of images before a match. Each pair is chosen by its expected information.
 
-An answer is a comparison in the user's log, so trainings learn it like any other. The next pair is computed before the
-transaction that takes the answer, as if the answer were there already: both come with one commit.
+An answer is a comparison in the user's log, so trainings read it like any other. The next pair is computed before the
+transaction that writes the answer, as if the answer were in the log. So both are committed together.
 """
 
 from __future__ import annotations
@@ -19,28 +19,27 @@ from paaplus.db.tables import BaseModelRow, FeedbackRow, QuizPairRow, QuizRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.types import utcnow
 from paaplus.db.users import locked_user
-from paaplus.errors import Conflict, InvalidInput, NotFound, PaaplusError, TooMany, Unavailable
+from paaplus.errors import Conflict, NotFound, Unavailable
 from paaplus.ids import new_id
 from paaplus.services.experts import quiz_questions
 from paaplus.services.experts.quiz_questions import NextQuestion
 from paaplus.services.feedback import intake
 from paaplus.services.feedback.intake import NewEvent
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
-MAX_PAIRS: Final = 12  # unless asked for otherwise, from MIN_PAIRS to MOST_PAIRS
+MAX_PAIRS: Final = 12  # the default; a caller may ask for MIN_PAIRS to MOST_PAIRS
 MIN_PAIRS: Final = 4
 MOST_PAIRS: Final = 40
 MAX_TRIES: Final = 5
-SOURCE: Final = "quiz"  # of the feedback that an answer is
+SOURCE: Final = "quiz"  # `FeedbackRow.source` of an answer
 OTHER_BASE_MODEL: Final = "another base model has become the default"
-_FAMILIES: Final[dict[str, type[PaaplusError]]] = {family.code: family for family in (InvalidInput, NotFound, Conflict)}
 
 
 @dataclass(frozen=True, slots=True)
 class QuizState:
-    """A quiz as it stands: the pair that waits for an answer, or None when it is finished."""
+    """A quiz and its open pair; None: the quiz is finished."""
 
     row: QuizRow
     pair: QuizPairRow | None
@@ -48,14 +47,14 @@ class QuizState:
 
 
 class _ChangedMeanwhile(Exception):
-    """The quiz is no longer as it was read."""
+    """The quiz has changed since it was read."""
 
 
 def current(session: Session, user_id: UUID) -> QuizState:
-    """The user's open quiz, or the last one that they finished.
+    """The user's open quiz, or the last finished one.
 
     Raises:
-        NotFound: they never had one.
+        NotFound: the user has no quiz.
     """
     state = _latest(session, user_id)
     if state is None:
@@ -66,31 +65,31 @@ def current(session: Session, user_id: UUID) -> QuizState:
 def open_quiz(
     database: Database, blobs: BlobStore, store: ServingStore, settings: Settings, user_id: UUID, *, max_pairs: int
 ) -> tuple[QuizState, bool]:
-    """Begin a quiz with its first pair, or get the open one as it stands; and whether it is new.
+    """Begin a quiz with its first pair, or return the open one; and whether it is new.
 
     Raises:
         NotFound: no such user.
-        Conflict: the application has no two shared images that could be asked about.
-        Unavailable: no base model yet, or somebody else changes the same quiz all the time.
+        Conflict: the application has no two shared images left to ask about.
+        Unavailable: there is no base model, or the quiz kept changing.
     """
     for _ in range(MAX_TRIES):
         with database.read_session() as session:
-            asker = quiz_questions.read(session, user_id, settings)
+            basis = quiz_questions.read(session, user_id, settings)
             state = _latest(session, user_id)
             is_open = state is not None and state.row.finished_at is None
-            fits = is_open and state is not None and state.row.base_model_id == asker.seen.base_row.id
+            fits = is_open and state is not None and state.row.base_model_id == basis.evidence.base_row.id
             if fits and state is not None and state.pair is not None:
                 return state, False
             asked = _asked(session, state.row.id) if fits and state is not None else []
-        found = quiz_questions.next_question(blobs, store, asker, asked, num_answered=0, max_pairs=max_pairs)
+        found = quiz_questions.next_question(blobs, store, basis, asked, num_answered=0, max_pairs=max_pairs)
         if found.first_id is None:
             raise Conflict("there are no two shared images with features left to ask this user about")
         try:
             with database.session() as session:
-                return _begin(session, user_id, asker.seen.base_row.id, found, state, max_pairs), not fits
+                return _begin(session, user_id, basis.evidence.base_row.id, found, state, max_pairs), not fits
         except _ChangedMeanwhile:
             continue
-    raise Unavailable(f"the quiz of user {user_id} changes all the time; try again")
+    raise Unavailable(f"the quiz of user {user_id} kept changing; try again")
 
 
 def answer(
@@ -105,21 +104,21 @@ def answer(
     event_id: str,
     max_per_day: int = 0,
 ) -> tuple[QuizState, bool]:
-    """Take the answer to the open pair into the user's log and put the next one; and whether the answer was new.
+    """Write the answer to the open pair into the user's log and ask the next one; and whether the answer was new.
 
-    The same answer again changes nothing.
+    Repeating an answer changes nothing.
 
     Args:
         preference: first, second, tie or cannot_say, about all aspects of the base model, or by aspect.
-        event_id: the caller's own, like that of any event of the log.
-        max_per_day: see `events.append`.
+        event_id: chosen by the caller, as for feedback.
+        max_per_day: see `intake.append`.
 
     Raises:
-        NotFound: no such user, no quiz, or an image that has been erased.
-        Conflict: another pair is open, this one was answered otherwise, or `event_id` names another event.
+        NotFound: no such user, no quiz, or an image that was erased.
+        Conflict: another pair is open, this one has another answer, or `event_id` names another event.
         InvalidInput: an unknown aspect or preference.
-        TooMany: the user has had their share of events for now.
-        Unavailable: no base model, or somebody else changes the same quiz all the time.
+        TooMany: the user has reached the daily limit of events.
+        Unavailable: there is no base model, or the quiz kept changing.
     """
     for _ in range(MAX_TRIES):
         with database.read_session() as session:
@@ -127,23 +126,23 @@ def answer(
             pair = _pair_to_answer(session, state, position, preference, event_id)
             if pair is None:
                 return state, False
-            asker = quiz_questions.read(session, user_id, settings)
+            basis = quiz_questions.read(session, user_id, settings)
             asked = _asked(session, state.row.id)
-            told = _by_aspect(session, state.row, preference)
-        if asker.seen.base_row.id != state.row.base_model_id:
+            by_aspect = _by_aspect(session, state.row, preference)
+        if basis.evidence.base_row.id != state.row.base_model_id:
             found = NextQuestion(None, None, 0.0, OTHER_BASE_MODEL)
         else:
-            supposed = quiz_questions.with_answer(asker, pair, told)
+            extended = quiz_questions.with_answer(basis, pair, by_aspect)
             found = quiz_questions.next_question(
-                blobs, store, supposed, asked, state.num_answered + 1, state.row.max_pairs
+                blobs, store, extended, asked, state.num_answered + 1, state.row.max_pairs
             )
         try:
             with database.session() as session:
-                event = _event(user_id, pair, told, event_id)
-                return _take(session, state, pair.id, event, found, settings, max_per_day), True
+                event = _event(user_id, pair, by_aspect, event_id)
+                return _write_answer(session, state, pair.id, event, found, settings, max_per_day), True
         except _ChangedMeanwhile:
             continue
-    raise Unavailable(f"the quiz of user {user_id} changes all the time; try again")
+    raise Unavailable(f"the quiz of user {user_id} kept changing; try again")
 
 
 def _latest(session: Session, user_id: UUID) -> QuizState | None:
@@ -172,7 +171,7 @@ def _asked(session: Session, quiz_id: UUID) -> list[tuple[UUID, UUID]]:
 def _begin(
     session: Session, user_id: UUID, base_model_id: UUID, found: NextQuestion, read: QuizState | None, max_pairs: int
 ) -> QuizState:
-    """Write the quiz and its first pair; an open one that lost its pair with an erased image gets this one instead."""
+    """Write the quiz and its first pair. An open quiz whose pair was deleted with an image gets this pair instead."""
     locked_user(session, user_id)
     now, state = utcnow(), _latest(session, user_id)
     _check_unchanged(state, read)
@@ -185,12 +184,12 @@ def _begin(
         row = QuizRow(id=new_id(), user_id=user_id, base_model_id=base_model_id, max_pairs=max_pairs, created_at=now)
         session.add(row)
         session.flush()
-    _put(session, row, found)
+    _add_pair(session, row, found)
     return _state(session, row)
 
 
 def _check_unchanged(state: QuizState | None, read: QuizState | None) -> None:
-    """Another client may have been faster between reading and writing."""
+    """Raise `_ChangedMeanwhile` if another client has changed the quiz between reading and writing."""
 
     def key(of: QuizState | None) -> Any:
         return of and (of.row.id, of.row.finished_at, of.pair and of.pair.id, of.num_answered)
@@ -199,9 +198,9 @@ def _check_unchanged(state: QuizState | None, read: QuizState | None) -> None:
         raise _ChangedMeanwhile
 
 
-def _put(session: Session, row: QuizRow, found: NextQuestion) -> None:
-    assert found.first_id is not None, "no pair to put"
-    assert found.second_id is not None, "half a pair to put"
+def _add_pair(session: Session, row: QuizRow, found: NextQuestion) -> None:
+    assert found.first_id is not None, "no pair to add"
+    assert found.second_id is not None, "half a pair to add"
     last = session.execute(
         sa.select(sa.func.max(QuizPairRow.position)).where(QuizPairRow.quiz_id == row.id)
     ).scalar_one()
@@ -222,7 +221,7 @@ def _put(session: Session, row: QuizRow, found: NextQuestion) -> None:
 def _pair_to_answer(
     session: Session, state: QuizState, position: int, preference: str | Mapping[str, str], event_id: str
 ) -> QuizPairRow | None:
-    """The open pair; None: this very answer is there already."""
+    """The open pair; None: this answer is in the log already."""
     if state.pair is not None and state.pair.position == position:
         return state.pair
     pair = session.execute(
@@ -235,7 +234,7 @@ def _pair_to_answer(
             {"preference": _by_aspect(session, state.row, preference)},
         ):
             return None
-        raise Conflict(f"pair {position} was answered otherwise")
+        raise Conflict(f"pair {position} has another answer already")
     waiting = f"pair {state.pair.position} waits for an answer" if state.pair is not None else "the quiz is finished"
     raise Conflict(f"pair {position} is not open: {waiting}")
 
@@ -247,19 +246,19 @@ def _by_aspect(session: Session, row: QuizRow, preference: str | Mapping[str, st
     return dict.fromkeys(aspects, preference)
 
 
-def _event(user_id: UUID, pair: QuizPairRow, told: dict[str, str], event_id: str) -> NewEvent:
+def _event(user_id: UUID, pair: QuizPairRow, by_aspect: dict[str, str], event_id: str) -> NewEvent:
     return NewEvent(
         index=0,
         user_id=user_id,
         event_id=event_id,
         kind=FeedbackKind.COMPARISON,
-        payload={"preference": told},
+        payload={"preference": by_aspect},
         image_id=pair.first_image_id,
         other_image_id=pair.second_image_id,
     )
 
 
-def _take(
+def _write_answer(
     session: Session,
     read: QuizState,
     pair_id: UUID,
@@ -271,10 +270,8 @@ def _take(
     user = locked_user(session, event.user_id)
     _check_unchanged(_latest(session, user.id), read)
     [result] = intake.append(session, None, [event], source=SOURCE, settings=settings, max_per_day=max_per_day)
-    if result.retry_after_s is not None:
-        raise TooMany(result.error_message or "", result.retry_after_s)
-    if result.status == "rejected":
-        raise _FAMILIES.get(result.error_code or "", InvalidInput)(result.error_message)
+    if result.error is not None:
+        raise result.error
     session.flush()
     now, row = utcnow(), session.get_one(QuizRow, read.row.id)
     pair = session.get_one(QuizPairRow, pair_id)
@@ -287,5 +284,5 @@ def _take(
         row.finished_at, row.finish_reason = now, found.stop
         session.flush()
     else:
-        _put(session, row, found)
+        _add_pair(session, row, found)
     return _state(session, row)

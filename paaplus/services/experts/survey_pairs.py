@@ -1,4 +1,4 @@
-"""A form of pairs of images on which an application's experts disagree most."""
+"""Make a survey form of the image pairs on which an application's experts disagree most."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from paaplus.errors import InvalidInput
 from paaplus.scoring.matching import disagreement_pairs
 from paaplus.scoring.priors import OwnPrior, Prior
 from paaplus.services.experts import experts
+from paaplus.services.images.features import usable_features
 from paaplus.services.registry import base_models, taste_priors
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
@@ -23,10 +24,10 @@ POOL_SIZE: Final = 300
 def form_of_pairs(
     session: Session, blobs: BlobStore, settings: Settings, application: str, count: int, aspect: str | None = None
 ) -> dict[str, Any]:
-    """The form, as JSON. Pairs are of the application's own images that have features, the best first.
+    """The form, as JSON. Pairs are of shared images that have features, the largest disagreement first.
 
     Args:
-        aspect: what is asked about; None: the default base model's first.
+        aspect: the aspect to ask about; None: the default base model's first.
 
     Raises:
         InvalidInput: an unknown aspect, fewer than two experts with a model, or too few images.
@@ -51,14 +52,9 @@ def form_of_pairs(
         .order_by(ImageRow.sha256, ImageRow.id)
         .limit(POOL_SIZE)
     )
-    features = {image_id: np.frombuffer(data or b"", np.float16) for image_id, data in rows}
-    usable = {
-        image_id: features_D
-        for image_id, features_D in features.items()
-        if len(features_D) == base.feature_dim and np.isfinite(features_D).all()
-    }
+    usable = usable_features(((row.id, row.data) for row in rows), base.feature_dim)
     if len(usable) < 2:
-        raise InvalidInput(f"application {application!r} has {len(usable)} images with features: two at least")
+        raise InvalidInput(f"application {application!r} has {len(usable)} images with features; it needs two")
     taste_IR = base.project(np.stack(list(usable.values())))
     people = experts.models_of(session, application, base_row)
     pairs = disagreement_pairs(base, prior, people, taste_IR, base.generic(taste_IR), count)

@@ -1,1 +1,1 @@
-"""The append-only feedback log: accepting events, reading them, excluding them."""
+"""The append-only feedback log: append events, read the log, exclude events."""

@@ -1,4 +1,4 @@
-"""Events that may not train, gate or trigger: made by a rollback, open until released."""
+"""Exclusions: events of the log that training, gate and triggers ignore. A rollback makes them; a release ends them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from paaplus.services import audit, history, scheduling
 
 
 def exclude(session: Session, user: UserRow, sequences: Collection[int], *, actor: str, reason: str) -> None:
-    """Exclude these events of the user's log. The caller counts the epoch up after this."""
+    """Exclude events of the user's log. The caller must count the user's epoch up afterwards."""
     ids = _feedback_ids(session, user.id, sequences)
     session.add_all(
         ExclusionRow(
@@ -46,7 +46,7 @@ def list_open(session: Session, user_id: UUID) -> list[tuple[ExclusionRow, int]]
 
 
 def close(session: Session, user: UserRow, sequences: Collection[int], *, actor: str) -> None:
-    """End the open exclusions of these events. The caller counts the epoch up after this."""
+    """End the open exclusions of these events. The caller must count the user's epoch up afterwards."""
     session.execute(
         sa.update(ExclusionRow)
         .where(
@@ -63,7 +63,7 @@ def _feedback_ids(session: Session, user_id: UUID, sequences: Collection[int]) -
 
 
 def release(session: Session, user_id: UUID, *, sequences: list[int] | None, actor: str, reason: str) -> int:
-    """Let excluded events count again: they train with the next training, which this makes due.
+    """Release excluded events: the next training reads them. Returns how many.
 
     Args:
         sequences: the events by number; None: all that are excluded.

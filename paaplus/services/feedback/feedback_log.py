@@ -1,8 +1,7 @@
-"""A user's log as learning sees it: the latest words, what may train, what a version had seen.
+"""A user's feedback log as plain values: the latest ratings and comparisons, and which events a version was trained on.
 
-SQL in, plain values out. Three things take an event out of learning: a later word on the same image, or pair of
-images, and aspect (*superseded*), a retraction, an open exclusion. The last two also *taint* every version that had
-learned from it.
+An event does not train if a later one on the same image (or pair of images) and aspect replaces it, if it was
+retracted, or if it is excluded. A retraction or an exclusion also taints every version that was trained on the event.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ class RatingEvent:
 
 @dataclass(frozen=True, slots=True)
 class LatestRating:
-    """The latest word on one image: per aspect the newest valid score.
+    """The latest rating of one image: per aspect the newest valid score.
 
-    `sequence` is the newest event's, `sequences` are those of all events that it was put together from.
+    `sequence` is that of the newest event in it, `sequences` are those of all events in it.
     """
 
     sequence: int
@@ -50,7 +49,7 @@ class LatestRating:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonEvent:
-    """One comparison of the log: per aspect 1 (the first image), 0 (the second), 0.5 (a tie), None (cannot say)."""
+    """One comparison of the log. Preferences by aspect: 1 the first image, 0 the second, 0.5 a tie, None cannot say."""
 
     sequence: int
     first_id: UUID
@@ -59,16 +58,16 @@ class ComparisonEvent:
     held_out: bool
 
     def preference(self, aspect: str, first_id: UUID) -> float | None:
-        """The preference, counted from one of the two images as the first."""
+        """The preference for an aspect, as if `first_id` were the first image."""
         preference = self.preferences[aspect]
         return preference if preference is None or first_id == self.first_id else PREFERS_FIRST - preference
 
 
 @dataclass(frozen=True, slots=True)
 class LatestComparison:
-    """The latest word on two images, whichever was named first: per aspect the newest valid preference.
+    """The latest comparison of two images, in either order: per aspect the newest valid preference.
 
-    Where the newest is "cannot say" there is no preference. Fields are like those of `LatestRating`.
+    An aspect whose newest answer is "cannot say" is left out. `sequence` and `sequences` are as in `LatestRating`.
     """
 
     sequence: int
@@ -81,7 +80,7 @@ class LatestComparison:
 
 @dataclass(frozen=True, slots=True)
 class ExclusionSpan:
-    """An excluded event, from which of the user's epochs on and until which one; None: still."""
+    """An exclusion of an event: the user's epochs from which and until which it held; None: it still holds."""
 
     sequence: int
     since_epoch: int
@@ -90,34 +89,34 @@ class ExclusionSpan:
 
 @dataclass(frozen=True, slots=True)
 class TrainedUpTo:
-    """What a version had been shown: everything up to `high_water` that counted in `epoch`."""
+    """What a version was trained on: the events up to sequence `high_water` that were valid in `epoch`."""
 
     high_water: int
     epoch: int
 
 
-TRAINED_ON_NOTHING = TrainedUpTo(0, 0)  # the base
+TRAINED_ON_NOTHING = TrainedUpTo(0, 0)  # the base model
 
 
 @dataclass(frozen=True)
 class FeedbackLog:
-    """The whole log of one user at one moment. `head` is the last sequence number in it."""
+    """The whole log of one user at one moment. `head` is its last sequence number."""
 
     head: int
     events: Sequence[RatingEvent]
     retractions: dict[int, int]  # sequence of the event -> sequence of its retraction
     exclusions: Sequence[ExclusionSpan]
-    unrated: frozenset[int] = frozenset()  # likes: kept, but no training reads them yet
+    unrated: frozenset[int] = frozenset()  # likes: no training reads them yet
     comparisons: Sequence[ComparisonEvent] = ()
 
     def latest_ratings(self) -> list[LatestRating]:
-        """Latest valid words, one per image, in order of sequence."""
+        """The latest rating of each image, in order of sequence."""
         invalid = self.excluded() | set(self.retractions)
         by_image: dict[UUID, dict[str, RatingEvent]] = {}
         for event in self.events:
             if event.sequence not in invalid:
                 by_image.setdefault(event.image_id, {}).update(dict.fromkeys(event.scores, event))
-        words = [
+        ratings = [
             LatestRating(
                 sequence=max(event.sequence for event in newest.values()),
                 image_id=image_id,
@@ -127,92 +126,93 @@ class FeedbackLog:
             )
             for image_id, newest in by_image.items()
         ]
-        return sorted(words, key=lambda word: word.sequence)
+        return sorted(ratings, key=lambda rating: rating.sequence)
 
     def latest_comparisons(self) -> list[LatestComparison]:
-        """Latest valid words on pairs, one per pair that anything is said about, in order of sequence."""
+        """The latest comparison of each pair of images, that has a preference, in order of sequence."""
         invalid = self.excluded() | set(self.retractions)
         by_pair: dict[frozenset[UUID], dict[str, ComparisonEvent]] = {}
         for event in self.comparisons:
             if event.sequence not in invalid:
                 pair = frozenset((event.first_id, event.second_id))
                 by_pair.setdefault(pair, {}).update(dict.fromkeys(event.preferences, event))
-        words = [_latest_comparison(newest) for newest in by_pair.values()]
-        return sorted((word for word in words if word is not None), key=lambda word: word.sequence)
+        comparisons = [_latest_comparison(newest) for newest in by_pair.values()]
+        return sorted((each for each in comparisons if each is not None), key=lambda each: each.sequence)
 
     def image_ids(self) -> set[UUID]:
-        """Images whose features a training needs."""
+        """Images that are rated or compared: those whose features a training needs."""
         compared = {image_id for event in self.comparisons for image_id in (event.first_id, event.second_id)}
         return {event.image_id for event in self.events} | compared
 
-    def is_tainted(self, seen: TrainedUpTo) -> bool:
-        """True if something that a version had learned from has been taken back since."""
-        return bool(self.learned(seen) & (self.excluded() | set(self.retractions)))
+    def is_tainted(self, trained_up_to: TrainedUpTo) -> bool:
+        """Whether a version was trained on events that have been retracted or excluded since."""
+        return bool(self.trained(trained_up_to) & (self.excluded() | set(self.retractions)))
 
-    def is_new(self, seen: TrainedUpTo, word: LatestRating | LatestComparison) -> bool:
-        """True if a version has not learned this word yet, or not all of it."""
-        return any(not self._was_trained_on(seen, sequence) for sequence in word.sequences)
+    def is_new(self, trained_up_to: TrainedUpTo, latest: LatestRating | LatestComparison) -> bool:
+        """Whether a version was not trained on all events of this rating or comparison."""
+        return any(not self._was_trained_on(trained_up_to, sequence) for sequence in latest.sequences)
 
-    def learned(self, seen: TrainedUpTo) -> set[int]:
-        """Ratings and comparisons that a version had been shown."""
-        return {sequence for sequence in self._trainable() if self._was_trained_on(seen, sequence)}
+    def trained(self, trained_up_to: TrainedUpTo) -> set[int]:
+        """Ratings and comparisons that a version was trained on, by sequence."""
+        return {sequence for sequence in self._trainable() if self._was_trained_on(trained_up_to, sequence)}
 
-    def untrained(self, seen: TrainedUpTo) -> set[int]:
-        """Every event, but for retractions, that a version had not been shown."""
-        return {sequence for sequence in self._trainable() | self.unrated if not self._was_trained_on(seen, sequence)}
+    def untrained(self, trained_up_to: TrainedUpTo) -> set[int]:
+        """All events except retractions that a version was not trained on, by sequence."""
+        events = self._trainable() | self.unrated
+        return {sequence for sequence in events if not self._was_trained_on(trained_up_to, sequence)}
 
     def excluded(self) -> set[int]:
-        """Events that are excluded now."""
+        """Events that are excluded now, by sequence."""
         return {span.sequence for span in self.exclusions if span.until_epoch is None}
 
     def _trainable(self) -> set[int]:
         return {event.sequence for event in self.events} | {event.sequence for event in self.comparisons}
 
-    def _was_trained_on(self, seen: TrainedUpTo, sequence: int) -> bool:
-        if sequence > seen.high_water:
+    def _was_trained_on(self, trained_up_to: TrainedUpTo, sequence: int) -> bool:
+        if sequence > trained_up_to.high_water:
             return False
         retracted_at = self.retractions.get(sequence)
-        if retracted_at is not None and retracted_at <= seen.high_water:
-            return False  # the version knew that it had been taken back
+        if retracted_at is not None and retracted_at <= trained_up_to.high_water:
+            return False  # the training read the retraction too
         return not any(
             span.sequence == sequence
-            and span.since_epoch <= seen.epoch
-            and (span.until_epoch is None or span.until_epoch > seen.epoch)
+            and span.since_epoch <= trained_up_to.epoch
+            and (span.until_epoch is None or span.until_epoch > trained_up_to.epoch)
             for span in self.exclusions
         )
 
 
 def _latest_comparison(newest: dict[str, ComparisonEvent]) -> LatestComparison | None:
-    """One word from the newest event on each aspect, named as in the latest of them; None: nothing is said."""
-    saying = {aspect: event for aspect, event in newest.items() if event.preferences[aspect] is not None}
-    if not saying:
+    """Join the newest event of each aspect, with the images in the latest event's order; None: no preference."""
+    preferring = {aspect: event for aspect, event in newest.items() if event.preferences[aspect] is not None}
+    if not preferring:
         return None
-    latest = max(saying.values(), key=lambda event: event.sequence)
-    preferences = {aspect: event.preference(aspect, latest.first_id) for aspect, event in saying.items()}
+    latest = max(preferring.values(), key=lambda event: event.sequence)
+    preferences = {aspect: event.preference(aspect, latest.first_id) for aspect, event in preferring.items()}
     return LatestComparison(
         sequence=latest.sequence,
         first_id=latest.first_id,
         second_id=latest.second_id,
         preferences={aspect: value for aspect, value in preferences.items() if value is not None},
-        held_out=any(event.held_out for event in saying.values()),
-        sequences=frozenset(event.sequence for event in saying.values()),
+        held_out=any(event.held_out for event in preferring.values()),
+        sequences=frozenset(event.sequence for event in preferring.values()),
     )
 
 
 def is_held_out(key: str, user: UserRow, image_sha256: str) -> bool:
-    """One image in five of every user judges and never trains; which ones, only the key's holder can tell."""
+    """Whether a user's ratings of an image are held out: one image in five, by a keyed hash."""
     message = f"{user.application}\0{user.external_id}\0{image_sha256}".encode()
     first = hmac.new(key.encode(), message, hashlib.sha256).digest()[:8]
     return int.from_bytes(first, "big") % HOLDOUT_ONE_IN == 0
 
 
 def trained_up_to(version: AdapterRow | None) -> TrainedUpTo:
-    """What a version had been shown; None: the base."""
+    """What a version was trained on; None: the base model."""
     return TRAINED_ON_NOTHING if version is None else TrainedUpTo(version.high_water_sequence, version.epoch)
 
 
 def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLog:
-    """The log as the caller's transaction sees it. Without a key, nothing is marked as held out."""
+    """Read the user's log in the caller's transaction. Without a key, nothing is marked as held out."""
     other = aliased(ImageRow)
     rows = session.execute(
         sa.select(

@@ -1,4 +1,4 @@
-"""Feedback in: append events to a user's log, each at most once, and refuse what cannot be right."""
+"""Append events to users' feedback logs, each at most once, and reject invalid ones."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class NewEvent:
     occurred_at: datetime | None = None
 
     def body_digest(self) -> str:
-        """What makes two posts under one `event_id` the same event."""
+        """Digest of the content: two posts under one `event_id` are the same event if their digests are equal."""
         body = [
             self.kind.value,
             str(self.image_id),
@@ -58,20 +58,18 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class AppendResult:
-    """What became of one event. `sequence` is its number in the user's log."""
+    """The outcome of one event. `sequence` is its number in the user's log; `error` says why it was rejected."""
 
     index: int
     event_id: str
     status: Literal["accepted", "duplicate", "rejected"]
     sequence: int | None = None
-    error_code: str | None = None
-    error_message: str | None = None
-    retry_after_s: float | None = None
+    error: PaaplusError | None = None
 
 
 @dataclass
 class _Context:
-    """What the events of one call refer to, read once."""
+    """Rows that the events of one call refer to."""
 
     aspects: frozenset[str] | None
     images: dict[UUID, ImageRow] = field(default_factory=dict)
@@ -87,14 +85,14 @@ def append(
     settings: Settings,
     max_per_day: int = 0,
 ) -> list[AppendResult]:
-    """Append the events to their users' logs, in the given order; bad ones are refused one by one.
+    """Append events to their users' logs, in the given order. An invalid event is rejected; the others are appended.
 
-    Users are locked in order of id for the rest of the transaction, so sequence numbers have no holes and become
+    Users are locked in order of id for the rest of the transaction. So sequence numbers have no gaps, and become
     visible in order.
 
     Args:
         application: the only application whose users may be named; None: any.
-        max_per_day: new events of one user in 24 hours, so that nobody fills the log; 0: any number.
+        max_per_day: limit of new events of one user in 24 hours; 0: no limit.
 
     Returns:
         One result per event, in the given order.
@@ -105,7 +103,7 @@ def append(
     for event in events:
         by_user[event.user_id].append(event)
     for user_id in sorted(by_user):
-        # Read anew under the lock: this session may have read the row before another one changed it.
+        # Read again under the lock: this session may have read the row before another session changed it.
         user = lock_user(session, user_id)
         if user is None or (application is not None and user.application != application):
             error = NotFound(f"user {user_id} does not exist")
@@ -139,7 +137,7 @@ def _append_to_log(
     session: Session, user: UserRow, events: list[NewEvent], context: _Context, source: str, max_per_day: int
 ) -> list[AppendResult]:
     known = _known_events(session, user.id, events)
-    opens_at = _when_places_open(session, user, len(events), max_per_day)
+    free_at = _sequences_free_at(session, user, len(events), max_per_day)
     results: list[AppendResult] = []
     for event in events:
         digest = event.body_digest()
@@ -151,7 +149,7 @@ def _append_to_log(
             if earlier is not None:
                 raise Conflict(f"event_id {event.event_id!r} was used for another event of this user")
             row = _validated_row(user, event, context, known)
-            _check_quota(opens_at.get(user.feedback_sequence + 1), max_per_day)
+            _check_quota(free_at.get(user.feedback_sequence + 1), max_per_day)
         except PaaplusError as error:
             results.append(_rejected(event, error))
             continue
@@ -165,7 +163,7 @@ def _append_to_log(
 
 
 def _known_events(session: Session, user_id: UUID, events: list[NewEvent]) -> dict[str, tuple[int, str, FeedbackKind]]:
-    """Events of the log under the ids that the new ones carry or refer to: (sequence, body digest, kind)."""
+    """Events that the log has under the ids that the new ones have or refer to: (sequence, body digest, kind)."""
     ids = {e.event_id for e in events} | {e.retracts_event_id for e in events if e.retracts_event_id}
     rows = session.execute(
         sa.select(FeedbackRow.event_id, FeedbackRow.sequence, FeedbackRow.body_digest, FeedbackRow.kind).where(
@@ -175,10 +173,10 @@ def _known_events(session: Session, user_id: UUID, events: list[NewEvent]) -> di
     return {event_id: (sequence, digest, kind) for event_id, sequence, digest, kind in rows}
 
 
-def _when_places_open(session: Session, user: UserRow, num_events: int, max_per_day: int) -> dict[int, datetime]:
-    """When each of the next places in the log may be taken: a day after the event `max_per_day` places before it.
+def _sequences_free_at(session: Session, user: UserRow, num_events: int, max_per_day: int) -> dict[int, datetime]:
+    """When the daily limit allows each of the next sequence numbers: a day after the one `max_per_day` before it.
 
-    The log has no holes, so that this is a look at as many rows as are posted, however long the log.
+    Sequence numbers have no gaps, so this reads as many rows as are posted, however long the log is.
     """
     if max_per_day == 0 or user.feedback_sequence + num_events <= max_per_day:
         return {}
@@ -188,29 +186,29 @@ def _when_places_open(session: Session, user: UserRow, num_events: int, max_per_
             FeedbackRow.user_id == user.id, FeedbackRow.sequence.between(first, first + num_events - 1)
         )
     )
-    opens_at = {sequence + max_per_day: received_at + timedelta(days=1) for sequence, received_at in rows}
-    # Places whose predecessor is itself among the events posted now.
+    free_at = {sequence + max_per_day: received_at + timedelta(days=1) for sequence, received_at in rows}
+    # For the others, the event `max_per_day` before is itself among the posted ones.
     tomorrow = utcnow() + timedelta(days=1)
-    places = range(user.feedback_sequence + 1, user.feedback_sequence + num_events + 1)
-    return {place: tomorrow for place in places if place > user.feedback_sequence + max_per_day} | opens_at
+    last = user.feedback_sequence
+    return dict.fromkeys(range(last + max_per_day + 1, last + num_events + 1), tomorrow) | free_at
 
 
-def _check_quota(opens_at: datetime | None, max_per_day: int) -> None:
-    if opens_at is not None and (wait_s := (opens_at - utcnow()).total_seconds()) > 0:
+def _check_quota(free_at: datetime | None, max_per_day: int) -> None:
+    if free_at is not None and (wait_s := (free_at - utcnow()).total_seconds()) > 0:
         raise TooMany(
-            f"at most {max_per_day} new events of one user in 24 hours: again in {math.ceil(wait_s)} s", wait_s
+            f"at most {max_per_day} new events of one user in 24 hours: try again in {math.ceil(wait_s)} s", wait_s
         )
 
 
 def _rejected(event: NewEvent, error: PaaplusError) -> AppendResult:
-    wait_s = error.retry_after_s if isinstance(error, TooMany) else None
-    return AppendResult(event.index, event.event_id, "rejected", None, error.code, str(error), wait_s)
+    # Without its traceback, which would keep the rows of this call alive.
+    return AppendResult(event.index, event.event_id, "rejected", error=error.with_traceback(None))
 
 
 def _validated_row(
     user: UserRow, event: NewEvent, context: _Context, known: dict[str, tuple[int, str, FeedbackKind]]
 ) -> FeedbackRow:
-    """The row to write, less what the log gives it.
+    """The row to write, without id, sequence and other fields that `_append_to_log` sets.
 
     Raises:
         InvalidInput: the event contradicts itself.

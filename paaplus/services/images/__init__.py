@@ -1,1 +1,1 @@
-"""Uploaded images: checked, re-encoded, stored."""
+"""Images: uploaded files, their stored rows, and their features."""

@@ -1,4 +1,4 @@
-"""Images: stored once per application or owner, seen by whom they concern, embedded by a worker."""
+"""Images: store uploads once per application or owner, decide who may see them, and request their features."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NAME_MAX = 256
 
 @dataclass(frozen=True, slots=True)
 class FeatureState:
-    """Whether an image can be scored: `pending` until a worker has embedded it, `failed` when it never will be."""
+    """Whether an image can be scored: `pending` until a worker has extracted its features, `failed` if it cannot."""
 
     state: Literal["ready", "pending", "failed"]
     job_id: UUID | None = None
@@ -41,7 +41,7 @@ class FeatureState:
 
 @dataclass(frozen=True, slots=True)
 class AddedImage:
-    """An image after its upload. `created` is False when the same file was there already."""
+    """An image after its upload. `created` is False if the same file was uploaded before."""
 
     row: ImageRow
     created: bool
@@ -58,17 +58,17 @@ def add(
     owner_id: UUID | None = None,
     name: str | None = None,
 ) -> AddedImage:
-    """Store an uploaded file and ask for its features. The same file again is the image that it made.
+    """Store an uploaded file and request its features. The same file again returns the existing image.
 
-    The file is decoded outside any transaction; row, blob and job come in one.
+    The file is decoded outside any transaction. Row, blob and job are written in one.
 
     Args:
-        owner_id: the user whom the picture belongs to, None for one of the application's.
-        name: what the caller calls the file; only the last part of a path is kept.
+        owner_id: the user whom the image belongs to; None: the image is shared.
+        name: the file's name; only the last part of a path is stored.
 
     Raises:
         InvalidInput: see `sanitize.clean`.
-        NotFound: the owner does not exist (any more).
+        NotFound: the owner does not exist.
         Unavailable: the storage does not answer.
     """
     check_application(application)
@@ -102,7 +102,7 @@ def _store(
     name: str | None,
 ) -> AddedImage:
     sha256 = sha256_hex(picture.data)
-    lock_name(session, f"blob:{sha256}")  # an erasure that is about to delete the same blob goes first, or waits
+    lock_name(session, f"blob:{sha256}")  # an erasure must not delete the same blob meanwhile
     row_id = new_id()
     row = {
         "id": row_id,
@@ -139,10 +139,9 @@ def _file_name(name: str | None) -> str | None:
 
 
 def visible_images(principal: Principal) -> sa.ColumnElement[bool]:
-    """The condition that an image is one that this principal may see.
+    """SQL condition: the images that this principal may see.
 
-    A user sees their own and those that belong to nobody in particular; an application all that its users or
-    itself brought.
+    A user sees their own images and the shared ones of the application. An application sees all of its images.
     """
     if principal.user_id is not None:
         return sa.and_(
@@ -158,7 +157,7 @@ def get(session: Session, principal: Principal, image_id: UUID) -> ImageRow:
     """One image.
 
     Raises:
-        NotFound: there is none, or none that this principal may see.
+        NotFound: no such image for this principal.
     """
     row = session.execute(
         sa.select(ImageRow).where(ImageRow.id == image_id, visible_images(principal))
@@ -171,7 +170,7 @@ def get(session: Session, principal: Principal, image_id: UUID) -> ImageRow:
 def list_images(
     session: Session, principal: Principal, *, limit: int = 100, before: UUID | None = None
 ) -> list[ImageRow]:
-    """Those that this principal may see, newest first."""
+    """Images that this principal may see, newest first."""
     query = sa.select(ImageRow).where(visible_images(principal)).order_by(ImageRow.id.desc()).limit(limit)
     if before is not None:
         query = query.where(ImageRow.id < before)
@@ -179,7 +178,7 @@ def list_images(
 
 
 def feature_states(session: Session, image_ids: Collection[UUID], settings: Settings) -> dict[UUID, FeatureState]:
-    """Whether each image can be scored by the default base model, and the job that works on it if not."""
+    """Whether the default base model can score each image, and otherwise the job that extracts its features."""
     base = base_models.find_default(session, settings)
     if base is None:
         return dict.fromkeys(image_ids, FeatureState("pending"))
@@ -196,15 +195,15 @@ def feature_states(session: Session, image_ids: Collection[UUID], settings: Sett
 
 
 def request_features(session: Session, image_ids: Collection[UUID] | None, settings: Settings) -> UUID | None:
-    """Ask a worker to embed what the default base model has not seen yet; returns the job.
+    """Enqueue the extraction of missing features for the default base model; returns the job.
 
-    One job serves an extractor: when it runs, it embeds every image that lacks features.
+    There is one job per extractor. It extracts the features of every image that has none.
 
     Args:
-        image_ids: ask only if one of these lacks features; None: any image (after a new base model).
+        image_ids: enqueue only if one of these images has no features; None: if any image has none.
 
     Returns:
-        None when none lacks them (an image that failed for good has its answer too), or without a base model.
+        None if no features are missing, or if there is no base model. A failed image counts as done.
     """
     base = base_models.find_default(session, settings)
     if base is None:
@@ -233,7 +232,7 @@ def _lock_key(extractor_digest: str) -> str:
 
 
 def _open_job(session: Session, extractor_digest: str) -> UUID | None:
-    """The queued job before the running one: the running one may have begun before the image came."""
+    """The queued or running job. The queued one first: the running one may have started before the upload."""
     query = (
         sa.select(JobRow.id)
         .where(JobRow.lock_key == _lock_key(extractor_digest), JobRow.state.in_((JobState.QUEUED, JobState.RUNNING)))

@@ -1,7 +1,6 @@
-"""Uploaded files made harmless: a picture of a known kind, decoded within limits, upright, in sRGB, stripped.
+"""Sanitize uploaded files: decode within limits, turn upright, convert to sRGB, and encode again.
 
-What comes out is encoded anew from pixels, so nothing else of the upload survives: no metadata, no place names, no
-second file hidden behind the first. `images` stores it.
+The result is encoded from pixels only. So metadata, locations and data hidden behind the image are dropped.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from PIL.WebPImagePlugin import WebPImageFile
 from paaplus.errors import InvalidInput, TooLarge, Unavailable
 from paaplus.ids import sha256_hex
 
-# The plugins are called directly: `Image.open` would also try other formats, and reports large files by warnings.
+# The plugins are called directly, because `Image.open` also tries other formats, and warns of large files.
 _OPENERS: dict[str, type[ImageFile]] = {
     "image/jpeg": JpegImageFile,
     "image/png": PngImageFile,
     "image/webp": WebPImageFile,
 }
 
-# A progressive JPEG repeats its pixels once a scan: a small file can ask for hours. Cameras write about ten.
+# A progressive JPEG decodes all pixels once per scan, so a small file can take hours. Cameras write about ten scans.
 _MAX_JPEG_SCANS = 100
 
 _UPRIGHT = {
@@ -42,15 +41,15 @@ _UPRIGHT = {
 }
 _ORIENTATION_TAG = 0x0112
 
-# A 50 megapixel picture takes 600 MB while it is turned: a few at a time, whatever the number of requests, and
-# whoever waits for too long gives the thread back.
+# A picture of 50 megapixels takes 600 MB while it is turned. So only a few are decoded at once, and a request that
+# waits for too long fails.
 _decoding = threading.BoundedSemaphore(2)
 _DECODE_WAIT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A clean picture, ready to be stored. `upload_sha256` is the digest of the file as it was sent."""
+    """A sanitized picture, encoded. `upload_sha256` is the digest of the uploaded file."""
 
     data: bytes
     upload_sha256: str
@@ -60,15 +59,15 @@ class Picture:
 
 
 def clean(data: bytes, *, max_bytes: int, max_pixels: int, min_side_px: int) -> Picture:
-    """The picture in an uploaded file.
+    """Sanitize an uploaded file.
 
-    JPEG stays JPEG (quality 95, no chroma subsampling), PNG and WebP become PNG. Transparency is laid on white,
+    JPEG stays JPEG (quality 95, no chroma subsampling); PNG and WebP become PNG. Transparent pixels become white,
     16-bit and CMYK become 8-bit RGB.
 
     Raises:
-        TooLarge: more than `max_bytes`.
-        InvalidInput: not a JPEG, PNG or WebP by its content, animated, damaged, or of a size that is not accepted.
-        Unavailable: too many others are being decoded.
+        TooLarge: the file has more than `max_bytes`.
+        InvalidInput: the content is not a JPEG, PNG or WebP; or it is animated, damaged, too small or too large.
+        Unavailable: too many pictures are being decoded.
     """
     if len(data) > max_bytes:
         raise TooLarge(f"the file has {len(data)} bytes; at most {max_bytes} are accepted")
@@ -76,7 +75,7 @@ def clean(data: bytes, *, max_bytes: int, max_pixels: int, min_side_px: int) -> 
     if media_type == "image/jpeg" and data.count(b"\xff\xda") > _MAX_JPEG_SCANS:
         raise InvalidInput(f"a JPEG with more than {_MAX_JPEG_SCANS} scans is not accepted")
     if media_type == "image/webp":
-        _check_size(_webp_size(data), max_pixels, min_side_px)  # its decoder allocates all pixels when it opens
+        _check_size(_webp_size(data), max_pixels, min_side_px)  # before opening: its decoder allocates all pixels then
     if not _decoding.acquire(timeout=_DECODE_WAIT_S):
         raise Unavailable(f"too many pictures are being decoded: waited {_DECODE_WAIT_S} s for a turn")
     try:
@@ -138,7 +137,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _orientation(exif: bytes) -> int:
-    """The EXIF orientation, 1 (upright) where there is none. Read here because Pillow warns of every other oddity."""
+    """The EXIF orientation; 1 (upright) if there is none. Parsed here, because Pillow warns of other invalid tags."""
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:
@@ -155,7 +154,7 @@ def _orientation(exif: bytes) -> int:
 
 
 def _flat_rgb(image: Image.Image) -> Image.Image:
-    """8-bit sRGB without transparency."""
+    """Convert to 8-bit sRGB without transparency."""
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I;16"):
         image = Image.fromarray(((np.asarray(image, np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
@@ -170,7 +169,7 @@ def _flat_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Colours as the profile means them, because the profile is dropped. One that fits nothing is ignored."""
+    """Convert colours from their ICC profile to sRGB, because the profile is dropped. An invalid one is ignored."""
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
         if "sRGB" in ImageCms.getProfileDescription(source):
@@ -178,12 +177,12 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image.convert("RGB")
-    assert converted is not None  # None is for `inPlace`
+    assert converted is not None  # only with `inPlace`
     return converted
 
 
 def _encode(image: Image.Image, media_type: str, upload_sha256: str) -> Picture:
-    image.info = {}  # Pillow writes comments and profiles that it finds here
+    image.info = {}  # otherwise Pillow writes the comments and profiles in it
     buffer = BytesIO()
     if media_type == "image/jpeg":
         image.save(buffer, "JPEG", quality=95, subsampling="4:4:4")

@@ -1,1 +1,1 @@
-"""What an operator does: backup, erasure, export, jobs, status."""
+"""Operators' work: backup and restore, erasure, export, jobs and status."""

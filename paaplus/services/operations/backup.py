@@ -1,11 +1,11 @@
-"""Backup and restore: every row and every file of a deployment in one folder, in a form that both databases take.
+"""Backup and restore of a deployment: all rows and all files, in one folder.
 
-    manifest.json        revision of the schema, and of every table its columns, its rows and the digest of its file
-    tables/NAME.jsonl    one row a line
+    manifest.json        the schema's revision; for every table its columns, number of rows and digest of its file
+    tables/NAME.jsonl    one row per line
     blobs/               the files that rows name, by their SHA-256
 
-All rows are of one moment, and nobody waits meanwhile. A folder of that name exists only when it is complete. As rows
-are told in JSON, what was saved on SQLite can be restored on PostgreSQL: that is how an embedded deployment moves.
+All rows are of one moment, and writers do not wait. A folder without the suffix ".unfinished" is complete. Rows are
+JSON, so a backup of SQLite can be restored on PostgreSQL: an embedded deployment moves this way.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ BLOB_COLUMNS: tuple[InstrumentedAttribute[Any], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How values of one kind of column are told, and read again."""
+    """How values of one kind of column are converted to JSON and back."""
 
     column_type: sa.types.TypeEngine[Any]
-    tell: Callable[[Any], Any]
-    read: Callable[[Any], Any]
+    to_json: Callable[[Any], Any]
+    from_json: Callable[[Any], Any]
 
 
 def _same(value: Any) -> Any:
@@ -83,7 +83,7 @@ _KIND_OF_TYPE: dict[type[sa.types.TypeEngine[Any]], str] = {
 
 @dataclass(frozen=True, slots=True)
 class BackupReport:
-    """What was saved. `missing_blobs`: named by a row, and not in storage (its user was erased meanwhile, or worse)."""
+    """What was saved. `missing_blobs`: files that rows name and storage lacks, e.g. of a user erased meanwhile."""
 
     revision: str
     num_rows: int
@@ -93,7 +93,7 @@ class BackupReport:
 
 @dataclass(frozen=True, slots=True)
 class RestoreReport:
-    """What was restored, and who had to be erased again."""
+    """What was restored, and which users were erased again."""
 
     revision: str
     num_rows: int
@@ -105,23 +105,23 @@ class RestoreReport:
 def backup(
     database: Database, blobs: BlobStore, folder: Path, *, tables: sa.MetaData = Base.metadata, revision: str = ""
 ) -> BackupReport:
-    """Save everything into a new folder.
+    """Save the deployment into a new folder.
 
     Args:
-        tables: what the database holds, as of `revision`; by default what this version of the code knows.
+        tables: the tables at `revision`; by default those of this version of the code.
 
     Raises:
-        Conflict: the folder is there already.
-        Damaged: a file in storage is not what was stored.
+        Conflict: the folder exists already.
+        Damaged: a file in storage is damaged.
         Unavailable: the storage does not answer.
     """
     if folder.exists():
-        raise Conflict(f"{folder} is there already: a backup needs a folder of its own")
+        raise Conflict(f"{folder} exists already: a backup needs a new folder")
     unfinished = folder.with_name(folder.name + ".unfinished")
     if unfinished.exists():
-        raise Conflict(f"{unfinished} is there: another backup is under way, or was cut off; remove it then")
+        raise Conflict(f"{unfinished} exists: another backup is running, or was cut off; then remove it")
     (unfinished / "tables").mkdir(parents=True)
-    unfinished.chmod(0o700)  # people's data, and hashes of keys
+    unfinished.chmod(0o700)  # personal data, and hashes of keys
     manifest: dict[str, Any] = {"format": FORMAT, "revision": revision or migrate.head(), "tables": {}}
     manifest["created_at"] = utcnow().isoformat()
     with database.read_session() as session:
@@ -131,7 +131,7 @@ def backup(
         wanted = {
             sha256
             for column in BLOB_COLUMNS
-            if column.class_.__tablename__ in tables.tables  # an earlier revision has not all of them
+            if column.class_.__tablename__ in tables.tables  # an earlier revision may lack some tables
             for sha256 in session.execute(sa.select(column).distinct()).scalars()
             if sha256 is not None
         }
@@ -149,22 +149,22 @@ def backup(
 
 
 def restore(url: str, blobs: BlobStore, folder: Path, *, erasures_url: str, actor: str) -> RestoreReport:
-    """Fill an empty place from a backup, bring the schema up to date, and erase again whoever was erased since.
+    """Restore a backup into an empty database, upgrade the schema, and repeat the erasures since the backup.
 
-    Nothing may be served from the database before this has returned.
+    Nothing may be served from the database before this returns.
 
     Args:
-        url: of a database without rows; tables are made as they are needed.
-        erasures_url: where the list of the erased is kept, see `services.erasures`.
+        url: of a database without rows; tables are created.
+        erasures_url: of the list of erased users, see `erasures`.
 
     Raises:
-        InvalidInput: not a backup.
-        Damaged: a file of the backup is not what was saved; nothing was restored.
+        InvalidInput: the folder is not a backup.
+        Damaged: a file of the backup is damaged; nothing was restored.
         Conflict: the database holds rows, or the backup is of a newer version of the code.
-        Unavailable: storage, or the list of the erased, does not answer.
+        Unavailable: the storage, or the list of erased users, does not answer.
     """
     manifest = _read_manifest(folder)
-    num_erasures = sum(1 for _ in ErasureList(erasures_url))  # read now: later is too late to find that it is away
+    num_erasures = sum(1 for _ in ErasureList(erasures_url))  # before anything is written: it may be unavailable
     _require_empty(url)
     saved = BlobStore((folder / "blobs").absolute().as_uri())
     num_blobs = 0
@@ -188,15 +188,15 @@ def restore(url: str, blobs: BlobStore, folder: Path, *, erasures_url: str, acto
 def _save_table(connection: sa.Connection, table: sa.Table, folder: Path) -> dict[str, Any]:
     kinds = {column.name: _kind_of(column) for column in table.columns}
     digest, num_rows = hashlib.sha256(), 0
-    # By key, and keys grow with time: a row that refers to an older one of its own table comes after it.
+    # In order of key, which grows with time: so a row comes after the rows of its own table that it refers to.
     rows = connection.execute(sa.select(table).order_by(*table.primary_key), execution_options={"yield_per": BATCH})
     with (folder / "tables" / f"{table.name}.jsonl").open("wb") as file:
         for row in rows:
-            told = [
-                None if value is None else _KINDS[kind].tell(value)
+            values = [
+                None if value is None else _KINDS[kind].to_json(value)
                 for value, kind in zip(row, kinds.values(), strict=True)
             ]
-            line = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+            line = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
             file.write(line)
             digest.update(line)
             num_rows += 1
@@ -208,11 +208,11 @@ def _kind_of(column: sa.Column[Any]) -> str:
     for type_, kind in _KIND_OF_TYPE.items():
         if isinstance(plain, type_):
             return kind
-    raise AssertionError(f"column {column} is of type {column.type!r}, which a backup cannot tell")
+    raise AssertionError(f"column {column} is of type {column.type!r}, which a backup cannot save")
 
 
-def _restore_table(connection: sa.Connection, name: str, told: dict[str, Any], folder: Path) -> int:
-    kinds = {column: _KINDS[kind] for column, kind in told["columns"].items()}
+def _restore_table(connection: sa.Connection, name: str, entry: dict[str, Any], folder: Path) -> int:
+    kinds = {column: _KINDS[kind] for column, kind in entry["columns"].items()}
     table = sa.Table(name, sa.MetaData(), *(sa.Column(column, kind.column_type) for column, kind in kinds.items()))
     num_rows = 0
     with (folder / "tables" / f"{name}.jsonl").open("rb") as lines:
@@ -226,13 +226,13 @@ def _rows(lines: Iterator[bytes], kinds: dict[str, _Kind]) -> Iterator[dict[str,
     for line in lines:
         values = json.loads(line)
         yield {
-            column: None if value is None else kind.read(value)
+            column: None if value is None else kind.from_json(value)
             for (column, kind), value in zip(kinds.items(), values, strict=True)
         }
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest, after a look at every table that it names.
+    """Read the manifest, and check every file that it names.
 
     Raises:
         InvalidInput, Damaged: see `restore`.

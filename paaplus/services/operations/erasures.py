@@ -1,4 +1,4 @@
-"""Erase a user, remember that it was done, and do it again after an older backup was restored."""
+"""Erase users, record erasures outside the database, and repeat them after an older backup was restored."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from paaplus.storage.erasure_list import Erasure, ErasureList
 
 
 def erase(session: Session, blobs: BlobStore, user_id: UUID, *, actor: str, erasures_url: str) -> None:
-    """Forget the user: rows, adapters, feedback, images that only they own, and their files.
+    """Erase a user: rows, adapters, feedback, the user's own images and their files.
 
-    The list and the files go before the commit: if anything fails in between, the user is still there and erasing them
-    again finishes the work, while the other order could leave files that nobody remembers, or a restore that brings
-    back whom nobody remembers to have erased. `Database.scrub` belongs after the commit.
+    The erasure is recorded, and the files are deleted, before the commit. If a step fails, the user still exists, and
+    erasing again finishes the work. In the other order, files could stay that no row names, or a restore could bring
+    back a user whose erasure was not recorded. Call `Database.scrub` after the commit.
 
     Args:
-        erasures_url: where the list of the erased is kept, see `record`.
+        erasures_url: of the list of erased users, see `record`.
 
     Raises:
         NotFound: no such user.
-        Unavailable: the list or the storage did not take its part.
+        Unavailable: the list cannot be written, or the files cannot be deleted.
     """
     user = session.get(UserRow, user_id, with_for_update=True, populate_existing=True)
     if user is None:
@@ -49,7 +49,7 @@ def erase(session: Session, blobs: BlobStore, user_id: UUID, *, actor: str, eras
     session.flush()
     record(erasures_url, user_id)
     for sha256 in sorted(digests):
-        lock_name(session, f"blob:{sha256}")  # an upload of the same picture waits, then writes it anew
+        lock_name(session, f"blob:{sha256}")  # an upload of the same picture waits, then writes it again
         if session.execute(sa.select(ImageRow.id).where(ImageRow.sha256 == sha256).limit(1)).first() is None:
             blobs.delete(sha256)
     matches.forget(priors)
@@ -59,25 +59,25 @@ def erase(session: Session, blobs: BlobStore, user_id: UUID, *, actor: str, eras
 
 
 def record(url: str, user_id: UUID) -> None:
-    """Remember outside the database that this user is erased; twice is once.
+    """Record outside the database that this user is erased. Repeating it changes nothing.
 
     Args:
-        url: `Settings.resolved_erasures_url`, a place that no backup is restored into.
+        url: `Settings.resolved_erasures_url`, which no restore overwrites.
 
     Raises:
-        Unavailable: the storage did not take it.
+        Unavailable: the list cannot be written.
     """
     ErasureList(url).add(Erasure(user_id, utcnow()))
 
 
 def replay(database: Database, blobs: BlobStore, url: str, *, actor: str) -> list[UUID]:
-    """After a restore: erase again everybody whom the list names and the backup brought back.
+    """After a restore, erase again the users on the list that the backup brought back.
 
     Returns:
-        Who was there again, by internal id.
+        Internal ids of the users that were erased again.
 
     Raises:
-        Unavailable: the list or the storage does not answer; nothing says then who must go, so serve nobody.
+        Unavailable: the list or the storage does not answer. The database must not be served then.
     """
     erased = []
     for user_id in sorted(entry.user_id for entry in ErasureList(url)):

@@ -1,4 +1,4 @@
-"""Everything that is held about one user, as one zip file: every table's rows, and the pictures that only they own."""
+"""Export all data about one user as a zip file: the rows of every table, and the user's own images."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def _own_matches(user_id: UUID) -> sa.Select[UUID]:
 
 
 def _audited(user_id: UUID) -> sa.ColumnElement[bool]:
-    """What was done to them, and to their keys."""
+    """SQL condition: audit entries about the user and the user's keys."""
     return sa.or_(AuditRow.subject_id == user_id, AuditRow.subject_id.in_(_own_keys(user_id)))
 
 
-# By table: which rows are about a user. A table that is in neither of these two fails a test.
+# By table: which rows are about a user. A test fails for a table that is in neither of these two.
 ABOUT_A_USER: Final[Mapping[str, Callable[[UUID], sa.ColumnElement[bool]]]] = {
     "users": lambda user_id: UserRow.id == user_id,
     "images": lambda user_id: ImageRow.owner_id == user_id,
@@ -98,7 +98,7 @@ ABOUT_A_USER: Final[Mapping[str, Callable[[UUID], sa.ColumnElement[bool]]]] = {
     "preferences": lambda user_id: PreferenceRow.user_id == user_id,
     "preference_encoder_people": lambda user_id: PreferenceEncoderPersonRow.user_id == user_id,
 }
-ABOUT_NOBODY: Final = frozenset(
+ABOUT_NO_USER: Final = frozenset(
     {
         "audit_head",
         "base_models",
@@ -109,14 +109,14 @@ ABOUT_NOBODY: Final = frozenset(
         "tool_revisions",
     }
 )
-# The digest of a key opens nothing, but it is no datum about a person either.
+# The digest of a key is not data about a person.
 LEFT_OUT: Final[Mapping[str, frozenset[str]]] = {"api_keys": frozenset({"key_sha256"})}
 
 
 def write_zip(database: Database, blobs: BlobStore, user_id: UUID, file: IO[bytes]) -> None:
-    """Write `export.json` and `images/` into `file`, all rows from one moment.
+    """Write `export.json` and `images/` into a zip file, with all rows from one moment.
 
-    A picture whose file cannot be read is named in the document instead of keeping everything else back.
+    An image whose file cannot be read is listed under `unreadable_images`.
 
     Raises:
         NotFound: no such user.
@@ -132,7 +132,7 @@ def write_zip(database: Database, blobs: BlobStore, user_id: UUID, file: IO[byte
             except (Damaged, NotFound) as error:
                 unreadable.append({"image": image["id"], "error": str(error)})
                 continue
-            # pictures are compressed already
+            # Stored without compression, because images are compressed already.
             archive.writestr(f"images/{image['id']}{_SUFFIXES[image['media_type']]}", data, zipfile.ZIP_STORED)
         document = {
             "format": FORMAT,
@@ -145,7 +145,7 @@ def write_zip(database: Database, blobs: BlobStore, user_id: UUID, file: IO[byte
 
 
 def read_tables(session: Session, user_id: UUID) -> dict[str, list[dict[str, Any]]]:
-    """Every row about the user, by table, as JSON knows it: bytes in base64, moments in ISO 8601.
+    """All rows about the user, by table, as JSON values: bytes in base64, times in ISO 8601.
 
     Raises:
         NotFound: no such user.

@@ -1,4 +1,4 @@
-"""Jobs as their callers may see them; the queue itself is in `paaplus.queue`."""
+"""Jobs that a principal may see. The queue itself is in `paaplus.queue`."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def list_jobs(
 
 
 def get(session: Session, principal: Principal, job_id: UUID) -> tuple[JobRow, RunRow | None]:
-    """One job and the training that it led to. A job about no user in particular is everybody's to see.
+    """One job, with its run if it was a training. Every principal may see a job that is about no user.
 
     Raises:
-        NotFound: there is none, or none that this principal may see.
+        NotFound: no such job for this principal.
     """
     row = queue.get(session, job_id)
     if row.user_id is not None and str(row.user_id) not in users.resolve_many(session, principal, [str(row.user_id)]):
@@ -61,18 +61,18 @@ def get(session: Session, principal: Principal, job_id: UUID) -> tuple[JobRow, R
     return row, run
 
 
-def tells_errors(principal: Principal, row: JobRow) -> bool:
-    """Whether this principal may read what went wrong: a job about nobody in particular speaks of others' images."""
+def may_see_errors(principal: Principal, row: JobRow) -> bool:
+    """Whether this principal may read a job's errors: a job about no user may name other applications' images."""
     if row.user_id is not None or principal.application is None:
         return True
     return principal.user_id is None and row.payload.get("application") == principal.application
 
 
 def image_errors(row: JobRow) -> tuple[list[ImageError], int]:
-    """What a labelling job could not label, the first of it, and how much that is in all. Other jobs have none."""
-    told: dict[str, str] = row.payload.get("errors", {})
+    """The first errors of a labelling job, and their total number. Other jobs have none."""
+    stored: dict[str, str] = row.payload.get("errors", {})
     errors = [
         ImageError(tool, UUID(image_id), error)
-        for (tool, image_id), error in ((name.rsplit(" ", 1), error) for name, error in told.items())
+        for (tool, image_id), error in ((name.rsplit(" ", 1), error) for name, error in stored.items())
     ]
     return errors, int(row.payload.get("num_errors", 0))

@@ -1,6 +1,6 @@
-"""How the deployment is doing, counted in SQL at the moment of asking: what an operator watches and is woken by.
+"""Status of the deployment, counted in SQL on request; metrics and alerts are made from it.
 
-Every query goes by an index, but for two counts: of jobs by state, and of users' logs.
+Every query uses an index, except two counts: of jobs by state, and of untrained feedback.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from paaplus.settings import Settings
 
 RECENT: Final = timedelta(days=1)
 
-# What a job's last error begins with, and what it is counted as. `run_jobs` and `reap` write them.
+# Prefixes of `JobRow.last_error` that are counted by reason. `run_jobs` and `reap` write them.
 _CODES = sorted(
     {kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PaaplusError)}
 )
@@ -33,25 +33,25 @@ SILENT, CRASHED = "worker_silent", "crashed"
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One look at the deployment. Ages are seconds, 0 where nothing waits; "recent" is a day."""
+    """Status at one moment. Ages are in seconds, 0 if nothing waits. "Recent" is the last day."""
 
     num_jobs: dict[JobState, int]
-    """Jobs by state; every state is there, also with 0."""
+    """Jobs by state; every state is a key."""
     num_due_users: int
-    """Users whose training is due and not yet a job: a scheduler's work."""
+    """Due users without a job; a scheduler enqueues them."""
     oldest_due_s: float
     oldest_ready_s: dict[str, float] = field(default_factory=dict)
-    """By queue, how long the first job that could run has waited: a worker's work."""
+    """By queue, how long the oldest ready job has waited for a worker."""
     num_expired_leases: int = 0
-    """Jobs of workers that went silent, and which no scheduler has taken back."""
+    """Running jobs whose lease has expired, and which no scheduler has requeued yet."""
     num_failures: dict[tuple[JobKind, JobState, str], int] = field(default_factory=dict)
-    """By kind, state and reason: jobs that wait to be tried again, and those given up recently."""
+    """By kind, state and reason: jobs that wait for another attempt, and jobs that were given up recently."""
     num_gate_outcomes: dict[PointerMove, int] = field(default_factory=dict)
-    """What the gate let through and refused recently."""
+    """Recent decisions of the gate."""
     num_stale_adapters: int = 0
-    """Live versions that stand on another base model than the default one: their users get its plain scores."""
+    """Active versions for another base model than the default one; their users get generic scores."""
     num_untrained_feedback: int = 0
-    """Events that no training has seen."""
+    """Events that no training has read."""
 
 
 def read(session: Session, settings: Settings) -> Status:

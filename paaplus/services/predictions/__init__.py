@@ -1,1 +1,1 @@
-"""Scoring for users: what is served, how sure it is, and receipts."""
+"""Scores of images for users, their confidence, and receipts."""

@@ -1,4 +1,4 @@
-"""A bounded memory of things that never change, shared by the threads of one process."""
+"""A cache of immutable values, bounded in bytes and safe for threads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ V = TypeVar("V")
 
 
 class SizedCache(Generic[K, V]):
-    """Keeps what was used last, as far as `max_bytes` go. One entry that is larger than that is not kept."""
+    """Keeps the most recently used entries, up to `max_bytes`. An entry larger than that is not kept."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -21,7 +21,7 @@ class SizedCache(Generic[K, V]):
         self._lock = threading.Lock()
 
     def get_many(self, keys: Iterable[K]) -> dict[K, V]:
-        """Those that are here."""
+        """The entries of these keys that are in the cache."""
         found = {}
         with self._lock:
             for key in keys:

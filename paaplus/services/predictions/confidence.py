@@ -1,4 +1,4 @@
-"""How sure the platform is of a score: standard deviations, from the prior and from what the user has said.
+"""Confidence of scores: standard deviations, from the prior and the user's ratings.
 
 Shape letters: N = images of one user, A = aspects.
 """
@@ -16,9 +16,9 @@ from paaplus.scoring.priors import OwnPrior, Prior, design
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """Standard deviations by aspect, in score points: of the user's own score, and of a rating that they would give.
+    """Standard deviations by aspect, in score points: of the user's score, and of a rating by the user.
 
-    A rating is the score and the noise that nobody's next rating is free of.
+    A rating varies more than the score, because one person's ratings of one image are noisy.
     """
 
     score_sd: dict[str, float]
@@ -28,11 +28,11 @@ class Confidence:
 def confidences(
     base: BaseScorer, adapter: Adapter | None, prior: Prior | None, taste_NR: np.ndarray, generic_NA: np.ndarray
 ) -> list[Confidence] | None:
-    """One for each image; None for an adapter that does not know how sure it is.
+    """The confidence of each image's score; None: the adapter has no uncertainty.
 
     Args:
         base: the base model.
-        adapter: the user's; None: nothing is known of them, and the prior is as wide as people differ.
+        adapter: the user's; None: the user has none, and the prior alone gives the confidence.
         prior: the prior that the adapter started from; None: the base model's own.
         taste_NR: the images in taste space.
         generic_NA: their generic scores.

@@ -1,11 +1,12 @@
 """One user's latest trainable ratings and comparisons, as arrays.
 
-Shape letters: N = ratings, C = comparisons, A = aspects.
+Shape letters: N = ratings, R = taste dimensions, A = aspects.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 import numpy as np
@@ -15,6 +16,7 @@ from sqlalchemy.orm import Session
 from paaplus.db.tables import FeaturesRow, ImageRow, UserRow
 from paaplus.records import ComparedSet, RatedSet
 from paaplus.services.feedback import feedback_log
+from paaplus.services.feedback.arrays import compared_set, rated_set
 from paaplus.services.feedback.feedback_log import LatestComparison, LatestRating
 from paaplus.services.predictions.serving import Serving
 from paaplus.settings import Settings
@@ -22,7 +24,10 @@ from paaplus.settings import Settings
 
 @dataclass(frozen=True)
 class LatestFeedback:
-    """One user's latest ratings and comparisons at one moment, without held-out ones."""
+    """One user's latest ratings and comparisons at one moment, without held-out ones.
+
+    `head` is the last sequence of the user's log then.
+    """
 
     user_id: UUID
     application: str
@@ -32,34 +37,23 @@ class LatestFeedback:
     comparisons: list[LatestComparison]
 
     def image_ids(self) -> set[UUID]:
-        pairs = {image_id for word in self.comparisons for image_id in (word.first_id, word.second_id)}
-        return {word.image_id for word in self.ratings} | pairs
+        """Images that are rated or compared."""
+        compared = {image_id for each in self.comparisons for image_id in (each.first_id, each.second_id)}
+        return {rating.image_id for rating in self.ratings} | compared
 
     def rated_set(self, serving: Serving) -> RatedSet:
-        """Ratings of the images that can be scored."""
-        aspects = serving.scorer.aspects
-        words = [word for word in self.ratings if word.image_id in serving.images]
-        target_NA = np.array([[word.scores.get(aspect, np.nan) for aspect in aspects] for word in words])
-        return RatedSet.of(
-            np.array([word.sequence for word in words], np.int64),
-            *self.inputs_of(serving, [word.image_id for word in words]),
-            target_NA.reshape(len(words), len(aspects)),
-        )
+        """Ratings of images that can be scored."""
+        ratings = [rating for rating in self.ratings if rating.image_id in serving.images]
+        return rated_set(ratings, serving.scorer.aspects, partial(self.inputs_of, serving))
 
     def compared_set(self, serving: Serving) -> ComparedSet:
         """Comparisons of images that can be scored."""
-        aspects, there = serving.scorer.aspects, serving.images
-        words = [word for word in self.comparisons if word.first_id in there and word.second_id in there]
-        preference_CA = np.array([[word.preferences.get(aspect, np.nan) for aspect in aspects] for word in words])
-        return ComparedSet.of(
-            np.array([word.sequence for word in words], np.int64),
-            *self.inputs_of(serving, [word.first_id for word in words]),
-            *self.inputs_of(serving, [word.second_id for word in words]),
-            preference_CA.reshape(len(words), len(aspects)),
-        )
+        images = serving.images
+        comparisons = [each for each in self.comparisons if each.first_id in images and each.second_id in images]
+        return compared_set(comparisons, serving.scorer.aspects, partial(self.inputs_of, serving))
 
     def inputs_of(self, serving: Serving, image_ids: list[UUID]) -> tuple[np.ndarray, np.ndarray]:
-        """Taste (N, R) and generic scores (N, A) of images that are in `serving`, as this user's score sees them."""
+        """Taste vectors (N, R) and generic scores (N, A) of images of `serving`, with the user's preference."""
         if not image_ids:
             scorer = serving.scorer
             return np.empty((0, scorer.taste_dim), np.float32), np.empty((0, len(scorer.aspects)), np.float32)
@@ -68,25 +62,25 @@ class LatestFeedback:
 
 
 def read(session: Session, user: UserRow, settings: Settings) -> LatestFeedback:
-    """The user's latest trainable feedback, as the caller's transaction sees it."""
+    """Read the user's latest trainable feedback in the caller's transaction."""
     log = feedback_log.read(session, user, settings.holdout_key.get_secret_value())
     return LatestFeedback(
         user_id=user.id,
         application=user.application,
         epoch=user.epoch,
         head=log.head,
-        ratings=[word for word in log.latest_ratings() if not word.held_out],
-        comparisons=[word for word in log.latest_comparisons() if not word.held_out],
+        ratings=[rating for rating in log.latest_ratings() if not rating.held_out],
+        comparisons=[comparison for comparison in log.latest_comparisons() if not comparison.held_out],
     )
 
 
 def shared_images(
     session: Session, user: UserRow, extractor_digest: str, settings: Settings, *, limit: int, with_held_out: bool
 ) -> list[UUID]:
-    """Some of the application's own images that have features: the same ones every time, nobody's private ones.
+    """Some images of the application that have features and belong to no single user; always the same ones.
 
     Args:
-        with_held_out: also those whose ratings would judge and never train.
+        with_held_out: include images whose ratings are held out of this user's training.
     """
     rows = session.execute(
         sa.select(ImageRow.id, ImageRow.sha256)

@@ -1,7 +1,7 @@
-"""Predictions: each user's own scores of images, with a receipt of what said them.
+"""Predictions: scores of images for users, with receipts.
 
-Rows are read in one transaction, scores computed in none, receipts written in a second one before anything is
-answered. Scores are row-wise all the way: an item has the same bits alone and in any batch.
+Rows are read in one transaction, scores are computed outside any, and receipts are written in a second one before the
+answer is sent. Every operation works row by row, so an item's score is bit-identical alone and in any batch.
 Shape letters: N = images of one user, R = taste space dim, A = aspects.
 """
 
@@ -28,7 +28,8 @@ from paaplus.ids import new_id
 from paaplus.scoring.adapters import TasteVector
 from paaplus.services.images import images
 from paaplus.services.predictions.confidence import Confidence, confidences
-from paaplus.services.predictions.serving import ServedAdapter, Serving, ServingStore, UsedPreference
+from paaplus.services.predictions.serving import ServedAdapter, Serving, UsedPreference
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.users import users
 from paaplus.services.users.keys import Principal
 from paaplus.settings import Settings
@@ -52,7 +53,7 @@ _MATCHED: Final[dict[MatchKind, SourceReason]] = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One user and one image that exist, and whom the caller may see."""
+    """An existing user and image that the caller may see."""
 
     user_id: UUID
     image_id: UUID
@@ -60,11 +61,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One answer. Scores are 0-10 by aspect, None unless `status` is "scored".
+    """One prediction. Scores are 0-10 by aspect, None unless `status` is "scored".
 
-    `source` says what they come from: a trained adapter; a match, whose version no training has touched; or the base,
-    always with its reason: the user has no adapter yet, or one that was trained for another base model, which is never
-    mixed with this one.
+    `source` is where the scores come from: "adapter" a trained version, "match" a version that a match made, "base"
+    the base model. `source_reason` gives the details. An adapter for another base model is not used.
     """
 
     user_id: UUID
@@ -75,9 +75,9 @@ class Prediction:
     source: Source | None = None
     source_reason: SourceReason | None = None
     adapter: ServedAdapter | None = None
-    preference: UsedPreference | None = None  # what the generic score was computed with; None: nobody in particular
-    branches: tuple[str, ...] | None = None  # what the image's features were made of; None: nobody can tell
-    confidence: Confidence | None = None  # None also where it was not asked for
+    preference: UsedPreference | None = None  # generic scores were computed with it; None: without one
+    branches: tuple[str, ...] | None = None  # parts of the network that gave the features; None: unknown
+    confidence: Confidence | None = None  # None also if it was not requested
     receipt_id: UUID | None = None
     job_id: UUID | None = None
     retry_after_s: int | None = None
@@ -86,7 +86,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """All answers of one call, in the order asked, and the base model under them."""
+    """All predictions of one call, in the order asked, and the base model that scored them."""
 
     items: list[Prediction]
     base_model: BaseModelRow
@@ -97,7 +97,7 @@ class Answer:
 
 
 class Predictor:
-    """Scores for one process."""
+    """Makes predictions in one process."""
 
     def __init__(self, database: Database, blobs: BlobStore, settings: Settings) -> None:
         self._database = database
@@ -106,17 +106,17 @@ class Predictor:
 
     @property
     def store(self) -> ServingStore:
-        """What it serves from: projected images, for others of this process who need them."""
+        """The store of projected images and adapters, for other services of this process."""
         return self._store
 
     def resolve(self, principal: Principal, wanted: Sequence[tuple[str, UUID]]) -> list[Target]:
-        """The users and images that are named, in the order asked.
+        """Look up users and images, in the order asked.
 
         Args:
             wanted: (user reference, image id) pairs.
 
         Raises:
-            NotFound: one of them does not exist, or not for this principal; the message names it.
+            NotFound: one of them does not exist for this principal; the message names it.
         """
         with self._database.read_session() as session:
             found_users = users.resolve_many(session, principal, {ref for ref, _ in wanted})
@@ -139,21 +139,21 @@ class Predictor:
         return targets
 
     def request_missing(self, targets: Sequence[Target]) -> bool:
-        """Ask a worker for the features that are missing; whether any is."""
+        """Enqueue the extraction of missing features; returns whether any are missing."""
         with self._database.session() as session:
             return images.request_features(session, {t.image_id for t in targets}, self._settings) is not None
 
     def is_waiting(self, targets: Sequence[Target]) -> bool:
-        """Whether any image is still without features."""
+        """Whether any image still has no features."""
         with self._database.read_session() as session:
             states = images.feature_states(session, {t.image_id for t in targets}, self._settings)
         return any(state.state == "pending" for state in states.values())
 
     def answer(self, targets: Sequence[Target], *, with_confidence: bool = False) -> Answer:
-        """Score what can be scored now; the rest is pending, with the job that it waits for.
+        """Score the images that have features; the others are pending, with the job that extracts them.
 
         Args:
-            with_confidence: say how sure each score is, where its adapter knows.
+            with_confidence: add the confidence of each score, if its adapter has an uncertainty.
 
         Raises:
             NotFound: a user or an image was erased meanwhile.
@@ -164,12 +164,12 @@ class Predictor:
         places = _by_user(serving, targets)
         items = self._record(targets, serving, _score(serving, targets, places))
         if with_confidence:
-            sure = _confidence(serving, targets, places)
-            items = [replace(item, confidence=sure.get(position)) for position, item in enumerate(items)]
+            found = _confidences(serving, targets, places)
+            items = [replace(item, confidence=found.get(position)) for position, item in enumerate(items)]
         return Answer(items, serving.base_model)
 
     def _record(self, targets: Sequence[Target], serving: Serving, scores: dict[int, np.ndarray]) -> list[Prediction]:
-        """Write the receipts, ask for missing features, and put the answers in order."""
+        """Write the receipts, request missing features, and make the predictions, in the order of `targets`."""
         pending = {t.image_id for t in targets} - serving.images.keys() - serving.failed.keys()
         retry_after_s = math.ceil(self._settings.scan_interval_s)
         now = utcnow()
@@ -183,7 +183,7 @@ class Predictor:
                     for position, target in enumerate(targets)
                 ]
                 receipts = [_receipt(item, serving.base_model.id, now) for item in items if item.receipt_id]
-                if receipts:  # with nulls: left out, each run of rows that have none would be a statement of its own
+                if receipts:  # with nulls: otherwise rows with and without them go in separate statements
                     session.execute(sa.insert(PredictionReceiptRow), receipts, execution_options={"render_nulls": True})
         except IntegrityError as error:
             raise NotFound("a user or an image was erased while scores were computed") from error
@@ -191,7 +191,7 @@ class Predictor:
 
 
 def _by_user(serving: Serving, targets: Sequence[Target]) -> dict[UUID, list[int]]:
-    """Positions in `targets` of what can be scored."""
+    """By user, positions in `targets` of images that can be scored."""
     positions: dict[UUID, list[int]] = defaultdict(list)
     for position, target in enumerate(targets):
         if target.image_id in serving.images:
@@ -200,7 +200,7 @@ def _by_user(serving: Serving, targets: Sequence[Target]) -> dict[UUID, list[int
 
 
 def _score(serving: Serving, targets: Sequence[Target], by_user: dict[UUID, list[int]]) -> dict[int, np.ndarray]:
-    """Scores by position in `targets`, shape (A,) each, user by user; only of images that can be scored."""
+    """Scores by position in `targets`, shape (A,) each; only of images that can be scored."""
     scores: dict[int, np.ndarray] = {}
     for user_id, places in by_user.items():
         taste_NR, score_NA = _images(serving, targets, places)
@@ -211,24 +211,24 @@ def _score(serving: Serving, targets: Sequence[Target], by_user: dict[UUID, list
     return scores
 
 
-def _confidence(serving: Serving, targets: Sequence[Target], by_user: dict[UUID, list[int]]) -> dict[int, Confidence]:
-    """How sure each score is, by position in `targets`; without those whose adapter does not know."""
-    sure: dict[int, Confidence] = {}
+def _confidences(serving: Serving, targets: Sequence[Target], by_user: dict[UUID, list[int]]) -> dict[int, Confidence]:
+    """Confidences by position in `targets`, without those whose adapter has no uncertainty."""
+    by_place: dict[int, Confidence] = {}
     for user_id, places in by_user.items():
         adapter = serving.adapter_of(user_id)
         prior = None
         if isinstance(adapter, TasteVector) and adapter.uncertainty and adapter.uncertainty.prior_digest:
             prior = serving.priors.get(adapter.uncertainty.prior_digest)
-            if prior is None:  # gone with an expert: its coordinates mean nothing any more
+            if prior is None:  # deleted with an expert; the uncertainty is in its coordinates
                 continue
         found = confidences(serving.scorer, adapter, prior, *_images(serving, targets, places))
-        sure.update(zip(places, found or (), strict=False))
-    return sure
+        by_place.update(zip(places, found or (), strict=False))
+    return by_place
 
 
 def _images(serving: Serving, targets: Sequence[Target], places: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Taste (N, R) and generic scores (N, A) of the images at these positions."""
-    user_id = targets[places[0]].user_id  # places are of one user
+    """Taste vectors (N, R) and generic scores (N, A) of the images at these positions of one user."""
+    user_id = targets[places[0]].user_id
     images_N = serving.images_of(user_id, [targets[place].image_id for place in places])
     return np.stack([image.taste_R for image in images_N]), np.stack([image.generic_A for image in images_N])
 
@@ -283,7 +283,7 @@ def _receipt(item: Prediction, base_model_id: UUID, now: datetime) -> dict[str, 
 
 
 def _details(item: Prediction) -> dict[str, Any] | None:
-    """What else is behind the scores, where there is anything: preference, branches, match."""
+    """Preference, branches and match behind the scores; None: none of them."""
     details: dict[str, Any] = {}
     if item.preference is not None:
         details["preference"] = {"values": list(item.preference.values), "version": item.preference.version}

@@ -1,1 +1,1 @@
-"""Base models and taste priors: registered, loaded once."""
+"""Registered artifacts: base models and taste priors, cached in each process."""

@@ -1,4 +1,4 @@
-"""What was registered under a digest: loaded once per process, and checked to be what it was."""
+"""Artifacts by digest: loaded once per process, and checked against their digest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from paaplus.errors import InvalidInput, Unavailable
 
 
 class Artifact(Protocol):
-    """A thing with a digest of its content."""
+    """A value with a digest of its content."""
 
     @property
     def digest(self) -> str: ...
@@ -22,7 +22,7 @@ V = TypeVar("V")
 
 
 class LoadedOnce(Generic[V]):
-    """A process's memory of artifacts by digest: the `num_kept` that were used last."""
+    """A cache of artifacts by digest: keeps the `num_kept` most recently used."""
 
     def __init__(self, num_kept: int) -> None:
         self.num_kept = num_kept
@@ -30,7 +30,7 @@ class LoadedOnce(Generic[V]):
         self._lock = threading.Lock()
 
     def get(self, digest: str, load: Callable[[], V]) -> V:
-        """From memory, or else as `load` gives it; others wait meanwhile, so that nothing is loaded twice."""
+        """The cached artifact, or else what `load` returns. Other threads wait, so that nothing is loaded twice."""
         with self._lock:
             if digest not in self._loaded:
                 self._loaded[digest] = load()
@@ -49,26 +49,26 @@ class LoadedOnce(Generic[V]):
             self._loaded.clear()
 
     def digests(self) -> list[str]:
-        """What is in memory, the latest used last."""
+        """Digests of the cached artifacts, the most recently used last."""
         with self._lock:
             return list(self._loaded)
 
 
 def parsed(what: str, parse: Callable[[bytes], A], data: bytes, digest: str) -> A:
-    """The artifact that the bytes are.
+    """Parse an artifact's bytes and check its digest.
 
     Args:
-        what: its name, for the error.
-        parse: raises InvalidInput for bytes that are none.
+        what: the artifact's name, for the error.
+        parse: the parser; raises InvalidInput for invalid bytes.
         data: the bytes.
-        digest: that was registered.
+        digest: the registered digest.
 
     Raises:
-        Unavailable: they are none, or another one.
+        Unavailable: the bytes are invalid, or are another artifact.
     """
     try:
         artifact = parse(data)
-    except InvalidInput as error:  # ours to keep readable, not the caller's to repair
+    except InvalidInput as error:  # the platform's data, not the caller's input
         raise Unavailable(f"{what} cannot be read: {error}") from error
     if artifact.digest != digest:
         raise Unavailable(f"{what}: digest {artifact.digest}, registered was {digest}")

@@ -1,4 +1,4 @@
-"""Base models: registered once by digest, numbered by name, loaded once per process."""
+"""Base models: registered by digest, with version numbers by name, and cached in each process."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _loaded: LoadedOnce[BaseScorer] = LoadedOnce(NUM_KEPT)
 def register(
     session: Session, blobs: BlobStore, scorer: BaseScorer, config: dict[str, Any], metrics: dict[str, Any]
 ) -> BaseModelRow:
-    """Store a base model as the next version of its name. The same artifact again is the row that it has.
+    """Store a base model as the next version of its name. A known artifact returns its existing row.
 
-    Images that are there already get their features with `images.request_features`.
+    Afterwards call `images.request_features` for the existing images.
     """
     lock_name(session, f"base_model:{scorer.name}")
     digest = scorer.digest
@@ -54,11 +54,11 @@ def register(
 
 
 def default(session: Session, settings: Settings) -> BaseModelRow:
-    """The base model that scores by default: the configured one, or the newest that is not retired.
+    """The default base model: the configured one, or the newest that is not retired.
 
     Raises:
         InvalidInput: `default_base_model` is neither a name nor name@version.
-        Unavailable: there is no such base model yet; the message says what to do.
+        Unavailable: there is no such base model; the message says how to make one.
     """
     row = find_default(session, settings)
     if row is None:
@@ -70,7 +70,7 @@ def default(session: Session, settings: Settings) -> BaseModelRow:
 
 
 def find_default(session: Session, settings: Settings) -> BaseModelRow | None:
-    """As `default`, but None where there is none."""
+    """As `default`, but None if there is none."""
     query = sa.select(BaseModelRow).where(BaseModelRow.retired_at.is_(None)).order_by(BaseModelRow.id.desc()).limit(1)
     name, separator, version = settings.default_base_model.partition("@")
     if name:
@@ -86,7 +86,7 @@ def named(session: Session, wanted: str) -> BaseModelRow:
     """The base model `name` (its newest version) or `name@version`.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is no such base model.
     """
     name, _, version = wanted.partition("@")
     rows = list_base_models(session)
@@ -98,15 +98,15 @@ def named(session: Session, wanted: str) -> BaseModelRow:
 
 
 def list_base_models(session: Session) -> list[BaseModelRow]:
-    """Newest first."""
+    """All base models, newest first."""
     return list(session.execute(sa.select(BaseModelRow).order_by(BaseModelRow.id.desc())).scalars())
 
 
 def load(blobs: BlobStore, row: BaseModelRow) -> BaseScorer:
-    """The base model as it scores, from this process's memory after the first time.
+    """Load a base model, cached in this process.
 
     Raises:
-        Unavailable: its artifact is missing, or not what was registered.
+        Unavailable: its artifact is missing or damaged.
     """
     what = f"base model {row.name}@{row.version}"
 

@@ -1,4 +1,4 @@
-"""Taste priors: registered once by digest, numbered by base model; the newest that is not retired is in force."""
+"""Taste priors: registered by digest, numbered by base model. The newest that is not retired is in force."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def register(
     user_ids: Collection[UUID] = (),
     actor: str,
 ) -> TastePriorRow:
-    """Store a prior as the next version of its base model; from now on it is in force. The same again is the same row.
+    """Store a prior as the next version for its base model, and put it in force. A known prior returns its row.
 
     Args:
-        source: what it was learned from, in words.
-        user_ids: users of this deployment among those whom it was learned from.
+        source: description of what it was learned from.
+        user_ids: users of this deployment whom it was learned from.
 
     Raises:
-        InvalidInput: the prior was learned on another base model.
+        InvalidInput: the prior is for another base model.
     """
     if prior.base_digest != base_model.digest:
         raise InvalidInput(f"a taste prior of base {prior.base_digest[:12]}, not of {base_model.digest[:12]}")
@@ -72,7 +72,7 @@ def register(
 
 
 def in_force(session: Session, base_model_id: UUID) -> TastePriorRow | None:
-    """What new trainings on this base model start from; None: the base model's own prior."""
+    """The prior that new trainings on this base model start from; None: the base model's own."""
     return session.execute(
         sa.select(TastePriorRow)
         .where(TastePriorRow.base_model_id == base_model_id, TastePriorRow.retired_at.is_(None))
@@ -82,7 +82,7 @@ def in_force(session: Session, base_model_id: UUID) -> TastePriorRow | None:
 
 
 def retire(session: Session, base_model_id: UUID, version: int, *, actor: str) -> TastePriorRow:
-    """No new training starts from this prior; versions that did stay as they are. The one before is in force again.
+    """Retire a prior; the one before it is in force again. Existing adapter versions stay.
 
     Raises:
         NotFound: there is no such version.
@@ -99,30 +99,30 @@ def retire(session: Session, base_model_id: UUID, version: int, *, actor: str) -
 
 
 def mark_stale(session: Session, user_id: UUID) -> None:
-    """Before a user is erased: priors that were learned from them should be learned again without them."""
-    seen = sa.select(TastePriorPersonRow.taste_prior_id).where(TastePriorPersonRow.user_id == user_id)
+    """Mark priors that were learned from a user who is about to be erased."""
+    learned = sa.select(TastePriorPersonRow.taste_prior_id).where(TastePriorPersonRow.user_id == user_id)
     session.execute(
         sa.update(TastePriorRow)
-        .where(TastePriorRow.id.in_(seen), TastePriorRow.stale_at.is_(None))
+        .where(TastePriorRow.id.in_(learned), TastePriorRow.stale_at.is_(None))
         .values(stale_at=utcnow())
     )
 
 
 def find(session: Session, digest: str) -> TastePriorRow | None:
-    """The prior of that digest."""
+    """The prior with this digest; None: there is none."""
     return session.execute(sa.select(TastePriorRow).where(TastePriorRow.digest == digest)).scalar_one_or_none()
 
 
 def list_priors(session: Session) -> list[TastePriorRow]:
-    """Newest first."""
+    """All taste priors, newest first."""
     return list(session.execute(sa.select(TastePriorRow).order_by(TastePriorRow.id.desc())).scalars())
 
 
 def load(blobs: BlobStore, row: TastePriorRow) -> TastePrior:
-    """The prior itself, from this process's memory after the first time.
+    """Load a prior, cached in this process.
 
     Raises:
-        Unavailable: its artifact is missing, or not what was registered.
+        Unavailable: its artifact is missing or damaged.
     """
     what = f"taste prior {row.version}"
 

@@ -1,1 +1,1 @@
-"""AI tools' pseudo labels and the experts' reviews of them."""
+"""Pseudo labels by AI tools, experts' reviews of them, and what tools learn from the reviews."""

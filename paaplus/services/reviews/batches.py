@@ -1,4 +1,4 @@
-"""Batches of images that go to experts: to whom, in which order, with which labels."""
+"""Review batches: which images go to which expert, in which order, and with which pseudo labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from paaplus.errors import Conflict, InvalidInput, NotFound
 from paaplus.ids import new_id
 from paaplus.services import audit
 from paaplus.services.names import check_application
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.reviews import pseudo_labels
 from paaplus.services.reviews.combined_labels import combine, expected_value, read_labels
 from paaplus.services.reviews.ordering import expert_spreads
@@ -28,27 +28,27 @@ from paaplus.services.users.keys import Principal
 
 MAX_IMAGES: Final = 5_000
 MAX_EXPERTS: Final = 50
-MAX_REVIEWS: Final = 20_000  # of one batch, all experts' together: they are written in one transaction
+MAX_REVIEWS: Final = 20_000  # of all experts in one batch, because one transaction writes them
 NAME_MAX: Final = 128
-_IN_BATCH = 500
+_IN_BATCH = 500  # ids in one statement
 
 
 @dataclass(frozen=True)
 class NewBatch:
-    """What is asked for, see `POST /v1/review-batches`.
+    """A request for a batch, see `POST /v1/review-batches`.
 
     Raises:
-        InvalidInput: a number out of range, or something twice.
+        InvalidInput: a value out of range, or a duplicate.
     """
 
     application: str
     name: str
     experts: tuple[str, ...]
-    tools: tuple[str, ...] | None = None  # None: all that have labelled an aspect of the base model
-    image_ids: tuple[UUID, ...] | None = None  # None: all that these tools have labelled
+    tools: tuple[str, ...] | None = None  # None: all tools that have labelled an aspect of the base model
+    image_ids: tuple[UUID, ...] | None = None  # None: all images that these tools have labelled
     order: ReviewOrder = ReviewOrder.VALUE
     seed: int = 0
-    overlap: float = 0.0  # share of the images that every expert gets; the others are dealt out
+    overlap: float = 0.0  # share of images that every expert gets; each other image goes to one expert
     limit: int = 1_000
 
     def __post_init__(self) -> None:
@@ -70,13 +70,15 @@ class NewBatch:
 
 
 def create(database: Database, store: ServingStore, principal: Principal, new: NewBatch) -> ReviewBatchRow:
-    """Make a batch and every expert's queue in it. Labels are read, calibrated and combined before anything is written.
+    """Make a batch with a queue of reviews for every expert.
+
+    Labels are read, calibrated and combined before anything is written.
 
     Raises:
-        InvalidInput: somebody who is no expert of this application, no label to show of any image, or more than
-            `MAX_REVIEWS` reviews.
-        NotFound: no such user or image, or none of this application.
-        Conflict: a named image has no label by these tools that says something of the base model's aspects.
+        InvalidInput: a user who is no expert of this application, no image has a label, or more than `MAX_REVIEWS`
+            reviews.
+        NotFound: no such user or image in this application.
+        Conflict: a named image has no label by these tools for an aspect of the base model.
     """
     wanted = list(new.image_ids) if new.image_ids is not None else None
     aspects = store.load([], []).scorer.aspects
@@ -106,7 +108,7 @@ def create(database: Database, store: ServingStore, principal: Principal, new: N
         )
     if not shown:
         raise InvalidInput(
-            f"no image of {new.application!r} that these experts have not had has a label by {sorted(tools)} "
+            f"no image of {new.application!r} that these experts have not had yet has a label by {sorted(tools)} "
             f"of {list(aspects)}"
         )
     value = {image_id: expected_value(label, {}, spread_of.get(image_id, {})) for image_id, label in shown.items()}
@@ -124,7 +126,7 @@ def get(session: Session, principal: Principal, batch_id: UUID) -> ReviewBatchRo
     """One batch.
 
     Raises:
-        NotFound: there is none, or none that this principal may see.
+        NotFound: no such batch for this principal.
     """
     row = session.get(ReviewBatchRow, batch_id)
     if row is None or principal.application not in (None, row.application):
@@ -135,7 +137,7 @@ def get(session: Session, principal: Principal, batch_id: UUID) -> ReviewBatchRo
 def list_batches(
     session: Session, principal: Principal, *, limit: int = 100, before: UUID | None = None
 ) -> list[ReviewBatchRow]:
-    """Those that this principal may see, newest first."""
+    """Batches that this principal may see, newest first."""
     query = sa.select(ReviewBatchRow).order_by(ReviewBatchRow.id.desc()).limit(limit)
     if principal.application is not None:
         query = query.where(ReviewBatchRow.application == principal.application)
@@ -145,10 +147,10 @@ def list_batches(
 
 
 def close(session: Session, principal: Principal, batch_id: UUID) -> ReviewBatchRow:
-    """Take the batch out of every queue; what is done stays done. Doing it again changes nothing.
+    """Close a batch: its open reviews leave the experts' queues; decided reviews stay. Repeating it changes nothing.
 
     Raises:
-        NotFound: there is none, or none that this principal may see.
+        NotFound: no such batch for this principal.
     """
     get(session, principal, batch_id)
     row = session.get_one(ReviewBatchRow, batch_id, with_for_update=True, populate_existing=True)
@@ -165,14 +167,14 @@ def _experts(session: Session, principal: Principal, new: NewBatch) -> list[UUID
             raise NotFound(f"user {ref!r} does not exist in application {new.application!r}")
     ids = [found[ref].id for ref in new.experts]
     if len(set(ids)) != len(ids):
-        raise InvalidInput("experts: one is named twice")
+        raise InvalidInput("experts: two references name the same user")
     registered = session.execute(
         sa.select(ExpertRow.user_id).where(ExpertRow.user_id.in_(ids), ExpertRow.retired_at.is_(None))
     ).scalars()
     active = set(registered)
     for ref, user_id in zip(new.experts, ids, strict=True):
         if user_id not in active:
-            raise InvalidInput(f"user {ref!r} is no expert, or retired")
+            raise InvalidInput(f"user {ref!r} is no expert, or a retired one")
     return ids
 
 
@@ -184,7 +186,7 @@ def _labelling_tools(session: Session, application: str, aspects: Collection[str
 
 
 def _check_images(session: Session, application: str, image_ids: Sequence[UUID]) -> None:
-    """Images that an expert may see: the application's, of no user in particular."""
+    """Check that the images are the application's, and belong to no single user: experts may see only those."""
     ids, found = sorted(set(image_ids)), set[UUID]()
     for start in range(0, len(ids), _IN_BATCH):
         query = sa.select(ImageRow.id).where(
@@ -194,17 +196,17 @@ def _check_images(session: Session, application: str, image_ids: Sequence[UUID])
         )
         found |= set(session.execute(query).scalars())
     if missing := sorted(set(ids) - found):
-        raise NotFound(f"image {missing[0]} does not exist, or belongs to one user alone, whom no expert may look at")
+        raise NotFound(f"image {missing[0]} does not exist, or belongs to a single user and cannot be reviewed")
 
 
 def _deal(
     new: NewBatch, expert_ids: Sequence[UUID], image_ids: Sequence[UUID], value: dict[UUID, float]
 ) -> dict[UUID, list[UUID]]:
-    """Every expert's images in the order in which they get them."""
+    """Every expert's images, in the order of review."""
     rng = np.random.default_rng(new.seed)
     drawn = [image_ids[i] for i in rng.permutation(len(image_ids))]
     if new.order == ReviewOrder.VALUE:
-        drawn.sort(key=lambda image_id: -value[image_id])  # stable: what is worth the same stays as drawn
+        drawn.sort(key=lambda image_id: -value[image_id])  # stable: images of equal value stay in random order
     drawn = drawn[: new.limit]
     num_shared = round(new.overlap * len(drawn))
     is_shared = np.isin(np.arange(len(drawn)), rng.permutation(len(drawn))[:num_shared])
@@ -230,7 +232,7 @@ def _write(
     actor: str,
 ) -> ReviewBatchRow:
     ids = sorted({image_id for queue in queues.values() for image_id in queue})
-    alive = set(
+    existing = set(
         session.execute(
             sa.select(UserRow.id)
             .where(UserRow.id.in_(queues))
@@ -241,9 +243,9 @@ def _write(
     for start in range(0, len(ids), _IN_BATCH):
         batch = ids[start : start + _IN_BATCH]
         query = sa.select(ImageRow.id).where(ImageRow.id.in_(batch)).order_by(ImageRow.id)
-        alive |= set(session.execute(query.with_for_update(read=True, key_share=True)).scalars())
-    if (set(queues) | set(ids)) - alive:
-        raise Conflict("an expert or an image was erased while the batch was made: ask again")
+        existing |= set(session.execute(query.with_for_update(read=True, key_share=True)).scalars())
+    if (set(queues) | set(ids)) - existing:
+        raise Conflict("an expert or an image was erased while the batch was made: try again")
     now = utcnow()
     row = ReviewBatchRow(
         id=new_id(),

@@ -1,4 +1,4 @@
-"""The order of open reviews: what is worth most first, also after a tool has learned."""
+"""The order of open reviews: the largest expected value first, updated when a tool has learned."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from sqlalchemy.orm import Session
 from paaplus.db.engine import Database
 from paaplus.db.tables import ReviewBatchRow, ReviewRow
 from paaplus.db.tables.reviews import ReviewOrder, ReviewState
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.reviews.combined_labels import combine, expected_value, read_labels
 
 _IN_BATCH: Final = 500  # ids in one statement
 
 
 def rerank(database: Database, store: ServingStore, application: str) -> int:
-    """After a tool has learned: put the open reviews of open batches in the order of what they are worth now.
+    """Reorder open reviews by their current expected value, after a tool has learned; returns how many moved.
 
-    The labels they show stay; a label that would be another one now is worth a look. Returns how many were moved.
+    The shown labels stay. A label that would be different now has a larger value. Batches in random order stay as
+    they are.
     """
     with database.read_session() as session:
         rows = _open_reviews(session, application)
@@ -36,8 +37,8 @@ def rerank(database: Database, store: ServingStore, application: str) -> int:
     aspects, digest = serving.scorer.aspects, serving.scorer.digest
     value: dict[UUID, float] = {}
     for row in rows:
-        ours = {tool: label for tool, label in labels.get(row.image_id, {}).items() if tool in row.shown["tools"]}
-        now = combine(ours, aspects, in_force, serving.images.get(row.image_id), digest)
+        used = {tool: label for tool, label in labels.get(row.image_id, {}).items() if tool in row.shown["tools"]}
+        now = combine(used, aspects, in_force, serving.images.get(row.image_id), digest)
         value[row.id] = expected_value(row.shown, now.scores, spread_of.get(row.image_id, {}))
     with database.session() as session:
         current = {row.id: row for row in _open_reviews(session, application, lock=True)}
@@ -55,8 +56,8 @@ def rerank(database: Database, store: ServingStore, application: str) -> int:
 
 
 def expert_spreads(session: Session, application: str, image_ids: Collection[UUID]) -> dict[UUID, dict[str, float]]:
-    """How far experts were apart on images that two or more of them have done: sd by aspect."""
-    said: dict[UUID, dict[str, dict[UUID, float]]] = {}
+    """Standard deviation of experts' scores, by image and aspect, of images that two or more experts have reviewed."""
+    scores: dict[UUID, dict[str, dict[UUID, float]]] = {}
     ids = sorted(image_ids)
     for start in range(0, len(ids), _IN_BATCH):
         rows = session.execute(
@@ -71,10 +72,10 @@ def expert_spreads(session: Session, application: str, image_ids: Collection[UUI
         )
         for image_id, expert_id, answers in rows:
             for aspect, score in answers["scores"].items():
-                said.setdefault(image_id, {}).setdefault(aspect, {})[expert_id] = score
+                scores.setdefault(image_id, {}).setdefault(aspect, {})[expert_id] = score
     return {
         image_id: {aspect: float(np.std(list(by.values()))) for aspect, by in of.items() if len(by) > 1}
-        for image_id, of in said.items()
+        for image_id, of in scores.items()
     }
 
 

@@ -1,6 +1,6 @@
-"""How far the experts of a batch are, and how far they agree.
+"""Progress of a review batch, and agreement of its experts.
 
-Shape letters: N = images that all experts of a comparison have done, K = experts.
+Shape letters: N = images that all experts have reviewed, K = experts.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from paaplus.db.tables import ReviewRow
 from paaplus.db.tables.reviews import ReviewState
 from paaplus.errors import UndefinedMetric
 
-MIN_SHARED: Final = 5  # images that experts must share before agreement says anything
+MIN_SHARED: Final = 5  # images that all experts must have reviewed before agreement is computed
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One expert's part of a batch: reviews by state."""
+    """Numbers of one expert's reviews in a batch, by state."""
 
     expert_id: UUID
     open: int
@@ -34,9 +34,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far experts agree on an aspect, on the `num_images` that all `num_experts` have done.
+    """Agreement of experts on an aspect, over the `num_images` that all `num_experts` have reviewed.
 
-    `icc` and `srcc` (mean over pairs of experts) are None where there is too little to say, then `reason` says why.
+    `srcc` is the mean over pairs of experts. `icc` and `srcc` are None if they cannot be computed; then `reason` says
+    why.
     """
 
     aspect: str
@@ -48,7 +49,7 @@ class Agreement:
 
 
 def progress(session: Session, batch_ids: Collection[UUID]) -> dict[UUID, list[Progress]]:
-    """Per batch, every expert's reviews by state."""
+    """Progress of every expert, by batch."""
     counts: dict[tuple[UUID, UUID], dict[ReviewState, int]] = {}
     rows = session.execute(
         sa.select(ReviewRow.batch_id, ReviewRow.expert_id, ReviewRow.state, sa.func.count())
@@ -65,30 +66,30 @@ def progress(session: Session, batch_ids: Collection[UUID]) -> dict[UUID, list[P
 
 
 def agreement(session: Session, batch_id: UUID) -> list[Agreement]:
-    """By aspect; over all experts who have done anything in the batch."""
+    """Agreement by aspect, over all experts who have reviewed images of the batch."""
     rows = session.execute(
         sa.select(ReviewRow.expert_id, ReviewRow.image_id, ReviewRow.answers).where(
             ReviewRow.batch_id == batch_id, ReviewRow.state == ReviewState.DONE
         )
     ).all()
-    said: dict[str, dict[UUID, dict[UUID, float]]] = {}  # aspect: expert: image: score
+    scores: dict[str, dict[UUID, dict[UUID, float]]] = {}  # aspect: expert: image: score
     for expert_id, image_id, answers in rows:
         for aspect, score in answers["scores"].items():
-            said.setdefault(aspect, {}).setdefault(expert_id, {})[image_id] = score
-    return [_agreement(aspect, said[aspect]) for aspect in sorted(said)]
+            scores.setdefault(aspect, {}).setdefault(expert_id, {})[image_id] = score
+    return [_agreement(aspect, scores[aspect]) for aspect in sorted(scores)]
 
 
-def _agreement(aspect: str, said: dict[UUID, dict[UUID, float]]) -> Agreement:
-    from paaplus.metrics import icc, srcc  # with scipy, which no other request needs
+def _agreement(aspect: str, scores: dict[UUID, dict[UUID, float]]) -> Agreement:
+    from paaplus.metrics import icc, srcc  # imports scipy, which no other request needs
 
-    shared = sorted(set.intersection(*(set(images) for images in said.values())))
-    if len(said) < 2 or len(shared) < MIN_SHARED:
+    shared = sorted(set.intersection(*(set(images) for images in scores.values())))
+    if len(scores) < 2 or len(shared) < MIN_SHARED:
         reason = (
-            f"{len(said)} expert(s) share {len(shared)} reviewed images; 2 experts and {MIN_SHARED} images are needed"
+            f"{len(scores)} expert(s) share {len(shared)} reviewed images; 2 experts and {MIN_SHARED} images are needed"
         )
-        return Agreement(aspect, len(said), len(shared) if len(said) > 1 else 0, None, None, reason)
-    score_NK = np.array([[said[expert_id][image_id] for expert_id in sorted(said)] for image_id in shared])
-    num_experts = len(said)
+        return Agreement(aspect, len(scores), len(shared) if len(scores) > 1 else 0, None, None, reason)
+    score_NK = np.array([[scores[expert_id][image_id] for expert_id in sorted(scores)] for image_id in shared])
+    num_experts = len(scores)
     pairs = [(i, j) for i in range(num_experts) for j in range(i)]
     try:
         order = float(np.mean([srcc(score_NK[:, i], score_NK[:, j]) for i, j in pairs]))

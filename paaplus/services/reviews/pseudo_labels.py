@@ -1,4 +1,4 @@
-"""Pseudo labels: ask tools for them, take in what was computed elsewhere, read them. Raw, never calibrated."""
+"""Pseudo labels: request them from tools, import precomputed ones, and read them. Stored as the tool gave them."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from paaplus.tools.tool import Judgement
 MAX_IMAGES = 10_000  # named in one request
 PRIORITY = 6  # after trainings
 _IN_BATCH = 500  # ids in one statement
-_LATEST = 20  # labels that tell which aspects a tool scores; a few may say nothing
+_LATEST = 20  # labels that are read to find which aspects a tool scores; some may be empty
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """What became of labels that came in: new ones, and those that were there already, the same."""
+class StoredCounts:
+    """Numbers of stored labels: new ones, and ones that were stored already."""
 
     num_new: int
     num_known: int
@@ -48,14 +48,14 @@ def request(
     image_ids: Sequence[UUID] | None,
     settings: Settings,
 ) -> UUID:
-    """Ask a worker for these tools' labels; the job. What is labelled already is not labelled again.
+    """Enqueue a job that labels images by tools; returns its id. Existing labels are not computed again.
 
     Args:
-        image_ids: which of the application's images; None: all that belong to no user in particular.
+        image_ids: images of the application; None: all that belong to no single user.
 
     Raises:
-        InvalidInput: tools that cannot run here, or too many images.
-        NotFound: an image that is not this application's.
+        InvalidInput: a tool cannot run here, or there are too many images.
+        NotFound: an image does not exist in this application.
     """
     check_application(application)
     tools_service.check_runnable(list(tools), settings)
@@ -68,7 +68,7 @@ def request(
     return jobs.enqueue(
         session,
         JobKind.LABEL_IMAGES,
-        f"label:{digest}",  # what is asked for: another request must not be taken for this one
+        f"label:{digest}",  # one job for equal requests, another job for every other request
         queue=settings.features_queue,
         reason="labels_requested",
         payload=payload,
@@ -79,13 +79,13 @@ def request(
 
 def add_precomputed(
     session: Session, *, application: str, tool: str, version: str, labels: Mapping[UUID, Judgement]
-) -> Stored:
-    """Take in what somebody computed elsewhere. The same again changes nothing.
+) -> StoredCounts:
+    """Import precomputed labels. Repeating it changes nothing.
 
     Raises:
-        InvalidInput: a tool that is not `precomputed` or `precomputed:SOURCE`, or too many images.
-        NotFound: an image that is not this application's.
-        Conflict: this version of the tool has said something else of an image.
+        InvalidInput: the tool is not `precomputed` or `precomputed:SOURCE`, or there are too many images.
+        NotFound: an image does not exist in this application.
+        Conflict: this version of the tool has another label of an image.
     """
     precomputed.check_name(tool)
     _images_of(session, application, list(labels))
@@ -94,21 +94,21 @@ def add_precomputed(
 
 def store(
     session: Session, tool: str, version: str, labels: Mapping[UUID, Judgement], *, may_differ: bool = True
-) -> Stored:
-    """Write labels of images that exist; what was said first by a version of a tool stays.
+) -> StoredCounts:
+    """Write labels of images that exist. The first label by a version of a tool stays.
 
     Args:
-        may_differ: what comes second may be another number (the last bits of another processor, say).
+        may_differ: whether a second label may differ from the first: the last bits depend on the processor.
 
     Raises:
-        Conflict: it may not, and is.
+        Conflict: a label differs, and may not.
     """
     ids = sorted(labels)
     num_known = 0
     for start in range(0, len(ids), _IN_BATCH):
         batch = ids[start : start + _IN_BATCH]
-        # Locked, so that none is deleted between this look and the insert.
-        alive = set(
+        # Locked, so that no image is deleted before the insert.
+        existing = set(
             session.execute(
                 sa.select(ImageRow.id).where(ImageRow.id.in_(batch)).order_by(ImageRow.id).with_for_update(read=True)
             ).scalars()
@@ -124,11 +124,11 @@ def store(
             ).scalars()
         }
         for image_id, row in known.items():
-            said = labels[image_id]
-            if not may_differ and (row.scores, row.confidences) != (said.scores, said.confidences):
+            new = labels[image_id]
+            if not may_differ and (row.scores, row.confidences) != (new.scores, new.confidences):
                 raise Conflict(
-                    f"{tool} {version} has said {row.scores} of image {image_id}, and now {said.scores}: "
-                    "another version is needed for other scores"
+                    f"image {image_id} has the label {row.scores} by {tool} {version}, the new one is {new.scores}: "
+                    "give other scores another version"
                 )
         num_known += len(known)
         insert_ignoring_conflicts(
@@ -145,10 +145,10 @@ def store(
                     "created_at": utcnow(),
                 }
                 for image_id in batch
-                if image_id in alive and image_id not in known
+                if image_id in existing and image_id not in known
             ],
         )
-    return Stored(len(ids) - num_known, num_known)
+    return StoredCounts(len(ids) - num_known, num_known)
 
 
 def list_labels(
@@ -163,7 +163,7 @@ def list_labels(
     """Labels of images that this principal may see, newest first.
 
     Raises:
-        NotFound: the image is none, or none that this principal may see.
+        NotFound: no such image for this principal.
     """
     query = (
         sa.select(PseudoLabelRow)
@@ -187,7 +187,11 @@ def list_labels(
 def newest(
     session: Session, image_ids: Collection[UUID], tools: Collection[str] | None
 ) -> dict[UUID, dict[str, PseudoLabelRow]]:
-    """Per image and tool the label that came last; None: of every tool. A label without scores says nothing."""
+    """The newest label by image and tool, without labels that have no scores.
+
+    Args:
+        tools: of these tools; None: of every tool.
+    """
     labels: dict[UUID, dict[str, PseudoLabelRow]] = {}
     ids = sorted(image_ids)
     for start in range(0, len(ids), _IN_BATCH):
@@ -207,10 +211,10 @@ def newest(
 def labelled_images(
     session: Session, application: str, tools: Collection[str], limit: int, *, not_before: Collection[UUID] = ()
 ) -> list[UUID]:
-    """Images of the application, of no user in particular, that one of these tools has labelled, oldest first.
+    """Shared images of the application that one of these tools has labelled, oldest first.
 
     Args:
-        not_before: experts; images that one of them has had before, other than skipped, are left out.
+        not_before: experts; images that one of them has had in a review, unless skipped, are left out.
     """
     labelled = sa.exists().where(PseudoLabelRow.image_id == ImageRow.id, PseudoLabelRow.tool.in_(tools))
     reviewed = sa.exists().where(
@@ -225,7 +229,7 @@ def labelled_images(
 
 
 def tools_that_label(session: Session, application: str, aspects: Collection[str]) -> set[str]:
-    """Tools that have lately scored one of these aspects on images of the application."""
+    """Tools whose latest labels of the application's images score one of these aspects."""
     of_application = sa.select(ImageRow.id).where(ImageRow.application == application)
     names = session.execute(
         sa.select(PseudoLabelRow.tool).where(PseudoLabelRow.image_id.in_(of_application)).distinct()
@@ -244,7 +248,7 @@ def tools_that_label(session: Session, application: str, aspects: Collection[str
 
 
 def _images_of(session: Session, application: str, image_ids: Sequence[UUID]) -> set[UUID]:
-    """The ids, after a look that all are images of the application."""
+    """The ids as a set, after checking that all are images of the application."""
     wanted = set(image_ids)
     if not wanted or len(wanted) > MAX_IMAGES:
         raise InvalidInput(f"{len(wanted)} images; 1 to {MAX_IMAGES} may be named at once")

@@ -1,7 +1,7 @@
-"""Reviews: what an expert makes of a pseudo label. The answer that trains goes into their feedback log, at once.
+"""Reviews: an expert accepts or corrects a pseudo label.
 
-A review is the question, and says what became of it; a rating in the log, on the score scale and with source
-"review", is the answer. Skipping, and not being able to say, leave no feedback.
+The review row holds the shown label and the verdict. The revised label is a rating in the expert's feedback log, on the
+score scale and with source "review". "skip" and "cannot_say" write no rating.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from paaplus.db.tables import FeedbackRow, ImageRow, ReviewBatchRow, ReviewRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.reviews import ReviewState
 from paaplus.db.types import utcnow
-from paaplus.errors import Conflict, InvalidInput, NotFound, PaaplusError, TooMany
+from paaplus.errors import Conflict, InvalidInput, NotFound
 from paaplus.records import SCORE_MAX, SCORE_MIN
 from paaplus.services.experts.experts import REVIEW_SOURCE
 from paaplus.services.feedback import intake
-from paaplus.services.feedback.intake import AppendResult, NewEvent
+from paaplus.services.feedback.intake import NewEvent
 from paaplus.services.users.keys import Principal
 from paaplus.settings import Settings
 
 SCALE: Final = {"min": SCORE_MIN, "max": SCORE_MAX}
-EVENT_ID_MAX: Final = 120  # a retraction's id is the event's with a little more
+EVENT_ID_MAX: Final = 120  # shorter than a feedback event's: a retraction appends a suffix
 
 
 class Verdict(StrEnum):
-    """ACCEPT: every aspect is right as shown. CORRECT: some are not; the others count as accepted."""
+    """An expert's verdict. ACCEPT: every aspect is right as shown. CORRECT: some are wrong; the others are accepted."""
 
     ACCEPT = "accept"
     CORRECT = "correct"
@@ -52,7 +52,7 @@ _STATE_AFTER: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A review as it is now, and whether this call made it so."""
+    """A review after a decision, and whether this call changed it."""
 
     row: ReviewRow
     is_new: bool
@@ -61,11 +61,11 @@ class Decision:
 def next_open(
     session: Session, expert_id: UUID, *, batch_id: UUID | None = None, skipped: bool = False
 ) -> ReviewRow | None:
-    """The expert's next review, of the oldest open batch first; None: nothing is left.
+    """The expert's next review, in the oldest open batch; None: none is left.
 
     Args:
-        batch_id: only of this batch.
-        skipped: those that were skipped, which do not come back by themselves.
+        batch_id: only in this batch.
+        skipped: among skipped reviews instead of open ones.
     """
     query = (
         sa.select(ReviewRow)
@@ -87,7 +87,7 @@ def get(session: Session, expert_id: UUID, review_id: UUID) -> ReviewRow:
     """One of the expert's own reviews.
 
     Raises:
-        NotFound: there is none, or it is another's.
+        NotFound: this expert has no such review.
     """
     row = session.get(ReviewRow, review_id)
     if row is None or row.expert_id != expert_id:
@@ -96,7 +96,7 @@ def get(session: Session, expert_id: UUID, review_id: UUID) -> ReviewRow:
 
 
 def image_of(session: Session, expert_id: UUID, review_id: UUID) -> ImageRow:
-    """The image to be looked at.
+    """The image of a review.
 
     Raises:
         NotFound: see `get`.
@@ -105,7 +105,7 @@ def image_of(session: Session, expert_id: UUID, review_id: UUID) -> ImageRow:
 
 
 def count_open(session: Session, expert_id: UUID) -> int:
-    """How many reviews wait for the expert."""
+    """Number of the expert's open reviews in open batches."""
     query = (
         sa.select(sa.func.count())
         .select_from(ReviewRow)
@@ -130,43 +130,43 @@ def decide(
     revise: bool,
     settings: Settings,
 ) -> Decision:
-    """Record what the expert makes of a review, and write it into their log, in the caller's transaction.
+    """Record an expert's verdict on a review, and write the revised label into the expert's log.
 
-    The same `event_id` again, and the same verdict again, change nothing, whatever has come between.
+    Repeating an `event_id`, or the current verdict, changes nothing.
 
     Args:
-        principal: the expert; their own reviews only.
+        principal: the expert, who may decide only their own reviews.
         scores: 0-10, of the aspects that are corrected.
-        event_id: the caller's own, as for feedback.
-        revise: a review that has its verdict may get another one: a later word in the log, or a retraction.
+        event_id: chosen by the caller, as for feedback.
+        revise: allow another verdict on a decided review: a newer rating, or a retraction.
 
     Raises:
         NotFound: no such review of this expert.
-        InvalidInput: scores that do not fit the verdict, or the label.
-        Conflict: it has another verdict already, its batch is closed, or the event id was used for something else.
-        TooMany: more feedback than one user may give in a day.
+        InvalidInput: scores that do not fit the verdict or the label.
+        Conflict: the review has another verdict, its batch is closed, or the event id was used for something else.
+        TooMany: the user has reached the daily limit of events.
     """
     assert principal.user_id is not None, "experts' keys have a user"
     if not (0 < len(event_id) <= EVENT_ID_MAX and event_id.isprintable()):
         raise InvalidInput(f"event_id {event_id!r:.200}: 1 to {EVENT_ID_MAX} printable characters")
     expert_id = principal.user_id
-    if lock_user(session, expert_id) is None:  # the log's order of locks: user first
+    if lock_user(session, expert_id) is None:  # before the review: appending to a log locks the user first
         raise NotFound(f"review {review_id} does not exist")
     row = session.get(ReviewRow, review_id, with_for_update=True, populate_existing=True)
     if row is None or row.expert_id != expert_id:
         raise NotFound(f"review {review_id} does not exist")
     final, corrected = _final(row, verdict, scores)
     before = row.answers or {"verdict": None, "scores": {}, "events": [], "retracted": []}
-    said = {"verdict": verdict.value, "scores": final, "corrected": corrected}
-    same = all(before.get(name) == value for name, value in said.items())
+    decided = {"verdict": verdict.value, "scores": final, "corrected": corrected}
+    same = all(before.get(name) == value for name, value in decided.items())
     if event_id in before["events"]:
         if before["events"][-1] == event_id and not same:
             raise Conflict(f"event_id {event_id!r} was used for another verdict on this review")
-        return Decision(row, False)  # an earlier word, which a later one has replaced
+        return Decision(row, False)  # repeated, or an earlier decision that a later one replaced
     if same:
         return Decision(row, False)
     if row.state in (ReviewState.DONE, ReviewState.CANNOT_SAY) and not revise:
-        raise Conflict(f"review {review_id} has the verdict {before['verdict']!r}: say 'revise' to change it")
+        raise Conflict(f"review {review_id} has the verdict {before['verdict']!r}: set 'revise' to change it")
     if session.get_one(ReviewBatchRow, row.batch_id).closed_at is not None:
         raise Conflict(f"the batch of review {review_id} is closed")
     state = _STATE_AFTER[verdict]
@@ -176,13 +176,13 @@ def decide(
     else:
         retracted = _retract(session, principal, row, before, settings)
         row.feedback_id = None
-    row.answers = said | {"events": [*before["events"], event_id], "retracted": retracted}
+    row.answers = decided | {"events": [*before["events"], event_id], "retracted": retracted}
     row.state, row.decided_at = state, utcnow()
     return Decision(row, True)
 
 
 def _final(row: ReviewRow, verdict: Verdict, scores: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
-    """(what the expert says of every aspect shown, the aspects that they corrected).
+    """The expert's score of every shown aspect, and the names of the corrected aspects.
 
     Raises:
         InvalidInput: see `decide`.
@@ -225,7 +225,7 @@ def _append_rating(
 def _retract(
     session: Session, principal: Principal, row: ReviewRow, before: dict[str, Any], settings: Settings
 ) -> list[str]:
-    """Take back every word that this review has put into the log, or the one before the last would count again."""
+    """Retract every rating that this review wrote. Retracting only the last would make the one before it valid."""
     written = session.execute(
         sa.select(FeedbackRow.event_id).where(
             FeedbackRow.user_id == row.expert_id,
@@ -260,12 +260,5 @@ def _append(session: Session, principal: Principal, events: list[NewEvent], sett
         settings=settings,
         max_per_day=settings.feedback_per_user_per_day,
     ):
-        if result.status == "rejected":
-            raise _error(result)
-
-
-def _error(result: AppendResult) -> PaaplusError:
-    if result.retry_after_s is not None:
-        return TooMany(result.error_message or "", result.retry_after_s)
-    families: dict[str | None, type[PaaplusError]] = {NotFound.code: NotFound, Conflict.code: Conflict}
-    return families.get(result.error_code, InvalidInput)(result.error_message)
+        if result.error is not None:
+            raise result.error

@@ -1,4 +1,4 @@
-"""The AI tools of a deployment: which there are, in which version, and which aspects of the base model they label."""
+"""The AI tools of a deployment: their versions, and which aspects of the base model they label."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from paaplus.tools import precomputed
 from paaplus.tools.nima import NimaTool, read_head
 from paaplus.tools.registry import AI_TOOLS, ToolContext, build
 
-NETWORK_TENSORS = 8  # a file with more than this holds a network beside its head
+NETWORK_TENSORS = 8  # a file with more tensors holds a whole network, not only a head
 
 
 @dataclass(frozen=True, slots=True)
 class ToolInfo:
-    """One tool as told. `labels`: the base model's aspects that it scores, by the same name; others are its own."""
+    """One tool. `labels`: the aspects of the base model among its aspects."""
 
     name: str
     version: str | None
@@ -34,7 +34,7 @@ class ToolInfo:
 
 
 def list_tools(session: Session, blobs: BlobStore, settings: Settings) -> list[ToolInfo]:
-    """All tools, those that cannot run here with the reason."""
+    """All tools; a tool that cannot run here has the reason in `unavailable`."""
     row = base_models.find_default(session, settings)
     base_aspects = tuple(row.aspects) if row is not None else ()
     context = ToolContext(base=base_models.load(blobs, row) if row is not None else None)
@@ -55,10 +55,10 @@ def list_tools(session: Session, blobs: BlobStore, settings: Settings) -> list[T
 
 
 def check_runnable(names: list[str], settings: Settings) -> None:
-    """Refuse tools that do not exist, are named twice, or cannot run in this deployment whatever happens.
+    """Check that tools exist, are named once, and can run in this deployment.
 
     Raises:
-        InvalidInput: the message names the first of them.
+        InvalidInput: a tool does not; the message names the first.
     """
     if not names or len(set(names)) != len(names):
         raise InvalidInput(f"tools {names}: one or more, none twice")
@@ -72,7 +72,7 @@ def check_runnable(names: list[str], settings: Settings) -> None:
 
 
 def is_whole_network(file: Path) -> bool:
-    """Whether the file brings a network with its head. A file that is not safetensors always does."""
+    """Whether a NIMA file holds a whole network, or only a head. A file that is not safetensors holds a network."""
     if file.suffix != ".safetensors":
         return True
     try:
@@ -83,12 +83,12 @@ def is_whole_network(file: Path) -> bool:
 
 
 def nima_head(settings: Settings, extractor_digest: str) -> NimaTool:
-    """The configured head, on the base model's features.
+    """The configured NIMA head, which takes the base model's features.
 
     Raises:
         InvalidInput: the file is not a head.
     """
-    assert settings.nima_file is not None, "checked by whoever asks"
+    assert settings.nima_file is not None, "the caller checks this"
     return NimaTool(read_head(settings.nima_file), settings.nima_aspect, extractor_digest)
 
 

@@ -1,1 +1,1 @@
-"""Surveys, their forms, and preferences learned from them."""
+"""Surveys, users' answers, and the preferences that are encoded from them."""

@@ -1,4 +1,4 @@
-"""Preference encoders: rows by survey and base model; the newest that is not retired is in force."""
+"""Preference encoders, by survey and base model. The newest that is not retired is in force."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def register(
     user_ids: Collection[UUID] = (),
     actor: str,
 ) -> PreferenceEncoderRow:
-    """Keep an encoder as the next version of its survey and base model; from now on it is in force.
+    """Store an encoder as the next version for its survey and base model, and put it in force.
 
-    The same as the one in force again is the row that it has.
+    If it equals the one in force, that one's row is returned.
 
     Args:
-        user_ids: users of this deployment among those whom it was learned from.
+        user_ids: users of this deployment whom it was learned from.
 
     Raises:
-        InvalidInput: it is of another base model, or for other answers.
+        InvalidInput: it is for another base model or another form.
     """
     if encoder.base_digest != base_model.digest:
         raise InvalidInput(f"a preference encoder of base {encoder.base_digest[:12]}, not of {base_model.digest[:12]}")
@@ -80,7 +80,7 @@ def register(
 
 
 def in_force(session: Session, survey_id: UUID, base_model_id: UUID) -> PreferenceEncoderRow | None:
-    """What encodes answers to this survey; None: nothing does."""
+    """The encoder of answers to this survey; None: there is none."""
     return session.execute(
         sa.select(PreferenceEncoderRow)
         .where(
@@ -96,7 +96,7 @@ def in_force(session: Session, survey_id: UUID, base_model_id: UUID) -> Preferen
 def retire(
     session: Session, survey: SurveyRow, base_model_id: UUID, version: int, *, actor: str
 ) -> PreferenceEncoderRow:
-    """Nothing is encoded with this encoder any more; the one before is in force again.
+    """Retire an encoder; the one before it is in force again.
 
     Raises:
         NotFound: there is no such version.
@@ -117,19 +117,19 @@ def retire(
 
 
 def mark_stale(session: Session, user_id: UUID) -> None:
-    """Before a user is erased: encoders that were learned from them should be learned again without them."""
-    seen = sa.select(PreferenceEncoderPersonRow.preference_encoder_id).where(
+    """Mark encoders that were learned from a user who is about to be erased."""
+    learned = sa.select(PreferenceEncoderPersonRow.preference_encoder_id).where(
         PreferenceEncoderPersonRow.user_id == user_id
     )
     session.execute(
         sa.update(PreferenceEncoderRow)
-        .where(PreferenceEncoderRow.id.in_(seen), PreferenceEncoderRow.stale_at.is_(None))
+        .where(PreferenceEncoderRow.id.in_(learned), PreferenceEncoderRow.stale_at.is_(None))
         .values(stale_at=utcnow())
     )
 
 
 def list_encoders(session: Session, survey_id: UUID | None = None) -> list[PreferenceEncoderRow]:
-    """Newest first; of one survey, or of all."""
+    """Encoders of one survey, or of all, newest first."""
     query = sa.select(PreferenceEncoderRow).order_by(PreferenceEncoderRow.id.desc())
     if survey_id is not None:
         query = query.where(PreferenceEncoderRow.survey_id == survey_id)
@@ -137,10 +137,10 @@ def list_encoders(session: Session, survey_id: UUID | None = None) -> list[Prefe
 
 
 def load(row: PreferenceEncoderRow) -> PreferenceEncoder:
-    """The encoder itself, from this process's memory after the first time.
+    """Load an encoder, cached in this process.
 
     Raises:
-        Unavailable: its bytes are not what was registered.
+        Unavailable: its stored bytes are damaged.
     """
     what = f"preference encoder {row.id}"
     return _loaded.get(row.digest, lambda: parsed(what, PreferenceEncoder.from_bytes, row.data, row.digest))

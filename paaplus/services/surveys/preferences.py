@@ -1,6 +1,7 @@
-"""A user's preference feature: given by the application or encoded from a survey, and the shift of a prior it means.
+"""A user's preference: set by the application, or encoded from a survey; and the prior's shift that a survey gives.
 
-A base model with heads that take a preference scores with it; every base model's taste prior can be shifted by it.
+A base model whose heads take a preference scores with it. The shift applies to every base model's taste prior.
+Shape letters: F = values of a preference, Q = columns of answers, P = prior coordinates, A = aspects.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from paaplus.scoring.preference import checked_preference
 from paaplus.services import audit, scheduling
 from paaplus.services.adapters import versions
 from paaplus.services.registry import base_models
-from paaplus.services.surveys import forms, preference_encoders
+from paaplus.services.surveys import form_answers, forms, preference_encoders
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
@@ -40,7 +41,7 @@ MAX_VALUES = 64
 
 @dataclass(frozen=True)
 class Shift:
-    """What a user's survey adds to the mean of the taste prior."""
+    """A user's survey as a shift of the taste prior's mean."""
 
     shift_PA: np.ndarray  # float32
     preference: list[float]
@@ -48,15 +49,15 @@ class Shift:
 
 
 def preference_of(session: Session, user_id: UUID) -> tuple[list[float], int] | None:
-    """A user's preference and how often it has changed; None: there is none."""
+    """A user's preference and its version; None: there is none."""
     row = session.get(PreferenceRow, user_id)
     return (row.preference, row.version) if row is not None else None
 
 
 def effective(base: BaseScorer, preference: Sequence[float] | None) -> list[float] | None:
-    """The preference as this base model's generic score takes it; None: nobody's in particular.
+    """The preference, if it changes this base model's generic scores; else None.
 
-    A base model whose heads take no preference, or one of another size, ignores it.
+    A base model whose heads take no preference, or one of another size, ignores it. So does any for a neutral one.
     """
     if preference is None or base.preference_dim != len(preference):
         return None
@@ -64,9 +65,9 @@ def effective(base: BaseScorer, preference: Sequence[float] | None) -> list[floa
 
 
 def shift_of(session: Session, user: UserRow, base_row: BaseModelRow) -> Shift | None:
-    """What the user's survey says of their taste, for the prior of this base model; None: nothing.
+    """The shift that the user's survey gives to the prior of this base model; None: there is none.
 
-    Answers about pairs of images are left out: the user's log holds them as comparisons, and they count once.
+    Answers about image pairs are left out, because they are comparisons in the user's log already.
     """
     row = session.get(PreferenceRow, user.id)
     encoder_row = (
@@ -79,8 +80,8 @@ def shift_of(session: Session, user: UserRow, base_row: BaseModelRow) -> Shift |
         return None
     answers_row, survey = found
     encoder, form = preference_encoders.load(encoder_row), forms.parse(survey.form)
-    answers_Q = forms.encode(form, answers_row.answers)
-    preference_F = encoder.encode(np.where(forms.pair_columns(form), np.nan, answers_Q))
+    answers_Q = form_answers.encode(form, answers_row.answers)
+    preference_F = encoder.encode(np.where(form_answers.pair_columns(form), np.nan, answers_Q))
     shift_PA = encoder.shift(preference_F)
     if not shift_PA.any():
         return None
@@ -88,10 +89,10 @@ def shift_of(session: Session, user: UserRow, base_row: BaseModelRow) -> Shift |
 
 
 def read(session: Session, blobs: BlobStore, user_id: UUID, settings: Settings) -> tuple[PreferenceRow, int]:
-    """A user's preference; also the number of values that the default base model takes (0: it ignores them).
+    """A user's preference, and the number of values that the default base model takes; 0: it ignores preferences.
 
     Raises:
-        NotFound: the user has none.
+        NotFound: the user has no preference.
     """
     row = session.get(PreferenceRow, user_id)
     if row is None:
@@ -109,11 +110,11 @@ def give(
     actor: str,
     settings: Settings,
 ) -> tuple[PreferenceRow, int]:
-    """Set a user's preference by hand; also the number of values that the default base model takes, as `read` says.
+    """Set a user's preference; returns what `read` does.
 
     Raises:
         NotFound: no such user.
-        InvalidInput: another number of values than the default base model takes, or one outside 0-1.
+        InvalidInput: another number of values than the default base model takes, or a value outside 0-1.
     """
     base = _default_base(session, blobs, settings)
     dim = base.preference_dim if base is not None else 0
@@ -128,7 +129,7 @@ def give(
 
 
 def forget(session: Session, blobs: BlobStore, user_id: UUID, *, actor: str, settings: Settings) -> None:
-    """Take a user's preference away. Doing it again changes nothing.
+    """Delete a user's preference. Repeating it changes nothing.
 
     Raises:
         NotFound: no such user.
@@ -143,7 +144,7 @@ def forget(session: Session, blobs: BlobStore, user_id: UUID, *, actor: str, set
 
 
 def encode_for(session: Session, blobs: BlobStore, user: UserRow, survey: SurveyRow, settings: Settings) -> None:
-    """After a (locked) user has answered: their preference, if an encoder of the default base model is in force."""
+    """Encode a (locked) user's new answers as a preference, if the default base model has an encoder in force."""
     base_row = base_models.find_default(session, settings)
     if base_row is None:
         return
@@ -157,9 +158,10 @@ def encode_for(session: Session, blobs: BlobStore, user: UserRow, survey: Survey
 
 
 def encode_everybody(session: Session, blobs: BlobStore, survey: SurveyRow, base_row: BaseModelRow) -> int:
-    """After another encoder has come into force: encode what everybody has answered anew; returns how many.
+    """Encode all users' answers again, after the encoder in force has changed; returns how many.
 
-    Preferences that were given by hand stay. Without an encoder in force, those that the survey's encoders had made go.
+    Preferences that an application has set stay. If no encoder is in force, preferences that this survey's encoders
+    made are deleted.
     """
     base, form = base_models.load(blobs, base_row), forms.parse(survey.form)
     encoder_row = preference_encoders.in_force(session, survey.id, base_row.id)
@@ -186,7 +188,7 @@ def encode_everybody(session: Session, blobs: BlobStore, survey: SurveyRow, base
 
 
 def refresh_due(session: Session, user: UserRow, base: BaseScorer | None) -> None:
-    """After a preference has changed: due, if the version that serves the user was trained with another."""
+    """After a preference has changed: make the user due if the active version was trained with another preference."""
     session.flush()
     active = versions.active(session, user.id)
     if base is None or active is None:
@@ -205,13 +207,13 @@ def _encode(
     encoder_row: PreferenceEncoderRow,
 ) -> None:
     encoder = preference_encoders.load(encoder_row)
-    values = encoder.encode(forms.encode(form, answers_row.answers)).tolist()
+    values = encoder.encode(form_answers.encode(form, answers_row.answers)).tolist()
     _write(session, user, values, encoder_row.id)
     refresh_due(session, user, base)
 
 
 def _write(session: Session, user: UserRow, values: list[float], encoder_id: UUID | None) -> PreferenceRow:
-    """The user's row; its version counts up if anything is another."""
+    """Write the user's preference; its version counts up if it changes."""
     row = session.get(PreferenceRow, user.id)
     if row is None:
         row = PreferenceRow(user_id=user.id, preference=values, version=1, preference_encoder_id=encoder_id)

@@ -1,4 +1,4 @@
-"""API keys: who is asking, and which doors that opens. Only the SHA-256 of a key's 32 random bytes is kept."""
+"""API keys: creation, authentication, rotation and revocation. Only the SHA-256 of a key is stored."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from paaplus.services import audit
 from paaplus.services.names import check_application
 
 PREFIX = "paa_"
-CACHE_S: Final = 0.5  # a key that another process has just revoked opens doors for this long at most
+CACHE_S: Final = 0.5  # how long a key may still work in other processes after it was revoked
 CACHE_SIZE: Final = 4096
 NAME_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking. `application` bounds what they see (None: everything), `user_id` narrows it to one user."""
+    """The owner of a request. It sees one `application` (None: all), or only one user if `user_id` is set."""
 
     name: str
     scope: KeyScope
@@ -40,35 +40,35 @@ class Principal:
 
     @property
     def actor(self) -> str:
-        """How this principal is named in history and audit: an internal id, no name of a person."""
+        """The name in history and audit: an internal id, never a person's name."""
         return f"key:{self.key_id}" if self.key_id is not None else self.name
 
 
-OPERATOR = Principal("operator", KeyScope.ADMIN)  # whoever has the command line has the database
+OPERATOR = Principal("operator", KeyScope.ADMIN)  # of the command line, which has direct access to the database
 
 
 @dataclass(frozen=True, slots=True)
 class CreatedKey:
-    """A new key. `token` is shown once and nowhere kept."""
+    """A new key. `token` is returned once and not stored."""
 
     row: ApiKeyRow
     token: str
 
 
 def application_of(principal: Principal, named: str | None) -> str:
-    """Whose application an act is about: the key's own, or the one that an admin names.
+    """The application of a request: the key's own, or the one that an admin names.
 
     Raises:
-        InvalidInput: an admin named none.
-        Forbidden: another one than the key opens.
+        InvalidInput: an admin names none.
+        Forbidden: the key is for another application.
     """
     if principal.application is None:
         if named is None:
-            raise InvalidInput("an admin key belongs to no application: say which in 'application'")
+            raise InvalidInput("an admin key belongs to no application: name one in 'application'")
         check_application(named)
         return named
     if named not in (None, principal.application):
-        raise Forbidden(f"this key opens application {principal.application!r}, not {named!r}")
+        raise Forbidden(f"this key is for application {principal.application!r}, not {named!r}")
     return principal.application
 
 
@@ -81,14 +81,14 @@ def create(
     user_id: UUID | None = None,
     actor: str,
 ) -> CreatedKey:
-    """Make a key.
+    """Create a key.
 
     Args:
-        application: of an application key; whose users and images it opens.
-        user_id: of a user or expert key; the one user it opens.
+        application: for an application key: it gives access to this application's users and images.
+        user_id: for a user or expert key: it gives access to this user only.
 
     Raises:
-        InvalidInput: no proper name, or the scope needs the one or the other, and only that.
+        InvalidInput: an invalid name, or not exactly the argument that the scope needs.
         NotFound: no such user.
     """
     if not (0 < len(name) <= NAME_MAX and name.isprintable()):
@@ -127,7 +127,7 @@ def create(
 
 
 def authenticate(session: Session, token: str) -> Principal:
-    """Who holds this key. The search is by hash, so its timing tells nothing about the key.
+    """The principal of a key. The look-up is by hash, so its timing reveals nothing about the key.
 
     Raises:
         Unauthenticated: unknown or revoked.
@@ -141,7 +141,7 @@ def authenticate(session: Session, token: str) -> Principal:
 
 
 def list_keys(session: Session, *, limit: int = 100, before: UUID | None = None) -> list[ApiKeyRow]:
-    """Newest first, revoked ones too."""
+    """Keys, newest first, also revoked ones."""
     query = sa.select(ApiKeyRow).order_by(ApiKeyRow.id.desc()).limit(limit)
     if before is not None:
         query = query.where(ApiKeyRow.id < before)
@@ -149,7 +149,7 @@ def list_keys(session: Session, *, limit: int = 100, before: UUID | None = None)
 
 
 def revoke(session: Session, key_id: UUID, *, actor: str) -> ApiKeyRow:
-    """Shut a key out for good. Doing it again changes nothing.
+    """Revoke a key for ever. Repeating it changes nothing.
 
     Raises:
         NotFound: no such key.
@@ -164,19 +164,19 @@ def revoke(session: Session, key_id: UUID, *, actor: str) -> ApiKeyRow:
 
 
 def rotate(session: Session, key_id: UUID, *, actor: str) -> CreatedKey:
-    """Give a key another secret; the old one opens nothing from the commit on. What it opens, and its id, stay.
+    """Give a key a new secret, with the same id and access. The old secret is invalid from the commit on.
 
-    For a change without a gap make a second key, and revoke the first when nobody uses it any more.
+    To change keys without a gap, create a second key, and revoke the first when it is unused.
 
     Raises:
         NotFound: no such key.
-        Conflict: it is revoked, and stays so.
+        Conflict: the key is revoked.
     """
     row = session.get(ApiKeyRow, key_id, with_for_update=True, populate_existing=True)
     if row is None:
         raise NotFound(f"API key {key_id} does not exist")
     if row.revoked_at is not None:
-        raise Conflict(f"API key {key_id} is revoked: make another one")
+        raise Conflict(f"API key {key_id} is revoked: create another one")
     token = _new_token()
     row.key_sha256, row.rotated_at = sha256_hex(token.encode()), utcnow()
     audit.record(session, actor=actor, action="key_rotated", subject_id=key_id)
@@ -188,7 +188,7 @@ def _new_token() -> str:
 
 
 class KeyRing:
-    """Authenticates with a cache of a few seconds, so that a busy caller costs no query per request."""
+    """Authenticates with a short cache, so that a busy caller does not need a query per request."""
 
     def __init__(self, database: Database, cache_s: float = CACHE_S) -> None:
         self._database = database
@@ -197,7 +197,7 @@ class KeyRing:
         self._lock = threading.Lock()
 
     def cached(self, token: str) -> Principal | None:
-        """The answer without a query, when there is a fresh one."""
+        """The cached principal of a key; None: it is not cached, or its entry has expired."""
         with self._lock:
             found = self._known.get(sha256_hex(token.encode()))
         if found is None or found[0] < time.monotonic():
@@ -205,7 +205,7 @@ class KeyRing:
         return found[1]
 
     def authenticate(self, token: str) -> Principal:
-        """Who holds this key.
+        """The principal of a key.
 
         Raises:
             Unauthenticated: unknown or revoked.
@@ -213,7 +213,7 @@ class KeyRing:
         known = self.cached(token)
         if known is not None:
             return known
-        expires = time.monotonic() + self._cache_s  # counted from before the look, so never longer than promised
+        expires = time.monotonic() + self._cache_s  # counted from before the query, so it never lasts longer
         with self._database.read_session() as session:
             principal = authenticate(session, token)
         with self._lock:
@@ -223,16 +223,16 @@ class KeyRing:
         return principal
 
     def forget(self) -> None:
-        """Ask the database again: this process has just revoked a key."""
+        """Empty this process's cache, after it has revoked a key."""
         with self._lock:
             self._known.clear()
 
     def forget_everywhere(self) -> None:
-        """Return when no process knows any more what a key was before the last commit."""
+        """Empty this process's cache, and wait until the caches of all other processes have expired."""
         self.forget()
         outlive_caches()
 
 
 def outlive_caches() -> None:
-    """Wait until every process has forgotten what it knew of keys: what answers after this is true everywhere."""
+    """Wait until every process's cache of keys has expired."""
     time.sleep(CACHE_S)

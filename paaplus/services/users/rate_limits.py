@@ -1,8 +1,8 @@
-"""What a key may do in a while: buckets of tokens in the database, from which every process takes by the handful.
+"""Rate limits per API key: token buckets in the database.
 
-A handful is a hundredth of the limit. A process spends it without asking, so that at full speed one request in
-hundreds writes to the database; and it gives every key that comes seldom its first handful for nothing. With N
-processes a limit may so be passed by N hundredths. The bucket of a key that was quiet for a window is full.
+Each process reserves 1 % of a key's bucket at a time and spends it without a query. So at full speed one request in
+hundreds writes to the database. The first reservation of a key in a process is free. So N processes may exceed a
+limit by N %. A bucket is full again after a window without requests.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from paaplus.errors import TooMany, Unauthenticated
 from paaplus.services.users.keys import Principal
 from paaplus.settings import Settings
 
-HANDFULS: Final = 100
-MAX_CLOSED_S: Final = 60.0
+RESERVATIONS_PER_LIMIT: Final = 100
+MAX_BLOCKED_S: Final = 60.0
 CACHE_SIZE: Final = 10_000
 _DAY_S: Final = 86_400.0
 
@@ -39,14 +39,15 @@ class RateLimitKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `amount` per `window_s` in the long run, and `amount` at once; 0: no limit."""
+    """At most `amount` per `window_s` on average, and at once. 0: no limit."""
 
     amount: int
     window_s: float
 
     @property
-    def handful(self) -> int:
-        return max(1, self.amount // HANDFULS)
+    def reservation(self) -> int:
+        """Tokens that a process reserves at a time."""
+        return max(1, self.amount // RESERVATIONS_PER_LIMIT)
 
     @property
     def per_s(self) -> float:
@@ -55,18 +56,20 @@ class Limit:
 
 @dataclass(slots=True)
 class _Reservation:
+    """Tokens of one key in this process. Times are of `time.monotonic`."""
+
     tokens: int
     ends_at: float
-    closed_until: float = 0.0
+    blocked_until: float = 0.0
 
 
 class RateLimiter:
-    """One process's share of what keys may do."""
+    """Applies rate limits in one process."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
-        self._handfuls: dict[tuple[UUID, RateLimitKind], _Reservation] = {}
+        self._reservations: dict[tuple[UUID, RateLimitKind], _Reservation] = {}
         self._lock = threading.Lock()
 
     def limit_of(self, principal: Principal, kind: RateLimitKind) -> Limit:
@@ -76,59 +79,60 @@ class RateLimiter:
         settings = self._settings
         return Limit(settings.user_requests_per_minute if is_person else settings.requests_per_minute, 60.0)
 
-    def spend_at_hand(self, principal: Principal, kind: RateLimitKind, amount: int = 1) -> bool:
-        """Spend from what this process has; False: ask `spend`. Waits for nothing.
+    def spend_reserved(self, principal: Principal, kind: RateLimitKind, amount: int = 1) -> bool:
+        """Spend reserved tokens without a query; False: there are not enough, call `spend`.
 
         Raises:
-            TooMany: the key has had its share, as of a moment ago.
+            TooMany: the limit was reached a moment ago.
         """
         limit = self.limit_of(principal, kind)
         if principal.key_id is None or limit.amount == 0:
             return True
         with self._lock:
-            mine = self._handful(principal.key_id, kind, limit)
+            reserved = self._reservation(principal.key_id, kind, limit)
             now = time.monotonic()
-            if mine.closed_until > now:
-                raise _too_many(kind, limit, mine.closed_until - now)
-            if mine.tokens < amount:
+            if reserved.blocked_until > now:
+                raise _too_many(kind, limit, reserved.blocked_until - now)
+            if reserved.tokens < amount:
                 return False
-            mine.tokens -= amount
+            reserved.tokens -= amount
             return True
 
     def spend(self, principal: Principal, kind: RateLimitKind, amount: int = 1) -> None:
-        """Spend, with a new handful from the database where that is needed.
+        """Spend tokens, and reserve more from the database if needed.
 
         Raises:
-            TooMany: the key has had its share.
-            Unauthenticated: the key is gone.
+            TooMany: the limit is reached.
+            Unauthenticated: the key was deleted.
         """
-        if self.spend_at_hand(principal, kind, amount):
+        if self.spend_reserved(principal, kind, amount):
             return
-        assert principal.key_id is not None, "who has no key has no limit"
+        assert principal.key_id is not None, "a principal without a key has no limit"
         limit = self.limit_of(principal, kind)
         if amount > limit.amount:
             raise TooMany(f"{amount} at once, of {limit.amount} {kind.value} in {limit.window_s:.0f} s", limit.window_s)
         granted, wait_s = self._take(principal.key_id, kind, limit, amount)
         with self._lock:
-            mine = self._handful(principal.key_id, kind, limit)
+            reserved = self._reservation(principal.key_id, kind, limit)
             if granted:
-                mine.tokens += granted - amount
+                reserved.tokens += granted - amount
                 return
-            # Closed for as long as a handful takes: a flood of refusals must not become a flood of queries.
-            closed_s = min(max(wait_s, limit.window_s / HANDFULS), MAX_CLOSED_S)
-            mine.closed_until = time.monotonic() + closed_s
-        raise _too_many(kind, limit, closed_s)
+            # Blocked for as long as a reservation takes to refill, so that refused requests cost no queries.
+            blocked_s = min(max(wait_s, limit.window_s / RESERVATIONS_PER_LIMIT), MAX_BLOCKED_S)
+            reserved.blocked_until = time.monotonic() + blocked_s
+        raise _too_many(kind, limit, blocked_s)
 
-    def _handful(self, key_id: UUID, kind: RateLimitKind, limit: Limit) -> _Reservation:
-        mine, now = self._handfuls.get((key_id, kind)), time.monotonic()
-        if mine is None or mine.ends_at < now:
-            if len(self._handfuls) >= CACHE_SIZE:
-                self._handfuls.clear()
-            mine = self._handfuls[key_id, kind] = _Reservation(limit.amount // HANDFULS, now + limit.window_s)
-        return mine
+    def _reservation(self, key_id: UUID, kind: RateLimitKind, limit: Limit) -> _Reservation:
+        reserved, now = self._reservations.get((key_id, kind)), time.monotonic()
+        if reserved is None or reserved.ends_at < now:
+            if len(self._reservations) >= CACHE_SIZE:
+                self._reservations.clear()
+            reserved = _Reservation(limit.amount // RESERVATIONS_PER_LIMIT, now + limit.window_s)
+            self._reservations[key_id, kind] = reserved
+        return reserved
 
     def _take(self, key_id: UUID, kind: RateLimitKind, limit: Limit, amount: int) -> tuple[int, float]:
-        """(tokens taken from the key's bucket, 0.0); or (0, seconds until there are as many as needed)."""
+        """Take tokens from the key's bucket: (tokens, 0.0), or (0, seconds until there are enough)."""
         try:
             with self._database.session() as session:
                 now = db_now(session)
@@ -140,7 +144,7 @@ class RateLimiter:
                 row.tokens, row.updated_at = min(float(limit.amount), row.tokens + passed_s * limit.per_s), now
                 if row.tokens < amount:
                     return 0, (amount - row.tokens) / limit.per_s
-                granted = min(int(row.tokens), max(amount, limit.handful))
+                granted = min(int(row.tokens), max(amount, limit.reservation))
                 row.tokens -= granted
                 return granted, 0.0
         except IntegrityError as error:
@@ -149,6 +153,7 @@ class RateLimiter:
 
 def _too_many(kind: RateLimitKind, limit: Limit, wait_s: float) -> TooMany:
     return TooMany(
-        f"this key has had its {limit.amount} {kind.value} in {limit.window_s:.0f} s: again in {math.ceil(wait_s)} s",
+        f"this key has used its {limit.amount} {kind.value} in {limit.window_s:.0f} s: "
+        f"try again in {math.ceil(wait_s)} s",
         wait_s,
     )

@@ -1,4 +1,4 @@
-"""Users: created once, found by either of their names, given a policy."""
+"""Users: create, look up, and set their policies."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ from paaplus.services.users.keys import Principal
 def create(
     session: Session, *, application: str, external_id: str, policy: dict[str, Any] | None = None
 ) -> tuple[UserRow, bool]:
-    """The user whom the application calls `external_id`, and whether they are new. One who exists stays as they are.
+    """Create the user whom the application calls `external_id`; returns the user and whether it is new.
+
+    An existing user is returned unchanged.
 
     Raises:
-        InvalidInput: a name that cannot be one, or a policy that cannot be right.
+        InvalidInput: an invalid name or policy.
         Conflict: `external_id` is the platform's own id of another user.
     """
     check_application(application)
@@ -56,10 +58,10 @@ def create(
 
 
 def resolve(session: Session, principal: Principal, ref: str) -> UserRow:
-    """The user whom `ref` names for this principal: see `resolve_many`.
+    """The user of a reference, see `resolve_many`.
 
     Raises:
-        NotFound: there is none, or none that this principal may see.
+        NotFound: no such user for this principal.
     """
     found = resolve_many(session, principal, [ref])
     if ref not in found:
@@ -68,17 +70,17 @@ def resolve(session: Session, principal: Principal, ref: str) -> UserRow:
 
 
 def resolve_many(session: Session, principal: Principal, refs: Iterable[str]) -> dict[str, UserRow]:
-    """The users whom the references name, in one query; those that name nobody are left out.
+    """Users by reference, in one query. References without a user that this principal may see are left out.
 
-    A reference is the platform's id or the application's external id; for an admin the latter is
-    `application/external_id`. The platform's id goes first where both could be meant.
+    A reference is the platform's id, or the application's external id; for an admin the latter is
+    `application/external_id`. If it could be both, it is the platform's id.
     """
     ids = {ref: as_id for ref in refs if (as_id := _as_uuid(ref)) is not None}
     names = {ref: name for ref in refs if (name := _as_name(principal, ref)) is not None}
     if not ids and not names:
         return {}
-    # Not `IN` over pairs: PostgreSQL turns thousands of them into an expression too deep for its stack. This may
-    # read a few users too many (another application's of the same name), which are left out below.
+    # Not `IN` over pairs: for PostgreSQL, thousands of them are an expression too deep for its stack. This may also
+    # read users of the same name in another application, which are dropped below.
     matching = sa.or_(
         UserRow.id.in_(ids.values()),
         sa.and_(
@@ -94,7 +96,7 @@ def resolve_many(session: Session, principal: Principal, refs: Iterable[str]) ->
 
 
 def visible_users(principal: Principal) -> sa.ColumnElement[bool]:
-    """The condition that a user is one whom this principal may see."""
+    """SQL condition: the users whom this principal may see."""
     if principal.user_id is not None:
         return UserRow.id == principal.user_id
     if principal.application is not None:
@@ -111,7 +113,7 @@ def list_users(
     limit: int = 100,
     before: UUID | None = None,
 ) -> list[UserRow]:
-    """Those whom this principal may see, newest first."""
+    """Users whom this principal may see, newest first."""
     query = sa.select(UserRow).where(visible_users(principal)).order_by(UserRow.id.desc()).limit(limit)
     if application is not None:
         query = query.where(UserRow.application == application)
@@ -123,7 +125,7 @@ def list_users(
 
 
 def active_adapters(session: Session, user_ids: Iterable[UUID]) -> dict[UUID, AdapterRow]:
-    """The live version of each user who has one."""
+    """The active versions of these users, by user."""
     rows = session.execute(
         sa.select(AdapterRow).where(AdapterRow.user_id.in_(list(user_ids)), AdapterRow.state == AdapterState.ACTIVE)
     )
@@ -131,14 +133,14 @@ def active_adapters(session: Session, user_ids: Iterable[UUID]) -> dict[UUID, Ad
 
 
 def set_policy(session: Session, user_id: UUID, overrides: dict[str, Any], *, actor: str) -> UserRow:
-    """Replace what this user's policy says other than the default, and when they are due with it.
+    """Replace the user's overrides of the default policy, and update when the user is due.
 
     Raises:
         InvalidInput: an unknown field, or a value out of range.
         NotFound: no such user.
     """
     Policy().overridden(overrides)
-    # Read anew under the lock: this session may have read the row before another one changed it.
+    # Read again under the lock: this session may have read the row before another session changed it.
     user = locked_user(session, user_id)
     user.policy = overrides
     audit.record(session, actor=actor, action="policy_set", subject_id=user_id, details={"fields": sorted(overrides)})
@@ -147,7 +149,7 @@ def set_policy(session: Session, user_id: UUID, overrides: dict[str, Any], *, ac
 
 
 def set_sharing(session: Session, user_id: UUID, shares_taste: bool, *, actor: str) -> UserRow:
-    """Whether taste priors and survey encoders may be learned from what this user said, from the next one on.
+    """Set whether future taste priors and preference encoders may be learned from this user's feedback.
 
     Raises:
         NotFound: no such user.

@@ -84,7 +84,7 @@ def test_backup_is_restored_into_an_empty_place_without_who_was_erased(
     folder = tmp_path / "backup"
     saved = run("backup", str(folder), "--json")
     assert (saved["rows"], saved["missing_files"]) == (2, [])
-    assert "there already" in run("backup", str(folder), exit_code=1)
+    assert "exists already" in run("backup", str(folder), exit_code=1)
     assert "holds rows already" in run("restore", str(folder), exit_code=1)
     place = Settings(home=tmp_path / "new-home", database_url=f"sqlite:///{tmp_path / 'new.db'}")
     assert "list of erased users" in run("restore", str(folder), place=place)

@@ -47,7 +47,7 @@ def test_another_extractor_or_content_is_extracted_anew(folder, tmp_path):
     assert changed[3, 0] == 255 / 64
 
 
-def test_what_was_done_is_kept_when_the_work_is_cut_off(folder, tmp_path):
+def test_finished_batches_are_cached_when_the_call_is_interrupted(folder, tmp_path):
     read = read_folder(folder)
     read.image_path(read.images[6]).write_bytes(b"not an image")
     extractor = PixelExtractor(6)
@@ -59,7 +59,7 @@ def test_what_was_done_is_kept_when_the_work_is_cut_off(folder, tmp_path):
     assert extractor.num_extracted == 7
 
 
-def test_cached_file_is_not_trusted_when_it_is_damaged(folder, tmp_path):
+def test_damaged_cached_file_is_not_used(folder, tmp_path):
     extractor, read = PixelExtractor(6), read_folder(folder)
     expected = folder_features(read, extractor, tmp_path / "cache")
     files = sorted((tmp_path / "cache" / extractor.digest).iterdir())

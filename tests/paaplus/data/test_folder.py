@@ -49,14 +49,14 @@ def test_scale_is_the_given_one(folder):
         read_folder(folder, Scale(1, 5))
 
 
-def test_scale_is_asked_for_when_it_cannot_be_inferred(folder):
+def test_scale_is_required_when_it_cannot_be_inferred(folder):
     write(folder, "user_id,image,rating\nanna,a.jpg,3\n")
     with pytest.raises(InvalidInput, match="every rating is 3; give the scale"):
         read_folder(folder)
     assert read_folder(folder, Scale(1, 5)).score_NA.tolist() == [[5]]
 
 
-def test_several_aspects_may_have_holes(folder):
+def test_aspects_may_be_unrated(folder):
     write(folder, "image,rating_shape,user_id,rating_light,comment\na.jpg,1,anna,,nice\nb.PNG,3,anna,2,\n")
     read = read_folder(folder)
     assert read.aspects == ("shape", "light")
@@ -82,7 +82,7 @@ def test_table_may_come_from_a_spreadsheet(folder):
     assert (read.people, read.rating_NA[:, 0].tolist()) == (("anna", "ben"), [1, 2.5])
 
 
-def test_every_bad_row_is_told_with_its_line(folder):
+def test_every_bad_row_is_reported_with_its_line(folder):
     write(
         folder,
         "user_id,image,rating\nanna,a.jpg,1\nanna,nowhere.jpg,2\nben,a.jpg,good\nben,b.PNG,nan\n,b.PNG,3\nanna,a.jpg,2\nzoe,a.jpg,\n",
@@ -96,13 +96,13 @@ def test_every_bad_row_is_told_with_its_line(folder):
         "line 4: rating 'good' is not a number",
         "line 5: rating 'nan' is not a finite number",
         "line 6: no user_id",
-        "line 7: user 'anna' rated image 'a.jpg' on line 2 already",
+        "line 7: user 'anna' already rated image 'a.jpg' on line 2",
         "line 8: no rating",
     ):
         assert part in message
 
 
-def test_only_the_first_bad_rows_are_told_when_there_are_many(folder):
+def test_only_the_first_bad_rows_are_listed_when_there_are_many(folder):
     write(folder, "user_id,image,rating\n" + "".join(f"u{n},a.jpg,x\n" for n in range(25)))
     with pytest.raises(InvalidInput, match=r"25 bad row\(s\).*line 11: .*and 15 more"):
         read_folder(folder)
@@ -120,7 +120,7 @@ def test_image_outside_the_folder_is_refused(folder, name):
     [
         ("", r"no column 'user_id'"),
         ("user_id,rating\n", r"line 1: no column 'image'"),
-        ("user_id;image;rating\n", r"no column 'user_id', with commas between; found \['user_id;image;rating'\]"),
+        ("user_id;image;rating\n", r"no column 'user_id'; columns separated by commas: \['user_id;image;rating'\]"),
         ("user_id,image\n", r"one column 'rating', or columns 'rating_<aspect>'"),
         ("user_id,image,rating,rating_light\n", r"one column 'rating'"),
         ("user_id,image,rating_\n", r"one column 'rating'"),
@@ -137,7 +137,7 @@ def test_file_is_refused_when_its_shape_is_wrong(folder, text, message):
 
 def test_optional_tables_are_checked_too(folder):
     write(folder, "image,scene\na.jpg,1\na.jpg,2\n", "images.csv")
-    with pytest.raises(InvalidInput, match=r"images\.csv, line 3: image 'a\.jpg' is there already"):
+    with pytest.raises(InvalidInput, match=r"images\.csv, line 3: image 'a\.jpg' occurs twice"):
         read_folder(folder)
     write(folder, "scene\n1\n", "images.csv")
     with pytest.raises(InvalidInput, match=r"images\.csv, line 1: no column 'image'"):

@@ -21,7 +21,7 @@ def count_users(database: Database) -> int:
 
 
 @pytest.mark.parametrize("url", ["mysql://nobody@host/db", "postgres://nobody:secret@host/db"])
-def test_an_unsupported_url_is_refused_without_telling_the_password(url: str) -> None:
+def test_an_unsupported_url_is_refused_without_showing_the_password(url: str) -> None:
     with pytest.raises(InvalidInput, match="only sqlite and postgresql are supported") as error:
         make_engine(url)
     assert "secret" not in str(error.value)
@@ -79,7 +79,7 @@ def test_a_reference_to_nothing_is_refused(database: Database) -> None:
         make_image(session, owner_id=image.id)  # an image's id is no user's id
 
 
-def test_moments_keep_their_instant_whatever_their_zone(database: Database) -> None:
+def test_times_keep_their_instant_whatever_their_zone(database: Database) -> None:
     moment = datetime(2026, 3, 1, 8, 30, 15, 123456, tzinfo=TOKYO)
     with database.session() as session:
         make_user(session, next_due_at=moment)
@@ -91,7 +91,7 @@ def test_moments_keep_their_instant_whatever_their_zone(database: Database) -> N
     assert (stored.day, stored.hour) == (28, 23)
 
 
-def test_moments_compare_by_instant_not_by_their_text(database: Database) -> None:
+def test_times_compare_by_instant_not_by_their_text(database: Database) -> None:
     """08:30 in Tokyo is before 00:00 UTC of the same day, although it reads later."""
     with database.session() as session:
         make_user(session, next_due_at=datetime(2026, 3, 1, 8, 30, tzinfo=TOKYO))
@@ -101,7 +101,7 @@ def test_moments_compare_by_instant_not_by_their_text(database: Database) -> Non
         assert not session.scalars(sa.select(UserRow).where(UserRow.next_due_at >= midnight)).all()
 
 
-def test_a_moment_without_a_zone_is_refused(database: Database) -> None:
+def test_a_time_without_a_zone_is_refused(database: Database) -> None:
     with pytest.raises(sa.exc.StatementError, match="naive datetime"), database.session() as session:
         make_user(session, next_due_at=datetime(2026, 3, 1))
     assert count_users(database) == 0

@@ -1,4 +1,4 @@
-"""Locks: by name, whoever comes second waits for the first one's commit; a user's row, without stopping the others."""
+"""Locks: by name, the second transaction waits for the first; of a user's row, inserts by others do not wait."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_same_name_is_held_by_one_transaction_at_a_time(database: Database) -> N
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"])
-def test_locked_user_does_not_stand_in_the_way_of_receipts(database: Database) -> None:
+def test_locked_user_does_not_block_receipts(database: Database) -> None:
     with database.session() as session:
         user, image, base = make_user(session), make_image(session), make_base_model(session)
     written = threading.Event()
@@ -49,12 +49,12 @@ def test_locked_user_does_not_stand_in_the_way_of_receipts(database: Database) -
         assert lock_user(session, user.id) is not None
         thread = threading.Thread(target=predict)
         thread.start()
-        assert written.wait(10), "a prediction waits for whoever posts feedback"
+        assert written.wait(10), "a prediction waits for a transaction that posts feedback"
         thread.join()
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"])
-def test_locked_user_is_read_anew(database: Database) -> None:
+def test_locked_user_is_read_again(database: Database) -> None:
     with database.session() as session:
         user_id = make_user(session).id
     with database.session() as first:

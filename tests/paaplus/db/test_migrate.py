@@ -1,4 +1,4 @@
-"""`paaplus.db.migrate`: what a deployment does with its database."""
+"""`paaplus.db.migrate`: upgrades, checks, and databases of other versions."""
 
 import os
 import subprocess
@@ -42,16 +42,16 @@ def test_check_names_every_difference(database_url: str) -> None:
     )
     with pytest.raises(Conflict) as error:
         migrate.check(database_url)
-    for words in (
+    for message in (
         "remove_column jobs weight",
         "remove_column users nickname",
         "add_index ix_jobs_ready",
         "remove_table leftovers",
     ):
-        assert words in str(error.value)
+        assert message in str(error.value)
 
 
-def test_check_says_that_tables_are_missing_before_the_first_upgrade(empty_database_url: str) -> None:
+def test_check_reports_missing_tables_before_the_first_upgrade(empty_database_url: str) -> None:
     with pytest.raises(Conflict, match="add_table feedback"):
         migrate.check(empty_database_url)
 
@@ -104,7 +104,7 @@ def start_upgrade(url: str, folder: Path) -> subprocess.Popen[str]:
 
 
 def test_processes_that_upgrade_at_once_wait_for_each_other(empty_database_url: str, tmp_path: Path) -> None:
-    """Each also shows that an upgrade needs no torch, says nothing, and works from any folder."""
+    """Each also shows that an upgrade imports no torch, prints nothing, and works from any folder."""
     processes = [start_upgrade(empty_database_url, tmp_path) for _ in range(2)]
     for process in processes:
         output, errors = process.communicate(timeout=60)

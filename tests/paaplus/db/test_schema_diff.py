@@ -1,11 +1,11 @@
-"""`paaplus.db.schema_diff`: differences that Alembic does not see."""
+"""`paaplus.db.schema_diff`: differences that Alembic does not compare."""
 
 import pytest
 import sqlalchemy as sa
 
 from paaplus.db import migrate
 from paaplus.db.engine import Database
-from paaplus.db.schema_diff import unseen_differences
+from paaplus.db.schema_diff import uncompared_differences
 from paaplus.db.tables import Base
 from tests.migrations.rows import insert_one_row_everywhere
 
@@ -19,7 +19,7 @@ ENUMS = [
 
 def test_a_migrated_database_has_none(database: Database) -> None:
     with database.engine.connect() as connection:
-        assert unseen_differences(connection, Base.metadata) == []
+        assert uncompared_differences(connection, Base.metadata) == []
 
 
 def changed(name: str, column: sa.Column[object], *indexes: sa.Index) -> sa.MetaData:
@@ -37,7 +37,7 @@ def index_where(where: str) -> sa.Index:
 
 
 @pytest.mark.parametrize(
-    ("expected", "words"),
+    ("expected", "message"),
     [
         (
             changed("things", state("a", "b", "c"), index_where("state = 'a'")),
@@ -52,13 +52,13 @@ def index_where(where: str) -> sa.Index:
         (changed("things", sa.Column("state", sa.String(24)), index_where("state = 'a'")), "expected none, found a, b"),
     ],
 )
-def test_a_changed_enum_or_predicate_is_named(database: Database, expected: sa.MetaData, words: str) -> None:
+def test_a_changed_enum_or_predicate_is_named(database: Database, expected: sa.MetaData, message: str) -> None:
     made = changed("things", state("a", "b"), index_where("state = 'a'"))
     with database.engine.begin() as connection:
         made.create_all(connection)
-        assert unseen_differences(connection, made) == []
-        [difference] = unseen_differences(connection, expected)
-    assert words in difference
+        assert uncompared_differences(connection, made) == []
+        [difference] = uncompared_differences(connection, expected)
+    assert message in difference
 
 
 def test_check_reports_them(database: Database, database_url: str) -> None:

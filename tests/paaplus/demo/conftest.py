@@ -8,7 +8,7 @@ import pytest
 from paaplus.data.folder import DataFolder, read_folder
 from paaplus.demo.loop import Served
 from paaplus.demo.plan import Person, make_plan
-from paaplus.demo.report import Run
+from paaplus.demo.report.build import Run
 from paaplus.demo.rollback import Proof
 from tests.support.taste_data import simulate, write_folder
 
@@ -61,7 +61,7 @@ def canned_run(small_folder, proof) -> Run:
     )
     for number in range(4):
         run.rounds.append({p.user_id: _served(small_folder, p, generic, number) for p in plan.people})
-    refused = {**_version(3), "state": "rejected", "promoted": False, "reason": "Refused: <worse> on 9 ratings."}
+    refused = {**_version(3), "state": "rejected", "promoted": False, "reason": "Refused. <worse> on 9 ratings."}
     for place, person in enumerate(plan.people):
         versions = [_version(1), _version(2), refused if place == 0 else _version(3)]
         run.learned[person.user_id] = {"versions": versions, "num_trainings": 3, "training_seconds": 0.25 + place}
@@ -87,5 +87,5 @@ def _version(number: int) -> dict[str, object]:
         "size_bytes": 2048,
         "digest": f"{number}" * 64,
         "promoted": True,
-        "reason": "Promoted: 0.4 lower.",
+        "reason": "Promoted. 0.4 lower.",
     }

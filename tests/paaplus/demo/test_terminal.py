@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from paaplus.demo.report import build_report
+from paaplus.demo.report.build import build_report
 from paaplus.demo.terminal import Steps, commands_to_try, results_table
 
 

@@ -1,4 +1,4 @@
-"""Simulated people as evaluations take them."""
+"""Simulated people as the data of a study."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.taste_data import PixelExtractor, Simulated, write_folder
 
 
 def evaluation_data(path: Path, simulated: Simulated) -> EvaluationData:
-    """The people written as a data folder and read again, with features that are pixels."""
+    """The people written as a data folder and read again, with pixels as features."""
     folder = read_folder(write_folder(path / "data", simulated))
     return EvaluationData(folder, folder_features(folder, PixelExtractor(12), path / "cache"), "e" * 64)
 

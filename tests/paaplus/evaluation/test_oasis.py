@@ -1,4 +1,4 @@
-"""Promised quality on real people's ratings, where they are there: `PAAPLUS_TEST_OASIS=DIR`, a data folder."""
+"""Required quality on real people's ratings, if `PAAPLUS_TEST_OASIS=DIR` names a data folder."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pytest
 
 from paaplus.data.features import folder_features
 from paaplus.data.folder import read_folder
-from paaplus.evaluation.kshot.run import KShotConfig, run_kshot
-from paaplus.evaluation.matching.run import MatchingConfig, run_matching
+from paaplus.evaluation.kshot.config import KShotConfig
+from paaplus.evaluation.kshot.run import run_kshot
+from paaplus.evaluation.matching.config import MatchingConfig
+from paaplus.evaluation.matching.run import run_matching
 from paaplus.evaluation.splits import MakeSplit, load_split, split_folder
 from paaplus.evaluation.train_side import EvaluationData
 from paaplus.models.base_models import load_extractor

@@ -78,7 +78,7 @@ def test_split_file_is_called_with_seed_and_data(tmp_path):
     assert (split.seed, split.data) == (2, str(tmp_path))
 
 
-def test_split_file_is_refused_when_it_is_none(tmp_path):
+def test_split_file_is_refused_when_it_has_no_split_function(tmp_path):
     (tmp_path / "empty.py").write_text("splits = 3\n")
     with pytest.raises(InvalidInput, match=r"no function split\(seed, data=DIR\)"):
         load_split(tmp_path / "empty.py", tmp_path)
@@ -95,11 +95,11 @@ def test_split_file_is_refused_when_it_is_none(tmp_path):
         ("def split(seed, data):\n    return {}[seed]\n", r"broken\.py, line 2: KeyError: 3"),
         (
             "def split(seed, data):\n    return {'train_people': []}\n",
-            r"split\(3\) gives has no train_people, .*support",
+            r"split\(3\) has no train_people, .*support",
         ),
     ],
 )
-def test_split_file_that_fails_is_told_with_its_place(tmp_path, text, message):
+def test_error_in_split_file_is_reported_with_its_line(tmp_path, text, message):
     (tmp_path / "broken.py").write_text(text)
     with pytest.raises(InvalidInput, match=message):
         load_split(tmp_path / "broken.py", tmp_path)(3)

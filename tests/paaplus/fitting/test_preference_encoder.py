@@ -1,4 +1,4 @@
-"""Preference encoders on simulated people: found where answers tell of taste, nothing where they do not."""
+"""Preference encoders on simulated people, with answers that predict taste and with answers that do not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BASE = tiny_base()
 
 @dataclass(frozen=True)
 class People:
-    """Simulated people: each likes one direction of taste space more or less, and rates higher or lower."""
+    """Simulated people who differ in one direction of taste space and in their mean rating."""
 
     rated: list[RatedSet]
     liking_U: np.ndarray
@@ -51,22 +51,22 @@ def people() -> People:
     return simulate()
 
 
-def test_answers_that_tell_of_taste_are_understood(people: People) -> None:
+def test_answers_that_predict_taste_give_its_shift(people: People) -> None:
     rng = np.random.default_rng(1)
     noise_U3 = rng.normal(size=(len(people.liking_U), 3))
     answers_UQ = np.column_stack([people.liking_U + 0.3 * noise_U3[:, 0], noise_U3[:, 1:]])
     encoder, metrics = fit_preference_encoder(BASE, people.rated, answers_UQ)
     assert metrics["gain_low"] > 0
     assert metrics["taste"]["gain"] > 0.5 * metrics["taste"]["of"]
-    assert encoder.says_something
-    for liking in (-2.0, 2.0):  # nobody was asked this exactly: it is what the answer means
+    assert encoder.is_informative
+    for liking in (-2.0, 2.0):  # answers between those in the data
         added_N = added(encoder.shift(encoder.encode(np.array([liking, np.nan, np.nan]))), people.rated[0])
         wanted_N = 4.0 * liking * (people.rated[0].taste_NR @ people.direction_R)
         assert np.corrcoef(added_N, wanted_N)[0, 1] > 0.95
         assert added_N.std() == pytest.approx(wanted_N.std(), rel=0.3)
 
 
-def test_answers_that_tell_of_the_level_move_the_level_alone(people: People) -> None:
+def test_answers_that_predict_the_level_shift_only_the_level(people: People) -> None:
     encoder, metrics = fit_preference_encoder(BASE, people.rated, people.level_U[:, None])
     assert metrics["level"]["penalty"] is not None
     assert metrics["taste"]["penalty"] is None
@@ -76,10 +76,10 @@ def test_answers_that_tell_of_the_level_move_the_level_alone(people: People) -> 
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_answers_that_tell_nothing_shift_nothing(people: People, seed: int) -> None:
+def test_uninformative_answers_shift_nothing(people: People, seed: int) -> None:
     answers_UQ = np.random.default_rng([seed, 3]).normal(size=(len(people.rated), 20))
     encoder, metrics = fit_preference_encoder(BASE, people.rated, answers_UQ, seed=seed)
-    assert not encoder.says_something
+    assert not encoder.is_informative
     assert metrics["gain"] == metrics["gain_low"] == 0
     assert encoder.encode(answers_UQ[0]).tolist() == [0.5] * 5
 
@@ -97,15 +97,15 @@ def test_missing_answers_count_as_average_ones(people: People) -> None:
     assert 0 < one < both
 
 
-def test_low_rank_of_predictions_is_no_trouble(people: People) -> None:
-    """Groups that are asked different things, columns that repeat one another, or that nobody answered otherwise."""
+def test_predictions_of_low_rank_are_fitted(people: People) -> None:
+    """Groups with different questions, repeated columns, and columns with equal answers."""
     answers_UQ = np.full((len(people.rated), 42), np.nan)
     for u, liking in enumerate(people.liking_U):
         answers_UQ[u, 20 * (u % 2) : 20 * (u % 2) + 20] = np.sign(liking)
     answers_UQ[:, 40] = 7.0
     encoder, metrics = fit_preference_encoder(BASE, people.rated, answers_UQ)
     assert metrics["taste"]["gain_low"] > 0
-    assert np.count_nonzero(np.abs(encoder.weight_QF).sum(0)) <= 2  # as many values as there are to tell apart
+    assert np.count_nonzero(np.abs(encoder.weight_QF).sum(0)) <= 2  # as many values as there are independent answers
 
 
 def test_same_people_and_answers_give_the_same_bytes(people: People) -> None:

@@ -1,4 +1,4 @@
-"""A learned taste prior against what its simulated people were drawn from."""
+"""A fitted taste prior against the distribution of its simulated people."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_noise_is_never_below_the_base_models():
     assert prior.noise_sd_A[0] >= base.noise_sd_A[0]
 
 
-def test_rank_bounds_the_coordinates_and_tells_what_it_leaves_out():
+def test_rank_bounds_the_coordinates_and_the_report_has_the_share_that_is_kept():
     people = simulated(60)[0]
     narrow, metrics = fit_taste_prior(tiny_base(), people, rank=2)
     wide, all_metrics = fit_taste_prior(tiny_base(), people)
@@ -66,7 +66,7 @@ def test_fewer_than_fifty_people_are_too_few():
         fit_taste_prior(tiny_base(), simulated(49)[0])
 
 
-def test_bytes_bring_back_the_prior_and_nothing_else_does():
+def test_bytes_round_trip_and_other_bytes_are_refused():
     prior, _ = fit_taste_prior(tiny_base(), simulated(50)[0])
     again = TastePrior.from_bytes(prior.to_bytes())
     assert again.digest == prior.digest
@@ -86,7 +86,7 @@ def test_bytes_bring_back_the_prior_and_nothing_else_does():
         {"mean_PA": np.ones((7, 1))},
     ],
 )
-def test_a_prior_that_cannot_be_is_refused(change):
+def test_invalid_prior_is_refused(change):
     arrays = {"mean_PA": np.zeros((8, 1)), "factor_PKA": np.ones((8, 3, 1)), "noise_sd_A": np.ones(1)}
     with pytest.raises(InvalidInput, match="taste prior"):
         TastePrior("0" * 64, **(arrays | change))

@@ -1,4 +1,4 @@
-"""Who gets the extra trainings, and that they order only what they did not see."""
+"""Who gets the two trainings of a cross-fit, and that each orders only ratings that it was not trained on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from paaplus.configs import GateConfig, TrainingConfig
-from paaplus.gate import completed, gather, judge
+from paaplus.gate import cross_fitted, gather, judge
 from paaplus.records import RatedSet
 from paaplus.training import TrainingRequest, train
 from tests.support.tiny import FEATURE_DIM, tiny_base
@@ -17,7 +17,7 @@ CONFIG = GateConfig()
 
 
 def judged_person(follow: str, strategy: str = "naive", kind: str = "taste_vector"):
-    """Evidence on a first version of somebody who likes what the generic score likes, its opposite, or nothing."""
+    """Evidence on a first version of a user whose ratings follow the generic score, its opposite, or nothing."""
     base, rng = tiny_base(), np.random.default_rng(0)
     taste_NR = base.project(rng.normal(size=(80, FEATURE_DIM)).astype(np.float16))
     generic_NA = base.generic(taste_NR)
@@ -38,27 +38,27 @@ def judged_person(follow: str, strategy: str = "naive", kind: str = "taste_vecto
 
 
 @pytest.mark.parametrize(("follow", "strategy"), [("generic", "naive"), ("opposite", "bayes")])
-def test_no_training_is_spent_where_it_would_not_decide(follow: str, strategy: str) -> None:
+def test_there_is_no_cross_fit_where_it_could_not_decide(follow: str, strategy: str) -> None:
     evidence, request = judged_person(follow, strategy)
-    assert completed(evidence, request, CONFIG) is evidence
+    assert cross_fitted(evidence, request, CONFIG) is evidence
 
 
 def test_a_person_unlike_all_others_is_not_refused_for_it() -> None:
     evidence, request = judged_person("opposite")
     assert "agreement" in {check.name for check in judge(evidence, CONFIG).checks if not check.passed}
-    found = completed(evidence, request, CONFIG)
+    found = cross_fitted(evidence, request, CONFIG)
     assert judge(found, CONFIG).promote
     np.testing.assert_array_equal(found.gains(), evidence.gains())
 
 
-def test_nobody_stays_refused() -> None:
+def test_random_ratings_stay_refused() -> None:
     evidence, request = judged_person("nothing")
-    assert not judge(completed(evidence, request, CONFIG), CONFIG).promote
+    assert not judge(cross_fitted(evidence, request, CONFIG), CONFIG).promote
 
 
-def test_only_ratings_of_one_fold_are_compared_by_who_did_not_see_them() -> None:
+def test_ratings_of_one_fold_are_compared_by_the_training_without_them() -> None:
     evidence, request = judged_person("opposite")
-    difference_LL = completed(evidence, request, CONFIG).fresh.difference_LLA[:, :, 0]
+    difference_LL = cross_fitted(evidence, request, CONFIG).new.difference_LLA[:, :, 0]
     known_LL = ~np.isnan(difference_LL)
     assert known_LL.sum() == 2 * 32 * 32
     even = np.flatnonzero(known_LL[0])

@@ -1,4 +1,4 @@
-"""Which ratings judge, and what is put beside them."""
+"""Which ratings are evidence, and which scores they come with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from paaplus.configs import TrainingConfig
 from paaplus.errors import InvalidInput
-from paaplus.gate import Evidence, Unseen, gather
+from paaplus.gate import Evidence, UnseenRatings, gather
 from paaplus.gate.orders import agreements, order, pair_gains
 from paaplus.records import RatedSet
 from paaplus.training import TrainingRequest, train
@@ -33,36 +33,36 @@ def gathered(kind: str, strategy: str, boundary: int) -> tuple[Evidence, Trainin
     return gather(asked, trained, None, held_out, boundary, pool.taste_NR, pool.generic_NA), asked
 
 
-def test_ratings_after_the_reference_judge_by_what_was_left_out() -> None:
+def test_ratings_after_the_reference_have_leave_one_out_predictions() -> None:
     evidence, asked = gathered("taste_vector", "bayes", boundary=12)
-    np.testing.assert_array_equal(evidence.fresh.sequence_N, asked.new.sequence_N)
-    np.testing.assert_array_equal(evidence.fresh.active_NA, asked.new.generic_NA)
+    np.testing.assert_array_equal(evidence.new.sequence_N, asked.new.sequence_N)
+    np.testing.assert_array_equal(evidence.new.active_NA, asked.new.generic_NA)
     for n in range(len(asked.new)):
         rest = asked.new.select(np.arange(len(asked.new)) != n)
         alone = asked.new.select(np.arange(len(asked.new)) == n)
         adapter = train(replace(asked, new=rest)).adapter
         expected_NA = adapter.score(alone.taste_NR, alone.generic_NA)
-        np.testing.assert_allclose(evidence.fresh.candidate_NA[n], expected_NA[0], atol=1e-4)
-    assert evidence.fresh.difference_LLA.shape == (10, 10, evidence.fresh.target_NA.shape[1])
+        np.testing.assert_allclose(evidence.new.candidate_NA[n], expected_NA[0], atol=1e-4)
+    assert evidence.new.difference_LLA.shape == (10, 10, evidence.new.target_NA.shape[1])
 
 
-def test_gradient_strategies_have_no_prediction_of_what_they_learned() -> None:
+def test_gradient_strategies_have_no_leave_one_out_predictions() -> None:
     evidence, _ = gathered("bottleneck", "naive", boundary=12)
-    assert np.isnan(evidence.fresh.candidate_NA).all()
-    assert evidence.fresh.difference_LLA is None
+    assert np.isnan(evidence.new.candidate_NA).all()
+    assert evidence.new.difference_LLA is None
     assert len(evidence.gains()) == len(evidence.held_out) == 8
-    assert len(evidence.fresh) == 10, "what was served still had something to say of them"
+    assert len(evidence.new) == 10, "their active scores still count"
 
 
 def test_everything_is_new_to_the_generic_score() -> None:
     evidence, _ = gathered("taste_vector", "bayes", boundary=0)
-    assert len(evidence.fresh) == 22
+    assert len(evidence.new) == 22
     assert len(evidence.earlier_gains()) == 0
 
 
-def rows(num: int, **columns: object) -> Unseen:
+def rows(num: int, **columns: object) -> UnseenRatings:
     given = dict.fromkeys(("target_NA", "generic_NA", "active_NA", "candidate_NA"), np.zeros((num, 1)))
-    return Unseen(np.arange(num), **(given | columns))
+    return UnseenRatings(np.arange(num), **(given | columns))
 
 
 def test_evidence_of_unequal_columns_is_refused() -> None:
@@ -93,6 +93,6 @@ def test_agreement_is_tau_a() -> None:
     assert row_D.mean() == pytest.approx((4 - 1) / 6)
 
 
-def test_pair_gains_count_only_what_the_user_told_apart() -> None:
+def test_pair_gains_count_only_pairs_with_different_ratings() -> None:
     target_NA, active_NA = np.array([[1.0], [2.0], [2.0]]), np.array([[1.0], [2.0], [3.0]])
     np.testing.assert_allclose(pair_gains(target_NA, active_NA, -active_NA), [-1.0, -1.0, -1.0])

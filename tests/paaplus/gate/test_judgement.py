@@ -13,7 +13,7 @@ from hypothesis import given
 from scipy import stats
 
 from paaplus.configs import GateConfig
-from paaplus.gate import Evidence, GateReport, Unseen, judge
+from paaplus.gate import Evidence, GateReport, UnseenRatings, judge
 
 CONFIG = GateConfig(
     min_evidence=5,
@@ -25,13 +25,15 @@ CONFIG = GateConfig(
     trust_region=1.0,
 )
 AGREEING = replace(CONFIG, min_agreement=0.33)
-NONE = Unseen(np.empty(0, int), *(np.empty((0, 1)) for _ in range(4)))
+NONE = UnseenRatings(np.empty(0, int), *(np.empty((0, 1)) for _ in range(4)))
 
 
-def unseen(target: list[float], active: list[float], candidate: list[float], *, generic: object = None) -> Unseen:
+def unseen(
+    target: list[float], active: list[float], candidate: list[float], *, generic: object = None
+) -> UnseenRatings:
     """Ratings of one aspect, numbered from 1."""
     columns = (target, active if generic is None else generic, active, candidate)
-    return Unseen(np.arange(1, len(target) + 1), *(np.array(values, float).reshape(-1, 1) for values in columns))
+    return UnseenRatings(np.arange(1, len(target) + 1), *(np.array(values, float).reshape(-1, 1) for values in columns))
 
 
 def evidence(
@@ -60,7 +62,7 @@ def check(report: GateReport, name: str):
 def test_a_clearly_better_candidate_goes_live() -> None:
     report = judge(errs(10, active=2.0, candidate=1.0), CONFIG)  # 4 - 1 on every rating
     assert report.promote
-    assert report.reason.startswith("Promoted: on 10 unseen ratings squared error is 3.00 lower")
+    assert report.reason.startswith("Promoted. Squared error on 10 unseen ratings: 3.00 lower (allowed: 0.05 higher;")
     expected = stats.t(12, 30 / 11, np.sqrt((18 + 10 / 11 * 9) / 12 / 11)).sf(-0.05)
     assert check(report, "loss").value == pytest.approx(expected)
 
@@ -68,7 +70,7 @@ def test_a_clearly_better_candidate_goes_live() -> None:
 def test_a_clearly_worse_candidate_is_refused() -> None:
     report = judge(errs(10, active=1.0, candidate=2.0), CONFIG)
     assert not report.promote
-    assert report.reason.startswith("Refused: on 10 unseen ratings squared error is 3.00 higher")
+    assert report.reason.startswith("Refused. Squared error on 10 unseen ratings: 3.00 higher (allowed: 0.05 higher;")
     assert not check(report, "loss").passed
     assert check(report, "forgetting").passed
 
@@ -99,20 +101,20 @@ def test_scores_that_are_not_numbers_in_range_are_refused(place: str, score: flo
         sound = replace(sound, pool_candidate_PA=broken)
     report = judge(sound, CONFIG)
     assert not report.promote
-    assert report.reason == "Refused: 1 of 14 scores are not numbers from 0 to 10."
+    assert report.reason == "Refused. Scores: 1 of 14 are not numbers from 0 to 10."
 
 
-@pytest.mark.parametrize(("shift", "promote", "words"), [(0.5, True, "within"), (4.0, False, "beyond")])
-def test_with_too_little_evidence_the_size_of_the_change_decides(shift: float, promote: bool, words: str) -> None:
+@pytest.mark.parametrize(("shift", "promote"), [(0.5, True), (4.0, False)])
+def test_with_too_little_evidence_the_size_of_the_change_decides(shift: float, promote: bool) -> None:
     # four of the pool move by the shift, four held-out ratings by 1: the candidate is worse on them, which is noise
     report = judge(errs(4, active=1.0, candidate=2.0, shift=shift), CONFIG)
     assert report.promote is promote
     mean = (4 * shift + 4 * 1.0) / 8
-    verdict = "Promoted" if promote else "Refused"
+    note = "Only 4 unseen ratings (5 needed), so the size of the change decides."
+    size = f"Size of the change: scores move by {mean:.2f} on average (allowed: 1)."
     assert report.reason == (
-        f"{verdict}: only 4 unseen rating(s) to judge by, 5 needed; "
-        f"scores move by {mean:.2f} on average, {words} the trusted 1"
-        + ("; 4 new ratings, too few to see whether they follow an order." if promote else ".")
+        (f"Promoted. {note} {size} " if promote else f"Refused. {size} {note} ")
+        + "Consistency: not tested, only 4 new ratings (5 needed). Scores: all 8 are numbers from 0 to 10."
     )
     assert check(report, "trust_region").value == pytest.approx(mean)
 
@@ -121,7 +123,7 @@ def test_with_nothing_at_all_to_measure_the_candidate_is_refused() -> None:
     nothing = Evidence(NONE, NONE, 0, np.empty((0, 1)), np.empty((0, 1)))
     report = judge(nothing, CONFIG)
     assert not report.promote
-    assert "no image to measure the size of the change on" in report.reason
+    assert "Size of the change: unknown, there is no image to measure it on." in report.reason
 
 
 def test_forgetting_is_refused_though_the_newest_ratings_got_better() -> None:
@@ -133,7 +135,9 @@ def test_forgetting_is_refused_though_the_newest_ratings_got_better() -> None:
     report = judge(forgetful, replace(CONFIG, max_negative_flip_rate=1.0))
     assert not report.promote
     assert check(report, "loss").passed
-    assert report.reason.startswith("Refused: on 8 of earlier increments it is 3.00 higher")
+    assert report.reason.startswith(
+        "Refused. Forgetting: squared error on 8 old held-out ratings is 3.00 higher (allowed: 0.15"
+    )
     assert judge(replace(forgetful, boundary=0), replace(CONFIG, max_negative_flip_rate=1.0)).promote
 
 
@@ -141,6 +145,7 @@ def test_few_earlier_ratings_say_nothing_about_forgetting() -> None:
     report = judge(errs(10, active=1.0, candidate=1.2, boundary=4), CONFIG)
     assert check(report, "forgetting").passed
     assert check(report, "forgetting").value is None
+    assert "Forgetting: not tested, only 4 old held-out ratings (5 needed)." in report.reason
 
 
 def test_a_candidate_that_scores_everything_alike_is_refused_though_its_errors_are_smaller() -> None:
@@ -149,7 +154,9 @@ def test_a_candidate_that_scores_everything_alike_is_refused_though_its_errors_a
     report = judge(flat, CONFIG)
     assert not report.promote
     assert check(report, "loss").passed
-    assert "50.0% of pairs net turn wrong" in report.reason  # the active had all pairs right, a tie is half right
+    assert (
+        "Pairs in the wrong order: 50.0 percentage points more (allowed: 2 more;" in report.reason
+    )  # the active had all pairs right, a tie is half right
 
 
 def test_flips_are_net_of_pairs_that_turn_right() -> None:
@@ -157,7 +164,7 @@ def test_flips_are_net_of_pairs_that_turn_right() -> None:
     active = [1.0, 2.0, 3.0, 4.0, 6.0, 5.0]  # one of 15 pairs wrong
     candidate = [2.0, 1.0, 3.0, 4.0, 5.0, 6.0]  # another one
     report = judge(evidence(target, active, candidate), CONFIG)
-    assert "0.0% of pairs net turn right" in report.reason
+    assert "Pairs in the wrong order: 0.0 percentage points fewer (allowed: 2 more;" in report.reason
     assert report.promote
 
 
@@ -172,10 +179,10 @@ def test_missing_aspects_do_not_count() -> None:
     target_NA = np.column_stack([rising(8), np.full(8, np.nan)])
     target_NA[7] = np.nan  # a rating of nothing at all
     active_NA, candidate_NA = np.nan_to_num(target_NA) + 2.0, np.nan_to_num(target_NA) + 1.0
-    rows = Unseen(np.arange(8), target_NA, active_NA, active_NA, candidate_NA)
-    none = Unseen(np.empty(0, int), *(np.empty((0, 2)) for _ in range(4)))
+    rows = UnseenRatings(np.arange(8), target_NA, active_NA, active_NA, candidate_NA)
+    none = UnseenRatings(np.empty(0, int), *(np.empty((0, 2)) for _ in range(4)))
     report = judge(Evidence(rows, none, 0, np.empty((0, 2)), np.empty((0, 2))), CONFIG)
-    assert report.reason.startswith("Promoted: on 7 unseen ratings squared error is 3.00 lower")
+    assert report.reason.startswith("Promoted. Squared error on 7 unseen ratings: 3.00 lower")
 
 
 def test_training_ratings_count_where_there_is_a_leave_one_out_prediction() -> None:
@@ -183,10 +190,10 @@ def test_training_ratings_count_where_there_is_a_leave_one_out_prediction() -> N
     target = rising(9)
     candidate = target + 2.0
     candidate[4] = np.nan
-    both = replace(held_out, fresh=unseen(target, target + 1.0, candidate))
+    both = replace(held_out, new=unseen(target, target + 1.0, candidate))
     assert np.array_equal(both.gains(), [0.0] * 2 + [-3.0] * 8)
     assert not judge(both, CONFIG).promote
-    assert "only 2 unseen" in judge(held_out, CONFIG).reason
+    assert "Only 2 unseen ratings (5 needed)" in judge(held_out, CONFIG).reason
 
 
 def test_ratings_in_random_order_are_refused_though_the_candidate_errs_less() -> None:
@@ -196,19 +203,24 @@ def test_ratings_in_random_order_are_refused_though_the_candidate_errs_less() ->
     report = judge(random, AGREEING)
     assert check(report, "loss").passed
     assert not report.promote
-    assert report.reason.startswith("Refused: 36 new ratings follow the generic order best, to a degree of 0.0")
+    assert report.reason.startswith(
+        "Refused. Consistency: the order of 36 new ratings agrees best with the generic scores, Kendall correlation 0.0"
+    )
     assert judge(random, CONFIG).promote
 
 
-@pytest.mark.parametrize("follows", ["generic", "active", "candidate"])
-def test_new_ratings_that_follow_one_of_three_orders_are_enough(follows: str) -> None:
+@pytest.mark.parametrize(
+    ("follows", "words"),
+    [("generic", "the generic scores"), ("active", "the served scores"), ("candidate", "the candidate's scores")],
+)
+def test_new_ratings_that_follow_one_of_three_orders_are_enough(follows: str, words: str) -> None:
     target = rising(20)
     scores = dict.fromkeys(("generic", "active", "candidate"), 8.0 - target) | {follows: target + 1.0}
     rows = unseen(target, scores["active"], scores["candidate"], generic=scores["generic"])
     pool_PA = np.full((4, 1), 5.0)
     report = judge(Evidence(rows, NONE, 0, pool_PA, pool_PA), AGREEING)
     assert check(report, "agreement").passed
-    assert f"follow the {follows} order best, to a degree of 1.00" in check(report, "agreement").detail
+    assert f"agrees best with {words}, Kendall correlation 1.00" in check(report, "agreement").detail
 
 
 def test_agreement_is_a_posterior_of_row_means_with_doubled_error() -> None:
@@ -223,7 +235,7 @@ def test_ratings_that_are_all_alike_are_refused() -> None:
     assert check(report, "loss").passed
     assert check(report, "negative_flips").value is None
     assert not report.promote
-    assert "20 new ratings follow the generic order best, to a degree of 0.00" in report.reason
+    assert "20 new ratings agrees best with the generic scores, Kendall correlation 0.00" in report.reason
 
 
 def test_only_ratings_after_the_active_version_must_follow_an_order() -> None:
@@ -240,9 +252,10 @@ def test_leave_two_out_differences_order_the_training_ratings() -> None:
     target = rising(12)
     wrong = unseen(target, 8.0 - target, target - target.mean())  # leave-one-out predictions are no order to go by
     difference_LLA = (target[:, None] - target[None])[:, :, None]
-    fresh = replace(wrong, candidate_NA=8.0 - wrong.target_NA, difference_LLA=difference_LLA)
-    report = judge(replace(errs(2, active=1.0, candidate=1.0), fresh=fresh), AGREEING)
-    assert "14 new ratings follow the candidate order best, to a degree of 1.00" in check(report, "agreement").detail
+    new = replace(wrong, candidate_NA=8.0 - wrong.target_NA, difference_LLA=difference_LLA)
+    report = judge(replace(errs(2, active=1.0, candidate=1.0), new=new), AGREEING)
+    detail = check(report, "agreement").detail
+    assert "14 new ratings agrees best with the candidate's scores, Kendall correlation 1.00" in detail
 
 
 scores = st.floats(0, 10, width=32)
@@ -251,8 +264,10 @@ scores = st.floats(0, 10, width=32)
 @given(st.integers(0, 12).flatmap(lambda n: st.tuples(*[hnp.arrays(np.float32, (n, 2), elements=scores)] * 3)))
 def test_every_report_is_json_with_a_reason(columns: tuple[np.ndarray, ...]) -> None:
     target_NA, active_NA, candidate_NA = columns
-    rows = Unseen(np.arange(len(target_NA)), target_NA, candidate_NA, active_NA, candidate_NA)
+    rows = UnseenRatings(np.arange(len(target_NA)), target_NA, candidate_NA, active_NA, candidate_NA)
     report = judge(Evidence(rows, rows, 3, active_NA, candidate_NA), GateConfig())
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["promote"] is report.promote
-    assert report.reason.startswith("Promoted: " if report.promote else "Refused: ")
+    assert report.reason.startswith("Promoted. " if report.promote else "Refused. ")
+    assert all(check.detail in report.reason for check in report.checks)
+    assert report.reason.isprintable(), "one line"
     assert report.promote is all(check.passed for check in report.checks)

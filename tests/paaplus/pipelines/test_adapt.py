@@ -1,4 +1,4 @@
-"""The whole loop below HTTP: feedback, job, training, gate, version, pointer, rollback; on both databases."""
+"""From feedback to a version, without HTTP: job, training, gate, active pointer, rollback; on both databases."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ def srcc(deployment: Deployment, user: object, images: range) -> float:
     return float(spearmanr(truth, deployment.scores(user)[images.start : images.stop, 0]).statistic)
 
 
-def test_increments_make_versions_that_know_the_person_better(
-    deployment: Deployment, policy: dict[str, object]
-) -> None:
+def test_versions_improve_from_increment_to_increment(deployment: Deployment, policy: dict[str, object]) -> None:
     user, unseen = deployment.add_user(**policy), range(120, 160)
     generic = srcc(deployment, user, unseen)
     for number, images in enumerate([range(40), range(40, 80), range(80, 120)], start=1):
@@ -96,9 +94,8 @@ def test_flipped_opinions_are_refused_by_the_gate_and_kept_with_the_reason(deplo
     deployment.rate(user, range(100))
     deployment.work()
     before = deployment.scores(user)
-    # ratings of images that were rated already, upside down: held-out ones among them still tell the truth? no:
-    # only training images are flipped, as a broken client would
-    held_out = {w.image_id for w in _log(deployment, user).latest_ratings() if w.held_out}
+    # Training images are rated again with reversed ratings, as by a broken client. Held-out ratings stay as they were.
+    held_out = {rating.image_id for rating in _log(deployment, user).latest_ratings() if rating.held_out}
     flipped = [i for i in range(100) if deployment.images[i] not in held_out]
     deployment.post(
         *(deployment.rating(user, f"bad{i}", i, 10 - deployment.opinion(i), index) for index, i in enumerate(flipped))
@@ -128,7 +125,7 @@ def test_rollback_is_bit_for_bit_and_no_later_training_undoes_it(
     first = deployment.scores(user)
     deployment.rate(user, range(40, 80), flip=True)
     deployment.work()
-    if deployment.active(user).number == 1:  # the gate saw through it; an admin may still want it
+    if deployment.active(user).number == 1:  # if the gate refused it, an admin promotes it
         with deployment.database.session() as session:
             versions.promote(session, user, 2, actor="admin", reason="try")
     assert not np.array_equal(deployment.scores(user), first)
@@ -136,14 +133,14 @@ def test_rollback_is_bit_for_bit_and_no_later_training_undoes_it(
     change = rollback(deployment, user, to=1)
     assert (change.from_number, change.to_number, change.num_excluded) == (2, 1, 40)
     assert np.array_equal(deployment.scores(user), first)
-    assert deployment.work() == 0, "excluded events do not trigger"
+    assert deployment.work() == 0, "excluded events make no user due"
     deployment.retrain(user)
-    assert np.abs(deployment.scores(user) - first).max() < 2.0, "a training by hand learns from the first 40 only"
+    assert np.abs(deployment.scores(user) - first).max() < 2.0, "a training by hand uses the first 40 ratings only"
     assert deployment.versions(user)[-1].num_ratings <= 40
 
     deployment.rate(user, range(80, 100))
     deployment.work()
-    assert deployment.versions(user)[-1].num_ratings <= 60, "20 new ones and what was there, nothing rolled back"
+    assert deployment.versions(user)[-1].num_ratings <= 60, "20 new ratings and the first 40, none that was rolled back"
 
     moves = {(h.move, h.actor, h.reason) for h in _history(deployment, user)}
     assert ("rolled_back", "admin", "complaint") in moves
@@ -164,7 +161,7 @@ def test_rollback_to_the_base_gives_the_generic_scores(deployment: Deployment) -
         rollback(deployment, user)
 
 
-def test_rollback_with_kept_feedback_learns_it_again_with_the_next(deployment: Deployment) -> None:
+def test_rollback_with_kept_feedback_trains_on_it_again(deployment: Deployment) -> None:
     user = deployment.add_user()
     deployment.rate(user, range(40))
     deployment.work()
@@ -177,13 +174,13 @@ def test_rollback_with_kept_feedback_learns_it_again_with_the_next(deployment: D
     assert deployment.versions(user)[-1].num_ratings > 64
 
 
-def test_rollback_to_what_never_was_live_is_refused(deployment: Deployment) -> None:
+def test_rollback_to_a_version_that_was_never_active_is_refused(deployment: Deployment) -> None:
     user = deployment.add_user()
     deployment.rate(user, range(40))
     deployment.work()
     with pytest.raises(NotFound, match="version 9"):
         rollback(deployment, user, to=9)
-    with pytest.raises(Conflict, match="is the live one"):
+    with pytest.raises(Conflict, match="is the active one"):
         rollback(deployment, user, to=1)
 
 
@@ -203,7 +200,7 @@ def test_released_events_train_again(deployment: Deployment) -> None:
         exclusions.release(session, user, sequences=[3], actor="admin", reason="r")
 
 
-def test_promote_by_hand_lets_what_the_version_learned_count_again(deployment: Deployment) -> None:
+def test_promotion_by_hand_releases_the_feedback_of_the_version(deployment: Deployment) -> None:
     user = deployment.add_user()
     deployment.rate(user, range(40))
     deployment.work()
@@ -247,12 +244,12 @@ def promote(deployment: Deployment, user: object, number: int) -> versions.Point
         return versions.promote(session, user, number, actor="admin", reason="was fine")
 
 
-def learned_by(deployment: Deployment, user: object, number: int) -> set[int]:
+def trained_on(deployment: Deployment, user: object, number: int) -> set[int]:
     from paaplus.services.feedback import feedback_log
 
     with deployment.database.read_session() as session:
         version = versions.get_version(session, user, number)
-        return feedback_log.read(session, deployment.user(user), None).learned(feedback_log.trained_up_to(version))
+        return feedback_log.read(session, deployment.user(user), None).trained(feedback_log.trained_up_to(version))
 
 
 def three_versions_with_a_gap(deployment: Deployment) -> object:
@@ -265,31 +262,33 @@ def three_versions_with_a_gap(deployment: Deployment) -> object:
     deployment.rate(user, range(80, 120))
     deployment.work()
     assert deployment.active(user).number == 3
-    assert learned_by(deployment, user, 3) == set(range(1, 41)) | set(range(81, 121))
+    assert trained_on(deployment, user, 3) == set(range(1, 41)) | set(range(81, 121))
     return user
 
 
-def test_promote_releases_only_what_the_version_had_learned(deployment: Deployment) -> None:
+def test_promotion_releases_only_the_feedback_of_the_version(deployment: Deployment) -> None:
     user = three_versions_with_a_gap(deployment)
     rollback(deployment, user, to=1)
     assert promote(deployment, user, 3).num_released == 40, "81-120, not what was rolled back before"
     deployment.rate(user, range(120, 150))
     deployment.work()
-    assert not learned_by(deployment, user, 4) & set(range(41, 81))
+    assert not trained_on(deployment, user, 4) & set(range(41, 81))
 
 
-def test_rollback_excludes_what_the_target_had_not_learned_whatever_its_number(deployment: Deployment) -> None:
+def test_rollback_excludes_feedback_that_the_target_was_not_trained_on_whatever_its_number(
+    deployment: Deployment,
+) -> None:
     user = three_versions_with_a_gap(deployment)
     assert release(deployment, user) == 40
     deployment.work()
-    assert learned_by(deployment, user, 4) >= set(range(41, 81))
+    assert trained_on(deployment, user, 4) >= set(range(41, 81))
     assert rollback(deployment, user, to=3).num_excluded == 40
     deployment.rate(user, range(120, 150))
     deployment.work()
-    assert not learned_by(deployment, user, 5) & set(range(41, 81))
+    assert not trained_on(deployment, user, 5) & set(range(41, 81))
 
 
-def test_rollback_to_a_version_whose_feedback_was_excluded_lets_it_count_again(deployment: Deployment) -> None:
+def test_rollback_to_a_version_releases_its_excluded_feedback(deployment: Deployment) -> None:
     user = three_versions_with_a_gap(deployment)
     change = rollback(deployment, user, to=2)
     assert (change.num_released, change.num_excluded) == (40, 40)
@@ -301,7 +300,7 @@ def test_rollback_to_a_version_whose_feedback_was_excluded_lets_it_count_again(d
     assert deployment.versions(user)[-1].parent_id == deployment.versions(user)[1].id
 
 
-def test_rollback_to_a_version_that_learned_what_the_user_took_back_is_refused(deployment: Deployment) -> None:
+def test_rollback_to_a_tainted_version_is_refused(deployment: Deployment) -> None:
     user = deployment.add_user(min_new_feedback=1)
     for images in (range(40), range(40, 80)):
         deployment.rate(user, images)
@@ -323,19 +322,19 @@ def test_retracting_everything_ends_at_the_generic_scores(deployment: Deployment
     assert np.array_equal(deployment.scores(user), deployment.generic_IA)
 
 
-def test_version_that_learned_what_was_taken_back_goes_even_when_its_successor_is_refused(
+def test_tainted_version_is_retired_even_if_its_successor_is_refused(
     deployment: Deployment,
 ) -> None:
     user = deployment.add_user(gate={"min_probability": 1.0, "trust_region": 0.0})
     deployment.rate(user, range(40))
     deployment.work()
     promote(deployment, user, 1)
-    trained = sorted(learned_by(deployment, user, 1))
+    trained = sorted(trained_on(deployment, user, 1))
     deployment.retract(user, f"r{trained[0] - 1}")
     deployment.work()
     assert deployment.versions(user)[-1].state == AdapterState.REJECTED
     assert deployment.active(user) is None
-    assert np.array_equal(deployment.scores(user), deployment.generic_IA), "what was taken back is not served on"
+    assert np.array_equal(deployment.scores(user), deployment.generic_IA), "a tainted version is not served"
 
 
 def test_paused_user_is_not_trained_by_a_job_that_was_queued_before(deployment: Deployment) -> None:
@@ -352,18 +351,18 @@ def test_paused_user_is_not_trained_by_a_job_that_was_queued_before(deployment: 
     assert len(deployment.versions(user)) == 1
 
 
-def test_rollback_with_kept_feedback_does_not_forget_what_came_after(deployment: Deployment) -> None:
+def test_rollback_with_kept_feedback_keeps_later_feedback_too(deployment: Deployment) -> None:
     user = deployment.add_user(min_new_feedback=10)
     for images in (range(40), range(40, 80)):
         deployment.rate(user, images)
         deployment.work()
-    deployment.rate(user, range(80, 89))  # nine wait
+    deployment.rate(user, range(80, 89))  # nine are not trained on yet
     rollback(deployment, user, to=1, feedback="keep")
     deployment.rate(user, range(89, 90))
     assert deployment.user(user).due_reason == "new_feedback"
 
 
-def test_retrain_by_hand_hurries_a_job_that_waits(deployment: Deployment) -> None:
+def test_retrain_by_hand_starts_a_delayed_job_now(deployment: Deployment) -> None:
     user = deployment.add_user()
     deployment.rate(user, range(40))
     with deployment.database.session() as session:
@@ -414,7 +413,7 @@ def test_new_base_model_reaches_a_paused_user_when_the_pause_ends(deployment: De
     assert deployment.work() == 0
 
 
-def test_reading_for_a_training_takes_as_long_with_many_versions_as_with_few(deployment: Deployment) -> None:
+def test_reading_a_snapshot_takes_as_long_with_many_versions_as_with_few(deployment: Deployment) -> None:
     user, statements = deployment.add_user(min_new_feedback=1), list[str]()
 
     def read() -> int:
@@ -435,7 +434,7 @@ def test_reading_for_a_training_takes_as_long_with_many_versions_as_with_few(dep
     assert read() == few
 
 
-def test_broken_features_of_one_image_stop_nobody(deployment: Deployment) -> None:
+def test_broken_features_of_one_image_do_not_stop_a_training(deployment: Deployment) -> None:
     with deployment.database.session() as session:
         row = session.get(FeaturesRow, (deployment.base.extractor_digest, deployment.images[150]))
         row.data = np.full(FEATURE_DIM, np.nan, np.float16).tobytes()
@@ -458,15 +457,15 @@ def test_retraction_restarts_the_lineage_before_it(deployment: Deployment, strat
     deployment.retract(user, trained[1])
     deployment.work()
     last = deployment.versions(user)[-1]
-    assert last.parent_id == deployment.versions(user)[0].id, "version 2 had learned what was taken back"
+    assert last.parent_id == deployment.versions(user)[0].id, "version 2 is tainted"
     assert last.high_water_sequence == 62
 
 
-def test_nothing_new_makes_no_version(deployment: Deployment) -> None:
+def test_without_new_feedback_there_is_no_version(deployment: Deployment) -> None:
     user = deployment.add_user()
     deployment.rate(user, range(40))
     deployment.work()
-    with deployment.database.session() as session:  # a wake-up that comes late, or twice
+    with deployment.database.session() as session:  # a message that is late or delivered twice
         jobs.enqueue(
             session,
             jobs.JobKind.ADAPT,
@@ -481,7 +480,7 @@ def test_nothing_new_makes_no_version(deployment: Deployment) -> None:
     assert deployment.runs(user)[-1].outcome == RunOutcome.NOTHING_NEW
 
 
-def test_job_waits_unblamed_for_features(deployment: Deployment) -> None:
+def test_job_waits_for_features_without_counting_the_attempt(deployment: Deployment) -> None:
     user = deployment.add_user(min_new_feedback=1)
     image = deployment.add_image_without_features()
     deployment.images.append(image)

@@ -1,4 +1,4 @@
-"""Comparisons through the loop: they train beside ratings, are held out, and are taken back."""
+"""Comparisons in trainings: used together with ratings, held out, and retracted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def deployment(database: Database, settings: Settings) -> Deployment:
 
 
 def compare(deployment: Deployment, user: UUID, pairs: list[tuple[int, int]], prefix: str = "c") -> None:
-    """Post what the person says about these pairs of images: a tie where they differ by less than half a point."""
+    """Post a simulated user's comparisons: a tie if the ratings differ by less than half a point."""
 
     def answer(first: int, second: int) -> str:
         difference = deployment.opinion(first) - deployment.opinion(second)
@@ -54,16 +54,16 @@ def pairs(count: int, low: int = 0, high: int = 120) -> list[tuple[int, int]]:
 
 
 def in_order(deployment: Deployment, scores_I: np.ndarray) -> float:
-    """Share of pairs of unseen images that the scores order as the person would."""
+    """Share of pairs of unseen images that the scores order as the user would."""
     opinion_I = np.array([deployment.opinion(i) for i in range(120, 160)])
     first, second = np.triu_indices(40, 1)
     clear = np.abs(opinion_I[first] - opinion_I[second]) > 0.5
-    told, said = scores_I[120:160, 0], opinion_I
-    return float(((told[first] > told[second]) == (said[first] > said[second]))[clear].mean())
+    served_I, own_I = scores_I[120:160, 0], opinion_I
+    return float(((served_I[first] > served_I[second]) == (own_I[first] > own_I[second]))[clear].mean())
 
 
 @pytest.mark.parametrize(("adapter", "strategy"), [("taste_vector", "replay"), ("bottleneck", "replay_ewc")])
-def test_comparisons_alone_are_due_train_and_teach_the_order(
+def test_comparisons_alone_make_a_user_due_and_train_the_order(
     deployment: Deployment, adapter: str, strategy: str
 ) -> None:
     user = deployment.add_user(adapter=adapter, strategy=strategy)

@@ -1,4 +1,4 @@
-"""Many users trained by one worker at once: each becomes what it would have become alone, and harms nobody."""
+"""Many users trained together: each result equals that of a training alone, and errors of one affect no other."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ from tests.support.forks import Fork
 
 FUSED = {"adapter": "bottleneck", "strategy": "replay_ewc", "training": {"num_steps": 10, "rank": 6}}
 CLOSED = {"adapter": "taste_vector", "strategy": "bayes"}
-SPANS = [range(20 + 2 * i) for i in range(12)], [range(50, 80 - i) for i in range(12)]  # of everybody's two increments
+SPANS = (
+    [range(20 + 2 * i) for i in range(12)],
+    [range(50, 80 - i) for i in range(12)],
+)  # images of each user's two increments
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture(autouse=True)
 def _bare_logs() -> Iterator[None]:
-    """Tracebacks without the pictures of every array that structlog draws by default: those take many seconds."""
+    """Plain tracebacks: structlog's default prints every array, which takes many seconds."""
     structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.JSONRenderer()])
     yield
     structlog.reset_defaults()
@@ -60,7 +63,7 @@ def deployment(database: Database, settings: Settings) -> Deployment:
 
 @pytest.fixture
 def alone(sqlite_template: Path, tmp_path: Path) -> Deployment:
-    """Another one, on SQLite, whose worker takes one job at a time."""
+    """A second deployment, on SQLite, whose worker takes one job at a time."""
     copy = tmp_path / "alone.db"
     shutil.copyfile(sqlite_template, copy)
     settings = Settings(home=tmp_path / "alone", database_url=f"sqlite:///{copy}", cohort_size=1)
@@ -68,7 +71,7 @@ def alone(sqlite_template: Path, tmp_path: Path) -> Deployment:
 
 
 def due(deployment: Deployment, policies: list[dict[str, Any]]) -> list[UUID]:
-    """Users with a first version, made one at a time, who have just said more; their jobs wait."""
+    """Users with a first version, trained one at a time, and new feedback. Their jobs are queued."""
     size = deployment.context.settings.cohort_size
     deployment.context.settings.cohort_size = 1
     users = [deployment.add_user(f"user{i}", **policy) for i, policy in enumerate(policies)]
@@ -82,13 +85,13 @@ def due(deployment: Deployment, policies: list[dict[str, Any]]) -> list[UUID]:
 
 
 def states(deployment: Deployment) -> dict[UUID | None, JobRow]:
-    """Everybody's latest job."""
+    """The latest job of each user."""
     with deployment.database.read_session() as session:
         return {job.user_id: job for job in reversed(jobs.list_jobs(session))}
 
 
 def learned(deployment: Deployment, user: UUID) -> list[np.ndarray]:
-    """What every version of the user scores."""
+    """The scores of all images by each of the user's versions."""
     query = sa.select(AdapterRow.data).where(AdapterRow.user_id == user).order_by(AdapterRow.number)
     with deployment.database.read_session() as session:
         versions = [adapter_from_bytes(data) for data in session.execute(query).scalars()]
@@ -96,7 +99,7 @@ def learned(deployment: Deployment, user: UUID) -> list[np.ndarray]:
 
 
 def damage(deployment: Deployment, user: UUID, **numbers: float) -> None:
-    """Write numbers into what the user's live version, and its learner state, are made of."""
+    """Write numbers into the parameters and the learner state of the user's version."""
     with deployment.database.session() as session:
         row = session.execute(sa.select(AdapterRow).where(AdapterRow.user_id == user)).scalar_one()
         adapter = adapter_from_bytes(row.data)
@@ -109,7 +112,7 @@ def damage(deployment: Deployment, user: UUID, **numbers: float) -> None:
 
 
 def steal(deployment: Deployment, user: UUID) -> Lease:
-    """The user's job, whose worker is taken for dead, goes to another one."""
+    """Let the lease of the user's job expire, and claim the job by another worker."""
     with deployment.database.session() as session:
         long_ago = utcnow() - timedelta(seconds=1)
         session.execute(sa.update(JobRow).where(JobRow.user_id == user, JobRow.state == "running").values(
@@ -125,16 +128,17 @@ def steal(deployment: Deployment, user: UUID) -> Lease:
 def test_whatever_happens_to_one_of_a_cohort_the_others_become_what_they_become_alone(
     deployment: Deployment, alone: Deployment, tmp_path: Path
 ) -> None:
-    """Twelve in one claim: one diverges, one's state is broken; one is erased, rolled back, stolen in the middle."""
+    """Twelve in one claim: one diverges, one has a broken state, and during the training one user is erased, one is
+    rolled back and the job of one is claimed by another worker."""
     users, expected = due(deployment, [FUSED] * 12), due(alone, [FUSED] * 12)
     alone.work()
     infinite, broken, erased, back, stolen, *others = users
-    damage(deployment, infinite, alpha_A=6e37)  # finite, but no loss of its scores is
+    damage(deployment, infinite, alpha_A=6e37)  # finite, but the loss of its scores is not
     damage(deployment, broken, **{"fisher.up.weight": np.nan})
-    fault = tmp_path / "fault"  # from a file it comes once, not at every user
+    fault = tmp_path / "fault"  # a file, so that the fault occurs once
     fault.write_text("trained:stop")
     worker = Fork(acts.work, deployment.settings, fault=f"@{fault}")
-    worker.wait_until_stopped()  # all are trained, and no version is written
+    worker.wait_until_stopped()  # after the training, before the first commit
     assert {states(deployment)[user].state for user in (erased, back, stolen, *others)} == {JobState.RUNNING}
     with deployment.database.session() as session:
         url = deployment.settings.resolved_erasures_url
@@ -151,7 +155,9 @@ def test_whatever_happens_to_one_of_a_cohort_the_others_become_what_they_become_
     assert [len(deployment.versions(user)) for user in (infinite, broken)] == [1, 1]
     assert erased not in now
     assert deployment.active(back) is None, "its training did not undo the rollback"
-    assert (now[back].state, now[back].attempts) == (JobState.SUCCEEDED, 1), "given back, and found nothing to learn"
+    assert (now[back].state, now[back].attempts) == (JobState.SUCCEEDED, 1), (
+        "returned to the queue, and then nothing was new"
+    )
     assert (now[stolen].state, now[stolen].worker) == (JobState.RUNNING, "thief")
     assert len(deployment.versions(stolen)) == 1
     adapt.run(Running(deployment.context, thief))
@@ -167,6 +173,7 @@ def test_whatever_happens_to_one_of_a_cohort_the_others_become_what_they_become_
         assert not np.allclose(after, before, atol=0.01)
 
 
+@pytest.mark.slow
 def test_everybody_of_a_mixed_claim_is_trained_by_their_own_policy_and_to_the_bit_as_alone(
     deployment: Deployment, alone: Deployment
 ) -> None:
@@ -186,7 +193,7 @@ def test_everybody_of_a_mixed_claim_is_trained_by_their_own_policy_and_to_the_bi
 def test_user_who_crashes_the_cohort_is_found_and_tried_again_alone(deployment: Deployment, alone: Deployment) -> None:
     users, expected = due(deployment, [FUSED] * 5), due(alone, [FUSED] * 5)
     alone.work()
-    damage(deployment, users[2], buffer_seed=-1)  # of the right shape, and no seed
+    damage(deployment, users[2], buffer_seed=-1)  # the right shape, but no valid seed
     assert run_next(deployment.context, ["cpu"]) == 5
     now = states(deployment)
     assert [len(deployment.versions(user)) for user in users] == [2, 2, 1, 2, 2]
@@ -199,28 +206,30 @@ def test_user_who_crashes_the_cohort_is_found_and_tried_again_alone(deployment: 
     scheduling.scan(deployment.database, deployment.settings)
     with deployment.database.session() as session:
         session.execute(sa.update(JobRow).where(JobRow.user_id == users[2]).values(run_after=utcnow(), priority=1))
-    assert run_next(deployment.context, ["cpu"]) == 1, "who has crashed once takes nobody along"
+    assert run_next(deployment.context, ["cpu"]) == 1, "a job that failed is not batched with others"
     assert run_next(deployment.context, ["cpu"]) == 1
     assert len(deployment.versions(users[0])) == 3
 
 
-class StopsIn(threading.Event):
-    """Set by being looked at often enough: a worker that is told to stop in the middle of something."""
+class SetAfterChecks(threading.Event):
+    """An event that is set after a number of checks: the worker is asked to stop in the middle of its work."""
 
-    def __init__(self, num_looks: int) -> None:
+    def __init__(self, num_checks: int) -> None:
         super().__init__()
-        self.num_looks = num_looks
+        self.num_checks = num_checks
 
     def is_set(self) -> bool:
-        self.num_looks -= 1
-        return self.num_looks < 0
+        self.num_checks -= 1
+        return self.num_checks < 0
 
 
-@pytest.mark.parametrize("num_looks", [0, 2, 8])
-def test_worker_that_stops_gives_all_of_a_cohort_back_unblamed(num_looks: int, deployment: Deployment) -> None:
-    """Before anything, while reading, while training."""
+@pytest.mark.parametrize("num_checks", [0, 2, 8])
+def test_worker_that_stops_returns_all_jobs_without_counting_the_attempt(
+    num_checks: int, deployment: Deployment
+) -> None:
+    """At the start, during reading, during training."""
     users = due(deployment, [FUSED] * 4)
-    deployment.context.stopping = StopsIn(num_looks)
+    deployment.context.stopping = SetAfterChecks(num_checks)
     assert run_next(deployment.context, ["cpu"]) == 4
     now = states(deployment)
     assert [(now[user].state, now[user].attempts) for user in users] == [(JobState.QUEUED, 0)] * 4
@@ -231,7 +240,7 @@ def test_worker_that_stops_gives_all_of_a_cohort_back_unblamed(num_looks: int, d
     assert [len(deployment.versions(user)) for user in users] == [2] * 4
 
 
-def test_users_with_nothing_to_learn_or_features_missing_leave_the_cohort(deployment: Deployment) -> None:
+def test_users_without_new_feedback_or_features_are_not_trained(deployment: Deployment) -> None:
     users = due(deployment, [CLOSED] * 5)
     paused, waiting, *others = users
     with deployment.database.session() as session:
@@ -247,7 +256,7 @@ def test_users_with_nothing_to_learn_or_features_missing_leave_the_cohort(deploy
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
-def test_end_that_cannot_be_written_stops_nobody_else_and_is_told(deployment: Deployment) -> None:
+def test_end_of_a_job_that_cannot_be_stored_is_raised_after_the_others(deployment: Deployment) -> None:
     users = due(deployment, [CLOSED] * 4)
     with deployment.database.session() as session:
         session.execute(
@@ -259,13 +268,11 @@ def test_end_that_cannot_be_written_stops_nobody_else_and_is_told(deployment: De
     with pytest.raises(sa.exc.SQLAlchemyError, match="no end"):
         run_next(deployment.context, ["cpu"])
     assert [len(deployment.versions(user)) for user in users] == [2, 1, 2, 2]
-    assert states(deployment)[users[1]].state == JobState.RUNNING, "until its lease runs out"
+    assert states(deployment)[users[1]].state == JobState.RUNNING, "until its lease expires"
 
 
-def test_gate_asks_about_all_of_a_cohort_what_it_asks_about_each_alone(
-    deployment: Deployment, alone: Deployment
-) -> None:
-    """People who like the opposite of the rest: whether they follow an order of their own takes two more trainings."""
+def test_gate_decides_on_users_trained_together_as_on_each_alone(deployment: Deployment, alone: Deployment) -> None:
+    """Users who like the opposite of all others: the gate needs two more trainings for each."""
     reports = []
     for each in (deployment, alone):
         users = [each.add_user(f"user{i}", **FUSED) for i in range(4)]
@@ -278,6 +285,6 @@ def test_gate_asks_about_all_of_a_cohort_what_it_asks_about_each_alone(
         for check, other in zip(mine["checks"], theirs["checks"], strict=True):
             assert (check["name"], check["passed"]) == (other["name"], other["passed"])
             assert check["value"] == other["value"]
-    told = ["candidate order" in str(report["checks"]) for report in reports[0]]
-    assert True in told
-    assert False in told
+    has_cross_fit = ["the candidate's scores" in str(report["checks"]) for report in reports[0]]
+    assert True in has_cross_fit
+    assert False in has_cross_fit

@@ -1,4 +1,4 @@
-"""The features worker: every image once, in batches, whatever is broken, deleted or interrupted."""
+"""The feature extraction job: every image once, in batches, with broken files, deletions and interruptions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from paaplus.db.engine import Database
 from paaplus.db.tables import FeaturesRow, ImageRow, JobRow
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.errors import Unavailable
-from paaplus.pipelines import extract_features
+from paaplus.pipelines import context, extract_features
 from paaplus.pipelines.run_jobs import run_next
 from paaplus.queue import jobs
 from paaplus.services.images import images
@@ -26,7 +26,7 @@ from tests.support.tiny import FEATURE_DIM
 
 
 class ColourExtractor:
-    """A small real extractor: mean colours, repeated. Counts what it was given."""
+    """A small extractor: mean colours, repeated. It counts its images."""
 
     name = "colour"
     feature_dim = FEATURE_DIM
@@ -115,7 +115,9 @@ def test_extractors_own_reason_is_stored_when_it_refuses_an_image(
     assert found[blue.id].error is None
 
 
-def test_broken_file_is_told_and_does_not_stop_the_others(deployment: Deployment, extractor: ColourExtractor) -> None:
+def test_broken_file_gets_an_error_and_does_not_stop_the_others(
+    deployment: Deployment, extractor: ColourExtractor
+) -> None:
     good = upload(deployment, 1)
     with deployment.database.session() as session:
         lost = make_image(session).id  # a row whose blob is gone
@@ -139,7 +141,7 @@ def test_extractor_of_another_digest_is_refused(deployment: Deployment, extracto
     assert features(deployment) == {}
 
 
-def test_image_deleted_meanwhile_is_left_out(
+def test_image_deleted_during_the_extraction_is_left_out(
     deployment: Deployment, extractor: ColourExtractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     doomed, kept = upload(deployment, 1), upload(deployment, 2)
@@ -186,7 +188,7 @@ def test_damaged_blob_fails_its_image_alone(deployment: Deployment, extractor: C
     assert jobs_of(deployment)[0].state == JobState.SUCCEEDED
 
 
-def test_storage_that_is_away_blames_no_image(
+def test_storage_outage_gives_no_image_an_error(
     deployment: Deployment, extractor: ColourExtractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(_store: BlobStore, sha256: str) -> bytes:
@@ -221,11 +223,11 @@ def test_image_whose_features_are_not_finite_fails_alone(
     assert found[bad.id].error == f"2 of its {FEATURE_DIM} features are not finite"
 
 
-def test_long_import_gives_other_jobs_their_turn_between_rounds(
+def test_other_jobs_run_between_the_rounds_of_a_long_import(
     deployment: Deployment, extractor: ColourExtractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extract_features, "MIN_ROUND_S", 0.0)
-    monkeypatch.setattr(extract_features, "ROUND_SCAN_INTERVALS", 0)
+    monkeypatch.setattr(context, "MIN_ROUND_S", 0.0)
+    monkeypatch.setattr(context, "ROUND_SCAN_INTERVALS", 0)
     for shade in range(10):
         upload(deployment, shade)
     import_id = jobs_of(deployment)[0].id
@@ -252,11 +254,11 @@ def test_long_import_gives_other_jobs_their_turn_between_rounds(
     assert len(features(deployment)) == 10
 
 
-def test_progress_goes_on_where_the_last_round_ended(
+def test_progress_continues_from_the_last_round(
     deployment: Deployment, extractor: ColourExtractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extract_features, "MIN_ROUND_S", 0.0)
-    monkeypatch.setattr(extract_features, "ROUND_SCAN_INTERVALS", 0)
+    monkeypatch.setattr(context, "MIN_ROUND_S", 0.0)
+    monkeypatch.setattr(context, "ROUND_SCAN_INTERVALS", 0)
     for shade in range(10):
         upload(deployment, shade)
     progress = []

@@ -1,11 +1,11 @@
-"""Hostile files that got into the storage somehow: each fails alone, the job ends, and the rest has features."""
+"""Hostile files in the storage: each fails alone, the job ends, and other images get features."""
 
 from __future__ import annotations
 
 import pytest
 
 from paaplus.db.tables.jobs import JobState
-from paaplus.pipelines import extract_features
+from paaplus.pipelines import context
 from paaplus.pipelines.run_jobs import run_next
 from paaplus.services.images import images
 from tests.paaplus.pipelines.test_extract_features import ColourExtractor, deployment, extractor, features, jobs_of
@@ -15,13 +15,13 @@ from tests.support.hostile import encoded, hostile_images, noise
 
 __all__ = ["deployment", "extractor"]  # fixtures
 
-HARMLESS = {"too_small", "animated_png", "animated_webp"}  # the upload refuses them all the same
+HARMLESS = {"too_small", "animated_png", "animated_webp"}  # the upload refuses them too
 
 
 def test_hostile_files_in_storage_fail_alone(
     deployment: Deployment, extractor: ColourExtractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extract_features, "MIN_ROUND_S", 600.0)
+    monkeypatch.setattr(context, "MIN_ROUND_S", 600.0)
     files = hostile_images() | {"good": encoded(noise(), "PNG")}
     with deployment.database.session() as session:
         ids = {
@@ -36,5 +36,5 @@ def test_hostile_files_in_storage_fail_alone(
     assert found.keys() == set(ids.values())
     readable = {name for name, image_id in ids.items() if found[image_id].error is None}
     assert readable == HARMLESS | {"good"}
-    told = [found[image_id].error or "" for name, image_id in ids.items() if name not in readable]
-    assert all(error.startswith("InvalidInput: ") and len(error) < 1_000 for error in told)
+    errors = [found[image_id].error or "" for name, image_id in ids.items() if name not in readable]
+    assert all(error.startswith("InvalidInput: ") and len(error) < 1_000 for error in errors)

@@ -1,4 +1,4 @@
-"""What one user's training may not touch: other users' parameters, and the base model under all of them."""
+"""A training changes no other user's parameters, and not the base model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def deployment(database: Database, settings: Settings) -> Deployment:
 
 
 def stored(deployment: Deployment) -> dict[tuple[UUID, int], tuple[bytes, bytes, str]]:
-    """Everybody's versions, as bytes."""
+    """All versions of all users, as bytes."""
     columns = (AdapterRow.user_id, AdapterRow.number, AdapterRow.data, AdapterRow.learner_state, AdapterRow.state)
     with deployment.database.read_session() as session:
         return {(u, n): (data, learner, state) for u, n, data, learner, state in session.execute(sa.select(*columns))}
@@ -68,11 +68,11 @@ def test_user_whose_training_diverges_is_told_and_the_others_are_trained(deploym
     with deployment.database.read_session() as session:
         [dead] = jobs.list_jobs(session, state=JobState.DEAD)
     assert (dead.user_id, dead.last_error) == (users[1], "diverged: replay_ewc: loss inf at step 0 of 10")
-    assert deployment.user(users[1]).next_due_at is not None, "tried again after an interval"
+    assert deployment.user(users[1]).next_due_at is not None, "it is tried again after an interval"
 
 
 def make_enormous(deployment: Deployment, user: UUID) -> None:
-    """The user's version gets a slope that is a number, but no square of its scores is."""
+    """Give the user's version a finite slope with which the squares of its scores are infinite."""
     with deployment.database.session() as session:
         row = session.execute(sa.select(AdapterRow).where(AdapterRow.user_id == user)).scalar_one()
         adapter = adapter_from_bytes(row.data)

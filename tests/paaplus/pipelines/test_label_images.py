@@ -1,4 +1,4 @@
-"""The labelling job: every image once per tool and version, whatever is broken, missing or interrupted."""
+"""The labelling job: every image once per tool and version, with broken images and interruptions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from paaplus.db.engine import Database
 from paaplus.db.tables import ImageRow, JobRow, PseudoLabelRow
 from paaplus.db.tables.jobs import JobState
 from paaplus.errors import InvalidInput, NotFound, Unavailable
-from paaplus.pipelines import label_images
+from paaplus.pipelines import context, label_images
 from paaplus.pipelines.run_jobs import run_next
 from paaplus.services.images import images
 from paaplus.services.reviews import pseudo_labels
@@ -37,7 +37,7 @@ def deployment(database: Database, settings: Settings) -> Deployment:
 
 
 def upload(deployment: Deployment, shade: int, **options: object) -> ImageRow:
-    """A picture with features that are there already."""
+    """An image that has features."""
     file = io.BytesIO()
     Image.new("RGB", (32, 24), (shade, 0, 255 - shade)).save(file, "PNG")
     row = images.add(
@@ -98,7 +98,7 @@ def test_every_image_is_labelled_once_by_every_tool(deployment: Deployment) -> N
     ask(deployment, "generic", "exposure")
     deployment.work()
     assert len(labels(deployment)) == 16
-    assert ids < {row.id for row in labels(deployment).values()}  # what was there is there still, the same rows
+    assert ids < {row.id for row in labels(deployment).values()}  # earlier labels are still there
 
 
 def test_same_request_is_one_job_and_another_request_is_another(deployment: Deployment) -> None:
@@ -124,7 +124,7 @@ def test_only_images_asked_about_are_labelled_and_those_of_one_user_only_by_name
         ask(deployment, "contrast", image_ids=[foreign, mine.id])
 
 
-def test_broken_images_are_told_one_by_one_and_the_others_are_labelled(deployment: Deployment) -> None:
+def test_broken_images_have_an_error_each_and_the_others_are_labelled(deployment: Deployment) -> None:
     good, damaged, bad_features = (upload(deployment, shade) for shade in (1, 60, 120))
     (deployment.settings.home / "blobs" / damaged.sha256[:2] / damaged.sha256).write_bytes(b"rotten")
     with deployment.database.session() as session:
@@ -149,7 +149,7 @@ def test_broken_images_are_told_one_by_one_and_the_others_are_labelled(deploymen
     assert "NotFound" in errors[f"exposure {lost}"]
 
 
-def test_image_that_a_tool_refuses_harms_no_other_in_its_batch(
+def test_image_that_a_tool_refuses_affects_no_other_in_its_batch(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [upload(deployment, shade) for shade in (1, 60, 120)]
@@ -167,7 +167,7 @@ def test_image_that_a_tool_refuses_harms_no_other_in_its_batch(
     assert job(deployment, job_id).payload["errors"] == {f"picky {rows[1].id}": "InvalidInput: not this one"}
 
 
-def test_tools_on_features_wait_for_them_unblamed(deployment: Deployment) -> None:
+def test_tools_wait_for_features_without_counting_the_attempt(deployment: Deployment) -> None:
     early = upload(deployment, 1)
     with deployment.database.session() as session:
         late = make_image(session).id
@@ -210,9 +210,11 @@ def test_worker_told_to_stop_keeps_what_is_done_and_gives_the_rest_back(
     assert len(labels(deployment)) == 6
 
 
-def test_long_labelling_gives_way_between_rounds(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_images, "MIN_ROUND_S", 0.0)
-    monkeypatch.setattr(label_images, "ROUND_SCAN_INTERVALS", 0)
+def test_long_labelling_returns_to_the_queue_between_rounds(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "MIN_ROUND_S", 0.0)
+    monkeypatch.setattr(context, "ROUND_SCAN_INTERVALS", 0)
     for shade in range(10):
         upload(deployment, 20 * shade)
     job_id = ask(deployment, "contrast")
@@ -222,7 +224,7 @@ def test_long_labelling_gives_way_between_rounds(deployment: Deployment, monkeyp
     assert progress == [(4, 0), (8, 0), (10, 1)]
 
 
-def test_storage_that_is_away_blames_no_image(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_storage_outage_gives_no_image_an_error(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(_store: BlobStore, sha256: str) -> bytes:
         raise Unavailable(f"storage cannot read blob {sha256}: connection refused")
 
@@ -253,20 +255,18 @@ def test_nima_head_on_the_base_models_features_labels_its_own_aspect(deployment:
 
 
 def test_tools_that_cannot_run_here_are_refused_at_once(deployment: Deployment) -> None:
-    for tools, told in (
+    for tools, message in (
         (("nonsense",), "'nonsense' does not exist; known: generic"),
         (("nima",), "PAAPLUS_NIMA_FILE"),
-        (("precomputed",), "nothing to run"),
+        (("precomputed",), "cannot be run"),
         ((), "one or more, none twice"),
         (("contrast", "contrast"), "none twice"),
     ):
-        with pytest.raises(InvalidInput, match=told):
+        with pytest.raises(InvalidInput, match=message):
             ask(deployment, *tools)
 
 
-def test_label_that_another_worker_was_quicker_with_stays_and_is_no_trouble(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_label_that_another_worker_stored_first_stays(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     row = upload(deployment, 90)
     store = pseudo_labels.store
 

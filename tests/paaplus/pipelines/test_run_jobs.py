@@ -1,4 +1,4 @@
-"""Running claimed jobs: what hangs loses its lease, however much its process is alive."""
+"""A job that hangs loses its lease, although its process is alive."""
 
 from __future__ import annotations
 

@@ -17,15 +17,15 @@ def fit(folder, tmp_path, **options):
     return fit_base_model(PixelExtractor(12), folder, name="pixels", cache_dir=tmp_path / "cache", **options)
 
 
-def test_base_model_stands_on_the_extractor_and_the_folder(folder, tmp_path):
-    told: list[tuple[int, int]] = []
-    scorer, metrics = fit(folder, tmp_path, scale=(1, 7), progress=lambda done, total: told.append((done, total)))
+def test_base_model_is_fitted_to_the_extractor_and_the_folder(folder, tmp_path):
+    calls: list[tuple[int, int]] = []
+    scorer, metrics = fit(folder, tmp_path, scale=(1, 7), progress=lambda done, total: calls.append((done, total)))
     assert (scorer.name, scorer.extractor_digest) == ("pixels", PixelExtractor.digest)
     assert (scorer.aspects, scorer.feature_dim) == (("beauty",), 12)
     assert (metrics["num_people"], metrics["num_images"], metrics["num_scenes"]) == (12, 120, 24)
     assert metrics["scale"] == [1, 7]
     assert metrics["cv_srcc"] > 0.3
-    assert told[-1] == (120, 120)
+    assert calls[-1] == (120, 120)
 
 
 def test_only_the_named_people_and_images_are_used(folder, tmp_path):

@@ -45,7 +45,7 @@ def write(file: Path, answers: dict[str, float]) -> Path:
 
 
 def liking(people: Simulated) -> dict[str, float]:
-    """How much each simulated person's ratings go with the direction in which tastes differ."""
+    """Each simulated person's weight on the direction in which tastes differ."""
     x_I = people.features_ID[:, 1].astype(np.float64)
     return {f"u{u:02d}": round(float(np.polyfit(x_I, score_I, 1)[0]), 3) for u, score_I in enumerate(people.score_UI)}
 
@@ -54,7 +54,7 @@ def learn(base: BaseScorer, data: Path, survey_csv: Path, cache: Path, **options
     return encoder_from_folder(base, PixelExtractor(12), data, survey_csv, FORM, cache_dir=cache, **options)
 
 
-def test_encoder_learns_what_a_table_of_answers_tells(
+def test_encoder_is_fitted_to_a_table_of_answers(
     people: Simulated, data: Path, base: BaseScorer, tmp_path: Path
 ) -> None:
     answers = liking(people) | {"stranger": 3.0}
@@ -63,7 +63,7 @@ def test_encoder_learns_what_a_table_of_answers_tells(
     assert metrics["taste"]["gain_low"] > 0
     rng = np.random.default_rng(0)
     shuffled = dict(zip(answers, rng.permutation(list(answers.values())).tolist(), strict=True))
-    assert not learn(base, data, write(tmp_path / "b.csv", shuffled), tmp_path)[0].says_something
+    assert not learn(base, data, write(tmp_path / "b.csv", shuffled), tmp_path)[0].is_informative
 
 
 def test_files_that_do_not_fit_are_refused(people: Simulated, data: Path, base: BaseScorer, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_files_that_do_not_fit_are_refused(people: Simulated, data: Path, base: 
         learn(base, data, tmp_path / "a.csv", tmp_path, aspect="health")
     pair = {"id": "p", "kind": "image_pair", "text": "?", "first": "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001",
             "second": "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0002", "aspect": "beauty"}  # fmt: skip
-    with pytest.raises(InvalidInput, match="learned from its users"):
+    with pytest.raises(InvalidInput, match="needs its users"):
         encoder_from_folder(
             base,
             PixelExtractor(12),

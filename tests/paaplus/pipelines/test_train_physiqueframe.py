@@ -59,7 +59,7 @@ def finished(
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # half a minute on a quiet core
-def test_network_learns_the_miniature_from_scratch(tmp_path: Path) -> None:
+def test_network_trained_from_scratch_fits_the_miniature(tmp_path: Path) -> None:
     write_miniature(tmp_path / "data", num_images=320, num_vertices=256)
     train, val = read_split(tmp_path / "data", "expert")
     config = TrainConfig(num_epochs=11, learning_rate=4e-3, decay_epochs=7, freeze_image_encoder=False)
@@ -88,8 +88,8 @@ from paaplus.models.physiqueframe.network.config import tiny_config
 from paaplus.pipelines.train_physiqueframe import TrainConfig, train_physiqueframe
 
 torch.set_num_threads(1)
-def kill(done, total, told):
-    if told.startswith("epoch 2") and done == 2:
+def kill(done, total, text):
+    if text.startswith("epoch 2") and done == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 root = Path({str(miniature)!r})
 train_physiqueframe(*read_split(root, "expert"), Path({str(tmp_path)!r}), config={CONFIG!r},
@@ -104,9 +104,9 @@ train_physiqueframe(*read_split(root, "expert"), Path({str(tmp_path)!r}), config
         config=CONFIG,
         frame=DROPOUT,
         meshes=miniature / "meshes",
-        progress=lambda done, total, told: steps.append((told[:7], done)),
+        progress=lambda done, total, text: steps.append((text[:7], done)),
     )
-    assert steps == [("epoch 2", 1), ("epoch 2", 2), ("epoch 2", 3)]  # the second step's state was not yet written
+    assert steps == [("epoch 2", 1), ("epoch 2", 2), ("epoch 2", 3)]  # the state of the second step was not stored
     assert _without_times(result) == _without_times(finished)
     for name in ("physiqueframe.safetensors", "run.json"):
         assert (tmp_path / name).read_bytes() == (finished.best_file.parent / name).read_bytes()
@@ -114,7 +114,7 @@ train_physiqueframe(*read_split(root, "expert"), Path({str(tmp_path)!r}), config
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_finished_run_is_told_again_without_training(
+def test_finished_run_returns_its_result_without_training(
     miniature: Path, rows: tuple[PhysiqueRows, PhysiqueRows], finished: TrainResult
 ) -> None:
     again = train_physiqueframe(
@@ -130,13 +130,15 @@ def test_folder_of_another_run_is_refused(
         train_physiqueframe(*rows, finished.best_file.parent, config=replace(CONFIG, seed=6), frame=DROPOUT)
 
 
-def test_damaged_state_is_told(finished: TrainResult, rows: tuple[PhysiqueRows, PhysiqueRows], tmp_path: Path) -> None:
+def test_damaged_state_is_refused(
+    finished: TrainResult, rows: tuple[PhysiqueRows, PhysiqueRows], tmp_path: Path
+) -> None:
     (tmp_path / "state.pt").write_bytes(b"PK\x03\x04")
-    with pytest.raises(InvalidInput, match="no state of a training"):
+    with pytest.raises(InvalidInput, match="not the state of a training"):
         train_physiqueframe(*rows, tmp_path, config=CONFIG, frame=DROPOUT)
 
 
-def test_log_tells_every_epoch_and_best_file_scores_as_logged(
+def test_log_has_every_epoch_and_the_best_file_scores_as_logged(
     miniature: Path, rows: tuple[PhysiqueRows, PhysiqueRows], finished: TrainResult
 ) -> None:
     folder = finished.best_file.parent
@@ -144,7 +146,7 @@ def test_log_tells_every_epoch_and_best_file_scores_as_logged(
         logged = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
     assert logged == list(finished.epochs)
     assert [row["epoch"] for row in logged] == [1, 2]
-    assert all(row["log_variance_health"] != 0 for row in logged)  # they are learned
+    assert all(row["log_variance_health"] != 0 for row in logged)  # they are trained
     network, _ = load_checkpoint(finished.best_file)
     with MeshStore(miniature / "meshes") as store:
         data = PhysiqueDataset(rows[1], store, network.config)
@@ -174,12 +176,12 @@ def test_plain_loss_is_the_sum_of_squares_and_the_frozen_encoder_stays(
     assert not torch.equal(before["heads.health.0.weight"], after["heads.health.0.weight"])
 
 
-def test_run_goes_on_from_a_checkpoint_and_stops_early(
+def test_run_starts_from_a_checkpoint_and_stops_early(
     rows: tuple[PhysiqueRows, PhysiqueRows], miniature: Path, finished: TrainResult, tmp_path: Path
 ) -> None:
     config = replace(CONFIG, num_epochs=9, learning_rate=1e-9, patience=2, metric="acc")
     result = train_physiqueframe(*rows, tmp_path, config=config, init=finished.best_file, meshes=miniature / "meshes")
-    # a rate of nothing changes no decision, so no epoch is better than the first
+    # with a learning rate near 0, no epoch is better than the first
     assert (result.best_epoch, len(result.epochs), result.stopped_early) == (1, 3, True)
 
 

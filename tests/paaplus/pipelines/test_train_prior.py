@@ -17,16 +17,17 @@ def folder(tmp_path_factory):
     return write_folder(tmp_path_factory.mktemp("data"), simulate(num_people=64, num_images=120))
 
 
-def test_prior_of_a_folder_is_learned_on_the_base_model_that_is_given(folder, tmp_path):
+@pytest.mark.slow
+def test_prior_of_a_folder_is_fitted_for_the_given_base_model(folder, tmp_path):
     options = {"cache_dir": tmp_path / "cache"}
     base, _ = fit_base_model(PixelExtractor(12), folder, name="pixels", **options)
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     prior, metrics = prior_from_folder(
-        base, PixelExtractor(12), folder, progress=lambda done, total: told.append((done, total)), **options
+        base, PixelExtractor(12), folder, progress=lambda done, total: calls.append((done, total)), **options
     )
     assert prior.fits(base)
     assert metrics["num_people"] == 64
-    assert told[-1] == (120, 120)
+    assert calls[-1] == (120, 120)
     # people differ along one direction of the features: most of the prior's variance lies in its first coordinate
     seen_IP = np.column_stack([np.ones(120), np.zeros(120), base.project(features(folder))])
     energy_K = np.square(prior.coordinates(seen_IP, 0)).mean(0)

@@ -142,7 +142,7 @@ def test_fail_waits_for_the_back_off(database: Database) -> None:
     assert 55 < wait_s < 121  # U(.5, 1) * 60 * 2
 
 
-def test_fail_that_cannot_be_mended_is_dead_at_once(database: Database) -> None:
+def test_fail_that_no_retry_can_help_is_dead_at_once(database: Database) -> None:
     enqueue(database)
     with database.session() as session:
         assert jobs.fail(session, claim(database), "bad", retryable=False, retry=RETRY) == JobState.DEAD
@@ -176,7 +176,7 @@ def test_reap_gives_up_a_job_that_killed_every_worker_and_names_its_user(databas
     assert (report.num_reaped, report.dead_user_ids) == (1, [user_id])
 
 
-def test_get_of_an_unknown_job_says_so(database: Database) -> None:
+def test_get_of_an_unknown_job_is_not_found(database: Database) -> None:
     with pytest.raises(NotFound, match="does not exist"), database.read_session() as session:
         jobs.get(session, new_id())
 
@@ -219,12 +219,12 @@ def test_claim_together_takes_the_next_of_the_queue_each_with_its_own_lease(data
         assert (row.state, row.lease_token, row.attempts) == (JobState.RUNNING, lease.token, 1)
     with database.session() as session:
         jobs.complete(session, leases[1])
-    assert row_of(database, urgent).state == JobState.RUNNING, "the others' leases are theirs"
+    assert row_of(database, urgent).state == JobState.RUNNING, "the other leases must not change"
     assert [lease.job_id for lease in claim_together(database)] == job_ids[3:]
     assert claim_together(database) == []
 
 
-def test_claim_together_leaves_who_is_being_trained_and_what_is_not_ready(database: Database) -> None:
+def test_claim_together_leaves_running_users_and_jobs_that_are_not_ready(database: Database) -> None:
     enqueue(database, "adapt:busy")
     claim(database)
     enqueue(database, "adapt:busy")
@@ -234,7 +234,7 @@ def test_claim_together_leaves_who_is_being_trained_and_what_is_not_ready(databa
     assert [lease.job_id for lease in claim_together(database)] == [ready]
 
 
-def test_claim_together_overtakes_nothing_and_takes_other_kinds_alone(database: Database) -> None:
+def test_claim_together_keeps_the_order_and_claims_other_kinds_alone(database: Database) -> None:
     first, second = enqueue(database, "adapt:0"), enqueue(database, "adapt:1")
     with database.session() as session:
         kind = JobKind.EXTRACT_FEATURES
@@ -245,7 +245,7 @@ def test_claim_together_overtakes_nothing_and_takes_other_kinds_alone(database: 
 
 
 def test_job_that_was_tried_before_is_claimed_alone(database: Database) -> None:
-    """It may have killed its worker: nobody should have to be there when it does so again."""
+    """It may have killed its worker, so no other job may be in a batch with it."""
     for i in range(4):
         enqueue(database, f"adapt:{i}")
     for lease in claim_together(database, limit=2):
@@ -256,10 +256,10 @@ def test_job_that_was_tried_before_is_claimed_alone(database: Database) -> None:
     assert claims == [{"adapt:2", "adapt:3"}, {"adapt:0"}, {"adapt:1"}]
     with database.session() as session:
         session.execute(sa.update(JobRow).values(state=JobState.QUEUED, attempts=0))
-    assert len(claim_together(database)) == 4, "given back unblamed, they may go together"
+    assert len(claim_together(database)) == 4, "released jobs keep their attempts and can be batched"
 
 
-def test_heartbeat_of_many_tells_whose_lease_is_lost(database: Database) -> None:
+def test_heartbeat_of_many_returns_the_leases_still_held(database: Database) -> None:
     for i in range(3):
         enqueue(database, f"adapt:{i}")
     leases = claim_together(database)

@@ -1,4 +1,4 @@
-"""The order of questions against the posterior variance, computed anew for every choice."""
+"""The order of images against the posterior variance, computed for every choice."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def test_each_choice_lowers_the_mean_variance_of_the_pool_most() -> None:
         assert chosen == min(variances, key=variances.__getitem__)
 
 
-def test_what_only_shifts_all_scores_is_not_asked_about() -> None:
-    scaled_NK = np.array([[100.0, 0.0], [0.0, 1.0]])  # the first tells the offset, the second what differs
+def test_image_that_only_informs_about_the_offset_is_not_chosen() -> None:
+    scaled_NK = np.array([[100.0, 0.0], [0.0, 1.0]])  # the first informs about the offset, the second about differences
     pool_IK = np.column_stack([np.ones(9), np.linspace(-1, 1, 9)])
     assert informative_order(scaled_NK, pool_IK, 1) == [1]
 

@@ -1,4 +1,4 @@
-"""The served base model against its formula in plain loops, and its bytes against everything that can be wrong."""
+"""The base model against its formula in plain loops, and invalid artifacts."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def base() -> BaseScorer:
     return tiny_base(("posture", "appearance")).with_heads(tiny_heads())
 
 
-def test_generic_score_is_the_heads_for_nobody_in_particular(base: BaseScorer) -> None:
+def test_generic_score_is_that_of_the_heads_without_a_preference(base: BaseScorer) -> None:
     expected = tiny_heads().score(FEATURES_BD, np.full(5, 0.5))[:, [2, 0]]
     np.testing.assert_allclose(base.generic(base.project(FEATURES_BD)), expected, atol=5e-6)
     assert np.ptp(expected) > 3
@@ -41,7 +41,7 @@ def test_a_row_has_the_same_bits_alone_and_in_any_batch(base: BaseScorer) -> Non
 
 
 def test_no_images_have_no_scores(base: BaseScorer) -> None:
-    """As for a user whose first training has no past."""
+    """Such as the past of a first training."""
     taste_BR = base.project(FEATURES_BD[:0])
     assert taste_BR.shape == (0, base.taste_dim)
     assert base.generic(taste_BR).shape == (0, 2)
@@ -65,7 +65,7 @@ def test_heads_are_refused_when_they_do_not_fit(base: BaseScorer) -> None:
         BaseScorer.from_bytes(pack({**arrays, "heads": arrays["heads"][:50]}, metadata))
 
 
-def test_preference_of_a_user_moves_generic_scores_and_nothing_else_of_taste_space(base: BaseScorer) -> None:
+def test_preference_changes_generic_scores_and_no_other_coordinate_of_taste_space(base: BaseScorer) -> None:
     wish = [0.1, 0.9, 0.4, 0.7, 0.0]
     taste_BR, own_BR = base.project(FEATURES_BD), base.project(FEATURES_BD, wish)
     np.testing.assert_array_equal(own_BR[:, :TASTE_DIM], taste_BR[:, :TASTE_DIM])
@@ -77,7 +77,7 @@ def test_preference_of_a_user_moves_generic_scores_and_nothing_else_of_taste_spa
     assert np.array_equal(own_BR, alone)
 
 
-def test_preference_that_nobody_asked_for_is_refused(base: BaseScorer) -> None:
+def test_preference_is_refused_by_a_model_without_one(base: BaseScorer) -> None:
     assert (base.preference_dim, tiny_base().preference_dim) == (5, 0)
     with pytest.raises(InvalidInput, match="takes 5 values of a preference, got 4"):
         base.project(FEATURES_BD, [0.5] * 4)
@@ -85,7 +85,7 @@ def test_preference_that_nobody_asked_for_is_refused(base: BaseScorer) -> None:
         tiny_base().project(FEATURES_BD, [0.5] * 5)
 
 
-def test_features_tell_which_branches_made_them() -> None:
+def test_features_show_which_branches_were_used() -> None:
     heads = tiny_heads()
     features_D = FEATURES_BD[0].copy()
     assert heads.used_branches(features_D) == ("image", "posture", "mesh")
@@ -93,9 +93,9 @@ def test_features_tell_which_branches_made_them() -> None:
     assert heads.used_branches(features_D) == ("image", "posture")
     features_D[4:8] = heads.absent_E[:4]
     assert FrameHeads.from_bytes(heads.to_bytes()).used_branches(features_D) == ("image",)
-    cannot_tell = replace(heads, branches=(), absent_E=None)
-    assert cannot_tell.used_branches(features_D) is None
-    assert FrameHeads.from_bytes(cannot_tell.to_bytes()).used_branches(features_D) is None
+    without_branches = replace(heads, branches=(), absent_E=None)
+    assert without_branches.used_branches(features_D) is None
+    assert FrameHeads.from_bytes(without_branches.to_bytes()).used_branches(features_D) is None
 
 
 def test_branches_that_do_not_fit_are_refused() -> None:

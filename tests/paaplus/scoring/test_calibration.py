@@ -1,4 +1,4 @@
-"""Calibration: shrunken where little is known, right where much is, never much worse than saying the mean."""
+"""Calibration: shrunken with few reviews, accurate with many, never much worse than the mean."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def test_with_no_reviews_scores_stay_as_they_are():
 
 
 def test_with_many_reviews_it_is_ordinary_regression():
-    raw_N, said_N = reviews(2000, slope=0.6, offset=1.5, noise=0.5)
-    calibration, report = fit_calibration(raw_N, said_N)
-    slope, offset = np.polyfit(raw_N, said_N, 1)
+    raw_N, expert_N = reviews(2000, slope=0.6, offset=1.5, noise=0.5)
+    calibration, report = fit_calibration(raw_N, expert_N)
+    slope, offset = np.polyfit(raw_N, expert_N, 1)
     x = np.array([3.0, 5.0, 7.0])
     assert np.allclose(calibration.apply(x), offset + slope * x, atol=0.03)
     assert report["kind"] == "affine"
@@ -36,46 +36,46 @@ def test_with_many_reviews_it_is_ordinary_regression():
 @pytest.mark.parametrize(("slope", "offset"), [(1.4, -1.0), (1.0, 0.0), (0.3, 2.0)])
 @pytest.mark.parametrize("num", [1, 3, 10, 50])
 def test_on_average_it_is_not_worse_than_the_mean_of_the_reviews(num: int, slope: float, offset: float):
-    """Within .05 points of RMSE where the tool is nearly useless; where it is not, as good at least."""
+    """If the tool is nearly useless, within .05 points of RMSE; otherwise not worse."""
     errors = []
     for seed in range(60):
-        raw_N, said_N = reviews(num + 150, slope, offset, seed=seed)
-        calibration, _ = fit_calibration(raw_N[:num], said_N[:num])
-        new = said_N[num:]
+        raw_N, expert_N = reviews(num + 150, slope, offset, seed=seed)
+        calibration, _ = fit_calibration(raw_N[:num], expert_N[:num])
+        new = expert_N[num:]
         errors.append(
-            [np.mean(np.square(guess - new)) for guess in (calibration.apply(raw_N[num:]), said_N[:num].mean())]
+            [np.mean(np.square(guess - new)) for guess in (calibration.apply(raw_N[num:]), expert_N[:num].mean())]
         )
     mine, mean = np.sqrt(np.mean(errors, 0))
     assert mine < mean + (0.05 if slope < 0.5 else 0.01)
 
 
-def test_order_alone_is_found_when_the_map_is_a_step():
+def test_step_function_is_fitted_by_an_isotonic_map():
     rng = np.random.default_rng(0)
     raw_N = rng.uniform(0, 10, 300)
-    said_N = np.where(raw_N > 6, 8.0, 2.0) + rng.normal(scale=0.3, size=300)
-    calibration, report = fit_calibration(raw_N, said_N)
+    expert_N = np.where(raw_N > 6, 8.0, 2.0) + rng.normal(scale=0.3, size=300)
+    calibration, report = fit_calibration(raw_N, expert_N)
     assert report["kind"] == "isotonic"
     assert np.allclose(calibration.apply(np.array([0.0, 5.5, 6.5, 10.0])), [2, 2, 8, 8], atol=0.8)
     assert (np.diff(calibration.apply(np.linspace(0, 10, 101))) >= 0).all()
 
 
-def test_scores_that_say_nothing_are_replaced_by_the_mean():
+def test_uninformative_scores_are_replaced_by_the_mean():
     rng = np.random.default_rng(1)
     calibration, _ = fit_calibration(rng.uniform(0, 10, 200), rng.normal(6, 1, 200))
     assert np.allclose(calibration.apply(np.array([0.0, 10.0])), 6.0, atol=0.35)
 
 
-def test_constant_scores_and_constant_reviews_are_no_trouble():
-    for raw_N, said_N in (
+def test_constant_scores_and_constant_reviews_are_fitted():
+    for raw_N, expert_N in (
         (np.full(30, 5.0), reviews(30)[1]),
         (reviews(30)[0], np.full(30, 7.0)),
         (np.ones(2), np.ones(2)),
     ):
-        calibration, _ = fit_calibration(raw_N, said_N)
+        calibration, _ = fit_calibration(raw_N, expert_N)
         assert np.isfinite(calibration.apply(np.array([0.0, 5.0, 10.0]))).all()
 
 
-def test_json_keeps_every_bit_and_refuses_what_is_none():
+def test_json_keeps_every_bit_and_other_documents_are_refused():
     calibration, _ = fit_calibration(*reviews(40, 0.7))
     again = Calibration.from_json(json.loads(json.dumps(calibration.to_json())))
     x = np.linspace(-1, 11, 50)

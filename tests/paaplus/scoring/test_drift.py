@@ -12,7 +12,7 @@ CONFIG = DriftConfig(tolerance=0.2, threshold=6.0, min_ratings=5)
 
 
 def by_definition(errors: np.ndarray, config: DriftConfig) -> tuple[int, int] | None:
-    """Number of the first alarm and the place of the minimum, from 1: sums and means taken anew at every step."""
+    """Numbers of the first alarm and of the minimum, from 1, with all sums and means computed at every step."""
     for t in range(config.min_ratings, len(errors) + 1):
         m = [0.0] + [
             sum(errors[i] - errors[: i + 1].mean() - config.tolerance for i in range(s)) for s in range(1, t + 1)
@@ -44,7 +44,7 @@ def test_errors_that_only_fall_are_no_drift() -> None:
         assert not alarm
 
 
-def test_after_an_alarm_the_test_starts_anew_and_remembers_when_it_began() -> None:
+def test_after_an_alarm_the_test_starts_again_and_keeps_the_begin_of_the_drift() -> None:
     state = DriftState()
     for number in range(1, 60):
         state, alarm = state.after(1.0 if number <= 20 else 6.0, number, CONFIG)

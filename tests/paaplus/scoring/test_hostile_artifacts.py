@@ -1,4 +1,4 @@
-"""Base models and adapters that somebody made up: refused as invalid, whatever is wrong with them."""
+"""Invalid artifacts of base models and adapters are refused as invalid input."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ READERS: list[Callable[[bytes], object]] = [unpack, BaseScorer.from_bytes, adapt
 def test_hostile_file_is_refused_by_every_reader(name: str) -> None:
     for read in READERS:
         if read is unpack and name in ("key_flood", "metadata_is_infinite"):
-            continue  # well formed, and nothing that a model could be made of
+            continue  # well formed, but not a model
         with pytest.raises(InvalidInput) as refused:
             read(HOSTILE[name])
         assert len(str(refused.value)) < 2_000, "a message, not a copy of the file"
 
 
-def test_flood_of_arrays_is_told_in_a_few_words() -> None:
+def test_message_about_very_many_arrays_is_short() -> None:
     flood = {f"array-{i}": np.zeros(0, np.float32) for i in range(2_000)}
     says_adapter = {"format": "adapter-1", "kind": "taste_vector", "base_digest": BASE.digest}
     says_base = {"format": "base-scorer-2", "aspects": ["beauty"], "inverse_width": 1.0}
@@ -43,7 +43,7 @@ def test_flood_of_arrays_is_told_in_a_few_words() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("field", ["alpha_A", "beta_A", "weight_RA"])
-def test_adapter_with_numbers_that_are_none_is_refused(field: str, value: float) -> None:
+def test_adapter_with_numbers_that_are_not_finite_is_refused(field: str, value: float) -> None:
     arrays = {name: array.copy() for name, array in ADAPTER.arrays().items()}
     arrays[field].flat[0] = value
     with pytest.raises(InvalidInput, match="not finite"):
@@ -81,14 +81,14 @@ def test_adapter_whose_arrays_do_not_fit_is_refused(change: dict[str, np.ndarray
         {"format": "adapter-1", "kind": "taste_vector", "base_digest": 7},
     ],
 )
-def test_adapter_that_does_not_say_what_it_is_is_refused(metadata: dict[str, object]) -> None:
+def test_adapter_with_wrong_metadata_is_refused(metadata: dict[str, object]) -> None:
     with pytest.raises(InvalidInput):
         adapter_from_bytes(pack(ADAPTER.arrays(), metadata))
 
 
 @settings(max_examples=200)
 @given(nearly(BASE.to_bytes()))
-def test_nearly_a_base_model_is_one_or_is_refused(data: bytes) -> None:
+def test_mutated_base_model_is_read_or_refused(data: bytes) -> None:
     try:
         scorer = BaseScorer.from_bytes(data)
     except InvalidInput:
@@ -98,7 +98,7 @@ def test_nearly_a_base_model_is_one_or_is_refused(data: bytes) -> None:
 
 @settings(max_examples=200)
 @given(nearly(Bottleneck.zero(BASE.digest, TASTE_DIM, 1, rank=3).to_bytes()))
-def test_nearly_an_adapter_is_one_or_is_refused(data: bytes) -> None:
+def test_mutated_adapter_is_read_or_refused(data: bytes) -> None:
     try:
         adapter = adapter_from_bytes(data)
     except InvalidInput:

@@ -1,4 +1,4 @@
-"""Matching on simulated people: the tiny base model, where ratings and comparisons say a lot."""
+"""Matching on simulated people, with a tiny base model for which few ratings are enough."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
 from paaplus.scoring.adapters import TasteVector
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.closed_form import fit
-from paaplus.scoring.evidence import Answers, believe
 from paaplus.scoring.experts import Expert, Panel, combination_prior, expert_prior, factor_of, weights_of
 from paaplus.scoring.matching import COMBINATION, EXPERT, GENERIC, Selection, select
+from paaplus.scoring.model_evidence import Answers, posterior_given
 from paaplus.scoring.priors import OwnPrior, ShiftedPrior, TastePrior, design
 from tests.support.learning import base_of, comparisons, none_of, person, ratings, taste_of
 
@@ -26,7 +26,7 @@ COMPARED = comparisons(BASE, person(BASE), 11, first_sequence=50)
 
 
 def expert(number: int, base: BaseScorer = BASE, name: str | None = None) -> Expert:
-    """Someone simulated, known exactly."""
+    """A simulated expert without noise."""
     return Expert(name or f"expert-{number}", taste_of(base, person(base, seed=number), offset=0.1, slope=0.05), 100)
 
 
@@ -44,7 +44,7 @@ def test_probabilities_are_over_all_candidates_and_sum_to_one(rated: RatedSet, c
     assert set(found.probabilities) == {GENERIC, COMBINATION, *(one.id for one in EXPERTS)}
     assert sum(found.probabilities.values()) == pytest.approx(1.0)
     assert min(found.probabilities.values()) > 0
-    assert {said for _, said in found.agreement.values()} == {len(compared)}
+    assert {num_pairs for _, num_pairs in found.agreement.values()} == {len(compared)}
 
 
 def test_order_of_experts_does_not_matter() -> None:
@@ -60,8 +60,8 @@ def test_expert_with_the_same_answers_wins_with_enough_evidence() -> None:
     found = chosen([*EXPERTS, like], rated, compared)
     assert (found.kind, found.expert_id, found.shares) == (EXPERT, "like", {"like": 1.0})
     assert found.probabilities["like"] > 0.9
-    agreed, said = found.agreement["like"]
-    assert said == 25
+    agreed, num_pairs = found.agreement["like"]
+    assert num_pairs == 25
     assert agreed > 20
     assert f"agrees with you on {agreed:g} of 25 pairs" in found.reason
     assert "like" not in found.reason
@@ -76,8 +76,8 @@ def test_comparisons_alone_find_the_expert_too() -> None:
     assert found.expert_id == "like"
 
 
-def test_two_that_are_alike_share_one_voice() -> None:
-    """A clone takes half of what its original had, and nothing from the others; nor does it widen the combination."""
+def test_two_equal_experts_share_one_prior_probability() -> None:
+    """A clone has half of the probability of its original; the others and the combination do not change."""
     clone = replace(EXPERTS[0], id="clone")
     alone, cloned = chosen(), chosen([*EXPERTS, clone])
     together = cloned.probabilities["clone"] + cloned.probabilities["expert-1"]
@@ -86,8 +86,8 @@ def test_two_that_are_alike_share_one_voice() -> None:
     assert cloned.probabilities["expert-3"] == pytest.approx(alone.probabilities["expert-3"], rel=0.05)
 
 
-def test_shares_and_what_no_expert_has_make_up_the_expected_taste() -> None:
-    """With many experts the shares rebuild the part of the person's weights that lies among them."""
+def test_shares_of_many_experts_approximate_the_expected_taste() -> None:
+    """With many experts, the sum of shares times deviations is close to the user's weights."""
     experts = [expert(number) for number in range(1, 60)]
     rated = ratings(BASE, person(BASE), 40)
     panel = Panel.of(BASE, OWN, experts)
@@ -98,25 +98,25 @@ def test_shares_and_what_no_expert_has_make_up_the_expected_taste() -> None:
     wanted_PA = weights_of(fit(BASE, found.prior, rated, NO_COMPARISONS).adapter)
     correlation = np.corrcoef(rebuilt_PA[2:].ravel(), wanted_PA[2:].ravel())[0, 1]
     assert correlation > 0.5
-    nothing_said = select(BASE, OWN, experts, NOBODY, NO_COMPARISONS)
-    assert set(nothing_said.shares.values()) == {0.0}
+    without_answers = select(BASE, OWN, experts, NOBODY, NO_COMPARISONS)
+    assert set(without_answers.shares.values()) == {0.0}
 
 
-def test_without_experts_it_is_the_prior_in_force() -> None:
+def test_without_experts_the_current_prior_stays() -> None:
     found = chosen([])
     assert (found.kind, found.expert_id, found.prior, found.probabilities) == (GENERIC, None, None, {GENERIC: 1.0})
     assert found.reason
 
 
-def test_nothing_said_is_a_match_with_the_combination_that_says_so() -> None:
+def test_without_answers_the_match_is_the_combination_and_the_reason_says_so() -> None:
     found = chosen(rated=NOBODY, compared=NO_COMPARISONS)
     assert found.kind == COMBINATION
     assert found.agreement == {one.id: (0.0, 0) for one in EXPERTS}
-    assert "nothing said" in found.reason
+    assert "without answers" in found.reason
 
 
-def test_people_unlike_all_experts_stay_with_the_prior_in_force() -> None:
-    """Experts differ along one direction only, and the person very much along all others."""
+def test_user_unlike_all_experts_stays_with_the_current_prior() -> None:
+    """Experts differ along one direction only, the user along all others."""
     along_RA, across_RA = np.zeros((2, BASE.taste_dim, 2))
     along_RA[0], across_RA[1:] = 4.0, 12.0
     amount_E = np.random.default_rng(0).normal(size=600)
@@ -127,24 +127,24 @@ def test_people_unlike_all_experts_stay_with_the_prior_in_force() -> None:
     assert "generic model" in found.reason
 
 
-def test_ties_count_half_and_pairs_not_told_do_not_count() -> None:
+def test_ties_count_half_and_pairs_without_an_answer_do_not_count() -> None:
     preference_CA = np.array([[0.5, 0.5], [1.0, np.nan], [np.nan, np.nan]])
-    said = replace(COMPARED.select(np.arange(3)), preference_CA=preference_CA.astype(np.float32))
-    found = chosen(compared=said)
+    answered = replace(COMPARED.select(np.arange(3)), preference_CA=preference_CA.astype(np.float32))
+    found = chosen(compared=answered)
     for one in EXPERTS:
-        agreed, told = found.agreement[one.id]
-        assert told == 2
+        agreed, num_pairs = found.agreement[one.id]
+        assert num_pairs == 2
         first_A, second_A = (
             one.adapter.score(taste_CR[1:2], generic_CA[1:2])[0]
             for taste_CR, generic_CA in (
-                (said.first_taste_CR, said.first_generic_CA),
-                (said.second_taste_CR, said.second_generic_CA),
+                (answered.first_taste_CR, answered.first_generic_CA),
+                (answered.second_taste_CR, answered.second_generic_CA),
             )
         )
         assert agreed == 0.5 + float(first_A[0] > second_A[0])
 
 
-def test_aspects_that_nobody_spoke_of_say_nothing() -> None:
+def test_aspects_without_answers_have_no_effect() -> None:
     one_aspect = RATED.target_NA.copy()
     one_aspect[:, 1] = np.nan
     silent = replace(COMPARED, preference_CA=np.full_like(COMPARED.preference_CA, np.nan))
@@ -158,8 +158,8 @@ def test_aspects_that_nobody_spoke_of_say_nothing() -> None:
     assert found.probabilities != pytest.approx(nothing.probabilities)
 
 
-def test_survey_moves_every_candidate() -> None:
-    """Who is said by a survey to rate everything higher, and does, is no less likely to be matched."""
+def test_survey_shifts_every_candidate() -> None:
+    """If a survey predicts higher ratings, and they are higher, the probabilities do not change."""
     shift_PA = np.zeros((BASE.taste_dim + 2, 2))
     shift_PA[0] = 2.0
     higher = replace(RATED, target_NA=np.minimum(RATED.target_NA + 2.0, 20.0))
@@ -169,9 +169,9 @@ def test_survey_moves_every_candidate() -> None:
         select(BASE, OWN, EXPERTS, RATED, COMPARED, shift_PA[1:])
 
 
-def test_what_does_not_belong_together_is_refused() -> None:
+def test_inputs_that_do_not_fit_together_are_refused() -> None:
     other = replace(EXPERTS[0], adapter=replace(EXPERTS[0].adapter, base_digest="0" * 64))
-    with pytest.raises(InvalidInput, match="expert expert-1 stands on base"):
+    with pytest.raises(InvalidInput, match="expert expert-1 is of base model"):
         chosen([other])
     with pytest.raises(InvalidInput, match="twice"):
         chosen([EXPERTS[0], EXPERTS[0]])
@@ -181,7 +181,7 @@ def test_what_does_not_belong_together_is_refused() -> None:
         select(BASE, OwnPrior(base_of(1)), EXPERTS, RATED, COMPARED)
 
 
-def test_a_few_experts_change_the_prior_little_and_many_take_it_over() -> None:
+def test_a_few_experts_change_the_prior_little_and_many_replace_it() -> None:
     def far(number: int) -> float:
         tastes = [2.0 * person(BASE, seed=seed) for seed in range(1, number + 1)]
         experts = [Expert(f"e{i}", taste_of(BASE, weight_RA), 100) for i, weight_RA in enumerate(tastes)]
@@ -194,8 +194,8 @@ def test_a_few_experts_change_the_prior_little_and_many_take_it_over() -> None:
     assert far(400) > 1.0
 
 
-def test_priors_serve_like_any_learned_one() -> None:
-    """They go through the closed form and back from bytes, and say how sure a score is."""
+def test_priors_of_matches_work_like_any_fitted_prior() -> None:
+    """They round-trip through bytes, and the closed form fits with them and gives an uncertainty."""
     for prior in (combination_prior(BASE, OWN, EXPERTS), expert_prior(BASE, OWN, EXPERTS[0])):
         back = TastePrior.from_bytes(prior.to_bytes())
         assert back.digest == prior.digest
@@ -210,8 +210,8 @@ def test_priors_serve_like_any_learned_one() -> None:
 
 @pytest.mark.parametrize("rated", [NOBODY, RATED])
 @pytest.mark.parametrize("compared", [NO_COMPARISONS, COMPARED])
-def test_belief_is_the_closed_form_seen_from_the_answers(rated: RatedSet, compared: ComparedSet) -> None:
-    """Expected scores of any image, and the weights that the pull leads to, are those of `closed_form.fit`."""
+def test_posterior_given_answers_equals_the_closed_form(rated: RatedSet, compared: ComparedSet) -> None:
+    """Expected scores of any image, and the weights that follow from the gradient, are those of `closed_form.fit`."""
     shown = ratings(BASE, person(BASE), 30, seed=4)
     for prior in (OWN, combination_prior(BASE, OWN, EXPERTS), ShiftedPrior(OWN, np.full((BASE.taste_dim + 2, 2), 0.1))):
         adapter = fit(BASE, prior, rated, compared).adapter
@@ -220,12 +220,12 @@ def test_belief_is_the_closed_form_seen_from_the_answers(rated: RatedSet, compar
             generic_N = shown.generic_NA[:, a].astype(np.float64)
             design_NP = design(shown.taste_NR, generic_N)
             noise_sd = float(prior.noise_sd_A[a])
-            belief = believe(answers, factor_PK, prior.mean(a)[None], noise_sd, design_NP, generic_N)
-            weight_P = prior.mean(a) + factor_PK @ (factor_PK.T @ belief.pull_EP[0])
+            posterior = posterior_given(answers, factor_PK, prior.mean(a)[None], noise_sd, design_NP, generic_N)
+            weight_P = prior.mean(a) + factor_PK @ (factor_PK.T @ posterior.gradient_EP[0])
             np.testing.assert_allclose(weight_P, weights_of(adapter)[:, a], atol=1e-5)
-            np.testing.assert_allclose(belief.score_EI[0], generic_N + design_NP @ weight_P, atol=1e-6)
+            np.testing.assert_allclose(posterior.score_EI[0], generic_N + design_NP @ weight_P, atol=1e-6)
             variance_N = np.square(design_NP @ factor_PK).sum(1)
-            assert (belief.covariance_EII[0].diagonal() <= variance_N + 1e-9).all()
+            assert (posterior.covariance_EII[0].diagonal() <= variance_N + 1e-9).all()
 
 
 def test_evidence_of_ratings_is_exact_and_that_of_comparisons_close() -> None:
@@ -235,13 +235,13 @@ def test_evidence_of_ratings_is_exact_and_that_of_comparisons_close() -> None:
     covariance_NN = answers.design_NP @ prior_PK @ prior_PK.T @ answers.design_NP.T + noise_sd**2 * np.eye(len(answers))
     _, log_det = np.linalg.slogdet(2 * np.pi * covariance_NN)
     exact = -0.5 * (answers.residual_N @ np.linalg.solve(covariance_NN, answers.residual_N) + log_det)
-    assert believe(answers, prior_PK, zero_P, noise_sd).log_evidence_E[0] == pytest.approx(exact)
+    assert posterior_given(answers, prior_PK, zero_P, noise_sd).log_evidence_E[0] == pytest.approx(exact)
 
     from paaplus.scoring.comparisons import log_likelihood
 
     answers = Answers.of(NOBODY, COMPARED.select(np.arange(4)), 0, BASE.taste_dim + 2)
     drawn_SP = np.random.default_rng(0).normal(size=(200_000, prior_PK.shape[1])) @ prior_PK.T
     difference_SC = answers.generic_difference_C + drawn_SP @ answers.design_CP.T
-    said_S = log_likelihood(difference_SC, answers.preference_C, np.array(noise_sd)).sum(1)
-    found = believe(answers, prior_PK, zero_P, noise_sd).log_evidence_E[0]
-    assert found == pytest.approx(np.log(np.exp(said_S).mean()), abs=0.25)
+    log_likelihood_S = log_likelihood(difference_SC, answers.preference_C, np.array(noise_sd)).sum(1)
+    found = posterior_given(answers, prior_PK, zero_P, noise_sd).log_evidence_E[0]
+    assert found == pytest.approx(np.log(np.exp(log_likelihood_S).mean()), abs=0.25)

@@ -1,4 +1,4 @@
-"""The regression against scikit-learn, against refits without a row, and under any sequence of rows."""
+"""The regression against scikit-learn, against refits without a row, and with rows in any order."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_without_rows_it_is_the_prior() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["add", "change", "remove"]), st.integers(0, 7)), max_size=40))
-def test_any_sequence_of_rows_ends_where_a_fit_of_what_is_left_ends(acts: list[tuple[str, int]]) -> None:
+def test_running_posterior_equals_a_fit_of_the_remaining_rows(acts: list[tuple[str, int]]) -> None:
     rng = np.random.default_rng(0)
     row_IK, running = rng.normal(0, 3, (8, 6)), RunningPosterior(6)
     kept: dict[int, float] = {}
@@ -73,8 +73,8 @@ def test_leading_reduction_is_exact_with_as_many_directions_as_rows(num_rows: in
     np.testing.assert_allclose(posterior.variance_K, np.diag(posterior.covariance_KK), atol=1e-12)
 
 
-def test_leading_reduction_keeps_what_narrows_most_where_images_vary() -> None:
-    row_NK = np.diag([1.0, 3.0, 0.3])  # narrow by 1/2, 9/10 and little
+def test_leading_reduction_keeps_the_largest_reduction_weighted_by_energy() -> None:
+    row_NK = np.diag([1.0, 3.0, 0.3])  # reduce the variance by 1/2, 9/10 and little
     reduction_KM = Posterior(row_NK[:2], np.zeros(2)).leading_reduction(np.array([10.0, 1.0, 1.0]), 1)
     np.testing.assert_allclose(np.abs(reduction_KM[:, 0]), [np.sqrt(0.5), 0.0, 0.0], atol=1e-5)  # 5 against .9
     assert Posterior(row_NK[:0], np.zeros(0)).leading_reduction(np.ones(3), 2).shape == (3, 0)
@@ -82,7 +82,7 @@ def test_leading_reduction_keeps_what_narrows_most_where_images_vary() -> None:
 
 @pytest.mark.parametrize("decay", [0.0, 1.0, 4.0])  # of the spectrum of images
 @pytest.mark.parametrize(("num_rows", "num_coordinates", "num_directions"), [(8, 64, 7), (64, 64, 11), (100, 96, 7)])
-def test_leading_reduction_holds_what_the_first_eigenvectors_hold(
+def test_leading_reduction_is_close_to_that_of_the_first_eigenvectors(
     num_rows: int, num_coordinates: int, num_directions: int, decay: float
 ) -> None:
     rng = np.random.default_rng(num_rows)

@@ -1,4 +1,4 @@
-"""The preference encoder as it serves."""
+"""The preference encoder as served."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def some_encoder(**changes: object) -> PreferenceEncoder:
     return replace(encoder, **changes)
 
 
-def test_average_answers_and_no_answers_are_nobody_in_particular() -> None:
+def test_average_answers_and_no_answers_give_the_neutral_preference() -> None:
     encoder = some_encoder()
     for answers_Q in (np.array([4.0, 0.0, 1.0]), np.full(3, np.nan)):
         preference_F = encoder.encode(answers_Q)
@@ -40,7 +40,7 @@ def test_average_answers_and_no_answers_are_nobody_in_particular() -> None:
 
 def test_shift_is_what_the_answers_weigh() -> None:
     encoder = some_encoder()
-    answers_Q = np.array([6.0, np.nan, 0.5])  # one sd above, not said, one sd below
+    answers_Q = np.array([6.0, np.nan, 0.5])  # one sd above the mean, no answer, one sd below
     latent_F = encoder.weight_QF[0].astype(float) - encoder.weight_QF[2]
     np.testing.assert_allclose(encoder.encode(answers_Q), 0.5 + latent_F / 6)
     expected_PA = np.einsum("f,fpa->pa", latent_F, encoder.shift_FPA)
@@ -52,7 +52,7 @@ def test_preference_stays_between_0_and_1_whatever_was_answered() -> None:
     assert ((preference_F >= 0) & (preference_F <= 1)).all()
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_inputs_that_do_not_fit_are_refused() -> None:
     encoder = some_encoder()
     for answers_Q in (np.zeros(2), np.array([0, 0, np.inf])):
         with pytest.raises(InvalidInput, match="3 finite numbers"):
@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_refused() -> None:
             some_encoder(**change)
 
 
-def test_bytes_bring_it_back_and_name_it() -> None:
+def test_bytes_round_trip_and_digest_names_them() -> None:
     encoder = some_encoder()
     again = PreferenceEncoder.from_bytes(encoder.to_bytes())
     assert (again.digest, again.columns, again.fits(BASE)) == (encoder.digest, encoder.columns, True)
@@ -89,7 +89,7 @@ def test_hostile_file_is_refused(name: str) -> None:
 
 @settings(max_examples=100)
 @given(nearly(some_encoder().to_bytes()))
-def test_nearly_an_encoder_is_one_or_is_refused(data: bytes) -> None:
+def test_mutated_encoder_is_read_or_refused(data: bytes) -> None:
     try:
         encoder = PreferenceEncoder.from_bytes(data)
     except InvalidInput:

@@ -1,4 +1,4 @@
-"""Which pair is asked next, on simulated people."""
+"""The choice of the next pair, on simulated people."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def ask(
 
 
 def answered(pairs: Pairs, taste_RA: np.ndarray) -> ComparedSet:
-    """What someone simulated says of pairs of the pool."""
+    """A simulated person's answers to pairs of the pool."""
     if not pairs:
         return NO_COMPARISONS
     first, second = np.array(pairs).T
@@ -94,7 +94,7 @@ def test_no_pair_is_asked_twice_in_either_order_and_the_pool_runs_out() -> None:
     assert next_pair(BASE, OWN, [], NOBODY, NO_COMPARISONS, small.taste_NR[:1], small.generic_NA[:1], []) is None
 
 
-def test_adaptive_pairs_tell_more_than_random_ones() -> None:
+def test_adaptive_pairs_give_more_information_than_random_ones() -> None:
     """Of what people score: squared error of the posterior mean on other images, mean over simulated people.
 
     Tastes differ by twice the noise of a rating, as on real people or more.
@@ -118,12 +118,12 @@ def test_adaptive_pairs_tell_more_than_random_ones() -> None:
     assert np.mean(error["adaptive"]) < 0.9 * np.mean(error["random"])
 
 
-def test_which_stands_first_is_drawn() -> None:
+def test_order_in_a_pair_is_random() -> None:
     first = [ask([], seed=seed).first < ask([], seed=seed).second for seed in range(20)]
     assert 0 < sum(first) < 20
 
 
-def test_asking_ends_when_little_is_left_to_learn_or_all_is_asked() -> None:
+def test_quiz_ends_when_the_next_answer_gives_little_or_all_pairs_were_asked() -> None:
     telling, idle = Question(0, 1, 0.3), Question(0, 1, 0.001)
     assert enough(MIN_PAIRS, telling) is None
     assert enough(MIN_PAIRS - 1, idle) is None

@@ -1,4 +1,4 @@
-"""The reward head: what experts prefer moves the labels, and is thrown away where it does not help."""
+"""The reward head: it corrects labels as experts do, and is used only if it lowers the error."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ BASE = base_of(1)
 
 
 def reviewed(num: int, strength: float = 1.0, seed: int = 0, tolerance: float = 0.0) -> Reviewed:
-    """Reviews by one simulated person; what is within the tolerance is accepted as shown."""
+    """Reviews by one simulated expert, who accepts a label that is within the tolerance."""
     rng = np.random.default_rng([seed, 3])
     taste_NR = rng.normal(size=(num, BASE.taste_dim)).astype(np.float32) / np.sqrt(BASE.taste_dim)
     generic_N = rng.uniform(4, 6, num)
-    said_N = generic_N + strength * (taste_NR @ person(BASE, 0))[:, 0] + 0.3 * rng.normal(size=num)
-    said_N = np.clip(said_N, 0, 10)
-    said_N = np.where(np.abs(said_N - generic_N) <= tolerance, generic_N, said_N)
-    return Reviewed(taste_NR, generic_N, generic_N, generic_N, said_N)
+    expert_N = generic_N + strength * (taste_NR @ person(BASE, 0))[:, 0] + 0.3 * rng.normal(size=num)
+    expert_N = np.clip(expert_N, 0, 10)
+    expert_N = np.where(np.abs(expert_N - generic_N) <= tolerance, generic_N, expert_N)
+    return Reviewed(taste_NR, generic_N, generic_N, generic_N, expert_N)
 
 
-def test_weights_are_the_top_of_the_log_posterior():
-    """Checked by a general optimizer on the likelihood as the module's docstring writes it."""
+def test_weights_maximize_the_log_posterior():
+    """Against a general optimizer, on the likelihood in the module's docstring."""
     from scipy.optimize import minimize
 
     some = reviewed(25, tolerance=0.3)
@@ -46,7 +46,7 @@ def test_weights_are_the_top_of_the_log_posterior():
     def minus_log_posterior(coordinate_K: np.ndarray) -> float:
         target_N = some.label_N + design_NP @ prior.weights(coordinate_K, 0)
         value = 0.5 * coordinate_K @ coordinate_K
-        for target, said, shown in zip(target_N, some.said_N, some.shown_N, strict=True):
+        for target, said, shown in zip(target_N, some.expert_N, some.shown_N, strict=True):
             others = [o for o in (said - STEP * noise_sd, said + STEP * noise_sd) if 0 <= o <= 10]
             for other in [*others, *([shown] if shown != said else [])]:
                 rewards = [-((y - target) ** 2) / (2 * noise_sd**2) for y in (said, other)]
@@ -59,7 +59,7 @@ def test_weights_are_the_top_of_the_log_posterior():
 
 def test_preferences_of_many_reviews_weigh_about_what_ratings_do():
     some = reviewed(80)
-    rated = RatedSet.of(np.arange(1, 81), some.taste_NR, some.generic_N[:, None], some.said_N[:, None])
+    rated = RatedSet.of(np.arange(1, 81), some.taste_NR, some.generic_N[:, None], some.expert_N[:, None])
     closed = fit(BASE, OwnPrior(BASE), rated, NO_COMPARISONS).adapter
     new = reviewed(200, seed=9)
     move_N = design(new.taste_NR, new.generic_N) @ fit_weights(BASE, 0, some)
@@ -67,7 +67,7 @@ def test_preferences_of_many_reviews_weigh_about_what_ratings_do():
     assert np.corrcoef(move_N, closed_N)[0, 1] > 0.98
 
 
-def test_head_is_kept_where_it_helps_reviews_left_out_and_thrown_away_where_not():
+def test_head_is_used_only_if_it_lowers_the_error_on_left_out_reviews():
     taught, noise = reviewed(60), reviewed(60, strength=0.0)
     rng = np.random.default_rng(0)
     noise = Reviewed(
@@ -84,25 +84,25 @@ def test_head_is_kept_where_it_helps_reviews_left_out_and_thrown_away_where_not(
 
 
 def test_reviews_of_one_image_are_left_out_together():
-    """Two experts of one opinion about pure noise: a head that knew the other's word would seem to help."""
+    """Two experts with equal labels of pure noise: a head that was trained on one would predict the other."""
     rng = np.random.default_rng(0)
     taste_NR = np.repeat(rng.normal(size=(30, BASE.taste_dim)).astype(np.float32), 2, axis=0)
-    said_N = np.repeat(np.clip(5 + 2 * rng.normal(size=30), 0, 10), 2)
+    expert_N = np.repeat(np.clip(5 + 2 * rng.normal(size=30), 0, 10), 2)
     five_N = np.full(60, 5.0)
-    some = Reviewed(taste_NR, five_N, five_N, five_N, said_N)
+    some = Reviewed(taste_NR, five_N, five_N, five_N, expert_N)
     head, [report] = fit_reward_head(BASE, [some], [np.repeat(np.arange(30), 2)])
     assert report["mae_target"] > 0.9 * report["mae_label"]
     assert head is None or report["mae_target"] < report["mae_label"] * 1.05
 
 
-def test_probability_of_a_correction_rises_with_distance_and_doubt():
+def test_probability_of_a_correction_rises_with_distance_and_uncertainty():
     assert probability_corrected(0.0, 1.0) == pytest.approx(1 - 0.6827, abs=1e-4)
     assert probability_corrected(3.0, 1.0) > probability_corrected(2.0, 1.0) > probability_corrected(-1.0, 1.0)
     assert probability_corrected(1.5, 1.0) == pytest.approx(probability_corrected(-1.5, 1.0))
     assert (probability_corrected(0.5, 0.0), probability_corrected(1.5, 0.0)) == (0.0, 1.0)
 
 
-def test_revision_survives_its_bytes_and_refuses_others():
+def test_revision_round_trips_and_other_bytes_are_refused():
     head, _ = fit_reward_head(BASE, [reviewed(40)], [np.arange(40)])
     revision = Revision({"aspect0": IDENTITY}, head, BASE.aspects)
     again = Revision.from_bytes(revision.to_bytes())

@@ -1,4 +1,4 @@
-"""The audit's chain: a row that was changed, removed or inserted shows, whoever writes at the same time."""
+"""The audit chain: changed, removed and inserted rows are found, also with concurrent writers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_nothing_done_is_an_intact_chain(database: Database) -> None:
     assert report_of(database) == AuditReport()
 
 
-def test_acts_are_chained_as_anybody_can_compute(database: Database) -> None:
+def test_acts_are_chained_as_documented(database: Database) -> None:
     act(database)
     act(database, num=2)
     previous = "0" * 64
@@ -72,7 +72,7 @@ def test_acts_are_chained_as_anybody_can_compute(database: Database) -> None:
     assert report.is_intact
 
 
-def test_what_is_rolled_back_leaves_no_hole(database: Database) -> None:
+def test_a_rolled_back_act_leaves_no_gap(database: Database) -> None:
     act(database)
     with pytest.raises(RuntimeError), database.session() as session:
         act_in_vain(session)
@@ -129,37 +129,39 @@ def remove_all(session: Session, rows: list[AuditRow]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tamper", "told"),
+    ("tamper", "message"),
     [
         (change, "entry 2 was changed"),
         (change_and_hash_anew, "entry 3 does not follow entry 2"),
         (remove_from_the_middle, "entries 2 to 2 were removed"),
         (remove_the_last, "entries were removed"),
-        (insert, "is in no chain"),
+        (insert, "is not in the chain"),
         (append, "the newest entry should be"),
         (swap, "entry 1 was changed"),
         (remove_all, "the newest entry should be"),
     ],
 )
-def test_tampering_is_found(database: Database, tamper: Callable[[Session, list[AuditRow]], None], told: str) -> None:
+def test_tampering_is_found(
+    database: Database, tamper: Callable[[Session, list[AuditRow]], None], message: str
+) -> None:
     act(database, num=4)
     rows = entries(database)
     with database.session() as session:
         tamper(session, rows)
     report = report_of(database)
     assert not report.is_intact
-    assert told in "; ".join(report.problems)
-    act(database)  # later acts do not heal it
+    assert message in "; ".join(report.problems)
+    act(database)  # later entries do not hide it
     assert not report_of(database).is_intact
 
 
-def test_chain_that_was_computed_anew_shows_against_a_link_kept_elsewhere(database: Database) -> None:
+def test_a_rewritten_chain_is_found_with_a_link_kept_elsewhere(database: Database) -> None:
     act(database, num=3)
     kept = report_of(database).head
     assert kept is not None
     act(database)
     assert report_of(database, kept).is_intact
-    with database.session() as session:  # somebody with all rights, and time
+    with database.session() as session:  # an attacker with all rights, and time
         previous = audit.GENESIS
         session.execute(sa.update(AuditRow).where(AuditRow.sequence == 1).values(actor="nobody"))
         for row in session.execute(sa.select(AuditRow).order_by(AuditRow.sequence)).scalars():
@@ -168,7 +170,7 @@ def test_chain_that_was_computed_anew_shows_against_a_link_kept_elsewhere(databa
         session.get_one(AuditHeadRow, 1).entry_sha256 = previous
     assert report_of(database).is_intact
     assert report_of(database, kept).problems == [
-        f"link {kept} is not in the chain: it was written anew, or ends before"
+        f"link {kept} is not in the chain: the chain was rewritten, or ends before it"
     ]
 
 
@@ -180,16 +182,16 @@ def test_link_is_read_as_it_is_written() -> None:
             Link.parse(text)
 
 
-def test_many_problems_are_counted_and_the_first_told(database: Database) -> None:
+def test_many_problems_are_counted_and_the_first_listed(database: Database) -> None:
     act(database, num=50)
     with database.session() as session:
         session.execute(sa.update(AuditRow).values(actor="nobody"))
     report = report_of(database)
-    assert (report.num_problems, len(report.problems)) == (50, audit.MAX_TOLD)
+    assert (report.num_problems, len(report.problems)) == (50, audit.MAX_LISTED)
 
 
 def test_concurrent_writers_make_one_chain(database: Database) -> None:
-    """Each transaction writes two acts, the second after a wait in the database: nobody's come in between."""
+    """Each transaction writes two entries, the second after a wait in the database: no other entry comes in between."""
     num_writers, num_each = 6, 5
     start = threading.Barrier(num_writers)
     failures: list[BaseException] = []
@@ -219,7 +221,7 @@ def test_concurrent_writers_make_one_chain(database: Database) -> None:
 
 
 def test_two_acts_about_two_users_in_opposite_order_do_not_wait_for_each_other(database: Database) -> None:
-    """The chain's lock comes last: were it taken by the first act, these two would hold what the other needs."""
+    """The chain's lock is taken last: if the first act took it, these two transactions would deadlock."""
     with database.session() as session:
         users = [make_user(session).id for _ in range(2)]
     start = threading.Barrier(2)
@@ -277,7 +279,7 @@ def test_every_privileged_act_is_in_the_chain_and_an_erasure_does_not_break_it(d
     assert report_of(database).is_intact
 
 
-def test_links_are_told_to_the_log_once_they_are_committed(database: Database) -> None:
+def test_links_are_logged_once_they_are_committed(database: Database) -> None:
     with structlog.testing.capture_logs() as logs:
         act(database)
         with pytest.raises(RuntimeError), database.session() as session:

@@ -1,4 +1,4 @@
-"""Who is due, when and why; and that two schedulers make one job."""
+"""Scheduling: which users are due, when and why; and two schedulers make one job."""
 
 from __future__ import annotations
 

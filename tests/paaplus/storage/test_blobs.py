@@ -1,4 +1,4 @@
-"""Blobs: kept under the digest of their bytes, whole, and only there."""
+"""Blobs: stored under the digest of their bytes, complete, and nowhere else."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from paaplus.scoring.priors import OwnPrior, ShiftedPrior, design
 from paaplus.strategies.parameters import adapter_of, parameters_of, start_of
 from paaplus.training import TrainingRequest, train
 from tests.support.learning import (
-    STEP_PAIRS,
     SMALL,
+    STEP_PAIRS,
     base_of,
     first_request,
     none_of,

@@ -25,9 +25,9 @@ from paaplus.strategies.stack import Member, Stack
 from paaplus.strategy_facts import Facts, facts
 from paaplus.training import Trained, TrainingRequest, train
 from tests.support.learning import (
-    STEP_PAIRS,
     PAIRS,
     SMALL,
+    STEP_PAIRS,
     base_of,
     comparisons,
     first_request,

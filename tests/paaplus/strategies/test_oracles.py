@@ -130,7 +130,10 @@ class FisherEWC(EWCPlugin):
 
     def compute_importances(self, model: PlainAdapter, *_: Any, **__: Any) -> dict[str, ParamData]:
         values = importances_of(model, self.rows, "fisher")
-        return {name: ParamData(name, value.shape, init_tensor=value) for (name, _), value in zip(model.named_parameters(), values, strict=True)}
+        return {
+            name: ParamData(name, value.shape, init_tensor=value)
+            for (name, _), value in zip(model.named_parameters(), values, strict=True)
+        }
 
 
 @pytest.mark.parametrize("kind", ["taste_vector", "bottleneck"])
@@ -138,9 +141,7 @@ class FisherEWC(EWCPlugin):
 def test_ratings_in_one_batch_are_learned_as_by_stock_avalanche(strategy: str, kind: str) -> None:
     """Stock loop, replay, reservoir and online EWC over three experiences, with every row in every batch."""
     config = TrainingConfig(num_steps=15, batch_size=64, replay_batch_size=64, buffer_size=64, rank=6)
-    increments = [
-        ratings(BASE, person(BASE, seed), 12, first_sequence=1 + 20 * seed, missing=0.0) for seed in range(3)
-    ]
+    increments = [ratings(BASE, person(BASE, seed), 12, first_sequence=1 + 20 * seed, missing=0.0) for seed in range(3)]
     center = start_of(kind, BASE, config.rank, None)
     model = PlainAdapter(BASE, center, center)
     ewc = FisherEWC(config)
@@ -175,7 +176,11 @@ def test_ratings_in_one_batch_are_learned_as_by_stock_avalanche(strategy: str, k
         data = AvalancheDataset([TensorDataset(x_NX, torch.tensor(increment.target_NA).double())])
         with pytest.warns() if "replay" in strategy else _nothing():  # stock replay warns of a deprecated name
             template.train(DatasetExperience(dataset=data, current_experience=step), eval_streams=[])
-        request = next_request(request, trained, increment) if request else first_request(strategy, kind, BASE, increment, config)
+        request = (
+            next_request(request, trained, increment)
+            if request
+            else first_request(strategy, kind, BASE, increment, config)
+        )
         trained = train(request)
     scores, right = (each.score(UNSEEN.taste_NR, UNSEEN.generic_NA) for each in (trained.adapter, model.adapter()))
     np.testing.assert_allclose(scores, right, atol=2e-5, rtol=0)

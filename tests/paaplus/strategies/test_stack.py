@@ -21,10 +21,14 @@ BASE = base_of(2)
 CONFIG = TrainingConfig(batch_size=4)
 
 
-def member_of(num_ratings: int, num_compared: int = 0, batch_size: int = 4, buffered: tuple[int, int] = (0, 0)) -> Member:
+def member_of(
+    num_ratings: int, num_compared: int = 0, batch_size: int = 4, buffered: tuple[int, int] = (0, 0)
+) -> Member:
     """A user with new feedback and a part more, of (rows, rows a step)."""
     new = ratings(BASE, person(BASE), max(num_ratings, 1), missing=0.0)
-    request = first_request("naive", "taste_vector", BASE, new if num_ratings else none_of(new), replace(CONFIG, batch_size=batch_size))
+    request = first_request(
+        "naive", "taste_vector", BASE, new if num_ratings else none_of(new), replace(CONFIG, batch_size=batch_size)
+    )
     if num_compared:
         request = replace(request, new_compared=comparisons(BASE, person(BASE), num_compared, first_sequence=50))
     member = Member(0, request, "start")

@@ -8,7 +8,6 @@ from paaplus.configs import TrainingConfig
 from paaplus.training import train
 from tests.support.learning import base_of, first_request, next_request, person, ratings
 
-
 LONG = TrainingConfig(num_steps=800, batch_size=64, replay_batch_size=64, learning_rate=0.1)
 
 

@@ -45,7 +45,10 @@ EWC = {
     ("plugins.ewc", "EWCPlugin.after_training_exp"),
     ("plugins.ewc", "EWCPlugin.update_importances"),
 }
-AGEM = {("plugins.agem", "AGEMPlugin.before_training_iteration"), ("storage_policy", "ReservoirSamplingBuffer.post_adapt")}
+AGEM = {
+    ("plugins.agem", "AGEMPlugin.before_training_iteration"),
+    ("storage_policy", "ReservoirSamplingBuffer.post_adapt"),
+}
 RUNS = {
     "replay": REPLAY,
     "derpp": REPLAY,
@@ -86,7 +89,9 @@ class Trace:
 
 def second_increments(strategy: str, kind: str, count: int) -> list[TrainingRequest]:
     """With a past, a parent and a learner state."""
-    firsts = [first_request(strategy, kind, BASE, ratings(BASE, person(BASE, u), 12, seed=u), CONFIG) for u in range(count)]
+    firsts = [
+        first_request(strategy, kind, BASE, ratings(BASE, person(BASE, u), 12, seed=u), CONFIG) for u in range(count)
+    ]
     return [
         next_request(first, trained, ratings(BASE, person(BASE, u), 8, first_sequence=30, seed=u))
         for u, (first, trained) in enumerate(zip(firsts, trained_of(train_many(firsts)), strict=True))
@@ -124,7 +129,9 @@ def test_the_stock_penalty_is_what_holds(monkeypatch: pytest.MonkeyPatch) -> Non
     [naive] = trained_of(train_many([replace(request, strategy="naive", state=None)]))
     [held] = trained_of(train_many([request]))
     assert held.adapter.digest != naive.adapter.digest
-    monkeypatch.setattr("avalanche.training.plugins.ewc.EWCPlugin.before_backward", lambda self, strategy, **kwargs: None)
+    monkeypatch.setattr(
+        "avalanche.training.plugins.ewc.EWCPlugin.before_backward", lambda self, strategy, **kwargs: None
+    )
     [free] = trained_of(train_many([request]))
     assert free.adapter.digest == naive.adapter.digest
 
@@ -140,5 +147,7 @@ def test_the_documents_table_is_made_of_the_facts() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     for name, each in facts().items():
         adapters = "both" if len(each.adapters) == 2 else f"`{each.adapters[0]}`"
-        prior = {"learned": "the taste prior in force", "start": "the starting point", "parent": "the parent"}[each.prior]
+        prior = {"learned": "the taste prior in force", "start": "the starting point", "parent": "the parent"}[
+            each.prior
+        ]
         assert f"| `{name}` | {each.earlier} | {prior} | {adapters} |" in text, name

@@ -91,7 +91,9 @@ def stood_for(request: TrainingRequest) -> RatedSet:
 @pytest.mark.parametrize("strategy", ["ewc", "si", "mas", "replay_ewc"])
 def test_penalties_hold_as_much_as_they_weigh(strategy: str) -> None:
     """Against the whole matrices: precision of prior, penalty and rows, and what is left over at the trained weights."""
-    config = TrainingConfig(num_steps=20, buffer_size=10, ewc_lambda=0.7, si_lambda=0.7, mas_lambda=0.7, prior_strength=1.5)
+    config = TrainingConfig(
+        num_steps=20, buffer_size=10, ewc_lambda=0.7, si_lambda=0.7, mas_lambda=0.7, prior_strength=1.5
+    )
     first = first_request(strategy, "taste_vector", BASE, FIRST, config)
     second = next_request(first, train(first), SECOND)
     trained, rated = train(second), stood_for(second)
@@ -102,9 +104,10 @@ def test_penalties_hold_as_much_as_they_weigh(strategy: str) -> None:
     stood_for_N = np.isin(everything.sequence_N, rated.sequence_N)
     assert np.isnan(trained.loo_NA[~stood_for_N]).all()
     for a in range(2):
-        named = [(each["offset.weight"][a], each["slope.weight"][a], *each["weight.weight"][a]) for each in (
-            at, {name: arrays[f"{prefix}.{name}"] for name in at}
-        )]
+        named = [
+            (each["offset.weight"][a], each["slope.weight"][a], *each["weight.weight"][a])
+            for each in (at, {name: arrays[f"{prefix}.{name}"] for name in at})
+        ]
         weight_K, importance_K = np.array(named[0], np.float64), np.array(named[1], np.float64)
         used = rated.select(~np.isnan(rated.target_NA[:, a]))
         noise_sd = float(BASE.noise_sd_A[a])

@@ -1,4 +1,4 @@
-"""What every AI tool promises: scores in range, and the same bits alone, in any batch and in any order."""
+"""The contract of every AI tool: scores in range, bit-identical alone, in any batch and in any order."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def pictures() -> list[ToolImage]:
 
 
 def head_file(folder: Path, feature_dim: int = FEATURE_DIM) -> Path:
-    """A recipe head: random, but always the same."""
+    """A head with random weights, always the same."""
     rng = np.random.default_rng(1)
     weight_ND = rng.normal(size=(10, feature_dim)).astype(np.float32)
     save_file(
@@ -75,7 +75,7 @@ def test_same_image_gives_the_same_bits_alone_in_any_batch_and_in_any_order(
 
 
 @pytest.mark.parametrize("name", AI_TOOLS)
-def test_tool_says_who_it_is_and_scores_its_own_aspects_only(tool_of: Callable[[str], Tool], name: str) -> None:
+def test_tool_has_name_and_version_and_scores_only_its_aspects(tool_of: Callable[[str], Tool], name: str) -> None:
     tool = tool_of(name)
     assert tool.name == name
     assert 0 < len(tool.version) <= 64
@@ -86,7 +86,7 @@ def test_tool_says_who_it_is_and_scores_its_own_aspects_only(tool_of: Callable[[
     assert said == set(tool.aspects)
 
 
-def test_version_changes_with_what_the_numbers_depend_on(tmp_path: Path) -> None:
+def test_version_changes_with_the_inputs_of_the_scores(tmp_path: Path) -> None:
     one, other = (build("generic", ToolContext(tiny_base(seed=seed))).version for seed in (0, 1))
     assert one != other
     head = read_head(head_file(tmp_path))

@@ -1,4 +1,4 @@
-"""Tools that come as files: CSVs of scores, NIMA heads."""
+"""Tools that are read from files: CSVs of scores, NIMA heads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from paaplus.tools.precomputed import UNKNOWN_CONFIDENCE, read_csv
 from paaplus.tools.tool import ToolImage
 
 
-def test_csv_gives_each_image_what_its_row_says(tmp_path: Path) -> None:
+def test_csv_gives_each_image_the_scores_of_its_row(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     file.write_text("\ufeffimage,beauty,health,confidence\na.jpg,3,4.5,0.9\nb.jpg,,10,\n", encoding="utf-8")
     tool = read_csv(file, "precomputed:them")
@@ -26,32 +26,32 @@ def test_csv_gives_each_image_what_its_row_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("image\na\n", "needs columns"),
         ("picture,beauty\na,1\n", "needs columns"),
         ("image,beauty\na,11\n", "line 2: beauty: a score of 11.0"),
-        ("image,beauty\na,1\na,1\n", "line 3: image 'a' was there before"),
+        ("image,beauty\na,1\na,1\n", "line 3: image 'a' is there twice"),
         ("image,beauty\na,x\n", "line 2: could not convert"),
         ("image,beauty\na,nan\n", "line 2: beauty: a score of nan"),
-        ("image,beauty\na\n", "line 2: another number of cells"),
-        ("image,beauty\na,1,2\n", "line 2: another number of cells"),
-        ("image,beauty\n,1\n", "line 2: names no image"),
+        ("image,beauty\na\n", "line 2: not as many cells"),
+        ("image,beauty\na,1,2\n", "line 2: not as many cells"),
+        ("image,beauty\n,1\n", "line 2: no image"),
         ("image,beauty,confidence\na,1,2\n", "line 2: beauty: a confidence of 2.0"),
         ("image,beauty,beauty\na,1,2\n", "needs columns"),
         ("", "needs columns"),
     ],
 )
-def test_csv_that_is_wrong_is_refused_with_its_line(tmp_path: Path, text: str, told: str) -> None:
+def test_wrong_csv_is_refused_with_the_line_number(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "a.csv"
     file.write_text(text)
-    with pytest.raises(InvalidInput, match=f"a.csv: {told}"):
+    with pytest.raises(InvalidInput, match=f"a.csv: {message}"):
         read_csv(file)
 
 
 def test_name_of_a_source_is_checked(tmp_path: Path) -> None:
     for name in ("generic", "precomputed:", "precomputed:Upper", "precomputed:" + "a" * 50):
-        with pytest.raises(InvalidInput, match="scores come in under"):
+        with pytest.raises(InvalidInput, match="must be 'precomputed' or"):
             read_csv(tmp_path / "none.csv", name)
 
 
@@ -83,13 +83,13 @@ def test_nima_scores_are_mean_and_spread_of_its_ten_bins() -> None:
         {f"{n}.weight": np.zeros((10, 4), np.float32) for n in "ab"} | {"a.bias": np.zeros(10, np.float32)},
     ],
 )
-def test_file_that_is_no_head_is_refused(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+def test_file_without_a_head_is_refused(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
     save_file(arrays, tmp_path / "h.safetensors")
     with pytest.raises(InvalidInput):
         read_head(tmp_path / "h.safetensors")
 
 
-def test_file_that_is_no_safetensors_is_refused(tmp_path: Path) -> None:
+def test_file_of_another_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "h.safetensors").write_bytes(b"\x80\x04evil")
     with pytest.raises(InvalidInput, match="NIMA head"):
         read_head(tmp_path / "h.safetensors")

@@ -1,4 +1,4 @@
-"""The pixel measures against images whose answer is known."""
+"""The pixel measures on images with known results."""
 
 from __future__ import annotations
 
@@ -86,6 +86,6 @@ def test_confidence_is_the_probability_of_an_error_within_a_point() -> None:
     ("scores", "confidences"),
     [({"a": 11.0}, {"a": 1.0}), ({"a": float("nan")}, {"a": 1.0}), ({"a": 1.0}, {}), ({"a": 1.0}, {"a": 1.5})],
 )
-def test_judgement_that_cannot_be_right_is_refused(scores: dict[str, float], confidences: dict[str, float]) -> None:
+def test_invalid_judgement_is_refused(scores: dict[str, float], confidences: dict[str, float]) -> None:
     with pytest.raises(InvalidInput):
         Judgement(scores, confidences)

@@ -38,7 +38,7 @@ def test_gate_shows_a_table(rated_folder: Path, tmp_path_factory: pytest.TempPat
     split = ["--split", str(rated_folder / "split.py"), "--seeds", "0", "--limit-people", "1"]
     done = invoke(rated_folder, tmp_path_factory, "gate", "--k", "8", *split)
     assert done.exit_code == 0, done.stderr
-    assert "bad live" in done.stdout
+    assert "bad promoted" in done.stdout
 
 
 def test_drift_counts_alarms(rated_folder: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
@@ -47,9 +47,9 @@ def test_drift_counts_alarms(rated_folder: Path, tmp_path_factory: pytest.TempPa
     assert done.exit_code == 0, done.stderr
     document = json.loads(done.stdout)
     assert json.loads((tmp_path / "drift.json").read_text()) == document
-    assert (tmp_path / "drift.md").read_text().startswith("# Drift trigger")
+    assert (tmp_path / "drift.md").read_text().startswith("# Drift study")
     shown = invoke(rated_folder, tmp_path_factory, "drift", *options)
-    assert "drift trigger, seeds 0" in shown.stdout
+    assert "drift test, seeds [0]" in shown.stdout
 
 
 @pytest.mark.parametrize(

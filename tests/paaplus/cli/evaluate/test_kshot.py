@@ -8,7 +8,7 @@ import warnings
 import pytest
 from typer.testing import CliRunner
 
-from paaplus.cli.evaluate.group import app
+from paaplus.cli.evaluate.commands import app
 from paaplus.errors import InvalidInput
 from paaplus.models.base_fit import SmallDataWarning
 

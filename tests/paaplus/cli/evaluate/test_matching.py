@@ -62,7 +62,7 @@ def test_json_is_the_document(what: str, folder: Path, tmp_path: Path) -> None:
     [
         ("matching", ["--k", "x"], "--k 'x'"),
         ("matching", ["--experts", "1"], "none below 2"),
-        ("paradigm", ["--answers", "5,10,20"], "from 0 upwards"),
+        ("paradigm", ["--answers", "5,10,20"], "rising numbers, the first of them 0"),
     ],
 )
 def test_mistake_is_an_error_with_the_value(

@@ -33,7 +33,7 @@ def contents(path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
 
 
-def test_the_same_seed_writes_the_same_bytes_and_another_does_not(folder, tmp_path):
+def test_bytes_depend_on_the_seed_alone(folder, tmp_path):
     write_builtin_set(tmp_path / "again", **SMALL)
     assert contents(tmp_path / "again") == contents(folder)
     write_builtin_set(tmp_path / "other", seed=1, **SMALL)
@@ -49,14 +49,14 @@ def test_it_is_an_ordinary_data_folder_with_scenes(folder):
     assert set(read.rating_NA.ravel()) <= set(range(1, 8))
 
 
-def test_it_says_what_is_real_and_what_is_not(folder):
+def test_tables_mark_what_is_synthetic_and_simulated(folder):
     assert {row["simulated"] for row in rows(folder / "users.csv")} == {"true"}
     kind_of = {row["scene"]: row["kind"] for row in rows(folder / "images.csv")}
     assert {scene for scene, kind in kind_of.items() if kind == "photograph"} == {p.name for p in PHOTOGRAPHS}
     assert {scene for scene, kind in kind_of.items() if kind == "synthetic"} == {s.name for s in SYNTHETIC_SCENES}
 
 
-def test_the_properties_told_are_those_of_the_stored_files(folder):
+def test_listed_properties_are_those_of_the_stored_files(folder):
     for row in rows(folder / "images.csv")[::17]:
         with Image.open(folder / "images" / row["image"]) as image:
             assert image.format == "JPEG"
@@ -65,7 +65,7 @@ def test_the_properties_told_are_those_of_the_stored_files(folder):
             np.testing.assert_allclose(told, measure(image), atol=1e-5)
 
 
-def test_a_finished_set_is_left_alone_and_an_unfinished_one_written_anew(folder, tmp_path):
+def test_complete_set_is_not_changed_and_incomplete_one_is_written_anew(folder, tmp_path):
     path = shutil.copytree(folder, tmp_path / "set")
     image = next((path / "images").iterdir())
     image.write_bytes(b"touched")
@@ -76,7 +76,7 @@ def test_a_finished_set_is_left_alone_and_an_unfinished_one_written_anew(folder,
     assert contents(path) == contents(folder)
 
 
-def test_people_who_are_asked_for_later_leave_the_earlier_ones_as_they_are(folder, tmp_path):
+def test_more_people_do_not_change_the_first_ones(folder, tmp_path):
     write_builtin_set(tmp_path / "more", **{**SMALL, "num_people": 8})
     before, after = rows(folder / "ratings.csv"), rows(tmp_path / "more" / "ratings.csv")
     assert after[: len(before)] == before

@@ -33,7 +33,7 @@ def test_no_two_scenes_share_a_name_or_a_picture():
     assert apart.min() > 8
 
 
-def test_every_photograph_says_whose_it_is_and_is_in_colour():
+def test_every_photograph_has_a_source_and_is_in_colour():
     for photograph in PHOTOGRAPHS:
         assert photograph.licence, photograph.name
         assert photograph.source, photograph.name
@@ -41,7 +41,7 @@ def test_every_photograph_says_whose_it_is_and_is_in_colour():
         assert np.ptp(pixel_HWC, axis=2).mean() > 2, photograph.name
 
 
-def test_a_photograph_that_is_not_installed_says_what_to_install():
+def test_missing_photograph_is_an_error_with_the_package_to_install():
     with pytest.raises(
         Unavailable, match=r"no_such_package/data/astronaut\.png is not installed; pip install 'paaplus"
     ):

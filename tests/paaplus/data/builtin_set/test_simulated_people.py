@@ -57,7 +57,7 @@ def test_ratings_are_whole_numbers_on_the_scale_and_do_not_change(people):
     np.testing.assert_array_equal(ratings, people[0].rate())
 
 
-def test_a_person_does_not_depend_on_who_else_there_is(traits, people):
+def test_a_person_does_not_depend_on_other_people(traits, people):
     few = simulate_people(traits, ["p0", "p1"], seed=0)
     np.testing.assert_array_equal(few[1].rate(), people[1].rate())
     assert (simulate_people(traits, ["p0"], seed=1)[0].rate() != people[0].rate()).any()
@@ -70,7 +70,7 @@ def test_variance_is_divided_as_in_real_ratings(people):
     assert rest == pytest.approx(0.5, abs=0.08)
 
 
-def test_most_of_the_rest_is_taste(people):
+def test_most_of_the_remaining_variance_is_taste(people):
     """Real people asked twice agree with themselves at about .9 and with the crowd at about .6."""
     rating_UI = np.stack([p.rate() for p in people]).astype(float)
     crowd_I = rating_UI.mean(0)
@@ -80,7 +80,7 @@ def test_most_of_the_rest_is_taste(people):
     assert np.mean(crowd) == pytest.approx(0.62, abs=0.07)
 
 
-def test_tastes_are_over_what_was_measured(traits, people):
+def test_tastes_depend_on_measured_properties(traits, people):
     """Properties, their squares, contents and scenes explain a person's opinion; half of it without scenes."""
     visible = np.hstack([traits.property_IP, np.clip(traits.property_IP, -2.5, 2.5) ** 2, traits.content_IK])
     everything = np.hstack([visible, traits.scene_IS])

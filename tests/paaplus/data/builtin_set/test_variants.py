@@ -23,18 +23,18 @@ def test_variants_are_the_same_for_the_same_scene_and_seed_only():
     assert draw_variants("coffee", 20, 0) != draw_variants("rocket", 20, 0)
 
 
-def test_the_first_variant_leaves_the_picture_as_it_is(picture):
+def test_the_first_variant_does_not_change_the_picture(picture):
     assert draw_variants("coffee", 5, 0)[0] == Variant()
     expected = picture.resize((256, 170), Image.Resampling.LANCZOS, box=(0, 0, 512, 341))
     np.testing.assert_allclose(pixels(render(picture, Variant())), pixels(expected), atol=1)
 
 
 @pytest.mark.parametrize("num_variants", [1, 2, 20])
-def test_as_many_variants_as_asked_for(num_variants):
+def test_number_of_variants_is_the_requested_one(num_variants):
     assert len(set(draw_variants("coffee", num_variants, 0))) == num_variants
 
 
-def test_every_knob_goes_both_ways_and_rests_in_some():
+def test_every_setting_varies_both_ways_and_is_unchanged_in_some():
     variants = draw_variants("coffee", 40, 0)
     for name, neutral in (("exposure_stops", 0), ("warmth", 0), ("saturation", 1), ("contrast", 1), ("softness", 0)):
         values = np.array([getattr(variant, name) for variant in variants])

@@ -35,39 +35,39 @@ def test_sample_is_letterboxed_and_joints_go_with_it(root: Path) -> None:
         sample = data[0]
         stored = store.get("a.png")
     assert stored is not None
-    assert sample.seen.pixel_3SS.shape == (3, 56, 56)
-    assert sample.seen.pixel_3SS[:, :14].max() == 0  # 112 x 56 becomes 56 x 28, in the middle
-    assert sample.seen.pixel_3SS[:, 14:42].min(dim=0).values.max() > 0
-    np.testing.assert_allclose(sample.seen.joints_K2, stored.joints_K2 / 4)
+    assert sample.sample.pixel_3SS.shape == (3, 56, 56)
+    assert sample.sample.pixel_3SS[:, :14].max() == 0  # 112 x 56 becomes 56 x 28, in the middle
+    assert sample.sample.pixel_3SS[:, 14:42].min(dim=0).values.max() > 0
+    np.testing.assert_allclose(sample.sample.joints_K2, stored.joints_K2 / 4)
     assert sample.truth_A.tolist() == [1, 2.5, 10]
 
 
-def test_a_picture_turned_by_its_exif_note_is_seen_upright(root: Path) -> None:
+def test_picture_is_turned_upright_by_its_exif_orientation(root: Path) -> None:
     path = root / "images" / "a.png"
-    upright = PhysiqueDataset(read_split(root, "expert")[0], None, CONFIG)[0].seen.pixel_3SS
+    upright = PhysiqueDataset(read_split(root, "expert")[0], None, CONFIG)[0].sample.pixel_3SS
     with Image.open(path) as image:
         turned = image.transpose(Image.Transpose.ROTATE_90)
     note = Image.Exif()
-    note[0x0112] = 6  # "turn me a quarter to the right"
+    note[0x0112] = 6  # rotate by 90 degrees to the right
     turned.save(path, exif=note)
-    seen = PhysiqueDataset(read_split(root, "expert")[0], None, CONFIG)[0].seen.pixel_3SS
-    assert torch.equal(seen, upright)
+    sample = PhysiqueDataset(read_split(root, "expert")[0], None, CONFIG)[0].sample.pixel_3SS
+    assert torch.equal(sample, upright)
 
 
 def test_flip_moves_joints_and_mesh_with_the_pixels(root: Path) -> None:
     with MeshStore(root / "meshes") as store:
-        seen = PhysiqueDataset(read_split(root, "expert")[0], store, CONFIG)[0].seen
-    mirror = seen.flipped()
+        sample = PhysiqueDataset(read_split(root, "expert")[0], store, CONFIG)[0].sample
+    mirror = sample.flipped()
     left_wrist, right_wrist = 12, 13
     for here, there in ((left_wrist, right_wrist), (0, 0), (14, 14)):
-        x, y = np.trunc(seen.joints_K2[here]).astype(int)
+        x, y = np.trunc(sample.joints_K2[here]).astype(int)
         flipped_x, flipped_y = (int(v) for v in (55 - x, y))
-        assert torch.equal(seen.pixel_3SS[:, y, x], mirror.pixel_3SS[:, flipped_y, flipped_x])
-        assert mirror.joints_K2[there].tolist() == pytest.approx([55 - seen.joints_K2[here][0], y], abs=1)
-    np.testing.assert_array_equal(mirror.vertices_V3, seen.vertices_V3 * [-1, 1, 1])
+        assert torch.equal(sample.pixel_3SS[:, y, x], mirror.pixel_3SS[:, flipped_y, flipped_x])
+        assert mirror.joints_K2[there].tolist() == pytest.approx([55 - sample.joints_K2[here][0], y], abs=1)
+    np.testing.assert_array_equal(mirror.vertices_V3, sample.vertices_V3 * [-1, 1, 1])
     again = mirror.flipped()
-    assert torch.equal(again.pixel_3SS, seen.pixel_3SS)
-    np.testing.assert_allclose(again.joints_K2, seen.joints_K2)
+    assert torch.equal(again.pixel_3SS, sample.pixel_3SS)
+    np.testing.assert_allclose(again.joints_K2, sample.joints_K2)
 
 
 def test_batch_says_which_images_have_a_body(root: Path) -> None:

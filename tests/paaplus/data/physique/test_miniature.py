@@ -19,7 +19,7 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_miniature_is_valid_complete_and_called_synthetic(miniature: Path) -> None:
+def test_miniature_is_valid_complete_and_marked_as_synthetic(miniature: Path) -> None:
     assert validate(miniature) == (24 * 10, [])  # three types in three splits, and the experts together
     for split in SPLIT_FOLDERS:
         assert person_types(miniature, split) == ("ESFJ", "ISFJ", "ISTJ")
@@ -54,7 +54,7 @@ def test_build_and_pose_decide_the_scores() -> None:
     assert (score_NA.std(axis=0) > 5 * NOISE_SD).all()
 
 
-def test_experts_differ_in_what_they_ask(miniature: Path) -> None:
+def test_experts_differ_in_their_scores(miniature: Path) -> None:
     means = {name: read_split(miniature, "expert", name)[0].score_NA.mean(axis=0) for name in ("ESFJ", "ISTJ")}
     # asked 0.8 and -0.6 more of appearance; preferences of standard deviation 0.15 move each score by 0.3
     assert means["ESFJ"][0] - means["ISTJ"][0] == pytest.approx(1.4, abs=0.45)

@@ -29,12 +29,12 @@ def test_old_column_names_and_missing_extras_are_read_in_any_order(tmp_path: Pat
     assert train.answers == ("",)
 
 
-def test_a_type_is_asked_for_when_a_split_has_several(tmp_path: Path) -> None:
+def test_a_type_is_required_when_a_split_has_several(tmp_path: Path) -> None:
     for name in ("ISFJ", "ESFJ"):
         write_physique(tmp_path, [row("a.png")], [row("b.png")], folder=f"user/{name}")
     assert person_types(tmp_path, "user") == ("ESFJ", "ISFJ")
     assert read_split(tmp_path, "user", "ISFJ")[0].file == tmp_path / "user" / "ISFJ" / "train.csv"
-    with pytest.raises(InvalidInput, match="has to be named"):
+    with pytest.raises(InvalidInput, match="a type is required"):
         read_split(tmp_path, "user")
     with pytest.raises(InvalidInput, match=r"'ENTP'.*ESFJ"):
         read_split(tmp_path, "user", "ENTP")
@@ -48,21 +48,24 @@ def test_a_type_is_asked_for_when_a_split_has_several(tmp_path: Path) -> None:
     ("line", "message"),
     [
         (row("absent.png"), "does not exist"),
-        (row("../a.png"), "a file name inside the image folder"),
-        (row("/etc/a.png"), "a file name inside the image folder"),
-        (row("a.txt"), "one of .jpg"),
-        (row("a.png", "1,2,10.5"), "score_posture '10.5': a number from 0 to 10"),
+        (row("../a.png"), "is not a file name inside the image folder"),
+        (row("/etc/a.png"), "is not a file name inside the image folder"),
+        (row("a.txt"), "does not end in one of .jpg"),
+        (row("a.png", "1,2,10.5"), "score_posture '10.5' is not a number from 0 to 10"),
         (row("a.png", "1,nan,3"), "score_health 'nan'"),
         (row("a.png", "1,,3"), "score_health ''"),
-        (row("a.png").replace("1, 0.75", "1"), "a list of 5 numbers"),
-        (row("a.png").replace("[0.5", "[NaN"), "5 finite numbers"),
-        (row("a.png").replace("[0.5", "[True"), "is no list of numbers"),
-        (row("a.png").replace('"[0.5, 0.25, 0, 1, 0.75]"', "\"__import__('os').system('true')\""), "no list"),
+        (row("a.png").replace("1, 0.75", "1"), "is not a list of 5 numbers"),
+        (row("a.png").replace("[0.5", "[NaN"), "not 5 finite numbers"),
+        (row("a.png").replace("[0.5", "[True"), "is not a list of numbers"),
+        (
+            row("a.png").replace('"[0.5, 0.25, 0, 1, 0.75]"', "\"__import__('os').system('true')\""),
+            "is not a list of numbers",
+        ),
         (row("a.png").replace("21.5", "-3"), "bmi '-3'"),
         (row("a.png") + ",more", "8 cells, the header has 7"),
     ],
 )
-def test_a_bad_row_is_told_with_its_line(line: str, message: str, tmp_path: Path) -> None:
+def test_a_bad_row_is_reported_with_its_line(line: str, message: str, tmp_path: Path) -> None:
     write_physique(tmp_path, [row("b.png"), "", line, row("c.png")], [row("d.png")])
     num_rows, problems = validate(tmp_path)
     assert num_rows == 4
@@ -71,7 +74,7 @@ def test_a_bad_row_is_told_with_its_line(line: str, message: str, tmp_path: Path
         read_split(tmp_path, "expert")
 
 
-def test_every_bad_row_is_told_when_there_are_many(tmp_path: Path) -> None:
+def test_every_bad_row_is_reported_when_there_are_many(tmp_path: Path) -> None:
     bad = [row("a.png", f"{n % 10},11,12") for n in range(20)]
     write_physique(tmp_path, bad, [row("b.png")])
     _, problems = validate(tmp_path)
@@ -86,7 +89,7 @@ def test_line_numbers_count_lines_when_a_cell_has_several(tmp_path: Path) -> Non
     assert [problem.line for problem in validate(tmp_path)[1]] == [4]
 
 
-def test_repeats_leaks_and_unknown_columns_are_told(tmp_path: Path) -> None:
+def test_repeats_leaks_and_unknown_columns_are_reported(tmp_path: Path) -> None:
     write_physique(tmp_path, [row("a.png"), row("a.png")], [row("a.png")])
     _, problems = validate(tmp_path)
     assert [(p.file.name, p.line, p.severity) for p in problems] == [
@@ -103,17 +106,17 @@ def test_repeats_leaks_and_unknown_columns_are_told(tmp_path: Path) -> None:
     ("header", "message"),
     [
         (HEADER.replace("score_health", "health"), r"column score_health \(or score_shape\) is missing"),
-        (HEADER + ",score", "column 'score' gives score_appearance a second time"),
+        (HEADER + ",score", "column 'score' is a second score_appearance"),
         ("", "column pic_name is missing"),
     ],
 )
-def test_a_wrong_header_is_told_as_line_1(header: str, message: str, tmp_path: Path) -> None:
+def test_a_wrong_header_is_reported_as_line_1(header: str, message: str, tmp_path: Path) -> None:
     write_physique(tmp_path, [row("a.png")], [row("b.png")], header=header)
     with pytest.raises(InvalidInput, match=f"train.csv, line 1: {message}"):
         read_split(tmp_path, "expert")
 
 
-def test_validation_fails_when_nothing_of_the_layout_is_there(tmp_path: Path) -> None:
+def test_validation_fails_without_any_file_of_the_layout(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no pretrain/"):
         validate(tmp_path)
     write_physique(tmp_path, [row("a.png")])
@@ -121,7 +124,7 @@ def test_validation_fails_when_nothing_of_the_layout_is_there(tmp_path: Path) ->
     assert [problem.message for problem in validate(tmp_path)[1]] == ["the file is missing"]
 
 
-def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
+def test_bytes_that_are_not_text_are_reported(tmp_path: Path) -> None:
     write_physique(tmp_path, [row("a.png")], [row("b.png")])
     (tmp_path / "pretrain" / "val.csv").write_bytes(HEADER.encode() + b"\n\xff\xfe\x00")
     assert "cannot be read" in validate(tmp_path)[1][0].message
@@ -129,5 +132,5 @@ def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
 
 def test_preference_is_numbers_when_written_as_json() -> None:
     assert parse_preference("[1, 0.5, -2e-1, 0, 3]") == (1.0, 0.5, -0.2, 0.0, 3.0)
-    with pytest.raises(InvalidInput, match="no list of numbers"):
+    with pytest.raises(InvalidInput, match="is not a list of numbers"):
         parse_preference("[" * 100_000)

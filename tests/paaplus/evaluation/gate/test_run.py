@@ -1,4 +1,4 @@
-"""The gate's operating curve on simulated people: honest ones live, spoiled ones do not."""
+"""The gate study on simulated people: candidates of honest ratings are promoted, those of spoiled ratings refused."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import pytest
 
 from paaplus.configs import GateConfig
 from paaplus.errors import InvalidInput
-from paaplus.evaluation.gate.run import GateCurveConfig, run_gate_curve
+from paaplus.evaluation.gate.config import GateStudyConfig
+from paaplus.evaluation.gate.run import run_gate
 from paaplus.evaluation.learner import Learner
 from tests.paaplus.evaluation.simulated import at_random
 
-QUICK = GateCurveConfig(ks=(10, 60), seeds=(0,), limit_people=8)
+QUICK = GateStudyConfig(ks=(10, 60), seeds=(0,), limit_people=8)
 
 
 def run(data, config):
-    return run_gate_curve(data, at_random(data), config)
+    return run_gate(data, at_random(data), config)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def entry(document, when, k):
     return next(e for e in document["summary"] if (e["when"], e["k"]) == (when, k))
 
 
-def test_with_many_ratings_good_candidates_live_and_bad_ones_do_not(document):
+def test_with_many_ratings_good_candidates_are_promoted_and_bad_ones_refused(document):
     for when in ("first", "update"):
         at_60 = entry(document, when, 60)
         assert at_60["bad"]["num"] > 10
@@ -37,7 +38,7 @@ def test_with_many_ratings_good_candidates_live_and_bad_ones_do_not(document):
         assert at_60["good"]["refused"]["gate"]["share"] < 0.2
 
 
-def test_truth_is_what_the_person_really_said(document):
+def test_truth_is_the_persons_real_ratings(document):
     origins = entry(document, "first", 60)["origins"]
     assert origins["honest"]["srcc_gain"] > 0.05
     for spoiled in ("shuffled", "flipped"):
@@ -45,7 +46,7 @@ def test_truth_is_what_the_person_really_said(document):
         assert origins[spoiled]["share_worse"] > 0.5
 
 
-def test_everybody_is_counted_once(document):
+def test_every_candidate_is_counted_once(document):
     assert [(e["when"], e["k"]) for e in document["summary"]] == [(w, k) for w in ("first", "update") for k in (10, 60)]
     for e in document["summary"]:
         assert e["good"]["num"] + e["honest_but_worse"]["num"] == e["num_people"] == 8
@@ -60,14 +61,14 @@ def test_document_is_json_and_the_same_when_run_again(data, document):
     assert json.loads(json.dumps(document, allow_nan=False)) == document
 
 
-def test_a_gate_that_trusts_everything_lets_everything_live(data):
-    trusting = GateConfig(min_probability=0.0)
-    config = dataclasses.replace(QUICK, ks=(40,), limit_people=2, gate=trusting)
+def test_gate_without_required_probability_promotes_everything(data):
+    lenient = GateConfig(min_probability=0.0)
+    config = dataclasses.replace(QUICK, ks=(40,), limit_people=2, gate=lenient)
     for e in run(data, config)["summary"]:
         assert all(origin["live"]["gate"] == 1.0 for origin in e["origins"].values())
 
 
-def test_a_gradient_strategy_is_judged_without_leave_one_out(data):
+def test_gradient_strategy_has_no_leave_one_out_evidence(data):
     config = dataclasses.replace(QUICK, ks=(40,), limit_people=1, learners=(Learner("taste_vector", "naive"),))
     for e in run(data, config)["summary"]:
         assert set(e["good"]["refused"]) == {"gate", "plain"}
@@ -84,7 +85,7 @@ def test_a_gradient_strategy_is_judged_without_leave_one_out(data):
         {"limit_people": 0},
     ],
 )
-def test_config_is_refused_when_it_makes_no_sense(change):
+def test_config_is_refused_when_invalid(change):
     with pytest.raises(InvalidInput):
         dataclasses.replace(QUICK, **change)
 

@@ -1,4 +1,4 @@
-"""Shares of what went live, by hand; and the files."""
+"""Shares of promoted candidates, checked by hand; and the report files."""
 
 from __future__ import annotations
 
@@ -8,23 +8,28 @@ from pathlib import Path
 import pytest
 
 from paaplus.errors import InvalidInput
-from paaplus.evaluation.gate.summary import FIRST, UPDATE, Judged, summary, table, write_report
+from paaplus.evaluation.gate.report import table, write_report
+from paaplus.evaluation.gate.summary import FIRST, UPDATE, CandidateMeasurement, summary
 
 
-def judged(user: str, origin: str, *, worse: bool, live: bool, plain: bool = True, when: str = FIRST) -> Judged:
-    rules = {"gate": live, "plain": plain}
-    return Judged(user, "taste_vector:bayes", when, 25, origin, worse, -1.0 if worse else 1.0, 0.0, rules, 0.002)
+def candidate(
+    user: str, origin: str, *, worse: bool, promoted: bool, plain: bool = True, version: str = FIRST
+) -> CandidateMeasurement:
+    rules = {"gate": promoted, "plain": plain}
+    return CandidateMeasurement(
+        user, "taste_vector:bayes", version, 25, origin, worse, -1.0 if worse else 1.0, 0.0, rules, 0.002
+    )
 
 
 PEOPLE = [
-    judged("a", "honest", worse=False, live=True),
-    judged("b", "honest", worse=False, live=False),
-    judged("c", "honest", worse=True, live=True),
-    judged("a", "shuffled", worse=True, live=False),
-    judged("b", "shuffled", worse=True, live=True),
-    judged("c", "shuffled", worse=False, live=True),
-    judged("a", "constant", worse=True, live=False),
-    judged("a", "flipped", worse=True, live=False),
+    candidate("a", "honest", worse=False, promoted=True),
+    candidate("b", "honest", worse=False, promoted=False),
+    candidate("c", "honest", worse=True, promoted=True),
+    candidate("a", "shuffled", worse=True, promoted=False),
+    candidate("b", "shuffled", worse=True, promoted=True),
+    candidate("c", "shuffled", worse=False, promoted=True),
+    candidate("a", "constant", worse=True, promoted=False),
+    candidate("a", "flipped", worse=True, promoted=False),
 ]
 
 
@@ -43,8 +48,10 @@ def test_good_are_honest_and_not_worse_bad_are_spoiled_and_worse() -> None:
 
 
 def test_first_versions_and_updates_are_told_apart() -> None:
-    updates = [judged("a", origin, worse=True, live=True, when=UPDATE) for origin in ("honest", "shuffled")]
-    updates += [judged("a", origin, worse=True, live=False, when=UPDATE) for origin in ("constant", "flipped")]
+    updates = [candidate("a", origin, worse=True, promoted=True, version=UPDATE) for origin in ("honest", "shuffled")]
+    updates += [
+        candidate("a", origin, worse=True, promoted=False, version=UPDATE) for origin in ("constant", "flipped")
+    ]
     first, update = summary([*PEOPLE, *updates], ["taste_vector:bayes"], [25])
     assert (first["when"], update["when"]) == (FIRST, UPDATE)
     assert update["good"] == {"num": 0, "refused": {"gate": None, "plain": None}}

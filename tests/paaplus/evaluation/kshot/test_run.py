@@ -8,7 +8,8 @@ import pytest
 
 from paaplus.errors import InvalidInput
 from paaplus.evaluation.agreement import mean_srcc
-from paaplus.evaluation.kshot.run import KShotConfig, run_kshot
+from paaplus.evaluation.kshot.config import KShotConfig
+from paaplus.evaluation.kshot.run import run_kshot
 from paaplus.evaluation.learner import Learner
 from paaplus.evaluation.splits import split_folder
 from paaplus.models.base_fit import SmallDataWarning
@@ -27,7 +28,7 @@ def document(data):
     return run(data, QUICK)
 
 
-def test_people_are_known_better_with_more_ratings(document):
+def test_quality_rises_with_the_number_of_ratings(document):
     at_0, at_5, at_40 = document["summary"]
     assert at_0["gain"] == 0
     assert at_40["gain"] > at_5["gain"] > 0.02
@@ -56,7 +57,7 @@ def test_document_is_json_and_the_same_when_run_again(data, document):
     assert json.loads(json.dumps(document, allow_nan=False)) == document
 
 
-def test_another_learner_stands_beside_the_first(data):
+def test_document_has_every_learner(data):
     config = dataclasses.replace(QUICK, ks=(20,), seeds=(0,), learners=(BAYES, NAIVE), limit_people=3)
     found = run(data, config)
     assert 0 < found["rows"][0]["taste_vector:naive"] <= 1
@@ -64,33 +65,33 @@ def test_another_learner_stands_beside_the_first(data):
 
 
 @dataclasses.dataclass
-class Spy:
-    """A split that remembers what was asked of it."""
+class RecordingSplit:
+    """A split that records the calls of `support`."""
 
     inner: object
-    asked: list = dataclasses.field(default_factory=list)
+    calls: list = dataclasses.field(default_factory=list)
 
     def __getattr__(self, name):
         return getattr(self.inner, name)
 
     def support(self, user_id, k):
-        self.asked.append((user_id, k))
+        self.calls.append((user_id, k))
         return self.inner.support(user_id, k)
 
 
-def test_test_people_and_test_images_stay_unknown(data):
+def test_ratings_outside_train_side_and_support_have_no_effect(data):
     folder = data.folder
-    spies = []
+    recorded = []
 
     def make_split(seed):
-        spies.append(Spy(split_folder(folder, seed)))
-        return spies[-1]
+        recorded.append(RecordingSplit(split_folder(folder, seed)))
+        return recorded[-1]
 
     config = dataclasses.replace(QUICK, seeds=(0,), ks=(5,))
     expected = run(data, config, make_split)["rows"]
-    split = spies[0].inner
-    assert spies[0].asked == [(user_id, 5) for user_id in split.test_people[:8]]
-    # Whatever the train people said of test images, and the test people of images beyond their support: no change.
+    split = recorded[0].inner
+    assert recorded[0].calls == [(user_id, 5) for user_id in split.test_people[:8]]
+    # Change ratings that must have no effect: train people on test images, test people beyond their support.
     test_people = np.isin(folder.person_N, [folder.people.index(u) for u in split.test_people])
     test_images = np.isin(folder.image_N, [folder.images.index(i) for i in split.test_images])
     rating_NA = folder.rating_NA.copy()
@@ -116,21 +117,21 @@ def test_person_is_dropped_and_counted_when_srcc_is_undefined(data):
     for row in run(changed, config, lambda seed: split)["rows"]:
         assert (row["num_people"], row["num_dropped"]) == (7, 1)
     only_them = dataclasses.replace(split, test_people=split.test_people[2:3])
-    with pytest.raises(InvalidInput, match="none of 1 test people"):
+    with pytest.raises(InvalidInput, match="undefined for all 1 test people"):
         run(changed, config, lambda seed: only_them)
 
 
-def test_split_is_refused_when_it_names_people_that_are_not_there(data):
+def test_split_is_refused_when_it_names_unknown_people(data):
     split = dataclasses.replace(split_folder(data.folder, 0), test_people=("stranger",))
     with pytest.raises(InvalidInput, match=r"without ratings.*stranger"):
         run(data, QUICK, lambda seed: split)
 
 
 def test_progress_counts_people_of_all_seeds(data):
-    told = []
+    calls = []
     config = dataclasses.replace(QUICK, ks=(5,), limit_people=2)
-    run(data, config, progress=lambda done, total: told.append((done, total)))
-    assert told == [(n, 4) for n in range(5)]
+    run(data, config, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(n, 4) for n in range(5)]
 
 
 def test_mean_srcc_is_over_aspects_and_missing_ratings_are_skipped():
@@ -152,18 +153,18 @@ def test_learner_is_refused_when_unknown(text):
     "change",
     [{"ks": ()}, {"ks": (1, 1)}, {"ks": (-1,)}, {"seeds": ()}, {"limit_people": 0}, {"learners": (BAYES, BAYES)}],
 )
-def test_config_is_refused_when_it_makes_no_sense(change):
+def test_config_is_refused_when_invalid(change):
     with pytest.raises(InvalidInput):
         KShotConfig(**change)
 
 
-def test_intervals_of_the_closed_form_hold_what_they_say(document):
+def test_intervals_of_the_closed_form_have_their_nominal_coverage(document):
     covered = document["summary"][2]["coverage"]
     assert abs(covered["50%"] - 0.5) < 0.15  # 8 simulated people a seed
     assert covered["50%"] < covered["80%"] < covered["95%"]
 
 
-def test_a_learned_prior_and_chosen_photos_stand_beside_the_plain_learner(data):
+def test_learned_prior_is_refused_with_too_few_train_people(data):
     learners = (BAYES, Learner.parse("taste_vector:bayes+prior"), Learner.parse("taste_vector:bayes+prior+asked"))
     config = dataclasses.replace(QUICK, ks=(5,), seeds=(0,), learners=learners, limit_people=4)
     with pytest.raises(InvalidInput, match="needs 50"):  # 29 train people
@@ -172,13 +173,13 @@ def test_a_learned_prior_and_chosen_photos_stand_beside_the_plain_learner(data):
     assert names == ["taste_vector:bayes", "taste_vector:bayes+prior", "taste_vector:bayes+prior+asked"]
 
 
-def test_options_of_a_learner_are_known_and_fit():
+def test_learner_is_refused_when_an_option_is_unknown_or_unsuitable():
     for text in ("taste_vector:bayes+other", "taste_vector:replay+prior"):
         with pytest.raises(InvalidInput, match="learner"):
             Learner.parse(text)
 
 
-def test_with_fresh_support_people_rate_images_that_the_base_model_never_saw(data):
+def test_with_fresh_support_people_rate_images_outside_the_base_models_fit(data):
     config = dataclasses.replace(QUICK, ks=(20,), seeds=(0,), limit_people=4, fresh_support=True)
     seen = run(data, dataclasses.replace(config, fresh_support=False))
     with pytest.warns(SmallDataWarning):
@@ -188,7 +189,7 @@ def test_with_fresh_support_people_rate_images_that_the_base_model_never_saw(dat
     assert fresh["summary"][0]["gain"] > 0
 
 
-def test_asking_for_the_most_informative_photos_changes_which_are_rated(data):
+def test_informative_images_differ_from_the_first_images(data):
     config = dataclasses.replace(
         QUICK, ks=(5,), seeds=(0,), learners=(BAYES, Learner.parse("taste_vector:bayes+asked"))
     )

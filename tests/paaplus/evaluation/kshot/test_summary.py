@@ -7,7 +7,7 @@ import pytest
 
 from paaplus.errors import InvalidInput
 from paaplus.evaluation.intervals import bootstrap_interval
-from paaplus.evaluation.kshot.report import HEADINGS, fewer, table, write_report
+from paaplus.evaluation.kshot.report import HEADINGS, note_on_few_ratings, table, write_report
 from paaplus.evaluation.kshot.summary import SplitResult, rows, summary
 
 LEARNERS, KS = ["taste_vector:bayes", "bottleneck:replay"], [0, 10]
@@ -18,7 +18,7 @@ def result(seed, people, generic, personal, other):
     srcc_ULK = np.stack([np.array(personal), np.array(other)], axis=1)
     ones = np.ones_like(srcc_ULK)
     coverage_ULKQ = np.full((*srcc_ULK.shape, 3), np.nan)
-    coverage_ULKQ[:, 0, 1] = [0.4, 0.8, 0.9]  # the first learner knows how sure it is, once it has learned
+    coverage_ULKQ[:, 0, 1] = [0.4, 0.8, 0.9]  # the first learner has uncertainty, once it is trained
     return SplitResult(
         seed,
         tuple(people),
@@ -36,7 +36,7 @@ FIRST = result(0, "abc", [0.2, 0.4, np.nan], [[0.2, 0.4], [0.4, 0.3], [0.9, 0.9]
 SECOND = result(1, "ad", [0.6, 0.5], [[0.6, 0.9], [0.5, np.nan]], [[0.6, 0.6], [0.5, 0.5]])
 
 
-def test_rows_leave_out_whom_any_number_is_missing_for():
+def test_rows_leave_out_people_with_an_undefined_srcc():
     assert rows(FIRST, LEARNERS, KS)[1] == {
         "k": 10,
         "seed": 0,
@@ -45,7 +45,7 @@ def test_rows_leave_out_whom_any_number_is_missing_for():
         "gain": pytest.approx(0.05),
         "num_people": 2,
         "num_dropped": 1,
-        "num_fewer": 1,  # who rated 3 is dropped
+        "num_fewer": 1,  # the person with 3 ratings is dropped
         "bottleneck:replay": pytest.approx(0.3),
     }
     assert [(row["num_people"], row["num_dropped"]) for row in rows(SECOND, LEARNERS, KS)] == [(1, 1), (1, 1)]
@@ -99,11 +99,14 @@ def test_table_has_a_row_for_every_k_and_learner(document):
     assert all(len(row) == len(HEADINGS) for row in shown)
 
 
-def test_people_who_rated_fewer_than_k_are_told(document):
-    assert fewer(document) == "People who rated fewer than k train images, so that fewer trained: 1 of 3 at k = 10."
+def test_note_counts_people_who_rated_fewer_than_k(document):
+    assert (
+        note_on_few_ratings(document)
+        == "People who rated fewer than k train images and were trained on all of them: 1 of 3 at k = 10."
+    )
     for row in document["rows"]:
         row["num_fewer"] = 0
-    assert fewer(document) == ""
+    assert note_on_few_ratings(document) == ""
 
 
 def test_report_is_written_as_json_table_and_plot(document, tmp_path):

@@ -1,4 +1,4 @@
-"""Stream evaluation on simulated people: what it says, that it is repeatable, and its files."""
+"""The stream study on simulated people: its measures, that it is repeatable, and its files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from paaplus.configs import TrainingConfig
 from paaplus.errors import InvalidInput
 from paaplus.evaluation.learner import Learner
 from paaplus.evaluation.splits import split_folder
+from paaplus.evaluation.stream.config import ALL_LEARNERS, StreamConfig
 from paaplus.evaluation.stream.report import HEADINGS, table, title, write_report
-from paaplus.evaluation.stream.run import ALL_LEARNERS, StreamConfig, run_stream
-from paaplus.evaluation.stream.summary import MEASURES, Measured, summary
+from paaplus.evaluation.stream.run import run_stream
+from paaplus.evaluation.stream.summary import MEASURES, StreamMeasurement, summary
 from tests.paaplus.evaluation.simulated import at_random, evaluation_data
 from tests.support.taste_data import simulate
 
@@ -52,7 +53,7 @@ def without_seconds(document):
     return [{**e, "seconds": 0} for entries in document["summary"].values() for e in entries]
 
 
-def test_people_are_known_better_than_by_the_generic_score(document):
+def test_personal_scores_are_better_than_the_generic_score(document):
     for learner in QUICK.learners:
         found = entry(document, "steady", learner)
         assert found["num_people"] == 4
@@ -70,7 +71,7 @@ def test_every_measure_has_an_interval_around_it(document):
                 assert found[measure]["low"] <= found[measure]["mean"] <= found[measure]["high"], measure
 
 
-def test_the_first_learner_is_ahead_of_itself_by_nothing(document):
+def test_the_first_learner_is_not_ahead_of_itself(document):
     assert entry(document, "steady", BAYES)["ahead"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
     naive = entry(document, "steady", NAIVE)
     ahead = naive["srcc"]["mean"] - entry(document, "steady", BAYES)["srcc"]["mean"]
@@ -84,11 +85,11 @@ def test_naive_forgets_more_than_replay_and_a_drift_makes_it_worse(document):
     assert entry(document, "drift", NAIVE)["bwt"]["mean"] < entry(document, "steady", NAIVE)["bwt"]["mean"]
 
 
-def test_the_same_again_but_for_seconds(data, document):
+def test_document_is_the_same_when_run_again_except_seconds(data, document):
     assert without_seconds(run(data)) == without_seconds(document)
 
 
-def test_a_drift_alone_is_like_the_drift_beside_a_steady_stream(data, document):
+def test_drift_scenario_does_not_depend_on_the_steady_one(data, document):
     alone = run(data, replace(QUICK, scenarios=("drift",)))["summary"]["drift"]
     assert [{**e, "seconds": 0} for e in alone] == without_seconds({"summary": {"d": document["summary"]["drift"]}})
 
@@ -112,10 +113,10 @@ def test_report_files_hold_what_was_measured(document, tmp_path: Path):
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files[2:])
 
 
-def test_summary_is_that_worked_out_by_hand():
-    played = dict.fromkeys(MEASURES, 0.5) | {"seconds": 2.0, "adapter_bytes": 10, "state_bytes": 4, "curve": [0.1, 0.3]}
-    better = {**played, "srcc": 0.7, "curve": [0.3, 0.5]}
-    results = [Measured("anna", 0, 0.4, [played, better]), Measured("ben", 0, 0.2, [played, played])]
+def test_summary_equals_the_one_computed_by_hand():
+    values = dict.fromkeys(MEASURES, 0.5) | {"seconds": 2.0, "adapter_bytes": 10, "state_bytes": 4, "curve": [0.1, 0.3]}
+    better = {**values, "srcc": 0.7, "curve": [0.3, 0.5]}
+    results = [StreamMeasurement("anna", 0, 0.4, [values, better]), StreamMeasurement("ben", 0, 0.2, [values, values])]
     first, second = summary(results, ["one", "two"])
     assert first["gain"]["mean"] == pytest.approx((0.1 + 0.3) / 2)
     assert second["ahead"]["mean"] == pytest.approx(0.1)
@@ -126,7 +127,7 @@ def test_summary_is_that_worked_out_by_hand():
     assert first["generic_srcc"] == pytest.approx(0.3)
 
 
-def test_people_whose_order_is_undefined_are_left_out_and_counted(data):
+def test_people_with_undefined_srcc_are_left_out_and_counted(data):
     folder = data.folder
     split = split_folder(folder, 0)
     person = folder.people.index(split.test_people[0])
@@ -150,7 +151,7 @@ def test_people_whose_order_is_undefined_are_left_out_and_counted(data):
         ({"learners": (Learner("taste_vector", "bayes", asked=True),)}, "people choose what they rate"),
     ],
 )
-def test_a_mistake_is_an_error_with_the_value(change, message):
+def test_config_is_refused_when_invalid(change, message):
     with pytest.raises(InvalidInput, match=message):
         replace(QUICK, **change)
 
@@ -161,7 +162,7 @@ def test_too_few_ratings_are_an_error_with_the_seed(data):
 
 
 def test_a_learned_prior_is_fitted_on_the_train_side_and_used(tmp_path):
-    """Two directions in which many people differ, and few ratings of each: the prior knows where to look."""
+    """Many people differ along two directions and each gives few ratings, so that a fitted prior helps."""
     data = evaluation_data(tmp_path, simulate(num_people=90, num_images=160))
     learners = (BAYES, Learner("taste_vector", "bayes", prior=True))
     config = replace(QUICK, learners=learners, num_ratings=10, increment=5, limit_people=8, scenarios=("steady",))
@@ -171,6 +172,6 @@ def test_a_learned_prior_is_fitted_on_the_train_side_and_used(tmp_path):
     assert learned["srcc"]["mean"] > own["srcc"]["mean"] - 0.01
 
 
-def test_default_learners_are_all_there_are():
+def test_default_learners_are_all_strategies():
     assert len(ALL_LEARNERS) == 25
     assert ALL_LEARNERS[0] == BAYES

@@ -1,4 +1,4 @@
-"""What surveys tell of simulated people: pairs that ask about taste tell, columns that are noise do not."""
+"""The survey study on simulated people: pairs that ask about taste improve scores, random columns do not."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from paaplus.errors import InvalidInput
-from paaplus.evaluation.survey.run import COLUMNS, COMPARED, PAIRS, SHUFFLED, SurveyConfig, column_answers, run_survey
-from paaplus.evaluation.survey.summary import HEADINGS, Told, summary, table, write_report
+from paaplus.evaluation.survey.config import SurveyConfig
+from paaplus.evaluation.survey.report import HEADINGS, table, write_report
+from paaplus.evaluation.survey.run import COLUMNS, COMPARED, PAIRS, SHUFFLED, run_survey
+from paaplus.evaluation.survey.summary import SurveyMeasurement, summary
 from paaplus.evaluation.train_side import EvaluationData
+from paaplus.evaluation.user_columns import column_answers
 from tests.paaplus.evaluation.simulated import at_random, evaluation_data
 from tests.support.taste_data import simulate
 
@@ -20,7 +23,7 @@ CONFIG = SurveyConfig(ks=(0, 10), seeds=(0,), num_pairs=6)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> EvaluationData:
-    """Simulated people whose tastes differ along one direction; their survey is dice."""
+    """Simulated people whose tastes differ along one direction; their columns are random."""
     data = evaluation_data(tmp_path_factory.mktemp("survey"), simulate(num_people=90, num_images=180))
     rng = np.random.default_rng(3)
     columns = {
@@ -40,10 +43,12 @@ def entry(document: dict, survey: str, k: int) -> dict:
     return found
 
 
-def test_pairs_tell_and_dice_do_not(document: dict) -> None:
+def test_pairs_improve_scores_and_random_columns_do_not(document: dict) -> None:
     for survey in (PAIRS, COMPARED):
         assert entry(document, survey, 0)["gain_low"] > 0.02
-        assert entry(document, survey, 0)["gain"] > entry(document, survey, 10)["gain"]  # ratings tell it too
+        assert (
+            entry(document, survey, 0)["gain"] > entry(document, survey, 10)["gain"]
+        )  # ratings hold the same information
     for survey in (COLUMNS, SHUFFLED):
         for k in CONFIG.ks:
             assert abs(entry(document, survey, k)["gain"]) < 0.01
@@ -104,23 +109,23 @@ def test_columns_of_numbers_and_words_become_answers() -> None:
 
 def test_gain_is_of_the_same_people_and_over_seeds() -> None:
     nan = float("nan")
-    told = [
-        Told("a", 0, np.array([0.5]), np.array([[0.6], [nan]])),
-        Told("b", 0, np.array([0.1]), np.array([[0.1], [nan]])),
-        Told("a", 1, np.array([0.4]), np.array([[0.7], [nan]])),
-        Told("c", 1, np.array([nan]), np.array([[0.9], [nan]])),
+    measured = [
+        SurveyMeasurement("a", 0, np.array([0.5]), np.array([[0.6], [nan]])),
+        SurveyMeasurement("b", 0, np.array([0.1]), np.array([[0.1], [nan]])),
+        SurveyMeasurement("a", 1, np.array([0.4]), np.array([[0.7], [nan]])),
+        SurveyMeasurement("c", 1, np.array([nan]), np.array([[0.9], [nan]])),
     ]
-    (only,) = summary(told, ["one", "none"], [5])
+    (only,) = summary(measured, ["one", "none"], [5])
     assert (only["survey"], only["num_people"]) == ("one", 3)
     assert only["gain"] == pytest.approx((0.05 + 0.3) / 2)
     assert only["share_improved"] == pytest.approx(2 / 3)
-    with pytest.raises(InvalidInput, match="none of 1"):
-        summary(told[3:], ["one", "none"], [5])
+    with pytest.raises(InvalidInput, match="undefined for all 1"):
+        summary(measured[3:], ["one", "none"], [5])
 
 
 @pytest.mark.parametrize(
     "change", [{"ks": ()}, {"ks": (0, 0)}, {"seeds": (-1,)}, {"num_pairs": 0}, {"limit_people": 0}]
 )
-def test_configuration_that_cannot_be_right_is_refused(change: dict) -> None:
+def test_config_is_refused_when_invalid(change: dict) -> None:
     with pytest.raises(InvalidInput):
         dataclasses.replace(CONFIG, **change)

@@ -1,4 +1,4 @@
-"""Who drifts is found by the scheduler's watch, trained early, and forgets faster; on both databases."""
+"""Drift: the scheduler's check finds drifting users; they are trained early and forget faster; on both databases."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def watch(deployment: Deployment) -> int:
 
 
 def known_user(deployment: Deployment, **policy: object) -> object:
-    """Somebody whose first 60 ratings are watched and learned; more train only in tens of thousands."""
+    """A user whose first 60 ratings are checked and trained on; the policy then waits for tens of thousands more."""
     user = deployment.add_user(drift=QUICK, **policy)
     deployment.rate(user, range(60))
     watch(deployment)
@@ -47,13 +47,13 @@ def test_a_drifting_user_is_due_at_once_and_learns_with_a_short_half_life(deploy
     assert row.due_reason == "drift"
     assert 55 <= row.drift["since"] < 72
     deployment.rate(user, range(72, 74), flip=True)
-    assert deployment.user(user).due_reason == "drift", "more feedback does not put it off"
+    assert deployment.user(user).due_reason == "drift", "more feedback does not postpone it"
     assert deployment.work() == 1
     run = deployment.runs(user)[-1]
     assert run.config["recency_half_life"] == DriftConfig().recency_half_life
     assert run.to_sequence == 74
     assert deployment.user(user).next_due_at is None
-    assert forgetting(deployment, user) is None, "held-out ratings of the old taste do not judge the new one"
+    assert forgetting(deployment, user) is None, "held-out ratings from before the drift are no evidence"
 
 
 def forgetting(deployment: Deployment, user: object) -> float | None:
@@ -73,7 +73,7 @@ def test_a_stable_user_is_not_found(deployment: Deployment) -> None:
     assert forgetting(deployment, user) is not None
 
 
-def test_nothing_is_watched_twice(deployment: Deployment) -> None:
+def test_no_event_is_checked_twice(deployment: Deployment) -> None:
     user = known_user(deployment)
     deployment.rate(user, range(60, 65))
     watch(deployment)
@@ -84,10 +84,10 @@ def test_nothing_is_watched_twice(deployment: Deployment) -> None:
     assert deployment.user(user).drift == before
 
 
-def test_errors_are_of_what_was_served_before_it_was_learned(deployment: Deployment) -> None:
+def test_errors_are_of_scores_served_before_training(deployment: Deployment) -> None:
     user = deployment.add_user(drift=QUICK)
     deployment.rate(user, range(12))
-    deployment.work()  # learns them before anybody looks
+    deployment.work()  # trains on them before the check
     watch(deployment)
     row = deployment.user(user)
     assert (row.watched_sequence, row.drift["num_errors"]) == (12, 0)
@@ -97,7 +97,7 @@ def test_errors_are_of_what_was_served_before_it_was_learned(deployment: Deploym
     assert deployment.user(user).drift["mean"] == pytest.approx(abs(score - deployment.opinion(12)), abs=1e-5)
 
 
-def test_a_paused_user_is_watched_but_not_due(deployment: Deployment) -> None:
+def test_a_paused_user_is_checked_but_not_due(deployment: Deployment) -> None:
     user = known_user(deployment)
     with deployment.database.session() as session:
         row = session.get(UserRow, user)
@@ -107,7 +107,7 @@ def test_a_paused_user_is_watched_but_not_due(deployment: Deployment) -> None:
     assert deployment.user(user).next_due_at is None
 
 
-def test_a_damaged_version_keeps_nobody_else_from_being_watched(deployment: Deployment) -> None:
+def test_a_damaged_version_does_not_keep_other_users_from_being_checked(deployment: Deployment) -> None:
     broken, other = deployment.add_user("broken"), known_user(deployment)
     deployment.rate(broken, range(40))
     deployment.work()
@@ -117,11 +117,11 @@ def test_a_damaged_version_keeps_nobody_else_from_being_watched(deployment: Depl
     deployment.rate(other, range(60, 72), flip=True)
     assert watch(deployment) == 1
     assert deployment.user(other).due_reason == "drift"
-    assert deployment.user(broken).watched_sequence < 45  # looked at when it is repaired
+    assert deployment.user(broken).watched_sequence < 45  # checked when it is repaired
 
 
-def test_watching_needs_no_base_model(database: Database, settings: Settings) -> None:
-    from paaplus.services.predictions.serving import ServingStore
+def test_checking_drift_needs_no_base_model(database: Database, settings: Settings) -> None:
+    from paaplus.services.predictions.serving_store import ServingStore
     from paaplus.storage.blobs import BlobStore
     from tests.support.factories import make_feedback, make_image, make_user
 

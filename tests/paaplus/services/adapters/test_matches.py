@@ -1,4 +1,4 @@
-"""What follows from a match elsewhere: predictions, confidence, backups; and what goes when an expert is erased."""
+"""Effects of a match on predictions, confidence and backups; and what is deleted when an expert is erased."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def test_confidence_knows_the_prior_of_a_match(clinic: Clinic) -> None:
     clinic.compare(ben, PAIRS, seed=1)
     clinic.match(ben, kind=MatchKind.EXPERT)
     after = [item.confidence.score_sd["beauty"] for item in predict(clinic, "ben", with_confidence=True)]
-    assert np.mean(after) < np.mean(before), "answers make it surer"
+    assert np.mean(after) < np.mean(before), "answers must reduce the uncertainty"
 
 
-def test_a_damaged_prior_is_told_and_not_used(clinic: Clinic) -> None:
+def test_a_damaged_prior_is_an_error(clinic: Clinic) -> None:
     row = clinic.match(clinic.add_user())
     file = Path(clinic.settings.resolved_storage_url.removeprefix("file://")) / row.prior_digest[:2] / row.prior_digest
     file.write_bytes(b"something else")
@@ -87,7 +87,7 @@ def test_a_damaged_prior_is_told_and_not_used(clinic: Clinic) -> None:
         matches.load_prior(clinic.blobs, row.prior_digest)
 
 
-def test_a_new_prior_does_not_concern_who_starts_from_a_match(clinic: Clinic) -> None:
+def test_a_new_prior_does_not_concern_users_with_a_match(clinic: Clinic) -> None:
     user = clinic.add_user()
     clinic.match(user)
     clinic.rate(user, range(60, 80), seed=1)
@@ -113,7 +113,7 @@ def test_a_backup_holds_the_priors_of_matches(clinic: Clinic, tmp_path: Path) ->
 # --- erasing an expert
 
 
-def test_an_erased_experts_model_serves_nobody(clinic: Clinic) -> None:
+def test_an_erased_experts_model_is_not_served(clinic: Clinic) -> None:
     expert = clinic.experts[1]
     user = clinic.add_user()
     clinic.compare(user, PAIRS[:6], seed=1)
@@ -133,11 +133,11 @@ def test_an_erased_experts_model_serves_nobody(clinic: Clinic) -> None:
     (version,) = clinic.versions(user)
     assert (version.number, version.state) == (1, AdapterState.ACTIVE)
     assert clinic.adapter(version).uncertainty.prior_digest is None, "from the prior in force"
-    assert clinic.match(user).kind == MatchKind.COMBINATION, "with who is left"
+    assert clinic.match(user).kind == MatchKind.COMBINATION, "with the remaining expert"
 
 
-def test_history_and_words_outlive_an_erased_experts_version(clinic: Clinic) -> None:
-    """A training, a correction and an act that came after it are the user's own."""
+def test_history_and_feedback_outlive_an_erased_experts_version(clinic: Clinic) -> None:
+    """A later training, correction and pointer move belong to the user."""
     expert, user = clinic.experts[1], clinic.add_user()
     clinic.match(user, kind=MatchKind.EXPERT, expert_ids=[expert])
     receipt = predict(clinic, "anna")[0].receipt_id
@@ -178,7 +178,7 @@ def test_versions_of_a_combination_stay_and_the_next_training_needs_no_expert(cl
     assert all(item.confidence is not None for item in predict(clinic, "anna", with_confidence=True))
 
 
-def test_confidence_is_silent_once_the_prior_has_gone(clinic: Clinic) -> None:
+def test_there_is_no_confidence_once_the_prior_is_deleted(clinic: Clinic) -> None:
     user = clinic.add_user()
     clinic.match(user)
     erase(clinic, clinic.experts[0])
@@ -187,7 +187,7 @@ def test_confidence_is_silent_once_the_prior_has_gone(clinic: Clinic) -> None:
 
 
 def test_nothing_of_an_erased_expert_is_found_anywhere(clinic: Clinic, database_kind: str) -> None:
-    """Their name, and the numbers of their model, which are in every prior that was made of it."""
+    """Neither the expert's name nor the model's numbers, which every prior made from it contains."""
     expert = clinic.experts[2]
     with clinic.database.read_session() as session:
         [weights] = [
@@ -197,7 +197,7 @@ def test_nothing_of_an_erased_expert_is_found_anywhere(clinic: Clinic, database_
     users = [clinic.add_user(name) for name in ("anna", "ben")]
     clinic.match(users[0], kind=MatchKind.EXPERT, expert_ids=[expert])
     clinic.match(users[1])
-    assert found(clinic, weights, database_kind), "the search finds nothing at all"
+    assert found(clinic, weights, database_kind), "the search must find the model before the erasure"
     erase(clinic, expert)
     assert not found(clinic, weights, database_kind)
     assert not found(clinic, b"Expert2", database_kind)
@@ -206,7 +206,7 @@ def test_nothing_of_an_erased_expert_is_found_anywhere(clinic: Clinic, database_
 
 
 def found(clinic: Clinic, canary: bytes, database_kind: str) -> bool:
-    """Whether the bytes stand in any file of the storage and of SQLite, or in a row of PostgreSQL's that could."""
+    """Whether any file of the storage or of SQLite, or any row of PostgreSQL, contains the bytes."""
     files = [file for file in Path(clinic.settings.home).rglob("*") if file.is_file()]
     if database_kind == "sqlite":
         folder = Path(clinic.settings.database_url.removeprefix("sqlite:///")).parent
@@ -220,7 +220,7 @@ def found(clinic: Clinic, canary: bytes, database_kind: str) -> bool:
     return canary in rows or any(canary in file.read_bytes() for file in files)
 
 
-def test_a_prior_that_nobody_is_matched_with_any_more_goes_with_its_last_user(clinic: Clinic) -> None:
+def test_an_unused_prior_is_deleted_with_its_last_user(clinic: Clinic) -> None:
     anna, ben = clinic.add_user("anna"), clinic.add_user("ben")
     digest = clinic.match(anna).prior_digest
     assert clinic.match(ben).prior_digest == digest
@@ -230,7 +230,7 @@ def test_a_prior_that_nobody_is_matched_with_any_more_goes_with_its_last_user(cl
     assert not clinic.blobs.exists(digest)
 
 
-def test_a_training_under_way_does_not_commit_after_an_expert_is_erased(clinic: Clinic) -> None:
+def test_a_running_training_does_not_commit_after_an_expert_is_erased(clinic: Clinic) -> None:
     user = clinic.add_user()
     clinic.match(user)
     epoch = clinic.user(user).epoch

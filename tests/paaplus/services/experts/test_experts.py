@@ -1,4 +1,4 @@
-"""Experts on the platform: registered, listed with their models, retired; and the model of form head."""
+"""Experts: registration, listing with their models, retirement, and models of form head."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from paaplus.errors import InvalidInput, NotFound
 from paaplus.ids import new_id
 from paaplus.scoring.adapters import adapter_from_bytes
 from paaplus.scoring.priors import HeadPrior
-from paaplus.services.experts import experts
+from paaplus.services.experts import experts, quality
 from paaplus.services.feedback import intake
 from paaplus.services.operations import erasures
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import Settings
 from tests.paaplus.services.experts.test_matching import Clinic
@@ -35,7 +35,7 @@ def register(deployment: Deployment, user_id: object, **columns: object) -> bool
         return experts.register(session, user_id, actor="admin", **options)[1]  # type: ignore[arg-type]
 
 
-def described(deployment: Deployment) -> list[experts.Described]:
+def described(deployment: Deployment) -> list[experts.ExpertView]:
     with deployment.database.read_session() as session:
         return experts.describe(session, experts.list_experts(session, OPERATOR), deployment.base_row)
 
@@ -51,14 +51,14 @@ def test_registering_again_changes_the_name_and_nothing_else(deployment: Deploym
 
 
 @pytest.mark.parametrize("change", [{"name": ""}, {"name": " "}, {"name": "a\nb"}, {"name": "a" * 129}, {"domain": ""}])
-def test_what_is_no_name_is_refused(deployment: Deployment, change: dict[str, str]) -> None:
+def test_an_invalid_name_is_refused(deployment: Deployment, change: dict[str, str]) -> None:
     user = deployment.add_user()
     with pytest.raises(InvalidInput, match="1 to"):
         register(deployment, user, **change)
     assert described(deployment) == []
 
 
-def test_nobody_is_no_expert(deployment: Deployment) -> None:
+def test_an_unknown_user_is_no_expert(deployment: Deployment) -> None:
     with pytest.raises(NotFound):
         register(deployment, new_id())
     with deployment.database.session() as session:
@@ -70,7 +70,7 @@ def test_nobody_is_no_expert(deployment: Deployment) -> None:
                 act()
 
 
-def test_each_expert_says_why_nobody_is_matched_with_them(deployment: Deployment) -> None:
+def test_each_expert_has_a_reason_why_no_user_is_matched(deployment: Deployment) -> None:
     names = ("novice", "other-kind", "ready", "retired")
     people = {name: deployment.add_user(name) for name in names if name != "other-kind"}
     people["other-kind"] = deployment.add_user("other-kind", adapter="bottleneck", strategy="replay")
@@ -108,18 +108,18 @@ def test_revised_labels_are_those_that_a_review_wrote(deployment: Deployment) ->
     assert one.num_revised_labels == 4
 
 
-def test_held_out_labels_judge_the_model(deployment: Deployment) -> None:
+def test_held_out_labels_measure_the_model(deployment: Deployment) -> None:
     user = deployment.add_user()
     register(deployment, user)
     deployment.rate(user, range(100), seed=1)
     deployment.work()
     store = ServingStore(deployment.database, deployment.blobs, deployment.settings)
-    found = experts.held_out(deployment.database, store, deployment.settings, user)
+    found = quality.held_out(deployment.database, store, deployment.settings, user)
     assert 5 < found.num_images < 40
     assert found.srcc["beauty"] > 0.9
     assert found.generic_srcc["beauty"] < found.srcc["beauty"]
     novice = deployment.add_user("novice")
-    empty = experts.held_out(deployment.database, store, deployment.settings, novice)
+    empty = quality.held_out(deployment.database, store, deployment.settings, novice)
     assert (empty.num_images, empty.srcc, empty.generic_srcc) == (0, {"beauty": None}, {"beauty": None})
 
 
@@ -131,13 +131,13 @@ def test_agreement_is_on_shared_images(deployment: Deployment) -> None:
     deployment.post(*[deployment.rating(people[1], f"b{i}", i, float(i) + 2, i) for i in range(2, 8)])
     deployment.post(deployment.rating(people[2], "c", 5, 9.0))
     with deployment.database.read_session() as session:
-        found = {(each.first, each.second): each for each in experts.agreement(session, APPLICATION)}
+        found = {(each.first, each.second): each for each in quality.agreement(session, APPLICATION)}
     pair = found[people[0], people[1]]
     assert (pair.num_images, pair.srcc, pair.mean_difference) == (4, 1.0, 2.0)
     assert (found[people[0], people[2]].num_images, found[people[0], people[2]].srcc) == (1, None)
 
 
-def test_a_head_of_their_own_knows_no_generic_score(deployment: Deployment) -> None:
+def test_a_head_of_its_own_ignores_the_generic_score(deployment: Deployment) -> None:
     pooled, head = deployment.add_user("pooled"), deployment.add_user("head")
     register(deployment, head, form=ExpertForm.HEAD)
     for user in (pooled, head):
@@ -154,7 +154,7 @@ def test_a_head_of_their_own_knows_no_generic_score(deployment: Deployment) -> N
         assert np.abs(deployment.scores(user)[:, 0] - truth_I).mean() < 0.35
 
 
-def test_a_changed_form_is_learned_anew(deployment: Deployment) -> None:
+def test_a_changed_form_is_trained_again(deployment: Deployment) -> None:
     user = deployment.add_user()
     register(deployment, user)
     deployment.rate(user, range(30), seed=1)

@@ -1,4 +1,4 @@
-"""Matching on the platform: what is selected is served as version 0, and trainings start from it."""
+"""Matching: the chosen match is served as version 0, and trainings start from it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from paaplus.services.adapters import matches, versions
 from paaplus.services.experts import experts, matching
 from paaplus.services.feedback.intake import NewEvent
 from paaplus.services.operations import erasures
-from paaplus.services.predictions.serving import ServingStore
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.registry import base_models
 from paaplus.settings import Settings
 from tests.support.deployment import Deployment
@@ -100,7 +100,7 @@ def test_a_match_serves_what_was_selected_as_version_0(clinic: Clinic) -> None:
     generic_I = clinic.generic_IA[:, 0]
     truth_I = np.array([clinic.opinion(i, seed=1) for i in range(len(generic_I))])
     error = np.abs(clinic.scores(user)[:, 0] - truth_I).mean()
-    assert error < np.abs(generic_I - truth_I).mean(), "what was said is of no use"
+    assert error < np.abs(generic_I - truth_I).mean(), "the user's answers must improve the match"
     (move,) = clinic.history(user)
     assert (move.move, move.details["from"], move.details["to"]) == (PointerMove.MATCHED, None, 0)
     assert move.reason == row.reason
@@ -133,7 +133,7 @@ def test_more_answers_make_another_match_and_another_version(clinic: Clinic) -> 
         assert invariants.one_effect_per_job(session).problems == []
 
 
-def test_a_user_who_said_nothing_is_matched_by_what_is_probable(clinic: Clinic) -> None:
+def test_a_user_without_feedback_is_matched_by_prior_probability(clinic: Clinic) -> None:
     user = clinic.add_user()
     row = clinic.match(user)
     assert (row.evidence["num_ratings"], row.evidence["num_comparisons"], row.evidence["has_survey"]) == (0, 0, False)
@@ -150,8 +150,8 @@ def test_without_experts_the_match_is_the_generic_model(database: Database, sett
     np.testing.assert_array_equal(clinic.scores(user), clinic.generic_IA)
 
 
-def test_version_0_is_the_closed_form_of_training_words_alone(clinic: Clinic) -> None:
-    """Held-out ratings judge, and never train: not even a match."""
+def test_version_0_is_the_closed_form_of_trainable_feedback_alone(clinic: Clinic) -> None:
+    """Held-out ratings are never trained on, not even by a match."""
     with_all, without = clinic.add_user("all"), clinic.add_user("less")
     clinic.rate(with_all, range(60, 90), seed=1)
     row = clinic.match(with_all)
@@ -160,7 +160,7 @@ def test_version_0_is_the_closed_form_of_training_words_alone(clinic: Clinic) ->
     assert not np.array_equal(clinic.scores(with_all), clinic.scores(without))
 
 
-def test_a_match_of_a_kind_that_is_asked_for(clinic: Clinic) -> None:
+def test_a_match_of_a_requested_kind(clinic: Clinic) -> None:
     user = clinic.add_user()
     clinic.rate(user, range(60, 110), seed=2)
     alone = clinic.match(user, kind=MatchKind.EXPERT)
@@ -174,7 +174,7 @@ def test_a_match_of_a_kind_that_is_asked_for(clinic: Clinic) -> None:
     assert clinic.match(user, expert_ids=clinic.experts[:1], kind=MatchKind.EXPERT).evidence["num_experts"] == 1
 
 
-def test_who_cannot_be_matched_with_is_refused_and_nothing_changes(clinic: Clinic) -> None:
+def test_an_expert_who_cannot_be_matched_is_refused_and_nothing_changes(clinic: Clinic) -> None:
     user, untrained = clinic.add_user(), clinic.add_user("novice")
     with clinic.database.session() as session:
         experts.register(session, untrained, name="N", domain="d", form=ExpertForm.POOLED, actor="admin")
@@ -240,7 +240,7 @@ def test_the_first_training_goes_on_from_version_0_under_the_same_prior(clinic: 
     assert clinic.active(user).digest == zero.digest
 
 
-def test_rollback_tells_version_0_from_the_base(clinic: Clinic) -> None:
+def test_rollback_distinguishes_version_0_from_the_base_model(clinic: Clinic) -> None:
     user = clinic.add_user()
     clinic.compare(user, PAIRS[:8], seed=1)
     clinic.match(user)
@@ -287,11 +287,13 @@ def test_gradient_strategies_start_at_the_match(clinic: Clinic) -> None:
     clinic.match(matched, kind=MatchKind.EXPERT, expert_ids=clinic.experts[1:2])
     clinic.work()
     again = clinic.versions(matched)[-1]
-    assert (again.number, again.match_id != last.match_id) == (2, True), "another start is another training"
+    assert (again.number, again.match_id != last.match_id) == (2, True), (
+        "another starting point must change the training"
+    )
     assert clinic.runs(matched)[-1].from_sequence == 0
 
 
-def test_a_training_under_way_does_not_commit_over_a_match(clinic: Clinic) -> None:
+def test_a_running_training_does_not_commit_over_a_match(clinic: Clinic) -> None:
     user = clinic.add_user()
     clinic.compare(user, PAIRS, seed=1)
     epoch = clinic.user(user).epoch
@@ -316,7 +318,7 @@ def test_an_experts_match_ends_when_they_become_one(clinic: Clinic) -> None:
     assert clinic.match(newcomer).evidence["num_experts"] == 4
 
 
-# --- at the same time
+# --- concurrency
 
 
 def test_matches_at_once_are_one_match(clinic: Clinic) -> None:
@@ -373,7 +375,7 @@ def test_a_match_counts_for_its_own_base_model_only(clinic: Clinic) -> None:
     assert (last.base_model_id, last.match_id, last.number) == (row.id, None, 1)
     again = clinic.match(user)
     assert (again.base_model_id, again.id != former.id) == (row.id, True)
-    assert len(clinic.versions(user)) == 2, "what was trained is kept until the next training"
+    assert len(clinic.versions(user)) == 2, "the trained version is kept until the next training"
     assert clinic.user(user).due_reason == DueReason.NEW_MATCH
 
 

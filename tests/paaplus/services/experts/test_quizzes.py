@@ -1,4 +1,4 @@
-"""Quizzes: each answer is one comparison in the log and brings the next pair; twice is once; two clients are safe."""
+"""Quizzes: an answer writes one comparison and asks the next pair; repeating it changes nothing; clients may race."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.tiny import tiny_base
 
 
 class Quizmaster(Clinic):
-    """A clinic without experts, unless asked for, and short words for what a quiz does."""
+    """A deployment, by default without experts, with short methods for quizzes."""
 
     def __init__(self, database: Database, settings: Settings, *, num_experts: int = 0) -> None:
         super().__init__(database, settings, num_experts=num_experts)
@@ -80,13 +80,13 @@ def test_a_quiz_asks_different_pairs_that_may_train_and_ends_with_a_reason(maste
     with master.database.read_session() as session:
         log = feedback_log.read(session, master.user(user), master.settings.holdout_key.get_secret_value())
         pairs = session.execute(sa.select(QuizPairRow).order_by(QuizPairRow.position)).scalars().all()
-    assert not any(word.held_out for word in log.latest_comparisons()), "an answer must train"
+    assert not any(each.held_out for each in log.latest_comparisons()), "an answer must train"
     assert [pair.feedback_id for pair in pairs] == [event.id for event in events]
     assert [pair.position for pair in pairs] == list(range(1, len(events) + 1))
     assert all(pair.expected_information > 0 for pair in pairs)
 
 
-def test_answers_are_what_a_match_stands_on(database: Database, settings: Settings) -> None:
+def test_answers_are_the_evidence_of_a_match(database: Database, settings: Settings) -> None:
     master = Quizmaster(database, settings, num_experts=3)
     silent, heard = master.add_user("silent"), master.add_user("heard")
     state = master.finish(heard, seed=7)
@@ -147,7 +147,7 @@ def test_the_last_answer_may_be_given_twice_too(master: Quizmaster) -> None:
         (lambda m, u: m.answer(new_id(), 2), NotFound),
     ],
 )
-def test_what_cannot_be_right_is_refused_and_changes_nothing(
+def test_an_invalid_answer_is_refused_and_changes_nothing(
     master: Quizmaster, act: Callable[[Quizmaster, UUID], Any], error: type[PaaplusError]
 ) -> None:
     user = master.add_user()
@@ -161,7 +161,7 @@ def test_what_cannot_be_right_is_refused_and_changes_nothing(
     assert (now.pair.id, now.num_answered, len(master.events(user))) == (state.pair.id, state.num_answered, num_events)
 
 
-def test_nobody_has_no_quiz(master: Quizmaster) -> None:
+def test_an_unknown_user_has_no_quiz(master: Quizmaster) -> None:
     user = master.add_user()
     with master.database.read_session() as session, pytest.raises(NotFound, match="has no quiz"):
         quizzes.current(session, user)
@@ -208,7 +208,7 @@ def test_two_clients_open_one_quiz(master: Quizmaster) -> None:
 
 
 def test_two_clients_that_answer_one_pair_leave_one_answer(master: Quizmaster) -> None:
-    """Both at once: one is taken, the other told so; the same answer is taken once and told twice."""
+    """Of two answers at once, one is written and one refused; of two equal answers, one is written and both succeed."""
     user = master.add_user()
     state = master.open(user)
 
@@ -221,12 +221,12 @@ def test_two_clients_that_answer_one_pair_leave_one_answer(master: Quizmaster) -
 
     for position in range(1, 4):
         with ThreadPoolExecutor(2) as pool:
-            told = list(pool.map(outcome, ("first", "second"), (f"a{position}", f"b{position}"), (position,) * 2))
-        assert sorted(told) == ["conflict", "taken"]
+            outcomes = list(pool.map(outcome, ("first", "second"), (f"a{position}", f"b{position}"), (position,) * 2))
+        assert sorted(outcomes) == ["conflict", "taken"]
         assert len(master.events(user)) == position
     with ThreadPoolExecutor(3) as pool:
-        told = list(pool.map(outcome, ("tie",) * 3, ("same",) * 3, (4,) * 3))
-    assert (told, len(master.events(user))) == (["taken"] * 3, 4)
+        outcomes = list(pool.map(outcome, ("tie",) * 3, ("same",) * 3, (4,) * 3))
+    assert (outcomes, len(master.events(user))) == (["taken"] * 3, 4)
     with master.database.read_session() as session:
         positions = session.execute(
             sa.select(QuizPairRow.position).where(QuizPairRow.quiz_id == state.row.id).order_by(QuizPairRow.position)
@@ -237,7 +237,7 @@ def test_two_clients_that_answer_one_pair_leave_one_answer(master: Quizmaster) -
 # --- which images to ask about next
 
 
-def test_suggested_images_tell_more_than_others(master: Quizmaster) -> None:
+def test_suggested_images_are_more_informative_than_others(master: Quizmaster) -> None:
     asked, others = master.add_user("asked"), master.add_user("others")
     images = suggestions.to_rate(*master.doors, asked, count=6)
     assert len(set(images)) == 6
@@ -251,7 +251,7 @@ def test_suggested_images_tell_more_than_others(master: Quizmaster) -> None:
     assert errors[0] < errors[1]
 
 
-def test_what_was_rated_is_not_suggested_again_and_changes_what_is(master: Quizmaster) -> None:
+def test_rated_images_are_not_suggested_again_and_change_the_suggestions(master: Quizmaster) -> None:
     user = master.add_user()
     before = suggestions.to_rate(*master.doors, user, count=160)
     assert len(before) == 160
@@ -269,7 +269,7 @@ def test_what_was_rated_is_not_suggested_again_and_changes_what_is(master: Quizm
 # --- several aspects
 
 
-def test_an_answer_is_about_every_aspect_or_says_which(database: Database, settings: Settings) -> None:
+def test_an_answer_is_about_every_aspect_or_names_one(database: Database, settings: Settings) -> None:
     master = Quizmaster(database, settings)
     with database.session() as session:
         base_models.register(session, master.blobs, tiny_base(("beauty", "health"), seed=2), {"extractor": "none"}, {})
@@ -278,8 +278,8 @@ def test_an_answer_is_about_every_aspect_or_says_which(database: Database, setti
     master.answer(user, 1, "second")
     state = master.answer(user, 2, {"health": "first"})
     assert master.answer(user, 2, {"health": "first"}).pair.id == state.pair.id
-    told = [event.payload["preference"] for event in master.events(user)]
-    assert told == [{"beauty": "second", "health": "second"}, {"health": "first"}]
+    answers = [event.payload["preference"] for event in master.events(user)]
+    assert answers == [{"beauty": "second", "health": "second"}, {"health": "first"}]
     row = master.match(user)
     assert row.evidence["num_comparisons"] == 2
     assert master.adapter(master.versions(user)[0]).weight_RA.shape == (6, 2)

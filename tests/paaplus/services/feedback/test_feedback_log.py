@@ -1,4 +1,4 @@
-"""What learning sees of a log: latest words, retractions, exclusions, and what a version had been shown."""
+"""The feedback log: latest ratings and comparisons, retractions, exclusions, and what versions were trained on."""
 
 from __future__ import annotations
 
@@ -27,42 +27,42 @@ def log(*events: RatingEvent, retractions: dict[int, int] | None = None, exclusi
     return FeedbackLog(head, events, retractions or {}, exclusions)
 
 
-def words(of: FeedbackLog) -> list[tuple[int, UUID, dict[str, float]]]:
-    return [(w.sequence, w.image_id, w.scores) for w in of.latest_ratings()]
+def ratings(of: FeedbackLog) -> list[tuple[int, UUID, dict[str, float]]]:
+    return [(each.sequence, each.image_id, each.scores) for each in of.latest_ratings()]
 
 
-def test_words_the_latest_on_an_image_wins() -> None:
-    assert words(log(event(1, A), event(2, B), event(3, A))) == [(2, B, {"beauty": 2}), (3, A, {"beauty": 3})]
+def test_latest_rating_of_an_image_replaces_earlier_ones() -> None:
+    assert ratings(log(event(1, A), event(2, B), event(3, A))) == [(2, B, {"beauty": 2}), (3, A, {"beauty": 3})]
 
 
-def test_words_on_different_aspects_are_one_word() -> None:
+def test_ratings_of_different_aspects_are_one_latest_rating() -> None:
     both = log(event(1, A, health=4.0, posture=5.0), event(2, A, health=6.0))
-    assert words(both) == [(2, A, {"health": 6.0, "posture": 5.0})]
+    assert ratings(both) == [(2, A, {"health": 6.0, "posture": 5.0})]
 
 
-def test_words_after_a_retraction_the_earlier_word_counts_again() -> None:
-    assert words(log(event(1, A), event(2, A), retractions={2: 3})) == [(1, A, {"beauty": 1})]
+def test_earlier_rating_counts_again_after_a_retraction() -> None:
+    assert ratings(log(event(1, A), event(2, A), retractions={2: 3})) == [(1, A, {"beauty": 1})]
 
 
-def test_words_leave_out_what_is_excluded_until_it_is_released() -> None:
+def test_latest_ratings_leave_out_excluded_events_until_they_are_released() -> None:
     open_span, closed_span = ExclusionSpan(2, 1, None), ExclusionSpan(2, 1, 2)
-    assert words(log(event(1, A), event(2, B), exclusions=(open_span,))) == [(1, A, {"beauty": 1})]
-    assert len(words(log(event(1, A), event(2, B), exclusions=(closed_span,)))) == 2
+    assert ratings(log(event(1, A), event(2, B), exclusions=(open_span,))) == [(1, A, {"beauty": 1})]
+    assert len(ratings(log(event(1, A), event(2, B), exclusions=(closed_span,)))) == 2
 
 
-def test_version_is_tainted_by_what_is_taken_back_after_it() -> None:
+def test_version_is_tainted_by_later_retractions_and_exclusions() -> None:
     events = (event(1, A), event(2, B))
-    seen_both, seen_first = TrainedUpTo(2, 0), TrainedUpTo(1, 0)
+    trained_on_both, trained_on_first = TrainedUpTo(2, 0), TrainedUpTo(1, 0)
     retracted = log(*events, retractions={2: 3})
-    assert retracted.is_tainted(seen_both)
-    assert not retracted.is_tainted(seen_first)
+    assert retracted.is_tainted(trained_on_both)
+    assert not retracted.is_tainted(trained_on_first)
     assert not retracted.is_tainted(TrainedUpTo(3, 0)), "it was trained after the retraction"
     excluded = log(*events, exclusions=(ExclusionSpan(2, 1, None),))
-    assert excluded.is_tainted(seen_both)
-    assert not excluded.is_tainted(seen_first)
+    assert excluded.is_tainted(trained_on_both)
+    assert not excluded.is_tainted(trained_on_first)
 
 
-def test_version_trained_while_an_event_was_excluded_has_not_seen_it() -> None:
+def test_version_trained_while_an_event_was_excluded_was_not_trained_on_it() -> None:
     trained_in_between = TrainedUpTo(2, 1)
     still = log(event(1, A), event(2, B), exclusions=(ExclusionSpan(1, 1, None),))
     assert not still.is_tainted(trained_in_between)
@@ -71,7 +71,7 @@ def test_version_trained_while_an_event_was_excluded_has_not_seen_it() -> None:
     assert new == [1]
 
 
-def test_older_part_of_a_word_that_is_released_is_new_again() -> None:
+def test_released_older_event_of_a_rating_makes_it_new_again() -> None:
     parts = (event(1, A, health=4.0), event(2, A, posture=5.0))
     version = TrainedUpTo(2, 1)
     excluded = log(*parts, exclusions=(ExclusionSpan(1, 1, None),))
@@ -86,9 +86,9 @@ def test_events_that_no_training_reads_taint_nothing() -> None:
     assert liked.untrained(TrainedUpTo(1, 0)) == {2}
 
 
-def test_everything_is_new_to_the_base() -> None:
+def test_everything_is_new_to_the_base_model() -> None:
     both = log(event(1, A), event(2, B))
-    assert all(both.is_new(TRAINED_ON_NOTHING, word) for word in both.latest_ratings())
+    assert all(both.is_new(TRAINED_ON_NOTHING, rating) for rating in both.latest_ratings())
     assert not both.is_tainted(TRAINED_ON_NOTHING)
 
 
@@ -115,46 +115,46 @@ def latest_comparisons(of: FeedbackLog) -> list[tuple[int, UUID, UUID, dict[str,
     return [(w.sequence, w.first_id, w.second_id, w.preferences) for w in of.latest_comparisons()]
 
 
-def test_compared_words_the_latest_on_a_pair_wins_whichever_image_was_named_first() -> None:
+def test_latest_comparison_of_a_pair_replaces_earlier_ones_in_either_order() -> None:
     both = compared_log(compared(1, A, B), compared(2, B, C), compared(3, B, A, beauty=0.5))
     assert latest_comparisons(both) == [(2, B, C, {"beauty": 1.0}), (3, B, A, {"beauty": 0.5})]
 
 
-def test_compared_words_on_different_aspects_are_one_word_named_as_in_the_latest() -> None:
+def test_comparisons_of_different_aspects_are_one_in_the_order_of_the_latest() -> None:
     both = compared_log(compared(1, A, B, health=1.0, posture=1.0), compared(2, B, A, health=1.0))
     assert latest_comparisons(both) == [(2, B, A, {"health": 1.0, "posture": 0.0})]
     assert both.latest_comparisons()[0].sequences == {1, 2}
 
 
-def test_cannot_say_takes_the_earlier_word_away() -> None:
+def test_cannot_say_removes_the_earlier_preference() -> None:
     earlier = compared(1, A, B, health=1.0, posture=0.0)
     one = compared_log(earlier, compared(2, A, B, health=None))
     assert latest_comparisons(one) == [(1, A, B, {"posture": 0.0})]
     assert latest_comparisons(compared_log(earlier, compared(2, A, B, health=None, posture=None))) == []
 
 
-def test_compared_words_leave_out_what_was_retracted_or_excluded() -> None:
+def test_latest_comparisons_leave_out_retracted_and_excluded_events() -> None:
     events = (compared(1, A, B), compared(2, B, A, beauty=1.0))
     assert latest_comparisons(compared_log(*events, retractions={2: 3})) == [(1, A, B, {"beauty": 1.0})]
     open_span = ExclusionSpan(1, 1, None)
     assert latest_comparisons(compared_log(*events, exclusions=(open_span,))) == [(2, B, A, {"beauty": 1.0})]
 
 
-def test_comparisons_taken_back_taint_what_learned_from_them() -> None:
+def test_retracted_comparisons_taint_versions_that_were_trained_on_them() -> None:
     taken_back = compared_log(compared(1, A, B), compared(2, B, C), retractions={2: 3})
     assert taken_back.is_tainted(TrainedUpTo(2, 0))
     assert not taken_back.is_tainted(TrainedUpTo(1, 0))
     assert taken_back.untrained(TrainedUpTo(1, 0)) == {2}
-    (word,) = taken_back.latest_comparisons()
-    assert taken_back.is_new(TRAINED_ON_NOTHING, word)
-    assert not taken_back.is_new(TrainedUpTo(1, 0), word)
+    (comparison,) = taken_back.latest_comparisons()
+    assert taken_back.is_new(TRAINED_ON_NOTHING, comparison)
+    assert not taken_back.is_new(TrainedUpTo(1, 0), comparison)
 
 
-def test_a_word_on_a_pair_is_held_out_when_any_part_of_it_is() -> None:
-    (word,) = compared_log(
+def test_latest_comparison_is_held_out_if_any_of_its_events_is() -> None:
+    (comparison,) = compared_log(
         compared(1, A, B, held_out=True, health=1.0), compared(2, A, B, posture=1.0)
     ).latest_comparisons()
-    assert word.held_out
+    assert comparison.held_out
 
 
 def test_images_of_a_log_are_those_rated_and_both_of_those_compared() -> None:

@@ -1,8 +1,8 @@
 """Any duplication, reordering of retries and splitting of batches gives the same log, and the same adapter's digest.
 
-A history is a list of events in the order in which the application meant them. What reaches the platform is a delivery
-of it: cut into batches anywhere, with anything that was sent before sent again, alone or in front of or behind new
-events. Trainings happen at the same heads of the log in every delivery.
+A history is a list of events in the application's order. A delivery of it reaches the platform: cut into batches
+anywhere, with earlier events sent again, alone or mixed with new events. Trainings happen at the same heads of the
+log in every delivery.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _names = itertools.count()
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """What a person does, abstractly: kinds, images, values, and which earlier rating a retraction takes back."""
+    """A person's events, abstractly: kinds, images, values, and which earlier rating a retraction retracts."""
     events: list[dict[str, Any]] = []
     for number in range(NUM_EVENTS):
         kind = draw(KINDS)
@@ -62,7 +62,7 @@ def deliveries(draw: st.DrawFn) -> list[list[int]]:
         size = draw(st.integers(1, bound - done))
         batch = list(range(done, done + size))
         for position in draw(st.lists(st.integers(0, done + size - 1), max_size=4)):
-            # an event must not overtake itself: a retry comes after its first sending
+            # a retry comes after the first sending of its event
             earliest = batch.index(position) + 1 if position in batch else 0
             batch.insert(draw(st.integers(earliest, len(batch))), position)
         batches.append(batch)
@@ -79,7 +79,7 @@ class Platform:
         self.deployment = Deployment(database, config, num_images=NUM_IMAGES)
 
     def play(self, name: str, policy: dict[str, Any], history: list[dict[str, Any]], batches: list[list[int]]) -> Any:
-        """Deliver the history to a new user; returns the log as learning sees it and the digest of every version."""
+        """Deliver the history to a new user; returns the log and the digest of every version."""
         user = self.deployment.add_user(name, min_new_feedback=1_000, **policy)
         receipts = self._receipts(user)
         for batch in batches:
@@ -135,6 +135,7 @@ def platform(database: Database, database_url: str, tmp_path: Path) -> Platform:
     [({}, 10), ({"adapter": "bottleneck", "strategy": "replay_ewc", "training": {"num_steps": 5}}, 3)],
     ids=["bayes", "replay_ewc"],
 )
+@pytest.mark.slow
 def test_any_delivery_of_a_history_gives_the_same_log_and_the_same_digests(
     platform: Platform, policy: dict[str, Any], num_examples: int
 ) -> None:

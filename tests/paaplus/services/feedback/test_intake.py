@@ -1,4 +1,4 @@
-"""The log: at most once, in order, bad events refused one by one, nothing lost."""
+"""Appending events: at most once, in order, invalid ones rejected one by one, and none lost."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeedbackRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
+from paaplus.errors import Conflict, NotFound
 from paaplus.ids import new_id
 from paaplus.services.feedback import intake
 from paaplus.services.feedback.intake import AppendResult, NewEvent
@@ -64,14 +65,14 @@ def world(database: Database, settings: Settings) -> World:
     return World(database, settings)
 
 
-def test_append_numbers_events_without_holes(world: World) -> None:
+def test_append_numbers_events_without_gaps(world: World) -> None:
     results = world.append(world.rating("a"), world.rating("b", 1))
     assert [(r.status, r.sequence) for r in results] == [("accepted", 1), ("accepted", 2)]
     assert world.append(world.rating("c", 2))[0].sequence == 3
     assert [row.sequence for row in world.log()] == [1, 2, 3]
 
 
-def test_append_twice_changes_nothing_and_tells_the_first_number(world: World) -> None:
+def test_append_twice_changes_nothing_and_returns_the_first_sequence(world: World) -> None:
     world.append(world.rating("a"), world.rating("b", 1))
     before = [(r.id, r.sequence) for r in world.log()]
     again = world.append(world.rating("b", 1), world.rating("a"), world.rating("a"))
@@ -82,7 +83,8 @@ def test_append_twice_changes_nothing_and_tells_the_first_number(world: World) -
 def test_append_of_another_event_under_a_used_id_is_refused(world: World) -> None:
     world.append(world.rating("a", value=5))
     result = world.append(world.rating("a", value=6))[0]
-    assert (result.status, result.error_code) == ("rejected", "conflict")
+    assert result.status == "rejected"
+    assert isinstance(result.error, Conflict)
     assert len(world.log()) == 1
 
 
@@ -120,7 +122,7 @@ def test_append_keeps_the_good_and_refuses_the_bad(world: World) -> None:
     ]  # fmt: skip
     results = world.append(world.rating("first"), *bad, world.rating("last", 1))
     assert [r.status for r in results] == ["accepted", *["rejected"] * len(bad), "accepted"]
-    assert all(r.error_message for r in results[1:-1])
+    assert all(str(r.error) for r in results[1:-1])
     assert [row.event_id for row in world.log()] == ["first", "last"]
 
 
@@ -141,7 +143,8 @@ def test_append_stores_every_kind(world: World) -> None:
 
 def test_append_for_a_user_of_another_application_is_not_found(world: World) -> None:
     result = world.append(world.rating("a"), application="elsewhere")[0]
-    assert (result.status, result.error_code) == ("rejected", "not_found")
+    assert result.status == "rejected"
+    assert isinstance(result.error, NotFound)
 
 
 def test_append_makes_the_user_due_when_there_is_enough(world: World) -> None:
@@ -151,7 +154,7 @@ def test_append_makes_the_user_due_when_there_is_enough(world: World) -> None:
     assert world.user_row().due_reason == "new_feedback"
 
 
-def test_append_by_many_writers_at_once_leaves_no_hole(world: World) -> None:
+def test_append_by_many_writers_at_once_leaves_no_gap(world: World) -> None:
     import threading
 
     def write(writer: int) -> None:

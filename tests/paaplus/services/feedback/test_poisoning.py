@@ -1,4 +1,4 @@
-"""One person cannot bend another's scores: not by lies, not by floods, not with images of their own."""
+"""One user cannot change another user's scores: not by false ratings, floods, or own images."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def deployment(database: Database, settings: Settings) -> Deployment:
 
 
 def judge_of(deployment: Deployment, user: UUID) -> tuple[str, bytes]:
-    """The live version's digest, and what it says of every image."""
+    """The active version's digest, and its scores of every image."""
     version = deployment.active(user)
     assert version is not None
     return version.digest, deployment.scores(user).tobytes()
 
 
-def test_another_users_lies_change_nobody_elses_version(deployment: Deployment) -> None:
+def test_poisoned_feedback_of_one_user_changes_no_other_users_version(deployment: Deployment) -> None:
     anna, eve = deployment.add_user("anna"), deployment.add_user("eve")
     deployment.rate(anna, range(60), seed=1)
     deployment.work()
     before = judge_of(deployment, anna)
 
-    for round_ in range(4):  # the opposite of what Anna says, and extremes, in turns, of the very same images
+    for round_ in range(4):  # by turns the opposite of Anna's ratings, and extreme ones, of the same images
         events = [
             deployment.rating(eve, f"{round_}-{image}", image, [0.0, 10.0][(image + round_) % 2], index)
             for index, image in enumerate(range(60))
@@ -44,15 +44,15 @@ def test_another_users_lies_change_nobody_elses_version(deployment: Deployment) 
 
     assert judge_of(deployment, anna) == before
     assert len(deployment.versions(anna)) == 1
-    deployment.retrain(anna)  # and what is trained anew from her own words comes out the same
+    deployment.retrain(anna)  # and training again on her own ratings gives the same version
     assert judge_of(deployment, anna) == before
     with deployment.database.read_session() as session:
         (base,) = base_models.list_base_models(session)
     assert base.digest == deployment.base.digest
 
 
-def test_what_anybody_says_moves_scores_only_within_the_scale(deployment: Deployment) -> None:
-    """However often and however extreme: scores stay numbers from 0 to 10, or the version does not go live."""
+def test_any_feedback_moves_scores_only_within_the_scale(deployment: Deployment) -> None:
+    """However often and however extreme: scores stay numbers from 0 to 10, or the version does not become active."""
     eve = deployment.add_user("eve")
     for round_ in range(6):
         deployment.post(

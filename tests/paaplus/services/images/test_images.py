@@ -1,4 +1,4 @@
-"""Images: stored once, seen by whom they concern, and handed to a worker in the same transaction."""
+"""Images: stored once, visible to the right principals, and their features requested in the same transaction."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_refused_file_leaves_nothing_behind(store: Store, tmp_path: Path, data: 
     assert not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
 
 
-def test_image_of_nobody_is_not_found_and_leaves_nothing_behind(store: Store, tmp_path: Path) -> None:
+def test_image_of_an_unknown_user_is_not_found_and_leaves_nothing_behind(store: Store, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="user"):
         store.add(jpeg(), owner_id=new_id())
     assert store.num_images() == 0
@@ -133,7 +133,7 @@ def test_image_is_not_recorded_when_its_file_cannot_be_stored(store: Store, monk
 
 
 def test_erasing_and_uploading_the_same_picture_at_once_never_loses_its_file(store: Store, tmp_path: Path) -> None:
-    """Whatever the order: an image that is recorded has its file."""
+    """In any order, an image with a row has its file."""
     erasures_url = (tmp_path / "erasures").as_uri()
 
     def erase(user_id: UUID) -> None:
@@ -173,7 +173,7 @@ def test_upload_asks_for_features_in_one_job_per_extractor(store: Store) -> None
 
 
 def test_upload_beside_a_running_job_asks_again(store: Store) -> None:
-    """The running one may have looked before this image came."""
+    """The running job may have read the images before this upload."""
     base = store.base_model()
     with store.database.session() as session:
         running = make_job(session, lock_key=f"features:{base.extractor_digest}", state=JobState.RUNNING).id
@@ -220,7 +220,7 @@ def test_features_are_requested_only_for_what_lacks_them(store: Store) -> None:
         assert images.request_features(session, [done, lacking], store.settings) == job_id
 
 
-# --- see
+# --- visibility
 
 
 def test_each_principal_sees_what_concerns_them(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Uploads made harmless: hostile and odd files, and what is left of honest ones."""
+"""Sanitizing uploads: hostile and unusual files, and the result of valid ones."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def _linear_rgb_profile() -> bytes:
         name, offset, size = struct.unpack_from(">4sII", data, 132 + 12 * i)
         if name in (b"rTRC", b"gTRC", b"bTRC"):
             data[offset : offset + size] = (b"curv" + bytes(8)).ljust(size, b"\0")
-        if name == b"desc":  # or it would be taken for sRGB by its name
+        if name == b"desc":  # otherwise its name would make it sRGB
             data[offset : offset + size] = bytes(data[offset : offset + size]).replace(b"s\0R\0G\0B", b"l\0i\0n\0x")
     return bytes(data)
 
@@ -276,7 +276,7 @@ def test_truncated_picture_is_refused(kind: str, share: float) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_rubbish_behind_an_honest_beginning_never_crashes(kind: str) -> None:
-    """Any bytes may be flipped: the picture is refused or decoded, nothing else happens."""
+    """Any bytes may be flipped: the picture is refused or decoded, without any other error."""
     rng = np.random.default_rng(1)
     data = np.frombuffer(encoded(scene(), kind), np.uint8)
     for _ in range(150):
@@ -305,7 +305,7 @@ def test_animated_png_is_refused() -> None:
 
 
 def test_decompression_bomb_is_refused_before_it_is_decoded() -> None:
-    """A PNG of a few kilobytes that says, truthfully, that it has 400 million pixels."""
+    """A PNG of a few kilobytes with 400 million pixels."""
     bomb = png(20_000, 20_000, color_type=0, rows=bytes(10_000))
     with pytest.raises(InvalidInput, match="20000 x 20000 px; at most 1000000 pixels"):
         clean(bomb)

@@ -1,4 +1,4 @@
-"""Backup and restore: an empty place is filled so that scores come back bit for bit, and nobody who was erased."""
+"""Backup and restore: scores return bit for bit, and erased users do not return."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.servers import new_postgres_database
 
 @pytest.fixture
 def deployment(database: Database, settings: Settings) -> Deployment:
-    """Two people with taste and versions, features, receipts, a key, jobs, files: something of everything."""
+    """Two users with versions, features, receipts, a key, jobs and files: rows of every kind."""
     deployment = Deployment(database, settings, num_images=60)
     for seed, name in enumerate(("anna", "ben")):
         user = deployment.add_user(name)
@@ -47,7 +47,7 @@ def deployment(database: Database, settings: Settings) -> Deployment:
 
 
 def scores(settings: Settings, database: Database) -> dict[tuple[str, str], Any]:
-    """What everybody is served for every image, by the names of things, from the stored bytes on."""
+    """All users' scores of all images, computed from the stored bytes."""
     predictor = Predictor(database, BlobStore(settings.resolved_storage_url), settings)
     with database.read_session() as session:
         images = list(session.execute(sa.text("select id from images order by id")).scalars())
@@ -95,7 +95,7 @@ def test_restored_deployment_has_every_row_and_serves_the_same_bits(
 ) -> None:
     before, rows = scores(deployment.settings, deployment.database), rows_of(deployment.database)
     assert any(len(rows[name]) == 0 for name in rows), "an empty table is restored too"
-    assert len({str(value) for value in before.values()}) > 60, "people differ"
+    assert len({str(value) for value in before.values()}) > 60, "users must have different scores"
     report = backup.backup(deployment.database, deployment.blobs, tmp_path / "backup")
     rows = rows_of(deployment.database)
     assert (report.num_rows, report.missing_blobs) == (sum(map(len, rows.values())), [])
@@ -216,7 +216,7 @@ def test_backup_that_was_cut_off_is_not_taken_for_one(
     report = backup.backup(deployment.database, deployment.blobs, folder)
     assert report.missing_blobs == [deployment.image_row(gone).sha256]
     assert folder.stat().st_mode & 0o077 == 0
-    with pytest.raises(Conflict, match="there already"):
+    with pytest.raises(Conflict, match="exists already"):
         backup.backup(deployment.database, deployment.blobs, folder)
 
 

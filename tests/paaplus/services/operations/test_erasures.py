@@ -1,4 +1,4 @@
-"""Erasure: no row, no file, no trace; and nobody comes back with an older backup."""
+"""Erasure: no row, file or trace is left; and erased users do not return with an older backup."""
 
 from __future__ import annotations
 

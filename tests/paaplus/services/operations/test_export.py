@@ -1,4 +1,4 @@
-"""The export holds every row about its user, of every table, and nobody else's."""
+"""The export holds every row about its user, of every table, and no other user's."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def blobs(tmp_path: Path) -> BlobStore:
 
 
 def fill(database: Database, blobs: BlobStore, name: str) -> UUID:
-    """A user with at least one row in every table that can hold one about them; `name` is in all that they control."""
+    """A user with at least one row in every table that can have one; `name` is in every text that the user controls."""
     with database.session() as session:
         base = make_base_model(session)
         user = make_user(session, external_id=name)
@@ -198,9 +198,9 @@ def fill_reviews(session: Session, user: UserRow, image_id: UUID, feedback_id: U
 
 
 def test_every_table_says_whose_its_rows_are() -> None:
-    """A new table fails here until somebody says what of it an export must hold."""
-    assert set(export.ABOUT_A_USER) | export.ABOUT_NOBODY == set(Base.metadata.tables)
-    assert not set(export.ABOUT_A_USER) & export.ABOUT_NOBODY
+    """A new table fails here until it is decided which of its rows an export holds."""
+    assert set(export.ABOUT_A_USER) | export.ABOUT_NO_USER == set(Base.metadata.tables)
+    assert not set(export.ABOUT_A_USER) & export.ABOUT_NO_USER
     refers = {table.name for table in Base.metadata.tables.values() for key in table.foreign_keys
               if key.column.table.name == "users"}  # fmt: skip
     assert refers <= set(export.ABOUT_A_USER)

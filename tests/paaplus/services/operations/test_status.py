@@ -1,4 +1,4 @@
-"""How the deployment is doing: every number worked out by hand on a few rows."""
+"""Status of the deployment: every number, computed by hand for a few rows."""
 
 from __future__ import annotations
 

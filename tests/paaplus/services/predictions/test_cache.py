@@ -1,4 +1,4 @@
-"""A cache that never outgrows its bound, and drops what was used longest ago."""
+"""The cache never exceeds its bound, and drops the least recently used entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sure a score is, against the posterior worked out by matrix inversion."""
+"""Confidence, compared with the posterior computed by matrix inversion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions: each user's own scores, the same bits in any company, and a receipt for each."""
+"""Predictions: each user's own scores, bit-identical in any batch, each with a receipt."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class World:
         make_features(session, image_id=image_id, extractor_digest=self.base.extractor_digest, data=data, **columns)
 
     def set_adapter(self, session: sa.orm.Session, i: int, seed: int, base_row: BaseModelRow | None = None) -> None:
-        """Make a new version live for user `i`."""
+        """Make a new version active for user `i`."""
         base_row = base_row or self.base_row
         adapter = random_adapter("taste_vector" if i % 2 else "bottleneck", seed, base_row.digest)
         user = session.get(UserRow, self.users[i])
@@ -83,7 +83,7 @@ class World:
         return Predictor(self.database, self.blobs, self.settings)
 
     def oracle(self, i: int, image: int) -> list[bytes]:
-        """The bits that user `i` must get for an image, worked out for this one item alone."""
+        """The exact score that user `i` must get for an image, computed for this item alone."""
         taste_1R = self.base.project(self.features_ID[image : image + 1])
         generic_1A = self.base.generic(taste_1R)
         adapter = self.adapters[i]
@@ -108,7 +108,7 @@ def bits(item: Prediction) -> list[bytes]:
     return [np.float32(value).tobytes() for value in item.scores.values()]
 
 
-# --- promise: nobody is served another's adapter
+# --- promise: no user is served another user's adapter
 
 
 PAIR = st.tuples(st.integers(0, NUM_USERS - 1), st.integers(0, NUM_IMAGES - 1))
@@ -137,7 +137,7 @@ def test_scores_have_the_same_bits_in_a_batch_of_everything(world: World) -> Non
 
 
 def test_every_answer_is_of_one_version_while_versions_change(world: World) -> None:
-    """A storm of new versions: each call gives each user's old or new scores, never a mixture or another's."""
+    """While versions change, each call gives each user's old or new scores, never a mixture or another user's."""
     pairs = [(i, image) for i in range(NUM_USERS) for image in range(NUM_IMAGES)]
     allowed: dict[int, list[list[list[bytes]]]] = {i: [] for i in range(NUM_USERS)}
 
@@ -170,7 +170,7 @@ def test_every_answer_is_of_one_version_while_versions_change(world: World) -> N
     assert failures == []
 
 
-# --- what an answer says
+# --- contents of an answer
 
 
 def test_answer_names_the_version_that_gave_it(world: World) -> None:
@@ -214,7 +214,7 @@ def test_rolled_back_user_gets_the_old_bits(world: World) -> None:
 
 
 def test_adapter_for_another_base_model_is_not_mixed_in(world: World) -> None:
-    """After a new base model, who was trained for the old one gets base scores that say so."""
+    """After a new base model, users with versions for the old one get generic scores with that reason."""
     newer = tiny_base(ASPECTS, seed=1)
     with world.database.session() as session:
         base_models.register(session, world.blobs, newer, {}, {})
@@ -286,7 +286,7 @@ def test_cache_spares_features_and_adapters_the_second_time(world: World) -> Non
 
 
 def _counted(world: World, act: Callable[[], list[Prediction]]) -> tuple[list[Prediction], int]:
-    """What `act` gives, and how many statements it took, transaction control apart from SQLite's BEGIN."""
+    """The result of `act`, and its number of statements, without transaction control except SQLite's BEGIN."""
     statements: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:

@@ -45,7 +45,7 @@ def scores(items: list[Prediction]) -> list[bytes]:
 
 
 def oracle(deployment: Deployment, preference: list[float] | None, version: AdapterRow | None) -> list[bytes]:
-    """The bits that must be served, worked out item by item."""
+    """The exact scores that must be served, computed item by item."""
     adapter = None
     if version is not None:
         with deployment.database.read_session() as session:
@@ -81,7 +81,7 @@ def test_scores_have_the_same_bits_alone_and_in_any_batch(deployment: Deployment
     predictor = Predictor(deployment.database, deployment.blobs, deployment.settings)
     targets = [Target(user, deployment.images[image]) for user in people for image in IMAGES]
     for order in (range(60), [*range(59, -1, -1)], np.random.default_rng(0).permutation(60).tolist()):
-        items = predictor.answer([targets[i] for i in order]).items  # the same process: from memory, the second time
+        items = predictor.answer([targets[i] for i in order]).items  # the same process: from the cache, the second time
         assert scores(items) == [alone[i][0] for i in order]
 
 
@@ -96,12 +96,12 @@ def test_version_keeps_the_preference_that_it_was_trained_with(deployment: Deplo
     assert scores(predict(deployment, anna)) == expected
     give(deployment, anna, OTHER)
     items = predict(deployment, anna)
-    assert scores(items) == expected  # the version still says the same
+    assert scores(items) == expected  # the version's scores are the same
     assert items[0].preference == UsedPreference(tuple(WISH), 1)
     deployment.work()
     second = deployment.active(anna)
     assert (second.number, second.preference) == (2, OTHER)
-    assert second.parent_id is None  # it stands on other generic scores: learned anew, from everything
+    assert second.parent_id is None  # its generic scores are others: trained again, on all feedback
     assert second.num_ratings == first.num_ratings
     items = predict(deployment, anna)
     assert scores(items) == oracle(deployment, OTHER, second) != expected
@@ -127,7 +127,7 @@ def test_training_uses_the_preference_for_what_it_learns_from(deployment: Deploy
         for user in (anna, ben)
     }
     generic = np.array([item.generic["posture"] for item in predict(deployment, anna)])
-    assert error[anna] < np.abs(generic - truth).mean()  # learned against what it is served on
+    assert error[anna] < np.abs(generic - truth).mean()  # trained with the generic scores that it is served with
 
 
 def test_preference_taken_back_is_trained_without(deployment: Deployment) -> None:
@@ -178,10 +178,10 @@ def test_drift_is_measured_against_what_the_user_is_served(deployment: Deploymen
     anna = deployment.add_user()
     give(deployment, anna, WISH)
     items = predict(deployment, anna, images=range(10))
-    seen: list[float] = []
+    errors: list[float] = []
     store = deployment.context.serving
     serving = store.load([anna], deployment.images[:10])
     for sequence, item in enumerate(items, 1):
-        seen += [error for _, error in drift._errors(serving, anna, [(sequence, item.image_id, item.scores)])]
-    assert len(seen) == 10
-    assert max(seen) < 1e-6
+        errors += [error for _, error in drift._errors(serving, anna, [(sequence, item.image_id, item.scores)])]
+    assert len(errors) == 10
+    assert max(errors) < 1e-6

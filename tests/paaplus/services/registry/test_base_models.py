@@ -1,4 +1,4 @@
-"""Base models: registered once, numbered by name, loaded whole or not at all."""
+"""Base models: registered once, numbered by name, and damaged ones are never loaded."""
 
 from __future__ import annotations
 

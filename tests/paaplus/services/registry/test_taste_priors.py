@@ -1,4 +1,4 @@
-"""Taste priors on the platform: registered, in force, started from, retired, and stale once a person is erased."""
+"""Taste priors: registered, in force, used by trainings, retired, and stale once a user is erased."""
 
 from __future__ import annotations
 

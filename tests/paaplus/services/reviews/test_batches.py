@@ -1,4 +1,4 @@
-"""Batches: who gets which images in which order, with which labels, and how far experts agree."""
+"""Review batches: experts, images, order, labels, and agreement."""
 
 from __future__ import annotations
 
@@ -98,22 +98,22 @@ def test_next_batch_holds_what_the_expert_has_not_had(world: Reviewing) -> None:
 
 def test_agreement_of_those_who_share_images_is_icc_and_srcc(world: Reviewing) -> None:
     batch = world.batch(experts=("ada", "bob"), overlap=1.0, limit=8)
-    said: dict[Any, list[float]] = {}
+    scores: dict[Any, list[float]] = {}
     for expert, offset in ((world.ada, 0.0), (world.bob, 1.0)):
         for row in world.reviews_of(expert):
             place = world.images.index(row.image_id)
             score = min(10.0, (place * 7 % 10) * 0.9 + offset)
             world.decide(row, Verdict.CORRECT, beauty=score)
-            said.setdefault(row.image_id, []).append(score)
+            scores.setdefault(row.image_id, []).append(score)
     with world.database.read_session() as session:
         [found] = progress.agreement(session, batch.id)
-    score_NK = np.array(list(said.values()))
+    score_NK = np.array(list(scores.values()))
     assert (found.aspect, found.num_experts, found.num_images, found.reason) == ("beauty", 2, 8, None)
     assert found.icc == pytest.approx(icc(score_NK))
     assert found.srcc == pytest.approx(srcc(*score_NK.T))
 
 
-def test_with_too_few_shared_images_agreement_says_so(world: Reviewing) -> None:
+def test_agreement_with_too_few_shared_images_has_a_reason(world: Reviewing) -> None:
     batch = world.batch(experts=("ada", "bob"), overlap=0.2)
     for expert in (world.ada, world.bob):
         for row in world.reviews_of(expert):
@@ -124,19 +124,19 @@ def test_with_too_few_shared_images_agreement_says_so(world: Reviewing) -> None:
     assert "5 images are needed" in (found.reason or "")
 
 
-def test_what_cannot_be_reviewed_is_refused_and_nothing_is_written(world: Reviewing) -> None:
+def test_an_invalid_batch_is_refused_and_nothing_is_written(world: Reviewing) -> None:
     world.add_user("carl")
     retired = world.expert("dora")
     with world.database.session() as session:
         session.get_one(ExpertRow, retired).retired_at = utcnow()
         owned = make_image(session, owner_id=world.ada).id
         unlabelled = make_image(session).id
-    for error, told, options in (
+    for error, message, options in (
         (InvalidInput, "'carl' is no expert", {"experts": ("carl",)}),
-        (InvalidInput, "'dora' is no expert, or retired", {"experts": ("dora",)}),
+        (InvalidInput, "'dora' is no expert, or a retired one", {"experts": ("dora",)}),
         (NotFound, "'nobody' does not exist", {"experts": ("nobody",)}),
-        (InvalidInput, "named twice", {"experts": ("ada", str(world.ada))}),
-        (NotFound, "belongs to one user alone", {"image_ids": (owned,)}),
+        (InvalidInput, "name the same user", {"experts": ("ada", str(world.ada))}),
+        (NotFound, "belongs to a single user", {"image_ids": (owned,)}),
         (Conflict, "1 of 1 images have no label", {"image_ids": (unlabelled,)}),
         (InvalidInput, "has a label by", {"tools": ("exposure",)}),
         (InvalidInput, "overlap", {"overlap": 1.5}),
@@ -144,7 +144,7 @@ def test_what_cannot_be_reviewed_is_refused_and_nothing_is_written(world: Review
         (InvalidInput, "experts", {"experts": ()}),
         (InvalidInput, "name", {"name": ""}),
     ):
-        with pytest.raises(error, match=told):
+        with pytest.raises(error, match=message):
             world.batch(**options)
     with world.database.read_session() as session:
         assert session.execute(sa.select(sa.func.count()).select_from(ReviewRow)).scalar_one() == 0
@@ -194,7 +194,7 @@ def test_without_open_reviews_there_is_nothing_to_put_in_order_and_no_base_model
 
 
 def test_learning_puts_what_would_be_corrected_now_first(world: Reviewing) -> None:
-    """The tool is right on half of the images, and the experts teach it that it is wrong about high scores."""
+    """The tool is right on half of the images, and the experts' reviews correct its high scores."""
     done = world.batch(limit=10, tools=(TOOL,))
     world.batch(order=ReviewOrder.VALUE, tools=(TOOL,))
     for row in world.reviews_of(world.ada, done.id):

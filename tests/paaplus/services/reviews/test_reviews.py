@@ -1,4 +1,4 @@
-"""Reviews: what an expert makes of a label is in their log, once, whatever is posted how often."""
+"""Reviews: a verdict's rating is in the expert's log once, however often it is posted."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_correcting_a_part_accepts_the_rest(world: Reviewing) -> None:
     decided = world.decide(row, Verdict.CORRECT, beauty=9.0).row
     assert decided.answers is not None
     assert (decided.answers["scores"], decided.answers["corrected"]) == ({"beauty": 9.0}, ["beauty"])
-    assert world.words(world.ada) == {row.image_id: {"beauty": 9.0}}
+    assert world.latest_ratings(world.ada) == {row.image_id: {"beauty": 9.0}}
 
 
 def test_posting_twice_changes_nothing_in_any_order_of_retries(world: Reviewing) -> None:
@@ -50,9 +50,9 @@ def test_posting_twice_changes_nothing_in_any_order_of_retries(world: Reviewing)
     assert not world.decide(row, event_id="e1").is_new
     assert not world.decide(row, event_id="another id, the same verdict").is_new
     assert world.decide(row, Verdict.CORRECT, event_id="e2", revise=True, beauty=1.0).is_new
-    assert not world.decide(row, event_id="e1").is_new  # a late retry of what was said first
+    assert not world.decide(row, event_id="e1").is_new  # a late retry of the first verdict
     assert len(world.log(world.ada)) == 2
-    assert world.words(world.ada) == {row.image_id: {"beauty": 1.0}}
+    assert world.latest_ratings(world.ada) == {row.image_id: {"beauty": 1.0}}
 
 
 def test_another_verdict_needs_to_be_called_a_revision(world: Reviewing) -> None:
@@ -67,18 +67,18 @@ def test_another_verdict_needs_to_be_called_a_revision(world: Reviewing) -> None
     assert len(world.log(world.ada)) == 1
 
 
-def test_taking_a_judgement_back_takes_back_all_that_the_review_said(world: Reviewing) -> None:
+def test_withdrawing_a_verdict_retracts_all_ratings_of_the_review(world: Reviewing) -> None:
     world.batch()
     row = world.reviews_of(world.ada)[0]
     world.decide(row, event_id="e1")
     world.decide(row, Verdict.CORRECT, event_id="e2", revise=True, beauty=2.0)
     decided = world.decide(row, Verdict.CANNOT_SAY, event_id="e3", revise=True).row
     assert (decided.state, decided.feedback_id) == (ReviewState.CANNOT_SAY, None)
-    assert world.words(world.ada) == {}  # not what was said first, either
+    assert world.latest_ratings(world.ada) == {}  # nor does the first rating count again
     world.decide(row, Verdict.CORRECT, event_id="e4", revise=True, beauty=3.0)
-    assert world.words(world.ada) == {row.image_id: {"beauty": 3.0}}
+    assert world.latest_ratings(world.ada) == {row.image_id: {"beauty": 3.0}}
     world.decide(row, Verdict.SKIP, event_id="e5", revise=True)
-    assert world.words(world.ada) == {}
+    assert world.latest_ratings(world.ada) == {}
     assert [event.kind.value for event in world.log(world.ada)] == [
         "rating", "rating", "retraction", "retraction", "rating", "retraction",
     ]  # fmt: skip
@@ -96,12 +96,12 @@ def test_skipping_and_not_being_able_to_say_leave_no_feedback(world: Reviewing) 
     skipped = world.next(world.ada, skipped=True)
     assert skipped is not None
     assert skipped.id == first.id
-    assert world.decide(first, event_id="later").is_new  # a skip is no last word
+    assert world.decide(first, event_id="later").is_new  # a skipped review can be decided later
     assert world.next(world.ada, skipped=True) is None
 
 
 @pytest.mark.parametrize(
-    ("verdict", "scores", "told"),
+    ("verdict", "scores", "message"),
     [
         (Verdict.CORRECT, {}, "needs the score"),
         (Verdict.ACCEPT, {"beauty": 5.0}, "takes no scores"),
@@ -111,11 +111,11 @@ def test_skipping_and_not_being_able_to_say_leave_no_feedback(world: Reviewing) 
     ],
 )
 def test_verdict_that_cannot_be_right_changes_nothing(
-    world: Reviewing, verdict: Verdict, scores: dict[str, float], told: str
+    world: Reviewing, verdict: Verdict, scores: dict[str, float], message: str
 ) -> None:
     world.batch()
     row = world.reviews_of(world.ada)[0]
-    with pytest.raises(InvalidInput, match=told):
+    with pytest.raises(InvalidInput, match=message):
         world.decide(row, verdict, **scores)
     assert world.reviews_of(world.ada)[0].state == ReviewState.OPEN
     assert world.log(world.ada) == []
@@ -124,7 +124,7 @@ def test_verdict_that_cannot_be_right_changes_nothing(
 def test_expert_has_no_part_in_anothers_review(world: Reviewing) -> None:
     world.batch()
     row = world.reviews_of(world.ada)[0]
-    row.expert_id = world.bob  # who asks
+    row.expert_id = world.bob  # the caller
     with pytest.raises(NotFound):
         world.decide(row)
     assert world.next(world.bob) is None
@@ -148,7 +148,7 @@ def test_closed_batch_takes_no_more_verdicts_and_leaves_the_queue(world: Reviewi
     assert world.next(world.ada) is None
     with pytest.raises(Conflict, match="closed"):
         world.decide(other)
-    assert not world.decide(row).is_new  # a retry of what was said in time is no error
+    assert not world.decide(row).is_new  # a retry of an earlier verdict is no error
 
 
 def test_reviews_count_against_the_experts_daily_feedback(world: Reviewing) -> None:

@@ -1,4 +1,4 @@
-"""What reviews teach tools: learned, versioned, in force for the next batch, rolled back, stale when an expert goes."""
+"""Tool revisions: learned from reviews, numbered, in force for the next batch, retired, stale after an erasure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def world(database: Database, settings: Settings) -> Reviewing:
 
 
 def correct_all(world: Reviewing, limit: int, *, by: float = 2.0, expert: str = "ada") -> None:
-    """The expert says `by` more than is shown, whatever is shown."""
+    """The expert's scores are `by` higher than the shown ones."""
     batch = world.batch(limit=limit, experts=(expert,), tools=(TOOL,))
     for row in world.reviews_of(world.ada if expert == "ada" else world.bob, batch.id):
         world.decide(row, Verdict.CORRECT, beauty=min(10.0, row.shown["scores"]["beauty"] + by))
@@ -49,13 +49,13 @@ def test_next_batch_shows_what_was_learned_and_labels_stay_raw(world: Reviewing)
               for self_raw in [world.raw_I[world.images.index(image_id)]]]  # fmt: skip
     assert np.abs(errors).mean() < 0.3
     [review, *_] = world.reviews_of(world.ada)[25:]
-    told = review.shown["tools"][TOOL]
-    assert told["revision"] == 1
-    assert told["raw"]["beauty"] == pytest.approx(world.raw_I[world.images.index(review.image_id)])
+    label = review.shown["tools"][TOOL]
+    assert label["revision"] == 1
+    assert label["raw"]["beauty"] == pytest.approx(world.raw_I[world.images.index(review.image_id)])
 
 
 def test_simulated_experts_taste_is_found_by_the_reward_head(world: Reviewing) -> None:
-    """The expert is a simulated person with a strong linear taste: what a map of scores alone cannot say."""
+    """The expert is simulated, with a strong linear taste that a calibration of scores cannot express."""
     batch = world.batch(limit=50, tools=(TOOL,))
     world.review_all(world.ada, seed=2, batch_id=batch.id)
     row = world.learn()
@@ -101,7 +101,7 @@ def test_retiring_is_a_rollback(world: Reviewing) -> None:
                 )
 
 
-def test_too_few_reviews_are_told(world: Reviewing) -> None:
+def test_too_few_reviews_are_refused(world: Reviewing) -> None:
     correct_all(world, 4)
     with pytest.raises(InvalidInput, match=r"4 reviews of labels by 'precomputed:them'.*needs 5"):
         world.learn()
@@ -109,18 +109,18 @@ def test_too_few_reviews_are_told(world: Reviewing) -> None:
         world.learn("generic")
 
 
-def test_what_was_taken_back_or_excluded_teaches_nothing(world: Reviewing) -> None:
+def test_retracted_and_excluded_reviews_are_not_learned_from(world: Reviewing) -> None:
     correct_all(world, 10)
     world.learn()
     rows = world.reviews_of(world.ada)[:10]
     for row in rows[:5]:
         world.decide(row, Verdict.CANNOT_SAY, event_id=f"undo-{row.id}", revise=True)
-    world.retract(world.ada, f"event-{rows[5].id}")  # by the log's own door
+    world.retract(world.ada, f"event-{rows[5].id}")  # through the log itself
     with pytest.raises(InvalidInput, match="4 reviews"):
         world.learn()
 
 
-def test_reviews_of_another_version_of_the_tool_are_another_matter(world: Reviewing) -> None:
+def test_reviews_of_another_version_of_the_tool_are_not_used(world: Reviewing) -> None:
     correct_all(world, 10)
     world.learn()
     world.label(range(60), version="2")
@@ -145,7 +145,7 @@ def test_erasing_an_expert_marks_what_was_learned_from_them(world: Reviewing) ->
 
 
 def test_learning_needs_no_base_model_for_a_calibration(world: Reviewing) -> None:
-    """Images whose features are not there have no reward head, and still teach the map."""
+    """Images without features are not used by the reward head, but by the calibration."""
     with world.database.session() as session:
         session.execute(sa.text("delete from features"))
     correct_all(world, 15)

@@ -1,4 +1,4 @@
-"""Forms: what may be asked, what may be answered, and answers as numbers."""
+"""Forms: valid items, valid answers, and answers as numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from paaplus.errors import InvalidInput
-from paaplus.services.surveys import forms
+from paaplus.services.surveys import form_answers, forms
 
 FIRST, SECOND = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001", "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0002"
 FORM: dict[str, Any] = {
@@ -39,24 +39,24 @@ def changed(item: int, **changes: Any) -> dict[str, Any]:
 
 def test_answers_become_numbers_in_the_order_of_the_columns() -> None:
     form = forms.parse(FORM)
-    answers = forms.check_answers(form, ANSWERS)
+    answers = form_answers.check_answers(form, ANSWERS)
     assert answers == ANSWERS
-    numbers = dict(zip(forms.columns(form), forms.encode(form, answers).tolist(), strict=True))
+    numbers = dict(zip(forms.columns(form), form_answers.encode(form, answers).tolist(), strict=True))
     assert numbers == {
         "people": 5, "warm": 0.25, "light": 1, "place=sea": 0, "place=city": 1, "place=wood": 0,
         "order:x": 0, "order:y": -1, "order:z": 1, "pair": -1,
     }  # fmt: skip
-    assert forms.pair_columns(form).tolist() == [False] * 9 + [True]
+    assert form_answers.pair_columns(form).tolist() == [False] * 9 + [True]
 
 
-def test_what_was_left_out_has_no_number() -> None:
+def test_an_unanswered_item_has_no_number() -> None:
     form = forms.parse(FORM)
-    answers = forms.check_answers(form, {"people": 1, "light": "dark", "warm": None})
+    answers = form_answers.check_answers(form, {"people": 1, "light": "dark", "warm": None})
     assert answers == {"people": 1, "light": "dark"}
-    values = forms.encode(form, answers)
+    values = form_answers.encode(form, answers)
     assert values[[0, 2]].tolist() == [1, -1]
     assert np.isnan(values[[1, 3, 4, 5, 6, 7, 8, 9]]).all()
-    assert math.isnan(forms.encode(form, {"pair": "cannot_say"})[-1])
+    assert math.isnan(form_answers.encode(form, {"pair": "cannot_say"})[-1])
 
 
 @pytest.mark.parametrize(
@@ -84,14 +84,14 @@ def test_what_was_left_out_has_no_number() -> None:
 )
 def test_answer_that_its_item_does_not_allow_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message) as refused:
-        forms.check_answers(forms.parse(FORM), ANSWERS | change)
+        form_answers.check_answers(forms.parse(FORM), ANSWERS | change)
     str(refused.value).encode("ascii")
 
 
 def test_answers_that_are_no_object_are_refused() -> None:
     for answers in ([], None, "people", 3):
         with pytest.raises(InvalidInput):
-            forms.check_answers(forms.parse(FORM), answers)
+            form_answers.check_answers(forms.parse(FORM), answers)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_answers_that_are_no_object_are_refused() -> None:
         changed(5, aspect=""),
     ],
 )
-def test_what_is_no_form_is_refused(form: Any) -> None:
+def test_an_invalid_form_is_refused(form: Any) -> None:
     with pytest.raises(InvalidInput, match="not a form"):
         forms.parse(form)
 
@@ -144,7 +144,7 @@ def test_same_questions_have_the_same_digest_and_others_another() -> None:
 
 
 def test_schema_of_answers_names_every_item_and_what_it_allows() -> None:
-    schema = forms.answers_schema(forms.parse(FORM))
+    schema = form_answers.answers_schema(forms.parse(FORM))
     assert set(schema["properties"]) == set(ANSWERS)
     assert schema["required"] == ["people", "light"]
     assert schema["additionalProperties"] is False
@@ -157,10 +157,10 @@ def test_cells_of_a_table_become_answers() -> None:
     form = forms.parse(FORM)
     cells = {"people": " 5 ", "warm": "", "light": "-1", "place": "wood", "order": "z | x|y", "pair": "tie"}
     expected = {"people": 5, "light": "dark", "place": "wood", "order": ["z", "x", "y"], "pair": "tie"}
-    assert forms.check_answers(form, forms.answers_from_text(form, cells)) == expected
+    assert form_answers.check_answers(form, form_answers.answers_from_text(form, cells)) == expected
     for cell in ({"people": "five"}, {"light": "7"}, {"light": "dim"}):
         with pytest.raises(InvalidInput, match=next(iter(cell))):
-            forms.answers_from_text(form, cell)
+            form_answers.answers_from_text(form, cell)
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
@@ -168,11 +168,11 @@ def test_example_is_a_form(file: Path) -> None:
     assert forms.parse(json.loads(file.read_text())).items
 
 
-def test_survey_of_the_paper_tells_its_three_experts_apart() -> None:
+def test_survey_of_the_paper_distinguishes_its_three_experts() -> None:
     file = next(file for file in EXAMPLES if file.stem == "paper-three-items")
     form = forms.parse(json.loads(file.read_text()))
     coded = {"ISFJ": (1, 1, 1), "ESFJ": (1, 1, -1), "ISTJ": (-1, -1, 1)}
     for codes in coded.values():
         cells = {item.id: str(code) for item, code in zip(form.items, codes, strict=True)}
-        answers = forms.check_answers(form, forms.answers_from_text(form, cells))
-        assert forms.encode(form, answers).tolist() == list(codes)
+        answers = form_answers.check_answers(form, form_answers.answers_from_text(form, cells))
+        assert form_answers.encode(form, answers).tolist() == list(codes)

@@ -1,4 +1,4 @@
-"""Users' preferences: given, encoded from a survey, taken back; and what they shift."""
+"""Users' preferences: set, encoded from a survey, deleted; and the shift of the prior."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from paaplus.errors import InvalidInput, NotFound, Unavailable
 from paaplus.ids import new_id
 from paaplus.scoring.preference import PreferenceEncoder
 from paaplus.services.operations import erasures
+from paaplus.services.surveys import answers as survey_answers
 from paaplus.services.surveys import forms, preference_encoders, preferences, surveys
 from paaplus.services.users import users
 from paaplus.settings import Settings
@@ -97,7 +98,7 @@ def register(
 
 def answer(deployment: Deployment, user: UUID, answers: dict[str, Any]) -> None:
     with deployment.database.session() as session:
-        surveys.answer(session, deployment.blobs, user, "first", answers, settings=deployment.settings)
+        survey_answers.answer(session, deployment.blobs, user, "first", answers, settings=deployment.settings)
 
 
 def shift(deployment: Deployment, user: UUID) -> preferences.Shift | None:
@@ -130,7 +131,7 @@ def test_preference_that_does_not_fit_changes_nothing(deployment: Deployment) ->
     assert of(deployment, anna) == (WISH, 1)
 
 
-def test_base_model_without_a_preference_ignores_it_and_says_so(plain: Deployment) -> None:
+def test_base_model_without_a_preference_ignores_it_and_reports_that(plain: Deployment) -> None:
     anna = plain.add_user()
     plain.rate(anna, range(20))
     plain.work()
@@ -145,7 +146,7 @@ def test_base_model_without_a_preference_ignores_it_and_says_so(plain: Deploymen
     assert before.shape == plain.scores(anna).shape
 
 
-def test_changed_preference_makes_those_due_who_have_a_version(deployment: Deployment) -> None:
+def test_changed_preference_makes_users_with_a_version_due(deployment: Deployment) -> None:
     anna, ben = deployment.add_user("anna"), deployment.add_user("ben")
     deployment.rate(anna, range(20))
     deployment.work()
@@ -153,7 +154,7 @@ def test_changed_preference_makes_those_due_who_have_a_version(deployment: Deplo
         give(deployment, user, WISH)
     assert deployment.user(anna).due_reason == DueReason.NEW_PREFERENCE
     assert deployment.user(ben).due_reason is None
-    deployment.rate(anna, range(20, 22))  # too few to be due for: what makes anna due is not forgotten
+    deployment.rate(anna, range(20, 22))  # too few to make anna due: the earlier reason is kept
     assert deployment.user(anna).due_reason == DueReason.NEW_PREFERENCE
     assert deployment.work() == 1
     assert deployment.work() == 0  # once is enough
@@ -184,7 +185,7 @@ def test_answers_become_the_preference_if_an_encoder_is_in_force(deployment: Dep
     made = encoder(deployment, row)
     register(deployment, row, made)
     expected = made.encode(np.array([6, np.nan])).tolist()
-    assert of(deployment, anna) == (expected, 1)  # what was answered before is encoded too
+    assert of(deployment, anna) == (expected, 1)  # earlier answers are encoded too
     answer(deployment, anna, {"people": 2})
     assert of(deployment, anna) == (made.encode(np.array([2, np.nan])).tolist(), 2)
     answer(deployment, anna, {"people": 2})
@@ -207,7 +208,7 @@ def test_encoders_are_numbered_and_retired_and_preferences_follow(deployment: De
             preferences.encode_everybody(session, deployment.blobs, row, deployment.base_row)
         found = of(deployment, anna)
         assert (found[0] if found else None) == expected
-    assert of(deployment, ben) == (WISH, 1)  # given by hand: no encoder's business
+    assert of(deployment, ben) == (WISH, 1)  # set by the application: no encoder changes it
     with deployment.database.session() as session, pytest.raises(NotFound, match="version 3"):
         preference_encoders.retire(session, row, deployment.base_row.id, 3, actor="admin")
 
@@ -235,15 +236,15 @@ def test_shift_is_the_encoders_without_what_the_log_holds_already(deployment: De
     preference_F = made.encode(np.array([6, np.nan]))
     np.testing.assert_array_equal(found.shift_PA, made.shift(preference_F))
     assert (found.preference, found.encoder_id) == (preference_F.tolist(), encoder_row.id)
-    assert of(deployment, anna)[0] == made.encode(np.array([6.0, 1.0])).tolist()  # the feature tells of pairs too
+    assert of(deployment, anna)[0] == made.encode(np.array([6.0, 1.0])).tolist()  # the preference includes pairs
     answer(deployment, anna, {"people": 4, "pair": "first"})
     assert shift(deployment, anna) is None  # the average answer
     answer(deployment, anna, {"people": 6})
     give(deployment, anna, WISH)
-    assert shift(deployment, anna) is None  # given by hand: nobody knows what it says of taste
+    assert shift(deployment, anna) is None  # set by the application: it gives no shift
 
 
-def test_erasing_a_person_marks_the_encoders_that_saw_them(deployment: Deployment) -> None:
+def test_erasing_a_user_marks_the_encoders_learned_from_them(deployment: Deployment) -> None:
     row, anna, ben = survey(deployment), deployment.add_user("anna"), deployment.add_user("ben")
     answer(deployment, anna, {"people": 6})
     of_anna = register(deployment, row, encoder(deployment, row), (anna, ben))
@@ -257,7 +258,7 @@ def test_erasing_a_person_marks_the_encoders_that_saw_them(deployment: Deploymen
     assert stale == {of_anna.id: True, of_ben.id: False}
 
 
-def test_damaged_encoder_is_told_and_not_used(deployment: Deployment) -> None:
+def test_damaged_encoder_is_an_error(deployment: Deployment) -> None:
     row, anna = survey(deployment), deployment.add_user()
     register(deployment, row, encoder(deployment, row))
     answer(deployment, anna, {"people": 6})

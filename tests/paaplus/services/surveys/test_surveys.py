@@ -1,4 +1,4 @@
-"""Surveys on the platform: versions, answers that supersede, and pairs of images that the feedback log hears of."""
+"""Surveys: versions, answers that supersede, and answers about image pairs in the feedback log."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from paaplus.ids import new_id
 from paaplus.services.experts import experts, survey_pairs
 from paaplus.services.feedback import feedback_log
 from paaplus.services.operations import erasures
+from paaplus.services.surveys import answers as survey_answers
 from paaplus.services.surveys import surveys
-from paaplus.services.surveys.surveys import Answered
+from paaplus.services.surveys.answers import Answered
 from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import Settings
 from tests.support.deployment import Deployment
@@ -49,7 +50,9 @@ def create(deployment: Deployment, document: Any, name: str = "first", **options
 
 def answer(deployment: Deployment, user: UUID, answers: Any, name: str = "first", **options: Any) -> Answered:
     with deployment.database.session() as session:
-        return surveys.answer(session, deployment.blobs, user, name, answers, settings=deployment.settings, **options)
+        return survey_answers.answer(
+            session, deployment.blobs, user, name, answers, settings=deployment.settings, **options
+        )
 
 
 def log(deployment: Deployment, user: UUID) -> feedback_log.FeedbackLog:
@@ -75,7 +78,7 @@ def test_same_form_is_the_same_version_and_another_the_next(deployment: Deployme
     assert create(deployment, form(deployment, title="other"))[0].version == 3  # a retired one does not come back
 
 
-def test_survey_that_cannot_be_right_is_refused(deployment: Deployment) -> None:
+def test_an_invalid_survey_is_refused(deployment: Deployment) -> None:
     anna = deployment.add_user()
     with deployment.database.session() as session:
         private = make_image(session, owner_id=anna).id
@@ -105,17 +108,17 @@ def test_answers_supersede_and_the_same_again_change_nothing(deployment: Deploym
     answer(deployment, ben, {"people": 1})
     assert (first.is_new, again.is_new, again.row.id, changed.is_new) == (True, False, first.row.id, True)
     with deployment.database.read_session() as session:
-        row, survey = surveys.answers_of(session, deployment.user(anna), "first")
+        row, survey = survey_answers.answers_of(session, deployment.user(anna), "first")
         assert (row.answers, survey.version) == ({"people": 4}, 1)
         rows = session.execute(sa.select(SurveyAnswersRow).where(SurveyAnswersRow.user_id == anna)).scalars().all()
         assert sorted(row.superseded_at is None for row in rows) == [False, True]
-        assert {row.user_id: row.answers for row in surveys.answers_to(session, survey.id)} == {
+        assert {row.user_id: row.answers for row in survey_answers.answers_to(session, survey.id)} == {
             anna: {"people": 4},
             ben: {"people": 1},
         }
-        assert surveys.count_answers(session, [survey.id]) == {survey.id: 2}
+        assert survey_answers.count_answers(session, [survey.id]) == {survey.id: 2}
         with pytest.raises(NotFound, match="has not answered"):
-            surveys.answers_of(session, deployment.user(anna), "first", 2)
+            survey_answers.answers_of(session, deployment.user(anna), "first", 2)
 
 
 def test_answers_that_do_not_fit_change_nothing(deployment: Deployment) -> None:
@@ -134,7 +137,10 @@ def test_answers_that_do_not_fit_change_nothing(deployment: Deployment) -> None:
     with pytest.raises(Conflict, match="retired"):
         answer(deployment, anna, {"people": 4})
     with deployment.database.read_session() as session:
-        assert surveys.answers_of(session, deployment.user(anna), "first")[0].answers == {"people": 3, "pair0": "first"}
+        assert survey_answers.answers_of(session, deployment.user(anna), "first")[0].answers == {
+            "people": 3,
+            "pair0": "first",
+        }
     assert log(deployment, anna).head == 1
 
 
@@ -147,12 +153,14 @@ def test_answers_to_pairs_are_comparisons_of_the_log(deployment: Deployment) -> 
     answer(deployment, anna, {"people": 5, "pair0": "first", "pair1": "tie"})  # nothing new about pairs
     assert log(deployment, anna).head == 2
     changed = answer(deployment, anna, {"people": 5, "pair0": "second", "pair2": "first"})
-    assert changed.num_comparisons == 3  # another answer, one that is taken back, one that is new
-    said = {(word.first_id, word.second_id): word.preferences for word in log(deployment, anna).latest_comparisons()}
+    assert changed.num_comparisons == 3  # a changed answer, a withdrawn one, a new one
+    preferences = {
+        (each.first_id, each.second_id): each.preferences for each in log(deployment, anna).latest_comparisons()
+    }
     images = deployment.images
-    assert said == {(images[0], images[1]): {"beauty": 0.0}, (images[4], images[5]): {"beauty": 1.0}}
-    answer(deployment, anna, {"people": 5, "pair0": "first"})  # back to what it was: said anew
-    assert [word.preferences for word in log(deployment, anna).latest_comparisons()] == [{"beauty": 1.0}]
+    assert preferences == {(images[0], images[1]): {"beauty": 0.0}, (images[4], images[5]): {"beauty": 1.0}}
+    answer(deployment, anna, {"people": 5, "pair0": "first"})  # the first answer again: a new event
+    assert [each.preferences for each in log(deployment, anna).latest_comparisons()] == [{"beauty": 1.0}]
     with deployment.database.read_session() as session:
         rows = session.execute(sa.select(FeedbackRow).where(FeedbackRow.user_id == anna)).scalars().all()
         assert {row.source for row in rows} == {"survey"}
@@ -164,7 +172,7 @@ def test_log_that_is_full_for_today_keeps_answers_out_too(deployment: Deployment
     with pytest.raises(TooMany):
         answer(deployment, anna, {"people": 3, "pair0": "first", "pair1": "tie"}, max_per_day=1)
     with deployment.database.read_session() as session, pytest.raises(NotFound):
-        surveys.answers_of(session, deployment.user(anna), "first")
+        survey_answers.answers_of(session, deployment.user(anna), "first")
     assert log(deployment, anna).head == 0
 
 

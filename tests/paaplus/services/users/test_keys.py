@@ -1,4 +1,4 @@
-"""API keys: only their hash is kept, and each names exactly what it opens."""
+"""API keys: only their hash is stored, and each gives access to exactly its scope."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_scope_without_what_it_needs_is_refused(database: Database) -> None:
             keys.create(session, name="k", scope=scope, actor="operator", **what)
 
 
-def test_name_that_is_none_is_refused(database: Database) -> None:
+def test_an_invalid_key_name_is_refused(database: Database) -> None:
     for name in ("", "x" * 65, "line\nbreak", "nul\0"):
         with database.session() as session, pytest.raises(InvalidInput, match="key name"):
             keys.create(session, name=name, scope=KeyScope.ADMIN, actor="operator")

@@ -1,4 +1,4 @@
-"""What a key may do: the limit holds over several processes, and hardly ever costs a query."""
+"""Rate limits: they hold over several processes, and rarely cost a query."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def allowances(database: Database, settings: Settings, **limits: int) -> RateLim
 
 
 def spend_all(of: RateLimiter, key: Principal, kind: RateLimitKind = REQUESTS, *, at_most: int = 10_000) -> int:
-    """Spend until it is refused; returns how much went."""
+    """Spend until refused; returns the number of tokens spent."""
     for spent in range(at_most):
         try:
             of.spend(key, kind)
@@ -44,7 +44,7 @@ def spend_all(of: RateLimiter, key: Principal, kind: RateLimitKind = REQUESTS, *
 
 
 def age(database: Database, seconds: float) -> None:
-    """As if the buckets had been touched so many seconds earlier."""
+    """Move the buckets' last update so many seconds into the past."""
     with database.session() as session:
         for row in session.execute(sa.select(AllowanceRow)).scalars():
             row.updated_at -= timedelta(seconds=seconds)
@@ -54,13 +54,13 @@ def test_small_limit_is_exact(database: Database, settings: Settings) -> None:
     key = principal(database)
     of = allowances(database, settings, requests_per_minute=5)
     assert spend_all(of, key) == 5
-    with pytest.raises(TooMany, match=r"its 5 requests in 60 s: again in 12 s") as refused:
+    with pytest.raises(TooMany, match=r"its 5 requests in 60 s: try again in 12 s") as refused:
         of.spend(key, REQUESTS)
     assert 11 < refused.value.retry_after_s <= 12  # a fifth of a minute
 
 
 def test_limit_holds_for_all_processes_together(database: Database, settings: Settings) -> None:
-    """Each may pass it by the hundredth that it gives away unasked."""
+    """Each process may exceed the limit by its first, free reservation."""
     key = principal(database)
     processes = [allowances(database, settings, requests_per_minute=1_000) for _ in range(3)]
     spent = [0] * 3
@@ -99,7 +99,7 @@ def test_key_that_is_within_its_limit_costs_one_query_in_hundreds(database: Data
     sa.event.listen(database.engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
     num_at_hand = 0
     for _ in range(6_000):
-        if of.spend_at_hand(key, REQUESTS):
+        if of.spend_reserved(key, REQUESTS):
             num_at_hand += 1
         else:
             of.spend(key, REQUESTS)
@@ -107,7 +107,7 @@ def test_key_that_is_within_its_limit_costs_one_query_in_hundreds(database: Data
     assert len(statements) <= 10 * 6
     statements.clear()
     of.spend(principal(database), REQUESTS)
-    assert not any("allowances" in statement for statement in statements), "a key that comes seldom costs nothing"
+    assert not any("allowances" in statement for statement in statements), "a rarely used key costs no query"
 
 
 def test_flood_of_refusals_is_no_flood_of_queries(database: Database, settings: Settings) -> None:
@@ -118,7 +118,7 @@ def test_flood_of_refusals_is_no_flood_of_queries(database: Database, settings: 
     sa.event.listen(database.engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
     for _ in range(100):
         with pytest.raises(TooMany):
-            of.spend_at_hand(key, REQUESTS)
+            of.spend_reserved(key, REQUESTS)
     assert statements == []
 
 
@@ -135,7 +135,7 @@ def test_users_have_a_limit_of_their_own(database: Database, settings: Settings)
     assert spend_all(of, principal(database)) == 9
 
 
-def test_many_at_once_are_taken_whole_or_not_at_all(database: Database, settings: Settings) -> None:
+def test_many_at_once_are_all_granted_or_none(database: Database, settings: Settings) -> None:
     key = principal(database)
     of = allowances(database, settings, feedback_per_key_per_day=100)
     of.spend(key, FEEDBACK, 60)
@@ -153,11 +153,11 @@ def test_zero_is_no_limit(database: Database, settings: Settings) -> None:
     assert spend_all(of, OPERATOR, at_most=300) == 300
 
 
-def test_key_that_is_gone_is_unauthenticated(database: Database, settings: Settings) -> None:
+def test_deleted_key_is_unauthenticated(database: Database, settings: Settings) -> None:
     gone = Principal("k", KeyScope.ADMIN, key_id=new_id())
     with pytest.raises(Unauthenticated):
         allowances(database, settings, requests_per_minute=5).spend(gone, REQUESTS)
 
 
-def test_handful_is_a_hundredth() -> None:
-    assert [Limit(amount, 60).handful for amount in (1, 99, 100, 60_000)] == [1, 1, 1, 600]
+def test_reservation_is_a_hundredth() -> None:
+    assert [Limit(amount, 60).reservation for amount in (1, 99, 100, 60_000)] == [1, 1, 1, 600]

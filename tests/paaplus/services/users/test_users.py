@@ -1,4 +1,4 @@
-"""Users: created once, found by either name."""
+"""Users: created once, found by id and by external id."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ def test_external_id_may_be_what_applications_use(database: Database) -> None:
 
 
 def test_external_id_may_not_be_the_id_of_another_user(database: Database) -> None:
-    """Otherwise whoever chooses external ids could stand in another user's place."""
+    """Otherwise an application could choose an external id that refers to another user."""
     with database.session() as session:
         victim = make_user(session)
     with database.session() as session, pytest.raises(Conflict, match=str(victim.id)):
         users.create(session, application="app", external_id=str(victim.id))
 
 
-def test_policy_that_cannot_be_right_creates_nobody(database: Database) -> None:
+def test_an_invalid_policy_creates_no_user(database: Database) -> None:
     with database.session() as session, pytest.raises(InvalidInput, match="unknown policy field"):
         users.create(session, application="app", external_id="ada", policy={"speed": 3})
     with database.read_session() as session:
@@ -204,7 +204,7 @@ def test_policy_changes_when_the_user_is_due(database: Database) -> None:
             assert (row.next_due_at is None) == (reason is None)
 
 
-def test_policy_that_cannot_be_right_changes_nothing(database: Database) -> None:
+def test_an_invalid_policy_changes_nothing(database: Database) -> None:
     with database.session() as session:
         user = make_user(session, policy={"min_new_feedback": 3})
     for wrong in ({"adapter": "bottleneck", "strategy": "bayes"}, {"training": {"rank": 0}}, {"gate": {"marge": 1}}):
@@ -216,6 +216,6 @@ def test_policy_that_cannot_be_right_changes_nothing(database: Database) -> None
         assert row.policy == {"min_new_feedback": 3}
 
 
-def test_policy_of_nobody_is_not_found(database: Database) -> None:
+def test_policy_of_an_unknown_user_is_not_found(database: Database) -> None:
     with database.session() as session, pytest.raises(NotFound):
         users.set_policy(session, new_id(), {}, actor="operator")

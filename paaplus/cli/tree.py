@@ -1,0 +1,135 @@
+"""The commands of `paaplus`: the module of each, and its line in `paaplus --help`.
+
+A command's module is imported when the command is invoked. So `paaplus --help` imports none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+
+class Definition(NamedTuple):
+    """Where a command is defined.
+
+    Attributes:
+        place: MODULE:NAME of a function, which is one command, or of a Typer app, which is a group of commands.
+        help: the line in `paaplus --help`. A function's docstring begins with it.
+        takes_more: options that the command does not know are arguments.
+    """
+
+    place: str
+    help: str
+    takes_more: bool = False
+
+
+COMMANDS = {
+    "up": Definition(
+        "paaplus.cli.up:up",
+        "Start API, worker and scheduler on this machine, until Ctrl-C. The first start prepares what is missing.",
+    ),
+    "demo": Definition(
+        "paaplus.demo.command:demo",
+        "Play the whole loop over HTTP on a platform of its own, and write a report into var/demo.",
+    ),
+    "doctor": Definition(
+        "paaplus.cli.doctor:doctor", "Check this deployment; exit code 1 if something keeps it from working."
+    ),
+    "api": Definition("paaplus.cli.processes:api", "Start the HTTP API and serve until stopped."),
+    "worker": Definition(
+        "paaplus.cli.processes:worker",
+        "Start a worker that trains, extracts features and labels images. Further options go to `celery worker`.",
+        takes_more=True,
+    ),
+    "scheduler": Definition(
+        "paaplus.cli.processes:scheduler",
+        "Start the scheduler, which asks for a scan at regular intervals. Further options go to `celery beat`.",
+        takes_more=True,
+    ),
+    "db": Definition("paaplus.cli.db:app", "Create and upgrade the database schema."),
+    "keys": Definition("paaplus.cli.keys:app", "Create, list, rotate and revoke API keys."),
+    "users": Definition("paaplus.cli.users:app", "Users and their training policies."),
+    "images": Definition("paaplus.cli.images:app", "List images, and add image files."),
+    "feedback": Definition("paaplus.cli.feedback:app", "Read a user's feedback log, and import ratings."),
+    "adapters": Definition("paaplus.cli.adapters:app", "Adapter versions: list, compare, promote, pin, roll back."),
+    "jobs": Definition("paaplus.cli.jobs:app", "List and show training, feature and labelling jobs."),
+    "audit": Definition("paaplus.cli.audit:app", "List and verify the audit trail of privileged acts."),
+    "base-models": Definition("paaplus.cli.base_models:app", "Base models: a frozen backbone with a generic head."),
+    "priors": Definition("paaplus.cli.priors:app", "Taste priors: learn them from people who rated, list, retire."),
+    "experts": Definition("paaplus.cli.experts:app", "Experts, their models, and the users matched with them."),
+    "surveys": Definition("paaplus.cli.surveys:app", "Surveys, answers, and the encoders learned from them."),
+    "tools": Definition("paaplus.cli.tools:app", "AI tools, their pseudo labels, and what they learn from reviews."),
+    "reviews": Definition("paaplus.cli.reviews:app", "Experts' reviews of pseudo labels."),
+    "evaluate": Definition("paaplus.cli.evaluate.commands:app", "Measure on a data set; needs no database."),
+    "physique": Definition("paaplus.cli.physique:app", "Data sets in the layout of PhysiqueAA50K."),
+    "score": Definition(
+        "paaplus.cli.score:score", "Score photographs of one person each: appearance, health, posture, 0-10."
+    ),
+    "backup": Definition(
+        "paaplus.cli.backup:backup", "Save all rows and files, as of one moment, while the platform runs."
+    ),
+    "restore": Definition(
+        "paaplus.cli.backup:restore",
+        "Fill an empty database and storage from a backup, of this version or an older one; nothing may run meanwhile.",
+    ),
+    "chaos": Definition(
+        "paaplus.chaos.command:chaos",
+        "Run a platform of its own under traffic, kill and starve its processes, and check every promise afterwards.",
+    ),
+}
+
+
+class LazyGroup(TyperGroup):
+    """The root: it lists `COMMANDS` and imports only the one that is invoked."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, definition in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=definition.help), name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that the first argument names, with its options and subcommands."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name else command, rest
+
+
+def load(name: str) -> TyperCommand | TyperGroup:
+    """Import a command with everything below it."""
+    definition = COMMANDS[name]
+    module, _, attribute = definition.place.partition(":")
+    found = getattr(import_module(module), attribute)
+    root = typer.Typer()
+    if isinstance(found, typer.Typer):
+        root.add_typer(found, name=name, help=definition.help, no_args_is_help=True)
+    else:
+        more = {"allow_extra_args": True, "ignore_unknown_options": True} if definition.takes_more else None
+        root.command(name, context_settings=more)(found)
+    command: Any = typer.main.get_group(root).commands[name]
+    _configure_logs_first(command)
+    return command
+
+
+def _configure_logs_first(command: Any) -> None:
+    """Read the settings when a command starts to work, not before: `--help` needs none."""
+    if isinstance(command, TyperGroup):
+        for each in command.commands.values():
+            _configure_logs_first(each)
+    else:
+        command.callback = _after_logs(command.callback)
+
+
+def _after_logs(callback: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(callback)
+    def work(*arguments: Any, **options: Any) -> Any:
+        from paaplus import logs
+        from paaplus.settings import get_settings
+
+        logs.configure(get_settings().log_level)  # on standard error: standard output is for answers
+        return callback(*arguments, **options)
+
+    return work

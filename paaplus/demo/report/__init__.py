@@ -1,0 +1,1 @@
+"""The HTML report of the demo: its document, page, charts and strip of images."""

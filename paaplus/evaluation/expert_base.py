@@ -1,0 +1,126 @@
+"""One split of a data folder as a model base of experts: train people act as experts, test people as new users.
+
+An expert's model is the closed form on all of the expert's ratings of train images. A pair of images is answered by
+comparing the person's ratings of the two: the person prefers the higher rated image; equal ratings are a tie.
+
+Shape letters: I = images, N = ratings, A = aspects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from paaplus.evaluation.agreement import mean_srcc, scores
+from paaplus.evaluation.rounds import Round
+from paaplus.evaluation.train_side import EvaluationData, TrainSide
+from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
+from paaplus.scoring.adapters import Adapter
+from paaplus.scoring.closed_form import fit
+from paaplus.scoring.experts import Expert, Panel
+from paaplus.scoring.matching import next_pair
+from paaplus.scoring.priors import OwnPrior, Prior
+
+_FIRST_PAIR = 1_000_000  # first sequence number of comparisons, above those of ratings
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class NewUser:
+    """A test person: the images to ask about (`support`, in order) and to measure on (`test`), by position."""
+
+    user_id: str
+    score_of: dict[int, np.ndarray]
+    support: tuple[int, ...]
+    test: np.ndarray
+
+
+class ExpertBase:
+    """A base model of the train side, the train people as experts, and the ratings and answers of new users."""
+
+    def __init__(self, data: EvaluationData, round_: Round) -> None:
+        self._side = TrainSide("experts", data, round_.split)
+        self._split, self.seed = round_.split, round_.seed
+        self.base = self._side.base
+        self.prior = OwnPrior(self.base)
+        self.experts = [self._expert(user_id) for user_id in sorted(round_.split.train_people)]
+
+    def panel(self, num_experts: int | None) -> Panel:
+        """A panel of `num_experts` experts that the seed draws; of all experts for `None`."""
+        if num_experts is None or num_experts >= len(self.experts):
+            return Panel.of(self.base, self.prior, self.experts)
+        drawn = np.random.default_rng([self.seed, num_experts]).choice(len(self.experts), num_experts, replace=False)
+        return Panel.of(self.base, self.prior, [self.experts[i] for i in drawn])
+
+    def user(self, user_id: str) -> NewUser:
+        """A test person as a new user."""
+        score_of = self._side.score_of[user_id]
+        support = [self._side.image_at[image] for image in self._split.support(user_id, len(score_of))]
+        return NewUser(user_id, score_of, tuple(support), self._side.test_images(user_id))
+
+    def rated(self, user: NewUser, images: Sequence[int] | np.ndarray) -> RatedSet:
+        """The user's ratings of these images, in this order."""
+        return self._side.rated(user.user_id, images)
+
+    def rated_in_training(self, user_id: str) -> RatedSet:
+        """A train person's ratings of train images, in the order of the images."""
+        return self._side.rated(user_id, sorted(self._side.train_images(user_id)))
+
+    def compared(self, user: NewUser, pairs: Sequence[Pair]) -> ComparedSet:
+        """The user's answers to these pairs, worked out from the user's ratings."""
+        if not pairs:
+            return NO_COMPARISONS
+        first, second = np.array(pairs).T
+        difference_CA = np.array([user.score_of[i] - user.score_of[j] for i, j in pairs])
+        return ComparedSet.of(
+            np.arange(_FIRST_PAIR, _FIRST_PAIR + len(pairs)),
+            self._side.taste_IR[first],
+            self._side.generic_IA[first],
+            self._side.taste_IR[second],
+            self._side.generic_IA[second],
+            np.where(np.isnan(difference_CA), np.nan, (np.sign(difference_CA) + 1.0) / 2.0),
+        )
+
+    def quiz(self, user: NewUser, panel: Panel, num_pairs: int) -> list[Pair]:
+        """The pairs of an adaptive quiz on the user's rated train images; each depends on the answers before it."""
+        pool = np.array(sorted(user.support), np.int64)
+        at = {int(image): position for position, image in enumerate(pool)}
+        pairs: list[Pair] = []
+        while len(pairs) < num_pairs:
+            question = next_pair(
+                self.base,
+                self.prior,
+                panel.experts,
+                self.rated(user, ()),
+                self.compared(user, pairs),
+                self._side.taste_IR[pool],
+                self._side.generic_IA[pool],
+                asked=[(at[first], at[second]) for first, second in pairs],
+                seed=self.seed,
+                panel=panel,
+            )
+            if question is None:
+                break
+            pairs.append((int(pool[question.first]), int(pool[question.second])))
+        return pairs
+
+    def random_pairs(self, user: NewUser, num_pairs: int) -> list[Pair]:
+        """Pairs of the first images of the support; each image is in one pair."""
+        images = user.support[: 2 * num_pairs]
+        return list(zip(images[::2], images[1::2], strict=False))
+
+    def srcc(self, user: NewUser, adapter: Adapter | None) -> float:
+        """SRCC of an adapter (of the generic score for `None`) on the user's test images; NaN where it is undefined."""
+        score_NA = scores(adapter, self.rated(user, user.test))
+        return mean_srcc(score_NA, self._side.targets(user.user_id, user.test))
+
+    def srcc_after(self, user: NewUser, prior: Prior, rated: RatedSet, compared: ComparedSet) -> float:
+        """SRCC of the closed form that starts from a prior and is trained on these ratings and comparisons."""
+        return self.srcc(user, fit(self.base, prior, rated, compared).adapter)
+
+    def _expert(self, user_id: str) -> Expert:
+        rated = self._side.rated(user_id, self._side.train_images(user_id))
+        return Expert(user_id, fit(self.base, self.prior, rated, NO_COMPARISONS).adapter, len(rated))

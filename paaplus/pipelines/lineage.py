@@ -1,0 +1,100 @@
+"""Which version a training continues from, and which of the user's feedback is new to that version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from paaplus.configs import PRIOR_STRATEGIES
+from paaplus.db.tables import AdapterRow
+from paaplus.scoring.adapters import Adapter, adapter_from_bytes
+from paaplus.services.adaptation.snapshot import Snapshot
+from paaplus.services.feedback.feedback_log import (
+    TRAINED_ON_NOTHING,
+    LatestComparison,
+    LatestRating,
+    TrainedUpTo,
+    trained_up_to,
+)
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The version that the candidate is compared with, and what the training continues from.
+
+    A training continues from the reference (`parent` and `state` are its adapter and learner state), or starts again
+    at zero change (both are None); the reference is then only compared with.
+    """
+
+    reference: Adapter | None  # None: the generic scores
+    reference_row: AdapterRow | None
+    parent: Adapter | None
+    state: bytes | None
+    trained_up_to: TrainedUpTo  # of `parent`
+
+
+@dataclass(frozen=True)
+class SortedFeedback:
+    """The user's latest ratings and comparisons: new to the parent, past, and held out."""
+
+    new: list[LatestRating]
+    past: list[LatestRating]
+    held_out: list[LatestRating]
+    new_compared: list[LatestComparison]
+    past_compared: list[LatestComparison]
+    num_held_out_comparisons: int
+
+    @property
+    def num_new(self) -> int:
+        return len(self.new) + len(self.new_compared)
+
+    @property
+    def num_past(self) -> int:
+        return len(self.past) + len(self.past_compared)
+
+    @property
+    def num_held_out(self) -> int:
+        return len(self.held_out) + self.num_held_out_comparisons
+
+
+def lineage_of(snapshot: Snapshot, by_hand: bool) -> Lineage:
+    """Whether the training continues from the snapshot's reference version or starts again on all feedback.
+
+    It starts again if the policy names another strategy or adapter, if trainings would now start from another prior
+    or match, or if a person asked for the training (`by_hand`).
+    """
+    row = snapshot.reference
+    if row is None:
+        return Lineage(None, None, None, None, TRAINED_ON_NOTHING)
+    reference = adapter_from_bytes(row.data)
+    policy = snapshot.policy
+    continues = not by_hand and (row.kind, row.strategy) == (policy.adapter, policy.strategy)
+    if continues and policy.strategy not in PRIOR_STRATEGIES:  # those fit all feedback again in any case
+        continues = not snapshot.starting_point.differs_from(row, reference)
+    if not continues:
+        return Lineage(reference, row, None, None, TRAINED_ON_NOTHING)
+    return Lineage(reference, row, reference, row.learner_state, trained_up_to(row))
+
+
+def must_train(snapshot: Snapshot, lineage: Lineage) -> bool:
+    """True if a training is due even without new feedback: it would not start from the active version as it is."""
+    if lineage.parent is not lineage.reference or lineage.reference_row is not snapshot.active:
+        return True
+    row, reference = lineage.reference_row, lineage.reference
+    return row is not None and reference is not None and snapshot.starting_point.differs_from(row, reference)
+
+
+def sort_feedback(snapshot: Snapshot, up_to: TrainedUpTo) -> SortedFeedback:
+    """The latest feedback on images with features, sorted by whether a version that was trained up to here has it."""
+    log, usable = snapshot.log, snapshot.features
+    ratings = [rating for rating in log.latest_ratings() if rating.image_id in usable]
+    comparisons = [c for c in log.latest_comparisons() if c.first_id in usable and c.second_id in usable]
+    training = [rating for rating in ratings if not rating.held_out]
+    training_compared = [comparison for comparison in comparisons if not comparison.held_out]
+    return SortedFeedback(
+        new=[rating for rating in training if log.is_new(up_to, rating)],
+        past=[rating for rating in training if not log.is_new(up_to, rating)],
+        held_out=[rating for rating in ratings if rating.held_out],
+        new_compared=[comparison for comparison in training_compared if log.is_new(up_to, comparison)],
+        past_compared=[comparison for comparison in training_compared if not log.is_new(up_to, comparison)],
+        num_held_out_comparisons=len(comparisons) - len(training_compared),
+    )
