@@ -40,18 +40,18 @@ class Facts:
     """What the platform must know of a strategy.
 
     Attributes:
-        adapters: the kinds that it trains.
         prior: what the prior is centred on. `start`: the user's starting point, or no change. `parent`: the version
             that training goes on from. `learned`: it takes the taste prior in force itself.
         remembers: what its learner state holds: `buffer`, `dark`, or importances (`fisher`, `path`, `mas`).
         settings: fields of `TrainingConfig` that only some strategies read, of those that this one reads.
         earlier: how earlier feedback counts, for the table of docs/strategies.md.
+        adapters: the kinds that it trains.
         goes_on: False: every training starts anew, so that no increment depends on how feedback was cut.
     """
 
-    adapters: tuple[str, ...]
     prior: str
     earlier: str
+    adapters: tuple[str, ...] = ("taste_vector", "bottleneck")
     remembers: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     goes_on: bool = True

@@ -127,7 +127,7 @@ class Posterior:
             image_KM = root_K1 * direction_KM
             inner_KM = sd_K[:, None] * image_KM
             if self._is_dual:
-                spread_KM = inner_KM - self._narrowing_KN @ (self._narrowing_KN.T @ inner_KM)
+                spread_KM = inner_KM - self._reduction_KN @ (self._reduction_KN.T @ inner_KM)
             else:
                 spread_KM = self._root.T @ (self._root @ inner_KM)
             return root_K1 * (image_KM - sd_K[:, None] * spread_KM)

@@ -24,7 +24,6 @@ from paaplus.strategies.stack import Member, Stack
 from paaplus.strategy_facts import Facts
 
 FACTS = Facts(
-    adapters=("taste_vector", "bottleneck"),
     prior="parent",
     earlier="a step may not raise the loss of a sample of it, to first order",
     remembers=("buffer",),

@@ -43,6 +43,11 @@ class TrainingRequest:
     prior: Prior | None = None  # what the closed form starts from; None: the base model's own
     center: TasteVector | None = None  # where gradient strategies start, and count the penalty from; None: no change
 
+    def sequences(self) -> np.ndarray:
+        """The numbers of all its events, in no order."""
+        compared = self.new_compared.sequence_C, self.past_compared.sequence_C
+        return np.concatenate([self.new.sequence_N, self.past.sequence_N, *compared])
+
 
 @dataclass(frozen=True)
 class Trained:

@@ -106,17 +106,9 @@ class Consolidation(EWCPlugin):
             self.latest = self.importances[1]
         self.latest = {name: value.data.cpu() for name, value in self.latest.items()}
 
-    def compute_importances(
-        self,
-        model: Any,
-        criterion: object,
-        optimizer: object,
-        dataset: Stack,
-        device: torch.device,
-        batch_size: int,
-        num_workers: int = 0,
-    ) -> dict[str, ParamData]:
-        """Replaces the stock computation; the signature is Avalanche's."""
+    def compute_importances(self, model: Any, *args: Any, **options: Any) -> dict[str, ParamData]:
+        """Replaces the stock computation, which goes through a data set in batches."""
+        dataset: Stack = args[2]
         return as_param_data(self.importance(dataset, {u: each.parts[0] for u, each in enumerate(dataset.members)}))
 
     def arrays(self, stack: Stack, u: int) -> dict[str, np.ndarray]:
@@ -140,7 +132,7 @@ def fisher(stack: Stack, parts: Mapping[int, Part]) -> Arrays:
     `F_j = sum over rows and aspects of weight * information * (d value / d parameter_j)^2`; the value of a rating is the
     score, its information 1 / noise_sd^2, the value of a comparison the difference of the two scores. In closed form.
     """
-    module, total = stack.module, _zeros(stack)
+    module, total = stack.module, stack.module.zeros()
     for image_UV, second_UV in stack.chunks(parts):
         x_UVX, weight_UVA = stack.x_TX[image_UV], stack.y_TB[image_UV][..., module.num_aspects :]
         if not (second_UV != stack.nowhere).any():
@@ -155,10 +147,6 @@ def fisher(stack: Stack, parts: Mapping[int, Part]) -> Arrays:
         _add(total, module.squares(other_UVX, compared_UVA))
         _add(total, module.squares(x_UVX, -2.0 * compared_UVA, other_UVX))
     return {name: value.clamp_(min=0.0) for name, value in total.items()}  # rounding may leave a trace below 0
-
-
-def _zeros(stack: Stack) -> Arrays:
-    return {name: torch.zeros_like(value, requires_grad=False) for name, value in stack.module.named_parameters()}
 
 
 def _add(total: Arrays, more: Arrays) -> None:

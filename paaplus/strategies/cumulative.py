@@ -10,7 +10,6 @@ from paaplus.strategies.stack import Member
 from paaplus.strategy_facts import Facts
 
 FACTS = Facts(
-    adapters=("taste_vector", "bottleneck"),
     prior="start",
     earlier="all of it is trained again, going on from the parent",
 )

@@ -20,7 +20,6 @@ from paaplus.strategies.stack import Member, Stack
 from paaplus.strategy_facts import Facts
 
 FACTS = Facts(
-    adapters=("taste_vector", "bottleneck"),
     prior="start",
     earlier="replay, and buffered rows also keep the scores that the model gave when it learned them",
     remembers=("buffer", "dark"),

@@ -17,7 +17,6 @@ from paaplus.strategies.stack import Member
 from paaplus.strategy_facts import Facts
 
 FACTS = Facts(
-    adapters=("taste_vector", "bottleneck"),
     # The parent's scores have been drawn to the prior's centre already: counting from there again would wear them down.
     prior="parent",
     earlier="the parent's scores of earlier images are kept, and softly those of new ones; no earlier rating is read",

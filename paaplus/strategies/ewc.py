@@ -8,7 +8,6 @@ from paaplus.strategies.consolidation import Consolidation, fisher
 from paaplus.strategy_facts import Facts
 
 FACTS = Facts(
-    adapters=("taste_vector", "bottleneck"),
     # With the importances around the parent this is Laplace's approximation of what earlier feedback left: prior
     # precision plus importance, around the parent.
     prior="parent",

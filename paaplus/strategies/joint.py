@@ -17,7 +17,6 @@ from paaplus.strategies.base import TrainingRequest
 from paaplus.strategy_facts import Facts
 
 FACTS = Facts(
-    adapters=("taste_vector", "bottleneck"),
     prior="start",
     earlier="all of it is trained again, from zero change: how it was cut into increments does not matter",
     goes_on=False,

@@ -22,7 +22,6 @@ from paaplus.strategies.stack import Stack
 from paaplus.strategy_facts import Facts
 
 FACTS = Facts(
-    adapters=("taste_vector", "bottleneck"),
     prior="parent",
     earlier="parameters are held at the parent's, by how much each moves the scores of earlier images",
     remembers=("mas",),
@@ -36,14 +35,13 @@ def plugins(config: TrainingConfig) -> list[SupervisedPlugin]:
 
 def score_sensitivity(stack: Stack, parts: Mapping[int, Part]) -> Arrays:
     """Sum over images and aspects of weight * |d score / d parameter| / noise_sd, by parameter."""
-    module = stack.module
-    total = {name: torch.zeros_like(value, requires_grad=False) for name, value in module.named_parameters()}
+    module, total = stack.module, stack.module.zeros()
     for image_UV, second_UV in stack.chunks(parts):
         is_pair_UV1 = (second_UV != stack.nowhere)[..., None]
         weight_UVA = stack.y_TB[image_UV][..., module.num_aspects :]  # of a rating, over the noise's variance
         weight_UVA = torch.where(is_pair_UV1, weight_UVA / module.noise_sd_A, weight_UVA * module.noise_sd_A)
-        for name, value in module.sizes(stack.x_TX[image_UV], weight_UVA).items():
+        for name, value in module.absolutes(stack.x_TX[image_UV], weight_UVA).items():
             total[name] += value
-        for name, value in module.sizes(stack.x_TX[second_UV], torch.where(is_pair_UV1, weight_UVA, 0.0)).items():
+        for name, value in module.absolutes(stack.x_TX[second_UV], torch.where(is_pair_UV1, weight_UVA, 0.0)).items():
             total[name] += value
     return total

@@ -7,7 +7,6 @@ from paaplus.strategies.avalanche_names import SupervisedPlugin
 from paaplus.strategy_facts import Facts
 
 FACTS = Facts(
-    adapters=("taste_vector", "bottleneck"),
     prior="parent",  # only the parent knows of earlier feedback
     earlier="only through the parent, where training goes on",
 )

@@ -49,16 +49,8 @@ class PathIntegral(Consolidation):
         for name, parameter in strategy.model.named_parameters():
             self.path[name].addcmul_(self.gradient[name], self.left[name] - parameter)
 
-    def compute_importances(
-        self,
-        model: Any,
-        criterion: object,
-        optimizer: object,
-        dataset: Stack,
-        device: torch.device,
-        batch_size: int,
-        num_workers: int = 0,
-    ) -> dict[str, ParamData]:
+    def compute_importances(self, model: Any, *args: Any, **options: Any) -> dict[str, ParamData]:
+        dataset: Stack = args[2]
         # A batch stands for buffered rows too; the path that counts is the new ones' part.
         share = dataset.by_user([len(member.new) / member.num_rows for member in dataset.members])
         moves = {name: end.detach() - self.saved_params[0][name].data for name, end in model.named_parameters()}

@@ -8,7 +8,6 @@ from paaplus.strategies.reservoir import Replay
 from paaplus.strategy_facts import Facts
 
 FACTS = Facts(
-    adapters=("taste_vector", "bottleneck"),
     prior="start",
     earlier="a uniform sample of it is trained beside the new",
     remembers=("buffer",),

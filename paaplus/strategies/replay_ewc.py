@@ -9,7 +9,6 @@ from paaplus.strategies.reservoir import Replay
 from paaplus.strategy_facts import Facts
 
 FACTS = Facts(
-    adapters=("taste_vector", "bottleneck"),
     prior="start",
     earlier="a uniform sample is trained again, and parameters are held by the Fisher information of all of it",
     remembers=("buffer", "fisher"),

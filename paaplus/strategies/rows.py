@@ -101,11 +101,8 @@ class Part:
 
     @property
     def widths(self) -> tuple[int, int]:
-        """Columns for images of ratings or soft targets, and for comparisons, that are enough for every step."""
-        drawn, num_compared = self.num_drawn, self.rows.num_compared
+        """Columns that its rows take in a step: of ratings or soft targets, and of comparisons."""
+        compared = self.rows.num_compared
         if self.soft_weight is not None:
-            return drawn * (2 if num_compared else 1), 0
-        if drawn == len(self.rows):
-            return drawn - num_compared, num_compared
-        # A step that ends one round through the rows and begins another may meet one twice.
-        return min(drawn, 2 * (len(self.rows) - num_compared)), min(drawn, 2 * num_compared)
+            return self.num_drawn * (2 if compared else 1), 0
+        return 0 if compared == len(self.rows) else self.num_drawn, self.num_drawn if compared else 0

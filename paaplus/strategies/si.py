@@ -8,7 +8,6 @@ from paaplus.strategies.path_integral import PathIntegral
 from paaplus.strategy_facts import Facts
 
 FACTS = Facts(
-    adapters=("taste_vector", "bottleneck"),
     prior="parent",
     earlier="parameters are held at the parent's, by how much moving each lowered the loss",
     remembers=("path",),

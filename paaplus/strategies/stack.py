@@ -134,6 +134,10 @@ class Stack(AvalancheDataset):
             _fill(part, x_TX[start:], y_TB[start:], module, precision_A)
         self.x_TX, self.y_TB = torch.from_numpy(x_TX).to(self.device), torch.from_numpy(y_TB).to(self.device)
 
+    def start_of(self, u: int, part: Part) -> int:
+        """Where in the table the images of a user's part lie."""
+        return self._starts[u, part]
+
     def teach(self, u: int, part: Part, score_VA: Tensor) -> None:
         """Give the images of a user's part these soft targets."""
         start = self._starts[u, part]
@@ -206,25 +210,23 @@ class StepLoader:
         return self.num_steps
 
     def __iter__(self) -> Iterator[list[Tensor]]:
-        stack = self.stack
-        draws = [_Draws(member) for member in stack.members]
+        draws = [_Draws(member) for member in self.stack.members]
         if all(each.takes_all for each in draws):
-            laid_out = self._block(draws, min(self.num_steps, 1))
-            yield from (list(batch) for batch in laid_out for _ in range(self.num_steps))
+            for batch in self._block(draws, min(self.num_steps, 1)):
+                yield from (list(batch) for _ in range(self.num_steps))
             return
         for done in range(0, self.num_steps, _STEPS_PER_BLOCK):
             yield from self._block(draws, min(_STEPS_PER_BLOCK, self.num_steps - done))
 
     def _block(self, draws: Sequence[_Draws], num_steps: int) -> Iterator[list[Tensor]]:
         stack = self.stack
-        layouts = [_Layout(stack, columns, num_steps) for columns in (stack.columns, stack.aside)]
-        for u, (member, each) in enumerate(zip(stack.members, draws, strict=True)):
-            drawn = each.rows(num_steps)
-            layouts[0].add(u, member.parts, drawn)
-            layouts[1].add(u, member.aside, drawn)
-        layouts = layouts if stack.aside.width else layouts[:1]
+        drawn = [each.rows(num_steps) for each in draws]
+        parts = [[member.parts for member in stack.members], [member.aside for member in stack.members]]
+        layouts = [_laid_out(stack, stack.columns, parts[0], drawn, num_steps)]
+        if stack.aside.width:
+            layouts.append(_laid_out(stack, stack.aside, parts[1], drawn, num_steps))
         for s in range(num_steps):
-            yield [tensor for layout in layouts for tensor in layout.batch(s)]
+            yield [tensor for layout in layouts for tensor in _batch(stack, *(array[s] for array in layout))]
 
 
 class _Draws:
@@ -234,75 +236,68 @@ class _Draws:
         self.parts = [part for part in (*member.parts, *member.aside) if part.num_drawn]
         self.takes_all = all(part.num_drawn == len(part.rows) for part in self.parts)
         self.generator = None if self.takes_all else member.generator()
-        self.waiting: list[list[Tensor]] = [[] for _ in self.parts]
+        self.waiting = {part: np.empty(0, np.int64) for part in self.parts}
 
     def rows(self, num_steps: int) -> dict[Part, np.ndarray]:
         """By part, shape (num_steps, rows a step)."""
-        if not self.takes_all:
-            num_waiting = [sum(len(each) for each in waiting) for waiting in self.waiting]
-            for step in range(1, num_steps + 1):  # step by step, so that a block's size does not matter
-                for i, part in enumerate(self.parts):
-                    while part.batch_size is not None and num_waiting[i] < step * part.num_drawn:
-                        self.waiting[i].append(torch.randperm(len(part.rows), generator=self.generator))
-                        num_waiting[i] += len(part.rows)
-        drawn = {}
-        for i, part in enumerate(self.parts):
-            num_taken = num_steps * part.num_drawn
-            if part.num_drawn == len(part.rows):
-                # A step that takes all rows may take them in order: its sums are the same, and so is the next batch.
-                drawn[part] = np.broadcast_to(np.arange(part.num_drawn), (num_steps, part.num_drawn))
-                self.waiting[i] = []
-            else:
-                row_N = torch.cat(self.waiting[i])
-                drawn[part] = row_N[:num_taken].view(num_steps, -1).numpy()
-                self.waiting[i] = [row_N[num_taken:]]
+        drawn = {part: np.broadcast_to(np.arange(part.num_drawn), (num_steps, part.num_drawn)) for part in self.parts}
+        if self.takes_all:
+            return drawn
+        random = [part for part in self.parts if part.batch_size is not None]
+        fresh = {part: [self.waiting[part]] for part in random}
+        count = {part: len(self.waiting[part]) for part in random}
+        for step in range(1, num_steps + 1):  # step by step, so that a block's size does not matter
+            for part in random:
+                while count[part] < step * part.num_drawn:
+                    fresh[part].append(torch.randperm(len(part.rows), generator=self.generator).numpy())
+                    count[part] += len(part.rows)
+        for part in random:
+            row_N, num_taken = np.concatenate(fresh[part]), num_steps * part.num_drawn
+            self.waiting[part] = row_N[num_taken:]
+            if part.num_drawn < len(part.rows):  # who takes all may take them in order: the sums are the same
+                drawn[part] = row_N[:num_taken].reshape(num_steps, -1)
         return drawn
 
 
-class _Layout:
-    """Which image stands in which column of every step, and how many rows it stands for."""
-
-    def __init__(self, stack: Stack, columns: Columns, num_steps: int) -> None:
-        self.stack, self.columns, self.at = stack, columns, -1
-        shape = (num_steps, stack.module.num_places, columns.width)
-        self.image_SUV = np.full(shape, stack.nowhere)
-        self.share_SUV = np.zeros(shape, np.float32)
-
-    def add(self, u: int, parts: Sequence[Part], drawn: Mapping[Part, np.ndarray]) -> None:
-        """Columns for the rows that a user draws."""
-        rated, pairs = 0, self.columns.rated
-        for part in parts:
-            if part not in drawn:
+def _laid_out(
+    stack: Stack,
+    columns: Columns,
+    parts: Sequence[Sequence[Part]],
+    drawn: Sequence[Mapping[Part, np.ndarray]],
+    num_steps: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which image stands in which column of every step, and how many rows it stands for; shape (S, U, V) each."""
+    shape = (num_steps, stack.module.num_places, columns.width)
+    image_SUV, share_SUV = np.full(shape, stack.nowhere), np.zeros(shape, np.float32)
+    for u, parts_of_user in enumerate(parts):
+        rated, pair = 0, columns.rated
+        for part in parts_of_user:
+            if part not in drawn[u]:
                 continue
-            start, row_SB, second_N = self.stack._starts[u, part], drawn[part], part.rows.second_N
-            second_SB = second_N[row_SB] if part.rows.num_compared else None
-            if part.soft_weight is not None:
-                self._put(u, np.s_[:, rated : rated + row_SB.shape[1]], start + row_SB, part.share)
-                if second_SB is not None:
-                    image_SB = np.where(second_SB < 0, self.stack.nowhere, start + second_SB)
-                    self._put(u, np.s_[:, rated + row_SB.shape[1] : rated + 2 * row_SB.shape[1]], image_SB, part.share)
-            elif second_SB is None:
-                self._put(u, np.s_[:, rated : rated + row_SB.shape[1]], start + row_SB, part.share)
-            else:
-                is_pair_SB = second_SB >= 0
-                at = (step, column) = np.nonzero(~is_pair_SB)
-                place_SB = np.where(is_pair_SB, np.cumsum(is_pair_SB, 1) + pairs, np.cumsum(~is_pair_SB, 1) + rated) - 1
-                self._put(u, (step, place_SB[at]), start + row_SB[at], part.share)
-                at = (step, column) = np.nonzero(is_pair_SB)
-                self._put(u, (step, place_SB[at]), start + row_SB[at], part.share)
-                self._put(u, (step, place_SB[at] + self.columns.pairs), start + second_SB[at], part.share)
-            rated, pairs = rated + part.widths[0], pairs + part.widths[1]
+            row_SB, start = drawn[u][part], stack.start_of(u, part)
+            first_SB, second_SB = start + row_SB, None
+            if part.rows.num_compared:
+                position_SB = part.rows.second_N[row_SB]
+                second_SB = np.where(position_SB < 0, stack.nowhere, start + position_SB)
+            width = row_SB.shape[1]
+            placed = [(rated, first_SB)]
+            if second_SB is not None and part.soft_weight is not None:
+                placed.append((rated + width, second_SB))
+            elif second_SB is not None:
+                is_pair_SB = second_SB != stack.nowhere
+                placed = [(pair, np.where(is_pair_SB, first_SB, stack.nowhere)), (pair + columns.pairs, second_SB)]
+                if part.widths[0]:
+                    placed.append((rated, np.where(is_pair_SB, stack.nowhere, first_SB)))
+            for column, image_SB in placed:
+                image_SUV[:, u, column : column + width] = image_SB
+                share_SUV[:, u, column : column + width] = part.share
+            rated, pair = rated + part.widths[0], pair + part.widths[1]
+    return image_SUV, share_SUV
 
-    def _put(self, u: int, at: Any, image: np.ndarray, share: float) -> None:
-        self.image_SUV[:, u][at] = image
-        self.share_SUV[:, u][at] = share
 
-    def batch(self, s: int) -> tuple[Tensor, Tensor]:
-        """Images, shape (U, V, X), and targets with weights, shape (U, V, 2 A), of a step."""
-        if self.at < 0 or not np.array_equal(self.image_SUV[s], self.image_SUV[self.at]):
-            stack = self.stack
-            image_UV = torch.from_numpy(self.image_SUV[s]).to(stack.device)
-            self.x, self.y = stack.x_TX[image_UV], stack.y_TB[image_UV]
-            self.y[..., stack.module.num_aspects :] *= torch.from_numpy(self.share_SUV[s]).to(stack.device)[..., None]
-            self.at = s
-        return self.x, self.y
+def _batch(stack: Stack, image_UV: np.ndarray, share_UV: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Images, shape (U, V, X), and targets with weights, shape (U, V, 2 A)."""
+    image = torch.from_numpy(image_UV).to(stack.device)
+    y_UVB = stack.y_TB[image]
+    y_UVB[..., stack.module.num_aspects :] *= torch.from_numpy(share_UV).to(stack.device)[..., None]
+    return stack.x_TX[image], y_UVB

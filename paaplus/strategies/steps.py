@@ -94,9 +94,8 @@ def _parts(members: Sequence[Member]) -> Iterator[Sequence[Member]]:
 
 def _train_stack(members: Sequence[Member], plugins: list[Any], should_stop: ShouldStop) -> dict[int, Outcome]:
     request = members[0].request
-    centers = [member.center for member in members]
-    if all(member.shares_center for member in members):
-        centers = centers[:1]
+    share = all(member.shares_center for member in members)
+    centers = [member.center for member in members[:1] if share] or [member.center for member in members]
     module = build_module(request.adapter_kind, request.base, centers, len(members)).to(request.device)
     module.load([member.begin for member in members])
     stack = Stack(members, module, request.device)
@@ -108,31 +107,38 @@ def _train_stack(members: Sequence[Member], plugins: list[Any], should_stop: Sho
     after_U, parameters = stack.mse_of_ratings(), module.parameters_now()
     outcomes: dict[int, Outcome] = {}
     for u, member in enumerate(members):
-        adapter = _adapter(member, adapter_of(module.user(parameters, u), request.base))
-        if error := _divergence(request.strategy, loss_SU[:, u], adapter):
+        try:
+            _check_finite(request.strategy, loss_SU[:, u])
+            adapter = _adapter(member, adapter_of(module.user(parameters, u), request.base))
+            if not adapter.is_finite():
+                raise DivergedError(f"{request.strategy}: parameters that are not finite after step {len(loss_SU)}")
+            trained = _trained(stack, u, adapter, plugins)
+        except PaaplusError as error:
             outcomes[member.position] = error
             continue
-        arrays: dict[str, np.ndarray] = {}
-        for plugin in plugins:
-            if hasattr(plugin, "arrays"):
-                arrays |= plugin.arrays(stack, u)
-        known = evidence_of(member, adapter, _held(plugins, stack, u))
-        metrics = {
-            "num_ratings": float(len(member.request.new) + len(member.request.past)),
-            "num_comparisons": float(len(member.request.new_compared) + len(member.request.past_compared)),
-            "num_rows": float(member.num_rows if stack.num_new else 0),
-            "num_steps": float(template.num_steps),
-            "train_mse_before": float(before_U[u]),
-            "train_mse": float(after_U[u]),
-        }
-        outcomes[member.position] = Trained(
-            known.adapter,
-            packed_state(arrays, request.strategy, known.adapter),
-            {name: value for name, value in metrics.items() if np.isfinite(value)},
-            known.loo_NA,
-            known.loo_difference_LLA,
-        )
+        steps = {"num_steps": template.num_steps, "train_mse_before": before_U[u], "train_mse": after_U[u]}
+        metrics = {name: float(value) for name, value in steps.items() if np.isfinite(value)}
+        outcomes[member.position] = replace(trained, metrics=trained.metrics | metrics)
     return outcomes
+
+
+def _trained(stack: Stack, u: int, adapter: Adapter, plugins: Sequence[Any]) -> Trained:
+    """One user's candidate with what plugins keep and hold, and the evidence around it."""
+    member, arrays, held = stack.members[u], {}, {}
+    for plugin in plugins:
+        if hasattr(plugin, "arrays"):
+            arrays |= plugin.arrays(stack, u)
+        if hasattr(plugin, "held"):
+            held = {name: held.get(name, 0.0) + value for name, value in plugin.held(stack, u).items()}
+    request, known = member.request, evidence_of(member, adapter, held)
+    counts = {
+        "num_ratings": len(request.new) + len(request.past),
+        "num_comparisons": len(request.new_compared) + len(request.past_compared),
+        "num_rows": member.num_rows if stack.num_new else 0,
+    }
+    metrics = {name: float(value) for name, value in counts.items()}
+    state = packed_state(arrays, request.strategy, known.adapter)
+    return Trained(known.adapter, state, metrics, known.loo_NA, known.loo_difference_LLA)
 
 
 def _adapter(member: Member, trained: Adapter) -> Adapter:
@@ -146,19 +152,7 @@ def _adapter(member: Member, trained: Adapter) -> Adapter:
     return trained
 
 
-def _divergence(name: str, loss_S: np.ndarray, adapter: Adapter) -> DivergedError | None:
+def _check_finite(name: str, loss_S: np.ndarray) -> None:
     if not np.isfinite(loss_S).all():
         step = int(np.flatnonzero(~np.isfinite(loss_S))[0])
-        return DivergedError(f"{name}: loss {loss_S[step]:g} at step {step} of {len(loss_S)}")
-    if not adapter.is_finite():
-        return DivergedError(f"{name}: parameters that are not finite after step {len(loss_S)}")
-    return None
-
-
-def _held(plugins: Sequence[Any], stack: Stack, u: int) -> dict[str, np.ndarray]:
-    """How firmly penalties hold each of a user's parameters; empty: there are none."""
-    held: dict[str, np.ndarray] = {}
-    for plugin in plugins:
-        if hasattr(plugin, "held"):
-            held = {name: held.get(name, 0.0) + value for name, value in plugin.held(stack, u).items()}
-    return held
+        raise DivergedError(f"{name}: loss {loss_S[step]:g} at step {step} of {len(loss_S)}")

@@ -76,7 +76,7 @@ def test_comparisons_that_cannot_be_right_are_refused(part: str, column: str, va
 def test_comparisons_of_another_taste_space_are_refused() -> None:
     wide_CR = np.zeros((5, 7), np.float32)
     wide = replace(COMPARED, first_taste_CR=wide_CR, second_taste_CR=wide_CR)
-    with pytest.raises(InvalidInput, match=r"new comparisons with rows of \(\(7,\), \(2,\), \(2,\)\)"):
+    with pytest.raises(InvalidInput, match=r"new comparisons have rows of \(\(7,\), \(2,\), \(2,\)\)"):
         train(request_with(new_compared=wide))
 
 
