@@ -24,7 +24,7 @@ _SMALLEST = 1e-12  # least eigenvalue, as a share of the total energy
 class Posterior:
     """Posterior of K coordinates, given N scaled rows; for N = 0 the prior. Solves the smaller of the two systems.
 
-    `around_K` replaces the mean by a point that was found otherwise, say by gradient steps (Laplace's approximation there).
+    `around_K` replaces the mean by a point that was found otherwise, by gradient steps say: Laplace's approximation.
 
     Raises:
         DivergedError: (at the first use) the squares of the rows are not finite.
@@ -114,7 +114,7 @@ class Posterior:
     def scaled_reduction(self, sd_K: np.ndarray, energy_K: np.ndarray, num_directions: int) -> np.ndarray:
         """The same where coordinates are standard deviations of `sd_K`, each 1 at most, in the coordinates of sd 1.
 
-        What a narrower prior narrows counts too, and there is no small matrix that holds it: a power method on products.
+        What a narrower prior narrows counts too. No small matrix holds it: a power method on products.
 
         Args:
             sd_K: of the prior that the rows are in units of.

@@ -1,4 +1,4 @@
-"""Holding important parameters near the parent's: Avalanche's online EWC for a stack, with importances that can be undone.
+"""Holding important parameters near the parent's: Avalanche's online EWC for a stack.
 
 Shape letters: U = users, V = images, A = aspects, N = rows.
 """
@@ -41,8 +41,8 @@ class Consolidation(EWCPlugin):
     increments, each `decay` times as heavy as the next. With Fisher information, strength and decay at 1 that is the
     diagonal Laplace approximation of the earlier feedback. The anchor is the parent itself, so it is not stored.
 
-    Stock are the penalty and the online update. Stock importances are the squared gradient of a batch's mean loss, which
-    shrinks with batch size and residual; and the stock plugin counts the experiences of one run, of which there is one.
+    Penalty and online update are stock. Stock importances, squared gradients of a batch's mean loss, shrink with batch
+    size and residual; and the stock plugin counts the experiences of one run, of which there is one.
     """
 
     def __init__(self, prefix: str, strength: float, decay: float, importance: Importance) -> None:
@@ -127,10 +127,10 @@ class Consolidation(EWCPlugin):
 
 
 def fisher(stack: Stack, parts: Mapping[int, Part]) -> Arrays:
-    """Diagonal Fisher information of the likelihood of ratings and comparisons, summed over rows, at present parameters.
+    """Diagonal Fisher information of the likelihood of ratings and comparisons, summed over rows.
 
-    `F_j = sum over rows and aspects of weight * information * (d value / d parameter_j)^2`; the value of a rating is the
-    score, its information 1 / noise_sd^2, the value of a comparison the difference of the two scores. In closed form.
+    `F_j = sum over rows and aspects of weight * information * (d value / d parameter_j)^2` at present parameters; the
+    value of a rating is the score, its information 1 / noise_sd^2, that of a comparison the difference of two scores.
     """
     module, total = stack.module, stack.module.zeros()
     for image_UV, second_UV in stack.chunks(parts):

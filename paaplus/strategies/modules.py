@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ class StackedAdapter(nn.Module):
     """
 
     taste_unit = 1.0  # what taste is multiplied by before a module reads it
-    names = {"offset": "offset.weight", "slope": "slope.weight"}  # of parameters, as learner states name them
+    names: ClassVar = {"offset": "offset.weight", "slope": "slope.weight"}  # of parameters, as learner states name them
 
     def __init__(self, base: BaseScorer, centers: Sequence[Parameters], num_places: int) -> None:
         """All at the centres of their priors, as many places as asked for.
@@ -149,7 +150,7 @@ class StackedAdapter(nn.Module):
 class StackedTasteVector(StackedAdapter):
     """Linear in taste space."""
 
-    names = {**StackedAdapter.names, "weight": "weight.weight"}
+    names: ClassVar = {**StackedAdapter.names, "weight": "weight.weight"}
 
     def delta(self, taste_UVR: Tensor) -> Tensor:
         return torch.bmm(taste_UVR, self.center_weight + self.weight) * self.prior_sd_A
@@ -164,7 +165,7 @@ class StackedTasteVector(StackedAdapter):
 class StackedBottleneck(StackedAdapter):
     """`tanh(taste @ down + bias) @ up`."""
 
-    names = {**StackedAdapter.names, "down": "down.weight", "bias": "down.bias", "up": "up.weight"}
+    names: ClassVar = {**StackedAdapter.names, "down": "down.weight", "bias": "down.bias", "up": "up.weight"}
 
     def __init__(self, base: BaseScorer, centers: Sequence[Parameters], num_places: int) -> None:
         super().__init__(base, centers, num_places)

@@ -12,7 +12,6 @@ import numpy as np
 
 from paaplus.strategies.base import TrainingRequest
 
-
 _PARTS = {
     **dict.fromkeys(("past", "new"), ("sequence_N", "weight_N")),
     **dict.fromkeys(("past_compared", "new_compared"), ("sequence_C", "weight_C")),

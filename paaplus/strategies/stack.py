@@ -28,6 +28,7 @@ from paaplus.strategies.state import load_state
 
 _FEWEST_COLUMNS = 32  # if any: fewer would save less than the more stacks cost that people then fall into
 _STEPS_PER_BLOCK = 64  # bounds what is laid out ahead, whatever the number of steps
+_LARGEST = torch.finfo(torch.float32).max
 _ROWS_PER_CHUNK = 32  # of what is looked at once: who has fewer chunks than others gets empty ones, which add 0
 
 
@@ -42,7 +43,7 @@ class Columns(NamedTuple):
         """Enough for every step, and of few different sizes: what users of one stack agree in."""
         drawn = [part for part in parts if part.num_drawn]
         widths = [part.widths for part in drawn]
-        most = padded(sum(max(part.batch_size or 0, sum(part.widths)) for part in drawn))
+        most = padded(sum(max(part.batch_size or 0, *part.widths) for part in drawn))
         return cls(*(_enough(sum(counts), most) for counts in zip(*widths, strict=True))) if drawn else cls(0, 0)
 
     @property
@@ -298,6 +299,7 @@ def _laid_out(
 def _batch(stack: Stack, image_UV: np.ndarray, share_UV: np.ndarray) -> tuple[Tensor, Tensor]:
     """Images, shape (U, V, X), and targets with weights, shape (U, V, 2 A)."""
     image = torch.from_numpy(image_UV).to(stack.device)
-    y_UVB = stack.y_TB[image]
-    y_UVB[..., stack.module.num_aspects :] *= torch.from_numpy(share_UV).to(stack.device)[..., None]
+    y_UVB, num_aspects = stack.y_TB[image], stack.module.num_aspects
+    y_UVB[..., num_aspects:] *= torch.from_numpy(share_UV).to(stack.device)[..., None]
+    y_UVB[..., num_aspects:].clamp_(max=_LARGEST)  # an infinite weight of no error would be no number
     return stack.x_TX[image], y_UVB

@@ -92,9 +92,9 @@ def digest_of(sequence_N: np.ndarray) -> int:
 class SeenFeedback:
     """Which feedback importances saw, and in which increment: what tells them to let go of what was taken back.
 
-    They saw all training feedback after `floor`, cut into increments at the sequence numbers `end_M`: the numbers of its
-    events need not be kept to be known. `digest` names their set: another set among the past means that some of it is
-    gone. The size has a bound, whatever the history: the oldest increments are taken for one.
+    They saw all training feedback after `floor`, cut into increments at the sequence numbers `end_M`: its numbers need not
+    be kept to be known. `digest` names their set: another set among the past means that some of it is gone. The size
+    has a bound, whatever the history: the oldest increments are taken for one.
     """
 
     def __init__(self) -> None:

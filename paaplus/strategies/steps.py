@@ -1,8 +1,8 @@
 """Training in steps, many users at once: each becomes what the user becomes alone, to the bit.
 
 Users that agree in strategy, adapter, configuration, base model and columns of a step are stacked. Each stack is one
-experience of one Avalanche strategy. Nothing of a user's numbers depends on who shares the stack or how many do: nothing
-is shared but the clock. A user who leaves the finite numbers is reported and harms nobody. One user is a stack of one.
+experience of one Avalanche strategy. Nothing of a user's numbers depends on who shares the stack or how many do. A user
+who leaves the finite numbers is reported and harms nobody. One user is a stack of one.
 
 Shape letters: S = steps.
 """
@@ -29,7 +29,7 @@ from paaplus.strategies.state import packed_state
 from paaplus.strategies.template import StackTemplate
 from paaplus.strategies.uncertainty import evidence_of
 
-# Users of a stack. Measured (benchmarks/cohort.py, docs/decisions/0016): more gain nothing on a processor and cost memory.
+# Users of a stack. Measured (docs/decisions/0016): more gain nothing on a processor and cost memory.
 _STACK_SIZE = {"cpu": 64, "cuda": 4096}
 
 Outcome = Trained | PaaplusError

@@ -1,4 +1,4 @@
-"""Avalanche's training template over a stack of users: its loop, hooks and criterion as they are, with our loader and Adam."""
+"""Avalanche's training template over a stack of users: its own loop, hooks and criterion."""
 
 from __future__ import annotations
 

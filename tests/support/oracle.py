@@ -1,4 +1,4 @@
-"""Every strategy that trains in steps as a plain loop over one user, in float64 and by autograd: slow and easy to check.
+"""Every strategy that trains in steps as a plain loop over one user, in float64 and by autograd.
 
 Nothing here is stacked, padded, in closed form or by Avalanche. What an increment begins with (parameters in training
 units, the generator of its batches, what the learner state says) is told by the request alone.
@@ -225,7 +225,8 @@ def oracle(request: TrainingRequest) -> Known:
         parts.append((buffered, Draws(len(buffered), config.replay_batch_size, generator)))
     num_rows = sum(len(rows) for rows, _ in parts)
     pool, dark = [], []
-    if strategy == "distillation" and past:
+    keeps_new = strategy == "distillation" and bool(past) and config.distillation_batch > 0
+    if strategy == "distillation" and past and config.distillation_pool:
         pool = [row.images[0] for row in past] + [row.images[1] for row in past if len(row.images) == 2]
     if strategy == "derpp" and "dark_K2A" in state:
         scores = dict(zip(state["dark_sequence_K"].tolist(), torch.tensor(state["dark_K2A"]).double(), strict=True))
@@ -247,9 +248,9 @@ def oracle(request: TrainingRequest) -> Known:
         batches = [([rows[i] for i in draw()], draw.share) for rows, draw in parts]
         loss = sum(share * loss_of(model, row, noise_sd_A) for rows, share in batches for row in rows)
         taken = [aside[i] for i in draw_aside()] if draw_aside else []
-        if pool and draw_aside and config.distillation_pool:
+        if pool and draw_aside:
             loss = loss + config.distillation_pool * draw_aside.share * keeping(model, parent, taken, noise_sd_A)
-        if pool and config.distillation_batch:
+        if keeps_new:
             images = [image for row in new for image in row.images]
             per_image = config.distillation_batch * len(new) / len(images)
             loss = loss + per_image * keeping(model, parent, images, noise_sd_A)

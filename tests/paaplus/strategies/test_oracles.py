@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -148,7 +149,7 @@ def test_ratings_in_one_batch_are_learned_as_by_stock_avalanche(strategy: str, k
     plugins: list[Any] = [ewc] if "ewc" in strategy else []
     if "replay" in strategy:
         plugins.append(ReplayPlugin(64, 64, 64, storage_policy=ReservoirSamplingBuffer(64)))
-    request = None
+    request, trained = None, None
     for step, increment in enumerate(increments):
         if strategy in ("naive", "ewc"):  # the prior counts from the parent
             now = {name: value.detach().numpy() for name, value in model.now().items()}
@@ -174,18 +175,12 @@ def test_ratings_in_one_batch_are_learned_as_by_stock_avalanche(strategy: str, k
         ewc.rows = rows_in_order(increment, first_request(strategy, kind, BASE, increment).new_compared)
         x_NX = torch.tensor(np.concatenate([increment.generic_NA, increment.taste_NR], axis=1)).double()
         data = AvalancheDataset([TensorDataset(x_NX, torch.tensor(increment.target_NA).double())])
-        with pytest.warns() if "replay" in strategy else _nothing():  # stock replay warns of a deprecated name
+        with pytest.warns() if "replay" in strategy else nullcontext():  # stock replay warns of a deprecated name
             template.train(DatasetExperience(dataset=data, current_experience=step), eval_streams=[])
-        request = (
-            next_request(request, trained, increment)
-            if request
-            else first_request(strategy, kind, BASE, increment, config)
-        )
+        if trained is None:
+            request = first_request(strategy, kind, BASE, increment, config)
+        else:
+            request = next_request(request, trained, increment)
         trained = train(request)
     scores, right = (each.score(UNSEEN.taste_NR, UNSEEN.generic_NA) for each in (trained.adapter, model.adapter()))
     np.testing.assert_allclose(scores, right, atol=2e-5, rtol=0)
-
-
-class _nothing:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...

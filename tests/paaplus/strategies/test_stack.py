@@ -114,7 +114,7 @@ def test_columns_depend_on_the_users_own_rows_and_are_of_few_sizes() -> None:
     assert Columns.of([part(100, 0)]) == (32, 0)
     assert Columns.of([part(20, 0), part(20, 0)]) == (64, 0)
     assert Columns.of([part(0, 5)]) == (0, 32)
-    assert Columns.of([part(30, 5, 48)]) == (32, 32)
+    assert Columns.of([part(30, 5, 48)]) == (48, 48)
     assert Columns.of([part(60, 0, 40)]) == (48, 0)
     assert Columns.of([part(70, 0, None)]) == (80, 0)
     assert Columns.of([]) == (0, 0)

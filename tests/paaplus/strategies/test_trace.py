@@ -103,7 +103,7 @@ def second_increments(strategy: str, kind: str, count: int) -> list[TrainingRequ
 def test_a_workers_training_runs_avalanche(strategy: str, kind: str, count: int) -> None:
     requests = second_increments(strategy, kind, count)
     with Trace() as trace:  # what a worker calls for the jobs that it has claimed
-        outcomes = adapt._trained([(FakeRunning(), request) for request in requests])
+        outcomes = adapt._train_together([(FakeRunning(), request) for request in requests])
     assert not [each for each in outcomes if isinstance(each, Exception)]
     expected = LOOP | RUNS.get(strategy, set())
     assert expected <= trace.calls.keys(), expected - trace.calls.keys()
