@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import importlib
+from collections.abc import Sequence
 
 import numpy as np
 
+from paaplus import strategy_facts
 from paaplus.configs import ADAPTER_STRATEGIES, PRIOR_STRATEGIES
 from paaplus.errors import DivergedError, InvalidInput, PaaplusError, TrainingStopped
 from paaplus.scoring.base_scorer import BaseScorer
-from paaplus.strategies import Trained, TrainingRequest, strategy_module
-from paaplus.strategies.base import ShouldStop
+from paaplus.strategies.base import ShouldStop, Trained, TrainingRequest
 from paaplus.strategies.recency import aged
 from paaplus.strategies.steps import train_in_steps
 
@@ -65,27 +66,24 @@ def train_many(
         else:
             by_strategy.setdefault(request.strategy, {})[i] = aged(request)
     for name, chosen in by_strategy.items():
-        strategy = strategy_module(name)
+        strategy = importlib.import_module(strategy_facts.modules()[name])
         if hasattr(strategy, "plugins"):
             outcomes |= train_in_steps(strategy, chosen, should_stop)
             continue
         for i, request in chosen.items():
-            outcomes[i] = _fitted(strategy.fit, request, should_stop)
-    return [outcomes[i] for i in range(len(requests))]
+            try:
+                outcomes[i] = strategy.fit(request, should_stop)
+            except TrainingStopped:
+                raise
+            except PaaplusError as error:
+                outcomes[i] = error
+    return [_checked(outcomes[i], request.strategy) for i, request in enumerate(requests)]
 
 
-def _fitted(
-    fit: Callable[[TrainingRequest, ShouldStop], Trained], request: TrainingRequest, should_stop: ShouldStop
-) -> Trained | PaaplusError:
-    try:
-        trained = fit(request, should_stop)
-    except TrainingStopped:
-        raise
-    except PaaplusError as error:
-        return error
-    if not trained.adapter.is_finite():
-        return DivergedError(f"{request.strategy}: parameters that are not finite")
-    return trained
+def _checked(outcome: Trained | PaaplusError, strategy: str) -> Trained | PaaplusError:
+    if isinstance(outcome, Trained) and not outcome.adapter.is_finite():
+        return DivergedError(f"{strategy}: parameters that are not finite after the last step")
+    return outcome
 
 
 def _check(request: TrainingRequest) -> None:

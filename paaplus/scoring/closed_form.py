@@ -129,7 +129,7 @@ def around(
     rated: RatedSet,
     compared: ComparedSet,
     precision_PA: np.ndarray,
-    soft: Sequence[tuple[np.ndarray, np.ndarray]] = (),
+    soft: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]] = (),
 ) -> Fitted:
     """How sure a taste vector is that was trained in steps: Laplace's approximation around it.
 
@@ -139,7 +139,7 @@ def around(
         rated: the ratings that its training stood for.
         compared: the comparisons, likewise.
         precision_PA: how firmly prior and penalties hold each weight, in units of the base model's own prior; above 0.
-        soft: soft targets, by aspect: regressors, shape (M, P), and weights, shape (M,), in ratings.
+        soft: soft targets: taste (M, R), generic scores (M, A) and weights (M, A), in ratings.
 
     Raises:
         DivergedError: numbers whose squares are not finite.
@@ -152,12 +152,11 @@ def around(
         at_K = np.divide(weight_PA[:, a], unit_K, out=np.zeros(len(unit_K)), where=unit_K > 0)
         regression = _Regression.of(rated, compared, prior, a).under(prior_sd_K)
         regressions.append(regression)
-        more_MK = np.empty((0, len(at_K)))
-        if soft:
-            design_MP, weight_M = soft[a]
-            more_MK = (
-                prior.coordinates_together(design_MP, a) * prior_sd_K * np.sqrt(weight_M)[:, None] / regression.noise_sd
-            )
+        more = [np.empty((0, len(at_K)))]
+        for taste_MR, generic_MA, weight_MA in soft:
+            soft_MK = prior.coordinates_together(design(taste_MR, generic_MA[:, a]), a)
+            more.append(soft_MK * prior_sd_K * np.sqrt(weight_MA[:, a : a + 1]) / regression.noise_sd)
+        more_MK = np.concatenate(more)
         posteriors.append(regression.at(at_K / prior_sd_K, more_MK))
     return Fitted(base.digest, prior, rated.generic_NA, regressions, posteriors, weight_PA)
 

@@ -8,8 +8,6 @@ is the optimiser's weight decay, which is no part of the gradient that is projec
 Source: Chaudhry et al., "Efficient lifelong learning with A-GEM" (arXiv:1812.00420).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

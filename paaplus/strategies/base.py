@@ -9,8 +9,6 @@ for what the learner state keeps, and `held(stack, u)` for how firmly it holds t
 Shape letters: N = ratings, A = aspects, L = the latest ratings.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ into increments gives the same bytes, and a retracted rating leaves no trace.
 Shape letters: N = ratings, A = aspects.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from paaplus.errors import TrainingStopped

@@ -3,8 +3,6 @@
 Shape letters: U = users, V = images, A = aspects, N = rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,11 +25,11 @@ Importance = Callable[[Stack, Mapping[int, Part]], Arrays]  # of these users' ro
 
 @dataclass(eq=False)
 class _Kept:
-    """What one user's learner state says of importances."""
+    """What one user's learner state says of importances, or the rows to compute them `again` from."""
 
     seen: SeenFeedback
-    importance: Parameters | None  # None: there are none yet, or they have to be computed anew
-    again: Part | None  # the rows to compute them from
+    importance: Parameters | None = None
+    again: Part | None = None
 
 
 class Consolidation(EWCPlugin):
@@ -60,14 +58,11 @@ class Consolidation(EWCPlugin):
             InvalidInput: an importance is missing, or not of its parameter's shape, or not finite.
         """
         seen, past_sequence_N = SeenFeedback.restored(member.state, self.prefix), member.past_sequence_N
-        kept = _Kept(seen, None, None)
-        member.kept[self] = kept
-        if not seen.num_increments:
-            return
-        if seen.digest == seen.digest_among(past_sequence_N):
-            kept.importance = {
-                name: member.ageing * self._checked(member, name, value.shape) for name, value in member.begin.items()
-            }
+        member.kept[self] = kept = _Kept(seen)
+        if seen.num_increments and seen.digest == seen.digest_among(past_sequence_N):
+            found = {name: self._checked(member, name, value.shape) for name, value in member.begin.items()}
+            kept.importance = {name: member.ageing * value for name, value in found.items()}
+        if kept.importance or not seen.num_increments:
             return
         seen.digest = seen.digest_among(past_sequence_N)
         age_N = seen.ages(past_sequence_N)

@@ -1,7 +1,5 @@
 """Go on from the parent with all feedback there ever was: replay without a bound, and so the bound of replay."""
 
-from __future__ import annotations
-
 from paaplus.configs import TrainingConfig
 from paaplus.records import ComparedSet, RatedSet
 from paaplus.strategies.avalanche_names import SupervisedPlugin

@@ -6,8 +6,6 @@ Shape letters: K = kept rows, V = their images, A = aspects; the 2 in K2A are th
 comparison.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -6,8 +6,6 @@ rating that says what the parent says. Stock learning without forgetting distils
 Source: Li & Hoiem, "Learning without forgetting" (arXiv:1606.09282), with squared differences of scores.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from paaplus.configs import TrainingConfig

@@ -1,7 +1,5 @@
 """Online elastic weight consolidation: parameters that earlier feedback pinned down are held near the parent's."""
 
-from __future__ import annotations
-
 from paaplus.configs import TrainingConfig
 from paaplus.strategies.avalanche_names import SupervisedPlugin
 from paaplus.strategies.consolidation import Consolidation, fisher

@@ -4,8 +4,6 @@ Beside `cumulative`, which goes on from the parent, it forgets what only the par
 whole way from zero at every increment.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -4,8 +4,6 @@ Shape letters: U = users, V = images of a step, P = comparisons of a step, A = a
 ratings (and of soft targets), then the first images of P comparisons, then their second ones.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid

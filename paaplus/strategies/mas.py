@@ -8,8 +8,6 @@ Source: Aljundi et al., "Memory aware synapses" (arXiv:1711.09601).
 Shape letters: U = users, V = images, A = aspects.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

@@ -8,8 +8,6 @@ Shape letters: U = users, V = images of each, R = taste space dim and H = hidden
 A = aspects, X = R + A padded: what is read of an image, taste in the module's unit and then generic scores.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar

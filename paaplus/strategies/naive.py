@@ -1,7 +1,5 @@
 """Fine-tuning: only the new feedback is trained, from the parent. What every other strategy is measured against."""
 
-from __future__ import annotations
-
 from paaplus.configs import TrainingConfig
 from paaplus.strategies.avalanche_names import SupervisedPlugin
 from paaplus.strategy_facts import Facts

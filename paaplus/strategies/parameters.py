@@ -5,8 +5,6 @@ Learner states name importances by the same names and shapes. Shape letters: R =
 H = hidden units of a bottleneck.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

@@ -5,8 +5,6 @@ Stock SI keeps views of the live parameters on a CPU, so that every move, and wi
 Source: Zenke et al., "Continual learning through synaptic intelligence" (arXiv:1703.04200).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

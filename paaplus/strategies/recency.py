@@ -4,8 +4,6 @@ Age is counted in later pieces of feedback, not in days: someone who comes back 
 by being away, and the same log gives the same adapter whenever it is learned.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

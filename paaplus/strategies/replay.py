@@ -1,7 +1,5 @@
 """Experience replay: every step takes rows of a reservoir of earlier feedback beside the new ones."""
 
-from __future__ import annotations
-
 from paaplus.configs import TrainingConfig
 from paaplus.strategies.avalanche_names import SupervisedPlugin
 from paaplus.strategies.reservoir import Replay

@@ -1,7 +1,5 @@
 """Replay and synaptic intelligence together: the buffer keeps what it holds, the penalty what has left it."""
 
-from __future__ import annotations
-
 from paaplus.configs import TrainingConfig
 from paaplus.strategies.avalanche_names import SupervisedPlugin
 from paaplus.strategies.path_integral import PathIntegral

@@ -3,8 +3,6 @@
 Shape letters: K = kept rows, N = rows offered, A = aspects.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -26,24 +24,23 @@ class KeyedSample:
     """
 
     def __init__(self, max_size: int, seed: int) -> None:
-        self.max_size = max_size
-        self.seed = seed
+        self.max_size, self.seed = max_size, seed
         self.sequence_K = np.empty(0, np.int64)  # the largest key first
-        self.key_K = np.empty(0)
-        self.evicted_key = -1.0
-        self.num_seen = 0
+        self.evicted_key, self.num_seen = -1.0, 0
 
     def offer(self, sequence_N: np.ndarray) -> None:
         """Offer events; one that is kept already is not offered again."""
         fresh_N = sequence_N[~np.isin(sequence_N, self.sequence_K)]
         self.num_seen += len(fresh_N)
-        key_N = np.concatenate([_keys(self.seed, fresh_N), self.key_K])
+        self._keep(np.concatenate([fresh_N, self.sequence_K]))
+
+    def _keep(self, sequence_N: np.ndarray) -> None:
+        """Keep those of these events with the largest keys."""
+        key_N = np.array([_key(self.seed, sequence) for sequence in sequence_N.tolist()], np.float64)
         order_N = np.argsort(-key_N, kind="stable")
-        key_N = key_N[order_N]
         num_kept = min(self.max_size, int((key_N > self.evicted_key).sum()))
-        self.evicted_key = max([self.evicted_key, *key_N[num_kept : num_kept + 1].tolist()])
-        self.sequence_K = np.concatenate([fresh_N, self.sequence_K])[order_N[:num_kept]]
-        self.key_K = key_N[:num_kept]
+        self.evicted_key = max([self.evicted_key, *key_N[order_N[num_kept : num_kept + 1]].tolist()])
+        self.sequence_K = sequence_N[order_N[:num_kept]]
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {
@@ -58,16 +55,9 @@ class KeyedSample:
         if "buffer_sequence_K" not in arrays:
             return
         self.seed = int(arrays["buffer_seed"][0])  # of all its keys, though the configured one may have changed
-        kept_K = past_sequence_N[np.isin(past_sequence_N, arrays["buffer_sequence_K"])]
-        key_K = _keys(self.seed, kept_K)
-        order_K = np.argsort(-key_K, kind="stable")
-        key_K = key_K[order_K]
         self.evicted_key = float(arrays["buffer_evicted_key"][0])
         self.num_seen = int(arrays["buffer_num_seen"][0])
-        if len(key_K) > self.max_size:  # the configured bound has come down
-            self.evicted_key = max(self.evicted_key, float(key_K[self.max_size]))
-        self.sequence_K = kept_K[order_K[: self.max_size]]
-        self.key_K = key_K[: self.max_size]
+        self._keep(past_sequence_N[np.isin(past_sequence_N, arrays["buffer_sequence_K"])])
 
 
 class UserReservoirs(ReservoirSamplingBuffer):
@@ -103,9 +93,8 @@ class Replay(ReplayPlugin):
     """Stock, but for how the buffer meets the batches: rows are drawn user by user, within a fixed number of steps."""
 
     def __init__(self, config: TrainingConfig) -> None:
-        super().__init__(
-            config.buffer_size, batch_size_mem=config.replay_batch_size, storage_policy=UserReservoirs(config)
-        )
+        reservoirs = UserReservoirs(config)
+        super().__init__(config.buffer_size, batch_size_mem=config.replay_batch_size, storage_policy=reservoirs)
 
     def admit(self, member: Member) -> None:
         """Let every step take rows of the user's buffer beside the new ones."""
@@ -117,11 +106,6 @@ class Replay(ReplayPlugin):
 
     def arrays(self, stack: Stack, u: int) -> dict[str, np.ndarray]:
         return stack.members[u].sample.arrays()
-
-
-def _keys(seed: int, sequence_N: np.ndarray) -> np.ndarray:
-    """One number in [0, 1) per event, float64."""
-    return np.array([_key(seed, sequence) for sequence in sequence_N.tolist()], np.float64)
 
 
 @lru_cache(maxsize=2**16)  # everybody's log counts from 1, so that all users under one seed share these

@@ -3,9 +3,8 @@
 Shape letters: N = rows, V = images of the rows, R = taste space dim, A = aspects.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -30,12 +29,12 @@ class Rows:
     def num_compared(self) -> int:
         return len(self.taste_VR) - len(self)
 
-    def take(self, index_N: np.ndarray) -> Rows:
+    def take(self, index_N: np.ndarray) -> Self:
         """Some rows, in this order."""
         second_N = self.second_N[index_N]
         is_pair_N = second_N >= 0
         images = np.concatenate([index_N, second_N[is_pair_N]])
-        return Rows(
+        return type(self)(
             self.taste_VR[images],
             self.generic_VA[images],
             np.where(is_pair_N, len(index_N) + np.cumsum(is_pair_N) - 1, -1),
@@ -44,12 +43,12 @@ class Rows:
             self.sequence_N[index_N],
         )
 
-    def images(self) -> Rows:
+    def images(self) -> Self:
         """Every image as a row of its own, of which nothing is said."""
         count = len(self.taste_VR)
         nothing_NA = np.full(self.generic_VA.shape, np.nan, np.float32)
         one_N, none_N = np.ones(count, np.float32), np.full(count, -1)
-        return Rows(self.taste_VR, self.generic_VA, none_N, nothing_NA, one_N, none_N)
+        return type(self)(self.taste_VR, self.generic_VA, none_N, nothing_NA, one_N, none_N)
 
 
 def rows_of(rated: RatedSet, compared: ComparedSet) -> Rows:

@@ -1,7 +1,5 @@
 """Synaptic intelligence: parameters whose moves lowered the loss are held near the parent's."""
 
-from __future__ import annotations
-
 from paaplus.configs import TrainingConfig
 from paaplus.strategies.avalanche_names import SupervisedPlugin
 from paaplus.strategies.path_integral import PathIntegral

@@ -8,10 +8,8 @@ Shape letters: T = images of the table, S = steps, U = users, V = images of a st
 B = rows of a part, A = aspects, N = rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -39,7 +37,7 @@ class Columns(NamedTuple):
     pairs: int
 
     @classmethod
-    def of(cls, parts: Sequence[Part]) -> Columns:
+    def of(cls, parts: Sequence[Part]) -> Self:
         """Enough for every step, and of few different sizes: what users of one stack agree in."""
         drawn = [part for part in parts if part.num_drawn]
         widths = [part.widths for part in drawn]
@@ -67,7 +65,6 @@ class Member:
     """
 
     sample: Any  # the reservoir, of strategies that have one
-    num_new: int
 
     def __init__(self, position: int, request: TrainingRequest, prior: str) -> None:
         self.position, self.request = position, request
@@ -88,25 +85,15 @@ class Member:
     def generator(self) -> torch.Generator:
         """What draws this increment's batches: seeded with the configured seed and the last event that is known."""
         last_sequence = max(self.new_sequence_N.max(initial=0), self.past_sequence_N.max(initial=0))
-        seed = int(
-            np.random.SeedSequence([self.request.config.seed, int(last_sequence)]).generate_state(1, np.uint64)[0]
-        )
-        return torch.Generator().manual_seed(seed % 2**63)
+        seeds = np.random.SeedSequence([self.request.config.seed, int(last_sequence)])
+        return torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0]) % 2**63)
 
     @property
     def kind(self) -> tuple[Any, ...]:
         """What users of one stack agree in."""
-        request = self.request
-        columns = Columns.of(self.parts), Columns.of(self.aside)
-        return (
-            columns,
-            len(self.new) > 0,
-            request.adapter_kind,
-            request.config,
-            request.base.digest,
-            request.device,
-            self.rank,
-        )
+        request, is_trained = self.request, len(self.new) > 0
+        size = (Columns.of(self.parts), Columns.of(self.aside), self.rank, is_trained)
+        return size, request.adapter_kind, request.config, request.base.digest, request.device
 
     @property
     def num_rows(self) -> int:
@@ -124,24 +111,20 @@ class Stack(AvalancheDataset):
         self.num_new = len(members[0].new)  # 0 for one is 0 for all
         parts = [(u, part) for u, member in enumerate(members) for part in (*member.parts, *member.aside)]
         sizes = [len(part.rows.taste_VR) for _, part in parts]
-        self._starts = {
+        self.starts = {
             (u, part): end - size for (u, part), end, size in zip(parts, np.cumsum(sizes), sizes, strict=True)
         }
         self.nowhere = sum(sizes)  # the image that is looked at where there is nothing to look at
         x_TX = np.zeros((self.nowhere + 1, module.width), np.float32)
         y_TB = np.zeros((self.nowhere + 1, 2 * module.num_aspects), np.float32)
         precision_A = 1.0 / np.square(module.base.noise_sd_A, dtype=np.float32)
-        for (_, part), start in self._starts.items():
+        for (_, part), start in self.starts.items():
             _fill(part, x_TX[start:], y_TB[start:], module, precision_A)
         self.x_TX, self.y_TB = torch.from_numpy(x_TX).to(self.device), torch.from_numpy(y_TB).to(self.device)
 
-    def start_of(self, u: int, part: Part) -> int:
-        """Where in the table the images of a user's part lie."""
-        return self._starts[u, part]
-
     def teach(self, u: int, part: Part, score_VA: Tensor) -> None:
         """Give the images of a user's part these soft targets."""
-        start = self._starts[u, part]
+        start = self.starts[u, part]
         self.y_TB[start : start + len(score_VA), : self.module.num_aspects] = score_VA
 
     def chunks(self, parts: Mapping[int, Part]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -149,7 +132,7 @@ class Stack(AvalancheDataset):
         num_chunks = -(-max((len(part.rows) for part in parts.values()), default=0) // _ROWS_PER_CHUNK)
         image_2UN = np.full((2, self.module.num_places, num_chunks * _ROWS_PER_CHUNK), self.nowhere)
         for u, part in parts.items():
-            start, second_N = self._starts[u, part], part.rows.second_N
+            start, second_N = self.starts[u, part], part.rows.second_N
             image_2UN[0, u, : len(second_N)] = start + np.arange(len(second_N))
             image_2UN[1, u, : len(second_N)] = np.where(second_N < 0, self.nowhere, start + second_N)
         for first in range(0, image_2UN.shape[2], _ROWS_PER_CHUNK):
@@ -201,35 +184,6 @@ def _fill(part: Part, x_TX: np.ndarray, y_TB: np.ndarray, module: StackedAdapter
     y_TB[:num_rows, num_aspects:] = np.where(np.isnan(rows.target_NA), 0.0, weight_NA)
 
 
-class StepLoader:
-    """What Avalanche's loop iterates over: `num_steps` batches of images and targets, and those of what lies aside."""
-
-    def __init__(self, stack: Stack, num_steps: int) -> None:
-        self.stack, self.num_steps = stack, num_steps
-
-    def __len__(self) -> int:
-        return self.num_steps
-
-    def __iter__(self) -> Iterator[list[Tensor]]:
-        draws = [_Draws(member) for member in self.stack.members]
-        if all(each.takes_all for each in draws):
-            for batch in self._block(draws, min(self.num_steps, 1)):
-                yield from (list(batch) for _ in range(self.num_steps))
-            return
-        for done in range(0, self.num_steps, _STEPS_PER_BLOCK):
-            yield from self._block(draws, min(_STEPS_PER_BLOCK, self.num_steps - done))
-
-    def _block(self, draws: Sequence[_Draws], num_steps: int) -> Iterator[list[Tensor]]:
-        stack = self.stack
-        drawn = [each.rows(num_steps) for each in draws]
-        parts = [[member.parts for member in stack.members], [member.aside for member in stack.members]]
-        layouts = [_laid_out(stack, stack.columns, parts[0], drawn, num_steps)]
-        if stack.aside.width:
-            layouts.append(_laid_out(stack, stack.aside, parts[1], drawn, num_steps))
-        for s in range(num_steps):
-            yield [tensor for layout in layouts for tensor in _batch(stack, *(array[s] for array in layout))]
-
-
 class _Draws:
     """Rows of each step, drawn from one user's generator: a part is gone through in random order, again and again."""
 
@@ -260,6 +214,35 @@ class _Draws:
         return drawn
 
 
+class StepLoader:
+    """What Avalanche's loop iterates over: `num_steps` batches of images and targets, and those of what lies aside."""
+
+    def __init__(self, stack: Stack, num_steps: int) -> None:
+        self.stack, self.num_steps = stack, num_steps
+
+    def __len__(self) -> int:
+        return self.num_steps
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        draws = [_Draws(member) for member in self.stack.members]
+        if all(each.takes_all for each in draws):
+            for batch in self._block(draws, min(self.num_steps, 1)):
+                yield from (list(batch) for _ in range(self.num_steps))
+            return
+        for done in range(0, self.num_steps, _STEPS_PER_BLOCK):
+            yield from self._block(draws, min(_STEPS_PER_BLOCK, self.num_steps - done))
+
+    def _block(self, draws: Sequence[_Draws], num_steps: int) -> Iterator[list[Tensor]]:
+        stack = self.stack
+        drawn = [each.rows(num_steps) for each in draws]
+        parts = [[member.parts for member in stack.members], [member.aside for member in stack.members]]
+        layouts = [_laid_out(stack, stack.columns, parts[0], drawn, num_steps)]
+        if stack.aside.width:
+            layouts.append(_laid_out(stack, stack.aside, parts[1], drawn, num_steps))
+        for s in range(num_steps):
+            yield [tensor for layout in layouts for tensor in _batch(stack, *(array[s] for array in layout))]
+
+
 def _laid_out(
     stack: Stack,
     columns: Columns,
@@ -275,7 +258,7 @@ def _laid_out(
         for part in parts_of_user:
             if part not in drawn[u]:
                 continue
-            row_SB, start = drawn[u][part], stack.start_of(u, part)
+            row_SB, start = drawn[u][part], stack.starts[u, part]
             first_SB, second_SB = start + row_SB, None
             if part.rows.num_compared:
                 position_SB = part.rows.second_N[row_SB]

@@ -5,10 +5,9 @@ Optimiser moments are not kept: they average gradients of a loss over other rati
 not even have let live, and would triple the size.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 
@@ -92,9 +91,9 @@ def digest_of(sequence_N: np.ndarray) -> int:
 class SeenFeedback:
     """Which feedback importances saw, and in which increment: what tells them to let go of what was taken back.
 
-    They saw all training feedback after `floor`, cut into increments at the sequence numbers `end_M`: its numbers need not
-    be kept to be known. `digest` names their set: another set among the past means that some of it is gone. The size
-    has a bound, whatever the history: the oldest increments are taken for one.
+    They saw all training feedback after `floor`, cut into increments at the sequence numbers `end_M`: its numbers need
+    not be kept to be known. `digest` names their set: another set among the past means that some of it is gone. The
+    size has a bound, whatever the history: the oldest increments are taken for one.
     """
 
     def __init__(self) -> None:
@@ -131,7 +130,7 @@ class SeenFeedback:
         return np.where(sequence_N > self.floor, self.num_increments - 1 - self.increment_M[at_N], -1)
 
     @classmethod
-    def restored(cls, state: Mapping[str, np.ndarray], prefix: str) -> SeenFeedback:
+    def restored(cls, state: Mapping[str, np.ndarray], prefix: str) -> Self:
         """What a learner state says; nothing seen where it says nothing."""
         seen = cls()
         if f"{prefix}_num_increments" in state:

@@ -7,8 +7,6 @@ who leaves the finite numbers is reported and harms nobody. One user is a stack 
 Shape letters: S = steps.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -99,9 +97,7 @@ def _train_stack(members: Sequence[Member], plugins: list[Any], should_stop: Sho
     module = build_module(request.adapter_kind, request.base, centers, len(members)).to(request.device)
     module.load([member.begin for member in members])
     stack = Stack(members, module, request.device)
-    template = StackTemplate(
-        name=request.strategy, stack=stack, config=request.config, plugins=plugins, should_stop=should_stop
-    )
+    template = StackTemplate(stack=stack, plugins=plugins, should_stop=should_stop)
     before_U = stack.mse_of_ratings()
     loss_SU = template.train_stack(stack).numpy()
     after_U, parameters = stack.mse_of_ratings(), module.parameters_now()
@@ -124,21 +120,22 @@ def _train_stack(members: Sequence[Member], plugins: list[Any], should_stop: Sho
 
 def _trained(stack: Stack, u: int, adapter: Adapter, plugins: Sequence[Any]) -> Trained:
     """One user's candidate with what plugins keep and hold, and the evidence around it."""
-    member, arrays, held = stack.members[u], {}, {}
+    member, request = stack.members[u], stack.members[u].request
+    arrays: dict[str, np.ndarray] = {}
+    held: dict[str, np.ndarray] = {}
     for plugin in plugins:
-        if hasattr(plugin, "arrays"):
-            arrays |= plugin.arrays(stack, u)
-        if hasattr(plugin, "held"):
-            held = {name: held.get(name, 0.0) + value for name, value in plugin.held(stack, u).items()}
-    request, known = member.request, evidence_of(member, adapter, held)
-    counts = {
-        "num_ratings": len(request.new) + len(request.past),
-        "num_comparisons": len(request.new_compared) + len(request.past_compared),
-        "num_rows": member.num_rows if stack.num_new else 0,
+        arrays |= plugin.arrays(stack, u) if hasattr(plugin, "arrays") else {}
+        holds = plugin.held(stack, u) if hasattr(plugin, "held") else {}
+        held |= {name: held.get(name, 0.0) + value for name, value in holds.items()}
+    if not all(np.isfinite(array).all() for name, array in arrays.items() if "." in name):
+        raise DivergedError(f"{request.strategy}: importances that are not finite")
+    adapter, loo_NA, loo_difference_LLA = evidence_of(member, adapter, held)
+    metrics = {
+        "num_ratings": float(len(request.new) + len(request.past)),
+        "num_comparisons": float(len(request.new_compared) + len(request.past_compared)),
+        "num_rows": float(member.num_rows if stack.num_new else 0),
     }
-    metrics = {name: float(value) for name, value in counts.items()}
-    state = packed_state(arrays, request.strategy, known.adapter)
-    return Trained(known.adapter, state, metrics, known.loo_NA, known.loo_difference_LLA)
+    return Trained(adapter, packed_state(arrays, request.strategy, adapter), metrics, loo_NA, loo_difference_LLA)
 
 
 def _adapter(member: Member, trained: Adapter) -> Adapter:

@@ -1,16 +1,13 @@
 """Avalanche's training template over a stack of users: its own loop, hooks and criterion."""
 
-from __future__ import annotations
-
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from paaplus.configs import TrainingConfig
 from paaplus.errors import TrainingStopped
 from paaplus.strategies.avalanche_names import (
     DatasetExperience,
@@ -19,6 +16,7 @@ from paaplus.strategies.avalanche_names import (
     SupervisedPlugin,
     SupervisedTemplate,
 )
+from paaplus.strategies.base import ShouldStop
 from paaplus.strategies.likelihood import LogLikelihood
 from paaplus.strategies.stack import Stack, StepLoader
 
@@ -40,45 +38,29 @@ class SilentEvaluator(EvaluationPlugin):
 
 
 class StackTemplate(SupervisedTemplate):
-    """One epoch is `config.num_steps` steps of Adam on the log posterior of every user.
+    """One epoch is `TrainingConfig.num_steps` steps of Adam on the log posterior of every user.
 
     The prior is Adam's weight decay, since parameters count from its centre. The learning rate falls linearly to zero,
     so that the last steps average noise out. All users take the same steps, so that one optimiser clock is everybody's;
     a user who has left the finite numbers stays in the user's own numbers.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        stack: Stack,
-        config: TrainingConfig,
-        plugins: Sequence[Any],
-        should_stop: Callable[[], bool],
-    ) -> None:
-        self.name = name
+    def __init__(self, *, stack: Stack, plugins: Sequence[Any], should_stop: ShouldStop) -> None:
+        request, module = stack.members[0].request, stack.module
+        config, self.name = request.config, request.strategy
         self.num_steps = config.num_steps if stack.num_new else 0
         self.watch = _Watch(should_stop)
-        optimizer = torch.optim.Adam(
-            stack.module.parameters(),
-            lr=config.learning_rate,
-            eps=_ADAM_EPS,
-            weight_decay=2.0 * config.prior_strength,
-            fused=True,
-        )
+        rate, decay = config.learning_rate, 2.0 * config.prior_strength
+        optimizer = torch.optim.Adam(module.parameters(), lr=rate, eps=_ADAM_EPS, weight_decay=decay, fused=True)
         falling = LambdaLR(optimizer, lambda step: 1.0 - step / max(self.num_steps, 1))
+        scheduler = LRSchedulerPlugin(falling, step_granularity="iteration", reset_scheduler=False)
         super().__init__(
-            model=stack.module,
+            model=module,
             optimizer=optimizer,
-            criterion=LogLikelihood(stack.module.noise_sd_A, stack.columns.pairs),
-            train_mb_size=config.batch_size,
+            criterion=LogLikelihood(module.noise_sd_A, stack.columns.pairs),
             train_epochs=1,
             device=stack.device,
-            plugins=[
-                *plugins,
-                LRSchedulerPlugin(falling, step_granularity="iteration", reset_scheduler=False),
-                self.watch,
-            ],
+            plugins=[*plugins, scheduler, self.watch],
             evaluator=SilentEvaluator(),
             eval_every=-1,
         )
@@ -97,7 +79,7 @@ class StackTemplate(SupervisedTemplate):
 class _Watch(SupervisedPlugin):
     """Asks whether to stop before every step, and keeps every user's losses. The last of the plugins."""
 
-    def __init__(self, should_stop: Callable[[], bool]) -> None:
+    def __init__(self, should_stop: ShouldStop) -> None:
         super().__init__()
         self.should_stop = should_stop
         self.losses: list[Tensor] = []

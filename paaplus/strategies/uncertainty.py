@@ -6,31 +6,25 @@ penalties. So the same evidence holds around it, told from its own weights.
 Shape letters: N = ratings, A = aspects, P = R + 2 regressors, M = soft targets, L = the latest ratings.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring import closed_form
 from paaplus.scoring.adapters import Adapter, TasteVector
-from paaplus.scoring.priors import design
+from paaplus.strategies.rows import Part
 from paaplus.strategies.stack import Member
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """An adapter with how sure it is, and predictions without the ratings that they are of, see `Trained`."""
+def evidence_of(
+    member: Member, adapter: Adapter, held: Mapping[str, np.ndarray]
+) -> tuple[Adapter, np.ndarray | None, np.ndarray | None]:
+    """A trained adapter with how sure it is, and predictions without ratings (`Trained.loo_NA`, `loo_difference_LLA`).
 
-    adapter: Adapter
-    loo_NA: np.ndarray | None = None
-    loo_difference_LLA: np.ndarray | None = None
-
-
-def evidence_of(member: Member, adapter: Adapter, held: Mapping[str, np.ndarray]) -> Evidence:
-    """The evidence around a trained adapter; none for a bottleneck, whose score is no linear function of its numbers.
+    None for a bottleneck, whose score is no linear function of its numbers, and without a prior, since nothing then
+    bounds what was never rated.
 
     Args:
         member: the user, with the parts that the training drew from.
@@ -40,9 +34,8 @@ def evidence_of(member: Member, adapter: Adapter, held: Mapping[str, np.ndarray]
     request, parts = member.request, [part for part in member.parts if part.num_drawn]
     strength = request.config.prior_strength
     nothing_known = not len(member.new) and request.parent is None
-    # without a prior nothing bounds what was never rated
     if not isinstance(adapter, TasteVector) or not strength or nothing_known:
-        return Evidence(adapter)
+        return adapter, None, None
     drawn = [part.rows.sequence_N for part in parts if part.soft_weight is None]
     sequence_N = np.concatenate([np.empty(0, np.int64), *drawn])
     rated = RatedSet.concatenate(request.past, request.new)
@@ -54,19 +47,12 @@ def evidence_of(member: Member, adapter: Adapter, held: Mapping[str, np.ndarray]
     precision_PA = np.full((adapter.weight_RA.shape[0] + 2, len(adapter.beta_A)), strength)
     if held:
         precision_PA += np.vstack([held["offset.weight"], held["slope.weight"], held["weight.weight"].T])
-    soft = [_soft_targets(member, a) for a in range(precision_PA.shape[1])]
+    soft = [_soft_targets(part) for part in parts if part.soft_weight is not None]
     fitted = closed_form.around(request.base, adapter, rated, compared, precision_PA, soft)
-    return Evidence(replace(adapter, uncertainty=fitted.uncertainty), fitted.loo_NA, fitted.loo_difference_LLA)
+    return replace(adapter, uncertainty=fitted.uncertainty), fitted.loo_NA, fitted.loo_difference_LLA
 
 
-def _soft_targets(member: Member, aspect: int) -> tuple[np.ndarray, np.ndarray]:
-    """Regressors and weights of the images whose scores were to be kept, shapes (M, P) and (M,)."""
-    design_MP, weight_M = [np.empty((0, member.request.base.taste_dim + 2))], [np.empty(0)]
-    for part in member.parts:
-        if part.soft_weight is not None and part.num_drawn:
-            known_V = np.ones(len(part.rows.taste_VR), bool)
-            if part.soft_VA is not None:
-                known_V = ~np.isnan(part.soft_VA[:, aspect])
-            design_MP.append(design(part.rows.taste_VR[known_V], part.rows.generic_VA[known_V, aspect]))
-            weight_M.append(np.full(int(known_V.sum()), part.soft_weight))
-    return np.concatenate(design_MP), np.concatenate(weight_M)
+def _soft_targets(part: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Taste, generic scores and weights of images whose scores were to be kept; shapes (M, R), (M, A) and (M, A)."""
+    known_VA = np.ones(part.rows.generic_VA.shape) if part.soft_VA is None else ~np.isnan(part.soft_VA)
+    return part.rows.taste_VR, part.rows.generic_VA, known_VA * float(part.soft_weight or 0.0)
