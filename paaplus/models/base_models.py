@@ -9,10 +9,12 @@ from pathlib import Path
 from paaplus.models import lite, lite2, timm_backbone
 from paaplus.models.extractor import Extractor
 from paaplus.models.physiqueframe import extractor as physiqueframe
+from paaplus.models.siblings import elta
 
 BASE_MODELS: dict[str, Callable[[Path | None, str], Extractor]] = {
     "lite": lite.build,
     "lite2": lite2.build,
+    "elta": elta.build,
     "physiqueframe": physiqueframe.build,
     "physiqueframe-bfloat16": partial(physiqueframe.build, precision="bfloat16"),
 }

@@ -17,9 +17,15 @@ from xdist.scheduler import LoadFileScheduling
 
 ALONE = "tests/e2e/"  # each of these tests is handed out by itself: some take minutes
 NOT_QUICK = ("slow", "benchmark", "browser", "gpu", "parity")  # marks
-# Folders whose tests run the whole platform or whole studies, or draw the whole built-in set.
-WHOLE = ("tests/e2e/", "tests/paaplus/evaluation/", "tests/paaplus/cli/evaluate/", "tests/paaplus/data/builtin_set/")
-MAX_QUICK_PARAMETERS = 4
+# Folders whose tests run the whole platform, all migrations or whole studies, or draw the whole built-in set.
+WHOLE = (
+    "tests/e2e/",
+    "tests/migrations/",
+    "tests/paaplus/evaluation/",
+    "tests/paaplus/cli/evaluate/",
+    "tests/paaplus/data/builtin_set/",
+)
+MAX_QUICK_PARAMETERS = 2
 SLOW_S = 60.0  # what is supposed of a test that is marked slow and has no `timeout` mark
 SERVERS = {"postgres_server", "redis_server"}  # fixtures
 # Modules that start processes. A test that reaches one of their names, itself or through functions, starts some.
