@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from paaplus.scoring.comparisons import TIE_WIDTH, slope_and_curvature
-from paaplus.strategies.comparisons import comparison_loss, information
+from paaplus.strategies.likelihood import LogLikelihood, information, log_likelihood
 
 ANSWERS = (1.0, 0.0, 0.5)  # first, second, tie
 ONE = torch.ones(1, dtype=torch.float64)
@@ -20,8 +20,7 @@ def float64(values: list) -> torch.Tensor:
 
 
 def probability(difference: float, answer: float, noise_sd: float = 1.0) -> float:
-    loss = comparison_loss(float64([[difference]]), float64([[answer]]), ONE, noise_sd * ONE)
-    return math.exp(-loss.item() / 2)
+    return math.exp(log_likelihood(float64([[difference]]), float64([[answer]]), noise_sd * ONE).item())
 
 
 @pytest.mark.parametrize("difference", [-30.0, -1.0, 0.0, 0.4, 7.0])
@@ -56,21 +55,43 @@ def test_answers_are_those_of_people_who_weigh_up_two_noisy_ratings() -> None:
     assert [probability(difference, answer, noise_sd) for answer in ANSWERS] == pytest.approx(shares, abs=0.005)
 
 
+def targets(rows: list[list[float]]) -> torch.Tensor:
+    return torch.tensor([rows])
+
+
+def test_loss_of_ratings_is_that_worked_out_by_hand() -> None:
+    score_UVA = torch.tensor([[[5.0, 6.0], [4.0, 4.0]]])
+    criterion = LogLikelihood(torch.tensor([2.0, 1.0]), num_pairs=0)
+    # targets 7 and none, 4 and 1; weights 1 and 0.5 over the noise's variance: (2 / 2)^2 = 1, and half of 0 + 3^2
+    loss = criterion(score_UVA, targets([[7.0, 0.0, 0.25, 0.0], [4.0, 1.0, 0.125, 0.5]]))
+    assert loss.item() == pytest.approx(1.0 + 4.5)
+    assert criterion.loss_U.tolist() == [loss.item()]
+
+
+def test_losses_of_users_are_told_apart_and_their_gradients_are_their_own() -> None:
+    score_UVA = torch.tensor([[[5.0]], [[math.inf]], [[4.0]]], requires_grad=True)
+    criterion = LogLikelihood(torch.ones(1), num_pairs=0)
+    criterion(score_UVA, torch.tensor([[[4.0, 1.0]], [[4.0, 1.0]], [[6.0, 1.0]]])).backward()
+    assert criterion.loss_U.tolist() == [1.0, math.inf, 4.0]
+    assert score_UVA.grad[[0, 2]].flatten().tolist() == [2.0, -4.0]
+
+
 def test_what_was_not_said_adds_nothing_and_has_no_gradient() -> None:
-    difference_CA = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
-    preference_CA = torch.tensor([[1.0, math.nan], [math.nan, math.nan]])
-    loss = comparison_loss(difference_CA, preference_CA, torch.tensor([2.0, 1.0]), torch.ones(2))
+    score_UVA = torch.tensor([[[8.0, 1.0], [3.0, 4.0], [1.0, 2.0]]], requires_grad=True)
+    criterion = LogLikelihood(torch.ones(2), num_pairs=1)
+    # a rating of nothing, and a comparison of the first aspect, which counts twice; the second image has no columns
+    loss = criterion(score_UVA, targets([[0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 0.0]]))
     loss.backward()
-    assert loss.item() == pytest.approx(-2.0 * 2.0 * math.log(probability(1.0, 1.0)), rel=1e-5)
-    assert difference_CA.grad[0, 0] < 0
-    assert difference_CA.grad.abs().sum() == difference_CA.grad[0, 0].abs()
+    assert loss.item() == pytest.approx(-2.0 * 2.0 * math.log(probability(2.0, 1.0)), rel=1e-5)
+    assert score_UVA.grad[0, 1, 0] == -score_UVA.grad[0, 2, 0] < 0
+    assert score_UVA.grad.count_nonzero() == 2
 
 
 def test_far_from_what_was_said_the_loss_is_finite() -> None:
     difference_CA = torch.tensor([[1e4], [-1e4], [1e4]], requires_grad=True)
-    loss = comparison_loss(difference_CA, torch.tensor([[0.0], [1.0], [0.5]]), torch.ones(3), torch.ones(1))
-    loss.backward()
-    assert torch.isfinite(loss)
+    said_CA = log_likelihood(difference_CA, torch.tensor([[0.0], [1.0], [0.5]]), torch.ones(1))
+    said_CA.sum().backward()
+    assert torch.isfinite(said_CA).all()
     assert torch.isfinite(difference_CA.grad).all()
 
 
@@ -79,13 +100,13 @@ def test_far_from_what_was_said_the_loss_is_finite() -> None:
 def test_slope_and_curvature_are_the_derivatives(answer: float, difference: float) -> None:
     noise_sd = 1.7
 
-    def log_likelihood(at: torch.Tensor) -> torch.Tensor:
-        return -comparison_loss(at.reshape(1, 1), float64([[answer]]), ONE, noise_sd * ONE) / 2
+    def of_answer(at: torch.Tensor) -> torch.Tensor:
+        return log_likelihood(at.reshape(1, 1), float64([[answer]]), noise_sd * ONE).sum()
 
     at = torch.tensor(difference, dtype=torch.float64)
     slope_CA, curvature_CA = slope_and_curvature(np.array([[difference]]), np.array([[answer]]), np.array([noise_sd]))
-    assert slope_CA.item() == pytest.approx(torch.autograd.functional.jacobian(log_likelihood, at).item(), abs=1e-12)
-    assert curvature_CA.item() == pytest.approx(-torch.autograd.functional.hessian(log_likelihood, at).item())
+    assert slope_CA.item() == pytest.approx(torch.autograd.functional.jacobian(of_answer, at).item(), abs=1e-12)
+    assert curvature_CA.item() == pytest.approx(-torch.autograd.functional.hessian(of_answer, at).item())
 
 
 def test_slope_and_curvature_of_nothing_said_are_zero() -> None:
