@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from paaplus.models.siblings import parity
 from paaplus.models.siblings.dat import Eat
 from paaplus.models.siblings.exposure_net import ExposureNet
 from paaplus.models.siblings.icaa import Icaa
@@ -52,6 +54,17 @@ def test_switches_of_the_official_code_make_neighbours_matter() -> None:
         image, other = noise(256), noise(256, seed=1)
         other[0] = image[0]
         assert not torch.allclose(exposure(image, True)[0], exposure(other, True)[0], atol=1e-4)
+
+
+def test_parity_functions_see_one_image_at_a_time_like_tools() -> None:
+    """To the bit: a batch as such may change the last bits of a convolution."""
+    network = with_weights(LabMobileNet())
+    weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    image = noise(224).numpy()
+    together = parity.nima_attack(weights, {"image": image, "whole_map": True}, "batch")
+    alone = parity.nima_attack(weights, {"image": image[1:], "whole_map": True}, "single")
+    for name, array in alone.items():
+        assert np.array_equal(array[0], together[name][1]), name
 
 
 def test_theme_that_is_off_is_ten_zeros_and_recorded_in_the_version() -> None:
