@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from paaplus.errors import InvalidInput, Unavailable
+from paaplus.models.nima import load_network as load_nima
 from paaplus.models.siblings import load, state
 from paaplus.models.siblings.elta import build, modern_names
 from paaplus.models.torchvision_shim import ensure_torchvision
@@ -82,6 +83,13 @@ def test_torchvisions_mobilenet_is_told_from_the_laboratorys() -> None:
         state.check_is_for("mnet", mobilenet_v2(weights=None).state_dict(), "w.pth")
     with pytest.raises(InvalidInput, match="is no file of tool 'mnet': its first tensors are a"):
         state.check_is_for("mnet", {"a": torch.ones(1)}, "w.pth")
+
+
+def test_file_of_the_laboratorys_mobilenet_is_refused_by_nima_with_its_tool(tmp_path: Path) -> None:
+    file = tmp_path / "m.pth"
+    torch.save(TINY["mnet"]().state_dict(), file)
+    with pytest.raises(InvalidInput, match="it is a file of tool 'mnet'"):
+        load_nima(file, "aesthetics")
 
 
 @pytest.mark.usefixtures("small")
