@@ -155,6 +155,18 @@ def test_text_vectors_add_aspects_and_change_the_version(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("small")
+def test_text_tower_of_the_official_file_is_left_out_and_nothing_else(tmp_path: Path) -> None:
+    tensors = dict(with_weights(TINY["prompt_det"]()).state_dict())
+    clip = "icaa_clip.clip_model"
+    tower = {f"{clip}.transformer.resblocks.0.ln_1.weight": torch.ones(2), f"{clip}.text_projection": torch.ones(2, 2)}
+    put(tmp_path, "prompt_det", tensors | tower)
+    assert load.load_tool(tmp_path, "prompt_det").aspects == ("colour",)
+    put(tmp_path, "prompt_det", tensors | {f"{clip}.visual.extra": torch.ones(2)})
+    with pytest.raises(InvalidInput, match="1 are left over"):
+        load.load_tool(tmp_path, "prompt_det")
+
+
+@pytest.mark.usefixtures("small")
 def test_one_network_is_in_memory_at_a_time_and_comes_back(tmp_path: Path) -> None:
     put(tmp_path, "mnet")
     put(tmp_path, "eat")
