@@ -37,9 +37,9 @@ def get_map(
         Literal["png", "npy"], Query(alias="format", description="png: colours. npy: the numbers, float16.")
     ] = "png",
 ) -> Response:
-    """What a tool says of every place of an image. `exposure_map`: blue is too bright, red too dark, -0.5 to 0.5.
+    """A tool's map of an image. `exposure_map`: blue is too bright, red too dark, -0.5 to 0.5.
 
-    The first to ask gets 202 and the job; afterwards the map is kept as long as the image and the tool's version.
+    The first request is answered with 202 and the job that draws the map. The map is kept as long as the image.
     """
     found = maps.get_or_request(context.database, key, image_id, tool, context.settings)
     if isinstance(found, ToolMap):

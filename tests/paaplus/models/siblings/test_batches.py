@@ -85,7 +85,7 @@ def test_theme_that_is_off_is_ten_zeros_and_recorded_in_the_version() -> None:
 def test_empty_histogram_gives_the_biases_with_little_confidence() -> None:
     from PIL import Image
 
-    from paaplus.models.siblings.tools import BUILDERS, NO_WORD_CONFIDENCE
+    from paaplus.models.siblings.tools import BIAS_CONFIDENCE, BUILDERS
     from paaplus.tools.tool import ToolImage
 
     network = with_weights(Icaa(SMALL))
@@ -94,4 +94,4 @@ def test_empty_histogram_gives_the_biases_with_little_confidence() -> None:
     [judgement] = tool.score([ToolImage(Image.new("RGB", (40, 40), (9, 90, 200)))])
     bias = torch.sigmoid(network.class_head2.bias)[0]
     assert judgement.scores["colour"] == pytest.approx(10 * float(bias), abs=1e-5)
-    assert set(judgement.confidences.values()) == {NO_WORD_CONFIDENCE}
+    assert set(judgement.confidences.values()) == {BIAS_CONFIDENCE}
