@@ -27,6 +27,14 @@ def base_of(num_aspects: int = 2) -> BaseScorer:
     return tiny_base(aspects=tuple(f"aspect{a}" for a in range(num_aspects)))
 
 
+def base_of_dim(taste_dim: int, num_aspects: int = 1) -> BaseScorer:
+    """The tiny base model with a taste space of so many dims."""
+    tiny = base_of(num_aspects)
+    features = np.eye(tiny.map_QR.shape[0], taste_dim, dtype=np.float32)
+    wide = np.zeros((taste_dim, len(tiny.aspects)), np.float32)
+    return replace(tiny, map_QR=features, shift_R=np.zeros(taste_dim, np.float32), head_weight_RA=wide)
+
+
 def person(base: BaseScorer, seed: int = 0) -> np.ndarray:
     """Someone's taste: weights that a rating adds to the generic score, shape (R, A)."""
     rng = np.random.default_rng([7, seed])

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paaplus.configs import TrainingConfig
-from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.strategies import stack, steps
 from paaplus.training import TrainingRequest, train_many
 from tests.support.learning import (
     STEP_PAIRS,
     base_of,
+    base_of_dim,
     comparisons,
     first_request,
     next_request,
@@ -94,7 +94,7 @@ def test_company_does_not_matter(
 @pytest.mark.parametrize("taste_dim", [48, 100, 256, 768])
 def test_size_of_the_stack_does_not_matter_at(taste_dim: int, kind: str) -> None:
     """In stacks of 2, 16 and 64, whatever the number of threads is set to outside."""
-    base = wide_base(taste_dim)
+    base = base_of_dim(taste_dim, num_aspects=2)
     requests = [
         first_request("replay_ewc", kind, base, ratings(base, person(base, u), 1 + 3 * u % 40, seed=u), WIDE)
         for u in range(64)
@@ -109,11 +109,3 @@ def test_size_of_the_stack_does_not_matter_at(taste_dim: int, kind: str) -> None
         finally:
             torch.set_num_threads(threads)
         assert [found[u] for u in picked if u < count] == [expected[u] for u in picked if u < count]
-
-
-def wide_base(taste_dim: int) -> BaseScorer:
-    """The tiny base model with a taste space of so many dims."""
-    tiny = base_of(2)
-    features = np.eye(tiny.map_QR.shape[0], taste_dim, dtype=np.float32)
-    wide = np.zeros((taste_dim, len(tiny.aspects)), np.float32)
-    return replace(tiny, map_QR=features, shift_R=np.zeros(taste_dim, np.float32), head_weight_RA=wide)

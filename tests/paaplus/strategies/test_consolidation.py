@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from paaplus.configs import TrainingConfig
 from paaplus.records import RatedSet
 from paaplus.scoring.tensors import unpack
-from paaplus.strategies.state import SeenFeedback, digest_of
+from paaplus.strategies.reservoir import KeyedSample
+from paaplus.strategies.state import SeenFeedback, digest_of, packed_state
 from paaplus.training import train
-from tests.support.learning import SMALL, base_of, first_request, next_request, none_of, person, ratings
+from tests.support.learning import SMALL, base_of, base_of_dim, first_request, next_request, none_of, person, ratings
 from tests.support.oracle import fisher_of
 
 BASE = base_of(2)
@@ -114,3 +116,28 @@ def test_importances_do_not_hold_what_came_before_them() -> None:
     assert train(fewer).state == train(request).state
     gone = replace(request, past=request.past.select(request.past.sequence_N != 15))
     assert train(gone).state != train(request).state
+
+
+@pytest.mark.parametrize("num_events", [1_000, 10_000])
+def test_state_of_replay_ewc_is_no_larger_after_a_long_history(num_events: int) -> None:
+    """At the default configuration and the widest taste space."""
+    base = base_of_dim(256)
+    rated = ratings(base, person(base), num_events, missing=0.0)
+    sample, seen = KeyedSample(256, 0), SeenFeedback()
+    for first in range(0, num_events - 10, 10):  # what so many increments of ten would have left
+        seen.add(rated.sequence_N[:first], rated.sequence_N[first : first + 10])
+        sample.offer(rated.sequence_N[first : first + 10])
+    config = TrainingConfig(num_steps=1)
+    start = first_request("replay_ewc", "bottleneck", base, rated.select(np.arange(num_events) < 10), config)
+    trained = train(start)
+    arrays, _ = unpack(trained.state)
+    kept = {name: array for name, array in arrays.items() if name.startswith("fisher.")}
+    state = packed_state({**kept, **sample.arrays(), **seen.arrays("fisher")}, "replay_ewc", trained.adapter)
+    past, new = (
+        rated.select(mask) for mask in (rated.sequence_N <= num_events - 10, rated.sequence_N > num_events - 10)
+    )
+    after = train(replace(start, past=past, new=new, parent=trained.adapter, state=state))
+    again, _ = unpack(after.state)
+    assert again["fisher_num_increments"].tolist() == [num_events // 10]
+    assert len(again["buffer_sequence_K"]) == 256
+    assert 18_000 < len(after.state) < 24 * 1024
