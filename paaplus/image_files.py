@@ -17,7 +17,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from paaplus.errors import InvalidInput, Unavailable
+from paaplus.errors import InvalidInput
 
 MAX_PIXELS = 50_000_000
 DECODER = 2  # raised when a file's pixels change: what was cached from pixels of an older decoder is not used
@@ -58,7 +58,6 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS, min_side_px: int = 1
 
     Raises:
         InvalidInput: not a JPEG, PNG or WebP; or animated, damaged, too small or too large.
-        Unavailable: there is not enough memory, which says nothing about the file.
     """
     media_type = media_type_of(data)
     check_header(data, media_type, max_pixels, min_side_px)
@@ -69,10 +68,8 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS, min_side_px: int = 1
                 raise InvalidInput(f"an animation of {getattr(image, 'n_frames', 2)} frames is not accepted")
             image.load()
             return _opaque_srgb(_upright(image))
-    except InvalidInput:
+    except (InvalidInput, MemoryError):  # too little memory is no fault of the file
         raise
-    except MemoryError as error:
-        raise Unavailable(f"not enough memory to decode a file of {len(data)} bytes") from error
     except Exception as error:  # a decoder that meets hostile bytes may raise anything
         raise InvalidInput(f"the file is damaged or truncated, and no {media_type} can be read: {error}") from error
 

@@ -85,7 +85,7 @@ def checked_id_characters(text: str, what: str = "the id") -> str:
     return text
 
 
-def cleaned(clean: Callable[[str], str]) -> Callable[[Any], Any]:
+def cleaned(clean: Callable[[str], Any]) -> Callable[[Any], Any]:
     """A validator of pydantic that cleans what is a text, and leaves the refusal of anything else to the type.
 
     It runs before the length is looked at, so that lengths are those of what is stored.

@@ -67,10 +67,10 @@ def score(
         person_options = {"--box": box, "--meshes": meshes, "--unchecked": unchecked or None, **given.options()}
         if named := [option for option, value in person_options.items() if value is not None]:
             raise InvalidInput(f"{', '.join(named)}: only for --base-model physiqueframe")
-        rows, aspects, num_bad = _generic_scores(images, base_model)
+        scored, aspects, num_bad = _generic_scores(images, base_model)
         columns: dict[str, Any] = {"image": lambda row: str(row[0]), "base_model": lambda row: row[1]}
         columns |= {aspect: (lambda row, a=a: row[2][a]) for a, aspect in enumerate(aspects)}
-        print_rows(rows, columns, as_json=as_json)
+        print_rows(scored, columns, as_json=as_json)
         raise typer.Exit(int(num_bad > 0))
     if box is not None and len(images) != 1:
         raise InvalidInput(f"--box with {len(images)} images: one")

@@ -156,7 +156,7 @@ class ImageNames:
             )
         )
         for image_id, name in rows:
-            for known in {str(image_id), name} - {None}:
+            for known in {str(image_id), name or str(image_id)}:
                 self._named.setdefault(known, []).append(image_id)
 
     def one(self, name: str) -> UUID:

@@ -41,7 +41,7 @@ def clean(data: bytes, *, max_bytes: int, max_pixels: int, min_side_px: int) -> 
     Raises:
         TooLarge: the file has more than `max_bytes`.
         InvalidInput: the content is not a JPEG, PNG or WebP; or it is animated, damaged, too small or too large.
-        Unavailable: too many pictures are being decoded.
+        Unavailable: too many pictures are being decoded, or there is not enough memory.
     """
     if len(data) > max_bytes:
         raise TooLarge(f"the file has {len(data)} bytes; at most {max_bytes} are accepted")
@@ -51,6 +51,8 @@ def clean(data: bytes, *, max_bytes: int, max_pixels: int, min_side_px: int) -> 
         raise Unavailable(f"too many pictures are being decoded: waited {_DECODE_WAIT_S} s for a turn")
     try:
         return _encode(decode_image(data, max_pixels, min_side_px), media_type, sha256_hex(data))
+    except MemoryError as error:  # no fault of the file
+        raise Unavailable("there is not enough memory to decode the picture now") from error
     finally:
         _decoding.release()
 

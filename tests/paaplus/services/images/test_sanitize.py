@@ -356,6 +356,15 @@ def test_size_that_a_picture_only_has_lying_down_is_still_checked_upright() -> N
     assert (picture.width_px, picture.height_px) == (16, 40)
 
 
+def test_lack_of_memory_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*_: object) -> object:
+        raise MemoryError
+
+    monkeypatch.setattr(image_files, "_upright", too_large)
+    with pytest.raises(Unavailable, match="not enough memory"):
+        clean(encoded(scene(), "JPEG"))
+
+
 def test_upload_gives_up_when_too_many_others_are_being_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sanitize, "_DECODE_WAIT_S", 0.05)
     with sanitize._decoding, sanitize._decoding, pytest.raises(Unavailable, match="too many pictures"):
