@@ -1,18 +1,21 @@
 """The window of a user's feedback that a training should read, and whether what it teaches may be served.
 
 A window is a run of consecutive blocks. Its score is its order evidence plus the log of its prior probability. Most
-lives start with an order that lasts; few start later, end early, or turn to another taste. The best window trains. It
-goes live if its score reaches `live`, stays live while the score is not below 0, and is retired otherwise. Feedback
-outside the window is quarantined.
+lives start with an order that lasts; few start later, end early, or turn to another taste. A version goes live if the
+best score reaches a limit, stays live while the best score is not below 0, and is retired otherwise.
 
-The prior probabilities of windows without turns sum to at most 1, so the summed evidence is a martingale under "no
-order", and the best score exceeds log c at any time with a probability of 1/c at most: looks do not add up.
+The prior probabilities of windows without turns sum to 1 at most, so the summed evidence is a martingale under "no
+order", and the best score exceeds log c at any time with a probability of 1/c at most: looks do not add up. Turns add
+`turns` a block.
+
+Which window trains is a choice, not a test: rubbish that trains does more harm than honest feedback that waits. So a
+window that leaves out the newest blocks is preferred by `caution` nats. Feedback outside the window is quarantined.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,7 +31,7 @@ class PathPrior:
     ended: float = 0.1
     stays_ended: float = 0.95
     turns: float = 0.02
-    quarantine_nats: float = 1.0  # taken from a window that excludes the newest block
+    caution: float = 2.0  # nats by which a window without the newest block is preferred
     turn_evidence: float = 5.0  # least own evidence of a turn
 
     def log_start(self, blocks_before: float) -> float:
@@ -42,17 +45,16 @@ class PathPrior:
     def log_ended(self, blocks_after: float) -> float:
         if blocks_after <= 0:
             return 0.0
-        return math.log(self.ended) + (blocks_after - 1.0) * math.log(self.stays_ended) - self.quarantine_nats
+        return math.log(self.ended) + max(blocks_after - 1.0, 0.0) * math.log(self.stays_ended)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Blocks `[start, end)` with their score; `evidence` is without the prior. `turned`: an earlier order ended."""
+    """The chosen blocks `[start, end)`. `score` is the best of all windows. `turned`: an earlier order ended."""
 
     start: int
     end: int
     score: float
-    evidence: float
     turned: bool = False
 
 
@@ -65,22 +67,25 @@ def best_window(evidence_of: dict[tuple[int, int], float], position_B: np.ndarra
         prior: of windows.
     """
     num_blocks = len(position_B) - 1
-    best: Window | None = None
-    before = [0.0] * (num_blocks + 1)  # score of the best window of the blocks before each one, 0 at least
+    chosen: Window | None = None
+    before = [0.0] * (num_blocks + 1)  # best score of the blocks before each one, 0 at least
     for end in range(1, num_blocks + 1):
-        best = None
+        best_score, best_preference, chosen = -math.inf, -math.inf, None
         for start in range(end):
+            log_start = prior.log_start(float(position_B[start]))
             for stop in range(start + 1, end + 1):
                 evidence = evidence_of[start, stop]
                 lasting = prior.log_lasting(float(position_B[stop] - position_B[start]))
-                score = evidence + prior.log_start(float(position_B[start])) + lasting
-                score += prior.log_ended(float(position_B[end] - position_B[stop]))
+                score = evidence + log_start + lasting + prior.log_ended(float(position_B[end] - position_B[stop]))
                 turned = False
                 if stop == end and start > 0 and evidence >= prior.turn_evidence:
                     after_turn = evidence + before[start] + math.log(prior.turns) + lasting
                     turned, score = after_turn > score, max(after_turn, score)
-                if best is None or score > best.score:
-                    best = Window(start, stop, score, evidence, turned)
-        assert best is not None, "blocks without a window"
-        before[end] = max(best.score, 0.0)
-    return best
+                best_score = max(best_score, score)
+                preference = score + (prior.caution if stop < end else 0.0)
+                if preference > best_preference:
+                    best_preference, chosen = preference, Window(start, stop, score, turned)
+        assert chosen is not None, "blocks without a window"
+        chosen = replace(chosen, score=best_score)
+        before[end] = max(best_score, 0.0)
+    return chosen
