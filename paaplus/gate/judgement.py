@@ -108,8 +108,7 @@ def _check_order(evidence: Evidence) -> GateCheck:
     """
     verdict = evidence.verdict
     limit = 0.0 if evidence.is_live else verdict.needed
-    passed = verdict.stays_live if evidence.is_live else verdict.goes_live
-    return GateCheck("order", passed, verdict.score, limit, wording.order(verdict, limit))
+    return GateCheck("order", verdict.may_serve(evidence.is_live), verdict.score, limit, wording.order(verdict, limit))
 
 
 def _check_loss(evidence: Evidence, config: GateConfig) -> GateCheck:

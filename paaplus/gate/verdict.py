@@ -54,6 +54,10 @@ class FeedbackVerdict:
         """Whether a version that is live may stay, or be replaced by one that continues it."""
         return self.score >= 0.0
 
+    def may_serve(self, is_live: bool) -> bool:
+        """Whether a version may be live after this verdict, given whether one is live now."""
+        return self.stays_live if is_live else self.goes_live
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "num_answers": self.num_answers,

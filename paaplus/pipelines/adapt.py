@@ -142,7 +142,7 @@ def _in_window(
 
     If nothing may be served, nothing is quarantined: no part of the feedback is better than the rest.
     """
-    may_serve = verdict.stays_live if _is_live(snapshot) else verdict.goes_live
+    may_serve = verdict.may_serve(_is_live(snapshot))
     outside = snapshot.log.outside(verdict.in_window) if may_serve else set()
     if outside == snapshot.log.quarantined():
         return snapshot, None

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from paaplus.configs import GateConfig, TrainingConfig
 from paaplus.errors import InvalidInput
-from paaplus.evaluation.checks import check_learners, check_limit, check_numbers
+from paaplus.evaluation.checks import check_distinct, check_learners, check_limit, check_numbers
+from paaplus.evaluation.gate.lives import LIVES
 from paaplus.evaluation.learner import Learner
 
 
@@ -20,6 +21,8 @@ class GateStudyConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     limit_people: int | None = None  # test people per seed, the first of the split
+    increments: tuple[int, ...] = ()  # answers a step of the study in small steps; none: the study of single candidates
+    lives: tuple[str, ...] = tuple(LIVES)
     fresh_support: bool = False  # the base model is fitted on half of the train images; people rate the other half
 
     def __post_init__(self) -> None:
@@ -28,4 +31,7 @@ class GateStudyConfig:
         check_learners(self.learners)
         if special := [learner.name for learner in self.learners if learner.prior or learner.asked]:
             raise InvalidInput(f"learners {special}: the gate study supports no options of learners")
+        check_distinct("increments", self.increments, least=2)
+        if unknown := sorted(set(self.lives) - set(LIVES)):
+            raise InvalidInput(f"lives {unknown}; known: {list(LIVES)}")
         check_limit(self.limit_people)

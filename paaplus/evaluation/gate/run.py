@@ -36,8 +36,9 @@ from paaplus.evaluation.learner import Learner
 from paaplus.evaluation.rounds import PeopleCounter, Progress, Round, no_progress, rounds
 from paaplus.evaluation.splits import MakeSplit
 from paaplus.evaluation.train_side import EvaluationData, TrainSide
-from paaplus.gate import Evidence, cross_fitted, gather, judge
-from paaplus.records import RatedSet
+from paaplus.gate import Evidence, feedback_verdict, gather, judge
+from paaplus.records import NO_COMPARISONS, RatedSet
+from paaplus.scoring.priors import OwnPrior
 from paaplus.training import Trained, TrainingRequest, train
 
 MSE_TOLERANCE = 0.05  # score points squared; the default tolerance of the gate
@@ -149,11 +150,14 @@ class _SplitMeasurement:
             trained,
             reference,
             ratings.select(held_out_N),
+            NO_COMPARISONS,
             boundary=boundary if active else 0,
             pool_PR=self._side.taste_IR[pool],
             pool_PA=self._side.generic_IA[pool],
+            verdict=feedback_verdict(ratings, NO_COMPARISONS, OwnPrior(self._side.base), self._config.gate),
+            is_live=active is not None,
         )
-        promoted = {GATE: judge(cross_fitted(evidence, request, self._config.gate), self._config.gate).promote}
+        promoted = {GATE: judge(evidence, self._config.gate).promote}
         seconds = time.perf_counter() - started
         if trained.loo_NA is not None:
             promoted[HELD_OUT_ONLY] = judge(_without_leave_one_out(evidence), self._config.gate).promote
@@ -180,4 +184,4 @@ class _SplitMeasurement:
 def _without_leave_one_out(evidence: Evidence) -> Evidence:
     """The evidence without leave-one-out predictions, as for a strategy that is not in closed form."""
     unknown_NA = np.full_like(evidence.new.candidate_NA, np.nan)
-    return replace(evidence, new=replace(evidence.new, candidate_NA=unknown_NA, difference_LLA=None))
+    return replace(evidence, new=replace(evidence.new, candidate_NA=unknown_NA))
