@@ -80,7 +80,7 @@ def best_window(evidence_of: dict[tuple[int, int], float], position_B: np.ndarra
                 turned = False
                 if stop == end and start > 0 and evidence >= prior.turn_evidence:
                     after_turn = evidence + before[start] + math.log(prior.turns) + lasting
-                    turned, score = after_turn > score, max(after_turn, score)
+                    turned, score = before[start] > 0.0 and after_turn > score, max(after_turn, score)
                 best_score = max(best_score, score)
                 preference = score + (prior.caution if stop < end else 0.0)
                 if preference > best_preference:

@@ -117,7 +117,7 @@ def _odds(score: float) -> str:
     odds = math.exp(min(score, math.log(_LARGEST_ODDS)))
     if score > math.log(_LARGEST_ODDS):
         return f"more than {_LARGEST_ODDS:g} to 1"
-    return f"{odds:.2g} to 1" if odds >= 0.01 else "less than 0.01 to 1"
+    return f"{odds:.0f} to 1" if odds >= 10.0 else f"{odds:.2g} to 1" if odds >= 0.01 else "less than 0.01 to 1"
 
 
 def _holds(probability: float, needed: float) -> str:

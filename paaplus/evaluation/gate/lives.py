@@ -12,28 +12,31 @@ import numpy as np
 
 from paaplus.records import PREFERS_FIRST, PREFERS_SECOND, SCORE_MAX, SCORE_MIN, TIE
 
-NUM_ANSWERS = 100
-
 
 @dataclass(frozen=True)
 class Life:
     """One kind of life.
 
     Attributes:
-        num_answers: how many ratings or comparisons the person gives.
+        length: number of ratings or comparisons, in multiples of the study's `num_answers`.
         spoil: turns the honest ratings, in order, into those that are sent; None: a life of comparisons.
         answer: likewise for honest preferences.
-        reversed_from: the true taste is the reverse of the honest ratings from this answer on; None: never.
-        compared_at: worse is said against what was served after so many answers; 0: against the generic scores.
-        is_rubbish: what is sent, or its last part, holds nothing of the person's taste.
+        in_circles: comparisons come in threes: of a and b, b and c, c and a.
+        reversed_from: share of the answers after which the true taste is the reverse of the honest ratings.
+        compared_at: share of the answers after which the served scores are what *worse* is measured against; 0: the
+            generic scores.
     """
 
-    num_answers: int = NUM_ANSWERS
+    length: float = 1.0
     spoil: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None
     answer: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None
-    reversed_from: int | None = None
-    compared_at: int = 0
-    is_rubbish: bool = False
+    in_circles: bool = False
+    reversed_from: float | None = None
+    compared_at: float = 0.0
+
+    def num_answers(self, num: int) -> int:
+        """Its number of answers if a life of length 1 has `num`."""
+        return round(self.length * num)
 
     @property
     def compares(self) -> bool:
@@ -69,10 +72,11 @@ def _partly_shuffled(share: float) -> Callable[[np.ndarray, np.random.Generator]
 
 
 def _in_parts(
-    cut: int, first: Callable[..., np.ndarray], second: Callable[..., np.ndarray]
+    cut: float, first: Callable[..., np.ndarray], second: Callable[..., np.ndarray]
 ) -> Callable[..., np.ndarray]:
     def spoil(target_NA: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return np.concatenate([first(target_NA[:cut], rng), second(target_NA[cut:], rng)])
+        boundary = round(cut * len(target_NA))
+        return np.concatenate([first(target_NA[:boundary], rng), second(target_NA[boundary:], rng)])
 
     return spoil
 
@@ -101,20 +105,20 @@ def _other_side(preference_CA: np.ndarray, rng: np.random.Generator) -> np.ndarr
 
 LIVES: dict[str, Life] = {
     "honest": Life(spoil=_honest),
-    "shuffled": Life(spoil=_shuffled, is_rubbish=True),
-    "uniform": Life(spoil=_uniform, is_rubbish=True),
+    "shuffled": Life(spoil=_shuffled),
+    "uniform": Life(spoil=_uniform),
     "half": Life(spoil=_partly_shuffled(0.5)),
     "one in three": Life(spoil=_partly_shuffled(1 / 3)),
-    "honest, then shuffled": Life(spoil=_in_parts(50, _honest, _shuffled), compared_at=50, is_rubbish=True),
-    "shuffled, then honest": Life(126, spoil=_in_parts(60, _shuffled, _honest)),
-    "contrarian": Life(60, spoil=_reversed, reversed_from=0),
-    "flipped": Life(spoil=_in_parts(50, _honest, _reversed), reversed_from=50),
-    "constant": Life(spoil=_constant, is_rubbish=True),
+    "honest, then shuffled": Life(spoil=_in_parts(0.5, _honest, _shuffled), compared_at=0.5),
+    "shuffled, then honest": Life(1.26, spoil=_in_parts(60 / 126, _shuffled, _honest)),
+    "contrarian": Life(0.6, spoil=_reversed, reversed_from=0.0),
+    "flipped": Life(spoil=_in_parts(0.5, _honest, _reversed), reversed_from=0.5),
+    "constant": Life(spoil=_constant),
     "comparisons: honest": Life(answer=_honest),
-    "comparisons: coin": Life(answer=_coin, is_rubbish=True),
-    "comparisons: always first": Life(answer=_always_first, is_rubbish=True),
-    "comparisons: circles": Life(answer=_circles, is_rubbish=True),
-    "comparisons: contrarian": Life(answer=_other_side, reversed_from=0),
+    "comparisons: coin": Life(answer=_coin),
+    "comparisons: always first": Life(answer=_always_first),
+    "comparisons: circles": Life(answer=_circles, in_circles=True),
+    "comparisons: contrarian": Life(answer=_other_side, reversed_from=0.0),
 }
 
 
