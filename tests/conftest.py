@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from paaplus.db import migrate
 from paaplus.db.engine import Database
 from paaplus.settings import Settings, get_settings
-from tests.support import scratch, servers, tiers
+from tests.support import scratch, servers, statement_cache, tiers
 from tests.support.clean_databases import CleanDatabases
 from tests.support.servers import GivenServer, PostgresServer, RedisServer, new_postgres_database
 
@@ -27,6 +27,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 scratch.use_memory_where_there_is_enough()
+statement_cache.share()
 
 # Examples have no deadline of their own: a loaded machine is not a failure; pytest-timeout bounds the test.
 hypothesis.settings.register_profile("paaplus", deadline=None)
@@ -36,9 +37,7 @@ hypothesis.settings.load_profile("paaplus")
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the quick tests; begin with the longest; skip, visibly, what needs a GPU where there is none."""
-    for item in items:
-        if tiers.is_quick(item):
-            item.add_marker("quick")
+    tiers.mark_quick(items)
     if hasattr(config, "workerinput"):  # of xdist
         tiers.sort_longest_first(items)
     needs_gpu = [item for item in items if item.get_closest_marker("gpu")]

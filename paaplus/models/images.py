@@ -1,4 +1,4 @@
-"""Image files as pixels: upright, RGB, within a size limit."""
+"""Decode image files to upright RGB pixels within a size limit."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ FORMATS = ("JPEG", "PNG", "WEBP")
 
 
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The first frame of an image file, turned upright by its EXIF orientation, as RGB.
+    """The first frame of an image file as RGB, turned upright by its EXIF orientation.
 
-    Transparent pixels are laid over white: what lies under them was never meant to be seen.
+    Transparent pixels are blended over white, because their hidden colours are not part of the picture.
 
     Raises:
-        InvalidInput: not a JPEG, PNG or WebP, a truncated one, or one of more than `max_pixels`.
+        InvalidInput: not a JPEG, PNG or WebP file, a truncated file, or more than `max_pixels` pixels.
     """
     try:
-        # These formats only: for others Pillow has old code, and for PostScript it starts a program.
+        # Only these formats: Pillow's code for others is old, and for PostScript it starts a program.
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-        width_px, height_px = image.size  # known from the header: nothing is decoded yet
+        width_px, height_px = image.size  # from the header, before anything is decoded
         if width_px * height_px > max_pixels:
             raise InvalidInput(f"image of {width_px} x {height_px} pixels; at most {max_pixels} are decoded")
         image.load()
         upright = ImageOps.exif_transpose(image)
     except InvalidInput:
         raise
-    except Exception as error:  # a decoder that meets hostile bytes may raise anything
-        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else error
+    except Exception as error:  # a decoder may raise anything on hostile bytes
+        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error
         raise InvalidInput(f"not an image that can be read ({len(data)} bytes): {reason}") from error
     if upright.has_transparency_data:
         rgba = upright.convert("RGBA")

@@ -58,6 +58,23 @@ def test_slow_test_is_not_quick(request: pytest.FixtureRequest) -> None:
     assert not tiers.is_quick(request.node)
 
 
+def test_first_few_parameters_of_a_test_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiers, "is_quick", lambda item: not item.nodeid.endswith("[slow]"))
+    marked = []
+
+    class Item:
+        def __init__(self, nodeid: str) -> None:
+            self.nodeid = nodeid
+
+        def add_marker(self, name: str) -> None:
+            marked.append((self.nodeid, name))
+
+    many = [f"a.py::test[{name}]" for name in ("0", "slow", *range(1, tiers.MAX_QUICK_PARAMETERS + 3))]
+    tiers.mark_quick([Item(nodeid) for nodeid in [*many, "a.py::other"]])  # type: ignore[misc]
+    expected = [f"a.py::test[{number}]" for number in range(tiers.MAX_QUICK_PARAMETERS)]
+    assert marked == [(nodeid, "quick") for nodeid in [*expected, "a.py::other"]]
+
+
 def test_longest_come_first() -> None:
     class Item:
         def __init__(self, name: str, *marks: pytest.Mark) -> None:

@@ -1,13 +1,14 @@
 """Which tests are quick, and in which order test processes take tests. No lists: a test itself tells both.
 
-A test is quick if it runs on SQLite or on no database, starts no server and no process, and has none of the marks of
-`NOT_QUICK`.
+A test is quick if it runs on SQLite or on no database, starts no server and no process, has none of the marks of
+`NOT_QUICK` and lies in none of the folders `WHOLE`. Of a test with many parameters the first few are quick.
 """
 
 from __future__ import annotations
 
 import inspect
 import types
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
@@ -16,6 +17,15 @@ from xdist.scheduler import LoadFileScheduling
 
 ALONE = "tests/e2e/"  # each of these tests is handed out by itself: some take minutes
 NOT_QUICK = ("slow", "benchmark", "browser", "gpu", "parity")  # marks
+# Folders whose tests run the whole platform, all migrations or whole studies, or draw the whole built-in set.
+WHOLE = (
+    "tests/e2e/",
+    "tests/migrations/",
+    "tests/paaplus/evaluation/",
+    "tests/paaplus/cli/evaluate/",
+    "tests/paaplus/data/builtin_set/",
+)
+MAX_QUICK_PARAMETERS = 2
 SLOW_S = 60.0  # what is supposed of a test that is marked slow and has no `timeout` mark
 SERVERS = {"postgres_server", "redis_server"}  # fixtures
 # Modules that start processes. A test that reaches one of their names, itself or through functions, starts some.
@@ -35,6 +45,16 @@ class FilesAndLongTests(LoadFileScheduling):
         return nodeid if nodeid.startswith(ALONE) else str(super()._split_scope(nodeid))
 
 
+def mark_quick(items: Iterable[pytest.Item]) -> None:
+    """Add the mark `quick`, in the order of collection."""
+    num_quick: Counter[str] = Counter()
+    for item in items:
+        test = item.nodeid.split("[")[0]
+        if num_quick[test] < MAX_QUICK_PARAMETERS and is_quick(item):
+            num_quick[test] += 1
+            item.add_marker("quick")
+
+
 def sort_longest_first(items: list[pytest.Item]) -> None:
     """The tests that may take the most time come first: no process is left alone with one of them at the end."""
     items.sort(key=lambda item: -_allowed_s(item))
@@ -49,6 +69,8 @@ def _allowed_s(item: pytest.Item) -> float:
 
 def is_quick(item: pytest.Item) -> bool:
     if not isinstance(item, pytest.Function) or any(item.get_closest_marker(name) for name in NOT_QUICK):
+        return False
+    if item.nodeid.startswith(WHOLE):
         return False
     on_postgresql = hasattr(item, "callspec") and item.callspec.params.get("database_kind") == "postgresql"
     if on_postgresql or SERVERS & set(item.fixturenames):

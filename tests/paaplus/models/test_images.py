@@ -70,7 +70,7 @@ def test_file_is_refused_when_it_is_no_image_or_cut_off(picture):
 
 
 def test_file_of_no_known_format_is_told_in_words():
-    with pytest.raises(InvalidInput, match=r"\(0 bytes\): of no known format$"):
+    with pytest.raises(InvalidInput, match=r"\(0 bytes\): unknown format$"):
         decode_image(b"")
 
 

@@ -173,6 +173,7 @@ def test_whatever_happens_to_one_of_a_cohort_the_others_become_what_they_become_
         assert not np.allclose(after, before, atol=0.01)
 
 
+@pytest.mark.slow
 def test_everybody_of_a_mixed_claim_is_trained_by_their_own_policy_and_to_the_bit_as_alone(
     deployment: Deployment, alone: Deployment
 ) -> None:

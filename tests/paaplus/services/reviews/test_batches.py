@@ -133,9 +133,9 @@ def test_an_invalid_batch_is_refused_and_nothing_is_written(world: Reviewing) ->
         unlabelled = make_image(session).id
     for error, message, options in (
         (InvalidInput, "'carl' is no expert", {"experts": ("carl",)}),
-        (InvalidInput, "'dora' is no expert, or retired", {"experts": ("dora",)}),
+        (InvalidInput, "'dora' is no expert, or a retired one", {"experts": ("dora",)}),
         (NotFound, "'nobody' does not exist", {"experts": ("nobody",)}),
-        (InvalidInput, "named twice", {"experts": ("ada", str(world.ada))}),
+        (InvalidInput, "name the same user", {"experts": ("ada", str(world.ada))}),
         (NotFound, "belongs to a single user", {"image_ids": (owned,)}),
         (Conflict, "1 of 1 images have no label", {"image_ids": (unlabelled,)}),
         (InvalidInput, "has a label by", {"tools": ("exposure",)}),

@@ -205,7 +205,7 @@ def test_erasing_a_user_erases_their_answers(deployment: Deployment) -> None:
 
 
 def test_pairs_of_a_form_are_those_that_experts_disagree_on(deployment: Deployment) -> None:
-    with deployment.database.read_session() as session, pytest.raises(InvalidInput, match="it needs two"):
+    with deployment.database.read_session() as session, pytest.raises(InvalidInput, match="two at least"):
         survey_pairs.form_of_pairs(session, deployment.blobs, deployment.settings, APPLICATION, 3)
     users = [deployment.add_user(f"expert{i}") for i in range(2)]
     for seed, user in enumerate(users):
