@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "4c1e97d0a6b2"
-down_revision = "7ba75d8c5be0"
+down_revision = "c41d7e0a92b6"
 
 MOVES = (
     "gate_promoted",
