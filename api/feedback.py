@@ -28,6 +28,7 @@ from paaplus.services.feedback.intake import AppendResult
 from paaplus.services.users import users as users_service
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
+from paaplus.texts import is_id
 
 router = APIRouter(prefix="/v1/feedback", tags=["feedback"], route_class=Route)
 
@@ -140,7 +141,7 @@ def _unreadable(index: int, raw: Any, error: ValidationError) -> FeedbackItemOut
     where = ".".join(str(part) for part in first["loc"])
     return FeedbackItemOut(
         index=index,
-        event_id=event_id if isinstance(event_id, str) and event_id.isprintable() else None,
+        event_id=event_id if is_id(event_id) else None,
         status="rejected",
         error=ItemError(code=InvalidInput.code, message=f"{where}: {first['msg']}" if where else first["msg"]),
     )

@@ -73,7 +73,7 @@ class Metrics:
         if MULTIPROC_DIR not in os.environ:
             return generate_latest(self.registry)
         summed = CollectorRegistry()
-        MultiProcessCollector(summed)
+        MultiProcessCollector(summed)  # type: ignore[no-untyped-call]
         summed.register(self._gauges)
         return generate_latest(summed)
 

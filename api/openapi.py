@@ -51,7 +51,7 @@ def install(app: FastAPI) -> None:
             swagger_favicon_url=f"{prefix}{ASSETS}/favicon.png",
         )
 
-    app.add_route(DOCS, docs)
+    app.add_route(DOCS, docs, include_in_schema=False)
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

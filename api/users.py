@@ -23,7 +23,7 @@ from paaplus.api.dependencies import (
 )
 from paaplus.api.routing import Route
 from paaplus.api.schemas.adapters import AdapterSummary
-from paaplus.api.schemas.common import Name, Page, next_cursor
+from paaplus.api.schemas.common import Id, Page, next_cursor
 from paaplus.api.schemas.users import Application, PolicyOverridesIn, SharingIn, UserIn, UserOut
 from paaplus.db.tables import UserRow
 from paaplus.services import scheduling
@@ -59,7 +59,7 @@ def list_users(
     limit: Limit = 50,
     cursor: Cursor = None,
     application: Annotated[Application | None, Query()] = None,
-    external_id: Annotated[Name | None, Query()] = None,
+    external_id: Annotated[Id | None, Query()] = None,
 ) -> Page[UserOut]:
     """Users whom the key may see."""
     rows = users_service.list_users(

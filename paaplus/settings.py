@@ -7,20 +7,32 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from paaplus.errors import InvalidInput
 
 
+def _expanded(path: Path) -> Path:
+    """A path with `~` as the home of a user: only a shell replaces it, and systemd, compose and `.env` have none."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{str(path)!r}: {error}") from error
+
+
+UserPath = Annotated[Path, AfterValidator(_expanded)]
+
+
 class Settings(BaseSettings):
     """One process's settings. The defaults are the embedded mode, with everything under `home`."""
 
-    model_config = SettingsConfigDict(env_prefix="PAAPLUS_", extra="ignore")
+    # An empty variable is as none: `.env` files and compose write what is not set as empty.
+    model_config = SettingsConfigDict(env_prefix="PAAPLUS_", env_ignore_empty=True, extra="ignore")
 
-    home: Path = Field(Path("var"), description="Folder of the embedded mode: database, queue, blobs, logs.")
+    home: UserPath = Field(Path("var"), description="Folder of the embedded mode: database, queue, blobs, logs.")
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in `home`.")
     broker_url: str = Field("", description="Celery broker, e.g. redis://host:6379/0; empty: a folder in `home`.")
     storage_url: str = Field("", description="s3://, gs://, az:// or file:// URL; empty: a folder in `home`.")
@@ -61,7 +73,7 @@ class Settings(BaseSettings):
     feedback_per_user_per_day: int = Field(10_000, ge=0, description="New events of one user; 0: no limit.")
 
     default_base_model: str = Field("", description="name or name@version; empty: the newest active one.")
-    nima_file: Path | None = Field(
+    nima_file: UserPath | None = Field(
         None, description="A NIMA-style head or network for tool `nima`; none: no such tool."
     )
     nima_aspect: str = Field("aesthetics", min_length=1, max_length=64, description="What tool `nima` scores.")
@@ -89,7 +101,20 @@ class Settings(BaseSettings):
 
     @property
     def resolved_database_url(self) -> str:
-        return self.database_url or f"sqlite:///{(self.home / 'paaplus.db').absolute()}"
+        from sqlalchemy.engine import URL, make_url  # here, because it takes a command 0.2 s to import
+        from sqlalchemy.exc import ArgumentError
+
+        if not self.database_url:  # built, because a path may have characters that mean something in a URL
+            path = str((self.home / "paaplus.db").absolute())
+            return URL.create("sqlite", database=path).render_as_string(hide_password=False)
+        try:
+            url = make_url(self.database_url)
+        except ArgumentError:
+            return self.database_url  # `make_engine` refuses it, without its text
+        if url.get_backend_name() == "sqlite" and url.database and url.database.startswith("~"):
+            url = url.set(database=str(_expanded(Path(url.database))))
+            return url.render_as_string(hide_password=False)
+        return self.database_url
 
     @property
     def resolved_storage_url(self) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from paaplus.db import migrate
 from paaplus.db.engine import Database
 from paaplus.settings import Settings, get_settings
-from tests.support import scratch, servers, tiers
+from tests.support import scratch, servers, statement_cache, tiers
 from tests.support.clean_databases import CleanDatabases
 from tests.support.servers import GivenServer, PostgresServer, RedisServer, new_postgres_database
 
@@ -27,6 +27,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 scratch.use_memory_where_there_is_enough()
+statement_cache.share()
 
 # Examples have no deadline of their own: a loaded machine is not a failure; pytest-timeout bounds the test.
 hypothesis.settings.register_profile("paaplus", deadline=None)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from paaplus.api.schemas.common import Aspect, Flag, In, Name, Number, Out, UserRef, Whole
+from paaplus.api.schemas.common import Aspect, Flag, Id, In, Name, Number, Out, UserRef, Whole
 from paaplus.api.schemas.tools import IMAGE_EXAMPLE, ToolName
 from paaplus.api.schemas.users import Application
 from paaplus.db.tables.reviews import ReviewOrder, ReviewState
@@ -117,7 +117,7 @@ class VerdictIn(In):
 
     model_config = ConfigDict(json_schema_extra={"examples": [VERDICT_EXAMPLE]})
 
-    event_id: Annotated[Name, Field(max_length=EVENT_ID_MAX)] = Field(
+    event_id: Annotated[Id, Field(max_length=EVENT_ID_MAX)] = Field(
         description="Chosen by the caller. Posting the same verdict again changes nothing.", examples=["review-0001"]
     )
     verdict: Verdict = Field(examples=["correct"])

@@ -25,6 +25,7 @@ from paaplus.chaos.trouble import Broker, FolderBroker, RedisBroker, Troublemake
 from paaplus.db.engine import Database
 from paaplus.db.tables import AdapterRow, RunRow, UserRow
 from paaplus.errors import Conflict, InvalidInput, Unavailable
+from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
 NUM_THREADS: Final = 3
@@ -63,7 +64,7 @@ def run_chaos(options: Options, tell: Callable[[str], None]) -> dict[str, Any]:
     database_url = _through_a_wire(options.database_url, "database", wires)
     broker_url = _through_a_wire(options.broker_url, "broker", wires)
     platform = Platform(options.home, database_url=database_url, broker_url=broker_url, num_workers=NUM_WORKERS)
-    direct_url = options.database_url or f"sqlite:///{(options.home / 'paaplus.db').absolute()}"
+    direct_url = Settings(home=options.home, database_url=options.database_url).resolved_database_url
     broker: Broker
     if options.broker_url:
         broker = RedisBroker(options.broker_url, wires["broker"])

@@ -69,7 +69,8 @@ COMMANDS = {
     "evaluate": Definition("paaplus.cli.evaluate.commands:app", "Measure on a data set; needs no database."),
     "physique": Definition("paaplus.cli.physique:app", "Data sets in the layout of PhysiqueAA50K."),
     "score": Definition(
-        "paaplus.cli.score:score", "Score photographs of one person each: appearance, health, posture, 0-10."
+        "paaplus.cli.score:score",
+        "Score image files, 0-10, by a base model's generic score.",
     ),
     "backup": Definition(
         "paaplus.cli.backup:backup", "Save all rows and files, as of one moment, while the platform runs."

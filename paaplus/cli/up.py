@@ -15,6 +15,7 @@ from paaplus.settings import Settings, get_settings
 
 with lazy_imports():
     from paaplus import processes, supervisor
+    from paaplus.data.builtin_set import photographs
     from paaplus.db import engine, migrate
     from paaplus.services.registry import base_models
 
@@ -24,6 +25,8 @@ def up(
 ) -> None:
     """Start API, worker and scheduler on this machine, until Ctrl-C. The first start prepares what is missing."""
     settings = get_settings()
+    if engine.missing_file(settings.resolved_database_url) is not None:
+        photographs.require_installed()  # before a database is made that nothing can be trained for
     settings.home.mkdir(parents=True, exist_ok=True)
     chosen = processes.usable_port(settings.api_host, settings.api_port if port is None else port)
     migrate.upgrade(settings.resolved_database_url)

@@ -51,13 +51,12 @@ def make_engine(url: str, waits: Waits | None = None) -> sa.Engine:
         raise InvalidInput("the database URL cannot be read; it begins with sqlite:/// or postgresql://") from error
     dialect = parsed.get_backend_name()
     if dialect == "sqlite":
-        if parsed.database and parsed.database != ":memory:":
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(
             parsed,
             connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
             hide_parameters=True,  # errors are logged, and personal data must not be
         )
+        event.listen(engine, "do_connect", _make_sqlite_folder)
         event.listen(engine, "connect", _prepare_sqlite_connection)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -88,6 +87,26 @@ def is_disk_full(error: BaseException) -> bool:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     original = getattr(error, "orig", None)
     return getattr(original, "sqlite_errorname", "") == "SQLITE_FULL" or getattr(original, "sqlstate", "") == "53100"
+
+
+def missing_file(url: str | sa.URL) -> Path | None:
+    """The file of a SQLite database that does not exist yet: a connection would make it. None for any other database.
+
+    A command that only reads asks this first, so that it leaves no empty database in the folder where it was called.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        return None
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        return None
+    file = Path(parsed.database).absolute()
+    return None if file.exists() else file
+
+
+def _make_sqlite_folder(_dialect: Any, _record: Any, arguments: list[Any], _options: dict[str, Any]) -> None:
+    if arguments and arguments[0] != ":memory:":
+        Path(arguments[0]).parent.mkdir(parents=True, exist_ok=True)
 
 
 def _prepare_sqlite_connection(connection: Any, _record: Any) -> None:

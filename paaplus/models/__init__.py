@@ -1,1 +1,1 @@
-"""Base models: from an image file to cached features (torch), and the fit of what scores them (NumPy)."""
+"""Base models: features of images (torch), and the fit of taste space, generic head and prior (NumPy)."""

@@ -1,4 +1,4 @@
-"""Fit everything of a base model that is learned from ratings: taste space, generic head and taste prior.
+"""Fit a base model's taste space, generic head and prior on features and ratings.
 
 Shape letters: I = images, D = feature dim, N = ratings, R = taste space dim, A = aspects.
 """
@@ -34,21 +34,25 @@ from paaplus.scoring.frame_heads import FrameHeads
 MAX_TASTE_DIM = 256
 _MIN_IMAGES = 4
 _FEW_IMAGES, _FEW_PEOPLE = 100, 8
-_FLOOR_SHARE = 1e-3  # of the mean prior variance: no direction of taste space is shut for good
+_FLOOR_SHARE = 1e-3  # of the mean prior variance; the floor in every direction, so that each can be learned
 
 
 class SmallDataWarning(UserWarning):
-    """The base model was fitted, but on so little that its numbers mean little."""
+    """The base model was fitted on so little data that its scores and priors are rough."""
 
 
 @dataclass(frozen=True)
 class Ratings:
-    """Ratings in long form, on the score scale 0-10. `score_NA` is NaN where an aspect was not rated."""
+    """Ratings, one row per person and image.
+
+    Raises:
+        InvalidInput: arrays of different lengths, infinite ratings, or an aspect without any rating.
+    """
 
     aspects: tuple[str, ...]
     person_N: np.ndarray  # int: position of the person
     image_N: np.ndarray  # int: position of the image in the features
-    score_NA: np.ndarray
+    score_NA: np.ndarray  # 0-10; NaN where an aspect was not rated
 
     def __post_init__(self) -> None:
         shape = (len(self.person_N), len(self.aspects))
@@ -74,27 +78,27 @@ def fit_base_scorer(
     people_prior: bool = True,
     heads: FrameHeads | None = None,
 ) -> tuple[BaseScorer, dict[str, Any]]:
-    """A base model from the features of images and people's ratings of them.
+    """Fit a base model on the features of images and people's ratings of them.
 
-    Runs on one BLAS thread: many small matrices gain nothing from more, and sums would depend on their number.
+    Runs on one BLAS thread: more threads do not speed up many small matrices, and sums would depend on their number.
 
     Args:
-        name: of the base model.
-        extractor_digest: of the extractor that made the features.
-        features_ID: features of every image, shape (I, D); images without a rating help to shape taste space.
-        ratings: of these images.
-        group_I: scene of each image; cross-validation keeps a scene together. None: every image stands alone.
+        name: name of the base model.
+        extractor_digest: digest of the extractor that computed the features.
+        features_ID: features of every image; images without a rating take part in the fit of taste space.
+        ratings: ratings of these images.
+        group_I: scene of each image; cross-validation keeps a scene together. None: each image is a scene of its own.
         seed: of folds and samples.
-        blocks: what the features are made of, as their extractor says; none: one kind.
-        people_prior: learn the directions in which people differ; False: all count alike, for comparison.
-        heads: what scores the features already. Where they know all rated aspects, theirs are the generic scores; the
-            metrics tell (`generic_head`). The held-out metrics are always the linear head's.
+        blocks: the blocks that the features consist of, as the extractor gives them; empty for a single block.
+        people_prior: fit the directions in which people differ; False: all directions have the same variance.
+        heads: heads of a network that scores the features. If they cover all rated aspects, their scores are the
+            generic scores; the metric `generic_head` tells. The held-out metrics are always those of the linear head.
 
     Returns:
         The base model, and metrics of its held-out generic scores.
 
     Raises:
-        InvalidInput: fewer than 4 rated images, or features that are not finite.
+        InvalidInput: fewer than 4 rated images, all of one scene, or features that are not finite.
 
     Warns:
         SmallDataWarning: fewer than 100 images or 8 people, or 2 to 4 groups.
@@ -119,7 +123,7 @@ def _fit(
         heads = None
     taste_dim = min(MAX_TASTE_DIM, max(1, MAX_NUMBERS // len(ratings.aspects) - 2))
     if heads is not None:
-        taste_dim = max(1, taste_dim - len(ratings.aspects))  # which the heads' scores take
+        taste_dim = max(1, taste_dim - len(ratings.aspects))  # the heads' scores take one dimension per aspect
     crowd = crowd_means(ratings.person_N, ratings.image_N, ratings.score_NA, len(features_ID))
     choice = choose_head(features_ID, crowd, assign_folds(group_I, seed), taste_dim, blocks)
     (space,) = fit_taste_spaces(features_ID, (choice.width,), taste_dim, seed, blocks)
@@ -129,7 +133,7 @@ def _fit(
         fit_people_prior(_people(ratings, taste_IR, crowd, choice, aspect), seed, people_prior)
         for aspect in range(len(ratings.aspects))
     ]
-    matrix_RR, prior_sd_A = _people_first(taste_IR, priors)
+    matrix_RR, prior_sd_A = _equal_variance_basis(taste_IR, priors)
     shaped = space.transformed(matrix_RR)
     scorer = BaseScorer(
         name=name,
@@ -157,30 +161,40 @@ def _fit(
 def _with_heads(
     scorer: BaseScorer, heads: FrameHeads, features_ID: np.ndarray, crowd: Crowd, priors: Sequence[PeoplePrior]
 ) -> BaseScorer:
-    """The network's own scores as generic ones, and in the noise what they miss of the crowd's means."""
+    """The base model with the network's scores as generic scores; their error on image means is added to the noise."""
     scorer = scorer.with_heads(heads)
-    missed_IA = crowd.mean_IA - scorer.generic(scorer.project(features_ID))
-    noise_A = np.sqrt([p.noise_variance for p in priors] + np.nanmean(np.square(missed_IA), axis=0))
+    error_IA = crowd.mean_IA - scorer.generic(scorer.project(features_ID))
+    noise_A = np.sqrt([p.noise_variance for p in priors] + np.nanmean(np.square(error_IA), axis=0))
     return replace(scorer, noise_sd_A=noise_A.astype(np.float32))
 
 
-def _checked_groups(features_ID: np.ndarray, ratings: Ratings, group_I: np.ndarray | None) -> np.ndarray:
-    num_images, num_people = len(np.unique(ratings.image_N)), len(np.unique(ratings.person_N))
-    if features_ID.ndim != 2 or not np.isfinite(features_ID).all():
-        raise InvalidInput(f"features of shape {features_ID.shape}: two dimensions, every value finite")
+def check_rated_images(ratings: Ratings, group_I: np.ndarray) -> None:
+    """Check, without features, that there are enough images for a base model. `group_I`: the images' scenes.
+
+    Raises:
+        InvalidInput: fewer than 4 rated images, or all of one scene.
+    """
+    num_images = len(np.unique(ratings.image_N))
     if num_images < _MIN_IMAGES:
         raise InvalidInput(f"{num_images} rated images; a base model needs {_MIN_IMAGES}")
-    if ratings.image_N.min() < 0 or ratings.image_N.max() >= len(features_ID):
+    if len(np.unique(group_I[np.unique(ratings.image_N)])) < 2:
+        raise InvalidInput("all rated images are of one scene: no scene can be held out")
+
+
+def _checked_groups(features_ID: np.ndarray, ratings: Ratings, group_I: np.ndarray | None) -> np.ndarray:
+    if features_ID.ndim != 2 or not np.isfinite(features_ID).all():
+        raise InvalidInput(f"features of shape {features_ID.shape}: two dimensions, every value finite")
+    if len(ratings.image_N) and (ratings.image_N.min() < 0 or ratings.image_N.max() >= len(features_ID)):
         raise InvalidInput(f"ratings of image {ratings.image_N.max()}, features of {len(features_ID)} images")
     group_I = np.arange(len(features_ID)) if group_I is None else np.asarray(group_I)
     if len(group_I) != len(features_ID):
         raise InvalidInput(f"{len(group_I)} groups for {len(features_ID)} images")
+    check_rated_images(ratings, group_I)
+    num_images, num_people = len(np.unique(ratings.image_N)), len(np.unique(ratings.person_N))
     num_groups = len(np.unique(group_I[np.unique(ratings.image_N)]))
-    if num_groups < 2:
-        raise InvalidInput("all rated images are of one scene: nothing can be held out")
     if num_images < _FEW_IMAGES or num_people < _FEW_PEOPLE or num_groups < NUM_FOLDS:
         warnings.warn(
-            f"a base model from {num_people} people and {num_images} images of {num_groups} scenes: its scores and "
+            f"a base model of {num_people} people and {num_images} images of {num_groups} scenes: its scores and "
             f"priors are rough",
             SmallDataWarning,
             stacklevel=3,
@@ -189,10 +203,10 @@ def _checked_groups(features_ID: np.ndarray, ratings: Ratings, group_I: np.ndarr
 
 
 def _people(ratings: Ratings, taste_IR: np.ndarray, crowd: Crowd, choice: HeadChoice, aspect: int) -> list[Person]:
-    """Everybody's ratings against what the others think of the same images."""
-    given_N = ~np.isnan(ratings.score_NA[:, aspect])
-    person_N, image_N = ratings.person_N[given_N], ratings.image_N[given_N]
-    score_N = ratings.score_NA[given_N, aspect].astype(np.float64)
+    """Each person's ratings of one aspect, and their difference from the other people's ratings of the same images."""
+    rated_N = ~np.isnan(ratings.score_NA[:, aspect])
+    person_N, image_N = ratings.person_N[rated_N], ratings.image_N[rated_N]
+    score_N = ratings.score_NA[rated_N, aspect].astype(np.float64)
     others_N = choice.others_N(crowd, person_N, image_N, score_N, aspect)
     order = np.argsort(person_N, kind="stable")
     starts = np.flatnonzero(np.diff(person_N[order])) + 1
@@ -202,10 +216,10 @@ def _people(ratings: Ratings, taste_IR: np.ndarray, crowd: Crowd, choice: HeadCh
     ]
 
 
-def _people_first(taste_IR: np.ndarray, priors: Sequence[PeoplePrior]) -> tuple[np.ndarray, np.ndarray]:
-    """The matrix that makes people's weights alike in every direction, and the sd of those weights per aspect.
+def _equal_variance_basis(taste_IR: np.ndarray, priors: Sequence[PeoplePrior]) -> tuple[np.ndarray, np.ndarray]:
+    """The matrix (R, R) after which people's weights have equal variance in every direction, and their sd per aspect.
 
-    Aspects share one taste space: their covariances are averaged, each taken relative to its aspect's total.
+    Aspects share one taste space, so their covariances are averaged, each divided by its aspect's total variance.
     """
     total_A = np.array([np.einsum("ir,rs,is->i", taste_IR, p.weight_covariance_RR, taste_IR).mean() for p in priors])
     mean_RR = np.mean([p.weight_covariance_RR / total for p, total in zip(priors, total_A, strict=True)], axis=0)
@@ -221,12 +235,12 @@ def _metrics(scorer: BaseScorer, ratings: Ratings, choice: HeadChoice) -> dict[s
     correlations, num_dropped = [], 0
     for a in range(len(ratings.aspects)):
         held_out_N = choice.held_out_IA[ratings.image_N, a]
-        judged_N = ~np.isnan(held_out_N) & ~np.isnan(ratings.score_NA[:, a])
+        measured_N = ~np.isnan(held_out_N) & ~np.isnan(ratings.score_NA[:, a])
         for person in np.unique(ratings.person_N):
-            rows = judged_N & (ratings.person_N == person)
+            rows = measured_N & (ratings.person_N == person)
             try:
                 correlations.append(srcc(held_out_N[rows], ratings.score_NA[rows, a]))
-            except (InvalidInput, UndefinedMetric):  # fewer than two ratings, or all alike
+            except (InvalidInput, UndefinedMetric):  # fewer than two ratings, or all of them equal
                 num_dropped += 1
     return {
         "num_people": len(np.unique(ratings.person_N)),

@@ -1,4 +1,4 @@
-"""Which device a model runs on."""
+"""The torch device that a setting names."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from paaplus.errors import InvalidInput
 
 
 def resolve_device(name: str) -> str:
-    """The torch device that a setting names: `auto`, `cpu`, `cuda` or `cuda:N`.
+    """The torch device of a setting: `auto`, `cpu`, `cuda` or `cuda:N`.
 
-    `auto` and a CUDA device on a machine without CUDA give `cpu`: a worker that lost its GPU still works.
+    On a machine without CUDA every setting gives `cpu`, so that a worker continues without its GPU.
 
     Raises:
-        InvalidInput: another word, or a CUDA device number that this machine does not have.
+        InvalidInput: another setting, or a CUDA device number that this machine does not have.
     """
     kind, _, index = name.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
+    if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not (index.isascii() and index.isdigit()))):
         raise InvalidInput(f"device {name!r}: auto, cpu, cuda or cuda:N")
     if kind == "cpu" or not torch.cuda.is_available():
         return "cpu"

@@ -1,4 +1,4 @@
-"""What every base model's backbone gives: features of images, and a digest that names them.
+"""Extractors: the interface of a base model's backbone, its preprocessing, and the digest that identifies it.
 
 Shape letters: B = images, D = feature dim, H, W = input size.
 """
@@ -20,9 +20,11 @@ from paaplus.scoring.frame_heads import FrameHeads
 
 @dataclass(frozen=True)
 class FeatureBlock:
-    """Neighbouring features that are of one kind. Blocks weigh alike in taste space, whatever their size and unit.
+    """Consecutive features of one kind. All blocks have the same weight in taste space, whatever their size and unit.
 
-    `standardize`: every feature of the block is brought to variance 1 first; else they keep their proportions.
+    Attributes:
+        size: number of features.
+        standardize: scale each feature of the block to variance 1 first; False: keep their proportions.
     """
 
     size: int
@@ -37,22 +39,22 @@ class Extractor(Protocol):
 
     @property
     def digest(self) -> str:
-        """Names everything that a feature depends on: weights and preprocessing."""
+        """Identifies everything that the features depend on: weights and preprocessing."""
 
     @property
     def feature_dim(self) -> int: ...
 
     @property
     def blocks(self) -> tuple[FeatureBlock, ...]:
-        """What the features are made of, in order; sizes add up to `feature_dim`."""
+        """The blocks that the features consist of, in order; their sizes add up to `feature_dim`."""
 
     def extract(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """Features of RGB images, shape (B, D), float16. An image's bits do not depend on its batch (on a CPU)."""
+        """Features of RGB images, shape (B, D), float16. On a CPU, an image's bits do not depend on its batch."""
 
 
 @runtime_checkable
 class BringsHeads(Protocol):
-    """An extractor whose network scores by itself: its heads are the base model's generic ones."""
+    """An extractor whose network has heads: their scores are the base model's generic scores."""
 
     @property
     def heads(self) -> FrameHeads: ...
@@ -60,19 +62,19 @@ class BringsHeads(Protocol):
 
 @runtime_checkable
 class Explains(Protocol):
-    """An extractor that refuses some images, by features of NaN, and can say why."""
+    """An extractor that refuses some images, with features of NaN, and gives the reason."""
 
     def explain(self, image: Image.Image) -> str | None:
-        """Why an image has no features; None if it has."""
+        """The reason why an image has no features; None if it has features."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From an RGB image to the network's input, and from its output to features.
+    """The network's input from an RGB image, and the features from the network's output.
 
-    The image is squashed to the input size, not cropped: composition is part of taste. Then `(pixel - mean) / std`
-    per channel, pixels 0-255. With `root_features`, a feature is `sign(f) * sqrt(|f|)`, which tames the long tail of
-    averaged ReLU activations.
+    The image is resized to the input size without keeping its proportions; it is not cropped, because composition is
+    part of taste. Then each channel is `(pixel - mean) / std`, with pixels from 0 to 255. With `root_features`, a
+    feature is `sign(f) * sqrt(|f|)`, which shortens the long tail of averaged ReLU activations.
     """
 
     width_px: int
@@ -91,17 +93,18 @@ class Preprocessing:
         return normal_HW3.permute(2, 0, 1).unsqueeze(0).contiguous()
 
     def features(self, output_BD: torch.Tensor) -> np.ndarray:
-        """Cached features, shape (B, D), float16, cut at the largest float16."""
+        """Features as they are cached, shape (B, D): float16, clipped to its range."""
         value_BD = output_BD.detach().float().cpu().numpy()
         return to_half(signed_root(value_BD) if self.root_features else value_BD)
 
 
 def signed_root(value_BD: np.ndarray) -> np.ndarray:
+    """`sign(v) * sqrt(|v|)` of every value."""
     return np.sign(value_BD) * np.sqrt(np.abs(value_BD))
 
 
 def to_half(value_BD: np.ndarray) -> np.ndarray:
-    """As features are kept: float16, cut at the largest float16."""
+    """Values as features are cached: float16, clipped to its range."""
     limit = float(np.finfo(np.float16).max)
     return np.clip(value_BD, -limit, limit).astype(np.float16)
 

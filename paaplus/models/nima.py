@@ -1,12 +1,13 @@
 """A NIMA-style network from a local file: MobileNetV2 up to its pooled features, with a head of ten bins.
 
-The file holds tensors only (safetensors, or a torch file read with `weights_only`): torchvision's names for the
-backbone (`features.*`, under any prefix, or `base_model.0.*`, as `nn.Sequential` of its parts calls them), and one
-linear layer of ten outputs. Images come in at 256 x 256, of which the middle 224 x 224 is seen, as the paper
-tests. One image at a time: a batch would change the last bits.
+The file holds tensors only (safetensors, or a torch file read with `weights_only`). The backbone has torchvision names
+(`features.*` under any prefix, or `base_model.0.*`, the names in an `nn.Sequential`); the head is one linear layer of
+ten outputs. Images are resized to 256 x 256, of which the network gets the central 224 x 224, as in the paper's tests.
+Images are processed one at a time, because a batch would change the last bits.
 
 Source:
     Talebi & Milanfar, NIMA: neural image assessment (arXiv:1709.05424).
+
 Shape letters: D = features.
 """
 
@@ -26,28 +27,37 @@ from torch import Tensor, nn
 
 from paaplus.errors import InvalidInput
 from paaplus.ids import sha256_hex
+from paaplus.models.siblings.state import reader_of
 from paaplus.models.torchvision_shim import ensure_torchvision
 from paaplus.tools.nima import NimaHead, NimaTool, head_of
 
 FEATURE_DIM = 1280
-RESIZED_PX, SEEN_PX = 256, 224
+RESIZED_PX, INPUT_PX = 256, 224
 _MEAN = torch.tensor([0.485, 0.456, 0.406])
 _SD = torch.tensor([0.229, 0.224, 0.225])
 _BACKBONE = re.compile(r"^(?:(?:.*\.)?features|base_model\.0)\.(\d+\..+)$")
 
 
 def load_network(file: Path, aspect: str, device: str = "cpu") -> NimaTool:
-    """The tool that the file makes.
+    """The AI tool of a network file.
+
+    Args:
+        file: the file.
+        aspect: the aspect that the tool labels.
+        device: a torch device.
 
     Raises:
-        InvalidInput: not such a file, or other tensors than that network's.
+        InvalidInput: the file cannot be read, or its tensors are not those of this network.
     """
     state, digest = _read(file)
+    meant = reader_of(state)
+    if meant not in (None, "nima"):
+        raise InvalidInput(f"NIMA network {file.name}: it is a file of tool {meant!r}")
     backbone = _backbone(file, state).to(device)
     tables = {name: tensor.detach().float().cpu().numpy() for name, tensor in state.items() if tensor.ndim <= 2}
     head: NimaHead = head_of(tables, digest)
     if head.feature_dim != FEATURE_DIM:
-        raise InvalidInput(f"{file.name}: a head for {head.feature_dim} features; the network gives {FEATURE_DIM}")
+        raise InvalidInput(f"{file.name}: a head for {head.feature_dim} features; the network has {FEATURE_DIM}")
     return NimaTool(head, aspect, None, _features_by(backbone, device))
 
 
@@ -83,9 +93,9 @@ def _backbone(file: Path, state: dict[str, Tensor]) -> nn.Module:
 def _features_by(network: nn.Module, device: str) -> Callable[[Image.Image], np.ndarray]:
     def features(image: Image.Image) -> np.ndarray:
         resized = image.convert("RGB").resize((RESIZED_PX, RESIZED_PX), Image.Resampling.BILINEAR)
-        edge = (RESIZED_PX - SEEN_PX) // 2
-        seen = resized.crop((edge, edge, edge + SEEN_PX, edge + SEEN_PX))
-        pixel_HW3 = torch.from_numpy(np.array(seen, np.float32)) / 255.0
+        edge = (RESIZED_PX - INPUT_PX) // 2
+        cropped = resized.crop((edge, edge, edge + INPUT_PX, edge + INPUT_PX))
+        pixel_HW3 = torch.from_numpy(np.array(cropped, np.float32)) / 255.0
         input_13HW = ((pixel_HW3 - _MEAN) / _SD).permute(2, 0, 1)[None].to(device)
         with torch.inference_mode():
             features_D: np.ndarray = network(input_13HW).mean((2, 3))[0].float().cpu().numpy()

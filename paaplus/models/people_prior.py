@@ -1,4 +1,4 @@
-"""How people differ from the crowd: along which directions of taste space, how far, and with how much noise.
+"""The prior of a base model: the variances of people's deviations from the mean rating, by marginal likelihood.
 
 Shape letters: U = people, N = ratings of a person (padded), I = images, R = taste space dim, J = variance components.
 """
@@ -17,23 +17,29 @@ from paaplus.records import SCORE_MAX, SCORE_MIN
 
 MIN_PEOPLE_FOR_DIRECTIONS = 20
 _NUM_ROUNDS = 3
-_MAX_PEOPLE, _MAX_RATINGS = 48, 96  # behind the variance components: a handful of numbers needs no more
+_MAX_PEOPLE, _MAX_RATINGS = 48, 96  # used for the variance components, which are few numbers
 _MAX_PEOPLE_FOR_DIRECTIONS, _MAX_RATINGS_FOR_DIRECTIONS = 512, 256
-_PRIOR_LOG_SD = 1.5  # of a variance around its rule of thumb; only a handful of ratings notices
-_MAX_LOG_CHANGE = 6.0  # a factor of 400: enough for any data, and no matrix becomes singular
+_PRIOR_LOG_SD = 1.5  # of a variance around its default; matters only for very few ratings
+_MAX_LOG_CHANGE = 6.0  # a factor of 400: enough for all data, and matrices stay regular
 _CENTER = (SCORE_MIN + SCORE_MAX) / 2
 
 
 @dataclass(frozen=True)
 class Person:
-    """One person's ratings of one aspect: where the images lie, what the crowd thinks of them, and the difference."""
+    """One person's ratings of one aspect.
+
+    Attributes:
+        taste_NR: taste space coordinates of the rated images.
+        crowd_N: the other people's mean rating of them.
+        residual_N: the person's rating minus that mean.
+    """
 
     taste_NR: np.ndarray
     crowd_N: np.ndarray
     residual_N: np.ndarray
 
-    def first(self, count: int, rng: np.random.Generator) -> Person:
-        """At most `count` of the ratings, at random."""
+    def sample(self, count: int, rng: np.random.Generator) -> Person:
+        """At most `count` of the ratings, drawn at random."""
         if len(self.residual_N) <= count:
             return self
         keep = np.sort(rng.choice(len(self.residual_N), count, replace=False))
@@ -42,7 +48,7 @@ class Person:
 
 @dataclass(frozen=True)
 class PeoplePrior:
-    """Covariance of people's weights in taste space, and the other variances of a rating around the crowd's."""
+    """Covariance of people's weights in taste space, and the variances of offset, slope and noise of their ratings."""
 
     weight_covariance_RR: np.ndarray
     offset_variance: float
@@ -51,39 +57,43 @@ class PeoplePrior:
 
     @classmethod
     def mix(cls, factors: np.ndarray, covariances: Sequence[np.ndarray]) -> Self:
-        """From what `_fit_variances` found for these covariances."""
+        """The prior of the result of `_fit_variances` for these covariances."""
         *shares, offset, slope, noise = (float(factor) for factor in factors)
         mixed_RR = sum(share * covariance_RR for share, covariance_RR in zip(shares, covariances, strict=True))
         return cls(np.asarray(mixed_RR), offset, slope, noise)
 
 
 def fit_people_prior(people: Sequence[Person], seed: int = 0, learn_directions: bool = True) -> PeoplePrior:
-    """The taste prior of one aspect, by marginal likelihood.
+    """Fit the prior of one aspect by marginal likelihood.
 
-    First every direction of taste space counts alike. With `MIN_PEOPLE_FOR_DIRECTIONS` people, the directions in which
-    they really differ are learned too: the covariance of people's posterior mean weights, in a mix with the identity,
-    and again with that prior. The mix is fitted on the half of the people whose weights are not in the covariance, so
-    that it cannot flatter itself; the same mix is then used with the covariance of all. Without `learn_directions` the
-    first step is all.
+    First, all directions of taste space have the same variance. With `MIN_PEOPLE_FOR_DIRECTIONS` people or more, the
+    directions in which people differ are fitted too: the covariance of people's posterior mean weights, mixed with the
+    identity, and this again with the new prior. The mix is fitted on the half of the people whose weights are not in
+    the covariance, which avoids overfitting; it is then used with the covariance of all people.
+
+    Args:
+        people: one or more people.
+        seed: of the order of people and the samples of ratings.
+        learn_directions: False: the first step only.
     """
     rng = np.random.default_rng(seed)
-    shuffled = [people[u].first(_MAX_RATINGS_FOR_DIRECTIONS, rng) for u in rng.permutation(len(people))]
-    alike_RR = np.eye(people[0].taste_NR.shape[1])
-    prior = PeoplePrior.mix(_fit_variances(shuffled, [alike_RR], rng), [alike_RR])
+    shuffled = [people[u].sample(_MAX_RATINGS_FOR_DIRECTIONS, rng) for u in rng.permutation(len(people))]
+    identity_RR = np.eye(people[0].taste_NR.shape[1])
+    prior = PeoplePrior.mix(_fit_variances(shuffled, [identity_RR], rng), [identity_RR])
     if not learn_directions or len(people) < MIN_PEOPLE_FOR_DIRECTIONS:
         return prior
     shuffled = shuffled[:_MAX_PEOPLE_FOR_DIRECTIONS]
-    learning, judging = shuffled[: len(shuffled) // 2], shuffled[len(shuffled) // 2 :]
-    learning_prior = prior
+    first_half, second_half = shuffled[: len(shuffled) // 2], shuffled[len(shuffled) // 2 :]
+    first_half_prior = prior
     for _ in range(_NUM_ROUNDS):
-        spread_RR = _spread(learning, learning_prior)
-        factors = _fit_variances(judging, [spread_RR, alike_RR], rng)
-        learning_prior = PeoplePrior.mix(factors, [spread_RR, alike_RR])
-        prior = PeoplePrior.mix(factors, [_spread(shuffled, prior), alike_RR])
+        covariance_RR = _weight_covariance(first_half, first_half_prior)
+        factors = _fit_variances(second_half, [covariance_RR, identity_RR], rng)
+        first_half_prior = PeoplePrior.mix(factors, [covariance_RR, identity_RR])
+        prior = PeoplePrior.mix(factors, [_weight_covariance(shuffled, prior), identity_RR])
     return prior
 
 
-def _spread(people: Sequence[Person], prior: PeoplePrior) -> np.ndarray:
+def _weight_covariance(people: Sequence[Person], prior: PeoplePrior) -> np.ndarray:
     """Covariance over people of their posterior mean weights given all their ratings, shape (R, R)."""
     weight_UR = np.stack([_posterior_weights(person, prior) for person in people])
     return np.cov(weight_UR.T, bias=True)
@@ -101,8 +111,8 @@ def _posterior_weights(person: Person, prior: PeoplePrior) -> np.ndarray:
 def _fit_variances(
     people: Sequence[Person], weight_covariances: Sequence[np.ndarray], rng: np.random.Generator
 ) -> np.ndarray:
-    """Most likely factors of the given weight covariances, then the offset, slope and noise variance."""
-    people = [person.first(_MAX_RATINGS, rng) for person in people[:_MAX_PEOPLE]]
+    """The most likely factors of the given weight covariances, then the offset, slope and noise variance."""
+    people = [person.sample(_MAX_RATINGS, rng) for person in people[:_MAX_PEOPLE]]
     size = max(len(person.residual_N) for person in people)
     num_components = len(weight_covariances) + 3
     component_JUNN = np.zeros((num_components, len(people), size, size))
@@ -121,16 +131,16 @@ def _fit_variances(
 
 
 def variance_components(component_JUNN: np.ndarray, residual_UN: np.ndarray, count_U: np.ndarray) -> np.ndarray:
-    """Variances v_J that make the residuals most likely: `residual_u ~ N(0, sum_j v_j component_ju)`.
+    """The most likely variances v_J in `residual_u ~ N(0, sum_j v_j component_ju)`, with a weak prior.
 
     Args:
         component_JUNN: symmetric matrices; rows and columns beyond a person's count are 0. The last is the noise.
         residual_UN: residuals, 0 beyond the count.
-        count_U: how many ratings each person has.
+        count_U: number of ratings of each person.
 
     Returns:
-        The variances, shape (J,), each drawn a little to a rule of thumb: half of the mean square is noise, the other
-        components share the rest.
+        The variances, shape (J,). The prior's default: half of the mean square is noise, and the other components share
+        the rest equally.
     """
     num_components, num_people, size, _ = component_JUNN.shape
     padding_UNN = np.zeros((num_people, size, size))  # a unit variance where there is no rating adds nothing

@@ -1,7 +1,7 @@
-"""Fit taste space: principal components of the features, and on them an optional RBF kernel, made linear.
+"""Fit taste space without ratings: principal components of the features, optionally with a linearised RBF kernel.
 
-Nothing here sees a rating. Shape letters: I = images, D = feature dim, P = principal dims, T = anchors (0: none),
-Q = T or, without anchors, P, R = taste space dim.
+Shape letters: I = images, D = feature dim, P = principal dims, T = anchors of the kernel (0 without a kernel), Q = T
+or, without a kernel, P, R = taste space dim.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from paaplus.models.extractor import FeatureBlock
 MAX_PRINCIPAL_DIM = 256
 MAX_ANCHORS = 768
 MAX_FITTED_IMAGES = 4096
-_RELATIVE_RANK = 1e-7  # eigenvalues below this share of the largest are rounding
-_SAME_DISTANCE = 1e-9  # squared; below it two images are one
+_RELATIVE_RANK = 1e-7  # eigenvalues below this share of the largest are rounding errors
+_SAME_DISTANCE = 1e-9  # squared; two images closer than this count as the same
 
 
 @dataclass(frozen=True)
 class TasteSpace:
-    """The unsupervised half of a `BaseScorer`, whose docstring says how the arrays act."""
+    """The part of a `BaseScorer` that is fitted without ratings; the arrays are described there."""
 
     mean_D: np.ndarray
     components_DP: np.ndarray
@@ -34,14 +34,14 @@ class TasteSpace:
     shift_R: np.ndarray
 
     def project(self, features_ID: np.ndarray) -> np.ndarray:
-        """What `BaseScorer.project` gives, for all images at once, shape (I, R), float64."""
-        seen_IQ = (features_ID.astype(np.float64) - self.mean_D) @ self.components_DP
+        """The taste space coordinates of images as by `BaseScorer.project`, shape (I, R), float64."""
+        value_IQ = (features_ID.astype(np.float64) - self.mean_D) @ self.components_DP
         if len(self.anchors_TP):
-            seen_IQ = np.exp(-self.inverse_width * _squared_distances(seen_IQ, self.anchors_TP))
-        return seen_IQ @ self.map_QR + self.shift_R
+            value_IQ = np.exp(-self.inverse_width * _squared_distances(value_IQ, self.anchors_TP))
+        return value_IQ @ self.map_QR + self.shift_R
 
     def transformed(self, matrix_RR: np.ndarray) -> TasteSpace:
-        """The space whose points are these times a matrix."""
+        """The space with all coordinates multiplied by a matrix."""
         return replace(self, map_QR=self.map_QR @ matrix_RR, shift_R=self.shift_R @ matrix_RR)
 
 
@@ -52,14 +52,14 @@ def fit_taste_spaces(
     seed: int = 0,
     blocks: Sequence[FeatureBlock] = (),
 ) -> list[TasteSpace]:
-    """One taste space a width, each scaled so that the images have a squared norm of 1 on average.
+    """One taste space per width, scaled so that the mean squared norm of the images is 1.
 
     Args:
         features_ID: cached features.
         widths: of the RBF kernel, in units of the median squared distance between images; None: no kernel.
-        max_taste_dim: R is this, or less where the images span less.
-        seed: of the choice of images and of anchors where there are more than `MAX_FITTED_IMAGES`, `MAX_ANCHORS`.
-        blocks: of the features, each weighing alike; none: all features are one block.
+        max_taste_dim: the largest R; R is smaller if the images span fewer dimensions.
+        seed: of the sample of images and anchors, if there are more than `MAX_FITTED_IMAGES` or `MAX_ANCHORS`.
+        blocks: of the features, all of the same weight; empty: all features are one block.
 
     Raises:
         InvalidInput: all images have the same features.
@@ -68,7 +68,7 @@ def fit_taste_spaces(
     if len(features_ID) > MAX_FITTED_IMAGES:
         features_ID = features_ID[np.sort(rng.choice(len(features_ID), MAX_FITTED_IMAGES, replace=False))]
     if (features_ID == features_ID[0]).all():
-        raise InvalidInput(f"{len(features_ID)} images that all have the same features: nothing tells them apart")
+        raise InvalidInput(f"all {len(features_ID)} images have the same features")
     mean_D = features_ID.mean(0, dtype=np.float64)
     centered_ID = features_ID.astype(np.float64) - mean_D
     scale_D = block_scales(centered_ID, blocks)
@@ -86,12 +86,12 @@ def fit_taste_spaces(
 
 
 def block_scales(centered_ID: np.ndarray, blocks: Sequence[FeatureBlock]) -> np.ndarray:
-    """What every feature is multiplied by, so that each block's rows have a mean squared norm of 1, shape (D,).
+    """The factor of each feature, shape (D,), so that each block has a mean squared norm of 1.
 
-    A feature, or a block, that is the same in all images gets 0.
+    A feature or block that is the same in all images gets 0.
 
     Raises:
-        InvalidInput: blocks whose sizes do not add up to the features.
+        InvalidInput: the sizes of the blocks do not add up to the number of features.
     """
     feature_dim = centered_ID.shape[1]
     blocks = blocks or (FeatureBlock(feature_dim),)
@@ -112,7 +112,7 @@ def block_scales(centered_ID: np.ndarray, blocks: Sequence[FeatureBlock]) -> np.
 
 
 def _principal_components(centered_ID: np.ndarray) -> np.ndarray:
-    """Leading directions, shape (D, P), scaled so that all images together have a mean squared norm of 1."""
+    """The leading principal directions, shape (D, P), scaled so that the mean squared norm of the images is 1."""
     num_images, feature_dim = centered_ID.shape
     if num_images < feature_dim:  # the smaller of the two symmetric matrices has the same spectrum
         value_P, vector_IP = _leading(centered_ID @ centered_ID.T, MAX_PRINCIPAL_DIM)
@@ -131,7 +131,7 @@ def _linear(mean_D: np.ndarray, components_DP: np.ndarray, max_taste_dim: int) -
 def _kernel(
     mean_D: np.ndarray, components_DP: np.ndarray, anchors_TP: np.ndarray, width: float, max_taste_dim: int
 ) -> TasteSpace:
-    """Kernel principal components on the anchors (Nystroem for every other image)."""
+    """Kernel principal components of the anchors; the Nystroem approximation for all other images."""
     distance_TT = _squared_distances(anchors_TP, anchors_TP)
     num_anchors = len(anchors_TP)
     pairs = distance_TT[np.triu_indices(num_anchors, 1)]
@@ -141,7 +141,7 @@ def _kernel(
     centered_TT = kernel_TT - mean_T - mean_T[:, None] + mean_T.mean()
     value_R, vector_TR = _leading(centered_TT, max_taste_dim)
     map_TR = vector_TR / np.sqrt(value_R * np.trace(centered_TT) / num_anchors)
-    map_TR -= map_TR.mean(0)  # together with the shift: centering in the kernel's space
+    map_TR -= map_TR.mean(0)  # with the shift, this centres the images in the kernel's space
     return TasteSpace(mean_D, components_DP, anchors_TP, inverse_width, map_TR, -mean_T @ map_TR)
 
 

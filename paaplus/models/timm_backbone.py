@@ -1,4 +1,4 @@
-"""Any image network of timm as an extractor, with weights from its hub or from a file.
+"""An extractor from any image network of timm, with weights from its hub or from a file.
 
 Shape letters: B = images, D = feature dim.
 """
@@ -30,11 +30,11 @@ class TimmBackbone:
         self.preprocessing = preprocessing
         self.digest = extractor_digest(network.state_dict(), preprocessing)
         self.device = resolve_device(device)
-        # channels_last: about a fifth faster on one CPU core, the same up to rounding
+        # channels_last is about a fifth faster on one CPU core; outputs are the same up to rounding
         self.network = network.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
-        # Asked of the network itself: timm's attributes do not count a head's hidden layer alike in every family.
+        # Measured on the output: timm's attributes do not count a head's hidden layer in every family.
         self.feature_dim = self.extract([Image.new("RGB", (8, 8))]).shape[1]
-        self.blocks = (FeatureBlock(self.feature_dim),)
+        self.blocks: tuple[FeatureBlock, ...] = (FeatureBlock(self.feature_dim),)
 
     @torch.no_grad()
     def extract(self, images: Sequence[Image.Image]) -> np.ndarray:
@@ -43,17 +43,17 @@ class TimmBackbone:
             return np.empty((0, self.feature_dim), np.float16)
         inputs = [self.preprocessing.pixels(image).to(memory_format=torch.channels_last) for image in images]
         if self.device == "cpu":
-            # One image at a time: as fast on a core, and the bits do not depend on the batch.
+            # One image at a time is as fast on one core, and the bits do not depend on the batch.
             outputs = [self.network(pixels) for pixels in inputs]
             return self.preprocessing.features(torch.cat(outputs))
         return self.preprocessing.features(self.network(torch.cat(inputs).to(self.device)))
 
 
 def build_network(name: str, pretrained: bool, num_classes: int = 0) -> torch.nn.Module:
-    """A timm network without classifier, or with one of `num_classes`; with its hub's weights if `pretrained`.
+    """A timm network without classifier, or with one of `num_classes` classes; with the hub's weights if `pretrained`.
 
     Raises:
-        InvalidInput: timm knows no such name, or has no weights for it.
+        InvalidInput: timm has no model of this name, or no weights for it.
         Unavailable: the weights are not in the local cache and the hub cannot be reached.
     """
     ensure_torchvision()
@@ -62,7 +62,7 @@ def build_network(name: str, pretrained: bool, num_classes: int = 0) -> torch.nn
 
     if not timm.is_model(name.split(".")[0]):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        raise InvalidInput(f"timm knows no model {name!r}" + (f"; near: {', '.join(near)}" if near else ""))
+        raise InvalidInput(f"timm has no model {name!r}" + (f"; similar: {', '.join(near)}" if near else ""))
     if pretrained and not timm.models.is_model_pretrained(name):
         raise InvalidInput(f"timm has no pretrained weights for {name!r}: give them with --weights FILE")
     try:
@@ -77,7 +77,7 @@ def build_network(name: str, pretrained: bool, num_classes: int = 0) -> torch.nn
 
 
 def _is_network_failure(error: BaseException | None) -> bool:
-    """Whether a failed download is behind an error: OSError, or a transport error of the hub's HTTP client."""
+    """True if a failed download caused an error: an OSError, or a transport error of the hub's HTTP client."""
     while error is not None:
         if isinstance(error, OSError) or type(error).__module__.split(".")[0] in ("httpx", "httpx2", "requests"):
             return True
@@ -86,10 +86,10 @@ def _is_network_failure(error: BaseException | None) -> bool:
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a weights file: `.safetensors`, or a `.pth`/`.pt`/`.bin` that holds nothing but tensors.
+    """The tensors of a weights file: `.safetensors`, or `.pth`, `.pt` or `.bin` with nothing but tensors.
 
     Raises:
-        InvalidInput: no such file, one that cannot be read without running code, or numbers that are not finite.
+        InvalidInput: no such file, it cannot be read without running code, or a number is not finite.
     """
     if not path.is_file():
         raise InvalidInput(f"weights file {path} does not exist")
@@ -99,13 +99,13 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
             content = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a reader that meets hostile bytes may raise anything
+    except Exception as error:  # a reader may raise anything on hostile bytes
         raise InvalidInput(f"weights file {path} cannot be read: {_beginning(error)}") from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise InvalidInput(f"weights file {path} holds no mapping of names to tensors")
+        raise InvalidInput(f"weights file {path} is not a mapping of names to tensors")
     for name, value in content.items():
         if value.is_floating_point() and not torch.isfinite(value.float()).all():
             raise InvalidInput(f"weights file {path}: {name!r:.100} has numbers that are not finite")
@@ -113,15 +113,15 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _beginning(error: Exception) -> str:
-    """What is wrong, without the thousands of names that a file may hold."""
+    """The beginning of an error's message, which may list thousands of names."""
     return str(error)[:1000] or type(error).__name__
 
 
 def load_state(network: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Copy weights into a network without classifier; the file's classifier is left out.
+    """Copy weights into a network without classifier; the file's classifier is not used.
 
     Raises:
-        InvalidInput: weights are missing, left over, or of another shape.
+        InvalidInput: weights are missing, unknown, or of another shape.
     """
     classifier = network.pretrained_cfg.get("classifier") or ()
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
@@ -138,9 +138,13 @@ def load_state(network: torch.nn.Module, state: Mapping[str, torch.Tensor], sour
 
 
 def build(name: str, weights: Path | None = None, device: str = "cpu") -> TimmBackbone:
-    """The extractor of a timm name, e.g. `resnet18` or `vit_small_patch14_dinov2.lvd142m`.
+    """The extractor of a timm model, e.g. `resnet18` or `vit_small_patch14_dinov2.lvd142m`.
 
-    Input size, interpolation and normalisation are those that its weights were trained with.
+    Input size, interpolation and normalisation are those with which the weights were trained.
+
+    Raises:
+        InvalidInput: as `build_network`, `read_state` and `load_state`.
+        Unavailable: as `build_network`.
     """
     network = build_network(name, pretrained=weights is None)
     if weights is not None:

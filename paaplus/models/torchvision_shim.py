@@ -1,8 +1,8 @@
-"""Make `import torchvision` work beside a CPU-only torch; timm and Avalanche both import it.
+"""Make `import torchvision` work with a CPU-only torch; timm and Avalanche import it.
 
-The torchvision wheels on PyPI are linked against CUDA. Beside a CPU build of torch their compiled operators do not
-load, and `import torchvision` then fails on `operator torchvision::nms does not exist`. Declaring the two missing
-operators is enough for everything but calling them. Where torchvision loads by itself, nothing is declared.
+The torchvision wheels on PyPI are linked against CUDA. With a CPU build of torch, their compiled operators do not load,
+and `import torchvision` fails with `operator torchvision::nms does not exist`. If the two missing operators are
+declared, everything but calling them works. If torchvision loads without help, nothing is declared.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _libraries: list[torch.library.Library] = []  # torch forgets the operators when
 
 
 def ensure_torchvision() -> ModuleType:
-    """Import torchvision, declaring its operators first if its own cannot load.
+    """Import torchvision; if its own operators cannot load, declare them first.
 
-    Call it just before the first import of timm, Avalanche or torchvision; more calls cost nothing. It also repairs
-    the state that an earlier failed import left behind.
+    Call it before the first import of timm, Avalanche or torchvision; further calls cost nothing. It also repairs the
+    state that an earlier failed import leaves behind.
 
     Raises:
         ImportError: torchvision is not installed.
@@ -45,7 +45,7 @@ def _import_torchvision() -> ModuleType:
     except RuntimeError as error:
         if _MISSING_OPERATOR not in str(error):
             raise
-    _forget_half_imported("torchvision")
+    _drop_modules("torchvision")
     library = torch.library.Library("torchvision", "FRAGMENT")
     for schema in _SCHEMAS:
         library.define(schema)
@@ -53,7 +53,7 @@ def _import_torchvision() -> ModuleType:
     return importlib.import_module("torchvision")
 
 
-def _forget_half_imported(package: str) -> None:
-    """Drop the submodules that survived a failed import; they hold references to a package that is gone."""
+def _drop_modules(package: str) -> None:
+    """Remove a package's modules after a failed import; the remaining ones refer to a package that is gone."""
     for name in [name for name in sys.modules if name == package or name.startswith(package + ".")]:
         del sys.modules[name]

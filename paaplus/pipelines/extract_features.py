@@ -21,9 +21,9 @@ from paaplus.db.tables import BaseModelRow, FeaturesRow, ImageRow
 from paaplus.db.types import utcnow
 from paaplus.db.upsert import insert_ignoring_conflicts
 from paaplus.errors import Conflict, Damaged, InvalidInput, NotFound, TrainingStopped, Unavailable
+from paaplus.image_files import decode_image
 from paaplus.models.base_models import load_extractor
 from paaplus.models.extractor import Explains, Extractor
-from paaplus.models.images import decode_image
 from paaplus.pipelines.context import NotReady, Running, WorkerContext
 from paaplus.queue import jobs
 from paaplus.services.images.features import features_digest

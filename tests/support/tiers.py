@@ -1,7 +1,7 @@
 """Which tests are quick, and in which order test processes take tests. No lists: a test itself tells both.
 
-A test is quick if it runs on SQLite or on no database, starts no server and no process, and has none of the marks of
-`NOT_QUICK`. Of a test with many parameters the first few are quick.
+A test is quick if it runs on SQLite or on no database, starts no server and no process, has none of the marks of
+`NOT_QUICK` and lies in none of the folders `WHOLE`. Of a test with many parameters the first few are quick.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from xdist.scheduler import LoadFileScheduling
 
 ALONE = "tests/e2e/"  # each of these tests is handed out by itself: some take minutes
 NOT_QUICK = ("slow", "benchmark", "browser", "gpu", "parity")  # marks
-MAX_QUICK_PARAMETERS = 4
+# Folders whose tests run the whole platform, all migrations or whole studies, or draw the whole built-in set.
+WHOLE = (
+    "tests/e2e/",
+    "tests/migrations/",
+    "tests/paaplus/evaluation/",
+    "tests/paaplus/cli/evaluate/",
+    "tests/paaplus/data/builtin_set/",
+)
+MAX_QUICK_PARAMETERS = 2
 SLOW_S = 60.0  # what is supposed of a test that is marked slow and has no `timeout` mark
 SERVERS = {"postgres_server", "redis_server"}  # fixtures
 # Modules that start processes. A test that reaches one of their names, itself or through functions, starts some.
@@ -61,6 +69,8 @@ def _allowed_s(item: pytest.Item) -> float:
 
 def is_quick(item: pytest.Item) -> bool:
     if not isinstance(item, pytest.Function) or any(item.get_closest_marker(name) for name in NOT_QUICK):
+        return False
+    if item.nodeid.startswith(WHOLE):
         return False
     on_postgresql = hasattr(item, "callspec") and item.callspec.params.get("database_kind") == "postgresql"
     if on_postgresql or SERVERS & set(item.fixturenames):

@@ -1,1 +1,1 @@
-"""PhysiqueFrame (PAA+, CVPR 2025): image, posture and body mesh to scores of appearance, health and posture."""
+"""PhysiqueFrame (PAA+, CVPR 2025): scores of appearance, health and posture from image, posture and body mesh."""

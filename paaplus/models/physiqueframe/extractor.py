@@ -1,4 +1,4 @@
-"""PhysiqueFrame as a base model's extractor: 1,280 features that are the same for all users, and what scores them.
+"""PhysiqueFrame as a base model's extractor: 1,280 features that are the same for all users, and the network's heads.
 
 Shape letters: B = photographs, D = features.
 """
@@ -29,18 +29,18 @@ NAME = "physiqueframe"
 class PhysiqueExtractor:
     """A frozen PhysiqueFrame (satisfies `Extractor`, `BringsHeads` and `Explains`).
 
-    A photograph that cannot be scored has features of NaN, and `explain` says why.
+    A photograph that cannot be scored has features of NaN; `explain` gives the reason.
     """
 
     def __init__(
         self, network: PhysiqueFrame, finder: BodyFinder, device: str = "cpu", *, precision: str = "float32"
     ) -> None:
-        """Args: those of `PhotographScorer`. Features of another precision are another extractor's."""
+        """The arguments are those of `PhotographScorer`. Another precision is another extractor: its digest differs."""
         self.name = NAME if precision == "float32" else f"{NAME}-{precision}"
-        about = {"config": network.config.to_dict(), "finder": finder.digest}
+        settings = {"config": network.config.to_dict(), "finder": finder.digest}
         if precision != "float32":
-            about["precision"] = precision
-        self.digest = weights_digest(network.state_dict(), json.dumps(about, sort_keys=True))
+            settings["precision"] = precision
+        self.digest = weights_digest(network.state_dict(), json.dumps(settings, sort_keys=True))
         self.feature_dim = network.config.feature_dim
         self.blocks = tuple(
             FeatureBlock(size)
@@ -52,7 +52,7 @@ class PhysiqueExtractor:
         self._scorer = PhotographScorer(network.requires_grad_(False), finder, device, precision=precision)
 
     def extract(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """Features of RGB images, shape (B, D), float16; a row of NaN where there is nobody to score."""
+        """Features of RGB images, shape (B, D), float16; a row of NaN for an image that cannot be scored."""
         features_BD = np.full((len(images), self.feature_dim), np.nan, np.float16)
         for b, answer in enumerate(self._scorer.features(images)):
             if not isinstance(answer, str):
@@ -60,7 +60,7 @@ class PhysiqueExtractor:
         return features_BD
 
     def explain(self, image: Image.Image) -> str | None:
-        """Why an image has no features: the status of its people, or what is wrong with it; None if it has."""
+        """The reason why an image has no features: the status of its people, or an error; None if it has features."""
         (answer,) = self._scorer.features([image])
         return answer if isinstance(answer, str) else None
 
@@ -69,22 +69,20 @@ def build(weights: Path | None = None, device: str = "cpu", *, precision: str = 
     """The extractor `physiqueframe`.
 
     Args:
-        weights: a folder with the files of `paaplus.models.physiqueframe.files`, or a checkpoint with the others beside
-            it; None: the folder `weights` in PAAPLUS_HOME.
+        weights: a folder with the files of `paaplus.models.physiqueframe.files`, or a checkpoint with the other files
+            in its folder; None: the folder `weights` in PAAPLUS_HOME.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: see `PhotographScorer`.
 
     Raises:
-        InvalidInput: a file that cannot be read or does not fit.
-        Unavailable: the checkpoint or the detector's weights are not there.
+        InvalidInput: a file cannot be read or does not fit.
+        Unavailable: the checkpoint or the detector's weights are missing.
     """
     folder = weights or get_settings().home / "weights"
     files = PhysiqueFiles.in_folder(folder if folder.is_dir() else folder.parent)
     files = files.replaced(checkpoint=folder if folder.is_file() else None)
     if files.checkpoint is None:
-        raise Unavailable(
-            f"no physiqueframe.safetensors or .pth in {folder}: docs/weights.md tells where it comes from"
-        )
+        raise Unavailable(f"no physiqueframe.safetensors or .pth in {folder}: docs/weights.md describes how to get it")
     device = resolve_device(device)
     network, _ = load_checkpoint(files.checkpoint)
     return PhysiqueExtractor(network, build_finder(files, device), device, precision=precision)

@@ -1,4 +1,4 @@
-"""The files that PhysiqueFrame needs besides this package, and what can be built from those that are there.
+"""The weights files of PhysiqueFrame, and the body finder that can be built from those that are present.
 
 physiqueframe.safetensors or .pth      the network; required
 mediapipe-0.10.21-*.whl                the person detector's weights
@@ -30,7 +30,7 @@ _PATTERNS = {
 
 @dataclass(frozen=True)
 class PhysiqueFiles:
-    """Where each file is; None for what is not there."""
+    """The path of each file; None for a missing one."""
 
     checkpoint: Path | None = None
     detector: Path | None = None
@@ -39,32 +39,32 @@ class PhysiqueFiles:
 
     @classmethod
     def in_folder(cls, folder: Path) -> PhysiqueFiles:
-        """The files of a folder, by their usual names."""
+        """The files of a folder, found by their usual names."""
         return cls(**{name: _first(folder, patterns) for name, patterns in _PATTERNS.items()})
 
     def replaced(self, **given: Path | None) -> PhysiqueFiles:
-        """With the given files in place of these; None keeps what is there."""
+        """These files with the given ones in their place; `None` keeps a file."""
         return PhysiqueFiles(**{f.name: given.get(f.name) or getattr(self, f.name) for f in fields(self)})
 
 
 def build_finder(
     files: PhysiqueFiles, device: str = "cpu", several: str = "refuse", unchecked: bool = False
 ) -> BodyFinder:
-    """Detector and mesh regressor, as far as their files are there.
+    """A body finder with person detector and, if its files are present, mesh regressor.
 
     Args:
-        files: where they are.
-        device: of the regressor.
-        several: what to do with several people, see `choose_person`.
-        unchecked: nobody looks for people: every photo is scored by the image branch alone, and says so.
+        files: the weights files.
+        device: torch device of the regressor.
+        several: treatment of several people, see `choose_person`.
+        unchecked: do not look for people; every photo is scored by the image branch alone, with status `unchecked`.
 
     Raises:
-        Unavailable: no detector, and not `unchecked`; or SMPLer-X without a body model, or the other way round.
-        InvalidInput: a file that does not fit.
+        Unavailable: no detector, and not `unchecked`; or only one of SMPLer-X and the body model is present.
+        InvalidInput: a file does not fit.
     """
     if (files.smpler_x is None) != (files.body_model is None):
         there, missing = ("SMPLer-X", "SMPLX_NEUTRAL.npz") if files.smpler_x else ("SMPLX_NEUTRAL.npz", "SMPLer-X")
-        raise Unavailable(f"{there} is there and {missing} is not: meshes need both (docs/weights.md)")
+        raise Unavailable(f"{there} is present and {missing} is not: meshes need both (docs/weights.md)")
     regressor, digest = None, ""
     if files.smpler_x is not None and files.body_model is not None:
         network = load_smpler_x(files.smpler_x)

@@ -17,7 +17,7 @@ from paaplus.scoring.frame_heads import FrameHeads
 
 @torch.no_grad()
 def export_heads(network: PhysiqueFrame) -> FrameHeads:
-    """What serves the scores of this network's cached features, equal to its own within float32's rounding."""
+    """The network's heads for serving: their scores equal the network's up to float32 rounding."""
     heads = [network.heads[aspect] for aspect in ASPECTS]
     first = [_folded(head[0], head[1]) for head in heads]
     second = [_folded(head[4], head[5]) for head in heads]
@@ -38,9 +38,9 @@ def export_heads(network: PhysiqueFrame) -> FrameHeads:
 
 
 def _branches(network: PhysiqueFrame) -> tuple[tuple[tuple[str, int], ...], np.ndarray | None]:
-    """Names and sizes of the branches, and the features of those that may be missing where they are.
+    """Names and sizes of the branches, and the features of posture and mesh for an image without them.
 
-    A network that is fed zeros for a body that is not there (`zero_missing_body`) leaves no trace of it.
+    Empty for a network with `zero_missing_body`: its features do not show whether there was a body.
     """
     config = network.config
     if config.compatibility.zero_missing_body:
@@ -51,7 +51,7 @@ def _branches(network: PhysiqueFrame) -> tuple[tuple[tuple[str, int], ...], np.n
 
 
 def _folded(linear: nn.Linear, norm: nn.BatchNorm1d) -> tuple[np.ndarray, np.ndarray]:
-    """A linear map and its normalisation as one, inputs first, float32."""
+    """A linear map with its batch normalisation folded in: weights (inputs, outputs) and biases, float32."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()

@@ -1,4 +1,4 @@
-"""What is seen of one photograph, and a batch of such as the network takes it.
+"""Samples: pixels, joints and mesh of one photograph; and batches of them in the network's form.
 
 Shape letters: B = images, S = pixels of a side, K = joints, V = vertices.
 """
@@ -18,22 +18,22 @@ from paaplus.models.physiqueframe.network.config import FrameConfig
 from paaplus.models.physiqueframe.network.frame import Mesh, Posture
 from paaplus.models.physiqueframe.network.geometry import MeshNeighbours, collate, mesh_neighbours
 
-# Joints that change places when left becomes right: hips, knees, ankles, shoulders, elbows, wrists.
+# Index of each joint in the mirrored image: left and right hips, knees, ankles, shoulders, elbows and wrists swap.
 _MIRRORED_K = np.array([0, 2, 1, 4, 3, 6, 5, 7, 9, 8, 11, 10, 13, 12, 14])
-_OUT_OF_FRAME_PX = -1e4  # where a joint that is not known is put: no spot, weight 0
+_OUT_OF_FRAME_PX = -1e4  # coordinate of an unknown joint, which gives no spot and weight 0
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One photograph. Without joints, or without a mesh, its score is a degraded one."""
+    """One photograph. Without joints or without a mesh, its score is degraded."""
 
     pixel_3SS: Tensor  # letterboxed, 0-1
-    joints_K2: np.ndarray | None  # pixels of the square; NaN where a joint is not known
-    vertices_V3: np.ndarray | None  # metres before the camera, all signs turned
-    neighbours: MeshNeighbours | None  # of the mesh, if they are known already
+    joints_K2: np.ndarray | None  # pixels of the square; NaN for an unknown joint
+    vertices_V3: np.ndarray | None  # camera space in metres, all signs reversed
+    neighbours: MeshNeighbours | None  # of the mesh; None: not computed yet
 
     def flipped(self) -> Sample:
-        """The same in a mirror: pixels, joints (left is right) and mesh; neighbours stay who they are."""
+        """The sample mirrored left to right: pixels, joints and mesh; the neighbours stay the same."""
         joints_K2, vertices_V3 = self.joints_K2, self.vertices_V3
         if joints_K2 is not None:
             joints_K2 = joints_K2[_MIRRORED_K].copy()
@@ -45,14 +45,14 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """A batch as `PhysiqueFrame` takes it."""
+    """A batch in the form of `PhysiqueFrame`'s arguments."""
 
     image: Tensor  # (B, 3, S, S), normalised
     posture: Posture | None
     mesh: Mesh | None
 
     def to(self, device: str) -> Inputs:
-        """The same on a device."""
+        """The same batch on a device."""
         posture, mesh = self.posture, self.mesh
         if posture is not None:
             posture = Posture(**{name: value.to(device) for name, value in vars(posture).items()})
@@ -63,7 +63,7 @@ class Inputs:
 
 
 def find_neighbours(vertices_V3: np.ndarray, config: FrameConfig) -> MeshNeighbours:
-    """Anchors and neighbours of a mesh, as a network of this configuration needs them."""
+    """Anchors and neighbours of a mesh for a network of this configuration."""
     points = config.points
     rounded = config.compatibility.rounded_neighbours
     return mesh_neighbours(vertices_V3, len(points.expansions), points.num_neighbours, rounded)
@@ -73,7 +73,7 @@ def collate_samples(samples: Sequence[Sample], config: FrameConfig) -> Inputs:
     """Samples as one batch.
 
     Raises:
-        InvalidInput: meshes of different sizes.
+        InvalidInput: the meshes have different numbers of vertices.
     """
     image = normalise(torch.stack([sample.pixel_3SS for sample in samples]))
     return Inputs(image, _posture(samples, config), _mesh(samples, config))
@@ -101,17 +101,17 @@ def _posture(samples: Sequence[Sample], config: FrameConfig) -> Posture | None:
 
 
 def _mesh(samples: Sequence[Sample], config: FrameConfig) -> Mesh | None:
-    """An image without a mesh gets a copy of another's: it is not used, and batch statistics see bodies only."""
+    """An image without a mesh gets a copy of another's: it is not used, but keeps batch statistics those of bodies."""
     present = [sample.vertices_V3 is not None for sample in samples]
     if not any(present):
         return None
-    stand_in = samples[present.index(True)]
+    placeholder = samples[present.index(True)]
     points, neighbours = [], []
     for sample, has_mesh in zip(samples, present, strict=True):
-        shown = sample if has_mesh else stand_in
-        assert shown.vertices_V3 is not None
-        points.append(shown.vertices_V3)
-        neighbours.append(shown.neighbours or find_neighbours(shown.vertices_V3, config))
+        source = sample if has_mesh else placeholder
+        assert source.vertices_V3 is not None
+        points.append(source.vertices_V3)
+        neighbours.append(source.neighbours or find_neighbours(source.vertices_V3, config))
     if len(sizes := {len(vertices_V3) for vertices_V3 in points}) > 1:
         raise InvalidInput(f"meshes of {sorted(sizes)} vertices in one batch")
     return Mesh(torch.from_numpy(np.stack(points)), collate(neighbours), torch.tensor(present))

@@ -1,4 +1,4 @@
-"""Photographs to features and scores: person, mesh, network, and an account of what was used.
+"""Score photographs: find the person and the mesh, run the network, and report the branches that were used.
 
 Shape letters: B = photographs, D = features, P = preference values.
 """
@@ -28,10 +28,13 @@ _GPU_BATCH, _CPU_BATCH = 16, {"float32": 1, "bfloat16": 4}  # measured by benchm
 
 @dataclass(frozen=True, eq=False)
 class PhysiqueScore:
-    """One photograph's answer.
+    """The result of one photograph.
 
-    `scores` is None unless there is one person to be scored; `status` then says why. `branches` is what the scores
-    stand on: fewer than image, posture and mesh is a degraded score.
+    Attributes:
+        status: a `PersonStatus`, or another origin of the body that the caller names.
+        num_people: people found.
+        scores: aspect -> 0-10; None if there is not exactly one person to score, `status` gives the reason.
+        branches: the branches that were used; fewer than image, posture and mesh make a degraded score.
     """
 
     status: str
@@ -41,14 +44,15 @@ class PhysiqueScore:
 
     @property
     def is_degraded(self) -> bool:
+        """True if there are scores and a branch was not used."""
         return self.scores is not None and len(self.branches) < len(BRANCHES)
 
 
 class PhotographScorer:
-    """PhysiqueFrame on photographs.
+    """Scores photographs with PhysiqueFrame.
 
-    On a CPU in float32 one at a time: batches gain nothing there, and a photograph's bits do not depend on its
-    neighbours.
+    On a CPU in float32, photographs go through the network one at a time: batches are not faster there, and a
+    photograph's bits do not depend on the others.
     """
 
     def __init__(
@@ -60,20 +64,22 @@ class PhotographScorer:
         precision: str = "float32",
         batch_size: int | None = None,
     ) -> None:
-        """Args:
-        network: the network.
-        finder: of people and meshes.
-        device: `cpu`, `cuda` or `cuda:N`.
-        precision: of the network's matrix products, a name of `PRECISIONS`; heads are always scored in float32.
-        batch_size: photographs that go through the network together; None: 16 on a GPU, on a CPU 1, in bfloat16 4.
+        """Create a scorer.
+
+        Args:
+            network: the network.
+            finder: finds people and meshes.
+            device: `cpu`, `cuda` or `cuda:N`.
+            precision: of the network's matrix products, a name of `PRECISIONS`; heads always run in float32.
+            batch_size: photographs per batch; None: 16 on a GPU, 1 on a CPU, 4 on a CPU in bfloat16.
 
         Raises:
-            InvalidInput: an unknown precision, or a batch of none.
+            InvalidInput: an unknown precision, or a batch size below 1.
         """
         if precision not in PRECISIONS:
             raise InvalidInput(f"precision {precision!r}; known: {sorted(PRECISIONS)}")
         if batch_size is not None and batch_size < 1:
-            raise InvalidInput(f"batches of {batch_size} photographs: 1 at least")
+            raise InvalidInput(f"batch size {batch_size}: 1 or more")
         self.network = network.eval().to(device)
         self.finder = finder
         self.device = device
@@ -86,15 +92,15 @@ class PhotographScorer:
         people: Sequence[Person] | None = None,
         preference_P: np.ndarray | None = None,
     ) -> PhysiqueScore:
-        """Scores of an upright photo.
+        """Score an upright photo.
 
         Args:
             photo: upright, RGB.
-            people: what the caller knows of who is in it; None: the detector is asked, if there is one.
-            preference_P: the user's preference feature; None: nobody's in particular, 0.5 five times.
+            people: people that the caller knows; None: those that the detector finds, if there is a detector.
+            preference_P: the user's preference values; None: the neutral value 0.5 for each.
 
         Raises:
-            InvalidInput: people or a preference of another form, or a photo too long and thin.
+            InvalidInput: people or a preference of another form, or a photo that is too long and thin.
         """
         body = self.finder.find(photo, people)
         if not body.may_be_scored:
@@ -104,19 +110,23 @@ class PhotographScorer:
     def score_sample(
         self, sample: Sample, status: str, num_people: int = 1, preference_P: np.ndarray | None = None
     ) -> PhysiqueScore:
-        """Scores of a photo whose body is known already; `status` tells from where."""
+        """Score a photo whose body is known; the result has the given `status`.
+
+        Raises:
+            InvalidInput: a preference of another form.
+        """
         dim = self.network.config.preference_dim
-        wish_P = np.full(dim, NEUTRAL_PREFERENCE) if preference_P is None else np.asarray(preference_P)
-        if wish_P.shape != (dim,) or not np.isfinite(wish_P).all():
-            raise InvalidInput(f"preference of shape {wish_P.shape}: {dim} finite numbers")
+        value_P = np.full(dim, NEUTRAL_PREFERENCE) if preference_P is None else np.asarray(preference_P)
+        if value_P.shape != (dim,) or not np.isfinite(value_P).all():
+            raise InvalidInput(f"preference of shape {value_P.shape}: {dim} finite numbers")
         with torch.no_grad():
-            wish_1P = torch.from_numpy(wish_P.astype(np.float32))[None].to(self.device)
-            score_A = self.network.score(self._features([sample]), wish_1P)[0].cpu()
+            value_1P = torch.from_numpy(value_P.astype(np.float32))[None].to(self.device)
+            score_A = self.network.score(self._features([sample]), value_1P)[0].cpu()
         scores = dict(zip(ASPECTS, score_A.tolist(), strict=True))
         return PhysiqueScore(status, num_people, scores, used_branches(sample))
 
     def features(self, photos: Sequence[Image.Image]) -> list[np.ndarray | str]:
-        """Of each photo what is the same for all users, shape (D,), float32, or why it cannot be scored."""
+        """Per photo its features, shape (D,), float32, or the reason why it cannot be scored."""
         answers: dict[int, np.ndarray | str] = {}
         samples: dict[int, Sample] = {}
         for b, photo in enumerate(photos):
@@ -126,14 +136,14 @@ class PhotographScorer:
                     samples[b] = self._sample(photo, body)
                 else:
                     answers[b] = f"{body.status}: {body.num_people} people were found"
-            except InvalidInput as error:  # of this photo; the others are scored
+            except InvalidInput as error:  # refuses this photo alone
                 answers[b] = str(error)
-        waiting = list(samples)
-        for start in range(0, len(waiting), self.batch_size):
-            together = waiting[start : start + self.batch_size]
+        positions = list(samples)
+        for start in range(0, len(positions), self.batch_size):
+            batch = positions[start : start + self.batch_size]
             with torch.no_grad():
-                features_BD = self._features([samples[b] for b in together]).cpu().numpy()
-            answers |= dict(zip(together, features_BD, strict=True))
+                features_BD = self._features([samples[b] for b in batch]).cpu().numpy()
+            answers |= dict(zip(batch, features_BD, strict=True))
         return [answers[b] for b in range(len(photos))]
 
     def _sample(self, photo: Image.Image, body: FoundBody) -> Sample:
@@ -144,15 +154,15 @@ class PhotographScorer:
 
     def _features(self, samples: Sequence[Sample]) -> torch.Tensor:
         inputs = collate_samples(samples, self.network.config).to(self.device)
-        with self._products():
+        with self._autocast():
             return self.network.features(inputs.image, inputs.posture, inputs.mesh).float()
 
-    def _products(self) -> AbstractContextManager[object]:
+    def _autocast(self) -> AbstractContextManager[object]:
         dtype = PRECISIONS[self.precision]
         return torch.autocast(self.device.split(":")[0], dtype=dtype, enabled=dtype != torch.float32)
 
 
 def used_branches(sample: Sample) -> tuple[str, ...]:
-    """Which branches a sample lets the network use, in the order of `BRANCHES`."""
+    """The branches that the network can use for a sample, in the order of `BRANCHES`."""
     known = {"image": True, "posture": sample.joints_K2 is not None, "mesh": sample.vertices_V3 is not None}
     return tuple(branch for branch in BRANCHES if known[branch])

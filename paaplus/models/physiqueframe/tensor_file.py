@@ -1,7 +1,7 @@
-"""A weights file whose tensors are read one at a time, so that a model is in memory once; nothing in it is run.
+"""Read a weights file one tensor at a time, so that a model is in memory only once, without running any code in it.
 
-Both formats are read by position: `.safetensors`, and the zip archives that `torch.save` writes, whose index is
-unpickled by torch's `weights_only` into tensors without content. Checksums of the archive are verified on the way.
+Two formats are read by file position: `.safetensors`, and the zip archives that `torch.save` writes. The index of an
+archive is unpickled by torch's `weights_only` into tensors without content. The archive's checksums are verified.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _WRAPPERS = ("state_dict", "model", "network")
 
 
 class TensorSource(Protocol):
-    """Named tensors that can be asked for one by one."""
+    """Named tensors that can be read one by one."""
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]: ...
 
@@ -52,8 +52,8 @@ class TensorFile:
     """The tensors of a file (satisfies `TensorSource`).
 
     Raises:
-        InvalidInput: no such file, a truncated or damaged one, one that would run code, or one that holds anything
-            but tensors. Damage inside a tensor is found when it is read.
+        InvalidInput: the file does not exist, is damaged, would run code, or contains anything but tensors. Damage
+            inside a tensor is found when the tensor is read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,13 +73,13 @@ class TensorFile:
         except _UNREADABLE as error:
             raise InvalidInput(f"weights file {path} cannot be read: {_first_line(error)}") from error
         if not self._shapes:
-            raise InvalidInput(f"weights file {path} holds no tensors")
+            raise InvalidInput(f"weights file {path} has no tensors")
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         return self._shapes
 
     def read(self, name: str) -> Tensor:
-        """A tensor's content.
+        """A tensor's content as a new tensor on the CPU.
 
         Raises:
             InvalidInput: its bytes are missing or damaged.
@@ -132,12 +132,12 @@ class TensorFile:
     def _read_record(self, fake: Tensor, record: zipfile.ZipInfo) -> Tensor:
         with zipfile.ZipFile(self.path) as archive, archive.open(record) as file:
             storage = _fill(file, record.file_size).view(fake.dtype)
-            file.read(1)  # at the end of a record its checksum is compared
+            file.read(1)  # reading the end of a record verifies its checksum
         view = storage.as_strided(fake.shape, fake.stride(), int(fake.storage_offset()))
         return view if view.is_contiguous() and view.numel() == storage.numel() else view.clone()
 
     def _open_legacy(self) -> None:
-        """Files of torch < 1.6: read as a whole, at twice the memory."""
+        """Files of torch < 1.6 are read as a whole, which needs twice the memory."""
         for name, tensor in _tensors(_unpickled(self.path)).items():
             self._add(name, tuple(tensor.shape), tensor.clone)
 
@@ -153,12 +153,12 @@ _UNREADABLE = (
 
 def _unpickled(path: Path) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about files that are then refused
+        warnings.simplefilter("ignore")  # torch warns about files that are refused here anyway
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _tensors(content: Any) -> dict[str, Tensor]:
-    """The mapping of names to tensors, out of the wrapper that training code may have put around it."""
+    """The mapping of names to tensors, without a wrapper that training code may have added."""
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -171,7 +171,7 @@ def _tensors(content: Any) -> dict[str, Tensor]:
 
 
 def _fill(file: IO[bytes], size_bytes: int) -> Tensor:
-    """The next bytes of a file, in memory of their own."""
+    """The next bytes of a file as a new tensor."""
     content = torch.empty(size_bytes, dtype=torch.uint8)
     rest: Any = memoryview(content.numpy())
     while rest:

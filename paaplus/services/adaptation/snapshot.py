@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import numpy as np
@@ -52,6 +53,14 @@ class Snapshot:
     pool: list[np.ndarray]  # features of some images that the user may see
     preference: list[float] | None = None  # generic scores are computed with it; None: without one
     preference_version: int | None = None
+
+    def with_quarantine(self, database: Database, sequences: Collection[int]) -> Snapshot:
+        """The snapshot as it will be when these events, and no others, are in quarantine."""
+        log = self.log.with_quarantine(sequences, self.epoch + 1)
+        with database.read_session() as session:
+            active = versions.active(session, self.user_id)
+            reference = _reference(session, active, self.base_model_id, self.preference, log)
+        return replace(self, log=log, reference=reference)
 
     def project(self, features_ND: np.ndarray) -> np.ndarray:
         """Project features to taste space with the user's preference, shape (N, R)."""

@@ -227,8 +227,10 @@ def _align_feedback(
             f"choose an earlier version"
         )
     released = trained & log.excluded()
-    exclusions.close(session, user, released, actor=actor)
-    excluded = log.untrained(trained_up_to) - log.excluded() if exclude else set()
+    # A quarantine may end by itself. What a person excludes stays excluded.
+    excluded = log.untrained(trained_up_to) - (log.excluded() - log.quarantined()) if exclude else set()
+    exclusions.close(session, user, released | (excluded & log.quarantined()), actor=actor)
+    session.flush()
     exclusions.exclude(session, user, excluded, actor=actor, reason=reason)
     session.flush()
     return {"num_excluded": len(excluded), "num_released": len(released)}

@@ -17,7 +17,7 @@ from paaplus.db.tables import FeaturesRow, ImageRow, JobRow
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.types import utcnow
 from paaplus.db.upsert import insert_ignoring_conflicts
-from paaplus.errors import NotFound
+from paaplus.errors import InvalidInput, NotFound
 from paaplus.ids import new_id, sha256_hex
 from paaplus.queue import jobs
 from paaplus.services.images import sanitize
@@ -27,6 +27,7 @@ from paaplus.services.registry import base_models
 from paaplus.services.users.keys import Principal
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
+from paaplus.texts import without_refused
 
 NAME_MAX = 256
 
@@ -58,6 +59,7 @@ def add(
     data: bytes,
     owner_id: UUID | None = None,
     name: str | None = None,
+    theme: str | None = None,
 ) -> AddedImage:
     """Store an uploaded file and request its features. The same file again returns the existing image.
 
@@ -68,6 +70,7 @@ def add(
     Args:
         owner_id: the user whom the image belongs to; None: the image is shared.
         name: the file's name; only the last part of a path is stored.
+        theme: a tag, as returned by `themes.check`. A repeated upload does not change the tag.
 
     Raises:
         InvalidInput: see `sanitize.clean`.
@@ -88,7 +91,7 @@ def add(
     )
     try:
         with database.session() as session:
-            return _store(session, blobs, settings, application, owner_id, picture, _file_name(name))
+            return _store(session, blobs, settings, application, owner_id, picture, file_name(name), theme)
     except IntegrityError as error:
         if owner_id is None:
             raise
@@ -103,6 +106,7 @@ def _store(
     owner_id: UUID | None,
     picture: sanitize.Picture,
     name: str | None,
+    theme: str | None,
 ) -> AddedImage:
     sha256 = sha256_hex(picture.data)
     lock_name(session, f"blob:{sha256}")  # an erasure must not delete the same blob meanwhile
@@ -118,6 +122,7 @@ def _store(
         "size_bytes": len(picture.data),
         "media_type": picture.media_type,
         "name": name,
+        "theme": theme,
         "created_at": utcnow(),
     }
     insert_ignoring_conflicts(session, ImageRow, [row])
@@ -143,9 +148,47 @@ def _find_upload(session: Session, application: str, owner_id: UUID | None, uplo
     return session.execute(query).scalar_one_or_none()
 
 
-def _file_name(name: str | None) -> str | None:
+def file_name(name: str | None) -> str | None:
+    """The name under which a file is stored: the last part of its path, without characters that no name needs."""
     last = (name or "").replace("\\", "/").rpartition("/")[2]
-    return "".join(c for c in last if c.isprintable())[:NAME_MAX] or None
+    return without_refused(last)[:NAME_MAX] or None
+
+
+class ImageNames:
+    """Finds the shared images of an application by the id or by the file name under which they were added."""
+
+    def __init__(self, session: Session, application: str) -> None:
+        self._application = application
+        self._named: dict[str, list[UUID]] = {}
+        rows = session.execute(
+            sa.select(ImageRow.id, ImageRow.name).where(
+                ImageRow.application == application, ImageRow.owner_id.is_(None)
+            )
+        )
+        for image_id, name in rows:
+            for known in {str(image_id), name or str(image_id)}:
+                self._named.setdefault(known, []).append(image_id)
+
+    def one(self, name: str) -> UUID:
+        """The image of a name.
+
+        Raises:
+            InvalidInput: no image has it, or several have; the message has their ids.
+        """
+        found = self._named.get(name, [])
+        if not found:
+            raise InvalidInput(f"no image named {name!r:.200} in application {self._application!r}")
+        if len(found) > 1:
+            ids = ", ".join(map(str, found[:5]))
+            raise InvalidInput(
+                f"{len(found)} images named {name!r:.200} in application {self._application!r}: {ids}; give the id"
+            )
+        return found[0]
+
+    @property
+    def names(self) -> dict[str, int]:
+        """How many images have each name or id."""
+        return {name: len(found) for name, found in self._named.items()}
 
 
 def visible_images(principal: Principal) -> sa.ColumnElement[bool]:
@@ -178,10 +221,12 @@ def get(session: Session, principal: Principal, image_id: UUID) -> ImageRow:
 
 
 def list_images(
-    session: Session, principal: Principal, *, limit: int = 100, before: UUID | None = None
+    session: Session, principal: Principal, *, theme: str | None = None, limit: int = 100, before: UUID | None = None
 ) -> list[ImageRow]:
-    """Images that this principal may see, newest first."""
+    """Images that this principal may see, newest first; with a theme, only those with this tag."""
     query = sa.select(ImageRow).where(visible_images(principal)).order_by(ImageRow.id.desc()).limit(limit)
+    if theme is not None:
+        query = query.where(ImageRow.theme == theme)
     if before is not None:
         query = query.where(ImageRow.id < before)
     return list(session.execute(query).scalars())

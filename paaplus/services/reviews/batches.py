@@ -25,6 +25,7 @@ from paaplus.services.reviews.combined_labels import combine, expected_value, re
 from paaplus.services.reviews.ordering import expert_spreads
 from paaplus.services.users import users
 from paaplus.services.users.keys import Principal
+from paaplus.texts import clean_name
 
 MAX_IMAGES: Final = 5_000
 MAX_EXPERTS: Final = 50
@@ -53,8 +54,7 @@ class NewBatch:
 
     def __post_init__(self) -> None:
         check_application(self.application)
-        if not (0 < len(self.name) <= NAME_MAX and self.name.isprintable()):
-            raise InvalidInput(f"name {self.name!r:.200}: 1 to {NAME_MAX} printable characters")
+        object.__setattr__(self, "name", clean_name(self.name, NAME_MAX, "the name of a batch"))
         if not 0 < len(set(self.experts)) == len(self.experts) <= MAX_EXPERTS:
             raise InvalidInput(f"{len(self.experts)} experts: 1 to {MAX_EXPERTS}, none twice")
         if self.tools is not None and not 0 < len(set(self.tools)) == len(self.tools) <= 100:

@@ -174,7 +174,7 @@ def test_ratings_are_imported_once_and_a_bad_line_is_named(run: Run, deployment:
     file.write_text("user_id,image,rating\nben,a.png,9\n")
     assert "outside its scale" in run("feedback", "import", str(file), *options, exit_code=1)
     file.write_text("user_id,image,rating\nben,a.png,3\nben,b.png\n")
-    assert "line 3 has no rating" in run("feedback", "import", str(file), *options, exit_code=1)
+    assert "line 3: 2 values under 3 columns" in run("feedback", "import", str(file), *options, exit_code=1)
 
 
 def test_changes_of_mind_in_an_imported_file_are_events_of_their_own(run: Run, tmp_path: Path) -> None:

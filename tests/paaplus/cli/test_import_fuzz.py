@@ -29,6 +29,7 @@ def counts(database: Database) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)  # of what is read, nothing depends on it
+@pytest.mark.slow
 def test_any_file_is_imported_whole_or_changes_nothing(
     database: Database, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -154,7 +154,7 @@ def test_bad_input_is_refused():
         fit_base_scorer("m", DIGEST, features, ratings, group_I=np.array([0, 1]))
     with pytest.raises(InvalidInput, match="one scene"):
         fit_base_scorer("m", DIGEST, features, ratings, group_I=np.zeros(110))
-    with pytest.raises(InvalidInput, match="all have the same features"):
+    with pytest.raises(InvalidInput, match="images have the same features"):
         fit_base_scorer("m", DIGEST, np.ones_like(features), ratings)
     with pytest.raises(InvalidInput, match="no rating of aspect 'light'"):
         Ratings(("shape", "light"), np.array([0]), np.array([0]), np.array([[1.0, np.nan]]))

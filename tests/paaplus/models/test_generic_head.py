@@ -19,7 +19,7 @@ def test_ridge_is_the_least_penalised_squared_error():
         np.testing.assert_allclose([*weight_RL[:, column], bias_L[column]], expected)
 
 
-def test_crowd_mean_takes_habits_out_by_hand():
+def test_mean_rating_without_offsets_equals_the_one_computed_by_hand():
     # Two people, two images: the second rates everything 2 higher; image 1 is 4 above image 0.
     person, image = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
     crowd = crowd_means(person, image, np.array([[2.0], [6.0], [4.0], [8.0]]), num_images=3)
@@ -32,9 +32,9 @@ def test_crowd_mean_takes_habits_out_by_hand():
 
 def test_crowd_mean_is_fair_when_a_harsh_person_rated_other_images():
     rng = np.random.default_rng(0)
-    truth, habit = rng.normal(5, 1.5, 60), rng.normal(0, 2, 40)
+    truth, offset = rng.normal(5, 1.5, 60), rng.normal(0, 2, 40)
     person, image = np.nonzero(rng.random((40, 60)) < 0.3)
-    score = truth[image] + habit[person] + rng.normal(0, 0.3, len(person))
+    score = truth[image] + offset[person] + rng.normal(0, 0.3, len(person))
     crowd = crowd_means(person, image, score[:, None], 60)
     raw = np.array([score[image == i].mean() for i in range(60)])
     assert np.std(crowd.mean_IA[:, 0] - truth) < 0.6 * np.std(raw - truth)
@@ -119,6 +119,6 @@ def test_others_opinion_leaves_the_own_rating_out_and_leans_on_the_head_when_the
     choice = HeadChoice(None, np.ones(1), held_out_IA=np.array([[5.0], [6.0]]), error_variance_A=np.array([2.0]))
     found = choice.others_N(crowd, person, image, score[:, 0], 0)
     trust = 2 / (2 + crowd.disagreement_A[0] / 2.0)
-    without_first = (5.0 + 9.0 - crowd.habit_UA[1, 0] - crowd.habit_UA[2, 0]) / 2
+    without_first = (5.0 + 9.0 - crowd.offset_UA[1, 0] - crowd.offset_UA[2, 0]) / 2
     assert found[0] == pytest.approx(5.0 + trust * (without_first - 5.0))
     assert found[3] == pytest.approx(6.0)  # nobody else: the held-out score

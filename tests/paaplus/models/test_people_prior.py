@@ -17,8 +17,8 @@ def draw_people(num_people, num_ratings, taste_dim=6, direction_sd=(0.8,) * 6, n
         taste = rng.normal(size=(num_ratings, taste_dim))
         crowd = rng.normal(5, 1.5, num_ratings)
         own = taste @ (rng.normal(size=taste_dim) * direction_sd)
-        habits = rng.normal(0, 1.0) + rng.normal(0, 0.3) * (crowd - 5)
-        people.append(Person(taste, crowd, own + habits + rng.normal(0, noise_sd, num_ratings)))
+        offsets = rng.normal(0, 1.0) + rng.normal(0, 0.3) * (crowd - 5)
+        people.append(Person(taste, crowd, own + offsets + rng.normal(0, noise_sd, num_ratings)))
     return people
 
 

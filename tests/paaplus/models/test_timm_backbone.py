@@ -119,7 +119,7 @@ def test_weights_file_is_refused_when_it_is_not_one(tmp_path):
     with pytest.raises(InvalidInput, match="cannot be read"):
         read_state(tmp_path / "empty.pth")
     torch.save({"epoch": 3}, tmp_path / "none.pth")
-    with pytest.raises(InvalidInput, match="no mapping of names to tensors"):
+    with pytest.raises(InvalidInput, match="not a mapping of names to tensors"):
         read_state(tmp_path / "none.pth")
 
 

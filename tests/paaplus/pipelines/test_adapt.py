@@ -91,31 +91,19 @@ def test_same_log_gives_the_same_digests_wherever_it_lies(
     assert len(digests[0]) == 2
 
 
-def test_flipped_opinions_are_refused_by_the_gate_and_kept_with_the_reason(deployment: Deployment) -> None:
+def test_ratings_in_random_order_are_refused_by_the_gate_and_kept_with_the_reason(deployment: Deployment) -> None:
     user = deployment.add_user()
-    deployment.rate(user, range(100))
-    deployment.work()
-    before = deployment.scores(user)
-    # Training images are rated again with reversed ratings, as by a broken client. Held-out ratings stay as they were.
-    held_out = {rating.image_id for rating in _log(deployment, user).latest_ratings() if rating.held_out}
-    flipped = [i for i in range(100) if deployment.images[i] not in held_out]
+    order = np.random.default_rng(0).permutation(60)
     deployment.post(
-        *(deployment.rating(user, f"bad{i}", i, 10 - deployment.opinion(i), index) for index, i in enumerate(flipped))
+        *(deployment.rating(user, f"r{i}", i, deployment.opinion(int(order[i])), index=i) for i in range(60))
     )
     deployment.work()
     refused = deployment.versions(user)[-1]
     assert refused.state == AdapterState.REJECTED
-    assert refused.gate_report["reason"]
-    assert np.array_equal(deployment.scores(user), before)
+    assert refused.gate_report["reason"].startswith("Refused. Order: the odds that ")
+    assert refused.gate_report["feedback"]["num_answers"] == 60
+    assert np.array_equal(deployment.scores(user), deployment.generic_IA)
     assert deployment.runs(user)[-1].outcome == RunOutcome.KEPT
-
-
-def _log(deployment: Deployment, user: object):
-    from paaplus.services.feedback import feedback_log
-
-    with deployment.database.read_session() as session:
-        row = session.get(type(deployment.user(user)), user)
-        return feedback_log.read(session, row, deployment.settings.holdout_key.get_secret_value())
 
 
 def test_rollback_is_bit_for_bit_and_no_later_training_undoes_it(
@@ -327,7 +315,7 @@ def test_retracting_everything_ends_at_the_generic_scores(deployment: Deployment
 def test_tainted_version_is_retired_even_if_its_successor_is_refused(
     deployment: Deployment,
 ) -> None:
-    user = deployment.add_user(gate={"min_probability": 1.0, "trust_region": 0.0})
+    user = deployment.add_user(gate={"min_probability": 1.0})
     deployment.rate(user, range(40))
     deployment.work()
     promote(deployment, user, 1)
@@ -424,6 +412,7 @@ def test_reading_a_snapshot_takes_as_long_with_many_versions_as_with_few(deploym
         assert snapshot.reference is not None
         return len(statements)
 
+    deployment.rate(user, range(40, 80))
     for image in range(20, 23):
         deployment.rate(user, range(image, image + 1))
         deployment.work()

@@ -173,6 +173,7 @@ def test_whatever_happens_to_one_of_a_cohort_the_others_become_what_they_become_
         assert not np.allclose(after, before, atol=0.01)
 
 
+@pytest.mark.slow
 def test_everybody_of_a_mixed_claim_is_trained_by_their_own_policy_and_to_the_bit_as_alone(
     deployment: Deployment, alone: Deployment
 ) -> None:
@@ -271,7 +272,6 @@ def test_end_of_a_job_that_cannot_be_stored_is_raised_after_the_others(deploymen
 
 
 def test_gate_decides_on_users_trained_together_as_on_each_alone(deployment: Deployment, alone: Deployment) -> None:
-    """Users who like the opposite of all others: the gate needs two more trainings for each."""
     reports = []
     for each in (deployment, alone):
         users = [each.add_user(f"user{i}", **FUSED) for i in range(4)]
@@ -284,6 +284,3 @@ def test_gate_decides_on_users_trained_together_as_on_each_alone(deployment: Dep
         for check, other in zip(mine["checks"], theirs["checks"], strict=True):
             assert (check["name"], check["passed"]) == (other["name"], other["passed"])
             assert check["value"] == other["value"]
-    has_cross_fit = ["the candidate's scores" in str(report["checks"]) for report in reports[0]]
-    assert True in has_cross_fit
-    assert False in has_cross_fit

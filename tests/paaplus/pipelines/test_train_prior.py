@@ -17,6 +17,7 @@ def folder(tmp_path_factory):
     return write_folder(tmp_path_factory.mktemp("data"), simulate(num_people=64, num_images=120))
 
 
+@pytest.mark.slow
 def test_prior_of_a_folder_is_fitted_for_the_given_base_model(folder, tmp_path):
     options = {"cache_dir": tmp_path / "cache"}
     base, _ = fit_base_model(PixelExtractor(12), folder, name="pixels", **options)

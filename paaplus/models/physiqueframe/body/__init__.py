@@ -1,1 +1,1 @@
-"""Bodies in photographs: who is there, where the joints are, and the mesh."""
+"""Bodies in photographs: person detection, joints and meshes."""

@@ -1,7 +1,7 @@
-"""The default person detector: BlazePose's two networks, run by LiteRT without the package MediaPipe.
+"""The default person detector: the two networks of BlazePose, run by LiteRT without the package MediaPipe.
 
-Weights: MediaPipe 0.10.21 (Apache-2.0) has them in its wheel, but needs numpy < 2, so it is never imported: its two
-.tflite files are read from the wheel, from a folder, or from an installed copy. `docs/weights.md` tells how to get it.
+The weights are in the wheel of MediaPipe 0.10.21 (Apache-2.0), which needs numpy < 2 and is therefore never imported.
+Its two .tflite files are read from the wheel, from a folder, or from an installed copy (`docs/weights.md`).
 
 Shape letters: A = anchors, H, W = input size, L = landmarks.
 """
@@ -30,20 +30,20 @@ _FILES = {
     ),
 }
 _DETECTION_PX, _LANDMARK_PX = 224, 256
-_ANCHOR_GRIDS = ((28, 2), (14, 2), (7, 6))  # cells a side, anchors a cell
-_MIN_SCORE = 0.5  # as MediaPipe has it, of the detection and of the landmarks
+_ANCHOR_GRIDS = ((28, 2), (14, 2), (7, 6))  # (cells per side, anchors per cell)
+_MIN_SCORE = 0.5  # of detection and landmarks, as in MediaPipe
 _MAX_OVERLAP = 0.3
 _ROI_SCALE = 1.25
 
 
 @dataclass(frozen=True, eq=False)
 class _Detection:
-    """Coordinates as shares of the photo's longer side, from the corner of the square that holds it in its middle."""
+    """A detected person. Coordinates are shares of the photo's longer side, in the square padded around the photo."""
 
     score: float
     box: np.ndarray  # left, top, right, bottom
-    middle_2: np.ndarray  # between the hips
-    rim_2: np.ndarray  # on the circle around the whole body, above the head
+    middle_2: np.ndarray  # the point between the hips
+    rim_2: np.ndarray  # a point above the head, on the circle around the whole body
 
 
 class BlazePose:
@@ -57,8 +57,8 @@ class BlazePose:
                 MediaPipe 0.10.21.
 
         Raises:
-            Unavailable: LiteRT or the files are not there.
-            InvalidInput: files that are not those of MediaPipe 0.10.21.
+            Unavailable: LiteRT is not installed or the files are missing.
+            InvalidInput: the files are not those of MediaPipe 0.10.21.
         """
         try:
             from ai_edge_litert.interpreter import Interpreter
@@ -70,7 +70,7 @@ class BlazePose:
         self._anchor_A2 = _anchors()
 
     def find(self, photo: Image.Image) -> list[Person]:
-        """Everybody whose landmarks are found, most certain first."""
+        """The people whose landmarks are found, the highest detection score first."""
         people = []
         for detection in self._detect(photo):
             person = self._person(photo, detection)
@@ -86,7 +86,9 @@ class BlazePose:
         raw_A12, logit_A1 = self._detection.run(pixel_HW3 / 127.5 - 1)
         score_A = expit(logit_A1[:, 0])
         point_A62 = raw_A12.reshape(-1, 6, 2) / _DETECTION_PX
-        point_A62[:, [0, 2, 3, 4, 5]] += self._anchor_A2[:, None]  # all but width and height stand on their anchor
+        point_A62[:, [0, 2, 3, 4, 5]] += self._anchor_A2[
+            :, None
+        ]  # all but width and height are relative to their anchor
         kept: list[_Detection] = []
         for a in sorted(np.flatnonzero(score_A >= _MIN_SCORE), key=lambda a: -score_A[a]):
             middle_2, size_2 = point_A62[a, 0], point_A62[a, 1]
@@ -96,7 +98,7 @@ class BlazePose:
         return kept
 
     def _person(self, photo: Image.Image, detection: _Detection) -> Person | None:
-        """The landmarks in an upright square around a detection; None where the second network sees nobody."""
+        """The person in an upright square around a detection; None if the landmark network finds nobody in it."""
         side_px = max(photo.size)
         corner_2 = np.array([(side_px - photo.width) // 2, (side_px - photo.height) // 2])
         middle_2 = detection.middle_2 * side_px - corner_2
@@ -125,7 +127,7 @@ class BlazePose:
 
 
 class _Network:
-    """One .tflite file; outputs in the order of the file, without the batch's dimension."""
+    """One .tflite network; outputs in the order of the file, without the batch dimension."""
 
     def __init__(self, interpreter: Any, content: bytes) -> None:
         self._interpreter = interpreter(model_content=content, num_threads=1)
@@ -140,7 +142,7 @@ class _Network:
 
 
 def _anchors() -> np.ndarray:
-    """Middles of the cells that the detector looks at, as shares of the input's side, shape (2254, 2)."""
+    """Centres of the detector's cells, as shares of the input's side, shape (2254, 2)."""
     grids = []
     for side, per_cell in _ANCHOR_GRIDS:
         y_S, x_S = np.divmod(np.arange(side * side), side)
@@ -189,4 +191,4 @@ def _read_file(weights: Path | None, name: str) -> bytes | None:
         with zipfile.ZipFile(weights) as wheel:
             return wheel.read(f"mediapipe/{name}")
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise InvalidInput(f"{weights} is no wheel of MediaPipe: {error}") from error
+        raise InvalidInput(f"{weights} is not a wheel of MediaPipe: {error}") from error

@@ -1,7 +1,7 @@
-"""Load an official SMPLer-X checkpoint into the part of the network that is ours, or fail and say why.
+"""Load an official SMPLer-X checkpoint into this project's part of the network; a missing tensor is an error.
 
-The published aesthetics code keeps the prefix `module.` and loads with `strict=False`: no tensor arrives, and the
-meshes come from random weights without a word. Here a missing tensor is an error.
+The published aesthetics code keeps the prefix `module.` and loads with `strict=False`. No tensor is loaded then, and
+meshes come from random weights without a warning.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from paaplus.models.physiqueframe.tensor_file import TensorFile
 
 _PREFIX = "module."
 _OLD_NAMES = {"backbone.": "encoder.", "body_rotation_net.": "body_regressor."}
-# Parts of the official network that body meshes do not need, under their new and their old names.
+# Parts of the official network that body meshes do not need, under their new and old names.
 _NOT_NEEDED = ("box_net.", "hand_roi_net.", "hand_position_net.", "hand_regressor.", "hand_rotation_net.",
                "face_roi_net.", "face_position_net.", "smplx_layer.")  # fmt: skip
-_MAX_TOLD = 5
+_MAX_LISTED = 5
 
 
 def load_smpler_x(path: Path, size: str | None = None) -> SmplerX:
     """The regressor of a checkpoint file: official (`.pth.tar`, tensors only) or `.safetensors`.
 
     Args:
-        path: of the file.
-        size: `s`, `b`, `l` or `h`; None: as the width of the file's tensors says.
+        path: the file.
+        size: `s`, `b`, `l` or `h`; None: decided by the width of the file's tensors.
 
     Raises:
         InvalidInput: the file cannot be read without running code, or a tensor is missing, unknown or of another shape.
@@ -41,7 +41,7 @@ def load_smpler_x(path: Path, size: str | None = None) -> SmplerX:
 
 
 def build_smpler_x(state: Mapping[str, Tensor], size: str, source: str) -> SmplerX:
-    """The regressor with these weights, under their official names; what it has no part for is left out.
+    """The regressor with weights under their official names; tensors of parts that it lacks are not used.
 
     Raises:
         InvalidInput: a tensor is missing, unknown, of another shape or not finite, or the size is unknown.
@@ -64,7 +64,7 @@ def build_smpler_x(state: Mapping[str, Tensor], size: str, source: str) -> Smple
 
 
 def official_name(name: str) -> str:
-    """A tensor's name without the wrapper's `module.`, and today's name for an older one."""
+    """A tensor's current official name, without the prefix `module.`."""
     name = name.removeprefix(_PREFIX)
     for old, new in _OLD_NAMES.items():
         if name.startswith(old):
@@ -78,9 +78,9 @@ def _size_of(state: Mapping[str, Tensor], source: str) -> str:
     for name, size in SIZES.items():
         if size.width == width:
             return name
-    raise InvalidInput(f"{source} is no SMPLer-X checkpoint: encoder.task_tokens of width {width}")
+    raise InvalidInput(f"{source} is not an SMPLer-X checkpoint: encoder.task_tokens of width {width}")
 
 
 def _problem(what: str, names: list[str]) -> list[str]:
-    more = f" and {len(names) - _MAX_TOLD} more" if len(names) > _MAX_TOLD else ""
-    return [f"{len(names)} {what} ({', '.join(names[:_MAX_TOLD])}{more})"] if names else []
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return [f"{len(names)} {what} ({', '.join(names[:_MAX_LISTED])}{more})"] if names else []

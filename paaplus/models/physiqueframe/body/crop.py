@@ -1,4 +1,4 @@
-"""The person's crop that SMPLer-X looks at: a box of aspect 3:4, a quarter larger than the person.
+"""The crop of a person that is SMPLer-X's input: a box of aspect 3:4, 25 % larger than the person's box.
 
 Boxes are (left, top, width, height) in pixels of the photo. Shape letters: H, W = crop size, N = points.
 """
@@ -20,7 +20,7 @@ MARGIN = 1.25
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """A crop and where it was cut: photo = crop * scale + offset, for x and y alike."""
+    """A crop and its position: photo = crop * scale + offset, for x and y."""
 
     pixel_HW3: np.ndarray  # (512, 384, 3) float32 in 0-1
     scale_2: np.ndarray
@@ -32,7 +32,7 @@ class Crop:
 
 
 def clip_box(box: Box, width_px: int, height_px: int) -> Box | None:
-    """The part of a box that lies in the photo; None if that has no area, or a number is not finite."""
+    """The part of a box inside the photo; None if it has no area or a number is not finite."""
     left, top, width, height = box
     if not np.isfinite(box).all() or width <= 0 or height <= 0:
         return None
@@ -43,7 +43,7 @@ def clip_box(box: Box, width_px: int, height_px: int) -> Box | None:
 
 
 def cut_person(photo: Image.Image, box: Box) -> Crop | None:
-    """The crop of a person's box, black where it leaves the photo; None for a box without area in the photo."""
+    """The crop of a person's box, black outside the photo; None for a box without area in the photo."""
     inside = clip_box(box, photo.width, photo.height)
     if inside is None:
         return None

@@ -1,4 +1,4 @@
-"""The one person of a photo, with joints and mesh as far as they can be had.
+"""Find the person of a photo, with joints and mesh if detector and regressor are present.
 
 Shape letters: V = vertices, K = the 15 joints of the graph.
 """
@@ -17,24 +17,28 @@ from paaplus.models.physiqueframe.body.crop import cut_person
 from paaplus.models.physiqueframe.body.mesh import MeshRegressor
 from paaplus.models.physiqueframe.body.person import Person, PersonDetector, PersonStatus, choose_person
 
-MIN_JOINT_CONFIDENCE = 0.5  # of a detector's landmark: below, the joint counts as not known
+MIN_JOINT_CONFIDENCE = 0.5  # of a detector's landmark; a joint with less counts as unknown
 
 
 @dataclass(frozen=True, eq=False)
 class FoundBody:
-    """What is known of the person of a photo.
+    """The person of a photo.
 
-    `joints_K2` are pixels of the photo, NaN where not known. With the status `unchecked` nobody looked for people:
-    there was no detector, and none were supplied.
+    Attributes:
+        status: a `PersonStatus`, or `unchecked`: there was no detector and the caller supplied no people.
+        num_people: people found.
+        joints_K2: pixels of the photo; NaN for an unknown joint.
+        vertices_V3: mesh in camera space, in metres, all signs reversed.
     """
 
-    status: str  # a PersonStatus, or `unchecked`
+    status: str
     num_people: int = 0
     joints_K2: np.ndarray | None = None
     vertices_V3: np.ndarray | None = None
 
     @property
     def may_be_scored(self) -> bool:
+        """True if there is one person, or if nobody looked for people."""
         return self.status in (PersonStatus.FOUND, UNCHECKED)
 
 
@@ -42,7 +46,7 @@ UNCHECKED = "unchecked"
 
 
 class BodyFinder:
-    """Detector and mesh regressor together; either may be missing, which degrades the score and is told with it."""
+    """Detector and mesh regressor; without one of them, scores are degraded and marked as such."""
 
     def __init__(
         self,
@@ -51,11 +55,13 @@ class BodyFinder:
         regressor_digest: str = "",
         several: str = "refuse",
     ) -> None:
-        """Args:
-        detector: finds people; None: they have to be supplied.
-        regressor: makes meshes; None: joints are the detector's landmarks, and there is no mesh.
-        regressor_digest: names the regressor's weights.
-        several: see `choose_person`.
+        """Create a finder.
+
+        Args:
+            detector: finds people; None: the caller has to supply them.
+            regressor: makes meshes; None: joints are the detector's landmarks, and there is no mesh.
+            regressor_digest: identifies the regressor's weights.
+            several: see `choose_person`.
         """
         self._detector = detector
         self._regressor = regressor
@@ -72,10 +78,10 @@ class BodyFinder:
 
         Args:
             photo: upright, RGB.
-            people: boxes or landmarks that the caller knows; None: the detector is asked.
+            people: people that the caller knows; None: those that the detector finds.
 
         Raises:
-            InvalidInput: other than one size or kind of numbers in `people`.
+            InvalidInput: the regressor's mesh is not finite.
         """
         if people is None:
             if self._detector is None:
@@ -90,13 +96,13 @@ class BodyFinder:
                 return FoundBody(PersonStatus.DEGENERATE_BOX, choice.num_people)
             (mesh,) = self._regressor([crop])
             if not (np.isfinite(mesh.joints_K2).all() and np.isfinite(mesh.vertices_V3).all()):
-                raise InvalidInput("SMPLer-X gave a mesh that is not finite")
+                raise InvalidInput("the mesh of SMPLer-X is not finite")
             return FoundBody(choice.status, choice.num_people, mesh.joints_K2, mesh.vertices_V3)
-        return FoundBody(choice.status, choice.num_people, _sure_joints(choice.person))
+        return FoundBody(choice.status, choice.num_people, _confident_joints(choice.person))
 
 
-def _sure_joints(person: Person) -> np.ndarray | None:
-    """Joints of a detector, NaN where it is not sure; None if it has none to give."""
+def _confident_joints(person: Person) -> np.ndarray | None:
+    """A detector's joints, NaN where its confidence is too low; None if no joint is left."""
     if person.joints_K2 is None:
         return None
     joints_K2 = person.joints_K2.astype(np.float32).copy()

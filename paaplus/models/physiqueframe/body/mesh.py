@@ -1,4 +1,4 @@
-"""From a person's crop to what PhysiqueFrame is fed: the mesh at rest in camera space, and 15 joints in the photo.
+"""Body meshes from crops: the mesh at rest in camera space, and the 15 joints in the photo, for PhysiqueFrame.
 
 Shape letters: B = crops, V = vertices, J = joints of the body model, K = the 15 joints of PhysiqueFrame's graph.
 """
@@ -37,14 +37,14 @@ _DEPTH_EPS_M = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class BodyMesh:
-    """One person, as PhysiqueFrame sees a body."""
+    """One person's body as input of PhysiqueFrame."""
 
-    vertices_V3: np.ndarray  # (10475, 3) float32: the body at rest, in metres before the camera, all signs turned
+    vertices_V3: np.ndarray  # (10475, 3) float32: the body at rest in camera space, in metres, all signs reversed
     joints_K2: np.ndarray  # (15, 2) float32: x and y in pixels of the photo
 
 
 class MeshRegressor:
-    """SMPLer-X and a body model together."""
+    """Regresses body meshes with SMPLer-X and a body model."""
 
     def __init__(self, network: SmplerX, body: BodyModel, device: str = "cpu") -> None:
         self.network = network.to(device)
@@ -53,7 +53,7 @@ class MeshRegressor:
 
     @torch.no_grad()
     def __call__(self, crops: Sequence[Crop]) -> list[BodyMesh]:
-        """One mesh a crop, in their order."""
+        """One mesh per crop, in the same order."""
         if not crops:
             return []
         pixel_BHW3 = torch.from_numpy(np.stack([crop.pixel_HW3 for crop in crops])).to(self.device)
@@ -69,14 +69,14 @@ class MeshRegressor:
 
 
 def resting_vertices(body: BodyModel, parameters: BodyParameters) -> Tensor:
-    """The body with its own shape and face but no pose, before the camera, shape (B, V, 3), metres."""
+    """The body with its shape and expression in the rest pose, in camera space, shape (B, V, 3), metres."""
     rest = body.rest_rotations(len(parameters.shape_BS))
     vertices_BV3 = body.pose(parameters.shape_BS, parameters.expression_BS, rest).vertices_BV3
     return vertices_BV3 + parameters.camera_translation()[:, None]
 
 
 def posed(body: BodyModel, parameters: BodyParameters) -> PosedBody:
-    """The body in its pose; hands stay relaxed, which moves no joint of the graph."""
+    """The body in its pose with relaxed hands, which no joint of the graph depends on."""
     rotation_BJ33 = body.rest_rotations(len(parameters.shape_BS))
     rotation_BJ33[:, 0] = from_six_numbers(parameters.root_B6)
     body_J33 = from_six_numbers(parameters.body_BJ6.flatten(0, 1))
@@ -86,9 +86,9 @@ def posed(body: BodyModel, parameters: BodyParameters) -> PosedBody:
 
 
 def graph_cells(body: PosedBody, translation_B3: Tensor) -> Tensor:
-    """Where the 15 joints are seen, in cells of the 16 x 12 heat map (x, y), shape (B, 15, 2).
+    """The 15 joints projected to the image, in cells of the 16 x 12 heat map (x, y), shape (B, 15, 2).
 
-    The last one is the middle between the two eyes as seen, not the sight of their middle.
+    The last joint is the mean of the two projected eyes, not the projection of their mean.
     """
     joints_BK2 = project(body.joints_BJ3[:, list(GRAPH_JOINTS)] + translation_B3[:, None])
     eyes_B22 = project(body.vertices_BV3[:, list(EYE_VERTICES)] + translation_B3[:, None])
@@ -96,8 +96,8 @@ def graph_cells(body: PosedBody, translation_B3: Tensor) -> Tensor:
 
 
 def project(point_BK3: Tensor) -> Tensor:
-    """Where points before the camera are seen, in cells of the 16 x 12 heat map (x, y), shape (B, K, 2)."""
-    seen_BK2 = point_BK3[..., :2] / (point_BK3[..., 2:] + _DEPTH_EPS_M) * FOCAL_PX
+    """Points in camera space projected to the image, in cells of the 16 x 12 heat map (x, y), shape (B, K, 2)."""
+    projected_BK2 = point_BK3[..., :2] / (point_BK3[..., 2:] + _DEPTH_EPS_M) * FOCAL_PX
     middle_px = torch.tensor([INPUT_WIDTH_PX / 2, INPUT_HEIGHT_PX / 2])
     cells = torch.tensor([_CELLS_WIDTH / INPUT_WIDTH_PX, _CELLS_HEIGHT / INPUT_HEIGHT_PX])
-    return (seen_BK2 + middle_px) * cells
+    return (projected_BK2 + middle_px) * cells

@@ -1,7 +1,7 @@
-"""The user's SMPL-X model file: numeric arrays only, checked, and rewritten to a clean file.
+"""Read the user's SMPL-X model file without unpickling anything, check it, and write a clean copy.
 
-SMPL-X files are .npz archives in which some members are pickled objects. `smplx` opens them with
-`allow_pickle=True`; here they are never unpickled: the members that body meshes need are plain numbers.
+SMPL-X files are .npz archives in which some members are pickled objects. The package `smplx` opens them with
+`allow_pickle=True`. Here nothing is unpickled: the members that body meshes need are plain arrays of numbers.
 
 Shape letters: V = vertices, F = faces, J = joints, S = shape and expression directions, P = pose directions (9 a joint
 but the root).
@@ -22,8 +22,8 @@ from paaplus.scoring.tensors import pack
 
 NUM_VERTICES = 10_475
 NUM_JOINTS = 55
-NUM_HAND_JOINTS = 15  # a hand; the last 30 joints are the left hand's, then the right hand's
-NUM_DIRECTIONS = 10  # of shape and of expression each: what SMPLer-X regresses
+NUM_HAND_JOINTS = 15  # per hand; the last 30 joints are those of the left hand, then of the right hand
+NUM_DIRECTIONS = 10  # of shape and of expression each, as SMPLer-X regresses them
 _FIRST_EXPRESSION = {20: 10, 400: 300}  # by the number of directions in the file
 _MAX_MEMBER_BYTES = 200 * 2**20  # posedirs in float64 is 122 MB, shapedirs with 400 directions 101 MB
 
@@ -36,7 +36,7 @@ _INTEGERS = ("kintree_table", "f", "lmk_faces_idx", "dynamic_lmk_faces_idx")
 
 @dataclass(frozen=True, eq=False)
 class BodyModelData:
-    """The numbers of a body model, float32, in metres; joint 0 is the root and every parent comes before its child."""
+    """The arrays of a body model, float32, in metres; joint 0 is the root, and every parent comes before its child."""
 
     template_V3: np.ndarray
     shape_directions_V3S: np.ndarray  # (V, 3, 10)
@@ -55,11 +55,11 @@ class BodyModelData:
 
 
 def read_model_file(path: Path) -> BodyModelData:
-    """A body model from an SMPL-X .npz, the user's own or a clean one. Nothing in it is ever unpickled.
+    """A body model from an SMPL-X .npz file. Nothing in it is unpickled.
 
     Raises:
-        InvalidInput: not a .npz archive, an array is missing, pickled, too large or of another shape, or a number is
-            not finite.
+        InvalidInput: the file is not an .npz archive, an array is missing, pickled, too large or of another shape, or a
+            number is not finite.
     """
     arrays = _read_arrays(path)
     num_directions = arrays["shapedirs"].shape[2]
@@ -81,12 +81,12 @@ def read_model_file(path: Path) -> BodyModelData:
         "faces_F3": arrays["f"].astype(np.int64),
     }
     if not np.allclose(parts["skinning_VJ"].sum(axis=1), 1, atol=1e-3):
-        raise InvalidInput(f"{path}: skinning weights that do not sum to 1 at every vertex")
+        raise InvalidInput(f"{path}: skinning weights do not sum to 1 at every vertex")
     return BodyModelData(**parts, digest=sha256_hex(pack(parts)))
 
 
 def write_clean_file(source: Path, target: Path) -> None:
-    """Rewrite a model file with its known numeric arrays only: the one form that is handed to the package `smplx`.
+    """Write a copy of a model file with its known numeric arrays only, the form that the package `smplx` reads here.
 
     Raises:
         InvalidInput: as `read_model_file`, or an array that only the package needs is missing.
@@ -146,7 +146,7 @@ def _check_array(path: Path, name: str, array: np.ndarray) -> None:
 
 def _parents(path: Path, kintree: np.ndarray) -> np.ndarray:
     parent_J = kintree[0].astype(np.int64)
-    parent_J[0] = -1  # the root's is -1, in files of unsigned numbers 2^32 - 1
+    parent_J[0] = -1  # files with unsigned numbers have 2^32 - 1
     late = np.flatnonzero((parent_J < 0) | (parent_J >= np.arange(NUM_JOINTS)))[1:]
     if len(late):
         raise InvalidInput(f"body model file {path}: joint {late[0]} has parent {parent_J[late[0]]}")

@@ -1,4 +1,4 @@
-"""People in a photo: what a detector says, what a caller may say instead, and whom we look at.
+"""People in a photo, as a detector finds them or a caller supplies them, and the choice of the person to score.
 
 Shape letters: L = 33 landmarks (the order of MediaPipe Pose), K = the 15 joints of PhysiqueFrame's graph.
 """
@@ -21,12 +21,12 @@ NUM_LANDMARKS = 33
 # Landmarks whose middle is each joint: pelvis, hips, knees, ankles, neck, shoulders, elbows, wrists, eyes.
 _JOINT_LANDMARKS = ((23, 24), (23,), (24,), (25,), (26,), (27,), (28,), (11, 12), (11,), (12,), (13,), (14,), (15,),
                     (16,), (2, 5))  # fmt: skip
-MIN_SIDE_PX = 8.0  # of a person's box: below, nothing can be told
-BYSTANDER_SHARE = 0.25  # people with less than this share of the largest one's area do not count as several
+MIN_SIDE_PX = 8.0  # of a person's box; a smaller box has no usable information
+BYSTANDER_SHARE = 0.25  # a person with less than this share of the largest one's area is a bystander
 
 
 class PersonStatus(StrEnum):
-    """Whether there is one person to be scored."""
+    """Result of the choice of the person to score."""
 
     FOUND = "found"
     NO_PERSON = "no_person"
@@ -36,7 +36,11 @@ class PersonStatus(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """One person; pixels of the upright photo. `joints_K2` is NaN where a joint is not known."""
+    """One person. Coordinates are pixels of the upright photo; `joints_K2` is NaN for an unknown joint.
+
+    Raises:
+        InvalidInput: a confidence outside 0 to 1, or arrays of other shapes than (15, 2) and (15,).
+    """
 
     box: Box
     confidence: float = 1.0
@@ -57,15 +61,15 @@ class PersonDetector(Protocol):
 
     @property
     def digest(self) -> str:
-        """Names everything that its answer depends on besides the photo."""
+        """Identifies everything that the result depends on besides the photo."""
 
     def find(self, photo: Image.Image) -> list[Person]:
-        """Everybody in an upright RGB photo, in any order."""
+        """All people in an upright RGB photo, in any order."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Whom to look at. `person` is None unless the status is `found`."""
+    """The person to score; `person` is None unless the status is `found`."""
 
     status: PersonStatus
     person: Person | None
@@ -73,19 +77,19 @@ class Choice:
 
 
 def choose_person(people: Sequence[Person], photo: Image.Image, several: str = "refuse") -> Choice:
-    """The one person of a photo, or why there is none to be scored.
+    """The person of a photo to score, or the reason why there is none.
 
     Args:
         people: as detected or supplied.
         photo: upright.
-        several: what to do when more than one person is prominent: `refuse`, or take the `largest` as the published
+        several: treatment of several people who are not bystanders: `refuse`, or take the `largest`, as the published
             code does.
 
     Raises:
-        InvalidInput: another word for `several`.
+        InvalidInput: another value of `several`.
     """
     if several not in ("refuse", "largest"):
-        raise InvalidInput(f"several people: refuse or largest, not {several!r}")
+        raise InvalidInput(f"several {several!r}: refuse or largest")
     if not people:
         return Choice(PersonStatus.NO_PERSON, None, 0)
     sized = [(_area(person, photo), person) for person in people]
@@ -99,18 +103,18 @@ def choose_person(people: Sequence[Person], photo: Image.Image, several: str = "
 
 
 def person_from_landmarks(landmark_L2: np.ndarray, visibility_L: np.ndarray, confidence: float) -> Person:
-    """A person from 33 landmarks in pixels: 15 joints, and a box around everything with room for the top of the head.
+    """A person from 33 landmarks in pixels: the 15 joints, and a box around all landmarks and the top of the head.
 
     Raises:
-        InvalidInput: another number of landmarks, or coordinates that are not finite.
+        InvalidInput: another number of landmarks, or a coordinate is not finite.
     """
     if landmark_L2.shape != (NUM_LANDMARKS, 2) or visibility_L.shape != (NUM_LANDMARKS,):
         raise InvalidInput(f"landmarks {landmark_L2.shape} and visibilities {visibility_L.shape}: 33 of each")
     if not (np.isfinite(landmark_L2).all() and np.isfinite(visibility_L).all()):
-        raise InvalidInput("landmarks that are not finite")
+        raise InvalidInput("landmarks are not finite")
     joints_K2 = np.stack([landmark_L2[list(ids)].mean(axis=0) for ids in _JOINT_LANDMARKS]).astype(np.float32)
     joint_confidence_K = np.array([visibility_L[list(ids)].min() for ids in _JOINT_LANDMARKS], np.float32)
-    head_px = float(np.linalg.norm(joints_K2[14] - joints_K2[7]))  # eyes to neck: about eyes to crown
+    head_px = float(np.linalg.norm(joints_K2[14] - joints_K2[7]))  # eyes to neck, about as far as eyes to crown
     (left, top), (right, bottom) = landmark_L2.min(axis=0), landmark_L2.max(axis=0)
     top = min(top, float(joints_K2[14, 1]) - head_px)
     box = (float(left), float(top), float(right - left), float(bottom - top))
@@ -118,7 +122,7 @@ def person_from_landmarks(landmark_L2: np.ndarray, visibility_L: np.ndarray, con
 
 
 def _area(person: Person, photo: Image.Image) -> float:
-    """Of the part inside the photo; 0 for a box too small or too broken to look at."""
+    """Area of a person's box inside the photo; 0 for a box that is too small or not finite."""
     inside = clip_box(person.box, photo.width, photo.height)
     if inside is None or min(inside[2:]) < MIN_SIDE_PX:
         return 0.0

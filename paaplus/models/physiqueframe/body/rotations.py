@@ -1,4 +1,4 @@
-"""Rotations as matrices, from the two forms that body models and regressors speak.
+"""Rotation matrices from the two forms that body models and regressors use.
 
 Shape letters: N = rotations.
 """

@@ -1,6 +1,6 @@
-"""A body mesh from shape, expression and joint rotations: linear blend skinning with SMPL-X numbers.
+"""Body meshes from shape, expression and joint rotations: linear blend skinning with the arrays of SMPL-X.
 
-Own code, so that a mesh can be had without the package `smplx`; the two are equal by test.
+This code replaces the package `smplx`; a test shows that both give the same meshes.
 
 Shape letters: B = bodies, V = vertices, J = joints, S = directions.
 """
@@ -21,18 +21,18 @@ NUM_BODY_JOINTS = 21  # root, these, jaw, two eyes, two hands: 55
 
 @dataclass(frozen=True)
 class PosedBody:
-    """A posed mesh in metres, y up as the model has it."""
+    """A posed mesh in metres, with y up as in the body model."""
 
     vertices_BV3: Tensor
     joints_BJ3: Tensor
 
 
 class BodyModel(Protocol):
-    """What makes a mesh of the numbers that a regressor gives."""
+    """Makes meshes from the parameters that a regressor predicts."""
 
     @property
     def digest(self) -> str:
-        """Names everything that a mesh depends on besides its parameters."""
+        """Identifies everything that a mesh depends on besides its parameters."""
 
     def rest_rotations(self, num_bodies: int) -> Tensor:
         """Rotations of the model's rest pose, (B, J, 3, 3): identity, and relaxed hands."""
@@ -49,7 +49,7 @@ def rest_rotations(mean_hands_J3: Tensor, num_bodies: int) -> Tensor:
 
 
 class SkinnedBody:
-    """`BodyModel` by our own linear blend skinning.
+    """A `BodyModel` by linear blend skinning.
 
     Source:
         Pavlakos et al., Expressive Body Capture: 3D Hands, Face, and Body from a Single Image (arXiv:1904.05866),
@@ -83,7 +83,7 @@ class SkinnedBody:
         return PosedBody(torch.einsum("bvrc,bvc->bvr", blended_BV33, corrected_BV3) + moved_BV3, joints_BJ3)
 
     def _chain(self, rest_BJ3: Tensor, rotation_BJ33: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Along the kinematic tree: joint places, and for each joint the motion `x -> world @ x + offset`."""
+        """Joint positions along the kinematic tree, and offset and matrix of each joint's `x -> world @ x + offset`."""
         place, world = [rest_BJ3[:, 0]], [rotation_BJ33[:, 0]]
         for joint, parent in enumerate(self._parents[1:], start=1):
             bone_B3 = rest_BJ3[:, joint] - rest_BJ3[:, parent]

@@ -1,7 +1,8 @@
-"""SMPLer-X, the part of it that body meshes need: encoder, body position net, body and face regressors.
+"""The part of SMPLer-X that body meshes need: encoder, body position net, body and face regressors.
 
-Hands move nothing that PhysiqueFrame reads, so the hand and box nets are left out. Names of parameters are the
-official ones. Own code; the checkpoint is the user's (S-Lab licence, non-commercial: docs/licences.md).
+PhysiqueFrame's inputs do not depend on the hands, so the hand and box nets are left out. Parameters have the official
+names. The code is this project's own; the user supplies the checkpoint (S-Lab licence, non-commercial:
+docs/licences.md).
 
 Shape letters: B = images, T = tokens, C = channels, K = key points, D, H, W = depth, height, width of heat maps.
 """
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from paaplus.models.physiqueframe.body.model_file import NUM_DIRECTIONS
 from paaplus.models.physiqueframe.body.skinning import NUM_BODY_JOINTS
 
-CROP_HEIGHT_PX, CROP_WIDTH_PX = 512, 384  # the person's crop; the network looks at every second pixel of it
+CROP_HEIGHT_PX, CROP_WIDTH_PX = 512, 384  # the person's crop; the network uses every second pixel
 INPUT_HEIGHT_PX, INPUT_WIDTH_PX = 256, 192
 FOCAL_PX = 5000.0  # of the virtual camera, in pixels of the input
 CAMERA_SIZE_M = 2.5
@@ -44,7 +45,7 @@ SIZES = {"s": Size(384, 12, 12), "b": Size(768, 12, 12), "l": Size(1024, 24, 16)
 
 @dataclass(frozen=True)
 class BodyParameters:
-    """What SMPLer-X says of the person in each crop. Six-number rotations: `rotations.from_six_numbers`."""
+    """SMPLer-X's prediction for the person in each crop. Six-number rotations: `rotations.from_six_numbers`."""
 
     root_B6: Tensor
     body_BJ6: Tensor  # (B, 21, 6)
@@ -54,7 +55,7 @@ class BodyParameters:
     camera_B3: Tensor  # raw: x and y in metres, a logit of the distance
 
     def camera_translation(self) -> Tensor:
-        """Where the body stands before the camera, in metres, shape (B, 3)."""
+        """Position of the body in camera space, in metres, shape (B, 3)."""
         farthest_m = FOCAL_PX * CAMERA_SIZE_M / math.sqrt(INPUT_HEIGHT_PX * INPUT_WIDTH_PX)
         return torch.cat([self.camera_B3[:, :2], farthest_m * self.camera_B3[:, 2:].sigmoid()], dim=1)
 
@@ -71,7 +72,7 @@ class SmplerX(nn.Module):
         self.face_regressor = _FaceRegressor(shape.width)
 
     def forward(self, crop_B3HW: Tensor) -> BodyParameters:
-        """From crops in RGB 0-1, (B, 3, 512, 384)."""
+        """Parameters of the people in crops: RGB 0-1, shape (B, 3, 512, 384)."""
         small = nn.functional.interpolate(crop_B3HW, size=(INPUT_HEIGHT_PX, INPUT_WIDTH_PX))
         map_BCHW, token_BTC = self.encoder(small)
         cells_BK3 = self.body_position_net(map_BCHW)
@@ -87,7 +88,7 @@ class SmplerX(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """Vision transformer whose first 31 tokens ask for one thing each and carry no position."""
+    """Vision transformer whose first 31 tokens are task tokens without a position."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -103,7 +104,7 @@ class _Encoder(nn.Module):
     def forward(self, image_B3HW: Tensor) -> tuple[Tensor, Tensor]:
         map_BCHW = self.patch_embed["proj"](image_B3HW)
         height, width = map_BCHW.shape[2:]
-        # The first position was a class token's; every patch carries it besides its own.
+        # The first position was that of a class token; it is added to every patch.
         patch_BTC = map_BCHW.flatten(2).transpose(1, 2) + self.pos_embed[:, 1:] + self.pos_embed[:, :1]
         token_BTC = torch.cat([self.task_tokens.expand(len(patch_BTC), -1, -1), patch_BTC], dim=1)
         for block in self.blocks:
@@ -144,7 +145,7 @@ class _Attention(nn.Module):
 
 
 class _PositionNet(nn.Module):
-    """Key points as the mean of a softmax over a 16 x 16 x 12 heat map, in cells: x, y, z."""
+    """Key points (x, y, z) in cells: the mean of a softmax over a 16 x 16 x 12 heat map."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""`BodyModel` by the package `smplx` (optional extra `body`, non-commercial licence: docs/licences.md).
+"""A `BodyModel` by the package `smplx` (optional extra `body`, non-commercial licence: docs/licences.md).
 
 Shape letters: B = bodies, J = joints, S = directions.
 """
@@ -17,13 +17,13 @@ from paaplus.models.physiqueframe.body.skinning import PosedBody, rest_rotations
 
 
 class SmplxPackageBody:
-    """A body model of the user's file; the package sees a clean copy of it, never the file itself."""
+    """A body model of the user's file; the package reads a clean copy, never the file itself."""
 
     def __init__(self, path: Path) -> None:
         """Read and check the user's SMPL-X file.
 
         Raises:
-            InvalidInput: the file cannot be read as plain arrays, or is no SMPL-X file.
+            InvalidInput: the file cannot be read as plain arrays, or is not an SMPL-X file.
             Unavailable: `smplx` is not installed.
         """
         try:

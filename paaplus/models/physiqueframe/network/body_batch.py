@@ -1,4 +1,4 @@
-"""What the network is given beside the image: joints and meshes of a batch.
+"""The network's inputs besides the image: joints and meshes of a batch.
 
 Shape letters: B = images, J = joints, M = cells of a heat map's side, V = points of a mesh.
 """
@@ -14,13 +14,13 @@ from paaplus.models.physiqueframe.network.geometry import Grouping
 
 @dataclass(frozen=True)
 class Posture:
-    """Where the joints of a batch's people are.
+    """The joints of a batch's people.
 
     Attributes:
-        heatmap_BJMM: one map per joint, any positive scale; zeros for a joint out of frame.
-        weight_BJ: 1, or 0 for a joint out of frame.
-        adjacency_BJJ: bones, 0/1, symmetric; shape (J, J) for one skeleton.
-        present_B: False for images without a person, whose posture then is not used; None: all have one.
+        heatmap_BJMM: one map per joint, any positive scale; zeros for a joint outside the image.
+        weight_BJ: 1, or 0 for a joint outside the image.
+        adjacency_BJJ: bones, 0/1, symmetric; shape (J, J) if all images have the same skeleton.
+        present_B: False for an image without a person, whose posture is not used; None: all images have one.
     """
 
     heatmap_BJMM: Tensor
@@ -34,9 +34,9 @@ class Mesh:
     """The body meshes of a batch.
 
     Attributes:
-        point_BV3: vertices, metres.
-        grouping: their neighbours, if they were computed before (`geometry.collate`).
-        present_B: False for images without a mesh, whose points then are not used; None: all have one.
+        point_BV3: vertices in metres.
+        grouping: their neighbours (`geometry.collate`); None: not computed yet.
+        present_B: False for an image without a mesh, whose points are not used; None: all images have one.
     """
 
     point_BV3: Tensor

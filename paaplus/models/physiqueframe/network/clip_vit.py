@@ -1,4 +1,4 @@
-"""CLIP's vision transformer, and the adapter behind it.
+"""CLIP's vision transformer and the adapter on its output.
 
 Shape letters: B = images, T = tokens (class token first), W = width, E = output dim, H, P = heads, dims of a head.
 Source: Radford et al. 2021 (CLIP); Gao et al. 2021 (CLIP-Adapter).
@@ -14,14 +14,14 @@ from paaplus.models.physiqueframe.network.config import VitConfig
 
 
 class QuickGelu(nn.Module):
-    """x * sigmoid(1.702 x), the GELU that CLIP was trained with; the erf one gives other scores."""
+    """x * sigmoid(1.702 x), with which CLIP was trained; the exact GELU gives other scores."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.sigmoid(1.702 * x)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; `query` limits whose outputs are computed."""
+    """Multi-head self-attention."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Block(nn.Module):
 
 
 class ClipVit(nn.Module):
-    """Image tower of CLIP: normalised pixels (B, 3, S, S) to its embedding (B, E)."""
+    """The image tower of CLIP: embeddings (B, E) of normalised pixels (B, 3, S, S)."""
 
     def __init__(self, config: VitConfig, image_size: int) -> None:
         super().__init__()

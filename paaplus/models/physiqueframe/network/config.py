@@ -1,4 +1,4 @@
-"""Sizes of PhysiqueFrame, and the named switches that bring a deviation of the published code back."""
+"""Sizes of PhysiqueFrame, and switches that reproduce deviations of the published code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class VitConfig:
     num_heads: int = 16
     out_dim: int = 768
     adapter_dim: int = 192
-    adapter_ratio: float = 0.7  # what the adapter weighs; the encoder's own output weighs the rest
+    adapter_ratio: float = 0.7  # weight of the adapter; the rest is the weight of the encoder's output
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class SwinConfig:
 
 @dataclass(frozen=True)
 class GraphConfig:
-    """The joints' graph transformer of Pose-Anything."""
+    """The graph transformer over joints of Pose-Anything."""
 
     dim: int = 256
     num_heads: int = 8
@@ -71,16 +71,17 @@ class PointConfig:
 
 @dataclass(frozen=True)
 class Compatibility:
-    """What the published code does and this one does not; each switch reproduces one deviation.
+    """Deviations of the published code from this one; each switch reproduces one.
 
     Attributes:
-        leak_first_sample_mask: a joint that is out of frame in a batch's first image is masked in all its images.
-        rounded_neighbours: neighbours by |a|^2 + |b|^2 - 2ab in float32. Metres away from the camera that resolves no
-            better than the spacing of the points: about 4 % of neighbours come out wrong, and differ between devices.
-        misread_skeleton: the graph has the edges 0-0 and 1-2 only, as in the published script for single images.
-        squash_image: the image is squashed to a square, as in that script, instead of padded, as in training.
-        zero_missing_body: a photograph without a person has a mesh of zeros and all joints, trusted, at pixel (0, 0),
-            and is scored like any other.
+        leak_first_sample_mask: a joint outside a batch's first image is masked in all images of the batch.
+        rounded_neighbours: neighbours by |a|^2 + |b|^2 - 2ab in float32. Some metres from the camera, the rounding
+            error is as large as the distance of the points: about 4 % of the neighbours are wrong, and they depend on
+            the device.
+        misread_skeleton: the graph has only the edges 0-0 and 1-2, as in the published script for single images.
+        squash_image: the image is stretched to a square, as in that script, instead of padded, as in training.
+        zero_missing_body: a photograph without a person gets a mesh of zeros and all joints at pixel (0, 0) with weight
+            1, and is scored like any other.
     """
 
     leak_first_sample_mask: bool = False
@@ -117,11 +118,11 @@ class FrameConfig:
 
     @property
     def feature_dim(self) -> int:
-        """Length of what is known of an image before anybody's preference: image, posture, mesh."""
+        """Number of features of an image, which do not depend on a preference: image, posture, mesh."""
         return self.vit.out_dim + self.graph.dim + self.points.out_dim
 
     def without_dropout(self) -> FrameConfig:
-        """The same network, deterministic in training too."""
+        """The same sizes without dropout, so that training is deterministic."""
         return replace(
             self,
             head_dropout=0.0,
@@ -130,15 +131,15 @@ class FrameConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as they are written beside weights."""
+        """Plain values, as they are stored with weights."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> FrameConfig:
-        """The configuration that `to_dict` wrote, perhaps through JSON.
+        """The configuration of a dictionary from `to_dict`, which may have been through JSON.
 
         Raises:
-            InvalidInput: an unknown or ill-typed entry.
+            InvalidInput: an entry is unknown or of another type.
         """
         parts: dict[str, Any] = {
             "vit": VitConfig,
@@ -155,7 +156,7 @@ class FrameConfig:
 
 
 def tiny_config(**changes: Any) -> FrameConfig:
-    """A network of the same build with about 100,000 parameters, for tests and small trainings."""
+    """A configuration of the same structure with about 100,000 parameters, for tests and small trainings."""
     tiny = FrameConfig(
         image_size=56,
         heatmap_size=16,
@@ -196,7 +197,7 @@ def _check(config: FrameConfig) -> None:
     if len(points.expansions) != len(points.blocks):
         raise InvalidInput(f"points: {len(points.expansions)} expansions and {len(points.blocks)} blocks")
     if config.fusion != "cat":
-        raise InvalidInput(f"fusion {config.fusion!r}: cat is the one that runs")
+        raise InvalidInput(f"fusion {config.fusion!r}: only cat is supported")
     for what, rest in whole.items():
         if rest:
             raise InvalidInput(f"PhysiqueFrame cannot divide {what}: {config}")

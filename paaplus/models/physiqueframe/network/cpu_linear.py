@@ -1,8 +1,8 @@
-"""Linear maps with weights laid out once for oneDNN: the same products, on a CPU about 1.5 times as fast.
+"""Linear maps with weights packed once for oneDNN: the same products, about 1.5 times as fast on a CPU.
 
-torch multiplies through MKL, which on processors of other makes leaves much of them idle; oneDNN does not, but lays
-the weights out anew at every call unless it is given them prepared. The operators are those that torch's own compiler
-emits. Not for training: a prepared weight has no gradient.
+torch multiplies with MKL, which is slow on processors of other makers than Intel. oneDNN is not, but packs the weights
+at every call unless they are packed already. The operators are those that torch's own compiler emits. Not for training:
+a packed weight has no gradient.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-_MIN_WEIGHTS = 10_000  # smaller maps gain nothing
+_MIN_WEIGHTS = 10_000  # smaller maps are not faster when packed
 
 
 class PackedLinear(nn.Module):
@@ -26,17 +26,17 @@ class PackedLinear(nn.Module):
 
 
 def can_pack() -> bool:
-    """Whether this torch has the operators (they are not part of its public interface)."""
+    """True if this torch has the operators, which are not part of its public interface."""
     operators = ("_reorder_linear_weight", "_linear_pointwise")
     return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in operators)
 
 
 def pack_linears(network: nn.Module, num_rows: int) -> int:
-    """Replace the linear maps inside a network, each as soon as it is prepared; gives their number.
+    """Replace the linear maps of a network by packed ones, in place; returns their number.
 
     Args:
         network: in evaluation mode, float32, on the CPU.
-        num_rows: about how many rows they will be given at a time.
+        num_rows: approximate number of rows of their inputs.
     """
     num_packed = 0
     for module in list(network.modules()):

@@ -1,4 +1,4 @@
-"""PhysiqueFrame put together: three branches, the user's preference, three heads.
+"""The PhysiqueFrame network: three branches, the user's preference, and three heads.
 
 Shape letters: B = images, S = pixels of a side, J = joints, M = cells of a heat map's side, V = points of a mesh,
 D = features (image, posture, mesh), F = preference dims, A = aspects.
@@ -32,12 +32,12 @@ __all__ = ["BRANCHES", "FrameOutput", "Mesh", "PhysiqueFrame", "Posture"]
 
 @dataclass(frozen=True)
 class FrameOutput:
-    """Scores, what they were made of, and of which branches.
+    """Scores, features and used branches of a batch.
 
     Attributes:
         score_BA: 0-10, in the order of `ASPECTS`.
         feature_BD: image, posture and mesh features; a branch that was not used has its neutral value.
-        branches: per image the branches that were used, names of `BRANCHES`. Fewer than three is a degraded score.
+        branches: per image the names of the branches that were used; fewer than three make a degraded score.
     """
 
     score_BA: Tensor
@@ -46,10 +46,10 @@ class FrameOutput:
 
 
 class PhysiqueFrame(nn.Module):
-    """Image, posture, mesh and preference to scores of appearance, health and posture.
+    """Scores of appearance, health and posture from image, posture, mesh and preference.
 
-    In training it needs two images a batch at least (batch normalisation), and its image encoder is meant to be
-    frozen (`freeze_image_encoder`).
+    Training needs two images per batch or more (batch normalisation), and a frozen image encoder
+    (`freeze_image_encoder`).
     """
 
     def __init__(self, config: FrameConfig | None = None) -> None:
@@ -75,19 +75,19 @@ class PhysiqueFrame(nn.Module):
 
         Args:
             image: pixels normalised with ImageNet's mean and deviation, shape (B, 3, S, S).
-            preference_BF: what is known of each user's taste, 0-1; all 0.5 for nobody in particular.
-            posture: joints, or None for images without.
-            mesh: body meshes, or None for images without.
+            preference_BF: each user's preference values, 0-1; 0.5 is neutral.
+            posture: joints; None: no image has any.
+            mesh: body meshes; None: no image has one.
 
         Raises:
-            InvalidInput: shapes that are not the configuration's.
+            InvalidInput: a shape does not match the configuration.
         """
         feature_BD = self.features(image, posture, mesh)
         branches = _used_branches(len(image), posture, mesh)
         return FrameOutput(self.score(feature_BD, preference_BF), feature_BD, branches)
 
     def features(self, image: Tensor, posture: Posture | None = None, mesh: Mesh | None = None) -> Tensor:
-        """Everything but the preference, shape (B, D): the part that is the same for all users."""
+        """The features of image, posture and mesh, shape (B, D), which are the same for all users."""
         self._check(image, posture, mesh)
         if self.config.compatibility.zero_missing_body:
             posture, mesh = posture_at_zero(posture, image, self.config), mesh_of_zeros(mesh, image)
@@ -100,14 +100,14 @@ class PhysiqueFrame(nn.Module):
 
     def score(self, feature_BD: Tensor, preference_BF: Tensor) -> Tensor:
         """Scores from features, 0-10, shape (B, A)."""
-        both = torch.cat([feature_BD, preference_BF], 1)
-        return SCORE_SCALE * torch.cat([self.heads[aspect](both) for aspect in ASPECTS], 1).sigmoid()
+        input_BI = torch.cat([feature_BD, preference_BF], 1)
+        return SCORE_SCALE * torch.cat([self.heads[aspect](input_BI) for aspect in ASPECTS], 1).sigmoid()
 
     def image_features(self, image: Tensor) -> Tensor:
         return self.image_norm(self.image_adapter(self.image_encoder(image)))
 
     def posture_features(self, image: Tensor, posture: Posture) -> Tensor:
-        """The strongest answer of any joint in any layer, normalised; hidden joints take part."""
+        """The maximum of each channel over joints and layers, normalised; hidden joints are included."""
         weight_BJ, adjacency_BJJ = posture.weight_BJ, posture.adjacency_BJJ
         if self.config.compatibility.leak_first_sample_mask:
             weight_BJ = weight_BJ * weight_BJ[:1]
@@ -121,7 +121,7 @@ class PhysiqueFrame(nn.Module):
         return self.mesh_norm(self.mesh_encoder(mesh.point_BV3, grouping))
 
     def group(self, point_BV3: Tensor) -> Grouping:
-        """The neighbours of a batch of meshes, computed now."""
+        """Compute the neighbours of a batch of meshes."""
         points, rounded = self.config.points, self.config.compatibility.rounded_neighbours
         grouping = collate(
             [
@@ -132,14 +132,14 @@ class PhysiqueFrame(nn.Module):
         return [(anchor.to(point_BV3.device), neighbour.to(point_BV3.device)) for anchor, neighbour in grouping]
 
     def freeze_image_encoder(self) -> PhysiqueFrame:
-        """Keep CLIP as it is, as the published training does."""
+        """Exclude CLIP's weights from training, as in the published training."""
         self.image_encoder.requires_grad_(False)
         return self
 
     def pack_for_cpu(self) -> PhysiqueFrame:
-        """Prepare the two image encoders' weights for fast products on a CPU, for scoring only; same scores to 1e-5.
+        """Pack the weights of the two image encoders for fast scoring on a CPU; scores are the same to 1e-5.
 
-        Afterwards there is no `state_dict` to save and nothing to train. Without oneDNN nothing is done.
+        Afterwards the network cannot be saved or trained. Does nothing without oneDNN.
         """
         if can_pack():
             pack_linears(self.image_encoder, self.image_encoder.positional_embedding.shape[0])

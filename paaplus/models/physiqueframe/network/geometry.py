@@ -1,6 +1,7 @@
-"""Which points of a mesh stand for it, and which lie around each: farthest points and nearest neighbours.
+"""Anchors of a mesh and their neighbours: farthest point sampling and nearest neighbours.
 
 Both depend on the mesh alone, so they are computed once per mesh and cached with it.
+
 Shape letters: V = points, S = chosen points, K = neighbours.
 """
 
@@ -20,7 +21,7 @@ _MAX_LANES = 1024
 
 @dataclass(frozen=True)
 class MeshNeighbours:
-    """Per stage: the indices, among the stage's points, of the chosen ones (S,) and of their neighbours (S, K)."""
+    """Per stage, the indices among the stage's points of the anchors, (S,), and of their neighbours, (S, K)."""
 
     anchors: tuple[np.ndarray, ...]
     neighbours: tuple[np.ndarray, ...]
@@ -48,25 +49,25 @@ def mesh_neighbours(
 
     Args:
         point_V3: the mesh, any unit.
-        num_stages: 1 at least.
-        num_neighbours: K, the anchor itself included.
-        rounded: search neighbours in float32 as the published code does (`Compatibility.rounded_neighbours`).
+        num_stages: 1 or more.
+        num_neighbours: K, including the anchor itself.
+        rounded: search neighbours in float32, as the published code does (`Compatibility.rounded_neighbours`).
 
     Raises:
-        InvalidInput: fewer than K points in the last stage, or coordinates that are not finite.
+        InvalidInput: fewer than K points in the last stage, or a coordinate is not finite.
     """
     points = np.ascontiguousarray(point_V3, np.float32)
     if points.ndim != 2 or points.shape[1] != 3 or len(points) >> (num_stages - 1) < num_neighbours:
         raise InvalidInput(f"mesh of shape {points.shape}: (V, 3), {num_neighbours} points at least in its last stage")
     if not np.isfinite(points).all():
-        raise InvalidInput("mesh with coordinates that are not finite")
+        raise InvalidInput("coordinates of the mesh are not finite")
     anchors, neighbours, ordered = [], [], False
     for _ in range(num_stages):
         num_chosen = len(points) // 2
         if ordered:
             anchor_S = np.arange(num_chosen)
         else:
-            # The farthest points of an ordered set are its own beginning, unless distances tied on the way.
+            # The farthest points of a set in this order are its first points, unless distances tied.
             anchor_S, num_clear = farthest_points(points, num_chosen)
             ordered = num_clear >= num_chosen // 2
         search = _rounded_neighbours if rounded else nearest_neighbours
@@ -77,14 +78,14 @@ def mesh_neighbours(
 
 
 def farthest_points(point_V3: np.ndarray, num: int) -> tuple[np.ndarray, int]:
-    """Indices of `num` points, each the farthest from those before it, shape (num,), and how far no two tied.
+    """Farthest point sampling: `num` points, each the farthest from those before it, beginning at point 0, in float32.
 
-    Begins at point 0, in float32. Among equally far points the winner is the one that the tree reduction of the CUDA
-    kernel keeps: with lane = index % lanes, the lowest bit-reversed lane, then the lowest index.
+    Among points at the same distance, the choice is that of the CUDA kernel's tree reduction: with lane = index %
+    lanes, the lowest bit-reversed lane, then the lowest index.
 
     Returns:
-        The indices, and the number of leading choices that were clear. Ties are looked for in the first half only:
-        that is as far as the next stage goes.
+        The indices, shape (num,), and the number of leading choices without a tie. Ties are searched in the first half
+        only, which is all that the next stage needs.
     """
     num_points = len(point_V3)
     order_V = _tie_order(num_points)
@@ -118,7 +119,7 @@ def _tie_order(num_points: int) -> np.ndarray:
 
 
 def nearest_neighbours(point_V3: np.ndarray, anchor_S: np.ndarray, num: int) -> np.ndarray:
-    """The `num` points nearest to each anchor in float64, shape (S, num); of equally near ones those of lower index."""
+    """The `num` points nearest to each anchor in float64, shape (S, num); lower indices first at equal distances."""
     points = point_V3.astype(np.float64)
     unique_S, inverse_S = np.unique(anchor_S, return_inverse=True)  # a mesh of equal points repeats one anchor
     tree = cKDTree(points)
@@ -131,7 +132,7 @@ def nearest_neighbours(point_V3: np.ndarray, anchor_S: np.ndarray, num: int) -> 
 
 
 def _rounded_neighbours(point_V3: np.ndarray, anchor_S: np.ndarray, num: int) -> np.ndarray:
-    """The same by the expanded square in float32, in no order, equal distances in torch's."""
+    """The same by the expanded square in float32, in no particular order."""
     points = torch.from_numpy(point_V3)
     chosen = points[torch.from_numpy(anchor_S)]
     squared_SV = -2 * (chosen @ points.T)

@@ -1,4 +1,4 @@
-"""What PhysiqueFrame is trained to minimise: squared errors of the aspects, weighed by learned uncertainty or not.
+"""The training loss of PhysiqueFrame: squared errors of the aspects, optionally weighted by learned uncertainty.
 
 Shape letters: B = images, A = aspects.
 """
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 class AspectLoss(nn.Module):
     """Mean over images of the sum over aspects of `exp(-s) * (truth - score)^2 + s`.
 
-    `s` is a learned log-variance per aspect: give this module's parameters to the optimiser. (The published training
-    does not, so its `s` stay 0 and its loss is the plain sum; `weighted=False` is that, without parameters.)
-    An aspect that an image has no label for (NaN) is left out.
+    `s` is a learned log-variance per aspect; the optimiser must get this module's parameters. In the published training
+    it does not, so `s` stays 0 and the loss is the plain sum; `weighted=False` gives this loss without parameters. An
+    aspect without a label (NaN) is left out.
 
     Source: Kendall, Gal and Cipolla 2018, "Multi-Task Learning Using Uncertainty to Weigh Losses".
     """

@@ -1,4 +1,4 @@
-"""PointMLP: a body mesh, as points, to one vector.
+"""PointMLP: one feature vector of a body mesh, which is given as points.
 
 Shape letters: B = meshes, V = points of a stage, S = its anchors, K = neighbours of an anchor, C = channels,
 R = channels after the stage. Source: Ma et al. 2022, "PointMLP", elite layout.
@@ -18,7 +18,7 @@ _CHUNK_VALUES = 400_000  # about 1.6 MB
 
 
 class NormLinear(nn.Module):
-    """A linear map without bias and batch normalisation over all points; one folded map where no gradient is asked."""
+    """A linear map without bias, and batch normalisation over all points; folded into one map without gradients."""
 
     def __init__(self, dim_in: int, dim_out: int) -> None:
         super().__init__()
@@ -32,8 +32,8 @@ class NormLinear(nn.Module):
         return functional.linear(x, self.linear.weight * scale[:, None], shift)
 
     def normalise(self, x: Tensor) -> Tensor:
-        # Channels before points: there torch sums in float64 (on a CPU), in the other layout in float32, and a
-        # stage has 250,000 rows.
+        # Channels come before points: in this layout torch sums in float64 on a CPU, in the other in float32, and
+        # a stage has 250,000 rows.
         return self.norm(x.flatten(0, -2).T.unsqueeze(0).contiguous())[0].T.view(x.shape)
 
     def folded(self) -> tuple[Tensor, Tensor]:
@@ -46,7 +46,7 @@ class NormLinear(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """A bottleneck, added."""
+    """A residual bottleneck."""
 
     def __init__(self, dim: int, bottleneck: float) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class ResidualBlock(nn.Module):
 
 
 class Stage(nn.Module):
-    """Points gathered around anchors, seen relative to them, pooled: half the points, wider."""
+    """Pools the neighbours of each anchor, relative to the anchor: half as many points, more channels."""
 
     def __init__(self, dim: int, expansion: int, num_blocks: int, bottleneck: float) -> None:
         super().__init__()
@@ -79,17 +79,17 @@ class Stage(nn.Module):
             both = torch.cat([relative_BSKC, anchor_BSC[:, :, None].expand_as(relative_BSKC)], -1)
             pooled_BSR = self.before(self.transfer(both).relu_()).amax(2)
         else:
-            # Relative to the mean: far from the origin, float32 would lose small differences of large numbers.
+            # Relative to the mean, because far from the origin float32 loses small differences of large numbers.
             scaled_BVC = (x_BVC - x_BVC.mean(1, keepdim=True)) / spread_B11
             pooled_BSR = self._pooled(scaled_BVC, anchor_BSC, anchor_BS, neighbour_BSK)
         return self.after(pooled_BSR)
 
     def _pooled(self, scaled_BVC: Tensor, anchor_BSC: Tensor, anchor_BS: Tensor, neighbour_BSK: Tensor) -> Tensor:
-        """The same without gradients, several times as fast.
+        """The pooled values without gradients, several times as fast.
 
-        The first map is linear, so it is applied to the V points once and not to their S * K appearances: its value
-        for a pair is a row of the neighbour's plus a row of the anchor's. (The gradient would be made of small sums
-        of large numbers, and less exact.) A few anchors at a time stay in the cache; all at once wait for memory.
+        The first map is linear, so it is applied once to the V points instead of to all S * K pairs: the value of a
+        pair is the sum of a row for the neighbour and a row for the anchor. (A gradient of this sum would be less
+        exact.) Anchors are processed in chunks that fit the processor's cache.
         """
         scale_R, shift_R = self.transfer.folded()
         weight_RC, anchor_weight_RC = (self.transfer.linear.weight * scale_R[:, None]).chunk(2, 1)
@@ -108,7 +108,7 @@ class Stage(nn.Module):
 
 
 class PointEncoder(nn.Module):
-    """Points (B, V, 3) with their grouping to (B, C)."""
+    """Features (B, C) of points (B, V, 3) with their grouping."""
 
     def __init__(self, config: PointConfig) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class PointEncoder(nn.Module):
             dim *= expansion
 
     def forward(self, point_BV3: Tensor, grouping: Grouping) -> Tensor:
-        # Not folded: metres away from the camera, rounding the coordinates otherwise is what changes scores most.
+        # Not folded: some metres from the camera, another rounding of the coordinates changes scores most.
         x = functional.relu(self.embedding.normalise(self.embedding.linear(point_BV3)))
         for stage, (anchor_BS, neighbour_BSK) in zip(self.stages, grouping, strict=True):
             x = stage(x, anchor_BS, neighbour_BSK)

@@ -1,4 +1,4 @@
-"""Joints as a graph: where each lies, and what the image looks like there (Pose-Anything, CapeFormer).
+"""A graph transformer over joints, their positions and the image features there (Pose-Anything, CapeFormer).
 
 Shape letters: B = images, J = joints, H, W = cells of the feature map, T = H * W, D = width of the graph, C = channels
 of the map, L = decoder layers. Points are (x, y) in 0-1 of the image.
@@ -22,16 +22,16 @@ _EPS_LOGIT = 1e-3
 
 @dataclass(frozen=True)
 class GraphOutput:
-    """What the graph found; `state_LBJD` is what scores are made of."""
+    """The joints' states after every layer, from which scores are computed, and their positions."""
 
     state_LBJD: Tensor
-    points: tuple[Tensor, ...]  # of (B, J, 2): the proposals, then after every layer
+    points: tuple[Tensor, ...]  # each (B, J, 2): the proposals, then the positions after every layer
 
 
 def bilinear_matrix(num_out: int, num_in: int) -> np.ndarray:
     """Weights of bilinear up-sampling along one axis (corners not aligned), shape (num_out, num_in), float32."""
-    place = np.clip((np.arange(num_out) + 0.5) * num_in / num_out - 0.5, 0, num_in - 1)
-    return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(num_in))).astype(np.float32)
+    position = np.clip((np.arange(num_out) + 0.5) * num_in / num_out - 0.5, 0, num_in - 1)
+    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(num_in))).astype(np.float32)
 
 
 def sine_encoding(position: Tensor, dim: int) -> Tensor:
@@ -47,7 +47,7 @@ def encode_points(point_BJ2: Tensor, dim: int) -> Tensor:
 
 
 def encode_grid(height: int, width: int, dim: int, device: torch.device) -> Tensor:
-    """Encoding of a map's cells, counted from 1 to the last at (nearly) one, y first: shape (T, dim)."""
+    """Encoding of a map's cells, numbered from 1 and divided by their count, y first: shape (T, dim)."""
     y_H = torch.arange(1, height + 1, device=device) / (height + 1e-6) * 2 * math.pi
     x_W = torch.arange(1, width + 1, device=device) / (width + 1e-6) * 2 * math.pi
     y_HWD = sine_encoding(y_H, dim // 2)[:, None].expand(-1, width, -1)
@@ -56,7 +56,7 @@ def encode_grid(height: int, width: int, dim: int, device: torch.device) -> Tens
 
 
 def hidden_joints(weight_BJ: Tensor) -> Tensor:
-    """Joints that others may not look at, bool, shape (B, J): those of weight 0, but never all of an image's."""
+    """Joints that attention masks, bool, shape (B, J): those of weight 0, but never all joints of an image."""
     hidden_BJ = weight_BJ == 0
     first_J = torch.arange(hidden_BJ.shape[1], device=weight_BJ.device) == 0
     return hidden_BJ & ~(hidden_BJ.all(-1, keepdim=True) & first_J)
@@ -65,17 +65,17 @@ def hidden_joints(weight_BJ: Tensor) -> Tensor:
 def normalised_adjacency(adjacency_BJJ: Tensor, hidden_BJ: Tensor) -> Tensor:
     """The two kernels of the graph convolution, shape (B, 2, J, J): each visible joint itself, and its neighbours.
 
-    A row is divided by its own number of neighbours, and joints are mixed along columns: a joint gets from each
-    neighbour in proportion to that neighbour's degree. (That is no average; it is what the weights were trained with.)
+    Each row is divided by its number of neighbours, and joints are mixed along columns, so the contribution of a
+    neighbour is divided by that neighbour's degree. This is not an average, but the weights were trained with it.
     """
-    seen_BJ = (~hidden_BJ).to(adjacency_BJJ.dtype)
-    edges_BJJ = adjacency_BJJ * seen_BJ[:, :, None] * seen_BJ[:, None, :]
+    visible_BJ = (~hidden_BJ).to(adjacency_BJJ.dtype)
+    edges_BJJ = adjacency_BJJ * visible_BJ[:, :, None] * visible_BJ[:, None, :]
     degree_BJ1 = edges_BJJ.sum(-1, keepdim=True)
-    return torch.stack([torch.diag_embed(seen_BJ), edges_BJJ / degree_BJ1.clamp(min=1)], 1)
+    return torch.stack([torch.diag_embed(visible_BJ), edges_BJJ / degree_BJ1.clamp(min=1)], 1)
 
 
 class ProposalGenerator(nn.Module):
-    """A first place for every joint: the best cell of the map and its neighbours, averaged by similarity."""
+    """A first position for every joint: the best cell of the map and its neighbours, averaged by similarity."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class ProposalGenerator(nn.Module):
         self.dynamic_proj = nn.Sequential(nn.Linear(dim, dim // 2), nn.ReLU(), nn.Linear(dim // 2, dim))
 
     def similarity(self, memory_BTD: Tensor, token_BJD: Tensor) -> Tensor:
-        """How much each cell looks like each joint, softmax over cells: shape (B, J, T)."""
+        """Similarity of each cell to each joint, softmax over cells: shape (B, J, T)."""
         support_BJD = self.support_proj(token_BJD)
         support_BJD = (torch.tanh(self.dynamic_proj(support_BJD)) + 1) * support_BJD
         return (support_BJD @ self.query_proj(memory_BTD).transpose(1, 2)).softmax(-1)
@@ -105,13 +105,13 @@ class ProposalGenerator(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Joints look at each other, at the image, and along the bones."""
+    """Attention among joints, attention to the image, and a convolution along the bones."""
 
     def __init__(self, config: GraphConfig) -> None:
         super().__init__()
         dim, heads, rate = config.dim, config.num_heads, config.dropout
         self.self_attn = nn.MultiheadAttention(dim, heads, dropout=rate, batch_first=True)
-        # Queries and keys carry their place beside their content, hence the doubled width.
+        # Queries and keys are content and position concatenated, hence twice the width.
         self.multihead_attn = nn.MultiheadAttention(2 * dim, heads, dropout=rate, vdim=dim, batch_first=True)
         self.choker = nn.Linear(2 * dim, dim)
         self.ffn1 = nn.Linear(dim, 2 * config.hidden_dim)
@@ -128,7 +128,7 @@ class DecoderLayer(nn.Module):
 
         Args:
             graph: kernels of `normalised_adjacency`, shape (B, 2, J, J).
-            hidden: joints that no other may look at, bool, shape (B, J); never all of an image's.
+            hidden: joints that attention masks, bool, shape (B, J); never all joints of an image.
         """
         both = joint_BJD + place_BJD
         seen = self.self_attn(both, both, joint_BJD, key_padding_mask=hidden, need_weights=False)[0]
@@ -144,7 +144,7 @@ class DecoderLayer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The layers; between them the joints' places are refined."""
+    """The decoder layers; each refines the positions of the joints."""
 
     def __init__(self, config: GraphConfig) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ class Decoder(nn.Module):
     ) -> GraphOutput:  # fmt: skip
         grid_BTD = grid_TD.expand(len(joint_BJD), -1, -1)
         points, states = [proposal_BJ2], []
-        point_BJ2 = proposal_BJ2  # the only places through which gradient flows
+        point_BJ2 = proposal_BJ2  # gradients flow through the proposals only
         for layer, point_head in zip(self.layers, point_heads, strict=True):
             place_BJD = self.ref_point_head(encode_points(point_BJ2, joint_BJD.shape[-1]))
             joint_BJD = layer(joint_BJD, place_BJD, memory_BTD, grid_BTD, graph, hidden_BJ)
@@ -170,7 +170,7 @@ class Decoder(nn.Module):
 
 
 class PoseGraph(nn.Module):
-    """Feature map, heat maps of the joints, and skeleton to the joints' states."""
+    """The joints' states from feature map, heat maps of the joints, and skeleton."""
 
     def __init__(self, config: GraphConfig, num_channels: int, map_side: int, heatmap_size: int) -> None:
         super().__init__()
@@ -183,10 +183,10 @@ class PoseGraph(nn.Module):
         upsampling = torch.from_numpy(bilinear_matrix(heatmap_size, map_side))
         self.register_buffer("upsampling", upsampling, persistent=False)
 
-    def look(self, map_BCHW: Tensor, heatmap_BJSS: Tensor, weight_BJ: Tensor) -> Tensor:
-        """What the map holds where the heat maps lie, zeros for joints of weight 0: shape (B, J, C)."""
+    def joint_features(self, map_BCHW: Tensor, heatmap_BJSS: Tensor, weight_BJ: Tensor) -> Tensor:
+        """The map's features averaged under each joint's heat map, zeros for joints of weight 0: shape (B, J, C)."""
         share_BJSS = heatmap_BJSS / (heatmap_BJSS.sum((-2, -1), keepdim=True) + 1e-8)
-        # Heat maps are brought down to the map instead of the map up to them: the same sums, a hundred times fewer.
+        # Scaling the heat maps down instead of the map up gives the same sums with a hundredth of the work.
         share_BJHW = self.upsampling.T @ share_BJSS @ self.upsampling
         return (share_BJHW.flatten(2) @ map_BCHW.flatten(2).transpose(1, 2)) * weight_BJ[..., None]
 
@@ -194,14 +194,14 @@ class PoseGraph(nn.Module):
         """The joints' states.
 
         Args:
-            map_BCHW: the backbone's map.
-            heatmap_BJSS: where each joint was detected, any scale.
-            weight_BJ: 1, or 0 for a joint out of frame.
+            map_BCHW: the backbone's feature map.
+            heatmap_BJSS: position of each joint as a heat map of any scale.
+            weight_BJ: 1, or 0 for a joint outside the image.
             adjacency_BJJ: 0/1, symmetric.
         """
         height, width = map_BCHW.shape[-2:]
         memory_BTD = self.input_proj(map_BCHW).flatten(2).transpose(1, 2)
-        joint_BJD = self.query_proj(self.look(map_BCHW, heatmap_BJSS, weight_BJ))
+        joint_BJD = self.query_proj(self.joint_features(map_BCHW, heatmap_BJSS, weight_BJ))
         hidden_BJ = hidden_joints(weight_BJ)
         return self.decoder(
             joint_BJD,

@@ -1,4 +1,4 @@
-"""Swin Transformer V2 as Pose-Anything uses it: its last map, doubled in size.
+"""Swin Transformer V2 as in Pose-Anything: its last feature map, up-sampled by two.
 
 Shape letters: B = images, H, W = cells of a stage's map, C = channels, N = cells of a window, M = windows of an image,
 A = heads, P = dims of a head. Source: Liu et al. 2022, "Swin Transformer V2"; names as in Microsoft's checkpoints.
@@ -22,7 +22,7 @@ _MAX_LOGIT_SCALE = math.log(100.0)
 def relative_coords_table(window: int, pretrained_window: int) -> np.ndarray:
     """Log-spaced offsets between two cells of a window, shape (1, 2 window - 1, 2 window - 1, 2), float32.
 
-    Offsets are measured in the window of pre-training, so that a larger one extrapolates little.
+    Offsets are relative to the window of pre-training, so that a larger window extrapolates little.
     """
     offset = np.arange(1 - window, window, dtype=np.float32)
     table = np.stack(np.meshgrid(offset, offset, indexing="ij"), axis=-1) * np.float32(8 / (pretrained_window - 1))
@@ -30,14 +30,14 @@ def relative_coords_table(window: int, pretrained_window: int) -> np.ndarray:
 
 
 def relative_position_index(window: int) -> np.ndarray:
-    """Row of that table, flattened, for every pair of cells: shape (window^2, window^2), int64."""
+    """Row of the flattened coordinates table for every pair of cells: shape (window^2, window^2), int64."""
     cell = np.stack(np.meshgrid(np.arange(window), np.arange(window), indexing="ij")).reshape(2, -1)
     offset = cell[:, :, None] - cell[:, None, :] + window - 1
     return offset[0] * (2 * window - 1) + offset[1]
 
 
 def shift_mask(side: int, window: int, shift: int) -> np.ndarray:
-    """-100 between cells that only meet because the map was rolled, else 0: shape (windows, N, N), float32."""
+    """-100 between cells that are in one window only because the map was rolled, else 0: (windows, N, N), float32."""
     region = np.zeros(side, np.int64)
     region[side - window : side - shift] = 1
     region[side - shift :] = 2
@@ -48,7 +48,7 @@ def shift_mask(side: int, window: int, shift: int) -> np.ndarray:
 
 
 class WindowAttention(nn.Module):
-    """Cosine attention inside windows, with a bias that a small network makes from relative positions."""
+    """Cosine attention inside windows, with a bias that a small network computes from relative positions."""
 
     def __init__(self, width: int, num_heads: int, window: int, pretrained_window: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class WindowAttention(nn.Module):
         self.register_buffer("relative_position_index", index, persistent=False)
 
     def position_bias(self) -> Tensor:
-        """Shape (A, N, N)."""
+        """The bias of each head between two cells of a window, shape (A, N, N)."""
         N = len(self.relative_position_index)
         table = self.cpb_mlp(self.relative_coords_table).view(-1, self.num_heads)
         return 16 * torch.sigmoid(table[self.relative_position_index.view(-1)].view(N, N, -1).permute(2, 0, 1))
@@ -89,7 +89,7 @@ class WindowAttention(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Leave a block out for some images of a training batch (stochastic depth)."""
+    """Skip a block for random images of a training batch (stochastic depth)."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class Block(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Four neighbouring cells become one of twice the width."""
+    """Merges four neighbouring cells into one with twice the channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ class PatchMerging(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks at one resolution, every other one on shifted windows, then the step to the next resolution."""
+    """Blocks at one resolution, every second one on shifted windows, then the step to the next resolution."""
 
     def __init__(self, config: SwinConfig, stage: int, side: int, drop_rates: list[float]) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ class Stage(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Pixels to the first map."""
+    """The first feature map of pixels."""
 
     def __init__(self, patch_size: int, width: int) -> None:
         super().__init__()
@@ -188,7 +188,7 @@ class PatchEmbed(nn.Module):
 
 
 class SwinV2(nn.Module):
-    """Normalised pixels (B, 3, S, S) to a map (B, C, H, W) of S / 16 cells a side (for four stages)."""
+    """A feature map (B, C, H, W) of normalised pixels (B, 3, S, S); for four stages, H = W = S / 16."""
 
     def __init__(self, config: SwinConfig, image_size: int) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""Proof against the reference's numbers."""
+"""Comparison of this network with the published reference on parity fixtures."""

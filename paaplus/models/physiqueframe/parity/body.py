@@ -1,4 +1,4 @@
-"""How far our body part is from the reference on a parity fixture: the largest difference of every array.
+"""Compare the body part with the reference on a parity fixture: the largest difference of every array.
 
 Shape letters: B = crops, N = numbers.
 """
@@ -23,7 +23,7 @@ from paaplus.models.physiqueframe.body.skinning import NUM_BODY_JOINTS, BodyMode
 from paaplus.models.physiqueframe.body.smpler_x import BodyParameters, SmplerX
 
 EXPECTED_FILE = "smplerx_s_expected.npz"
-# Threads move the reference by 6e-6; vertices stand 34 m away, where float32 has steps of 4e-6 m.
+# The number of threads changes the reference by 6e-6; at the vertices' distance of 34 m, float32 has steps of 4e-6 m.
 TOLERANCE = {
     "root_6d": 2e-5, "body_6d": 2e-5, "shape": 2e-5, "expr": 2e-5, "jaw_6d": 2e-5, "cam_trans": 2e-5,
     "task_tokens": 5e-5, "feat_slice": 5e-5, "body_joint_img": 5e-5, "joint_proj": 5e-5,
@@ -63,7 +63,7 @@ def smplerx_parity(fixture: Path) -> dict[str, dict[str, float]]:
 
 
 def _network(fixture: Path, recipe: ModuleType) -> SmplerX:
-    """SMPLer-X of size S, filled by the recipe."""
+    """SMPLer-X of size S with the recipe's weights."""
     keys = json.loads((fixture / "smplerx_state_dict_keys.json").read_text())["s"]
     state = {
         name: torch.from_numpy(np.asarray(recipe.tensor_for(f"smplerx.{name}", tuple(shape))))
@@ -105,7 +105,7 @@ def _outputs(
 def _posed_with_hands(
     model: BodyModel, parameters: BodyParameters, mean_hands_J3: Tensor, expected: dict[str, Tensor]
 ) -> Tensor:
-    """The posed mesh with the reference's hands, which our part of SMPLer-X does not regress."""
+    """The posed mesh with the reference's hands, which this part of SMPLer-X does not regress."""
     rotation_BJ33 = model.rest_rotations(len(parameters.shape_BS))
     body = from_six_numbers(parameters.body_BJ6.flatten(0, 1)).unflatten(0, (-1, NUM_BODY_JOINTS))
     hands_BJ3 = torch.cat([expected["lhand_pose"], expected["rhand_pose"]], dim=1).unflatten(1, (-1, 3)) + mean_hands_J3
@@ -117,7 +117,7 @@ def _posed_with_hands(
 
 
 def _comparable(name: str, expected: Tensor) -> Tensor:
-    """The reference's numbers in our form: the graph's points, rotation matrices instead of vectors."""
+    """The reference's numbers in this project's form: the graph's joints, and rotation matrices for vectors."""
     if name == "joint_proj":
         rows = expected[:, list(_GRAPH_ROWS)]
         return torch.cat([rows[:, :14], rows[:, 14:].mean(dim=1, keepdim=True)], dim=1)

@@ -1,4 +1,4 @@
-"""Whether gradients, an optimiser step and batch statistics are the reference's: the `training.json` of a fixture."""
+"""Compare gradients, an optimiser step and batch statistics with the reference: the `training.json` of a fixture."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from paaplus.models.physiqueframe.network.loss import AspectLoss
 from paaplus.models.physiqueframe.parity.whole_model import Case, Fixture, Measures, network_inputs
 from paaplus.models.physiqueframe.weights.official_names import is_unused, own_name
 
-_TOLERANCE = 1e-4  # relative; the reference itself moves by 5e-5 in training mode with the number of threads
+_TOLERANCE = 1e-4  # relative; in training mode, the number of threads changes the reference by 5e-5
 _ADAM = {"lr": 1e-4, "eps": 1e-5}
 
 
 def training_parity(network: PhysiqueFrame, fixture: Fixture) -> Measures:
-    """Relative differences of everything in `training.json`; the network is trained by one step and spent."""
+    """Relative differences of all numbers in `training.json`; trains the network by one step in place."""
     want = fixture.json("training.json")
     case = Case("base", fixture.verify.inputs("base"), Compatibility(rounded_neighbours=True))
     network.config = replace(network.config, compatibility=case.compatibility)
     network.freeze_image_encoder()
     inputs = network_inputs(case)
-    # The mesh's neighbours do not change between the passes.
+    # computed once: the neighbours are the same in all passes
     inputs = (*inputs[:3], replace(inputs[3], grouping=network.group(inputs[3].point_BV3)))
     truth_BA = torch.from_numpy(fixture.recipe.truth())
     loss = AspectLoss(len(ASPECTS))
@@ -47,7 +47,7 @@ def training_parity(network: PhysiqueFrame, fixture: Fixture) -> Measures:
 
 
 def _train_mode(network: PhysiqueFrame, inputs: Any, truth_BA: Tensor, loss: AspectLoss, want: Any) -> Measures:
-    """Scores with the batch's own statistics, and what they leave behind; the buffers are put back."""
+    """Scores with the batch's own statistics, and the running statistics afterwards; the buffers are restored."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
     before = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
     network.train()
@@ -114,7 +114,7 @@ def _set_dropout(network: nn.Module, rate: float) -> None:
 
 
 def _relative(value: Any, want: Any, tolerance: float = _TOLERANCE) -> dict[str, float]:
-    """Largest difference, relative to the largest number wanted."""
+    """The largest difference relative to the largest wanted number."""
     value, want = (torch.as_tensor(x, dtype=torch.float64).detach() for x in (value, want))
     difference = float((value - want).abs().max() / max(float(want.abs().max()), 1e-12))
     return {"max_abs_diff": difference, "tolerance": tolerance, "ok": float(difference <= tolerance)}

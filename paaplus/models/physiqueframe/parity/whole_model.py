@@ -1,7 +1,7 @@
-"""How far this network is from the reference, on a fixture folder that declares weights, cases and tolerances.
+"""Compare the network with the reference on a fixture folder that defines weights, cases and tolerances.
 
-The folder's `recipe.py` makes weights and inputs, its `verify.py` names cases and tolerances, `expected.npz` holds the
-reference's numbers. Nothing that they declare is repeated here, so another folder of the same form can be measured too.
+The folder's `recipe.py` makes weights and inputs, its `verify.py` lists cases and tolerances, and `expected.npz` has
+the reference's numbers. Their definitions are not repeated here, so another folder of the same form works too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from paaplus.models.physiqueframe.weights.official_names import own_name
 
 Measures = dict[str, dict[str, float]]  # by array: max_abs_diff, tolerance, ok (0 or 1)
 
-# For arrays that a fixture stores and its verify.py sets no tolerance for.
+# For stored arrays without a tolerance in verify.py.
 _OWN_TOLERANCE = {"image_adapter": 1e-4, "proposals_for_loss": 1e-5}
 _STATISTICS_TOLERANCE = 1e-4
 
@@ -56,14 +56,14 @@ class Fixture:
         return json.loads((self.folder / name).read_text())
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """What the recipe has values for (with `read`: a `TensorSource`)."""
+        """Shapes of the tensors that the recipe makes (with `read`, this is a `TensorSource`)."""
         return {name: shape for name, shape in self.keys.items() if not _is_derived(self.recipe, name)}
 
     def read(self, name: str) -> Tensor:
         return torch.from_numpy(np.array(self.recipe.tensor_for(name, self.keys[name])))
 
     def arrays(self, case: str) -> list[str]:
-        """Names of the arrays that are stored for a case."""
+        """Names of the stored arrays of a case."""
         return [name.partition("/")[2] for name in self.expected if name.partition("/")[0] == case]
 
 
@@ -77,12 +77,12 @@ class Case:
 
 
 def build_network(fixture: Fixture) -> tuple[PhysiqueFrame, LoadReport]:
-    """The full-size network with the fixture's weights, through the same key conversion as an official file."""
+    """The full-size network with the fixture's weights, which are converted like an official file."""
     return build(fixture, FrameConfig(), str(fixture.folder))
 
 
 def cases(fixture: Fixture) -> list[Case]:
-    """Every case that verify.py names, and the two variants that the README describes, where they are stored."""
+    """Every case of verify.py, and the two variants that the README describes if they are stored."""
     found = []
     for name, (_, _, leak, exact, *_) in fixture.verify.CASES.items():
         switches = Compatibility(leak_first_sample_mask=leak, rounded_neighbours=not exact)
@@ -97,7 +97,7 @@ def cases(fixture: Fixture) -> list[Case]:
 
 
 def case_parity(network: PhysiqueFrame, fixture: Fixture, case: Case) -> Measures:
-    """Differences of every stored array of a case that this network has a counterpart of."""
+    """The difference of every stored array of a case that this network computes too."""
     with traced(network) as trace, torch.no_grad():
         network.config = replace(network.config, compatibility=case.compatibility)
         trace["scores"] = network(*network_inputs(case)).score_BA
@@ -105,7 +105,7 @@ def case_parity(network: PhysiqueFrame, fixture: Fixture, case: Case) -> Measure
     for name in fixture.arrays(case.name):
         found = trace.get(name)
         if found is None:
-            if name in fixture.verify.ATOL:  # asked for, and not answered
+            if name in fixture.verify.ATOL:  # required, and not computed
                 measures[name] = _measure(float("inf"), _tolerance(fixture, name))
             continue
         value, want = found.double().numpy(), fixture.expected[f"{case.name}/{name}"].astype(np.float64)
@@ -118,9 +118,9 @@ def case_parity(network: PhysiqueFrame, fixture: Fixture, case: Case) -> Measure
 
 def network_inputs(case: Case) -> tuple[Tensor, Tensor, Posture, Mesh]:
     """A case as the network's arguments."""
-    given = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in case.inputs.items()}
-    posture = Posture(given["heat"], given["weight"].squeeze(-1), given.get("adjacency", adjacency()))
-    return given["image"], given["preference"], posture, Mesh(given["mesh"])
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in case.inputs.items()}
+    posture = Posture(tensors["heat"], tensors["weight"].squeeze(-1), tensors.get("adjacency", adjacency()))
+    return tensors["image"], tensors["preference"], posture, Mesh(tensors["mesh"])
 
 
 def buffer_parity(network: PhysiqueFrame, fixture: Fixture) -> Measures:
@@ -133,7 +133,7 @@ def buffer_parity(network: PhysiqueFrame, fixture: Fixture) -> Measures:
         same_kind = list(buffer.shape) == want["shape"] and str(buffer.dtype) == f"torch.{want['dtype']}"
         found = [value.sum().item(), value.abs().sum().item(), *value[: len(want["first"])].tolist()]
         wanted = [want["sum"], want["abs_sum"], *want["first"]]
-        # Sums of thousands of float32 numbers: compared relative to the sum of their sizes.
+        # Sums of thousands of float32 numbers are compared relative to the sum of their absolute values.
         scale = [max(1.0, want["abs_sum"])] * 2 + [1.0] * len(want["first"])
         difference = max(abs(f - w) / s for f, w, s in zip(found, wanted, scale, strict=True))
         measures[name] = _measure(difference if same_kind else float("inf"), 1e-6)
@@ -141,7 +141,7 @@ def buffer_parity(network: PhysiqueFrame, fixture: Fixture) -> Measures:
 
 
 def key_parity(report: LoadReport, fixture: Fixture) -> Measures:
-    """Whether every published key is accounted for."""
+    """Count the published keys that are not accounted for, and the wrong ones."""
     num_derived = len(fixture.keys) - len(fixture.shapes())
     num_known = len(report.loaded) + len(report.unused) + num_derived
     num_wrong = len(report.missing) + len(report.unexpected) + len(report.misshaped)
@@ -153,13 +153,13 @@ def key_parity(report: LoadReport, fixture: Fixture) -> Measures:
 
 @contextmanager
 def traced(network: PhysiqueFrame) -> Iterator[dict[str, Tensor]]:
-    """Intermediate values of the passes inside, by the fixture's names."""
+    """In the block, a forward pass writes its intermediate values into the dictionary, under the fixture's names."""
     trace: dict[str, Tensor] = {}
     heads = network.heads.values()
     logits: dict[nn.Module, Tensor] = {}
 
-    def on(module: nn.Module, note: Callable[[Any, Any], Mapping[str, Tensor]]) -> Any:
-        return module.register_forward_hook(lambda _, inputs, output: trace.update(note(inputs, output)))
+    def on(module: nn.Module, values: Callable[[Any, Any], Mapping[str, Tensor]]) -> Any:
+        return module.register_forward_hook(lambda _, inputs, output: trace.update(values(inputs, output)))
 
     def on_head(module: nn.Module, inputs: Any, output: Tensor) -> None:
         logits[module] = output
@@ -204,7 +204,7 @@ def _named(name: str) -> Callable[[Any, Tensor], dict[str, Tensor]]:
 
 
 def _statistics(value: np.ndarray) -> np.ndarray:
-    """Mean, standard deviation and largest size; the stored first and last numbers depend on the memory order."""
+    """Mean, standard deviation and largest absolute value; the other stored numbers depend on the memory order."""
     return np.array([value.mean(), value.std(), np.abs(value).max()])
 
 
@@ -225,7 +225,7 @@ def _is_derived(recipe: ModuleType, name: str) -> bool:
 
 
 def _module(path: Path, name: str) -> ModuleType:
-    """A fixture's module by path, under its own short name: verify.py imports recipe.py by it."""
+    """A fixture's module by path, under its short name, by which verify.py imports recipe.py."""
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

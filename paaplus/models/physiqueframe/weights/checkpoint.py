@@ -1,4 +1,4 @@
-"""PhysiqueFrame's weights: the official layout or our own into a network, and out as safetensors."""
+"""Load PhysiqueFrame's weights, from the official layout or this project's, and save them as safetensors."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from paaplus.models.physiqueframe.tensor_file import TensorFile, TensorSource
 from paaplus.models.physiqueframe.weights.official_names import is_derived, is_unused, own_name, without_prefix
 
 _FORMAT = "physiqueframe-1"
-_ABOUT = "physiqueframe"  # the metadata's entry
-_HALF_STEP = 2e-3  # what a file in half precision may be off by
-_NUM_NAMED = 3  # of many wrong tensors, so many are named in a message
+_METADATA_KEY = "physiqueframe"
+_HALF_STEP = 2e-3  # rounding error of a file in half precision
+_MAX_LISTED = 3  # wrong tensors that a message lists
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of every tensor of a file; names as they stand in it.
+    """The use of every tensor of a file; names are those in the file.
 
     Attributes:
         loaded: copied into the network.
-        unused: left out by design; no score depends on them.
-        derived: follow from the sizes; compared with ours, not copied.
-        missing: what the network needs and the file has not, by our names.
-        unexpected: what the network does not know.
+        unused: not needed, because no score depends on them.
+        derived: computed from the sizes; compared with the network's, not copied.
+        missing: needed by the network and not in the file, under this project's names.
+        unexpected: unknown to the network.
         misshaped: name, shape in the file, shape in the network.
     """
 
@@ -45,6 +45,7 @@ class LoadReport:
 
     @property
     def fits(self) -> bool:
+        """True if no tensor is missing, unexpected or of another shape."""
         return not (self.missing or self.unexpected or self.misshaped)
 
     def __str__(self) -> str:
@@ -52,50 +53,56 @@ class LoadReport:
         for name in ("missing", "unexpected", "misshaped"):
             entries = getattr(self, name)
             if entries:
-                more = ", ..." if len(entries) > _NUM_NAMED else ""
-                parts.append(f"{len(entries)} {name} ({', '.join(str(entry) for entry in entries[:_NUM_NAMED])}{more})")
+                more = ", ..." if len(entries) > _MAX_LISTED else ""
+                parts.append(
+                    f"{len(entries)} {name} ({', '.join(str(entry) for entry in entries[:_MAX_LISTED])}{more})"
+                )
         return "; ".join(parts)
 
 
 def load_checkpoint(path: Path, config: FrameConfig | None = None) -> tuple[PhysiqueFrame, LoadReport]:
-    """A network in evaluation mode with a file's weights, and the report on them.
+    """A network in evaluation mode with the weights of a file, and the report on its tensors.
 
     Args:
-        path: the official `.pth`, or a `.safetensors` in its layout or in ours.
-        config: sizes and switches; default: those written in the file, else those of the official checkpoint.
+        path: the official `.pth`, or a `.safetensors` in its layout or in this project's.
+        config: sizes and switches; None: those in the file, or those of the official checkpoint.
 
     Raises:
-        InvalidInput: a file that cannot be read, that does not fit, or that holds numbers that are not finite.
+        InvalidInput: the file cannot be read or does not fit, or a number is not finite.
     """
     file = TensorFile(path)
     return build(file, config or _written_config(file) or FrameConfig(), str(path))
 
 
 def build(source: TensorSource, config: FrameConfig, name: str) -> tuple[PhysiqueFrame, LoadReport]:
-    """A network from any source of tensors; each is read once, straight into the network."""
+    """A network in evaluation mode from a source of tensors, each of which is read once; `name` is used in errors.
+
+    Raises:
+        InvalidInput: as for `load_checkpoint`.
+    """
     with torch.device("meta"):
         network = PhysiqueFrame(config)
     wanted = network.state_dict()
     buffers = dict(network.named_buffers())
     report, sources = _compare(source, wanted, buffers)
     if not report.fits:
-        raise InvalidInput(f"{name} is no checkpoint of this PhysiqueFrame: {report}")
+        raise InvalidInput(f"{name} is not a checkpoint of this PhysiqueFrame: {report}")
     for official in report.derived:
         ours = buffers[own_name(without_prefix(official))]
         if not torch.allclose(source.read(official).double(), ours.double(), rtol=0, atol=_HALF_STEP):
-            raise InvalidInput(f"{name}: {official} is not what windows of this size give")
+            raise InvalidInput(f"{name}: {official} does not match windows of this size")
     state = {own: _read(source, official, wanted[own], name) for own, official in sources.items()}
     network.load_state_dict(state, strict=True, assign=True)
     return network.eval(), report
 
 
 def save_checkpoint(network: PhysiqueFrame, path: Path) -> None:
-    """Write weights and configuration as safetensors; the file appears whole or not at all."""
-    about = {"format": _FORMAT, "config": replace(network.config).to_dict()}
+    """Write weights and configuration as safetensors, atomically."""
+    metadata = {"format": _FORMAT, "config": replace(network.config).to_dict()}
     part = path.with_name(path.name + ".part")
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    # one entry: safetensors writes several in an order of its own, different from run to run
-    save_file(state, part, {_ABOUT: json.dumps(about, sort_keys=True)})
+    # one entry only: safetensors writes several in an order that differs from run to run
+    save_file(state, part, {_METADATA_KEY: json.dumps(metadata, sort_keys=True)})
     os.replace(part, path)
 
 
@@ -103,23 +110,23 @@ def convert_checkpoint(source: Path, target: Path, config: FrameConfig | None = 
     """Read a checkpoint strictly and write it as safetensors.
 
     Raises:
-        InvalidInput: as for `load_checkpoint`; or a target that is not named `.safetensors`.
+        InvalidInput: as for `load_checkpoint`; or the target's name does not end in `.safetensors`.
     """
     if target.suffix != ".safetensors":
-        raise InvalidInput(f"{target}: the converted file is a .safetensors")
+        raise InvalidInput(f"{target}: the name of the converted file must end in .safetensors")
     network, report = load_checkpoint(source, config)
     save_checkpoint(network, target)
     return report
 
 
 def _written_config(file: TensorFile) -> FrameConfig | None:
-    if _ABOUT not in file.metadata:
+    if _METADATA_KEY not in file.metadata:
         return None
     try:
-        about = json.loads(file.metadata[_ABOUT])
-        if about["format"] != _FORMAT:
-            raise ValueError(f"format {about['format']!r:.64}, not {_FORMAT!r}")
-        return FrameConfig.from_dict(about["config"])
+        metadata = json.loads(file.metadata[_METADATA_KEY])
+        if metadata["format"] != _FORMAT:
+            raise ValueError(f"format {metadata['format']!r:.64}, not {_FORMAT!r}")
+        return FrameConfig.from_dict(metadata["config"])
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"weights file {file.path}: its configuration cannot be read: {error}") from error
 
@@ -127,7 +134,7 @@ def _written_config(file: TensorFile) -> FrameConfig | None:
 def _compare(
     source: TensorSource, wanted: dict[str, Tensor], buffers: dict[str, Tensor]
 ) -> tuple[LoadReport, dict[str, str]]:
-    """The report, and for each of our tensors its name in the source."""
+    """The report, and for each tensor of the network its name in the source."""
     unused, derived, unexpected, misshaped = [], [], [], []
     sources: dict[str, str] = {}
     for name, shape in source.shapes().items():
@@ -158,10 +165,10 @@ def _compare(
 def _read(source: TensorSource, official: str, like: Tensor, name: str) -> Tensor:
     tensor = source.read(official)
     if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-        raise InvalidInput(f"{name}: {official} holds numbers that are not finite")
+        raise InvalidInput(f"{name}: {official} has numbers that are not finite")
     return tensor.to(like.dtype).view(like.shape)
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Convolutions of size 1 are linear maps here: the same numbers, fewer axes."""
+    """A shape without axes of size 1: convolutions of size 1 are linear maps here, with the same numbers."""
     return tuple(size for size in shape if size != 1)

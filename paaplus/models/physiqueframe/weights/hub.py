@@ -1,6 +1,6 @@
-"""Weights for the two image encoders from timm's hub, to train from: CLIP ViT-L/14 and SwinV2-B.
+"""Initial weights of the two image encoders for training, from timm's hub: CLIP ViT-L/14 and SwinV2-B.
 
-The names of timm's tensors are brought to ours by two short tables. Nothing is fetched unless it is asked for.
+Two short tables translate the names of timm's tensors. Weights are downloaded only when these functions are called.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _CLIP_RENAMES = (
 
 
 def load_hub_encoders(network: PhysiqueFrame) -> PhysiqueFrame:
-    """Copy the hub's weights into the image and posture encoders; everything else stays as it is.
+    """Copy the hub's weights into the image and posture encoders; the other weights are not changed.
 
     Raises:
-        InvalidInput: a network of another size than the official one.
+        InvalidInput: the network does not have the official sizes.
         Unavailable: the weights are not in the local cache and the hub cannot be reached.
     """
     load_clip(network.image_encoder, build_network(CLIP_NAME, pretrained=True, num_classes=768).state_dict())
@@ -59,13 +59,13 @@ def load_clip(encoder: nn.Module, timm_state: Mapping[str, Tensor]) -> None:
 
 
 def load_swin(encoder: nn.Module, timm_state: Mapping[str, Tensor]) -> None:
-    """Copy a timm SwinV2's weights, all but its classifier; the step up in size (`upsample`) stays untrained.
+    """Copy a timm SwinV2's weights without its classifier; the layer `upsample` keeps its initial weights.
 
     Raises:
         InvalidInput: tensors are missing, left over, or of another shape.
     """
     state = {
-        # timm counts the step to the next resolution to the stage after it.
+        # timm has the step to the next resolution in the stage after it.
         re.sub(r"^layers\.(\d+)\.downsample\.", lambda m: f"layers.{int(m[1]) - 1}.downsample.", name): tensor
         for name, tensor in timm_state.items()
         if not is_derived(name) and not name.startswith("head.") and not name.endswith("attn.k_bias")

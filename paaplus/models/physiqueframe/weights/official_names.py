@@ -1,13 +1,14 @@
-"""Names of the official checkpoint's tensors, and ours: one table, applied top to bottom.
+"""Translate the tensor names of the official checkpoint to this project's: one table, applied from top to bottom.
 
-The official file also holds what no score depends on, left out here, and what follows from the sizes, recomputed here.
+The official file also contains tensors that no score depends on, which are not loaded, and tensors that follow from the
+sizes, which are recomputed.
 """
 
 from __future__ import annotations
 
 import re
 
-# (pattern, replacement); a name goes through all of them in this order.
+# (pattern, replacement); all are applied to a name, in this order.
 _RENAMES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -39,32 +40,32 @@ _RENAMES = tuple(
     )
 )  # fmt: skip
 
-# The ImageNet classifier of the backbone, and a transformer encoder that is built but never called.
+# The ImageNet classifier of the backbone, and a transformer encoder that the published code never calls.
 _UNUSED = re.compile(r"^pam\.(encoder_sample\.head|keypoint_head\.transformer\.encoder)\.")
 
 _DERIVED = ("relative_coords_table", "relative_position_index", "attn_mask")
 
-# Wrappers that training code puts around a model.
+# Prefixes that training code adds to names.
 _PREFIX = re.compile(r"^(module\.|model\.|_orig_mod\.)+")
 
 
 def without_prefix(name: str) -> str:
-    """A tensor's name without `module.` (data parallel) and the like."""
+    """A tensor's name without `module.` (data parallel) and similar prefixes."""
     return _PREFIX.sub("", name)
 
 
 def own_name(official: str) -> str:
-    """The name here of an official tensor; our own names stay as they are."""
+    """This project's name of an official tensor; this project's own names do not change."""
     for pattern, replacement in _RENAMES:
         official = pattern.sub(replacement, official)
     return official
 
 
 def is_unused(official: str) -> bool:
-    """Whether an official tensor takes no part in any score."""
+    """True if no score depends on an official tensor."""
     return _UNUSED.match(official) is not None
 
 
 def is_derived(name: str) -> bool:
-    """Whether a tensor follows from the window sizes."""
+    """True if a tensor follows from the window sizes."""
     return name.rsplit(".", 1)[-1] in _DERIVED

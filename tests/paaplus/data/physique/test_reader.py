@@ -34,7 +34,7 @@ def test_a_type_is_required_when_a_split_has_several(tmp_path: Path) -> None:
         write_physique(tmp_path, [row("a.png")], [row("b.png")], folder=f"user/{name}")
     assert person_types(tmp_path, "user") == ("ESFJ", "ISFJ")
     assert read_split(tmp_path, "user", "ISFJ")[0].file == tmp_path / "user" / "ISFJ" / "train.csv"
-    with pytest.raises(InvalidInput, match="has to be named"):
+    with pytest.raises(InvalidInput, match="a type is required"):
         read_split(tmp_path, "user")
     with pytest.raises(InvalidInput, match=r"'ENTP'.*ESFJ"):
         read_split(tmp_path, "user", "ENTP")
@@ -127,10 +127,10 @@ def test_validation_fails_without_any_file_of_the_layout(tmp_path: Path) -> None
 def test_bytes_that_are_not_text_are_reported(tmp_path: Path) -> None:
     write_physique(tmp_path, [row("a.png")], [row("b.png")])
     (tmp_path / "pretrain" / "val.csv").write_bytes(HEADER.encode() + b"\n\xff\xfe\x00")
-    assert "cannot be read" in validate(tmp_path)[1][0].message
+    assert "not UTF-8" in validate(tmp_path)[1][0].message
 
 
 def test_preference_is_numbers_when_written_as_json() -> None:
     assert parse_preference("[1, 0.5, -2e-1, 0, 3]") == (1.0, 0.5, -0.2, 0.0, 3.0)
-    with pytest.raises(InvalidInput, match="no list of numbers"):
+    with pytest.raises(InvalidInput, match="is not a list of numbers"):
         parse_preference("[" * 100_000)

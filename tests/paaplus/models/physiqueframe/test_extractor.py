@@ -158,7 +158,7 @@ def test_other_precision_is_another_extractor_that_scores_nearly_the_same(networ
     assert extractors[0].digest != extractors[1].digest
     with pytest.raises(InvalidInput, match="'float8'"):
         PhotographScorer(network, finder, precision="float8")
-    with pytest.raises(InvalidInput, match="batches of 0"):
+    with pytest.raises(InvalidInput, match="batch size 0"):
         PhotographScorer(network, finder, batch_size=0)
 
 

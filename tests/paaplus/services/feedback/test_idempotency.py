@@ -135,6 +135,7 @@ def platform(database: Database, database_url: str, tmp_path: Path) -> Platform:
     [({}, 10), ({"adapter": "bottleneck", "strategy": "replay_ewc", "training": {"num_steps": 5}}, 3)],
     ids=["bayes", "replay_ewc"],
 )
+@pytest.mark.slow
 def test_any_delivery_of_a_history_gives_the_same_log_and_the_same_digests(
     platform: Platform, policy: dict[str, Any], num_examples: int
 ) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 
 from paaplus.models.physiqueframe.body.model_file import BodyModelData, read_model_file
 
-SHARED = os.environ.get("PAAPLUS_TEST_SHARED", "")
 PARENTS = [-1, 0, 0, 0, *range(1, 10), 9, 9, *range(12, 15), 16, 17, 18, 19, 15, 15, 15, 20, 25, 26, 20, 28, 29, 20,
            31, 32, 20, 34, 35, 20, 37, 38, 21, 40, 41, 21, 43, 44, 21, 46, 47, 21, 49, 50, 21, 52, 53]  # fmt: skip
 
@@ -60,12 +58,3 @@ def model_file(arrays: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="session")
 def body_data(model_file: Path) -> BodyModelData:
     return read_model_file(model_file)
-
-
-@pytest.fixture(scope="session")
-def fixture_dir() -> Path:
-    """The parity fixture, where it is there."""
-    folder = Path(SHARED) / "parity" / "physiqueframe"
-    if not SHARED or not folder.is_dir():
-        pytest.skip("PAAPLUS_TEST_SHARED names no folder with parity/physiqueframe")
-    return folder

@@ -70,7 +70,7 @@ def test_weights_are_refused_when_absent_damaged_or_of_another_version(tmp_path:
     with pytest.raises(Unavailable, match=r"mediapipe==0\.10\.21"):
         BlazePose(tmp_path)
     (tmp_path / "broken.whl").write_bytes(b"no zip file")
-    with pytest.raises(InvalidInput, match="no wheel of MediaPipe"):
+    with pytest.raises(InvalidInput, match="not a wheel of MediaPipe"):
         BlazePose(tmp_path / "broken.whl")
     with zipfile.ZipFile(tmp_path / "other.whl", "w") as wheel:
         wheel.writestr("mediapipe/modules/pose_detection/pose_detection.tflite", b"another network")

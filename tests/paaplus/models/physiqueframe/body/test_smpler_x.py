@@ -26,6 +26,7 @@ def test_encoder_has_the_published_number_of_parameters(size: str, millions: flo
     assert len(encoder.blocks) == SIZES[size].depth
 
 
+@pytest.mark.slow
 def test_official_file_loads_whatever_its_prefix_and_spare_parts(state: dict[str, Tensor], tmp_path: Path) -> None:
     """The trap of the published code: with `module.` and strict=False nothing would be loaded, silently."""
     old = {name.replace("body_regressor.", "body_rotation_net.", 1): tensor for name, tensor in state.items()}

@@ -49,7 +49,7 @@ def test_look_is_the_weighted_mean_of_the_enlarged_map(graph):
     large = functional.interpolate(given["map_BCHW"], (16, 16), mode="bilinear", align_corners=False)
     share = given["heatmap_BJSS"] / given["heatmap_BJSS"].sum((-2, -1), keepdim=True)
     expected = torch.einsum("bjhw,bchw->bjc", share, large)
-    found = graph.look(given["map_BCHW"], given["heatmap_BJSS"], given["weight_BJ"])
+    found = graph.joint_features(given["map_BCHW"], given["heatmap_BJSS"], given["weight_BJ"])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
