@@ -22,6 +22,7 @@ from paaplus.api.schemas.feedback import (
     FeedbackOut,
     ItemError,
 )
+from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.errors import InvalidInput, NotFound
 from paaplus.services.feedback import intake as feedback_service
 from paaplus.services.feedback.intake import AppendResult
@@ -80,7 +81,8 @@ def post_feedback(
     if result.error is not None:
         raise result.error
     response.status_code = 201 if result.status == "accepted" else 200
-    return FeedbackOut(event_id=result.event_id, status=result.status, sequence=result.sequence)
+    trains = FeedbackKind(body.kind).trains
+    return FeedbackOut(event_id=result.event_id, status=result.status, sequence=result.sequence, trains=trains)
 
 
 def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> FeedbackBatchOut:
@@ -95,7 +97,7 @@ def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> Fe
         except ValidationError as error:
             items[index] = _unreadable(index, raw, error)
     for result in _append(context, key, events):
-        items[result.index] = _item(result)
+        items[result.index] = _item(result, body.events[result.index])
     statuses = [item.status for item in items.values()]
     return FeedbackBatchOut(
         accepted=statuses.count("accepted"),
@@ -147,10 +149,15 @@ def _unreadable(index: int, raw: Any, error: ValidationError) -> FeedbackItemOut
     )
 
 
-def _item(result: AppendResult) -> FeedbackItemOut:
+def _item(result: AppendResult, raw: Any) -> FeedbackItemOut:
     error = None
     if result.error is not None:
         error = ItemError(code=result.error.code, message=str(result.error))
     return FeedbackItemOut(
-        index=result.index, event_id=result.event_id, status=result.status, sequence=result.sequence, error=error
+        index=result.index,
+        event_id=result.event_id,
+        status=result.status,
+        sequence=result.sequence,
+        trains=FeedbackKind(raw["kind"]).trains,
+        error=error,
     )

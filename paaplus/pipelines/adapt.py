@@ -28,11 +28,12 @@ from paaplus.pipelines.context import NotReady, Outcome, Running, WorkerContext,
 from paaplus.pipelines.learning_sets import compared_set, no_features, prequential, rated_set, verdict_on
 from paaplus.pipelines.lineage import Lineage, SortedFeedback, lineage_of, must_train, sort_feedback
 from paaplus.services.adaptation import commit, drift
+from paaplus.services.adaptation.contradictions import MIDDLE
 from paaplus.services.adaptation.snapshot import Snapshot, read_snapshot
 from paaplus.services.adapters.versions import MATCHED_NUMBER
 from paaplus.services.feedback.feedback_log import trained_up_to
 from paaplus.services.predictions.serving_store import PREFERENCE_VERSION
-from paaplus.training import Trained, TrainingRequest, train_many
+from paaplus.training import Trained, TrainingRequest, middles_of, train_many
 
 log = structlog.get_logger(__name__)
 
@@ -261,6 +262,9 @@ def _judge(user: _Prepared, trained_user: _TrainedUser) -> commit.RunResult:
     report = judge(trained_user.evidence, snapshot.policy.gate)
     metrics = {**trained.metrics, **prequential(snapshot.base, lineage.reference, request.new)}
     judge_s = trained_user.judge_s + time.perf_counter() - clock
+    middle_A = middles_of(request)
+    if middle_A is not None:
+        metrics[MIDDLE] = dict(zip(snapshot.base.aspects, middle_A.tolist(), strict=True))
     if snapshot.preference is not None:
         metrics[PREFERENCE_VERSION] = snapshot.preference_version
     return replace(

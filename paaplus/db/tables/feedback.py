@@ -15,11 +15,18 @@ from paaplus.db.types import enum_type
 
 
 class FeedbackKind(StrEnum):
+    """Kinds of events. A further kind of opinion also needs its likelihood: see `scoring.comparisons`."""
+
     RATING = "rating"
     CORRECTION = "correction"
     COMPARISON = "comparison"
     BINARY = "binary"
     RETRACTION = "retraction"
+
+    @property
+    def trains(self) -> bool:
+        """Whether trainings learn from events of this kind, and the gate judges by those that are held out."""
+        return self != FeedbackKind.RETRACTION
 
 
 class FeedbackRow(Base):
@@ -33,6 +40,13 @@ class FeedbackRow(Base):
     __table_args__ = (
         sa.UniqueConstraint("user_id", "event_id"),
         sa.UniqueConstraint("user_id", "sequence"),
+        sa.Index(
+            "ix_feedback_retractions",
+            "user_id",
+            "sequence",
+            sqlite_where=sa.text("retracts_sequence IS NOT NULL"),
+            postgresql_where=sa.text("retracts_sequence IS NOT NULL"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
