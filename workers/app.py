@@ -39,7 +39,6 @@ def make_app(settings: Settings) -> Celery:
             "scan": {
                 "task": "paaplus.scan",
                 "schedule": settings.scan_interval_s,
-                "options": {"queue": "cpu", "expires": 2 * settings.scan_interval_s},
             }
         },
         beat_schedule_filename=str(settings.broker_folder / "beat-schedule"),

@@ -33,6 +33,7 @@ from paaplus.services.adaptation.snapshot import Snapshot, read_snapshot
 from paaplus.services.adapters.versions import MATCHED_NUMBER
 from paaplus.services.feedback.feedback_log import trained_up_to
 from paaplus.services.predictions.serving_store import PREFERENCE_VERSION
+from paaplus.services.users import budget
 from paaplus.training import Trained, TrainingRequest, middles_of, train_many
 
 log = structlog.get_logger(__name__)
@@ -94,7 +95,11 @@ def run_together(runnings: Sequence[Running]) -> Iterator[tuple[Running, Outcome
 
 
 def _prepare(running: Running) -> _Prepared | str:
-    """Read what the job needs. If there is nothing to train, end the job and return its line for the log."""
+    """Read what the job needs. If there is nothing to train, end the job and return its line for the log.
+
+    Raises:
+        InvalidInput: the policy asks for more work than a training may be.
+    """
     context, lease = running.context, running.lease
     assert lease.user_id is not None, "an adaptation job without a user"
     if context.stopping.is_set():
@@ -104,6 +109,7 @@ def _prepare(running: Running) -> _Prepared | str:
     if snapshot.num_missing_features:
         raise NotReady(f"features of {snapshot.num_missing_features} rated image(s) are pending", FEATURES_WAIT_S)
     by_hand = lease.reason == DueReason.BY_HAND
+    budget.check(snapshot.policy, context.settings)
     if snapshot.policy.paused and not by_hand:
         commit.skip(context.database, lease.user_id, lease)
         return "paused"

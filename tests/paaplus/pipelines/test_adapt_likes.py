@@ -58,8 +58,8 @@ def test_likes_alone_make_a_user_due_and_train_the_order(deployment: Deployment,
     like(deployment, user, range(120))
     assert deployment.work() == 1
     run = deployment.runs(user)[-1]
-    assert run.num_new == run.metrics["num_comparisons"] > 80
-    assert run.num_held_out == 120 - run.num_new > 10
+    assert run.num_new == run.metrics["num_comparisons"] > 40
+    assert run.num_held_out > 5
     assert deployment.active(user) is not None, deployment.versions(user)[-1].gate_report
     assert in_order(deployment, deployment.scores(user)) > in_order(deployment, deployment.generic_IA) + 0.05
     assert 4.0 < run.metrics[MIDDLE]["beauty"] < 7.0
