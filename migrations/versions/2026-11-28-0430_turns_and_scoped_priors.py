@@ -12,7 +12,7 @@ down_revision = "e5b1c07d3f48"
 
 def upgrade() -> None:
     with op.batch_alter_table("jobs", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("application", sa.String(64), nullable=False, server_default=""))
+        batch_op.add_column(sa.Column("application", sa.String(64), nullable=False, server_default=sa.text("''")))
         batch_op.create_index("ix_jobs_turns", ["state", "application", "queue", "priority", "run_after"])
         batch_op.create_index("ix_jobs_started", ["started_at", "application"])
     with op.batch_alter_table("taste_priors", schema=None) as batch_op:

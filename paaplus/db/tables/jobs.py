@@ -59,7 +59,7 @@ class JobRow(Base):
     kind: Mapped[JobKind] = mapped_column(enum_type(JobKind, "kind"))
     lock_key: Mapped[str] = mapped_column(sa.String(96))
     user_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    application: Mapped[str] = mapped_column(sa.String(64), default="", server_default="")  # empty: of none
+    application: Mapped[str] = mapped_column(sa.String(64), default="", server_default=sa.text("''"))  # empty: of none
     queue: Mapped[str] = mapped_column(sa.String(24))
     priority: Mapped[int] = mapped_column(default=5)
     state: Mapped[JobState] = mapped_column(enum_type(JobState, "state"))
