@@ -104,7 +104,7 @@ def evaluate(
         out.mkdir(parents=True, exist_ok=True)
     layout = csv_format(delimiter, decimal_mark)
     from paaplus.data.folder import read_folder
-    from paaplus.data.image_folder import readable_images
+    from paaplus.data.readable_images import readable_images
     from paaplus.evaluation.feasible import Needs, check_feasible
     from paaplus.evaluation.splits import load_split, split_folder, within_train_side
     from paaplus.records import Scale
