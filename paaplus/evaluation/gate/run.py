@@ -29,6 +29,7 @@ import numpy as np
 
 from paaplus.errors import InvalidInput
 from paaplus.evaluation.agreement import mean_srcc, scores
+from paaplus.evaluation.bands import Bands
 from paaplus.evaluation.gate.config import GateStudyConfig
 from paaplus.evaluation.gate.spoiled_ratings import HONEST, SPOIL, first_spoiled, spoiled
 from paaplus.evaluation.gate.summary import FIRST, GATE, HELD_OUT_ONLY, PLAIN, UPDATE, CandidateMeasurement, summary
@@ -52,7 +53,8 @@ def run_gate(
     """Measure candidates on every seed's split; the arguments are those of `kshot.run.run_kshot`.
 
     Returns:
-        A document, ready for JSON: `summary` (one entry per learner, first version or update, and k) and `config`.
+        A document, ready for JSON: `summary` (one entry per learner, first version or update, and k), `bands` and
+        `config`.
 
     Raises:
         InvalidInput: a split does not fit the folder, or no test person rated enough.
@@ -60,8 +62,9 @@ def run_gate(
     plan = rounds(make_split, config.seeds, config.limit_people)
     counter = PeopleCounter(plan, progress)
     measured: list[CandidateMeasurement] = []
+    bands = Bands(data.folder)
     for round_ in plan:
-        measurement = _SplitMeasurement(data, round_, config)
+        measurement = _SplitMeasurement(data, round_, config, bands)
         for user_id in round_.people:
             measured += measurement.measure(user_id)
             counter.add()
@@ -71,6 +74,7 @@ def run_gate(
         )
     return {
         "summary": summary(measured, [learner.name for learner in config.learners], config.ks),
+        "bands": bands.summary(),
         "config": {
             **data.config_entries(),
             "ks": list(config.ks),
@@ -89,9 +93,9 @@ def run_gate(
 class _SplitMeasurement:
     """Fits a base model on one split's train side and measures test people's candidates with it."""
 
-    def __init__(self, data: EvaluationData, round_: Round, config: GateStudyConfig) -> None:
+    def __init__(self, data: EvaluationData, round_: Round, config: GateStudyConfig, bands: Bands) -> None:
         self._side = TrainSide("gate", data, round_.split, fresh_seed=round_.seed if config.fresh_support else None)
-        self._split, self._seed, self._config = round_.split, round_.seed, config
+        self._split, self._seed, self._config, self._bands = round_.split, round_.seed, config, bands
 
     def measure(self, user_id: str) -> Iterator[CandidateMeasurement]:
         """Every candidate of one person, honest and spoiled; none if the SRCC on the truth is undefined."""
@@ -160,6 +164,10 @@ class _SplitMeasurement:
         gain_N = evidence.held_out.gains()
         promoted[PLAIN] = bool(len(gain_N) and gain_N.mean() > 0)
         before_NA, after_NA = scores(reference, truth), scores(trained.adapter, truth)
+        if version == FIRST:
+            images = self._side.test_images(user_id)
+            self._bands.add("generic", user_id, truth.generic_NA, truth.target_NA, images)
+            self._bands.add(f"{learner.name}, k = {len(ratings)}, {origin}", user_id, after_NA, truth.target_NA, images)
         mse_gain = float(np.nanmean(np.square(before_NA - truth.target_NA) - np.square(after_NA - truth.target_NA)))
         # constant scores have no SRCC; 0 stands for it, which counts as worse
         srcc_gain = float(np.nan_to_num(mean_srcc(after_NA, truth.target_NA)) - mean_srcc(before_NA, truth.target_NA))
