@@ -109,8 +109,8 @@ def rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 EXPLANATION = (
     "Mean absolute error in score points, mean over people. Rare low and rare high: ratings at or below the 20th and "
-    "at or above the 80th percentile of what the person gave. Rare themes have fewer than a fifth of the ratings of the "
-    "most frequent theme. A hyphen: nothing to measure."
+    "at or above the 80th percentile of what the person gave. Rare themes have fewer than a fifth of the ratings of "
+    "the most frequent theme. A hyphen: nothing to measure."
 )
 
 
