@@ -108,8 +108,8 @@ def write_report(reports: Sequence[SubjectReport], folder: Path) -> list[Path]:
 EXPLANATION = (
     "Ordinary filters, at most two on an image, within a budget: the mean absolute change of the pixels (0-1). BASR: "
     "of the images at or below 5, the percentage that got above it. RASR: the percentage of scores that rose. MSI: the "
-    "mean rise over all images, in score points (0-10). ART: edits scored per image until RASR stays within a percentage "
-    "point of its highest."
+    "mean rise over all images, in score points (0-10). ART: edits scored per image until RASR stays within one "
+    "percentage point of its highest."
 )
 
 
