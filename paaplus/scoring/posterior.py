@@ -3,7 +3,7 @@
 Rows are scaled: regressors and targets are divided by the standard deviation of the noise, so that the precisions of
 prior and noise are both the identity.
 
-Shape letters: N = rows, K = coordinates, M = kept directions, L = chosen rows.
+Shape letters: N = rows, K = coordinates, M = kept directions.
 """
 
 from __future__ import annotations
@@ -24,16 +24,21 @@ _SMALLEST = 1e-12  # least eigenvalue, as a share of the total energy
 class Posterior:
     """Posterior of K coordinates, given N scaled rows; for N = 0 the prior. Solves the smaller of the two systems.
 
+    `around_K` replaces the mean by a point that was found otherwise, by gradient steps say: Laplace's approximation.
+
     Raises:
         DivergedError: (at the first use) the squares of the rows are not finite.
     """
 
     scaled_NK: np.ndarray
     scaled_N: np.ndarray
+    around_K: np.ndarray | None = None
 
     @cached_property
     def mean_K(self) -> np.ndarray:
         """Posterior mean, float64."""
+        if self.around_K is not None:
+            return self.around_K
         if self._is_dual:
             return self.scaled_NK.T @ self._dual_N
         return self._solved(self.scaled_NK.T @ self.scaled_N)
@@ -48,29 +53,6 @@ class Posterior:
             return self._dual_N / np.square(self._root).sum(0)
         leverage_N = np.square(self._root @ self.scaled_NK.T).sum(0)
         return (self.scaled_N - self.scaled_NK @ self.mean_K) / (1.0 - leverage_N)
-
-    def pair_error(self, rows: np.ndarray) -> np.ndarray:
-        """Leave-two-out errors: target of row i minus its prediction from all rows but i and j, in noise sds; (L, L).
-
-        To compare two left-out predictions, both rows must be left out of each: a prediction that was fitted to the
-        other row's target is biased away from its own. The diagonal has the leave-one-out errors.
-
-        Args:
-            rows: indices of the L rows.
-        """
-        if self._is_dual:
-            inverse_LL = self._root[:, rows].T @ self._root[:, rows]
-            dual_L = self._dual_N[rows]
-        else:  # the same inverse, by Woodbury's identity
-            solved_KL = self._root @ self.scaled_NK[rows].T
-            inverse_LL = np.eye(len(rows)) - solved_KL.T @ solved_KL
-            dual_L = self.scaled_N[rows] - self.scaled_NK[rows] @ self.mean_K
-        own_L = inverse_LL.diagonal()
-        determinant_LL = np.outer(own_L, own_L) - np.square(inverse_LL)
-        np.fill_diagonal(determinant_LL, 1.0)
-        error_LL = (np.outer(dual_L, own_L) - inverse_LL * dual_L) / determinant_LL
-        np.fill_diagonal(error_LL, dual_L / own_L)
-        return error_LL
 
     @cached_property
     def covariance_KK(self) -> np.ndarray:
@@ -106,6 +88,36 @@ class Posterior:
         value_M, rotation_MM, _ = lapack.dsyevd(direction_KM.T @ product_KM, lower=1)
         return product_KM @ rotation_MM / np.sqrt(np.maximum(value_M, _SMALLEST * energy_K.sum())) / root_K[:, None]
 
+    def scaled_reduction(self, sd_K: np.ndarray, energy_K: np.ndarray, num_directions: int) -> np.ndarray:
+        """The same where coordinates are standard deviations of `sd_K`, each 1 at most, in the coordinates of sd 1.
+
+        What a narrower prior narrows counts too. No small matrix holds it: a power method on products.
+
+        Args:
+            sd_K: of the prior that the rows are in units of.
+            energy_K: of the coordinates of sd 1.
+            num_directions: M at most.
+        """
+        root_K1 = np.sqrt(energy_K)[:, None]
+
+        def narrowed(direction_KM: np.ndarray) -> np.ndarray:
+            image_KM = root_K1 * direction_KM
+            inner_KM = sd_K[:, None] * image_KM
+            if self._is_dual:
+                spread_KM = inner_KM - self._reduction_KN @ (self._reduction_KN.T @ inner_KM)
+            else:
+                spread_KM = self._root.T @ (self._root @ inner_KM)
+            return root_K1 * (image_KM - sd_K[:, None] * spread_KM)
+
+        direction_KM = np.eye(len(sd_K))
+        if num_directions < len(sd_K):
+            direction_KM = np.linalg.qr(_start(len(sd_K), num_directions))[0]
+            for _ in range(2**_NUM_SQUARINGS):
+                direction_KM = np.linalg.qr(narrowed(direction_KM))[0]
+        seen_KM = narrowed(direction_KM)
+        value_M, turn_MM = np.linalg.eigh(direction_KM.T @ seen_KM)
+        return seen_KM @ turn_MM / np.sqrt(np.maximum(value_M, _SMALLEST * energy_K.sum())) / root_K1
+
     @property
     def _is_dual(self) -> bool:
         return self.scaled_NK.shape[0] < self.scaled_NK.shape[1]
@@ -133,6 +145,8 @@ class Posterior:
 
     @cached_property
     def _dual_N(self) -> np.ndarray:
+        if self.around_K is not None:  # what is left over at the mean
+            return self.scaled_N - self.scaled_NK @ self.around_K
         return self._solved(self.scaled_N)
 
     @cached_property

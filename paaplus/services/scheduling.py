@@ -33,6 +33,8 @@ STARTING_POINT_REASONS = (
     DueReason.NEW_MATCH,
     DueReason.NEW_PREFERENCE,
 )
+# Due since the moment of the change. A later time was written before the clock was set back.
+AT_ONCE = (DueReason.NEW_FEEDBACK, DueReason.TAKEN_BACK, DueReason.DRIFT, *STARTING_POINT_REASONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,8 @@ def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -
     now = db_now(session)
     due = session.execute(
         sa.select(UserRow)
-        .where(UserRow.next_due_at <= now)
+        .where(sa.or_(UserRow.next_due_at <= now, UserRow.due_reason.in_(AT_ONCE)))
+        .where(UserRow.next_due_at.is_not(None))
         .order_by(UserRow.next_due_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -260,6 +263,7 @@ def scan(database: Database, settings: Settings) -> ScanReport:
         if batch < SCAN_BATCH:
             break
     with database.session() as session:
+        jobs.forgive_clock(session, settings.lease_s)
         reaped = jobs.reap(session, retry)
         for user_id in reaped.dead_user_ids:
             postpone(session, user_id)

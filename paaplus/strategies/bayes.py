@@ -6,8 +6,6 @@ into increments gives the same bytes, and a retracted rating leaves no trace.
 Shape letters: N = ratings, A = aspects.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from paaplus.errors import TrainingStopped
@@ -16,9 +14,16 @@ from paaplus.scoring import closed_form
 from paaplus.scoring.adapters import TasteVector
 from paaplus.scoring.priors import OwnPrior
 from paaplus.scoring.tensors import pack
-from paaplus.strategies.base import STATE_FORMAT, ShouldStop, Trained, TrainingRequest
+from paaplus.strategies.base import ShouldStop, Trained, TrainingRequest
+from paaplus.strategy_facts import Facts
 
-_STATE = pack({}, {"format": STATE_FORMAT, "strategy": "bayes"})  # a refit from the log needs nothing kept
+FACTS = Facts(
+    adapters=("taste_vector",),
+    prior="learned",
+    earlier="exactly: the posterior of all of it",
+    goes_on=False,
+)
+_STATE = pack({}, {"format": "learner-1", "strategy": "bayes"})  # a refit from the log needs nothing kept
 
 
 def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Trained:
@@ -29,11 +34,10 @@ def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Tr
     """
     if should_stop():
         raise TrainingStopped("stopped before the first step")
-    rated = RatedSet.concatenate(request.past, request.new)
-    compared = ComparedSet.concatenate(request.past_compared, request.new_compared)
+    rated, compared = request.everything()
     fitted = closed_form.fit(request.base, request.prior or OwnPrior(request.base), rated, compared)
     metrics = _metrics(fitted.adapter, rated, compared, fitted.loo_NA)
-    return Trained(fitted.adapter, _STATE, metrics, fitted.loo_NA, fitted.loo_difference_LLA)
+    return Trained(fitted.adapter, _STATE, metrics, fitted.loo_NA)
 
 
 def _metrics(adapter: TasteVector, rated: RatedSet, compared: ComparedSet, loo_NA: np.ndarray) -> dict[str, float]:

@@ -4,31 +4,30 @@ Beside `cumulative`, which goes on from the parent, it forgets what only the par
 whole way from zero at every increment.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
 
-from paaplus.records import ComparedSet, RatedSet
+from paaplus.configs import TrainingConfig
+from paaplus.records import NO_COMPARISONS
+from paaplus.strategies.avalanche_names import SupervisedPlugin
 from paaplus.strategies.base import TrainingRequest
-from paaplus.strategies.gradient import RememberingPlugin, Run
-from paaplus.strategies.template import RegressionStrategy
+from paaplus.strategy_facts import Facts
+
+FACTS = Facts(
+    prior="start",
+    earlier="all of it is trained again, from zero change: how it was cut into increments does not matter",
+    goes_on=False,
+)
 
 
 def see(request: TrainingRequest) -> TrainingRequest:
     """Everything as one first increment."""
-    none_N, none_C = np.zeros(len(request.past), bool), np.zeros(len(request.past_compared), bool)
-    return replace(
-        request,
-        new=RatedSet.concatenate(request.past, request.new),
-        past=request.past.select(none_N),
-        new_compared=ComparedSet.concatenate(request.past_compared, request.new_compared),
-        past_compared=request.past_compared.select(none_C),
-        parent=None,
-        state=None,
-    )
+    rated, compared = request.everything()
+    none = rated.select(np.zeros(len(rated), bool))
+    first = replace(request, past=none, past_compared=NO_COMPARISONS, parent=None, state=None)
+    return replace(first, new=rated, new_compared=compared)
 
 
-def build(run: Run) -> tuple[RegressionStrategy, list[RememberingPlugin]]:
-    return run.strategy(plugins=[]), []
+def plugins(config: TrainingConfig) -> list[SupervisedPlugin]:
+    return []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import numpy as np
@@ -20,7 +21,7 @@ from paaplus.services.adapters import versions
 from paaplus.services.feedback import feedback_log
 from paaplus.services.feedback.feedback_log import FeedbackLog
 from paaplus.services.images import images
-from paaplus.services.images.features import usable_features
+from paaplus.services.images.features import COLUMNS, SortedFeatures, delete_damaged, sorted_features, usable_features
 from paaplus.services.registry import base_models
 from paaplus.services.surveys import preferences
 from paaplus.settings import Settings
@@ -53,6 +54,14 @@ class Snapshot:
     preference: list[float] | None = None  # generic scores are computed with it; None: without one
     preference_version: int | None = None
 
+    def with_quarantine(self, database: Database, sequences: Collection[int]) -> Snapshot:
+        """The snapshot as it will be when these events, and no others, are in quarantine."""
+        log = self.log.with_quarantine(sequences, self.epoch + 1)
+        with database.read_session() as session:
+            active = versions.active(session, self.user_id)
+            reference = _reference(session, active, self.base_model_id, self.preference, log)
+        return replace(self, log=log, reference=reference)
+
     def project(self, features_ND: np.ndarray) -> np.ndarray:
         """Project features to taste space with the user's preference, shape (N, R)."""
         return self.base.project(features_ND, self.preference)
@@ -61,7 +70,8 @@ class Snapshot:
 def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings: Settings) -> Snapshot:
     """Read what a training needs, in one read transaction.
 
-    If images of the log have no features yet, enqueues a features job; `num_missing_features` counts these images.
+    If images of the log have no features yet, or damaged ones, enqueues a features job; `num_missing_features` counts
+    these images.
 
     Raises:
         NotFound: the user was erased.
@@ -72,7 +82,8 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
         base_row = base_models.default(session, settings)
         log = feedback_log.read(session, user, settings.holdout_key.get_secret_value())
         image_ids = log.image_ids()
-        features, num_missing = _features(session, base_row, image_ids)
+        stored = _features(session, base_row, image_ids)
+        num_missing = len(image_ids) - len(stored.usable) - len(stored.failed)
         pool = _pool(session, user, base_row)
         starting_rows = starting_point.read(session, user_id, base_row)
         own = preferences.preference_of(session, user_id)
@@ -82,6 +93,8 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
         reference = _reference(session, active, base_row.id, preference, log)
     if num_missing:
         with database.session() as session:
+            if stored.damaged:
+                delete_damaged(session, base_row.extractor_digest, stored.damaged)
             images.request_features(session, image_ids, settings)
     policy = drift.training_policy(user)
     return Snapshot(
@@ -95,7 +108,7 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
         reference=reference,
         drifted_since=drift.drifted_since(user),
         log=log,
-        features=features,
+        features=stored.usable,
         num_missing_features=num_missing,
         pool=pool,
         preference=preference,
@@ -103,14 +116,13 @@ def read_snapshot(database: Database, blobs: BlobStore, user_id: UUID, settings:
     )
 
 
-def _features(session: Session, base_row: BaseModelRow, image_ids: set[UUID]) -> tuple[dict[UUID, np.ndarray], int]:
-    """Usable features, and the number of images that the extractor has not processed yet."""
+def _features(session: Session, base_row: BaseModelRow, image_ids: set[UUID]) -> SortedFeatures:
     rows = session.execute(
-        sa.select(FeaturesRow.image_id, FeaturesRow.data).where(
+        sa.select(*COLUMNS).where(
             FeaturesRow.extractor_digest == base_row.extractor_digest, FeaturesRow.image_id.in_(image_ids)
         )
-    ).all()
-    return usable_features(((row.image_id, row.data) for row in rows), base_row.feature_dim), len(image_ids) - len(rows)
+    )
+    return sorted_features(rows, base_row.feature_dim)
 
 
 def _reference(
@@ -128,7 +140,7 @@ def _reference(
 
 def _pool(session: Session, user: UserRow, base_row: BaseModelRow) -> list[np.ndarray]:
     rows = session.execute(
-        sa.select(FeaturesRow.image_id, FeaturesRow.data)
+        sa.select(*COLUMNS)
         .join(ImageRow, ImageRow.id == FeaturesRow.image_id)
         .where(
             FeaturesRow.extractor_digest == base_row.extractor_digest,
@@ -139,4 +151,4 @@ def _pool(session: Session, user: UserRow, base_row: BaseModelRow) -> list[np.nd
         .order_by(ImageRow.sha256)
         .limit(POOL_SIZE)
     )
-    return list(usable_features(((row.image_id, row.data) for row in rows), base_row.feature_dim).values())
+    return list(usable_features(rows, base_row.feature_dim).values())

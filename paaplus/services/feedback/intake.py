@@ -115,12 +115,17 @@ def append(
     return [results[event.index] for event in events]
 
 
-def _read_context(session: Session, events: list[NewEvent]) -> _Context:
+def known_aspects(session: Session) -> frozenset[str] | None:
+    """The aspects that feedback may name: those of all base models that are not retired; None: there is none yet."""
     aspects = session.execute(
         sa.select(BaseModelRow.aspects).where(BaseModelRow.retired_at.is_(None)).order_by(BaseModelRow.id.desc())
     ).scalars()
     known = [set(names) for names in aspects]
-    context = _Context(frozenset(set.union(*known)) if known else None)
+    return frozenset(set.union(*known)) if known else None
+
+
+def _read_context(session: Session, events: list[NewEvent]) -> _Context:
+    context = _Context(known_aspects(session))
     receipt_ids = {e.receipt_id for e in events if e.receipt_id is not None}
     if receipt_ids:
         receipts = session.execute(sa.select(PredictionReceiptRow).where(PredictionReceiptRow.id.in_(receipt_ids)))
