@@ -3,8 +3,8 @@
     python benchmarks/long_tails.py --labels icaa17k_clip_and_human.csv.gz [--seeds 40] [--buffer 60] [--json FILE]
 
 Labels of ICAA17K: CLIP's eight shares of an image, and people's mean ratings. A stream of 2,000 images is skewed on
-purpose: an image in the lowest or highest fifth is in it with a probability of .1. A reservoir keeps some of the stream,
-uniform or tail-weighted; a ridge regression learns from what it keeps. The test images are not skewed. MAE is that in
+purpose: an image in the lowest or highest fifth is in it with a probability of .1. A reservoir keeps some of the
+stream, uniform or tail-weighted; a ridge regression learns from what it keeps. The test images are not skewed. MAE is that in
 the lowest and highest fifth (tails), of the middle and of all images. The second table calibrates CLIP's share by
 reviews from the skewed stream, with and without themes.
 """
@@ -38,7 +38,8 @@ def main() -> None:
     parser.add_argument("--buffer", type=int, default=60)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    rows = list(csv.DictReader(gzip.open(options.labels, "rt", encoding="utf-8")))
+    with gzip.open(options.labels, "rt", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
     share_ND = np.array([[float(row[f"clip_{kind}_{p}"]) for kind in ("share", "softmax") for p in TARGETS.values()]
                          for row in rows])  # fmt: skip
     share_ND = (share_ND - share_ND.mean(0)) / share_ND.std(0)
