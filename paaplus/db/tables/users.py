@@ -55,6 +55,9 @@ class UserRow(Base):
     shares_taste: Mapped[bool] = mapped_column(default=False, server_default=sa.false())  # consent to taste priors
     feedback_sequence: Mapped[int] = mapped_column(default=0)
     trained_sequence: Mapped[int] = mapped_column(default=0)
+    # Events after `trained_sequence` without an open exclusion: how many, and when the first was received.
+    pending_count: Mapped[int] = mapped_column(default=0, server_default=sa.text("0"))
+    pending_since: Mapped[datetime | None]
     watched_sequence: Mapped[int] = mapped_column(
         default=0, server_default=sa.text("0")
     )  # drift was checked up to here
