@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,6 +39,7 @@ from paaplus.api.middleware import RequestMiddleware
 from paaplus.api.schemas.common import ErrorOut
 from paaplus.db.engine import Database
 from paaplus.db.migrate import require_head
+from paaplus.services.feedback.writer import FeedbackWriter
 from paaplus.services.predictions.predict import Predictor
 from paaplus.services.users.keys import KeyRing
 from paaplus.services.users.rate_limits import RateLimiter
@@ -48,6 +50,7 @@ SMALL_BODY_BYTES = 64 * 2**10
 BATCH_BODY_BYTES = 8 * 2**20  # 10,000 predictions, or 1,000 events with all fields
 SURVEY_BODY_BYTES = 2**20  # the longest valid form
 MULTIPART_OVERHEAD_BYTES = 16 * 2**10
+GC_THRESHOLDS = (50_000, 20, 100)  # a large batch makes thousands of objects, and nearly none are in circles
 
 DESCRIPTION = """
 Personal image scores: send feedback, ask for scores, roll a user back to an earlier version.
@@ -82,7 +85,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         logs.configure(settings.log_level)
         # uvicorn's access log has whole paths, and paths contain the applications' names of users
         logging.getLogger("uvicorn.access").disabled = True
-        database = Database(settings.resolved_database_url)
+        # What workers commit can be computed again from the log, so only this process waits for the disk.
+        database = Database(settings.resolved_database_url, synchronous=settings.sqlite_synchronous)
+        gc.freeze()  # the garbage collector need not look at what was imported, again and again
+        gc.set_threshold(*GC_THRESHOLDS)
+        writer: FeedbackWriter | None = None
         try:
             require_head(database.engine)
             blobs = BlobStore(settings.resolved_storage_url)
@@ -92,11 +99,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 blobs=blobs,
                 keys=KeyRing(database),
                 allowances=RateLimiter(database, settings),
+                feedback=(writer := FeedbackWriter(database, settings)),
                 predictor=Predictor(database, blobs, settings),
                 metrics=Metrics(database, settings),
             )
             yield
         finally:
+            if writer is not None:
+                writer.close()
             database.dispose()
 
     app = FastAPI(

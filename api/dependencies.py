@@ -20,6 +20,7 @@ from paaplus.api.metrics import Metrics
 from paaplus.db.engine import Database
 from paaplus.db.tables.governance import KeyScope
 from paaplus.errors import Forbidden, Unauthenticated
+from paaplus.services.feedback.writer import FeedbackWriter
 from paaplus.services.predictions.predict import Predictor
 from paaplus.services.users.keys import KeyRing, Principal
 from paaplus.services.users.rate_limits import RateLimiter, RateLimitKind
@@ -36,6 +37,7 @@ class ApiContext:
     blobs: BlobStore
     keys: KeyRing
     allowances: RateLimiter
+    feedback: FeedbackWriter
     predictor: Predictor
     metrics: Metrics
 

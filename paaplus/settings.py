@@ -22,6 +22,9 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path("var"), description="Folder of the embedded mode: database, queue, blobs, logs.")
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in `home`.")
+    sqlite_synchronous: Literal["FULL", "NORMAL"] = Field(
+        "FULL", description="FULL: what the API has acknowledged survives a power cut. PostgreSQL has its own."
+    )
     broker_url: str = Field("", description="Celery broker, e.g. redis://host:6379/0; empty: a folder in `home`.")
     storage_url: str = Field("", description="s3://, gs://, az:// or file:// URL; empty: a folder in `home`.")
     erasures_url: str = Field("", description="Where the list of erased users is kept, outside of every backup.")

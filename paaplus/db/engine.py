@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -15,12 +16,14 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from paaplus.errors import InvalidInput
 
+Synchronous = Literal["FULL", "NORMAL"]
+
 SQLITE_BUSY_TIMEOUT_MS = 30_000
 SQLITE_SCRUB_TIMEOUT_MS = 2_000
 
 
-def make_engine(url: str) -> sa.Engine:
-    """An engine for `url`.
+def make_engine(url: str, *, synchronous: Synchronous = "NORMAL") -> sa.Engine:
+    """An engine for `url`. `synchronous` is SQLite's; PostgreSQL is configured in PostgreSQL.
 
     On SQLite a transaction takes the write lock when it begins (`BEGIN IMMEDIATE`), unless `read_session` opened it.
     Otherwise a transaction that reads first and then writes could fail at once, whatever the timeout.
@@ -41,7 +44,7 @@ def make_engine(url: str) -> sa.Engine:
             connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
             hide_parameters=True,  # errors are logged, and personal data must not be
         )
-        event.listen(engine, "connect", _prepare_sqlite_connection)
+        event.listen(engine, "connect", partial(_prepare_sqlite_connection, synchronous=synchronous))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if dialect == "postgresql":
@@ -51,11 +54,11 @@ def make_engine(url: str) -> sa.Engine:
     raise InvalidInput(f"database URL {parsed.render_as_string()!r}: only sqlite and postgresql are supported")
 
 
-def _prepare_sqlite_connection(connection: Any, _record: Any) -> None:
+def _prepare_sqlite_connection(connection: Any, _record: Any, *, synchronous: Synchronous) -> None:
     connection.isolation_level = None  # SQLAlchemy, not the driver, begins transactions
     for pragma in (
         "journal_mode=WAL",
-        "synchronous=NORMAL",
+        f"synchronous={synchronous}",
         f"busy_timeout={SQLITE_BUSY_TIMEOUT_MS}",
         "foreign_keys=ON",
         "secure_delete=ON",  # overwrite deleted rows, also in free pages
@@ -69,10 +72,14 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 
 class Database:
-    """One process's access to the database."""
+    """One process's access to the database.
 
-    def __init__(self, url: str) -> None:
-        self.engine = make_engine(url)
+    On SQLite, `synchronous="FULL"` makes every commit of this process wait for the disk, so that no power cut undoes
+    it. With "NORMAL" a power cut may undo the last commits; it never damages the database.
+    """
+
+    def __init__(self, url: str, *, synchronous: Synchronous = "NORMAL") -> None:
+        self.engine = make_engine(url, synchronous=synchronous)
         self._write = sessionmaker(self.engine, expire_on_commit=False)
         options: dict[str, Any] = {"read_only": True}
         if self.engine.dialect.name == "postgresql":

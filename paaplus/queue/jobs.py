@@ -10,7 +10,7 @@ import random
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from itertools import takewhile
 from typing import Any
@@ -31,6 +31,7 @@ from paaplus.errors import LeaseLost, NotFound, Unavailable
 from paaplus.ids import new_id
 
 CLAIM_TRIES = 5
+DEFAULT_PRIORITY = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def enqueue(
     max_attempts: int,
     user_id: UUID | None = None,
     payload: dict[str, Any] | None = None,
-    priority: int = 5,
+    priority: int = DEFAULT_PRIORITY,
     delay_s: float = 0.0,
 ) -> UUID:
     """Enqueue a job in the caller's transaction; returns its id. If one is queued under `lock_key`, returns that.
@@ -106,7 +107,7 @@ def enqueue(
 
 
 def enqueue_adaptations(
-    session: Session, users: Sequence[tuple[UUID, str]], *, queue: str, max_attempts: int, priority: int = 5
+    session: Session, users: Sequence[tuple[UUID, str]], *, queue: str, max_attempts: int, now: datetime
 ) -> None:
     """Enqueue a training for each (user, reason), in one statement. A user with a queued job keeps that.
 
@@ -116,7 +117,7 @@ def enqueue_adaptations(
         return
     dialect = session.get_bind().dialect.name
     rows = [(new_id(), adaptation_lock_key(user_id), user_id, reason) for user_id, reason in users]
-    common = {"now": db_now(session), "queue": queue, "max_attempts": max_attempts, "priority": priority}
+    common = {"now": now, "queue": queue, "max_attempts": max_attempts, "priority": DEFAULT_PRIORITY}
     session.connection().execute(_enqueuing(dialect), {"jobs": encoded(dialect, rows), **common})
 
 

@@ -290,7 +290,9 @@ def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -
             ready.append((user_id, reason or DueReason.NEW_FEEDBACK))
             cleared.append((user_id, None))
     ready.sort()
-    jobs.enqueue_adaptations(session, ready, queue=settings.adaptation_queue, max_attempts=settings.max_attempts)
+    jobs.enqueue_adaptations(
+        session, ready, queue=settings.adaptation_queue, max_attempts=settings.max_attempts, now=now
+    )
     dialect = session.get_bind().dialect.name
     session.connection().execute(_clearing(dialect), {"users": encoded(dialect, cleared)})
     return len(due)

@@ -292,22 +292,21 @@ def _write_users(session: Session, users: list[_LockedUser], settings: Settings)
             due.append((user.id, user.due.due_reason or DueReason.NEW_FEEDBACK))
             user.due.next_due_at, user.due.due_reason = None, None
     dialect = session.get_bind().dialect.name
-    values = [
-        (u.id, u.feedback_sequence, u.due.pending_count, u.due.pending_since, u.due.next_due_at, u.due.due_reason)
-        for u in users
-    ]
+    values = [(u.id, u.feedback_sequence, *(getattr(u.due, name) for name in DUE_WRITTEN)) for u in users]
     session.connection().execute(_update(dialect), {"users": encoded(dialect, values)})
     for user in users:  # what the caller has read of the row before is old now
         if (row := session.identity_map.get(identity_key(UserRow, user.id))) is not None:
-            for name in WRITTEN_COLUMNS[:1]:
-                set_committed_value(row, name, user.feedback_sequence)
-            for name in WRITTEN_COLUMNS[1:]:
+            set_committed_value(row, "feedback_sequence", user.feedback_sequence)
+            for name in DUE_WRITTEN:
                 set_committed_value(row, name, getattr(user.due, name))
     if due:
-        jobs.enqueue_adaptations(session, due, queue=settings.adaptation_queue, max_attempts=settings.max_attempts)
+        jobs.enqueue_adaptations(
+            session, due, queue=settings.adaptation_queue, max_attempts=settings.max_attempts, now=now
+        )
 
 
-WRITTEN_COLUMNS: Final = ("feedback_sequence", "pending_count", "pending_since", "next_due_at", "due_reason")
+DUE_WRITTEN: Final = ("pending_count", "pending_since", "next_due_at", "due_reason")
+WRITTEN_COLUMNS: Final = ("feedback_sequence", *DUE_WRITTEN)
 
 
 @cache
