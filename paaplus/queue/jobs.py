@@ -29,6 +29,7 @@ from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.upsert import insert_ignoring_conflicts
 from paaplus.errors import LeaseLost, NotFound, Unavailable
 from paaplus.ids import new_id
+from paaplus.queue import bell
 
 CLAIM_TRIES = 5
 DEFAULT_PRIORITY = 5
@@ -102,6 +103,8 @@ def enqueue(
         insert_ignoring_conflicts(session, JobRow, [row])
         job_id = session.execute(queued).scalar_one_or_none()
         if job_id is not None:
+            if delay_s == 0.0:
+                bell.ring(session, queue)
             return job_id
     raise Unavailable(f"the job queue is too busy to accept work under {lock_key!r}")
 
@@ -119,6 +122,7 @@ def enqueue_adaptations(
     rows = [(new_id(), adaptation_lock_key(user_id), user_id, reason) for user_id, reason in users]
     common = {"now": now, "queue": queue, "max_attempts": max_attempts, "priority": DEFAULT_PRIORITY}
     session.connection().execute(_enqueuing(dialect), {"jobs": encoded(dialect, rows), **common})
+    bell.ring(session, queue)
 
 
 def adaptation_lock_key(user_id: UUID) -> str:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from paaplus.configs import DriftConfig
 from paaplus.db.engine import Database
 from paaplus.db.tables import AdapterRow, UserRow
+from paaplus.queue import jobs
 from paaplus.scoring.drift import DriftState
 from paaplus.services import scheduling
 from paaplus.services.adaptation import drift
@@ -47,7 +48,9 @@ def test_a_drifting_user_is_due_at_once_and_learns_with_a_short_half_life(deploy
     assert row.due_reason == "drift"
     assert 55 <= row.drift["since"] < 72
     deployment.rate(user, range(72, 74), flip=True)
-    assert deployment.user(user).due_reason == "drift", "more feedback does not postpone it"
+    with deployment.database.read_session() as session:
+        newest = jobs.list_jobs(session, user_id=user)[0]
+    assert (newest.reason, newest.state) == ("drift", "queued"), "more feedback does not postpone it"
     assert deployment.work() == 1
     run = deployment.runs(user)[-1]
     assert run.config["recency_half_life"] == DriftConfig().recency_half_life
@@ -87,14 +90,27 @@ def test_no_event_is_checked_twice(deployment: Deployment) -> None:
 def test_errors_are_of_scores_served_before_training(deployment: Deployment) -> None:
     user = deployment.add_user(drift=QUICK)
     deployment.rate(user, range(12))
-    deployment.work()  # trains on them before the check
+    deployment.work()  # checks them, then trains on them
+    served = [abs(float(deployment.generic_IA[i, 0]) - deployment.opinion(i)) for i in range(12)]
+    row = deployment.user(user)
+    assert (row.watched_sequence, row.drift["num_errors"]) == (12, 12)
+    assert row.drift["mean"] == pytest.approx(sum(served) / 12, abs=1e-5)
+    deployment.rate(user, range(12, 13))
+    watch(deployment)
+    served.append(abs(deployment.scores(user)[12, 0] - deployment.opinion(12)))
+    assert deployment.user(user).drift["mean"] == pytest.approx(sum(served) / 13, abs=1e-5)
+
+
+def test_ratings_that_the_active_version_was_trained_on_are_not_checked(deployment: Deployment) -> None:
+    user = deployment.add_user(drift=QUICK)
+    deployment.rate(user, range(12))
+    deployment.work()
+    with deployment.database.session() as session:
+        row = session.get(UserRow, user)
+        row.watched_sequence, row.drift = 0, None
     watch(deployment)
     row = deployment.user(user)
     assert (row.watched_sequence, row.drift["num_errors"]) == (12, 0)
-    deployment.rate(user, range(12, 13))
-    watch(deployment)
-    score = deployment.scores(user)[12, 0]
-    assert deployment.user(user).drift["mean"] == pytest.approx(abs(score - deployment.opinion(12)), abs=1e-5)
 
 
 def test_a_paused_user_is_checked_but_not_due(deployment: Deployment) -> None:
