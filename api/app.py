@@ -87,8 +87,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         logging.getLogger("uvicorn.access").disabled = True
         # What workers commit can be computed again from the log, so only this process waits for the disk.
         database = Database(settings.resolved_database_url, synchronous=settings.sqlite_synchronous)
-        gc.freeze()  # the garbage collector need not look at what was imported, again and again
-        gc.set_threshold(*GC_THRESHOLDS)
+        if not gc.get_freeze_count():  # once in a process
+            gc.freeze()  # the garbage collector need not look at what was imported, again and again
+            gc.set_threshold(*GC_THRESHOLDS)
         writer: FeedbackWriter | None = None
         try:
             require_head(database.engine)
