@@ -6,30 +6,17 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from paaplus.errors import InvalidInput
+from paaplus.strategy_facts import facts
 
-# Names of strategies. Their code is in `strategies`; the names are here too, so that the API can reject an unknown one
-# without importing torch. A test keeps both equal.
-GRADIENT_STRATEGIES = (
-    "naive",
-    "replay",
-    "ewc",
-    "si",
-    "mas",
-    "distillation",
-    "derpp",
-    "agem",
-    "replay_ewc",
-    "replay_si",
-    "cumulative",
-    "joint",
-)
-STRATEGY_NAMES = (*GRADIENT_STRATEGIES, "bayes")
+# Read from the strategies' files, so that the API can refuse an unknown one without loading torch.
+STRATEGY_NAMES = tuple(facts())
 ADAPTER_STRATEGIES: dict[str, tuple[str, ...]] = {
-    "taste_vector": ("bayes", *GRADIENT_STRATEGIES),
-    "bottleneck": GRADIENT_STRATEGIES,
+    kind: tuple(name for name, each in facts().items() if kind in each.adapters)
+    for kind in ("taste_vector", "bottleneck")
 }
 MATCH_STRATEGY = "match"  # `AdapterRow.strategy` of versions that a match made
-PRIOR_STRATEGIES = ("bayes",)  # start from the taste prior in force; the others from the base model's own
+# Start from the taste prior in force; the others from the base model's own.
+PRIOR_STRATEGIES = tuple(name for name, each in facts().items() if each.prior == "learned")
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

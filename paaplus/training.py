@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from paaplus.configs import ADAPTER_STRATEGIES
+from paaplus import strategy_facts
+from paaplus.configs import ADAPTER_STRATEGIES, PRIOR_STRATEGIES
 from paaplus.errors import DivergedError, InvalidInput, PaaplusError, TrainingStopped
-from paaplus.records import ComparedSet, RatedSet
-from paaplus.strategies import STRATEGIES, Trained, TrainingRequest
-from paaplus.strategies.base import ShouldStop
-from paaplus.strategies.cohort import fit_cohort
+from paaplus.scoring.base_scorer import BaseScorer
+from paaplus.strategies.base import ShouldStop, Trained, TrainingRequest
 from paaplus.strategies.recency import aged
+from paaplus.strategies.steps import train_in_steps
 
-__all__ = ["Trained", "TrainingRequest", "train", "train_cohort"]
+__all__ = ["Trained", "TrainingRequest", "train", "train_many"]
 
 
 def train(request: TrainingRequest, *, should_stop: ShouldStop = lambda: False) -> Trained:
-    """Learn one increment: the same request gives the same digest. The reference; workers use `train_cohort`.
+    """Learn one increment: the same request gives the same digest, alone or among others.
 
     Args:
         request: the increment, and what was learned before it.
@@ -32,111 +33,115 @@ def train(request: TrainingRequest, *, should_stop: ShouldStop = lambda: False) 
         TrainingStopped: `should_stop` said so.
         DivergedError: the loss or a parameter became NaN or infinite.
     """
-    _check(request)
-    trained = STRATEGIES[request.strategy](aged(request), should_stop)
-    if not trained.adapter.is_finite():
-        raise DivergedError(f"{request.strategy}: parameters that are not finite after the last step")
-    return trained
+    [outcome] = train_many([request], should_stop=should_stop)
+    if isinstance(outcome, PaaplusError):
+        raise outcome
+    return outcome
 
 
-def train_cohort(
+def train_many(
     requests: Sequence[TrainingRequest], *, should_stop: ShouldStop = lambda: False
 ) -> list[Trained | PaaplusError]:
-    """Learn one increment of each of many users: what `train` gives for each, fused where that can be done.
+    """Learn one increment of each of many users: what `train` gives for each, in stacks.
 
-    Scores differ from those after `train` by rounding only (1e-5 of 10), and so do learner states: a user may go on
-    either way. On a CPU the bytes are each request's own: the same alone, in any company and in any order.
+    On a CPU the bytes are each request's own: the same alone, among any others and in any order.
 
     Args:
         requests: of different users.
         should_stop: asked before every step of all.
 
     Returns:
-        In order of the requests, the candidate or the error that `train` would have raised for that user.
+        In order of the requests, the candidate or the error that `train` raises for that user.
 
     Raises:
         TrainingStopped: `should_stop` said so; nothing was produced for anybody.
     """
     outcomes: dict[int, Trained | PaaplusError] = {}
+    by_strategy: dict[str, dict[int, TrainingRequest]] = {}
     for i, request in enumerate(requests):
         try:
             _check(request)
         except PaaplusError as error:
             outcomes[i] = error
-    checked = {i: request for i, request in enumerate(requests) if i not in outcomes}
-    outcomes |= fit_cohort({i: aged(request) for i, request in checked.items()}, should_stop)
-    for i, request in checked.items():
-        if i not in outcomes:
+        else:
+            by_strategy.setdefault(request.strategy, {})[i] = aged(request)
+    for name, chosen in by_strategy.items():
+        strategy = importlib.import_module(strategy_facts.modules()[name])
+        if hasattr(strategy, "plugins"):
+            outcomes |= train_in_steps(strategy, chosen, should_stop)
+            continue
+        for i, request in chosen.items():
             try:
-                outcomes[i] = train(request, should_stop=should_stop)
+                outcomes[i] = strategy.fit(request, should_stop)
             except TrainingStopped:
                 raise
             except PaaplusError as error:
                 outcomes[i] = error
-    return [outcomes[i] for i in range(len(requests))]
+    return [_checked(outcomes[i], request.strategy) for i, request in enumerate(requests)]
+
+
+def _checked(outcome: Trained | PaaplusError, strategy: str) -> Trained | PaaplusError:
+    if isinstance(outcome, Trained) and not outcome.adapter.is_finite():
+        return DivergedError(f"{strategy}: parameters that are not finite after the last step")
+    return outcome
 
 
 def _check(request: TrainingRequest) -> None:
+    base = request.base
     if request.strategy not in ADAPTER_STRATEGIES.get(request.adapter_kind, ()):
         raise InvalidInput(f"strategy {request.strategy!r} cannot train adapter {request.adapter_kind!r}")
     for name, rated in (("new", request.new), ("past", request.past)):
-        _check_rated(name, rated, request.base.taste_dim, len(request.base.aspects))
+        target_NA = rated.target_NA
+        _check_rows(f"{name} ratings", [(rated.taste_NR, rated.generic_NA)], target_NA, rated.weight_N, base)
+        if np.isinf(target_NA).any():
+            raise InvalidInput(f"{name} ratings with infinite targets")
     for name, compared in (("new", request.new_compared), ("past", request.past_compared)):
-        if len(compared):
-            _check_compared(name, compared, request.base.taste_dim, len(request.base.aspects))
-    _check_sequences(request)
+        if not len(compared):
+            continue
+        first = compared.first_taste_CR, compared.first_generic_CA
+        second = compared.second_taste_CR, compared.second_generic_CA
+        preference_CA = compared.preference_CA
+        _check_rows(f"{name} comparisons", [first, second], preference_CA, compared.weight_C, base)
+        if not np.isin(preference_CA[~np.isnan(preference_CA)], (0.0, 0.5, 1.0)).all():
+            raise InvalidInput(f"{name} comparisons with preferences other than 1, 0.5 and 0")
+    sequences = np.sort(request.sequences())
+    repeated = sequences[1:][sequences[1:] == sequences[:-1]]
+    if len(repeated):
+        raise InvalidInput(f"event {repeated[0]} is given twice")
+    _check_start(request)
+
+
+def _check_rows(
+    what: str,
+    images: Sequence[tuple[np.ndarray, np.ndarray]],
+    said_NA: np.ndarray,
+    weight_N: np.ndarray,
+    base: BaseScorer,
+) -> None:
+    for taste_NR, generic_NA in images:
+        shapes = taste_NR.shape[1:], generic_NA.shape[1:], said_NA.shape[1:]
+        taste_dim, num_aspects = base.taste_dim, len(base.aspects)
+        if shapes != ((taste_dim,), (num_aspects,), (num_aspects,)):
+            raise InvalidInput(f"{what} have rows of {shapes}, the base model has {taste_dim} and {num_aspects}")
+        if not (np.isfinite(taste_NR).all() and np.isfinite(generic_NA).all()):
+            raise InvalidInput(f"{what} with taste or generic scores that are not finite")
+    if not (np.isfinite(weight_N).all() and (weight_N >= 0).all()):
+        raise InvalidInput(f"{what} with weights that are negative or not finite")
+
+
+def _check_start(request: TrainingRequest) -> None:
+    digest = request.base.digest
     if request.prior is not None and not request.prior.fits(request.base):
-        raise InvalidInput(f"taste prior of base models other than {request.base.digest[:12]}, asked to train on it")
+        raise InvalidInput(f"taste prior of base models other than {digest[:12]}, asked to train on it")
     if center := request.center:
-        if request.strategy == "bayes":
-            raise InvalidInput("a centre for `bayes`, which starts from a taste prior")
-        if center.base_digest != request.base.digest or not center.is_finite():
+        if request.strategy in PRIOR_STRATEGIES:
+            raise InvalidInput(f"a centre for `{request.strategy}`, which starts from a taste prior")
+        if center.base_digest != digest or not center.is_finite():
             raise InvalidInput(f"centre of base {center.base_digest[:12]}, or numbers in it that are not finite")
     if parent := request.parent:
         if parent.kind != request.adapter_kind:
             raise InvalidInput(f"parent adapter is a {parent.kind}, asked to train a {request.adapter_kind}")
-        if parent.base_digest != request.base.digest:
+        if parent.base_digest != digest:
             raise InvalidInput(
-                f"parent adapter stands on base {parent.base_digest[:12]}, asked to train on {request.base.digest[:12]}"
+                f"parent adapter stands on base {parent.base_digest[:12]}, asked to train on {digest[:12]}"
             )
-
-
-def _check_rated(name: str, rated: RatedSet, taste_dim: int, num_aspects: int) -> None:
-    shapes = (rated.taste_NR.shape[1:], rated.generic_NA.shape[1:], rated.target_NA.shape[1:])
-    if shapes != ((taste_dim,), (num_aspects,), (num_aspects,)):
-        raise InvalidInput(f"{name} ratings have rows of {shapes}, the base model has {taste_dim} and {num_aspects}")
-    if not (np.isfinite(rated.taste_NR).all() and np.isfinite(rated.generic_NA).all()):
-        raise InvalidInput(f"{name} ratings with taste or generic scores that are not finite")
-    if np.isinf(rated.target_NA).any():
-        raise InvalidInput(f"{name} ratings with infinite targets")
-    if not (np.isfinite(rated.weight_N).all() and (rated.weight_N >= 0).all()):
-        raise InvalidInput(f"{name} ratings with weights that are negative or not finite")
-
-
-def _check_compared(name: str, compared: ComparedSet, taste_dim: int, num_aspects: int) -> None:
-    taste = np.stack([compared.first_taste_CR, compared.second_taste_CR])
-    generic = np.stack([compared.first_generic_CA, compared.second_generic_CA])
-    shapes = (taste.shape[2:], generic.shape[2:], compared.preference_CA.shape[1:])
-    if shapes != ((taste_dim,), (num_aspects,), (num_aspects,)):
-        raise InvalidInput(f"{name} comparisons with rows of {shapes}; the base model: {taste_dim} and {num_aspects}")
-    if not (np.isfinite(taste).all() and np.isfinite(generic).all()):
-        raise InvalidInput(f"{name} comparisons with taste or generic scores that are not finite")
-    if not np.isin(compared.preference_CA[~np.isnan(compared.preference_CA)], (0.0, 0.5, 1.0)).all():
-        raise InvalidInput(f"{name} comparisons with preferences other than 1, 0.5 and 0")
-    if not (np.isfinite(compared.weight_C).all() and (compared.weight_C >= 0).all()):
-        raise InvalidInput(f"{name} comparisons with weights that are negative or not finite")
-
-
-def _check_sequences(request: TrainingRequest) -> None:
-    sequences = np.concatenate(
-        [
-            request.new.sequence_N,
-            request.past.sequence_N,
-            request.new_compared.sequence_C,
-            request.past_compared.sequence_C,
-        ]
-    )
-    sequences.sort()
-    repeated = sequences[1:][sequences[1:] == sequences[:-1]]
-    if len(repeated):
-        raise InvalidInput(f"event {repeated[0]} is given twice")

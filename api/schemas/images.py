@@ -23,6 +23,7 @@ class ImageOut(Out):
     size_bytes: int
     media_type: Literal["image/jpeg", "image/png"]
     name: str | None = Field(examples=["beach.jpg"])
+    theme: str | None = Field(examples=["portrait"])
     owner_id: UUID | None
     created_at: datetime
     features: Literal["ready", "pending", "failed"] = Field(description="ready: it can be scored.")

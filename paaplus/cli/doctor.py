@@ -27,6 +27,7 @@ with lazy_imports():
     from paaplus.queue import jobs
     from paaplus.services.registry import base_models
     from paaplus.storage import blobs
+    from paaplus.tools import files
 
 LOW_DISK_BYTES = 2 * 2**30
 # Files of the paper's own model. They are never downloaded (docs/weights.md).
@@ -206,6 +207,26 @@ def _physiqueframe_files(settings: Settings) -> Finding:
     return Finding("PhysiqueFrame files", "ok", str(folder))
 
 
+def _tool_files(settings: Settings) -> Finding:
+    """Which tools have their file, and whether it is the one that was tested."""
+    found = {name: file for name in files.TOOL_FILES if (file := files.find(settings.home, name)) is not None}
+    if not found:
+        names = ", ".join(files.TOOL_FILES)
+        return Finding("tool files", "note", f"none in {settings.home / files.FOLDER}", f"for {names}: docs/weights.md")
+    told = []
+    for name, file in found.items():
+        known = files.TOOL_FILES[name].sha256
+        word = "not tested with an official file" if known is None else "the official file"
+        if known is not None and files.digest(file) != known:
+            word = f"not the official file: sha256 {files.digest(file)[:12]}, known {known[:12]}"
+        told.append(f"{name}: {word}")
+    missing = [name for name in files.TOOL_FILES if name not in found]
+    state: Literal["ok", "note"] = "note" if any("not the official" in one for one in told) else "ok"
+    return Finding(
+        "tool files", state, "; ".join(told), f"for {', '.join(missing)}: docs/weights.md" if missing else ""
+    )
+
+
 CHECKS: tuple[Callable[[Settings], Finding], ...] = (
     _python,
     _torch,
@@ -220,4 +241,5 @@ CHECKS: tuple[Callable[[Settings], Finding], ...] = (
     _holdout_key,
     _smplx,
     _physiqueframe_files,
+    _tool_files,
 )

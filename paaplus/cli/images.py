@@ -5,32 +5,39 @@ from __future__ import annotations
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 import typer
 from rich.progress import track
 
-from paaplus.cli.common import JsonOption, notices, open_blobs, open_database, print_rows
+from paaplus.cli.common import JsonOption, notices, open_blobs, open_database, print_record, print_rows
 from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import InvalidInput
 from paaplus.settings import get_settings
 
 with lazy_imports():
     from paaplus.services.images import images as images_service
+    from paaplus.services.images import maps, themes
     from paaplus.services.users import keys
+    from paaplus.tools import maps as tool_maps
 
 if TYPE_CHECKING:
     from paaplus.db.tables import ImageRow
 
 app = typer.Typer()
 
-FIELDS = ("id", "application", "name", "width_px", "height_px", "size_bytes", "sha256", "created_at")
+FIELDS = ("id", "application", "name", "theme", "width_px", "height_px", "size_bytes", "sha256", "created_at")
 
 
 @app.command("list")
-def list_images(limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100, as_json: JsonOption = False) -> None:
+def list_images(
+    theme: Annotated[str | None, typer.Option(help="Only images with this tag.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
+    as_json: JsonOption = False,
+) -> None:
     """Images, newest first."""
     with open_database() as database, database.read_session() as session:
-        rows = images_service.list_images(session, keys.OPERATOR, limit=limit)
+        rows = images_service.list_images(session, keys.OPERATOR, theme=theme, limit=limit)
         print_rows(
             rows, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, title="images", json_only=("sha256",)
         )
@@ -40,11 +47,13 @@ def list_images(limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100, a
 def add(
     files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="JPEG, PNG or WebP files.")],
     application: Annotated[str, typer.Option(help="Application that the images belong to.")] = "default",
+    theme: Annotated[str | None, typer.Option(help="A tag for all of them.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Add image files. Unusable files are reported, all others are stored. A file added twice is one image."""
     added: list[ImageRow] = []
     refused = 0
+    theme = themes.check(theme)
     with open_database() as database:
         for file in track(files, description="images", console=notices, disable=len(files) < 2):
             try:
@@ -55,6 +64,7 @@ def add(
                     application=application,
                     data=file.read_bytes(),
                     name=file.name,
+                    theme=theme,
                 )
                 added.append(image.row)
             except InvalidInput as error:
@@ -62,4 +72,36 @@ def add(
                 notices.print(f"{file}: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
     print_rows(added, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, json_only=("sha256",))
     if refused:
+        raise typer.Exit(1)
+
+
+@app.command()
+def tag(
+    image: Annotated[UUID, typer.Argument(help="Which image.")],
+    theme: Annotated[str | None, typer.Argument(help="What it is about; left out: the tag is taken away.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Set an image's theme."""
+    with open_database() as database, database.session() as session:
+        row = themes.set_theme(session, keys.OPERATOR, image, theme)
+        print_record({name: getattr(row, name) for name in FIELDS}, as_json=as_json)
+
+
+@app.command("map")
+def get_map(
+    image: Annotated[UUID, typer.Argument(help="Which image.")],
+    tool: Annotated[str, typer.Argument(help="A tool that draws maps.")],
+    file: Annotated[Path, typer.Argument(dir_okay=False, help="Where to write it: .png, or .npy for the numbers.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write a tool's map of an image into a file; if nobody has asked before, ask a worker and say so."""
+    if file.suffix not in (".png", ".npy"):
+        raise InvalidInput(f"{file.name}: a map is written as .png or .npy")
+    with open_database() as database:
+        found = maps.get_or_request(database, keys.OPERATOR, image, tool, get_settings())
+    if isinstance(found, tool_maps.ToolMap):
+        file.write_bytes(tool_maps.to_png(found) if file.suffix == ".png" else tool_maps.to_npy(found))
+        print_record({"file": str(file), "meaning": found.meaning}, as_json=as_json)
+    else:
+        print_record({"job_id": found}, as_json=as_json)
         raise typer.Exit(1)

@@ -6,6 +6,7 @@ import json
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -16,6 +17,7 @@ from paaplus.cli.common import (
     UserArgument,
     open_blobs,
     open_database,
+    parse_scale,
     print_record,
     print_rows,
     user_of,
@@ -25,9 +27,15 @@ from paaplus.errors import Conflict, InvalidInput
 from paaplus.settings import get_settings
 
 with lazy_imports():
+    from paaplus import records
     from paaplus.services import scheduling
     from paaplus.services.adapters import versions
+    from paaplus.services.feedback import consistency as consistency_service
+    from paaplus.services.images import images as images_service
     from paaplus.services.operations import erasures, export
+    from paaplus.services.predictions import anchors as anchors_service
+    from paaplus.services.predictions import predict
+    from paaplus.services.reviews import exposure_ratings
     from paaplus.services.users import keys
     from paaplus.services.users import users as users_service
 
@@ -144,6 +152,89 @@ def erase(
             )
         database.scrub()
     typer.echo(f"erased {user}")
+
+
+@app.command()
+def anchors(
+    user: UserArgument,
+    image: Annotated[UUID, typer.Argument(help="Which image.")],
+    as_json: JsonOption = False,
+) -> None:
+    """A user's score of an image beside the nearest images below and above it that the same user has rated."""
+    with open_database() as database:
+        with database.read_session() as session:
+            target = predict.Target(user_of(session, user).id, images_service.get(session, keys.OPERATOR, image).id)
+        predictor = predict.Predictor(database, open_blobs(), get_settings())
+        found = anchors_service.score_with_anchors(database, predictor, target)
+    rows = [
+        {
+            "aspect": aspect,
+            "score": (found.prediction.scores or {})[aspect],
+            "below": one.below and str(one.below.image_id),
+            "below_rating": one.below and one.below.score,
+            "above": one.above and str(one.above.image_id),
+            "above_rating": one.above and one.above.score,
+        }
+        for aspect, one in found.anchors.items()
+    ]
+    names = ("aspect", "score", "below", "below_rating", "above", "above_rating")
+    print_rows(rows, {name: itemgetter(name) for name in names}, as_json=as_json, title="anchors")
+
+
+@app.command()
+def consistency(user: UserArgument, as_json: JsonOption = False) -> None:
+    """How many circles a user's comparisons make (A before B, B before C, C before A); by chance it is a quarter."""
+    with open_database() as database, database.read_session() as session:
+        triads = consistency_service.triads_of(session, user_of(session, user))
+    rows = [
+        {
+            "aspect": aspect,
+            "num_triples": found.num_triples,
+            "num_circular": found.num_circular,
+            "circular_share": found.share,
+        }
+        for aspect, found in triads.items()
+    ]
+    names = ("aspect", "num_triples", "num_circular", "circular_share")
+    print_rows(rows, {name: itemgetter(name) for name in names}, as_json=as_json, title="consistency")
+
+
+@app.command("rate-exposure")
+def rate_exposure(
+    user: UserArgument,
+    image: Annotated[UUID, typer.Argument(help="Which image.")],
+    rating: Annotated[float | None, typer.Argument(help="Left out: the rating is taken back.")] = None,
+    scale: Annotated[str, typer.Option(help="MIN,MAX of the rating.")] = "0,10",
+    as_json: JsonOption = False,
+) -> None:
+    """Say how well exposed a user finds an image: five of these make their own exposure rule."""
+    with open_database() as database, database.session() as session:
+        row = user_of(session, user)
+        if rating is None:
+            exposure_ratings.take_back(session, row, image)
+            print_record({"taken_back": image}, as_json=as_json)
+            return
+        waits = exposure_ratings.rate(session, row, image, rating, records.Scale(*parse_scale(scale)), get_settings())
+        print_record({"waiting": waits}, as_json=as_json)
+
+
+@app.command("exposure-rule")
+def exposure_rule(
+    user: UserArgument,
+    image: Annotated[list[UUID] | None, typer.Option(help="Score this image by it; may be repeated.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The user's own exposure rule: the preset that fits their ratings best, and its errors."""
+    with open_database() as database, database.read_session() as session:
+        own = exposure_ratings.rule_of(session, user_of(session, user), image or [], get_settings())
+    record: dict[str, Any] = {
+        "preset": own.rule.preset,
+        "num_ratings": own.rule.num_ratings,
+        "errors": dict(own.rule.errors),
+        "waiting": [str(one) for one in own.waiting],
+        "scores": {str(one): score for one, score in own.scores.items()},
+    }
+    print_record(record, as_json=as_json)
 
 
 def _json_object(text: str) -> dict[str, Any]:

@@ -9,10 +9,15 @@ from pathlib import Path
 from paaplus.models import lite, lite2, timm_backbone
 from paaplus.models.extractor import Extractor
 from paaplus.models.physiqueframe import extractor as physiqueframe
+from paaplus.models.siblings import base_models as siblings
+from paaplus.models.siblings import elta
 
 BASE_MODELS: dict[str, Callable[[Path | None, str], Extractor]] = {
     "lite": lite.build,
     "lite2": lite2.build,
+    "eat": siblings.build_eat,
+    "elta": elta.build,
+    "tanet": siblings.build_tanet,
     "physiqueframe": physiqueframe.build,
     "physiqueframe-bfloat16": partial(physiqueframe.build, precision="bfloat16"),
 }

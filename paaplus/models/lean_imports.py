@@ -8,7 +8,7 @@ imported and subclassed, but not called.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -40,7 +40,7 @@ def leaving_out(*packages: str) -> Iterator[None]:
 class _StandIn(ModuleType):
     """A module that has every name; each is a class that cannot be called."""
 
-    __path__: Sequence[str] = ()
+    __path__: MutableSequence[str] = []  # noqa: RUF012
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -30,7 +30,7 @@ from paaplus.services.adaptation import commit
 from paaplus.services.adaptation.snapshot import Snapshot, read_snapshot
 from paaplus.services.feedback.feedback_log import trained_up_to
 from paaplus.services.predictions.serving_store import PREFERENCE_VERSION
-from paaplus.training import Trained, TrainingRequest, train_cohort
+from paaplus.training import Trained, TrainingRequest, train_many
 
 log = structlog.get_logger(__name__)
 
@@ -206,7 +206,7 @@ def _train_together(requests: Sequence[tuple[Running, TrainingRequest]]) -> list
         return all(running.should_stop() for running, _ in requests)
 
     try:
-        return [*train_cohort([request for _, request in requests], should_stop=should_stop)]
+        return [*train_many([request for _, request in requests], should_stop=should_stop)]
     except TrainingStopped as stopped:
         return [stopped] * len(requests)
     except Exception as error:
@@ -217,8 +217,8 @@ def _train_together(requests: Sequence[tuple[Running, TrainingRequest]]) -> list
 
 
 def _train_one(running: Running, request: TrainingRequest) -> Trained:
-    """A stack of one: its result is bit-identical to that in a larger stack; that of `train` is rounded otherwise."""
-    [outcome] = train_cohort([request], should_stop=running.should_stop)
+    """Train one user: the result is bit-identical to that among others."""
+    [outcome] = train_many([request], should_stop=running.should_stop)
     if isinstance(outcome, Exception):
         raise outcome
     return outcome

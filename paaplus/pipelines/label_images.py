@@ -28,6 +28,7 @@ from paaplus.services.images.features import features_of
 from paaplus.services.registry import base_models
 from paaplus.services.reviews import pseudo_labels
 from paaplus.services.reviews import tools as tools_service
+from paaplus.tools.files import TOOL_FILES
 from paaplus.tools.nima import NimaTool
 from paaplus.tools.registry import ToolContext, build
 from paaplus.tools.tool import Judgement, Need, Tool, ToolImage
@@ -208,7 +209,14 @@ def _tools(context: WorkerContext, names: Sequence[str]) -> list[Tool]:
     nima: NimaTool | None = None
     if "nima" in names and context.settings.nima_file is not None:
         nima = _nima(context, context.settings.nima_file, base_row)
-    return [build(name, ToolContext(base, nima)) for name in names]
+    networks = {name: _network(context, name) for name in names if name in TOOL_FILES}
+    return [build(name, ToolContext(base, nima, networks=networks)) for name in names]
+
+
+def _network(context: WorkerContext, name: str) -> Tool:
+    from paaplus.models.siblings.load import load_tool  # several networks' code, which few deployments need here
+
+    return load_tool(context.settings.home, name, context.device)
 
 
 def _nima(context: WorkerContext, file: Path, base_row: BaseModelRow | None) -> NimaTool | None:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from paaplus import faults
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.errors import LeaseLost, PaaplusError, TrainingStopped, Unavailable
-from paaplus.pipelines import adapt, extract_features, label_images
+from paaplus.pipelines import adapt, draw_maps, extract_features, label_images
 from paaplus.pipelines.context import NotReady, Outcome, Running, WorkerContext, outcome_of
 from paaplus.queue import jobs
 from paaplus.queue.jobs import Lease, RetryPolicy
@@ -46,6 +46,7 @@ PIPELINES: dict[JobKind, Pipeline] = {
     JobKind.ADAPT: adapt.run_together,
     JobKind.EXTRACT_FEATURES: one_at_a_time(extract_features.run),
     JobKind.LABEL_IMAGES: one_at_a_time(label_images.run),
+    JobKind.DRAW_MAP: one_at_a_time(draw_maps.run),
 }
 
 

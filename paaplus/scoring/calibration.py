@@ -6,8 +6,12 @@ information), by different amounts, each weighted by how well it explains the re
 grid). With one review, the map stays close to the raw score; with a few, it lies between "add a constant" and "predict
 the mean"; with many, it is ordinary regression.
 
-*Isotonic*: the best map that keeps the order. *Mean*: a constant. Either is used only if its error on left-out reviews
-is lower by more than the standard error of that difference.
+*Isotonic*: the best map that keeps the order. *Mean*: nearly a constant. Either is used only if its error on left-out
+reviews is lower by more than the standard error of that difference.
+
+No map loses the tool's order: every map rises by at least `MIN_SLOPE` per point, so a few reviews cannot reverse the
+order by chance, nor make all images equal. Only scores cut at 0 or 10 become equal. Over the whole scale that is a
+tenth of a point, which does no harm where the tool carries no information.
 
 Shape letters: N = reviews, B = scores, G = grid of shrinkages, K = knots.
 """
@@ -23,6 +27,7 @@ from paaplus.errors import InvalidInput
 from paaplus.records import SCORE_MAX, SCORE_MIN
 
 KINDS = ("affine", "isotonic", "mean")
+MIN_SLOPE = 0.01  # points of the map per point of the tool
 _SLOPE_MEAN_G = np.array([1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0])
 _SLOPE_SD_G = np.array([0.0, 0.0, 0.15, 0.15, 0.4, 0.4, 0.8, 0.8])
 _NOISE_SD = 2.0  # score points: prior standard deviation of one review around the map
@@ -157,12 +162,17 @@ def _slope(fitted: float, error: float) -> float:
     log_weight_G = -0.5 * (np.square(fitted - _SLOPE_MEAN_G) / variance_G + np.log(variance_G))
     weight_G = np.exp(log_weight_G - log_weight_G.max())
     slope_G = _SLOPE_MEAN_G + (fitted - _SLOPE_MEAN_G) * np.square(_SLOPE_SD_G) / variance_G
-    return float(weight_G @ slope_G / weight_G.sum())
+    return max(float(weight_G @ slope_G / weight_G.sum()), MIN_SLOPE)
 
 
 def _mean(raw_N: np.ndarray, expert_N: np.ndarray) -> Calibration:
-    mean = float(expert_N.mean()) if len(expert_N) else (SCORE_MIN + SCORE_MAX) / 2
-    return Calibration("mean", np.array([SCORE_MIN]), np.array([mean]))
+    """The mean, but for `MIN_SLOPE`."""
+    middle = (SCORE_MIN + SCORE_MAX) / 2
+    mean, raw_mean = (float(one_N.mean()) if len(one_N) else middle for one_N in (expert_N, raw_N))
+    highest_start = SCORE_MAX - MIN_SLOPE * (SCORE_MAX - SCORE_MIN)  # a higher one would be cut at the scale's end
+    start = min(max(mean - MIN_SLOPE * (raw_mean - SCORE_MIN), SCORE_MIN), highest_start)
+    ends_K = np.array([SCORE_MIN, SCORE_MAX])
+    return Calibration("mean", ends_K, start + MIN_SLOPE * (ends_K - SCORE_MIN))
 
 
 def _isotonic(raw_N: np.ndarray, expert_N: np.ndarray) -> Calibration:
@@ -171,4 +181,8 @@ def _isotonic(raw_N: np.ndarray, expert_N: np.ndarray) -> Calibration:
 
     raw_K, place_N, count_K = np.unique(raw_N, return_inverse=True, return_counts=True)
     fitted = isotonic_regression(np.bincount(place_N, expert_N) / count_K, weights=count_K.astype(np.float64))
-    return Calibration("isotonic", raw_K, fitted.x)
+    ends_K = np.union1d(raw_K, [SCORE_MIN, SCORE_MAX])
+    expert_K = np.interp(ends_K, raw_K, fitted.x) + MIN_SLOPE * (ends_K - float(raw_N.mean()))
+    low, high = min(float(expert_K[0]), SCORE_MIN), max(float(expert_K[-1]), SCORE_MAX)
+    # brought within the scale instead of being cut at its ends, which would make scores equal
+    return Calibration("isotonic", ends_K, SCORE_MIN + (expert_K - low) * (SCORE_MAX - SCORE_MIN) / (high - low))

@@ -10,7 +10,8 @@ K = coordinates of the prior, M = kept directions, A = aspects.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,7 +21,7 @@ from paaplus.scoring.adapters import MAX_NUMBERS, TasteVector, Uncertainty
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.comparisons import log_likelihood, slope_and_curvature
 from paaplus.scoring.posterior import Posterior
-from paaplus.scoring.priors import SCORE_CENTER, Prior, design
+from paaplus.scoring.priors import SCORE_CENTER, OwnPrior, Prior, design
 
 _MAX_NEWTON_STEPS = 50
 _TOLERANCE = 1e-10  # size of a step, in prior standard deviations
@@ -67,7 +68,7 @@ class Fitted:
             alpha_A=(1.0 + slope_A).astype(np.float32),
             beta_A=(offset_A - slope_A * SCORE_CENTER).astype(np.float32),
             weight_RA=self.weight_PA[2:].astype(np.float32),
-            uncertainty=self._uncertainty(),
+            uncertainty=self.uncertainty,
         )
 
     @cached_property
@@ -91,7 +92,8 @@ class Fitted:
             difference_LLA[latest_L[:, None], latest_L, a] = difference_LL
         return difference_LLA
 
-    def _uncertainty(self) -> Uncertainty:
+    @cached_property
+    def uncertainty(self) -> Uncertainty:
         """The posterior covariance, in as many numbers as a taste vector may have beside its weights.
 
         A factor corrects the mean variance over images for the directions that are not kept.
@@ -104,12 +106,59 @@ class Fitted:
         variance_scale_A = np.ones(num_aspects, np.float32)
         for a, (regression, posterior) in enumerate(zip(self.regressions, self.posteriors, strict=True)):
             energy_K = _energy(regression)
-            leading_KM = posterior.leading_reduction(energy_K, num_directions)[:num_kept]
+            variance_K = posterior.variance_K
+            if regression.prior_sd_K is None:
+                leading_KM = posterior.leading_reduction(energy_K, num_directions)[:num_kept]
+            else:  # in the coordinates of the prior that says so little
+                energy_K = energy_K / np.square(regression.prior_sd_K)
+                variance_K = variance_K * np.square(regression.prior_sd_K)
+                widest = float(regression.prior_sd_K.max())
+                leading_KM = posterior.scaled_reduction(regression.prior_sd_K / widest, energy_K, num_directions)[
+                    :num_kept
+                ]
             reduction_KMA[:, : leading_KM.shape[1], a] = leading_KM
             kept = energy_K.sum() - energy_K[:num_kept] @ np.square(leading_KM).sum(1)
-            variance_scale_A[a] = posterior.variance_K @ energy_K / kept
+            variance_scale_A[a] = variance_K @ energy_K / kept
         noise_sd_A = np.asarray(self.prior.noise_sd_A, np.float32)
         return Uncertainty(self.prior.digest, reduction_KMA, variance_scale_A, noise_sd_A)
+
+
+def around(
+    base: BaseScorer,
+    adapter: TasteVector,
+    rated: RatedSet,
+    compared: ComparedSet,
+    precision_PA: np.ndarray,
+    soft: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]] = (),
+) -> Fitted:
+    """How sure a taste vector is that was trained in steps: Laplace's approximation around it.
+
+    Args:
+        base: the base model.
+        adapter: the taste vector; its weights stay as they are.
+        rated: the ratings that its training stood for.
+        compared: the comparisons, likewise.
+        precision_PA: how firmly prior and penalties hold each weight, in units of the base model's own prior; above 0.
+        soft: soft targets: taste (M, R), generic scores (M, A) and weights (M, A), in ratings.
+
+    Raises:
+        DivergedError: numbers whose squares are not finite.
+    """
+    prior, slope_A = OwnPrior(base), adapter.alpha_A.astype(np.float64) - 1.0
+    weight_PA = np.vstack([adapter.beta_A + slope_A * SCORE_CENTER, slope_A, adapter.weight_RA]).astype(np.float64)
+    regressions, posteriors = [], []
+    for a in range(len(base.aspects)):
+        unit_K, prior_sd_K = prior.coordinates(np.ones((1, len(weight_PA))), a)[0], precision_PA[:, a] ** -0.5
+        at_K = np.divide(weight_PA[:, a], unit_K, out=np.zeros(len(unit_K)), where=unit_K > 0)
+        regression = _Regression.of(rated, compared, prior, a).under(prior_sd_K)
+        regressions.append(regression)
+        more = [np.empty((0, len(at_K)))]
+        for taste_MR, generic_MA, weight_MA in soft:
+            soft_MK = prior.coordinates_together(design(taste_MR, generic_MA[:, a]), a)
+            more.append(soft_MK * prior_sd_K * np.sqrt(weight_MA[:, a : a + 1]) / regression.noise_sd)
+        more_MK = np.concatenate(more)
+        posteriors.append(regression.at(at_K / prior_sd_K, more_MK))
+    return Fitted(base.digest, prior, rated.generic_NA, regressions, posteriors, weight_PA)
 
 
 def posterior_of(rated: RatedSet, compared: ComparedSet, prior: Prior, aspect: int) -> Posterior:
@@ -131,6 +180,7 @@ class _Regression:
     preference_C: np.ndarray
     pair_weight_C: np.ndarray
     noise_sd: float
+    prior_sd_K: np.ndarray | None = None  # of the coordinates, which are in units of it; None: 1
 
     @classmethod
     def of(cls, rated: RatedSet, compared: ComparedSet, prior: Prior, aspect: int) -> _Regression:
@@ -162,6 +212,18 @@ class _Regression:
             pair_weight_C=pair_weight_C,
             noise_sd=noise_sd,
         )
+
+    def under(self, prior_sd_K: np.ndarray) -> _Regression:
+        """The same under a prior with these standard deviations of the coordinates."""
+        coordinate_NK, pair_CK = self.coordinate_NK * prior_sd_K, self.pair_CK * prior_sd_K
+        return replace(self, coordinate_NK=coordinate_NK, pair_CK=pair_CK, prior_sd_K=prior_sd_K)
+
+    def at(self, at_K: np.ndarray, more_MK: np.ndarray) -> Posterior:
+        """The posterior around a point, with more rows that say nothing against it. Its first rows are the ratings."""
+        rows_NK, rows_N = self.coordinate_NK / self.noise_sd_N[:, None], self.target_N / self.noise_sd_N
+        known = self._around(at_K, rows_NK, rows_N)
+        scaled_NK = np.concatenate([known.scaled_NK, more_MK])
+        return Posterior(scaled_NK, np.concatenate([known.scaled_N, more_MK @ at_K]), around_K=at_K)
 
     def solve(self) -> Posterior:
         """The posterior; with comparisons, its Gaussian approximation at the mode. Its first rows are the ratings."""

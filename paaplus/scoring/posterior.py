@@ -24,16 +24,21 @@ _SMALLEST = 1e-12  # least eigenvalue, as a share of the total energy
 class Posterior:
     """Posterior of K coordinates, given N scaled rows; for N = 0 the prior. Solves the smaller of the two systems.
 
+    `around_K` replaces the mean by a point that was found otherwise, by gradient steps say: Laplace's approximation.
+
     Raises:
         DivergedError: (at the first use) the squares of the rows are not finite.
     """
 
     scaled_NK: np.ndarray
     scaled_N: np.ndarray
+    around_K: np.ndarray | None = None
 
     @cached_property
     def mean_K(self) -> np.ndarray:
         """Posterior mean, float64."""
+        if self.around_K is not None:
+            return self.around_K
         if self._is_dual:
             return self.scaled_NK.T @ self._dual_N
         return self._solved(self.scaled_NK.T @ self.scaled_N)
@@ -106,6 +111,36 @@ class Posterior:
         value_M, rotation_MM, _ = lapack.dsyevd(direction_KM.T @ product_KM, lower=1)
         return product_KM @ rotation_MM / np.sqrt(np.maximum(value_M, _SMALLEST * energy_K.sum())) / root_K[:, None]
 
+    def scaled_reduction(self, sd_K: np.ndarray, energy_K: np.ndarray, num_directions: int) -> np.ndarray:
+        """The same where coordinates are standard deviations of `sd_K`, each 1 at most, in the coordinates of sd 1.
+
+        What a narrower prior narrows counts too. No small matrix holds it: a power method on products.
+
+        Args:
+            sd_K: of the prior that the rows are in units of.
+            energy_K: of the coordinates of sd 1.
+            num_directions: M at most.
+        """
+        root_K1 = np.sqrt(energy_K)[:, None]
+
+        def narrowed(direction_KM: np.ndarray) -> np.ndarray:
+            image_KM = root_K1 * direction_KM
+            inner_KM = sd_K[:, None] * image_KM
+            if self._is_dual:
+                spread_KM = inner_KM - self._reduction_KN @ (self._reduction_KN.T @ inner_KM)
+            else:
+                spread_KM = self._root.T @ (self._root @ inner_KM)
+            return root_K1 * (image_KM - sd_K[:, None] * spread_KM)
+
+        direction_KM = np.eye(len(sd_K))
+        if num_directions < len(sd_K):
+            direction_KM = np.linalg.qr(_start(len(sd_K), num_directions))[0]
+            for _ in range(2**_NUM_SQUARINGS):
+                direction_KM = np.linalg.qr(narrowed(direction_KM))[0]
+        seen_KM = narrowed(direction_KM)
+        value_M, turn_MM = np.linalg.eigh(direction_KM.T @ seen_KM)
+        return seen_KM @ turn_MM / np.sqrt(np.maximum(value_M, _SMALLEST * energy_K.sum())) / root_K1
+
     @property
     def _is_dual(self) -> bool:
         return self.scaled_NK.shape[0] < self.scaled_NK.shape[1]
@@ -133,6 +168,8 @@ class Posterior:
 
     @cached_property
     def _dual_N(self) -> np.ndarray:
+        if self.around_K is not None:  # what is left over at the mean
+            return self.scaled_N - self.scaled_NK @ self.around_K
         return self._solved(self.scaled_N)
 
     @cached_property

@@ -1,51 +1,79 @@
 """Averaged gradient episodic memory: a step may not raise the loss of a sample of earlier feedback, to first order.
 
-Avalanche's projection is used as it is. Its memory, a list of every experience's rows that grows without end and
-divides its sample by its own length until nothing is left, is replaced by the bounded reservoir.
+Stock are the reference gradient and when it is computed. Stock memory, a list of every experience's rows that grows
+without end and divides its sample by its own length until nothing is left, is the bounded reservoir here. Stock
+projection is one product over all parameters, hence over all users of a stack; here every user has its own. The prior
+is the optimiser's weight decay, which is no part of the gradient that is projected.
 
 Source: Chaudhry et al., "Efficient lifelong learning with A-GEM" (arXiv:1812.00420).
 """
-
-from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from paaplus.strategies.avalanche_names import AGEMPlugin
-from paaplus.strategies.datasets import as_batch, row_draws
-from paaplus.strategies.gradient import RememberingPlugin, Run
-from paaplus.strategies.reservoir import restored_reservoir
-from paaplus.strategies.template import RegressionStrategy, batch_loss
+from paaplus.configs import TrainingConfig
+from paaplus.strategies.avalanche_names import AGEMPlugin, SupervisedPlugin
+from paaplus.strategies.reservoir import UserReservoirs
+from paaplus.strategies.rows import Part
+from paaplus.strategies.stack import Member, Stack
+from paaplus.strategy_facts import Facts
+
+FACTS = Facts(
+    prior="parent",
+    earlier="a step may not raise the loss of a sample of it, to first order",
+    remembers=("buffer",),
+    settings=("buffer_size", "replay_batch_size"),
+)
 
 
-def build(run: Run) -> tuple[RegressionStrategy, list[RememberingPlugin]]:
-    run.module.count_from_here()
-    memory = _BoundedMemory(run)
-    return run.strategy(plugins=[memory]), [memory]
+def plugins(config: TrainingConfig) -> list[SupervisedPlugin]:
+    return [UserAGEM(config)]
 
 
-class _BoundedMemory(AGEMPlugin):
-    """A-GEM whose memory is the reservoir; the reference gradient is that of the likelihood of rows drawn from it."""
+class UserAGEM(AGEMPlugin):
+    """A-GEM with every user's own memory and projection."""
 
-    def __init__(self, run: Run) -> None:
-        super().__init__(patterns_per_experience=run.config.buffer_size, sample_size=run.config.replay_batch_size)
-        self.reservoir = restored_reservoir(run)
-        sample_size = min(self.sample_size, len(self.reservoir.buffer))
-        self.draws = row_draws(len(self.reservoir.buffer), sample_size, run.generator) if sample_size else None
-        self.buffers = [self.reservoir.buffer] if sample_size else []  # the stock projection asks whether any is there
+    def __init__(self, config: TrainingConfig) -> None:
+        super().__init__(patterns_per_experience=config.buffer_size, sample_size=config.replay_batch_size)
+        self.reservoirs = UserReservoirs(config)
 
-    def before_training_iteration(self, strategy: RegressionStrategy, **kwargs: Any) -> None:
-        if self.draws is None:
+    def admit(self, member: Member) -> None:
+        member.sample, buffered = self.reservoirs.restored(member)
+        member.aside.append(Part(buffered, self.sample_size))
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        stack: Stack = strategy.experience.dataset
+        self.buffers = [stack] if stack.aside.width else []  # the stock plugin asks whether any is there
+
+    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        self.memory = strategy.mbatch[2:]
+        criterion, stack = strategy._criterion, strategy.experience.dataset
+        criterion.num_pairs = stack.aside.pairs
+        super().before_training_iteration(strategy, **kwargs)
+        criterion.num_pairs = stack.columns.pairs
+
+    def sample_from_memory(self) -> list[Tensor]:
+        """What the loader drew beside the batch; the last is a task id, which nobody reads."""
+        return [*self.memory, self.memory[0]]
+
+    @torch.no_grad()
+    def after_backward(self, strategy: Any, **kwargs: Any) -> None:
+        if not self.buffers:
             return
-        batch = as_batch(self.reservoir.buffer, next(self.draws))
-        loss = batch_loss(strategy.model(batch.x), batch, strategy.noise_sd_A)
-        gradients = torch.autograd.grad(loss, list(strategy.model.parameters()))
-        self.reference_gradients = torch.cat([gradient.flatten() for gradient in gradients])
+        gradients = [parameter.grad for parameter in strategy.model.parameters()]
+        references = self.reference_gradients.split([gradient.numel() for gradient in gradients])
+        pairs = [(one, other.view_as(one)) for one, other in zip(gradients, references, strict=True)]
+        product_U = torch.stack([(one * other).flatten(1).sum(1) for one, other in pairs]).sum(0)
+        square_U = torch.stack([other.square().flatten(1).sum(1) for _, other in pairs]).sum(0)
+        share_U = torch.where(product_U < 0, product_U / square_U, 0.0)
+        for gradient, reference in pairs:
+            gradient -= share_U[:, None, None] * reference
 
-    def after_training_exp(self, strategy: RegressionStrategy, **kwargs: Any) -> None:
-        self.reservoir.post_adapt(strategy, strategy.experience)
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        self.reservoirs.post_adapt(strategy, strategy.experience)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return self.reservoir.arrays()
+    def arrays(self, stack: Stack, u: int) -> dict[str, np.ndarray]:
+        return stack.members[u].sample.arrays()

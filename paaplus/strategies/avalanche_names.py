@@ -3,8 +3,6 @@
 Which parts are used as they are, which are replaced and why: docs/decisions/0005-avalanche-building-blocks.md.
 """
 
-from __future__ import annotations
-
 import warnings
 
 from paaplus.models.lean_imports import leaving_out
@@ -16,23 +14,14 @@ ensure_torchvision()
 with leaving_out(*_NOT_CALLED), warnings.catch_warnings():
     # Avalanche imports qpsolvers for GEM, which warns that no solver is installed; GEM is not offered here.
     warnings.filterwarnings("ignore", message="no QP solver found", category=UserWarning)
-    from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
-    from avalanche.benchmarks.utils import AvalancheDataset
-    from avalanche.core import SupervisedPlugin
-    from avalanche.training.plugins import AGEMPlugin, EvaluationPlugin, EWCPlugin, ReplayPlugin
-    from avalanche.training.storage_policy import ReservoirSamplingBuffer
-    from avalanche.training.templates import SupervisedTemplate
-    from avalanche.training.utils import ParamData
-
-__all__ = [
-    "AGEMPlugin",
-    "AvalancheDataset",
-    "DatasetExperience",
-    "EWCPlugin",
-    "EvaluationPlugin",
-    "ParamData",
-    "ReplayPlugin",
-    "ReservoirSamplingBuffer",
-    "SupervisedPlugin",
-    "SupervisedTemplate",
-]
+    from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience as DatasetExperience
+    from avalanche.benchmarks.utils import AvalancheDataset as AvalancheDataset
+    from avalanche.core import SupervisedPlugin as SupervisedPlugin
+    from avalanche.training.plugins import AGEMPlugin as AGEMPlugin
+    from avalanche.training.plugins import EvaluationPlugin as EvaluationPlugin
+    from avalanche.training.plugins import EWCPlugin as EWCPlugin
+    from avalanche.training.plugins import LRSchedulerPlugin as LRSchedulerPlugin
+    from avalanche.training.plugins import ReplayPlugin as ReplayPlugin
+    from avalanche.training.storage_policy import ReservoirSamplingBuffer as ReservoirSamplingBuffer
+    from avalanche.training.templates import SupervisedTemplate as SupervisedTemplate
+    from avalanche.training.utils import ParamData as ParamData

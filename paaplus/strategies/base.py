@@ -1,14 +1,16 @@
 """What a strategy is given and what it returns.
 
-A strategy is a function `fit(request, should_stop=...) -> Trained` and a line in `STRATEGIES`.
-Shape letters: N = ratings, A = aspects.
-"""
+A strategy is a module with `FACTS` (see `strategy_facts`) and one of two functions. `plugins(config)` gives Avalanche
+plugins: users are then trained in steps, in stacks (`steps.train_in_steps`); `see(request)`, if it is there, says how
+the strategy looks at a request. `fit(request, should_stop)` does without steps.
 
-from __future__ import annotations
+A plugin of ours may have methods beside Avalanche's hooks: `admit(member)` before a user is stacked, `arrays(stack, u)`
+for what the learner state keeps, and `held(stack, u)` for how firmly it holds the parameters.
+Shape letters: N = ratings, A = aspects, L = the latest ratings.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -17,8 +19,6 @@ from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
 from paaplus.scoring.adapters import Adapter, TasteVector
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import Prior
-
-STATE_FORMAT = "learner-1"  # of every learner state
 
 ShouldStop = Callable[[], bool]
 
@@ -41,6 +41,11 @@ class TrainingRequest:
     prior: Prior | None = None  # what the closed form starts from; None: the base model's own
     center: TasteVector | None = None  # where gradient strategies start, and count the penalty from; None: no change
 
+    def sequences(self) -> np.ndarray:
+        """The numbers of all its events, in no order."""
+        compared = self.new_compared.sequence_C, self.past_compared.sequence_C
+        return np.concatenate([self.new.sequence_N, self.past.sequence_N, *compared])
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -57,9 +62,3 @@ class Trained:
     metrics: dict[str, float]
     loo_NA: np.ndarray | None = None
     loo_difference_LLA: np.ndarray | None = None
-
-
-class Fit(Protocol):
-    """The signature of every entry of `STRATEGIES`."""
-
-    def __call__(self, request: TrainingRequest, should_stop: ShouldStop) -> Trained: ...

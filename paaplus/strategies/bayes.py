@@ -6,8 +6,6 @@ into increments gives the same bytes, and a retracted rating leaves no trace.
 Shape letters: N = ratings, A = aspects.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from paaplus.errors import TrainingStopped
@@ -16,9 +14,16 @@ from paaplus.scoring import closed_form
 from paaplus.scoring.adapters import TasteVector
 from paaplus.scoring.priors import OwnPrior
 from paaplus.scoring.tensors import pack
-from paaplus.strategies.base import STATE_FORMAT, ShouldStop, Trained, TrainingRequest
+from paaplus.strategies.base import ShouldStop, Trained, TrainingRequest
+from paaplus.strategy_facts import Facts
 
-_STATE = pack({}, {"format": STATE_FORMAT, "strategy": "bayes"})  # a refit from the log needs nothing kept
+FACTS = Facts(
+    adapters=("taste_vector",),
+    prior="learned",
+    earlier="exactly: the posterior of all of it",
+    goes_on=False,
+)
+_STATE = pack({}, {"format": "learner-1", "strategy": "bayes"})  # a refit from the log needs nothing kept
 
 
 def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Trained:

@@ -1,11 +1,10 @@
-"""Holding important parameters near the parent's: Avalanche's online EWC, with importances that can be taken back.
+"""Holding important parameters near the parent's: Avalanche's online EWC for a stack.
 
-Shape letters: M = rows of feedback that the importances saw.
+Shape letters: U = users, V = images, A = aspects, N = rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,146 +13,144 @@ from torch import Tensor
 
 from paaplus.errors import InvalidInput
 from paaplus.strategies.avalanche_names import EWCPlugin, ParamData
-from paaplus.strategies.datasets import FeedbackData
-from paaplus.strategies.gradient import Run
-from paaplus.strategies.modules import AdapterModule
-from paaplus.strategies.template import RegressionStrategy
+from paaplus.strategies.likelihood import information
+from paaplus.strategies.parameters import Parameters
+from paaplus.strategies.rows import Part, selected
+from paaplus.strategies.stack import Member, Stack
+from paaplus.strategies.state import SeenFeedback
 
-Importance = Callable[[AdapterModule, FeedbackData, Tensor], dict[str, Tensor]]  # the last: noise sd per aspect
+Arrays = dict[str, Tensor]  # of a stack, by parameter
+Importance = Callable[[Stack, Mapping[int, Part]], Arrays]  # of these users' rows
 
 
-class SeenFeedback:
-    """Which feedback importances saw, and in which increment: what tells them to let go of what was taken back."""
+@dataclass(eq=False)
+class _Kept:
+    """What one user's learner state says of importances, or the rows to compute them `again` from."""
 
-    def __init__(self) -> None:
-        self.sequence_M = np.empty(0, np.int64)
-        self.increment_M = np.empty(0, np.int32)
-        self.num_increments = 0
-
-    def add(self, sequence_N: np.ndarray) -> None:
-        """One more increment."""
-        self.sequence_M = np.concatenate([self.sequence_M, sequence_N])
-        self.increment_M = np.concatenate([self.increment_M, np.full(len(sequence_N), self.num_increments, np.int32)])
-        self.num_increments += 1
-
-    def restore(self, arrays: Mapping[str, np.ndarray], prefix: str, past_sequence_N: np.ndarray) -> bool:
-        """Take up what `arrays` names, as far as it is among the past; true if all of it is."""
-        if f"{prefix}_num_increments" not in arrays:
-            return True
-        self.num_increments = int(arrays[f"{prefix}_num_increments"][0])
-        seen_M = arrays[f"{prefix}_sequence_M"]
-        present_M = np.isin(seen_M, past_sequence_N)
-        self.sequence_M = seen_M[present_M]
-        self.increment_M = arrays[f"{prefix}_increment_M"][present_M]
-        return bool(present_M.all())
-
-    def arrays(self, prefix: str) -> dict[str, np.ndarray]:
-        return {
-            f"{prefix}_sequence_M": self.sequence_M,
-            f"{prefix}_increment_M": self.increment_M,
-            f"{prefix}_num_increments": np.array([self.num_increments], np.int32),
-        }
+    seen: SeenFeedback
+    importance: Parameters | None = None
+    again: Part | None = None
 
 
 class Consolidation(EWCPlugin):
-    """Avalanche's online EWC, going on where the parent's learner state ended.
+    """Avalanche's online EWC, going on where every user's learner state ended.
 
-    The penalty is `strength / num_rows * sum(importance * (parameter - anchor)^2)` with the importances summed over
-    all earlier increments, each `ewc_decay` times as heavy as the next. With Fisher information, strength and decay
-    at 1 that is the diagonal Laplace approximation of the earlier feedback. The anchor is the parent itself, so it is
-    not stored.
+    The penalty is `strength * sum(importance * (parameter - parent's)^2)` with the importances summed over all earlier
+    increments, each `decay` times as heavy as the next. With Fisher information, strength and decay at 1 that is the
+    diagonal Laplace approximation of the earlier feedback. The anchor is the parent itself, so it is not stored.
+
+    Penalty and online update are stock. Stock importances, squared gradients of a batch's mean loss, shrink with batch
+    size and residual; and the stock plugin counts the experiences of one run, of which there is one.
     """
 
-    def __init__(self, run: Run, prefix: str, strength: float, importance: Importance) -> None:
+    def __init__(self, prefix: str, strength: float, decay: float, importance: Importance) -> None:
         """`prefix` names the importances in the learner state."""
-        super().__init__(strength, mode="online", decay_factor=run.config.ewc_decay)
-        self.prefix = prefix
-        self.strength = strength
-        self.importance = importance
-        self.noise_sd_A = run.noise_sd_A
-        self.seen = SeenFeedback()
-        self._restore(run)
+        super().__init__(strength, mode="online", decay_factor=decay)
+        self.prefix, self.importance = prefix, importance
 
-    def before_training_exp(self, strategy: RegressionStrategy, **kwargs: Any) -> None:
-        # The stock plugin counts experiences by the strategy's clock, which starts at 0 in every run.
-        strategy.clock.train_exp_counter = self.seen.num_increments
-        self.ewc_lambda = self.strength / strategy.num_rows
+    def admit(self, member: Member) -> None:
+        """Read what the parent's state says of importances.
 
-    def after_training_exp(self, strategy: RegressionStrategy, **kwargs: Any) -> None:
-        super().after_training_exp(strategy, **kwargs)
-        self.seen.add(strategy.experience.dataset.sequence_N.cpu().numpy())
+        When feedback that they saw is no longer among the past, they are computed anew from what still is: a retracted
+        rating must not go on protecting what it taught.
 
-    def compute_importances(
-        self,
-        model: AdapterModule,
-        criterion: object,
-        optimizer: object,
-        dataset: FeedbackData,
-        device: torch.device,
-        batch_size: int,
-        num_workers: int = 0,
-    ) -> dict[str, ParamData]:
-        """Replaces the stock computation; the signature is Avalanche's."""
-        return as_param_data(self.importance(model, dataset, self.noise_sd_A))
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        num_increments = self.seen.num_increments
-        last = self.importances[num_increments - 1] if num_increments else {}
-        importances = {f"{self.prefix}.{name}": value.data.cpu().numpy() for name, value in last.items()}
-        return {**importances, **self.seen.arrays(self.prefix)}
-
-    def _restore(self, run: Run) -> None:
-        """Take up the importances of the parent's state, anchored at the parent.
-
-        When feedback that they saw is no longer among the past, they are computed anew from what still is: a
-        retracted rating must not go on protecting what it taught.
+        Raises:
+            InvalidInput: an importance is missing, or not of its parameter's shape, or not finite.
         """
-        all_present = self.seen.restore(run.state, self.prefix, run.past.sequence_N.cpu().numpy())
-        if not self.seen.num_increments:
+        seen, past_sequence_N = SeenFeedback.restored(member.state, self.prefix), member.past_sequence_N
+        member.kept[self] = kept = _Kept(seen)
+        if seen.num_increments and seen.digest == seen.digest_among(past_sequence_N):
+            found = {name: self._checked(member, name, value.shape) for name, value in member.begin.items()}
+            kept.importance = {name: member.ageing * value for name, value in found.items()}
+        if kept.importance or not seen.num_increments:
             return
-        if all_present:
-            shapes = {name: tuple(parameter.shape) for name, parameter in run.module.named_parameters()}
-            importances = {
-                name: run.ageing * torch.from_numpy(value).to(run.device)
-                for name, value in importances_of(run.state, self.prefix, shapes).items()
-            }
-        else:
-            importances = self._anew(run)
-        last = self.seen.num_increments - 1
-        self.importances[last] = as_param_data(importances)
-        self.saved_params[last] = as_param_data(dict(run.module.named_parameters()))
+        seen.digest = seen.digest_among(past_sequence_N)
+        age_N = seen.ages(past_sequence_N)
+        rows = selected(member.request.past, member.request.past_compared, past_sequence_N[age_N >= 0])
+        decay_N = float(self.decay_factor) ** seen.ages(rows.sequence_N)
+        kept.again = Part(replace(rows, weight_N=(rows.weight_N * decay_N).astype(np.float32)), 0)
+        member.aside.append(kept.again)
 
-    def _anew(self, run: Run) -> dict[str, Tensor]:
-        total = {name: torch.zeros_like(parameter) for name, parameter in run.module.named_parameters()}
-        seen = self.seen
-        for increment in np.unique(seen.increment_M):
-            data = run.past.of_sequences(torch.from_numpy(seen.sequence_M[seen.increment_M == increment]))
-            decay = float(self.decay_factor) ** (seen.num_increments - 1 - int(increment))
-            for name, value in self.importance(run.module, data, self.noise_sd_A).items():
-                total[name] += decay * value
-        return total
-
-
-def importances_of(
-    state: Mapping[str, np.ndarray], prefix: str, shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, np.ndarray]:
-    """The importances that a learner state holds, by parameter.
-
-    Raises:
-        InvalidInput: one is missing, or not of its parameter's shape, or not finite.
-    """
-    found = {name: state[f"{prefix}.{name}"] for name in shapes}
-    for name, value in found.items():
-        if value.shape != shapes[name] or value.dtype != np.float32 or not np.isfinite(value).all():
+    def _checked(self, member: Member, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        value = member.state[f"{self.prefix}.{name}"]
+        if value.shape != shape or value.dtype != np.float32 or not np.isfinite(value).all():
             raise InvalidInput(
-                f"learner state array {prefix}.{name}: {value.dtype} of shape {value.shape}, "
-                f"needed are finite float32 of {shapes[name]}"
+                f"learner state array {self.prefix}.{name}: {value.dtype} of shape {value.shape}, "
+                f"needed are finite float32 of {shape}"
             )
-    return found
+        return np.asarray(value)
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        stack: Stack = strategy.experience.dataset
+        strategy.clock.train_exp_counter = 1  # stock: the first experience has no penalty. Who has no past has zeros.
+        kept = [member.kept[self] for member in stack.members]
+        arrays = stack.module.stacked([each.importance for each in kept], stack.module.num_places)
+        arrays = {name: value.to(stack.device) for name, value in arrays.items()}
+        again = {u: each.again for u, each in enumerate(kept) if each.again is not None}
+        if again:
+            _add(arrays, self.importance(stack, again))
+        self.importances[0] = as_param_data(arrays)
+        self.earlier = {name: value.cpu() for name, value in arrays.items()}
+        self.saved_params[0] = as_param_data(dict(stack.module.named_parameters()))
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        stack: Stack = strategy.experience.dataset
+        self.latest = self.importances[0]
+        if stack.num_new:
+            super().after_training_exp(strategy, **kwargs)
+            self.latest = self.importances[1]
+        self.latest = {name: value.data.cpu() for name, value in self.latest.items()}
+
+    def compute_importances(self, model: Any, *args: Any, **options: Any) -> dict[str, ParamData]:
+        """Replaces the stock computation, which goes through a data set in batches."""
+        dataset: Stack = args[2]
+        return as_param_data(self.importance(dataset, {u: each.parts[0] for u, each in enumerate(dataset.members)}))
+
+    def arrays(self, stack: Stack, u: int) -> dict[str, np.ndarray]:
+        member = stack.members[u]
+        seen = member.kept[self].seen
+        if stack.num_new:
+            seen.add(member.past_sequence_N, member.new_sequence_N)
+        elif not seen.num_increments:
+            return seen.arrays(self.prefix)
+        importance = stack.module.user(self.latest, u)
+        return {**{f"{self.prefix}.{name}": value for name, value in importance.items()}, **seen.arrays(self.prefix)}
+
+    def held(self, stack: Stack, u: int) -> Parameters:
+        """How firmly the penalty held each of a user's parameters: half its second derivative."""
+        return {name: self.ewc_lambda * value for name, value in stack.module.user(self.earlier, u).items()}
 
 
-def as_param_data(tensors: Mapping[str, Tensor]) -> dict[str, ParamData]:
+def fisher(stack: Stack, parts: Mapping[int, Part]) -> Arrays:
+    """Diagonal Fisher information of the likelihood of ratings and comparisons, summed over rows.
+
+    `F_j = sum over rows and aspects of weight * information * (d value / d parameter_j)^2` at present parameters; the
+    value of a rating is the score, its information 1 / noise_sd^2, that of a comparison the difference of two scores.
+    """
+    module, total = stack.module, stack.module.zeros()
+    for image_UV, second_UV in stack.chunks(parts):
+        x_UVX, weight_UVA = stack.x_TX[image_UV], stack.y_TB[image_UV][..., module.num_aspects :]
+        if not (second_UV != stack.nowhere).any():
+            _add(total, module.squares(x_UVX, weight_UVA))
+            continue
+        is_pair_UV1, other_UVX = (second_UV != stack.nowhere)[..., None], stack.x_TX[second_UV]
+        with torch.no_grad():
+            of_one_UVA = information(module(x_UVX) - module(other_UVX), module.noise_sd_A)
+        compared_UVA = torch.where(is_pair_UV1, weight_UVA * of_one_UVA, 0.0)
+        # (first - second)^2 = first^2 + second^2 - 2 first second. A row counts as one or the other.
+        _add(total, module.squares(x_UVX, torch.where(is_pair_UV1, compared_UVA, weight_UVA)))
+        _add(total, module.squares(other_UVX, compared_UVA))
+        _add(total, module.squares(x_UVX, -2.0 * compared_UVA, other_UVX))
+    return {name: value.clamp_(min=0.0) for name, value in total.items()}  # rounding may leave a trace below 0
+
+
+def _add(total: Arrays, more: Arrays) -> None:
+    for name, value in more.items():
+        total[name] += value
+
+
+def as_param_data(arrays: Mapping[str, Tensor]) -> dict[str, ParamData]:
     return {
         name: ParamData(name, value.shape, init_tensor=value.detach().clone(), device=value.device)
-        for name, value in tensors.items()
+        for name, value in arrays.items()
     }

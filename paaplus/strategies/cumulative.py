@@ -1,24 +1,27 @@
 """Go on from the parent with all feedback there ever was: replay without a bound, and so the bound of replay."""
 
-from __future__ import annotations
-
-from typing import Any
-
+from paaplus.configs import TrainingConfig
+from paaplus.records import ComparedSet, RatedSet
 from paaplus.strategies.avalanche_names import SupervisedPlugin
-from paaplus.strategies.datasets import FeedbackData
-from paaplus.strategies.gradient import RememberingPlugin, Run
-from paaplus.strategies.template import RegressionStrategy
+from paaplus.strategies.rows import Part, rows_of
+from paaplus.strategies.stack import Member
+from paaplus.strategy_facts import Facts
+
+FACTS = Facts(
+    prior="start",
+    earlier="all of it is trained again, going on from the parent",
+)
 
 
-def build(run: Run) -> tuple[RegressionStrategy, list[RememberingPlugin]]:
-    return run.strategy(plugins=[_Everything(run.past)]), []
+def plugins(config: TrainingConfig) -> list[SupervisedPlugin]:
+    return [Everything()]
 
 
-class _Everything(SupervisedPlugin):
-    def __init__(self, past: FeedbackData) -> None:
-        super().__init__()
-        self.past = past
+class Everything(SupervisedPlugin):
+    """Lets every step draw from all rows instead of the new ones."""
 
-    def before_training_exp(self, strategy: RegressionStrategy, **kwargs: Any) -> None:
-        everything = self.past.concat(strategy.adapted_dataset)
-        strategy.load_from([(everything, strategy.config.batch_size)])
+    def admit(self, member: Member) -> None:
+        request = member.request
+        rated = RatedSet.concatenate(request.past, request.new)
+        compared = ComparedSet.concatenate(request.past_compared, request.new_compared)
+        member.parts = [Part(rows_of(rated, compared), request.config.batch_size)]

@@ -4,51 +4,52 @@ Earlier ratings are not looked at, only the images that they were about. With a 
 rating that says what the parent says. Stock learning without forgetting distils class probabilities.
 
 Source: Li & Hoiem, "Learning without forgetting" (arXiv:1606.09282), with squared differences of scores.
-Shape letters: V = images, A = aspects.
 """
-
-from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from paaplus.configs import TrainingConfig
 from paaplus.strategies.avalanche_names import SupervisedPlugin
-from paaplus.strategies.datasets import row_draws
-from paaplus.strategies.gradient import RememberingPlugin, Run
-from paaplus.strategies.template import RegressionStrategy
+from paaplus.strategies.rows import Part, rows_of
+from paaplus.strategies.stack import Member
+from paaplus.strategy_facts import Facts
 
-
-def build(run: Run) -> tuple[RegressionStrategy, list[RememberingPlugin]]:
+FACTS = Facts(
     # The parent's scores have been drawn to the prior's centre already: counting from there again would wear them down.
-    run.module.count_from_here()
-    return run.strategy(plugins=[_Distillation(run)] if len(run.past) else []), []
+    prior="parent",
+    earlier="the parent's scores of earlier images are kept, and softly those of new ones; no earlier rating is read",
+    settings=("replay_batch_size", "distillation_pool", "distillation_batch"),
+)
 
 
-class _Distillation(SupervisedPlugin):
-    """Adds the squared distance to the parent's scores, in units of rating noise, to the loss."""
+def plugins(config: TrainingConfig) -> list[SupervisedPlugin]:
+    return [Distillation(config)]
 
-    def __init__(self, run: Run) -> None:
+
+class Distillation(SupervisedPlugin):
+    """Adds images to every step whose targets are the parent's scores: some of the past, and all of the new ones."""
+
+    def __init__(self, config: TrainingConfig) -> None:
         super().__init__()
-        config = run.config
-        self.noise_sd_A = run.noise_sd_A
-        self.pool_x = run.past.images()
-        self.new_x = run.new.images() if len(run.new) else self.pool_x[:0]
-        self.pool_weight, self.new_weight = config.distillation_pool, config.distillation_batch
-        batch_size = min(config.replay_batch_size, len(self.pool_x))
-        self.draws = row_draws(len(self.pool_x), batch_size, run.generator) if batch_size else None
-        with torch.no_grad():
-            self.pool_VA, self.new_VA = run.module(self.pool_x), run.module(self.new_x)
+        self.config = config
 
-    def before_backward(self, strategy: RegressionStrategy, **kwargs: Any) -> None:
-        # The loss is a mean over the rows of new feedback, hence what a term stands for over their number.
-        if self.draws is not None and self.pool_weight:
-            index = next(self.draws).to(self.pool_x.device)
-            distance = self._distance(strategy, self.pool_x[index], self.pool_VA[index])
-            strategy.loss += self.pool_weight * len(self.pool_x) / strategy.num_rows * distance
-        if self.new_weight:
-            strategy.loss += self.new_weight * self._distance(strategy, self.new_x, self.new_VA)
+    def admit(self, member: Member) -> None:
+        config, request = self.config, member.request
+        pool = rows_of(request.past, request.past_compared).images()
+        parts = []
+        if len(pool) and len(member.new) and config.distillation_pool:
+            parts.append(Part(pool, config.replay_batch_size, config.distillation_pool))
+        if len(pool) and len(member.new) and config.distillation_batch:
+            new = member.new.images()
+            parts.append(Part(new, None, config.distillation_batch * len(member.new) / len(new)))
+        member.kept[self] = parts
+        member.parts += parts
 
-    def _distance(self, strategy: RegressionStrategy, x: Tensor, teacher_VA: Tensor) -> Tensor:
-        return ((strategy.model(x) - teacher_VA) / self.noise_sd_A).square().sum(1).mean()
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        stack = strategy.experience.dataset
+        for which in (0, 1):
+            parts = {
+                u: member.kept[self][which] for u, member in enumerate(stack.members) if len(member.kept[self]) > which
+            }
+            for u, score_VA in stack.scores(parts).items():
+                stack.teach(u, parts[u], score_VA)

@@ -1,16 +1,19 @@
 """Online elastic weight consolidation: parameters that earlier feedback pinned down are held near the parent's."""
 
-from __future__ import annotations
+from paaplus.configs import TrainingConfig
+from paaplus.strategies.avalanche_names import SupervisedPlugin
+from paaplus.strategies.consolidation import Consolidation, fisher
+from paaplus.strategy_facts import Facts
 
-from paaplus.strategies.consolidation import Consolidation
-from paaplus.strategies.gradient import RememberingPlugin, Run
-from paaplus.strategies.sensitivity import gauss_newton_fisher
-from paaplus.strategies.template import RegressionStrategy
-
-
-def build(run: Run) -> tuple[RegressionStrategy, list[RememberingPlugin]]:
+FACTS = Facts(
     # With the importances around the parent this is Laplace's approximation of what earlier feedback left: prior
     # precision plus importance, around the parent.
-    run.module.count_from_here()
-    consolidation = Consolidation(run, "fisher", run.config.ewc_lambda, gauss_newton_fisher)
-    return run.strategy(plugins=[consolidation]), [consolidation]
+    prior="parent",
+    earlier="parameters are held at the parent's, by the Fisher information of earlier feedback",
+    remembers=("fisher",),
+    settings=("ewc_lambda", "ewc_decay"),
+)
+
+
+def plugins(config: TrainingConfig) -> list[SupervisedPlugin]:
+    return [Consolidation("fisher", config.ewc_lambda, config.ewc_decay, fisher)]

@@ -4,16 +4,21 @@ Beside `cumulative`, which goes on from the parent, it forgets what only the par
 whole way from zero at every increment.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
 
+from paaplus.configs import TrainingConfig
 from paaplus.records import ComparedSet, RatedSet
+from paaplus.strategies.avalanche_names import SupervisedPlugin
 from paaplus.strategies.base import TrainingRequest
-from paaplus.strategies.gradient import RememberingPlugin, Run
-from paaplus.strategies.template import RegressionStrategy
+from paaplus.strategy_facts import Facts
+
+FACTS = Facts(
+    prior="start",
+    earlier="all of it is trained again, from zero change: how it was cut into increments does not matter",
+    goes_on=False,
+)
 
 
 def see(request: TrainingRequest) -> TrainingRequest:
@@ -30,5 +35,5 @@ def see(request: TrainingRequest) -> TrainingRequest:
     )
 
 
-def build(run: Run) -> tuple[RegressionStrategy, list[RememberingPlugin]]:
-    return run.strategy(plugins=[]), []
+def plugins(config: TrainingConfig) -> list[SupervisedPlugin]:
+    return []

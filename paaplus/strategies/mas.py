@@ -5,37 +5,41 @@ norm of the outputs over minibatches: that depends on the batch size and, for sc
 it is the size of every single score's gradient, in units of rating noise.
 
 Source: Aljundi et al., "Memory aware synapses" (arXiv:1711.09601).
-Shape letters: V = images, A = aspects.
+Shape letters: U = users, V = images, A = aspects.
 """
 
-from __future__ import annotations
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
-from paaplus.strategies.consolidation import Consolidation
-from paaplus.strategies.datasets import FeedbackData
-from paaplus.strategies.gradient import RememberingPlugin, Run
-from paaplus.strategies.modules import AdapterModule
-from paaplus.strategies.sensitivity import LayerGradient, add_products, layer_gradients
-from paaplus.strategies.template import RegressionStrategy
+from paaplus.configs import TrainingConfig
+from paaplus.strategies.avalanche_names import SupervisedPlugin
+from paaplus.strategies.consolidation import Arrays, Consolidation
+from paaplus.strategies.rows import Part
+from paaplus.strategies.stack import Stack
+from paaplus.strategy_facts import Facts
+
+FACTS = Facts(
+    prior="parent",
+    earlier="parameters are held at the parent's, by how much each moves the scores of earlier images",
+    remembers=("mas",),
+    settings=("mas_lambda", "ewc_decay"),
+)
 
 
-def build(run: Run) -> tuple[RegressionStrategy, list[RememberingPlugin]]:
-    run.module.count_from_here()
-    consolidation = Consolidation(run, "mas", run.config.mas_lambda, score_sensitivity)
-    return run.strategy(plugins=[consolidation]), [consolidation]
+def plugins(config: TrainingConfig) -> list[SupervisedPlugin]:
+    return [Consolidation("mas", config.mas_lambda, config.ewc_decay, score_sensitivity)]
 
 
-def score_sensitivity(module: AdapterModule, data: FeedbackData, noise_sd_A: Tensor) -> dict[str, Tensor]:
-    """Sum over images and aspects of weight * |d score / d parameter| / noise_sd, per parameter name."""
-    columns = data.columns
-    said_NA = ~(torch.isnan(columns.target_NA) & torch.isnan(columns.preference_NA))
-    weight_NA = said_NA * columns.weight_N[:, None] / noise_sd_A
-    weight_VA = torch.cat([weight_NA, weight_NA[columns.is_comparison_N]])
-    total = {name: torch.zeros_like(parameter) for name, parameter in module.named_parameters()}
-    _, gradients = layer_gradients(module, data.images())
-    for a, gradient in gradients:
-        size = LayerGradient(gradient.layer, gradient.name, gradient.output_VO.abs(), gradient.input_VI.abs())
-        add_products(total, size, weight_VA[:, a], squared=False)
+def score_sensitivity(stack: Stack, parts: Mapping[int, Part]) -> Arrays:
+    """Sum over images and aspects of weight * |d score / d parameter| / noise_sd, by parameter."""
+    module, total = stack.module, stack.module.zeros()
+    for image_UV, second_UV in stack.chunks(parts):
+        is_pair_UV1 = (second_UV != stack.nowhere)[..., None]
+        weight_UVA = stack.y_TB[image_UV][..., module.num_aspects :]  # of a rating, over the noise's variance
+        weight_UVA = torch.where(is_pair_UV1, weight_UVA / module.noise_sd_A, weight_UVA * module.noise_sd_A)
+        for name, value in module.absolutes(stack.x_TX[image_UV], weight_UVA).items():
+            total[name] += value
+        for name, value in module.absolutes(stack.x_TX[second_UV], torch.where(is_pair_UV1, weight_UVA, 0.0)).items():
+            total[name] += value
     return total

@@ -1,283 +1,199 @@
-"""The adapters as torch modules, for training; served from NumPy (`scoring/adapters.py`).
+"""The adapters of a stack of users as one torch module, for training. Served from NumPy (`scoring/adapters.py`).
 
-Every parameter is in units of its prior standard deviation, so that one learning rate and one penalty, the sum of
-squares, suit every base model, aspect and adapter kind.
+A parameter counts from the centre of its user's prior, so that the prior is the optimiser's weight decay. A user's
+numbers begin and end at cache lines and a stack has two places at least: then no product and no loop rounds them
+otherwise than in another stack (docs/decisions/0016-cohorts.md).
 
-Shape letters: B = items, R = taste space dim, A = aspects, H = bottleneck rank, P = pairs of hidden
-units. A module reads rows `x = [generic_A, taste_R]`.
+Shape letters: U = users, V = images of each, R = taste space dim and H = hidden units, both padded to a cache line,
+A = aspects, X = R + A padded: what is read of an image, taste in the module's unit and then generic scores.
 """
 
-from __future__ import annotations
-
-from typing import Any, cast
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
-from paaplus.errors import InvalidInput
-from paaplus.scoring.adapters import Adapter, Bottleneck, TasteVector
+from paaplus.scoring.adapters import TasteVector
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import SCORE_CENTER
+from paaplus.strategies.parameters import Parameters, down_sd, up_sd
 
-# Chosen on people and photographs of OASIS that no reported number uses (docs/decisions/0005).
-_DIRECTION_SD = 0.3  # of the random directions: small enough for tanh to be nearly linear at first
-_UP_SHARE = 0.6  # how much of the prior change may come from the directions as they are
-_DIRECTIONS_SEED = 0
-_SMALLEST_UNIT = 1e-3
+FEWEST_PLACES = 2  # torch multiplies a batch of one matrix by other code than many
+Factors = list[Tensor]  # what derivatives of scores are products of, image by image
+_PER_ASPECT = ("weight", "up")  # whose outputs are aspects, which need no padding: their inputs have it
 
 
-class Elementwise(nn.Module):
-    """One weight per aspect: `x_BA * weight_A`.
+def padded(count: int) -> int:
+    """The next multiple of 16: a cache line of float32."""
+    return -(-count // 16) * 16
 
-    In float64, in which a sum of float32 gradients is exact: what a comparison pulls up at one image and down at the
-    other is then nothing at all for an offset, instead of rounding that Adam would enlarge to full steps.
+
+class StackedAdapter(nn.Module):
+    """`generic + offset + slope * (generic - center) + delta(taste)`, not clipped: a clipped score has no gradient.
+
+    A parameter is laid out as (U, inputs, outputs), as backward products give it, so that no gradient is transposed.
     """
 
-    def __init__(self, num_aspects: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(num_aspects))
+    taste_unit = 1.0  # what taste is multiplied by before a module reads it
+    names: ClassVar = {"offset": "offset.weight", "slope": "slope.weight"}  # of parameters, as learner states name them
 
-    def forward(self, x_BA: Tensor) -> Tensor:
-        return (x_BA.double() * self.weight).float()
+    def __init__(self, base: BaseScorer, centers: Sequence[Parameters], num_places: int) -> None:
+        """All at the centres of their priors, as many places as asked for.
 
-
-class AdapterModule(nn.Module):
-    """`generic + offset + slope * (generic - center) + delta(taste)`, not clipped: a clipped score has no gradient."""
-
-    offset_sd_A: Tensor
-    slope_sd_A: Tensor
-
-    def __init__(self, base: BaseScorer) -> None:
-        super().__init__()
-        self.num_aspects = len(base.aspects)
-        self.offset = Elementwise(self.num_aspects)
-        self.slope = Elementwise(self.num_aspects)
-        self.register_buffer("offset_sd_A", _tensor(base.offset_sd_A))
-        self.register_buffer("slope_sd_A", _tensor(base.slope_sd_A))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scores of rows, shape (B, A)."""
-        generic_BA, taste_BR = x[:, : self.num_aspects], x[:, self.num_aspects :]
-        offset_BA = self.offset(self.offset_sd_A.expand(len(x), -1))
-        slope_BA = self.slope((generic_BA - SCORE_CENTER) * self.slope_sd_A)
-        return generic_BA + offset_BA + slope_BA + self.delta(taste_BR)
-
-    def delta(self, taste_BR: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def penalty(self) -> Tensor:
-        """Squared distance from the prior's centre: minus twice the log prior density, up to a constant."""
-        distances = [
-            (parameter - self.get_buffer(_center_name(name))).square().sum()
-            for name, parameter in self.named_parameters()
-        ]
-        return torch.stack(distances).sum()
-
-    def count_from_here(self) -> None:
-        """Take the present parameters as the centre of the prior; at first it is the start, no change."""
-        for name, parameter in list(self.named_parameters()):
-            self.register_buffer(_center_name(name), parameter.detach().clone())
-
-    def start_at(self, center: TasteVector) -> None:
-        """Take a taste vector's scores as the start and as the centre of the prior.
-
-        Raises:
-            InvalidInput: this module is too small to score like it.
+        Args:
+            base: whose taste space and units it stands on.
+            centers: of every user, or the one of all.
+            num_places: `FEWEST_PLACES` at least; places beyond the users stay empty.
         """
-        raise NotImplementedError
+        super().__init__()
+        self.base, self.num_places = base, num_places
+        self.num_aspects, self.taste_dim = len(base.aspects), base.taste_dim
+        self.width = padded(self.taste_dim) + padded(self.num_aspects)
+        self.sizes = {name: _laid_out(centers[0][named]).shape for name, named in self.names.items()}
+        for name in ("noise", "offset", "slope", "prior"):
+            self.register_buffer(f"{name}_sd_A", torch.from_numpy(np.array(getattr(base, f"{name}_sd_A"), np.float32)))
+        for name, value in self.stacked(centers, 1 if len(centers) == 1 else num_places).items():
+            self.register_buffer(f"center_{name}", value)
+            self.register_parameter(name, nn.Parameter(torch.zeros(num_places, *value.shape[1:])))
 
-    def load(self, adapter: Any) -> None:
-        """Take over an adapter's parameters."""
-        slope_A = adapter.alpha_A.astype(np.float64) - 1.0
-        _fill(self.slope.weight, _ratio(slope_A, self.slope_sd_A))
-        _fill(self.offset.weight, _ratio(adapter.beta_A + slope_A * SCORE_CENTER, self.offset_sd_A))
+    def stacked(self, users: Sequence[Parameters | None], num_places: int) -> dict[str, Tensor]:
+        """Parameters, or anything of their names and shapes, as arrays of the stack; zeros for None, empty places."""
+        arrays = {}
+        for name, (num_in, num_out) in self.sizes.items():
+            shape = (1 if num_in == 1 else padded(num_in), num_out if name in _PER_ASPECT else padded(num_out))
+            array = np.zeros((num_places, *shape), np.float32)
+            for u, user in enumerate(users):
+                if user is not None:
+                    array[u, :num_in, :num_out] = _laid_out(user[self.names[name]])
+            arrays[name] = torch.from_numpy(array)
+        return arrays
 
-    def to_adapter(self, base_digest: str) -> Adapter:
-        """The parameters as served, float32."""
-        raise NotImplementedError
+    def user(self, arrays: Mapping[str, Tensor], u: int) -> Parameters:
+        """One user's part of arrays of the stack, which are on the CPU."""
+        found = {}
+        for name, (num_in, num_out) in self.sizes.items():
+            value = arrays[name][u, :num_in, :num_out].numpy()
+            found[self.names[name]] = value[0] if num_in == 1 and name not in _PER_ASPECT else value.T
+        return found
 
-    def _alpha_beta(self) -> tuple[np.ndarray, np.ndarray]:
-        slope_A = _array(self.slope.weight) * _array(self.slope_sd_A)
-        offset_A = _array(self.offset.weight) * _array(self.offset_sd_A)
-        return (1.0 + slope_A).astype(np.float32), (offset_A - slope_A * SCORE_CENTER).astype(np.float32)
+    @torch.no_grad()
+    def load(self, users: Sequence[Parameters]) -> None:
+        """Put users at these parameters."""
+        count = len(users)
+        for name, value in self.stacked(users, count).items():
+            center = self.get_buffer(f"center_{name}")
+            self.get_parameter(name)[:count] = value.to(center.device) - center[:count]
+
+    @torch.no_grad()
+    def parameters_now(self) -> dict[str, Tensor]:
+        """As arrays of the stack, on the CPU."""
+        return {name: (self.get_buffer(f"center_{name}") + value).cpu() for name, value in self.named_parameters()}
+
+    def zeros(self) -> dict[str, Tensor]:
+        """Arrays of the stack."""
+        return {name: torch.zeros_like(value, requires_grad=False) for name, value in self.named_parameters()}
+
+    def forward(self, x_UVX: Tensor) -> Tensor:
+        """Scores, shape (U, V, A)."""
+        taste_UVR, generic_UVA = self._read(x_UVX)
+        # In float64, in which a sum of float32 gradients is exact: what a comparison pulls up at one image and down at
+        # the other is then nothing at all for an offset, instead of rounding that Adam would enlarge to full steps.
+        offset, slope = (self.center_offset + self.offset).double(), (self.center_slope + self.slope).double()
+        plain = generic_UVA + offset[..., : self.num_aspects] * self.offset_sd_A
+        plain = plain + slope[..., : self.num_aspects] * self._lever(generic_UVA)
+        return (plain + self.delta(taste_UVR)).float()
+
+    @torch.no_grad()
+    def squares(self, x_UVX: Tensor, weight_UVA: Tensor, other_UVX: Tensor | None = None) -> dict[str, Tensor]:
+        """Weighted sums over images of squared derivatives of scores, or of products of those of two images."""
+        factors = self._factors(x_UVX)
+        others = factors if other_UVX is None else self._factors(other_UVX)
+        return self._sums(weight_UVA, [one * other for one, other in zip(factors, others, strict=True)], torch.square)
+
+    @torch.no_grad()
+    def absolutes(self, x_UVX: Tensor, weight_UVA: Tensor) -> dict[str, Tensor]:
+        """Weighted sums over images of the absolute derivatives of scores."""
+        return self._sums(weight_UVA, [each.abs() for each in self._factors(x_UVX)], torch.abs)
+
+    def _factors(self, x_UVX: Tensor) -> Factors:
+        taste_UVR, generic_UVA = self._read(x_UVX)
+        return [self._lever(generic_UVA), *self.delta_factors(taste_UVR)]
+
+    def _sums(self, weight_UVA: Tensor, factors: Factors, of: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        lever_UVA, *rest = factors
+        offset, slope = torch.zeros_like(self.offset), torch.zeros_like(self.slope)
+        offset[..., : self.num_aspects] = weight_UVA.sum(1, keepdim=True) * of(self.offset_sd_A)
+        slope[..., : self.num_aspects] = (weight_UVA * lever_UVA).sum(1, keepdim=True)
+        return {"offset": offset, "slope": slope, **self.delta_sums(weight_UVA, rest, of)}
+
+    def _read(self, x_UVX: Tensor) -> tuple[Tensor, Tensor]:
+        first = padded(self.taste_dim)
+        return x_UVX[..., :first], x_UVX[..., first : first + self.num_aspects]
+
+    def _lever(self, generic_UVA: Tensor) -> Tensor:
+        """What a slope of 1 adds to scores."""
+        return (generic_UVA - SCORE_CENTER) * self.slope_sd_A
+
+    @abstractmethod
+    def delta(self, taste_UVR: Tensor) -> Tensor: ...
+    @abstractmethod
+    def delta_factors(self, taste_UVR: Tensor) -> Factors: ...
+    @abstractmethod
+    def delta_sums(self, weight_UVA: Tensor, factors: Factors, of: Callable[[Tensor], Tensor]) -> dict[str, Tensor]: ...
 
 
-class TasteVectorModule(AdapterModule):
+class StackedTasteVector(StackedAdapter):
     """Linear in taste space."""
 
-    prior_sd_A: Tensor
+    names: ClassVar = {**StackedAdapter.names, "weight": "weight.weight"}
 
-    def __init__(self, base: BaseScorer) -> None:
-        super().__init__(base)
-        self.weight = cast(nn.Linear, skip_init(nn.Linear, base.taste_dim, self.num_aspects, bias=False))
-        nn.init.zeros_(self.weight.weight)
-        self.register_buffer("prior_sd_A", _tensor(base.prior_sd_A))
-        self.count_from_here()
+    def delta(self, taste_UVR: Tensor) -> Tensor:
+        return torch.bmm(taste_UVR, self.center_weight + self.weight) * self.prior_sd_A
 
-    def delta(self, taste_BR: Tensor) -> Tensor:
-        return cast(Tensor, self.weight(taste_BR) * self.prior_sd_A)
+    def delta_factors(self, taste_UVR: Tensor) -> Factors:
+        return [taste_UVR]
 
-    def start_at(self, center: TasteVector) -> None:
-        self.load(center)
-        self.count_from_here()
-
-    def load(self, adapter: TasteVector) -> None:
-        super().load(adapter)
-        _fill(self.weight.weight, _ratio(adapter.weight_RA, self.prior_sd_A).T)
-
-    def to_adapter(self, base_digest: str) -> TasteVector:
-        weight_RA = _array(self.weight.weight).T * _array(self.prior_sd_A)
-        return TasteVector(base_digest, *self._alpha_beta(), weight_RA.astype(np.float32))
+    def delta_sums(self, weight_UVA: Tensor, factors: Factors, of: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        return {"weight": torch.bmm(factors[0].mT, weight_UVA * of(self.prior_sd_A))}
 
 
-class BottleneckModule(AdapterModule):
-    """`tanh(taste @ down + bias) @ up`, which starts at no change, yet with gradients that point everywhere.
+class StackedBottleneck(StackedAdapter):
+    """`tanh(taste @ down + bias) @ up`."""
 
-    Hidden units come in pairs that see one random direction and speak with opposite sign: their sum is zero, but
-    turning the two apart makes the delta any linear function of taste, at about the scale of the taste prior. With
-    the usual start, `up` at zero, only the random directions themselves can be learned at first; on OASIS that lost
-    two thirds of the gain. Each pair speaks for one aspect at first, so that aspects are not tied at random.
+    names: ClassVar = {**StackedAdapter.names, "down": "down.weight", "bias": "down.bias", "up": "up.weight"}
 
-    The directions are the same for every user and seed, so that any later increment can count the penalty from them.
-    """
+    def __init__(self, base: BaseScorer, centers: Sequence[Parameters], num_places: int) -> None:
+        super().__init__(base, centers, num_places)
+        self.taste_unit = down_sd(base)
+        self.register_buffer("up_sd_A", torch.from_numpy(up_sd(base, len(centers[0]["down.bias"]))))
 
-    up_sd_A: Tensor
+    def delta(self, taste_UVR: Tensor) -> Tensor:
+        return torch.bmm(self._hidden(taste_UVR), self.center_up + self.up) * self.up_sd_A
 
-    def __init__(self, base: BaseScorer, rank: int) -> None:
-        super().__init__(base)
-        # A hidden unit sees about the taste signal over the noise of one rating: tanh stays near its linear part.
-        # The floor is for a base model that knows of no differences between people: a unit must not be zero.
-        self.down_sd = max(float(np.mean(base.prior_sd_A / base.noise_sd_A)), _SMALLEST_UNIT)
-        self.down = cast(nn.Linear, skip_init(nn.Linear, base.taste_dim, rank))
-        self.up = cast(nn.Linear, skip_init(nn.Linear, rank, self.num_aspects, bias=False))
-        self.register_buffer("up_sd_A", _tensor(base.noise_sd_A) * (_UP_SHARE / rank**0.5))
-        with torch.no_grad():
-            self.down.bias.zero_()
-            self.down.weight.copy_(self._start_directions(base.taste_dim, rank))
-            self.up.weight.copy_(self._start_voices(rank))
-        self.count_from_here()
+    def delta_factors(self, taste_UVR: Tensor) -> Factors:
+        hidden_UVH = self._hidden(taste_UVR)
+        return [taste_UVR, hidden_UVH, 1.0 - hidden_UVH.square()]
 
-    @staticmethod
-    def _start_directions(taste_dim: int, rank: int) -> Tensor:
-        generator = torch.Generator().manual_seed(_DIRECTIONS_SEED)
-        pair_PR = _DIRECTION_SD * torch.randn((rank + 1) // 2, taste_dim, generator=generator)
-        return pair_PR.repeat_interleave(2, dim=0)[:rank]
+    def delta_sums(self, weight_UVA: Tensor, factors: Factors, of: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        taste_UVR, hidden_UVH, bend_UVH = factors
+        weight_UVA = weight_UVA * of(self.up_sd_A)
+        through_UVH = torch.bmm(weight_UVA, of(self.center_up + self.up).mT) * bend_UVH
+        down, bias = torch.bmm(taste_UVR.mT, through_UVH), through_UVH.sum(1, keepdim=True)
+        return {"down": down, "bias": bias, "up": torch.bmm(hidden_UVH.mT, weight_UVA)}
 
-    def _start_voices(self, rank: int) -> Tensor:
-        up_AH = torch.zeros(self.num_aspects, rank)
-        num_pairs = rank // 2  # an odd unit stays silent at first
-        for pair in range(num_pairs):
-            aspect = pair % self.num_aspects
-            num_units = 2 * len(range(aspect, num_pairs, self.num_aspects))
-            voice = (rank / num_units) ** 0.5 / _UP_SHARE
-            up_AH[aspect, 2 * pair], up_AH[aspect, 2 * pair + 1] = voice, -voice
-        return up_AH
-
-    def delta(self, taste_BR: Tensor) -> Tensor:
-        hidden_BH = torch.tanh(self.down(taste_BR * self.down_sd))
-        return cast(Tensor, self.up(hidden_BH) * self.up_sd_A)
-
-    def start_at(self, center: TasteVector) -> None:
-        """Turn the units of each pair apart until what they say together is nearly the centre's linear function.
-
-        Each pair of an aspect takes an equal part. What tanh takes of it because of the random directions is made up
-        for on average. Where tanh would bend much (tastes that differ by far more than ratings err), the directions
-        are made smaller and the voices louder. On OASIS the delta is then within 4 % of the centre's, root mean
-        square (`tests/paaplus/strategies/test_centers.py`, docs/decisions/0018-matching.md).
-        """
-        num_pairs, taste_dim = len(self.down.weight) // 2, self.down.weight.shape[1]
-        if num_pairs < self.num_aspects:
-            raise InvalidInput(
-                f"a bottleneck of rank {len(self.down.weight)} cannot start at somebody's taste of "
-                f"{self.num_aspects} aspects: {2 * self.num_aspects} at least"
-            )
-        super().load(center)
-        weight_RA = center.weight_RA.astype(np.float64)
-        with torch.no_grad():
-            self.down.weight *= min(1.0, 1.0 / self.down_sd)
-            bend = (_DIRECTION_SD * min(self.down_sd, 1.0)) ** 2
-            for aspect in range(self.num_aspects):
-                pairs = range(aspect, num_pairs, self.num_aspects)
-                voice = float(self.up.weight[aspect, 2 * aspect] * self.up_sd_A[aspect])
-                part_R = weight_RA[:, aspect] * (1.0 + bend) / (2.0 * voice * len(pairs))
-                louder = max(1.0, float(np.linalg.norm(part_R)) / taste_dim**0.5 / _DIRECTION_SD)
-                apart_R = torch.from_numpy(part_R / louder / self.down_sd).float()
-                self.up.weight[aspect] *= louder
-                for pair in pairs:
-                    self.down.weight[2 * pair] += apart_R
-                    self.down.weight[2 * pair + 1] -= apart_R
-        self.count_from_here()
-
-    def load(self, adapter: Bottleneck) -> None:
-        super().load(adapter)
-        if not (adapter.down_RH.any() or adapter.up_HA.any()):
-            # the all-zero adapter is a saddle that gradients cannot leave: start as a new one without a centre does
-            rank, taste_dim = self.down.weight.shape
-            _fill(self.down.weight, self._start_directions(taste_dim, rank).numpy())
-            _fill(self.up.weight, self._start_voices(rank).numpy())
-            return
-        _fill(self.down.weight, adapter.down_RH.T / self.down_sd)
-        _fill(self.down.bias, adapter.bias_H)
-        _fill(self.up.weight, _ratio(adapter.up_HA, self.up_sd_A).T)
-
-    def to_adapter(self, base_digest: str) -> Bottleneck:
-        return Bottleneck(
-            base_digest,
-            *self._alpha_beta(),
-            down_RH=(_array(self.down.weight).T * self.down_sd).astype(np.float32),
-            bias_H=_array(self.down.bias).astype(np.float32),
-            up_HA=(_array(self.up.weight).T * _array(self.up_sd_A)).astype(np.float32),
-        )
+    def _hidden(self, taste_UVR: Tensor) -> Tensor:
+        return torch.tanh(torch.baddbmm(self.center_bias + self.bias, taste_UVR, self.center_down + self.down))
 
 
-def build_module(
-    kind: str, base: BaseScorer, rank: int, parent: Adapter | None, center: TasteVector | None = None
-) -> AdapterModule:
-    """A module of an adapter kind, at the parent's parameters, at the centre of its prior, or at zero change.
-
-    Args:
-        kind: `taste_vector` or `bottleneck`.
-        base: whose taste space and priors it stands on.
-        rank: hidden units of a new bottleneck; a parent keeps its own.
-        parent: of the same kind, or None.
-        center: whose taste the prior is around; None: no change.
-    """
-    if kind == TasteVector.kind:
-        module: AdapterModule = TasteVectorModule(base)
-    else:
-        module = BottleneckModule(base, parent.up_HA.shape[0] if isinstance(parent, Bottleneck) else rank)
-    if center is not None:
-        module.start_at(center)
-    if parent is not None:
-        module.load(parent)
-    return module
+def build_module(kind: str, base: BaseScorer, centers: Sequence[Parameters], num_places: int) -> StackedAdapter:
+    """The stack of an adapter kind."""
+    adapter = StackedTasteVector if kind == TasteVector.kind else StackedBottleneck
+    return adapter(base, centers, max(num_places, FEWEST_PLACES))
 
 
-def rows(generic_NA: np.ndarray, taste_NR: np.ndarray) -> Tensor:
-    """Generic scores and taste as a module reads them, shape (N, A + R), float32."""
-    return torch.from_numpy(np.concatenate([generic_NA, taste_NR], axis=1).astype(np.float32))
-
-
-def _center_name(parameter: str) -> str:
-    return "center_" + parameter.replace(".", "_")
-
-
-def _tensor(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.array(array, np.float32))
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return cast(np.ndarray, tensor.detach().cpu().numpy().astype(np.float64))
-
-
-def _ratio(value: np.ndarray, sd_A: Tensor) -> np.ndarray:
-    """`value / sd_A`, and 0 where the prior allows no change at all."""
-    divisor_A = _array(sd_A)
-    return np.where(divisor_A > 0, value / np.where(divisor_A > 0, divisor_A, 1.0), 0.0)
-
-
-@torch.no_grad()
-def _fill(parameter: Tensor, value: np.ndarray) -> None:
-    parameter.copy_(torch.from_numpy(np.ascontiguousarray(value, np.float32)))
+def _laid_out(value: np.ndarray) -> np.ndarray:
+    """One user's array, without what fills cache lines at its ends."""
+    return value[None] if value.ndim == 1 else value.T

@@ -1,12 +1,14 @@
-"""Go on from the parent with the new ratings only: what every other strategy has to beat at remembering."""
+"""Fine-tuning: only the new feedback is trained, from the parent. What every other strategy is measured against."""
 
-from __future__ import annotations
+from paaplus.configs import TrainingConfig
+from paaplus.strategies.avalanche_names import SupervisedPlugin
+from paaplus.strategy_facts import Facts
 
-from paaplus.strategies.gradient import RememberingPlugin, Run
-from paaplus.strategies.template import RegressionStrategy
+FACTS = Facts(
+    prior="parent",  # only the parent knows of earlier feedback
+    earlier="only through the parent, where training goes on",
+)
 
 
-def build(run: Run) -> tuple[RegressionStrategy, list[RememberingPlugin]]:
-    # Whatever earlier ratings taught is in the parent alone: a prior around no change would wear it down.
-    run.module.count_from_here()
-    return run.strategy(plugins=[]), []
+def plugins(config: TrainingConfig) -> list[SupervisedPlugin]:
+    return []

@@ -5,20 +5,14 @@ Stock SI keeps views of the live parameters on a CPU, so that every move, and wi
 Source: Zenke et al., "Continual learning through synaptic intelligence" (arXiv:1703.04200).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from paaplus.strategies.avalanche_names import ParamData
-from paaplus.strategies.consolidation import Consolidation, as_param_data
-from paaplus.strategies.datasets import FeedbackData
-from paaplus.strategies.gradient import Run
-from paaplus.strategies.modules import AdapterModule
-from paaplus.strategies.sensitivity import gauss_newton_fisher
-from paaplus.strategies.template import RegressionStrategy
+from paaplus.strategies.consolidation import Consolidation, as_param_data, fisher
+from paaplus.strategies.stack import Stack
 
 _DAMPING = 0.01  # in squared prior standard deviations: a parameter that hardly moved has said nothing
 
@@ -32,51 +26,35 @@ class PathIntegral(Consolidation):
     saw is gone, they become the Fisher information of what is left.
     """
 
-    def __init__(self, run: Run) -> None:
-        super().__init__(run, "path", run.config.si_lambda, gauss_newton_fisher)
-        self._start: dict[str, Tensor] = {}
-        self._before: dict[str, Tensor] = {}
-        self._gradient: dict[str, Tensor] = {}
-        self._path: dict[str, Tensor] = {}
+    def __init__(self, strength: float, decay: float) -> None:
+        super().__init__("path", strength, decay, fisher)
 
-    def before_training_exp(self, strategy: RegressionStrategy, **kwargs: Any) -> None:
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         super().before_training_exp(strategy, **kwargs)
-        self._start = _copies(strategy.model)
-        self._path = {name: torch.zeros_like(value) for name, value in self._start.items()}
+        self.path = {name: torch.zeros_like(each.data) for name, each in self.saved_params[0].items()}
 
-    def before_backward(self, strategy: RegressionStrategy, **kwargs: Any) -> None:
-        super().before_backward(strategy, **kwargs)
-        names, parameters = zip(*strategy.model.named_parameters(), strict=True)
-        gradients = torch.autograd.grad(strategy.data_loss, parameters, retain_graph=True)
-        self._gradient = dict(zip(names, gradients, strict=True))
-
-    def before_update(self, strategy: RegressionStrategy, **kwargs: Any) -> None:
-        self._before = _copies(strategy.model)
-
-    def after_update(self, strategy: RegressionStrategy, **kwargs: Any) -> None:
-        num_new = len(strategy.experience.dataset)  # the loss is a mean over rows
+    @torch.no_grad()
+    def before_update(self, strategy: Any, **kwargs: Any) -> None:
+        """The gradient of the data alone: the stock penalty's, which is in the loss, is taken away again."""
+        self.left, self.gradient = {}, {}
         for name, parameter in strategy.model.named_parameters():
-            self._path[name] -= num_new * self._gradient[name] * (parameter.detach() - self._before[name])
+            pull = self.importances[0][name].data * (parameter - self.saved_params[0][name].data)
+            self.gradient[name] = parameter.grad - 2.0 * self.ewc_lambda * pull
+            self.left[name] = parameter.detach().clone()
 
-    def compute_importances(
-        self,
-        model: AdapterModule,
-        criterion: object,
-        optimizer: object,
-        dataset: FeedbackData,
-        device: torch.device,
-        batch_size: int,
-        num_workers: int = 0,
-    ) -> dict[str, ParamData]:
-        return as_param_data(
-            {name: importance_of_path(self._path[name], self._start[name], end) for name, end in _copies(model).items()}
-        )
+    @torch.no_grad()
+    def after_update(self, strategy: Any, **kwargs: Any) -> None:
+        for name, parameter in strategy.model.named_parameters():
+            self.path[name].addcmul_(self.gradient[name], self.left[name] - parameter)
 
-
-def importance_of_path(path: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Importances of parameters that went from start to end, while the loss fell by `path` along each one's way."""
-    return path.clamp(min=0.0) / ((end - start).square() + _DAMPING)
+    def compute_importances(self, model: Any, *args: Any, **options: Any) -> dict[str, ParamData]:
+        dataset: Stack = args[2]
+        # A batch stands for buffered rows too; the path that counts is the new ones' part.
+        share = dataset.by_user([len(member.new) / member.num_rows for member in dataset.members])
+        moves = {name: end.detach() - self.saved_params[0][name].data for name, end in model.named_parameters()}
+        return as_param_data({name: importance_of_path(share * self.path[name], move) for name, move in moves.items()})
 
 
-def _copies(module: AdapterModule) -> dict[str, Tensor]:
-    return {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+def importance_of_path(path: Tensor, move: Tensor) -> Tensor:
+    """Importances of parameters that made these moves, while the loss fell by `path` along each one's way."""
+    return path.clamp(min=0.0) / (move.square() + _DAMPING)

@@ -4,13 +4,16 @@ Age is counted in later pieces of feedback, not in days: someone who comes back 
 by being away, and the same log gives the same adapter whenever it is learned.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
 
 from paaplus.strategies.base import TrainingRequest
+
+_PARTS = {
+    **dict.fromkeys(("past", "new"), ("sequence_N", "weight_N")),
+    **dict.fromkeys(("past_compared", "new_compared"), ("sequence_C", "weight_C")),
+}
 
 
 def aged(request: TrainingRequest) -> TrainingRequest:
@@ -18,32 +21,13 @@ def aged(request: TrainingRequest) -> TrainingRequest:
     half_life = request.config.recency_half_life
     if not half_life:
         return request
-    sequences = np.sort(
-        np.concatenate(
-            [
-                request.past.sequence_N,
-                request.new.sequence_N,
-                request.past_compared.sequence_C,
-                request.new_compared.sequence_C,
-            ]
-        )
-    )
-
-    def weights(weight_N: np.ndarray, sequence_N: np.ndarray) -> np.ndarray:
-        num_later_N = len(sequences) - np.searchsorted(sequences, sequence_N, side="right")
-        return (weight_N * np.exp2(-num_later_N / half_life)).astype(np.float32)
-
-    return replace(
-        request,
-        past=replace(request.past, weight_N=weights(request.past.weight_N, request.past.sequence_N)),
-        new=replace(request.new, weight_N=weights(request.new.weight_N, request.new.sequence_N)),
-        past_compared=replace(
-            request.past_compared, weight_C=weights(request.past_compared.weight_C, request.past_compared.sequence_C)
-        ),
-        new_compared=replace(
-            request.new_compared, weight_C=weights(request.new_compared.weight_C, request.new_compared.sequence_C)
-        ),
-    )
+    sequences, parts = np.sort(request.sequences()), {}
+    for name, (sequence, weight) in _PARTS.items():
+        rows = getattr(request, name)
+        num_later_N = len(sequences) - np.searchsorted(sequences, getattr(rows, sequence), side="right")
+        weight_N = (getattr(rows, weight) * np.exp2(-num_later_N / half_life)).astype(np.float32)
+        parts[name] = replace(rows, **{weight: weight_N})
+    return replace(request, **parts)
 
 
 def ageing(request: TrainingRequest) -> float:

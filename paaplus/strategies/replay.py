@@ -1,12 +1,17 @@
 """Experience replay: every step takes rows of a reservoir of earlier feedback beside the new ones."""
 
-from __future__ import annotations
+from paaplus.configs import TrainingConfig
+from paaplus.strategies.avalanche_names import SupervisedPlugin
+from paaplus.strategies.reservoir import Replay
+from paaplus.strategy_facts import Facts
 
-from paaplus.strategies.gradient import RememberingPlugin, Run
-from paaplus.strategies.reservoir import Replay, restored_reservoir
-from paaplus.strategies.template import RegressionStrategy
+FACTS = Facts(
+    prior="start",
+    earlier="a uniform sample of it is trained beside the new",
+    remembers=("buffer",),
+    settings=("buffer_size", "replay_batch_size"),
+)
 
 
-def build(run: Run) -> tuple[RegressionStrategy, list[RememberingPlugin]]:
-    replay = Replay(restored_reservoir(run), run.config.replay_batch_size)
-    return run.strategy(plugins=[replay]), [replay]
+def plugins(config: TrainingConfig) -> list[SupervisedPlugin]:
+    return [Replay(config)]

@@ -1,16 +1,18 @@
 """Replay and consolidation together: the buffer keeps what it holds, the penalty what has left it."""
 
-from __future__ import annotations
+from paaplus.configs import TrainingConfig
+from paaplus.strategies.avalanche_names import SupervisedPlugin
+from paaplus.strategies.consolidation import Consolidation, fisher
+from paaplus.strategies.reservoir import Replay
+from paaplus.strategy_facts import Facts
 
-from paaplus.strategies.consolidation import Consolidation
-from paaplus.strategies.gradient import RememberingPlugin, Run
-from paaplus.strategies.reservoir import Replay, restored_reservoir
-from paaplus.strategies.sensitivity import gauss_newton_fisher
-from paaplus.strategies.template import RegressionStrategy
+FACTS = Facts(
+    prior="start",
+    earlier="a uniform sample is trained again, and parameters are held by the Fisher information of all of it",
+    remembers=("buffer", "fisher"),
+    settings=("buffer_size", "replay_batch_size", "ewc_lambda", "ewc_decay"),
+)
 
 
-def build(run: Run) -> tuple[RegressionStrategy, list[RememberingPlugin]]:
-    replay = Replay(restored_reservoir(run), run.config.replay_batch_size)
-    consolidation = Consolidation(run, "fisher", run.config.ewc_lambda, gauss_newton_fisher)
-    # Replay first: it sets how many rows the batches stand for, which scales the penalty.
-    return run.strategy(plugins=[replay, consolidation]), [replay, consolidation]
+def plugins(config: TrainingConfig) -> list[SupervisedPlugin]:
+    return [Replay(config), Consolidation("fisher", config.ewc_lambda, config.ewc_decay, fisher)]

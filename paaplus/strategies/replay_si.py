@@ -1,15 +1,18 @@
 """Replay and synaptic intelligence together: the buffer keeps what it holds, the penalty what has left it."""
 
-from __future__ import annotations
-
-from paaplus.strategies.gradient import RememberingPlugin, Run
+from paaplus.configs import TrainingConfig
+from paaplus.strategies.avalanche_names import SupervisedPlugin
 from paaplus.strategies.path_integral import PathIntegral
-from paaplus.strategies.reservoir import Replay, restored_reservoir
-from paaplus.strategies.template import RegressionStrategy
+from paaplus.strategies.reservoir import Replay
+from paaplus.strategy_facts import Facts
+
+FACTS = Facts(
+    prior="start",
+    earlier="a uniform sample is trained again, and parameters are held by how much moving each lowered the loss",
+    remembers=("buffer", "path"),
+    settings=("buffer_size", "replay_batch_size", "si_lambda", "ewc_decay"),
+)
 
 
-def build(run: Run) -> tuple[RegressionStrategy, list[RememberingPlugin]]:
-    replay = Replay(restored_reservoir(run), run.config.replay_batch_size)
-    path_integral = PathIntegral(run)
-    # Replay first: it sets how many rows the batches stand for, which scales the penalty.
-    return run.strategy(plugins=[replay, path_integral]), [replay, path_integral]
+def plugins(config: TrainingConfig) -> list[SupervisedPlugin]:
+    return [Replay(config), PathIntegral(config.si_lambda, config.ewc_decay)]

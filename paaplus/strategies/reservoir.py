@@ -1,25 +1,22 @@
-"""The replay buffer: a uniform sample of all feedback seen, kept between increments as sequence numbers.
+"""Replay: Avalanche's plugin and reservoir with one reservoir for each user of a stack, kept as sequence numbers.
 
-Shape letters: K = kept rows, N = rows of a dataset.
+Shape letters: K = kept rows, N = rows offered, A = aspects.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 
+from paaplus.configs import TrainingConfig
 from paaplus.strategies.avalanche_names import ReplayPlugin, ReservoirSamplingBuffer
-from paaplus.strategies.datasets import FeedbackData
-from paaplus.strategies.gradient import Run
-from paaplus.strategies.template import RegressionStrategy
+from paaplus.strategies.rows import Part, Rows, selected
+from paaplus.strategies.stack import Member, Stack
 
 
 class KeyedSample:
-    """Which events a reservoir holds: those with the largest keys, and a key belongs to the event.
+    """Which events one user's reservoir holds: those with the largest keys, and a key belongs to the event.
 
     A key is drawn from the seed and the event's sequence number alone, so neither the cut into increments nor a
     restart changes who stays. `evicted_key` is the largest key ever turned away: after a purge has made room, a new
@@ -27,24 +24,23 @@ class KeyedSample:
     """
 
     def __init__(self, max_size: int, seed: int) -> None:
-        self.max_size = max_size
-        self.seed = seed
+        self.max_size, self.seed = max_size, seed
         self.sequence_K = np.empty(0, np.int64)  # the largest key first
-        self.key_K = np.empty(0)
-        self.evicted_key = -1.0
-        self.num_seen = 0
+        self.evicted_key, self.num_seen = -1.0, 0
 
     def offer(self, sequence_N: np.ndarray) -> None:
         """Offer events; one that is kept already is not offered again."""
         fresh_N = sequence_N[~np.isin(sequence_N, self.sequence_K)]
         self.num_seen += len(fresh_N)
-        key_N = np.concatenate([_keys(self.seed, fresh_N), self.key_K])
+        self._keep(np.concatenate([fresh_N, self.sequence_K]))
+
+    def _keep(self, sequence_N: np.ndarray) -> None:
+        """Keep those of these events with the largest keys."""
+        key_N = np.array([_key(self.seed, sequence) for sequence in sequence_N.tolist()], np.float64)
         order_N = np.argsort(-key_N, kind="stable")
-        key_N = key_N[order_N]
         num_kept = min(self.max_size, int((key_N > self.evicted_key).sum()))
-        self.evicted_key = max([self.evicted_key, *key_N[num_kept : num_kept + 1].tolist()])
-        self.sequence_K = np.concatenate([fresh_N, self.sequence_K])[order_N[:num_kept]]
-        self.key_K = key_N[:num_kept]
+        self.evicted_key = max([self.evicted_key, *key_N[order_N[num_kept : num_kept + 1]].tolist()])
+        self.sequence_K = sequence_N[order_N[:num_kept]]
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {
@@ -59,82 +55,57 @@ class KeyedSample:
         if "buffer_sequence_K" not in arrays:
             return
         self.seed = int(arrays["buffer_seed"][0])  # of all its keys, though the configured one may have changed
-        kept_K = past_sequence_N[np.isin(past_sequence_N, arrays["buffer_sequence_K"])]
-        key_K = _keys(self.seed, kept_K)
-        order_K = np.argsort(-key_K, kind="stable")
-        key_K = key_K[order_K]
         self.evicted_key = float(arrays["buffer_evicted_key"][0])
         self.num_seen = int(arrays["buffer_num_seen"][0])
-        if len(key_K) > self.max_size:  # the configured bound has come down
-            self.evicted_key = max(self.evicted_key, float(key_K[self.max_size]))
-        self.sequence_K = kept_K[order_K[: self.max_size]]
-        self.key_K = key_K[: self.max_size]
+        self._keep(past_sequence_N[np.isin(past_sequence_N, arrays["buffer_sequence_K"])])
 
 
-class SequenceReservoir(ReservoirSamplingBuffer):
-    """Avalanche's reservoir (keep the rows with the largest random keys), with the keys of a `KeyedSample`."""
+class UserReservoirs(ReservoirSamplingBuffer):
+    """Avalanche's reservoir (the rows with the largest random keys) for every user, with keys that belong to events.
 
-    def __init__(self, max_size: int, seed: int) -> None:
-        super().__init__(max_size)
-        self.sample = KeyedSample(max_size, seed)
-        self.buffer = FeedbackData([])
+    The stock one draws keys from torch's global generator, which neither a restart nor another cut of the same log
+    would repeat, and keeps the rows themselves.
+    """
 
-    @property
-    def num_seen(self) -> int:
-        return self.sample.num_seen
+    def __init__(self, config: TrainingConfig) -> None:
+        super().__init__(config.buffer_size)
+        self.seed = config.seed
 
-    def update_from_dataset(self, new_data: FeedbackData) -> None:
-        """Offer rows; a sequence number that is already kept is offered once only."""
-        self.sample.offer(new_data.sequence_N.cpu().numpy())
-        self.buffer = _in_order(new_data.concat(self.buffer), self.sample.sequence_K)
+    def restored(self, member: Member) -> tuple[KeyedSample, Rows]:
+        """The reservoir that a user's learner state names, less what has been taken back, and its rows."""
+        sample = KeyedSample(self.max_size, self.seed)
+        sample.restore(member.state, member.past_sequence_N)
+        request = member.request
+        rows = selected(request.past, request.past_compared, sample.sequence_K)
+        return sample, rows.take(np.searchsorted(rows.sequence_N, sample.sequence_K))
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return self.sample.arrays()
+    def update(self, strategy: Any, **kwargs: Any) -> None:
+        # The stock method is a deprecated name for the same, whose decorator changes the global warning filters.
+        self.post_adapt(strategy, strategy.experience)
 
-    def restore(self, arrays: Mapping[str, np.ndarray], past: FeedbackData) -> None:
-        """Take up the buffer that `arrays` names, out of `past`; what is no longer there has been purged."""
-        self.sample.restore(arrays, past.sequence_N.cpu().numpy())
-        self.buffer = _in_order(past, self.sample.sequence_K)
-
-
-def restored_reservoir(run: Run) -> SequenceReservoir:
-    """The reservoir that the parent's state names, less what has been taken back."""
-    reservoir = SequenceReservoir(run.config.buffer_size, run.config.seed)
-    reservoir.restore(run.state, run.past)
-    return reservoir
+    def update_from_dataset(self, new_data: Stack) -> None:
+        """Offer every user's new rows to the user's reservoir."""
+        for member in new_data.members:
+            member.sample.offer(member.new_sequence_N)
 
 
 class Replay(ReplayPlugin):
-    """ReplayPlugin on a step budget: every step takes `replay_batch_size` buffered rows beside the new ones."""
+    """Stock, but for how the buffer meets the batches: rows are drawn user by user, within a fixed number of steps."""
 
-    def __init__(self, reservoir: SequenceReservoir, replay_batch_size: int) -> None:
-        super().__init__(reservoir.max_size, batch_size_mem=replay_batch_size, storage_policy=reservoir)
+    def __init__(self, config: TrainingConfig) -> None:
+        reservoirs = UserReservoirs(config)
+        super().__init__(config.buffer_size, batch_size_mem=config.replay_batch_size, storage_policy=reservoirs)
 
-    def before_training_exp(self, strategy: RegressionStrategy, **kwargs: Any) -> None:
-        strategy.load_from(
-            [
-                (strategy.adapted_dataset, strategy.config.batch_size),
-                (self.storage_policy.buffer, self.batch_size_mem),
-            ]
-        )
+    def admit(self, member: Member) -> None:
+        """Let every step take rows of the user's buffer beside the new ones."""
+        member.sample, buffered = self.storage_policy.restored(member)
+        member.parts.append(Part(buffered, self.batch_size_mem))
 
-    def after_training_exp(self, strategy: RegressionStrategy, **kwargs: Any) -> None:
-        self.storage_policy.post_adapt(strategy, strategy.experience)
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """The stock method mixes a user's rows with those of others; here every user's batch holds its own already."""
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return self.storage_policy.arrays()
-
-
-def _in_order(data: FeedbackData, sequence_K: np.ndarray) -> FeedbackData:
-    """The rows with these sequence numbers, in this order; all are there."""
-    sequence_N = data.sequence_N.cpu().numpy()
-    order_N = np.argsort(sequence_N, kind="stable")
-    return data.subset(torch.from_numpy(order_N[np.searchsorted(sequence_N, sequence_K, sorter=order_N)]))
-
-
-def _keys(seed: int, sequence_N: np.ndarray) -> np.ndarray:
-    """One number in [0, 1) per event, float64."""
-    return np.array([_key(seed, sequence) for sequence in sequence_N.tolist()], np.float64)
+    def arrays(self, stack: Stack, u: int) -> dict[str, np.ndarray]:
+        return stack.members[u].sample.arrays()
 
 
 @lru_cache(maxsize=2**16)  # everybody's log counts from 1, so that all users under one seed share these

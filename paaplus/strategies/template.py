@@ -1,45 +1,28 @@
-"""Avalanche's training template for scores: step budget, ratings and comparisons, stop and divergence.
-
-Shape letters: B = rows of a batch, A = aspects.
-"""
-
-from __future__ import annotations
+"""Avalanche's training template over a stack of users: its own loop, hooks and criterion."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
-from paaplus.configs import TrainingConfig
-from paaplus.errors import DivergedError, TrainingStopped
-from paaplus.strategies.avalanche_names import EvaluationPlugin, SupervisedPlugin, SupervisedTemplate
+from paaplus.errors import TrainingStopped
+from paaplus.strategies.avalanche_names import (
+    DatasetExperience,
+    EvaluationPlugin,
+    LRSchedulerPlugin,
+    SupervisedPlugin,
+    SupervisedTemplate,
+)
 from paaplus.strategies.base import ShouldStop
-from paaplus.strategies.comparisons import comparison_loss
-from paaplus.strategies.datasets import Batch, FeedbackData, StepLoader
-from paaplus.strategies.modules import AdapterModule
+from paaplus.strategies.likelihood import LogLikelihood
+from paaplus.strategies.stack import Stack, StepLoader
 
-
-def masked_loss(score_BA: Tensor, target_BA: Tensor, weight_B: Tensor, noise_sd_A: Tensor) -> Tensor:
-    """Weighted squared errors in units of rating noise, summed over rated aspects, mean over rows.
-
-    Minus twice the Gaussian log likelihood per row. A missing (NaN) aspect adds nothing and has no gradient.
-    """
-    rated_BA = ~torch.isnan(target_BA)
-    error_BA = torch.where(rated_BA, score_BA - torch.nan_to_num(target_BA), 0.0) / noise_sd_A
-    return (weight_B[:, None] * error_BA.square()).sum() / len(score_BA)
-
-
-def batch_loss(image_scores: Tensor, batch: Batch, noise_sd_A: Tensor) -> Tensor:
-    """Minus twice the log likelihood of ratings and comparisons, mean over rows; the scores are those of `batch.x`."""
-    num_rows = len(batch.weight_B)
-    score_BA = image_scores[:num_rows]
-    loss = masked_loss(score_BA, batch.target_BA, batch.weight_B, noise_sd_A)
-    if not len(batch.pair_P):
-        return loss
-    difference_PA = score_BA[batch.pair_P] - image_scores[num_rows:]
-    weight_P = batch.weight_B[batch.pair_P]
-    return loss + comparison_loss(difference_PA, batch.preference_PA, weight_P, noise_sd_A) / num_rows
+# Added to the root of Adam's second moment. The loss is a sum over rows; this is torch's default for the mean over the
+# 64 rows of a full step.
+_ADAM_EPS = 64e-8
 
 
 class SilentEvaluator(EvaluationPlugin):
@@ -54,79 +37,56 @@ class SilentEvaluator(EvaluationPlugin):
         return []
 
 
-class RegressionStrategy(SupervisedTemplate):
-    """SupervisedTemplate whose epoch is `config.num_steps` steps of Adam on the log posterior.
+class StackTemplate(SupervisedTemplate):
+    """One epoch is `TrainingConfig.num_steps` steps of Adam on the log posterior of every user.
 
-    Loss: mean over rows plus `prior_strength * penalty / num_rows`, where `num_rows` is how many rows of feedback the
-    batches stand for. The learning rate falls linearly to zero, so that the last steps average noise out.
-    `data_loss` is the first part alone, at the present step.
+    The prior is Adam's weight decay, since parameters count from its centre. The learning rate falls linearly to zero,
+    so that the last steps average noise out. All users take the same steps, so that one optimiser clock is everybody's;
+    a user who has left the finite numbers stays in the user's own numbers.
     """
 
-    data_loss: Tensor
-
-    def __init__(
-        self,
-        *,
-        name: str,
-        model: AdapterModule,
-        noise_sd_A: Tensor,
-        config: TrainingConfig,
-        generator: torch.Generator,
-        should_stop: ShouldStop,
-        plugins: list[Any],
-        device: str,
-    ) -> None:
-        self.name = name
-        self.config = config
-        self.generator = generator
-        self.noise_sd_A = noise_sd_A.to(device)
-        self.num_rows = 0
-        self.step = 0
-        model.to(device)  # before the optimiser is built: it must hold the parameters that are trained
+    def __init__(self, *, stack: Stack, plugins: Sequence[Any], should_stop: ShouldStop) -> None:
+        request, module = stack.members[0].request, stack.module
+        config, self.name = request.config, request.strategy
+        self.num_steps = config.num_steps if stack.num_new else 0
+        self.watch = _Watch(should_stop)
+        rate, decay = config.learning_rate, 2.0 * config.prior_strength
+        optimizer = torch.optim.Adam(module.parameters(), lr=rate, eps=_ADAM_EPS, weight_decay=decay, fused=True)
+        falling = LambdaLR(optimizer, lambda step: 1.0 - step / max(self.num_steps, 1))
+        scheduler = LRSchedulerPlugin(falling, step_granularity="iteration", reset_scheduler=False)
         super().__init__(
-            model=model,
-            optimizer=torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True),
-            criterion=batch_loss,
-            train_mb_size=config.batch_size,
+            model=module,
+            optimizer=optimizer,
+            criterion=LogLikelihood(module.noise_sd_A, stack.columns.pairs),
             train_epochs=1,
-            device=device,
-            plugins=[*plugins, _Watch(should_stop)],
+            device=stack.device,
+            plugins=[*plugins, scheduler, self.watch],
             evaluator=SilentEvaluator(),
             eval_every=-1,
         )
 
+    def train_stack(self, stack: Stack) -> Tensor:
+        """Train on the one experience there is; the losses of all users at every step, shape (S, U), on the CPU."""
+        self.train(DatasetExperience(dataset=stack, current_experience=0), eval_streams=[])
+        losses = self.watch.losses
+        return torch.stack(losses).cpu() if losses else torch.empty(0, stack.module.num_places)
+
     def make_train_dataloader(self, **options: Any) -> None:
-        self.load_from([(self.adapted_dataset, self.config.batch_size)])
-
-    def load_from(self, parts: list[tuple[FeedbackData, int]]) -> None:
-        """Train on these parts, `(rows, rows a step)`; replay adds its buffer this way."""
-        self.dataloader = StepLoader(parts, self.config.num_steps, self.generator)
-        self.num_rows = sum(len(data) for data, _ in self.dataloader.parts)
-
-    def criterion(self) -> Tensor:
-        self.data_loss = batch_loss(self.mb_output, Batch(*self.mbatch), self.noise_sd_A)
-        return self.data_loss + self.config.prior_strength * self.model.penalty() / self.num_rows
-
-    def optimizer_step(self) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * (1.0 - self.step / self.config.num_steps)
-        super().optimizer_step()
-        self.step += 1
+        # The stock loader shuffles rows across users, by torch's global generator.
+        self.dataloader = StepLoader(self.experience.dataset, self.num_steps)
 
 
 class _Watch(SupervisedPlugin):
-    """Asks whether to stop before every step, and refuses a loss that is not finite. The last of the plugins."""
+    """Asks whether to stop before every step, and keeps every user's losses. The last of the plugins."""
 
     def __init__(self, should_stop: ShouldStop) -> None:
         super().__init__()
         self.should_stop = should_stop
+        self.losses: list[Tensor] = []
 
-    def before_training_iteration(self, strategy: RegressionStrategy, **kwargs: Any) -> None:
+    def before_training_iteration(self, strategy: StackTemplate, **kwargs: Any) -> None:
         if self.should_stop():
-            raise TrainingStopped(f"{strategy.name}: stopped at step {strategy.step} of {strategy.config.num_steps}")
+            raise TrainingStopped(f"{strategy.name}: stopped at step {len(self.losses)} of {strategy.num_steps}")
 
-    def before_backward(self, strategy: RegressionStrategy, **kwargs: Any) -> None:
-        if not torch.isfinite(strategy.loss).all():
-            raise DivergedError(
-                f"{strategy.name}: loss {strategy.loss.item():g} at step {strategy.step} of {strategy.config.num_steps}"
-            )
+    def before_backward(self, strategy: StackTemplate, **kwargs: Any) -> None:
+        self.losses.append(strategy._criterion.loss_U)

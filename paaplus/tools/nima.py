@@ -55,12 +55,17 @@ class NimaHead:
     def judge(self, features_D: np.ndarray) -> tuple[float, float]:
         """Score 0-10 and confidence 0-1 of one image."""
         logit_N = rowwise_matmul(features_D[None].astype(np.float64), self.weight_ND.T)[0] + self.bias_N
-        share_N = np.exp(logit_N - logit_N.max())
-        share_N /= share_N.sum()
-        mean = float(share_N @ BINS_N)
-        variance = max(float(share_N @ np.square(BINS_N)) - mean**2, 0.0)
-        score = min(max((mean - 1.0) * _POINTS_PER_BIN, 0.0), SCORE_MAX)
-        return score, within_width(variance**0.5 * _POINTS_PER_BIN)
+        return of_logits(logit_N)
+
+
+def of_logits(logit_N: np.ndarray) -> tuple[float, float]:
+    """Score and confidence from logits of the ten bins: the mean of their shares, and how far these are spread."""
+    share_N = np.exp(logit_N - logit_N.max())
+    share_N /= share_N.sum()
+    mean = float(share_N @ BINS_N)
+    variance = max(float(share_N @ np.square(BINS_N)) - mean**2, 0.0)
+    score = min(max((mean - 1.0) * _POINTS_PER_BIN, 0.0), SCORE_MAX)
+    return score, within_width(variance**0.5 * _POINTS_PER_BIN)
 
 
 @dataclass(frozen=True, eq=False)

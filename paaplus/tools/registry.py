@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from paaplus.errors import InvalidInput, Unavailable
 from paaplus.scoring.base_scorer import BaseScorer
-from paaplus.tools import composition, pixels
+from paaplus.tools import composition, files, pixels
 from paaplus.tools.generic import GenericTool
 from paaplus.tools.nima import NimaTool
 from paaplus.tools.pixels import PixelTool
@@ -22,6 +22,7 @@ class ToolContext:
     base: BaseScorer | None = None
     nima: NimaTool | None = None
     precomputed: PrecomputedTool | None = None
+    networks: Mapping[str, Tool] = field(default_factory=dict)  # by name, those of `files.TOOL_FILES` that are there
 
 
 def _generic(context: ToolContext) -> Tool:
@@ -45,6 +46,15 @@ def _precomputed(context: ToolContext) -> Tool:
     return context.precomputed
 
 
+def _network(name: str) -> Callable[[ToolContext], Tool]:
+    def build(context: ToolContext) -> Tool:
+        if name not in context.networks:
+            raise Unavailable(f"tool {name!r} {files.needs(name)}")
+        return context.networks[name]
+
+    return build
+
+
 AI_TOOLS: dict[str, Callable[[ToolContext], Tool]] = {
     "generic": _generic,
     "exposure": lambda _: PixelTool("exposure", "1", pixels.exposure),
@@ -54,6 +64,7 @@ AI_TOOLS: dict[str, Callable[[ToolContext], Tool]] = {
     "composition": lambda _: PixelTool("composition", "1", composition.composition),
     "precomputed": _precomputed,
     "nima": _nima,
+    **{name: _network(name) for name in files.TOOL_FILES},
 }
 
 

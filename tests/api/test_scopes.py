@@ -17,7 +17,11 @@ from paaplus.db.tables import ExpertRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.db.tables.jobs import JobState
 from paaplus.db.tables.models import AdapterState
+from paaplus.scoring.exposure_rules import PRESETS
+from paaplus.services.images import maps
+from paaplus.services.reviews import pseudo_labels
 from paaplus.settings import Settings
+from paaplus.tools.tool import Judgement
 from tests.api.conftest import World, jpeg
 from tests.support.factories import make_features, make_image, make_job, make_user
 
@@ -234,6 +238,49 @@ def labels_from_elsewhere(world: World) -> Request:
     return at("/v1/pseudo-labels/precomputed", body)
 
 
+def with_file(world: World) -> None:
+    """The API never reads a network: any bytes are a file."""
+    folder = world.context.settings.home / "weights"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "exposure_map.pth").write_bytes(b"weights")
+
+
+def drawn_map(world: World) -> Request:
+    with_file(world)
+    return at(f"/v1/images/{world.images[0]}/maps/exposure_map")
+
+
+def theme(world: World) -> Request:
+    image = world.user.upload(jpeg(120)).json()["id"]
+    return at(f"/v1/images/{image}/theme", {"theme": "portrait"})
+
+
+def exposure_rating(world: World) -> Request:
+    with_file(world)
+    body = {"rating": 6, "scale": {"min": 1, "max": 7}}
+    return at(f"/v1/users/{world.ada}/exposure-ratings/{world.images[0]}", body)
+
+
+def rated_exposure(world: World) -> Request:
+    path, options = exposure_rating(world)
+    world.application.put(path, options["json"])
+    return at(path)
+
+
+def exposure_rule(world: World) -> Request:
+    with_file(world)
+    with world.database.session() as session:
+        images = [make_image(session).id for _ in range(5)]
+        version = maps.current_version("exposure_map", world.context.settings)
+        scores = {f"exposure_{preset}": 5.0 for preset in PRESETS}
+        label = Judgement(scores, dict.fromkeys(scores, 1.0))
+        pseudo_labels.store(session, "exposure_map", version, dict.fromkeys(images, label))
+    for image in images:
+        body = {"rating": 6, "scale": {"min": 1, "max": 7}}
+        world.application.put(f"/v1/users/{world.ada}/exposure-ratings/{image}", body)
+    return at(f"/v1/users/{world.ada}/exposure-rule?image={images[0]}")
+
+
 # Every route: whom it opens to, what to ask, and what another application's key gets.
 ROUTES: dict[tuple[str, str], tuple[frozenset[KeyScope], Callable[[World], Request], str]] = {
     ("GET", "/healthz"): (PUBLIC, lambda w: at("/healthz"), ITS_OWN),
@@ -249,6 +296,17 @@ ROUTES: dict[tuple[str, str], tuple[frozenset[KeyScope], Callable[[World], Reque
     ("POST", "/v1/images"): (USER, upload, NOT_THERE),
     ("GET", "/v1/images"): (USER, lambda w: at("/v1/images"), ITS_OWN),
     ("GET", "/v1/images/{image_id}"): (USER, lambda w: at(f"/v1/images/{w.images[0]}"), NOT_THERE),
+    ("PUT", "/v1/images/{image_id}/theme"): (USER, theme, NOT_THERE),
+    ("GET", "/v1/images/{image_id}/maps/{tool}"): (USER, drawn_map, NOT_THERE),
+    ("PUT", "/v1/users/{user}/exposure-ratings/{image_id}"): (USER, exposure_rating, NOT_THERE),
+    ("DELETE", "/v1/users/{user}/exposure-ratings/{image_id}"): (USER, rated_exposure, NOT_THERE),
+    ("GET", "/v1/users/{user}/exposure-rule"): (USER, exposure_rule, NOT_THERE),
+    ("GET", "/v1/users/{user}/anchors/{image_id}"): (
+        USER,
+        lambda w: at(f"/v1/users/{w.ada}/anchors/{w.images[0]}"),
+        NOT_THERE,
+    ),
+    ("GET", "/v1/users/{user}/consistency"): (USER, of_ada("/consistency"), NOT_THERE),
     ("POST", "/v1/feedback"): (USER, rate, NOT_THERE),
     ("POST", "/v1/predictions"): (USER, predict, NOT_THERE),
     ("GET", "/v1/users/{user}/adapters"): (USER, of_ada("/adapters"), NOT_THERE),

@@ -47,6 +47,9 @@ def main(token: str) -> None:
         assert predicted["items"][0]["status"] == "scored", predicted  # type: ignore[index]
         for path in ("/v1/users", f"/v1/users/{user}/metrics", "/v1/jobs", "/v1/audit", "/metrics", "/openapi.json"):
             ask("GET", path)
+        ask("PUT", f"/v1/images/{image['id']}/theme", json={"theme": "portrait"})
+        for path in (f"/v1/users/{user}/anchors/{image['id']}", f"/v1/users/{user}/consistency"):
+            ask("GET", path)
         items = [{"id": "people", "kind": "scale", "text": "People?", "min": 1, "max": 7}]
         ask("POST", "/v1/surveys", json={"name": "first", "domain": "photographs", "application": "app",
                                          "form": {"title": "t", "items": items}})  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 from paaplus.errors import InvalidInput
 from paaplus.records import RatedSet
 from paaplus.training import TrainingRequest, train
-from tests.support.learning import GRADIENT_PAIRS, base_of, comparisons, first_request, next_request, person, ratings
+from tests.support.learning import STEP_PAIRS, base_of, comparisons, first_request, next_request, person, ratings
 from tests.support.tiny import tiny_base
 
 BASE = base_of(2)
@@ -76,7 +76,7 @@ def test_comparisons_that_cannot_be_right_are_refused(part: str, column: str, va
 def test_comparisons_of_another_taste_space_are_refused() -> None:
     wide_CR = np.zeros((5, 7), np.float32)
     wide = replace(COMPARED, first_taste_CR=wide_CR, second_taste_CR=wide_CR)
-    with pytest.raises(InvalidInput, match=r"new comparisons with rows of \(\(7,\), \(2,\), \(2,\)\)"):
+    with pytest.raises(InvalidInput, match=r"new comparisons have rows of \(\(7,\), \(2,\), \(2,\)\)"):
         train(request_with(new_compared=wide))
 
 
@@ -100,7 +100,7 @@ def test_a_parent_of_another_base_model_is_refused() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(("strategy", "kind"), GRADIENT_PAIRS)
+@pytest.mark.parametrize(("strategy", "kind"), STEP_PAIRS)
 def test_a_gpu_learns_what_the_cpu_learns(strategy: str, kind: str) -> None:
     second = ratings(BASE, person(BASE, seed=1), 12, first_sequence=30)
     on_cpu = request_with(strategy, kind)

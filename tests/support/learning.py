@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from paaplus.configs import ADAPTER_STRATEGIES, TrainingConfig
 from paaplus.errors import PaaplusError
@@ -14,12 +13,11 @@ from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
 from paaplus.scoring.adapters import TasteVector
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import SCORE_CENTER
-from paaplus.strategies.modules import AdapterModule, build_module
 from paaplus.training import Trained, TrainingRequest
 from tests.support.tiny import tiny_base
 
 PAIRS = [(strategy, kind) for kind, strategies in ADAPTER_STRATEGIES.items() for strategy in strategies]
-GRADIENT_PAIRS = [(strategy, kind) for strategy, kind in PAIRS if strategy != "bayes"]
+STEP_PAIRS = [(strategy, kind) for strategy, kind in PAIRS if strategy != "bayes"]  # trained in steps
 # Fewer steps and smaller batches than the defaults: enough to learn something, and every batch is a real draw.
 SMALL = TrainingConfig(num_steps=30, batch_size=8, replay_batch_size=8, buffer_size=16, rank=6)
 
@@ -27,6 +25,14 @@ SMALL = TrainingConfig(num_steps=30, batch_size=8, replay_batch_size=8, buffer_s
 def base_of(num_aspects: int = 2) -> BaseScorer:
     """A base model on which ratings say a lot: people differ by more than they err."""
     return tiny_base(aspects=tuple(f"aspect{a}" for a in range(num_aspects)))
+
+
+def base_of_dim(taste_dim: int, num_aspects: int = 1) -> BaseScorer:
+    """The tiny base model with a taste space of so many dims."""
+    tiny = base_of(num_aspects)
+    features = np.eye(tiny.map_QR.shape[0], taste_dim, dtype=np.float32)
+    wide = np.zeros((taste_dim, len(tiny.aspects)), np.float32)
+    return replace(tiny, map_QR=features, shift_R=np.zeros(taste_dim, np.float32), head_weight_RA=wide)
 
 
 def person(base: BaseScorer, seed: int = 0) -> np.ndarray:
@@ -102,16 +108,6 @@ def trained_of(outcomes: Sequence[Trained | PaaplusError]) -> list[Trained]:
             raise outcome
         trained.append(outcome)
     return trained
-
-
-def trained_module(base: BaseScorer, kind: str) -> AdapterModule:
-    """Away from its start, so that no gradient is zero by symmetry."""
-    module = build_module(kind, base, rank=4, parent=None)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
-    return module
 
 
 def taste_of(base: BaseScorer, weight_RA: np.ndarray, *, offset: float = 0.0, slope: float = 0.0) -> TasteVector:

@@ -2,9 +2,10 @@
 
 from paaplus.db.tables.base import Base
 from paaplus.db.tables.experts import ExpertRow, MatchExpertRow, MatchRow, QuizPairRow, QuizRow
+from paaplus.db.tables.exposure import ExposureRatingRow
 from paaplus.db.tables.feedback import ExclusionRow, FeedbackRow, PredictionReceiptRow
 from paaplus.db.tables.governance import AllowanceRow, ApiKeyRow, AuditHeadRow, AuditRow
-from paaplus.db.tables.images import FeaturesRow, ImageRow
+from paaplus.db.tables.images import FeaturesRow, ImageMapRow, ImageRow
 from paaplus.db.tables.jobs import JobRow, RunRow
 from paaplus.db.tables.models import AdapterHistoryRow, AdapterRow, BaseModelRow, TastePriorPersonRow, TastePriorRow
 from paaplus.db.tables.reviews import (
@@ -34,8 +35,10 @@ __all__ = [
     "BaseModelRow",
     "ExclusionRow",
     "ExpertRow",
+    "ExposureRatingRow",
     "FeaturesRow",
     "FeedbackRow",
+    "ImageMapRow",
     "ImageRow",
     "JobRow",
     "MatchExpertRow",

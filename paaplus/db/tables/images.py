@@ -1,4 +1,4 @@
-"""Images and their cached features."""
+"""Images, their cached features, and maps that tools drew of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ImageRow(Base):
     """One image of an application, or of one of its users when `owner_id` is set.
 
     `sha256` is the digest of the stored bytes, after sanitizing. `upload_sha256` is that of the uploaded file, so that
-    a repeated upload finds the same row.
+    a repeated upload finds the same row. `theme` is a tag that the application or the owner sets.
     """
 
     __tablename__ = "images"
@@ -23,6 +23,7 @@ class ImageRow(Base):
         partial_unique("uq_images_application_upload", "application", "upload_sha256", where="owner_id IS NULL"),
         partial_unique("uq_images_owner_upload", "owner_id", "upload_sha256", where="owner_id IS NOT NULL"),
         sa.Index("ix_images_sha256", "sha256"),
+        sa.Index("ix_images_application_theme", "application", "theme"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -35,6 +36,7 @@ class ImageRow(Base):
     size_bytes: Mapped[int]
     media_type: Mapped[str] = mapped_column(sa.String(32))
     name: Mapped[str | None] = mapped_column(sa.String(256))
+    theme: Mapped[str | None] = mapped_column(sa.String(64))
     created_at: Mapped[datetime]
 
 
@@ -46,5 +48,24 @@ class FeaturesRow(Base):
     extractor_digest: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
     image_id: Mapped[UUID] = mapped_column(sa.ForeignKey("images.id", ondelete="CASCADE"), primary_key=True, index=True)
     data: Mapped[bytes | None]
+    error: Mapped[str | None] = mapped_column(sa.Text)
+    created_at: Mapped[datetime]
+
+
+class ImageMapRow(Base):
+    """A tool's map of an image: NumPy's file of float16, or the error that stopped it for good.
+
+    In the database and not among the blobs, so that it goes with its image.
+    """
+
+    __tablename__ = "image_maps"
+
+    image_id: Mapped[UUID] = mapped_column(sa.ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    tool: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    tool_version: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    data: Mapped[bytes | None]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    meaning: Mapped[str | None] = mapped_column(sa.String(256))
     error: Mapped[str | None] = mapped_column(sa.Text)
     created_at: Mapped[datetime]

@@ -18,6 +18,7 @@ class JobKind(StrEnum):
     ADAPT = "adapt"
     EXTRACT_FEATURES = "extract_features"
     LABEL_IMAGES = "label_images"
+    DRAW_MAP = "draw_map"
 
 
 class JobState(StrEnum):

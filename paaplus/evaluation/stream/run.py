@@ -10,17 +10,17 @@ Shape letters: E = increments, U = people, L = learners, N = rated images, A = a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from paaplus import metrics
-from paaplus.errors import InvalidInput, UndefinedMetric
+from paaplus.errors import InvalidInput, PaaplusError, UndefinedMetric
 from paaplus.evaluation.agreement import rated_columns, scores
 from paaplus.evaluation.learner import Learner
-from paaplus.evaluation.person_streams import DRIFT, PersonStream, RatedImages, concatenated, stream_rounds
+from paaplus.evaluation.person_streams import DRIFT, PersonStream, RatedImages, StreamRound, concatenated, stream_rounds
 from paaplus.evaluation.rounds import PeopleCounter, Progress, Round, no_progress
 from paaplus.evaluation.splits import MakeSplit
 from paaplus.evaluation.stream.config import StreamConfig
@@ -30,7 +30,9 @@ from paaplus.fitting.taste_prior import fit_taste_prior
 from paaplus.records import RatedSet
 from paaplus.scoring.adapters import Adapter
 from paaplus.scoring.priors import TastePrior
-from paaplus.training import Trained, TrainingRequest, train
+from paaplus.training import TrainingRequest, train_many
+
+_PEOPLE_TOGETHER = 64  # as many as a stack holds
 
 
 def run_stream(
@@ -53,16 +55,18 @@ def run_stream(
     for round_ in plan:
         measurement = _SplitMeasurement(data, round_, config)
         base_models.append(measurement.base_metrics)
-        for user_id in round_.people:
-            steady = round_.maker.steady(user_id)
-            for scenario in config.scenarios:
-                stream = round_.maker.drift(steady, round_.eligible_people) if scenario == DRIFT else steady
-                result = measurement.measure(stream)
+        for first in range(0, len(round_.people), _PEOPLE_TOGETHER):
+            people = round_.people[first : first + _PEOPLE_TOGETHER]
+            streams = [_streams_of(round_, user_id, config.scenarios) for user_id in people]
+            results = iter(measurement.measure([stream for own in streams for stream in own]))
+            for scenario in config.scenarios * len(people):
+                result = next(results)
                 if result is None:
                     num_dropped[scenario] += 1
                 else:
                     measured[scenario].append(result)
-            counter.add()
+            for _ in people:
+                counter.add()
     if empty := [scenario for scenario, results in measured.items() if not results]:
         raise InvalidInput(f"{', '.join(empty)}: SRCC is undefined for all {counter.total} test people")
     names = [learner.name for learner in config.learners]
@@ -82,6 +86,21 @@ def run_stream(
     }
 
 
+@dataclass(frozen=True)
+class _Step:
+    """What one increment gave; seconds are the stream's share of what was trained together."""
+
+    adapter: Adapter
+    state_bytes: int
+    seconds: float
+
+
+def _streams_of(round_: StreamRound, user_id: str, scenarios: Sequence[str]) -> list[PersonStream]:
+    steady = round_.maker.steady(user_id)
+    drifts = round_.maker.drift(steady, round_.eligible_people) if DRIFT in scenarios else steady
+    return [drifts if scenario == DRIFT else steady for scenario in scenarios]
+
+
 class _SplitMeasurement:
     """Fits a base model on one split's train side and measures test people's streams with it."""
 
@@ -92,55 +111,55 @@ class _SplitMeasurement:
         self._prior: TastePrior | None = None
         if any(learner.prior for learner in config.learners):
             self._prior, _ = fit_taste_prior(self._side.base, self._side.train_ratings())
-        # learner -> the trainings of its last stream: increment, result, seconds
-        self._last_trainings: dict[str, list[tuple[RatedImages, Trained, float]]] = {}
 
-    def measure(self, stream: PersonStream) -> StreamMeasurement | None:
-        """Every learner on one stream; None if a metric is undefined (constant ratings or scores)."""
+    def measure(self, streams: Sequence[PersonStream]) -> list[StreamMeasurement | None]:
+        """Every learner on each stream; None if a metric is undefined (constant ratings or scores)."""
+        trainings = [self._trainings(learner, streams) for learner in self._config.learners]
+        return [self._measure_one(stream, own) for stream, *own in zip(streams, *trainings, strict=True)]
+
+    def _measure_one(self, stream: PersonStream, trainings: Sequence[list[_Step]]) -> StreamMeasurement | None:
         try:
             generic = self._agreement(None, stream.unseen[-1])
-            by_learner = [self._measure_learner(learner, stream) for learner in self._config.learners]
+            by_learner = [self._measure_learner(stream, steps) for steps in trainings]
         except UndefinedMetric:
             return None
         return StreamMeasurement(stream.user_id, self._seed, generic["srcc"], by_learner)
 
-    def _measure_learner(self, learner: Learner, stream: PersonStream) -> dict[str, Any]:
+    def _measure_learner(self, stream: PersonStream, steps: Sequence[_Step]) -> dict[str, Any]:
         """One learner's quality after the last increment, its quality on earlier increments, and its cost."""
         num_increments = len(stream.increments)
         quality_EE = np.full((num_increments, num_increments), np.nan)  # minus the MAE [after increment, on increment]
-        curve, flips, seconds = [], [], []
+        curve, flips = [], []
         before: Adapter | None = None
-        trained = None
-        for step, (trained, seconds_of_step) in enumerate(self._trainings(learner, stream)):
-            seconds.append(seconds_of_step)
+        for step, each in enumerate(steps):
             unseen = stream.unseen[step]
-            curve.append(self._agreement(trained.adapter, unseen)["srcc"])
-            flips.append(self._flips(before, trained.adapter, unseen))
+            curve.append(self._agreement(each.adapter, unseen)["srcc"])
+            flips.append(self._flips(before, each.adapter, unseen))
             for earlier in range(step + 1):
-                quality_EE[step, earlier] = -self._error(trained.adapter, stream.increments[earlier])
-            before = trained.adapter
-        assert trained is not None, "a stream without increments"
-        past = concatenated(*stream.increments[:-1])
+                quality_EE[step, earlier] = -self._error(each.adapter, stream.increments[earlier])
+            before = each.adapter
+        last, past = steps[-1], concatenated(*stream.increments[:-1])
         return {
-            **self._agreement(trained.adapter, stream.unseen[-1]),
-            "earlier_srcc": self._agreement(trained.adapter, past)["srcc"],
-            "earlier_mae": self._error(trained.adapter, past),
+            **self._agreement(last.adapter, stream.unseen[-1]),
+            "earlier_srcc": self._agreement(last.adapter, past)["srcc"],
+            "earlier_mae": self._error(last.adapter, past),
             "forgetting": metrics.forgetting(quality_EE),
             "bwt": metrics.bwt(quality_EE),
             "negative_flip_rate": float(np.mean(flips)),
-            "seconds": float(np.mean(seconds)),
-            "adapter_bytes": len(trained.adapter.to_bytes()),
-            "state_bytes": len(trained.state),
+            "seconds": float(np.mean([each.seconds for each in steps])),
+            "adapter_bytes": len(last.adapter.to_bytes()),
+            "state_bytes": last.state_bytes,
             "curve": curve,
         }
 
-    def _trainings(self, learner: Learner, stream: PersonStream) -> Iterator[tuple[Trained, float]]:
-        """Train on one increment after the other, each from the last adapter and learner state; with CPU seconds.
+    def _trainings(self, learner: Learner, streams: Sequence[PersonStream]) -> list[list[_Step]]:
+        """Train all streams on one increment after the other, each from its last adapter and learner state.
 
-        The drift scenario begins with the same increments as the steady one: their trainings are not repeated.
+        As a worker does, many people together, which changes nobody's result. The drift scenario begins with the same
+        increments as the steady one: their trainings are not repeated.
         """
-        no_ratings = self._side.rated(stream.user_id, ())
-        request = TrainingRequest(
+        no_ratings = self._side.rated(streams[0].user_id, ())
+        first = TrainingRequest(
             strategy=learner.strategy,
             adapter_kind=learner.adapter,
             config=replace(self._config.training, seed=self._seed),
@@ -151,22 +170,27 @@ class _SplitMeasurement:
             state=None,
             prior=self._prior if learner.prior else None,
         )
-        reusable, self._last_trainings[learner.name] = self._last_trainings.get(learner.name, []), []
-        for step, increment in enumerate(stream.increments):
-            past = RatedSet.concatenate(request.past, request.new)
-            request = replace(
-                request, new=self._side.rated_as(increment.image_N, increment.target_NA, len(past) + 1), past=past
-            )
-            if step < len(reusable) and reusable[step][0] is increment:
-                _, trained, seconds = reusable[step]
-            else:
-                reusable = reusable[:step]
-                started = time.thread_time()  # CPU time does not depend on other load of the machine
-                trained = train(request)
-                seconds = time.thread_time() - started
-            self._last_trainings[learner.name].append((increment, trained, seconds))
-            yield trained, seconds
-            request = replace(request, parent=trained.adapter, state=trained.state)
+        requests, steps = [first] * len(streams), [list[_Step]() for _ in streams]
+        for step in range(len(streams[0].increments)):
+            increments = [stream.increments[step] for stream in streams]
+            requests = [self._next(request, rated) for request, rated in zip(requests, increments, strict=True)]
+            same = [tuple(map(id, stream.increments[: step + 1])) for stream in streams]
+            distinct = dict(zip(same, requests, strict=True))
+            started = time.thread_time()  # CPU time does not depend on other load of the machine
+            outcomes = dict(zip(distinct, train_many(list(distinct.values())), strict=True))
+            seconds = (time.thread_time() - started) / len(distinct)
+            for i, key in enumerate(same):
+                outcome = outcomes[key]
+                if isinstance(outcome, PaaplusError):
+                    raise outcome
+                steps[i].append(_Step(outcome.adapter, len(outcome.state), seconds))
+                requests[i] = replace(requests[i], parent=outcome.adapter, state=outcome.state)
+        return steps
+
+    def _next(self, request: TrainingRequest, increment: RatedImages) -> TrainingRequest:
+        past = RatedSet.concatenate(request.past, request.new)
+        new = self._side.rated_as(increment.image_N, increment.target_NA, len(past) + 1)
+        return replace(request, new=new, past=past)
 
     def _scores(self, adapter: Adapter | None, rated: RatedImages) -> np.ndarray:
         return scores(adapter, self._side.rated_as(rated.image_N, rated.target_NA))

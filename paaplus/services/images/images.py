@@ -57,6 +57,7 @@ def add(
     data: bytes,
     owner_id: UUID | None = None,
     name: str | None = None,
+    theme: str | None = None,
 ) -> AddedImage:
     """Store an uploaded file and request its features. The same file again returns the existing image.
 
@@ -65,6 +66,7 @@ def add(
     Args:
         owner_id: the user whom the image belongs to; None: the image is shared.
         name: the file's name; only the last part of a path is stored.
+        theme: a tag, as returned by `themes.check`. A repeated upload does not change the tag.
 
     Raises:
         InvalidInput: see `sanitize.clean`.
@@ -85,7 +87,7 @@ def add(
     )
     try:
         with database.session() as session:
-            return _store(session, blobs, settings, application, owner_id, picture, _file_name(name))
+            return _store(session, blobs, settings, application, owner_id, picture, _file_name(name), theme)
     except IntegrityError as error:
         if owner_id is None:
             raise
@@ -100,6 +102,7 @@ def _store(
     owner_id: UUID | None,
     picture: sanitize.Picture,
     name: str | None,
+    theme: str | None,
 ) -> AddedImage:
     sha256 = sha256_hex(picture.data)
     lock_name(session, f"blob:{sha256}")  # an erasure must not delete the same blob meanwhile
@@ -115,6 +118,7 @@ def _store(
         "size_bytes": len(picture.data),
         "media_type": picture.media_type,
         "name": name,
+        "theme": theme,
         "created_at": utcnow(),
     }
     insert_ignoring_conflicts(session, ImageRow, [row])
@@ -168,10 +172,12 @@ def get(session: Session, principal: Principal, image_id: UUID) -> ImageRow:
 
 
 def list_images(
-    session: Session, principal: Principal, *, limit: int = 100, before: UUID | None = None
+    session: Session, principal: Principal, *, theme: str | None = None, limit: int = 100, before: UUID | None = None
 ) -> list[ImageRow]:
-    """Images that this principal may see, newest first."""
+    """Images that this principal may see, newest first; with a theme, only those with this tag."""
     query = sa.select(ImageRow).where(visible_images(principal)).order_by(ImageRow.id.desc()).limit(limit)
+    if theme is not None:
+        query = query.where(ImageRow.theme == theme)
     if before is not None:
         query = query.where(ImageRow.id < before)
     return list(session.execute(query).scalars())

@@ -14,7 +14,7 @@ from paaplus.ids import sha256_hex
 from paaplus.services.registry import base_models
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
-from paaplus.tools import precomputed
+from paaplus.tools import files, precomputed
 from paaplus.tools.nima import NimaTool, read_head
 from paaplus.tools.registry import AI_TOOLS, ToolContext, build
 
@@ -45,6 +45,9 @@ def list_tools(session: Session, blobs: BlobStore, settings: Settings) -> list[T
             if name == "nima":
                 infos.append(_nima_info(settings, digest, base_aspects))
                 continue
+            if name in files.TOOL_FILES:
+                infos.append(_file_info(settings, name, base_aspects))
+                continue
             tool = build(name, context)
         except (InvalidInput, Unavailable) as error:
             infos.append(ToolInfo(name, None, (), (), None, str(error)))
@@ -69,6 +72,8 @@ def check_runnable(names: list[str], settings: Settings) -> None:
             build(name, ToolContext())
         if name == "nima" and settings.nima_file is None:
             raise InvalidInput("tool 'nima' needs a file with a head: set PAAPLUS_NIMA_FILE")
+        if name in files.TOOL_FILES and files.find(settings.home, name) is None:
+            raise InvalidInput(f"tool {name!r} {files.needs(name)}")
 
 
 def is_whole_network(file: Path) -> bool:
@@ -103,6 +108,14 @@ def _nima_info(settings: Settings, extractor_digest: str | None, base_aspects: t
         raise Unavailable("tool 'nima' needs a base model whose features its head is for")
     tool = nima_head(settings, extractor_digest)
     return ToolInfo("nima", tool.version, tool.aspects, labels, tool.need.value, None)
+
+
+def _file_info(settings: Settings, name: str, base_aspects: tuple[str, ...]) -> ToolInfo:
+    version, aspects = files.version(settings.home, name), files.aspects(settings.home, name)
+    if version is None:
+        return ToolInfo(name, None, aspects, (), "pixels", files.needs(name))
+    labels = tuple(aspect for aspect in aspects if aspect in base_aspects)
+    return ToolInfo(name, version, aspects, labels, "pixels", None)
 
 
 @lru_cache(maxsize=4)

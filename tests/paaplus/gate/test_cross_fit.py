@@ -16,7 +16,7 @@ from tests.support.tiny import FEATURE_DIM, tiny_base
 CONFIG = GateConfig()
 
 
-def judged_person(follow: str, strategy: str = "naive", kind: str = "taste_vector"):
+def judged_person(follow: str, strategy: str = "naive", kind: str = "bottleneck"):
     """Evidence on a first version of a user whose ratings follow the generic score, its opposite, or nothing."""
     base, rng = tiny_base(), np.random.default_rng(0)
     taste_NR = base.project(rng.normal(size=(80, FEATURE_DIM)).astype(np.float16))
@@ -37,10 +37,19 @@ def judged_person(follow: str, strategy: str = "naive", kind: str = "taste_vecto
     return evidence, request
 
 
-@pytest.mark.parametrize(("follow", "strategy"), [("generic", "naive"), ("opposite", "bayes")])
-def test_there_is_no_cross_fit_where_it_could_not_decide(follow: str, strategy: str) -> None:
-    evidence, request = judged_person(follow, strategy)
+@pytest.mark.parametrize(
+    ("follow", "strategy", "kind"),
+    [
+        ("generic", "naive", "bottleneck"),
+        ("opposite", "bayes", "taste_vector"),
+        ("opposite", "naive", "taste_vector"),
+        ("opposite", "replay_ewc", "taste_vector"),
+    ],
+)
+def test_there_is_no_cross_fit_where_it_could_not_decide(follow: str, strategy: str, kind: str) -> None:
+    evidence, request = judged_person(follow, strategy, kind)
     assert cross_fitted(evidence, request, CONFIG) is evidence
+    assert judge(evidence, CONFIG).promote
 
 
 def test_a_person_unlike_all_others_is_not_refused_for_it() -> None:

@@ -91,3 +91,41 @@ def test_json_keeps_every_bit_and_other_documents_are_refused():
     ):
         with pytest.raises(InvalidInput):
             Calibration.from_json(bad)
+
+
+@pytest.mark.parametrize("num", [2, 5, 10, 20, 50, 300])
+@pytest.mark.parametrize("slope", [-0.6, -0.1, 0.0, 0.4])
+def test_order_of_the_tool_is_never_lost(num: int, slope: float):
+    """Measured on real labels: without a floor a tenth of the fits on ten reviews turned the order round."""
+    for seed in range(30):
+        raw_N, said_N = reviews(num, slope, noise=1.5, seed=seed)
+        calibration, _ = fit_calibration(raw_N, said_N)
+        said = calibration.apply(np.linspace(0, 10, 41))
+        inside = (said[:-1] > 0) & (said[1:] < 10)
+        assert (np.diff(said)[inside] > 0).all(), (calibration.kind, seed)
+        assert (np.diff(said) >= 0).all()
+
+
+@pytest.mark.parametrize("said", [0.0, 10.0])
+def test_order_is_kept_where_everything_was_said_to_be_at_the_end_of_the_scale(said: float):
+    raw_N = np.random.default_rng(0).uniform(0, 10, 60)
+    calibration, report = fit_calibration(raw_N, np.full(60, said))
+    scores = calibration.apply(np.linspace(0, 10, 41))
+    if report["kind"] != "affine":  # whose numbers are cut where the scale ends
+        assert (np.diff(scores) > 0).all()
+    assert np.abs(scores - said).max() < 0.5
+
+
+def test_isotonic_and_mean_maps_rise_everywhere():
+    rng = np.random.default_rng(4)
+    raw_N = rng.uniform(0, 10, 200)
+    step_N = np.where(raw_N > 6, 10.0, 0.0)
+    isotonic, report = fit_calibration(raw_N, step_N)
+    assert report["kind"] == "isotonic"
+    noise, noise_report = fit_calibration(raw_N, np.clip(rng.normal(6, 1, 200) - 0.2 * (raw_N - 5), 0, 10))
+    for calibration in (isotonic, noise):
+        scores = calibration.apply(np.linspace(0, 10, 101))
+        assert (np.diff(scores) > 0).all()
+        assert scores.min() >= 0
+        assert scores.max() <= 10
+    assert noise_report["kind"] in ("mean", "affine")

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paaplus.configs import TrainingConfig
-from paaplus.scoring.base_scorer import BaseScorer
-from paaplus.strategies import cohort, cohort_steps
-from paaplus.strategies.cohort_rows import RECIPES
-from paaplus.training import TrainingRequest, train_cohort
+from paaplus.strategies import stack, steps
+from paaplus.training import TrainingRequest, train_many
 from tests.support.learning import (
+    STEP_PAIRS,
     base_of,
+    base_of_dim,
     comparisons,
     first_request,
     next_request,
@@ -29,8 +29,7 @@ from tests.support.learning import (
 )
 
 KINDS = ("taste_vector", "bottleneck")
-FUSED = [(strategy, kind) for kind in KINDS for strategy in RECIPES]
-FUSED_OF_ASPECTS = [(*pair, 1 + 2 * (i % 2)) for i, pair in enumerate(FUSED)]  # one aspect, or three
+PAIRS_OF_ASPECTS = [(*pair, 1 + 2 * (i % 2)) for i, pair in enumerate(STEP_PAIRS)]  # one aspect, or three
 # Odd numbers wherever there is one: rank, aspects and taste dims that fill no cache line.
 QUICK = TrainingConfig(num_steps=5, batch_size=24, replay_batch_size=24, buffer_size=40, rank=7)
 WIDE = replace(QUICK, num_steps=2, rank=16)
@@ -54,7 +53,7 @@ def requests_of(strategy: str, kind: str, num_aspects: int) -> tuple[TrainingReq
             if request is None:
                 request = replace(first_request(strategy, kind, base, new, QUICK), center=center)
             else:
-                [trained] = trained_of(train_cohort([request]))
+                [trained] = trained_of(train_many([request]))
                 request = next_request(request, trained, new)
             if num_compared:
                 said = comparisons(base, taste, num_compared, first_sequence=120 + 200 * k, seed=u)
@@ -65,7 +64,7 @@ def requests_of(strategy: str, kind: str, num_aspects: int) -> tuple[TrainingReq
 
 
 def bytes_of(requests: list[TrainingRequest]) -> list[tuple[str, bytes, dict[str, float]]]:
-    return [(each.adapter.digest, each.state, each.metrics) for each in trained_of(train_cohort(requests))]
+    return [(each.adapter.digest, each.state, each.metrics) for each in trained_of(train_many(requests))]
 
 
 @functools.cache
@@ -73,29 +72,29 @@ def alone(strategy: str, kind: str, num_aspects: int) -> list[tuple[str, bytes, 
     return [bytes_of([request])[0] for request in requests_of(strategy, kind, num_aspects)]
 
 
-@pytest.mark.parametrize(("strategy", "kind", "num_aspects"), FUSED_OF_ASPECTS)
+@pytest.mark.parametrize(("strategy", "kind", "num_aspects"), PAIRS_OF_ASPECTS)
 @settings(max_examples=4, deadline=None)
 @given(
     company=st.lists(st.integers(0, NUM_PEOPLE - 1), min_size=2, max_size=NUM_PEOPLE, unique=True),
-    working_set_bytes=st.sampled_from([1, 40_000, 4 * 2**20]),
+    stack_size=st.sampled_from([1, 4, 64]),
     num_ahead=st.sampled_from([3, 64]),
 )
 def test_company_does_not_matter(
-    strategy: str, kind: str, num_aspects: int, company: list[int], working_set_bytes: int, num_ahead: int
+    strategy: str, kind: str, num_aspects: int, company: list[int], stack_size: int, num_ahead: int
 ) -> None:
     requests, expected = requests_of(strategy, kind, num_aspects), alone(strategy, kind, num_aspects)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(cohort._WORKING_SET_BYTES, "cpu", working_set_bytes)
-        patch.setattr(cohort_steps, "_STEPS_PER_BLOCK", num_ahead)
+        patch.setitem(steps._STACK_SIZE, "cpu", stack_size)
+        patch.setattr(stack, "_STEPS_PER_BLOCK", num_ahead)
         found = bytes_of([requests[u] for u in company])
     assert found == [expected[u] for u in company]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("taste_dim", [48, 100, 256, 768])
-def test_size_of_the_cohort_does_not_matter_at(taste_dim: int, kind: str) -> None:
-    """In cohorts of 2, 16 and 64, whatever the number of threads is set to outside."""
-    base = wide_base(taste_dim)
+def test_size_of_the_stack_does_not_matter_at(taste_dim: int, kind: str) -> None:
+    """In stacks of 2, 16 and 64, whatever the number of threads is set to outside."""
+    base = base_of_dim(taste_dim, num_aspects=2)
     requests = [
         first_request("replay_ewc", kind, base, ratings(base, person(base, u), 1 + 3 * u % 40, seed=u), WIDE)
         for u in range(64)
@@ -110,11 +109,3 @@ def test_size_of_the_cohort_does_not_matter_at(taste_dim: int, kind: str) -> Non
         finally:
             torch.set_num_threads(threads)
         assert [found[u] for u in picked if u < count] == [expected[u] for u in picked if u < count]
-
-
-def wide_base(taste_dim: int) -> BaseScorer:
-    """The tiny base model with a taste space of so many dims."""
-    tiny = base_of(2)
-    features = np.eye(tiny.map_QR.shape[0], taste_dim, dtype=np.float32)
-    wide = np.zeros((taste_dim, len(tiny.aspects)), np.float32)
-    return replace(tiny, map_QR=features, shift_R=np.zeros(taste_dim, np.float32), head_weight_RA=wide)

@@ -11,20 +11,17 @@ from paaplus.errors import InvalidInput
 from paaplus.scoring.adapters import Adapter, TasteVector
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import OwnPrior, ShiftedPrior, design
-from paaplus.strategies.modules import build_module
-from paaplus.training import TrainingRequest, train, train_cohort
+from paaplus.strategies.parameters import adapter_of, parameters_of, start_of
+from paaplus.training import TrainingRequest, train
 from tests.support.learning import (
-    GRADIENT_PAIRS,
     SMALL,
+    STEP_PAIRS,
     base_of,
-    comparisons,
     first_request,
-    next_request,
     none_of,
     person,
     ratings,
     taste_of,
-    trained_of,
 )
 
 BASE = base_of(2)
@@ -32,7 +29,7 @@ QUICK = replace(SMALL, num_steps=8)
 CENTER = taste_of(BASE, 0.5 * person(BASE, seed=3), offset=0.4, slope=-0.2)
 FIRST = ratings(BASE, person(BASE), 24)
 SHOWN = ratings(BASE, person(BASE), 200, seed=8)
-every_gradient_pair = pytest.mark.parametrize(("strategy", "kind"), GRADIENT_PAIRS)
+every_step_pair = pytest.mark.parametrize(("strategy", "kind"), STEP_PAIRS)
 
 
 def request_around(center: TasteVector | None, strategy: str, kind: str) -> TrainingRequest:
@@ -47,7 +44,7 @@ def distance(adapter: Adapter, other: Adapter) -> float:
     return float(np.abs(scores(adapter) - scores(other)).mean())
 
 
-@every_gradient_pair
+@every_step_pair
 def test_with_nothing_said_the_scores_are_the_centers(strategy: str, kind: str) -> None:
     request = replace(request_around(CENTER, strategy, kind), new=none_of(FIRST))
     adapter = train(request).adapter
@@ -58,15 +55,15 @@ def test_with_nothing_said_the_scores_are_the_centers(strategy: str, kind: str) 
         assert distance(adapter, CENTER) < 0.1 * delta
 
 
-@every_gradient_pair
+@every_step_pair
 def test_ratings_of_no_aspect_leave_the_center(strategy: str, kind: str) -> None:
     silent = replace(FIRST, target_NA=np.full_like(FIRST.target_NA, np.nan))
     adapter = train(replace(request_around(CENTER, strategy, kind), new=silent)).adapter
-    start = build_module(kind, BASE, QUICK.rank, None, CENTER).to_adapter(BASE.digest)
+    start = adapter_of(start_of(kind, BASE, QUICK.rank, CENTER), BASE)
     np.testing.assert_allclose(scores(adapter), scores(start), atol=1e-5)
 
 
-@every_gradient_pair
+@every_step_pair
 def test_ratings_move_the_scores_away_from_the_center_and_towards_what_was_said(strategy: str, kind: str) -> None:
     config = replace(SMALL, num_steps=60)
     new = ratings(BASE, person(BASE), 60)
@@ -78,9 +75,7 @@ def test_ratings_move_the_scores_away_from_the_center_and_towards_what_was_said(
 @pytest.mark.parametrize("kind", ["taste_vector", "bottleneck"])
 def test_the_penalty_counts_from_the_center(kind: str) -> None:
     """A prior that weighs very much holds the scores at the centre, not at the generic score."""
-    assert build_module(kind, BASE, 6, None, CENTER).penalty() == 0.0
-    assert build_module(kind, BASE, 6, None).to_adapter(BASE.digest).digest != CENTER.digest
-    start = build_module(kind, BASE, QUICK.rank, None, CENTER).to_adapter(BASE.digest)
+    start = adapter_of(start_of(kind, BASE, QUICK.rank, CENTER), BASE)
     few = replace(request_around(CENTER, "joint", kind), new=FIRST.select(np.arange(3)))
     held, free = (
         train(replace(few, config=replace(SMALL, num_steps=100, prior_strength=strength))).adapter
@@ -89,7 +84,7 @@ def test_the_penalty_counts_from_the_center(kind: str) -> None:
     assert distance(held, start) < 0.6 * distance(free, start)
 
 
-@every_gradient_pair
+@every_step_pair
 def test_the_same_request_gives_the_same_bytes_and_another_center_others(strategy: str, kind: str) -> None:
     one, two = (train(request_around(CENTER, strategy, kind)) for _ in range(2))
     other = train(request_around(taste_of(BASE, person(BASE, seed=4)), strategy, kind))
@@ -98,34 +93,22 @@ def test_the_same_request_gives_the_same_bytes_and_another_center_others(strateg
     assert train(request_around(None, strategy, kind)).adapter.digest != one.adapter.digest
 
 
-@every_gradient_pair
-def test_the_next_increment_goes_on_from_the_parent_and_a_cohort_gives_the_same(strategy: str, kind: str) -> None:
-    first = request_around(CENTER, strategy, kind)
-    second = next_request(first, train(first), ratings(BASE, person(BASE), 12, first_sequence=40))
-    second = replace(second, new_compared=comparisons(BASE, person(BASE), 6, first_sequence=60))
-    alone = train(second)
-    together = train_cohort([second, first])
-    for one, expected in zip(trained_of(together), (alone, train(first)), strict=True):
-        # Twice the bar of other tests: one ulp in a taste moves these scores of `train` by up to 6e-6 (distillation).
-        np.testing.assert_allclose(scores(one.adapter), scores(expected.adapter), atol=2e-5)
-    assert alone.adapter.digest != train(first).adapter.digest
-
-
 def test_bottleneck_of_the_default_rank_starts_close_to_the_center() -> None:
     """How near tanh comes to the linear function: the root mean square of what is left, of that of the delta."""
     for num_aspects in (1, 3):
         base = base_of(num_aspects)
         center = taste_of(base, person(base, seed=3))
         taste_NR = ratings(base, person(base), 300, seed=8).taste_NR
-        adapter = build_module("bottleneck", base, 16, None, center).to_adapter(base.digest)
+        adapter = adapter_of(start_of("bottleneck", base, 16, center), base)
         wanted, found = center.delta(taste_NR), adapter.delta(taste_NR)
         assert np.sqrt(np.square(found - wanted).mean() / np.square(wanted).mean()) < 0.1
 
 
 def test_zero_parent_of_a_bottleneck_starts_as_without_a_center() -> None:
-    zero = build_module("bottleneck", BASE, 6, None).to_adapter(BASE.digest)
+    zero = adapter_of(start_of("bottleneck", BASE, 6, None), BASE)
     empty = type(zero).zero(BASE.digest, BASE.taste_dim, 2, rank=6)
-    assert build_module("bottleneck", BASE, 6, empty, CENTER).to_adapter(BASE.digest).digest == zero.digest
+    around = start_of("bottleneck", BASE, 6, CENTER)
+    assert adapter_of(parameters_of(empty, BASE, around), BASE).digest == zero.digest
 
 
 def test_center_is_refused_where_it_cannot_be_one() -> None:

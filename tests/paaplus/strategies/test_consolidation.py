@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from paaplus.configs import TrainingConfig
 from paaplus.records import RatedSet
 from paaplus.scoring.tensors import unpack
-from paaplus.strategies.consolidation import Consolidation
-from paaplus.strategies.datasets import FeedbackData
-from paaplus.strategies.modules import AdapterModule, build_module
-from paaplus.strategies.sensitivity import gauss_newton_fisher
+from paaplus.strategies.reservoir import KeyedSample
+from paaplus.strategies.state import SeenFeedback, digest_of, packed_state
 from paaplus.training import train
-from tests.support.learning import SMALL, base_of, first_request, next_request, none_of, person, ratings, trained_module
+from tests.support.learning import SMALL, base_of, base_of_dim, first_request, next_request, none_of, person, ratings
+from tests.support.oracle import fisher_of
 
 BASE = base_of(2)
-NOISE_SD_A = torch.tensor([0.5, 2.0])
 
 
 def weighted(count: int, first_sequence: int = 1) -> RatedSet:
@@ -39,10 +35,9 @@ def test_importances_of_increments_add_up_with_decay(kind: str) -> None:
     request = first_request("ewc", kind, BASE, first, config)
     trained = train(request)
     again = train(next_request(request, trained, second))
-    noise_sd_A = torch.from_numpy(np.array(BASE.noise_sd_A))
-    alone = gauss_newton_fisher(build_module(kind, BASE, 6, again.adapter), FeedbackData.of(second, "cpu"), noise_sd_A)
+    alone = fisher_of(again.adapter, BASE, second)
     for name, before in fishers(trained.state).items():
-        expected = 0.5 * before + alone[name.removeprefix("fisher.")].numpy()
+        expected = 0.5 * before + alone[name.removeprefix("fisher.")]
         np.testing.assert_allclose(fishers(again.state)[name], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -56,62 +51,15 @@ def test_a_rating_that_is_gone_leaves_the_importances() -> None:
     gone = np.isin(np.arange(1, 21), (3, 4, 15))
     request = next_request(request, trained, third)
     actual = train(replace(request, past=request.past.select(~gone)))
-    module, noise_sd_A = build_module("taste_vector", BASE, 6, None), torch.from_numpy(np.array(BASE.noise_sd_A))
-
-    def fisher(rated: RatedSet) -> dict[str, torch.Tensor]:
-        keep = ~np.isin(rated.sequence_N, (3, 4, 15))
-        return gauss_newton_fisher(module, FeedbackData.of(rated.select(keep), "cpu"), noise_sd_A)
-
-    parts = [fisher(rated) for rated in (first, second, third)]
+    parts = [
+        fisher_of(trained.adapter, BASE, rated.select(~np.isin(rated.sequence_N, (3, 4, 15))))
+        for rated in (first, second, third)
+    ]
     for name, value in fishers(actual.state).items():
         one, two, three = (part[name.removeprefix("fisher.")] for part in parts)
         np.testing.assert_allclose(value, 0.25 * one + 0.5 * two + three, rtol=1e-4)
-    assert set(unpack(actual.state)[0]["fisher_sequence_M"]) == set(range(1, 25)) - {3, 4, 15}
-
-
-@dataclass
-class FakeRun:
-    """As much of a run as a plugin takes up its state from."""
-
-    module: AdapterModule
-    past: FeedbackData
-    state: dict[str, np.ndarray]
-    ageing: float = 1.0
-    config: TrainingConfig = SMALL
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    noise_sd_A: torch.Tensor = field(default_factory=lambda: NOISE_SD_A)
-
-
-class FakeStrategy:
-    """Where the stock plugin finds the model and adds to the loss."""
-
-    def __init__(self, model: AdapterModule, num_rows: int) -> None:
-        self.clock = SimpleNamespace(train_exp_counter=0)
-        self.device = torch.device("cpu")
-        self.num_rows, self.model, self.loss = num_rows, model, torch.zeros(1)
-
-
-@pytest.mark.parametrize("ageing", [1.0, 0.25])
-def test_penalty_is_lambda_over_rows_times_importance_times_squared_move(ageing: float) -> None:
-    parent = trained_module(BASE, "taste_vector")
-    past = FeedbackData.of(weighted(10), "cpu")
-    fisher = gauss_newton_fisher(parent, past, NOISE_SD_A)
-    state = {f"fisher.{name}": value.numpy() for name, value in fisher.items()}
-    state |= {
-        "fisher_sequence_M": past.sequence_N.numpy(),
-        "fisher_increment_M": np.zeros(10, np.int32),
-        "fisher_num_increments": np.array([1]),
-    }
-    plugin = Consolidation(FakeRun(parent, past, state, ageing), "fisher", 3.0, gauss_newton_fisher)
-    strategy = FakeStrategy(parent, num_rows=4)
-    plugin.before_training_exp(strategy)
-    plugin.before_backward(strategy)
-    assert strategy.loss.item() == 0.0  # at the anchor
-    with torch.no_grad():
-        parent.offset.weight += 0.5
-    plugin.before_backward(strategy)
-    expected = ageing * 3.0 / 4 * 0.25 * fisher["offset.weight"].sum().item()
-    assert strategy.loss.item() == pytest.approx(expected, rel=1e-5)
+    seen = SeenFeedback.restored(unpack(actual.state)[0], "fisher")
+    assert seen.digest == digest_of(np.array(sorted(set(range(1, 25)) - {3, 4, 15})))
 
 
 @pytest.mark.parametrize("strategy", ["ewc", "si", "mas", "replay_ewc"])
@@ -122,3 +70,74 @@ def test_a_state_from_before_any_increment_is_gone_on_from(strategy: str) -> Non
     with_state = train(next_request(nothing, trained, weighted(12)))
     without = train(replace(nothing, new=weighted(12), parent=trained.adapter))
     assert with_state.adapter.digest == without.adapter.digest
+
+
+def test_a_late_rating_that_is_gone_leaves_the_importances() -> None:
+    """One that was excluded, released and trained after newer ones, and is then retracted."""
+    early, late = weighted(12).select(np.arange(12) != 4), weighted(12).select(np.arange(12) == 4)
+    request = first_request("ewc", "taste_vector", BASE, early)
+    request = next_request(request, train(request), late)
+    request = next_request(request, train(request), weighted(4, first_sequence=21))
+    assert train(request).adapter.digest != train(replace(request, past=early)).adapter.digest
+    purged = train(replace(request, past=early))
+    never = first_request("ewc", "taste_vector", BASE, early)
+    expected = fishers(train(next_request(never, train(never), none_of(early))).state)
+    new = fisher_of(purged.adapter, BASE, request.new)
+    for name, value in fishers(purged.state).items():
+        # two increments have come since, by their number
+        np.testing.assert_allclose(
+            value, 0.9**2 * expected[name] + new[name.removeprefix("fisher.")], rtol=1e-4, err_msg=name
+        )
+
+
+def test_what_is_kept_of_the_events_that_were_seen_has_a_bound() -> None:
+    seen, sizes, past_N = SeenFeedback(), [], np.empty(0, np.int64)
+    rng = np.random.default_rng(0)
+    for increment in range(1000):
+        new_N = 1 + 30 * increment + np.sort(rng.choice(30, 20, replace=False))  # a third is held out or no rating
+        seen.add(past_N, new_N)
+        past_N = np.concatenate([past_N, new_N])
+        sizes.append(sum(array.nbytes for array in seen.arrays("fisher").values()))
+        assert seen.digest == seen.digest_among(past_N)
+    assert max(sizes) == sizes[-1] < 2000
+    assert seen.digest != seen.digest_among(past_N[1:])
+    age_N = seen.ages(past_N)
+    assert age_N[-20:].tolist() == [0] * 20
+    assert age_N[-2000:].tolist() == [99 - i // 20 for i in range(2000)]
+    assert (age_N >= 0).all()
+
+
+def test_importances_do_not_hold_what_came_before_them() -> None:
+    """A past without a state, from another strategy: it was never seen, so it cannot be gone."""
+    past, new = weighted(12), weighted(8, first_sequence=13)
+    request = replace(first_request("ewc", "taste_vector", BASE, new), past=past)
+    request = next_request(request, train(request), weighted(4, first_sequence=21))
+    fewer = replace(request, past=request.past.select(request.past.sequence_N != 3))
+    assert train(fewer).state == train(request).state
+    gone = replace(request, past=request.past.select(request.past.sequence_N != 15))
+    assert train(gone).state != train(request).state
+
+
+@pytest.mark.parametrize("num_events", [1_000, 10_000])
+def test_state_of_replay_ewc_is_no_larger_after_a_long_history(num_events: int) -> None:
+    """At the default configuration and the widest taste space."""
+    base = base_of_dim(256)
+    rated = ratings(base, person(base), num_events, missing=0.0)
+    sample, seen = KeyedSample(256, 0), SeenFeedback()
+    for first in range(0, num_events - 10, 10):  # what so many increments of ten would have left
+        seen.add(rated.sequence_N[:first], rated.sequence_N[first : first + 10])
+        sample.offer(rated.sequence_N[first : first + 10])
+    config = TrainingConfig(num_steps=1)
+    start = first_request("replay_ewc", "bottleneck", base, rated.select(np.arange(num_events) < 10), config)
+    trained = train(start)
+    arrays, _ = unpack(trained.state)
+    kept = {name: array for name, array in arrays.items() if name.startswith("fisher.")}
+    state = packed_state({**kept, **sample.arrays(), **seen.arrays("fisher")}, "replay_ewc", trained.adapter)
+    past, new = (
+        rated.select(mask) for mask in (rated.sequence_N <= num_events - 10, rated.sequence_N > num_events - 10)
+    )
+    after = train(replace(start, past=past, new=new, parent=trained.adapter, state=state))
+    again, _ = unpack(after.state)
+    assert again["fisher_num_increments"].tolist() == [num_events // 10]
+    assert len(again["buffer_sequence_K"]) == 256
+    assert 18_000 < len(after.state) < 24 * 1024

@@ -6,6 +6,7 @@ import functools
 import gc
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,14 +20,14 @@ from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.adapters import ADAPTERS, adapter_from_bytes
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.tensors import pack, unpack
-from paaplus.strategies import STRATEGIES
-from paaplus.strategies.datasets import FeedbackData
-from paaplus.strategies.modules import AdapterModule
+from paaplus.strategies.modules import StackedAdapter
+from paaplus.strategies.stack import Member, Stack
+from paaplus.strategy_facts import Facts, facts
 from paaplus.training import Trained, TrainingRequest, train
 from tests.support.learning import (
-    GRADIENT_PAIRS,
     PAIRS,
     SMALL,
+    STEP_PAIRS,
     base_of,
     comparisons,
     first_request,
@@ -43,15 +44,28 @@ SECOND = ratings(BASE, person(BASE, seed=1), 12, first_sequence=30)
 COMPARED = comparisons(BASE, person(BASE), 8, first_sequence=50)
 
 
-def pairs_of(*strategies: str) -> list[tuple[str, str]]:
-    return [pair for pair in GRADIENT_PAIRS if pair[0] in strategies]
+def pairs_that(holds: Callable[[Facts], bool]) -> list[tuple[str, str]]:
+    return [pair for pair in STEP_PAIRS if holds(facts()[pair[0]])]
 
 
-BUFFERING = pairs_of("replay", "derpp", "agem", "replay_ewc", "replay_si")
-CONSOLIDATING = pairs_of("ewc", "si", "mas", "replay_ewc", "replay_si")
-GOING_ON = [pair for pair in GRADIENT_PAIRS if pair[0] != "joint"]  # from the parent
+BUFFERING = pairs_that(lambda each: "buffer" in each.remembers)
+REMEMBERING = pairs_that(lambda each: bool(each.remembers))
+GOING_ON = pairs_that(lambda each: each.goes_on)  # from the parent
+CUT_FREE = [pair for pair in PAIRS if not facts()[pair[0]].goes_on]
+# A value that turns a setting off, or changes it where nothing is off.
+OTHER_SETTINGS = {
+    "buffer_size": 0,
+    "replay_batch_size": 0,
+    "ewc_lambda": 0.0,
+    "ewc_decay": 0.1,
+    "si_lambda": 0.0,
+    "mas_lambda": 0.0,
+    "distillation_pool": 0.0,
+    "distillation_batch": 0.0,
+    "derpp_alpha": 0.0,
+}
 every_pair = pytest.mark.parametrize(("strategy", "kind"), PAIRS)
-every_gradient_pair = pytest.mark.parametrize(("strategy", "kind"), GRADIENT_PAIRS)
+every_step_pair = pytest.mark.parametrize(("strategy", "kind"), STEP_PAIRS)
 
 
 @functools.cache
@@ -71,10 +85,10 @@ def second_trained(strategy: str, kind: str) -> Trained:
     return train(second_request(strategy, kind))
 
 
-def test_names_in_configuration_and_code_are_the_same() -> None:
-    assert set(STRATEGIES) == set(STRATEGY_NAMES)
+def test_names_in_configuration_are_those_of_the_facts() -> None:
+    assert set(facts()) == set(STRATEGY_NAMES)
     assert set(ADAPTER_STRATEGIES) == set(ADAPTERS)
-    assert {name for names in ADAPTER_STRATEGIES.values() for name in names} == set(STRATEGIES)
+    assert {(name, kind) for name, each in facts().items() for kind in each.adapters} == set(PAIRS)
 
 
 @every_pair
@@ -87,7 +101,7 @@ def test_the_same_request_gives_the_same_bytes(strategy: str, kind: str) -> None
     assert one.metrics == two.metrics
 
 
-@every_gradient_pair
+@every_step_pair
 def test_another_seed_gives_another_digest(strategy: str, kind: str) -> None:
     request = second_request(strategy, kind)
     other = replace(request, config=replace(request.config, seed=1))
@@ -169,26 +183,35 @@ def go_on_from_disk(folder: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("strategy", "kind", "change"),
-    [
-        *[(*pair, {"replay_batch_size": 0}) for pair in [*BUFFERING, *pairs_of("distillation")]],
-        *[(*pair, {"buffer_size": 0}) for pair in BUFFERING],
-        *[(*pair, {"ewc_lambda": 0.0}) for pair in pairs_of("ewc", "replay_ewc")],
-        *[(*pair, {"si_lambda": 0.0}) for pair in pairs_of("si", "replay_si")],
-        *[(*pair, {"mas_lambda": 0.0}) for pair in pairs_of("mas")],
-        *[(*pair, {"distillation_batch": 0.0}) for pair in pairs_of("distillation")],
-        *[(*pair, {"distillation_pool": 0.0}) for pair in pairs_of("distillation")],
-        *[(*pair, {"derpp_alpha": 0.0}) for pair in pairs_of("derpp")],
-        *[(*pair, {"recency_half_life": 5.0}) for pair in PAIRS],
-    ],
+    ("strategy", "kind", "setting"),
+    [(*pair, name) for pair in PAIRS for name in (*facts()[pair[0]].settings, "recency_half_life")],
 )
-def test_what_is_configured_is_really_used(strategy: str, kind: str, change: dict[str, float]) -> None:
+def test_what_is_configured_is_really_used(strategy: str, kind: str, setting: str) -> None:
     request = second_request(strategy, kind)
-    without = replace(request, config=replace(request.config, **change))
-    assert train(without).adapter.digest != second_trained(strategy, kind).adapter.digest
+    change = {setting: OTHER_SETTINGS.get(setting, 5.0)}
+    other = train(replace(request, config=replace(request.config, **change)))
+    expected = second_trained(strategy, kind)
+    assert (other.adapter.digest, other.state) != (expected.adapter.digest, expected.state)
 
 
-@pytest.mark.parametrize(("strategy", "kind"), sorted({*BUFFERING, *CONSOLIDATING}))
+@every_step_pair
+def test_what_a_strategy_does_not_read_changes_nothing(strategy: str, kind: str) -> None:
+    request = second_request(strategy, kind)
+    unread = {name: value for name, value in OTHER_SETTINGS.items() if name not in facts()[strategy].settings}
+    other = train(replace(request, config=replace(request.config, **unread)))
+    assert (other.adapter.digest, other.state) == (
+        second_trained(strategy, kind).adapter.digest,
+        second_trained(strategy, kind).state,
+    )
+
+
+@every_pair
+def test_a_state_holds_what_the_facts_say(strategy: str, kind: str) -> None:
+    arrays, _ = unpack(second_trained(strategy, kind).state)
+    assert {name.partition("_")[0].partition(".")[0] for name in arrays} == set(facts()[strategy].remembers)
+
+
+@pytest.mark.parametrize(("strategy", "kind"), REMEMBERING)
 def test_the_saved_state_is_really_used(strategy: str, kind: str) -> None:
     without = train(replace(second_request(strategy, kind), state=None))
     assert without.adapter.digest != second_trained(strategy, kind).adapter.digest
@@ -200,7 +223,7 @@ def test_the_parent_is_really_used(strategy: str, kind: str) -> None:
     assert train(from_zero).adapter.digest != second_trained(strategy, kind).adapter.digest
 
 
-@pytest.mark.parametrize(("strategy", "kind"), [pair for pair in PAIRS if pair[0] in ("bayes", "joint")])
+@pytest.mark.parametrize(("strategy", "kind"), CUT_FREE)
 def test_how_feedback_was_cut_into_increments_does_not_matter_to(strategy: str, kind: str) -> None:
     request = second_request(strategy, kind)
     at_once = first_request(strategy, kind, BASE, RatedSet.concatenate(FIRST, SECOND), QUICK)
@@ -231,20 +254,20 @@ def test_the_buffer_keeps_to_its_bound_and_its_bytes_stop_growing(strategy: str,
 
 
 def num_alive() -> int:
-    """Datasets and modules that something still holds."""
+    """Stacks, members and modules that something still holds."""
     gc.collect()
-    return sum(issubclass(type(each), FeedbackData | AdapterModule) for each in gc.get_objects())
+    return sum(issubclass(type(each), Stack | Member | StackedAdapter) for each in gc.get_objects())
 
 
 def test_nothing_of_a_run_stays_in_memory() -> None:
-    requests = [replace(second_request(*pair), config=replace(QUICK, num_steps=1)) for pair in GRADIENT_PAIRS]
+    requests = [replace(second_request(*pair), config=replace(QUICK, num_steps=1)) for pair in STEP_PAIRS]
     before = num_alive()
     for request in requests:
         train(request)
     assert num_alive() == before
 
 
-@every_gradient_pair
+@every_step_pair
 def test_feedback_taken_back_leaves_the_state(strategy: str, kind: str) -> None:
     request = second_request(strategy, kind)
     third = next_request(request, second_trained(strategy, kind), ratings(BASE, person(BASE), 6, first_sequence=70))
@@ -257,7 +280,7 @@ def test_feedback_taken_back_leaves_the_state(strategy: str, kind: str) -> None:
         assert purged.adapter.digest != train(third).adapter.digest
 
 
-@pytest.mark.parametrize(("strategy", "kind"), [pair for pair in PAIRS if pair[0] in ("bayes", "joint")])
+@pytest.mark.parametrize(("strategy", "kind"), CUT_FREE)
 def test_feedback_taken_back_leaves_no_trace_in(strategy: str, kind: str) -> None:
     request = second_request(strategy, kind)
     kept = np.arange(len(FIRST)) % 3 > 0
@@ -377,14 +400,14 @@ def test_every_strategy_forgets_less_than_naive(kind: str) -> None:
         assert forgotten[strategy] < 0.75 * forgotten["naive"], forgotten
 
 
-@every_gradient_pair
+@every_step_pair
 def test_training_stops_before_the_step_it_is_told_to(strategy: str, kind: str) -> None:
     answers = iter([False] * 5 + [True])
     with pytest.raises(TrainingStopped, match=f"{strategy}: stopped at step 5 of 8"):
         train(first_request(strategy, kind, BASE, FIRST, QUICK), should_stop=lambda: next(answers))
 
 
-@every_gradient_pair
+@every_step_pair
 def test_a_loss_that_is_not_finite_is_an_error_that_names_the_step(strategy: str, kind: str) -> None:
     heavy = replace(FIRST, weight_N=np.full(len(FIRST), 3e38, np.float32))  # finite, but their sum is not
     with pytest.raises(DivergedError, match=f"{strategy}: loss inf at step 0 of 8"):
@@ -417,7 +440,7 @@ def test_a_state_that_lacks_something_is_refused_or_does_without(strategy: str, 
     assert 2 * len(refused) >= len(arrays)
 
 
-@every_gradient_pair
+@every_step_pair
 def test_a_strategy_takes_over_from_any_other(strategy: str, kind: str) -> None:
     for before in ADAPTER_STRATEGIES[kind]:
         request = replace(second_request(before, kind), strategy=strategy, config=replace(QUICK, num_steps=1))

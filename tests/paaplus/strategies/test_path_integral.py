@@ -6,15 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from paaplus.records import RatedSet
 from paaplus.scoring.tensors import unpack
-from paaplus.strategies.datasets import FeedbackData
-from paaplus.strategies.modules import build_module
-from paaplus.strategies.sensitivity import gauss_newton_fisher
 from paaplus.training import train
 from tests.support.learning import SMALL, base_of, first_request, next_request, none_of, person, ratings
+from tests.support.oracle import fisher_of
 
 BASE = base_of(1)
 
@@ -58,7 +55,6 @@ def test_importances_of_feedback_that_is_gone_become_the_fisher_information_of_w
     request = next_request(request, train(request), none_of(first))
     kept = first.select(np.arange(12) > 3)
     purged = train(replace(request, past=kept))
-    module = build_module("taste_vector", BASE, 6, request.parent)
-    expected = gauss_newton_fisher(module, FeedbackData.of(kept, "cpu"), torch.from_numpy(np.array(BASE.noise_sd_A)))
+    expected = fisher_of(request.parent, BASE, kept)
     for name, value in importances(purged.state).items():
-        np.testing.assert_allclose(value, expected[name.removeprefix("path.")].numpy(), rtol=1e-5)
+        np.testing.assert_allclose(value, expected[name.removeprefix("path.")], rtol=1e-5)

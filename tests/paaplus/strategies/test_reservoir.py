@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import gc
-import weakref
-
 import numpy as np
 import pytest
 
-from paaplus.strategies.datasets import FeedbackData
-from paaplus.strategies.reservoir import SequenceReservoir
-from tests.support.learning import base_of, person, ratings
-
-BASE = base_of(1)
-RATED = ratings(BASE, person(BASE), 60, missing=0.0)
+from paaplus.strategies.reservoir import KeyedSample
 
 
-def data_of(low: int, high: int) -> FeedbackData:
-    """Ratings with sequence numbers from low to high, both included."""
-    return FeedbackData.of(RATED.select((RATED.sequence_N >= low) & (RATED.sequence_N <= high)), "cpu")
+def data_of(low: int, high: int) -> np.ndarray:
+    """Sequence numbers from low to high, both included."""
+    return np.arange(low, high + 1)
 
 
-def kept(reservoir: SequenceReservoir) -> list[int]:
-    return sorted(reservoir.buffer.sequence_N.tolist())
+def kept(reservoir: KeyedSample) -> list[int]:
+    return sorted(reservoir.sequence_K.tolist())
 
 
-def fed(seed: int, *parts: tuple[int, int], max_size: int = 20) -> SequenceReservoir:
-    reservoir = SequenceReservoir(max_size, seed)
+def fed(seed: int, *parts: tuple[int, int], max_size: int = 20) -> KeyedSample:
+    reservoir = KeyedSample(max_size, seed)
     for low, high in parts:
-        reservoir.update_from_dataset(data_of(low, high))
+        reservoir.offer(data_of(low, high))
     return reservoir
 
 
@@ -63,10 +55,10 @@ def test_every_rating_stays_equally_often() -> None:
 def test_old_and_new_stay_equally_often_after_a_purge() -> None:
     old = new = 0
     for seed in range(300):
-        reservoir = SequenceReservoir(10, seed)
+        reservoir = KeyedSample(10, seed)
         # 40 seen, then 1 to 20 are taken back, then 20 more come
         reservoir.restore(fed(seed, (1, 40), max_size=10).arrays(), data_of(21, 40))
-        reservoir.update_from_dataset(data_of(41, 60))
+        reservoir.offer(data_of(41, 60))
         assert len(kept(reservoir)) <= 10
         old += sum(s <= 40 for s in kept(reservoir))
         new += sum(s > 40 for s in kept(reservoir))
@@ -76,47 +68,36 @@ def test_old_and_new_stay_equally_often_after_a_purge() -> None:
 
 def test_a_restored_buffer_is_the_same_and_goes_on_the_same() -> None:
     reservoir = fed(5, (1, 40))
-    restored = SequenceReservoir(20, 5)
+    restored = KeyedSample(20, 5)
     restored.restore(reservoir.arrays(), data_of(1, 40))
-    assert restored.buffer.sequence_N.tolist() == reservoir.buffer.sequence_N.tolist()
+    assert restored.sequence_K.tolist() == reservoir.sequence_K.tolist()
     for each in (reservoir, restored):
-        each.update_from_dataset(data_of(41, 60))
+        each.offer(data_of(41, 60))
     for name, array in reservoir.arrays().items():
         assert np.array_equal(restored.arrays()[name], array)
 
 
 def test_a_buffer_goes_on_with_its_own_seed() -> None:
-    restored = SequenceReservoir(20, 6)
+    restored = KeyedSample(20, 6)
     restored.restore(fed(5, (1, 40)).arrays(), data_of(1, 40))
-    restored.update_from_dataset(data_of(41, 60))
+    restored.offer(data_of(41, 60))
     assert kept(restored) == kept(fed(5, (1, 60)))
 
 
 def test_ratings_that_are_gone_are_purged() -> None:
     arrays = fed(0, (1, 20)).arrays()
-    restored = SequenceReservoir(20, 0)
+    restored = KeyedSample(20, 0)
     restored.restore(arrays, data_of(6, 20))
     assert kept(restored) == list(range(6, 21))
 
 
 def test_a_smaller_bound_keeps_what_it_would_have_kept() -> None:
-    restored = SequenceReservoir(5, 2)
+    restored = KeyedSample(5, 2)
     restored.restore(fed(2, (1, 40)).arrays(), data_of(1, 40))
     assert kept(restored) == kept(fed(2, (1, 40), max_size=5))
-    restored.update_from_dataset(data_of(41, 60))
+    restored.offer(data_of(41, 60))
     assert kept(restored) == kept(fed(2, (1, 60), max_size=5))
 
 
 def test_the_same_rating_offered_twice_is_kept_once() -> None:
     assert kept(fed(0, (1, 10), (1, 12))) == list(range(1, 13))
-
-
-def test_dropped_rows_are_freed() -> None:
-    reservoir = fed(0, (1, 30))
-    data = data_of(31, 60)
-    rows = weakref.ref(data.tensors[0])
-    reservoir.update_from_dataset(data)
-    del data
-    gc.collect()
-    assert rows() is None
-    assert reservoir.buffer.tensors[0].untyped_storage().nbytes() == 20 * (1 + BASE.taste_dim) * 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 from PIL import Image, ImageFilter
 from safetensors.numpy import save_file
 
+from paaplus.tools.files import TOOL_FILES
 from paaplus.tools.nima import NimaTool, read_head
 from paaplus.tools.precomputed import read_csv
 from paaplus.tools.registry import AI_TOOLS, ToolContext, build
 from paaplus.tools.tool import Judgement, Tool, ToolImage
+from tests.support.siblings import tiny_tool
 from tests.support.tiny import FEATURE_DIM, tiny_base
 
 
@@ -56,10 +59,20 @@ def tool_of(tmp_path: Path) -> Callable[[str], Tool]:
     csv.write_text("image,beauty,health,confidence\ni0,3,,0.25\n1.jpg,9.5,2,\n")
     nima = NimaTool(read_head(head_file(tmp_path)), "aesthetics", "e" * 64)
     context = ToolContext(tiny_base(("beauty", "health")), nima, read_csv(csv))
-    return lambda name: build(name, context)
+
+    def tool(name: str) -> Tool:
+        networks = {name: tiny_tool(name, tmp_path)} if name in TOOL_FILES else {}
+        return build(name, replace(context, networks=networks))
+
+    return tool
 
 
-@pytest.mark.parametrize("name", AI_TOOLS)
+SLOW = {"exposure_map", "laion", "mnet", "prompt_det", "tanet", "tanet_ava", "tanet_ava_no_theme"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in AI_TOOLS]
+)
 def test_same_image_gives_the_same_bits_alone_in_any_batch_and_in_any_order(
     tool_of: Callable[[str], Tool], name: str
 ) -> None:
@@ -68,7 +81,7 @@ def test_same_image_gives_the_same_bits_alone_in_any_batch_and_in_any_order(
     assert tool.score(images) == alone
     assert tool.score(images[::-1]) == alone[::-1]
     rng = np.random.default_rng(0)
-    for _ in range(5):
+    for _ in range(5 if name not in TOOL_FILES else 1):  # networks are slow
         drawn = rng.integers(0, len(images), 11)
         assert tool.score([images[i] for i in drawn]) == [alone[i] for i in drawn]
     assert tool.score([]) == []

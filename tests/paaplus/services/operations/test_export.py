@@ -20,6 +20,8 @@ from paaplus.db.tables import (
     Base,
     ExclusionRow,
     ExpertRow,
+    ExposureRatingRow,
+    ImageMapRow,
     MatchExpertRow,
     MatchRow,
     PreferenceEncoderPersonRow,
@@ -73,6 +75,10 @@ def fill(database: Database, blobs: BlobStore, name: str) -> UUID:
         user = make_user(session, external_id=name)
         own = make_image(session, owner_id=user.id, name=f"{name}.jpg", sha256=blobs.put(name.encode()))
         make_features(session, image_id=own.id, extractor_digest=base.extractor_digest)
+        session.add(
+            ImageMapRow(image_id=own.id, tool=name, tool_version="1", data=b"", meaning=name, created_at=utcnow())
+        )
+        session.add(ExposureRatingRow(user_id=user.id, image_id=own.id, score=5.0, created_at=utcnow()))
         event = make_feedback(session, user, image_id=own.id, event_id=f"{name}-1")
         job = make_job(session, user_id=user.id)
         run = make_run(session, user_id=user.id, base_model_id=base.id, job_id=job.id)

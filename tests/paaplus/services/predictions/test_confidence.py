@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from paaplus.configs import TrainingConfig
 from paaplus.scoring.priors import OwnPrior, design
 from paaplus.services.predictions.confidence import confidences
 from paaplus.training import train
@@ -38,9 +39,23 @@ def test_ratings_make_it_surer_most_of_all_about_images_like_those_rated() -> No
 def test_an_adapter_that_cannot_tell_says_nothing() -> None:
     base = base_of(1)
     rated = ratings(base, person(base), 10)
-    for strategy, kind in (("naive", "taste_vector"), ("naive", "bottleneck")):
-        adapter = train(first_request(strategy, kind, base, rated)).adapter
-        assert confidences(base, adapter, None, rated.taste_NR, rated.generic_NA) is None
+    adapter = train(first_request("naive", "bottleneck", base, rated)).adapter
+    assert confidences(base, adapter, None, rated.taste_NR, rated.generic_NA) is None
+
+
+def test_a_taste_vector_trained_in_steps_can_tell_as_the_closed_form_can() -> None:
+    base = base_of(1)
+    rated = ratings(base, person(base), 30)
+    config = TrainingConfig(num_steps=300, batch_size=64, learning_rate=0.1)
+    steps, exact = (
+        confidences(base, train(request).adapter, None, rated.taste_NR, rated.generic_NA)
+        for request in (
+            first_request("replay_ewc", "taste_vector", base, rated, config),
+            first_request("bayes", "taste_vector", base, rated),
+        )
+    )
+    found, expected = ([one.score_sd["aspect0"] for one in each] for each in (steps, exact))
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
 def test_an_images_confidence_does_not_depend_on_its_batch() -> None:

@@ -28,7 +28,7 @@ FORM: dict[str, Any] = {
     ],
 }  # fmt: skip
 ANSWERS = {"people": 5, "warm": 0.25, "light": "bright", "place": "city", "order": ["z", "x", "y"], "pair": "second"}
-EXAMPLES = sorted((Path(__file__).parents[3] / "docs" / "examples" / "surveys").glob("*.json"))
+EXAMPLES = sorted((Path(__file__).parents[4] / "docs" / "examples" / "surveys").glob("*.json"))
 
 
 def changed(item: int, **changes: Any) -> dict[str, Any]:

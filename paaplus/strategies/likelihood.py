@@ -1,0 +1,67 @@
+"""The loss of a step: minus twice the log likelihood of ratings and comparisons, and the Fisher information of both.
+
+Shape letters: U = users, V = images of a step, P = comparisons of a step, A = aspects. A step's V columns are images of
+ratings (and of soft targets), then the first images of P comparisons, then their second ones.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from paaplus.records import PREFERS_FIRST, PREFERS_SECOND
+from paaplus.scoring.comparisons import LOG_TIE_SHARE, TEMPERATURE_PER_NOISE_SD, TIE_WIDTH
+
+
+class LogLikelihood:
+    """Avalanche's criterion: called with a step's scores and targets. `loss_U` are the users' losses of the last call.
+
+    The loss is a sum over rows, not their mean: an importance, a weight decay and a soft target then weigh the same for
+    a user of five ratings and one of a thousand. It is a sum over users, so that each has its own gradient.
+    """
+
+    loss_U: Tensor
+
+    def __init__(self, noise_sd_A: Tensor, num_pairs: int) -> None:
+        self.noise_sd_A, self.num_pairs = noise_sd_A, num_pairs
+
+    def __call__(self, score_UVA: Tensor, target_UVB: Tensor) -> Tensor:
+        """The summed loss.
+
+        Args:
+            score_UVA: of a step's images.
+            target_UVB: of 2 A numbers. For a rating, the target and its weight over the noise's variance; for the first
+                image of a comparison, the preference and its weight; otherwise zeros. A weight of 0: nothing was said.
+        """
+        target_UVA, weight_UVA = target_UVB.chunk(2, dim=-1)
+        first = score_UVA.shape[1] - 2 * self.num_pairs
+        rated = slice(0, first)
+        loss_U = (weight_UVA[:, rated] * (score_UVA[:, rated] - target_UVA[:, rated]).square()).sum((1, 2))
+        if self.num_pairs:
+            pair, second = slice(first, first + self.num_pairs), slice(first + self.num_pairs, None)
+            difference_UPA = score_UVA[:, pair] - score_UVA[:, second]
+            said_UPA = log_likelihood(difference_UPA, target_UVA[:, pair], self.noise_sd_A)
+            loss_U = loss_U - 2.0 * (weight_UVA[:, pair] * said_UPA).sum((1, 2))
+        self.loss_U = loss_U.detach()
+        return loss_U.sum()
+
+
+def log_likelihood(difference_CA: Tensor, preference_CA: Tensor, noise_sd_A: Tensor) -> Tensor:
+    """Of each answer about two images with this difference of scores, see `scoring.comparisons`; any leading axes."""
+    z_CA = difference_CA / (TEMPERATURE_PER_NOISE_SD * noise_sd_A)
+    log_tie_CA = logsigmoid(z_CA + TIE_WIDTH) + logsigmoid(TIE_WIDTH - z_CA) + LOG_TIE_SHARE
+    return torch.where(
+        preference_CA == PREFERS_FIRST,
+        logsigmoid(z_CA - TIE_WIDTH),
+        torch.where(preference_CA == PREFERS_SECOND, logsigmoid(-z_CA - TIE_WIDTH), log_tie_CA),
+    )
+
+
+def information(difference_CA: Tensor, noise_sd_A: Tensor) -> Tensor:
+    """Fisher information of one comparison about the difference: the curvature, mean over the three answers."""
+    temperature_A = TEMPERATURE_PER_NOISE_SD * noise_sd_A
+    z_CA = difference_CA / temperature_A
+    over_high_CA, over_low_CA = torch.sigmoid(z_CA - TIE_WIDTH), torch.sigmoid(z_CA + TIE_WIDTH)
+    # A first or a tie has the curvature at the upper threshold, a second or a tie that at the lower one.
+    high_CA = over_high_CA * (1.0 - over_high_CA) * over_low_CA
+    low_CA = over_low_CA * (1.0 - over_low_CA) * (1.0 - over_high_CA)
+    return (high_CA + low_CA) / temperature_A.square()

@@ -1,0 +1,58 @@
+"""How sure a taste vector is that was trained in steps, and what it would score without a rating or two.
+
+Trained long enough, a taste vector is the closed form of the rows that its training stood for, under its prior and
+penalties. So the same evidence holds around it, told from its own weights.
+
+Shape letters: N = ratings, A = aspects, P = R + 2 regressors, M = soft targets, L = the latest ratings.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from paaplus.records import ComparedSet, RatedSet
+from paaplus.scoring import closed_form
+from paaplus.scoring.adapters import Adapter, TasteVector
+from paaplus.strategies.rows import Part
+from paaplus.strategies.stack import Member
+
+
+def evidence_of(
+    member: Member, adapter: Adapter, held: Mapping[str, np.ndarray]
+) -> tuple[Adapter, np.ndarray | None, np.ndarray | None]:
+    """A trained adapter with how sure it is, and predictions without ratings (`Trained.loo_NA`, `loo_difference_LLA`).
+
+    None for a bottleneck, whose score is no linear function of its numbers, and without a prior, since nothing then
+    bounds what was never rated.
+
+    Args:
+        member: the user, with the parts that the training drew from.
+        adapter: what came of it.
+        held: how firmly penalties hold each parameter, in prior standard deviations; empty: not at all.
+    """
+    request, parts = member.request, [part for part in member.parts if part.num_drawn]
+    strength = request.config.prior_strength
+    nothing_known = not len(member.new) and request.parent is None
+    if not isinstance(adapter, TasteVector) or not strength or nothing_known:
+        return adapter, None, None
+    drawn = [part.rows.sequence_N for part in parts if part.soft_weight is None]
+    sequence_N = np.concatenate([np.empty(0, np.int64), *drawn])
+    rated = RatedSet.concatenate(request.past, request.new)
+    stood_for_N = np.isin(rated.sequence_N, sequence_N)
+    rated = replace(rated, target_NA=np.where(stood_for_N[:, None], rated.target_NA, np.float32(np.nan)))
+    compared = ComparedSet.concatenate(request.past_compared, request.new_compared)
+    if len(compared):
+        compared = compared.select(np.isin(compared.sequence_C, sequence_N))
+    precision_PA = np.full((adapter.weight_RA.shape[0] + 2, len(adapter.beta_A)), strength)
+    if held:
+        precision_PA += np.vstack([held["offset.weight"], held["slope.weight"], held["weight.weight"].T])
+    soft = [_soft_targets(part) for part in parts if part.soft_weight is not None]
+    fitted = closed_form.around(request.base, adapter, rated, compared, precision_PA, soft)
+    return replace(adapter, uncertainty=fitted.uncertainty), fitted.loo_NA, fitted.loo_difference_LLA
+
+
+def _soft_targets(part: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Taste, generic scores and weights of images whose scores were to be kept; shapes (M, R), (M, A) and (M, A)."""
+    known_VA = np.ones(part.rows.generic_VA.shape) if part.soft_VA is None else ~np.isnan(part.soft_VA)
+    return part.rows.taste_VR, part.rows.generic_VA, known_VA * float(part.soft_weight or 0.0)

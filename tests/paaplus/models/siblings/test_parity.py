@@ -1,0 +1,112 @@
+"""Every network gives the original's numbers: each case of each fixture folder, by the command that anybody can run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from paaplus.models.siblings.load import read_network
+from paaplus.models.siblings.parity import FUNCTIONS
+from paaplus.models.siblings.tools import BUILDERS
+from paaplus.tools.tool import Tool, ToolImage
+
+SHARED = os.environ.get("PAAPLUS_TEST_SHARED")
+SIBLINGS = Path(SHARED or ".") / "siblings"
+ROOT = Path(__file__).resolve().parents[4]
+OFFICIAL_MAP = SIBLINGS / "weights" / "wavelet_epoch_2_val_loss0.03022034629540784.pth"
+SECONDS_OF_ONE = 900  # seven images through 87 M parameters on a core that is shared
+
+needs_fixture = pytest.mark.skipif(
+    not (SIBLINGS / "parity").is_dir(),
+    reason="compares with the originals' numbers in siblings/parity of PAAPLUS_TEST_SHARED, which is not here",
+)
+needs_weights = pytest.mark.skipif(
+    not OFFICIAL_MAP.is_file(),
+    reason="reads the official file in siblings/weights of PAAPLUS_TEST_SHARED, which is not here",
+)
+HEAVY = ("eat", "icaa_det", "prompt_det", "elta", "p_ieanet", "tanet")
+
+
+@needs_fixture
+@pytest.mark.parity
+@pytest.mark.timeout(SECONDS_OF_ONE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in FUNCTIONS]
+)
+def test_every_case_is_within_its_tolerance(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, "benchmarks/siblings.py", "--fixture", str(SIBLINGS / "parity"), "--only", name]
+    surroundings = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, "--json", str(tmp_path / "report.json")],
+        cwd=ROOT,
+        env=surroundings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(done.stdout)  # the largest differences; `pytest -s` shows them
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+    [result] = json.loads((tmp_path / "report.json").read_text())
+    assert (result["state"], result["cases"] > 0) == ("ok", True)
+
+
+@pytest.fixture(scope="module")
+def exposure() -> Tool:
+    """The tool over the official file."""
+    network = read_network("exposure_map", OFFICIAL_MAP)
+    return BUILDERS["exposure_map"]("official-1", lambda: network, "cpu", None)
+
+
+def mean_map(tool: Tool, image: Image.Image) -> float:
+    values_HW = tool.map(ToolImage(image)).values_HW  # type: ignore[attr-defined]
+    return float(values_HW.astype(np.float64).mean())
+
+
+@needs_weights
+@pytest.mark.parity
+@pytest.mark.slow
+@pytest.mark.timeout(SECONDS_OF_ONE)
+def test_official_exposure_map_knows_dark_from_bright(exposure: Tool) -> None:
+    photo = Image.open(SIBLINGS / "parity" / "p_ieanet" / "photo_low.png").convert("RGB")
+    pixel_HW3 = np.asarray(photo, np.float64)
+    brighter = [Image.fromarray(np.clip(np.rint(pixel_HW3 * gain), 0, 255).astype(np.uint8)) for gain in (1, 3, 5)]
+    darker = Image.fromarray(np.rint(pixel_HW3 * 0.25).astype(np.uint8))
+    told = [mean_map(exposure, image) for image in (darker, *brighter)]
+    assert told == sorted(told, reverse=True)
+    assert told == pytest.approx([0.4185, 0.3335, 0.0049, -0.2575], abs=0.01)  # 8 bits move a map by .006 at most
+    plain = {shade: mean_map(exposure, Image.new("RGB", (300, 200), (shade,) * 3)) for shade in (0, 128, 255)}
+    assert plain[0] > 0.3
+    assert plain[255] < -0.4
+    assert abs(plain[128]) < 0.05
+    dark, lit = exposure.score([ToolImage(brighter[0]), ToolImage(brighter[1])])
+    assert dark.scores["exposure"] < lit.scores["exposure"]
+    assert dark.scores["under"] < 1.0 < 9.0 < dark.scores["over"]
+
+
+@needs_weights
+@pytest.mark.parity
+def test_official_laion_head_is_one_vector() -> None:
+    from paaplus.models.siblings import state
+    from paaplus.tools.laion import collapse
+
+    file = SIBLINGS / "weights" / "sac+logos+ava1-l14-linearMSE.pth"
+    tensors = state.read(file)
+    assert state.reader_of(tensors) == "laion"
+    head = collapse({name: tensor.numpy() for name, tensor in tensors.items()})
+    assert np.linalg.norm(head.vector_D) == pytest.approx(17.9956, abs=1e-3)
+    assert head.bias == pytest.approx(5.236646, abs=1e-5)
+    embedding_D = np.random.default_rng(0).normal(size=768)
+    with torch.inference_mode():
+        value = torch.from_numpy((embedding_D / np.linalg.norm(embedding_D)).astype(np.float32))
+        for layer in (0, 2, 4, 6, 7):
+            value = tensors[f"layers.{layer}.weight"] @ value + tensors[f"layers.{layer}.bias"]
+    assert head.raw_score(embedding_D) == pytest.approx(float(value[0]), abs=1e-5)
+    assert head.raw_score(7.0 * embedding_D) == pytest.approx(head.raw_score(embedding_D))
