@@ -48,6 +48,7 @@ def worker_context() -> WorkerContext:
             settings=settings,
             worker=f"{socket.gethostname()}:{pid}",
             device=resolve_device(settings.device),
+            watches_drift=True,
             stopping=_stopping,
         )
     return _contexts[pid]

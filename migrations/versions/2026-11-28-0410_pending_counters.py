@@ -1,10 +1,10 @@
-"""Counters of the events that wait for a training, and an index of retractions."""
+"""Counters of the events that wait for a training, and indexes of retractions and of shared images."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "9d3f6a81c2e7"
-down_revision = "7ba75d8c5be0"
+down_revision = "c41d7e0a92b6"
 
 
 def upgrade() -> None:
@@ -18,6 +18,13 @@ def upgrade() -> None:
         sqlite_where=sa.text("retracts_sequence IS NOT NULL"),
         postgresql_where=sa.text("retracts_sequence IS NOT NULL"),
     )
+    op.create_index(
+        "ix_images_shared_in_order",
+        "images",
+        ["application", "sha256", "id"],
+        sqlite_where=sa.text("owner_id IS NULL"),
+        postgresql_where=sa.text("owner_id IS NULL"),
+    )
     op.execute(
         "UPDATE users SET (pending_count, pending_since) = ("
         "SELECT count(*), min(feedback.received_at) FROM feedback "
@@ -28,6 +35,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_images_shared_in_order", table_name="images")
     op.drop_index("ix_feedback_retractions", table_name="feedback")
     with op.batch_alter_table("users", schema=None) as batch_op:
         batch_op.drop_column("pending_since")

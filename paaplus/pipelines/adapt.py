@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
 import structlog
 
 from paaplus import faults
@@ -24,7 +23,7 @@ from paaplus.db.types import utcnow
 from paaplus.errors import LeaseLost, TrainingStopped
 from paaplus.gate import Evidence, cross_fit_requests, gather, judge, with_learned_order
 from paaplus.pipelines.context import NotReady, Outcome, Running, outcome_of
-from paaplus.pipelines.learning_sets import compared_set, no_features, prequential, rated_set
+from paaplus.pipelines.learning_sets import compared_set, prequential, rated_set
 from paaplus.pipelines.lineage import Lineage, SortedFeedback, lineage_of, must_train, sort_feedback
 from paaplus.services.adaptation import commit
 from paaplus.services.adaptation.snapshot import Snapshot, read_snapshot
@@ -97,7 +96,7 @@ def _prepare(running: Running) -> _Prepared | str:
     if context.stopping.is_set():
         raise TrainingStopped("the worker stops before this user's turn")
     started_at, clock = utcnow(), time.perf_counter()
-    snapshot = read_snapshot(context.database, context.blobs, lease.user_id, context.settings)
+    snapshot = read_snapshot(context.database, context.blobs, lease.user_id, context.settings, context.projections)
     if snapshot.num_missing_features:
         raise NotReady(f"features of {snapshot.num_missing_features} rated image(s) are pending", FEATURES_WAIT_S)
     by_hand = lease.reason == DueReason.BY_HAND
@@ -269,8 +268,6 @@ def _judge(user: _Prepared, trained_user: _TrainedUser) -> commit.RunResult:
 
 def _evidence(user: _Prepared, trained: Trained) -> Evidence:
     snapshot, reference_row = user.snapshot, user.lineage.reference_row
-    pool_PD = np.stack(snapshot.pool) if snapshot.pool else no_features(snapshot.base)
-    pool_PR = snapshot.project(pool_PD)
     # Held-out ratings from before a drift describe the taste that the user no longer has.
     held_out = [rating for rating in user.feedback.held_out if rating.sequence > snapshot.drifted_since]
     return gather(
@@ -279,6 +276,6 @@ def _evidence(user: _Prepared, trained: Trained) -> Evidence:
         user.lineage.reference,
         rated_set(snapshot, held_out),
         reference_row.high_water_sequence if reference_row else 0,
-        pool_PR=pool_PR,
-        pool_PA=snapshot.base.generic(pool_PR),
+        pool_PR=snapshot.pool_PR,
+        pool_PA=snapshot.base.generic(snapshot.pool_PR),
     )

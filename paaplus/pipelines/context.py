@@ -12,6 +12,7 @@ from typing import TypeVar
 from paaplus.db.engine import Database
 from paaplus.queue import jobs
 from paaplus.queue.jobs import Lease
+from paaplus.services.adaptation.projections import Projections
 from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
@@ -42,12 +43,18 @@ class WorkerContext:
     settings: Settings
     worker: str
     device: str = "cpu"
+    watches_drift: bool = False  # users are tested for drift before they are trained
     stopping: threading.Event = field(default_factory=threading.Event)  # the process was asked to end
 
     @cached_property
     def serving(self) -> ServingStore:
         """The served adapters and base models, cached in memory."""
         return ServingStore(self.database, self.blobs, self.settings)
+
+    @cached_property
+    def projections(self) -> Projections:
+        """The projected images that trainings and the gate read, cached in memory."""
+        return Projections(self.settings.features_cache_mb * 2**20)
 
 
 @dataclass

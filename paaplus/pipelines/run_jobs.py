@@ -66,7 +66,8 @@ def run_next(context: WorkerContext, queues: list[str]) -> int:
     claimed = {lease.job_id: Running(context, lease) for lease in leases}
     errors: list[SQLAlchemyError] = []
     with _heartbeat(context, claimed):
-        _watch(context, leases)
+        if context.watches_drift:
+            _watch(context, leases)
         for running, outcome in PIPELINES[leases[0].kind](tuple(claimed.values())):
             with _bound(running.lease):
                 try:

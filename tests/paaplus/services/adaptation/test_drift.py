@@ -90,27 +90,25 @@ def test_no_event_is_checked_twice(deployment: Deployment) -> None:
 def test_errors_are_of_scores_served_before_training(deployment: Deployment) -> None:
     user = deployment.add_user(drift=QUICK)
     deployment.rate(user, range(12))
-    deployment.work()  # checks them, then trains on them
+    deployment.work()  # trains on them before the check
+    watch(deployment)
+    row = deployment.user(user)
+    assert (row.watched_sequence, row.drift["num_errors"]) == (12, 0)
+    deployment.rate(user, range(12, 13))
+    watch(deployment)
+    score = deployment.scores(user)[12, 0]
+    assert deployment.user(user).drift["mean"] == pytest.approx(abs(score - deployment.opinion(12)), abs=1e-5)
+
+
+def test_a_worker_checks_the_users_whom_it_is_about_to_train(deployment: Deployment) -> None:
+    deployment.context.watches_drift = True
+    user = deployment.add_user(drift=QUICK)
+    deployment.rate(user, range(12))
+    deployment.work()
     served = [abs(float(deployment.generic_IA[i, 0]) - deployment.opinion(i)) for i in range(12)]
     row = deployment.user(user)
     assert (row.watched_sequence, row.drift["num_errors"]) == (12, 12)
     assert row.drift["mean"] == pytest.approx(sum(served) / 12, abs=1e-5)
-    deployment.rate(user, range(12, 13))
-    watch(deployment)
-    served.append(abs(deployment.scores(user)[12, 0] - deployment.opinion(12)))
-    assert deployment.user(user).drift["mean"] == pytest.approx(sum(served) / 13, abs=1e-5)
-
-
-def test_ratings_that_the_active_version_was_trained_on_are_not_checked(deployment: Deployment) -> None:
-    user = deployment.add_user(drift=QUICK)
-    deployment.rate(user, range(12))
-    deployment.work()
-    with deployment.database.session() as session:
-        row = session.get(UserRow, user)
-        row.watched_sequence, row.drift = 0, None
-    watch(deployment)
-    row = deployment.user(user)
-    assert (row.watched_sequence, row.drift["num_errors"]) == (12, 0)
 
 
 def test_a_paused_user_is_checked_but_not_due(deployment: Deployment) -> None:
