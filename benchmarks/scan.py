@@ -87,7 +87,7 @@ def raw_insert_s(database: Database, count: int) -> float:
         rows.append(tuple(p(v) if p and v is not None else v for p, v in zip(processors, given, strict=True)))
     mark = "?" if dialect.name == "sqlite" else "%s"
     names = ", ".join(column.name for column in table.columns)
-    statement = f"INSERT INTO jobs ({names}) VALUES ({', '.join([mark] * len(table.columns))})"  # noqa: S608
+    statement = f"INSERT INTO jobs ({names}) VALUES ({', '.join([mark] * len(table.columns))})"
     connection = database.engine.raw_connection()
     try:
         cursor = connection.cursor()
