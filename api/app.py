@@ -107,6 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 predictor=Predictor(database, blobs, settings),
                 metrics=Metrics(database, settings),
             )
+            app.state.context.metrics.watch_caches(app.state.context.predictor.store.caches)
             yield
         finally:
             if writer is not None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -15,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from paaplus.db.engine import Database
 from paaplus.services.operations import status
 from paaplus.services.operations.status import Status
+from paaplus.services.predictions.cache import SizedCache
 from paaplus.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -44,8 +46,32 @@ class Metrics:
             "paaplus_predictions", "Predicted items.", ["status", "source"], registry=self.registry
         )
 
+    def watch_caches(self, caches: Mapping[str, SizedCache[Any, Any]]) -> None:
+        """Report hits, misses and bytes of this process's caches, by name."""
+        self.registry.register(_CacheCollector(caches))
+
     def render(self) -> bytes:
         return generate_latest(self.registry)
+
+
+class _CacheCollector(Collector):
+    """Hits, misses and sizes of caches of this process."""
+
+    def __init__(self, caches: Mapping[str, SizedCache[Any, Any]]) -> None:
+        self._caches = caches
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        lookups = CounterMetricFamily("paaplus_cache_lookups", "Looked up in a cache.", labels=["cache", "result"])
+        sizes = GaugeMetricFamily("paaplus_cache_bytes", "Bytes of the entries of a cache.", labels=["cache"])
+        for name, cache in self._caches.items():
+            lookups.add_metric([name, "hit"], cache.num_hits)
+            lookups.add_metric([name, "miss"], cache.num_misses)
+            sizes.add_metric([name], cache.size_bytes)
+        yield lookups
+        yield sizes
 
 
 class _DatabaseCollector(Collector):

@@ -32,7 +32,7 @@ async def predict(body: PredictionsIn, key: UserKey, context: Context) -> Respon
         raise InvalidInput(f"{body.num_wanted} predictions in one call; at most {limit} are accepted")
     targets = await run_in_threadpool(context.predictor.resolve, key, body.wanted())
     await _wait_for_features(context, targets, min(body.wait_s, context.settings.max_wait_s))
-    return await run_in_threadpool(_answer, context, targets, body.confidence)
+    return await run_in_threadpool(_answer, context, targets, body.confidence, body.receipts)
 
 
 async def _wait_for_features(context: ApiContext, targets: Sequence[Target], wait_s: float) -> None:
@@ -46,9 +46,9 @@ async def _wait_for_features(context: ApiContext, targets: Sequence[Target], wai
             return
 
 
-def _answer(context: ApiContext, targets: Sequence[Target], with_confidence: bool) -> Response:
+def _answer(context: ApiContext, targets: Sequence[Target], with_confidence: bool, with_receipts: bool) -> Response:
     # Serialized here, in a thread: in the event loop, ten thousand items would delay all other requests.
-    answer = context.predictor.answer(targets, with_confidence=with_confidence)
+    answer = context.predictor.answer(targets, with_confidence=with_confidence, with_receipts=with_receipts)
     for item in answer.items:
         context.metrics.predictions.labels(item.status, item.source or "none").inc()
     waits = [item.retry_after_s for item in answer.items if item.retry_after_s is not None]

@@ -27,7 +27,7 @@ from typing import Any
 
 import httpx2 as httpx
 import numpy as np
-from ingest import NUM_IMAGES, PAYLOAD, populate
+from ingest import NUM_IMAGES, populate
 from recording import record_rows
 
 from paaplus.db import migrate
@@ -40,6 +40,7 @@ from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
 TASTE_DIM, NUM_RATINGS = 64, 10  # the tenth rating of a user decides
+opinions: list[float] = []  # by image
 
 
 @contextmanager
@@ -53,15 +54,19 @@ def platform(home: Path) -> Iterator[tuple[str, str, list[str]]]:
     _, images, token = populate(database)
     base = simulated_base(TASTE_DIM, features_are_taste=True)
     rng = np.random.default_rng(0)
+    opinions.clear()
     with database.session() as session:
         base_models.register(session, blobs, base, {"extractor": "none"}, {})
         for image_id in images:
-            data = rng.normal(size=TASTE_DIM).astype(np.float16).tobytes()
+            features_D = 0.05 * rng.normal(size=TASTE_DIM)
+            features_D[0] = rng.normal()
+            opinions.append(float(np.clip(5 + 2 * features_D[0], 0, 10)))
+            data = features_D.astype(np.float16).tobytes()
             columns: dict[str, Any] = {"extractor_digest": base.extractor_digest, "data": data}
             if hasattr(FeaturesRow, "sha256"):
-                from paaplus.services.images.features import digest_of
+                from paaplus.services.images.features import features_digest
 
-                columns["sha256"] = digest_of(base.extractor_digest, image_id, data)
+                columns["sha256"] = features_digest(base.extractor_digest, image_id, data)
             session.add(FeaturesRow(image_id=image_id, created_at=utcnow(), **columns))
     database.dispose()
     with socket.socket() as probe:
@@ -96,16 +101,17 @@ def platform(home: Path) -> Iterator[tuple[str, str, list[str]]]:
 _numbers = itertools.count()
 
 
-def rating(user: int, images: list[str], value: int = 6) -> dict[str, Any]:
+def rating(user: int, images: list[str]) -> dict[str, Any]:
+    """What everybody here thinks of the next image: a taste that ten ratings show clearly, so that the gate promotes."""
     number = next(_numbers)
-    payload = {**PAYLOAD, "ratings": {"beauty": value}}
-    return {"event_id": f"e{number}", "user": f"u{user}", "kind": "rating", "image": images[number % NUM_IMAGES],
-            **payload}  # fmt: skip
+    payload = {"ratings": {"beauty": opinions[number % NUM_IMAGES]}, "scale": {"min": 0, "max": 10}}
+    image = images[number % NUM_IMAGES]
+    return {"event_id": f"e{number}", "user": f"u{user}", "kind": "rating", "image": image, **payload}
 
 
 def freshness_s(client: httpx.Client, user: int, images: list[str]) -> float:
     """Seconds from the answer to the deciding rating to a prediction of another adapter version."""
-    first = [rating(user, images, 1 + n % 7) for n in range(NUM_RATINGS - 1)]
+    first = [rating(user, images) for _ in range(NUM_RATINGS - 1)]
     client.post("/v1/feedback", json={"events": first}).raise_for_status()
     body = {"items": [{"user": f"u{user}", "image": images[0]}]}
     client.post("/v1/feedback", json=rating(user, images)).raise_for_status()

@@ -32,8 +32,8 @@ from paaplus.db.tables import FeaturesRow, ImageRow, RunRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.types import utcnow
 from paaplus.ids import new_id
-from paaplus.models.base_fit import Ratings, fit_base_scorer
 from paaplus.models import lite2
+from paaplus.models.base_fit import Ratings, fit_base_scorer
 from paaplus.pipelines.context import WorkerContext
 from paaplus.pipelines.run_jobs import run_next
 from paaplus.scoring.base_scorer import BaseScorer
@@ -130,7 +130,10 @@ class Bench:
         """What the latest runs say of their parts (wall time)."""
         with self.database.read_session() as session:
             runs = list(session.execute(sa.select(RunRow.timings).order_by(RunRow.id.desc()).limit(num)).scalars())
-        return {f"{part}_ms": 1e3 * float(np.mean([run[f"{part}_s"] for run in runs])) for part in ("read", "train", "judge")}
+        return {
+            f"{part}_ms": 1e3 * float(np.mean([run[f"{part}_s"] for run in runs]))
+            for part in ("read", "train", "judge")
+        }
 
 
 def base_of_lite2_shape(rng: np.random.Generator) -> BaseScorer:

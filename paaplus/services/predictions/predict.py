@@ -119,7 +119,7 @@ class Predictor:
             NotFound: one of them does not exist for this principal; the message names it.
         """
         with self._database.read_session() as session:
-            found_users = users.resolve_many(session, principal, {ref for ref, _ in wanted})
+            found_users = users.resolve_ids_and_applications(session, principal, {ref for ref, _ in wanted})
             rows = session.execute(
                 sa.select(ImageRow.id, ImageRow.application).where(
                     ImageRow.id.in_({image_id for _, image_id in wanted}), images.visible_images(principal)
@@ -128,14 +128,14 @@ class Predictor:
             applications = {row.id: row.application for row in rows}
         targets = []
         for ref, image_id in wanted:
-            user = found_users.get(ref)
-            if user is None:
+            if ref not in found_users:
                 raise NotFound(f"user {ref!r} does not exist")
+            user_id, application = found_users[ref]
             if image_id not in applications:
                 raise NotFound(f"image {image_id} does not exist")
-            if applications[image_id] != user.application:
-                raise NotFound(f"image {image_id} does not exist in application {user.application!r} of user {ref!r}")
-            targets.append(Target(user.id, image_id))
+            if applications[image_id] != application:
+                raise NotFound(f"image {image_id} does not exist in application {application!r} of user {ref!r}")
+            targets.append(Target(user_id, image_id))
         return targets
 
     def request_missing(self, targets: Sequence[Target]) -> bool:
@@ -149,11 +149,12 @@ class Predictor:
             states = images.feature_states(session, {t.image_id for t in targets}, self._settings)
         return any(state.state == "pending" for state in states.values())
 
-    def answer(self, targets: Sequence[Target], *, with_confidence: bool = False) -> Answer:
+    def answer(self, targets: Sequence[Target], *, with_confidence: bool = False, with_receipts: bool = True) -> Answer:
         """Score the images that have features; the others are pending, with the job that extracts them.
 
         Args:
             with_confidence: add the confidence of each score, if its adapter has an uncertainty.
+            with_receipts: write a receipt of each score, which a correction can name.
 
         Raises:
             NotFound: a user or an image was erased meanwhile.
@@ -162,32 +163,39 @@ class Predictor:
         wanted = {t.user_id for t in targets}, {t.image_id for t in targets}
         serving = self._store.load(*wanted, with_priors=with_confidence)
         places = _by_user(serving, targets)
-        items = self._record(targets, serving, _score(serving, targets, places))
+        items = self._record(targets, serving, _score(serving, targets, places), with_receipts)
         if with_confidence:
             found = _confidences(serving, targets, places)
             items = [replace(item, confidence=found.get(position)) for position, item in enumerate(items)]
         return Answer(items, serving.base_model)
 
-    def _record(self, targets: Sequence[Target], serving: Serving, scores: dict[int, np.ndarray]) -> list[Prediction]:
+    def _record(
+        self, targets: Sequence[Target], serving: Serving, scores: dict[int, np.ndarray], with_receipts: bool
+    ) -> list[Prediction]:
         """Write the receipts, request missing features, and make the predictions, in the order of `targets`."""
         pending = {t.image_id for t in targets} - serving.images.keys() - serving.failed.keys()
         retry_after_s = math.ceil(self._settings.scan_interval_s)
         now = utcnow()
-        try:
-            with self._database.session() as session:
-                job_id = images.request_features(session, pending, self._settings) if pending else None
-                items = [
-                    _scored(target, serving, scores[position])
-                    if position in scores
-                    else _unscored(target, serving, job_id, retry_after_s)
-                    for position, target in enumerate(targets)
-                ]
-                receipts = [_receipt(item, serving.base_model.id, now) for item in items if item.receipt_id]
-                if receipts:  # with nulls: otherwise rows with and without them go in separate statements
-                    session.execute(sa.insert(PredictionReceiptRow), receipts, execution_options={"render_nulls": True})
-        except IntegrityError as error:
-            raise NotFound("a user or an image was erased while scores were computed") from error
+        job_id = self._requested(pending) if pending else None
+        items = [
+            _scored(target, serving, scores[position], with_receipts)
+            if position in scores
+            else _unscored(target, serving, job_id, retry_after_s)
+            for position, target in enumerate(targets)
+        ]
+        receipts = [_receipt(item, serving.base_model.id, now) for item in items if item.receipt_id]
+        if receipts:
+            try:
+                with self._database.session() as session:
+                    session.connection().execute(sa.insert(PredictionReceiptRow.__table__), receipts)
+            except IntegrityError as error:
+                raise NotFound("a user or an image was erased while scores were computed") from error
         return items
+
+    def _requested(self, image_ids: set[UUID]) -> UUID | None:
+        """The job that extracts the features of these images."""
+        with self._database.session() as session:
+            return images.request_features(session, image_ids, self._settings)
 
 
 def _by_user(serving: Serving, targets: Sequence[Target]) -> dict[UUID, list[int]]:
@@ -233,7 +241,7 @@ def _images(serving: Serving, targets: Sequence[Target], places: list[int]) -> t
     return np.stack([image.taste_R for image in images_N]), np.stack([image.generic_A for image in images_N])
 
 
-def _scored(target: Target, serving: Serving, score_A: np.ndarray) -> Prediction:
+def _scored(target: Target, serving: Serving, score_A: np.ndarray, with_receipt: bool) -> Prediction:
     served = serving.served.get(target.user_id)
     is_personal = serving.adapter_of(target.user_id) is not None
     source, reason = _source(served, is_personal)
@@ -250,7 +258,7 @@ def _scored(target: Target, serving: Serving, score_A: np.ndarray) -> Prediction
         adapter=served if is_personal else None,
         preference=serving.preferences.get(target.user_id),
         branches=image.branches,
-        receipt_id=new_id(),
+        receipt_id=new_id() if with_receipt else None,
     )
 
 

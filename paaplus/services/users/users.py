@@ -82,9 +82,16 @@ def resolve_many(session: Session, principal: Principal, refs: Iterable[str]) ->
 
 
 def resolve_ids(session: Session, principal: Principal, refs: Iterable[str]) -> dict[str, UUID]:
-    """Ids of users by reference, see `resolve_many`. It reads no more than it needs."""
+    """Ids of users by reference, see `resolve_many`."""
+    return {ref: user_id for ref, (user_id, _) in resolve_ids_and_applications(session, principal, refs).items()}
+
+
+def resolve_ids_and_applications(
+    session: Session, principal: Principal, refs: Iterable[str]
+) -> dict[str, tuple[UUID, str]]:
+    """Ids and applications of users by reference, see `resolve_many`. It reads no more than these."""
     rows = _matching(session, principal, refs, sa.select(UserRow.id, UserRow.application, UserRow.external_id))
-    return _by_reference(principal, refs, {tuple(row): row.id for row in rows})
+    return _by_reference(principal, refs, {tuple(row): (row.id, row.application) for row in rows})
 
 
 def _matching(session: Session, principal: Principal, refs: Iterable[str], query: sa.Select[Any]) -> list[Any]:
