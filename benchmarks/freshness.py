@@ -102,7 +102,7 @@ _numbers = itertools.count()
 
 
 def rating(user: int, images: list[str]) -> dict[str, Any]:
-    """What everybody here thinks of the next image: a taste that ten ratings show clearly, so that the gate promotes."""
+    """What everybody here thinks of the next image: ten ratings show it clearly, so that the gate promotes."""
     number = next(_numbers)
     payload = {"ratings": {"beauty": opinions[number % NUM_IMAGES]}, "scale": {"min": 0, "max": 10}}
     image = images[number % NUM_IMAGES]

@@ -168,7 +168,7 @@ def main() -> None:
         for num_images in [int(num) for num in options.images.split(",")]:
             bench.add_images(num_images)
             users = bench.add_users(options.users)
-            for turn in range(2):
+            for _turn in range(2):
                 for user in users:
                     bench.rate(user, 40)
                 seconds, num_jobs = bench.drain()

@@ -170,7 +170,7 @@ class Predictor:
         return Answer(items, serving.base_model)
 
     def _record(
-        self, targets: Sequence[Target], serving: Serving, scores: dict[int, np.ndarray], with_receipts: bool
+        self, targets: Sequence[Target], serving: Serving, scores: dict[int, np.ndarray], with_receipts: bool = True
     ) -> list[Prediction]:
         """Write the receipts, request missing features, and make the predictions, in the order of `targets`."""
         pending = {t.image_id for t in targets} - serving.images.keys() - serving.failed.keys()
