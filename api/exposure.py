@@ -8,12 +8,13 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from paaplus.api.dependencies import Context, ReadSession, UserKey, UserPath, WriteSession
+from paaplus.api.routing import Route
 from paaplus.api.schemas.exposure import ExposureRatingIn, ExposureRatingOut, ExposureRuleOut
 from paaplus.records import Scale
 from paaplus.services.reviews import exposure_ratings
 from paaplus.services.users import users
 
-router = APIRouter(prefix="/v1/users/{user}", tags=["exposure"])
+router = APIRouter(prefix="/v1/users/{user}", tags=["exposure"], route_class=Route)
 
 
 @router.put("/exposure-ratings/{image_id}")

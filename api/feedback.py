@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from paaplus.api.dependencies import ApiContext, Context, UserKey
+from paaplus.api.routing import Route
 from paaplus.api.schemas.feedback import (
     EVENT,
     RATING_EXAMPLE,
@@ -27,8 +28,9 @@ from paaplus.services.feedback.intake import AppendResult
 from paaplus.services.feedback.writer import Posted
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
+from paaplus.texts import is_id
 
-router = APIRouter(prefix="/v1/feedback", tags=["feedback"])
+router = APIRouter(prefix="/v1/feedback", tags=["feedback"], route_class=Route)
 
 EXAMPLES: dict[str, Any] = {
     "one rating": {"value": RATING_EXAMPLE},
@@ -123,7 +125,7 @@ def _unreadable(index: int, raw: Any, error: ValidationError) -> FeedbackItemOut
     where = ".".join(str(part) for part in first["loc"])
     return FeedbackItemOut(
         index=index,
-        event_id=event_id if isinstance(event_id, str) and event_id.isprintable() else None,
+        event_id=event_id if is_id(event_id) else None,
         status="rejected",
         error=ItemError(code=InvalidInput.code, message=f"{where}: {first['msg']}" if where else first["msg"]),
     )

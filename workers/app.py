@@ -29,6 +29,7 @@ def make_app(settings: Settings) -> Celery:
         broker_connection_retry_on_startup=True,
         task_default_queue="cpu",
         task_ignore_result=True,
+        result_expires=None,  # no results, so no task at four in the morning that deletes old ones
         task_acks_late=False,
         worker_prefetch_multiplier=1,
         worker_pool_start_method=settings.worker_start_method,

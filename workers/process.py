@@ -48,7 +48,6 @@ def worker_context() -> WorkerContext:
             settings=settings,
             worker=f"{socket.gethostname()}:{pid}",
             device=resolve_device(settings.device),
-            watches_drift=True,
             stopping=_stopping,
         )
     return _contexts[pid]

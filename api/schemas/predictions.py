@@ -148,8 +148,16 @@ class PredictionsOut(Out):
 
     items: list[PredictionOut]
     pending: int
+    receipts_stored: bool = Field(
+        description="False: the database had no room for receipts, so `receipt_id` is null and no correction can refer "
+        "to these scores."
+    )
 
     @classmethod
     def of(cls, answer: Answer, now: datetime) -> PredictionsOut:
         base_model = BaseModelRef.model_validate(answer.base_model)
-        return cls(items=[PredictionOut.of(i, base_model, now) for i in answer.items], pending=answer.num_pending)
+        return cls(
+            items=[PredictionOut.of(i, base_model, now) for i in answer.items],
+            pending=answer.num_pending,
+            receipts_stored=answer.receipts_stored,
+        )

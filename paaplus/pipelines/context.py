@@ -43,7 +43,6 @@ class WorkerContext:
     settings: Settings
     worker: str
     device: str = "cpu"
-    watches_drift: bool = False  # users are tested for drift before they are trained
     stopping: threading.Event = field(default_factory=threading.Event)  # the process was asked to end
 
     @cached_property

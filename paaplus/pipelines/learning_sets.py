@@ -11,9 +11,11 @@ from uuid import UUID
 
 import numpy as np
 
+from paaplus.gate import FeedbackVerdict, feedback_verdict
 from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.adapters import Adapter
 from paaplus.scoring.base_scorer import BaseScorer
+from paaplus.scoring.priors import OwnPrior
 from paaplus.services.adaptation.snapshot import Snapshot
 from paaplus.services.feedback import arrays
 from paaplus.services.feedback.feedback_log import LatestComparison, LatestRating
@@ -27,6 +29,17 @@ def rated_set(snapshot: Snapshot, ratings: list[LatestRating]) -> RatedSet:
 def compared_set(snapshot: Snapshot, comparisons: list[LatestComparison]) -> ComparedSet:
     """Comparisons as arrays; their images are in `snapshot.images`."""
     return arrays.compared_set(comparisons, snapshot.base.aspects, partial(_inputs, snapshot))
+
+
+def verdict_on(snapshot: Snapshot) -> FeedbackVerdict:
+    """The gate's verdict on all feedback of the user, quarantined or not, whose images have features."""
+    log, usable = snapshot.log.without_quarantine(), snapshot.images
+    ratings = [rating for rating in log.latest_ratings() if rating.image_id in usable]
+    comparisons = [c for c in log.latest_comparisons() if c.first_id in usable and c.second_id in usable]
+    prior = snapshot.starting_point.prior or OwnPrior(snapshot.base)
+    return feedback_verdict(
+        rated_set(snapshot, ratings), compared_set(snapshot, comparisons), prior, snapshot.policy.gate
+    )
 
 
 def _inputs(snapshot: Snapshot, image_ids: list[UUID]) -> tuple[np.ndarray, np.ndarray]:

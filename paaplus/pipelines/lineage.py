@@ -41,7 +41,7 @@ class SortedFeedback:
     held_out: list[LatestRating]
     new_compared: list[LatestComparison]
     past_compared: list[LatestComparison]
-    num_held_out_comparisons: int
+    held_out_compared: list[LatestComparison]
 
     @property
     def num_new(self) -> int:
@@ -53,7 +53,7 @@ class SortedFeedback:
 
     @property
     def num_held_out(self) -> int:
-        return len(self.held_out) + self.num_held_out_comparisons
+        return len(self.held_out) + len(self.held_out_compared)
 
 
 def lineage_of(snapshot: Snapshot, by_hand: bool) -> Lineage:
@@ -96,5 +96,5 @@ def sort_feedback(snapshot: Snapshot, up_to: TrainedUpTo) -> SortedFeedback:
         held_out=[rating for rating in ratings if rating.held_out],
         new_compared=[comparison for comparison in training_compared if log.is_new(up_to, comparison)],
         past_compared=[comparison for comparison in training_compared if not log.is_new(up_to, comparison)],
-        num_held_out_comparisons=len(comparisons) - len(training_compared),
+        held_out_compared=[comparison for comparison in comparisons if comparison.held_out],
     )

@@ -22,7 +22,6 @@ from paaplus.pipelines.context import NotReady, Outcome, Running, WorkerContext,
 from paaplus.queue import jobs
 from paaplus.queue.jobs import Lease, RetryPolicy
 from paaplus.services import scheduling
-from paaplus.services.adaptation import drift
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -66,8 +65,6 @@ def run_next(context: WorkerContext, queues: list[str]) -> int:
     claimed = {lease.job_id: Running(context, lease) for lease in leases}
     errors: list[SQLAlchemyError] = []
     with _heartbeat(context, claimed):
-        if context.watches_drift:
-            _watch(context, leases)
         for running, outcome in PIPELINES[leases[0].kind](tuple(claimed.values())):
             with _bound(running.lease):
                 try:
@@ -79,16 +76,6 @@ def run_next(context: WorkerContext, queues: list[str]) -> int:
     if errors:
         raise errors[0]
     return len(leases)
-
-
-def _watch(context: WorkerContext, leases: Sequence[Lease]) -> None:
-    """Test the users who are about to be trained for drift: a training may come before the next scan."""
-    user_ids = [lease.user_id for lease in leases if lease.kind == JobKind.ADAPT and lease.user_id is not None]
-    if user_ids:
-        try:
-            drift.watch_users(context.database, context.serving, user_ids)
-        except Exception as error:  # the trainings do not depend on it
-            log.warning("users not tested for drift", error=repr(error))
 
 
 def _bound(lease: Lease) -> AbstractContextManager[None]:

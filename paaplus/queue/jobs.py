@@ -33,6 +33,7 @@ from paaplus.queue import bell
 
 CLAIM_TRIES = 5
 DEFAULT_PRIORITY = 5
+CLOCK_SLACK = timedelta(seconds=60)  # clocks of several hosts differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +350,24 @@ def _requeued(session: Session, job_id: UUID, lock_key: str, delay: timedelta) -
     if successor is not None:
         return JobState.CANCELLED, {"finished_at": now}
     return JobState.QUEUED, {"run_after": now + delay}
+
+
+def forgive_clock(session: Session, lease_s: float) -> None:
+    """After the clock was set back: make jobs ready, and leases end, that would wait for the old time to come again."""
+    now = db_now(session)
+    now + timedelta(seconds=lease_s)
+    session.execute(
+        sa.update(JobRow)
+        .where(JobRow.state == JobState.QUEUED, JobRow.created_at > now + CLOCK_SLACK, JobRow.run_after > now)
+        .values(run_after=now)
+    )
+    session.execute(
+        sa.update(JobRow)
+        .where(
+            JobRow.state == JobState.RUNNING, JobRow.lease_expires_at > now + timedelta(seconds=lease_s) + CLOCK_SLACK
+        )
+        .values(lease_expires_at=now + timedelta(seconds=lease_s))
+    )
 
 
 @dataclass(frozen=True, slots=True)

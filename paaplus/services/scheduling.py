@@ -39,6 +39,7 @@ STARTING_POINT_REASONS = (
     DueReason.NEW_MATCH,
     DueReason.NEW_PREFERENCE,
 )
+AT_ONCE: Final = sa.text("due_reason <> 'interval'")  # as in the index, so that the database uses it
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +273,8 @@ def request_training(session: Session, user_id: UUID, *, actor: str, reason: str
 def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -> int:
     """Enqueue jobs of due users and clear their due times; returns how many. Several schedulers may run at once."""
     now = db_now(session)
+    # A later time of a reason that counts from the moment of the change was written before the clock was set back.
+    session.execute(sa.update(UserRow).where(UserRow.next_due_at > now, AT_ONCE).values(next_due_at=now))
     due = session.execute(
         sa.select(UserRow.id, UserRow.policy, UserRow.due_reason)
         .where(UserRow.next_due_at <= now)
@@ -318,6 +321,7 @@ def scan(database: Database, settings: Settings) -> ScanReport:
         if batch < SCAN_BATCH:
             break
     with database.session() as session:
+        jobs.forgive_clock(session, settings.lease_s)
         reaped = jobs.reap(session, retry)
         for user_id in reaped.dead_user_ids:
             postpone(session, user_id)

@@ -46,19 +46,21 @@ class TrainingRequest:
         compared = self.new_compared.sequence_C, self.past_compared.sequence_C
         return np.concatenate([self.new.sequence_N, self.past.sequence_N, *compared])
 
+    def everything(self) -> tuple[RatedSet, ComparedSet]:
+        """All ratings and comparisons, past and new, in order of sequence."""
+        compared = ComparedSet.concatenate(self.past_compared, self.new_compared)
+        return RatedSet.concatenate(self.past, self.new), compared
+
 
 @dataclass(frozen=True)
 class Trained:
     """A candidate adapter, what the next increment needs to go on from it, and numbers worth keeping.
 
     `loo_NA` holds what the same fit without that one rating would have scored, for `past` and `new` together in
-    order of sequence; NaN where an aspect was not rated. `loo_difference_LLA` holds what a fit without either of two
-    ratings would have scored one image above the other, for each two of the last L of them. Both are None from
-    strategies that have no such closed form.
+    order of sequence; NaN where an aspect was not rated. None from strategies that have no such closed form.
     """
 
     adapter: Adapter
     state: bytes
     metrics: dict[str, float]
     loo_NA: np.ndarray | None = None
-    loo_difference_LLA: np.ndarray | None = None

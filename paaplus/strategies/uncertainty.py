@@ -11,17 +11,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring import closed_form
 from paaplus.scoring.adapters import Adapter, TasteVector
 from paaplus.strategies.rows import Part
 from paaplus.strategies.stack import Member
 
 
-def evidence_of(
-    member: Member, adapter: Adapter, held: Mapping[str, np.ndarray]
-) -> tuple[Adapter, np.ndarray | None, np.ndarray | None]:
-    """A trained adapter with how sure it is, and predictions without ratings (`Trained.loo_NA`, `loo_difference_LLA`).
+def evidence_of(member: Member, adapter: Adapter, held: Mapping[str, np.ndarray]) -> tuple[Adapter, np.ndarray | None]:
+    """A trained adapter with how sure it is, and predictions without ratings (`Trained.loo_NA`).
 
     None for a bottleneck, whose score is no linear function of its numbers, and without a prior, since nothing then
     bounds what was never rated.
@@ -35,13 +32,12 @@ def evidence_of(
     strength = request.config.prior_strength
     nothing_known = not len(member.new) and request.parent is None
     if not isinstance(adapter, TasteVector) or not strength or nothing_known:
-        return adapter, None, None
+        return adapter, None
     drawn = [part.rows.sequence_N for part in parts if part.soft_weight is None]
     sequence_N = np.concatenate([np.empty(0, np.int64), *drawn])
-    rated = RatedSet.concatenate(request.past, request.new)
+    rated, compared = request.everything()
     stood_for_N = np.isin(rated.sequence_N, sequence_N)
     rated = replace(rated, target_NA=np.where(stood_for_N[:, None], rated.target_NA, np.float32(np.nan)))
-    compared = ComparedSet.concatenate(request.past_compared, request.new_compared)
     if len(compared):
         compared = compared.select(np.isin(compared.sequence_C, sequence_N))
     precision_PA = np.full((adapter.weight_RA.shape[0] + 2, len(adapter.beta_A)), strength)
@@ -49,7 +45,7 @@ def evidence_of(
         precision_PA += np.vstack([held["offset.weight"], held["slope.weight"], held["weight.weight"].T])
     soft = [_soft_targets(part) for part in parts if part.soft_weight is not None]
     fitted = closed_form.around(request.base, adapter, rated, compared, precision_PA, soft)
-    return replace(adapter, uncertainty=fitted.uncertainty), fitted.loo_NA, fitted.loo_difference_LLA
+    return replace(adapter, uncertainty=fitted.uncertainty), fitted.loo_NA
 
 
 def _soft_targets(part: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

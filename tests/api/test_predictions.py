@@ -145,13 +145,13 @@ def test_request_that_cannot_be_right_is_refused(world: World) -> None:
         assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_request"), body
 
 
-def test_ten_thousand_predictions_are_answered_and_more_refused(world: World) -> None:
-    body = {"users": ["ada", "bob"] * 50, "images": [str(world.images[i % 2]) for i in range(100)]}
+def test_thousands_of_predictions_are_answered_and_more_refused(world: World) -> None:
+    body = {"users": ["ada", "bob"] * 10, "images": [str(world.images[i % 2]) for i in range(100)]}
     response = world.application.post("/v1/predictions", body)
-    assert (response.status_code, len(response.json()["items"])) == (200, 10_000)
-    too_many = world.application.post("/v1/predictions", body | {"users": ["ada"] * 101})
+    assert (response.status_code, len(response.json()["items"])) == (200, 2_000)
+    too_many = world.application.post("/v1/predictions", body | {"users": ["ada"] * 21})
     assert (too_many.status_code, too_many.json()["error"]["code"]) == (400, "invalid_input")
-    assert "10100" in too_many.json()["error"]["message"]
+    assert "2100" in too_many.json()["error"]["message"]
 
 
 def test_without_a_base_model_predictions_are_unavailable(world: World) -> None:

@@ -21,6 +21,7 @@ from paaplus.services import scheduling
 from paaplus.services.adapters import versions
 from paaplus.services.feedback import intake
 from paaplus.services.feedback.intake import AppendResult, NewEvent
+from paaplus.services.images.features import features_digest
 from paaplus.services.registry import base_models
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
@@ -54,6 +55,7 @@ class Deployment:
                     extractor_digest=self.base.extractor_digest,
                     image_id=image_id,
                     data=features_D.tobytes(),
+                    sha256=features_digest(self.base.extractor_digest, image_id, features_D.tobytes()),
                     created_at=utcnow(),
                 )
                 for image_id, features_D in zip(self.images, self.features_ID, strict=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from paaplus.cli.common import JsonOption
+from paaplus.cli.common import DecimalOption, DelimiterOption, JsonOption, StrictOption
 from paaplus.cli.evaluate.options import (
     BaseModelOption,
     CacheOption,
@@ -37,6 +37,9 @@ def reviews(
     base_model: BaseModelOption = "lite2",
     weights: WeightsOption = None,
     scale: ScaleOption = None,
+    delimiter: DelimiterOption = ",",
+    decimal_mark: DecimalOption = ".",
+    strict: StrictOption = False,
     cache: CacheOption = None,
     out: Annotated[Path | None, typer.Option(help="Write reviews.json and reviews.md into this folder.")] = None,
     as_json: JsonOption = False,
@@ -45,6 +48,7 @@ def reviews(
 
     Test people's ratings stand in for reviews. A generic model of other people makes the labels.
     """
+    from paaplus.evaluation.feasible import Needs
     from paaplus.evaluation.reviews.config import ReviewStudyConfig
     from paaplus.evaluation.reviews.report import HEADINGS, table, write_report
     from paaplus.evaluation.reviews.run import run_reviews
@@ -66,8 +70,13 @@ def reviews(
         base_model=base_model,
         weights=weights,
         scale=scale,
+        delimiter=delimiter,
+        decimal_mark=decimal_mark,
+        strict=strict,
         cache=cache,
         out=out,
         as_json=as_json,
+        seeds=config.seeds,
+        needs=Needs(num_ratings=min(config.counts)),
         tuning=tuning,
     )

@@ -40,6 +40,12 @@ class UserRow(Base):
         sa.UniqueConstraint("application", "external_id"),
         sa.Index("ix_users_next_due_at", "next_due_at"),
         sa.Index(
+            "ix_users_due_at_once",
+            "next_due_at",
+            sqlite_where=sa.text("due_reason <> 'interval'"),
+            postgresql_where=sa.text("due_reason <> 'interval'"),
+        ),
+        sa.Index(
             "ix_users_unwatched",
             "id",
             sqlite_where=sa.text("feedback_sequence > watched_sequence"),

@@ -1,12 +1,12 @@
 """Detect drift: compare each new rating with the served score. A drifting user is trained early and forgets faster.
 
-The scheduler does this at the start of a scan, and a worker for the users that it is about to train. So accepting
-feedback stays fast, and every rating is compared with the served score before a training reads it.
+The scheduler does this at the start of a scan, before it enqueues due users, and a training does it for its own user
+after it has read the log. So accepting feedback stays fast, and every rating is compared with the score that was served
+before a training learned it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -40,29 +40,42 @@ Unchecked = dict[UUID, tuple[int, int]]  # by user: the last event that was chec
 Rating = tuple[int, UUID, dict[str, float]]  # sequence, image, scores by aspect
 
 
-def watch(database: Database, store: ServingStore, limit: int = WATCH_BATCH) -> int:
-    """Check the new ratings of up to `limit` users for drift; returns the number of users who drift.
+def watch(database: Database, store: ServingStore, batch: int = WATCH_BATCH) -> int:
+    """Check all new ratings for drift, `batch` users at a time; returns the number of users who drift.
 
-    Ratings of images without features, and ratings that the active version was trained on, are skipped. Several
-    schedulers may run at once. Without a base model nothing is checked.
+    Ratings of images without features are skipped, and ratings that the active version was trained on, which a training
+    checked itself. Several schedulers may run at once. Without a base model nothing is checked.
+    """
+    num_drifting, last_id = 0, UUID(int=0)
+    while True:
+        with database.read_session() as session:
+            unchecked = _unchecked(session, batch, last_id)
+        if not unchecked:
+            return num_drifting
+        num_drifting += _watch_batch(database, store, unchecked)
+        last_id = max(unchecked)
+
+
+def watch_user(database: Database, store: ServingStore, user_id: UUID) -> bool:
+    """Check the new ratings of one user; returns whether the user drifts.
+
+    Raises:
+        NotFound: the user was erased meanwhile.
+        Unavailable: there is no base model, or the active version is damaged.
     """
     with database.read_session() as session:
-        unchecked = _unchecked(session, limit)
+        row = session.execute(
+            sa.select(UserRow.watched_sequence, UserRow.feedback_sequence).where(UserRow.id == user_id)
+        ).one_or_none()
+    if row is None or row.watched_sequence >= row.feedback_sequence:
+        return False
+    return _check(database, store, {user_id: (row.watched_sequence, row.feedback_sequence)}) > 0
+
+
+def _watch_batch(database: Database, store: ServingStore, unchecked: Unchecked) -> int:
     try:
         return _check(database, store, unchecked)
     except (NotFound, Unavailable):  # no base model, or one user was erased meanwhile or has a damaged version
-        return _check_one_by_one(database, store, unchecked)
-
-
-def watch_users(database: Database, store: ServingStore, user_ids: Collection[UUID]) -> int:
-    """Check the new ratings of these users for drift, see `watch`."""
-    with database.read_session() as session:
-        unchecked = _unchecked(session, len(user_ids), user_ids)
-    if not unchecked:
-        return 0
-    try:
-        return _check(database, store, unchecked)
-    except (NotFound, Unavailable):
         return _check_one_by_one(database, store, unchecked)
 
 
@@ -116,16 +129,13 @@ def drifted_since(user: UserRow) -> int:
     return DriftState.from_dict(user.drift).since or 0
 
 
-def _unchecked(session: Session, limit: int, user_ids: Collection[UUID] | None = None) -> Unchecked:
-    query = (
+def _unchecked(session: Session, limit: int, after: UUID) -> Unchecked:
+    rows = session.execute(
         sa.select(UserRow.id, UserRow.watched_sequence, UserRow.feedback_sequence)
-        .where(UserRow.feedback_sequence > UserRow.watched_sequence)
+        .where(UserRow.feedback_sequence > UserRow.watched_sequence, UserRow.id > after)
         .order_by(UserRow.id)
         .limit(limit)
     )
-    if user_ids is not None:
-        query = query.where(UserRow.id.in_(user_ids))
-    rows = session.execute(query)
     return {user_id: (last, head) for user_id, last, head in rows}
 
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Collection, Sequence
-from typing import Final
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
@@ -20,13 +22,25 @@ from sqlalchemy.orm import Session
 from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import FeaturesRow, ImageRow, UserRow
 from paaplus.scoring.base_scorer import BaseScorer
-from paaplus.services.images.features import usable_features
+from paaplus.services.images.features import COLUMNS, sorted_features
 from paaplus.services.predictions.cache import SizedCache
 from paaplus.services.predictions.serving import ImageKey, ProjectedImage, projected, size_bytes
 
 SHARED_S: Final = 5.0  # how long a worker may pass over new images that belong into an application's pool
 
 PoolImage = tuple[str, UUID]  # content digest, id
+
+
+@dataclass(frozen=True, slots=True)
+class ReadImages:
+    """Images in taste space, without those that cannot be scored.
+
+    `num_missing`: images that the extractor has not processed yet, or whose features are damaged.
+    """
+
+    images: dict[UUID, ProjectedImage]
+    num_missing: int = 0
+    damaged: list[UUID] = field(default_factory=list)
 
 
 class Projections:
@@ -39,27 +53,21 @@ class Projections:
 
     def read(
         self, session: Session, base: BaseScorer, preference: Sequence[float] | None, image_ids: Collection[UUID]
-    ) -> tuple[dict[UUID, ProjectedImage], int]:
-        """The images that can be scored, and the number of those that the extractor has not processed yet."""
+    ) -> ReadImages:
+        """Read these images, projected with a preference; None: without one."""
         used = tuple(preference) if preference is not None else None
         keys = {(base.digest, image_id, used): image_id for image_id in image_ids}
         images = {image_id: image for (_, image_id, _), image in self._images.get_many(keys).items()}
         missing = [image_id for image_id in image_ids if image_id not in images]
         if not missing:
-            return images, 0
+            return ReadImages(images)
         dialect = session.get_bind().dialect.name
-        wanted = row_set(dialect, "ids", {"id": sa.Uuid()})
-        rows = session.execute(
-            sa.select(FeaturesRow.image_id, FeaturesRow.data)
-            .join(wanted, wanted.c.id == FeaturesRow.image_id)
-            .where(FeaturesRow.extractor_digest == base.extractor_digest),
-            {"ids": encoded(dialect, ([image_id] for image_id in missing))},
-        ).all()
-        features = usable_features(((row.image_id, row.data) for row in rows), base.feature_dim)
-        for image_id, image in projected(base, list(features), features, used):
+        parameters = {"ids": encoded(dialect, ([image_id] for image_id in missing)), "extractor": base.extractor_digest}
+        found = sorted_features(session.execute(_stored(dialect), parameters), base.feature_dim)
+        for image_id, image in projected(base, list(found.usable), found.usable, used):
             images[image_id] = image
             self._images.put((base.digest, image_id, used), image, size_bytes(image))
-        return images, len(missing) - len(rows)
+        return ReadImages(images, len(missing) - len(found.usable) - len(found.failed), found.damaged)
 
     def pool(
         self, session: Session, user: UserRow, base: BaseScorer, preference: Sequence[float] | None, size: int
@@ -68,7 +76,7 @@ class Projections:
         shared = self._shared_images(session, user.application, base.extractor_digest, size)
         own = _first_images(session, base.extractor_digest, size, ImageRow.owner_id == user.id)
         chosen = [image_id for _, image_id in heapq.merge(shared, own)][:size]
-        images, _ = self.read(session, base, preference, chosen)
+        images = self.read(session, base, preference, chosen).images
         taste = [images[image_id].taste_R for image_id in chosen if image_id in images]
         return np.stack(taste) if taste else np.empty((0, base.taste_dim), np.float32)
 
@@ -80,6 +88,16 @@ class Projections:
             found = _first_images(session, extractor_digest, size, condition)
             self._shared[key] = (time.monotonic() + SHARED_S, found)
         return found
+
+
+@cache
+def _stored(dialect: str) -> sa.Select[Any]:
+    wanted = row_set(dialect, "ids", {"id": sa.Uuid()})
+    return (
+        sa.select(*COLUMNS)
+        .join(wanted, wanted.c.id == FeaturesRow.image_id)
+        .where(FeaturesRow.extractor_digest == sa.bindparam("extractor"))
+    )
 
 
 def _first_images(

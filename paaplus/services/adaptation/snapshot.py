@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import numpy as np
@@ -20,6 +21,7 @@ from paaplus.services.adapters import versions
 from paaplus.services.feedback import feedback_log
 from paaplus.services.feedback.feedback_log import FeedbackLog
 from paaplus.services.images import images
+from paaplus.services.images.features import delete_damaged
 from paaplus.services.predictions.serving import ProjectedImage
 from paaplus.services.registry import base_models
 from paaplus.services.surveys import preferences
@@ -53,6 +55,14 @@ class Snapshot:
     preference: list[float] | None = None  # generic scores are computed with it; None: without one
     preference_version: int | None = None
 
+    def with_quarantine(self, database: Database, sequences: Collection[int]) -> Snapshot:
+        """The snapshot as it will be when these events, and no others, are in quarantine."""
+        log = self.log.with_quarantine(sequences, self.epoch + 1)
+        with database.read_session() as session:
+            active = versions.active(session, self.user_id)
+            reference = _reference(session, active, self.base_model_id, self.preference, log)
+        return replace(self, log=log, reference=reference)
+
 
 def read_snapshot(
     database: Database,
@@ -63,7 +73,8 @@ def read_snapshot(
 ) -> Snapshot:
     """Read what a training needs, in one read transaction.
 
-    If images of the log have no features yet, enqueues a features job; `num_missing_features` counts these images.
+    If images of the log have no features yet, or damaged ones, enqueues a features job; `num_missing_features` counts
+    these images.
 
     Args:
         projections: projected images of this process; None: nothing is kept after this call.
@@ -82,12 +93,14 @@ def read_snapshot(
         own = preferences.preference_of(session, user_id)
         base = base_models.load(blobs, base_row)
         preference = preferences.effective(base, own[0]) if own is not None else None
-        projected, num_missing = known.read(session, base, preference, image_ids)
+        read = known.read(session, base, preference, image_ids)
         pool_PR = known.pool(session, user, base, preference, POOL_SIZE)
         active = versions.active(session, user_id)
         reference = _reference(session, active, base_row.id, preference, log)
-    if num_missing:
+    if read.num_missing:
         with database.session() as session:
+            if read.damaged:
+                delete_damaged(session, base_row.extractor_digest, read.damaged)
             images.request_features(session, image_ids, settings)
     policy = drift.training_policy(user)
     return Snapshot(
@@ -101,8 +114,8 @@ def read_snapshot(
         reference=reference,
         drifted_since=drift.drifted_since(user),
         log=log,
-        images=projected,
-        num_missing_features=num_missing,
+        images=read.images,
+        num_missing_features=read.num_missing,
         pool_PR=pool_PR,
         preference=preference,
         preference_version=own[1] if own is not None and preference is not None else None,

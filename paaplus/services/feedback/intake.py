@@ -203,11 +203,16 @@ def append_prepared(
     return results
 
 
-def _read_context(session: Session, events: list[NewEvent]) -> _Context:
+def known_aspects(session: Session) -> frozenset[str] | None:
+    """The aspects that feedback may name: those of all base models that are not retired; None: there is none yet."""
     aspects = session.execute(
         sa.select(BaseModelRow.aspects).where(BaseModelRow.retired_at.is_(None)).order_by(BaseModelRow.id.desc())
     ).scalars()
     known = [set(names) for names in aspects]
+    return frozenset(set.union(*known)) if known else None
+
+
+def _read_context(session: Session, events: list[NewEvent]) -> _Context:
     applications = _by_id(session, UserRow, (UserRow.application,), {e.user_id for e in events})
     receipt_ids = {e.receipt_id for e in events if e.receipt_id is not None}
     columns = (PredictionReceiptRow.user_id, PredictionReceiptRow.image_id)
@@ -217,7 +222,7 @@ def _read_context(session: Session, events: list[NewEvent]) -> _Context:
     columns = (ImageRow.application, ImageRow.owner_id)
     images = {i: _Image(*row) for i, row in _by_id(session, ImageRow, columns, image_ids).items()}
     return _Context(
-        frozenset(set.union(*known)) if known else None,
+        known_aspects(session),
         {user_id: application for user_id, (application,) in applications.items()},
         images,
         receipts,

@@ -15,10 +15,10 @@ from paaplus.db.tables.models import AdapterState
 from paaplus.db.types import utcnow
 from paaplus.db.upsert import insert_ignoring_conflicts
 from paaplus.db.users import locked_user
-from paaplus.errors import Conflict, InvalidInput, NotFound
+from paaplus.errors import Conflict, NotFound
 from paaplus.ids import new_id
 from paaplus.services import audit, scheduling
-from paaplus.services.names import check_application, is_external_id
+from paaplus.services.names import check_application, check_external_id, is_application, is_external_id
 from paaplus.services.users.keys import Principal
 
 T = TypeVar("T")
@@ -36,10 +36,7 @@ def create(
         Conflict: `external_id` is the platform's own id of another user.
     """
     check_application(application)
-    if not is_external_id(external_id):
-        raise InvalidInput(
-            f"external_id {external_id!r}: 1 to 128 printable characters, no '/', and neither '.' nor '..'"
-        )
+    check_external_id(external_id)
     Policy().overridden(policy or {})
     as_id = _as_uuid(external_id)
     if as_id is not None and session.get(UserRow, as_id) is not None:
@@ -204,4 +201,4 @@ def _as_name(principal: Principal, ref: str) -> tuple[str, str] | None:
         application, separator, name = ref.partition("/")
         if not separator:
             return None
-    return (application, name) if application.isprintable() and is_external_id(name) else None
+    return (application, name) if is_application(application) and is_external_id(name) else None
