@@ -168,9 +168,9 @@ def _on_platform(
 
 
 def _images(session: Any, user: str | None, folder: Path | None, limit: int) -> list[NamedImage]:
-    from paaplus.data.folder import IMAGE_SUFFIXES
+    from paaplus.data.image_folder import IMAGE_SUFFIXES
     from paaplus.evaluation.robustness.run import NamedImage
-    from paaplus.models.images import decode_image
+    from paaplus.image_files import decode_image
     from paaplus.services.images import images as images_service
     from paaplus.services.users import keys
 

@@ -150,8 +150,8 @@ def eva(source: Path) -> Release:
         seen.add((user_id, image))
         release.rate(user_id, image, files.get(image), number(file, line, cell(file, line, row, "score")))
     categories = root / "data" / "image_content_category.csv"
-    for line in categories.read_text().splitlines()[1:] if categories.is_file() else ():
-        name, _, category = line.replace('"', "").partition(",")
+    for text in categories.read_text().splitlines()[1:] if categories.is_file() else ():
+        name, _, category = text.replace('"', "").partition(",")
         release.images[f"{name.strip()}.jpg"] = {"theme": f"category {category.strip()}"}
     return release
 

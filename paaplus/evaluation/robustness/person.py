@@ -9,8 +9,8 @@ from paaplus.evaluation.robustness.run import NamedImage, Subject, SubjectReport
 from paaplus.evaluation.robustness.scorers import adapter_scorer
 from paaplus.evaluation.splits import FolderSplit, split_folder
 from paaplus.evaluation.train_side import EvaluationData, TrainSide
+from paaplus.image_files import decode_image
 from paaplus.models.extractor import Extractor
-from paaplus.models.images import decode_image
 from paaplus.records import NO_COMPARISONS
 from paaplus.scoring.closed_form import fit
 from paaplus.scoring.priors import OwnPrior

@@ -38,7 +38,7 @@ def document_of(reports: Sequence[SubjectReport]) -> dict[str, Any]:
 
 def table(document: dict[str, Any]) -> list[tuple[str, ...]]:
     """The four measures as rows of text under `HEADINGS`."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for one in document["subjects"]:
         measures = one["measures"]
         rows.append(
@@ -60,7 +60,7 @@ def table(document: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def filter_table(document: dict[str, Any]) -> list[tuple[str, ...]]:
     """Every filter alone as rows of text under `FILTER_HEADINGS`, the strongest first."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for one in document["subjects"]:
         for name, values in sorted(one["filters"].items(), key=lambda item: -item[1]["mean_rise"]):
             row = (

@@ -105,7 +105,7 @@ def _measure(one: LabelledImages, config: ToolLabelConfig) -> tuple[dict[str, An
             for kind, values in drawn.items():
                 bands[f"{one.name}: {kind}, {count} reviews"] = _mean_bands([errors for *_, errors in values])
     raw_mae, raw_srcc = _agreement(one.tool_N, one.human_N)
-    entry = {
+    summary: dict[str, Any] = {
         "name": one.name,
         "num_images": len(one.human_N),
         "num_held_out": num_held_out,
@@ -113,7 +113,7 @@ def _measure(one: LabelledImages, config: ToolLabelConfig) -> tuple[dict[str, An
         CONSTANT: {"mae": float(np.abs(one.human_N - np.median(one.human_N)).mean())},
         "reviews": reviews,
     }
-    return entry, bands
+    return summary, bands
 
 
 def _agreement(label_N: np.ndarray, human_N: np.ndarray) -> tuple[float, float]:
