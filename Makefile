@@ -1,4 +1,5 @@
-# All that a developer or a curious visitor runs. `make help` lists it; ARGS="..." is handed on to the command.
+# All that a developer or a curious visitor runs. `make help` lists it; ARGS="..." is handed on to the command. TORCH=cpu
+# or TORCH=cuda chooses the build of torch.
 #
 # Paths are relative, so that the project may lie in a folder with spaces in its name.
 
@@ -8,6 +9,24 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 TEST_PROCESSES ?= 2  # each starts a PostgreSQL and a Redis of its own
 SHARED_OUT = --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+
+# PyPI's torch for Linux x86-64 always brings CUDA (README.md, "Try it"). Without an NVIDIA driver that is of no use, so
+# the CPU build is taken from PyTorch's own index, unless pip's own sources have one. An environment keeps what it has:
+# `make clean` before another TORCH.
+TORCH ?= $(shell if [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null 2>&1; then echo cuda; else echo cpu; fi)
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+PLATFORM ?= $(shell uname -sm)
+
+define install
+	@case "$(TORCH)" in cpu|cuda) ;; *) echo "TORCH=$(TORCH): cpu or cuda"; exit 1;; esac
+	@echo "installing into $(VENV), which takes some minutes (torch for $(TORCH)) ..."
+	@index=""; \
+	if [ "$(TORCH) $(PLATFORM)" = "cpu Linux x86_64" ] && ! $(PIP) install --dry-run --no-deps --ignore-installed --quiet \
+	    --report - -c constraints.txt torch 2>/dev/null | grep -q '"version": "[0-9.]*+cpu"'; then \
+	  index="--extra-index-url $(TORCH_CPU_INDEX)"; \
+	fi; \
+	$(PIP) install --quiet $$index -c constraints.txt -e '.[$(1)]'
+endef
 
 # Python 3.11 is what is tested; a newer one may do. A `python3.11` that is there but does not run (pyenv) is passed over.
 PYTHON ?= $(shell for python in python3.11 python3; do $$python -c '' 2>/dev/null && echo $$python && break; done)
@@ -71,11 +90,9 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.installed-demo: $(VENV)/.made pyproject.toml constraints.txt
-	@echo "installing into $(VENV), which takes some minutes ..."
-	$(PIP) install --quiet -c constraints.txt -e '.[demo]'
+	$(call install,demo)
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.made pyproject.toml constraints.txt
-	@echo "installing into $(VENV), which takes some minutes ..."
-	$(PIP) install --quiet -c constraints.txt -e '.[dev]'
+	$(call install,dev)
 	@touch $@ $(VENV)/.installed-demo

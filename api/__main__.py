@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 
 import uvicorn
 from fastapi import FastAPI
 
 from paaplus import logs
 from paaplus.api.app import create_app
-from paaplus.settings import get_settings
+from paaplus.api.metrics import MULTIPROC_DIR
+from paaplus.settings import Settings, get_settings
 
 
 def make_served_app() -> FastAPI:
@@ -33,10 +38,26 @@ def main() -> None:
     options = parser.parse_args()
     settings = get_settings()
     logs.configure(settings.log_level)  # before the server writes its first line
+    with _shared_metrics(options.workers):
+        _serve(settings, options.workers)
+
+
+@contextmanager
+def _shared_metrics(num_processes: int) -> Iterator[None]:
+    """A folder in which several processes count together. The variable must be set before they start."""
+    if num_processes == 1 or MULTIPROC_DIR in os.environ:
+        yield
+        return
+    with TemporaryDirectory(prefix="paaplus-metrics-") as folder:
+        os.environ[MULTIPROC_DIR] = folder
+        yield
+
+
+def _serve(settings: Settings, num_processes: int) -> None:
     uvicorn.run(
         "paaplus.api.__main__:make_served_app",  # by name: each of several processes makes its own
         factory=True,
-        workers=options.workers,
+        workers=num_processes,
         host=settings.api_host,
         port=settings.api_port,
         loop="uvloop",

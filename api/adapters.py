@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
 from paaplus.api.dependencies import AdminKey, Context, ReadSession, UserKey, UserPath, VersionPath, WriteSession
+from paaplus.api.routing import Route
 from paaplus.api.schemas.adapters import (
     AdapterOut,
     AdaptersOut,
@@ -35,7 +36,7 @@ from paaplus.services.feedback import exclusions
 from paaplus.services.registry import base_models
 from paaplus.services.users import users
 
-router = APIRouter(prefix="/v1/users/{user}", tags=["adapters"])
+router = APIRouter(prefix="/v1/users/{user}", tags=["adapters"], route_class=Route)
 
 VersionQuery = Annotated[int, Query(ge=0, le=2**31 - 1, description="Number of an adapter version.", examples=[1])]
 
@@ -84,11 +85,17 @@ def get_metrics(user: UserPath, key: UserKey, session: ReadSession) -> MetricsOu
 
 @router.get("/exclusions")
 def list_exclusions(user: UserPath, key: UserKey, session: ReadSession) -> ExclusionsOut:
-    """Excluded events: no training uses them until they are released."""
+    """Excluded and quarantined events: no training uses them until they are released."""
     rows = exclusions.list_open(session, users.resolve(session, key, user).id)
     return ExclusionsOut(
         items=[
-            ExclusionOut(sequence=sequence, reason=row.reason, actor=row.actor, created_at=row.created_at)
+            ExclusionOut(
+                sequence=sequence,
+                kind=exclusions.kind_of(row),
+                reason=row.reason,
+                actor=row.actor,
+                created_at=row.created_at,
+            )
             for row, sequence in rows
         ]
     )
@@ -124,13 +131,14 @@ def unpin(user: UserPath, body: ReasonIn, key: AdminKey, session: WriteSession) 
 def rollback(user: UserPath, body: RollbackIn, key: AdminKey, session: WriteSession) -> PointerChangeOut:
     """Serve an earlier version again, or the base model.
 
-    Without `to`, a second call goes back one more version. If your client repeats a call whose answer was lost, set
-    `to`: the second call is then a conflict.
+    A repeated call goes no further back. With `to` or `active` it is a conflict; without both it is one if the last
+    change of the active version was a rollback.
     """
     change = adapters_service.rollback(
         session,
         users.resolve(session, key, user).id,
         to=body.to,
+        active_number=body.active,
         feedback=body.feedback,
         actor=key.actor,
         reason=body.reason,
@@ -150,7 +158,7 @@ def retrain(user: UserPath, body: ReasonIn, key: AdminKey, context: Context, ses
 
 @router.post("/exclusions/release")
 def release(user: UserPath, body: ReleaseIn, key: AdminKey, session: WriteSession) -> ReleasedOut:
-    """Release excluded events: trainings may use them again."""
+    """Release excluded or quarantined events: trainings may use them again, and the gate leaves them alone."""
     num_released = exclusions.release(
         session,
         users.resolve(session, key, user).id,

@@ -7,12 +7,13 @@ from uuid import UUID
 from fastapi import APIRouter
 
 from paaplus.api.dependencies import Context, ReadSession, UserKey, UserPath
+from paaplus.api.routing import Route
 from paaplus.api.schemas.anchors import AnchoredScoreOut, ConsistencyOut
 from paaplus.services.feedback import consistency
 from paaplus.services.predictions import anchors
 from paaplus.services.users import users
 
-router = APIRouter(prefix="/v1/users/{user}", tags=["predictions"])
+router = APIRouter(prefix="/v1/users/{user}", tags=["predictions"], route_class=Route)
 
 
 @router.get("/anchors/{image_id}")

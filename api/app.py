@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,6 +27,7 @@ from paaplus.api import (
     keys,
     maps,
     matches,
+    openapi,
     predictions,
     preferences,
     quizzes,
@@ -34,23 +36,23 @@ from paaplus.api import (
     tools,
     users,
 )
-from paaplus.api.body_limit import BodyLimitMiddleware
 from paaplus.api.dependencies import ApiContext
 from paaplus.api.metrics import Metrics
 from paaplus.api.middleware import RequestMiddleware
 from paaplus.api.schemas.common import ErrorOut
-from paaplus.db.engine import Database
+from paaplus.api.waiting import FeaturesWaiter, OneAtATime, Turns
+from paaplus.db.engine import Database, Waits
 from paaplus.db.migrate import require_head
+from paaplus.services.feedback.writer import FeedbackWriter
+from paaplus.services.operations.readiness import Readiness
 from paaplus.services.predictions.predict import Predictor
+from paaplus.services.users.failed_attempts import FailedAttempts
 from paaplus.services.users.keys import KeyRing
 from paaplus.services.users.rate_limits import RateLimiter
 from paaplus.settings import Settings, get_settings
 from paaplus.storage.blobs import BlobStore
 
-SMALL_BODY_BYTES = 64 * 2**10
-BATCH_BODY_BYTES = 8 * 2**20  # 10,000 predictions, or 1,000 events with all fields
-SURVEY_BODY_BYTES = 2**20  # the longest valid form
-MULTIPART_OVERHEAD_BYTES = 16 * 2**10
+GC_THRESHOLDS = (50_000, 20, 100)  # a large batch makes thousands of objects, and nearly none are in circles
 
 DESCRIPTION = """
 Personal image scores: send feedback, ask for scores, roll a user back to an earlier version.
@@ -69,6 +71,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         404: "It does not exist, or the key may not see it.",
         409: "The request contradicts what is stored.",
         413: "The request is too large.",
+        415: "The content type or the encoding of the body is not accepted.",
         422: "The request does not fit its schema.",
         429: "The rate limit of the key or of the user is reached; `Retry-After` says when to try again.",
         503: "The database or the storage does not answer; try again.",
@@ -79,27 +82,42 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application. It opens the database when it starts, and refuses a database of another schema."""
     settings = settings or get_settings()
+    logs.configure(settings.log_level)  # before uvicorn says that it has started
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        logs.configure(settings.log_level)
         # uvicorn's access log has whole paths, and paths contain the applications' names of users
         logging.getLogger("uvicorn.access").disabled = True
-        database = Database(settings.resolved_database_url)
+        waits = Waits(settings.lock_timeout_s, settings.statement_timeout_s, settings.pool_timeout_s)
+        database = Database(settings.resolved_database_url, waits)
+        if not gc.get_freeze_count():  # once in a process
+            gc.freeze()  # the garbage collector need not look at what was imported, again and again
+            gc.set_threshold(*GC_THRESHOLDS)
+        writer: FeedbackWriter | None = None
         try:
             require_head(database.engine)
             blobs = BlobStore(settings.resolved_storage_url)
+            predictor = Predictor(database, blobs, settings)
             app.state.context = ApiContext(
                 settings=settings,
                 database=database,
                 blobs=blobs,
                 keys=KeyRing(database),
                 allowances=RateLimiter(database, settings),
-                predictor=Predictor(database, blobs, settings),
+                feedback=(writer := FeedbackWriter(database, settings)),
+                predictor=predictor,
                 metrics=Metrics(database, settings),
+                failures=FailedAttempts(settings.failed_attempts_per_minute),
+                readiness=Readiness(database, blobs),
+                features=FeaturesWaiter(predictor.still_missing, settings.max_waiting_per_key),
+                turns=Turns(settings.max_changes_per_user),
+                exports=OneAtATime("an export of this key is being written"),
             )
+            app.state.context.metrics.watch_caches(app.state.context.predictor.store.caches)
             yield
         finally:
+            if writer is not None:
+                writer.close()
             database.dispose()
 
     app = FastAPI(
@@ -107,21 +125,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("paaplus"),
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    limits = {
-        "/v1/images": settings.max_upload_bytes + MULTIPART_OVERHEAD_BYTES,
-        "/v1/feedback": BATCH_BODY_BYTES,
-        "/v1/predictions": BATCH_BODY_BYTES,
-        "/v1/pseudo-labels": BATCH_BODY_BYTES,
-        "/v1/pseudo-labels/precomputed": BATCH_BODY_BYTES,
-        "/v1/review-batches": BATCH_BODY_BYTES,
-        "/v1/surveys": SURVEY_BODY_BYTES,
-    }
-    app.add_middleware(BodyLimitMiddleware, limits=limits, default=SMALL_BODY_BYTES)
-    app.add_middleware(RequestMiddleware)  # outermost: it also counts the requests that the body limit refuses
+    app.add_middleware(RequestMiddleware)
     errors.install(app)
+    openapi.install(app)
     app.include_router(health.router)
     for noun in (
         users,

@@ -7,12 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from paaplus.api.dependencies import AdminKey, Cursor, Limit, ReadSession
+from paaplus.api.routing import Route
 from paaplus.api.schemas.audit import AuditEntryOut, AuditReportOut
 from paaplus.api.schemas.common import Page, next_cursor
 from paaplus.services import audit as audit_service
 from paaplus.services.audit import Link
 
-router = APIRouter(prefix="/v1/audit", tags=["audit"])
+router = APIRouter(prefix="/v1/audit", tags=["audit"], route_class=Route)
 
 
 @router.get("")

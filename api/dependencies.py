@@ -15,12 +15,20 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
 
 from paaplus.api.metrics import Metrics
+from paaplus.api.middleware import HEADERS_KEY
+from paaplus.api.waiting import FeaturesWaiter, OneAtATime, Turns
 from paaplus.db.engine import Database
 from paaplus.db.tables.governance import KeyScope
-from paaplus.errors import Forbidden, Unauthenticated
+from paaplus.errors import Conflict, Forbidden, Unauthenticated
+from paaplus.services import idempotency
+from paaplus.services.feedback.writer import FeedbackWriter
+from paaplus.services.idempotency import Once
+from paaplus.services.operations.readiness import Readiness
 from paaplus.services.predictions.predict import Predictor
+from paaplus.services.users.failed_attempts import FailedAttempts
 from paaplus.services.users.keys import KeyRing, Principal
 from paaplus.services.users.rate_limits import RateLimiter, RateLimitKind
 from paaplus.settings import Settings
@@ -36,8 +44,14 @@ class ApiContext:
     blobs: BlobStore
     keys: KeyRing
     allowances: RateLimiter
+    feedback: FeedbackWriter
     predictor: Predictor
     metrics: Metrics
+    failures: FailedAttempts
+    readiness: Readiness
+    features: FeaturesWaiter
+    turns: Turns
+    exports: OneAtATime
 
 
 async def get_context(request: Request) -> ApiContext:
@@ -52,20 +66,65 @@ def get_read_session(context: Context) -> Iterator[Session]:
         yield session
 
 
-def get_session(context: Context) -> Iterator[Session]:
+class CarriedOut(Exception):
+    """The request was carried out before, under the same idempotency key."""
+
+    def __init__(self, answer: idempotency.StoredAnswer) -> None:
+        super().__init__()
+        self.response = Response(
+            answer.body,
+            answer.status_code,
+            media_type="application/json",
+            headers={"Idempotent-Replayed": "true"},
+        )
+
+
+def begin_once(session: Session, once: Once) -> None:
+    """Begin an act in its transaction.
+
+    Raises:
+        CarriedOut: it was carried out already; its answer is given again.
+        Conflict: it was carried out already, and its answer contained a secret; or the key was used for another act.
+    """
+    answer = idempotency.begin(session, once)
+    if answer is None:
+        return
+    if answer.body is None:
+        raise Conflict(
+            f"this act was carried out under idempotency key {once.key!r} already; its answer contained a secret, "
+            "which is not stored"
+        )
+    raise CarriedOut(answer)
+
+
+def get_once(request: Request) -> Once | None:
+    return cast(Once | None, request.state.once)
+
+
+IdempotencyKey = Annotated[Once | None, Depends(get_once)]
+
+
+def get_session(context: Context, request: Request) -> Iterator[Session]:
     """A transaction that is committed before the answer goes out (`scope="function"`).
+
+    Under an idempotency key it begins by looking for the answer of the same act; `api/routing.py` stores the answer at
+    its end.
 
     Only endpoints may use it, not other dependencies. Its first statement takes SQLite's write lock. While it holds
     the lock it must not wait for a free thread, because the threads may wait for the lock.
     """
+    once: Once | None = getattr(request.state, "once", None)
     with context.database.session() as session:
+        if once is not None:
+            begin_once(session, once)
+            request.state.write_session = session
         yield session
 
 
 ReadSession = Annotated[Session, Depends(get_read_session, scope="function")]
 WriteSession = Annotated[Session, Depends(get_session, scope="function")]
 
-_bearer = HTTPBearer(auto_error=False, scheme_name="API key", description="Create one with `paaplus keys create`.")
+_bearer = HTTPBearer(auto_error=False, scheme_name="ApiKey", description="Create one with `paaplus keys create`.")
 
 
 class OpensTo:
@@ -75,21 +134,49 @@ class OpensTo:
         self.scopes: Final = frozenset(scopes)
 
     async def __call__(
-        self, context: Context, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+        self, request: Request, _documented: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
     ) -> Principal:
-        if credentials is None:
-            raise Unauthenticated("an API key is needed: send the header 'Authorization: Bearer KEY'")
-        token = credentials.credentials
+        return cast(Principal, request.state.principal)  # `api/routing.py` has checked it, before it read the body
+
+    async def check(self, context: ApiContext, request: Request) -> Principal:
+        """The owner of the request's key, from the headers alone.
+
+        Raises:
+            Unauthenticated: no key, or it is unknown or revoked.
+            Forbidden: the key is of another scope.
+            TooMany: the key's rate limit, or the address's limit of failed attempts, is reached.
+        """
+        token = _token(request)
         principal = context.keys.cached(token)
         if principal is None:
-            principal = await run_in_threadpool(context.keys.authenticate, token)
+            address = request.client.host if request.client is not None else ""
+            context.failures.require_room(address, token)
+            try:
+                principal = await run_in_threadpool(context.keys.authenticate, token)
+            except Unauthenticated:
+                context.failures.count(address)
+                raise
+            context.failures.remember(token)
         structlog.contextvars.bind_contextvars(key_id=str(principal.key_id))
         if principal.scope not in self.scopes:
             needed = ", ".join(sorted(self.scopes))
             raise Forbidden(f"a key of scope {principal.scope.value!r} may not do this; needed: {needed}")
-        if not context.allowances.spend_reserved(principal, RateLimitKind.REQUESTS):
-            await run_in_threadpool(context.allowances.spend, principal, RateLimitKind.REQUESTS)
+        try:
+            if not context.allowances.spend_reserved(principal, RateLimitKind.REQUESTS):
+                await run_in_threadpool(context.allowances.spend, principal, RateLimitKind.REQUESTS)
+        finally:
+            request.scope[HEADERS_KEY] = context.allowances.headers(principal)
         return principal
+
+
+def _token(request: Request) -> str:
+    given = request.headers.getlist("authorization")
+    if len(given) > 1:
+        raise Unauthenticated(f"{len(given)} headers 'Authorization' are given; one is needed")
+    scheme, _, token = (given[0] if given else "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("an API key is needed: send the header 'Authorization: Bearer KEY'")
+    return token.strip()
 
 
 class OpenToAll:

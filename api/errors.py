@@ -1,4 +1,4 @@
-"""Errors as HTTP answers: `{"error": {"code", "message", "details"?}}` with the status of the error's class."""
+"""Errors as HTTP answers: problem details (RFC 9457), with `{"error": {"code", "message", "details"?}}` among them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,11 @@ STATUS_CODES: dict[type[PaaplusError], int] = {
 }
 HEADERS: dict[int, dict[str, str]] = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
 
+PROBLEM = "application/problem+json"
 INTERNAL_ERROR = "internal error; the log has the details under this request's id"
+
+# By route: the field for many items. A caller who sends a bare list is told of it.
+LISTS = {"/v1/feedback": "events", "/v1/predictions": "items", "/v1/pseudo-labels/precomputed": "labels"}
 
 log = structlog.get_logger(__name__)
 
@@ -61,11 +65,18 @@ def status_of(error: PaaplusError) -> int:
 def answer(
     status_code: int, code: str, message: str, details: Any = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """The body of an error's answer."""
+    """The answer to a failed request."""
     body: dict[str, Any] = {"code": code, "message": message}
     if details is not None:
         body["details"] = details
-    return JSONResponse({"error": body}, status_code, headers=headers or HEADERS.get(status_code))
+    problem = {
+        "type": f"urn:paaplus:error:{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status_code,
+        "detail": message,
+        "error": body,
+    }
+    return JSONResponse(problem, status_code, headers=headers or HEADERS.get(status_code), media_type=PROBLEM)
 
 
 def answer_unexpected(error: Exception) -> JSONResponse:
@@ -85,7 +96,11 @@ def _answer_known(_request: Request, error: Exception) -> JSONResponse:
     return answer(status_code, known.code, str(known), headers=headers)
 
 
-def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
+def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(getattr(error, "body", None), list):
+        route = getattr(request.scope.get("route"), "path", "")
+        many = f', e.g. {{"{LISTS[route]}": [...]}}' if route in LISTS else ""
+        return answer(422, "invalid_request", f"body: an object is needed, not a list{many}")
     # Without the input: it may contain a secret, or a NaN, which JSON cannot express.
     details = [
         {"loc": list(e["loc"]), "message": e["msg"], "type": e["type"]}
@@ -97,7 +112,13 @@ def _answer_invalid(_request: Request, error: Exception) -> JSONResponse:
 
 def _answer_http(_request: Request, error: Exception) -> JSONResponse:
     known = cast(HTTPException, error)
-    codes = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed", 413: TooLarge.code}
+    codes = {
+        400: "invalid_request",
+        404: "not_found",
+        405: "method_not_allowed",
+        413: TooLarge.code,
+        415: "unsupported_media_type",
+    }
     code = codes.get(known.status_code, "http_error")
     return answer(known.status_code, code, str(known.detail), headers=known.headers)
 

@@ -19,8 +19,9 @@ from paaplus.api.dependencies import (
     UserPath,
     WriteSession,
 )
+from paaplus.api.routing import Route
 from paaplus.api.schemas.common import Page
-from paaplus.api.schemas.experts import AgreementOut, AgreementsOut, Domain, ExpertDetailOut, ExpertIn, ExpertOut
+from paaplus.api.schemas.experts import AgreementsOut, Domain, ExpertAgreementOut, ExpertDetailOut, ExpertIn, ExpertOut
 from paaplus.api.schemas.users import Application
 from paaplus.db.tables import ExpertRow
 from paaplus.errors import InvalidInput
@@ -30,7 +31,7 @@ from paaplus.services.registry import base_models
 from paaplus.services.users import users
 from paaplus.services.users.keys import Principal
 
-router = APIRouter(prefix="/v1", tags=["experts"])
+router = APIRouter(prefix="/v1", tags=["experts"], route_class=Route)
 
 
 @router.put("/experts/{user}", responses={201: {"model": ExpertOut, "description": "The user became an expert."}})
@@ -100,7 +101,7 @@ def get_agreement(
         raise InvalidInput("an admin key belongs to no application: give one in 'application'")
     if application not in (None, wanted):
         return AgreementsOut(items=[])
-    return AgreementsOut(items=[AgreementOut.of(each) for each in quality.agreement(session, wanted)])
+    return AgreementsOut(items=[ExpertAgreementOut.of(each) for each in quality.agreement(session, wanted)])
 
 
 def _set_retired(session: Session, context: ApiContext, key: Principal, user: str, retired: bool) -> ExpertOut:

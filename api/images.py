@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, File, Form, Query, Response, UploadFile
 
 from paaplus.api.dependencies import ApiContext, Context, Cursor, Limit, ReadSession, UserKey, WriteSession
+from paaplus.api.routing import Route
 from paaplus.api.schemas.common import Page, next_cursor
 from paaplus.api.schemas.images import ImageOut
 from paaplus.api.schemas.maps import ThemeIn
@@ -16,8 +17,9 @@ from paaplus.services.images import images as images_service
 from paaplus.services.images import themes
 from paaplus.services.users import users as users_service
 from paaplus.services.users.keys import Principal
+from paaplus.services.users.rate_limits import RateLimitKind
 
-router = APIRouter(prefix="/v1/images", tags=["images"])
+router = APIRouter(prefix="/v1/images", tags=["images"], route_class=Route)
 
 
 @router.post("", status_code=201, responses={200: {"model": ImageOut, "description": "The same file exists already."}})
@@ -43,6 +45,7 @@ def add_image(
     max_bytes = context.settings.max_upload_bytes
     if file.size is not None and file.size > max_bytes:
         raise TooLarge(f"the file has {file.size} bytes; at most {max_bytes} are accepted")
+    context.allowances.spend(key, RateLimitKind.UPLOADS)
     added = images_service.add(
         context.database,
         context.blobs,

@@ -8,15 +8,16 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from paaplus.api.dependencies import Cursor, Limit, ReadSession, UserKey
+from paaplus.api.routing import Route
 from paaplus.api.schemas.adapters import RunOut
 from paaplus.api.schemas.common import Page, next_cursor
-from paaplus.api.schemas.jobs import ImageErrorOut, JobDetailOut, JobOut, ProgressOut
+from paaplus.api.schemas.jobs import ImageErrorOut, JobDetailOut, JobOut, JobProgressOut
 from paaplus.db.tables import JobRow
 from paaplus.db.tables.jobs import JobState
 from paaplus.services.operations import jobs as jobs_service
 from paaplus.services.users.keys import Principal
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Route)
 
 
 @router.get("")
@@ -49,6 +50,6 @@ def get_job(job_id: UUID, key: UserKey, session: ReadSession) -> JobDetailOut:
 def _fields(row: JobRow, key: Principal) -> dict[str, object]:
     names = set(JobOut.model_fields) - {"progress", "last_error"}
     return {name: getattr(row, name) for name in names} | {
-        "progress": ProgressOut(done=row.progress_done, total=row.progress_total),
+        "progress": JobProgressOut(done=row.progress_done, total=row.progress_total),
         "last_error": row.last_error if jobs_service.may_see_errors(key, row) else None,
     }

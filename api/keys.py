@@ -6,13 +6,24 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from paaplus.api.dependencies import AdminKey, Context, Cursor, Limit, ReadSession, WriteSession
+from paaplus.api.dependencies import (
+    AdminKey,
+    Context,
+    Cursor,
+    IdempotencyKey,
+    Limit,
+    ReadSession,
+    WriteSession,
+    begin_once,
+)
+from paaplus.api.routing import Route
 from paaplus.api.schemas.common import Page, next_cursor
 from paaplus.api.schemas.keys import KeyIn, KeyOut, NewKeyOut
+from paaplus.services import idempotency
 from paaplus.services.users import keys as keys_service
 from paaplus.services.users import users
 
-router = APIRouter(prefix="/v1/keys", tags=["keys"])
+router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=Route)
 
 
 @router.post("", status_code=201)
@@ -46,9 +57,13 @@ def revoke_key(key_id: UUID, key: AdminKey, context: Context) -> KeyOut:
 
 
 @router.post("/{key_id}/rotate")
-def rotate_key(key_id: UUID, key: AdminKey, context: Context) -> NewKeyOut:
+def rotate_key(key_id: UUID, key: AdminKey, context: Context, once: IdempotencyKey) -> NewKeyOut:
     """Give a key a new secret, which only this answer shows. After the answer, no process accepts the old one."""
     with context.database.session() as session:
+        if once is not None:
+            begin_once(session, once)
         rotated = keys_service.rotate(session, key_id, actor=key.actor)
+        if once is not None:
+            idempotency.finish(session, once, 200, None)
     context.keys.forget_everywhere()
     return NewKeyOut(**KeyOut.model_validate(rotated.row).model_dump(), key=rotated.token)

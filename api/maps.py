@@ -8,12 +8,13 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Response
 
 from paaplus.api.dependencies import Context, UserKey
+from paaplus.api.routing import Route
 from paaplus.api.schemas.maps import MapJobOut
 from paaplus.api.schemas.tools import ToolName
 from paaplus.services.images import maps
 from paaplus.tools.maps import ToolMap, to_npy, to_png
 
-router = APIRouter(prefix="/v1/images/{image_id}/maps", tags=["images"])
+router = APIRouter(prefix="/v1/images/{image_id}/maps", tags=["images"], route_class=Route)
 
 RETRY_AFTER_S = 5  # an image takes a worker a few seconds
 PNG, NPY = "image/png", "application/octet-stream"
@@ -37,9 +38,9 @@ def get_map(
         Literal["png", "npy"], Query(alias="format", description="png: colours. npy: the numbers, float16.")
     ] = "png",
 ) -> Response:
-    """What a tool says of every place of an image. `exposure_map`: blue is too bright, red too dark, -0.5 to 0.5.
+    """A tool's map of an image. `exposure_map`: blue is too bright, red too dark, -0.5 to 0.5.
 
-    The first to ask gets 202 and the job; afterwards the map is kept as long as the image and the tool's version.
+    The first request is answered with 202 and the job that draws the map. The map is kept as long as the image.
     """
     found = maps.get_or_request(context.database, key, image_id, tool, context.settings)
     if isinstance(found, ToolMap):

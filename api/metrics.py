@@ -1,13 +1,22 @@
-"""Prometheus metrics of one API process. Counts of the database are queried at each scrape."""
+"""Prometheus metrics of the API. Counts of the database are queried at most once a second.
+
+With several processes (`paaplus api --workers N`) they count in shared files, in the folder of the variable
+`PROMETHEUS_MULTIPROC_DIR`: every process answers a scrape with the sums over all.
+"""
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,7 +24,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from paaplus.db.engine import Database
 from paaplus.services.operations import status
 from paaplus.services.operations.status import Status
+from paaplus.services.predictions.cache import SizedCache
 from paaplus.settings import Settings
+
+MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
+FRESH_S: Final = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -25,9 +38,11 @@ class Metrics:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
-        self.registry.register(_DatabaseCollector(database, settings))
+        self._gauges = _DatabaseCollector(database, settings)
+        if MULTIPROC_DIR not in os.environ:  # these tell about one process
+            ProcessCollector(registry=self.registry)
+            GCCollector(registry=self.registry)
+        self.registry.register(self._gauges)
         self.requests = Counter(
             "paaplus_requests", "HTTP requests answered.", ["method", "route", "status"], registry=self.registry
         )
@@ -44,8 +59,48 @@ class Metrics:
             "paaplus_predictions", "Predicted items.", ["status", "source"], registry=self.registry
         )
 
+        self._lock = threading.Lock()
+        self._rendered: tuple[float, bytes] | None = None
+
+    def watch_caches(self, caches: Mapping[str, SizedCache[Any, Any]]) -> None:
+        """Report hits, misses and bytes of this process's caches, by name."""
+        self.registry.register(_CacheCollector(caches))
+
     def render(self) -> bytes:
-        return generate_latest(self.registry)
+        """The text of a scrape, used again for `FRESH_S`: anybody may ask, and it takes queries."""
+        with self._lock:
+            now = time.monotonic()
+            if self._rendered is None or now - self._rendered[0] > FRESH_S:
+                self._rendered = (now, self._text())
+            return self._rendered[1]
+
+    def _text(self) -> bytes:
+        if MULTIPROC_DIR not in os.environ:
+            return generate_latest(self.registry)
+        summed = CollectorRegistry()
+        MultiProcessCollector(summed)  # type: ignore[no-untyped-call]
+        summed.register(self._gauges)
+        return generate_latest(summed)
+
+
+class _CacheCollector(Collector):
+    """Hits, misses and sizes of caches of this process."""
+
+    def __init__(self, caches: Mapping[str, SizedCache[Any, Any]]) -> None:
+        self._caches = caches
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        lookups = CounterMetricFamily("paaplus_cache_lookups", "Looked up in a cache.", labels=["cache", "result"])
+        sizes = GaugeMetricFamily("paaplus_cache_bytes", "Bytes of the entries of a cache.", labels=["cache"])
+        for name, cache in self._caches.items():
+            lookups.add_metric([name, "hit"], cache.num_hits)
+            lookups.add_metric([name, "miss"], cache.num_misses)
+            sizes.add_metric([name], cache.size_bytes)
+        yield lookups
+        yield sizes
 
 
 class _DatabaseCollector(Collector):

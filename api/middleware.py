@@ -1,4 +1,4 @@
-"""Middleware of every request: its id, its metrics, and an answer even after an unexpected error."""
+"""Middleware of every request: its id, metrics, a line in the log, and an answer even after an unexpected error."""
 
 from __future__ import annotations
 
@@ -13,15 +13,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from paaplus.api.errors import answer_unexpected
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-PAGE_POLICY = "frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
+PAGE_POLICY = (  # the page of the documentation loads nothing from elsewhere; its start is an inline script
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'"
+)
 DATA_POLICY = "default-src 'none'; frame-ancestors 'none'"
+HEADERS_KEY = "paaplus.headers"  # in the scope: headers that the answer gets, whatever becomes of the request
+MONITORING = frozenset({"/healthz", "/readyz", "/metrics"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+log = structlog.get_logger(__name__)
 
 
 class RequestMiddleware:
     """Gives each request an id for logs and answer, the caller's `X-Request-ID` if it is valid, and counts the request.
 
-    Metrics have the route's template as a label, not the path: paths contain ids, so their number has no limit.
+    Metrics and log have the route's template, not the path: paths contain the names that applications give their users,
+    and their number has no limit. HEAD is answered as GET without the body.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -34,6 +42,9 @@ class RequestMiddleware:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
         status_code = 0
+        method = scope["method"]
+        if method == "HEAD":
+            scope = {**scope, "method": "GET"}
 
         async def send_with_id(message: Message) -> None:
             nonlocal status_code
@@ -41,7 +52,12 @@ class RequestMiddleware:
                 status_code = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
+                headers.update(scope.get(HEADERS_KEY, {}))
                 _secure(headers, scope)
+            elif method == "HEAD":
+                if message.get("more_body", False):
+                    return
+                message = {"type": "http.response.body", "body": b""}
             await send(message)
 
         started = time.perf_counter()
@@ -53,15 +69,22 @@ class RequestMiddleware:
                 if not status_code:
                     await response(scope, receive, send_with_id)
             finally:
-                self._count(scope, status_code, time.perf_counter() - started)
+                _count(scope, method, status_code, time.perf_counter() - started)
 
-    @staticmethod
-    def _count(scope: Scope, status_code: int, seconds: float) -> None:
-        metrics = scope["app"].state.context.metrics
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        route = getattr(scope.get("route"), "path", "unmatched")
-        metrics.requests.labels(method, route, str(status_code)).inc()
-        metrics.request_seconds.labels(method, route).observe(seconds)
+
+def _count(scope: Scope, method: str, status_code: int, seconds: float) -> None:
+    metrics = scope["app"].state.context.metrics
+    known = method if method in METHODS else "other"
+    route = _template(scope) or "unmatched"
+    metrics.requests.labels(known, route, str(status_code)).inc()
+    metrics.request_seconds.labels(known, route).observe(seconds)
+    write = log.debug if route in MONITORING and status_code < 400 else log.info
+    write("request", method=known, route=route, status=status_code, ms=round(1000 * seconds, 2))
+
+
+def _template(scope: Scope) -> str:
+    """The template of the route that answers, without a prefix of a proxy; empty: there is none."""
+    return str(getattr(scope.get("route"), "path", ""))
 
 
 def _secure(headers: MutableHeaders, scope: Scope) -> None:
@@ -71,7 +94,7 @@ def _secure(headers: MutableHeaders, scope: Scope) -> None:
     headers.setdefault("Referrer-Policy", "no-referrer")
     headers.setdefault("X-Frame-Options", "DENY")
     headers.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else DATA_POLICY)
-    if scope["path"].startswith("/v1/"):
+    if _template(scope).startswith("/v1"):
         headers.setdefault("Cache-Control", "no-store")  # answers contain personal data, and new keys
     if scope["scheme"] == "https":  # also behind a proxy, if the server trusts its X-Forwarded-Proto
         headers.setdefault("Strict-Transport-Security", "max-age=31536000")

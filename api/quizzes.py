@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Body, Query, Response
 
 from paaplus.api.dependencies import Context, ReadSession, UserKey, UserPath
+from paaplus.api.routing import Route
 from paaplus.api.schemas.quizzes import QuizAnswerIn, QuizIn, QuizOut, SuggestionsOut
 from paaplus.services.adaptation import suggestions
 from paaplus.services.experts import quizzes
 from paaplus.services.users import users
 from paaplus.services.users.rate_limits import RateLimitKind
 
-router = APIRouter(prefix="/v1/users/{user}", tags=["quizzes"])
+router = APIRouter(prefix="/v1/users/{user}", tags=["quizzes"], route_class=Route)
 
 
 @router.post("/quiz", status_code=201, responses={200: {"model": QuizOut, "description": "The open quiz of the user."}})

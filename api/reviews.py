@@ -6,26 +6,39 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
+from sqlalchemy.orm import Session
 
-from paaplus.api.dependencies import ApplicationKey, Context, Cursor, ExpertKey, Limit, ReadSession, WriteSession
+from paaplus.api.dependencies import (
+    ApplicationKey,
+    Context,
+    Cursor,
+    ExpertKey,
+    IdempotencyKey,
+    Limit,
+    ReadSession,
+    WriteSession,
+    begin_once,
+)
+from paaplus.api.routing import Route
 from paaplus.api.schemas.common import Page, next_cursor
 from paaplus.api.schemas.reviews import (
-    AgreementOut,
     BatchDetailOut,
     BatchIn,
     BatchOut,
     NextOut,
-    ProgressOut,
+    ReviewAgreementOut,
     ReviewOut,
+    ReviewProgressOut,
     VerdictIn,
 )
 from paaplus.db.tables import ReviewBatchRow, ReviewRow
+from paaplus.services import idempotency
 from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.reviews import batches, progress, reviews
 from paaplus.services.users.keys import Principal, application_of
 from paaplus.services.users.rate_limits import RateLimitKind
 
-router = APIRouter(prefix="/v1", tags=["reviews"])
+router = APIRouter(prefix="/v1", tags=["reviews"], route_class=Route)
 
 PICTURE = {
     "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png")}
@@ -33,7 +46,7 @@ PICTURE = {
 
 
 @router.post("/review-batches", status_code=201)
-def create_batch(body: BatchIn, key: ApplicationKey, context: Context) -> BatchOut:
+def create_batch(body: BatchIn, key: ApplicationKey, context: Context, once: IdempotencyKey) -> BatchOut:
     """Send labelled images to experts. Every expert gets a queue.
 
     An expert sees the tools' labels after calibration by earlier reviews, averaged with their confidences as weights.
@@ -50,7 +63,20 @@ def create_batch(body: BatchIn, key: ApplicationKey, context: Context) -> BatchO
         limit=body.limit,
     )
     store = ServingStore(context.database, context.blobs, context.settings)
-    row = batches.create(context.database, store, key, new)
+
+    def finish(session: Session, row: ReviewBatchRow) -> None:
+        if once is not None:
+            out = _batch(row, progress.progress(session, [row.id])[row.id])
+            idempotency.finish(session, once, 201, out.model_dump_json().encode())
+
+    row = batches.create(
+        context.database,
+        store,
+        key,
+        new,
+        begin=lambda session: begin_once(session, once) if once is not None else None,
+        finish=finish,
+    )
     with context.database.read_session() as session:
         found = progress.progress(session, [row.id])
     return _batch(row, found[row.id])
@@ -69,7 +95,7 @@ def get_batch(batch_id: UUID, key: ApplicationKey, session: ReadSession) -> Batc
     """One batch with each expert's progress, and the experts' agreement on shared images."""
     row = batches.get(session, key, batch_id)
     batch = _batch(row, progress.progress(session, [row.id])[row.id])
-    agreement = [AgreementOut.model_validate(one) for one in progress.agreement(session, row.id)]
+    agreement = [ReviewAgreementOut.model_validate(one) for one in progress.agreement(session, row.id)]
     return BatchDetailOut(**dict(batch), agreement=agreement)
 
 
@@ -137,7 +163,7 @@ def _expert(key: Principal) -> UUID:
 
 def _batch(row: ReviewBatchRow, progress: list[progress.Progress]) -> BatchOut:
     names = set(BatchOut.model_fields) - {"progress"}
-    parts = [ProgressOut.model_validate(one) for one in progress]
+    parts = [ReviewProgressOut.model_validate(one) for one in progress]
     return BatchOut(**{name: getattr(row, name) for name in names}, progress=parts)
 
 

@@ -16,6 +16,7 @@ from paaplus.api.dependencies import (
     UserPath,
     WriteSession,
 )
+from paaplus.api.routing import Route
 from paaplus.api.schemas.common import Page, next_cursor
 from paaplus.api.schemas.surveys import (
     PreferenceEncoderOut,
@@ -35,7 +36,7 @@ from paaplus.services.users import users as users_service
 from paaplus.services.users.keys import application_of
 from paaplus.services.users.rate_limits import RateLimitKind
 
-router = APIRouter(prefix="/v1", tags=["surveys"])
+router = APIRouter(prefix="/v1", tags=["surveys"], route_class=Route)
 
 NamePath = Annotated[SurveyName, Path(description="Name of the survey.")]
 Version = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Version of the survey; omitted: the newest.")]

@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query
 
 from paaplus.api.dependencies import ApplicationKey, Context, Cursor, Limit, ReadSession, VersionPath, WriteSession
+from paaplus.api.routing import Route
 from paaplus.api.schemas.common import Page, next_cursor
 from paaplus.api.schemas.tools import (
     LabelsIn,
@@ -30,7 +31,7 @@ from paaplus.services.reviews import tools as tools_service
 from paaplus.services.users.keys import application_of
 from paaplus.tools.tool import Judgement
 
-router = APIRouter(prefix="/v1", tags=["tools and pseudo labels"])
+router = APIRouter(prefix="/v1", tags=["tools and pseudo labels"], route_class=Route)
 
 ToolPath = Annotated[ToolName, Path(examples=["generic"])]
 ForApplication = Annotated[Application | None, Query(description="Needed with an admin key.")]

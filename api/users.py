@@ -21,8 +21,9 @@ from paaplus.api.dependencies import (
     UserPath,
     WriteSession,
 )
+from paaplus.api.routing import Route
 from paaplus.api.schemas.adapters import AdapterSummary
-from paaplus.api.schemas.common import Name, Page, next_cursor
+from paaplus.api.schemas.common import Id, Page, next_cursor
 from paaplus.api.schemas.users import Application, PolicyOverridesIn, SharingIn, UserIn, UserOut
 from paaplus.db.tables import UserRow
 from paaplus.services import scheduling
@@ -35,7 +36,7 @@ ZIP: Final = "application/zip"
 EXPORT_MEMORY_BYTES: Final = 16 * 2**20  # a larger export is buffered in a file
 EXPORT_CHUNK_BYTES: Final = 2**18
 
-router = APIRouter(prefix="/v1/users", tags=["users"])
+router = APIRouter(prefix="/v1/users", tags=["users"], route_class=Route)
 
 
 @router.post("", status_code=201, responses={200: {"model": UserOut, "description": "The user exists; unchanged."}})
@@ -58,7 +59,7 @@ def list_users(
     limit: Limit = 50,
     cursor: Cursor = None,
     application: Annotated[Application | None, Query()] = None,
-    external_id: Annotated[Name | None, Query()] = None,
+    external_id: Annotated[Id | None, Query()] = None,
 ) -> Page[UserOut]:
     """Users whom the key may see."""
     rows = users_service.list_users(
@@ -84,7 +85,8 @@ def export_user(user: UserPath, key: UserKey, context: Context) -> StreamingResp
         user_id = users_service.resolve(session, key, user).id
     with ExitStack() as stack:
         file = stack.enter_context(SpooledTemporaryFile(max_size=EXPORT_MEMORY_BYTES))
-        export.write_zip(context.database, context.blobs, user_id, file)
+        with context.exports.take(key.actor):
+            export.write_zip(context.database, context.blobs, user_id, file)
         stack.pop_all()  # the answer closes it
     return StreamingResponse(
         _chunks(file), media_type=ZIP, headers={"Content-Disposition": f'attachment; filename="{user_id}.zip"'}

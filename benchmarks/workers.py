@@ -38,6 +38,7 @@ from paaplus.pipelines.run_jobs import run_next
 from paaplus.services import scheduling
 from paaplus.services.feedback import intake
 from paaplus.services.feedback.intake import NewEvent
+from paaplus.services.images.features import features_digest
 from paaplus.services.registry import base_models
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
@@ -81,7 +82,9 @@ def deployed(home: Path, dim: int, policy: dict[str, object], num_users: int) ->
             session.add(ImageRow(id=image_id, application="bench", created_at=utcnow(), **columns))
         session.flush()
         for image_id, features_D in zip(images, features_ID, strict=True):
-            columns = {"extractor_digest": base.extractor_digest, "data": features_D.tobytes()}
+            data = features_D.tobytes()
+            sha256 = features_digest(base.extractor_digest, image_id, data)
+            columns = {"extractor_digest": base.extractor_digest, "data": data, "sha256": sha256}
             session.add(FeaturesRow(image_id=image_id, created_at=utcnow(), **columns))
     context = WorkerContext(database, blobs, settings.model_copy(update={"cohort_size": 64}), worker="bench")
     for k in range(NUM_INCREMENTS):

@@ -84,22 +84,22 @@ class TrainingConfig(_FromDict):
 class GateConfig(_FromDict):
     """When a candidate becomes active. Losses are squared errors on the 0-10 score scale. Measured in decision 0006."""
 
-    min_evidence: int = 5  # ratings not trained on; with fewer, `trust_region` decides
+    min_order_odds: float = 3.0  # that all feedback follows an order, before a first version goes live
+    min_evidence: int = 5  # unseen ratings or comparisons; with fewer, a check is not made
     margin: float = 0.05  # loss that a candidate may add and still count as not worse
     min_probability: float = 0.1  # of not being worse; a candidate below it is refused
     forgetting_margin: float = 0.15  # like `margin`, on ratings of earlier increments
     max_negative_flip_rate: float = 0.02  # like `margin`, for the net share of negative flips
-    min_agreement: float = 0.3  # Kendall's tau between new ratings and an order; below, they follow none
-    trust_region: float = 2.5  # mean absolute change of scores that is allowed without evidence
+    comparison_margin: float = 0.1  # like `margin`, for the log loss on comparisons
 
     def __post_init__(self) -> None:
+        _check_range("min_order_odds", self.min_order_odds, 1.0, 1e6)
         _check_range("min_evidence", self.min_evidence, 2, 10_000)
         _check_range("margin", self.margin, 0.0, 10.0)
         _check_range("min_probability", self.min_probability, 0.0, 1.0)
         _check_range("forgetting_margin", self.forgetting_margin, 0.0, 10.0)
         _check_range("max_negative_flip_rate", self.max_negative_flip_rate, 0.0, 1.0)
-        _check_range("min_agreement", self.min_agreement, -1.0, 1.0)
-        _check_range("trust_region", self.trust_region, 0.0, 10.0)
+        _check_range("comparison_margin", self.comparison_margin, 0.0, 10.0)
 
 
 @dataclass(frozen=True)

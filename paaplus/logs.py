@@ -11,6 +11,9 @@ import structlog
 # of uploads, with locations and names; the multipart reader logs parts of request bodies.
 CHATTY = ("alembic", "celery.worker.strategy", "celery.app.trace", "celery.beat", "httpx2", "PIL", "python_multipart")
 
+# `uvicorn paaplus.api.app:app` gives these loggers handlers that write plain text.
+WITH_OWN_HANDLERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
+
 
 def configure(level: str) -> None:
     """Make structlog and the standard library (uvicorn, Celery, SQLAlchemy) write the same lines.
@@ -46,5 +49,9 @@ def configure(level: str) -> None:
         )
     )
     root.addHandler(handler)
+    for name in WITH_OWN_HANDLERS:
+        theirs = logging.getLogger(name)
+        theirs.handlers.clear()
+        theirs.propagate = True
     for name in CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -1,9 +1,12 @@
-"""The command lines of the platform's processes: API, worker, scheduler."""
+"""The command lines of the platform's processes (API, worker, scheduler), and addresses that they listen on."""
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Sequence
+
+from paaplus.errors import Unavailable
 
 _PYTHON = [sys.executable, "-m"]
 _CELERY = [*_PYTHON, "celery", "-A", "paaplus.workers.app"]
@@ -38,3 +41,41 @@ def scheduler_command(more: Sequence[str] = ()) -> list[str]:
         more: further options of `celery beat`.
     """
     return [*_CELERY, "beat", "--pidfile", "", *more]
+
+
+def train_builtin_command() -> list[str]:
+    """Training of the first base model, in a process of its own: its memory is free again afterwards."""
+    return [*_PYTHON, "paaplus.cli.main", "base-models", "train", "lite2", "--builtin"]
+
+
+def url_of(host: str, port: int) -> str:
+    """The URL of a server; an IPv6 address is written in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def usable_port(host: str, port: int) -> int:
+    """The port, if a server can listen on it; 0 chooses a free one.
+
+    Args:
+        host: a name, or an address of IPv4 or IPv6.
+
+    Raises:
+        Unavailable: the host has no address here, or the port is taken.
+    """
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise Unavailable(
+            f"cannot listen on {where}: {error.strerror}; choose another address with PAAPLUS_API_HOST"
+        ) from error
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise Unavailable(f"cannot listen on {where}: {error.strerror}; choose another with --port") from error
+        chosen: int = probe.getsockname()[1]
+        return chosen

@@ -7,20 +7,32 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from paaplus.errors import InvalidInput
 
 
+def _expanded(path: Path) -> Path:
+    """A path with `~` as the home of a user: only a shell replaces it, and systemd, compose and `.env` have none."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{str(path)!r}: {error}") from error
+
+
+UserPath = Annotated[Path, AfterValidator(_expanded)]
+
+
 class Settings(BaseSettings):
     """One process's settings. The defaults are the embedded mode, with everything under `home`."""
 
-    model_config = SettingsConfigDict(env_prefix="PAAPLUS_", extra="ignore")
+    # An empty variable is as none: `.env` files and compose write what is not set as empty.
+    model_config = SettingsConfigDict(env_prefix="PAAPLUS_", env_ignore_empty=True, extra="ignore")
 
-    home: Path = Field(Path("var"), description="Folder of the embedded mode: database, queue, blobs, logs.")
+    home: UserPath = Field(Path("var"), description="Folder of the embedded mode: database, queue, blobs, logs.")
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in `home`.")
     broker_url: str = Field("", description="Celery broker, e.g. redis://host:6379/0; empty: a folder in `home`.")
     storage_url: str = Field("", description="s3://, gs://, az:// or file:// URL; empty: a folder in `home`.")
@@ -31,17 +43,37 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(20 * 2**20, ge=1024, description="Largest image file that is accepted.")
     max_image_pixels: int = Field(50_000_000, ge=1, description="Largest image, in pixels, that is decoded.")
     min_image_side_px: int = Field(16, ge=2, description="Shortest side of an image that is accepted.")
-    max_prediction_items: int = Field(10_000, ge=1)
+    max_prediction_items: int = Field(2_000, ge=1, description="Items of one call for predictions.")
     max_feedback_events: int = Field(1_000, ge=1)
     max_wait_s: float = Field(30.0, ge=0, description="Longest time a prediction waits for features.")
+    max_waiting_per_key: int = Field(
+        32, ge=0, description="Predictions of one key that wait for features at the same time, in one API process."
+    )
+    max_changes_per_user: int = Field(
+        6, ge=1, description="Requests that change one user and run at the same time, in one API process."
+    )
+    lock_timeout_s: float = Field(5.0, gt=0, description="Longest wait of a request for a row's lock on PostgreSQL.")
+    statement_timeout_s: float = Field(30.0, gt=0, description="Longest statement of a request on PostgreSQL.")
+    pool_timeout_s: float = Field(5.0, gt=0, description="Longest wait of a request for a connection to PostgreSQL.")
 
     requests_per_minute: int = Field(60_000, ge=0, description="Of one application or admin key; 0: no limit.")
     user_requests_per_minute: int = Field(1_200, ge=0, description="Of one key of a user; 0: no limit.")
+    predictions_per_key_per_day: int = Field(
+        20_000_000, ge=0, description="Items through one application or admin key; 0: no limit."
+    )
+    user_predictions_per_day: int = Field(100_000, ge=0, description="Items through one key of a user; 0: no limit.")
+    uploads_per_key_per_day: int = Field(
+        100_000, ge=0, description="Pictures through one application or admin key; 0: no limit."
+    )
+    user_uploads_per_day: int = Field(1_000, ge=0, description="Pictures through one key of a user; 0: no limit.")
+    failed_attempts_per_minute: int = Field(
+        600, ge=0, description="With unknown API keys, of one address and API process; 0: no limit."
+    )
     feedback_per_key_per_day: int = Field(5_000_000, ge=0, description="Events through one key; 0: no limit.")
     feedback_per_user_per_day: int = Field(10_000, ge=0, description="New events of one user; 0: no limit.")
 
     default_base_model: str = Field("", description="name or name@version; empty: the newest active one.")
-    nima_file: Path | None = Field(
+    nima_file: UserPath | None = Field(
         None, description="A NIMA-style head or network for tool `nima`; none: no such tool."
     )
     nima_aspect: str = Field("aesthetics", min_length=1, max_length=64, description="What tool `nima` scores.")
@@ -64,12 +96,26 @@ class Settings(BaseSettings):
 
     holdout_key: SecretStr = Field(SecretStr("paaplus-holdout"), description="Key of the hash that holds ratings out.")
     features_cache_mb: int = Field(256, ge=1, description="Memory for projected features in one API process.")
+    adapters_cache_mb: int = Field(256, ge=1, description="Memory for adapters in one process; 64 MB: 16,000 users.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     fault: str = Field("", description="For tests: the point of paaplus/faults.py at which this process kills itself.")
 
     @property
     def resolved_database_url(self) -> str:
-        return self.database_url or f"sqlite:///{(self.home / 'paaplus.db').absolute()}"
+        from sqlalchemy.engine import URL, make_url  # here, because it takes a command 0.2 s to import
+        from sqlalchemy.exc import ArgumentError
+
+        if not self.database_url:  # built, because a path may have characters that mean something in a URL
+            path = str((self.home / "paaplus.db").absolute())
+            return URL.create("sqlite", database=path).render_as_string(hide_password=False)
+        try:
+            url = make_url(self.database_url)
+        except ArgumentError:
+            return self.database_url  # `make_engine` refuses it, without its text
+        if url.get_backend_name() == "sqlite" and url.database and url.database.startswith("~"):
+            url = url.set(database=str(_expanded(Path(url.database))))
+            return url.render_as_string(hide_password=False)
+        return self.database_url
 
     @property
     def resolved_storage_url(self) -> str:

@@ -8,7 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
 
@@ -49,9 +52,19 @@ def embedded_children(settings: Settings) -> list[Child]:
 class Supervisor:
     """Starts child processes, restarts those that end, and stops all of them when it stops."""
 
-    def __init__(self, children: list[Child], environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        children: list[Child],
+        environment: dict[str, str],
+        *,
+        is_ready: Callable[[], bool] = lambda: False,
+        when_ready: Callable[[], None] = lambda: None,
+    ) -> None:
         self.children = children
         self._environment = environment
+        self._is_ready = is_ready
+        self._when_ready = when_ready
+        self._told = False
         self._stopping = False
 
     def run(self) -> None:
@@ -68,6 +81,9 @@ class Supervisor:
             while not self._stopping:
                 for child in self.children:
                     self._restart_if_dead(child)
+                if not self._told and self._is_ready():
+                    self._told = True
+                    self._when_ready()
                 time.sleep(0.2)
         finally:
             self._end_all()
@@ -113,6 +129,16 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def answers(url: str) -> bool:
+    """Whether a server on this machine answers with 200. No proxy of the environment is asked."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=2.0) as answer:
+            return int(answer.status) == 200
+    except (OSError, HTTPException):  # an answer of 503 is an OSError too
+        return False
 
 
 def _die_with_parent() -> None:

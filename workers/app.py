@@ -21,12 +21,15 @@ BROKER_POLLING_S = 0.1
 def make_app(settings: Settings) -> Celery:
     """Build the app of a deployment. In embedded mode the broker is a folder."""
     folder_broker.install()
-    celery = Celery("paaplus", broker=settings.resolved_broker_url, include=["paaplus.workers.tasks"])
+    celery = Celery(
+        "paaplus", broker=settings.resolved_broker_url, include=["paaplus.workers.tasks", "paaplus.workers.bell"]
+    )
     celery.conf.update(
         broker_transport_options=_transport_options(settings),
         broker_connection_retry_on_startup=True,
         task_default_queue="cpu",
         task_ignore_result=True,
+        result_expires=None,  # no results, so no task at four in the morning that deletes old ones
         task_acks_late=False,
         worker_prefetch_multiplier=1,
         worker_pool_start_method=settings.worker_start_method,

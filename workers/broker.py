@@ -5,6 +5,7 @@ Expiry alone does not limit a queue: a worker drops an expired message when it r
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import structlog
@@ -14,6 +15,7 @@ from kombu.exceptions import OperationalError
 
 log = structlog.get_logger(__name__)
 
+CLOCK_SLACK_S = 1.0
 MAX_WAKE_UPS = 16  # per queue; a worker that is awake looks for further jobs by itself
 MAX_WAITING = (
     2 * MAX_WAKE_UPS
@@ -36,10 +38,33 @@ def num_waiting(app: Celery, queue: str) -> int | None:
 
 
 class BoundedScheduler(PersistentScheduler):  # type: ignore[misc]
-    """Celery's persistent scheduler, which skips a task while the task's queue is full."""
+    """Celery's persistent scheduler, which skips a task while the task's queue is full, and survives a changed clock.
+
+    Celery compares times of the wall clock. If the clock is set back, the next run is in the future by as much.
+    """
+
+    _clock_offset_s: float | None = None  # of the wall clock from the monotonic one, at the last tick
+
+    def setup_schedule(self) -> None:
+        """Read the stored schedule. A last run in the future was stored before the clock was set back."""
+        super().setup_schedule()
+        for entry in self.schedule.values():
+            if entry.last_run_at > entry.default_now():
+                entry.last_run_at = entry.default_now()
+
+    def tick(self, *arguments: Any, **options: Any) -> float:
+        """Publish what is due; seconds until the next look."""
+        offset_s = time.time() - time.monotonic()
+        if self._clock_offset_s is not None and offset_s < self._clock_offset_s - CLOCK_SLACK_S:
+            log.warning("clock was set back", seconds=round(self._clock_offset_s - offset_s, 1))
+            for entry in self.schedule.values():
+                entry.last_run_at = entry.default_now()
+            self._heap = None  # Celery fills it again, from the last runs
+        self._clock_offset_s = offset_s
+        return float(super().tick(*arguments, **options))
 
     def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
         """Publish the entry, or skip it until its next time."""
-        waiting = num_waiting(self.app, entry.options["queue"])
+        waiting = num_waiting(self.app, entry.options.get("queue", self.app.conf.task_default_queue))
         if waiting is not None and waiting < MAX_WAITING:
             super().apply_entry(entry, producer=producer)

@@ -136,9 +136,14 @@ class MetricsOut(Out):
 
 
 class ExclusionOut(Out):
-    """An excluded event: no training uses it until it is released."""
+    """An excluded event: no training uses it until it is released.
+
+    `kind`: a person rolled back past it, or the gate set it aside because it follows no order with the other feedback.
+    The gate may end a quarantine by itself. An event that a person has released is not quarantined again.
+    """
 
     sequence: int
+    kind: Literal["rollback", "quarantine"]
     reason: str
     actor: str
     created_at: datetime
@@ -157,6 +162,9 @@ class RollbackIn(In):
     """
 
     to: Annotated[Whole, Field(ge=0)] | Literal["base"] | None = Field(None, examples=[1, "base"])
+    active: Annotated[Whole, Field(ge=0)] | None = Field(
+        None, description="Number that the active version must have, else the call is a conflict.", examples=[2]
+    )
     feedback: Literal["exclude", "keep"] = Field(
         "exclude", description="exclude: later feedback does not train, and makes nobody due, until it is released."
     )

@@ -1,4 +1,4 @@
-"""Shared parts of the schemas: strict numbers, printable text, pages, errors."""
+"""Shared parts of the schemas: strict numbers, names, texts, times, pages, errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from datetime import datetime
 from typing import Annotated, Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from paaplus.texts import checked_id_characters, cleaned, trimmed_name, trimmed_text
+from paaplus.times import parse_moment
 
 
 class In(BaseModel):
@@ -22,30 +25,13 @@ class Out(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
-def _printable(text: str) -> str:
-    # PostgreSQL cannot store NUL, and UTF-8 cannot encode a lone surrogate; no name needs characters of these kinds.
-    if not text.isprintable():
-        raise ValueError("must not contain control characters")
-    return text
-
-
-def _printable_lines(text: str) -> str:
-    _printable("".join(text.split("\n")))
-    if not text.strip():
-        raise ValueError("must not be blank")
-    return text
-
-
-def _plausible(moment: datetime) -> datetime:
-    if not 1900 <= moment.year <= 2200:
-        raise ValueError("must be between 1900 and 2200")
-    return moment
-
-
-def _text_only(value: Any) -> Any:
-    if not isinstance(value, str | datetime):
-        raise ValueError("must be an ISO 8601 string with a time zone")
-    return value
+def _moment(value: Any) -> Any:
+    # Pydantic itself would read the text "20261122" as seconds since 1970.
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be an ISO 8601 string with date, time and offset")
+    return cleaned(parse_moment)(value)
 
 
 # Strict: pydantic would otherwise read `true` as 1 and "7" as 7.
@@ -53,14 +39,16 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Whole = Annotated[int, Field(strict=True, le=2**31 - 1)]
 Flag = Annotated[bool, Field(strict=True)]
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_printable)]
-Aspect = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
-Reason = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_printable_lines)]
-Moment = Annotated[AwareDatetime, BeforeValidator(_text_only), AfterValidator(_plausible)]
+# A name or text is normalized and trimmed before its length is looked at. An id is refused if that would change it.
+Name = Annotated[str, BeforeValidator(cleaned(trimmed_name)), StringConstraints(min_length=1, max_length=128)]
+Id = Annotated[str, BeforeValidator(cleaned(checked_id_characters)), StringConstraints(min_length=1, max_length=128)]
+Aspect = Annotated[str, BeforeValidator(cleaned(checked_id_characters)), StringConstraints(min_length=1, max_length=64)]
+Reason = Annotated[str, BeforeValidator(cleaned(trimmed_text)), StringConstraints(min_length=1, max_length=2000)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
 UserRef = Annotated[
     str,
+    BeforeValidator(cleaned(checked_id_characters)),
     StringConstraints(min_length=1, max_length=256),
-    AfterValidator(_printable),
     Field(
         description="The platform's UUID or the application's external id; for an admin `application/external_id`.",
         examples=["ada"],
@@ -81,8 +69,12 @@ class ErrorBody(BaseModel):
 
 
 class ErrorOut(BaseModel):
-    """The answer to every request that fails."""
+    """The answer to every request that fails: problem details (RFC 9457). `detail` and `error.message` are the same."""
 
+    type: str = Field(examples=["urn:paaplus:error:not_found"])
+    title: str = Field(examples=["Not found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["user 'ada' does not exist"])
     error: ErrorBody
 
 

@@ -82,7 +82,7 @@ class ExpertDetailOut(Out):
         return cls(expert=expert, held_out=HeldOutOut.model_validate(held_out))
 
 
-class AgreementOut(Out):
+class ExpertAgreementOut(Out):
     """Agreement of two experts on the images that both labelled, for one aspect."""
 
     first: UUID
@@ -95,11 +95,11 @@ class AgreementOut(Out):
     mean_difference: float = Field(description="Mean absolute difference, in points of the 0-10 scale.")
 
     @classmethod
-    def of(cls, agreement: Agreement) -> AgreementOut:
+    def of(cls, agreement: Agreement) -> ExpertAgreementOut:
         return cls.model_validate(agreement)
 
 
 class AgreementsOut(Out):
     """All pairs of the application's experts who labelled a common image."""
 
-    items: list[AgreementOut]
+    items: list[ExpertAgreementOut]

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Discriminator, Field, JsonValue, SkipValidation, Tag, TypeAdapter
 
-from paaplus.api.schemas.common import Aspect, Flag, In, Moment, Name, Number, Out, UserRef
+from paaplus.api.schemas.common import Aspect, Flag, Id, In, Moment, Number, Out, UserRef
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.services.feedback.intake import NewEvent
 
@@ -35,7 +35,7 @@ Ratings = Annotated[dict[Aspect, Number], Field(min_length=1, max_length=64, exa
 
 
 class _EventIn(In):
-    event_id: Name = Field(
+    event_id: Id = Field(
         description="Chosen by the caller, one per event. Posting the same event again changes nothing.",
         examples=["ada-0001"],
     )
@@ -105,7 +105,7 @@ class RetractionIn(_EventIn):
     """Retracts an earlier event of the same user."""
 
     kind: Literal["retraction"]
-    retracts: Name = Field(description="`event_id` of the earlier event.", examples=["ada-0001"])
+    retracts: Id = Field(description="`event_id` of the earlier event.", examples=["ada-0001"])
 
 
 EventIn = Annotated[RatingIn | CorrectionIn | ComparisonIn | BinaryIn | RetractionIn, Field(discriminator="kind")]

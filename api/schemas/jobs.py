@@ -12,7 +12,7 @@ from paaplus.api.schemas.common import Out
 from paaplus.db.tables.jobs import JobKind, JobState
 
 
-class ProgressOut(Out):
+class JobProgressOut(Out):
     """Steps of the job; both are 0 before it starts."""
 
     done: int
@@ -28,7 +28,7 @@ class JobOut(Out):
     queue: str
     attempts: int
     max_attempts: int
-    progress: ProgressOut
+    progress: JobProgressOut
     last_error: str | None
     run_after: datetime
     created_at: datetime

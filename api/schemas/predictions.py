@@ -30,6 +30,9 @@ class PredictionsIn(In):
     images: list[UUID] | None = Field(None, min_length=1)
     wait_s: Number = Field(0.0, ge=0, description="Longest time to wait for images without features, in seconds.")
     confidence: Flag = Field(False, description="Add the uncertainty of each score.")
+    receipts: Flag = Field(
+        True, description="False: no receipts are stored, which is faster; then no correction can name these scores."
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -145,8 +148,16 @@ class PredictionsOut(Out):
 
     items: list[PredictionOut]
     pending: int
+    receipts_stored: bool = Field(
+        description="False: the database had no room for receipts, so `receipt_id` is null and no correction can refer "
+        "to these scores."
+    )
 
     @classmethod
     def of(cls, answer: Answer, now: datetime) -> PredictionsOut:
         base_model = BaseModelRef.model_validate(answer.base_model)
-        return cls(items=[PredictionOut.of(i, base_model, now) for i in answer.items], pending=answer.num_pending)
+        return cls(
+            items=[PredictionOut.of(i, base_model, now) for i in answer.items],
+            pending=answer.num_pending,
+            receipts_stored=answer.receipts_stored,
+        )

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from paaplus.api.schemas.common import Aspect, In, Name, Out, Whole
+from paaplus.api.schemas.common import Aspect, Id, In, Out, Whole
 from paaplus.services.experts.quizzes import MAX_PAIRS, MIN_PAIRS, MOST_PAIRS, QuizState
 
 Preference = Literal["first", "second", "tie", "cannot_say"]
@@ -33,7 +33,7 @@ class QuizAnswerIn(In):
     preference: Preference | dict[Aspect, Preference] = Field(
         description="Which image is better: first, second, tie, or cannot_say.", examples=["first"]
     )
-    event_id: Name = Field(
+    event_id: Id = Field(
         description="Chosen by the caller, one per event. Posting the same answer again changes nothing."
     )
 

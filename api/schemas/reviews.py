@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from paaplus.api.schemas.common import Aspect, Flag, In, Name, Number, Out, UserRef, Whole
+from paaplus.api.schemas.common import Aspect, Flag, Id, In, Name, Number, Out, UserRef, Whole
 from paaplus.api.schemas.tools import IMAGE_EXAMPLE, ToolName
 from paaplus.api.schemas.users import Application
 from paaplus.db.tables.reviews import ReviewOrder, ReviewState
@@ -44,7 +44,7 @@ class BatchIn(In):
     application: Application | None = Field(None, description="Needed with an admin key.")
 
 
-class ProgressOut(Out):
+class ReviewProgressOut(Out):
     """One expert's progress: numbers of reviews by state."""
 
     expert_id: UUID
@@ -54,7 +54,7 @@ class ProgressOut(Out):
     cannot_say: int
 
 
-class AgreementOut(Out):
+class ReviewAgreementOut(Out):
     """Agreement on the images that all experts reviewed: ICC(2,1), and the mean SRCC over pairs of experts."""
 
     aspect: str
@@ -74,13 +74,13 @@ class BatchOut(Out):
     seed: int
     created_at: datetime
     closed_at: datetime | None
-    progress: list[ProgressOut]
+    progress: list[ReviewProgressOut]
 
 
 class BatchDetailOut(BatchOut):
     """A batch with its experts' agreement."""
 
-    agreement: list[AgreementOut]
+    agreement: list[ReviewAgreementOut]
 
 
 class ReviewOut(Out):
@@ -117,7 +117,7 @@ class VerdictIn(In):
 
     model_config = ConfigDict(json_schema_extra={"examples": [VERDICT_EXAMPLE]})
 
-    event_id: Annotated[Name, Field(max_length=EVENT_ID_MAX)] = Field(
+    event_id: Annotated[Id, Field(max_length=EVENT_ID_MAX)] = Field(
         description="Chosen by the caller. Posting the same verdict again changes nothing.", examples=["review-0001"]
     )
     verdict: Verdict = Field(examples=["correct"])

@@ -6,27 +6,19 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
-from paaplus.api.schemas.common import In, Out
+from paaplus.api.schemas.common import In, Name, Out
 from paaplus.api.schemas.users import Application
 from paaplus.db.tables import SurveyRow
 from paaplus.services.surveys.form_answers import answers_schema
 from paaplus.services.surveys.forms import NAME_PATTERN, Form, parse
 from paaplus.services.surveys.surveys import MAX_DOMAIN
 
-
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("must not contain control characters")
-    return text
-
-
 SurveyName = Annotated[str, StringConstraints(pattern=NAME_PATTERN), Field(examples=["first-look"])]
 Domain = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=MAX_DOMAIN),
-    AfterValidator(_printable),
+    Name,
+    StringConstraints(max_length=MAX_DOMAIN),
     Field(description="The kind of objects that the survey is about.", examples=["photographs"]),
 ]
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from paaplus.api.schemas.common import Aspect, In, Name, Number, Out
+from paaplus.api.schemas.common import Aspect, Id, In, Number, Out
 from paaplus.api.schemas.users import Application
 
 IMAGE_EXAMPLE = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"
@@ -77,7 +77,7 @@ class PrecomputedIn(In):
     """Scores that one version of an outside source computed."""
 
     tool: ToolName = Field(description="`precomputed`, or `precomputed:SOURCE`.", examples=["precomputed:partner"])
-    version: Annotated[Name, Field(max_length=64)] = Field(examples=["2026-11"])
+    version: Annotated[Id, Field(max_length=64)] = Field(examples=["2026-11"])
     labels: list[PrecomputedLabelIn] = Field(min_length=1, max_length=1_000)
     application: Application | None = Field(None, description="Needed with an admin key.")
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, StringConstraints, create_model
 
 from paaplus.api.schemas.adapters import AdapterSummary
-from paaplus.api.schemas.common import Flag, In, Name, Number, Out, Whole
+from paaplus.api.schemas.common import Flag, Id, In, Number, Out, Whole
 from paaplus.configs import ADAPTER_STRATEGIES, STRATEGY_NAMES, DriftConfig, GateConfig, Policy, TrainingConfig
 from paaplus.services.names import APPLICATION_PATTERN
 
@@ -51,7 +51,7 @@ class PolicyOverridesIn(
 
 
 class UserIn(In):
-    external_id: Name = Field(description="The application's name for the user.", examples=["ada"])
+    external_id: Id = Field(description="The application's name for the user.", examples=["ada"])
     policy: PolicyOverridesIn | None = None
     application: Application | None = Field(
         None, description="Needed with an admin key, which belongs to no application."

@@ -37,7 +37,7 @@ def chaos(
     from paaplus.chaos.run import Options, run_chaos
 
     signal.signal(signal.SIGTERM, _exit)  # so that SIGTERM stops the platform too
-    home = (folder or Path(tempfile.mkdtemp(prefix="paaplus-chaos-"))).absolute()
+    home = (folder or Path(tempfile.mkdtemp(prefix="paaplus-chaos-"))).expanduser().absolute()
     options = Options(seed, minutes, home, database_url, broker_url)
     report = run_chaos(options, lambda words: notices.print(words, highlight=False))
     typer.echo(json.dumps(report, indent=2) if as_json else as_text(report))

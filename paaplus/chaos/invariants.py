@@ -31,6 +31,7 @@ from paaplus.db.tables.models import AdapterState, PointerMove
 
 MOVES: Final = (
     PointerMove.GATE_PROMOTED,
+    PointerMove.GATE_RETIRED,
     PointerMove.PROMOTED,
     PointerMove.ROLLED_BACK,
     PointerMove.PINNED,

@@ -38,12 +38,23 @@ def load_of(ledger: Ledger, seconds: float, rows: dict[str, int]) -> dict[str, A
 
 
 def make_report(
-    head: dict[str, Any], load: dict[str, Any], tallies: dict[str, Tally], exits: dict[str, int], checks: list[Check]
+    head: dict[str, Any],
+    load: dict[str, Any],
+    points: dict[str, bool],
+    tallies: dict[str, Tally],
+    exits: dict[str, int],
+    checks: list[Check],
 ) -> dict[str, Any]:
+    """The report as a JSON document.
+
+    Args:
+        points: by fault point, whether the drill at the beginning reached it.
+    """
     return {
         **head,
         "ok": not any(check.problems for check in checks),
         "load": load,
+        "fault_points": {name: points[name] for name in sorted(points)},
         "faults": {name: asdict(tally) for name, tally in sorted(tallies.items())},
         "num_faults": sum(tally.reached for tally in tallies.values()),
         "unexpected_exits": exits,
@@ -64,6 +75,9 @@ def as_text(report: dict[str, Any]) -> str:
     """The report as text."""
     lines = [f"paaplus chaos, seed {report['seed']}, on {report['database']} and {report['broker']}", "", "load held"]
     lines += [f"  {name.replace('_', ' '):28}{value}" for name, value in report["load"].items()]
+    reached = [name for name, was_reached in report["fault_points"].items() if was_reached]
+    lines += ["", f"fault points: {len(reached)} of {len(report['fault_points'])} were reached in the drill"]
+    lines += [f"  not reached: {name}" for name in report["fault_points"] if name not in reached]
     lines += ["", f"faults{'':51}tried  reached  survived"]
     for name, tally in report["faults"].items():
         lines.append(f"  {name:54}{tally['tried']:6}{tally['reached']:9}{tally['survived']:10}")

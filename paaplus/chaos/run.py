@@ -25,6 +25,7 @@ from paaplus.chaos.trouble import Broker, FolderBroker, RedisBroker, Troublemake
 from paaplus.db.engine import Database
 from paaplus.db.tables import AdapterRow, RunRow, UserRow
 from paaplus.errors import Conflict, InvalidInput, Unavailable
+from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
 NUM_THREADS: Final = 3
@@ -63,7 +64,7 @@ def run_chaos(options: Options, tell: Callable[[str], None]) -> dict[str, Any]:
     database_url = _through_a_wire(options.database_url, "database", wires)
     broker_url = _through_a_wire(options.broker_url, "broker", wires)
     platform = Platform(options.home, database_url=database_url, broker_url=broker_url, num_workers=NUM_WORKERS)
-    direct_url = options.database_url or f"sqlite:///{(options.home / 'paaplus.db').absolute()}"
+    direct_url = Settings(home=options.home, database_url=options.database_url).resolved_database_url
     broker: Broker
     if options.broker_url:
         broker = RedisBroker(options.broker_url, wires["broker"])
@@ -93,16 +94,18 @@ def _run(
     application = Client(platform.url, _new_key(platform, "application"))
     platform.start()
     ledger, album = Ledger(), Album()
-    threads = [
+    *threads, driver = [
         Thread(i, options.seed, application=application, admin=admin, ledger=ledger, album=album, num_people=NUM_PEOPLE)
-        for i in range(NUM_THREADS)
+        for i in range(NUM_THREADS + 1)
     ]
-    _warm_up(threads)
+    _warm_up([*threads, driver])
     traffic = Traffic(threads, TRAFFIC_PAUSE_S)
     trouble = Troublemaker(platform, broker, wires, options.seed, TROUBLE_PAUSE_S)
-    tell(f"{options.minutes:g} minute(s) of traffic and trouble ...")
+    tell("each fault point once ...")
     started = time.monotonic()
     traffic.start()
+    points = trouble.drill(driver.drive)
+    tell(f"{options.minutes:g} minute(s) of traffic and trouble ...")
     trouble.start()
     time.sleep(60 * options.minutes)
     trouble.stop()
@@ -133,7 +136,7 @@ def _run(
         "broker": "redis" if options.broker_url else "folder",
     }
     load = load_of(ledger, seconds, rows)
-    report = make_report(head, load, trouble.tallies, dict(platform.unexpected_exits), checks)
+    report = make_report(head, load, points, trouble.tallies, dict(platform.unexpected_exits), checks)
     if not report["ok"]:
         report["logs"] = platform.log_tails()
     return report

@@ -103,6 +103,26 @@ class Thread:
         ]
         self._rng.choices([act for _, act in acts], [weight for weight, _ in acts])[0]()
 
+    def drive(self, point: str) -> None:
+        """Ask for something that leads to this fault point."""
+        if not self._people:
+            self._create_person()
+            return
+        if point == "features_stored":
+            self._upload()
+        elif point == "labels_stored":
+            self._upload()
+            self.ask("label", "POST", "/v1/pseudo-labels", {"tools": ["sharpness"]})
+        elif point == "user_files_deleted":
+            self._erase()
+        elif point == "pointer_moved":
+            self._act_as_admin()
+        else:
+            self._give_feedback()
+            if not point.startswith("feedback"):
+                path = f"/v1/users/{self._rng.choice(self._people).id}/retrain"
+                self._timed("admin act", lambda: self._admin.call("POST", path, {"reason": "chaos"}))
+
     def ask(self, what: str, method: str, path: str, body: Any = None) -> Answer:
         """Do one call of the application."""
         return self._timed(what, lambda: self._application.call(method, path, body))

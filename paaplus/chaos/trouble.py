@@ -17,6 +17,8 @@ from paaplus.faults import STOP
 
 REACH_TIMEOUT_S: Final = 15.0  # longest time until a process reaches its fault point
 RECOVER_TIMEOUT_S: Final = 30.0
+DRILL_TIMEOUT_S: Final = 90.0  # longest time that the drill drives a process to one fault point
+DRILL_PAUSE_S: Final = 0.2
 PAST_LEASE_S: Final = LEASE_S + 1.5
 AWAY_S: Final = 2.5
 API_FACTOR: Final = 4.0  # most of the time the API must be running
@@ -25,13 +27,14 @@ AROUND_FACTOR: Final = (
 )
 
 WORKER_POINTS: Final = (
+    "features_stored",  # these two first: later their jobs wait behind trainings
+    "labels_stored",
     "job_claimed",
     "trained",
     "old_version_retired",
     "version_written",
     "training_uncommitted",
     "training_committed",
-    "features_stored",
     "jobs_enqueued",
 )
 API_POINTS: Final = ("feedback_uncommitted", "feedback_committed", "pointer_moved", "user_files_deleted")
@@ -118,6 +121,33 @@ class Troublemaker:
             for i, lane in enumerate(lanes)
         ]
 
+    def drill(self, drive: Callable[[str], None]) -> dict[str, bool]:
+        """Kill a process at each fault point once, one after the other; returns which points were reached.
+
+        Args:
+            drive: asks the platform for something that leads to this point.
+        """
+        reached = {}
+        for points, role in ((WORKER_POINTS, "worker"), (API_POINTS, "api")):
+            for point in points:
+                reached[point] = self._drill_at(point, self._of_role(role), drive)
+        return reached
+
+    def _drill_at(self, point: str, among: list[Process], drive: Callable[[str], None]) -> bool:
+        lives = [self._platform.arm(process, point) for process in among]
+        ends_at = time.monotonic() + DRILL_TIMEOUT_S
+
+        def died() -> bool:
+            return any(life is not None and life.poll() is not None for life in lives)
+
+        while not died() and time.monotonic() < ends_at:
+            drive(point)
+            time.sleep(DRILL_PAUSE_S)
+        for process in among:
+            self._platform.disarm(process)
+        self._platform.wait_until_ready(RECOVER_TIMEOUT_S)
+        return died()
+
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
@@ -175,10 +205,10 @@ class Troublemaker:
         return True
 
     def _kill_at(self, among: list[Process], point: str, rng: random.Random) -> bool:
-        process = rng.choice(among)
-        life = self._platform.arm(process, point)
-        reached = self._wait(lambda: life is None or life.poll() is not None)
-        self._platform.disarm(process)
+        lives = [self._platform.arm(process, point) for process in rng.sample(among, len(among))]
+        reached = self._wait(lambda: any(life is None or life.poll() is not None for life in lives))
+        for process in among:
+            self._platform.disarm(process)
         return reached
 
     def _pause(self, among: list[Process], rng: random.Random) -> bool:

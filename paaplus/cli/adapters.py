@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from enum import StrEnum
+from functools import partial
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
@@ -12,8 +14,10 @@ import typer
 from paaplus.cli.common import (
     ACTOR,
     JsonOption,
+    OnceOption,
     ReasonOption,
     UserArgument,
+    once,
     open_database,
     print_record,
     print_rows,
@@ -97,26 +101,37 @@ def history(user: UserArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def promote(user: UserArgument, number: int, reason: ReasonOption, as_json: JsonOption = False) -> None:
+def promote(
+    user: UserArgument, number: int, reason: ReasonOption, key: OnceOption = None, as_json: JsonOption = False
+) -> None:
     """Make a version active, even if the gate rejected it."""
     with open_database() as database, database.session() as session:
         user_id = user_of(session, user).id
-        _print(adapters_service.promote(session, user_id, number, actor=ACTOR, reason=reason), as_json)
+        given = {"user": user_id, "number": number, "reason": reason}
+        act = partial(adapters_service.promote, session, user_id, number, actor=ACTOR, reason=reason)
+        _print(once(session, key, "adapters promote", given, lambda: asdict(act())), as_json)
 
 
 @app.command()
-def pin(user: UserArgument, number: int, reason: ReasonOption, as_json: JsonOption = False) -> None:
+def pin(
+    user: UserArgument, number: int, reason: ReasonOption, key: OnceOption = None, as_json: JsonOption = False
+) -> None:
     """Make a version active and keep it active until it is unpinned."""
     with open_database() as database, database.session() as session:
         user_id = user_of(session, user).id
-        _print(adapters_service.pin(session, user_id, number, actor=ACTOR, reason=reason), as_json)
+        given = {"user": user_id, "number": number, "reason": reason}
+        act = partial(adapters_service.pin, session, user_id, number, actor=ACTOR, reason=reason)
+        _print(once(session, key, "adapters pin", given, lambda: asdict(act())), as_json)
 
 
 @app.command()
-def unpin(user: UserArgument, reason: ReasonOption, as_json: JsonOption = False) -> None:
+def unpin(user: UserArgument, reason: ReasonOption, key: OnceOption = None, as_json: JsonOption = False) -> None:
     """Let the gate change the active version again."""
     with open_database() as database, database.session() as session:
-        _print(adapters_service.unpin(session, user_of(session, user).id, actor=ACTOR, reason=reason), as_json)
+        user_id = user_of(session, user).id
+        act = partial(adapters_service.unpin, session, user_id, actor=ACTOR, reason=reason)
+        given = {"user": user_id, "reason": reason}
+        _print(once(session, key, "adapters unpin", given, lambda: asdict(act())), as_json)
 
 
 @app.command()
@@ -126,19 +141,44 @@ def rollback(
     to: Annotated[
         str | None, typer.Option(help="Version, or base; default: the one that the active version was trained from.")
     ] = None,
+    active: Annotated[int | None, typer.Option(help="Number that the active version must have.", min=0)] = None,
     feedback: Annotated[
         FeedbackChoice,
         typer.Option(help="exclude: later feedback does not train until it is released; keep: it trains."),
     ] = FeedbackChoice.EXCLUDE,
+    key: OnceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Serve an earlier version again, with exactly the same scores."""
     with open_database() as database, database.session() as session:
         user_id = user_of(session, user).id
-        change = adapters_service.rollback(
-            session, user_id, to=_target(to), feedback=feedback.value, actor=ACTOR, reason=reason
+        act = partial(
+            adapters_service.rollback,
+            session,
+            user_id,
+            to=_target(to),
+            active_number=active,
+            feedback=feedback.value,
+            actor=ACTOR,
+            reason=reason,
         )
-        _print(change, as_json)
+        given = {"user": user_id, "to": to, "active": active, "feedback": feedback.value, "reason": reason}
+        _print(once(session, key, "adapters rollback", given, lambda: asdict(act())), as_json)
+
+
+@app.command("exclusions")
+def list_exclusions(user: UserArgument, as_json: JsonOption = False) -> None:
+    """List events that a rollback excluded or the gate quarantined: no training uses them until they are released."""
+    with open_database() as database, database.read_session() as session:
+        columns: dict[str, Any] = {
+            "sequence": lambda r: r[1],
+            "kind": lambda r: exclusions.kind_of(r[0]),
+            "actor": lambda r: r[0].actor,
+            "created_at": lambda r: r[0].created_at,
+            "reason": lambda r: r[0].reason,
+        }
+        rows = exclusions.list_open(session, user_of(session, user).id)
+        print_rows(rows, columns, as_json=as_json, title=f"exclusions of {user}")
 
 
 @app.command("release")
@@ -148,13 +188,15 @@ def release_feedback(
     sequence: Annotated[
         list[int] | None, typer.Option(help="Number of an event; may be repeated; default: all.")
     ] = None,
+    key: OnceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Release events that a rollback excluded: trainings may use them again."""
+    """Release excluded or quarantined events: trainings may use them again, and the gate leaves them alone."""
     with open_database() as database, database.session() as session:
         user_id = user_of(session, user).id
-        num = exclusions.release(session, user_id, sequences=sequence or None, actor=ACTOR, reason=reason)
-        print_record({"num_released": num}, as_json=as_json)
+        act = partial(exclusions.release, session, user_id, sequences=sequence or None, actor=ACTOR, reason=reason)
+        given = {"user": user_id, "sequences": sequence, "reason": reason}
+        print_record(once(session, key, "adapters release", given, lambda: {"num_released": act()}), as_json=as_json)
 
 
 def _target(to: str | None) -> int | Literal["base"] | None:
@@ -167,8 +209,7 @@ def _target(to: str | None) -> int | Literal["base"] | None:
     return int(to)
 
 
-def _print(change: adapters_service.PointerChange, as_json: bool) -> None:
-    record: dict[str, Any] = {name: getattr(change, name) for name in adapters_service.PointerChange.__slots__}
+def _print(record: dict[str, Any], as_json: bool) -> None:
     numbers = {name: _served(record, name, as_json) for name in ("from_number", "to_number")}
     print_record(record | numbers, as_json=as_json)
 

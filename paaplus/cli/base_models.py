@@ -10,7 +10,11 @@ import typer
 
 from paaplus.cli import train_physiqueframe as network
 from paaplus.cli.common import (
+    DecimalOption,
+    DelimiterOption,
     JsonOption,
+    StrictOption,
+    csv_format,
     notices,
     open_blobs,
     open_database,
@@ -20,9 +24,11 @@ from paaplus.cli.common import (
     progress_bar,
 )
 from paaplus.cli.lazy import lazy_imports
+from paaplus.csv_files import STANDARD, CsvFormat, read_names
 from paaplus.settings import Settings, get_settings
 
 with lazy_imports():
+    from paaplus.data.builtin_set import photographs
     from paaplus.services import scheduling
     from paaplus.services.images import images
     from paaplus.services.registry import base_models
@@ -48,6 +54,9 @@ def train(
     scale: Annotated[
         str | None, typer.Option(help="MIN,MAX of the ratings; default: the smallest and largest rating.")
     ] = None,
+    delimiter: DelimiterOption = ",",
+    decimal_mark: DecimalOption = ".",
+    strict: StrictOption = False,
     weights: Annotated[Path | None, typer.Option(exists=True, help="A file of weights for the backbone.")] = None,
     split: network.Split = None,
     person_type: network.PersonType = None,
@@ -77,7 +86,11 @@ def train(
     Nothing is registered then.
     """
     if builtin == (data is not None):
-        raise typer.BadParameter("give either --data DIR or --builtin")
+        what = "both are given" if builtin else "neither is given"
+        raise typer.BadParameter(
+            f"{what}: give --data DIR, a folder with images/ and ratings.csv (user_id,image,rating), or --builtin, "
+            f"the set with simulated people. For example: paaplus base-models train {name} --builtin"
+        )
     if split is not None:
         if name != "physiqueframe" or data is None:
             raise typer.BadParameter("--split trains physiqueframe on --data DIR")
@@ -88,9 +101,11 @@ def train(
         print_record(network.train_network(options, data, weights), as_json=as_json)
         return
     settings = get_settings()
-    if data is None:
-        data, people = _write_builtin(settings)
+    layout = csv_format(delimiter, decimal_mark)
     with open_database() as database:
+        if data is None:
+            photographs.require_installed()
+            data, people = _write_builtin(settings)
         row = _train(
             database,
             settings,
@@ -99,6 +114,8 @@ def train(
             people=_lines(people),
             only_images=_lines(only_images),
             scale=parse_scale(scale) if scale else None,
+            layout=layout,
+            strict=strict,
             weights=weights,
             source="built-in set, simulated people" if builtin else str(data.name),
         )
@@ -116,8 +133,8 @@ def list_models(as_json: JsonOption = False) -> None:
 
 def train_builtin(settings: Settings) -> None:
     """Train `lite2` on the built-in set, for a deployment without data of its own."""
-    data, people = _write_builtin(settings)
     with open_database() as database:
+        data, people = _write_builtin(settings)
         _train(database, settings, "lite2", data, people=_lines(people), source="built-in set, simulated people")
 
 
@@ -140,6 +157,8 @@ def _train(
     source: str,
     only_images: list[str] | None = None,
     scale: tuple[float, float] | None = None,
+    layout: CsvFormat = STANDARD,
+    strict: bool = False,
     weights: Path | None = None,
 ) -> BaseModelRow:
     import torch
@@ -159,6 +178,8 @@ def _train(
             people=people,
             images=only_images,
             scale=scale,
+            layout=layout,
+            strict=strict,
             name=name,
             cache_dir=settings.home / "cache",
             progress=lambda done, total: progress.update(task, completed=done, total=total),
@@ -173,7 +194,7 @@ def _train(
 
 
 def _lines(file: Path | None) -> list[str] | None:
-    return None if file is None else [line.strip() for line in file.read_text().splitlines() if line.strip()]
+    return None if file is None else read_names(file)
 
 
 def _record(row: BaseModelRow) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,11 +20,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from paaplus.cli.lazy import lazy_imports
-from paaplus.errors import InvalidInput
+from paaplus.csv_files import CsvFormat
+from paaplus.errors import Conflict, InvalidInput, NotFound
+from paaplus.numbers import parse_numbers
 from paaplus.settings import get_settings
 
 with lazy_imports():
     from paaplus.db import engine, migrate
+    from paaplus.services import idempotency
     from paaplus.services.users import keys
     from paaplus.services.users import users as users_service
     from paaplus.storage import blobs
@@ -35,9 +39,20 @@ if TYPE_CHECKING:
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Reason, stored in the history.")]
+OnceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--idempotency-key",
+        help="A repeated command with the same key changes nothing more and prints the same, for a day.",
+    ),
+]
+DelimiterOption = Annotated[str, typer.Option(help="Between the cells of a CSV file: , ; | or TAB.")]
+DecimalOption = Annotated[str, typer.Option("--decimal-mark", help="Before decimals in a CSV file: . or ,")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Refuse what is skipped with a warning otherwise.")]
 UserArgument = Annotated[str, typer.Argument(help="UUID, or application/external_id.")]
 
 ACTOR = "operator"  # the actor of `keys.OPERATOR`, whose module loads SQLAlchemy
+SECRET = "key"  # nosec B105: the name of a field, not its value; such a field is not stored
 SHA256 = re.compile("[0-9a-f]{64}")
 console = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width
 notices = Console(stderr=True)
@@ -60,8 +75,50 @@ def open_blobs() -> blobs.BlobStore:
 
 
 def user_of(session: Any, reference: str) -> UserRow:
-    """The user that an operator named."""
-    return users_service.resolve(session, keys.OPERATOR, reference)
+    """The user that an operator named.
+
+    Raises:
+        NotFound: there is none; the message says how users are named, and who is called so.
+    """
+    reference = unicodedata.normalize("NFC", reference.strip())  # as typed on a Mac, or pasted
+    try:
+        return users_service.resolve(session, keys.OPERATOR, reference)
+    except NotFound as error:
+        called = users_service.list_users(session, keys.OPERATOR, external_id=reference.rpartition("/")[2], limit=5)
+        named = ", ".join(f"{row.application}/{row.external_id}" for row in called)
+        advice = f"there is {named}" if named else "`paaplus users list` shows them"
+        raise NotFound(f"{error}; name a user by UUID or as APPLICATION/EXTERNAL_ID: {advice}") from None
+
+
+def once(
+    session: Any, key: str | None, command: str, arguments: Mapping[str, Any], act: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """The record that an act prints. A repeated act under the same idempotency key is not carried out again.
+
+    Args:
+        session: the transaction of the act.
+        key: the idempotency key; None: the act is carried out.
+        command: name of the command.
+        arguments: everything that the command was given.
+        act: carries out the act, and returns the record.
+
+    Raises:
+        Conflict: the key was used for another command, or the record contained a secret, which is not stored.
+    """
+    if key is None:
+        return act()
+    content = json.dumps([command, arguments], default=to_plain, sort_keys=True).encode()
+    asked = idempotency.Once.of(ACTOR, key, content)
+    answer = idempotency.begin(session, asked)
+    if answer is None:
+        record = act()
+        body = None if SECRET in record else json.dumps(record, default=to_plain).encode()
+        idempotency.finish(session, asked, 200, body)
+        return record
+    if answer.body is None:
+        raise Conflict(f"{command} was carried out with this idempotency key; its secret was printed then")
+    stored: dict[str, Any] = json.loads(answer.body)
+    return stored
 
 
 def progress_bar(*columns: ProgressColumn) -> Progress:
@@ -74,10 +131,17 @@ def progress_bar(*columns: ProgressColumn) -> Progress:
 def parse_scale(text: str) -> tuple[float, float]:
     """Read the option `MIN,MAX`."""
     try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise InvalidInput(f"--scale must be MIN,MAX, got {text!r}") from error
+        low, high = parse_numbers(text, 2)
+    except InvalidInput as error:
+        raise InvalidInput(f"--scale must be MIN,MAX, got {text!r}: {error}") from error
+    if not low < high:
+        raise InvalidInput(f"--scale must be MIN,MAX, got {text!r}: {low:g} is not below {high:g}")
     return low, high
+
+
+def csv_format(delimiter: str, decimal_mark: str) -> CsvFormat:
+    """The options `--delimiter`, where a tab may be written TAB or \\t, and `--decimal-mark`."""
+    return CsvFormat("\t" if delimiter in ("TAB", "tab", "\\t") else delimiter, decimal_mark)
 
 
 def to_plain(value: Any) -> Any:

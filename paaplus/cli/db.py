@@ -27,6 +27,7 @@ def upgrade(revision: str = typer.Argument("head"), as_json: JsonOption = False)
 def downgrade(revision: str, as_json: JsonOption = False) -> None:
     """Downgrade the schema to a revision. The data of later columns and tables are lost."""
     url = get_settings().resolved_database_url
+    migrate.require_file(url)
     before = migrate.current(url)
     migrate.downgrade(url, revision)
     print_record({"from": before, "to": migrate.current(url)}, as_json=as_json)
@@ -43,5 +44,7 @@ def current(as_json: JsonOption = False) -> None:
 @app.command()
 def check() -> None:
     """Fail if the schema differs from what this version expects."""
-    migrate.check(get_settings().resolved_database_url)
+    url = get_settings().resolved_database_url
+    migrate.require_file(url)
+    migrate.check(url)
     typer.echo("the schema is what this version expects")

@@ -29,6 +29,7 @@ with lazy_imports():
     from paaplus.storage import blobs
     from paaplus.tools import files
 
+NO_DATABASE = "paaplus up, or set PAAPLUS_HOME to the folder of your deployment"
 LOW_DISK_BYTES = 2 * 2**30
 # Files of the paper's own model. They are never downloaded (docs/weights.md).
 PHYSIQUEFRAME_FILES = ("physiqueframe.pth", "swinv2_base_22k_500k.pth", "smpler_x_s32.pth.tar", "SMPLX_NEUTRAL.npz")
@@ -108,16 +109,32 @@ def _weights_of_lite2(_: Settings) -> Finding:
 
 def _database(settings: Settings) -> Finding:
     url = settings.resolved_database_url
+    if (file := engine.missing_file(url)) is not None:
+        return Finding("database", "problem", f"none at {file}", NO_DATABASE)
     current, head = migrate.current(url), migrate.head()
     if current != head:
         return Finding("database", "problem", f"schema {current or 'missing'}, needed {head}", "paaplus db upgrade")
-    return Finding("database", "ok", f"{url.split('://')[0]}, schema {head}")
+    return Finding("database", "ok", f"{_place(url)}, schema {head}")
+
+
+def _place(url: str) -> str:
+    from sqlalchemy.engine import make_url
+
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return f"sqlite, {parsed.database}"
+    return f"{parsed.get_backend_name()} on {parsed.host}"
 
 
 def _storage(settings: Settings) -> Finding:
     probe = b"paaplus doctor"
+    if not settings.storage_url and not (folder := settings.home.absolute() / "blobs").exists():
+        return Finding("storage", "note", f"no folder {folder} yet", "the first image makes it, or `paaplus up`")
     store = blobs.BlobStore(settings.resolved_storage_url)
-    if store.get(store.put(probe)) != probe:
+    sha256 = store.put(probe)
+    found = store.get(sha256)
+    store.delete(sha256)
+    if found != probe:
         return Finding("storage", "problem", "the storage returned other bytes than were written", "check the storage")
     return Finding("storage", "ok", settings.resolved_storage_url.split("://")[0] + ", writable")
 
@@ -148,6 +165,8 @@ def _broker(settings: Settings) -> Finding:
 
 
 def _base_model(settings: Settings) -> Finding:
+    if engine.missing_file(settings.resolved_database_url) is not None:
+        return Finding("base model", "problem", "no database", NO_DATABASE)
     database = engine.Database(settings.resolved_database_url)
     try:
         with database.read_session() as session:
@@ -160,6 +179,8 @@ def _base_model(settings: Settings) -> Finding:
 
 
 def _queue(settings: Settings) -> Finding:
+    if engine.missing_file(settings.resolved_database_url) is not None:
+        return Finding("queue", "problem", "no database", NO_DATABASE)
     database = engine.Database(settings.resolved_database_url)
     try:
         with database.read_session() as session:

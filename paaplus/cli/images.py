@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,26 +51,40 @@ def add(
     theme: Annotated[str | None, typer.Option(help="A tag for all of them.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add image files. Unusable files are reported, all others are stored. A file added twice is one image."""
+    """Add image files. Unusable files are reported, all others are stored. A file added twice is one image.
+
+    Imports find an image by the name under which it was added first, so doubled and second names are reported.
+    """
     added: list[ImageRow] = []
     refused = 0
     theme = themes.check(theme)
     with open_database() as database:
+        blobs, settings = open_blobs(), get_settings()
+        with database.read_session() as session:
+            names = Counter(images_service.ImageNames(session, application).names)
         for file in track(files, description="images", console=notices, disable=len(files) < 2):
             try:
                 image = images_service.add(
                     database,
-                    open_blobs(),
-                    get_settings(),
+                    blobs,
+                    settings,
                     application=application,
                     data=file.read_bytes(),
                     name=file.name,
                     theme=theme,
                 )
-                added.append(image.row)
-            except InvalidInput as error:
+            except (InvalidInput, OSError) as error:
                 refused += 1
-                notices.print(f"{file}: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+                _report(file, str(error), "red")
+                continue
+            added.append(image.row)
+            name = image.row.name
+            if not image.created and name != images_service.file_name(file.name):
+                _report(file, f"stored before, under the name {name!r}; imports find it by that name only", "yellow")
+            elif image.created and name is not None:
+                names[name] += 1
+                if names[name] > 1:
+                    _report(file, f"{names[name]} images are named {name!r} now; imports need their ids", "yellow")
     print_rows(added, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, json_only=("sha256",))
     if refused:
         raise typer.Exit(1)
@@ -105,3 +120,7 @@ def get_map(
     else:
         print_record({"job_id": found}, as_json=as_json)
         raise typer.Exit(1)
+
+
+def _report(file: Path, message: str, style: str) -> None:
+    notices.print(f"{file}: {message}", style=style, highlight=False, markup=False, soft_wrap=True)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import typer
 
-from paaplus.cli.common import ACTOR, JsonOption, open_database, print_record, print_rows, user_of
+from paaplus.cli.common import (
+    ACTOR,
+    SECRET,
+    JsonOption,
+    OnceOption,
+    once,
+    open_database,
+    print_record,
+    print_rows,
+    user_of,
+)
 from paaplus.cli.lazy import lazy_imports
 
 with lazy_imports():
@@ -25,6 +35,7 @@ def create(
     name: Annotated[str, typer.Option(help="Name of its holder, shown in history and audit.")],
     application: Annotated[str | None, typer.Option(help="Needed for application keys.")] = None,
     user: Annotated[str | None, typer.Option(help="Needed for user keys: UUID or application/external_id.")] = None,
+    once_key: OnceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create a key and show it once. The database stores only its hash."""
@@ -32,17 +43,21 @@ def create(
 
     with open_database() as database, database.session() as session:
         user_id = user_of(session, user).id if user else None
-        created = keys_service.create(
-            session, name=name, scope=governance.KeyScope(scope), application=application, user_id=user_id, actor=ACTOR
-        )
-        row = created.row
-        record = {
-            "id": row.id,
-            "name": row.name,
-            "scope": row.scope,
-            "application": row.application,
-            "key": created.token,
-        }
+
+        def make() -> dict[str, Any]:
+            created = keys_service.create(
+                session,
+                name=name,
+                scope=governance.KeyScope(scope),
+                application=application,
+                user_id=user_id,
+                actor=ACTOR,
+            )
+            shown = {field: getattr(created.row, field) for field in ("id", "name", "scope", "application")}
+            return shown | {SECRET: created.token}
+
+        given = {"scope": scope, "name": name, "application": application, "user": user_id}
+        record = once(session, once_key, "keys create", given, make)
     print_record(record, as_json=as_json)
 
 
@@ -74,9 +89,14 @@ def revoke(key_id: UUID, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def rotate(key_id: UUID, as_json: JsonOption = False) -> None:
+def rotate(key_id: UUID, once_key: OnceOption = None, as_json: JsonOption = False) -> None:
     """Give a key a new secret and show it once. When the command ends, no process accepts the old one."""
     with open_database() as database, database.session() as session:
-        rotated = keys_service.rotate(session, key_id, actor=ACTOR)
+
+        def make() -> dict[str, Any]:
+            rotated = keys_service.rotate(session, key_id, actor=ACTOR)
+            return {"id": rotated.row.id, "name": rotated.row.name, SECRET: rotated.token}
+
+        record = once(session, once_key, "keys rotate", {"key": key_id}, make)
     keys_service.outlive_caches()
-    print_record({"id": rotated.row.id, "name": rotated.row.name, "key": rotated.token}, as_json=as_json)
+    print_record(record, as_json=as_json)

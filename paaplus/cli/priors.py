@@ -11,7 +11,11 @@ import typer
 
 from paaplus.cli.common import (
     ACTOR,
+    DecimalOption,
+    DelimiterOption,
     JsonOption,
+    StrictOption,
+    csv_format,
     open_blobs,
     open_database,
     parse_scale,
@@ -20,6 +24,7 @@ from paaplus.cli.common import (
     progress_bar,
 )
 from paaplus.cli.lazy import lazy_imports
+from paaplus.csv_files import CsvFormat, read_names
 from paaplus.settings import Settings, get_settings
 
 with lazy_imports():
@@ -50,6 +55,9 @@ def train(
     scale: Annotated[
         str | None, typer.Option(help="MIN,MAX of the ratings; default: the smallest and largest rating.")
     ] = None,
+    delimiter: DelimiterOption = ",",
+    decimal_mark: DecimalOption = ".",
+    strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Learn the next version of a base model's taste prior. It is in force at once.
@@ -58,7 +66,7 @@ def train(
     """
     if from_users == (data is not None):
         raise typer.BadParameter("give either --data DIR or --from-users")
-    settings = get_settings()
+    settings, layout = get_settings(), csv_format(delimiter, decimal_mark)
     with open_database() as database:
         base_row = _base_row(database, settings, base_model)
         with progress_bar() as progress:
@@ -69,8 +77,8 @@ def train(
 
             user_ids: list[UUID] = []
             if data is not None:
-                names = people.read_text().split() if people else None
-                prior, metrics = _from_folder(base_row, settings, data, names, scale, tell)
+                names = read_names(people) if people else None
+                prior, metrics = _from_folder(base_row, settings, data, names, scale, layout, strict, tell)
             else:
                 prior, metrics, user_ids = _from_users(base_row, settings, database, tell)
         with database.session() as session:
@@ -121,7 +129,14 @@ def _base_row(database: Database, settings: Settings, wanted: str) -> BaseModelR
 
 
 def _from_folder(
-    base_row: BaseModelRow, settings: Settings, data: Path, people: list[str] | None, scale: str | None, tell: Any
+    base_row: BaseModelRow,
+    settings: Settings,
+    data: Path,
+    people: list[str] | None,
+    scale: str | None,
+    layout: CsvFormat,
+    strict: bool,
+    tell: Any,
 ) -> tuple[TastePrior, dict[str, Any]]:
     import torch
 
@@ -138,6 +153,8 @@ def _from_folder(
         cache_dir=settings.home / "cache",
         people=people,
         scale=parse_scale(scale) if scale else None,
+        layout=layout,
+        strict=strict,
         progress=tell,
     )
 

@@ -1,4 +1,4 @@
-"""`paaplus score`: score photographs without database, users or adapters."""
+"""`paaplus score`: generic scores of image files, without users or adapters."""
 
 from __future__ import annotations
 
@@ -9,17 +9,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paaplus.cli.common import JsonOption, print_rows
+from paaplus.cli.common import JsonOption, notices, open_blobs, open_database, print_rows
+from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import InvalidInput, Unavailable
+from paaplus.numbers import parse_numbers
 from paaplus.settings import get_settings
 
+with lazy_imports():
+    from paaplus.services.registry import base_models
+
 if TYPE_CHECKING:
+    from PIL import Image
+
     from paaplus.models.physiqueframe.scorer import PhotographScorer
+
+PHYSIQUE_ASPECTS = ("appearance", "health", "posture")
 
 
 def score(
     images: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="Image files.")],
-    base_model: Annotated[str, typer.Option(help="physiqueframe; others score through the API.")] = "physiqueframe",
+    base_model: Annotated[
+        str,
+        typer.Option(
+            help="physiqueframe, or a base model of this deployment (NAME or NAME@VERSION); "
+            "default: physiqueframe if its checkpoint is there, else the deployment's default."
+        ),
+    ] = "",
     checkpoint: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Default: in `weights` of PAAPLUS_HOME.")
     ] = None,
@@ -39,32 +54,41 @@ def score(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Score photographs of one person each: appearance, health, posture, 0-10.
+    """Score image files, 0-10, by a base model's generic score.
 
-    A photograph without a person, with several people, or with an unusable box gets a status and no score. `branches`
+    An unusable file is reported, and all others are scored.
+
+    With physiqueframe, the files are photographs of one person each, scored for appearance, health and posture. A
+    photograph without a person, with several people, or with an unusable box gets a status and no score. `branches`
     lists the branches of the network that were used.
     """
-    if base_model != "physiqueframe":
-        raise InvalidInput(f"base model {base_model!r}: only physiqueframe scores without the platform")
+    given = _Files(checkpoint, detector, smpler_x, body_model)
+    if not _is_physiqueframe(base_model, given):
+        person_options = {"--box": box, "--meshes": meshes, "--unchecked": unchecked or None, **given.options()}
+        if named := [option for option, value in person_options.items() if value is not None]:
+            raise InvalidInput(f"{', '.join(named)}: only for --base-model physiqueframe")
+        scored, aspects, num_bad = _generic_scores(images, base_model)
+        columns: dict[str, Any] = {"image": lambda row: str(row[0]), "base_model": lambda row: row[1]}
+        columns |= {aspect: (lambda row, a=a: row[2][a]) for a, aspect in enumerate(aspects)}
+        print_rows(scored, columns, as_json=as_json)
+        raise typer.Exit(int(num_bad > 0))
     if box is not None and len(images) != 1:
         raise InvalidInput(f"--box with {len(images)} images: one")
     import numpy as np
 
     from paaplus.data.physique.dataset import sample_of
     from paaplus.data.physique.meshes import MeshStore
-    from paaplus.models.images import decode_image
     from paaplus.models.physiqueframe.body.person import Person, PersonStatus
     from paaplus.models.physiqueframe.inputs import letterbox
 
     people = [Person(_box(box))] if box is not None else None
     preference_P = np.array(_numbers("preference", preference, 5))
     knows_people = unchecked or people is not None or meshes is not None
-    given = _Files(checkpoint, detector, smpler_x, body_model)
     scorer = _load_scorer(given, several, unchecked=knows_people)
     rows = []
+    photos = _readable(images)
     with MeshStore(meshes) if meshes else nullcontext() as store:
-        for image in images:
-            photo = decode_image(image.read_bytes())
+        for image, photo in photos:
             body = store.get(image.name) if store is not None else None
             if body is not None:
                 pixel_3SS, _ = letterbox(photo, scorer.network.config.image_size)
@@ -72,15 +96,15 @@ def score(
             else:
                 result = scorer.score(photo, people, preference_P)
             rows.append((image, result))
-    aspects = ("appearance", "health", "posture")
-    columns: dict[str, Any] = {"image": lambda row: str(row[0]), "status": lambda row: str(row[1].status)}
-    columns |= {aspect: (lambda row, aspect=aspect: (row[1].scores or {}).get(aspect)) for aspect in aspects}
+    columns = {"image": lambda row: str(row[0]), "status": lambda row: str(row[1].status)}
+    columns |= {aspect: (lambda row, aspect=aspect: (row[1].scores or {}).get(aspect)) for aspect in PHYSIQUE_ASPECTS}
     columns |= {
         "branches": lambda row: ", ".join(row[1].branches),
         "degraded": lambda row: row[1].is_degraded,
         "num_people": lambda row: row[1].num_people,
     }
     print_rows(rows, columns, as_json=as_json)
+    raise typer.Exit(int(len(photos) < len(images)))
 
 
 @dataclass(frozen=True)
@@ -91,6 +115,62 @@ class _Files:
     detector: Path | None
     smpler_x: Path | None
     body_model: Path | None
+
+    def options(self) -> dict[str, Path | None]:
+        return {f"--{name.replace('_', '-')}": file for name, file in vars(self).items()}
+
+
+def _is_physiqueframe(base_model: str, given: _Files) -> bool:
+    if base_model:
+        return base_model == "physiqueframe"
+    from paaplus.models.physiqueframe.files import PhysiqueFiles
+
+    named = any(file is not None for file in given.options().values())
+    return named or PhysiqueFiles.in_folder(get_settings().home / "weights").checkpoint is not None
+
+
+def _readable(files: list[Path]) -> list[tuple[Path, Image.Image]]:
+    """The files that can be read as images; the others are reported."""
+    from paaplus.image_files import decode_image
+
+    readable = []
+    for file in files:
+        try:
+            readable.append((file, decode_image(file.read_bytes())))
+        except (InvalidInput, OSError) as error:
+            notices.print(f"{file}: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+    return readable
+
+
+def _generic_scores(files: list[Path], wanted: str) -> tuple[list[tuple[Path, str, list[float]]], tuple[str, ...], int]:
+    """Each readable file with base model and generic scores; the aspects; and how many files cannot be read."""
+    import numpy as np
+    import torch
+
+    from paaplus.models.base_models import load_extractor
+
+    settings = get_settings()
+    torch.set_num_threads(settings.torch_threads)
+    with open_database() as database:
+        with database.read_session() as session:
+            row = base_models.named(session, wanted) if wanted else base_models.default(session, settings)
+        base = base_models.load(open_blobs(), row)
+    weights = row.config.get("weights")
+    extractor = load_extractor(str(row.config["extractor"]), Path(weights) if weights else None, settings.device)
+    if extractor.digest != base.extractor_digest:
+        raise Unavailable(
+            f"base model {row.name}@{row.version} needs other weights than those of {extractor.name} here"
+        )
+    rows: list[tuple[Path, str, list[float]]] = []
+    num_bad = 0
+    for file in files:  # one by one: a score has the same bits in any company, and little is held in memory
+        for readable, picture in _readable([file]):
+            feature_1D = extractor.extract([picture])
+            if np.isfinite(feature_1D).all():
+                score_1A = base.generic(base.project(feature_1D))
+                rows.append((readable, f"{row.name}@{row.version}", score_1A[0].tolist()))
+        num_bad += not rows or rows[-1][0] != file
+    return rows, base.aspects, num_bad
 
 
 def _load_scorer(given: _Files, several: str, *, unchecked: bool) -> PhotographScorer:
@@ -118,9 +198,6 @@ def _box(text: str) -> tuple[float, float, float, float]:
 
 def _numbers(option: str, text: str, count: int) -> list[float]:
     try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) != count:
-        raise InvalidInput(f"--{option} {text!r}: {count} numbers with commas")
-    return numbers
+        return list(parse_numbers(text, count))
+    except InvalidInput as error:
+        raise InvalidInput(f"--{option} {text!r}: {count} numbers with commas: {error}") from error

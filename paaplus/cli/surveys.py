@@ -12,7 +12,11 @@ import typer
 
 from paaplus.cli.common import (
     ACTOR,
+    DecimalOption,
+    DelimiterOption,
     JsonOption,
+    StrictOption,
+    csv_format,
     open_blobs,
     open_database,
     parse_scale,
@@ -22,6 +26,7 @@ from paaplus.cli.common import (
     progress_bar,
 )
 from paaplus.cli.lazy import lazy_imports
+from paaplus.csv_files import CsvFormat
 from paaplus.errors import InvalidInput
 from paaplus.settings import get_settings
 
@@ -132,6 +137,8 @@ def import_answers(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV with user_id and a column per item.")],
     application: ApplicationOption = "default",
     version: VersionOption = None,
+    delimiter: DelimiterOption = ",",
+    decimal_mark: DecimalOption = ".",
     as_json: JsonOption = False,
 ) -> None:
     """Import answers, all lines or none. Unknown users are created. Importing a file twice changes nothing.
@@ -141,10 +148,10 @@ def import_answers(
     from paaplus.pipelines.train_encoder import read_answers
 
     num_new = num_same = 0
-    blobs, settings = open_blobs(), get_settings()
     with open_database() as database, database.session() as session:
+        blobs, settings = open_blobs(), get_settings()
         survey = surveys.get(session, application, name, version)
-        for line in read_answers(file, forms.parse(survey.form)):
+        for line in read_answers(file, forms.parse(survey.form), csv_format(delimiter, decimal_mark)):
             try:
                 user, _ = users_service.create(session, application=application, external_id=line.user_id)
                 done = survey_answers.answer(
@@ -186,6 +193,9 @@ def train(
     scale: Annotated[
         str | None, typer.Option(help="MIN,MAX of the ratings; default: the smallest and largest rating.")
     ] = None,
+    delimiter: DelimiterOption = ",",
+    decimal_mark: DecimalOption = ".",
+    strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Learn an encoder of answers (from at least 50 people). It is in force at once.
@@ -194,8 +204,9 @@ def train(
     """
     if from_users == (data is not None) or (data is None) != (survey_csv is None):
         raise typer.BadParameter("give either --data DIR with --survey-csv FILE, or --from-users")
-    settings, blobs = get_settings(), open_blobs()
+    settings, layout = get_settings(), csv_format(delimiter, decimal_mark)
     with open_database() as database:
+        blobs = open_blobs()
         with database.read_session() as session:
             survey = surveys.get(session, application, name, version)
             named = base_models.named(session, base_model) if base_model else None
@@ -211,7 +222,9 @@ def train(
                 progress.update(task, completed=done, total=total)
 
             if data is not None and survey_csv is not None:
-                encoder, metrics = _from_folder(base_row, base, prior, data, survey_csv, survey, scale, tell)
+                encoder, metrics = _from_folder(
+                    base_row, base, prior, data, survey_csv, survey, scale, layout, strict, tell
+                )
             else:
                 from paaplus.pipelines.train_encoder import encoder_from_users
 
@@ -246,7 +259,16 @@ def retire_encoder(
 
 
 def _from_folder(
-    base_row: Any, base: Any, prior: Any, data: Path, survey_csv: Path, survey: SurveyRow, scale: str | None, tell: Any
+    base_row: Any,
+    base: Any,
+    prior: Any,
+    data: Path,
+    survey_csv: Path,
+    survey: SurveyRow,
+    scale: str | None,
+    layout: CsvFormat,
+    strict: bool,
+    tell: Any,
 ) -> tuple[Any, dict[str, Any]]:
     import torch
 
@@ -266,6 +288,8 @@ def _from_folder(
         cache_dir=settings.home / "cache",
         prior=prior,
         scale=parse_scale(scale) if scale else None,
+        layout=layout,
+        strict=strict,
         progress=tell,
     )
 

@@ -9,12 +9,25 @@ from uuid import UUID
 
 import typer
 
-from paaplus.cli.common import ACTOR, JsonOption, open_blobs, open_database, print_record, print_rows
+from paaplus.cli.common import (
+    ACTOR,
+    DecimalOption,
+    DelimiterOption,
+    JsonOption,
+    csv_format,
+    open_blobs,
+    open_database,
+    print_record,
+    print_rows,
+)
 from paaplus.cli.lazy import lazy_imports
+from paaplus.csv_files import refuse_rows
 from paaplus.errors import InvalidInput
 from paaplus.settings import get_settings
+from paaplus.texts import checked_id
 
 with lazy_imports():
+    from paaplus.services.images import images
     from paaplus.services.predictions import serving_store
     from paaplus.services.reviews import ordering, pseudo_labels, tool_learning, tool_revisions
     from paaplus.services.reviews import tools as tools_service
@@ -78,14 +91,20 @@ def import_labels(
     tool: Annotated[str, typer.Option(help="precomputed, or precomputed:SOURCE.")] = "precomputed",
     version: Annotated[str, typer.Option(help="Version of the scores; default: the file's digest.")] = "",
     application: ApplicationOption = "default",
+    delimiter: DelimiterOption = ",",
+    decimal_mark: DecimalOption = ".",
     as_json: JsonOption = False,
 ) -> None:
     """Import scores from 0 to 10, all rows or none. `image` is an image's id or file name."""
-    source = precomputed.read_csv(file, tool)
+    source = precomputed.read_csv(file, tool, csv_format(delimiter, decimal_mark))
     with open_database() as database, database.session() as session:
-        found = _labels_by_image(session, source, application)
+        found = _labels_by_image(session, file, source, application)
         stored = pseudo_labels.add_precomputed(
-            session, application=application, tool=tool, version=(version or source.version)[:64], labels=found
+            session,
+            application=application,
+            tool=tool,
+            version=checked_id(version or source.version, 64, "the version"),
+            labels=found,
         )
     record = {"tool": tool, "version": version or source.version, "new": stored.num_new, "known": stored.num_known}
     print_record(record, as_json=as_json)
@@ -135,30 +154,21 @@ def retire(
 
 
 def _labels_by_image(
-    session: Any, source: precomputed.PrecomputedTool, application: str
+    session: Any, file: Path, source: precomputed.PrecomputedTool, application: str
 ) -> dict[UUID, tool_module.Judgement]:
     """The label of each row's image.
 
     Raises:
         InvalidInput: a row names no image or several, or an image is named twice.
     """
-    import sqlalchemy as sa
-
-    from paaplus.db.tables import ImageRow
-
-    rows = session.execute(
-        sa.select(ImageRow.id, ImageRow.name).where(ImageRow.application == application, ImageRow.owner_id.is_(None))
-    ).all()
-    named: dict[str, list[UUID]] = {}
-    for image_id, name in rows:
-        for known in {str(image_id), name} - {None}:
-            named.setdefault(known, []).append(image_id)
-    for name in source.judgements:
-        if len(images := named.get(name, [])) != 1:
-            raise InvalidInput(
-                f"{len(images)} images named {name!r:.200} in application {application!r}; one is needed"
-            )
-    ids = [named[name][0] for name in source.judgements]
+    names = images.ImageNames(session, application)
+    ids, problems = [], []
+    for name, line in source.line_of.items():
+        try:
+            ids.append(names.one(name))
+        except InvalidInput as error:
+            problems.append(f"line {line}: {error}")
+    refuse_rows(file.name, problems)
     if len(set(ids)) != len(ids):
         raise InvalidInput("an image is named twice, by id and by name")
     labels = source.score([tool_module.ToolImage(names=(name,)) for name in source.judgements])

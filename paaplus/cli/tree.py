@@ -5,6 +5,7 @@ A command's module is imported when the command is invoked. So `paaplus --help` 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
@@ -65,10 +66,12 @@ COMMANDS = {
     "surveys": Definition("paaplus.cli.surveys:app", "Surveys, answers, and the encoders learned from them."),
     "tools": Definition("paaplus.cli.tools:app", "AI tools, their pseudo labels, and what they learn from reviews."),
     "reviews": Definition("paaplus.cli.reviews:app", "Experts' reviews of pseudo labels."),
+    "data": Definition("paaplus.cli.data:app", "Published data sets as data folders."),
     "evaluate": Definition("paaplus.cli.evaluate.commands:app", "Measure on a data set; needs no database."),
     "physique": Definition("paaplus.cli.physique:app", "Data sets in the layout of PhysiqueAA50K."),
     "score": Definition(
-        "paaplus.cli.score:score", "Score photographs of one person each: appearance, health, posture, 0-10."
+        "paaplus.cli.score:score",
+        "Score image files, 0-10, by a base model's generic score.",
     ),
     "backup": Definition(
         "paaplus.cli.backup:backup", "Save all rows and files, as of one moment, while the platform runs."
@@ -129,7 +132,10 @@ def _after_logs(callback: Callable[..., Any]) -> Callable[..., Any]:
         from paaplus import logs
         from paaplus.settings import get_settings
 
-        logs.configure(get_settings().log_level)  # on standard error: standard output is for answers
+        level = get_settings().log_level
+        if sys.stderr.isatty() and level == "INFO":
+            level = "WARNING"  # no JSON among the tables that a person reads
+        logs.configure(level)  # on standard error: standard output is for answers
         return callback(*arguments, **options)
 
     return work

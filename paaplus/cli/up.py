@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import socket
+import subprocess
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -13,7 +14,8 @@ from paaplus.errors import Unavailable
 from paaplus.settings import Settings, get_settings
 
 with lazy_imports():
-    from paaplus import supervisor
+    from paaplus import processes, supervisor
+    from paaplus.data.builtin_set import photographs
     from paaplus.db import engine, migrate
     from paaplus.services.registry import base_models
 
@@ -23,19 +25,28 @@ def up(
 ) -> None:
     """Start API, worker and scheduler on this machine, until Ctrl-C. The first start prepares what is missing."""
     settings = get_settings()
+    if engine.missing_file(settings.resolved_database_url) is not None:
+        photographs.require_installed()  # before a database is made that nothing can be trained for
     settings.home.mkdir(parents=True, exist_ok=True)
+    chosen = processes.usable_port(settings.api_host, settings.api_port if port is None else port)
     migrate.upgrade(settings.resolved_database_url)
-    _ensure_base_model(settings)
-    chosen = _usable_port(settings.api_host, settings.api_port if port is None else port)
-    url = f"http://{settings.api_host}:{chosen}"
-    notices.print(
-        f"[bold green]paaplus[/bold green] on {url}  (docs: {url}/docs, logs: {settings.home}/logs)", soft_wrap=True
-    )
-    notices.print("a first key:  paaplus keys create --scope admin --name me", highlight=False)
-    supervisor.Supervisor(supervisor.embedded_children(settings), supervisor.child_environment(settings, chosen)).run()
+    environment = supervisor.child_environment(settings, chosen)
+    _ensure_base_model(settings, environment)
+    url = processes.url_of(settings.api_host, chosen)
+
+    def tell_ready() -> None:
+        notices.print(
+            f"[bold green]ready:[/bold green] {url}  (docs: {url}/docs, logs: {settings.home}/logs)", soft_wrap=True
+        )
+        notices.print("a first key:  paaplus keys create --scope admin --name me", highlight=False)
+
+    notices.print(f"starting on {url} ...", highlight=False, soft_wrap=True)
+    children = supervisor.embedded_children(settings)
+    is_ready = partial(supervisor.answers, f"{url}/readyz")
+    supervisor.Supervisor(children, environment, is_ready=is_ready, when_ready=tell_ready).run()
 
 
-def _ensure_base_model(settings: Settings) -> None:
+def _ensure_base_model(settings: Settings, environment: dict[str, str]) -> None:
     database = engine.Database(settings.resolved_database_url)
     try:
         with database.read_session() as session:
@@ -43,20 +54,7 @@ def _ensure_base_model(settings: Settings) -> None:
                 return
     finally:
         database.dispose()
-    from paaplus.cli.base_models import train_builtin
-
     notices.print("no base model yet: training [bold]lite2[/bold] on the built-in set (simulated people) ...")
-    train_builtin(settings)
-
-
-def _usable_port(host: str, port: int) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise Unavailable(
-                f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
-            ) from error
-        chosen: int = probe.getsockname()[1]
-        return chosen
+    done = subprocess.run(processes.train_builtin_command(), env=environment, stdout=subprocess.DEVNULL, check=False)
+    if done.returncode != 0:
+        raise Unavailable(f"the base model could not be trained (exit code {done.returncode}); see the lines above")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,8 +14,10 @@ import typer
 from paaplus.cli.common import (
     ACTOR,
     JsonOption,
+    OnceOption,
     ReasonOption,
     UserArgument,
+    once,
     open_blobs,
     open_database,
     parse_scale,
@@ -95,12 +98,13 @@ def policy(
 
 
 @app.command()
-def retrain(user: UserArgument, reason: ReasonOption, as_json: JsonOption = False) -> None:
+def retrain(user: UserArgument, reason: ReasonOption, key: OnceOption = None, as_json: JsonOption = False) -> None:
     """Train this user with the next free worker, even if the user is not due."""
     with open_database() as database, database.session() as session:
         row = user_of(session, user)
-        job_id = scheduling.request_training(session, row.id, actor=ACTOR, reason=reason, settings=get_settings())
-        print_record({"job": job_id}, as_json=as_json)
+        act = partial(scheduling.request_training, session, row.id, actor=ACTOR, reason=reason, settings=get_settings())
+        given = {"user": row.id, "reason": reason}
+        print_record(once(session, key, "users retrain", given, lambda: {"job": act()}), as_json=as_json)
 
 
 @app.command()
@@ -123,6 +127,7 @@ def export_user(
     to: Annotated[Path, typer.Option(help="The zip file to write.", dir_okay=False)],
 ) -> None:
     """Write all data about a user into a zip file: all rows, and the user's own images."""
+    to = to.expanduser()  # no shell does it in `--to=~/ada.zip`
     if to.exists():
         raise Conflict(f"{to} exists; choose another name")
     with open_database() as database:
@@ -239,12 +244,30 @@ def exposure_rule(
 
 def _json_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_without_doubles)
     except ValueError as error:
-        raise InvalidInput(f"--set must be a JSON object: {error}") from error
+        raise InvalidInput(f"--set must be a JSON object: {error}{_as_json(text)}") from error
     if not isinstance(value, dict):
-        raise InvalidInput(f"--set must be a JSON object, got {text}")
+        raise InvalidInput(f"--set must be a JSON object, got {text}{_as_json(text)}")
     return value
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if doubled := sorted({name for name, _ in pairs if [key for key, _ in pairs].count(name) > 1}):
+        raise ValueError(f"{', '.join(doubled)} occurs twice")
+    return dict(pairs)
+
+
+def _as_json(text: str) -> str:
+    """How `KEY=VALUE` would be written as JSON."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip().isidentifier():
+        return """; for example --set '{"strategy": "replay_ewc"}'"""
+    try:
+        meant = json.dumps({key.strip(): json.loads(value)})
+    except ValueError:
+        meant = json.dumps({key.strip(): value.strip()}, ensure_ascii=False)
+    return f"; write --set '{meant}'"
 
 
 def _record(session: Any, row: UserRow) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Features of a data folder's images, cached on disk by extractor digest and image content.
+"""Features of a data folder's images, cached on disk by extractor digest, decoder and image content.
 
 Shape letters: I = images, D = feature dim.
 """
@@ -15,8 +15,8 @@ from PIL import Image
 from paaplus.data.folder import DataFolder
 from paaplus.errors import InvalidInput
 from paaplus.ids import sha256_hex
+from paaplus.image_files import DECODER, decode_image
 from paaplus.models.extractor import Extractor
-from paaplus.models.images import decode_image
 from paaplus.scoring.tensors import pack, unpack
 
 
@@ -41,7 +41,7 @@ def folder_features(
     Raises:
         InvalidInput: an image file cannot be read.
     """
-    extractor_dir = cache_dir / extractor.digest
+    extractor_dir = cache_dir / f"{extractor.digest}-{DECODER}"
     extractor_dir.mkdir(parents=True, exist_ok=True)
     features_ID = np.empty((len(folder.images), extractor.feature_dim), np.float16)
     pending: list[tuple[int, Path, Image.Image]] = []
@@ -58,7 +58,9 @@ def folder_features(
             try:
                 pending.append((i, file, decode_image(data)))
             except InvalidInput as error:
-                raise InvalidInput(f"{folder.image_path(name)}: {error}") from error
+                raise InvalidInput(
+                    f"{folder.image_path(name)}: {error}; the features of {done} images are kept"
+                ) from error
         if pending and (len(pending) == batch_size or i == len(folder.images) - 1):
             features_BD = extractor.extract([image for _, _, image in pending])
             for (position, target, _), feature_D in zip(pending, features_BD, strict=True):

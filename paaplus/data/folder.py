@@ -1,7 +1,7 @@
 """Read a data folder: `images/`, `ratings.csv`, and optionally `users.csv` and `images.csv`.
 
     ratings.csv   user_id,image,rating            or, with several aspects, user_id,image,rating_<aspect>,...
-    images.csv    image[,scene][,...]             images of one scene are held out together
+    images.csv    image[,scene][,...]             images of one scene are held out together; every image exists
     users.csv     user_id[,...]
 
 Shape letters: I = images, N = ratings, A = aspects.
@@ -9,20 +9,22 @@ Shape letters: I = images, N = ratings, A = aspects.
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from paaplus.csv_files import STANDARD, CsvFormat, CsvRow, read_csv
+from paaplus.data.image_folder import first_of, list_images
 from paaplus.errors import InvalidInput
 from paaplus.records import SCORE_MAX, SCORE_MIN, Scale
+from paaplus.texts import checked_id
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+USER_ID_MAX = 128
 DEFAULT_ASPECT = "beauty"  # the aspect of a single column `rating`
-_MAX_LISTED = 10  # bad rows that one error lists
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class DataFolder:
         rating_NA: ratings as they were given, on `scale`; NaN where an aspect was not rated.
         user_columns: user id -> the other columns of users.csv.
         image_columns: image name -> the other columns of images.csv.
+        file_names: image name -> name on disk, where these differ in their Unicode form.
     """
 
     path: Path
@@ -54,6 +57,7 @@ class DataFolder:
     rating_NA: np.ndarray
     user_columns: dict[str, dict[str, str]]
     image_columns: dict[str, dict[str, str]]
+    file_names: dict[str, str] = field(default_factory=dict)
 
     @property
     def score_NA(self) -> np.ndarray:
@@ -66,7 +70,7 @@ class DataFolder:
         return len(np.unique(self.scene_I))
 
     def image_path(self, image: str) -> Path:
-        return self.path / "images" / image
+        return self.path / "images" / self.file_names.get(image, image)
 
     def scores_by_person(self) -> dict[str, dict[int, np.ndarray]]:
         """User id -> image position -> ratings on the score scale 0-10, shape (A,), in the order of the ratings."""
@@ -99,19 +103,30 @@ class DataFolder:
         )
 
 
-def read_folder(path: Path, scale: Scale | None = None, aspect: str = DEFAULT_ASPECT) -> DataFolder:
+def read_folder(
+    path: Path,
+    scale: Scale | None = None,
+    aspect: str = DEFAULT_ASPECT,
+    *,
+    layout: CsvFormat = STANDARD,
+    strict: bool = False,
+) -> DataFolder:
     """Read and check a data folder.
 
     Args:
         path: the folder.
         scale: the scale of the ratings; None: from the smallest to the largest rating in the file.
         aspect: the aspect of a single column `rating`.
+        layout: delimiter and decimal mark of the tables.
+        strict: refuse what is otherwise skipped with a warning: files in images/ that are no images, and people of
+            users.csv who rated nothing.
 
     Raises:
         InvalidInput: files or columns are missing, or rows are wrong; the message names the file and the lines.
     """
-    images = _list_images(path / "images")
-    columns, keys, lines, rating_NA = _read_ratings(path / "ratings.csv", frozenset(images))
+    files = list_images(path / "images", strict=strict)
+    images = tuple(sorted(files))
+    columns, keys, lines, rating_NA = _read_ratings(path / "ratings.csv", frozenset(images), layout)
     if scale is None:
         scale = _scale_of(path, rating_NA)
     elif (outside := (rating_NA < scale.minimum) | (rating_NA > scale.maximum)).any():
@@ -123,7 +138,7 @@ def read_folder(path: Path, scale: Scale | None = None, aspect: str = DEFAULT_AS
     people = tuple(sorted({user_id for user_id, _ in keys}))
     person_at = {user_id: position for position, user_id in enumerate(people)}
     image_at = {image: position for position, image in enumerate(images)}
-    image_columns = _read_table(path / "images.csv", "image")
+    image_columns = _read_image_table(path / "images.csv", frozenset(images), layout)
     return DataFolder(
         path=path,
         aspects=(aspect,) if columns == ["rating"] else tuple(name.removeprefix("rating_") for name in columns),
@@ -134,76 +149,52 @@ def read_folder(path: Path, scale: Scale | None = None, aspect: str = DEFAULT_AS
         person_N=np.array([person_at[user_id] for user_id, _ in keys]),
         image_N=np.array([image_at[image] for _, image in keys]),
         rating_NA=rating_NA,
-        user_columns=_read_table(path / "users.csv", "user_id"),
+        user_columns=_read_user_table(path / "users.csv", frozenset(people), layout, strict),
         image_columns=image_columns,
+        file_names={image: name for image, name in files.items() if image != name},
     )
 
 
-def _list_images(folder: Path) -> tuple[str, ...]:
-    if not folder.is_dir():
-        raise InvalidInput(f"{folder} is not a folder; a data folder holds images/ and ratings.csv")
-    images = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-    if not images:
-        raise InvalidInput(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
-    return tuple(images)
-
-
-def _read_ratings(file: Path, images: frozenset[str]) -> tuple[list[str], list[tuple[str, str]], list[int], np.ndarray]:
+def _read_ratings(
+    file: Path, images: frozenset[str], layout: CsvFormat
+) -> tuple[list[str], list[tuple[str, str]], list[int], np.ndarray]:
     """Rating columns, (user id, image) and line of each row, and the ratings; an error lists bad rows by line."""
-    header, rows = _read_csv(file)
-    columns = [name for name in header if name == "rating" or name.startswith("rating_")]
-    for needed in ("user_id", "image"):
-        if needed not in header:
-            raise InvalidInput(f"{file}, line 1: no column {needed!r}; columns separated by commas: {header}")
+    table = read_csv(file, ("user_id", "image"), ("rating",), layout)
+    columns = [name for name in table.columns if name == "rating" or name.startswith("rating_")]
     if not columns or ("rating" in columns and len(columns) > 1) or "rating_" in columns:
-        raise InvalidInput(f"{file}, line 1: one column 'rating', or columns 'rating_<aspect>'; found {header}")
-    keys: list[tuple[str, str]] = []
-    lines: list[int] = []
-    ratings: list[list[float]] = []
-    problems: list[str] = []
+        raise InvalidInput(
+            f"{file}, line 1: one column 'rating', or columns 'rating_<aspect>'; found {list(table.columns)}"
+        )
     first_line: dict[tuple[str, str], int] = {}
-    for line, row in rows:
-        try:
-            key, values = _parse_rating(row, columns, images)
-            if key in first_line:
-                raise InvalidInput(f"user {key[0]!r} already rated image {key[1]!r} on line {first_line[key]}")
-        except InvalidInput as error:
-            problems.append(f"line {line}: {error}")
-            continue
-        first_line[key] = line
-        keys.append(key)
-        lines.append(line)
-        ratings.append(values)
-    if problems:
-        listed = "; ".join(problems[:_MAX_LISTED])
-        more = f"; and {len(problems) - _MAX_LISTED} more" if len(problems) > _MAX_LISTED else ""
-        raise InvalidInput(f"{file}: {len(problems)} bad row(s): {listed}{more}")
-    if not keys:
+
+    def parse(row: CsvRow) -> tuple[tuple[str, str], int, list[float]]:
+        key, values = _parse_rating(row, columns, images)
+        if first_line.setdefault(key, row.line) != row.line:
+            raise InvalidInput(f"user {key[0]!r} already rated image {key[1]!r} on line {first_line[key]}")
+        return key, row.line, values
+
+    rows = table.read(parse)
+    if not rows:
         raise InvalidInput(f"{file}: no ratings")
-    return columns, keys, lines, np.array(ratings, np.float64)
+    keys, lines, ratings = zip(*rows, strict=True)
+    return columns, list(keys), list(lines), np.array(ratings, np.float64)
 
 
-def _parse_rating(
-    row: dict[str, str], columns: Sequence[str], images: frozenset[str]
-) -> tuple[tuple[str, str], list[float]]:
-    user_id, image = row["user_id"].strip(), row["image"].strip()
-    if not user_id:
-        raise InvalidInput("no user_id")
-    if image not in images:
-        raise InvalidInput(f"image {image!r} is not in images/")
-    values = []
-    for column in columns:
-        text = row[column].strip()
-        try:
-            value = float(text) if text else math.nan
-        except ValueError:
-            raise InvalidInput(f"{column} {text!r} is not a number") from None
-        if text and not math.isfinite(value):
-            raise InvalidInput(f"{column} {text!r} is not a finite number")
-        values.append(value)
-    if all(math.isnan(value) for value in values):
+def _parse_rating(row: CsvRow, columns: Sequence[str], images: frozenset[str]) -> tuple[tuple[str, str], list[float]]:
+    user_id, image = row.text("user_id"), row.text("image")
+    checked_id(user_id, USER_ID_MAX, "user_id")
+    _check_image(image, images)
+    given = [row.number(column) for column in columns]
+    if all(value is None for value in given):
         raise InvalidInput(f"no {' or '.join(columns)}")
-    return (user_id, image), values
+    return (user_id, image), [math.nan if value is None else value for value in given]
+
+
+def _check_image(image: str, images: frozenset[str]) -> None:
+    if image not in images:
+        meant = [name for name in images if Path(name).stem in (image, Path(image).stem)]
+        advice = f"; {meant[0]!r} is" if len(meant) == 1 else ""
+        raise InvalidInput(f"image {image!r} is not in images/{advice}")
 
 
 def _scale_of(path: Path, rating_NA: np.ndarray) -> Scale:
@@ -219,56 +210,53 @@ def _scenes(images: Sequence[str], image_columns: dict[str, dict[str, str]]) -> 
     return np.unique(names, return_inverse=True)[1]
 
 
-def _read_table(file: Path, key: str) -> dict[str, dict[str, str]]:
-    """The rows of a table by its key column, without that column; empty if the file does not exist."""
-    if not file.exists():
-        return {}
-    header, rows = _read_csv(file)
-    if key not in header:
-        raise InvalidInput(f"{file}, line 1: no column {key!r}; found {header}")
-    table: dict[str, dict[str, str]] = {}
-    for line, row in rows:
-        name = row.pop(key)
-        if name in table:
-            raise InvalidInput(f"{file}, line {line}: {key} {name!r} occurs twice")
-        table[name] = row
+def _read_image_table(file: Path, images: frozenset[str], layout: CsvFormat) -> dict[str, dict[str, str]]:
+    """The rows of images.csv by image. A row of no image is refused: its scene would silently not count."""
+
+    def check(row: CsvRow) -> None:
+        _check_image(row.text("image"), images)
+
+    return _read_table(file, "image", ("scene",), layout, check)
+
+
+def _read_user_table(file: Path, people: frozenset[str], layout: CsvFormat, strict: bool) -> dict[str, dict[str, str]]:
+    """The rows of users.csv by user id. A row of a person who rated nothing is of no use, and no harm."""
+    unknown: list[str] = []
+
+    def check(row: CsvRow) -> None:
+        if row.text("user_id") not in people:
+            unknown.append(f"line {row.line}: {row.text('user_id')!r}")
+
+    table = _read_table(file, "user_id", (), layout, check)
+    if unknown:
+        message = f"{file}: {len(unknown)} of {len(table)} people rated nothing: {first_of(unknown)}"
+        if strict or len(unknown) == len(table):
+            raise InvalidInput(message)
+        warnings.warn(message, stacklevel=3)
     return table
 
 
-def _read_csv(file: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
-    """Column names, and every row with the number of the line that it ends on."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InvalidInput(f"{file} does not exist") from None
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{file} is not UTF-8: {error}") from error
-    reader = csv.reader(text.splitlines(keepends=True))
-    try:
-        header = [name.strip() for name in next(reader, [])]
-    except csv.Error as error:
-        raise InvalidInput(f"{file}, line 1: {error}") from error
-    if len(set(header)) != len(header):
-        raise InvalidInput(f"{file}, line 1: a column name occurs twice: {header}")
-    return header, _rows(file, reader, header)
+def _read_table(
+    file: Path, key: str, known: Collection[str], layout: CsvFormat, check: Callable[[CsvRow], None]
+) -> dict[str, dict[str, str]]:
+    """The rows of a table by its key column, without that column; empty if the file does not exist."""
+    if not file.exists():
+        return {}
+    first_line: dict[str, int] = {}
 
+    def parse(row: CsvRow) -> tuple[str, dict[str, str]]:
+        name = row.text(key)
+        check(row)
+        if first_line.setdefault(name, row.line) != row.line:
+            raise InvalidInput(f"{key} {name!r} is on line {first_line[name]} too")
+        return name, {column: cell for column, cell in row.cells.items() if column != key}
 
-def _rows(file: Path, reader: Iterator[list[str]], header: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    try:
-        for values in reader:
-            line = reader.line_num  # type: ignore[attr-defined]
-            if not values:
-                continue  # an empty line
-            if len(values) != len(header):
-                raise InvalidInput(f"{file}, line {line}: {len(values)} values under {len(header)} columns")
-            yield line, dict(zip(header, values, strict=True))
-    except csv.Error as error:
-        raise InvalidInput(f"{file}, line {reader.line_num}: {error}") from error  # type: ignore[attr-defined]
+    return dict(read_csv(file, (key,), known, layout).read(parse))
 
 
 def _known(what: str, wanted: Collection[str], known: Sequence[str]) -> tuple[str, ...]:
     if unknown := sorted(set(wanted) - set(known)):
-        raise InvalidInput(f"{len(unknown)} unknown {what}: {', '.join(unknown[:_MAX_LISTED])}")
+        raise InvalidInput(f"{len(unknown)} unknown {what}: {first_of(unknown)}")
     chosen = set(wanted)
     return tuple(name for name in known if name in chosen)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,23 @@ from paaplus.errors import InvalidInput
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
 SQLITE_SCRUB_TIMEOUT_MS = 2_000
+POOL_TIMEOUT_S = 30.0
 
 
-def make_engine(url: str) -> sa.Engine:
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long a process that answers requests waits on PostgreSQL. SQLite has `SQLITE_BUSY_TIMEOUT_MS`.
+
+    A request that waits longer fails, and the caller may try again. Otherwise one locked row would take all
+    connections.
+    """
+
+    lock_s: float
+    statement_s: float
+    pool_s: float
+
+
+def make_engine(url: str, waits: Waits | None = None) -> sa.Engine:
     """An engine for `url`.
 
     On SQLite a transaction takes the write lock when it begins (`BEGIN IMMEDIATE`), unless `read_session` opened it.
@@ -34,28 +51,69 @@ def make_engine(url: str) -> sa.Engine:
         raise InvalidInput("the database URL cannot be read; it begins with sqlite:/// or postgresql://") from error
     dialect = parsed.get_backend_name()
     if dialect == "sqlite":
-        if parsed.database and parsed.database != ":memory:":
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(
             parsed,
             connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
             hide_parameters=True,  # errors are logged, and personal data must not be
         )
+        event.listen(engine, "do_connect", _make_sqlite_folder)
         event.listen(engine, "connect", _prepare_sqlite_connection)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if dialect == "postgresql":
-        return sa.create_engine(
-            parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=8, hide_parameters=True
+        engine = sa.create_engine(
+            parsed.set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,
+            pool_size=8,
+            pool_timeout=waits.pool_s if waits is not None else POOL_TIMEOUT_S,
+            hide_parameters=True,
         )
+        if waits is not None:
+            event.listen(engine, "connect", partial(_bound_waits, waits=waits))
+        return engine
     raise InvalidInput(f"database URL {parsed.render_as_string()!r}: only sqlite and postgresql are supported")
+
+
+def _bound_waits(connection: Any, _record: Any, waits: Waits) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = {round(1000 * waits.lock_s)}")
+        cursor.execute(f"SET statement_timeout = {round(1000 * waits.statement_s)}")
+    connection.commit()
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether this error of the database, or of the file system, says that there is no room left."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    original = getattr(error, "orig", None)
+    return getattr(original, "sqlite_errorname", "") == "SQLITE_FULL" or getattr(original, "sqlstate", "") == "53100"
+
+
+def missing_file(url: str | sa.URL) -> Path | None:
+    """The file of a SQLite database that does not exist yet: a connection would make it. None for any other database.
+
+    A command that only reads asks this first, so that it leaves no empty database in the folder where it was called.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        return None
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        return None
+    file = Path(parsed.database).absolute()
+    return None if file.exists() else file
+
+
+def _make_sqlite_folder(_dialect: Any, _record: Any, arguments: list[Any], _options: dict[str, Any]) -> None:
+    if arguments and arguments[0] != ":memory:":
+        Path(arguments[0]).parent.mkdir(parents=True, exist_ok=True)
 
 
 def _prepare_sqlite_connection(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # SQLAlchemy, not the driver, begins transactions
     for pragma in (
         "journal_mode=WAL",
-        "synchronous=NORMAL",
+        "synchronous=FULL",  # also after a power cut, what was committed is there
         f"busy_timeout={SQLITE_BUSY_TIMEOUT_MS}",
         "foreign_keys=ON",
         "secure_delete=ON",  # overwrite deleted rows, also in free pages
@@ -71,13 +129,20 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 class Database:
     """One process's access to the database."""
 
-    def __init__(self, url: str) -> None:
-        self.engine = make_engine(url)
+    def __init__(self, url: str, waits: Waits | None = None) -> None:
+        self.engine = make_engine(url, waits)
         self._write = sessionmaker(self.engine, expire_on_commit=False)
         options: dict[str, Any] = {"read_only": True}
         if self.engine.dialect.name == "postgresql":
             options["isolation_level"] = "REPEATABLE READ"  # one snapshot for all statements, as SQLite always gives
         self._read = sessionmaker(self.engine.execution_options(**options), expire_on_commit=False)
+
+    @property
+    def file(self) -> Path | None:
+        """SQLite's file; None: another database, or one in memory."""
+        name = self.engine.url.database
+        is_file = self.engine.dialect.name == "sqlite" and name and name != ":memory:"
+        return Path(str(name)) if is_file else None
 
     @contextmanager
     def session(self) -> Iterator[Session]:

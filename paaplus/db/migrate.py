@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.schema import SchemaItem
 
-from paaplus.db.engine import make_engine
+from paaplus.db.engine import make_engine, missing_file
 from paaplus.db.schema_diff import uncompared_differences
 from paaplus.db.tables import Base
 from paaplus.errors import Conflict, Unavailable
@@ -59,6 +59,8 @@ def head() -> str:
 
 def current(url: str) -> str | None:
     """The database's revision; None before the first upgrade."""
+    if missing_file(url) is not None:
+        return None
     with _reading(url) as connection:
         return _revision(connection)
 
@@ -81,8 +83,9 @@ def require_head(engine: sa.Engine) -> None:
     """Check that the database is at the newest revision.
 
     Raises:
-        Unavailable: the database is older or newer than this code; the message says what to do.
+        Unavailable: there is no database, or it is older or newer than this code; the message says what to do.
     """
+    require_file(engine.url)
     with engine.execution_options(read_only=True).connect() as connection:
         found = _revision(connection)
     if found == head():
@@ -92,6 +95,20 @@ def require_head(engine: sa.Engine) -> None:
             f"the database is at revision {found or 'none'}, this code needs {head()}: run `paaplus db upgrade`"
         )
     raise Unavailable(f"the database is at revision {found}, which this code does not know: install a newer paaplus")
+
+
+def require_file(url: str | sa.URL) -> None:
+    """Refuse a database that does not exist, by its place. Nothing is made.
+
+    Raises:
+        Unavailable: the file of a SQLite database is missing.
+    """
+    file = missing_file(url)
+    if file is not None:
+        raise Unavailable(
+            f"no database at {file}: set PAAPLUS_HOME to the folder of yours (or PAAPLUS_DATABASE_URL to its URL); "
+            "`paaplus up` or `paaplus db upgrade` makes a new one there"
+        )
 
 
 def _config(url: str | None = None) -> Config:

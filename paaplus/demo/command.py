@@ -45,6 +45,7 @@ def demo(
         raise Unavailable(
             f"the demo needs packages that are not installed ({error.name}): pip install 'paaplus[demo]'"
         ) from error
+    folder = folder.expanduser()  # no shell does it in `--folder=~/demo`
     signal.signal(signal.SIGTERM, _exit)  # so that SIGTERM stops the platform too
     if stages:
         run_stages(data, folder, num_users=people or 8, seed=seed)

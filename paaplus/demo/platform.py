@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,10 +17,12 @@ from typing import Any, Self
 import httpx2
 
 from paaplus.demo.failure import DemoFailed
+from paaplus.processes import url_of, usable_port
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 COMMAND_TIMEOUT_S = 900.0
+HOST = "127.0.0.1"
 SCAN_INTERVAL_S = 1.0
 _PR_SET_PDEATHSIG = 1
 _CACHE = "cache"  # features of earlier runs, by image content; the only part that `wipe` keeps
@@ -70,8 +71,8 @@ class Platform:
         Raises:
             DemoFailed: it ended, or was not ready in time.
         """
-        port = _free_port()
-        self.url = f"http://127.0.0.1:{port}"
+        port = usable_port(HOST, 0)
+        self.url = url_of(HOST, port)
         log = self.home / "logs" / "up.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as stream:
@@ -141,13 +142,8 @@ class Platform:
             "PAAPLUS_HOME": str(self.home),
             "PAAPLUS_SCAN_INTERVAL_S": str(SCAN_INTERVAL_S),
             "PAAPLUS_DEVICE": "cpu",
+            "PAAPLUS_API_HOST": HOST,
         }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _die_with_parent() -> None:

@@ -45,6 +45,26 @@ class EvaluationData:
         }
 
 
+def check_test_people(folder: DataFolder, split: Split) -> None:
+    """Check that the folder has a split's test people.
+
+    Raises:
+        InvalidInput: it has not.
+    """
+    if unknown := sorted(set(split.test_people) - set(folder.people)):
+        raise InvalidInput(f"the split tests {len(unknown)} people without ratings, e.g. {unknown[0]!r}")
+
+
+def fitted_images(split: Split, fresh_seed: int | None) -> tuple[list[str], frozenset[str] | None]:
+    """The train images that the base model is fitted on, and those that are kept from it; None without a seed."""
+    images = sorted(split.train_images)
+    if fresh_seed is None:
+        return images, None
+    order = np.random.default_rng(fresh_seed).permutation(len(images))
+    fresh = frozenset(images[i] for i in order[len(order) // 2 :])
+    return [image for image in images if image not in fresh], fresh
+
+
 class TrainSide:
     """A base model fitted on the train people's ratings of train images, and everybody's ratings as its `RatedSet`s.
 
@@ -78,14 +98,9 @@ class TrainSide:
             InvalidInput: the split does not fit the folder, or there is too little data to fit a base model.
         """
         folder = data.folder
-        if unknown := sorted(set(split.test_people) - set(folder.people)):
-            raise InvalidInput(f"the split tests {len(unknown)} people without ratings, e.g. {unknown[0]!r}")
-        fitted_images, self.fresh_images = sorted(split.train_images), None
-        if fresh_seed is not None:
-            order = np.random.default_rng(fresh_seed).permutation(len(fitted_images))
-            self.fresh_images = frozenset(fitted_images[i] for i in order[len(order) // 2 :])
-            fitted_images = [image for image in fitted_images if image not in self.fresh_images]
-        self.folder = folder.only(split.train_people, fitted_images)
+        check_test_people(folder, split)
+        images, self.fresh_images = fitted_images(split, fresh_seed)
+        self.folder = folder.only(split.train_people, images)
         in_train_I = np.isin(folder.images, self.folder.images)
         self.base, self.base_metrics = fit_base_scorer(
             name,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from paaplus.errors import InvalidInput
+from paaplus.numbers import parse_number
 
 _MAX_WORDS = 12  # distinct values of a column of words
 
@@ -33,8 +34,8 @@ def column_answers(user_columns: Mapping[str, Mapping[str, str]], people: Sequen
         text = {user_id: user_columns.get(user_id, {}).get(name, "").strip() for user_id in people}
         filled = {user_id: value for user_id, value in text.items() if value}
         try:
-            columns.append({user_id: float(value) for user_id, value in filled.items()})
-        except ValueError:
+            columns.append({user_id: parse_number(value) for user_id, value in filled.items()})
+        except InvalidInput:
             words = sorted(set(filled.values()))
             if len(words) <= _MAX_WORDS:
                 columns += [{user_id: float(value == word) for user_id, value in filled.items()} for word in words]

@@ -90,6 +90,16 @@ class _Chosen:
         return {"penalty": self.penalty, **_interval(self.gain_U), "of": float(self.total_U.mean())}
 
 
+def check_answered(num_people: int) -> None:
+    """Check that enough people rated and answered.
+
+    Raises:
+        InvalidInput: fewer than 50.
+    """
+    if num_people < MIN_PEOPLE:
+        raise InvalidInput(f"{num_people} people rated and answered; a preference encoder needs {MIN_PEOPLE}")
+
+
 def _fit(
     base: BaseScorer,
     rated: Sequence[RatedSet],
@@ -102,8 +112,7 @@ def _fit(
     answered_U = ~np.isnan(answers_UQ).all(1)
     given_U = np.array([bool((~np.isnan(one.target_NA)).any()) for one in rated], bool)
     kept = np.flatnonzero(answered_U & given_U).tolist()
-    if len(kept) < MIN_PEOPLE:
-        raise InvalidInput(f"{len(kept)} people rated and answered; a preference encoder needs {MIN_PEOPLE}")
+    check_answered(len(kept))
     rated, answers_UQ = [rated[u] for u in kept], answers_UQ[kept]
     mean_Q, scale_Q = _moments(answers_UQ)
     standard_UQ = np.nan_to_num((answers_UQ - mean_Q) / scale_Q, nan=0.0)

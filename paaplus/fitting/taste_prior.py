@@ -66,6 +66,16 @@ def fit_taste_prior(
         return _fit(base, people, rank, seed)
 
 
+def check_raters(aspect: str, num_people: int) -> None:
+    """Check that enough people rated an aspect.
+
+    Raises:
+        InvalidInput: fewer than 50.
+    """
+    if num_people < MIN_PEOPLE:
+        raise InvalidInput(f"{num_people} people rated {aspect!r}; a taste prior needs {MIN_PEOPLE}")
+
+
 def _fit(base: BaseScorer, people: Sequence[RatedSet], rank: int, seed: int) -> tuple[TastePrior, dict[str, Any]]:
     own = OwnPrior(base)
     num_regressors, num_aspects = own.num_coordinates, len(base.aspects)
@@ -77,8 +87,7 @@ def _fit(base: BaseScorer, people: Sequence[RatedSet], rank: int, seed: int) -> 
         rng = np.random.default_rng([seed, a])
         raters = [_rated_aspect(rated, a, rng) for rated in people]
         raters = [raters[u] for u in rng.permutation(len(raters)) if len(raters[u].residual_N)]
-        if len(raters) < MIN_PEOPLE:
-            raise InvalidInput(f"{len(raters)} people rated {aspect!r}; a taste prior needs {MIN_PEOPLE}")
+        check_raters(aspect, len(raters))
         start_PP = np.diag(np.square(own.weights(np.ones(num_regressors), a)))
         mean_P, covariance_PP, noise_variance = _estimate(raters, start_PP, float(noise_sd_A[a]) ** 2)
         pool_IP = np.concatenate([rater.design_NP for rater in raters])

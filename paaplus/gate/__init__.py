@@ -1,17 +1,18 @@
-"""The gate: checks that decide whether a candidate adapter replaces the active version."""
+"""The gate: what a user's feedback as a whole says, and whether a candidate adapter replaces the active version."""
 
-from paaplus.gate.cross_fit import cross_fit_requests, cross_fitted, with_learned_order
-from paaplus.gate.evidence import Evidence, UnseenRatings, gather
+from paaplus.gate.evidence import Evidence, UnseenComparisons, UnseenRatings, gather
 from paaplus.gate.judgement import GateCheck, GateReport, judge
+from paaplus.gate.verdict import EvidenceCache, FeedbackVerdict, feedback_verdict
 
 __all__ = [
     "Evidence",
+    "EvidenceCache",
+    "FeedbackVerdict",
     "GateCheck",
     "GateReport",
+    "UnseenComparisons",
     "UnseenRatings",
-    "cross_fit_requests",
-    "cross_fitted",
+    "feedback_verdict",
     "gather",
     "judge",
-    "with_learned_order",
 ]

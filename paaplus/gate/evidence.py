@@ -1,17 +1,19 @@
-"""The evidence on a candidate: ratings that it was not trained on, with candidate, active and generic scores of each.
+"""The evidence on a candidate: feedback that it was not trained on, with candidate, active and generic scores of each.
 
-Shape letters: N = unseen ratings, L = the latest of them, A = aspects, P = images of a pool, R = taste space dim.
+Shape letters: N = unseen ratings, C = unseen comparisons, A = aspects, P = images of a pool, R = taste space dim.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from paaplus.errors import InvalidInput
-from paaplus.records import RatedSet
+from paaplus.gate.verdict import FeedbackVerdict
+from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.adapters import Adapter
+from paaplus.scoring.comparisons import log_likelihood
 from paaplus.training import Trained, TrainingRequest
 
 
@@ -19,12 +21,10 @@ from paaplus.training import Trained, TrainingRequest
 class UnseenRatings:
     """Ratings in order of sequence, with three scores of each image, 0-10; a target is NaN if the aspect has no rating.
 
-    `candidate_NA` is NaN where only a training with this rating could give a score. `difference_LLA` is the
-    candidate's score of one image minus that of another, for each two of the last L rows; None: the differences are
-    those of `candidate_NA`.
+    `candidate_NA` is NaN where only a training with this rating could give a score.
 
     Raises:
-        InvalidInput: columns of different lengths, or differences of another shape.
+        InvalidInput: columns of different lengths.
     """
 
     sequence_N: np.ndarray
@@ -32,23 +32,19 @@ class UnseenRatings:
     generic_NA: np.ndarray
     active_NA: np.ndarray
     candidate_NA: np.ndarray
-    difference_LLA: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         shapes = [c.shape for c in (self.target_NA, self.generic_NA, self.active_NA, self.candidate_NA)]
         if len(set(shapes)) != 1 or len(shapes[0]) != 2 or shapes[0][0] != len(self.sequence_N):
             raise InvalidInput(f"evidence of {len(self.sequence_N)} sequence numbers, scores and targets of {shapes}")
-        if self.difference_LLA is not None:
-            latest, other, num_aspects = self.difference_LLA.shape
-            if latest != other or latest > len(self.sequence_N) or num_aspects != shapes[0][1]:
-                raise InvalidInput(f"differences of {self.difference_LLA.shape} beside targets of {shapes[0]}")
 
     def __len__(self) -> int:
         return len(self.sequence_N)
 
     def after(self, sequence: int) -> UnseenRatings:
         """The rows with a higher sequence number."""
-        return self._last(int((self.sequence_N > sequence).sum()))
+        is_after_N = self.sequence_N > sequence
+        return UnseenRatings(*(getattr(self, field.name)[is_after_N] for field in fields(self)))
 
     def gains(self) -> np.ndarray:
         """Squared error of the active version minus that of the candidate: mean over aspects, float64.
@@ -61,35 +57,53 @@ class UnseenRatings:
         gain_NA, counted_NA = gain_NA[counted_NA.any(axis=1)], counted_NA[counted_NA.any(axis=1)]
         return np.where(counted_NA, gain_NA, 0.0).sum(axis=1) / counted_NA.sum(axis=1)
 
-    def _last(self, count: int) -> UnseenRatings:
-        start = len(self) - count
-        difference_LLA = self.difference_LLA
-        if difference_LLA is not None:
-            skip = max(len(difference_LLA) - count, 0)
-            difference_LLA = difference_LLA[skip:, skip:]
-        return UnseenRatings(
-            self.sequence_N[start:],
-            self.target_NA[start:],
-            self.generic_NA[start:],
-            self.active_NA[start:],
-            self.candidate_NA[start:],
-            difference_LLA,
-        )
+
+@dataclass(frozen=True)
+class UnseenComparisons:
+    """Held-out comparisons, with the difference of scores (first less second) of candidate, active and generic scores.
+
+    Preferences are those of `ComparedSet`.
+    """
+
+    preference_CA: np.ndarray
+    generic_CA: np.ndarray
+    active_CA: np.ndarray
+    candidate_CA: np.ndarray
+    noise_sd_A: np.ndarray  # of a rating, in score points
+
+    def gains(self) -> np.ndarray:
+        """Log loss of the active version minus that of the candidate, in nats: mean over aspects, one per row."""
+        candidate_CA = log_likelihood(self.candidate_CA, self.preference_CA, self.noise_sd_A)
+        active_CA = log_likelihood(self.active_CA, self.preference_CA, self.noise_sd_A)
+        answered_CA = ~np.isnan(self.preference_CA)
+        answered_C = answered_CA.any(axis=1)
+        return np.asarray((candidate_CA - active_CA)[answered_C].sum(axis=1) / answered_CA[answered_C].sum(axis=1))
+
+    def right_share(self, difference_CA: np.ndarray) -> float | None:
+        """Share of preferences for one image that have the order of these scores; None: there are no preferences."""
+        side_CA = np.sign(np.nan_to_num(self.preference_CA, nan=0.5) - 0.5)
+        preferred = side_CA != 0
+        if not preferred.any():
+            return None
+        return float((np.sign(difference_CA[preferred]) == side_CA[preferred]).mean())
 
 
 @dataclass(frozen=True)
 class Evidence:
     """Everything that the gate decides from.
 
-    `held_out` are ratings that no version is trained on. `new` are training ratings after the active version, which
-    was therefore not trained on them; the candidate's scores of them are leave-one-out predictions, its differences
-    leave-two-out predictions. Where the strategy has neither, they are NaN and None.
+    `held_out` are ratings that no version is trained on, `compared` such comparisons. `new` are training ratings after
+    the active version, which was therefore not trained on them; the candidate's scores of them are leave-one-out
+    predictions, NaN where the strategy has none. `verdict` is that on all feedback of the user.
 
     Raises:
         InvalidInput: pools of different shapes.
     """
 
+    verdict: FeedbackVerdict
+    is_live: bool  # a version of this user is active, so that the candidate would not be the first one
     held_out: UnseenRatings
+    compared: UnseenComparisons
     new: UnseenRatings
     boundary: int  # last sequence that the active version was trained up to; held-out rows up to it are old
     pool_active_PA: np.ndarray
@@ -116,9 +130,12 @@ def gather(
     trained: Trained,
     reference: Adapter | None,
     held_out: RatedSet,
+    held_out_compared: ComparedSet,
     boundary: int,
     pool_PR: np.ndarray,
     pool_PA: np.ndarray,
+    verdict: FeedbackVerdict,
+    is_live: bool,
 ) -> Evidence:
     """The evidence on the candidate of one training.
 
@@ -127,9 +144,12 @@ def gather(
         trained: its result, with leave-one-out predictions if the strategy has them.
         reference: the adapter that the candidate would replace; None: the generic scores.
         held_out: the held-out ratings of all increments.
+        held_out_compared: the held-out comparisons likewise.
         boundary: the last sequence that the reference was trained up to; 0 for None.
         pool_PR: some images in taste space, on which the size of the change is measured.
         pool_PA: their generic scores.
+        verdict: on all feedback of the user.
+        is_live: whether any version of the user is active, the reference or another one.
     """
 
     def active(taste_NR: np.ndarray, generic_NA: np.ndarray) -> np.ndarray:
@@ -143,9 +163,10 @@ def gather(
         everything.generic_NA,
         active(everything.taste_NR, everything.generic_NA),
         candidate_NA,
-        trained.loo_difference_LLA,
     )
     return Evidence(
+        verdict=verdict,
+        is_live=is_live,
         held_out=UnseenRatings(
             held_out.sequence_N,
             held_out.target_NA,
@@ -153,8 +174,27 @@ def gather(
             active(held_out.taste_NR, held_out.generic_NA),
             trained.adapter.score(held_out.taste_NR, held_out.generic_NA),
         ),
+        compared=_unseen_comparisons(held_out_compared, trained.adapter, reference, request.base.noise_sd_A),
         new=training.after(boundary),  # the reference was trained on the others
         boundary=boundary,
         pool_active_PA=active(pool_PR, pool_PA),
         pool_candidate_PA=trained.adapter.score(pool_PR, pool_PA),
+    )
+
+
+def _unseen_comparisons(
+    compared: ComparedSet, candidate: Adapter, reference: Adapter | None, noise_sd_A: np.ndarray
+) -> UnseenComparisons:
+    if not len(compared):
+        nothing_CA = np.empty((0, len(noise_sd_A)))
+        return UnseenComparisons(nothing_CA, nothing_CA, nothing_CA, nothing_CA, noise_sd_A)
+
+    def difference(adapter: Adapter | None) -> np.ndarray:
+        if adapter is None:
+            return np.asarray(compared.first_generic_CA - compared.second_generic_CA)
+        first_CA = adapter.score(compared.first_taste_CR, compared.first_generic_CA)
+        return np.asarray(first_CA - adapter.score(compared.second_taste_CR, compared.second_generic_CA))
+
+    return UnseenComparisons(
+        compared.preference_CA, difference(None), difference(reference), difference(candidate), noise_sd_A
     )

@@ -22,23 +22,6 @@ def pair_gains(target_NA: np.ndarray, active_NA: np.ndarray, candidate_NA: np.nd
     return _row_means(gain_NNA, target_NNA != 0)
 
 
-def agreements(target_NA: np.ndarray, order_NNA: np.ndarray) -> np.ndarray:
-    """Kendall's tau-a of every row with an order: share of its pairs in the same order minus share in the other.
-
-    A pair is two rows that are rated in one aspect. A pair that is equal on either side counts as 0, so that ratings
-    that are all equal agree with no order. Rows in no pair are left out of the result.
-
-    Args:
-        target_NA: the ratings; NaN where there is none.
-        order_NNA: an order as `order` gives it.
-    """
-    target_NNA = order(target_NA)
-    agreement_NNA = target_NNA * order_NNA
-    paired_NNA = ~np.isnan(agreement_NNA)
-    paired_NNA[np.diag_indices(len(target_NA))] = False
-    return _row_means(agreement_NNA, paired_NNA)
-
-
 def _row_means(value_NNA: np.ndarray, counted_NNA: np.ndarray) -> np.ndarray:
     count_N = counted_NNA.sum(axis=(1, 2))
     total_N = np.where(counted_NNA, value_NNA, 0.0).sum(axis=(1, 2))

@@ -168,20 +168,30 @@ def _with_heads(
     return replace(scorer, noise_sd_A=noise_A.astype(np.float32))
 
 
-def _checked_groups(features_ID: np.ndarray, ratings: Ratings, group_I: np.ndarray | None) -> np.ndarray:
-    num_images, num_people = len(np.unique(ratings.image_N)), len(np.unique(ratings.person_N))
-    if features_ID.ndim != 2 or not np.isfinite(features_ID).all():
-        raise InvalidInput(f"features of shape {features_ID.shape}: two dimensions, every value finite")
+def check_rated_images(ratings: Ratings, group_I: np.ndarray) -> None:
+    """Check, without features, that there are enough images for a base model. `group_I`: the images' scenes.
+
+    Raises:
+        InvalidInput: fewer than 4 rated images, or all of one scene.
+    """
+    num_images = len(np.unique(ratings.image_N))
     if num_images < _MIN_IMAGES:
         raise InvalidInput(f"{num_images} rated images; a base model needs {_MIN_IMAGES}")
-    if ratings.image_N.min() < 0 or ratings.image_N.max() >= len(features_ID):
+    if len(np.unique(group_I[np.unique(ratings.image_N)])) < 2:
+        raise InvalidInput("all rated images are of one scene: no scene can be held out")
+
+
+def _checked_groups(features_ID: np.ndarray, ratings: Ratings, group_I: np.ndarray | None) -> np.ndarray:
+    if features_ID.ndim != 2 or not np.isfinite(features_ID).all():
+        raise InvalidInput(f"features of shape {features_ID.shape}: two dimensions, every value finite")
+    if len(ratings.image_N) and (ratings.image_N.min() < 0 or ratings.image_N.max() >= len(features_ID)):
         raise InvalidInput(f"ratings of image {ratings.image_N.max()}, features of {len(features_ID)} images")
     group_I = np.arange(len(features_ID)) if group_I is None else np.asarray(group_I)
     if len(group_I) != len(features_ID):
         raise InvalidInput(f"{len(group_I)} groups for {len(features_ID)} images")
+    check_rated_images(ratings, group_I)
+    num_images, num_people = len(np.unique(ratings.image_N)), len(np.unique(ratings.person_N))
     num_groups = len(np.unique(group_I[np.unique(ratings.image_N)]))
-    if num_groups < 2:
-        raise InvalidInput("all rated images are of one scene: no scene can be held out")
     if num_images < _FEW_IMAGES or num_people < _FEW_PEOPLE or num_groups < NUM_FOLDS:
         warnings.warn(
             f"a base model of {num_people} people and {num_images} images of {num_groups} scenes: its scores and "

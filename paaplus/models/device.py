@@ -16,7 +16,7 @@ def resolve_device(name: str) -> str:
         InvalidInput: another setting, or a CUDA device number that this machine does not have.
     """
     kind, _, index = name.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
+    if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not (index.isascii() and index.isdigit()))):
         raise InvalidInput(f"device {name!r}: auto, cpu, cuda or cuda:N")
     if kind == "cpu" or not torch.cuda.is_available():
         return "cpu"

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from paaplus.errors import InvalidInput
 from paaplus.ids import sha256_hex
+from paaplus.models.siblings.state import reader_of
 from paaplus.models.torchvision_shim import ensure_torchvision
 from paaplus.tools.nima import NimaHead, NimaTool, head_of
 
@@ -49,6 +50,9 @@ def load_network(file: Path, aspect: str, device: str = "cpu") -> NimaTool:
         InvalidInput: the file cannot be read, or its tensors are not those of this network.
     """
     state, digest = _read(file)
+    meant = reader_of(state)
+    if meant not in (None, "nima"):
+        raise InvalidInput(f"NIMA network {file.name}: it is a file of tool {meant!r}")
     backbone = _backbone(file, state).to(device)
     tables = {name: tensor.detach().float().cpu().numpy() for name, tensor in state.items() if tensor.ndim <= 2}
     head: NimaHead = head_of(tables, digest)

@@ -34,7 +34,7 @@ class TimmBackbone:
         self.network = network.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
         # Measured on the output: timm's attributes do not count a head's hidden layer in every family.
         self.feature_dim = self.extract([Image.new("RGB", (8, 8))]).shape[1]
-        self.blocks = (FeatureBlock(self.feature_dim),)
+        self.blocks: tuple[FeatureBlock, ...] = (FeatureBlock(self.feature_dim),)
 
     @torch.no_grad()
     def extract(self, images: Sequence[Image.Image]) -> np.ndarray:

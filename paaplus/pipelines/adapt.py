@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from uuid import UUID
 
-import numpy as np
 import structlog
 
 from paaplus import faults
@@ -21,13 +21,14 @@ from paaplus.configs import PRIOR_STRATEGIES
 from paaplus.db.tables.jobs import RunOutcome
 from paaplus.db.tables.users import DueReason
 from paaplus.db.types import utcnow
-from paaplus.errors import LeaseLost, TrainingStopped
-from paaplus.gate import Evidence, cross_fit_requests, gather, judge, with_learned_order
-from paaplus.pipelines.context import NotReady, Outcome, Running, outcome_of
-from paaplus.pipelines.learning_sets import compared_set, no_features, prequential, rated_set
+from paaplus.errors import LeaseLost, TrainingStopped, Unavailable
+from paaplus.gate import Evidence, FeedbackVerdict, gather, judge, wording
+from paaplus.pipelines.context import NotReady, Outcome, Running, WorkerContext, outcome_of
+from paaplus.pipelines.learning_sets import compared_set, prequential, rated_set, verdict_on
 from paaplus.pipelines.lineage import Lineage, SortedFeedback, lineage_of, must_train, sort_feedback
-from paaplus.services.adaptation import commit
+from paaplus.services.adaptation import commit, drift
 from paaplus.services.adaptation.snapshot import Snapshot, read_snapshot
+from paaplus.services.adapters.versions import MATCHED_NUMBER
 from paaplus.services.feedback.feedback_log import trained_up_to
 from paaplus.services.predictions.serving_store import PREFERENCE_VERSION
 from paaplus.training import Trained, TrainingRequest, train_many
@@ -43,6 +44,7 @@ class _Prepared:
 
     running: Running
     snapshot: Snapshot
+    verdict: FeedbackVerdict
     lineage: Lineage
     feedback: SortedFeedback
     request: TrainingRequest
@@ -55,7 +57,6 @@ class _TrainedUser:
 
     trained: Trained
     evidence: Evidence
-    cross_fits: list[TrainingRequest]  # trainings that the gate needs, see `gate.cross_fit`
     train_s: float
     judge_s: float
 
@@ -97,13 +98,15 @@ def _prepare(running: Running) -> _Prepared | str:
     if context.stopping.is_set():
         raise TrainingStopped("the worker stops before this user's turn")
     started_at, clock = utcnow(), time.perf_counter()
-    snapshot = read_snapshot(context.database, context.blobs, lease.user_id, context.settings)
+    snapshot = _read(context, lease.user_id)
     if snapshot.num_missing_features:
         raise NotReady(f"features of {snapshot.num_missing_features} rated image(s) are pending", FEATURES_WAIT_S)
     by_hand = lease.reason == DueReason.BY_HAND
     if snapshot.policy.paused and not by_hand:
         commit.skip(context.database, lease.user_id, lease)
         return "paused"
+    verdict = verdict_on(snapshot)
+    snapshot, quarantine = _in_window(running, snapshot, verdict)
     lineage = lineage_of(snapshot, by_hand)
     feedback = sort_feedback(snapshot, lineage.trained_up_to)
     result = commit.RunResult(
@@ -122,13 +125,50 @@ def _prepare(running: Running) -> _Prepared | str:
         outcome=RunOutcome.NOTHING_NEW,
         timings={"read_s": time.perf_counter() - clock},
         is_tainted=snapshot.active is not None and snapshot.log.is_tainted(trained_up_to(snapshot.active)),
+        quarantine=quarantine,
+        retire_reason=None if verdict.stays_live else wording.retired(verdict),
     )
     if not (feedback.num_new or must_train(snapshot, lineage)):
         return _commit(running, snapshot, feedback, result)
     running.progress(0, feedback.num_new + feedback.num_past)
-    return _Prepared(
-        running, snapshot, lineage, feedback, _request(context.device, snapshot, lineage, feedback), result
-    )
+    request = _request(context.device, snapshot, lineage, feedback)
+    return _Prepared(running, snapshot, verdict, lineage, feedback, request, result)
+
+
+def _read(context: WorkerContext, user_id: UUID) -> Snapshot:
+    """The snapshot, all of whose ratings were compared with the score that was served before this training.
+
+    If that finds a drift, the snapshot is read again: the drift decides how fast the training forgets.
+    """
+    while True:
+        snapshot = read_snapshot(context.database, context.blobs, user_id, context.settings, context.projections)
+        try:
+            drifts = drift.watch_user(context.database, context.serving, user_id)
+        except Unavailable as error:  # a training replaces a damaged version, whose scores nobody can compare
+            log.warning("ratings not checked for drift", user_id=str(user_id), error=str(error))
+            return snapshot
+        if not drifts:
+            return snapshot
+
+
+def _in_window(
+    running: Running, snapshot: Snapshot, verdict: FeedbackVerdict
+) -> tuple[Snapshot, commit.Quarantine | None]:
+    """The snapshot with only the verdict's window to train on, and the change of the quarantine that this takes.
+
+    If nothing may be served, nothing is quarantined: no part of the feedback is better than the rest.
+    """
+    may_serve = verdict.may_serve(_is_live(snapshot))
+    outside = snapshot.log.outside(verdict.in_window) if may_serve else set()
+    if outside == snapshot.log.quarantined():
+        return snapshot, None
+    quarantine = commit.Quarantine(frozenset(outside), wording.quarantined(verdict, len(outside)))
+    return snapshot.with_quarantine(running.context.database, outside), quarantine
+
+
+def _is_live(snapshot: Snapshot) -> bool:
+    """Whether a trained version is active; that of a match was not trained on the user's feedback."""
+    return snapshot.active is not None and snapshot.active.number > MATCHED_NUMBER
 
 
 def _request(device: str, snapshot: Snapshot, lineage: Lineage, feedback: SortedFeedback) -> TrainingRequest:
@@ -162,41 +202,16 @@ def _train_group(group: Sequence[_Prepared]) -> list[_TrainedUser | Exception]:
     clock = time.perf_counter()
     outcomes = _train_together([(user.running, user.request) for user in group])
     train_s = (time.perf_counter() - clock) / len(group)
-    users = [
+    return [
         trained if isinstance(trained, Exception) else outcome_of(partial(_gather_evidence, user, trained, train_s))
         for user, trained in zip(group, outcomes, strict=True)
     ]
-    return _cross_fit(group, users)
 
 
 def _gather_evidence(user: _Prepared, trained: Trained, train_s: float) -> _TrainedUser:
-    """The evidence on one training. Trainings that the gate needs are only listed: they are done for all together."""
     clock = time.perf_counter()
     evidence = _evidence(user, trained)
-    cross_fits = cross_fit_requests(evidence, user.request, user.snapshot.policy.gate)
-    return _TrainedUser(trained, evidence, cross_fits, train_s, time.perf_counter() - clock)
-
-
-def _cross_fit(group: Sequence[_Prepared], users: list[_TrainedUser | Exception]) -> list[_TrainedUser | Exception]:
-    """The same users, with the results of the trainings that the gate needs in their evidence."""
-    with_cross_fits = [u for u, user in enumerate(users) if isinstance(user, _TrainedUser) and user.cross_fits]
-    if not with_cross_fits:
-        return users
-    clock = time.perf_counter()
-    requests = [(group[u].running, request) for u in with_cross_fits for request in users[u].cross_fits]  # type: ignore[union-attr]
-    outcomes = iter(_train_together(requests))
-    judge_s = (time.perf_counter() - clock) / len(with_cross_fits)
-    for u in with_cross_fits:
-        user = users[u]
-        assert isinstance(user, _TrainedUser), "a cross-fit without a training"
-        own = [next(outcomes) for _ in user.cross_fits]
-        trained = [outcome for outcome in own if not isinstance(outcome, Exception)]
-        if len(trained) < len(own):
-            users[u] = next(outcome for outcome in own if isinstance(outcome, Exception))
-        else:
-            evidence = with_learned_order(user.evidence, group[u].request, trained)
-            users[u] = replace(user, evidence=evidence, judge_s=user.judge_s + judge_s)
-    return users
+    return _TrainedUser(trained, evidence, train_s, time.perf_counter() - clock)
 
 
 def _train_together(requests: Sequence[tuple[Running, TrainingRequest]]) -> list[Trained | Exception]:
@@ -259,7 +274,7 @@ def _judge(user: _Prepared, trained_user: _TrainedUser) -> commit.RunResult:
             learner_state=trained.state,
             parent_id=lineage.reference_row.id if lineage.reference_row else None,
             num_ratings=len(user.feedback.new) + len(user.feedback.past),
-            gate_report=report.to_dict(),
+            gate_report={**report.to_dict(), "feedback": user.verdict.to_dict()},
             gate_reason=report.reason,
             promote=report.promote,
             preference=snapshot.preference,
@@ -269,16 +284,19 @@ def _judge(user: _Prepared, trained_user: _TrainedUser) -> commit.RunResult:
 
 def _evidence(user: _Prepared, trained: Trained) -> Evidence:
     snapshot, reference_row = user.snapshot, user.lineage.reference_row
-    pool_PD = np.stack(snapshot.pool) if snapshot.pool else no_features(snapshot.base)
-    pool_PR = snapshot.project(pool_PD)
-    # Held-out ratings from before a drift describe the taste that the user no longer has.
-    held_out = [rating for rating in user.feedback.held_out if rating.sequence > snapshot.drifted_since]
+    # Held-out feedback from before a drift describes the taste that the user no longer has.
+    since = snapshot.drifted_since
+    held_out = [rating for rating in user.feedback.held_out if rating.sequence > since]
+    held_out_compared = [each for each in user.feedback.held_out_compared if each.sequence > since]
     return gather(
         user.request,
         trained,
         user.lineage.reference,
         rated_set(snapshot, held_out),
+        compared_set(snapshot, held_out_compared),
         reference_row.high_water_sequence if reference_row else 0,
-        pool_PR=pool_PR,
-        pool_PA=snapshot.base.generic(pool_PR),
+        pool_PR=snapshot.pool_PR,
+        pool_PA=snapshot.base.generic(snapshot.pool_PR),
+        verdict=user.verdict,
+        is_live=_is_live(snapshot),
     )

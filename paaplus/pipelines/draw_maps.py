@@ -6,7 +6,7 @@ from uuid import UUID
 
 from paaplus.db.tables import ImageMapRow, ImageRow
 from paaplus.errors import Conflict, InvalidInput, NotFound
-from paaplus.models.images import decode_image
+from paaplus.image_files import decode_image
 from paaplus.pipelines.context import Running
 from paaplus.queue import jobs
 from paaplus.services.images import maps

@@ -20,11 +20,11 @@ from sqlalchemy.orm import Session
 from paaplus import faults
 from paaplus.db.tables import BaseModelRow, FeaturesRow, ImageRow, JobRow, PseudoLabelRow
 from paaplus.errors import Damaged, InvalidInput, LeaseLost, NotFound, TrainingStopped
-from paaplus.models.images import decode_image
+from paaplus.image_files import decode_image
 from paaplus.pipelines.context import NotReady, Running, WorkerContext
 from paaplus.queue import jobs
 from paaplus.services.images import images
-from paaplus.services.images.features import features_of
+from paaplus.services.images.features import COLUMNS, StoredFeatures, delete_damaged, features_of, sorted_features
 from paaplus.services.registry import base_models
 from paaplus.services.reviews import pseudo_labels
 from paaplus.services.reviews import tools as tools_service
@@ -188,13 +188,21 @@ class _LabellingRound:
         with self._context.database.read_session() as session:
             base_row = base_models.default(session, self._context.settings)
             rows = session.execute(
-                sa.select(FeaturesRow.image_id, FeaturesRow.data, FeaturesRow.error).where(
+                sa.select(*COLUMNS).where(
                     FeaturesRow.extractor_digest == base_row.extractor_digest,
                     FeaturesRow.image_id.in_([image_id for image_id, _ in batch]),
                 )
             ).all()
-        dim = base_row.feature_dim
-        return {image_id: partial(features_of, data, error, dim) for image_id, data, error in rows}
+        stored = [StoredFeatures(*row) for row in rows]
+        damaged = sorted_features(stored, base_row.feature_dim).damaged
+        if damaged:  # extracted again, so these labels wait
+            with self._context.database.session() as session:
+                delete_damaged(session, base_row.extractor_digest, damaged)
+                images.request_features(session, damaged, self._context.settings)
+        gone = set(damaged)
+        return {
+            one.image_id: partial(features_of, one, base_row.feature_dim) for one in stored if one.image_id not in gone
+        }
 
     def _add_error(self, tool: Tool, image_id: UUID, error: Exception) -> None:
         log.warning("image not labelled", tool=tool.name, image_id=str(image_id), error=str(error))

@@ -41,7 +41,7 @@ class SortedFeedback:
     held_out: list[LatestRating]
     new_compared: list[LatestComparison]
     past_compared: list[LatestComparison]
-    num_held_out_comparisons: int
+    held_out_compared: list[LatestComparison]
 
     @property
     def num_new(self) -> int:
@@ -53,7 +53,7 @@ class SortedFeedback:
 
     @property
     def num_held_out(self) -> int:
-        return len(self.held_out) + self.num_held_out_comparisons
+        return len(self.held_out) + len(self.held_out_compared)
 
 
 def lineage_of(snapshot: Snapshot, by_hand: bool) -> Lineage:
@@ -85,7 +85,7 @@ def must_train(snapshot: Snapshot, lineage: Lineage) -> bool:
 
 def sort_feedback(snapshot: Snapshot, up_to: TrainedUpTo) -> SortedFeedback:
     """The latest feedback on images with features, sorted by whether a version that was trained up to here has it."""
-    log, usable = snapshot.log, snapshot.features
+    log, usable = snapshot.log, snapshot.images
     ratings = [rating for rating in log.latest_ratings() if rating.image_id in usable]
     comparisons = [c for c in log.latest_comparisons() if c.first_id in usable and c.second_id in usable]
     training = [rating for rating in ratings if not rating.held_out]
@@ -96,5 +96,5 @@ def sort_feedback(snapshot: Snapshot, up_to: TrainedUpTo) -> SortedFeedback:
         held_out=[rating for rating in ratings if rating.held_out],
         new_compared=[comparison for comparison in training_compared if log.is_new(up_to, comparison)],
         past_compared=[comparison for comparison in training_compared if not log.is_new(up_to, comparison)],
-        num_held_out_comparisons=len(comparisons) - len(training_compared),
+        held_out_compared=[comparison for comparison in comparisons if comparison.held_out],
     )

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from paaplus.csv_files import STANDARD, CsvFormat
 from paaplus.data.features import folder_features
-from paaplus.data.folder import DEFAULT_ASPECT, read_folder
-from paaplus.models.base_fit import Ratings, fit_base_scorer
+from paaplus.data.folder import DEFAULT_ASPECT, DataFolder, read_folder
+from paaplus.data.readable_images import readable_images
+from paaplus.models.base_fit import Ratings, check_rated_images, fit_base_scorer
 from paaplus.models.extractor import BringsHeads, Extractor
 from paaplus.records import Scale
 from paaplus.scoring.base_scorer import BaseScorer
@@ -28,6 +30,8 @@ def fit_base_model(
     scale: tuple[float, float] | None = None,
     aspect: str = DEFAULT_ASPECT,
     seed: int = 0,
+    layout: CsvFormat = STANDARD,
+    strict: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[BaseScorer, dict[str, Any]]:
     """Fit a base model to the features and ratings of a data folder. Only features are stored, in the cache.
@@ -42,6 +46,8 @@ def fit_base_model(
         scale: smallest and largest possible rating; None: those in the folder.
         aspect: the aspect of a column named `rating`.
         seed: for folds and samples.
+        layout: delimiter and decimal mark of the folder's tables.
+        strict: refuse what is skipped with a warning otherwise.
         progress: called with the number of images that have features and the number of all.
 
     Returns:
@@ -53,7 +59,9 @@ def fit_base_model(
     Warns:
         SmallDataWarning: fitted to very little data.
     """
-    folder = read_folder(data, Scale(*scale) if scale else None, aspect).only(people, images)
+    folder = read_folder(data, Scale(*scale) if scale else None, aspect, layout=layout, strict=strict)
+    folder = readable_images(folder.only(people, images), strict=strict)
+    check_rated_images(_ratings(folder), folder.scene_I)  # before hours of features
     features_ID = folder_features(folder, extractor, cache_dir, progress=progress)
     extracted_I = np.isfinite(features_ID).all(axis=1)  # an extractor may refuse an image without a person
     if not extracted_I.all():
@@ -64,7 +72,7 @@ def fit_base_model(
         name,
         extractor.digest,
         features_ID,
-        Ratings(folder.aspects, folder.person_N, folder.image_N, folder.score_NA),
+        _ratings(folder),
         group_I=folder.scene_I,
         seed=seed,
         blocks=extractor.blocks,
@@ -77,3 +85,7 @@ def fit_base_model(
         fit_seconds=round(time.perf_counter() - started, 2),
     )
     return scorer, metrics
+
+
+def _ratings(folder: DataFolder) -> Ratings:
+    return Ratings(folder.aspects, folder.person_N, folder.image_N, folder.score_NA)

@@ -5,8 +5,7 @@ Shape letters: U = people, Q = columns of answers.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,14 @@ from uuid import UUID
 import numpy as np
 import sqlalchemy as sa
 
+from paaplus.csv_files import STANDARD, CsvFormat, CsvRow, read_csv
 from paaplus.data.features import folder_features
 from paaplus.data.folder import DEFAULT_ASPECT, read_folder
+from paaplus.data.readable_images import readable_images
 from paaplus.db.engine import Database
 from paaplus.db.tables import ExpertRow, SurveyRow, UserRow
 from paaplus.errors import InvalidInput
-from paaplus.fitting.preference_encoder import DIM, fit_preference_encoder
+from paaplus.fitting.preference_encoder import DIM, check_answered, fit_preference_encoder
 from paaplus.models.extractor import Extractor
 from paaplus.pipelines.train_prior import ratings_by_person, ratings_of_user
 from paaplus.records import Scale
@@ -45,29 +46,25 @@ class AnswersLine:
     answers: dict[str, Any]
 
 
-def read_answers(file: Path, form: forms.Form) -> Iterator[AnswersLine]:
+def read_answers(file: Path, form: forms.Form, layout: CsvFormat = STANDARD) -> list[AnswersLine]:
     """The lines of a CSV with `user_id` and a column per item of the form; columns may be missing.
 
     Raises:
-        InvalidInput: wrong columns, or a cell that is no answer; the message has the line number.
+        InvalidInput: wrong columns, a cell that is no answer, or a person twice; the message has the line number.
     """
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
-            names = set(reader.fieldnames or ())
-            known = {item.id for item in form.items}
-            if "user_id" not in names or not names & known:
-                raise InvalidInput(f"needs user_id and columns of {sorted(known)}, has {sorted(names)}")
-            for row in reader:
-                if not row["user_id"]:
-                    raise InvalidInput(f"line {reader.line_num} has no user_id")
-                try:
-                    answers = form_answers.answers_from_text(form, row)
-                except InvalidInput as error:
-                    raise InvalidInput(f"line {reader.line_num}: {error}") from error
-                yield AnswersLine(reader.line_num, row["user_id"], answers)
-    except (InvalidInput, csv.Error, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{file}: {error}") from error
+    known = {item.id for item in form.items}
+    table = read_csv(file, ("user_id",), known, layout)
+    if not known & set(table.columns):
+        raise InvalidInput(f"{file}, line 1: needs columns of {sorted(known)}, has {list(table.columns)}")
+    first_line: dict[str, int] = {}
+
+    def parse(row: CsvRow) -> AnswersLine:
+        user_id = row.text("user_id")
+        if first_line.setdefault(user_id, row.line) != row.line:
+            raise InvalidInput(f"user_id {user_id!r} is on line {first_line[user_id]} too")
+        return AnswersLine(row.line, user_id, form_answers.answers_from_text(form, row.cells, layout.decimal_mark))
+
+    return table.read(parse)
 
 
 def encoder_from_folder(
@@ -81,6 +78,8 @@ def encoder_from_folder(
     prior: Prior | None = None,
     scale: tuple[float, float] | None = None,
     aspect: str = DEFAULT_ASPECT,
+    layout: CsvFormat = STANDARD,
+    strict: bool = False,
     progress: Progress = _no_progress,
 ) -> tuple[PreferenceEncoder, dict[str, Any]]:
     """Fit an encoder to the ratings of a data folder and a table of these people's answers.
@@ -95,6 +94,8 @@ def encoder_from_folder(
         prior: deviations are from its mean; None: the base model's own prior.
         scale: smallest and largest possible rating; None: those in the folder.
         aspect: the aspect of a column named `rating`.
+        layout: delimiter and decimal mark of the tables.
+        strict: refuse what is skipped with a warning otherwise.
         progress: called with the number of images that have features and the number of all.
 
     Raises:
@@ -104,10 +105,13 @@ def encoder_from_folder(
         raise InvalidInput("a survey about images of the platform needs its users' answers, not a data folder")
     if extractor.digest != base.extractor_digest:
         raise InvalidInput(f"extractor {extractor.digest[:12]}; the base model's is {base.extractor_digest[:12]}")
-    folder = read_folder(data, Scale(*scale) if scale else None, aspect)
+    folder = read_folder(data, Scale(*scale) if scale else None, aspect, layout=layout, strict=strict)
     if missing := sorted(set(base.aspects) - set(folder.aspects)):
         raise InvalidInput(f"{data} rates {list(folder.aspects)}; the base model scores {missing} too")
-    answered = {line.user_id: form_answers.encode(form, line.answers) for line in read_answers(survey_csv, form)}
+    lines = read_answers(survey_csv, form, layout)
+    answered = {line.user_id: form_answers.encode(form, line.answers) for line in lines}
+    check_answered(len(set(folder.people) & set(answered)))  # before hours of features
+    folder = readable_images(folder, strict=strict)
     features_ID = folder_features(folder, extractor, cache_dir, progress=progress)
     by_person = ratings_by_person(base, folder, features_ID)
     rated = {user_id: ratings for user_id, ratings in by_person.items() if user_id in answered}

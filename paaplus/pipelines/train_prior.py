@@ -14,19 +14,21 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from paaplus.csv_files import STANDARD, CsvFormat
 from paaplus.data.features import folder_features
 from paaplus.data.folder import DEFAULT_ASPECT, DataFolder, read_folder
+from paaplus.data.readable_images import readable_images
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeaturesRow, UserRow
 from paaplus.errors import InvalidInput
-from paaplus.fitting.taste_prior import fit_taste_prior
+from paaplus.fitting.taste_prior import check_raters, fit_taste_prior
 from paaplus.models.extractor import Extractor
 from paaplus.records import RatedSet, Scale
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import TastePrior
 from paaplus.services.feedback import feedback_log
 from paaplus.services.feedback.arrays import rated_set
-from paaplus.services.images.features import usable_features
+from paaplus.services.images import features
 
 Progress = Callable[[int, int], None]
 
@@ -43,6 +45,8 @@ def prior_from_folder(
     people: Collection[str] | None = None,
     scale: tuple[float, float] | None = None,
     aspect: str = DEFAULT_ASPECT,
+    layout: CsvFormat = STANDARD,
+    strict: bool = False,
     progress: Progress = _no_progress,
 ) -> tuple[TastePrior, dict[str, Any]]:
     """Fit a prior to the ratings of a data folder.
@@ -55,6 +59,8 @@ def prior_from_folder(
         people: user_ids whose ratings are used; None: everybody's.
         scale: smallest and largest possible rating; None: those in the folder.
         aspect: the aspect of a column named `rating`.
+        layout: delimiter and decimal mark of the folder's tables.
+        strict: refuse what is skipped with a warning otherwise.
         progress: called with the number of images that have features and the number of all.
 
     Raises:
@@ -62,9 +68,14 @@ def prior_from_folder(
     """
     if extractor.digest != base.extractor_digest:
         raise InvalidInput(f"extractor {extractor.digest[:12]}; the base model's is {base.extractor_digest[:12]}")
-    folder = read_folder(data, Scale(*scale) if scale else None, aspect).only(people, None)
+    folder = read_folder(data, Scale(*scale) if scale else None, aspect, layout=layout, strict=strict)
+    folder = folder.only(people, None)
     if missing := sorted(set(base.aspects) - set(folder.aspects)):
         raise InvalidInput(f"{data} rates {list(folder.aspects)}; the base model scores {missing} too")
+    for name in base.aspects:  # before hours of features
+        rated_N = ~np.isnan(folder.rating_NA[:, folder.aspects.index(name)])
+        check_raters(name, len(np.unique(folder.person_N[rated_N])))
+    folder = readable_images(folder, strict=strict)
     features_ID = folder_features(folder, extractor, cache_dir, progress=progress)
     return fit_taste_prior(base, list(ratings_by_person(base, folder, features_ID).values()))
 
@@ -123,19 +134,18 @@ def ratings_of_user(
     latest = feedback_log.read(session, user, holdout_key).latest_ratings()
     ratings = [rating for rating in latest if not rating.held_out]
     stored = session.execute(
-        sa.select(FeaturesRow.image_id, FeaturesRow.data).where(
+        sa.select(*features.COLUMNS).where(
             FeaturesRow.extractor_digest == base.extractor_digest,
-            FeaturesRow.data.is_not(None),
             FeaturesRow.image_id.in_({rating.image_id for rating in ratings} - set(without)),
         )
     )
-    features = usable_features(((row.image_id, row.data) for row in stored), base.feature_dim)
-    ratings = [rating for rating in ratings if rating.image_id in features]
+    usable = features.usable_features(stored, base.feature_dim)
+    ratings = [rating for rating in ratings if rating.image_id in usable]
     if not ratings:
         return None
 
     def inputs(image_ids: list[UUID]) -> tuple[np.ndarray, np.ndarray]:
-        taste_NR = base.project(np.stack([features[image_id] for image_id in image_ids]))
+        taste_NR = base.project(np.stack([usable[image_id] for image_id in image_ids]))
         return taste_NR, base.generic(taste_NR)
 
     return rated_set(ratings, base.aspects, inputs)

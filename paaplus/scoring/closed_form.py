@@ -4,7 +4,7 @@ The residual of a rating over the generic score is regressed on `[1, generic - c
 with Gaussian noise: exact. Comparisons enter by their own likelihood (`comparisons.py`); the posterior is then
 approximated at its mode (Laplace), which Newton's method finds.
 
-Shape letters: N = ratings, L = the latest of them, C = comparisons, R = taste space dim, P = R + 2 regressors,
+Shape letters: N = ratings, C = comparisons, R = taste space dim, P = R + 2 regressors,
 K = coordinates of the prior, M = kept directions, A = aspects.
 """
 
@@ -27,7 +27,6 @@ _MAX_NEWTON_STEPS = 50
 _TOLERANCE = 1e-10  # size of a step, in prior standard deviations
 _NUM_HALVINGS = 30
 _SMALLEST_ENERGY = 1e-12
-_MAX_COMPARED = 200  # of the latest ratings: the number of pairs grows with the square
 
 
 def fit(base: BaseScorer, prior: Prior, rated: RatedSet, compared: ComparedSet) -> Fitted:
@@ -80,17 +79,6 @@ class Fitted:
             generic_N = self.generic_NA[regression.used_N, a].astype(np.float64)
             loo_NA[regression.used_N, a] = np.clip(generic_N + regression.mean_N + without_N, SCORE_MIN, SCORE_MAX)
         return loo_NA
-
-    @cached_property
-    def loo_difference_LLA(self) -> np.ndarray:
-        """Leave-two-out differences of the latest ratings: one score minus another, from a fit without both ratings."""
-        num_ratings, num_aspects = self.generic_NA.shape
-        num_latest = min(num_ratings, _MAX_COMPARED)
-        difference_LLA = np.full((num_latest, num_latest, num_aspects), np.nan, np.float32)
-        for a, (regression, posterior) in enumerate(zip(self.regressions, self.posteriors, strict=True)):
-            latest_L, difference_LL = _pair_differences(regression, posterior, self.generic_NA[:, a], num_latest)
-            difference_LLA[latest_L[:, None], latest_L, a] = difference_LL
-        return difference_LLA
 
     @cached_property
     def uncertainty(self) -> Uncertainty:
@@ -263,19 +251,6 @@ class _Regression:
         log_likelihood_C = log_likelihood(difference_C, self.preference_C, np.array(self.noise_sd))
         gaussian = np.square(rows_N - rows_NK @ at_K).sum() + at_K @ at_K
         return float(self.pair_weight_C @ log_likelihood_C - 0.5 * gaussian)
-
-
-def _pair_differences(
-    regression: _Regression, posterior: Posterior, generic_N: np.ndarray, num_latest: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the used ratings among the latest, shape (L,), and their leave-two-out differences, shape (L, L)."""
-    used_N = np.flatnonzero(regression.used_N)
-    first = len(regression.used_N) - num_latest
-    rows = np.flatnonzero(used_N >= first)
-    error_LL = posterior.pair_error(rows) * regression.noise_sd_N[rows][:, None]
-    target_L = generic_N[used_N[rows]].astype(np.float64) + regression.mean_N[rows] + regression.target_N[rows]
-    score_LL = target_L[:, None] - error_LL
-    return used_N[rows] - first, score_LL - score_LL.T
 
 
 def _energy(regression: _Regression) -> np.ndarray:

@@ -1,16 +1,15 @@
-"""Exposure rules: one map of exposure errors, many judges. Five presets, and one person's own rule. NumPy only.
+"""Exposure rules: scores of an exposure map by five presets, or by one person's own rule. NumPy only.
 
-A preset is a list of curves over shares of the picture (too dark or too bright; in all, in the subject, in the
-background). The score is the lowest that any curve gives, so it never rises when a share does. The published tables
-leave gaps and overlap; between stated points a curve goes straight, and where a table is silent the choice of this
-file is marked "ours".
+A preset is a list of curves over shares of the image that are too dark or too bright: in all, in the subject, in the
+background. The score is the lowest that any curve gives, so it never rises when a share rises. The published tables
+leave gaps and overlap. Between stated points, a curve is linear. Points that no table states are marked "ours".
 
 There is no detector of subjects: the subject is the ellipse in the middle, half as wide and half as high as the
-picture, unless a mask is given.
+image, unless a mask is given.
 
-A person's own rule is a pure function of the ratings that count. First the preset: the one which, moved up or down by
-as much as the others' ratings say, is nearest to each rating in turn. Then a calibration of its scores. Taking a rating
-back therefore gives the earlier rule, exactly.
+A person's own rule is a pure function of the person's ratings. First a preset is selected: the one that predicts each
+rating best after its scores are shifted by the mean difference of the other ratings. Then its scores are calibrated.
+Deleting a rating therefore gives exactly the rule without that rating.
 
 Source:
     P-IEANet's second version: scene rules over shares of under- and over-exposed area, there on a scale of 0-100.
@@ -35,7 +34,7 @@ Curve = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class Shares:
-    """Shares 0-1 of too dark and too bright places: of the picture, of its subject, of the rest."""
+    """Shares 0-1 of pixels that are too dark or too bright: of the image, of its subject, of the background."""
 
     under: float
     over: float
@@ -78,7 +77,7 @@ def _street(shares: Shares) -> float:
         _on(((0.30, 10), (0.40, 6), (1.0, 0)), shares.total),
         _on(((0.30, 10), (0.50, 2), (1.0, 0)), shares.under),
         _on(((0.02, 10), (0.05, 9), (0.20, 4), (1.0, 0)), shares.background_over),  # up to .05 ours
-        _on(_SUBJECT, shares.subject),  # ours: only outside of the subject is darkness free
+        _on(_SUBJECT, shares.subject),  # ours: darkness is free only outside the subject
     )
 
 
@@ -111,7 +110,7 @@ def shares(map_HW: np.ndarray, subject_HW: np.ndarray | None = None) -> Shares:
     """Shares of a signed map (above 0 too dark).
 
     Args:
-        subject_HW: True where the subject is; None: the ellipse in the middle. Without any place it has no subject.
+        subject_HW: True where the subject is; None: the ellipse in the middle. An empty mask means no subject.
 
     Raises:
         InvalidInput: a mask of another shape.
@@ -132,7 +131,7 @@ def shares(map_HW: np.ndarray, subject_HW: np.ndarray | None = None) -> Shares:
 
 
 def middle_ellipse(height: int, width: int) -> np.ndarray:
-    """The middle, half as high and half as wide as the whole, shape (H, W), bool."""
+    """The ellipse in the middle, half as high and half as wide as the map, shape (H, W), bool."""
     row_H, column_W = ((np.arange(size) + 0.5) / size - 0.5 for size in (height, width))
     return np.square(row_H / 0.25)[:, None] + np.square(column_W / 0.25)[None] <= 1.0
 
@@ -147,17 +146,17 @@ class OwnRule:
     errors: Mapping[str, float]
 
     def score(self, preset_scores: Mapping[str, float]) -> float:
-        """The score 0-10 of an image, from what the presets say of it."""
+        """The score 0-10 of an image, from its scores by the presets."""
         return float(self.calibration.apply(np.array([preset_scores[self.preset]]))[0])
 
 
 def fit_own_rule(preset_scores: Mapping[str, np.ndarray], rating_N: np.ndarray) -> OwnRule:
-    """The rule that the ratings speak for.
+    """The rule that fits the ratings best.
 
     Args:
-        preset_scores: of every preset, what it says of the rated images, shape (N,), 0-10.
-        rating_N: the person's ratings of them, on 0-10, in the same order. The order of the images does not matter
-            beyond the last bits of a sum.
+        preset_scores: by preset, its scores of the rated images, shape (N,), 0-10.
+        rating_N: the person's ratings of these images, 0-10, in the same order. Another order of the images can
+            change the last bits of a sum.
 
     Raises:
         InvalidInput: fewer than `MIN_RATINGS`, or arrays that do not fit.
@@ -172,7 +171,7 @@ def fit_own_rule(preset_scores: Mapping[str, np.ndarray], rating_N: np.ndarray) 
         raw_N = np.asarray(preset_scores[preset], np.float64)
         offset_N = rating_N - raw_N
         others_N = (offset_N.sum() - offset_N) / (len(offset_N) - 1)
-        # A calibration of each preset would be too free here: with a slope the wrong ones come near, too.
+        # No slope is fitted here: with a slope, the other presets would fit almost as well.
         errors[preset] = float(np.sqrt(np.square(raw_N + others_N - rating_N).mean()))
     preset = min(PRESETS, key=lambda name: errors[name])  # of equal ones the first
     calibration, _ = fit_calibration(np.asarray(preset_scores[preset], np.float64), rating_N)

@@ -3,7 +3,7 @@
 Rows are scaled: regressors and targets are divided by the standard deviation of the noise, so that the precisions of
 prior and noise are both the identity.
 
-Shape letters: N = rows, K = coordinates, M = kept directions, L = chosen rows.
+Shape letters: N = rows, K = coordinates, M = kept directions.
 """
 
 from __future__ import annotations
@@ -53,29 +53,6 @@ class Posterior:
             return self._dual_N / np.square(self._root).sum(0)
         leverage_N = np.square(self._root @ self.scaled_NK.T).sum(0)
         return (self.scaled_N - self.scaled_NK @ self.mean_K) / (1.0 - leverage_N)
-
-    def pair_error(self, rows: np.ndarray) -> np.ndarray:
-        """Leave-two-out errors: target of row i minus its prediction from all rows but i and j, in noise sds; (L, L).
-
-        To compare two left-out predictions, both rows must be left out of each: a prediction that was fitted to the
-        other row's target is biased away from its own. The diagonal has the leave-one-out errors.
-
-        Args:
-            rows: indices of the L rows.
-        """
-        if self._is_dual:
-            inverse_LL = self._root[:, rows].T @ self._root[:, rows]
-            dual_L = self._dual_N[rows]
-        else:  # the same inverse, by Woodbury's identity
-            solved_KL = self._root @ self.scaled_NK[rows].T
-            inverse_LL = np.eye(len(rows)) - solved_KL.T @ solved_KL
-            dual_L = self.scaled_N[rows] - self.scaled_NK[rows] @ self.mean_K
-        own_L = inverse_LL.diagonal()
-        determinant_LL = np.outer(own_L, own_L) - np.square(inverse_LL)
-        np.fill_diagonal(determinant_LL, 1.0)
-        error_LL = (np.outer(dual_L, own_L) - inverse_LL * dual_L) / determinant_LL
-        np.fill_diagonal(error_LL, dual_L / own_L)
-        return error_LL
 
     @cached_property
     def covariance_KK(self) -> np.ndarray:

@@ -13,6 +13,7 @@ from paaplus.db.tables.models import PointerMove
 from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput
 from paaplus.ids import new_id
+from paaplus.texts import trimmed_text
 
 
 def write(
@@ -29,9 +30,10 @@ def write(
     """Write one entry. The caller must hold the user's lock.
 
     Raises:
-        InvalidInput: no reason is given.
+        InvalidInput: no reason is given, or it has characters that cannot be stored.
     """
-    if not reason.strip():
+    reason = trimmed_text(reason, "the reason")
+    if not reason:
         raise InvalidInput("a reason is needed")
     session.add(
         AdapterHistoryRow(

@@ -43,7 +43,7 @@ class BlobStore:
             raise InvalidInput(f"storage URL {url!r} cannot be used: {_first_line(error)}") from error
 
     def put(self, data: bytes) -> str:
-        """Store the bytes, if they are not stored already; returns their SHA-256.
+        """Store the bytes, if they are not stored already; returns their SHA-256. A damaged blob is replaced.
 
         Raises:
             Unavailable: the storage does not answer, or refuses.
@@ -52,10 +52,29 @@ class BlobStore:
         try:
             obstore.put(self._store, _path(sha256), data, mode="create")
         except AlreadyExistsError:
-            pass
+            if not self.is_intact(sha256):
+                self._replace(sha256, data)
         except (BaseError, OSError) as error:
             raise Unavailable(f"storage cannot keep blob {sha256}: {_first_line(error)}") from error
         return sha256
+
+    def _replace(self, sha256: str, data: bytes) -> None:
+        try:
+            obstore.put(self._store, _path(sha256), data, mode="overwrite")
+        except (BaseError, OSError) as error:
+            raise Unavailable(f"storage cannot repair blob {sha256}: {_first_line(error)}") from error
+
+    def is_intact(self, sha256: str) -> bool:
+        """Whether there is such a blob and its bytes have this digest.
+
+        Raises:
+            Unavailable: the storage does not answer.
+        """
+        try:
+            self.get(sha256)
+        except (Damaged, NotFound):
+            return False
+        return True
 
     def get(self, sha256: str) -> bytes:
         """Read a blob.

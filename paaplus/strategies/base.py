@@ -57,13 +57,10 @@ class Trained:
     """A candidate adapter, what the next increment needs to go on from it, and numbers worth keeping.
 
     `loo_NA` holds what the same fit without that one rating would have scored, for `past` and `new` together in
-    order of sequence; NaN where an aspect was not rated. `loo_difference_LLA` holds what a fit without either of two
-    ratings would have scored one image above the other, for each two of the last L of them. Both are None from
-    strategies that have no such closed form.
+    order of sequence; NaN where an aspect was not rated. None from strategies that have no such closed form.
     """
 
     adapter: Adapter
     state: bytes
     metrics: dict[str, float]
     loo_NA: np.ndarray | None = None
-    loo_difference_LLA: np.ndarray | None = None

@@ -37,7 +37,7 @@ def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Tr
     rated, compared = request.everything()
     fitted = closed_form.fit(request.base, request.prior or OwnPrior(request.base), rated, compared)
     metrics = _metrics(fitted.adapter, rated, compared, fitted.loo_NA)
-    return Trained(fitted.adapter, _STATE, metrics, fitted.loo_NA, fitted.loo_difference_LLA)
+    return Trained(fitted.adapter, _STATE, metrics, fitted.loo_NA)
 
 
 def _metrics(adapter: TasteVector, rated: RatedSet, compared: ComparedSet, loo_NA: np.ndarray) -> dict[str, float]:

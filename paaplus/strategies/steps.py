@@ -129,13 +129,13 @@ def _trained(stack: Stack, u: int, adapter: Adapter, plugins: Sequence[Any]) -> 
         held |= {name: held.get(name, 0.0) + value for name, value in holds.items()}
     if not all(np.isfinite(array).all() for name, array in arrays.items() if "." in name):
         raise DivergedError(f"{request.strategy}: importances that are not finite")
-    adapter, loo_NA, loo_difference_LLA = evidence_of(member, adapter, held)
+    adapter, loo_NA = evidence_of(member, adapter, held)
     metrics = {
         "num_ratings": float(len(request.new) + len(request.past)),
         "num_comparisons": float(len(request.new_compared) + len(request.past_compared)),
         "num_rows": float(member.num_rows if stack.num_new else 0),
     }
-    return Trained(adapter, packed_state(arrays, request.strategy, adapter), metrics, loo_NA, loo_difference_LLA)
+    return Trained(adapter, packed_state(arrays, request.strategy, adapter), metrics, loo_NA)
 
 
 def _adapter(member: Member, trained: Adapter) -> Adapter:

@@ -17,10 +17,8 @@ from paaplus.strategies.rows import Part
 from paaplus.strategies.stack import Member
 
 
-def evidence_of(
-    member: Member, adapter: Adapter, held: Mapping[str, np.ndarray]
-) -> tuple[Adapter, np.ndarray | None, np.ndarray | None]:
-    """A trained adapter with how sure it is, and predictions without ratings (`Trained.loo_NA`, `loo_difference_LLA`).
+def evidence_of(member: Member, adapter: Adapter, held: Mapping[str, np.ndarray]) -> tuple[Adapter, np.ndarray | None]:
+    """A trained adapter with how sure it is, and predictions without ratings (`Trained.loo_NA`).
 
     None for a bottleneck, whose score is no linear function of its numbers, and without a prior, since nothing then
     bounds what was never rated.
@@ -34,7 +32,7 @@ def evidence_of(
     strength = request.config.prior_strength
     nothing_known = not len(member.new) and request.parent is None
     if not isinstance(adapter, TasteVector) or not strength or nothing_known:
-        return adapter, None, None
+        return adapter, None
     drawn = [part.rows.sequence_N for part in parts if part.soft_weight is None]
     sequence_N = np.concatenate([np.empty(0, np.int64), *drawn])
     rated, compared = request.everything()
@@ -47,7 +45,7 @@ def evidence_of(
         precision_PA += np.vstack([held["offset.weight"], held["slope.weight"], held["weight.weight"].T])
     soft = [_soft_targets(part) for part in parts if part.soft_weight is not None]
     fitted = closed_form.around(request.base, adapter, rated, compared, precision_PA, soft)
-    return replace(adapter, uncertainty=fitted.uncertainty), fitted.loo_NA, fitted.loo_difference_LLA
+    return replace(adapter, uncertainty=fitted.uncertainty), fitted.loo_NA
 
 
 def _soft_targets(part: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

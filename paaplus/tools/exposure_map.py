@@ -1,9 +1,8 @@
-"""Where an image is too dark or too bright: P-IEANet's map, and scores of the shares that are. NumPy only.
+"""The tool `exposure_map`: P-IEANet's signed exposure error of every pixel, and scores computed from it. NumPy only.
 
-The map `m` says how far each place is from its ideal exposure, above 0 darker, below 0 brighter, cut to -1..1. Scores
-are 10 where all is well: `under` and `over` by the shares of places beyond a threshold, `exposure` by the mean
-distance, and one score of each preset of `scoring.exposure_rules`. They are measures: the confidence is 1, as of
-`pixels`.
+The map is above 0 where the image is darker than ideal and below 0 where it is brighter, cut to -1..1. A score of 10 is
+the best: `under` and `over` fall with the share of pixels beyond a threshold, `exposure` with the mean absolute error;
+the other aspects are the presets of `scoring.exposure_rules`. Scores are measures, so the confidence is 1.
 
 Shape letters: H, W = pixels of the map.
 """

@@ -1,4 +1,4 @@
-"""Maps: what a tool says of every place of an image, as numbers and as a picture. NumPy and Pillow only.
+"""Maps: a tool's numbers for every place of an image, as an array and as a picture. NumPy and Pillow only.
 
 Shape letters: H, W = the map's pixels, which need not be the image's.
 """
@@ -46,7 +46,7 @@ class ToolMap:
 
 @runtime_checkable
 class Maps(Protocol):
-    """A tool that can show where."""
+    """A tool that draws maps."""
 
     def map(self, image: ToolImage) -> ToolMap:
         """The tool's map of one image.

@@ -11,7 +11,7 @@ from paaplus.errors import InvalidInput
 from paaplus.tools.pixels import MIN_SIDE_PX
 from paaplus.tools.tool import Judgement, Need, ToolImage, within_width
 
-# A guess, declared as one: how far such networks are from one person's word, in score points, before reviews tell.
+# A guess: the standard deviation of a person's rating around such a network's score, before reviews calibrate the tool.
 GUESSED_SD = 1.2
 GUESSED_CONFIDENCE = within_width(GUESSED_SD)
 

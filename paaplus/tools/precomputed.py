@@ -6,14 +6,15 @@ cell is no score.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from paaplus.csv_files import STANDARD, CsvFormat, CsvRow, parse_csv
 from paaplus.errors import InvalidInput
 from paaplus.ids import sha256_hex
+from paaplus.texts import checked_id
 from paaplus.tools.tool import Judgement, Need, ToolImage
 
 NAME = "precomputed"
@@ -30,6 +31,7 @@ class PrecomputedTool:
     judgements: Mapping[str, Judgement]  # by name of the image
     version: str
     name: str = NAME
+    line_of: Mapping[str, int] = field(default_factory=dict)  # name of an image -> its line in the file
 
     need = Need.NAME
 
@@ -55,43 +57,34 @@ def check_name(name: str) -> None:
         raise InvalidInput(f"tool {name!r:.80}: must be {NAME!r} or '{NAME}:source', with a source of a-z 0-9 . _ -")
 
 
-def read_csv(file: Path, name: str = NAME) -> PrecomputedTool:
+def read_csv(file: Path, name: str = NAME, layout: CsvFormat = STANDARD) -> PrecomputedTool:
     """Read a tool from a CSV; its version is the digest of the file.
 
     Raises:
         InvalidInput: wrong columns, a cell that is no number in range, or an image twice; the message has the line.
     """
     check_name(name)
-    judgements: dict[str, Judgement] = {}
-    try:
-        data = file.read_bytes()
-        reader = csv.DictReader(data.decode("utf-8-sig").splitlines())
-        fields = list(reader.fieldnames or ())
-        aspects = [field for field in fields if field not in ("image", "confidence")]
-        if "image" not in fields or not aspects or len(set(fields)) != len(fields):
-            raise InvalidInput(f"needs columns image, one or more aspects, maybe confidence; has {fields[:20]}")
-        if bad := [aspect for aspect in aspects if not (0 < len(aspect) <= _ASPECT_MAX and aspect.isprintable())]:
-            raise InvalidInput(f"aspects {bad[:5]}: 1 to {_ASPECT_MAX} printable characters")
-        for row in reader:
-            if len(judgements) == MAX_ROWS:
-                raise InvalidInput(f"more than {MAX_ROWS} rows")
-            image, judgement = _row(row, aspects, reader.line_num)
-            if image in judgements:
-                raise InvalidInput(f"line {reader.line_num}: image {image!r} is there twice")
-            judgements[image] = judgement
-    except (OSError, UnicodeDecodeError, csv.Error, InvalidInput) as error:
-        raise InvalidInput(f"{file.name}: {error}") from error
-    return PrecomputedTool(judgements, sha256_hex(data)[:16], name)
+    data = file.read_bytes()
+    table = parse_csv(data, file.name, ("image",), ("confidence",), layout)
+    aspects = [column for column in table.columns if column not in ("image", "confidence")]
+    if not aspects:
+        raise InvalidInput(f"{file.name}, line 1: no column of an aspect; found {list(table.columns)}")
+    if len(table.rows) > MAX_ROWS:
+        raise InvalidInput(f"{file.name}: {len(table.rows)} rows; at most {MAX_ROWS} are read")
+    for aspect in aspects:
+        try:
+            checked_id(aspect, _ASPECT_MAX, "the column of an aspect")
+        except InvalidInput as error:
+            raise InvalidInput(f"{file.name}, line 1: {error}") from error
+    first_line: dict[str, int] = {}
 
+    def parse(row: CsvRow) -> tuple[str, Judgement]:
+        image = row.text("image")
+        if first_line.setdefault(image, row.line) != row.line:
+            raise InvalidInput(f"image {image!r} is on line {first_line[image]} too")
+        given = {aspect: row.number(aspect) for aspect in aspects}
+        scores = {aspect: score for aspect, score in given.items() if score is not None}
+        confidence = row.number("confidence") if "confidence" in row.cells else None
+        return image, Judgement(scores, dict.fromkeys(scores, UNKNOWN_CONFIDENCE if confidence is None else confidence))
 
-def _row(row: dict[str, str], aspects: Sequence[str], line: int) -> tuple[str, Judgement]:
-    if None in row or any(value is None for value in row.values()):
-        raise InvalidInput(f"line {line}: not as many cells as the header")
-    if not row["image"]:
-        raise InvalidInput(f"line {line}: no image")
-    try:
-        confidence = float(row["confidence"]) if row.get("confidence") else UNKNOWN_CONFIDENCE
-        scores = {aspect: float(row[aspect]) for aspect in aspects if row[aspect].strip()}
-        return row["image"], Judgement(scores, dict.fromkeys(scores, confidence))
-    except (ValueError, InvalidInput) as error:
-        raise InvalidInput(f"line {line}: {error}") from error
+    return PrecomputedTool(dict(table.read(parse)), sha256_hex(data)[:16], name, first_line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,10 +13,12 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import UUID
 
 import httpx2
 import pytest
 import sqlalchemy as sa
+from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
 from paaplus.api.app import create_app
@@ -26,6 +29,7 @@ from paaplus.errors import InvalidInput, Unavailable
 from paaplus.services.users import keys
 from paaplus.settings import Settings
 from tests.support.factories import APPLICATION, make_image, make_user
+from tests.support.processes import wait_until
 
 
 def environment(settings: Settings, **more: str) -> dict[str, str]:
@@ -56,7 +60,29 @@ def test_documentation_is_complete(client: TestClient) -> None:
             assert operation["tags"], (method, path)
     schemas = document["components"]["schemas"]
     assert "HTTPValidationError" not in schemas  # ours look otherwise
-    assert client.get("/docs").status_code == 200
+    validate(document)
+    assert not [name for name in schemas if "__" in name or "." in name], "names of modules"
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            for status, response in operation["responses"].items():
+                if path.startswith("/v1") and int(status) >= 400:
+                    assert set(response["content"]) == {"application/problem+json"}, (method, path, status)
+
+
+@pytest.mark.parametrize("prefix", ["", "/aesthetics"])
+def test_documentation_page_loads_nothing_from_elsewhere(settings: Settings, prefix: str) -> None:
+    with TestClient(create_app(settings), root_path=prefix) as client:
+        page = client.get("/docs")
+        assert page.status_code == 200
+        links = re.findall(r"""(?:src|href)=["']([^"']+)|url: ['"]([^'"]+)""", page.text)
+        found = [first or second for first, second in links]
+        assert len(found) >= 4
+        for link in found:
+            assert link.startswith(f"{prefix}/"), "not from a CDN"
+            asset = client.get(link)
+            assert (asset.status_code, len(asset.content) > 1000) == (200, True), link
+        assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+        assert "://" not in re.sub(r"http://www\.w3\.org\S*", "", page.text)
 
 
 def test_module_level_app_is_made_when_it_is_asked_for() -> None:
@@ -164,12 +190,24 @@ def test_process_serves_and_logs_in_json_without_keys_or_paths(served: tuple[str
         data=json.dumps({"users": ["canary-user"], "images": ["0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"]}).encode(),
         headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
     )
-    with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(request, timeout=10)
-    lines = output.read_text().splitlines()
-    entries = [json.loads(line) for line in lines]
+    by_path = urllib.request.Request(
+        f"{url}/v1/users/canary-user/adapters?x=canary-user", headers=dict(request.headers)
+    )
+    for each, status in ((request, "404"), (by_path, "422")):
+        with pytest.raises(urllib.error.HTTPError, match=status):
+            urllib.request.urlopen(each, timeout=10)
+    wait_until("both requests are in the log", lambda: output.read_text().count('"message": "request"') >= 2, 10)
+    entries = [json.loads(line) for line in output.read_text().splitlines()]
     assert any("running on" in entry["message"].lower() for entry in entries)
     text = output.read_text()
     assert token not in text
     assert "canary-user" not in text
-    assert "/v1/predictions" not in text  # no access log unless a server in front writes one
+    access = [entry for entry in entries if entry["message"] == "request"]
+    assert [(each["method"], each["route"], each["status"]) for each in access[-2:]] == [
+        ("POST", "/v1/predictions", 404),
+        ("GET", "/v1/users/{user}/adapters", 422),
+    ]
+    for each in access[-2:]:
+        assert each["ms"] > 0
+        assert each["request_id"]
+        assert UUID(each["key_id"])

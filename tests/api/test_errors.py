@@ -20,7 +20,11 @@ from tests.api.test_health import take_database_away
 def assert_error(response: Any, status: int, code: str) -> dict[str, Any]:
     assert response.status_code == status, response.text
     body = response.json()
-    assert set(body) == {"error"}
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert set(body) == {"type", "title", "status", "detail", "error"}
+    assert (body["status"], body["detail"]) == (status, body["error"]["message"])
+    assert body["type"] == f"urn:paaplus:error:{code}"
+    assert body["title"]
     assert set(body["error"]) <= {"code", "message", "details"}
     assert body["error"]["code"] == code
     assert body["error"]["message"]
@@ -100,13 +104,13 @@ def test_bytes_that_are_no_request_are_refused(world: World) -> None:
 
 
 def test_body_above_the_limit_is_refused(world: World) -> None:
-    big = {"external_id": "x" * 70_000}
+    big = {"external_id": "x" * 1_100_000}
     assert_error(world.application.post("/v1/users", big), 413, "too_large")
-    assert_error(world.nobody.post("/v1/users", big), 413, "too_large")
+    assert_error(world.nobody.post("/v1/users", big), 401, "unauthenticated")  # the key comes first
 
     def chunks() -> Any:
-        for _ in range(100):
-            yield b" " * 1000
+        for _ in range(110):
+            yield b" " * 10_000
 
     chunked = world.application.request(
         "POST", "/v1/users", content=chunks(), headers={"Content-Type": "application/json"}
@@ -114,6 +118,10 @@ def test_body_above_the_limit_is_refused(world: World) -> None:
     assert_error(chunked, 413, "too_large")
     events = {"events": [world.rating(f"e{i}", note="x" * 90_000) for i in range(100)]}
     assert_error(world.application.post("/v1/feedback", events), 413, "too_large")
+    assert_error(world.user.post("/v1/feedback", events), 413, "too_large")
+    fewer = {"events": [world.rating(f"e{i}", note="x" * 90_000) for i in range(30)]}
+    assert world.application.post("/v1/feedback", fewer).status_code != 413
+    assert_error(world.user.post("/v1/feedback", fewer), 413, "too_large")  # a person's batch is smaller
 
 
 def test_database_that_is_away_is_unavailable_and_comes_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,8 +165,9 @@ def test_bug_of_ours_is_told_to_the_log_and_not_to_the_caller(world: World, monk
         response = world.application.get("/v1/users/ada")
     error = assert_error(response, 500, "internal_error")
     assert "secret" not in error["message"]
-    (entry,) = logs
+    entry, access = logs
     assert (entry["event"], entry["error"], entry["log_level"]) == ("unexpected_error", "RuntimeError", "error")
+    assert (access["event"], access["status"], access["route"]) == ("request", 500, "/v1/users/{user}")
     assert entry["request_id"] == response.headers["X-Request-ID"]
 
 
@@ -177,7 +186,7 @@ def test_unexpected_database_error_does_not_log_the_row(world: World, monkeypatc
     with structlog.testing.capture_logs() as logs:
         response = world.application.put("/v1/users/ada/policy", {})
     assert_error(response, 500, "internal_error")
-    (entry,) = logs
+    entry, _access = logs
     assert (entry["event"], entry["error"]) == ("unexpected_database_error", "IntegrityError")
     assert "test-app" not in str(entry)
 

@@ -35,9 +35,11 @@ def test_process_is_healthy_but_not_ready_without_database_or_storage(
 
     with monkeypatch.context() as patch:
         patch.setattr(world.context.blobs, "exists", away)
+        world.context.readiness._checked = None
         response = world.client.get("/readyz")
         assert (response.status_code, response.json()["storage"], response.json()["database"]) == (503, "away", "ok")
     take_database_away(world)
+    world.context.readiness._checked = None  # an answer is used again for a second
     response = world.client.get("/readyz")
     assert (response.status_code, response.json()["status"]) == (503, "not_ready")
     assert response.json()["database"] == "away"

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from paaplus.db.tables import Base
-from paaplus.models.images import decode_image
+from paaplus.image_files import decode_image
 from tests.api.conftest import World
 from tests.api.test_errors import assert_error
 from tests.support.hostile import CANARY, hostile_images, odd_images

@@ -71,9 +71,12 @@ def test_image_list_says_what_can_be_scored(world: World) -> None:
 
 
 def test_upload_without_a_file_is_refused(world: World) -> None:
-    assert world.application.post("/v1/images", {"file": "x"}).status_code == 422
-    assert world.application.request("POST", "/v1/images", data={"file": "text"}).status_code == 422
-    assert world.application.request("POST", "/v1/images", content=b"x").status_code == 422
+    assert world.application.post("/v1/images", {"file": "x"}).status_code == 415
+    assert world.application.request("POST", "/v1/images", data={"file": "text"}).status_code == 415
+    assert world.application.request("POST", "/v1/images", content=b"x").status_code == 415
+    assert world.application.request("POST", "/v1/images").status_code == 422
+    text = world.application.request("POST", "/v1/images", files={"user": (None, "ada")})
+    assert text.status_code == 422
     broken = world.application.request(
         "POST", "/v1/images", content=b"--x\r\nnonsense", headers={"Content-Type": "multipart/form-data; boundary=x"}
     )

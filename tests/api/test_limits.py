@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from paaplus.api.app import create_app
 from paaplus.db.tables import FeedbackRow
 from paaplus.settings import Settings
-from tests.api.conftest import World
+from tests.api.conftest import World, jpeg
 from tests.api.test_errors import assert_error
 
 
@@ -24,6 +24,9 @@ def world(settings: Settings) -> Iterator[World]:
             "user_requests_per_minute": 5,
             "feedback_per_key_per_day": 30,
             "feedback_per_user_per_day": 4,
+            "user_predictions_per_day": 7,
+            "predictions_per_key_per_day": 50,
+            "user_uploads_per_day": 2,
         }
     )
     with TestClient(create_app(limited)) as client:
@@ -72,3 +75,19 @@ def test_key_that_posts_too_many_events_is_refused_whole(world: World) -> None:
     before = world.application.get("/v1/users/ada").json()["feedback_sequence"]
     assert_error(world.application.post("/v1/feedback", batch), 429, "too_many")
     assert world.application.get("/v1/users/ada").json()["feedback_sequence"] == before
+
+
+def test_predictions_of_a_key_have_a_daily_share_by_item(world: World) -> None:
+    body = {"items": [{"user": "ada", "image": str(world.images[0])}] * 3}
+    answers = [world.user.post("/v1/predictions", body) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert "its 7 predictions in 86400 s" in assert_error(answers[-1], 429, "too_many")["message"]
+    assert int(answers[-1].headers["Retry-After"]) > 0
+    assert world.application.post("/v1/predictions", body).status_code == 200
+
+
+def test_uploads_of_a_key_have_a_daily_share(world: World) -> None:
+    answers = [world.user.upload(jpeg(20 * i)) for i in range(3)]
+    assert [answer.status_code for answer in answers] == [201, 201, 429]
+    assert "its 2 uploads in 86400 s" in assert_error(answers[-1], 429, "too_many")["message"]
+    assert world.application.upload(jpeg(200)).status_code == 201

@@ -22,11 +22,15 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from paaplus.db.tables import ExposureRatingRow
 from paaplus.db.tables.models import AdapterState
+from paaplus.db.types import utcnow
+from paaplus.scoring.exposure_rules import PRESETS
+from paaplus.services.images import maps
 from paaplus.services.reviews import pseudo_labels
 from paaplus.tools.tool import Judgement
 from tests.api.conftest import World
-from tests.support.factories import make_job
+from tests.support.factories import make_image, make_job
 
 CHECKS = [
     not_a_server_error,
@@ -46,6 +50,7 @@ def known_names(world: World) -> dict[str, Any]:
     with world.database.session() as session:
         job = make_job(session, user_id=world.ada).id
     image = str(world.images[0])
+    exposure_of_ada(world)
     return reviewed_things(world) | {
         "user": str(world.ada),
         "image": image,
@@ -61,8 +66,25 @@ def known_names(world: World) -> dict[str, Any]:
         "images": [image],
         "ratings": {"beauty": 5},
         "scale": {"min": 1, "max": 7},
+        "rating": 5,
+        "theme": "portrait",
         "preference": {"beauty": "first"},
     }
+
+
+def exposure_of_ada(world: World) -> None:
+    """A file for the tool, whose bytes the API does not read, and enough rated images for a rule."""
+    folder = world.context.settings.home / "weights"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "exposure_map.pth").write_bytes(b"weights")
+    version = maps.current_version("exposure_map", world.context.settings)
+    label = Judgement({f"exposure_{preset}": 5.0 for preset in PRESETS}, {f"exposure_{p}": 1.0 for p in PRESETS})
+    with world.database.session() as session:
+        images = [make_image(session).id for _ in range(6)]
+        pseudo_labels.store(session, "exposure_map", version, dict.fromkeys(images, label))
+        session.add_all(
+            ExposureRatingRow(user_id=world.ada, image_id=image, score=5.0, created_at=utcnow()) for image in images
+        )
 
 
 def reviewed_things(world: World) -> dict[str, Any]:

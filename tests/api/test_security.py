@@ -43,7 +43,8 @@ def test_every_answer_carries_what_browsers_must_not_do(world: World) -> None:
 def test_pages_may_load_their_parts_and_are_framed_by_nobody(world: World) -> None:
     policy = world.client.get("/docs").headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in policy
-    assert "default-src" not in policy
+    assert "default-src 'self'" in policy
+    assert "script-src 'self' 'unsafe-inline'" in policy
 
 
 def test_transport_security_is_asked_for_behind_tls_only(settings: Settings) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from paaplus.faults import POINTS
 from paaplus.settings import Settings
 from tests.support.servers import GivenServer, RedisServer
 
@@ -18,7 +19,7 @@ MIN_FAULTS = {"sqlite": 6, "postgresql": 4}  # that really happened; four times 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_every_promise_is_kept_in_a_storm(
     database_kind: str, empty_database_url: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -29,11 +30,13 @@ def test_every_promise_is_kept_in_a_storm(
         where = ["--database-url", empty_database_url, "--broker-url", broker.url]
     command = [Path(sys.executable).with_name("paaplus"), "chaos", "--seed", "6", "--json",
                "--minutes", str(MINUTES[database_kind]), "--folder", tmp_path / "chaos", *where]  # fmt: skip
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=580)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1180)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     report = json.loads(done.stdout)
     assert report["ok"]
     assert {check["promise"]: check["problems"] for check in report["checks"] if not check["ok"]} == {}
+    assert set(report["fault_points"]) == set(POINTS)
+    assert [point for point, reached in report["fault_points"].items() if not reached] == []
     assert report["num_faults"] >= MIN_FAULTS[database_kind], report["faults"]
     assert report["load"]["trainings"] >= 5, report["load"]
     print(json.dumps({key: report[key] for key in ("load", "faults")}))

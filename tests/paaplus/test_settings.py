@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
+import pytest
+from sqlalchemy.engine import make_url
+
+from paaplus.db import migrate
 from paaplus.errors import InvalidInput
-from paaplus.settings import get_settings
+from paaplus.settings import Settings, get_settings
 
 
 def test_wrong_variables_are_named_all_at_once_without_their_values(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,3 +18,39 @@ def test_wrong_variables_are_named_all_at_once_without_their_values(monkeypatch:
     with pytest.raises(InvalidInput, match=r"PAAPLUS_API_PORT: .*integer.*; PAAPLUS_FEATURES_QUEUE: .*cpu") as error:
         get_settings()
     assert "canary" not in str(error.value)
+
+
+def test_tilde_is_the_home_and_an_empty_variable_is_as_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("PAAPLUS_NIMA_FILE", "PAAPLUS_API_PORT", "PAAPLUS_DATABASE_URL", "PAAPLUS_DEVICE"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("PAAPLUS_HOME", "~/paa")
+    settings = Settings()
+    assert settings.home == tmp_path / "paa"
+    assert (settings.nima_file, settings.api_port, settings.device) == (None, 8000, "auto")
+    assert make_url(settings.resolved_database_url).database == str(tmp_path / "paa" / "paaplus.db")
+    monkeypatch.setenv("PAAPLUS_HOME", "")
+    monkeypatch.setenv("PAAPLUS_NIMA_FILE", "~/nima.pth")
+    assert Settings().home == Path("var")
+    assert Settings().nima_file == tmp_path / "nima.pth"
+    monkeypatch.setenv("PAAPLUS_HOME", "~nobody-of-this-name/paa")
+    get_settings.cache_clear()
+    with pytest.raises(InvalidInput, match=r"PAAPLUS_HOME: .*home directory"):
+        get_settings()
+
+
+@pytest.mark.parametrize("folder", ["100%41 sure?mode=ro", "a#b", "~tilde", "ünï 写真", "with:colon@host"])
+def test_database_lies_in_the_folder_whatever_it_is_called(tmp_path: Path, folder: str) -> None:
+    home = tmp_path / folder
+    url = Settings(home=home).resolved_database_url
+    migrate.upgrade(url)
+    assert (home / "paaplus.db").is_file()
+    assert [file.name for file in tmp_path.iterdir()] == [folder]
+
+
+def test_tilde_in_the_url_of_a_database_is_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    url = Settings(database_url="sqlite:///~/a b.db").resolved_database_url
+    assert make_url(url).database == str(tmp_path / "a b.db")
+    postgres = "postgresql://ann:s%40fe@[::1]:5433/paaplus?sslmode=require"
+    assert Settings(database_url=postgres).resolved_database_url == postgres

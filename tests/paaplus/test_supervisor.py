@@ -111,3 +111,42 @@ def test_supervisor_that_is_killed_takes_its_children_with_it(supervise: Supervi
         lambda: not any(is_alive(pid) for child in (0, 1) for pid in pids(tmp_path, child)),
         10,
     )
+
+
+def test_readiness_is_told_once_and_not_before(tmp_path: Path) -> None:
+    """A child that answers 503 at first, as an API without its database does."""
+    server = """
+import http.server, sys, time
+started = time.monotonic()
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if time.monotonic() - started > 1 else 503)
+        self.end_headers()
+    def log_message(self, *_): pass
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
+"""
+    program = f"""
+import os, sys, time
+from pathlib import Path
+from paaplus.processes import url_of, usable_port
+from paaplus.supervisor import Child, Supervisor, answers
+port = usable_port("127.0.0.1", 0)
+url = url_of("127.0.0.1", port)
+started = time.monotonic()
+asked = []
+def is_ready():
+    asked.append(answers(url))
+    return asked[-1]
+def tell():
+    print("ready", asked.count(True), asked.count(False) > 0, flush=True)
+child = Child("api", [sys.executable, "-c", {server!r}, str(port)], Path(sys.argv[1]) / "api.log")
+Supervisor([child], dict(os.environ), is_ready=is_ready, when_ready=tell).run()
+"""
+    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready 1 True\n"
+    finally:
+        process.terminate()
+        rest, _ = process.communicate(timeout=30)
+    assert rest == ""

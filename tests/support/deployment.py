@@ -10,15 +10,18 @@ import sqlalchemy as sa
 from paaplus.db.engine import Database
 from paaplus.db.tables import AdapterRow, FeaturesRow, ImageRow, RunRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
+from paaplus.db.tables.jobs import JobState
 from paaplus.db.types import utcnow
 from paaplus.pipelines.context import WorkerContext
 from paaplus.pipelines.run_jobs import run_next
+from paaplus.queue import jobs
 from paaplus.scoring.adapters import adapter_from_bytes
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.services import scheduling
 from paaplus.services.adapters import versions
 from paaplus.services.feedback import intake
 from paaplus.services.feedback.intake import AppendResult, NewEvent
+from paaplus.services.images.features import features_digest
 from paaplus.services.registry import base_models
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
@@ -52,6 +55,7 @@ class Deployment:
                     extractor_digest=self.base.extractor_digest,
                     image_id=image_id,
                     data=features_D.tobytes(),
+                    sha256=features_digest(self.base.extractor_digest, image_id, features_D.tobytes()),
                     created_at=utcnow(),
                 )
                 for image_id, features_D in zip(self.images, self.features_ID, strict=True)
@@ -106,6 +110,12 @@ class Deployment:
                 retracts_event_id=event_id,
             )
         )
+
+    def queued_reason(self, user_id: UUID) -> str | None:
+        """Why the user's training waits in the queue; None: none waits."""
+        with self.database.read_session() as session:
+            waiting = jobs.list_jobs(session, user_id=user_id, state=JobState.QUEUED)
+        return waiting[0].reason if waiting else None
 
     def work(self) -> int:
         """One scan, then every ready job; returns how many jobs ran."""

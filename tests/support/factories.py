@@ -25,6 +25,7 @@ from paaplus.db.tables.jobs import JobKind, JobState, RunOutcome
 from paaplus.db.tables.models import AdapterState
 from paaplus.db.types import utcnow
 from paaplus.ids import new_id, sha256_hex
+from paaplus.services.images.features import features_digest
 
 APPLICATION = "test-app"
 
@@ -78,13 +79,15 @@ def make_base_model(session: Session, **columns: Any) -> BaseModelRow:
 
 
 def make_features(session: Session, *, image_id: UUID, extractor_digest: str, **columns: Any) -> FeaturesRow:
-    """The features of an image; `data` is float16 bytes, four zeros by default."""
+    """The features of an image; `data` is float16 bytes, four zeros by default, with their digest."""
     defaults = {
         "image_id": image_id,
         "extractor_digest": extractor_digest,
         "data": bytes(2 * 4),
         "created_at": utcnow(),
     }
+    data = columns.get("data", defaults["data"])
+    defaults["sha256"] = features_digest(extractor_digest, image_id, data) if data is not None else None
     return _add(session, FeaturesRow, defaults, columns)
 
 

@@ -61,3 +61,82 @@ def test_broker_that_is_away_is_told_soon(settings: Settings) -> None:
         [sys.executable, "-c", program], env=environment(away), capture_output=True, text=True, timeout=30, check=True
     )
     assert done.stdout.splitlines()[-1] == "None"
+
+
+CLOCK = """
+import datetime, time, types
+import celery.app.base, celery.beat, celery.schedules
+from paaplus.workers import app, broker
+
+real, moved = time.time, [0.0]
+time.time = lambda: real() + moved[0]
+now = lambda *_: datetime.datetime.fromtimestamp(time.time(), datetime.UTC)
+celery.schedules.schedule.now = now
+app.app.now = now
+runs = []
+broker.num_waiting = lambda *_: 0
+broker.PersistentScheduler.apply_entry = lambda self, entry, producer=None: runs.append(time.monotonic())
+scheduler = broker.BoundedScheduler(app.app, schedule_filename=app.app.conf.beat_schedule_filename)
+
+def tick_for(seconds):
+    runs.clear()
+    ends_at = time.monotonic() + seconds
+    while time.monotonic() < ends_at:
+        time.sleep(min(0.02, max(0.0, scheduler.tick())))
+    return len(runs)
+
+counts = [tick_for(1.5)]
+moved[0] = -3600.0
+counts.append(tick_for(1.5))
+scheduler.sync()
+scheduler.close()
+moved[0] = -7200.0
+scheduler = broker.BoundedScheduler(app.app, schedule_filename=app.app.conf.beat_schedule_filename)
+print(*counts, tick_for(1.5))
+"""
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_scans_go_on_when_the_clock_is_set_back(settings: Settings) -> None:
+    """While the scheduler runs, and while it was down: it keeps the time of its last run in a file."""
+    done = subprocess.run(
+        [sys.executable, "-c", CLOCK],
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    before, after, restarted = map(int, done.stdout.splitlines()[-1].split())
+    assert before > 3
+    assert after > 3
+    assert restarted > 3
+    assert "clock was set back" in done.stdout
+
+
+EVERY_ENTRY = """
+from paaplus.workers import app, broker
+broker.num_waiting = lambda *_: 0
+sent = []
+broker.PersistentScheduler.apply_entry = lambda self, entry, producer=None: sent.append(entry.task)
+scheduler = broker.BoundedScheduler(app.app, schedule_filename=app.app.conf.beat_schedule_filename)
+print(sorted(entry.task for entry in scheduler.schedule.values()))
+scheduler.apply_entry(scheduler.Entry(task="celery.backend_cleanup", schedule=1.0, app=app.app))
+print(sent)
+"""
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_scheduler_survives_entries_that_celery_adds(settings: Settings) -> None:
+    """Celery adds a task at 04:00 that deletes old results; it names no queue."""
+    done = subprocess.run(
+        [sys.executable, "-c", EVERY_ENTRY],
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-2:] == ["['paaplus.scan']", "['celery.backend_cleanup']"]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from paaplus.cli.common import JsonOption
+from paaplus.cli.common import DecimalOption, DelimiterOption, JsonOption, StrictOption
 from paaplus.cli.evaluate.options import (
     BaseModelOption,
     CacheOption,
@@ -34,6 +34,9 @@ def drift(
     base_model: BaseModelOption = "lite2",
     weights: WeightsOption = None,
     scale: ScaleOption = None,
+    delimiter: DelimiterOption = ",",
+    decimal_mark: DecimalOption = ".",
+    strict: StrictOption = False,
     cache: CacheOption = None,
     out: Annotated[Path | None, typer.Option(help="Write drift.json and drift.md into this folder.")] = None,
     as_json: JsonOption = False,
@@ -42,6 +45,7 @@ def drift(
     from paaplus.evaluation.drift.config import DriftStudyConfig
     from paaplus.evaluation.drift.report import HEADINGS, table, write_report
     from paaplus.evaluation.drift.run import run_drift
+    from paaplus.evaluation.feasible import Needs
 
     config = DriftStudyConfig(ratings, increment, numbers("seeds", seeds), limit_people)
     title = f"{data.name}: drift test, seeds {list(config.seeds)}"
@@ -54,7 +58,12 @@ def drift(
         base_model=base_model,
         weights=weights,
         scale=scale,
+        delimiter=delimiter,
+        decimal_mark=decimal_mark,
+        strict=strict,
         cache=cache,
         out=out,
         as_json=as_json,
+        seeds=config.seeds,
+        needs=Needs(num_ratings=ratings, num_people=2),
     )

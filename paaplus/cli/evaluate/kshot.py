@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from paaplus.cli.common import JsonOption
+from paaplus.cli.common import DecimalOption, DelimiterOption, JsonOption, StrictOption
 from paaplus.cli.evaluate.options import (
     BaseModelOption,
     CacheOption,
@@ -37,6 +37,9 @@ def kshot(
     base_model: BaseModelOption = "lite2",
     weights: WeightsOption = None,
     scale: ScaleOption = None,
+    delimiter: DelimiterOption = ",",
+    decimal_mark: DecimalOption = ".",
+    strict: StrictOption = False,
     cache: CacheOption = None,
     out: Annotated[Path | None, typer.Option(help="Write kshot.json, kshot.md and kshot.png into this folder.")] = None,
     people_prior: Annotated[
@@ -52,6 +55,7 @@ def kshot(
 
     All k ratings train. The base model knows no person and no image of the test side.
     """
+    from paaplus.evaluation.feasible import Needs
     from paaplus.evaluation.kshot.config import KShotConfig
     from paaplus.evaluation.kshot.report import HEADINGS, note_on_few_ratings, table, write_report
     from paaplus.evaluation.kshot.run import run_kshot
@@ -65,6 +69,8 @@ def kshot(
         people_prior=people_prior,
         fresh_support=fresh_support,
     )
+
+    with_prior = any(each.prior for each in config.learners)
 
     def show(document: dict[str, Any]) -> Iterator[Shown | str]:
         yield Shown(f"{data.name}: mean SRCC per person, seeds {list(config.seeds)}", HEADINGS, table(document))
@@ -80,7 +86,12 @@ def kshot(
         base_model=base_model,
         weights=weights,
         scale=scale,
+        delimiter=delimiter,
+        decimal_mark=decimal_mark,
+        strict=strict,
         cache=cache,
         out=out,
         as_json=as_json,
+        seeds=config.seeds,
+        needs=Needs(fresh_support=fresh_support, learned_prior=with_prior),
     )

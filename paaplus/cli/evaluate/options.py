@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from paaplus.cli.common import console, notices, parse_scale, print_json, progress_bar
+from paaplus.cli.common import console, csv_format, notices, parse_scale, print_json, progress_bar
 from paaplus.errors import InvalidInput
+from paaplus.numbers import parse_wholes
 from paaplus.settings import get_settings
 
+if TYPE_CHECKING:
+    from paaplus.data.folder import DataFolder
+    from paaplus.evaluation.feasible import Needs
+    from paaplus.evaluation.splits import MakeSplit
+
 DataOption = Annotated[Path, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")]
+OptionalDataOption = Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")]
 SeedsOption = Annotated[str, typer.Option(help="Seeds of splits, with commas.")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="At most this many test people a seed.")]
 TuningOption = Annotated[
@@ -62,9 +69,14 @@ def evaluate(
     base_model: str,
     weights: Path | None,
     scale: str | None,
+    delimiter: str,
+    decimal_mark: str,
+    strict: bool,
     cache: Path | None,
     out: Path | None,
     as_json: bool,
+    seeds: Sequence[int],
+    needs: Needs | None = None,
     tuning: bool | None = None,
 ) -> None:
     """Run a study of `paaplus.evaluation` on a data folder with a progress bar, write its report and print it.
@@ -78,50 +90,75 @@ def evaluate(
         base_model: the extractor of the features.
         weights: another file of weights for it.
         scale: MIN,MAX of the ratings; None: the smallest and the largest rating of the file.
+        delimiter: between cells of the folder's tables.
+        decimal_mark: before decimals in them.
+        strict: refuse what is skipped with a warning otherwise.
         cache: the folder of cached features; None: the one in PAAPLUS_HOME.
         out: the report's folder. It is made first, so that a wrong path fails before hours of work, not after.
         as_json: print the document instead of tables.
+        seeds: of the splits. Each is made, and what it needs is checked, before the first feature is computed.
+        needs: what the study needs of each split; None: no more than every study.
         tuning: split the train side only; None: the command has no such option.
     """
     if out is not None:
+        out = out.expanduser()  # no shell does it in `--out=~/report`
         out.mkdir(parents=True, exist_ok=True)
-    document = _run(run, config, data, split, base_model, weights, scale, cache, tuning)
+    layout = csv_format(delimiter, decimal_mark)
+    from paaplus.data.folder import read_folder
+    from paaplus.data.readable_images import readable_images
+    from paaplus.evaluation.feasible import Needs, check_feasible
+    from paaplus.evaluation.splits import load_split, split_folder, within_train_side
+    from paaplus.records import Scale
+
+    folder = read_folder(data, Scale(*parse_scale(scale)) if scale else None, layout=layout, strict=strict)
+    folder = readable_images(folder, strict=strict)
+    make_split = load_split(split, data) if split else lambda seed: split_folder(folder, seed)
+    if tuning:
+        make_split = within_train_side(folder, make_split)
+    check_feasible(folder, make_split, seeds, needs or Needs())
+    document = _run(run, config, folder, make_split, base_model, weights, cache)
+    document["config"].update(base_model=base_model, split=str(split) if split else "random, by person and scene")
+    if tuning is not None:
+        document["config"]["tuning"] = tuning
     for file in report.write(document, out) if out else ():
         notices.print(f"wrote {file}", highlight=False, markup=False, soft_wrap=True)
     if as_json:
         print_json(document)
         return
-    for shown in report.show(document):
-        console.print(shown if isinstance(shown, str) else _table(shown), highlight=False)
+    show_all(document, report.show(document))
+
+
+def show_all(document: dict[str, Any], shown: Iterable[Shown | str]) -> None:
+    """Print a document's tables and lines, and the errors where ratings are rare."""
+    for one in (*shown, *_bands(document)):
+        console.print(one if isinstance(one, str) else _table(one), highlight=False)
+
+
+def _bands(document: dict[str, Any]) -> Iterable[Shown]:
+    from paaplus.evaluation import bands
+
+    rows = bands.rows(document)
+    return [Shown("MAE where ratings are rare", bands.HEADINGS, rows, no_wrap=True, dense=True)] if rows else []
 
 
 def _run(
     run: Callable[..., dict[str, Any]],
     config: object,
-    data: Path,
-    split: Path | None,
+    folder: DataFolder,
+    make_split: MakeSplit,
     base_model: str,
     weights: Path | None,
-    scale: str | None,
     cache: Path | None,
-    tuning: bool | None,
 ) -> dict[str, Any]:
     import torch
     from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
     from paaplus.data.features import folder_features
-    from paaplus.data.folder import read_folder
-    from paaplus.evaluation.splits import load_split, split_folder, within_train_side
     from paaplus.evaluation.train_side import EvaluationData
     from paaplus.models.base_models import load_extractor
-    from paaplus.records import Scale
 
     settings = get_settings()
     torch.set_num_threads(settings.torch_threads)
-    folder = read_folder(data, Scale(*parse_scale(scale)) if scale else None)
-    make_split = load_split(split, data) if split else lambda seed: split_folder(folder, seed)
-    if tuning:
-        make_split = within_train_side(folder, make_split)
     extractor = load_extractor(base_model, weights, settings.device)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
     with progress_bar(*columns) as progress:
@@ -130,14 +167,11 @@ def _run(
             return lambda done, total: progress.update(task, completed=done, total=total)
 
         features = progress.add_task(f"features by {base_model}", total=None)
-        features_ID = folder_features(folder, extractor, cache or settings.home / "cache", progress=report_to(features))
+        cache_dir = cache.expanduser() if cache else settings.home / "cache"
+        features_ID = folder_features(folder, extractor, cache_dir, progress=report_to(features))
         people = progress.add_task("people", total=None)
         measured_on = EvaluationData(folder, features_ID, extractor.digest, extractor.blocks)
-        document = run(measured_on, make_split, config, report_to(people))
-    document["config"].update(base_model=base_model, split=str(split) if split else "random, by person and scene")
-    if tuning is not None:
-        document["config"]["tuning"] = tuning
-    return document
+        return run(measured_on, make_split, config, report_to(people))
 
 
 def _table(shown: Shown) -> Table:
@@ -156,6 +190,6 @@ def numbers(option: str, text: str) -> tuple[int, ...]:
         InvalidInput: something else.
     """
     try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise InvalidInput(f"--{option} {text!r}: whole numbers with commas between") from None
+        return parse_wholes(text)
+    except InvalidInput as error:
+        raise InvalidInput(f"--{option} {text!r}: whole numbers with commas between: {error}") from None

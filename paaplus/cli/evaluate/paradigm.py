@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from paaplus.cli.common import JsonOption
+from paaplus.cli.common import DecimalOption, DelimiterOption, JsonOption, StrictOption
 from paaplus.cli.evaluate.options import (
     BaseModelOption,
     CacheOption,
@@ -38,6 +38,9 @@ def paradigm(
     base_model: BaseModelOption = "lite2",
     weights: WeightsOption = None,
     scale: ScaleOption = None,
+    delimiter: DelimiterOption = ",",
+    decimal_mark: DecimalOption = ".",
+    strict: StrictOption = False,
     cache: CacheOption = None,
     out: Annotated[Path | None, typer.Option(help="Write paradigm.json and paradigm.md into this folder.")] = None,
     as_json: JsonOption = False,
@@ -68,8 +71,12 @@ def paradigm(
         base_model=base_model,
         weights=weights,
         scale=scale,
+        delimiter=delimiter,
+        decimal_mark=decimal_mark,
+        strict=strict,
         cache=cache,
         out=out,
         as_json=as_json,
+        seeds=config.seeds,
         tuning=tuning,
     )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from paaplus.cli.common import JsonOption
+from paaplus.cli.common import DecimalOption, DelimiterOption, JsonOption, StrictOption
 from paaplus.cli.evaluate.options import (
     BaseModelOption,
     CacheOption,
@@ -43,6 +43,9 @@ def stream(
     base_model: BaseModelOption = "lite2",
     weights: WeightsOption = None,
     scale: ScaleOption = None,
+    delimiter: DelimiterOption = ",",
+    decimal_mark: DecimalOption = ".",
+    strict: StrictOption = False,
     cache: CacheOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Write stream.json, stream.md and one PNG a scenario into this folder.")
@@ -53,6 +56,7 @@ def stream(
 
     Steady: one person's ratings. Drift is simulated: from the middle on, a rising share is another real person's.
     """
+    from paaplus.evaluation.feasible import Needs
     from paaplus.evaluation.learner import Learner
     from paaplus.evaluation.person_streams import SCENARIOS
     from paaplus.evaluation.stream.config import ALL_LEARNERS, StreamConfig
@@ -69,6 +73,8 @@ def stream(
         scenarios=tuple(scenario) if scenario else SCENARIOS,
     )
 
+    with_prior = any(each.prior for each in config.learners)
+
     def show(document: dict[str, Any]) -> Iterator[Shown]:
         for name, entries in document["summary"].items():
             yield Shown(title(document, name), HEADINGS, table(entries), no_wrap=True, dense=True)
@@ -82,8 +88,13 @@ def stream(
         base_model=base_model,
         weights=weights,
         scale=scale,
+        delimiter=delimiter,
+        decimal_mark=decimal_mark,
+        strict=strict,
         cache=cache,
         out=out,
         as_json=as_json,
+        seeds=config.seeds,
+        needs=Needs(num_ratings=ratings, num_people=2, learned_prior=with_prior),
         tuning=tuning,
     )

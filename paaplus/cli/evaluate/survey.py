@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from paaplus.cli.common import JsonOption
+from paaplus.cli.common import DecimalOption, DelimiterOption, JsonOption, StrictOption
 from paaplus.cli.evaluate.options import (
     BaseModelOption,
     CacheOption,
@@ -39,6 +39,9 @@ def survey(
     base_model: BaseModelOption = "lite2",
     weights: WeightsOption = None,
     scale: ScaleOption = None,
+    delimiter: DelimiterOption = ",",
+    decimal_mark: DecimalOption = ".",
+    strict: StrictOption = False,
     cache: CacheOption = None,
     out: Annotated[Path | None, typer.Option(help="Write survey.json and survey.md into this folder.")] = None,
     as_json: JsonOption = False,
@@ -48,6 +51,7 @@ def survey(
     Surveys: the columns of users.csv; pairs of images on which train people disagree, answered as the ratings say;
     the same shuffled; and the pairs as comparisons.
     """
+    from paaplus.evaluation.feasible import Needs
     from paaplus.evaluation.survey.config import SurveyConfig
     from paaplus.evaluation.survey.report import HEADINGS, table, write_report
     from paaplus.evaluation.survey.run import run_survey
@@ -73,8 +77,13 @@ def survey(
         base_model=base_model,
         weights=weights,
         scale=scale,
+        delimiter=delimiter,
+        decimal_mark=decimal_mark,
+        strict=strict,
         cache=cache,
         out=out,
         as_json=as_json,
+        seeds=config.seeds,
+        needs=Needs(learned_prior=config.learned_prior, user_columns=True),
         tuning=tuning,
     )

@@ -144,3 +144,18 @@ PHOTOGRAPHS = (
         "matplotlib sample data: Grace Hopper",
     ),
 )
+
+
+def require_installed() -> None:
+    """Check that the packages with the photographs are installed.
+
+    Raises:
+        Unavailable: one is not; the message says what to do instead.
+    """
+    missing = sorted({photograph.package for photograph in PHOTOGRAPHS if find_spec(photograph.package) is None})
+    if missing:
+        raise Unavailable(
+            f"the built-in set needs packages that are not installed ({', '.join(missing)}): "
+            "pip install 'paaplus[demo]'; or train on your own data: `paaplus db upgrade`, then "
+            "`paaplus base-models train lite2 --data DIR`"
+        )

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from paaplus.data.physique.meshes import JOINT_SIZE_PX, CachedBody, MeshStore
 from paaplus.data.physique.reader import PhysiqueRows
 from paaplus.errors import InvalidInput
-from paaplus.models.images import decode_image
+from paaplus.image_files import decode_image
 from paaplus.models.physiqueframe.inputs import letterbox
 from paaplus.models.physiqueframe.network.config import FrameConfig
 from paaplus.models.physiqueframe.sample import Inputs, Sample, collate_samples, find_neighbours

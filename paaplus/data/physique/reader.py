@@ -13,18 +13,19 @@ Shape letters: N = rows, A = aspects, P = preference values.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from collections.abc import Iterator
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from paaplus.data.folder import IMAGE_SUFFIXES
+from paaplus.csv_files import CsvFault, read_cells
+from paaplus.data.image_folder import IMAGE_SUFFIXES
 from paaplus.errors import InvalidInput
 from paaplus.models.physiqueframe.network.config import ASPECTS
+from paaplus.numbers import parse_number
 from paaplus.records import SCORE_MAX, SCORE_MIN
 
 SPLIT_FOLDERS = {"expert": "pretrain", "finetune": "finetune", "user": "user"}
@@ -194,37 +195,25 @@ def parse_preference(text: str) -> tuple[float, ...]:
 def _parse(file: Path, image_dir: Path) -> tuple[list[_Row], list[Problem]]:
     """The correct rows of a file, and the problems of the others."""
     rows: list[_Row] = []
-    problems: list[Problem] = []
     if not file.is_file():
         return [], [Problem(file, 1, "the file is missing")]
-    first_line: dict[str, int] = {}
     try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream, strict=True)
-            header = next(reader, [])
-            columns, wrong = _columns(header)
-            problems += [Problem(file, 1, message, severity) for message, severity in wrong]
-            if any(severity == "error" for _, severity in wrong):
-                return [], problems
-            for line, cells in _numbered(reader):
-                row, messages = _row(line, cells, len(header), columns, image_dir)
-                if row is not None and (first := first_line.setdefault(row.image, line)) != line:
-                    messages.append(f"{row.image} is in line {first} too")
-                problems += [Problem(file, line, message) for message in messages]
-                if row is not None and not messages:
-                    rows.append(row)
-    except (csv.Error, UnicodeDecodeError, OSError) as error:
-        problems.append(Problem(file, len(rows) + 1, f"the file cannot be read from about this line on: {error}"))
+        header, numbered = read_cells(file)
+    except CsvFault as error:
+        return [], [Problem(file, error.line, error.message)]
+    columns, wrong = _columns(header)
+    problems = [Problem(file, 1, message, severity) for message, severity in wrong]
+    if any(severity == "error" for _, severity in wrong):
+        return [], problems
+    first_line: dict[str, int] = {}
+    for line, cells in numbered:
+        row, messages = _row(line, cells, len(header), columns, image_dir)
+        if row is not None and (first := first_line.setdefault(row.image, line)) != line:
+            messages.append(f"{row.image} is in line {first} too")
+        problems += [Problem(file, line, message) for message in messages]
+        if row is not None and not messages:
+            rows.append(row)
     return rows, problems
-
-
-def _numbered(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not empty, with the number of the line on which each starts."""
-    start = reader.line_num + 1  # type: ignore[attr-defined]  # typeshed hides the reader's own type
-    for cells in reader:
-        if cells:
-            yield start, cells
-        start = reader.line_num + 1  # type: ignore[attr-defined]
 
 
 def _columns(header: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
@@ -232,7 +221,7 @@ def _columns(header: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
     places: dict[str, int] = {}
     wrong: list[tuple[str, str]] = []
     new_names = {old: new for new, old in _SCORE_COLUMNS.items()}
-    for position, name in enumerate(cell.strip() for cell in header):
+    for position, name in enumerate(header):
         known = new_names.get(name, name)
         if known in places:
             wrong.append((f"column {name!r} is a second {known}", "error"))
@@ -252,9 +241,9 @@ def _row(
 ) -> tuple[_Row | None, list[str]]:
     if len(cells) != width:
         return None, [f"{len(cells)} cells, the header has {width}"]
-    cell = {name: cells[position].strip() for name, position in columns.items()}
+    cell = {name: cells[position] for name, position in columns.items()}
     messages: list[str] = []
-    image = cell["pic_name"]
+    image = _name_on_disk(cell["pic_name"], image_dir)
     if fault := _image_fault(image, image_dir):
         messages.append(fault)
     scores = []
@@ -274,6 +263,14 @@ def _row(
     return _Row(line, image, tuple(scores), preference, bmi, cell.get("people_answer", "")), messages
 
 
+def _name_on_disk(image: str, image_dir: Path) -> str:
+    """The name of a file that a Mac may have stored in Unicode's form NFD; cells are read in form NFC."""
+    decomposed = unicodedata.normalize("NFD", image)
+    if image == decomposed or "\0" in image or (image_dir / image).is_file() or not (image_dir / decomposed).is_file():
+        return image
+    return decomposed
+
+
 def _image_fault(image: str, image_dir: Path) -> str | None:
     path = PurePosixPath(image)
     if not image or "\0" in image or path.is_absolute() or ".." in path.parts or "\\" in image:
@@ -288,6 +285,6 @@ def _image_fault(image: str, image_dir: Path) -> str | None:
 def _number(text: str) -> float:
     """The number in a text; NaN if there is none."""
     try:
-        return float(text)
-    except ValueError:
+        return parse_number(text)
+    except InvalidInput:
         return math.nan

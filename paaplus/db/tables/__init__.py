@@ -4,7 +4,7 @@ from paaplus.db.tables.base import Base
 from paaplus.db.tables.experts import ExpertRow, MatchExpertRow, MatchRow, QuizPairRow, QuizRow
 from paaplus.db.tables.exposure import ExposureRatingRow
 from paaplus.db.tables.feedback import ExclusionRow, FeedbackRow, PredictionReceiptRow
-from paaplus.db.tables.governance import AllowanceRow, ApiKeyRow, AuditHeadRow, AuditRow
+from paaplus.db.tables.governance import AllowanceRow, ApiKeyRow, AuditHeadRow, AuditRow, IdempotencyRow
 from paaplus.db.tables.images import FeaturesRow, ImageMapRow, ImageRow
 from paaplus.db.tables.jobs import JobRow, RunRow
 from paaplus.db.tables.models import AdapterHistoryRow, AdapterRow, BaseModelRow, TastePriorPersonRow, TastePriorRow
@@ -38,6 +38,7 @@ __all__ = [
     "ExposureRatingRow",
     "FeaturesRow",
     "FeedbackRow",
+    "IdempotencyRow",
     "ImageMapRow",
     "ImageRow",
     "JobRow",

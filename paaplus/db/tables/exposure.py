@@ -1,4 +1,4 @@
-"""What people said about the exposure of images: apart from the feedback log, since no adapter learns from it."""
+"""Ratings of the exposure of images. They are not in the feedback log, because no adapter is trained on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from paaplus.db.tables.base import Base
 
 
 class ExposureRatingRow(Base):
-    """How well exposed a person finds an image, on 0-10. Taken back is deleted."""
+    """A person's rating of an image's exposure, 0-10."""
 
     __tablename__ = "exposure_ratings"
 

@@ -1,4 +1,4 @@
-"""API keys, their rate limits, and the audit log."""
+"""API keys, their rate limits, requests that are carried out once, and the audit log."""
 
 from __future__ import annotations
 
@@ -46,6 +46,23 @@ class AllowanceRow(Base):
     kind: Mapped[str] = mapped_column(sa.String(24), primary_key=True)
     tokens: Mapped[float]
     updated_at: Mapped[datetime]
+
+
+class IdempotencyRow(Base):
+    """A request that was carried out under an idempotency key, and its answer, until `expires_at`.
+
+    It is written in the transaction of the act itself. `answer` is NULL if the answer contained a secret.
+    """
+
+    __tablename__ = "idempotency"
+
+    actor: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    request_sha256: Mapped[str] = mapped_column(sa.String(64))
+    status_code: Mapped[int | None]
+    answer: Mapped[bytes | None]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class AuditRow(Base):

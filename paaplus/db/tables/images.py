@@ -23,6 +23,14 @@ class ImageRow(Base):
         partial_unique("uq_images_application_upload", "application", "upload_sha256", where="owner_id IS NULL"),
         partial_unique("uq_images_owner_upload", "owner_id", "upload_sha256", where="owner_id IS NOT NULL"),
         sa.Index("ix_images_sha256", "sha256"),
+        sa.Index(
+            "ix_images_shared_in_order",
+            "application",
+            "sha256",
+            "id",
+            sqlite_where=sa.text("owner_id IS NULL"),
+            postgresql_where=sa.text("owner_id IS NULL"),
+        ),
         sa.Index("ix_images_application_theme", "application", "theme"),
     )
 
@@ -41,13 +49,17 @@ class ImageRow(Base):
 
 
 class FeaturesRow(Base):
-    """An image's features by one extractor: float16 bytes, or the error why it has none."""
+    """An image's features by one extractor: float16 bytes with their digest, or the error why it has none.
+
+    `sha256` is over extractor, image and bytes (`services/images/features.py`), so a changed or exchanged row shows.
+    """
 
     __tablename__ = "features"
 
     extractor_digest: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
     image_id: Mapped[UUID] = mapped_column(sa.ForeignKey("images.id", ondelete="CASCADE"), primary_key=True, index=True)
     data: Mapped[bytes | None]
+    sha256: Mapped[str | None] = mapped_column(sa.String(64))
     error: Mapped[str | None] = mapped_column(sa.Text)
     created_at: Mapped[datetime]
 

@@ -30,6 +30,8 @@ class PointerMove(StrEnum):
 
     GATE_PROMOTED = "gate_promoted"
     GATE_REFUSED = "gate_refused"
+    GATE_RETIRED = "gate_retired"
+    QUARANTINED = "quarantined"
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled_back"
     PINNED = "pinned"

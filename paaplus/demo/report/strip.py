@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
 from paaplus.data.folder import DataFolder
 from paaplus.demo.loop import Served
 from paaplus.demo.plan import Plan
+from paaplus.image_files import decode_image
 
 NUM_IMAGES = 8
 SIDE_PX = 220
@@ -76,8 +75,7 @@ def _one_a_scene(folder: DataFolder, images: Sequence[str]) -> list[str]:
 
 
 def _thumbnail(folder: DataFolder, image: str) -> str:
-    with Image.open(folder.image_path(image)) as opened:
-        picture = opened.convert("RGB")
+    picture = decode_image(folder.image_path(image).read_bytes())
     picture.thumbnail((SIDE_PX, SIDE_PX))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=82)

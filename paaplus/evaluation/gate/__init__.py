@@ -1,1 +1,1 @@
-"""Gate study: how often the gate promotes bad candidates and refuses good ones."""
+"""Gate study: what people are served while they send honest or spoiled feedback in small steps."""

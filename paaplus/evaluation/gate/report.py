@@ -5,41 +5,43 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from paaplus.evaluation.gate.spoiled_ratings import SPOIL
 from paaplus.evaluation.report_files import markdown_table, write_files
 
 HEADINGS = (
     "learner",
-    "version",
-    "k",
-    "rule",
-    "bad promoted",
+    "increment",
+    "life",
+    "people",
+    "worse at end",
     "95 %",
-    *SPOIL,
-    "good refused",
+    "worse ever",
     "95 %",
-    "honest, worse, promoted",
+    "share of time worse",
+    "ever live",
+    "live at end",
+    "SRCC gained",
+    "SRCC lost",
+    "95 %",
 )
 
 
 def table(document: dict[str, Any]) -> list[tuple[str, ...]]:
     """The summary as rows of text under `HEADINGS`."""
-    rows = []
-    for entry in document["summary"]:
-        for rule in entry["good"]["refused"]:
-            rows.append(
-                (
-                    entry["learner"],
-                    entry["when"],
-                    str(entry["k"]),
-                    rule.replace("_", " "),
-                    *_with_interval(entry["bad"]["live"][rule]),
-                    *(_share(entry["origins"][origin]["worse_live"][rule]) for origin in SPOIL),
-                    *_with_interval(entry["good"]["refused"][rule]),
-                    _share(entry["honest_but_worse"]["live"][rule]),
-                )
-            )
-    return rows
+    return [
+        (
+            entry["learner"],
+            str(entry["increment"]),
+            entry["life"],
+            str(entry["num_people"]),
+            *_share_with_interval(entry["worse_at_end"]),
+            *_share_with_interval(entry["worse_ever"]),
+            *(f"{entry[name]['mean']:.1%}" for name in ("worse_share", "ever_live", "live_at_end")),
+            f"{entry['srcc_gain']['mean']:+.3f}",
+            f"{entry['srcc_lost']['mean']:+.4f}",
+            f"{entry['srcc_lost']['low']:+.4f} {entry['srcc_lost']['high']:+.4f}",
+        )
+        for entry in document["summary"]
+    ]
 
 
 def write_report(document: dict[str, Any], folder: Path) -> list[Path]:
@@ -56,11 +58,12 @@ def write_report(document: dict[str, Any], folder: Path) -> list[Path]:
         "",
         "| word | meaning |",
         "|---|---|",
-        "| worse | than the scores it would replace, on the person's real ratings of test images: squared error more "
-        f"than {config['mse_tolerance']} higher, or SRCC more than {config['srcc_tolerance']} lower |",
-        "| bad | trained on spoiled ratings (held-out ones included), and worse |",
-        "| good | trained on honest ratings, and not worse |",
-        "| plain | a rule that promotes a candidate if its squared error on held-out ratings is lower |",
+        "| life | what a person sends over time; `paaplus/evaluation/gate/lives.py` |",
+        f"| worse | than generic scores (`honest, then shuffled`: than what was served after 50), on the person's real "
+        f"ratings of test images: squared error more than {config['mse_tolerance']} higher, or SRCC more than "
+        f"{config['srcc_tolerance']} lower; after comparisons only SRCC |",
+        "| SRCC gained | by what is served at the end, over generic scores |",
+        "| SRCC lost | by what is served at the end, against a training on everything; negative: nothing is lost |",
         "",
         *markdown_table(HEADINGS, table(document)),
         "",
@@ -68,9 +71,5 @@ def write_report(document: dict[str, Any], folder: Path) -> list[Path]:
     return write_files(folder, "gate", document, "\n".join(lines))
 
 
-def _share(share: dict[str, float] | None) -> str:
-    return "-" if share is None else f"{share['share']:.1%}"
-
-
-def _with_interval(share: dict[str, float] | None) -> tuple[str, str]:
-    return (_share(share), "-" if share is None else f"{share['low']:.1%} {share['high']:.1%}")
+def _share_with_interval(share: dict[str, float]) -> tuple[str, str]:
+    return f"{share['mean']:.1%}", f"{share['low']:.1%} {share['high']:.1%}"

@@ -1,43 +1,39 @@
-"""Run the gate study: how often the gate promotes bad candidates and refuses good ones.
+"""Run the gate study: what people are served while they send feedback increment by increment.
 
-A base model is fitted on the train people's ratings of train images. A candidate is trained on each test person's first
-k ratings: as a first version, compared with the generic scores, or as an update, compared with a version that was
-trained on the first half of the ratings. One rating in five is held out. The same is done with ratings that are spoiled
-on purpose, the held-out ones included, because that is all that the platform would see. The truth is never spoiled: it
-is the person's real ratings of test images.
+Every life (`lives.LIVES`) is lived by every test person. After each increment the feedback is judged and trained by the
+functions that workers use (`gate.feedback_verdict`, `training.train`, `gate.gather`, `gate.judge`), with the window,
+the quarantine and the retirement that they decide. What is served then is compared with the person's real ratings of
+test images, reversed where the life reverses the taste.
 
-* *worse*: the candidate's squared error on the truth is more than `MSE_TOLERANCE` higher than that of the scores it
-  would replace, or its SRCC is more than `SRCC_TOLERANCE` lower.
-* *bad*: trained on spoiled ratings, and worse.
-* *good*: trained on honest ratings, and not worse.
+*Worse*: squared error more than `MSE_TOLERANCE` higher than that of the generic scores (or of what was served at the
+life's `compared_at`), or SRCC more than `SRCC_TOLERANCE` lower. After comparisons only the SRCC counts.
 
-Honest candidates that are worse, and spoiled ones that are not, are counted separately: the truth is measured on a few
-images and is itself uncertain.
-
-Shape letters: N = ratings, A = aspects.
+Shape letters: N = ratings, C = comparisons, A = aspects.
 """
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from paaplus.errors import InvalidInput
 from paaplus.evaluation.agreement import mean_srcc, scores
+from paaplus.evaluation.bands import Bands
 from paaplus.evaluation.gate.config import GateStudyConfig
-from paaplus.evaluation.gate.spoiled_ratings import HONEST, SPOIL, first_spoiled, spoiled
-from paaplus.evaluation.gate.summary import FIRST, GATE, HELD_OUT_ONLY, PLAIN, UPDATE, CandidateMeasurement, summary
+from paaplus.evaluation.gate.lives import LIVES, Life, compared_pairs, preferences
+from paaplus.evaluation.gate.summary import LifeMeasurement, summary
 from paaplus.evaluation.learner import Learner
 from paaplus.evaluation.rounds import PeopleCounter, Progress, Round, no_progress, rounds
 from paaplus.evaluation.splits import MakeSplit
 from paaplus.evaluation.train_side import EvaluationData, TrainSide
-from paaplus.gate import Evidence, cross_fitted, gather, judge
-from paaplus.records import RatedSet
+from paaplus.gate import EvidenceCache, FeedbackVerdict, feedback_verdict, gather, judge
+from paaplus.records import NO_COMPARISONS, SCORE_MAX, SCORE_MIN, ComparedSet, RatedSet
+from paaplus.scoring.adapters import Adapter
+from paaplus.scoring.priors import OwnPrior
 from paaplus.training import Trained, TrainingRequest, train
 
 MSE_TOLERANCE = 0.05  # score points squared; the default tolerance of the gate
@@ -49,31 +45,32 @@ POOL_SIZE = 256
 def run_gate(
     data: EvaluationData, make_split: MakeSplit, config: GateStudyConfig, progress: Progress = no_progress
 ) -> dict[str, Any]:
-    """Measure candidates on every seed's split; the arguments are those of `kshot.run.run_kshot`.
+    """Measure lives on every seed's split; the arguments are those of `kshot.run.run_kshot`.
 
     Returns:
-        A document, ready for JSON: `summary` (one entry per learner, first version or update, and k) and `config`.
+        A document, ready for JSON: `summary` (one entry per learner, increment and life), `bands` and `config`.
 
     Raises:
         InvalidInput: a split does not fit the folder, or no test person rated enough.
     """
     plan = rounds(make_split, config.seeds, config.limit_people)
     counter = PeopleCounter(plan, progress)
-    measured: list[CandidateMeasurement] = []
+    measured: list[LifeMeasurement] = []
+    bands = Bands(data.folder)
     for round_ in plan:
-        measurement = _SplitMeasurement(data, round_, config)
+        measurement = _SplitMeasurement(data, round_, config, bands)
         for user_id in round_.people:
             measured += measurement.measure(user_id)
             counter.add()
     if not measured:
-        raise InvalidInput(
-            f"none of {counter.total} test people rated {min(config.ks)} images, with ratings that differ"
-        )
+        raise InvalidInput(f"none of {counter.total} test people rated enough images, with ratings that differ")
     return {
-        "summary": summary(measured, [learner.name for learner in config.learners], config.ks),
+        "summary": summary(measured, [learner.name for learner in config.learners], config.increments),
+        "bands": bands.summary(),
         "config": {
             **data.config_entries(),
-            "ks": list(config.ks),
+            "increments": list(config.increments),
+            "num_answers": config.num_answers,
             "seeds": list(config.seeds),
             "learners": [learner.name for learner in config.learners],
             "gate": asdict(config.gate),
@@ -86,15 +83,51 @@ def run_gate(
     }
 
 
+@dataclass(frozen=True)
+class _Feedback:
+    """All feedback of one life in order, the first answer numbered 1."""
+
+    rated: RatedSet
+    held_out_N: np.ndarray
+    compared: ComparedSet
+    held_out_C: np.ndarray
+
+    def until(self, sequence: int) -> _Feedback:
+        return self._select(self.rated.sequence_N <= sequence, self.compared.sequence_C <= sequence)
+
+    def within(self, verdict: FeedbackVerdict) -> _Feedback:
+        in_window = np.vectorize(verdict.in_window, otypes=[bool])
+        return self._select(in_window(self.rated.sequence_N), in_window(self.compared.sequence_C))
+
+    def part(self, *, held_out: bool) -> tuple[RatedSet, ComparedSet]:
+        """The ratings and comparisons that train, or those that are held out."""
+        return self.rated.select(self.held_out_N == held_out), self.compared.select(self.held_out_C == held_out)
+
+    def _select(self, kept_N: np.ndarray, kept_C: np.ndarray) -> _Feedback:
+        compared = self.compared.select(kept_C) if len(self.compared) else self.compared
+        return _Feedback(self.rated.select(kept_N), self.held_out_N[kept_N], compared, self.held_out_C[kept_C])
+
+
+@dataclass(frozen=True)
+class _Version:
+    """A version that was live. `trained_on` are sequence numbers; `boundary` is the last that there was."""
+
+    trained: Trained
+    trained_on: frozenset[int]
+    boundary: int
+    parent: _Version | None
+
+
 class _SplitMeasurement:
-    """Fits a base model on one split's train side and measures test people's candidates with it."""
+    """Fits a base model on one split's train side and lives test people's lives with it."""
 
-    def __init__(self, data: EvaluationData, round_: Round, config: GateStudyConfig) -> None:
+    def __init__(self, data: EvaluationData, round_: Round, config: GateStudyConfig, bands: Bands) -> None:
         self._side = TrainSide("gate", data, round_.split, fresh_seed=round_.seed if config.fresh_support else None)
-        self._split, self._seed, self._config = round_.split, round_.seed, config
+        self._split, self._seed, self._config, self._bands = round_.split, round_.seed, config, bands
+        self._prior = OwnPrior(self._side.base)
 
-    def measure(self, user_id: str) -> Iterator[CandidateMeasurement]:
-        """Every candidate of one person, honest and spoiled; none if the SRCC on the truth is undefined."""
+    def measure(self, user_id: str) -> Iterator[LifeMeasurement]:
+        """Every life of one person; none if the SRCC on the truth is undefined or the person rated too few images."""
         side = self._side
         truth = side.rated(user_id, side.test_images(user_id))
         if not len(truth) or np.isnan(mean_srcc(truth.generic_NA, truth.target_NA)):
@@ -103,81 +136,161 @@ class _SplitMeasurement:
         if side.fresh_images is not None:
             support = [image for image in support if image in side.fresh_images]
         rated = side.rated(user_id, [side.image_at[image] for image in support])
-        for k in self._config.ks:
-            if len(rated) < k:
+        for number, (name, life) in enumerate(LIVES.items()):
+            if name not in self._config.lives or len(rated) < (3 if life.compares else self._num(life)):
                 continue
-            for number, origin in enumerate((HONEST, *SPOIL)):
-                key = [self._seed, zlib.crc32(user_id.encode()), k]
-                held_out_N = np.random.default_rng(key).random(k) < HOLDOUT_SHARE
-                for version, boundary in ((FIRST, 0), (UPDATE, k // 2)):
-                    ratings = rated.select(np.arange(k))
-                    start = first_spoiled(origin, k, boundary)
-                    target_NA = spoiled(origin, ratings.target_NA, start, np.random.default_rng([*key, number]))
-                    ratings = replace(ratings, target_NA=target_NA)
-                    for learner in self._config.learners:
-                        yield self._measure(user_id, learner, version, origin, ratings, held_out_N, boundary, truth)
+            key = [self._seed, zlib.crc32(user_id.encode()), number]
+            feedback = self._feedback(life, rated, np.random.default_rng(key))
+            cache: EvidenceCache = {}
+            for learner in self._config.learners:
+                for increment in self._config.increments:
+                    yield self._live(user_id, name, life, learner, increment, feedback, truth, cache)
 
-    def _measure(
+    def _feedback(self, life: Life, rated: RatedSet, rng: np.random.Generator) -> _Feedback:
+        held_out_I = rng.random(len(rated)) < HOLDOUT_SHARE
+        num = self._num(life)
+        if life.spoil is not None:
+            first = rated.select(np.arange(num))
+            sent = replace(first, target_NA=life.spoil(first.target_NA, rng))
+            return _Feedback(sent, held_out_I[:num], NO_COMPARISONS, np.empty(0, bool))
+        assert life.answer is not None, "a life without ratings and comparisons"
+        first_C, second_C = compared_pairs(len(rated), num, life.in_circles, rng).T
+        honest_CA = preferences(rated.target_NA[first_C], rated.target_NA[second_C])
+        compared = ComparedSet.of(
+            np.arange(1, num + 1),
+            rated.taste_NR[first_C],
+            rated.generic_NA[first_C],
+            rated.taste_NR[second_C],
+            rated.generic_NA[second_C],
+            life.answer(honest_CA, rng),
+        )
+        no_ratings = rated.select(np.zeros(len(rated), bool))
+        return _Feedback(no_ratings, np.empty(0, bool), compared, held_out_I[first_C] | held_out_I[second_C])
+
+    def _live(
         self,
         user_id: str,
+        name: str,
+        life: Life,
         learner: Learner,
-        version: str,
-        origin: str,
-        ratings: RatedSet,
-        held_out_N: np.ndarray,
-        boundary: int,
+        increment: int,
+        feedback: _Feedback,
         truth: RatedSet,
-    ) -> CandidateMeasurement:
-        """Train one candidate and let the gate decide; an update's active version has the ratings up to `boundary`."""
-        training = ratings.select(~held_out_N)
-        no_ratings = training.select(np.zeros(len(training), bool))
-        past_N = training.sequence_N <= boundary
-        past, new = training.select(past_N), training.select(~past_N)
-        request = TrainingRequest(
-            learner.strategy, learner.adapter, self._config.training, self._side.base, new, no_ratings, None, None
+        cache: EvidenceCache,
+    ) -> LifeMeasurement:
+        num = self._num(life)
+        live: _Version | None = None
+        served: list[tuple[int, Adapter | None]] = [(0, None)]
+        for end in (*range(increment, num, increment), num):
+            live = self._step(learner, live, feedback.until(end), end, cache)
+            served.append((end, live.trained.adapter if live is not None else None))
+        former = max(place for place, (end, _) in enumerate(served) if end <= life.compared_at * num)
+        worse = [
+            self._quality(adapter, truth, life, end).is_worse_than(
+                self._quality(served[former][1], truth, life, end), life.compares
+            )
+            for end, adapter in served[former + 1 :]
+        ]
+        rated, compared = feedback.part(held_out=False)
+        everything = train(self._request(learner, rated, compared, None, frozenset())).adapter
+        at_end, generic = (self._quality(each, truth, life, num) for each in (served[-1][1], None))
+        if life.spoil is not None and life.reversed_from is None:
+            images = self._side.test_images(user_id)
+            self._bands.add("generic", user_id, truth.generic_NA, truth.target_NA, images)
+            band = f"{learner.name}, {name}, served at the end"
+            self._bands.add(band, user_id, scores(served[-1][1], truth), truth.target_NA, images)
+        return LifeMeasurement(
+            user_id=user_id,
+            learner=learner.name,
+            increment=increment,
+            life=name,
+            worse_at_end=worse[-1],
+            worse_ever=any(worse),
+            worse_share=float(np.mean(worse)),
+            ever_live=any(adapter is not None for _, adapter in served),
+            live_at_end=served[-1][1] is not None,
+            srcc_gain=at_end.srcc - generic.srcc,
+            srcc_lost=self._quality(everything, truth, life, num).srcc - at_end.srcc,
         )
-        active: Trained | None = None
-        if len(past):
-            active = train(replace(request, new=past))
-            request = replace(request, past=past, parent=active.adapter, state=active.state)
+
+    def _step(
+        self, learner: Learner, live: _Version | None, feedback: _Feedback, end: int, cache: EvidenceCache
+    ) -> _Version | None:
+        """One increment: what is live after it."""
+        config = self._config.gate
+        verdict = feedback_verdict(feedback.rated, feedback.compared, self._prior, config, cache)
+        may_serve = verdict.may_serve(live is not None)
+        if not may_serve:  # the order check refuses the candidate, whatever it is
+            return live if verdict.stays_live else None
+        window = feedback.within(verdict)
+        rated, compared = window.part(held_out=False)
+        usable = frozenset(map(int, np.concatenate([rated.sequence_N, compared.sequence_C])))
+        reference = live
+        while reference is not None and not reference.trained_on <= usable:
+            reference = reference.parent
+        if not usable or (reference is live and live is not None and usable == live.trained_on):
+            return live
+        trained_on = reference.trained_on if reference is not None else frozenset()
+        request = self._request(learner, rated, compared, reference, trained_on)
         trained = train(request)
-        reference = active.adapter if active else None
+        held_out, held_out_compared = window.part(held_out=True)
         pool = slice(0, POOL_SIZE)
-        started = time.perf_counter()
         evidence = gather(
             request,
             trained,
-            reference,
-            ratings.select(held_out_N),
-            boundary=boundary if active else 0,
+            reference.trained.adapter if reference is not None else None,
+            held_out,
+            held_out_compared,
+            boundary=reference.boundary if reference is not None else 0,
             pool_PR=self._side.taste_IR[pool],
             pool_PA=self._side.generic_IA[pool],
+            verdict=verdict,
+            is_live=live is not None,
         )
-        promoted = {GATE: judge(cross_fitted(evidence, request, self._config.gate), self._config.gate).promote}
-        seconds = time.perf_counter() - started
-        if trained.loo_NA is not None:
-            promoted[HELD_OUT_ONLY] = judge(_without_leave_one_out(evidence), self._config.gate).promote
-        gain_N = evidence.held_out.gains()
-        promoted[PLAIN] = bool(len(gain_N) and gain_N.mean() > 0)
-        before_NA, after_NA = scores(reference, truth), scores(trained.adapter, truth)
-        mse_gain = float(np.nanmean(np.square(before_NA - truth.target_NA) - np.square(after_NA - truth.target_NA)))
-        # constant scores have no SRCC; 0 stands for it, which counts as worse
-        srcc_gain = float(np.nan_to_num(mean_srcc(after_NA, truth.target_NA)) - mean_srcc(before_NA, truth.target_NA))
-        return CandidateMeasurement(
-            user_id=user_id,
-            learner=learner.name,
-            version=version,
-            k=len(ratings),
-            origin=origin,
-            is_worse=mse_gain < -MSE_TOLERANCE or not srcc_gain >= -SRCC_TOLERANCE,
-            mse_gain=mse_gain,
-            srcc_gain=srcc_gain,
-            promoted=promoted,
-            seconds=seconds,
+        if judge(evidence, config).promote:
+            return _Version(trained, usable, end, reference)
+        return reference  # a version that was trained on quarantined feedback is not served
+
+    def _request(
+        self,
+        learner: Learner,
+        rated: RatedSet,
+        compared: ComparedSet,
+        reference: _Version | None,
+        trained_on: frozenset[int],
+    ) -> TrainingRequest:
+        past_N = np.isin(rated.sequence_N, list(trained_on))
+        past_C = np.isin(compared.sequence_C, list(trained_on))
+        return TrainingRequest(
+            learner.strategy,
+            learner.adapter,
+            self._config.training,
+            self._side.base,
+            new=rated.select(~past_N),
+            past=rated.select(past_N),
+            parent=reference.trained.adapter if reference is not None else None,
+            state=reference.trained.state if reference is not None else None,
+            new_compared=compared.select(~past_C) if len(compared) else compared,
+            past_compared=compared.select(past_C) if len(compared) else compared,
         )
 
+    def _num(self, life: Life) -> int:
+        return life.num_answers(self._config.num_answers)
 
-def _without_leave_one_out(evidence: Evidence) -> Evidence:
-    """The evidence without leave-one-out predictions, as for a strategy that is not in closed form."""
-    unknown_NA = np.full_like(evidence.new.candidate_NA, np.nan)
-    return replace(evidence, new=replace(evidence.new, candidate_NA=unknown_NA, difference_LLA=None))
+    def _quality(self, adapter: Adapter | None, truth: RatedSet, life: Life, num_answers: int) -> _Quality:
+        is_reversed = life.reversed_from is not None and num_answers > life.reversed_from * self._num(life)
+        target_NA = SCORE_MAX + SCORE_MIN - truth.target_NA if is_reversed else truth.target_NA
+        score_NA = scores(adapter, truth)
+        # constant scores have no SRCC; 0 stands for it
+        srcc = float(np.nan_to_num(mean_srcc(score_NA, target_NA)))
+        return _Quality(srcc, float(np.nanmean(np.square(score_NA - target_NA))))
+
+
+@dataclass(frozen=True)
+class _Quality:
+    srcc: float
+    mse: float
+
+    def is_worse_than(self, former: _Quality, only_order: bool) -> bool:
+        worse_order = self.srcc < former.srcc - SRCC_TOLERANCE
+        return worse_order or (not only_order and self.mse > former.mse + MSE_TOLERANCE)

@@ -1,4 +1,4 @@
-"""Shares of promoted and refused candidates per learner, kind of version and k, ready for JSON."""
+"""Shares of people per learner, increment and life, ready for JSON."""
 
 from __future__ import annotations
 
@@ -6,100 +6,62 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from paaplus.evaluation.gate.spoiled_ratings import HONEST, SPOIL
+from paaplus.evaluation.gate.lives import LIVES
 from paaplus.evaluation.intervals import group_by_person, mean_with_interval
 
-FIRST, UPDATE = "first", "update"  # kinds of version
-GATE, HELD_OUT_ONLY, PLAIN = "gate", "held_out_only", "plain"  # rules that decide on a candidate
+MEASURES = (
+    "worse_at_end",
+    "worse_ever",
+    "worse_share",
+    "ever_live",
+    "live_at_end",
+    "srcc_gain",
+    "srcc_lost",
+)
 
 
 @dataclass(frozen=True)
-class CandidateMeasurement:
-    """One candidate: its quality on the truth, and the decision of every rule.
+class LifeMeasurement:
+    """One person's life with one learner and increment.
 
     Attributes:
-        user_id: the person.
-        learner: name of the learner.
-        version: `first` or `update`.
-        k: number of ratings, the held-out ones included.
-        origin: `honest`, or how the ratings were spoiled.
-        is_worse: worse than the scores it would replace, as `gate.run` defines it.
-        mse_gain: by how much the squared error on the truth is lower than before, in score points squared.
-        srcc_gain: by how much the SRCC on the truth is higher than before.
-        promoted: per rule, True if it promotes the candidate.
-        seconds: time that the gate took.
+        worse_share: share of the increments after which the person was served worse scores.
+        ever_live: a version was live after some increment.
+        live_at_end: a version is live after the last one.
+        srcc_gain: SRCC of what is served at the end, less that of the generic scores.
+        srcc_lost: SRCC of a training on everything, less that of what is served at the end.
     """
 
     user_id: str
     learner: str
-    version: str
-    k: int
-    origin: str
-    is_worse: bool
-    mse_gain: float
+    increment: int
+    life: str
+    worse_at_end: bool
+    worse_ever: bool
+    worse_share: float
+    ever_live: bool
+    live_at_end: bool
     srcc_gain: float
-    promoted: dict[str, bool]
-    seconds: float
+    srcc_lost: float
 
 
 def summary(
-    measured: Sequence[CandidateMeasurement], learners: Sequence[str], ks: Sequence[int]
+    measured: Sequence[LifeMeasurement], learners: Sequence[str], increments: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """One entry per learner, kind of version and k for which there are candidates."""
+    """One entry per learner, increment and life: the mean of every measure with its interval."""
     entries = []
     for learner in learners:
-        for version in (FIRST, UPDATE):
-            for k in ks:
-                some = [one for one in measured if (one.learner, one.version, one.k) == (learner, version, k)]
+        for increment in increments:
+            for life in LIVES:
+                some = [one for one in measured if (one.learner, one.increment, one.life) == (learner, increment, life)]
                 if some:
-                    entries.append({"learner": learner, "when": version, "k": k, **_entry(some)})
+                    entries.append({"learner": learner, "increment": increment, "life": life, **_entry(some)})
     return entries
 
 
-def _entry(measured: Sequence[CandidateMeasurement]) -> dict[str, Any]:
-    honest = [one for one in measured if one.origin == HONEST]
-    spoiled = [one for one in measured if one.origin != HONEST]
-    return {
-        "num_people": len(honest),
-        "good": {"num": _count(honest, False), "refused": _shares(honest, worse=False, promoted=False)},
-        "bad": {"num": _count(spoiled, True), "live": _shares(spoiled, worse=True, promoted=True)},
-        "honest_but_worse": {"num": _count(honest, True), "live": _shares(honest, worse=True, promoted=True)},
-        "spoiled_but_not_worse": {"num": _count(spoiled, False), "live": _shares(spoiled, worse=False, promoted=True)},
-        "origins": {origin: _origin([one for one in measured if one.origin == origin]) for origin in (HONEST, *SPOIL)},
-        "median_judge_ms": float(np.median([one.seconds for one in measured]) * 1000),
+def _entry(measured: Sequence[LifeMeasurement]) -> dict[str, Any]:
+    means = {
+        name: mean_with_interval(group_by_person((one.user_id, float(getattr(one, name))) for one in measured))
+        for name in MEASURES
     }
-
-
-def _origin(measured: Sequence[CandidateMeasurement]) -> dict[str, Any]:
-    return {
-        "mse_gain": float(np.mean([one.mse_gain for one in measured])),
-        "srcc_gain": float(np.mean([one.srcc_gain for one in measured])),
-        "share_worse": float(np.mean([one.is_worse for one in measured])),
-        "live": {rule: float(np.mean([one.promoted[rule] for one in measured])) for rule in measured[0].promoted},
-        "worse_live": _shares(measured, worse=True, promoted=True),
-    }
-
-
-def _count(measured: Sequence[CandidateMeasurement], worse: bool) -> int:
-    return sum(one.is_worse is worse for one in measured)
-
-
-def _shares(
-    measured: Sequence[CandidateMeasurement], *, worse: bool, promoted: bool
-) -> dict[str, dict[str, float] | None]:
-    """Per rule, the share of candidates that it promotes (or refuses) among the worse (or not worse) ones.
-
-    None where there are no such candidates.
-    """
-    shares: dict[str, dict[str, float] | None] = {}
-    for rule in measured[0].promoted:
-        values = group_by_person(
-            (one.user_id, float(one.promoted[rule] is promoted)) for one in measured if one.is_worse is worse
-        )
-        shares[rule] = None
-        if values:
-            share = mean_with_interval(values)
-            shares[rule] = {"share": share["mean"], "low": share["low"], "high": share["high"]}
-    return shares
+    return {"num_people": len(measured), **means}

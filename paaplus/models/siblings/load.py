@@ -1,6 +1,6 @@
-"""From a tool's files to the tool: one network is in memory at a time, as a worker may be asked for several of 350 MB.
+"""From a tool's files to the tool. A process keeps one network in memory: several of them have 350 MB.
 
-A tool keeps no network itself. It asks for it by name and file; the last one asked for stays, another takes its place.
+A tool does not hold its network but gets it by name and file. Loading another network replaces the one in memory.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ result depends on its batch in the official code are given here and nowhere else
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,20 @@ Arrays = Mapping[str, Any]
 Function = Callable[[Arrays, Arrays, str], dict[str, np.ndarray]]
 
 
+def one_by_one(function: Function) -> Function:
+    """As tools call a network: one image at a time, unless a switch asks for the images of a batch together."""
+
+    @wraps(function)
+    def call(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarray]:
+        images = inputs["image"]
+        if len(images) == 1 or inputs.get("shared_reference") or inputs.get("theme") == "batch":
+            return function(weights, inputs, case)
+        parts = [function(weights, {**inputs, "image": images[i : i + 1]}, case) for i in range(len(images))]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    return call
+
+
 def p_ieanet(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarray]:
     network = _filled(ExposureNet(), weights)
     seen: dict[str, Tensor] = {}
@@ -39,6 +54,7 @@ def p_ieanet(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarray
     return arrays | {"map": map_B1HW[0, 0].numpy(), "lightness": arrays["lightness"][0]}
 
 
+@one_by_one
 def nima_attack(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarray]:
     network = _filled(LabMobileNet(), weights)
     seen: dict[str, Tensor] = {}
@@ -52,6 +68,7 @@ def nima_attack(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndar
     }
 
 
+@one_by_one
 def tanet(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarray]:
     network = _filled(TaNet(len(weights["head.2.weight"])), weights)
     seen: dict[str, Tensor] = {}
@@ -63,14 +80,17 @@ def tanet(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarray]:
     return arrays
 
 
+@one_by_one
 def eat(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarray]:
     return _transformer(Eat(len(weights["cls_head.weight"])), weights, inputs)
 
 
+@one_by_one
 def icaa_det(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarray]:
     return _transformer(Icaa(), weights, inputs)
 
 
+@one_by_one
 def prompt_det(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarray]:
     network = _filled(PromptDet(), weights)
     seen: dict[str, Tensor] = {}
@@ -90,6 +110,7 @@ def prompt_det(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarr
     }
 
 
+@one_by_one
 def elta(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarray]:
     network = Elta()
     renamed = modern_names({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})

@@ -1,7 +1,7 @@
-"""What each network's numbers mean on the score scale: from a network to the tool that judges by it.
+"""From a network to its tool: how the network's outputs become scores and confidences.
 
-Networks that give shares of ten bins have a confidence of their own. The others have none until reviews calibrate the
-tool; till then it is `GUESSED_CONFIDENCE`.
+The confidence of a network with ten bins comes from their spread. All other networks have `GUESSED_CONFIDENCE` until
+reviews calibrate the tool.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from paaplus.tools.tool import Judgement, Tool, on_scale, within_width
 NetworkOf = Callable[[], nn.Module]
 Builder = Callable[[str, NetworkOf, str, Path | None], Tool]
 
-NO_WORD_CONFIDENCE = within_width(3.0)  # of a score that does not come from the image
+BIAS_CONFIDENCE = within_width(3.0)  # of a score that is the network's bias only
 
 
 def _imagenet(side_px: int, interpolation: str = "bilinear") -> Preprocessing:
@@ -128,7 +128,7 @@ def _icaa(version: str, network: NetworkOf, device: str, _: Path | None) -> Tool
         aesthetics, colour = _numbers(network()(IMAGENET_224.pixels(image).to(device), seen=seen))
         scores = {"aesthetics": SCORE_MAX * float(aesthetics), "colour": SCORE_MAX * float(colour)}
         # an empty histogram: the heads have given their biases
-        confidence = GUESSED_CONFIDENCE if bool(seen["hist"].any()) else NO_WORD_CONFIDENCE
+        confidence = GUESSED_CONFIDENCE if bool(seen["hist"].any()) else BIAS_CONFIDENCE
         return Judgement(scores, dict.fromkeys(scores, confidence))
 
     return _tool("icaa", version, ("aesthetics", "colour"), judge)

@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus import faults
 from paaplus.db.engine import Database
 from paaplus.db.locks import lock_user
-from paaplus.db.tables import AdapterRow, RunRow, UserRow
+from paaplus.db.tables import AdapterHistoryRow, AdapterRow, RunRow, UserRow
 from paaplus.db.tables.jobs import RunOutcome
 from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.tables.users import DueReason
@@ -24,8 +25,18 @@ from paaplus.queue.jobs import Lease
 from paaplus.scoring.adapters import Adapter
 from paaplus.services import scheduling
 from paaplus.services.adapters import versions
+from paaplus.services.feedback import exclusions
+from paaplus.services.feedback.feedback_log import GATE
 
-GATE = "gate"
+_ACTIVATIONS = (PointerMove.GATE_PROMOTED, PointerMove.PROMOTED, PointerMove.ROLLED_BACK, PointerMove.PINNED)
+
+
+@dataclass(frozen=True)
+class Quarantine:
+    """Events that the gate keeps from training, by sequence: these and no others. `reason` is for the user."""
+
+    sequences: frozenset[int]
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,8 @@ class RunResult:
     metrics: dict[str, Any] = field(default_factory=dict)
     candidate: Candidate | None = None
     is_tainted: bool = False  # the active version was trained on feedback that no longer counts
+    quarantine: Quarantine | None = None  # None: it stays as it is
+    retire_reason: str | None = None  # why no version of the user may be served; None: one may
 
 
 def commit(database: Database, user_id: UUID, result: RunResult) -> AdapterRow | None:
@@ -80,8 +93,12 @@ def commit(database: Database, user_id: UUID, result: RunResult) -> AdapterRow |
         if user.epoch != result.epoch:
             raise LeaseLost(f"user {user_id} changed while being trained: epoch {result.epoch} became {user.epoch}")
         jobs.complete(session, result.job)
+        if result.quarantine is not None:
+            _quarantine(session, user, result.quarantine)
         run = _write_run(session, user, result)
         version = _write_version(session, user, run, result) if result.candidate else None
+        if result.retire_reason is not None and not user.pinned:
+            _retire(session, user, result.retire_reason)
         user.trained_sequence = max(user.trained_sequence, result.to_sequence)
         user.last_trained_at = utcnow()
         scheduling.refresh_due(session, user)
@@ -151,7 +168,7 @@ def _write_version(session: Session, user: UserRow, run: RunRow, result: RunResu
         digest=sha256_hex(data),
         state=AdapterState.CANDIDATE if candidate.promote else AdapterState.REJECTED,
         high_water_sequence=run.to_sequence,
-        epoch=result.epoch,
+        epoch=user.epoch,
         num_ratings=candidate.num_ratings,
         size_bytes=len(data),
         gate_report=candidate.gate_report,
@@ -196,3 +213,51 @@ def _retire_tainted(session: Session, user: UserRow, current: AdapterRow | None,
         reason="the active version was trained on feedback that no longer counts, and its successor was refused",
         details={},
     )
+
+
+def _quarantine(session: Session, user: UserRow, quarantine: Quarantine) -> None:
+    """Exclude the events, release those that the gate had excluded before, and tell it in the history."""
+    current = {seq for row, seq in exclusions.list_open(session, user.id) if row.actor == GATE}
+    new, ended = quarantine.sequences - current, current - quarantine.sequences
+    exclusions.close(session, user, ended, actor=GATE)
+    exclusions.exclude(session, user, new, actor=GATE, reason=quarantine.reason)
+    user.epoch += 1
+    versions.write_history(
+        session,
+        user.id,
+        PointerMove.QUARANTINED,
+        None,
+        None,
+        actor=GATE,
+        reason=quarantine.reason if quarantine.sequences else "No event is quarantined any more.",
+        details={"num_quarantined": len(new), "num_released": len(ended)},
+    )
+
+
+def _retire(session: Session, user: UserRow, reason: str) -> None:
+    """Serve the match's version, or generic scores. A version that a person made active stays."""
+    current = versions.active(session, user.id)
+    if current is None or current.number == versions.MATCHED_NUMBER or not _promoted_by_gate(session, current):
+        return
+    matched = session.execute(
+        sa.select(AdapterRow).where(
+            AdapterRow.user_id == user.id,
+            AdapterRow.number == versions.MATCHED_NUMBER,
+            AdapterRow.base_model_id == current.base_model_id,
+            AdapterRow.match_id == current.match_id,
+        )
+    ).scalar_one_or_none()
+    versions.point(session, current, matched)
+    versions.write_history(
+        session, user.id, PointerMove.GATE_RETIRED, current, matched, actor=GATE, reason=reason, details={}
+    )
+
+
+def _promoted_by_gate(session: Session, version: AdapterRow) -> bool:
+    move = session.execute(
+        sa.select(AdapterHistoryRow.move)
+        .where(AdapterHistoryRow.to_adapter_id == version.id, AdapterHistoryRow.move.in_(_ACTIVATIONS))
+        .order_by(AdapterHistoryRow.id.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    return move in (None, PointerMove.GATE_PROMOTED)

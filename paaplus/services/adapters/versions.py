@@ -114,11 +114,13 @@ def pin(session: Session, user_id: UUID, number: int, *, actor: str, reason: str
 
     Raises:
         NotFound: no such user or version.
-        Conflict: the version was trained on events that the user has retracted.
+        Conflict: it is pinned already, or it was trained on events that the user has retracted.
     """
     user = locked_user(session, user_id)
     target = get_version(session, user_id, number)
     current = active(session, user_id)
+    if user.pinned and current is not None and current.id == target.id:
+        raise Conflict(f"adapter version {number} is active and pinned already")
     aligned = _align_feedback(session, user, target, actor=actor, reason=reason, exclude=False)
     if current is None or current.id != target.id:
         point(session, current, target)
@@ -147,29 +149,39 @@ def rollback(
     user_id: UUID,
     *,
     to: int | Literal["base"] | None = None,
+    active_number: int | None = None,
     feedback: Literal["exclude", "keep"] = "exclude",
     actor: str,
     reason: str,
 ) -> PointerChange:
     """Make an earlier version active again. Its stored bytes are served, so scores return bit for bit.
 
+    Repeating a call goes no further back: with `to` or `active_number` it is a conflict, and without both it is one if
+    the last change of the active version was a rollback.
+
     Args:
         to: version number; "base": no version, generic scores; None: the active version's parent. 0 is the version
             that a match made; for a user who was never matched, 0 means the base model.
+        active_number: number that the active version must have; None: any.
         feedback: `exclude` excludes every event that the target was not trained on, until it is released: so no later
             training repeats what was rolled back. `keep` leaves them for the next training. Excluded events that the
             target was trained on are released either way.
 
     Raises:
         NotFound: no such user or version.
-        Conflict: there is nothing to roll back, the target is the active version, or the target was trained on events
-            that the user has retracted.
+        Conflict: there is nothing to roll back, another version is active than `active_number` says, the call looks
+            like a repeated one, the target is the active version, or the target was trained on events that the user
+            has retracted.
         InvalidInput: the target was never active.
     """
     user = locked_user(session, user_id)
     current = active(session, user_id)
     if current is None:
         raise Conflict(f"user {user_id} has no active version: nothing to roll back")
+    if active_number is not None and active_number != current.number:
+        raise Conflict(f"version {current.number} of user {user_id} is active, not {active_number}")
+    if to is None and active_number is None:
+        _refuse_second_step(session, user_id, current)
     target = _rollback_target(session, current, to)
     if target is not None and target.id == current.id:
         raise Conflict(f"adapter version {current.number} is the active one")
@@ -180,6 +192,22 @@ def rollback(
     details = {"feedback": feedback, **aligned}
     _record_move(session, user, PointerMove.ROLLED_BACK, current, target, actor, reason, details)
     return PointerChange(user_id, current.number, _number(target), **aligned)
+
+
+def _refuse_second_step(session: Session, user_id: UUID, current: AdapterRow) -> None:
+    """A caller whose answer was lost asks again; going back two versions must be said."""
+    moves = (PointerMove.GATE_PROMOTED, PointerMove.PROMOTED, PointerMove.PINNED, PointerMove.MATCHED)
+    last = session.execute(
+        sa.select(AdapterHistoryRow)
+        .where(AdapterHistoryRow.user_id == user_id, AdapterHistoryRow.move.in_((*moves, PointerMove.ROLLED_BACK)))
+        .order_by(AdapterHistoryRow.id.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    if last is not None and last.move == PointerMove.ROLLED_BACK:
+        raise Conflict(
+            f"user {user_id} was rolled back from version {last.details['from']} to {current.number} at "
+            f"{last.created_at:%Y-%m-%d %H:%M:%S} UTC already; to go further back, name a version with `to`"
+        )
 
 
 def _align_feedback(
@@ -199,8 +227,10 @@ def _align_feedback(
             f"choose an earlier version"
         )
     released = trained & log.excluded()
-    exclusions.close(session, user, released, actor=actor)
-    excluded = log.untrained(trained_up_to) - log.excluded() if exclude else set()
+    # A quarantine may end by itself. What a person excludes stays excluded.
+    excluded = log.untrained(trained_up_to) - (log.excluded() - log.quarantined()) if exclude else set()
+    exclusions.close(session, user, released | (excluded & log.quarantined()), actor=actor)
+    session.flush()
     exclusions.exclude(session, user, excluded, actor=actor, reason=reason)
     session.flush()
     return {"num_excluded": len(excluded), "num_released": len(released)}

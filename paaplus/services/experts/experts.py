@@ -20,11 +20,12 @@ from paaplus.db.tables.experts import ExpertForm
 from paaplus.db.tables.models import AdapterState
 from paaplus.db.types import utcnow
 from paaplus.db.users import locked_user
-from paaplus.errors import InvalidInput, NotFound
+from paaplus.errors import NotFound
 from paaplus.scoring.adapters import TasteVector, adapter_from_bytes
 from paaplus.services import audit, scheduling
 from paaplus.services.users import users
 from paaplus.services.users.keys import Principal
+from paaplus.texts import clean_name
 
 if TYPE_CHECKING:
     from paaplus.scoring import matching
@@ -73,9 +74,8 @@ def register(
         InvalidInput: no proper name or domain.
         NotFound: no such user.
     """
-    for what, text, longest in (("name", name, NAME_MAX), ("domain", domain, DOMAIN_MAX)):
-        if not (0 < len(text) <= longest and text.isprintable() and text.strip()):
-            raise InvalidInput(f"an expert's {what}: 1 to {longest} printable characters, got {text!r}")
+    name = clean_name(name, NAME_MAX, "an expert's name")
+    domain = clean_name(domain, DOMAIN_MAX, "an expert's domain")
     user = locked_user(session, user_id)
     row = session.get(ExpertRow, user_id)
     is_new, changes_form = row is None, row is not None and row.form != form

@@ -13,7 +13,7 @@ from paaplus.errors import InvalidInput
 from paaplus.scoring.matching import disagreement_pairs
 from paaplus.scoring.priors import OwnPrior, Prior
 from paaplus.services.experts import experts
-from paaplus.services.images.features import usable_features
+from paaplus.services.images.features import COLUMNS, usable_features
 from paaplus.services.registry import base_models, taste_priors
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
@@ -41,8 +41,8 @@ def form_of_pairs(
     prior_row = taste_priors.in_force(session, base_row.id)
     prior: Prior = taste_priors.load(blobs, prior_row) if prior_row is not None else OwnPrior(base)
     rows = session.execute(
-        sa.select(ImageRow.id, FeaturesRow.data)
-        .join(FeaturesRow, FeaturesRow.image_id == ImageRow.id)
+        sa.select(*COLUMNS)
+        .join(ImageRow, ImageRow.id == FeaturesRow.image_id)
         .where(
             ImageRow.application == application,
             ImageRow.owner_id.is_(None),
@@ -52,7 +52,7 @@ def form_of_pairs(
         .order_by(ImageRow.sha256, ImageRow.id)
         .limit(POOL_SIZE)
     )
-    usable = usable_features(((row.id, row.data) for row in rows), base.feature_dim)
+    usable = usable_features(rows, base.feature_dim)
     if len(usable) < 2:
         raise InvalidInput(f"application {application!r} has {len(usable)} images with features; it needs two")
     taste_IR = base.project(np.stack(list(usable.values())))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -20,6 +20,7 @@ from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.records import PREFERS_FIRST, PREFERS_SECOND, TIE, Scale
 
 HOLDOUT_ONE_IN = 5
+GATE = "gate"  # as the actor of an exclusion: a quarantine
 _PREFERENCE = {"first": PREFERS_FIRST, "second": PREFERS_SECOND, "tie": TIE, "cannot_say": None}
 
 
@@ -80,11 +81,16 @@ class LatestComparison:
 
 @dataclass(frozen=True, slots=True)
 class ExclusionSpan:
-    """An exclusion of an event: the user's epochs from which and until which it held; None: it still holds."""
+    """An exclusion of an event: the user's epochs from which and until which it held; None: it still holds.
+
+    A *quarantine* is an exclusion that the gate made.
+    """
 
     sequence: int
     since_epoch: int
     until_epoch: int | None
+    actor: str = ""
+    released_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +170,35 @@ class FeedbackLog:
     def excluded(self) -> set[int]:
         """Events that are excluded now, by sequence."""
         return {span.sequence for span in self.exclusions if span.until_epoch is None}
+
+    def quarantined(self) -> set[int]:
+        """Events that the gate excludes now, by sequence."""
+        return {span.sequence for span in self.exclusions if span.until_epoch is None and span.actor == GATE}
+
+    def vouched_for(self) -> set[int]:
+        """Events that a person released from a quarantine, by sequence: the gate leaves them alone from then on."""
+        released = {s.sequence for s in self.exclusions if s.actor == GATE and s.released_by not in (None, GATE)}
+        return released - self.excluded()
+
+    def without_quarantine(self) -> FeedbackLog:
+        """The log as if the gate had excluded nothing: what the gate judges."""
+        return replace(self, exclusions=[span for span in self.exclusions if span.actor != GATE])
+
+    def with_quarantine(self, sequences: Collection[int], epoch: int) -> FeedbackLog:
+        """The log as it will be when these events, and no others, are in quarantine from an epoch on."""
+        kept = [
+            replace(span, until_epoch=epoch)
+            if span.until_epoch is None and span.actor == GATE and span.sequence not in sequences
+            else span
+            for span in self.exclusions
+        ]
+        new = sorted(set(sequences) - self.excluded())
+        return replace(self, exclusions=[*kept, *(ExclusionSpan(sequence, epoch, None, GATE) for sequence in new)])
+
+    def outside(self, in_window: Callable[[int], bool]) -> set[int]:
+        """Ratings and comparisons that may be quarantined and are not in a window of sequence numbers."""
+        free = self._trainable() - (self.excluded() - self.quarantined()) - set(self.retractions) - self.vouched_for()
+        return {sequence for sequence in free if not in_window(sequence)}
 
     def _trainable(self) -> set[int]:
         return {event.sequence for event in self.events} | {event.sequence for event in self.comparisons}
@@ -251,7 +286,13 @@ def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLo
         else:
             unrated.add(sequence)
     spans = session.execute(
-        sa.select(FeedbackRow.sequence, ExclusionRow.excluded_epoch, ExclusionRow.released_epoch)
+        sa.select(
+            FeedbackRow.sequence,
+            ExclusionRow.excluded_epoch,
+            ExclusionRow.released_epoch,
+            ExclusionRow.actor,
+            ExclusionRow.released_by,
+        )
         .join(FeedbackRow, FeedbackRow.id == ExclusionRow.feedback_id)
         .where(ExclusionRow.user_id == user.id)
     ).all()

@@ -17,15 +17,17 @@ from paaplus.db.tables import FeaturesRow, ImageRow, JobRow
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.types import utcnow
 from paaplus.db.upsert import insert_ignoring_conflicts
-from paaplus.errors import NotFound
+from paaplus.errors import InvalidInput, NotFound
 from paaplus.ids import new_id, sha256_hex
 from paaplus.queue import jobs
 from paaplus.services.images import sanitize
+from paaplus.services.images.features import delete_failed
 from paaplus.services.names import check_application
 from paaplus.services.registry import base_models
 from paaplus.services.users.keys import Principal
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
+from paaplus.texts import without_refused
 
 NAME_MAX = 256
 
@@ -61,6 +63,8 @@ def add(
 ) -> AddedImage:
     """Store an uploaded file and request its features. The same file again returns the existing image.
 
+    If the stored copy of the same pixels is damaged, this upload repairs it, for every image that refers to it.
+
     The file is decoded outside any transaction. Row, blob and job are written in one.
 
     Args:
@@ -77,7 +81,7 @@ def add(
     upload_sha256 = sha256_hex(data)
     with database.read_session() as session:
         known = _find_upload(session, application, owner_id, upload_sha256)
-        if known is not None:
+        if known is not None and blobs.is_intact(known.sha256):
             return AddedImage(known, False, feature_states(session, [known.id], settings)[known.id])
     picture = sanitize.clean(
         data,
@@ -87,7 +91,7 @@ def add(
     )
     try:
         with database.session() as session:
-            return _store(session, blobs, settings, application, owner_id, picture, _file_name(name), theme)
+            return _store(session, blobs, settings, application, owner_id, picture, file_name(name), theme)
     except IntegrityError as error:
         if owner_id is None:
             raise
@@ -124,7 +128,14 @@ def _store(
     insert_ignoring_conflicts(session, ImageRow, [row])
     image = _find_upload(session, application, owner_id, picture.upload_sha256)
     assert image is not None
+    if image.sha256 != sha256 and not blobs.is_intact(image.sha256):
+        # another version of the library has encoded the same file in other bytes: they replace the lost ones
+        image.sha256, image.size_bytes = sha256, len(picture.data)
+        session.flush()
+    needs_repair = not blobs.is_intact(sha256)
     blobs.put(picture.data)
+    if needs_repair:  # extractions failed because of the blob, not of the image
+        delete_failed(session, sa.select(ImageRow.id).where(ImageRow.sha256 == sha256))
     request_features(session, [image.id], settings)
     return AddedImage(image, image.id == row_id, feature_states(session, [image.id], settings)[image.id])
 
@@ -137,9 +148,47 @@ def _find_upload(session: Session, application: str, owner_id: UUID | None, uplo
     return session.execute(query).scalar_one_or_none()
 
 
-def _file_name(name: str | None) -> str | None:
+def file_name(name: str | None) -> str | None:
+    """The name under which a file is stored: the last part of its path, without characters that no name needs."""
     last = (name or "").replace("\\", "/").rpartition("/")[2]
-    return "".join(c for c in last if c.isprintable())[:NAME_MAX] or None
+    return without_refused(last)[:NAME_MAX] or None
+
+
+class ImageNames:
+    """Finds the shared images of an application by the id or by the file name under which they were added."""
+
+    def __init__(self, session: Session, application: str) -> None:
+        self._application = application
+        self._named: dict[str, list[UUID]] = {}
+        rows = session.execute(
+            sa.select(ImageRow.id, ImageRow.name).where(
+                ImageRow.application == application, ImageRow.owner_id.is_(None)
+            )
+        )
+        for image_id, name in rows:
+            for known in {str(image_id), name or str(image_id)}:
+                self._named.setdefault(known, []).append(image_id)
+
+    def one(self, name: str) -> UUID:
+        """The image of a name.
+
+        Raises:
+            InvalidInput: no image has it, or several have; the message has their ids.
+        """
+        found = self._named.get(name, [])
+        if not found:
+            raise InvalidInput(f"no image named {name!r:.200} in application {self._application!r}")
+        if len(found) > 1:
+            ids = ", ".join(map(str, found[:5]))
+            raise InvalidInput(
+                f"{len(found)} images named {name!r:.200} in application {self._application!r}: {ids}; give the id"
+            )
+        return found[0]
+
+    @property
+    def names(self) -> dict[str, int]:
+        """How many images have each name or id."""
+        return {name: len(found) for name, found in self._named.items()}
 
 
 def visible_images(principal: Principal) -> sa.ColumnElement[bool]:

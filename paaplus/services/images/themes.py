@@ -7,25 +7,21 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from paaplus.db.tables import ImageRow
-from paaplus.errors import Forbidden, InvalidInput
+from paaplus.errors import Forbidden
 from paaplus.services.images import images
 from paaplus.services.users.keys import Principal
+from paaplus.texts import clean_name
 
 THEME_MAX = 64
 
 
 def check(theme: str | None) -> str | None:
-    """The theme as it is kept, without blanks around it.
+    """The theme as it is kept, see `texts.clean_name`.
 
     Raises:
-        InvalidInput: nothing but blanks, too long, or with characters that cannot be printed.
+        InvalidInput: nothing but blanks, too long, or with a character that no theme needs.
     """
-    if theme is None:
-        return None
-    theme = theme.strip()
-    if not (0 < len(theme) <= THEME_MAX and theme.isprintable()):
-        raise InvalidInput(f"theme {theme[:80]!r}: 1 to {THEME_MAX} printable characters")
-    return theme
+    return None if theme is None else clean_name(theme, THEME_MAX, "the theme")
 
 
 def set_theme(session: Session, principal: Principal, image_id: UUID, theme: str | None) -> ImageRow:

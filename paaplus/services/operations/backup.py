@@ -26,7 +26,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute
 
 from paaplus.db import migrate
-from paaplus.db.engine import Database
+from paaplus.db.engine import Database, missing_file
 from paaplus.db.tables import Base, BaseModelRow, ImageRow, MatchRow, TastePriorRow
 from paaplus.db.types import JSONType, UTCDateTime, utcnow
 from paaplus.errors import Conflict, Damaged, InvalidInput, NotFound
@@ -240,9 +240,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     except (OSError, ValueError) as error:
-        raise InvalidInput(f"{folder} is no backup: {error}") from error
+        raise InvalidInput(
+            f"{folder} is no backup, for its manifest.json cannot be read ({error}): give the folder that "
+            f"`paaplus backup FOLDER` wrote{_backups_in(folder)}"
+        ) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise InvalidInput(f"{folder} is no backup that this version can read")
+        raise InvalidInput(f"{folder} is no backup that this version can read: format {FORMAT} is needed")
     for name, table in manifest["tables"].items():
         file = folder / "tables" / f"{name}.jsonl"
         try:
@@ -258,7 +261,15 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def _backups_in(folder: Path) -> str:
+    """A hint if backups lie inside the folder that was named instead of them."""
+    found = sorted(file.parent.name for file in folder.glob("*/manifest.json"))
+    return f"; inside of it are {', '.join(found[:5])}" if found else ""
+
+
 def _require_empty(url: str) -> None:
+    if missing_file(url) is not None:
+        return
     database = Database(url)
     try:
         with database.read_session() as session:
@@ -268,6 +279,10 @@ def _require_empty(url: str) -> None:
                     name != "alembic_version"
                     and session.execute(sa.select(sa.text("1")).select_from(sa.table(name))).first()
                 ):
-                    raise Conflict(f"the database holds rows already, in {name}: restore into an empty one")
+                    place = database.engine.url.render_as_string()
+                    raise Conflict(
+                        f"the database at {place} holds rows already, in {name}: restore "
+                        "into an empty one, for example with PAAPLUS_HOME=NEW_FOLDER"
+                    )
     finally:
         database.dispose()

@@ -13,7 +13,7 @@ from paaplus.db.locks import lock_name
 from paaplus.db.tables import ImageRow, UserRow
 from paaplus.db.types import utcnow
 from paaplus.errors import NotFound
-from paaplus.services import audit
+from paaplus.services import audit, idempotency
 from paaplus.services.adapters import matches
 from paaplus.services.registry import taste_priors
 from paaplus.services.reviews import tool_revisions
@@ -39,6 +39,7 @@ def erase(session: Session, blobs: BlobStore, user_id: UUID, *, actor: str, eras
     user = session.get(UserRow, user_id, with_for_update=True, populate_existing=True)
     if user is None:
         raise NotFound(f"user {user_id} does not exist")
+    idempotency.forget(session, user.application)
     digests = session.execute(sa.select(ImageRow.sha256).where(ImageRow.owner_id == user_id).distinct()).scalars().all()
     taste_priors.mark_stale(session, user_id)
     preference_encoders.mark_stale(session, user_id)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import json
+import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from enum import Enum
+from tempfile import TemporaryFile
 from typing import IO, Any, Final
 from uuid import UUID
 
@@ -52,6 +55,7 @@ from paaplus.storage.blobs import BlobStore
 
 FORMAT: Final = "paaplus-export-1"
 DOCUMENT: Final = "export.json"
+ROWS_AT_ONCE: Final = 200
 _SUFFIXES: Final = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
 
 
@@ -106,6 +110,7 @@ ABOUT_NO_USER: Final = frozenset(
     {
         "audit_head",
         "base_models",
+        "idempotency",  # copies of answers, for a day
         "preference_encoders",
         "review_batches",
         "surveys",
@@ -120,32 +125,53 @@ LEFT_OUT: Final[Mapping[str, frozenset[str]]] = {"api_keys": frozenset({"key_sha
 def write_zip(database: Database, blobs: BlobStore, user_id: UUID, file: IO[bytes]) -> None:
     """Write `export.json` and `images/` into a zip file, with all rows from one moment.
 
-    An image whose file cannot be read is listed under `unreadable_images`.
+    Rows go to a temporary file one by one, so the memory does not grow with the user's data. An image whose file cannot
+    be read is listed under `unreadable_images`.
 
     Raises:
         NotFound: no such user.
         Unavailable: the storage does not answer.
     """
-    with database.read_session() as session:
-        tables = read_tables(session, user_id)
-    unreadable = []
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for image in tables["images"]:
-            try:
-                data = blobs.get(image["sha256"])
-            except (Damaged, NotFound) as error:
-                unreadable.append({"image": image["id"], "error": str(error)})
-                continue
-            # Stored without compression, because images are compressed already.
-            archive.writestr(f"images/{image['id']}{_SUFFIXES[image['media_type']]}", data, zipfile.ZIP_STORED)
-        document = {
-            "format": FORMAT,
-            "user_id": str(user_id),
-            "exported_at": utcnow().isoformat(),
-            "tables": tables,
-            "unreadable_images": unreadable,
-        }
-        archive.writestr(DOCUMENT, json.dumps(document, indent=1, ensure_ascii=False))
+    with TemporaryFile("w+", encoding="utf-8") as rows:
+        with database.read_session() as session:
+            existing_user(session, user_id)
+            _write_tables(session, user_id, rows)
+            images = session.execute(
+                sa.select(ImageRow.id, ImageRow.sha256, ImageRow.media_type)
+                .where(ImageRow.owner_id == user_id)
+                .order_by(ImageRow.id)
+            ).all()
+        unreadable = []
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for image_id, sha256, media_type in images:
+                try:
+                    data = blobs.get(sha256)
+                except (Damaged, NotFound) as error:
+                    unreadable.append({"image": str(image_id), "error": str(error)})
+                    continue
+                # Stored without compression, because images are compressed already.
+                archive.writestr(f"images/{image_id}{_SUFFIXES[media_type]}", data, zipfile.ZIP_STORED)
+            head = {"format": FORMAT, "user_id": str(user_id), "exported_at": utcnow().isoformat()}
+            with archive.open(DOCUMENT, "w", force_zip64=True) as entry:
+                document = codecs.getwriter("utf-8")(entry)
+                document.write(json.dumps(head)[:-1] + ',\n"tables": ')
+                rows.seek(0)
+                shutil.copyfileobj(rows, document)
+                document.write(f',\n"unreadable_images": {json.dumps(unreadable)}}}\n')
+
+
+def _write_tables(session: Session, user_id: UUID, file: IO[str]) -> None:
+    """Write all rows about the user as a JSON object of lists, by table."""
+    opening = "{"
+    for name, about in ABOUT_A_USER.items():
+        file.write(f"{opening}{json.dumps(name)}: [")
+        separator = "\n"
+        for row in _rows(session, Base.metadata.tables[name], about(user_id)):
+            file.write(separator + json.dumps(row, ensure_ascii=False))
+            separator = ",\n"
+        file.write("]")
+        opening = ",\n"
+    file.write("}")
 
 
 def read_tables(session: Session, user_id: UUID) -> dict[str, list[dict[str, Any]]]:
@@ -155,13 +181,16 @@ def read_tables(session: Session, user_id: UUID) -> dict[str, list[dict[str, Any
         NotFound: no such user.
     """
     existing_user(session, user_id)
-    return {name: _rows(session, Base.metadata.tables[name], about(user_id)) for name, about in ABOUT_A_USER.items()}
+    return {
+        name: list(_rows(session, Base.metadata.tables[name], about(user_id))) for name, about in ABOUT_A_USER.items()
+    }
 
 
-def _rows(session: Session, table: sa.Table, about: sa.ColumnElement[bool]) -> list[dict[str, Any]]:
+def _rows(session: Session, table: sa.Table, about: sa.ColumnElement[bool]) -> Iterator[dict[str, Any]]:
     columns = [column for column in table.columns if column.name not in LEFT_OUT.get(table.name, frozenset())]
-    rows = session.execute(sa.select(*columns).where(about).order_by(*table.primary_key.columns)).mappings()
-    return [{name: _plain(value) for name, value in row.items()} for row in rows]
+    query = sa.select(*columns).where(about).order_by(*table.primary_key.columns)
+    for row in session.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}).mappings():
+        yield {name: _plain(value) for name, value in row.items()}
 
 
 def _plain(value: Any) -> Any:

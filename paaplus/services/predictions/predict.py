@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -17,9 +17,10 @@ from uuid import UUID
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+import structlog
+from sqlalchemy.exc import IntegrityError, OperationalError
 
-from paaplus.db.engine import Database
+from paaplus.db.engine import Database, is_disk_full
 from paaplus.db.tables import BaseModelRow, ImageRow, PredictionReceiptRow
 from paaplus.db.tables.experts import MatchKind
 from paaplus.db.types import utcnow
@@ -27,6 +28,7 @@ from paaplus.errors import NotFound
 from paaplus.ids import new_id
 from paaplus.scoring.adapters import TasteVector
 from paaplus.services.images import images
+from paaplus.services.images.features import delete_damaged
 from paaplus.services.predictions.confidence import Confidence, confidences
 from paaplus.services.predictions.serving import ServedAdapter, Serving, UsedPreference
 from paaplus.services.predictions.serving_store import ServingStore
@@ -34,6 +36,8 @@ from paaplus.services.users import users
 from paaplus.services.users.keys import Principal
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
+
+log = structlog.get_logger(__name__)
 
 Source = Literal["adapter", "match", "base"]
 SourceReason = Literal[
@@ -86,10 +90,14 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """All predictions of one call, in the order asked, and the base model that scored them."""
+    """All predictions of one call, in the order asked, and the base model that scored them.
+
+    `receipts_stored` is False if the database had no room for receipts: then no correction can refer to the scores.
+    """
 
     items: list[Prediction]
     base_model: BaseModelRow
+    receipts_stored: bool = True
 
     @property
     def num_pending(self) -> int:
@@ -119,7 +127,7 @@ class Predictor:
             NotFound: one of them does not exist for this principal; the message names it.
         """
         with self._database.read_session() as session:
-            found_users = users.resolve_many(session, principal, {ref for ref, _ in wanted})
+            found_users = users.resolve_ids_and_applications(session, principal, {ref for ref, _ in wanted})
             rows = session.execute(
                 sa.select(ImageRow.id, ImageRow.application).where(
                     ImageRow.id.in_({image_id for _, image_id in wanted}), images.visible_images(principal)
@@ -128,14 +136,14 @@ class Predictor:
             applications = {row.id: row.application for row in rows}
         targets = []
         for ref, image_id in wanted:
-            user = found_users.get(ref)
-            if user is None:
+            if ref not in found_users:
                 raise NotFound(f"user {ref!r} does not exist")
+            user_id, application = found_users[ref]
             if image_id not in applications:
                 raise NotFound(f"image {image_id} does not exist")
-            if applications[image_id] != user.application:
-                raise NotFound(f"image {image_id} does not exist in application {user.application!r} of user {ref!r}")
-            targets.append(Target(user.id, image_id))
+            if applications[image_id] != application:
+                raise NotFound(f"image {image_id} does not exist in application {application!r} of user {ref!r}")
+            targets.append(Target(user_id, image_id))
         return targets
 
     def request_missing(self, targets: Sequence[Target]) -> bool:
@@ -143,58 +151,93 @@ class Predictor:
         with self._database.session() as session:
             return images.request_features(session, {t.image_id for t in targets}, self._settings) is not None
 
-    def is_waiting(self, targets: Sequence[Target]) -> bool:
-        """Whether any image still has no features."""
+    def still_missing(self, image_ids: Collection[UUID]) -> set[UUID]:
+        """Of these images, those that the extractor has not processed yet."""
         with self._database.read_session() as session:
-            states = images.feature_states(session, {t.image_id for t in targets}, self._settings)
-        return any(state.state == "pending" for state in states.values())
+            states = images.feature_states(session, image_ids, self._settings)
+        return {image_id for image_id, state in states.items() if state.state == "pending"}
 
-    def answer(self, targets: Sequence[Target], *, with_confidence: bool = False) -> Answer:
+    def answer(self, targets: Sequence[Target], *, with_confidence: bool = False, with_receipts: bool = True) -> Answer:
         """Score the images that have features; the others are pending, with the job that extracts them.
+
+        If an adapter is damaged, the items of its user fail, and the others are scored. If the stored features of an
+        image are damaged, they are extracted again: until then the image is pending.
 
         Args:
             with_confidence: add the confidence of each score, if its adapter has an uncertainty.
+            with_receipts: write a receipt of each score, which a correction can name.
 
         Raises:
             NotFound: a user or an image was erased meanwhile.
-            Unavailable: no base model yet, or an artifact that is damaged.
+            Unavailable: no base model yet, or the base model is damaged.
         """
         wanted = {t.user_id for t in targets}, {t.image_id for t in targets}
         serving = self._store.load(*wanted, with_priors=with_confidence)
         places = _by_user(serving, targets)
-        items = self._record(targets, serving, _score(serving, targets, places))
+        scores = _score(serving, targets, places)
+        stored = True
+        try:
+            items = self._record(targets, serving, scores, with_receipts)
+        except OperationalError as error:
+            if not is_disk_full(error):
+                raise
+            log.error("receipts_not_stored", num_items=len(targets), error="the disk is full")
+            stored = False
+            retry_after_s = math.ceil(self._settings.scan_interval_s)
+            items = _items(targets, serving, scores, None, retry_after_s, with_receipts=False)
         if with_confidence:
             found = _confidences(serving, targets, places)
             items = [replace(item, confidence=found.get(position)) for position, item in enumerate(items)]
-        return Answer(items, serving.base_model)
+        return Answer(items, serving.base_model, stored)
 
-    def _record(self, targets: Sequence[Target], serving: Serving, scores: dict[int, np.ndarray]) -> list[Prediction]:
+    def _record(
+        self, targets: Sequence[Target], serving: Serving, scores: dict[int, np.ndarray], with_receipts: bool = True
+    ) -> list[Prediction]:
         """Write the receipts, request missing features, and make the predictions, in the order of `targets`."""
         pending = {t.image_id for t in targets} - serving.images.keys() - serving.failed.keys()
         retry_after_s = math.ceil(self._settings.scan_interval_s)
         now = utcnow()
-        try:
-            with self._database.session() as session:
-                job_id = images.request_features(session, pending, self._settings) if pending else None
-                items = [
-                    _scored(target, serving, scores[position])
-                    if position in scores
-                    else _unscored(target, serving, job_id, retry_after_s)
-                    for position, target in enumerate(targets)
-                ]
-                receipts = [_receipt(item, serving.base_model.id, now) for item in items if item.receipt_id]
-                if receipts:  # with nulls: otherwise rows with and without them go in separate statements
-                    session.execute(sa.insert(PredictionReceiptRow), receipts, execution_options={"render_nulls": True})
-        except IntegrityError as error:
-            raise NotFound("a user or an image was erased while scores were computed") from error
+        job_id = self._requested(serving, pending) if pending or serving.damaged else None
+        items = _items(targets, serving, scores, job_id, retry_after_s, with_receipts)
+        receipts = [_receipt(item, serving.base_model.id, now) for item in items if item.receipt_id]
+        if receipts:
+            try:
+                with self._database.session() as session:
+                    session.connection().execute(sa.insert(PredictionReceiptRow.__table__), receipts)
+            except IntegrityError as error:
+                raise NotFound("a user or an image was erased while scores were computed") from error
         return items
+
+    def _requested(self, serving: Serving, image_ids: set[UUID]) -> UUID | None:
+        """The job that extracts the features of these images, and those that are damaged again."""
+        with self._database.session() as session:
+            if serving.damaged:
+                delete_damaged(session, serving.base_model.extractor_digest, serving.damaged)
+            return images.request_features(session, image_ids, self._settings) if image_ids else None
+
+
+def _items(
+    targets: Sequence[Target],
+    serving: Serving,
+    scores: dict[int, np.ndarray],
+    job_id: UUID | None,
+    retry_after_s: int,
+    with_receipts: bool,
+) -> list[Prediction]:
+    """The predictions in the order of `targets`; those that are pending wait for the job."""
+    return [
+        _scored(target, serving, scores[position], with_receipts)
+        if position in scores
+        else _unscored(target, serving, job_id, retry_after_s)
+        for position, target in enumerate(targets)
+    ]
 
 
 def _by_user(serving: Serving, targets: Sequence[Target]) -> dict[UUID, list[int]]:
     """By user, positions in `targets` of images that can be scored."""
     positions: dict[UUID, list[int]] = defaultdict(list)
     for position, target in enumerate(targets):
-        if target.image_id in serving.images:
+        if target.image_id in serving.images and target.user_id not in serving.damaged_adapters:
             positions[target.user_id].append(position)
     return positions
 
@@ -233,7 +276,7 @@ def _images(serving: Serving, targets: Sequence[Target], places: list[int]) -> t
     return np.stack([image.taste_R for image in images_N]), np.stack([image.generic_A for image in images_N])
 
 
-def _scored(target: Target, serving: Serving, score_A: np.ndarray) -> Prediction:
+def _scored(target: Target, serving: Serving, score_A: np.ndarray, with_receipt: bool) -> Prediction:
     served = serving.served.get(target.user_id)
     is_personal = serving.adapter_of(target.user_id) is not None
     source, reason = _source(served, is_personal)
@@ -250,7 +293,7 @@ def _scored(target: Target, serving: Serving, score_A: np.ndarray) -> Prediction
         adapter=served if is_personal else None,
         preference=serving.preferences.get(target.user_id),
         branches=image.branches,
-        receipt_id=new_id(),
+        receipt_id=new_id() if with_receipt else None,
     )
 
 
@@ -263,7 +306,7 @@ def _source(served: ServedAdapter | None, is_personal: bool) -> tuple[Source, So
 
 
 def _unscored(target: Target, serving: Serving, job_id: UUID | None, retry_after_s: int) -> Prediction:
-    error = serving.failed.get(target.image_id)
+    error = serving.damaged_adapters.get(target.user_id) or serving.failed.get(target.image_id)
     if error is not None:
         return Prediction(target.user_id, target.image_id, "failed", error=error)
     return Prediction(target.user_id, target.image_id, "pending", job_id=job_id, retry_after_s=retry_after_s)

@@ -15,6 +15,7 @@ import numpy as np
 
 from paaplus.db.tables import BaseModelRow
 from paaplus.db.tables.experts import MatchKind
+from paaplus.errors import Damaged
 from paaplus.scoring.adapters import Adapter
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import Prior
@@ -68,7 +69,7 @@ class Serving:
     """Everything needed to score some users and images without the database, from one moment.
 
     An image that can be scored is in `images`. One that never can is in `failed`, with the reason. One that is in
-    neither has no features yet.
+    neither has no features yet, or they are damaged (then it is in `damaged`).
     """
 
     base_model: BaseModelRow
@@ -80,6 +81,8 @@ class Serving:
     failed: dict[UUID, str]
     preferences: dict[UUID, UsedPreference] = field(default_factory=dict)  # by user: those that change scores
     features: dict[UUID, np.ndarray] = field(default_factory=dict)  # of the images, if any user has a preference
+    damaged: list[UUID] = field(default_factory=list)  # images whose stored features have changed
+    damaged_adapters: dict[UUID, str] = field(default_factory=dict)  # by user: what is wrong with the active version
     own_images: SizedCache[ImageKey, ProjectedImage] = field(default_factory=lambda: SizedCache(0))
 
     def images_of(self, user_id: UUID, image_ids: Sequence[UUID]) -> list[ProjectedImage]:
@@ -97,7 +100,13 @@ class Serving:
         return [known[self.scorer.digest, image_id, preference.values] for image_id in image_ids]
 
     def adapter_of(self, user_id: UUID) -> Adapter | None:
-        """The user's active adapter; None: there is none for this base model."""
+        """The user's active adapter; None: there is none for this base model.
+
+        Raises:
+            Damaged: its stored bytes cannot be used. The generic scores are no substitute: the user has an adapter.
+        """
+        if user_id in self.damaged_adapters:
+            raise Damaged(self.damaged_adapters[user_id])
         served = self.served.get(user_id)
         return self.adapters.get(served.digest) if served is not None else None
 

@@ -6,25 +6,27 @@ database every time.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.orm import Session
 
 from paaplus.configs import MATCH_STRATEGY
 from paaplus.db.engine import Database
 from paaplus.db.tables import AdapterRow, BaseModelRow, FeaturesRow, MatchRow, PreferenceRow, TastePriorRow
 from paaplus.db.tables.models import AdapterState
-from paaplus.errors import InvalidInput, NotFound, Unavailable
+from paaplus.errors import Damaged, InvalidInput, NotFound
 from paaplus.ids import sha256_hex
 from paaplus.scoring.adapters import Adapter, TasteVector, adapter_from_bytes
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import HeadPrior, Prior
 from paaplus.services.adapters import matches
-from paaplus.services.images.features import features_of
+from paaplus.services.images.features import COLUMNS, StoredFeatures, sorted_features
 from paaplus.services.predictions.cache import SizedCache
 from paaplus.services.predictions.serving import (
     ENTRY_OVERHEAD_BYTES,
@@ -41,10 +43,9 @@ from paaplus.services.surveys import preferences
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
-ADAPTERS_CACHE_BYTES: Final = 64 * 2**20
 PREFERENCE_VERSION: Final = "preference_version"  # key in a version's metrics: the version of the preference
 
-StoredFeatures = tuple[bytes | None, str | None]  # data and error of a `FeaturesRow`
+log = structlog.get_logger(__name__)
 
 
 class ServingStore:
@@ -54,9 +55,14 @@ class ServingStore:
         self._database = database
         self._blobs = blobs
         self._settings = settings
-        self._adapters: SizedCache[str, Adapter] = SizedCache(ADAPTERS_CACHE_BYTES)
+        self._adapters: SizedCache[str, Adapter] = SizedCache(settings.adapters_cache_mb * 2**20)
         # The key has the base model's digest, which covers the extractor and everything computed from features.
         self._images: SizedCache[ImageKey, ProjectedImage] = SizedCache(settings.features_cache_mb * 2**20)
+
+    @property
+    def caches(self) -> dict[str, SizedCache[Any, Any]]:
+        """The caches by what they keep, for metrics."""
+        return {"adapters": self._adapters, "images": self._images}
 
     def load(self, user_ids: Collection[UUID], image_ids: Collection[UUID], *, with_priors: bool = False) -> Serving:
         """Load what scoring these users and images needs.
@@ -65,25 +71,26 @@ class ServingStore:
         model takes preferences.
 
         Raises:
-            Unavailable: no base model yet, or an artifact that is damaged.
+            Unavailable: no base model yet, or the base model is damaged.
             NotFound: a user was erased meanwhile.
         """
         with self._database.read_session() as session:
             base_model = base_models.default(session, self._settings)
             served = _served_adapters(session, user_ids)
             fitting = {s.digest: s.id for s in served.values() if s.base_digest == base_model.digest}
-            adapters = self._read_adapters(session, fitting, base_model.digest)
+            adapters, damaged = self._read_adapters(session, fitting, base_model.digest)
             scorer = base_models.load(self._blobs, base_model)
             used = _used_preferences(session, scorer, user_ids, served)
             known = self._images.get_many((base_model.digest, image_id, None) for image_id in image_ids)
             images = {image_id: image for (_, image_id, _), image in known.items()}
             # A user's preference changes the projection, which needs the features again.
             missing = [image_id for image_id in image_ids if used or image_id not in images]
-            stored = _read_features(session, base_model.extractor_digest, missing) if missing else {}
+            stored = _read_features(session, base_model.extractor_digest, missing) if missing else []
             wanted = _prior_digests(adapters.values()) if with_priors else set()
             prior_rows, of_matches = _prior_rows(session, wanted)
         priors = self._priors(scorer, wanted, prior_rows, of_matches)
-        features, failed = _split_usable(scorer, stored)
+        found = sorted_features(stored, scorer.feature_dim)
+        features = found.usable
         images |= self._project(scorer, {i: features_D for i, features_D in features.items() if i not in images})
         return Serving(
             base_model,
@@ -92,40 +99,57 @@ class ServingStore:
             adapters,
             priors,
             images,
-            failed,
+            found.failed,
             preferences=used,
             features=features if used else {},
+            damaged=[image_id for image_id in found.damaged if image_id not in images],
+            damaged_adapters={user_id: damaged[row.digest] for user_id, row in served.items() if row.digest in damaged},
             own_images=self._images,
         )
 
     def _priors(
         self, scorer: BaseScorer, wanted: set[str], rows: list[TastePriorRow], of_matches: list[str]
     ) -> dict[str, Prior]:
-        """The wanted priors by digest, without priors of matches that were deleted with an expert."""
-        priors: dict[str, Prior] = {row.digest: taste_priors.load(self._blobs, row) for row in rows}
+        """The wanted priors by digest, without damaged ones, and without those that were deleted with an expert.
+
+        A prior is needed for the confidence of scores only, so a damaged one does not stop the scores.
+        """
+        priors: dict[str, Prior] = {}
+        for row in rows:
+            with _logged_damage("taste_prior_damaged", row.digest):
+                priors[row.digest] = taste_priors.load(self._blobs, row)
         for digest in of_matches:
-            if (matched := matches.load_prior(self._blobs, digest)) is not None:
-                priors[digest] = matched
+            with _logged_damage("match_prior_damaged", digest):
+                if (matched := matches.load_prior(self._blobs, digest)) is not None:
+                    priors[digest] = matched
         if wanted - priors.keys() and (head := HeadPrior(scorer)).digest in wanted:
             priors[head.digest] = head
         return priors
 
-    def _read_adapters(self, session: Session, wanted: dict[str, UUID], base_digest: str) -> dict[str, Adapter]:
-        """Adapters by digest, from the cache or from their rows.
+    def _read_adapters(
+        self, session: Session, wanted: dict[str, UUID], base_digest: str
+    ) -> tuple[dict[str, Adapter], dict[str, str]]:
+        """Adapters by digest, from the cache or from their rows; and what is wrong with those that are damaged.
 
         Args:
             wanted: digest to row id.
         """
+        damaged: dict[str, str] = {}
         adapters = self._adapters.get_many(wanted)
         missing = [row_id for digest, row_id in wanted.items() if digest not in adapters]
         if missing:
             rows = session.execute(sa.select(AdapterRow.digest, AdapterRow.data).where(AdapterRow.id.in_(missing)))
             for digest, data in rows:
-                adapters[digest] = _verified(digest, data, base_digest)
+                try:
+                    adapters[digest] = _verified(digest, data, base_digest)
+                except Damaged as error:
+                    log.error("adapter_damaged", adapter_id=str(wanted[digest]), error=str(error))
+                    damaged[digest] = str(error)
+                    continue
                 self._adapters.put(digest, adapters[digest], len(data) + ENTRY_OVERHEAD_BYTES)
-        if gone := wanted.keys() - adapters.keys():
+        if gone := wanted.keys() - adapters.keys() - damaged.keys():
             raise NotFound(f"{len(gone)} user(s) were erased while scores were computed")
-        return adapters
+        return adapters, damaged
 
     def _project(self, scorer: BaseScorer, features: dict[UUID, np.ndarray]) -> dict[UUID, ProjectedImage]:
         """Project images without a user preference, and cache them."""
@@ -133,20 +157,6 @@ class ServingStore:
         for image_id, image in found.items():
             self._images.put((scorer.digest, image_id, None), image, size_bytes(image))
         return found
-
-
-def _split_usable(
-    scorer: BaseScorer, stored: dict[UUID, StoredFeatures]
-) -> tuple[dict[UUID, np.ndarray], dict[UUID, str]]:
-    """Features of images that can be scored, and the reasons of those that cannot."""
-    failed: dict[UUID, str] = {}
-    usable: dict[UUID, np.ndarray] = {}
-    for image_id, (data, error) in stored.items():
-        try:
-            usable[image_id] = features_of(data, error, scorer.feature_dim)
-        except InvalidInput as reason:
-            failed[image_id] = str(reason)
-    return usable, failed
 
 
 def _used_preferences(
@@ -217,27 +227,34 @@ def _prior_rows(session: Session, digests: set[str]) -> tuple[list[TastePriorRow
     return rows, [digest for digest in session.execute(query).scalars() if digest is not None]
 
 
-def _read_features(session: Session, extractor_digest: str, image_ids: Collection[UUID]) -> dict[UUID, StoredFeatures]:
+def _read_features(session: Session, extractor_digest: str, image_ids: Collection[UUID]) -> list[StoredFeatures]:
     rows = session.execute(
-        sa.select(FeaturesRow.image_id, FeaturesRow.data, FeaturesRow.error).where(
-            FeaturesRow.extractor_digest == extractor_digest, FeaturesRow.image_id.in_(image_ids)
-        )
+        sa.select(*COLUMNS).where(FeaturesRow.extractor_digest == extractor_digest, FeaturesRow.image_id.in_(image_ids))
     )
-    return {image_id: (data, error) for image_id, data, error in rows}
+    return [StoredFeatures(*row) for row in rows]
+
+
+@contextmanager
+def _logged_damage(event: str, digest: str) -> Iterator[None]:
+    """Go on without what is damaged or gone."""
+    try:
+        yield
+    except (Damaged, NotFound) as error:
+        log.error(event, digest=digest, error=str(error))
 
 
 def _verified(digest: str, data: bytes, base_digest: str) -> Adapter:
     """Parse an adapter's stored bytes.
 
     Raises:
-        Unavailable: the bytes are damaged, or the adapter is for another base model.
+        Damaged: the bytes have changed, or the adapter is for another base model.
     """
     if sha256_hex(data) != digest:
-        raise Unavailable(f"adapter {digest} is damaged: its {len(data)} bytes have another digest")
+        raise Damaged(f"adapter {digest} is damaged: its {len(data)} bytes have another digest")
     try:
         adapter = adapter_from_bytes(data)
     except InvalidInput as error:  # the platform's data, not the caller's input
-        raise Unavailable(f"adapter {digest} cannot be read: {error}") from error
+        raise Damaged(f"adapter {digest} cannot be read: {error}") from error
     if adapter.base_digest != base_digest:
-        raise Unavailable(f"adapter {digest} was made for base model {adapter.base_digest}, not {base_digest}")
+        raise Damaged(f"adapter {digest} was made for base model {adapter.base_digest}, not {base_digest}")
     return adapter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -25,6 +25,7 @@ from paaplus.services.reviews.combined_labels import combine, expected_value, re
 from paaplus.services.reviews.ordering import expert_spreads
 from paaplus.services.users import users
 from paaplus.services.users.keys import Principal
+from paaplus.texts import clean_name
 
 MAX_IMAGES: Final = 5_000
 MAX_EXPERTS: Final = 50
@@ -53,8 +54,7 @@ class NewBatch:
 
     def __post_init__(self) -> None:
         check_application(self.application)
-        if not (0 < len(self.name) <= NAME_MAX and self.name.isprintable()):
-            raise InvalidInput(f"name {self.name!r:.200}: 1 to {NAME_MAX} printable characters")
+        object.__setattr__(self, "name", clean_name(self.name, NAME_MAX, "the name of a batch"))
         if not 0 < len(set(self.experts)) == len(self.experts) <= MAX_EXPERTS:
             raise InvalidInput(f"{len(self.experts)} experts: 1 to {MAX_EXPERTS}, none twice")
         if self.tools is not None and not 0 < len(set(self.tools)) == len(self.tools) <= 100:
@@ -69,10 +69,22 @@ class NewBatch:
             raise InvalidInput(f"seed {self.seed}: 0 or more")
 
 
-def create(database: Database, store: ServingStore, principal: Principal, new: NewBatch) -> ReviewBatchRow:
+def create(
+    database: Database,
+    store: ServingStore,
+    principal: Principal,
+    new: NewBatch,
+    *,
+    begin: Callable[[Session], None] = lambda _: None,
+    finish: Callable[[Session, ReviewBatchRow], None] = lambda *_: None,
+) -> ReviewBatchRow:
     """Make a batch with a queue of reviews for every expert.
 
     Labels are read, calibrated and combined before anything is written.
+
+    Args:
+        begin: called in the transaction that writes the batch, before anything else.
+        finish: called at its end.
 
     Raises:
         InvalidInput: a user who is no expert of this application, no image has a label, or more than `MAX_REVIEWS`
@@ -119,7 +131,10 @@ def create(database: Database, store: ServingStore, principal: Principal, new: N
             f"at most {MAX_REVIEWS} in one batch: lower limit or overlap"
         )
     with database.session() as session:
-        return _write(session, new, tools, queues, shown, value, principal.actor)
+        begin(session)
+        row = _write(session, new, tools, queues, shown, value, principal.actor)
+        finish(session, row)
+        return row
 
 
 def get(session: Session, principal: Principal, batch_id: UUID) -> ReviewBatchRow:

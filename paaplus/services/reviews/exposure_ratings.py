@@ -1,7 +1,7 @@
-"""A person's own exposure rule: ratings of exposure, kept apart from the feedback log, and what they make.
+"""A person's own exposure rule, and the ratings of exposure that it is computed from.
 
-The rule is computed from the ratings that are there, in order of image, each time it is asked for. A rating that is
-taken back is deleted, and the rule is exactly the one that it was without it.
+The ratings are not in the feedback log, because no adapter is trained on them. The rule is computed from them, in order
+of image, each time it is requested. A deleted rating leaves exactly the rule without it.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ MAX_RATINGS = 200  # of a person that a rule is made of, the latest
 
 @dataclass(frozen=True)
 class OwnExposure:
-    """A person's rule, the ratings that wait for the tool's word on their image, and scores of images asked about."""
+    """A person's rule, the rated images that the tool has not scored yet, and the rule's scores of requested images."""
 
     rule: OwnRule
     waiting: tuple[UUID, ...]
-    scores: Mapping[UUID, float | None]  # None: the tool has not looked at the image yet
+    scores: Mapping[UUID, float | None]  # None: the tool has not scored the image yet
 
 
 def rate(session: Session, user: UserRow, image_id: UUID, rating: float, scale: Scale, settings: Settings) -> bool:
-    """Keep how well exposed a person finds an image; a later word replaces it. Whether a worker must look first.
+    """Store a person's rating of an image's exposure; a later rating replaces it. True: the tool must score it first.
 
     Raises:
         InvalidInput: a rating outside its scale, or the tool's file is missing.
@@ -99,7 +99,7 @@ def rule_of(session: Session, user: UserRow, image_ids: Sequence[UUID], settings
 
 
 def _said(session: Session, image_ids: Sequence[UUID], version: str) -> dict[UUID, dict[str, float]]:
-    """What each preset says of the images that this version of the tool has looked at."""
+    """By image, the scores of all presets, from labels by this version of the tool."""
     newest = pseudo_labels.newest(session, set(image_ids), [NAME])
     return {
         image_id: {preset: float(labels[NAME].scores[f"exposure_{preset}"]) for preset in PRESETS}

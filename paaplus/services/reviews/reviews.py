@@ -28,6 +28,7 @@ from paaplus.services.feedback import intake
 from paaplus.services.feedback.intake import NewEvent
 from paaplus.services.users.keys import Principal
 from paaplus.settings import Settings
+from paaplus.texts import checked_id
 
 SCALE: Final = {"min": SCORE_MIN, "max": SCORE_MAX}
 EVENT_ID_MAX: Final = 120  # shorter than a feedback event's: a retraction appends a suffix
@@ -147,8 +148,7 @@ def decide(
         TooMany: the user has reached the daily limit of events.
     """
     assert principal.user_id is not None, "experts' keys have a user"
-    if not (0 < len(event_id) <= EVENT_ID_MAX and event_id.isprintable()):
-        raise InvalidInput(f"event_id {event_id!r:.200}: 1 to {EVENT_ID_MAX} printable characters")
+    checked_id(event_id, EVENT_ID_MAX, "event_id")
     expert_id = principal.user_id
     if lock_user(session, expert_id) is None:  # before the review: appending to a log locks the user first
         raise NotFound(f"review {review_id} does not exist")

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from paaplus.errors import InvalidInput
+from paaplus.numbers import parse_number
 from paaplus.services.surveys.forms import (
     ChoiceItem,
     Form,
@@ -49,7 +50,7 @@ def check_answers(form: Form, answers: Any) -> dict[str, Any]:
     return {item.id: values[item.id] for item in form.items if values[item.id] is not None}
 
 
-def answers_from_text(form: Form, text: Mapping[str, str]) -> dict[str, Any]:
+def answers_from_text(form: Form, text: Mapping[str, str], decimal_mark: str = ".") -> dict[str, Any]:
     """Read unchecked answers from a table's row. Empty cells are skipped; options of a ranking are separated by |.
 
     Raises:
@@ -64,24 +65,26 @@ def answers_from_text(form: Form, text: Mapping[str, str]) -> dict[str, Any]:
             answers[item.id] = [option.strip() for option in cell.split("|")]
         elif isinstance(item, ScaleItem):
             try:
-                value = float(cell)
-            except ValueError:
-                raise InvalidInput(f"{item.id}: {cell[:40]!r} is not a number") from None
+                value = parse_number(cell, decimal_mark)
+            except InvalidInput as error:
+                raise InvalidInput(f"column {item.id!r}: {error}") from None
             answers[item.id] = int(value) if item.whole and value.is_integer() else value
         elif isinstance(item, ChoiceItem) and item.codes is not None and cell not in item.options:
-            answers[item.id] = _option_of_code(item, cell)
+            answers[item.id] = _option_of_code(item, cell, decimal_mark)
         else:
             answers[item.id] = cell
     return answers
 
 
-def _option_of_code(item: ChoiceItem, cell: str) -> str:
+def _option_of_code(item: ChoiceItem, cell: str, decimal_mark: str) -> str:
     """The option of a code in a table's cell."""
     codes = item.codes or []
     try:
-        return item.options[codes.index(float(cell))]
-    except ValueError:
-        raise InvalidInput(f"{item.id}: {cell[:40]!r} is neither an option nor one of the codes {codes}") from None
+        return item.options[codes.index(parse_number(cell, decimal_mark))]
+    except (InvalidInput, ValueError):
+        raise InvalidInput(
+            f"column {item.id!r}: {cell[:40]!r} is neither an option nor one of the codes {codes}"
+        ) from None
 
 
 def pair_columns(form: Form) -> np.ndarray:

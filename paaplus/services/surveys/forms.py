@@ -6,10 +6,12 @@ import json
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from paaplus.errors import InvalidInput
 from paaplus.ids import sha256_hex
+from paaplus.numbers import parse_number
+from paaplus.texts import cleaned, trimmed_name, trimmed_text
 
 MAX_ITEMS: Final = 100
 MAX_OPTIONS: Final = 50
@@ -18,14 +20,8 @@ MAX_COLUMNS: Final = 400
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
-def _printable(text: str) -> str:
-    if not text.isprintable() or not text.strip():
-        raise ValueError("must be printable text, not blank")
-    return text
-
-
-Text = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_printable)]
-Option = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
+Text = Annotated[str, BeforeValidator(cleaned(trimmed_text)), Field(min_length=1, max_length=500)]
+Option = Annotated[str, BeforeValidator(cleaned(trimmed_name)), Field(min_length=1, max_length=100)]
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-1e6, le=1e6)]
 
 
@@ -56,9 +52,9 @@ class ScaleItem(_Item):
             raise ValueError("min and max of a scale of whole numbers must be whole")
         for name in self.labels:
             try:
-                value = float(name)
-            except ValueError:
-                raise ValueError(f"label {name!r} names no number") from None
+                value = parse_number(name)
+            except InvalidInput as error:
+                raise ValueError(f"label {error}") from None
             if not self.min <= value <= self.max:
                 raise ValueError(f"label {name!r} is not on the scale {self.min} to {self.max}")
         return self
@@ -97,7 +93,7 @@ class ImagePairItem(_Item):
     kind: Literal["image_pair"]
     first: UUID
     second: UUID
-    aspect: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
+    aspect: Annotated[str, BeforeValidator(cleaned(trimmed_name)), Field(min_length=1, max_length=64)]
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -19,6 +19,7 @@ from paaplus.services.names import check_application
 from paaplus.services.surveys import forms
 from paaplus.services.surveys.forms import Form
 from paaplus.services.users.keys import Principal
+from paaplus.texts import clean_name
 
 MAX_DOMAIN: Final = 64
 
@@ -38,8 +39,7 @@ def create(
     """
     check_application(application)
     check_name(name)
-    if not (0 < len(domain) <= MAX_DOMAIN and domain.isprintable()):
-        raise InvalidInput(f"domain {domain!r}: 1 to {MAX_DOMAIN} printable characters")
+    domain = clean_name(domain, MAX_DOMAIN, "the domain")
     parsed = forms.parse(form)
     _check_pairs(session, application, parsed)
     lock_name(session, f"survey:{application}:{name}")

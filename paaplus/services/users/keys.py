@@ -21,6 +21,7 @@ from paaplus.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthen
 from paaplus.ids import new_id, sha256_hex
 from paaplus.services import audit
 from paaplus.services.names import check_application
+from paaplus.texts import clean_name
 
 PREFIX = "paa_"
 CACHE_S: Final = 0.5  # how long a key may still work in other processes after it was revoked
@@ -91,8 +92,7 @@ def create(
         InvalidInput: an invalid name, or not exactly the argument that the scope needs.
         NotFound: no such user.
     """
-    if not (0 < len(name) <= NAME_MAX and name.isprintable()):
-        raise InvalidInput(f"key name {name!r}: 1 to {NAME_MAX} printable characters")
+    name = clean_name(name, NAME_MAX, "the name of a key")
     wanted = {
         KeyScope.ADMIN: (False, False),
         KeyScope.APPLICATION: (True, False),

@@ -35,6 +35,8 @@ _DAY_S: Final = 86_400.0
 class RateLimitKind(StrEnum):
     REQUESTS = "requests"
     FEEDBACK = "feedback"
+    PREDICTIONS = "predictions"
+    UPLOADS = "uploads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,14 @@ class Limit:
 
 @dataclass(slots=True)
 class _Reservation:
-    """Tokens of one key in this process. Times are of `time.monotonic`."""
+    """Tokens of one key in this process. Times are of `time.monotonic`.
+
+    `left`: tokens that the database had at the last look, without those of this process.
+    """
 
     tokens: int
     ends_at: float
+    left: float
     blocked_until: float = 0.0
 
 
@@ -73,11 +79,39 @@ class RateLimiter:
         self._lock = threading.Lock()
 
     def limit_of(self, principal: Principal, kind: RateLimitKind) -> Limit:
-        if kind == RateLimitKind.FEEDBACK:
-            return Limit(self._settings.feedback_per_key_per_day, _DAY_S)
-        is_person = principal.scope in (KeyScope.USER, KeyScope.EXPERT)
         settings = self._settings
-        return Limit(settings.user_requests_per_minute if is_person else settings.requests_per_minute, 60.0)
+        is_person = principal.scope in (KeyScope.USER, KeyScope.EXPERT)
+        match kind:
+            case RateLimitKind.FEEDBACK:
+                return Limit(settings.feedback_per_key_per_day, _DAY_S)
+            case RateLimitKind.PREDICTIONS:
+                amount = settings.user_predictions_per_day if is_person else settings.predictions_per_key_per_day
+                return Limit(amount, _DAY_S)
+            case RateLimitKind.UPLOADS:
+                amount = settings.user_uploads_per_day if is_person else settings.uploads_per_key_per_day
+                return Limit(amount, _DAY_S)
+            case RateLimitKind.REQUESTS:
+                amount = settings.user_requests_per_minute if is_person else settings.requests_per_minute
+                return Limit(amount, 60.0)
+
+    def headers(self, principal: Principal) -> dict[str, str]:
+        """`RateLimit` headers of an answer: the limit of requests, what is left of it, and seconds until it is full.
+
+        What other processes have spent since this one's last look at the database is not known.
+        """
+        limit = self.limit_of(principal, RateLimitKind.REQUESTS)
+        if principal.key_id is None or limit.amount == 0:
+            return {}
+        with self._lock:
+            reserved = self._reservation(principal.key_id, RateLimitKind.REQUESTS, limit)
+            is_blocked = reserved.blocked_until > time.monotonic()
+            left = 0 if is_blocked else min(limit.amount, int(reserved.left + reserved.tokens))
+        return {
+            "RateLimit-Limit": str(limit.amount),
+            "RateLimit-Remaining": str(left),
+            "RateLimit-Reset": str(math.ceil((limit.amount - left) / limit.per_s)),
+            "RateLimit-Policy": f"{limit.amount};w={limit.window_s:.0f}",
+        }
 
     def spend_reserved(self, principal: Principal, kind: RateLimitKind, amount: int = 1) -> bool:
         """Spend reserved tokens without a query; False: there are not enough, call `spend`.
@@ -111,9 +145,10 @@ class RateLimiter:
         limit = self.limit_of(principal, kind)
         if amount > limit.amount:
             raise TooMany(f"{amount} at once, of {limit.amount} {kind.value} in {limit.window_s:.0f} s", limit.window_s)
-        granted, wait_s = self._take(principal.key_id, kind, limit, amount)
+        granted, left, wait_s = self._take(principal.key_id, kind, limit, amount)
         with self._lock:
             reserved = self._reservation(principal.key_id, kind, limit)
+            reserved.left = left
             if granted:
                 reserved.tokens += granted - amount
                 return
@@ -127,12 +162,13 @@ class RateLimiter:
         if reserved is None or reserved.ends_at < now:
             if len(self._reservations) >= CACHE_SIZE:
                 self._reservations.clear()
-            reserved = _Reservation(limit.amount // RESERVATIONS_PER_LIMIT, now + limit.window_s)
+            free = limit.amount // RESERVATIONS_PER_LIMIT
+            reserved = _Reservation(free, now + limit.window_s, left=limit.amount - free)
             self._reservations[key_id, kind] = reserved
         return reserved
 
-    def _take(self, key_id: UUID, kind: RateLimitKind, limit: Limit, amount: int) -> tuple[int, float]:
-        """Take tokens from the key's bucket: (tokens, 0.0), or (0, seconds until there are enough)."""
+    def _take(self, key_id: UUID, kind: RateLimitKind, limit: Limit, amount: int) -> tuple[int, float, float]:
+        """Take tokens from the key's bucket: (tokens, those left, 0.0), or (0, those left, seconds until enough)."""
         try:
             with self._database.session() as session:
                 now = db_now(session)
@@ -143,10 +179,10 @@ class RateLimiter:
                 passed_s = max(0.0, (now - row.updated_at).total_seconds())
                 row.tokens, row.updated_at = min(float(limit.amount), row.tokens + passed_s * limit.per_s), now
                 if row.tokens < amount:
-                    return 0, (amount - row.tokens) / limit.per_s
+                    return 0, row.tokens, (amount - row.tokens) / limit.per_s
                 granted = min(int(row.tokens), max(amount, limit.reservation))
                 row.tokens -= granted
-                return granted, 0.0
+                return granted, row.tokens, 0.0
         except IntegrityError as error:
             raise Unauthenticated("this API key is unknown or revoked") from error
 

@@ -68,6 +68,38 @@ def test_rollback_history_and_release_as_an_operator_does_them(run: Run, deploym
     assert run("users", "show", ANNA, "--json")["due_reason"] == "new_feedback"
 
 
+def test_rollback_by_steps_is_not_repeated_by_accident(run: Run) -> None:
+    command = ["adapters", "rollback", ANNA, "--reason", "complaint"]
+    assert run(*command, "--active", "2", "--json")["to_number"] == 1
+    assert "version 1 of user" in run(*command, "--active", "2", exit_code=1)
+    assert "rolled back from version 2 to 1" in run(*command, exit_code=1)
+    assert run("adapters", "list", ANNA, "--json")[1]["state"] == "active"
+
+
+def test_commands_with_an_idempotency_key_are_carried_out_once(run: Run) -> None:
+    reason = ["--reason", "r", "--json"]
+    commands = {
+        "rollback": ["adapters", "rollback", ANNA, *reason],
+        "release": ["adapters", "release", ANNA, *reason],
+        "promote": ["adapters", "promote", ANNA, "2", *reason],
+        "pin": ["adapters", "pin", ANNA, "1", *reason],
+        "unpin": ["adapters", "unpin", ANNA, *reason],
+        "retrain": ["users", "retrain", ANNA, *reason],
+    }
+    for name, command in commands.items():
+        once = [*command, "--idempotency-key", name]
+        first = run(*once)
+        history = run("adapters", "history", ANNA, "--json")
+        assert run(*once) == first, name
+        assert run("adapters", "history", ANNA, "--json") == history, name
+    other = [*commands["retrain"], "--idempotency-key", "rollback"]
+    assert "was used for another request" in run(*other, exit_code=1)
+    create = ["keys", "create", "--scope", "admin", "--name", "me", "--json", "--idempotency-key", "k"]
+    key_id = run(*create)["id"]
+    assert "its secret was printed then" in run(*create, exit_code=1)
+    assert [row["id"] for row in run("keys", "list", "--json")] == [key_id]
+
+
 def test_base_model_is_named_where_no_version_serves(run: Run) -> None:
     assert "to number     base" in run("adapters", "rollback", ANNA, "--to", "base", "--reason", "r")
     assert re.search(r"rolled_back +2 +base", run("adapters", "history", ANNA))
@@ -142,7 +174,7 @@ def test_ratings_are_imported_once_and_a_bad_line_is_named(run: Run, deployment:
     file.write_text("user_id,image,rating\nben,a.png,9\n")
     assert "outside its scale" in run("feedback", "import", str(file), *options, exit_code=1)
     file.write_text("user_id,image,rating\nben,a.png,3\nben,b.png\n")
-    assert "line 3 has no rating" in run("feedback", "import", str(file), *options, exit_code=1)
+    assert "line 3: 2 values under 3 columns" in run("feedback", "import", str(file), *options, exit_code=1)
 
 
 def test_changes_of_mind_in_an_imported_file_are_events_of_their_own(run: Run, tmp_path: Path) -> None:

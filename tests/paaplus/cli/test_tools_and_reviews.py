@@ -103,8 +103,8 @@ def test_labels_are_asked_for_imported_and_listed(world: Reviewing, run: Run, tm
     labels = {label["image_id"]: label for label in run("tools", "labels", "--tool", "precomputed:paper", "--json")}
     assert labels[str(world.images[0])]["scores"] == {"beauty": 7.5}
     for row, told in (
-        ("twice.jpg,1,", "2 images named 'twice.jpg'"),
-        ("nobody.jpg,1,", "0 images named 'nobody.jpg'"),
+        ("twice.jpg,1,", "scores.csv: line 2: 2 images named 'twice.jpg'"),
+        ("nobody.jpg,1,", "scores.csv: line 2: no image named 'nobody.jpg'"),
         ("a.jpg,12,", "line 2: beauty: a score of 12.0"),
     ):
         file.write_text(f"image,beauty,confidence\n{row}\n")

@@ -9,11 +9,14 @@ import pytest
 
 from paaplus.configs import TrainingConfig
 from paaplus.errors import InvalidInput
-from paaplus.gate import Evidence, UnseenRatings, gather
-from paaplus.gate.orders import agreements, order, pair_gains
-from paaplus.records import RatedSet
+from paaplus.gate import Evidence, FeedbackVerdict, UnseenComparisons, UnseenRatings, gather
+from paaplus.gate.orders import pair_gains
+from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
 from paaplus.training import TrainingRequest, train
 from tests.support.tiny import FEATURE_DIM, tiny_base
+
+VERDICT = FeedbackVerdict(num_answers=30, num_in_window=30, first=None, last=None, score=5.0, needed=1.1)
+NO_PAIRS = UnseenComparisons(*(np.empty((0, 1)) for _ in range(4)), np.ones(1))
 
 
 def request(kind: str, strategy: str) -> tuple[TrainingRequest, RatedSet]:
@@ -30,7 +33,11 @@ def gathered(kind: str, strategy: str, boundary: int) -> tuple[Evidence, Trainin
     asked, held_out = request(kind, strategy)
     pool = held_out.select(np.arange(3))
     trained = train(asked)
-    return gather(asked, trained, None, held_out, boundary, pool.taste_NR, pool.generic_NA), asked
+    pool_scores = pool.taste_NR, pool.generic_NA
+    gathered = gather(
+        asked, trained, None, held_out, NO_COMPARISONS, boundary, *pool_scores, verdict=VERDICT, is_live=boundary > 0
+    )
+    return gathered, asked
 
 
 def test_ratings_after_the_reference_have_leave_one_out_predictions() -> None:
@@ -43,13 +50,11 @@ def test_ratings_after_the_reference_have_leave_one_out_predictions() -> None:
         adapter = train(replace(asked, new=rest)).adapter
         expected_NA = adapter.score(alone.taste_NR, alone.generic_NA)
         np.testing.assert_allclose(evidence.new.candidate_NA[n], expected_NA[0], atol=1e-4)
-    assert evidence.new.difference_LLA.shape == (10, 10, evidence.new.target_NA.shape[1])
 
 
 def test_gradient_strategies_have_no_leave_one_out_predictions() -> None:
     evidence, _ = gathered("bottleneck", "naive", boundary=12)
     assert np.isnan(evidence.new.candidate_NA).all()
-    assert evidence.new.difference_LLA is None
     assert len(evidence.gains()) == len(evidence.held_out) == 8
     assert len(evidence.new) == 10, "their active scores still count"
 
@@ -68,29 +73,32 @@ def rows(num: int, **columns: object) -> UnseenRatings:
 def test_evidence_of_unequal_columns_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"evidence of 6 sequence numbers, .*\(5, 1\)"):
         rows(6, active_NA=np.zeros((5, 1)))
-    with pytest.raises(InvalidInput, match=r"differences of \(7, 7, 1\) beside targets of \(6, 1\)"):
-        rows(6, difference_LLA=np.zeros((7, 7, 1)))
     with pytest.raises(InvalidInput, match=r"pool scores of \(4, 1\) and \(3, 1\)"):
-        Evidence(rows(6), rows(0), 0, np.zeros((4, 1)), np.zeros((3, 1)))
+        Evidence(VERDICT, False, rows(6), NO_PAIRS, rows(0), 0, np.zeros((4, 1)), np.zeros((3, 1)))
 
 
-def test_differences_are_of_the_latest_rows() -> None:
-    difference_LLA = np.arange(9.0).reshape(3, 3, 1)
-    cut = rows(5, difference_LLA=difference_LLA)
-    assert cut.after(2).difference_LLA.shape == (2, 2, 1)
-    assert cut.after(2).difference_LLA[0, 0, 0] == 4.0
-    assert cut.after(0).difference_LLA is not None
-    assert cut.after(0).difference_LLA.shape == (3, 3, 1), "four rows are left, three of them have differences"
-    assert cut.after(4).difference_LLA.shape == (0, 0, 1)
-
-
-def test_agreement_is_tau_a() -> None:
-    target_NA = np.array([[1.0], [2.0], [2.0], [4.0], [np.nan]])
-    score_NA = np.array([[1.0], [3.0], [2.0], [2.5], [9.0]])
-    # pairs: 12 13 14 up and up; 23 alike; 24 up and down; 34 up and up; the fifth was not rated
-    row_D = agreements(target_NA, order(score_NA))
-    np.testing.assert_allclose(row_D, [1.0, 0.0, 2 / 3, 1 / 3])
-    assert row_D.mean() == pytest.approx((4 - 1) / 6)
+def test_held_out_comparisons_have_the_differences_of_all_three_scores() -> None:
+    asked, rated = request("taste_vector", "bayes")
+    trained = train(asked)
+    first, second = rated.select(np.arange(0, 4)), rated.select(np.arange(4, 8))
+    compared = ComparedSet.of(
+        np.arange(100, 104),
+        first.taste_NR,
+        first.generic_NA,
+        second.taste_NR,
+        second.generic_NA,
+        np.ones_like(first.target_NA),
+    )
+    no_pool = first.taste_NR[:0], first.generic_NA[:0]
+    found = gather(asked, trained, None, rated, compared, 0, *no_pool, verdict=VERDICT, is_live=False).compared
+    generic_CA = first.generic_NA - second.generic_NA
+    np.testing.assert_array_equal(found.generic_CA, generic_CA)
+    np.testing.assert_array_equal(found.active_CA, generic_CA)
+    np.testing.assert_array_equal(
+        found.candidate_CA,
+        trained.adapter.score(first.taste_NR, first.generic_NA)
+        - trained.adapter.score(second.taste_NR, second.generic_NA),
+    )
 
 
 def test_pair_gains_count_only_pairs_with_different_ratings() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import hypothesis.extra.numpy as hnp
@@ -13,7 +14,8 @@ from hypothesis import given
 from scipy import stats
 
 from paaplus.configs import GateConfig
-from paaplus.gate import Evidence, GateReport, UnseenRatings, judge
+from paaplus.gate import Evidence, FeedbackVerdict, GateReport, UnseenComparisons, UnseenRatings, judge
+from paaplus.scoring.comparisons import log_likelihood
 
 CONFIG = GateConfig(
     min_evidence=5,
@@ -21,11 +23,33 @@ CONFIG = GateConfig(
     min_probability=0.1,
     forgetting_margin=0.15,
     max_negative_flip_rate=0.02,
-    min_agreement=-1.0,  # whatever order: most of these are about one check at a time
-    trust_region=1.0,
+    comparison_margin=0.1,
 )
-AGREEING = replace(CONFIG, min_agreement=0.33)
+ORDERED = FeedbackVerdict(num_answers=40, num_in_window=40, first=None, last=None, score=5.0, needed=math.log(3.0))
 NONE = UnseenRatings(np.empty(0, int), *(np.empty((0, 1)) for _ in range(4)))
+
+
+NO_PAIRS = UnseenComparisons(*(np.empty((0, 1)) for _ in range(4)), np.ones(1))
+
+
+def made(
+    held_out: UnseenRatings,
+    new: UnseenRatings,
+    boundary: int,
+    pool_active_PA: np.ndarray,
+    pool_candidate_PA: np.ndarray,
+    **more: object,
+) -> Evidence:
+    """Evidence with a verdict that lets everything go live, unless another one is given."""
+    others = {"verdict": ORDERED, "is_live": False, "compared": NO_PAIRS} | more
+    return Evidence(
+        held_out=held_out,
+        new=new,
+        boundary=boundary,
+        pool_active_PA=pool_active_PA,
+        pool_candidate_PA=pool_candidate_PA,
+        **others,
+    )
 
 
 def unseen(
@@ -41,7 +65,7 @@ def evidence(
 ) -> Evidence:
     """Held-out ratings, and a pool whose scores move by `shift`."""
     pool_PA = np.full((4, 1), 5.0)
-    return Evidence(unseen(target, active, candidate), NONE, boundary, pool_PA, pool_PA + shift)
+    return made(unseen(target, active, candidate), NONE, boundary, pool_PA, pool_PA + shift)
 
 
 def rising(count: int) -> np.ndarray:
@@ -62,7 +86,8 @@ def check(report: GateReport, name: str):
 def test_a_clearly_better_candidate_goes_live() -> None:
     report = judge(errs(10, active=2.0, candidate=1.0), CONFIG)  # 4 - 1 on every rating
     assert report.promote
-    assert report.reason.startswith("Promoted. Squared error on 10 unseen ratings: 3.00 lower (allowed: 0.05 higher;")
+    assert report.reason.startswith("Promoted. Order: the odds that 40 answers follow an order are 148 to 1")
+    assert "Squared error on 10 unseen ratings: 3.00 lower (allowed: 0.05 higher;" in report.reason
     expected = stats.t(12, 30 / 11, np.sqrt((18 + 10 / 11 * 9) / 12 / 11)).sf(-0.05)
     assert check(report, "loss").value == pytest.approx(expected)
 
@@ -104,26 +129,12 @@ def test_scores_that_are_not_numbers_in_range_are_refused(place: str, score: flo
     assert report.reason == "Refused. Scores: 1 of 14 are not numbers from 0 to 10."
 
 
-@pytest.mark.parametrize(("shift", "promote"), [(0.5, True), (4.0, False)])
-def test_with_too_little_evidence_the_size_of_the_change_decides(shift: float, promote: bool) -> None:
-    # four of the pool move by the shift, four held-out ratings by 1: the candidate is worse on them, which is noise
-    report = judge(errs(4, active=1.0, candidate=2.0, shift=shift), CONFIG)
-    assert report.promote is promote
-    mean = (4 * shift + 4 * 1.0) / 8
-    note = "Only 4 unseen ratings (5 needed), so the size of the change decides."
-    size = f"Size of the change: scores move by {mean:.2f} on average (allowed: 1)."
-    assert report.reason == (
-        (f"Promoted. {note} {size} " if promote else f"Refused. {size} {note} ")
-        + "Consistency: not tested, only 4 new ratings (5 needed). Scores: all 8 are numbers from 0 to 10."
-    )
-    assert check(report, "trust_region").value == pytest.approx(mean)
-
-
-def test_with_nothing_at_all_to_measure_the_candidate_is_refused() -> None:
-    nothing = Evidence(NONE, NONE, 0, np.empty((0, 1)), np.empty((0, 1)))
-    report = judge(nothing, CONFIG)
-    assert not report.promote
-    assert "Size of the change: unknown, there is no image to measure it on." in report.reason
+def test_with_few_unseen_ratings_the_order_of_all_feedback_decides() -> None:
+    few = errs(4, active=1.0, candidate=2.0)
+    report = judge(few, CONFIG)
+    assert report.promote
+    assert "Squared error: not tested, only 4 unseen ratings (5 needed)." in report.reason
+    assert not judge(replace(few, verdict=replace(ORDERED, score=1.0)), CONFIG).promote
 
 
 def test_forgetting_is_refused_though_the_newest_ratings_got_better() -> None:
@@ -181,8 +192,8 @@ def test_missing_aspects_do_not_count() -> None:
     active_NA, candidate_NA = np.nan_to_num(target_NA) + 2.0, np.nan_to_num(target_NA) + 1.0
     rows = UnseenRatings(np.arange(8), target_NA, active_NA, active_NA, candidate_NA)
     none = UnseenRatings(np.empty(0, int), *(np.empty((0, 2)) for _ in range(4)))
-    report = judge(Evidence(rows, none, 0, np.empty((0, 2)), np.empty((0, 2))), CONFIG)
-    assert report.reason.startswith("Promoted. Squared error on 7 unseen ratings: 3.00 lower")
+    report = judge(made(rows, none, 0, np.empty((0, 2)), np.empty((0, 2))), CONFIG)
+    assert "Squared error on 7 unseen ratings: 3.00 lower" in report.reason
 
 
 def test_training_ratings_count_where_there_is_a_leave_one_out_prediction() -> None:
@@ -193,69 +204,68 @@ def test_training_ratings_count_where_there_is_a_leave_one_out_prediction() -> N
     both = replace(held_out, new=unseen(target, target + 1.0, candidate))
     assert np.array_equal(both.gains(), [0.0] * 2 + [-3.0] * 8)
     assert not judge(both, CONFIG).promote
-    assert "Only 2 unseen ratings (5 needed)" in judge(held_out, CONFIG).reason
-
-
-def test_ratings_in_random_order_are_refused_though_the_candidate_errs_less() -> None:
-    target = np.array([4.0, 7.0, 5.0, 6.0, 4.5, 6.5, 5.5, 6.0, 4.0, 7.0, 5.0, 6.5] * 3)
-    score = np.linspace(3.0, 4.0, 36)  # has nothing to do with them
-    random = evidence(target, score, score + 2.0)
-    report = judge(random, AGREEING)
-    assert check(report, "loss").passed
-    assert not report.promote
-    assert report.reason.startswith(
-        "Refused. Consistency: the order of 36 new ratings agrees best with the generic scores, Kendall correlation 0.0"
-    )
-    assert judge(random, CONFIG).promote
+    assert "only 2 unseen ratings (5 needed)" in judge(held_out, CONFIG).reason
 
 
 @pytest.mark.parametrize(
-    ("follows", "words"),
-    [("generic", "the generic scores"), ("active", "the served scores"), ("candidate", "the candidate's scores")],
+    ("score", "is_live", "promote"), [(1.0, False, False), (1.2, False, True), (0.01, True, True), (-0.01, True, False)]
 )
-def test_new_ratings_that_follow_one_of_three_orders_are_enough(follows: str, words: str) -> None:
-    target = rising(20)
-    scores = dict.fromkeys(("generic", "active", "candidate"), 8.0 - target) | {follows: target + 1.0}
-    rows = unseen(target, scores["active"], scores["candidate"], generic=scores["generic"])
-    pool_PA = np.full((4, 1), 5.0)
-    report = judge(Evidence(rows, NONE, 0, pool_PA, pool_PA), AGREEING)
-    assert check(report, "agreement").passed
-    assert f"agrees best with {words}, Kendall correlation 1.00" in check(report, "agreement").detail
+def test_first_version_needs_three_to_one_and_a_later_one_even_odds(score: float, is_live: bool, promote: bool) -> None:
+    better = replace(errs(10, active=2.0, candidate=1.0), verdict=replace(ORDERED, score=score), is_live=is_live)
+    report = judge(better, CONFIG)
+    assert report.promote is promote
+    assert check(report, "order").passed is promote
+    assert f"needed: {1 if is_live else 3} to 1" in check(report, "order").detail
 
 
-def test_agreement_is_a_posterior_of_row_means_with_doubled_error() -> None:
-    report = judge(errs(10, active=1.0, candidate=1.0), AGREEING)  # every row agrees fully
-    scale = 2 * np.sqrt((2 * 0.16 + 10 / 11) / 12 / 11)
-    assert check(report, "agreement").value == pytest.approx(stats.t(12, 10 / 11, scale).sf(0.33))
+def test_ratings_that_are_all_alike_are_called_so() -> None:
+    alike = replace(ORDERED, score=-4.0, all_alike=True)
+    report = judge(replace(errs(10, active=2.0, candidate=1.0), verdict=alike), CONFIG)
+    assert report.reason.startswith(
+        "Refused. Order: all 40 answers are alike, so they show no order (odds: 0.018 to 1, needed: 3 to 1)."
+    )
 
 
-def test_ratings_that_are_all_alike_are_refused() -> None:
-    alike = np.full(20, 5.0)
-    report = judge(evidence(alike, rising(20), alike), AGREEING)
-    assert check(report, "loss").passed
-    assert check(report, "negative_flips").value is None
-    assert not report.promote
-    assert "20 new ratings agrees best with the generic scores, Kendall correlation 0.00" in report.reason
-
-
-def test_only_ratings_after_the_active_version_must_follow_an_order() -> None:
-    target = np.concatenate([rising(30), np.full(12, 4.0)])
-    score = np.concatenate([rising(30), rising(12)])
-    assert judge(evidence(target, score, score), AGREEING).promote
-    assert not judge(evidence(target, score, score, boundary=30), AGREEING).promote
-    few = judge(evidence(target, score, score, boundary=38), AGREEING)
-    assert few.promote
-    assert check(few, "agreement").value is None
-
-
-def test_leave_two_out_differences_order_the_training_ratings() -> None:
+def test_candidate_that_orders_worse_than_the_generic_scores_is_refused_though_the_active_does_too() -> None:
     target = rising(12)
-    wrong = unseen(target, 8.0 - target, target - target.mean())  # leave-one-out predictions are no order to go by
-    difference_LLA = (target[:, None] - target[None])[:, :, None]
-    new = replace(wrong, candidate_NA=8.0 - wrong.target_NA, difference_LLA=difference_LLA)
-    report = judge(replace(errs(2, active=1.0, candidate=1.0), new=new), AGREEING)
-    detail = check(report, "agreement").detail
-    assert "14 new ratings agrees best with the candidate's scores, Kendall correlation 1.00" in detail
+    both_wrong = replace(
+        made(unseen(target, 8.0 - target, 8.0 - target, generic=target), NONE, 0, target[:, None], target[:, None]),
+        is_live=True,
+    )
+    report = judge(both_wrong, CONFIG)
+    assert check(report, "negative_flips").passed
+    assert not check(report, "generic").passed
+    assert report.reason.startswith("Refused. Pairs in the wrong order, against generic scores: 100.0 percent")
+    assert "generic" not in {each.name for each in judge(replace(both_wrong, is_live=False), CONFIG).checks}
+
+
+def pairs(active: float, candidate: float, count: int = 10) -> UnseenComparisons:
+    """Comparisons that all prefer the first image, with the same differences of scores."""
+    columns = (np.full((count, 1), value) for value in (1.0, active, active, candidate))
+    return UnseenComparisons(*columns, np.ones(1))
+
+
+def test_held_out_comparisons_judge_by_their_log_loss() -> None:
+    worse, better = pairs(active=2.0, candidate=-2.0), pairs(active=-2.0, candidate=2.0)
+    differences, preference, noise_sd = np.array([[2.0], [-2.0]]), np.ones((2, 1)), np.ones(1)
+    right, wrong = log_likelihood(differences, preference, noise_sd)[:, 0]
+    np.testing.assert_allclose(better.gains(), right - wrong)
+    assert (worse.right_share(worse.candidate_CA), worse.right_share(worse.generic_CA)) == (0.0, 1.0)
+    nothing = errs(0, active=1.0, candidate=1.0)
+    refused = judge(replace(nothing, compared=worse), CONFIG)
+    assert not refused.promote
+    assert refused.reason.startswith("Refused. Log loss on 10 unseen comparisons: ")
+    assert "0 % in the right order (generic scores: 100 %)" in refused.reason
+    assert judge(replace(nothing, compared=better), CONFIG).promote
+    few = judge(replace(nothing, compared=pairs(2.0, -2.0, count=4)), CONFIG)
+    assert few.promote
+    assert check(few, "comparisons").value is None
+
+
+def test_comparisons_without_an_answer_do_not_count() -> None:
+    answers = replace(pairs(2.0, -2.0), preference_CA=np.array([[np.nan]] * 6 + [[0.5]] * 4))
+    assert len(answers.gains()) == 4
+    assert answers.right_share(answers.candidate_CA) is None
 
 
 scores = st.floats(0, 10, width=32)
@@ -265,7 +275,7 @@ scores = st.floats(0, 10, width=32)
 def test_every_report_is_json_with_a_reason(columns: tuple[np.ndarray, ...]) -> None:
     target_NA, active_NA, candidate_NA = columns
     rows = UnseenRatings(np.arange(len(target_NA)), target_NA, candidate_NA, active_NA, candidate_NA)
-    report = judge(Evidence(rows, rows, 3, active_NA, candidate_NA), GateConfig())
+    report = judge(made(rows, rows, 3, active_NA, candidate_NA), GateConfig())
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["promote"] is report.promote
     assert report.reason.startswith("Promoted. " if report.promote else "Refused. ")
     assert all(check.detail in report.reason for check in report.checks)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from safetensors.torch import save
 
 from paaplus.errors import InvalidInput
-from paaplus.models.images import decode_image
+from paaplus.image_files import decode_image
 from paaplus.models.timm_backbone import build_network, load_state, read_state
 from tests.support.hostile import encoded, hostile_artifacts, hostile_images, nearly, noise, odd_images
 

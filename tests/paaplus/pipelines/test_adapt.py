@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import FeaturesRow
+from paaplus.db.tables import FeaturesRow, JobRow
 from paaplus.db.tables.jobs import JobState, RunOutcome
 from paaplus.db.tables.models import AdapterState
 from paaplus.errors import Conflict, InvalidInput, LeaseLost, NotFound
@@ -22,10 +22,12 @@ from paaplus.services.adaptation import commit
 from paaplus.services.adaptation.snapshot import read_snapshot
 from paaplus.services.adapters import versions
 from paaplus.services.feedback import exclusions
+from paaplus.services.images.features import features_digest
 from paaplus.services.registry import base_models
 from paaplus.services.users import users
 from paaplus.settings import Settings
 from tests.support.deployment import Deployment
+from tests.support.factories import make_features
 from tests.support.tiny import FEATURE_DIM, tiny_base
 
 STRATEGIES = [("taste_vector", "bayes"), ("taste_vector", "replay"), ("bottleneck", "replay_ewc")]
@@ -89,31 +91,19 @@ def test_same_log_gives_the_same_digests_wherever_it_lies(
     assert len(digests[0]) == 2
 
 
-def test_flipped_opinions_are_refused_by_the_gate_and_kept_with_the_reason(deployment: Deployment) -> None:
+def test_ratings_in_random_order_are_refused_by_the_gate_and_kept_with_the_reason(deployment: Deployment) -> None:
     user = deployment.add_user()
-    deployment.rate(user, range(100))
-    deployment.work()
-    before = deployment.scores(user)
-    # Training images are rated again with reversed ratings, as by a broken client. Held-out ratings stay as they were.
-    held_out = {rating.image_id for rating in _log(deployment, user).latest_ratings() if rating.held_out}
-    flipped = [i for i in range(100) if deployment.images[i] not in held_out]
+    order = np.random.default_rng(0).permutation(60)
     deployment.post(
-        *(deployment.rating(user, f"bad{i}", i, 10 - deployment.opinion(i), index) for index, i in enumerate(flipped))
+        *(deployment.rating(user, f"r{i}", i, deployment.opinion(int(order[i])), index=i) for i in range(60))
     )
     deployment.work()
     refused = deployment.versions(user)[-1]
     assert refused.state == AdapterState.REJECTED
-    assert refused.gate_report["reason"]
-    assert np.array_equal(deployment.scores(user), before)
+    assert refused.gate_report["reason"].startswith("Refused. Order: the odds that ")
+    assert refused.gate_report["feedback"]["num_answers"] == 60
+    assert np.array_equal(deployment.scores(user), deployment.generic_IA)
     assert deployment.runs(user)[-1].outcome == RunOutcome.KEPT
-
-
-def _log(deployment: Deployment, user: object):
-    from paaplus.services.feedback import feedback_log
-
-    with deployment.database.read_session() as session:
-        row = session.get(type(deployment.user(user)), user)
-        return feedback_log.read(session, row, deployment.settings.holdout_key.get_secret_value())
 
 
 def test_rollback_is_bit_for_bit_and_no_later_training_undoes_it(
@@ -306,7 +296,7 @@ def test_rollback_to_a_tainted_version_is_refused(deployment: Deployment) -> Non
         deployment.rate(user, images)
         deployment.work()
     deployment.retract(user, "r3")
-    assert deployment.user(user).due_reason == "taken_back", "a retraction does not wait for more feedback"
+    assert deployment.queued_reason(user) == "taken_back", "a retraction does not wait for more feedback"
     deployment.work()
     with pytest.raises(Conflict, match="retracted"):
         rollback(deployment, user, to=1)
@@ -325,7 +315,7 @@ def test_retracting_everything_ends_at_the_generic_scores(deployment: Deployment
 def test_tainted_version_is_retired_even_if_its_successor_is_refused(
     deployment: Deployment,
 ) -> None:
-    user = deployment.add_user(gate={"min_probability": 1.0, "trust_region": 0.0})
+    user = deployment.add_user(gate={"min_probability": 1.0})
     deployment.rate(user, range(40))
     deployment.work()
     promote(deployment, user, 1)
@@ -359,7 +349,7 @@ def test_rollback_with_kept_feedback_keeps_later_feedback_too(deployment: Deploy
     deployment.rate(user, range(80, 89))  # nine are not trained on yet
     rollback(deployment, user, to=1, feedback="keep")
     deployment.rate(user, range(89, 90))
-    assert deployment.user(user).due_reason == "new_feedback"
+    assert deployment.queued_reason(user) == "new_feedback"
 
 
 def test_retrain_by_hand_starts_a_delayed_job_now(deployment: Deployment) -> None:
@@ -422,6 +412,7 @@ def test_reading_a_snapshot_takes_as_long_with_many_versions_as_with_few(deploym
         assert snapshot.reference is not None
         return len(statements)
 
+    deployment.rate(user, range(40, 80))
     for image in range(20, 23):
         deployment.rate(user, range(image, image + 1))
         deployment.work()
@@ -438,10 +429,33 @@ def test_broken_features_of_one_image_do_not_stop_a_training(deployment: Deploym
     with deployment.database.session() as session:
         row = session.get(FeaturesRow, (deployment.base.extractor_digest, deployment.images[150]))
         row.data = np.full(FEATURE_DIM, np.nan, np.float16).tobytes()
+        row.sha256 = features_digest(row.extractor_digest, row.image_id, row.data)
     user = deployment.add_user()
     deployment.rate(user, range(40))
     deployment.post(deployment.rating(user, "broken", 150, 5.0))
     deployment.work()
+    assert deployment.active(user).number == 1
+
+
+def test_damaged_features_train_nobody_and_are_extracted_again(deployment: Deployment) -> None:
+    user = deployment.add_user()
+    key = (deployment.base.extractor_digest, deployment.images[7])
+    with deployment.database.session() as session:
+        row = session.get_one(FeaturesRow, key)
+        good, digest = row.data, row.sha256
+        row.data = bytes([good[0] ^ 0x80]) + good[1:]
+    deployment.rate(user, range(40))
+    scheduling.scan(deployment.database, deployment.settings)
+    lease = jobs.claim(deployment.database, worker="w", queues=["cpu"], lease_s=30)
+    with pytest.raises(NotReady, match="1 rated image"):
+        adapt.run(Running(deployment.context, lease))
+    with deployment.database.session() as session:
+        assert session.get(FeaturesRow, key) is None
+        kinds = session.execute(sa.select(JobRow.kind).where(JobRow.state == JobState.QUEUED)).scalars().all()
+        assert kinds == [jobs.JobKind.EXTRACT_FEATURES]
+        make_features(session, image_id=key[1], extractor_digest=key[0], data=good)  # what a worker does
+        assert session.get_one(FeaturesRow, key).sha256 == digest
+    adapt.run(Running(deployment.context, lease))
     assert deployment.active(user).number == 1
 
 

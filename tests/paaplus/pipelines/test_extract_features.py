@@ -21,7 +21,7 @@ from paaplus.services.images import images
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 from tests.support.deployment import Deployment
-from tests.support.factories import APPLICATION, make_image
+from tests.support.factories import APPLICATION, make_image, make_user
 from tests.support.tiny import FEATURE_DIM
 
 
@@ -53,11 +53,11 @@ def extractor(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Colour
     return extractor
 
 
-def upload(deployment: Deployment, shade: int) -> ImageRow:
+def upload(deployment: Deployment, shade: int, application: str = APPLICATION) -> ImageRow:
     file = io.BytesIO()
     Image.new("RGB", (32, 24), (shade, 0, 255 - shade)).save(file, "PNG")
     added = images.add(
-        deployment.database, deployment.blobs, deployment.settings, application=APPLICATION, data=file.getvalue()
+        deployment.database, deployment.blobs, deployment.settings, application=application, data=file.getvalue()
     )
     return added.row
 
@@ -186,6 +186,78 @@ def test_damaged_blob_fails_its_image_alone(deployment: Deployment, extractor: C
     assert (found[damaged.id].data, "hash to" in found[damaged.id].error) == (None, True)
     assert all(found[row.id].data for row in good)
     assert jobs_of(deployment)[0].state == JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("application", [APPLICATION, "another-app"])
+def test_upload_of_the_same_pixels_repairs_a_damaged_blob_for_every_image(
+    deployment: Deployment, extractor: ColourExtractor, application: str
+) -> None:
+    first = upload(deployment, 1)
+    path = deployment.settings.home / "blobs" / first.sha256[:2] / first.sha256
+    good = path.read_bytes()
+    path.write_bytes(good[:-20])
+    deployment.work()
+    assert features(deployment)[first.id].error
+    again = upload(deployment, 1, application=application)
+    assert path.read_bytes() == good
+    assert (again.id == first.id) == (application == APPLICATION)
+    deployment.work()
+    found = features(deployment)
+    assert found[first.id].data == found[again.id].data is not None
+    assert found[first.id].error is None
+
+
+def test_lack_of_memory_fails_no_picture_for_good(
+    deployment: Deployment, extractor: ColourExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [upload(deployment, shade) for shade in range(0, 120, 20)]
+    too_large = {0}  # the picture at this place does not fit, alone or in a batch
+    extract = extractor.extract
+
+    def extract_within_memory(batch: Sequence[Image.Image]) -> np.ndarray:
+        if len(batch) > 2 or (too_large and np.asarray(batch[0])[0, 0, 0] == 0):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory") if len(batch) > 2 else MemoryError
+        return extract(batch)
+
+    monkeypatch.setattr(extractor, "extract", extract_within_memory)
+    run_next(deployment.context, ["cpu"])
+    found = features(deployment)
+    assert set(found) == {row.id for row in rows[1:]}, "all others are done"
+    assert all(row.data and row.error is None for row in found.values())
+    [job] = jobs_of(deployment)
+    assert (job.state, job.attempts) == (JobState.QUEUED, 1)
+    assert "not enough memory for 1 images" in str(job.last_error)
+    too_large.clear()
+    with deployment.database.session() as session:
+        jobs.run_sooner(session, job.id, reason="test", priority=1)
+    deployment.work()
+    assert features(deployment)[rows[0].id].data
+
+
+def test_other_errors_of_an_extractor_are_no_lack_of_memory(
+    deployment: Deployment, extractor: ColourExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Sequence[Image.Image]) -> np.ndarray:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    upload(deployment, 1)
+    monkeypatch.setattr(extractor, "extract", broken)
+    run_next(deployment.context, ["cpu"])
+    assert "shapes cannot be multiplied" in str(jobs_of(deployment)[0].last_error)
+
+
+def test_extraction_is_fair_between_applications_and_users(deployment: Deployment, extractor: ColourExtractor) -> None:
+    """Whoever uploads many pictures waits for them; the next picture of everybody else comes first."""
+    with deployment.database.session() as session:
+        many = [make_image(session).id for _ in range(20)]
+        ada, bob = make_user(session).id, make_user(session).id
+        adas = [make_image(session, owner_id=ada).id for _ in range(3)]
+        bobs = make_image(session, owner_id=bob).id
+        others = make_image(session, application="other-app").id
+        order = [image_id for image_id, _ in extract_features._missing(session, extractor.digest, 10, ())]
+    assert order[:2] == [many[0], others], "one of each application"
+    assert order[2:5] == [adas[0], bobs, many[1]], "then one of each owner"
+    assert order[5] == adas[1]
 
 
 def test_storage_outage_gives_no_image_an_error(

@@ -95,5 +95,5 @@ def test_lines_are_read_with_their_numbers_and_blanks_left_out(tmp_path: Path) -
     lines = list(read_answers(file, FORM))
     assert [(line.line, line.user_id, line.answers) for line in lines] == [(2, "ann", {"a": 1.5}), (3, "ben", {"b": 4})]
     file.write_bytes(b"user_id,a\nann,\xff\n")
-    with pytest.raises(InvalidInput, match="utf-8"):
+    with pytest.raises(InvalidInput, match=r"a\.csv, line 2: not UTF-8"):
         list(read_answers(file, FORM))

@@ -103,20 +103,6 @@ def test_leading_reduction_of_one_image_rated_over_and_over() -> None:
     np.testing.assert_allclose(np.eye(6) - reduction_KM @ reduction_KM.T, posterior.covariance_KK, atol=1e-9)
 
 
-@pytest.mark.parametrize("num_rows", [2, 4, 5, 6, 40])
-def test_pair_error_is_of_a_fit_without_both_rows(num_rows: int) -> None:
-    scaled_NK, scaled_N = problem(num_rows)
-    rows = np.arange(num_rows)[-4:]
-    posterior = Posterior(scaled_NK, scaled_N)
-    error_LL = posterior.pair_error(rows)
-    np.testing.assert_allclose(error_LL.diagonal(), posterior.loo_error_N[rows], atol=1e-9)
-    for i, row in enumerate(rows):
-        for j, other in enumerate(rows):
-            rest = ~np.isin(np.arange(num_rows), [row, other])
-            mean_K = Posterior(scaled_NK[rest], scaled_N[rest]).mean_K
-            assert error_LL[i, j] == pytest.approx(scaled_N[row] - scaled_NK[row] @ mean_K, abs=1e-8)
-
-
 @pytest.mark.parametrize("num_rows", [2, 6])
 def test_rows_whose_squares_are_not_finite_are_an_error(num_rows: int) -> None:
     with np.errstate(all="ignore"), pytest.raises(DivergedError, match="finite"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from paaplus.ids import new_id
 from paaplus.queue import jobs
 from paaplus.services import scheduling
 from paaplus.settings import Settings
-from tests.support.factories import make_feedback, make_image, make_user
+from tests.support.factories import make_feedback, make_image, make_job, make_user
 
 
 def user_with_feedback(database: Database, num: int, **columns: object) -> object:
@@ -134,3 +135,30 @@ def test_two_schedulers_at_once_enqueue_each_user_once(database: Database, setti
     assert {job.user_id for job in queued(database)} == user_ids
     assert len(queued(database)) == 20
     assert sum(found) == 20
+
+
+def test_nothing_waits_for_an_hour_when_the_clock_was_set_back_by_one(database: Database, settings: Settings) -> None:
+    """What was due, queued or leased before has times in the future; what is due in an hour stays so."""
+    later = timedelta(hours=1)
+    due = user_with_feedback(database, 3, policy={"min_new_feedback": 3})
+    waits = user_with_feedback(database, 1, policy={"min_new_feedback": 3, "max_interval_s": 3600})
+    with database.session() as session:
+        session.get_one(UserRow, due).next_due_at += later
+        queued_before = make_job(session, created_at=utcnow() + later, run_after=utcnow() + later)
+        delayed = make_job(session, run_after=utcnow() + timedelta(seconds=500))  # a retry
+        leased = make_job(
+            session,
+            state=JobState.RUNNING,
+            attempts=1,
+            lease_token=uuid4(),
+            lease_expires_at=utcnow() + later,
+            worker="w",
+        )
+    assert scheduling.scan(database, settings).num_enqueued == 1
+    with database.read_session() as session:
+        assert session.get_one(UserRow, due).next_due_at is None
+        assert session.get_one(UserRow, waits).next_due_at > utcnow() + timedelta(minutes=50)
+        assert session.get_one(JobRow, queued_before.id).run_after <= utcnow() + timedelta(seconds=1)
+        assert session.get_one(JobRow, delayed.id).run_after > utcnow() + timedelta(seconds=400)
+        left_s = (session.get_one(JobRow, leased.id).lease_expires_at - utcnow()).total_seconds()
+        assert left_s <= settings.lease_s

@@ -67,6 +67,18 @@ def test_damaged_blob_is_never_served(tmp_path: Path) -> None:
         blobs.get(ABC)
 
 
+@pytest.mark.parametrize("rotten", [b"abd", b"ab", b""])
+def test_writing_the_same_bytes_again_repairs_a_damaged_blob(tmp_path: Path, rotten: bytes) -> None:
+    blobs = BlobStore(tmp_path.as_uri())
+    blobs.put(b"abc")
+    (tmp_path / ABC[:2] / ABC).write_bytes(rotten)
+    assert not blobs.is_intact(ABC)
+    assert blobs.put(b"abc") == ABC
+    assert blobs.get(ABC) == b"abc"
+    assert blobs.is_intact(ABC)
+    assert not blobs.is_intact("0" * 64), "there is none"
+
+
 def test_storage_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
     blobs = BlobStore((tmp_path / "blobs").as_uri())
     (tmp_path / "blobs" / ABC[:2]).write_bytes(b"a file where a folder should be")

@@ -67,7 +67,12 @@ def tool_of(tmp_path: Path) -> Callable[[str], Tool]:
     return tool
 
 
-@pytest.mark.parametrize("name", AI_TOOLS)
+SLOW = {"exposure_map", "laion", "mnet", "prompt_det", "tanet", "tanet_ava", "tanet_ava_no_theme"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in AI_TOOLS]
+)
 def test_same_image_gives_the_same_bits_alone_in_any_batch_and_in_any_order(
     tool_of: Callable[[str], Tool], name: str
 ) -> None:

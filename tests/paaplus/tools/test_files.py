@@ -28,24 +28,24 @@ def test_csv_gives_each_image_the_scores_of_its_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("image\na\n", "needs columns"),
-        ("picture,beauty\na,1\n", "needs columns"),
+        ("image\na\n", "line 1: no column of an aspect"),
+        ("picture,beauty\na,1\n", "line 1: no column 'image'"),
         ("image,beauty\na,11\n", "line 2: beauty: a score of 11.0"),
-        ("image,beauty\na,1\na,1\n", "line 3: image 'a' is there twice"),
-        ("image,beauty\na,x\n", "line 2: could not convert"),
-        ("image,beauty\na,nan\n", "line 2: beauty: a score of nan"),
-        ("image,beauty\na\n", "line 2: not as many cells"),
-        ("image,beauty\na,1,2\n", "line 2: not as many cells"),
+        ("image,beauty\na,1\na,1\n", "line 3: image 'a' is on line 2 too"),
+        ("image,beauty\na,x\n", "line 2: column 'beauty': 'x' is not a number"),
+        ("image,beauty\na,nan\n", "line 2: column 'beauty': 'nan' is not a number"),
+        ("image,beauty\na\n", "line 2: 1 values under 2 columns"),
+        ("image,beauty\na,1,2\n", "line 2: 3 values under 2 columns"),
         ("image,beauty\n,1\n", "line 2: no image"),
         ("image,beauty,confidence\na,1,2\n", "line 2: beauty: a confidence of 2.0"),
-        ("image,beauty,beauty\na,1,2\n", "needs columns"),
-        ("", "needs columns"),
+        ("image,beauty,beauty\na,1,2\n", "line 1: column 'beauty' occurs twice"),
+        ("", "line 1: no column 'image'"),
     ],
 )
 def test_wrong_csv_is_refused_with_the_line_number(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "a.csv"
     file.write_text(text)
-    with pytest.raises(InvalidInput, match=f"a.csv: {message}"):
+    with pytest.raises(InvalidInput, match=f"a.csv[:,] {message}"):
         read_csv(file)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 
 import pytest
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from paaplus.cli.evaluate.commands import app
 from paaplus.errors import InvalidInput
+from paaplus.models import base_models
 from paaplus.models.base_fit import SmallDataWarning
 
 
@@ -62,3 +64,62 @@ def test_folder_that_cannot_be_written_is_told_before_anything_is_measured(rated
     out, cache = tmp_path / "file" / "out", tmp_path / "cache"
     done = CliRunner().invoke(app, ["kshot", "--data", str(rated_folder), "--out", str(out), "--cache", str(cache)])
     assert isinstance(done.exception, NotADirectoryError)
+
+
+def _copy(folder, to, ratings):
+    shutil.copytree(folder / "images", to / "images")
+    (to / "ratings.csv").write_text("\n".join(["user_id,image,rating", *ratings]))
+    return to
+
+
+def rated_by(people, images=24, rating=lambda person, image: 1 + (person + image) % 5):
+    return [f"p{p},{i:02d}.png,{rating(p, i)}" for p in range(people) for i in range(images)]
+
+
+@pytest.mark.parametrize(
+    ("ratings", "options", "message"),
+    [
+        (rated_by(3), [], "3 people with varied ratings"),
+        (rated_by(1), [], "1 people with varied ratings"),
+        ([f"p{p},00.png,{1 + p}" for p in range(5)], [], "0 people with varied ratings"),
+        (rated_by(8, 3), [], "a base model needs 4"),
+        (rated_by(8), ["--also", "taste_vector:bayes+prior"], "a taste prior needs 50"),
+        ([*rated_by(8), "p1,99.png,3"], [], "line 194: image '99.png' is not in images/"),
+        ([*rated_by(8), "p9,00.png,1_0"], [], "line 194: column 'rating': '1_0' is not a number"),
+    ],
+)
+def test_what_ratings_alone_tell_is_refused_before_any_feature(
+    rated_folder, tmp_path, monkeypatch, ratings, options, message
+):
+    monkeypatch.setattr(base_models, "load_extractor", lambda *_: pytest.fail("an extractor was loaded"))
+    data = _copy(rated_folder, tmp_path / "data", ratings)
+    done = CliRunner().invoke(app, ["kshot", "--data", str(data), "--cache", str(tmp_path / "cache"), *options])
+    assert isinstance(done.exception, InvalidInput), done.exception
+    assert message in str(done.exception)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_last_image_that_cannot_be_read_is_refused_before_any_feature(rated_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(base_models, "load_extractor", lambda *_: pytest.fail("an extractor was loaded"))
+    data = _copy(rated_folder, tmp_path / "data", rated_by(8))
+    (data / "images" / "23.png").write_text("no image")
+    done = CliRunner().invoke(app, ["kshot", "--data", str(data)])
+    assert isinstance(done.exception, InvalidInput)
+    assert "1 rated image(s) cannot be read" in str(done.exception)
+    assert "23.png: not a JPEG, PNG or WebP" in str(done.exception)
+
+
+def test_stray_files_do_not_stop_a_study_unless_it_is_strict(rated_folder, tmp_path_factory, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(rated_folder, data)
+    (data / "images" / "._00.png").write_bytes(b"\x00\x05\x16\x07")
+    (data / "images" / "zz.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    options = ["--k", "4", "--seeds", "0", "--limit-people", "2"]
+    with pytest.warns(UserWarning, match=r"1 file\(s\) skipped") as told:
+        done = invoke(data, tmp_path_factory, *options)
+    assert done.exit_code == 0, done.exception
+    assert [name for name in ("._00.png", "zz.png") if any(name in str(each.message) for each in told)] == [
+        "._00.png",
+        "zz.png",
+    ]
+    assert isinstance(invoke(data, tmp_path_factory, *options, "--strict").exception, InvalidInput)

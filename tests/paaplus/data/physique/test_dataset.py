@@ -89,7 +89,7 @@ def test_batch_says_which_images_have_a_body(root: Path) -> None:
 def test_error_names_file_line_and_image_when_one_is_broken(root: Path) -> None:
     (root / "images" / "b.png").write_bytes(b"no image")
     data = PhysiqueDataset(read_split(root, "expert")[0], None, CONFIG)
-    with pytest.raises(InvalidInput, match=r"train\.csv, line 3: b\.png: not an image"):
+    with pytest.raises(InvalidInput, match=r"train\.csv, line 3: b\.png: not a JPEG"):
         data[1]
 
 

@@ -127,7 +127,7 @@ def test_validation_fails_without_any_file_of_the_layout(tmp_path: Path) -> None
 def test_bytes_that_are_not_text_are_reported(tmp_path: Path) -> None:
     write_physique(tmp_path, [row("a.png")], [row("b.png")])
     (tmp_path / "pretrain" / "val.csv").write_bytes(HEADER.encode() + b"\n\xff\xfe\x00")
-    assert "cannot be read" in validate(tmp_path)[1][0].message
+    assert "not UTF-8" in validate(tmp_path)[1][0].message
 
 
 def test_preference_is_numbers_when_written_as_json() -> None:

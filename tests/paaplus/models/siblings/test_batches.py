@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from paaplus.models.siblings import parity
 from paaplus.models.siblings.dat import Eat
 from paaplus.models.siblings.exposure_net import ExposureNet
 from paaplus.models.siblings.icaa import Icaa
@@ -54,6 +56,17 @@ def test_switches_of_the_official_code_make_neighbours_matter() -> None:
         assert not torch.allclose(exposure(image, True)[0], exposure(other, True)[0], atol=1e-4)
 
 
+def test_parity_functions_see_one_image_at_a_time_like_tools() -> None:
+    """To the bit: a batch as such may change the last bits of a convolution."""
+    network = with_weights(LabMobileNet())
+    weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    image = noise(224).numpy()
+    together = parity.nima_attack(weights, {"image": image, "whole_map": True}, "batch")
+    alone = parity.nima_attack(weights, {"image": image[1:], "whole_map": True}, "single")
+    for name, array in alone.items():
+        assert np.array_equal(array[0], together[name][1]), name
+
+
 def test_theme_that_is_off_is_ten_zeros_and_recorded_in_the_version() -> None:
     from paaplus.tools.files import TOOL_FILES
 
@@ -72,7 +85,7 @@ def test_theme_that_is_off_is_ten_zeros_and_recorded_in_the_version() -> None:
 def test_empty_histogram_gives_the_biases_with_little_confidence() -> None:
     from PIL import Image
 
-    from paaplus.models.siblings.tools import BUILDERS, NO_WORD_CONFIDENCE
+    from paaplus.models.siblings.tools import BIAS_CONFIDENCE, BUILDERS
     from paaplus.tools.tool import ToolImage
 
     network = with_weights(Icaa(SMALL))
@@ -81,4 +94,4 @@ def test_empty_histogram_gives_the_biases_with_little_confidence() -> None:
     [judgement] = tool.score([ToolImage(Image.new("RGB", (40, 40), (9, 90, 200)))])
     bias = torch.sigmoid(network.class_head2.bias)[0]
     assert judgement.scores["colour"] == pytest.approx(10 * float(bias), abs=1e-5)
-    assert set(judgement.confidences.values()) == {NO_WORD_CONFIDENCE}
+    assert set(judgement.confidences.values()) == {BIAS_CONFIDENCE}

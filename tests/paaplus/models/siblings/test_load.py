@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from paaplus.errors import InvalidInput, Unavailable
+from paaplus.models.nima import load_network as load_nima
 from paaplus.models.siblings import load, state
 from paaplus.models.siblings.elta import build, modern_names
 from paaplus.models.torchvision_shim import ensure_torchvision
@@ -84,6 +85,13 @@ def test_torchvisions_mobilenet_is_told_from_the_laboratorys() -> None:
         state.check_is_for("mnet", {"a": torch.ones(1)}, "w.pth")
 
 
+def test_file_of_the_laboratorys_mobilenet_is_refused_by_nima_with_its_tool(tmp_path: Path) -> None:
+    file = tmp_path / "m.pth"
+    torch.save(TINY["mnet"]().state_dict(), file)
+    with pytest.raises(InvalidInput, match="it is a file of tool 'mnet'"):
+        load_nima(file, "aesthetics")
+
+
 @pytest.mark.usefixtures("small")
 def test_missing_left_over_and_wrong_tensors_are_told(tmp_path: Path) -> None:
     tensors = dict(with_weights(TINY["mnet"]()).state_dict())
@@ -143,6 +151,18 @@ def test_text_vectors_add_aspects_and_change_the_version(tmp_path: Path) -> None
     assert tool.version != without.version
     np.savez(tmp_path / files.FOLDER / "prompt_det_texts.npz", **{"warm tone.": np.ones(5)})
     with pytest.raises(InvalidInput, match=r"no vector of 1024 numbers under 'warm tone\.'"):
+        load.load_tool(tmp_path, "prompt_det")
+
+
+@pytest.mark.usefixtures("small")
+def test_text_tower_of_the_official_file_is_left_out_and_nothing_else(tmp_path: Path) -> None:
+    tensors = dict(with_weights(TINY["prompt_det"]()).state_dict())
+    clip = "icaa_clip.clip_model"
+    tower = {f"{clip}.transformer.resblocks.0.ln_1.weight": torch.ones(2), f"{clip}.text_projection": torch.ones(2, 2)}
+    put(tmp_path, "prompt_det", tensors | tower)
+    assert load.load_tool(tmp_path, "prompt_det").aspects == ("colour",)
+    put(tmp_path, "prompt_det", tensors | {f"{clip}.visual.extra": torch.ones(2)})
+    with pytest.raises(InvalidInput, match="1 are left over"):
         load.load_tool(tmp_path, "prompt_det")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from paaplus import image_files
 from paaplus.errors import InvalidInput, TooLarge, Unavailable
 from paaplus.services.images import sanitize
 
@@ -167,15 +168,13 @@ def test_colours_of_another_profile_become_srgb() -> None:
 
 
 def _linear_rgb_profile() -> bytes:
-    """The sRGB profile of littlecms with its three tone curves replaced by the identity."""
+    """The sRGB profile of littlecms with its three tone curves replaced by the identity. It is still called sRGB."""
     data = bytearray(_srgb())
     count = struct.unpack_from(">I", data, 128)[0]
     for i in range(count):
         name, offset, size = struct.unpack_from(">4sII", data, 132 + 12 * i)
         if name in (b"rTRC", b"gTRC", b"bTRC"):
             data[offset : offset + size] = (b"curv" + bytes(8)).ljust(size, b"\0")
-        if name == b"desc":  # otherwise its name would make it sRGB
-            data[offset : offset + size] = bytes(data[offset : offset + size]).replace(b"s\0R\0G\0B", b"l\0i\0n\0x")
     return bytes(data)
 
 
@@ -330,7 +329,7 @@ def test_huge_webp_header_is_refused_before_its_decoder_allocates(
 ) -> None:
     data = encoded(Image.new("RGB", (2000, 1000)), "WEBP", lossless=lossless)
     extended = encoded(Image.new("RGBA", (2000, 1000), (9, 9, 9, 9)), "WEBP", exif=exif(1))
-    monkeypatch.setattr(sanitize, "_OPENERS", {})  # opening would be a KeyError
+    monkeypatch.setattr(image_files, "_OPENERS", {})  # opening would be a KeyError
     for webp in (data, extended):
         with pytest.raises(InvalidInput, match="2000 x 1000 px; at most 1000000"):
             clean(webp)
@@ -355,6 +354,15 @@ def test_jpeg_with_endless_scans_is_refused() -> None:
 def test_size_that_a_picture_only_has_lying_down_is_still_checked_upright() -> None:
     picture = clean(encoded(scene(40, 16), "JPEG", exif=exif(6)))
     assert (picture.width_px, picture.height_px) == (16, 40)
+
+
+def test_lack_of_memory_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*_: object) -> object:
+        raise MemoryError
+
+    monkeypatch.setattr(image_files, "_upright", too_large)
+    with pytest.raises(Unavailable, match="not enough memory"):
+        clean(encoded(scene(), "JPEG"))
 
 
 def test_upload_gives_up_when_too_many_others_are_being_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -15,12 +16,23 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import AdapterRow, BaseModelRow, ImageRow, JobRow, PredictionReceiptRow, UserRow
+from paaplus.db.tables import (
+    AdapterRow,
+    BaseModelRow,
+    FeaturesRow,
+    ImageRow,
+    JobRow,
+    PredictionReceiptRow,
+    TastePriorRow,
+    UserRow,
+)
 from paaplus.db.tables.governance import KeyScope
+from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.tables.models import AdapterState
-from paaplus.errors import NotFound, Unavailable
+from paaplus.errors import Damaged, NotFound, Unavailable
 from paaplus.ids import new_id
 from paaplus.scoring.adapters import Adapter, Bottleneck, TasteVector
+from paaplus.services.predictions import serving_store
 from paaplus.services.predictions.predict import Prediction, Predictor, Target
 from paaplus.services.registry import base_models
 from paaplus.services.users.keys import OPERATOR, Principal
@@ -324,9 +336,45 @@ def test_without_a_base_model_predictions_are_unavailable(
 def test_damaged_adapter_is_an_error_never_the_base_score(world: World, change: dict[str, object]) -> None:
     with world.database.session() as session:
         session.execute(sa.update(AdapterRow).where(AdapterRow.user_id == world.users[0]).values(**change))
-    with pytest.raises(Unavailable, match="damaged"):
-        world.predictor().answer(world.targets([(0, 0)]))
-    assert world.receipts() == []
+    items = world.predictor().answer(world.targets([(0, 0), (1, 0), (0, 1), (6, 0)])).items
+    assert [item.status for item in items] == ["failed", "scored", "failed", "scored"]
+    assert [(items[i].scores, items[i].receipt_id) for i in (0, 2)] == [(None, None)] * 2
+    assert "damaged" in str(items[0].error)
+    assert [bits(items[i]) for i in (1, 3)] == [world.oracle(1, 0), world.oracle(6, 0)]
+    assert len(world.receipts()) == 2
+
+
+def test_damaged_prior_costs_the_confidence_not_the_scores(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(*_: object) -> Any:
+        raise Damaged("the prior is damaged")
+
+    wanted = TastePriorRow(digest="p" * 64)
+    monkeypatch.setattr(serving_store, "_prior_digests", lambda _: {"p" * 64})
+    monkeypatch.setattr(serving_store, "_prior_rows", lambda *_: ([wanted], []))
+    monkeypatch.setattr(serving_store.taste_priors, "load", damaged)
+    [item] = world.predictor().answer(world.targets([(1, 0)]), with_confidence=True).items
+    assert (bits(item), item.confidence) == (world.oracle(1, 0), None)
+
+
+def test_damaged_features_are_never_served_and_are_extracted_again(world: World) -> None:
+    key = (world.base.extractor_digest, world.images[0])
+    with world.database.session() as session:
+        row = session.get_one(FeaturesRow, key)
+        good = row.data
+        assert good is not None
+        row.data = good[:-1] + bytes([good[-1] ^ 0x40])
+    pairs = [(1, 0), (1, 1), (2, 0)]
+    answer = world.predictor().answer(world.targets(pairs))
+    assert [item.status for item in answer.items] == ["pending", "scored", "pending"]
+    assert bits(answer.items[1]) == world.oracle(1, 1)
+    with world.database.read_session() as session:
+        assert session.get(FeaturesRow, key) is None
+        job = session.get_one(JobRow, answer.items[0].job_id)
+        assert (job.kind, job.state) == (JobKind.EXTRACT_FEATURES, JobState.QUEUED)
+    with world.database.session() as session:  # what the worker does
+        world.add_features(session, world.images[0], good)
+    healed = world.predictor().answer(world.targets(pairs)).items
+    assert [bits(item) for item in healed] == [world.oracle(*pair) for pair in pairs]
 
 
 def test_adapter_filed_under_the_wrong_base_model_is_an_error(world: World) -> None:
@@ -337,8 +385,9 @@ def test_adapter_filed_under_the_wrong_base_model_is_an_error(world: World) -> N
             .where(AdapterRow.user_id == world.users[0])
             .values(data=adapter.to_bytes(), digest=adapter.digest)
         )
-    with pytest.raises(Unavailable, match="made for base model"):
-        world.predictor().answer(world.targets([(0, 0)]))
+    [item] = world.predictor().answer(world.targets([(0, 0)])).items
+    assert (item.status, item.scores) == ("failed", None)
+    assert "made for base model" in str(item.error)
 
 
 @pytest.mark.parametrize("table", [UserRow, ImageRow])

@@ -72,7 +72,7 @@ def test_scope_without_what_it_needs_is_refused(database: Database) -> None:
 
 def test_an_invalid_key_name_is_refused(database: Database) -> None:
     for name in ("", "x" * 65, "line\nbreak", "nul\0"):
-        with database.session() as session, pytest.raises(InvalidInput, match="key name"):
+        with database.session() as session, pytest.raises(InvalidInput, match="the name of a key"):
             keys.create(session, name=name, scope=KeyScope.ADMIN, actor="operator")
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from paaplus.errors import InvalidInput
-from paaplus.models.images import decode_image
+from paaplus.image_files import decode_image
 
 ORIENTATION = 0x0112
 
@@ -65,16 +65,11 @@ def test_cmyk_jpeg_becomes_rgb(picture):
 def test_file_is_refused_when_it_is_no_image_or_cut_off(picture):
     data = encode(picture.resize((300, 300)), "JPEG")
     for bad in (b"", b"hello", data[: len(data) // 2], encode(picture.resize((300, 300)))[:400]):
-        with pytest.raises(InvalidInput, match=f"{len(bad)} bytes"):
+        with pytest.raises(InvalidInput, match=r"damaged|empty|not a JPEG"):
             decode_image(bad)
 
 
-def test_file_of_no_known_format_is_told_in_words():
-    with pytest.raises(InvalidInput, match=r"\(0 bytes\): unknown format$"):
-        decode_image(b"")
-
-
 def test_file_is_refused_before_decoding_when_it_is_too_large(picture):
-    with pytest.raises(InvalidInput, match="image of 4 x 6 pixels"):
+    with pytest.raises(InvalidInput, match="4 x 6 px"):
         decode_image(encode(picture), max_pixels=23)
     assert decode_image(encode(picture), max_pixels=24).size == (4, 6)

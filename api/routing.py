@@ -1,0 +1,240 @@
+"""The checks of every request, in an order that keeps wrong requests cheap.
+
+First the key, from the headers alone; then size, type and encoding of the body; then names that are unknown or that
+occur twice, in query, form and JSON. Nothing is resolved silently: what is refused is named.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from dataclasses import dataclass
+from email.message import Message as Header
+from typing import Any, Final
+
+from fastapi import params
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from paaplus.api import bodies
+from paaplus.api.dependencies import ApiContext, CarriedOut, OpensTo, OpenToAll, get_once, get_session
+from paaplus.db.tables.governance import KeyScope
+from paaplus.services import idempotency
+from paaplus.services.idempotency import Once
+from paaplus.services.users.keys import Principal
+from paaplus.settings import Settings
+
+BODY_BYTES: Final = 2**20
+BATCH_BODY_BYTES: Final = 8 * 2**20  # of an application's batch: 1,000 events with all fields
+MULTIPART_OVERHEAD_BYTES: Final = 16 * 2**10
+UPLOAD: Final = "/v1/images"
+FEEDBACK: Final = "/v1/feedback"
+BATCHES: Final = frozenset(
+    {"/v1/feedback", "/v1/predictions", "/v1/pseudo-labels", "/v1/pseudo-labels/precomputed", "/v1/review-batches"}
+)
+SECRET_ANSWERS: Final = "keys"  # tag of the routes whose answers contain secrets
+CHANGES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class Route(APIRoute):
+    """A route with these checks. Every router uses it: `APIRouter(route_class=Route)`."""
+
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether a repeated request under the same idempotency key gets the first answer."""
+        return any(part.call in (get_session, get_once) for part in _flat(self.dependant))
+
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+        shape = _Shape.of(self)
+
+        async def checked(request: Request) -> Response:
+            context: ApiContext = request.app.state.context
+            principal = await _principal(request, context, shape)
+            limit = body_limit(self.path, principal, context.settings)
+            if (announced := bodies.announced_bytes(request)) is not None and announced > limit:
+                await bodies.drain(request.receive, bodies.DRAIN_BYTES)
+                raise bodies.too_large(limit)
+            request = Request(request.scope, bodies.limited(request.receive, limit), request._send)
+            await _check_form_of_request(request, shape)
+            once = await _once(request, shape, principal)
+            request.state.once = once
+            try:
+                async with context.turns.take(_changed_users(request, shape, principal)):
+                    response = await handle(request)
+                    await _finish(request, shape, once, response)
+            except CarriedOut as done:
+                return done.response
+            return response
+
+        return checked
+
+
+def body_limit(path: str, principal: Principal | None, settings: Settings) -> int:
+    """Bytes of a body that a caller may send to a route.
+
+    Args:
+        path: the route's template, which has no prefix of a proxy.
+    """
+    if path == UPLOAD:
+        return settings.max_upload_bytes + MULTIPART_OVERHEAD_BYTES
+    is_application = principal is not None and principal.scope in (KeyScope.APPLICATION, KeyScope.ADMIN)
+    return BATCH_BODY_BYTES if path in BATCHES and is_application else BODY_BYTES
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What a route takes.
+
+    `query`: names of parameters, and whether each may be repeated. `form`: names of fields; None: no form.
+    """
+
+    key: OpensTo | OpenToAll
+    query: dict[str, bool]
+    form: frozenset[str] | None
+    takes_json: bool
+    has_secret: bool
+    changes: bool
+
+    @classmethod
+    def of(cls, route: APIRoute) -> _Shape:
+        parts = list(_flat(route.dependant))
+        fields = [field for part in parts for field in part.body_params]
+        is_form = any(isinstance(field.field_info, params.Form) for field in fields)
+        [key] = [part.call for part in parts if isinstance(part.call, OpensTo | OpenToAll)]
+        return cls(
+            key=key,
+            query={
+                field.alias: typing.get_origin(field.field_info.annotation) in (list, set, tuple)
+                for part in parts
+                for field in part.query_params
+            },
+            form=frozenset(field.alias for field in fields) if is_form else None,
+            takes_json=bool(fields) and not is_form,
+            has_secret=SECRET_ANSWERS in route.tags,
+            changes=bool((route.methods or set()) & CHANGES),
+        )
+
+
+def _flat(dependant: Dependant) -> Iterator[Dependant]:
+    yield dependant
+    for part in dependant.dependencies:
+        yield from _flat(part)
+
+
+async def _principal(request: Request, context: ApiContext, shape: _Shape) -> Principal | None:
+    if isinstance(shape.key, OpenToAll):
+        return None
+    try:
+        principal = await shape.key.check(context, request)
+    except Exception:
+        if bodies.has_body(request):
+            await bodies.drain(request.receive, bodies.DRAIN_UNKNOWN_BYTES)
+        raise
+    request.state.principal = principal
+    return principal
+
+
+async def _check_form_of_request(request: Request, shape: _Shape) -> None:
+    """Check query and body for names that are unknown or occur twice, and read the body."""
+    if not isinstance(shape.key, OpenToAll):  # monitors add parameters of their own
+        _check_names("query", (name for name, _ in request.query_params.multi_items()), shape.query)
+    if not bodies.has_body(request):
+        return
+    if shape.form is None and not shape.takes_json:
+        return
+    if (encoding := request.headers.get("content-encoding", "identity").strip().lower()) != "identity":
+        await bodies.drain(request.receive, bodies.DRAIN_BYTES)
+        raise HTTPException(415, f"content encoding {encoding!r} is not accepted: send the body as it is")
+    wanted = "multipart/form-data" if shape.form is not None else "application/json"
+    found = _media_type(request)
+    if not (found == wanted or (shape.takes_json and found.startswith("application/") and found.endswith("+json"))):
+        await bodies.drain(request.receive, bodies.DRAIN_BYTES)
+        said = f"content type {found!r} is not accepted here" if found else "the request has no content type"
+        raise HTTPException(415, f"{said}: send {wanted}")
+    if shape.form is None:
+        await bodies.read_json(request)
+        return
+    form = await request.form()
+    try:
+        _check_names("body", (name for name, _ in form.multi_items()), dict.fromkeys(shape.form, False))
+        _refuse_empty(form)
+    except RequestValidationError:
+        await form.close()  # of its files
+        raise
+
+
+def _media_type(request: Request) -> str:
+    given = request.headers.get("content-type")
+    if not given:
+        return ""
+    header = Header()
+    header["content-type"] = given
+    return header.get_content_type() if "/" in given else given.strip().lower()
+
+
+def _check_names(place: str, given: Iterable[str], known: dict[str, bool]) -> None:
+    """Refuse unknown names, and names that occur twice unless `known` says that they may be repeated."""
+    for name, count in Counter(given).items():
+        if name not in known:
+            choice = ", ".join(map(repr, sorted(known))) or "none"
+            raise _invalid(place, name, "unknown_name", f"is not known here; known: {choice}")
+        if count > 1 and not known[name]:
+            raise _invalid(place, name, "doubled_name", f"is given {count} times; once is needed")
+
+
+def _refuse_empty(form: FormData) -> None:
+    for name, value in form.multi_items():
+        if not isinstance(value, UploadFile) and not value.strip():
+            raise _invalid("body", name, "empty_value", "is empty: leave it out, or give a value")
+
+
+def _invalid(place: str, name: str, kind: str, message: str) -> RequestValidationError:
+    return RequestValidationError([{"type": kind, "loc": (place, name[:128]), "msg": message}])
+
+
+async def _once(request: Request, shape: _Shape, principal: Principal | None) -> Once | None:
+    """The request's idempotency key with its content; None: it has none, or changes nothing.
+
+    A form is not covered: an upload is repeatable by its content.
+    """
+    given = request.headers.getlist("idempotency-key")
+    if not given or principal is None or not shape.changes or shape.form is not None:
+        return None
+    if len(given) > 1:
+        raise _invalid("header", "Idempotency-Key", "doubled_name", f"is given {len(given)} times; once is needed")
+    url = request.url
+    target = f"{request.method} {url.path}?{url.query}".encode()
+    return Once.of(principal.actor, given[0], target, await request.body())
+
+
+async def _finish(request: Request, shape: _Shape, once: Once | None, response: Response) -> None:
+    """Store the answer in the transaction of the act, which is committed after the handler."""
+    session = getattr(request.state, "write_session", None)
+    if once is not None and session is not None:
+        body = None if shape.has_secret else bytes(response.body)
+        await run_in_threadpool(idempotency.finish, session, once, response.status_code, body)
+
+
+def _changed_users(request: Request, shape: _Shape, principal: Principal | None) -> set[str]:
+    """The users whom the request changes, as it names them: that of its path, or those of its events."""
+    if not shape.changes or principal is None:
+        return set()
+    prefix = f"{principal.application or ''} "
+    if (user := request.path_params.get("user")) is not None:
+        return {f"{prefix}{user}"}
+    body = getattr(request, "_json", None)
+    if not isinstance(body, dict) or request.scope["route"].path != FEEDBACK:
+        return set()
+    events = body.get("events", [body])
+    named = (event.get("user") for event in events if isinstance(event, dict)) if isinstance(events, list) else ()
+    return {f"{prefix}{user}" for user in named if isinstance(user, str)}

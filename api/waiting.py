@@ -1,0 +1,161 @@
+"""Waiting without threads and connections: for features of images, and for the turn of a user's requests.
+
+One task per process asks the database for all waiting requests together. Both waits are bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+import structlog
+from starlette.concurrency import run_in_threadpool
+
+from paaplus.errors import TooMany
+
+POLL_S: Final = 0.2
+TURN_S: Final = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(eq=False)
+class _Waiter:
+    missing: set[UUID]
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class FeaturesWaiter:
+    """Lets requests wait until images have features.
+
+    Args:
+        still_missing: of these images, those without features; it queries the database.
+        max_per_key: requests of one API key that wait at the same time.
+    """
+
+    def __init__(self, still_missing: Callable[[Collection[UUID]], set[UUID]], max_per_key: int) -> None:
+        self._still_missing = still_missing
+        self._max_per_key = max_per_key
+        self._waiters: set[_Waiter] = set()
+        self._by_key: Counter[str] = Counter()
+        self._task: asyncio.Task[None] | None = None
+
+    async def wait(self, key: str, image_ids: Collection[UUID], wait_s: float) -> bool:
+        """Wait until all images have features, for `wait_s` at most; False: too many of this key wait already."""
+        if self._by_key[key] >= self._max_per_key:
+            return False
+        waiter = _Waiter(set(image_ids))
+        self._by_key[key] += 1
+        self._waiters.add(waiter)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._poll())
+        try:
+            async with asyncio.timeout(wait_s):
+                await waiter.done.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._waiters.discard(waiter)
+            self._by_key[key] -= 1
+            if not self._by_key[key]:
+                del self._by_key[key]
+        return True
+
+    async def _poll(self) -> None:
+        while self._waiters:
+            await asyncio.sleep(POLL_S)
+            wanted = set().union(*(waiter.missing for waiter in self._waiters))
+            try:
+                missing = await run_in_threadpool(self._still_missing, wanted) if wanted else set()
+            except Exception as error:  # the database may answer again before the waits end
+                log.warning("features_not_watched", error=type(error).__name__)
+                continue
+            for waiter in tuple(self._waiters):
+                waiter.missing &= missing | (waiter.missing - wanted)
+                if not waiter.missing:
+                    waiter.done.set()
+
+
+class Turns:
+    """At most so many changes of one user at the same time in this process; others wait for their turn.
+
+    Changes of one user wait for the lock of the user's row. Without a bound they would take all threads and
+    connections, and nobody else would be answered.
+    """
+
+    def __init__(self, max_per_user: int) -> None:
+        self._max = max_per_user
+        self._running: Counter[str] = Counter()
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def take(self, users: Collection[str]) -> AsyncIterator[None]:
+        """Run the block when all these users have room.
+
+        Raises:
+            TooMany: there was no room for `TURN_S`.
+        """
+        names = set(users)
+        if not names:
+            yield
+            return
+        await self._acquire(names)
+        try:
+            yield
+        finally:
+            for name in names:
+                self._running[name] -= 1
+                if not self._running[name]:
+                    del self._running[name]
+            async with self._changed:
+                self._changed.notify_all()
+
+    async def _acquire(self, names: set[str]) -> None:
+        def has_room() -> bool:
+            return all(self._running[name] < self._max for name in names)
+
+        if not has_room():
+            started = time.monotonic()
+            try:
+                async with asyncio.timeout(TURN_S), self._changed:
+                    await self._changed.wait_for(has_room)
+            except TimeoutError:
+                waited_s = time.monotonic() - started
+                raise TooMany(
+                    f"{self._max} requests that change this user are running; waited {waited_s:.0f} s for a turn", 2.0
+                ) from None
+        for name in names:
+            self._running[name] += 1
+
+
+class OneAtATime:
+    """Lets each API key do a costly act once at a time in this process."""
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+        self._running: set[str] = set()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def take(self, key: str) -> Iterator[None]:
+        """Run the block, unless the key is running one.
+
+        Raises:
+            TooMany: it is.
+        """
+        with self._lock:
+            if key in self._running:
+                raise TooMany(f"{self._message}: wait for its end", 5.0)
+            self._running.add(key)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running.discard(key)

@@ -1,0 +1,383 @@
+"""What one caller can do to the others: another tenant's latency, quiet and beside each attack.
+
+    python benchmarks/abuse.py [--database-url URL] [--seconds 8] [--attacks no_key,metrics] [--processes 1] [--record]
+
+Starts an API of its own on 127.0.0.1 with a database of its own (SQLite, or an empty PostgreSQL), two applications and
+a small base model. The second application asks for scores, posts ratings and reads users, one request after the other,
+while the attack runs in a process of its own. Every attack is bounded in count and time. Nothing but this API is
+asked. The quiet latency is measured before each attack.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx2
+import numpy as np
+from cohort import record, simulated_base
+from PIL import Image
+
+from paaplus.db import migrate
+from paaplus.db.engine import Database
+from paaplus.db.locks import lock_user
+from paaplus.db.tables import FeaturesRow, ImageRow, UserRow
+from paaplus.db.tables.governance import KeyScope
+from paaplus.db.types import utcnow
+from paaplus.ids import new_id
+from paaplus.processes import url_of, usable_port
+from paaplus.services.images.features import features_digest
+from paaplus.services.registry import base_models
+from paaplus.services.users import keys
+from paaplus.settings import Settings
+from paaplus.storage.blobs import BlobStore
+
+HOST = "127.0.0.1"
+NUM_USERS, NUM_IMAGES = 200, 40
+TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """The API, and what an attack may use: keys and names of the first application."""
+
+    url: str
+    database_url: str
+    application: str
+    user: str
+    admin: str
+    victim: str  # key of the second application
+    user_id: str
+    images: list[str]
+    victim_images: list[str]
+    pending_image: str  # without features
+
+
+Attack = Callable[[Target, float], int]
+
+
+def attack_no_key(target: Target, seconds: float) -> int:
+    """A JSON document of 6.8 MiB without a key, by four clients."""
+    body = json.dumps({"events": [{"event_id": "x" * 20, "user": "u"}] * 130_000})[: 6_800 * 1024].encode()
+    return _repeat(4, seconds, lambda client: client.post("/v1/feedback", content=body, headers=JSON))
+
+
+def attack_unknown_keys(target: Target, seconds: float) -> int:
+    """Random keys, by four clients."""
+
+    def guess(client: httpx2.Client) -> Any:
+        token = f"paa_{random.getrandbits(256):064x}"
+        return client.get("/v1/users", headers={"Authorization": f"Bearer {token}"})
+
+    return _repeat(4, seconds, guess)
+
+
+def attack_predictions(target: Target, seconds: float) -> int:
+    """As many items as one call takes, with a user's key, by two clients."""
+    items = [{"user": target.user_id, "image": image} for image in target.images]
+    body = {"items": (items * 500)[:2000]}
+    return _repeat(2, seconds, lambda client: client.post("/v1/predictions", json=body), target.user)
+
+
+def attack_export(target: Target, seconds: float) -> int:
+    """Exports with a user's key, by sixteen clients."""
+    return _repeat(16, seconds, lambda client: client.get(f"/v1/users/{target.user_id}/export"), target.user)
+
+
+def attack_long_polls(target: Target, seconds: float) -> int:
+    """Three hundred predictions of one key that wait for an image without features."""
+    body = {"items": [{"user": target.user_id, "image": target.pending_image}], "wait_s": 30}
+
+    async def poll() -> int:
+        limits = httpx2.Limits(max_connections=300)
+        headers = {"Authorization": f"Bearer {target.application}"}
+        async with httpx2.AsyncClient(base_url=target.url, limits=limits, timeout=TIMEOUT_S, headers=headers) as client:
+
+            async def again() -> int:
+                ends_at, count = time.monotonic() + seconds, 0
+                while time.monotonic() < ends_at:
+                    await client.post("/v1/predictions", json=body)
+                    count += 1
+                    await asyncio.sleep(2)  # as an answer with pending items asks for
+                return count
+
+            tasks = [asyncio.create_task(again()) for _ in range(300)]
+            done, left = await asyncio.wait(tasks, timeout=seconds + 1)
+            for task in left:
+                task.cancel()
+            return sum(task.result() for task in done) + len(left)
+
+    return asyncio.run(poll())
+
+
+def attack_uploads(target: Target, seconds: float) -> int:
+    """Pictures of 800 x 600 pixels, by four clients, 240 at most."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    left = iter(range(240))
+
+    def upload(client: httpx2.Client) -> Any:
+        if (number := next(left, None)) is None:
+            time.sleep(0.1)
+            return None
+        file = BytesIO()
+        Image.fromarray(noise ^ number).resize((800, 600)).save(file, "JPEG")
+        return client.post("/v1/images", files={"file": ("a.jpg", file.getvalue(), "image/jpeg")})
+
+    return _repeat(4, seconds, upload, target.application)
+
+
+def attack_metrics(target: Target, seconds: float) -> int:
+    """Scrapes without a key, by twenty clients."""
+    return _repeat(20, seconds, lambda client: client.get("/metrics"))
+
+
+def attack_locked_user(target: Target, seconds: float) -> int:
+    """One user's row is locked, and thirty clients post for this user."""
+    database = Database(target.database_url)
+    with database.session() as session:
+        user = session.get_one(UserRow, UUID(target.user_id))
+        lock_user(session, user.id)
+        event = {"user": target.user_id, "kind": "rating", "image": target.images[0], "ratings": {"beauty": 5},
+                 "scale": {"min": 1, "max": 7}}  # fmt: skip
+        number = iter(range(10**9))
+
+        def post(client: httpx2.Client) -> Any:
+            return client.post("/v1/feedback", json=event | {"event_id": f"lock-{next(number)}"})
+
+        return _repeat(30, seconds, post, target.application)
+
+
+def attack_batches(target: Target, seconds: float) -> int:
+    """Batches of 1,000 events over all users of the application, one after the other."""
+    number = iter(range(10**9))
+
+    def post(client: httpx2.Client) -> Any:
+        batch = next(number)
+        events = [
+            {"event_id": f"b{batch}-{i}", "user": f"user{i % NUM_USERS}", "kind": "rating",
+             "image": target.images[i % NUM_IMAGES], "ratings": {"beauty": 5}, "scale": {"min": 1, "max": 7}}
+            for i in range(1000)
+        ]  # fmt: skip
+        return client.post("/v1/feedback", json={"events": events})
+
+    return _repeat(1, seconds, post, target.application)
+
+
+ATTACKS: dict[str, Attack] = {
+    "no_key": attack_no_key,
+    "unknown_keys": attack_unknown_keys,
+    "predictions": attack_predictions,
+    "export": attack_export,
+    "long_polls": attack_long_polls,
+    "uploads": attack_uploads,
+    "metrics": attack_metrics,
+    "locked_user": attack_locked_user,
+    "batches": attack_batches,
+}
+POSTGRESQL_ONLY = {"locked_user"}
+JSON = {"Content-Type": "application/json"}
+
+
+def _repeat(num_clients: int, seconds: float, act: Callable[[httpx2.Client], Any], key: str | None = None) -> int:
+    """Let clients act until the time is over; returns how many acts had an answer."""
+    ends_at = time.monotonic() + seconds
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    url = os.environ["ABUSE_URL"]
+
+    def run(_: int) -> int:
+        count = 0
+        with httpx2.Client(base_url=url, headers=headers, timeout=TIMEOUT_S) as client:
+            while time.monotonic() < ends_at:
+                try:
+                    act(client)
+                    count += 1
+                except httpx2.HTTPError:
+                    time.sleep(0.05)
+        return count
+
+    with ThreadPoolExecutor(num_clients) as pool:
+        return sum(pool.map(run, range(num_clients)))
+
+
+def _attack_in_a_process(name: str, target: Target, seconds: float, counts: Any) -> None:
+    os.environ["ABUSE_URL"] = target.url
+    counts.put(ATTACKS[name](target, seconds))
+
+
+def victim_latencies(target: Target, seconds: float, tag: str) -> list[float]:
+    """Latencies in ms of the second application's requests, one after the other with a pause of 20 ms."""
+    found, number = [], 0
+    headers = {"Authorization": f"Bearer {target.victim}"}
+    ends_at = time.monotonic() + seconds
+    with httpx2.Client(base_url=target.url, headers=headers, timeout=TIMEOUT_S) as client:
+        while time.monotonic() < ends_at:
+            number += 1
+            image = target.victim_images[number % NUM_IMAGES]
+            rating = {"event_id": f"{tag}-{number}", "user": "victim", "kind": "rating", "image": image,
+                      "ratings": {"beauty": 5}, "scale": {"min": 1, "max": 7}}  # fmt: skip
+            items = [{"user": "victim", "image": image} for image in target.victim_images[:10]]
+            method, path, body = [
+                ("POST", "/v1/predictions", {"items": items}),
+                ("POST", "/v1/feedback", rating),
+                ("GET", "/v1/users/victim", None),
+            ][number % 3]
+            started = time.perf_counter()
+            response = client.request(method, path, json=body)
+            found.append(1000 * (time.perf_counter() - started))
+            assert response.status_code in (200, 201), (response.status_code, response.text)
+            time.sleep(0.02)
+    return found
+
+
+def of(latencies: list[float]) -> dict[str, float]:
+    ordered = sorted(latencies)
+    return {
+        "num": len(ordered),
+        "p50_ms": round(statistics.median(ordered), 1),
+        "p99_ms": round(ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))], 1),
+        "max_ms": round(ordered[-1], 1),
+    }
+
+
+def prepare(settings: Settings) -> dict[str, Any]:
+    """Migrate the database, and fill it with a base model, two applications and their keys."""
+    migrate.upgrade(settings.resolved_database_url)
+    database, blobs = Database(settings.resolved_database_url), BlobStore(settings.resolved_storage_url)
+    base = simulated_base(64, features_are_taste=True)
+    rng = np.random.default_rng(0)
+    made: dict[str, Any] = {}
+    with database.session() as session:
+        base_models.register(session, blobs, base, {"extractor": "none"}, {})
+        for application, names in (("attacker", [f"user{i}" for i in range(NUM_USERS)]), ("other", ["victim"])):
+            users = [
+                UserRow(id=new_id(), application=application, external_id=name, policy={}, created_at=utcnow())
+                for name in names
+            ]
+            session.add_all(users)
+            images = [new_id() for _ in range(NUM_IMAGES + 1)]
+            for image_id in images:
+                digest = f"{image_id.int:064x}"
+                columns = {"sha256": digest, "upload_sha256": digest, "size_bytes": 1, "width_px": 1, "height_px": 1,
+                           "media_type": "image/png"}  # fmt: skip
+                session.add(ImageRow(id=image_id, application=application, created_at=utcnow(), **columns))
+            session.flush()
+            for image_id in images[:-1]:
+                data = rng.normal(size=64).astype(np.float16).tobytes()
+                sha256 = features_digest(base.extractor_digest, image_id, data)
+                key = {"extractor_digest": base.extractor_digest, "image_id": image_id}
+                session.add(FeaturesRow(**key, data=data, sha256=sha256, created_at=utcnow()))
+            session.flush()
+            scope = {"scope": KeyScope.APPLICATION, "application": application}
+            made[application] = keys.create(session, name=application, actor="bench", **scope).token
+            made[f"{application} images"] = [str(image_id) for image_id in images]
+            if application == "attacker":
+                made["user_id"] = str(users[0].id)
+                user_key = {"scope": KeyScope.USER, "user_id": users[0].id}
+                made["user"] = keys.create(session, name="u", actor="bench", **user_key).token
+        made["admin"] = keys.create(session, name="a", scope=KeyScope.ADMIN, actor="bench").token
+    database.dispose()
+    return made
+
+
+@contextmanager
+def serving(settings: Settings, num_processes: int) -> Iterator[str]:
+    """The API's URL, while it runs."""
+    port = usable_port(HOST, 0)
+    url = url_of(HOST, port)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PAAPLUS_")} | {
+        "PAAPLUS_HOME": str(settings.home),
+        "PAAPLUS_DATABASE_URL": settings.resolved_database_url,
+        "PAAPLUS_API_HOST": HOST,
+        "PAAPLUS_API_PORT": str(port),
+    }
+    command = [sys.executable, "-m", "paaplus.api", "--workers", str(num_processes)]
+    with (settings.home / "api.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        ends_at = time.monotonic() + 60
+        while time.monotonic() < ends_at:
+            try:
+                if httpx2.get(f"{url}/readyz", timeout=2).status_code == 200:
+                    break
+            except httpx2.HTTPError:
+                time.sleep(0.2)
+        else:
+            raise SystemExit(f"the API was not ready: {(settings.home / 'api.log').read_text()[-2000:]}")
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def measure(name: str, target: Target, seconds: float) -> dict[str, Any]:
+    """Another tenant's latencies before one attack and beside it."""
+    quiet = of(victim_latencies(target, seconds / 2, f"{name}-quiet"))
+    context = multiprocessing.get_context("spawn")
+    counts = context.Queue()
+    attacker = context.Process(target=_attack_in_a_process, args=(name, target, seconds + 2, counts), daemon=True)
+    attacker.start()
+    time.sleep(2)  # it imports, and its clients connect
+    beside = of(victim_latencies(target, seconds, f"{name}-beside"))
+    attacker.join(TIMEOUT_S)
+    num_acts = counts.get(timeout=5) if not counts.empty() else None
+    if attacker.is_alive():
+        attacker.kill()
+    return {"quiet": quiet, "beside": beside, "num_attacks": num_acts, "load_average": os.getloadavg()[0]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database-url", default="")
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--attacks", default=",".join(ATTACKS))
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--record", action="store_true")
+    options = parser.parse_args()
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="paaplus-abuse-") as folder:
+        settings = Settings(home=Path(folder), database_url=options.database_url)
+        made = prepare(settings)
+        with serving(settings, options.processes) as url:
+            target = Target(
+                url, settings.resolved_database_url, made["attacker"], made["user"], made["admin"], made["other"],
+                made["user_id"], made["attacker images"][:-1], made["other images"][:-1], made["attacker images"][-1],
+            )  # fmt: skip
+            print(f"{'attack':14} {'quiet p50':>10} {'p99':>8} {'beside p50':>11} {'p99':>8} {'max':>8}  ms   attacks")
+            for name in options.attacks.split(","):
+                if name in POSTGRESQL_ONLY and not options.database_url:
+                    continue
+                results[name] = row = measure(name, target, options.seconds)
+                print(
+                    f"{name:14} {row['quiet']['p50_ms']:10} {row['quiet']['p99_ms']:8} {row['beside']['p50_ms']:11} "
+                    f"{row['beside']['p99_ms']:8} {row['beside']['max_ms']:8}       {row['num_attacks']}",
+                    flush=True,
+                )
+                time.sleep(1)
+    if options.record:
+        record(
+            "abuse",
+            " ".join(["python benchmarks/abuse.py", *sys.argv[1:]]),
+            [{"attack": n} | r for n, r in results.items()],
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""Order evidence: how much likelier a stretch of feedback is if it follows an order than if it follows none.
+
+Under *order*, a person's rating is `mean + scale * z`, where z is normal around `gamma * generic / noise` with the
+covariance of the taste prior, times `(s / noise)` squared, plus noise of variance 1. `gamma` is 1 for a taste near the
+generic scores, -1 for its reverse, 0 for a taste of its own. Under *no order*, z is noise alone. The person's mean and
+scale are unknown on both sides, with the same prior: so only the order of the ratings counts, and ratings that are all
+alike follow none. Comparisons have their own likelihood (by Laplace's approximation) under order, and unknown shares of
+answers under no order: so a person who always chooses the first image follows none. `gamma`, `s` and the noise are
+unknown: the evidence is a mixture over `_ORDERS` and `_NOISES`.
+
+Both sides are probabilities of the same feedback, so under "no order" the likelihood ratio is a martingale: it exceeds
+c at any time with a probability of 1/c at most (Ville's inequality), however often one looks.
+
+Every quantity is a sum over blocks of feedback, in at most `_NUM_DIRECTIONS` leading directions of the prior: a window
+of blocks costs the same whatever the number of ratings in it.
+
+Shape letters: N = ratings, C = comparisons, K = coordinates of the prior, M = leading directions, B = blocks, W =
+windows, E = hypotheses (an order and a noise), S = scales, X = rows or sums.
+
+Source: the ratio under right-Haar priors of location and scale is a test martingale, Perez-Ortiz et al., "E-statistics,
+group invariance and anytime-valid testing" (2024).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import gammaln, logsumexp
+
+from paaplus.records import PREFERS_FIRST, PREFERS_SECOND, TIE, ComparedSet, RatedSet
+from paaplus.scoring.comparisons import log_likelihood, slope_and_curvature
+from paaplus.scoring.priors import SCORE_CENTER, Prior, design
+
+_ORDERS = (  # gamma, s, probability
+    (1.0, 1.0, 0.5),
+    (-1.0, 1.0, 0.2),
+    (0.0, 1.0, 0.03),
+    (0.45, 0.5, 0.2),
+    (-0.45, 0.5, 0.06),
+    (0.0, 0.5, 0.01),
+)
+_NOISES = (0.35, 0.5, 0.7, 0.9, 1.15, 1.5)  # in noise sds of the prior, equally probable
+_PAIR_NOISES = (0.5, 0.9, 1.5)  # the same for windows with comparisons, which take longer
+_LOG_SCALES = np.linspace(math.log(0.02), math.log(20.0), 56)  # of a person's scale, in score points
+_NUM_DIRECTIONS = 64
+_NUM_PAIR_DIRECTIONS = 32
+_NUM_NEWTON_STEPS = 8
+_MAX_STEP, _SMALLEST_STEP = 3.0, 1e-5  # of Newton's method, in prior standard deviations
+
+
+@dataclass(frozen=True, eq=False)
+class _AspectBlocks:
+    """Sums over each block of one aspect's ratings, and the comparisons of each block.
+
+    The three columns of `vector_B3M` are sums of coordinates times 1, the generic score and the rating; `moment_B33`
+    are sums of products of these three. Generic score and rating are less the middle of the scale.
+    """
+
+    gram_BMM: np.ndarray
+    vector_B3M: np.ndarray
+    moment_B33: np.ndarray
+    pair_CM: np.ndarray
+    pair_mean_C: np.ndarray
+    preference_C: np.ndarray
+    pair_block_C: np.ndarray
+    noise_sd: float
+
+    def has_answers(self) -> bool:
+        return bool(self.moment_B33[:, 0, 0].sum() or len(self.preference_C))
+
+
+class OrderEvidence:
+    """The evidence of windows of blocks of one user's feedback.
+
+    Args:
+        rated: the ratings.
+        compared: the comparisons.
+        block_N: the block of every rating; blocks are numbered from 0.
+        block_C: the block of every comparison.
+        num_blocks: the number of blocks.
+        prior: the taste prior that trainings start from, or the base model's own.
+    """
+
+    def __init__(
+        self,
+        rated: RatedSet,
+        compared: ComparedSet,
+        block_N: np.ndarray,
+        block_C: np.ndarray,
+        num_blocks: int,
+        prior: Prior,
+    ) -> None:
+        aspects = [
+            _aspect_blocks(rated, compared, block_N, block_C, num_blocks, prior, aspect)
+            for aspect in range(len(prior.noise_sd_A))
+        ]
+        self._aspects = [aspect for aspect in aspects if aspect.has_answers()]
+
+    def of_windows(self, windows: Sequence[tuple[int, int]]) -> np.ndarray:
+        """Log evidence of each window `[start, end)` of blocks, shape (W,): order against no order.
+
+        With several aspects, the mean over those that the user has ever answered: their feedback need not be
+        independent, and a mean of logarithms stays below the logarithm of a mean.
+        """
+        if not self._aspects or not len(windows):
+            return np.zeros(len(windows))
+        per_aspect = [_log_evidence(aspect, windows) for aspect in self._aspects]
+        return np.mean(per_aspect, axis=0)
+
+
+def _aspect_blocks(
+    rated: RatedSet,
+    compared: ComparedSet,
+    block_N: np.ndarray,
+    block_C: np.ndarray,
+    num_blocks: int,
+    prior: Prior,
+    aspect: int,
+) -> _AspectBlocks:
+    used_N = ~np.isnan(rated.target_NA[:, aspect])
+    block_N = block_N[used_N]
+    generic_N = rated.generic_NA[used_N, aspect].astype(np.float64)
+    design_NP = design(rated.taste_NR[used_N], generic_N)
+    target_N = rated.target_NA[used_N, aspect].astype(np.float64) - SCORE_CENTER
+    mean_N = generic_N + design_NP @ prior.mean(aspect) - SCORE_CENTER
+    row_NK = prior.coordinates_together(design_NP, aspect)
+    pair_CK, pair_mean_C, preference_C = np.empty((0, row_NK.shape[1])), np.empty(0), np.empty(0)
+    if len(compared):
+        used_C = ~np.isnan(compared.preference_CA[:, aspect])
+        block_C, pairs = block_C[used_C], compared.select(used_C)
+        first_C = pairs.first_generic_CA[:, aspect].astype(np.float64)
+        second_C = pairs.second_generic_CA[:, aspect].astype(np.float64)
+        difference_CP = design(pairs.first_taste_CR, first_C) - design(pairs.second_taste_CR, second_C)
+        pair_CK = prior.coordinates_together(difference_CP, aspect)
+        pair_mean_C = first_C - second_C + difference_CP @ prior.mean(aspect)
+        preference_C = pairs.preference_CA[:, aspect].astype(np.float64)
+    direction_KM, pair_direction_KM = (
+        _leading_directions(row_NK, _NUM_DIRECTIONS),
+        _leading_directions(pair_CK, _NUM_PAIR_DIRECTIONS),
+    )
+    row_NM = row_NK @ direction_KM
+    column_N3 = np.column_stack([np.ones(len(target_N)), mean_N, target_N])
+    order_N = np.argsort(block_N, kind="stable")
+    parts = np.split(order_N, np.searchsorted(block_N[order_N], np.arange(1, num_blocks)))
+    return _AspectBlocks(
+        gram_BMM=np.stack([row_NM[part].T @ row_NM[part] for part in parts]),
+        vector_B3M=np.stack([column_N3[part].T @ row_NM[part] for part in parts]),
+        moment_B33=np.stack([column_N3[part].T @ column_N3[part] for part in parts]),
+        pair_CM=pair_CK @ pair_direction_KM,
+        pair_mean_C=pair_mean_C,
+        preference_C=preference_C,
+        pair_block_C=np.asarray(block_C, np.int64) if len(preference_C) else np.empty(0, np.int64),
+        noise_sd=float(prior.noise_sd_A[aspect]),
+    )
+
+
+def _leading_directions(row_XK: np.ndarray, num_directions: int) -> np.ndarray:
+    """Orthonormal directions with the most energy of the rows, shape (K, M)."""
+    num_rows, num_coordinates = row_XK.shape
+    if num_rows < num_coordinates:
+        value_X, vector_XX = np.linalg.eigh(row_XK @ row_XK.T)
+        kept = value_X > 1e-10 * max(float(value_X[-1]) if num_rows else 0.0, 1e-300)
+        kept[: max(num_rows - num_directions, 0)] = False
+        return row_XK.T @ (vector_XX[:, kept] / np.sqrt(value_X[kept]))
+    return np.linalg.eigh(row_XK.T @ row_XK)[1][:, -num_directions:]
+
+
+def _log_evidence(aspect: _AspectBlocks, windows: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Ratings and comparisons together: as if each kind had a taste of its own, which is valid and simple."""
+    log_W = _of_ratings(aspect, windows)
+    if len(aspect.preference_C):
+        log_W = log_W + [_of_comparisons(aspect, *window) for window in windows]
+    return log_W
+
+
+def _of_ratings(aspect: _AspectBlocks, windows: Sequence[tuple[int, int]]) -> np.ndarray:
+    start_W, end_W = np.array(windows).T
+
+    def total(value_B: np.ndarray) -> np.ndarray:
+        summed = np.concatenate([np.zeros((1, *value_B.shape[1:])), np.cumsum(value_B, axis=0)])
+        return summed[end_W] - summed[start_W]
+
+    moment_W33 = total(aspect.moment_B33)
+    num_W = moment_W33[:, 0, 0]
+    value_WM, vector_WMM = np.linalg.eigh(total(aspect.gram_BMM))
+    value_WM = np.maximum(value_WM, 0.0)
+    projected_W3M = total(aspect.vector_B3M) @ vector_WMM
+    by_scale_WS = [_over_scales(moment_W33, np.zeros(len(num_W)), 0.0, num_W)]
+    for gamma, scale, _ in _ORDERS:
+        for noise in _NOISES:
+            sd = noise * aspect.noise_sd
+            ratio_WM = (scale / sd) ** 2 / (1.0 + (scale / sd) ** 2 * value_WM)
+            solved_W33 = moment_W33 - (projected_W3M * ratio_WM[:, None]) @ projected_W3M.transpose(0, 2, 1)
+            log_det_W = np.log1p((scale / sd) ** 2 * value_WM).sum(1)
+            by_scale_WS.append(_over_scales(solved_W33, log_det_W, gamma / sd, num_W))
+    no_order_W, *orders_W = (logsumexp(log_WS, axis=1) for log_WS in by_scale_WS)
+    weights = np.repeat([probability / len(_NOISES) for _, _, probability in _ORDERS], len(_NOISES))
+    log_W = logsumexp(np.array(orders_W), axis=0, b=weights[:, None]) - no_order_W
+    return np.where(num_W > 1, log_W, 0.0)
+
+
+def _over_scales(solved_W33: np.ndarray, log_det_W: np.ndarray, slope: float, num_W: np.ndarray) -> np.ndarray:
+    """Log density of a window's ratings at every scale, (W, S), up to a constant that both sides have in common.
+
+    The mean is integrated out under a flat prior.
+
+    Args:
+        solved_W33: products of 1, generic score and rating through the inverse covariance of z.
+        log_det_W: log determinant of that covariance.
+        slope: mean of z per point of the generic score.
+        num_W: number of ratings.
+    """
+    safe_W = np.maximum(solved_W33[:, 0, 0], 1e-12)
+    mean_W, target_W = solved_W33[:, 0, 1], solved_W33[:, 0, 2]
+    target_square_W = solved_W33[:, 2, 2] - np.square(target_W) / safe_W
+    cross_W = solved_W33[:, 1, 2] - mean_W * target_W / safe_W
+    mean_square_W = solved_W33[:, 1, 1] - np.square(mean_W) / safe_W
+    inverse_S = np.exp(-_LOG_SCALES)
+    quadratic_WS = target_square_W[:, None] * np.square(inverse_S) - 2.0 * slope * cross_W[:, None] * inverse_S
+    quadratic_WS += slope**2 * mean_square_W[:, None]
+    log_density_WS = -0.5 * (quadratic_WS + log_det_W[:, None] + np.log(safe_W)[:, None])
+    return np.asarray(log_density_WS - (num_W[:, None] - 1.0) * _LOG_SCALES)
+
+
+def _of_comparisons(aspect: _AspectBlocks, start: int, end: int) -> float:
+    """Evidence of one window's comparisons: Laplace's approximation for each hypothesis."""
+    in_window_C = (aspect.pair_block_C >= start) & (aspect.pair_block_C < end)
+    preference_C = aspect.preference_C[in_window_C]
+    if not len(preference_C):
+        return 0.0
+    pair_CM, pair_mean_C = aspect.pair_CM[in_window_C], aspect.pair_mean_C[in_window_C]
+    hypotheses = [(g, s, n * aspect.noise_sd, p / len(_PAIR_NOISES)) for g, s, p in _ORDERS for n in _PAIR_NOISES]
+    gamma_E, scale_E, noise_E, probability_E = np.array(hypotheses).T
+    preference_CE = np.repeat(preference_C[:, None], len(noise_E), axis=1)
+    pair_ECM = scale_E[:, None, None] * pair_CM
+    weight_EM = np.zeros((len(noise_E), pair_CM.shape[1]))
+    for step in range(_NUM_NEWTON_STEPS + 1):
+        difference_EC = gamma_E[:, None] * pair_mean_C + (weight_EM @ pair_CM.T) * scale_E[:, None]
+        slope_CE, curvature_CE = slope_and_curvature(difference_EC.T, preference_CE, noise_E)
+        weighted_ECM = pair_ECM * curvature_CE.T[:, :, None]
+        hessian_EMM = np.eye(pair_CM.shape[1]) + weighted_ECM.transpose(0, 2, 1) @ pair_ECM
+        gradient_EM = np.einsum("ecm,ce->em", pair_ECM, slope_CE) - weight_EM
+        move_EM = np.linalg.solve(hessian_EMM, gradient_EM[:, :, None])[:, :, 0]
+        length = float(np.abs(move_EM).max(initial=0.0))
+        if step == _NUM_NEWTON_STEPS or length < _SMALLEST_STEP:
+            break
+        weight_EM = weight_EM + move_EM * min(1.0, _MAX_STEP / length)
+    log_E = log_likelihood(difference_EC.T, preference_CE, noise_E).sum(0) - 0.5 * np.square(weight_EM).sum(1)
+    log_E = log_E - 0.5 * np.linalg.slogdet(hessian_EMM)[1]
+    return float(logsumexp(log_E, b=probability_E)) - _no_order_of_pairs(preference_C)
+
+
+def _no_order_of_pairs(preference_C: np.ndarray) -> float:
+    """Log probability of answers with unknown shares of first, second and tie: Dirichlet(1, 1, 1)."""
+    counts = np.array([(preference_C == answer).sum() for answer in (PREFERS_FIRST, PREFERS_SECOND, TIE)])
+    return float(gammaln(3.0) - gammaln(3.0 + counts.sum()) + gammaln(1.0 + counts).sum())

@@ -1,0 +1,227 @@
+"""The checks before a route: names that are unknown or doubled, types and sizes of bodies, and no silent choice."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fastapi.routing import iter_route_contexts
+from starlette.testclient import TestClient
+
+from paaplus.api import bodies
+from paaplus.api.app import create_app
+from paaplus.api.dependencies import OpenToAll
+from paaplus.api.routing import Route
+from paaplus.db.tables import ImageRow, UserRow
+from paaplus.settings import Settings
+from tests.api.conftest import World, jpeg
+from tests.api.test_errors import assert_error
+
+FILE = ("a.jpg", jpeg(), "image/jpeg")
+
+
+def num_rows(world: World, table: Any) -> int:
+    with world.database.read_session() as session:
+        return int(session.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
+
+
+def test_every_route_has_the_checks(client: TestClient) -> None:
+    routes = [context.original_route for context in iter_route_contexts(client.app.routes)]  # type: ignore[attr-defined]
+    ours = [route for route in routes if getattr(route, "include_in_schema", False)]
+    assert len(ours) > 60
+    assert {type(route) for route in ours} == {Route}
+
+
+# --- names
+
+
+FORMS = {
+    "empty user": ([("file", FILE), ("user", (None, ""))], "body.user: is empty"),
+    "blank user": ([("file", FILE), ("user", (None, "  "))], "body.user: is empty"),
+    "empty application": ([("file", FILE), ("application", (None, ""))], "body.application: is empty"),
+    "misspelt field": ([("file", FILE), ("User", (None, "ada"))], "body.User: is not known here; known: 'app"),
+    "two users": ([("file", FILE), ("user", (None, "ada")), ("user", (None, "bob"))], "body.user: is given 2 times"),
+    "two files": ([("file", FILE), ("file", ("b.jpg", jpeg(60), "image/jpeg"))], "body.file: is given 2 times"),
+    "another file": ([("file", FILE), ("mask", ("b.jpg", jpeg(60), "image/jpeg"))], "body.mask: is not known here"),
+}
+
+
+@pytest.mark.parametrize(("parts", "message"), FORMS.values(), ids=FORMS.keys())
+@pytest.mark.parametrize("caller", ["application", "user", "admin"])
+def test_form_is_refused_by_name_and_stores_nothing(
+    world: World, parts: list[tuple[str, Any]], message: str, caller: str
+) -> None:
+    before = num_rows(world, ImageRow)
+    response = world.callers[caller].request("POST", "/v1/images", files=parts)
+    assert assert_error(response, 422, "invalid_request")["message"].startswith(message)
+    assert num_rows(world, ImageRow) == before
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        ('{"external_id": "zoe", "external_id": "zac"}', "body.external_id"),
+        ('{"external_id": "zoe", "policy": {"paused": true, "paused": false}}', "body.paused"),
+        ('{"external_id": NaN}', "body: JSON has no NaN"),
+    ],
+)
+def test_json_that_says_a_thing_twice_is_refused(world: World, body: str, where: str) -> None:
+    before = num_rows(world, UserRow)
+    response = world.application.request(
+        "POST", "/v1/users", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert assert_error(response, 422, "invalid_request")["message"].startswith(where)
+    assert num_rows(world, UserRow) == before
+
+
+def test_doubled_key_deep_in_a_large_batch_is_refused(world: World) -> None:
+    """A large document is parsed in a thread, by the same rules."""
+    events = [world.rating(f"e{i}", note="x" * 100) for i in range(500)]
+    text = json.dumps({"events": events}).replace('"event_id": "e499"', '"event_id": "e499", "event_id": "other"')
+    assert len(text) > bodies.THREAD_BYTES
+    response = world.application.request(
+        "POST", "/v1/feedback", content=text, headers={"Content-Type": "application/json"}
+    )
+    assert "body.event_id: the key is in the object twice" in assert_error(response, 422, "invalid_request")["message"]
+
+
+def test_query_is_refused_by_name(world: World) -> None:
+    cases = {
+        "/v1/users?limits=1": "query.limits: is not known here; known: 'application', 'cursor', 'external_id', 'limit'",
+        "/v1/users?limit=1&limit=2": "query.limit: is given 2 times",
+        "/v1/users/ada?verbose=1": "query.verbose: is not known here; known: none",
+        "/v1/jobs?State=dead": "query.State: is not known here",
+    }
+    for path, message in cases.items():
+        error = assert_error(world.application.request("GET", path), 422, "invalid_request")
+        assert error["message"].startswith(message), path
+    post = world.application.request("POST", "/v1/users?dry_run=1", json={"external_id": "zoe"})
+    assert "query.dry_run" in assert_error(post, 422, "invalid_request")["message"]
+    assert world.application.get("/v1/users", limit=1).status_code == 200
+
+
+def test_monitors_may_add_what_they_like(client: TestClient) -> None:
+    assert [client.get(f"{path}?t=1").status_code for path in ("/healthz", "/readyz", "/metrics")] == [200] * 3
+
+
+def test_two_keys_in_one_request_are_refused(world: World) -> None:
+    keys = [("Authorization", f"Bearer {world.application.token}"), ("Authorization", f"Bearer {world.admin.token}")]
+    response = world.client.get("/v1/users", headers=keys)
+    assert "2 headers 'Authorization'" in assert_error(response, 401, "unauthenticated")["message"]
+
+
+# --- bodies
+
+
+BODIES = {
+    "curl's default": ({"Content-Type": "application/x-www-form-urlencoded"}, "application/x-www-form-urlencoded"),
+    "text": ({"Content-Type": "text/plain; charset=utf-8"}, "text/plain"),
+    "nonsense": ({"Content-Type": "json"}, "'json'"),
+    "none": ({}, "no content type"),
+    "gzip": ({"Content-Type": "application/json", "Content-Encoding": "gzip"}, "content encoding 'gzip'"),
+}
+
+
+@pytest.mark.parametrize(("headers", "named"), BODIES.values(), ids=BODIES.keys())
+def test_body_of_another_kind_is_refused_by_name(world: World, headers: dict[str, str], named: str) -> None:
+    data = b'{"external_id": "zoe"}'
+    if "Content-Encoding" in headers:
+        data = gzip.compress(data)
+    response = world.application.request("POST", "/v1/users", content=data, headers=headers)
+    assert named in assert_error(response, 415, "unsupported_media_type")["message"]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", "application/vnd.api+json"])
+def test_json_by_its_names_is_read(world: World, kind: str) -> None:
+    response = world.application.request(
+        "POST", "/v1/users", content=b'{"external_id": "zoe"}', headers={"Content-Type": kind}
+    )
+    assert response.status_code == 201
+
+
+def test_bare_list_is_told_the_object(world: World) -> None:
+    response = world.application.post("/v1/feedback", [world.rating()])
+    message = assert_error(response, 422, "invalid_request")["message"]
+    assert message == 'body: an object is needed, not a list, e.g. {"events": [...]}'
+    assert "not a list" in world.application.post("/v1/users", []).json()["detail"]
+
+
+def test_without_a_valid_key_no_body_is_parsed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def parsed(_: bytes) -> Any:
+        raise AssertionError("a body was parsed for nobody")
+
+    monkeypatch.setattr(bodies, "_parse", parsed)
+    huge = b'{"events": [' + b"1," * 3_000_000 + b"1]}"
+    for headers in ({}, {"Authorization": "Bearer paa_" + "x" * 43}, {"Authorization": "Basic abc"}):
+        headers = headers | {"Content-Type": "application/json"}
+        response = world.client.post("/v1/feedback", content=huge, headers=headers)
+        assert_error(response, 401, "unauthenticated")
+    forbidden = world.callers["expert"].request(
+        "POST", "/v1/feedback", content=huge, headers={"Content-Type": "application/json"}
+    )
+    assert_error(forbidden, 403, "forbidden")
+
+
+# --- behind a prefix
+
+
+def test_limits_and_headers_are_the_same_behind_a_prefix(settings: Settings) -> None:
+    with TestClient(create_app(settings), root_path="/aesthetics") as client:
+        world = World(client)
+        for prefix in ("/aesthetics", ""):  # as uvicorn gives the path, and as a proxy that strips it
+            files = {"file": ("a.jpg", jpeg(100, (700, 700)) + bytes(300_000), "image/jpeg")}
+            assert world.application.request("POST", f"{prefix}/v1/images", files=files).status_code in (200, 201)
+            events = {"events": [world.rating(f"e{i}", note="x" * 3000) for i in range(500)]}
+            assert world.application.post(f"{prefix}/v1/feedback", events).status_code == 200
+            assert world.application.get(f"{prefix}/v1/users", limit=1).headers["Cache-Control"] == "no-store"
+            assert "Cache-Control" not in world.client.get(f"{prefix}/healthz").headers
+
+
+# --- HEAD, and what answers say about limits
+
+
+def test_head_is_get_without_the_body(world: World) -> None:
+    gets = [
+        (context.path, context.original_route)
+        for context in iter_route_contexts(world.app.routes)
+        if "GET" in (context.methods or ())
+    ]
+    assert len(gets) > 25
+    for path in ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/v1/users", f"/v1/users/{world.ada}"):
+        get, head = (world.application.request(method, path) for method in ("GET", "HEAD"))
+        assert (head.status_code, head.content) == (get.status_code, b"") == (200, b""), path
+        assert head.headers["Content-Type"] == get.headers["Content-Type"], path
+    assert world.nobody.request("HEAD", "/v1/users").status_code == 401
+    assert world.application.request("HEAD", "/v1/users/nobody").status_code == 404
+    assert isinstance(OpenToAll.scopes, frozenset)
+
+
+def test_answers_say_what_is_left_of_the_limit(settings: Settings) -> None:
+    limited = settings.model_copy(update={"user_requests_per_minute": 5})
+    with TestClient(create_app(limited)) as client:
+        world = World(client)
+        answers = [world.user.get("/v1/users/ada") for _ in range(6)]
+        assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+        assert [answer.headers["RateLimit-Remaining"] for answer in answers] == ["4", "3", "2", "1", "0", "0"]
+        assert {answer.headers["RateLimit-Limit"] for answer in answers} == {"5"}
+        assert {answer.headers["RateLimit-Policy"] for answer in answers} == {"5;w=60"}
+        assert [int(answer.headers["RateLimit-Reset"]) for answer in answers[:2]] == [12, 24]
+        assert "RateLimit-Limit" not in client.get("/healthz").headers
+
+
+# --- unknown keys
+
+
+def test_unknown_keys_are_counted_and_known_keys_go_on(settings: Settings) -> None:
+    limited = settings.model_copy(update={"failed_attempts_per_minute": 3})
+    with TestClient(create_app(limited)) as client:
+        world = World(client)
+        assert world.user.get("/v1/users/ada").status_code == 200
+        world.context.keys.forget()
+        guesses = [client.get("/v1/users", headers={"Authorization": f"Bearer paa_{i}"}) for i in range(5)]
+        assert [answer.status_code for answer in guesses] == [401] * 3 + [429] * 2
+        assert 1 <= int(guesses[-1].headers["Retry-After"]) <= 60
+        assert world.user.get("/v1/users/ada").status_code == 200, "it was valid a moment ago"

@@ -1,0 +1,163 @@
+"""Commands that are called in the wrong folder or with the wrong words: what they say, and that they make nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from paaplus.cli import main as cli
+from paaplus.data.builtin_set import photographs
+from paaplus.db import migrate
+from paaplus.db.engine import Database
+from paaplus.services.users import users
+from paaplus.settings import Settings, get_settings
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: str, exit_code: int = 1) -> str:
+        monkeypatch.setattr(sys, "argv", ["paaplus", *arguments])
+        get_settings.cache_clear()
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ending:
+            cli.main()
+        printed = capsys.readouterr()
+        assert ending.value.code == exit_code, printed.err
+        return " ".join((printed.out + printed.err).split())
+
+    return call
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the current one, and no settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("PAAPLUS_HOME", "PAAPLUS_DATABASE_URL", "PAAPLUS_STORAGE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+COMMANDS = [
+    "users list",
+    "users show shop/ada",
+    "keys list",
+    "images list",
+    "jobs list",
+    "audit list",
+    "base-models list",
+    "priors list",
+    "experts list",
+    "surveys list",
+    "tools list",
+    "reviews list",
+    "adapters list shop/ada",
+    "db check",
+    "db downgrade base",
+    "base-models train lite2 --builtin",
+    "backup copy",
+    "feedback list shop/ada",
+    "score",
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_place_that_was_looked_at_is_named_and_nothing_is_made(elsewhere: Path, run: Run, command: str) -> None:
+    words = command.split()
+    if command == "score":
+        (elsewhere / "a.png").write_bytes(b"not read")
+        words.append("a.png")
+    before = sorted(elsewhere.rglob("*"))
+    told = run(*words)
+    assert f"no database at {elsewhere / 'var' / 'paaplus.db'}" in told
+    assert "PAAPLUS_HOME" in told
+    assert "paaplus up" in told
+    assert sorted(elsewhere.rglob("*")) == before
+
+
+def test_doctor_and_current_revision_make_nothing_either(elsewhere: Path, run: Run) -> None:
+    told = run("doctor", "--json")
+    assert f'"none at {elsewhere / "var" / "paaplus.db"}"' in told
+    assert list(elsewhere.iterdir()) == []
+    assert "current" in run("db", "current", exit_code=0)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_doctor_leaves_nothing_in_the_storage(elsewhere: Path, run: Run) -> None:
+    (elsewhere / "var" / "blobs").mkdir(parents=True)
+    run("doctor")
+    assert [file for file in (elsewhere / "var" / "blobs").rglob("*") if file.is_file()] == []
+
+
+def test_first_start_without_photographs_makes_nothing(
+    elsewhere: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(photographs, "find_spec", lambda name: None)
+    told = run("up")
+    assert "pip install 'paaplus[demo]'" in told
+    assert "base-models train lite2 --data DIR" in told
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_base_model_needs_data(elsewhere: Path, run: Run) -> None:
+    told = run("base-models", "train", "lite2", exit_code=2)
+    for part in ("neither is given", "--data DIR", "images/ and", "--builtin", "simulated people"):
+        assert part in told.replace("│ ", "")
+
+
+def test_restore_names_what_it_needs(elsewhere: Path, run: Run, settings: Settings) -> None:
+    (elsewhere / "backups" / "monday").mkdir(parents=True)
+    (elsewhere / "backups" / "monday" / "manifest.json").write_text("{}")
+    told = run("restore", "backups")
+    assert "give the folder that `paaplus backup FOLDER` wrote; inside of it are monday" in told
+    assert not (elsewhere / "var" / "paaplus.db").exists()
+
+
+@pytest.fixture
+def shop(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A deployment in the current folder, with the users shop/ada and studio/ada."""
+    url = Settings(home=elsewhere / "var").resolved_database_url
+    migrate.upgrade(url)
+    database = Database(url)
+    with database.session() as session:
+        for application in ("shop", "studio"):
+            users.create(session, application=application, external_id="ada")
+    database.dispose()
+    return elsewhere
+
+
+def test_user_is_found_by_what_was_typed(shop: Path, run: Run) -> None:
+    assert "name a user by UUID or as APPLICATION/EXTERNAL_ID: there is studio/ada, shop/ada" in run(
+        "users", "show", "ada"
+    )
+    assert "there is studio/ada, shop/ada" in run("users", "show", "shoop/ada")
+    assert "`paaplus users list` shows them" in run("users", "show", "bob")
+    assert "shop" in run("users", "show", " shop/ada ", exit_code=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ("strategy=replay", """write --set '{"strategy": "replay"}'"""),
+        ("min_new_feedback=40", """write --set '{"min_new_feedback": 40}'"""),
+        ("replay", """for example --set '{"strategy": "replay_ewc"}'"""),
+        ("[1]", """for example --set"""),
+        ('{"strategy": "ewc", "strategy": "replay"}', "strategy occurs twice"),
+    ],
+)
+def test_policy_says_how_json_is_written(shop: Path, run: Run, given: str, advice: str) -> None:
+    assert advice in run("users", "policy", "shop/ada", "--set", given)
+
+
+def test_home_in_an_option_is_no_folder_called_tilde(
+    shop: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    (tmp_path / "me").mkdir()
+    run("users", "export", "shop/ada", "--to=~/ada.zip", exit_code=0)
+    assert (tmp_path / "me" / "ada.zip").is_file()
+    assert not (shop / "~").exists()

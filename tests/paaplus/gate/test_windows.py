@@ -1,0 +1,79 @@
+"""Windows: scores worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from paaplus.gate.windows import PathPrior, best_window
+
+PRIOR = PathPrior()
+
+
+def evidence(per_block: list[float]) -> dict[tuple[int, int], float]:
+    """Evidence that adds up over blocks."""
+    total = np.concatenate([[0.0], np.cumsum(per_block)])
+    num = len(per_block)
+    return {(a, b): float(total[b] - total[a]) for a in range(num) for b in range(a + 1, num + 1)}
+
+
+def best(per_block: list[float]):
+    return best_window(evidence(per_block), np.arange(len(per_block) + 1.0), PRIOR)
+
+
+def test_order_from_the_beginning_is_one_window() -> None:
+    found = best([3.0] * 5)
+    assert (found.start, found.end, found.turned) == (0, 5, False)
+    assert found.score == pytest.approx(15.0 + math.log(0.8) + 4 * math.log(0.9))
+
+
+def test_newest_blocks_without_an_order_are_left_out() -> None:
+    found = best([3.0, 3.0, 3.0, -4.0, -4.0])
+    assert (found.start, found.end) == (0, 3)
+    assert found.score == pytest.approx(9.0 + math.log(0.8) + 2 * math.log(0.9) + math.log(0.1) + math.log(0.95))
+
+
+def test_oldest_blocks_without_an_order_are_left_out() -> None:
+    found = best([-4.0] * 4 + [4.0] * 4)
+    assert (found.start, found.end) == (4, 8)
+    assert not found.turned, "there was no order before"
+
+
+def test_taste_that_turned_starts_a_window() -> None:
+    windows = evidence([4.0] * 8)
+    for start, end in windows:  # both halves follow an order, but not the same
+        if start < 4 < end:
+            windows[start, end] = -5.0
+    found = best_window(windows, np.arange(9.0), PRIOR)
+    assert (found.start, found.end, found.turned) == (4, 8, True)
+
+
+def test_caution_chooses_a_window_and_is_no_evidence() -> None:
+    almost_nothing = best([1.4, -0.5])
+    assert (almost_nothing.start, almost_nothing.end) == (0, 1), "the newest block waits"
+    assert almost_nothing.score == pytest.approx(0.9 + math.log(0.8) + math.log(0.9)), "but the best score decides"
+
+
+def test_prior_probabilities_of_windows_are_at_most_one() -> None:
+    for num in (1, 2, 5, 40):
+        total = sum(
+            math.exp(PRIOR.log_start(a) + PRIOR.log_lasting(b - a) + PRIOR.log_ended(num - b))
+            for a in range(num)
+            for b in range(a + 1, num + 1)
+        )
+        assert total <= 1.0
+
+
+def test_odds_rarely_exceed_a_limit_however_often_one_looks() -> None:
+    """Under no order every block's likelihood ratio has the mean 1: exp(N(-s^2 / 2, s^2))."""
+    rng, limit, exceeded = np.random.default_rng(0), math.log(3.0), 0
+    for _ in range(300):
+        blocks = list(rng.normal(-0.5, 1.0, size=12))
+        exceeded += any(best(blocks[:end]).score >= limit for end in range(1, 13))
+    assert exceeded / 300 <= 1 / 3
+
+
+def test_without_blocks_there_is_no_window() -> None:
+    assert best_window({}, np.zeros(1), PRIOR) is None

@@ -1,0 +1,63 @@
+"""Which build of torch `make` installs: a stand-in for Python records what pip is asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PIP = """#!/bin/sh
+echo "$*" >> "{log}"
+case "$*" in *--dry-run*) echo '{{"install": [{{"metadata": {{"version": "{found}"}}}}]}}';; esac
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / ".made").touch()
+    return tmp_path
+
+
+def install(folder: Path, *options: str, found: str = "2.13.0", exit_code: int = 0) -> str:
+    """What pip is asked for at last, where its own sources would give the build `found` of torch."""
+    python, log = folder / ".venv" / "bin" / "python", folder / "log"
+    python.write_text(PIP.format(log=log, found=found))
+    python.chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "TORCH"))}
+    done = subprocess.run(
+        ["make", ".venv/.installed-demo", "PLATFORM=Linux x86_64", *options],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == exit_code, done.stderr
+    return log.read_text().splitlines()[-1] if log.exists() else done.stdout
+
+
+def test_cpu_build_comes_from_the_index_of_pytorch(folder: Path) -> None:
+    assert "--extra-index-url https://download.pytorch.org/whl/cpu" in install(folder, "TORCH=cpu")
+
+
+def test_cpu_build_that_pip_finds_itself_needs_no_other_index(folder: Path) -> None:
+    asked = install(folder, "TORCH=cpu", found="2.13.0+cpu")
+    assert "-e .[demo]" in asked
+    assert "index" not in asked
+
+
+@pytest.mark.parametrize("options", [("TORCH=cuda",), ("TORCH=cpu", "PLATFORM=Darwin arm64")])
+def test_other_builds_are_those_of_pypi(folder: Path, options: tuple[str, ...]) -> None:
+    assert "index" not in install(folder, *options)
+
+
+def test_default_is_the_build_for_this_machine(folder: Path) -> None:
+    has_driver = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+    assert ("whl/cpu" in install(folder)) is not has_driver
+
+
+def test_misspelt_build_is_refused(folder: Path) -> None:
+    assert "TORCH=gpu: cpu or cuda" in install(folder, "TORCH=gpu", exit_code=2)
