@@ -4,9 +4,9 @@
 
 Labels of ICAA17K: CLIP's eight shares of an image, and people's mean ratings. A stream of 2,000 images is skewed on
 purpose: an image in the lowest or highest fifth is in it with a probability of .1. A reservoir keeps some of the
-stream, uniform or tail-weighted; a ridge regression learns from what it keeps. The test images are not skewed. MAE is that in
-the lowest and highest fifth (tails), of the middle and of all images. The second table calibrates CLIP's share by
-reviews from the skewed stream, with and without themes.
+stream, uniform or tail-weighted; a ridge regression learns from what it keeps. The test images are not skewed. MAE is
+that in the lowest and highest fifth (tails), of the middle and of all images. The second table calibrates CLIP's share
+by reviews from the skewed stream, with and without themes.
 """
 
 from __future__ import annotations

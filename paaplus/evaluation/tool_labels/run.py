@@ -29,8 +29,8 @@ from paaplus.scoring.theme_calibration import fit_theme_calibrator
 
 RAW, CONSTANT, CALIBRATED, THEMES = "raw", "constant", "calibrated", "calibrated+themes"
 MAX_HELD_OUT = 5000
-_MOST_DRAWS = 120
-_REVIEWS_IN_ALL = 6_000  # of all draws of one n: bounds the time, whatever n is
+_MOST_DRAWS = 200
+_REVIEWS_IN_ALL = 10_000  # of all draws of one n: bounds the time, whatever n is
 
 
 @dataclass(frozen=True)
