@@ -85,11 +85,17 @@ def get_metrics(user: UserPath, key: UserKey, session: ReadSession) -> MetricsOu
 
 @router.get("/exclusions")
 def list_exclusions(user: UserPath, key: UserKey, session: ReadSession) -> ExclusionsOut:
-    """Excluded events: no training uses them until they are released."""
+    """Excluded and quarantined events: no training uses them until they are released."""
     rows = exclusions.list_open(session, users.resolve(session, key, user).id)
     return ExclusionsOut(
         items=[
-            ExclusionOut(sequence=sequence, reason=row.reason, actor=row.actor, created_at=row.created_at)
+            ExclusionOut(
+                sequence=sequence,
+                kind=exclusions.kind_of(row),
+                reason=row.reason,
+                actor=row.actor,
+                created_at=row.created_at,
+            )
             for row, sequence in rows
         ]
     )
@@ -152,7 +158,7 @@ def retrain(user: UserPath, body: ReasonIn, key: AdminKey, context: Context, ses
 
 @router.post("/exclusions/release")
 def release(user: UserPath, body: ReleaseIn, key: AdminKey, session: WriteSession) -> ReleasedOut:
-    """Release excluded events: trainings may use them again."""
+    """Release excluded or quarantined events: trainings may use them again, and the gate leaves them alone."""
     num_released = exclusions.release(
         session,
         users.resolve(session, key, user).id,

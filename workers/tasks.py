@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import structlog
 
 from paaplus.services import scheduling
 from paaplus.services.adaptation import drift
+from paaplus.settings import Settings
 from paaplus.workers.app import app
 from paaplus.workers.broker import MAX_WAKE_UPS, num_waiting
 from paaplus.workers.process import worker_context
 
 log = structlog.get_logger(__name__)
+
+
+def wake_up_options(queue: str, settings: Settings) -> dict[str, Any]:
+    """Options of a message that wakes a worker on this queue up."""
+    return {"queue": queue, "expires": max(5.0, 2 * settings.scan_interval_s)}
 
 
 @app.task(name="paaplus.run_ready")  # type: ignore[untyped-decorator]
@@ -48,7 +55,7 @@ def scan() -> None:
             continue  # the workers are not woken up now; the next scan tries again
         # up to a maximum: without a worker on this queue, messages would pile up
         for _ in range(min(num_ready, MAX_WAKE_UPS) - waiting):
-            run_ready.apply_async((queue,), queue=queue, expires=max(5.0, 2 * context.settings.scan_interval_s))
+            run_ready.apply_async((queue,), **wake_up_options(queue, context.settings))
     if report.num_enqueued or report.num_reaped or num_drifting:
         log.info(
             "scan",

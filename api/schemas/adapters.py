@@ -136,9 +136,14 @@ class MetricsOut(Out):
 
 
 class ExclusionOut(Out):
-    """An excluded event: no training uses it until it is released."""
+    """An excluded event: no training uses it until it is released.
+
+    `kind`: a person rolled back past it, or the gate set it aside because it follows no order with the other feedback.
+    The gate may end a quarantine by itself. An event that a person has released is not quarantined again.
+    """
 
     sequence: int
+    kind: Literal["rollback", "quarantine"]
     reason: str
     actor: str
     created_at: datetime

@@ -166,6 +166,21 @@ def rollback(
         _print(once(session, key, "adapters rollback", given, lambda: asdict(act())), as_json)
 
 
+@app.command("exclusions")
+def list_exclusions(user: UserArgument, as_json: JsonOption = False) -> None:
+    """List events that a rollback excluded or the gate quarantined: no training uses them until they are released."""
+    with open_database() as database, database.read_session() as session:
+        columns: dict[str, Any] = {
+            "sequence": lambda r: r[1],
+            "kind": lambda r: exclusions.kind_of(r[0]),
+            "actor": lambda r: r[0].actor,
+            "created_at": lambda r: r[0].created_at,
+            "reason": lambda r: r[0].reason,
+        }
+        rows = exclusions.list_open(session, user_of(session, user).id)
+        print_rows(rows, columns, as_json=as_json, title=f"exclusions of {user}")
+
+
 @app.command("release")
 def release_feedback(
     user: UserArgument,
@@ -176,7 +191,7 @@ def release_feedback(
     key: OnceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Release events that a rollback excluded: trainings may use them again."""
+    """Release excluded or quarantined events: trainings may use them again, and the gate leaves them alone."""
     with open_database() as database, database.session() as session:
         user_id = user_of(session, user).id
         act = partial(exclusions.release, session, user_id, sequences=sequence or None, actor=ACTOR, reason=reason)

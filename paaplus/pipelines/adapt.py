@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from uuid import UUID
 
-import numpy as np
 import structlog
 
 from paaplus import faults
@@ -21,12 +21,12 @@ from paaplus.configs import PRIOR_STRATEGIES
 from paaplus.db.tables.jobs import RunOutcome
 from paaplus.db.tables.users import DueReason
 from paaplus.db.types import utcnow
-from paaplus.errors import LeaseLost, TrainingStopped
+from paaplus.errors import LeaseLost, TrainingStopped, Unavailable
 from paaplus.gate import Evidence, FeedbackVerdict, gather, judge, wording
-from paaplus.pipelines.context import NotReady, Outcome, Running, outcome_of
-from paaplus.pipelines.learning_sets import compared_set, no_features, prequential, rated_set, verdict_on
+from paaplus.pipelines.context import NotReady, Outcome, Running, WorkerContext, outcome_of
+from paaplus.pipelines.learning_sets import compared_set, prequential, rated_set, verdict_on
 from paaplus.pipelines.lineage import Lineage, SortedFeedback, lineage_of, must_train, sort_feedback
-from paaplus.services.adaptation import commit
+from paaplus.services.adaptation import commit, drift
 from paaplus.services.adaptation.snapshot import Snapshot, read_snapshot
 from paaplus.services.adapters.versions import MATCHED_NUMBER
 from paaplus.services.feedback.feedback_log import trained_up_to
@@ -98,7 +98,7 @@ def _prepare(running: Running) -> _Prepared | str:
     if context.stopping.is_set():
         raise TrainingStopped("the worker stops before this user's turn")
     started_at, clock = utcnow(), time.perf_counter()
-    snapshot = read_snapshot(context.database, context.blobs, lease.user_id, context.settings)
+    snapshot = _read(context, lease.user_id)
     if snapshot.num_missing_features:
         raise NotReady(f"features of {snapshot.num_missing_features} rated image(s) are pending", FEATURES_WAIT_S)
     by_hand = lease.reason == DueReason.BY_HAND
@@ -133,6 +133,22 @@ def _prepare(running: Running) -> _Prepared | str:
     running.progress(0, feedback.num_new + feedback.num_past)
     request = _request(context.device, snapshot, lineage, feedback)
     return _Prepared(running, snapshot, verdict, lineage, feedback, request, result)
+
+
+def _read(context: WorkerContext, user_id: UUID) -> Snapshot:
+    """The snapshot, all of whose ratings were compared with the score that was served before this training.
+
+    If that finds a drift, the snapshot is read again: the drift decides how fast the training forgets.
+    """
+    while True:
+        snapshot = read_snapshot(context.database, context.blobs, user_id, context.settings, context.projections)
+        try:
+            drifts = drift.watch_user(context.database, context.serving, user_id)
+        except Unavailable as error:  # a training replaces a damaged version, whose scores nobody can compare
+            log.warning("ratings not checked for drift", user_id=str(user_id), error=str(error))
+            return snapshot
+        if not drifts:
+            return snapshot
 
 
 def _in_window(
@@ -268,8 +284,6 @@ def _judge(user: _Prepared, trained_user: _TrainedUser) -> commit.RunResult:
 
 def _evidence(user: _Prepared, trained: Trained) -> Evidence:
     snapshot, reference_row = user.snapshot, user.lineage.reference_row
-    pool_PD = np.stack(snapshot.pool) if snapshot.pool else no_features(snapshot.base)
-    pool_PR = snapshot.project(pool_PD)
     # Held-out feedback from before a drift describes the taste that the user no longer has.
     since = snapshot.drifted_since
     held_out = [rating for rating in user.feedback.held_out if rating.sequence > since]
@@ -281,8 +295,8 @@ def _evidence(user: _Prepared, trained: Trained) -> Evidence:
         rated_set(snapshot, held_out),
         compared_set(snapshot, held_out_compared),
         reference_row.high_water_sequence if reference_row else 0,
-        pool_PR=pool_PR,
-        pool_PA=snapshot.base.generic(pool_PR),
+        pool_PR=snapshot.pool_PR,
+        pool_PA=snapshot.base.generic(snapshot.pool_PR),
         verdict=user.verdict,
         is_live=_is_live(snapshot),
     )

@@ -85,7 +85,7 @@ def must_train(snapshot: Snapshot, lineage: Lineage) -> bool:
 
 def sort_feedback(snapshot: Snapshot, up_to: TrainedUpTo) -> SortedFeedback:
     """The latest feedback on images with features, sorted by whether a version that was trained up to here has it."""
-    log, usable = snapshot.log, snapshot.features
+    log, usable = snapshot.log, snapshot.images
     ratings = [rating for rating in log.latest_ratings() if rating.image_id in usable]
     comparisons = [c for c in log.latest_comparisons() if c.first_id in usable and c.second_id in usable]
     training = [rating for rating in ratings if not rating.held_out]

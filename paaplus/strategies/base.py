@@ -46,6 +46,11 @@ class TrainingRequest:
         compared = self.new_compared.sequence_C, self.past_compared.sequence_C
         return np.concatenate([self.new.sequence_N, self.past.sequence_N, *compared])
 
+    def everything(self) -> tuple[RatedSet, ComparedSet]:
+        """All ratings and comparisons, past and new, in order of sequence."""
+        compared = ComparedSet.concatenate(self.past_compared, self.new_compared)
+        return RatedSet.concatenate(self.past, self.new), compared
+
 
 @dataclass(frozen=True)
 class Trained:

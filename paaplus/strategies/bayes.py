@@ -34,8 +34,7 @@ def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Tr
     """
     if should_stop():
         raise TrainingStopped("stopped before the first step")
-    rated = RatedSet.concatenate(request.past, request.new)
-    compared = ComparedSet.concatenate(request.past_compared, request.new_compared)
+    rated, compared = request.everything()
     fitted = closed_form.fit(request.base, request.prior or OwnPrior(request.base), rated, compared)
     metrics = _metrics(fitted.adapter, rated, compared, fitted.loo_NA)
     return Trained(fitted.adapter, _STATE, metrics, fitted.loo_NA)

@@ -1,7 +1,6 @@
 """Go on from the parent with all feedback there ever was: replay without a bound, and so the bound of replay."""
 
 from paaplus.configs import TrainingConfig
-from paaplus.records import ComparedSet, RatedSet
 from paaplus.strategies.avalanche_names import SupervisedPlugin
 from paaplus.strategies.rows import Part, rows_of
 from paaplus.strategies.stack import Member
@@ -21,7 +20,4 @@ class Everything(SupervisedPlugin):
     """Lets every step draw from all rows instead of the new ones."""
 
     def admit(self, member: Member) -> None:
-        request = member.request
-        rated = RatedSet.concatenate(request.past, request.new)
-        compared = ComparedSet.concatenate(request.past_compared, request.new_compared)
-        member.parts = [Part(rows_of(rated, compared), request.config.batch_size)]
+        member.parts = [Part(rows_of(*member.request.everything()), member.request.config.batch_size)]

@@ -38,12 +38,10 @@ class DarkReplay(Replay):
 
     def admit(self, member: Member) -> None:
         super().admit(member)
-        buffered, state, dark_2A = member.parts[-1].rows, member.state, {}
-        if "dark_K2A" in state:
-            kept = set(buffered.sequence_N.tolist())
-            pairs = zip(state["dark_sequence_K"].tolist(), state["dark_K2A"], strict=True)
-            dark_2A = {sequence: each for sequence, each in pairs if sequence in kept}
-        member.kept[self] = dark_2A
+        buffered, dark_2A = member.parts[-1].rows, {}
+        if "dark_K2A" in member.state:
+            dark_2A = dict(zip(member.state["dark_sequence_K"].tolist(), member.state["dark_K2A"], strict=True))
+        member.kept[self] = dark_2A = self._in_buffer(member, dark_2A)
         known_K = np.flatnonzero(np.isin(buffered.sequence_N, list(dark_2A)))
         if len(known_K) and self.alpha:
             rows = buffered.take(known_K)
@@ -59,16 +57,16 @@ class DarkReplay(Replay):
         for u, member in enumerate(stack.members):
             said_N2A = np.stack([first[u].cpu().numpy(), second[u].cpu().numpy()], axis=1)
             said_N2A[member.new.second_N < 0, 1] = np.nan
-            dark_2A = member.kept[self] | dict(zip(member.new_sequence_N.tolist(), said_N2A, strict=True))
-            kept = set(member.sample.sequence_K.tolist())
-            member.kept[self] = {sequence: each for sequence, each in dark_2A.items() if sequence in kept}
+            new_2A = dict(zip(member.new_sequence_N.tolist(), said_N2A, strict=True))
+            member.kept[self] = self._in_buffer(member, member.kept[self] | new_2A)
+
+    def _in_buffer(self, member: Member, dark_2A: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+        kept = set(member.sample.sequence_K.tolist())
+        return {sequence: each for sequence, each in dark_2A.items() if sequence in kept}
 
     def arrays(self, stack: Stack, u: int) -> dict[str, np.ndarray]:
-        dark_2A = stack.members[u].kept[self]
-        if not dark_2A:
-            return super().arrays(stack, u)
-        return {
-            **super().arrays(stack, u),
-            "dark_sequence_K": np.array(list(dark_2A), np.int64),
-            "dark_K2A": np.stack(list(dark_2A.values())),
-        }
+        dark_2A, arrays = stack.members[u].kept[self], super().arrays(stack, u)
+        if dark_2A:
+            arrays["dark_sequence_K"] = np.array(list(dark_2A), np.int64)
+            arrays["dark_K2A"] = np.stack(list(dark_2A.values()))
+        return arrays

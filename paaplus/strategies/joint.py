@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from paaplus.configs import TrainingConfig
-from paaplus.records import ComparedSet, RatedSet
+from paaplus.records import NO_COMPARISONS
 from paaplus.strategies.avalanche_names import SupervisedPlugin
 from paaplus.strategies.base import TrainingRequest
 from paaplus.strategy_facts import Facts
@@ -23,16 +23,10 @@ FACTS = Facts(
 
 def see(request: TrainingRequest) -> TrainingRequest:
     """Everything as one first increment."""
-    none_N, none_C = np.zeros(len(request.past), bool), np.zeros(len(request.past_compared), bool)
-    return replace(
-        request,
-        new=RatedSet.concatenate(request.past, request.new),
-        past=request.past.select(none_N),
-        new_compared=ComparedSet.concatenate(request.past_compared, request.new_compared),
-        past_compared=request.past_compared.select(none_C),
-        parent=None,
-        state=None,
-    )
+    rated, compared = request.everything()
+    none = rated.select(np.zeros(len(rated), bool))
+    first = replace(request, past=none, past_compared=NO_COMPARISONS, parent=None, state=None)
+    return replace(first, new=rated, new_compared=compared)
 
 
 def plugins(config: TrainingConfig) -> list[SupervisedPlugin]:

@@ -35,7 +35,8 @@ class LogLikelihood:
         target_UVA, weight_UVA = target_UVB.chunk(2, dim=-1)
         first = score_UVA.shape[1] - 2 * self.num_pairs
         rated = slice(0, first)
-        loss_U = (weight_UVA[:, rated] * (score_UVA[:, rated] - target_UVA[:, rated]).square()).sum((1, 2))
+        error_UVA = score_UVA[:, rated] - target_UVA[:, rated]
+        loss_U = (weight_UVA[:, rated] * error_UVA * error_UVA).sum((1, 2))  # no square: 0 times infinity is no number
         if self.num_pairs:
             pair, second = slice(first, first + self.num_pairs), slice(first + self.num_pairs, None)
             difference_UPA = score_UVA[:, pair] - score_UVA[:, second]

@@ -50,7 +50,9 @@ class PathIntegral(Consolidation):
     def compute_importances(self, model: Any, *args: Any, **options: Any) -> dict[str, ParamData]:
         dataset: Stack = args[2]
         # A batch stands for buffered rows too; the path that counts is the new ones' part.
-        share = dataset.by_user([len(member.new) / member.num_rows for member in dataset.members])
+        share = torch.zeros(dataset.module.num_places, 1, 1)
+        share[: len(dataset.members), 0, 0] = torch.tensor([len(each.new) / each.num_rows for each in dataset.members])
+        share = share.to(dataset.device)
         moves = {name: end.detach() - self.saved_params[0][name].data for name, end in model.named_parameters()}
         return as_param_data({name: importance_of_path(share * self.path[name], move) for name, move in moves.items()})
 

@@ -161,11 +161,6 @@ class Stack(AvalancheDataset):
                 mse_U[u] = error_J @ error_J / len(error_J)
         return mse_U
 
-    def by_user(self, values: Sequence[float]) -> Tensor:
-        """One number a user, shape (U, 1, 1); 0 in empty places."""
-        filled = [*values, *[0.0] * (self.module.num_places - len(values))]
-        return torch.tensor(filled, dtype=torch.float32, device=self.device)[:, None, None]
-
 
 def _fill(part: Part, x_TX: np.ndarray, y_TB: np.ndarray, module: StackedAdapter, precision_A: np.ndarray) -> None:
     """Write a part's images, targets and weights, as `LogLikelihood` reads them."""

@@ -97,10 +97,8 @@ class SeenFeedback:
     """
 
     def __init__(self) -> None:
-        self.floor = 0
-        self.end_M = np.empty(0, np.int64)
-        self.increment_M = np.empty(0, np.int32)
-        self.num_increments = 0
+        self.floor, self.num_increments = 0, 0
+        self.end_M, self.increment_M = np.empty(0, np.int64), np.empty(0, np.int32)
         self.digest = digest_of(self.end_M)
 
     def add(self, past_sequence_N: np.ndarray, new_sequence_N: np.ndarray) -> None:
@@ -134,9 +132,8 @@ class SeenFeedback:
         """What a learner state says; nothing seen where it says nothing."""
         seen = cls()
         if f"{prefix}_num_increments" in state:
-            seen.num_increments = int(state[f"{prefix}_num_increments"][0])
-            seen.floor = int(state[f"{prefix}_floor"][0])
-            seen.digest = int(state[f"{prefix}_digest"][0])
+            for name in ("num_increments", "floor", "digest"):
+                setattr(seen, name, int(state[f"{prefix}_{name}"][0]))
             seen.end_M, seen.increment_M = state[f"{prefix}_end_M"], state[f"{prefix}_increment_M"]
         return seen
 

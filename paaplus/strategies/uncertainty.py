@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring import closed_form
 from paaplus.scoring.adapters import Adapter, TasteVector
 from paaplus.strategies.rows import Part
@@ -36,10 +35,9 @@ def evidence_of(member: Member, adapter: Adapter, held: Mapping[str, np.ndarray]
         return adapter, None
     drawn = [part.rows.sequence_N for part in parts if part.soft_weight is None]
     sequence_N = np.concatenate([np.empty(0, np.int64), *drawn])
-    rated = RatedSet.concatenate(request.past, request.new)
+    rated, compared = request.everything()
     stood_for_N = np.isin(rated.sequence_N, sequence_N)
     rated = replace(rated, target_NA=np.where(stood_for_N[:, None], rated.target_NA, np.float32(np.nan)))
-    compared = ComparedSet.concatenate(request.past_compared, request.new_compared)
     if len(compared):
         compared = compared.select(np.isin(compared.sequence_C, sequence_N))
     precision_PA = np.full((adapter.weight_RA.shape[0] + 2, len(adapter.beta_A)), strength)

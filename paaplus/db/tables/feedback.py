@@ -33,6 +33,13 @@ class FeedbackRow(Base):
     __table_args__ = (
         sa.UniqueConstraint("user_id", "event_id"),
         sa.UniqueConstraint("user_id", "sequence"),
+        sa.Index(
+            "ix_feedback_retractions",
+            "user_id",
+            "sequence",
+            sqlite_where=sa.text("retracts_sequence IS NOT NULL"),
+            postgresql_where=sa.text("retracts_sequence IS NOT NULL"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -1,12 +1,15 @@
 """Detect drift: compare each new rating with the served score. A drifting user is trained early and forgets faster.
 
-The scheduler does this at the start of a scan, before it enqueues due users. So accepting feedback stays fast, and
-every rating is compared with the served score before a training reads it.
+The scheduler does this at the start of a scan, before it enqueues due users, and a training does it for its own user
+after it has read the log. So accepting feedback stays fast, and every rating is compared with the score that was served
+before a training learned it.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -17,7 +20,7 @@ from sqlalchemy.orm import Session
 from paaplus.configs import Policy
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
-from paaplus.db.locks import lock_user
+from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import AdapterRow, FeedbackRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.models import AdapterState
@@ -37,14 +40,39 @@ Unchecked = dict[UUID, tuple[int, int]]  # by user: the last event that was chec
 Rating = tuple[int, UUID, dict[str, float]]  # sequence, image, scores by aspect
 
 
-def watch(database: Database, store: ServingStore, limit: int = WATCH_BATCH) -> int:
-    """Check the new ratings of up to `limit` users for drift; returns the number of users who drift.
+def watch(database: Database, store: ServingStore, batch: int = WATCH_BATCH) -> int:
+    """Check all new ratings for drift, `batch` users at a time; returns the number of users who drift.
 
-    Ratings of images without features, and ratings that the active version was trained on, are skipped. Several
-    schedulers may run at once. Without a base model nothing is checked.
+    Ratings of images without features are skipped, and ratings that the active version was trained on, which a training
+    checked itself. Several schedulers may run at once. Without a base model nothing is checked.
+    """
+    num_drifting, last_id = 0, UUID(int=0)
+    while True:
+        with database.read_session() as session:
+            unchecked = _unchecked(session, batch, last_id)
+        if not unchecked:
+            return num_drifting
+        num_drifting += _watch_batch(database, store, unchecked)
+        last_id = max(unchecked)
+
+
+def watch_user(database: Database, store: ServingStore, user_id: UUID) -> bool:
+    """Check the new ratings of one user; returns whether the user drifts.
+
+    Raises:
+        NotFound: the user was erased meanwhile.
+        Unavailable: there is no base model, or the active version is damaged.
     """
     with database.read_session() as session:
-        unchecked = _unchecked(session, limit)
+        row = session.execute(
+            sa.select(UserRow.watched_sequence, UserRow.feedback_sequence).where(UserRow.id == user_id)
+        ).one_or_none()
+    if row is None or row.watched_sequence >= row.feedback_sequence:
+        return False
+    return _check(database, store, {user_id: (row.watched_sequence, row.feedback_sequence)}) > 0
+
+
+def _watch_batch(database: Database, store: ServingStore, unchecked: Unchecked) -> int:
     try:
         return _check(database, store, unchecked)
     except (NotFound, Unavailable):  # no base model, or one user was erased meanwhile or has a damaged version
@@ -68,16 +96,23 @@ def _check_one_by_one(database: Database, store: ServingStore, unchecked: Unchec
 
 def _check(database: Database, store: ServingStore, unchecked: Unchecked) -> int:
     with database.read_session() as session:
-        ratings = {user_id: _ratings(session, user_id, last, head) for user_id, (last, head) in unchecked.items()}
+        ratings = _ratings(session, unchecked)
         trained = _trained_sequences(session, unchecked)
     image_ids = {image_id for rated in ratings.values() for _, image_id, _ in rated}
     serving = store.load(list(unchecked), image_ids)
-    num_drifting = 0
-    for user_id, (last, head) in unchecked.items():
-        new = [rating for rating in ratings[user_id] if rating[0] > trained.get(user_id, 0)]
-        with database.session() as session:
-            num_drifting += _update(session, user_id, last, head, _errors(serving, user_id, new))
-    return num_drifting
+    errors = {
+        user_id: _errors(serving, user_id, [r for r in rated if r[0] > trained.get(user_id, 0)])
+        for user_id, rated in ratings.items()
+    }
+    with database.session() as session:
+        locked = session.execute(
+            sa.select(UserRow)
+            .where(UserRow.id.in_(list(unchecked)))
+            .order_by(UserRow.id)
+            .with_for_update(key_share=True)
+            .execution_options(populate_existing=True)
+        ).scalars()
+        return sum(_update(session, user, *unchecked[user.id], errors.get(user.id, [])) for user in locked)
 
 
 def training_policy(user: UserRow) -> Policy:
@@ -94,33 +129,39 @@ def drifted_since(user: UserRow) -> int:
     return DriftState.from_dict(user.drift).since or 0
 
 
-def _unchecked(session: Session, limit: int) -> Unchecked:
+def _unchecked(session: Session, limit: int, after: UUID) -> Unchecked:
     rows = session.execute(
         sa.select(UserRow.id, UserRow.watched_sequence, UserRow.feedback_sequence)
-        .where(UserRow.feedback_sequence > UserRow.watched_sequence)
+        .where(UserRow.feedback_sequence > UserRow.watched_sequence, UserRow.id > after)
         .order_by(UserRow.id)
         .limit(limit)
     )
     return {user_id: (last, head) for user_id, last, head in rows}
 
 
-def _ratings(session: Session, user_id: UUID, last: int, head: int) -> list[Rating]:
-    rows = session.execute(
-        sa.select(FeedbackRow.sequence, FeedbackRow.image_id, FeedbackRow.payload)
-        .where(
-            FeedbackRow.user_id == user_id,
-            FeedbackRow.sequence > last,
-            FeedbackRow.sequence <= head,
-            FeedbackRow.kind.in_((FeedbackKind.RATING, FeedbackKind.CORRECTION)),
-        )
-        .order_by(FeedbackRow.sequence)
-    )
-    ratings: list[Rating] = []
-    for sequence, image_id, payload in rows:
+def _ratings(session: Session, unchecked: Unchecked) -> dict[UUID, list[Rating]]:
+    dialect = session.get_bind().dialect.name
+    spans = ((user_id, last, head) for user_id, (last, head) in unchecked.items())
+    ratings: dict[UUID, list[Rating]] = {}
+    for user_id, sequence, image_id, payload in session.execute(_rated(dialect), {"spans": encoded(dialect, spans)}):
         scale = Scale(payload["scale"]["min"], payload["scale"]["max"])
         scores = {aspect: scale.to_score(value) for aspect, value in payload["ratings"].items()}
-        ratings.append((sequence, image_id, scores))
+        ratings.setdefault(user_id, []).append((sequence, image_id, scores))
     return ratings
+
+
+@cache
+def _rated(dialect: str) -> sa.Select[Any]:
+    """Ratings of users in spans (last sequence before, last sequence), in order of sequence."""
+    spans = row_set(dialect, "spans", {"user_id": sa.Uuid(), "last": sa.Integer(), "head": sa.Integer()})
+    within = sa.and_(
+        FeedbackRow.user_id == spans.c.user_id,
+        FeedbackRow.sequence > spans.c.last,
+        FeedbackRow.sequence <= spans.c.head,
+        FeedbackRow.kind.in_((FeedbackKind.RATING, FeedbackKind.CORRECTION)),
+    )
+    columns = (FeedbackRow.user_id, FeedbackRow.sequence, FeedbackRow.image_id, FeedbackRow.payload)
+    return sa.select(*columns).join(spans, within).order_by(FeedbackRow.user_id, FeedbackRow.sequence)
 
 
 def _trained_sequences(session: Session, user_ids: Unchecked) -> dict[UUID, int]:
@@ -149,16 +190,16 @@ def _errors(serving: Serving, user_id: UUID, ratings: list[Rating]) -> list[tupl
     return errors
 
 
-def _update(session: Session, user_id: UUID, last: int, head: int, errors: list[tuple[int, float]]) -> bool:
-    user = lock_user(session, user_id)
-    if user is None or user.watched_sequence != last:
-        return False  # erased, or another scheduler was first
+def _update(session: Session, user: UserRow, last: int, head: int, errors: list[tuple[int, float]]) -> bool:
+    """Write what the errors say of the (locked) user; returns whether the user drifts."""
+    if user.watched_sequence != last:
+        return False  # another scheduler was first
     policy = scheduling.policy_of(user)
     state, drifts = DriftState.from_dict(user.drift), False
     for sequence, error in errors:
         state, alarm = state.after(error, sequence, policy.drift)
         drifts = drifts or alarm
     user.drift, user.watched_sequence = state.to_dict(), head
-    if drifts and not policy.paused and scheduling.pending_feedback(session, user_id):
+    if drifts and not policy.paused and user.pending_count:
         user.next_due_at, user.due_reason = db_now(session), DueReason.DRIFT
     return drifts

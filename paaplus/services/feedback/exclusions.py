@@ -1,8 +1,12 @@
-"""Exclusions: events of the log that training, gate and triggers ignore. A rollback makes them; a release ends them."""
+"""Exclusions: events of the log that training, gate and triggers ignore, until a release ends them.
+
+A rollback makes them, or the gate: those are a *quarantine*, which the gate may end too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Literal
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -15,6 +19,7 @@ from paaplus.db.users import locked_user
 from paaplus.errors import NotFound
 from paaplus.ids import new_id
 from paaplus.services import audit, history, scheduling
+from paaplus.services.feedback.feedback_log import GATE
 
 
 def exclude(session: Session, user: UserRow, sequences: Collection[int], *, actor: str, reason: str) -> None:
@@ -43,6 +48,11 @@ def list_open(session: Session, user_id: UUID) -> list[tuple[ExclusionRow, int]]
         .order_by(FeedbackRow.sequence)
     )
     return [(exclusion, sequence) for exclusion, sequence in rows]
+
+
+def kind_of(exclusion: ExclusionRow) -> Literal["rollback", "quarantine"]:
+    """Whether a rollback or the gate made an exclusion."""
+    return "quarantine" if exclusion.actor == GATE else "rollback"
 
 
 def close(session: Session, user: UserRow, sequences: Collection[int], *, actor: str) -> None:

@@ -215,3 +215,14 @@ def test_importances_are_those_of_each_user_alone() -> None:
     arrays, _ = unpack(with_silent[1].state)
     assert not any(each.any() for name, each in arrays.items() if name.startswith("fisher."))
     assert bytes_of(with_silent[:1]) == bytes_of([train(one)])
+
+
+@every_step_pair
+def test_a_parent_whose_squares_are_infinite_is_told_with_its_loss(strategy: str, kind: str) -> None:
+    request = second_requests(strategy, kind)[0]
+    huge = replace(request.parent, alpha_A=np.full(2, 1e25, np.float32))
+    if strategy == "joint":  # which does not go on from it
+        assert train(replace(request, parent=huge, state=None)).adapter.is_finite()
+        return
+    with pytest.raises(DivergedError, match=f"{strategy}: loss inf at step 0 of 10"):
+        train(replace(request, parent=huge, state=None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
@@ -47,7 +48,7 @@ def test_a_drifting_user_is_due_at_once_and_learns_with_a_short_half_life(deploy
     assert row.due_reason == "drift"
     assert 55 <= row.drift["since"] < 72
     deployment.rate(user, range(72, 74), flip=True)
-    assert deployment.user(user).due_reason == "drift", "more feedback does not postpone it"
+    assert deployment.queued_reason(user) == "drift", "more feedback does not postpone it"
     assert deployment.work() == 1
     run = deployment.runs(user)[-1]
     assert run.config["recency_half_life"] == DriftConfig().recency_half_life
@@ -86,15 +87,34 @@ def test_no_event_is_checked_twice(deployment: Deployment) -> None:
 
 def test_errors_are_of_scores_served_before_training(deployment: Deployment) -> None:
     user = deployment.add_user(drift=QUICK)
-    deployment.rate(user, range(12))
-    deployment.work()  # trains on them before the check
-    watch(deployment)
+    deployment.rate(user, range(30))
+    deployment.work()  # no scheduler checked them: the training does, with the generic scores
     row = deployment.user(user)
-    assert (row.watched_sequence, row.drift["num_errors"]) == (12, 0)
-    deployment.rate(user, range(12, 13))
+    assert (row.watched_sequence, row.drift["num_errors"]) == (30, 30)
+    generic = np.mean([abs(deployment.generic_IA[i, 0] - deployment.opinion(i)) for i in range(30)])
+    assert row.drift["mean"] == pytest.approx(generic, abs=1e-5)
+    assert deployment.active(user) is not None
+    deployment.rate(user, range(30, 31))
     watch(deployment)
-    score = deployment.scores(user)[12, 0]
-    assert deployment.user(user).drift["mean"] == pytest.approx(abs(score - deployment.opinion(12)), abs=1e-5)
+    error = abs(deployment.scores(user)[30, 0] - deployment.opinion(30))
+    assert deployment.user(user).drift["mean"] == pytest.approx((30 * generic + error) / 31, abs=1e-5)
+
+
+def test_drift_that_a_training_finds_counts_in_that_training(deployment: Deployment) -> None:
+    user = known_user(deployment)
+    deployment.rate(user, range(60, 74), flip=True)
+    deployment.retrain(user)  # no scheduler looked before
+    assert deployment.user(user).watched_sequence == 74
+    assert deployment.user(user).drift["since"] is not None
+    assert deployment.runs(user)[-1].config["recency_half_life"] == DriftConfig().recency_half_life
+
+
+def test_one_scan_checks_all_users_in_batches(deployment: Deployment) -> None:
+    users = [deployment.add_user(f"user{i}", drift=QUICK) for i in range(7)]
+    for user in users:
+        deployment.rate(user, range(3))
+    drift.watch(deployment.database, deployment.context.serving, batch=2)
+    assert [deployment.user(user).watched_sequence for user in users] == [3] * 7
 
 
 def test_a_paused_user_is_checked_but_not_due(deployment: Deployment) -> None:

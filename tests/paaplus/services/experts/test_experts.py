@@ -53,7 +53,7 @@ def test_registering_again_changes_the_name_and_nothing_else(deployment: Deploym
 @pytest.mark.parametrize("change", [{"name": ""}, {"name": " "}, {"name": "a\nb"}, {"name": "a" * 129}, {"domain": ""}])
 def test_an_invalid_name_is_refused(deployment: Deployment, change: dict[str, str]) -> None:
     user = deployment.add_user()
-    with pytest.raises(InvalidInput, match="an expert's (name|domain) (is empty|has U.000A|has 129 characters)"):
+    with pytest.raises(InvalidInput, match=r"an expert's (name|domain) (is empty|has U.000A|has 129 characters)"):
         register(deployment, user, **change)
     assert described(deployment) == []
 
