@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -42,6 +43,7 @@ from paaplus.api.schemas.common import ErrorOut
 from paaplus.api.waiting import FeaturesWaiter, OneAtATime, Turns
 from paaplus.db.engine import Database, Waits
 from paaplus.db.migrate import require_head
+from paaplus.services.feedback.writer import FeedbackWriter
 from paaplus.services.operations.readiness import Readiness
 from paaplus.services.predictions.predict import Predictor
 from paaplus.services.users.failed_attempts import FailedAttempts
@@ -49,6 +51,8 @@ from paaplus.services.users.keys import KeyRing
 from paaplus.services.users.rate_limits import RateLimiter
 from paaplus.settings import Settings, get_settings
 from paaplus.storage.blobs import BlobStore
+
+GC_THRESHOLDS = (50_000, 20, 100)  # a large batch makes thousands of objects, and nearly none are in circles
 
 DESCRIPTION = """
 Personal image scores: send feedback, ask for scores, roll a user back to an earlier version.
@@ -86,6 +90,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         logging.getLogger("uvicorn.access").disabled = True
         waits = Waits(settings.lock_timeout_s, settings.statement_timeout_s, settings.pool_timeout_s)
         database = Database(settings.resolved_database_url, waits)
+        if not gc.get_freeze_count():  # once in a process
+            gc.freeze()  # the garbage collector need not look at what was imported, again and again
+            gc.set_threshold(*GC_THRESHOLDS)
+        writer: FeedbackWriter | None = None
         try:
             require_head(database.engine)
             blobs = BlobStore(settings.resolved_storage_url)
@@ -96,6 +104,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 blobs=blobs,
                 keys=KeyRing(database),
                 allowances=RateLimiter(database, settings),
+                feedback=(writer := FeedbackWriter(database, settings)),
                 predictor=predictor,
                 metrics=Metrics(database, settings),
                 failures=FailedAttempts(settings.failed_attempts_per_minute),
@@ -104,8 +113,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 turns=Turns(settings.max_changes_per_user),
                 exports=OneAtATime("an export of this key is being written"),
             )
+            app.state.context.metrics.watch_caches(app.state.context.predictor.store.caches)
             yield
         finally:
+            if writer is not None:
+                writer.close()
             database.dispose()
 
     app = FastAPI(

@@ -24,6 +24,7 @@ from paaplus.db.engine import Database
 from paaplus.db.tables.governance import KeyScope
 from paaplus.errors import Conflict, Forbidden, Unauthenticated
 from paaplus.services import idempotency
+from paaplus.services.feedback.writer import FeedbackWriter
 from paaplus.services.idempotency import Once
 from paaplus.services.operations.readiness import Readiness
 from paaplus.services.predictions.predict import Predictor
@@ -43,6 +44,7 @@ class ApiContext:
     blobs: BlobStore
     keys: KeyRing
     allowances: RateLimiter
+    feedback: FeedbackWriter
     predictor: Predictor
     metrics: Metrics
     failures: FailedAttempts

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
 from pydantic import ValidationError
-from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
-from paaplus import faults
 from paaplus.api.dependencies import ApiContext, Context, UserKey
 from paaplus.api.routing import Route
 from paaplus.api.schemas.feedback import (
@@ -23,10 +24,9 @@ from paaplus.api.schemas.feedback import (
     ItemError,
 )
 from paaplus.db.tables.feedback import FeedbackKind
-from paaplus.errors import InvalidInput, NotFound
-from paaplus.services.feedback import intake as feedback_service
+from paaplus.errors import InvalidInput
 from paaplus.services.feedback.intake import AppendResult
-from paaplus.services.users import users as users_service
+from paaplus.services.feedback.writer import Posted
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
 from paaplus.texts import is_id
@@ -60,7 +60,7 @@ EXAMPLES: dict[str, Any] = {
         }
     },
 )
-def post_feedback(
+async def post_feedback(
     body: Annotated[FeedbackIn, Body(openapi_examples=EXAMPLES)],
     key: UserKey,
     context: Context,
@@ -76,10 +76,13 @@ def post_feedback(
     """
     if isinstance(body, FeedbackBatchIn):
         response.status_code = 200
-        return _post_many(context, key, body)
-    result = _append(context, key, {0: body})[0]
+        return await run_in_threadpool(_post_many, context, key, body)
+    if not context.allowances.spend_reserved(key, RateLimitKind.FEEDBACK):
+        await run_in_threadpool(context.allowances.spend, key, RateLimitKind.FEEDBACK)
+    [result] = await asyncio.wrap_future(context.feedback.submit(key, [_posted(0, body)]))
     if result.error is not None:
         raise result.error
+    _count(context, [result])
     response.status_code = 201 if result.status == "accepted" else 200
     trains = FeedbackKind(body.kind).trains
     return FeedbackOut(event_id=result.event_id, status=result.status, sequence=result.sequence, trains=trains)
@@ -89,15 +92,18 @@ def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> Fe
     limit = context.settings.max_feedback_events
     if len(body.events) > limit:
         raise InvalidInput(f"{len(body.events)} events in one call; at most {limit} are accepted")
-    events: dict[int, EventIn] = {}
+    posted: list[Posted] = []
     items: dict[int, FeedbackItemOut] = {}
     for index, raw in enumerate(body.events):
         try:
-            events[index] = EVENT.validate_python(raw)
+            posted.append(_posted(index, EVENT.validate_python(raw)))
         except ValidationError as error:
             items[index] = _unreadable(index, raw, error)
-    for result in _append(context, key, events):
-        items[result.index] = _item(result, body.events[result.index])
+    if posted:
+        context.allowances.spend(key, RateLimitKind.FEEDBACK, len(posted))
+        results = context.feedback.submit(key, posted).result()
+        _count(context, results)
+        items |= {result.index: _item(result, body.events[result.index]) for result in results}
     statuses = [item.status for item in items.values()]
     return FeedbackBatchOut(
         accepted=statuses.count("accepted"),
@@ -107,34 +113,12 @@ def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> Fe
     )
 
 
-def _append(context: ApiContext, key: Principal, events: dict[int, EventIn]) -> list[AppendResult]:
-    """Append the events in one transaction; the metrics count them after the commit."""
-    context.allowances.spend(key, RateLimitKind.FEEDBACK, len(events))
-    with context.database.session() as session:
-        results = _append_in(session, context, key, events)
-        session.flush()
-        faults.point("feedback_uncommitted")
-    faults.point("feedback_committed")
+def _posted(index: int, event: EventIn) -> Posted:
+    return Posted(index, event.event_id, event.user, partial(event.to_event, index))
+
+
+def _count(context: ApiContext, results: list[AppendResult]) -> None:
     context.metrics.feedback_accepted.inc(sum(result.status == "accepted" for result in results))
-    return results
-
-
-def _append_in(session: Session, context: ApiContext, key: Principal, events: dict[int, EventIn]) -> list[AppendResult]:
-    users = users_service.resolve_many(session, key, {event.user for event in events.values()})
-    unknown = [
-        AppendResult(index, event.event_id, "rejected", error=NotFound(f"user {event.user!r} does not exist"))
-        for index, event in events.items()
-        if event.user not in users
-    ]
-    known = [event.to_event(index, users[event.user].id) for index, event in events.items() if event.user in users]
-    return unknown + feedback_service.append(
-        session,
-        key.application,
-        known,
-        source=key.actor,
-        settings=context.settings,
-        max_per_day=context.settings.feedback_per_user_per_day,
-    )
 
 
 def _unreadable(index: int, raw: Any, error: ValidationError) -> FeedbackItemOut:

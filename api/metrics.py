@@ -10,11 +10,11 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from paaplus.db.engine import Database
 from paaplus.services.operations import status
 from paaplus.services.operations.status import Status
+from paaplus.services.predictions.cache import SizedCache
 from paaplus.settings import Settings
 
 MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
@@ -61,6 +62,10 @@ class Metrics:
         self._lock = threading.Lock()
         self._rendered: tuple[float, bytes] | None = None
 
+    def watch_caches(self, caches: Mapping[str, SizedCache[Any, Any]]) -> None:
+        """Report hits, misses and bytes of this process's caches, by name."""
+        self.registry.register(_CacheCollector(caches))
+
     def render(self) -> bytes:
         """The text of a scrape, used again for `FRESH_S`: anybody may ask, and it takes queries."""
         with self._lock:
@@ -76,6 +81,26 @@ class Metrics:
         MultiProcessCollector(summed)  # type: ignore[no-untyped-call]
         summed.register(self._gauges)
         return generate_latest(summed)
+
+
+class _CacheCollector(Collector):
+    """Hits, misses and sizes of caches of this process."""
+
+    def __init__(self, caches: Mapping[str, SizedCache[Any, Any]]) -> None:
+        self._caches = caches
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        lookups = CounterMetricFamily("paaplus_cache_lookups", "Looked up in a cache.", labels=["cache", "result"])
+        sizes = GaugeMetricFamily("paaplus_cache_bytes", "Bytes of the entries of a cache.", labels=["cache"])
+        for name, cache in self._caches.items():
+            lookups.add_metric([name, "hit"], cache.num_hits)
+            lookups.add_metric([name, "miss"], cache.num_misses)
+            sizes.add_metric([name], cache.size_bytes)
+        yield lookups
+        yield sizes
 
 
 class _DatabaseCollector(Collector):

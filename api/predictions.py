@@ -32,7 +32,7 @@ async def predict(body: PredictionsIn, key: UserKey, context: Context) -> Respon
     await run_in_threadpool(context.allowances.spend, key, RateLimitKind.PREDICTIONS, body.num_wanted)
     targets = await run_in_threadpool(context.predictor.resolve, key, body.wanted())
     await _wait_for_features(context, key, targets, min(body.wait_s, context.settings.max_wait_s))
-    return await run_in_threadpool(_answer, context, targets, body.confidence)
+    return await run_in_threadpool(_answer, context, targets, body.confidence, body.receipts)
 
 
 async def _wait_for_features(context: ApiContext, key: Principal, targets: Sequence[Target], wait_s: float) -> None:
@@ -49,9 +49,9 @@ async def _wait_for_features(context: ApiContext, key: Principal, targets: Seque
     await context.features.wait(key.actor, missing, wait_s)
 
 
-def _answer(context: ApiContext, targets: Sequence[Target], with_confidence: bool) -> Response:
+def _answer(context: ApiContext, targets: Sequence[Target], with_confidence: bool, with_receipts: bool) -> Response:
     # Serialized here, in a thread: in the event loop, ten thousand items would delay all other requests.
-    answer = context.predictor.answer(targets, with_confidence=with_confidence)
+    answer = context.predictor.answer(targets, with_confidence=with_confidence, with_receipts=with_receipts)
     for item in answer.items:
         context.metrics.predictions.labels(item.status, item.source or "none").inc()
     waits = [item.retry_after_s for item in answer.items if item.retry_after_s is not None]

@@ -76,6 +76,14 @@ def write_run(folder: Path, script: str, data: Path, split: Path | None, argumen
     (folder / "run.json").write_text(json.dumps(run_conditions(" ".join([*command, *arguments])), indent=2) + "\n")
 
 
+def record_rows(name: str, command: str, found: list[dict[str, object]]) -> None:
+    """Keep the rows of a measurement, with what a reader needs to run it again."""
+    folder = ROOT / "benchmarks" / "results" / f"{datetime.now(UTC):%Y-%m-%d}-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.json").write_text(json.dumps(run_conditions(command), indent=2) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
+
+
 def run_conditions(command: str) -> dict[str, object]:
     """What a reader needs to repeat a run and to judge its times: command, date, commit, load and processors."""
     git = ["git", "-C", str(ROOT)]

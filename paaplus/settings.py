@@ -103,6 +103,7 @@ class Settings(BaseSettings):
 
     holdout_key: SecretStr = Field(SecretStr("paaplus-holdout"), description="Key of the hash that holds ratings out.")
     features_cache_mb: int = Field(256, ge=1, description="Memory for projected features in one API process.")
+    adapters_cache_mb: int = Field(256, ge=1, description="Memory for adapters in one process; 64 MB: 16,000 users.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     fault: str = Field("", description="For tests: the point of paaplus/faults.py at which this process kills itself.")
 

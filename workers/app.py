@@ -21,7 +21,9 @@ BROKER_POLLING_S = 0.1
 def make_app(settings: Settings) -> Celery:
     """Build the app of a deployment. In embedded mode the broker is a folder."""
     folder_broker.install()
-    celery = Celery("paaplus", broker=settings.resolved_broker_url, include=["paaplus.workers.tasks"])
+    celery = Celery(
+        "paaplus", broker=settings.resolved_broker_url, include=["paaplus.workers.tasks", "paaplus.workers.bell"]
+    )
     celery.conf.update(
         broker_transport_options=_transport_options(settings),
         broker_connection_retry_on_startup=True,

@@ -13,6 +13,8 @@ from celery import Celery
 from celery.beat import PersistentScheduler, ScheduleEntry
 from kombu.exceptions import OperationalError
 
+from paaplus.settings import Settings
+
 log = structlog.get_logger(__name__)
 
 CLOCK_SLACK_S = 1.0
@@ -36,6 +38,11 @@ def num_waiting(app: Celery, queue: str) -> int | None:
         except (OperationalError, *connection.connection_errors, OSError) as error:
             log.warning("broker does not answer", queue=queue, error=str(error))
             return None
+
+
+def wake_up_options(queue: str, settings: Settings) -> dict[str, Any]:
+    """Options of a message that wakes a worker on this queue up."""
+    return {"queue": queue, "expires": max(5.0, 2 * settings.scan_interval_s)}
 
 
 class BoundedScheduler(PersistentScheduler):  # type: ignore[misc]

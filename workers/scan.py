@@ -18,7 +18,7 @@ from paaplus.services.adaptation import drift
 from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.settings import Settings, get_settings
 from paaplus.storage.blobs import BlobStore
-from paaplus.workers.broker import MAX_WAKE_UPS, num_waiting
+from paaplus.workers.broker import MAX_WAKE_UPS, num_waiting, wake_up_options
 
 log = structlog.get_logger(__name__)
 
@@ -61,8 +61,7 @@ def scan(app: Celery, context: ScanContext) -> None:
             continue  # the workers are not woken up now; the next scan tries again
         # up to a maximum: without a worker on this queue, messages would pile up
         for _ in range(min(num_ready, MAX_WAKE_UPS) - waiting):
-            expires = max(5.0, 2 * context.settings.scan_interval_s)
-            app.send_task("paaplus.run_ready", (queue,), queue=queue, expires=expires)
+            app.send_task("paaplus.run_ready", (queue,), **wake_up_options(queue, context.settings))
     if report.num_enqueued or report.num_reaped or num_drifting:
         log.info(
             "scan",

@@ -30,6 +30,9 @@ class PredictionsIn(In):
     images: list[UUID] | None = Field(None, min_length=1)
     wait_s: Number = Field(0.0, ge=0, description="Longest time to wait for images without features, in seconds.")
     confidence: Flag = Field(False, description="Add the uncertainty of each score.")
+    receipts: Flag = Field(
+        True, description="False: no receipts are stored, which is faster; then no correction can name these scores."
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

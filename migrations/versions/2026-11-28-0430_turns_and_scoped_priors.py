@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "5b8e2f60c9d4"
-down_revision = "e5b1c07d3f48"
+down_revision = "9d3f6a81c2e7"
 
 
 def upgrade() -> None:

@@ -1,4 +1,4 @@
-"""The image files of a data folder: which files count, and which of them can be read."""
+"""The image files of a data folder: which files count."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ import unicodedata
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from paaplus.csv_files import MAX_TOLD
 from paaplus.errors import InvalidInput
-from paaplus.image_files import check_image_file, decode_image
-
-if TYPE_CHECKING:
-    from paaplus.data.folder import DataFolder
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -56,37 +51,6 @@ def _not_an_image(file: Path) -> str | None:
     if file.stat().st_size == 0:
         return "an empty file"
     return None
-
-
-def readable_images(folder: DataFolder, *, strict: bool = False) -> DataFolder:
-    """The folder without the unrated images that cannot be read. They are named in a warning, or refused if `strict`.
-
-    Of rated images the headers are read, and of unrated ones all, so that nothing is refused after hours of work.
-
-    Raises:
-        InvalidInput: a rated image is no image; the message lists up to ten.
-    """
-    rated = set(folder.image_N.tolist())
-    wrong: list[str] = []
-    skipped: dict[str, str] = {}
-    for position, name in enumerate(folder.images):
-        file = folder.image_path(name)
-        try:
-            if position in rated:
-                check_image_file(file)
-            else:
-                decode_image(file.read_bytes())
-        except (InvalidInput, OSError) as error:
-            if position in rated:
-                wrong.append(f"{file}: {error}")
-            else:
-                skipped[name] = f"{name!r} ({error})"
-    if wrong:
-        raise InvalidInput(f"{len(wrong)} rated image(s) cannot be read: {first_of(wrong)}")
-    report_skipped(folder.path / "images", list(skipped.values()), strict)
-    if not skipped:
-        return folder
-    return folder.only(images=[name for name in folder.images if name not in skipped])
 
 
 def report_skipped(folder: Path, skipped: Sequence[str], strict: bool) -> None:

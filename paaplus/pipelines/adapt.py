@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID
 
-import numpy as np
 import structlog
 
 from paaplus import faults
@@ -25,7 +24,7 @@ from paaplus.db.types import utcnow
 from paaplus.errors import LeaseLost, TrainingStopped, Unavailable
 from paaplus.gate import Evidence, FeedbackVerdict, gather, judge, wording
 from paaplus.pipelines.context import NotReady, Outcome, Running, WorkerContext, outcome_of
-from paaplus.pipelines.learning_sets import compared_set, no_features, prequential, rated_set, verdict_on
+from paaplus.pipelines.learning_sets import compared_set, prequential, rated_set, verdict_on
 from paaplus.pipelines.lineage import Lineage, SortedFeedback, lineage_of, must_train, sort_feedback
 from paaplus.services.adaptation import commit, drift
 from paaplus.services.adaptation.contradictions import MIDDLE
@@ -149,7 +148,7 @@ def _read(context: WorkerContext, user_id: UUID) -> Snapshot:
     If that finds a drift, the snapshot is read again: the drift decides how fast the training forgets.
     """
     while True:
-        snapshot = read_snapshot(context.database, context.blobs, user_id, context.settings)
+        snapshot = read_snapshot(context.database, context.blobs, user_id, context.settings, context.projections)
         try:
             drifts = drift.watch_user(context.database, context.serving, user_id)
         except Unavailable as error:  # a training replaces a damaged version, whose scores nobody can compare
@@ -295,8 +294,6 @@ def _judge(user: _Prepared, trained_user: _TrainedUser) -> commit.RunResult:
 
 def _evidence(user: _Prepared, trained: Trained) -> Evidence:
     snapshot, reference_row = user.snapshot, user.lineage.reference_row
-    pool_PD = np.stack(snapshot.pool) if snapshot.pool else no_features(snapshot.base)
-    pool_PR = snapshot.project(pool_PD)
     # Held-out feedback from before a drift describes the taste that the user no longer has.
     since = snapshot.drifted_since
     held_out = [rating for rating in user.feedback.held_out if rating.sequence > since]
@@ -308,8 +305,8 @@ def _evidence(user: _Prepared, trained: Trained) -> Evidence:
         rated_set(snapshot, held_out),
         compared_set(snapshot, held_out_compared),
         reference_row.high_water_sequence if reference_row else 0,
-        pool_PR=pool_PR,
-        pool_PA=snapshot.base.generic(pool_PR),
+        pool_PR=snapshot.pool_PR,
+        pool_PA=snapshot.base.generic(snapshot.pool_PR),
         verdict=user.verdict,
         is_live=_is_live(snapshot),
     )

@@ -12,6 +12,7 @@ from typing import TypeVar
 from paaplus.db.engine import Database
 from paaplus.queue import jobs
 from paaplus.queue.jobs import Lease
+from paaplus.services.adaptation.projections import Projections
 from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
@@ -48,6 +49,11 @@ class WorkerContext:
     def serving(self) -> ServingStore:
         """The served adapters and base models, cached in memory."""
         return ServingStore(self.database, self.blobs, self.settings)
+
+    @cached_property
+    def projections(self) -> Projections:
+        """The projected images that trainings and the gate read, cached in memory."""
+        return Projections(self.settings.features_cache_mb * 2**20)
 
 
 @dataclass

@@ -23,18 +23,18 @@ from paaplus.services.feedback.feedback_log import LatestComparison, LatestLike,
 
 
 def rated_set(snapshot: Snapshot, ratings: list[LatestRating]) -> RatedSet:
-    """Ratings as arrays; their images are in `snapshot.features`."""
+    """Ratings as arrays; their images are in `snapshot.images`."""
     return arrays.rated_set(ratings, snapshot.base.aspects, partial(_inputs, snapshot))
 
 
 def compared_set(snapshot: Snapshot, answers: Sequence[LatestComparison | LatestLike]) -> ComparedSet:
-    """Comparisons and likes as arrays; their images are in `snapshot.features`."""
+    """Comparisons and likes as arrays; their images are in `snapshot.images`."""
     return arrays.compared_set(answers, snapshot.base.aspects, partial(_inputs, snapshot))
 
 
 def verdict_on(snapshot: Snapshot) -> FeedbackVerdict:
     """The gate's verdict on all feedback of the user, quarantined or not, whose images have features."""
-    log, usable = snapshot.log.without_quarantine(), snapshot.features
+    log, usable = snapshot.log.without_quarantine(), snapshot.images
     ratings = [rating for rating in log.latest_ratings() if rating.image_id in usable]
     compared = [answer for answer in log.latest_compared() if usable.keys() >= set(answer.image_ids)]
     prior = snapshot.starting_point.prior or OwnPrior(snapshot.base)
@@ -42,14 +42,11 @@ def verdict_on(snapshot: Snapshot) -> FeedbackVerdict:
 
 
 def _inputs(snapshot: Snapshot, image_ids: list[UUID]) -> tuple[np.ndarray, np.ndarray]:
-    features = [snapshot.features[image_id] for image_id in image_ids]
-    taste_NR = snapshot.project(np.stack(features) if features else no_features(snapshot.base))
-    return taste_NR, snapshot.base.generic(taste_NR)
-
-
-def no_features(base: BaseScorer) -> np.ndarray:
-    """Features of no images, shape (0, D)."""
-    return np.empty((0, base.feature_dim), np.float16)
+    images = [snapshot.images[image_id] for image_id in image_ids]
+    if not images:
+        taste_NR = np.empty((0, snapshot.base.taste_dim), np.float32)
+        return taste_NR, snapshot.base.generic(taste_NR)
+    return np.stack([image.taste_R for image in images]), np.stack([image.generic_A for image in images])
 
 
 def prequential(base: BaseScorer, reference: Adapter | None, new: RatedSet) -> dict[str, Any]:

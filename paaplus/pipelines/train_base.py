@@ -12,7 +12,7 @@ import numpy as np
 from paaplus.csv_files import STANDARD, CsvFormat
 from paaplus.data.features import folder_features
 from paaplus.data.folder import DEFAULT_ASPECT, DataFolder, read_folder
-from paaplus.data.image_folder import readable_images
+from paaplus.data.readable_images import readable_images
 from paaplus.models.base_fit import Ratings, check_rated_images, fit_base_scorer
 from paaplus.models.extractor import BringsHeads, Extractor
 from paaplus.records import Scale

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from paaplus.csv_files import STANDARD, CsvFormat, CsvRow, read_csv
 from paaplus.data.features import folder_features
 from paaplus.data.folder import DEFAULT_ASPECT, read_folder
-from paaplus.data.image_folder import readable_images
+from paaplus.data.readable_images import readable_images
 from paaplus.db.engine import Database
 from paaplus.db.tables import ExpertRow, SurveyRow, UserRow
 from paaplus.errors import InvalidInput

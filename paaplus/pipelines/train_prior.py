@@ -18,7 +18,7 @@ from paaplus.configs import GateConfig
 from paaplus.csv_files import STANDARD, CsvFormat
 from paaplus.data.features import folder_features
 from paaplus.data.folder import DEFAULT_ASPECT, DataFolder, read_folder
-from paaplus.data.image_folder import readable_images
+from paaplus.data.readable_images import readable_images
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeaturesRow, UserRow
 from paaplus.errors import InvalidInput

@@ -7,28 +7,32 @@ partial unique indexes ensure this. The lease token is the fence: it proves that
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
+from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import JobRow, UserRow
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.upsert import insert_ignoring_conflicts
 from paaplus.errors import LeaseLost, NotFound, Unavailable
 from paaplus.ids import new_id
-from paaplus.queue import turns
+from paaplus.queue import bell, turns
 
 CLAIM_TRIES = 5
+DEFAULT_PRIORITY = 5
 NO_WEIGHTS: Mapping[str, float] = MappingProxyType({})
 CLOCK_SLACK = timedelta(seconds=60)  # clocks of several hosts differ
 
@@ -69,7 +73,7 @@ def enqueue(
     max_attempts: int,
     user_id: UUID | None = None,
     payload: dict[str, Any] | None = None,
-    priority: int = 5,
+    priority: int = DEFAULT_PRIORITY,
     delay_s: float = 0.0,
 ) -> UUID:
     """Enqueue a job in the caller's transaction; returns its id. If one is queued under `lock_key`, returns that.
@@ -102,8 +106,67 @@ def enqueue(
         insert_ignoring_conflicts(session, JobRow, [row])
         job_id = session.execute(queued).scalar_one_or_none()
         if job_id is not None:
+            if delay_s == 0.0:
+                bell.ring(session, queue)
             return job_id
     raise Unavailable(f"the job queue is too busy to accept work under {lock_key!r}")
+
+
+def enqueue_adaptations(
+    session: Session, users: Sequence[tuple[UUID, str]], *, queue: str, max_attempts: int, now: datetime
+) -> None:
+    """Enqueue a training for each (user, reason), in one statement. A user with a queued job keeps that.
+
+    As in `enqueue`, a job that is queued already stays locked until the caller commits.
+    """
+    if not users:
+        return
+    dialect = session.get_bind().dialect.name
+    rows = [(new_id(), adaptation_lock_key(user_id), user_id, reason) for user_id, reason in users]
+    common = {"now": now, "queue": queue, "max_attempts": max_attempts, "priority": DEFAULT_PRIORITY}
+    session.connection().execute(_enqueuing(dialect), {"jobs": encoded(dialect, rows), **common})
+    bell.ring(session, queue)
+
+
+def adaptation_lock_key(user_id: UUID) -> str:
+    """The lock key of a user's trainings."""
+    return f"adapt:{user_id}"
+
+
+@cache
+def _enqueuing(dialect: str) -> Any:
+    table = JobRow.__table__
+    named = ("id", "lock_key", "user_id", "reason")
+    rows = row_set(dialect, "jobs", {name: table.c[name].type for name in named})
+
+    def given(parameter: str, column: str) -> sa.ColumnElement[Any]:
+        kind = table.c[column].type
+        return (
+            sa.cast(sa.bindparam(parameter, type_=kind), kind)
+            if dialect == "postgresql"
+            else sa.bindparam(parameter, type_=kind)
+        )
+
+    constant = {
+        "kind": sa.literal(JobKind.ADAPT, table.c.kind.type),
+        "queue": given("queue", "queue"),
+        "priority": given("priority", "priority"),
+        "state": sa.literal(JobState.QUEUED, table.c.state.type),
+        "payload": sa.literal({}, table.c.payload.type),
+        "attempts": sa.literal(0),
+        "max_attempts": given("max_attempts", "max_attempts"),
+        "run_after": given("now", "run_after"),
+        "progress_done": sa.literal(0),
+        "progress_total": sa.literal(0),
+        "created_at": given("now", "created_at"),
+        "application": sa.select(UserRow.application).where(UserRow.id == rows.c.user_id).scalar_subquery(),
+    }
+    selected = sa.select(*(rows.c[name] for name in named), *constant.values()).where(sa.true())
+    insert = (sqlite if dialect == "sqlite" else postgresql).insert(table).from_select([*named, *constant], selected)
+    queued = {"index_elements": ["lock_key"], "index_where": sa.text("state = 'queued'")}
+    if dialect == "sqlite":
+        return insert.on_conflict_do_nothing(**queued)
+    return insert.on_conflict_do_update(**queued, set_={"lock_key": insert.excluded.lock_key})
 
 
 def _application_of(session: Session, user_id: UUID | None) -> str:

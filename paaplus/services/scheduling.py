@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache, lru_cache
+from typing import Any, Final, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -14,6 +18,7 @@ from paaplus.configs import PRIOR_STRATEGIES, Policy
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
 from paaplus.db.locks import lock_user
+from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import AdapterRow, ExclusionRow, FeedbackRow, MatchRow, UserRow
 from paaplus.db.tables.jobs import JobKind
 from paaplus.db.tables.models import AdapterState, PointerMove
@@ -23,8 +28,9 @@ from paaplus.queue import jobs
 from paaplus.services import audit, history
 from paaplus.settings import Settings
 
-SCAN_BATCH = 200
+SCAN_BATCH = 2_000  # some 100 ms under SQLite's write lock
 BY_HAND_PRIORITY = 1
+_DEFAULT_POLICY: Final = Policy()
 # Reasons that do not depend on feedback: the starting point has changed. Nothing else would make the user due again,
 # so a pause keeps the reason, without a time, until it ends.
 STARTING_POINT_REASONS = (
@@ -33,8 +39,7 @@ STARTING_POINT_REASONS = (
     DueReason.NEW_MATCH,
     DueReason.NEW_PREFERENCE,
 )
-# Due since the moment of the change. A later time was written before the clock was set back.
-AT_ONCE = (DueReason.NEW_FEEDBACK, DueReason.TAKEN_BACK, DueReason.DRIFT, *STARTING_POINT_REASONS)
+AT_ONCE: Final = sa.text("due_reason <> 'interval'")  # as in the index, so that the database uses it
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,81 +53,125 @@ class ScanReport:
 
 def policy_of(user: UserRow) -> Policy:
     """The default policy with the user's own overrides."""
-    return Policy().overridden(user.policy)
+    return _policy(user.policy)
 
 
-def lock_key(user_id: UUID) -> str:
-    return f"adapt:{user_id}"
+lock_key = jobs.adaptation_lock_key
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """Events since the last training that are not excluded: how many, and when the first was received."""
+@dataclass(slots=True)
+class DueState:
+    """What decides when a user is due. The fields are columns of the user's row, read under its lock.
 
-    count: int
-    oldest_at: datetime | None
+    `pending_count` and `pending_since` are of the events since the last training that are not excluded.
+    """
+
+    policy: dict[str, Any]
+    pending_count: int
+    pending_since: datetime | None
+    last_trained_at: datetime | None
+    next_due_at: datetime | None
+    due_reason: str | None
+
+    def decide(self, now: datetime, *, has_new_retraction: bool) -> None:
+        """Set `next_due_at` and `due_reason`.
+
+        Args:
+            has_new_retraction: a retraction that no training has read retracts an event of the active version.
+        """
+        policy = _policy(self.policy)
+        if policy.paused:
+            self.next_due_at = None
+            if self.due_reason not in STARTING_POINT_REASONS:
+                self.due_reason = None
+        elif self.due_reason in STARTING_POINT_REASONS:
+            self.next_due_at = self.next_due_at or now
+        elif self.due_reason == DueReason.DRIFT and self.next_due_at is not None and self.pending_count > 0:
+            return
+        elif has_new_retraction:
+            self.next_due_at, self.due_reason = now, DueReason.TAKEN_BACK
+        elif self.pending_count == 0:
+            self.next_due_at, self.due_reason = None, None
+        elif self.pending_count >= policy.min_new_feedback:
+            self.next_due_at, self.due_reason = now, DueReason.NEW_FEEDBACK
+        else:
+            since = self.last_trained_at or self.pending_since or now
+            self.next_due_at = since + timedelta(seconds=policy.max_interval_s)
+            self.due_reason = DueReason.INTERVAL
 
 
-def pending(session: Session, user_id: UUID) -> Pending:
-    """The user's events since the last training."""
-    trained = sa.select(UserRow.trained_sequence).where(UserRow.id == user_id).scalar_subquery()
-    excluded = sa.exists().where(ExclusionRow.feedback_id == FeedbackRow.id, ExclusionRow.released_at.is_(None))
-    count, oldest_at = session.execute(
-        sa.select(sa.func.count(), sa.func.min(FeedbackRow.received_at)).where(
-            FeedbackRow.user_id == user_id, FeedbackRow.sequence > trained, ~excluded
-        )
-    ).one()
-    return Pending(int(count), oldest_at)
+DUE_COLUMNS: Final = (
+    UserRow.policy,
+    UserRow.pending_count,
+    UserRow.pending_since,
+    UserRow.last_trained_at,
+    UserRow.next_due_at,
+    UserRow.due_reason,
+)
+
+
+def _policy(overrides: dict[str, Any]) -> Policy:
+    return _DEFAULT_POLICY if not overrides else _parsed_policy(json.dumps(overrides, sort_keys=True))
+
+
+@lru_cache(maxsize=1024)
+def _parsed_policy(overrides: str) -> Policy:
+    return Policy().overridden(json.loads(overrides))
 
 
 def pending_feedback(session: Session, user_id: UUID) -> int:
     """Number of events since the last training that are not excluded."""
-    return pending(session, user_id).count
+    count = session.execute(sa.select(UserRow.pending_count).where(UserRow.id == user_id)).scalar_one_or_none()
+    return count or 0
 
 
 def refresh_due(session: Session, user: UserRow) -> None:
-    """Recompute when the user is due. Call it in the transaction of every change that this depends on."""
+    """Count the (locked) user's pending events again, and recompute when the user is due.
+
+    Call it in the transaction of every change that this depends on. `intake` alone keeps the counters up to date by
+    itself, because counting again would cost as much as there are pending events.
+    """
     session.flush()
-    policy = policy_of(user)
-    if policy.paused:
-        _clear_due(user)
-        return
-    if user.due_reason in STARTING_POINT_REASONS:
-        user.next_due_at = user.next_due_at or db_now(session)
-        return
-    waiting = pending(session, user.id)
-    if user.due_reason == DueReason.DRIFT and user.next_due_at is not None and waiting.count > 0:
-        return
-    if _has_new_retraction(session, user):
-        user.next_due_at, user.due_reason = db_now(session), DueReason.TAKEN_BACK
-    elif waiting.count == 0:
-        user.next_due_at, user.due_reason = None, None
-    elif waiting.count >= policy.min_new_feedback:
-        user.next_due_at, user.due_reason = db_now(session), DueReason.NEW_FEEDBACK
-    else:
-        since = user.last_trained_at or waiting.oldest_at or db_now(session)
-        user.next_due_at = since + timedelta(seconds=policy.max_interval_s)
-        user.due_reason = DueReason.INTERVAL
+    user.pending_count, user.pending_since = count_pending(session, user)
+    state = DueState(**{column.key: getattr(user, column.key) for column in DUE_COLUMNS})
+    state.decide(db_now(session), has_new_retraction=user.id in with_new_retraction(session, [user.id]))
+    user.next_due_at, user.due_reason = state.next_due_at, state.due_reason
 
 
-def _clear_due(user: UserRow) -> None:
-    user.next_due_at = None
-    if user.due_reason not in STARTING_POINT_REASONS:
-        user.due_reason = None
+def count_pending(session: Session, user: UserRow) -> tuple[int, datetime | None]:
+    """The user's pending events, counted in the log: how many, and when the first was received."""
+    excluded = sa.exists().where(ExclusionRow.feedback_id == FeedbackRow.id, ExclusionRow.released_at.is_(None))
+    count, since = session.execute(
+        sa.select(sa.func.count(), sa.func.min(FeedbackRow.received_at)).where(
+            FeedbackRow.user_id == user.id, FeedbackRow.sequence > user.trained_sequence, ~excluded
+        )
+    ).one()
+    return int(count), since
 
 
-def _has_new_retraction(session: Session, user: UserRow) -> bool:
-    """Whether a retraction that no training has read retracts an event that the active version was trained on."""
-    retracted = sa.exists().where(
-        FeedbackRow.user_id == user.id,
-        FeedbackRow.sequence > user.trained_sequence,
-        FeedbackRow.sequence > AdapterRow.high_water_sequence,
-        FeedbackRow.retracts_sequence <= AdapterRow.high_water_sequence,
+def with_new_retraction(session: Session, user_ids: Iterable[UUID]) -> set[UUID]:
+    """Those of the users with a retraction that no training has read, of an event of their active version."""
+    dialect = session.get_bind().dialect.name
+    found = session.execute(_retracting(dialect), {"users": encoded(dialect, ([i] for i in user_ids))})
+    return set(found.scalars())
+
+
+@cache
+def _retracting(dialect: str) -> sa.Select[UUID]:
+    users = row_set(dialect, "users", {"id": sa.Uuid()})
+    return (
+        sa.select(UserRow.id)
+        .join(users, users.c.id == UserRow.id)
+        .join(AdapterRow, sa.and_(AdapterRow.user_id == UserRow.id, AdapterRow.state == AdapterState.ACTIVE))
+        .join(FeedbackRow, FeedbackRow.user_id == UserRow.id)
+        .where(
+            FeedbackRow.retracts_sequence.is_not(None),
+            FeedbackRow.sequence > UserRow.trained_sequence,
+            FeedbackRow.sequence > AdapterRow.high_water_sequence,
+            FeedbackRow.retracts_sequence <= AdapterRow.high_water_sequence,
+        )
+        .distinct()
     )
-    tainted = sa.select(AdapterRow.id).where(
-        AdapterRow.user_id == user.id, AdapterRow.state == AdapterState.ACTIVE, retracted
-    )
-    return session.execute(tainted).first() is not None
 
 
 def due_for_new_match(session: Session, user: UserRow) -> None:
@@ -227,30 +276,39 @@ def request_training(session: Session, user_id: UUID, *, actor: str, reason: str
 def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -> int:
     """Enqueue jobs of due users and clear their due times; returns how many. Several schedulers may run at once."""
     now = db_now(session)
+    # A later time of a reason that counts from the moment of the change was written before the clock was set back.
+    session.execute(sa.update(UserRow).where(UserRow.next_due_at > now, AT_ONCE).values(next_due_at=now))
     due = session.execute(
-        sa.select(UserRow)
-        .where(sa.or_(UserRow.next_due_at <= now, UserRow.due_reason.in_(AT_ONCE)))
-        .where(UserRow.next_due_at.is_not(None))
+        sa.select(UserRow.id, UserRow.policy, UserRow.due_reason)
+        .where(UserRow.next_due_at <= now)
         .order_by(UserRow.next_due_at)
         .limit(limit)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
+    ).all()
+    if not due:
+        return 0
+    ready: list[tuple[UUID, str]] = []
+    cleared: list[tuple[UUID, str | None]] = []
+    for user_id, overrides, reason in due:
+        if _policy(overrides).paused:
+            cleared.append((user_id, reason if reason in STARTING_POINT_REASONS else None))
+        else:
+            ready.append((user_id, reason or DueReason.NEW_FEEDBACK))
+            cleared.append((user_id, None))
+    ready.sort()
+    jobs.enqueue_adaptations(
+        session, ready, queue=settings.adaptation_queue, max_attempts=settings.max_attempts, now=now
     )
-    users = list(due.scalars())
-    for user in users:
-        if policy_of(user).paused:
-            _clear_due(user)
-            continue
-        jobs.enqueue(
-            session,
-            JobKind.ADAPT,
-            lock_key(user.id),
-            queue=settings.adaptation_queue,
-            reason=user.due_reason or DueReason.NEW_FEEDBACK,
-            user_id=user.id,
-            max_attempts=settings.max_attempts,
-        )
-        user.next_due_at, user.due_reason = None, None
-    return len(users)
+    dialect = session.get_bind().dialect.name
+    session.connection().execute(_clearing(dialect), {"users": encoded(dialect, cleared)})
+    return len(due)
+
+
+@cache
+def _clearing(dialect: str) -> sa.Update:
+    table = cast(sa.Table, UserRow.__table__)
+    rows = row_set(dialect, "users", {"id": sa.Uuid(), "due_reason": sa.String()})
+    return sa.update(table).where(table.c.id == rows.c.id).values(next_due_at=None, due_reason=rows.c.due_reason)
 
 
 def scan(database: Database, settings: Settings) -> ScanReport:

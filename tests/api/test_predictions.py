@@ -188,3 +188,13 @@ def test_confidence_is_told_when_asked_for(world: World) -> None:
     (expected,) = confidences(world.base, None, None, taste_1R, generic_1A)
     assert answered[1]["confidence"] == {"score_sd": expected.score_sd, "rating_sd": expected.rating_sd}
     assert answered[1]["confidence"]["rating_sd"]["beauty"] > answered[1]["confidence"]["score_sd"]["beauty"] > 0
+
+
+def test_without_receipts_the_scores_are_the_same_and_nothing_is_stored(world: World) -> None:
+    body = {"users": ["ada"], "images": [str(world.images[0])]}
+    with_receipt = world.application.post("/v1/predictions", body).json()["items"][0]
+    without = world.application.post("/v1/predictions", body | {"receipts": False}).json()["items"][0]
+    assert (without["scores"], without["receipt_id"]) == (with_receipt["scores"], None)
+    with world.database.read_session() as session:
+        stored = session.execute(sa.select(PredictionReceiptRow.id)).scalars().all()
+    assert [str(row_id) for row_id in stored] == [with_receipt["receipt_id"]]

@@ -10,12 +10,15 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from paaplus import faults
 from paaplus.chaos import invariants
 from paaplus.db.engine import Database
+from paaplus.db.tables import UserRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.db.tables.jobs import JobState
+from paaplus.db.types import utcnow
 from paaplus.pipelines import extract_features
 from paaplus.queue import jobs
 from paaplus.services.adapters import versions
@@ -60,6 +63,11 @@ def work_until_quiet(deployment: Deployment) -> None:
         time.sleep(0.05)
 
 
+def make_due(deployment: Deployment, user: UUID) -> None:
+    with deployment.database.session() as session:
+        session.execute(sa.update(UserRow).where(UserRow.id == user).values(next_due_at=utcnow()))
+
+
 def is_quiet(deployment: Deployment) -> bool:
     with deployment.database.read_session() as session:
         return invariants.is_quiet(session)
@@ -67,11 +75,13 @@ def is_quiet(deployment: Deployment) -> bool:
 
 @pytest.mark.parametrize("point", TRAINING)
 def test_training_killed_at_a_point_happens_once(point: str, deployment: Deployment) -> None:
-    user = deployment.add_user()
+    user = deployment.add_user(min_new_feedback=1_000)  # so that the scan, not the posting, enqueues the job
     deployment.rate(user, range(40))
+    make_due(deployment, user)
     deployment.work()
     before = deployment.scores(user)
     deployment.rate(user, range(40, 80))
+    make_due(deployment, user)
     assert Fork(acts.work, deployment.settings, fault=point).wait() == -signal.SIGKILL
     if point != "training_committed":
         assert [v.state for v in deployment.versions(user)] == ["active"]

@@ -10,9 +10,11 @@ import sqlalchemy as sa
 from paaplus.db.engine import Database
 from paaplus.db.tables import AdapterRow, FeaturesRow, ImageRow, RunRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
+from paaplus.db.tables.jobs import JobState
 from paaplus.db.types import utcnow
 from paaplus.pipelines.context import WorkerContext
 from paaplus.pipelines.run_jobs import run_next
+from paaplus.queue import jobs
 from paaplus.scoring.adapters import adapter_from_bytes
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.services import scheduling
@@ -108,6 +110,12 @@ class Deployment:
                 retracts_event_id=event_id,
             )
         )
+
+    def queued_reason(self, user_id: UUID) -> str | None:
+        """Why the user's training waits in the queue; None: none waits."""
+        with self.database.read_session() as session:
+            waiting = jobs.list_jobs(session, user_id=user_id, state=JobState.QUEUED)
+        return waiting[0].reason if waiting else None
 
     def work(self) -> int:
         """One scan, then every ready job; returns how many jobs ran."""

@@ -23,6 +23,14 @@ class ImageRow(Base):
         partial_unique("uq_images_application_upload", "application", "upload_sha256", where="owner_id IS NULL"),
         partial_unique("uq_images_owner_upload", "owner_id", "upload_sha256", where="owner_id IS NOT NULL"),
         sa.Index("ix_images_sha256", "sha256"),
+        sa.Index(
+            "ix_images_shared_in_order",
+            "application",
+            "sha256",
+            "id",
+            sqlite_where=sa.text("owner_id IS NULL"),
+            postgresql_where=sa.text("owner_id IS NULL"),
+        ),
         sa.Index("ix_images_application_theme", "application", "theme"),
     )
 

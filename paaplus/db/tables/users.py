@@ -40,6 +40,12 @@ class UserRow(Base):
         sa.UniqueConstraint("application", "external_id"),
         sa.Index("ix_users_next_due_at", "next_due_at"),
         sa.Index(
+            "ix_users_due_at_once",
+            "next_due_at",
+            sqlite_where=sa.text("due_reason <> 'interval'"),
+            postgresql_where=sa.text("due_reason <> 'interval'"),
+        ),
+        sa.Index(
             "ix_users_unwatched",
             "id",
             sqlite_where=sa.text("feedback_sequence > watched_sequence"),
@@ -55,6 +61,9 @@ class UserRow(Base):
     shares_taste: Mapped[bool] = mapped_column(default=False, server_default=sa.false())  # consent to taste priors
     feedback_sequence: Mapped[int] = mapped_column(default=0)
     trained_sequence: Mapped[int] = mapped_column(default=0)
+    # Events after `trained_sequence` without an open exclusion: how many, and when the first was received.
+    pending_count: Mapped[int] = mapped_column(default=0, server_default=sa.text("0"))
+    pending_since: Mapped[datetime | None]
     watched_sequence: Mapped[int] = mapped_column(
         default=0, server_default=sa.text("0")
     )  # drift was checked up to here

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -10,6 +11,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import AdapterRow, FeedbackRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.models import AdapterState
@@ -23,20 +25,19 @@ MIDDLE: Final = "middle"  # in a version's metrics: the user's middle by aspect,
 Answer = tuple[int, UUID, UUID | None, dict[str, Any]]  # sequence, image, other image (None: a like), payload
 
 
-def read(session: Session, user_id: UUID, last: int, head: int) -> list[Answer]:
-    """A user's comparisons and likes after event `last` and up to `head`, in order of sequence."""
-    row = FeedbackRow
-    rows = session.execute(
-        sa.select(row.sequence, row.image_id, row.other_image_id, row.payload)
-        .where(
-            row.user_id == user_id,
-            row.sequence > last,
-            row.sequence <= head,
-            row.kind.in_((FeedbackKind.COMPARISON, FeedbackKind.BINARY)),
-        )
-        .order_by(row.sequence)
-    )
-    return [(sequence, image_id, other_id, payload) for sequence, image_id, other_id, payload in rows]
+def read(session: Session, spans: Mapping[UUID, tuple[int, int]]) -> dict[UUID, list[Answer]]:
+    """Comparisons and likes of users, by user, in order of sequence.
+
+    Args:
+        session: a read session.
+        spans: by user, the last sequence before them and their last one.
+    """
+    dialect = session.get_bind().dialect.name
+    wanted = ((user_id, last, head) for user_id, (last, head) in spans.items())
+    answers: dict[UUID, list[Answer]] = {}
+    for user_id, *answer in session.execute(_answers(dialect), {"spans": encoded(dialect, wanted)}):
+        answers.setdefault(user_id, []).append((answer[0], answer[1], answer[2], answer[3]))
+    return answers
 
 
 def middles(session: Session, user_ids: Mapping[UUID, Any]) -> dict[UUID, dict[str, float]]:
@@ -91,3 +92,17 @@ def _score(serving: Serving, user_id: UUID, image_id: UUID) -> np.ndarray:
     [image] = serving.images_of(user_id, [image_id])
     adapter = serving.adapter_of(user_id)
     return image.generic_A if adapter is None else adapter.score(image.taste_R[None], image.generic_A[None])[0]
+
+
+@cache
+def _answers(dialect: str) -> sa.Select[Any]:
+    spans = row_set(dialect, "spans", {"user_id": sa.Uuid(), "last": sa.Integer(), "head": sa.Integer()})
+    row = FeedbackRow
+    within = sa.and_(
+        row.user_id == spans.c.user_id,
+        row.sequence > spans.c.last,
+        row.sequence <= spans.c.head,
+        row.kind.in_((FeedbackKind.COMPARISON, FeedbackKind.BINARY)),
+    )
+    columns = (row.user_id, row.sequence, row.image_id, row.other_image_id, row.payload)
+    return sa.select(*columns).join(spans, within).order_by(row.user_id, row.sequence)

@@ -11,6 +11,8 @@ before a training learned it.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -21,7 +23,7 @@ from sqlalchemy.orm import Session
 from paaplus.configs import Policy
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
-from paaplus.db.locks import lock_user
+from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import AdapterRow, FeedbackRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.models import AdapterState
@@ -100,20 +102,34 @@ def _check_one_by_one(database: Database, store: ServingStore, unchecked: Unchec
 
 def _check(database: Database, store: ServingStore, unchecked: Unchecked) -> int:
     with database.read_session() as session:
-        ratings = {user_id: _ratings(session, user_id, last, head) for user_id, (last, head) in unchecked.items()}
-        answers = {user_id: contradictions.read(session, user_id, *span) for user_id, span in unchecked.items()}
+        ratings = _ratings(session, unchecked)
+        answers = contradictions.read(session, unchecked)
         trained, middles = _trained_sequences(session, unchecked), contradictions.middles(session, unchecked)
     image_ids = {image_id for rated in ratings.values() for _, image_id, _ in rated}
     image_ids |= contradictions.image_ids(answers)
     serving = store.load(list(unchecked), image_ids)
-    num_drifting = 0
-    for user_id, (last, head) in unchecked.items():
-        new = [rating for rating in ratings[user_id] if rating[0] > trained.get(user_id, 0)]
-        said = [answer for answer in answers[user_id] if answer[0] > trained.get(user_id, 0)]
-        contradicted = contradictions.errors(serving, user_id, said, middles.get(user_id, {}))
-        with database.session() as session:
-            num_drifting += _update(session, user_id, last, head, _errors(serving, user_id, new), contradicted)
-    return num_drifting
+    errors = {
+        user_id: _errors(serving, user_id, [r for r in rated if r[0] > trained.get(user_id, 0)])
+        for user_id, rated in ratings.items()
+    }
+    contradicted = {
+        user_id: contradictions.errors(
+            serving, user_id, [a for a in said if a[0] > trained.get(user_id, 0)], middles.get(user_id, {})
+        )
+        for user_id, said in answers.items()
+    }
+    with database.session() as session:
+        locked = session.execute(
+            sa.select(UserRow)
+            .where(UserRow.id.in_(list(unchecked)))
+            .order_by(UserRow.id)
+            .with_for_update(key_share=True)
+            .execution_options(populate_existing=True)
+        ).scalars()
+        return sum(
+            _update(session, user, *unchecked[user.id], errors.get(user.id, []), contradicted.get(user.id, []))
+            for user in locked
+        )
 
 
 def training_policy(user: UserRow) -> Policy:
@@ -140,23 +156,29 @@ def _unchecked(session: Session, limit: int, after: UUID) -> Unchecked:
     return {user_id: (last, head) for user_id, last, head in rows}
 
 
-def _ratings(session: Session, user_id: UUID, last: int, head: int) -> list[Rating]:
-    rows = session.execute(
-        sa.select(FeedbackRow.sequence, FeedbackRow.image_id, FeedbackRow.payload)
-        .where(
-            FeedbackRow.user_id == user_id,
-            FeedbackRow.sequence > last,
-            FeedbackRow.sequence <= head,
-            FeedbackRow.kind.in_((FeedbackKind.RATING, FeedbackKind.CORRECTION)),
-        )
-        .order_by(FeedbackRow.sequence)
-    )
-    ratings: list[Rating] = []
-    for sequence, image_id, payload in rows:
+def _ratings(session: Session, unchecked: Unchecked) -> dict[UUID, list[Rating]]:
+    dialect = session.get_bind().dialect.name
+    spans = ((user_id, last, head) for user_id, (last, head) in unchecked.items())
+    ratings: dict[UUID, list[Rating]] = {}
+    for user_id, sequence, image_id, payload in session.execute(_rated(dialect), {"spans": encoded(dialect, spans)}):
         scale = Scale(payload["scale"]["min"], payload["scale"]["max"])
         scores = {aspect: scale.to_score(value) for aspect, value in payload["ratings"].items()}
-        ratings.append((sequence, image_id, scores))
+        ratings.setdefault(user_id, []).append((sequence, image_id, scores))
     return ratings
+
+
+@cache
+def _rated(dialect: str) -> sa.Select[Any]:
+    """Ratings of users in spans (last sequence before, last sequence), in order of sequence."""
+    spans = row_set(dialect, "spans", {"user_id": sa.Uuid(), "last": sa.Integer(), "head": sa.Integer()})
+    within = sa.and_(
+        FeedbackRow.user_id == spans.c.user_id,
+        FeedbackRow.sequence > spans.c.last,
+        FeedbackRow.sequence <= spans.c.head,
+        FeedbackRow.kind.in_((FeedbackKind.RATING, FeedbackKind.CORRECTION)),
+    )
+    columns = (FeedbackRow.user_id, FeedbackRow.sequence, FeedbackRow.image_id, FeedbackRow.payload)
+    return sa.select(*columns).join(spans, within).order_by(FeedbackRow.user_id, FeedbackRow.sequence)
 
 
 def _trained_sequences(session: Session, user_ids: Unchecked) -> dict[UUID, int]:
@@ -185,10 +207,10 @@ def _errors(serving: Serving, user_id: UUID, ratings: list[Rating]) -> list[tupl
     return errors
 
 
-def _update(session: Session, user_id: UUID, last: int, head: int, errors: Errors, contradicted: Errors) -> bool:
-    user = lock_user(session, user_id)
-    if user is None or user.watched_sequence != last:
-        return False  # erased, or another scheduler was first
+def _update(session: Session, user: UserRow, last: int, head: int, errors: Errors, contradicted: Errors) -> bool:
+    """Write what the errors say of the (locked) user; returns whether the user drifts."""
+    if user.watched_sequence != last:
+        return False  # another scheduler was first
     policy = scheduling.policy_of(user)
     before = user.drift or {}
     state, by_ratings = _after(DriftState.from_dict(before), errors, policy)
@@ -199,7 +221,7 @@ def _update(session: Session, user_id: UUID, last: int, head: int, errors: Error
     if drifts:
         answers = DriftState()
     user.drift, user.watched_sequence = {**state.to_dict(), _ANSWERS: answers.to_dict()}, head
-    if drifts and not policy.paused and scheduling.pending_feedback(session, user_id):
+    if drifts and not policy.paused and user.pending_count:
         user.next_due_at, user.due_reason = db_now(session), DueReason.DRIFT
     return drifts
 

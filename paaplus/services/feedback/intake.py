@@ -5,23 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections import defaultdict
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from functools import cache
+from typing import Any, Final, Literal, cast
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.util import identity_key
 
-from paaplus.db.locks import lock_user
+from paaplus.db.clock import db_now
+from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import BaseModelRow, FeedbackRow, ImageRow, PredictionReceiptRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
+from paaplus.db.tables.users import DueReason
 from paaplus.db.types import utcnow
 from paaplus.errors import Conflict, InvalidInput, NotFound, PaaplusError, TooMany
 from paaplus.ids import new_id
+from paaplus.queue import jobs
 from paaplus.records import Scale
 from paaplus.services import scheduling
+from paaplus.services.scheduling import DUE_COLUMNS, DueState
 from paaplus.settings import Settings
 
 PREFERENCES = ("first", "second", "tie", "cannot_say")
@@ -67,13 +75,51 @@ class AppendResult:
     error: PaaplusError | None = None
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class PreparedEvent:
+    """An event that was checked as far as that needs no lock. `columns` of its row, or `error`: why it is rejected."""
+
+    event: NewEvent
+    source: str
+    application: str | None
+    digest: str
+    columns: dict[str, Any]
+    error: PaaplusError | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    application: str
+    owner_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Receipt:
+    user_id: UUID
+    image_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class _Context:
-    """Rows that the events of one call refer to."""
+    """What the events of one call refer to."""
 
     aspects: frozenset[str] | None
-    images: dict[UUID, ImageRow] = field(default_factory=dict)
-    receipts: dict[UUID, PredictionReceiptRow] = field(default_factory=dict)
+    applications: dict[UUID, str]  # of users
+    images: dict[UUID, _Image]
+    receipts: dict[UUID, _Receipt]
+
+
+@dataclass(slots=True)
+class _LockedUser:
+    """A user's row, locked, with the events that are appended to the user's log."""
+
+    id: UUID
+    application: str
+    feedback_sequence: int
+    due: DueState
+
+
+KnownEvents = dict[tuple[UUID, str], tuple[int, str, FeedbackKind]]  # sequence, body digest, kind
 
 
 def append(
@@ -87,9 +133,6 @@ def append(
 ) -> list[AppendResult]:
     """Append events to their users' logs, in the given order. An invalid event is rejected; the others are appended.
 
-    Users are locked in order of id for the rest of the transaction. So sequence numbers have no gaps, and become
-    visible in order.
-
     Args:
         application: the only application whose users may be named; None: any.
         max_per_day: limit of new events of one user in 24 hours; 0: no limit.
@@ -97,22 +140,75 @@ def append(
     Returns:
         One result per event, in the given order.
     """
+    prepared = prepare(session, application, events, source=source)
+    return append_prepared(session, prepared, settings=settings, max_per_day=max_per_day)
+
+
+def prepare(session: Session, application: str | None, events: list[NewEvent], *, source: str) -> list[PreparedEvent]:
+    """Check events as far as that needs no lock, in any transaction that ends before or with the appending one."""
+    session.flush()
     context = _read_context(session, events)
-    results: dict[int, AppendResult] = {}
-    by_user: dict[UUID, list[NewEvent]] = defaultdict(list)
-    for event in events:
-        by_user[event.user_id].append(event)
-    for user_id in sorted(by_user):
-        # Read again under the lock: this session may have read the row before another session changed it.
-        user = lock_user(session, user_id)
-        if user is None or (application is not None and user.application != application):
-            error = NotFound(f"user {user_id} does not exist")
-            results.update({e.index: _rejected(e, error) for e in by_user[user_id]})
+    return [_prepared(event, source, application, context) for event in events]
+
+
+def append_prepared(
+    session: Session,
+    prepared: Sequence[PreparedEvent],
+    *,
+    settings: Settings,
+    max_per_day: int = 0,
+    wait: bool = True,
+) -> list[AppendResult]:
+    """Append checked events, see `append`. A few statements, for any number of events and users.
+
+    Users are locked in order of id for the rest of the transaction. So sequence numbers have no gaps, and become
+    visible in order. A user who is due now gets a job in the same transaction.
+
+    Args:
+        wait: for users that another transaction has locked; False: on PostgreSQL the database's error tells it at once.
+    """
+    if not prepared:
+        return []
+    session.flush()
+    users = _lock_users(session, {p.event.user_id for p in prepared}, wait)
+    known = _known_events(session, prepared)
+    allowed_at = _Allowed(session, max_per_day, Counter(p.event.user_id for p in prepared), users)
+    now = utcnow()
+    results: list[AppendResult] = []
+    rows: list[dict[str, Any]] = []
+    changed: dict[UUID, _LockedUser] = {}
+    for item in prepared:
+        event = item.event
+        user = users.get(event.user_id)
+        if user is None or item.application not in (None, user.application):
+            results.append(_rejected(event, NotFound(f"user {event.user_id} does not exist")))
             continue
-        for result in _append_to_log(session, user, by_user[user_id], context, source, max_per_day):
-            results[result.index] = result
-        scheduling.refresh_due(session, user)
-    return [results[event.index] for event in events]
+        changed[user.id] = user
+        earlier = known.get((user.id, event.event_id))
+        if earlier is not None and earlier[1] == item.digest:
+            results.append(AppendResult(event.index, event.event_id, "duplicate", earlier[0]))
+            continue
+        try:
+            if earlier is not None:
+                raise Conflict(f"event_id {event.event_id!r} was used for another event of this user")
+            if item.error is not None:
+                raise item.error
+            retracted = _retracted_sequence(event, known) if event.kind == FeedbackKind.RETRACTION else None
+            allowed_at.check(user.id, user.feedback_sequence + 1)
+        except PaaplusError as error:
+            results.append(_rejected(event, error))
+            continue
+        user.feedback_sequence += 1
+        user.due.pending_count += 1
+        user.due.pending_since = min(user.due.pending_since or now, now)
+        row = {"id": new_id(), "sequence": user.feedback_sequence, "received_at": now, "retracts_sequence": retracted}
+        rows.append(item.columns | row)
+        known[user.id, event.event_id] = (user.feedback_sequence, item.digest, event.kind)
+        results.append(AppendResult(event.index, event.event_id, "accepted", user.feedback_sequence))
+    if rows:
+        _insert(session, rows)
+    _write_users(session, list(changed.values()), settings)
+    return results
 
 
 def known_aspects(session: Session) -> frozenset[str] | None:
@@ -125,84 +221,170 @@ def known_aspects(session: Session) -> frozenset[str] | None:
 
 
 def _read_context(session: Session, events: list[NewEvent]) -> _Context:
-    context = _Context(known_aspects(session))
+    applications = _by_id(session, UserRow, (UserRow.application,), {e.user_id for e in events})
     receipt_ids = {e.receipt_id for e in events if e.receipt_id is not None}
-    if receipt_ids:
-        receipts = session.execute(sa.select(PredictionReceiptRow).where(PredictionReceiptRow.id.in_(receipt_ids)))
-        context.receipts = {row.id: row for row in receipts.scalars()}
+    columns: tuple[Any, ...] = (PredictionReceiptRow.user_id, PredictionReceiptRow.image_id)
+    receipts = {i: _Receipt(*row) for i, row in _by_id(session, PredictionReceiptRow, columns, receipt_ids).items()}
     image_ids = {i for e in events for i in (e.image_id, e.other_image_id) if i is not None}
-    image_ids |= {r.image_id for r in context.receipts.values()}
-    if image_ids:
-        images = session.execute(sa.select(ImageRow).where(ImageRow.id.in_(image_ids)))
-        context.images = {row.id: row for row in images.scalars()}
-    return context
-
-
-def _append_to_log(
-    session: Session, user: UserRow, events: list[NewEvent], context: _Context, source: str, max_per_day: int
-) -> list[AppendResult]:
-    known = _known_events(session, user.id, events)
-    free_at = _sequences_free_at(session, user, len(events), max_per_day)
-    results: list[AppendResult] = []
-    for event in events:
-        digest = event.body_digest()
-        earlier = known.get(event.event_id)
-        if earlier is not None and earlier[1] == digest:
-            results.append(AppendResult(event.index, event.event_id, "duplicate", earlier[0]))
-            continue
-        try:
-            if earlier is not None:
-                raise Conflict(f"event_id {event.event_id!r} was used for another event of this user")
-            row = _validated_row(user, event, context, known)
-            _check_quota(free_at.get(user.feedback_sequence + 1), max_per_day)
-        except PaaplusError as error:
-            results.append(_rejected(event, error))
-            continue
-        user.feedback_sequence += 1
-        row.id, row.sequence, row.body_digest, row.source = new_id(), user.feedback_sequence, digest, source
-        row.received_at = utcnow()
-        session.add(row)
-        known[event.event_id] = (row.sequence, digest, event.kind)
-        results.append(AppendResult(event.index, event.event_id, "accepted", row.sequence))
-    return results
-
-
-def _known_events(session: Session, user_id: UUID, events: list[NewEvent]) -> dict[str, tuple[int, str, FeedbackKind]]:
-    """Events that the log has under the ids that the new ones have or refer to: (sequence, body digest, kind)."""
-    ids = {e.event_id for e in events} | {e.retracts_event_id for e in events if e.retracts_event_id}
-    rows = session.execute(
-        sa.select(FeedbackRow.event_id, FeedbackRow.sequence, FeedbackRow.body_digest, FeedbackRow.kind).where(
-            FeedbackRow.user_id == user_id, FeedbackRow.event_id.in_(ids)
-        )
+    image_ids |= {r.image_id for r in receipts.values()}
+    columns = (ImageRow.application, ImageRow.owner_id)
+    images = {i: _Image(*row) for i, row in _by_id(session, ImageRow, columns, image_ids).items()}
+    return _Context(
+        known_aspects(session),
+        {user_id: application for user_id, (application,) in applications.items()},
+        images,
+        receipts,
     )
-    return {event_id: (sequence, digest, kind) for event_id, sequence, digest, kind in rows}
 
 
-def _sequences_free_at(session: Session, user: UserRow, num_events: int, max_per_day: int) -> dict[int, datetime]:
-    """When the daily limit allows each of the next sequence numbers: a day after the one `max_per_day` before it.
+def _by_id(session: Session, table: type[Any], columns: tuple[Any, ...], ids: set[UUID]) -> dict[UUID, tuple[Any, ...]]:
+    """The columns of the rows that have these ids, by id."""
+    if not ids:
+        return {}
+    dialect = session.get_bind().dialect.name
+    found = session.execute(_selection(dialect, table, columns), {"ids": encoded(dialect, ([i] for i in ids))})  # type: ignore[arg-type]  # classes are hashable
+    return {row[0]: tuple(row[1:]) for row in found}
+
+
+@cache
+def _selection(dialect: str, table: type[Any], columns: tuple[Any, ...]) -> sa.Select[Any]:
+    ids = row_set(dialect, "ids", {"id": sa.Uuid()})
+    return sa.select(table.id, *columns).join(ids, ids.c.id == table.id)
+
+
+def _lock_users(session: Session, user_ids: set[UUID], wait: bool) -> dict[UUID, _LockedUser]:
+    """Lock the users in order of id, and read them under the lock."""
+    dialect = session.get_bind().dialect.name
+    found = session.execute(_locking(dialect, wait), {"ids": encoded(dialect, ([i] for i in user_ids))})
+    return {row[0]: _LockedUser(row[0], row[1], row[2], due=DueState(*row[3:])) for row in found}
+
+
+@cache
+def _locking(dialect: str, wait: bool) -> sa.Select[Any]:
+    ids = row_set(dialect, "ids", {"id": sa.Uuid()})
+    return (
+        sa.select(UserRow.id, UserRow.application, UserRow.feedback_sequence, *DUE_COLUMNS)
+        .where(UserRow.id.in_(sa.select(ids.c.id)))
+        .order_by(UserRow.id)
+        .with_for_update(key_share=True, nowait=not wait)
+    )
+
+
+def _known_events(session: Session, prepared: Sequence[PreparedEvent]) -> KnownEvents:
+    """Events that the logs have under the ids that the new ones have or refer to."""
+    ids = {(p.event.user_id, p.event.event_id) for p in prepared}
+    ids |= {(p.event.user_id, p.event.retracts_event_id) for p in prepared if p.event.retracts_event_id}
+    dialect = session.get_bind().dialect.name
+    rows = session.execute(_known(dialect), {"ids": encoded(dialect, ids)})
+    return {(user_id, event_id): (sequence, digest, kind) for user_id, event_id, sequence, digest, kind in rows}
+
+
+@cache
+def _known(dialect: str) -> sa.Select[*tuple[Any, ...]]:
+    ids = row_set(dialect, "ids", {"user_id": sa.Uuid(), "event_id": sa.String()})
+    row = FeedbackRow
+    return sa.select(row.user_id, row.event_id, row.sequence, row.body_digest, row.kind).join(
+        ids, sa.and_(ids.c.user_id == row.user_id, ids.c.event_id == row.event_id)
+    )
+
+
+def _insert(session: Session, rows: list[dict[str, Any]]) -> None:
+    session.connection().execute(sa.insert(cast(sa.Table, FeedbackRow.__table__)), rows)
+
+
+def _write_users(session: Session, users: list[_LockedUser], settings: Settings) -> None:
+    """Write the users' counters and due times. Enqueue those who are due now instead."""
+    if not users:
+        return
+    retracting = scheduling.with_new_retraction(session, [user.id for user in users])
+    now = db_now(session)
+    due: list[tuple[UUID, str]] = []
+    for user in users:
+        user.due.decide(now, has_new_retraction=user.id in retracting)
+        if user.due.next_due_at is not None and user.due.next_due_at <= now:
+            due.append((user.id, user.due.due_reason or DueReason.NEW_FEEDBACK))
+            user.due.next_due_at, user.due.due_reason = None, None
+    dialect = session.get_bind().dialect.name
+    values = [(u.id, u.feedback_sequence, *(getattr(u.due, name) for name in DUE_WRITTEN)) for u in users]
+    session.connection().execute(_update(dialect), {"users": encoded(dialect, values)})
+    for user in users:  # what the caller has read of the row before is old now
+        if (row := session.identity_map.get(identity_key(UserRow, user.id))) is not None:
+            set_committed_value(row, "feedback_sequence", user.feedback_sequence)
+            for name in DUE_WRITTEN:
+                set_committed_value(row, name, getattr(user.due, name))
+    if due:
+        jobs.enqueue_adaptations(
+            session, due, queue=settings.adaptation_queue, max_attempts=settings.max_attempts, now=now
+        )
+
+
+DUE_WRITTEN: Final = ("pending_count", "pending_since", "next_due_at", "due_reason")
+WRITTEN_COLUMNS: Final = ("feedback_sequence", *DUE_WRITTEN)
+
+
+@cache
+def _update(dialect: str) -> sa.Update:
+    table = cast(sa.Table, UserRow.__table__)
+    columns = {name: table.c[name].type for name in ("id", *WRITTEN_COLUMNS)}
+    rows = row_set(dialect, "users", columns)
+    return sa.update(table).where(table.c.id == rows.c.id).values({name: rows.c[name] for name in WRITTEN_COLUMNS})
+
+
+class _Allowed:
+    """When the daily limit allows a sequence number: a day after the event `max_per_day` before it was received.
 
     Sequence numbers have no gaps, so this reads as many rows as are posted, however long the log is.
     """
-    if max_per_day == 0 or user.feedback_sequence + num_events <= max_per_day:
-        return {}
-    first = user.feedback_sequence + 1 - max_per_day
-    rows = session.execute(
-        sa.select(FeedbackRow.sequence, FeedbackRow.received_at).where(
-            FeedbackRow.user_id == user.id, FeedbackRow.sequence.between(first, first + num_events - 1)
-        )
+
+    def __init__(
+        self, session: Session, max_per_day: int, num_events: Counter[UUID], users: dict[UUID, _LockedUser]
+    ) -> None:
+        self._max_per_day = max_per_day
+        self._at: dict[tuple[UUID, int], datetime] = {}
+        if max_per_day == 0:
+            return
+        last_of = {user.id: user.feedback_sequence + num_events[user.id] for user in users.values()}
+        near = [
+            (user.id, user.feedback_sequence + 1 - max_per_day, last_of[user.id] - max_per_day)
+            for user in users.values()
+            if last_of[user.id] > max_per_day
+        ]
+        if not near:
+            return
+        tomorrow = utcnow() + timedelta(days=1)
+        # Where the event `max_per_day` before is itself among the posted ones.
+        self._at = {
+            (i, sequence + max_per_day): tomorrow for i, first, last in near for sequence in range(first, last + 1)
+        }
+        dialect = session.get_bind().dialect.name
+        rows = session.execute(_received(dialect), {"spans": encoded(dialect, near)})
+        self._at |= {(i, sequence + max_per_day): at + timedelta(days=1) for i, sequence, at in rows}
+
+    def check(self, user_id: UUID, sequence: int) -> None:
+        """Whether the user may have an event of this number now.
+
+        Raises:
+            TooMany: the limit is reached.
+        """
+        at = self._at.get((user_id, sequence))
+        if at is not None and (wait_s := (at - utcnow()).total_seconds()) > 0:
+            raise TooMany(
+                f"at most {self._max_per_day} new events of one user in 24 hours: try again in {math.ceil(wait_s)} s",
+                wait_s,
+            )
+
+
+@cache
+def _received(dialect: str) -> sa.Select[*tuple[Any, ...]]:
+    spans = row_set(dialect, "spans", {"user_id": sa.Uuid(), "first": sa.Integer(), "last": sa.Integer()})
+    return sa.select(FeedbackRow.user_id, FeedbackRow.sequence, FeedbackRow.received_at).join(
+        spans,
+        sa.and_(
+            FeedbackRow.user_id == spans.c.user_id,
+            FeedbackRow.sequence >= spans.c.first,
+            FeedbackRow.sequence <= spans.c.last,
+        ),
     )
-    free_at = {sequence + max_per_day: received_at + timedelta(days=1) for sequence, received_at in rows}
-    # For the others, the event `max_per_day` before is itself among the posted ones.
-    tomorrow = utcnow() + timedelta(days=1)
-    last = user.feedback_sequence
-    return dict.fromkeys(range(last + max_per_day + 1, last + num_events + 1), tomorrow) | free_at
-
-
-def _check_quota(free_at: datetime | None, max_per_day: int) -> None:
-    if free_at is not None and (wait_s := (free_at - utcnow()).total_seconds()) > 0:
-        raise TooMany(
-            f"at most {max_per_day} new events of one user in 24 hours: try again in {math.ceil(wait_s)} s", wait_s
-        )
 
 
 def _rejected(event: NewEvent, error: PaaplusError) -> AppendResult:
@@ -210,54 +392,71 @@ def _rejected(event: NewEvent, error: PaaplusError) -> AppendResult:
     return AppendResult(event.index, event.event_id, "rejected", error=error.with_traceback(None))
 
 
-def _validated_row(
-    user: UserRow, event: NewEvent, context: _Context, known: dict[str, tuple[int, str, FeedbackKind]]
-) -> FeedbackRow:
-    """The row to write, without id, sequence and other fields that `_append_to_log` sets.
+def _prepared(event: NewEvent, source: str, application: str | None, context: _Context) -> PreparedEvent:
+    digest = event.body_digest()
+    columns: dict[str, Any] = {
+        "user_id": event.user_id,
+        "event_id": event.event_id,
+        "kind": event.kind,
+        "payload": event.payload,
+        "occurred_at": event.occurred_at,
+        "image_id": event.image_id,
+        "other_image_id": event.other_image_id,
+        "receipt_id": event.receipt_id,
+        "body_digest": digest,
+        "source": source,
+    }
+    error = None
+    try:
+        if event.kind == FeedbackKind.CORRECTION:
+            columns["image_id"] = _corrected_image(event, context)
+        _check(event, columns["image_id"], context)
+    except PaaplusError as raised:
+        error = raised.with_traceback(None)
+    return PreparedEvent(event, source, application, digest, columns, error)
+
+
+def _corrected_image(event: NewEvent, context: _Context) -> UUID:
+    receipt = context.receipts.get(event.receipt_id) if event.receipt_id else None
+    if receipt is None or receipt.user_id != event.user_id:
+        raise NotFound(f"receipt {event.receipt_id} of this user does not exist")
+    return receipt.image_id
+
+
+def _check(event: NewEvent, image_id: UUID | None, context: _Context) -> None:
+    """Check all but what a retraction retracts, which needs the user's lock.
 
     Raises:
         InvalidInput: the event contradicts itself.
-        NotFound: it names an image, a receipt or an event that this user does not have.
+        NotFound: it names an image that this user does not have.
     """
-    row = FeedbackRow(
-        user_id=user.id,
-        event_id=event.event_id,
-        kind=event.kind,
-        payload=event.payload,
-        occurred_at=event.occurred_at,
-        image_id=event.image_id,
-        other_image_id=event.other_image_id,
-        receipt_id=event.receipt_id,
-    )
     if event.kind == FeedbackKind.RETRACTION:
-        target = known.get(event.retracts_event_id or "")
-        if target is None:
-            raise NotFound(f"event {event.retracts_event_id!r} of this user does not exist")
-        if target[2] == FeedbackKind.RETRACTION:
-            raise InvalidInput(f"event {event.retracts_event_id!r} is itself a retraction")
-        row.retracts_sequence = target[0]
-        return row
-    if event.kind == FeedbackKind.CORRECTION:
-        receipt = context.receipts.get(event.receipt_id) if event.receipt_id else None
-        if receipt is None or receipt.user_id != user.id:
-            raise NotFound(f"receipt {event.receipt_id} of this user does not exist")
-        row.image_id = receipt.image_id
-    _check_image(user, row.image_id, context)
+        return
+    _check_image(event.user_id, image_id, context)
     if event.kind in RATED_KINDS:
         _check_ratings(event.payload, context.aspects)
     elif event.kind == FeedbackKind.COMPARISON:
-        _check_image(user, row.other_image_id, context)
-        if row.image_id == row.other_image_id:
-            raise InvalidInput(f"a comparison needs two images, got {row.image_id} twice")
+        _check_image(event.user_id, event.other_image_id, context)
+        if image_id == event.other_image_id:
+            raise InvalidInput(f"a comparison needs two images, got {image_id} twice")
         _check_preference(event.payload, context.aspects)
     elif not isinstance(event.payload.get("liked"), bool):
         raise InvalidInput(f"liked must be true or false, got {event.payload.get('liked')!r}")
-    return row
 
 
-def _check_image(user: UserRow, image_id: UUID | None, context: _Context) -> None:
+def _retracted_sequence(event: NewEvent, known: KnownEvents) -> int:
+    target = known.get((event.user_id, event.retracts_event_id or ""))
+    if target is None:
+        raise NotFound(f"event {event.retracts_event_id!r} of this user does not exist")
+    if target[2] == FeedbackKind.RETRACTION:
+        raise InvalidInput(f"event {event.retracts_event_id!r} is itself a retraction")
+    return target[0]
+
+
+def _check_image(user_id: UUID, image_id: UUID | None, context: _Context) -> None:
     image = context.images.get(image_id) if image_id else None
-    if image is None or image.application != user.application or image.owner_id not in (None, user.id):
+    application = context.applications.get(user_id)
+    if image is None or image.application != application or image.owner_id not in (None, user_id):
         raise NotFound(f"image {image_id} does not exist for this user")
 
 

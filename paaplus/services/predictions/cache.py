@@ -17,6 +17,8 @@ class SizedCache(Generic[K, V]):
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.size_bytes = 0
+        self.num_hits = 0
+        self.num_misses = 0
         self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -26,8 +28,11 @@ class SizedCache(Generic[K, V]):
         with self._lock:
             for key in keys:
                 entry = self._entries.get(key)
-                if entry is not None:
+                if entry is None:
+                    self.num_misses += 1
+                else:
                     self._entries.move_to_end(key)
+                    self.num_hits += 1
                     found[key] = entry[0]
         return found
 

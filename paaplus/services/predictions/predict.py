@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 from uuid import UUID
 
 import numpy as np
@@ -127,7 +127,7 @@ class Predictor:
             NotFound: one of them does not exist for this principal; the message names it.
         """
         with self._database.read_session() as session:
-            found_users = users.resolve_many(session, principal, {ref for ref, _ in wanted})
+            found_users = users.resolve_ids_and_applications(session, principal, {ref for ref, _ in wanted})
             rows = session.execute(
                 sa.select(ImageRow.id, ImageRow.application).where(
                     ImageRow.id.in_({image_id for _, image_id in wanted}), images.visible_images(principal)
@@ -136,14 +136,14 @@ class Predictor:
             applications = {row.id: row.application for row in rows}
         targets = []
         for ref, image_id in wanted:
-            user = found_users.get(ref)
-            if user is None:
+            if ref not in found_users:
                 raise NotFound(f"user {ref!r} does not exist")
+            user_id, application = found_users[ref]
             if image_id not in applications:
                 raise NotFound(f"image {image_id} does not exist")
-            if applications[image_id] != user.application:
-                raise NotFound(f"image {image_id} does not exist in application {user.application!r} of user {ref!r}")
-            targets.append(Target(user.id, image_id))
+            if applications[image_id] != application:
+                raise NotFound(f"image {image_id} does not exist in application {application!r} of user {ref!r}")
+            targets.append(Target(user_id, image_id))
         return targets
 
     def request_missing(self, targets: Sequence[Target]) -> bool:
@@ -157,7 +157,7 @@ class Predictor:
             states = images.feature_states(session, image_ids, self._settings)
         return {image_id for image_id, state in states.items() if state.state == "pending"}
 
-    def answer(self, targets: Sequence[Target], *, with_confidence: bool = False) -> Answer:
+    def answer(self, targets: Sequence[Target], *, with_confidence: bool = False, with_receipts: bool = True) -> Answer:
         """Score the images that have features; the others are pending, with the job that extracts them.
 
         If an adapter is damaged, the items of its user fail, and the others are scored. If the stored features of an
@@ -165,6 +165,7 @@ class Predictor:
 
         Args:
             with_confidence: add the confidence of each score, if its adapter has an uncertainty.
+            with_receipts: write a receipt of each score, which a correction can name.
 
         Raises:
             NotFound: a user or an image was erased meanwhile.
@@ -176,36 +177,43 @@ class Predictor:
         scores = _score(serving, targets, places)
         stored = True
         try:
-            items = self._record(targets, serving, scores)
+            items = self._record(targets, serving, scores, with_receipts)
         except OperationalError as error:
             if not is_disk_full(error):
                 raise
             log.error("receipts_not_stored", num_items=len(targets), error="the disk is full")
             stored = False
             retry_after_s = math.ceil(self._settings.scan_interval_s)
-            items = [replace(item, receipt_id=None) for item in _items(targets, serving, scores, None, retry_after_s)]
+            items = _items(targets, serving, scores, None, retry_after_s, with_receipts=False)
         if with_confidence:
             found = _confidences(serving, targets, places)
             items = [replace(item, confidence=found.get(position)) for position, item in enumerate(items)]
         return Answer(items, serving.base_model, stored)
 
-    def _record(self, targets: Sequence[Target], serving: Serving, scores: dict[int, np.ndarray]) -> list[Prediction]:
+    def _record(
+        self, targets: Sequence[Target], serving: Serving, scores: dict[int, np.ndarray], with_receipts: bool = True
+    ) -> list[Prediction]:
         """Write the receipts, request missing features, and make the predictions, in the order of `targets`."""
         pending = {t.image_id for t in targets} - serving.images.keys() - serving.failed.keys()
         retry_after_s = math.ceil(self._settings.scan_interval_s)
         now = utcnow()
-        try:
-            with self._database.session() as session:
-                if serving.damaged:
-                    delete_damaged(session, serving.base_model.extractor_digest, serving.damaged)
-                job_id = images.request_features(session, pending, self._settings) if pending else None
-                items = _items(targets, serving, scores, job_id, retry_after_s)
-                receipts = [_receipt(item, serving.base_model.id, now) for item in items if item.receipt_id]
-                if receipts:  # with nulls: otherwise rows with and without them go in separate statements
-                    session.execute(sa.insert(PredictionReceiptRow), receipts, execution_options={"render_nulls": True})
-        except IntegrityError as error:
-            raise NotFound("a user or an image was erased while scores were computed") from error
+        job_id = self._requested(serving, pending) if pending or serving.damaged else None
+        items = _items(targets, serving, scores, job_id, retry_after_s, with_receipts)
+        receipts = [_receipt(item, serving.base_model.id, now) for item in items if item.receipt_id]
+        if receipts:
+            try:
+                with self._database.session() as session:
+                    session.connection().execute(sa.insert(cast(sa.Table, PredictionReceiptRow.__table__)), receipts)
+            except IntegrityError as error:
+                raise NotFound("a user or an image was erased while scores were computed") from error
         return items
+
+    def _requested(self, serving: Serving, image_ids: set[UUID]) -> UUID | None:
+        """The job that extracts the features of these images, and those that are damaged again."""
+        with self._database.session() as session:
+            if serving.damaged:
+                delete_damaged(session, serving.base_model.extractor_digest, serving.damaged)
+            return images.request_features(session, image_ids, self._settings) if image_ids else None
 
 
 def _items(
@@ -214,10 +222,11 @@ def _items(
     scores: dict[int, np.ndarray],
     job_id: UUID | None,
     retry_after_s: int,
+    with_receipts: bool,
 ) -> list[Prediction]:
     """The predictions in the order of `targets`; those that are pending wait for the job."""
     return [
-        _scored(target, serving, scores[position])
+        _scored(target, serving, scores[position], with_receipts)
         if position in scores
         else _unscored(target, serving, job_id, retry_after_s)
         for position, target in enumerate(targets)
@@ -267,7 +276,7 @@ def _images(serving: Serving, targets: Sequence[Target], places: list[int]) -> t
     return np.stack([image.taste_R for image in images_N]), np.stack([image.generic_A for image in images_N])
 
 
-def _scored(target: Target, serving: Serving, score_A: np.ndarray) -> Prediction:
+def _scored(target: Target, serving: Serving, score_A: np.ndarray, with_receipt: bool) -> Prediction:
     served = serving.served.get(target.user_id)
     is_personal = serving.adapter_of(target.user_id) is not None
     source, reason = _source(served, is_personal)
@@ -284,7 +293,7 @@ def _scored(target: Target, serving: Serving, score_A: np.ndarray) -> Prediction
         adapter=served if is_personal else None,
         preference=serving.preferences.get(target.user_id),
         branches=image.branches,
-        receipt_id=new_id(),
+        receipt_id=new_id() if with_receipt else None,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
@@ -43,7 +43,6 @@ from paaplus.services.surveys import preferences
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
-ADAPTERS_CACHE_BYTES: Final = 64 * 2**20
 PREFERENCE_VERSION: Final = "preference_version"  # key in a version's metrics: the version of the preference
 
 log = structlog.get_logger(__name__)
@@ -56,9 +55,14 @@ class ServingStore:
         self._database = database
         self._blobs = blobs
         self._settings = settings
-        self._adapters: SizedCache[str, Adapter] = SizedCache(ADAPTERS_CACHE_BYTES)
+        self._adapters: SizedCache[str, Adapter] = SizedCache(settings.adapters_cache_mb * 2**20)
         # The key has the base model's digest, which covers the extractor and everything computed from features.
         self._images: SizedCache[ImageKey, ProjectedImage] = SizedCache(settings.features_cache_mb * 2**20)
+
+    @property
+    def caches(self) -> dict[str, SizedCache[Any, Any]]:
+        """The caches by what they keep, for metrics."""
+        return {"adapters": self._adapters, "images": self._images}
 
     def load(self, user_ids: Collection[UUID], image_ids: Collection[UUID], *, with_priors: bool = False) -> Serving:
         """Load what scoring these users and images needs.

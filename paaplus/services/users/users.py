@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -20,6 +20,8 @@ from paaplus.ids import new_id
 from paaplus.services import audit, scheduling
 from paaplus.services.names import check_application, check_external_id, is_application, is_external_id
 from paaplus.services.users.keys import Principal
+
+T = TypeVar("T")
 
 
 def create(
@@ -72,24 +74,54 @@ def resolve_many(session: Session, principal: Principal, refs: Iterable[str]) ->
     A reference is the platform's id, or the application's external id; for an admin the latter is
     `application/external_id`. If it could be both, it is the platform's id.
     """
-    ids = {ref: as_id for ref in refs if (as_id := _as_uuid(ref)) is not None}
-    names = {ref: name for ref in refs if (name := _as_name(principal, ref)) is not None}
+    rows = _matching(session, principal, refs, sa.select(UserRow))
+    return _by_reference(principal, refs, {(row.id, row.application, row.external_id): row for (row,) in rows})
+
+
+def resolve_ids(session: Session, principal: Principal, refs: Iterable[str]) -> dict[str, UUID]:
+    """Ids of users by reference, see `resolve_many`."""
+    return {ref: user_id for ref, (user_id, _) in resolve_ids_and_applications(session, principal, refs).items()}
+
+
+def resolve_ids_and_applications(
+    session: Session, principal: Principal, refs: Iterable[str]
+) -> dict[str, tuple[UUID, str]]:
+    """Ids and applications of users by reference, see `resolve_many`. It reads no more than these."""
+    rows = _matching(session, principal, refs, sa.select(UserRow.id, UserRow.application, UserRow.external_id))
+    return _by_reference(principal, refs, {tuple(row): (row.id, row.application) for row in rows})
+
+
+def _matching(
+    session: Session, principal: Principal, refs: Iterable[str], query: sa.Select[*tuple[Any, ...]]
+) -> list[Any]:
+    ids = [as_id for ref in refs if (as_id := _as_uuid(ref)) is not None]
+    names = [name for ref in refs if (name := _as_name(principal, ref)) is not None]
     if not ids and not names:
-        return {}
+        return []
     # Not `IN` over pairs: for PostgreSQL, thousands of them are an expression too deep for its stack. This may also
-    # read users of the same name in another application, which are dropped below.
+    # read users of the same name in another application, which are dropped in `_by_reference`.
     matching = sa.or_(
-        UserRow.id.in_(ids.values()),
+        UserRow.id.in_(ids),
         sa.and_(
-            UserRow.application.in_({application for application, _ in names.values()}),
-            UserRow.external_id.in_({name for _, name in names.values()}),
+            UserRow.application.in_({application for application, _ in names}),
+            UserRow.external_id.in_({name for _, name in names}),
         ),
     )
-    rows = session.execute(sa.select(UserRow).where(matching, visible_users(principal))).scalars().all()
-    by_id = {row.id: row for row in rows}
-    by_name = {(row.application, row.external_id): row for row in rows}
-    found = {ref: by_name[name] for ref, name in names.items() if name in by_name}
-    return found | {ref: by_id[as_id] for ref, as_id in ids.items() if as_id in by_id}
+    return list(session.execute(query.where(matching, visible_users(principal))))
+
+
+def _by_reference(principal: Principal, refs: Iterable[str], users: dict[Any, T]) -> dict[str, T]:
+    """Users by reference, of users by (id, application, external id)."""
+    by_id = {user_id: user for (user_id, _, _), user in users.items()}
+    by_name = {(application, name): user for (_, application, name), user in users.items()}
+    found: dict[str, T] = {}
+    for ref in refs:
+        as_id, name = _as_uuid(ref), _as_name(principal, ref)
+        if as_id is not None and as_id in by_id:
+            found[ref] = by_id[as_id]
+        elif name is not None and name in by_name:
+            found[ref] = by_name[name]
+    return found
 
 
 def visible_users(principal: Principal) -> sa.ColumnElement[bool]:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from paaplus.data.folder import read_folder
-from paaplus.data.image_folder import readable_images
+from paaplus.data.readable_images import readable_images
 from paaplus.errors import InvalidInput
 
 APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(100)

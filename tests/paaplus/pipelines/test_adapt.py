@@ -296,7 +296,7 @@ def test_rollback_to_a_tainted_version_is_refused(deployment: Deployment) -> Non
         deployment.rate(user, images)
         deployment.work()
     deployment.retract(user, "r3")
-    assert deployment.user(user).due_reason == "taken_back", "a retraction does not wait for more feedback"
+    assert deployment.queued_reason(user) == "taken_back", "a retraction does not wait for more feedback"
     deployment.work()
     with pytest.raises(Conflict, match="retracted"):
         rollback(deployment, user, to=1)
@@ -349,7 +349,7 @@ def test_rollback_with_kept_feedback_keeps_later_feedback_too(deployment: Deploy
     deployment.rate(user, range(80, 89))  # nine are not trained on yet
     rollback(deployment, user, to=1, feedback="keep")
     deployment.rate(user, range(89, 90))
-    assert deployment.user(user).due_reason == "new_feedback"
+    assert deployment.queued_reason(user) == "new_feedback"
 
 
 def test_retrain_by_hand_starts_a_delayed_job_now(deployment: Deployment) -> None:

@@ -48,7 +48,7 @@ def test_a_drifting_user_is_due_at_once_and_learns_with_a_short_half_life(deploy
     assert row.due_reason == "drift"
     assert 55 <= row.drift["since"] < 72
     deployment.rate(user, range(72, 74), flip=True)
-    assert deployment.user(user).due_reason == "drift", "more feedback does not postpone it"
+    assert deployment.queued_reason(user) == "drift", "more feedback does not postpone it"
     assert deployment.work() == 1
     run = deployment.runs(user)[-1]
     assert run.config["recency_half_life"] == DriftConfig().recency_half_life

@@ -261,7 +261,7 @@ def test_a_retracted_answer_leaves_what_is_served(clinic: Clinic) -> None:
     clinic.compare(user, PAIRS[:8], seed=1)
     clinic.match(user)
     clinic.retract(user, f"c{PAIRS[0][0]}-{PAIRS[0][1]}")
-    assert clinic.user(user).due_reason == DueReason.TAKEN_BACK
+    assert clinic.queued_reason(user) == DueReason.TAKEN_BACK
     clinic.work()
     last = clinic.versions(user)[-1]
     assert (last.number, last.state, last.parent_id) == (1, AdapterState.ACTIVE, None)

@@ -14,6 +14,7 @@ from paaplus.db.tables import FeedbackRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.errors import Conflict, NotFound
 from paaplus.ids import new_id
+from paaplus.queue import jobs
 from paaplus.services.feedback import intake
 from paaplus.services.feedback.intake import AppendResult, NewEvent
 from paaplus.settings import Settings
@@ -151,7 +152,9 @@ def test_append_makes_the_user_due_when_there_is_enough(world: World) -> None:
     world.append(world.rating("a"))
     assert world.user_row().due_reason == "interval"
     world.append(world.rating("b", 1), world.rating("c", 2))
-    assert world.user_row().due_reason == "new_feedback"
+    with world.database.read_session() as session:
+        assert [(job.user_id, job.reason) for job in jobs.list_jobs(session)] == [(world.user, "new_feedback")]
+    assert world.user_row().next_due_at is None, "the job is there already"
 
 
 def test_append_by_many_writers_at_once_leaves_no_gap(world: World) -> None:

@@ -1,0 +1,114 @@
+"""Projected images of one worker process: each is projected once, however many trainings read it.
+
+An image's features by one extractor do not change, so what is projected is kept as long as there is room.
+
+Shape letters: P = images of the pool, R = taste dimensions.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final
+from uuid import UUID
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from paaplus.db.row_sets import encoded, row_set
+from paaplus.db.tables import FeaturesRow, ImageRow, UserRow
+from paaplus.scoring.base_scorer import BaseScorer
+from paaplus.services.images.features import COLUMNS, sorted_features
+from paaplus.services.predictions.cache import SizedCache
+from paaplus.services.predictions.serving import ImageKey, ProjectedImage, projected, size_bytes
+
+SHARED_S: Final = 5.0  # how long a worker may pass over new images that belong into an application's pool
+
+PoolImage = tuple[str, UUID]  # content digest, id
+
+
+@dataclass(frozen=True, slots=True)
+class ReadImages:
+    """Images in taste space, without those that cannot be scored.
+
+    `num_missing`: images that the extractor has not processed yet, or whose features are damaged.
+    """
+
+    images: dict[UUID, ProjectedImage]
+    num_missing: int = 0
+    damaged: list[UUID] = field(default_factory=list)
+
+
+class Projections:
+    """Reads images in taste space. `max_bytes`: memory for those that are kept."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._images: SizedCache[ImageKey, ProjectedImage] = SizedCache(max_bytes)
+        self._shared: dict[tuple[str, str, int], tuple[float, list[PoolImage]]] = {}
+        self._keeps = max_bytes > 0
+
+    def read(
+        self, session: Session, base: BaseScorer, preference: Sequence[float] | None, image_ids: Collection[UUID]
+    ) -> ReadImages:
+        """Read these images, projected with a preference; None: without one."""
+        used = tuple(preference) if preference is not None else None
+        keys = {(base.digest, image_id, used): image_id for image_id in image_ids}
+        images = {image_id: image for (_, image_id, _), image in self._images.get_many(keys).items()}
+        missing = [image_id for image_id in image_ids if image_id not in images]
+        if not missing:
+            return ReadImages(images)
+        dialect = session.get_bind().dialect.name
+        parameters = {"ids": encoded(dialect, ([image_id] for image_id in missing)), "extractor": base.extractor_digest}
+        found = sorted_features(session.execute(_stored(dialect), parameters), base.feature_dim)
+        for image_id, image in projected(base, list(found.usable), found.usable, used):
+            images[image_id] = image
+            self._images.put((base.digest, image_id, used), image, size_bytes(image))
+        return ReadImages(images, len(missing) - len(found.usable) - len(found.failed), found.damaged)
+
+    def pool(
+        self, session: Session, user: UserRow, base: BaseScorer, preference: Sequence[float] | None, size: int
+    ) -> np.ndarray:
+        """Up to `size` images that the user may see, in taste space, shape (P, R): those of the lowest digests."""
+        shared = self._shared_images(session, user.application, base.extractor_digest, size)
+        own = _first_images(session, base.extractor_digest, size, ImageRow.owner_id == user.id)
+        chosen = [image_id for _, image_id in heapq.merge(shared, own)][:size]
+        images = self.read(session, base, preference, chosen).images
+        taste = [images[image_id].taste_R for image_id in chosen if image_id in images]
+        return np.stack(taste) if taste else np.empty((0, base.taste_dim), np.float32)
+
+    def _shared_images(self, session: Session, application: str, extractor_digest: str, size: int) -> list[PoolImage]:
+        key = (application, extractor_digest, size)
+        until, found = self._shared.get(key, (0.0, []))
+        if not self._keeps or until < time.monotonic():
+            condition = sa.and_(ImageRow.application == application, ImageRow.owner_id.is_(None))
+            found = _first_images(session, extractor_digest, size, condition)
+            self._shared[key] = (time.monotonic() + SHARED_S, found)
+        return found
+
+
+@cache
+def _stored(dialect: str) -> sa.Select[Any]:
+    wanted = row_set(dialect, "ids", {"id": sa.Uuid()})
+    return (
+        sa.select(*COLUMNS)
+        .join(wanted, wanted.c.id == FeaturesRow.image_id)
+        .where(FeaturesRow.extractor_digest == sa.bindparam("extractor"))
+    )
+
+
+def _first_images(
+    session: Session, extractor_digest: str, size: int, condition: sa.ColumnElement[bool]
+) -> list[PoolImage]:
+    """Images with features in order of their digest: an index gives this order, however many there are."""
+    rows = session.execute(
+        sa.select(ImageRow.sha256, ImageRow.id)
+        .join(FeaturesRow, FeaturesRow.image_id == ImageRow.id)
+        .where(FeaturesRow.extractor_digest == extractor_digest, FeaturesRow.data.is_not(None), condition)
+        .order_by(ImageRow.sha256, ImageRow.id)
+        .limit(size)
+    )
+    return [(sha256, image_id) for sha256, image_id in rows]
