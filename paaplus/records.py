@@ -184,7 +184,7 @@ class ComparedSet:
 
 def is_like(preference_CA: np.ndarray) -> np.ndarray:
     """Whether each answer is a like or a dislike; of the same shape."""
-    return (preference_CA == LIKED) | (preference_CA == DISLIKED)
+    return np.asarray((preference_CA == LIKED) | (preference_CA == DISLIKED))
 
 
 _NONE = np.empty((0, 0), np.float32)

@@ -99,8 +99,9 @@ def _gains(base: BaseScorer, rated: RatedSet, candidate: Prior, current: Prior) 
         closed_form.fit(base, prior, trained, NO_COMPARISONS).adapter.score(judged.taste_NR, judged.generic_NA)
         for prior in (candidate, current)
     ]
+    new_NA, old_NA = scores
     per_aspect = [
-        _difference(*(score_NA[:, a] for score_NA in scores), judged.target_NA[:, a]) for a in range(scores[0].shape[1])
+        _difference(new_NA[:, a], old_NA[:, a], judged.target_NA[:, a]) for a in range(judged.target_NA.shape[1])
     ]
     known = [gain for gain in per_aspect if gain is not None]
     return [tuple(np.mean(known, axis=0).tolist())] if known else []

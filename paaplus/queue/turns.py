@@ -35,8 +35,8 @@ def shares(
         .where(JobRow.started_at > now - timedelta(seconds=RECENT_S), JobRow.queue.in_(queues))
         .group_by(JobRow.application)
     )
-    recent = {application: (count, last) for application, count, last in started}
     never = now - timedelta(days=36_500)
+    recent = {application: (count, last or never) for application, count, last in started}
     return {
         application: (count / weights.get(application, 1.0), last)
         for application in _with_queued_jobs(session)

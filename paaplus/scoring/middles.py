@@ -50,7 +50,7 @@ def placed(compared: ComparedSet, middle_A: np.ndarray) -> ComparedSet:
     """The same with the made-up images of likes at these middles."""
     if not has_likes(compared):
         return compared
-    like_C1 = is_like(compared.preference_CA).any(axis=1)[:, None]
+    like_C1 = is_like(compared.preference_CA).any(axis=1, keepdims=True)
     return replace(
         compared,
         second_taste_CR=np.where(like_C1, np.float32(0.0), compared.second_taste_CR),

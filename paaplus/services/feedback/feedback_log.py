@@ -218,7 +218,7 @@ class FeedbackLog:
     def image_ids(self) -> set[UUID]:
         """Images that are rated, compared or liked: those whose features a training needs."""
         compared = {image_id for event in self.comparisons for image_id in (event.first_id, event.second_id)}
-        return {event.image_id for event in (*self.events, *self.likes)} | compared
+        return {event.image_id for event in self.events} | {event.image_id for event in self.likes} | compared
 
     def is_tainted(self, trained_up_to: TrainedUpTo) -> bool:
         """Whether a version was trained on events that have been retracted or excluded since."""
@@ -270,7 +270,8 @@ class FeedbackLog:
         return {sequence for sequence in free if not in_window(sequence)}
 
     def _trainable(self) -> set[int]:
-        return {event.sequence for event in (*self.events, *self.comparisons, *self.likes)}
+        events: list[RatingEvent | ComparisonEvent | LikeEvent] = [*self.events, *self.comparisons, *self.likes]
+        return {event.sequence for event in events}
 
     def _was_trained_on(self, trained_up_to: TrainedUpTo, sequence: int) -> bool:
         if sequence > trained_up_to.high_water:
