@@ -35,7 +35,7 @@ OLDEST := (3, 11)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # two targets must not install into one environment at once
-.PHONY: help demo quick test check chaos bench up clean migration schema audit constraints
+.PHONY: help demo quick test check chaos mutants bench up clean migration schema audit constraints
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ check: $(VENV)/.installed-dev  ## format, lint, types, import contracts, securit
 
 chaos: $(VENV)/.installed-demo  ## kill and starve a platform of its own for 20 minutes, then check every promise
 	$(BIN)/paaplus chaos $(ARGS)
+
+mutants: $(VENV)/.installed-dev  ## make small wrong edits one by one in a copy: the tests must find each
+	$(BIN)/python -m tests.mutants.run $(ARGS)
 
 bench: $(VENV)/.installed-dev  ## quality, strategies, gate and speed, measured (PAAPLUS_BENCH_DATA=DIR: on your data)
 	@set -e; for name in kshot stream gate cohort workers; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS); done
