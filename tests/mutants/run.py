@@ -26,7 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 LIBRARIES = ("numpy", "scipy.stats", "sqlalchemy", "alembic", "torch", "pydantic", "fastapi", "hypothesis", "celery",
-             "structlog", "PIL.Image", "pytest", "avalanche.training.templates", "rich.console", "typer")  # fmt: skip
+             "structlog", "PIL.Image", "pytest", "rich.console", "typer")  # fmt: skip
 FOUND, SURVIVED, BROKEN = "found", "survived", "broken"
 
 
@@ -126,7 +126,10 @@ def run(root: Path, edit: Edit | None, tests: list[str], limit_s: float) -> tupl
 def copy_of_project(target: Path) -> Path:
     """All files that git tracks or would, as they are now."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
     )
     for name in filter(None, listed.stdout.decode().split("\0")):
         source = ROOT / name
