@@ -137,3 +137,19 @@ def test_anchors_and_consistency_are_told(deployment: Deployment, run: Run) -> N
     assert (row["below"], row["above"]) == (str(deployment.images[1]), str(deployment.images[2]))
     assert row["below_rating"] <= row["score"] < row["above_rating"]
     assert run("users", "consistency", f"{APPLICATION}/anna", "--json") == []
+
+
+def test_theme_offsets_follow_ratings_and_are_undone(deployment: Deployment, run: Run) -> None:
+    user_id = deployment.add_user("anna")
+    for i, theme in enumerate(("sea", "sea", "dogs")):
+        run("images", "tag", deployment.images[i], theme)
+    name = f"{APPLICATION}/anna"
+    assert run("users", "themes", name, "--json") == []
+    deployment.post(*(deployment.rating(user_id, f"r{i}", i, value, i) for i, value in enumerate((10.0, 10.0))))
+    [sea] = run("users", "themes", name, "--json")
+    assert (sea["theme"], sea["num_ratings"]) == ("sea", 2)
+    assert sea["offset"] > 0.0
+    deployment.post(deployment.rating(user_id, "r2", 2, 0.0, 2), deployment.rating(user_id, "no theme", 4, 5.0, 3))
+    dogs, again = run("users", "themes", name, "--json")
+    assert dogs["offset"] < 0.0
+    assert (again["theme"], again["num_ratings"]) == ("sea", 2)
