@@ -372,7 +372,11 @@ def main() -> None:
                 )
                 time.sleep(1)
     if options.record:
-        record("abuse", {"options": vars(options), "results": results})
+        record(
+            "abuse",
+            " ".join(["python benchmarks/abuse.py", *sys.argv[1:]]),
+            [{"attack": n} | r for n, r in results.items()],
+        )
 
 
 if __name__ == "__main__":

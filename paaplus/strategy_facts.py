@@ -29,6 +29,7 @@ _BUILT_IN = (
     "agem",
     "replay_ewc",
     "replay_si",
+    "replay_tail",
     "cumulative",
     "joint",
 )

@@ -52,7 +52,7 @@ StrictOption = Annotated[bool, typer.Option("--strict", help="Refuse what is ski
 UserArgument = Annotated[str, typer.Argument(help="UUID, or application/external_id.")]
 
 ACTOR = "operator"  # the actor of `keys.OPERATOR`, whose module loads SQLAlchemy
-SECRET = "key"  # field of a record that is not stored
+SECRET = "key"  # nosec B105: the name of a field, not its value; such a field is not stored
 SHA256 = re.compile("[0-9a-f]{64}")
 console = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width
 notices = Console(stderr=True)

@@ -28,12 +28,12 @@ def row_set(dialect: str, parameter: str, columns: dict[str, TypeEngine[Any]]) -
         columns: name and type of each column, in the order of the values of a row.
     """
     if dialect == "sqlite":
-        each = sa.func.json_each(sa.bindparam(parameter, type_=sa.String())).table_valued("value", name=parameter)
+        rows = sa.func.json_each(sa.bindparam(parameter, type_=sa.String())).table_valued("value", name=parameter)
         values = [
-            sa.type_coerce(sa.func.json_extract(each.c.value, f"$[{place}]"), kind).label(name)
+            sa.type_coerce(sa.func.json_extract(rows.c.value, f"$[{place}]"), kind).label(name)
             for place, (name, kind) in enumerate(columns.items())
         ]
-        return sa.select(*values).select_from(each).subquery(f"{parameter}_rows")
+        return sa.select(*values).select_from(rows).subquery(f"{parameter}_rows")
     each = sa.func.json_array_elements(sa.cast(sa.bindparam(parameter, type_=sa.String()), postgresql.JSON()))
     table = each.table_valued("value", name=parameter)
     row = sa.type_coerce(table.c.value, postgresql.JSON())

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from paaplus.evaluation.agreement import mean_srcc, scores
+from paaplus.evaluation.bands import Bands
 from paaplus.evaluation.rounds import Round
 from paaplus.evaluation.train_side import EvaluationData, TrainSide
 from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
@@ -41,9 +42,10 @@ class NewUser:
 class ExpertBase:
     """A base model of the train side, the train people as experts, and the ratings and answers of new users."""
 
-    def __init__(self, data: EvaluationData, round_: Round) -> None:
+    def __init__(self, data: EvaluationData, round_: Round, bands: Bands | None = None) -> None:
         self._side = TrainSide("experts", data, round_.split)
         self._split, self.seed = round_.split, round_.seed
+        self._bands = bands or Bands(data.folder)
         self.base = self._side.base
         self.prior = OwnPrior(self.base)
         self.experts = [self._expert(user_id) for user_id in sorted(round_.split.train_people)]
@@ -112,14 +114,22 @@ class ExpertBase:
         images = user.support[: 2 * num_pairs]
         return list(zip(images[::2], images[1::2], strict=False))
 
-    def srcc(self, user: NewUser, adapter: Adapter | None) -> float:
-        """SRCC of an adapter (of the generic score for `None`) on the user's test images; NaN where it is undefined."""
-        score_NA = scores(adapter, self.rated(user, user.test))
-        return mean_srcc(score_NA, self._side.targets(user.user_id, user.test))
+    def srcc(self, user: NewUser, adapter: Adapter | None, band: str | None = None) -> float:
+        """SRCC of an adapter (of the generic score for `None`) on the user's test images; NaN where it is undefined.
 
-    def srcc_after(self, user: NewUser, prior: Prior, rated: RatedSet, compared: ComparedSet) -> float:
+        With `band`, the scores also count in the row of that name among the errors where ratings are rare.
+        """
+        score_NA = scores(adapter, self.rated(user, user.test))
+        target_NA = self._side.targets(user.user_id, user.test)
+        if band is not None:
+            self._bands.add(band, user.user_id, score_NA, target_NA, user.test)
+        return mean_srcc(score_NA, target_NA)
+
+    def srcc_after(
+        self, user: NewUser, prior: Prior, rated: RatedSet, compared: ComparedSet, band: str | None = None
+    ) -> float:
         """SRCC of the closed form that starts from a prior and is trained on these ratings and comparisons."""
-        return self.srcc(user, fit(self.base, prior, rated, compared).adapter)
+        return self.srcc(user, fit(self.base, prior, rated, compared).adapter, band)
 
     def _expert(self, user_id: str) -> Expert:
         rated = self._side.rated(user_id, self._side.train_images(user_id))

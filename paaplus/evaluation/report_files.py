@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from paaplus.errors import InvalidInput
+from paaplus.evaluation import bands
 
 
 def write_files(folder: Path, name: str, document: dict[str, Any], markdown: str) -> list[Path]:
     """Write `NAME.json` and `NAME.md` into a folder, which is created if needed; returns the two files.
+
+    If the document has an entry `bands`, its table follows the text.
 
     Raises:
         InvalidInput: `folder` is a file.
@@ -21,6 +24,9 @@ def write_files(folder: Path, name: str, document: dict[str, Any], markdown: str
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{name}.json", folder / f"{name}.md"]
     files[0].write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if rows := bands.rows(document):
+        table = "\n".join(markdown_table(bands.HEADINGS, rows))
+        markdown = f"{markdown.rstrip()}\n\n## Where ratings are rare\n\n{bands.EXPLANATION}\n\n{table}\n"
     files[1].write_text(markdown, encoding="utf-8")
     return files
 

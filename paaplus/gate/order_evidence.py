@@ -248,6 +248,8 @@ def _of_comparisons(aspect: _AspectBlocks, start: int, end: int) -> float:
         if step == _NUM_NEWTON_STEPS or length < _SMALLEST_STEP:
             break
         weight_EM = weight_EM + move_EM * min(1.0, _MAX_STEP / length)
+    else:
+        raise AssertionError("the last step always breaks")
     log_E = log_likelihood(difference_EC.T, preference_CE, noise_E).sum(0) - 0.5 * np.square(weight_EM).sum(1)
     log_E = log_E - 0.5 * np.linalg.slogdet(hessian_EMM)[1]
     return float(logsumexp(log_E, b=probability_E)) - _no_order_of_pairs(preference_C)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -303,7 +303,7 @@ def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -
 
 @cache
 def _clearing(dialect: str) -> sa.Update:
-    table = UserRow.__table__
+    table = cast(sa.Table, UserRow.__table__)
     rows = row_set(dialect, "users", {"id": sa.Uuid(), "due_reason": sa.String()})
     return sa.update(table).where(table.c.id == rows.c.id).values(next_due_at=None, due_reason=rows.c.due_reason)
 

@@ -34,9 +34,13 @@ class KeyedSample:
         self.num_seen += len(fresh_N)
         self._keep(np.concatenate([fresh_N, self.sequence_K]))
 
+    def key(self, sequence: int) -> float:
+        """An event's key, 0-1."""
+        return _key(self.seed, sequence)
+
     def _keep(self, sequence_N: np.ndarray) -> None:
         """Keep those of these events with the largest keys."""
-        key_N = np.array([_key(self.seed, sequence) for sequence in sequence_N.tolist()], np.float64)
+        key_N = np.array([self.key(sequence) for sequence in sequence_N.tolist()], np.float64)
         order_N = np.argsort(-key_N, kind="stable")
         num_kept = min(self.max_size, int((key_N > self.evicted_key).sum()))
         self.evicted_key = max([self.evicted_key, *key_N[order_N[num_kept : num_kept + 1]].tolist()])
@@ -71,9 +75,13 @@ class UserReservoirs(ReservoirSamplingBuffer):
         super().__init__(config.buffer_size)
         self.seed = config.seed
 
+    def empty(self) -> KeyedSample:
+        """A user's reservoir before the first event."""
+        return KeyedSample(self.max_size, self.seed)
+
     def restored(self, member: Member) -> tuple[KeyedSample, Rows]:
         """The reservoir that a user's learner state names, less what has been taken back, and its rows."""
-        sample = KeyedSample(self.max_size, self.seed)
+        sample = self.empty()
         sample.restore(member.state, member.past_sequence_N)
         request = member.request
         rows = selected(request.past, request.past_compared, sample.sequence_K)
@@ -92,9 +100,9 @@ class UserReservoirs(ReservoirSamplingBuffer):
 class Replay(ReplayPlugin):
     """Stock, but for how the buffer meets the batches: rows are drawn user by user, within a fixed number of steps."""
 
-    def __init__(self, config: TrainingConfig) -> None:
-        reservoirs = UserReservoirs(config)
-        super().__init__(config.buffer_size, batch_size_mem=config.replay_batch_size, storage_policy=reservoirs)
+    def __init__(self, config: TrainingConfig, reservoirs: UserReservoirs | None = None) -> None:
+        policy = reservoirs or UserReservoirs(config)
+        super().__init__(config.buffer_size, batch_size_mem=config.replay_batch_size, storage_policy=policy)
 
     def admit(self, member: Member) -> None:
         """Let every step take rows of the user's buffer beside the new ones."""

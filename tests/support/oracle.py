@@ -23,7 +23,7 @@ from paaplus.strategies.parameters import Parameters, adapter_of, down_sd, param
 from paaplus.training import TrainingRequest
 
 COUNTS_FROM_PARENT = {"naive", "ewc", "si", "mas", "distillation", "agem"}
-REPLAYS = {"replay", "derpp", "replay_ewc", "replay_si"}
+REPLAYS = {"replay", "derpp", "replay_ewc", "replay_si", "replay_tail"}
 HOLDS = {"ewc": "fisher", "replay_ewc": "fisher", "si": "path", "replay_si": "path", "mas": "mas"}
 
 

@@ -9,11 +9,13 @@ from paaplus.cli.evaluate.gate import gate
 from paaplus.cli.evaluate.kshot import kshot
 from paaplus.cli.evaluate.matching import matching
 from paaplus.cli.evaluate.paradigm import paradigm
+from paaplus.cli.evaluate.piaa import piaa
 from paaplus.cli.evaluate.reviews import reviews
+from paaplus.cli.evaluate.robustness import robustness
 from paaplus.cli.evaluate.stream import stream
 from paaplus.cli.evaluate.survey import survey
 
 app = typer.Typer()
 
-for command in (kshot, drift, gate, reviews, matching, paradigm, stream, survey):
+for command in (kshot, drift, gate, reviews, matching, paradigm, piaa, robustness, stream, survey):
     app.command()(command)

@@ -89,6 +89,6 @@ def gate(
         out=out,
         as_json=as_json,
         seeds=config.seeds,
-        needs=Needs(num_ratings=min(config.ks), fresh_support=fresh_support),
+        needs=Needs(num_ratings=config.num_answers, fresh_support=fresh_support),
         tuning=tuning,
     )

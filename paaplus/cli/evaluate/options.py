@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from paaplus.evaluation.splits import MakeSplit
 
 DataOption = Annotated[Path, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")]
+OptionalDataOption = Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")]
 SeedsOption = Annotated[str, typer.Option(help="Seeds of splits, with commas.")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="At most this many test people a seed.")]
 TuningOption = Annotated[
@@ -124,8 +125,20 @@ def evaluate(
     if as_json:
         print_json(document)
         return
-    for shown in report.show(document):
-        console.print(shown if isinstance(shown, str) else _table(shown), highlight=False)
+    show_all(document, report.show(document))
+
+
+def show_all(document: dict[str, Any], shown: Iterable[Shown | str]) -> None:
+    """Print a document's tables and lines, and the errors where ratings are rare."""
+    for one in (*shown, *_bands(document)):
+        console.print(one if isinstance(one, str) else _table(one), highlight=False)
+
+
+def _bands(document: dict[str, Any]) -> Iterable[Shown]:
+    from paaplus.evaluation import bands
+
+    rows = bands.rows(document)
+    return [Shown("MAE where ratings are rare", bands.HEADINGS, rows, no_wrap=True, dense=True)] if rows else []
 
 
 def _run(

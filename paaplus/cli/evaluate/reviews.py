@@ -11,8 +11,8 @@ from paaplus.cli.common import DecimalOption, DelimiterOption, JsonOption, Stric
 from paaplus.cli.evaluate.options import (
     BaseModelOption,
     CacheOption,
-    DataOption,
     LimitOption,
+    OptionalDataOption,
     Report,
     ScaleOption,
     SeedsOption,
@@ -23,11 +23,25 @@ from paaplus.cli.evaluate.options import (
     evaluate,
     numbers,
 )
+from paaplus.errors import InvalidInput
 
 
 def reviews(
-    data: DataOption,
-    counts: Annotated[str, typer.Option(help="Numbers of reviews, with commas.")] = "0,25,50,100,200",
+    data: OptionalDataOption = None,
+    tool_labels: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Instead of --data: a CSV with labels of tools and of people."),
+    ] = None,
+    pairs: Annotated[
+        str | None, typer.Option(help="Of --tool-labels: TOOL_COLUMN:HUMAN_COLUMN, with commas between pairs.")
+    ] = None,
+    standardize: Annotated[
+        bool, typer.Option("--standardize", help="Of --tool-labels: the tool's columns are not on a scale of 0-10.")
+    ] = False,
+    counts: Annotated[
+        str | None,
+        typer.Option(help="Numbers of reviews, with commas; default 0,25,50,100,200, of --tool-labels 10,50,300,1000."),
+    ] = None,
     seeds: SeedsOption = "0,1,2",
     limit_people: LimitOption = None,
     tolerance: Annotated[float, typer.Option(min=0, help="Score points within which a label is accepted.")] = 1.0,
@@ -46,15 +60,25 @@ def reviews(
 ) -> None:
     """Error of pseudo labels against an expert after n of the expert's reviews, on images that nobody reviewed.
 
-    Test people's ratings stand in for reviews. A generic model of other people makes the labels.
+    Test people's ratings stand in for reviews. A generic model of other people makes the labels. With --tool-labels, a
+    file has both: the labels of a tool and the mean ratings of people.
     """
+    if (data is None) == (tool_labels is None):
+        raise InvalidInput("one of --data and --tool-labels")
+    if tool_labels is not None:
+        from paaplus.cli.evaluate.tool_labels import evaluate_tool_labels
+
+        given = numbers("counts", counts) if counts else None
+        evaluate_tool_labels(tool_labels, given, pairs, standardize, out, as_json)
+        return
+    assert data is not None
     from paaplus.evaluation.feasible import Needs
     from paaplus.evaluation.reviews.config import ReviewStudyConfig
     from paaplus.evaluation.reviews.report import HEADINGS, table, write_report
     from paaplus.evaluation.reviews.run import run_reviews
 
     config = ReviewStudyConfig(
-        counts=numbers("counts", counts),
+        counts=numbers("counts", counts or "0,25,50,100,200"),
         seeds=numbers("seeds", seeds),
         limit_people=limit_people,
         tolerance=tolerance,

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from paaplus.evaluation.agreement import mean_srcc, scores
+from paaplus.evaluation.bands import Bands
 from paaplus.evaluation.drift.config import DriftStudyConfig
 from paaplus.evaluation.drift.summary import DriftMeasurement, summary
 from paaplus.evaluation.person_streams import DRIFT, STEADY, PersonStream, RatedImages, concatenated, stream_rounds
@@ -34,7 +35,7 @@ def run_drift(
     """Run the drift test on steady and drifting streams; the arguments are those of `kshot.run.run_kshot`.
 
     Returns:
-        A document, ready for JSON: `summary` and `config`.
+        A document, ready for JSON: `summary`, `bands` and `config`.
 
     Raises:
         InvalidInput: a split does not fit the folder, or fewer than two people rated enough.
@@ -44,15 +45,17 @@ def run_drift(
         data.folder, make_split, config.seeds, config.limit_people, config.num_ratings, config.increment
     )
     counter = PeopleCounter(plan, progress)
+    bands = Bands(data.folder)
     for round_ in plan:
-        measurement = _SplitMeasurement(data, round_, config)
+        measurement = _SplitMeasurement(data, round_, config, bands)
         for user_id in round_.people:
             steady = round_.maker.steady(user_id)
-            measured[STEADY].append(measurement.measure(steady))
-            measured[DRIFT].append(measurement.measure(round_.maker.drift(steady, round_.eligible_people)))
+            measured[STEADY].append(measurement.measure(steady, STEADY))
+            measured[DRIFT].append(measurement.measure(round_.maker.drift(steady, round_.eligible_people), DRIFT))
             counter.add()
     return {
         "summary": summary(measured, config.num_ratings // 2),
+        "bands": bands.summary(),
         "config": {
             "data": str(data.folder.path),
             "num_ratings": config.num_ratings,
@@ -67,10 +70,10 @@ def run_drift(
 class _SplitMeasurement:
     """Fits a base model on one split's train side and runs the drift test on test people's streams."""
 
-    def __init__(self, data: EvaluationData, round_: Round, config: DriftStudyConfig) -> None:
-        self._side, self._config = TrainSide("drift", data, round_.split), config
+    def __init__(self, data: EvaluationData, round_: Round, config: DriftStudyConfig, bands: Bands) -> None:
+        self._side, self._config, self._bands = TrainSide("drift", data, round_.split), config, bands
 
-    def measure(self, stream: PersonStream) -> DriftMeasurement:
+    def measure(self, stream: PersonStream, scenario: str) -> DriftMeasurement:
         """Train on the stream rating by rating, and measure the final adapter with and without faster forgetting."""
         rated = self._rated_set(concatenated(*stream.increments))
         state, alarm_at = DriftState(), None
@@ -86,6 +89,9 @@ class _SplitMeasurement:
         unseen = self._rated_set(stream.unseen[-1])
         without_NA = scores(self._train(rated, 0.0), unseen)
         score_NAs = (without_NA, scores(adapter, unseen) if alarm_at else without_NA)
+        for method, score_NA in zip(("", ", faster after an alarm"), score_NAs, strict=True):
+            images = stream.unseen[-1].image_N
+            self._bands.add(f"{scenario}{method}", stream.user_id, score_NA, unseen.target_NA, images)
         srcc, srcc_faster = (mean_srcc(score_NA, unseen.target_NA) for score_NA in score_NAs)
         mae, mae_faster = (float(np.nanmean(np.abs(score_NA - unseen.target_NA))) for score_NA in score_NAs)
         return DriftMeasurement(alarm_at, (srcc, srcc_faster), (mae, mae_faster))

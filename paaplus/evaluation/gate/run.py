@@ -22,6 +22,7 @@ import numpy as np
 
 from paaplus.errors import InvalidInput
 from paaplus.evaluation.agreement import mean_srcc, scores
+from paaplus.evaluation.bands import Bands
 from paaplus.evaluation.gate.config import GateStudyConfig
 from paaplus.evaluation.gate.lives import LIVES, Life, compared_pairs, preferences
 from paaplus.evaluation.gate.summary import LifeMeasurement, summary
@@ -47,7 +48,7 @@ def run_gate(
     """Measure lives on every seed's split; the arguments are those of `kshot.run.run_kshot`.
 
     Returns:
-        A document, ready for JSON: `summary` (one entry per learner, increment and life) and `config`.
+        A document, ready for JSON: `summary` (one entry per learner, increment and life), `bands` and `config`.
 
     Raises:
         InvalidInput: a split does not fit the folder, or no test person rated enough.
@@ -55,8 +56,9 @@ def run_gate(
     plan = rounds(make_split, config.seeds, config.limit_people)
     counter = PeopleCounter(plan, progress)
     measured: list[LifeMeasurement] = []
+    bands = Bands(data.folder)
     for round_ in plan:
-        measurement = _SplitMeasurement(data, round_, config)
+        measurement = _SplitMeasurement(data, round_, config, bands)
         for user_id in round_.people:
             measured += measurement.measure(user_id)
             counter.add()
@@ -64,6 +66,7 @@ def run_gate(
         raise InvalidInput(f"none of {counter.total} test people rated enough images, with ratings that differ")
     return {
         "summary": summary(measured, [learner.name for learner in config.learners], config.increments),
+        "bands": bands.summary(),
         "config": {
             **data.config_entries(),
             "increments": list(config.increments),
@@ -118,9 +121,9 @@ class _Version:
 class _SplitMeasurement:
     """Fits a base model on one split's train side and lives test people's lives with it."""
 
-    def __init__(self, data: EvaluationData, round_: Round, config: GateStudyConfig) -> None:
+    def __init__(self, data: EvaluationData, round_: Round, config: GateStudyConfig, bands: Bands) -> None:
         self._side = TrainSide("gate", data, round_.split, fresh_seed=round_.seed if config.fresh_support else None)
-        self._split, self._seed, self._config = round_.split, round_.seed, config
+        self._split, self._seed, self._config, self._bands = round_.split, round_.seed, config, bands
         self._prior = OwnPrior(self._side.base)
 
     def measure(self, user_id: str) -> Iterator[LifeMeasurement]:
@@ -191,6 +194,11 @@ class _SplitMeasurement:
         rated, compared = feedback.part(held_out=False)
         everything = train(self._request(learner, rated, compared, None, frozenset())).adapter
         at_end, generic = (self._quality(each, truth, life, num) for each in (served[-1][1], None))
+        if life.spoil is not None and life.reversed_from is None:
+            images = self._side.test_images(user_id)
+            self._bands.add("generic", user_id, truth.generic_NA, truth.target_NA, images)
+            band = f"{learner.name}, {name}, served at the end"
+            self._bands.add(band, user_id, scores(served[-1][1], truth), truth.target_NA, images)
         return LifeMeasurement(
             user_id=user_id,
             learner=learner.name,

@@ -19,6 +19,7 @@ from scipy.stats import norm
 
 from paaplus.errors import InvalidInput
 from paaplus.evaluation.agreement import mean_srcc
+from paaplus.evaluation.bands import Bands
 from paaplus.evaluation.kshot.config import KShotConfig
 from paaplus.evaluation.kshot.summary import INTERVALS, KShotMeasurement, SplitResult, rows, summary
 from paaplus.evaluation.learner import Learner
@@ -45,7 +46,7 @@ def run_kshot(
         progress: called with the number of test people done and the total.
 
     Returns:
-        A document, ready for JSON: `rows` (one per seed and k), `summary` (one entry per k) and `config`.
+        A document, ready for JSON: `rows` (one per seed and k), `summary` (one entry per k), `bands` and `config`.
 
     Raises:
         InvalidInput: a split does not fit the folder, or SRCC is undefined for all of its test people.
@@ -53,8 +54,9 @@ def run_kshot(
     plan = rounds(make_split, config.seeds, config.limit_people)
     counter = PeopleCounter(plan, progress)
     results, base_models = [], []
+    bands = Bands(data.folder)
     for round_ in plan:
-        measurement = _SplitMeasurement(data, round_, config)
+        measurement = _SplitMeasurement(data, round_, config, bands)
         base_models.append(measurement.base_metrics)
         measured = []
         for user_id in round_.people:
@@ -68,6 +70,7 @@ def run_kshot(
     return {
         "rows": [row for result in results for row in rows(result, learners, config.ks)],
         "summary": summary(results, learners, config.ks),
+        "bands": bands.summary(),
         "config": {
             **data.config_entries(),
             "ks": list(config.ks),
@@ -86,10 +89,10 @@ def run_kshot(
 class _SplitMeasurement:
     """Fits a base model on one split's train side and measures test people with it."""
 
-    def __init__(self, data: EvaluationData, round_: Round, config: KShotConfig) -> None:
+    def __init__(self, data: EvaluationData, round_: Round, config: KShotConfig, bands: Bands) -> None:
         fresh_seed = round_.seed if config.fresh_support else None
         self._side = TrainSide("kshot", data, round_.split, fresh_seed=fresh_seed, people_prior=config.people_prior)
-        self._split, self._config = round_.split, config
+        self._split, self._config, self._bands = round_.split, config, bands
         self._prior: TastePrior | None = None
         self.base_metrics = self._side.base_metrics
         if any(learner.prior for learner in config.learners):
@@ -103,6 +106,7 @@ class _SplitMeasurement:
         taste_NR, generic_NA, target_NA = side.taste_IR[test], side.generic_IA[test], side.targets(user_id, test)
         orders = [self._support(user_id, learner) for learner in self._config.learners]
         measured = KShotMeasurement.empty(mean_srcc(generic_NA, target_NA), len(orders[0]), len(orders), ks)
+        self._bands.add("generic", user_id, generic_NA, target_NA, test)
         for i, (learner, order) in enumerate(zip(self._config.learners, orders, strict=True)):
             for j, k in enumerate(ks):
                 if not len(order[:k]):
@@ -113,6 +117,7 @@ class _SplitMeasurement:
                 measured.seconds_LK[i, j] = time.perf_counter() - started
                 score_NA = trained.adapter.score(taste_NR, generic_NA)
                 measured.srcc_LK[i, j] = mean_srcc(score_NA, target_NA)
+                self._bands.add(f"{learner.name}, k = {k}", user_id, score_NA, target_NA, test)
                 measured.adapter_bytes_LK[i, j] = len(trained.adapter.to_bytes())
                 measured.state_bytes_LK[i, j] = len(trained.state)
                 measured.coverage_LKQ[i, j] = self._coverage(trained.adapter, request.prior, test, score_NA, target_NA)

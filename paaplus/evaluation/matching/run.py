@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from paaplus.evaluation.bands import Bands
 from paaplus.evaluation.expert_base import ExpertBase, NewUser
 from paaplus.evaluation.matching.config import MatchingConfig
 from paaplus.evaluation.matching.summary import summary
@@ -44,8 +45,8 @@ def run_matching(
     """Measure every method on every seed's split; the arguments are those of `kshot.run.run_kshot`.
 
     Returns:
-        A document, ready for JSON: `summary`, `quiz` and `selected` as `matching.summary.summary` makes them, and
-        `config`.
+        A document, ready for JSON: `summary`, `quiz` and `selected` as `matching.summary.summary` makes them,
+        `bands` and `config`.
 
     Raises:
         InvalidInput: a split does not fit the folder, or SRCC is undefined for all test people.
@@ -53,13 +54,15 @@ def run_matching(
     plan = rounds(make_split, config.seeds, config.limit_people)
     counter = PeopleCounter(plan, progress)
     measured: list[PairedMeasurement] = []
+    bands = Bands(data.folder)
     for round_ in plan:
-        measurement = _SplitMeasurement(data, round_, config)
+        measurement = _SplitMeasurement(data, round_, config, bands)
         for user_id in round_.people:
             measured.append(measurement.measure(user_id))
             counter.add()
     return {
         **summary(measured, config),
+        "bands": bands.summary(),
         "config": {
             **config_entries(data, measured),
             "pairs": list(config.pairs),
@@ -74,8 +77,8 @@ def run_matching(
 class _SplitMeasurement:
     """Makes one split's model bases and measures test people with them."""
 
-    def __init__(self, data: EvaluationData, round_: Round, config: MatchingConfig) -> None:
-        self._base = ExpertBase(data, round_)
+    def __init__(self, data: EvaluationData, round_: Round, config: MatchingConfig, bands: Bands) -> None:
+        self._base = ExpertBase(data, round_, bands)
         self._config = config
         self._all_experts = self._base.panel(None)
         self._panels = {num_experts: self._base.panel(num_experts) for num_experts in config.num_experts}
@@ -95,7 +98,7 @@ class _SplitMeasurement:
         """One person's SRCC by method in every state, and the kind of match that was selected."""
         base, config, panel = self._base, self._config, self._all_experts
         user = base.user(user_id)
-        generic = base.srcc(user, None)
+        generic = base.srcc(user, None, "generic")
         if not np.isfinite(generic):
             return PairedMeasurement(user.user_id, base.seed, len(base.experts), generic, {})
         pairs = base.quiz(user, panel, max(config.pairs))
@@ -107,7 +110,7 @@ class _SplitMeasurement:
         for s, state in enumerate(config.states):
             rated = base.rated(user, user.support[: state.num_ratings])
             compared = base.compared(user, pairs[: state.num_pairs])
-            kind, values = self._match(user, panel, rated, compared)
+            kind, values = self._match(user, panel, rated, compared, f"combination, {state.name}")
             kinds.append(kind)
             for method, value in values.items():
                 srcc[method][s] = value
@@ -135,7 +138,7 @@ class _SplitMeasurement:
         return {f"{method} of {num_experts}": srcc_S for method, srcc_S in srcc.items()}
 
     def _match(
-        self, user: NewUser, panel: Panel, rated: RatedSet, compared: ComparedSet
+        self, user: NewUser, panel: Panel, rated: RatedSet, compared: ComparedSet, band: str | None = None
     ) -> tuple[str, dict[str, float]]:
         """The kind of match that is selected after these answers, and the SRCC of the methods."""
         base = self._base
@@ -144,7 +147,7 @@ class _SplitMeasurement:
         srcc = {
             "generic": base.srcc_after(user, base.prior, rated, compared),
             "best_expert": base.srcc_after(user, panel.around(best), rated, compared),
-            "combination": base.srcc_after(user, panel.combination, rated, compared),
+            "combination": base.srcc_after(user, panel.combination, rated, compared, band),
         }
         method = {GENERIC: "generic", COMBINATION: "combination"}.get(selection.kind, "best_expert")
         return selection.kind, {**srcc, "selected": srcc[method]}

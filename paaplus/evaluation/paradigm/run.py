@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from paaplus.evaluation.bands import Bands
 from paaplus.evaluation.expert_base import ExpertBase, NewUser, Pair
 from paaplus.evaluation.paired import PairedMeasurement, config_entries
 from paaplus.evaluation.paradigm.config import ParadigmConfig
@@ -59,7 +60,7 @@ def run_paradigm(
     """Measure every method on every seed's split; the arguments are those of `kshot.run.run_kshot`.
 
     Returns:
-        A document, ready for JSON: `summary` (per number of answers, every method) and `config`.
+        A document, ready for JSON: `summary` (per number of answers, every method), `bands` and `config`.
 
     Raises:
         InvalidInput: a split does not fit the folder, or SRCC is undefined for all test people.
@@ -67,13 +68,15 @@ def run_paradigm(
     plan = rounds(make_split, config.seeds, config.limit_people)
     counter = PeopleCounter(plan, progress)
     measured: list[PairedMeasurement] = []
+    bands = Bands(data.folder)
     for round_ in plan:
-        measurement = _SplitMeasurement(data, round_, config)
+        measurement = _SplitMeasurement(data, round_, config, bands)
         for user_id in round_.people:
             measured.append(measurement.measure(user_id))
             counter.add()
     return {
         "summary": summary(measured, config.answers),
+        "bands": bands.summary(),
         "config": {
             **config_entries(data, measured),
             "answers": list(config.answers),
@@ -87,8 +90,8 @@ def run_paradigm(
 class _SplitMeasurement:
     """Makes one split's model base and measures test people under every method."""
 
-    def __init__(self, data: EvaluationData, round_: Round, config: ParadigmConfig) -> None:
-        self._base, self._config = ExpertBase(data, round_), config
+    def __init__(self, data: EvaluationData, round_: Round, config: ParadigmConfig, bands: Bands) -> None:
+        self._base, self._config = ExpertBase(data, round_, bands), config
         self._all_experts = self._base.panel(None)
         self._no_experts = Panel.of(self._base.base, self._base.prior, ())
 
@@ -96,7 +99,7 @@ class _SplitMeasurement:
         """One person's SRCC by method at every number of answers; without methods if the generic SRCC is undefined."""
         base = self._base
         user = base.user(user_id)
-        generic = base.srcc(user, None)
+        generic = base.srcc(user, None, "generic")
         srcc: dict[str, np.ndarray] = {}
         if np.isfinite(generic):
             srcc = _PersonMeasurement(base, user, self._config, self._all_experts, self._no_experts).measure()
@@ -122,7 +125,7 @@ class _PersonMeasurement:
         srcc: dict[str, list[float]] = {method: [] for method in METHODS}
         for answers in config.answers:
             given = self.first_answers(quiz, answers)
-            srcc[FULL].append(base.srcc_after(user, self._match(*given), *given))
+            srcc[FULL].append(base.srcc_after(user, self._match(*given), *given, f"{FULL}, {answers} answers"))
             for method, last in (("no_fine_tuning", config.answers[1]), ("no_continual", config.answers[2])):
                 srcc[method].append(srcc[FULL][min(len(srcc[FULL]) - 1, config.answers.index(last))])
             ratings = base.rated(user, user.support[:answers])

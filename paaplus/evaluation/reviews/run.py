@@ -28,6 +28,7 @@ import numpy as np
 
 from paaplus.errors import InvalidInput
 from paaplus.evaluation.agreement import mean_over_aspects
+from paaplus.evaluation.bands import Bands
 from paaplus.evaluation.reviews.config import ReviewStudyConfig
 from paaplus.evaluation.reviews.labels import REWARD, LabelModel, fit_label_model, labels
 from paaplus.evaluation.reviews.summary import ReviewMeasurement, summary
@@ -48,7 +49,7 @@ def run_reviews(
     """Measure the labels on every seed's split; the arguments are those of `kshot.run.run_kshot`.
 
     Returns:
-        A document, ready for JSON: `summary` (per order and number of reviews) and `config`.
+        A document, ready for JSON: `summary` (per order and number of reviews), `bands` and `config`.
 
     Raises:
         InvalidInput: a split does not fit the folder, or no test person rated enough.
@@ -56,8 +57,9 @@ def run_reviews(
     plan = rounds(make_split, config.seeds, config.limit_people)
     counter = PeopleCounter(plan, progress)
     measured: list[ReviewMeasurement] = []
+    bands = Bands(data.folder)
     for round_ in plan:
-        measurement = _SplitMeasurement(data, round_, config)
+        measurement = _SplitMeasurement(data, round_, config, bands)
         size = config.experts_per_tool
         for start in range(0, len(round_.people) // size * size, size):  # an incomplete last team is left out
             measured += measurement.measure(round_.people[start : start + size])
@@ -68,6 +70,7 @@ def run_reviews(
         )
     return {
         "summary": summary(measured, config.counts),
+        "bands": bands.summary(),
         "config": {
             **data.config_entries(),
             **asdict(config),
@@ -107,7 +110,8 @@ class _Reviews:
 class _SplitMeasurement:
     """Fits a base model on one split's train side and measures teams of test people as experts."""
 
-    def __init__(self, data: EvaluationData, round_: Round, config: ReviewStudyConfig) -> None:
+    def __init__(self, data: EvaluationData, round_: Round, config: ReviewStudyConfig, bands: Bands) -> None:
+        self._bands = bands
         self._side = TrainSide("reviews", data, round_.split)
         self._split, self._config, self._aspects = round_.split, config, data.folder.aspects
         self._generic_IA = self._side.generic_IA
@@ -174,6 +178,11 @@ class _SplitMeasurement:
         self, order: str, reviews: _Reviews, model: LabelModel, experts: list[_Expert]
     ) -> list[ReviewMeasurement]:
         shown_NA = self._generic_IA[reviews.image_N].astype(np.float64)
+        if order == RANDOM:
+            for m, expert in enumerate(experts):
+                for kind, label_TA in labels(self._side, expert.test_T, model, m).items():
+                    method = f"{kind}, {len(reviews.image_N)} reviews"
+                    self._bands.add(method, expert.user_id, label_TA, expert.truth_IA[expert.test_T], expert.test_T)
         return [
             ReviewMeasurement(
                 user_id=expert.user_id,

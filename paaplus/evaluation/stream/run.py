@@ -19,6 +19,7 @@ import numpy as np
 from paaplus import metrics
 from paaplus.errors import InvalidInput, PaaplusError, UndefinedMetric
 from paaplus.evaluation.agreement import rated_columns, scores
+from paaplus.evaluation.bands import Bands
 from paaplus.evaluation.learner import Learner
 from paaplus.evaluation.person_streams import DRIFT, PersonStream, RatedImages, StreamRound, concatenated, stream_rounds
 from paaplus.evaluation.rounds import PeopleCounter, Progress, Round, no_progress
@@ -41,7 +42,7 @@ def run_stream(
     """Measure every learner on every seed's split; the arguments are those of `kshot.run.run_kshot`.
 
     Returns:
-        A document, ready for JSON: `summary` (per scenario one entry per learner) and `config`.
+        A document, ready for JSON: `summary` (per scenario one entry per learner), `bands` and `config`.
 
     Raises:
         InvalidInput: a split does not fit the folder, too few people rated enough, or SRCC is undefined for everybody.
@@ -52,8 +53,9 @@ def run_stream(
         data.folder, make_split, config.seeds, config.limit_people, config.num_ratings, config.increment
     )
     counter, base_models = PeopleCounter(plan, progress), []
+    bands = Bands(data.folder)
     for round_ in plan:
-        measurement = _SplitMeasurement(data, round_, config)
+        measurement = _SplitMeasurement(data, round_, config, bands)
         base_models.append(measurement.base_metrics)
         for first in range(0, len(round_.people), _PEOPLE_TOGETHER):
             people = round_.people[first : first + _PEOPLE_TOGETHER]
@@ -72,6 +74,7 @@ def run_stream(
     names = [learner.name for learner in config.learners]
     return {
         "summary": {scenario: summary(results, names) for scenario, results in measured.items()},
+        "bands": bands.summary(),
         "config": {
             **data.config_entries(),
             "learners": names,
@@ -104,9 +107,9 @@ def _streams_of(round_: StreamRound, user_id: str, scenarios: Sequence[str]) -> 
 class _SplitMeasurement:
     """Fits a base model on one split's train side and measures test people's streams with it."""
 
-    def __init__(self, data: EvaluationData, round_: Round, config: StreamConfig) -> None:
+    def __init__(self, data: EvaluationData, round_: Round, config: StreamConfig, bands: Bands) -> None:
         self._side = TrainSide("stream", data, round_.split)
-        self._seed, self._config = round_.seed, config
+        self._seed, self._config, self._bands = round_.seed, config, bands
         self.base_metrics = self._side.base_metrics
         self._prior: TastePrior | None = None
         if any(learner.prior for learner in config.learners):
@@ -123,6 +126,11 @@ class _SplitMeasurement:
             by_learner = [self._measure_learner(stream, steps) for steps in trainings]
         except UndefinedMetric:
             return None
+        last = stream.unseen[-1]
+        adapters = [None, *(steps[-1].adapter for steps in trainings)]
+        names = ["generic", *(learner.name for learner in self._config.learners)]
+        for name, adapter in zip(names, adapters, strict=True):
+            self._bands.add(name, stream.user_id, self._scores(adapter, last), last.target_NA, last.image_N)
         return StreamMeasurement(stream.user_id, self._seed, generic["srcc"], by_learner)
 
     def _measure_learner(self, stream: PersonStream, steps: Sequence[_Step]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from paaplus.evaluation.agreement import mean_srcc
+from paaplus.evaluation.bands import Bands
 from paaplus.evaluation.rounds import PeopleCounter, Progress, Round, no_progress, rounds
 from paaplus.evaluation.splits import MakeSplit
 from paaplus.evaluation.survey.config import SurveyConfig
@@ -52,7 +53,7 @@ def run_survey(
     The arguments are those of `kshot.run.run_kshot`.
 
     Returns:
-        A document, ready for JSON: `summary` (per condition and k), `encoders` (per seed) and `config`.
+        A document, ready for JSON: `summary` (per condition and k), `bands`, `encoders` (per seed) and `config`.
 
     Raises:
         InvalidInput: the folder is too small or its users.csv has no answers, or a split does not fit the folder or has
@@ -62,14 +63,16 @@ def run_survey(
     counter = PeopleCounter(plan, progress)
     measured: list[SurveyMeasurement] = []
     encoders = []
+    bands = Bands(data.folder)
     for round_ in plan:
-        measurement = _SplitMeasurement(data, round_, config)
+        measurement = _SplitMeasurement(data, round_, config, bands)
         encoders.append({"seed": round_.seed, "num_groups": len(measurement.groups), **measurement.encoder_metrics})
         for user_id in round_.people:
             measured.append(measurement.measure(user_id))
             counter.add()
     return {
         "summary": summary(measured, CONDITIONS, config.ks),
+        "bands": bands.summary(),
         "encoders": encoders,
         "config": {
             **data.config_entries(),
@@ -86,9 +89,10 @@ def run_survey(
 class _SplitMeasurement:
     """Fits base model, prior and encoders on one split's train side and measures test people with them."""
 
-    def __init__(self, data: EvaluationData, round_: Round, config: SurveyConfig) -> None:
+    def __init__(self, data: EvaluationData, round_: Round, config: SurveyConfig, bands: Bands) -> None:
         self._side = TrainSide("survey", data, round_.split)
         self._folder, self._split, self._config, self._seed = data.folder, round_.split, config, round_.seed
+        self._bands = bands
         self.base = self._side.base
         split = round_.split
         train = {name: self._rated(name) for name in split.train_people}
@@ -119,18 +123,19 @@ class _SplitMeasurement:
         plain_K = np.full(len(self._config.ks), np.nan)
         survey_CK = np.full((len(CONDITIONS), len(self._config.ks)), np.nan)
 
-        def srcc(prior: Prior, rated: RatedSet, compared: ComparedSet) -> float:
-            adapter = fit(self.base, prior, rated, compared).adapter
-            return mean_srcc(adapter.score(side.taste_IR[test], side.generic_IA[test]), target_NA)
+        def srcc(method: str, prior: Prior, rated: RatedSet, compared: ComparedSet) -> float:
+            score_NA = fit(self.base, prior, rated, compared).adapter.score(side.taste_IR[test], side.generic_IA[test])
+            self._bands.add(f"{method}, k = {k}", user_id, score_NA, target_NA, test)
+            return mean_srcc(score_NA, target_NA)
 
         for j, k in enumerate(self._config.ks):
             rated = side.rated(user_id, support[:k])
-            plain_K[j] = srcc(self._prior, rated, NO_COMPARISONS)
+            plain_K[j] = srcc("no survey", self._prior, rated, NO_COMPARISONS)
             for c, condition in enumerate(CONDITIONS):
                 if condition == COMPARED:
-                    survey_CK[c, j] = srcc(self._prior, rated, compared)
+                    survey_CK[c, j] = srcc(condition, self._prior, rated, compared)
                 elif condition in priors:
-                    survey_CK[c, j] = srcc(priors[condition], rated, NO_COMPARISONS)
+                    survey_CK[c, j] = srcc(condition, priors[condition], rated, NO_COMPARISONS)
         return SurveyMeasurement(user_id, self._seed, plain_K, survey_CK)
 
     def _shifted(self, name: str, user_id: str) -> Prior:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -215,7 +215,7 @@ def known_aspects(session: Session) -> frozenset[str] | None:
 def _read_context(session: Session, events: list[NewEvent]) -> _Context:
     applications = _by_id(session, UserRow, (UserRow.application,), {e.user_id for e in events})
     receipt_ids = {e.receipt_id for e in events if e.receipt_id is not None}
-    columns = (PredictionReceiptRow.user_id, PredictionReceiptRow.image_id)
+    columns: tuple[Any, ...] = (PredictionReceiptRow.user_id, PredictionReceiptRow.image_id)
     receipts = {i: _Receipt(*row) for i, row in _by_id(session, PredictionReceiptRow, columns, receipt_ids).items()}
     image_ids = {i for e in events for i in (e.image_id, e.other_image_id) if i is not None}
     image_ids |= {r.image_id for r in receipts.values()}
@@ -234,7 +234,7 @@ def _by_id(session: Session, table: type[Any], columns: tuple[Any, ...], ids: se
     if not ids:
         return {}
     dialect = session.get_bind().dialect.name
-    found = session.execute(_selection(dialect, table, columns), {"ids": encoded(dialect, ([i] for i in ids))})
+    found = session.execute(_selection(dialect, table, columns), {"ids": encoded(dialect, ([i] for i in ids))})  # type: ignore[arg-type]  # classes are hashable
     return {row[0]: tuple(row[1:]) for row in found}
 
 
@@ -248,7 +248,7 @@ def _lock_users(session: Session, user_ids: set[UUID]) -> dict[UUID, _LockedUser
     """Lock the users in order of id, and read them under the lock."""
     dialect = session.get_bind().dialect.name
     found = session.execute(_locking(dialect), {"ids": encoded(dialect, ([i] for i in user_ids))})
-    return {row[0]: _LockedUser(*row[:3], due=DueState(*row[3:])) for row in found}
+    return {row[0]: _LockedUser(row[0], row[1], row[2], due=DueState(*row[3:])) for row in found}
 
 
 @cache
@@ -272,7 +272,7 @@ def _known_events(session: Session, prepared: Sequence[PreparedEvent]) -> KnownE
 
 
 @cache
-def _known(dialect: str) -> sa.Select[Any]:
+def _known(dialect: str) -> sa.Select[*tuple[Any, ...]]:
     ids = row_set(dialect, "ids", {"user_id": sa.Uuid(), "event_id": sa.String()})
     row = FeedbackRow
     return sa.select(row.user_id, row.event_id, row.sequence, row.body_digest, row.kind).join(
@@ -281,7 +281,7 @@ def _known(dialect: str) -> sa.Select[Any]:
 
 
 def _insert(session: Session, rows: list[dict[str, Any]]) -> None:
-    session.connection().execute(sa.insert(FeedbackRow.__table__), rows)
+    session.connection().execute(sa.insert(cast(sa.Table, FeedbackRow.__table__)), rows)
 
 
 def _write_users(session: Session, users: list[_LockedUser], settings: Settings) -> None:
@@ -316,7 +316,7 @@ WRITTEN_COLUMNS: Final = ("feedback_sequence", *DUE_WRITTEN)
 
 @cache
 def _update(dialect: str) -> sa.Update:
-    table = UserRow.__table__
+    table = cast(sa.Table, UserRow.__table__)
     columns = {name: table.c[name].type for name in ("id", *WRITTEN_COLUMNS)}
     rows = row_set(dialect, "users", columns)
     return sa.update(table).where(table.c.id == rows.c.id).values({name: rows.c[name] for name in WRITTEN_COLUMNS})
@@ -367,7 +367,7 @@ class _Allowed:
 
 
 @cache
-def _received(dialect: str) -> sa.Select[Any]:
+def _received(dialect: str) -> sa.Select[*tuple[Any, ...]]:
     spans = row_set(dialect, "spans", {"user_id": sa.Uuid(), "first": sa.Integer(), "last": sa.Integer()})
     return sa.select(FeedbackRow.user_id, FeedbackRow.sequence, FeedbackRow.received_at).join(
         spans,

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 from uuid import UUID
 
 import numpy as np
@@ -203,7 +203,7 @@ class Predictor:
         if receipts:
             try:
                 with self._database.session() as session:
-                    session.connection().execute(sa.insert(PredictionReceiptRow.__table__), receipts)
+                    session.connection().execute(sa.insert(cast(sa.Table, PredictionReceiptRow.__table__)), receipts)
             except IntegrityError as error:
                 raise NotFound("a user or an image was erased while scores were computed") from error
         return items

@@ -91,7 +91,9 @@ def resolve_ids_and_applications(
     return _by_reference(principal, refs, {tuple(row): (row.id, row.application) for row in rows})
 
 
-def _matching(session: Session, principal: Principal, refs: Iterable[str], query: sa.Select[Any]) -> list[Any]:
+def _matching(
+    session: Session, principal: Principal, refs: Iterable[str], query: sa.Select[*tuple[Any, ...]]
+) -> list[Any]:
     ids = [as_id for ref in refs if (as_id := _as_uuid(ref)) is not None]
     names = [name for ref in refs if (name := _as_name(principal, ref)) is not None]
     if not ids and not names:

@@ -57,6 +57,7 @@ RUNS = {
     "mas": EWC,
     "replay_ewc": REPLAY | EWC,
     "replay_si": REPLAY | EWC,
+    "replay_tail": REPLAY,
     "agem": AGEM,
 }
 EVERY_STEP = {

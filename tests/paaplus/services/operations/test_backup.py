@@ -226,7 +226,7 @@ def test_every_column_that_names_a_file_is_saved_with_its_file() -> None:
         for table in Base.metadata.sorted_tables
         for column in table.columns
         if column.name in ("sha256", "prior_digest") or column.name.endswith("artifact_sha256")
-    }
+    } - {"features.sha256"}  # of the row itself
     assert {f"{column.class_.__tablename__}.{column.key}" for column in backup.BLOB_COLUMNS} == names
 
 

@@ -276,10 +276,10 @@ def test_pending_image_is_scored_once_its_features_are_there(world: World) -> No
         image_id = make_image(session).id
     target = [Target(world.users[0], image_id)]
     assert predictor.request_missing(target)
-    assert predictor.is_waiting(target)
+    assert predictor.still_missing({t.image_id for t in target})
     with world.database.session() as session:
         world.add_features(session, image_id, world.features_ID[5].tobytes())
-    assert not predictor.is_waiting(target)
+    assert not predictor.still_missing({t.image_id for t in target})
     assert not predictor.request_missing(target)
     assert bits(predictor.answer(target).items[0]) == world.oracle(0, 5)
 

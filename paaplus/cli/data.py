@@ -1,0 +1,41 @@
+"""`paaplus data`: published data sets as data folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paaplus.cli.common import JsonOption, print_record, print_rows
+
+app = typer.Typer()
+
+
+@app.command("list")
+def list_datasets(as_json: JsonOption = False) -> None:
+    """The data sets that can be imported, with where to get them."""
+    from paaplus.data.benchmarks.datasets import DATASETS
+
+    rows = list(DATASETS.items())
+    columns = {
+        "name": lambda one: one[0],
+        "about": lambda one: one[1].about,
+        "source": lambda one: one[1].source,
+        "layout": lambda one: " ".join((one[1].read.__doc__ or "").split()),
+    }
+    print_rows(rows, columns, as_json=as_json, title="data sets", json_only=("layout",))
+
+
+@app.command("import")
+def import_(
+    dataset: Annotated[str, typer.Argument(help="See `paaplus data list`.")],
+    src: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="The unpacked release.")],
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder: images/, ratings.csv, ...")],
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the images; default: hard links where possible.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a published data set as a data folder, which every `paaplus evaluate` command reads."""
+    from paaplus.data.benchmarks.datasets import import_dataset
+
+    print_record(import_dataset(dataset, src, target, copy), as_json=as_json)

@@ -1,0 +1,61 @@
+"""Attack people's models of a data folder: a base model of everybody else, an adapter of the person's own ratings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from paaplus.errors import InvalidInput
+from paaplus.evaluation.robustness.run import NamedImage, Subject, SubjectReport, run_robustness
+from paaplus.evaluation.robustness.scorers import adapter_scorer
+from paaplus.evaluation.splits import FolderSplit, split_folder
+from paaplus.evaluation.train_side import EvaluationData, TrainSide
+from paaplus.image_files import decode_image
+from paaplus.models.extractor import Extractor
+from paaplus.records import NO_COMPARISONS
+from paaplus.scoring.closed_form import fit
+from paaplus.scoring.priors import OwnPrior
+
+MAX_RATINGS = 100
+
+
+def run_people(
+    data: EvaluationData,
+    extractor: Extractor,
+    people: Sequence[str],
+    budget: float,
+    limit: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[SubjectReport]:
+    """Attack each person's model on test images that the person rated.
+
+    Args:
+        data: the data folder with features.
+        extractor: what computed the features.
+        people: user ids; none of them takes part in the base model.
+        budget: see `run_robustness`.
+        limit: at most so many images of each person.
+
+    Raises:
+        InvalidInput: an unknown person, or one without ratings of train or of test images.
+    """
+    folder = data.folder
+    if unknown := sorted(set(people) - set(folder.people)):
+        raise InvalidInput(f"{folder.path} has no person {unknown[0]!r}")
+    drawn = split_folder(folder, 0)
+    others = tuple(user_id for user_id in folder.people if user_id not in people)
+    split = FolderSplit(0, others, tuple(people), drawn.train_images, drawn.test_images, drawn.rated)
+    side = TrainSide("robustness", data, split)
+    reports = []
+    for user_id in people:
+        train = [side.image_at[image] for image in split.support(user_id, MAX_RATINGS)]
+        test = sorted(side.test_images(user_id).tolist())[:limit]
+        if not train or not test:
+            raise InvalidInput(f"{user_id}: {len(train)} ratings of train images, {len(test)} of test images")
+        adapter = fit(side.base, OwnPrior(side.base), side.rated(user_id, train), NO_COMPARISONS).adapter
+        images = [
+            NamedImage(folder.images[i], decode_image(folder.image_path(folder.images[i]).read_bytes())) for i in test
+        ]
+        for aspect in side.base.aspects:
+            subject = Subject(user_id, aspect, adapter_scorer(extractor, side.base, adapter, aspect))
+            reports.append(run_robustness(subject, images, budget, progress))
+    return reports
