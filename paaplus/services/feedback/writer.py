@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from paaplus import faults
@@ -94,8 +96,9 @@ class FeedbackWriter:
             try:
                 self._write(group)
             except Exception as error:
-                if len(group) == 1:
-                    group[0].result.set_exception(error)
+                if len(group) == 1 or _is_unreachable(error):
+                    for posting in group:
+                        posting.result.set_exception(error)
                 else:
                     self._write_one_by_one(group)
 
@@ -134,6 +137,11 @@ class FeedbackWriter:
         faults.point("feedback_committed")
         for posting, each in zip(group, prepared, strict=True):
             posting.result.set_result([*each.results, *(next(results) for _ in each.events)])
+
+
+def _is_unreachable(error: Exception) -> bool:
+    """Whether the database does not answer: then the other postings would only wait for it one after the other."""
+    return isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and error.connection_invalidated)
 
 
 def _prepare(session: Session, principal: Principal, posted: Sequence[Posted]) -> _Prepared:
