@@ -152,17 +152,25 @@ def prepare(session: Session, application: str | None, events: list[NewEvent], *
 
 
 def append_prepared(
-    session: Session, prepared: Sequence[PreparedEvent], *, settings: Settings, max_per_day: int = 0
+    session: Session,
+    prepared: Sequence[PreparedEvent],
+    *,
+    settings: Settings,
+    max_per_day: int = 0,
+    wait: bool = True,
 ) -> list[AppendResult]:
     """Append checked events, see `append`. A few statements, for any number of events and users.
 
     Users are locked in order of id for the rest of the transaction. So sequence numbers have no gaps, and become
     visible in order. A user who is due now gets a job in the same transaction.
+
+    Args:
+        wait: for users that another transaction has locked; False: on PostgreSQL the database's error tells it at once.
     """
     if not prepared:
         return []
     session.flush()
-    users = _lock_users(session, {p.event.user_id for p in prepared})
+    users = _lock_users(session, {p.event.user_id for p in prepared}, wait)
     known = _known_events(session, prepared)
     allowed_at = _Allowed(session, max_per_day, Counter(p.event.user_id for p in prepared), users)
     now = utcnow()
@@ -244,21 +252,21 @@ def _selection(dialect: str, table: type[Any], columns: tuple[Any, ...]) -> sa.S
     return sa.select(table.id, *columns).join(ids, ids.c.id == table.id)
 
 
-def _lock_users(session: Session, user_ids: set[UUID]) -> dict[UUID, _LockedUser]:
+def _lock_users(session: Session, user_ids: set[UUID], wait: bool) -> dict[UUID, _LockedUser]:
     """Lock the users in order of id, and read them under the lock."""
     dialect = session.get_bind().dialect.name
-    found = session.execute(_locking(dialect), {"ids": encoded(dialect, ([i] for i in user_ids))})
+    found = session.execute(_locking(dialect, wait), {"ids": encoded(dialect, ([i] for i in user_ids))})
     return {row[0]: _LockedUser(row[0], row[1], row[2], due=DueState(*row[3:])) for row in found}
 
 
 @cache
-def _locking(dialect: str) -> sa.Select[Any]:
+def _locking(dialect: str, wait: bool) -> sa.Select[Any]:
     ids = row_set(dialect, "ids", {"id": sa.Uuid()})
     return (
         sa.select(UserRow.id, UserRow.application, UserRow.feedback_sequence, *DUE_COLUMNS)
         .where(UserRow.id.in_(sa.select(ids.c.id)))
         .order_by(UserRow.id)
-        .with_for_update(key_share=True)
+        .with_for_update(key_share=True, nowait=not wait)
     )
 
 

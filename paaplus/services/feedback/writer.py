@@ -9,12 +9,12 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -30,6 +30,8 @@ from paaplus.settings import Settings
 MAX_EVENTS: Final = 256  # of one transaction, unless one posting has more
 LARGE: Final = 64  # events of a posting that is prepared in its caller's thread
 MAX_WAITING: Final = 1_000  # postings
+NUM_PATIENT: Final = 8  # threads for postings to users that another transaction has locked
+_LOCK_NOT_AVAILABLE: Final = "55P03"  # of PostgreSQL
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,15 @@ class _Posting:
 
 
 class FeedbackWriter:
-    """Appends postings in the order in which they arrive. Postings may come from any thread."""
+    """Appends postings in the order in which they arrive. Postings may come from any thread.
+
+    A posting to a user whom another transaction has locked goes on in another thread. Other users do not wait for it.
+    """
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database, self._settings = database, settings
         self._waiting: queue.Queue[_Posting | None] = queue.Queue(MAX_WAITING)
+        self._patient = ThreadPoolExecutor(NUM_PATIENT, "feedback-patient")
         self._thread = threading.Thread(target=self._run, name="feedback-writer", daemon=True)
         self._thread.start()
 
@@ -88,17 +94,20 @@ class FeedbackWriter:
         """Append what waits, and end the thread."""
         self._waiting.put(None)
         self._thread.join()
+        self._patient.shutdown()
 
     def _run(self) -> None:
         following: _Posting | None = None
         while (first := following or self._waiting.get()) is not None:
             group, following = self._group(first)
             try:
-                self._write(group)
+                self._write(group, wait=False)
             except Exception as error:
-                if len(group) == 1 or _is_unreachable(error):
+                if _is_unreachable(error):
                     for posting in group:
                         posting.result.set_exception(error)
+                elif len(group) == 1:
+                    self._failed(group[0], error)
                 else:
                     self._write_one_by_one(group)
 
@@ -123,16 +132,30 @@ class FeedbackWriter:
         """After a transaction has failed: one posting must not fail the others."""
         for posting in group:
             try:
-                self._write([posting])
+                self._write([posting], wait=False)
             except Exception as error:
-                posting.result.set_exception(error)
+                self._failed(posting, error)
 
-    def _write(self, group: list[_Posting]) -> None:
+    def _failed(self, posting: _Posting, error: Exception) -> None:
+        if isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+            self._patient.submit(self._write_patiently, posting)
+        else:
+            posting.result.set_exception(error)
+
+    def _write_patiently(self, posting: _Posting) -> None:
+        try:
+            self._write([posting], wait=True)
+        except Exception as error:
+            posting.result.set_exception(error)
+
+    def _write(self, group: list[_Posting], *, wait: bool) -> None:
         limit = self._settings.feedback_per_user_per_day
         with self._database.session() as session:
             prepared = [p.prepared or _prepare(session, p.principal, p.posted) for p in group]
             events = [event for each in prepared for event in each.events]
-            results = iter(intake.append_prepared(session, events, settings=self._settings, max_per_day=limit))
+            results = iter(
+                intake.append_prepared(session, events, settings=self._settings, max_per_day=limit, wait=wait)
+            )
             faults.point("feedback_uncommitted")
         faults.point("feedback_committed")
         for posting, each in zip(group, prepared, strict=True):

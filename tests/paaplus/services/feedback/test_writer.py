@@ -110,14 +110,20 @@ def test_what_waits_is_written_before_the_end_and_too_much_is_refused(
     database: Database, settings: Settings, image_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "MAX_WAITING", 3)
+    right, began, go_on = intake.append_prepared, threading.Event(), threading.Event()
+
+    def waits(*arguments, **options):
+        began.set()
+        assert go_on.wait(30)
+        return right(*arguments, **options)
+
+    monkeypatch.setattr(writer.intake, "append_prepared", waits)
     feedback = FeedbackWriter(database, settings)
-    with database.session() as session:  # holds the lock of the user, and on SQLite of the database
-        session.execute(sa.text("UPDATE users SET pinned = pinned"))
-        results = [feedback.submit(KEY, [posted("anna", "first", image_id)])]
-        while not feedback._waiting.empty():
-            pass
-        results += [feedback.submit(KEY, [posted("anna", f"e{n}", image_id)]) for n in range(3)]
-        with pytest.raises(Unavailable):
-            feedback.submit(KEY, [posted("anna", "too many", image_id)])
+    results = [feedback.submit(KEY, [posted("anna", "first", image_id)])]
+    assert began.wait(30)
+    results += [feedback.submit(KEY, [posted("anna", f"e{n}", image_id)]) for n in range(3)]
+    with pytest.raises(Unavailable):
+        feedback.submit(KEY, [posted("anna", "too many", image_id)])
+    go_on.set()
     feedback.close()
     assert [result.result(0)[0].sequence for result in results] == [1, 2, 3, 4]
