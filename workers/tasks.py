@@ -9,6 +9,7 @@ import structlog
 
 from paaplus.services import scheduling
 from paaplus.services.adaptation import drift
+from paaplus.services.operations import retention
 from paaplus.settings import Settings
 from paaplus.workers.app import app
 from paaplus.workers.broker import MAX_WAKE_UPS, num_waiting
@@ -64,3 +65,12 @@ def scan() -> None:
             ready=report.num_ready,
             drifting=num_drifting,
         )
+
+
+@app.task(name="paaplus.maintain")  # type: ignore[untyped-decorator]
+def maintain() -> None:
+    """Delete what the deployment does not keep any longer."""
+    context = worker_context()
+    report = retention.apply(context.database, context.settings)
+    if report.num_receipts or report.num_jobs:
+        log.info("old rows deleted", receipts=report.num_receipts, jobs=report.num_jobs)
