@@ -153,3 +153,29 @@ def test_theme_offsets_follow_ratings_and_are_undone(deployment: Deployment, run
     dogs, again = run("users", "themes", name, "--json")
     assert dogs["offset"] < 0.0
     assert (again["theme"], again["num_ratings"]) == ("sea", 2)
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_robustness_of_a_tool_and_of_a_user(
+    deployment: Deployment, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class MeanColour:
+        """Features of the tests' base model: an image's mean colour, four times."""
+
+        digest = deployment.base.extractor_digest
+
+        def extract(self, pictures: list[Image.Image]) -> np.ndarray:
+            return np.stack([np.tile(np.asarray(one).mean((0, 1)) / 255.0, 4) for one in pictures]).astype(np.float16)
+
+    monkeypatch.setattr("paaplus.pipelines.extract_features.cached_extractor", lambda *_: MeanColour())
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(60, 190, (24, 24, 3), np.uint8)).save(tmp_path / "pictures/a.png")
+    deployment.add_user("anna")
+    common = ("--images", tmp_path / "pictures", "--json")
+    [tool] = run("evaluate", "robustness", "--tool", "contrast", *common, "--out", tmp_path / "out")["subjects"]
+    assert (tool["subject"], tool["num_images"], tool["measures"]["rasr"]) == ("contrast", 1, 100.0)
+    assert (tmp_path / "out" / "robustness.html").is_file()
+    [user] = run("evaluate", "robustness", "--user", f"{APPLICATION}/anna", *common)["subjects"]
+    assert user["subject"] == f"{APPLICATION}/anna, generic"
+    assert user["wants"] is not None
+    assert "--user or --tool" in run("evaluate", "robustness", exit_code=1)
