@@ -23,6 +23,7 @@ from paaplus.api.schemas.feedback import (
     FeedbackOut,
     ItemError,
 )
+from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.errors import InvalidInput
 from paaplus.services.feedback.intake import AppendResult
 from paaplus.services.feedback.writer import Posted
@@ -83,7 +84,8 @@ async def post_feedback(
         raise result.error
     _count(context, [result])
     response.status_code = 201 if result.status == "accepted" else 200
-    return FeedbackOut(event_id=result.event_id, status=result.status, sequence=result.sequence)
+    trains = FeedbackKind(body.kind).trains
+    return FeedbackOut(event_id=result.event_id, status=result.status, sequence=result.sequence, trains=trains)
 
 
 def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> FeedbackBatchOut:
@@ -101,7 +103,7 @@ def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> Fe
         context.allowances.spend(key, RateLimitKind.FEEDBACK, len(posted))
         results = context.feedback.submit(key, posted).result()
         _count(context, results)
-        items |= {result.index: _item(result) for result in results}
+        items |= {result.index: _item(result, body.events[result.index]) for result in results}
     statuses = [item.status for item in items.values()]
     return FeedbackBatchOut(
         accepted=statuses.count("accepted"),
@@ -131,10 +133,15 @@ def _unreadable(index: int, raw: Any, error: ValidationError) -> FeedbackItemOut
     )
 
 
-def _item(result: AppendResult) -> FeedbackItemOut:
+def _item(result: AppendResult, raw: Any) -> FeedbackItemOut:
     error = None
     if result.error is not None:
         error = ItemError(code=result.error.code, message=str(result.error))
     return FeedbackItemOut(
-        index=result.index, event_id=result.event_id, status=result.status, sequence=result.sequence, error=error
+        index=result.index,
+        event_id=result.event_id,
+        status=result.status,
+        sequence=result.sequence,
+        trains=FeedbackKind(raw["kind"]).trains,
+        error=error,
     )

@@ -29,6 +29,7 @@ from paaplus.db.tables import UserRow
 from paaplus.services import scheduling
 from paaplus.services.operations import erasures, export
 from paaplus.services.registry import base_models
+from paaplus.services.users import budget
 from paaplus.services.users import users as users_service
 from paaplus.services.users.keys import application_of
 
@@ -40,8 +41,12 @@ router = APIRouter(prefix="/v1/users", tags=["users"], route_class=Route)
 
 
 @router.post("", status_code=201, responses={200: {"model": UserOut, "description": "The user exists; unchanged."}})
-def create_user(body: UserIn, key: ApplicationKey, session: WriteSession, response: Response) -> UserOut:
+def create_user(
+    body: UserIn, key: ApplicationKey, session: WriteSession, context: Context, response: Response
+) -> UserOut:
     """Create a user. If the external id exists, the answer is that user, unchanged."""
+    if body.policy is not None:
+        budget.check(body.policy.to_overrides(), context.settings)
     user, is_new = users_service.create(
         session,
         application=application_of(key, body.application),
@@ -94,8 +99,14 @@ def export_user(user: UserPath, key: UserKey, context: Context) -> StreamingResp
 
 
 @router.put("/{user}/policy")
-def set_policy(user: UserPath, body: PolicyOverridesIn, key: ApplicationKey, session: WriteSession) -> UserOut:
-    """Replace the user's policy overrides. With `{}`, all fields follow the default."""
+def set_policy(
+    user: UserPath, body: PolicyOverridesIn, key: ApplicationKey, session: WriteSession, context: Context
+) -> UserOut:
+    """Replace the user's policy overrides. With `{}`, all fields follow the default.
+
+    Trainings that would be longer than this deployment allows are refused.
+    """
+    budget.check(body.to_overrides(), context.settings)
     row = users_service.resolve(session, key, user)
     row = users_service.set_policy(session, row.id, body.to_overrides(), actor=key.actor)
     return _answer(session, [row])[0]

@@ -46,6 +46,9 @@ class RatedSet:
 
     `sequence_N` are the events' numbers in the user's log; a learner state refers to events by them. Targets are on
     the score scale, NaN for an aspect that was not rated. Rows are in increasing sequence.
+
+    `said_N` is when each was said, in microseconds since 1970, or in any other unit that orders it (the sequence, where
+    nothing else is known).
     """
 
     sequence_N: np.ndarray  # int64
@@ -53,6 +56,7 @@ class RatedSet:
     generic_NA: np.ndarray  # float32: generic scores
     target_NA: np.ndarray  # float32
     weight_N: np.ndarray  # float32: how much each rating counts, 1 by default
+    said_N: np.ndarray  # int64
 
     def __post_init__(self) -> None:
         sizes = {field.name: len(getattr(self, field.name)) for field in fields(self)}
@@ -90,6 +94,7 @@ class RatedSet:
         generic_NA: np.ndarray,
         target_NA: np.ndarray,
         weight_N: np.ndarray | None = None,
+        said_N: np.ndarray | None = None,
     ) -> Self:
         """Build with the dtypes that learning expects."""
         return cls(
@@ -98,18 +103,25 @@ class RatedSet:
             generic_NA=np.asarray(generic_NA, np.float32),
             target_NA=np.asarray(target_NA, np.float32),
             weight_N=np.ones(len(sequence_N), np.float32) if weight_N is None else np.asarray(weight_N, np.float32),
+            said_N=np.asarray(sequence_N if said_N is None else said_N, np.int64),
         )
 
 
 PREFERS_FIRST, PREFERS_SECOND, TIE = 1.0, 0.0, 0.5
+LIKED, DISLIKED = 2.0, -1.0  # an image beside the person's middle; exchanging the two sides exchanges them, as above
+ANSWERS = (PREFERS_FIRST, PREFERS_SECOND, TIE, LIKED, DISLIKED)
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedSet:
-    """Comparisons of one user, each of two distinct images, as arrays for training.
+    """Comparisons of one user, each of two distinct images, as arrays for training; and likes.
 
     `sequence_C` are the events' numbers in the user's log, as in `RatedSet`; no number is in both. Preferences are 1
     (the first image), 0 (the second), 0.5 (a tie), NaN (cannot say, or not asked). Rows are in increasing sequence.
+
+    A like compares an image with the person's *middle*: the score above which the person likes images. Its preference
+    is 2 (liked) or -1 (disliked). Its second image is made up: of taste zero and a generic score that stands for the
+    middle, which `scoring.middles` estimates.
     """
 
     sequence_C: np.ndarray  # int64
@@ -119,6 +131,7 @@ class ComparedSet:
     second_generic_CA: np.ndarray  # float32
     preference_CA: np.ndarray  # float32
     weight_C: np.ndarray  # float32: how much each comparison counts, 1 by default
+    said_C: np.ndarray  # int64, as in `RatedSet`
 
     def __post_init__(self) -> None:
         sizes = {field.name: len(getattr(self, field.name)) for field in fields(self)}
@@ -154,6 +167,7 @@ class ComparedSet:
         second_generic_CA: np.ndarray,
         preference_CA: np.ndarray,
         weight_C: np.ndarray | None = None,
+        said_C: np.ndarray | None = None,
     ) -> Self:
         """Build with the dtypes that learning expects."""
         return cls(
@@ -164,7 +178,13 @@ class ComparedSet:
             second_generic_CA=np.asarray(second_generic_CA, np.float32),
             preference_CA=np.asarray(preference_CA, np.float32),
             weight_C=np.ones(len(sequence_C), np.float32) if weight_C is None else np.asarray(weight_C, np.float32),
+            said_C=np.asarray(sequence_C if said_C is None else said_C, np.int64),
         )
+
+
+def is_like(preference_CA: np.ndarray) -> np.ndarray:
+    """Whether each answer is a like or a dislike; of the same shape."""
+    return np.asarray((preference_CA == LIKED) | (preference_CA == DISLIKED))
 
 
 _NONE = np.empty((0, 0), np.float32)

@@ -84,6 +84,13 @@ class Settings(BaseSettings):
     cohort_size: int = Field(
         16, ge=1, le=64, description="Due users that a worker claims and trains together; no version depends on it."
     )
+    application_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, description="JSON: weights of applications that share workers; 1 for the others."
+    )
+    max_training_steps: int = Field(10_000, ge=1, description="Largest `num_steps` that a policy may ask for.")
+    max_training_rows: int = Field(
+        2_000_000, ge=1, description="Most rows that one training may draw: steps times batch and replay batch."
+    )
     torch_threads: int = Field(1, ge=1, description="Threads of torch in one worker process.")
 
     lease_s: float = Field(30.0, gt=0, description="A worker that is silent for this long has lost its job.")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from paaplus import strategy_facts
 from paaplus.configs import ADAPTER_STRATEGIES, PRIOR_STRATEGIES
 from paaplus.errors import DivergedError, InvalidInput, PaaplusError, TrainingStopped
+from paaplus.records import ANSWERS, ComparedSet
+from paaplus.scoring import middles
 from paaplus.scoring.base_scorer import BaseScorer
+from paaplus.scoring.priors import SCORE_CENTER, OwnPrior
 from paaplus.strategies.base import ShouldStop, Trained, TrainingRequest
 from paaplus.strategies.recency import aged
 from paaplus.strategies.steps import train_in_steps
 
-__all__ = ["Trained", "TrainingRequest", "train", "train_many"]
+__all__ = ["Trained", "TrainingRequest", "middles_of", "train", "train_many", "with_middles_of"]
 
 
 def train(request: TrainingRequest, *, should_stop: ShouldStop = lambda: False) -> Trained:
@@ -64,7 +68,7 @@ def train_many(
         except PaaplusError as error:
             outcomes[i] = error
         else:
-            by_strategy.setdefault(request.strategy, {})[i] = aged(request)
+            by_strategy.setdefault(request.strategy, {})[i] = with_middles(aged(request))
     for name, chosen in by_strategy.items():
         strategy = importlib.import_module(strategy_facts.modules()[name])
         if hasattr(strategy, "plugins"):
@@ -78,6 +82,34 @@ def train_many(
             except PaaplusError as error:
                 outcomes[i] = error
     return [_checked(outcomes[i], request.strategy) for i, request in enumerate(requests)]
+
+
+def with_middles(request: TrainingRequest) -> TrainingRequest:
+    """The request with the made-up images of its likes where all its feedback says the middle is."""
+    middle_A = middles_of(request)
+    if middle_A is None:
+        return request
+    return replace(
+        request,
+        new_compared=middles.placed(request.new_compared, middle_A),
+        past_compared=middles.placed(request.past_compared, middle_A),
+    )
+
+
+def with_middles_of(request: TrainingRequest, compared: ComparedSet) -> ComparedSet:
+    """Other comparisons and likes of the same user, with the made-up images where this training has the middle."""
+    if not middles.has_likes(compared):
+        return compared
+    middle_A = middles_of(request)
+    return middles.placed(compared, np.full(len(request.base.aspects), SCORE_CENTER) if middle_A is None else middle_A)
+
+
+def middles_of(request: TrainingRequest) -> np.ndarray | None:
+    """The user's middles as a training estimates them, shape (A,), 0-10; None: the user likes nothing."""
+    rated, compared = request.everything()
+    if not middles.has_likes(compared):
+        return None
+    return middles.estimate(request.prior or OwnPrior(request.base), rated, compared)
 
 
 def _checked(outcome: Trained | PaaplusError, strategy: str) -> Trained | PaaplusError:
@@ -102,8 +134,8 @@ def _check(request: TrainingRequest) -> None:
         second = compared.second_taste_CR, compared.second_generic_CA
         preference_CA = compared.preference_CA
         _check_rows(f"{name} comparisons", [first, second], preference_CA, compared.weight_C, base)
-        if not np.isin(preference_CA[~np.isnan(preference_CA)], (0.0, 0.5, 1.0)).all():
-            raise InvalidInput(f"{name} comparisons with preferences other than 1, 0.5 and 0")
+        if not np.isin(preference_CA[~np.isnan(preference_CA)], ANSWERS).all():
+            raise InvalidInput(f"{name} comparisons with preferences other than {', '.join(f'{a:g}' for a in ANSWERS)}")
     sequences = np.sort(request.sequences())
     repeated = sequences[1:][sequences[1:] == sequences[:-1]]
     if len(repeated):

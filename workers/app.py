@@ -42,7 +42,6 @@ def make_app(settings: Settings) -> Celery:
             "scan": {
                 "task": "paaplus.scan",
                 "schedule": settings.scan_interval_s,
-                "options": {"queue": "cpu", "expires": 2 * settings.scan_interval_s},
             },
             "maintain": {
                 "task": "paaplus.maintain",

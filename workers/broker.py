@@ -13,9 +13,12 @@ from celery import Celery
 from celery.beat import PersistentScheduler, ScheduleEntry
 from kombu.exceptions import OperationalError
 
+from paaplus.settings import Settings
+
 log = structlog.get_logger(__name__)
 
 CLOCK_SLACK_S = 1.0
+SCAN = "paaplus.scan"  # the scheduler's entry; no message
 MAX_WAKE_UPS = 16  # per queue; a worker that is awake looks for further jobs by itself
 MAX_WAITING = (
     2 * MAX_WAKE_UPS
@@ -37,8 +40,13 @@ def num_waiting(app: Celery, queue: str) -> int | None:
             return None
 
 
+def wake_up_options(queue: str, settings: Settings) -> dict[str, Any]:
+    """Options of a message that wakes a worker on this queue up."""
+    return {"queue": queue, "expires": max(5.0, 2 * settings.scan_interval_s)}
+
+
 class BoundedScheduler(PersistentScheduler):  # type: ignore[misc]
-    """Celery's persistent scheduler, which skips a task while the task's queue is full, and survives a changed clock.
+    """Celery's persistent scheduler: it scans by itself, skips a task whose queue is full, survives a changed clock.
 
     Celery compares times of the wall clock. If the clock is set back, the next run is in the future by as much.
     """
@@ -64,7 +72,12 @@ class BoundedScheduler(PersistentScheduler):  # type: ignore[misc]
         return float(super().tick(*arguments, **options))
 
     def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
-        """Publish the entry, or skip it until its next time."""
+        """Scan; or publish another entry, or skip it until its next time."""
+        if entry.task == SCAN:
+            from paaplus.workers import scan  # it imports this module
+
+            scan.scan_now(self.app)
+            return
         waiting = num_waiting(self.app, entry.options.get("queue", self.app.conf.task_default_queue))
         if waiting is not None and waiting < MAX_WAITING:
             super().apply_entry(entry, producer=producer)

@@ -40,7 +40,13 @@ class _EventIn(In):
         examples=["ada-0001"],
     )
     user: UserRef
-    occurred_at: Moment | None = Field(None, examples=["2026-11-22T12:00:00Z"])
+    occurred_at: Moment | None = Field(
+        None,
+        description="When the person said it. Of two events of one sort on the same image (or pair) and aspect, the "
+        "one said later counts, in whatever order they are posted; of two said at one time, the one with the higher "
+        "`sequence`. Without it, or if it is later than the receipt, the time of the receipt is used.",
+        examples=["2026-11-22T12:00:00Z"],
+    )
 
     def to_event(self, index: int, user_id: UUID) -> NewEvent:
         """The event for the feedback log."""
@@ -94,7 +100,7 @@ class ComparisonIn(_EventIn):
 
 
 class BinaryIn(_EventIn):
-    """Liked or disliked."""
+    """Liked or disliked: above or below the person's own middle, which is learned from all the person's feedback."""
 
     kind: Literal["binary"]
     image: UUID = Field(examples=[IMAGE_EXAMPLE])
@@ -134,6 +140,12 @@ class ItemError(Out):
     message: str
 
 
+TrainsOut = Annotated[
+    bool,
+    Field(description="Whether trainings learn from events of this kind: true for all but retractions."),
+]
+
+
 class FeedbackItemOut(Out):
     """Result of one event. `sequence` is its number in the user's log."""
 
@@ -141,6 +153,7 @@ class FeedbackItemOut(Out):
     event_id: str | None
     status: Literal["accepted", "duplicate", "rejected"]
     sequence: int | None = None
+    trains: TrainsOut | None = None
     error: ItemError | None = None
 
 
@@ -148,6 +161,7 @@ class FeedbackOut(Out):
     event_id: str
     status: Literal["accepted", "duplicate"]
     sequence: int
+    trains: TrainsOut
 
 
 class FeedbackBatchOut(Out):

@@ -25,6 +25,7 @@ from paaplus.cli.common import (
 )
 from paaplus.cli.lazy import lazy_imports
 from paaplus.csv_files import CsvFormat, read_names
+from paaplus.errors import InvalidInput
 from paaplus.settings import Settings, get_settings
 
 with lazy_imports():
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-FIELDS = ("id", "base_model_id", "version", "digest", "source", "num_people", "metrics", "created_at", "retired_at",
-          "stale_at")  # fmt: skip
+FIELDS = ("id", "base_model_id", "version", "application", "digest", "source", "num_people", "metrics", "created_at",
+          "retired_at", "stale_at")  # fmt: skip
 
 BaseModelOption = Annotated[str, typer.Option(help="NAME or NAME@VERSION; default: the default base model.")]
 
@@ -49,6 +50,12 @@ def train(
     data: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")] = None,
     from_users: Annotated[
         bool, typer.Option("--from-users", help="Learn from users who share their taste (at least 50).")
+    ] = False,
+    application: Annotated[
+        str, typer.Option(help="With --from-users: whose users teach it and start from it; default: the only one.")
+    ] = "",
+    all_applications: Annotated[
+        bool, typer.Option("--all-applications", help="Users of all applications teach it and start from it.")
     ] = False,
     base_model: BaseModelOption = "",
     people: Annotated[Path | None, typer.Option(exists=True, help="Use only these user_ids, one per line.")] = None,
@@ -60,7 +67,9 @@ def train(
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn the next version of a base model's taste prior. It is in force at once.
+    """Learn the next version of a base model's taste prior. From a data folder, it is in force at once.
+
+    From users, it is tried on people whom it was not learned from, and kept without being in force if it is not better.
 
     Users whose version started from another prior become due. Until their training, their versions are served.
     """
@@ -76,11 +85,13 @@ def train(
                 progress.update(task, completed=done, total=total)
 
             user_ids: list[UUID] = []
+            refused, scope = None, None
             if data is not None:
                 names = read_names(people) if people else None
                 prior, metrics = _from_folder(base_row, settings, data, names, scale, layout, strict, tell)
             else:
-                prior, metrics, user_ids = _from_users(base_row, settings, database, tell)
+                scope = None if all_applications else application or _only_application(database)
+                prior, metrics, user_ids, refused = _from_users(base_row, settings, database, scope, tell)
         with database.session() as session:
             row = taste_priors.register(
                 session,
@@ -90,10 +101,14 @@ def train(
                 source=f"data folder {data.name}" if data is not None else "users who share their taste",
                 metrics=metrics,
                 user_ids=user_ids,
+                application=scope,
+                refused=refused,
                 actor=ACTOR,
             )
-            num_due = scheduling.refresh_after_prior(session, base_row.id, row.id)
-            record = {**_record(row), "num_users_due": num_due}
+            num_due = 0
+            if row.retired_at is None:
+                num_due = scheduling.refresh_after_prior(session, base_row.id, row.id, scope)
+            record = {**_record(row), "refused": refused, "num_users_due": num_due}
     print_record(record, as_json=as_json)
 
 
@@ -115,8 +130,9 @@ def retire(
         base_row = _base_row(database, get_settings(), base_model)
         with database.session() as session:
             row = taste_priors.retire(session, base_row.id, version, actor=ACTOR)
-            now = taste_priors.in_force(session, base_row.id)
-            num_due = scheduling.refresh_after_prior(session, base_row.id, now.id if now else None)
+            now = taste_priors.in_force(session, base_row.id, row.application)
+            now_id = now.id if now else None
+            num_due = scheduling.refresh_after_prior(session, base_row.id, now_id, row.application)
             record = {**_record(row), "num_users_due": num_due}
     print_record(record, as_json=as_json)
 
@@ -160,12 +176,29 @@ def _from_folder(
 
 
 def _from_users(
-    base_row: BaseModelRow, settings: Settings, database: Database, tell: Any
-) -> tuple[TastePrior, dict[str, Any], list[UUID]]:
+    base_row: BaseModelRow, settings: Settings, database: Database, application: str | None, tell: Any
+) -> tuple[TastePrior, dict[str, Any], list[UUID], str | None]:
     from paaplus.pipelines.train_prior import prior_from_users
 
-    base = base_models.load(open_blobs(), base_row)
-    return prior_from_users(base, database, settings.holdout_key.get_secret_value(), tell)
+    blobs = open_blobs()
+    with database.read_session() as session:
+        row = taste_priors.in_force(session, base_row.id, application)
+    return prior_from_users(
+        base_models.load(blobs, base_row),
+        database,
+        settings.holdout_key.get_secret_value(),
+        application=application,
+        current=taste_priors.load(blobs, row) if row is not None else None,
+        progress=tell,
+    )
+
+
+def _only_application(database: Database) -> str:
+    with database.read_session() as session:
+        names = taste_priors.sharing_applications(session)
+    if len(names) != 1:
+        raise InvalidInput(f"--application: which of {names}? Or --all-applications")
+    return names[0]
 
 
 def _record(row: TastePriorRow) -> dict[str, Any]:

@@ -211,7 +211,7 @@ def train(
             survey = surveys.get(session, application, name, version)
             named = base_models.named(session, base_model) if base_model else None
             base_row = named or base_models.default(session, settings)
-            prior_row = taste_priors.in_force(session, base_row.id)
+            prior_row = taste_priors.in_force(session, base_row.id, application)
         base = base_models.load(blobs, base_row)
         prior = taste_priors.load(blobs, prior_row) if prior_row is not None else None
         user_ids: list[UUID] = []

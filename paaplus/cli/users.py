@@ -39,7 +39,7 @@ with lazy_imports():
     from paaplus.services.predictions import anchors as anchors_service
     from paaplus.services.predictions import predict, theme_offsets
     from paaplus.services.reviews import exposure_ratings
-    from paaplus.services.users import keys
+    from paaplus.services.users import budget, keys
     from paaplus.services.users import users as users_service
 
 if TYPE_CHECKING:
@@ -93,7 +93,9 @@ def policy(
     with open_database() as database, database.session() as session:
         row = user_of(session, user)
         if overrides is not None:
-            users_service.set_policy(session, row.id, _json_object(overrides), actor=ACTOR)
+            wanted = _json_object(overrides)
+            budget.check(wanted, get_settings())
+            users_service.set_policy(session, row.id, wanted, actor=ACTOR)
         print_record({"overrides": row.policy, "effective": scheduling.policy_of(row).to_dict()}, as_json=as_json)
 
 

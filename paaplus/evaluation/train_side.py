@@ -141,6 +141,10 @@ class TrainSide:
         """The images that a person rated and the base model was fitted on."""
         return [i for i in self.score_of[user_id] if self._in_train_I[i]]
 
+    def train_images_of(self, user_id: str) -> list[int]:
+        """The images outside the test images that a person rated."""
+        return [i for i in self.score_of[user_id] if not self.in_test_I[i]]
+
     def train_ratings(self) -> list[RatedSet]:
         """The ratings that the base model was fitted on, one set per train person."""
         return [self.rated(user_id, self.train_images(user_id)) for user_id in self.folder.people]

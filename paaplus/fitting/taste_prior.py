@@ -24,6 +24,7 @@ RANK = 96
 _NUM_ROUNDS = 3
 _MAX_PEOPLE_FOR_FACTORS, _MAX_RATINGS_FOR_FACTORS = 48, 96  # enough to estimate five numbers
 _MAX_RATINGS, _MAX_POOL = 256, 2048
+_MAX_LENGTH = 3.0  # of a person's weights, in medians over people
 _FLOOR = 1e-8  # least eigenvalue that is kept, as a share of the largest
 
 
@@ -39,7 +40,7 @@ class _RatedAspect:
 
 
 def fit_taste_prior(
-    base: BaseScorer, people: Sequence[RatedSet], rank: int = RANK, seed: int = 0
+    base: BaseScorer, people: Sequence[RatedSet], rank: int = RANK, seed: int = 0, min_people: int = MIN_PEOPLE
 ) -> tuple[TastePrior, dict[str, Any]]:
     """Fit the taste prior of one base model by empirical Bayes.
 
@@ -47,36 +48,39 @@ def fit_taste_prior(
     covariance is a mixture of this covariance and an isotropic one, with the factors of the highest marginal likelihood
     on the half of the people who are not in it. At the end, the `rank` directions that explain most of the variance of
     scores are kept. The noise is never below the base model's, because that includes the error of the generic score on
-    images that it was not fitted to.
+    images that it was not fitted to. Nobody's weights count as longer than `_MAX_LENGTH` times the median length.
 
     Args:
         base: the base model; ratings are in its taste space.
         people: each person's ratings; a person without ratings of an aspect is left out for it.
         rank: the largest K.
         seed: for the order of people and ratings.
+        min_people: fewest people who rated an aspect.
 
     Returns:
         The prior, and `num_people`, `num_ratings`, `rank`, and per aspect `explained` (share of variance that is kept),
         `noise_sd` and `fitted_noise_sd` (score points).
 
     Raises:
-        InvalidInput: fewer than 50 people rated an aspect.
+        InvalidInput: fewer than `min_people` people rated an aspect.
     """
     with threadpool_limits(limits=1, user_api="blas"):
-        return _fit(base, people, rank, seed)
+        return _fit(base, people, rank, seed, min_people)
 
 
-def check_raters(aspect: str, num_people: int) -> None:
+def check_raters(aspect: str, num_people: int, min_people: int = MIN_PEOPLE) -> None:
     """Check that enough people rated an aspect.
 
     Raises:
-        InvalidInput: fewer than 50.
+        InvalidInput: fewer than `min_people`.
     """
-    if num_people < MIN_PEOPLE:
-        raise InvalidInput(f"{num_people} people rated {aspect!r}; a taste prior needs {MIN_PEOPLE}")
+    if num_people < min_people:
+        raise InvalidInput(f"{num_people} people rated {aspect!r}; a taste prior needs {min_people}")
 
 
-def _fit(base: BaseScorer, people: Sequence[RatedSet], rank: int, seed: int) -> tuple[TastePrior, dict[str, Any]]:
+def _fit(
+    base: BaseScorer, people: Sequence[RatedSet], rank: int, seed: int, min_people: int
+) -> tuple[TastePrior, dict[str, Any]]:
     own = OwnPrior(base)
     num_regressors, num_aspects = own.num_coordinates, len(base.aspects)
     mean_PA = np.zeros((num_regressors, num_aspects))
@@ -87,7 +91,7 @@ def _fit(base: BaseScorer, people: Sequence[RatedSet], rank: int, seed: int) -> 
         rng = np.random.default_rng([seed, a])
         raters = [_rated_aspect(rated, a, rng) for rated in people]
         raters = [raters[u] for u in rng.permutation(len(raters)) if len(raters[u].residual_N)]
-        check_raters(aspect, len(raters))
+        check_raters(aspect, len(raters), min_people)
         start_PP = np.diag(np.square(own.weights(np.ones(num_regressors), a)))
         mean_P, covariance_PP, noise_variance = _estimate(raters, start_PP, float(noise_sd_A[a]) ** 2)
         pool_IP = np.concatenate([rater.design_NP for rater in raters])
@@ -139,6 +143,7 @@ def _estimate(
         all_spread_PP = _spread(raters, covariance_PP, noise_variance)
         covariance_PP = np.tensordot(factors[:4], np.stack([all_spread_PP, *others]), 1)
     weight_UP = np.stack([_posterior_weights(rater, zero_P, covariance_PP, noise_variance) for rater in raters])
+    weight_UP = _bounded(weight_UP, covariance_PP)
     return weight_UP.mean(0), covariance_PP, float(factors[4])
 
 
@@ -154,7 +159,14 @@ def _spread(raters: Sequence[_RatedAspect], covariance_PP: np.ndarray, noise_var
     """Covariance over people of their posterior mean weights, shape (P, P)."""
     zero_P = np.zeros(len(covariance_PP))
     weight_UP = np.stack([_posterior_weights(rater, zero_P, covariance_PP, noise_variance) for rater in raters])
-    return np.cov(weight_UP.T, bias=True)
+    return np.cov(_bounded(weight_UP, covariance_PP).T, bias=True)
+
+
+def _bounded(weight_UP: np.ndarray, covariance_PP: np.ndarray) -> np.ndarray:
+    """People's weights, none longer than a multiple of the median length, in standard deviations of the prior."""
+    length_U = np.sqrt(np.square(weight_UP / np.sqrt(np.maximum(covariance_PP.diagonal(), 1e-12))).mean(1))
+    limit = _MAX_LENGTH * float(np.median(length_U))
+    return weight_UP * np.minimum(1.0, limit / np.maximum(length_U, 1e-12))[:, None]
 
 
 def _mix(raters: Sequence[_RatedAspect], covariances: Sequence[np.ndarray]) -> np.ndarray:

@@ -14,7 +14,7 @@ from paaplus.gate.verdict import FeedbackVerdict
 from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.adapters import Adapter
 from paaplus.scoring.comparisons import log_likelihood
-from paaplus.training import Trained, TrainingRequest
+from paaplus.training import Trained, TrainingRequest, with_middles_of
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,10 @@ class UnseenRatings:
 
 @dataclass(frozen=True)
 class UnseenComparisons:
-    """Held-out comparisons, with the difference of scores (first less second) of candidate, active and generic scores.
+    """Held-out comparisons and likes, with the difference of each version's scores (first less second) beside them.
 
-    Preferences are those of `ComparedSet`.
+    The second score of a like is that of the middle, as the training feedback has it. Preferences are those of
+    `ComparedSet`.
     """
 
     preference_CA: np.ndarray
@@ -174,7 +175,9 @@ def gather(
             active(held_out.taste_NR, held_out.generic_NA),
             trained.adapter.score(held_out.taste_NR, held_out.generic_NA),
         ),
-        compared=_unseen_comparisons(held_out_compared, trained.adapter, reference, request.base.noise_sd_A),
+        compared=_unseen_comparisons(
+            with_middles_of(request, held_out_compared), trained.adapter, reference, request.base.noise_sd_A
+        ),
         new=training.after(boundary),  # the reference was trained on the others
         boundary=boundary,
         pool_active_PA=active(pool_PR, pool_PA),

@@ -4,8 +4,9 @@ Under *order*, a person's rating is `mean + scale * z`, where z is normal around
 covariance of the taste prior, times `(s / noise)` squared, plus noise of variance 1. `gamma` is 1 for a taste near the
 generic scores, -1 for its reverse, 0 for a taste of its own. Under *no order*, z is noise alone. The person's mean and
 scale are unknown on both sides, with the same prior: so only the order of the ratings counts, and ratings that are all
-alike follow none. Comparisons have their own likelihood (by Laplace's approximation) under order, and unknown shares of
-answers under no order: so a person who always chooses the first image follows none. `gamma`, `s` and the noise are
+alike follow none. Comparisons and likes have their own likelihood (by Laplace's approximation) under order, with an
+unknown middle for likes, and unknown shares of answers under no order: so a person who always chooses the first image,
+or likes every image, follows none. `gamma`, `s` and the noise are
 unknown: the evidence is a mixture over `_ORDERS` and `_NOISES`.
 
 Both sides are probabilities of the same feedback, so under "no order" the likelihood ratio is a martingale: it exceeds
@@ -30,8 +31,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
-from paaplus.records import PREFERS_FIRST, PREFERS_SECOND, TIE, ComparedSet, RatedSet
+from paaplus.records import DISLIKED, LIKED, PREFERS_FIRST, PREFERS_SECOND, TIE, ComparedSet, RatedSet, is_like
 from paaplus.scoring.comparisons import log_likelihood, slope_and_curvature
+from paaplus.scoring.middles import MIDDLE_SD, placed
 from paaplus.scoring.priors import SCORE_CENTER, Prior, design
 
 _ORDERS = (  # gamma, s, probability
@@ -93,6 +95,7 @@ class OrderEvidence:
         num_blocks: int,
         prior: Prior,
     ) -> None:
+        compared = placed(compared, np.full(len(prior.noise_sd_A), SCORE_CENTER))
         aspects = [
             _aspect_blocks(rated, compared, block_N, block_C, num_blocks, prior, aspect)
             for aspect in range(len(prior.noise_sd_A))
@@ -128,6 +131,7 @@ def _aspect_blocks(
     mean_N = generic_N + design_NP @ prior.mean(aspect) - SCORE_CENTER
     row_NK = prior.coordinates_together(design_NP, aspect)
     pair_CK, pair_mean_C, preference_C = np.empty((0, row_NK.shape[1])), np.empty(0), np.empty(0)
+    lever_C1 = np.empty((0, 0))
     if len(compared):
         used_C = ~np.isnan(compared.preference_CA[:, aspect])
         block_C, pairs = block_C[used_C], compared.select(used_C)
@@ -137,6 +141,8 @@ def _aspect_blocks(
         pair_CK = prior.coordinates_together(difference_CP, aspect)
         pair_mean_C = first_C - second_C + difference_CP @ prior.mean(aspect)
         preference_C = pairs.preference_CA[:, aspect].astype(np.float64)
+        is_like_C1 = is_like(preference_C)[:, None]
+        lever_C1 = np.where(is_like_C1, -MIDDLE_SD, 0.0) if is_like_C1.any() else np.empty((len(preference_C), 0))
     direction_KM, pair_direction_KM = (
         _leading_directions(row_NK, _NUM_DIRECTIONS),
         _leading_directions(pair_CK, _NUM_PAIR_DIRECTIONS),
@@ -149,7 +155,7 @@ def _aspect_blocks(
         gram_BMM=np.stack([row_NM[part].T @ row_NM[part] for part in parts]),
         vector_B3M=np.stack([column_N3[part].T @ row_NM[part] for part in parts]),
         moment_B33=np.stack([column_N3[part].T @ column_N3[part] for part in parts]),
-        pair_CM=pair_CK @ pair_direction_KM,
+        pair_CM=np.column_stack([pair_CK @ pair_direction_KM, lever_C1]),
         pair_mean_C=pair_mean_C,
         preference_C=preference_C,
         pair_block_C=np.asarray(block_C, np.int64) if len(preference_C) else np.empty(0, np.int64),
@@ -256,6 +262,13 @@ def _of_comparisons(aspect: _AspectBlocks, start: int, end: int) -> float:
 
 
 def _no_order_of_pairs(preference_C: np.ndarray) -> float:
-    """Log probability of answers with unknown shares of first, second and tie: Dirichlet(1, 1, 1)."""
-    counts = np.array([(preference_C == answer).sum() for answer in (PREFERS_FIRST, PREFERS_SECOND, TIE)])
-    return float(gammaln(3.0) - gammaln(3.0 + counts.sum()) + gammaln(1.0 + counts).sum())
+    """Log probability of answers with unknown shares: of first, second and tie, and of liked and disliked."""
+    return _with_unknown_shares(preference_C, PREFERS_FIRST, PREFERS_SECOND, TIE) + _with_unknown_shares(
+        preference_C, LIKED, DISLIKED
+    )
+
+
+def _with_unknown_shares(preference_C: np.ndarray, *answers: float) -> float:
+    """Log probability of these answers in their order, if their shares have a flat Dirichlet prior."""
+    counts = np.array([(preference_C == answer).sum() for answer in answers])
+    return float(gammaln(len(answers)) - gammaln(len(answers) + counts.sum()) + gammaln(1.0 + counts).sum())

@@ -27,11 +27,13 @@ from paaplus.pipelines.context import NotReady, Outcome, Running, WorkerContext,
 from paaplus.pipelines.learning_sets import compared_set, prequential, rated_set, verdict_on
 from paaplus.pipelines.lineage import Lineage, SortedFeedback, lineage_of, must_train, sort_feedback
 from paaplus.services.adaptation import commit, drift
+from paaplus.services.adaptation.contradictions import MIDDLE
 from paaplus.services.adaptation.snapshot import Snapshot, read_snapshot
 from paaplus.services.adapters.versions import MATCHED_NUMBER
 from paaplus.services.feedback.feedback_log import trained_up_to
 from paaplus.services.predictions.serving_store import PREFERENCE_VERSION
-from paaplus.training import Trained, TrainingRequest, train_many
+from paaplus.services.users import budget
+from paaplus.training import Trained, TrainingRequest, middles_of, train_many
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +94,11 @@ def run_together(runnings: Sequence[Running]) -> Iterator[tuple[Running, Outcome
 
 
 def _prepare(running: Running) -> _Prepared | str:
-    """Read what the job needs. If there is nothing to train, end the job and return its line for the log."""
+    """Read what the job needs. If there is nothing to train, end the job and return its line for the log.
+
+    Raises:
+        InvalidInput: the policy asks for more work than a training may be.
+    """
     context, lease = running.context, running.lease
     assert lease.user_id is not None, "an adaptation job without a user"
     if context.stopping.is_set():
@@ -102,6 +108,7 @@ def _prepare(running: Running) -> _Prepared | str:
     if snapshot.num_missing_features:
         raise NotReady(f"features of {snapshot.num_missing_features} rated image(s) are pending", FEATURES_WAIT_S)
     by_hand = lease.reason == DueReason.BY_HAND
+    budget.check(snapshot.policy, context.settings)
     if snapshot.policy.paused and not by_hand:
         commit.skip(context.database, lease.user_id, lease)
         return "paused"
@@ -260,6 +267,9 @@ def _judge(user: _Prepared, trained_user: _TrainedUser) -> commit.RunResult:
     report = judge(trained_user.evidence, snapshot.policy.gate)
     metrics = {**trained.metrics, **prequential(snapshot.base, lineage.reference, request.new)}
     judge_s = trained_user.judge_s + time.perf_counter() - clock
+    middle_A = middles_of(request)
+    if middle_A is not None:
+        metrics[MIDDLE] = dict(zip(snapshot.base.aspects, middle_A.tolist(), strict=True))
     if snapshot.preference is not None:
         metrics[PREFERENCE_VERSION] = snapshot.preference_version
     return replace(

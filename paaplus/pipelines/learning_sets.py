@@ -5,6 +5,7 @@ Shape letters: N = ratings, R = taste dimensions, A = aspects.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,7 @@ from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import OwnPrior
 from paaplus.services.adaptation.snapshot import Snapshot
 from paaplus.services.feedback import arrays
-from paaplus.services.feedback.feedback_log import LatestComparison, LatestRating
+from paaplus.services.feedback.feedback_log import LatestComparison, LatestLike, LatestRating
 
 
 def rated_set(snapshot: Snapshot, ratings: list[LatestRating]) -> RatedSet:
@@ -26,20 +27,18 @@ def rated_set(snapshot: Snapshot, ratings: list[LatestRating]) -> RatedSet:
     return arrays.rated_set(ratings, snapshot.base.aspects, partial(_inputs, snapshot))
 
 
-def compared_set(snapshot: Snapshot, comparisons: list[LatestComparison]) -> ComparedSet:
-    """Comparisons as arrays; their images are in `snapshot.images`."""
-    return arrays.compared_set(comparisons, snapshot.base.aspects, partial(_inputs, snapshot))
+def compared_set(snapshot: Snapshot, answers: Sequence[LatestComparison | LatestLike]) -> ComparedSet:
+    """Comparisons and likes as arrays; their images are in `snapshot.images`."""
+    return arrays.compared_set(answers, snapshot.base.aspects, partial(_inputs, snapshot))
 
 
 def verdict_on(snapshot: Snapshot) -> FeedbackVerdict:
     """The gate's verdict on all feedback of the user, quarantined or not, whose images have features."""
     log, usable = snapshot.log.without_quarantine(), snapshot.images
     ratings = [rating for rating in log.latest_ratings() if rating.image_id in usable]
-    comparisons = [c for c in log.latest_comparisons() if c.first_id in usable and c.second_id in usable]
+    compared = [answer for answer in log.latest_compared() if usable.keys() >= set(answer.image_ids)]
     prior = snapshot.starting_point.prior or OwnPrior(snapshot.base)
-    return feedback_verdict(
-        rated_set(snapshot, ratings), compared_set(snapshot, comparisons), prior, snapshot.policy.gate
-    )
+    return feedback_verdict(rated_set(snapshot, ratings), compared_set(snapshot, compared), prior, snapshot.policy.gate)
 
 
 def _inputs(snapshot: Snapshot, image_ids: list[UUID]) -> tuple[np.ndarray, np.ndarray]:

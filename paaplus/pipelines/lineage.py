@@ -11,6 +11,7 @@ from paaplus.services.adaptation.snapshot import Snapshot
 from paaplus.services.feedback.feedback_log import (
     TRAINED_ON_NOTHING,
     LatestComparison,
+    LatestLike,
     LatestRating,
     TrainedUpTo,
     trained_up_to,
@@ -34,14 +35,14 @@ class Lineage:
 
 @dataclass(frozen=True)
 class SortedFeedback:
-    """The user's latest ratings and comparisons: new to the parent, past, and held out."""
+    """The user's latest ratings, and comparisons and likes: new to the parent, past, and held out."""
 
     new: list[LatestRating]
     past: list[LatestRating]
     held_out: list[LatestRating]
-    new_compared: list[LatestComparison]
-    past_compared: list[LatestComparison]
-    held_out_compared: list[LatestComparison]
+    new_compared: list[LatestComparison | LatestLike]
+    past_compared: list[LatestComparison | LatestLike]
+    held_out_compared: list[LatestComparison | LatestLike]
 
     @property
     def num_new(self) -> int:
@@ -87,14 +88,14 @@ def sort_feedback(snapshot: Snapshot, up_to: TrainedUpTo) -> SortedFeedback:
     """The latest feedback on images with features, sorted by whether a version that was trained up to here has it."""
     log, usable = snapshot.log, snapshot.images
     ratings = [rating for rating in log.latest_ratings() if rating.image_id in usable]
-    comparisons = [c for c in log.latest_comparisons() if c.first_id in usable and c.second_id in usable]
+    compared = [answer for answer in log.latest_compared() if usable.keys() >= set(answer.image_ids)]
     training = [rating for rating in ratings if not rating.held_out]
-    training_compared = [comparison for comparison in comparisons if not comparison.held_out]
+    training_compared = [answer for answer in compared if not answer.held_out]
     return SortedFeedback(
         new=[rating for rating in training if log.is_new(up_to, rating)],
         past=[rating for rating in training if not log.is_new(up_to, rating)],
         held_out=[rating for rating in ratings if rating.held_out],
-        new_compared=[comparison for comparison in training_compared if log.is_new(up_to, comparison)],
-        past_compared=[comparison for comparison in training_compared if not log.is_new(up_to, comparison)],
-        held_out_compared=[comparison for comparison in comparisons if comparison.held_out],
+        new_compared=[answer for answer in training_compared if log.is_new(up_to, answer)],
+        past_compared=[answer for answer in training_compared if not log.is_new(up_to, answer)],
+        held_out_compared=[answer for answer in compared if answer.held_out],
     )

@@ -57,7 +57,12 @@ def run_next(context: WorkerContext, queues: list[str]) -> int:
     """
     settings = context.settings
     leases = jobs.claim_together(
-        context.database, worker=context.worker, queues=queues, lease_s=settings.lease_s, limit=settings.cohort_size
+        context.database,
+        worker=context.worker,
+        queues=queues,
+        lease_s=settings.lease_s,
+        limit=settings.cohort_size,
+        weights=settings.application_weights,
     )
     if not leases:
         return 0

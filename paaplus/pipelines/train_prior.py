@@ -14,6 +14,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from paaplus.configs import GateConfig
 from paaplus.csv_files import STANDARD, CsvFormat
 from paaplus.data.features import folder_features
 from paaplus.data.folder import DEFAULT_ASPECT, DataFolder, read_folder
@@ -21,11 +22,13 @@ from paaplus.data.readable_images import readable_images
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeaturesRow, UserRow
 from paaplus.errors import InvalidInput
+from paaplus.fitting.prior_trial import trial
 from paaplus.fitting.taste_prior import check_raters, fit_taste_prior
+from paaplus.gate import feedback_verdict
 from paaplus.models.extractor import Extractor
-from paaplus.records import RatedSet, Scale
+from paaplus.records import NO_COMPARISONS, RatedSet, Scale
 from paaplus.scoring.base_scorer import BaseScorer
-from paaplus.scoring.priors import TastePrior
+from paaplus.scoring.priors import OwnPrior, Prior, TastePrior
 from paaplus.services.feedback import feedback_log
 from paaplus.services.feedback.arrays import rated_set
 from paaplus.services.images import features
@@ -96,27 +99,54 @@ def ratings_by_person(base: BaseScorer, folder: DataFolder, features_ID: np.ndar
 
 
 def prior_from_users(
-    base: BaseScorer, database: Database, holdout_key: str, progress: Progress = _no_progress
-) -> tuple[TastePrior, dict[str, Any], list[UUID]]:
-    """Fit a prior to the ratings of users who share their taste. Returns prior, metrics and these users' ids.
+    base: BaseScorer,
+    database: Database,
+    holdout_key: str,
+    *,
+    application: str | None,
+    current: Prior | None,
+    progress: Progress = _no_progress,
+) -> tuple[TastePrior, dict[str, Any], list[UUID], str | None]:
+    """Fit a prior to the ratings of users who share their taste, and try it on people whom it was not fitted on.
 
-    Held-out ratings are not used, because the gate uses them for versions that start from this prior.
+    Held-out ratings are not used, because the gate uses them for versions that start from this prior. Users whose
+    ratings rather follow no order are left out: whatever they are, they are no taste.
+
+    Args:
+        base: the base model that the prior is for.
+        database: with the users.
+        holdout_key: the secret that decides which ratings are held out.
+        application: whose users; None: those of all applications.
+        current: the prior in force, which the new one must beat; None: the base model's own.
+        progress: called with the number of users who were read and the number of all.
+
+    Returns:
+        Prior, metrics, these users' ids, and why it must not come into force; None: it may.
 
     Raises:
         InvalidInput: fewer than 50 such users rated an aspect.
     """
+    wanted = sa.select(UserRow).where(UserRow.shares_taste).order_by(UserRow.id)
+    if application is not None:
+        wanted = wanted.where(UserRow.application == application)
     with database.read_session() as session:
-        users = session.execute(sa.select(UserRow).where(UserRow.shares_taste).order_by(UserRow.id)).scalars().all()
+        users = session.execute(wanted).scalars().all()
         rated, user_ids = [], []
         for done, user in enumerate(users):
             progress(done, len(users))
             user_ratings = ratings_of_user(session, base, user, holdout_key)
-            if user_ratings is not None:
+            if user_ratings is not None and _follows_an_order(base, user_ratings):
                 rated.append(user_ratings)
                 user_ids.append(user.id)
         progress(len(users), len(users))
     prior, metrics = fit_taste_prior(base, rated)
-    return prior, metrics, user_ids
+    result = trial(base, rated, current or OwnPrior(base))
+    return prior, {**metrics, "trial": result.to_dict()}, user_ids, result.refused
+
+
+def _follows_an_order(base: BaseScorer, rated: RatedSet) -> bool:
+    """Whether a user's ratings follow an order rather than none, by the gate's evidence."""
+    return feedback_verdict(rated, NO_COMPARISONS, OwnPrior(base), GateConfig()).score >= 0.0
 
 
 def ratings_of_user(

@@ -7,12 +7,12 @@ partial unique indexes ensure this. The lease token is the fence: it proves that
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from itertools import takewhile
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -29,10 +29,11 @@ from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.upsert import insert_ignoring_conflicts
 from paaplus.errors import LeaseLost, NotFound, Unavailable
 from paaplus.ids import new_id
-from paaplus.queue import bell
+from paaplus.queue import bell, turns
 
 CLAIM_TRIES = 5
 DEFAULT_PRIORITY = 5
+NO_WEIGHTS: Mapping[str, float] = MappingProxyType({})
 CLOCK_SLACK = timedelta(seconds=60)  # clocks of several hosts differ
 
 
@@ -86,6 +87,7 @@ def enqueue(
         "kind": kind,
         "lock_key": lock_key,
         "user_id": user_id,
+        "application": _application_of(session, user_id),
         "queue": queue,
         "priority": priority,
         "state": JobState.QUEUED,
@@ -157,6 +159,7 @@ def _enqueuing(dialect: str) -> Any:
         "progress_done": sa.literal(0),
         "progress_total": sa.literal(0),
         "created_at": given("now", "created_at"),
+        "application": sa.select(UserRow.application).where(UserRow.id == rows.c.user_id).scalar_subquery(),
     }
     selected = sa.select(*(rows.c[name] for name in named), *constant.values()).where(sa.true())
     insert = (sqlite if dialect == "sqlite" else postgresql).insert(table).from_select([*named, *constant], selected)
@@ -164,6 +167,12 @@ def _enqueuing(dialect: str) -> Any:
     if dialect == "sqlite":
         return insert.on_conflict_do_nothing(**queued)
     return insert.on_conflict_do_update(**queued, set_={"lock_key": insert.excluded.lock_key})
+
+
+def _application_of(session: Session, user_id: UUID | None) -> str:
+    if user_id is None:
+        return ""
+    return session.execute(sa.select(UserRow.application).where(UserRow.id == user_id)).scalar_one_or_none() or ""
 
 
 def run_sooner(session: Session, job_id: UUID, *, reason: str, priority: int) -> None:
@@ -181,15 +190,30 @@ def claim(database: Database, *, worker: str, queues: list[str], lease_s: float)
     return leases[0] if leases else None
 
 
-def claim_together(database: Database, *, worker: str, queues: list[str], lease_s: float, limit: int) -> list[Lease]:
+def claim_together(
+    database: Database,
+    *,
+    worker: str,
+    queues: list[str],
+    lease_s: float,
+    limit: int,
+    weights: Mapping[str, float] = NO_WEIGHTS,
+) -> list[Lease]:
     """Claim the next ready job of these queues, and following jobs that can be done in one batch with it.
+
+    Applications take turns, see `turns`.
 
     Only adaptation jobs without a former attempt are batched. A job that has failed, or killed its worker, is claimed
     alone, so that it cannot make others fail. The batch ends at the first ready job that cannot be batched, so the
     order of the queue is kept.
 
     Args:
+        database: with the job table.
+        worker: name of the worker.
+        queues: of the worker.
+        lease_s: length of the lease.
         limit: the largest batch, 1 or more.
+        weights: of applications in their turns; 1 for those that are not named.
 
     Returns:
         Leases in the order of the queue, each with its own token; empty if no job is ready.
@@ -197,33 +221,26 @@ def claim_together(database: Database, *, worker: str, queues: list[str], lease_
     for _ in range(CLAIM_TRIES):
         try:
             with database.session() as session:
-                return _claim_once(session, worker, queues, lease_s, limit)
+                return _claim_once(session, worker, queues, lease_s, limit, weights)
         except IntegrityError:
             continue  # another worker claimed a job of the same lock key meanwhile
     return []
 
 
-def _claim_once(session: Session, worker: str, queues: list[str], lease_s: float, limit: int) -> list[Lease]:
+def _claim_once(
+    session: Session, worker: str, queues: list[str], lease_s: float, limit: int, weights: Mapping[str, float]
+) -> list[Lease]:
     now = db_now(session)
-    running = aliased(JobRow)
-    ready = (
-        sa.select(JobRow.id, sa.and_(JobRow.kind == JobKind.ADAPT, JobRow.attempts == 0))  # whether it can be batched
-        .where(
-            JobRow.state == JobState.QUEUED,
-            JobRow.queue.in_(queues),
-            JobRow.run_after <= now,
-            ~sa.exists().where(running.lock_key == JobRow.lock_key, running.state == JobState.RUNNING),
-        )
-        .order_by(JobRow.priority, JobRow.run_after, JobRow.id)
-        .with_for_update(skip_locked=True)
-    )
-    first = session.execute(ready.limit(1)).one_or_none()
-    if first is None:
+    chosen: list[UUID] = []
+    for job_id, can_be_batched in _in_turn(session, queues, now, limit, weights):
+        if chosen and not can_be_batched:
+            break
+        chosen.append(job_id)
+        if not can_be_batched or len(chosen) == limit:
+            break
+    if not chosen:
         return []
-    tokens = {first[0]: uuid4()}
-    if first[1] and limit > 1:
-        others = session.execute(ready.where(JobRow.id != first[0]).limit(limit - 1)).all()
-        tokens |= {job_id: uuid4() for job_id, _ in takewhile(lambda row: row[1], others)}
+    tokens = {job_id: uuid4() for job_id in chosen}
     taken = session.execute(
         sa.update(JobRow)
         .where(JobRow.id.in_(tokens), JobRow.state == JobState.QUEUED)
@@ -239,6 +256,42 @@ def _claim_once(session: Session, worker: str, queues: list[str], lease_s: float
     )
     rows = {job.id: job for job in taken.scalars()}
     return [_lease(rows[job_id], token) for job_id, token in tokens.items()]
+
+
+def _in_turn(
+    session: Session, queues: list[str], now: datetime, limit: int, weights: Mapping[str, float]
+) -> Iterator[tuple[UUID, bool]]:
+    """Ready jobs in the order of turns, each with whether it can be batched. They are locked when they are read."""
+    running = aliased(JobRow)
+    ready = (
+        sa.select(JobRow.id, sa.and_(JobRow.kind == JobKind.ADAPT, JobRow.attempts == 0))
+        .where(
+            JobRow.state == JobState.QUEUED,
+            JobRow.queue.in_(queues),
+            JobRow.run_after <= now,
+            ~sa.exists().where(running.lock_key == JobRow.lock_key, running.state == JobState.RUNNING),
+        )
+        .order_by(JobRow.priority, JobRow.run_after, JobRow.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    shares = turns.shares(session, queues, now, weights)
+    waiting: dict[str, list[tuple[UUID, bool]]] = {}
+    ended: set[str] = set()
+    for application in turns.deal(shares, weights):
+        if application in ended:
+            if len(ended) == len(shares):
+                return
+            continue
+        if application not in waiting:
+            rows = session.execute(ready.where(JobRow.application == application)).all()
+            waiting[application] = [(job_id, bool(batched)) for job_id, batched in reversed(rows)]
+        if waiting[application]:
+            yield waiting[application].pop()
+        else:
+            ended.add(application)
+            if len(ended) == len(shares):
+                return
 
 
 def _lease(job: JobRow, token: UUID) -> Lease:

@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from paaplus.records import SCORE_MAX, SCORE_MIN, ComparedSet, RatedSet
+from paaplus.records import SCORE_MAX, SCORE_MIN, ComparedSet, RatedSet, is_like
 from paaplus.scoring.adapters import MAX_NUMBERS, TasteVector, Uncertainty
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.comparisons import log_likelihood, slope_and_curvature
@@ -147,6 +147,29 @@ def around(
         more_MK = np.concatenate(more)
         posteriors.append(regression.at(at_K / prior_sd_K, more_MK))
     return Fitted(base.digest, prior, rated.generic_NA, regressions, posteriors, weight_PA)
+
+
+def middle_of(rated: RatedSet, compared: ComparedSet, prior: Prior, aspect: int, sd: float) -> float:
+    """The posterior mode of a person's middle, in score points above the middle of the scale.
+
+    The middle is one more unknown beside the weights, with its own normal prior of mean zero.
+
+    Args:
+        rated: the ratings.
+        compared: comparisons and likes; the made-up images of likes stand at the middle of the scale.
+        prior: of the weights.
+        aspect: which one.
+        sd: standard deviation of the middle's prior, in score points.
+    """
+    regression = _Regression.of(rated, compared, prior, aspect)
+    lever_C = np.where(is_like(regression.preference_C), -sd, 0.0)
+    zero_N = np.zeros(len(regression.coordinate_NK))
+    extended = replace(
+        regression,
+        coordinate_NK=np.column_stack([regression.coordinate_NK, zero_N]),
+        pair_CK=np.column_stack([regression.pair_CK, lever_C]),
+    )
+    return float(extended.solve().mean_K[-1] * sd)
 
 
 def posterior_of(rated: RatedSet, compared: ComparedSet, prior: Prior, aspect: int) -> Posterior:

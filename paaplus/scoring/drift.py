@@ -12,10 +12,12 @@ for twenty lines.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from paaplus.configs import DriftConfig
+from paaplus.records import TIE
+from paaplus.scoring.comparisons import TEMPERATURE_PER_NOISE_SD, TIE_WIDTH
 
 
 @dataclass(frozen=True)
@@ -50,5 +52,19 @@ class DriftState:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any] | None) -> Self:
-        """The state that `to_dict` gave; None: no rating yet."""
-        return cls(**values) if values else cls()
+        """The state that `to_dict` gave; None: no rating yet. Entries of other names are not read."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in (values or {}).items() if name in names})
+
+
+def wrong_by(difference: float, answer: float, noise_sd: float) -> float:
+    """By how much served scores contradict an answer about two of them, in score points; 0: they do not.
+
+    Args:
+        difference: score of the first image minus that of the second, or minus the person's middle.
+        answer: a preference of `ComparedSet`.
+        noise_sd: standard deviation of a rating's noise, in score points.
+    """
+    if answer == TIE:
+        return max(abs(difference) - TIE_WIDTH * TEMPERATURE_PER_NOISE_SD * noise_sd, 0.0)
+    return max(-difference if answer > TIE else difference, 0.0)

@@ -209,12 +209,15 @@ def refresh_after_base_model(session: Session, base_model_id: UUID) -> int:
     return int(result.rowcount)  # type: ignore[attr-defined]
 
 
-def refresh_after_prior(session: Session, base_model_id: UUID, prior_id: UUID | None) -> int:
+def refresh_after_prior(
+    session: Session, base_model_id: UUID, prior_id: UUID | None, application: str | None = None
+) -> int:
     """After the taste prior in force has changed: make users due whose active version started from another one.
 
     Args:
         base_model_id: the base model that the prior is for.
         prior_id: the prior in force; None: the base model's own.
+        application: whose users it is in force for; None: all.
 
     Returns:
         Number of due users.
@@ -228,7 +231,7 @@ def refresh_after_prior(session: Session, base_model_id: UUID, prior_id: UUID | 
     )
     result = session.execute(
         sa.update(UserRow)
-        .where(UserRow.id.in_(stale))
+        .where(UserRow.id.in_(stale), UserRow.application == application if application is not None else sa.true())
         .values(next_due_at=db_now(session), due_reason=DueReason.NEW_PRIOR)
     )
     return int(result.rowcount)  # type: ignore[attr-defined]

@@ -1,16 +1,17 @@
 """Bayesian linear regression per aspect: order-free, a millisecond or so. The default for taste vectors.
 
-The fit itself is `scoring.closed_form`. Every fit is from all feedback, sorted, in float64: any split of the same log
-into increments gives the same bytes, and a retracted rating leaves no trace.
+The fit itself is `scoring.closed_form`. Every fit is from all feedback, in float64, sorted by when it was said: any
+split of the same log into increments and any order of arrival give the same bytes, and a retracted rating leaves no
+trace.
 
-Shape letters: N = ratings, A = aspects.
+Shape letters: N = ratings, C = comparisons, A = aspects.
 """
 
 import numpy as np
 
 from paaplus.errors import TrainingStopped
 from paaplus.records import SCORE_MAX, SCORE_MIN, ComparedSet, RatedSet
-from paaplus.scoring import closed_form
+from paaplus.scoring import as_said, closed_form
 from paaplus.scoring.adapters import TasteVector
 from paaplus.scoring.priors import OwnPrior
 from paaplus.scoring.tensors import pack
@@ -35,9 +36,13 @@ def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Tr
     if should_stop():
         raise TrainingStopped("stopped before the first step")
     rated, compared = request.everything()
-    fitted = closed_form.fit(request.base, request.prior or OwnPrior(request.base), rated, compared)
-    metrics = _metrics(fitted.adapter, rated, compared, fitted.loo_NA)
-    return Trained(fitted.adapter, _STATE, metrics, fitted.loo_NA)
+    order_N, order_C = as_said.order_of_ratings(rated), as_said.order_of_comparisons(compared)
+    prior = request.prior or OwnPrior(request.base)
+    fitted = closed_form.fit(request.base, prior, as_said.in_order(rated, order_N), as_said.in_order(compared, order_C))
+    loo_NA = np.empty_like(fitted.loo_NA)
+    loo_NA[order_N] = fitted.loo_NA
+    metrics = _metrics(fitted.adapter, rated, compared, loo_NA)
+    return Trained(fitted.adapter, _STATE, metrics, loo_NA)
 
 
 def _metrics(adapter: TasteVector, rated: RatedSet, compared: ComparedSet, loo_NA: np.ndarray) -> dict[str, float]:

@@ -135,7 +135,8 @@ def fisher(stack: Stack, parts: Mapping[int, Part]) -> Arrays:
             continue
         is_pair_UV1, other_UVX = (second_UV != stack.nowhere)[..., None], stack.x_TX[second_UV]
         with torch.no_grad():
-            of_one_UVA = information(module(x_UVX) - module(other_UVX), module.noise_sd_A)
+            preference_UVA = stack.y_TB[image_UV][..., : module.num_aspects]
+            of_one_UVA = information(module(x_UVX) - module(other_UVX), preference_UVA, module.noise_sd_A)
         compared_UVA = torch.where(is_pair_UV1, weight_UVA * of_one_UVA, 0.0)
         # (first - second)^2 = first^2 + second^2 - 2 first second. A row counts as one or the other.
         _add(total, module.squares(x_UVX, torch.where(is_pair_UV1, compared_UVA, weight_UVA)))

@@ -8,8 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from paaplus.records import PREFERS_FIRST, PREFERS_SECOND
-from paaplus.scoring.comparisons import LOG_TIE_SHARE, TEMPERATURE_PER_NOISE_SD, TIE_WIDTH
+from paaplus.records import DISLIKED, LIKED, PREFERS_FIRST, PREFERS_SECOND
+from paaplus.scoring.comparisons import (
+    LIKE_TEMPERATURE_PER_NOISE_SD,
+    LOG_TIE_SHARE,
+    TEMPERATURE_PER_NOISE_SD,
+    TIE_WIDTH,
+)
 
 
 class LogLikelihood:
@@ -50,19 +55,29 @@ def log_likelihood(difference_CA: Tensor, preference_CA: Tensor, noise_sd_A: Ten
     """Of each answer about two images with this difference of scores, see `scoring.comparisons`; any leading axes."""
     z_CA = difference_CA / (TEMPERATURE_PER_NOISE_SD * noise_sd_A)
     log_tie_CA = logsigmoid(z_CA + TIE_WIDTH) + logsigmoid(TIE_WIDTH - z_CA) + LOG_TIE_SHARE
-    return torch.where(
+    compared_CA = torch.where(
         preference_CA == PREFERS_FIRST,
         logsigmoid(z_CA - TIE_WIDTH),
         torch.where(preference_CA == PREFERS_SECOND, logsigmoid(-z_CA - TIE_WIDTH), log_tie_CA),
     )
+    side_CA = (preference_CA == LIKED).to(z_CA.dtype) - (preference_CA == DISLIKED).to(z_CA.dtype)
+    like_z_CA = difference_CA / (LIKE_TEMPERATURE_PER_NOISE_SD * noise_sd_A)
+    return torch.where(side_CA == 0, compared_CA, logsigmoid(side_CA * like_z_CA))
 
 
-def information(difference_CA: Tensor, noise_sd_A: Tensor) -> Tensor:
-    """Fisher information of one comparison about the difference: the curvature, mean over the three answers."""
+def information(difference_CA: Tensor, preference_CA: Tensor, noise_sd_A: Tensor) -> Tensor:
+    """Fisher information of one answer about the difference: the curvature, mean over the possible answers.
+
+    Of the preference only its kind counts: whether it is a like.
+    """
+    is_like_CA = (preference_CA == LIKED) | (preference_CA == DISLIKED)
+    like_temperature_A = LIKE_TEMPERATURE_PER_NOISE_SD * noise_sd_A
+    liked_CA = torch.sigmoid(difference_CA / like_temperature_A)
+    of_like_CA = liked_CA * (1.0 - liked_CA) / like_temperature_A.square()
     temperature_A = TEMPERATURE_PER_NOISE_SD * noise_sd_A
     z_CA = difference_CA / temperature_A
     over_high_CA, over_low_CA = torch.sigmoid(z_CA - TIE_WIDTH), torch.sigmoid(z_CA + TIE_WIDTH)
     # A first or a tie has the curvature at the upper threshold, a second or a tie that at the lower one.
     high_CA = over_high_CA * (1.0 - over_high_CA) * over_low_CA
     low_CA = over_low_CA * (1.0 - over_low_CA) * (1.0 - over_high_CA)
-    return (high_CA + low_CA) / temperature_A.square()
+    return torch.where(is_like_CA, of_like_CA, (high_CA + low_CA) / temperature_A.square())

@@ -9,7 +9,7 @@ import numpy as np
 
 from paaplus.configs import ADAPTER_STRATEGIES, TrainingConfig
 from paaplus.errors import PaaplusError
-from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
+from paaplus.records import DISLIKED, LIKED, NO_COMPARISONS, ComparedSet, RatedSet
 from paaplus.scoring.adapters import TasteVector
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import SCORE_CENTER
@@ -73,6 +73,25 @@ def comparisons(
     preference_CA = np.where(np.abs(difference_CA) < 0.3, 0.5, difference_CA > 0)
     sequence_C = np.arange(first_sequence, first_sequence + count)
     return ComparedSet.of(sequence_C, taste_2CR[0], generic_2CA[0], taste_2CR[1], generic_2CA[1], preference_CA)
+
+
+def likes(
+    base: BaseScorer,
+    weight_RA: np.ndarray,
+    count: int,
+    *,
+    middle: float = 5.0,
+    first_sequence: int = 1,
+    seed: int = 0,
+    noise: float = 0.3,
+) -> ComparedSet:
+    """`count` likes and dislikes of random images by the person with these weights: what is above `middle` is liked."""
+    rated = ratings(base, weight_RA, count, first_sequence=first_sequence, seed=seed + 1, missing=0.0, noise=0.0)
+    rng = np.random.default_rng([seed, first_sequence, 2])
+    value_CA = rated.generic_NA + rated.taste_NR @ weight_RA + noise * rng.normal(size=rated.target_NA.shape)
+    preference_CA = np.where(value_CA > middle, LIKED, DISLIKED)
+    taste_CR, generic_CA = rated.taste_NR, rated.generic_NA
+    return ComparedSet.of(rated.sequence_N, taste_CR, generic_CA, taste_CR, generic_CA, preference_CA)
 
 
 def none_of(rated: RatedSet) -> RatedSet:

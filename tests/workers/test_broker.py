@@ -11,10 +11,9 @@ import pytest
 import redis
 
 from paaplus.db.engine import Database
-from paaplus.db.tables.jobs import JobKind
+from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.queue import jobs
 from paaplus.settings import Settings
-from paaplus.workers import broker
 from tests.support.processes import environment, running, start_scheduler, start_worker, wait_until
 
 
@@ -46,11 +45,23 @@ def test_wake_ups_do_not_pile_up_when_no_worker_takes_them(database: Database, s
         assert num_messages(settings, "gpu") == 2
 
 
-def test_scans_do_not_pile_up_when_no_worker_runs(database: Database, settings: Settings) -> None:
+def test_scheduler_scans_by_itself_without_a_worker_and_sends_no_messages_for_it(
+    database: Database, settings: Settings
+) -> None:
+    """No training can make a scan wait: workers are not asked for it."""
+    with database.session() as session:
+        job = jobs.enqueue(session, JobKind.ADAPT, "test:1", queue="cpu", reason="test", max_attempts=3)
+    assert jobs.claim(database, worker="gone", queues=["cpu"], lease_s=0.01) is not None
     with running(start_scheduler(settings)):
-        wait_until("beat falls silent", lambda: num_messages(settings, "cpu") >= broker.MAX_WAITING)
-        time.sleep(1.0)
-        assert num_messages(settings, "cpu") == broker.MAX_WAITING
+        wait_until("a scan has taken the job back", lambda: state_of(database, job) == JobState.QUEUED)
+        wait_until("and has woken a worker up", lambda: num_messages(settings, "cpu") == 1)
+        time.sleep(1.0)  # many scans more
+        assert num_messages(settings, "cpu") == 1
+
+
+def state_of(database: Database, job_id: object) -> JobState:
+    with database.read_session() as session:
+        return jobs.get(session, job_id).state
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
@@ -66,7 +77,7 @@ def test_broker_that_is_away_is_told_soon(settings: Settings) -> None:
 CLOCK = """
 import datetime, time, types
 import celery.app.base, celery.beat, celery.schedules
-from paaplus.workers import app, broker
+from paaplus.workers import app, broker, scan
 
 real, moved = time.time, [0.0]
 time.time = lambda: real() + moved[0]
@@ -74,8 +85,7 @@ now = lambda *_: datetime.datetime.fromtimestamp(time.time(), datetime.UTC)
 celery.schedules.schedule.now = now
 app.app.now = now
 runs = []
-broker.num_waiting = lambda *_: 0
-broker.PersistentScheduler.apply_entry = lambda self, entry, producer=None: runs.append(time.monotonic())
+scan.scan_now = lambda app: runs.append(time.monotonic())
 scheduler = broker.BoundedScheduler(app.app, schedule_filename=app.app.conf.beat_schedule_filename)
 
 def tick_for(seconds):

@@ -19,6 +19,7 @@ from paaplus.cli.evaluate.options import (
     SeedsOption,
     Shown,
     SplitOption,
+    TuningOption,
     WeightsOption,
     evaluate,
     numbers,
@@ -49,11 +50,17 @@ def kshot(
         bool,
         typer.Option("--fresh-support", help="People rate images that nobody rated before: half of the train images."),
     ] = False,
+    answers: Annotated[
+        str, typer.Option(help="ratings, likes (above the person's median), likes_cut (above the middle), or pairs.")
+    ] = "ratings",
+    tuning: TuningOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Quality of personal scores after k ratings: SRCC on held-out images, beside the generic score.
 
-    All k ratings train. The base model knows no person and no image of the test side.
+    All k ratings train. Likes and pairs are made of people's ratings.
+
+    The base model knows no person and no image of the test side.
     """
     from paaplus.evaluation.feasible import Needs
     from paaplus.evaluation.kshot.config import KShotConfig
@@ -68,6 +75,7 @@ def kshot(
         limit_people=limit_people,
         people_prior=people_prior,
         fresh_support=fresh_support,
+        answers=answers,
     )
 
     with_prior = any(each.prior for each in config.learners)
@@ -92,6 +100,7 @@ def kshot(
         cache=cache,
         out=out,
         as_json=as_json,
+        tuning=tuning,
         seeds=config.seeds,
         needs=Needs(fresh_support=fresh_support, learned_prior=with_prior),
     )

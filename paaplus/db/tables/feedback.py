@@ -15,11 +15,18 @@ from paaplus.db.types import enum_type
 
 
 class FeedbackKind(StrEnum):
+    """Kinds of events. A further kind of opinion also needs its likelihood: see `scoring.comparisons`."""
+
     RATING = "rating"
     CORRECTION = "correction"
     COMPARISON = "comparison"
     BINARY = "binary"
     RETRACTION = "retraction"
+
+    @property
+    def trains(self) -> bool:
+        """Whether trainings learn from events of this kind, and the gate judges by those that are held out."""
+        return self != FeedbackKind.RETRACTION
 
 
 class FeedbackRow(Base):

@@ -41,7 +41,8 @@ class JobRow(Base):
     """One requested piece of work, leased to at most one worker.
 
     `lock_key` names the subject of the work (a user, an extractor). Two unique indexes allow one running and one queued
-    job of each. `lease_token` is the fence: a worker must still hold it to finish the job.
+    job of each. `lease_token` is the fence: a worker must still hold it to finish the job. `application` is the user's:
+    applications take turns (`queue.turns`).
     """
 
     __tablename__ = "jobs"
@@ -50,12 +51,15 @@ class JobRow(Base):
         partial_unique("uq_jobs_one_queued_per_lock", "lock_key", where="state = 'queued'"),
         sa.Index("ix_jobs_ready", "state", "queue", "priority", "run_after"),
         sa.Index("ix_jobs_lease", "state", "lease_expires_at"),
+        sa.Index("ix_jobs_turns", "state", "application", "queue", "priority", "run_after"),
+        sa.Index("ix_jobs_started", "started_at", "application"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     kind: Mapped[JobKind] = mapped_column(enum_type(JobKind, "kind"))
     lock_key: Mapped[str] = mapped_column(sa.String(96))
     user_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    application: Mapped[str] = mapped_column(sa.String(64), default="", server_default=sa.text("''"))  # empty: of none
     queue: Mapped[str] = mapped_column(sa.String(24))
     priority: Mapped[int] = mapped_column(default=5)
     state: Mapped[JobState] = mapped_column(enum_type(JobState, "state"))

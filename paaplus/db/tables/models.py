@@ -64,7 +64,8 @@ class BaseModelRow(Base):
 class TastePriorRow(Base):
     """A Gaussian over adapter weights that was learned from many people. Immutable.
 
-    New trainings start from a base model's newest prior that is not retired. `stale_at`: when a user whom it was
+    New trainings start from a base model's newest prior that is not retired and is of the user's application, or of
+    none and so for all. `stale_at`: when a user whom it was
     learned from was erased; it should be learned again.
     """
 
@@ -74,6 +75,7 @@ class TastePriorRow(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     base_model_id: Mapped[UUID] = mapped_column(sa.ForeignKey("base_models.id"), index=True)
     version: Mapped[int]
+    application: Mapped[str | None] = mapped_column(sa.String(64))  # whose users start from it; None: all
     digest: Mapped[str] = mapped_column(sa.String(64), unique=True)
     artifact_sha256: Mapped[str] = mapped_column(sa.String(64))
     source: Mapped[str] = mapped_column(sa.String(256))

@@ -20,6 +20,7 @@ from scipy.stats import norm
 from paaplus.errors import InvalidInput
 from paaplus.evaluation.agreement import mean_srcc
 from paaplus.evaluation.bands import Bands
+from paaplus.evaluation.kshot.answers import answered
 from paaplus.evaluation.kshot.config import KShotConfig
 from paaplus.evaluation.kshot.summary import INTERVALS, KShotMeasurement, SplitResult, rows, summary
 from paaplus.evaluation.learner import Learner
@@ -27,7 +28,7 @@ from paaplus.evaluation.rounds import PeopleCounter, Progress, Round, no_progres
 from paaplus.evaluation.splits import MakeSplit
 from paaplus.evaluation.train_side import EvaluationData, TrainSide
 from paaplus.fitting.taste_prior import fit_taste_prior
-from paaplus.records import RatedSet
+from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.acquisition import informative_order
 from paaplus.scoring.adapters import Adapter, TasteVector
 from paaplus.scoring.priors import OwnPrior, Prior, TastePrior, design
@@ -80,6 +81,7 @@ def run_kshot(
             "training": asdict(config.training),
             "limit_people": config.limit_people,
             "people_prior": config.people_prior,
+            "answers": config.answers,
             "fresh_support": config.fresh_support,
             "base_models": base_models,
         },
@@ -111,7 +113,7 @@ class _SplitMeasurement:
             for j, k in enumerate(ks):
                 if not len(order[:k]):
                     continue  # without ratings, the generic score is used
-                request = self._request(learner, side.rated(user_id, order[:k]))
+                request = self._request(learner, *answered(side, user_id, order, k, self._config.answers))
                 started = time.perf_counter()
                 trained = train(request)
                 measured.seconds_LK[i, j] = time.perf_counter() - started
@@ -153,7 +155,7 @@ class _SplitMeasurement:
         distance = distance_NA[~np.isnan(distance_NA)]
         return np.array([np.mean(distance <= norm.ppf(0.5 + share / 2)) for share in INTERVALS])
 
-    def _request(self, learner: Learner, new: RatedSet) -> TrainingRequest:
+    def _request(self, learner: Learner, new: RatedSet, compared: ComparedSet) -> TrainingRequest:
         return TrainingRequest(
             strategy=learner.strategy,
             adapter_kind=learner.adapter,
@@ -161,6 +163,7 @@ class _SplitMeasurement:
             base=self._side.base,
             new=new,
             past=new.select(np.zeros(len(new), bool)),
+            new_compared=compared,
             parent=None,
             state=None,
             prior=self._prior if learner.prior else None,

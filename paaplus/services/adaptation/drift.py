@@ -1,4 +1,7 @@
-"""Detect drift: compare each new rating with the served score. A drifting user is trained early and forgets faster.
+"""Detect drift: compare each new answer with the served score. A drifting user is trained early and forgets faster.
+
+Ratings have one test. Comparisons and likes have another of the same kind (`contradictions`), because they err by less
+where nothing drifts. Either can raise the alarm; then the other starts again.
 
 The scheduler does this at the start of a scan, before it enqueues due users, and a training does it for its own user
 after it has read the log. So accepting feedback stays fast, and every rating is compared with the score that was served
@@ -29,6 +32,7 @@ from paaplus.errors import NotFound, Unavailable
 from paaplus.records import Scale
 from paaplus.scoring.drift import DriftState
 from paaplus.services import scheduling
+from paaplus.services.adaptation import contradictions
 from paaplus.services.predictions.serving import Serving
 from paaplus.services.predictions.serving_store import ServingStore
 
@@ -37,6 +41,8 @@ WATCH_BATCH = 200
 log = structlog.get_logger(__name__)
 
 Unchecked = dict[UUID, tuple[int, int]]  # by user: the last event that was checked, and the last event of the log
+Errors = list[tuple[int, float]]  # sequence, error in score points
+_ANSWERS = "answers"  # in `UserRow.drift`: the state of the test on comparisons and likes
 Rating = tuple[int, UUID, dict[str, float]]  # sequence, image, scores by aspect
 
 
@@ -97,12 +103,20 @@ def _check_one_by_one(database: Database, store: ServingStore, unchecked: Unchec
 def _check(database: Database, store: ServingStore, unchecked: Unchecked) -> int:
     with database.read_session() as session:
         ratings = _ratings(session, unchecked)
-        trained = _trained_sequences(session, unchecked)
+        answers = contradictions.read(session, unchecked)
+        trained, middles = _trained_sequences(session, unchecked), contradictions.middles(session, unchecked)
     image_ids = {image_id for rated in ratings.values() for _, image_id, _ in rated}
+    image_ids |= contradictions.image_ids(answers)
     serving = store.load(list(unchecked), image_ids)
     errors = {
         user_id: _errors(serving, user_id, [r for r in rated if r[0] > trained.get(user_id, 0)])
         for user_id, rated in ratings.items()
+    }
+    contradicted = {
+        user_id: contradictions.errors(
+            serving, user_id, [a for a in said if a[0] > trained.get(user_id, 0)], middles.get(user_id, {})
+        )
+        for user_id, said in answers.items()
     }
     with database.session() as session:
         locked = session.execute(
@@ -112,7 +126,10 @@ def _check(database: Database, store: ServingStore, unchecked: Unchecked) -> int
             .with_for_update(key_share=True)
             .execution_options(populate_existing=True)
         ).scalars()
-        return sum(_update(session, user, *unchecked[user.id], errors.get(user.id, [])) for user in locked)
+        return sum(
+            _update(session, user, *unchecked[user.id], errors.get(user.id, []), contradicted.get(user.id, []))
+            for user in locked
+        )
 
 
 def training_policy(user: UserRow) -> Policy:
@@ -190,16 +207,29 @@ def _errors(serving: Serving, user_id: UUID, ratings: list[Rating]) -> list[tupl
     return errors
 
 
-def _update(session: Session, user: UserRow, last: int, head: int, errors: list[tuple[int, float]]) -> bool:
+def _update(session: Session, user: UserRow, last: int, head: int, errors: Errors, contradicted: Errors) -> bool:
     """Write what the errors say of the (locked) user; returns whether the user drifts."""
     if user.watched_sequence != last:
         return False  # another scheduler was first
     policy = scheduling.policy_of(user)
-    state, drifts = DriftState.from_dict(user.drift), False
-    for sequence, error in errors:
-        state, alarm = state.after(error, sequence, policy.drift)
-        drifts = drifts or alarm
-    user.drift, user.watched_sequence = state.to_dict(), head
+    before = user.drift or {}
+    state, by_ratings = _after(DriftState.from_dict(before), errors, policy)
+    answers, by_answers = _after(DriftState.from_dict(before.get(_ANSWERS)), contradicted, policy)
+    drifts = by_ratings or by_answers
+    if by_answers and not by_ratings:
+        state = DriftState(since=answers.since)
+    if drifts:
+        answers = DriftState()
+    user.drift, user.watched_sequence = {**state.to_dict(), _ANSWERS: answers.to_dict()}, head
     if drifts and not policy.paused and user.pending_count:
         user.next_due_at, user.due_reason = db_now(session), DueReason.DRIFT
     return drifts
+
+
+def _after(state: DriftState, errors: Errors, policy: Policy) -> tuple[DriftState, bool]:
+    """The state after these errors, and whether any of them raised the alarm."""
+    drifts = False
+    for sequence, error in errors:
+        state, alarm = state.after(error, sequence, policy.drift)
+        drifts = drifts or alarm
+    return state, drifts

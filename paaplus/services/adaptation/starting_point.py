@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from paaplus.configs import PRIOR_STRATEGIES, Policy
-from paaplus.db.tables import AdapterRow, BaseModelRow, MatchRow, TastePriorRow
+from paaplus.db.tables import AdapterRow, BaseModelRow, MatchRow, TastePriorRow, UserRow
 from paaplus.db.tables.experts import ExpertForm
 from paaplus.scoring.adapters import Adapter, TasteVector
 from paaplus.scoring.base_scorer import BaseScorer
@@ -75,8 +75,9 @@ class StartingPoint:
 def read(session: Session, user_id: UUID, base_row: BaseModelRow) -> StartingPointRows:
     """Read the rows in the caller's transaction."""
     rows = session.execute(sa.select(MatchRow).where(MatchRow.user_id == user_id)).scalars()
+    application = session.execute(sa.select(UserRow.application).where(UserRow.id == user_id)).scalar_one_or_none()
     return StartingPointRows(
-        prior_row=taste_priors.in_force(session, base_row.id),
+        prior_row=taste_priors.in_force(session, base_row.id, application),
         match=matches.in_force(session, user_id, base_row.id),
         matches={row.id: row for row in rows},
         form=experts.form_of(session, user_id),

@@ -61,7 +61,7 @@ def read(session: Session, user: UserRow, settings: Settings) -> MatchEvidence:
     shift = preferences.shift_of(session, user, base_row)
     return MatchEvidence(
         base_row=base_row,
-        prior_row=taste_priors.in_force(session, base_row.id),
+        prior_row=taste_priors.in_force(session, base_row.id, user.application),
         feedback=latest_feedback.read(session, user, settings),
         models=experts.models(session, user.application, base_row, without=user.id),
         shift_PA=shift.shift_PA if shift is not None else None,

@@ -38,7 +38,7 @@ def form_of_pairs(
     aspect = aspect or base.aspects[0]
     if aspect not in base.aspects:
         raise InvalidInput(f"unknown aspect {aspect!r}; known: {list(base.aspects)}")
-    prior_row = taste_priors.in_force(session, base_row.id)
+    prior_row = taste_priors.in_force(session, base_row.id, application)
     prior: Prior = taste_priors.load(blobs, prior_row) if prior_row is not None else OwnPrior(base)
     rows = session.execute(
         sa.select(*COLUMNS)

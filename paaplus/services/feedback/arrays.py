@@ -1,4 +1,4 @@
-"""Latest ratings and comparisons as the arrays that learning takes.
+"""Latest ratings, comparisons and likes as the arrays that learning takes.
 
 Shape letters: N = ratings, C = comparisons, I = images, R = taste dimensions, A = aspects.
 """
@@ -11,7 +11,7 @@ from uuid import UUID
 import numpy as np
 
 from paaplus.records import ComparedSet, RatedSet
-from paaplus.services.feedback.feedback_log import LatestComparison, LatestRating
+from paaplus.services.feedback.feedback_log import LatestComparison, LatestLike, LatestRating
 
 Inputs = Callable[[list[UUID]], tuple[np.ndarray, np.ndarray]]
 """Gives taste vectors (I, R) and generic scores (I, A) of images, in the order asked."""
@@ -24,15 +24,32 @@ def rated_set(ratings: Sequence[LatestRating], aspects: Sequence[str], inputs: I
         np.array([rating.sequence for rating in ratings], np.int64),
         *inputs([rating.image_id for rating in ratings]),
         target_NA.reshape(len(ratings), len(aspects)),
+        said_N=np.array([rating.said for rating in ratings], np.int64),
     )
 
 
-def compared_set(comparisons: Sequence[LatestComparison], aspects: Sequence[str], inputs: Inputs) -> ComparedSet:
-    """Comparisons as arrays. An aspect without a preference is NaN."""
-    preference_CA = np.array([[each.preferences.get(aspect, np.nan) for aspect in aspects] for each in comparisons])
+def compared_set(
+    answers: Sequence[LatestComparison | LatestLike], aspects: Sequence[str], inputs: Inputs
+) -> ComparedSet:
+    """Comparisons and likes as arrays, in order of sequence. An aspect without a preference is NaN.
+
+    A like is about all aspects together: each aspect has a share of its weight. Its image also stands for the made-up
+    second one, until `scoring.middles` places that.
+    """
+    answers = sorted(answers, key=lambda each: each.sequence)
+    preference_CA = np.array([_preferences(each, aspects) for each in answers])
+    weight_C = np.array([1.0 / len(aspects) if isinstance(each, LatestLike) else 1.0 for each in answers])
     return ComparedSet.of(
-        np.array([each.sequence for each in comparisons], np.int64),
-        *inputs([each.first_id for each in comparisons]),
-        *inputs([each.second_id for each in comparisons]),
-        preference_CA.reshape(len(comparisons), len(aspects)),
+        np.array([each.sequence for each in answers], np.int64),
+        *inputs([each.image_ids[0] for each in answers]),
+        *inputs([each.image_ids[-1] for each in answers]),
+        preference_CA.reshape(len(answers), len(aspects)),
+        weight_C,
+        said_C=np.array([each.said for each in answers], np.int64),
     )
+
+
+def _preferences(answer: LatestComparison | LatestLike, aspects: Sequence[str]) -> list[float]:
+    if isinstance(answer, LatestLike):
+        return [answer.answer] * len(aspects)
+    return [answer.preferences.get(aspect, np.nan) for aspect in aspects]

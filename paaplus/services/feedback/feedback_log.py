@@ -1,7 +1,11 @@
-"""A user's feedback log as plain values: the latest ratings and comparisons, and which events a version was trained on.
+"""A user's feedback log as plain values: the latest answers, and which events a version was trained on.
 
-An event does not train if a later one on the same image (or pair of images) and aspect replaces it, if it was
-retracted, or if it is excluded. A retraction or an exclusion also taints every version that was trained on the event.
+An event does not train if a later one of its sort on the same image (or pair of images) and aspect replaces it, if it
+was retracted, or if it is excluded. A retraction or an exclusion also taints every version that was trained on the
+event. A rating, a like and a comparison are of different sorts: an image may have one of each.
+
+Later is what was *said* later: at the event's `occurred_at`, which is never taken to be after its receipt and is its
+receipt where it is not given. Of events that were said at the same time, the one with the higher sequence is later.
 """
 
 from __future__ import annotations
@@ -10,6 +14,8 @@ import hashlib
 import hmac
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -17,11 +23,12 @@ from sqlalchemy.orm import Session, aliased
 
 from paaplus.db.tables import AdapterRow, ExclusionRow, FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
-from paaplus.records import PREFERS_FIRST, PREFERS_SECOND, TIE, Scale
+from paaplus.records import DISLIKED, LIKED, PREFERS_FIRST, PREFERS_SECOND, TIE, Scale
 
 HOLDOUT_ONE_IN = 5
 GATE = "gate"  # as the actor of an exclusion: a quarantine
-_PREFERENCE = {"first": PREFERS_FIRST, "second": PREFERS_SECOND, "tie": TIE, "cannot_say": None}
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+PREFERENCE_OF = {"first": PREFERS_FIRST, "second": PREFERS_SECOND, "tie": TIE, "cannot_say": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +39,14 @@ class RatingEvent:
     image_id: UUID
     scores: dict[str, float]
     held_out: bool
+    said: int = 0  # when, in microseconds since 1970, as of all events
 
 
 @dataclass(frozen=True, slots=True)
 class LatestRating:
     """The latest rating of one image: per aspect the newest valid score.
 
-    `sequence` is that of the newest event in it, `sequences` are those of all events in it.
+    `sequence` is the highest of the events in it, `sequences` are those of all; `said` is that of the newest.
     """
 
     sequence: int
@@ -46,6 +54,43 @@ class LatestRating:
     scores: dict[str, float]
     held_out: bool
     sequences: frozenset[int]
+    said: int = 0
+
+    @property
+    def image_ids(self) -> tuple[UUID, ...]:
+        return (self.image_id,)
+
+
+@dataclass(frozen=True, slots=True)
+class LikeEvent:
+    """One like or dislike of the log."""
+
+    sequence: int
+    image_id: UUID
+    liked: bool
+    held_out: bool
+    said: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LatestLike:
+    """The latest like or dislike of one image. It is about all aspects together."""
+
+    sequence: int
+    image_id: UUID
+    liked: bool
+    held_out: bool
+    sequences: frozenset[int]
+    said: int = 0
+
+    @property
+    def image_ids(self) -> tuple[UUID, ...]:
+        return (self.image_id,)
+
+    @property
+    def answer(self) -> float:
+        """As a preference of a `ComparedSet`."""
+        return LIKED if self.liked else DISLIKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +102,7 @@ class ComparisonEvent:
     second_id: UUID
     preferences: dict[str, float | None]
     held_out: bool
+    said: int = 0
 
     def preference(self, aspect: str, first_id: UUID) -> float | None:
         """The preference for an aspect, as if `first_id` were the first image."""
@@ -77,6 +123,15 @@ class LatestComparison:
     preferences: dict[str, float]
     held_out: bool
     sequences: frozenset[int]
+    said: int = 0
+
+    @property
+    def image_ids(self) -> tuple[UUID, ...]:
+        return (self.first_id, self.second_id)
+
+
+LatestAnswer = LatestRating | LatestComparison | LatestLike
+Event = TypeVar("Event", RatingEvent, ComparisonEvent, LikeEvent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +167,14 @@ class FeedbackLog:
     events: Sequence[RatingEvent]
     retractions: dict[int, int]  # sequence of the event -> sequence of its retraction
     exclusions: Sequence[ExclusionSpan]
-    unrated: frozenset[int] = frozenset()  # likes: no training reads them yet
     comparisons: Sequence[ComparisonEvent] = ()
+    likes: Sequence[LikeEvent] = ()
 
     def latest_ratings(self) -> list[LatestRating]:
         """The latest rating of each image, in order of sequence."""
-        invalid = self.excluded() | set(self.retractions)
         by_image: dict[UUID, dict[str, RatingEvent]] = {}
-        for event in self.events:
-            if event.sequence not in invalid:
-                by_image.setdefault(event.image_id, {}).update(dict.fromkeys(event.scores, event))
+        for event in self._valid_as_said(self.events):
+            by_image.setdefault(event.image_id, {}).update(dict.fromkeys(event.scores, event))
         ratings = [
             LatestRating(
                 sequence=max(event.sequence for event in newest.values()),
@@ -129,6 +182,7 @@ class FeedbackLog:
                 scores={aspect: event.scores[aspect] for aspect, event in newest.items()},
                 held_out=any(event.held_out for event in newest.values()),
                 sequences=frozenset(event.sequence for event in newest.values()),
+                said=max(event.said for event in newest.values()),
             )
             for image_id, newest in by_image.items()
         ]
@@ -136,36 +190,51 @@ class FeedbackLog:
 
     def latest_comparisons(self) -> list[LatestComparison]:
         """The latest comparison of each pair of images, that has a preference, in order of sequence."""
-        invalid = self.excluded() | set(self.retractions)
         by_pair: dict[frozenset[UUID], dict[str, ComparisonEvent]] = {}
-        for event in self.comparisons:
-            if event.sequence not in invalid:
-                pair = frozenset((event.first_id, event.second_id))
-                by_pair.setdefault(pair, {}).update(dict.fromkeys(event.preferences, event))
+        for event in self._valid_as_said(self.comparisons):
+            pair = frozenset((event.first_id, event.second_id))
+            by_pair.setdefault(pair, {}).update(dict.fromkeys(event.preferences, event))
         comparisons = [_latest_comparison(newest) for newest in by_pair.values()]
         return sorted((each for each in comparisons if each is not None), key=lambda each: each.sequence)
 
+    def latest_likes(self) -> list[LatestLike]:
+        """The latest like or dislike of each image, in order of sequence."""
+        newest = {event.image_id: event for event in self._valid_as_said(self.likes)}
+        likes = [
+            LatestLike(e.sequence, e.image_id, e.liked, e.held_out, frozenset({e.sequence}), e.said)
+            for e in newest.values()
+        ]
+        return sorted(likes, key=lambda like: like.sequence)
+
+    def latest_compared(self) -> list[LatestComparison | LatestLike]:
+        """All latest answers but ratings: what a `ComparedSet` holds. Comparisons first."""
+        return [*self.latest_comparisons(), *self.latest_likes()]
+
+    def _valid_as_said(self, events: Sequence[Event]) -> list[Event]:
+        """The events that count, in the order in which they were said."""
+        invalid = self.excluded() | set(self.retractions)
+        return sorted((e for e in events if e.sequence not in invalid), key=lambda e: (e.said, e.sequence))
+
     def image_ids(self) -> set[UUID]:
-        """Images that are rated or compared: those whose features a training needs."""
+        """Images that are rated, compared or liked: those whose features a training needs."""
         compared = {image_id for event in self.comparisons for image_id in (event.first_id, event.second_id)}
-        return {event.image_id for event in self.events} | compared
+        return {event.image_id for event in self.events} | {event.image_id for event in self.likes} | compared
 
     def is_tainted(self, trained_up_to: TrainedUpTo) -> bool:
         """Whether a version was trained on events that have been retracted or excluded since."""
         return bool(self.trained(trained_up_to) & (self.excluded() | set(self.retractions)))
 
-    def is_new(self, trained_up_to: TrainedUpTo, latest: LatestRating | LatestComparison) -> bool:
-        """Whether a version was not trained on all events of this rating or comparison."""
+    def is_new(self, trained_up_to: TrainedUpTo, latest: LatestAnswer) -> bool:
+        """Whether a version was not trained on all events of this answer."""
         return any(not self._was_trained_on(trained_up_to, sequence) for sequence in latest.sequences)
 
     def trained(self, trained_up_to: TrainedUpTo) -> set[int]:
-        """Ratings and comparisons that a version was trained on, by sequence."""
+        """All events except retractions that a version was trained on, by sequence."""
         return {sequence for sequence in self._trainable() if self._was_trained_on(trained_up_to, sequence)}
 
     def untrained(self, trained_up_to: TrainedUpTo) -> set[int]:
         """All events except retractions that a version was not trained on, by sequence."""
-        events = self._trainable() | self.unrated
-        return {sequence for sequence in events if not self._was_trained_on(trained_up_to, sequence)}
+        return {sequence for sequence in self._trainable() if not self._was_trained_on(trained_up_to, sequence)}
 
     def excluded(self) -> set[int]:
         """Events that are excluded now, by sequence."""
@@ -201,7 +270,8 @@ class FeedbackLog:
         return {sequence for sequence in free if not in_window(sequence)}
 
     def _trainable(self) -> set[int]:
-        return {event.sequence for event in self.events} | {event.sequence for event in self.comparisons}
+        events: list[RatingEvent | ComparisonEvent | LikeEvent] = [*self.events, *self.comparisons, *self.likes]
+        return {event.sequence for event in events}
 
     def _was_trained_on(self, trained_up_to: TrainedUpTo, sequence: int) -> bool:
         if sequence > trained_up_to.high_water:
@@ -222,16 +292,23 @@ def _latest_comparison(newest: dict[str, ComparisonEvent]) -> LatestComparison |
     preferring = {aspect: event for aspect, event in newest.items() if event.preferences[aspect] is not None}
     if not preferring:
         return None
-    latest = max(preferring.values(), key=lambda event: event.sequence)
+    latest = max(preferring.values(), key=lambda event: (event.said, event.sequence))
     preferences = {aspect: event.preference(aspect, latest.first_id) for aspect, event in preferring.items()}
     return LatestComparison(
-        sequence=latest.sequence,
+        sequence=max(event.sequence for event in preferring.values()),
         first_id=latest.first_id,
         second_id=latest.second_id,
         preferences={aspect: value for aspect, value in preferences.items() if value is not None},
         held_out=any(event.held_out for event in preferring.values()),
         sequences=frozenset(event.sequence for event in preferring.values()),
+        said=latest.said,
     )
+
+
+def said_at(occurred_at: datetime | None, received_at: datetime) -> int:
+    """When an event was said, in microseconds since 1970: when it occurred, at its receipt at the latest."""
+    said = received_at if occurred_at is None else min(occurred_at, received_at)
+    return (said - _EPOCH) // _MICROSECOND
 
 
 def is_held_out(key: str, user: UserRow, image_sha256: str) -> bool:
@@ -259,6 +336,8 @@ def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLo
             ImageRow.sha256,
             FeedbackRow.other_image_id,
             other.sha256,
+            FeedbackRow.occurred_at,
+            FeedbackRow.received_at,
         )
         .join(ImageRow, ImageRow.id == FeedbackRow.image_id, isouter=True)
         .join(other, other.id == FeedbackRow.other_image_id, isouter=True)
@@ -268,23 +347,25 @@ def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLo
     events: list[RatingEvent] = []
     comparisons: list[ComparisonEvent] = []
     retractions: dict[int, int] = {}
-    unrated: set[int] = set()
-    for sequence, kind, image_id, payload, retracts, sha256, other_id, other_sha256 in rows:
+    likes: list[LikeEvent] = []
+    for sequence, kind, image_id, payload, retracts, sha256, other_id, other_sha256, occurred_at, received_at in rows:
+        said = said_at(occurred_at, received_at)
         if kind == FeedbackKind.RETRACTION:
             retractions.setdefault(retracts, sequence)
         elif kind in (FeedbackKind.RATING, FeedbackKind.CORRECTION):
             scale = Scale(payload["scale"]["min"], payload["scale"]["max"])
             scores = {aspect: scale.to_score(value) for aspect, value in payload["ratings"].items()}
             held_out = holdout_key is not None and is_held_out(holdout_key, user, sha256)
-            events.append(RatingEvent(sequence, image_id, scores, held_out))
+            events.append(RatingEvent(sequence, image_id, scores, held_out, said))
         elif kind == FeedbackKind.COMPARISON:
-            preferences = {aspect: _PREFERENCE[value] for aspect, value in payload["preference"].items()}
+            preferences = {aspect: PREFERENCE_OF[value] for aspect, value in payload["preference"].items()}
             held_out = holdout_key is not None and any(
                 is_held_out(holdout_key, user, each) for each in (sha256, other_sha256)
             )
-            comparisons.append(ComparisonEvent(sequence, image_id, other_id, preferences, held_out))
-        else:
-            unrated.add(sequence)
+            comparisons.append(ComparisonEvent(sequence, image_id, other_id, preferences, held_out, said))
+        elif kind == FeedbackKind.BINARY:
+            held_out = holdout_key is not None and is_held_out(holdout_key, user, sha256)
+            likes.append(LikeEvent(sequence, image_id, payload["liked"], held_out, said))
     spans = session.execute(
         sa.select(
             FeedbackRow.sequence,
@@ -301,6 +382,6 @@ def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLo
         events=events,
         retractions=retractions,
         exclusions=[ExclusionSpan(*span) for span in spans],
-        unrated=frozenset(unrated),
         comparisons=comparisons,
+        likes=likes,
     )

@@ -1,11 +1,11 @@
-"""One user's latest trainable ratings and comparisons, as arrays.
+"""One user's latest trainable ratings, comparisons and likes, as arrays.
 
 Shape letters: N = ratings, R = taste dimensions, A = aspects.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
 
@@ -15,16 +15,17 @@ from sqlalchemy.orm import Session
 
 from paaplus.db.tables import FeaturesRow, ImageRow, UserRow
 from paaplus.records import ComparedSet, RatedSet
+from paaplus.scoring.priors import OwnPrior
 from paaplus.services.feedback import feedback_log
 from paaplus.services.feedback.arrays import compared_set, rated_set
-from paaplus.services.feedback.feedback_log import LatestComparison, LatestRating
+from paaplus.services.feedback.feedback_log import LatestAnswer, LatestComparison, LatestLike, LatestRating
 from paaplus.services.predictions.serving import Serving
 from paaplus.settings import Settings
 
 
 @dataclass(frozen=True)
 class LatestFeedback:
-    """One user's latest ratings and comparisons at one moment, without held-out ones.
+    """One user's latest ratings, comparisons and likes at one moment, without held-out ones.
 
     `head` is the last sequence of the user's log then.
     """
@@ -35,11 +36,12 @@ class LatestFeedback:
     head: int
     ratings: list[LatestRating]
     comparisons: list[LatestComparison]
+    likes: list[LatestLike] = field(default_factory=list)
 
     def image_ids(self) -> set[UUID]:
-        """Images that are rated or compared."""
-        compared = {image_id for each in self.comparisons for image_id in (each.first_id, each.second_id)}
-        return {rating.image_id for rating in self.ratings} | compared
+        """Images that any of it is about."""
+        answers: list[LatestAnswer] = [*self.ratings, *self.comparisons, *self.likes]
+        return {image_id for answer in answers for image_id in answer.image_ids}
 
     def rated_set(self, serving: Serving) -> RatedSet:
         """Ratings of images that can be scored."""
@@ -47,10 +49,15 @@ class LatestFeedback:
         return rated_set(ratings, serving.scorer.aspects, partial(self.inputs_of, serving))
 
     def compared_set(self, serving: Serving) -> ComparedSet:
-        """Comparisons of images that can be scored."""
-        images = serving.images
-        comparisons = [each for each in self.comparisons if each.first_id in images and each.second_id in images]
-        return compared_set(comparisons, serving.scorer.aspects, partial(self.inputs_of, serving))
+        """Comparisons and likes of images that can be scored; the middle of likes is that of the base model's prior."""
+        from paaplus.scoring import middles  # imports scipy, which no other request needs
+
+        said: list[LatestComparison | LatestLike] = [*self.comparisons, *self.likes]
+        answers = [answer for answer in said if serving.images.keys() >= set(answer.image_ids)]
+        compared = compared_set(answers, serving.scorer.aspects, partial(self.inputs_of, serving))
+        if not self.likes:
+            return compared
+        return middles.placed(compared, middles.estimate(OwnPrior(serving.scorer), self.rated_set(serving), compared))
 
     def inputs_of(self, serving: Serving, image_ids: list[UUID]) -> tuple[np.ndarray, np.ndarray]:
         """Taste vectors (N, R) and generic scores (N, A) of images of `serving`, with the user's preference."""
@@ -71,6 +78,7 @@ def read(session: Session, user: UserRow, settings: Settings) -> LatestFeedback:
         head=log.head,
         ratings=[rating for rating in log.latest_ratings() if not rating.held_out],
         comparisons=[comparison for comparison in log.latest_comparisons() if not comparison.held_out],
+        likes=[like for like in log.latest_likes() if not like.held_out],
     )
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus.db.locks import lock_name
-from paaplus.db.tables import BaseModelRow, TastePriorPersonRow, TastePriorRow
+from paaplus.db.tables import BaseModelRow, TastePriorPersonRow, TastePriorRow, UserRow
 from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput, NotFound, Unavailable
 from paaplus.ids import new_id
@@ -33,6 +33,8 @@ def register(
     source: str,
     metrics: dict[str, Any],
     user_ids: Collection[UUID] = (),
+    application: str | None = None,
+    refused: str | None = None,
     actor: str,
 ) -> TastePriorRow:
     """Store a prior as the next version for its base model, and put it in force. A known prior returns its row.
@@ -40,6 +42,8 @@ def register(
     Args:
         source: description of what it was learned from.
         user_ids: users of this deployment whom it was learned from.
+        application: the application whose users start from it; None: all.
+        refused: why it is kept without being put in force; None: it comes into force.
 
     Raises:
         InvalidInput: the prior is for another base model.
@@ -57,28 +61,47 @@ def register(
         id=new_id(),
         base_model_id=base_model.id,
         version=(newest.scalar_one() or 0) + 1,
+        application=application,
         digest=prior.digest,
         artifact_sha256=blobs.put(prior.to_bytes()),
         source=source[:256],
         num_people=int(metrics["num_people"]),
         metrics=metrics,
         created_at=utcnow(),
+        retired_at=utcnow() if refused is not None else None,
     )
     session.add(row)
     session.flush()
     session.add_all(TastePriorPersonRow(taste_prior_id=row.id, user_id=user_id) for user_id in sorted(user_ids))
-    audit.record(session, actor=actor, action="taste_prior_registered", subject_id=row.id)
+    action = "taste_prior_registered" if refused is None else "taste_prior_refused"
+    audit.record(session, actor=actor, action=action, subject_id=row.id)
     return row
 
 
-def in_force(session: Session, base_model_id: UUID) -> TastePriorRow | None:
-    """The prior that new trainings on this base model start from; None: the base model's own."""
+def in_force(session: Session, base_model_id: UUID, application: str | None) -> TastePriorRow | None:
+    """The prior that new trainings on this base model start from; None: the base model's own.
+
+    Args:
+        session: any.
+        base_model_id: the base model.
+        application: of the user who is trained; None: only priors for all applications count.
+    """
     return session.execute(
         sa.select(TastePriorRow)
-        .where(TastePriorRow.base_model_id == base_model_id, TastePriorRow.retired_at.is_(None))
+        .where(
+            TastePriorRow.base_model_id == base_model_id,
+            TastePriorRow.retired_at.is_(None),
+            sa.or_(TastePriorRow.application.is_(None), TastePriorRow.application == application),
+        )
         .order_by(TastePriorRow.version.desc())
         .limit(1)
     ).scalar_one_or_none()
+
+
+def sharing_applications(session: Session) -> list[str]:
+    """The applications that have users who share their taste, sorted."""
+    found = session.execute(sa.select(UserRow.application).where(UserRow.shares_taste).distinct())
+    return sorted(found.scalars())
 
 
 def retire(session: Session, base_model_id: UUID, version: int, *, actor: str) -> TastePriorRow:

@@ -121,9 +121,11 @@ def test_information_is_the_mean_curvature_over_the_answers() -> None:
         * slope_and_curvature(np.array([[difference]]), np.array([[answer]]), noise_sd_A)[1].item()
         for answer in ANSWERS
     )
-    assert information(torch.tensor([[difference]]), torch.from_numpy(noise_sd_A)).item() == pytest.approx(expected)
+    compared = torch.tensor([[ANSWERS[0]]])
+    found = information(torch.tensor([[difference]]), compared, torch.from_numpy(noise_sd_A))
+    assert found.item() == pytest.approx(expected)
 
 
 def test_a_comparison_says_less_than_two_ratings_would() -> None:
     # two ratings know the difference with variance 2: information 1/2; an answer out of three cannot know it better
-    assert 0.2 < information(torch.zeros(1, 1), torch.ones(1)).item() < 0.5
+    assert 0.2 < information(torch.zeros(1, 1), torch.ones(1, 1), torch.ones(1)).item() < 0.5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ from paaplus.services.operations import erasures
 from paaplus.services.registry import taste_priors
 from paaplus.services.users import users
 from paaplus.settings import Settings
-from tests.support.deployment import Deployment
+from tests.support.deployment import APPLICATION, Deployment
 from tests.support.tiny import tiny_base
 
 
@@ -59,11 +61,11 @@ def test_versions_are_numbered_and_the_newest_that_is_not_retired_is_in_force(de
     again = register(deployment, some_prior(1))
     assert (first.version, second.version, again.id) == (1, 2, first.id)
     with deployment.database.session() as session:
-        assert taste_priors.in_force(session, deployment.base_row.id).id == second.id
+        assert taste_priors.in_force(session, deployment.base_row.id, APPLICATION).id == second.id
         taste_priors.retire(session, deployment.base_row.id, 2, actor="admin")
-        assert taste_priors.in_force(session, deployment.base_row.id).id == first.id
+        assert taste_priors.in_force(session, deployment.base_row.id, APPLICATION).id == first.id
         taste_priors.retire(session, deployment.base_row.id, 1, actor="admin")
-        assert taste_priors.in_force(session, deployment.base_row.id) is None
+        assert taste_priors.in_force(session, deployment.base_row.id, APPLICATION) is None
         with pytest.raises(NotFound, match="version 3"):
             taste_priors.retire(session, deployment.base_row.id, 3, actor="admin")
 
@@ -128,23 +130,76 @@ def test_erasing_a_person_marks_the_priors_that_saw_them(deployment: Deployment)
     assert stale == {of_anna.id: True, of_ben.id: False}
 
 
-def test_a_prior_learns_from_those_who_share_and_from_nothing_held_out(deployment: Deployment) -> None:
-    consenting = []
-    for i in range(52):
+def sharing(deployment: Deployment, count: int, *, invented: bool = False, start: int = 0) -> list[UUID]:
+    """Users who share their taste: simulated people, or ratings that somebody made up."""
+    consenting, rng = [], np.random.default_rng(start)
+    for i in range(start, start + count):
         user = deployment.add_user(f"user{i}")
-        deployment.rate(user, range(15), seed=i)
-        if i > 0:
-            with deployment.database.session() as session:
-                users.set_sharing(session, user, True, actor="admin")
-            consenting.append(user)
+        if invented:
+            ratings = [deployment.rating(user, f"r{k}", k, float(rng.uniform(0, 10)), k) for k in range(40)]
+            deployment.post(*ratings)
+        else:
+            deployment.rate(user, range(40), seed=i)
+        with deployment.database.session() as session:
+            users.set_sharing(session, user, True, actor="admin")
+        consenting.append(user)
+    return consenting
+
+
+def learn(deployment: Deployment, current: TastePrior | None = None) -> tuple:
     key = deployment.settings.holdout_key.get_secret_value()
-    prior, metrics, user_ids = prior_from_users(deployment.base, deployment.database, key)
-    assert sorted(user_ids) == sorted(consenting)
-    assert metrics["num_people"] == 51
-    assert 0.6 * 51 * 15 < metrics["num_ratings"] < 0.95 * 51 * 15  # one image in five is held out
-    with deployment.database.session() as session:
-        for user in consenting[:2]:
-            users.set_sharing(session, user, False, actor="admin")
-    with pytest.raises(InvalidInput, match="49 people"):
-        prior_from_users(deployment.base, deployment.database, key)
+    return prior_from_users(deployment.base, deployment.database, key, application=APPLICATION, current=current)
+
+
+def test_a_prior_learns_from_those_who_share_and_from_nothing_held_out(deployment: Deployment) -> None:
+    alone = deployment.add_user("alone")
+    deployment.rate(alone, range(40), seed=99)
+    consenting = sharing(deployment, 62)
+    prior, metrics, user_ids, _ = learn(deployment)
+    assert set(user_ids) <= set(consenting)
+    assert 50 <= metrics["num_people"] == len(user_ids)
+    assert 0.6 * 40 < metrics["num_ratings"] / len(user_ids) < 0.95 * 40  # one image in five is held out
+    assert metrics["trial"]["num_judged"] == len(user_ids)
     assert prior.fits(deployment.base)
+    with deployment.database.session() as session:
+        for user in consenting[:20]:
+            users.set_sharing(session, user, False, actor="admin")
+    with pytest.raises(InvalidInput, match="people rated"):
+        learn(deployment)
+
+
+def test_sixty_invented_sharers_teach_nobody(deployment: Deployment) -> None:
+    """Ratings without an order are no taste: they do not become a prior, alone or among others."""
+    sharing(deployment, 60, invented=True)
+    with pytest.raises(InvalidInput, match="people rated"):
+        learn(deployment)
+    with deployment.database.read_session() as session:
+        assert taste_priors.in_force(session, deployment.base_row.id, APPLICATION) is None
+
+
+def test_a_prior_that_is_no_better_than_the_one_in_force_is_refused(deployment: Deployment) -> None:
+    sharing(deployment, 62)
+    prior, *_ = learn(deployment)
+    _, metrics, _, refused = learn(deployment, current=prior)
+    assert refused is not None
+    assert metrics["trial"]["refused"] == refused
+
+
+def test_a_prior_of_one_application_does_not_move_another(deployment: Deployment) -> None:
+    general = register(deployment, some_prior(1))
+    own = register(deployment, some_prior(2), application="another")
+    with deployment.database.session() as session:
+        assert taste_priors.in_force(session, deployment.base_row.id, APPLICATION).id == general.id
+        assert taste_priors.in_force(session, deployment.base_row.id, "another").id == own.id
+        assert taste_priors.in_force(session, deployment.base_row.id, None).id == general.id
+    user = deployment.add_user()
+    deployment.rate(user, range(20))
+    deployment.work()
+    assert deployment.versions(user)[-1].taste_prior_id == general.id
+
+
+def test_a_refused_prior_is_kept_and_not_in_force(deployment: Deployment) -> None:
+    row = register(deployment, some_prior(3), refused="no clear gain")
+    with deployment.database.read_session() as session:
+        assert taste_priors.in_force(session, deployment.base_row.id, APPLICATION) is None
+        assert [each.id for each in taste_priors.list_priors(session)] == [row.id]
