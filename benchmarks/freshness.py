@@ -44,8 +44,8 @@ opinions: list[float] = []  # by image
 
 
 @contextmanager
-def platform(home: Path) -> Iterator[tuple[str, str, list[str]]]:
-    """A running platform with users and images that have features: URL, token, image ids."""
+def platform(home: Path) -> Iterator[tuple[str, str, list[str], int]]:
+    """A running platform with users and images that have features: URL, token, image ids, process id of the API."""
     from cohort import simulated_base
 
     settings = Settings(home=home)
@@ -90,7 +90,7 @@ def platform(home: Path) -> Iterator[tuple[str, str, list[str]]]:
             except httpx.HTTPError:
                 pass
             time.sleep(0.1)
-        yield url, token, [str(image) for image in images]
+        yield url, token, [str(image) for image in images], started[0].pid
     finally:
         for process in started:
             process.terminate()
@@ -140,6 +140,12 @@ async def single_events_ms(url: str, token: str, images: list[str], rate: int, s
         return list(await asyncio.gather(*(post(start + n / rate) for n in range(int(rate * seconds)))))
 
 
+def processor_s(pid: int) -> float:
+    """Processor seconds that a process has used (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def percentiles(values: list[float]) -> dict[str, float]:
     return {"p50": statistics.median(values), "p95": float(np.quantile(values, 0.95)),
             "p99": float(np.quantile(values, 0.99))}  # fmt: skip
@@ -153,15 +159,18 @@ def main() -> None:
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
     found: list[dict[str, object]] = []
-    with tempfile.TemporaryDirectory() as home, platform(Path(home)) as (url, token, images):
+    with tempfile.TemporaryDirectory() as home, platform(Path(home)) as (url, token, images, pid):
         headers = {"Authorization": f"Bearer {token}"}
         with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
             waits = [freshness_s(client, user, images) for user in range(options.users + 1)][1:]  # the first warms up
-        found.append({"what": "freshness, s", **percentiles(waits)})
-        print(found[-1], flush=True)
+        if waits:
+            found.append({"what": "freshness, s", **percentiles(waits)})
+            print(found[-1], flush=True)
         for rate in [int(rate) for rate in options.rates.split(",")]:
+            cpu = processor_s(pid)
             walls = asyncio.run(single_events_ms(url, token, images, rate, options.seconds))
-            found.append({"what": f"{rate} single events a second, ms", **percentiles(walls)})
+            cpu_ms = 1e3 * (processor_s(pid) - cpu) / len(walls)
+            found.append({"what": f"{rate} single events a second, ms", **percentiles(walls), "api_cpu": cpu_ms})
             print(found[-1], flush=True)
     if options.record:
         record_rows("freshness", f"python benchmarks/freshness.py --users {options.users}", found)

@@ -16,6 +16,7 @@ from paaplus.settings import Settings, get_settings
 from paaplus.workers import folder_broker
 
 BROKER_POLLING_S = 0.1
+MAINTAIN_INTERVAL_S = 86_400.0
 
 
 def make_app(settings: Settings) -> Celery:
@@ -41,7 +42,12 @@ def make_app(settings: Settings) -> Celery:
             "scan": {
                 "task": "paaplus.scan",
                 "schedule": settings.scan_interval_s,
-            }
+            },
+            "maintain": {
+                "task": "paaplus.maintain",
+                "schedule": MAINTAIN_INTERVAL_S,
+                "options": {"queue": "cpu", "expires": MAINTAIN_INTERVAL_S / 2},
+            },
         },
         beat_schedule_filename=str(settings.broker_folder / "beat-schedule"),
         beat_max_loop_interval=max(0.2, settings.scan_interval_s / 2),

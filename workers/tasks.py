@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import time
 
+import structlog
+
+from paaplus.services.operations import retention
 from paaplus.workers.app import app
 from paaplus.workers.process import worker_context
+
+log = structlog.get_logger(__name__)
 
 
 @app.task(name="paaplus.run_ready")  # type: ignore[untyped-decorator]
@@ -24,3 +29,12 @@ def run_ready(queue: str) -> int:
         if time.monotonic() > ends_at:
             break
     return num_run
+
+
+@app.task(name="paaplus.maintain")  # type: ignore[untyped-decorator]
+def maintain() -> None:
+    """Delete what the deployment does not keep any longer."""
+    context = worker_context()
+    report = retention.apply(context.database, context.settings)
+    if report.num_receipts or report.num_jobs:
+        log.info("old rows deleted", receipts=report.num_receipts, jobs=report.num_jobs)

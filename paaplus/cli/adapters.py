@@ -8,6 +8,7 @@ from enum import StrEnum
 from functools import partial
 from operator import attrgetter
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import typer
 
@@ -25,8 +26,10 @@ from paaplus.cli.common import (
 )
 from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import InvalidInput
+from paaplus.times import parse_moment
 
 with lazy_imports():
+    from paaplus.services.adapters import bulk_rollback
     from paaplus.services.adapters import versions as adapters_service
     from paaplus.services.feedback import exclusions
 
@@ -164,6 +167,37 @@ def rollback(
         )
         given = {"user": user_id, "to": to, "active": active, "feedback": feedback.value, "reason": reason}
         _print(once(session, key, "adapters rollback", given, lambda: asdict(act())), as_json)
+
+
+@app.command("rollback-many")
+def rollback_many(
+    reason: ReasonOption,
+    application: Annotated[str | None, typer.Option(help="Only users of this application.")] = None,
+    run: Annotated[UUID | None, typer.Option(help="The training that made the version.")] = None,
+    since: Annotated[str | None, typer.Option(help="The version was made then or later; ISO 8601 with offset.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="The strategy that made the version.")] = None,
+    source: Annotated[str | None, typer.Option(help="It was trained on feedback of this source, as key:ID.")] = None,
+    feedback: Annotated[FeedbackChoice, typer.Option(help="As in rollback.")] = FeedbackChoice.EXCLUDE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count who would be rolled back.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Roll back all users whose active version meets the conditions. Interrupted, the same command goes on."""
+    selection = bulk_rollback.Selection(application, run, parse_moment(since) if since else None, strategy, source)
+    done = failed = 0
+    errors: list[str] = []
+    with open_database() as database:
+        after: UUID | None = None
+        while True:
+            report = bulk_rollback.roll_back(
+                database, selection, feedback=feedback.value, actor=ACTOR, reason=reason, dry_run=dry_run, after=after
+            )
+            done += sum(user.error is None for user in report.users)
+            failed += sum(user.error is not None for user in report.users)
+            errors += [f"{user.user_id}: {user.error}" for user in report.users if user.error is not None]
+            after = report.next_after
+            if after is None:
+                break
+    print_record({"dry_run": dry_run, "done": done, "failed": failed, "errors": errors[:20]}, as_json=as_json)
 
 
 @app.command("exclusions")

@@ -80,6 +80,10 @@ COMMANDS = {
         "paaplus.cli.backup:restore",
         "Fill an empty database and storage from a backup, of this version or an older one; nothing may run meanwhile.",
     ),
+    "maintain": Definition(
+        "paaplus.cli.maintain:maintain",
+        "Delete old receipts that no feedback names, and old finished jobs. The platform may run meanwhile.",
+    ),
     "chaos": Definition(
         "paaplus.chaos.command:chaos",
         "Run a platform of its own under traffic, kill and starve its processes, and check every promise afterwards.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -37,7 +37,7 @@ with lazy_imports():
     from paaplus.services.images import images as images_service
     from paaplus.services.operations import erasures, export
     from paaplus.services.predictions import anchors as anchors_service
-    from paaplus.services.predictions import predict
+    from paaplus.services.predictions import predict, theme_offsets
     from paaplus.services.reviews import exposure_ratings
     from paaplus.services.users import budget, keys
     from paaplus.services.users import users as users_service
@@ -159,6 +159,18 @@ def erase(
             )
         database.scrub()
     typer.echo(f"erased {user}")
+
+
+@app.command()
+def themes(user: UserArgument, as_json: JsonOption = False) -> None:
+    """How far a user's ratings of each theme lie from the served scores: what to add to scores of such images."""
+    with open_database() as database:
+        with database.read_session() as session:
+            user_id = user_of(session, user).id
+        predictor = predict.Predictor(database, open_blobs(), get_settings())
+        found = theme_offsets.offsets(theme_offsets.theme_calibrators(database, predictor, user_id))
+    names = ("aspect", "theme", "num_ratings", "offset")
+    print_rows(found, {name: attrgetter(name) for name in names}, as_json=as_json, title="themes")
 
 
 @app.command()

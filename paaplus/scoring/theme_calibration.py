@@ -114,7 +114,10 @@ class ThemeCalibrator:
 
 
 def fit_theme_calibrator(
-    theme_N: Sequence[str | None] | np.ndarray, score_N: np.ndarray, rating_N: np.ndarray, k: float | None = DEFAULT_K
+    theme_N: Sequence[str | None] | np.ndarray,
+    score_N: Sequence[float] | np.ndarray,
+    rating_N: Sequence[float] | np.ndarray,
+    k: float | None = DEFAULT_K,
 ) -> ThemeCalibrator:
     """The calibrator of these ratings.
 

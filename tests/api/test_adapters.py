@@ -87,6 +87,7 @@ def test_rollback_returns_the_old_scores_and_excludes_what_came_after(versions: 
     assert scores(versions) != live_scores
     excluded = versions.user.get("/v1/users/ada/exclusions").json()["items"]
     assert [(item["sequence"], item["reason"]) for item in excluded] == [(3, REASON["reason"]), (4, REASON["reason"])]
+    assert {item["kind"] for item in excluded} == {"rollback"}
     newest = versions.user.get("/v1/users/ada/history").json()["items"][0]
     assert (newest["move"], newest["actor"], newest["reason"]) == (
         "rolled_back",

@@ -318,6 +318,11 @@ ROUTES: dict[tuple[str, str], tuple[frozenset[KeyScope], Callable[[World], Reque
     ("POST", "/v1/users/{user}/adapters/{number}/promote"): (ADMIN, promote, "forbidden"),
     ("POST", "/v1/users/{user}/adapters/{number}/pin"): (ADMIN, of_ada("/adapters/1/pin", REASON), "forbidden"),
     ("POST", "/v1/users/{user}/unpin"): (ADMIN, unpin, "forbidden"),
+    ("POST", "/v1/adapters/rollback"): (
+        ADMIN,
+        lambda _: at("/v1/adapters/rollback", REASON | {"strategy": "bayes", "dry_run": True}),
+        "forbidden",
+    ),
     ("POST", "/v1/users/{user}/rollback"): (ADMIN, of_ada("/rollback", REASON | {"to": 0}), "forbidden"),
     ("POST", "/v1/users/{user}/retrain"): (ADMIN, of_ada("/retrain", REASON), "forbidden"),
     ("POST", "/v1/users/{user}/exclusions/release"): (ADMIN, of_ada("/exclusions/release", REASON), "forbidden"),

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile, ZipFile
 
+from defusedxml import DefusedXmlException, ElementTree  # refuses entities
+
 from paaplus.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element  # nosec B405: for types only
 
 _SPACE = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _MAX_BYTES = 200_000_000  # of one part, unpacked
@@ -26,17 +31,25 @@ def read_sheet(file: Path) -> list[list[str]]:
                 strings = [_text(one) for one in _root(parts, "xl/sharedStrings.xml").iter(f"{_SPACE}si")]
             sheet = _root(parts, "xl/worksheets/sheet1.xml")
             return [_row(row, strings) for row in sheet.iter(f"{_SPACE}row")]
-    except (OSError, BadZipFile, KeyError, IndexError, ValueError, ElementTree.ParseError) as error:
+    except (
+        OSError,
+        BadZipFile,
+        KeyError,
+        IndexError,
+        ValueError,
+        ElementTree.ParseError,
+        DefusedXmlException,
+    ) as error:
         raise InvalidInput(f"{file.name}: not an Excel file with a first sheet: {str(error)[:100]}") from error
 
 
-def _root(parts: ZipFile, name: str) -> ElementTree.Element:
+def _root(parts: ZipFile, name: str) -> Element:
     if parts.getinfo(name).file_size > _MAX_BYTES:
         raise ValueError(f"{name} is too large")
     return ElementTree.fromstring(parts.read(name))
 
 
-def _row(row: ElementTree.Element, strings: list[str]) -> list[str]:
+def _row(row: Element, strings: list[str]) -> list[str]:
     cells: list[str] = []
     for cell in row.iter(f"{_SPACE}c"):
         column = _column(cell.get("r", "")) or len(cells)
@@ -56,5 +69,5 @@ def _column(reference: str) -> int:
     return max(number - 1, 0)
 
 
-def _text(element: ElementTree.Element) -> str:
+def _text(element: Element) -> str:
     return "".join(one.text or "" for one in element.iter(f"{_SPACE}t"))

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from paaplus import faults
@@ -102,7 +103,10 @@ class FeedbackWriter:
             try:
                 self._write(group, wait=False)
             except Exception as error:
-                if len(group) == 1:
+                if _is_unreachable(error):
+                    for posting in group:
+                        posting.result.set_exception(error)
+                elif len(group) == 1:
                     self._failed(group[0], error)
                 else:
                     self._write_one_by_one(group)
@@ -156,6 +160,11 @@ class FeedbackWriter:
         faults.point("feedback_committed")
         for posting, each in zip(group, prepared, strict=True):
             posting.result.set_result([*each.results, *(next(results) for _ in each.events)])
+
+
+def _is_unreachable(error: Exception) -> bool:
+    """Whether the database does not answer: then the other postings would only wait for it one after the other."""
+    return isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and error.connection_invalidated)
 
 
 def _prepare(session: Session, principal: Principal, posted: Sequence[Posted]) -> _Prepared:

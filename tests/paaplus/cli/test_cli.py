@@ -71,6 +71,7 @@ def test_rollback_history_and_release_as_an_operator_does_them(run: Run, deploym
 def test_rollback_by_steps_is_not_repeated_by_accident(run: Run) -> None:
     command = ["adapters", "rollback", ANNA, "--reason", "complaint"]
     assert run(*command, "--active", "2", "--json")["to_number"] == 1
+    assert {row["kind"] for row in run("adapters", "exclusions", ANNA, "--json")} == {"rollback"}
     assert "version 1 of user" in run(*command, "--active", "2", exit_code=1)
     assert "rolled back from version 2 to 1" in run(*command, exit_code=1)
     assert run("adapters", "list", ANNA, "--json")[1]["state"] == "active"

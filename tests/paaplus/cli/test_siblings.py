@@ -137,3 +137,45 @@ def test_anchors_and_consistency_are_told(deployment: Deployment, run: Run) -> N
     assert (row["below"], row["above"]) == (str(deployment.images[1]), str(deployment.images[2]))
     assert row["below_rating"] <= row["score"] < row["above_rating"]
     assert run("users", "consistency", f"{APPLICATION}/anna", "--json") == []
+
+
+def test_theme_offsets_follow_ratings_and_are_undone(deployment: Deployment, run: Run) -> None:
+    user_id = deployment.add_user("anna")
+    for i, theme in enumerate(("sea", "sea", "dogs")):
+        run("images", "tag", deployment.images[i], theme)
+    name = f"{APPLICATION}/anna"
+    assert run("users", "themes", name, "--json") == []
+    deployment.post(*(deployment.rating(user_id, f"r{i}", i, value, i) for i, value in enumerate((10.0, 10.0))))
+    [sea] = run("users", "themes", name, "--json")
+    assert (sea["theme"], sea["num_ratings"]) == ("sea", 2)
+    assert sea["offset"] > 0.0
+    deployment.post(deployment.rating(user_id, "r2", 2, 0.0, 2), deployment.rating(user_id, "no theme", 4, 5.0, 3))
+    dogs, again = run("users", "themes", name, "--json")
+    assert dogs["offset"] < 0.0
+    assert (again["theme"], again["num_ratings"]) == ("sea", 2)
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_robustness_of_a_tool_and_of_a_user(
+    deployment: Deployment, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class MeanColour:
+        """Features of the tests' base model: an image's mean colour, four times."""
+
+        digest = deployment.base.extractor_digest
+
+        def extract(self, pictures: list[Image.Image]) -> np.ndarray:
+            return np.stack([np.tile(np.asarray(one).mean((0, 1)) / 255.0, 4) for one in pictures]).astype(np.float16)
+
+    monkeypatch.setattr("paaplus.pipelines.extract_features.cached_extractor", lambda *_: MeanColour())
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(60, 190, (24, 24, 3), np.uint8)).save(tmp_path / "pictures/a.png")
+    deployment.add_user("anna")
+    common = ("--images", tmp_path / "pictures", "--json")
+    [tool] = run("evaluate", "robustness", "--tool", "contrast", *common, "--out", tmp_path / "out")["subjects"]
+    assert (tool["subject"], tool["num_images"], tool["measures"]["rasr"]) == ("contrast", 1, 100.0)
+    assert (tmp_path / "out" / "robustness.html").is_file()
+    [user] = run("evaluate", "robustness", "--user", f"{APPLICATION}/anna", *common)["subjects"]
+    assert user["subject"] == f"{APPLICATION}/anna, generic"
+    assert user["wants"] is not None
+    assert "--user or --tool" in run("evaluate", "robustness", exit_code=1)

@@ -91,6 +91,7 @@ def test_random_ratings_after_honest_ones_are_quarantined_and_told(deployment: D
     kept_out = quarantine(deployment, user)
     assert {sequence for _, sequence in kept_out} >= set(range(61, 101))
     assert kept_out[0][0].reason.startswith("Quarantined: ")
+    assert exclusions.kind_of(kept_out[0][0]) == "quarantine"
     assert ("quarantined", kept_out[-1][0].reason) in moves(deployment, user)
     truth = [deployment.opinion(i) for i in range(100, 160)]
     before, after = (srcc(scores[100:160, 0], np.array(truth)) for scores in (honest, deployment.scores(user)))

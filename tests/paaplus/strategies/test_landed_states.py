@@ -16,6 +16,8 @@ from paaplus.training import TrainingRequest, train
 from tests.support.learning import PAIRS, SMALL, comparisons, first_request, person, ratings
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "learner_states"
+YOUNGER = {"replay_tail"}  # strategies that no version of that core was trained by
+LANDED = [pair for pair in PAIRS if pair[0] not in YOUNGER]
 made = runpy.run_path(str(FOLDER / "make.py"), run_name="made")
 
 
@@ -38,7 +40,7 @@ def second_request(strategy: str, kind: str) -> TrainingRequest:
 
 
 @pytest.mark.parametrize("name", ["whole", "purged"])
-@pytest.mark.parametrize(("strategy", "kind"), PAIRS)
+@pytest.mark.parametrize(("strategy", "kind"), LANDED)
 def test_landed_version_is_gone_on_from_as_it_was_then(strategy: str, kind: str, name: str) -> None:
     landed, unseen = Landed(strategy, kind), made["UNSEEN"]
     request = made["third_requests"](second_request(strategy, kind), landed)[name]
@@ -52,7 +54,7 @@ def test_landed_version_is_gone_on_from_as_it_was_then(strategy: str, kind: str,
         assert unpack(trained.state)[1]["format"] == STATE_FORMAT
 
 
-@pytest.mark.parametrize(("strategy", "kind"), PAIRS)
+@pytest.mark.parametrize(("strategy", "kind"), LANDED)
 def test_landed_version_with_nothing_new_stays_and_its_state_is_written_anew(strategy: str, kind: str) -> None:
     landed = Landed(strategy, kind)
     request = made["third_requests"](second_request(strategy, kind), landed)["whole"]

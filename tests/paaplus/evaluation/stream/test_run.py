@@ -173,5 +173,5 @@ def test_a_learned_prior_is_fitted_on_the_train_side_and_used(tmp_path):
 
 
 def test_default_learners_are_all_strategies():
-    assert len(ALL_LEARNERS) == 25
+    assert len(ALL_LEARNERS) == 27
     assert ALL_LEARNERS[0] == BAYES

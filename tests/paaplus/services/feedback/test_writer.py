@@ -1,0 +1,129 @@
+"""The writer of feedback: postings that come together are appended together, and fail alone."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from paaplus.db.engine import Database
+from paaplus.db.tables import FeedbackRow
+from paaplus.db.tables.feedback import FeedbackKind
+from paaplus.db.tables.governance import KeyScope
+from paaplus.errors import Unavailable
+from paaplus.services.feedback import intake, writer
+from paaplus.services.feedback.intake import NewEvent
+from paaplus.services.feedback.writer import FeedbackWriter, Posted
+from paaplus.services.users.keys import Principal
+from paaplus.settings import Settings
+from tests.support.factories import APPLICATION, make_image, make_user
+
+KEY = Principal("app", KeyScope.APPLICATION, application=APPLICATION)
+
+
+def event(index: int, user_id: UUID, *, event_id: str, image_id: UUID) -> NewEvent:
+    payload = {"ratings": {"beauty": 5}, "scale": {"min": 1, "max": 7}}
+    return NewEvent(index, user_id, event_id, FeedbackKind.RATING, payload, image_id=image_id)
+
+
+def posted(user: str, event_id: str, image_id: UUID, index: int = 0) -> Posted:
+    return Posted(index, event_id, user, partial(event, index, event_id=event_id, image_id=image_id))
+
+
+@pytest.fixture
+def image_id(database: Database) -> UUID:
+    with database.session() as session:
+        for name in ("anna", "ben"):
+            make_user(session, external_id=name)
+        return make_image(session).id
+
+
+@pytest.fixture
+def feedback(database: Database, settings: Settings):
+    instance = FeedbackWriter(database, settings)
+    yield instance
+    instance.close()
+
+
+def log(database: Database) -> list[tuple[str, int]]:
+    with database.read_session() as session:
+        rows = session.execute(sa.select(FeedbackRow.event_id, FeedbackRow.sequence).order_by(FeedbackRow.id))
+        return [tuple(row) for row in rows]
+
+
+def test_many_threads_at_once_leave_no_gap_and_lose_nothing(
+    database: Database, feedback: FeedbackWriter, image_id: UUID
+) -> None:
+    def post(thread: int) -> None:
+        for n in range(20):
+            [result] = feedback.submit(KEY, [posted("anna", f"t{thread}-{n}", image_id)]).result(30)
+            assert result.status == "accepted"
+
+    threads = [threading.Thread(target=post, args=(t,)) for t in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(sequence for _, sequence in log(database)) == list(range(1, 121))
+
+
+def test_an_event_that_is_posted_twice_at_once_is_stored_once(
+    database: Database, feedback: FeedbackWriter, image_id: UUID
+) -> None:
+    results = [feedback.submit(KEY, [posted("anna", "e", image_id)]) for _ in range(5)]
+    assert sorted(r.result(30)[0].status for r in results) == ["accepted", *["duplicate"] * 4]
+    assert log(database) == [("e", 1)]
+
+
+def test_a_large_posting_and_an_unknown_user(database: Database, feedback: FeedbackWriter, image_id: UUID) -> None:
+    events = [posted("ghost" if n == 7 else "anna", f"e{n}", image_id, n) for n in range(300)]
+    by_index = {result.index: result for result in feedback.submit(KEY, events).result(30)}
+    assert by_index[7].status == "rejected"
+    assert sum(result.status == "accepted" for result in by_index.values()) == 299
+
+
+def test_a_posting_that_fails_does_not_fail_the_others(
+    database: Database, feedback: FeedbackWriter, image_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = intake.append_prepared
+
+    def fails_for_ben(session, prepared, **options):
+        if any(item.event.event_id == "bad" for item in prepared):
+            raise ZeroDivisionError
+        return right(session, prepared, **options)
+
+    monkeypatch.setattr(writer.intake, "append_prepared", fails_for_ben)
+    results = {
+        name: feedback.submit(KEY, [posted("ben" if name == "bad" else "anna", name, image_id)])
+        for name in ("a", "bad", "b")
+    }
+    with pytest.raises(ZeroDivisionError):
+        results["bad"].result(30)
+    assert [results[name].result(30)[0].status for name in ("a", "b")] == ["accepted"] * 2
+    assert sorted(name for name, _ in log(database)) == ["a", "b"]
+
+
+def test_what_waits_is_written_before_the_end_and_too_much_is_refused(
+    database: Database, settings: Settings, image_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "MAX_WAITING", 3)
+    right, began, go_on = intake.append_prepared, threading.Event(), threading.Event()
+
+    def waits(*arguments, **options):
+        began.set()
+        assert go_on.wait(30)
+        return right(*arguments, **options)
+
+    monkeypatch.setattr(writer.intake, "append_prepared", waits)
+    feedback = FeedbackWriter(database, settings)
+    results = [feedback.submit(KEY, [posted("anna", "first", image_id)])]
+    assert began.wait(30)
+    results += [feedback.submit(KEY, [posted("anna", f"e{n}", image_id)]) for n in range(3)]
+    with pytest.raises(Unavailable):
+        feedback.submit(KEY, [posted("anna", "too many", image_id)])
+    go_on.set()
+    feedback.close()
+    assert [result.result(0)[0].sequence for result in results] == [1, 2, 3, 4]

@@ -1,0 +1,53 @@
+"""Retention: what is too old is deleted, and what somebody still needs is kept."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from paaplus.db.engine import Database
+from paaplus.db.tables import FeedbackRow, JobRow, PredictionReceiptRow
+from paaplus.db.tables.jobs import JobState
+from paaplus.db.types import utcnow
+from paaplus.ids import first_id_of
+from paaplus.services.operations import retention
+from paaplus.services.operations.retention import RetentionReport
+from paaplus.settings import Settings
+from tests.support.factories import make_base_model, make_feedback, make_image, make_job, make_receipt, make_user
+
+
+def old_id(days: int, number: int) -> UUID:
+    return UUID(int=first_id_of(utcnow() - timedelta(days=days)).int + number)
+
+
+def test_old_receipts_and_finished_jobs_go_and_what_is_needed_stays(
+    database: Database, settings: Settings, monkeypatch
+) -> None:
+    monkeypatch.setattr(retention, "ROWS_AT_ONCE", 2)
+    with database.session() as session:
+        user, image, base = make_user(session), make_image(session), make_base_model(session)
+        columns = {"user_id": user.id, "image_id": image.id, "base_model_id": base.id}
+        old = [make_receipt(session, id=old_id(40, n), **columns).id for n in range(5)]
+        named = make_receipt(session, id=old_id(40, 9), **columns).id
+        new = make_receipt(session, **columns).id
+        correction = make_feedback(session, user, image_id=image.id, receipt_id=named).id
+        for number, state in enumerate(JobState):
+            make_job(session, id=old_id(40, number), user_id=user.id, state=state, lock_key=f"old{number}")
+    kept = settings.model_copy(update={"keep_receipts_days": 30, "keep_jobs_days": 30})
+
+    assert retention.apply(database, kept) == RetentionReport(num_receipts=len(old), num_jobs=3)
+    assert retention.apply(database, kept) == RetentionReport(0, 0)
+    with database.read_session() as session:
+        assert set(session.execute(sa.select(PredictionReceiptRow.id)).scalars()) == {named, new}
+        assert session.get(FeedbackRow, correction).receipt_id == named
+        left = set(session.execute(sa.select(JobRow.state)).scalars())
+    assert left == {JobState.QUEUED, JobState.RUNNING}
+
+
+def test_nothing_goes_where_everything_is_kept(database: Database, settings: Settings) -> None:
+    with database.session() as session:
+        make_job(session, id=old_id(4_000, 0), user_id=make_user(session).id, state=JobState.SUCCEEDED)
+    kept = settings.model_copy(update={"keep_receipts_days": 0, "keep_jobs_days": 0})
+    assert retention.apply(database, kept) == RetentionReport(0, 0)
