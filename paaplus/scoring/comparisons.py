@@ -33,7 +33,7 @@ from paaplus.records import DISLIKED, LIKED, PREFERS_FIRST, PREFERS_SECOND, TIE,
 
 TIE_WIDTH = math.log(2.0)
 TEMPERATURE_PER_NOISE_SD = math.sqrt(6.0) / math.pi
-LIKE_TEMPERATURE_PER_NOISE_SD = math.sqrt(3.0) / math.pi  # one normal noise, as above; see docs/decisions/0025
+LIKE_TEMPERATURE_PER_NOISE_SD = math.sqrt(3.0) / math.pi  # one normal noise, as above; see docs/decisions/0026
 LOG_TIE_SHARE = math.log1p(-math.exp(-2.0 * TIE_WIDTH))
 
 

@@ -18,7 +18,7 @@ from paaplus.records import ComparedSet, RatedSet, is_like
 from paaplus.scoring import as_said, closed_form
 from paaplus.scoring.priors import SCORE_CENTER, Prior
 
-MIDDLE_SD = 2.0  # score points, around the middle of the scale; measured on train people, docs/decisions/0025
+MIDDLE_SD = 2.0  # score points, around the middle of the scale; measured on train people, docs/decisions/0026
 
 
 def has_likes(compared: ComparedSet) -> bool:
