@@ -25,7 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-LIBRARIES = ("numpy", "scipy.stats", "sqlalchemy", "alembic", "torch", "pydantic", "fastapi", "hypothesis", "celery",
+LIBRARIES = ("numpy", "scipy.stats", "sqlalchemy", "alembic", "torch", "pydantic", "fastapi", "celery",
              "structlog", "PIL.Image", "pytest", "rich.console", "typer")  # fmt: skip
 FOUND, SURVIVED, BROKEN = "found", "survived", "broken"
 
@@ -83,7 +83,10 @@ def in_fork(root: Path, edit: Edit | None, tests: list[str], answer: Path) -> No
     import pytest
 
     os.chdir(root)
-    sys.path.insert(0, str(root))
+    sys.path[:] = [str(root), *(entry for entry in sys.path if Path(entry or ".").resolve() != ROOT)]
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "paaplus")]:
+        del sys.modules[name]  # this file's own package: the copy has one too
+    os.environ["PYTHONPATH"] = str(root)  # of processes that tests start
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     os.dup2(devnull, 2)
@@ -94,7 +97,17 @@ def in_fork(root: Path, edit: Edit | None, tests: list[str], answer: Path) -> No
             answer.write_text(f"{BROKEN}\t{type(error).__name__} on import")
             return
     bodies = Bodies()
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-k", "not postgresql", f"--basetemp={root}/.tmp-{os.getpid()}"]
+    options = [
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "not postgresql",
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
+        f"--basetemp={root}/.tmp-{os.getpid()}",
+    ]
     pytest.main([*options, *tests], plugins=[bodies])
     if bodies.failed:
         answer.write_text(f"{FOUND}\t{bodies.failed[0]}")
@@ -111,6 +124,8 @@ def run(root: Path, edit: Edit | None, tests: list[str], limit_s: float) -> tupl
     if child == 0:
         try:
             in_fork(root, edit, tests, answer)
+        except BaseException as error:
+            answer.write_text(f"{BROKEN}\t{type(error).__name__}: {error}")
         finally:
             os._exit(0)
     while os.waitpid(child, os.WNOHANG) == (0, 0):
