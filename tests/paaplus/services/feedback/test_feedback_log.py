@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from paaplus.db.tables import UserRow
@@ -10,9 +12,11 @@ from paaplus.services.feedback.feedback_log import (
     ComparisonEvent,
     ExclusionSpan,
     FeedbackLog,
+    LikeEvent,
     RatingEvent,
     TrainedUpTo,
     is_held_out,
+    said_at,
 )
 
 A, B, C = uuid4(), uuid4(), uuid4()
@@ -80,10 +84,39 @@ def test_released_older_event_of_a_rating_makes_it_new_again() -> None:
     assert released.is_new(version, released.latest_ratings()[0])
 
 
-def test_events_that_no_training_reads_taint_nothing() -> None:
-    liked = FeedbackLog(3, (event(1, A),), {2: 3}, (), frozenset({2}))
-    assert not liked.is_tainted(TrainedUpTo(2, 0))
+def like(sequence: int, image: UUID, liked: bool = True, said: int = 0) -> LikeEvent:
+    return LikeEvent(sequence, image, liked, False, said)
+
+
+def test_a_retracted_like_taints_and_a_new_one_is_untrained() -> None:
+    liked = FeedbackLog(3, (event(1, A),), {2: 3}, (), likes=(like(2, B),))
+    assert liked.is_tainted(TrainedUpTo(2, 0))
+    assert not liked.is_tainted(TrainedUpTo(1, 0))
     assert liked.untrained(TrainedUpTo(1, 0)) == {2}
+    assert liked.latest_likes() == []
+    assert liked.image_ids() == {A, B}
+
+
+def test_a_like_replaces_an_earlier_one_and_stands_beside_a_rating() -> None:
+    both = FeedbackLog(3, (event(1, A),), {}, (), likes=(like(2, A), like(3, A, False)))
+    assert [(each.sequence, each.liked) for each in both.latest_likes()] == [(3, False)]
+    assert len(both.latest_ratings()) == 1
+
+
+def test_what_was_said_last_counts_and_the_sequence_only_among_the_same_time() -> None:
+    early, late = event(2, A), replace(event(1, A), said=5)
+    assert ratings(log(late, early)) == [(1, A, {"beauty": 1})]
+    assert ratings(log(replace(late, said=0), early)) == [(2, A, {"beauty": 2})]
+    two = FeedbackLog(2, (), {}, (), likes=(like(1, A, True, said=9), like(2, A, False, said=3)))
+    assert two.latest_likes()[0].liked
+    pair = compared_log(replace(compared(1, A, B), said=9), replace(compared(2, A, B, beauty=0.0), said=3))
+    assert latest_comparisons(pair) == [(1, A, B, {"beauty": 1.0})]
+
+
+def test_nothing_is_said_after_its_receipt() -> None:
+    received = datetime(2026, 1, 5, 12, tzinfo=UTC)
+    assert said_at(None, received) == said_at(received, received) == said_at(received + timedelta(1), received)
+    assert said_at(received - timedelta(seconds=1), received) == said_at(None, received) - 1_000_000
 
 
 def test_everything_is_new_to_the_base_model() -> None:
