@@ -185,7 +185,7 @@ class Thread:
     def _repeat_feedback(self) -> None:
         """Post earlier events again, acknowledged or not, in any order and any batches."""
         person = self._rng.choice(self._people)
-        known = [event for (user, _), event in list(self._ledger.posted.items()) if user == person.id]
+        known = [event for (user, _), event in self._ledger.posted.copy().items() if user == person.id]
         if known:
             self._post(person, self._rng.sample(known, min(len(known), self._rng.randint(1, MAX_BATCH))))
 

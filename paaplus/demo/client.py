@@ -16,7 +16,7 @@ UPLOAD_THREADS = 4
 TIMEOUT_S = 60.0
 MAX_WAIT_S = 600.0  # for features and for trainings; normally seconds
 MAX_EVENTS = 1000
-MAX_ITEMS = 5000
+MAX_ITEMS = 2000
 RETRY_PAUSES_S = (0.2, 0.5, 1.0, 2.0)  # after a 503
 _POLL_S = 0.25
 

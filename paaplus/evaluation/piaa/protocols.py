@@ -100,7 +100,7 @@ PROTOCOLS = {
         shots=(10, 100),
         num_test=None,
         draws=10,
-        source="as later papers describe it: 22 test workers who rated 110 images or more; none of them was at hand",
+        source="from memory: 22 test workers who rated 110 images or more; no paper was at hand",
         note="A seed draws the workers.",
     ),
     "lapis": Protocol(
