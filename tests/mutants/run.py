@@ -3,7 +3,7 @@
     python -m tests.mutants.run [--only TEXT] [--jobs N]      (make mutants)
 
 An edit is *found* if a test fails in its own body. It is not if all tests pass, if a test cannot even be set up or
-collected, or if the edited file cannot be imported: then the edit or its tests must change. The table of results is
+collected, if the edited file cannot be imported, or if the tests do not end: then the edit or its tests must change. The table of results is
 written to `tests/mutants/results.md`.
 
 Each run is a fork of this process, which has imported the libraries already: a run costs what its tests cost.
@@ -132,7 +132,7 @@ def run(root: Path, edit: Edit | None, tests: list[str], limit_s: float) -> tupl
         if time.monotonic() - started > limit_s:
             os.kill(child, 9)
             os.waitpid(child, 0)
-            return FOUND, f"no end after {limit_s:.0f} s", time.monotonic() - started
+            return BROKEN, f"no end after {limit_s:.0f} s", time.monotonic() - started
         time.sleep(0.05)
     outcome, _, note = (answer.read_text() if answer.exists() else f"{BROKEN}\tthe process died").partition("\t")
     return outcome, note, time.monotonic() - started
