@@ -11,8 +11,8 @@ from kombu.exceptions import OperationalError
 
 from paaplus.queue import bell
 from paaplus.settings import get_settings
-from paaplus.workers.broker import num_waiting, wake_up_options
 from paaplus.workers.tasks import run_ready
+from paaplus.workers.wake_ups import num_waiting, wake_up_options
 
 log = structlog.get_logger(__name__)
 

@@ -18,7 +18,7 @@ from paaplus.services.adaptation import drift
 from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.settings import Settings, get_settings
 from paaplus.storage.blobs import BlobStore
-from paaplus.workers.broker import MAX_WAKE_UPS, num_waiting, wake_up_options
+from paaplus.workers.wake_ups import MAX_WAKE_UPS, num_waiting, wake_up_options
 
 log = structlog.get_logger(__name__)
 

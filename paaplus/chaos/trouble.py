@@ -17,7 +17,7 @@ from paaplus.faults import STOP
 
 REACH_TIMEOUT_S: Final = 15.0  # longest time until a process reaches its fault point
 RECOVER_TIMEOUT_S: Final = 30.0
-DRILL_TIMEOUT_S: Final = 90.0  # longest time that the drill drives a process to one fault point
+DRILL_TIMEOUT_S: Final = 60.0  # longest time that the drill drives a process to one fault point
 DRILL_PAUSE_S: Final = 0.2
 PAST_LEASE_S: Final = LEASE_S + 1.5
 AWAY_S: Final = 2.5
@@ -35,8 +35,8 @@ WORKER_POINTS: Final = (
     "version_written",
     "training_uncommitted",
     "training_committed",
-    "jobs_enqueued",
 )
+SCHEDULER_POINTS: Final = ("jobs_enqueued",)
 API_POINTS: Final = ("feedback_uncommitted", "feedback_committed", "pointer_moved", "user_files_deleted")
 
 
@@ -128,7 +128,7 @@ class Troublemaker:
             drive: asks the platform for something that leads to this point.
         """
         reached = {}
-        for points, role in ((WORKER_POINTS, "worker"), (API_POINTS, "api")):
+        for points, role in ((WORKER_POINTS, "worker"), (SCHEDULER_POINTS, "scheduler"), (API_POINTS, "api")):
             for point in points:
                 reached[point] = self._drill_at(point, self._of_role(role), drive)
         return reached
@@ -175,6 +175,7 @@ class Troublemaker:
     def _around(self) -> dict[str, Act]:
         acts: dict[str, Act] = {
             "scheduler killed at a random moment": partial(self._kill, self._of_role("scheduler")),
+            "scheduler killed at jobs_enqueued": partial(self._kill_at, self._of_role("scheduler"), "jobs_enqueued"),
             "broker emptied": self._empty_broker,
             "broker away": self._broker_away,
         }

@@ -17,7 +17,7 @@ NUM_TRAITS: Final = 4
 
 # Every adapter kind, strategies with and without replay, and enough steps for a kill in the middle.
 POLICIES: Final[tuple[dict[str, Any], ...]] = (
-    {"min_new_feedback": 4},
+    {"min_new_feedback": 4, "max_interval_s": 3},  # less feedback is due after a time: a scan enqueues such users
     {"min_new_feedback": 6, "adapter": "taste_vector", "strategy": "replay", "training": {"num_steps": 200}},
     {"min_new_feedback": 5, "adapter": "bottleneck", "strategy": "replay_ewc", "training": {"num_steps": 150}},
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import sys
@@ -89,7 +90,7 @@ def test_feedback_that_was_acknowledged_is_kept_when_the_api_is_killed(deploymen
             }
             try:
                 api.post("/v1/feedback", event)
-            except (urllib.error.URLError, OSError):
+            except (urllib.error.URLError, http.client.HTTPException, OSError):
                 return
             acknowledged.append(event_id)
 

@@ -352,9 +352,11 @@ class _Allowed:
         if not near:
             return
         tomorrow = utcnow() + timedelta(days=1)
-        # Where the event `max_per_day` before is itself among the posted ones.
+        # Where the event `max_per_day` before is itself among the posted ones. Numbers begin with 1.
         self._at = {
-            (i, sequence + max_per_day): tomorrow for i, first, last in near for sequence in range(first, last + 1)
+            (i, sequence + max_per_day): tomorrow
+            for i, first, last in near
+            for sequence in range(max(first, 1), last + 1)
         }
         dialect = session.get_bind().dialect.name
         rows = session.execute(_received(dialect), {"spans": encoded(dialect, near)})
