@@ -149,4 +149,4 @@ def test_scheduler_survives_entries_that_celery_adds(settings: Settings) -> None
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.splitlines()[-2:] == ["['paaplus.scan']", "['celery.backend_cleanup']"]
+    assert done.stdout.splitlines()[-2:] == ["['paaplus.maintain', 'paaplus.scan']", "['celery.backend_cleanup']"]
