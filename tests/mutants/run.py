@@ -4,8 +4,7 @@
 
 An edit is *found* if a test fails in its own body. It is not if all tests pass, if a test cannot even be set up or
 collected, if the edited file cannot be imported, or if the tests do not end: then the edit or its tests must change.
-The table of results is
-written to `tests/mutants/results.md`.
+The table of results is written to `tests/mutants/results.md`.
 
 Each run is a fork of this process, which has imported the libraries already: a run costs what its tests cost.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,14 @@ def test_ratings_help_to_find_the_middle() -> None:
     few = likes(BASE, TASTE, 40, middle=6.5, first_sequence=200)
     errors = [abs(estimate(rated, few) - 6.5) for rated in (NOTHING, ratings(BASE, TASTE, 100))]
     assert errors[1] <= errors[0] + 0.05
+
+
+@pytest.mark.parametrize("height", [-1.5, 1.5])
+def test_how_high_a_person_rates_says_nothing_about_the_middle(height: float) -> None:
+    """The made-up image of a like moves with the person's offset."""
+    rated, liked = ratings(BASE, TASTE, 100, missing=0.0), likes(BASE, TASTE, 100, first_sequence=200)
+    higher = replace(rated, target_NA=rated.target_NA + np.float32(height))
+    assert estimate(higher, liked) == pytest.approx(estimate(rated, liked), abs=2e-3)
 
 
 def test_likelihood_of_likes_is_that_of_a_threshold_with_logistic_noise() -> None:
