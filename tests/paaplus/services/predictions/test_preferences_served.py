@@ -13,6 +13,7 @@ from paaplus.db.tables import AdapterRow, FeaturesRow, PredictionReceiptRow
 from paaplus.scoring.adapters import adapter_from_bytes
 from paaplus.services.adaptation import drift
 from paaplus.services.adapters import versions
+from paaplus.services.images.features import features_digest
 from paaplus.services.predictions.predict import Prediction, Predictor, Target
 from paaplus.services.predictions.serving import UsedPreference
 from paaplus.services.surveys import preferences
@@ -151,7 +152,9 @@ def test_receipts_name_preference_and_branches(deployment: Deployment) -> None:
     without_mesh_D[8:] = heads.absent_E[4:]
     with deployment.database.session() as session:
         key = deployment.base.extractor_digest, deployment.images[60]
-        session.get(FeaturesRow, key).data = without_mesh_D.tobytes()
+        row = session.get(FeaturesRow, key)
+        row.data = without_mesh_D.tobytes()
+        row.sha256 = features_digest(*key, row.data)
     give(deployment, anna, WISH)
     items = predict(deployment, anna, images=range(60, 62))
     assert [item.branches for item in items] == [("image", "posture"), ("image", "posture", "mesh")]

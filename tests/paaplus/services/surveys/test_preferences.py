@@ -148,14 +148,14 @@ def test_base_model_without_a_preference_ignores_it_and_reports_that(plain: Depl
 
 def test_changed_preference_makes_users_with_a_version_due(deployment: Deployment) -> None:
     anna, ben = deployment.add_user("anna"), deployment.add_user("ben")
-    deployment.rate(anna, range(20))
+    deployment.rate(anna, range(38))
     deployment.work()
     for user in (anna, ben):
         give(deployment, user, WISH)
-    assert deployment.user(anna).due_reason == DueReason.NEW_PREFERENCE
-    assert deployment.user(ben).due_reason is None
-    deployment.rate(anna, range(20, 22))  # too few to make anna due: the earlier reason is kept
-    assert deployment.user(anna).due_reason == DueReason.NEW_PREFERENCE
+    assert deployment.queued_reason(anna) == DueReason.NEW_PREFERENCE
+    assert deployment.queued_reason(ben) is None
+    deployment.rate(anna, range(38, 40))  # too few to make anna due: the earlier reason is kept
+    assert deployment.queued_reason(anna) == DueReason.NEW_PREFERENCE
     assert deployment.work() == 1
     assert deployment.work() == 0  # once is enough
     assert deployment.versions(anna)[-1].preference == WISH
