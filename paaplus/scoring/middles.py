@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from paaplus.records import ComparedSet, RatedSet, is_like
-from paaplus.scoring import as_said, closed_form
+from paaplus.scoring import canonical_order, closed_form
 from paaplus.scoring.priors import SCORE_CENTER, Prior
 
 MIDDLE_SD = 2.0  # score points, around the middle of the scale; measured on train people, docs/decisions/0026
@@ -38,8 +38,8 @@ def estimate(prior: Prior, rated: RatedSet, compared: ComparedSet) -> np.ndarray
     if not has_likes(compared):
         return middle_A
     centered = placed(compared, middle_A)
-    rated = as_said.in_order(rated, as_said.order_of_ratings(rated))
-    centered = as_said.in_order(centered, as_said.order_of_comparisons(centered))
+    rated = canonical_order.in_order(rated, canonical_order.order_of_ratings(rated))
+    centered = canonical_order.in_order(centered, canonical_order.order_of_comparisons(centered))
     liked_A = is_like(compared.preference_CA).any(axis=0)
     for a in np.flatnonzero(liked_A):
         middle_A[a] += closed_form.middle_of(rated, centered, prior, int(a), MIDDLE_SD)

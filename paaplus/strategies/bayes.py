@@ -1,6 +1,6 @@
 """Bayesian linear regression per aspect: order-free, a millisecond or so. The default for taste vectors.
 
-The fit itself is `scoring.closed_form`. Every fit is from all feedback, in float64, sorted by when it was said: any
+The fit itself is `scoring.closed_form`. Every fit is from all feedback, in float64, sorted by content: any
 split of the same log into increments and any order of arrival give the same bytes, and a retracted rating leaves no
 trace.
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from paaplus.errors import TrainingStopped
 from paaplus.records import SCORE_MAX, SCORE_MIN, ComparedSet, RatedSet
-from paaplus.scoring import as_said, closed_form
+from paaplus.scoring import canonical_order, closed_form
 from paaplus.scoring.adapters import TasteVector
 from paaplus.scoring.priors import OwnPrior
 from paaplus.scoring.tensors import pack
@@ -36,9 +36,11 @@ def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Tr
     if should_stop():
         raise TrainingStopped("stopped before the first step")
     rated, compared = request.everything()
-    order_N, order_C = as_said.order_of_ratings(rated), as_said.order_of_comparisons(compared)
+    order_N, order_C = canonical_order.order_of_ratings(rated), canonical_order.order_of_comparisons(compared)
     prior = request.prior or OwnPrior(request.base)
-    fitted = closed_form.fit(request.base, prior, as_said.in_order(rated, order_N), as_said.in_order(compared, order_C))
+    fitted = closed_form.fit(
+        request.base, prior, canonical_order.in_order(rated, order_N), canonical_order.in_order(compared, order_C)
+    )
     loo_NA = np.empty_like(fitted.loo_NA)
     loo_NA[order_N] = fitted.loo_NA
     metrics = _metrics(fitted.adapter, rated, compared, loo_NA)

@@ -60,8 +60,8 @@ def test_numbers_that_cannot_be_right_are_refused(part: str, column: str, value:
     [
         ("first_taste_CR", np.nan, "taste or generic scores that are not finite"),
         ("second_generic_CA", np.inf, "taste or generic scores that are not finite"),
-        ("preference_CA", 0.7, "preferences other than 1, 0.5 and 0"),
-        ("preference_CA", np.inf, "preferences other than 1, 0.5 and 0"),
+        ("preference_CA", 0.7, "preferences other than 1, 0, 0.5, 2, -1"),
+        ("preference_CA", np.inf, "preferences other than 1, 0, 0.5, 2, -1"),
         ("weight_C", -1.0, "weights that are negative or not finite"),
     ],
 )

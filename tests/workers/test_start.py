@@ -17,4 +17,4 @@ def test_worker_does_not_start_on_another_schema(prefork: bool, empty_database_u
     worker = start_worker(settings, prefork=prefork)
     with running(worker):
         assert worker.process.wait(30) == 1
-    assert "run `paaplus db upgrade`" in worker.log()
+    assert "`paaplus db upgrade`" in worker.log()

@@ -18,7 +18,7 @@ from paaplus.ids import sha256_hex
 from paaplus.metrics import srcc
 from paaplus.pipelines import adapt
 from paaplus.records import NO_COMPARISONS
-from paaplus.scoring import closed_form
+from paaplus.scoring import canonical_order, closed_form
 from paaplus.scoring.priors import OwnPrior
 from paaplus.services.adapters import versions
 from paaplus.services.feedback import arrays, exclusions, feedback_log
@@ -190,6 +190,7 @@ def test_held_out_ratings_never_train(deployment: Deployment) -> None:
     training = [rating for rating in ratings if not rating.held_out]
     assert 0 < len(training) < len(ratings)
     rated = arrays.rated_set(training, deployment.base.aspects, partial(inputs, deployment))
+    rated = canonical_order.in_order(rated, canonical_order.order_of_ratings(rated))
     fitted = closed_form.fit(deployment.base, OwnPrior(deployment.base), rated, NO_COMPARISONS)
     assert deployment.active(user).digest == sha256_hex(fitted.adapter.to_bytes())
     assert deployment.active(user).num_ratings == len(training)

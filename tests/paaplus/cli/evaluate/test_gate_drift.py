@@ -22,23 +22,27 @@ def invoke(rated_folder: Path, tmp_path_factory: pytest.TempPathFactory, what: s
         return CliRunner().invoke(app, [*command, *options])
 
 
-def test_gate_says_of_every_rule_who_goes_live(
+def test_gate_says_of_every_life_what_is_served(
     rated_folder: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
     split = ["--split", str(rated_folder / "split.py"), "--seeds", "0"]
-    done = invoke(rated_folder, tmp_path_factory, "gate", "--k", "10", *split, "--json", "--out", str(tmp_path))
+    lives = ["--life", "honest", "--life", "comparisons: coin", "--answers", "12", "--increments", "6,12"]
+    done = invoke(rated_folder, tmp_path_factory, "gate", *lives, *split, "--json", "--out", str(tmp_path))
     assert done.exit_code == 0, done.stderr
     document = json.loads(done.stdout)
-    assert {(row["when"], row["k"]) for row in document["summary"]} == {("first", 10), ("update", 10)}
+    assert {(row["life"], row["increment"]) for row in document["summary"]} == {
+        (life, increment) for life in ("honest", "comparisons: coin") for increment in (6, 12)
+    }
     assert json.loads((tmp_path / "gate.json").read_text()) == document
-    assert "held out only" in (tmp_path / "gate.md").read_text()
+    assert "| taste_vector:bayes | 6 | honest |" in (tmp_path / "gate.md").read_text()
 
 
 def test_gate_shows_a_table(rated_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     split = ["--split", str(rated_folder / "split.py"), "--seeds", "0", "--limit-people", "1"]
-    done = invoke(rated_folder, tmp_path_factory, "gate", "--k", "8", *split)
+    done = invoke(rated_folder, tmp_path_factory, "gate", "--life", "shuffled", "--answers", "10", *split)
     assert done.exit_code == 0, done.stderr
-    assert "bad promoted" in done.stdout
+    assert "what is served, seeds [0]" in done.stdout
+    assert "shuffled" in done.stdout
 
 
 def test_drift_counts_alarms(rated_folder: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
@@ -55,7 +59,8 @@ def test_drift_counts_alarms(rated_folder: Path, tmp_path_factory: pytest.TempPa
 @pytest.mark.parametrize(
     ("what", "options", "message"),
     [
-        ("gate", ["--k", "2"], "none below 4"),
+        ("gate", ["--answers", "2"], "2 answers: 10 or more"),
+        ("gate", ["--life", "sleepy"], "sleepy"),
         ("gate", ["--learner", "bottleneck:bayes"], "bottleneck:bayes"),
         ("drift", ["--seeds", "x"], "--seeds 'x'"),
         ("drift", ["--ratings", "400", "--increment", "10"], "400"),

@@ -257,8 +257,8 @@ def test_rollback_distinguishes_version_0_from_the_base_model(clinic: Clinic) ->
 
 
 def test_a_retracted_answer_leaves_what_is_served(clinic: Clinic) -> None:
-    user = clinic.add_user()
-    clinic.compare(user, PAIRS[:8], seed=1)
+    user = clinic.add_user(min_new_feedback=30)
+    clinic.compare(user, PAIRS, seed=1)
     clinic.match(user)
     clinic.retract(user, f"c{PAIRS[0][0]}-{PAIRS[0][1]}")
     assert clinic.queued_reason(user) == DueReason.TAKEN_BACK
@@ -362,7 +362,7 @@ def test_a_match_while_its_expert_is_erased_leaves_nothing_of_them(clinic: Clini
 
 def test_a_match_counts_for_its_own_base_model_only(clinic: Clinic) -> None:
     user = clinic.add_user()
-    clinic.compare(user, PAIRS, seed=1)
+    clinic.rate(user, range(60), seed=1)
     former = clinic.match(user)
     base = tiny_base(seed=1)
     with clinic.database.session() as session:

@@ -152,8 +152,8 @@ def test_changed_preference_makes_users_with_a_version_due(deployment: Deploymen
     deployment.work()
     for user in (anna, ben):
         give(deployment, user, WISH)
-    assert deployment.queued_reason(anna) == DueReason.NEW_PREFERENCE
-    assert deployment.queued_reason(ben) is None
+    assert deployment.user(anna).due_reason == DueReason.NEW_PREFERENCE
+    assert deployment.user(ben).due_reason is None
     deployment.rate(anna, range(38, 40))  # too few to make anna due: the earlier reason is kept
     assert deployment.queued_reason(anna) == DueReason.NEW_PREFERENCE
     assert deployment.work() == 1

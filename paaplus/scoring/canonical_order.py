@@ -1,4 +1,4 @@
-"""Feedback in the order in which it was said: sums over it then do not depend on how it arrived. NumPy only.
+"""Feedback in an order of its content: sums over it then do not depend on how it arrived. NumPy only.
 
 Shape letters: N = ratings, C = comparisons, X = either.
 """
@@ -17,19 +17,19 @@ Rows = TypeVar("Rows", RatedSet, ComparedSet)
 
 
 def order_of_ratings(rated: RatedSet) -> np.ndarray:
-    """Positions of the ratings as they were said, shape (N,).
+    """Positions of the ratings in order of their content, shape (N,).
 
-    What was said at the same time is in order of its content, which does not depend on how it arrived either.
+    Neither the sequence nor the time is part of it: both say how the feedback arrived.
     """
     content = [rated.weight_N, *rated.target_NA.T, *rated.generic_NA.T, *rated.taste_NR.T[:_NUM_TOLD_APART]]
-    return np.lexsort((*content, rated.said_N))
+    return np.lexsort(content)
 
 
 def order_of_comparisons(compared: ComparedSet) -> np.ndarray:
     """The same of comparisons and likes, shape (C,)."""
     images = [*compared.first_generic_CA.T, *compared.second_generic_CA.T]
     images += [*compared.first_taste_CR.T[:_NUM_TOLD_APART], *compared.second_taste_CR.T[:_NUM_TOLD_APART]]
-    return np.lexsort((compared.weight_C, *compared.preference_CA.T, *images, compared.said_C))
+    return np.lexsort((compared.weight_C, *compared.preference_CA.T, *images))
 
 
 def in_order(rows: Rows, order_X: np.ndarray) -> Rows:
