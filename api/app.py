@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 from fastapi import FastAPI
@@ -162,6 +163,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         reviews,
     ):
         app.include_router(noun.router, responses=ERRORS)
+    if find_spec("jinja2") is not None:  # the extra `studio`
+        from paaplus.studio import routes
+
+        app.router.routes.append(routes.home())
+        app.mount("/studio", routes.router())
     return app
 
 

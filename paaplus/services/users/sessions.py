@@ -221,7 +221,7 @@ def _person(session: Session, row: BrowserSessionRow, principal: Principal) -> P
     user = session.get(UserRow, row.acting_user_id) if row.acting_user_id is not None else None
     if user is None or principal.application not in (None, user.application):
         return None
-    return Principal(principal.name, KeyScope.USER, principal.key_id, user.application, user.id)
+    return keys.of_user(user, principal)
 
 
 def _new_row(

@@ -1,0 +1,174 @@
+"""My order: my photos by my score beside everybody's; lists and files of them; my data."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from io import StringIO
+from pathlib import PurePosixPath
+from tempfile import SpooledTemporaryFile
+from typing import Final
+
+from starlette.responses import Response
+
+from paaplus.errors import Forbidden, InvalidInput
+from paaplus.services.images import images
+from paaplus.services.images.filters import ImageFilter
+from paaplus.services.operations import erasures, export
+from paaplus.services.predictions import rankings
+from paaplus.services.predictions.rankings import RankedImage, Ranking, Wanted
+from paaplus.services.users import users
+from paaplus.services.users.rate_limits import RateLimitKind
+from paaplus.studio import pages
+from paaplus.studio.answers import person_of
+from paaplus.studio.calls import Call, answer, go
+
+MOST: Final = 1_000
+EXPORT_MEMORY_BYTES: Final = 16 * 2**20
+_SUFFIXES: Final = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would carry out
+
+
+def page(call: Call) -> Response:
+    """The page; its script asks for the ranking."""
+    return call.page("order.html")
+
+
+def ranking(call: Call) -> Response:
+    """The ranking with sizes of the images, so that the page does not jump while they load."""
+    found = _rank(call, MOST)
+    with call.context.database.read_session() as session:
+        rows = images.list_images(session, call.person, ImageFilter(), limit=call.context.settings.max_ranking_images)
+    sizes = {row.id: (row.width_px, row.height_px, row.created_at.date().isoformat()) for row in rows}
+    items = [
+        {
+            "id": str(item.image_id),
+            "name": item.name or "",
+            "score": round(item.score, 3),
+            "generic": round(item.generic_score, 3),
+            "rank": item.rank,
+            "generic_rank": item.generic_rank,
+            "stars": item.stars,
+            "liked": item.liked,
+            "width": sizes[item.image_id][0],
+            "height": sizes[item.image_id][1],
+            "date": sizes[item.image_id][2],
+        }
+        for item in found.items
+        if item.image_id in sizes
+    ]
+    return answer(
+        {
+            "items": items,
+            "version": found.adapter.number if found.adapter is not None else None,
+            "num_pending": found.num_pending,
+            "num_failed": found.num_failed,
+            "is_complete": found.is_complete,
+        }
+    )
+
+
+def as_csv(call: Call) -> Response:
+    """The ranking as a table. Text that a spreadsheet would carry out as a formula is marked as text."""
+    file = StringIO()
+    writer = csv.writer(file)
+    writer.writerow(["rank", "name", "my_score", "everybodys_score", "everybodys_rank", "my_stars", "liked", "image_id"])
+    for item in _rank(call, MOST).items:
+        writer.writerow(_row(item))
+    headers = {**pages.PRIVATE, "Content-Disposition": 'attachment; filename="my-order.csv"'}
+    return Response("\ufeff" + file.getvalue(), media_type="text/csv", headers=headers)
+
+
+def as_zip(call: Call) -> Response:
+    """The first photos of my order, named by their place."""
+    try:
+        top = int(call.request.query_params.get("top", "20"))
+    except ValueError as error:
+        raise InvalidInput("top is no number") from error
+    if not 1 <= top <= 100:
+        raise InvalidInput(f"top {top}: 1 to 100")
+    with SpooledTemporaryFile(max_size=EXPORT_MEMORY_BYTES) as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # images are compressed already
+            for item in _rank(call, top).items:
+                with call.context.database.read_session() as session:
+                    row = images.get(session, call.person, item.image_id)
+                stem = PurePosixPath(item.name or str(item.image_id)).stem
+                archive.writestr(f"{item.rank:04d} {stem}{_SUFFIXES[row.media_type]}", call.context.blobs.get(row.sha256))
+        file.seek(0)
+        data = file.read()
+    headers = {**pages.PRIVATE, "Content-Disposition": f'attachment; filename="my-top-{top}.zip"'}
+    return Response(data, media_type="application/zip", headers=headers)
+
+
+def my_data(call: Call) -> Response:
+    """What is stored about the person, to take along or to erase."""
+    with call.context.database.read_session() as session:
+        user = users.resolve(session, call.person, str(person_of(call.person)))
+        own = images.list_images(session, call.person, ImageFilter(owner_id=user.id), limit=MOST)
+    return call.page(
+        "data.html",
+        name=user.external_id,
+        may_erase=_may_erase(call),
+        num_events=user.feedback_sequence,
+        num_photos=len(own),
+        is_full=len(own) == MOST,
+    )
+
+
+def export_data(call: Call) -> Response:
+    """All data about the person as a zip file."""
+    with SpooledTemporaryFile(max_size=EXPORT_MEMORY_BYTES) as file:
+        export.write_zip(call.context.database, call.context.blobs, person_of(call.person), file)
+        file.seek(0)
+        data = file.read()
+    headers = {**pages.PRIVATE, "Content-Disposition": 'attachment; filename="my-data.zip"'}
+    return Response(data, media_type="application/zip", headers=headers)
+
+
+def erase(call: Call) -> Response:
+    """Erase the person, whose name was typed to confirm it. As in the API, a user's own key may not.
+
+    Raises:
+        Forbidden: the session is a user's.
+    """
+    if not _may_erase(call):
+        raise Forbidden(call.t("data.ask_operator"))
+    with call.context.database.read_session() as session:
+        user = users.resolve(session, call.person, str(person_of(call.person)))
+    if call.text("name", 256) != user.external_id:
+        raise InvalidInput(call.t("data.wrong_name"))
+    with call.context.database.session() as session:
+        erasures.erase(
+            session,
+            call.context.blobs,
+            user.id,
+            actor=call.person.actor,
+            erasures_url=call.context.settings.resolved_erasures_url,
+        )
+    call.context.database.scrub()
+    call.context.keys.forget()
+    return go("/")
+
+
+def _may_erase(call: Call) -> bool:
+    return call.principal.user_id is None
+
+
+def _rank(call: Call, top: int) -> Ranking:
+    call.spend(RateLimitKind.PREDICTIONS, top)
+    wanted = Wanted(user_id=person_of(call.person), top=top)
+    return rankings.rank(call.context.database, call.context.predictor.store, call.context.settings, wanted)
+
+
+def _row(item: RankedImage) -> list[str]:
+    name = item.name or ""
+    return [
+        str(item.rank),
+        f"'{name}" if name.startswith(_FORMULA) else name,
+        f"{item.score:.3f}",
+        f"{item.generic_score:.3f}",
+        str(item.generic_rank),
+        "" if item.stars is None else str(item.stars),
+        "" if item.liked is None else str(item.liked).lower(),
+        str(item.image_id),
+    ]

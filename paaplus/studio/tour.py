@@ -1,0 +1,70 @@
+"""Look around: the built-in photographs, and three people who have rated them, in an application of their own."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Final
+from uuid import UUID
+
+from paaplus.data.builtin_set.photographs import PHOTOGRAPHS, Photograph
+from paaplus.data.builtin_set.scenes import SYNTHETIC_SCENES, SyntheticScene
+from paaplus.errors import Unavailable
+from paaplus.services.feedback.writer import Posted
+from paaplus.services.images import images
+from paaplus.services.users import users
+from paaplus.services.users.keys import Principal
+from paaplus.studio.answers import rating_event
+from paaplus.studio.context import StudioContext
+
+APPLICATION: Final = "tour"
+LONG_SIDE_PX: Final = 1_280
+SCANS: Final = ("immunohistochemistry", "retina")  # pictures that nobody has a taste in
+PICTURES: Final[tuple[Photograph | SyntheticScene, ...]] = (
+    *(photograph for photograph in PHOTOGRAPHS if photograph.name not in SCANS),
+    *SYNTHETIC_SCENES,
+)
+LIKES: Final[dict[str, dict[str, float]]] = {  # what each of the three likes, by kinds of things in the picture
+    "lena-landscapes": {"landscape": 2.0, "night": 1.0, "plant": 0.5, "object": -1.5, "person": -1.0, "food": -1.0},
+    "ali-animals": {"animal": 2.2, "close-up": 1.0, "plant": 0.3, "building": -1.5, "night": -1.0},
+    "city-chen": {"building": 2.0, "night": 1.5, "object": 0.3, "plant": -1.5, "animal": -1.0, "landscape": -0.5},
+}
+
+
+def is_possible() -> bool:
+    """Whether the photographs are installed."""
+    try:
+        PHOTOGRAPHS[0].find()
+    except Unavailable:
+        return False
+    return True
+
+
+def prepare(context: StudioContext, principal: Principal) -> None:
+    """Add photographs, people and their ratings. Repeating it changes nothing."""
+    image_ids = {picture.name: add(context, picture, APPLICATION, None) for picture in PICTURES}
+    for name, likes in LIKES.items():
+        with context.database.session() as session:
+            user, _ = users.create(session, application=APPLICATION, external_id=name)
+            user_id = str(user.id)
+        posted = []
+        for index, picture in enumerate(PICTURES[::-1][: len(PICTURES) * 3 // 4]):
+            stars = min(5, max(1, round(3 + sum(likes.get(kind, 0.0) for kind in picture.contents))))
+            event = rating_event(index, f"tour-{picture.name}", image_ids[picture.name], stars, 1, 5, context)
+            posted.append(Posted(index, event.event_id, user_id, event.to_event))
+        context.feedback.submit(principal, posted).result()
+
+
+def add(context: StudioContext, picture: Photograph | SyntheticScene, application: str, owner_id: UUID | None) -> UUID:
+    """Store a built-in picture as an image; returns its id. The same picture again is the same image."""
+    buffer = BytesIO()
+    picture.load(LONG_SIDE_PX).save(buffer, "JPEG", quality=90)
+    added = images.add(
+        context.database,
+        context.blobs,
+        context.settings,
+        application=application,
+        owner_id=owner_id,
+        data=buffer.getvalue(),
+        name=f"{picture.name}{'' if isinstance(picture, Photograph) else ' (drawn)'}.jpg",
+    )
+    return added.row.id
