@@ -53,7 +53,7 @@ def next_photos(call: Call) -> Response:
         order = []
     items = [_photo(by_id[each.image_id], doubt=each.doubt_points) for each in order if each.image_id in by_id]
     known = {item["id"] for item in items}
-    for row in rows:  # photos without features, so that nobody waits for the extraction
+    for row in reversed(rows):  # photos without features, the oldest first: nobody waits for the extraction
         if len(items) >= IN_ADVANCE:
             break
         if row.id in by_id and str(row.id) not in known:

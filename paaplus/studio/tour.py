@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from io import BytesIO
 from typing import Final
 from uuid import UUID
 
+import structlog
+
 from paaplus.data.builtin_set.photographs import PHOTOGRAPHS, Photograph
 from paaplus.data.builtin_set.scenes import SYNTHETIC_SCENES, SyntheticScene
-from paaplus.errors import Unavailable
+from paaplus.errors import PaaplusError, Unavailable
 from paaplus.services.feedback.writer import Posted
 from paaplus.services.images import images
 from paaplus.services.users import users
@@ -23,11 +26,14 @@ PICTURES: Final[tuple[Photograph | SyntheticScene, ...]] = (
     *(photograph for photograph in PHOTOGRAPHS if photograph.name not in SCANS),
     *SYNTHETIC_SCENES,
 )
+NUM_PHOTOGRAPHS: Final = len(PICTURES) - len(SYNTHETIC_SCENES)
 LIKES: Final[dict[str, dict[str, float]]] = {  # what each of the three likes, by kinds of things in the picture
     "lena-landscapes": {"landscape": 2.0, "night": 1.0, "plant": 0.5, "object": -1.5, "person": -1.0, "food": -1.0},
     "ali-animals": {"animal": 2.2, "close-up": 1.0, "plant": 0.3, "building": -1.5, "night": -1.0},
     "city-chen": {"building": 2.0, "night": 1.5, "object": 0.3, "plant": -1.5, "animal": -1.0, "landscape": -0.5},
 }
+
+log = structlog.get_logger(__name__)
 
 
 def is_possible() -> bool:
@@ -52,6 +58,21 @@ def prepare(context: StudioContext, principal: Principal) -> None:
             event = rating_event(index, f"tour-{picture.name}", image_ids[picture.name], stars, 1, 5, context)
             posted.append(Posted(index, event.event_id, user_id, event.to_event))
         context.feedback.submit(principal, posted).result()
+
+
+def add_all(context: StudioContext, application: str, owner_id: UUID | None, num_now: int) -> None:
+    """Store the first built-in pictures now, and the others in a thread: drawing a scene takes a part of a second."""
+    for picture in PICTURES[:num_now]:
+        add(context, picture, application, owner_id)
+
+    def add_others() -> None:
+        try:
+            for picture in PICTURES[num_now:]:
+                add(context, picture, application, owner_id)
+        except PaaplusError as error:  # the person was erased meanwhile, or the storage does not answer
+            log.warning("builtin_pictures_incomplete", error=str(error))
+
+    threading.Thread(target=add_others, name="built-in-pictures", daemon=True).start()
 
 
 def add(context: StudioContext, picture: Photograph | SyntheticScene, application: str, owner_id: UUID | None) -> UUID:
