@@ -26,11 +26,12 @@ PICTURES: Final[tuple[Photograph | SyntheticScene, ...]] = (
     *(photograph for photograph in PHOTOGRAPHS if photograph.name not in SCANS),
     *SYNTHETIC_SCENES,
 )
+NUM_UNRATED: Final = 5  # of the pictures, which show what the judges make of new ones
 NUM_PHOTOGRAPHS: Final = len(PICTURES) - len(SYNTHETIC_SCENES)
 LIKES: Final[dict[str, dict[str, float]]] = {  # what each of the three likes, by kinds of things in the picture
-    "lena-landscapes": {"landscape": 2.0, "night": 1.0, "plant": 0.5, "object": -1.5, "person": -1.0, "food": -1.0},
-    "ali-animals": {"animal": 2.2, "close-up": 1.0, "plant": 0.3, "building": -1.5, "night": -1.0},
-    "city-chen": {"building": 2.0, "night": 1.5, "object": 0.3, "plant": -1.5, "animal": -1.0, "landscape": -0.5},
+    "nora-night": {"night": 2.0, "water": 0.4, "object": -1.0, "person": -1.0, "plant": -1.0, "close-up": -0.6},
+    "lena-landscape": {"landscape": 2.0, "water": 0.6, "pattern": -1.5, "object": -1.0, "close-up": -1.0, "person": -1.0},
+    "pat-pattern": {"pattern": 2.0, "building": 0.8, "close-up": 0.8, "landscape": -1.5, "person": -0.8},
 }
 
 log = structlog.get_logger(__name__)
@@ -53,7 +54,7 @@ def prepare(context: StudioContext, principal: Principal) -> None:
             user, _ = users.create(session, application=APPLICATION, external_id=name)
             user_id = str(user.id)
         posted = []
-        for index, picture in enumerate(PICTURES[::-1][: len(PICTURES) * 3 // 4]):
+        for index, picture in enumerate(PICTURES[NUM_UNRATED:]):
             stars = min(5, max(1, round(3 + sum(likes.get(kind, 0.0) for kind in picture.contents))))
             event = rating_event(index, f"tour-{picture.name}", image_ids[picture.name], stars, 1, 5, context)
             posted.append(Posted(index, event.event_id, user_id, event.to_event))

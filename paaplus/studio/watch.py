@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final, Literal, cast
 from uuid import UUID
@@ -54,7 +55,7 @@ def _people(call: Call, before: UUID | None) -> tuple[list[dict[str, Any]], str 
                 "events": row.feedback_sequence,
                 "pending": row.pending_count,
                 "version": active[row.id].number if row.id in active else None,
-                "srcc": _srcc(active[row.id].metrics) if row.id in active else None,
+                "error": _error(active[row.id].metrics) if row.id in active else None,
                 "pinned": row.pinned,
                 "due": row.due_reason or "",
             }
@@ -78,8 +79,7 @@ def person(call: Call) -> Response:
                 "created_at": row.created_at,
                 "num_ratings": row.num_ratings,
                 "strategy": row.strategy,
-                "srcc": _srcc(row.metrics),
-                "forgetting": row.metrics.get("forgetting"),
+                "error": _error(row.metrics),
                 "reason": row.gate_report.get("reason", ""),
             }
             for row in rows
@@ -272,23 +272,20 @@ _ACTS: Final[dict[str, Callable[[Session, UUID, Call, str], None]]] = {
 
 
 def _chart(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Points of a line through the quality of versions that were live, in a box of 100 by 40, oldest first."""
-    live = [each for each in reversed(shown) if each["srcc"] is not None and each["state"] in ("active", "retired")]
+    """Points of a line through the errors of versions that were live, in a box of 100 by 40, oldest first."""
+    live = [each for each in reversed(shown) if each["error"] and each["state"] in ("active", "retired")]
     if len(live) < 2:
         return []
-    step = 100 / (len(live) - 1)
-    return [
-        {"x": round(step * i, 2), "y": round(38 - 36 * max(0.0, min(1.0, each["srcc"])), 2), "number": each["number"]}
-        for i, each in enumerate(live)
-    ]
+    step, most = 100 / (len(live) - 1), max(each["error"][0] for each in live) or 1.0
+    return [{"x": round(step * i, 2), "y": round(38 - 36 * each["error"][0] / most, 2)} for i, each in enumerate(live)]
 
 
-def _srcc(metrics: dict[str, Any]) -> float | None:
-    """Rank correlation on held-out ratings, of the first aspect that has one."""
-    found = metrics.get("srcc")
-    if isinstance(found, dict):
-        found = next((value for value in found.values() if isinstance(value, int | float)), None)
-    return float(found) if isinstance(found, int | float) else None
+def _error(metrics: dict[str, Any]) -> tuple[float, float] | None:
+    """Root mean squared errors of ratings that the training left out: the version's and the generic scores'."""
+    mine, generic = metrics.get("loo_mse"), metrics.get("generic_mse")
+    if not isinstance(mine, int | float) or not isinstance(generic, int | float):
+        return None
+    return math.sqrt(max(0.0, mine)), math.sqrt(max(0.0, generic))
 
 
 def _actor_names(session: Session) -> dict[str, str]:

@@ -166,7 +166,9 @@ function rate(value) {
   done.push({ id: event.event_id, photo });
   send(event).then((answer) => {
     const mine = isTen ? String(value) : "★".repeat(value) + "☆".repeat(5 - value);
-    reveal.textContent = answer.said === null || answer.said === undefined ? text("rate.reveal.unknown", { mine }) : text("rate.reveal", { mine, said: scaled(answer.said) });
+    const isKnown = answer.said !== null && answer.said !== undefined;
+    const words = isKnown ? text("rate.reveal", { mine, said: scaled(answer.said) }) : text("rate.reveal.unknown", { mine });
+    reveal.replaceChildren(picture(photo, 128, { alt: "" }), words);
   }).catch((failure) => { done = done.filter((each) => each.id !== event.event_id); failed(failure); });
   next().catch(failed);
 }
@@ -259,9 +261,10 @@ async function celebrate(found) {
   const now = unrated(ranking);
   const old = before ?? [...now].sort((a, b) => a.generic_rank - b.generic_rank).map((each) => each.id);
   before = now.map((each) => each.id);
+  const isNow = new Set(before);
   const top = now.slice(0, window.innerWidth < 640 ? 9 : 12);
   if (!top.length || find("learned").open) return;
-  const oldPlace = new Map(old.map((id, i) => [id, i]));
+  const oldPlace = new Map(old.filter((id) => isNow.has(id)).map((id, i) => [id, i]));
   const list = find("learned-list");
   const tiles = new Map(top.map((photo) => [photo.id, element("li", {}, picture(photo, 256))]));
   const first = [...top].sort((a, b) => (oldPlace.get(a.id) ?? 1e9) - (oldPlace.get(b.id) ?? 1e9));

@@ -11,9 +11,9 @@ if (people) {
   let isLoading = false;
   const cell = (content, className = "") => element("td", { className, textContent: content });
   const line = (person) => {
-    const quality = element("td", {});
-    if (person.srcc === null) quality.append(element("span", { className: "quiet", textContent: "–" }));
-    else quality.append(element("meter", { min: 0, max: 1, value: person.srcc }), ` ${person.srcc.toFixed(2)}`);
+    const quality = element("td", { className: "error" });
+    if (!person.error) quality.append(element("span", { className: "quiet", textContent: "–" }));
+    else quality.append(element("b", { textContent: person.error[0].toFixed(1) }), " ", element("span", { className: "quiet", textContent: `(${person.error[1].toFixed(1)})` }));
     const tags = element("td", { className: "wide-only" });
     if (person.pinned) tags.append(element("span", { className: "tag", textContent: people.dataset.pinned }));
     if (person.due) tags.append(element("span", { className: "tag", textContent: people.dataset.due }));
