@@ -32,6 +32,7 @@ from paaplus.services.feedback.intake import AppendResult
 from paaplus.services.feedback.listing import EventFilter, Order, list_events
 from paaplus.services.feedback.writer import Posted
 from paaplus.services.users import users as users_service
+from paaplus.services.users.first_use import create_missing
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
 from paaplus.texts import is_id
@@ -76,6 +77,8 @@ async def post_feedback(
     One event is answered with 201 if it is new, 200 if it exists. Many events are answered with 200 and a status for
     each.
 
+    A key that creates users creates those whom the events name for the first time.
+
     After a 2xx answer the event is stored; a later training uses it. Posting the same event again changes nothing. A
     different event with the same `event_id` is a conflict.
     """
@@ -84,6 +87,8 @@ async def post_feedback(
         return await run_in_threadpool(_post_many, context, key, body)
     if not context.allowances.spend_reserved(key, RateLimitKind.FEEDBACK):
         await run_in_threadpool(context.allowances.spend, key, RateLimitKind.FEEDBACK)
+    if key.creates_users:
+        await run_in_threadpool(create_missing, context.database, key, [body.user])
     [result] = await asyncio.wrap_future(context.feedback.submit(key, [_posted(0, body)]))
     if result.error is not None:
         raise result.error
@@ -138,6 +143,7 @@ def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> Fe
             items[index] = _unreadable(index, raw, error)
     if posted:
         context.allowances.spend(key, RateLimitKind.FEEDBACK, len(posted))
+        create_missing(context.database, key, [each.user for each in posted])
         results = context.feedback.submit(key, posted).result()
         _count(context, results)
         items |= {result.index: _item(result, body.events[result.index]) for result in results}

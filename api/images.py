@@ -33,6 +33,7 @@ from paaplus.services.images import deletions, names, themes, thumbnails
 from paaplus.services.images import images as images_service
 from paaplus.services.images.filters import ImageFilter
 from paaplus.services.users import users as users_service
+from paaplus.services.users.first_use import create_missing
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
 
@@ -253,6 +254,7 @@ def _owner(context: ApiContext, key: Principal, user: str | None, application: s
     if key.user_id is not None:
         user = user or str(key.user_id)
     if user is not None:
+        create_missing(context.database, key, [user])
         with context.database.read_session() as session:
             row = users_service.resolve(session, key, user)
         if application not in (None, row.application):
