@@ -132,7 +132,12 @@ def _prepare(command: Any) -> None:
     command.callback = _after_logs(command.callback)
     from paaplus.numbers import parse_number, parse_whole
 
-    parsers = {int: parse_whole, float: parse_number, list[int]: parse_whole, list[float]: parse_number}
+    parsers: dict[Any, Callable[[str], float]] = {
+        int: parse_whole,
+        float: parse_number,
+        list[int]: parse_whole,
+        list[float]: parse_number,
+    }
     for parameter in command.params:
         if parse := parsers.get(parameter.type_descriptor.annotation):
             parameter.process_value = _strictly(parse, parameter.process_value)
