@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from paaplus.api.dependencies import ApiContext, Context, Cursor, Limit, ReadSession, UserKey
 from paaplus.api.routing import Route
-from paaplus.api.schemas.common import Page, next_cursor
+from paaplus.api.schemas.common import Page, WholeText, next_cursor
 from paaplus.api.schemas.feedback import (
     EVENT,
     RATING_EXAMPLE,
@@ -109,7 +109,7 @@ def list_feedback(
     image: Annotated[UUID | None, Query(description="Only events about this image.")] = None,
     kind: Annotated[FeedbackKind | None, Query(description="Only events of this kind.")] = None,
     after_sequence: Annotated[
-        int | None,
+        WholeText | None,
         Query(ge=0, le=2**31 - 1, description="Only events after this number of the user's log; needs `user`."),
     ] = None,
     order: Annotated[

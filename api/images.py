@@ -23,7 +23,7 @@ from paaplus.api.dependencies import (
     begin_once,
 )
 from paaplus.api.routing import Route
-from paaplus.api.schemas.common import Moment, Page, next_cursor
+from paaplus.api.schemas.common import FlagText, Moment, Page, WholeText, next_cursor
 from paaplus.api.schemas.images import ImageOut
 from paaplus.api.schemas.maps import ThemeIn
 from paaplus.db.tables import ImageRow
@@ -119,7 +119,7 @@ def list_images(
     session: ReadSession,
     user: Annotated[str | None, Query(max_length=256, description="Only private images of this user.")] = None,
     shared: Annotated[
-        bool | None, Query(description="true: only images that belong to no user; false: only private ones.")
+        FlagText | None, Query(description="true: only images that belong to no user; false: only private ones.")
     ] = None,
     external_id: Annotated[str | None, Query(max_length=128, description="Only images with this own id.")] = None,
     name: Annotated[str | None, Query(max_length=512, description="Only images with exactly this name.")] = None,
@@ -183,7 +183,7 @@ async def get_thumbnail(
     key: UserKey,
     context: Context,
     size: Annotated[
-        int,
+        WholeText,
         Query(description="Longest side in pixels.", json_schema_extra={"enum": list(thumbnails.SIZES)}),
     ] = 256,
     format: Annotated[thumbnails.Format, Query(description="The file's format.")] = "jpeg",
@@ -220,7 +220,7 @@ def delete_image(
     context: Context,
     once: IdempotencyKey,
     with_feedback: Annotated[
-        bool, Query(description="Delete the image also if feedback is about it; that feedback is then retracted.")
+        FlagText, Query(description="Delete the image also if feedback is about it; that feedback is then retracted.")
     ] = False,
 ) -> None:
     """Delete an image with its file, thumbnails, features, maps, labels, reviews and receipts.

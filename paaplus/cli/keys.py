@@ -60,7 +60,7 @@ def create(
             shown = {field: getattr(created.row, field) for field in ("id", "name", "scope", "application")}
             return shown | {SECRET: created.token}
 
-        given = {"scope": scope, "name": name, "application": application, "user": user_id}
+        given: dict[str, Any] = {"scope": scope, "name": name, "application": application, "user": user_id}
         given |= {"creates_users": True} if creates_users else {}
         record = once(session, once_key, "keys create", given, make)
     print_record(record, as_json=as_json)
