@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from paaplus.numbers import parse_whole
 from paaplus.texts import checked_id_characters, cleaned, trimmed_name, trimmed_text
 from paaplus.times import parse_moment
 
@@ -25,6 +26,14 @@ class Out(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
+def _flag(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in ("true", "false"):
+            raise ValueError("must be true or false")
+        return value == "true"
+    return value
+
+
 def _moment(value: Any) -> Any:
     # Pydantic itself would read the text "20261122" as seconds since 1970.
     if isinstance(value, datetime):
@@ -34,6 +43,10 @@ def _moment(value: Any) -> Any:
     return cleaned(parse_moment)(value)
 
 
+# In a path or a query all numbers are texts. Pydantic itself would read `1_0` as 10.
+# "1" and "yes" are not: one way to say it.
+FlagText = Annotated[bool, BeforeValidator(_flag)]
+WholeText = Annotated[int, BeforeValidator(cleaned(parse_whole))]
 # Strict: pydantic would otherwise read `true` as 1 and "7" as 7.
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Whole = Annotated[int, Field(strict=True, le=2**31 - 1)]
