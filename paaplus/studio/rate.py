@@ -23,7 +23,7 @@ from paaplus.studio.answers import person_of
 from paaplus.studio.calls import Call, answer
 
 POOL: Final = 300  # images among which the next question is chosen: as many as the platform's own suggestions
-AWAY_S: Final = 20.0  # a job that waits so long has no worker
+AWAY_S: Final = 8.0  # if a job waits so long while none runs, no worker is there
 IN_ADVANCE: Final = 6
 
 
@@ -136,7 +136,9 @@ def _state(call: Call) -> dict[str, Any]:
         active = versions.active(session, user_id)
         runs = versions.runs(session, user_id, limit=1)
         mine = jobs.list_jobs(session, call.person, user=str(user_id), limit=3)
-        waits_s = max(status.read(session, call.context.settings).oldest_ready_s.values())
+        now = status.read(session, call.context.settings)
+        is_idle = not any(number for state, number in now.num_jobs.items() if state.value == "running")
+        waits_s = max(now.oldest_ready_s.values())
         pending = scheduling.pending_feedback(session, user_id)
         job = next((each.state.value for each in mine if each.state.value in ("queued", "running")), None)
         return {
@@ -145,7 +147,7 @@ def _state(call: Call) -> dict[str, Any]:
             "pending": pending,
             "every": policy.min_new_feedback,
             "job": job,
-            "worker_away": waits_s > AWAY_S and job != "running",
+            "worker_away": waits_s > AWAY_S and is_idle,
             "last_run": (
                 {"id": str(runs[0].id), "outcome": runs[0].outcome.value, "num_new": runs[0].num_new} if runs else None
             ),
