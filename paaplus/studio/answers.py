@@ -58,10 +58,10 @@ def retraction_event(index: int, event_id: str, retracted: str) -> Answer:
 
 
 def _event(index: int, event_id: str, kind: Kind, payload: dict[str, Any], **refs: Any) -> Callable[[UUID], NewEvent]:
-    kinds = intake.FeedbackKind
-
     def to_event(user_id: UUID) -> NewEvent:
-        return NewEvent(index=index, user_id=user_id, event_id=event_id, kind=kinds(kind), payload=payload, **refs)
+        return NewEvent(
+            index=index, user_id=user_id, event_id=event_id, kind=intake.kind_of(kind), payload=payload, **refs
+        )
 
     return to_event
 

@@ -102,7 +102,9 @@ class Call:
         Raises:
             TooMany: the limit is reached.
         """
-        self.context.allowances.spend(self.session.person or self.principal if self.session else self.principal, kind, amount)
+        self.context.allowances.spend(
+            self.session.person or self.principal if self.session else self.principal, kind, amount
+        )
 
     def page(self, template: str, status_code: int = 200, **values: Any) -> Response:
         """A page with the studio's frame around it."""
@@ -181,7 +183,9 @@ def endpoint(handler: Handler, *, path: str, needs: Needs, upload: bool = False)
             if call.file is not None:
                 await call.file.close()
         if request.query_params.get("lang") in texts.LANGUAGES:
-            response.set_cookie(LANGUAGE_COOKIE, request.query_params["lang"], max_age=31_536_000, path=PREFIX, samesite="lax")
+            response.set_cookie(
+                LANGUAGE_COOKIE, request.query_params["lang"], max_age=31_536_000, path=PREFIX, samesite="lax"
+            )
         return response
 
     return checked

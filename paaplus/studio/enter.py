@@ -24,7 +24,9 @@ def doors(call: Call) -> Response:
     if call.session.principal.user_id is not None:
         return go(_first_page(call))
     with call.context.database.read_session() as session:
-        rows = users.list_users(session, call.principal, application=tour.APPLICATION, limit=10) if call.is_admin else []
+        rows = (
+            users.list_users(session, call.principal, application=tour.APPLICATION, limit=10) if call.is_admin else []
+        )
     people = [{"id": str(row.id), "name": row.external_id} for row in reversed(rows)]
     return call.page("doors.html", notice=None, people=people, can_tour=tour.is_possible())
 

@@ -72,7 +72,9 @@ def as_csv(call: Call) -> Response:
     """The ranking as a table. Text that a spreadsheet would carry out as a formula is marked as text."""
     file = StringIO()
     writer = csv.writer(file)
-    writer.writerow(["rank", "name", "my_score", "everybodys_score", "everybodys_rank", "my_stars", "liked", "image_id"])
+    writer.writerow(
+        ["rank", "name", "my_score", "everybodys_score", "everybodys_rank", "my_stars", "liked", "image_id"]
+    )
     for item in _rank(call, MOST).items:
         writer.writerow(_row(item))
     headers = {**pages.PRIVATE, "Content-Disposition": 'attachment; filename="my-order.csv"'}
@@ -93,7 +95,9 @@ def as_zip(call: Call) -> Response:
                 with call.context.database.read_session() as session:
                     row = images.get(session, call.person, item.image_id)
                 stem = PurePosixPath(item.name or str(item.image_id)).stem
-                archive.writestr(f"{item.rank:04d} {stem}{_SUFFIXES[row.media_type]}", call.context.blobs.get(row.sha256))
+                archive.writestr(
+                    f"{item.rank:04d} {stem}{_SUFFIXES[row.media_type]}", call.context.blobs.get(row.sha256)
+                )
         file.seek(0)
         data = file.read()
     headers = {**pages.PRIVATE, "Content-Disposition": f'attachment; filename="my-top-{top}.zip"'}
@@ -155,9 +159,10 @@ def _may_erase(call: Call) -> bool:
 
 
 def _rank(call: Call, top: int) -> Ranking:
-    call.spend(RateLimitKind.PREDICTIONS, top)
     wanted = Wanted(user_id=person_of(call.person), top=top)
-    return rankings.rank(call.context.database, call.context.predictor.store, call.context.settings, wanted)
+    found = rankings.rank(call.context.database, call.context.predictor.store, call.context.settings, wanted)
+    call.spend(RateLimitKind.PREDICTIONS, max(1, len(found.items)))  # what is ranked is known only now
+    return found
 
 
 def _row(item: RankedImage) -> list[str]:

@@ -1,4 +1,4 @@
-"""The studio's texts in English and Chinese, from `texts/en.json` and `texts/zh.json`."""
+"""The studio's texts in English and Chinese, from `languages/en.json` and `languages/zh.json`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFAULT: Final = "en"
 @cache
 def of(language: str) -> dict[str, str]:
     """All texts of one language, by key."""
-    read: dict[str, str] = json.loads(files(__package__).joinpath("texts", f"{language}.json").read_text("utf-8"))
+    read: dict[str, str] = json.loads(files(__package__).joinpath("languages", f"{language}.json").read_text("utf-8"))
     return read
 
 

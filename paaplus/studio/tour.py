@@ -30,7 +30,14 @@ NUM_UNRATED: Final = 5  # of the pictures, which show what the judges make of ne
 NUM_PHOTOGRAPHS: Final = len(PICTURES) - len(SYNTHETIC_SCENES)
 LIKES: Final[dict[str, dict[str, float]]] = {  # what each of the three likes, by kinds of things in the picture
     "nora-night": {"night": 2.0, "landscape": 0.8, "object": -1.0, "person": -1.5, "pattern": -1.0, "building": -0.5},
-    "lena-landscape": {"landscape": 2.0, "water": 0.6, "pattern": -1.5, "object": -1.0, "close-up": -1.0, "person": -1.0},
+    "lena-landscape": {
+        "landscape": 2.0,
+        "water": 0.6,
+        "pattern": -1.5,
+        "object": -1.0,
+        "close-up": -1.0,
+        "person": -1.0,
+    },
     "pat-pattern": {"pattern": 2.0, "building": 0.8, "close-up": 0.8, "landscape": -1.5, "person": -0.8},
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -47,7 +47,7 @@ def _people(call: Call, before: UUID | None) -> tuple[list[dict[str, Any]], str 
     with call.context.database.read_session() as session:
         rows = users.list_users(session, call.principal, external_id=search, limit=PAGE, before=before)
         active = users.active_adapters(session, [row.id for row in rows])
-        items = [
+        items: list[dict[str, Any]] = [
             {
                 "id": str(row.id),
                 "name": row.external_id,
@@ -101,7 +101,7 @@ def person(call: Call) -> Response:
             for row, sequence in open_exclusions
         ]
         active = next((each["number"] for each in shown if each["state"] == "active"), None)
-        values = {
+        values: dict[str, Any] = {
             "person": {
                 "id": str(user.id),
                 "name": user.external_id,
@@ -224,7 +224,7 @@ def health(call: Call) -> Response:
 
 def _roll_back(session: Session, user_id: UUID, call: Call, reason: str) -> None:
     target = _version(call.text("to", 20))
-    feedback = cast(Literal["exclude", "keep"], "keep" if call.form.get("feedback") == "keep" else "exclude")
+    feedback: Literal["exclude", "keep"] = "keep" if call.form.get("feedback") == "keep" else "exclude"
     active = _version(call.text("active", 20))
     if active is None:
         raise Conflict(call.t("person.nothing_active"))

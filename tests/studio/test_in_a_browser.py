@@ -39,8 +39,12 @@ def send_files(screen: Screen, files: list[Path]) -> str:
 
 
 def wait_for_features(screen: Screen, number: int) -> list[dict[str, Any]]:
-    wait_until("the photos have scores", lambda: len(screen.ask(RANKING)["items"]) >= number, 60)
-    items: list[dict[str, Any]] = screen.ask(RANKING)["items"]
+    items: list[dict[str, Any]] = []
+    deadline = time.monotonic() + 60
+    while len(items) < number and time.monotonic() < deadline:
+        screen.page.wait_for_timeout(300)
+        items = screen.ask(RANKING)["items"]
+    assert len(items) >= number, f"{len(items)} of {number} photos have scores"
     return items
 
 

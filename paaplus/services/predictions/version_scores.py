@@ -34,7 +34,12 @@ class VersionScores:
 
 
 def compare(
-    database: Database, store: ServingStore, user_id: UUID, image_ids: Sequence[UUID], before: int | None, after: int | None
+    database: Database,
+    store: ServingStore,
+    user_id: UUID,
+    image_ids: Sequence[UUID],
+    before: int | None,
+    after: int | None,
 ) -> VersionScores:
     """Scores of the images that have features, by two versions.
 

@@ -224,9 +224,7 @@ def _person(session: Session, row: BrowserSessionRow, principal: Principal) -> P
     return keys.of_user(user, principal)
 
 
-def _new_row(
-    session: Session, key_id: UUID, now: datetime, expires_at: datetime, *, opened_at: datetime | None
-) -> str:
+def _new_row(session: Session, key_id: UUID, now: datetime, expires_at: datetime, *, opened_at: datetime | None) -> str:
     secret = _new_secret()
     session.add(
         BrowserSessionRow(

@@ -7,6 +7,7 @@ import re
 from datetime import timedelta
 from importlib.resources import files
 from typing import Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -16,7 +17,8 @@ from paaplus.db.tables import BrowserSessionRow
 from paaplus.services.users import keys, sessions
 from paaplus.studio import pages, routes
 from paaplus.studio.calls import COOKIE
-from tests.api.conftest import World, client, jpeg, world  # noqa: F401  # fixtures
+from tests.api.conftest import World, jpeg
+from tests.support.factories import make_features
 
 HTML = {"Accept": "text/html"}
 
@@ -41,8 +43,7 @@ def post(world: World, path: str, body: dict[str, Any], token: str = "", **heade
 
 
 def rating(world: World, value: float = 4) -> dict[str, Any]:
-    event = {"kind": "rating", "event_id": "s1", "image": str(world.images[0]), "value": value, "min": 1, "max": 5}
-    return event
+    return {"kind": "rating", "event_id": "s1", "image": str(world.images[0]), "value": value, "min": 1, "max": 5}
 
 
 def test_link_opens_one_session_once_and_its_cookie_is_hidden_from_scripts(world: World) -> None:
@@ -93,20 +94,21 @@ def test_user_sees_neither_other_people_nor_the_pages_of_admins(world: World) ->
 def test_application_sees_its_own_users_only(world: World) -> None:
     token = sign_in(world, "application")
     assert post(world, "/act", {"user": str(world.eve)}, token).status_code == 404
-    assert world.client.post("/studio/act", data={"user": "ada", "token": token}, follow_redirects=False).status_code == 303
+    assert (
+        world.client.post("/studio/act", data={"user": "ada", "token": token}, follow_redirects=False).status_code
+        == 303
+    )
     assert world.client.get("/studio/state").json()["pending"] == 0
     assert world.client.get("/studio/watch").status_code == 403
 
 
-@pytest.mark.parametrize("path", [path for path, _, needs in routes.GET if needs != "nothing"])
-def test_nothing_is_shown_without_a_session(client: TestClient, path: str) -> None:  # noqa: F811
-    address = f"/studio{path}".format(user="x", image_id="0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001")
-    assert client.get(address).status_code == 401
+def test_nothing_is_shown_without_a_session(client: TestClient) -> None:
+    for path, _, needs in routes.GET:
+        address = f"/studio{path}".format(user="x", image_id="0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001")
+        assert (client.get(address).status_code == 401) == (needs != "nothing"), path
 
 
-def test_session_ends_with_its_key_when_left_and_when_it_is_old(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_session_ends_with_its_key_when_left_and_when_it_is_old(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     token = sign_in(world, "user")
     assert world.client.get("/studio/state").status_code == 200
     secret = world.client.cookies[COOKIE]
@@ -123,9 +125,7 @@ def test_session_ends_with_its_key_when_left_and_when_it_is_old(
     assert world.client.get("/studio/state").status_code == 401
 
 
-def test_secret_is_rotated_and_the_old_one_works_for_a_moment(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_secret_is_rotated_and_the_old_one_works_for_a_moment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     token = sign_in(world, "user")
     old = world.client.cookies[COOKIE]
     with monkeypatch.context() as patch:
@@ -153,28 +153,30 @@ def test_pages_allow_no_inline_script_and_are_not_stored(world: World) -> None:
         assert re.findall(r"<script(?![^>]*(?:src=|application/json))|\son\w+=|style=", answer.text) == []
 
 
-def test_static_files_are_kept_by_the_digest_of_their_content(client: TestClient) -> None:  # noqa: F811
+def test_static_files_are_kept_by_the_digest_of_their_content(client: TestClient) -> None:
     for name in pages.STATIC:
         answer = client.get(pages.static_url(name))
         assert answer.status_code == 200
         assert "immutable" in answer.headers["cache-control"]
-        assert client.get(f"/studio/static/{name}", headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+        assert (
+            client.get(f"/studio/static/{name}", headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+        )
     assert client.get("/studio/static/../calls.py").status_code == 404
     assert {file.name for file in files("paaplus.studio").joinpath("static").iterdir()} == set(pages.STATIC)
 
 
-def test_the_root_leads_to_the_studio(client: TestClient) -> None:  # noqa: F811
+def test_the_root_leads_to_the_studio(client: TestClient) -> None:
     answer = client.get("/", follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (307, "/studio/")
 
 
 def test_upload_and_thumbnail_with_its_tag(world: World) -> None:
     token = sign_in(world, "user")
+    options: dict[str, Any] = {"data": {"name": "trip/a.jpg"}, "headers": {"X-Studio-Token": token}}
     sent = [
-        world.client.post("/studio/photos", files={"file": ("a.jpg", jpeg(), "image/jpeg")}, data={"name": "trip/a.jpg"},
-                          headers={"X-Studio-Token": token}).json()
+        world.client.post("/studio/photos", files={"file": ("a.jpg", jpeg(), "image/jpeg")}, **options).json()
         for _ in range(2)
-    ]  # fmt: skip
+    ]
     assert [each["created"] for each in sent] == [True, False]
     assert sent[0]["name"] == "trip/a.jpg"
     address = f"/studio/thumbnails/{sent[0]['id']}?size=256"
@@ -189,12 +191,10 @@ def test_csv_marks_names_that_a_spreadsheet_would_carry_out(world: World) -> Non
     files_sent = {"file": ("a.jpg", jpeg(20), "image/jpeg")}
     body = {"name": "=1+1.jpg"}
     sent = world.client.post("/studio/photos", files=files_sent, data=body, headers={"X-Studio-Token": token}).json()
-    from tests.support.factories import make_features
-
     with world.database.session() as session:
         make_features(
             session,
-            image_id=__import__("uuid").UUID(sent["id"]),
+            image_id=UUID(sent["id"]),
             extractor_digest=world.base.extractor_digest,
             data=world.features_ID[2].tobytes(),
         )
@@ -221,7 +221,7 @@ def test_admin_rolls_back_with_a_reason_and_sees_what_would_change(world: World)
 
 def test_every_language_has_every_text_with_the_same_places() -> None:
     texts = {
-        file.name: json.loads(file.read_text("utf-8")) for file in files("paaplus.studio").joinpath("texts").iterdir()
+        file.name: json.loads(file.read_text("utf-8")) for file in files("paaplus.studio").joinpath("languages").iterdir()
     }
     places = {name: {key: sorted(re.findall(r"\{\w+\}", text)) for key, text in t.items()} for name, t in texts.items()}
     assert places["zh.json"] == places["en.json"]
