@@ -49,13 +49,18 @@ def wait_for_features(screen: Screen, number: int) -> list[dict[str, Any]]:
 
 
 def rate(screen: Screen, number: int, stars: Callable[[str], int]) -> None:
-    """Rate photos with the keyboard, by the name of each."""
+    """Rate photos with the keyboard, by the name of each, until the page says that the judge has learned."""
     page = screen.page
     for _ in range(number):
+        if page.locator("#learned[open]").count():
+            return
         photo = page.wait_for_selector("#stage > img")
         name, source = photo.get_attribute("alt"), photo.get_attribute("src")
         page.keyboard.press(str(stars(name)))
-        page.wait_for_function("old => !document.querySelector(`#stage > img[src='${old}']`)", arg=source)
+        page.wait_for_function(
+            "old => !document.querySelector(`#stage > img[src='${old}']`) || document.querySelector('#learned').open",
+            arg=source,
+        )
 
 
 def has_learned(screen: Screen) -> bool:
@@ -63,7 +68,7 @@ def has_learned(screen: Screen) -> bool:
     from playwright.sync_api import TimeoutError as NotYet
 
     try:
-        screen.page.wait_for_selector("#learned[open] #learned-list[data-moved=yes]", timeout=12_000)
+        screen.page.wait_for_selector("#learned[open] #learned-list[data-moved=yes]", timeout=30_000)
     except NotYet:
         return False
     return True
@@ -115,7 +120,7 @@ def test_ten_photos_change_the_order_of_the_others(studio: Studio, screen: Scree
     page.get_by_role("link", name="See my order").click()
     page.wait_for_selector(".tile .move")
     after = screen.ask(RANKING)
-    assert after["version"] == 1
+    assert after["version"] is not None
     unrated = [item for item in after["items"] if item["stars"] is None]
     assert any(item["rank"] != item["generic_rank"] for item in unrated)
     screen.shoot("order-1280-light")
@@ -126,13 +131,13 @@ def test_ten_photos_change_the_order_of_the_others(studio: Studio, screen: Scree
     with studio.database.read_session() as session:
         user = users.resolve(session, OPERATOR, str(me))
         log = feedback_log.read(session, user, None)
-        assert len(log.latest_ratings()) == len(after["items"]) - len(unrated)
+        assert len(log.latest_ratings()) == len(after["items"]) - len(unrated) >= 10
 
 
 def test_an_admin_rolls_back_and_the_scores_return(studio: Studio, screen: Screen) -> None:
     begin(screen, studio.admin_link(), mine=True)
     page = screen.page
-    personal = wait_for_features(screen, 38)
+    personal, version = wait_for_features(screen, 38), screen.ask(RANKING)["version"]
     page.goto(f"{studio.url}/studio/watch")
     screen.shoot("watch-1280-light")
     page.get_by_role("link", name="me", exact=True).click()
@@ -142,15 +147,15 @@ def test_an_admin_rolls_back_and_the_scores_return(studio: Studio, screen: Scree
     screen.shoot("rollback-1280-light")
     page.locator("#reason").fill("the last ratings were a mistake")
     page.get_by_role("button", name="Roll back").click()
-    page.wait_for_selector("text=Rolled back from version 1 to the base model")
+    page.wait_for_selector(f"text=Rolled back from version {version} to the base model")
     generic = screen.ask(RANKING)
     assert generic["version"] is None
     assert all(item["score"] == item["generic"] for item in generic["items"])
-    page.get_by_role("radio", name="Version 1").check()
+    page.get_by_role("radio", name=f"Version {version} ").check()
     page.wait_for_selector("#preview li")
     page.locator("#reason").fill("it was none")
     page.get_by_role("button", name="Promote").click()
-    page.wait_for_selector("text=Version 1 was promoted")
+    page.wait_for_selector(f"text=Version {version} was promoted")
     back = screen.ask(RANKING)["items"]
     assert {item["id"]: item["score"] for item in back} == {item["id"]: item["score"] for item in personal}
     page.goto(f"{studio.url}/studio/watch/audit")
