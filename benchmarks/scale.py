@@ -3,8 +3,8 @@
     python benchmarks/scale.py [--users 1000,10000,100000] [--history 10,100,1000] [--images 1000,10000] [--record]
 
 SQLite, one process, a base model of the shape of `lite2` (simulated people, random features). One axis grows at a time:
-the others stay at their smallest. A row is the median of five, after one that warms up; the exponent is the slope of
-cost against size on logarithmic axes: 0 is flat, 1 grows with the size. --record keeps the result in benchmarks/results.
+the others stay at their smallest. A row is the median of five, after one that warms up. The exponent is the slope of
+cost against size on logarithmic axes: 0 is flat, 1 grows with the size. --record keeps it in benchmarks/results.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Scale:
         self.bench = Bench(home, claim=1)
         self.bench.settings.requests_per_minute = 0
         self.bench.settings.log_level = "WARNING"
+        self.bench.settings.feedback_per_user_per_day = self.bench.settings.feedback_per_key_per_day = 0
         with self.bench.database.session() as session:
             created = keys.create(
                 session, name="scale", scope=KeyScope.APPLICATION, application=APPLICATION, actor="scale"
