@@ -29,9 +29,10 @@ from paaplus.settings import Settings, get_settings
 
 with lazy_imports():
     from paaplus.data.builtin_set import photographs
+    from paaplus.db import engine
     from paaplus.services import scheduling
     from paaplus.services.images import images
-    from paaplus.services.registry import base_models
+    from paaplus.services.registry import base_models, starter
 
 if TYPE_CHECKING:
     from paaplus.db.engine import Database
@@ -131,11 +132,25 @@ def list_models(as_json: JsonOption = False) -> None:
         print_rows(rows, columns, as_json=as_json, title="base models", json_only=("id", "config", "metrics"))
 
 
-def train_builtin(settings: Settings) -> None:
-    """Train `lite2` on the built-in set, for a deployment without data of its own."""
-    with open_database() as database:
-        data, people = _write_builtin(settings)
-        _train(database, settings, "lite2", data, people=_lines(people), source="built-in set, simulated people")
+@app.command()
+def show(base_model: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")], as_json: JsonOption = False) -> None:
+    """One base model: what it was fitted to, and how well. For the shipped `starter`, also its card.
+
+    The card is shown before the first start, too.
+    """
+    settings = get_settings()
+    if base_model == starter.NAME and engine.missing_file(settings.resolved_database_url) is not None:
+        print_record({"card": starter.card()}, as_json=True) if as_json else print(starter.card(), end="")
+        return
+    with open_database() as database, database.read_session() as session:
+        row = base_models.named(session, base_model)
+        card = starter.card() if starter.is_shipped(row) else None
+        if as_json:
+            print_record({**_record(row), "card": card}, as_json=True)
+            return
+        print_record(_record(row), as_json=False)
+    if card is not None:
+        print(f"\n{card}", end="")
 
 
 def _write_builtin(settings: Settings) -> tuple[Path, Path | None]:
