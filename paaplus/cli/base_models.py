@@ -31,10 +31,14 @@ with lazy_imports():
     from paaplus.data.builtin_set import photographs
     from paaplus.db import engine
     from paaplus.services import scheduling
-    from paaplus.services.images import images
+    from paaplus.services.images import features, images
     from paaplus.services.registry import base_models, starter
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
+    import numpy as np
+
     from paaplus.db.engine import Database
     from paaplus.db.tables import BaseModelRow
 
@@ -59,6 +63,9 @@ def train(
     decimal_mark: DecimalOption = ".",
     strict: StrictOption = False,
     weights: Annotated[Path | None, typer.Option(exists=True, help="A file of weights for the backbone.")] = None,
+    uploaded: Annotated[
+        bool, typer.Option("--uploaded", help="Take the features of files that were uploaded from the database.")
+    ] = False,
     split: network.Split = None,
     person_type: network.PersonType = None,
     out: network.Out = None,
@@ -119,6 +126,7 @@ def train(
             strict=strict,
             weights=weights,
             source="built-in set, simulated people" if builtin else str(data.name),
+            uploaded=uploaded,
         )
     print_record(_record(row), as_json=as_json)
 
@@ -175,6 +183,7 @@ def _train(
     layout: CsvFormat = STANDARD,
     strict: bool = False,
     weights: Path | None = None,
+    uploaded: bool = False,
 ) -> BaseModelRow:
     import torch
 
@@ -185,6 +194,17 @@ def _train(
     torch.set_num_threads(settings.torch_threads)
     device = resolve_device(settings.device)
     extractor = load_extractor(name, weights, device)
+    image_of: dict[str, UUID] = {}
+    if uploaded:
+        with database.read_session() as session:
+            image_of = features.uploads(session, extractor.digest)
+
+    def known(sha256: str) -> np.ndarray | None:
+        if sha256 not in image_of:
+            return None
+        with database.read_session() as session:
+            return features.of_image(session, extractor.digest, image_of[sha256], extractor.feature_dim)
+
     with progress_bar() as progress:
         task = progress.add_task(f"features by {name}", total=None)
         scorer, metrics = fit_base_model(
@@ -198,6 +218,7 @@ def _train(
             name=name,
             cache_dir=settings.home / "cache",
             progress=lambda done, total: progress.update(task, completed=done, total=total),
+            known=known,
         )
     config = {"extractor": name, "weights": str(weights.absolute()) if weights else None, "source": source}
     with database.session() as session:
