@@ -10,11 +10,11 @@ STYLE = """
 body { margin:0; background:var(--paper); color:var(--ink); font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,
   "Helvetica Neue",Arial,sans-serif; }
 main { max-width:1180px; margin:0 auto; padding:28px 24px 72px; }
-header { max-width:900px; } h1 { font-size:36px; line-height:1.15; letter-spacing:-.02em; margin:4px 0 8px;
+h1 { font-size:34px; line-height:1.15; letter-spacing:-.02em; margin:4px 0 8px;
   text-wrap:balance; }
-h2 { font-size:22px; letter-spacing:-.01em; margin:0 0 12px; } .lead { font-size:18px; color:var(--soft); margin:0; }
+h2 { font-size:22px; letter-spacing:-.01em; margin:0 0 12px; } .lead { font-size:17px; color:var(--soft); margin:0; }
 .eyebrow { color:var(--soft); font-size:13px; letter-spacing:.06em; text-transform:uppercase; margin:0; }
-section { margin-top:44px; } section > p { max-width:800px; } p { margin:0 0 12px; }
+section { margin-top:44px; } section > p:not(.note) { max-width:800px; } p { margin:0 0 12px; }
 .cards { display:grid; grid-template-columns:repeat(auto-fit,minmax(165px,1fr)); gap:12px; margin-top:28px; }
 .card { background:var(--card); border:1px solid var(--line); border-radius:12px; padding:16px; display:flex;
   flex-direction:column; } .card b { font-size:26px; letter-spacing:-.02em; font-variant-numeric:tabular-nums; }
@@ -52,7 +52,7 @@ details { color:var(--soft); font-size:14px; margin-bottom:12px; } summary { cur
 code { font-size:.92em; } pre { background:var(--card); border:1px solid var(--line); border-radius:12px; padding:16px;
   overflow-x:auto; font-size:13.5px; line-height:1.6; margin:0; } pre span { color:var(--soft); }
 footer { margin-top:48px; border-top:1px solid var(--line); padding-top:16px; color:var(--soft); font-size:13px; }
-.top { margin-top:18px; position:relative; } .top > input { position:absolute; opacity:0; pointer-events:none; }
+.top { margin-top:16px; position:relative; } .top > input { position:absolute; opacity:0; pointer-events:none; }
 .steps { display:flex; align-items:center; margin:0 0 12px; max-width:none; } .steps span { margin-right:12px;
   color:var(--soft); } .steps label { padding:5px 18px; border:1px solid var(--line); background:var(--card);
   cursor:pointer; font-variant-numeric:tabular-nums; font-weight:600; margin-left:-1px; }
@@ -72,6 +72,7 @@ h4 { font-size:13px; margin:8px 0 6px; color:var(--soft); font-weight:600; displ
 @media (max-width:760px) { main { padding:20px 16px 56px; } .trio, .proofs, .columns { grid-template-columns:1fr; }
   h1 { font-size:28px; } .lead { font-size:16px; } .steps { flex-wrap:wrap; row-gap:6px; }
   .steps span { flex-basis:100%; } .steps label { flex:1; text-align:center; padding:9px 0; }
+  .strip { grid-template-columns:1fr 1fr; gap:10px; } svg text { font-size:15px; } svg { overflow:visible; }
   .stack thead { display:none; } .stack tr { display:block; padding:10px 0; border-bottom:1px solid var(--line); }
   .stack td { display:inline; border:0; padding:0 8px 0 0; }
   .stack td:last-child { display:block; color:var(--soft); } }
