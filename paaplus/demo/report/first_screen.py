@@ -64,7 +64,8 @@ are the {len(trio.people)} people whose ratings agree least with one another.</p
 def _person(person: TrioPerson, trio: Trio, place_of: Mapping[str, int]) -> str:
     everybody = person.mean(person.generic)
     rounds = "".join(
-        f"""<div class="round r{n}"><h4>Their own order, after {num} ratings <b>&#9733; {person.mean(images):.1f}</b></h4>
+        f"""<div class="round r{n}"><h4>Their own order, after {num} ratings
+        <b>&#9733; {person.mean(images):.1f}</b></h4>
         {_pictures(images, person, place_of)}</div>"""
         for n, (num, images) in enumerate(zip(trio.num_ratings, person.personal, strict=True))
     )
