@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,12 +58,17 @@ def test_demo_makes_people_better_served_and_rolls_back_bit_for_bit(
     assert report["forgetting"] <= 0.02
     assert report["users_better"] >= MIN_BETTER[source]
     page = (tmp_path / "demo" / "report.html").read_text()
-    assert "<svg" in page or "data:image/png" in page
+    assert "<svg" in page
     assert ("simulated" in page) == (source == "built-in")
     left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout
     assert left == "", "the demo left processes behind"
+    assert len(report["trio"]["people"]) == 3
+    for shown in report["trio"]["people"]:
+        assert shown["personal"][0] == shown["generic"]
+    assert report["rubbish"]["refused"] is True, report["rubbish"]
+    assert report["rubbish"]["num_set_aside"] > 0
     if source == "built-in":
-        shutil.copytree(home / "cache", features_cache, dirs_exist_ok=True)
+        assert not list((home / "cache").rglob("*.safetensors")), "what the platform has extracted is extracted again"
 
 
 @pytest.mark.slow

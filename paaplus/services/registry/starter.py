@@ -6,13 +6,14 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from paaplus import starter
+from paaplus import starter as shipped
 from paaplus.db.engine import Database
 from paaplus.db.tables import BaseModelRow
 from paaplus.services.registry import base_models, taste_priors
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
+NAME: Final = shipped.NAME
 ACTOR: Final = "starter"
 
 
@@ -31,20 +32,30 @@ def ensure(database: Database, blobs: BlobStore, settings: Settings) -> BaseMode
         return row
     name, _, version = settings.default_base_model.partition("@")
     with database.session() as session:
-        if name in ("", starter.NAME) and version in ("", "1"):
+        if name in ("", NAME) and version in ("", "1"):
             _register(session, blobs)
         return base_models.default(session, settings)
 
 
+def is_shipped(base_model: BaseModelRow) -> bool:
+    """True if a base model is the starter of this version of the package."""
+    return base_model.digest == shipped.load().base.digest
+
+
+def card() -> str:
+    """The starter's card, as Markdown."""
+    return shipped.load().card
+
+
 def _register(session: Session, blobs: BlobStore) -> None:
-    shipped = starter.load()
-    row = base_models.register(session, blobs, shipped.base, shipped.config, shipped.base_metrics)
+    made = shipped.load()
+    row = base_models.register(session, blobs, made.base, made.config, made.base_metrics)
     taste_priors.register(
         session,
         blobs,
-        shipped.prior,
+        made.prior,
         row,
-        source=str(shipped.config["source"]),
-        metrics=shipped.prior_metrics,
+        source=str(made.config["source"]),
+        metrics=made.prior_metrics,
         actor=ACTOR,
     )

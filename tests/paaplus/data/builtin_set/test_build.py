@@ -10,6 +10,7 @@ from PIL import Image
 from paaplus.data.builtin_set.build import write_builtin_set
 from paaplus.data.builtin_set.image_properties import PROPERTIES, measure
 from paaplus.data.builtin_set.photographs import PHOTOGRAPHS
+from paaplus.data.builtin_set.pictures import LONG_SIDE_PX, write_pictures
 from paaplus.data.builtin_set.scenes import SYNTHETIC_SCENES
 from paaplus.data.folder import read_folder
 
@@ -54,6 +55,28 @@ def test_tables_mark_what_is_synthetic_and_simulated(folder):
     kind_of = {row["scene"]: row["kind"] for row in rows(folder / "images.csv")}
     assert {scene for scene, kind in kind_of.items() if kind == "photograph"} == {p.name for p in PHOTOGRAPHS}
     assert {scene for scene, kind in kind_of.items() if kind == "synthetic"} == {s.name for s in SYNTHETIC_SCENES}
+
+
+def test_everybody_rates_the_unchanged_variants_first(folder):
+    unchanged = {row["image"] for row in rows(folder / "images.csv") if row["variant"] == "0"}
+    assert len(unchanged) == NUM_SCENES
+    assert all(image.endswith("_00.jpg") for image in unchanged)
+    of_person = {}
+    for row in rows(folder / "ratings.csv"):
+        of_person.setdefault(row["user_id"], set()).add(row["image"])
+    assert all(len(rated) == 30 and rated <= unchanged for rated in of_person.values())
+    assert len({frozenset(rated) for rated in of_person.values()}) > 1, "which of them, differs"
+
+
+def test_pictures_are_written_once_sharp_and_named_after_what_they_show(tmp_path):
+    files = write_pictures(tmp_path / "pictures")
+    assert [file.stem for file in files[:11]] == [p.name for p in PHOTOGRAPHS]
+    assert len({file.name for file in files}) == NUM_SCENES
+    with Image.open(tmp_path / "pictures" / "coffee.jpg") as coffee:
+        assert max(coffee.size) == LONG_SIDE_PX
+    files[0].write_bytes(b"mine")
+    write_pictures(tmp_path / "pictures")
+    assert files[0].read_bytes() == b"mine"
 
 
 def test_listed_properties_are_those_of_the_stored_files(folder):
