@@ -34,7 +34,7 @@ from paaplus.errors import (
 from paaplus.services.users import sessions
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
-from paaplus.services.users.sessions import BrowserSession
+from paaplus.services.users.sessions import BrowserSession, SessionRing
 from paaplus.studio import pages, texts
 from paaplus.studio.context import StudioContext
 from paaplus.studio.texts import Texts
@@ -82,6 +82,10 @@ class Call:
     @property
     def is_admin(self) -> bool:
         return self.session is not None and self.session.principal.scope == "admin"
+
+    @property
+    def is_https(self) -> bool:
+        return self.request.url.scheme == "https"
 
     def text(self, name: str, longest: int = 1_000) -> str:
         """A field of the form.
@@ -146,10 +150,13 @@ def signed_in(response: Response, secret: str, *, is_https: bool) -> Response:
     return response
 
 
-def endpoint(handler: Handler, *, path: str, needs: Needs, upload: bool = False) -> Callable[[Request], Any]:
+def endpoint(
+    handler: Handler, ring: SessionRing, *, path: str, needs: Needs, upload: bool = False
+) -> Callable[[Request], Any]:
     """The handler with the checks before it, as Starlette calls it.
 
     Args:
+        ring: the sessions that this application knows.
         path: template of the route, for metrics and log.
         needs: who may call it. "person": a session that has chosen a user.
         upload: the body is a form with one file, `file`.
@@ -165,7 +172,7 @@ def endpoint(handler: Handler, *, path: str, needs: Needs, upload: bool = False)
                 _check_origin(request)
             call.secret = request.cookies.get(COOKIE)
             if call.secret:
-                await run_in_threadpool(_open, call)
+                await run_in_threadpool(_open, call, ring)
             _check_needs(call, needs)
             if call.session is not None:
                 await run_in_threadpool(call.spend, RateLimitKind.REQUESTS)
@@ -174,7 +181,9 @@ def endpoint(handler: Handler, *, path: str, needs: Needs, upload: bool = False)
                 if call.session is not None:
                     _check_token(call)
             response = await run_in_threadpool(handler, call)
-            await _rotate(call, response)
+            if request.method == "POST":
+                ring.forget()  # the handler may have changed the session, the key or the user
+            await _rotate(call, response, ring)
         except PaaplusError as error:
             response = _refused(call, error)
         except HTTPException as error:
@@ -191,11 +200,10 @@ def endpoint(handler: Handler, *, path: str, needs: Needs, upload: bool = False)
     return checked
 
 
-def _open(call: Call) -> None:
+def _open(call: Call, ring: SessionRing) -> None:
     """Read the session of the cookie; a cookie of a session that has ended is as none."""
     try:
-        with call.context.database.read_session() as session:
-            call.session = sessions.read(session, str(call.secret))
+        call.session = ring.read(call.context.database, str(call.secret))
     except Unauthenticated:
         call.session = None
     if call.session is not None:
@@ -252,24 +260,23 @@ def _check_token(call: Call) -> None:
         raise Forbidden(call.t("error.form_expired"))
 
 
-async def _rotate(call: Call, response: Response) -> None:
+async def _rotate(call: Call, response: Response, ring: SessionRing) -> None:
     """Write down that the session was used, now and then; give the browser a new secret when the old one is stale."""
     if call.session is None or call.secret is None or "set-cookie" in response.headers:
         return
     rotate = call.session.is_stale and response.headers.get("content-type", "").startswith("text/html")
+    if not rotate and not call.session.is_unnoted:
+        return
     new = await run_in_threadpool(_touch, call, rotate)
+    ring.forget()
     if new is not None:
-        signed_in(response, new, is_https=call.request.url.scheme == "https")
+        signed_in(response, new, is_https=call.is_https)
 
 
 def _touch(call: Call, rotate: bool) -> str | None:
-    secret = str(call.secret)
     try:
-        with call.context.database.read_session() as session:
-            if not rotate and not sessions.is_due_for_touch(session, secret):
-                return None
         with call.context.database.session() as session:
-            return sessions.touch(session, secret, rotate=rotate)
+            return sessions.touch(session, str(call.secret), rotate=rotate)
     except Unauthenticated:  # the handler has ended the session
         return None
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from paaplus.errors import Forbidden, Unauthenticated
 from paaplus.services.images.filters import ImageFilter
 from paaplus.services.images.images import list_images
-from paaplus.services.users import sessions, users
+from paaplus.services.users import keys, sessions, users
 from paaplus.studio import tour
 from paaplus.studio.calls import PREFIX, Call, go, signed_in
 
@@ -41,7 +41,7 @@ def enter_with_link(call: Call) -> Response:
     except Unauthenticated:
         call.context.failures.count(address)
         raise
-    return signed_in(go("/"), secret, is_https=call.request.url.scheme == "https")
+    return signed_in(go("/"), secret, is_https=call.is_https)
 
 
 def enter_with_key(call: Call) -> Response:
@@ -60,7 +60,7 @@ def enter_with_key(call: Call) -> Response:
         if call.secret:  # a new session, never the secret that was there before the sign-in
             sessions.close(session, call.secret)
         secret = sessions.open_for(session, principal.key_id)
-    return signed_in(go("/"), secret, is_https=call.request.url.scheme == "https")
+    return signed_in(go("/"), secret, is_https=call.is_https)
 
 
 def leave(call: Call) -> Response:
@@ -77,18 +77,16 @@ def rate_mine(call: Call) -> Response:
     with call.context.database.session() as session:
         user, _ = users.create(session, application=HOME, external_id=ME)
         session.flush()
-        sessions.act_as(session, str(call.secret), str(user.id))
-        principal = sessions.read(session, str(call.secret)).person
-        assert principal is not None
-        has_photos = bool(list_images(session, principal, ImageFilter(), limit=1))
-    return go("/rate" if has_photos else "/photos")
+        secret = sessions.act_as(session, str(call.secret), str(user.id))
+        has_photos = bool(list_images(session, keys.of_user(user), ImageFilter(), limit=1))
+    return signed_in(go("/rate" if has_photos else "/photos"), secret, is_https=call.is_https)
 
 
 def act_as(call: Call) -> Response:
     """Open the pages of a user whom the session may see."""
     with call.context.database.session() as session:
-        sessions.act_as(session, str(call.secret), call.text("user", 256))
-    return go("/order" if call.form.get("to") == "order" else "/rate")
+        secret = sessions.act_as(session, str(call.secret), call.text("user", 256))
+    return signed_in(go("/order" if call.form.get("to") == "order" else "/rate"), secret, is_https=call.is_https)
 
 
 def look_around(call: Call) -> Response:

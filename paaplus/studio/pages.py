@@ -5,6 +5,7 @@ from __future__ import annotations
 import mimetypes
 from functools import cache
 from importlib.resources import files
+from types import SimpleNamespace
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -58,6 +59,7 @@ def static_url(name: str) -> str:
 def static_file(request: Request) -> Response:
     """A script, a style or a picture of the studio; a browser keeps it until its content changes."""
     name = request.path_params["name"]
+    request.scope["route"] = SimpleNamespace(path="/studio/static/{name}")  # what metrics and log call the request
     try:
         data, digest = _static(name)
     except NotFound:

@@ -7,7 +7,8 @@ from typing import Final
 from starlette.responses import RedirectResponse
 from starlette.routing import Route, Router
 
-from paaplus.studio import enter, order, pages, photos, rate, watch
+from paaplus.services.users.sessions import SessionRing
+from paaplus.studio import bulk, enter, order, pages, photos, rate, watch
 from paaplus.studio.calls import Handler, Needs, endpoint
 
 _USER: Final = "/watch/people/{user}"
@@ -31,6 +32,7 @@ GET: Final[list[tuple[str, Handler, Needs]]] = [
     ("/watch/people", watch.more_people, "admin"),
     (_USER, watch.person, "admin"),
     (f"{_USER}/preview", watch.preview, "admin"),
+    ("/watch/bulk", bulk.page, "admin"),
     ("/watch/jobs", watch.job_list, "admin"),
     ("/watch/audit", watch.audit_list, "admin"),
     ("/watch/health", watch.health, "admin"),
@@ -47,6 +49,7 @@ POST: Final[list[tuple[str, Handler, Needs]]] = [
     ("/rate/answers", rate.post_answer, "person"),
     ("/rate/learn", rate.learn_now, "person"),
     ("/data/erase", order.erase, "person"),
+    ("/watch/bulk", bulk.roll_back, "admin"),
     (f"{_USER}/invite", watch.invite, "admin"),
     (f"{_USER}/{{act}}", watch.change, "admin"),
 ]
@@ -54,10 +57,11 @@ POST: Final[list[tuple[str, Handler, Needs]]] = [
 
 def router() -> Router:
     """The studio, to be mounted at `/studio`."""
+    ring = SessionRing()
     routes = [Route("/static/{name}", pages.static_file, methods=["GET"])]
-    routes += [Route(path, endpoint(call, path=path, needs=needs), methods=["GET"]) for path, call, needs in GET]
+    routes += [Route(path, endpoint(call, ring, path=path, needs=needs), methods=["GET"]) for path, call, needs in GET]
     routes += [
-        Route(path, endpoint(call, path=path, needs=needs, upload=call is photos.upload), methods=["POST"])
+        Route(path, endpoint(call, ring, path=path, needs=needs, upload=call is photos.upload), methods=["POST"])
         for path, call, needs in POST
     ]
     return Router(routes)

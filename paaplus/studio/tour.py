@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from io import BytesIO
 from typing import Final
 from uuid import UUID
@@ -54,33 +55,48 @@ def is_possible() -> bool:
 
 
 def prepare(context: StudioContext, principal: Principal) -> None:
-    """Add photographs, people and their ratings. Repeating it changes nothing."""
-    image_ids = {picture.name: add(context, picture, APPLICATION, None) for picture in PICTURES}
-    for name, likes in LIKES.items():
+    """Add the three people now, and the pictures and their ratings meanwhile. Repeating it changes nothing."""
+    people = {}
+    for name in LIKES:
         with context.database.session() as session:
             user, _ = users.create(session, application=APPLICATION, external_id=name)
-            user_id = str(user.id)
+            people[name] = str(user.id)
+    _meanwhile(lambda: _rate_everything(context, principal, people))
+
+
+def _rate_everything(context: StudioContext, principal: Principal, people: dict[str, str]) -> None:
+    image_ids = {picture.name: add(context, picture, APPLICATION, None) for picture in PICTURES}
+    for name, user_id in people.items():
         posted = []
         for index, picture in enumerate(PICTURES[NUM_UNRATED:]):
-            stars = min(5, max(1, round(3 + sum(likes.get(kind, 0.0) for kind in picture.contents))))
+            stars = min(5, max(1, round(3 + sum(LIKES[name].get(kind, 0.0) for kind in picture.contents))))
             event = rating_event(index, f"tour-{picture.name}", image_ids[picture.name], stars, 1, 5, context)
             posted.append(Posted(index, event.event_id, user_id, event.to_event))
         context.feedback.submit(principal, posted).result()
 
 
 def add_all(context: StudioContext, application: str, owner_id: UUID | None, num_now: int) -> None:
-    """Store the first built-in pictures now, and the others in a thread: drawing a scene takes a part of a second."""
+    """Store the first built-in pictures now, and the others meanwhile."""
     for picture in PICTURES[:num_now]:
         add(context, picture, application, owner_id)
 
     def add_others() -> None:
+        for picture in PICTURES[num_now:]:
+            add(context, picture, application, owner_id)
+
+    _meanwhile(add_others)
+
+
+def _meanwhile(work: Callable[[], None]) -> None:
+    """Do it in a thread: drawing a scene takes a part of a second."""
+
+    def logged() -> None:
         try:
-            for picture in PICTURES[num_now:]:
-                add(context, picture, application, owner_id)
+            work()
         except PaaplusError as error:  # the person was erased meanwhile, or the storage does not answer
             log.warning("builtin_pictures_incomplete", error=str(error))
 
-    threading.Thread(target=add_others, name="built-in-pictures", daemon=True).start()
+    threading.Thread(target=logged, name="built-in-pictures", daemon=True).start()
 
 
 def add(context: StudioContext, picture: Photograph | SyntheticScene, application: str, owner_id: UUID | None) -> UUID:

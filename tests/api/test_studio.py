@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from datetime import timedelta
 from importlib.resources import files
 from typing import Any
@@ -116,6 +117,8 @@ def test_session_ends_with_its_key_when_left_and_when_it_is_old(world: World, mo
     world.client.cookies.set(COOKIE, secret, path="/studio")
     assert world.client.get("/studio/state").status_code == 401
     sign_in(world, "user")
+    monkeypatch.setattr(keys, "CACHE_S", 0.0)
+    time.sleep(0.6)  # what was cached before
     with monkeypatch.context() as patch:
         patch.setattr(sessions, "IDLE", timedelta(0))
         assert world.client.get("/studio/state").status_code == 401
@@ -126,6 +129,7 @@ def test_session_ends_with_its_key_when_left_and_when_it_is_old(world: World, mo
 
 
 def test_secret_is_rotated_and_the_old_one_works_for_a_moment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "CACHE_S", 0.0)
     token = sign_in(world, "user")
     old = world.client.cookies[COOKIE]
     with monkeypatch.context() as patch:
@@ -219,9 +223,24 @@ def test_admin_rolls_back_with_a_reason_and_sees_what_would_change(world: World)
     assert world.client.post(f"/studio{user}/rollback", data=move | {"reason": "again"}).status_code == 409
 
 
+def test_many_are_rolled_back_only_after_the_admin_has_seen_whom(world: World) -> None:
+    world.adapter(world.ada, number=1)
+    token = sign_in(world, "admin")
+    conditions = {"strategy": "bayes", "reason": "a bad day", "token": token}
+    assert world.client.post("/studio/watch/bulk", data=conditions | {"strategy": ""}).status_code == 400
+    shown = world.client.post("/studio/watch/bulk", data=conditions, headers=HTML).text
+    assert "1 people would be rolled back" in shown
+    active = f"/v1/users/{world.ada}"
+    assert world.admin.get(active).json()["active_adapter"]["number"] == 1
+    done = world.client.post("/studio/watch/bulk", data=conditions | {"confirmed": "yes"}, headers=HTML).text
+    assert "were looked at and rolled back" in done
+    assert world.admin.get(active).json()["active_adapter"] is None
+
+
 def test_every_language_has_every_text_with_the_same_places() -> None:
     texts = {
-        file.name: json.loads(file.read_text("utf-8")) for file in files("paaplus.studio").joinpath("languages").iterdir()
+        file.name: json.loads(file.read_text("utf-8"))
+        for file in files("paaplus.studio").joinpath("languages").iterdir()
     }
     places = {name: {key: sorted(re.findall(r"\{\w+\}", text)) for key, text in t.items()} for name, t in texts.items()}
     assert places["zh.json"] == places["en.json"]

@@ -7,6 +7,8 @@ when its key is revoked, when its user is erased, when it was idle for too long,
 from __future__ import annotations
 
 import secrets
+import threading
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,6 +17,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from paaplus.db.engine import Database
 from paaplus.db.tables import ApiKeyRow, BrowserSessionRow, UserRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.db.types import utcnow
@@ -44,6 +47,7 @@ class BrowserSession:
         person: whose pages are shown; None: nobody's (an admin or an application has chosen no user).
         form_token: every change must bring it, so that another site's form cannot make one.
         is_stale: the secret should be replaced.
+        is_unnoted: the use of the session should be written down again.
     """
 
     id: UUID
@@ -51,6 +55,7 @@ class BrowserSession:
     person: Principal | None
     form_token: str
     is_stale: bool
+    is_unnoted: bool
 
 
 def open_for(session: Session, key_id: UUID) -> str:
@@ -136,16 +141,15 @@ def read(session: Session, secret: str) -> BrowserSession:
     row = _row(session, secret)
     principal = _principal(session, row.key_id)
     now = utcnow()
-    stale_at = (row.rotated_at or row.created_at) + ROTATED_AFTER
     is_current = row.secret_sha256 == sha256_hex(secret.encode())
     return BrowserSession(
-        row.id, principal, _person(session, row, principal), row.form_token, is_current and stale_at <= now
+        row.id,
+        principal,
+        _person(session, row, principal),
+        row.form_token,
+        is_stale=is_current and (row.rotated_at or row.created_at) + ROTATED_AFTER <= now,
+        is_unnoted=row.used_at + USED_EVERY <= now,
     )
-
-
-def is_due_for_touch(session: Session, secret: str) -> bool:
-    """Whether the session's last use should be written down again."""
-    return _row(session, secret).used_at + USED_EVERY <= utcnow()
 
 
 def touch(session: Session, secret: str, *, rotate: bool) -> str | None:
@@ -155,17 +159,16 @@ def touch(session: Session, secret: str, *, rotate: bool) -> str | None:
         Unauthenticated: the session has ended.
     """
     row = _row(session, secret)
-    row.used_at = now = utcnow()
-    digest = sha256_hex(secret.encode())
-    if not rotate or row.secret_sha256 != digest:  # another request has replaced it already
+    row.used_at = utcnow()
+    if not rotate or row.secret_sha256 != sha256_hex(secret.encode()):  # another request has replaced it already
         return None
-    new = _new_secret()
-    row.secret_sha256, row.previous_sha256, row.rotated_at = sha256_hex(new.encode()), digest, now
-    return new
+    return _replace_secret(row)
 
 
-def act_as(session: Session, secret: str, user: str) -> None:
-    """Show the pages of a user whom the session's principal may see.
+def act_as(session: Session, secret: str, user: str) -> str:
+    """Show the pages of a user whom the session's principal may see; returns the session's new secret.
+
+    A new one, so that no process answers the next request from what it has cached.
 
     Raises:
         Unauthenticated: the session has ended.
@@ -177,6 +180,13 @@ def act_as(session: Session, secret: str, user: str) -> None:
     if principal.user_id is not None:
         raise Forbidden("this session is of one user only")
     row.acting_user_id = users.resolve(session, principal, user).id
+    return _replace_secret(row)
+
+
+def _replace_secret(row: BrowserSessionRow) -> str:
+    new = _new_secret()
+    row.secret_sha256, row.previous_sha256, row.rotated_at = sha256_hex(new.encode()), row.secret_sha256, utcnow()
+    return new
 
 
 def close(session: Session, secret: str) -> None:
@@ -187,6 +197,42 @@ def close(session: Session, secret: str) -> None:
             sa.or_(BrowserSessionRow.secret_sha256 == digest, BrowserSessionRow.previous_sha256 == digest)
         )
     )
+
+
+class SessionRing:
+    """Reads sessions with a short cache, so that a page of thumbnails does not need a query for each.
+
+    Like a revoked key, a session that has ended may work for `keys.CACHE_S` more in other processes.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, BrowserSession]] = {}
+        self._lock = threading.Lock()
+
+    def read(self, database: Database, secret: str) -> BrowserSession:
+        """The open session of a secret.
+
+        Raises:
+            Unauthenticated: there is none, or it has ended.
+        """
+        digest = sha256_hex(secret.encode())
+        with self._lock:
+            known = self._known.get(digest)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        expires = time.monotonic() + keys.CACHE_S  # counted from before the query, so it never lasts longer
+        with database.read_session() as session:
+            found = read(session, secret)
+        with self._lock:
+            if len(self._known) >= keys.CACHE_SIZE:
+                self._known.clear()
+            self._known[digest] = (expires, found)
+        return found
+
+    def forget(self) -> None:
+        """Empty the cache, after a session has changed."""
+        with self._lock:
+            self._known.clear()
 
 
 def _row(session: Session, secret: str) -> BrowserSessionRow:
