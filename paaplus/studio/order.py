@@ -7,15 +7,17 @@ import zipfile
 from io import StringIO
 from pathlib import PurePosixPath
 from tempfile import SpooledTemporaryFile
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import Response
 
 from paaplus.errors import Forbidden, InvalidInput
+from paaplus.services.adapters import versions
+from paaplus.services.feedback import feedback_log
 from paaplus.services.images import images
 from paaplus.services.images.filters import ImageFilter
 from paaplus.services.operations import erasures, export
-from paaplus.services.predictions import rankings
+from paaplus.services.predictions import rankings, version_scores
 from paaplus.services.predictions.rankings import RankedImage, Ranking, Wanted
 from paaplus.services.users import users
 from paaplus.services.users.rate_limits import RateLimitKind
@@ -24,6 +26,7 @@ from paaplus.studio.answers import person_of
 from paaplus.studio.calls import Call, answer, go
 
 MOST: Final = 1_000
+NUM_CHANGES: Final = 8
 EXPORT_MEMORY_BYTES: Final = 16 * 2**20
 _SUFFIXES: Final = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would carry out
@@ -66,6 +69,41 @@ def ranking(call: Call) -> Response:
             "is_complete": found.is_complete,
         }
     )
+
+
+def changes(call: Call) -> Response:
+    """What the newest version has changed: the photos that moved most, and the ratings that it was first to use."""
+    user_id = person_of(call.person)
+    with call.context.database.read_session() as session:
+        user = users.resolve(session, call.person, str(user_id))
+        active = versions.active(session, user_id)
+        if active is None:
+            return answer({"moved": [], "because": [], "version": None})
+        number, last = active.number, active.high_water_sequence
+        live = [row for row in versions.list_versions(session, user_id) if row.state.value == "retired"]
+        before = next((row for row in live if row.number < number), None)
+        before_number, first = (before.number, before.high_water_sequence) if before is not None else (None, 0)
+        log = feedback_log.read(session, user, None)
+        rows = images.list_images(session, call.person, ImageFilter(), limit=MOST)
+    by_id = {row.id: row for row in rows}
+    found = version_scores.compare(
+        call.context.database, call.context.predictor.store, user_id, list(by_id), before_number, number
+    )
+    new = [rating for rating in log.latest_ratings() if first < rating.sequence <= last and rating.image_id in by_id]
+    moved = [
+        _shown(by_id[image_id]) | {"before": round(old, 2), "after": round(now, 2)}
+        for image_id, old, now in found.most_changed(NUM_CHANGES)
+        if old != now
+    ]
+    because = [
+        _shown(by_id[rating.image_id]) | {"stars": round(1 + 0.4 * next(iter(rating.scores.values())))}
+        for rating in sorted(new, key=lambda rating: -rating.sequence)[:NUM_CHANGES]
+    ]
+    return answer({"moved": moved, "because": because, "version": number, "before": before_number})
+
+
+def _shown(row: Any) -> dict[str, Any]:
+    return {"id": str(row.id), "name": row.name or "", "width": row.width_px, "height": row.height_px}
 
 
 def as_csv(call: Call) -> Response:

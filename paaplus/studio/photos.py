@@ -61,7 +61,7 @@ def upload(call: Call) -> Response:
 
 def add_builtin(call: Call) -> Response:
     """Add the built-in pictures to the person's own: the photographs now, the drawn scenes one by one meanwhile."""
-    call.spend(RateLimitKind.UPLOADS, len(tour.PICTURES))
+    call.spend(RateLimitKind.UPLOADS, tour.NUM_PICTURES)
     tour.add_all(call.context, str(call.person.application), person_of(call.person), num_now=tour.NUM_PHOTOGRAPHS)
     return go("/rate")
 

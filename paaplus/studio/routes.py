@@ -24,6 +24,7 @@ GET: Final[list[tuple[str, Handler, Needs]]] = [
     ("/state", rate.state, "person"),
     ("/order", order.page, "person"),
     ("/order/ranking", order.ranking, "person"),
+    ("/order/changes", order.changes, "person"),
     ("/order/my-order.csv", order.as_csv, "person"),
     ("/order/my-top.zip", order.as_zip, "person"),
     ("/data", order.my_data, "person"),

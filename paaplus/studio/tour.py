@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import cache
 from io import BytesIO
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 import structlog
+from PIL import Image
 
-from paaplus.data.builtin_set.photographs import PHOTOGRAPHS, Photograph
-from paaplus.data.builtin_set.scenes import SYNTHETIC_SCENES, SyntheticScene
 from paaplus.errors import PaaplusError, Unavailable
 from paaplus.services.feedback.writer import Posted
 from paaplus.services.images import images
@@ -23,12 +23,9 @@ from paaplus.studio.context import StudioContext
 APPLICATION: Final = "tour"
 LONG_SIDE_PX: Final = 1_280
 SCANS: Final = ("immunohistochemistry", "retina")  # pictures that nobody has a taste in
-PICTURES: Final[tuple[Photograph | SyntheticScene, ...]] = (
-    *(photograph for photograph in PHOTOGRAPHS if photograph.name not in SCANS),
-    *SYNTHETIC_SCENES,
-)
+NUM_PICTURES: Final = 38
+NUM_PHOTOGRAPHS: Final = 9  # of the pictures; the others are drawn
 NUM_UNRATED: Final = 5  # of the pictures, which show what the judges make of new ones
-NUM_PHOTOGRAPHS: Final = len(PICTURES) - len(SYNTHETIC_SCENES)
 LIKES: Final[dict[str, dict[str, float]]] = {  # what each of the three likes, by kinds of things in the picture
     "nora-night": {"night": 2.0, "landscape": 0.8, "object": -1.0, "person": -1.5, "pattern": -1.0, "building": -0.5},
     "lena-landscape": {
@@ -45,8 +42,33 @@ LIKES: Final[dict[str, dict[str, float]]] = {  # what each of the three likes, b
 log = structlog.get_logger(__name__)
 
 
+class Picture(Protocol):
+    """A built-in photograph, or a drawn scene."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def contents(self) -> tuple[str, ...]: ...
+    def load(self, long_side_px: int) -> Image.Image: ...
+
+
+@cache
+def pictures() -> tuple[Picture, ...]:
+    """The photographs, then the drawn scenes."""
+    from paaplus.data.builtin_set.photographs import PHOTOGRAPHS  # scenes import scipy, which no page needs
+    from paaplus.data.builtin_set.scenes import SYNTHETIC_SCENES
+
+    photographs = [photograph for photograph in PHOTOGRAPHS if photograph.name not in SCANS]
+    assert len(photographs) == NUM_PHOTOGRAPHS, len(photographs)
+    found = (*photographs, *SYNTHETIC_SCENES)
+    assert len(found) == NUM_PICTURES, len(found)
+    return found
+
+
 def is_possible() -> bool:
     """Whether the photographs are installed."""
+    from paaplus.data.builtin_set.photographs import PHOTOGRAPHS
+
     try:
         PHOTOGRAPHS[0].find()
     except Unavailable:
@@ -65,10 +87,10 @@ def prepare(context: StudioContext, principal: Principal) -> None:
 
 
 def _rate_everything(context: StudioContext, principal: Principal, people: dict[str, str]) -> None:
-    image_ids = {picture.name: add(context, picture, APPLICATION, None) for picture in PICTURES}
+    image_ids = {picture.name: add(context, picture, APPLICATION, None) for picture in pictures()}
     for name, user_id in people.items():
         posted = []
-        for index, picture in enumerate(PICTURES[NUM_UNRATED:]):
+        for index, picture in enumerate(pictures()[NUM_UNRATED:]):
             stars = min(5, max(1, round(3 + sum(LIKES[name].get(kind, 0.0) for kind in picture.contents))))
             event = rating_event(index, f"tour-{picture.name}", image_ids[picture.name], stars, 1, 5, context)
             posted.append(Posted(index, event.event_id, user_id, event.to_event))
@@ -77,11 +99,11 @@ def _rate_everything(context: StudioContext, principal: Principal, people: dict[
 
 def add_all(context: StudioContext, application: str, owner_id: UUID | None, num_now: int) -> None:
     """Store the first built-in pictures now, and the others meanwhile."""
-    for picture in PICTURES[:num_now]:
+    for picture in pictures()[:num_now]:
         add(context, picture, application, owner_id)
 
     def add_others() -> None:
-        for picture in PICTURES[num_now:]:
+        for picture in pictures()[num_now:]:
             add(context, picture, application, owner_id)
 
     _meanwhile(add_others)
@@ -99,7 +121,7 @@ def _meanwhile(work: Callable[[], None]) -> None:
     threading.Thread(target=logged, name="built-in-pictures", daemon=True).start()
 
 
-def add(context: StudioContext, picture: Photograph | SyntheticScene, application: str, owner_id: UUID | None) -> UUID:
+def add(context: StudioContext, picture: Picture, application: str, owner_id: UUID | None) -> UUID:
     """Store a built-in picture as an image; returns its id. The same picture again is the same image."""
     buffer = BytesIO()
     picture.load(LONG_SIDE_PX).save(buffer, "JPEG", quality=90)
@@ -110,6 +132,6 @@ def add(context: StudioContext, picture: Photograph | SyntheticScene, applicatio
         application=application,
         owner_id=owner_id,
         data=buffer.getvalue(),
-        name=f"{picture.name}{'' if isinstance(picture, Photograph) else ' (drawn)'}.jpg",
+        name=f"{picture.name}{'' if picture in pictures()[:NUM_PHOTOGRAPHS] else ' (drawn)'}.jpg",
     )
     return added.row.id

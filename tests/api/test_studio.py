@@ -223,6 +223,17 @@ def test_admin_rolls_back_with_a_reason_and_sees_what_would_change(world: World)
     assert world.client.post(f"/studio{user}/rollback", data=move | {"reason": "again"}).status_code == 409
 
 
+def test_person_sees_what_the_newest_version_has_changed(world: World) -> None:
+    token = sign_in(world, "user")
+    assert world.client.get("/studio/order/changes").json() == {"moved": [], "because": [], "version": None}
+    assert post(world, "/rate/answers", rating(world, 5), token).status_code == 200
+    world.adapter(world.ada, number=1, high_water_sequence=1)
+    found = world.client.get("/studio/order/changes").json()
+    assert (found["version"], found["before"]) == (1, None)
+    assert len(found["moved"]) == 2
+    assert [(each["id"], each["stars"]) for each in found["because"]] == [(str(world.images[0]), 5)]
+
+
 def test_many_are_rolled_back_only_after_the_admin_has_seen_whom(world: World) -> None:
     world.adapter(world.ada, number=1)
     token = sign_in(world, "admin")

@@ -124,7 +124,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
     folder = tmp_path_factory.mktemp("photographs")
     files = []
-    for picture in tour.PICTURES[: tour.NUM_PHOTOGRAPHS]:
+    for picture in tour.pictures()[: tour.NUM_PHOTOGRAPHS]:
         file = folder / f"{picture.name}.jpg"
         picture.load(480).save(file, "JPEG")
         files.append(file)

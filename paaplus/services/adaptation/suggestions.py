@@ -10,17 +10,15 @@ from typing import Final
 from uuid import UUID
 
 import numpy as np
-import sqlalchemy as sa
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import FeedbackRow
-from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.users import existing_user
 from paaplus.errors import Unavailable
 from paaplus.scoring.acquisition import informative_order
 from paaplus.scoring.priors import OwnPrior, Prior, design
 from paaplus.services import scheduling
 from paaplus.services.adaptation import starting_point
+from paaplus.services.images.filters import rated_images
 from paaplus.services.predictions import latest_feedback
 from paaplus.services.predictions.latest_feedback import LatestFeedback
 from paaplus.services.predictions.serving import Serving
@@ -167,8 +165,7 @@ def _read(
             pool = latest_feedback.shared_images(
                 session, user, base_row.extractor_digest, settings, limit=POOL_SIZE, with_held_out=True
             )
-        query = sa.select(FeedbackRow.image_id).where(FeedbackRow.user_id == user_id)
-        rated = set(session.execute(query.where(FeedbackRow.kind != FeedbackKind.COMPARISON)).scalars())
+        rated = set(session.execute(rated_images(user_id)).scalars())
     serving = store.load((user_id,), known.image_ids() | set(pool))
     if serving.base_model.id != base_row.id:
         raise Unavailable("another base model has just become the default; try again")

@@ -76,6 +76,17 @@ async function load() {
   if (found.num_pending) setTimeout(() => load().catch(() => {}), 4000);
 }
 
+find("changes").addEventListener("toggle", async () => {
+  if (!find("changes").open) return;
+  const found = await ask("/order/changes").catch((failure) => ({ moved: [], because: [], message: failure.message }));
+  const list = (photos, line) => element("ul", { className: "changes" }, ...photos.map((each) => element("li", {}, picture(each, 256, { title: each.name }), line(each))));
+  const body = find("changes-body");
+  if (!found.moved.length) return body.replaceChildren(element("p", { textContent: found.message ?? text("order.changes.none") }));
+  body.replaceChildren(
+    element("p", { textContent: text("order.changes.moved", { version: found.version }) }),
+    list(found.moved, (each) => element("span", {}, `${each.before.toFixed(1)} → `, element("b", { textContent: each.after.toFixed(1) }))));
+  if (found.because.length) body.append(element("p", { textContent: text("order.changes.because") }), list(found.because, (each) => element("span", { textContent: "★".repeat(each.stars) })));
+});
 for (const button of document.querySelectorAll("[data-by], [data-show]")) {
   button.addEventListener("click", () => {
     for (const each of button.parentElement.children) each.setAttribute("aria-pressed", String(each === button));
