@@ -69,6 +69,7 @@ def test_demo_makes_people_better_served_and_rolls_back_bit_for_bit(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.late
 def test_three_stages_from_labels_over_experts_and_a_quiz_to_better_scores(
     tmp_path: Path, features_cache: Path
 ) -> None:

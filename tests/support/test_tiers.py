@@ -97,6 +97,7 @@ def test_longest_come_first() -> None:
         Item("longest", pytest.mark.timeout(600).mark, pytest.mark.slow.mark),
         Item("long", pytest.mark.timeout(400).mark),
         Item("short too"),
+        Item("late", pytest.mark.timeout(600).mark, pytest.mark.slow.mark, pytest.mark.late.mark),
     ]
     tiers.sort_longest_first(items)  # type: ignore[arg-type]
-    assert [item.name for item in items] == ["longest", "long", "slow", "short", "short too"]
+    assert [item.name for item in items] == ["longest", "long", "slow", "late", "short", "short too"]

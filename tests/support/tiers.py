@@ -34,6 +34,7 @@ WHOLE = (
 MAX_QUICK_PARAMETERS = 2
 MAX_QUICK_PARAMETERS_ON_A_DATABASE = 1
 SLOW_S = 60.0  # what is supposed of a test that is marked slow and has no `timeout` mark
+LATE_S = 30.0  # puts a test that is marked late behind those, but not at the end
 SERVERS = {"postgres_server", "redis_server"}  # fixtures
 # Modules that start processes. A test that reaches one of their names, itself or through functions, starts some.
 STARTERS = {
@@ -78,6 +79,8 @@ def sort_longest_first(items: list[pytest.Item]) -> None:
 
 
 def _allowed_s(item: pytest.Item) -> float:
+    if item.get_closest_marker("late"):
+        return LATE_S
     mark = item.get_closest_marker("timeout")
     if mark and mark.args:
         return float(mark.args[0])
