@@ -54,6 +54,7 @@ def test_process_does_not_start_without_usable_storage(settings: Settings) -> No
 
 
 @on_one_database
+@pytest.mark.slow
 def test_documentation_is_complete(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     for path, methods in document["paths"].items():

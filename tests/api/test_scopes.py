@@ -430,8 +430,8 @@ def test_routes_without_a_key_are_these_and_no_others(client: TestClient) -> Non
     ("database_kind", "caller"),
     [
         *(("sqlite", caller) for caller in ("nobody", *SCOPE_OF)),
-        ("postgresql", "other"),
-    ],  # `other`: by what queries find
+        ("postgresql", "admin"),  # whose key opens every route, so that every route's queries run there too
+    ],
     indirect=["database_kind"],
 )
 def test_each_key_opens_what_its_scope_says(world: World, caller: str) -> None:
@@ -464,6 +464,7 @@ def test_each_key_opens_what_its_scope_says(world: World, caller: str) -> None:
 USER_ROUTES = [(m, t) for (m, t), (scopes, _, _) in ROUTES.items() if "{user}" in t and KeyScope.USER in scopes]
 
 
+@pytest.mark.slow
 def test_user_key_sees_no_other_user_on_any_route(world: World) -> None:
     world.adapter(world.bob)
     for route in USER_ROUTES:

@@ -78,6 +78,7 @@ def test_rollback_by_steps_is_not_repeated_by_accident(run: Run) -> None:
     assert run("adapters", "list", ANNA, "--json")[1]["state"] == "active"
 
 
+@pytest.mark.slow
 def test_commands_with_an_idempotency_key_are_carried_out_once(run: Run) -> None:
     reason = ["--reason", "r", "--json"]
     commands = {
