@@ -136,9 +136,9 @@ def _known() -> dict[str, str | None]:
     """Every revision and the one before it, read from the files of migrations without running them."""
     pattern = re.compile(r'^revision = "(\w+)"\ndown_revision = (?:"(\w+)"|None)$', re.MULTILINE)
     texts = [file.read_text(encoding="utf-8") for file in (_folder() / "versions").glob("*.py")]
-    found = [match.groups() for text in texts if (match := pattern.search(text))]
-    assert len(found) == len(texts), "a migration without a revision and the one before it"
-    return dict(found)
+    found: dict[str, str | None] = {match[1]: match[2] for text in texts if (match := pattern.search(text))}
+    assert len(found) == len(texts), "a migration without a revision of its own and the one before it"
+    return found
 
 
 def _config(url: str) -> Config:
