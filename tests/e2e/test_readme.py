@@ -35,6 +35,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes], timeout_s: float) -> No
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.late
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the tour needs curl")
 def test_tour_pasted_beside_paaplus_up_gives_a_personal_score_and_takes_it_back(
     tmp_path: Path, features_cache: Path

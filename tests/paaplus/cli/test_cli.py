@@ -18,6 +18,7 @@ from paaplus.cli import main as cli
 from paaplus.db.engine import Database
 from paaplus.services.registry import base_models
 from paaplus.settings import Settings, get_settings
+from tests.support.databases import on_one_database
 from tests.support.deployment import Deployment
 from tests.support.factories import APPLICATION
 from tests.support.tiny import tiny_base
@@ -77,6 +78,7 @@ def test_rollback_by_steps_is_not_repeated_by_accident(run: Run) -> None:
     assert run("adapters", "list", ANNA, "--json")[1]["state"] == "active"
 
 
+@pytest.mark.slow
 def test_commands_with_an_idempotency_key_are_carried_out_once(run: Run) -> None:
     reason = ["--reason", "r", "--json"]
     commands = {
@@ -243,6 +245,7 @@ def test_base_models_are_listed(run: Run) -> None:
     assert "tiny" in run("base-models", "list")
 
 
+@on_one_database
 @pytest.mark.parametrize("group", ["", "db", "keys", "users", "images", "feedback", "adapters", "jobs", "base-models"])
 def test_help_is_there(run: Run, group: str) -> None:
     assert "Usage" in run(*group.split(), "--help")
