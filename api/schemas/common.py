@@ -44,9 +44,9 @@ def _moment(value: Any) -> Any:
 
 
 # In a path or a query all numbers are texts. Pydantic itself would read `1_0` as 10.
-# "1" and "yes" are not: one way to say it.
-FlagText = Annotated[bool, BeforeValidator(_flag)]
 WholeText = Annotated[int, BeforeValidator(cleaned(parse_whole))]
+# "true" and "false" only: pydantic itself would also read "1", "on" and "yes".
+FlagText = Annotated[bool, BeforeValidator(_flag)]
 # Strict: pydantic would otherwise read `true` as 1 and "7" as 7.
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Whole = Annotated[int, Field(strict=True, le=2**31 - 1)]
