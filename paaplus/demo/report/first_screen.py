@@ -93,10 +93,11 @@ def _refused(report: Report) -> str:
     if rubbish is None:
         return ""
     mark, title = ("pass", "Rubbish refused") if rubbish["refused"] else ("fail", "Rubbish was learned")
-    same = rubbish["num_scores"] - rubbish["num_changed"]
+    effect = "; they train nothing" if rubbish["refused"] else ""
     return f"""<div class="proof"><h3 class="{mark}">{title}</h3><p>{rubbish["num_posted"]} random ratings were posted
-for {escape(rubbish["user_id"])}. The gate set {rubbish["num_set_aside"]} aside; {same} of
-{rubbish["num_scores"]} scores are the same as before, bit for bit.</p>{_quote(rubbish["reason"])}</div>"""
+for {escape(rubbish["user_id"])}. The gate set {rubbish["num_set_aside"]} aside{effect}. Rank correlation with the
+person&rsquo;s stars: {rubbish["srcc_before"]:.2f} before, {rubbish["srcc_after"]:.2f} after.</p>
+{_quote(rubbish["reason"])}</div>"""
 
 
 def _rolled_back(report: Report) -> str:
