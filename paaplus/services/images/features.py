@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from paaplus.db.row_sets import encoded, row_set
-from paaplus.db.tables import FeaturesRow
+from paaplus.db.tables import FeaturesRow, ImageRow
 from paaplus.errors import Damaged, InvalidInput
 
 log = structlog.get_logger(__name__)
@@ -122,6 +122,27 @@ def features_of(stored: StoredFeatures, feature_dim: int) -> np.ndarray:
     if not np.isfinite(features_D).all():
         raise InvalidInput("its features are not finite")
     return features_D
+
+
+def uploads(session: Session, extractor_digest: str) -> dict[str, UUID]:
+    """The images that have features, by the SHA-256 of the file as it was uploaded.
+
+    Args:
+        session: a read session.
+        extractor_digest: the extractor's.
+    """
+    rows = session.execute(
+        sa.select(ImageRow.upload_sha256, ImageRow.id)
+        .join(FeaturesRow, FeaturesRow.image_id == ImageRow.id)
+        .where(FeaturesRow.extractor_digest == extractor_digest, FeaturesRow.data.is_not(None))
+    )
+    return {row.upload_sha256: row.id for row in rows}
+
+
+def of_image(session: Session, extractor_digest: str, image_id: UUID, feature_dim: int) -> np.ndarray | None:
+    """Features of one image, shape (D,), float16; None: there are none that can be used."""
+    row = sa.select(*COLUMNS).where(FeaturesRow.image_id == image_id, FeaturesRow.extractor_digest == extractor_digest)
+    return usable_features(session.execute(row), feature_dim).get(image_id)
 
 
 def delete_damaged(session: Session, extractor_digest: str, image_ids: Collection[UUID]) -> int:
