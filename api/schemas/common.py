@@ -44,9 +44,9 @@ def _moment(value: Any) -> Any:
 
 
 # In a path or a query all numbers are texts. Pydantic itself would read `1_0` as 10.
-# "1" and "yes" are not: one way to say it.
-FlagText = Annotated[bool, BeforeValidator(_flag)]
 WholeText = Annotated[int, BeforeValidator(cleaned(parse_whole))]
+# "true" and "false" only: pydantic itself would also read "1", "on" and "yes".
+FlagText = Annotated[bool, BeforeValidator(_flag)]
 # Strict: pydantic would otherwise read `true` as 1 and "7" as 7.
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Whole = Annotated[int, Field(strict=True, le=2**31 - 1)]
@@ -55,6 +55,8 @@ Flag = Annotated[bool, Field(strict=True)]
 # A name or text is normalized and trimmed before its length is looked at. An id is refused if that would change it.
 Name = Annotated[str, BeforeValidator(cleaned(trimmed_name)), StringConstraints(min_length=1, max_length=128)]
 Id = Annotated[str, BeforeValidator(cleaned(checked_id_characters)), StringConstraints(min_length=1, max_length=128)]
+# What a stored name or id is compared with: no character that neither has, and that a database may refuse.
+Sought = Annotated[str, BeforeValidator(cleaned(checked_id_characters)), StringConstraints(min_length=1)]
 Aspect = Annotated[str, BeforeValidator(cleaned(checked_id_characters)), StringConstraints(min_length=1, max_length=64)]
 Reason = Annotated[str, BeforeValidator(cleaned(trimmed_text)), StringConstraints(min_length=1, max_length=2000)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]

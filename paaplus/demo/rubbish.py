@@ -12,6 +12,7 @@ from paaplus.demo.client import Client
 from paaplus.demo.loop import ask
 from paaplus.demo.plan import Person
 from paaplus.demo.platform import Platform
+from paaplus.demo.statistics import agreement
 from paaplus.records import Scale
 
 _REFUSALS = ("quarantined", "gate_refused", "retired")
@@ -27,13 +28,13 @@ class Refusal:
     reason: str  # the gate's
     live_before: int
     live_after: int
-    num_scores: int
-    num_changed: int  # scores that are not the same as before, bit for bit
+    srcc_before: float  # with the person's own ratings of unseen images
+    srcc_after: float
 
     @property
     def refused(self) -> bool:
-        """True if the batch changed no score."""
-        return self.num_changed == 0
+        """True if no version that is served was trained on the batch."""
+        return self.num_set_aside == self.num_posted or self.live_after == self.live_before
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "refused": self.refused}
@@ -54,6 +55,7 @@ def post_rubbish(
 
     Raises:
         DemoFailed: a command or call failed.
+        UndefinedMetric: all scores of unseen images are equal.
     """
     before = ask(client, [person], image_ids)[person.user_id]
     rng = np.random.default_rng([seed, 3])
@@ -72,8 +74,8 @@ def post_rubbish(
         reason=reasons[0] if reasons else "",
         live_before=before.adapter_number,
         live_after=after.adapter_number,
-        num_scores=sum(len(scores) for scores in before.scores.values()),
-        num_changed=sum(after.scores[image] != before.scores[image] for image in before.scores),
+        srcc_before=agreement(before.scores, person.ratings, person.unseen),
+        srcc_after=agreement(after.scores, person.ratings, person.unseen),
     )
 
 

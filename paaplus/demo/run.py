@@ -245,8 +245,8 @@ class _DemoRun:
         if (rubbish := report["rubbish"]) is not None:
             console.print(
                 f"{rubbish['num_posted']} random ratings for {rubbish['user_id']}: "
-                f"{rubbish['num_set_aside']} set aside by the gate, {rubbish['num_changed']} of "
-                f"{rubbish['num_scores']} scores changed",
+                f"{rubbish['num_set_aside']} set aside by the gate; SRCC {rubbish['srcc_before']:.3f} before, "
+                f"{rubbish['srcc_after']:.3f} after",
                 highlight=False,
                 soft_wrap=True,
             )

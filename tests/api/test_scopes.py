@@ -23,6 +23,7 @@ from paaplus.services.reviews import pseudo_labels
 from paaplus.settings import Settings
 from paaplus.tools.tool import Judgement
 from tests.api.conftest import World, jpeg
+from tests.support.databases import on_one_database
 from tests.support.factories import make_features, make_image, make_job, make_user
 
 PUBLIC: frozenset[KeyScope] = frozenset()
@@ -432,6 +433,7 @@ def test_every_route_declares_once_whom_it_opens_to(settings: Settings) -> None:
     }
 
 
+@on_one_database
 def test_routes_without_a_key_are_these_and_no_others(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     open_paths = {
@@ -445,7 +447,15 @@ def test_routes_without_a_key_are_these_and_no_others(client: TestClient) -> Non
     assert client.get("/", follow_redirects=False).headers["location"] == "/studio/"  # its own: test_studio.py
 
 
-@pytest.mark.parametrize("caller", ["nobody", *SCOPE_OF])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("database_kind", "caller"),
+    [
+        *(("sqlite", caller) for caller in ("nobody", *SCOPE_OF)),
+        ("postgresql", "admin"),  # whose key opens every route, so that every route's queries run there too
+    ],
+    indirect=["database_kind"],
+)
 def test_each_key_opens_what_its_scope_says(world: World, caller: str) -> None:
     world.adapter(world.ada)
     wrong = {}
@@ -476,6 +486,7 @@ def test_each_key_opens_what_its_scope_says(world: World, caller: str) -> None:
 USER_ROUTES = [(m, t) for (m, t), (scopes, _, _) in ROUTES.items() if "{user}" in t and KeyScope.USER in scopes]
 
 
+@pytest.mark.slow
 def test_user_key_sees_no_other_user_on_any_route(world: World) -> None:
     world.adapter(world.bob)
     for route in USER_ROUTES:

@@ -41,6 +41,7 @@ def shown(output: str) -> list[dict[str, float]]:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.late
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the tour needs curl")
 def test_tour_pasted_beside_paaplus_up_gives_a_personal_order_and_takes_it_back(tmp_path: Path) -> None:
     bin_folder = Path(sys.executable).parent

@@ -64,8 +64,8 @@ def write_builtin_set(
 ) -> BuiltinSet:
     """Write the set as a data folder; a folder that already holds exactly this set is not changed.
 
-    Every person rates `ratings_per_person` images: first the unchanged variant of each scene, then random ones.
-    `builtin.json` is written last; a folder without it is incomplete and is written anew.
+    Every person rates `ratings_per_person` random images. `builtin.json` is written last; a folder without it is
+    incomplete and is written anew.
 
     Args:
         folder: the data folder, created if needed.
@@ -107,23 +107,29 @@ def write_builtin_set(
             with Image.open(file) as stored:  # people see the stored file with its JPEG losses
                 measured.append(measure(stored))
             names.append(name)
-            rows.append((name, scene.name, kind, number, "|".join(scene.contents), *np.round(measured[-1], 5)))
+            rows.append(
+                (
+                    name,
+                    scene.name,
+                    kind,
+                    str(variant.softness > 0).lower(),
+                    "|".join(scene.contents),
+                    *np.round(measured[-1], 5),
+                )
+            )
 
     contents = [scene.contents for scene in scenes for _ in range(num_variants)]
     scene_names = [scene.name for scene in scenes for _ in range(num_variants)]
     traits = Traits.of(PROPERTIES, np.stack(measured), contents, scene_names)
     people = simulate_people(traits, [f"sim{n:03d}" for n in range(1, num_people + 1)], seed)
     chooser = np.random.default_rng([seed, 2])
-    is_changed_I = np.arange(len(names)) % num_variants > 0
     ratings: list[Sequence[object]] = []
     for person in people:
         rating_I = person.rate()
-        order = chooser.permutation(len(names))
-        order = order[np.argsort(is_changed_I[order], kind="stable")]
-        rated = np.sort(order[:ratings_per_person])
+        rated = np.sort(chooser.permutation(len(names))[:ratings_per_person])
         ratings.extend((person.user_id, names[i], int(rating_I[i])) for i in rated)
 
-    _write_csv(folder / "images.csv", ("image", "scene", "kind", "variant", "contents", *PROPERTIES), rows)
+    _write_csv(folder / "images.csv", ("image", "scene", "kind", "blurred", "contents", *PROPERTIES), rows)
     _write_csv(folder / "users.csv", ("user_id", "simulated"), [(p.user_id, "true") for p in people])
     _write_csv(folder / "ratings.csv", ("user_id", "image", "rating"), ratings)
     manifest.write_text(text, encoding="utf-8")

@@ -18,7 +18,9 @@ _WHO = {"simulated": "simulated people", "real": "real people", "mixed": "real a
 
 def first_screen(report: Report, trio: Trio | None) -> str:
     """The first screen as HTML."""
-    return f"""{_claim(report)}{_three(trio)}<div class="proofs">{_refused(report)}{_rolled_back(report)}</div>"""
+    return (
+        f"""{_claim(report)}{_three(report, trio)}<div class="proofs">{_refused(report)}{_rolled_back(report)}</div>"""
+    )
 
 
 def trio_style(trio: Trio | None) -> str:
@@ -45,7 +47,7 @@ not rated, {report["users_better"]} of {report["num_users"]} get a better order 
 with their own stars {report["srcc_generic"]:.2f} before, {report["srcc_personal"]:.2f} after.</p></header>"""
 
 
-def _three(trio: Trio | None) -> str:
+def _three(report: Report, trio: Trio | None) -> str:
     if trio is None:
         return ""
     place_of = {image: place for place, image in enumerate(trio.pictures)}
@@ -54,23 +56,25 @@ def _three(trio: Trio | None) -> str:
         f'<input type="radio" name="round" id="r{n}"{" checked" if n == last else ""}>' for n in range(last + 1)
     )
     labels = "".join(f'<label for="r{n}">{num}</label>' for n, num in enumerate(trio.num_ratings))
-    people = "".join(_person(person, trio, place_of) for person in trio.people)
+    told = {person["id"]: person for person in report["people"]}
+    people = "".join(_person(person, trio, place_of, told[person.user_id]) for person in trio.people)
     return f"""<section class="top">{buttons}<p class="steps"><span>Ratings so far:</span>{labels}</p>
 <div class="trio">{people}</div>
-<p class="note">The stars are what the person really gave, of {trio.best:g}; the platform never got these ratings. Shown
-are the {len(trio.people)} people whose ratings agree least with one another.</p></section>"""
+<p class="note">The stars are what the person really gave, of {trio.best:g}; the platform never got these ratings. In
+each heading: the mean of the six, and the rank correlation of the whole order with the person&rsquo;s stars. Shown are
+the {len(trio.people)} people whose ratings agree least with one another.</p></section>"""
 
 
-def _person(person: TrioPerson, trio: Trio, place_of: Mapping[str, int]) -> str:
+def _person(person: TrioPerson, trio: Trio, place_of: Mapping[str, int], told: Mapping[str, Any]) -> str:
     everybody = person.mean(person.generic)
     rounds = "".join(
-        f"""<div class="round r{n}"><h4>Their own order, after {num} ratings
-        <b>&#9733; {person.mean(images):.1f}</b></h4>
+        f"""<div class="round r{n}"><h4>Own order, after {num} ratings
+        <b>&#9733; {person.mean(images):.1f} &middot; {told["srcc_by_increment"][n]:.2f}</b></h4>
         {_pictures(images, person, place_of)}</div>"""
         for n, (num, images) in enumerate(zip(trio.num_ratings, person.personal, strict=True))
     )
     return f"""<article><h3>{escape(person.user_id)} <small>{escape(person.kind)}</small></h3>
-<h4>Everybody&rsquo;s order <b class="before">&#9733; {everybody:.1f}</b></h4>
+<h4>Everybody&rsquo;s order <b class="before">&#9733; {everybody:.1f} &middot; {told["srcc_generic"]:.2f}</b></h4>
 {_pictures(person.generic, person, place_of)}{rounds}</article>"""
 
 
@@ -93,10 +97,11 @@ def _refused(report: Report) -> str:
     if rubbish is None:
         return ""
     mark, title = ("pass", "Rubbish refused") if rubbish["refused"] else ("fail", "Rubbish was learned")
-    same = rubbish["num_scores"] - rubbish["num_changed"]
+    effect = "; they train nothing" if rubbish["refused"] else ""
     return f"""<div class="proof"><h3 class="{mark}">{title}</h3><p>{rubbish["num_posted"]} random ratings were posted
-for {escape(rubbish["user_id"])}. The gate set {rubbish["num_set_aside"]} aside; {same} of
-{rubbish["num_scores"]} scores are the same as before, bit for bit.</p>{_quote(rubbish["reason"])}</div>"""
+for {escape(rubbish["user_id"])}. The gate set {rubbish["num_set_aside"]} aside{effect}. Rank correlation with the
+person&rsquo;s stars: {rubbish["srcc_before"]:.2f} before, {rubbish["srcc_after"]:.2f} after.</p>
+{_quote(rubbish["reason"])}</div>"""
 
 
 def _rolled_back(report: Report) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of the report: small copies as data URIs, and which images are unchanged."""
+"""Pictures of the report: small copies as data URIs, and which images are shown."""
 
 from __future__ import annotations
 
@@ -9,13 +9,22 @@ from collections.abc import Sequence
 from paaplus.data.folder import DataFolder
 from paaplus.image_files import decode_image
 
-UNCHANGED = "0"  # of the column `variant` in images.csv: the built-in set's sharp original of a scene
+
+def sharp(folder: DataFolder, images: Sequence[str]) -> list[str]:
+    """Those of the images that are not marked as blurred in images.csv, as variants of the built-in set may be."""
+    return [image for image in images if folder.image_columns.get(image, {}).get("blurred") != "true"]
 
 
-def unchanged(folder: DataFolder, images: Sequence[str]) -> list[str]:
-    """Those of the images that are no blurred or recoloured variant; all, if the data do not tell."""
-    sharp = [image for image in images if folder.image_columns.get(image, {}).get("variant") == UNCHANGED]
-    return sharp or list(images)
+def one_a_scene(folder: DataFolder, images: Sequence[str]) -> list[str]:
+    """The images in their order, without those whose scene an earlier one shows."""
+    scene_of = dict(zip(folder.images, folder.scene_I.tolist(), strict=True))
+    seen: set[int] = set()
+    chosen = []
+    for image in images:
+        if scene_of[image] not in seen:
+            seen.add(scene_of[image])
+            chosen.append(image)
+    return chosen
 
 
 def data_uri(folder: DataFolder, image: str, side_px: int) -> str:

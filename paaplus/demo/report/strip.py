@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from paaplus.data.folder import DataFolder
 from paaplus.demo.loop import Served
 from paaplus.demo.plan import Plan
-from paaplus.demo.report.pictures import data_uri, unchanged
+from paaplus.demo.report.pictures import data_uri, one_a_scene, sharp
 
 NUM_IMAGES = 8
 SIDE_PX = 220
@@ -44,10 +44,8 @@ def make_strip(folder: DataFolder, plan: Plan, report: Mapping[str, Any], served
     person = next(p for p in plan.people if p.user_id == middle["id"])
     aspect = folder.aspects[0]
     seen = served[person.user_id]
-    moved = {
-        image: seen.scores[image][aspect] - seen.generic[image][aspect] for image in unchanged(folder, person.unseen)
-    }
-    chosen = _one_a_scene(folder, sorted(moved, key=lambda image: -abs(moved[image])))[:NUM_IMAGES]
+    moved = {image: seen.scores[image][aspect] - seen.generic[image][aspect] for image in sharp(folder, person.unseen)}
+    chosen = one_a_scene(folder, sorted(moved, key=lambda image: -abs(moved[image])))[:NUM_IMAGES]
     images = tuple(
         StripImage(
             name=image,
@@ -61,14 +59,3 @@ def make_strip(folder: DataFolder, plan: Plan, report: Mapping[str, Any], served
         if aspect in person.ratings[image]
     )
     return Strip(person.user_id, images)
-
-
-def _one_a_scene(folder: DataFolder, images: Sequence[str]) -> list[str]:
-    scene_of = dict(zip(folder.images, folder.scene_I.tolist(), strict=True))
-    seen: set[int] = set()
-    chosen = []
-    for image in images:
-        if scene_of[image] not in seen:
-            seen.add(scene_of[image])
-            chosen.append(image)
-    return chosen

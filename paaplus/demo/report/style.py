@@ -61,7 +61,8 @@ footer { margin-top:48px; border-top:1px solid var(--line); padding-top:16px; co
 .trio article, .proof { background:var(--card); border:1px solid var(--line); border-radius:12px; padding:12px 14px; }
 h3 { font-size:16px; margin:0 0 4px; } h3 small { color:var(--soft); font-weight:400; }
 h4 { font-size:13px; margin:8px 0 6px; color:var(--soft); font-weight:600; display:flex;
-  justify-content:space-between; } h4 b { color:var(--good); font-size:15px; } h4 .before { color:var(--mark); }
+  justify-content:space-between; } h4 b { color:var(--good); font-size:15px; white-space:nowrap; }
+h4 .before { color:var(--mark); }
 .six { list-style:none; padding:0; margin:0; display:grid; grid-template-columns:repeat(3,1fr); gap:5px; }
 .six li { margin:0; aspect-ratio:3/2; border-radius:7px; background-size:cover; background-position:center;
   position:relative; } .six span { position:absolute; left:4px; bottom:4px; background:#10141bd9; color:#ffd76a;

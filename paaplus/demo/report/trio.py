@@ -9,7 +9,7 @@ from itertools import combinations
 from paaplus.data.folder import DataFolder
 from paaplus.demo.loop import Served
 from paaplus.demo.plan import Person, Plan
-from paaplus.demo.report.pictures import data_uri, unchanged
+from paaplus.demo.report.pictures import data_uri, one_a_scene, sharp
 from paaplus.demo.statistics import agreement
 from paaplus.errors import UndefinedMetric
 
@@ -65,7 +65,9 @@ def make_trio(folder: DataFolder, plan: Plan, rounds: Sequence[Mapping[str, Serv
     The choice does not use any score, so it does not select people for whom the platform did well.
     """
     aspect = folder.aspects[0]
-    able = [person for person in plan.people if len(_candidates(folder, person, aspect)) >= NUM_TOP]
+    able = [
+        person for person in plan.people if len(one_a_scene(folder, _candidates(folder, person, aspect))) >= NUM_TOP
+    ]
     if len(able) < NUM_PEOPLE:
         return None
     apart = {(a.user_id, b.user_id): _agreement(a, b) for a, b in combinations(able, 2)}
@@ -85,8 +87,8 @@ def make_trio(folder: DataFolder, plan: Plan, rounds: Sequence[Mapping[str, Serv
 
 
 def _candidates(folder: DataFolder, person: Person, aspect: str) -> list[str]:
-    """Unseen images that the person rated; the unchanged ones, if the folder says which are variants."""
-    return [image for image in unchanged(folder, person.unseen) if aspect in person.ratings[image]]
+    """Unseen images that the person rated, without blurred ones."""
+    return [image for image in sharp(folder, person.unseen) if aspect in person.ratings[image]]
 
 
 def _agreement(first: Person, second: Person) -> float:
@@ -101,7 +103,8 @@ def _person(folder: DataFolder, person: Person, rounds: Sequence[Mapping[str, Se
     images = _candidates(folder, person, aspect)
 
     def top(scores: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
-        return tuple(sorted(images, key=lambda image: (-scores[image][aspect], image))[:NUM_TOP])
+        best_first = sorted(images, key=lambda image: (-scores[image][aspect], image))
+        return tuple(one_a_scene(folder, best_first)[:NUM_TOP])
 
     served = [round_[person.user_id] for round_ in rounds]
     return TrioPerson(

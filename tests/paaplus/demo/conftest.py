@@ -58,7 +58,7 @@ def canned_run(small_folder, proof) -> Run:
         plan=plan,
         base_model={"name": "lite", "version": 1, "digest": "d" * 64, "aspects": ["beauty"]},
         proof=proof,
-        rubbish=Refusal("u02", 20, 20, "Quarantined: 20 events <follow> no order.", 3, 3, 90, 0),
+        rubbish=Refusal("u02", 20, 20, "Quarantined: 20 events <follow> no order.", 3, 4, 0.5, 0.52),
         seconds={"data": 0.5, "rollback": 3.25},
     )
     for number in range(4):

@@ -57,15 +57,10 @@ def test_tables_mark_what_is_synthetic_and_simulated(folder):
     assert {scene for scene, kind in kind_of.items() if kind == "synthetic"} == {s.name for s in SYNTHETIC_SCENES}
 
 
-def test_everybody_rates_the_unchanged_variants_first(folder):
-    unchanged = {row["image"] for row in rows(folder / "images.csv") if row["variant"] == "0"}
-    assert len(unchanged) == NUM_SCENES
-    assert all(image.endswith("_00.jpg") for image in unchanged)
-    of_person = {}
-    for row in rows(folder / "ratings.csv"):
-        of_person.setdefault(row["user_id"], set()).add(row["image"])
-    assert all(len(rated) == 30 and rated <= unchanged for rated in of_person.values())
-    assert len({frozenset(rated) for rated in of_person.values()}) > 1, "which of them, differs"
+def test_blurred_variants_are_marked_and_no_original_is_blurred(folder):
+    marked = {row["image"]: row["blurred"] for row in rows(folder / "images.csv")}
+    assert set(marked.values()) == {"true", "false"}
+    assert {marked[image] for image in marked if image.endswith("_00.jpg")} == {"false"}
 
 
 def test_pictures_are_written_once_sharp_and_named_after_what_they_show(tmp_path):

@@ -112,10 +112,10 @@ def test_the_first_screen_is_the_claim_three_people_a_refusal_and_a_rollback(pag
 
 
 def test_rubbish_that_was_learned_is_not_dressed_up(report):
-    told = {**report, "rubbish": {**report["rubbish"], "num_changed": 90, "refused": False}}
+    told = {**report, "rubbish": {**report["rubbish"], "num_set_aside": 0, "srcc_after": 0.1, "refused": False}}
     page = build_page(told, None, [])
     assert "Rubbish was learned" in page
-    assert "0 of 90 scores" in " ".join(page.split())
+    assert "0.50 before, 0.10 after" in " ".join(page.split())
     assert "Rubbish" not in build_page({**report, "rubbish": None}, None, [])
 
 

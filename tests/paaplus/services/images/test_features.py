@@ -92,6 +92,15 @@ def test_only_damaged_rows_are_deleted(database: Database) -> None:
         assert {session.get(FeaturesRow, (EXTRACTOR, images[i])) is None for i in (0, 2)} == {False}
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_features_of_many_images_are_found_by_their_key(database: Database) -> None:
+    """Otherwise ten thousand images take minutes: every row of features would be looked for among all ids."""
+    query = str(features._stored("sqlite").compile(database.engine))
+    with database.engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", ("digest", "$[0]", "[]")).all()
+    assert any("extractor_digest=? AND image_id=?" in row[3] for row in plan), plan
+
+
 def test_features_are_found_by_the_digest_of_the_uploaded_file(database: Database, settings: Settings) -> None:
     deployment = Deployment(database, settings, num_images=3)
     digest, dim = deployment.base.extractor_digest, deployment.base.feature_dim
