@@ -60,7 +60,7 @@ def pictures() -> tuple[Picture, ...]:
 
     photographs = [photograph for photograph in PHOTOGRAPHS if photograph.name not in SCANS]
     assert len(photographs) == NUM_PHOTOGRAPHS, len(photographs)
-    found = (*photographs, *SYNTHETIC_SCENES)
+    found: tuple[Picture, ...] = (*photographs, *SYNTHETIC_SCENES)
     assert len(found) == NUM_PICTURES, len(found)
     return found
 

@@ -165,7 +165,7 @@ def _read(
             pool = latest_feedback.shared_images(
                 session, user, base_row.extractor_digest, settings, limit=POOL_SIZE, with_held_out=True
             )
-        rated = set(session.execute(rated_images(user_id)).scalars())
+        rated = {image_id for image_id in session.execute(rated_images(user_id)).scalars() if image_id is not None}
     serving = store.load((user_id,), known.image_ids() | set(pool))
     if serving.base_model.id != base_row.id:
         raise Unavailable("another base model has just become the default; try again")
