@@ -382,9 +382,14 @@ class AsyncClient:
         """Have an address told of events; None: of all kinds. `secret` is for `paaplus.client.verify`."""
         return await self._run(operations.make_webhook(url, kinds, application, self._retries))
 
-    async def webhooks(self) -> list[Webhook]:
-        """The webhooks of the key's application."""
-        return await self._run(operations.webhooks(self._retries))
+    def webhooks(self) -> AsyncIterator[Webhook]:
+        """The webhooks of the key's application, newest first."""
+        return self._pages(Webhook, "/v1/webhooks")
+
+    async def enable_webhook(self, webhook: str) -> Webhook:
+        """Enable a webhook that was disabled after too many failures."""
+        path = f"/v1/webhooks/{webhook}/enable"
+        return await self._run(operations.change(Webhook, "POST", path, None, self._retries))
 
     async def remove_webhook(self, webhook: str) -> None:
         """Delete a webhook. What was not delivered is dropped."""

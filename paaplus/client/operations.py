@@ -21,7 +21,6 @@ from paaplus.client.answers import (
     Prediction,
     User,
     Version,
-    Webhook,
     read,
 )
 from paaplus.client.calls import KEY, Call, NotInTime, Pause, Retries, Steps, send
@@ -265,10 +264,6 @@ def make_key(name: str, scope: str, application: str | None, user: str | None, r
 def make_webhook(url: str, kinds: Sequence[str] | None, application: str | None, retries: Retries) -> Steps[NewWebhook]:
     body = _given({"url": url, "kinds": list(kinds) if kinds is not None else None, "application": application})
     return change(NewWebhook, "POST", "/v1/webhooks", body, retries)
-
-
-def webhooks(retries: Retries) -> Steps[list[Webhook]]:
-    return items(Webhook, "/v1/webhooks", retries)
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

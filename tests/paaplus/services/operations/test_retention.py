@@ -37,7 +37,7 @@ def test_old_receipts_and_finished_jobs_go_and_what_is_needed_stays(
             make_job(session, id=old_id(40, number), user_id=user.id, state=state, lock_key=f"old{number}")
     kept = settings.model_copy(update={"keep_receipts_days": 30, "keep_jobs_days": 30})
 
-    assert retention.apply(database, kept) == RetentionReport(num_receipts=len(old), num_jobs=3)
+    assert retention.apply(database, kept) == RetentionReport(num_receipts=len(old), num_jobs=3, num_events=0)
     assert retention.apply(database, kept) == RetentionReport(0, 0)
     with database.read_session() as session:
         assert set(session.execute(sa.select(PredictionReceiptRow.id)).scalars()) == {named, new}
