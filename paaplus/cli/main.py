@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from paaplus import __version__
+from paaplus import __version__, extras
 from paaplus.cli.tree import LazyGroup
 from paaplus.errors import PaaplusError, Unavailable
 
@@ -51,6 +51,11 @@ def main() -> None:
         _fail(error.code, str(error))
     except OSError as error:
         _fail(Unavailable.code, str(error))
+    except ModuleNotFoundError as error:
+        known = extras.missing(error)
+        if known is None:
+            raise
+        _fail(known.code, str(known))
     except Exception as error:
         sqlalchemy = sys.modules.get("sqlalchemy.exc")  # not imported here, which would cost each start 0.3 s
         if sqlalchemy is None or not isinstance(error, (sqlalchemy.OperationalError, sqlalchemy.InterfaceError)):

@@ -14,7 +14,7 @@ from paaplus.errors import Unavailable
 from paaplus.settings import Settings, get_settings
 
 with lazy_imports():
-    from paaplus import processes, supervisor
+    from paaplus import extras, processes, supervisor
     from paaplus.data.builtin_set import photographs
     from paaplus.db import engine, migrate
     from paaplus.services.registry import base_models
@@ -25,6 +25,7 @@ def up(
 ) -> None:
     """Start API, worker and scheduler on this machine, until Ctrl-C. The first start prepares what is missing."""
     settings = get_settings()
+    extras.require("celery", "torch")  # before a database is made that no worker will use
     if engine.missing_file(settings.resolved_database_url) is not None:
         photographs.require_installed()  # before a database is made that nothing can be trained for
     settings.home.mkdir(parents=True, exist_ok=True)
