@@ -183,6 +183,7 @@ def listen(url: str, key: str, kinds: list[str]) -> None:
                 return
 
 
+@pytest.mark.timeout(300)  # several processes that import torch, perhaps beside other tests
 def test_tour(database: Database, settings: Settings, database_kind: str, receiver: Receiver, tmp_path: Path) -> None:
     deployment = Deployment(database, settings)
     with database.session() as session:
