@@ -205,9 +205,8 @@ def test_command_that_needs_an_extra_names_it(installed: Path, tmp_path: Path) -
     commands = ("worker", "scheduler", "up", "demo")
     with pytest.raises(AssertionError) as caught:
         run_installed(installed, tmp_path, NOT_INSTALLED + LACKING, *commands)
-    told = re.findall(
-        r"^\s*(\w+):\n(?:(?!\n\s*\w+:\n).)*?pip install 'paaplus\[(\w+)\]'", str(caught.value), re.M | re.S
-    )
+    lines = r"^\s*(\w+):\n(?:(?!\n\s*\w+:\n).)*?pip install 'paaplus\[(\w+)\]'"
+    told = re.findall(lines, str(caught.value), re.MULTILINE | re.DOTALL)
     assert told == [("worker", "worker"), ("scheduler", "worker"), ("up", "worker"), ("demo", "demo")]
     assert list(tmp_path.iterdir()) == [], "nothing is made before it is known that it can be used"
 
