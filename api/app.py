@@ -36,6 +36,7 @@ from paaplus.api import (
     predictions,
     preferences,
     quizzes,
+    rankings,
     reviews,
     surveys,
     tools,
@@ -46,7 +47,7 @@ from paaplus.api.dependencies import ApiContext
 from paaplus.api.metrics import Metrics
 from paaplus.api.middleware import METHODS, RequestMiddleware
 from paaplus.api.schemas.common import ErrorOut
-from paaplus.api.waiting import OneAtATime, Streams, Turns, Waiter
+from paaplus.api.waiting import OneAtATime, Streams, Turns, Waiter, Workshop
 from paaplus.db.engine import Database, Waits
 from paaplus.db.migrate import require_head
 from paaplus.services import events as events_service
@@ -62,6 +63,8 @@ from paaplus.storage.blobs import BlobStore
 
 T = TypeVar("T")
 R = TypeVar("R")
+NUM_MAKING_THUMBNAILS = 2  # at once: each decodes a whole picture
+MAX_WAITING_THUMBNAILS = 200  # requests: a page of them
 GC_THRESHOLDS = (50_000, 20, 100)  # a large batch makes thousands of objects, and nearly none are in circles
 
 DESCRIPTION = """
@@ -125,6 +128,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 streams=Streams(settings.max_streams_per_key),
                 turns=Turns(settings.max_changes_per_user),
                 exports=OneAtATime("an export of this key is being written"),
+                thumbnails=Workshop(
+                    NUM_MAKING_THUMBNAILS, MAX_WAITING_THUMBNAILS, "too many thumbnails are being made"
+                ),
             )
             app.state.context.metrics.watch_caches(app.state.context.predictor.store.caches)
             yield
@@ -163,6 +169,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         exposure,
         feedback,
         predictions,
+        rankings,
         anchors,
         adapters,
         bulk_rollback,

@@ -1,4 +1,4 @@
-"""Waiting without threads and connections: for what the database will say, and for the turn of a user's requests.
+"""Waiting without threads and connections: for the database's answer, for the turn of a user, for costly work.
 
 One task per process and kind of wait asks the database for all waiting requests together. All waits are bounded.
 """
@@ -17,12 +17,13 @@ from typing import Final, Generic, TypeVar
 import structlog
 from starlette.concurrency import run_in_threadpool
 
-from paaplus.errors import TooMany
+from paaplus.errors import TooMany, Unavailable
 
 POLL_S: Final = 0.2
 TURN_S: Final = 2.0
 
 ItemT = TypeVar("ItemT")
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -157,6 +158,36 @@ class Turns:
                 ) from None
         for name in names:
             self._running[name] += 1
+
+
+class Workshop:
+    """Does costly work in a few threads of its own. Requests wait for a turn without a thread.
+
+    Args:
+        num_threads: how many work at once.
+        max_waiting: requests that wait for a turn.
+        message: what is said to those that do not fit.
+    """
+
+    def __init__(self, num_threads: int, max_waiting: int, message: str) -> None:
+        self._turns = asyncio.Semaphore(num_threads)
+        self._room = max_waiting
+        self._message = message
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """The result of the work.
+
+        Raises:
+            Unavailable: too many wait already.
+        """
+        if self._room == 0:
+            raise Unavailable(f"{self._message}; try again")
+        self._room -= 1
+        try:
+            async with self._turns:
+                return await run_in_threadpool(work)
+        finally:
+            self._room += 1
 
 
 class OneAtATime:

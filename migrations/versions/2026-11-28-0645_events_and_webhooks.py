@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "a3d90b5e7c18"
-down_revision = "5b8e2f60c9d4"
+down_revision = "7f3c0a9d51b8"
 
 KINDS = (
     "training.finished",
