@@ -24,7 +24,7 @@ from paaplus.api.dependencies import (
 )
 from paaplus.api.routing import Route
 from paaplus.api.schemas.adapters import AdapterSummary
-from paaplus.api.schemas.common import Id, Page, next_cursor
+from paaplus.api.schemas.common import Id, NumberText, Page, WholeText, next_cursor
 from paaplus.api.schemas.users import Application, PolicyOverridesIn, SharingIn, UserIn, UserOut
 from paaplus.db.tables import UserRow
 from paaplus.services import scheduling
@@ -80,12 +80,12 @@ async def get_user(
     key: UserKey,
     context: Context,
     wait_for: Annotated[
-        int | None,
+        WholeText | None,
         Query(ge=0, le=2**31 - 1, description="Wait until a training has read the user's events up to this sequence."),
     ] = None,
     wait_s: Annotated[
-        float | None,
-        Query(ge=0, allow_inf_nan=False, description="Longest time to wait, in seconds. Omitted: the longest allowed."),
+        NumberText | None,
+        Query(ge=0, description="Longest time to wait, in seconds. Omitted: the longest allowed."),
     ] = None,
 ) -> UserOut:
     """One user.

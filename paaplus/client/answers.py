@@ -116,6 +116,38 @@ class Prediction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RankedImage:
+    """One image of a ranking, with its places in the user's order and in everybody's, and what the user said of it."""
+
+    image_id: str
+    external_id: str | None
+    name: str | None
+    theme: str | None
+    rank: int
+    generic_rank: int
+    score: float
+    generic_score: float
+    rating: float | None
+    stars: int | None
+    liked: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """The first images of a user's order. Images without features are counted, not ranked."""
+
+    user_id: str
+    aspect: str
+    source: str
+    source_reason: str
+    items: list[RankedImage]
+    num_ranked: int
+    num_pending: int
+    num_failed: int
+    is_complete: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Feedback:
     """One accepted event. `sequence` is its number in the user's log."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -22,6 +23,7 @@ from paaplus.client.answers import (
     PointerChange,
     Prediction,
     Preference,
+    Ranking,
     User,
     UserEvent,
     Version,
@@ -166,11 +168,15 @@ class AsyncClient:
         user: str | None = None,
         theme: str | None = None,
         application: str | None = None,
+        external_id: str | None = None,
     ) -> Image:
-        """Upload one image: a path, or the bytes of a file. Without `user` it is shared by the application's users."""
+        """Upload one image: a path, or the bytes of a file. Without `user` it is shared by the application's users.
+
+        `name` may be a path; None: the name of the file. `external_id` is the application's own id of the image.
+        """
         data = file if isinstance(file, bytes) else await asyncio.to_thread(Path(file).read_bytes)
         name = name or ("image" if isinstance(file, bytes) else Path(file).name)
-        return await self._run(operations.upload(name, data, user, theme, application, self._retries))
+        return await self._run(operations.upload(name, data, user, theme, application, external_id, self._retries))
 
     async def upload_folder(
         self,
@@ -194,6 +200,7 @@ class AsyncClient:
             Images by path, in order of the paths.
         """
         files = await asyncio.to_thread(ranking.image_files, Path(folder))
+        name_of = partial(ranking.name_in, Path(folder))
         turns = asyncio.Semaphore(transport.UPLOADS_AT_ONCE)
         num_done = 0
 
@@ -202,7 +209,7 @@ class AsyncClient:
             async with turns:
                 image: Image | None = None
                 try:
-                    image = await self.upload(file, user=user, application=application)
+                    image = await self.upload(file, name=name_of(file), user=user, application=application)
                 except RequestFailed as error:
                     if on_refused is None or error.status not in (400, 413, 415, 422):
                         raise
@@ -227,6 +234,18 @@ class AsyncClient:
     def images(self, *, theme: str | None = None) -> AsyncIterator[Image]:
         """Images that the key may see, newest first, read page by page."""
         return self._pages(Image, "/v1/images", theme=theme)
+
+    async def content(self, image: str) -> bytes:
+        """The picture as it is stored."""
+        return await self._run(operations.content(f"/v1/images/{image}/content", self._retries))
+
+    async def thumbnail(self, image: str, *, size: int = 256) -> bytes:
+        """A small picture, as JPEG."""
+        return await self._run(operations.content(f"/v1/images/{image}/thumbnail", self._retries, size=size))
+
+    async def remove_image(self, image: str) -> None:
+        """Delete an image about which no feedback is."""
+        await self._run(operations.remove(f"/v1/images/{image}", self._retries))
 
     # --- feedback
 
@@ -327,6 +346,42 @@ class AsyncClient:
         wanted = list(dict.fromkeys(images))
         found = await self._run(operations.predict_all(user, wanted, timeout_s, on_progress, self._retries))
         return ranking.places(found, files, aspect, top)
+
+    async def ranking(
+        self,
+        user: str,
+        images: Sequence[str] | None = None,
+        *,
+        theme: str | None = None,
+        name_prefix: str | None = None,
+        aspect: str | None = None,
+        top: int = 20,
+        only_unrated: bool = False,
+        diverse: bool = False,
+    ) -> Ranking:
+        """The first images of the user's order among those that the server has; None: all that the user may see.
+
+        Args:
+            user: whose order.
+            images: ids, of the platform or the application's own.
+            theme: only images with this tag; not together with `images`.
+            name_prefix: only images whose name begins so; not together with `images`.
+            aspect: by which they are ordered; None: the base model's first one.
+            top: how many.
+            only_unrated: leave out what the user has rated or liked.
+            diverse: choose images that are also unlike each other.
+        """
+        body = {
+            "user": user,
+            "images": list(images) if images is not None else None,
+            "theme": theme,
+            "name_prefix": name_prefix,
+            "aspect": aspect,
+            "top": top,
+            "only_unrated": only_unrated,
+            "diverse": diverse,
+        }
+        return await self._run(operations.ranking(body, self._retries))
 
     # --- versions
 

@@ -19,6 +19,7 @@ from paaplus.client.answers import (
     NewWebhook,
     PointerChange,
     Prediction,
+    Ranking,
     User,
     Version,
     read,
@@ -115,10 +116,16 @@ def wait_until_trained(user: str, sequence: int | None, timeout_s: float, retrie
 
 
 def upload(
-    name: str, data: bytes, user: str | None, theme: str | None, application: str | None, retries: Retries
+    name: str,
+    data: bytes,
+    user: str | None,
+    theme: str | None,
+    application: str | None,
+    external_id: str | None,
+    retries: Retries,
 ) -> Steps[Image]:
     """Upload a file. The same file again gives the same image."""
-    form = _given({"user": user, "theme": theme, "application": application})
+    form = _given({"name": name, "user": user, "theme": theme, "application": application, "external_id": external_id})
     answer = yield from send(Call("POST", "/v1/images", file=(name, data), form=form), retries)
     return read(Image, answer.json())
 
@@ -211,6 +218,18 @@ def predict_all(
         if waiting and not new:
             yield Pause(0.5)
     return [done[image] for image in images]
+
+
+def ranking(body: Mapping[str, Any], retries: Retries) -> Steps[Ranking]:
+    """The first images of a user's order."""
+    answer = yield from send(Call("POST", "/v1/rankings", json=_given(body)), retries)
+    return read(Ranking, answer.json())
+
+
+def content(path: str, retries: Retries, **query: Any) -> Steps[bytes]:
+    """The bytes of a picture."""
+    answer = yield from send(Call("GET", path, query=_given(query)), retries)
+    return answer.content
 
 
 # --- versions

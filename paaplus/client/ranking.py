@@ -50,6 +50,11 @@ def image_files(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> list[Path]:
     )
 
 
+def name_in(folder: Path, file: Path) -> str:
+    """The name of a file in a folder: its path below it, with `/`."""
+    return file.relative_to(folder).as_posix()
+
+
 def places(
     predictions: Sequence[Prediction], files: dict[str, Path], aspect: str | None, top: int | None
 ) -> list[Place]:

@@ -57,7 +57,15 @@ def test_wait_ends_in_time_and_says_how_far_it_is(world: World) -> None:
     started = time.monotonic()
     assert world.application.get("/v1/users/ada", wait_for=7, wait_s=0.4).json()["trained_sequence"] == 0
     assert 0.3 < time.monotonic() - started < 5
-    for query in ({"wait_for": -1}, {"wait_for": "x"}, {"wait_s": -1}, {"wait_s": "nan"}, {"wait": 1}):
+    for query in (
+        {"wait_for": -1},
+        {"wait_for": "x"},
+        {"wait_s": -1},
+        {"wait_s": "nan"},
+        {"wait_for": "1_0"},
+        {"wait_s": "1_0"},
+        {"wait": 1},
+    ):
         assert world.application.get("/v1/users/ada", **query).status_code == 422
     assert_error(world.other.get("/v1/users/ada", wait_for=7), 404, "not_found")
 
@@ -72,11 +80,17 @@ def test_wait_for_a_user_who_is_erased_ends(world: World) -> None:
 
 def test_stream_tells_what_happens_and_goes_on_after_the_last_event(world: World) -> None:
     happen(world)  # before the stream begins
-    timer = threading.Timer(0.2, happen, (world, EventKind.DRIFT_FOUND))
-    timer.start()
-    world.context.settings.stream_s = 2.0
+
+    def happen_while_it_is_open() -> None:
+        while not world.context.streams._open:
+            time.sleep(0.02)
+        happen(world, EventKind.DRIFT_FOUND)
+
+    thread = threading.Thread(target=happen_while_it_is_open)
+    thread.start()
+    world.context.settings.stream_s = 3.0
     answer = world.user.get("/v1/users/ada/events")
-    timer.join()
+    thread.join()
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.headers["Cache-Control"] == "no-store"
     [event] = told(answer.text)

@@ -149,6 +149,11 @@ async def tour(
     assert [place.number for place in in_folder] == [1, 2]
     assert {place.file for place in in_folder} <= set(uploaded)
     assert sorted(place.generic_number for place in await client.rank("anna", folder)) == [1, 2, 3]
+    ranking = await client.ranking("anna", name_prefix="below/")
+    assert [(item.name, item.rank) for item in ranking.items] == [("below/c.jpg", 1)]
+    in_server = (await client.ranking("anna", [first, last], only_unrated=False)).items
+    assert [item.image_id for item in in_server] == [first, last]
+    assert (await client.thumbnail(uploaded[folder / "a.jpg"].id, size=128)).startswith(b"\xff\xd8")
     [scored] = await client.predict("anna", [first], confidence=True)
     assert scored.confidence is not None
     assert scored.receipt_id is not None
