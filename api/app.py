@@ -144,6 +144,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("paaplus"),
         description=DESCRIPTION,
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,  # what generated clients call it
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
