@@ -137,7 +137,7 @@ async def tour(
     retracted = await client.retract("anna", liked.event_id)
     assert retracted.sequence == 44
 
-    trained = await client.wait_until_trained("anna", batch.items[-1].sequence, timeout_s=60)
+    trained = await client.wait_until_trained("anna", batch.items[-1].sequence, timeout_s=150)
     assert trained.trained_sequence >= 40
     assert trained.active_adapter is not None
 
@@ -170,7 +170,7 @@ async def tour(
     assert scored.source == "base"
 
     # what was told meanwhile
-    await asyncio.to_thread(wait_until, "the webhook is told", lambda: bool(receiver.received), 20)
+    await asyncio.to_thread(wait_until, "the webhook is told", lambda: bool(receiver.received), 60)
     headers, body = receiver.received[0]
     signatures.verify(hook.secret, headers[signatures.HEADER], body)
     assert (json.loads(body)["type"], json.loads(body)["user"]["external_id"]) == ("adapter.promoted", "anna")
@@ -188,7 +188,7 @@ def listen(url: str, key: str, kinds: list[str]) -> None:
                 return
 
 
-@pytest.mark.timeout(300)  # several processes that import torch, perhaps beside other tests
+@pytest.mark.timeout(400)  # several processes that import torch, perhaps beside other tests
 def test_tour(database: Database, settings: Settings, database_kind: str, receiver: Receiver, tmp_path: Path) -> None:
     deployment = Deployment(database, settings)
     with database.session() as session:
@@ -216,7 +216,7 @@ def test_tour(database: Database, settings: Settings, database_kind: str, receiv
 
         listener = threading.Thread(target=listen, args=(api.url, api.key, kinds), daemon=True)
         asyncio.run(plain() if database_kind == "sqlite" else concurrent())
-        listener.join(20)
+        listener.join(60)
     assert kinds[0] == "adapter.promoted"
     assert "training.finished" in kinds
     assert kinds[-1] == "adapter.rolled_back"

@@ -1,7 +1,8 @@
 """A client that a generator makes of the OpenAPI document does a round trip.
 
 The generator needs another typer than this project, so it lives in an environment of its own:
-`python -m venv DIR && DIR/bin/pip install openapi-python-client`, then PAAPLUS_TEST_OPENAPI_CLIENT=DIR/bin/openapi-python-client.
+`python -m venv DIR && DIR/bin/pip install openapi-python-client`. PAAPLUS_TEST_OPENAPI_CLIENT names the program,
+DIR/bin/openapi-python-client.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ print(item.status, item.scores["beauty"])
 """
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(GENERATOR is None, reason="openapi-python-client is not installed: see the head of this file")
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 def test_generated_client_does_a_round_trip(database: Database, settings: Settings, tmp_path: Path) -> None:
@@ -73,10 +75,9 @@ def test_generated_client_does_a_round_trip(database: Database, settings: Settin
         text=True,
     )
     assert made.returncode == 0, made.stdout + made.stderr
-    refused = [line for line in made.stdout.splitlines() if line.startswith(("WARNING", "ERROR"))]
-    assert all(
-        line.rsplit(" within", 1)[0].endswith(("/content", "/thumbnail", "/image", "/export")) for line in refused
-    )
+    left_out = [line for line in made.stdout.splitlines() if line.startswith(("WARNING", "ERROR"))]
+    files = ("/content within images.", "/thumbnail within images.", "/image within reviews.", "/export within users.")
+    assert [line for line in left_out if not line.endswith(files)] == [], "only answers that are files are left out"
     deployment = Deployment(database, settings, num_images=2)
     api = Api(deployment)
     with running(api.service):
