@@ -23,7 +23,7 @@ from paaplus.api.dependencies import (
     begin_once,
 )
 from paaplus.api.routing import Route
-from paaplus.api.schemas.common import FlagText, Moment, Page, WholeText, next_cursor
+from paaplus.api.schemas.common import FlagText, Moment, Page, Sought, WholeText, next_cursor
 from paaplus.api.schemas.images import ImageOut
 from paaplus.api.schemas.maps import ThemeIn
 from paaplus.db.tables import ImageRow
@@ -122,15 +122,15 @@ def list_images(
     shared: Annotated[
         FlagText | None, Query(description="true: only images that belong to no user; false: only private ones.")
     ] = None,
-    external_id: Annotated[str | None, Query(max_length=128, description="Only images with this own id.")] = None,
-    name: Annotated[str | None, Query(max_length=512, description="Only images with exactly this name.")] = None,
+    external_id: Annotated[Sought | None, Query(max_length=128, description="Only images with this own id.")] = None,
+    name: Annotated[Sought | None, Query(max_length=512, description="Only images with exactly this name.")] = None,
     name_prefix: Annotated[
-        str | None, Query(max_length=512, description="Only images whose name begins so, for example with a folder.")
+        Sought | None, Query(max_length=512, description="Only images whose name begins so, for example with a folder.")
     ] = None,
     search: Annotated[
-        str | None, Query(max_length=512, description="Only images whose name contains this, in either case.")
+        Sought | None, Query(max_length=512, description="Only images whose name contains this, in either case.")
     ] = None,
-    theme: Annotated[str | None, Query(max_length=64, description="Only images with this tag.")] = None,
+    theme: Annotated[Sought | None, Query(max_length=64, description="Only images with this tag.")] = None,
     rated_by: Annotated[
         str | None, Query(max_length=256, description="Only images that this user has rated or liked.")
     ] = None,

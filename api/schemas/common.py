@@ -56,6 +56,8 @@ Flag = Annotated[bool, Field(strict=True)]
 # A name or text is normalized and trimmed before its length is looked at. An id is refused if that would change it.
 Name = Annotated[str, BeforeValidator(cleaned(trimmed_name)), StringConstraints(min_length=1, max_length=128)]
 Id = Annotated[str, BeforeValidator(cleaned(checked_id_characters)), StringConstraints(min_length=1, max_length=128)]
+# What a stored name or id is compared with: no character that neither has, and that a database may refuse.
+Sought = Annotated[str, BeforeValidator(cleaned(checked_id_characters)), StringConstraints(min_length=1)]
 Aspect = Annotated[str, BeforeValidator(cleaned(checked_id_characters)), StringConstraints(min_length=1, max_length=64)]
 Reason = Annotated[str, BeforeValidator(cleaned(trimmed_text)), StringConstraints(min_length=1, max_length=2000)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
 from paaplus.api.schemas.base_models import BaseModelRef
-from paaplus.api.schemas.common import Aspect, Flag, In, Out, UserRef, Whole
+from paaplus.api.schemas.common import Aspect, Flag, In, Out, Sought, UserRef, Whole
 from paaplus.api.schemas.predictions import ServedAdapterOut
 from paaplus.services.predictions.predict import Source, SourceReason
 from paaplus.services.predictions.rankings import TOP_MAX, Ranking
@@ -21,7 +21,7 @@ ImageRef = Annotated[
     StringConstraints(min_length=1, max_length=128),
     Field(description="The platform's UUID or the application's `external_id` of an image.", examples=["asset-17"]),
 ]
-NamePart = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+NamePart = Annotated[Sought, StringConstraints(max_length=512)]
 
 
 class RankingIn(In):
@@ -35,7 +35,7 @@ class RankingIn(In):
         min_length=1,
         description="Each once. An `external_id` is that of the user's own image, else of a shared one.",
     )
-    theme: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = Field(
+    theme: Annotated[Sought, StringConstraints(max_length=64)] | None = Field(
         None, description="Only images with this tag; not together with `images`."
     )
     name_prefix: NamePart | None = Field(

@@ -151,12 +151,15 @@ def test_images_are_filtered_and_searched(world: World) -> None:
     assert names(name="a/lamp.jpg", theme="sea") == ["a/lamp.jpg"]
     assert names(user="ada") == names(shared="false") == ["a/own.jpg"]
     assert "a/own.jpg" not in names(shared="true")
-    assert names(created_since="2100-01-01T00:00:00Z") == []
+    assert names(created_since="2100-01-01T00:00:00Z") == names(created_since="2200-12-31T23:59:59Z") == []
+    assert names(created_since="1900-01-01T00:00:00Z") == names()
     assert names(created_since=own["created_at"]) == ["a/own.jpg"]
     assert world.application.get("/v1/images", created_since="yesterday").status_code == 422
     assert world.application.get("/v1/images", user="nobody").status_code == 404
     assert world.application.get("/v1/images", rated_by=str(world.eve)).status_code == 404
     assert world.application.get("/v1/images", nonsense="1").status_code == 422
+    for part in ("name", "name_prefix", "search", "external_id", "theme"):
+        assert world.application.get("/v1/images", **{part: "a\0"}).status_code == 422, "PostgreSQL takes no NUL"
     assert world.user.get("/v1/images", user="bob").status_code == 404
 
 

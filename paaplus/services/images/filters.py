@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.ids import first_id_of
 
 RATING_KINDS: Final = (FeedbackKind.RATING, FeedbackKind.CORRECTION, FeedbackKind.BINARY)
+_FIRST: Final = datetime(2000, 1, 1, tzinfo=UTC)  # no image is as old
 _SAME_MOMENT: Final = timedelta(seconds=1)  # between a row's id and its `created_at`
 
 
@@ -67,7 +68,8 @@ class ImageFilter:
         if self.unrated_by is not None:
             yield ImageRow.id.not_in(rated_images(self.unrated_by))
         if self.created_since is not None:
-            yield ImageRow.id >= first_id_of(self.created_since - _SAME_MOMENT)  # the key's order is that of time
+            if self.created_since > _FIRST:  # the key's order is that of time
+                yield ImageRow.id >= first_id_of(self.created_since - _SAME_MOMENT)
             yield ImageRow.created_at >= self.created_since
 
 
