@@ -72,9 +72,7 @@ class Settings(BaseSettings):
     statement_timeout_s: float = Field(30.0, gt=0, description="Longest statement of a request on PostgreSQL.")
     pool_timeout_s: float = Field(5.0, gt=0, description="Longest wait of a request for a connection to PostgreSQL.")
 
-    max_streams_per_key: int = Field(
-        32, ge=0, description="Open event streams of one key, in one API process."
-    )
+    max_streams_per_key: int = Field(32, ge=0, description="Open event streams of one key, in one API process.")
     stream_s: float = Field(
         300.0, gt=0, description="An event stream ends after this time; the client goes on with a new one."
     )

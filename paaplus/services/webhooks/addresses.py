@@ -40,9 +40,7 @@ def target_of(url: str, *, allow_private: bool) -> Target:
         InvalidInput: it may not; the message says why.
     """
     if len(url) > MAX_URL or not url.isascii() or any(not "!" <= sign <= "~" or sign == "\\" for sign in url):
-        raise InvalidInput(
-            f"the URL must be printable ASCII without spaces and backslashes, up to {MAX_URL}"
-        )
+        raise InvalidInput(f"the URL must be printable ASCII without spaces and backslashes, up to {MAX_URL}")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port

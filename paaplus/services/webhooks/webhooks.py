@@ -22,7 +22,7 @@ from paaplus.services.users.keys import Principal
 from paaplus.services.webhooks import addresses
 from paaplus.settings import Settings
 
-SECRET_PREFIX: Final = "whsec_"  # nosec B105: what every secret begins with, no secret
+SECRET_PREFIX: Final = "whsec_"
 
 
 def create(
