@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from paaplus import __version__, extras
+from paaplus import __version__
 from paaplus.cli.tree import LazyGroup
 from paaplus.errors import PaaplusError, Unavailable
 
@@ -52,6 +52,8 @@ def main() -> None:
     except OSError as error:
         _fail(Unavailable.code, str(error))
     except ModuleNotFoundError as error:
+        from paaplus import extras
+
         known = extras.missing(error)
         if known is None:
             raise
