@@ -84,7 +84,7 @@ COMMANDS = {
     ),
     "maintain": Definition(
         "paaplus.cli.maintain:maintain",
-        "Delete old receipts that no feedback names, and old finished jobs. The platform may run meanwhile.",
+        "Delete old receipts that no feedback names, old finished jobs and old events. The platform may run meanwhile.",
     ),
     "chaos": Definition(
         "paaplus.chaos.command:chaos",

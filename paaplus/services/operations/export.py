@@ -25,6 +25,8 @@ from paaplus.db.tables import (
     ApiKeyRow,
     AuditRow,
     Base,
+    DeliveryRow,
+    EventRow,
     ExclusionRow,
     ExpertRow,
     ExposureRatingRow,
@@ -90,6 +92,8 @@ ABOUT_A_USER: Final[Mapping[str, Callable[[UUID], sa.ColumnElement[bool]]]] = {
     "adapter_history": lambda user_id: AdapterHistoryRow.user_id == user_id,
     "runs": lambda user_id: RunRow.user_id == user_id,
     "jobs": lambda user_id: JobRow.user_id == user_id,
+    "events": lambda user_id: EventRow.user_id == user_id,
+    "deliveries": lambda user_id: DeliveryRow.event_id.in_(sa.select(EventRow.id).where(EventRow.user_id == user_id)),
     "api_keys": lambda user_id: ApiKeyRow.user_id == user_id,
     "allowances": lambda user_id: AllowanceRow.key_id.in_(_own_keys(user_id)),
     "taste_prior_people": lambda user_id: TastePriorPersonRow.user_id == user_id,
@@ -116,6 +120,7 @@ ABOUT_NO_USER: Final = frozenset(
         "surveys",
         "taste_priors",
         "tool_revisions",
+        "webhooks",
     }
 )
 # The digest of a key is not data about a person.
