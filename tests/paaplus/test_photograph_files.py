@@ -70,9 +70,7 @@ def same_picture() -> dict[str, bytes]:
         "with_exif_in_its_preview.dng": dng(encoded(tall, "JPEG", quality=95, exif=taken(MOMENT, 6)), 6, MOMENT),
         "preview_is_upright.dng": dng(upright[:2] + upright[20:], 6, MOMENT),
         "named_like_a_tiff.tif": dng(jpeg, 6, MOMENT),
-        "motion.jpg": encoded(tall, "JPEG", quality=95, exif=turned())
-        + b"\0\0\0\x18ftypmp42"
-        + b"\xff\xda\0\x08" * 500,
+        "motion.jpg": encoded(tall, "JPEG", quality=95, exif=turned()) + film,
         "progressive.jpg": encoded(tall, "JPEG", quality=95, progressive=True, exif=turned()),
     }
 
