@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from paaplus.configs import MATCH_STRATEGY
 from paaplus.db.engine import Database
+from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import AdapterRow, BaseModelRow, FeaturesRow, MatchRow, PreferenceRow, TastePriorRow
 from paaplus.db.tables.models import AdapterState
 from paaplus.errors import Damaged, InvalidInput, NotFound
@@ -228,10 +230,19 @@ def _prior_rows(session: Session, digests: set[str]) -> tuple[list[TastePriorRow
 
 
 def _read_features(session: Session, extractor_digest: str, image_ids: Collection[UUID]) -> list[StoredFeatures]:
-    rows = session.execute(
-        sa.select(*COLUMNS).where(FeaturesRow.extractor_digest == extractor_digest, FeaturesRow.image_id.in_(image_ids))
+    dialect = session.get_bind().dialect.name
+    parameters = {"ids": encoded(dialect, ([image_id] for image_id in image_ids)), "extractor": extractor_digest}
+    return [StoredFeatures(*row) for row in session.execute(_stored(dialect), parameters)]
+
+
+@cache
+def _stored(dialect: str) -> sa.Select[Any]:
+    wanted = row_set(dialect, "ids", {"id": sa.Uuid()})  # as one parameter: a ranking has more ids than SQLite takes
+    return (
+        sa.select(*COLUMNS)
+        .join(wanted, wanted.c.id == FeaturesRow.image_id)
+        .where(FeaturesRow.extractor_digest == sa.bindparam("extractor"))
     )
-    return [StoredFeatures(*row) for row in rows]
 
 
 @contextmanager
