@@ -38,10 +38,10 @@ OPENERS: dict[str, Callable[[IO[bytes]], ImageFile]] = {
     HEIC: lambda stream: _package("pillow_heif.as_plugin", "pillow-heif", "HEIC").HeifImageFile(stream),
 }
 
-_RAW_SUFFIXES = frozenset(
+RAW_SUFFIXES = frozenset(
     ("dng", "cr2", "cr3", "nef", "nrw", "arw", "sr2", "raf", "orf", "rw2", "pef", "srw", "x3f"),
 )
-PHOTO_SUFFIXES = _RAW_SUFFIXES | {"jpg", "jpeg", "jpe", "png", "webp", "avif", "heic", "heif", "hif", "tif", "tiff"}
+PHOTO_SUFFIXES = RAW_SUFFIXES | {"jpg", "jpeg", "jpe", "png", "webp", "avif", "heic", "heif", "hif", "tif", "tiff"}
 _RAW_BEGINNINGS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb")
 _TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
@@ -98,7 +98,7 @@ def photograph_type_of(data: Bytes, suffix: str) -> str:
     if data[:15].startswith(_RAW_BEGINNINGS):
         return RAW
     if data[:4] in _TIFF_BEGINNINGS:
-        return RAW if suffix.lower() in _RAW_SUFFIXES or _is_raw_tiff(data) else TIFF
+        return RAW if suffix.lower() in RAW_SUFFIXES or _is_raw_tiff(data) else TIFF
     try:
         return media_type_of(data[:NUM_FIRST_BYTES])
     except InvalidInput:

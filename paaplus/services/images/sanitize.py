@@ -53,6 +53,11 @@ def clean(data: bytes, *, max_bytes: int, max_pixels: int, min_side_px: int) -> 
         return _encode(decode_image(data, max_pixels, min_side_px), media_type, sha256_hex(data))
 
 
+def of_photograph(image: Image.Image, upload_sha256: str) -> Picture:
+    """Encode a photograph that `image_files.decode_photograph` has scaled down, as a JPEG of quality 90."""
+    return _encode(image, "image/jpeg", upload_sha256, quality=90)
+
+
 @contextmanager
 def decoding_turn() -> Iterator[None]:
     """Run the block, which decodes a picture, when few others are being decoded in this process.
@@ -70,11 +75,11 @@ def decoding_turn() -> Iterator[None]:
         _decoding.release()
 
 
-def _encode(image: Image.Image, media_type: str, upload_sha256: str) -> Picture:
+def _encode(image: Image.Image, media_type: str, upload_sha256: str, quality: int = 95) -> Picture:
     image.info = {}  # otherwise Pillow writes the comments and profiles in it
     buffer = BytesIO()
     if media_type == "image/jpeg":
-        image.save(buffer, "JPEG", quality=95, subsampling="4:4:4")
+        image.save(buffer, "JPEG", quality=quality, subsampling="4:4:4")
     else:
         media_type = "image/png"
         image.save(buffer, "PNG", compress_level=4)
