@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from paaplus.errors import InvalidInput
 from paaplus.settings import get_settings
 
 with lazy_imports():
-    from paaplus.photos import contact_sheet, folder, importing, platform, ranking
+    from paaplus.photos import contact_sheet, folder, importing, outcome, platform, ranking
     from paaplus.services.registry import starter
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def rank(
         imported = bring_in(local, files)
         ranked = ranking.rank_folder(local, imported)
         file = sheet or local.home / f"{directory.resolve().name or 'photos'}-{user}.html"
+        decision = outcome.last_decision(local)
         contact_sheet.write_contact_sheet(local, ranked, directory.resolve().name or str(directory), user, file)
     written: dict[str, Any] = {"contact_sheet": str(file)}
     if csv is not None:
@@ -63,10 +65,10 @@ def rank(
     if copy_to is not None:
         written["copied"] = ranking.copy_best(ranked, top, copy_to)
     if xmp:
-        with _bar("XMP") as on_progress:
-            report = ranking.write_xmp(ranked, user, in_place=in_place, on_progress=on_progress)
-        written["xmp"] = report.num_written
-        _report(report.refused, "not written")
+        with bar("XMP") as on_progress:
+            written_xmp = ranking.write_xmp(ranked, user, in_place=in_place, on_progress=on_progress)
+        written["xmp"] = written_xmp.num_written
+        report(written_xmp.refused, "not written")
     if as_json:
         rows = [{name: read(photo) for name, read in ranking.FIELDS.items()} for photo in ranked.photos]
         refused = [{"image": name, "reason": reason} for name, reason in ranked.refused]
@@ -82,23 +84,25 @@ def rank(
         title=f"{len(ranked.photos)} photographs, {whose}",
     )
     if ranked.source == "base":
-        console.print(f"nothing is learned of {user} yet: paaplus rate {directory}", markup=False, highlight=False)
+        console.print(decision.told, markup=False, highlight=False, soft_wrap=True)
+        console.print(f"to rate some: paaplus rate {shlex.quote(str(directory))}", markup=False, highlight=False)
     for name, value in written.items():
         console.print(f"{name.replace('_', ' ')}: {value}", markup=False, highlight=False, soft_wrap=True)
-    _report(ranked.refused, "left out")
+    report(ranked.refused, "left out")
 
 
 def bring_in(local: LocalPlatform, files: list[Any]) -> Imported:
     """Import files and have their features extracted, with progress bars."""
-    with _bar("photographs") as on_progress:
+    with bar("photographs") as on_progress:
         imported = importing.import_files(local, files, on_progress)
-    with _bar("features") as on_progress:
+    with bar("features") as on_progress:
         local.extract(imported.image_ids, on_progress)
     return imported
 
 
 @contextmanager
-def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
+def bar(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar with the time that is left; it is moved by calling with what is done, and the total."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
@@ -115,7 +119,8 @@ def _plain(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return cell
 
 
-def _report(refused: list[tuple[str, str]], what: str) -> None:
+def report(refused: list[tuple[str, str]], what: str) -> None:
+    """Print files with reasons on standard error."""
     for name, reason in refused[:_NUM_REPORTED]:
         notices.print(f"{what}: {name}: {reason}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if len(refused) > _NUM_REPORTED:

@@ -154,7 +154,11 @@ def rank(database: Database, store: ServingStore, settings: Settings, wanted: Wa
         score_N = (adapter.score(taste_NR, generic_NA) if adapter is not None else generic_NA)[:, place]
         order_N, rank_N = _order(score_N)
         _, generic_rank_N = _order(generic_NA[:, place])
-        chosen = _diverse(order_N, score_N, taste_NR, wanted.top or TOP_MAX) if wanted.diverse else order_N[: wanted.top].tolist()
+        chosen = (
+            _diverse(order_N, score_N, taste_NR, wanted.top or TOP_MAX)
+            if wanted.diverse
+            else order_N[: wanted.top].tolist()
+        )
         items = [
             RankedImage(
                 image_id=scored[n].id,
