@@ -60,7 +60,7 @@ def write_contact_sheet(platform: LocalPlatform, ranking: FolderRanking, title: 
     pictures = _pictures(platform, list(shown.values()))
     is_personal = ranking.source != "base"
     told = (
-        f"{len(mine)} photographs. Left: the order of {user}, learned from {_count(mine)}. Right: everybody's order, "
+        f"{len(mine)} photographs. Left: {_whose(user)} order, learned from {_count(mine)}. Right: everybody's order, "
         "which the base model gives without knowing the person. Arrows tell how many places a photograph moved."
         if is_personal
         else f"{len(mine)} photographs. Both orders are everybody's: nothing is learned of {user} yet. "

@@ -107,11 +107,11 @@ def write_sidecar(photograph: Path, written: WrittenScore, siblings: Collection[
     existing = sidecars_of(photograph)
     if existing:
         sidecar = existing[0]
-        _replace(sidecar, sidecar, written)
+        _replace(photograph, sidecar, sidecar, written)
         return sidecar
     is_shared = any(Path(name).stem == photograph.stem and name != photograph.name for name in siblings)
     sidecar = photograph.with_name(f"{photograph.name if is_shared else photograph.stem}.xmp")
-    _replace(None, sidecar, written)
+    _replace(photograph, None, sidecar, written)
     return sidecar
 
 
@@ -125,11 +125,13 @@ def write_in_place(photograph: Path, written: WrittenScore) -> None:
     """
     if photograph.suffix[1:].lower() in RAW_SUFFIXES:
         raise InvalidInput(f"{photograph.name}: a RAW file is never written; its sidecar is")
-    _replace(photograph, photograph, written)
+    _replace(photograph, photograph, photograph, written)
 
 
-def _replace(source: Path | None, target: Path, written: WrittenScore) -> None:
+def _replace(photograph: Path, source: Path | None, target: Path, written: WrittenScore) -> None:
+    """Write a changed copy of `source` to `target`. Stars are written only if no person has given the photograph any."""
     exiv2 = _exiv2()
+    with_stars = read_stars(photograph) is None
     handle, name = tempfile.mkstemp(prefix=".paaplus-", suffix=target.suffix, dir=target.parent)
     os.close(handle)
     copy = Path(name)
@@ -141,7 +143,7 @@ def _replace(source: Path | None, target: Path, written: WrittenScore) -> None:
             shutil.copy2(source, copy)
         try:
             with exiv2.Image(str(copy)) as image:
-                image.modify_xmp(_changes(image.read_xmp(), written))
+                image.modify_xmp(_changes(image.read_xmp(), written, with_stars=with_stars))
         except (RuntimeError, ValueError, UnicodeDecodeError) as error:
             raise InvalidInput(f"{target.name}: its metadata cannot be written: {_first_line(error)}") from error
         with copy.open("rb") as stream:
@@ -151,18 +153,17 @@ def _replace(source: Path | None, target: Path, written: WrittenScore) -> None:
         copy.unlink(missing_ok=True)
 
 
-def _changes(fields: Mapping[str, Any], written: WrittenScore) -> dict[str, str]:
-    """The fields to write: the stars only if no person has set others."""
+def _changes(fields: Mapping[str, Any], written: WrittenScore, *, with_stars: bool) -> dict[str, str]:
+    """The fields to write. An empty value deletes a field: our mark of stars that are a person's now."""
+    stars = str(written.stars) if with_stars else ""
     changes = {
         _SCORE: f"{written.score:.3f}",
         _GENERIC: f"{written.generic_score:.3f}",
         _USER: written.user,
-        _STARS: str(written.stars),
+        _STARS: stars,
     }
-    if not _is_persons(fields):
-        changes[_RATING] = str(written.stars)
-    else:
-        changes[_STARS] = ""  # an empty value deletes: the stars in the file are not ours
+    if with_stars:
+        changes[_RATING] = stars
     return {name: value for name, value in changes.items() if value or name in fields}
 
 
