@@ -107,7 +107,7 @@ class RatingSession:
         """Append a comparison: one of `intake.PREFERENCES`."""
         assert preference in intake.PREFERENCES
         assert question.is_pair
-        self._append(question, FeedbackKind.COMPARISON, {"preferences": {self.aspect: preference}})
+        self._append(question, FeedbackKind.COMPARISON, {"preference": {self.aspect: preference}})
 
     def skip(self, question: Question) -> None:
         """Ask about it no more in this session."""

@@ -129,7 +129,7 @@ def write_in_place(photograph: Path, written: WrittenScore) -> None:
 
 
 def _replace(photograph: Path, source: Path | None, target: Path, written: WrittenScore) -> None:
-    """Write a changed copy of `source` to `target`. Stars are written only if no person has given the photograph any."""
+    """Write a changed copy of `source` to `target`: with stars only if no person has given the photograph any."""
     exiv2 = _exiv2()
     with_stars = read_stars(photograph) is None
     handle, name = tempfile.mkstemp(prefix=".paaplus-", suffix=target.suffix, dir=target.parent)
