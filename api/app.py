@@ -116,7 +116,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 features=FeaturesWaiter(predictor.still_missing, settings.max_waiting_per_key),
                 turns=Turns(settings.max_changes_per_user),
                 exports=OneAtATime("an export of this key is being written"),
-                thumbnails=Workshop(NUM_MAKING_THUMBNAILS, MAX_WAITING_THUMBNAILS, "too many thumbnails are being made"),
+                thumbnails=Workshop(
+                    NUM_MAKING_THUMBNAILS, MAX_WAITING_THUMBNAILS, "too many thumbnails are being made"
+                ),
             )
             app.state.context.metrics.watch_caches(app.state.context.predictor.store.caches)
             yield

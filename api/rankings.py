@@ -12,6 +12,7 @@ from paaplus.errors import InvalidInput
 from paaplus.services.images.filters import ImageFilter
 from paaplus.services.predictions import rankings
 from paaplus.services.users import users
+from paaplus.services.users.first_use import create_missing
 from paaplus.services.users.rate_limits import RateLimitKind
 
 router = APIRouter(prefix="/v1/rankings", tags=["predictions"], route_class=Route)
@@ -27,6 +28,7 @@ def rank(body: RankingIn, key: UserKey, context: Context) -> RankingOut:
         raise InvalidInput("give either images, or theme and name_prefix")
     num_answered = body.top if body.images is None else min(body.top, len(body.images))
     context.allowances.spend(key, RateLimitKind.PREDICTIONS, num_answered)
+    create_missing(context.database, key, [body.user])
     with context.database.read_session() as session:
         user_id = users.resolve(session, key, body.user).id
     wanted = rankings.Wanted(

@@ -26,6 +26,14 @@ class Out(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
+def _flag(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in ("true", "false"):
+            raise ValueError("must be true or false")
+        return value == "true"
+    return value
+
+
 def _moment(value: Any) -> Any:
     # Pydantic itself would read the text "20261122" as seconds since 1970.
     if isinstance(value, datetime):
@@ -37,6 +45,8 @@ def _moment(value: Any) -> Any:
 
 # In a path or a query all numbers are texts. Pydantic itself would read `1_0` as 10.
 WholeText = Annotated[int, BeforeValidator(cleaned(parse_whole))]
+# "true" and "false" only: pydantic itself would also read "1", "on" and "yes".
+FlagText = Annotated[bool, BeforeValidator(_flag)]
 # Strict: pydantic would otherwise read `true` as 1 and "7" as 7.
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Whole = Annotated[int, Field(strict=True, le=2**31 - 1)]

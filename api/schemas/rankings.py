@@ -31,7 +31,9 @@ class RankingIn(In):
 
     user: UserRef
     images: list[ImageRef] | None = Field(
-        None, min_length=1, description="Each once. An `external_id` is that of the user's own image, else of a shared one."
+        None,
+        min_length=1,
+        description="Each once. An `external_id` is that of the user's own image, else of a shared one.",
     )
     theme: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = Field(
         None, description="Only images with this tag; not together with `images`."

@@ -1,7 +1,7 @@
 """Blobs named by the SHA-256 of their bytes, in a local folder or in object storage (S3, GCS, Azure).
 
-Writing a blob is atomic. A blob never changes. Reading checks its bytes against its name. What is *derived* from a blob,
-for example a thumbnail, lies beside it and is deleted with it; it can be made again.
+Writing a blob is atomic. A blob never changes. Reading checks its bytes against its name. What is *derived* from a
+blob, for example a thumbnail, is deleted with it; it can be made again.
 """
 
 from __future__ import annotations

@@ -57,6 +57,22 @@ def upload(world: World) -> Request:
     return at("/v1/images", files=files, data={"user": str(world.ada)})
 
 
+def picture(tail: str) -> Callable[[World], Request]:
+    """Of a new picture of ada's, so that it may be deleted."""
+
+    def build(world: World) -> Request:
+        image = world.application.upload(jpeg(shade=120), user=str(world.ada)).json()["id"]
+        return at(f"/v1/images/{image}{tail}")
+
+    return build
+
+
+def rated(world: World) -> Request:
+    path, options = rate(world)
+    world.application.post(path, options["json"])
+    return at("/v1/feedback")
+
+
 def new_user(world: World) -> Request:
     return at("/v1/users", {"external_id": "zoe", "application": "test-app"})
 
@@ -296,6 +312,9 @@ ROUTES: dict[tuple[str, str], tuple[frozenset[KeyScope], Callable[[World], Reque
     ("POST", "/v1/images"): (USER, upload, NOT_THERE),
     ("GET", "/v1/images"): (USER, lambda w: at("/v1/images"), ITS_OWN),
     ("GET", "/v1/images/{image_id}"): (USER, lambda w: at(f"/v1/images/{w.images[0]}"), NOT_THERE),
+    ("GET", "/v1/images/{image_id}/content"): (USER, picture("/content"), NOT_THERE),
+    ("GET", "/v1/images/{image_id}/thumbnail"): (USER, picture("/thumbnail?size=128"), NOT_THERE),
+    ("DELETE", "/v1/images/{image_id}"): (USER, picture(""), NOT_THERE),
     ("PUT", "/v1/images/{image_id}/theme"): (USER, theme, NOT_THERE),
     ("GET", "/v1/images/{image_id}/maps/{tool}"): (USER, drawn_map, NOT_THERE),
     ("PUT", "/v1/users/{user}/exposure-ratings/{image_id}"): (USER, exposure_rating, NOT_THERE),
@@ -308,7 +327,9 @@ ROUTES: dict[tuple[str, str], tuple[frozenset[KeyScope], Callable[[World], Reque
     ),
     ("GET", "/v1/users/{user}/consistency"): (USER, of_ada("/consistency"), NOT_THERE),
     ("POST", "/v1/feedback"): (USER, rate, NOT_THERE),
+    ("GET", "/v1/feedback"): (USER, rated, ITS_OWN),
     ("POST", "/v1/predictions"): (USER, predict, NOT_THERE),
+    ("POST", "/v1/rankings"): (USER, lambda w: at("/v1/rankings", {"user": str(w.ada)}), NOT_THERE),
     ("GET", "/v1/users/{user}/adapters"): (USER, of_ada("/adapters"), NOT_THERE),
     ("GET", "/v1/users/{user}/adapters/compare"): (USER, of_ada("/adapters/compare?a=1&b=1"), NOT_THERE),
     ("GET", "/v1/users/{user}/adapters/{number}"): (USER, of_ada("/adapters/1"), NOT_THERE),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -16,6 +17,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session
 
+from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import FeaturesRow
 from paaplus.errors import Damaged, InvalidInput
 
@@ -48,6 +50,24 @@ class SortedFeatures:
 def features_digest(extractor_digest: str, image_id: UUID, data: bytes) -> str:
     """SHA-256 over extractor, image and bytes: it also shows that two rows were exchanged."""
     return hashlib.sha256(extractor_digest.encode() + image_id.bytes + data).hexdigest()
+
+
+def read_features(session: Session, extractor_digest: str, image_ids: Collection[UUID]) -> list[StoredFeatures]:
+    """The stored features of these images; those that were not extracted yet are left out."""
+    if not image_ids:
+        return []
+    dialect = session.get_bind().dialect.name
+    parameters = {"ids": encoded(dialect, ([image_id] for image_id in image_ids)), "extractor": extractor_digest}
+    return [StoredFeatures(*row) for row in session.execute(_stored(dialect), parameters)]
+
+
+@cache
+def _stored(dialect: str) -> sa.Select[Any]:
+    wanted = row_set(dialect, "ids", {"id": sa.Uuid()})  # one parameter: a ranking has more ids than SQLite takes
+    # IN and not JOIN: SQLite would unfold all ids again for every row of features.
+    return sa.select(*COLUMNS).where(
+        FeaturesRow.extractor_digest == sa.bindparam("extractor"), FeaturesRow.image_id.in_(sa.select(wanted.c.id))
+    )
 
 
 def sorted_features(rows: Iterable[Sequence[Any]], feature_dim: int) -> SortedFeatures:

@@ -74,7 +74,7 @@ class ImageFilter:
 EVERY_IMAGE: Final = ImageFilter()
 
 
-def rated_images(user_id: UUID) -> sa.Select[UUID]:
+def rated_images(user_id: UUID) -> sa.Select[UUID | None]:
     """Ids of the images that a user has rated or liked, without those whose events were all retracted."""
     retraction = aliased(FeedbackRow)
     retracted = sa.select(retraction.retracts_sequence).where(

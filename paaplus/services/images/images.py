@@ -88,7 +88,8 @@ def add(
 ) -> AddedImage:
     """Store an uploaded file and request its features. The same file again returns the existing image.
 
-    A repeated upload adds a name and an own id that the image lacks. It changes neither, and no theme. If the stored copy of the same pixels is damaged, this upload repairs it, for every image that refers to it.
+    A repeated upload adds a name and an own id that the image lacks. It changes neither, and no theme. If the stored
+    copy of the same pixels is damaged, it repairs the copy, for every image that refers to it.
 
     The file is decoded outside any transaction. Row, blob and job are written in one.
 

@@ -17,7 +17,7 @@ EXTERNAL_ID_MAX: Final = 128
 
 
 def file_name(name: str | None) -> str | None:
-    """The name under which an uploaded file is stored: the last part of its path, without characters that no name needs."""
+    """The name of an uploaded file: the last part of its path, without characters that no name needs."""
     last = (name or "").replace("\\", "/").rpartition("/")[2]
     return without_refused(last)[:NAME_MAX] or None
 

@@ -225,7 +225,7 @@ def _named_images(session: Session, user: UserRow, refs: Sequence[str]) -> list[
     Raises:
         NotFound: one of them does not exist for this user; the message names it.
     """
-    as_ids = {ref: found for ref in refs if (found := _as_uuid(ref)) is not None}
+    as_ids = {ref: as_id for ref in refs if (as_id := _as_uuid(ref)) is not None}
     dialect = session.get_bind().dialect.name  # the ids as two parameters: SQLite takes fewer than there may be
     ids, names = row_set(dialect, "ids", {"id": sa.Uuid()}), row_set(dialect, "names", {"name": sa.String()})
     query = sa.select(*_COLUMNS).where(

@@ -39,7 +39,9 @@ class World:
             self.ada = make_user(session, external_id="ada").id
             self.bob = make_user(session, external_id="bob").id
             self.images = [
-                make_image(session, name=f"{'ab'[i % 2]}/{i}.jpg", external_id=f"own-{i}", theme="sea" if i < 4 else None).id
+                make_image(
+                    session, name=f"{'ab'[i % 2]}/{i}.jpg", external_id=f"own-{i}", theme="sea" if i < 4 else None
+                ).id
                 for i in range(NUM)
             ]
             for image_id, features_D in zip(self.images, self.features_ND, strict=False):
@@ -76,7 +78,9 @@ def test_scores_and_ranks_are_those_of_predictions(world: World) -> None:
     targets = [Target(world.ada, item.image_id) for item in ranking.items]
     predicted = world.predictor.answer(targets, with_receipts=False).items
     assert [item.score for item in ranking.items] == [each.scores["beauty"] for each in predicted if each.scores]
-    assert [item.generic_score for item in ranking.items] == [each.generic["beauty"] for each in predicted if each.generic]
+    assert [item.generic_score for item in ranking.items] == [
+        each.generic["beauty"] for each in predicted if each.generic
+    ]
     assert [item.score for item in ranking.items] == sorted((item.score for item in ranking.items), reverse=True)
     assert [item.rank for item in ranking.items] == list(range(1, NUM))
     by_generic = sorted(ranking.items, key=lambda item: -item.generic_score)
@@ -110,11 +114,22 @@ def test_filters_and_what_the_user_has_said(world: World) -> None:
     with world.database.session() as session:
         ada = session.get_one(UserRow, world.ada)
         for n, value in ((0, 7), (1, 1), (2, 4)):
-            make_feedback(session, ada, image_id=world.images[n], payload={"ratings": {"beauty": value}, "scale": {"min": 1, "max": 7}})
+            make_feedback(
+                session,
+                ada,
+                image_id=world.images[n],
+                payload={"ratings": {"beauty": value}, "scale": {"min": 1, "max": 7}},
+            )
         make_feedback(session, ada, image_id=world.images[3], kind=FeedbackKind.BINARY, payload={"liked": True})
         make_feedback(session, ada, image_id=None, kind=FeedbackKind.RETRACTION, payload={}, retracts_sequence=2)
     said = {item.image_id: (item.rating, item.liked) for item in world.rank().items}
-    assert [said[image_id] for image_id in world.images[:5]] == [(10.0, None), (None, None), (5.0, None), (None, True), (None, None)]
+    assert [said[image_id] for image_id in world.images[:5]] == [
+        (10.0, None),
+        (None, None),
+        (5.0, None),
+        (None, True),
+        (None, None),
+    ]
     unrated = world.rank(only_unrated=True)
     assert {item.image_id for item in unrated.items} == {world.images[1], *world.images[4:-1]}
     assert [item.rank for item in unrated.items] == list(range(1, unrated.num_ranked + 1))
