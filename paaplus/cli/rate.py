@@ -53,7 +53,7 @@ def rate(
     with platform.open_platform(get_settings(), user, starter.ensure) as local:
         files = folder.find_photographs(directory)
         if not from_xmp:
-            files = [files[place] for place in rating.sample(local, [file.name for file in files])]
+            files = rating.sample(local, files)
         imported = bring_in(local, files)
         if from_xmp:
             with bar("stars") as on_progress:
@@ -64,7 +64,7 @@ def rate(
             session = rating.RatingSession.of(local, imported)
             _ask(session, shlex.split(viewer), pairs=pairs, most=num)
             done = {"answers": session.num_given}
-        done["photographs_rated"] = num_rated = rating.num_rated(local)
+        done["photographs_rated"] = num_rated = len(rating.rated_images(local))
         if num_rated >= _MIN_TO_TRAIN:
             notices.print("training ...")
             local.train("paaplus rate")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from uuid import UUID
 
@@ -68,7 +69,7 @@ def import_files(platform: LocalPlatform, files: Sequence[PhotoFile], on_progres
     known: list[tuple[PhotoFile, Known]] = []
     refused: list[tuple[PhotoFile, str]] = []
     limits = PhotographLimits(STORED_SIDE_PX, min_side_px=platform.settings.min_image_side_px)
-    with Catalogue(platform.home / f"{platform.user_id}.jsonl") as catalogue:
+    with Catalogue(catalogue_of(platform)) as catalogue:
         catalogue.forget_images(_existing(platform, catalogue.image_ids))
         new = [file for file in files if catalogue.of_file(file) is None]
         is_new = {file.name for file in new}
@@ -90,6 +91,11 @@ def import_files(platform: LocalPlatform, files: Sequence[PhotoFile], on_progres
             elif found is not None:
                 refused.append((file, found.refusal or ""))
     return Imported(known, refused, len(is_new))
+
+
+def catalogue_of(platform: LocalPlatform) -> Path:
+    """The file of the user's catalogue."""
+    return platform.home / f"{platform.user_id}.jsonl"
 
 
 def _existing(platform: LocalPlatform, image_ids: set[UUID]) -> set[UUID]:

@@ -6,7 +6,6 @@ bias it.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,7 +22,9 @@ from paaplus.db.users import existing_user
 from paaplus.errors import InvalidInput
 from paaplus.ids import new_id, sha256_hex
 from paaplus.photos import xmp
-from paaplus.photos.importing import Imported
+from paaplus.photos.catalogue import Catalogue
+from paaplus.photos.folder import PhotoFile
+from paaplus.photos.importing import Imported, catalogue_of
 from paaplus.photos.platform import APPLICATION, LocalPlatform
 from paaplus.services.adaptation import suggestions
 from paaplus.services.feedback import feedback_log, intake
@@ -204,18 +205,23 @@ def import_stars(platform: LocalPlatform, imported: Imported, on_progress: Calla
     return StarsImport(len(found), accepted, refused)
 
 
-def sample(platform: LocalPlatform, names: Sequence[str]) -> list[int]:
-    """Places of the files among which questions are chosen: the same ones in every session, across the folder."""
-    if len(names) <= SAMPLE_SIZE:
-        return list(range(len(names)))
-    return sorted(random.Random(0).sample(range(len(names)), SAMPLE_SIZE))
+def sample(platform: LocalPlatform, files: Sequence[PhotoFile]) -> list[PhotoFile]:
+    """The files among which questions are chosen: of those that are not rated yet, some from the whole folder.
+
+    They are the same ones in the next session, unless they were rated.
+    """
+    catalogue = Catalogue(catalogue_of(platform))
+    rated = rated_images(platform)
+    left = [file for file in files if (known := catalogue.of_file(file)) is None or known.image_id not in rated]
+    left.sort(key=lambda file: sha256_hex(file.name.encode()))
+    return left[:SAMPLE_SIZE]
 
 
-def num_rated(platform: LocalPlatform) -> int:
-    """How many images the user has rated, in all folders."""
+def rated_images(platform: LocalPlatform) -> set[UUID]:
+    """The images that the user has rated, in all folders."""
     with platform.database.read_session() as session:
         log = feedback_log.read(session, existing_user(session, platform.user_id), None)
-    return len(log.latest_ratings())
+    return {rating.image_id for rating in log.latest_ratings()}
 
 
 def _append(platform: LocalPlatform, events: list[NewEvent], source: str) -> list[AppendResult]:
