@@ -15,7 +15,8 @@ from PIL import Image
 
 from paaplus.errors import TooLarge, Unavailable
 from paaplus.ids import sha256_hex
-from paaplus.image_files import check_header, decode_image, media_type_of
+from paaplus.image_files import check_header, decode_image
+from paaplus.image_kinds import media_type_of
 
 # A picture of 50 megapixels takes 600 MB while it is turned. So only a few are decoded at once, and a request that
 # waits for too long fails.
