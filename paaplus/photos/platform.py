@@ -150,7 +150,7 @@ class LocalPlatform:
         def work() -> None:
             from paaplus.pipelines.run_jobs import run_next
 
-            queues = sorted({self.settings.features_queue, self.settings.adaptation_queue})
+            queues: list[str] = sorted({self.settings.features_queue, self.settings.adaptation_queue})
             scanned = 0.0
             try:
                 while not ended.is_set():
