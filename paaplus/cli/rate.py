@@ -44,9 +44,10 @@ def rate(
     num: Annotated[int, typer.Option("--num", min=0, help="End after so many answers; 0: when you end it.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Rate photographs of a folder, from whose ratings most is learned; what you said trains at the end.
+    """Rate photographs of a folder in the terminal; those come first from whose ratings most is learned.
 
-    The prediction is shown after your answer, so that it does not bias you. Answers are stored at once.
+    The prediction is shown after your answer, so that it does not bias you. Answers are stored at once, and train at
+    the end.
     """
     if not from_xmp and not sys.stdin.isatty():
         raise InvalidInput("the answers are keys of a terminal, and this is none; --from-xmp asks nothing")

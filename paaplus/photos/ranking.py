@@ -172,9 +172,6 @@ def write_xmp(
     Raises:
         Unavailable: the package that writes XMP is not installed.
     """
-    siblings: dict[Path, list[str]] = {}
-    for photo in ranking.photos:
-        siblings.setdefault(photo.path.parent, []).append(photo.path.name)
     refused: list[tuple[str, str]] = []
     for number, photo in enumerate(ranking.photos, 1):
         written = xmp.WrittenScore(photo.stars, photo.score, photo.generic_score, user)
@@ -182,7 +179,7 @@ def write_xmp(
             if in_place:
                 xmp.write_in_place(photo.path, written)
             else:
-                xmp.write_sidecar(photo.path, written, siblings[photo.path.parent])
+                xmp.write_sidecar(photo.path, written)
         except (InvalidInput, OSError) as error:
             refused.append((photo.name, str(error)))
         on_progress(number, len(ranking.photos))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from paaplus.errors import InvalidInput, Unavailable
-from paaplus.image_kinds import RAW_SUFFIXES
+from paaplus.image_kinds import PHOTO_SUFFIXES, RAW_SUFFIXES
 from paaplus.times import parse_moment
 
 NAMESPACE: Final = "urn:paaplus:photos:1.0/"
@@ -69,9 +69,20 @@ class WrittenScore:
 
 
 def sidecars_of(photograph: Path) -> list[Path]:
-    """The sidecars that exist, the more specific name first: `a.jpg.xmp` before `a.xmp`."""
-    names = (f"{photograph.name}.xmp", f"{photograph.name}.XMP", f"{photograph.stem}.xmp", f"{photograph.stem}.XMP")
+    """The sidecars that exist, the more specific name first: `a.jpg.xmp` before `a.xmp`.
+
+    Where several photographs are called `a`, `a.xmp` is that of the RAW file: so Lightroom writes it.
+    """
+    names = [f"{photograph.name}.xmp", f"{photograph.name}.XMP"]
+    if _owns_short_name(photograph):
+        names += [f"{photograph.stem}.xmp", f"{photograph.stem}.XMP"]
     return [file for name in dict.fromkeys(names) if (file := photograph.with_name(name)).is_file()]
+
+
+def _owns_short_name(photograph: Path) -> bool:
+    suffix = photograph.suffix[1:].lower()
+    others = {each for known in PHOTO_SUFFIXES - {suffix} for each in (known, known.upper())}
+    return suffix in RAW_SUFFIXES or not any(photograph.with_suffix(f".{each}").exists() for each in others)
 
 
 def read_stars(photograph: Path) -> GivenStars | None:
@@ -89,15 +100,10 @@ def read_stars(photograph: Path) -> GivenStars | None:
     return max(found, key=lambda given: given.occurred_at or oldest, default=None)
 
 
-def write_sidecar(photograph: Path, written: WrittenScore, siblings: Collection[str] = ()) -> Path:
+def write_sidecar(photograph: Path, written: WrittenScore) -> Path:
     """Write a score into the sidecar, merged with what it has; returns the sidecar.
 
-    A new one is called `name.xmp`; or `name.ext.xmp` if another photograph of the same name lies beside it.
-
-    Args:
-        photograph: the file, which is not changed.
-        written: the score.
-        siblings: names of the other photographs in the folder.
+    A new one is called `name.xmp`; or `name.ext.xmp` if that name belongs to another photograph, see `sidecars_of`.
 
     Raises:
         InvalidInput: the existing sidecar cannot be read. It is not changed.
@@ -105,13 +111,9 @@ def write_sidecar(photograph: Path, written: WrittenScore, siblings: Collection[
         OSError: it cannot be written.
     """
     existing = sidecars_of(photograph)
-    if existing:
-        sidecar = existing[0]
-        _replace(photograph, sidecar, sidecar, written)
-        return sidecar
-    is_shared = any(Path(name).stem == photograph.stem and name != photograph.name for name in siblings)
-    sidecar = photograph.with_name(f"{photograph.name if is_shared else photograph.stem}.xmp")
-    _replace(photograph, None, sidecar, written)
+    name = photograph.stem if _owns_short_name(photograph) else photograph.name
+    sidecar = existing[0] if existing else photograph.with_name(f"{name}.xmp")
+    _replace(photograph, sidecar if existing else None, sidecar, written)
     return sidecar
 
 

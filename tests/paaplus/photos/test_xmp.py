@@ -154,9 +154,11 @@ def test_sidecars_of_files_with_one_name_do_not_mix(tmp_path: Path) -> None:
     jpeg, raw = tmp_path / "a.jpg", tmp_path / "a.dng"
     jpeg.write_bytes(encoded(picture(1), "JPEG"))
     raw.write_bytes(dng(encoded(picture(1), "JPEG")))
-    names = [jpeg.name, raw.name]
-    assert xmp.write_sidecar(jpeg, WRITTEN, names).name == "a.jpg.xmp"
-    assert xmp.write_sidecar(raw, WRITTEN, names).name == "a.dng.xmp"
+    shutil.copyfile(CORPUS / "lightroom.xmp", tmp_path / "a.xmp")
+    assert xmp.read_stars(jpeg) is None, "the sidecar is that of the RAW file"
+    assert getattr(xmp.read_stars(raw), "stars", None) == 4
+    assert xmp.write_sidecar(jpeg, WRITTEN).name == "a.jpg.xmp"
+    assert xmp.write_sidecar(raw, WRITTEN).name == "a.xmp"
     with pytest.raises(InvalidInput, match=r"a\.dng: a RAW file is never written"):
         xmp.write_in_place(raw, WRITTEN)
 
