@@ -40,6 +40,14 @@ COMMANDS = {
         "paaplus.demo.command:demo",
         "Play the whole loop over HTTP on a platform of its own, and write a report into var/demo.",
     ),
+    "rank": Definition(
+        "paaplus.cli.rank:rank",
+        "Put a folder of photographs into your order, with a contact sheet. The next run reads only new files.",
+    ),
+    "rate": Definition(
+        "paaplus.cli.rate:rate",
+        "Rate photographs of a folder in the terminal; those come first from whose ratings most is learned.",
+    ),
     "doctor": Definition(
         "paaplus.cli.doctor:doctor", "Check this deployment; exit code 1 if something keeps it from working."
     ),

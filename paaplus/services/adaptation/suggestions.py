@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain, zip_longest
 from typing import Final
 from uuid import UUID
@@ -30,11 +31,21 @@ POOL_SIZE: Final = 300
 
 
 def to_rate(
-    database: Database, blobs: BlobStore, store: ServingStore, settings: Settings, user_id: UUID, *, count: int
+    database: Database,
+    blobs: BlobStore,
+    store: ServingStore,
+    settings: Settings,
+    user_id: UUID,
+    *,
+    count: int,
+    among: Sequence[UUID] | None = None,
 ) -> list[UUID]:
-    """Up to `count` unrated shared images of the application, the most informative first.
+    """Up to `count` unrated images, the most informative first.
 
     Images whose ratings are held out are included at their usual share, because the gate needs them.
+
+    Args:
+        among: the images to choose from, of which the first 300 are looked at; None: the application's shared images.
 
     Raises:
         NotFound: no such user.
@@ -45,9 +56,12 @@ def to_rate(
         base_row = base_models.default(session, settings)
         known, policy = latest_feedback.read(session, user, settings), scheduling.policy_of(user)
         starting_rows = starting_point.read(session, user_id, base_row)
-        pool = latest_feedback.shared_images(
-            session, user, base_row.extractor_digest, settings, limit=POOL_SIZE, with_held_out=True
-        )
+        if among is not None:
+            pool = list(among)[:POOL_SIZE]
+        else:
+            pool = latest_feedback.shared_images(
+                session, user, base_row.extractor_digest, settings, limit=POOL_SIZE, with_held_out=True
+            )
         query = sa.select(FeedbackRow.image_id).where(FeedbackRow.user_id == user_id)
         rated = set(session.execute(query.where(FeedbackRow.kind != FeedbackKind.COMPARISON)).scalars())
     serving = store.load((user_id,), known.image_ids() | set(pool))
