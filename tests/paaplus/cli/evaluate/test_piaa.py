@@ -47,6 +47,8 @@ def test_row_of_ours_beside_the_published_ones(invoke: Invoke, tmp_path: Path) -
     assert generic.exit_code == 0, generic.exception
     assert "number: AGREE, ICML 2026" in " ".join(generic.stdout.split())
     assert "ours, lite2" in generic.stdout
+    assert "SRCC with mean ratings" in generic.stdout
+    assert "PLCC of ours" in generic.stdout
 
 
 def test_mistakes_are_told(invoke: Invoke) -> None:
