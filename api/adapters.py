@@ -28,7 +28,7 @@ from paaplus.api.schemas.adapters import (
     RunOut,
     VersionMetricsOut,
 )
-from paaplus.api.schemas.common import ReasonIn
+from paaplus.api.schemas.common import ReasonIn, WholeText
 from paaplus.db.tables import BaseModelRow
 from paaplus.services import scheduling
 from paaplus.services.adapters import versions as adapters_service
@@ -38,7 +38,9 @@ from paaplus.services.users import users
 
 router = APIRouter(prefix="/v1/users/{user}", tags=["adapters"], route_class=Route)
 
-VersionQuery = Annotated[int, Query(ge=0, le=2**31 - 1, description="Number of an adapter version.", examples=[1])]
+VersionQuery = Annotated[
+    WholeText, Query(ge=0, le=2**31 - 1, description="Number of an adapter version.", examples=[1])
+]
 
 
 @router.get("/adapters")

@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from paaplus.api.metrics import Metrics
 from paaplus.api.middleware import HEADERS_KEY
+from paaplus.api.schemas.common import WholeText
 from paaplus.api.waiting import FeaturesWaiter, OneAtATime, Turns
 from paaplus.db.engine import Database
 from paaplus.db.tables.governance import KeyScope
@@ -204,6 +205,6 @@ UserPath = Annotated[
         examples=["ada"],
     ),
 ]
-VersionPath = Annotated[int, Path(ge=0, le=2**31 - 1, description="Number of the adapter version.", examples=[1])]
-Limit = Annotated[int, Query(ge=1, le=200, description="Maximum number of items per page.")]
+VersionPath = Annotated[WholeText, Path(ge=0, le=2**31 - 1, description="Number of the adapter version.", examples=[1])]
+Limit = Annotated[WholeText, Query(ge=1, le=200, description="Maximum number of items per page.")]
 Cursor = Annotated[UUID | None, Query(description="`next_cursor` of the previous page.")]

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Query, Response
 
 from paaplus.api.dependencies import Context, ReadSession, UserKey, UserPath
 from paaplus.api.routing import Route
+from paaplus.api.schemas.common import WholeText
 from paaplus.api.schemas.quizzes import QuizAnswerIn, QuizIn, QuizOut, SuggestionsOut
 from paaplus.services.adaptation import suggestions
 from paaplus.services.experts import quizzes
@@ -76,7 +77,7 @@ def suggest(
     key: UserKey,
     context: Context,
     kind: Annotated[Literal["rating"], Query(description="The kind of feedback that the user will give.")] = "rating",
-    count: Annotated[int, Query(ge=1, le=100, description="Number of images.")] = 10,
+    count: Annotated[WholeText, Query(ge=1, le=100, description="Number of images.")] = 10,
 ) -> SuggestionsOut:
     """The images that the user should rate next: those that reduce the uncertainty of all scores most, best first."""
     with context.database.read_session() as session:

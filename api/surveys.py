@@ -17,7 +17,7 @@ from paaplus.api.dependencies import (
     WriteSession,
 )
 from paaplus.api.routing import Route
-from paaplus.api.schemas.common import Page, next_cursor
+from paaplus.api.schemas.common import Page, WholeText, next_cursor
 from paaplus.api.schemas.surveys import (
     PreferenceEncoderOut,
     PreferenceEncodersOut,
@@ -39,7 +39,9 @@ from paaplus.services.users.rate_limits import RateLimitKind
 router = APIRouter(prefix="/v1", tags=["surveys"], route_class=Route)
 
 NamePath = Annotated[SurveyName, Path(description="Name of the survey.")]
-Version = Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Version of the survey; omitted: the newest.")]
+Version = Annotated[
+    WholeText | None, Query(ge=1, le=2**31 - 1, description="Version of the survey; omitted: the newest.")
+]
 OfApplication = Annotated[Application | None, Query(description="Needed with an admin key.")]
 
 

@@ -318,14 +318,15 @@ def timed(
     return seconds / len(trained), srcc_U
 
 
-def measure_gpu(taste_dim: int, counts: list[int], repeats: int) -> list[dict[str, object]]:
-    """Stacks on CUDA, and stock Avalanche."""
+def measure_on(device: str, taste_dim: int, counts: list[int], repeats: int) -> list[dict[str, object]]:
+    """Stacks on a device, and stock Avalanche on the same, in seconds of the clock on the wall."""
     base = simulated_base(taste_dim)
     people = simulated_people(base, max(counts), seed=1)
-    requests = [replace(request, device="cuda") for request in last_requests(base, people)]
-    stocks = stocks_of(base, people, "cuda")
+    requests = [replace(request, device=device) for request in last_requests(base, people)]
+    stocks = stocks_of(base, people, device)
     stock_turns = [run_stock(stocks, people, time.perf_counter) for _ in range(repeats + 1)][1:]
-    stock_s, where = statistics.median([each_s for each_s, _ in stock_turns]), torch.cuda.get_device_name()
+    stock_s = statistics.median([each_s for each_s, _ in stock_turns])
+    where = torch.cuda.get_device_name() if device == "cuda" else device
     found: list[dict[str, object]] = [
         {
             "contender": f"stock Avalanche on {where}",
@@ -381,7 +382,7 @@ def main() -> None:
     for taste_dim in map(int, options.taste_dims.split(",")):
         found += measure(taste_dim, stacks, options.repeats)
         if torch.cuda.is_available():
-            found += measure_gpu(taste_dim, [1024, 4096], options.repeats)
+            found += measure_on("cuda", taste_dim, [1024, 4096], options.repeats)
     show(found)
     if options.record:
         told = f"python benchmarks/cohort.py --taste-dims {options.taste_dims} --stacks {options.stacks}"

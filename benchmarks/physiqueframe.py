@@ -67,7 +67,7 @@ def main() -> None:
     if not options.no_memory and sys.platform == "linux":
         document["peak_mb_when_loading"] = loading_peak_mb()
     if torch.cuda.is_available():
-        document["gpu"] = gpu_section(PhysiqueFrame().eval())
+        document["gpu"] = device_section(PhysiqueFrame().eval(), "cuda", GPU_BATCH)
     document["run"] = physiqueframe_conditions(options, load_before)
     print(json.dumps(document, indent=2))
     if options.record:
@@ -192,30 +192,34 @@ def loading_peak_mb() -> float:
 
 
 @torch.no_grad()
-def gpu_section(network: PhysiqueFrame) -> dict[str, object]:
-    """Images a second with cached neighbours, and what bfloat16 does to scores."""
-    image, preference, posture, mesh = inputs(GPU_BATCH)
-    grouping = [(anchor.cuda(), neighbour.cuda()) for anchor, neighbour in network.group(mesh.point_BV3)]
-    network.cuda()
+def device_section(network: PhysiqueFrame, device: str, batch: int, num_batches: int = 10) -> dict[str, object]:
+    """Images a second with cached neighbours on a device, and what bfloat16 does to scores."""
+    image, preference, posture, mesh = inputs(batch)
+    grouping = [(anchor.to(device), neighbour.to(device)) for anchor, neighbour in network.group(mesh.point_BV3)]
+    network.to(device)
     given = (
-        image.cuda(), preference.cuda(),
-        Posture(posture.heatmap_BJMM.cuda(), posture.weight_BJ.cuda(), posture.adjacency_BJJ.cuda()),
-        Mesh(mesh.point_BV3.cuda(), grouping),
+        image.to(device), preference.to(device),
+        Posture(posture.heatmap_BJMM.to(device), posture.weight_BJ.to(device), posture.adjacency_BJJ.to(device)),
+        Mesh(mesh.point_BV3.to(device), grouping),
     )  # fmt: skip
-    found: dict[str, object] = {"device": torch.cuda.get_device_name(), "batch": GPU_BATCH}
+    found: dict[str, object] = {"device": torch.cuda.get_device_name() if device == "cuda" else device, "batch": batch}
     scores = {}
     for name, dtype in (("float32", None), ("bfloat16", torch.bfloat16)):
-        with torch.autocast("cuda", dtype=dtype or torch.float16, enabled=dtype is not None):
-            for _ in range(3):
-                scores[name] = network(*given).score_BA.float()
-            torch.cuda.synchronize()
+        with torch.autocast(device, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+            scores[name] = network(*given).score_BA.float()
+            wait_for(device)
             start = time.perf_counter()
-            for _ in range(10):
+            for _ in range(num_batches):
                 network(*given)
-            torch.cuda.synchronize()
-        found[f"images_per_s_{name}"] = round(10 * GPU_BATCH / (time.perf_counter() - start), 1)
+            wait_for(device)
+        found[f"images_per_s_{name}"] = round(num_batches * batch / (time.perf_counter() - start), 1)
     found["score_difference_bfloat16"] = float((scores["bfloat16"] - scores["float32"]).abs().max())
     return found
+
+
+def wait_for(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 def physiqueframe_conditions(options: argparse.Namespace, load_before: float) -> dict[str, object]:

@@ -56,13 +56,13 @@ def measure(kind: str, num_users: int, num_due: int) -> list[dict[str, object]]:
         return found
 
 
-def add_users(database: Database, count: int) -> None:
+def add_users(database: Database, count: int, start: int = 0) -> None:
     insert = sa.insert(UserRow.__table__)
-    for first in range(0, count, 50_000):
+    for first in range(start, start + count, 50_000):
         rows = [
             {"id": new_id(), "application": "bench", "external_id": f"u{first + i}", "policy": {},
              "created_at": utcnow()}
-            for i in range(min(50_000, count - first))
+            for i in range(min(50_000, start + count - first))
         ]  # fmt: skip
         with database.session() as session:
             session.execute(insert, rows)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from paaplus.errors import InvalidInput
+from paaplus.numbers import parse_number, parse_whole
 
 
 def _expanded(path: Path) -> Path:
@@ -31,6 +32,18 @@ class Settings(BaseSettings):
 
     # An empty variable is as none: `.env` files and compose write what is not set as empty.
     model_config = SettingsConfigDict(env_prefix="PAAPLUS_", env_ignore_empty=True, extra="ignore")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic itself would read `80_80` as 8080."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if not isinstance(value, str) or kind not in (int, float):
+            return value
+        try:
+            return parse_whole(value) if kind is int else parse_number(value)
+        except InvalidInput:  # without the value, which may be a secret that was set in the wrong place
+            raise ValueError(f"is not {'an integer' if kind is int else 'a number'}") from None
 
     home: UserPath = Field(Path("var"), description="Folder of the embedded mode: database, queue, blobs, logs.")
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in `home`.")

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from paaplus.numbers import parse_whole
 from paaplus.texts import checked_id_characters, cleaned, trimmed_name, trimmed_text
 from paaplus.times import parse_moment
 
@@ -34,6 +35,8 @@ def _moment(value: Any) -> Any:
     return cleaned(parse_moment)(value)
 
 
+# In a path or a query all numbers are texts. Pydantic itself would read `1_0` as 10.
+WholeText = Annotated[int, BeforeValidator(cleaned(parse_whole))]
 # Strict: pydantic would otherwise read `true` as 1 and "7" as 7.
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Whole = Annotated[int, Field(strict=True, le=2**31 - 1)]

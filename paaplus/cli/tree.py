@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from paaplus.errors import InvalidInput
+
 
 class Definition(NamedTuple):
     """Where a command is defined.
@@ -117,17 +119,43 @@ def load(name: str) -> TyperCommand | TyperGroup:
         more = {"allow_extra_args": True, "ignore_unknown_options": True} if definition.takes_more else None
         root.command(name, context_settings=more)(found)
     command: Any = typer.main.get_group(root).commands[name]
-    _configure_logs_first(command)
+    _prepare(command)
     return command
 
 
-def _configure_logs_first(command: Any) -> None:
-    """Read the settings when a command starts to work, not before: `--help` needs none."""
+def _prepare(command: Any) -> None:
+    """Read the settings when a command starts to work, not before: `--help` needs none. Read numbers strictly."""
     if isinstance(command, TyperGroup):
         for each in command.commands.values():
-            _configure_logs_first(each)
-    else:
-        command.callback = _after_logs(command.callback)
+            _prepare(each)
+        return
+    command.callback = _after_logs(command.callback)
+    from paaplus.numbers import parse_number, parse_whole
+
+    parsers: dict[Any, Callable[[str], float]] = {
+        int: parse_whole,
+        float: parse_number,
+        list[int]: parse_whole,
+        list[float]: parse_number,
+    }
+    for parameter in command.params:
+        if parse := parsers.get(parameter.type_descriptor.annotation):
+            parameter.process_value = _strictly(parse, parameter.process_value)
+
+
+def _strictly(parse: Callable[[str], float], process: Callable[..., Any]) -> Callable[..., Any]:
+    """Python's `int` and `float`, which the command line uses, would read `1_0` as 10."""
+
+    def checked(context: Any, value: Any) -> Any:
+        try:
+            for each in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(each, str):
+                    parse(each)
+        except InvalidInput as error:
+            raise typer.BadParameter(str(error), ctx=context) from error
+        return process(context, value)
+
+    return checked
 
 
 def _after_logs(callback: Callable[..., Any]) -> Callable[..., Any]:

@@ -225,3 +225,11 @@ def test_unknown_keys_are_counted_and_known_keys_go_on(settings: Settings) -> No
         assert [answer.status_code for answer in guesses] == [401] * 3 + [429] * 2
         assert 1 <= int(guesses[-1].headers["Retry-After"]) <= 60
         assert world.user.get("/v1/users/ada").status_code == 200, "it was valid a moment ago"
+
+
+@pytest.mark.parametrize("limit", ["1_0", "١", "1.0", " 5", ""])
+def test_numbers_in_a_query_are_not_guessed(world: World, limit: str) -> None:
+    refused = world.application.get("/v1/users", limit=limit)
+    assert refused.status_code == 422
+    assert "is not a whole number" in refused.text
+    assert world.application.get("/v1/users/ada/adapters/1_0").status_code in (404, 405, 422)

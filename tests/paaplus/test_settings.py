@@ -54,3 +54,10 @@ def test_tilde_in_the_url_of_a_database_is_the_home(monkeypatch: pytest.MonkeyPa
     assert make_url(url).database == str(tmp_path / "a b.db")
     postgres = "postgresql://ann:s%40fe@[::1]:5433/paaplus?sslmode=require"
     assert Settings(database_url=postgres).resolved_database_url == postgres
+
+
+@pytest.mark.parametrize(("name", "value"), [("API_PORT", "80_80"), ("API_PORT", "٨٠"), ("MAX_WAIT_S", "1_0")])
+def test_numbers_are_not_guessed(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"PAAPLUS_{name}", value)
+    with pytest.raises(InvalidInput, match=rf"PAAPLUS_{name}: .*not a"):
+        get_settings()

@@ -161,3 +161,9 @@ def test_home_in_an_option_is_no_folder_called_tilde(
     run("users", "export", "shop/ada", "--to=~/ada.zip", exit_code=0)
     assert (tmp_path / "me" / "ada.zip").is_file()
     assert not (shop / "~").exists()
+
+
+def test_numbers_of_options_are_not_guessed(elsewhere: Path, run: Run) -> None:
+    for wrong in ("1_0", "١", " 5"):
+        assert f"{wrong!r} is not a whole number" in run("jobs", "list", "--limit", wrong, exit_code=2)
+    assert list(elsewhere.iterdir()) == []

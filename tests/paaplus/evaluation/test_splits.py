@@ -4,7 +4,7 @@ import pytest
 
 from paaplus.data.folder import read_folder
 from paaplus.errors import InvalidInput
-from paaplus.evaluation.splits import load_split, split_folder
+from paaplus.evaluation.splits import load_split, split_folder, within_train_side
 from tests.support.taste_data import simulate, write_folder
 
 
@@ -103,3 +103,12 @@ def test_error_in_split_file_is_reported_with_its_line(tmp_path, text, message):
     (tmp_path / "broken.py").write_text(text)
     with pytest.raises(InvalidInput, match=message):
         load_split(tmp_path / "broken.py", tmp_path)(3)
+
+
+def test_tuning_reads_neither_test_people_nor_test_images_of_the_outer_split(folder):
+    outer = split_folder(folder, 0)
+    tuning = within_train_side(folder, lambda seed: split_folder(folder, seed))(0)
+    assert set(tuning.train_people) | set(tuning.test_people) <= set(outer.train_people)
+    assert tuning.train_images | tuning.test_images <= outer.train_images
+    assert tuning.test_people
+    assert tuning.test_images

@@ -54,3 +54,11 @@ def test_after_an_alarm_the_test_starts_again_and_keeps_the_begin_of_the_drift()
     assert DriftState.from_dict(state.to_dict()) == state
     state, _ = state.after(6.0, number + 1, CONFIG)
     assert state.since == 20
+
+
+def test_a_few_ratings_raise_no_alarm_however_wrong_the_scores_are() -> None:
+    state, alarms = DriftState(), []
+    for number, error in enumerate([0.0, 0.0, 10.0, 10.0, 10.0], start=1):
+        state, alarm = state.after(error, number, CONFIG)
+        alarms.append(alarm)
+    assert alarms == [False] * 4 + [True]

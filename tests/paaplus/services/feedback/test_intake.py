@@ -148,6 +148,24 @@ def test_append_for_a_user_of_another_application_is_not_found(world: World) -> 
     assert isinstance(result.error, NotFound)
 
 
+def test_what_belongs_to_another_user_of_the_application_does_not_exist_for_this_one(world: World) -> None:
+    with world.database.session() as session:
+        other = make_user(session, external_id="other").id
+        private = make_image(session, owner_id=other).id
+        base = make_base_model(session)
+        receipt = make_receipt(session, user_id=other, image_id=world.images[0], base_model_id=base.id).id
+    correction = {"kind": FeedbackKind.CORRECTION, "image_id": None, "receipt_id": receipt}
+    compared = {"kind": FeedbackKind.COMPARISON, "payload": {"preference": {"beauty": "first"}}}
+    results = world.append(
+        world.rating("image", image_id=private),
+        world.rating("pair", other_image_id=private, **compared),
+        world.rating("receipt", **correction),
+    )
+    assert [result.status for result in results] == ["rejected"] * 3
+    assert all(isinstance(result.error, NotFound) for result in results)
+    assert world.log() == []
+
+
 def test_append_makes_the_user_due_when_there_is_enough(world: World) -> None:
     world.append(world.rating("a"))
     assert world.user_row().due_reason == "interval"
