@@ -19,7 +19,6 @@ from paaplus.evaluation.robustness.measures import msi, rasr
 from paaplus.evaluation.robustness.search import prepare, strongest_edits
 from paaplus.gate import RobustnessEvidence
 from paaplus.image_files import decode_image
-from paaplus.models.extractor import Extractor
 from paaplus.pipelines.context import Running
 from paaplus.pipelines.extract_features import cached_extractor
 from paaplus.scoring.adapters import Adapter
@@ -27,7 +26,7 @@ from paaplus.services.adaptation.snapshot import Snapshot
 from paaplus.storage.blobs import BlobStore
 
 NUM_IMAGES = 16
-_CACHED_IMAGES = 256  # of all applications of a worker process; about 50 kB each with lite2
+_CACHED_IMAGES = 256  # of all applications of a worker process; about 100 kB each with lite2
 
 log = structlog.get_logger(__name__)
 
@@ -70,8 +69,9 @@ def _edited_images(running: Running, snapshot: Snapshot, budget: float) -> list[
         if user is None or base_row is None:
             return []  # erased meanwhile: the commit finds that out
         pool = context.projections.pool_images(session, user, snapshot.base, NUM_IMAGES)
+    name, weights = str(base_row.config["extractor"]), base_row.config.get("weights")
     try:
-        extractor = cached_extractor(str(base_row.config["extractor"]), base_row.config.get("weights"), context.device)
+        extractor = cached_extractor(name, weights, context.device)
     except (InvalidInput, NotFound, Unavailable) as error:
         log.warning("robustness not checked: no extractor", error=str(error))
         return []
@@ -83,7 +83,9 @@ def _edited_images(running: Running, snapshot: Snapshot, budget: float) -> list[
         if running.should_stop():
             raise TrainingStopped("stopped while filters were tried")
         try:
-            features_ED = _edits_of(extractor, context.blobs, sha256, budget, context.settings.max_image_pixels)
+            features_ED = _edits_of(
+                name, weights, context.device, context.blobs, sha256, budget, context.settings.max_image_pixels
+            )
         except (Damaged, InvalidInput, NotFound):
             continue
         if len(features_ED) > 1 and np.isfinite(features_ED).all():
@@ -92,7 +94,10 @@ def _edited_images(running: Running, snapshot: Snapshot, budget: float) -> list[
 
 
 @lru_cache(maxsize=_CACHED_IMAGES)
-def _edits_of(extractor: Extractor, blobs: BlobStore, sha256: str, budget: float, max_pixels: int) -> np.ndarray:
+def _edits_of(
+    name: str, weights: str | None, device: str, blobs: BlobStore, sha256: str, budget: float, max_pixels: int
+) -> np.ndarray:
+    extractor = cached_extractor(name, weights, device)
     image = prepare(decode_image(blobs.get(sha256), max_pixels))
     return np.concatenate([extractor.extract([one]) for one in (image, *strongest_edits(image, budget))])
 
