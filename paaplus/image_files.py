@@ -173,7 +173,7 @@ def _photograph(
                 )
             with reserve(needed):
                 image.load()
-                exif = image.info.get("exif", b"")  # not before, because Pillow turns a TIFF itself
+                exif = image.info.get("exif") or b""  # not before, because Pillow turns a TIFF itself
                 picture = _turned(_opaque_srgb(image, limits.max_side_px), _orientation(exif, orientation))
     except (InvalidInput, Unavailable, MemoryError):
         raise

@@ -215,7 +215,7 @@ def _words(error: Exception) -> str:
 
 # What decoding takes at its peak, measured with tests/developer/measure_decoding.py: the library's own pictures, and
 # Pillow's, which has four bytes a pixel. A JPEG of one scan is not here, because it is decoded at a fraction.
-BYTES_PER_PIXEL: Mapping[str, int] = {PNG: 4, WEBP: 16, TIFF: 4, AVIF: 12, HEIC: 12}
+BYTES_PER_PIXEL: Mapping[str, int] = {PNG: 4, WEBP: 16, TIFF: 4, AVIF: 10, HEIC: 8}
 _BYTES_PER_PIXEL_16_BIT_GRAY: Final = 16
 
 

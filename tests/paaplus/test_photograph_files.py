@@ -94,6 +94,12 @@ def written(folder: Path, name: str, data: bytes) -> Path:
     return file
 
 
+def test_a_file_without_exif_is_read_as_it_lies(tmp_path: Path) -> None:
+    for name, data in (("a.heic", heic_of_cat()), ("a.avif", encoded(picture(1), "AVIF", speed=10))):
+        found = decode_photograph(written(tmp_path, name, data), SMALL)
+        assert (found.image.size, found.taken_at) == ((128, 85), None), name
+
+
 def test_colours_are_converted_from_the_profile_of_the_photograph(tmp_path: Path) -> None:
     """Half of the light, .5 linear, is 188 of 255 in sRGB (IEC 61966-2-1)."""
     flat = Image.new("RGB", (300, 200), (128, 128, 128))
