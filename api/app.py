@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from fastapi import FastAPI
@@ -188,6 +189,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         webhooks,
     ):
         app.include_router(noun.router, responses=ERRORS)
+    if find_spec("jinja2") is not None:  # the extra `studio`
+        from paaplus.studio import routes
+
+        app.router.routes.append(routes.home())
+        app.mount("/studio", routes.router())
     return app
 
 

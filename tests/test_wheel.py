@@ -24,6 +24,7 @@ from tests.support.deployment import Deployment
 from tests.support.factories import APPLICATION
 
 ROOT = Path(__file__).parents[1]
+SHIPPED = (".py", ".json", ".safetensors", "card.md", ".html", ".css", ".js", ".svg")
 FOLDERS = ("api", "workers", "migrations")  # real folders of the repository, parts of `paaplus` when imported
 BUILD = "from setuptools import build_meta; import sys; print(getattr(build_meta, f'build_{sys.argv[1]}')(sys.argv[2]))"
 
@@ -110,7 +111,7 @@ def test_wheel_claims_one_name_and_holds_every_module_as_a_file(wheel: Path) -> 
     expected = {"paaplus/py.typed", "paaplus/migrations/script.py.mako"}
     for name in tracked_files():
         top = name.split("/")[0]
-        if name.endswith((".py", ".json", ".safetensors", "card.md")) and top in ("paaplus", *FOLDERS):
+        if name.endswith(SHIPPED) and top in ("paaplus", *FOLDERS):
             expected.add(name if top == "paaplus" else f"paaplus/{name}")
     assert any(name.startswith("paaplus/migrations/versions/") for name in expected)
     assert {name for name in names if not name.startswith("paaplus-")} == expected

@@ -36,6 +36,7 @@ COMMANDS = {
         "paaplus.cli.up:up",
         "Start API, worker and scheduler on this machine, until Ctrl-C. The first start prepares what is missing.",
     ),
+    "studio": Definition("paaplus.cli.studio:studio", "Print a link that opens the studio once, as its admin."),
     "demo": Definition(
         "paaplus.demo.command:demo",
         "Play the whole loop over HTTP on a platform of its own, and write a report into var/demo.",

@@ -9,6 +9,7 @@ import typer
 
 from paaplus.cli.common import notices, open_blobs, open_database
 from paaplus.cli.lazy import lazy_imports
+from paaplus.cli.studio import studio_link
 from paaplus.settings import Settings, get_settings
 
 with lazy_imports():
@@ -35,6 +36,11 @@ def up(
         notices.print(
             f"[bold green]ready:[/bold green] {url}  (docs: {url}/docs, logs: {settings.home}/logs)", soft_wrap=True
         )
+        link = studio_link(settings, url)
+        if link is not None:
+            notices.print(
+                f"open:  {link}  (works once; `paaplus studio` prints another)", highlight=False, soft_wrap=True
+            )
         notices.print("a first key:  paaplus keys create --scope admin --name me", highlight=False)
 
     notices.print(f"starting on {url} ...", highlight=False, soft_wrap=True)

@@ -5,7 +5,14 @@ from paaplus.db.tables.events import DeliveryRow, EventRow, WebhookRow
 from paaplus.db.tables.experts import ExpertRow, MatchExpertRow, MatchRow, QuizPairRow, QuizRow
 from paaplus.db.tables.exposure import ExposureRatingRow
 from paaplus.db.tables.feedback import ExclusionRow, FeedbackRow, PredictionReceiptRow
-from paaplus.db.tables.governance import AllowanceRow, ApiKeyRow, AuditHeadRow, AuditRow, IdempotencyRow
+from paaplus.db.tables.governance import (
+    AllowanceRow,
+    ApiKeyRow,
+    AuditHeadRow,
+    AuditRow,
+    BrowserSessionRow,
+    IdempotencyRow,
+)
 from paaplus.db.tables.images import FeaturesRow, ImageMapRow, ImageRow
 from paaplus.db.tables.jobs import JobRow, RunRow
 from paaplus.db.tables.models import AdapterHistoryRow, AdapterRow, BaseModelRow, TastePriorPersonRow, TastePriorRow
@@ -34,6 +41,7 @@ __all__ = [
     "AuditRow",
     "Base",
     "BaseModelRow",
+    "BrowserSessionRow",
     "DeliveryRow",
     "EventRow",
     "ExclusionRow",

@@ -1,4 +1,4 @@
-"""API keys, their rate limits, requests that are carried out once, and the audit log."""
+"""API keys, their browser sessions and rate limits, requests that are carried out once, and the audit log."""
 
 from __future__ import annotations
 
@@ -39,6 +39,29 @@ class ApiKeyRow(Base):
     created_at: Mapped[datetime]
     rotated_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class BrowserSessionRow(Base):
+    """A browser that is signed in to the studio, or (`opened_at` NULL) a one-time link that nobody has used yet.
+
+    It has the access of its key, and ends with it. Only SHA-256 digests of secrets are stored. `previous_sha256` is of
+    the secret before the last rotation: requests that were on their way may still bring it for a moment.
+    `acting_user_id`: the person whose pages an admin or application has opened.
+    """
+
+    __tablename__ = "browser_sessions"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    key_id: Mapped[UUID] = mapped_column(sa.ForeignKey("api_keys.id", ondelete="CASCADE"), index=True)
+    acting_user_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    secret_sha256: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    previous_sha256: Mapped[str | None] = mapped_column(sa.String(64), index=True)
+    form_token: Mapped[str] = mapped_column(sa.String(64))
+    created_at: Mapped[datetime]
+    opened_at: Mapped[datetime | None]
+    rotated_at: Mapped[datetime | None]
+    used_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class AllowanceRow(Base):

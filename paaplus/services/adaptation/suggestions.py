@@ -1,24 +1,24 @@
-"""Suggest images to rate next: those whose ratings reduce the uncertainty of the user's scores most."""
+"""Suggest images to rate and pairs to compare next: those whose answers reduce the uncertainty of scores most."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Final
 from uuid import UUID
 
 import numpy as np
-import sqlalchemy as sa
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import FeedbackRow
-from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.users import existing_user
 from paaplus.errors import Unavailable
 from paaplus.scoring.acquisition import informative_order
 from paaplus.scoring.priors import OwnPrior, Prior, design
 from paaplus.services import scheduling
 from paaplus.services.adaptation import starting_point
+from paaplus.services.images.filters import rated_images
 from paaplus.services.predictions import latest_feedback
 from paaplus.services.predictions.latest_feedback import LatestFeedback
 from paaplus.services.predictions.serving import Serving
@@ -28,6 +28,34 @@ from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
 POOL_SIZE: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """An image to rate. `doubt_points`: standard deviation of what is known of its score, of the least known aspect."""
+
+    image_id: UUID
+    doubt_points: float
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestedPair:
+    """Two images to compare, and the expected information of the answer, in nats."""
+
+    first_id: UUID
+    second_id: UUID
+    expected_information: float
+
+
+@dataclass(frozen=True)
+class _Basis:
+    """What suggestions depend on, from one moment. `usable`: images of the pool that can be scored."""
+
+    known: LatestFeedback
+    serving: Serving
+    prior: Prior
+    usable: list[UUID]
+    rated: set[UUID]
 
 
 def to_rate(
@@ -51,55 +79,125 @@ def to_rate(
         NotFound: no such user.
         Unavailable: there is no base model, or an artifact is damaged.
     """
+    pool = None if among is None else list(among)[:POOL_SIZE]
+    return [each.image_id for each in ranked(database, blobs, store, settings, user_id, pool=pool, count=count)]
+
+
+def ranked(
+    database: Database,
+    blobs: BlobStore,
+    store: ServingStore,
+    settings: Settings,
+    user_id: UUID,
+    *,
+    pool: Sequence[UUID] | None,
+    count: int,
+) -> list[Suggestion]:
+    """Up to `count` unrated images, the most informative first.
+
+    Args:
+        pool: the images to choose from; the user must be allowed to see them; None: shared images of the application.
+
+    Raises:
+        NotFound: no such user.
+        Unavailable: there is no base model, or an artifact is damaged.
+    """
+    basis = _read(database, blobs, store, settings, user_id, pool)
+    unrated = [place for place, image_id in enumerate(basis.usable) if image_id not in basis.rated]
+    if not unrated:
+        return []
+    doubt_I = np.zeros(len(basis.usable))
+    orders = []
+    for aspect in range(len(basis.serving.scorer.aspects)):
+        order, sd_I = _order(basis, unrated, count, aspect)
+        orders.append(order)
+        doubt_I = np.maximum(doubt_I, sd_I)
+    # One rating covers all aspects, so the aspects' orders take turns.
+    merged = dict.fromkeys(place for place in chain.from_iterable(zip_longest(*orders)) if place is not None)
+    return [Suggestion(basis.usable[place], float(doubt_I[place])) for place in list(merged)[:count]]
+
+
+def to_compare(
+    database: Database,
+    blobs: BlobStore,
+    store: ServingStore,
+    settings: Settings,
+    user_id: UUID,
+    *,
+    pool: Sequence[UUID],
+    asked: Collection[tuple[UUID, UUID]] = (),
+) -> SuggestedPair | None:
+    """The pair of the pool whose comparison tells most about the user's taste; None: every pair was asked.
+
+    Args:
+        pool: the images to choose from; the user must be allowed to see them.
+        asked: pairs that are not asked again, in either order, beside those that the user has compared.
+
+    Raises:
+        NotFound: no such user.
+        Unavailable: there is no base model, or an artifact is damaged.
+    """
+    from paaplus.scoring import questions  # imports scipy, which few requests need
+
+    basis = _read(database, blobs, store, settings, user_id, pool)
+    if len(basis.usable) < 2:
+        return None
+    place = {image_id: i for i, image_id in enumerate(basis.usable)}
+    compared = [(each.first_id, each.second_id) for each in basis.known.comparisons]
+    question = questions.next_pair(
+        basis.serving.scorer,
+        basis.prior,
+        (),
+        basis.known.rated_set(basis.serving),
+        basis.known.compared_set(basis.serving),
+        *basis.known.inputs_of(basis.serving, basis.usable),
+        asked=[(place[a], place[b]) for a, b in [*asked, *compared] if a in place and b in place],
+        seed=zlib.crc32(user_id.bytes),
+    )
+    if question is None:
+        return None
+    return SuggestedPair(basis.usable[question.first], basis.usable[question.second], question.expected_information)
+
+
+def _read(
+    database: Database,
+    blobs: BlobStore,
+    store: ServingStore,
+    settings: Settings,
+    user_id: UUID,
+    pool: Sequence[UUID] | None,
+) -> _Basis:
     with database.read_session() as session:
         user = existing_user(session, user_id)
         base_row = base_models.default(session, settings)
         known, policy = latest_feedback.read(session, user, settings), scheduling.policy_of(user)
         starting_rows = starting_point.read(session, user_id, base_row)
-        if among is not None:
-            pool = list(among)[:POOL_SIZE]
-        else:
+        if pool is None:
             pool = latest_feedback.shared_images(
                 session, user, base_row.extractor_digest, settings, limit=POOL_SIZE, with_held_out=True
             )
-        query = sa.select(FeedbackRow.image_id).where(FeedbackRow.user_id == user_id)
-        rated = set(session.execute(query.where(FeedbackRow.kind != FeedbackKind.COMPARISON)).scalars())
+        rated = {image_id for image_id in session.execute(rated_images(user_id)).scalars() if image_id is not None}
     serving = store.load((user_id,), known.image_ids() | set(pool))
     if serving.base_model.id != base_row.id:
         raise Unavailable("another base model has just become the default; try again")
     prior = starting_point.load(blobs, serving.scorer, starting_rows, policy).prior or OwnPrior(serving.scorer)
-    usable = [image_id for image_id in pool if image_id in serving.images]
-    unrated = [place for place, image_id in enumerate(usable) if image_id not in rated]
-    orders = [
-        _order(serving, known, prior, usable, unrated, count, aspect) for aspect in range(len(serving.scorer.aspects))
-    ]
-    # One rating covers all aspects, so the aspects' orders take turns.
-    merged = dict.fromkeys(place for place in chain.from_iterable(zip_longest(*orders)) if place is not None)
-    return [usable[place] for place in list(merged)[:count]]
+    return _Basis(known, serving, prior, [image_id for image_id in pool if image_id in serving.images], rated)
 
 
-def _order(
-    serving: Serving,
-    known: LatestFeedback,
-    prior: Prior,
-    images: list[UUID],
-    unrated: list[int],
-    count: int,
-    aspect: int,
-) -> list[int]:
-    """Places in `images`, the most informative rating of this aspect first."""
-    if not unrated:
-        return []
-    taste_IR, generic_IA = known.inputs_of(serving, images)
-    pool_IK = prior.coordinates(design(taste_IR, generic_IA[:, aspect]), aspect)
-    narrowed_IK = pool_IK @ _root(serving, known, prior, aspect)
-    scaled_NK = narrowed_IK[unrated] / float(prior.noise_sd_A[aspect])
-    return [unrated[i] for i in informative_order(scaled_NK, narrowed_IK, count)]
+def _order(basis: _Basis, unrated: list[int], count: int, aspect: int) -> tuple[list[int], np.ndarray]:
+    """Places in `usable`, the most informative rating of this aspect first; and every score's standard deviation."""
+    taste_IR, generic_IA = basis.known.inputs_of(basis.serving, basis.usable)
+    pool_IK = basis.prior.coordinates(design(taste_IR, generic_IA[:, aspect]), aspect)
+    narrowed_IK = pool_IK @ _root(basis, aspect)
+    scaled_NK = narrowed_IK[unrated] / float(basis.prior.noise_sd_A[aspect])
+    order = [unrated[i] for i in informative_order(scaled_NK, narrowed_IK, count)]
+    return order, np.linalg.norm(narrowed_IK, axis=1)
 
 
-def _root(serving: Serving, known: LatestFeedback, prior: Prior, aspect: int) -> np.ndarray:
+def _root(basis: _Basis, aspect: int) -> np.ndarray:
     """Cholesky factor of the posterior covariance given the user's feedback, shape (K, K)."""
     from paaplus.scoring import closed_form  # imports scipy, which no other request needs
 
+    known, serving, prior = basis.known, basis.serving, basis.prior
     posterior = closed_form.posterior_of(known.rated_set(serving), known.compared_set(serving), prior, aspect)
     return np.linalg.cholesky(posterior.covariance_KK + 1e-12 * np.eye(prior.num_coordinates))

@@ -211,6 +211,18 @@ def append_prepared(
     return results
 
 
+def kind_of(name: str) -> FeedbackKind:
+    """The kind of event of this name.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    try:
+        return FeedbackKind(name)
+    except ValueError:
+        raise InvalidInput(f"unknown kind of feedback {name!r:.40}") from None
+
+
 def known_aspects(session: Session) -> frozenset[str] | None:
     """The aspects that feedback may name: those of all base models that are not retired; None: there is none yet."""
     aspects = session.execute(

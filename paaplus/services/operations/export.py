@@ -25,6 +25,7 @@ from paaplus.db.tables import (
     ApiKeyRow,
     AuditRow,
     Base,
+    BrowserSessionRow,
     DeliveryRow,
     EventRow,
     ExclusionRow,
@@ -96,6 +97,9 @@ ABOUT_A_USER: Final[Mapping[str, Callable[[UUID], sa.ColumnElement[bool]]]] = {
     "deliveries": lambda user_id: DeliveryRow.event_id.in_(sa.select(EventRow.id).where(EventRow.user_id == user_id)),
     "api_keys": lambda user_id: ApiKeyRow.user_id == user_id,
     "allowances": lambda user_id: AllowanceRow.key_id.in_(_own_keys(user_id)),
+    "browser_sessions": lambda user_id: sa.or_(
+        BrowserSessionRow.acting_user_id == user_id, BrowserSessionRow.key_id.in_(_own_keys(user_id))
+    ),
     "taste_prior_people": lambda user_id: TastePriorPersonRow.user_id == user_id,
     "audit": _audited,
     "pseudo_labels": lambda user_id: PseudoLabelRow.image_id.in_(_own_images(user_id)),
@@ -123,8 +127,11 @@ ABOUT_NO_USER: Final = frozenset(
         "webhooks",
     }
 )
-# The digest of a key is not data about a person.
-LEFT_OUT: Final[Mapping[str, frozenset[str]]] = {"api_keys": frozenset({"key_sha256"})}
+# The digest of a secret is not data about a person.
+LEFT_OUT: Final[Mapping[str, frozenset[str]]] = {
+    "api_keys": frozenset({"key_sha256"}),
+    "browser_sessions": frozenset({"secret_sha256", "previous_sha256", "form_token"}),
+}
 
 
 def write_zip(database: Database, blobs: BlobStore, user_id: UUID, file: IO[bytes]) -> None:

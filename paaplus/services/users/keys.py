@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import ApiKeyRow
+from paaplus.db.tables import ApiKeyRow, UserRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.db.types import utcnow
 from paaplus.db.users import existing_user
@@ -50,6 +50,12 @@ class Principal:
 
 
 OPERATOR = Principal("operator", KeyScope.ADMIN)  # of the command line, which has direct access to the database
+
+
+def of_user(user: UserRow, principal: Principal | None = None) -> Principal:
+    """A principal that sees one user only, on behalf of a principal that sees the user."""
+    name, key_id = (principal.name, principal.key_id) if principal is not None else (OPERATOR.name, None)
+    return Principal(name, KeyScope.USER, key_id, user.application, user.id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ from paaplus.errors import NotFound
 from paaplus.ids import new_id, sha256_hex
 from paaplus.services import events
 from paaplus.services.operations import export
-from paaplus.services.users import keys
+from paaplus.services.users import keys, sessions
 from paaplus.storage.blobs import BlobStore
 from tests.support.factories import (
     make_adapter,
@@ -92,6 +92,8 @@ def fill(database: Database, blobs: BlobStore, name: str) -> UUID:
         session.add(AdapterHistoryRow(id=new_id(), move=PointerMove.UNPINNED, details={}, **common))
         key = keys.create(session, name=name, scope=KeyScope.USER, user_id=user.id, actor="admin").row
         session.flush()
+        session.flush()
+        sessions.open_for(session, key.id)
         session.add(AllowanceRow(key_id=key.id, kind="request", tokens=1.0, updated_at=utcnow()))
         prior = TastePriorRow(
             id=new_id(),

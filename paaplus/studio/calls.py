@@ -1,0 +1,301 @@
+"""One request to the studio: who makes it, whether they may, and the answer to what goes wrong.
+
+A handler is a function of a `Call`. It runs in a thread, as the services wait for the database.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, Final, Literal, cast
+
+import structlog
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from paaplus.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    PaaplusError,
+    TooLarge,
+    TooMany,
+    Unauthenticated,
+    Unavailable,
+)
+from paaplus.services.users import sessions
+from paaplus.services.users.keys import Principal
+from paaplus.services.users.rate_limits import RateLimitKind
+from paaplus.services.users.sessions import BrowserSession, SessionRing
+from paaplus.studio import pages, texts
+from paaplus.studio.context import StudioContext
+from paaplus.studio.texts import Texts
+
+COOKIE: Final = "paaplus_studio"
+LANGUAGE_COOKIE: Final = "paaplus_language"
+PREFIX: Final = "/studio"
+FORM_BYTES: Final = 64 * 2**10
+UPLOAD_OVERHEAD_BYTES: Final = 16 * 2**10
+TOKEN_HEADER: Final = "x-studio-token"
+Needs = Literal["nothing", "session", "person", "admin"]
+
+_STATUS: Final[dict[type[PaaplusError], int]] = {
+    TooLarge: 413, InvalidInput: 400, Unauthenticated: 401, Forbidden: 403, NotFound: 404, Conflict: 409,
+    TooMany: 429, Unavailable: 503,
+}  # fmt: skip
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Call:
+    """A request after the checks. `form`: the fields of a form, or of a JSON object. `secret`: of the session."""
+
+    request: Request
+    context: StudioContext
+    t: Texts
+    session: BrowserSession | None = None
+    secret: str | None = None
+    form: Mapping[str, Any] = field(default_factory=dict)
+    file: UploadFile | None = None
+
+    @property
+    def principal(self) -> Principal:
+        assert self.session is not None, "a handler that needs a session declares it"
+        return self.session.principal
+
+    @property
+    def person(self) -> Principal:
+        """The user whose pages are shown, as a principal that sees this user only."""
+        assert self.session is not None, "a handler that needs a person declares it"
+        assert self.session.person is not None, "a handler that needs a person declares it"
+        return self.session.person
+
+    @property
+    def is_admin(self) -> bool:
+        return self.session is not None and self.session.principal.scope == "admin"
+
+    @property
+    def is_https(self) -> bool:
+        return self.request.url.scheme == "https"
+
+    def text(self, name: str, longest: int = 1_000) -> str:
+        """A field of the form.
+
+        Raises:
+            InvalidInput: it is missing, empty, no text or too long.
+        """
+        value = self.form.get(name)
+        if not isinstance(value, str) or not value.strip():
+            raise InvalidInput(f"{name} is missing")
+        if len(value) > longest:
+            raise InvalidInput(f"{name} has {len(value)} characters; at most {longest}")
+        return value.strip()
+
+    def spend(self, kind: RateLimitKind, amount: int = 1) -> None:
+        """Spend the key's allowance, as a request to the API does.
+
+        Raises:
+            TooMany: the limit is reached.
+        """
+        self.context.allowances.spend(
+            self.session.person or self.principal if self.session else self.principal, kind, amount
+        )
+
+    def page(self, template: str, status_code: int = 200, **values: Any) -> Response:
+        """A page with the studio's frame around it."""
+        common = {
+            "t": self.t,
+            "session": self.session,
+            "is_admin": self.is_admin,
+            "token": self.session.form_token if self.session else "",
+            "path": self.request.url.path,
+            "languages": texts.LANGUAGES,
+        }
+        return pages.render(template, status_code, **common, **values)
+
+
+Handler = Callable[[Call], Response]
+
+
+def answer(data: Any, status_code: int = 200) -> Response:
+    """An answer to a script."""
+    return JSONResponse(data, status_code, headers=pages.PRIVATE)
+
+
+def go(path: str) -> Response:
+    """Send the browser to another page of the studio, after a change."""
+    return RedirectResponse(PREFIX + path, 303, headers=pages.PRIVATE)
+
+
+def signed_in(response: Response, secret: str, *, is_https: bool) -> Response:
+    """Give the browser the secret of its session, which no script can read and no other site's request brings."""
+    response.set_cookie(
+        COOKIE,
+        secret,
+        max_age=int(sessions.LONGEST.total_seconds()),
+        path=PREFIX,
+        httponly=True,
+        samesite="lax",
+        secure=is_https,
+    )
+    return response
+
+
+def endpoint(
+    handler: Handler, ring: SessionRing, *, path: str, needs: Needs, upload: bool = False
+) -> Callable[[Request], Any]:
+    """The handler with the checks before it, as Starlette calls it.
+
+    Args:
+        ring: the sessions that this application knows.
+        path: template of the route, for metrics and log.
+        needs: who may call it. "person": a session that has chosen a user.
+        upload: the body is a form with one file, `file`.
+    """
+
+    async def checked(request: Request) -> Response:
+        context = cast(StudioContext, request.app.state.context)
+        language = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE)
+        call = Call(request, context, Texts(texts.choose(language, request.headers.get("accept-language", ""))))
+        request.scope["route"] = SimpleNamespace(path=PREFIX + path)  # what metrics and log call the request
+        try:
+            if request.method == "POST":
+                _check_origin(request)
+            call.secret = request.cookies.get(COOKIE)
+            if call.secret:
+                await run_in_threadpool(_open, call, ring)
+            _check_needs(call, needs)
+            if call.session is not None:
+                await run_in_threadpool(call.spend, RateLimitKind.REQUESTS)
+            if request.method == "POST":
+                await _read_body(call, upload)
+                if call.session is not None:
+                    _check_token(call)
+            response = await run_in_threadpool(handler, call)
+            if request.method == "POST":
+                ring.forget()  # the handler may have changed the session, the key or the user
+            await _rotate(call, response, ring)
+        except PaaplusError as error:
+            response = _refused(call, error)
+        except HTTPException as error:
+            response = _refused(call, InvalidInput(str(error.detail)))
+        finally:
+            if call.file is not None:
+                await call.file.close()
+        if request.query_params.get("lang") in texts.LANGUAGES:
+            response.set_cookie(
+                LANGUAGE_COOKIE, request.query_params["lang"], max_age=31_536_000, path=PREFIX, samesite="lax"
+            )
+        return response
+
+    return checked
+
+
+def _open(call: Call, ring: SessionRing) -> None:
+    """Read the session of the cookie; a cookie of a session that has ended is as none."""
+    try:
+        call.session = ring.read(call.context.database, str(call.secret))
+    except Unauthenticated:
+        call.session = None
+    if call.session is not None:
+        structlog.contextvars.bind_contextvars(key_id=str(call.session.principal.key_id))
+
+
+def _check_needs(call: Call, needs: Needs) -> None:
+    if needs == "nothing":
+        return
+    if call.session is None:
+        raise Unauthenticated(call.t("error.signed_out"))
+    if needs == "person" and call.session.person is None:
+        raise Conflict(call.t("error.no_person"))
+    if needs == "admin" and not call.is_admin:
+        raise Forbidden(call.t("error.admins_only"))
+
+
+def _check_origin(request: Request) -> None:
+    """Refuse a change that another site's page has asked for, also where there is no session to protect yet."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise Forbidden("the request comes from another site")
+    origin = request.headers.get("origin")
+    if origin not in (None, "null") and origin.partition("://")[2] != request.headers.get("host"):
+        raise Forbidden("the request comes from another site")
+
+
+async def _read_body(call: Call, upload: bool) -> None:
+    request = call.request
+    longest = call.context.settings.max_upload_bytes + UPLOAD_OVERHEAD_BYTES if upload else FORM_BYTES
+    announced = request.headers.get("content-length", "")
+    if not announced.isascii() or not announced.isdigit():
+        raise InvalidInput("the request does not say how long it is")
+    if int(announced) > longest:
+        raise TooLarge(f"{int(announced)} bytes; at most {longest} are accepted")
+    if request.headers.get("content-type", "").startswith("application/json"):
+        try:
+            body = json.loads(await request.body())
+        except ValueError as error:
+            raise InvalidInput("the body is no JSON") from error
+        if not isinstance(body, dict):
+            raise InvalidInput("the body is no JSON object")
+        call.form = body
+        return
+    form: FormData = await request.form(max_files=1 if upload else 0, max_fields=50)
+    call.form = {name: value for name, value in form.items() if isinstance(value, str)}
+    given = form.get("file")
+    call.file = given if isinstance(given, UploadFile) else None
+
+
+def _check_token(call: Call) -> None:
+    assert call.session is not None
+    given = call.request.headers.get(TOKEN_HEADER) or call.form.get("token")
+    if not isinstance(given, str) or not hmac.compare_digest(given.encode(), call.session.form_token.encode()):
+        raise Forbidden(call.t("error.form_expired"))
+
+
+async def _rotate(call: Call, response: Response, ring: SessionRing) -> None:
+    """Write down that the session was used, now and then; give the browser a new secret when the old one is stale."""
+    if call.session is None or call.secret is None or "set-cookie" in response.headers:
+        return
+    rotate = call.session.is_stale and response.headers.get("content-type", "").startswith("text/html")
+    if not rotate and not call.session.is_unnoted:
+        return
+    new = await run_in_threadpool(_touch, call, rotate)
+    ring.forget()
+    if new is not None:
+        signed_in(response, new, is_https=call.is_https)
+
+
+def _touch(call: Call, rotate: bool) -> str | None:
+    try:
+        with call.context.database.session() as session:
+            return sessions.touch(session, str(call.secret), rotate=rotate)
+    except Unauthenticated:  # the handler has ended the session
+        return None
+
+
+def _refused(call: Call, error: PaaplusError) -> Response:
+    """The answer to a request that failed: a page for a person, JSON for a script."""
+    status_code = next((status for family, status in _STATUS.items() if isinstance(error, family)), 500)
+    if status_code == 500:
+        raise error
+    if status_code == 503:
+        log.warning("unavailable", message=str(error))
+    if "text/html" not in call.request.headers.get("accept", ""):
+        response = answer({"error": {"code": error.code, "message": str(error)}}, status_code)
+    elif status_code == 401:
+        response = call.page("doors.html", 401, notice=str(error), people=[], can_tour=False)
+    elif call.session is not None and call.session.person is None and isinstance(error, Conflict):
+        return go("/")
+    else:
+        response = call.page("error.html", status_code, status=status_code, message=str(error))
+    if isinstance(error, TooMany):
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    return response

@@ -1,0 +1,111 @@
+"""The doors: sign in with a key or a one-time link, choose whose pages to see, sign out."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.responses import Response
+
+from paaplus.errors import Forbidden, Unauthenticated
+from paaplus.services.images.filters import ImageFilter
+from paaplus.services.images.images import list_images
+from paaplus.services.users import keys, sessions, users
+from paaplus.studio import tour
+from paaplus.studio.calls import PREFIX, Call, go, signed_in
+
+HOME: Final = "home"  # application of the people who rate on this machine
+ME: Final = "me"
+
+
+def doors(call: Call) -> Response:
+    """The first page: what one can do here. Without a session it asks for a key or a link."""
+    if call.session is None:
+        return call.page("doors.html", notice=None, people=[], can_tour=False)
+    if call.session.principal.user_id is not None:
+        return go(_first_page(call))
+    with call.context.database.read_session() as session:
+        rows = (
+            users.list_users(session, call.principal, application=tour.APPLICATION, limit=10) if call.is_admin else []
+        )
+    people = [{"id": str(row.id), "name": row.external_id} for row in reversed(rows)]
+    return call.page("doors.html", notice=None, people=people, can_tour=tour.is_possible())
+
+
+def enter_with_link(call: Call) -> Response:
+    """Use a one-time link: the code is gone from the address afterwards."""
+    code = call.request.query_params.get("code", "")
+    address = _require_room(call, code)
+    try:
+        with call.context.database.session() as session:
+            secret = sessions.use_link(session, code)
+    except Unauthenticated:
+        call.context.failures.count(address)
+        raise
+    return signed_in(go("/"), secret, is_https=call.is_https)
+
+
+def enter_with_key(call: Call) -> Response:
+    """Open a session with the access of an API key."""
+    token = call.text("key", 200)
+    address = _require_room(call, token)
+    try:
+        principal = call.context.keys.authenticate(token)
+    except Unauthenticated:
+        call.context.failures.count(address)
+        raise Unauthenticated(call.t("doors.wrong_key")) from None
+    if principal.scope == "expert":
+        raise Forbidden(call.t("doors.no_experts"))
+    assert principal.key_id is not None, "a key that was authenticated has a row"
+    with call.context.database.session() as session:
+        if call.secret:  # a new session, never the secret that was there before the sign-in
+            sessions.close(session, call.secret)
+        secret = sessions.open_for(session, principal.key_id)
+    return signed_in(go("/"), secret, is_https=call.is_https)
+
+
+def leave(call: Call) -> Response:
+    """End the session."""
+    with call.context.database.session() as session:
+        sessions.close(session, str(call.secret))
+    response = go("/")
+    response.delete_cookie("paaplus_studio", path=PREFIX)
+    return response
+
+
+def rate_mine(call: Call) -> Response:
+    """Open the pages of the person at this machine, who is made at the first use."""
+    with call.context.database.session() as session:
+        user, _ = users.create(session, application=HOME, external_id=ME)
+        session.flush()
+        secret = sessions.act_as(session, str(call.secret), str(user.id))
+        has_photos = bool(list_images(session, keys.of_user(user), ImageFilter(), limit=1))
+    return signed_in(go("/rate" if has_photos else "/photos"), secret, is_https=call.is_https)
+
+
+def act_as(call: Call) -> Response:
+    """Open the pages of a user whom the session may see."""
+    with call.context.database.session() as session:
+        secret = sessions.act_as(session, str(call.secret), call.text("user", 256))
+    return signed_in(go("/order" if call.form.get("to") == "order" else "/rate"), secret, is_https=call.is_https)
+
+
+def look_around(call: Call) -> Response:
+    """Put the built-in photographs and three people into an application of their own, once."""
+    tour.prepare(call.context, call.principal)
+    return go("/#tour")
+
+
+def _first_page(call: Call) -> str:
+    with call.context.database.read_session() as session:
+        return "/rate" if list_images(session, call.person, ImageFilter(), limit=1) else "/photos"
+
+
+def _require_room(call: Call, secret: str) -> str:
+    """The caller's address, if it has not tried too many unknown secrets.
+
+    Raises:
+        TooMany: it has.
+    """
+    address = call.request.client.host if call.request.client is not None else ""
+    call.context.failures.require_room(address, secret)
+    return address

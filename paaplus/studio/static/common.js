@@ -1,0 +1,95 @@
+// What all pages share: texts, requests with the session's token, a short message.
+
+const token = document.querySelector('meta[name="studio-token"]').content;
+const texts = JSON.parse(document.getElementById("texts")?.textContent ?? "{}");
+
+export function text(key, values = {}) {
+  return (texts[key] ?? key).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+}
+
+/** A request of the page to the studio. It throws an error that has the answer's status; 0: no connection. */
+export async function ask(path, body) {
+  const options = { headers: { Accept: "application/json" }, credentials: "same-origin" };
+  if (body instanceof FormData) {
+    Object.assign(options, { method: "POST", body });
+  } else if (body !== undefined) {
+    Object.assign(options, { method: "POST", body: JSON.stringify(body) });
+    options.headers["Content-Type"] = "application/json";
+  }
+  if (options.method) options.headers["X-Studio-Token"] = token;
+  let answer;
+  try {
+    answer = await fetch(`/studio${path}`, options);
+  } catch (failure) {
+    throw Object.assign(new Error(text("error.network")), { status: 0 });
+  }
+  if (answer.status === 401) window.location.assign("/studio/");
+  const data = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw Object.assign(new Error(data.error?.message ?? answer.statusText), { status: answer.status });
+  return data;
+}
+
+/** An element with properties and children; text is always text. */
+export function element(name, properties = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key.includes("-") || key === "role") made.setAttribute(key, value);
+    else made[key] = value;
+  }
+  made.append(...children);
+  return made;
+}
+
+export const thumbnail = (id, size) => `/studio/thumbnails/${id}?size=${size}`;
+
+export function picture(photo, size, properties = {}) {
+  return element("img", { src: thumbnail(photo.id, size), width: photo.width, height: photo.height, alt: photo.name, decoding: "async", ...properties });
+}
+
+export function icon(path, box = 24) {
+  const drawing = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  drawing.setAttribute("viewBox", `0 0 ${box} ${box}`);
+  drawing.setAttribute("aria-hidden", "true");
+  const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  line.setAttribute("d", path);
+  drawing.append(line);
+  return drawing;
+}
+
+let hiding;
+export function say(message) {
+  const toast = document.getElementById("toast");
+  toast.textContent = message;
+  toast.classList.add("on");
+  clearTimeout(hiding);
+  hiding = setTimeout(() => toast.classList.remove("on"), 2600);
+}
+
+/** Move elements from where they were to where they are now, visibly. `before`: their places by element. */
+export function moveFrom(before, elements, className) {
+  for (const each of elements) {
+    const old = before.get(each);
+    if (!old) continue;
+    const now = each.getBoundingClientRect();
+    const [x, y] = [old.left - now.left, old.top - now.top];
+    if (!x && !y) continue;
+    each.classList.remove(className);
+    each.style.transform = `translate(${x}px, ${y}px)`;
+  }
+  requestAnimationFrame(() => requestAnimationFrame(() => {
+    for (const each of elements) {
+      each.classList.add(className);
+      each.style.transform = "";
+    }
+  }));
+}
+
+export const places = (elements) => new Map([...elements].map((each) => [each, each.getBoundingClientRect()]));
+
+// A menu closes when something else is clicked, and with Escape.
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") for (const menu of document.querySelectorAll("details.menu[open]")) menu.open = false;
+});

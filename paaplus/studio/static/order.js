@@ -1,0 +1,106 @@
+// My order: a wall of photos that moves when the order or a filter changes.
+
+import { ask, element, moveFrom, picture, places, text, thumbnail } from "./common.js";
+
+const find = (id) => document.getElementById(id);
+const gallery = find("gallery");
+const chosen = { by: "rank", show: "all", stars: 0, since: "" };
+const tiles = new Map();
+let items = [];
+let looked = -1;
+
+function tile(photo) {
+  const image = picture(photo, 512, { loading: photo.rank > 24 ? "lazy" : "eager" });
+  const place = element("span", { className: "place" });
+  const button = element("button", { "aria-label": photo.name || text("rate.photo") }, image);
+  const made = element("li", { className: "tile" }, button, place);
+  const ratio = photo.width / photo.height;
+  made.style.flexGrow = String(ratio);
+  made.style.flexBasis = `calc(var(--tile, 210px) * ${ratio})`;
+  if (photo.stars) made.append(element("span", { className: "given", textContent: "★".repeat(photo.stars), title: text("order.you", { stars: photo.stars }) }));
+  button.addEventListener("click", () => look(visible().indexOf(photo)));
+  return made;
+}
+
+function visible() {
+  const kept = items.filter((each) =>
+    (chosen.show === "all" || (chosen.show === "unrated" && each.stars === null) || (chosen.show === "rated" && each.stars !== null) || (chosen.show === "liked" && each.liked)) &&
+    (!chosen.stars || (each.stars ?? 0) >= chosen.stars) && (!chosen.since || each.date >= chosen.since));
+  return kept.sort((a, b) => a[chosen.by] - b[chosen.by]);
+}
+
+function draw() {
+  const kept = visible();
+  const were = places(gallery.children);
+  gallery.replaceChildren(...kept.map((each) => tiles.get(each.id)));
+  for (const each of kept) label(each);
+  moveFrom(were, kept.map((each) => tiles.get(each.id)), "moves");
+  find("gallery-state").hidden = kept.length > 0;
+  find("gallery-state").textContent = text(items.length ? "order.empty" : "order.no_photos");
+}
+
+function label(photo) {
+  const made = tiles.get(photo.id);
+  made.querySelector(".place").textContent = photo[chosen.by];
+  made.querySelector(".move")?.remove();
+  const moved = photo.generic_rank - photo.rank;
+  if (chosen.by !== "rank" || !moved) return;
+  const name = moved > 0 ? "up" : "down";
+  made.append(element("span", { className: `move ${name}`, textContent: `${moved > 0 ? "↑" : "↓"} ${Math.abs(moved)}`, title: text(`order.${name}`, { number: Math.abs(moved) }) }));
+}
+
+function look(place) {
+  const kept = visible();
+  if (place < 0 || place >= kept.length) return;
+  looked = place;
+  const photo = kept[place];
+  find("viewer-image").src = thumbnail(photo.id, 1024);
+  find("viewer-image").alt = photo.name;
+  const moved = photo.generic_rank - photo.rank;
+  const parts = [`${photo.rank}. ${photo.name}`, text("order.score", { score: photo.score.toFixed(2), generic: photo.generic.toFixed(2) }), text(moved > 0 ? "order.up" : moved < 0 ? "order.down" : "order.same", { number: Math.abs(moved) })];
+  if (photo.stars) parts.push(text("order.you", { stars: photo.stars }));
+  find("viewer-text").textContent = parts.join(" · ");
+  if (!find("viewer").open) find("viewer").showModal();
+}
+
+async function load() {
+  const found = await ask("/order/ranking");
+  items = found.items;
+  tiles.clear();
+  for (const each of items) tiles.set(each.id, tile(each));
+  find("lead").textContent = found.version === null ? text("order.lead.none") : text("order.lead", { version: found.version });
+  find("note").hidden = !found.num_pending;
+  find("note").textContent = text("order.pending", { number: found.num_pending });
+  gallery.setAttribute("aria-busy", "false");
+  draw();
+  if (found.num_pending) setTimeout(() => load().catch(() => {}), 4000);
+}
+
+find("changes").addEventListener("toggle", async () => {
+  if (!find("changes").open) return;
+  const found = await ask("/order/changes").catch((failure) => ({ moved: [], because: [], message: failure.message }));
+  const list = (photos, line) => element("ul", { className: "changes" }, ...photos.map((each) => element("li", {}, picture(each, 256, { title: each.name }), line(each))));
+  const body = find("changes-body");
+  if (!found.moved.length) return body.replaceChildren(element("p", { textContent: found.message ?? text("order.changes.none") }));
+  body.replaceChildren(
+    element("p", { textContent: text("order.changes.moved", { version: found.version }) }),
+    list(found.moved, (each) => element("span", {}, `${each.before.toFixed(1)} → `, element("b", { textContent: each.after.toFixed(1) }))));
+  if (found.because.length) body.append(element("p", { textContent: text("order.changes.because") }), list(found.because, (each) => element("span", { textContent: "★".repeat(each.stars) })));
+});
+for (const button of document.querySelectorAll("[data-by], [data-show]")) {
+  button.addEventListener("click", () => {
+    for (const each of button.parentElement.children) each.setAttribute("aria-pressed", String(each === button));
+    if (button.dataset.by) chosen.by = button.dataset.by;
+    else chosen.show = button.dataset.show;
+    draw();
+  });
+}
+find("stars").addEventListener("change", (event) => { chosen.stars = Number(event.target.value); draw(); });
+find("since").addEventListener("change", (event) => { chosen.since = event.target.value; draw(); });
+find("viewer-close").addEventListener("click", () => find("viewer").close());
+find("viewer").addEventListener("click", (event) => { if (event.target === find("viewer")) find("viewer").close(); });
+find("viewer").addEventListener("keydown", (event) => {
+  if (event.key === "ArrowRight") look(looked + 1);
+  if (event.key === "ArrowLeft") look(looked - 1);
+});
+load().catch((failure) => { find("gallery-state").textContent = failure.message; });

@@ -1,0 +1,316 @@
+"""Watch: people and their versions, what a change would do, changes of the active version, jobs, audit, health."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from paaplus.errors import Conflict, InvalidInput, NotFound
+from paaplus.services import audit, scheduling
+from paaplus.services.adapters import versions
+from paaplus.services.feedback import exclusions
+from paaplus.services.images import images
+from paaplus.services.images.filters import ImageFilter
+from paaplus.services.operations import jobs, readiness, status
+from paaplus.services.predictions import version_scores
+from paaplus.services.users import keys, sessions, users
+from paaplus.studio.calls import PREFIX, Call, answer, go
+from paaplus.texts import clean_text
+
+PAGE: Final = 60
+COMPARED: Final = 500  # images whose scores two versions are compared by
+SHOWN: Final = 12
+REASON_MAX: Final = 500
+
+
+def people(call: Call) -> Response:
+    """People with their versions and quality, newest first; the page loads more when its end is near."""
+    items, following = _people(call, None)
+    with call.context.database.read_session() as session:
+        now = status.read(session, call.context.settings)
+    return call.page("watch.html", people=items, following=following, now=now)
+
+
+def more_people(call: Call) -> Response:
+    """The next people, for the script of the page."""
+    items, following = _people(call, _uuid(call.request.query_params.get("after", "")))
+    return answer({"items": items, "following": following})
+
+
+def _people(call: Call, before: UUID | None) -> tuple[list[dict[str, Any]], str | None]:
+    search = call.request.query_params.get("name") or None
+    with call.context.database.read_session() as session:
+        rows = users.list_users(session, call.principal, external_id=search, limit=PAGE, before=before)
+        active = users.active_adapters(session, [row.id for row in rows])
+        items: list[dict[str, Any]] = [
+            {
+                "id": str(row.id),
+                "name": row.external_id,
+                "application": row.application,
+                "events": row.feedback_sequence,
+                "pending": row.pending_count,
+                "version": active[row.id].number if row.id in active else None,
+                "error": _error(active[row.id].metrics) if row.id in active else None,
+                "pinned": row.pinned,
+                "due": row.due_reason or "",
+            }
+            for row in rows
+        ]
+    return items, items[-1]["id"] if len(items) == PAGE else None
+
+
+def person(call: Call) -> Response:
+    """One person: timeline of versions, quarantined feedback, and what can be done."""
+    with call.context.database.read_session() as session:
+        user = users.resolve(session, call.principal, call.request.path_params["user"])
+        rows = versions.list_versions(session, user.id)
+        history = versions.history(session, user.id)
+        open_exclusions = exclusions.list_open(session, user.id)
+        names = _actor_names(session)
+        shown = [
+            {
+                "number": row.number,
+                "state": row.state.value,
+                "created_at": row.created_at,
+                "num_ratings": row.num_ratings,
+                "strategy": row.strategy,
+                "error": _error(row.metrics),
+                "reason": row.gate_report.get("reason", ""),
+            }
+            for row in rows
+        ]
+        moves = [
+            {
+                "move": row.move.value,
+                "from": row.details.get("from"),
+                "to": row.details.get("to"),
+                "actor": names.get(row.actor, row.actor),
+                "reason": row.reason,
+                "created_at": row.created_at,
+                "excluded": row.details.get("num_excluded", 0),
+            }
+            for row in history
+        ]
+        held = [
+            {"sequence": sequence, "kind": exclusions.kind_of(row), "reason": row.reason, "created_at": row.created_at}
+            for row, sequence in open_exclusions
+        ]
+        active = next((each["number"] for each in shown if each["state"] == "active"), None)
+        values: dict[str, Any] = {
+            "person": {
+                "id": str(user.id),
+                "name": user.external_id,
+                "application": user.application,
+                "events": user.feedback_sequence,
+                "pending": user.pending_count,
+                "pinned": user.pinned,
+                "due": user.due_reason,
+                "next_due_at": user.next_due_at,
+                "last_trained_at": user.last_trained_at,
+            },
+            "policy": scheduling.policy_of(user),
+        }
+    return call.page(
+        "person.html", versions=shown, moves=moves, held=held, active=active, chart=_chart(shown), link=None, **values
+    )
+
+
+def preview(call: Call) -> Response:
+    """What would change if another version were active: the images whose scores change most, before and after."""
+    before, after = (_version(call.request.query_params.get(name, "")) for name in ("from", "to"))
+    with call.context.database.read_session() as session:
+        user = users.resolve(session, call.principal, call.request.path_params["user"])
+        rows = images.list_images(session, keys.of_user(user), ImageFilter(), limit=COMPARED)
+    by_id = {row.id: row for row in rows}
+    found = version_scores.compare(
+        call.context.database, call.context.predictor.store, user.id, list(by_id), before, after
+    )
+    items = [
+        {
+            "id": str(image_id),
+            "name": by_id[image_id].name or "",
+            "width": by_id[image_id].width_px,
+            "height": by_id[image_id].height_px,
+            "before": round(old, 2),
+            "after": round(new, 2),
+        }
+        for image_id, old, new in found.most_changed(SHOWN)
+    ]
+    return answer({"items": items, "num_compared": len(found.image_ids), "from": before, "to": after})
+
+
+def change(call: Call) -> Response:
+    """Move the active version of a person, with a reason, or let trainings use held-back feedback again."""
+    act = _ACTS.get(call.request.path_params["act"])
+    if act is None:
+        raise NotFound("no such act")
+    reason = clean_text(call.text("reason", REASON_MAX), REASON_MAX, "the reason")
+    with call.context.database.session() as session:
+        user = users.resolve(session, call.principal, call.request.path_params["user"])
+        act(session, user.id, call, reason)
+    return go(f"/watch/people/{user.id}")
+
+
+def invite(call: Call) -> Response:
+    """Make a one-time link for a person, with this person's access only; it is shown once."""
+    with call.context.database.session() as session:
+        user = users.resolve(session, call.principal, call.request.path_params["user"])
+        code = sessions.invite(session, user.id, actor=call.principal.actor)
+        name, user_id = user.external_id, str(user.id)
+    base = str(call.request.base_url).rstrip("/").removesuffix(PREFIX)
+    return call.page("invited.html", name=name, user_id=user_id, link=f"{base}{PREFIX}/enter?code={code}")
+
+
+def job_list(call: Call) -> Response:
+    """The newest jobs."""
+    with call.context.database.read_session() as session:
+        rows = jobs.list_jobs(session, call.principal, limit=PAGE)
+        found = users.resolve_many(session, call.principal, {str(row.user_id) for row in rows if row.user_id})
+        shown = [
+            {
+                "kind": row.kind.value,
+                "state": row.state.value,
+                "user": found[str(row.user_id)].external_id if str(row.user_id) in found else None,
+                "user_id": str(row.user_id) if row.user_id else None,
+                "reason": row.reason,
+                "created_at": row.created_at,
+                "seconds": (
+                    (row.finished_at - row.started_at).total_seconds() if row.finished_at and row.started_at else None
+                ),
+                "done": row.progress_done,
+                "total": row.progress_total,
+                "error": (row.last_error or "")[:300],
+            }
+            for row in rows
+        ]
+    return call.page("jobs.html", jobs=shown)
+
+
+def audit_list(call: Call) -> Response:
+    """The newest privileged acts, and whether the chain of all is intact."""
+    with call.context.database.read_session() as session:
+        rows = audit.list_entries(session, limit=PAGE)
+        report = audit.verify(session)
+        names = _actor_names(session)
+        shown = [
+            {
+                "action": row.action,
+                "actor": names.get(row.actor, row.actor),
+                "details": ", ".join(f"{name} {value}" for name, value in row.details.items()),
+                "created_at": row.created_at,
+            }
+            for row in rows
+        ]
+    return call.page("audit.html", entries=shown, report=report)
+
+
+def health(call: Call) -> Response:
+    """What waits, what failed, and whether database and storage answer."""
+    checks = readiness.Readiness(call.context.database, call.context.blobs)
+    with call.context.database.read_session() as session:
+        now = status.read(session, call.context.settings)
+    problems = []
+    try:
+        checks.check()
+    except Exception as error:  # the page says what is wrong, whatever it is
+        problems.append(str(error))
+    return call.page("health.html", now=now, problems=problems)
+
+
+def _roll_back(session: Session, user_id: UUID, call: Call, reason: str) -> None:
+    target = _version(call.text("to", 20))
+    feedback: Literal["exclude", "keep"] = "keep" if call.form.get("feedback") == "keep" else "exclude"
+    active = _version(call.text("active", 20))
+    if active is None:
+        raise Conflict(call.t("person.nothing_active"))
+    versions.rollback(
+        session,
+        user_id,
+        to="base" if target is None else target,
+        active_number=active,
+        feedback=feedback,
+        actor=call.principal.actor,
+        reason=reason,
+    )
+
+
+def _promote(session: Session, user_id: UUID, call: Call, reason: str) -> None:
+    versions.promote(session, user_id, _number(call), actor=call.principal.actor, reason=reason)
+
+
+def _pin(session: Session, user_id: UUID, call: Call, reason: str) -> None:
+    versions.pin(session, user_id, _number(call), actor=call.principal.actor, reason=reason)
+
+
+def _unpin(session: Session, user_id: UUID, call: Call, reason: str) -> None:
+    versions.unpin(session, user_id, actor=call.principal.actor, reason=reason)
+
+
+def _release(session: Session, user_id: UUID, call: Call, reason: str) -> None:
+    exclusions.release(session, user_id, sequences=None, actor=call.principal.actor, reason=reason)
+
+
+def _retrain(session: Session, user_id: UUID, call: Call, reason: str) -> None:
+    scheduling.request_training(
+        session, user_id, actor=call.principal.actor, reason=reason, settings=call.context.settings
+    )
+
+
+_ACTS: Final[dict[str, Callable[[Session, UUID, Call, str], None]]] = {
+    "rollback": _roll_back,
+    "promote": _promote,
+    "pin": _pin,
+    "unpin": _unpin,
+    "release": _release,
+    "retrain": _retrain,
+}
+
+
+def _chart(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Points of a line through the errors of versions that were live, in a box of 100 by 40, oldest first."""
+    live = [each for each in reversed(shown) if each["error"] and each["state"] in ("active", "retired")]
+    if len(live) < 2:
+        return []
+    step, most = 100 / (len(live) - 1), max(each["error"][0] for each in live) or 1.0
+    return [{"x": round(step * i, 2), "y": round(38 - 36 * each["error"][0] / most, 2)} for i, each in enumerate(live)]
+
+
+def _error(metrics: dict[str, Any]) -> tuple[float, float] | None:
+    """Root mean squared errors of ratings that the training left out: the version's and the generic scores'."""
+    mine, generic = metrics.get("loo_mse"), metrics.get("generic_mse")
+    if not isinstance(mine, int | float) or not isinstance(generic, int | float):
+        return None
+    return math.sqrt(max(0.0, mine)), math.sqrt(max(0.0, generic))
+
+
+def _actor_names(session: Session) -> dict[str, str]:
+    """Names of keys, by the actor that history and audit write."""
+    return {f"key:{row.id}": row.name for row in keys.list_keys(session, limit=1000)}
+
+
+def _version(text: str) -> int | None:
+    """A version's number; "base" is None: the base model."""
+    if text == "base":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise InvalidInput(f"{text!r:.40} is no version")
+    return int(text)
+
+
+def _number(call: Call) -> int:
+    number = _version(call.text("to", 20))
+    if number is None:
+        raise InvalidInput("the base model is no version: roll back to it")
+    return number
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise InvalidInput("after: an id") from error

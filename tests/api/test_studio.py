@@ -1,0 +1,261 @@
+"""Sign-in, cookies, tokens of forms, headers, and what each kind of session may see, without a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from datetime import timedelta
+from importlib.resources import files
+from typing import Any
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+from starlette.testclient import TestClient
+
+from paaplus.db.tables import BrowserSessionRow
+from paaplus.services.users import keys, sessions
+from paaplus.studio import pages, routes
+from paaplus.studio.calls import COOKIE
+from tests.api.conftest import World, jpeg
+from tests.support.factories import make_features
+
+HTML = {"Accept": "text/html"}
+
+
+def code_of(world: World, scope: str) -> str:
+    with world.database.session() as session:
+        return sessions.make_link(session, world.keys[scope])
+
+
+def sign_in(world: World, scope: str) -> str:
+    """A session of a key of this scope, in the client's cookies; returns the token of its forms."""
+    answer = world.client.get(f"/studio/enter?code={code_of(world, scope)}", headers=HTML, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/studio/")
+    page = world.client.get("/studio/data" if scope == "user" else "/studio/", headers=HTML).text
+    found = re.search('<meta name="studio-token" content="([^"]+)">', page)
+    assert found, page[:400]
+    return found[1]
+
+
+def post(world: World, path: str, body: dict[str, Any], token: str = "", **headers: str) -> Any:
+    return world.client.post(f"/studio{path}", json=body, headers={"X-Studio-Token": token, **headers})
+
+
+def rating(world: World, value: float = 4) -> dict[str, Any]:
+    return {"kind": "rating", "event_id": "s1", "image": str(world.images[0]), "value": value, "min": 1, "max": 5}
+
+
+def test_link_opens_one_session_once_and_its_cookie_is_hidden_from_scripts(world: World) -> None:
+    code = code_of(world, "admin")
+    first = world.client.get(f"/studio/enter?code={code}", headers=HTML, follow_redirects=False)
+    cookie = first.headers["set-cookie"].lower()
+    assert all(part in cookie for part in ("httponly", "samesite=lax", "path=/studio", f"{COOKIE}=".lower()))
+    assert code not in first.headers["set-cookie"]
+    world.client.cookies.clear()
+    second = world.client.get(f"/studio/enter?code={code}", headers=HTML)
+    assert second.status_code == 401
+    with world.database.read_session() as session:
+        stored = session.execute(sa.select(BrowserSessionRow)).scalars().one()
+        assert code not in (stored.secret_sha256, stored.previous_sha256)
+
+
+def test_key_opens_a_session_and_an_unknown_one_does_not(world: World) -> None:
+    wrong = world.client.post("/studio/enter", data={"key": "paa_wrong"}, headers=HTML)
+    assert wrong.status_code == 401
+    right = world.client.post("/studio/enter", data={"key": world.user.token}, headers=HTML, follow_redirects=False)
+    assert right.status_code == 303
+    assert world.client.get("/studio/state").json()["version"] is None
+
+
+def test_change_needs_the_token_of_the_session_and_this_site(world: World) -> None:
+    token = sign_in(world, "user")
+    assert post(world, "/rate/answers", rating(world)).status_code == 403
+    assert post(world, "/rate/answers", rating(world), "x" * 32).status_code == 403
+    foreign = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    assert post(world, "/rate/answers", rating(world), token, **foreign).status_code == 403
+    assert post(world, "/rate/answers", rating(world), token, Origin="https://evil.example").status_code == 403
+    first, second = (post(world, "/rate/answers", rating(world), token).json() for _ in range(2))
+    assert (first["status"], second["status"], second["sequence"]) == ("accepted", "duplicate", 1)
+
+
+def test_user_sees_neither_other_people_nor_the_pages_of_admins(world: World) -> None:
+    token = sign_in(world, "user")
+    for path, _, needs in routes.GET:
+        if needs == "admin":
+            address = f"/studio{path}".replace("{user}", str(world.bob))
+            assert world.client.get(address).status_code == 403, path
+    assert post(world, "/act", {"user": "bob"}, token).status_code == 403
+    assert world.client.get(f"/studio/thumbnails/{world.foreign_image}?size=256").status_code == 404
+    assert post(world, "/rate/answers", rating(world) | {"image": str(world.foreign_image)}, token).status_code == 404
+    assert post(world, "/data/erase", {"name": "ada"}, token).status_code == 403
+
+
+def test_application_sees_its_own_users_only(world: World) -> None:
+    token = sign_in(world, "application")
+    assert post(world, "/act", {"user": str(world.eve)}, token).status_code == 404
+    assert (
+        world.client.post("/studio/act", data={"user": "ada", "token": token}, follow_redirects=False).status_code
+        == 303
+    )
+    assert world.client.get("/studio/state").json()["pending"] == 0
+    assert world.client.get("/studio/watch").status_code == 403
+
+
+def test_nothing_is_shown_without_a_session(client: TestClient) -> None:
+    for path, _, _ in routes.GET:
+        address = f"/studio{path}".format(user="x", image_id="0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001")
+        expected = 200 if path == "/" else 401  # a link without a code is none
+        assert client.get(address).status_code == expected, path
+
+
+def test_session_ends_with_its_key_when_left_and_when_it_is_old(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = sign_in(world, "user")
+    assert world.client.get("/studio/state").status_code == 200
+    secret = world.client.cookies[COOKIE]
+    assert world.client.post("/studio/leave", data={"token": token}, follow_redirects=False).status_code == 303
+    world.client.cookies.set(COOKIE, secret, path="/studio")
+    assert world.client.get("/studio/state").status_code == 401
+    sign_in(world, "user")
+    monkeypatch.setattr(keys, "CACHE_S", 0.0)
+    time.sleep(0.6)  # what was cached before
+    with monkeypatch.context() as patch:
+        patch.setattr(sessions, "IDLE", timedelta(0))
+        assert world.client.get("/studio/state").status_code == 401
+    assert world.client.get("/studio/state").status_code == 200
+    with world.database.session() as session:
+        keys.revoke(session, world.keys["user"], actor="test")
+    assert world.client.get("/studio/state").status_code == 401
+
+
+def test_secret_is_rotated_and_the_old_one_works_for_a_moment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "CACHE_S", 0.0)
+    token = sign_in(world, "user")
+    old = world.client.cookies[COOKIE]
+    with monkeypatch.context() as patch:
+        patch.setattr(sessions, "ROTATED_AFTER", timedelta(0))
+        world.client.get("/studio/rate", headers=HTML)
+    new = world.client.cookies[COOKIE]
+    assert new != old
+    world.client.cookies.clear()
+    cookie = {"Cookie": f"{COOKIE}={old}"}
+    assert world.client.get("/studio/state", headers=cookie).status_code == 200
+    assert post(world, "/rate/answers", rating(world), token, **cookie).status_code == 200  # forms of before still work
+    monkeypatch.setattr(sessions, "GRACE", timedelta(0))
+    assert world.client.get("/studio/state", headers=cookie).status_code == 401
+    assert world.client.get("/studio/state", headers={"Cookie": f"{COOKIE}={new}"}).status_code == 200
+
+
+def test_pages_allow_no_inline_script_and_are_not_stored(world: World) -> None:
+    sign_in(world, "admin")
+    for path in ("/studio/", "/studio/watch", "/studio/watch/health"):
+        answer = world.client.get(path, headers=HTML)
+        policy = answer.headers["content-security-policy"]
+        assert "script-src 'self';" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["cache-control"] == "no-store"
+        assert re.findall(r"<script(?![^>]*(?:src=|application/json))|\son\w+=|style=", answer.text) == []
+
+
+def test_static_files_are_kept_by_the_digest_of_their_content(client: TestClient) -> None:
+    for name in pages.STATIC:
+        answer = client.get(pages.static_url(name))
+        assert answer.status_code == 200
+        assert "immutable" in answer.headers["cache-control"]
+        assert (
+            client.get(f"/studio/static/{name}", headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+        )
+    assert client.get("/studio/static/../calls.py").status_code == 404
+    assert {file.name for file in files("paaplus.studio").joinpath("static").iterdir()} == set(pages.STATIC)
+
+
+def test_the_root_leads_to_the_studio(client: TestClient) -> None:
+    answer = client.get("/", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (307, "/studio/")
+
+
+def test_upload_and_thumbnail_with_its_tag(world: World) -> None:
+    token = sign_in(world, "user")
+    options: dict[str, Any] = {"data": {"name": "trip/a.jpg"}, "headers": {"X-Studio-Token": token}}
+    sent = [
+        world.client.post("/studio/photos", files={"file": ("a.jpg", jpeg(), "image/jpeg")}, **options).json()
+        for _ in range(2)
+    ]
+    assert [each["created"] for each in sent] == [True, False]
+    assert sent[0]["name"] == "trip/a.jpg"
+    address = f"/studio/thumbnails/{sent[0]['id']}?size=256"
+    first = world.client.get(address)
+    assert first.headers["content-type"] == "image/jpeg"
+    again = world.client.get(address, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_csv_marks_names_that_a_spreadsheet_would_carry_out(world: World) -> None:
+    token = sign_in(world, "user")
+    files_sent = {"file": ("a.jpg", jpeg(20), "image/jpeg")}
+    body = {"name": "=1+1.jpg"}
+    sent = world.client.post("/studio/photos", files=files_sent, data=body, headers={"X-Studio-Token": token}).json()
+    with world.database.session() as session:
+        make_features(
+            session,
+            image_id=UUID(sent["id"]),
+            extractor_digest=world.base.extractor_digest,
+            data=world.features_ID[2].tobytes(),
+        )
+    table = world.client.get("/studio/order/my-order.csv").text
+    assert ",'=1+1.jpg," in table
+
+
+def test_admin_rolls_back_with_a_reason_and_sees_what_would_change(world: World) -> None:
+    world.adapter(world.ada, number=1)
+    token = sign_in(world, "admin")
+    user = f"/watch/people/{world.ada}"
+    preview = world.client.get(f"/studio{user}/preview?from=1&to=base").json()
+    assert preview["num_compared"] == 2
+    assert all(item["before"] != item["after"] for item in preview["items"])
+    move = {"to": "base", "active": "1", "token": token}
+    assert world.client.post(f"/studio{user}/rollback", data=move).status_code == 400  # no reason
+    done = world.client.post(f"/studio{user}/rollback", data=move | {"reason": "<b>worse</b>"}, follow_redirects=False)
+    assert done.status_code == 303
+    page = world.client.get(f"/studio{user}", headers=HTML).text
+    assert "Rolled back from version 1 to the base model" in page
+    assert "&lt;b&gt;worse&lt;/b&gt;" in page
+    assert world.client.post(f"/studio{user}/rollback", data=move | {"reason": "again"}).status_code == 409
+
+
+def test_person_sees_what_the_newest_version_has_changed(world: World) -> None:
+    token = sign_in(world, "user")
+    assert world.client.get("/studio/order/changes").json() == {"moved": [], "because": [], "version": None}
+    assert post(world, "/rate/answers", rating(world, 5), token).status_code == 200
+    world.adapter(world.ada, number=1, high_water_sequence=1)
+    found = world.client.get("/studio/order/changes").json()
+    assert (found["version"], found["before"]) == (1, None)
+    assert len(found["moved"]) == 2
+    assert [(each["id"], each["stars"]) for each in found["because"]] == [(str(world.images[0]), 5)]
+
+
+def test_many_are_rolled_back_only_after_the_admin_has_seen_whom(world: World) -> None:
+    world.adapter(world.ada, number=1)
+    token = sign_in(world, "admin")
+    conditions = {"strategy": "bayes", "reason": "a bad day", "token": token}
+    assert world.client.post("/studio/watch/bulk", data=conditions | {"strategy": ""}).status_code == 400
+    shown = world.client.post("/studio/watch/bulk", data=conditions, headers=HTML).text
+    assert "1 people would be rolled back" in shown
+    active = f"/v1/users/{world.ada}"
+    assert world.admin.get(active).json()["active_adapter"]["number"] == 1
+    done = world.client.post("/studio/watch/bulk", data=conditions | {"confirmed": "yes"}, headers=HTML).text
+    assert "were looked at and rolled back" in done
+    assert world.admin.get(active).json()["active_adapter"] is None
+
+
+def test_every_language_has_every_text_with_the_same_places() -> None:
+    texts = {
+        file.name: json.loads(file.read_text("utf-8"))
+        for file in files("paaplus.studio").joinpath("languages").iterdir()
+    }
+    places = {name: {key: sorted(re.findall(r"\{\w+\}", text)) for key, text in t.items()} for name, t in texts.items()}
+    assert places["zh.json"] == places["en.json"]
+    templates = "".join(file.read_text("utf-8") for file in files("paaplus.studio").joinpath("templates").iterdir())
+    used = set(re.findall(r't\("([a-z_.]+)"[,)]', templates)) | set(re.findall(r"t\('([a-z_.]+)'[,)]", templates))
+    assert used <= texts["en.json"].keys(), used - texts["en.json"].keys()
