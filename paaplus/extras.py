@@ -20,6 +20,9 @@ EXTRAS: Final = {
     "skimage": "demo",
     "sklearn": "demo",
     "matplotlib": "demo",
+    "pillow_heif": "photos",
+    "pyexiv2": "photos",
+    "rawpy": "photos",
     "smplx": "body",
     "ai_edge_litert": "pose",
 }
