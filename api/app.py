@@ -32,6 +32,7 @@ from paaplus.api import (
     predictions,
     preferences,
     quizzes,
+    rankings,
     reviews,
     surveys,
     tools,
@@ -41,7 +42,7 @@ from paaplus.api.dependencies import ApiContext
 from paaplus.api.metrics import Metrics
 from paaplus.api.middleware import RequestMiddleware
 from paaplus.api.schemas.common import ErrorOut
-from paaplus.api.waiting import FeaturesWaiter, OneAtATime, Turns
+from paaplus.api.waiting import FeaturesWaiter, OneAtATime, Turns, Workshop
 from paaplus.db.engine import Database, Waits
 from paaplus.db.migrate import require_head
 from paaplus.services.feedback.writer import FeedbackWriter
@@ -53,6 +54,8 @@ from paaplus.services.users.rate_limits import RateLimiter
 from paaplus.settings import Settings, get_settings
 from paaplus.storage.blobs import BlobStore
 
+NUM_MAKING_THUMBNAILS = 2  # at once: each decodes a whole picture
+MAX_WAITING_THUMBNAILS = 200  # requests: a page of them
 GC_THRESHOLDS = (50_000, 20, 100)  # a large batch makes thousands of objects, and nearly none are in circles
 
 DESCRIPTION = """
@@ -113,6 +116,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 features=FeaturesWaiter(predictor.still_missing, settings.max_waiting_per_key),
                 turns=Turns(settings.max_changes_per_user),
                 exports=OneAtATime("an export of this key is being written"),
+                thumbnails=Workshop(
+                    NUM_MAKING_THUMBNAILS, MAX_WAITING_THUMBNAILS, "too many thumbnails are being made"
+                ),
             )
             app.state.context.metrics.watch_caches(app.state.context.predictor.store.caches)
             yield
@@ -141,6 +147,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         exposure,
         feedback,
         predictions,
+        rankings,
         anchors,
         adapters,
         bulk_rollback,

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from paaplus.api.metrics import Metrics
 from paaplus.api.middleware import HEADERS_KEY
 from paaplus.api.schemas.common import WholeText
-from paaplus.api.waiting import FeaturesWaiter, OneAtATime, Turns
+from paaplus.api.waiting import FeaturesWaiter, OneAtATime, Turns, Workshop
 from paaplus.db.engine import Database
 from paaplus.db.tables.governance import KeyScope
 from paaplus.errors import Conflict, Forbidden, Unauthenticated
@@ -53,6 +53,7 @@ class ApiContext:
     features: FeaturesWaiter
     turns: Turns
     exports: OneAtATime
+    thumbnails: Workshop
 
 
 async def get_context(request: Request) -> ApiContext:

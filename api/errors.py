@@ -44,7 +44,12 @@ PROBLEM = "application/problem+json"
 INTERNAL_ERROR = "internal error; the log has the details under this request's id"
 
 # By route: the field for many items. A caller who sends a bare list is told of it.
-LISTS = {"/v1/feedback": "events", "/v1/predictions": "items", "/v1/pseudo-labels/precomputed": "labels"}
+LISTS = {
+    "/v1/feedback": "events",
+    "/v1/predictions": "items",
+    "/v1/rankings": "images",
+    "/v1/pseudo-labels/precomputed": "labels",
+}
 
 log = structlog.get_logger(__name__)
 

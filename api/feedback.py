@@ -1,21 +1,24 @@
-"""Feedback events, one or many per request."""
+"""Feedback events: post one or many, list them."""
 
 from __future__ import annotations
 
 import asyncio
 from functools import partial
 from typing import Annotated, Any
+from uuid import UUID
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Query, Response
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from paaplus.api.dependencies import ApiContext, Context, UserKey
+from paaplus.api.dependencies import ApiContext, Context, Cursor, Limit, ReadSession, UserKey
 from paaplus.api.routing import Route
+from paaplus.api.schemas.common import Page, WholeText, next_cursor
 from paaplus.api.schemas.feedback import (
     EVENT,
     RATING_EXAMPLE,
     EventIn,
+    EventOut,
     FeedbackBatchIn,
     FeedbackBatchOut,
     FeedbackIn,
@@ -26,7 +29,10 @@ from paaplus.api.schemas.feedback import (
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.errors import InvalidInput
 from paaplus.services.feedback.intake import AppendResult
+from paaplus.services.feedback.listing import EventFilter, Order, list_events
 from paaplus.services.feedback.writer import Posted
+from paaplus.services.users import users as users_service
+from paaplus.services.users.first_use import create_missing
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
 from paaplus.texts import is_id
@@ -71,6 +77,8 @@ async def post_feedback(
     One event is answered with 201 if it is new, 200 if it exists. Many events are answered with 200 and a status for
     each.
 
+    A key that creates users creates those whom the events name for the first time.
+
     After a 2xx answer the event is stored; a later training uses it. Posting the same event again changes nothing. A
     different event with the same `event_id` is a conflict.
     """
@@ -79,6 +87,8 @@ async def post_feedback(
         return await run_in_threadpool(_post_many, context, key, body)
     if not context.allowances.spend_reserved(key, RateLimitKind.FEEDBACK):
         await run_in_threadpool(context.allowances.spend, key, RateLimitKind.FEEDBACK)
+    if key.creates_users:
+        await run_in_threadpool(create_missing, context.database, key, [body.user])
     [result] = await asyncio.wrap_future(context.feedback.submit(key, [_posted(0, body)]))
     if result.error is not None:
         raise result.error
@@ -86,6 +96,38 @@ async def post_feedback(
     response.status_code = 201 if result.status == "accepted" else 200
     trains = FeedbackKind(body.kind).trains
     return FeedbackOut(event_id=result.event_id, status=result.status, sequence=result.sequence, trains=trains)
+
+
+@router.get("")
+def list_feedback(
+    key: UserKey,
+    session: ReadSession,
+    user: Annotated[
+        str | None,
+        Query(max_length=256, description="Only events of this user; default: of all users whom the key may see."),
+    ] = None,
+    image: Annotated[UUID | None, Query(description="Only events about this image.")] = None,
+    kind: Annotated[FeedbackKind | None, Query(description="Only events of this kind.")] = None,
+    after_sequence: Annotated[
+        WholeText | None,
+        Query(ge=0, le=2**31 - 1, description="Only events after this number of the user's log; needs `user`."),
+    ] = None,
+    order: Annotated[
+        Order, Query(description="newest: the last event first. Events of one user are in order of `sequence`.")
+    ] = "newest",
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[EventOut]:
+    """Events of the feedback log, with names and own ids of users and images.
+
+    To follow a user's log, ask for `order=oldest` and the last `sequence` seen in `after_sequence`.
+    """
+    user_id = key.user_id if user is None else users_service.resolve(session, key, user).id
+    if after_sequence is not None and user_id is None:
+        raise InvalidInput("after_sequence is a number of one user's log: name the user")
+    wanted = EventFilter(user_id=user_id, image_id=image, kind=kind, after_sequence=after_sequence)
+    events = list_events(session, key, wanted, order=order, limit=limit, cursor=cursor)
+    return Page(items=[EventOut.of(event) for event in events], next_cursor=next_cursor(events, limit))
 
 
 def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> FeedbackBatchOut:
@@ -101,6 +143,7 @@ def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> Fe
             items[index] = _unreadable(index, raw, error)
     if posted:
         context.allowances.spend(key, RateLimitKind.FEEDBACK, len(posted))
+        create_missing(context.database, key, [each.user for each in posted])
         results = context.feedback.submit(key, posted).result()
         _count(context, results)
         items |= {result.index: _item(result, body.events[result.index]) for result in results}

@@ -35,6 +35,7 @@ def create_key(body: KeyIn, key: AdminKey, session: WriteSession) -> NewKeyOut:
         scope=body.scope,
         application=body.application,
         user_id=users.resolve(session, key, body.user).id if body.user is not None else None,
+        creates_users=body.creates_users,
         actor=key.actor,
     )
     return NewKeyOut(**KeyOut.model_validate(created.row).model_dump(), key=created.token)

@@ -13,6 +13,7 @@ from paaplus.api.schemas.predictions import PredictionsIn, PredictionsOut
 from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput
 from paaplus.services.predictions.predict import Target
+from paaplus.services.users.first_use import create_missing
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
 
@@ -30,6 +31,8 @@ async def predict(body: PredictionsIn, key: UserKey, context: Context) -> Respon
     if body.num_wanted > limit:
         raise InvalidInput(f"{body.num_wanted} predictions in one call; at most {limit} are accepted")
     await run_in_threadpool(context.allowances.spend, key, RateLimitKind.PREDICTIONS, body.num_wanted)
+    if key.creates_users:
+        await run_in_threadpool(create_missing, context.database, key, [user for user, _ in body.wanted()])
     targets = await run_in_threadpool(context.predictor.resolve, key, body.wanted())
     await _wait_for_features(context, key, targets, min(body.wait_s, context.settings.max_wait_s))
     return await run_in_threadpool(_answer, context, targets, body.confidence, body.receipts)

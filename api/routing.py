@@ -37,7 +37,14 @@ MULTIPART_OVERHEAD_BYTES: Final = 16 * 2**10
 UPLOAD: Final = "/v1/images"
 FEEDBACK: Final = "/v1/feedback"
 BATCHES: Final = frozenset(
-    {"/v1/feedback", "/v1/predictions", "/v1/pseudo-labels", "/v1/pseudo-labels/precomputed", "/v1/review-batches"}
+    {
+        "/v1/feedback",
+        "/v1/predictions",
+        "/v1/rankings",
+        "/v1/pseudo-labels",
+        "/v1/pseudo-labels/precomputed",
+        "/v1/review-batches",
+    }
 )
 SECRET_ANSWERS: Final = "keys"  # tag of the routes whose answers contain secrets
 CHANGES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})

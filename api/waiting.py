@@ -1,6 +1,6 @@
-"""Waiting without threads and connections: for features of images, and for the turn of a user's requests.
+"""Waiting without threads and connections: for features of images, for the turn of a user's requests, for costly work.
 
-One task per process asks the database for all waiting requests together. Both waits are bounded.
+One task per process asks the database for all waiting requests together. All waits are bounded.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 import structlog
 from starlette.concurrency import run_in_threadpool
 
-from paaplus.errors import TooMany
+from paaplus.errors import TooMany, Unavailable
 
 POLL_S: Final = 0.2
 TURN_S: Final = 2.0
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -133,6 +135,36 @@ class Turns:
                 ) from None
         for name in names:
             self._running[name] += 1
+
+
+class Workshop:
+    """Does costly work in a few threads of its own. Requests wait for a turn without a thread.
+
+    Args:
+        num_threads: how many work at once.
+        max_waiting: requests that wait for a turn.
+        message: what is said to those that do not fit.
+    """
+
+    def __init__(self, num_threads: int, max_waiting: int, message: str) -> None:
+        self._turns = asyncio.Semaphore(num_threads)
+        self._room = max_waiting
+        self._message = message
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """The result of the work.
+
+        Raises:
+            Unavailable: too many wait already.
+        """
+        if self._room == 0:
+            raise Unavailable(f"{self._message}; try again")
+        self._room -= 1
+        try:
+            async with self._turns:
+                return await run_in_threadpool(work)
+        finally:
+            self._room += 1
 
 
 class OneAtATime:

@@ -43,11 +43,6 @@ def scheduler_command(more: Sequence[str] = ()) -> list[str]:
     return [*_CELERY, "beat", "--pidfile", "", *more]
 
 
-def train_builtin_command() -> list[str]:
-    """Training of the first base model, in a process of its own: its memory is free again afterwards."""
-    return [*_PYTHON, "paaplus.cli.main", "base-models", "train", "lite2", "--builtin"]
-
-
 def url_of(host: str, port: int) -> str:
     """The URL of a server; an IPv6 address is written in brackets."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(50_000_000, ge=1, description="Largest image, in pixels, that is decoded.")
     min_image_side_px: int = Field(16, ge=2, description="Shortest side of an image that is accepted.")
     max_prediction_items: int = Field(2_000, ge=1, description="Items of one call for predictions.")
+    max_ranking_images: int = Field(
+        20_000, ge=1, le=30_000, description="Images that one ranking looks at: the newest of a user who has more."
+    )
     max_feedback_events: int = Field(1_000, ge=1)
     max_wait_s: float = Field(30.0, ge=0, description="Longest time a prediction waits for features.")
     max_waiting_per_key: int = Field(

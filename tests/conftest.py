@@ -34,6 +34,12 @@ hypothesis.settings.register_profile("paaplus", deadline=None)
 hypothesis.settings.load_profile("paaplus")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no file that the quick tier takes no test of."""
+    only_quick = config.option.markexpr == "quick"
+    return True if only_quick and tiers.holds_no_quick_test(collection_path, config.rootpath) else None
+
+
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the quick tests; begin with the longest; skip, visibly, what needs a GPU where there is none."""

@@ -101,7 +101,7 @@ def test_wheel_claims_one_name_and_holds_every_module_as_a_file(wheel: Path) -> 
     expected = {"paaplus/py.typed", "paaplus/migrations/script.py.mako"}
     for name in tracked_files():
         top = name.split("/")[0]
-        if name.endswith((".py", ".json")) and top in ("paaplus", *FOLDERS):
+        if name.endswith((".py", ".json", ".safetensors", "card.md")) and top in ("paaplus", *FOLDERS):
             expected.add(name if top == "paaplus" else f"paaplus/{name}")
     assert any(name.startswith("paaplus/migrations/versions/") for name in expected)
     assert {name for name in names if not name.startswith("paaplus-")} == expected

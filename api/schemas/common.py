@@ -26,6 +26,14 @@ class Out(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
+def _flag(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in ("true", "false"):
+            raise ValueError("must be true or false")
+        return value == "true"
+    return value
+
+
 def _moment(value: Any) -> Any:
     # Pydantic itself would read the text "20261122" as seconds since 1970.
     if isinstance(value, datetime):
@@ -37,6 +45,8 @@ def _moment(value: Any) -> Any:
 
 # In a path or a query all numbers are texts. Pydantic itself would read `1_0` as 10.
 WholeText = Annotated[int, BeforeValidator(cleaned(parse_whole))]
+# "true" and "false" only: pydantic itself would also read "1", "on" and "yes".
+FlagText = Annotated[bool, BeforeValidator(_flag)]
 # Strict: pydantic would otherwise read `true` as 1 and "7" as 7.
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Whole = Annotated[int, Field(strict=True, le=2**31 - 1)]
@@ -45,6 +55,8 @@ Flag = Annotated[bool, Field(strict=True)]
 # A name or text is normalized and trimmed before its length is looked at. An id is refused if that would change it.
 Name = Annotated[str, BeforeValidator(cleaned(trimmed_name)), StringConstraints(min_length=1, max_length=128)]
 Id = Annotated[str, BeforeValidator(cleaned(checked_id_characters)), StringConstraints(min_length=1, max_length=128)]
+# What a stored name or id is compared with: no character that neither has, and that a database may refuse.
+Sought = Annotated[str, BeforeValidator(cleaned(checked_id_characters)), StringConstraints(min_length=1)]
 Aspect = Annotated[str, BeforeValidator(cleaned(checked_id_characters)), StringConstraints(min_length=1, max_length=64)]
 Reason = Annotated[str, BeforeValidator(cleaned(trimmed_text)), StringConstraints(min_length=1, max_length=2000)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]

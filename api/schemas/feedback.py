@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from pydantic import ConfigDict, Discriminator, Field, JsonValue, SkipValidation
 from paaplus.api.schemas.common import Aspect, Flag, Id, In, Moment, Number, Out, UserRef
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.services.feedback.intake import NewEvent
+from paaplus.services.feedback.listing import ListedEvent
 
 IMAGE_EXAMPLE = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"
 RECEIPT_EXAMPLE = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0002"
@@ -169,3 +171,62 @@ class FeedbackBatchOut(Out):
     duplicates: int
     rejected: int
     items: list[FeedbackItemOut]
+
+
+class EventImageOut(Out):
+    """An image that an event is about."""
+
+    id: UUID
+    name: str | None = Field(examples=["2026/beach.jpg"])
+    external_id: str | None = Field(description="The application's own id.", examples=["asset-17"])
+
+
+class EventOut(Out):
+    """One event of a log, as it was posted. `ratings`, `scale`, `preference` and `liked` are null if it has none."""
+
+    id: UUID
+    user_id: UUID
+    user: str = Field(description="The application's external id of the user.", examples=["ada"])
+    application: str
+    sequence: int = Field(description="Its number in the user's log.", examples=[17])
+    event_id: str = Field(examples=["ada-0001"])
+    kind: FeedbackKind
+    image: EventImageOut | None = Field(description="Null: it is about none, or the image was deleted.")
+    other_image: EventImageOut | None = Field(description="Of a comparison.")
+    receipt_id: UUID | None = Field(description="The prediction that a correction corrects.")
+    ratings: dict[str, float] | None = Field(examples=[{"beauty": 6}])
+    scale: dict[str, float] | None = Field(examples=[{"min": 1, "max": 7}])
+    preference: dict[str, str] | None = Field(examples=[{"beauty": "first"}])
+    liked: bool | None
+    retracts: str | None = Field(description="`event_id` of the event that a retraction takes back.")
+    is_retracted: bool = Field(description="Whether a later event takes it back; then no training learns from it.")
+    excluded: Literal["rollback", "quarantine"] | None = Field(
+        description="Why trainings ignore it for now: a rollback excluded it, or the gate put it in quarantine."
+    )
+    occurred_at: datetime | None
+    received_at: datetime
+
+    @classmethod
+    def of(cls, event: ListedEvent) -> EventOut:
+        row, payload = event.row, event.row.payload
+        return cls(
+            id=row.id,
+            user_id=row.user_id,
+            user=event.external_id,
+            application=event.application,
+            sequence=row.sequence,
+            event_id=row.event_id,
+            kind=row.kind,
+            image=EventImageOut.model_validate(event.image) if event.image else None,
+            other_image=EventImageOut.model_validate(event.other_image) if event.other_image else None,
+            receipt_id=row.receipt_id,
+            ratings=payload.get("ratings"),
+            scale=payload.get("scale"),
+            preference=payload.get("preference"),
+            liked=payload.get("liked"),
+            retracts=event.retracts,
+            is_retracted=event.is_retracted,
+            excluded=event.excluded,
+            occurred_at=row.occurred_at,
+            received_at=row.received_at,
+        )

@@ -22,7 +22,8 @@ class ImageOut(Out):
     height_px: int = Field(examples=[768])
     size_bytes: int
     media_type: Literal["image/jpeg", "image/png"]
-    name: str | None = Field(examples=["beach.jpg"])
+    name: str | None = Field(description="The file's name, or its path in a folder.", examples=["2026/beach.jpg"])
+    external_id: str | None = Field(description="The application's own id.", examples=["asset-17"])
     theme: str | None = Field(examples=["portrait"])
     owner_id: UUID | None
     created_at: datetime

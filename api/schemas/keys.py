@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from paaplus.api.schemas.common import In, Name, Out, UserRef
+from paaplus.api.schemas.common import Flag, In, Name, Out, UserRef
 from paaplus.api.schemas.users import Application
 from paaplus.db.tables.governance import KeyScope
 
@@ -20,6 +20,11 @@ class KeyIn(In):
     scope: KeyScope
     application: Application | None = None
     user: UserRef | None = None
+    creates_users: Flag = Field(
+        False,
+        description="Of an application key: a user whom feedback, predictions, rankings or uploads name for the first "
+        "time is created. Otherwise an unknown user is an error.",
+    )
 
 
 class KeyOut(Out):
@@ -28,6 +33,7 @@ class KeyOut(Out):
     scope: KeyScope
     application: str | None
     user_id: UUID | None
+    creates_users: bool
     created_at: datetime
     rotated_at: datetime | None
     revoked_at: datetime | None

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 from paaplus.api.schemas.base_models import BaseModelRef
 from paaplus.api.schemas.common import Flag, In, Number, Out, UserRef
 from paaplus.services.predictions.predict import Answer, Prediction, Source, SourceReason
+from paaplus.services.predictions.serving import ServedAdapter
 
 
 class PredictionItemIn(In):
@@ -60,6 +61,16 @@ class ServedAdapterOut(Out):
     digest: str
     trained_at: datetime
     age_s: float = Field(description="Seconds since its training.")
+
+    @classmethod
+    def of(cls, served: ServedAdapter, now: datetime) -> ServedAdapterOut:
+        return cls(
+            id=served.id,
+            number=served.number,
+            digest=served.digest,
+            trained_at=served.trained_at,
+            age_s=max(0.0, (now - served.trained_at).total_seconds()),
+        )
 
 
 class ConfidenceOut(Out):
@@ -113,15 +124,6 @@ class PredictionOut(Out):
 
     @classmethod
     def of(cls, item: Prediction, base_model: BaseModelRef, now: datetime) -> PredictionOut:
-        adapter = None
-        if item.adapter is not None:
-            adapter = ServedAdapterOut(
-                id=item.adapter.id,
-                number=item.adapter.number,
-                digest=item.adapter.digest,
-                trained_at=item.adapter.trained_at,
-                age_s=max(0.0, (now - item.adapter.trained_at).total_seconds()),
-            )
         return cls(
             user_id=item.user_id,
             image_id=item.image_id,
@@ -130,7 +132,7 @@ class PredictionOut(Out):
             generic=item.generic,
             source=item.source,
             source_reason=item.source_reason,
-            adapter=adapter,
+            adapter=ServedAdapterOut.of(item.adapter, now) if item.adapter is not None else None,
             confidence=ConfidenceOut.model_validate(item.confidence) if item.confidence else None,
             preference=UsedPreferenceOut.model_validate(item.preference) if item.preference else None,
             branches=list(item.branches) if item.branches is not None else None,

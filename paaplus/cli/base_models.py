@@ -29,11 +29,16 @@ from paaplus.settings import Settings, get_settings
 
 with lazy_imports():
     from paaplus.data.builtin_set import photographs
+    from paaplus.db import engine
     from paaplus.services import scheduling
-    from paaplus.services.images import images
-    from paaplus.services.registry import base_models
+    from paaplus.services.images import features, images
+    from paaplus.services.registry import base_models, starter
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
+    import numpy as np
+
     from paaplus.db.engine import Database
     from paaplus.db.tables import BaseModelRow
 
@@ -58,6 +63,9 @@ def train(
     decimal_mark: DecimalOption = ".",
     strict: StrictOption = False,
     weights: Annotated[Path | None, typer.Option(exists=True, help="A file of weights for the backbone.")] = None,
+    uploaded: Annotated[
+        bool, typer.Option("--uploaded", help="Take the features of files that were uploaded from the database.")
+    ] = False,
     split: network.Split = None,
     person_type: network.PersonType = None,
     out: network.Out = None,
@@ -118,6 +126,7 @@ def train(
             strict=strict,
             weights=weights,
             source="built-in set, simulated people" if builtin else str(data.name),
+            uploaded=uploaded,
         )
     print_record(_record(row), as_json=as_json)
 
@@ -131,11 +140,25 @@ def list_models(as_json: JsonOption = False) -> None:
         print_rows(rows, columns, as_json=as_json, title="base models", json_only=("id", "config", "metrics"))
 
 
-def train_builtin(settings: Settings) -> None:
-    """Train `lite2` on the built-in set, for a deployment without data of its own."""
-    with open_database() as database:
-        data, people = _write_builtin(settings)
-        _train(database, settings, "lite2", data, people=_lines(people), source="built-in set, simulated people")
+@app.command()
+def show(base_model: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")], as_json: JsonOption = False) -> None:
+    """One base model: what it was fitted to, and how well. For the shipped `starter`, also its card.
+
+    The card is shown before the first start, too.
+    """
+    settings = get_settings()
+    if base_model == starter.NAME and engine.missing_file(settings.resolved_database_url) is not None:
+        print_record({"card": starter.card()}, as_json=True) if as_json else print(starter.card(), end="")
+        return
+    with open_database() as database, database.read_session() as session:
+        row = base_models.named(session, base_model)
+        card = starter.card() if starter.is_shipped(row) else None
+        if as_json:
+            print_record({**_record(row), "card": card}, as_json=True)
+            return
+        print_record(_record(row), as_json=False)
+    if card is not None:
+        print(f"\n{card}", end="")
 
 
 def _write_builtin(settings: Settings) -> tuple[Path, Path | None]:
@@ -160,6 +183,7 @@ def _train(
     layout: CsvFormat = STANDARD,
     strict: bool = False,
     weights: Path | None = None,
+    uploaded: bool = False,
 ) -> BaseModelRow:
     import torch
 
@@ -170,6 +194,17 @@ def _train(
     torch.set_num_threads(settings.torch_threads)
     device = resolve_device(settings.device)
     extractor = load_extractor(name, weights, device)
+    image_of: dict[str, UUID] = {}
+    if uploaded:
+        with database.read_session() as session:
+            image_of = features.uploads(session, extractor.digest)
+
+    def known(sha256: str) -> np.ndarray | None:
+        if sha256 not in image_of:
+            return None
+        with database.read_session() as session:
+            return features.of_image(session, extractor.digest, image_of[sha256], extractor.feature_dim)
+
     with progress_bar() as progress:
         task = progress.add_task(f"features by {name}", total=None)
         scorer, metrics = fit_base_model(
@@ -183,6 +218,7 @@ def _train(
             name=name,
             cache_dir=settings.home / "cache",
             progress=lambda done, total: progress.update(task, completed=done, total=total),
+            known=known,
         )
     config = {"extractor": name, "weights": str(weights.absolute()) if weights else None, "source": source}
     with database.session() as session:

@@ -39,3 +39,15 @@ def import_(
     from paaplus.data.benchmarks.datasets import import_dataset
 
     print_record(import_dataset(dataset, src, target, copy), as_json=as_json)
+
+
+@app.command()
+def pictures(
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="The folder, for example var/pictures.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write 40 pictures to try things with: 11 photographs of installed packages, and 29 painted scenes."""
+    from paaplus.data.builtin_set.pictures import write_pictures
+
+    files = write_pictures(target)
+    print_record({"folder": str(target), "pictures": [file.stem for file in files]}, as_json=as_json)

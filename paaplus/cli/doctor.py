@@ -174,7 +174,9 @@ def _base_model(settings: Settings) -> Finding:
     finally:
         database.dispose()
     if row is None:
-        return Finding("base model", "problem", "none", "paaplus base-models train lite2 --data DIR (or paaplus up)")
+        return Finding(
+            "base model", "problem", "none", "paaplus up (the starter), or paaplus base-models train lite2 --data DIR"
+        )
     return Finding("base model", "ok", f"{row.name}@{row.version} scoring {', '.join(row.aspects)}, {row.digest[:12]}")
 
 

@@ -35,6 +35,9 @@ def create(
     name: Annotated[str, typer.Option(help="Name of its holder, shown in history and audit.")],
     application: Annotated[str | None, typer.Option(help="Needed for application keys.")] = None,
     user: Annotated[str | None, typer.Option(help="Needed for user keys: UUID or application/external_id.")] = None,
+    creates_users: Annotated[
+        bool, typer.Option("--creates-users", help="Of an application key: create users whom it names first.")
+    ] = False,
     once_key: OnceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,12 +54,14 @@ def create(
                 scope=governance.KeyScope(scope),
                 application=application,
                 user_id=user_id,
+                creates_users=creates_users,
                 actor=ACTOR,
             )
             shown = {field: getattr(created.row, field) for field in ("id", "name", "scope", "application")}
             return shown | {SECRET: created.token}
 
-        given = {"scope": scope, "name": name, "application": application, "user": user_id}
+        given: dict[str, Any] = {"scope": scope, "name": name, "application": application, "user": user_id}
+        given |= {"creates_users": True} if creates_users else {}
         record = once(session, once_key, "keys create", given, make)
     print_record(record, as_json=as_json)
 
@@ -72,6 +77,7 @@ def list_keys(as_json: JsonOption = False) -> None:
             "scope": lambda r: r.scope,
             "application": lambda r: r.application,
             "user": lambda r: r.user_id,
+            "creates_users": lambda r: r.creates_users,
             "created_at": lambda r: r.created_at,
             "rotated_at": lambda r: r.rotated_at,
             "revoked_at": lambda r: r.revoked_at,

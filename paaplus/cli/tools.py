@@ -27,7 +27,7 @@ from paaplus.settings import get_settings
 from paaplus.texts import checked_id
 
 with lazy_imports():
-    from paaplus.services.images import images
+    from paaplus.services.images import names as image_names
     from paaplus.services.predictions import serving_store
     from paaplus.services.reviews import ordering, pseudo_labels, tool_learning, tool_revisions
     from paaplus.services.reviews import tools as tools_service
@@ -161,7 +161,7 @@ def _labels_by_image(
     Raises:
         InvalidInput: a row names no image or several, or an image is named twice.
     """
-    names = images.ImageNames(session, application)
+    names = image_names.ImageNames(session, application)
     ids, problems = [], []
     for name, line in source.line_of.items():
         try:

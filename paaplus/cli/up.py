@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
 from functools import partial
 from typing import Annotated
 
 import typer
 
-from paaplus.cli.common import notices
+from paaplus.cli.common import notices, open_blobs, open_database
 from paaplus.cli.lazy import lazy_imports
-from paaplus.errors import Unavailable
 from paaplus.settings import Settings, get_settings
 
 with lazy_imports():
     from paaplus import processes, supervisor
-    from paaplus.data.builtin_set import photographs
-    from paaplus.db import engine, migrate
-    from paaplus.services.registry import base_models
+    from paaplus.db import migrate
+    from paaplus.services.images import images
+    from paaplus.services.registry import base_models, starter
 
 
 def up(
@@ -25,13 +23,11 @@ def up(
 ) -> None:
     """Start API, worker and scheduler on this machine, until Ctrl-C. The first start prepares what is missing."""
     settings = get_settings()
-    if engine.missing_file(settings.resolved_database_url) is not None:
-        photographs.require_installed()  # before a database is made that nothing can be trained for
     settings.home.mkdir(parents=True, exist_ok=True)
     chosen = processes.usable_port(settings.api_host, settings.api_port if port is None else port)
     migrate.upgrade(settings.resolved_database_url)
+    _ensure_base_model(settings)
     environment = supervisor.child_environment(settings, chosen)
-    _ensure_base_model(settings, environment)
     url = processes.url_of(settings.api_host, chosen)
 
     def tell_ready() -> None:
@@ -46,15 +42,19 @@ def up(
     supervisor.Supervisor(children, environment, is_ready=is_ready, when_ready=tell_ready).run()
 
 
-def _ensure_base_model(settings: Settings, environment: dict[str, str]) -> None:
-    database = engine.Database(settings.resolved_database_url)
-    try:
+def _ensure_base_model(settings: Settings) -> None:
+    """Register the starter base model, if there is no base model."""
+    with open_database() as database:
         with database.read_session() as session:
             if base_models.find_default(session, settings) is not None:
                 return
-    finally:
-        database.dispose()
-    notices.print("no base model yet: training [bold]lite2[/bold] on the built-in set (simulated people) ...")
-    done = subprocess.run(processes.train_builtin_command(), env=environment, stdout=subprocess.DEVNULL, check=False)
-    if done.returncode != 0:
-        raise Unavailable(f"the base model could not be trained (exit code {done.returncode}); see the lines above")
+        row = starter.ensure(database, open_blobs(), settings)
+        with database.session() as session:
+            images.request_features(session, None, settings)
+    notices.print(
+        f"base model: [bold]{row.name}@{row.version}[/bold], fitted to the ratings of "
+        f"{row.metrics['num_people']} people (`paaplus base-models show starter`).\n"
+        "One of your own: `paaplus base-models train lite2 --data DIR`",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -26,6 +26,7 @@ def folder_features(
     cache_dir: Path,
     batch_size: int = 16,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    known: Callable[[str], np.ndarray | None] = lambda sha256: None,
 ) -> np.ndarray:
     """Features of `folder.images` in their order, shape (I, D), float16.
 
@@ -37,6 +38,7 @@ def folder_features(
         cache_dir: folder of the cache; one small file per image.
         batch_size: images per batch.
         progress: called with the number of images done and the total.
+        known: features of the file with this SHA-256, which are used as they are; None: they are not known.
 
     Raises:
         InvalidInput: an image file cannot be read.
@@ -49,10 +51,13 @@ def folder_features(
     progress(done, len(folder.images))
     for i, name in enumerate(folder.images):
         data = folder.image_path(name).read_bytes()
-        file = extractor_dir / f"{sha256_hex(data)}.safetensors"
-        cached_D = _read(file, extractor.feature_dim)
-        if cached_D is not None:
-            features_ID[i] = cached_D
+        sha256 = sha256_hex(data)
+        file = extractor_dir / f"{sha256}.safetensors"
+        found_D = known(sha256)
+        if found_D is None:
+            found_D = _read(file, extractor.feature_dim)
+        if found_D is not None:
+            features_ID[i] = found_D
             done += 1
         else:
             try:

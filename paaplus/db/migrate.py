@@ -1,21 +1,22 @@
-"""Migrate a database to the schema of this version of the code, and check that it has this schema."""
+"""Migrate a database to the schema of this version of the code, and check that it has this schema.
+
+Alembic is imported where something migrates: every command and process asks for the revision, and it takes a third of
+the processor time of a short command.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy.schema import SchemaItem
 
 from paaplus.db.engine import make_engine, missing_file
@@ -23,6 +24,11 @@ from paaplus.db.schema_diff import uncompared_differences
 from paaplus.db.tables import Base
 from paaplus.errors import Conflict, Unavailable
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+# Its INFO lines, some of them at its import, would mix with the output of our commands.
+logging.getLogger("alembic").setLevel(logging.WARNING)
 _alembic_lock = threading.Lock()  # Alembic keeps the running environment in module globals
 
 
@@ -36,6 +42,8 @@ def upgrade(url: str, revision: str = "head") -> None:
             migration would break a reference; it is rolled back.
         InvalidInput: not a URL of SQLite or PostgreSQL.
     """
+    from alembic import command
+
     with _alembic(url) as config:
         command.upgrade(config, revision)
 
@@ -46,15 +54,16 @@ def downgrade(url: str, revision: str) -> None:
     Raises:
         Conflict, InvalidInput: as `upgrade`.
     """
+    from alembic import command
+
     with _alembic(url) as config:
         command.downgrade(config, revision)
 
 
 def head() -> str:
     """The newest revision that this version of the code knows."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
-    assert revision is not None
-    return revision
+    [newest] = _known().keys() - _known().values()
+    return newest
 
 
 def current(url: str) -> str | None:
@@ -71,6 +80,9 @@ def check(url: str) -> None:
     Raises:
         Conflict: they differ; the message lists every difference.
     """
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
     with _reading(url) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         differences = [_describe(difference) for difference in compare_metadata(context, Base.metadata)]
@@ -90,7 +102,7 @@ def require_head(engine: sa.Engine) -> None:
         found = _revision(connection)
     if found == head():
         return
-    if found in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()} | {None}:
+    if found in {*_known(), None}:
         raise Unavailable(
             f"the database is at revision {found or 'none'}, this code needs {head()}: run `paaplus db upgrade`"
         )
@@ -111,13 +123,29 @@ def require_file(url: str | sa.URL) -> None:
         )
 
 
-def _config(url: str | None = None) -> Config:
+def _folder() -> Path:
     # Found by import, because an installed package has no alembic.ini, and the current folder may be any.
     spec = find_spec("paaplus.migrations")
     assert spec is not None
     assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0])
+
+
+@cache
+def _known() -> dict[str, str | None]:
+    """Every revision and the one before it, read from the files of migrations without running them."""
+    pattern = re.compile(r'^revision = "(\w+)"\ndown_revision = (?:"(\w+)"|None)$', re.MULTILINE)
+    texts = [file.read_text(encoding="utf-8") for file in (_folder() / "versions").glob("*.py")]
+    found: dict[str, str | None] = {match[1]: match[2] for text in texts if (match := pattern.search(text))}
+    assert len(found) == len(texts), "a migration without a revision of its own and the one before it"
+    return found
+
+
+def _config(url: str) -> Config:
+    from alembic.config import Config
+
     config = Config(attributes={"url": url})
-    config.set_main_option("script_location", spec.submodule_search_locations[0].replace("%", "%%"))
+    config.set_main_option("script_location", str(_folder()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
 
@@ -125,8 +153,8 @@ def _config(url: str | None = None) -> Config:
 @contextmanager
 def _alembic(url: str) -> Iterator[Config]:
     """Alembic's configuration, for one command at a time."""
-    # Its INFO lines would mix with the output of our commands.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    from alembic.util import CommandError
+
     with _alembic_lock:
         try:
             yield _config(url)
@@ -145,7 +173,10 @@ def _reading(url: str) -> Iterator[sa.Connection]:
 
 
 def _revision(connection: sa.Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+    if not connection.dialect.has_table(connection, "alembic_version"):
+        return None
+    rows = connection.execute(sa.text("SELECT version_num FROM alembic_version"))
+    return rows.scalar_one_or_none()
 
 
 def _describe(difference: Any) -> str:

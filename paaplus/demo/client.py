@@ -68,7 +68,7 @@ class Client:
         """Request one user's scores until none is pending, at the intervals that the answers give.
 
         Raises:
-            DemoFailed: an image failed, or the features were not ready in time.
+            DemoFailed: an image failed, or no further features were ready for `MAX_WAIT_S`.
         """
         deadline = time.monotonic() + MAX_WAIT_S
         pending = list(images)
@@ -77,10 +77,15 @@ class Client:
             answer = self._call("POST", "/v1/predictions", json={"users": [user], "images": asked})
             self._check_scored(answer["items"], allow_pending=True)
             waiting = [item for item in answer["items"] if item["status"] == "pending"]
-            pending = [item["image_id"] for item in waiting] + later
+            still_pending = [item["image_id"] for item in waiting] + later
+            if len(still_pending) < len(pending):
+                deadline = time.monotonic() + MAX_WAIT_S
+            pending = still_pending
             on_progress(len(images) - len(pending))
             if time.monotonic() > deadline:
-                raise DemoFailed(f"{len(pending)} of {len(images)} images have no features after {MAX_WAIT_S:.0f} s")
+                raise DemoFailed(
+                    f"{len(pending)} of {len(images)} images have no features, and no more came for {MAX_WAIT_S:.0f} s"
+                )
             time.sleep(min((item["retry_after_s"] or 1 for item in waiting), default=0))
 
     def create_user(self, external_id: str, policy: dict[str, Any]) -> dict[str, Any]:

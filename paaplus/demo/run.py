@@ -19,7 +19,9 @@ from paaplus.demo.platform import Platform
 from paaplus.demo.report.build import Run, build_report, learned_by
 from paaplus.demo.report.page import build_page
 from paaplus.demo.report.strip import make_strip
+from paaplus.demo.report.trio import make_trio
 from paaplus.demo.rollback import choose, roll_back
+from paaplus.demo.rubbish import Refusal, post_rubbish
 from paaplus.demo.terminal import Steps, commands_to_try, results_table
 
 APPLICATION = "demo"
@@ -84,6 +86,7 @@ class _DemoRun:
         try:
             policies = self._create_users(client, plan)
             image_ids = self._register(client, run)
+            run.base_model = self._train_base(run)
             with self.steps.step("scores before any feedback"):
                 run.rounds.append(ask(client, plan.people, image_ids))
             for number in range(len(plan.people[0].increments)):
@@ -102,6 +105,8 @@ class _DemoRun:
                     image_ids,
                     run.folder.scale,
                 )
+            with self.steps.step("a batch of random ratings"):
+                run.rubbish = self._post_rubbish(client, run, image_ids, person)
             some_image = image_ids[person.unseen[0]]
         finally:
             client.close()
@@ -124,20 +129,20 @@ class _DemoRun:
             highlight=False,
             soft_wrap=True,
         )
-        with self.steps.step(f"base model lite2, on {len(plan.others)} other people"):
-            self.platform.command("db", "upgrade")
-            base_model = self._train_base(path, plan, (folder.scale.minimum, folder.scale.maximum))
-        return Run(folder=folder, is_builtin=data is None, plan=plan, base_model=base_model, seconds=self.steps.seconds)
+        return Run(folder=folder, is_builtin=data is None, plan=plan, base_model={}, seconds=self.steps.seconds)
 
-    def _train_base(self, path: Path, plan: Plan, scale: tuple[float, float]) -> dict[str, Any]:
+    def _train_base(self, run: Run) -> dict[str, Any]:
+        """A base model of the demo's own, on other people: it knows their common taste, and no unseen image.
+
+        The starter would know neither what simulated people have in common, nor leave real ones' images unseen.
+        """
         people, images = self.folder / "others.txt", self.folder / "train_images.txt"
-        people.write_text("\n".join(plan.others) + "\n", encoding="utf-8")
-        images.write_text("\n".join(plan.train_images) + "\n", encoding="utf-8")
-        arguments = ["--data", str(path), "--people", str(people), "--images", str(images)]
-        trained = self.platform.command(
-            "base-models", "train", "lite2", *arguments, "--scale", f"{scale[0]:g},{scale[1]:g}"
-        )
-        return dict(trained)
+        people.write_text("\n".join(run.plan.others) + "\n", encoding="utf-8")
+        images.write_text("\n".join(run.plan.train_images) + "\n", encoding="utf-8")
+        scale = f"{run.folder.scale.minimum:g},{run.folder.scale.maximum:g}"
+        arguments = ["--data", str(run.folder.path), "--people", str(people), "--images", str(images), "--scale", scale]
+        with self.steps.step(f"base model lite2, on {len(run.plan.others)} other people"):
+            return dict(self.platform.command("base-models", "train", "lite2", *arguments, "--uploaded"))
 
     def _start(self) -> str:
         with self.steps.step("platform up"):
@@ -177,6 +182,23 @@ class _DemoRun:
             client.wait_until_trained([p.user_id for p in plan.people], lambda _: advance(), self.platform.check_alive)
             run.rounds.append(ask(client, plan.people, image_ids))
 
+    def _post_rubbish(self, client: Client, run: Run, image_ids: dict[str, str], rolled_back: Person) -> Refusal | None:
+        """For the first person with a live version who was not rolled back; None: there is nobody."""
+        last = run.rounds[-1]
+        for person in run.plan.people:
+            if person is not rolled_back and last[person.user_id].adapter_number:
+                return post_rubbish(
+                    self.platform,
+                    client,
+                    APPLICATION,
+                    person,
+                    image_ids,
+                    run.folder.scale,
+                    num=len(person.increments[0]),
+                    seed=run.plan.seed,
+                )
+        return None
+
     def _events(self, person: Person, run: Run, image_ids: dict[str, str], number: int) -> list[dict[str, Any]]:
         """Ratings in the first increment; corrections of the served scores in later ones."""
         images, scale = person.increments[number], run.folder.scale
@@ -187,10 +209,12 @@ class _DemoRun:
     def _finish(self, run: Run, person: Person, some_image: str) -> DemoResult:
         report = build_report(run)
         strip = make_strip(run.folder, run.plan, report, run.rounds[-1])
+        trio = make_trio(run.folder, run.plan, run.rounds)
+        report["trio"] = trio.to_dict() if trio else None
         commands = commands_to_try(self.platform.home, APPLICATION, person.user_id, some_image)
         result = DemoResult(report, self.folder / "report.json", self.folder / "report.html")
         result.json_file.write_text(json.dumps(report, indent=1), encoding="utf-8")
-        result.html_file.write_text(build_page(report, strip, commands), encoding="utf-8")
+        result.html_file.write_text(build_page(report, strip, commands, trio), encoding="utf-8")
         self._show(result, commands)
         if not report["rollback_bit_for_bit"]:
             raise DemoFailed("after the rollback the scores differ from those recorded before")
@@ -218,6 +242,14 @@ class _DemoRun:
             highlight=False,
             soft_wrap=True,
         )
+        if (rubbish := report["rubbish"]) is not None:
+            console.print(
+                f"{rubbish['num_posted']} random ratings for {rubbish['user_id']}: "
+                f"{rubbish['num_set_aside']} set aside by the gate; SRCC {rubbish['srcc_before']:.3f} before, "
+                f"{rubbish['srcc_after']:.3f} after",
+                highlight=False,
+                soft_wrap=True,
+            )
         console.print(f"\n[bold]{result.html_file}[/bold]  (numbers: {result.json_file})\n", highlight=False)
         console.print("[bold]To try next[/bold]")
         for what, line in commands:

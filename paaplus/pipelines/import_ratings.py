@@ -26,7 +26,7 @@ from paaplus.ids import sha256_hex
 from paaplus.records import Scale
 from paaplus.services.feedback import intake
 from paaplus.services.feedback.intake import NewEvent
-from paaplus.services.images.images import ImageNames
+from paaplus.services.images.names import ImageNames
 from paaplus.services.names import check_external_id
 from paaplus.services.users import users
 from paaplus.settings import Settings

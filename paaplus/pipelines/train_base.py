@@ -33,6 +33,7 @@ def fit_base_model(
     layout: CsvFormat = STANDARD,
     strict: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    known: Callable[[str], np.ndarray | None] = lambda sha256: None,
 ) -> tuple[BaseScorer, dict[str, Any]]:
     """Fit a base model to the features and ratings of a data folder. Only features are stored, in the cache.
 
@@ -49,6 +50,7 @@ def fit_base_model(
         layout: delimiter and decimal mark of the folder's tables.
         strict: refuse what is skipped with a warning otherwise.
         progress: called with the number of images that have features and the number of all.
+        known: features of the file with this SHA-256, which are used as they are; None: they are not known.
 
     Returns:
         The base model and its metrics: the size of the data, held-out SRCC, priors and seconds.
@@ -62,7 +64,7 @@ def fit_base_model(
     folder = read_folder(data, Scale(*scale) if scale else None, aspect, layout=layout, strict=strict)
     folder = readable_images(folder.only(people, images), strict=strict)
     check_rated_images(_ratings(folder), folder.scene_I)  # before hours of features
-    features_ID = folder_features(folder, extractor, cache_dir, progress=progress)
+    features_ID = folder_features(folder, extractor, cache_dir, progress=progress, known=known)
     extracted_I = np.isfinite(features_ID).all(axis=1)  # an extractor may refuse an image without a person
     if not extracted_I.all():
         kept = [image for image, extracted in zip(folder.images, extracted_I, strict=True) if extracted]

@@ -1,11 +1,14 @@
 """Blobs named by the SHA-256 of their bytes, in a local folder or in object storage (S3, GCS, Azure).
 
-Writing a blob is atomic. A blob never changes. Reading checks its bytes against its name.
+Writing a blob is atomic. A blob never changes. Reading checks its bytes against its name. What is *derived* from a
+blob, for example a thumbnail, is deleted with it; it can be made again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import obstore
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_KIND = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class BlobStore:
@@ -109,17 +114,47 @@ class BlobStore:
         return True
 
     def delete(self, sha256: str) -> None:
-        """Delete a blob, if it exists.
+        """Delete a blob, if it exists, and everything derived from it.
 
         Raises:
             Unavailable: the storage does not answer, or refuses.
         """
         try:
-            obstore.delete(self._store, _path(sha256))
-        except FileNotFoundError:
-            pass
+            derived = [meta["path"] for batch in obstore.list(self._store, _derived_folder(sha256)) for meta in batch]
+            for path in (*derived, _path(sha256)):
+                with suppress(FileNotFoundError):
+                    obstore.delete(self._store, path)
         except (BaseError, OSError) as error:
             raise Unavailable(f"storage cannot delete blob {sha256}: {_first_line(error)}") from error
+
+    def put_derived(self, sha256: str, kind: str, data: bytes) -> None:
+        """Store what was made from a blob; what was stored before under this kind is replaced.
+
+        Args:
+            kind: what it is: lower-case letters, digits, dots and dashes.
+
+        Raises:
+            Unavailable: the storage does not answer, or refuses.
+        """
+        try:
+            obstore.put(self._store, _derived_path(sha256, kind), hashlib.sha256(data).digest() + data)
+        except (BaseError, OSError) as error:
+            raise Unavailable(f"storage cannot keep {kind} of blob {sha256}: {_first_line(error)}") from error
+
+    def get_derived(self, sha256: str, kind: str) -> bytes | None:
+        """What was made from a blob; None: nothing is stored, or its bytes have changed.
+
+        Raises:
+            Unavailable: the storage does not answer.
+        """
+        try:
+            stored = bytes(obstore.get(self._store, _derived_path(sha256, kind)).bytes())
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise Unavailable(f"storage cannot read {kind} of blob {sha256}: {_first_line(error)}") from error
+        digest, data = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
+        return data if hashlib.sha256(data).digest() == digest else None
 
 
 def _path(sha256: str) -> str:
@@ -127,6 +162,16 @@ def _path(sha256: str) -> str:
     if not _SHA256.fullmatch(sha256):
         raise InvalidInput(f"{sha256!r} is not a SHA-256 in lower-case hex")
     return f"{sha256[:2]}/{sha256}"
+
+
+def _derived_folder(sha256: str) -> str:
+    return f"derived/{_path(sha256)}"
+
+
+def _derived_path(sha256: str, kind: str) -> str:
+    if not _KIND.fullmatch(kind):
+        raise InvalidInput(f"{kind!r} is no kind of derived file")
+    return f"{_derived_folder(sha256)}/{kind}"
 
 
 def _first_line(error: Exception) -> str:

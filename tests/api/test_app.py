@@ -28,6 +28,7 @@ from paaplus.db.tables.governance import KeyScope
 from paaplus.errors import InvalidInput, Unavailable
 from paaplus.services.users import keys
 from paaplus.settings import Settings
+from tests.support.databases import on_one_database
 from tests.support.factories import APPLICATION, make_image, make_user
 from tests.support.processes import wait_until
 
@@ -52,6 +53,8 @@ def test_process_does_not_start_without_usable_storage(settings: Settings) -> No
         pass
 
 
+@on_one_database
+@pytest.mark.slow
 def test_documentation_is_complete(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     for path, methods in document["paths"].items():
@@ -69,6 +72,7 @@ def test_documentation_is_complete(client: TestClient) -> None:
                     assert set(response["content"]) == {"application/problem+json"}, (method, path, status)
 
 
+@on_one_database
 @pytest.mark.parametrize("prefix", ["", "/aesthetics"])
 def test_documentation_page_loads_nothing_from_elsewhere(settings: Settings, prefix: str) -> None:
     with TestClient(create_app(settings), root_path=prefix) as client:
@@ -97,6 +101,7 @@ def test_module_level_app_is_made_when_it_is_asked_for() -> None:
     assert done.stdout == "ok\n"
 
 
+@on_one_database
 def test_process_never_loads_torch(settings: Settings, database: Database) -> None:
     """Start, upload, post, predict, look at everything: no torch, no timm, no Avalanche, no Celery in memory."""
     with database.session() as session:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from paaplus.db.tables import FeedbackRow
-from tests.api.conftest import World, jpeg
+from tests.api.conftest import Caller, World, jpeg
 
 GHOST = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"
 
@@ -194,3 +194,69 @@ def test_examples_of_the_documentation_fit_their_schema(world: World) -> None:
             assert [error["code"] for error in errors] == ["not_found", "not_found"]
         else:
             assert response.json()["error"]["code"] == "not_found"
+
+
+# --- the list
+
+
+def test_log_is_listed_with_names_and_own_ids(world: World) -> None:
+    image = world.application.upload(jpeg(), name="sea/beach.jpg", external_id="asset-1").json()
+    world.application.post("/v1/feedback", world.rating("e1", image=0, occurred_at="2026-11-01T08:00:00Z"))
+    world.application.post("/v1/feedback", world.rating("e2") | {"image": image["id"]})
+    world.application.post("/v1/feedback", {"event_id": "e3", "user": "ada", "kind": "retraction", "retracts": "e1"})
+    world.application.post(
+        "/v1/feedback", {"event_id": "b1", "user": "bob", "kind": "binary", "image": image["id"], "liked": True}
+    )
+    items = world.application.get("/v1/feedback").json()["items"]
+    assert [(item["user"], item["event_id"], item["sequence"]) for item in items] == [
+        ("bob", "b1", 1), ("ada", "e3", 3), ("ada", "e2", 2), ("ada", "e1", 1),
+    ]  # fmt: skip
+    assert (items[0]["liked"], items[0]["ratings"]) == (True, None)
+    assert (items[1]["kind"], items[1]["retracts"], items[1]["image"]) == ("retraction", "e1", None)
+    about = {"id": image["id"], "name": "sea/beach.jpg", "external_id": "asset-1"}
+    assert (items[2]["image"], items[2]["ratings"], items[2]["is_retracted"]) == (about, {"beauty": 6.0}, False)
+    assert (items[3]["is_retracted"], items[3]["occurred_at"]) == (True, "2026-11-01T08:00:00Z")
+
+    def found(**query: Any) -> list[str]:
+        return [item["event_id"] for item in world.application.get("/v1/feedback", **query).json()["items"]]
+
+    assert found(user="ada", order="oldest") == ["e1", "e2", "e3"]
+    assert found(user="ada", order="oldest", after_sequence=1, limit=1) == ["e2"]
+    assert found(image=image["id"]) == ["b1", "e2"]
+    assert found(kind="retraction") == ["e3"]
+    for order in ("newest", "oldest"):
+        for query in ({"user": "ada"}, {}):
+            pages, cursor = [], {}
+            while True:
+                page = world.application.get("/v1/feedback", limit=2, order=order, **query, **cursor).json()
+                pages += [item["event_id"] for item in page["items"]]
+                if page["next_cursor"] is None:
+                    break
+                cursor = {"cursor": page["next_cursor"]}
+            assert pages == found(order=order, **query)
+    assert [item["user"] for item in world.user.get("/v1/feedback").json()["items"]] == ["ada"] * 3
+    assert world.other.get("/v1/feedback").json() == {"items": [], "next_cursor": None}
+    assert world.user.get("/v1/feedback", user="bob").status_code == 404
+    assert world.application.get("/v1/feedback", after_sequence=1).status_code == 400
+    assert world.application.get("/v1/feedback", order="best").status_code == 422
+
+
+def test_key_that_creates_users_creates_whom_it_names_first(world: World) -> None:
+    made = world.admin.post(
+        "/v1/keys", {"name": "k", "scope": "application", "application": "test-app", "creates_users": True}
+    ).json()
+    assert made["creates_users"] is True
+    key = Caller(world.client, made["key"])
+    body = {"users": ["fay"], "images": [str(world.images[0])]}
+    assert world.application.post("/v1/predictions", body).status_code == 404, "an ordinary key does not"
+    assert key.post("/v1/predictions", body).status_code == 200
+    assert key.post("/v1/feedback", world.rating("g1", user="gus")).status_code == 201
+    many = key.post("/v1/feedback", {"events": [world.rating(f"h{n}", user=f"hal-{n % 2}") for n in range(4)]})
+    assert many.json()["accepted"] == 4
+    assert key.post("/v1/rankings", {"user": "ivy"}).json()["source_reason"] == "no_adapter"
+    assert key.upload(jpeg(), user="jim").json()["owner_id"] is not None
+    named = {user["external_id"] for user in world.application.get("/v1/users").json()["items"]}
+    assert named == {"ada", "bob", "fay", "gus", "hal-0", "hal-1", "ivy", "jim"}
+    for foreign in (str(world.eve), "a/b"):
+        assert key.post("/v1/rankings", {"user": foreign}).status_code == 404
+    assert world.admin.post("/v1/keys", {"name": "k", "scope": "admin", "creates_users": True}).status_code == 400

@@ -157,7 +157,7 @@ def test_thousands_of_predictions_are_answered_and_more_refused(world: World) ->
 def test_without_a_base_model_predictions_are_unavailable(world: World) -> None:
     with world.database.session() as session:
         session.execute(sa.text("update base_models set retired_at = created_at"))
-    for extra in ({}, {"wait_s": 5}):
+    for extra in ({}, {"wait_s": 0.2}):
         response = world.application.post("/v1/predictions", items(("ada", world.images[0])) | extra)
         assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
         assert "base-models train" in response.json()["error"]["message"]

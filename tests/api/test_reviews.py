@@ -73,6 +73,7 @@ def studio(world: World) -> Studio:
     return Studio(world)
 
 
+@pytest.mark.slow
 def test_labels_go_to_an_expert_and_come_back_as_feedback_and_as_a_better_tool(studio: Studio) -> None:
     job = studio.label("generic", "exposure")
     assert (job["state"], job["progress"]) == ("succeeded", {"done": 20, "total": 20})

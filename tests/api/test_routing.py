@@ -19,7 +19,9 @@ from paaplus.db.tables import ImageRow, UserRow
 from paaplus.settings import Settings
 from tests.api.conftest import World, jpeg
 from tests.api.test_errors import assert_error
+from tests.support.databases import on_one_database
 
+pytestmark = on_one_database  # all is refused before a query
 FILE = ("a.jpg", jpeg(), "image/jpeg")
 
 

@@ -42,7 +42,12 @@ CHECKS = [
 NUM_EXAMPLES = 8  # of each operation, in each mode
 EXPERTS_ONLY = "/v1/reviews/"  # which the admin's key does not open
 # Would end the world that the other requests need: revoking is asked for with made-up ids only.
-KEEPS = {"DELETE /v1/users/{user}", "DELETE /v1/keys/{key_id}", "POST /v1/keys/{key_id}/rotate"}
+KEEPS = {
+    "DELETE /v1/users/{user}",
+    "DELETE /v1/images/{image_id}",
+    "DELETE /v1/keys/{key_id}",
+    "POST /v1/keys/{key_id}/rotate",
+}
 
 
 def known_names(world: World) -> dict[str, Any]:

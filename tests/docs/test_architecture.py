@@ -36,6 +36,17 @@ def test_no_circle_outside_strategies(modules: Arrows) -> None:
     assert [circle for circle in circles if not all(name.startswith("paaplus.strategies.") for name in circle)] == []
 
 
+def test_evaluations_never_reach_the_starter_base_model(modules: Arrows) -> None:
+    reached = {name for name in modules if name.startswith("paaplus.evaluation")}
+    waiting = list(reached)
+    while waiting:
+        new = modules[waiting.pop()] - reached
+        reached |= new
+        waiting += new
+    assert "paaplus.models.base_fit" in reached
+    assert [name for name in reached if name.startswith("paaplus.starter")] == []
+
+
 def test_every_folder_is_described(modules: Arrows) -> None:
     text = print_imports.DOCUMENT.read_text()
     rooms = print_imports.children_of(modules, "paaplus")

@@ -36,6 +36,7 @@ class Collected:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.slow
 def test_every_named_test_exists_and_every_promise_is_tried_on_both_databases(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

@@ -63,16 +63,24 @@ def test_first_few_parameters_of_a_test_are_quick(monkeypatch: pytest.MonkeyPatc
     marked = []
 
     class Item:
-        def __init__(self, nodeid: str) -> None:
-            self.nodeid = nodeid
+        def __init__(self, nodeid: str, *fixtures: str) -> None:
+            self.nodeid, self.fixturenames = nodeid, fixtures
 
         def add_marker(self, name: str) -> None:
             marked.append((self.nodeid, name))
 
     many = [f"a.py::test[{name}]" for name in ("0", "slow", *range(1, tiers.MAX_QUICK_PARAMETERS + 3))]
-    tiers.mark_quick([Item(nodeid) for nodeid in [*many, "a.py::other"]])  # type: ignore[misc]
+    stored = [Item(f"a.py::stored[{number}]", "database_kind") for number in range(3)]
+    tiers.mark_quick([*(Item(nodeid) for nodeid in [*many, "a.py::other"]), *stored])  # type: ignore[misc, list-item]
     expected = [f"a.py::test[{number}]" for number in range(tiers.MAX_QUICK_PARAMETERS)]
-    assert marked == [(nodeid, "quick") for nodeid in [*expected, "a.py::other"]]
+    assert marked == [(nodeid, "quick") for nodeid in [*expected, "a.py::other", "a.py::stored[0]"]]
+
+
+def test_folders_without_a_quick_test_are_there_and_are_left_out(request: pytest.FixtureRequest) -> None:
+    root = request.config.rootpath
+    assert all((root / folder).is_dir() and tiers.holds_no_quick_test(root / folder, root) for folder in tiers.WHOLE)
+    for folder in (root, root / "tests", root / "tests" / "api", root.parent):
+        assert not tiers.holds_no_quick_test(folder, root)
 
 
 def test_longest_come_first() -> None:
@@ -89,6 +97,7 @@ def test_longest_come_first() -> None:
         Item("longest", pytest.mark.timeout(600).mark, pytest.mark.slow.mark),
         Item("long", pytest.mark.timeout(400).mark),
         Item("short too"),
+        Item("late", pytest.mark.timeout(600).mark, pytest.mark.slow.mark, pytest.mark.late.mark),
     ]
     tiers.sort_longest_first(items)  # type: ignore[arg-type]
-    assert [item.name for item in items] == ["longest", "long", "slow", "short", "short too"]
+    assert [item.name for item in items] == ["longest", "long", "slow", "late", "short", "short too"]

@@ -1,7 +1,8 @@
 """Which tests are quick, and in which order test processes take tests. No lists: a test itself tells both.
 
 A test is quick if it runs on SQLite or on no database, starts no server and no process, has none of the marks of
-`NOT_QUICK` and lies in none of the folders `WHOLE`. Of a test with many parameters the first few are quick.
+`NOT_QUICK` and lies in none of the folders `WHOLE`. Of a test with many parameters the first few are quick, of one on a
+database the first.
 """
 
 from __future__ import annotations
@@ -11,22 +12,29 @@ import types
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
 ALONE = "tests/e2e/"  # each of these tests is handed out by itself: some take minutes
 NOT_QUICK = ("slow", "benchmark", "browser", "gpu", "parity")  # marks
-# Folders whose tests run the whole platform, all migrations or whole studies, or draw the whole built-in set.
+# Folders whose tests run the whole platform, whole jobs, all migrations or whole studies, build whole networks of
+# papers, or draw the whole built-in set.
 WHOLE = (
     "tests/e2e/",
     "tests/migrations/",
+    "tests/paaplus/models/physiqueframe/",
+    "tests/paaplus/models/siblings/",
+    "tests/paaplus/pipelines/",
     "tests/paaplus/evaluation/",
     "tests/paaplus/cli/evaluate/",
     "tests/paaplus/data/builtin_set/",
 )
 MAX_QUICK_PARAMETERS = 2
+MAX_QUICK_PARAMETERS_ON_A_DATABASE = 1
 SLOW_S = 60.0  # what is supposed of a test that is marked slow and has no `timeout` mark
+LATE_S = 30.0  # puts a test that is marked late behind those, but not at the end
 SERVERS = {"postgres_server", "redis_server"}  # fixtures
 # Modules that start processes. A test that reaches one of their names, itself or through functions, starts some.
 STARTERS = {
@@ -50,9 +58,19 @@ def mark_quick(items: Iterable[pytest.Item]) -> None:
     num_quick: Counter[str] = Counter()
     for item in items:
         test = item.nodeid.split("[")[0]
-        if num_quick[test] < MAX_QUICK_PARAMETERS and is_quick(item):
+        if num_quick[test] < _most_quick(item) and is_quick(item):
             num_quick[test] += 1
             item.add_marker("quick")
+
+
+def _most_quick(item: pytest.Item) -> int:
+    on_a_database = "database_kind" in getattr(item, "fixturenames", ())
+    return MAX_QUICK_PARAMETERS_ON_A_DATABASE if on_a_database else MAX_QUICK_PARAMETERS
+
+
+def holds_no_quick_test(folder: Path, root: Path) -> bool:
+    """Whether the quick tier can leave a folder out without importing its files."""
+    return folder.is_relative_to(root) and f"{folder.relative_to(root).as_posix()}/" in WHOLE
 
 
 def sort_longest_first(items: list[pytest.Item]) -> None:
@@ -61,6 +79,8 @@ def sort_longest_first(items: list[pytest.Item]) -> None:
 
 
 def _allowed_s(item: pytest.Item) -> float:
+    if item.get_closest_marker("late"):
+        return LATE_S
     mark = item.get_closest_marker("timeout")
     if mark and mark.args:
         return float(mark.args[0])

@@ -107,7 +107,16 @@ def write_builtin_set(
             with Image.open(file) as stored:  # people see the stored file with its JPEG losses
                 measured.append(measure(stored))
             names.append(name)
-            rows.append((name, scene.name, kind, "|".join(scene.contents), *np.round(measured[-1], 5)))
+            rows.append(
+                (
+                    name,
+                    scene.name,
+                    kind,
+                    str(variant.softness > 0).lower(),
+                    "|".join(scene.contents),
+                    *np.round(measured[-1], 5),
+                )
+            )
 
     contents = [scene.contents for scene in scenes for _ in range(num_variants)]
     scene_names = [scene.name for scene in scenes for _ in range(num_variants)]
@@ -120,7 +129,7 @@ def write_builtin_set(
         rated = np.sort(chooser.permutation(len(names))[:ratings_per_person])
         ratings.extend((person.user_id, names[i], int(rating_I[i])) for i in rated)
 
-    _write_csv(folder / "images.csv", ("image", "scene", "kind", "contents", *PROPERTIES), rows)
+    _write_csv(folder / "images.csv", ("image", "scene", "kind", "blurred", "contents", *PROPERTIES), rows)
     _write_csv(folder / "users.csv", ("user_id", "simulated"), [(p.user_id, "true") for p in people])
     _write_csv(folder / "ratings.csv", ("user_id", "image", "rating"), ratings)
     manifest.write_text(text, encoding="utf-8")

@@ -33,7 +33,8 @@ class FeedbackRow(Base):
     """One event, stored as it was given. `sequence` counts the user's events in order of commit, without gaps.
 
     The client chooses `event_id`, so that posting twice appends once. `body_digest` distinguishes a repeated event
-    from another event with the same id.
+    from another event with the same id. An event outlives its image: then `image_id` is NULL, and a retraction in the
+    log takes the event back.
     """
 
     __tablename__ = "feedback"
@@ -54,8 +55,8 @@ class FeedbackRow(Base):
     sequence: Mapped[int]
     event_id: Mapped[str] = mapped_column(sa.String(128))
     kind: Mapped[FeedbackKind] = mapped_column(enum_type(FeedbackKind, "kind"))
-    image_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("images.id", ondelete="CASCADE"), index=True)
-    other_image_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("images.id", ondelete="CASCADE"), index=True)
+    image_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("images.id", ondelete="SET NULL"), index=True)
+    other_image_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("images.id", ondelete="SET NULL"), index=True)
     receipt_id: Mapped[UUID | None] = mapped_column(
         sa.ForeignKey("prediction_receipts.id", ondelete="SET NULL"), index=True
     )

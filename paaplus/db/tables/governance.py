@@ -22,7 +22,10 @@ class KeyScope(StrEnum):
 
 
 class ApiKeyRow(Base):
-    """An API key. Only the SHA-256 of the key is stored."""
+    """An API key. Only the SHA-256 of the key is stored.
+
+    `creates_users`: an application's key that names an unknown user creates the user.
+    """
 
     __tablename__ = "api_keys"
 
@@ -32,6 +35,7 @@ class ApiKeyRow(Base):
     application: Mapped[str | None] = mapped_column(sa.String(64))
     user_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
     key_sha256: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    creates_users: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     created_at: Mapped[datetime]
     rotated_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]

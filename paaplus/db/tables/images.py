@@ -15,14 +15,28 @@ class ImageRow(Base):
     """One image of an application, or of one of its users when `owner_id` is set.
 
     `sha256` is the digest of the stored bytes, after sanitizing. `upload_sha256` is that of the uploaded file, so that
-    a repeated upload finds the same row. `theme` is a tag that the application or the owner sets.
+    a repeated upload finds the same row. `theme` is a tag that the application or the owner sets. `external_id` is the
+    application's own id, `name` a file name or a relative path.
     """
 
     __tablename__ = "images"
     __table_args__ = (
         partial_unique("uq_images_application_upload", "application", "upload_sha256", where="owner_id IS NULL"),
         partial_unique("uq_images_owner_upload", "owner_id", "upload_sha256", where="owner_id IS NOT NULL"),
+        partial_unique(
+            "uq_images_application_external_id",
+            "application",
+            "external_id",
+            where="owner_id IS NULL AND external_id IS NOT NULL",
+        ),
+        partial_unique(
+            "uq_images_owner_external_id",
+            "owner_id",
+            "external_id",
+            where="owner_id IS NOT NULL AND external_id IS NOT NULL",
+        ),
         sa.Index("ix_images_sha256", "sha256"),
+        sa.Index("ix_images_application_name", "application", "name"),
         sa.Index(
             "ix_images_shared_in_order",
             "application",
@@ -43,7 +57,8 @@ class ImageRow(Base):
     height_px: Mapped[int]
     size_bytes: Mapped[int]
     media_type: Mapped[str] = mapped_column(sa.String(32))
-    name: Mapped[str | None] = mapped_column(sa.String(256))
+    name: Mapped[str | None] = mapped_column(sa.String(512))
+    external_id: Mapped[str | None] = mapped_column(sa.String(128))
     theme: Mapped[str | None] = mapped_column(sa.String(64))
     created_at: Mapped[datetime]
 

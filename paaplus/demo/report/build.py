@@ -16,6 +16,7 @@ from paaplus.demo.client import Client
 from paaplus.demo.loop import Served
 from paaplus.demo.plan import Person, Plan
 from paaplus.demo.rollback import Proof
+from paaplus.demo.rubbish import Refusal
 from paaplus.demo.statistics import agreement, mean_interval
 
 FORMAT = "paaplus-demo-1"
@@ -32,6 +33,7 @@ class Run:
     rounds: list[dict[str, Served]] = field(default_factory=list)  # before, and after each increment
     learned: dict[str, dict[str, Any]] = field(default_factory=dict)  # user_id -> versions and runs
     proof: Proof | None = None
+    rubbish: Refusal | None = None
     seconds: dict[str, float] = field(default_factory=dict)  # step -> wall clock
 
 
@@ -101,6 +103,7 @@ def build_report(run: Run) -> dict[str, Any]:
         "rollback_bit_for_bit": run.proof.bit_for_bit if run.proof else None,
         "rollback_not_undone": run.proof.not_undone if run.proof else None,
         "rollback": run.proof.to_dict() if run.proof else None,
+        "rubbish": run.rubbish.to_dict() if run.rubbish else None,
         "seconds_per_user": _mean(p["seconds"] for p in people),
         "bytes_per_user": round(_mean(p["bytes"] for p in people)),
         "base_model": {

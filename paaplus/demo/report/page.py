@@ -1,4 +1,7 @@
-"""The report as one self-contained HTML page, without scripts and other files, with a dark theme."""
+"""The report as one self-contained HTML page, without scripts and other files, with a dark theme.
+
+The first screen says it all; charts, tables and method follow.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,28 @@ from typing import Any
 
 from paaplus.data.builtin_set.photographs import PHOTOGRAPHS
 from paaplus.demo.report.charts import dumbbells, learning_curves, memory
+from paaplus.demo.report.first_screen import first_screen, trio_style
 from paaplus.demo.report.strip import Strip
 from paaplus.demo.report.style import STYLE
+from paaplus.demo.report.trio import Trio
 
 Report = Mapping[str, Any]
 
 
-def build_page(report: Report, strip: Strip | None, commands: Sequence[tuple[str, str]]) -> str:
+def build_page(
+    report: Report, strip: Strip | None, commands: Sequence[tuple[str, str]], trio: Trio | None = None
+) -> str:
     """The page of a report.
 
     Args:
         report: what `build_report` built.
         strip: images of one person; None leaves them out.
         commands: (what it does, command line) to try.
+        trio: three people beside each other; None leaves them out.
     """
     sections = [
-        _head(report),
+        first_screen(report, trio),
         _cards(report),
-        _what_is_real(report),
         _section(
             "Learning",
             f"""<div class="columns"><figure>{
@@ -51,6 +58,7 @@ def build_page(report: Report, strip: Strip | None, commands: Sequence[tuple[str
         _people_table(report),
         _gate(report),
         _rollback(report),
+        _what_is_real(report),
         _reading(),
         _commands(commands),
         _made_with(report),
@@ -58,19 +66,9 @@ def build_page(report: Report, strip: Strip | None, commands: Sequence[tuple[str
     body = "\n".join(part for part in sections if part)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>paaplus demo: everybody a judge of their own taste</title><style>{STYLE}</style></head>
+<title>paaplus demo: everybody a judge of their own taste</title><style>{STYLE}{trio_style(trio)}</style></head>
 <body><main>{body}</main></body></html>
 """
-
-
-def _head(report: Report) -> str:
-    people = {"simulated": "simulated people", "real": "real people", "mixed": "real and simulated people"}
-    when = escape(report["created_at"][:16].replace("T", " "))
-    return f"""<header><p class="eyebrow">paaplus demo &middot; {when} UTC</p>
-<h1>One small adapter per person</h1>
-<p class="lead">{report["num_users"]} {people[report["people_kind"]]} rated images in {report["num_increments"]}
-increments. After each, the platform trained one small adapter per person. This page shows the effect on scores of
-unrated images, the forgetting, the gate's decisions, and the check of a rollback.</p></header>"""
 
 
 def _cards(report: Report) -> str:
@@ -220,9 +218,10 @@ def _rollback(report: Report) -> str:
     if proof is None:
         return ""
     rows = "".join(
-        f"<tr><td>{escape(str(entry['created_at'])[:19].replace('T', ' '))}</td><td>{escape(entry['move'])}</td>"
-        f"<td class=n>{_live(entry['from'])} &rarr; {_live(entry['to'])}</td><td>{escape(entry['actor'])}</td>"
-        f"<td>{escape(entry['reason'])}</td></tr>"
+        f"<tr><td class=w>{escape(str(entry['created_at'])[:19].replace('T', ' '))}</td>"
+        f"<td class=w>{escape(entry['move'])}</td>"
+        f"<td class=n>{_live(entry['from'])} &rarr; {_live(entry['to'])}</td>"
+        f"<td class=w>{escape(entry['actor'])}</td><td>{escape(entry['reason'])}</td></tr>"
         for entry in proof["history"]
     )
     target = f"version {proof['to_number']}" if proof["to_number"] is not None else "the base model"
@@ -243,8 +242,9 @@ def _rollback(report: Report) -> str:
     items = "".join(f'<li class="{"pass" if good else "fail"}">{escape(text)}</li>' for good, text in checks)
     return _section(
         f"Rolled back: {escape(proof['user_id'])}, version {proof['from_number']} to {target}",
-        f"""<ul class="checks">{items}</ul><div class="scroll"><table><thead><tr><th>when (UTC)</th><th>move</th>
-        <th class=n>version</th><th>who</th><th>why</th></tr></thead><tbody>{rows}</tbody></table></div>""",
+        f"""<ul class="checks">{items}</ul><div class="scroll"><table class="stack"><thead><tr>
+        <th>when (UTC)</th><th>move</th><th class=n>version</th><th>who</th><th>why</th></tr></thead>
+        <tbody>{rows}</tbody></table></div>""",
     )
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from paaplus.data.folder import DataFolder
 from paaplus.demo.loop import Served
 from paaplus.demo.plan import Plan
-from paaplus.image_files import decode_image
+from paaplus.demo.report.pictures import data_uri, one_a_scene, sharp
 
 NUM_IMAGES = 8
 SIDE_PX = 220
@@ -46,13 +44,13 @@ def make_strip(folder: DataFolder, plan: Plan, report: Mapping[str, Any], served
     person = next(p for p in plan.people if p.user_id == middle["id"])
     aspect = folder.aspects[0]
     seen = served[person.user_id]
-    moved = {image: seen.scores[image][aspect] - seen.generic[image][aspect] for image in person.unseen}
-    chosen = _one_a_scene(folder, sorted(moved, key=lambda image: -abs(moved[image])))[:NUM_IMAGES]
+    moved = {image: seen.scores[image][aspect] - seen.generic[image][aspect] for image in sharp(folder, person.unseen)}
+    chosen = one_a_scene(folder, sorted(moved, key=lambda image: -abs(moved[image])))[:NUM_IMAGES]
     images = tuple(
         StripImage(
             name=image,
             kind=folder.image_columns.get(image, {}).get("kind", ""),
-            data_uri=_thumbnail(folder, image),
+            data_uri=data_uri(folder, image, SIDE_PX),
             generic=seen.generic[image][aspect],
             personal=seen.scores[image][aspect],
             rated=folder.scale.to_score(person.ratings[image][aspect]),
@@ -61,22 +59,3 @@ def make_strip(folder: DataFolder, plan: Plan, report: Mapping[str, Any], served
         if aspect in person.ratings[image]
     )
     return Strip(person.user_id, images)
-
-
-def _one_a_scene(folder: DataFolder, images: Sequence[str]) -> list[str]:
-    scene_of = dict(zip(folder.images, folder.scene_I.tolist(), strict=True))
-    seen: set[int] = set()
-    chosen = []
-    for image in images:
-        if scene_of[image] not in seen:
-            seen.add(scene_of[image])
-            chosen.append(image)
-    return chosen
-
-
-def _thumbnail(folder: DataFolder, image: str) -> str:
-    picture = decode_image(folder.image_path(image).read_bytes())
-    picture.thumbnail((SIDE_PX, SIDE_PX))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -9,11 +9,12 @@ STYLE = """
 * { box-sizing:border-box; }
 body { margin:0; background:var(--paper); color:var(--ink); font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,
   "Helvetica Neue",Arial,sans-serif; }
-main { max-width:1120px; margin:0 auto; padding:40px 24px 72px; }
-header { max-width:760px; } h1 { font-size:38px; line-height:1.15; letter-spacing:-.02em; margin:4px 0 12px; }
-h2 { font-size:22px; letter-spacing:-.01em; margin:0 0 12px; } .lead { font-size:18px; color:var(--soft); margin:0; }
+main { max-width:1180px; margin:0 auto; padding:28px 24px 72px; }
+h1 { font-size:34px; line-height:1.15; letter-spacing:-.02em; margin:4px 0 8px;
+  text-wrap:balance; }
+h2 { font-size:22px; letter-spacing:-.01em; margin:0 0 12px; } .lead { font-size:17px; color:var(--soft); margin:0; }
 .eyebrow { color:var(--soft); font-size:13px; letter-spacing:.06em; text-transform:uppercase; margin:0; }
-section { margin-top:44px; } section > p { max-width:800px; } p { margin:0 0 12px; }
+section { margin-top:44px; } section > p:not(.note) { max-width:800px; } p { margin:0 0 12px; }
 .cards { display:grid; grid-template-columns:repeat(auto-fit,minmax(165px,1fr)); gap:12px; margin-top:28px; }
 .card { background:var(--card); border:1px solid var(--line); border-radius:12px; padding:16px; display:flex;
   flex-direction:column; } .card b { font-size:26px; letter-spacing:-.02em; font-variant-numeric:tabular-nums; }
@@ -51,5 +52,29 @@ details { color:var(--soft); font-size:14px; margin-bottom:12px; } summary { cur
 code { font-size:.92em; } pre { background:var(--card); border:1px solid var(--line); border-radius:12px; padding:16px;
   overflow-x:auto; font-size:13.5px; line-height:1.6; margin:0; } pre span { color:var(--soft); }
 footer { margin-top:48px; border-top:1px solid var(--line); padding-top:16px; color:var(--soft); font-size:13px; }
-@media (max-width:480px) { .columns { grid-template-columns:1fr; } h1 { font-size:30px; } }
+.top { margin-top:16px; position:relative; } .top > input { position:absolute; opacity:0; pointer-events:none; }
+.steps { display:flex; align-items:center; margin:0 0 12px; max-width:none; } .steps span { margin-right:12px;
+  color:var(--soft); } .steps label { padding:5px 18px; border:1px solid var(--line); background:var(--card);
+  cursor:pointer; font-variant-numeric:tabular-nums; font-weight:600; margin-left:-1px; }
+.steps label:first-of-type { border-radius:9px 0 0 9px; } .steps label:last-of-type { border-radius:0 9px 9px 0; }
+.trio { display:grid; grid-template-columns:repeat(3,1fr); gap:16px; margin-bottom:10px; }
+.trio article, .proof { background:var(--card); border:1px solid var(--line); border-radius:12px; padding:12px 14px; }
+h3 { font-size:16px; margin:0 0 4px; } h3 small { color:var(--soft); font-weight:400; }
+h4 { font-size:13px; margin:8px 0 6px; color:var(--soft); font-weight:600; display:flex;
+  justify-content:space-between; } h4 b { color:var(--good); font-size:15px; white-space:nowrap; }
+h4 .before { color:var(--mark); }
+.six { list-style:none; padding:0; margin:0; display:grid; grid-template-columns:repeat(3,1fr); gap:5px; }
+.six li { margin:0; aspect-ratio:3/2; border-radius:7px; background-size:cover; background-position:center;
+  position:relative; } .six span { position:absolute; left:4px; bottom:4px; background:#10141bd9; color:#ffd76a;
+  font-size:12px; font-weight:700; line-height:1; padding:3px 6px; border-radius:9px; }
+.proofs { display:grid; grid-template-columns:1fr 1fr; gap:16px; margin-top:14px; } .proof p { font-size:14px;
+  margin:0; } blockquote { margin:8px 0 0; padding-left:10px; border-left:3px solid var(--line); color:var(--soft);
+  font-size:13px; overflow-wrap:anywhere; } .proof h3::before { margin-right:8px; }
+@media (max-width:760px) { main { padding:20px 16px 56px; } .trio, .proofs, .columns { grid-template-columns:1fr; }
+  h1 { font-size:28px; } .lead { font-size:16px; } .steps { flex-wrap:wrap; row-gap:6px; }
+  .steps span { flex-basis:100%; } .steps label { flex:1; text-align:center; padding:9px 0; }
+  .strip { grid-template-columns:1fr 1fr; gap:10px; } svg text { font-size:15px; } svg { overflow:visible; }
+  .stack thead { display:none; } .stack tr { display:block; padding:10px 0; border-bottom:1px solid var(--line); }
+  .stack td { display:inline; border:0; padding:0 8px 0 0; }
+  .stack td:last-child { display:block; color:var(--soft); } }
 """

@@ -102,6 +102,8 @@ def _answers(dialect: str) -> sa.Select[Any]:
         row.user_id == spans.c.user_id,
         row.sequence > spans.c.last,
         row.sequence <= spans.c.head,
+        row.image_id.is_not(None),  # not deleted
+        sa.or_(row.kind == FeedbackKind.BINARY, row.other_image_id.is_not(None)),
         row.kind.in_((FeedbackKind.COMPARISON, FeedbackKind.BINARY)),
     )
     columns = (row.user_id, row.sequence, row.image_id, row.other_image_id, row.payload)

@@ -175,6 +175,7 @@ def _rated(dialect: str) -> sa.Select[Any]:
         FeedbackRow.user_id == spans.c.user_id,
         FeedbackRow.sequence > spans.c.last,
         FeedbackRow.sequence <= spans.c.head,
+        FeedbackRow.image_id.is_not(None),  # not deleted
         FeedbackRow.kind.in_((FeedbackKind.RATING, FeedbackKind.CORRECTION)),
     )
     columns = (FeedbackRow.user_id, FeedbackRow.sequence, FeedbackRow.image_id, FeedbackRow.payload)

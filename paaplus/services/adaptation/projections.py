@@ -11,18 +11,16 @@ import heapq
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import FeaturesRow, ImageRow, UserRow
 from paaplus.scoring.base_scorer import BaseScorer
-from paaplus.services.images.features import COLUMNS, sorted_features
+from paaplus.services.images.features import read_features, sorted_features
 from paaplus.services.predictions.cache import SizedCache
 from paaplus.services.predictions.serving import ImageKey, ProjectedImage, projected, size_bytes
 
@@ -61,9 +59,7 @@ class Projections:
         missing = [image_id for image_id in image_ids if image_id not in images]
         if not missing:
             return ReadImages(images)
-        dialect = session.get_bind().dialect.name
-        parameters = {"ids": encoded(dialect, ([image_id] for image_id in missing)), "extractor": base.extractor_digest}
-        found = sorted_features(session.execute(_stored(dialect), parameters), base.feature_dim)
+        found = sorted_features(read_features(session, base.extractor_digest, missing), base.feature_dim)
         for image_id, image in projected(base, list(found.usable), found.usable, used):
             images[image_id] = image
             self._images.put((base.digest, image_id, used), image, size_bytes(image))
@@ -92,16 +88,6 @@ class Projections:
             found = _first_images(session, extractor_digest, size, condition)
             self._shared[key] = (time.monotonic() + SHARED_S, found)
         return found
-
-
-@cache
-def _stored(dialect: str) -> sa.Select[Any]:
-    wanted = row_set(dialect, "ids", {"id": sa.Uuid()})
-    return (
-        sa.select(*COLUMNS)
-        .join(wanted, wanted.c.id == FeaturesRow.image_id)
-        .where(FeaturesRow.extractor_digest == sa.bindparam("extractor"))
-    )
 
 
 def _first_images(

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeedbackRow
+from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.users import existing_user
 from paaplus.errors import Unavailable
 from paaplus.scoring.acquisition import informative_order
@@ -48,7 +49,7 @@ def to_rate(
             session, user, base_row.extractor_digest, settings, limit=POOL_SIZE, with_held_out=True
         )
         query = sa.select(FeedbackRow.image_id).where(FeedbackRow.user_id == user_id)
-        rated = set(session.execute(query.where(FeedbackRow.other_image_id.is_(None))).scalars())
+        rated = set(session.execute(query.where(FeedbackRow.kind != FeedbackKind.COMPARISON)).scalars())
     serving = store.load((user_id,), known.image_ids() | set(pool))
     if serving.base_model.id != base_row.id:
         raise Unavailable("another base model has just become the default; try again")

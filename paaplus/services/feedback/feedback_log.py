@@ -161,7 +161,10 @@ TRAINED_ON_NOTHING = TrainedUpTo(0, 0)  # the base model
 
 @dataclass(frozen=True)
 class FeedbackLog:
-    """The whole log of one user at one moment. `head` is its last sequence number."""
+    """The whole log of one user at one moment. `head` is its last sequence number.
+
+    `deleted`: events whose image was deleted, by sequence. Nothing learns from them, but versions did.
+    """
 
     head: int
     events: Sequence[RatingEvent]
@@ -169,6 +172,7 @@ class FeedbackLog:
     exclusions: Sequence[ExclusionSpan]
     comparisons: Sequence[ComparisonEvent] = ()
     likes: Sequence[LikeEvent] = ()
+    deleted: frozenset[int] = frozenset()
 
     def latest_ratings(self) -> list[LatestRating]:
         """The latest rating of each image, in order of sequence."""
@@ -271,7 +275,7 @@ class FeedbackLog:
 
     def _trainable(self) -> set[int]:
         events: list[RatingEvent | ComparisonEvent | LikeEvent] = [*self.events, *self.comparisons, *self.likes]
-        return {event.sequence for event in events}
+        return {event.sequence for event in events} | self.deleted
 
     def _was_trained_on(self, trained_up_to: TrainedUpTo, sequence: int) -> bool:
         if sequence > trained_up_to.high_water:
@@ -348,10 +352,13 @@ def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLo
     comparisons: list[ComparisonEvent] = []
     retractions: dict[int, int] = {}
     likes: list[LikeEvent] = []
+    deleted: set[int] = set()
     for sequence, kind, image_id, payload, retracts, sha256, other_id, other_sha256, occurred_at, received_at in rows:
         said = said_at(occurred_at, received_at)
         if kind == FeedbackKind.RETRACTION:
             retractions.setdefault(retracts, sequence)
+        elif image_id is None or (kind == FeedbackKind.COMPARISON and other_id is None):
+            deleted.add(sequence)
         elif kind in (FeedbackKind.RATING, FeedbackKind.CORRECTION):
             scale = Scale(payload["scale"]["min"], payload["scale"]["max"])
             scores = {aspect: scale.to_score(value) for aspect, value in payload["ratings"].items()}
@@ -384,4 +391,5 @@ def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLo
         exclusions=[ExclusionSpan(*span) for span in spans],
         comparisons=comparisons,
         likes=likes,
+        deleted=frozenset(deleted),
     )

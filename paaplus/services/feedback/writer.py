@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -57,6 +57,7 @@ class _Posting:
     principal: Principal
     posted: Sequence[Posted]
     prepared: _Prepared | None
+    is_second_try: bool = False
     result: Future[list[AppendResult]] = field(default_factory=Future)
 
 
@@ -139,6 +140,10 @@ class FeedbackWriter:
     def _failed(self, posting: _Posting, error: Exception) -> None:
         if isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
             self._patient.submit(self._write_patiently, posting)
+        elif isinstance(error, IntegrityError) and not posting.is_second_try:
+            # An image was deleted, or a user erased, after the events were checked: checked again, they are rejected.
+            posting.prepared, posting.is_second_try = None, True
+            self._patient.submit(self._write_patiently, posting)
         else:
             posting.result.set_exception(error)
 
@@ -146,7 +151,7 @@ class FeedbackWriter:
         try:
             self._write([posting], wait=True)
         except Exception as error:
-            posting.result.set_exception(error)
+            self._failed(posting, error)
 
     def _write(self, group: list[_Posting], *, wait: bool) -> None:
         limit = self._settings.feedback_per_user_per_day

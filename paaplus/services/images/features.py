@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -16,7 +17,8 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session
 
-from paaplus.db.tables import FeaturesRow
+from paaplus.db.row_sets import encoded, row_set
+from paaplus.db.tables import FeaturesRow, ImageRow
 from paaplus.errors import Damaged, InvalidInput
 
 log = structlog.get_logger(__name__)
@@ -48,6 +50,24 @@ class SortedFeatures:
 def features_digest(extractor_digest: str, image_id: UUID, data: bytes) -> str:
     """SHA-256 over extractor, image and bytes: it also shows that two rows were exchanged."""
     return hashlib.sha256(extractor_digest.encode() + image_id.bytes + data).hexdigest()
+
+
+def read_features(session: Session, extractor_digest: str, image_ids: Collection[UUID]) -> list[StoredFeatures]:
+    """The stored features of these images; those that were not extracted yet are left out."""
+    if not image_ids:
+        return []
+    dialect = session.get_bind().dialect.name
+    parameters = {"ids": encoded(dialect, ([image_id] for image_id in image_ids)), "extractor": extractor_digest}
+    return [StoredFeatures(*row) for row in session.execute(_stored(dialect), parameters)]
+
+
+@cache
+def _stored(dialect: str) -> sa.Select[Any]:
+    wanted = row_set(dialect, "ids", {"id": sa.Uuid()})  # one parameter: a ranking has more ids than SQLite takes
+    # IN and not JOIN: SQLite would unfold all ids again for every row of features.
+    return sa.select(*COLUMNS).where(
+        FeaturesRow.extractor_digest == sa.bindparam("extractor"), FeaturesRow.image_id.in_(sa.select(wanted.c.id))
+    )
 
 
 def sorted_features(rows: Iterable[Sequence[Any]], feature_dim: int) -> SortedFeatures:
@@ -102,6 +122,27 @@ def features_of(stored: StoredFeatures, feature_dim: int) -> np.ndarray:
     if not np.isfinite(features_D).all():
         raise InvalidInput("its features are not finite")
     return features_D
+
+
+def uploads(session: Session, extractor_digest: str) -> dict[str, UUID]:
+    """The images that have features, by the SHA-256 of the file as it was uploaded.
+
+    Args:
+        session: a read session.
+        extractor_digest: the extractor's.
+    """
+    rows = session.execute(
+        sa.select(ImageRow.upload_sha256, ImageRow.id)
+        .join(FeaturesRow, FeaturesRow.image_id == ImageRow.id)
+        .where(FeaturesRow.extractor_digest == extractor_digest, FeaturesRow.data.is_not(None))
+    )
+    return {row.upload_sha256: row.id for row in rows}
+
+
+def of_image(session: Session, extractor_digest: str, image_id: UUID, feature_dim: int) -> np.ndarray | None:
+    """Features of one image, shape (D,), float16; None: there are none that can be used."""
+    row = sa.select(*COLUMNS).where(FeaturesRow.image_id == image_id, FeaturesRow.extractor_digest == extractor_digest)
+    return usable_features(session.execute(row), feature_dim).get(image_id)
 
 
 def delete_damaged(session: Session, extractor_digest: str, image_ids: Collection[UUID]) -> int:

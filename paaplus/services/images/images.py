@@ -17,19 +17,17 @@ from paaplus.db.tables import FeaturesRow, ImageRow, JobRow
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.types import utcnow
 from paaplus.db.upsert import insert_ignoring_conflicts
-from paaplus.errors import InvalidInput, NotFound
+from paaplus.errors import Conflict, NotFound
 from paaplus.ids import new_id, sha256_hex
 from paaplus.queue import jobs
-from paaplus.services.images import sanitize
+from paaplus.services.images import names, sanitize
 from paaplus.services.images.features import delete_failed
+from paaplus.services.images.filters import EVERY_IMAGE, ImageFilter
 from paaplus.services.names import check_application
 from paaplus.services.registry import base_models
 from paaplus.services.users.keys import Principal
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
-from paaplus.texts import without_refused
-
-NAME_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +37,32 @@ class FeatureState:
     state: Literal["ready", "pending", "failed"]
     job_id: UUID | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What the caller says of an uploaded file."""
+
+    name: str | None
+    external_id: str | None
+    theme: str | None
+
+    def is_new_to(self, row: ImageRow) -> bool:
+        """Whether the image lacks some of it.
+
+        Raises:
+            Conflict: the image has another own id.
+        """
+        if None not in (self.external_id, row.external_id) and self.external_id != row.external_id:
+            raise Conflict(f"this file is image {row.id} already, whose external_id is {row.external_id!r}")
+        adds_name = self.name is not None and row.name is None
+        return adds_name or (self.external_id is not None and row.external_id is None)
+
+    def add_to(self, row: ImageRow) -> None:
+        """Add what the image lacks."""
+        if self.is_new_to(row):
+            row.name = row.name or self.name
+            row.external_id = row.external_id or self.external_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +83,36 @@ def add(
     data: bytes,
     owner_id: UUID | None = None,
     name: str | None = None,
+    external_id: str | None = None,
     theme: str | None = None,
 ) -> AddedImage:
     """Store an uploaded file and request its features. The same file again returns the existing image.
 
-    If the stored copy of the same pixels is damaged, this upload repairs it, for every image that refers to it.
+    A repeated upload adds a name and an own id that the image lacks. It changes neither, and no theme. If the stored
+    copy of the same pixels is damaged, it repairs the copy, for every image that refers to it.
 
     The file is decoded outside any transaction. Row, blob and job are written in one.
 
     Args:
         owner_id: the user whom the image belongs to; None: the image is shared.
-        name: the file's name; only the last part of a path is stored.
-        theme: a tag, as returned by `themes.check`. A repeated upload does not change the tag.
+        name: a file name or a relative path; see `names.path_name`.
+        external_id: the application's own id, as returned by `names.check_external_id`.
+        theme: a tag, as returned by `themes.check`.
 
     Raises:
         InvalidInput: see `sanitize.clean`.
+        Conflict: another image of this application and owner has this own id, or the image has another one.
         NotFound: the owner does not exist.
         Unavailable: the storage does not answer.
     """
     check_application(application)
     upload_sha256 = sha256_hex(data)
+    given = _Given(names.path_name(name or ""), external_id, theme)
     with database.read_session() as session:
         known = _find_upload(session, application, owner_id, upload_sha256)
-        if known is not None and blobs.is_intact(known.sha256):
+        if known is None and external_id is not None:
+            _require_free(session, application, owner_id, external_id)  # before the file is decoded
+        if known is not None and not given.is_new_to(known) and blobs.is_intact(known.sha256):
             return AddedImage(known, False, feature_states(session, [known.id], settings)[known.id])
     picture = sanitize.clean(
         data,
@@ -91,7 +122,7 @@ def add(
     )
     try:
         with database.session() as session:
-            return _store(session, blobs, settings, application, owner_id, picture, file_name(name), theme)
+            return _store(session, blobs, settings, application, owner_id, picture, given)
     except IntegrityError as error:
         if owner_id is None:
             raise
@@ -105,10 +136,12 @@ def _store(
     application: str,
     owner_id: UUID | None,
     picture: sanitize.Picture,
-    name: str | None,
-    theme: str | None,
+    given: _Given,
 ) -> AddedImage:
     sha256 = sha256_hex(picture.data)
+    if given.external_id is not None:  # taken one after another, so that the second is told of the first
+        lock_name(session, f"external_id:{application}:{owner_id}:{given.external_id}")
+        _require_free(session, application, owner_id, given.external_id, except_upload=picture.upload_sha256)
     lock_name(session, f"blob:{sha256}")  # an erasure must not delete the same blob meanwhile
     row_id = new_id()
     row = {
@@ -121,13 +154,15 @@ def _store(
         "height_px": picture.height_px,
         "size_bytes": len(picture.data),
         "media_type": picture.media_type,
-        "name": name,
-        "theme": theme,
+        "name": given.name,
+        "external_id": given.external_id,
+        "theme": given.theme,
         "created_at": utcnow(),
     }
     insert_ignoring_conflicts(session, ImageRow, [row])
     image = _find_upload(session, application, owner_id, picture.upload_sha256)
     assert image is not None
+    given.add_to(image)
     if image.sha256 != sha256 and not blobs.is_intact(image.sha256):
         # another version of the library has encoded the same file in other bytes: they replace the lost ones
         image.sha256, image.size_bytes = sha256, len(picture.data)
@@ -140,55 +175,29 @@ def _store(
     return AddedImage(image, image.id == row_id, feature_states(session, [image.id], settings)[image.id])
 
 
+def _require_free(
+    session: Session, application: str, owner_id: UUID | None, external_id: str, except_upload: str = ""
+) -> None:
+    """Raise Conflict if another image than that of an uploaded file has this own id."""
+    query = sa.select(ImageRow.id).where(
+        ImageRow.application == application,
+        _of_owner(owner_id),
+        ImageRow.external_id == external_id,
+        ImageRow.upload_sha256 != except_upload,
+    )
+    if (other := session.execute(query).scalar_one_or_none()) is not None:
+        raise Conflict(f"external_id {external_id!r} is that of image {other}, whose file is another one")
+
+
+def _of_owner(owner_id: UUID | None) -> sa.ColumnElement[bool]:
+    return ImageRow.owner_id == owner_id if owner_id is not None else ImageRow.owner_id.is_(None)
+
+
 def _find_upload(session: Session, application: str, owner_id: UUID | None, upload_sha256: str) -> ImageRow | None:
-    owner = ImageRow.owner_id == owner_id if owner_id is not None else ImageRow.owner_id.is_(None)
     query = sa.select(ImageRow).where(
-        ImageRow.application == application, owner, ImageRow.upload_sha256 == upload_sha256
+        ImageRow.application == application, _of_owner(owner_id), ImageRow.upload_sha256 == upload_sha256
     )
     return session.execute(query).scalar_one_or_none()
-
-
-def file_name(name: str | None) -> str | None:
-    """The name under which a file is stored: the last part of its path, without characters that no name needs."""
-    last = (name or "").replace("\\", "/").rpartition("/")[2]
-    return without_refused(last)[:NAME_MAX] or None
-
-
-class ImageNames:
-    """Finds the shared images of an application by the id or by the file name under which they were added."""
-
-    def __init__(self, session: Session, application: str) -> None:
-        self._application = application
-        self._named: dict[str, list[UUID]] = {}
-        rows = session.execute(
-            sa.select(ImageRow.id, ImageRow.name).where(
-                ImageRow.application == application, ImageRow.owner_id.is_(None)
-            )
-        )
-        for image_id, name in rows:
-            for known in {str(image_id), name or str(image_id)}:
-                self._named.setdefault(known, []).append(image_id)
-
-    def one(self, name: str) -> UUID:
-        """The image of a name.
-
-        Raises:
-            InvalidInput: no image has it, or several have; the message has their ids.
-        """
-        found = self._named.get(name, [])
-        if not found:
-            raise InvalidInput(f"no image named {name!r:.200} in application {self._application!r}")
-        if len(found) > 1:
-            ids = ", ".join(map(str, found[:5]))
-            raise InvalidInput(
-                f"{len(found)} images named {name!r:.200} in application {self._application!r}: {ids}; give the id"
-            )
-        return found[0]
-
-    @property
-    def names(self) -> dict[str, int]:
-        """How many images have each name or id."""
-        return {name: len(found) for name, found in self._named.items()}
 
 
 def visible_images(principal: Principal) -> sa.ColumnElement[bool]:
@@ -221,15 +230,18 @@ def get(session: Session, principal: Principal, image_id: UUID) -> ImageRow:
 
 
 def list_images(
-    session: Session, principal: Principal, *, theme: str | None = None, limit: int = 100, before: UUID | None = None
+    session: Session,
+    principal: Principal,
+    wanted: ImageFilter = EVERY_IMAGE,
+    *,
+    limit: int = 100,
+    before: UUID | None = None,
 ) -> list[ImageRow]:
-    """Images that this principal may see, newest first; with a theme, only those with this tag."""
-    query = sa.select(ImageRow).where(visible_images(principal)).order_by(ImageRow.id.desc()).limit(limit)
-    if theme is not None:
-        query = query.where(ImageRow.theme == theme)
+    """Images that this principal may see, newest first."""
+    query = sa.select(ImageRow).where(visible_images(principal), *wanted.conditions())
     if before is not None:
         query = query.where(ImageRow.id < before)
-    return list(session.execute(query).scalars())
+    return list(session.execute(query.order_by(ImageRow.id.desc()).limit(limit)).scalars())
 
 
 def feature_states(session: Session, image_ids: Collection[UUID], settings: Settings) -> dict[UUID, FeatureState]:

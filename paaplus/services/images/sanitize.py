@@ -6,6 +6,8 @@ The result is encoded from pixels only. So metadata, locations and data hidden b
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -47,10 +49,21 @@ def clean(data: bytes, *, max_bytes: int, max_pixels: int, min_side_px: int) -> 
         raise TooLarge(f"the file has {len(data)} bytes; at most {max_bytes} are accepted")
     media_type = media_type_of(data)
     check_header(data, media_type, max_pixels, min_side_px)  # waits for no turn
+    with decoding_turn():
+        return _encode(decode_image(data, max_pixels, min_side_px), media_type, sha256_hex(data))
+
+
+@contextmanager
+def decoding_turn() -> Iterator[None]:
+    """Run the block, which decodes a picture, when few others are being decoded in this process.
+
+    Raises:
+        Unavailable: too many pictures are being decoded, or there is not enough memory.
+    """
     if not _decoding.acquire(timeout=_DECODE_WAIT_S):
         raise Unavailable(f"too many pictures are being decoded: waited {_DECODE_WAIT_S} s for a turn")
     try:
-        return _encode(decode_image(data, max_pixels, min_side_px), media_type, sha256_hex(data))
+        yield
     except MemoryError as error:  # no fault of the file
         raise Unavailable("there is not enough memory to decode the picture now") from error
     finally:

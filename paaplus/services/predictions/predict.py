@@ -279,7 +279,7 @@ def _images(serving: Serving, targets: Sequence[Target], places: list[int]) -> t
 def _scored(target: Target, serving: Serving, score_A: np.ndarray, with_receipt: bool) -> Prediction:
     served = serving.served.get(target.user_id)
     is_personal = serving.adapter_of(target.user_id) is not None
-    source, reason = _source(served, is_personal)
+    source, reason = source_of(served, is_personal)
     [image] = serving.images_of(target.user_id, [target.image_id])
     aspects = serving.base_model.aspects
     return Prediction(
@@ -297,7 +297,8 @@ def _scored(target: Target, serving: Serving, score_A: np.ndarray, with_receipt:
     )
 
 
-def _source(served: ServedAdapter | None, is_personal: bool) -> tuple[Source, SourceReason]:
+def source_of(served: ServedAdapter | None, is_personal: bool) -> tuple[Source, SourceReason]:
+    """Where a user's scores come from, and why: `is_personal` if the active version is for the base model."""
     if served is None:
         return "base", "no_adapter"
     if not is_personal:

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from paaplus.configs import MATCH_STRATEGY
 from paaplus.db.engine import Database
-from paaplus.db.tables import AdapterRow, BaseModelRow, FeaturesRow, MatchRow, PreferenceRow, TastePriorRow
+from paaplus.db.tables import AdapterRow, BaseModelRow, MatchRow, PreferenceRow, TastePriorRow
 from paaplus.db.tables.models import AdapterState
 from paaplus.errors import Damaged, InvalidInput, NotFound
 from paaplus.ids import sha256_hex
@@ -26,7 +26,7 @@ from paaplus.scoring.adapters import Adapter, TasteVector, adapter_from_bytes
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import HeadPrior, Prior
 from paaplus.services.adapters import matches
-from paaplus.services.images.features import COLUMNS, StoredFeatures, sorted_features
+from paaplus.services.images.features import read_features, sorted_features
 from paaplus.services.predictions.cache import SizedCache
 from paaplus.services.predictions.serving import (
     ENTRY_OVERHEAD_BYTES,
@@ -85,7 +85,7 @@ class ServingStore:
             images = {image_id: image for (_, image_id, _), image in known.items()}
             # A user's preference changes the projection, which needs the features again.
             missing = [image_id for image_id in image_ids if used or image_id not in images]
-            stored = _read_features(session, base_model.extractor_digest, missing) if missing else []
+            stored = read_features(session, base_model.extractor_digest, missing)
             wanted = _prior_digests(adapters.values()) if with_priors else set()
             prior_rows, of_matches = _prior_rows(session, wanted)
         priors = self._priors(scorer, wanted, prior_rows, of_matches)
@@ -225,13 +225,6 @@ def _prior_rows(session: Session, digests: set[str]) -> tuple[list[TastePriorRow
         return rows, []
     query = sa.select(MatchRow.prior_digest).where(MatchRow.prior_digest.in_(others)).distinct()
     return rows, [digest for digest in session.execute(query).scalars() if digest is not None]
-
-
-def _read_features(session: Session, extractor_digest: str, image_ids: Collection[UUID]) -> list[StoredFeatures]:
-    rows = session.execute(
-        sa.select(*COLUMNS).where(FeaturesRow.extractor_digest == extractor_digest, FeaturesRow.image_id.in_(image_ids))
-    )
-    return [StoredFeatures(*row) for row in rows]
 
 
 @contextmanager

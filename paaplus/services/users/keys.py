@@ -31,13 +31,17 @@ NAME_MAX: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The owner of a request. It sees one `application` (None: all), or only one user if `user_id` is set."""
+    """The owner of a request. It sees one `application` (None: all), or only one user if `user_id` is set.
+
+    `creates_users`: users whom it names for the first time are created, see `first_use`.
+    """
 
     name: str
     scope: KeyScope
     key_id: UUID | None = None
     application: str | None = None
     user_id: UUID | None = None
+    creates_users: bool = False
 
     @property
     def actor(self) -> str:
@@ -80,6 +84,7 @@ def create(
     scope: KeyScope,
     application: str | None = None,
     user_id: UUID | None = None,
+    creates_users: bool = False,
     actor: str,
 ) -> CreatedKey:
     """Create a key.
@@ -87,9 +92,10 @@ def create(
     Args:
         application: for an application key: it gives access to this application's users and images.
         user_id: for a user or expert key: it gives access to this user only.
+        creates_users: for an application key: users whom it names for the first time are created.
 
     Raises:
-        InvalidInput: an invalid name, or not exactly the argument that the scope needs.
+        InvalidInput: an invalid name, or not exactly the arguments that the scope needs.
         NotFound: no such user.
     """
     name = clean_name(name, NAME_MAX, "the name of a key")
@@ -106,6 +112,8 @@ def create(
             (False, True): "a user",
         }
         raise InvalidInput(f"a key of scope {scope.value!r} needs {needs[wanted]} and nothing else")
+    if creates_users and scope != KeyScope.APPLICATION:
+        raise InvalidInput(f"a key of scope {scope.value!r} creates no users; one of an application may")
     if application is not None:
         check_application(application)
     if user_id is not None:
@@ -119,6 +127,7 @@ def create(
         application=application,
         user_id=user_id,
         key_sha256=sha256_hex(token.encode()),
+        creates_users=creates_users,
         created_at=utcnow(),
     )
     session.add(row)
@@ -137,7 +146,7 @@ def authenticate(session: Session, token: str) -> Principal:
     ).scalar_one_or_none()
     if row is None:
         raise Unauthenticated("this API key is unknown or revoked")
-    return Principal(row.name, row.scope, row.id, row.application, row.user_id)
+    return Principal(row.name, row.scope, row.id, row.application, row.user_id, row.creates_users)
 
 
 def list_keys(session: Session, *, limit: int = 100, before: UUID | None = None) -> list[ApiKeyRow]:

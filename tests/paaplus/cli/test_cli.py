@@ -18,6 +18,7 @@ from paaplus.cli import main as cli
 from paaplus.db.engine import Database
 from paaplus.services.registry import base_models
 from paaplus.settings import Settings, get_settings
+from tests.support.databases import on_one_database
 from tests.support.deployment import Deployment
 from tests.support.factories import APPLICATION
 from tests.support.tiny import tiny_base
@@ -77,6 +78,7 @@ def test_rollback_by_steps_is_not_repeated_by_accident(run: Run) -> None:
     assert run("adapters", "list", ANNA, "--json")[1]["state"] == "active"
 
 
+@pytest.mark.slow
 def test_commands_with_an_idempotency_key_are_carried_out_once(run: Run) -> None:
     reason = ["--reason", "r", "--json"]
     commands = {
@@ -152,6 +154,27 @@ def test_images_are_added_once_and_bad_ones_told(run: Run, tmp_path: Path) -> No
     again = run("images", "add", str(good), str(bad), "--application", "shop", exit_code=1)
     assert bad.name in again, "neither broken into lines nor read as markup"
     assert len([i for i in run("images", "list", "--limit", "1000", "--json") if i["application"] == "shop"]) == 1
+
+
+def test_folder_is_added_by_paths_and_an_image_is_deleted(run: Run, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for n, name in enumerate(("sea/a.png", "sea/deep/b.PNG", "c.webp", ".hidden/d.png", "notes.txt")):
+        file = tmp_path / "photos" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), (40 * n, 0, 0)).save(file, "PNG" if n < 4 else "JPEG")
+    options = ("--application", "shop", "--json")
+    added = run("images", "add", str(tmp_path / "photos"), "--external-ids", *options)
+    assert [(i["name"], i["external_id"]) for i in added] == [(n, n) for n in ("c.webp", "sea/a.png", "sea/deep/b.PNG")]
+    assert run("images", "add", str(tmp_path / "photos"), *options) == added
+    assert [i["name"] for i in run("images", "list", "--application", "shop", "--search", "B.png", "--json")] == [
+        "sea/deep/b.PNG"
+    ]
+    assert run("images", "delete", added[0]["id"], "--json")["num_retracted"] == 0
+    assert len(run("images", "list", "--application", "shop", "--json")) == 2
+    run("images", "delete", added[0]["id"], exit_code=1)
+    (tmp_path / "empty").mkdir()
+    assert "no image file" in run("images", "add", str(tmp_path / "empty"), exit_code=1)
 
 
 def test_ratings_are_imported_once_and_a_bad_line_is_named(run: Run, deployment: Deployment, tmp_path: Path) -> None:
@@ -243,6 +266,7 @@ def test_base_models_are_listed(run: Run) -> None:
     assert "tiny" in run("base-models", "list")
 
 
+@on_one_database
 @pytest.mark.parametrize("group", ["", "db", "keys", "users", "images", "feedback", "adapters", "jobs", "base-models"])
 def test_help_is_there(run: Run, group: str) -> None:
     assert "Usage" in run(*group.split(), "--help")

@@ -140,6 +140,7 @@ def test_form_that_is_none_is_refused(run: Run, tmp_path: Path) -> None:
         assert "error" in run("surveys", "create", "x", str(file), "--domain", "d", exit_code=1)
 
 
+@pytest.mark.slow
 def test_encoder_is_learned_from_users_who_share_and_from_experts(
     run: Run, form: Path, tmp_path: Path, deployment: Deployment
 ) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from paaplus.cli import main as cli
-from paaplus.data.builtin_set import photographs
 from paaplus.db import migrate
 from paaplus.db.engine import Database
 from paaplus.services.users import users
@@ -91,16 +90,6 @@ def test_doctor_leaves_nothing_in_the_storage(elsewhere: Path, run: Run) -> None
     (elsewhere / "var" / "blobs").mkdir(parents=True)
     run("doctor")
     assert [file for file in (elsewhere / "var" / "blobs").rglob("*") if file.is_file()] == []
-
-
-def test_first_start_without_photographs_makes_nothing(
-    elsewhere: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(photographs, "find_spec", lambda name: None)
-    told = run("up")
-    assert "pip install 'paaplus[demo]'" in told
-    assert "base-models train lite2 --data DIR" in told
-    assert list(elsewhere.iterdir()) == []
 
 
 def test_base_model_needs_data(elsewhere: Path, run: Run) -> None:

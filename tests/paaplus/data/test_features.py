@@ -7,6 +7,7 @@ from PIL import Image
 from paaplus.data.features import folder_features
 from paaplus.data.folder import read_folder
 from paaplus.errors import InvalidInput
+from paaplus.ids import sha256_hex
 from tests.support.taste_data import PixelExtractor, simulate, write_folder
 
 
@@ -32,6 +33,18 @@ def test_each_image_is_extracted_once_whatever_its_name_or_folder(folder, tmp_pa
     again = folder_features(read_folder(folder), extractor, tmp_path / "cache")
     assert extractor.num_extracted == 7
     np.testing.assert_array_equal(again, np.concatenate([first, first[:1]]))
+
+
+def test_known_features_are_used_as_they_are_and_not_cached(folder, tmp_path):
+    extractor, read = PixelExtractor(6), read_folder(folder)
+    known_D = np.full(6, 0.5, np.float16)
+    known = {sha256_hex(read.image_path(read.images[2]).read_bytes()): known_D}
+    features = folder_features(read, extractor, tmp_path / "cache", known=known.get)
+    np.testing.assert_array_equal(features[2], known_D)
+    assert extractor.num_extracted == 6
+    again = folder_features(read, extractor, tmp_path / "cache")
+    assert extractor.num_extracted == 7
+    assert (again[2] != known_D).any()
 
 
 def test_another_extractor_or_content_is_extracted_anew(folder, tmp_path):

@@ -44,6 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(b"\xff\xfeu\0s\0e\0r\0", "users")
 @example(b"user_id,image,rating\nada,a.jpg," + b"9" * 400 + b"\nada,b.jpg,1\n", "ratings")
 @example(b'user_id,image,rating\n"ada,a.jpg,3\n', "ratings")
+@pytest.mark.slow
 def test_any_bytes_in_a_table_are_read_or_refused(folder: Path, data: bytes, table: str) -> None:
     for name in ("ratings", "users", "images"):
         (folder / f"{name}.csv").unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from paaplus.demo.loop import Served
 from paaplus.demo.plan import Person, make_plan
 from paaplus.demo.report.build import Run
 from paaplus.demo.rollback import Proof
+from paaplus.demo.rubbish import Refusal
 from tests.support.taste_data import simulate, write_folder
 
 
@@ -57,6 +58,7 @@ def canned_run(small_folder, proof) -> Run:
         plan=plan,
         base_model={"name": "lite", "version": 1, "digest": "d" * 64, "aspects": ["beauty"]},
         proof=proof,
+        rubbish=Refusal("u02", 20, 20, "Quarantined: 20 events <follow> no order.", 3, 4, 0.5, 0.52),
         seconds={"data": 0.5, "rollback": 3.25},
     )
     for number in range(4):

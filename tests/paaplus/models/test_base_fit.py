@@ -40,6 +40,7 @@ def test_taste_space_is_scaled_and_led_by_what_people_differ_in():
     assert np.all(np.diff(np.sum(taste**2, axis=0)) < 0.05)
 
 
+@pytest.mark.slow
 def test_priors_are_near_the_truth():
     known = simulate(num_people=60)
     scorer, _ = fit_base_scorer("m", DIGEST, known.features_ID, known.ratings)
@@ -58,6 +59,7 @@ def test_artifact_is_the_same_when_fitted_again_and_survives_bytes():
     assert all(getattr(first, name).dtype == np.float32 for name in ("map_QR", "head_weight_RA", "prior_sd_A"))
 
 
+@pytest.mark.slow
 def test_artifact_does_not_depend_on_the_number_of_threads():
     known = simulate(num_people=24, num_images=100, feature_dim=300)
     digests = set()
@@ -67,6 +69,7 @@ def test_artifact_does_not_depend_on_the_number_of_threads():
     assert len(digests) == 1
 
 
+@pytest.mark.slow
 def test_each_aspect_has_its_own_head_and_priors_when_some_ratings_are_missing():
     known = simulate(aspects=("shape", "light"))
     score = known.ratings.score_NA.copy()

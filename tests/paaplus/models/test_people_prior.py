@@ -90,6 +90,7 @@ def test_one_person_with_one_rating_gives_finite_numbers():
     assert min(prior.noise_variance, prior.offset_variance, prior.slope_variance) > 0
 
 
+@pytest.mark.slow
 def test_same_people_give_the_same_prior():
     people = draw_people(30, 120)
     first, second = fit_people_prior(people, seed=3), fit_people_prior(people, seed=3)

@@ -90,3 +90,28 @@ def test_storage_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
 def test_url_that_cannot_be_storage_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput, match="storage URL"):
         BlobStore(url)
+
+
+def test_what_is_derived_from_a_blob_goes_with_it(blobs: BlobStore) -> None:
+    blobs.put(b"abc")
+    other = blobs.put(b"other")
+    assert blobs.get_derived(ABC, "thumbnail-1.jpeg") is None
+    for sha256 in (ABC, other):
+        blobs.put_derived(sha256, "thumbnail-1.jpeg", b"old")
+        blobs.put_derived(sha256, "thumbnail-1.jpeg", b"small")
+        blobs.put_derived(sha256, "thumbnail-2.jpeg", b"")
+    assert [blobs.get_derived(ABC, f"thumbnail-{n}.jpeg") for n in (1, 2)] == [b"small", b""]
+    blobs.delete(ABC)
+    assert [blobs.get_derived(ABC, f"thumbnail-{n}.jpeg") for n in (1, 2)] == [None, None]
+    assert blobs.get_derived(other, "thumbnail-1.jpeg") == b"small"
+    for kind in ("", "..", "a/b", "A", "a."):
+        with pytest.raises(InvalidInput, match="kind"):
+            blobs.put_derived(ABC, kind, b"")
+
+
+def test_derived_file_that_has_changed_is_as_none(tmp_path: Path) -> None:
+    blobs = BlobStore(tmp_path.as_uri())
+    blobs.put_derived(ABC, "thumbnail", b"small")
+    [file] = [path for path in tmp_path.rglob("thumbnail") if path.is_file()]
+    file.write_bytes(file.read_bytes()[:-1] + b"L")
+    assert blobs.get_derived(ABC, "thumbnail") is None

@@ -259,6 +259,7 @@ def num_alive() -> int:
     return sum(issubclass(type(each), Stack | Member | StackedAdapter) for each in gc.get_objects())
 
 
+@pytest.mark.slow
 def test_nothing_of_a_run_stays_in_memory() -> None:
     requests = [replace(second_request(*pair), config=replace(QUICK, num_steps=1)) for pair in STEP_PAIRS]
     before = num_alive()
@@ -392,6 +393,7 @@ def forgetting(strategy: str, kind: str, seed: int) -> float:
 
 
 @pytest.mark.parametrize("kind", sorted(ADAPTERS))
+@pytest.mark.slow
 def test_every_strategy_forgets_less_than_naive(kind: str) -> None:
     forgotten = {strategy: forgetting(strategy, kind, seed=0) for strategy in ADAPTER_STRATEGIES[kind]}
     assert forgotten["naive"] > 0.5  # there is something to forget

@@ -13,11 +13,10 @@ from paaplus.scoring.adapters import adapter_from_bytes
 from paaplus.scoring.tensors import unpack
 from paaplus.strategies.state import STATE_FORMAT
 from paaplus.training import TrainingRequest, train
-from tests.support.learning import PAIRS, SMALL, comparisons, first_request, person, ratings
+from tests.support.learning import SMALL, comparisons, first_request, person, ratings
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "learner_states"
-YOUNGER = {"replay_tail"}  # strategies that no version of that core was trained by
-LANDED = [pair for pair in PAIRS if pair[0] not in YOUNGER]
+LANDED = sorted(tuple(path.stem.split("-")) for path in FOLDER.glob("*.npz"))  # the strategies that this core had
 made = runpy.run_path(str(FOLDER / "make.py"), run_name="made")
 
 
@@ -37,6 +36,10 @@ def second_request(strategy: str, kind: str) -> TrainingRequest:
     first = first_request(strategy, kind, base, ratings(base, person(base, seed=1), 12, first_sequence=30), SMALL)
     compared = comparisons(base, person(base), 8, first_sequence=50)
     return replace(first, past=ratings(base, person(base), 24), new_compared=compared)
+
+
+def test_states_of_every_strategy_of_then_are_here() -> None:
+    assert len(LANDED) == 25
 
 
 @pytest.mark.parametrize("name", ["whole", "purged"])

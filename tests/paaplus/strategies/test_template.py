@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from paaplus.configs import TrainingConfig
 from paaplus.training import train
@@ -21,6 +22,7 @@ def test_a_taste_vector_trained_long_enough_is_the_closed_form() -> None:
     np.testing.assert_allclose(steps.alpha_A, exact.alpha_A, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_replay_of_everything_trained_long_enough_is_the_closed_form_of_all_increments() -> None:
     base = base_of(1)
     first, second = ratings(base, person(base), 30), ratings(base, person(base, seed=1), 10, first_sequence=31)

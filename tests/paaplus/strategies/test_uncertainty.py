@@ -58,6 +58,7 @@ def test_trained_long_enough_the_evidence_is_that_of_the_closed_form(strategy: s
 
 
 @pytest.mark.parametrize("strategy", ["replay", "cumulative", "joint"])
+@pytest.mark.slow
 def test_after_increments_too_where_the_training_stood_for_all_of_them(strategy: str) -> None:
     first = first_request(strategy, "taste_vector", BASE, FIRST, LONG)
     second = next_request(first, train(first), SECOND)

@@ -10,6 +10,7 @@ from PIL import Image
 from paaplus.data.builtin_set.build import write_builtin_set
 from paaplus.data.builtin_set.image_properties import PROPERTIES, measure
 from paaplus.data.builtin_set.photographs import PHOTOGRAPHS
+from paaplus.data.builtin_set.pictures import LONG_SIDE_PX, write_pictures
 from paaplus.data.builtin_set.scenes import SYNTHETIC_SCENES
 from paaplus.data.folder import read_folder
 
@@ -54,6 +55,23 @@ def test_tables_mark_what_is_synthetic_and_simulated(folder):
     kind_of = {row["scene"]: row["kind"] for row in rows(folder / "images.csv")}
     assert {scene for scene, kind in kind_of.items() if kind == "photograph"} == {p.name for p in PHOTOGRAPHS}
     assert {scene for scene, kind in kind_of.items() if kind == "synthetic"} == {s.name for s in SYNTHETIC_SCENES}
+
+
+def test_blurred_variants_are_marked_and_no_original_is_blurred(folder):
+    marked = {row["image"]: row["blurred"] for row in rows(folder / "images.csv")}
+    assert set(marked.values()) == {"true", "false"}
+    assert {marked[image] for image in marked if image.endswith("_00.jpg")} == {"false"}
+
+
+def test_pictures_are_written_once_sharp_and_named_after_what_they_show(tmp_path):
+    files = write_pictures(tmp_path / "pictures")
+    assert [file.stem for file in files[:11]] == [p.name for p in PHOTOGRAPHS]
+    assert len({file.name for file in files}) == NUM_SCENES
+    with Image.open(tmp_path / "pictures" / "coffee.jpg") as coffee:
+        assert max(coffee.size) == LONG_SIDE_PX
+    files[0].write_bytes(b"mine")
+    write_pictures(tmp_path / "pictures")
+    assert files[0].read_bytes() == b"mine"
 
 
 def test_listed_properties_are_those_of_the_stored_files(folder):

@@ -10,9 +10,10 @@ from paaplus.demo.report.build import build_report
 from paaplus.demo.report.charts import dumbbells, learning_curves, memory
 from paaplus.demo.report.page import build_page
 from paaplus.demo.report.strip import NUM_IMAGES, make_strip
+from paaplus.demo.report.trio import make_trio
 
 COMMANDS = [("versions & history", "paaplus adapters list demo/u01"), ("", "curl 'http://x' -d '{\"a\": 1}'")]
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "input"}
 
 
 @pytest.fixture
@@ -23,7 +24,8 @@ def report(canned_run):
 @pytest.fixture
 def page(report, canned_run):
     strip = make_strip(canned_run.folder, canned_run.plan, report, canned_run.rounds[-1])
-    return build_page(report, strip, COMMANDS)
+    trio = make_trio(canned_run.folder, canned_run.plan, canned_run.rounds)
+    return build_page(report, strip, COMMANDS, trio)
 
 
 class Balance(HTMLParser):
@@ -95,6 +97,26 @@ def test_the_built_in_set_is_called_simulated_and_synthetic(report):
     assert "The people are simulated." in page
     assert "11 are real" in page
     assert re.search(r"29 are <strong>synthetic</strong>", page)
+
+
+def test_the_first_screen_is_the_claim_three_people_a_refusal_and_a_rollback(page, report):
+    first = page[: page.index('class="cards"')]
+    assert f"{report['users_better']} of {report['num_users']}" in first
+    assert first.count("<article>") == 3
+    assert [int(n) for n in re.findall(r'<label for="r\d">(\d+)<', first)] == [0, 20, 40, 60]
+    assert first.count(" checked") == 1
+    assert "Rubbish refused" in first
+    assert "Quarantined: 20 events &lt;follow&gt; no order." in first
+    assert "Rolled back" in first
+    assert "data:image" not in first[first.index("</style>") :], "each picture is stored once, in the style"
+
+
+def test_rubbish_that_was_learned_is_not_dressed_up(report):
+    told = {**report, "rubbish": {**report["rubbish"], "num_set_aside": 0, "srcc_after": 0.1, "refused": False}}
+    page = build_page(told, None, [])
+    assert "Rubbish was learned" in page
+    assert "0.50 before, 0.10 after" in " ".join(page.split())
+    assert "Rubbish" not in build_page({**report, "rubbish": None}, None, [])
 
 
 def test_a_rollback_that_failed_is_not_dressed_up(report):

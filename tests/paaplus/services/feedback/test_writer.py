@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import FeedbackRow
+from paaplus.db.tables import FeedbackRow, ImageRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.governance import KeyScope
 from paaplus.errors import Unavailable
@@ -68,6 +70,27 @@ def test_many_threads_at_once_leave_no_gap_and_lose_nothing(
     for thread in threads:
         thread.join()
     assert sorted(sequence for _, sequence in log(database)) == list(range(1, 121))
+
+
+def test_image_that_goes_after_the_check_rejects_its_event_and_no_other(
+    database: Database, feedback: FeedbackWriter, image_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.session() as session:
+        other = make_image(session).id
+    checked = writer._prepare
+
+    def prepare(session: Session, principal: Principal, posted: Sequence[Posted]) -> object:
+        prepared = checked(session, principal, posted)
+        monkeypatch.undo()
+        with database.session() as elsewhere:
+            elsewhere.execute(sa.delete(ImageRow).where(ImageRow.id == other))
+        return prepared
+
+    monkeypatch.setattr(writer, "_prepare", prepare)
+    events = [posted("anna", f"e{n}", image_id, n) for n in range(writer.LARGE + 1)]
+    results = feedback.submit(KEY, [posted("anna", "gone", other, 99), *events]).result(30)
+    assert [result.event_id for result in results if result.status == "rejected"] == ["gone"]
+    assert len(log(database)) == len(events)
 
 
 def test_an_event_that_is_posted_twice_at_once_is_stored_once(

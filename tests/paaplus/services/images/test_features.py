@@ -4,10 +4,12 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import FeaturesRow
+from paaplus.db.tables import FeaturesRow, ImageRow
 from paaplus.errors import Damaged, InvalidInput
+from paaplus.services.images import features
 from paaplus.services.images.features import (
     StoredFeatures,
     delete_damaged,
@@ -16,6 +18,8 @@ from paaplus.services.images.features import (
     sorted_features,
     usable_features,
 )
+from paaplus.settings import Settings
+from tests.support.deployment import Deployment
 from tests.support.factories import make_features, make_image
 
 EXTRACTOR = "e" * 64
@@ -86,3 +90,28 @@ def test_only_damaged_rows_are_deleted(database: Database) -> None:
         assert session.get(FeaturesRow, (EXTRACTOR, images[1])) is None
         assert session.get(FeaturesRow, ("f" * 64, images[1])) is not None
         assert {session.get(FeaturesRow, (EXTRACTOR, images[i])) is None for i in (0, 2)} == {False}
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_features_of_many_images_are_found_by_their_key(database: Database) -> None:
+    """Otherwise ten thousand images take minutes: every row of features would be looked for among all ids."""
+    query = str(features._stored("sqlite").compile(database.engine))
+    with database.engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", ("digest", "$[0]", "[]")).all()
+    assert any("extractor_digest=? AND image_id=?" in row[3] for row in plan), plan
+
+
+def test_features_are_found_by_the_digest_of_the_uploaded_file(database: Database, settings: Settings) -> None:
+    deployment = Deployment(database, settings, num_images=3)
+    digest, dim = deployment.base.extractor_digest, deployment.base.feature_dim
+    with database.session() as session:
+        rows = session.execute(sa.select(ImageRow).order_by(ImageRow.id)).scalars().all()
+        session.execute(sa.delete(FeaturesRow).where(FeaturesRow.image_id == rows[1].id))
+        session.execute(sa.update(FeaturesRow).where(FeaturesRow.image_id == rows[2].id).values(sha256="0" * 64))
+    with database.read_session() as session:
+        found = features.uploads(session, digest)
+        assert found == {rows[0].upload_sha256: rows[0].id, rows[2].upload_sha256: rows[2].id}
+        stored_D = features.of_image(session, digest, rows[0].id, dim)
+        np.testing.assert_array_equal(stored_D, deployment.features_ID[deployment.images.index(rows[0].id)])
+        assert features.of_image(session, digest, rows[1].id, dim) is None
+        assert features.of_image(session, digest, rows[2].id, dim) is None, "damaged features are extracted again"

@@ -70,10 +70,10 @@ def store(database: Database, settings: Settings, tmp_path: Path) -> Store:
 
 def test_uploaded_image_is_stored_clean_under_its_digest(store: Store) -> None:
     upload = jpeg(size=(40, 20))
-    added = store.add(upload, name="C:\\photos\\beach\u202e.jpg")
+    added = store.add(upload, name="..\\photos\\beach\u202e.jpg")
     row, stored = added.row, store.blobs.get(added.row.sha256)
     assert added.created
-    assert (row.application, row.owner_id, row.name) == (APPLICATION, None, "beach.jpg")
+    assert (row.application, row.owner_id, row.name) == (APPLICATION, None, "photos/beach.jpg")
     assert (row.width_px, row.height_px, row.media_type) == (40, 20, "image/jpeg")
     assert (row.sha256, row.upload_sha256, row.size_bytes) == (sha256_hex(stored), sha256_hex(upload), len(stored))
 

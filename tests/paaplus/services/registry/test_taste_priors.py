@@ -151,6 +151,7 @@ def learn(deployment: Deployment, current: TastePrior | None = None) -> tuple:
     return prior_from_users(deployment.base, deployment.database, key, application=APPLICATION, current=current)
 
 
+@pytest.mark.slow
 def test_a_prior_learns_from_those_who_share_and_from_nothing_held_out(deployment: Deployment) -> None:
     alone = deployment.add_user("alone")
     deployment.rate(alone, range(40), seed=99)
@@ -168,6 +169,7 @@ def test_a_prior_learns_from_those_who_share_and_from_nothing_held_out(deploymen
         learn(deployment)
 
 
+@pytest.mark.slow
 def test_sixty_invented_sharers_teach_nobody(deployment: Deployment) -> None:
     """Ratings without an order are no taste: they do not become a prior, alone or among others."""
     sharing(deployment, 60, invented=True)
@@ -177,6 +179,7 @@ def test_sixty_invented_sharers_teach_nobody(deployment: Deployment) -> None:
         assert taste_priors.in_force(session, deployment.base_row.id, APPLICATION) is None
 
 
+@pytest.mark.slow
 def test_a_prior_that_is_no_better_than_the_one_in_force_is_refused(deployment: Deployment) -> None:
     sharing(deployment, 62)
     prior, *_ = learn(deployment)
