@@ -106,9 +106,13 @@ class Call:
         Raises:
             TooMany: the limit is reached.
         """
-        self.context.allowances.spend(
-            self.session.person or self.principal if self.session else self.principal, kind, amount
-        )
+        self.context.allowances.spend(self.payer, kind, amount)
+
+    @property
+    def payer(self) -> Principal:
+        """Whose limits count: a person's, where the pages of a person are shown."""
+        assert self.session is not None, "a handler that spends declares that it needs a session"
+        return self.session.person or self.session.principal
 
     def page(self, template: str, status_code: int = 200, **values: Any) -> Response:
         """A page with the studio's frame around it."""
@@ -172,9 +176,13 @@ def endpoint(
                 _check_origin(request)
             call.secret = request.cookies.get(COOKIE)
             if call.secret:
-                await run_in_threadpool(_open, call, ring)
-            _check_needs(call, needs)
+                call.session = ring.cached(call.secret)
+                if call.session is None:
+                    await run_in_threadpool(_open, call, ring)
             if call.session is not None:
+                structlog.contextvars.bind_contextvars(key_id=str(call.session.principal.key_id))
+            _check_needs(call, needs)
+            if call.session is not None and not context.allowances.spend_reserved(call.payer, RateLimitKind.REQUESTS):
                 await run_in_threadpool(call.spend, RateLimitKind.REQUESTS)
             if request.method == "POST":
                 await _read_body(call, upload)
@@ -206,8 +214,6 @@ def _open(call: Call, ring: SessionRing) -> None:
         call.session = ring.read(call.context.database, str(call.secret))
     except Unauthenticated:
         call.session = None
-    if call.session is not None:
-        structlog.contextvars.bind_contextvars(key_id=str(call.session.principal.key_id))
 
 
 def _check_needs(call: Call, needs: Needs) -> None:

@@ -209,17 +209,21 @@ class SessionRing:
         self._known: dict[str, tuple[float, BrowserSession]] = {}
         self._lock = threading.Lock()
 
+    def cached(self, secret: str) -> BrowserSession | None:
+        """The cached session of a secret; None: it is not cached, or its entry has expired."""
+        with self._lock:
+            known = self._known.get(sha256_hex(secret.encode()))
+        return known[1] if known is not None and known[0] > time.monotonic() else None
+
     def read(self, database: Database, secret: str) -> BrowserSession:
         """The open session of a secret.
 
         Raises:
             Unauthenticated: there is none, or it has ended.
         """
+        if (known := self.cached(secret)) is not None:
+            return known
         digest = sha256_hex(secret.encode())
-        with self._lock:
-            known = self._known.get(digest)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
         expires = time.monotonic() + keys.CACHE_S  # counted from before the query, so it never lasts longer
         with database.read_session() as session:
             found = read(session, secret)

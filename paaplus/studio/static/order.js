@@ -8,6 +8,7 @@ const chosen = { by: "rank", show: "all", stars: 0, since: "" };
 const tiles = new Map();
 let items = [];
 let looked = -1;
+let numPending = 0;
 
 function tile(photo) {
   const image = picture(photo, 512, { loading: photo.rank > 24 ? "lazy" : "eager" });
@@ -35,7 +36,7 @@ function draw() {
   gallery.replaceChildren(...kept.map((each) => tiles.get(each.id)));
   for (const each of kept) label(each);
   moveFrom(were, kept.map((each) => tiles.get(each.id)), "moves");
-  find("gallery-state").hidden = kept.length > 0;
+  find("gallery-state").hidden = kept.length > 0 || (!items.length && numPending > 0); // the note says what is pending
   find("gallery-state").textContent = text(items.length ? "order.empty" : "order.no_photos");
 }
 
@@ -66,6 +67,7 @@ function look(place) {
 async function load() {
   const found = await ask("/order/ranking");
   items = found.items;
+  numPending = found.num_pending;
   tiles.clear();
   for (const each of items) tiles.set(each.id, tile(each));
   find("lead").textContent = found.version === null ? text("order.lead.none") : text("order.lead", { version: found.version });
