@@ -17,6 +17,8 @@ from paaplus.api.app import create_app
 from paaplus.api.metrics import MULTIPROC_DIR
 from paaplus.settings import Settings, get_settings
 
+SHUTDOWN_S = 10
+
 
 def make_served_app() -> FastAPI:
     """The application in a process that only serves."""
@@ -65,6 +67,7 @@ def _serve(settings: Settings, num_processes: int) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,  # event streams would keep the process for minutes
     )
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI
+from sqlalchemy.orm import Session
+from starlette.middleware.cors import CORSMiddleware
 
 from paaplus import logs
 from paaplus.api import (
@@ -20,6 +23,7 @@ from paaplus.api import (
     base_models,
     bulk_rollback,
     errors,
+    events,
     experts,
     exposure,
     feedback,
@@ -38,23 +42,28 @@ from paaplus.api import (
     surveys,
     tools,
     users,
+    webhooks,
 )
 from paaplus.api.dependencies import ApiContext
 from paaplus.api.metrics import Metrics
-from paaplus.api.middleware import RequestMiddleware
+from paaplus.api.middleware import METHODS, RequestMiddleware
 from paaplus.api.schemas.common import ErrorOut
-from paaplus.api.waiting import FeaturesWaiter, OneAtATime, Turns, Workshop
+from paaplus.api.waiting import OneAtATime, Streams, Turns, Waiter, Workshop
 from paaplus.db.engine import Database, Waits
 from paaplus.db.migrate import require_head
+from paaplus.services import events as events_service
 from paaplus.services.feedback.writer import FeedbackWriter
 from paaplus.services.operations.readiness import Readiness
 from paaplus.services.predictions.predict import Predictor
+from paaplus.services.users import users as users_service
 from paaplus.services.users.failed_attempts import FailedAttempts
 from paaplus.services.users.keys import KeyRing
 from paaplus.services.users.rate_limits import RateLimiter
 from paaplus.settings import Settings, get_settings
 from paaplus.storage.blobs import BlobStore
 
+T = TypeVar("T")
+R = TypeVar("R")
 NUM_MAKING_THUMBNAILS = 2  # at once: each decodes a whole picture
 MAX_WAITING_THUMBNAILS = 200  # requests: a page of them
 GC_THRESHOLDS = (50_000, 20, 100)  # a large batch makes thousands of objects, and nearly none are in circles
@@ -114,7 +123,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 metrics=Metrics(database, settings),
                 failures=FailedAttempts(settings.failed_attempts_per_minute),
                 readiness=Readiness(database, blobs),
-                features=FeaturesWaiter(predictor.still_missing, settings.max_waiting_per_key),
+                features=Waiter(predictor.still_missing, settings.max_waiting_per_key),
+                trainings=Waiter(partial(_read, database, users_service.untrained), settings.max_waiting_per_key),
+                news=Waiter(partial(_read, database, events_service.without_newer), settings.max_streams_per_key),
+                streams=Streams(settings.max_streams_per_key),
                 turns=Turns(settings.max_changes_per_user),
                 exports=OneAtATime("an export of this key is being written"),
                 thumbnails=Workshop(
@@ -133,16 +145,27 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("paaplus"),
         description=DESCRIPTION,
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,  # what generated clients call it
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=sorted(METHODS - {"HEAD", "OPTIONS"}),
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "Retry-After", "Idempotent-Replayed"],
+            max_age=600,
+        )
     app.add_middleware(RequestMiddleware)
     errors.install(app)
     openapi.install(app)
     app.include_router(health.router)
     for noun in (
         users,
+        events,
         images,
         maps,
         exposure,
@@ -163,6 +186,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         preferences,
         tools,
         reviews,
+        webhooks,
     ):
         app.include_router(noun.router, responses=ERRORS)
     if find_spec("jinja2") is not None:  # the extra `studio`
@@ -171,6 +195,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.router.routes.append(routes.home())
         app.mount("/studio", routes.router())
     return app
+
+
+def _read(database: Database, query: Callable[[Session, T], R], wanted: T) -> R:
+    with database.read_session() as session:
+        return query(session, wanted)
 
 
 def __getattr__(name: str) -> Any:

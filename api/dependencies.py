@@ -20,7 +20,7 @@ from starlette.responses import Response
 from paaplus.api.metrics import Metrics
 from paaplus.api.middleware import HEADERS_KEY
 from paaplus.api.schemas.common import WholeText
-from paaplus.api.waiting import FeaturesWaiter, OneAtATime, Turns, Workshop
+from paaplus.api.waiting import OneAtATime, Streams, Turns, Waiter, Workshop
 from paaplus.db.engine import Database
 from paaplus.db.tables.governance import KeyScope
 from paaplus.errors import Conflict, Forbidden, Unauthenticated
@@ -50,7 +50,10 @@ class ApiContext:
     metrics: Metrics
     failures: FailedAttempts
     readiness: Readiness
-    features: FeaturesWaiter
+    features: Waiter[UUID]
+    trainings: Waiter[tuple[UUID, int]]  # users, and the sequence up to which they wait to be trained
+    news: Waiter[tuple[UUID, UUID]]  # users, and the last of their events that was seen
+    streams: Streams
     turns: Turns
     exports: OneAtATime
     thumbnails: Workshop

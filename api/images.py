@@ -60,7 +60,8 @@ def add_image(
     key: UserKey,
     context: Context,
     response: Response,
-    file: Annotated[UploadFile, File(description="JPEG, PNG or WebP.")],
+    # the format: generators of clients know a file by it
+    file: Annotated[UploadFile, File(description="JPEG, PNG or WebP.", json_schema_extra={"format": "binary"})],
     user: Annotated[
         str | None, Form(max_length=256, description="The user who owns the image; omitted: the application owns it.")
     ] = None,

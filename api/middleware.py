@@ -41,17 +41,18 @@ class RequestMiddleware:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
-        status_code = 0
+        status_code, is_stream = 0, False
         method = scope["method"]
         if method == "HEAD":
             scope = {**scope, "method": "GET"}
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status_code
+            nonlocal status_code, is_stream
             if message["type"] == "http.response.start":
                 status_code = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
+                is_stream = headers.get("content-type", "").startswith("text/event-stream")
                 headers.update(scope.get(HEADERS_KEY, {}))
                 _secure(headers, scope)
             elif method == "HEAD":
@@ -69,15 +70,16 @@ class RequestMiddleware:
                 if not status_code:
                     await response(scope, receive, send_with_id)
             finally:
-                _count(scope, method, status_code, time.perf_counter() - started)
+                _count(scope, method, status_code, time.perf_counter() - started, is_stream)
 
 
-def _count(scope: Scope, method: str, status_code: int, seconds: float) -> None:
+def _count(scope: Scope, method: str, status_code: int, seconds: float, is_stream: bool) -> None:
     metrics = scope["app"].state.context.metrics
     known = method if method in METHODS else "other"
     route = _template(scope) or "unmatched"
     metrics.requests.labels(known, route, str(status_code)).inc()
-    metrics.request_seconds.labels(known, route).observe(seconds)
+    if not is_stream:  # it is as long as its reader wishes
+        metrics.request_seconds.labels(known, route).observe(seconds)
     write = log.debug if route in MONITORING and status_code < 400 else log.info
     write("request", method=known, route=route, status=status_code, ms=round(1000 * seconds, 2))
 

@@ -46,7 +46,7 @@ BATCHES: Final = frozenset(
         "/v1/review-batches",
     }
 )
-SECRET_ANSWERS: Final = "keys"  # tag of the routes whose answers contain secrets
+SECRET_ANSWERS: Final = frozenset({"keys", "webhooks"})  # tags of routes whose answers contain secrets
 CHANGES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -127,7 +127,7 @@ class _Shape:
             },
             form=frozenset(field.alias for field in fields) if is_form else None,
             takes_json=bool(fields) and not is_form,
-            has_secret=SECRET_ANSWERS in route.tags,
+            has_secret=not SECRET_ANSWERS.isdisjoint(route.tags),
             changes=bool((route.methods or set()) & CHANGES),
         )
 

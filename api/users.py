@@ -10,6 +10,7 @@ from typing import IO, Annotated, Final
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
 from paaplus.api.dependencies import (
     ApplicationKey,
@@ -23,7 +24,7 @@ from paaplus.api.dependencies import (
 )
 from paaplus.api.routing import Route
 from paaplus.api.schemas.adapters import AdapterSummary
-from paaplus.api.schemas.common import Id, Page, next_cursor
+from paaplus.api.schemas.common import Id, NumberText, Page, WholeText, next_cursor
 from paaplus.api.schemas.users import Application, PolicyOverridesIn, SharingIn, UserIn, UserOut
 from paaplus.db.tables import UserRow
 from paaplus.services import scheduling
@@ -74,9 +75,39 @@ def list_users(
 
 
 @router.get("/{user}")
-def get_user(user: UserPath, key: UserKey, session: ReadSession) -> UserOut:
-    """One user."""
-    return _answer(session, [users_service.resolve(session, key, user)])[0]
+async def get_user(
+    user: UserPath,
+    key: UserKey,
+    context: Context,
+    wait_for: Annotated[
+        WholeText | None,
+        Query(ge=0, le=2**31 - 1, description="Wait until a training has read the user's events up to this sequence."),
+    ] = None,
+    wait_s: Annotated[
+        NumberText | None,
+        Query(ge=0, description="Longest time to wait, in seconds. Omitted: the longest allowed."),
+    ] = None,
+) -> UserOut:
+    """One user.
+
+    With `wait_for` or `wait_s`, the answer waits until `trained_sequence` has reached `wait_for` (without it: the last
+    event of now), up to the deployment's limit; then it is given as it is.
+    """
+
+    def read() -> UserOut:
+        with context.database.read_session() as session:
+            return _answer(session, [users_service.resolve(session, key, user)])[0]
+
+    found = await run_in_threadpool(read)
+    if wait_for is None and wait_s is None:
+        return found
+    wanted = found.feedback_sequence if wait_for is None else wait_for
+    limit_s = context.settings.max_wait_s
+    longest_s = limit_s if wait_s is None else min(wait_s, limit_s)
+    if found.trained_sequence >= wanted or longest_s <= 0:
+        return found
+    await context.trainings.wait(key.actor, [(found.id, wanted)], longest_s)
+    return await run_in_threadpool(read)
 
 
 @router.get(

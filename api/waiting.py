@@ -1,6 +1,6 @@
-"""Waiting without threads and connections: for features of images, for the turn of a user's requests, for costly work.
+"""Waiting without threads and connections: for the database's answer, for the turn of a user, for costly work.
 
-One task per process asks the database for all waiting requests together. All waits are bounded.
+One task per process and kind of wait asks the database for all waiting requests together. All waits are bounded.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
-from uuid import UUID
+from typing import Final, Generic, TypeVar
 
 import structlog
 from starlette.concurrency import run_in_threadpool
@@ -23,66 +22,90 @@ from paaplus.errors import TooMany, Unavailable
 POLL_S: Final = 0.2
 TURN_S: Final = 2.0
 
+ItemT = TypeVar("ItemT")
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(eq=False)
-class _Waiter:
-    missing: set[UUID]
+class _Waiting(Generic[ItemT]):
+    missing: set[ItemT]
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class FeaturesWaiter:
-    """Lets requests wait until images have features.
+class Waiter(Generic[ItemT]):
+    """Lets requests wait until nothing that they name is missing: images' features, users' trainings.
 
     Args:
-        still_missing: of these images, those without features; it queries the database.
+        still_missing: of these items, those that are missing; it queries the database.
         max_per_key: requests of one API key that wait at the same time.
     """
 
-    def __init__(self, still_missing: Callable[[Collection[UUID]], set[UUID]], max_per_key: int) -> None:
+    def __init__(self, still_missing: Callable[[Collection[ItemT]], set[ItemT]], max_per_key: int) -> None:
         self._still_missing = still_missing
         self._max_per_key = max_per_key
-        self._waiters: set[_Waiter] = set()
+        self._waiting: set[_Waiting[ItemT]] = set()
         self._by_key: Counter[str] = Counter()
         self._task: asyncio.Task[None] | None = None
 
-    async def wait(self, key: str, image_ids: Collection[UUID], wait_s: float) -> bool:
-        """Wait until all images have features, for `wait_s` at most; False: too many of this key wait already."""
+    async def wait(self, key: str, items: Collection[ItemT], wait_s: float) -> bool:
+        """Wait until no item is missing, for `wait_s` at most; False: too many requests of this key wait already."""
         if self._by_key[key] >= self._max_per_key:
             return False
-        waiter = _Waiter(set(image_ids))
+        waiting = _Waiting(set(items))
         self._by_key[key] += 1
-        self._waiters.add(waiter)
+        self._waiting.add(waiting)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._poll())
         try:
             async with asyncio.timeout(wait_s):
-                await waiter.done.wait()
+                await waiting.done.wait()
         except TimeoutError:
             pass
         finally:
-            self._waiters.discard(waiter)
+            self._waiting.discard(waiting)
             self._by_key[key] -= 1
             if not self._by_key[key]:
                 del self._by_key[key]
         return True
 
     async def _poll(self) -> None:
-        while self._waiters:
+        while self._waiting:
             await asyncio.sleep(POLL_S)
-            wanted = set().union(*(waiter.missing for waiter in self._waiters))
+            wanted = set().union(*(waiting.missing for waiting in self._waiting))
             try:
                 missing = await run_in_threadpool(self._still_missing, wanted) if wanted else set()
             except Exception as error:  # the database may answer again before the waits end
-                log.warning("features_not_watched", error=type(error).__name__)
+                log.warning("not_watched", error=type(error).__name__)
                 continue
-            for waiter in tuple(self._waiters):
-                waiter.missing &= missing | (waiter.missing - wanted)
-                if not waiter.missing:
-                    waiter.done.set()
+            for waiting in tuple(self._waiting):
+                waiting.missing &= missing | (waiting.missing - wanted)
+                if not waiting.missing:
+                    waiting.done.set()
+
+
+class Streams:
+    """At most so many open streams of one API key in this process."""
+
+    def __init__(self, max_per_key: int) -> None:
+        self._max = max_per_key
+        self._open: Counter[str] = Counter()
+
+    def open(self, key: str) -> None:
+        """Count a stream, which `close` ends. In the event loop only.
+
+        Raises:
+            TooMany: the key has as many already.
+        """
+        if self._open[key] >= self._max:
+            raise TooMany(f"{self._max} streams of this key are open", 5.0)
+        self._open[key] += 1
+
+    def close(self, key: str) -> None:
+        self._open[key] -= 1
+        if not self._open[key]:
+            del self._open[key]
 
 
 class Turns:

@@ -91,6 +91,9 @@ class GateConfig(_FromDict):
     forgetting_margin: float = 0.15  # like `margin`, on ratings of earlier increments
     max_negative_flip_rate: float = 0.02  # like `margin`, for the net share of negative flips
     comparison_margin: float = 0.1  # like `margin`, for the log loss on comparisons
+    robustness_budget: float = 0.0  # mean change of pixels, 0-1, that filters may make; 0: robustness is not checked
+    max_rasr_rise: float = 10.0  # percentage points that filters may raise more of a candidate's scores than before
+    max_msi_rise: float = 0.2  # score points that filters may raise a candidate's scores further than before
 
     def __post_init__(self) -> None:
         _check_range("min_order_odds", self.min_order_odds, 1.0, 1e6)
@@ -100,6 +103,9 @@ class GateConfig(_FromDict):
         _check_range("forgetting_margin", self.forgetting_margin, 0.0, 10.0)
         _check_range("max_negative_flip_rate", self.max_negative_flip_rate, 0.0, 1.0)
         _check_range("comparison_margin", self.comparison_margin, 0.0, 10.0)
+        _check_range("robustness_budget", self.robustness_budget, 0.0, 1.0)
+        _check_range("max_rasr_rise", self.max_rasr_rise, 0.0, 100.0)
+        _check_range("max_msi_rise", self.max_msi_rise, 0.0, 10.0)
 
 
 @dataclass(frozen=True)

@@ -5,35 +5,45 @@ The result is upright, 8-bit sRGB and opaque, so training, evaluation and servin
 
 from __future__ import annotations
 
-import re
-import struct
+import mmap
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
+from typing import IO, Final
 
 import numpy as np
 from PIL import Image, ImageCms
-from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
-from paaplus.errors import InvalidInput
+from paaplus import image_kinds
+from paaplus.errors import InvalidInput, Unavailable
+from paaplus.image_kinds import (
+    HEIC,
+    JPEG,
+    OPENERS,
+    RAW,
+    TIFF,
+    WEBP,
+    Bytes,
+    decoding_bytes,
+    media_type_of,
+    num_jpeg_scans,
+    photograph_type_of,
+    tiff_values,
+    webp_size,
+)
 
 MAX_PIXELS = 50_000_000
 DECODER = 2  # raised when a file's pixels change: what was cached from pixels of an older decoder is not used
 
-# The plugins are called directly, because `Image.open` also tries other formats, and warns of large files.
-_OPENERS: dict[str, type[ImageFile]] = {
-    "image/jpeg": JpegImageFile,
-    "image/png": PngImageFile,
-    "image/webp": WebPImageFile,
-}
+MAX_PHOTOGRAPH_PIXELS: Final = 200_000_000
+MAX_DECODING_BYTES: Final = 600_000_000  # of one photograph
+_EXIF = b"Exif\0\0"
 
 # A progressive JPEG decodes all pixels once per scan, so a small file can take hours. Cameras write about ten scans.
 _MAX_JPEG_SCANS = 100
-_JPEG_MARKER = re.compile(rb"\xff+[^\x00\xff\x01\xd0-\xd7]")  # no stuffed byte, fill byte, TEM or restart marker
-_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
-
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -43,9 +53,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ORIENTATION_TAG = 0x0112
-_EXIF_LONG = 4
-
 _SRGB = ImageCms.createProfile("sRGB")
 _SAME_COLOURS = 2  # of 255: profiles of sRGB by different makers differ by so much
 
@@ -62,7 +69,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS, min_side_px: int = 1
     media_type = media_type_of(data)
     check_header(data, media_type, max_pixels, min_side_px)
     try:
-        with _OPENERS[media_type](BytesIO(data)) as image:
+        with OPENERS[media_type](BytesIO(data)) as image:
             _check_size(image.size, max_pixels, min_side_px)
             if getattr(image, "is_animated", False):
                 raise InvalidInput(f"an animation of {getattr(image, 'n_frames', 2)} frames is not accepted")
@@ -72,6 +79,132 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS, min_side_px: int = 1
         raise
     except Exception as error:  # a decoder that meets hostile bytes may raise anything
         raise InvalidInput(f"the file is damaged or truncated, and no {media_type} can be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Photograph:
+    """A decoded photograph: its picture, scaled down, and what the file says of the original.
+
+    `taken_at` is the camera's clock when it was taken, to a fraction of a second, without a time zone; None: unknown.
+    """
+
+    image: Image.Image
+    media_type: str
+    width_px: int
+    height_px: int
+    taken_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PhotographLimits:
+    """What is accepted of a photographer's file: sides and pixels of the original, and bytes that its decoding takes.
+
+    `max_side_px` is the longer side of the result, at most.
+    """
+
+    max_side_px: int
+    max_pixels: int = MAX_PHOTOGRAPH_PIXELS
+    max_bytes: int = MAX_DECODING_BYTES
+    min_side_px: int = 1
+
+
+Reserve = Callable[[int], AbstractContextManager[object]]
+
+
+def decode_photograph(file: Path, limits: PhotographLimits, reserve: Reserve = nullcontext) -> Photograph:
+    """Decode a photographer's file as `decode_image` does, scaled down.
+
+    Beside uploads' kinds it reads AVIF, HEIC, TIFF (the first page) and the preview inside RAW files. A JPEG is decoded
+    at a fraction of its size. The file is not read as a whole.
+
+    Args:
+        file: the file.
+        limits: what is accepted.
+        reserve: is entered with the number of bytes that the decoding takes, so that several threads share a bound.
+
+    Raises:
+        InvalidInput: another kind of file; animated, damaged, too small, or beyond a limit.
+        Unavailable: a package that reads this kind is not installed.
+        OSError: the file cannot be read.
+    """
+    if file.stat().st_size == 0:
+        raise InvalidInput("an empty file")
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        media_type = photograph_type_of(data, file.suffix.removeprefix("."))
+        if media_type == RAW:
+            preview, orientation = image_kinds.raw_preview(str(file))
+            found = _photograph(BytesIO(preview), preview, media_type_of(preview), limits, reserve, orientation)
+        else:
+            found = _photograph(stream, data, media_type, limits, reserve)
+        taken_at = _taken_at(data) if media_type in (RAW, TIFF) else None
+    return replace(found, media_type=media_type, taken_at=taken_at or found.taken_at)
+
+
+def _photograph(
+    stream: IO[bytes],
+    data: Bytes,
+    media_type: str,
+    limits: PhotographLimits,
+    reserve: Reserve,
+    orientation: int = 1,
+) -> Photograph:
+    """Decode what `stream` has; `data` is the same. `orientation`: unless the file says it."""
+    num_scans = num_jpeg_scans(data) if media_type == JPEG else 0
+    if num_scans > _MAX_JPEG_SCANS:
+        raise InvalidInput(f"a JPEG with more than {_MAX_JPEG_SCANS} scans is not accepted")
+    if media_type == WEBP:
+        _check_size(webp_size(data), limits.max_pixels, limits.min_side_px)
+    try:
+        with OPENERS[media_type](stream) as image:
+            width, height = size = image.size
+            _check_size(size, limits.max_pixels, limits.min_side_px)
+            if media_type not in (HEIC, TIFF) and getattr(image, "is_animated", False):
+                raise InvalidInput(f"an animation of {getattr(image, 'n_frames', 2)} frames is not accepted")
+            if image.mode == "F":
+                raise InvalidInput("a picture of 32-bit floating-point pixels is not accepted")
+            if max(size) > limits.max_side_px:
+                scale = limits.max_side_px / max(size)
+                image.draft(image.mode, (max(1, int(width * scale)), max(1, int(height * scale))))
+            needed = decoding_bytes(image, media_type, width * height, num_scans)
+            if needed > limits.max_bytes:
+                raise InvalidInput(
+                    f"the picture is {width} x {height} px; to decode it takes about {needed // 10**6} MB of memory, "
+                    f"and at most {limits.max_bytes // 10**6} MB are used for a file of type {media_type}"
+                )
+            with reserve(needed):
+                image.load()
+                exif = image.info.get("exif") or b""  # not before, because Pillow turns a TIFF itself
+                picture = _turned(_opaque_srgb(image, limits.max_side_px), _orientation(exif, orientation))
+    except (InvalidInput, Unavailable, MemoryError):
+        raise
+    except Exception as error:  # as in `decode_image`
+        raise InvalidInput(f"the file is damaged or truncated, and no {media_type} can be read: {error}") from error
+    if (picture.width > picture.height) != (width > height):
+        width, height = height, width
+    return Photograph(picture, media_type, width, height, _taken_at(exif.removeprefix(_EXIF)))
+
+
+def _scaled_down(image: Image.Image, max_side_px: int) -> Image.Image:
+    """The image with a longer side of at most `max_side_px`; averaged by whole numbers first, which takes no memory."""
+    if max(image.size) <= max_side_px:
+        return image
+    scale = max_side_px / max(image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+
+
+def _taken_at(exif: Bytes) -> datetime | None:
+    """When a picture was taken, by EXIF's DateTimeOriginal and SubSecTimeOriginal."""
+    directory = tiff_values(exif, (image_kinds.EXIF_IFD,)).get(image_kinds.EXIF_IFD)
+    if not isinstance(directory, int):
+        return None
+    found = tiff_values(exif, (image_kinds.TAKEN_AT, image_kinds.TAKEN_AT_DIGITS), directory)
+    try:
+        moment = datetime.strptime(str(found.get(image_kinds.TAKEN_AT)), "%Y:%m:%d %H:%M:%S")
+    except ValueError:
+        return None
+    digits = str(found.get(image_kinds.TAKEN_AT_DIGITS, ""))
+    return moment + timedelta(seconds=float(f"0.{digits}")) if digits.isascii() and digits.isdigit() else moment
 
 
 def check_image_file(file: Path, max_pixels: int = MAX_PIXELS) -> None:
@@ -84,34 +217,17 @@ def check_image_file(file: Path, max_pixels: int = MAX_PIXELS) -> None:
     with file.open("rb") as stream:
         beginning = stream.read(64)
         media_type = media_type_of(beginning)
-        if media_type == "image/webp":
-            _check_size(_webp_size(beginning), max_pixels, 1)
+        if media_type == WEBP:
+            _check_size(webp_size(beginning), max_pixels, 1)
             return
         stream.seek(0)
         try:
-            with _OPENERS[media_type](stream) as image:
+            with OPENERS[media_type](stream) as image:
                 _check_size(image.size, max_pixels, 1)
         except InvalidInput:
             raise
         except Exception as error:  # as in `decode_image`
             raise InvalidInput(f"the file is damaged, and no {media_type} can be read: {error}") from error
-
-
-def media_type_of(data: bytes) -> str:
-    """The media type by the first bytes of a file.
-
-    Raises:
-        InvalidInput: another one than JPEG, PNG or WebP.
-    """
-    if data.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    if not data:
-        raise InvalidInput("an empty file: not a JPEG, PNG or WebP file")
-    raise InvalidInput(f"not a JPEG, PNG or WebP file: it begins with {data[:8]!r}")
 
 
 def check_header(data: bytes, media_type: str, max_pixels: int, min_side_px: int) -> None:
@@ -120,43 +236,10 @@ def check_header(data: bytes, media_type: str, max_pixels: int, min_side_px: int
     Raises:
         InvalidInput: a JPEG of too many scans, or a WebP whose size is not accepted.
     """
-    if media_type == "image/jpeg" and num_jpeg_scans(data) > _MAX_JPEG_SCANS:
+    if media_type == JPEG and num_jpeg_scans(data) > _MAX_JPEG_SCANS:
         raise InvalidInput(f"a JPEG with more than {_MAX_JPEG_SCANS} scans is not accepted")
-    if media_type == "image/webp":
-        _check_size(_webp_size(data), max_pixels, min_side_px)  # before opening: its decoder allocates all pixels then
-
-
-def num_jpeg_scans(data: bytes) -> int:
-    """The number of scans of a JPEG's first image, as ITU T.81 (annex B) delimits it.
-
-    Segments are skipped by their length, because a thumbnail in one has scans too. What follows EOI is not read.
-    """
-    scans, position = 0, 2
-    while found := _JPEG_MARKER.search(data, position):
-        marker, position = data[found.end() - 1], found.end()
-        if marker == _EOI:
-            break
-        if marker == _SOI:
-            continue
-        scans += marker == _SOS
-        position += max(int.from_bytes(data[position : position + 2], "big"), 2)
-    return scans
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    kind = data[12:16]
-    try:
-        if kind == b"VP8X":
-            return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
-        if kind == b"VP8L":
-            bits = struct.unpack_from("<I", data, 21)[0]
-            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-        if kind == b"VP8 ":
-            width, height = struct.unpack_from("<HH", data, 26)
-            return width & 0x3FFF, height & 0x3FFF
-    except struct.error as error:
-        raise InvalidInput(f"a WebP file that ends in its header, after {len(data)} bytes") from error
-    raise InvalidInput(f"a WebP file whose first chunk is {kind!r}")
+    if media_type == WEBP:
+        _check_size(webp_size(data), max_pixels, min_side_px)  # before opening: its decoder allocates all pixels then
 
 
 def _check_size(size: tuple[int, int], max_pixels: int, min_side_px: int) -> None:
@@ -168,32 +251,26 @@ def _check_size(size: tuple[int, int], max_pixels: int, min_side_px: int) -> Non
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    turn = _UPRIGHT.get(_orientation(image.info.get("exif", b"")))
+    return _turned(image, _orientation(image.info.get("exif", b"")))
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _UPRIGHT.get(orientation)
     return image.transpose(turn) if turn is not None else image
 
 
-def _orientation(exif: bytes) -> int:
-    """The EXIF orientation; 1 (upright) if there is none. Parsed here, because Pillow warns of other invalid tags."""
-    tiff = exif.removeprefix(b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None:
-        return 1
-    try:
-        start = struct.unpack_from(f"{order}I", tiff, 4)[0]
-        for entry in range(struct.unpack_from(f"{order}H", tiff, start)[0]):
-            at = start + 2 + 12 * entry
-            tag, kind = struct.unpack_from(f"{order}HH", tiff, at)
-            if tag == _ORIENTATION_TAG:
-                return int(struct.unpack_from(f"{order}{'I' if kind == _EXIF_LONG else 'H'}", tiff, at + 8)[0])
-    except struct.error:
-        return 1
-    return 1
+def _orientation(exif: bytes, otherwise: int = 1) -> int:
+    """The EXIF orientation, where there is one; 1 is upright."""
+    found = tiff_values(exif.removeprefix(_EXIF), (image_kinds.ORIENTATION,)).get(image_kinds.ORIENTATION)
+    return found if isinstance(found, int) else otherwise
 
 
-def _opaque_srgb(image: Image.Image) -> Image.Image:
-    """Convert to 8-bit sRGB, and lay transparent pixels on white."""
+def _opaque_srgb(image: Image.Image, max_side_px: int | None = None) -> Image.Image:
+    """Convert to 8-bit sRGB, and lay transparent pixels on white; scaled down to `max_side_px` first."""
     profile = image.info.get("icc_profile")
     image, alpha = _eight_bit(image)
+    if max_side_px is not None:
+        image, alpha = _scaled_down(image, max_side_px), alpha and _scaled_down(alpha, max_side_px)
     rgb = _to_srgb(image, profile) if profile else image.convert("RGB")
     if alpha is None:
         return rgb

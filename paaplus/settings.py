@@ -72,6 +72,15 @@ class Settings(BaseSettings):
     statement_timeout_s: float = Field(30.0, gt=0, description="Longest statement of a request on PostgreSQL.")
     pool_timeout_s: float = Field(5.0, gt=0, description="Longest wait of a request for a connection to PostgreSQL.")
 
+    max_streams_per_key: int = Field(32, ge=0, description="Open event streams of one key, in one API process.")
+    stream_s: float = Field(
+        300.0, gt=0, description="An event stream ends after this time; the client goes on with a new one."
+    )
+    cors_origins: str = Field(
+        "",
+        description="Origins of web pages that may call the API, with commas; empty: none.",
+    )
+
     requests_per_minute: int = Field(60_000, ge=0, description="Of one application or admin key; 0: no limit.")
     user_requests_per_minute: int = Field(1_200, ge=0, description="Of one key of a user; 0: no limit.")
     predictions_per_key_per_day: int = Field(
@@ -87,6 +96,18 @@ class Settings(BaseSettings):
     )
     feedback_per_key_per_day: int = Field(5_000_000, ge=0, description="Events through one key; 0: no limit.")
     feedback_per_user_per_day: int = Field(10_000, ge=0, description="New events of one user; 0: no limit.")
+
+    webhooks_per_application: int = Field(20, ge=0)
+    webhook_allow_private: bool = Field(
+        False, description="Whether webhooks may go to private addresses, and over http without TLS."
+    )
+    webhook_timeout_s: float = Field(10.0, gt=0, description="Longest time of one delivery, all in all.")
+    webhook_max_attempts: int = Field(12, ge=1, description="Tries of one delivery.")
+    webhook_max_failures: int = Field(
+        30, ge=1, description="After so many failed tries in a row, a webhook is disabled."
+    )
+    webhook_retry_base_s: float = Field(5.0, gt=0, description="Pause after the first failed try; it doubles.")
+    webhook_retry_cap_s: float = Field(3600.0, gt=0, description="Longest pause between tries.")
 
     default_base_model: str = Field("", description="name or name@version; empty: the newest active one.")
     nima_file: UserPath | None = Field(
@@ -122,6 +143,9 @@ class Settings(BaseSettings):
     keep_receipts_days: int = Field(
         365, ge=0, description="Receipts that no feedback names are deleted after this time; 0: never."
     )
+    keep_events_days: int = Field(
+        30, ge=0, description="Events and their deliveries are deleted after this time; 0: never."
+    )
     keep_jobs_days: int = Field(90, ge=0, description="Finished jobs are deleted after this time; 0: never.")
     adapters_cache_mb: int = Field(256, ge=1, description="Memory for adapters in one process; 64 MB: 16,000 users.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -151,6 +175,10 @@ class Settings(BaseSettings):
     @property
     def resolved_erasures_url(self) -> str:
         return self.erasures_url or (self.home / "erasures").absolute().as_uri()
+
+    @property
+    def allowed_origins(self) -> list[str]:
+        return [origin.strip().rstrip("/") for origin in self.cors_origins.split(",") if origin.strip()]
 
     @property
     def resolved_broker_url(self) -> str:

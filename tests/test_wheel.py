@@ -7,12 +7,21 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 from paaplus import __version__
+from paaplus.db.engine import Database
+from paaplus.db.tables.governance import KeyScope
+from paaplus.extras import EXTRAS
+from paaplus.services.users import keys
+from paaplus.settings import Settings
+from tests.support.deployment import Deployment
+from tests.support.factories import APPLICATION
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = (".py", ".json", ".safetensors", "card.md", ".html", ".css", ".js", ".svg")
@@ -129,6 +138,92 @@ def test_commands_of_the_wheel_work_from_an_empty_folder(installed: Path, tmp_pa
 def test_api_and_workers_of_the_wheel_can_be_imported(installed: Path, tmp_path: Path) -> None:
     program = "import sys, paaplus.api.app, paaplus.workers.tasks\nprint(paaplus.api.app.__file__)\n"
     assert run_installed(installed, tmp_path, program).startswith(str(installed))
+
+
+NOT_INSTALLED = """
+import sys
+from importlib.machinery import PathFinder
+
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        heavy = ("torch", "torchvision", "timm", "avalanche", "celery", "kombu", "skimage", "sklearn", "matplotlib")
+        return None if name.partition(".")[0] in heavy else super().find_spec(name, path, target)
+
+sys.meta_path[:] = [Without if finder is PathFinder else finder for finder in sys.meta_path]
+"""
+
+SERVE = """
+import threading, time, uvicorn
+from paaplus.api.app import create_app
+from paaplus.client import Client
+from paaplus.settings import Settings
+
+url, key, image, home = sys.argv[1:]
+server = uvicorn.Server(uvicorn.Config(create_app(Settings(home=home, database_url=url)), port=0, log_config=None))
+thread = threading.Thread(target=server.run)
+thread.start()
+while not server.started:
+    assert thread.is_alive(), "the API has ended"
+    time.sleep(0.02)
+[port] = [socket.getsockname()[1] for each in server.servers for socket in each.sockets]
+with Client(f"http://127.0.0.1:{port}", key) as client:
+    client.make_user("zoe")
+    client.like("zoe", image)
+    [item] = client.predict("zoe", [image])
+server.should_exit = True
+thread.join()
+print(item.status, item.scores["beauty"])
+"""
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_api_and_client_of_the_wheel_serve_a_prediction_without_the_extras(
+    installed: Path, database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    deployment = Deployment(database, settings, num_images=2)
+    with database.session() as session:
+        key = keys.create(session, name="a", scope=KeyScope.APPLICATION, application=APPLICATION, actor="test").token
+    image, home = str(deployment.images[0]), str(settings.home)
+    told = run_installed(installed, tmp_path, NOT_INSTALLED + SERVE, settings.database_url, key, image, home)
+    assert told.splitlines()[-1] == f"scored {float(deployment.generic_IA[0, 0])}"
+
+
+LACKING = """
+import sys
+from contextlib import suppress
+from paaplus.cli.main import main
+for command in sys.argv[1:]:
+    sys.argv = ["paaplus", *command.split()]
+    print(f"{command}:", file=sys.stderr)
+    with suppress(SystemExit):
+        main()
+sys.exit(1)
+"""
+
+
+def test_command_that_needs_an_extra_names_it(installed: Path, tmp_path: Path) -> None:
+    commands = ("worker", "scheduler", "up", "demo")
+    with pytest.raises(AssertionError) as caught:
+        run_installed(installed, tmp_path, NOT_INSTALLED + LACKING, *commands)
+    lines = r"^\s*(\w+):\n(?:(?!\n\s*\w+:\n).)*?pip install 'paaplus\[(\w+)\]'"
+    told = re.findall(lines, str(caught.value), re.MULTILINE | re.DOTALL)
+    assert told == [("worker", "worker"), ("scheduler", "worker"), ("up", "worker"), ("demo", "demo")]
+    assert list(tmp_path.iterdir()) == [], "nothing is made before it is known that it can be used"
+
+
+def test_extras_are_those_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {
+        extra: {re.split(r"[^\w.-]", one)[0].replace("_", "-").lower() for one in requirements}
+        for extra, requirements in project["optional-dependencies"].items()
+    }
+    of_module = packages_distributions()
+    for module, extra in EXTRAS.items():
+        if module in of_module:  # `body` is not installed for tests
+            assert {name.replace("_", "-").lower() for name in of_module[module]} & wanted[extra], module
+    base = {re.split(r"[^\w.-]", one)[0] for one in project["dependencies"]}
+    assert not base & {"torch", "torchvision", "timm", "avalanche-lib", "celery", *wanted["demo"]}
 
 
 def test_folders_are_links_with_the_real_content_at_the_top() -> None:

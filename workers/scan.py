@@ -18,6 +18,7 @@ from paaplus.services.adaptation import drift
 from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.settings import Settings, get_settings
 from paaplus.storage.blobs import BlobStore
+from paaplus.workers import webhooks
 from paaplus.workers.wake_ups import MAX_WAKE_UPS, num_waiting, wake_up_options
 
 log = structlog.get_logger(__name__)
@@ -45,6 +46,7 @@ def scan_now(app: Celery) -> None:
     """One scan in this process. If the database does not answer, the next scan tries again."""
     settings = get_settings()
     context = _contexts.setdefault(settings.resolved_database_url, ScanContext(settings))
+    webhooks.start(settings)
     try:
         scan(app, context)
     except SQLAlchemyError as error:

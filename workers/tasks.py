@@ -36,5 +36,5 @@ def maintain() -> None:
     """Delete what the deployment does not keep any longer."""
     context = worker_context()
     report = retention.apply(context.database, context.settings)
-    if report.num_receipts or report.num_jobs:
-        log.info("old rows deleted", receipts=report.num_receipts, jobs=report.num_jobs)
+    if report.num_receipts or report.num_jobs or report.num_events:
+        log.info("old rows deleted", receipts=report.num_receipts, jobs=report.num_jobs, events=report.num_events)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from paaplus.numbers import parse_whole
+from paaplus.numbers import parse_number, parse_whole
 from paaplus.texts import checked_id_characters, cleaned, trimmed_name, trimmed_text
 from paaplus.times import parse_moment
 
@@ -45,6 +45,7 @@ def _moment(value: Any) -> Any:
 
 # In a path or a query all numbers are texts. Pydantic itself would read `1_0` as 10.
 WholeText = Annotated[int, BeforeValidator(cleaned(parse_whole))]
+NumberText = Annotated[float, BeforeValidator(cleaned(parse_number))]
 # "true" and "false" only: pydantic itself would also read "1", "on" and "yes".
 FlagText = Annotated[bool, BeforeValidator(_flag)]
 # Strict: pydantic would otherwise read `true` as 1 and "7" as 7.

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "8c41e7d0b3a6"
-down_revision = "7f3c0a9d51b8"
+down_revision = "a3d90b5e7c18"
 
 
 def upgrade() -> None:

@@ -17,6 +17,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from paaplus import extras
 from paaplus.cli.common import JsonOption, console, print_json
 from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import PaaplusError
@@ -69,6 +70,11 @@ def _guarded(check: Callable[[Settings], Finding]) -> Finding:
     name = check.__name__.strip("_").replace("_", " ")
     try:
         return check(get_settings())
+    except ModuleNotFoundError as error:
+        lacking = extras.missing(error)
+        if lacking is None:
+            return Finding(name, "problem", f"{type(error).__name__}: {error}", "see the message")
+        return Finding(name, "note", str(lacking), "not needed where only the API or the client runs")
     except (PaaplusError, OSError, ImportError, RuntimeError, SQLAlchemyError) as error:
         return Finding(name, "problem", f"{type(error).__name__}: {str(error).splitlines()[0]}", "see the message")
 

@@ -51,6 +51,13 @@ def main() -> None:
         _fail(error.code, str(error))
     except OSError as error:
         _fail(Unavailable.code, str(error))
+    except ModuleNotFoundError as error:
+        from paaplus import extras
+
+        known = extras.missing(error)
+        if known is None:
+            raise
+        _fail(known.code, str(known))
     except Exception as error:
         sqlalchemy = sys.modules.get("sqlalchemy.exc")  # not imported here, which would cost each start 0.3 s
         if sqlalchemy is None or not isinstance(error, (sqlalchemy.OperationalError, sqlalchemy.InterfaceError)):

@@ -13,6 +13,6 @@ with lazy_imports():
 
 
 def maintain(as_json: JsonOption = False) -> None:
-    """Delete old receipts that no feedback names, and old finished jobs. The platform may run meanwhile."""
+    """Delete old receipts that no feedback names, old finished jobs and old events. The platform may run meanwhile."""
     with open_database() as database:
         print_record(asdict(retention.apply(database, get_settings())), as_json=as_json)

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from paaplus import processes
+from paaplus import extras, processes
 from paaplus.errors import InvalidInput
 from paaplus.settings import get_settings
 
@@ -53,6 +53,7 @@ def worker(
     wanted = [queue.strip() for queue in queues.split(",")]
     if unknown := sorted(set(wanted) - set(QUEUES)):
         raise InvalidInput(f"--queues {queues!r}: no queue is named {', '.join(map(repr, unknown))}; cpu or gpu")
+    extras.require("celery", "torch")
     _become(processes.worker_command(wanted, pool=pool.value, concurrency=concurrency, name=name, more=context.args))
 
 
@@ -64,6 +65,7 @@ def scheduler(
     ] = None,
 ) -> None:
     """Start the scheduler, which asks for a scan at regular intervals. Further options go to `celery beat`."""
+    extras.require("celery")
     if schedule is None:
         folder = get_settings().broker_folder
         folder.mkdir(parents=True, exist_ok=True)

@@ -41,6 +41,14 @@ COMMANDS = {
         "paaplus.demo.command:demo",
         "Play the whole loop over HTTP on a platform of its own, and write a report into var/demo.",
     ),
+    "rank": Definition(
+        "paaplus.cli.rank:rank",
+        "Put a folder of photographs into your order, with a contact sheet. The next run reads only new files.",
+    ),
+    "rate": Definition(
+        "paaplus.cli.rate:rate",
+        "Rate photographs of a folder in the terminal; those come first from whose ratings most is learned.",
+    ),
     "doctor": Definition(
         "paaplus.cli.doctor:doctor", "Check this deployment; exit code 1 if something keeps it from working."
     ),
@@ -85,7 +93,7 @@ COMMANDS = {
     ),
     "maintain": Definition(
         "paaplus.cli.maintain:maintain",
-        "Delete old receipts that no feedback names, and old finished jobs. The platform may run meanwhile.",
+        "Delete old receipts that no feedback names, old finished jobs and old events. The platform may run meanwhile.",
     ),
     "chaos": Definition(
         "paaplus.chaos.command:chaos",

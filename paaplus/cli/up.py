@@ -13,7 +13,7 @@ from paaplus.cli.studio import studio_link
 from paaplus.settings import Settings, get_settings
 
 with lazy_imports():
-    from paaplus import processes, supervisor
+    from paaplus import extras, processes, supervisor
     from paaplus.db import migrate
     from paaplus.services.images import images
     from paaplus.services.registry import base_models, starter
@@ -24,6 +24,7 @@ def up(
 ) -> None:
     """Start API, worker and scheduler on this machine, until Ctrl-C. The first start prepares what is missing."""
     settings = get_settings()
+    extras.require("celery", "torch")  # before a database is made that no worker will use
     settings.home.mkdir(parents=True, exist_ok=True)
     chosen = processes.usable_port(settings.api_host, settings.api_port if port is None else port)
     migrate.upgrade(settings.resolved_database_url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from functools import partial
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -26,7 +27,7 @@ from paaplus.cli.common import (
     user_of,
 )
 from paaplus.cli.lazy import lazy_imports
-from paaplus.errors import Conflict, InvalidInput
+from paaplus.errors import Conflict, InvalidInput, Unavailable
 from paaplus.settings import get_settings
 
 with lazy_imports():
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from paaplus.db.tables import UserRow
 
 app = typer.Typer()
+
+WAIT_POLL_S = 0.2
 
 FIELDS = ("id", "application", "external_id", "version", "feedback", "pending", "pinned", "last_trained_at",
           "next_due_at", "due_reason")  # fmt: skip
@@ -107,6 +110,35 @@ def retrain(user: UserArgument, reason: ReasonOption, key: OnceOption = None, as
         act = partial(scheduling.request_training, session, row.id, actor=ACTOR, reason=reason, settings=get_settings())
         given = {"user": row.id, "reason": reason}
         print_record(once(session, key, "users retrain", given, lambda: {"job": act()}), as_json=as_json)
+
+
+@app.command()
+def wait(
+    user: UserArgument,
+    sequence: Annotated[
+        int | None, typer.Option(min=0, help="The event to wait for. Default: the last one of now.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0, help="Longest wait, in seconds.")] = 300.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Wait until a training has read the user's feedback; exit code 1 if it has not in time."""
+    ends_at = time.monotonic() + timeout
+    with open_database() as database:
+        while True:
+            with database.read_session() as session:
+                row = user_of(session, user)
+                record = {**_record(session, row), "trained": row.trained_sequence}
+            sequence = record["feedback"] if sequence is None else sequence
+            if row.trained_sequence >= sequence:
+                print_record(record, as_json=as_json)
+                return
+            if time.monotonic() >= ends_at:
+                due = f"due at {row.next_due_at:%H:%M:%S} UTC" if row.next_due_at else "not due, or in training"
+                raise Unavailable(
+                    f"{user} is trained up to event {row.trained_sequence}, not {sequence}, after {timeout:g} s; "
+                    f"{record['pending']} events wait, {due} ({row.due_reason or 'no reason'})"
+                )
+            time.sleep(WAIT_POLL_S)
 
 
 @app.command()

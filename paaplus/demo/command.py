@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from paaplus import extras
 from paaplus.errors import Unavailable
 
 
@@ -38,6 +39,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of people, held-out images and order.")] = 0,
 ) -> None:
     """Play the whole loop over HTTP on a platform of its own, and write a report into var/demo."""
+    extras.require("matplotlib", "celery", "torch")  # before anything is written
     try:
         from paaplus.demo.run import run_demo
         from paaplus.demo.stages.run import run_stages

@@ -1,7 +1,9 @@
 """The gate: what a user's feedback as a whole says, and whether a candidate adapter replaces the active version."""
 
+from paaplus.gate.check import GateCheck
 from paaplus.gate.evidence import Evidence, UnseenComparisons, UnseenRatings, gather
-from paaplus.gate.judgement import GateCheck, GateReport, judge
+from paaplus.gate.judgement import GateReport, judge
+from paaplus.gate.robustness import RobustnessEvidence
 from paaplus.gate.verdict import EvidenceCache, FeedbackVerdict, feedback_verdict
 
 __all__ = [
@@ -10,6 +12,7 @@ __all__ = [
     "FeedbackVerdict",
     "GateCheck",
     "GateReport",
+    "RobustnessEvidence",
     "UnseenComparisons",
     "UnseenRatings",
     "feedback_verdict",

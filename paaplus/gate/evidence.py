@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from paaplus.errors import InvalidInput
+from paaplus.gate.robustness import RobustnessEvidence
 from paaplus.gate.verdict import FeedbackVerdict
 from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.adapters import Adapter
@@ -95,7 +96,8 @@ class Evidence:
 
     `held_out` are ratings that no version is trained on, `compared` such comparisons. `new` are training ratings after
     the active version, which was therefore not trained on them; the candidate's scores of them are leave-one-out
-    predictions, NaN where the strategy has none. `verdict` is that on all feedback of the user.
+    predictions, NaN where the strategy has none. `verdict` is that on all feedback of the user. `robustness` is None
+    where the policy does not ask for it.
 
     Raises:
         InvalidInput: pools of different shapes.
@@ -109,6 +111,7 @@ class Evidence:
     boundary: int  # last sequence that the active version was trained up to; held-out rows up to it are old
     pool_active_PA: np.ndarray
     pool_candidate_PA: np.ndarray
+    robustness: RobustnessEvidence | None = None
 
     def __post_init__(self) -> None:
         if self.pool_active_PA.shape != self.pool_candidate_PA.shape:

@@ -19,29 +19,17 @@ import numpy as np
 
 from paaplus.configs import GateConfig
 from paaplus.gate import wording
+from paaplus.gate.check import GateCheck
 from paaplus.gate.evidence import Evidence
 from paaplus.gate.orders import pair_gains
 from paaplus.gate.posterior import posterior_of_mean, posterior_of_pairs
+from paaplus.gate.robustness import RobustnessLimits, check_robustness
 from paaplus.records import SCORE_MAX, SCORE_MIN
 
 _LOSS_PRIOR_SD = 3.0  # typical difference of two sensible models' squared errors on one rating
 _FLIP_PRIOR_SD = 0.25  # the same for the share of a rating's pairs that the models order differently
 _COMPARISON_PRIOR_SD = 0.5  # the same for the log losses on one comparison, in nats
 _MAX_COMPARED = 200  # of the latest ratings, because the number of pairs grows with the square
-
-
-@dataclass(frozen=True)
-class GateCheck:
-    """One check of a candidate.
-
-    `value` is compared with `limit`; None: there was too little to measure. `detail` is a sentence, see `wording`.
-    """
-
-    name: str
-    passed: bool
-    value: float | None
-    limit: float
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -71,6 +59,8 @@ def judge(evidence: Evidence, config: GateConfig) -> GateReport:
         comparisons     log loss on held-out comparisons is not higher by more than `comparison_margin`
         negative_flips  the share of pairs in the wrong order does not grow by more than `max_negative_flip_rate`
         generic         the same against the generic scores, where they are not what is served
+
+    Two more must hold for certain where the policy has a `robustness_budget`, see `robustness`.
     """
     sound = _check_sound(evidence)
     if not sound.passed:
@@ -83,7 +73,11 @@ def judge(evidence: Evidence, config: GateConfig) -> GateReport:
         _check_comparisons(evidence, config),
         _check_flips(evidence, config),
     ]
-    return _report([*checks, _check_generic(evidence, config)] if evidence.is_live else checks)
+    if evidence.is_live:
+        checks.append(_check_generic(evidence, config))
+    if evidence.robustness is not None:
+        checks += check_robustness(evidence.robustness, RobustnessLimits(config.max_rasr_rise, config.max_msi_rise))
+    return _report(checks)
 
 
 def _report(checks: Sequence[GateCheck]) -> GateReport:

@@ -26,6 +26,7 @@ from paaplus.gate import Evidence, FeedbackVerdict, gather, judge, wording
 from paaplus.pipelines.context import NotReady, Outcome, Running, WorkerContext, outcome_of
 from paaplus.pipelines.learning_sets import compared_set, prequential, rated_set, verdict_on
 from paaplus.pipelines.lineage import Lineage, SortedFeedback, lineage_of, must_train, sort_feedback
+from paaplus.pipelines.robustness import robustness_evidence
 from paaplus.services.adaptation import commit, drift
 from paaplus.services.adaptation.contradictions import MIDDLE
 from paaplus.services.adaptation.snapshot import Snapshot, read_snapshot
@@ -298,7 +299,7 @@ def _evidence(user: _Prepared, trained: Trained) -> Evidence:
     since = snapshot.drifted_since
     held_out = [rating for rating in user.feedback.held_out if rating.sequence > since]
     held_out_compared = [each for each in user.feedback.held_out_compared if each.sequence > since]
-    return gather(
+    evidence = gather(
         user.request,
         trained,
         user.lineage.reference,
@@ -309,4 +310,7 @@ def _evidence(user: _Prepared, trained: Trained) -> Evidence:
         pool_PA=snapshot.base.generic(snapshot.pool_PR),
         verdict=user.verdict,
         is_live=_is_live(snapshot),
+    )
+    return replace(
+        evidence, robustness=robustness_evidence(user.running, snapshot, trained.adapter, user.lineage.reference)
     )

@@ -20,7 +20,7 @@ from paaplus.errors import LeaseLost, PaaplusError, TrainingStopped, Unavailable
 from paaplus.pipelines import adapt, draw_maps, extract_features, label_images
 from paaplus.pipelines.context import NotReady, Outcome, Running, WorkerContext, outcome_of
 from paaplus.queue import jobs
-from paaplus.queue.jobs import Lease, RetryPolicy
+from paaplus.queue.jobs import DeadJob, Lease, RetryPolicy
 from paaplus.services import scheduling
 
 log = structlog.get_logger(__name__)
@@ -158,8 +158,8 @@ def _fail(context: WorkerContext, lease: Lease, error: str, *, retryable: bool) 
     def write() -> JobState | None:
         with context.database.session() as session:
             state = jobs.fail(session, lease, error, retryable=retryable, retry=retry)
-            if state == JobState.DEAD and lease.user_id is not None:
-                scheduling.postpone(session, lease.user_id)
+            if state == JobState.DEAD:
+                scheduling.give_up(session, DeadJob(lease.job_id, lease.kind, lease.user_id))
             return state
 
     state = _retried(write)

@@ -424,11 +424,20 @@ def forgive_clock(session: Session, lease_s: float) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadJob:
+    """A job that was given up."""
+
+    job_id: UUID
+    kind: JobKind
+    user_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class ReapReport:
-    """Number of jobs whose lease had expired, and the users whose jobs were given up."""
+    """Number of jobs whose lease had expired, and those of them that were given up."""
 
     num_reaped: int
-    dead_user_ids: list[UUID]
+    dead: list[DeadJob]
 
 
 def reap(session: Session, retry: RetryPolicy) -> ReapReport:
@@ -439,7 +448,7 @@ def reap(session: Session, retry: RetryPolicy) -> ReapReport:
         .where(JobRow.state == JobState.RUNNING, JobRow.lease_expires_at < now)
         .with_for_update(skip_locked=True)
     )
-    num_reaped, dead_user_ids = 0, []
+    num_reaped, dead = 0, []
     for job in expired.scalars().all():
         if job.attempts >= job.max_attempts:
             state, values = JobState.DEAD, {"finished_at": now}
@@ -461,9 +470,9 @@ def reap(session: Session, retry: RetryPolicy) -> ReapReport:
                 )
             )
             num_reaped += 1
-            if state == JobState.DEAD and job.user_id is not None:
-                dead_user_ids.append(job.user_id)
-    return ReapReport(num_reaped, dead_user_ids)
+            if state == JobState.DEAD:
+                dead.append(DeadJob(job.id, job.kind, job.user_id))
+    return ReapReport(num_reaped, dead)
 
 
 def count_ready(session: Session) -> dict[str, int]:

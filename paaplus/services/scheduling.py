@@ -20,12 +20,14 @@ from paaplus.db.engine import Database
 from paaplus.db.locks import lock_user
 from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import AdapterRow, ExclusionRow, FeedbackRow, MatchRow, UserRow
+from paaplus.db.tables.events import EventKind
 from paaplus.db.tables.jobs import JobKind
 from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.tables.users import DueReason
 from paaplus.db.users import locked_user
 from paaplus.queue import jobs
-from paaplus.services import audit, history
+from paaplus.queue.jobs import DeadJob
+from paaplus.services import audit, events, history
 from paaplus.settings import Settings
 
 SCAN_BATCH = 2_000  # some 100 ms under SQLite's write lock
@@ -242,10 +244,15 @@ def _with_own_prior() -> sa.Select[UUID]:
     return sa.select(MatchRow.user_id).where(MatchRow.superseded_at.is_(None), MatchRow.prior_digest.is_not(None))
 
 
-def postpone(session: Session, user_id: UUID) -> None:
-    """After a job was given up: wait a whole interval, so that a permanent fault is not retried at once."""
-    user = lock_user(session, user_id)
-    if user is not None and not policy_of(user).paused and pending_feedback(session, user_id):
+def give_up(session: Session, job: DeadJob) -> None:
+    """After a job was given up: write the event, and let the user wait a whole interval.
+
+    A permanent fault would otherwise be tried again at once.
+    """
+    user = lock_user(session, job.user_id) if job.user_id is not None else None
+    told = {"job_id": str(job.job_id), "kind": job.kind.value}
+    events.write(session, EventKind.JOB_FAILED, user.id if user is not None else None, told)
+    if user is not None and not policy_of(user).paused and pending_feedback(session, user.id):
         user.next_due_at = db_now(session) + timedelta(seconds=policy_of(user).max_interval_s)
         user.due_reason = DueReason.INTERVAL
 
@@ -326,7 +333,7 @@ def scan(database: Database, settings: Settings) -> ScanReport:
     with database.session() as session:
         jobs.forgive_clock(session, settings.lease_s)
         reaped = jobs.reap(session, retry)
-        for user_id in reaped.dead_user_ids:
-            postpone(session, user_id)
+        for job in reaped.dead:
+            give_up(session, job)
         num_ready = jobs.count_ready(session)
     return ScanReport(num_enqueued, reaped.num_reaped, num_ready)

@@ -211,6 +211,15 @@ def of_batch(tail: str) -> Callable[[World], Request]:
     return lambda world: at(f"/v1/review-batches/{review_batch(world)['id']}{tail}")
 
 
+def webhook(world: World) -> str:
+    made = world.application.post("/v1/webhooks", {"url": "https://app.example/hook"})
+    return f"/v1/webhooks/{made.json()['id']}"
+
+
+def new_webhook(world: World) -> Request:
+    return at("/v1/webhooks", {"url": "https://app.example/hook", "application": "test-app"})
+
+
 def new_batch(world: World) -> Request:
     review_batch(world)
     image = world.application.upload(jpeg(shade=0)).json()["id"]
@@ -308,6 +317,11 @@ ROUTES: dict[tuple[str, str], tuple[frozenset[KeyScope], Callable[[World], Reque
     ("GET", "/v1/users/{user}"): (USER, of_ada(""), NOT_THERE),
     ("PUT", "/v1/users/{user}/policy"): (APPLICATION, of_ada("/policy", {}), NOT_THERE),
     ("PUT", "/v1/users/{user}/sharing"): (USER, of_ada("/sharing", {"shares_taste": True}), NOT_THERE),
+    ("GET", "/v1/users/{user}/events"): (USER, of_ada("/events"), NOT_THERE),
+    ("POST", "/v1/webhooks"): (APPLICATION, new_webhook, "forbidden"),
+    ("GET", "/v1/webhooks"): (APPLICATION, lambda w: at("/v1/webhooks"), ITS_OWN),
+    ("POST", "/v1/webhooks/{webhook_id}/enable"): (APPLICATION, lambda w: at(f"{webhook(w)}/enable"), NOT_THERE),
+    ("DELETE", "/v1/webhooks/{webhook_id}"): (APPLICATION, lambda w: at(webhook(w)), NOT_THERE),
     ("GET", "/v1/users/{user}/export"): (USER, of_ada("/export"), NOT_THERE),
     ("DELETE", "/v1/users/{user}"): (APPLICATION, somebody_to_erase, NOT_THERE),
     ("POST", "/v1/images"): (USER, upload, NOT_THERE),

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 from paaplus.api import waiting
 from paaplus.api.app import create_app
-from paaplus.api.waiting import FeaturesWaiter, OneAtATime, Turns
+from paaplus.api.waiting import OneAtATime, Turns, Waiter
 from paaplus.db.locks import lock_user
 from paaplus.db.tables import PredictionReceiptRow
 from paaplus.errors import TooMany
@@ -45,7 +45,7 @@ def test_hundreds_wait_with_one_question_at_a_time() -> None:
     missing = Missing(first, second)
 
     async def scene() -> tuple[list[bool], float]:
-        waiter = FeaturesWaiter(missing, max_per_key=1000)
+        waiter = Waiter(missing, max_per_key=1000)
         threads = threading.active_count()
         waits = [asyncio.create_task(waiter.wait("k", [first] if i % 2 else [first, second], 20)) for i in range(300)]
         await asyncio.sleep(0.5)
@@ -68,7 +68,7 @@ def test_waits_of_a_key_are_bounded_and_end() -> None:
     image = uuid4()
 
     async def scene() -> None:
-        waiter = FeaturesWaiter(Missing(image), max_per_key=2)
+        waiter = Waiter(Missing(image), max_per_key=2)
         two = [asyncio.create_task(waiter.wait("k", [image], 0.6)) for _ in range(2)]
         await asyncio.sleep(0)
         started = time.monotonic()
@@ -92,7 +92,7 @@ def test_database_that_fails_meanwhile_ends_no_wait() -> None:
         return set(answer)
 
     async def scene() -> None:
-        assert await FeaturesWaiter(still_missing, 2).wait("k", [image], 20)
+        assert await Waiter(still_missing, 2).wait("k", [image], 20)
 
     asyncio.run(scene())
     assert answers == []

@@ -20,6 +20,7 @@ from paaplus.image_files import decode_image, num_jpeg_scans
 from paaplus.models.base_models import load_extractor
 from paaplus.models.extractor import Extractor
 from paaplus.services.images import sanitize
+from tests.support.photographs import linear_profile
 
 SIZE = (192, 144)
 
@@ -52,16 +53,6 @@ def png16(value_HWC: np.ndarray, color_type: int, extra: bytes = b"") -> bytes:
 
 def profile(name: str) -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile(name)).tobytes()
-
-
-def linear_profile() -> bytes:
-    """sRGB's primaries with linear tone curves, and still called sRGB."""
-    data = bytearray(profile("sRGB"))
-    for i in range(struct.unpack_from(">I", data, 128)[0]):
-        name, offset, size = struct.unpack_from(">4sII", data, 132 + 12 * i)
-        if name in (b"rTRC", b"gTRC", b"bTRC"):
-            data[offset : offset + size] = (b"curv" + bytes(8)).ljust(size, b"\0")
-    return bytes(data)
 
 
 def turned(orientation: int) -> Image.Exif:

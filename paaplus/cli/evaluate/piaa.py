@@ -82,7 +82,8 @@ def piaa(
     if as_json:
         print_json(document)
         return
-    show_all(document, [Shown(f"{dataset}: mean SRCC per person", HEADINGS, table(document), dense=True)])
+    what = "SRCC with mean ratings" if chosen.name.startswith("generic") else "mean SRCC per person"
+    show_all(document, [Shown(f"{dataset}: {what}", HEADINGS, table(document), dense=True)])
     for note in notes(document):
         console.print(note, highlight=False, markup=False)
 

@@ -1,6 +1,7 @@
 """All tables. `Base.metadata` is the schema that the migrations must give."""
 
 from paaplus.db.tables.base import Base
+from paaplus.db.tables.events import DeliveryRow, EventRow, WebhookRow
 from paaplus.db.tables.experts import ExpertRow, MatchExpertRow, MatchRow, QuizPairRow, QuizRow
 from paaplus.db.tables.exposure import ExposureRatingRow
 from paaplus.db.tables.feedback import ExclusionRow, FeedbackRow, PredictionReceiptRow
@@ -41,6 +42,8 @@ __all__ = [
     "Base",
     "BaseModelRow",
     "BrowserSessionRow",
+    "DeliveryRow",
+    "EventRow",
     "ExclusionRow",
     "ExpertRow",
     "ExposureRatingRow",
@@ -69,4 +72,5 @@ __all__ = [
     "ToolRevisionPersonRow",
     "ToolRevisionRow",
     "UserRow",
+    "WebhookRow",
 ]

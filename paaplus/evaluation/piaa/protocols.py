@@ -137,7 +137,7 @@ PROTOCOLS = {
         num_test=None,
         draws=1,
         source="the usual one of generic aesthetics: SRCC and PLCC with mean ratings on the release's test images",
-        note="For AVA, TAD66K and SPAQ, which have no person's own ratings.",
+        note="The default of AVA, TAD66K and SPAQ. Where people's own ratings are there, their means are what counts.",
     ),
 }
 DEFAULTS = {"ava": "generic", "tad66k": "generic", "spaq": "generic"}

@@ -46,6 +46,7 @@ def notes(document: dict[str, Any]) -> list[str]:
     """Sentences that belong under the table."""
     protocol = document["config"]["protocol"]
     lines = [f"Protocol {protocol['name']}: {protocol['source']}.", protocol["note"]]
+    lines += [f"PLCC of ours: {entry['plcc']:.3f}." for entry in document["ours"] if "plcc" in entry]
     lines += [f"{row['method']}: {row['protocol']}; read from {row['read_from']}." for row in document["published"]]
     if document["published"]:
         lines.append("Backbones and pre-training differ: the gain over the generic score says more than SRCC.")

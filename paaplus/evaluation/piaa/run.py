@@ -4,7 +4,7 @@ The base model is fitted on everybody but the test people. In every draw and for
 person's images in a random order train the closed form; SRCC is measured on the others (or on `num_test` of them), for
 the personal and for the generic score. Gain is the difference of the two: it can be compared across backbones.
 
-Shape letters: U = test people, S = draws, K = shots.
+Shape letters: U = test people, S = draws, K = shots, I = images, N = ratings, T = rated test images.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from paaplus.data.folder import DataFolder
 from paaplus.errors import InvalidInput, UndefinedMetric
 from paaplus.evaluation.agreement import mean_srcc
 from paaplus.evaluation.bands import Bands
@@ -33,6 +34,7 @@ from paaplus.records import NO_COMPARISONS
 from paaplus.scoring.closed_form import fit
 from paaplus.scoring.priors import OwnPrior
 
+OF_A_PERSON, OF_MEANS = "a person's ratings", "mean ratings"
 _LEAST_TEST = 5
 
 
@@ -82,7 +84,7 @@ def run_piaa(
         raise InvalidInput(f"SRCC is undefined for all {len(people)} test people")
     return {
         "ours": [_entry(protocol, personal_USK, generic_USK, j) for j in range(len(protocol.shots))],
-        "published": published_rows(dataset),
+        "published": published_rows(dataset, OF_A_PERSON),
         "bands": bands.summary(),
         "config": {
             **data.config_entries(),
@@ -99,30 +101,30 @@ def run_piaa(
 
 
 def run_generic(dataset: str, data: EvaluationData, protocol: Protocol, seed: int = 0) -> dict[str, Any]:
-    """SRCC and PLCC of the generic score with mean ratings on the release's test images.
+    """SRCC and PLCC of the generic score with mean ratings on the release's test images, of the first aspect.
 
     Raises:
         InvalidInput: too few images.
     """
     folder = data.folder
     test_I = test_images_of(folder, seed, 0.2)
-    test = frozenset(np.array(folder.images)[test_I].tolist())
-    split = FolderSplit(seed, folder.people, (), frozenset(folder.images) - test, test, {})
+    test_images = frozenset(np.array(folder.images)[test_I].tolist())
+    split = FolderSplit(seed, folder.people, (), frozenset(folder.images) - test_images, test_images, {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SmallDataWarning)  # one user is what these data sets have
         side = TrainSide("piaa", data, split, people_prior=False)
-    rating_N, image_N = folder.score_NA[:, 0], folder.image_N
-    in_test_N = test_I[image_N]
-    score_N, truth_N = side.generic_IA[image_N[in_test_N], 0], rating_N[in_test_N]
+    mean_I = _mean_ratings(folder)
+    test = np.flatnonzero(test_I & ~np.isnan(mean_I))
+    score_T, truth_T = side.generic_IA[test, 0], mean_I[test]
     bands = Bands(folder)
-    bands.add("generic", "everybody", score_N[:, None], truth_N[:, None], image_N[in_test_N])
+    bands.add("generic", "everybody", score_T[:, None], truth_T[:, None], test)
     try:
-        agreement = {"srcc": srcc(score_N, truth_N), "plcc": plcc(score_N, truth_N)}
+        agreement = {"srcc": srcc(score_T, truth_T), "plcc": plcc(score_T, truth_T)}
     except UndefinedMetric as error:
         raise InvalidInput(f"{folder.path}: {error}") from error
     return {
         "ours": [{"k": 0, "num_people": len(folder.people), **agreement}],
-        "published": published_rows(dataset),
+        "published": published_rows(dataset, OF_MEANS),
         "bands": bands.summary(),
         "config": {
             **data.config_entries(),
@@ -130,15 +132,29 @@ def run_generic(dataset: str, data: EvaluationData, protocol: Protocol, seed: in
             "protocol": {**asdict(protocol), "shots": []},
             "seed": seed,
             "num_train_images": int((~test_I).sum()),
-            "num_test_images": int(test_I.sum()),
+            "num_test_images": len(test),
         },
     }
 
 
-def published_rows(dataset: str) -> list[dict[str, Any]]:
-    """Published results on a data set, with source, year and notes."""
+def published_rows(dataset: str, measured_on: str) -> list[dict[str, Any]]:
+    """Published results on a data set, with source, year and notes.
+
+    Args:
+        dataset: name of the data set.
+        measured_on: `OF_A_PERSON`: agreement with one person's ratings. `OF_MEANS`: with mean ratings.
+    """
     text = files("paaplus.evaluation.piaa").joinpath("published.json").read_text(encoding="utf-8")
-    return [row for row in json.loads(text)["rows"] if row["dataset"] == dataset]
+    return [row for row in json.loads(text)["rows"] if (row["dataset"], row["measured_on"]) == (dataset, measured_on)]
+
+
+def _mean_ratings(folder: DataFolder) -> np.ndarray:
+    """Mean over people of each image's ratings (0-10) of the first aspect, shape (I,); NaN where there are none."""
+    rating_N = folder.score_NA[:, 0]
+    rated_N = ~np.isnan(rating_N)
+    num_I = np.bincount(folder.image_N[rated_N], minlength=len(folder.images))
+    sum_I = np.bincount(folder.image_N[rated_N], weights=rating_N[rated_N], minlength=len(folder.images))
+    return np.divide(sum_I, num_I, out=np.full(len(num_I), np.nan), where=num_I > 0)
 
 
 def _all_eligible(data: EvaluationData, protocol: Protocol) -> list[str]:

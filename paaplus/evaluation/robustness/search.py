@@ -82,6 +82,17 @@ def prepare(image: Image.Image) -> Image.Image:
     return small
 
 
+def strongest_edits(image: Image.Image, budget: float) -> list[Image.Image]:
+    """The image, which `prepare` returned, edited by each direction alone, as strongly as the budget allows."""
+    pixel_3HW = np.asarray(image, np.float64).transpose(2, 0, 1) / _LEVELS
+    edited = []
+    for direction in DIRECTIONS:
+        strength = _strongest(pixel_3HW, pixel_3HW, direction, budget)
+        if strength >= _MIN_STRENGTH:
+            edited.append(_image(direction.apply(pixel_3HW, strength)))
+    return edited
+
+
 def attack(image: Image.Image, score: Scorer, budget: float) -> Attack:
     """Search one image, which `prepare` returned.
 

@@ -14,6 +14,7 @@ from paaplus import faults
 from paaplus.db.engine import Database
 from paaplus.db.locks import lock_user
 from paaplus.db.tables import AdapterHistoryRow, AdapterRow, RunRow, UserRow
+from paaplus.db.tables.events import EventKind
 from paaplus.db.tables.jobs import RunOutcome
 from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.tables.users import DueReason
@@ -23,7 +24,7 @@ from paaplus.ids import new_id, sha256_hex
 from paaplus.queue import jobs
 from paaplus.queue.jobs import Lease
 from paaplus.scoring.adapters import Adapter
-from paaplus.services import scheduling
+from paaplus.services import events, scheduling
 from paaplus.services.adapters import versions
 from paaplus.services.feedback import exclusions
 from paaplus.services.feedback.feedback_log import GATE
@@ -102,10 +103,21 @@ def commit(database: Database, user_id: UUID, result: RunResult) -> AdapterRow |
         user.trained_sequence = max(user.trained_sequence, result.to_sequence)
         user.last_trained_at = utcnow()
         scheduling.refresh_due(session, user)
+        events.write(session, EventKind.TRAINING_FINISHED, user.id, _finished(user, run, version))
         session.flush()
         faults.point("training_uncommitted")
     faults.point("training_committed")
     return version
+
+
+def _finished(user: UserRow, run: RunRow, version: AdapterRow | None) -> dict[str, Any]:
+    """What the event of a finished training tells."""
+    return {
+        "run_id": str(run.id),
+        "outcome": run.outcome.value,
+        "trained_sequence": user.trained_sequence,
+        "version": version.number if version is not None else None,
+    }
 
 
 def _write_run(session: Session, user: UserRow, result: RunResult) -> RunRow:

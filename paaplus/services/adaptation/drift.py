@@ -25,13 +25,14 @@ from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
 from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import AdapterRow, FeedbackRow, UserRow
+from paaplus.db.tables.events import EventKind
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.models import AdapterState
 from paaplus.db.tables.users import DueReason
 from paaplus.errors import NotFound, Unavailable
 from paaplus.records import Scale
 from paaplus.scoring.drift import DriftState
-from paaplus.services import scheduling
+from paaplus.services import events, scheduling
 from paaplus.services.adaptation import contradictions
 from paaplus.services.predictions.serving import Serving
 from paaplus.services.predictions.serving_store import ServingStore
@@ -224,6 +225,8 @@ def _update(session: Session, user: UserRow, last: int, head: int, errors: Error
     user.drift, user.watched_sequence = {**state.to_dict(), _ANSWERS: answers.to_dict()}, head
     if drifts and not policy.paused and user.pending_count:
         user.next_due_at, user.due_reason = db_now(session), DueReason.DRIFT
+    if drifts:
+        events.write(session, EventKind.DRIFT_FOUND, user.id, {"since_sequence": state.since})
     return drifts
 
 

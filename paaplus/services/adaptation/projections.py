@@ -69,12 +69,16 @@ class Projections:
         self, session: Session, user: UserRow, base: BaseScorer, preference: Sequence[float] | None, size: int
     ) -> np.ndarray:
         """Up to `size` images that the user may see, in taste space, shape (P, R): those of the lowest digests."""
-        shared = self._shared_images(session, user.application, base.extractor_digest, size)
-        own = _first_images(session, base.extractor_digest, size, ImageRow.owner_id == user.id)
-        chosen = [image_id for _, image_id in heapq.merge(shared, own)][:size]
+        chosen = [image_id for _, image_id in self.pool_images(session, user, base, size)]
         images = self.read(session, base, preference, chosen).images
         taste = [images[image_id].taste_R for image_id in chosen if image_id in images]
         return np.stack(taste) if taste else np.empty((0, base.taste_dim), np.float32)
+
+    def pool_images(self, session: Session, user: UserRow, base: BaseScorer, size: int) -> list[PoolImage]:
+        """Content digest and id of the images of the pool."""
+        shared = self._shared_images(session, user.application, base.extractor_digest, size)
+        own = _first_images(session, base.extractor_digest, size, ImageRow.owner_id == user.id)
+        return list(heapq.merge(shared, own))[:size]
 
     def _shared_images(self, session: Session, application: str, extractor_digest: str, size: int) -> list[PoolImage]:
         key = (application, extractor_digest, size)

@@ -59,17 +59,28 @@ class _Basis:
 
 
 def to_rate(
-    database: Database, blobs: BlobStore, store: ServingStore, settings: Settings, user_id: UUID, *, count: int
+    database: Database,
+    blobs: BlobStore,
+    store: ServingStore,
+    settings: Settings,
+    user_id: UUID,
+    *,
+    count: int,
+    among: Sequence[UUID] | None = None,
 ) -> list[UUID]:
-    """Up to `count` unrated shared images of the application, the most informative first.
+    """Up to `count` unrated images, the most informative first.
 
     Images whose ratings are held out are included at their usual share, because the gate needs them.
+
+    Args:
+        among: the images to choose from, of which the first 300 are looked at; None: the application's shared images.
 
     Raises:
         NotFound: no such user.
         Unavailable: there is no base model, or an artifact is damaged.
     """
-    return [each.image_id for each in ranked(database, blobs, store, settings, user_id, pool=None, count=count)]
+    pool = None if among is None else list(among)[:POOL_SIZE]
+    return [each.image_id for each in ranked(database, blobs, store, settings, user_id, pool=pool, count=count)]
 
 
 def ranked(

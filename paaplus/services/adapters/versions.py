@@ -15,7 +15,7 @@ from paaplus.db.tables import AdapterHistoryRow, AdapterRow, RunRow, UserRow
 from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.users import locked_user
 from paaplus.errors import Conflict, InvalidInput, NotFound
-from paaplus.services import audit, scheduling
+from paaplus.services import audit, events, scheduling
 from paaplus.services import history as pointer_history
 from paaplus.services.feedback import exclusions, feedback_log
 
@@ -302,7 +302,7 @@ def write_history(
     reason: str,
     details: dict[str, Any],
 ) -> None:
-    """Write one entry of the history, with the version numbers among its details.
+    """Write one entry of the history, with the version numbers among its details, and the event if it is one.
 
     Raises:
         InvalidInput: no reason is given.
@@ -318,3 +318,7 @@ def write_history(
         target=target,
         details={**numbers, **details},
     )
+    kind = events.MOVES.get(move)
+    if kind is not None and _number(current) != _number(target):
+        told = {"move": move.value, "from_number": _number(current), "to_number": _number(target), "reason": reason}
+        events.write(session, kind, user_id, told)

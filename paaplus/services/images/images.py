@@ -120,6 +120,39 @@ def add(
         max_pixels=settings.max_image_pixels,
         min_side_px=settings.min_image_side_px,
     )
+    return _add_picture(database, blobs, settings, application, owner_id, picture, given)
+
+
+def add_picture(
+    database: Database,
+    blobs: BlobStore,
+    settings: Settings,
+    *,
+    application: str,
+    picture: sanitize.Picture,
+    owner_id: UUID | None = None,
+    name: str | None = None,
+) -> AddedImage:
+    """Store a picture that was sanitized already, as `add` does.
+
+    Raises:
+        NotFound: the owner does not exist.
+        Unavailable: the storage does not answer.
+    """
+    check_application(application)
+    given = _Given(names.path_name(name or ""), None, None)
+    return _add_picture(database, blobs, settings, application, owner_id, picture, given)
+
+
+def _add_picture(
+    database: Database,
+    blobs: BlobStore,
+    settings: Settings,
+    application: str,
+    owner_id: UUID | None,
+    picture: sanitize.Picture,
+    given: _Given,
+) -> AddedImage:
     try:
         with database.session() as session:
             return _store(session, blobs, settings, application, owner_id, picture, given)

@@ -15,7 +15,8 @@ from PIL import Image
 
 from paaplus.errors import TooLarge, Unavailable
 from paaplus.ids import sha256_hex
-from paaplus.image_files import check_header, decode_image, media_type_of
+from paaplus.image_files import check_header, decode_image
+from paaplus.image_kinds import media_type_of
 
 # A picture of 50 megapixels takes 600 MB while it is turned. So only a few are decoded at once, and a request that
 # waits for too long fails.
@@ -53,6 +54,11 @@ def clean(data: bytes, *, max_bytes: int, max_pixels: int, min_side_px: int) -> 
         return _encode(decode_image(data, max_pixels, min_side_px), media_type, sha256_hex(data))
 
 
+def of_photograph(image: Image.Image, upload_sha256: str) -> Picture:
+    """Encode a photograph that `image_files.decode_photograph` has scaled down, as a JPEG of quality 90."""
+    return _encode(image, "image/jpeg", upload_sha256, quality=90)
+
+
 @contextmanager
 def decoding_turn() -> Iterator[None]:
     """Run the block, which decodes a picture, when few others are being decoded in this process.
@@ -70,11 +76,11 @@ def decoding_turn() -> Iterator[None]:
         _decoding.release()
 
 
-def _encode(image: Image.Image, media_type: str, upload_sha256: str) -> Picture:
+def _encode(image: Image.Image, media_type: str, upload_sha256: str, quality: int = 95) -> Picture:
     image.info = {}  # otherwise Pillow writes the comments and profiles in it
     buffer = BytesIO()
     if media_type == "image/jpeg":
-        image.save(buffer, "JPEG", quality=95, subsampling="4:4:4")
+        image.save(buffer, "JPEG", quality=quality, subsampling="4:4:4")
     else:
         media_type = "image/png"
         image.save(buffer, "PNG", compress_level=4)

@@ -26,6 +26,8 @@ from paaplus.db.tables import (
     AuditRow,
     Base,
     BrowserSessionRow,
+    DeliveryRow,
+    EventRow,
     ExclusionRow,
     ExpertRow,
     ExposureRatingRow,
@@ -91,6 +93,8 @@ ABOUT_A_USER: Final[Mapping[str, Callable[[UUID], sa.ColumnElement[bool]]]] = {
     "adapter_history": lambda user_id: AdapterHistoryRow.user_id == user_id,
     "runs": lambda user_id: RunRow.user_id == user_id,
     "jobs": lambda user_id: JobRow.user_id == user_id,
+    "events": lambda user_id: EventRow.user_id == user_id,
+    "deliveries": lambda user_id: DeliveryRow.event_id.in_(sa.select(EventRow.id).where(EventRow.user_id == user_id)),
     "api_keys": lambda user_id: ApiKeyRow.user_id == user_id,
     "allowances": lambda user_id: AllowanceRow.key_id.in_(_own_keys(user_id)),
     "browser_sessions": lambda user_id: sa.or_(
@@ -120,6 +124,7 @@ ABOUT_NO_USER: Final = frozenset(
         "surveys",
         "taste_priors",
         "tool_revisions",
+        "webhooks",
     }
 )
 # The digest of a secret is not data about a person.

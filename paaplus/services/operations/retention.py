@@ -1,7 +1,7 @@
 """Retention: delete what is older than the deployment keeps it, in small transactions.
 
-It deletes receipts that no feedback names, and finished jobs. It keeps feedback, versions, history, runs and the audit:
-rollbacks, refits and explanations need them.
+It deletes receipts that no feedback names, finished jobs, and events with their deliveries. It keeps
+feedback, versions, history, runs and the audit: rollbacks, refits and explanations need them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import FeedbackRow, JobRow, PredictionReceiptRow
+from paaplus.db.tables import EventRow, FeedbackRow, JobRow, PredictionReceiptRow
 from paaplus.db.tables.jobs import JobState
 from paaplus.db.types import utcnow
 from paaplus.ids import first_id_of
@@ -29,6 +29,7 @@ class RetentionReport:
 
     num_receipts: int
     num_jobs: int
+    num_events: int
 
 
 def apply(database: Database, settings: Settings) -> RetentionReport:
@@ -36,6 +37,7 @@ def apply(database: Database, settings: Settings) -> RetentionReport:
     return RetentionReport(
         _delete_older(database, PredictionReceiptRow, settings.keep_receipts_days, ~_is_named()),
         _delete_older(database, JobRow, settings.keep_jobs_days, JobRow.state.in_(FINISHED)),
+        _delete_older(database, EventRow, settings.keep_events_days, sa.true()),
     )
 
 

@@ -43,7 +43,7 @@ class Wanted:
         user_id: in whose order.
         images: platform's ids or own ids; None: all images that the user may see and `filter` lets through.
         aspect: what to rank by; None: the base model's first aspect.
-        top: how many images to answer with.
+        top: how many images to answer with; None: all.
         only_unrated: leave out what the user has rated or liked.
         diverse: choose images that are also unlike each other.
     """
@@ -52,7 +52,7 @@ class Wanted:
     images: Sequence[str] | None = None
     filter: ImageFilter = EVERY_IMAGE
     aspect: str | None = None
-    top: int = 20
+    top: int | None = 20
     only_unrated: bool = False
     diverse: bool = False
 
@@ -154,7 +154,11 @@ def rank(database: Database, store: ServingStore, settings: Settings, wanted: Wa
         score_N = (adapter.score(taste_NR, generic_NA) if adapter is not None else generic_NA)[:, place]
         order_N, rank_N = _order(score_N)
         _, generic_rank_N = _order(generic_NA[:, place])
-        chosen = _diverse(order_N, score_N, taste_NR, wanted.top) if wanted.diverse else order_N[: wanted.top].tolist()
+        chosen = (
+            _diverse(order_N, score_N, taste_NR, wanted.top or TOP_MAX)
+            if wanted.diverse
+            else order_N[: wanted.top].tolist()
+        )
         items = [
             RankedImage(
                 image_id=scored[n].id,
@@ -187,7 +191,7 @@ def rank(database: Database, store: ServingStore, settings: Settings, wanted: Wa
 
 
 def _check(wanted: Wanted, settings: Settings) -> None:
-    if not 1 <= wanted.top <= TOP_MAX:
+    if wanted.top is not None and not 1 <= wanted.top <= TOP_MAX:
         raise InvalidInput(f"top {wanted.top}: 1 to {TOP_MAX}")
     if wanted.images is not None and len(wanted.images) > settings.max_ranking_images:
         raise InvalidInput(f"{len(wanted.images)} images; at most {settings.max_ranking_images} are ranked in one call")

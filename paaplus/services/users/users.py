@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -159,6 +159,16 @@ def active_adapters(session: Session, user_ids: Iterable[UUID]) -> dict[UUID, Ad
         sa.select(AdapterRow).where(AdapterRow.user_id.in_(list(user_ids)), AdapterRow.state == AdapterState.ACTIVE)
     )
     return {row.user_id: row for row in rows.scalars()}
+
+
+def untrained(session: Session, wanted: Collection[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
+    """Of these (user, sequence) those whose user exists and was not trained up to the sequence."""
+    trained = dict(
+        session.execute(
+            sa.select(UserRow.id, UserRow.trained_sequence).where(UserRow.id.in_({user_id for user_id, _ in wanted}))
+        ).all()
+    )
+    return {(user_id, sequence) for user_id, sequence in wanted if user_id in trained and trained[user_id] < sequence}
 
 
 def set_policy(session: Session, user_id: UUID, overrides: dict[str, Any], *, actor: str) -> UserRow:

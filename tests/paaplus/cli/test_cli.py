@@ -69,6 +69,15 @@ def test_rollback_history_and_release_as_an_operator_does_them(run: Run, deploym
     assert run("users", "show", ANNA, "--json")["due_reason"] == "new_feedback"
 
 
+def test_wait_ends_when_the_user_is_trained_or_the_time_is_over(run: Run, deployment: Deployment) -> None:
+    record = run("users", "wait", ANNA, "--json")
+    assert (record["feedback"], record["trained"], record["version"]) == (80, 80, 2)
+    told = run("users", "wait", ANNA, "--sequence", "81", "--timeout", "0.3", exit_code=1)
+    assert "trained up to event 80, not 81, after 0.3 s" in " ".join(told.split())
+    deployment.rate(UUID(record["id"]), range(80, 100))
+    assert run("users", "wait", ANNA, "--sequence", "80", "--json")["pending"] == 20
+
+
 def test_rollback_by_steps_is_not_repeated_by_accident(run: Run) -> None:
     command = ["adapters", "rollback", ANNA, "--reason", "complaint"]
     assert run(*command, "--active", "2", "--json")["to_number"] == 1

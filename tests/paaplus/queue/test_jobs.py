@@ -173,7 +173,7 @@ def test_reap_gives_up_a_job_that_killed_every_worker_and_names_its_user(databas
     expire(database, claim(database))
     with database.session() as session:
         report = jobs.reap(session, RETRY)
-    assert (report.num_reaped, report.dead_user_ids) == (1, [user_id])
+    assert (report.num_reaped, [job.user_id for job in report.dead]) == (1, [user_id])
 
 
 def test_get_of_an_unknown_job_is_not_found(database: Database) -> None:

@@ -13,7 +13,7 @@ from paaplus.errors import InvalidInput
 from paaplus.evaluation.piaa.division import divide, joined
 from paaplus.evaluation.piaa.protocols import PROTOCOLS, protocol_of
 from paaplus.evaluation.piaa.report import notes, table, write_report
-from paaplus.evaluation.piaa.run import published_rows, run_generic, run_piaa
+from paaplus.evaluation.piaa.run import OF_A_PERSON, OF_MEANS, published_rows, run_generic, run_piaa
 from paaplus.evaluation.train_side import EvaluationData
 
 pytestmark = pytest.mark.filterwarnings("ignore::paaplus.models.base_fit.SmallDataWarning")
@@ -100,6 +100,12 @@ def test_generic_protocol_on_mean_ratings(data: EvaluationData) -> None:
     found = run_generic("ava", replace(data, folder=one), PROTOCOLS["generic"])
     assert found["ours"][0]["srcc"] > 0.3
     assert table(found)[-1][0] == "ours, this base model"
+    assert ("AGREE (with EAT)", "0.789") in {(row[0], row[3]) for row in table(found)}
+    # people's own ratings: the base model learns from each, and SRCC is still that with their mean
+    people = run_generic("oasis", data, PROTOCOLS["generic"])
+    assert people["config"]["num_test_images"] == found["config"]["num_test_images"]
+    assert people["ours"][0]["srcc"] == pytest.approx(found["ours"][0]["srcc"], abs=0.15)
+    assert people["published"] == []
 
 
 def test_nobody_eligible_is_refused(data: EvaluationData) -> None:
@@ -116,7 +122,13 @@ def test_protocols_by_name() -> None:
 
 
 def test_published_rows_have_source_year_and_where_they_were_read() -> None:
-    for dataset in ("flickr-aes", "real-cur"):
-        for row in published_rows(dataset):
-            assert all(row[name] for name in ("source", "year", "protocol", "read_from"))
-    assert published_rows("eva") == []
+    of_people = [row for dataset in ("flickr-aes", "real-cur") for row in published_rows(dataset, OF_A_PERSON)]
+    of_means = [
+        row for dataset in ("ava", "tad66k", "para", "aadb", "lapis") for row in published_rows(dataset, OF_MEANS)
+    ]
+    for row in of_people + of_means:
+        assert all(row[name] for name in ("source", "year", "protocol", "read_from"))
+    assert {k for row in of_people for k in row["srcc"]} == {"10", "100"}
+    assert {k for row in of_means for k in row["srcc"]} == {"0"}
+    assert published_rows("para", OF_A_PERSON) == []
+    assert published_rows("eva", OF_MEANS) == []

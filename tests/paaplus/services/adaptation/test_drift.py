@@ -10,7 +10,7 @@ from paaplus.configs import DriftConfig
 from paaplus.db.engine import Database
 from paaplus.db.tables import AdapterRow, UserRow
 from paaplus.scoring.drift import DriftState
-from paaplus.services import scheduling
+from paaplus.services import events, scheduling
 from paaplus.services.adaptation import drift
 from paaplus.settings import Settings
 from tests.support.deployment import Deployment
@@ -47,6 +47,9 @@ def test_a_drifting_user_is_due_at_once_and_learns_with_a_short_half_life(deploy
     row = deployment.user(user)
     assert row.due_reason == "drift"
     assert 55 <= row.drift["since"] < 72
+    with deployment.database.read_session() as session:
+        told = events.after(session, user, events.NONE, 100)[-1]
+    assert (told.kind, told.data) == ("drift.found", {"since_sequence": row.drift["since"]})
     deployment.rate(user, range(72, 74), flip=True)
     assert deployment.queued_reason(user) == "drift", "more feedback does not postpone it"
     assert deployment.work() == 1

@@ -329,7 +329,7 @@ def test_huge_webp_header_is_refused_before_its_decoder_allocates(
 ) -> None:
     data = encoded(Image.new("RGB", (2000, 1000)), "WEBP", lossless=lossless)
     extended = encoded(Image.new("RGBA", (2000, 1000), (9, 9, 9, 9)), "WEBP", exif=exif(1))
-    monkeypatch.setattr(image_files, "_OPENERS", {})  # opening would be a KeyError
+    monkeypatch.setattr(image_files, "OPENERS", {})  # opening would be a KeyError
     for webp in (data, extended):
         with pytest.raises(InvalidInput, match="2000 x 1000 px; at most 1000000"):
             clean(webp)

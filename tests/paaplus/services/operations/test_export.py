@@ -39,7 +39,9 @@ from paaplus.db.tables import (
     ToolRevisionPersonRow,
     ToolRevisionRow,
     UserRow,
+    WebhookRow,
 )
+from paaplus.db.tables.events import EventKind
 from paaplus.db.tables.experts import ExpertForm, MatchKind
 from paaplus.db.tables.governance import KeyScope
 from paaplus.db.tables.models import PointerMove
@@ -47,6 +49,7 @@ from paaplus.db.tables.reviews import ReviewOrder, ReviewState
 from paaplus.db.types import utcnow
 from paaplus.errors import NotFound
 from paaplus.ids import new_id, sha256_hex
+from paaplus.services import events
 from paaplus.services.operations import export
 from paaplus.services.users import keys, sessions
 from paaplus.storage.blobs import BlobStore
@@ -105,6 +108,11 @@ def fill(database: Database, blobs: BlobStore, name: str) -> UUID:
         session.add(prior)
         session.flush()
         session.add(TastePriorPersonRow(taste_prior_id=prior.id, user_id=user.id))
+        session.add(
+            WebhookRow(id=new_id(), url="https://x", secret=name, kinds=["job.failed"], failures=0, created_at=utcnow())
+        )
+        session.flush()
+        events.write(session, EventKind.JOB_FAILED, user.id, {"kind": name})
         fill_matching(session, user, base.id, own.id, event.id)
         fill_reviews(session, user, own.id, event.id)
         fill_survey(session, user, base.id)

@@ -8,10 +8,12 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import FeedbackRow, JobRow, PredictionReceiptRow
+from paaplus.db.tables import DeliveryRow, EventRow, FeedbackRow, JobRow, PredictionReceiptRow, WebhookRow
+from paaplus.db.tables.events import EventKind
 from paaplus.db.tables.jobs import JobState
 from paaplus.db.types import utcnow
-from paaplus.ids import first_id_of
+from paaplus.ids import first_id_of, new_id
+from paaplus.services import events
 from paaplus.services.operations import retention
 from paaplus.services.operations.retention import RetentionReport
 from paaplus.settings import Settings
@@ -35,19 +37,28 @@ def test_old_receipts_and_finished_jobs_go_and_what_is_needed_stays(
         correction = make_feedback(session, user, image_id=image.id, receipt_id=named).id
         for number, state in enumerate(JobState):
             make_job(session, id=old_id(40, number), user_id=user.id, state=state, lock_key=f"old{number}")
-    kept = settings.model_copy(update={"keep_receipts_days": 30, "keep_jobs_days": 30})
+    kept = settings.model_copy(update={"keep_receipts_days": 30, "keep_jobs_days": 30, "keep_events_days": 30})
+    with database.session() as session:
+        hook = WebhookRow(
+            id=new_id(), url="https://x", secret="s", kinds=["job.failed"], failures=0, created_at=utcnow()
+        )
+        session.add(hook)
+        session.flush()
+        events.write(session, EventKind.JOB_FAILED, None, {})
+        session.add(EventRow(id=old_id(40, 0), application="", kind=EventKind.JOB_FAILED, data={}, created_at=utcnow()))
 
-    assert retention.apply(database, kept) == RetentionReport(num_receipts=len(old), num_jobs=3)
-    assert retention.apply(database, kept) == RetentionReport(0, 0)
+    assert retention.apply(database, kept) == RetentionReport(num_receipts=len(old), num_jobs=3, num_events=1)
+    assert retention.apply(database, kept) == RetentionReport(0, 0, 0)
     with database.read_session() as session:
         assert set(session.execute(sa.select(PredictionReceiptRow.id)).scalars()) == {named, new}
         assert session.get(FeedbackRow, correction).receipt_id == named
         left = set(session.execute(sa.select(JobRow.state)).scalars())
+        assert len(session.execute(sa.select(DeliveryRow.id)).all()) == 1, "a new event is still to be told"
     assert left == {JobState.QUEUED, JobState.RUNNING}
 
 
 def test_nothing_goes_where_everything_is_kept(database: Database, settings: Settings) -> None:
     with database.session() as session:
         make_job(session, id=old_id(4_000, 0), user_id=make_user(session).id, state=JobState.SUCCEEDED)
-    kept = settings.model_copy(update={"keep_receipts_days": 0, "keep_jobs_days": 0})
-    assert retention.apply(database, kept) == RetentionReport(0, 0)
+    kept = settings.model_copy(update={"keep_receipts_days": 0, "keep_jobs_days": 0, "keep_events_days": 0})
+    assert retention.apply(database, kept) == RetentionReport(0, 0, 0)

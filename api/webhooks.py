@@ -1,0 +1,57 @@
+"""Webhooks of applications. The API only writes rows; the scheduler delivers."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from fastapi import APIRouter
+
+from paaplus.api.dependencies import ApplicationKey, Context, Cursor, Limit, ReadSession, WriteSession
+from paaplus.api.routing import Route
+from paaplus.api.schemas.common import Page, next_cursor
+from paaplus.api.schemas.webhooks import NewWebhookOut, WebhookIn, WebhookOut
+from paaplus.errors import Forbidden
+from paaplus.services.webhooks import webhooks as webhooks_service
+
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=Route)
+
+
+@router.post("", status_code=201)
+def create_webhook(body: WebhookIn, key: ApplicationKey, context: Context, session: WriteSession) -> NewWebhookOut:
+    """Have events posted to a URL, signed with the secret that only this answer shows.
+
+    An event is posted until it is answered with 2xx, with growing pauses. It may come more than once; its `id` tells.
+    After too many failures in a row the webhook is disabled. Redirects are not followed.
+    """
+    if key.application is not None and body.application not in (None, key.application):
+        raise Forbidden(f"this key is for application {key.application!r}, not {body.application!r}")
+    row = webhooks_service.create(
+        session,
+        application=key.application or body.application,
+        url=body.url,
+        kinds=body.kinds,
+        actor=key.actor,
+        settings=context.settings,
+    )
+    return NewWebhookOut.model_validate(row)
+
+
+@router.get("")
+def list_webhooks(
+    key: ApplicationKey, session: ReadSession, limit: Limit = 50, cursor: Cursor = None
+) -> Page[WebhookOut]:
+    """The application's webhooks, without their secrets. An admin key sees all."""
+    rows = webhooks_service.list_webhooks(session, key, limit=limit, before=cursor)
+    return Page(items=[WebhookOut.model_validate(row) for row in rows], next_cursor=next_cursor(rows, limit))
+
+
+@router.post("/{webhook_id}/enable")
+def enable_webhook(webhook_id: UUID, key: ApplicationKey, session: WriteSession) -> WebhookOut:
+    """Enable a disabled webhook. What waited is delivered now; what happened while it was disabled is not."""
+    return WebhookOut.model_validate(webhooks_service.enable(session, key, webhook_id, actor=key.actor))
+
+
+@router.delete("/{webhook_id}", status_code=204)
+def delete_webhook(webhook_id: UUID, key: ApplicationKey, session: WriteSession) -> None:
+    """Delete a webhook. What was not delivered is dropped."""
+    webhooks_service.delete(session, key, webhook_id, actor=key.actor)

@@ -1,0 +1,172 @@
+"""`paaplus rate`: rate photographs in the terminal."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from paaplus.cli.common import JsonOption, console, notices, print_record
+from paaplus.cli.lazy import lazy_imports
+from paaplus.cli.rank import FolderArgument, UserOption, bar, bring_in, report
+from paaplus.errors import InvalidInput
+from paaplus.settings import get_settings
+
+with lazy_imports():
+    from paaplus.photos import folder, outcome, platform, rating
+    from paaplus.services.registry import starter
+
+if TYPE_CHECKING:
+    from paaplus.photos.rating import Question, RatingSession
+
+RATING_KEYS = "1 to 5: stars   s: skip   p: compare two instead   u: undo   q: end"
+PAIR_KEYS = "1: the first   2: the second   3: equal   s: skip   p: rate one instead   u: undo   q: end"
+_PREFERENCE = {"1": "first", "2": "second", "3": "tie"}
+_MIN_TO_TRAIN = 5
+
+
+def rate(
+    directory: FolderArgument,
+    user: UserOption = "me",
+    pairs: Annotated[bool, typer.Option("--pairs", help="Compare two photographs instead of rating one.")] = False,
+    viewer: Annotated[
+        str, typer.Option("--open", metavar="COMMAND", help="Show each photograph with this command, for example: feh")
+    ] = "",
+    from_xmp: Annotated[
+        bool, typer.Option("--from-xmp", help="Take the stars in files and sidecars instead of asking.")
+    ] = False,
+    num: Annotated[int, typer.Option("--num", min=0, help="End after so many answers; 0: when you end it.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Rate photographs of a folder in the terminal; those come first from whose ratings most is learned.
+
+    The prediction is shown after your answer, so that it does not bias you. Answers are stored at once, and train at
+    the end.
+    """
+    if not from_xmp and not sys.stdin.isatty():
+        raise InvalidInput("the answers are keys of a terminal, and this is none; --from-xmp asks nothing")
+    with platform.open_platform(get_settings(), user, starter.ensure) as local:
+        files = folder.find_photographs(directory)
+        if not from_xmp:
+            files = rating.sample(local, files)
+        imported = bring_in(local, files)
+        if from_xmp:
+            with bar("stars") as on_progress:
+                taken = rating.import_stars(local, imported, on_progress)
+            report(taken.refused, "not read")
+            done = {"stars_found": taken.num_found, "ratings_added": taken.num_accepted}
+        else:
+            session = rating.RatingSession.of(local, imported)
+            _ask(session, shlex.split(viewer), pairs=pairs, most=num)
+            done = {"answers": session.num_given}
+        done["photographs_rated"] = num_rated = len(rating.rated_images(local))
+        if num_rated >= _MIN_TO_TRAIN:
+            notices.print("training ...")
+            local.train("paaplus rate")
+        decided = outcome.last_decision(local)
+    print_record({**done, "result": decided.told}, as_json=as_json)
+    if not as_json:
+        console.print(f"your order: paaplus rank {shlex.quote(str(directory))}", markup=False, highlight=False)
+
+
+def _ask(session: RatingSession, viewer: list[str], *, pairs: bool, most: int) -> None:
+    """Ask until the person ends it, or all is rated."""
+    shown: list[subprocess.Popen[bytes]] = []
+    try:
+        with suppress(KeyboardInterrupt, EOFError), _single_keys() as read_key:
+            _ask_by_key(session, viewer, shown, read_key, pairs=pairs, most=most)
+    finally:
+        _close(shown)
+
+
+def _ask_by_key(
+    session: RatingSession,
+    viewer: list[str],
+    shown: list[subprocess.Popen[bytes]],
+    read_key: Callable[[], str],
+    *,
+    pairs: bool,
+    most: int,
+) -> None:
+    question: Question | None = None
+    while not most or session.num_given < most:
+        if question is None:
+            question = session.next_question(pair=pairs)
+            if question is None:
+                notices.print("nothing is left to ask")
+                return
+            _show(question, session.num_given + 1, viewer, shown)
+        key = read_key()
+        if key in ("q", "\x04", ""):
+            return
+        if key == "p":
+            pairs, question = not pairs, None
+        elif key == "u":
+            previous = session.undo()
+            notices.print("taken back" if previous else "nothing to take back")
+            if previous is not None:
+                question = previous
+                _show(question, session.num_given + 1, viewer, shown)
+        elif key == "s":
+            session.skip(question)
+            question = None
+        elif question.is_pair and key in _PREFERENCE:
+            session.prefer(question, _PREFERENCE[key])
+            question = None
+        elif not question.is_pair and key in "12345":
+            session.rate(question, int(key))
+            expected = session.prediction(question.images[0])
+            notices.print(f"   {key} stars; expected were {expected:.1f}", highlight=False)
+            question = None
+        else:
+            notices.print(PAIR_KEYS if question.is_pair else RATING_KEYS, markup=False, highlight=False)
+
+
+def _show(question: Question, number: int, viewer: list[str], shown: list[subprocess.Popen[bytes]]) -> None:
+    _close(shown)
+    if number == 1:
+        notices.print(PAIR_KEYS if question.is_pair else RATING_KEYS, markup=False, highlight=False)
+    for place, file in enumerate(question.files, 1):
+        begin = f"{number}." if not question.is_pair else f"{number}.{place}"
+        notices.print(f"{begin} {file}", markup=False, highlight=False, soft_wrap=True)
+        if viewer:
+            try:
+                shown.append(
+                    subprocess.Popen([*viewer, str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                )
+            except OSError as error:
+                raise InvalidInput(f"--open {viewer[0]}: {error.strerror or error}") from error
+
+
+def _close(shown: list[subprocess.Popen[bytes]]) -> None:
+    while shown:
+        process = shown.pop()
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+
+
+@contextmanager
+def _single_keys() -> Iterator[Callable[[], str]]:
+    """Reads keys without Enter; what is typed ahead is kept. The key is empty when the input has ended."""
+    try:
+        import termios
+        import tty
+    except ImportError:  # not on Windows, whose console Click reads
+        import click
+
+        yield lambda: click.getchar().lower()
+        return
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    try:
+        tty.setcbreak(terminal, termios.TCSADRAIN)
+        yield lambda: os.read(terminal, 1).decode("ascii", "ignore").lower()
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)

@@ -1,0 +1,1 @@
+"""A person's own folder of photographs: imported, ranked and rated on this machine, without a server."""

@@ -1,0 +1,54 @@
+"""The photographs in a folder: found by their suffix, in all folders below it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from paaplus.errors import InvalidInput, NotFound
+from paaplus.image_kinds import PHOTO_SUFFIXES
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFile:
+    """One file. `name` is its path relative to the folder, with `/`. Size and time say whether it has changed."""
+
+    path: Path
+    name: str
+    size_bytes: int
+    mtime_ns: int
+
+
+def find_photographs(folder: Path, without: Collection[Path] = ()) -> list[PhotoFile]:
+    """Every photograph below a folder, in order of their names. Hidden files and folders are left out.
+
+    Args:
+        folder: where to look.
+        without: folders to leave out.
+
+    Raises:
+        NotFound: there is no such folder.
+        InvalidInput: the folder has no photograph.
+    """
+    if not folder.is_dir():
+        raise NotFound(f"{folder} is not a folder")
+    left_out = {each.resolve() for each in without}
+    found: list[PhotoFile] = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and (Path(place) / name).resolve() not in left_out
+        )
+        for name in sorted(files):
+            path = Path(place) / name
+            if name.startswith(".") or path.suffix[1:].lower() not in PHOTO_SUFFIXES:
+                continue
+            try:
+                status = path.stat()
+            except OSError:  # a link to nothing, or deleted just now
+                continue
+            found.append(PhotoFile(path, path.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns))
+    if not found:
+        raise InvalidInput(f"{folder} has no photograph; known by their suffix are {', '.join(sorted(PHOTO_SUFFIXES))}")
+    return found
