@@ -138,20 +138,25 @@ class FeedbackWriter:
                 self._failed(posting, error)
 
     def _failed(self, posting: _Posting, error: Exception) -> None:
+        """After the first try."""
         if isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
             self._patient.submit(self._write_patiently, posting)
-        elif isinstance(error, IntegrityError) and not posting.is_second_try:
+        else:
+            self._answer_error(posting, error)
+
+    def _write_patiently(self, posting: _Posting) -> None:
+        try:
+            self._write([posting], wait=True)
+        except Exception as error:  # a lock that was not to be had in this time is not waited for once more
+            self._answer_error(posting, error)
+
+    def _answer_error(self, posting: _Posting, error: Exception) -> None:
+        if isinstance(error, IntegrityError) and not posting.is_second_try:
             # An image was deleted, or a user erased, after the events were checked: checked again, they are rejected.
             posting.prepared, posting.is_second_try = None, True
             self._patient.submit(self._write_patiently, posting)
         else:
             posting.result.set_exception(error)
-
-    def _write_patiently(self, posting: _Posting) -> None:
-        try:
-            self._write([posting], wait=True)
-        except Exception as error:
-            self._failed(posting, error)
 
     def _write(self, group: list[_Posting], *, wait: bool) -> None:
         limit = self._settings.feedback_per_user_per_day
