@@ -55,7 +55,7 @@ class Studio:
             return f"{self.url}/studio/enter?code={sessions.invite(session, user_id, actor=keys.OPERATOR.actor)}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     home = tmp_path_factory.mktemp("studio")
     with socket.socket() as probe:
@@ -87,7 +87,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if reason := browsers.missing():
         pytest.skip(f"browser tests: {reason}")
@@ -117,7 +117,7 @@ def screen(open_screen: Callable[..., Screen]) -> Screen:
     return open_screen()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Built-in photographs as files in a folder."""
     from paaplus.studio import tour
