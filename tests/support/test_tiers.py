@@ -79,7 +79,7 @@ def test_first_few_parameters_of_a_test_are_quick(monkeypatch: pytest.MonkeyPatc
 def test_folders_without_a_quick_test_are_there_and_are_left_out(request: pytest.FixtureRequest) -> None:
     root = request.config.rootpath
     assert all((root / folder).is_dir() and tiers.holds_no_quick_test(root / folder, root) for folder in tiers.WHOLE)
-    for folder in (root, root / "tests", root / "tests" / "api", root.parent):
+    for folder in (root, root / "tests", root / "tests" / "paaplus" / "services", root.parent):
         assert not tiers.holds_no_quick_test(folder, root)
 
 

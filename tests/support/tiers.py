@@ -19,13 +19,15 @@ from xdist.scheduler import LoadFileScheduling
 
 ALONE = "tests/e2e/"  # each of these tests is handed out by itself: some take minutes
 NOT_QUICK = ("slow", "benchmark", "browser", "gpu", "parity")  # marks
-# Folders whose tests run the whole platform, whole jobs, all migrations or whole studies, build whole networks of
-# papers, or draw the whole built-in set.
+# Folders whose tests run the whole platform or the whole API, whole jobs, all migrations or whole studies, build whole
+# networks of papers, or draw the whole built-in set.
 WHOLE = (
+    "tests/api/",
     "tests/e2e/",
     "tests/migrations/",
     "tests/paaplus/models/physiqueframe/",
     "tests/paaplus/models/siblings/",
+    "tests/paaplus/photos/",
     "tests/paaplus/pipelines/",
     "tests/paaplus/evaluation/",
     "tests/paaplus/cli/evaluate/",
