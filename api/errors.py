@@ -16,28 +16,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from paaplus.errors import (
-    Conflict,
-    Forbidden,
-    InvalidInput,
-    NotFound,
     PaaplusError,
     TooLarge,
     TooMany,
-    Unauthenticated,
     Unavailable,
 )
 
-# The first matching class counts. An error of no class here is our own mistake: 500.
-STATUS_CODES: dict[type[PaaplusError], int] = {
-    TooLarge: 413,
-    InvalidInput: 400,
-    Unauthenticated: 401,
-    Forbidden: 403,
-    NotFound: 404,
-    Conflict: 409,
-    TooMany: 429,
-    Unavailable: 503,
-}
 HEADERS: dict[int, dict[str, str]] = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
 
 PROBLEM = "application/problem+json"
@@ -61,10 +45,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(DBAPIError, _answer_database)
     app.add_exception_handler(PoolTimeoutError, _answer_database)
-
-
-def status_of(error: PaaplusError) -> int:
-    return next((status for family, status in STATUS_CODES.items() if isinstance(error, family)), 500)
 
 
 def answer(
@@ -92,7 +72,7 @@ def answer_unexpected(error: Exception) -> JSONResponse:
 
 def _answer_known(_request: Request, error: Exception) -> JSONResponse:
     known = cast(PaaplusError, error)
-    status_code = status_of(known)
+    status_code = known.http_status
     if status_code == 500:
         return answer_unexpected(error)
     if status_code == 503:

@@ -24,12 +24,10 @@ from paaplus.errors import (
     Conflict,
     Forbidden,
     InvalidInput,
-    NotFound,
     PaaplusError,
     TooLarge,
     TooMany,
     Unauthenticated,
-    Unavailable,
 )
 from paaplus.services.users import sessions
 from paaplus.services.users.keys import Principal
@@ -46,11 +44,6 @@ FORM_BYTES: Final = 64 * 2**10
 UPLOAD_OVERHEAD_BYTES: Final = 16 * 2**10
 TOKEN_HEADER: Final = "x-studio-token"
 Needs = Literal["nothing", "session", "person", "admin"]
-
-_STATUS: Final[dict[type[PaaplusError], int]] = {
-    TooLarge: 413, InvalidInput: 400, Unauthenticated: 401, Forbidden: 403, NotFound: 404, Conflict: 409,
-    TooMany: 429, Unavailable: 503,
-}  # fmt: skip
 
 log = structlog.get_logger(__name__)
 
@@ -289,7 +282,7 @@ def _touch(call: Call, rotate: bool) -> str | None:
 
 def _refused(call: Call, error: PaaplusError) -> Response:
     """The answer to a request that failed: a page for a person, JSON for a script."""
-    status_code = next((status for family, status in _STATUS.items() if isinstance(error, family)), 500)
+    status_code = error.http_status
     if status_code == 500:
         raise error
     if status_code == 503:

@@ -11,7 +11,6 @@ import structlog
 from starlette.testclient import TestClient
 
 from paaplus import errors
-from paaplus.api.errors import STATUS_CODES, status_of
 from paaplus.services.users import users as users_service
 from tests.api.conftest import World
 from tests.api.test_health import take_database_away
@@ -43,9 +42,9 @@ def test_every_family_has_its_status() -> None:
         errors.UndefinedMetric: 500,
         errors.LeaseLost: 500,
     }
-    assert {family: status_of(family("x")) for family in expected} == expected
-    assert status_of(errors.TooMany("x", retry_after_s=1.0)) == 429
-    assert set(STATUS_CODES) <= {*expected, errors.TooMany}
+    assert {family: family.http_status for family in expected} == expected
+    assert errors.TooMany.http_status == 429
+    assert errors.Damaged.http_status == 503, "as the class above it"
 
 
 def test_paths_and_methods_that_do_not_exist(client: TestClient) -> None:
