@@ -166,8 +166,8 @@ async def _check_form_of_request(request: Request, shape: _Shape) -> None:
     found = _media_type(request)
     if not (found == wanted or (shape.takes_json and found.startswith("application/") and found.endswith("+json"))):
         await bodies.drain(request.receive, bodies.DRAIN_BYTES)
-        said = f"content type {found!r} is not accepted here" if found else "the request has no content type"
-        raise HTTPException(415, f"{said}: send {wanted}")
+        problem = f"content type {found!r} is not accepted here" if found else "the request has no content type"
+        raise HTTPException(415, f"{problem}: send {wanted}")
     if shape.form is None:
         await bodies.read_json(request)
         return
