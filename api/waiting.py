@@ -166,7 +166,7 @@ class Workshop:
     Args:
         num_threads: how many work at once.
         max_waiting: requests that wait for a turn.
-        message: what is said to those that do not fit.
+        message: the error for those that do not fit.
     """
 
     def __init__(self, num_threads: int, max_waiting: int, message: str) -> None:

@@ -47,8 +47,8 @@ class RatedSet:
     `sequence_N` are the events' numbers in the user's log; a learner state refers to events by them. Targets are on
     the score scale, NaN for an aspect that was not rated. Rows are in increasing sequence.
 
-    `said_N` is when each was said, in microseconds since 1970, or in any other unit that orders it (the sequence, where
-    nothing else is known).
+    `answered_at_N` is when each answer was given, in microseconds since 1970, or in any other unit that orders it (the
+    sequence, where nothing else is known).
     """
 
     sequence_N: np.ndarray  # int64
@@ -56,7 +56,7 @@ class RatedSet:
     generic_NA: np.ndarray  # float32: generic scores
     target_NA: np.ndarray  # float32
     weight_N: np.ndarray  # float32: how much each rating counts, 1 by default
-    said_N: np.ndarray  # int64
+    answered_at_N: np.ndarray  # int64
 
     def __post_init__(self) -> None:
         sizes = {field.name: len(getattr(self, field.name)) for field in fields(self)}
@@ -94,7 +94,7 @@ class RatedSet:
         generic_NA: np.ndarray,
         target_NA: np.ndarray,
         weight_N: np.ndarray | None = None,
-        said_N: np.ndarray | None = None,
+        answered_at_N: np.ndarray | None = None,
     ) -> Self:
         """Build with the dtypes that learning expects."""
         return cls(
@@ -103,7 +103,7 @@ class RatedSet:
             generic_NA=np.asarray(generic_NA, np.float32),
             target_NA=np.asarray(target_NA, np.float32),
             weight_N=np.ones(len(sequence_N), np.float32) if weight_N is None else np.asarray(weight_N, np.float32),
-            said_N=np.asarray(sequence_N if said_N is None else said_N, np.int64),
+            answered_at_N=np.asarray(sequence_N if answered_at_N is None else answered_at_N, np.int64),
         )
 
 
@@ -131,7 +131,7 @@ class ComparedSet:
     second_generic_CA: np.ndarray  # float32
     preference_CA: np.ndarray  # float32
     weight_C: np.ndarray  # float32: how much each comparison counts, 1 by default
-    said_C: np.ndarray  # int64, as in `RatedSet`
+    answered_at_C: np.ndarray  # int64, as in `RatedSet`
 
     def __post_init__(self) -> None:
         sizes = {field.name: len(getattr(self, field.name)) for field in fields(self)}
@@ -167,7 +167,7 @@ class ComparedSet:
         second_generic_CA: np.ndarray,
         preference_CA: np.ndarray,
         weight_C: np.ndarray | None = None,
-        said_C: np.ndarray | None = None,
+        answered_at_C: np.ndarray | None = None,
     ) -> Self:
         """Build with the dtypes that learning expects."""
         return cls(
@@ -178,7 +178,7 @@ class ComparedSet:
             second_generic_CA=np.asarray(second_generic_CA, np.float32),
             preference_CA=np.asarray(preference_CA, np.float32),
             weight_C=np.ones(len(sequence_C), np.float32) if weight_C is None else np.asarray(weight_C, np.float32),
-            said_C=np.asarray(sequence_C if said_C is None else said_C, np.int64),
+            answered_at_C=np.asarray(sequence_C if answered_at_C is None else answered_at_C, np.int64),
         )
 
 

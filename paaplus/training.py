@@ -34,7 +34,7 @@ def train(request: TrainingRequest, *, should_stop: ShouldStop = lambda: False) 
 
     Raises:
         InvalidInput: the parts of the request do not fit together, or hold numbers that are not finite.
-        TrainingStopped: `should_stop` said so.
+        TrainingStopped: `should_stop` returned true.
         DivergedError: the loss or a parameter became NaN or infinite.
     """
     [outcome] = train_many([request], should_stop=should_stop)
@@ -58,7 +58,7 @@ def train_many(
         In order of the requests, the candidate or the error that `train` raises for that user.
 
     Raises:
-        TrainingStopped: `should_stop` said so; nothing was produced for anybody.
+        TrainingStopped: `should_stop` returned true; nothing was produced for anybody.
     """
     outcomes: dict[int, Trained | PaaplusError] = {}
     by_strategy: dict[str, dict[int, TrainingRequest]] = {}
@@ -146,12 +146,12 @@ def _check(request: TrainingRequest) -> None:
 def _check_rows(
     what: str,
     images: Sequence[tuple[np.ndarray, np.ndarray]],
-    said_NA: np.ndarray,
+    rating_NA: np.ndarray,
     weight_N: np.ndarray,
     base: BaseScorer,
 ) -> None:
     for taste_NR, generic_NA in images:
-        shapes = taste_NR.shape[1:], generic_NA.shape[1:], said_NA.shape[1:]
+        shapes = taste_NR.shape[1:], generic_NA.shape[1:], rating_NA.shape[1:]
         taste_dim, num_aspects = base.taste_dim, len(base.aspects)
         if shapes != ((taste_dim,), (num_aspects,), (num_aspects,)):
             raise InvalidInput(f"{what} have rows of {shapes}, the base model has {taste_dim} and {num_aspects}")

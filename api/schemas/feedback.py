@@ -44,9 +44,9 @@ class _EventIn(In):
     user: UserRef
     occurred_at: Moment | None = Field(
         None,
-        description="When the person said it. Of two events of one sort on the same image (or pair) and aspect, the "
-        "one said later counts, in whatever order they are posted; of two said at one time, the one with the higher "
-        "`sequence`. Without it, or if it is later than the receipt, the time of the receipt is used.",
+        description="When the person gave the answer. Of two events of one sort on the same image (or pair) and "
+        "aspect, the one given later counts, in whatever order they are posted; of two given at one time, the one with "
+        "the higher `sequence`. Without it, or if it is later than the receipt, the time of the receipt is used.",
         examples=["2026-11-22T12:00:00Z"],
     )
 

@@ -23,7 +23,7 @@ def upgrade() -> None:
             sqlite_where=sa.text("feedback_sequence > watched_sequence"),
             postgresql_where=sa.text("feedback_sequence > watched_sequence"),
         )
-    # what was said before anybody watched is no news
+    # feedback from before anybody watched is no news
     op.execute("UPDATE users SET watched_sequence = feedback_sequence")
 
 

@@ -117,7 +117,7 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class RankedImage:
-    """One image of a ranking, with its places in the user's order and in everybody's, and what the user said of it."""
+    """One image of a ranking, with its places in the user's order and in everybody's, and the user's own answer."""
 
     image_id: str
     external_id: str | None

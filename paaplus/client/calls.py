@@ -32,7 +32,7 @@ class RequestFailed(PaaplusError):
     Attributes:
         status: of HTTP.
         code: of the platform, for example `not_found`.
-        details: more about it, if the server said more.
+        details: more about it, if the server gave more.
         request_id: under which the server's log has it.
     """
 

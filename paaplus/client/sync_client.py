@@ -272,18 +272,18 @@ class Client:
         event_id: str | None = None,
     ) -> Feedback:
         """Post which of two images the user prefers."""
-        said = {"image": first, "other_image": second, "preference": {aspect: preference}}
-        return self._run(operations.post_event(operations.event(user, "comparison", event_id, **said), self._retries))
+        answer = {"image": first, "other_image": second, "preference": {aspect: preference}}
+        return self._run(operations.post_event(operations.event(user, "comparison", event_id, **answer), self._retries))
 
     def like(self, user: str, image: str, liked: bool = True, *, event_id: str | None = None) -> Feedback:
         """Post that the user likes an image, or dislikes it."""
-        said = operations.event(user, "binary", event_id, image=image, liked=liked)
-        return self._run(operations.post_event(said, self._retries))
+        event = operations.event(user, "binary", event_id, image=image, liked=liked)
+        return self._run(operations.post_event(event, self._retries))
 
     def retract(self, user: str, retracts: str, *, event_id: str | None = None) -> Feedback:
         """Take an earlier event back, named by its `event_id`."""
-        said = operations.event(user, "retraction", event_id, retracts=retracts)
-        return self._run(operations.post_event(said, self._retries))
+        event = operations.event(user, "retraction", event_id, retracts=retracts)
+        return self._run(operations.post_event(event, self._retries))
 
     def post_events(self, events: Iterable[Mapping[str, Any]], *, on_progress: Progress | None = None) -> FeedbackBatch:
         """Post many events, as the API names their fields. Each is accepted or rejected alone: see `items`."""

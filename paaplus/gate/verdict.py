@@ -1,6 +1,6 @@
 """The verdict on all feedback of a user: which of it trains, and whether what it teaches may be served.
 
-Looked at anew before every training, over everything that the user has said and that nobody excluded by hand: held-out
+Looked at anew before every training, over all feedback of the user that nobody excluded by hand: held-out
 feedback and quarantined feedback too. Nothing starts again at a promotion.
 
 Shape letters: N = ratings, C = comparisons, B = blocks, A = aspects.

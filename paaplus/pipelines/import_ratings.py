@@ -49,7 +49,7 @@ class Imported:
     ignored_columns: tuple[str, ...]
 
 
-class _Said(NamedTuple):
+class _Answer(NamedTuple):
     """What one line says of an image."""
 
     rating: float
@@ -63,7 +63,7 @@ class _Line:
     line: int
     user: str
     image_id: UUID
-    said: _Said
+    answer: _Answer
 
 
 def import_ratings(
@@ -103,8 +103,8 @@ def import_ratings(
             raise InvalidInput("no rating")
         scale.to_score(rating)
         moment = row.cells.get("occurred_at")
-        said = _Said(rating, scale.minimum, scale.maximum, parse_moment(moment) if moment else None)
-        return _Line(row.line, user, names.one(row.text("image")), said)
+        answer = _Answer(rating, scale.minimum, scale.maximum, parse_moment(moment) if moment else None)
+        return _Line(row.line, user, names.one(row.text("image")), answer)
 
     lines = table.read(parse)
     num_accepted = 0
@@ -147,9 +147,9 @@ def _append(
     for line in lines:
         of_image[ids[line.user], line.image_id].append(line)
     new: dict[int, int] = {}  # line -> its place among all imported ratings of this user and image
-    for key, said in of_image.items():
-        known = _overlap(past[key], [line.said for line in said])
-        new |= {line.line: len(past[key]) + place for place, line in enumerate(said[known:], 1)}
+    for key, posted in of_image.items():
+        known = _overlap(past[key], [line.answer for line in posted])
+        new |= {line.line: len(past[key]) + place for place, line in enumerate(posted[known:], 1)}
     kept = [line for line in lines if line.line in new]
     events = [_event(i, line, ids[line.user], aspect, new[line.line]) for i, line in enumerate(kept)]
     results = intake.append(session, application, events, source=source, settings=settings)
@@ -159,7 +159,7 @@ def _append(
     return sum(result.status == "accepted" for result in results)
 
 
-def _imported(session: Session, user_ids: Sequence[UUID], aspect: str) -> dict[tuple[UUID, UUID], list[_Said]]:
+def _imported(session: Session, user_ids: Sequence[UUID], aspect: str) -> dict[tuple[UUID, UUID], list[_Answer]]:
     """What was imported before, by user and image, in the order of the log."""
     rows = session.execute(
         sa.select(FeedbackRow.user_id, FeedbackRow.image_id, FeedbackRow.payload, FeedbackRow.occurred_at)
@@ -170,24 +170,24 @@ def _imported(session: Session, user_ids: Sequence[UUID], aspect: str) -> dict[t
         )
         .order_by(FeedbackRow.user_id, FeedbackRow.sequence)
     )
-    past: dict[tuple[UUID, UUID], list[_Said]] = defaultdict(list)
+    past: dict[tuple[UUID, UUID], list[_Answer]] = defaultdict(list)
     for user_id, image_id, payload, occurred_at in rows:
         if aspect in payload["ratings"]:
             scale = payload["scale"]
-            past[user_id, image_id].append(_Said(payload["ratings"][aspect], scale["min"], scale["max"], occurred_at))
+            past[user_id, image_id].append(_Answer(payload["ratings"][aspect], scale["min"], scale["max"], occurred_at))
     return past
 
 
-def _overlap(past: Sequence[_Said], said: Sequence[_Said]) -> int:
+def _overlap(past: Sequence[_Answer], posted: Sequence[_Answer]) -> int:
     """How many of the first ratings of a file are the last ones that were imported."""
     return max(
-        (count for count in range(1, min(len(past), len(said)) + 1) if past[-count:] == said[:count]),
+        (count for count in range(1, min(len(past), len(posted)) + 1) if past[-count:] == posted[:count]),
         default=0,
     )
 
 
 def _event(index: int, line: _Line, user_id: UUID, aspect: str, place: int) -> NewEvent:
-    rating, low, high, occurred_at = line.said
+    rating, low, high, occurred_at = line.answer
     key = "\0".join(map(repr, (str(line.image_id), aspect, rating, low, high, str(occurred_at), place)))
     return NewEvent(
         index=index,

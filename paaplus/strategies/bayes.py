@@ -31,7 +31,7 @@ def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Tr
     """The posterior mean over all feedback as a taste vector; `parent` and `state` are not read.
 
     Raises:
-        TrainingStopped: `should_stop` said so before the work began.
+        TrainingStopped: `should_stop` returned true before the work began.
     """
     if should_stop():
         raise TrainingStopped("stopped before the first step")

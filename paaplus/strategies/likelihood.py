@@ -35,7 +35,7 @@ class LogLikelihood:
         Args:
             score_UVA: of a step's images.
             target_UVB: of 2 A numbers. For a rating, the target and its weight over the noise's variance; for the first
-                image of a comparison, the preference and its weight; otherwise zeros. A weight of 0: nothing was said.
+                image of a comparison, the preference and its weight; otherwise zeros. A weight of 0: no answer.
         """
         target_UVA, weight_UVA = target_UVB.chunk(2, dim=-1)
         first = score_UVA.shape[1] - 2 * self.num_pairs
@@ -45,8 +45,8 @@ class LogLikelihood:
         if self.num_pairs:
             pair, second = slice(first, first + self.num_pairs), slice(first + self.num_pairs, None)
             difference_UPA = score_UVA[:, pair] - score_UVA[:, second]
-            said_UPA = log_likelihood(difference_UPA, target_UVA[:, pair], self.noise_sd_A)
-            loss_U = loss_U - 2.0 * (weight_UVA[:, pair] * said_UPA).sum((1, 2))
+            log_likelihood_UPA = log_likelihood(difference_UPA, target_UVA[:, pair], self.noise_sd_A)
+            loss_U = loss_U - 2.0 * (weight_UVA[:, pair] * log_likelihood_UPA).sum((1, 2))
         self.loss_U = loss_U.detach()
         return loss_U.sum()
 

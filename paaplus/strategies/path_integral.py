@@ -14,7 +14,7 @@ from paaplus.strategies.avalanche_names import ParamData
 from paaplus.strategies.consolidation import Consolidation, as_param_data, fisher
 from paaplus.strategies.stack import Stack
 
-_DAMPING = 0.01  # in squared prior standard deviations: a parameter that hardly moved has said nothing
+_DAMPING = 0.01  # in squared prior standard deviations: a parameter that hardly moved tells nothing
 
 
 class PathIntegral(Consolidation):

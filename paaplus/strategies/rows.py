@@ -13,7 +13,7 @@ from paaplus.records import ComparedSet, RatedSet
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Ratings and comparisons in a given order; NaN where nothing was said."""
+    """Ratings and comparisons in a given order; NaN where there is no answer."""
 
     taste_VR: np.ndarray  # of the image of every row, then of the second images of comparisons
     generic_VA: np.ndarray
@@ -44,7 +44,7 @@ class Rows:
         )
 
     def images(self) -> Self:
-        """Every image as a row of its own, of which nothing is said."""
+        """Every image as a row of its own, without an answer."""
         count = len(self.taste_VR)
         nothing_NA = np.full(self.generic_VA.shape, np.nan, np.float32)
         one_N, none_N = np.ones(count, np.float32), np.full(count, -1)
@@ -81,7 +81,7 @@ class Part:
 
     `batch_size` is how many, at random; None: all, in order.
     `soft_weight` is that of soft targets: every image of a row has a score of its own to keep, `soft_VA`, or one that
-    a plugin gives (`Stack.teach`); what was said of the rows does not count then. None: the rows' own feedback.
+    a plugin gives (`Stack.teach`); the answers of the rows do not count then. None: the rows' own feedback.
     """
 
     rows: Rows

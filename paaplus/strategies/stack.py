@@ -102,7 +102,7 @@ class Member:
 
 
 class Stack(AvalancheDataset):
-    """An experience of a stack: a table of images with what was said of them, and where each user's parts lie in it."""
+    """An experience of a stack: a table of images with the answers about them, and each user's parts of it."""
 
     def __init__(self, members: Sequence[Member], module: StackedAdapter, device: str) -> None:
         super().__init__([])
@@ -169,9 +169,9 @@ def _fill(part: Part, x_TX: np.ndarray, y_TB: np.ndarray, module: StackedAdapter
     np.multiply(rows.taste_VR, np.float32(module.taste_unit), out=x_TX[:num_images, : module.taste_dim])
     x_TX[:num_images, first : first + num_aspects] = rows.generic_VA
     if part.soft_weight is not None:
-        said_VA = np.zeros((num_images, num_aspects)) if part.soft_VA is None else part.soft_VA
-        y_TB[:num_images, :num_aspects] = np.nan_to_num(said_VA)
-        y_TB[:num_images, num_aspects:] = np.where(np.isnan(said_VA), 0.0, np.float32(part.soft_weight) * precision_A)
+        target_VA = np.zeros((num_images, num_aspects)) if part.soft_VA is None else part.soft_VA
+        y_TB[:num_images, :num_aspects] = np.nan_to_num(target_VA)
+        y_TB[:num_images, num_aspects:] = np.where(np.isnan(target_VA), 0.0, np.float32(part.soft_weight) * precision_A)
         return
     y_TB[:num_rows, :num_aspects] = np.nan_to_num(rows.target_NA)
     with np.errstate(over="ignore"):  # what becomes infinite is found where the loss is looked at

@@ -44,7 +44,7 @@ def train_in_steps(
         should_stop: asked before every step of all.
 
     Raises:
-        TrainingStopped: `should_stop` said so; nobody was trained.
+        TrainingStopped: `should_stop` returned true; nobody was trained.
     """
     see = getattr(strategy, "see", lambda request: request)
     outcomes: dict[int, Outcome] = {}

@@ -42,10 +42,12 @@ def rating_event(
     return Answer(event_id, _event(index, event_id, "rating", payload, image_id=image_id))
 
 
-def comparison_event(index: int, event_id: str, first: UUID, second: UUID, said: str, context: StudioContext) -> Answer:
-    if said not in intake.PREFERENCES:
-        raise InvalidInput(f"unknown answer {said!r:.40}")
-    payload = {"preference": dict.fromkeys(aspects_of(context), said)}
+def comparison_event(
+    index: int, event_id: str, first: UUID, second: UUID, preference: str, context: StudioContext
+) -> Answer:
+    if preference not in intake.PREFERENCES:
+        raise InvalidInput(f"unknown answer {preference!r:.40}")
+    payload = {"preference": dict.fromkeys(aspects_of(context), preference)}
     return Answer(event_id, _event(index, event_id, "comparison", payload, image_id=first, other_image_id=second))
 
 

@@ -93,7 +93,7 @@ def post_answer(call: Call) -> Response:
     elif kind == "comparison":
         assert image_id is not None
         other = _image_id(call, "other_image")
-        event = answers.comparison_event(0, event_id, image_id, other, call.text("said", 20), call.context)
+        event = answers.comparison_event(0, event_id, image_id, other, call.text("preference", 20), call.context)
     elif kind == "binary":
         assert image_id is not None
         event = answers.like_event(0, event_id, image_id, call.form.get("liked") is True)
@@ -102,12 +102,12 @@ def post_answer(call: Call) -> Response:
     else:
         raise InvalidInput(f"unknown kind {kind!r:.40}")
     call.spend(RateLimitKind.FEEDBACK)
-    said_before = _score(call, image_id) if kind == "rating" and image_id is not None else None
+    score_before = _score(call, image_id) if kind == "rating" and image_id is not None else None
     posted = Posted(0, event_id, str(person_of(call.person)), event.to_event)
     [result] = call.context.feedback.submit(call.person, [posted]).result()
     if result.error is not None:
         raise result.error
-    return answer({"status": result.status, "sequence": result.sequence, "said": said_before} | _state(call))
+    return answer({"status": result.status, "sequence": result.sequence, "score_before": score_before} | _state(call))
 
 
 def state(call: Call) -> Response:
@@ -116,7 +116,7 @@ def state(call: Call) -> Response:
 
 
 def learn_now(call: Call) -> Response:
-    """Ask for a training now, with whatever was said so far."""
+    """Ask for a training now, with the feedback so far."""
     with call.context.database.session() as session:
         user_id = person_of(call.person)
         if not scheduling.pending_feedback(session, user_id):

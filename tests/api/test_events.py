@@ -28,7 +28,7 @@ def happen(world: World, kind: EventKind = EventKind.ADAPTER_PROMOTED) -> None:
 
 
 def told(text: str) -> list[dict[str, Any]]:
-    """The events of a stream, each with what its id and event lines said."""
+    """The events of a stream, each with its id and event lines."""
     found = []
     for block in text.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))

@@ -101,8 +101,8 @@ def test_theme_is_set_by_the_owner_or_the_application(world: World) -> None:
 def label(world: World, images: list[UUID], scores: list[dict[str, float]]) -> None:
     version = maps.current_version(TOOL, world.context.settings)
     with world.database.session() as session:
-        for image, said in zip(images, scores, strict=True):
-            named = {f"exposure_{preset}": value for preset, value in said.items()}
+        for image, given in zip(images, scores, strict=True):
+            named = {f"exposure_{preset}": value for preset, value in given.items()}
             judgement = Judgement(named, dict.fromkeys(named, 1.0))
             pseudo_labels.store(session, TOOL, version, {image: judgement})
 
@@ -111,11 +111,11 @@ def test_own_rule_is_made_of_ratings_and_unmade_exactly(filed: World) -> None:
     rng = np.random.default_rng(2)
     with filed.database.session() as session:
         images = [make_image(session).id for _ in range(9)]
-    said = [{preset: float(rng.uniform(0, 10)) for preset in PRESETS} for _ in images]
-    label(filed, images[:8], said[:8])
+    given = [{preset: float(rng.uniform(0, 10)) for preset in PRESETS} for _ in images]
+    label(filed, images[:8], given[:8])
 
     def rate(place: int) -> bool:
-        body = {"rating": said[place]["night"], "scale": {"min": 0, "max": 10}}
+        body = {"rating": given[place]["night"], "scale": {"min": 0, "max": 10}}
         answer = filed.user.put(f"/v1/users/ada/exposure-ratings/{images[place]}", body)
         assert answer.status_code == 200, answer.text
         return answer.json()["waiting"]
@@ -129,12 +129,12 @@ def test_own_rule_is_made_of_ratings_and_unmade_exactly(filed: World) -> None:
     path = "/v1/users/ada/exposure-rule"
     before = filed.user.get(path, image=[str(images[0]), str(images[8])]).json()
     assert (before["preset"], before["num_ratings"], before["waiting"]) == ("night", 8, [])
-    assert before["scores"][0]["score"] == pytest.approx(said[0]["night"], abs=1.0)
+    assert before["scores"][0]["score"] == pytest.approx(given[0]["night"], abs=1.0)
     assert before["scores"][1] == {"image": str(images[8]), "score": None}
     assert min(before["errors"], key=before["errors"].get) == "night"
     assert rate(8) is True  # the tool has not looked at it: a worker is asked
     assert filed.user.get(path).json()["waiting"] == [str(images[8])]
-    label(filed, images[8:], said[8:])
+    label(filed, images[8:], given[8:])
     assert filed.user.get(path).json()["num_ratings"] == 9
     assert filed.user.delete(f"/v1/users/ada/exposure-ratings/{images[8]}").status_code == 204
     after = filed.user.get(path, image=[str(images[0]), str(images[8])]).json()

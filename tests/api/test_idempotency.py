@@ -49,7 +49,7 @@ def test_rollback_posted_twice_goes_one_version_back(versions: World) -> None:
     again = versions.admin.post(path, REASON)
     assert "from version 3 to 2" in assert_error(again, 409, "conflict")["message"]
     assert active(versions) == 2
-    assert versions.admin.post(path, REASON | {"to": 1}).json()["to_number"] == 1, "said, it is possible"
+    assert versions.admin.post(path, REASON | {"to": 1}).json()["to_number"] == 1, "asked for by number, it is possible"
 
 
 def test_rollback_that_names_the_active_version_is_done_once(versions: World) -> None:

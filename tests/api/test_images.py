@@ -117,7 +117,7 @@ def test_application_finds_its_images_by_its_own_ids(world: World) -> None:
     assert (taken.status_code, made["id"] in taken.text) == (409, True)
     other = world.application.upload(jpeg(), external_id="asset-2")
     assert (other.status_code, "asset-1" in other.text) == (409, True)
-    assert world.application.upload(jpeg()).json() == made, "nothing said, nothing changed"
+    assert world.application.upload(jpeg()).json() == made, "nothing asked, nothing changed"
     assert world.user.upload(jpeg(20), external_id="asset-1").status_code == 201, "a user's own ids are others"
     plain = world.application.upload(jpeg(40), filename="C:\\photos\\lamp.jpg").json()
     assert (plain["name"], plain["external_id"]) == ("lamp.jpg", None)
@@ -212,8 +212,8 @@ def test_picture_is_the_stored_one_and_known_ones_are_not_sent_again(world: Worl
     assert small.headers["Cache-Control"].startswith("private, max-age=")
     assert "Authorization" in small.headers["Vary"]
     for tail, tag in (("/content", whole.headers["ETag"]), ("/thumbnail?size=256&format=webp", small.headers["ETag"])):
-        for said in (tag, f'"x", W/{tag}', "*"):
-            again = world.application.request("GET", path + tail, headers={"If-None-Match": said})
+        for tags in (tag, f'"x", W/{tag}', "*"):
+            again = world.application.request("GET", path + tail, headers={"If-None-Match": tags})
             assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
         assert world.application.request("GET", path + tail, headers={"If-None-Match": '"x"'}).status_code == 200
         head = world.application.request("HEAD", path + tail)
@@ -257,7 +257,7 @@ def test_deletion_under_a_key_is_carried_out_once(world: World) -> None:
     assert (entry["action"], entry["subject_id"]) == ("image_deleted", str(world.images[2]))
 
 
-def test_image_with_feedback_is_deleted_when_that_is_said(world: World) -> None:
+def test_image_with_feedback_is_deleted_when_that_is_asked_for(world: World) -> None:
     world.application.post("/v1/feedback", world.rating("e1", image=0))
     comparison = {
         "event_id": "e2", "user": "bob", "kind": "comparison", "image": str(world.images[1]),

@@ -1,4 +1,4 @@
-"""Experts, quiz and match over HTTP: the way of a new user from nothing said to scores that are theirs."""
+"""Experts, quiz and match over HTTP: the way of a new user from no answer to scores that are theirs."""
 
 from __future__ import annotations
 

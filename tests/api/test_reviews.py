@@ -89,12 +89,12 @@ def test_labels_go_to_an_expert_and_come_back_as_feedback_and_as_a_better_tool(s
         review = asked["review"]
         picture = studio.ada.get(review["image_url"])
         assert (picture.status_code, picture.headers["content-type"]) == (200, "image/jpeg")
-        said = min(10.0, review["scores"]["beauty"] + 2)
-        body = {"event_id": f"e{number}", "verdict": "correct", "scores": {"beauty": said}}
+        score = min(10.0, review["scores"]["beauty"] + 2)
+        body = {"event_id": f"e{number}", "verdict": "correct", "scores": {"beauty": score}}
         for _ in range(2):
             answer = studio.ada.post(f"/v1/reviews/{review['id']}", body)
             assert answer.status_code == 200, answer.text
-        assert (answer.json()["state"], answer.json()["said"]) == ("done", {"beauty": said})
+        assert (answer.json()["state"], answer.json()["said"]) == ("done", {"beauty": score})
     assert studio.ada.get("/v1/reviews/next").json() == {"review": None, "num_open": 0}
     assert studio.app.get("/v1/users/ada").json()["feedback_sequence"] == 10
     learned = studio.app.post("/v1/tools/generic/revisions", {})

@@ -43,11 +43,11 @@ class Screen:
         self.errors: list[str] = []
         self.page = self.context.new_page()
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda said: self._note(said))
+        self.page.on("console", lambda message: self._note(message))
 
-    def _note(self, said: Any) -> None:
-        if said.type == "error" and "Failed to load resource" not in said.text:  # refused requests are asked for
-            self.errors.append(said.text)
+    def _note(self, message: Any) -> None:
+        if message.type == "error" and "Failed to load resource" not in message.text:  # refused requests are asked for
+            self.errors.append(message.text)
 
     def shoot(self, name: str) -> None:
         SCREENS.mkdir(parents=True, exist_ok=True)

@@ -29,11 +29,11 @@ HOLDS = {"ewc": "fisher", "replay_ewc": "fisher", "si": "path", "replay_si": "pa
 
 @dataclass
 class Row:
-    """One rating (no second image), or one comparison; NaN where nothing was said."""
+    """One rating (no second image), or one comparison; NaN where there is no answer."""
 
     sequence: int
     images: list[tuple[Tensor, Tensor]]  # generic scores and taste
-    said_A: Tensor
+    answer_A: Tensor
     weight: float
 
 
@@ -83,41 +83,41 @@ def rows_in_order(rated: RatedSet, compared: ComparedSet) -> list[Row]:
     for c in range(len(compared)):
         first = double(compared.first_generic_CA[c], compared.first_taste_CR[c])
         second = double(compared.second_generic_CA[c], compared.second_taste_CR[c])
-        said = torch.tensor(compared.preference_CA[c]).double()
-        rows.append(Row(int(compared.sequence_C[c]), [first, second], said, float(compared.weight_C[c])))
+        answer = torch.tensor(compared.preference_CA[c]).double()
+        rows.append(Row(int(compared.sequence_C[c]), [first, second], answer, float(compared.weight_C[c])))
     return sorted(rows, key=lambda row: row.sequence)
 
 
-def log_likelihood(difference: Tensor, said: float, noise_sd: float) -> Tensor:
+def log_likelihood(difference: Tensor, answer: float, noise_sd: float) -> Tensor:
     """Of one answer: Bradley-Terry with ties, after Rao and Kupper."""
     z = difference / (TEMPERATURE_PER_NOISE_SD * noise_sd)
     first, second = torch.sigmoid(z - TIE_WIDTH), torch.sigmoid(-z - TIE_WIDTH)
-    if said == 0.5:
+    if answer == 0.5:
         return torch.log(torch.sigmoid(z + TIE_WIDTH)) + torch.log(torch.sigmoid(TIE_WIDTH - z)) + LOG_TIE_SHARE
-    return torch.log(first if said == 1.0 else second)
+    return torch.log(first if answer == 1.0 else second)
 
 
 def loss_of(model: PlainAdapter, row: Row, noise_sd_A: np.ndarray) -> Tensor:
     """Minus twice the log likelihood of a row."""
     scores = [model.score(image) for image in row.images]
     total = torch.zeros((), dtype=torch.float64)
-    for a, said in enumerate(row.said_A.tolist()):
-        if said != said:
+    for a, answer in enumerate(row.answer_A.tolist()):
+        if answer != answer:
             continue
         if len(scores) == 1:
-            total = total + row.weight * ((scores[0][a] - said) / float(noise_sd_A[a])) ** 2
+            total = total + row.weight * ((scores[0][a] - answer) / float(noise_sd_A[a])) ** 2
         else:
             difference = scores[0][a] - scores[1][a]
-            total = total - 2.0 * row.weight * log_likelihood(difference, said, float(noise_sd_A[a]))
+            total = total - 2.0 * row.weight * log_likelihood(difference, answer, float(noise_sd_A[a]))
     return total
 
 
 def information(difference: float, noise_sd: float) -> float:
     """Of one comparison about the difference: the curvature of minus its log likelihood, mean over the answers."""
     at, total = torch.tensor(difference, dtype=torch.float64), 0.0
-    for said in (1.0, 0.0, 0.5):
-        probability = float(log_likelihood(at, said, noise_sd).exp())
-        hessian = torch.autograd.functional.hessian(lambda d, said=said: -log_likelihood(d, said, noise_sd), at)
+    for answer in (1.0, 0.0, 0.5):
+        probability = float(log_likelihood(at, answer, noise_sd).exp())
+        hessian = torch.autograd.functional.hessian(lambda d, answer=answer: -log_likelihood(d, answer, noise_sd), at)
         total += probability * float(hessian)
     return total
 
@@ -128,8 +128,8 @@ def importances_of(model: PlainAdapter, rows: list[Row], kind: str) -> list[Tens
     total = [torch.zeros_like(parameter) for parameter in parameters]
     for row in rows:
         scores = [model.score(image) for image in row.images]
-        for a, said in enumerate(row.said_A.tolist()):
-            if said != said:
+        for a, answer in enumerate(row.answer_A.tolist()):
+            if answer != answer:
                 continue
             noise_sd = float(noise_sd_A[a])
             if kind == "mas":
@@ -255,9 +255,9 @@ def oracle(request: TrainingRequest) -> Known:
             per_image = config.distillation_batch * len(new) / len(images)
             loss = loss + per_image * keeping(model, parent, images, noise_sd_A)
         if dark and draw_aside and config.derpp_alpha:
-            for row, said_2A in taken:
-                for image, said_A in zip(row.images, said_2A, strict=False):
-                    distance = ((model.score(image) - said_A) / torch.tensor(noise_sd_A)).square().sum()
+            for row, score_2A in taken:
+                for image, answer_A in zip(row.images, score_2A, strict=False):
+                    distance = ((model.score(image) - answer_A) / torch.tensor(noise_sd_A)).square().sum()
                     loss = loss + config.derpp_alpha * draw_aside.share * distance
         data_gradients = list(torch.autograd.grad(loss, parameters))
         gradients = [

@@ -101,10 +101,10 @@ class Server(ABC):
             ended = self._guardian.poll() is not None
             if ended or time.monotonic() > deadline:
                 self.stop()
-                said = log.read_text()[-2000:]
+                log_end = log.read_text()[-2000:]
                 what = "ended at once" if ended else f"did not answer within {START_TIMEOUT_S} s"
-                error = PortTaken if "Address already in use" in said else RuntimeError
-                raise error(f"{argv[0]} {what}; its log:\n{said}")
+                error = PortTaken if "Address already in use" in log_end else RuntimeError
+                raise error(f"{argv[0]} {what}; its log:\n{log_end}")
             time.sleep(0.01)
 
     def stop(self) -> None:

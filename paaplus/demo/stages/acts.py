@@ -63,12 +63,12 @@ def take_quiz(client: Client, user: Player, name_of: dict[str, str]) -> dict[str
 
 def _preference(user: Player, first: str, second: str) -> dict[str, str]:
     """By aspect, which of two images is better by its rating."""
-    said = {}
+    preferences = {}
     for aspect, rating in user.ratings[first].items():
         other = user.ratings[second].get(aspect)
         if other is not None:
-            said[aspect] = "tie" if rating == other else "first" if rating > other else "second"
-    return said
+            preferences[aspect] = "tie" if rating == other else "first" if rating > other else "second"
+    return preferences
 
 
 def scores_of(client: Client, users: Sequence[Player], image_ids: dict[str, str]) -> dict[str, list[dict[str, Any]]]:

@@ -98,7 +98,7 @@ def _user(user: Player, played: Played, unseen: Sequence[str]) -> dict[str, Any]
 
 
 def _srcc(player: Player, predictions: Predictions, unseen: Sequence[str]) -> tuple[float, float]:
-    """Of the generic and of the person's own scores, with what they really said."""
+    """Of the generic and of the person's own scores, with their real ratings."""
     by_image = dict(zip(unseen, predictions, strict=True))
     generic, personal = ({image: item[name] for image, item in by_image.items()} for name in ("generic", "scores"))
     return agreement(generic, player.ratings, unseen), agreement(personal, player.ratings, unseen)

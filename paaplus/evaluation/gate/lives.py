@@ -94,7 +94,7 @@ def _always_first(preference_CA: np.ndarray, rng: np.random.Generator) -> np.nda
 
 
 def _circles(preference_CA: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Pairs come in threes (a, b), (b, c), (c, a): the first image of each is said to be better, or each second."""
+    """Pairs come in threes (a, b), (b, c), (c, a): the first image of each is called better, or each second."""
     turn = rng.choice([PREFERS_FIRST, PREFERS_SECOND], size=(len(preference_CA) + 2) // 3)
     return np.repeat(turn, 3)[: len(preference_CA), None] + np.zeros_like(preference_CA)
 

@@ -51,7 +51,7 @@ def middles(session: Session, user_ids: Mapping[UUID, Any]) -> dict[UUID, dict[s
 
 
 def image_ids(answers: Mapping[UUID, list[Answer]]) -> set[UUID]:
-    return {each for said in answers.values() for _, first, other, _ in said for each in (first, other) if each}
+    return {each for given in answers.values() for _, first, other, _ in given for each in (first, other) if each}
 
 
 def errors(
@@ -74,14 +74,14 @@ def errors(
         difference_A = _score(serving, user_id, image_id)
         if other_id is None:
             difference_A = difference_A - middle_A
-            said: dict[str, float | None] = dict.fromkeys(aspects, LIKED if payload["liked"] else DISLIKED)
+            preference_of: dict[str, float | None] = dict.fromkeys(aspects, LIKED if payload["liked"] else DISLIKED)
         else:
             difference_A = difference_A - _score(serving, user_id, other_id)
-            said = {aspect: PREFERENCE_OF[value] for aspect, value in payload["preference"].items()}
+            preference_of = {aspect: PREFERENCE_OF[value] for aspect, value in payload["preference"].items()}
         wrong = [
             wrong_by(float(difference_A[a]), answer, float(serving.scorer.noise_sd_A[a]))
             for a, aspect in enumerate(aspects)
-            if (answer := said.get(aspect)) is not None and np.isfinite(difference_A[a])
+            if (answer := preference_of.get(aspect)) is not None and np.isfinite(difference_A[a])
         ]
         if wrong:
             found.append((sequence, float(np.mean(wrong))))

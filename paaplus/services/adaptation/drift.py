@@ -115,9 +115,9 @@ def _check(database: Database, store: ServingStore, unchecked: Unchecked) -> int
     }
     contradicted = {
         user_id: contradictions.errors(
-            serving, user_id, [a for a in said if a[0] > trained.get(user_id, 0)], middles.get(user_id, {})
+            serving, user_id, [a for a in given if a[0] > trained.get(user_id, 0)], middles.get(user_id, {})
         )
-        for user_id, said in answers.items()
+        for user_id, given in answers.items()
     }
     with database.session() as session:
         locked = session.execute(

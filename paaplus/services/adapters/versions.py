@@ -195,7 +195,7 @@ def rollback(
 
 
 def _refuse_second_step(session: Session, user_id: UUID, current: AdapterRow) -> None:
-    """A caller whose answer was lost asks again; going back two versions must be said."""
+    """A caller whose answer was lost asks again; going back two versions must be asked for by number."""
     moves = (PointerMove.GATE_PROMOTED, PointerMove.PROMOTED, PointerMove.PINNED, PointerMove.MATCHED)
     last = session.execute(
         sa.select(AdapterHistoryRow)

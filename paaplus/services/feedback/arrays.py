@@ -24,7 +24,7 @@ def rated_set(ratings: Sequence[LatestRating], aspects: Sequence[str], inputs: I
         np.array([rating.sequence for rating in ratings], np.int64),
         *inputs([rating.image_id for rating in ratings]),
         target_NA.reshape(len(ratings), len(aspects)),
-        said_N=np.array([rating.said for rating in ratings], np.int64),
+        answered_at_N=np.array([rating.answered_at for rating in ratings], np.int64),
     )
 
 
@@ -45,7 +45,7 @@ def compared_set(
         *inputs([each.image_ids[-1] for each in answers]),
         preference_CA.reshape(len(answers), len(aspects)),
         weight_C,
-        said_C=np.array([each.said for each in answers], np.int64),
+        answered_at_C=np.array([each.answered_at for each in answers], np.int64),
     )
 
 

@@ -4,8 +4,8 @@ An event does not train if a later one of its sort on the same image (or pair of
 was retracted, or if it is excluded. A retraction or an exclusion also taints every version that was trained on the
 event. A rating, a like and a comparison are of different sorts: an image may have one of each.
 
-Later is what was *said* later: at the event's `occurred_at`, which is never taken to be after its receipt and is its
-receipt where it is not given. Of events that were said at the same time, the one with the higher sequence is later.
+Later is what was answered later: at the event's `occurred_at`, which is never taken to be after its receipt and is its
+receipt where it is not given. Of answers that were given at the same time, the one with the higher sequence is later.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class RatingEvent:
     image_id: UUID
     scores: dict[str, float]
     held_out: bool
-    said: int = 0  # when, in microseconds since 1970, as of all events
+    answered_at: int = 0  # when, in microseconds since 1970, as of all events
 
 
 @dataclass(frozen=True, slots=True)
 class LatestRating:
     """The latest rating of one image: per aspect the newest valid score.
 
-    `sequence` is the highest of the events in it, `sequences` are those of all; `said` is that of the newest.
+    `sequence` is the highest of the events in it, `sequences` are those of all; `answered_at` is that of the newest.
     """
 
     sequence: int
@@ -54,7 +54,7 @@ class LatestRating:
     scores: dict[str, float]
     held_out: bool
     sequences: frozenset[int]
-    said: int = 0
+    answered_at: int = 0
 
     @property
     def image_ids(self) -> tuple[UUID, ...]:
@@ -69,7 +69,7 @@ class LikeEvent:
     image_id: UUID
     liked: bool
     held_out: bool
-    said: int = 0
+    answered_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class LatestLike:
     liked: bool
     held_out: bool
     sequences: frozenset[int]
-    said: int = 0
+    answered_at: int = 0
 
     @property
     def image_ids(self) -> tuple[UUID, ...]:
@@ -102,7 +102,7 @@ class ComparisonEvent:
     second_id: UUID
     preferences: dict[str, float | None]
     held_out: bool
-    said: int = 0
+    answered_at: int = 0
 
     def preference(self, aspect: str, first_id: UUID) -> float | None:
         """The preference for an aspect, as if `first_id` were the first image."""
@@ -123,7 +123,7 @@ class LatestComparison:
     preferences: dict[str, float]
     held_out: bool
     sequences: frozenset[int]
-    said: int = 0
+    answered_at: int = 0
 
     @property
     def image_ids(self) -> tuple[UUID, ...]:
@@ -177,7 +177,7 @@ class FeedbackLog:
     def latest_ratings(self) -> list[LatestRating]:
         """The latest rating of each image, in order of sequence."""
         by_image: dict[UUID, dict[str, RatingEvent]] = {}
-        for event in self._valid_as_said(self.events):
+        for event in self._valid_in_order(self.events):
             by_image.setdefault(event.image_id, {}).update(dict.fromkeys(event.scores, event))
         ratings = [
             LatestRating(
@@ -186,7 +186,7 @@ class FeedbackLog:
                 scores={aspect: event.scores[aspect] for aspect, event in newest.items()},
                 held_out=any(event.held_out for event in newest.values()),
                 sequences=frozenset(event.sequence for event in newest.values()),
-                said=max(event.said for event in newest.values()),
+                answered_at=max(event.answered_at for event in newest.values()),
             )
             for image_id, newest in by_image.items()
         ]
@@ -195,7 +195,7 @@ class FeedbackLog:
     def latest_comparisons(self) -> list[LatestComparison]:
         """The latest comparison of each pair of images, that has a preference, in order of sequence."""
         by_pair: dict[frozenset[UUID], dict[str, ComparisonEvent]] = {}
-        for event in self._valid_as_said(self.comparisons):
+        for event in self._valid_in_order(self.comparisons):
             pair = frozenset((event.first_id, event.second_id))
             by_pair.setdefault(pair, {}).update(dict.fromkeys(event.preferences, event))
         comparisons = [_latest_comparison(newest) for newest in by_pair.values()]
@@ -203,9 +203,9 @@ class FeedbackLog:
 
     def latest_likes(self) -> list[LatestLike]:
         """The latest like or dislike of each image, in order of sequence."""
-        newest = {event.image_id: event for event in self._valid_as_said(self.likes)}
+        newest = {event.image_id: event for event in self._valid_in_order(self.likes)}
         likes = [
-            LatestLike(e.sequence, e.image_id, e.liked, e.held_out, frozenset({e.sequence}), e.said)
+            LatestLike(e.sequence, e.image_id, e.liked, e.held_out, frozenset({e.sequence}), e.answered_at)
             for e in newest.values()
         ]
         return sorted(likes, key=lambda like: like.sequence)
@@ -214,10 +214,10 @@ class FeedbackLog:
         """All latest answers but ratings: what a `ComparedSet` holds. Comparisons first."""
         return [*self.latest_comparisons(), *self.latest_likes()]
 
-    def _valid_as_said(self, events: Sequence[Event]) -> list[Event]:
-        """The events that count, in the order in which they were said."""
+    def _valid_in_order(self, events: Sequence[Event]) -> list[Event]:
+        """The events that count, in the order in which the answers were given."""
         invalid = self.excluded() | set(self.retractions)
-        return sorted((e for e in events if e.sequence not in invalid), key=lambda e: (e.said, e.sequence))
+        return sorted((e for e in events if e.sequence not in invalid), key=lambda e: (e.answered_at, e.sequence))
 
     def image_ids(self) -> set[UUID]:
         """Images that are rated, compared or liked: those whose features a training needs."""
@@ -296,7 +296,7 @@ def _latest_comparison(newest: dict[str, ComparisonEvent]) -> LatestComparison |
     preferring = {aspect: event for aspect, event in newest.items() if event.preferences[aspect] is not None}
     if not preferring:
         return None
-    latest = max(preferring.values(), key=lambda event: (event.said, event.sequence))
+    latest = max(preferring.values(), key=lambda event: (event.answered_at, event.sequence))
     preferences = {aspect: event.preference(aspect, latest.first_id) for aspect, event in preferring.items()}
     return LatestComparison(
         sequence=max(event.sequence for event in preferring.values()),
@@ -305,14 +305,14 @@ def _latest_comparison(newest: dict[str, ComparisonEvent]) -> LatestComparison |
         preferences={aspect: value for aspect, value in preferences.items() if value is not None},
         held_out=any(event.held_out for event in preferring.values()),
         sequences=frozenset(event.sequence for event in preferring.values()),
-        said=latest.said,
+        answered_at=latest.answered_at,
     )
 
 
-def said_at(occurred_at: datetime | None, received_at: datetime) -> int:
-    """When an event was said, in microseconds since 1970: when it occurred, at its receipt at the latest."""
-    said = received_at if occurred_at is None else min(occurred_at, received_at)
-    return (said - _EPOCH) // _MICROSECOND
+def answer_time(occurred_at: datetime | None, received_at: datetime) -> int:
+    """When an answer was given, in microseconds since 1970: when it occurred, at its receipt at the latest."""
+    moment = received_at if occurred_at is None else min(occurred_at, received_at)
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def is_held_out(key: str, user: UserRow, image_sha256: str) -> bool:
@@ -354,7 +354,7 @@ def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLo
     likes: list[LikeEvent] = []
     deleted: set[int] = set()
     for sequence, kind, image_id, payload, retracts, sha256, other_id, other_sha256, occurred_at, received_at in rows:
-        said = said_at(occurred_at, received_at)
+        answered_at = answer_time(occurred_at, received_at)
         if kind == FeedbackKind.RETRACTION:
             retractions.setdefault(retracts, sequence)
         elif image_id is None or (kind == FeedbackKind.COMPARISON and other_id is None):
@@ -363,16 +363,16 @@ def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLo
             scale = Scale(payload["scale"]["min"], payload["scale"]["max"])
             scores = {aspect: scale.to_score(value) for aspect, value in payload["ratings"].items()}
             held_out = holdout_key is not None and is_held_out(holdout_key, user, sha256)
-            events.append(RatingEvent(sequence, image_id, scores, held_out, said))
+            events.append(RatingEvent(sequence, image_id, scores, held_out, answered_at))
         elif kind == FeedbackKind.COMPARISON:
             preferences = {aspect: PREFERENCE_OF[value] for aspect, value in payload["preference"].items()}
             held_out = holdout_key is not None and any(
                 is_held_out(holdout_key, user, each) for each in (sha256, other_sha256)
             )
-            comparisons.append(ComparisonEvent(sequence, image_id, other_id, preferences, held_out, said))
+            comparisons.append(ComparisonEvent(sequence, image_id, other_id, preferences, held_out, answered_at))
         elif kind == FeedbackKind.BINARY:
             held_out = holdout_key is not None and is_held_out(holdout_key, user, sha256)
-            likes.append(LikeEvent(sequence, image_id, payload["liked"], held_out, said))
+            likes.append(LikeEvent(sequence, image_id, payload["liked"], held_out, answered_at))
     spans = session.execute(
         sa.select(
             FeedbackRow.sequence,

@@ -1,4 +1,4 @@
-"""List events of feedback logs: what was said, about which image, and whether it counts."""
+"""List events of feedback logs: what the user answered, about which image, and whether it counts."""
 
 from __future__ import annotations
 

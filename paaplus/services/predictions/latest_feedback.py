@@ -52,8 +52,8 @@ class LatestFeedback:
         """Comparisons and likes of images that can be scored; the middle of likes is that of the base model's prior."""
         from paaplus.scoring import middles  # imports scipy, which no other request needs
 
-        said: list[LatestComparison | LatestLike] = [*self.comparisons, *self.likes]
-        answers = [answer for answer in said if serving.images.keys() >= set(answer.image_ids)]
+        given: list[LatestComparison | LatestLike] = [*self.comparisons, *self.likes]
+        answers = [answer for answer in given if serving.images.keys() >= set(answer.image_ids)]
         compared = compared_set(answers, serving.scorer.aspects, partial(self.inputs_of, serving))
         if not self.likes:
             return compared

@@ -62,7 +62,7 @@ class RankedImage:
     """One image of a ranking. `rank` and `generic_rank` count from 1 among all images that were ranked.
 
     `rating` is the user's own latest rating of the aspect on the score scale, `liked` the latest like; None: no such
-    answer. Both also if the gate or a rollback has excluded them: the person has said it.
+    answer. Both also if the gate or a rollback has excluded them: it is still their answer.
     """
 
     image_id: UUID

@@ -51,7 +51,7 @@ def rate(session: Session, user: UserRow, image_id: UUID, rating: float, scale: 
     )
     session.add(ExposureRatingRow(user_id=user.id, image_id=image_id, score=score, created_at=utcnow()))
     session.flush()
-    waits = image_id not in _said(session, [image_id], version)
+    waits = image_id not in _scores_by_preset(session, [image_id], version)
     if waits:
         pseudo_labels.request(
             session, application=user.application, tools=[NAME], image_ids=[image_id], settings=settings
@@ -90,15 +90,15 @@ def rule_of(session: Session, user: UserRow, image_ids: Sequence[UUID], settings
         .limit(MAX_RATINGS)
     ).all()
     score_of = {row.image_id: row.score for row in latest}
-    said = _said(session, [*score_of, *image_ids], version)
-    rated = sorted(image_id for image_id in score_of if image_id in said)
-    by_preset = {preset: np.array([said[image_id][preset] for image_id in rated]) for preset in PRESETS}
+    scores_of = _scores_by_preset(session, [*score_of, *image_ids], version)
+    rated = sorted(image_id for image_id in score_of if image_id in scores_of)
+    by_preset = {preset: np.array([scores_of[image_id][preset] for image_id in rated]) for preset in PRESETS}
     rule = fit_own_rule(by_preset, np.array([score_of[image_id] for image_id in rated]))
-    scores = {image_id: rule.score(said[image_id]) if image_id in said else None for image_id in image_ids}
-    return OwnExposure(rule, tuple(sorted(score_of.keys() - said.keys())), scores)
+    scores = {image_id: rule.score(scores_of[image_id]) if image_id in scores_of else None for image_id in image_ids}
+    return OwnExposure(rule, tuple(sorted(score_of.keys() - scores_of.keys())), scores)
 
 
-def _said(session: Session, image_ids: Sequence[UUID], version: str) -> dict[UUID, dict[str, float]]:
+def _scores_by_preset(session: Session, image_ids: Sequence[UUID], version: str) -> dict[UUID, dict[str, float]]:
     """By image, the scores of all presets, from labels by this version of the tool."""
     newest = pseudo_labels.newest(session, set(image_ids), [NAME])
     return {

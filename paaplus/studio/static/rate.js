@@ -64,16 +64,16 @@ async function nextPair() {
   current = found.pair;
   if (!current) return empty(found.has_photos);
   asked.push(`${current.first.id}.${current.second.id}`);
-  const side = (photo, said, label, key) => {
+  const side = (photo, preference, label, key) => {
     const button = element("button", { className: "pair", "aria-label": `${label}: ${photo.name}` }, picture(photo, 1024, { alt: "" }), element("kbd", { textContent: key }));
-    button.addEventListener("click", () => compare(said));
+    button.addEventListener("click", () => compare(preference));
     return button;
   };
   show([side(current.first, "first", text("rate.prefer_first"), "←"), side(current.second, "second", text("rate.prefer_second"), "→")], true);
   why.textContent = `${text("rate.which")} ${text("rate.why.pair", { bits: (current.nats / Math.LN2).toFixed(2) })}`;
-  const plain = (key, said) => {
+  const plain = (key, preference) => {
     const button = element("button", { className: "plain", textContent: text(key) });
-    button.addEventListener("click", () => compare(said));
+    button.addEventListener("click", () => compare(preference));
     return button;
   };
   answers.replaceChildren(plain("rate.tie", "tie"), plain("rate.cannot_say", "cannot_say"), undoButton());
@@ -166,16 +166,16 @@ function rate(value) {
   done.push({ id: event.event_id, photo });
   send(event).then((answer) => {
     const mine = isTen ? String(value) : "★".repeat(value) + "☆".repeat(5 - value);
-    const isKnown = answer.said !== null && answer.said !== undefined;
-    const words = isKnown ? text("rate.reveal", { mine, said: scaled(answer.said) }) : text("rate.reveal.unknown", { mine });
+    const isKnown = answer.score_before !== null && answer.score_before !== undefined;
+    const words = isKnown ? text("rate.reveal", { mine, score: scaled(answer.score_before) }) : text("rate.reveal.unknown", { mine });
     reveal.replaceChildren(picture(photo, 128, { alt: "" }), words);
   }).catch((failure) => { done = done.filter((each) => each.id !== event.event_id); failed(failure); });
   next().catch(failed);
 }
 
-function compare(said) {
+function compare(preference) {
   if (!current) return;
-  const event = { kind: "comparison", event_id: newId(), image: current.first.id, other_image: current.second.id, said };
+  const event = { kind: "comparison", event_id: newId(), image: current.first.id, other_image: current.second.id, preference };
   current = null;
   done.push({ id: event.event_id });
   const sent = send(event);
@@ -224,7 +224,7 @@ function scaled(score, isDifference = false) {
 async function showScore(photo) {
   const ranking = await ask("/order/ranking").catch(() => null);
   const found = ranking?.items.find((each) => each.id === photo.id);
-  if (found && current?.id === photo.id) reveal.textContent = text("rate.judge_says", { said: scaled(found.score) });
+  if (found && current?.id === photo.id) reveal.textContent = text("rate.judge_says", { score: scaled(found.score) });
 }
 
 // --- Learning
@@ -294,8 +294,8 @@ document.addEventListener("keydown", (event) => {
   const key = event.key.toLowerCase();
   if (key === "u" || key === "z") return undo();
   if (isPairs) {
-    const said = { arrowleft: "first", arrowright: "second", arrowup: "tie", arrowdown: "cannot_say" }[key];
-    if (said) { event.preventDefault(); compare(said); }
+    const preference = { arrowleft: "first", arrowright: "second", arrowup: "tie", arrowdown: "cannot_say" }[key];
+    if (preference) { event.preventDefault(); compare(preference); }
     return;
   }
   if (key === "l") toggleLike();

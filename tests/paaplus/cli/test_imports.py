@@ -210,8 +210,8 @@ def test_longer_file_adds_what_is_new_and_an_old_one_overrides_nothing(
     assert ratings(old + "ben,a.png,3\n") == {"accepted": 1, "duplicates": 3}
     with database.session() as session:
         user = session.execute(sa.select(UserRow)).scalar_one()
-        said = {"ratings": {"beauty": 1}, "scale": {"min": 1, "max": 5}}
-        event = intake.NewEvent(0, user.id, "by-hand", intake.FeedbackKind.RATING, said, image_id=UUID(image))
+        rated = {"ratings": {"beauty": 1}, "scale": {"min": 1, "max": 5}}
+        event = intake.NewEvent(0, user.id, "by-hand", intake.FeedbackKind.RATING, rated, image_id=UUID(image))
         intake.append(session, "shop", [event], source="key", settings=settings)
     assert ratings(old + "ben,a.png,3\n") == {"accepted": 0, "duplicates": 4}, "the newer rating by the API stays"
     assert log(database) == [3, 2, 5, 3, 1]

@@ -113,18 +113,18 @@ def test_exposure_rule_is_made_of_ratings(deployment: Deployment, run: Run) -> N
     deployment.add_user("anna")
     user = f"{APPLICATION}/anna"
     rng = np.random.default_rng(1)
-    said = [{preset: float(rng.uniform(0, 10)) for preset in PRESETS} for _ in range(6)]
+    given = [{preset: float(rng.uniform(0, 10)) for preset in PRESETS} for _ in range(6)]
     version = maps.current_version(TOOL, deployment.settings)
     with deployment.database.session() as session:
-        for image, scores in zip(deployment.images, said, strict=False):
+        for image, scores in zip(deployment.images, given, strict=False):
             named = {f"exposure_{preset}": value for preset, value in scores.items()}
             pseudo_labels.store(session, TOOL, version, {image: Judgement(named, dict.fromkeys(named, 1.0))})
-    for image, scores in zip(deployment.images[:6], said, strict=True):
+    for image, scores in zip(deployment.images[:6], given, strict=True):
         told = run("users", "rate-exposure", user, image, round(scores["street"], 2), "--json")
         assert told == {"waiting": False}
     rule = run("users", "exposure-rule", user, "--image", deployment.images[0], "--json")
     assert (rule["preset"], rule["num_ratings"]) == ("street", 6)
-    assert rule["scores"][str(deployment.images[0])] == pytest.approx(said[0]["street"], abs=1.5)
+    assert rule["scores"][str(deployment.images[0])] == pytest.approx(given[0]["street"], abs=1.5)
     run("users", "rate-exposure", user, deployment.images[5])
     run("users", "rate-exposure", user, deployment.images[4])
     assert "needs 5" in run("users", "exposure-rule", user, exit_code=1)

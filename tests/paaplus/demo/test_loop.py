@@ -42,11 +42,11 @@ def test_everybody_is_asked_about_all_their_images_in_one_call(canned_run):
 def test_events_say_what_the_person_gave_on_their_scale(canned_run):
     person = canned_run.plan.people[0]
     image = person.increments[0][0]
-    name, said = f"{person.user_id}:{image}", {"ratings": person.ratings[image], **SCALE}
+    name, rated = f"{person.user_id}:{image}", {"ratings": person.ratings[image], **SCALE}
     assert rating_events(person, [image], {image: "id"}, Scale(1, 7)) == [
-        {"event_id": name, "user": person.user_id, "kind": "rating", "image": "id", **said}
+        {"event_id": name, "user": person.user_id, "kind": "rating", "image": "id", **rated}
     ]
     shown = canned_run.rounds[1][person.user_id]
     assert correction_events(person, [image], shown, Scale(1, 7)) == [
-        {"event_id": name, "user": person.user_id, "kind": "correction", "receipt": f"receipt-{image}", **said}
+        {"event_id": name, "user": person.user_id, "kind": "correction", "receipt": f"receipt-{image}", **rated}
     ]

@@ -118,8 +118,8 @@ def ratings_of_a_day(deployment: Deployment, user: UUID) -> list[NewEvent]:
             opinion = deployment.opinion(image)
             event = deployment.rating(user, f"{what}{image}", image, opinion if hours else 10.0 - opinion)
             fields = {name: getattr(event, name) for name in event.__slots__}
-            said = MORNING + timedelta(hours=hours, minutes=image)
-            events.append(NewEvent(**fields | {"occurred_at": said, "index": len(events)}))
+            moment = MORNING + timedelta(hours=hours, minutes=image)
+            events.append(NewEvent(**fields | {"occurred_at": moment, "index": len(events)}))
     return events
 
 
@@ -165,7 +165,7 @@ def erase(deployment: Deployment, user: UUID) -> None:
         row.external_id = f"gone-{user}"
 
 
-def test_an_event_is_not_said_after_its_receipt(deployment: Deployment) -> None:
+def test_an_answer_is_not_given_after_its_receipt(deployment: Deployment) -> None:
     user = deployment.add_user()
     first = deployment.rating(user, "future", 1, 2.0)
     fields = {name: getattr(first, name) for name in first.__slots__}

@@ -98,22 +98,22 @@ def test_json_keeps_every_bit_and_other_documents_are_refused():
 def test_order_of_the_tool_is_never_lost(num: int, slope: float):
     """Measured on real labels: without a floor a tenth of the fits on ten reviews turned the order round."""
     for seed in range(30):
-        raw_N, said_N = reviews(num, slope, noise=1.5, seed=seed)
-        calibration, _ = fit_calibration(raw_N, said_N)
-        said = calibration.apply(np.linspace(0, 10, 41))
-        inside = (said[:-1] > 0) & (said[1:] < 10)
-        assert (np.diff(said)[inside] > 0).all(), (calibration.kind, seed)
-        assert (np.diff(said) >= 0).all()
+        raw_N, expert_N = reviews(num, slope, noise=1.5, seed=seed)
+        calibration, _ = fit_calibration(raw_N, expert_N)
+        scores_N = calibration.apply(np.linspace(0, 10, 41))
+        inside = (scores_N[:-1] > 0) & (scores_N[1:] < 10)
+        assert (np.diff(scores_N)[inside] > 0).all(), (calibration.kind, seed)
+        assert (np.diff(scores_N) >= 0).all()
 
 
-@pytest.mark.parametrize("said", [0.0, 10.0])
-def test_order_is_kept_where_everything_was_said_to_be_at_the_end_of_the_scale(said: float):
+@pytest.mark.parametrize("rating", [0.0, 10.0])
+def test_order_is_kept_where_everything_was_rated_at_the_end_of_the_scale(rating: float):
     raw_N = np.random.default_rng(0).uniform(0, 10, 60)
-    calibration, report = fit_calibration(raw_N, np.full(60, said))
+    calibration, report = fit_calibration(raw_N, np.full(60, rating))
     scores = calibration.apply(np.linspace(0, 10, 41))
     if report["kind"] != "affine":  # whose numbers are cut where the scale ends
         assert (np.diff(scores) > 0).all()
-    assert np.abs(scores - said).max() < 0.5
+    assert np.abs(scores - rating).max() < 0.5
 
 
 def test_isotonic_and_mean_maps_rise_everywhere():

@@ -107,8 +107,8 @@ def test_adaptive_pairs_give_more_information_than_random_ones() -> None:
         rng, taste_RA = np.random.default_rng(seed), person(base, seed=seed)
         pairs: dict[str, Pairs] = {"adaptive": [], "random": []}
         for _ in range(8):
-            said = answered(pairs["adaptive"], taste_RA)
-            question = next_pair(base, own, [], NOBODY, said, POOL.taste_NR, POOL.generic_NA, pairs["adaptive"])
+            answers = answered(pairs["adaptive"], taste_RA)
+            question = next_pair(base, own, [], NOBODY, answers, POOL.taste_NR, POOL.generic_NA, pairs["adaptive"])
             pairs["adaptive"].append((question.first, question.second))
             pairs["random"].append(tuple(rng.choice(len(POOL), 2, replace=False).tolist()))
         for name, asked in pairs.items():

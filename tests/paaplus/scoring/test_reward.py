@@ -46,10 +46,10 @@ def test_weights_maximize_the_log_posterior():
     def minus_log_posterior(coordinate_K: np.ndarray) -> float:
         target_N = some.label_N + design_NP @ prior.weights(coordinate_K, 0)
         value = 0.5 * coordinate_K @ coordinate_K
-        for target, said, shown in zip(target_N, some.expert_N, some.shown_N, strict=True):
-            others = [o for o in (said - STEP * noise_sd, said + STEP * noise_sd) if 0 <= o <= 10]
-            for other in [*others, *([shown] if shown != said else [])]:
-                rewards = [-((y - target) ** 2) / (2 * noise_sd**2) for y in (said, other)]
+        for target, rating, shown in zip(target_N, some.expert_N, some.shown_N, strict=True):
+            others = [o for o in (rating - STEP * noise_sd, rating + STEP * noise_sd) if 0 <= o <= 10]
+            for other in [*others, *([shown] if shown != rating else [])]:
+                rewards = [-((y - target) ** 2) / (2 * noise_sd**2) for y in (rating, other)]
                 value += np.logaddexp(0, rewards[1] - rewards[0])
         return float(value)
 

@@ -32,7 +32,7 @@ def arrived(rows: RatedSet | ComparedSet, number_of: np.ndarray, axis: str) -> R
 def digest(number_of: np.ndarray, num_past: int, half_life: float, same_time: bool) -> str:
     rated, compared = arrived(RATED, number_of, "N"), arrived(COMPARED, number_of, "C")
     if same_time:
-        rated = replace(rated, said_N=np.ones_like(rated.said_N))
+        rated = replace(rated, answered_at_N=np.ones_like(rated.answered_at_N))
     is_past_N, is_past_C = rated.sequence_N <= num_past, compared.sequence_C <= num_past
     request = first_request("bayes", "taste_vector", BASE, rated.select(~is_past_N))
     request = replace(
@@ -62,7 +62,7 @@ def test_events_said_at_one_time_are_put_in_order_by_their_content(numbers: list
 
 def test_recency_counts_what_was_said_later_not_what_came_later() -> None:
     one = ratings(BASE, TASTE, 2, missing=0.0)
-    late = replace(one, said_N=one.said_N[::-1].copy())
+    late = replace(one, answered_at_N=one.answered_at_N[::-1].copy())
     request = first_request("bayes", "taste_vector", BASE, one)
     request = replace(request, config=replace(request.config, recency_half_life=1.0))
     assert aged(request).new.weight_N.tolist() == [0.5, 1.0]

@@ -56,8 +56,8 @@ def requests_of(strategy: str, kind: str, num_aspects: int) -> tuple[TrainingReq
                 [trained] = trained_of(train_many([request]))
                 request = next_request(request, trained, new)
             if num_compared:
-                said = comparisons(base, taste, num_compared, first_sequence=120 + 200 * k, seed=u)
-                request = replace(request, new_compared=said)
+                compared = comparisons(base, taste, num_compared, first_sequence=120 + 200 * k, seed=u)
+                request = replace(request, new_compared=compared)
         assert request is not None
         people.append(request)
     return tuple(people)

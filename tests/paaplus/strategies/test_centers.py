@@ -64,7 +64,7 @@ def test_ratings_of_no_aspect_leave_the_center(strategy: str, kind: str) -> None
 
 
 @every_step_pair
-def test_ratings_move_the_scores_away_from_the_center_and_towards_what_was_said(strategy: str, kind: str) -> None:
+def test_ratings_move_the_scores_away_from_the_center_and_towards_the_answers(strategy: str, kind: str) -> None:
     config = replace(SMALL, num_steps=60)
     new = ratings(BASE, person(BASE), 60)
     trained = train(replace(first_request(strategy, kind, BASE, new, config), center=CENTER))

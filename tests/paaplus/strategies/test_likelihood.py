@@ -89,9 +89,9 @@ def test_what_was_not_said_adds_nothing_and_has_no_gradient() -> None:
 
 def test_far_from_what_was_said_the_loss_is_finite() -> None:
     difference_CA = torch.tensor([[1e4], [-1e4], [1e4]], requires_grad=True)
-    said_CA = log_likelihood(difference_CA, torch.tensor([[0.0], [1.0], [0.5]]), torch.ones(1))
-    said_CA.sum().backward()
-    assert torch.isfinite(said_CA).all()
+    log_likelihood_CA = log_likelihood(difference_CA, torch.tensor([[0.0], [1.0], [0.5]]), torch.ones(1))
+    log_likelihood_CA.sum().backward()
+    assert torch.isfinite(log_likelihood_CA).all()
     assert torch.isfinite(difference_CA.grad).all()
 
 

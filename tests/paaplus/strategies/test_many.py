@@ -44,8 +44,8 @@ def first_requests(strategy: str, kind: str) -> list[TrainingRequest]:
         new = ratings(BASE, person(BASE, u), max(num_ratings, 1), seed=u)
         request = first_request(strategy, kind, BASE, new if num_ratings else none_of(new), QUICK)
         if num_comparisons:
-            said = comparisons(BASE, person(BASE, u), num_comparisons, first_sequence=60, seed=u)
-            request = replace(request, new_compared=said)
+            compared = comparisons(BASE, person(BASE, u), num_comparisons, first_sequence=60, seed=u)
+            request = replace(request, new_compared=compared)
         if u == 4 and strategy != "bayes":
             request = replace(request, center=taste_of(BASE, 0.5 * person(BASE, 60), offset=0.4, slope=-0.2))
         requests.append(request)

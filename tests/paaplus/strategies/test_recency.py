@@ -50,7 +50,9 @@ def test_without_a_half_life_nothing_ages() -> None:
 
 def test_earlier_weights_shrink_by_the_ageing_of_every_increment() -> None:
     first = request(num_past=0, num_new=6)
-    second = replace(request(num_new=3), past=replace(first.new, sequence_N=np.arange(1, 7), said_N=np.arange(1, 7)))
+    second = replace(
+        request(num_new=3), past=replace(first.new, sequence_N=np.arange(1, 7), answered_at_N=np.arange(1, 7))
+    )
     shrunk = aged(first).new.weight_N * ageing(second)
     np.testing.assert_allclose(aged(second).past.weight_N, shrunk, rtol=1e-6)
 

@@ -52,8 +52,8 @@ def assert_same_evidence(trained: Trained, exact: Trained) -> None:
 
 @pytest.mark.parametrize("strategy", ["naive", "joint", "replay_ewc"])
 def test_trained_long_enough_the_evidence_is_that_of_the_closed_form(strategy: str) -> None:
-    said = comparisons(BASE, person(BASE), 9, first_sequence=100)
-    request = replace(first_request(strategy, "taste_vector", BASE, FIRST, LONG), new_compared=said)
+    compared = comparisons(BASE, person(BASE), 9, first_sequence=100)
+    request = replace(first_request(strategy, "taste_vector", BASE, FIRST, LONG), new_compared=compared)
     assert_same_evidence(train(request), train(replace(request, strategy="bayes")))
 
 

@@ -92,11 +92,11 @@ def test_tool_has_name_and_version_and_scores_only_its_aspects(tool_of: Callable
     tool = tool_of(name)
     assert tool.name == name
     assert 0 < len(tool.version) <= 64
-    said: set[str] = set()
+    named: set[str] = set()
     for judgement in tool.score(pictures()):  # Judgement itself refuses what is out of range
         assert isinstance(judgement, Judgement)
-        said |= set(judgement.scores)
-    assert said == set(tool.aspects)
+        named |= set(judgement.scores)
+    assert named == set(tool.aspects)
 
 
 def test_version_changes_with_the_inputs_of_the_scores(tmp_path: Path) -> None:

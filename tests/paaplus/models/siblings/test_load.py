@@ -172,9 +172,9 @@ def test_one_network_is_in_memory_at_a_time_and_comes_back(tmp_path: Path) -> No
     put(tmp_path, "eat")
     first, second = load.load_tool(tmp_path, "mnet"), load.load_tool(tmp_path, "eat")
     image = ToolImage(Image.new("RGB", (32, 32), (200, 100, 50)))
-    said = first.score([image]), second.score([image])
+    scores = first.score([image]), second.score([image])
     assert len(load._loaded) == 1
-    assert (first.score([image]), second.score([image])) == said
+    assert (first.score([image]), second.score([image])) == scores
 
 
 def test_tool_without_file_is_listed_as_needing_it(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_run_a_strategy_and_an_application_select_too(deployment: Deployment) 
         assert len(roll_back(deployment, selection, dry_run=True).users) == count
 
 
-def test_a_rollback_of_everything_must_be_said(deployment: Deployment) -> None:
+def test_a_rollback_of_everything_must_be_asked_for(deployment: Deployment) -> None:
     with pytest.raises(InvalidInput, match="say what"):
         Selection("test-app")
     with pytest.raises(InvalidInput, match="reason"):

@@ -15,8 +15,8 @@ from paaplus.services.feedback.feedback_log import (
     LikeEvent,
     RatingEvent,
     TrainedUpTo,
+    answer_time,
     is_held_out,
-    said_at,
 )
 
 A, B, C = uuid4(), uuid4(), uuid4()
@@ -84,8 +84,8 @@ def test_released_older_event_of_a_rating_makes_it_new_again() -> None:
     assert released.is_new(version, released.latest_ratings()[0])
 
 
-def like(sequence: int, image: UUID, liked: bool = True, said: int = 0) -> LikeEvent:
-    return LikeEvent(sequence, image, liked, False, said)
+def like(sequence: int, image: UUID, liked: bool = True, answered_at: int = 0) -> LikeEvent:
+    return LikeEvent(sequence, image, liked, False, answered_at)
 
 
 def test_a_retracted_like_taints_and_a_new_one_is_untrained() -> None:
@@ -104,19 +104,23 @@ def test_a_like_replaces_an_earlier_one_and_stands_beside_a_rating() -> None:
 
 
 def test_what_was_said_last_counts_and_the_sequence_only_among_the_same_time() -> None:
-    early, late = event(2, A), replace(event(1, A), said=5)
+    early, late = event(2, A), replace(event(1, A), answered_at=5)
     assert ratings(log(late, early)) == [(1, A, {"beauty": 1})]
-    assert ratings(log(replace(late, said=0), early)) == [(2, A, {"beauty": 2})]
-    two = FeedbackLog(2, (), {}, (), likes=(like(1, A, True, said=9), like(2, A, False, said=3)))
+    assert ratings(log(replace(late, answered_at=0), early)) == [(2, A, {"beauty": 2})]
+    two = FeedbackLog(2, (), {}, (), likes=(like(1, A, True, answered_at=9), like(2, A, False, answered_at=3)))
     assert two.latest_likes()[0].liked
-    pair = compared_log(replace(compared(1, A, B), said=9), replace(compared(2, A, B, beauty=0.0), said=3))
+    pair = compared_log(
+        replace(compared(1, A, B), answered_at=9), replace(compared(2, A, B, beauty=0.0), answered_at=3)
+    )
     assert latest_comparisons(pair) == [(1, A, B, {"beauty": 1.0})]
 
 
 def test_nothing_is_said_after_its_receipt() -> None:
     received = datetime(2026, 1, 5, 12, tzinfo=UTC)
-    assert said_at(None, received) == said_at(received, received) == said_at(received + timedelta(1), received)
-    assert said_at(received - timedelta(seconds=1), received) == said_at(None, received) - 1_000_000
+    assert (
+        answer_time(None, received) == answer_time(received, received) == answer_time(received + timedelta(1), received)
+    )
+    assert answer_time(received - timedelta(seconds=1), received) == answer_time(None, received) - 1_000_000
 
 
 def test_everything_is_new_to_the_base_model() -> None:

@@ -90,7 +90,9 @@ class Platform:
         with self.deployment.database.read_session() as session:
             log = feedback_log.read(session, self.deployment.user(user), None)
         versions = [(v.number, v.state, v.digest, v.high_water_sequence) for v in self.deployment.versions(user)]
-        events, likes = ([replace(each, said=0) for each in part] for part in (log.events, log.likes))  # not when
+        events, likes = (
+            [replace(each, answered_at=0) for each in part] for part in (log.events, log.likes)
+        )  # not when
         return (log.head, events, log.retractions, likes), versions
 
     def _is_trained(self, user: UUID, head: int) -> bool:

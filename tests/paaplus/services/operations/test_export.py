@@ -163,7 +163,7 @@ def fill_survey(session: Session, user: UserRow, base_id: UUID) -> None:
         num_people=1, metrics={}, created_at=now,
     )  # fmt: skip
     answers = SurveyAnswersRow(
-        id=new_id(), survey_id=survey.id, user_id=user.id, answers={"said": name}, created_at=now
+        id=new_id(), survey_id=survey.id, user_id=user.id, answers={"answer": name}, created_at=now
     )
     session.add_all([encoder, answers])
     session.flush()

@@ -200,7 +200,7 @@ def test_answer_names_the_version_that_gave_it(world: World) -> None:
     assert list(personal.scores or {}) == list(ASPECTS)
 
 
-def test_every_scored_item_has_a_receipt_of_what_it_said(world: World) -> None:
+def test_every_scored_item_has_a_receipt_of_its_scores(world: World) -> None:
     items = world.predictor().answer(world.targets([(0, 0), (0, 0), (NUM_USERS - 1, 3)])).items
     receipts = {row.id: row for row in world.receipts()}
     assert {item.receipt_id for item in items} == set(receipts)

@@ -110,7 +110,7 @@ def test_images_are_named_by_either_id_and_own_ones_come_first(world: World) -> 
     assert of_bob not in {item.image_id for item in world.rank().items}
 
 
-def test_filters_and_what_the_user_has_said(world: World) -> None:
+def test_filters_and_the_answers_of_the_user(world: World) -> None:
     with world.database.session() as session:
         ada = session.get_one(UserRow, world.ada)
         for n, value in ((0, 7), (1, 1), (2, 4)):
@@ -122,8 +122,8 @@ def test_filters_and_what_the_user_has_said(world: World) -> None:
             )
         make_feedback(session, ada, image_id=world.images[3], kind=FeedbackKind.BINARY, payload={"liked": True})
         make_feedback(session, ada, image_id=None, kind=FeedbackKind.RETRACTION, payload={}, retracts_sequence=2)
-    said = {item.image_id: (item.rating, item.liked) for item in world.rank().items}
-    assert [said[image_id] for image_id in world.images[:5]] == [
+    answers = {item.image_id: (item.rating, item.liked) for item in world.rank().items}
+    assert [answers[image_id] for image_id in world.images[:5]] == [
         (10.0, None),
         (None, None),
         (5.0, None),
