@@ -6,6 +6,7 @@ Shape letters: N = ratings of one user, C = comparisons of one user, R = taste s
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -71,6 +72,17 @@ class RatedSet:
     @property
     def num_aspects(self) -> int:
         return int(self.target_NA.shape[1])
+
+    def check(self, what: str, taste_dim: int, num_aspects: int) -> None:
+        """Check that training can read the rows, on a base model with so many taste dimensions and aspects.
+
+        Raises:
+            InvalidInput: they do not fit the base model, or hold numbers that cannot be; it begins with `what`.
+        """
+        images = [(self.taste_NR, self.generic_NA)]
+        _check_rows(what, images, self.target_NA, self.weight_N, (taste_dim, num_aspects))
+        if np.isinf(self.target_NA).any():
+            raise InvalidInput(f"{what} with infinite targets")
 
     def select(self, index: np.ndarray) -> Self:
         """The rows of a boolean mask or of increasing positions."""
@@ -143,6 +155,15 @@ class ComparedSet:
     def __len__(self) -> int:
         return len(self.sequence_C)
 
+    def check(self, what: str, taste_dim: int, num_aspects: int) -> None:
+        """As `RatedSet.check`; without rows, any width is right."""
+        if not len(self):
+            return
+        images = [(self.first_taste_CR, self.first_generic_CA), (self.second_taste_CR, self.second_generic_CA)]
+        _check_rows(what, images, self.preference_CA, self.weight_C, (taste_dim, num_aspects))
+        if not np.isin(self.preference_CA[~np.isnan(self.preference_CA)], ANSWERS).all():
+            raise InvalidInput(f"{what} with preferences other than {', '.join(f'{a:g}' for a in ANSWERS)}")
+
     def select(self, index: np.ndarray) -> Self:
         """The rows of a boolean mask or of increasing positions."""
         return type(self)(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
@@ -185,6 +206,23 @@ class ComparedSet:
 def is_like(preference_CA: np.ndarray) -> np.ndarray:
     """Whether each answer is a like or a dislike; of the same shape."""
     return np.asarray((preference_CA == LIKED) | (preference_CA == DISLIKED))
+
+
+def _check_rows(
+    what: str,
+    images: Sequence[tuple[np.ndarray, np.ndarray]],
+    answer_NA: np.ndarray,
+    weight_N: np.ndarray,
+    widths: tuple[int, int],
+) -> None:
+    for taste_NR, generic_NA in images:
+        shapes = taste_NR.shape[1:], generic_NA.shape[1:], answer_NA.shape[1:]
+        if shapes != (widths[:1], widths[1:], widths[1:]):
+            raise InvalidInput(f"{what} have rows of {shapes}, the base model has {widths[0]} and {widths[1]}")
+        if not (np.isfinite(taste_NR).all() and np.isfinite(generic_NA).all()):
+            raise InvalidInput(f"{what} with taste or generic scores that are not finite")
+    if not (np.isfinite(weight_N).all() and (weight_N >= 0).all()):
+        raise InvalidInput(f"{what} with weights that are negative or not finite")
 
 
 _NONE = np.empty((0, 0), np.float32)

@@ -11,15 +11,13 @@ import numpy as np
 from paaplus import strategy_facts
 from paaplus.configs import ADAPTER_STRATEGIES, PRIOR_STRATEGIES
 from paaplus.errors import DivergedError, InvalidInput, PaaplusError, TrainingStopped
-from paaplus.records import ANSWERS, ComparedSet
 from paaplus.scoring import middles
-from paaplus.scoring.base_scorer import BaseScorer
-from paaplus.scoring.priors import SCORE_CENTER, OwnPrior
+from paaplus.scoring.priors import OwnPrior
 from paaplus.strategies.base import ShouldStop, Trained, TrainingRequest
 from paaplus.strategies.recency import aged
-from paaplus.strategies.steps import train_in_steps
+from paaplus.strategies.steps import Outcome, train_in_steps
 
-__all__ = ["Trained", "TrainingRequest", "middles_of", "train", "train_many", "with_middles_of"]
+__all__ = ["Trained", "TrainingRequest", "middles_of", "train", "train_many"]
 
 
 def train(request: TrainingRequest, *, should_stop: ShouldStop = lambda: False) -> Trained:
@@ -43,9 +41,7 @@ def train(request: TrainingRequest, *, should_stop: ShouldStop = lambda: False) 
     return outcome
 
 
-def train_many(
-    requests: Sequence[TrainingRequest], *, should_stop: ShouldStop = lambda: False
-) -> list[Trained | PaaplusError]:
+def train_many(requests: Sequence[TrainingRequest], *, should_stop: ShouldStop = lambda: False) -> list[Outcome]:
     """Learn one increment of each of many users: what `train` gives for each, in stacks.
 
     On a CPU the bytes are each request's own: the same alone, among any others and in any order.
@@ -60,7 +56,7 @@ def train_many(
     Raises:
         TrainingStopped: `should_stop` returned true; nothing was produced for anybody.
     """
-    outcomes: dict[int, Trained | PaaplusError] = {}
+    outcomes: dict[int, Outcome] = {}
     by_strategy: dict[str, dict[int, TrainingRequest]] = {}
     for i, request in enumerate(requests):
         try:
@@ -68,7 +64,7 @@ def train_many(
         except PaaplusError as error:
             outcomes[i] = error
         else:
-            by_strategy.setdefault(request.strategy, {})[i] = with_middles(aged(request))
+            by_strategy.setdefault(request.strategy, {})[i] = _with_middles(aged(request))
     for name, chosen in by_strategy.items():
         strategy = importlib.import_module(strategy_facts.modules()[name])
         if hasattr(strategy, "plugins"):
@@ -84,26 +80,6 @@ def train_many(
     return [_checked(outcomes[i], request.strategy) for i, request in enumerate(requests)]
 
 
-def with_middles(request: TrainingRequest) -> TrainingRequest:
-    """The request with the made-up images of its likes where all its feedback says the middle is."""
-    middle_A = middles_of(request)
-    if middle_A is None:
-        return request
-    return replace(
-        request,
-        new_compared=middles.placed(request.new_compared, middle_A),
-        past_compared=middles.placed(request.past_compared, middle_A),
-    )
-
-
-def with_middles_of(request: TrainingRequest, compared: ComparedSet) -> ComparedSet:
-    """Other comparisons and likes of the same user, with the made-up images where this training has the middle."""
-    if not middles.has_likes(compared):
-        return compared
-    middle_A = middles_of(request)
-    return middles.placed(compared, np.full(len(request.base.aspects), SCORE_CENTER) if middle_A is None else middle_A)
-
-
 def middles_of(request: TrainingRequest) -> np.ndarray | None:
     """The user's middles as a training estimates them, shape (A,), 0-10; None: the user likes nothing."""
     rated, compared = request.everything()
@@ -112,53 +88,32 @@ def middles_of(request: TrainingRequest) -> np.ndarray | None:
     return middles.estimate(request.prior or OwnPrior(request.base), rated, compared)
 
 
-def _checked(outcome: Trained | PaaplusError, strategy: str) -> Trained | PaaplusError:
+def _with_middles(request: TrainingRequest) -> TrainingRequest:
+    """The request with the made-up images of its likes where all its feedback says the middle is."""
+    middle_A = middles_of(request)
+    new, past = (middles.placed(each, middle_A) for each in (request.new_compared, request.past_compared))
+    return replace(request, new_compared=new, past_compared=past)
+
+
+def _checked(outcome: Outcome, strategy: str) -> Outcome:
     if isinstance(outcome, Trained) and not outcome.adapter.is_finite():
         return DivergedError(f"{strategy}: parameters that are not finite after the last step")
     return outcome
 
 
 def _check(request: TrainingRequest) -> None:
-    base = request.base
     if request.strategy not in ADAPTER_STRATEGIES.get(request.adapter_kind, ()):
         raise InvalidInput(f"strategy {request.strategy!r} cannot train adapter {request.adapter_kind!r}")
-    for name, rated in (("new", request.new), ("past", request.past)):
-        target_NA = rated.target_NA
-        _check_rows(f"{name} ratings", [(rated.taste_NR, rated.generic_NA)], target_NA, rated.weight_N, base)
-        if np.isinf(target_NA).any():
-            raise InvalidInput(f"{name} ratings with infinite targets")
-    for name, compared in (("new", request.new_compared), ("past", request.past_compared)):
-        if not len(compared):
-            continue
-        first = compared.first_taste_CR, compared.first_generic_CA
-        second = compared.second_taste_CR, compared.second_generic_CA
-        preference_CA = compared.preference_CA
-        _check_rows(f"{name} comparisons", [first, second], preference_CA, compared.weight_C, base)
-        if not np.isin(preference_CA[~np.isnan(preference_CA)], ANSWERS).all():
-            raise InvalidInput(f"{name} comparisons with preferences other than {', '.join(f'{a:g}' for a in ANSWERS)}")
-    sequences = np.sort(request.sequences())
-    repeated = sequences[1:][sequences[1:] == sequences[:-1]]
+    taste_dim, num_aspects = request.base.taste_dim, len(request.base.aspects)
+    request.new.check("new ratings", taste_dim, num_aspects)
+    request.past.check("past ratings", taste_dim, num_aspects)
+    request.new_compared.check("new comparisons", taste_dim, num_aspects)
+    request.past_compared.check("past comparisons", taste_dim, num_aspects)
+    sequence_N = np.sort(request.sequences())
+    repeated = sequence_N[1:][sequence_N[1:] == sequence_N[:-1]]
     if len(repeated):
         raise InvalidInput(f"event {repeated[0]} is given twice")
     _check_start(request)
-
-
-def _check_rows(
-    what: str,
-    images: Sequence[tuple[np.ndarray, np.ndarray]],
-    rating_NA: np.ndarray,
-    weight_N: np.ndarray,
-    base: BaseScorer,
-) -> None:
-    for taste_NR, generic_NA in images:
-        shapes = taste_NR.shape[1:], generic_NA.shape[1:], rating_NA.shape[1:]
-        taste_dim, num_aspects = base.taste_dim, len(base.aspects)
-        if shapes != ((taste_dim,), (num_aspects,), (num_aspects,)):
-            raise InvalidInput(f"{what} have rows of {shapes}, the base model has {taste_dim} and {num_aspects}")
-        if not (np.isfinite(taste_NR).all() and np.isfinite(generic_NA).all()):
-            raise InvalidInput(f"{what} with taste or generic scores that are not finite")
-    if not (np.isfinite(weight_N).all() and (weight_N >= 0).all()):
-        raise InvalidInput(f"{what} with weights that are negative or not finite")
 
 
 def _check_start(request: TrainingRequest) -> None:

@@ -13,9 +13,10 @@ from paaplus.errors import InvalidInput
 from paaplus.gate.robustness import RobustnessEvidence
 from paaplus.gate.verdict import FeedbackVerdict
 from paaplus.records import ComparedSet, RatedSet
+from paaplus.scoring import middles
 from paaplus.scoring.adapters import Adapter
 from paaplus.scoring.comparisons import log_likelihood
-from paaplus.training import Trained, TrainingRequest, with_middles_of
+from paaplus.training import Trained, TrainingRequest, middles_of
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def gather(
             trained.adapter.score(held_out.taste_NR, held_out.generic_NA),
         ),
         compared=_unseen_comparisons(
-            with_middles_of(request, held_out_compared), trained.adapter, reference, request.base.noise_sd_A
+            middles.placed(held_out_compared, middles_of(request)), trained.adapter, reference, request.base.noise_sd_A
         ),
         new=training.after(boundary),  # the reference was trained on the others
         boundary=boundary,

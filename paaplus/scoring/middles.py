@@ -46,10 +46,11 @@ def estimate(prior: Prior, rated: RatedSet, compared: ComparedSet) -> np.ndarray
     return middle_A
 
 
-def placed(compared: ComparedSet, middle_A: np.ndarray) -> ComparedSet:
-    """The same with the made-up images of likes at these middles."""
+def placed(compared: ComparedSet, middle_A: np.ndarray | None) -> ComparedSet:
+    """The same with the made-up images of likes at these middles; None: at the middle of the scale."""
     if not has_likes(compared):
         return compared
+    middle_A = np.array(SCORE_CENTER) if middle_A is None else middle_A
     like_C1 = is_like(compared.preference_CA).any(axis=1, keepdims=True)
     return replace(
         compared,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from paaplus.strategies.replay_tail import TailSample, tail_weights
 from paaplus.strategies.reservoir import KeyedSample
-from paaplus.strategies.tail_reservoir import TailSample, tail_weights
 
 
 def skewed(num: int, seed: int = 0) -> np.ndarray:
@@ -21,10 +21,6 @@ def skewed(num: int, seed: int = 0) -> np.ndarray:
 def test_weights_by_hand() -> None:
     rating_NA = np.array([[5.0], [5.0], [4.0], [6.0], [5.0], [9.0], [5.0], [1.0], [np.nan]])
     assert tail_weights(rating_NA).tolist() == [1, 1, 1, 1, 1, 1.5, 1, 1.5, 1]
-    themes = ["sea"] * 6 + ["dogs", "sea", None]
-    assert tail_weights(rating_NA, themes).tolist() == [1, 1, 1, 1, 1, 1.5, 1.5, 1.5, 1]
-    both = tail_weights(np.array([[5.0]] * 3 + [[4.0], [6.0], [5.0], [9.0]]), ["sea"] * 6 + ["dogs"])
-    assert both.tolist() == [1, 1, 1, 1, 1, 1, 2.5]
 
 
 def test_equal_ratings_all_weigh_1() -> None:
