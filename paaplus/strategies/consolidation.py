@@ -65,8 +65,8 @@ class Consolidation(EWCPlugin):
         if kept.importance or not seen.num_increments:
             return
         seen.digest = seen.digest_among(past_sequence_N)
-        age_N = seen.ages(past_sequence_N)
-        rows = selected(member.request.past, member.request.past_compared, past_sequence_N[age_N >= 0])
+        seen_N = past_sequence_N[seen.ages(past_sequence_N) >= 0]
+        rows = selected(member.request.past, member.request.past_compared, seen_N)
         decay_N = float(self.decay_factor) ** seen.ages(rows.sequence_N)
         kept.again = Part(replace(rows, weight_N=(rows.weight_N * decay_N).astype(np.float32)), 0)
         member.aside.append(kept.again)
@@ -88,7 +88,7 @@ class Consolidation(EWCPlugin):
         arrays = {name: value.to(stack.device) for name, value in arrays.items()}
         again = {u: each.again for u, each in enumerate(kept) if each.again is not None}
         if again:
-            _add(arrays, self.importance(stack, again))
+            add(arrays, self.importance(stack, again))
         self.importances[0] = as_param_data(arrays)
         self.earlier = {name: value.cpu() for name, value in arrays.items()}
         self.saved_params[0] = as_param_data(dict(stack.module.named_parameters()))
@@ -130,22 +130,23 @@ def fisher(stack: Stack, parts: Mapping[int, Part]) -> Arrays:
     module, total = stack.module, stack.module.zeros()
     for image_UV, second_UV in stack.chunks(parts):
         x_UVX, weight_UVA = stack.x_TX[image_UV], stack.y_TB[image_UV][..., module.num_aspects :]
-        if not (second_UV != stack.nowhere).any():
-            _add(total, module.squares(x_UVX, weight_UVA))
+        is_pair_UV1 = (second_UV != stack.nowhere)[..., None]
+        if not is_pair_UV1.any():
+            add(total, module.derivative_sums(x_UVX, weight_UVA, torch.square))
             continue
-        is_pair_UV1, other_UVX = (second_UV != stack.nowhere)[..., None], stack.x_TX[second_UV]
+        other_UVX, preference_UVA = stack.x_TX[second_UV], stack.y_TB[image_UV][..., : module.num_aspects]
         with torch.no_grad():
-            preference_UVA = stack.y_TB[image_UV][..., : module.num_aspects]
             of_one_UVA = information(module(x_UVX) - module(other_UVX), preference_UVA, module.noise_sd_A)
         compared_UVA = torch.where(is_pair_UV1, weight_UVA * of_one_UVA, 0.0)
         # (first - second)^2 = first^2 + second^2 - 2 first second. A row counts as one or the other.
-        _add(total, module.squares(x_UVX, torch.where(is_pair_UV1, compared_UVA, weight_UVA)))
-        _add(total, module.squares(other_UVX, compared_UVA))
-        _add(total, module.squares(x_UVX, -2.0 * compared_UVA, other_UVX))
+        first_UVA = torch.where(is_pair_UV1, compared_UVA, weight_UVA)
+        add(total, module.derivative_sums(x_UVX, first_UVA, torch.square))
+        add(total, module.derivative_sums(other_UVX, compared_UVA, torch.square))
+        add(total, module.derivative_sums(x_UVX, -2.0 * compared_UVA, torch.square, other_UVX))
     return {name: value.clamp_(min=0.0) for name, value in total.items()}  # rounding may leave a trace below 0
 
 
-def _add(total: Arrays, more: Arrays) -> None:
+def add(total: Arrays, more: Arrays) -> None:
     for name, value in more.items():
         total[name] += value
 

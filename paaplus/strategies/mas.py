@@ -14,7 +14,7 @@ import torch
 
 from paaplus.configs import TrainingConfig
 from paaplus.strategies.avalanche_names import SupervisedPlugin
-from paaplus.strategies.consolidation import Arrays, Consolidation
+from paaplus.strategies.consolidation import Arrays, Consolidation, add
 from paaplus.strategies.rows import Part
 from paaplus.strategies.stack import Stack
 from paaplus.strategy_facts import Facts
@@ -38,8 +38,7 @@ def score_sensitivity(stack: Stack, parts: Mapping[int, Part]) -> Arrays:
         is_pair_UV1 = (second_UV != stack.nowhere)[..., None]
         weight_UVA = stack.y_TB[image_UV][..., module.num_aspects :]  # of a rating, over the noise's variance
         weight_UVA = torch.where(is_pair_UV1, weight_UVA / module.noise_sd_A, weight_UVA * module.noise_sd_A)
-        for name, value in module.absolutes(stack.x_TX[image_UV], weight_UVA).items():
-            total[name] += value
-        for name, value in module.absolutes(stack.x_TX[second_UV], torch.where(is_pair_UV1, weight_UVA, 0.0)).items():
-            total[name] += value
+        second_weight_UVA = torch.where(is_pair_UV1, weight_UVA, 0.0)
+        for of_UV, each_UVA in ((image_UV, weight_UVA), (second_UV, second_weight_UVA)):
+            add(total, module.derivative_sums(stack.x_TX[of_UV], each_UVA, torch.abs))
     return total

@@ -41,13 +41,7 @@ class StackedAdapter(nn.Module):
     names: ClassVar = {"offset": "offset.weight", "slope": "slope.weight"}  # of parameters, as learner states name them
 
     def __init__(self, base: BaseScorer, centers: Sequence[Parameters], num_places: int) -> None:
-        """All at the centres of their priors, as many places as asked for.
-
-        Args:
-            base: whose taste space and units it stands on.
-            centers: of every user, or the one of all.
-            num_places: `FEWEST_PLACES` at least; places beyond the users stay empty.
-        """
+        """All at the centres of their priors, of every user or the one of all; places beyond the users stay empty."""
         super().__init__()
         self.base, self.num_places = base, num_places
         self.num_aspects, self.taste_dim = len(base.aspects), base.taste_dim
@@ -82,10 +76,9 @@ class StackedAdapter(nn.Module):
     @torch.no_grad()
     def load(self, users: Sequence[Parameters]) -> None:
         """Put users at these parameters."""
-        count = len(users)
-        for name, value in self.stacked(users, count).items():
+        for name, value in self.stacked(users, len(users)).items():
             center = self.get_buffer(f"center_{name}")
-            self.get_parameter(name)[:count] = value.to(center.device) - center[:count]
+            self.get_parameter(name)[: len(users)] = value.to(center.device) - center[: len(users)]
 
     @torch.no_grad()
     def parameters_now(self) -> dict[str, Tensor]:
@@ -107,27 +100,27 @@ class StackedAdapter(nn.Module):
         return (plain + self.delta(taste_UVR)).float()
 
     @torch.no_grad()
-    def squares(self, x_UVX: Tensor, weight_UVA: Tensor, other_UVX: Tensor | None = None) -> dict[str, Tensor]:
-        """Weighted sums over images of squared derivatives of scores, or of products of those of two images."""
-        factors = self._factors(x_UVX)
-        others = factors if other_UVX is None else self._factors(other_UVX)
-        return self._sums(weight_UVA, [one * other for one, other in zip(factors, others, strict=True)], torch.square)
+    def derivative_sums(
+        self, x_UVX: Tensor, weight_UVA: Tensor, size: Callable[[Tensor], Tensor], other_UVX: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Weighted sums over images of derivatives of scores, each as its `size`, or times that of another image.
 
-    @torch.no_grad()
-    def absolutes(self, x_UVX: Tensor, weight_UVA: Tensor) -> dict[str, Tensor]:
-        """Weighted sums over images of the absolute derivatives of scores."""
-        return self._sums(weight_UVA, [each.abs() for each in self._factors(x_UVX)], torch.abs)
+        `size` is `torch.square`, or `torch.abs`: that of a product is the product of the sizes of its factors.
+        """
+        factors = self._factors(x_UVX)
+        if other_UVX is None:
+            factors = [size(one) for one in factors]
+        else:
+            factors = [one * other for one, other in zip(factors, self._factors(other_UVX), strict=True)]
+        lever_UVA, *rest = factors
+        offset, slope = torch.zeros_like(self.offset), torch.zeros_like(self.slope)
+        offset[..., : self.num_aspects] = weight_UVA.sum(1, keepdim=True) * size(self.offset_sd_A)
+        slope[..., : self.num_aspects] = (weight_UVA * lever_UVA).sum(1, keepdim=True)
+        return {"offset": offset, "slope": slope, **self.delta_sums(weight_UVA, rest, size)}
 
     def _factors(self, x_UVX: Tensor) -> Factors:
         taste_UVR, generic_UVA = self._read(x_UVX)
         return [self._lever(generic_UVA), *self.delta_factors(taste_UVR)]
-
-    def _sums(self, weight_UVA: Tensor, factors: Factors, of: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-        lever_UVA, *rest = factors
-        offset, slope = torch.zeros_like(self.offset), torch.zeros_like(self.slope)
-        offset[..., : self.num_aspects] = weight_UVA.sum(1, keepdim=True) * of(self.offset_sd_A)
-        slope[..., : self.num_aspects] = (weight_UVA * lever_UVA).sum(1, keepdim=True)
-        return {"offset": offset, "slope": slope, **self.delta_sums(weight_UVA, rest, of)}
 
     def _read(self, x_UVX: Tensor) -> tuple[Tensor, Tensor]:
         first = padded(self.taste_dim)
@@ -142,7 +135,7 @@ class StackedAdapter(nn.Module):
     @abstractmethod
     def delta_factors(self, taste_UVR: Tensor) -> Factors: ...
     @abstractmethod
-    def delta_sums(self, weight_UVA: Tensor, factors: Factors, of: Callable[[Tensor], Tensor]) -> dict[str, Tensor]: ...
+    def delta_sums(self, weight_UVA: Tensor, factors: Factors, size: Callable[[Tensor], Tensor]) -> dict[str, Tensor]: ...
 
 
 class StackedTasteVector(StackedAdapter):
@@ -156,8 +149,8 @@ class StackedTasteVector(StackedAdapter):
     def delta_factors(self, taste_UVR: Tensor) -> Factors:
         return [taste_UVR]
 
-    def delta_sums(self, weight_UVA: Tensor, factors: Factors, of: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-        return {"weight": torch.bmm(factors[0].mT, weight_UVA * of(self.prior_sd_A))}
+    def delta_sums(self, weight_UVA: Tensor, factors: Factors, size: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        return {"weight": torch.bmm(factors[0].mT, weight_UVA * size(self.prior_sd_A))}
 
 
 class StackedBottleneck(StackedAdapter):
@@ -177,10 +170,10 @@ class StackedBottleneck(StackedAdapter):
         hidden_UVH = self._hidden(taste_UVR)
         return [taste_UVR, hidden_UVH, 1.0 - hidden_UVH.square()]
 
-    def delta_sums(self, weight_UVA: Tensor, factors: Factors, of: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    def delta_sums(self, weight_UVA: Tensor, factors: Factors, size: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
         taste_UVR, hidden_UVH, bend_UVH = factors
-        weight_UVA = weight_UVA * of(self.up_sd_A)
-        through_UVH = torch.bmm(weight_UVA, of(self.center_up + self.up).mT) * bend_UVH
+        weight_UVA = weight_UVA * size(self.up_sd_A)
+        through_UVH = torch.bmm(weight_UVA, size(self.center_up + self.up).mT) * bend_UVH
         down, bias = torch.bmm(taste_UVR.mT, through_UVH), through_UVH.sum(1, keepdim=True)
         return {"down": down, "bias": bias, "up": torch.bmm(hidden_UVH.mT, weight_UVA)}
 

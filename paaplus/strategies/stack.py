@@ -1,8 +1,8 @@
 """Users of one kind and size as one Avalanche dataset, and the steps in which their rows are drawn.
 
-Every user's rows are drawn by the user's own generator. Whoever has fewer rows a step than there are columns is filled
-up with an image of nothing, of weight 0. How many columns there are follows from the user's own rows: sums over filled
-columns must not depend on who else is in the stack.
+Whoever has fewer rows a step than there are columns is filled up with an image of nothing, of weight 0. How many
+columns there are follows from the user's own rows: sums over filled columns must not depend on who else is in the
+stack.
 
 Shape letters: T = images of the table, S = steps, U = users, V = images of a step, X = numbers read of an image,
 B = rows of a part, A = aspects, N = rows.
@@ -40,9 +40,8 @@ class Columns(NamedTuple):
     def of(cls, parts: Sequence[Part]) -> Self:
         """Enough for every step, and of few different sizes: what users of one stack agree in."""
         drawn = [part for part in parts if part.num_drawn]
-        widths = [part.widths for part in drawn]
         most = padded(sum(max(part.batch_size or 0, *part.widths) for part in drawn))
-        return cls(*(_enough(sum(counts), most) for counts in zip(*widths, strict=True))) if drawn else cls(0, 0)
+        return cls(*(_enough(sum(part.widths[kind] for part in drawn), most) for kind in (0, 1)))
 
     @property
     def width(self) -> int:
@@ -109,12 +108,12 @@ class Stack(AvalancheDataset):
         self.members, self.module, self.device = list(members), module, torch.device(device)
         self.columns, self.aside = Columns.of(members[0].parts), Columns.of(members[0].aside)
         self.num_new = len(members[0].new)  # 0 for one is 0 for all
-        parts = [(u, part) for u, member in enumerate(members) for part in (*member.parts, *member.aside)]
-        sizes = [len(part.rows.taste_VR) for _, part in parts]
-        self.starts = {
-            (u, part): end - size for (u, part), end, size in zip(parts, np.cumsum(sizes), sizes, strict=True)
-        }
-        self.nowhere = sum(sizes)  # the image that is looked at where there is nothing to look at
+        self.starts: dict[tuple[int, Part], int] = {}
+        self.nowhere = 0  # the last image of the table, looked at where there is nothing to look at
+        for u, member in enumerate(members):
+            for part in (*member.parts, *member.aside):
+                self.starts[u, part] = self.nowhere
+                self.nowhere += len(part.rows.taste_VR)
         x_TX = np.zeros((self.nowhere + 1, module.width), np.float32)
         y_TB = np.zeros((self.nowhere + 1, 2 * module.num_aspects), np.float32)
         precision_A = 1.0 / np.square(module.base.noise_sd_A, dtype=np.float32)
@@ -193,16 +192,13 @@ class _Draws:
         drawn = {part: np.broadcast_to(np.arange(part.num_drawn), (num_steps, part.num_drawn)) for part in self.parts}
         if self.takes_all:
             return drawn
-        random = [part for part in self.parts if part.batch_size is not None]
-        fresh = {part: [self.waiting[part]] for part in random}
-        count = {part: len(self.waiting[part]) for part in random}
+        fresh = {part: [self.waiting[part]] for part in self.parts if part.batch_size is not None}
         for step in range(1, num_steps + 1):  # step by step, so that a block's size does not matter
-            for part in random:
-                while count[part] < step * part.num_drawn:
-                    fresh[part].append(torch.randperm(len(part.rows), generator=self.generator).numpy())
-                    count[part] += len(part.rows)
-        for part in random:
-            row_N, num_taken = np.concatenate(fresh[part]), num_steps * part.num_drawn
+            for part, orders in fresh.items():
+                while sum(map(len, orders)) < step * part.num_drawn:
+                    orders.append(torch.randperm(len(part.rows), generator=self.generator).numpy())
+        for part, orders in fresh.items():
+            row_N, num_taken = np.concatenate(orders), num_steps * part.num_drawn
             self.waiting[part] = row_N[num_taken:]
             if part.num_drawn < len(part.rows):  # who takes all may take them in order: the sums are the same
                 drawn[part] = row_N[:num_taken].reshape(num_steps, -1)
@@ -228,12 +224,11 @@ class StepLoader:
             yield from self._block(draws, min(_STEPS_PER_BLOCK, self.num_steps - done))
 
     def _block(self, draws: Sequence[_Draws], num_steps: int) -> Iterator[list[Tensor]]:
-        stack = self.stack
-        drawn = [each.rows(num_steps) for each in draws]
-        parts = [[member.parts for member in stack.members], [member.aside for member in stack.members]]
-        layouts = [_laid_out(stack, stack.columns, parts[0], drawn, num_steps)]
+        stack, drawn = self.stack, [each.rows(num_steps) for each in draws]
+        layouts = [_laid_out(stack, stack.columns, [member.parts for member in stack.members], drawn, num_steps)]
         if stack.aside.width:
-            layouts.append(_laid_out(stack, stack.aside, parts[1], drawn, num_steps))
+            aside = [member.aside for member in stack.members]
+            layouts.append(_laid_out(stack, stack.aside, aside, drawn, num_steps))
         for s in range(num_steps):
             yield [tensor for layout in layouts for tensor in _batch(stack, *(array[s] for array in layout))]
 
@@ -253,23 +248,20 @@ def _laid_out(
         for part in parts_of_user:
             if part not in drawn[u]:
                 continue
-            row_SB, start = drawn[u][part], stack.starts[u, part]
-            first_SB, second_SB = start + row_SB, None
-            if part.rows.num_compared:
-                position_SB = part.rows.second_N[row_SB]
-                second_SB = np.where(position_SB < 0, stack.nowhere, start + position_SB)
-            width = row_SB.shape[1]
+            first_SB = stack.starts[u, part] + drawn[u][part]
             placed = [(rated, first_SB)]
-            if second_SB is not None and part.soft_weight is not None:
-                placed.append((rated + width, second_SB))
-            elif second_SB is not None:
-                is_pair_SB = second_SB != stack.nowhere
-                placed = [(pair, np.where(is_pair_SB, first_SB, stack.nowhere)), (pair + columns.pairs, second_SB)]
-                if part.widths[0]:
-                    placed.append((rated, np.where(is_pair_SB, stack.nowhere, first_SB)))
+            if part.rows.num_compared:
+                second_SB = part.rows.second_N[drawn[u][part]]
+                is_pair_SB = second_SB >= 0
+                second_SB = np.where(is_pair_SB, stack.starts[u, part] + second_SB, stack.nowhere)
+                placed.append((rated + part.num_drawn, second_SB))
+                if part.soft_weight is None:
+                    first_SB, rating_SB = (np.where(each, first_SB, stack.nowhere) for each in (is_pair_SB, ~is_pair_SB))
+                    placed = [(pair, first_SB), (pair + columns.pairs, second_SB)]
+                    placed += [(rated, rating_SB)] if part.widths[0] else []
             for column, image_SB in placed:
-                image_SUV[:, u, column : column + width] = image_SB
-                share_SUV[:, u, column : column + width] = part.share
+                image_SUV[:, u, column : column + part.num_drawn] = image_SB
+                share_SUV[:, u, column : column + part.num_drawn] = part.share
             rated, pair = rated + part.widths[0], pair + part.widths[1]
     return image_SUV, share_SUV
 
