@@ -1,8 +1,8 @@
 """What a strategy is given and what it returns.
 
 A strategy is a module with `FACTS` (see `strategy_facts`) and one of two functions. `plugins(config)` gives Avalanche
-plugins: users are then trained in steps, in stacks (`steps.train_in_steps`); `see(request)`, if it is there, says how
-the strategy looks at a request. `fit(request, should_stop)` does without steps.
+plugins, with which users are trained in steps, in stacks; `see(request)`, if it is there, says how the strategy looks
+at a request. `fit(request, should_stop)` does without steps.
 
 A plugin of ours may have methods beside Avalanche's hooks: `admit(member)` before a user is stacked, `arrays(stack, u)`
 for what the learner state keeps, and `held(stack, u)` for how firmly it holds the parameters.

@@ -28,13 +28,9 @@ _STATE = pack({}, {"format": "learner-1", "strategy": "bayes"})  # a refit from 
 
 
 def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Trained:
-    """The posterior mean over all feedback as a taste vector; `parent` and `state` are not read.
-
-    Raises:
-        TrainingStopped: `should_stop` returned true before the work began.
-    """
+    """The posterior mean over all feedback as a taste vector; `parent` and `state` are not read."""
     if should_stop():
-        raise TrainingStopped("stopped before the first step")
+        raise TrainingStopped("bayes: stopped before the fit")
     rated, compared = request.everything()
     order_N, order_C = canonical_order.order_of_ratings(rated), canonical_order.order_of_comparisons(compared)
     prior = request.prior or OwnPrior(request.base)

@@ -59,26 +59,29 @@ class Consolidation(EWCPlugin):
         """
         seen, past_sequence_N = SeenFeedback.restored(member.state, self.prefix), member.past_sequence_N
         member.kept[self] = kept = _Kept(seen)
-        if seen.num_increments and seen.digest == seen.digest_among(past_sequence_N):
-            found = {name: self._checked(member, name, value.shape) for name, value in member.begin.items()}
-            kept.importance = {name: member.ageing * value for name, value in found.items()}
-        if kept.importance or not seen.num_increments:
+        if not seen.num_increments:
             return
-        seen.digest = seen.digest_among(past_sequence_N)
+        digest = seen.digest_among(past_sequence_N)
+        if seen.digest == digest:
+            kept.importance = {
+                name: member.ageing * self._checked(member, name, value) for name, value in member.begin.items()
+            }
+            return
+        seen.digest = digest
         seen_N = past_sequence_N[seen.ages(past_sequence_N) >= 0]
         rows = selected(member.request.past, member.request.past_compared, seen_N)
         decay_N = float(self.decay_factor) ** seen.ages(rows.sequence_N)
         kept.again = Part(replace(rows, weight_N=(rows.weight_N * decay_N).astype(np.float32)), 0)
         member.aside.append(kept.again)
 
-    def _checked(self, member: Member, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    def _checked(self, member: Member, name: str, like: np.ndarray) -> np.ndarray:
         value = member.state[f"{self.prefix}.{name}"]
-        if value.shape != shape or value.dtype != np.float32 or not np.isfinite(value).all():
+        if value.shape != like.shape or value.dtype != np.float32 or not np.isfinite(value).all():
+            have = f"{value.dtype} of shape {value.shape}"
             raise InvalidInput(
-                f"learner state array {self.prefix}.{name}: {value.dtype} of shape {value.shape}, "
-                f"needed are finite float32 of {shape}"
+                f"learner state array {self.prefix}.{name}: {have}, needed are finite float32 of {like.shape}"
             )
-        return np.asarray(value)
+        return value
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         stack: Stack = strategy.experience.dataset
@@ -86,8 +89,7 @@ class Consolidation(EWCPlugin):
         kept = [member.kept[self] for member in stack.members]
         arrays = stack.module.stacked([each.importance for each in kept], stack.module.num_places)
         arrays = {name: value.to(stack.device) for name, value in arrays.items()}
-        again = {u: each.again for u, each in enumerate(kept) if each.again is not None}
-        if again:
+        if again := {u: each.again for u, each in enumerate(kept) if each.again is not None}:
             add(arrays, self.importance(stack, again))
         self.importances[0] = as_param_data(arrays)
         self.earlier = {name: value.cpu() for name, value in arrays.items()}
@@ -95,11 +97,9 @@ class Consolidation(EWCPlugin):
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         stack: Stack = strategy.experience.dataset
-        self.latest = self.importances[0]
         if stack.num_new:
             super().after_training_exp(strategy, **kwargs)
-            self.latest = self.importances[1]
-        self.latest = {name: value.data.cpu() for name, value in self.latest.items()}
+        self.latest = {name: value.data.cpu() for name, value in self.importances[min(stack.num_new, 1)].items()}
 
     def compute_importances(self, model: Any, *args: Any, **options: Any) -> dict[str, ParamData]:
         """Replaces the stock computation, which goes through a data set in batches."""
@@ -114,7 +114,7 @@ class Consolidation(EWCPlugin):
         elif not seen.num_increments:
             return seen.arrays(self.prefix)
         importance = stack.module.user(self.latest, u)
-        return {**{f"{self.prefix}.{name}": value for name, value in importance.items()}, **seen.arrays(self.prefix)}
+        return {f"{self.prefix}.{name}": value for name, value in importance.items()} | seen.arrays(self.prefix)
 
     def held(self, stack: Stack, u: int) -> Parameters:
         """How firmly the penalty held each of a user's parameters: half its second derivative."""

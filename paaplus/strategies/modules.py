@@ -135,7 +135,9 @@ class StackedAdapter(nn.Module):
     @abstractmethod
     def delta_factors(self, taste_UVR: Tensor) -> Factors: ...
     @abstractmethod
-    def delta_sums(self, weight_UVA: Tensor, factors: Factors, size: Callable[[Tensor], Tensor]) -> dict[str, Tensor]: ...
+    def delta_sums(
+        self, weight_UVA: Tensor, factors: Factors, size: Callable[[Tensor], Tensor]
+    ) -> dict[str, Tensor]: ...
 
 
 class StackedTasteVector(StackedAdapter):

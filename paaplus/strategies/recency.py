@@ -10,28 +10,25 @@ import numpy as np
 
 from paaplus.strategies.base import TrainingRequest
 
-_PARTS = {
-    **dict.fromkeys(("past", "new"), ("sequence_N", "answered_at_N", "weight_N")),
-    **dict.fromkeys(("past_compared", "new_compared"), ("sequence_C", "answered_at_C", "weight_C")),
-}
-
 
 def aged(request: TrainingRequest) -> TrainingRequest:
     """The request with every weight halved for each `recency_half_life` of answers that were given later."""
     half_life = request.config.recency_half_life
     if not half_life:
         return request
-    columns = {name: [getattr(getattr(request, name), column) for column in _PARTS[name]] for name in _PARTS}
-    sequence_X, answered_at_X = (np.concatenate([each[i] for each in columns.values()]) for i in (0, 1))
-    num_later_X = np.empty(len(sequence_X), np.int64)
-    num_later_X[np.lexsort((sequence_X, answered_at_X))] = np.arange(len(sequence_X))[::-1]
-    parts, start = {}, 0
-    for name, (sequence_N, _, weight_N) in columns.items():
-        num_later_N = num_later_X[start : start + len(sequence_N)]
-        aged_N = (weight_N * np.exp2(-num_later_N / half_life)).astype(np.float32)
-        parts[name] = replace(getattr(request, name), **{_PARTS[name][2]: aged_N})
-        start += len(sequence_N)
-    return replace(request, **parts)
+    letters = {"past": "N", "new": "N", "past_compared": "C", "new_compared": "C"}
+    rows = {name: getattr(request, name) for name in letters}
+    sequences = [getattr(rows[name], f"sequence_{letter}") for name, letter in letters.items()]
+    answered_at_X = np.concatenate([getattr(rows[name], f"answered_at_{letter}") for name, letter in letters.items()])
+    num_later_X = np.empty(len(answered_at_X), np.int64)
+    num_later_X[np.lexsort((np.concatenate(sequences), answered_at_X))] = np.arange(len(answered_at_X))[::-1]
+    share_X = np.exp2(-num_later_X / half_life)
+    for (name, letter), share_N in zip(
+        letters.items(), np.split(share_X, np.cumsum([*map(len, sequences)])[:-1]), strict=True
+    ):
+        weight = f"weight_{letter}"
+        rows[name] = replace(rows[name], **{weight: (getattr(rows[name], weight) * share_N).astype(np.float32)})
+    return replace(request, **rows)
 
 
 def ageing(request: TrainingRequest) -> float:

@@ -16,11 +16,11 @@ from paaplus.strategies.stack import Member, Stack
 
 
 class KeyedSample:
-    """Which events one user's reservoir holds: those with the largest keys, and a key belongs to the event.
+    """Which events one user's reservoir holds: those with the largest keys.
 
     A key is drawn from the seed and the event's sequence number alone, so neither the cut into increments nor a
     restart changes who stays. `evicted_key` is the largest key ever turned away: after a purge has made room, a new
-    event needs a larger one, or the room would go to the newest and the sample would lean to them.
+    event needs a larger one, or the sample would lean to the newest.
     """
 
     def __init__(self, max_size: int, seed: int) -> None:
@@ -47,12 +47,9 @@ class KeyedSample:
         self.sequence_K = sequence_N[order_N[:num_kept]]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {
-            "buffer_sequence_K": self.sequence_K,
-            "buffer_evicted_key": np.array([self.evicted_key]),
-            "buffer_num_seen": np.array([self.num_seen]),
-            "buffer_seed": np.array([self.seed]),
-        }
+        numbers = {"evicted_key": self.evicted_key, "num_seen": self.num_seen, "seed": self.seed}
+        single = {f"buffer_{name}": np.array([number]) for name, number in numbers.items()}
+        return {"buffer_sequence_K": self.sequence_K, **single}
 
     def restore(self, arrays: Mapping[str, np.ndarray], past_sequence_N: np.ndarray) -> None:
         """Take up what `arrays` names, as far as it is among the past: what is no longer there has been purged."""
@@ -67,8 +64,7 @@ class KeyedSample:
 class UserReservoirs(ReservoirSamplingBuffer):
     """Avalanche's reservoir (the rows with the largest random keys) for every user, with keys that belong to events.
 
-    The stock one draws keys from torch's global generator, which neither a restart nor another cut of the same log
-    would repeat, and keeps the rows themselves.
+    The stock one keeps the rows themselves, and draws keys from torch's global generator, which nothing repeats.
     """
 
     def __init__(self, config: TrainingConfig) -> None:

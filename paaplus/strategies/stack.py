@@ -256,7 +256,9 @@ def _laid_out(
                 second_SB = np.where(is_pair_SB, stack.starts[u, part] + second_SB, stack.nowhere)
                 placed.append((rated + part.num_drawn, second_SB))
                 if part.soft_weight is None:
-                    first_SB, rating_SB = (np.where(each, first_SB, stack.nowhere) for each in (is_pair_SB, ~is_pair_SB))
+                    first_SB, rating_SB = (
+                        np.where(each, first_SB, stack.nowhere) for each in (is_pair_SB, ~is_pair_SB)
+                    )
                     placed = [(pair, first_SB), (pair + columns.pairs, second_SB)]
                     placed += [(rated, rating_SB)] if part.widths[0] else []
             for column, image_SB in placed:

@@ -1,8 +1,6 @@
 """Learner states: what a strategy keeps beside an adapter to go on from it, as safetensors.
 
-No features and no ratings: those are read from the log at each training, so what is no longer there cannot come back.
-Optimiser moments are not kept: they average gradients of a loss over other ratings, around parameters that the gate may
-not even have let live, and would triple the size.
+No features, no ratings and no optimiser moments, see docs/strategies.md: what is no longer in the log cannot come back.
 """
 
 import hashlib
@@ -72,12 +70,10 @@ def _converted(state: LearnerState) -> LearnerState:
         prefix = name.removesuffix("_num_increments")
         sequence_M, increment_M = state.pop(f"{prefix}_sequence_M"), state.pop(f"{prefix}_increment_M")
         seen = SeenFeedback()
-        seen.num_increments = int(state[name][0])
-        if len(sequence_M):
-            seen.floor = int(sequence_M.min()) - 1
-            for increment in np.unique(increment_M):
-                seen.end_increment(int(sequence_M[increment_M == increment].max()), int(increment))
-            seen.digest = digest_of(sequence_M)
+        seen.num_increments, seen.digest = int(state[name][0]), digest_of(sequence_M)
+        seen.floor = int(sequence_M.min()) - 1 if len(sequence_M) else 0
+        for increment in np.unique(increment_M):
+            seen.end_increment(int(sequence_M[increment_M == increment].max()), int(increment))
         state.update(seen.arrays(prefix))
     return state
 
@@ -91,9 +87,8 @@ def digest_of(sequence_N: np.ndarray) -> int:
 class SeenFeedback:
     """Which feedback importances saw, and in which increment: what tells them to let go of what was taken back.
 
-    They saw all training feedback after `floor`, cut into increments at the sequence numbers `end_M`: its numbers need
-    not be kept to be known. `digest` names their set: another set among the past means that some of it is gone. The
-    size has a bound, whatever the history: the oldest increments are taken for one.
+    They saw all training feedback after `floor`, cut into increments at the sequence numbers `end_M`. `digest` names its
+    set: another set among the past means that some of it is gone. The size is bounded: the oldest increments are one.
     """
 
     def __init__(self) -> None:

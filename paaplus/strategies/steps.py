@@ -36,15 +36,10 @@ Outcome = Trained | PaaplusError
 def train_in_steps(
     strategy: ModuleType, requests: Mapping[int, TrainingRequest], should_stop: ShouldStop
 ) -> dict[int, Outcome]:
-    """What becomes of each request, by its key.
-
-    Args:
-        strategy: with `plugins`.
-        requests: all of this strategy, checked, and their weights aged.
-        should_stop: asked before every step of all.
+    """What becomes of each request of a strategy, by its key; requests are checked, and their weights aged.
 
     Raises:
-        TrainingStopped: `should_stop` returned true; nobody was trained.
+        TrainingStopped: `should_stop`, asked before every step of all, returned true; nobody was trained.
     """
     see = getattr(strategy, "see", lambda request: request)
     outcomes: dict[int, Outcome] = {}
@@ -63,7 +58,7 @@ def train_in_steps(
             outcomes[key] = error
             continue
         stacks[member.kind].append(member)
-    with one_thread():
+    with _one_thread():
         for members in stacks.values():
             for part in _parts(members):
                 outcomes |= _train_stack(part, plugins[part[0].request.config], should_stop)
@@ -71,7 +66,7 @@ def train_in_steps(
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def _one_thread() -> Iterator[None]:
     """One torch thread: sums in one order, so the same request gives the same bits; also the fastest at this size."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -93,34 +88,40 @@ def _parts(members: Sequence[Member]) -> Iterator[Sequence[Member]]:
 def _train_stack(members: Sequence[Member], plugins: list[Any], should_stop: ShouldStop) -> dict[int, Outcome]:
     request = members[0].request
     share = all(member.shares_center for member in members)
-    centers = [member.center for member in members[:1] if share] or [member.center for member in members]
+    centers = [member.center for member in (members[:1] if share else members)]
     module = build_module(request.adapter_kind, request.base, centers, len(members)).to(request.device)
     module.load([member.begin for member in members])
     stack = Stack(members, module, request.device)
     template = StackTemplate(stack=stack, plugins=plugins, should_stop=should_stop)
     before_U = stack.mse_of_ratings()
     loss_SU = template.train_stack(stack).numpy()
-    after_U, parameters = stack.mse_of_ratings(), module.parameters_now()
+    after_U, arrays = stack.mse_of_ratings(), module.parameters_now()
     outcomes: dict[int, Outcome] = {}
     for u, member in enumerate(members):
+        steps = {"num_steps": template.num_steps, "train_mse_before": before_U[u], "train_mse": after_U[u]}
         try:
             _check_finite(request.strategy, loss_SU[:, u])
-            adapter = _adapter(member, adapter_of(module.user(parameters, u), request.base))
-            if not adapter.is_finite():
-                raise DivergedError(f"{request.strategy}: parameters that are not finite after step {len(loss_SU)}")
-            trained = _trained(stack, u, adapter, plugins)
+            trained = _trained(stack, u, adapter_of(module.user(arrays, u), request.base), plugins)
         except PaaplusError as error:
             outcomes[member.position] = error
             continue
-        steps = {"num_steps": template.num_steps, "train_mse_before": before_U[u], "train_mse": after_U[u]}
         metrics = {name: float(value) for name, value in steps.items() if np.isfinite(value)}
         outcomes[member.position] = replace(trained, metrics=trained.metrics | metrics)
     return outcomes
 
 
+def _check_finite(name: str, loss_S: np.ndarray) -> None:
+    if not np.isfinite(loss_S).all():
+        step = int(np.flatnonzero(~np.isfinite(loss_S))[0])
+        raise DivergedError(f"{name}: loss {loss_S[step]:g} at step {step} of {len(loss_S)}")
+
+
 def _trained(stack: Stack, u: int, adapter: Adapter, plugins: Sequence[Any]) -> Trained:
     """One user's candidate with what plugins keep and hold, and the evidence around it."""
     member, request = stack.members[u], stack.members[u].request
+    adapter = _served(member, adapter)
+    if not adapter.is_finite():
+        raise DivergedError(f"{request.strategy}: parameters that are not finite after the last step")
     arrays: dict[str, np.ndarray] = {}
     held: dict[str, np.ndarray] = {}
     for plugin in plugins:
@@ -130,26 +131,18 @@ def _trained(stack: Stack, u: int, adapter: Adapter, plugins: Sequence[Any]) -> 
     if not all(np.isfinite(array).all() for name, array in arrays.items() if "." in name):
         raise DivergedError(f"{request.strategy}: importances that are not finite")
     adapter, loo_NA = evidence_of(member, adapter, held)
-    metrics = {
-        "num_ratings": float(len(request.new) + len(request.past)),
-        "num_comparisons": float(len(request.new_compared) + len(request.past_compared)),
-        "num_rows": float(member.num_rows if stack.num_new else 0),
-    }
+    rated, compared = request.everything()
+    num_rows = member.num_rows if stack.num_new else 0
+    counts = {"num_ratings": len(rated), "num_comparisons": len(compared), "num_rows": num_rows}
+    metrics = {name: float(count) for name, count in counts.items()}
     return Trained(adapter, packed_state(arrays, request.strategy, adapter), metrics, loo_NA)
 
 
-def _adapter(member: Member, trained: Adapter) -> Adapter:
+def _served(member: Member, trained: Adapter) -> Adapter:
     """What is served; with nothing new, what is known already, and not rounded once more."""
+    parent, center = member.request.parent, member.request.center
     if len(member.new):
         return trained
-    if member.request.parent is not None:
-        return member.request.parent
-    if isinstance(trained, TasteVector) and member.request.center:
-        return replace(member.request.center, uncertainty=None)
-    return trained
-
-
-def _check_finite(name: str, loss_S: np.ndarray) -> None:
-    if not np.isfinite(loss_S).all():
-        step = int(np.flatnonzero(~np.isfinite(loss_S))[0])
-        raise DivergedError(f"{name}: loss {loss_S[step]:g} at step {step} of {len(loss_S)}")
+    if parent is None and center and isinstance(trained, TasteVector):
+        return replace(center, uncertainty=None)
+    return parent or trained
