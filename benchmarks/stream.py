@@ -16,12 +16,17 @@ def main() -> None:
     parser = study_parser(__doc__, seeds="0,1,2,3,4")
     parser.add_argument("--people", default="8", help="people per seed")
     parser.add_argument("--also", action="append", default=[], help="one more learner, e.g. taste_vector:bayes+prior")
+    parser.add_argument("--learner", action="append", default=[], help="only these, e.g. taste_vector:replay_ewc")
+    parser.add_argument("--increment", default="10", help="ratings of an increment")
     options = parser.parse_args()
     data = options.data or builtin_set()
     folder = result_folder("stream", data) if options.record else None
     arguments = ["--seeds", options.seeds, "--people", options.people]
-    arguments += [part for learner in options.also for part in ("--also", learner)]
-    run_study("stream", arguments, data, options.split, folder)
+    for name in ("also", "learner"):
+        arguments += [part for learner in getattr(options, name) for part in (f"--{name}", learner)]
+    name = "stream" if options.increment == "10" else f"stream-{options.increment}"
+    arguments += ["--increment", options.increment]
+    run_study("stream", arguments, data, options.split, folder, name)
     if folder:
         write_run(folder, "stream", data, options.split, arguments)
 

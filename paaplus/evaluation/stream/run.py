@@ -10,7 +10,7 @@ Shape letters: E = increments, U = people, L = learners, N = rated images, A = a
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -36,10 +36,26 @@ from paaplus.training import TrainingRequest, train_many
 _PEOPLE_TOGETHER = 64  # as many as a stack holds
 
 
+SideOf = Callable[[EvaluationData, Round], TrainSide]
+
+
+def fitted(data: EvaluationData, round_: Round) -> TrainSide:
+    """The train side of a seed's split, its base model fitted."""
+    return TrainSide("stream", data, round_.split)
+
+
 def run_stream(
-    data: EvaluationData, make_split: MakeSplit, config: StreamConfig, progress: Progress = no_progress
+    data: EvaluationData,
+    make_split: MakeSplit,
+    config: StreamConfig,
+    progress: Progress = no_progress,
+    side_of: SideOf = fitted,
 ) -> dict[str, Any]:
     """Measure every learner on every seed's split; the arguments are those of `kshot.run.run_kshot`.
+
+    Args:
+        side_of: gives each seed's train side. Who measures several configurations on the same splits keeps what
+            `fitted` gave, since a fit takes longer than the streams of a few people.
 
     Returns:
         A document, ready for JSON: `summary` (per scenario one entry per learner), `bands` and `config`.
@@ -55,7 +71,7 @@ def run_stream(
     counter, base_models = PeopleCounter(plan, progress), []
     bands = Bands(data.folder)
     for round_ in plan:
-        measurement = _SplitMeasurement(data, round_, config, bands)
+        measurement = _SplitMeasurement(side_of(data, round_), round_, config, bands)
         base_models.append(measurement.base_metrics)
         for first in range(0, len(round_.people), _PEOPLE_TOGETHER):
             people = round_.people[first : first + _PEOPLE_TOGETHER]
@@ -105,10 +121,10 @@ def _streams_of(round_: StreamRound, user_id: str, scenarios: Sequence[str]) -> 
 
 
 class _SplitMeasurement:
-    """Fits a base model on one split's train side and measures test people's streams with it."""
+    """Measures test people's streams with the base model of one split's train side."""
 
-    def __init__(self, data: EvaluationData, round_: Round, config: StreamConfig, bands: Bands) -> None:
-        self._side = TrainSide("stream", data, round_.split)
+    def __init__(self, side: TrainSide, round_: Round, config: StreamConfig, bands: Bands) -> None:
+        self._side = side
         self._seed, self._config, self._bands = round_.seed, config, bands
         self.base_metrics = self._side.base_metrics
         self._prior: TastePrior | None = None
