@@ -15,11 +15,11 @@ import numpy as np
 
 from paaplus.evaluation.agreement import mean_srcc, scores
 from paaplus.evaluation.bands import Bands
+from paaplus.evaluation.closed_form import learned
 from paaplus.evaluation.rounds import Round
 from paaplus.evaluation.train_side import EvaluationData, TrainSide
 from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
 from paaplus.scoring.adapters import Adapter
-from paaplus.scoring.closed_form import fit
 from paaplus.scoring.experts import Expert, Panel
 from paaplus.scoring.matching import next_pair
 from paaplus.scoring.priors import OwnPrior, Prior
@@ -129,8 +129,8 @@ class ExpertBase:
         self, user: NewUser, prior: Prior, rated: RatedSet, compared: ComparedSet, band: str | None = None
     ) -> float:
         """SRCC of the closed form that starts from a prior and is trained on these ratings and comparisons."""
-        return self.srcc(user, fit(self.base, prior, rated, compared).adapter, band)
+        return self.srcc(user, learned(self.base, rated, compared, prior), band)
 
     def _expert(self, user_id: str) -> Expert:
         rated = self._side.rated(user_id, self._side.train_images(user_id))
-        return Expert(user_id, fit(self.base, self.prior, rated, NO_COMPARISONS).adapter, len(rated))
+        return Expert(user_id, learned(self.base, rated), len(rated))

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from paaplus.evaluation.bands import Bands
+from paaplus.evaluation.closed_form import learned
 from paaplus.evaluation.expert_base import ExpertBase, NewUser, Pair
 from paaplus.evaluation.paired import PairedMeasurement, config_entries
 from paaplus.evaluation.paradigm.config import ParadigmConfig
@@ -34,7 +35,6 @@ from paaplus.evaluation.rounds import PeopleCounter, Progress, Round, no_progres
 from paaplus.evaluation.splits import MakeSplit
 from paaplus.evaluation.train_side import EvaluationData
 from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
-from paaplus.scoring.closed_form import fit
 from paaplus.scoring.experts import Panel
 from paaplus.scoring.matching import select
 from paaplus.scoring.priors import Prior
@@ -166,7 +166,7 @@ class _PersonMeasurement:
         base, user = self._base, self._user
         no_ratings = base.rated(user, ())
         match = self._match(*self.first_answers(quiz, self._config.num_pairs))
-        center = fit(base.base, match, no_ratings, NO_COMPARISONS).adapter
+        center = learned(base.base, no_ratings, prior=match)
         srcc = [base.srcc_after(user, self._match(no_ratings, NO_COMPARISONS), no_ratings, NO_COMPARISONS)]
         request = replace(self._request(strategy, no_ratings), center=center)
         past: tuple[RatedSet, ComparedSet] = (no_ratings, NO_COMPARISONS)

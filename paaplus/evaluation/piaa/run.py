@@ -23,6 +23,7 @@ from paaplus.data.folder import DataFolder
 from paaplus.errors import InvalidInput, UndefinedMetric
 from paaplus.evaluation.agreement import mean_srcc
 from paaplus.evaluation.bands import Bands
+from paaplus.evaluation.closed_form import learned
 from paaplus.evaluation.intervals import mean_with_interval
 from paaplus.evaluation.piaa.division import Division, divide, joined, test_images_of
 from paaplus.evaluation.piaa.protocols import Protocol
@@ -30,9 +31,6 @@ from paaplus.evaluation.splits import FolderSplit
 from paaplus.evaluation.train_side import EvaluationData, TrainSide
 from paaplus.metrics import plcc, srcc
 from paaplus.models.base_fit import SmallDataWarning
-from paaplus.records import NO_COMPARISONS
-from paaplus.scoring.closed_form import fit
-from paaplus.scoring.priors import OwnPrior
 
 OF_A_PERSON, OF_MEANS = "a person's ratings", "mean ratings"
 _LEAST_TEST = 5
@@ -185,7 +183,7 @@ def _measure(
         if len(test) < _LEAST_TEST:
             continue
         rated = side.rated(user_id, order[:k])
-        adapter = fit(side.base, OwnPrior(side.base), rated, NO_COMPARISONS).adapter
+        adapter = learned(side.base, rated)
         target_NA, generic_NA = side.targets(user_id, test), side.generic_IA[test]
         score_NA = adapter.score(side.taste_IR[test], generic_NA)
         both = mean_srcc(score_NA, target_NA), mean_srcc(generic_NA, target_NA)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from paaplus.evaluation.closed_form import learned
 from paaplus.evaluation.train_side import TrainSide
-from paaplus.records import NO_COMPARISONS, SCORE_MAX, SCORE_MIN
+from paaplus.records import SCORE_MAX, SCORE_MIN
 from paaplus.scoring.adapters import Adapter
 from paaplus.scoring.calibration import IDENTITY, Calibration, fit_calibration
-from paaplus.scoring.closed_form import fit as fit_closed_form
-from paaplus.scoring.priors import OwnPrior, design
+from paaplus.scoring.priors import design
 from paaplus.scoring.reward import Reviewed, RewardHead, fit_reward_head
 
 RAW, MEAN, CALIBRATED, REWARD, OWN = LABELS = ("raw", "mean", "calibrated", "calibrated+reward", "own")
@@ -95,4 +95,4 @@ def _own_model(side: TrainSide, image_N: np.ndarray, reviewed_NA: np.ndarray) ->
     if not len(image_N):
         return None
     rated = side.rated_as(image_N, reviewed_NA)
-    return fit_closed_form(side.base, OwnPrior(side.base), rated, NO_COMPARISONS).adapter
+    return learned(side.base, rated)

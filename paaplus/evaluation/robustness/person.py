@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from paaplus.errors import InvalidInput
+from paaplus.evaluation.closed_form import learned
 from paaplus.evaluation.robustness.run import NamedImage, Subject, SubjectReport, run_robustness
 from paaplus.evaluation.robustness.scorers import adapter_scorer
 from paaplus.evaluation.splits import FolderSplit, split_folder
 from paaplus.evaluation.train_side import EvaluationData, TrainSide
 from paaplus.image_files import decode_image
 from paaplus.models.extractor import Extractor
-from paaplus.records import NO_COMPARISONS
-from paaplus.scoring.closed_form import fit
-from paaplus.scoring.priors import OwnPrior
 
 MAX_RATINGS = 100
 
@@ -51,7 +49,7 @@ def run_people(
         test = sorted(side.test_images(user_id).tolist())[:limit]
         if not train or not test:
             raise InvalidInput(f"{user_id}: {len(train)} ratings of train images, {len(test)} of test images")
-        adapter = fit(side.base, OwnPrior(side.base), side.rated(user_id, train), NO_COMPARISONS).adapter
+        adapter = learned(side.base, side.rated(user_id, train))
         images = [
             NamedImage(folder.images[i], decode_image(folder.image_path(folder.images[i]).read_bytes())) for i in test
         ]

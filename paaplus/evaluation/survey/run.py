@@ -27,6 +27,7 @@ import numpy as np
 
 from paaplus.evaluation.agreement import mean_srcc
 from paaplus.evaluation.bands import Bands
+from paaplus.evaluation.closed_form import learned
 from paaplus.evaluation.rounds import PeopleCounter, Progress, Round, no_progress, rounds
 from paaplus.evaluation.splits import MakeSplit
 from paaplus.evaluation.survey.config import SurveyConfig
@@ -36,7 +37,6 @@ from paaplus.evaluation.user_columns import column_answers
 from paaplus.fitting.preference_encoder import fit_preference_encoder
 from paaplus.fitting.taste_prior import fit_taste_prior
 from paaplus.records import NO_COMPARISONS, PREFERS_FIRST, PREFERS_SECOND, TIE, ComparedSet, RatedSet
-from paaplus.scoring.closed_form import fit
 from paaplus.scoring.matching import Expert, disagreement_pairs
 from paaplus.scoring.preference import PreferenceEncoder
 from paaplus.scoring.priors import OwnPrior, Prior, ShiftedPrior
@@ -124,7 +124,7 @@ class _SplitMeasurement:
         survey_CK = np.full((len(CONDITIONS), len(self._config.ks)), np.nan)
 
         def srcc(method: str, prior: Prior, rated: RatedSet, compared: ComparedSet) -> float:
-            score_NA = fit(self.base, prior, rated, compared).adapter.score(side.taste_IR[test], side.generic_IA[test])
+            score_NA = learned(self.base, rated, compared, prior).score(side.taste_IR[test], side.generic_IA[test])
             self._bands.add(f"{method}, k = {k}", user_id, score_NA, target_NA, test)
             return mean_srcc(score_NA, target_NA)
 
@@ -149,10 +149,7 @@ class _SplitMeasurement:
 
     def _choose_pairs(self, train: Mapping[str, RatedSet]) -> dict[str, list[tuple[int, int]]]:
         """Per group of images, the pairs of train images on which the train people's models disagree most."""
-        experts = [
-            Expert(user_id, fit(self.base, self._prior, rated, NO_COMPARISONS).adapter, len(rated))
-            for user_id, rated in train.items()
-        ]
+        experts = [Expert(user_id, learned(self.base, rated), len(rated)) for user_id, rated in train.items()]
         groups: dict[str, list[int]] = {}
         for image in sorted(self._split.train_images):
             group = self._folder.image_columns.get(image, {}).get(self._config.image_group, "")
