@@ -23,8 +23,8 @@ from paaplus.evaluation.bands import band_errors
 from paaplus.metrics import mae, srcc
 from paaplus.scoring.calibration import fit_calibration
 from paaplus.scoring.theme_calibration import fit_theme_calibrator
+from paaplus.strategies.replay import KeyedSample
 from paaplus.strategies.replay_tail import TailSample, tail_weights
-from paaplus.strategies.reservoir import KeyedSample
 
 TARGETS = {"colour": "beautiful", "temperature": "warm", "colourfulness": "colourful", "harmony": "harmonious"}
 NUM_STREAM, NUM_TEST, KEPT_TAIL = 2000, 4000, 0.1

@@ -51,7 +51,7 @@ class Bench:
     """A deployment with a base model of lite2's shape, to which images and users are added."""
 
     def __init__(self, home: Path, claim: int) -> None:
-        self.settings = Settings(home=home, cohort_size=claim)
+        self.settings = Settings(home=home, claim_size=claim)
         migrate.upgrade(self.settings.resolved_database_url)
         self.database = Database(self.settings.resolved_database_url)
         blobs = BlobStore(self.settings.resolved_storage_url)

@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +56,11 @@ def grid(among: tuple[Learner, ...]) -> list[tuple[dict[str, Any], tuple[Learner
     for i in range(4):
         change = {name: values[i] for name, values in STRENGTHS.items()}
         # a strength that is the default was measured with the defaults
-        runs.append(
-            (change, concerned(among, lambda name: any(map(partial(is_other, change), facts()[name].settings))))
-        )
+        other = {name for name, value in change.items() if value != getattr(TrainingConfig(), name)}
+        runs.append((change, tuple(learner for learner in among if other & set(facts()[learner.strategy].settings))))
     runs += [(change, concerned(among, lambda name: name != "bayes")) for change in OTHERS[:2]]
     runs.append((OTHERS[2], concerned(among, lambda name: "buffer" in facts()[name].remembers)))
     return [(change, learners) for change, learners in runs if learners]
-
-
-def is_other(change: dict[str, Any], name: str) -> bool:
-    """Whether a change gives a setting another value than the default."""
-    return name in change and change[name] != getattr(TrainingConfig(), name)
 
 
 def concerned(among: tuple[Learner, ...], holds: Callable[[str], bool]) -> tuple[Learner, ...]:

@@ -3,7 +3,7 @@
     python benchmarks/workers.py [--users 64] [--sizes 1,16,64] [--repeats 7] [--record]
 
 Users whose jobs wait in SQLite, one worker without Celery, everything that `paaplus.pipelines.run_jobs` does for them
-(claim, read, train, judge, commit), one job at a time and several at a time (`PAAPLUS_COHORT_SIZE`), in seconds of the
+(claim, read, train, judge, commit), one job at a time and several at a time (`PAAPLUS_CLAIM_SIZE`), in seconds of the
 processor, medians over the turns; a turn starts from the same copied database. People are simulated, see `cohort.py`.
 --record keeps the result in benchmarks/results, with date, commit and load.
 """
@@ -86,7 +86,7 @@ def deployed(home: Path, dim: int, policy: dict[str, object], num_users: int) ->
             sha256 = features_digest(base.extractor_digest, image_id, data)
             columns = {"extractor_digest": base.extractor_digest, "data": data, "sha256": sha256}
             session.add(FeaturesRow(image_id=image_id, created_at=utcnow(), **columns))
-    context = WorkerContext(database, blobs, settings.model_copy(update={"cohort_size": 64}), worker="bench")
+    context = WorkerContext(database, blobs, settings.model_copy(update={"claim_size": 64}), worker="bench")
     for k in range(NUM_INCREMENTS):
         if k:
             drain(context)
@@ -135,7 +135,7 @@ def measure(dim: int, num_users: int, sizes: list[int], repeats: int) -> list[di
                 home = Path(folder) / "turn"
                 shutil.copytree(settings.home, home)
                 now = settings.model_copy(
-                    update={"home": home, "database_url": f"sqlite:///{home / 'paaplus.db'}", "cohort_size": size}
+                    update={"home": home, "database_url": f"sqlite:///{home / 'paaplus.db'}", "claim_size": size}
                 )
                 database = Database(now.database_url)
                 context = WorkerContext(database, BlobStore(now.resolved_storage_url), now, worker="bench")
@@ -156,7 +156,7 @@ def measure(dim: int, num_users: int, sizes: list[int], repeats: int) -> list[di
                     "policy": name,
                     "taste_dim": dim,
                     "num_users": num_users,
-                    "cohort_size": size,
+                    "claim_size": size,
                     "ms_per_user": 1e3 * value,
                     "users_per_s": 1.0 / value,
                     "times_one_at_a_time": statistics.median(seconds[sizes[0]]) / value,
@@ -180,7 +180,7 @@ def show(found: list[dict[str, object]]) -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     for row in found:
         print(
-            f"| {row['policy']} | {row['taste_dim']} | {row['num_users']} | {row['cohort_size']} "
+            f"| {row['policy']} | {row['taste_dim']} | {row['num_users']} | {row['claim_size']} "
             f"| {row['ms_per_user']:.1f} | {row['users_per_s']:.0f} | {row['times_one_at_a_time']:.2f} "
             f"| {row['first_claim_done_s']:.2f} "
             f"| {row['read_ms']:.1f} / {row['train_ms']:.1f} / {row['judge_ms']:.1f} |"
@@ -190,7 +190,7 @@ def show(found: list[dict[str, object]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=64, help="who are due")
-    parser.add_argument("--sizes", default=f"1,{Settings().cohort_size},64", help="jobs of a claim")
+    parser.add_argument("--sizes", default=f"1,{Settings().claim_size},64", help="jobs of a claim")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()

@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     adaptation_queue: Literal["cpu", "gpu"] = "cpu"
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N; a worker without CUDA falls back to cpu.")
     features_batch_size: int = Field(16, ge=1)
-    cohort_size: int = Field(
+    claim_size: int = Field(
         16, ge=1, le=64, description="Due users that a worker claims and trains together; no version depends on it."
     )
     application_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(

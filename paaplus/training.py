@@ -23,13 +23,6 @@ __all__ = ["Trained", "TrainingRequest", "middles_of", "train", "train_many"]
 def train(request: TrainingRequest, *, should_stop: ShouldStop = lambda: False) -> Trained:
     """Learn one increment: the same request gives the same digest, alone or among others.
 
-    Args:
-        request: the increment, and what was learned before it.
-        should_stop: asked before every step; a worker that lost its lease answers true.
-
-    Returns:
-        The candidate, its learner state and metrics; arrays are NumPy float32 whatever the device.
-
     Raises:
         InvalidInput: the parts of the request do not fit together, or hold numbers that are not finite.
         TrainingStopped: `should_stop` returned true.
@@ -42,13 +35,13 @@ def train(request: TrainingRequest, *, should_stop: ShouldStop = lambda: False) 
 
 
 def train_many(requests: Sequence[TrainingRequest], *, should_stop: ShouldStop = lambda: False) -> list[Outcome]:
-    """Learn one increment of each of many users: what `train` gives for each, in stacks.
+    """Learn one increment of each of many users, in stacks; arrays are NumPy float32 whatever the device.
 
     On a CPU the bytes are each request's own: the same alone, among any others and in any order.
 
     Args:
         requests: of different users.
-        should_stop: asked before every step of all.
+        should_stop: asked before every step of all; a worker that lost its leases answers true.
 
     Returns:
         In order of the requests, the candidate or the error that `train` raises for that user.
@@ -125,10 +118,8 @@ def _check_start(request: TrainingRequest) -> None:
             raise InvalidInput(f"a centre for `{request.strategy}`, which starts from a taste prior")
         if center.base_digest != digest or not center.is_finite():
             raise InvalidInput(f"centre of base {center.base_digest[:12]}, or numbers in it that are not finite")
-    if parent := request.parent:
-        if parent.kind != request.adapter_kind:
-            raise InvalidInput(f"parent adapter is a {parent.kind}, asked to train a {request.adapter_kind}")
-        if parent.base_digest != digest:
-            raise InvalidInput(
-                f"parent adapter stands on base {parent.base_digest[:12]}, asked to train on {digest[:12]}"
-            )
+    parent = request.parent
+    if parent and parent.kind != request.adapter_kind:
+        raise InvalidInput(f"parent adapter is a {parent.kind}, asked to train a {request.adapter_kind}")
+    if parent and parent.base_digest != digest:
+        raise InvalidInput(f"parent adapter stands on base {parent.base_digest[:12]}, asked to train on {digest[:12]}")

@@ -61,7 +61,7 @@ def run_next(context: WorkerContext, queues: list[str]) -> int:
         worker=context.worker,
         queues=queues,
         lease_s=settings.lease_s,
-        limit=settings.cohort_size,
+        limit=settings.claim_size,
         weights=settings.application_weights,
     )
     if not leases:

@@ -1,9 +1,8 @@
 """Averaged gradient episodic memory: a step may not raise the loss of a sample of earlier feedback, to first order.
 
 Stock are the reference gradient and when it is computed. Stock memory, a list of every experience's rows that grows
-without end and divides its sample by its own length until nothing is left, is the bounded reservoir here. Stock
-projection is one product over all parameters, hence over all users of a stack; here every user has its own. The prior
-is the optimiser's weight decay, which is no part of the gradient that is projected.
+without end and divides its sample by its own length until nothing is left, is the bounded reservoir here. The stock
+projection is over all parameters, hence over all users of a stack; here every user has its own.
 
 Source: Chaudhry et al., "Efficient lifelong learning with A-GEM" (arXiv:1812.00420).
 """
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from paaplus.configs import TrainingConfig
 from paaplus.strategies.avalanche_names import AGEMPlugin, SupervisedPlugin
-from paaplus.strategies.reservoir import UserReservoirs
+from paaplus.strategies.replay import UserReservoirs
 from paaplus.strategies.rows import Part
 from paaplus.strategies.stack import Member, Stack
 from paaplus.strategy_facts import Facts

@@ -6,7 +6,7 @@ at a request. `fit(request, should_stop)` does without steps.
 
 A plugin of ours may have methods beside Avalanche's hooks: `admit(member)` before a user is stacked, `arrays(stack, u)`
 for what the learner state keeps, and `held(stack, u)` for how firmly it holds the parameters.
-Shape letters: N = ratings, A = aspects, L = the latest ratings.
+Shape letters: N = ratings, A = aspects.
 """
 
 from collections.abc import Callable
@@ -57,7 +57,7 @@ class Trained:
     """A candidate adapter, what the next increment needs to go on from it, and numbers worth keeping.
 
     `loo_NA` holds what the same fit without that one rating would have scored, for `past` and `new` together in
-    order of sequence; NaN where an aspect was not rated. None from strategies that have no such closed form.
+    order of sequence; NaN where an aspect was not rated; None: no such closed form.
     """
 
     adapter: Adapter

@@ -1,8 +1,7 @@
 """Bayesian linear regression per aspect: order-free, a millisecond or so. The default for taste vectors.
 
-The fit itself is `scoring.closed_form`. Every fit is from all feedback, in float64, sorted by content: any
-split of the same log into increments and any order of arrival give the same bytes, and a retracted rating leaves no
-trace.
+Every fit (`scoring.closed_form`) is from all feedback, sorted by content: any split of the same log into increments and
+any order of arrival give the same bytes, and a retracted rating leaves no trace.
 
 Shape letters: N = ratings, C = comparisons, A = aspects.
 """
@@ -33,10 +32,8 @@ def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Tr
         raise TrainingStopped("bayes: stopped before the fit")
     rated, compared = request.everything()
     order_N, order_C = canonical_order.order_of_ratings(rated), canonical_order.order_of_comparisons(compared)
-    prior = request.prior or OwnPrior(request.base)
-    fitted = closed_form.fit(
-        request.base, prior, canonical_order.in_order(rated, order_N), canonical_order.in_order(compared, order_C)
-    )
+    ordered = canonical_order.in_order(rated, order_N), canonical_order.in_order(compared, order_C)
+    fitted = closed_form.fit(request.base, request.prior or OwnPrior(request.base), *ordered)
     loo_NA = np.empty_like(fitted.loo_NA)
     loo_NA[order_N] = fitted.loo_NA
     metrics = _metrics(fitted.adapter, rated, compared, loo_NA)

@@ -2,8 +2,7 @@
 
 Source: Buzzega et al., "Dark experience for general continual learning" (arXiv:2004.07211), with squared differences
 of scores. The stock one sorts its buffer by class and computes cross-entropies.
-Shape letters: K = kept rows, V = their images, A = aspects; the 2 in K2A are the first and the second image of a
-comparison.
+Shape letters: K = kept rows, V = their images, A = aspects; the 2 in K2A are the two images of a comparison.
 """
 
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from paaplus.configs import TrainingConfig
 from paaplus.strategies.avalanche_names import SupervisedPlugin
-from paaplus.strategies.reservoir import Replay
+from paaplus.strategies.replay import Replay
 from paaplus.strategies.rows import Part
 from paaplus.strategies.stack import Member, Stack
 from paaplus.strategy_facts import Facts
@@ -55,9 +54,9 @@ class DarkReplay(Replay):
         new = {u: member.parts[0] for u, member in enumerate(stack.members)}
         first, second = stack.scores(new), stack.scores(new, which=1)
         for u, member in enumerate(stack.members):
-            said_N2A = np.stack([first[u].cpu().numpy(), second[u].cpu().numpy()], axis=1)
-            said_N2A[member.new.second_N < 0, 1] = np.nan
-            new_2A = dict(zip(member.new_sequence_N.tolist(), said_N2A, strict=True))
+            dark_N2A = np.stack([first[u].cpu().numpy(), second[u].cpu().numpy()], axis=1)
+            dark_N2A[member.new.second_N < 0, 1] = np.nan
+            new_2A = dict(zip(member.new.sequence_N.tolist(), dark_N2A, strict=True))
             member.kept[self] = self._in_buffer(member, member.kept[self] | new_2A)
 
     def _in_buffer(self, member: Member, dark_2A: dict[int, np.ndarray]) -> dict[int, np.ndarray]:

@@ -37,19 +37,17 @@ class Distillation(SupervisedPlugin):
         config, request = self.config, member.request
         pool = rows_of(request.past, request.past_compared).images()
         parts = []
-        if len(pool) and len(member.new) and config.distillation_pool:
-            parts.append(Part(pool, config.replay_batch_size, config.distillation_pool))
-        if len(pool) and len(member.new) and config.distillation_batch:
+        if len(pool) and len(member.new):
             new = member.new.images()
+            parts.append(Part(pool, config.replay_batch_size, config.distillation_pool))
             parts.append(Part(new, None, config.distillation_batch * len(member.new) / len(new)))
-        member.kept[self] = parts
-        member.parts += parts
+        member.kept[self] = [part for part in parts if part.soft_weight]
+        member.parts += member.kept[self]
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         stack = strategy.experience.dataset
+        kept = [member.kept[self] for member in stack.members]
         for which in (0, 1):
-            parts = {
-                u: member.kept[self][which] for u, member in enumerate(stack.members) if len(member.kept[self]) > which
-            }
+            parts = {u: own[which] for u, own in enumerate(kept) if len(own) > which}
             for u, score_VA in stack.scores(parts).items():
                 stack.teach(u, parts[u], score_VA)

@@ -20,8 +20,7 @@ from paaplus.scoring.comparisons import (
 class LogLikelihood:
     """Avalanche's criterion: called with a step's scores and targets. `loss_U` are the users' losses of the last call.
 
-    The loss is a sum over rows, not their mean: an importance, a weight decay and a soft target then weigh the same for
-    a user of five ratings and one of a thousand. It is a sum over users, so that each has its own gradient.
+    A sum over rows, not their mean, see docs/strategies.md; and over users, so that each has its own gradient.
     """
 
     loss_U: Tensor
@@ -30,18 +29,15 @@ class LogLikelihood:
         self.noise_sd_A, self.num_pairs = noise_sd_A, num_pairs
 
     def __call__(self, score_UVA: Tensor, target_UVB: Tensor) -> Tensor:
-        """The summed loss.
+        """The summed loss. `target_UVB` has 2 A numbers an image, a weight of 0 where there is no answer.
 
-        Args:
-            score_UVA: of a step's images.
-            target_UVB: of 2 A numbers. For a rating, the target and its weight over the noise's variance; for the first
-                image of a comparison, the preference and its weight; otherwise zeros. A weight of 0: no answer.
+        For a rating, the target and its weight over the noise's variance; for the first image of a comparison, the
+        preference and its weight; otherwise zeros.
         """
         target_UVA, weight_UVA = target_UVB.chunk(2, dim=-1)
         first = score_UVA.shape[1] - 2 * self.num_pairs
-        rated = slice(0, first)
-        error_UVA = score_UVA[:, rated] - target_UVA[:, rated]
-        loss_U = (weight_UVA[:, rated] * error_UVA * error_UVA).sum((1, 2))  # no square: 0 times infinity is no number
+        error_UVA = score_UVA[:, :first] - target_UVA[:, :first]
+        loss_U = (weight_UVA[:, :first] * error_UVA * error_UVA).sum((1, 2))  # no square: 0 times infinity is no number
         if self.num_pairs:
             pair, second = slice(first, first + self.num_pairs), slice(first + self.num_pairs, None)
             difference_UPA = score_UVA[:, pair] - score_UVA[:, second]

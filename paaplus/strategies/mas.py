@@ -14,7 +14,7 @@ import torch
 
 from paaplus.configs import TrainingConfig
 from paaplus.strategies.avalanche_names import SupervisedPlugin
-from paaplus.strategies.consolidation import Arrays, Consolidation, add
+from paaplus.strategies.ewc import Arrays, Consolidation, add
 from paaplus.strategies.rows import Part
 from paaplus.strategies.stack import Stack
 from paaplus.strategy_facts import Facts

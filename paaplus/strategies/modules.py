@@ -32,11 +32,9 @@ def padded(count: int) -> int:
 
 
 class StackedAdapter(nn.Module):
-    """`generic + offset + slope * (generic - center) + delta(taste)`, not clipped: a clipped score has no gradient.
+    """`generic + offset + slope * (generic - center) + delta(taste)`, not clipped: a clipped score has no gradient."""
 
-    A parameter is laid out as (U, inputs, outputs), as backward products give it, so that no gradient is transposed.
-    """
-
+    # Parameters are laid out as (U, inputs, outputs), as backward products give it: no gradient is transposed.
     taste_unit = 1.0  # what taste is multiplied by before a module reads it
     names: ClassVar = {"offset": "offset.weight", "slope": "slope.weight"}  # of parameters, as learner states name them
 
@@ -103,9 +101,9 @@ class StackedAdapter(nn.Module):
     def derivative_sums(
         self, x_UVX: Tensor, weight_UVA: Tensor, size: Callable[[Tensor], Tensor], other_UVX: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Weighted sums over images of derivatives of scores, each as its `size`, or times that of another image.
+        """Weighted sums over images of the `size` of derivatives of scores, or of products with those of others.
 
-        `size` is `torch.square`, or `torch.abs`: that of a product is the product of the sizes of its factors.
+        `size` is `torch.square` or `torch.abs`: that of a product is the product of its factors' sizes.
         """
         factors = self._factors(x_UVX)
         if other_UVX is None:

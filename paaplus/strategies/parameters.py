@@ -18,7 +18,6 @@ from paaplus.scoring.priors import SCORE_CENTER
 # Chosen on people and images of OASIS, see docs/decisions/0005.
 _DIRECTION_SD = 0.3  # of the random directions: small enough for tanh to be nearly linear at first
 _UP_SHARE = 0.6  # how much of the prior change may come from the directions as they are
-_DIRECTIONS_SEED = 0
 _SMALLEST_UNIT = 1e-3
 
 Parameters = dict[str, np.ndarray]  # float32; weights of layers as (outputs, inputs)
@@ -32,10 +31,9 @@ def rank_of(kind: str, rank: int, parent: Adapter | None) -> int:
 
 
 def down_sd(base: BaseScorer) -> float:
-    """The unit of `down.weight`, for every aspect.
+    """The unit of `down.weight`: a hidden unit sees about the taste signal over the noise of one rating.
 
-    A hidden unit sees about the taste signal over the noise of one rating: tanh stays near its linear part. The floor
-    is for a base model that knows of no differences between people: a unit must not be zero.
+    So tanh stays near its linear part. The floor is for a base model that knows of no differences between people.
     """
     return max(float(np.mean(base.prior_sd_A / base.noise_sd_A)), _SMALLEST_UNIT)
 
@@ -86,14 +84,9 @@ def adapter_of(parameters: Parameters, base: BaseScorer) -> Adapter:
     affine = (1.0 + slope_A).astype(np.float32), (offset_A - slope_A * SCORE_CENTER).astype(np.float32)
     if "weight.weight" in wide:
         return TasteVector(base.digest, *affine, (wide["weight.weight"].T * base.prior_sd_A).astype(np.float32))
-    rank = len(wide["down.bias"])
-    return Bottleneck(
-        base.digest,
-        *affine,
-        down_RH=(wide["down.weight"].T * down_sd(base)).astype(np.float32),
-        bias_H=parameters["down.bias"].astype(np.float32),
-        up_HA=(wide["up.weight"].T * up_sd(base, rank)).astype(np.float32),
-    )
+    down_RH, up_HA = wide["down.weight"].T * down_sd(base), wide["up.weight"].T * up_sd(base, len(wide["down.bias"]))
+    layers = down_RH, wide["down.bias"], up_HA
+    return Bottleneck(base.digest, *affine, *(layer.astype(np.float32) for layer in layers))
 
 
 def _no_affine(base: BaseScorer) -> Parameters:
@@ -103,18 +96,17 @@ def _no_affine(base: BaseScorer) -> Parameters:
 @lru_cache(maxsize=16)
 def _start_directions(taste_dim: int, rank: int) -> np.ndarray:
     """The same for every user and seed, so that any later increment can count the penalty from them."""
-    generator = torch.Generator().manual_seed(_DIRECTIONS_SEED)
+    generator = torch.Generator().manual_seed(0)
     pairs = _DIRECTION_SD * torch.randn((rank + 1) // 2, taste_dim, generator=generator)
     return np.asarray(pairs.repeat_interleave(2, dim=0)[:rank].numpy())
 
 
 def _pairs(taste_dim: int, rank: int, num_aspects: int) -> Parameters:
-    """A bottleneck that changes nothing, yet with gradients that point everywhere.
+    """A bottleneck that changes nothing, yet with gradients that point everywhere (docs/decisions/0005).
 
     Hidden units come in pairs that see one random direction and enter the score with opposite sign: their sum is zero,
-    but turning the two apart makes the delta any linear function of taste, at about the scale of the taste prior. With
-    the usual start, `up` at zero, only the random directions themselves can be learned at first; on OASIS that lost
-    two thirds of the gain. Each pair belongs to one aspect at first, so that aspects are not tied at random.
+    but turning the two apart makes the delta any linear function of taste, at about the scale of the taste prior.
+    Each pair belongs to one aspect at first, so that aspects are not tied at random.
     """
     up_AH = np.zeros((num_aspects, rank), np.float32)
     num_pairs = rank // 2  # an odd unit has no effect at first
@@ -131,12 +123,11 @@ def _pairs(taste_dim: int, rank: int, num_aspects: int) -> Parameters:
 
 
 def _around(center: TasteVector, base: BaseScorer, start: Parameters) -> Parameters:
-    """Turn the units of each pair apart until their sum is nearly the centre's linear function.
+    """Turn the units of each pair apart until their sum is nearly the centre's linear function (docs/decisions/0018).
 
     Each pair of an aspect takes an equal part. What tanh takes of it because of the random directions is made up for
     on average. Where tanh would bend much (tastes that differ by far more than ratings err), the directions are made
-    smaller and the weights of `up` larger. On OASIS the delta is then within 4 % of the centre's, root mean square
-    (`tests/paaplus/strategies/test_centers.py`, docs/decisions/0018-matching.md).
+    smaller and the weights of `up` larger.
     """
     rank, taste_dim = start["down.weight"].shape
     num_pairs, num_aspects = rank // 2, len(base.aspects)

@@ -18,16 +18,17 @@ def aged(request: TrainingRequest) -> TrainingRequest:
         return request
     letters = {"past": "N", "new": "N", "past_compared": "C", "new_compared": "C"}
     rows = {name: getattr(request, name) for name in letters}
-    sequences = [getattr(rows[name], f"sequence_{letter}") for name, letter in letters.items()]
-    answered_at_X = np.concatenate([getattr(rows[name], f"answered_at_{letter}") for name, letter in letters.items()])
-    num_later_X = np.empty(len(answered_at_X), np.int64)
-    num_later_X[np.lexsort((np.concatenate(sequences), answered_at_X))] = np.arange(len(answered_at_X))[::-1]
+    sequence_X, answered_at_X = (
+        np.concatenate([getattr(rows[name], f"{column}_{letter}") for name, letter in letters.items()])
+        for column in ("sequence", "answered_at")
+    )
+    num_later_X = np.empty(len(sequence_X), np.int64)
+    num_later_X[np.lexsort((sequence_X, answered_at_X))] = np.arange(len(sequence_X))[::-1]
     share_X = np.exp2(-num_later_X / half_life)
-    for (name, letter), share_N in zip(
-        letters.items(), np.split(share_X, np.cumsum([*map(len, sequences)])[:-1]), strict=True
-    ):
-        weight = f"weight_{letter}"
-        rows[name] = replace(rows[name], **{weight: (getattr(rows[name], weight) * share_N).astype(np.float32)})
+    for name, letter in letters.items():
+        share_N, share_X = share_X[: len(rows[name])], share_X[len(rows[name]) :]
+        aged_N = (getattr(rows[name], f"weight_{letter}") * share_N).astype(np.float32)
+        rows[name] = replace(rows[name], **{f"weight_{letter}": aged_N})
     return replace(request, **rows)
 
 

@@ -2,8 +2,8 @@
 
 from paaplus.configs import TrainingConfig
 from paaplus.strategies.avalanche_names import SupervisedPlugin
-from paaplus.strategies.consolidation import Consolidation, fisher
-from paaplus.strategies.reservoir import Replay
+from paaplus.strategies.ewc import Consolidation, fisher
+from paaplus.strategies.replay import Replay
 from paaplus.strategy_facts import Facts
 
 FACTS = Facts(

@@ -2,8 +2,8 @@
 
 from paaplus.configs import TrainingConfig
 from paaplus.strategies.avalanche_names import SupervisedPlugin
-from paaplus.strategies.path_integral import PathIntegral
-from paaplus.strategies.reservoir import Replay
+from paaplus.strategies.replay import Replay
+from paaplus.strategies.si import PathIntegral
 from paaplus.strategy_facts import Facts
 
 FACTS = Facts(

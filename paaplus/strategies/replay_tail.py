@@ -1,9 +1,8 @@
 """Replay with a reservoir in which rare ratings stay longer: the lowest and highest fifth of what the user has given.
 
-People rate mostly in the middle, and a uniform sample is of the middle too. Here an event's key is
-`key ** (1 / weight)` (Efraimidis and Spirakis), which makes a uniform sample a weighted one. A weight is fixed when the
-event is offered, from the user's ratings up to that event alone. So neither the cut into increments nor a restart
-changes it, and later ratings do not either. It is kept beside the event's number.
+An event's key is `key ** (1 / weight)` (Efraimidis and Spirakis), which makes a uniform sample a weighted one. A weight
+is fixed when the event is offered, from the user's ratings up to that event alone, and kept beside the event's number:
+neither the cut into increments, nor a restart, nor later ratings change it.
 
 Shape letters: K = kept rows, N = rows, A = aspects.
 """
@@ -15,7 +14,7 @@ import numpy as np
 
 from paaplus.configs import TrainingConfig
 from paaplus.strategies.avalanche_names import SupervisedPlugin
-from paaplus.strategies.reservoir import KeyedSample, Replay, UserReservoirs
+from paaplus.strategies.replay import KeyedSample, Replay, UserReservoirs
 from paaplus.strategies.stack import Member, Stack
 from paaplus.strategy_facts import Facts
 
@@ -43,11 +42,11 @@ class TailReservoirs(UserReservoirs):
 
     def update_from_dataset(self, new_data: Stack) -> None:
         for member in new_data.members:
-            member.sample.offer_weighted(member.new_sequence_N, _weights_of(member))
+            member.sample.offer_weighted(member.new.sequence_N, _weights_of(member))
 
 
 class TailSample(KeyedSample):
-    """Which events a user's reservoir holds, where some events have a weight above 1."""
+    """Which events a user's reservoir holds, where some have a weight above 1."""
 
     def __init__(self, max_size: int, seed: int) -> None:
         super().__init__(max_size, seed)
@@ -79,18 +78,16 @@ def _weights_of(member: Member) -> np.ndarray:
     """The weights of a user's new rows, in their order; a comparison weighs 1."""
     past, new = member.request.past, member.request.new
     weight_N = tail_weights(np.concatenate([past.target_NA, new.target_NA]))[len(past) :]
-    weight_of = dict(zip(new.sequence_N.tolist(), weight_N.tolist(), strict=True))
-    return np.array([weight_of.get(sequence, 1.0) for sequence in member.new_sequence_N.tolist()], np.float64)
+    all_N = np.ones(len(member.new))
+    all_N[np.isin(member.new.sequence_N, new.sequence_N)] = weight_N  # both are in order of sequence
+    return all_N
 
 
 def tail_weights(target_NA: np.ndarray) -> np.ndarray:
-    """1, and 1.5 for a rating in the tails; shape (N,).
+    """1, and 1.5 for a rating in the tails, of ratings in their order, NaN where there is none; shape (N,).
 
     A rating is in the tails if at most a fifth of the ratings up to it, itself included, are as low or lower, or as
     high or higher, for any aspect. So one that somebody gives to half of the images is never rare.
-
-    Args:
-        target_NA: ratings in their order, NaN where an aspect was not rated.
     """
     tail_N = np.zeros(len(target_NA), bool)
     for target_N in target_NA.T:

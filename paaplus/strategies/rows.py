@@ -34,21 +34,15 @@ class Rows:
         second_N = self.second_N[index_N]
         is_pair_N = second_N >= 0
         images = np.concatenate([index_N, second_N[is_pair_N]])
-        return type(self)(
-            self.taste_VR[images],
-            self.generic_VA[images],
-            np.where(is_pair_N, len(index_N) + np.cumsum(is_pair_N) - 1, -1),
-            self.target_NA[index_N],
-            self.weight_N[index_N],
-            self.sequence_N[index_N],
-        )
+        answers = self.target_NA[index_N], self.weight_N[index_N], self.sequence_N[index_N]
+        second_N = np.where(is_pair_N, len(index_N) + np.cumsum(is_pair_N) - 1, -1)
+        return type(self)(self.taste_VR[images], self.generic_VA[images], second_N, *answers)
 
     def images(self) -> Self:
         """Every image as a row of its own, without an answer."""
-        count = len(self.taste_VR)
-        nothing_NA = np.full(self.generic_VA.shape, np.nan, np.float32)
-        one_N, none_N = np.ones(count, np.float32), np.full(count, -1)
-        return type(self)(self.taste_VR, self.generic_VA, none_N, nothing_NA, one_N, none_N)
+        nothing_VA = np.full(self.generic_VA.shape, np.nan, np.float32)
+        one_V, none_V = np.ones(len(nothing_VA), np.float32), np.full(len(nothing_VA), -1)
+        return type(self)(self.taste_VR, self.generic_VA, none_V, nothing_VA, one_V, none_V)
 
 
 def rows_of(rated: RatedSet, compared: ComparedSet) -> Rows:
@@ -77,9 +71,8 @@ def selected(rated: RatedSet, compared: ComparedSet, sequence_K: np.ndarray) -> 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Rows that every step takes some of, each standing for as many as there are over as many as are taken.
+    """Rows that every step takes some of: `batch_size` at random; None: all, in order.
 
-    `batch_size` is how many, at random; None: all, in order.
     `soft_weight` is that of soft targets: every image of a row has a score of its own to keep, `soft_VA`, or one that
     a plugin gives (`Stack.teach`); the answers of the rows do not count then. None: the rows' own feedback.
     """

@@ -30,6 +30,9 @@ _LARGEST = torch.finfo(torch.float32).max
 _ROWS_PER_CHUNK = 32  # of what is looked at once: who has fewer chunks than others gets empty ones, which add 0
 
 
+Drawn = Mapping[Part, np.ndarray]  # rows that steps draw, shape (S, B)
+
+
 class Columns(NamedTuple):
     """How many images a step has for one user: of ratings and soft targets, and for comparisons, twice each."""
 
@@ -54,13 +57,10 @@ def _enough(count: int, most: int) -> int:
 
 
 class Member:
-    """One user of a stack: the request, its weights aged already, as parts to draw from, and the parent's state.
+    """One user of a stack: the request as parts to draw from, and the parent's state.
 
     Plugins are asked to `admit` it before it is stacked. They restore what they keep of the learner state and add parts
-    (`parts` are trained on, `aside` are drawn beside them), and refuse a state that is broken.
-
-    Raises:
-        InvalidInput: the learner state is none, or another adapter's; nobody can start at the centre.
+    (`parts` are trained on, `aside` are drawn beside them), and refuse a state that is broken (`InvalidInput`).
     """
 
     sample: Any  # the reservoir, of strategies that have one
@@ -71,7 +71,6 @@ class Member:
         self.ageing = ageing(request)
         self.kept: dict[Any, Any] = {}  # by plugin
         self.new = rows_of(request.new, request.new_compared)
-        self.new_sequence_N = self.new.sequence_N
         self.past_sequence_N = np.sort(np.concatenate([request.past.sequence_N, request.past_compared.sequence_C]))
         self.parts = [Part(self.new, request.config.batch_size)]
         self.aside: list[Part] = []
@@ -83,16 +82,16 @@ class Member:
 
     def generator(self) -> torch.Generator:
         """What draws this increment's batches: seeded with the configured seed and the last event that is known."""
-        last_sequence = max(self.new_sequence_N.max(initial=0), self.past_sequence_N.max(initial=0))
+        last_sequence = max(self.new.sequence_N.max(initial=0), self.past_sequence_N.max(initial=0))
         seeds = np.random.SeedSequence([self.request.config.seed, int(last_sequence)])
         return torch.Generator().manual_seed(int(seeds.generate_state(1, np.uint64)[0]) % 2**63)
 
     @property
     def kind(self) -> tuple[Any, ...]:
         """What users of one stack agree in."""
-        request, is_trained = self.request, len(self.new) > 0
-        size = (Columns.of(self.parts), Columns.of(self.aside), self.rank, is_trained)
-        return size, request.adapter_kind, request.config, request.base.digest, request.device
+        request, columns = self.request, (Columns.of(self.parts), Columns.of(self.aside))
+        given = request.adapter_kind, request.config, request.base.digest, request.device
+        return *columns, self.rank, len(self.new) > 0, *given
 
     @property
     def num_rows(self) -> int:
@@ -134,28 +133,25 @@ class Stack(AvalancheDataset):
             start, second_N = self.starts[u, part], part.rows.second_N
             image_2UN[0, u, : len(second_N)] = start + np.arange(len(second_N))
             image_2UN[1, u, : len(second_N)] = np.where(second_N < 0, self.nowhere, start + second_N)
-        for first in range(0, image_2UN.shape[2], _ROWS_PER_CHUNK):
-            chunk = torch.from_numpy(image_2UN[..., first : first + _ROWS_PER_CHUNK]).to(self.device)
+        for chunk in torch.from_numpy(image_2UN).to(self.device).split(_ROWS_PER_CHUNK, dim=2):
             yield chunk[0], chunk[1]
 
     @torch.no_grad()
     def scores(self, parts: Mapping[int, Part], which: int = 0) -> dict[int, Tensor]:
         """Scores of the images of these users' rows (1: of their second ones), shape (N, A), at present parameters."""
-        score_UNA = [self.module(self.x_TX[chunk[which]]) for chunk in self.chunks(parts)]
-        if not score_UNA:
-            return {u: self.x_TX.new_empty(0, self.module.num_aspects) for u in parts}
-        joined_UNA = torch.cat(score_UNA, dim=1)
-        return {u: joined_UNA[u, : len(part.rows)] for u, part in parts.items()}
+        none_UNA = self.x_TX.new_empty(self.module.num_places, 0, self.module.num_aspects)
+        score_UNA = torch.cat(
+            [none_UNA, *(self.module(self.x_TX[chunk[which]]) for chunk in self.chunks(parts))], dim=1
+        )
+        return {u: score_UNA[u, : len(part.rows)] for u, part in parts.items()}
 
     def mse_of_ratings(self) -> np.ndarray:
         """Mean squared error of the scores, as served, of the first part's ratings, shape (U,); NaN: there are none."""
-        parts = {u: member.parts[0] for u, member in enumerate(self.members)}
         mse_U = np.full(len(self.members), np.nan)
-        for u, score_NA in self.scores(parts).items():
-            rows = parts[u].rows
-            target_NA = np.where(rows.second_N[:, None] < 0, rows.target_NA, np.nan)
-            error_NA = score_NA.clamp(SCORE_MIN, SCORE_MAX).cpu().numpy().astype(np.float64) - target_NA
-            error_J = error_NA[~np.isnan(target_NA)]
+        for u, score_NA in self.scores({u: member.parts[0] for u, member in enumerate(self.members)}).items():
+            rows = self.members[u].parts[0].rows
+            error_NA = score_NA.clamp(SCORE_MIN, SCORE_MAX).cpu().numpy().astype(np.float64) - rows.target_NA
+            error_J = error_NA[~np.isnan(rows.target_NA) & (rows.second_N[:, None] < 0)]
             if len(error_J):
                 mse_U[u] = error_J @ error_J / len(error_J)
         return mse_U
@@ -187,7 +183,7 @@ class _Draws:
         self.generator = None if self.takes_all else member.generator()
         self.waiting = {part: np.empty(0, np.int64) for part in self.parts}
 
-    def rows(self, num_steps: int) -> dict[Part, np.ndarray]:
+    def rows(self, num_steps: int) -> Drawn:
         """By part, shape (num_steps, rows a step)."""
         drawn = {part: np.broadcast_to(np.arange(part.num_drawn), (num_steps, part.num_drawn)) for part in self.parts}
         if self.takes_all:
@@ -225,53 +221,45 @@ class StepLoader:
 
     def _block(self, draws: Sequence[_Draws], num_steps: int) -> Iterator[list[Tensor]]:
         stack, drawn = self.stack, [each.rows(num_steps) for each in draws]
-        layouts = [_laid_out(stack, stack.columns, [member.parts for member in stack.members], drawn, num_steps)]
-        if stack.aside.width:
-            aside = [member.aside for member in stack.members]
-            layouts.append(_laid_out(stack, stack.aside, aside, drawn, num_steps))
+        parts = [member.parts for member in stack.members], [member.aside for member in stack.members]
+        pairs = zip((stack.columns, stack.aside), parts, strict=True)
+        layouts = [self._laid_out(columns, each, drawn, num_steps) for columns, each in pairs if columns.width]
         for s in range(num_steps):
-            yield [tensor for layout in layouts for tensor in _batch(stack, *(array[s] for array in layout))]
+            yield [tensor for image_SUV, share_SUV in layouts for tensor in self._batch(image_SUV[s], share_SUV[s])]
 
+    def _laid_out(
+        self, columns: Columns, parts: Sequence[Sequence[Part]], drawn: Sequence[Drawn], num_steps: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which image stands in which column of every step, and how many rows it stands for; shape (S, U, V) each."""
+        starts, nowhere = self.stack.starts, self.stack.nowhere
+        shape = (num_steps, self.stack.module.num_places, columns.width)
+        image_SUV, share_SUV = np.full(shape, nowhere), np.zeros(shape, np.float32)
+        for u, parts_of_user in enumerate(parts):
+            rated, pair = 0, columns.rated
+            for part in parts_of_user:
+                if part not in drawn[u]:
+                    continue
+                first_SB = starts[u, part] + drawn[u][part]
+                placed = [(rated, first_SB)]
+                if part.rows.num_compared:
+                    second_SB = part.rows.second_N[drawn[u][part]]
+                    is_pair_SB = second_SB >= 0
+                    second_SB = np.where(is_pair_SB, starts[u, part] + second_SB, nowhere)
+                    placed.append((rated + part.num_drawn, second_SB))
+                    if part.soft_weight is None:
+                        first_SB, rating_SB = (np.where(each, first_SB, nowhere) for each in (is_pair_SB, ~is_pair_SB))
+                        placed = [(pair, first_SB), (pair + columns.pairs, second_SB)]
+                        placed += [(rated, rating_SB)] if part.widths[0] else []
+                for column, image_SB in placed:
+                    image_SUV[:, u, column : column + part.num_drawn] = image_SB
+                    share_SUV[:, u, column : column + part.num_drawn] = part.share
+                rated, pair = rated + part.widths[0], pair + part.widths[1]
+        return image_SUV, share_SUV
 
-def _laid_out(
-    stack: Stack,
-    columns: Columns,
-    parts: Sequence[Sequence[Part]],
-    drawn: Sequence[Mapping[Part, np.ndarray]],
-    num_steps: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which image stands in which column of every step, and how many rows it stands for; shape (S, U, V) each."""
-    shape = (num_steps, stack.module.num_places, columns.width)
-    image_SUV, share_SUV = np.full(shape, stack.nowhere), np.zeros(shape, np.float32)
-    for u, parts_of_user in enumerate(parts):
-        rated, pair = 0, columns.rated
-        for part in parts_of_user:
-            if part not in drawn[u]:
-                continue
-            first_SB = stack.starts[u, part] + drawn[u][part]
-            placed = [(rated, first_SB)]
-            if part.rows.num_compared:
-                second_SB = part.rows.second_N[drawn[u][part]]
-                is_pair_SB = second_SB >= 0
-                second_SB = np.where(is_pair_SB, stack.starts[u, part] + second_SB, stack.nowhere)
-                placed.append((rated + part.num_drawn, second_SB))
-                if part.soft_weight is None:
-                    first_SB, rating_SB = (
-                        np.where(each, first_SB, stack.nowhere) for each in (is_pair_SB, ~is_pair_SB)
-                    )
-                    placed = [(pair, first_SB), (pair + columns.pairs, second_SB)]
-                    placed += [(rated, rating_SB)] if part.widths[0] else []
-            for column, image_SB in placed:
-                image_SUV[:, u, column : column + part.num_drawn] = image_SB
-                share_SUV[:, u, column : column + part.num_drawn] = part.share
-            rated, pair = rated + part.widths[0], pair + part.widths[1]
-    return image_SUV, share_SUV
-
-
-def _batch(stack: Stack, image_UV: np.ndarray, share_UV: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Images, shape (U, V, X), and targets with weights, shape (U, V, 2 A)."""
-    image = torch.from_numpy(image_UV).to(stack.device)
-    y_UVB, num_aspects = stack.y_TB[image], stack.module.num_aspects
-    y_UVB[..., num_aspects:] *= torch.from_numpy(share_UV).to(stack.device)[..., None]
-    y_UVB[..., num_aspects:].clamp_(max=_LARGEST)  # an infinite weight of no error would be no number
-    return stack.x_TX[image], y_UVB
+    def _batch(self, image_UV: np.ndarray, share_UV: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Images, shape (U, V, X), and targets with weights, shape (U, V, 2 A)."""
+        stack, image = self.stack, torch.from_numpy(image_UV).to(self.stack.device)
+        y_UVB, num_aspects = stack.y_TB[image], stack.module.num_aspects
+        y_UVB[..., num_aspects:] *= torch.from_numpy(share_UV).to(stack.device)[..., None]
+        y_UVB[..., num_aspects:].clamp_(max=_LARGEST)  # an infinite weight of no error would be no number
+        return stack.x_TX[image], y_UVB

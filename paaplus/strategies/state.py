@@ -30,11 +30,7 @@ def packed_state(arrays: Mapping[str, np.ndarray], strategy: str, adapter: Adapt
 
 
 def load_state(state: bytes | None, parent: Adapter | None) -> LearnerState:
-    """What the parent's plugins kept; empty without a state.
-
-    Raises:
-        InvalidInput: not a learner state, that of another adapter than the parent, or arrays of impossible shapes.
-    """
+    """What the parent's plugins kept; empty without a state. `InvalidInput` if it is none, or another adapter's."""
     if state is None:
         return LearnerState()
     arrays, metadata = unpack(state)
@@ -87,8 +83,8 @@ def digest_of(sequence_N: np.ndarray) -> int:
 class SeenFeedback:
     """Which feedback importances saw, and in which increment: what tells them to let go of what was taken back.
 
-    They saw all training feedback after `floor`, cut into increments at the sequence numbers `end_M`. `digest` names its
-    set: another set among the past means that some of it is gone. The size is bounded: the oldest increments are one.
+    They saw all training feedback after `floor`, cut into increments at the sequence numbers `end_M`. `digest` names
+    it: another one among the past means that some is gone. The size is bounded: the oldest increments are one.
     """
 
     def __init__(self) -> None:
@@ -112,7 +108,7 @@ class SeenFeedback:
             self.increment_M = np.append(self.increment_M, np.int32(increment))[-_MAX_INCREMENTS:].astype(np.int32)
 
     def digest_among(self, past_sequence_N: np.ndarray) -> int:
-        """The digest if this past is what was seen: another one means that some of it is gone."""
+        """The digest if what was seen is what is in this past."""
         return digest_of(past_sequence_N[past_sequence_N > self.floor])
 
     def ages(self, sequence_N: np.ndarray) -> np.ndarray:

@@ -41,8 +41,7 @@ class StackTemplate(SupervisedTemplate):
     """One epoch is `TrainingConfig.num_steps` steps of Adam on the log posterior of every user.
 
     The prior is Adam's weight decay, since parameters count from its centre. The learning rate falls linearly to zero,
-    so that the last steps average noise out. All users take the same steps, so that one optimiser clock is everybody's;
-    a user who has left the finite numbers stays in the user's own numbers.
+    so that the last steps average noise out. All users take the same steps: one optimiser clock is everybody's.
     """
 
     def __init__(self, *, stack: Stack, plugins: Sequence[Any], should_stop: ShouldStop) -> None:

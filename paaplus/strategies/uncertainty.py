@@ -1,9 +1,7 @@
 """How sure a taste vector is that was trained in steps, and what it would score without a rating or two.
 
-Trained long enough, a taste vector is the closed form of the rows that its training stood for, under its prior and
-penalties. So the same evidence holds around it, told from its own weights.
-
-Shape letters: N = ratings, A = aspects, P = R + 2 regressors, M = soft targets, L = the latest ratings.
+Trained long enough, it is the closed form of the rows that its training stood for, under its prior and penalties.
+Shape letters: N = ratings, A = aspects, P = R + 2 regressors, M = soft targets.
 """
 
 from collections.abc import Mapping
@@ -21,12 +19,7 @@ def evidence_of(member: Member, adapter: Adapter, held: Mapping[str, np.ndarray]
     """A trained adapter with how sure it is, and predictions without ratings (`Trained.loo_NA`).
 
     None for a bottleneck, whose score is no linear function of its numbers, and without a prior, since nothing then
-    bounds what was never rated.
-
-    Args:
-        member: the user, with the parts that the training drew from.
-        adapter: what came of it.
-        held: how firmly penalties hold each parameter, in prior standard deviations; empty: not at all.
+    bounds what was never rated. `held` is how firmly penalties hold each parameter, in prior standard deviations.
     """
     request, parts = member.request, [part for part in member.parts if part.num_drawn]
     strength = request.config.prior_strength
@@ -34,7 +27,7 @@ def evidence_of(member: Member, adapter: Adapter, held: Mapping[str, np.ndarray]
     if not isinstance(adapter, TasteVector) or not strength or nothing_known:
         return adapter, None
     drawn = [part.rows.sequence_N for part in parts if part.soft_weight is None]
-    sequence_N = np.concatenate([np.empty(0, np.int64), *drawn])
+    sequence_N = np.concatenate([[], *drawn])
     rated, compared = request.everything()
     stood_for_N = np.isin(rated.sequence_N, sequence_N)
     rated = replace(rated, target_NA=np.where(stood_for_N[:, None], rated.target_NA, np.float32(np.nan)))

@@ -93,7 +93,7 @@ def test_training_killed_at_a_point_happens_once(point: str, deployment: Deploym
 
 
 @pytest.mark.parametrize("point", ["job_claimed", "trained", "training_uncommitted", "training_committed"])
-def test_cohort_killed_at_a_point_happens_once_for_everybody(point: str, deployment: Deployment) -> None:
+def test_claim_killed_at_a_point_happens_once_for_everybody(point: str, deployment: Deployment) -> None:
     """Some have their version by then, some have not; afterwards everybody has one, and nobody was to blame."""
     policies = [{"adapter": "bottleneck", "strategy": "replay_ewc", "training": {"num_steps": 5}}, {}]
     users = [deployment.add_user(f"user{i}", **policies[i % 2]) for i in range(6)]

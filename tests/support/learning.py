@@ -120,7 +120,7 @@ def next_request(request: TrainingRequest, trained: object, new: RatedSet) -> Tr
 
 
 def trained_of(outcomes: Sequence[Trained | PaaplusError]) -> list[Trained]:
-    """What a cohort gave, if it gave everybody something; else the first error."""
+    """What a stack gave, if it gave everybody something; else the first error."""
     trained = []
     for outcome in outcomes:
         if isinstance(outcome, PaaplusError):

@@ -66,20 +66,20 @@ def alone(sqlite_template: Path, tmp_path: Path) -> Deployment:
     """A second deployment, on SQLite, whose worker takes one job at a time."""
     copy = tmp_path / "alone.db"
     shutil.copyfile(sqlite_template, copy)
-    settings = Settings(home=tmp_path / "alone", database_url=f"sqlite:///{copy}", cohort_size=1)
+    settings = Settings(home=tmp_path / "alone", database_url=f"sqlite:///{copy}", claim_size=1)
     return Deployment(Database(settings.database_url), settings)
 
 
 def due(deployment: Deployment, policies: list[dict[str, Any]]) -> list[UUID]:
     """Users with a first version, trained one at a time, and new feedback. Their jobs are queued."""
-    size = deployment.context.settings.cohort_size
-    deployment.context.settings.cohort_size = 1
+    size = deployment.context.settings.claim_size
+    deployment.context.settings.claim_size = 1
     users = [deployment.add_user(f"user{i}", **policy) for i, policy in enumerate(policies)]
     for increment in SPANS:
         deployment.work()
         for i, user in enumerate(users):
             deployment.rate(user, increment[i], seed=i)
-    deployment.context.settings.cohort_size = size
+    deployment.context.settings.claim_size = size
     scheduling.scan(deployment.database, deployment.settings)
     return users
 
@@ -125,7 +125,7 @@ def steal(deployment: Deployment, user: UUID) -> Lease:
     return lease
 
 
-def test_whatever_happens_to_one_of_a_cohort_the_others_become_what_they_become_alone(
+def test_whatever_happens_to_one_of_a_claim_the_others_become_what_they_become_alone(
     deployment: Deployment, alone: Deployment, tmp_path: Path
 ) -> None:
     """Twelve in one claim: one diverges, one has a broken state, and during the training one user is erased, one is
@@ -190,7 +190,7 @@ def test_everybody_of_a_mixed_claim_is_trained_by_their_own_policy_and_to_the_bi
         assert set(deployment.runs(user)[-1].timings) == {"read_s", "train_s", "judge_s"}
 
 
-def test_user_who_crashes_the_cohort_is_found_and_tried_again_alone(deployment: Deployment, alone: Deployment) -> None:
+def test_user_who_crashes_the_claim_is_found_and_tried_again_alone(deployment: Deployment, alone: Deployment) -> None:
     users, expected = due(deployment, [FUSED] * 5), due(alone, [FUSED] * 5)
     alone.work()
     damage(deployment, users[2], buffer_seed=-1)  # the right shape, but no valid seed

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from paaplus.strategies.replay import KeyedSample
 from paaplus.strategies.replay_tail import TailSample, tail_weights
-from paaplus.strategies.reservoir import KeyedSample
 
 
 def skewed(num: int, seed: int = 0) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from paaplus.strategies.reservoir import KeyedSample
+from paaplus.strategies.replay import KeyedSample
 
 
 def data_of(low: int, high: int) -> np.ndarray:

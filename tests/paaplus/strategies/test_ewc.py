@@ -10,7 +10,7 @@ import pytest
 from paaplus.configs import TrainingConfig
 from paaplus.records import RatedSet
 from paaplus.scoring.tensors import unpack
-from paaplus.strategies.reservoir import KeyedSample
+from paaplus.strategies.replay import KeyedSample
 from paaplus.strategies.state import SeenFeedback, digest_of, packed_state
 from paaplus.training import train
 from tests.support.learning import SMALL, base_of, base_of_dim, first_request, next_request, none_of, person, ratings
