@@ -37,11 +37,8 @@ def train(request: TrainingRequest, *, should_stop: ShouldStop = lambda: False) 
 def train_many(requests: Sequence[TrainingRequest], *, should_stop: ShouldStop = lambda: False) -> list[Outcome]:
     """Learn one increment of each of many users, in stacks; arrays are NumPy float32 whatever the device.
 
-    On a CPU the bytes are each request's own: the same alone, among any others and in any order.
-
-    Args:
-        requests: of different users.
-        should_stop: asked before every step of all; a worker that lost its leases answers true.
+    On a CPU the bytes are each request's own: the same alone, among any others and in any order. `should_stop` is asked
+    before every step of all: a worker that lost its leases answers true.
 
     Returns:
         In order of the requests, the candidate or the error that `train` raises for that user.

@@ -48,8 +48,7 @@ class UserAGEM(AGEMPlugin):
         self.buffers = [stack] if stack.aside.width else []  # the stock plugin asks whether any is there
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        self.memory = strategy.mbatch[2:]
-        criterion, stack = strategy._criterion, strategy.experience.dataset
+        self.memory, criterion, stack = strategy.mbatch[2:], strategy._criterion, strategy.experience.dataset
         criterion.num_pairs = stack.aside.pairs
         super().before_training_iteration(strategy, **kwargs)
         criterion.num_pairs = stack.columns.pairs

@@ -1,7 +1,4 @@
-"""The names of Avalanche 0.6.0 that strategies stand on: the one place that imports it.
-
-Which parts are used as they are, which are replaced and why: docs/decisions/0005-avalanche-building-blocks.md.
-"""
+"""The names of Avalanche 0.6.0 that strategies stand on: the one place that imports it (docs/decisions/0005)."""
 
 import warnings
 

@@ -4,8 +4,8 @@ A strategy is a module with `FACTS` (see `strategy_facts`) and one of two functi
 plugins, with which users are trained in steps, in stacks; `see(request)`, if it is there, says how the strategy looks
 at a request. `fit(request, should_stop)` does without steps.
 
-A plugin of ours may have methods beside Avalanche's hooks: `admit(member)` before a user is stacked, `arrays(stack, u)`
-for what the learner state keeps, and `held(stack, u)` for how firmly it holds the parameters.
+A plugin may have methods beside Avalanche's hooks: `admit(member)` before a user is stacked, `arrays(stack, u)` for
+what the learner state keeps, and `held(stack, u)` for how firmly it holds the parameters.
 Shape letters: N = ratings, A = aspects.
 """
 
@@ -54,13 +54,11 @@ class TrainingRequest:
 
 @dataclass(frozen=True)
 class Trained:
-    """A candidate adapter, what the next increment needs to go on from it, and numbers worth keeping.
-
-    `loo_NA` holds what the same fit without that one rating would have scored, for `past` and `new` together in
-    order of sequence; NaN where an aspect was not rated; None: no such closed form.
-    """
+    """A candidate adapter, what the next increment needs to go on from it, and numbers worth keeping."""
 
     adapter: Adapter
     state: bytes
     metrics: dict[str, float]
+    # What the same fit without that one rating would have scored, `past` and `new` together in order of sequence; NaN
+    # where an aspect was not rated. None: there is no such closed form.
     loo_NA: np.ndarray | None = None

@@ -17,12 +17,7 @@ from paaplus.scoring.tensors import pack
 from paaplus.strategies.base import ShouldStop, Trained, TrainingRequest
 from paaplus.strategy_facts import Facts
 
-FACTS = Facts(
-    adapters=("taste_vector",),
-    prior="learned",
-    earlier="exactly: the posterior of all of it",
-    goes_on=False,
-)
+FACTS = Facts(adapters=("taste_vector",), prior="learned", earlier="exactly: the posterior of all of it", goes_on=False)
 _STATE = pack({}, {"format": "learner-1", "strategy": "bayes"})  # a refit from the log needs nothing kept
 
 

@@ -6,10 +6,7 @@ from paaplus.strategies.rows import Part, rows_of
 from paaplus.strategies.stack import Member
 from paaplus.strategy_facts import Facts
 
-FACTS = Facts(
-    prior="start",
-    earlier="all of it is trained again, going on from the parent",
-)
+FACTS = Facts(prior="start", earlier="all of it is trained again, going on from the parent")
 
 
 def plugins(config: TrainingConfig) -> list[SupervisedPlugin]:

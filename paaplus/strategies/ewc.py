@@ -127,10 +127,9 @@ class Consolidation(EWCPlugin):
 
 
 def fisher(stack: Stack, parts: Mapping[int, Part]) -> Arrays:
-    """Diagonal Fisher information of the likelihood of ratings and comparisons, summed over rows.
+    """Diagonal Fisher information: sums over rows and aspects of `weight * information * (d value / d parameter)^2`.
 
-    `F_j = sum over rows and aspects of weight * information * (d value / d parameter_j)^2` at present parameters; the
-    value of a rating is the score, its information 1 / noise_sd^2, that of a comparison the difference of two scores.
+    The value of a rating is the score, its information 1 / noise_sd^2; that of a comparison the difference of scores.
     """
     module, total = stack.module, stack.module.zeros()
     for image_UV, second_UV in stack.chunks(parts):

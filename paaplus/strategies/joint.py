@@ -1,8 +1,4 @@
-"""Start over from zero change on all feedback there ever was: nothing depends on how it came in increments.
-
-Beside `cumulative`, which goes on from the parent, it forgets what only the parent knows, and spends its steps on the
-whole way from zero at every increment.
-"""
+"""Start over from zero change on all feedback there ever was: nothing depends on how it came in increments."""
 
 from dataclasses import replace
 

@@ -62,10 +62,7 @@ def log_likelihood(difference_CA: Tensor, preference_CA: Tensor, noise_sd_A: Ten
 
 
 def information(difference_CA: Tensor, preference_CA: Tensor, noise_sd_A: Tensor) -> Tensor:
-    """Fisher information of one answer about the difference: the curvature, mean over the possible answers.
-
-    Of the preference only its kind counts: whether it is a like.
-    """
+    """Fisher information of one answer (a like or not) about the difference: its curvature, mean over the answers."""
     is_like_CA = (preference_CA == LIKED) | (preference_CA == DISLIKED)
     like_temperature_A = LIKE_TEMPERATURE_PER_NOISE_SD * noise_sd_A
     liked_CA = torch.sigmoid(difference_CA / like_temperature_A)

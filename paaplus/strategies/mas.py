@@ -1,8 +1,7 @@
 """Memory aware synapses: parameters that move the scores of earlier images are held near the parent's.
 
-No rating is looked at, only which aspects the person rated. Stock MAS averages gradients of the squared
-norm of the outputs over minibatches: that depends on the batch size and, for scores, on where their zero lies. Here
-it is the size of every single score's gradient, in units of rating noise.
+No rating is looked at, only which aspects the person rated. Stock MAS averages gradients of the outputs' squared norm
+over minibatches; here it is the size of every single score's gradient, in units of rating noise.
 
 Source: Aljundi et al., "Memory aware synapses" (arXiv:1711.09601).
 Shape letters: U = users, V = images, A = aspects.

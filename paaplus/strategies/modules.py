@@ -1,8 +1,7 @@
 """The adapters of a stack of users as one torch module, for training. Served from NumPy (`scoring/adapters.py`).
 
-A parameter counts from the centre of its user's prior, so that the prior is the optimiser's weight decay. A user's
-numbers begin and end at cache lines and a stack has two places at least: then no product and no loop rounds them
-otherwise than in another stack (docs/decisions/0016-cohorts.md).
+A parameter counts from the centre of its user's prior, so that the prior is the optimiser's weight decay. Numbers are
+padded to cache lines and places to two: then nothing rounds a user otherwise than in another stack (decision 16).
 
 Shape letters: U = users, V = images of each, R = taste space dim and H = hidden units, both padded to a cache line,
 A = aspects, X = R + A padded: what is read of an image, taste in the module's unit and then generic scores.
@@ -23,6 +22,7 @@ from paaplus.strategies.parameters import Parameters, down_sd, up_sd
 
 FEWEST_PLACES = 2  # torch multiplies a batch of one matrix by other code than many
 Factors = list[Tensor]  # what derivatives of scores are products of, image by image
+Size = Callable[[Tensor], Tensor]
 _PER_ASPECT = ("weight", "up")  # whose outputs are aspects, which need no padding: their inputs have it
 
 
@@ -99,18 +99,16 @@ class StackedAdapter(nn.Module):
 
     @torch.no_grad()
     def derivative_sums(
-        self, x_UVX: Tensor, weight_UVA: Tensor, size: Callable[[Tensor], Tensor], other_UVX: Tensor | None = None
+        self, x_UVX: Tensor, weight_UVA: Tensor, size: Size, other_UVX: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Weighted sums over images of the `size` of derivatives of scores, or of products with those of others.
 
         `size` is `torch.square` or `torch.abs`: that of a product is the product of its factors' sizes.
         """
         factors = self._factors(x_UVX)
-        if other_UVX is None:
-            factors = [size(one) for one in factors]
-        else:
-            factors = [one * other for one, other in zip(factors, self._factors(other_UVX), strict=True)]
-        lever_UVA, *rest = factors
+        others = [None for _ in factors] if other_UVX is None else self._factors(other_UVX)
+        pairs = zip(factors, others, strict=True)
+        lever_UVA, *rest = [size(one) if other is None else one * other for one, other in pairs]
         offset, slope = torch.zeros_like(self.offset), torch.zeros_like(self.slope)
         offset[..., : self.num_aspects] = weight_UVA.sum(1, keepdim=True) * size(self.offset_sd_A)
         slope[..., : self.num_aspects] = (weight_UVA * lever_UVA).sum(1, keepdim=True)
@@ -133,9 +131,7 @@ class StackedAdapter(nn.Module):
     @abstractmethod
     def delta_factors(self, taste_UVR: Tensor) -> Factors: ...
     @abstractmethod
-    def delta_sums(
-        self, weight_UVA: Tensor, factors: Factors, size: Callable[[Tensor], Tensor]
-    ) -> dict[str, Tensor]: ...
+    def delta_sums(self, weight_UVA: Tensor, factors: Factors, size: Size) -> dict[str, Tensor]: ...
 
 
 class StackedTasteVector(StackedAdapter):
@@ -149,7 +145,7 @@ class StackedTasteVector(StackedAdapter):
     def delta_factors(self, taste_UVR: Tensor) -> Factors:
         return [taste_UVR]
 
-    def delta_sums(self, weight_UVA: Tensor, factors: Factors, size: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    def delta_sums(self, weight_UVA: Tensor, factors: Factors, size: Size) -> dict[str, Tensor]:
         return {"weight": torch.bmm(factors[0].mT, weight_UVA * size(self.prior_sd_A))}
 
 
@@ -170,7 +166,7 @@ class StackedBottleneck(StackedAdapter):
         hidden_UVH = self._hidden(taste_UVR)
         return [taste_UVR, hidden_UVH, 1.0 - hidden_UVH.square()]
 
-    def delta_sums(self, weight_UVA: Tensor, factors: Factors, size: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    def delta_sums(self, weight_UVA: Tensor, factors: Factors, size: Size) -> dict[str, Tensor]:
         taste_UVR, hidden_UVH, bend_UVH = factors
         weight_UVA = weight_UVA * size(self.up_sd_A)
         through_UVH = torch.bmm(weight_UVA, size(self.center_up + self.up).mT) * bend_UVH

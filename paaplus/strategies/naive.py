@@ -4,10 +4,7 @@ from paaplus.configs import TrainingConfig
 from paaplus.strategies.avalanche_names import SupervisedPlugin
 from paaplus.strategy_facts import Facts
 
-FACTS = Facts(
-    prior="parent",  # only the parent knows of earlier feedback
-    earlier="only through the parent, where training goes on",
-)
+FACTS = Facts(prior="parent", earlier="only through the parent, where training goes on")
 
 
 def plugins(config: TrainingConfig) -> list[SupervisedPlugin]:

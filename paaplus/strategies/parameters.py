@@ -1,8 +1,7 @@
 """An adapter's parameters in training units: in prior standard deviations, by name, one user at a time. NumPy.
 
 In these units one learning rate and one penalty, the sum of squares, suit every base model, aspect and adapter kind.
-Learner states name importances by the same names and shapes. Shape letters: R = taste space dim, A = aspects,
-H = hidden units of a bottleneck.
+Shape letters: R = taste space dim, A = aspects, H = hidden units of a bottleneck.
 """
 
 from functools import lru_cache
@@ -50,8 +49,7 @@ def start_of(kind: str, base: BaseScorer, rank: int, center: TasteVector | None)
         InvalidInput: the bottleneck is too small to score like the taste vector.
     """
     if kind == TasteVector.kind:
-        num_aspects = len(base.aspects)
-        zero = {"weight.weight": np.zeros((num_aspects, base.taste_dim), np.float32), **_no_affine(base)}
+        zero = {"weight.weight": np.zeros((len(base.aspects), base.taste_dim), np.float32), **_no_affine(base)}
         return zero if center is None else parameters_of(center, base, zero)
     start = {**_pairs(base.taste_dim, rank, len(base.aspects)), **_no_affine(base)}
     return start if center is None else _around(center, base, start)
@@ -132,10 +130,8 @@ def _around(center: TasteVector, base: BaseScorer, start: Parameters) -> Paramet
     rank, taste_dim = start["down.weight"].shape
     num_pairs, num_aspects = rank // 2, len(base.aspects)
     if num_pairs < num_aspects:
-        raise InvalidInput(
-            f"a bottleneck of rank {rank} cannot start at somebody's taste of {num_aspects} aspects: "
-            f"{2 * num_aspects} at least"
-        )
+        needed = f"{num_aspects} aspects: {2 * num_aspects} at least"
+        raise InvalidInput(f"a bottleneck of rank {rank} cannot start at somebody's taste of {needed}")
     unit, up_sd_A = down_sd(base), up_sd(base, rank)
     down_HR, up_AH = start["down.weight"] * np.float32(min(1.0, 1.0 / unit)), start["up.weight"].copy()
     bend = (_DIRECTION_SD * min(unit, 1.0)) ** 2

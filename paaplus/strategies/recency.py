@@ -1,7 +1,7 @@
 """Recency: how much lighter feedback becomes as more of it arrives. Off unless a half life is configured.
 
-Age is counted in pieces of feedback that were given later, not in days: someone who comes back after a year has not
-changed their mind by being away, and the same log gives the same adapter whenever it is learned.
+Age is counted in pieces of feedback that were given later, not in days: being away changes nobody's mind, and the same
+log gives the same adapter whenever it is learned.
 """
 
 from dataclasses import replace

@@ -90,9 +90,8 @@ class UserReservoirs(ReservoirSamplingBuffer):
 
     def restored(self, member: Member) -> tuple[KeyedSample, Rows]:
         """The reservoir that a user's learner state names, less what has been taken back, and its rows."""
-        sample = self.empty()
+        sample, request = self.empty(), member.request
         sample.restore(member.state, member.past_sequence_N)
-        request = member.request
         rows = selected(request.past, request.past_compared, sample.sequence_K)
         return sample, rows.take(np.searchsorted(rows.sequence_N, sample.sequence_K))
 

@@ -31,9 +31,8 @@ class Rows:
 
     def take(self, index_N: np.ndarray) -> Self:
         """Some rows, in this order."""
-        second_N = self.second_N[index_N]
-        is_pair_N = second_N >= 0
-        images = np.concatenate([index_N, second_N[is_pair_N]])
+        is_pair_N = self.second_N[index_N] >= 0
+        images = np.concatenate([index_N, self.second_N[index_N][is_pair_N]])
         answers = self.target_NA[index_N], self.weight_N[index_N], self.sequence_N[index_N]
         second_N = np.where(is_pair_N, len(index_N) + np.cumsum(is_pair_N) - 1, -1)
         return type(self)(self.taste_VR[images], self.generic_VA[images], second_N, *answers)
@@ -47,14 +46,13 @@ class Rows:
 
 def rows_of(rated: RatedSet, compared: ComparedSet) -> Rows:
     """Ratings and comparisons in order of sequence."""
+    none_N, total = np.full(len(rated), -1), len(rated) + len(compared)
     if not len(compared):
-        none_N = np.full(len(rated), -1)
         return Rows(rated.taste_NR, rated.generic_NA, none_N, rated.target_NA, rated.weight_N, rated.sequence_N)
-    num_rated, num_compared = len(rated), len(compared)
     both = Rows(
         np.concatenate([rated.taste_NR, compared.first_taste_CR, compared.second_taste_CR]),
         np.concatenate([rated.generic_NA, compared.first_generic_CA, compared.second_generic_CA]),
-        np.concatenate([np.full(num_rated, -1), num_rated + num_compared + np.arange(num_compared)]),
+        np.concatenate([none_N, total + np.arange(len(compared))]),
         np.concatenate([rated.target_NA, compared.preference_CA]),
         np.concatenate([rated.weight_N, compared.weight_C]),
         np.concatenate([rated.sequence_N, compared.sequence_C]),

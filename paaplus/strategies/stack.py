@@ -1,8 +1,7 @@
 """Users of one kind and size as one Avalanche dataset, and the steps in which their rows are drawn.
 
-Whoever has fewer rows a step than there are columns is filled up with an image of nothing, of weight 0. How many
-columns there are follows from the user's own rows: sums over filled columns must not depend on who else is in the
-stack.
+Whoever has fewer rows a step than columns is filled up with an image of nothing, of weight 0. How many columns there
+are follows from the user's own rows: sums over filled columns must not depend on who else is in the stack.
 
 Shape letters: T = images of the table, S = steps, U = users, V = images of a step, X = numbers read of an image,
 B = rows of a part, A = aspects, N = rows.
@@ -28,8 +27,6 @@ _FEWEST_COLUMNS = 32  # if any: fewer would save less than the more stacks cost 
 _STEPS_PER_BLOCK = 64  # bounds what is laid out ahead, whatever the number of steps
 _LARGEST = torch.finfo(torch.float32).max
 _ROWS_PER_CHUNK = 32  # of what is looked at once: who has fewer chunks than others gets empty ones, which add 0
-
-
 Drawn = Mapping[Part, np.ndarray]  # rows that steps draw, shape (S, B)
 
 

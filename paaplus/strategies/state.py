@@ -49,8 +49,7 @@ def _check_shapes(arrays: Mapping[str, np.ndarray]) -> None:
     """Lists end in a shape letter, and those of one plugin are of one length; other names hold a single number."""
     sizes: dict[tuple[str, str], int] = {}
     for name, array in arrays.items():
-        plugin, _, rest = name.partition("_")
-        letters = rest.rpartition("_")[2]
+        plugin, letters = name.partition("_")[0], name.rpartition("_")[2]
         if "." in name:  # importances: the module knows their shapes
             continue
         if not letters.isupper():

@@ -1,10 +1,8 @@
 """Training in steps, many users at once: each becomes what the user becomes alone, to the bit.
 
 Users that agree in strategy, adapter, configuration, base model and columns of a step are stacked. Each stack is one
-experience of one Avalanche strategy. Nothing of a user's numbers depends on who shares the stack or how many do. A user
-who leaves the finite numbers is reported and harms nobody. One user is a stack of one.
-
-Shape letters: S = steps.
+experience of one Avalanche strategy. A user who leaves the finite numbers is reported and harms nobody.
+Shape letters: U = users, S = steps.
 """
 
 from collections import defaultdict
@@ -27,9 +25,7 @@ from paaplus.strategies.state import packed_state
 from paaplus.strategies.template import StackTemplate
 from paaplus.strategies.uncertainty import evidence_of
 
-# Users of a stack. Measured (docs/decisions/0016): more gain nothing on a processor and cost memory.
-_STACK_SIZE = {"cpu": 64, "cuda": 4096}
-
+_STACK_SIZE = {"cpu": 64, "cuda": 4096}  # users; measured in docs/decisions/0016
 Outcome = Trained | PaaplusError
 
 
@@ -76,13 +72,12 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(num_threads)
 
 
-def _parts(members: Sequence[Member]) -> Iterator[Sequence[Member]]:
+def _parts(members: Sequence[Member]) -> list[Sequence[Member]]:
     """Members in parts of nearly one size; those with as much new feedback together."""
     most = _STACK_SIZE[torch.device(members[0].request.device).type]
     size = -(-len(members) // -(-len(members) // most))
     ordered = sorted(members, key=lambda member: len(member.new))
-    for first in range(0, len(ordered), size):
-        yield ordered[first : first + size]
+    return [ordered[first : first + size] for first in range(0, len(ordered), size)]
 
 
 def _train_stack(members: Sequence[Member], plugins: list[Any], should_stop: ShouldStop) -> dict[int, Outcome]:

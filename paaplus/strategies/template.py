@@ -20,9 +20,7 @@ from paaplus.strategies.base import ShouldStop
 from paaplus.strategies.likelihood import LogLikelihood
 from paaplus.strategies.stack import Stack, StepLoader
 
-# Added to the root of Adam's second moment. The loss is a sum over rows; this is torch's default for the mean over the
-# 64 rows of a full step.
-_ADAM_EPS = 64e-8
+_ADAM_EPS = 64e-8  # torch's default for a mean over the 64 rows of a full step: the loss is a sum over them
 
 
 class SilentEvaluator(EvaluationPlugin):
@@ -46,9 +44,8 @@ class StackTemplate(SupervisedTemplate):
 
     def __init__(self, *, stack: Stack, plugins: Sequence[Any], should_stop: ShouldStop) -> None:
         request, module = stack.members[0].request, stack.module
-        config, self.name = request.config, request.strategy
+        config, self.name, self.watch = request.config, request.strategy, _Watch(should_stop)
         self.num_steps = config.num_steps if stack.num_new else 0
-        self.watch = _Watch(should_stop)
         rate, decay = config.learning_rate, 2.0 * config.prior_strength
         optimizer = torch.optim.Adam(module.parameters(), lr=rate, eps=_ADAM_EPS, weight_decay=decay, fused=True)
         falling = LambdaLR(optimizer, lambda step: 1.0 - step / max(self.num_steps, 1))
@@ -67,8 +64,8 @@ class StackTemplate(SupervisedTemplate):
     def train_stack(self, stack: Stack) -> Tensor:
         """Train on the one experience there is; the losses of all users at every step, shape (S, U), on the CPU."""
         self.train(DatasetExperience(dataset=stack, current_experience=0), eval_streams=[])
-        losses = self.watch.losses
-        return torch.stack(losses).cpu() if losses else torch.empty(0, stack.module.num_places)
+        none_SU = torch.empty(0, stack.module.num_places)
+        return torch.stack(self.watch.losses).cpu() if self.watch.losses else none_SU
 
     def make_train_dataloader(self, **options: Any) -> None:
         # The stock loader shuffles rows across users, by torch's global generator.

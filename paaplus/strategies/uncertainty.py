@@ -21,13 +21,12 @@ def evidence_of(member: Member, adapter: Adapter, held: Mapping[str, np.ndarray]
     None for a bottleneck, whose score is no linear function of its numbers, and without a prior, since nothing then
     bounds what was never rated. `held` is how firmly penalties hold each parameter, in prior standard deviations.
     """
-    request, parts = member.request, [part for part in member.parts if part.num_drawn]
-    strength = request.config.prior_strength
+    request, strength = member.request, member.request.config.prior_strength
     nothing_known = not len(member.new) and request.parent is None
     if not isinstance(adapter, TasteVector) or not strength or nothing_known:
         return adapter, None
-    drawn = [part.rows.sequence_N for part in parts if part.soft_weight is None]
-    sequence_N = np.concatenate([[], *drawn])
+    parts = [part for part in member.parts if part.num_drawn]
+    sequence_N = np.concatenate([[], *(part.rows.sequence_N for part in parts if part.soft_weight is None)])
     rated, compared = request.everything()
     stood_for_N = np.isin(rated.sequence_N, sequence_N)
     rated = replace(rated, target_NA=np.where(stood_for_N[:, None], rated.target_NA, np.float32(np.nan)))
