@@ -72,10 +72,9 @@ def train_many(requests: Sequence[TrainingRequest], *, should_stop: ShouldStop =
 
 def middles_of(request: TrainingRequest) -> np.ndarray | None:
     """The user's middles as a training estimates them, shape (A,), 0-10; None: the user likes nothing."""
-    rated, compared = request.everything()
-    if not middles.has_likes(compared):
+    if not any(map(middles.has_likes, (request.new_compared, request.past_compared))):
         return None
-    return middles.estimate(request.prior or OwnPrior(request.base), rated, compared)
+    return middles.estimate(request.prior or OwnPrior(request.base), *request.everything())
 
 
 def _with_middles(request: TrainingRequest) -> TrainingRequest:

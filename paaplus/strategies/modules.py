@@ -106,7 +106,7 @@ class StackedAdapter(nn.Module):
         `size` is `torch.square` or `torch.abs`: that of a product is the product of its factors' sizes.
         """
         factors = self._factors(x_UVX)
-        others = [None for _ in factors] if other_UVX is None else self._factors(other_UVX)
+        others: Sequence[Tensor | None] = [None] * len(factors) if other_UVX is None else self._factors(other_UVX)
         pairs = zip(factors, others, strict=True)
         lever_UVA, *rest = [size(one) if other is None else one * other for one, other in pairs]
         offset, slope = torch.zeros_like(self.offset), torch.zeros_like(self.slope)

@@ -188,7 +188,7 @@ class _Draws:
         fresh = {part: [self.waiting[part]] for part in self.parts if part.batch_size is not None}
         for step in range(1, num_steps + 1):  # step by step, so that a block's size does not matter
             for part, orders in fresh.items():
-                while sum(map(len, orders)) < step * part.num_drawn:
+                while len(self.waiting[part]) + (len(orders) - 1) * len(part.rows) < step * part.num_drawn:
                     orders.append(torch.randperm(len(part.rows), generator=self.generator).numpy())
         for part, orders in fresh.items():
             row_N, num_taken = np.concatenate(orders), num_steps * part.num_drawn

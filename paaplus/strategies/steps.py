@@ -126,10 +126,11 @@ def _trained(stack: Stack, u: int, adapter: Adapter, plugins: Sequence[Any]) -> 
     if not all(np.isfinite(array).all() for name, array in arrays.items() if "." in name):
         raise DivergedError(f"{request.strategy}: importances that are not finite")
     adapter, loo_NA = evidence_of(member, adapter, held)
-    rated, compared = request.everything()
-    num_rows = member.num_rows if stack.num_new else 0
-    counts = {"num_ratings": len(rated), "num_comparisons": len(compared), "num_rows": num_rows}
-    metrics = {name: float(count) for name, count in counts.items()}
+    metrics = {
+        "num_ratings": float(len(request.new) + len(request.past)),
+        "num_comparisons": float(len(request.new_compared) + len(request.past_compared)),
+        "num_rows": float(member.num_rows if stack.num_new else 0),
+    }
     return Trained(adapter, packed_state(arrays, request.strategy, adapter), metrics, loo_NA)
 
 

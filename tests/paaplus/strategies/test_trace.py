@@ -137,11 +137,10 @@ def test_the_stock_penalty_is_what_holds(monkeypatch: pytest.MonkeyPatch) -> Non
     assert free.adapter.digest == naive.adapter.digest
 
 
-def test_the_document_names_what_runs() -> None:
-    text = DOCUMENT.read_text(encoding="utf-8")
-    named = set(re.findall(r"`(\w+\.\w+)`", text))
-    missing = {name for functions in (LOOP, REPLAY, EWC, AGEM) for _, name in functions} - named
-    assert not missing, missing
+def test_the_document_names_what_runs_and_nothing_else() -> None:
+    _, _, after = DOCUMENT.read_text(encoding="utf-8").partition("| in | Avalanche's own |")
+    named = set(re.findall(r"`(\w+\.\w+)`", after.partition("\n\n")[0]))
+    assert named == {name for functions in (LOOP, REPLAY, EWC, AGEM) for _, name in functions}
 
 
 def test_the_documents_table_is_made_of_the_facts() -> None:
