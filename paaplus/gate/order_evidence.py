@@ -12,8 +12,8 @@ unknown: the evidence is a mixture over `_ORDERS` and `_NOISES`.
 Both sides are probabilities of the same feedback, so under "no order" the likelihood ratio is a martingale: it exceeds
 c at any time with a probability of 1/c at most (Ville's inequality), however often one looks.
 
-Ratings enter in at most `_NUM_DIRECTIONS` leading directions of the prior: a window of blocks costs the same whatever the
-number of ratings in it (`window_products`).
+Ratings enter in at most `_NUM_DIRECTIONS` leading directions of the prior: a window of blocks costs the same whatever
+the number of ratings in it (`window_products`).
 
 Shape letters: N = ratings, C = comparisons, K = coordinates of the prior, M = leading directions, B = blocks, W =
 windows, E = hypotheses (an order and a noise), T = ratios of taste to noise, S = scales, X = rows.

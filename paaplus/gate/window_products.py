@@ -79,9 +79,7 @@ class BlockRows:
         solved_TNDD = np.cumsum(solved_TND[..., :, None] * solved_TND[..., None, :], axis=1)
         return solved_TNDD[:, num_W - 1], 2.0 * np.cumsum(log_diagonal_TN, axis=1)[:, num_W - 1]
 
-    def _by_directions(
-        self, windows: Sequence[tuple[int, int]], ratio_T: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _by_directions(self, windows: Sequence[tuple[int, int]], ratio_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         gram_WMM = _over_windows(self._by_block(self.row_NM, self.row_NM), windows)
         projected_WMD = _over_windows(self._by_block(self.row_NM, self.column_ND), windows)
         diagonal_WM, beside_WM, rotated_WMD = _tridiagonal(gram_WMM, projected_WMD)
