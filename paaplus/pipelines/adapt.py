@@ -15,6 +15,7 @@ from functools import partial
 from uuid import UUID
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from paaplus import faults
 from paaplus.configs import PRIOR_STRATEGIES
@@ -27,6 +28,7 @@ from paaplus.pipelines.context import NotReady, Outcome, Running, WorkerContext,
 from paaplus.pipelines.learning_sets import compared_set, prequential, rated_set, verdict_on
 from paaplus.pipelines.lineage import Lineage, SortedFeedback, lineage_of, must_train, sort_feedback
 from paaplus.pipelines.robustness import robustness_evidence
+from paaplus.queue import jobs
 from paaplus.services.adaptation import commit, drift
 from paaplus.services.adaptation.contradictions import MIDDLE
 from paaplus.services.adaptation.snapshot import Snapshot, read_snapshot, read_snapshots
@@ -97,6 +99,7 @@ def run_together(runnings: Sequence[Running]) -> Iterator[tuple[Running, Outcome
             prepared.append(outcome)
         else:
             yield running, outcome
+    _report_totals(prepared)
     for group in _by_strategy(prepared):
         for user, trained in zip(group, _train_group(group), strict=True):
             yield user.running, outcome_of(partial(_finish, user, trained))
@@ -167,7 +170,6 @@ def _prepare(running: Running, read: _Read) -> _Prepared | str:
     )
     if not (feedback.num_new or must_train(snapshot, lineage)):
         return _commit(running, snapshot, feedback, result)
-    running.progress(0, feedback.num_new + feedback.num_past)
     request = _request(context.device, snapshot, lineage, feedback)
     return _Prepared(running, snapshot, verdict, lineage, feedback, request, result)
 
@@ -235,6 +237,18 @@ def _request(device: str, snapshot: Snapshot, lineage: Lineage, feedback: Sorted
         prior=snapshot.starting_point.prior if policy.strategy in PRIOR_STRATEGIES else None,
         center=snapshot.starting_point.center if policy.strategy not in PRIOR_STRATEGIES else None,
     )
+
+
+def _report_totals(prepared: Sequence[_Prepared]) -> None:
+    """Store how many answers each job trains on. A lease that is lost is found at the commit."""
+    totals = [(user.running.lease, user.feedback.num_new + user.feedback.num_past) for user in prepared]
+    if not totals:
+        return
+    try:
+        with prepared[0].running.context.database.session() as session:
+            jobs.report_totals(session, totals)
+    except SQLAlchemyError as error:  # nothing depends on it
+        log.warning("progress not written", error=str(error))
 
 
 def _by_strategy(prepared: Sequence[_Prepared]) -> list[list[_Prepared]]:

@@ -21,6 +21,9 @@ from paaplus.services.feedback import exclusions, feedback_log
 
 BASE: Final = "base"  # as target of a rollback: no adapter, the base model's generic scores
 MATCHED_NUMBER: Final = 0  # of the version that a match makes before any training
+_ACTIVE: Final = sa.select(AdapterRow).where(
+    AdapterRow.user_id == sa.bindparam("user_id"), AdapterRow.state == AdapterState.ACTIVE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,7 @@ class Comparison:
 
 def active(session: Session, user_id: UUID) -> AdapterRow | None:
     """The active version; None: the user gets generic scores."""
-    return session.execute(
-        sa.select(AdapterRow).where(AdapterRow.user_id == user_id, AdapterRow.state == AdapterState.ACTIVE)
-    ).scalar_one_or_none()
+    return session.execute(_ACTIVE, {"user_id": user_id}).scalar_one_or_none()
 
 
 def active_of(session: Session, user_ids: Collection[UUID]) -> dict[UUID, AdapterRow]:
