@@ -26,13 +26,13 @@ import numpy as np
 import structlog
 import torch
 from recording import record_rows
-from scan import add_users
 from starlette.testclient import TestClient
 from training import APPLICATION, Bench
 
 from paaplus.api.app import create_app
 from paaplus.db.tables.governance import KeyScope
 from paaplus.services import scheduling
+from paaplus.services.operations.seed import SeedPlan, seed
 from paaplus.services.users import keys
 
 REPEATS = 5
@@ -56,7 +56,7 @@ class Scale:
         self.num_users = 0
 
     def grow_users(self, count: int) -> None:
-        add_users(self.bench.database, count - self.num_users, self.num_users)
+        seed(self.bench.database, SeedPlan(APPLICATION, count - self.num_users))
         self.num_users = max(count, self.num_users)
 
     def person(self, num_ratings: int) -> UUID:

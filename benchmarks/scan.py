@@ -23,6 +23,7 @@ from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.types import utcnow
 from paaplus.ids import new_id
 from paaplus.services import scheduling
+from paaplus.services.operations.seed import SeedPlan, seed
 from paaplus.settings import Settings
 
 
@@ -56,16 +57,8 @@ def measure(kind: str, num_users: int, num_due: int) -> list[dict[str, object]]:
         return found
 
 
-def add_users(database: Database, count: int, start: int = 0) -> None:
-    insert = sa.insert(UserRow.__table__)
-    for first in range(start, start + count, 50_000):
-        rows = [
-            {"id": new_id(), "application": "bench", "external_id": f"u{first + i}", "policy": {},
-             "created_at": utcnow()}
-            for i in range(min(50_000, start + count - first))
-        ]  # fmt: skip
-        with database.session() as session:
-            session.execute(insert, rows)
+def add_users(database: Database, count: int) -> None:
+    seed(database, SeedPlan("bench", count))
 
 
 def raw_insert_s(database: Database, count: int) -> float:
@@ -104,6 +97,8 @@ def raw_insert_s(database: Database, count: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument("--postgres", action="store_const", const="postgresql", dest="database",
+                        help="the same as --database postgresql: a server that the benchmark starts")  # fmt: skip
     parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--due", type=int, default=10_000)
     parser.add_argument("--record", action="store_true")

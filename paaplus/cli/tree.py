@@ -95,6 +95,7 @@ COMMANDS = {
         "paaplus.cli.maintain:maintain",
         "Delete old receipts that no feedback names, old finished jobs and old events. The platform may run meanwhile.",
     ),
+    "bench": Definition("paaplus.cli.bench:app", "Fill a deployment with made-up rows, to measure how it grows."),
     "chaos": Definition(
         "paaplus.chaos.command:chaos",
         "Run a platform of its own under traffic, kill and starve its processes, and check every promise afterwards.",

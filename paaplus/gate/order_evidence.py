@@ -12,11 +12,11 @@ unknown: the evidence is a mixture over `_ORDERS` and `_NOISES`.
 Both sides are probabilities of the same feedback, so under "no order" the likelihood ratio is a martingale: it exceeds
 c at any time with a probability of 1/c at most (Ville's inequality), however often one looks.
 
-Every quantity is a sum over blocks of feedback, in at most `_NUM_DIRECTIONS` leading directions of the prior: a window
-of blocks costs the same whatever the number of ratings in it.
+Ratings enter in at most `_NUM_DIRECTIONS` leading directions of the prior: a window of blocks costs the same whatever
+the number of ratings in it (`window_products`).
 
 Shape letters: N = ratings, C = comparisons, K = coordinates of the prior, M = leading directions, B = blocks, W =
-windows, E = hypotheses (an order and a noise), S = scales, X = rows or sums.
+windows, E = hypotheses (an order and a noise), T = ratios of taste to noise, S = scales, X = rows.
 
 Source: the ratio under right-Haar priors of location and scale is a test martingale, Perez-Ortiz et al., "E-statistics,
 group invariance and anytime-valid testing" (2024).
@@ -31,6 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
+from paaplus.gate.window_products import BlockRows
 from paaplus.records import DISLIKED, LIKED, PREFERS_FIRST, PREFERS_SECOND, TIE, ComparedSet, RatedSet, is_like
 from paaplus.scoring.comparisons import log_likelihood, slope_and_curvature
 from paaplus.scoring.middles import MIDDLE_SD, placed
@@ -54,16 +55,13 @@ _MAX_STEP, _SMALLEST_STEP = 3.0, 1e-5  # of Newton's method, in prior standard d
 
 
 @dataclass(frozen=True, eq=False)
-class _AspectBlocks:
-    """Sums over each block of one aspect's ratings, and the comparisons of each block.
+class _Aspect:
+    """One aspect's ratings in their blocks, and the comparisons of each block.
 
-    The three columns of `vector_B3M` are sums of coordinates times 1, the generic score and the rating; `moment_B33`
-    are sums of products of these three. Generic score and rating are less the middle of the scale.
+    Generic score and rating are less the middle of the scale.
     """
 
-    gram_BMM: np.ndarray
-    vector_B3M: np.ndarray
-    moment_B33: np.ndarray
+    ratings: BlockRows
     pair_CM: np.ndarray
     pair_mean_C: np.ndarray
     preference_C: np.ndarray
@@ -71,7 +69,7 @@ class _AspectBlocks:
     noise_sd: float
 
     def has_answers(self) -> bool:
-        return bool(self.moment_B33[:, 0, 0].sum() or len(self.preference_C))
+        return bool(len(self.ratings.row_NM) or len(self.preference_C))
 
 
 class OrderEvidence:
@@ -97,7 +95,7 @@ class OrderEvidence:
     ) -> None:
         compared = placed(compared, np.full(len(prior.noise_sd_A), SCORE_CENTER))
         aspects = [
-            _aspect_blocks(rated, compared, block_N, block_C, num_blocks, prior, aspect)
+            _aspect(rated, compared, block_N, block_C, num_blocks, prior, aspect)
             for aspect in range(len(prior.noise_sd_A))
         ]
         self._aspects = [aspect for aspect in aspects if aspect.has_answers()]
@@ -114,7 +112,7 @@ class OrderEvidence:
         return np.mean(per_aspect, axis=0)
 
 
-def _aspect_blocks(
+def _aspect(
     rated: RatedSet,
     compared: ComparedSet,
     block_N: np.ndarray,
@@ -122,7 +120,7 @@ def _aspect_blocks(
     num_blocks: int,
     prior: Prior,
     aspect: int,
-) -> _AspectBlocks:
+) -> _Aspect:
     used_N = ~np.isnan(rated.target_NA[:, aspect])
     block_N = block_N[used_N]
     generic_N = rated.generic_NA[used_N, aspect].astype(np.float64)
@@ -143,18 +141,11 @@ def _aspect_blocks(
         preference_C = pairs.preference_CA[:, aspect].astype(np.float64)
         is_like_C1 = is_like(preference_C)[:, None]
         lever_C1 = np.where(is_like_C1, -MIDDLE_SD, 0.0) if is_like_C1.any() else np.empty((len(preference_C), 0))
-    direction_KM, pair_direction_KM = (
-        _leading_directions(row_NK, _NUM_DIRECTIONS),
-        _leading_directions(pair_CK, _NUM_PAIR_DIRECTIONS),
-    )
-    row_NM = row_NK @ direction_KM
     column_N3 = np.column_stack([np.ones(len(target_N)), mean_N, target_N])
-    order_N = np.argsort(block_N, kind="stable")
-    parts = np.split(order_N, np.searchsorted(block_N[order_N], np.arange(1, num_blocks)))
-    return _AspectBlocks(
-        gram_BMM=np.stack([row_NM[part].T @ row_NM[part] for part in parts]),
-        vector_B3M=np.stack([column_N3[part].T @ row_NM[part] for part in parts]),
-        moment_B33=np.stack([column_N3[part].T @ column_N3[part] for part in parts]),
+    row_NM = row_NK if len(row_NK) <= _NUM_DIRECTIONS else row_NK @ _leading_directions(row_NK, _NUM_DIRECTIONS)
+    pair_direction_KM = _leading_directions(pair_CK, _NUM_PAIR_DIRECTIONS)
+    return _Aspect(
+        ratings=BlockRows.of(row_NM, column_N3, block_N, num_blocks),
         pair_CM=np.column_stack([pair_CK @ pair_direction_KM, lever_C1]),
         pair_mean_C=pair_mean_C,
         preference_C=preference_C,
@@ -174,7 +165,7 @@ def _leading_directions(row_XK: np.ndarray, num_directions: int) -> np.ndarray:
     return np.linalg.eigh(row_XK.T @ row_XK)[1][:, -num_directions:]
 
 
-def _log_evidence(aspect: _AspectBlocks, windows: Sequence[tuple[int, int]]) -> np.ndarray:
+def _log_evidence(aspect: _Aspect, windows: Sequence[tuple[int, int]]) -> np.ndarray:
     """Ratings and comparisons together: as if each kind had a taste of its own, which is valid and simple."""
     log_W = _of_ratings(aspect, windows)
     if len(aspect.preference_C):
@@ -182,56 +173,59 @@ def _log_evidence(aspect: _AspectBlocks, windows: Sequence[tuple[int, int]]) -> 
     return log_W
 
 
-def _of_ratings(aspect: _AspectBlocks, windows: Sequence[tuple[int, int]]) -> np.ndarray:
-    start_W, end_W = np.array(windows).T
-
-    def total(value_B: np.ndarray) -> np.ndarray:
-        summed = np.concatenate([np.zeros((1, *value_B.shape[1:])), np.cumsum(value_B, axis=0)])
-        return summed[end_W] - summed[start_W]
-
-    moment_W33 = total(aspect.moment_B33)
+def _of_ratings(aspect: _Aspect, windows: Sequence[tuple[int, int]]) -> np.ndarray:
+    moment_W33 = aspect.ratings.moments(windows)
     num_W = moment_W33[:, 0, 0]
-    value_WM, vector_WMM = np.linalg.eigh(total(aspect.gram_BMM))
-    value_WM = np.maximum(value_WM, 0.0)
-    projected_W3M = total(aspect.vector_B3M) @ vector_WMM
-    by_scale_WS = [_over_scales(moment_W33, np.zeros(len(num_W)), 0.0, num_W)]
-    for gamma, scale, _ in _ORDERS:
-        for noise in _NOISES:
-            sd = noise * aspect.noise_sd
-            ratio_WM = (scale / sd) ** 2 / (1.0 + (scale / sd) ** 2 * value_WM)
-            solved_W33 = moment_W33 - (projected_W3M * ratio_WM[:, None]) @ projected_W3M.transpose(0, 2, 1)
-            log_det_W = np.log1p((scale / sd) ** 2 * value_WM).sum(1)
-            by_scale_WS.append(_over_scales(solved_W33, log_det_W, gamma / sd, num_W))
-    no_order_W, *orders_W = (logsumexp(log_WS, axis=1) for log_WS in by_scale_WS)
-    weights = np.repeat([probability / len(_NOISES) for _, _, probability in _ORDERS], len(_NOISES))
-    log_W = logsumexp(np.array(orders_W), axis=0, b=weights[:, None]) - no_order_W
-    return np.where(num_W > 1, log_W, 0.0)
+    gamma_E, ratio_E, probability_E = np.array(
+        [
+            (gamma / (noise * aspect.noise_sd), (scale / (noise * aspect.noise_sd)) ** 2, probability / len(_NOISES))
+            for gamma, scale, probability in _ORDERS
+            for noise in _NOISES
+        ]
+    ).T
+    ratio_T, place_E = np.unique(ratio_E, return_inverse=True)
+    solved_TW33, log_det_TW = aspect.ratings.products(windows, ratio_T)
+    log_orders_W = np.full(len(num_W), -np.inf)
+    scales = _Scales.of(solved_TW33, log_det_TW, num_W)
+    for slope, place, probability in zip(gamma_E, place_E, probability_E, strict=True):
+        log_orders_W = np.logaddexp(log_orders_W, scales.log_density(place, slope) + math.log(probability))
+    no_order = _Scales.of(moment_W33[None], np.zeros((1, len(num_W))), num_W)
+    return np.where(num_W > 1, log_orders_W - no_order.log_density(0, 0.0), 0.0)
 
 
-def _over_scales(solved_W33: np.ndarray, log_det_W: np.ndarray, slope: float, num_W: np.ndarray) -> np.ndarray:
-    """Log density of a window's ratings at every scale, (W, S), up to a constant that both sides have in common.
+@dataclass(frozen=True, eq=False)
+class _Scales:
+    """Log densities of each window's ratings, for every ratio and scale of the person (S), mean integrated out.
 
-    The mean is integrated out under a flat prior.
-
-    Args:
-        solved_W33: products of 1, generic score and rating through the inverse covariance of z.
-        log_det_W: log determinant of that covariance.
-        slope: mean of z per point of the generic score.
-        num_W: number of ratings.
+    All are up to a constant that order and no order have in common. The mean has a flat prior.
     """
-    safe_W = np.maximum(solved_W33[:, 0, 0], 1e-12)
-    mean_W, target_W = solved_W33[:, 0, 1], solved_W33[:, 0, 2]
-    target_square_W = solved_W33[:, 2, 2] - np.square(target_W) / safe_W
-    cross_W = solved_W33[:, 1, 2] - mean_W * target_W / safe_W
-    mean_square_W = solved_W33[:, 1, 1] - np.square(mean_W) / safe_W
-    inverse_S = np.exp(-_LOG_SCALES)
-    quadratic_WS = target_square_W[:, None] * np.square(inverse_S) - 2.0 * slope * cross_W[:, None] * inverse_S
-    quadratic_WS += slope**2 * mean_square_W[:, None]
-    log_density_WS = -0.5 * (quadratic_WS + log_det_W[:, None] + np.log(safe_W)[:, None])
-    return np.asarray(log_density_WS - (num_W[:, None] - 1.0) * _LOG_SCALES)
+
+    constant_TWS: np.ndarray
+    cross_TWS: np.ndarray
+    mean_square_TW: np.ndarray
+
+    @classmethod
+    def of(cls, solved_TW33: np.ndarray, log_det_TW: np.ndarray, num_W: np.ndarray) -> _Scales:
+        """From products of 1, generic score and rating through the inverse covariance of z, and its determinant."""
+        safe_TW = np.maximum(solved_TW33[..., 0, 0], 1e-12)
+        mean_TW, target_TW = solved_TW33[..., 0, 1], solved_TW33[..., 0, 2]
+        target_square_TW = solved_TW33[..., 2, 2] - np.square(target_TW) / safe_TW
+        cross_TW = solved_TW33[..., 1, 2] - mean_TW * target_TW / safe_TW
+        inverse_S = np.exp(-_LOG_SCALES)
+        constant_TWS = -0.5 * (target_square_TW[..., None] * np.square(inverse_S))
+        constant_TWS -= 0.5 * (log_det_TW + np.log(safe_TW))[..., None] + (num_W[:, None] - 1.0) * _LOG_SCALES
+        mean_square_TW = solved_TW33[..., 1, 1] - np.square(mean_TW) / safe_TW
+        return cls(constant_TWS, cross_TW[..., None] * inverse_S, mean_square_TW)
+
+    def log_density(self, place: int, slope: float) -> np.ndarray:
+        """Summed over scales, shape (W,); `slope` is the mean of z per point of the generic score."""
+        log_WS = self.constant_TWS[place] + slope * self.cross_TWS[place]
+        highest_W = log_WS.max(axis=1)
+        log_W = highest_W + np.log(np.exp(log_WS - highest_W[:, None]).sum(axis=1))
+        return np.asarray(log_W - 0.5 * slope**2 * self.mean_square_TW[place])
 
 
-def _of_comparisons(aspect: _AspectBlocks, start: int, end: int) -> float:
+def _of_comparisons(aspect: _Aspect, start: int, end: int) -> float:
     """Evidence of one window's comparisons: Laplace's approximation for each hypothesis."""
     in_window_C = (aspect.pair_block_C >= start) & (aspect.pair_block_C < end)
     preference_C = aspect.preference_C[in_window_C]

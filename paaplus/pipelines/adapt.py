@@ -15,21 +15,23 @@ from functools import partial
 from uuid import UUID
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from paaplus import faults
 from paaplus.configs import PRIOR_STRATEGIES
 from paaplus.db.tables.jobs import RunOutcome
 from paaplus.db.tables.users import DueReason
 from paaplus.db.types import utcnow
-from paaplus.errors import LeaseLost, TrainingStopped, Unavailable
+from paaplus.errors import LeaseLost, PaaplusError, TrainingStopped, Unavailable
 from paaplus.gate import Evidence, FeedbackVerdict, gather, judge, wording
 from paaplus.pipelines.context import NotReady, Outcome, Running, WorkerContext, outcome_of
 from paaplus.pipelines.learning_sets import compared_set, prequential, rated_set, verdict_on
 from paaplus.pipelines.lineage import Lineage, SortedFeedback, lineage_of, must_train, sort_feedback
 from paaplus.pipelines.robustness import robustness_evidence
+from paaplus.queue import jobs
 from paaplus.services.adaptation import commit, drift
 from paaplus.services.adaptation.contradictions import MIDDLE
-from paaplus.services.adaptation.snapshot import Snapshot, read_snapshot
+from paaplus.services.adaptation.snapshot import Snapshot, read_snapshot, read_snapshots
 from paaplus.services.adapters.versions import MATCHED_NUMBER
 from paaplus.services.feedback.feedback_log import trained_up_to
 from paaplus.services.predictions.serving_store import PREFERENCE_VERSION
@@ -52,6 +54,14 @@ class _Prepared:
     feedback: SortedFeedback
     request: TrainingRequest
     result: commit.RunResult
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What was read of a user among others; None: nothing yet. `read_s`: this user's share of the time."""
+
+    snapshot: Snapshot | PaaplusError | None
+    read_s: float
 
 
 @dataclass(frozen=True)
@@ -83,18 +93,40 @@ def run_together(runnings: Sequence[Running]) -> Iterator[tuple[Running, Outcome
     An error of one user is that user's outcome; the others are not affected.
     """
     prepared: list[_Prepared] = []
-    for running in runnings:
-        outcome = outcome_of(partial(_prepare, running))
+    for running, read in _read_together(runnings):
+        outcome = outcome_of(partial(_prepare, running, read))
         if isinstance(outcome, _Prepared):
             prepared.append(outcome)
         else:
             yield running, outcome
+    _report_totals(prepared)
     for group in _by_strategy(prepared):
         for user, trained in zip(group, _train_group(group), strict=True):
             yield user.running, outcome_of(partial(_finish, user, trained))
 
 
-def _prepare(running: Running) -> _Prepared | str:
+def _read_together(runnings: Sequence[Running]) -> Iterator[tuple[Running, _Read]]:
+    """Each job with its user's snapshot: read in statements for all users, after a look at all of them for drift.
+
+    If that raises, each is read alone in its turn, so that only the faulty one fails.
+    """
+    context = runnings[0].context
+    user_ids = [running.lease.user_id for running in runnings if running.lease.user_id is not None]
+    clock, snapshots = time.perf_counter(), {}
+    if len(user_ids) > 1 and not context.stopping.is_set():
+        try:
+            drift.watch_users(context.database, context.serving, user_ids)
+            found = read_snapshots(context.database, context.blobs, user_ids, context.settings, context.projections)
+            snapshots = dict(zip(user_ids, found, strict=True))
+        except Exception as error:
+            log.warning("reading together failed: each is read alone", num_users=len(user_ids), error=repr(error))
+    read_s = (time.perf_counter() - clock) / len(runnings)
+    for running in runnings:
+        snapshot = snapshots.pop(running.lease.user_id, None) if running.lease.user_id is not None else None
+        yield running, _Read(snapshot, read_s)
+
+
+def _prepare(running: Running, read: _Read) -> _Prepared | str:
     """Read what the job needs. If there is nothing to train, end the job and return its line for the log.
 
     Raises:
@@ -104,8 +136,8 @@ def _prepare(running: Running) -> _Prepared | str:
     assert lease.user_id is not None, "an adaptation job without a user"
     if context.stopping.is_set():
         raise TrainingStopped("the worker stops before this user's turn")
-    started_at, clock = utcnow(), time.perf_counter()
-    snapshot = _read(context, lease.user_id)
+    started_at, clock = utcnow(), time.perf_counter() - read.read_s
+    snapshot = _watched(context, lease.user_id, read.snapshot)
     if snapshot.num_missing_features:
         raise NotReady(f"features of {snapshot.num_missing_features} rated image(s) are pending", FEATURES_WAIT_S)
     by_hand = lease.reason == DueReason.BY_HAND
@@ -138,18 +170,27 @@ def _prepare(running: Running) -> _Prepared | str:
     )
     if not (feedback.num_new or must_train(snapshot, lineage)):
         return _commit(running, snapshot, feedback, result)
-    running.progress(0, feedback.num_new + feedback.num_past)
     request = _request(context.device, snapshot, lineage, feedback)
     return _Prepared(running, snapshot, verdict, lineage, feedback, request, result)
 
 
-def _read(context: WorkerContext, user_id: UUID) -> Snapshot:
+def _watched(context: WorkerContext, user_id: UUID, read: Snapshot | PaaplusError | None) -> Snapshot:
     """The snapshot, all of whose ratings were compared with the score that was served before this training.
 
     If that finds a drift, the snapshot is read again: the drift decides how fast the training forgets.
+
+    Args:
+        read: the snapshot, if it has been read already.
     """
+    if isinstance(read, PaaplusError):
+        raise read
     while True:
-        snapshot = read_snapshot(context.database, context.blobs, user_id, context.settings, context.projections)
+        snapshot = read or read_snapshot(
+            context.database, context.blobs, user_id, context.settings, context.projections
+        )
+        if snapshot.watched_up_to >= snapshot.log.head:
+            return snapshot
+        read = None
         try:
             drifts = drift.watch_user(context.database, context.serving, user_id)
         except Unavailable as error:  # a training replaces a damaged version, whose scores nobody can compare
@@ -196,6 +237,18 @@ def _request(device: str, snapshot: Snapshot, lineage: Lineage, feedback: Sorted
         prior=snapshot.starting_point.prior if policy.strategy in PRIOR_STRATEGIES else None,
         center=snapshot.starting_point.center if policy.strategy not in PRIOR_STRATEGIES else None,
     )
+
+
+def _report_totals(prepared: Sequence[_Prepared]) -> None:
+    """Store how many answers each job trains on. A lease that is lost is found at the commit."""
+    totals = [(user.running.lease, user.feedback.num_new + user.feedback.num_past) for user in prepared]
+    if not totals:
+        return
+    try:
+        with prepared[0].running.context.database.session() as session:
+            jobs.report_totals(session, totals)
+    except SQLAlchemyError as error:  # nothing depends on it
+        log.warning("progress not written", error=str(error))
 
 
 def _by_strategy(prepared: Sequence[_Prepared]) -> list[list[_Prepared]]:
@@ -307,7 +360,7 @@ def _evidence(user: _Prepared, trained: Trained) -> Evidence:
         compared_set(snapshot, held_out_compared),
         reference_row.high_water_sequence if reference_row else 0,
         pool_PR=snapshot.pool_PR,
-        pool_PA=snapshot.base.generic(snapshot.pool_PR),
+        pool_PA=snapshot.pool_PA,
         verdict=user.verdict,
         is_live=_is_live(snapshot),
     )

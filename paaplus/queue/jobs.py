@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
@@ -343,23 +343,52 @@ def report_progress(session: Session, lease: Lease, done: int, total: int) -> No
         raise LeaseLost(f"job {lease.job_id}: the lease is held by another worker now")
 
 
+def report_totals(session: Session, totals: Sequence[tuple[Lease, int]]) -> None:
+    """Record how much each of these jobs will do. Jobs that another worker holds now are left as they are."""
+    held = [{"job": lease.job_id, "token": lease.token, "total": total} for lease, total in totals]
+    if held:
+        session.connection().execute(_TOTAL, held)
+
+
+_TOTAL: Final = (
+    sa.update(JobRow.__table__)  # type: ignore[arg-type]
+    .where(
+        JobRow.id == sa.bindparam("job"),
+        JobRow.lease_token == sa.bindparam("token"),
+        JobRow.state == JobState.RUNNING,
+    )
+    .values(progress_done=0, progress_total=sa.bindparam("total"))
+)
+
+
 def complete(session: Session, lease: Lease) -> None:
     """Complete a job in the transaction that writes its result, so that the result is written exactly once.
 
     Raises:
         LeaseLost: another worker holds the job; the caller's transaction must roll back.
     """
-    if not _update_held(
-        session,
-        lease,
+    done = session.execute(_COMPLETE, {"job": lease.job_id, "token": lease.token, "now": db_now(session)})
+    if done.rowcount != 1:  # type: ignore[attr-defined]
+        raise LeaseLost(f"job {lease.job_id}: the lease was lost before the result could be written")
+
+
+_COMPLETE: Final = (
+    sa.update(JobRow)
+    .where(
+        JobRow.id == sa.bindparam("job"),
+        JobRow.lease_token == sa.bindparam("token"),
+        JobRow.state == JobState.RUNNING,
+    )
+    .values(
         state=JobState.SUCCEEDED,
-        finished_at=db_now(session),
+        finished_at=sa.bindparam("now"),
         lease_token=None,
         lease_expires_at=None,
         last_error=None,
         progress_done=JobRow.progress_total,
-    ):
-        raise LeaseLost(f"job {lease.job_id}: the lease was lost before the result could be written")
+    )
+    .execution_options(synchronize_session=False)
+)
 
 
 def fail(session: Session, lease: Lease, error: str, *, retryable: bool, retry: RetryPolicy) -> JobState | None:

@@ -30,6 +30,19 @@ MOVES: Final = {
     PointerMove.GATE_RETIRED: EventKind.ADAPTER_ROLLED_BACK,
 }
 
+# Built once: to build a statement anew costs more than to execute it.
+_LAST_ID: Final = (
+    sa.select(EventRow.id).where(EventRow.user_id == sa.bindparam("user_id")).order_by(EventRow.id.desc()).limit(1)
+)
+_WEBHOOKS: Final = (
+    sa.select(WebhookRow.id, WebhookRow.kinds)
+    .where(
+        WebhookRow.disabled_at.is_(None),
+        sa.or_(WebhookRow.application.is_(None), WebhookRow.application == sa.bindparam("application")),
+    )
+    .with_for_update(read=True, key_share=True)
+)
+
 
 def write(session: Session, kind: EventKind, user_id: UUID | None, data: dict[str, Any]) -> None:
     """Write one event, and what is to be delivered. The caller must hold the lock of the user, if it has one.
@@ -51,14 +64,7 @@ def write(session: Session, kind: EventKind, user_id: UUID | None, data: dict[st
     session.add(event)
     session.flush()
     # Locked: a webhook that is deleted meanwhile must not make this transaction fail.
-    told = session.execute(
-        sa.select(WebhookRow.id, WebhookRow.kinds)
-        .where(
-            WebhookRow.disabled_at.is_(None),
-            sa.or_(WebhookRow.application.is_(None), WebhookRow.application == application),
-        )
-        .with_for_update(read=True, key_share=True)
-    ).all()
+    told = session.execute(_WEBHOOKS, {"application": application}).all()
     deliveries = [
         DeliveryRow(id=new_id(), webhook_id=webhook_id, event_id=event.id, attempts=0, next_at=now)
         for webhook_id, kinds in told
@@ -71,10 +77,7 @@ def write(session: Session, kind: EventKind, user_id: UUID | None, data: dict[st
 
 def last_id(session: Session, user_id: UUID) -> UUID:
     """The id of the user's last event; `NONE`: there is none."""
-    found = session.execute(
-        sa.select(EventRow.id).where(EventRow.user_id == user_id).order_by(EventRow.id.desc()).limit(1)
-    ).scalar_one_or_none()
-    return found or NONE
+    return session.execute(_LAST_ID, {"user_id": user_id}).scalar_one_or_none() or NONE
 
 
 def after(session: Session, user_id: UUID, event_id: UUID, limit: int) -> list[EventRow]:

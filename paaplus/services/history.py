@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -14,6 +14,13 @@ from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput
 from paaplus.ids import new_id
 from paaplus.texts import trimmed_text
+
+_LAST_ID: Final = (
+    sa.select(AdapterHistoryRow.id)
+    .where(AdapterHistoryRow.user_id == sa.bindparam("user_id"))
+    .order_by(AdapterHistoryRow.id.desc())
+    .limit(1)
+)
 
 
 def write(
@@ -53,11 +60,6 @@ def write(
 
 def _next_id(session: Session, user_id: UUID) -> UUID:
     """An id after the user's last one, even if a clock was set back or another host's clock is behind."""
-    last = session.execute(
-        sa.select(AdapterHistoryRow.id)
-        .where(AdapterHistoryRow.user_id == user_id)
-        .order_by(AdapterHistoryRow.id.desc())
-        .limit(1)
-    ).scalar_one_or_none()
+    last = session.execute(_LAST_ID, {"user_id": user_id}).scalar_one_or_none()
     new = new_id()
     return new if last is None or new > last else UUID(int=last.int + 1)

@@ -142,13 +142,15 @@ def refresh_due(session: Session, user: UserRow) -> None:
 
 def count_pending(session: Session, user: UserRow) -> tuple[int, datetime | None]:
     """The user's pending events, counted in the log: how many, and when the first was received."""
-    excluded = sa.exists().where(ExclusionRow.feedback_id == FeedbackRow.id, ExclusionRow.released_at.is_(None))
-    count, since = session.execute(
-        sa.select(sa.func.count(), sa.func.min(FeedbackRow.received_at)).where(
-            FeedbackRow.user_id == user.id, FeedbackRow.sequence > user.trained_sequence, ~excluded
-        )
-    ).one()
+    count, since = session.execute(_PENDING, {"user_id": user.id, "trained": user.trained_sequence}).one()
     return int(count), since
+
+
+_PENDING: Final = sa.select(sa.func.count(), sa.func.min(FeedbackRow.received_at)).where(
+    FeedbackRow.user_id == sa.bindparam("user_id"),
+    FeedbackRow.sequence > sa.bindparam("trained"),
+    ~sa.exists().where(ExclusionRow.feedback_id == FeedbackRow.id, ExclusionRow.released_at.is_(None)),
+)
 
 
 def with_new_retraction(session: Session, user_ids: Iterable[UUID]) -> set[UUID]:

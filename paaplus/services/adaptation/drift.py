@@ -10,6 +10,7 @@ before a training learned it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -77,6 +78,20 @@ def watch_user(database: Database, store: ServingStore, user_id: UUID) -> bool:
     if row is None or row.watched_sequence >= row.feedback_sequence:
         return False
     return _check(database, store, {user_id: (row.watched_sequence, row.feedback_sequence)}) > 0
+
+
+def watch_users(database: Database, store: ServingStore, user_ids: Collection[UUID]) -> int:
+    """Check the new ratings of these users together; returns the number of users who drift.
+
+    Users who cannot be checked, because a version of theirs is damaged or they were erased, are left out.
+    """
+    with database.read_session() as session:
+        query = sa.select(UserRow.id, UserRow.watched_sequence, UserRow.feedback_sequence)
+        rows = session.execute(
+            query.where(UserRow.id.in_(user_ids), UserRow.feedback_sequence > UserRow.watched_sequence)
+        )
+        unchecked = {user_id: (last, head) for user_id, last, head in rows}
+    return _watch_batch(database, store, unchecked) if unchecked else 0
 
 
 def _watch_batch(database: Database, store: ServingStore, unchecked: Unchecked) -> int:
@@ -196,16 +211,20 @@ def _trained_sequences(session: Session, user_ids: Unchecked) -> dict[UUID, int]
 def _errors(serving: Serving, user_id: UUID, ratings: list[Rating]) -> list[tuple[int, float]]:
     """Sequence and mean absolute error over aspects of each rating whose image can be scored."""
     adapter, aspects = serving.adapter_of(user_id), serving.scorer.aspects
+    known = [(sequence, image_id, scores) for sequence, image_id, scores in ratings if image_id in serving.images]
+    known = [each for each in known if not each[2].keys().isdisjoint(aspects)]
+    if not known:
+        return []
+    images = serving.images_of(user_id, [image_id for _, image_id, _ in known])
+    score_NA = np.stack([image.generic_A for image in images])
+    if adapter is not None:
+        score_NA = adapter.score(np.stack([image.taste_R for image in images]), score_NA)
     errors = []
-    for sequence, image_id, scores in ratings:
-        rated = [(a, scores[aspect]) for a, aspect in enumerate(aspects) if aspect in scores]
-        if image_id not in serving.images or not rated:
-            continue
-        [image] = serving.images_of(user_id, [image_id])
-        score_A = image.generic_A
-        if adapter is not None:
-            score_A = adapter.score(image.taste_R[None], image.generic_A[None])[0]
-        errors.append((sequence, float(np.mean([abs(float(score_A[a]) - target) for a, target in rated]))))
+    for (sequence, _, scores), score_A in zip(known, score_NA.tolist(), strict=True):
+        rated = [
+            abs(score - scores[aspect]) for aspect, score in zip(aspects, score_A, strict=True) if aspect in scores
+        ]
+        errors.append((sequence, float(np.mean(rated))))
     return errors
 
 

@@ -2,7 +2,7 @@
 
 An image's features by one extractor do not change, so what is projected is kept as long as there is room.
 
-Shape letters: P = images of the pool, R = taste dimensions.
+Shape letters: P = images of the pool, R = taste dimensions, A = aspects.
 """
 
 from __future__ import annotations
@@ -41,12 +41,27 @@ class ReadImages:
     damaged: list[UUID] = field(default_factory=list)
 
 
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Images on which the gate measures changes: in taste space, and their generic scores."""
+
+    taste_PR: np.ndarray
+    generic_PA: np.ndarray
+
+
+def with_own_images(session: Session, user_ids: Collection[UUID]) -> set[UUID]:
+    """Those of the users to whom any image belongs."""
+    owners = sa.select(ImageRow.owner_id).where(ImageRow.owner_id.in_(user_ids)).distinct()
+    return {owner_id for owner_id in session.execute(owners).scalars() if owner_id is not None}
+
+
 class Projections:
     """Reads images in taste space. `max_bytes`: memory for those that are kept."""
 
     def __init__(self, max_bytes: int) -> None:
         self._images: SizedCache[ImageKey, ProjectedImage] = SizedCache(max_bytes)
         self._shared: dict[tuple[str, str, int], tuple[float, list[PoolImage]]] = {}
+        self._pools: dict[tuple[str, str, int], tuple[list[PoolImage], Pool]] = {}
         self._keeps = max_bytes > 0
 
     def read(
@@ -66,13 +81,40 @@ class Projections:
         return ReadImages(images, len(missing) - len(found.usable) - len(found.failed), found.damaged)
 
     def pool(
-        self, session: Session, user: UserRow, base: BaseScorer, preference: Sequence[float] | None, size: int
-    ) -> np.ndarray:
-        """Up to `size` images that the user may see, in taste space, shape (P, R): those of the lowest digests."""
-        chosen = [image_id for _, image_id in self.pool_images(session, user, base, size)]
+        self,
+        session: Session,
+        user: UserRow,
+        base: BaseScorer,
+        preference: Sequence[float] | None,
+        size: int,
+        *,
+        has_own: bool = True,
+    ) -> Pool:
+        """Up to `size` images that the user may see: those of the lowest digests.
+
+        Args:
+            has_own: whether any image belongs to the user; the others without a preference share one pool.
+        """
+        if has_own or preference is not None:
+            chosen = [image_id for _, image_id in self.pool_images(session, user, base, size)]
+            return self._pool_of(session, base, preference, chosen)
+        shared = self._shared_images(session, user.application, base.extractor_digest, size)
+        key = (user.application, base.digest, size)
+        known, pool = self._pools.get(key, (None, None))
+        if known is not shared or pool is None:
+            pool = self._pool_of(session, base, None, [image_id for _, image_id in shared])
+            self._pools[key] = shared, pool
+        return pool
+
+    def _pool_of(
+        self, session: Session, base: BaseScorer, preference: Sequence[float] | None, chosen: Sequence[UUID]
+    ) -> Pool:
         images = self.read(session, base, preference, chosen).images
-        taste = [images[image_id].taste_R for image_id in chosen if image_id in images]
-        return np.stack(taste) if taste else np.empty((0, base.taste_dim), np.float32)
+        found = [images[image_id] for image_id in chosen if image_id in images]
+        if not found:
+            taste_PR = np.empty((0, base.taste_dim), np.float32)
+            return Pool(taste_PR, base.generic(taste_PR))
+        return Pool(np.stack([each.taste_R for each in found]), np.stack([each.generic_A for each in found]))
 
     def pool_images(self, session: Session, user: UserRow, base: BaseScorer, size: int) -> list[PoolImage]:
         """Content digest and id of the images of the pool."""

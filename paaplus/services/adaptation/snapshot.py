@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
 import numpy as np
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus.configs import Policy
 from paaplus.db.engine import Database
-from paaplus.db.tables import AdapterRow
-from paaplus.db.users import existing_user
+from paaplus.db.tables import AdapterRow, BaseModelRow, UserRow
+from paaplus.errors import NotFound, PaaplusError
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.services.adaptation import drift, starting_point
-from paaplus.services.adaptation.projections import Projections
-from paaplus.services.adaptation.starting_point import StartingPoint
+from paaplus.services.adaptation.projections import Pool, Projections, ReadImages, with_own_images
+from paaplus.services.adaptation.starting_point import StartingPoint, StartingPointRows
 from paaplus.services.adapters import versions
 from paaplus.services.feedback import feedback_log
 from paaplus.services.feedback.feedback_log import FeedbackLog
@@ -48,10 +49,12 @@ class Snapshot:
     active: AdapterRow | None
     reference: AdapterRow | None
     drifted_since: int  # sequence of the last event before the drift; 0: no drift was found
+    watched_up_to: int  # sequence of the last event that was compared with the score served before
     log: FeedbackLog
     images: dict[UUID, ProjectedImage]  # rated and compared ones, projected with the user's preference
     num_missing_features: int
     pool_PR: np.ndarray  # some images that the user may see, in taste space
+    pool_PA: np.ndarray  # their generic scores
     preference: list[float] | None = None  # generic scores are computed with it; None: without one
     preference_version: int | None = None
 
@@ -71,54 +74,135 @@ def read_snapshot(
     settings: Settings,
     projections: Projections | None = None,
 ) -> Snapshot:
-    """Read what a training needs, in one read transaction.
+    """The snapshot of one user, see `read_snapshots`.
 
-    If images of the log have no features yet, or damaged ones, enqueues a features job; `num_missing_features` counts
-    these images.
+    Raises:
+        NotFound: the user was erased.
+        Unavailable: there is no base model, or an artifact is damaged.
+    """
+    [found] = read_snapshots(database, blobs, [user_id], settings, projections)
+    if isinstance(found, PaaplusError):
+        raise found
+    return found
+
+
+def read_snapshots(
+    database: Database,
+    blobs: BlobStore,
+    user_ids: Sequence[UUID],
+    settings: Settings,
+    projections: Projections | None = None,
+) -> list[Snapshot | PaaplusError]:
+    """Read what trainings of these users need, in one read transaction whose statements are for all of them.
+
+    If images of a log have no features yet, or damaged ones, enqueues a features job; `num_missing_features` counts
+    these images. A user's error is in the place of the snapshot.
 
     Args:
         projections: projected images of this process; None: nothing is kept after this call.
 
     Raises:
-        NotFound: the user was erased.
         Unavailable: there is no base model.
     """
     known = projections if projections is not None else Projections(0)
+    outcomes: dict[UUID, _Read | PaaplusError] = {}
     with database.read_session() as session:
-        user = existing_user(session, user_id)
-        base_row = base_models.default(session, settings)
-        log = feedback_log.read(session, user, settings.holdout_key.get_secret_value())
-        image_ids = log.image_ids()
-        starting_rows = starting_point.read(session, user_id, base_row)
-        own = preferences.preference_of(session, user_id)
-        base = base_models.load(blobs, base_row)
-        preference = preferences.effective(base, own[0]) if own is not None else None
-        read = known.read(session, base, preference, image_ids)
-        pool_PR = known.pool(session, user, base, preference, POOL_SIZE)
-        active = versions.active(session, user_id)
-        reference = _reference(session, active, base_row.id, preference, log)
-    if read.num_missing:
+        rows = _rows(session, user_ids, settings)
+        base = base_models.load(blobs, rows.base_row)
+        for user_id in user_ids:
+            try:
+                outcomes[user_id] = _read(session, known, rows, base, user_id)
+            except PaaplusError as error:
+                outcomes[user_id] = error
+    return [_snapshot(database, blobs, settings, rows, base, outcomes[user_id]) for user_id in user_ids]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of several users, from one moment."""
+
+    base_row: BaseModelRow
+    users: dict[UUID, UserRow]
+    logs: dict[UUID, FeedbackLog]
+    starting_points: dict[UUID, StartingPointRows]
+    preferences: dict[UUID, tuple[list[float], int]]
+    active: dict[UUID, AdapterRow]
+    with_own_images: set[UUID]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What is read of one user beside the rows."""
+
+    user: UserRow
+    images: ReadImages
+    pool: Pool
+    preference: list[float] | None
+    reference: AdapterRow | None
+
+
+def _rows(session: Session, user_ids: Sequence[UUID], settings: Settings) -> _Rows:
+    users = {user.id: user for user in session.execute(sa.select(UserRow).where(UserRow.id.in_(user_ids))).scalars()}
+    base_row = base_models.default(session, settings)
+    return _Rows(
+        base_row=base_row,
+        users=users,
+        logs=feedback_log.read_many(session, users.values(), settings.holdout_key.get_secret_value()),
+        starting_points=starting_point.read_many(session, users.values(), base_row),
+        preferences=preferences.preferences_of(session, user_ids),
+        active=versions.active_of(session, user_ids),
+        with_own_images=with_own_images(session, user_ids),
+    )
+
+
+def _read(session: Session, known: Projections, rows: _Rows, base: BaseScorer, user_id: UUID) -> _Read:
+    if user_id not in rows.users:
+        raise NotFound(f"user {user_id} does not exist")
+    user, log, own = rows.users[user_id], rows.logs[user_id], rows.preferences.get(user_id)
+    preference = preferences.effective(base, own[0]) if own is not None else None
+    return _Read(
+        user=user,
+        images=known.read(session, base, preference, log.image_ids()),
+        pool=known.pool(session, user, base, preference, POOL_SIZE, has_own=user_id in rows.with_own_images),
+        preference=preference,
+        reference=_reference(session, rows.active.get(user_id), rows.base_row.id, preference, log),
+    )
+
+
+def _snapshot(
+    database: Database, blobs: BlobStore, settings: Settings, rows: _Rows, base: BaseScorer, read: _Read | PaaplusError
+) -> Snapshot | PaaplusError:
+    if isinstance(read, PaaplusError):
+        return read
+    user, log = read.user, rows.logs[read.user.id]
+    if read.images.num_missing:
         with database.session() as session:
-            if read.damaged:
-                delete_damaged(session, base_row.extractor_digest, read.damaged)
-            images.request_features(session, image_ids, settings)
-    policy = drift.training_policy(user)
+            if read.images.damaged:
+                delete_damaged(session, rows.base_row.extractor_digest, read.images.damaged)
+            images.request_features(session, log.image_ids(), settings)
+    policy, own = drift.training_policy(user), rows.preferences.get(user.id)
+    try:
+        starts = starting_point.load(blobs, base, rows.starting_points[user.id], policy)
+    except PaaplusError as error:
+        return error
     return Snapshot(
-        user_id=user_id,
+        user_id=user.id,
         epoch=user.epoch,
         policy=policy,
-        base_model_id=base_row.id,
+        base_model_id=rows.base_row.id,
         base=base,
-        starting_point=starting_point.load(blobs, base, starting_rows, policy),
-        active=active,
-        reference=reference,
+        starting_point=starts,
+        active=rows.active.get(user.id),
+        reference=read.reference,
         drifted_since=drift.drifted_since(user),
+        watched_up_to=user.watched_sequence,
         log=log,
-        images=read.images,
-        num_missing_features=read.num_missing,
-        pool_PR=pool_PR,
-        preference=preference,
-        preference_version=own[1] if own is not None and preference is not None else None,
+        images=read.images.images,
+        num_missing_features=read.images.num_missing,
+        pool_PR=read.pool.taste_PR,
+        pool_PA=read.pool.generic_PA,
+        preference=read.preference,
+        preference_version=own[1] if own is not None and read.preference is not None else None,
     )
 
 
@@ -129,7 +213,8 @@ def _reference(
     row = active
     while row is not None and (row.base_model_id, row.preference) == (base_model_id, preference):
         if not log.is_tainted(feedback_log.trained_up_to(row)):
-            session.refresh(row, ["data", "learner_state"])
+            if missing := {"data", "learner_state"} & sa.inspect(row).unloaded:
+                session.refresh(row, sorted(missing))
             return row
         row = session.get(AdapterRow, row.parent_id) if row.parent_id is not None else None
     return None  # an adapter for another base model, or for other generic scores, cannot be continued

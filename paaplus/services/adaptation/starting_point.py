@@ -6,7 +6,7 @@ Shape letters: P = prior coordinates, A = aspects.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -72,16 +72,29 @@ class StartingPoint:
         return _own_prior(former) != _own_prior(self.match)
 
 
-def read(session: Session, user_id: UUID, base_row: BaseModelRow) -> StartingPointRows:
+def read(session: Session, user: UserRow, base_row: BaseModelRow) -> StartingPointRows:
     """Read the rows in the caller's transaction."""
-    rows = session.execute(sa.select(MatchRow).where(MatchRow.user_id == user_id)).scalars()
-    application = session.execute(sa.select(UserRow.application).where(UserRow.id == user_id)).scalar_one_or_none()
-    return StartingPointRows(
-        prior_row=taste_priors.in_force(session, base_row.id, application),
-        match=matches.in_force(session, user_id, base_row.id),
-        matches={row.id: row for row in rows},
-        form=experts.form_of(session, user_id),
-    )
+    return read_many(session, [user], base_row)[user.id]
+
+
+def read_many(session: Session, users: Collection[UserRow], base_row: BaseModelRow) -> dict[UUID, StartingPointRows]:
+    """Read the rows of several users in the caller's transaction: two statements, and one for each application."""
+    user_ids = [user.id for user in users]
+    matches_of: dict[UUID, list[MatchRow]] = {user_id: [] for user_id in user_ids}
+    for row in session.execute(sa.select(MatchRow).where(MatchRow.user_id.in_(user_ids))).scalars():
+        matches_of[row.user_id].append(row)
+    forms = experts.forms_of(session, user_ids)
+    applications = {user.application for user in users}
+    priors = {each: taste_priors.in_force(session, base_row.id, each) for each in applications}
+    return {
+        user.id: StartingPointRows(
+            prior_row=priors[user.application],
+            match=matches.in_force_among(matches_of[user.id], base_row.id),
+            matches={row.id: row for row in matches_of[user.id]},
+            form=forms.get(user.id),
+        )
+        for user in users
+    }
 
 
 def load(blobs: BlobStore, base: BaseScorer, rows: StartingPointRows, policy: Policy) -> StartingPoint:

@@ -171,7 +171,7 @@ def _read(
         user = existing_user(session, user_id)
         base_row = base_models.default(session, settings)
         known, policy = latest_feedback.read(session, user, settings), scheduling.policy_of(user)
-        starting_rows = starting_point.read(session, user_id, base_row)
+        starting_rows = starting_point.read(session, user, base_row)
         if pool is None:
             pool = latest_feedback.shared_images(
                 session, user, base_row.extractor_digest, settings, limit=POOL_SIZE, with_held_out=True

@@ -6,7 +6,7 @@ share. It was learned from experts, so erasing any of them deletes it.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -62,6 +62,12 @@ def in_force(session: Session, user_id: UUID, base_model_id: UUID | None = None)
     if base_model_id is not None:
         query = query.where(MatchRow.base_model_id == base_model_id)
     return session.execute(query).scalar_one_or_none()
+
+
+def in_force_among(rows: Iterable[MatchRow], base_model_id: UUID) -> MatchRow | None:
+    """Of all matches that a user ever had, the one that `in_force` finds for a base model."""
+    found = [row for row in rows if row.superseded_at is None and row.base_model_id == base_model_id]
+    return found[0] if found else None
 
 
 def view(session: Session, row: MatchRow, default_base_id: UUID | None) -> MatchView:

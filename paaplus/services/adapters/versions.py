@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, undefer
 
 from paaplus import faults
 from paaplus.db.tables import AdapterHistoryRow, AdapterRow, RunRow, UserRow
@@ -21,6 +21,9 @@ from paaplus.services.feedback import exclusions, feedback_log
 
 BASE: Final = "base"  # as target of a rollback: no adapter, the base model's generic scores
 MATCHED_NUMBER: Final = 0  # of the version that a match makes before any training
+_ACTIVE: Final = sa.select(AdapterRow).where(
+    AdapterRow.user_id == sa.bindparam("user_id"), AdapterRow.state == AdapterState.ACTIVE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,17 @@ class Comparison:
 
 def active(session: Session, user_id: UUID) -> AdapterRow | None:
     """The active version; None: the user gets generic scores."""
-    return session.execute(
-        sa.select(AdapterRow).where(AdapterRow.user_id == user_id, AdapterRow.state == AdapterState.ACTIVE)
-    ).scalar_one_or_none()
+    return session.execute(_ACTIVE, {"user_id": user_id}).scalar_one_or_none()
+
+
+def active_of(session: Session, user_ids: Collection[UUID]) -> dict[UUID, AdapterRow]:
+    """The active versions of those of the users who have one, with their bytes."""
+    query = (
+        sa.select(AdapterRow)
+        .where(AdapterRow.user_id.in_(user_ids), AdapterRow.state == AdapterState.ACTIVE)
+        .options(undefer(AdapterRow.data), undefer(AdapterRow.learner_state))
+    )
+    return {row.user_id: row for row in session.execute(query).scalars()}
 
 
 def list_versions(session: Session, user_id: UUID) -> list[AdapterRow]:

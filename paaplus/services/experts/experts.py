@@ -112,7 +112,13 @@ def get(session: Session, user_id: UUID) -> ExpertRow:
 
 def form_of(session: Session, user_id: UUID) -> ExpertForm | None:
     """The form of the user's expert model; None: the user is no expert."""
-    return session.execute(sa.select(ExpertRow.form).where(ExpertRow.user_id == user_id)).scalar_one_or_none()
+    return forms_of(session, [user_id]).get(user_id)
+
+
+def forms_of(session: Session, user_ids: Collection[UUID]) -> dict[UUID, ExpertForm]:
+    """The forms of the models of those of the users who are experts."""
+    rows = session.execute(sa.select(ExpertRow.user_id, ExpertRow.form).where(ExpertRow.user_id.in_(user_ids)))
+    return {row.user_id: row.form for row in rows}
 
 
 def set_retired(session: Session, user_id: UUID, retired: bool, *, actor: str) -> ExpertRow:

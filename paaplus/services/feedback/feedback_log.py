@@ -15,12 +15,14 @@ import hmac
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from functools import cache, cached_property
+from typing import Any, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
+from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import AdapterRow, ExclusionRow, FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.records import DISLIKED, LIKED, PREFERS_FIRST, PREFERS_SECOND, TIE, Scale
@@ -176,6 +178,10 @@ class FeedbackLog:
 
     def latest_ratings(self) -> list[LatestRating]:
         """The latest rating of each image, in order of sequence."""
+        return list(self._latest_ratings)
+
+    @cached_property
+    def _latest_ratings(self) -> list[LatestRating]:
         by_image: dict[UUID, dict[str, RatingEvent]] = {}
         for event in self._valid_in_order(self.events):
             by_image.setdefault(event.image_id, {}).update(dict.fromkeys(event.scores, event))
@@ -255,6 +261,8 @@ class FeedbackLog:
 
     def without_quarantine(self) -> FeedbackLog:
         """The log as if the gate had excluded nothing: what the gate judges."""
+        if all(span.actor != GATE for span in self.exclusions):
+            return self
         return replace(self, exclusions=[span for span in self.exclusions if span.actor != GATE])
 
     def with_quarantine(self, sequences: Collection[int], epoch: int) -> FeedbackLog:
@@ -318,7 +326,7 @@ def answer_time(occurred_at: datetime | None, received_at: datetime) -> int:
 def is_held_out(key: str, user: UserRow, image_sha256: str) -> bool:
     """Whether a user's ratings of an image are held out: one image in five, by a keyed hash."""
     message = f"{user.application}\0{user.external_id}\0{image_sha256}".encode()
-    first = hmac.new(key.encode(), message, hashlib.sha256).digest()[:8]
+    first = hmac.digest(key.encode(), message, hashlib.sha256)[:8]
     return int.from_bytes(first, "big") % HOLDOUT_ONE_IN == 0
 
 
@@ -329,9 +337,29 @@ def trained_up_to(version: AdapterRow | None) -> TrainedUpTo:
 
 def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLog:
     """Read the user's log in the caller's transaction. Without a key, nothing is marked as held out."""
-    other = aliased(ImageRow)
-    rows = session.execute(
+    return read_many(session, [user], holdout_key)[user.id]
+
+
+def read_many(session: Session, users: Collection[UserRow], holdout_key: str | None) -> dict[UUID, FeedbackLog]:
+    """The logs of several users, in two statements. See `read`."""
+    dialect = session.get_bind().dialect.name
+    heads = {"users": encoded(dialect, ((user.id, user.feedback_sequence) for user in users))}
+    rows_of: dict[UUID, list[Any]] = {user.id: [] for user in users}
+    for user_id, *row in session.execute(_events(dialect), heads):
+        rows_of[user_id].append(row)
+    spans_of: dict[UUID, list[ExclusionSpan]] = {user.id: [] for user in users}
+    for user_id, *span in session.execute(_spans(dialect), heads):
+        spans_of[user_id].append(ExclusionSpan(*span))
+    return {user.id: _log(user, rows_of[user.id], spans_of[user.id], holdout_key) for user in users}
+
+
+@cache
+def _events(dialect: str) -> sa.Select[Any]:
+    """The events of users up to a sequence number each, with the digests of their images, in order."""
+    users, other = _heads(dialect), aliased(ImageRow)
+    return (
         sa.select(
+            FeedbackRow.user_id,
             FeedbackRow.sequence,
             FeedbackRow.kind,
             FeedbackRow.image_id,
@@ -343,11 +371,36 @@ def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLo
             FeedbackRow.occurred_at,
             FeedbackRow.received_at,
         )
+        .join(users, sa.and_(users.c.id == FeedbackRow.user_id, FeedbackRow.sequence <= users.c.head))
         .join(ImageRow, ImageRow.id == FeedbackRow.image_id, isouter=True)
         .join(other, other.id == FeedbackRow.other_image_id, isouter=True)
-        .where(FeedbackRow.user_id == user.id, FeedbackRow.sequence <= user.feedback_sequence)
-        .order_by(FeedbackRow.sequence)
-    ).all()
+        .order_by(FeedbackRow.user_id, FeedbackRow.sequence)
+    )
+
+
+@cache
+def _spans(dialect: str) -> sa.Select[Any]:
+    """The exclusions of users' events."""
+    users = _heads(dialect)
+    return (
+        sa.select(
+            ExclusionRow.user_id,
+            FeedbackRow.sequence,
+            ExclusionRow.excluded_epoch,
+            ExclusionRow.released_epoch,
+            ExclusionRow.actor,
+            ExclusionRow.released_by,
+        )
+        .join(users, users.c.id == ExclusionRow.user_id)
+        .join(FeedbackRow, FeedbackRow.id == ExclusionRow.feedback_id)
+    )
+
+
+def _heads(dialect: str) -> sa.FromClause:
+    return row_set(dialect, "users", {"id": sa.Uuid(), "head": sa.Integer()})
+
+
+def _log(user: UserRow, rows: Sequence[Any], spans: list[ExclusionSpan], holdout_key: str | None) -> FeedbackLog:
     events: list[RatingEvent] = []
     comparisons: list[ComparisonEvent] = []
     retractions: dict[int, int] = {}
@@ -373,22 +426,11 @@ def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLo
         elif kind == FeedbackKind.BINARY:
             held_out = holdout_key is not None and is_held_out(holdout_key, user, sha256)
             likes.append(LikeEvent(sequence, image_id, payload["liked"], held_out, answered_at))
-    spans = session.execute(
-        sa.select(
-            FeedbackRow.sequence,
-            ExclusionRow.excluded_epoch,
-            ExclusionRow.released_epoch,
-            ExclusionRow.actor,
-            ExclusionRow.released_by,
-        )
-        .join(FeedbackRow, FeedbackRow.id == ExclusionRow.feedback_id)
-        .where(ExclusionRow.user_id == user.id)
-    ).all()
     return FeedbackLog(
         head=user.feedback_sequence,
         events=events,
         retractions=retractions,
-        exclusions=[ExclusionSpan(*span) for span in spans],
+        exclusions=spans,
         comparisons=comparisons,
         likes=likes,
         deleted=frozenset(deleted),

@@ -6,7 +6,7 @@ Shape letters: F = values of a preference, Q = columns of answers, P = prior coo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -50,8 +50,13 @@ class Shift:
 
 def preference_of(session: Session, user_id: UUID) -> tuple[list[float], int] | None:
     """A user's preference and its version; None: there is none."""
-    row = session.get(PreferenceRow, user_id)
-    return (row.preference, row.version) if row is not None else None
+    return preferences_of(session, [user_id]).get(user_id)
+
+
+def preferences_of(session: Session, user_ids: Collection[UUID]) -> dict[UUID, tuple[list[float], int]]:
+    """Preferences and their versions of those of the users who have one."""
+    rows = session.execute(sa.select(PreferenceRow).where(PreferenceRow.user_id.in_(user_ids))).scalars()
+    return {row.user_id: (row.preference, row.version) for row in rows}
 
 
 def effective(base: BaseScorer, preference: Sequence[float] | None) -> list[float] | None:
