@@ -47,7 +47,7 @@ COMMANDS = {
     ),
     "rate": Definition(
         "paaplus.cli.rate:rate",
-        "Rate photographs of a folder in the terminal; those come first from whose ratings most is learned.",
+        "Rate photographs of a folder in the browser or the terminal; those come first that teach most.",
     ),
     "doctor": Definition(
         "paaplus.cli.doctor:doctor", "Check this deployment; exit code 1 if something keeps it from working."

@@ -130,6 +130,43 @@ def test_undo_takes_back_skip_asks_no_more_and_pairs_are_comparisons(platform: L
     assert 1 <= session.prediction(first.images[0]) <= 5
 
 
+def test_what_was_taken_back_is_asked_again_also_in_the_next_session(platform: LocalPlatform, folder: Path) -> None:
+    imported = bring_in(platform, folder)
+    session = RatingSession.of(platform, imported)
+    first = session.next_question()
+    assert first is not None
+    session.rate(first, 4)
+    assert rating.num_answers(platform) == 1
+    session.undo()
+    assert rating.num_answers(platform) == 0
+    for _ in range(6):  # of eight questions that are chosen at once, two are left
+        question = session.next_question()
+        assert question is not None
+        session.rate(question, 3)
+    rated = set(rating.rated_images(platform))
+    pair = session.next_question(pair=True)
+    assert pair is not None
+    session.prefer(pair, "first")
+    session.undo()
+    one = session.next_question()
+    assert one is not None
+    session.rate(one, 3)
+    rated.add(one.images[0])
+    later = [session.next_question(pair=True)]
+    while later[-1] is not None:
+        session.prefer(later[-1], "tie")
+        later.append(session.next_question(pair=True))
+    asked = {image for question in later if question is not None for image in question.images}
+    assert set(pair.images) - set(one.images) <= asked
+
+    again = RatingSession.of(platform, imported)
+    asked = set()
+    while (question := again.next_question()) is not None:
+        asked.add(question.images[0])
+        again.rate(question, 3)
+    assert asked == set(imported.image_ids) - rated
+
+
 def test_stars_of_other_programs_are_taken_once_and_again_when_they_change(
     platform: LocalPlatform, folder: Path
 ) -> None:
