@@ -21,6 +21,7 @@ from paaplus.errors import InvalidInput
 from paaplus.settings import get_settings
 
 with lazy_imports():
+    from paaplus import extras
     from paaplus.photos import folder, outcome, platform, rating
     from paaplus.services.registry import starter
 
@@ -65,6 +66,8 @@ def rate(
     if not asks_here and (reason := rate_in_browser.why_not()) is not None:
         notices.print(f"rating in the terminal: {reason}", markup=False, highlight=False)
         asks_here = True
+    if from_xmp:
+        extras.require("pyexiv2")
     with platform.open_platform(get_settings(), user, starter.ensure) as local:
         files = folder.find_photographs(directory)
         if not from_xmp:

@@ -10,6 +10,7 @@ import argparse
 import os
 import pty
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -40,16 +41,32 @@ def paaplus(home: Path, *arguments: str, **options: object) -> subprocess.Popen[
     return subprocess.Popen(command, env=environment, text=True, **options)  # type: ignore[call-overload, no-any-return]
 
 
+class Clock:
+    """Seconds since it was made, and seconds of processor that ended child processes took since."""
+
+    def __init__(self) -> None:
+        self.started, self.processor_s = time.monotonic(), self._children_s()
+
+    @staticmethod
+    def _children_s() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    def __str__(self) -> str:
+        seconds, processor_s = time.monotonic() - self.started, self._children_s() - self.processor_s
+        return f"{seconds:.0f} s, {processor_s:.0f} s of processor, load {os.getloadavg()[0]:.1f}"
+
+
 def run(home: Path, *arguments: str) -> None:
-    started = time.monotonic()
+    clock = Clock()
     if paaplus(home, *arguments).wait() != 0:
         raise SystemExit(f"paaplus {' '.join(arguments)} failed")
-    print(f"paaplus {arguments[0]}: {time.monotonic() - started:.0f} s", flush=True)
+    print(f"paaplus {arguments[0]}: {clock}", flush=True)
 
 
 def rate(home: Path, folder: Path) -> None:
     """Answer as the person of `STARS` would, by the names that the command shows."""
-    started = time.monotonic()
+    clock = Clock()
     keyboard, terminal = pty.openpty()
     process = paaplus(home, "rate", str(folder), "--terminal", stdin=terminal, stderr=subprocess.PIPE)
     os.close(terminal)
@@ -66,7 +83,7 @@ def rate(home: Path, folder: Path) -> None:
     if process.wait() != 0:
         raise SystemExit("paaplus rate failed")
     os.close(keyboard)
-    print(f"paaplus rate, {num_answers} answers: {time.monotonic() - started:.0f} s", flush=True)
+    print(f"paaplus rate, {num_answers} answers: {clock}", flush=True)
 
 
 def screenshot(page: Path, file: Path, width_px: int) -> None:
@@ -92,11 +109,11 @@ def main() -> None:
     home, folder, sheet = place / "home", place / "pictures", place / "sheet.html"
     run(home, "data", "pictures", str(folder))
     (folder / f"{LEFT_OUT}.jpg").unlink(missing_ok=True)
-    started = time.monotonic()
+    clock = Clock()
     run(home, "rank", str(folder))
     rate(home, folder)
     run(home, "rank", str(folder), "--sheet", str(sheet))
-    print(f"all three: {time.monotonic() - started:.0f} s, load {os.getloadavg()[0]:.1f}")
+    print(f"all three: {clock}")
     if options.no_picture:
         return
     for width_px in (WIDTH_PX, PHONE_PX):

@@ -65,7 +65,11 @@ def test_tour_pasted_beside_paaplus_up_gives_a_personal_order_and_takes_it_back(
             assert time.monotonic() < deadline
             time.sleep(0.5)
         wait_for(f"{address.group(1)}/readyz", up, 60)
-        script = (tour() + "echo in Python\n" + tour_in_python()).replace("http://127.0.0.1:8000", address.group(1)).replace("/tmp/", f"{tmp_path}/")
+        script = (
+            (tour() + "echo in Python\n" + tour_in_python())
+            .replace("http://127.0.0.1:8000", address.group(1))
+            .replace("/tmp/", f"{tmp_path}/")
+        )
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=tmp_path,

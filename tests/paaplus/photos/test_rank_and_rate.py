@@ -17,10 +17,11 @@ import pytest
 import sqlalchemy as sa
 import typer
 
+from paaplus import extras
 from paaplus.cli.main import app
 from paaplus.db.tables import FeedbackRow, JobRow
 from paaplus.db.tables.jobs import JobKind, JobState
-from paaplus.errors import InvalidInput
+from paaplus.errors import InvalidInput, Unavailable
 from paaplus.photos import contact_sheet, outcome, ranking, rating
 from paaplus.photos.bursts import Seen, best_of_bursts, find_bursts, look_of
 from paaplus.photos.folder import find_photographs
@@ -287,6 +288,24 @@ def test_the_command_ranks_and_prints_json(
     assert Path(told["contact_sheet"]).is_file()
     with pytest.raises(InvalidInput, match="give both"):
         command(["rank", str(folder), "--in-place"])
+
+
+def test_what_would_fail_at_the_end_is_refused_before_a_file_is_read(
+    open_here: Opener, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PAAPLUS_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(starter, "ensure", tiny_starter)
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "old.jpg").write_bytes(b"")
+    with pytest.raises(InvalidInput, match="not empty"):
+        command(["rank", str(folder), "--copy-to", str(tmp_path / "best")])
+    with pytest.raises(InvalidInput, match="there is no folder"):
+        command(["rank", str(folder), "--csv", str(tmp_path / "none" / "all.csv")])
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    for arguments in (["rank", str(folder), "--xmp"], ["rate", str(folder), "--from-xmp"]):
+        with pytest.raises(Unavailable, match=r"paaplus\[photos\]"):
+            command(arguments)
+    assert not (tmp_path / "home" / "photos").exists(), "nothing was imported"
 
 
 def test_a_duplicate_file_is_ranked_beside_its_original(platform: LocalPlatform, folder: Path) -> None:
