@@ -160,6 +160,16 @@ def _gauges(now: Status) -> Iterable[Metric]:
     yield GaugeMetricFamily(
         "paaplus_untrained_feedback", "Events that no training has read yet.", value=now.num_untrained_feedback
     )
+    yield _by_label(
+        "paaplus_deliveries",
+        "Deliveries to webhooks: sent and failed (given up) of the last 24 hours; waiting for a try; waiting for a "
+        "webhook that is disabled.",
+        ["state"],
+        {(state,): n for state, n in now.num_deliveries.items()},
+    )
+    yield GaugeMetricFamily(
+        "paaplus_disabled_webhooks", "Webhooks to which nothing is sent.", value=now.num_disabled_webhooks
+    )
 
 
 def _by_label(name: str, text: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> Metric:

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from paaplus.api.dependencies import ApplicationKey, Context, Cursor, Limit, ReadSession, WriteSession
 from paaplus.api.routing import Route
 from paaplus.api.schemas.common import Page, next_cursor
-from paaplus.api.schemas.webhooks import NewWebhookOut, WebhookIn, WebhookOut
+from paaplus.api.schemas.webhooks import DeliveryOut, NewWebhookOut, WebhookIn, WebhookOut
 from paaplus.errors import Forbidden
 from paaplus.services.webhooks import webhooks as webhooks_service
 
@@ -49,6 +49,21 @@ def list_webhooks(
 def enable_webhook(webhook_id: UUID, key: ApplicationKey, session: WriteSession) -> WebhookOut:
     """Enable a disabled webhook. What waited is delivered now; what happened while it was disabled is not."""
     return WebhookOut.model_validate(webhooks_service.enable(session, key, webhook_id, actor=key.actor))
+
+
+@router.post("/{webhook_id}/disable")
+def disable_webhook(webhook_id: UUID, key: ApplicationKey, session: WriteSession) -> WebhookOut:
+    """Stop telling a webhook. What waits for it goes on waiting; what happens while it is disabled is not told."""
+    return WebhookOut.model_validate(webhooks_service.disable(session, key, webhook_id, actor=key.actor))
+
+
+@router.get("/{webhook_id}/deliveries")
+def list_deliveries(
+    webhook_id: UUID, key: ApplicationKey, session: ReadSession, limit: Limit = 50, cursor: Cursor = None
+) -> Page[DeliveryOut]:
+    """What was posted to a webhook, and what is to be, with the errors. Newest first, as long as events are kept."""
+    rows = webhooks_service.list_deliveries(session, key, webhook_id, limit=limit, before=cursor)
+    return Page(items=[DeliveryOut.model_validate(row) for row in rows], next_cursor=next_cursor(rows, limit))
 
 
 @router.delete("/{webhook_id}", status_code=204)

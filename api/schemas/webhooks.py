@@ -12,6 +12,7 @@ from paaplus.api.schemas.common import In, Out
 from paaplus.api.schemas.users import Application
 from paaplus.db.tables.events import EventKind
 from paaplus.services.webhooks.addresses import MAX_URL
+from paaplus.services.webhooks.webhooks import DeliveryState
 
 
 class WebhookIn(In):
@@ -37,6 +38,23 @@ class WebhookOut(Out):
     last_error: str | None
     disabled_at: datetime | None
     created_at: datetime
+
+
+class DeliveryOut(Out):
+    """One event for one webhook. `state`: `failed` was given up. `last_error`: why the last try failed.
+
+    `attempts` counts tries. `next_at`: when the next one is due; null: there is none.
+    """
+
+    id: UUID
+    event_id: UUID
+    kind: EventKind
+    state: DeliveryState
+    attempts: int
+    created_at: datetime
+    next_at: datetime | None
+    delivered_at: datetime | None
+    last_error: str | None
 
 
 class NewWebhookOut(WebhookOut):

@@ -16,6 +16,7 @@ from paaplus.errors import InvalidInput
 from paaplus.settings import get_settings
 
 with lazy_imports():
+    from paaplus import extras
     from paaplus.photos import contact_sheet, folder, importing, outcome, platform, ranking
     from paaplus.services.registry import starter
 
@@ -51,6 +52,7 @@ def rank(
     """Put a folder of photographs into your order, with a contact sheet. The next run reads only new files."""
     if in_place and not xmp:
         raise InvalidInput("--in-place says where --xmp writes; give both")
+    _check_targets(csv, copy_to, xmp=xmp)
     with platform.open_platform(get_settings(), user, starter.ensure) as local:
         files = folder.find_photographs(directory, [copy_to] if copy_to else [])
         imported = bring_in(local, files)
@@ -89,6 +91,21 @@ def rank(
     for name, value in written.items():
         console.print(f"{name.replace('_', ' ')}: {value}", markup=False, highlight=False, soft_wrap=True)
     report(ranked.refused, "left out")
+
+
+def _check_targets(csv: Path | None, copy_to: Path | None, *, xmp: bool) -> None:
+    """Refuse now what would fail after minutes of work.
+
+    Raises:
+        InvalidInput: there is no folder for the CSV file, or the folder of copies is not empty.
+        Unavailable: the package that writes XMP is not installed.
+    """
+    if csv is not None and not csv.absolute().parent.is_dir():
+        raise InvalidInput(f"{csv}: there is no folder {csv.absolute().parent}")
+    if copy_to is not None:
+        ranking.require_empty(copy_to)
+    if xmp:
+        extras.require("pyexiv2")
 
 
 def bring_in(local: LocalPlatform, files: list[Any]) -> Imported:

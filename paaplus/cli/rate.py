@@ -1,4 +1,4 @@
-"""`paaplus rate`: rate photographs in the terminal."""
+"""`paaplus rate`: rate photographs in the studio, or in the terminal."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from paaplus.cli import rate_in_browser
 from paaplus.cli.common import JsonOption, console, notices, print_record
 from paaplus.cli.lazy import lazy_imports
 from paaplus.cli.rank import FolderArgument, UserOption, bar, bring_in, report
@@ -19,6 +21,7 @@ from paaplus.errors import InvalidInput
 from paaplus.settings import get_settings
 
 with lazy_imports():
+    from paaplus import extras
     from paaplus.photos import folder, outcome, platform, rating
     from paaplus.services.registry import starter
 
@@ -34,23 +37,37 @@ _MIN_TO_TRAIN = 5
 def rate(
     directory: FolderArgument,
     user: UserOption = "me",
-    pairs: Annotated[bool, typer.Option("--pairs", help="Compare two photographs instead of rating one.")] = False,
+    terminal: Annotated[
+        bool, typer.Option("--terminal", help="Ask in the terminal. So it is where no browser can be opened, too.")
+    ] = False,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="In the terminal: compare two photographs instead of rating one.")
+    ] = False,
     viewer: Annotated[
-        str, typer.Option("--open", metavar="COMMAND", help="Show each photograph with this command, for example: feh")
+        str,
+        typer.Option(
+            "--open", metavar="COMMAND", help="In the terminal: show each photograph with this command, such as feh."
+        ),
     ] = "",
     from_xmp: Annotated[
         bool, typer.Option("--from-xmp", help="Take the stars in files and sidecars instead of asking.")
     ] = False,
-    num: Annotated[int, typer.Option("--num", min=0, help="End after so many answers; 0: when you end it.")] = 0,
+    num: Annotated[
+        int, typer.Option("--num", min=0, help="In the terminal: end after so many answers; 0: when you end it.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Rate photographs of a folder in the terminal; those come first from whose ratings most is learned.
+    """Rate photographs of a folder in the browser or the terminal; those come first that teach most.
 
-    The prediction is shown after your answer, so that it does not bias you. Answers are stored at once, and train at
-    the end.
+    The prediction is shown after your answer, so that it does not bias you. Answers are stored at once, and train
+    while you go on in the browser, or at the end.
     """
-    if not from_xmp and not sys.stdin.isatty():
-        raise InvalidInput("the answers are keys of a terminal, and this is none; --from-xmp asks nothing")
+    asks_here = terminal or pairs or bool(viewer) or num > 0 or from_xmp
+    if not asks_here and (reason := rate_in_browser.why_not()) is not None:
+        notices.print(f"rating in the terminal: {reason}", markup=False, highlight=False)
+        asks_here = True
+    if from_xmp:
+        extras.require("pyexiv2")
     with platform.open_platform(get_settings(), user, starter.ensure) as local:
         files = folder.find_photographs(directory)
         if not from_xmp:
@@ -61,10 +78,21 @@ def rate(
                 taken = rating.import_stars(local, imported, on_progress)
             report(taken.refused, "not read")
             done = {"stars_found": taken.num_found, "ratings_added": taken.num_accepted}
-        else:
+        elif asks_here:
             session = rating.RatingSession.of(local, imported)
             _ask(session, shlex.split(viewer), pairs=pairs, most=num)
             done = {"answers": session.num_given}
+        else:
+            if num_others := rating.num_others(local, imported):
+                notices.print(
+                    f"the page also asks about {num_others} photographs of other folders; "
+                    "--terminal asks about this one only",
+                    highlight=False,
+                )
+            before = rating.num_answers(local)
+            if not rate_in_browser.rate(local):
+                return
+            done = {"answers": rating.num_answers(local) - before}
         done["photographs_rated"] = num_rated = len(rating.rated_images(local))
         if num_rated >= _MIN_TO_TRAIN:
             notices.print("training ...")
@@ -83,6 +111,8 @@ def _ask(session: RatingSession, viewer: list[str], *, pairs: bool, most: int) -
             _ask_by_key(session, viewer, shown, read_key, pairs=pairs, most=most)
     finally:
         _close(shown)
+    if not session.num_given and not sys.stdin.isatty():
+        raise InvalidInput("no answer came: the answers are keys of a terminal or a pipe; --from-xmp asks nothing")
 
 
 def _ask_by_key(
@@ -164,9 +194,19 @@ def _single_keys() -> Iterator[Callable[[], str]]:
         yield lambda: click.getchar().lower()
         return
     terminal = sys.stdin.fileno()
+    if not sys.stdin.isatty():
+        yield partial(_piped_key, terminal)
+        return
     before = termios.tcgetattr(terminal)
     try:
         tty.setcbreak(terminal, termios.TCSADRAIN)
         yield lambda: os.read(terminal, 1).decode("ascii", "ignore").lower()
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def _piped_key(stream: int) -> str:
+    """The next key of a pipe or a file; ends of lines and blanks are none."""
+    while (key := os.read(stream, 1)) and key.isspace():
+        pass
+    return key.decode("ascii", "ignore").lower()

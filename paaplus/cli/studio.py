@@ -32,7 +32,7 @@ def studio(
             code = sessions.invite(session, user_of(session, user).id, actor=ACTOR)
         else:
             code = sessions.operator_link(session)
-    print(_address(url, code))
+    print(link_of(url, code))
 
 
 def is_installed() -> bool:
@@ -46,10 +46,11 @@ def studio_link(settings: Settings, url: str) -> str | None:
     database = engine.Database(settings.resolved_database_url)
     try:
         with database.session() as session:
-            return _address(url, sessions.operator_link(session))
+            return link_of(url, sessions.operator_link(session))
     finally:
         database.dispose()
 
 
-def _address(url: str, code: str) -> str:
+def link_of(url: str, code: str) -> str:
+    """The address of a one-time link."""
     return f"{url}/studio/enter?code={code}"

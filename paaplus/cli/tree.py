@@ -47,7 +47,7 @@ COMMANDS = {
     ),
     "rate": Definition(
         "paaplus.cli.rate:rate",
-        "Rate photographs of a folder in the terminal; those come first from whose ratings most is learned.",
+        "Rate photographs of a folder in the browser or the terminal; those come first that teach most.",
     ),
     "doctor": Definition(
         "paaplus.cli.doctor:doctor", "Check this deployment; exit code 1 if something keeps it from working."
@@ -70,6 +70,9 @@ COMMANDS = {
     "feedback": Definition("paaplus.cli.feedback:app", "Read a user's feedback log, and import ratings."),
     "adapters": Definition("paaplus.cli.adapters:app", "Adapter versions: list, compare, promote, pin, roll back."),
     "jobs": Definition("paaplus.cli.jobs:app", "List and show training, feature and labelling jobs."),
+    "webhooks": Definition(
+        "paaplus.cli.webhooks:app", "Webhooks: add, test, enable and remove them, and see their deliveries."
+    ),
     "audit": Definition("paaplus.cli.audit:app", "List and verify the audit trail of privileged acts."),
     "base-models": Definition("paaplus.cli.base_models:app", "Base models: a frozen backbone with a generic head."),
     "priors": Definition("paaplus.cli.priors:app", "Taste priors: learn them from people who rated, list, retire."),

@@ -11,7 +11,9 @@ docs/client.md has the whole tour.
 """
 
 from paaplus.client.answers import (
+    BaseModel,
     Confidence,
+    Delivery,
     Feedback,
     FeedbackBatch,
     FeedbackItem,
@@ -38,8 +40,10 @@ from paaplus.signatures import InvalidSignature, verify
 
 __all__ = [
     "AsyncClient",
+    "BaseModel",
     "Client",
     "Confidence",
+    "Delivery",
     "Feedback",
     "FeedbackBatch",
     "FeedbackItem",

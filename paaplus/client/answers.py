@@ -32,7 +32,8 @@ class Version:
     high_water_sequence: int
     size_bytes: int
     created_at: datetime
-    metrics: dict[str, Any] | None = None  # of one version that was asked for by its number
+    metrics: dict[str, Any] | None = None  # of one version that was asked for by its number, as the two below
+    parent_id: str | None = None
     gate_report: dict[str, Any] | None = None
 
 
@@ -97,6 +98,15 @@ class Confidence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BaseModel:
+    """The base model that gave a score."""
+
+    name: str
+    version: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
     """The scores of one image for one user. `status`: scored, pending or failed."""
 
@@ -113,6 +123,7 @@ class Prediction:
     job_id: str | None
     retry_after_s: int | None
     error: str | None
+    base_model: BaseModel | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +255,21 @@ class NewWebhook(Webhook):
     """A new webhook. `secret` checks its signatures, and is shown this once."""
 
     secret: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One event for one webhook. `state`: waiting, sent or failed (given up). `last_error`: of the last try."""
+
+    id: str
+    event_id: str
+    kind: str
+    state: str
+    attempts: int
+    created_at: datetime
+    next_at: datetime | None
+    delivered_at: datetime | None
+    last_error: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,14 @@ def change(
     return read(kind, answer.json())
 
 
+def call(method: str, path: str, body: Any, query: Mapping[str, Any], retries: Retries) -> Steps[Any]:
+    """Any other request; returns the JSON of the answer. What changes something carries an idempotency key."""
+    is_change = method.upper() not in ("GET", "HEAD")
+    request = Call(method.upper(), path, query=_given(query), json=body, once=is_change)
+    answer = yield from send(request, retries)
+    return answer.json()
+
+
 def remove(path: str, retries: Retries) -> Steps[None]:
     """Delete something."""
     yield from send(Call("DELETE", path, once=True, missing_is_done=True), retries)

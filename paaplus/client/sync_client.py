@@ -14,6 +14,7 @@ import httpx2
 
 from paaplus.client import operations, ranking, transport
 from paaplus.client.answers import (
+    Delivery,
     Feedback,
     FeedbackBatch,
     HistoryEntry,
@@ -436,9 +437,33 @@ class Client:
         path = f"/v1/webhooks/{webhook}/enable"
         return self._run(operations.change(Webhook, "POST", path, None, self._retries))
 
+    def disable_webhook(self, webhook: str) -> Webhook:
+        """Send nothing to a webhook until it is enabled."""
+        path = f"/v1/webhooks/{webhook}/disable"
+        return self._run(operations.change(Webhook, "POST", path, None, self._retries))
+
+    def deliveries(self, webhook: str) -> Iterator[Delivery]:
+        """What was posted to a webhook, and what waits, with the errors; newest first."""
+        return self._pages(Delivery, f"/v1/webhooks/{webhook}/deliveries")
+
     def remove_webhook(self, webhook: str) -> None:
         """Delete a webhook. What was not delivered is dropped."""
         self._run(operations.remove(f"/v1/webhooks/{webhook}", self._retries))
+
+    # --- everything else
+
+    def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        """A request that has no method here, for example `call("GET", "/v1/surveys")`; returns the answer's JSON.
+
+        One that changes something is sent with an `Idempotency-Key`, so it is safe to be sent again, too.
+
+        Args:
+            method: of HTTP.
+            path: begins with `/v1/`.
+            body: JSON.
+            query: of the address; what is None is left out.
+        """
+        return self._run(operations.call(method, path, body, query, self._retries))
 
     def _pages(self, kind: type[T], path: str, **query: Any) -> Iterator[T]:
         cursor: str | None = None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paaplus.demo.client import Client
+from paaplus.demo.application import Application
 from paaplus.demo.plan import Person
 from paaplus.records import Scale
 
@@ -25,27 +25,22 @@ class Served:
     receipts: dict[str, str]  # image -> receipt
 
 
-def ask(client: Client, people: Sequence[Person], image_ids: Mapping[str, str]) -> dict[str, Served]:
-    """Scores of every image that each person rated, in one call; by user_id."""
-    wanted = [(person.user_id, image) for person in people for image in person.images]
-    items = client.predict([(user_id, image_ids[image]) for user_id, image in wanted])
+def ask(client: Application, people: Sequence[Person], image_ids: Mapping[str, str]) -> dict[str, Served]:
+    """Scores of every image that each person rated; by user_id."""
     served: dict[str, Served] = {}
-    for (user_id, image), item in zip(wanted, items, strict=True):
-        adapter = item["adapter"]
-        entry = served.setdefault(
-            user_id,
-            Served(
-                adapter["number"] if adapter else 0,
-                adapter["digest"] if adapter else None,
-                item["base_model"]["digest"],
-                {},
-                {},
-                {},
-            ),
+    for person in people:
+        items = client.scores(person.user_id, [image_ids[image] for image in person.images])
+        by_image = dict(zip(person.images, items, strict=True))
+        first = items[0]
+        assert first.base_model is not None, "every scored item has one"
+        served[person.user_id] = Served(
+            first.adapter.number if first.adapter else 0,
+            first.adapter.digest if first.adapter else None,
+            first.base_model.digest,
+            {image: dict(item.scores or {}) for image, item in by_image.items()},
+            {image: dict(item.generic or {}) for image, item in by_image.items()},
+            {image: str(item.receipt_id) for image, item in by_image.items()},
         )
-        entry.scores[image] = item["scores"]
-        entry.generic[image] = item["generic"]
-        entry.receipts[image] = item["receipt_id"]
     return served
 
 

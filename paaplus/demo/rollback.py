@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from paaplus.demo.client import Client
+from paaplus.demo.application import Application
 from paaplus.demo.failure import DemoFailed
 from paaplus.demo.loop import Served, ask, rating_events
 from paaplus.demo.plan import Person
@@ -64,7 +64,7 @@ def choose(people: Sequence[Person], rounds: Sequence[Mapping[str, Served]]) -> 
 
 def roll_back(
     platform: Platform,
-    client: Client,
+    client: Application,
     application: str,
     person: Person,
     policy: dict[str, Any],
@@ -79,7 +79,8 @@ def roll_back(
         DemoFailed: a command or call failed.
     """
     user = f"{application}/{person.user_id}"
-    old = _version(client, person, recorded.adapter_number)
+    number = recorded.adapter_number
+    old = client.version(person.user_id, number) if number else None
     change = platform.command("adapters", "rollback", user, "--to", str(recorded.adapter_number), "--reason", REASON)
     again = ask(client, [person], image_ids)[person.user_id]
     same = (
@@ -88,30 +89,30 @@ def roll_back(
         and again.base_digest == recorded.base_digest
     )
 
-    versions_before = len(client.get(f"/v1/users/{person.user_id}/adapters")["items"])
+    versions_before = len(client.versions(person.user_id))
     time.sleep(NUM_QUIET_SCANS * SCAN_INTERVAL_S)
     resting = ask(client, [person], image_ids)[person.user_id]
     stayed = (
-        resting.adapter_number == recorded.adapter_number
-        and len(client.get(f"/v1/users/{person.user_id}/adapters")["items"]) == versions_before
+        resting.adapter_number == recorded.adapter_number and len(client.versions(person.user_id)) == versions_before
     )
 
     # New feedback trains from the old version on. Without the excluded feedback there are fewer ratings.
     overrides = json.dumps({**policy, "min_new_feedback": len(person.reserve)})
     platform.command("users", "policy", user, "--set", overrides)
-    client.post_feedback(rating_events(person, person.reserve, image_ids, scale))
-    client.wait_until_trained([person.user_id], lambda _: None, platform.check_alive)
-    newest = client.get(f"/v1/users/{person.user_id}/adapters")["items"][0]
-    detail = _version(client, person, newest["number"])
+    client.post_all(rating_events(person, person.reserve, image_ids, scale))
+    client.wait_until_all_trained([person.user_id], lambda _: None, platform.check_alive)
+    newest = client.versions(person.user_id)[0]
+    detail = client.version(person.user_id, newest.number)
     after = ask(client, [person], image_ids)[person.user_id]
-    excluded = client.get(f"/v1/users/{person.user_id}/exclusions")["items"]
-    parent = 0 if detail["parent_id"] is None else recorded.adapter_number if detail["parent_id"] == old["id"] else -1
+    excluded = client.call("GET", f"/v1/users/{person.user_id}/exclusions")["items"]
+    parent = 0 if detail.parent_id is None else recorded.adapter_number if old and detail.parent_id == old.id else -1
+    old_num_ratings = old.num_ratings if old else 0
     not_undone = (
         stayed
-        and newest["number"] > change["from_number"]
+        and newest.number > change["from_number"]
         and parent == recorded.adapter_number
-        and newest["num_ratings"] <= old["num_ratings"] + len(person.reserve)
-        and after.adapter_number in (recorded.adapter_number, newest["number"])
+        and newest.num_ratings <= old_num_ratings + len(person.reserve)
+        and after.adapter_number in (recorded.adapter_number, newest.number)
         and len(excluded) == change["num_excluded"]
     )
     return Proof(
@@ -124,17 +125,11 @@ def roll_back(
         num_excluded=change["num_excluded"],
         quiet_scans=NUM_QUIET_SCANS,
         new_ratings=len(person.reserve),
-        next_version=newest["number"],
+        next_version=newest.number,
         next_parent=parent,
-        next_num_ratings=newest["num_ratings"],
-        old_num_ratings=old["num_ratings"],
-        next_is_live=after.adapter_number == newest["number"],
+        next_num_ratings=newest.num_ratings,
+        old_num_ratings=old_num_ratings,
+        next_is_live=after.adapter_number == newest.number,
         not_undone=not_undone,
         history=platform.command("adapters", "history", user),
     )
-
-
-def _version(client: Client, person: Person, number: int) -> dict[str, Any]:
-    if number == 0:
-        return {"id": None, "num_ratings": 0}
-    return dict(client.get(f"/v1/users/{person.user_id}/adapters/{number}"))

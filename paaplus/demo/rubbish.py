@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from paaplus.demo.client import Client
+from paaplus.demo.application import Application
 from paaplus.demo.loop import ask
 from paaplus.demo.plan import Person
 from paaplus.demo.platform import Platform
@@ -42,7 +42,7 @@ class Refusal:
 
 def post_rubbish(
     platform: Platform,
-    client: Client,
+    client: Application,
     application: str,
     person: Person,
     image_ids: Mapping[str, str],
@@ -61,10 +61,10 @@ def post_rubbish(
     rng = np.random.default_rng([seed, 3])
     unrated = sorted(set(image_ids) - set(person.images))
     images = [unrated[i] for i in rng.permutation(len(unrated))[:num]]
-    client.post_feedback(_events(person, images, image_ids, scale, rng))
-    client.wait_until_trained([person.user_id], lambda _: None, platform.check_alive)
+    client.post_all(_events(person, images, image_ids, scale, rng))
+    client.wait_until_all_trained([person.user_id], lambda _: None, platform.check_alive)
     after = ask(client, [person], image_ids)[person.user_id]
-    excluded = client.get(f"/v1/users/{person.user_id}/exclusions")["items"]
+    excluded = client.call("GET", f"/v1/users/{person.user_id}/exclusions")["items"]
     history = platform.command("adapters", "history", f"{application}/{person.user_id}")
     reasons = [entry["reason"] for entry in history if entry["move"] in _REFUSALS]  # newest first
     return Refusal(

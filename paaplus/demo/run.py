@@ -9,9 +9,10 @@ from typing import Any
 
 from rich.console import Console
 
+from paaplus.client import NotInTime, NotReached, RequestFailed
 from paaplus.data.builtin_set.build import write_builtin_set
 from paaplus.data.folder import read_folder
-from paaplus.demo.client import Client
+from paaplus.demo.application import Application
 from paaplus.demo.failure import DemoFailed
 from paaplus.demo.loop import ask, correction_events, rating_events
 from paaplus.demo.plan import Person, Plan, make_plan
@@ -64,7 +65,7 @@ def run_demo(
     try:
         with platform:
             return _DemoRun(platform, folder, console).run(data, num_people, increment_size, seed)
-    except DemoFailed as error:
+    except (DemoFailed, RequestFailed, NotReached, NotInTime) as error:
         tails = platform.log_tails()
         raise DemoFailed(f"{error}\n{tails}" if tails else str(error)) from error
 
@@ -82,7 +83,7 @@ class _DemoRun:
         run = self._prepare(data, num_people, increment_size, seed)
         plan = run.plan
         key = self._start()
-        client = Client(self.platform.url, key)
+        client = Application(self.platform.url, key)
         try:
             policies = self._create_users(client, plan)
             image_ids = self._register(client, run)
@@ -153,16 +154,16 @@ class _DemoRun:
         self.console.print(f"  {self.platform.url}", highlight=False)
         return str(created["key"])
 
-    def _register(self, client: Client, run: Run) -> dict[str, str]:
+    def _register(self, client: Application, run: Run) -> dict[str, str]:
         files = [run.folder.image_path(image) for image in run.plan.images]
         with self.steps.counter("upload images", len(files)) as advance:
-            image_ids = client.upload(files, on_done=advance)
+            image_ids = client.upload_files(files, on_done=advance)
         with self.steps.progress("extract features", len(files)) as update:
             somebody = run.plan.people[0].user_id
             client.wait_for_features(somebody, list(image_ids.values()), on_progress=update)
         return image_ids
 
-    def _create_users(self, client: Client, plan: Plan) -> dict[str, dict[str, Any]]:
+    def _create_users(self, client: Application, plan: Plan) -> dict[str, dict[str, Any]]:
         policies = {}
         for person in plan.people:
             policies[person.user_id] = {
@@ -170,19 +171,23 @@ class _DemoRun:
                 "strategy": person.strategy,
                 "min_new_feedback": len(person.increments[0]),
             }
-            client.create_user(person.user_id, policies[person.user_id])
+            client.make_user(person.user_id, policy=policies[person.user_id])
         return policies
 
-    def _increment(self, client: Client, run: Run, image_ids: dict[str, str], number: int) -> None:
+    def _increment(self, client: Application, run: Run, image_ids: dict[str, str], number: int) -> None:
         """Post one increment for everybody, wait for the trainings, and score again."""
         plan = run.plan
         with self.steps.counter(f"increment {number + 1}: post, train, gate", len(plan.people)) as advance:
             for person in plan.people:
-                client.post_feedback(self._events(person, run, image_ids, number))
-            client.wait_until_trained([p.user_id for p in plan.people], lambda _: advance(), self.platform.check_alive)
+                client.post_all(self._events(person, run, image_ids, number))
+            client.wait_until_all_trained(
+                [p.user_id for p in plan.people], lambda _: advance(), self.platform.check_alive
+            )
             run.rounds.append(ask(client, plan.people, image_ids))
 
-    def _post_rubbish(self, client: Client, run: Run, image_ids: dict[str, str], rolled_back: Person) -> Refusal | None:
+    def _post_rubbish(
+        self, client: Application, run: Run, image_ids: dict[str, str], rolled_back: Person
+    ) -> Refusal | None:
         """For the first person with a live version who was not rolled back; None: there is nobody."""
         last = run.rounds[-1]
         for person in run.plan.people:

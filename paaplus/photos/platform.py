@@ -142,7 +142,17 @@ class LocalPlatform:
                 raise Unavailable(f"job {job_id} was given up: {job.last_error}")
 
     def _work_until(self, is_done: Callable[[], bool]) -> None:
-        """Run ready jobs in a thread until it is done. Ctrl-C ends the thread, which returns its job to the queue."""
+        """Run ready jobs until it is done. Ctrl-C ends the worker, which returns its job to the queue."""
+        with self.working() as is_working:
+            while not is_done() and is_working():
+                time.sleep(_POLL_S)
+
+    @contextmanager
+    def working(self) -> Iterator[Callable[[], bool]]:
+        """Run ready jobs in a thread, and scan, as worker and scheduler do. What is given tells whether it still runs.
+
+        An error of the worker is raised at the end.
+        """
         context = self.context
         errors: list[BaseException] = []
         ended = threading.Event()
@@ -166,8 +176,7 @@ class LocalPlatform:
         thread = threading.Thread(target=work, name="photos-worker")
         thread.start()
         try:
-            while not is_done() and thread.is_alive():
-                time.sleep(_POLL_S)
+            yield thread.is_alive
         finally:
             ended.set()
             context.stopping.set()

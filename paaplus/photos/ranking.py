@@ -140,14 +140,23 @@ def _cell(value: Any) -> str:
     return "" if value is None else value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def copy_best(ranking: FolderRanking, top: int, folder: Path) -> int:
-    """Copy the best files into a folder, with the rank before their names; returns how many. Nothing is overwritten.
+def require_empty(folder: Path) -> None:
+    """Check the folder of copies, before the work whose result goes there.
 
     Raises:
         InvalidInput: the folder has files already, which a new order would mix with.
     """
     if folder.exists() and any(folder.iterdir()):
         raise InvalidInput(f"{folder} is not empty; copies of another order would mix with what is there")
+
+
+def copy_best(ranking: FolderRanking, top: int, folder: Path) -> int:
+    """Copy the best files into a folder, with the rank before their names; returns how many. Nothing is overwritten.
+
+    Raises:
+        InvalidInput: the folder has files already, which a new order would mix with.
+    """
+    require_empty(folder)
     folder.mkdir(parents=True, exist_ok=True)
     chosen = ranking.photos[:top]
     digits = max(_RANK_DIGITS, len(str(len(chosen))))

@@ -14,6 +14,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.orm import aliased
 
 from paaplus.db.tables import FeedbackRow, ImageRow
 from paaplus.db.tables.feedback import FeedbackKind
@@ -29,6 +30,7 @@ from paaplus.photos.platform import APPLICATION, LocalPlatform
 from paaplus.services.adaptation import suggestions
 from paaplus.services.feedback import feedback_log, intake
 from paaplus.services.feedback.intake import AppendResult, NewEvent
+from paaplus.services.images.filters import ImageFilter
 from paaplus.services.predictions import rankings
 
 SCALE: Final = {"min": 1, "max": 5}
@@ -131,6 +133,7 @@ class RatingSession:
         )
         _append(self.platform, [retraction], SOURCE)
         self._waiting = [*question.images, *self._waiting]
+        self._skipped.difference_update(question.images)  # a comparison that was taken back may be asked again
         return question
 
     def prediction(self, image_id: UUID) -> float:
@@ -215,6 +218,30 @@ def sample(platform: LocalPlatform, files: Sequence[PhotoFile]) -> list[PhotoFil
     left = [file for file in files if (known := catalogue.of_file(file)) is None or known.image_id not in rated]
     left.sort(key=lambda file: sha256_hex(file.name.encode()))
     return left[:SAMPLE_SIZE]
+
+
+def num_answers(platform: LocalPlatform) -> int:
+    """How many answers of the user count: those that were not taken back."""
+    taken_back = aliased(FeedbackRow)
+    retracted = sa.select(taken_back.retracts_sequence).where(
+        taken_back.user_id == platform.user_id, taken_back.retracts_sequence.is_not(None)
+    )
+    query = sa.select(sa.func.count()).where(
+        FeedbackRow.user_id == platform.user_id,
+        FeedbackRow.kind != FeedbackKind.RETRACTION,
+        FeedbackRow.sequence.not_in(retracted),
+    )
+    with platform.database.read_session() as session:
+        return int(session.execute(query).scalar_one())
+
+
+def num_others(platform: LocalPlatform, imported: Imported) -> int:
+    """How many unrated photographs the user has in other folders."""
+    query = sa.select(ImageRow.id).where(
+        ImageRow.owner_id == platform.user_id, *ImageFilter(unrated_by=platform.user_id).conditions()
+    )
+    with platform.database.read_session() as session:
+        return len(set(session.execute(query).scalars()) - set(imported.image_ids))
 
 
 def rated_images(platform: LocalPlatform) -> set[UUID]:

@@ -321,6 +321,12 @@ ROUTES: dict[tuple[str, str], tuple[frozenset[KeyScope], Callable[[World], Reque
     ("POST", "/v1/webhooks"): (APPLICATION, new_webhook, "forbidden"),
     ("GET", "/v1/webhooks"): (APPLICATION, lambda w: at("/v1/webhooks"), ITS_OWN),
     ("POST", "/v1/webhooks/{webhook_id}/enable"): (APPLICATION, lambda w: at(f"{webhook(w)}/enable"), NOT_THERE),
+    ("POST", "/v1/webhooks/{webhook_id}/disable"): (APPLICATION, lambda w: at(f"{webhook(w)}/disable"), NOT_THERE),
+    ("GET", "/v1/webhooks/{webhook_id}/deliveries"): (
+        APPLICATION,
+        lambda w: at(f"{webhook(w)}/deliveries"),
+        NOT_THERE,
+    ),
     ("DELETE", "/v1/webhooks/{webhook_id}"): (APPLICATION, lambda w: at(webhook(w)), NOT_THERE),
     ("GET", "/v1/users/{user}/export"): (USER, of_ada("/export"), NOT_THERE),
     ("DELETE", "/v1/users/{user}"): (APPLICATION, somebody_to_erase, NOT_THERE),

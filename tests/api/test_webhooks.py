@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
+from paaplus.db.tables import DeliveryRow, UserRow
+from paaplus.db.tables.events import EventKind
+from paaplus.services import events
 from tests.api.conftest import World
 from tests.api.test_errors import assert_error
 
@@ -61,3 +65,25 @@ def test_url_that_no_webhook_may_have_is_refused(world: World, url: str) -> None
 def test_wrong_bodies_are_refused(world: World) -> None:
     for body in ({}, {"url": 7}, {"url": URL, "kinds": []}, {"url": URL, "kinds": ["x"]}, {"url": URL, "secret": "s"}):
         assert world.application.post("/v1/webhooks", body).status_code == 422
+
+
+def test_a_webhook_is_disabled_enabled_and_its_deliveries_are_listed_with_their_errors(world: World) -> None:
+    made = world.application.post("/v1/webhooks", {"url": URL}).json()
+    path = f"/v1/webhooks/{made['id']}"
+    disabled = world.application.post(f"{path}/disable").json()
+    assert disabled["disabled_at"] is not None
+    assert world.application.post(f"{path}/disable").json() == disabled, "repeating it changes nothing"
+    assert world.application.post(f"{path}/enable").json()["disabled_at"] is None
+    with world.database.session() as session:
+        user_id = session.execute(sa.select(UserRow.id).where(UserRow.application == "test-app").limit(1)).scalar_one()
+        for kind in (EventKind.ADAPTER_PROMOTED, EventKind.DRIFT_FOUND):
+            events.write(session, kind, user_id, {})
+        session.execute(sa.update(DeliveryRow).values(attempts=3, last_error="answered 500: no success"))
+    first = world.application.get(f"{path}/deliveries", limit=1).json()
+    [item] = first["items"]
+    assert (item["kind"], item["state"], item["attempts"]) == ("drift.found", "waiting", 3)
+    assert item["last_error"] == "answered 500: no success"
+    second = world.application.get(f"{path}/deliveries", cursor=first["next_cursor"]).json()
+    assert [each["kind"] for each in second["items"]] == ["adapter.promoted"]
+    assert_error(world.other.get(f"{path}/deliveries"), 404, "not_found")
+    assert_error(world.other.post(f"{path}/disable"), 404, "not_found")

@@ -22,6 +22,12 @@ def tour() -> str:
     return found.group(1)
 
 
+def tour_in_python() -> str:
+    found = re.search(r"<!-- tour in Python -->\n```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert found, "the README has no tour in Python"
+    return found.group(1)
+
+
 def wait_for(url: str, process: subprocess.Popen[bytes], timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while True:
@@ -40,7 +46,7 @@ def shown(output: str) -> list[dict[str, float]]:
     return [dict(scores[place : place + 2]) for place in range(0, len(scores), 2)]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(420)
 @pytest.mark.late
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the tour needs curl")
 def test_tour_pasted_beside_paaplus_up_gives_a_personal_order_and_takes_it_back(tmp_path: Path) -> None:
@@ -59,23 +65,33 @@ def test_tour_pasted_beside_paaplus_up_gives_a_personal_order_and_takes_it_back(
             assert time.monotonic() < deadline
             time.sleep(0.5)
         wait_for(f"{address.group(1)}/readyz", up, 60)
-        script = tour().replace("http://127.0.0.1:8000", address.group(1)).replace("/tmp/", f"{tmp_path}/")
+        script = (
+            (tour() + "echo in Python\n" + tour_in_python())
+            .replace("http://127.0.0.1:8000", address.group(1))
+            .replace("/tmp/", f"{tmp_path}/")
+        )
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=tmp_path,
             env=environment,
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=240,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert '"source":"adapter"' in done.stdout
-        before, taught, after = shown(done.stdout)
+        with_curl, with_client = done.stdout.split("in Python\n")
+        before, taught, after = shown(with_curl)
         assert before["coffee"] < before["rocket"], "what README.md says of everybody's order"
         assert taught["coffee"] > taught["rocket"] + 0.5
         assert after == before
         assert "rolled_back" not in done.stdout, "the history is printed before the rollback"
-        assert done.stdout.rstrip().endswith("base")
+        assert with_curl.rstrip().endswith("base")
+        plain, learned = shown(with_client)
+        assert plain == pytest.approx(before)
+        assert learned == pytest.approx(taught, abs=0.05), "the same ratings by the client"
+        assert "Promoted" in with_client
+        assert re.search(r"^1 \w+ [\d.]+ \(for everybody number \d+\)$", with_client, re.MULTILINE)
     finally:
         up.terminate()
         up.wait(30)

@@ -25,7 +25,7 @@ def test_every_metric_that_a_rule_asks_for_exists_with_its_labels(settings: Sett
     exported |= {f"{name}_{part}" for name in exported for part in ("bucket", "count", "sum")}
     values = {
         'state="dead"', 'state="queued"', 'outcome="refused"', 'outcome="promoted"', 'status="429"', 'status=~"5.."',
-        'route="/v1/predictions"', 'job="paaplus"',
+        'route="/v1/predictions"', 'job="paaplus"', 'state="failed"', 'state="disabled"',
     }  # fmt: skip
     for rule in RULES:
         asked = set(re.findall(r"\b(paaplus_\w+|process_\w+)", rule["expr"])) or OF_PROMETHEUS
@@ -33,6 +33,8 @@ def test_every_metric_that_a_rule_asks_for_exists_with_its_labels(settings: Sett
         assert set(re.findall(r'\w+=~?"[^"]*"', rule["expr"])) <= values, rule["alert"]
     assert 'paaplus_gate_outcomes{outcome="refused"} 0.0' in text
     assert 'paaplus_jobs{state="dead"} 0.0' in text
+    assert 'paaplus_deliveries{state="failed"} 0.0' in text
+    assert 'paaplus_deliveries{state="disabled"} 0.0' in text
 
 
 def test_every_rule_is_named_once_and_explained_to_the_operator() -> None:

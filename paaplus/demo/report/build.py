@@ -12,7 +12,7 @@ import numpy as np
 
 from paaplus import __version__
 from paaplus.data.folder import DataFolder
-from paaplus.demo.client import Client
+from paaplus.demo.application import Application
 from paaplus.demo.loop import Served
 from paaplus.demo.plan import Person, Plan
 from paaplus.demo.rollback import Proof
@@ -37,24 +37,24 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)  # step -> wall clock
 
 
-def learned_by(client: Client, person: Person) -> dict[str, Any]:
+def learned_by(client: Application, person: Person) -> dict[str, Any]:
     """A person's versions with the gate's reasons, oldest first, and the time of the trainings."""
-    listed = client.get(f"/v1/users/{person.user_id}/adapters")["items"]
     versions = []
-    for item in reversed(listed):
-        detail = client.get(f"/v1/users/{person.user_id}/adapters/{item['number']}")
+    for item in reversed(client.versions(person.user_id)):
+        detail = client.version(person.user_id, item.number)
+        report = detail.gate_report or {}
         versions.append(
             {
-                "number": detail["number"],
-                "state": detail["state"],
-                "num_ratings": detail["num_ratings"],
-                "size_bytes": detail["size_bytes"],
-                "digest": detail["digest"],
-                "promoted": bool(detail["gate_report"].get("promote")),
-                "reason": detail["gate_report"].get("reason", ""),
+                "number": detail.number,
+                "state": detail.state,
+                "num_ratings": detail.num_ratings,
+                "size_bytes": detail.size_bytes,
+                "digest": detail.digest,
+                "promoted": bool(report.get("promote")),
+                "reason": report.get("reason", ""),
             }
         )
-    runs = client.get(f"/v1/users/{person.user_id}/metrics")["runs"]
+    runs = client.call("GET", f"/v1/users/{person.user_id}/metrics")["runs"]
     seconds = sum(value for run in runs for value in run["timings"].values())
     return {"versions": versions, "num_trainings": len(runs), "training_seconds": seconds}
 

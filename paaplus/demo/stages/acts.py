@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from paaplus.demo.client import Client
+from paaplus.client import Prediction
+from paaplus.demo.application import Application
 from paaplus.demo.stages.plan import Player
 from paaplus.records import Scale
 
@@ -21,7 +22,7 @@ class Reviewed:
 
 
 def review_all(
-    client: Client, expert: Player, batch_id: str, name_of: dict[str, str], scale: Scale, tolerance: float
+    client: Application, expert: Player, batch_id: str, name_of: dict[str, str], scale: Scale, tolerance: float
 ) -> Reviewed:
     """Review an expert's queue: accept labels within `tolerance` of the expert's rating, correct all others.
 
@@ -34,7 +35,7 @@ def review_all(
         tolerance: in points of the 0-10 scale.
     """
     reviewed = Reviewed()
-    while (review := client.get(f"/v1/reviews/next?batch={batch_id}")["review"]) is not None:
+    while (review := client.call("GET", f"/v1/reviews/next?batch={batch_id}")["review"]) is not None:
         own = {a: scale.to_score(rating) for a, rating in expert.ratings[name_of[review["image_id"]]].items()}
         errors = {aspect: abs(review["scores"][aspect] - score) for aspect, score in own.items()}
         reviewed.errors += errors.values()
@@ -42,22 +43,22 @@ def review_all(
         verdict: dict[str, Any] = {"event_id": f"{expert.user_id}:{review['id']}", "verdict": "accept"}
         if wrong:
             verdict |= {"verdict": "correct", "scores": wrong}
-        client.post(f"/v1/reviews/{review['id']}", verdict)
+        client.call("POST", f"/v1/reviews/{review['id']}", verdict)
         reviewed.num_corrected += bool(wrong)
         reviewed.num_accepted += not wrong
     return reviewed
 
 
-def take_quiz(client: Client, user: Player, name_of: dict[str, str]) -> dict[str, Any]:
+def take_quiz(client: Application, user: Player, name_of: dict[str, str]) -> dict[str, Any]:
     """Answer the pairs of a quiz until it is finished; returns the finished quiz."""
-    quiz: dict[str, Any] = client.post(f"/v1/users/{user.user_id}/quiz")
+    quiz: dict[str, Any] = client.call("POST", f"/v1/users/{user.user_id}/quiz")
     while (pair := quiz["pair"]) is not None:
         body = {
             "position": pair["position"],
             "preference": _preference(user, name_of[pair["first"]], name_of[pair["second"]]),
             "event_id": f"{user.user_id}:quiz:{pair['position']}",
         }
-        quiz = client.post(f"/v1/users/{user.user_id}/quiz/answers", body)
+        quiz = client.call("POST", f"/v1/users/{user.user_id}/quiz/answers", body)
     return quiz
 
 
@@ -71,12 +72,9 @@ def _preference(user: Player, first: str, second: str) -> dict[str, str]:
     return preferences
 
 
-def scores_of(client: Client, users: Sequence[Player], image_ids: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
+def scores_of(client: Application, users: Sequence[Player], image_ids: dict[str, str]) -> dict[str, list[Prediction]]:
     """Predictions of these images for every user, by user_id, in the order of the images."""
-    wanted = [(user.user_id, image_id) for user in users for image_id in image_ids.values()]
-    items = client.predict(wanted)
-    size = len(image_ids)
-    return {user.user_id: items[n * size : (n + 1) * size] for n, user in enumerate(users)}
+    return {user.user_id: client.scores(user.user_id, list(image_ids.values())) for user in users}
 
 
 def rating_event(user: Player, image: str, image_id: str, scale: Scale) -> dict[str, Any]:

@@ -10,12 +10,13 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from paaplus.client import Prediction
 from paaplus.data.folder import DataFolder
 from paaplus.demo.stages.acts import Reviewed
 from paaplus.demo.stages.plan import Player, StagesPlan
 from paaplus.demo.statistics import agreement, mean_interval
 
-Predictions = Sequence[Mapping[str, Any]]  # of one person, in order of the images
+Predictions = Sequence[Prediction]  # of one person, in order of the images
 
 
 @dataclass
@@ -27,10 +28,10 @@ class Played:
     rounds: list[dict[str, Reviewed]] = field(default_factory=list)
     agreement: list[dict[str, Any]] = field(default_factory=list)
     experts: list[dict[str, Any]] = field(default_factory=list)
-    served_experts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    served_experts: dict[str, list[Prediction]] = field(default_factory=dict)
     quizzes: dict[str, dict[str, Any]] = field(default_factory=dict)
     matches: dict[str, dict[str, Any]] = field(default_factory=dict)
-    served: list[dict[str, list[dict[str, Any]]]] = field(default_factory=list)  # matched, then after each increment
+    served: list[dict[str, list[Prediction]]] = field(default_factory=list)  # matched, then after each increment
 
 
 def build_stages_report(played: Played, unseen: Sequence[str], seconds: Mapping[str, float]) -> dict[str, Any]:
@@ -90,17 +91,18 @@ def _user(user: Player, played: Played, unseen: Sequence[str]) -> dict[str, Any]
         "match": match["kind"],
         "reason": match["reason"],
         "matched_version": match["version"],
-        "first_source": first["source"],
+        "first_source": first.source,
         "srcc_generic": measured[0][0],
         "srcc": [personal for _, personal in measured],
-        "versions": [served[user.user_id][0]["adapter"]["number"] for served in played.served],
+        "versions": [served[user.user_id][0].adapter.number for served in played.served],
     }
 
 
 def _srcc(player: Player, predictions: Predictions, unseen: Sequence[str]) -> tuple[float, float]:
     """Of the generic and of the person's own scores, with their real ratings."""
     by_image = dict(zip(unseen, predictions, strict=True))
-    generic, personal = ({image: item[name] for image, item in by_image.items()} for name in ("generic", "scores"))
+    generic = {image: item.generic or {} for image, item in by_image.items()}
+    personal = {image: item.scores or {} for image, item in by_image.items()}
     return agreement(generic, player.ratings, unseen), agreement(personal, player.ratings, unseen)
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from rich.console import Console
 
+from paaplus.client import NotInTime, NotReached, RequestFailed
 from paaplus.data.builtin_set.build import write_builtin_set
 from paaplus.data.folder import read_folder
-from paaplus.demo.client import Client
+from paaplus.demo.application import Application
 from paaplus.demo.failure import DemoFailed
 from paaplus.demo.platform import Platform
 from paaplus.demo.stages.acts import rating_event, review_all, scores_of, take_quiz
@@ -58,7 +59,7 @@ def run_stages(
     try:
         with platform:
             return _StagesRun(platform, folder, console).run(data, num_users, seed)
-    except DemoFailed as error:
+    except (DemoFailed, RequestFailed, NotReached, NotInTime) as error:
         tails = platform.log_tails()
         raise DemoFailed(f"{error}\n{tails}" if tails else str(error)) from error
 
@@ -74,7 +75,7 @@ class _StagesRun:
 
     def run(self, data: Path | None, num_users: int, seed: int) -> dict[str, Any]:
         played = self._prepare(data, num_users, seed)
-        application = Client(self.platform.url, self._key("--scope", "application", "--application", APPLICATION))
+        application = Application(self.platform.url, self._key("--scope", "application", "--application", APPLICATION))
         try:
             image_ids = self._images(application, played, played.plan.images)
             self._pre_training(application, played, image_ids)
@@ -120,32 +121,35 @@ class _StagesRun:
     def _key(self, *arguments: str) -> str:
         return str(self.platform.command("keys", "create", "--name", "stages", *arguments)["key"])
 
-    def _images(self, client: Client, played: Played, names: Sequence[str]) -> dict[str, str]:
+    def _images(self, client: Application, played: Played, names: Sequence[str]) -> dict[str, str]:
         files = [played.folder.image_path(name) for name in names]
         with self.steps.counter(f"upload {len(files)} images", len(files)) as advance:
-            image_ids = client.upload(files, on_done=advance)
-        client.create_user("curator", {})  # features are requested for this user, who rates nothing
+            image_ids = client.upload_files(files, on_done=advance)
+        client.make_user("curator")  # features are requested for this user, who rates nothing
         with self.steps.progress(f"features of {len(files)} images", len(files)) as update:
             client.wait_for_features("curator", list(image_ids.values()), on_progress=update)
         return {name: image_ids[Path(name).name] for name in names}
 
-    def _pre_training(self, client: Client, played: Played, image_ids: dict[str, str]) -> None:
+    def _pre_training(self, client: Application, played: Played, image_ids: dict[str, str]) -> None:
         """Stage 1: tools label, experts review, tools are revised, and every expert gets a model."""
         plan, scale = played.plan, played.folder.scale
         name_of = {image_id: name for name, image_id in image_ids.items()}
         with self.steps.step(f"stage 1: {', '.join(TOOLS)} label"):
-            job = client.post("/v1/pseudo-labels", {"tools": list(TOOLS)})
-            client.wait_for_job(job["job_id"], self.platform.check_alive)
+            job = client.call("POST", "/v1/pseudo-labels", {"tools": list(TOOLS)})
+            client.wait_for_success(job["job_id"], self.platform.check_alive)
         keys = {}
         for expert in plan.experts:
             policy = _POLICY | {"min_new_feedback": REVIEWS_A_ROUND}
-            user = client.create_user(expert.user_id, policy)
-            client.put(f"/v1/experts/{expert.user_id}", {"name": f"expert {expert.user_id}", "domain": "photographs"})
-            keys[expert.user_id] = self._key("--scope", "expert", "--user", user["id"])
+            user = client.make_user(expert.user_id, policy=policy)
+            client.call(
+                "PUT", f"/v1/experts/{expert.user_id}", {"name": f"expert {expert.user_id}", "domain": "photographs"}
+            )
+            keys[expert.user_id] = self._key("--scope", "expert", "--user", user.id)
         tolerance = _ACCEPTED_STEPS * scale.to_score(scale.minimum + 1)
         for number in (1, 2):
             with self.steps.step(f"stage 1: experts review, round {number}"):
-                batch = client.post(
+                batch = client.call(
+                    "POST",
                     "/v1/review-batches",
                     {
                         "name": f"round {number}",
@@ -156,39 +160,43 @@ class _StagesRun:
                 )
                 done = {}
                 for expert in plan.experts:
-                    own = Client(self.platform.url, keys[expert.user_id])
+                    own = Application(self.platform.url, keys[expert.user_id])
                     try:
                         done[expert.user_id] = review_all(own, expert, batch["id"], name_of, scale, tolerance)
                     finally:
                         own.close()
                 played.rounds.append(done)
-                played.agreement = client.get(f"/v1/review-batches/{batch['id']}")["agreement"]
+                played.agreement = client.call("GET", f"/v1/review-batches/{batch['id']}")["agreement"]
                 if number == 1:
-                    client.post("/v1/tools/generic/revisions")
+                    client.call("POST", "/v1/tools/generic/revisions")
         with self.steps.counter("stage 1: a model for every expert", len(plan.experts)) as advance:
             names = [expert.user_id for expert in plan.experts]
-            client.wait_until_trained(names, lambda _: advance(), self.platform.check_alive)
-            played.experts = [client.get(f"/v1/experts/{name}") for name in names]
+            client.wait_until_all_trained(names, lambda _: advance(), self.platform.check_alive)
+            played.experts = [client.call("GET", f"/v1/experts/{name}") for name in names]
 
-    def _matching(self, client: Client, played: Played, image_ids: dict[str, str]) -> None:
+    def _matching(self, client: Application, played: Played, image_ids: dict[str, str]) -> None:
         """Stage 2: a quiz and a match for every new user."""
         name_of = {image_id: name for name, image_id in image_ids.items()}
         with self.steps.counter("stage 2: quiz and match", len(played.plan.users)) as advance:
             for user in played.plan.users:
-                client.create_user(user.user_id, _POLICY | {"min_new_feedback": FEEDBACK_A_TIME})
+                client.make_user(user.user_id, policy=_POLICY | {"min_new_feedback": FEEDBACK_A_TIME})
                 played.quizzes[user.user_id] = take_quiz(client, user, name_of)
-                played.matches[user.user_id] = client.post(f"/v1/users/{user.user_id}/match")
+                played.matches[user.user_id] = client.call("POST", f"/v1/users/{user.user_id}/match")
                 advance()
 
-    def _continual(self, client: Client, played: Played, image_ids: dict[str, str], unseen_ids: dict[str, str]) -> None:
+    def _continual(
+        self, client: Application, played: Played, image_ids: dict[str, str], unseen_ids: dict[str, str]
+    ) -> None:
         """Stage 3: ratings, training, gate, new scores."""
         users, scale = played.plan.users, played.folder.scale
         for number in range(NUM_INCREMENTS):
             with self.steps.counter(f"stage 3: {FEEDBACK_A_TIME} ratings each, train, gate", len(users)) as advance:
                 for user in users:
                     names = user.order[number * FEEDBACK_A_TIME : (number + 1) * FEEDBACK_A_TIME]
-                    client.post_feedback([rating_event(user, name, image_ids[name], scale) for name in names])
-                client.wait_until_trained([u.user_id for u in users], lambda _: advance(), self.platform.check_alive)
+                    client.post_all([rating_event(user, name, image_ids[name], scale) for name in names])
+                client.wait_until_all_trained(
+                    [u.user_id for u in users], lambda _: advance(), self.platform.check_alive
+                )
             played.served.append(scores_of(client, users, unseen_ids))
 
     def _show(self, report: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from paaplus import errors
 from paaplus.db.clock import db_now
-from paaplus.db.tables import AdapterHistoryRow, AdapterRow, JobRow, UserRow
+from paaplus.db.tables import AdapterHistoryRow, AdapterRow, DeliveryRow, JobRow, UserRow, WebhookRow
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.errors import PaaplusError
@@ -52,6 +52,10 @@ class Status:
     """Active versions for another base model than the default one; their users get generic scores."""
     num_untrained_feedback: int = 0
     """Events that no training has read."""
+    num_deliveries: dict[str, int] = field(default_factory=dict)
+    """Deliveries to webhooks: `sent` and `failed` (given up) of recent events, `waiting` for the next try, and
+    `disabled`: waiting for a webhook that is disabled."""
+    num_disabled_webhooks: int = 0
 
 
 def read(session: Session, settings: Settings) -> Status:
@@ -74,6 +78,8 @@ def read(session: Session, settings: Settings) -> Status:
                 sa.select(sa.func.coalesce(sa.func.sum(UserRow.feedback_sequence - UserRow.trained_sequence), 0))
             ).scalar_one()
         ),
+        num_deliveries=_deliveries(session, now),
+        num_disabled_webhooks=_count(session, WebhookRow.disabled_at.is_not(None)),
     )
 
 
@@ -125,3 +131,20 @@ def _stale_adapters(session: Session, settings: Settings) -> int:
     if base is None:
         return 0
     return _count(session, AdapterRow.state == AdapterState.ACTIVE, AdapterRow.base_model_id != base.id)
+
+
+def _deliveries(session: Session, now: datetime) -> dict[str, int]:
+    ended = session.execute(
+        sa.select(DeliveryRow.delivered_at.is_not(None), sa.func.count())
+        .where(DeliveryRow.id >= first_id_of(now - RECENT), DeliveryRow.next_at.is_(None))
+        .group_by(DeliveryRow.delivered_at.is_not(None))
+    )
+    open_ones = session.execute(
+        sa.select(WebhookRow.disabled_at.is_not(None), sa.func.count())
+        .join(DeliveryRow, DeliveryRow.webhook_id == WebhookRow.id)
+        .where(DeliveryRow.next_at.is_not(None))
+        .group_by(WebhookRow.disabled_at.is_not(None))
+    )
+    found = {"sent" if is_sent else "failed": int(count) for is_sent, count in ended}
+    found |= {"disabled" if is_disabled else "waiting": int(count) for is_disabled, count in open_ones}
+    return dict.fromkeys(("sent", "failed", "waiting", "disabled"), 0) | found

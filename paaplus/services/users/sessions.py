@@ -109,6 +109,29 @@ def invite(session: Session, user_id: UUID, *, actor: str) -> str:
     return make_link(session, created.row.id, INVITATION_LASTS)
 
 
+def invite_here(session: Session, user_id: UUID, *, name: str, actor: str) -> tuple[UUID, str, str]:
+    """A one-time link with this user's access only, for whoever is at this machine.
+
+    Keys of former such links, whose sessions have ended, are revoked.
+
+    Returns:
+        The id of the key that the session will have, the key's secret, and the code of the link.
+
+    Raises:
+        NotFound: no such user.
+    """
+    _delete_ended(session)
+    in_use = sa.exists().where(BrowserSessionRow.key_id == ApiKeyRow.id, BrowserSessionRow.used_at > utcnow() - IDLE)
+    query = sa.select(ApiKeyRow.id).where(
+        ApiKeyRow.name == name, ApiKeyRow.user_id == user_id, ApiKeyRow.revoked_at.is_(None), ~in_use
+    )
+    for key_id in session.execute(query).scalars().all():
+        keys.revoke(session, key_id, actor=actor)
+    created = keys.create(session, name=name, scope=KeyScope.USER, user_id=user_id, actor=actor)
+    session.flush()
+    return created.row.id, created.token, make_link(session, created.row.id)
+
+
 def use_link(session: Session, code: str) -> str:
     """Open the session of a one-time link; returns the session's secret. The link is used up.
 

@@ -23,7 +23,9 @@ from paaplus import signatures
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
 from paaplus.db.tables import DeliveryRow, EventRow, UserRow, WebhookRow
+from paaplus.db.types import utcnow
 from paaplus.errors import PaaplusError
+from paaplus.ids import new_id
 from paaplus.queue.jobs import RetryPolicy
 from paaplus.services.webhooks import request
 from paaplus.settings import Settings
@@ -32,6 +34,7 @@ THREADS: Final = 4  # webhooks that are served at the same time
 IN_A_ROW: Final = 20  # deliveries to one webhook before others get its thread
 CLAIM_SLACK_S: Final = 30.0  # a claim lasts this much longer than a request may
 ERROR_MAX: Final = 500
+TEST_TYPE: Final = "webhook.test"  # of a delivery that tells of nothing; no row is of this kind
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +72,21 @@ def deliver_due(database: Database, settings: Settings, *, post: Post = request.
         return 0
     with ThreadPoolExecutor(min(THREADS, len(due)), thread_name_prefix="webhook") as pool:
         return sum(pool.map(lambda webhook_id: _deliver_to(database, settings, webhook_id, post), due))
+
+
+def send_test(webhook: WebhookRow, settings: Settings, *, post: Post = request.post) -> str | None:
+    """Post a signed test to a webhook now, once, also if it is disabled; returns why it failed. Nothing is written."""
+    event_id = new_id()
+    told = {
+        "id": str(event_id),
+        "type": TEST_TYPE,
+        "created_at": utcnow().isoformat(),
+        "application": webhook.application,
+        "user": None,
+        "data": {"webhook_id": str(webhook.id)},
+    }
+    body = json.dumps(told, separators=(",", ":"), sort_keys=True).encode()
+    return _try(Claimed(event_id, webhook.id, 1, webhook.url, webhook.secret, event_id, body), settings, post)
 
 
 def _deliver_to(database: Database, settings: Settings, webhook_id: UUID, post: Post) -> int:

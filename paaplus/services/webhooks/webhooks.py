@@ -1,10 +1,12 @@
-"""Webhooks of applications: create, list, enable, delete. Nothing is resolved and nothing is sent here."""
+"""Webhooks of applications: create, list, enable, disable, delete. Nothing is resolved and nothing is sent here."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Collection
-from typing import Final
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -12,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from paaplus.db.clock import db_now
 from paaplus.db.locks import lock_name
-from paaplus.db.tables import DeliveryRow, WebhookRow
+from paaplus.db.tables import DeliveryRow, EventRow, WebhookRow
 from paaplus.db.tables.events import EventKind
 from paaplus.db.types import utcnow
 from paaplus.errors import Conflict, NotFound
@@ -23,6 +25,23 @@ from paaplus.services.webhooks import addresses
 from paaplus.settings import Settings
 
 SECRET_PREFIX: Final = "whsec_"
+
+DeliveryState = Literal["waiting", "sent", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event for one webhook. `state`: `failed` was given up after the last try. `last_error`: of the last try."""
+
+    id: UUID
+    event_id: UUID
+    kind: EventKind
+    state: DeliveryState
+    attempts: int
+    created_at: datetime
+    next_at: datetime | None
+    delivered_at: datetime | None
+    last_error: str | None
 
 
 def create(
@@ -82,7 +101,7 @@ def enable(session: Session, principal: Principal, webhook_id: UUID, *, actor: s
     Raises:
         NotFound: no such webhook for this principal.
     """
-    row = _get(session, principal, webhook_id)
+    row = get(session, principal, webhook_id, lock=True)
     row.disabled_at, row.failures = None, 0
     session.execute(
         sa.update(DeliveryRow)
@@ -94,21 +113,73 @@ def enable(session: Session, principal: Principal, webhook_id: UUID, *, actor: s
     return row
 
 
+def disable(session: Session, principal: Principal, webhook_id: UUID, *, actor: str) -> WebhookRow:
+    """Disable a webhook: nothing is sent, and what happens meanwhile is not told. Repeating it changes nothing.
+
+    Raises:
+        NotFound: no such webhook for this principal.
+    """
+    row = get(session, principal, webhook_id, lock=True)
+    if row.disabled_at is None:
+        row.disabled_at = db_now(session)
+        audit.record(session, actor=actor, action="webhook_disabled", subject_id=row.id)
+        session.flush()
+    return row
+
+
+def list_deliveries(
+    session: Session, principal: Principal, webhook_id: UUID, *, limit: int = 100, before: UUID | None = None
+) -> list[Delivery]:
+    """What was, or is to be, posted to a webhook, newest first; as long as events are kept.
+
+    Raises:
+        NotFound: no such webhook for this principal.
+    """
+    get(session, principal, webhook_id)
+    query = (
+        sa.select(DeliveryRow, EventRow.kind, EventRow.created_at)
+        .join(EventRow, EventRow.id == DeliveryRow.event_id)
+        .where(DeliveryRow.webhook_id == webhook_id)
+        .order_by(DeliveryRow.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(DeliveryRow.id < before)
+    return [
+        Delivery(
+            id=row.id,
+            event_id=row.event_id,
+            kind=kind,
+            state="sent" if row.delivered_at is not None else "failed" if row.next_at is None else "waiting",
+            attempts=row.attempts,
+            created_at=created_at,
+            next_at=row.next_at,
+            delivered_at=row.delivered_at,
+            last_error=row.last_error,
+        )
+        for row, kind, created_at in session.execute(query)
+    ]
+
+
 def delete(session: Session, principal: Principal, webhook_id: UUID, *, actor: str) -> None:
     """Delete a webhook. What was not delivered is dropped.
 
     Raises:
         NotFound: no such webhook for this principal.
     """
-    row = _get(session, principal, webhook_id)
+    row = get(session, principal, webhook_id, lock=True)
     session.execute(sa.delete(WebhookRow).where(WebhookRow.id == row.id))
     audit.record(session, actor=actor, action="webhook_deleted", subject_id=webhook_id)
 
 
-def _get(session: Session, principal: Principal, webhook_id: UUID) -> WebhookRow:
-    row = session.execute(
-        sa.select(WebhookRow).where(WebhookRow.id == webhook_id, _visible(principal)).with_for_update(key_share=True)
-    ).scalar_one_or_none()
+def get(session: Session, principal: Principal, webhook_id: UUID, *, lock: bool = False) -> WebhookRow:
+    """One webhook. `lock`: until the transaction ends, so that nobody else changes it.
+
+    Raises:
+        NotFound: no such webhook for this principal.
+    """
+    query = sa.select(WebhookRow).where(WebhookRow.id == webhook_id, _visible(principal))
+    row = session.execute(query.with_for_update(key_share=True) if lock else query).scalar_one_or_none()
     if row is None:
         raise NotFound(f"webhook {webhook_id} does not exist")
     return row

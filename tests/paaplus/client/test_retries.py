@@ -106,6 +106,18 @@ def test_deletion_that_arrived_although_its_answer_was_lost_is_done(is_async: bo
 
 
 @both
+def test_any_other_request_is_sent_again_under_one_key_and_its_query_without_what_is_missing(is_async: bool) -> None:
+    server = Server(LOST, (200, {"id": "b"}), (200, {"items": []}))
+    assert run(server, lambda c: c.call("POST", "/v1/review-batches", {"name": "n"}), is_async=is_async) == {"id": "b"}
+    first, second = server.asked
+    assert first.headers["Idempotency-Key"] == second.headers["Idempotency-Key"]
+    run(server, lambda c: c.call("get", "/v1/surveys", limit=3, cursor=None), is_async=is_async)
+    assert str(server.asked[2].url) == "http://x/v1/surveys?limit=3"
+    assert server.asked[2].method == "GET"
+    assert "Idempotency-Key" not in server.asked[2].headers
+
+
+@both
 def test_refusal_is_told_as_it_is_and_not_sent_again(is_async: bool) -> None:
     server = Server((409, problem("conflict"), {"X-Request-ID": "r1"}))
     with pytest.raises(RequestFailed, match="it is conflict") as caught:

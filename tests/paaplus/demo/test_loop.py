@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime
 
+from paaplus.client import BaseModel, Prediction, ServedAdapter
 from paaplus.demo.loop import ask, correction_events, rating_events
 from paaplus.records import Scale
 
@@ -9,29 +10,44 @@ SCALE = {"scale": {"min": 1, "max": 7}}
 
 
 class Answers:
-    """Predicts: the score is the image's number, the second person has an adapter."""
+    """Predicts: the score is the image's number; only the second person who asks has an adapter."""
 
-    def predict(self, items: list[tuple[str, str]]) -> list[dict[str, Any]]:
-        self.items = items
-        adapters = {self.items[0][0]: None}
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, list[str]]] = []
+
+    def scores(self, user: str, images: list[str]) -> list[Prediction]:
+        self.asked.append((user, images))
+        adapter = None
+        if len(self.asked) > 1:
+            trained_at = datetime(2026, 11, 22, tzinfo=UTC)
+            adapter = ServedAdapter(id="i", number=2, digest="a" * 64, trained_at=trained_at, age_s=1.0)
         return [
-            {
-                "adapter": adapters.get(user, {"number": 2, "digest": "a" * 64}),
-                "base_model": {"digest": "b" * 64},
-                "scores": {"beauty": float(image[-7:-4])},
-                "generic": {"beauty": 0.5},
-                "receipt_id": f"{user}/{image}",
-            }
-            for user, image in items
+            Prediction(
+                user_id=user,
+                image_id=image,
+                status="scored",
+                scores={"beauty": float(image[-7:-4])},
+                generic={"beauty": 0.5},
+                source="adapter" if adapter else "base",
+                source_reason=None,
+                adapter=adapter,
+                confidence=None,
+                receipt_id=f"{user}/{image}",
+                job_id=None,
+                retry_after_s=None,
+                error=None,
+                base_model=BaseModel(name="lite2", version=1, digest="b" * 64),
+            )
+            for image in images
         ]
 
 
-def test_everybody_is_asked_about_all_their_images_in_one_call(canned_run):
+def test_everybody_is_asked_about_all_their_images(canned_run):
     people = canned_run.plan.people[:2]
     ids = {image: f"id-{image}" for image in canned_run.folder.images}
     client = Answers()
     served = ask(client, people, ids)
-    assert client.items == [(p.user_id, f"id-{image}") for p in people for image in p.images]
+    assert client.asked == [(p.user_id, [f"id-{image}" for image in p.images]) for p in people]
     for person, number, digest in zip(people, (0, 2), (None, "a" * 64), strict=True):
         seen = served[person.user_id]
         assert (seen.adapter_number, seen.adapter_digest, seen.base_digest) == (number, digest, "b" * 64)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from paaplus.client import Version
 from paaplus.demo import rollback as rollback_module
 from paaplus.demo.failure import DemoFailed
 from paaplus.demo.loop import Served
@@ -23,7 +25,7 @@ class FakePlatform:
         self.live = 3
         self.wrong_bits = wrong_bits
         self.brings_back = brings_back
-        self.versions = [{"number": 2, "num_ratings": 32}, {"number": 3, "num_ratings": 48}]
+        self.rows = [{"number": 2, "num_ratings": 32}, {"number": 3, "num_ratings": 48}]
         self.commands: list[tuple[str, ...]] = []
 
     def command(self, *arguments: str) -> Any:
@@ -36,22 +38,36 @@ class FakePlatform:
     def check_alive(self) -> None:
         pass
 
-    def get(self, path: str) -> Any:
-        if path.endswith("/adapters"):
-            return {"items": self.versions[::-1]}
-        if path.endswith("/exclusions"):
-            return {"items": [{}] * 20}
-        number = int(path.rsplit("/", 1)[1])
-        row = next(v for v in self.versions if v["number"] == number)
-        return {"id": f"id-{number}", "parent_id": "id-2" if number == 4 else f"id-{number - 1}", **row}
+    def call(self, method: str, path: str) -> Any:
+        assert (method, path) == ("GET", f"/v1/users/{self.person.user_id}/exclusions")
+        return {"items": [{}] * 20}
 
-    def post_feedback(self, events: list[dict[str, Any]]) -> None:
+    def versions(self, user: str) -> list[Version]:
+        return [self.version(user, row["number"]) for row in self.rows[::-1]]
+
+    def version(self, _user: str, number: int) -> Version:
+        row = next(row for row in self.rows if row["number"] == number)
+        parent = "id-2" if number == 4 else f"id-{number - 1}"
+        return Version(
+            id=f"id-{number}",
+            parent_id=parent,
+            digest=f"{number}" * 64,
+            kind="taste_vector",
+            strategy="bayes",
+            state="active",
+            high_water_sequence=0,
+            size_bytes=1,
+            created_at=datetime(2026, 11, 22, tzinfo=UTC),
+            **row,
+        )
+
+    def post_all(self, events: list[dict[str, Any]]) -> None:
         self.posted = events
         learned = 48 if self.brings_back else 32
-        self.versions.append({"number": 4, "num_ratings": learned + len(events) - 1})
+        self.rows.append({"number": 4, "num_ratings": learned + len(events) - 1})
         self.live = 4
 
-    def wait_until_trained(self, users: Any, on_trained: Any, check: Any) -> None:
+    def wait_until_all_trained(self, users: Any, on_trained: Any, check: Any) -> None:
         pass
 
     def ask(self, client: Any, people: Any, image_ids: Any) -> dict[str, Served]:

@@ -25,15 +25,16 @@ class FakePlatform:
 
     def check_alive(self) -> None: ...
 
-    def get(self, path: str) -> Any:
+    def call(self, method: str, path: str) -> Any:
+        assert method == "GET"
         assert path == f"/v1/users/{self.person.user_id}/exclusions"
         kinds = [] if self.learns else ["quarantine"] * len(self.posted)
         return {"items": [{"kind": kind} for kind in ["rollback", *kinds]]}
 
-    def post_feedback(self, events: list[dict[str, Any]]) -> None:
+    def post_all(self, events: list[dict[str, Any]]) -> None:
         self.posted = events
 
-    def wait_until_trained(self, users: Any, on_trained: Any, check: Any) -> None: ...
+    def wait_until_all_trained(self, users: Any, on_trained: Any, check: Any) -> None: ...
 
     def ask(self, client: Any, people: Any, image_ids: Any) -> dict[str, Any]:
         served = self.served

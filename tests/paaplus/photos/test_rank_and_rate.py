@@ -17,10 +17,11 @@ import pytest
 import sqlalchemy as sa
 import typer
 
+from paaplus import extras
 from paaplus.cli.main import app
 from paaplus.db.tables import FeedbackRow, JobRow
 from paaplus.db.tables.jobs import JobKind, JobState
-from paaplus.errors import InvalidInput
+from paaplus.errors import InvalidInput, Unavailable
 from paaplus.photos import contact_sheet, outcome, ranking, rating
 from paaplus.photos.bursts import Seen, best_of_bursts, find_bursts, look_of
 from paaplus.photos.folder import find_photographs
@@ -128,6 +129,43 @@ def test_undo_takes_back_skip_asks_no_more_and_pairs_are_comparisons(platform: L
         session.rate(question, 3)
     assert len(seen) == NUM_PHOTOS
     assert 1 <= session.prediction(first.images[0]) <= 5
+
+
+def test_what_was_taken_back_is_asked_again_also_in_the_next_session(platform: LocalPlatform, folder: Path) -> None:
+    imported = bring_in(platform, folder)
+    session = RatingSession.of(platform, imported)
+    first = session.next_question()
+    assert first is not None
+    session.rate(first, 4)
+    assert rating.num_answers(platform) == 1
+    session.undo()
+    assert rating.num_answers(platform) == 0
+    for _ in range(6):  # of eight questions that are chosen at once, two are left
+        question = session.next_question()
+        assert question is not None
+        session.rate(question, 3)
+    rated = set(rating.rated_images(platform))
+    pair = session.next_question(pair=True)
+    assert pair is not None
+    session.prefer(pair, "first")
+    session.undo()
+    one = session.next_question()
+    assert one is not None
+    session.rate(one, 3)
+    rated.add(one.images[0])
+    later = [session.next_question(pair=True)]
+    while later[-1] is not None:
+        session.prefer(later[-1], "tie")
+        later.append(session.next_question(pair=True))
+    asked = {image for question in later if question is not None for image in question.images}
+    assert set(pair.images) - set(one.images) <= asked
+
+    again = RatingSession.of(platform, imported)
+    asked = set()
+    while (question := again.next_question()) is not None:
+        asked.add(question.images[0])
+        again.rate(question, 3)
+    assert asked == set(imported.image_ids) - rated
 
 
 def test_stars_of_other_programs_are_taken_once_and_again_when_they_change(
@@ -250,6 +288,24 @@ def test_the_command_ranks_and_prints_json(
     assert Path(told["contact_sheet"]).is_file()
     with pytest.raises(InvalidInput, match="give both"):
         command(["rank", str(folder), "--in-place"])
+
+
+def test_what_would_fail_at_the_end_is_refused_before_a_file_is_read(
+    open_here: Opener, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PAAPLUS_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(starter, "ensure", tiny_starter)
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "old.jpg").write_bytes(b"")
+    with pytest.raises(InvalidInput, match="not empty"):
+        command(["rank", str(folder), "--copy-to", str(tmp_path / "best")])
+    with pytest.raises(InvalidInput, match="there is no folder"):
+        command(["rank", str(folder), "--csv", str(tmp_path / "none" / "all.csv")])
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    for arguments in (["rank", str(folder), "--xmp"], ["rate", str(folder), "--from-xmp"]):
+        with pytest.raises(Unavailable, match=r"paaplus\[photos\]"):
+            command(arguments)
+    assert not (tmp_path / "home" / "photos").exists(), "nothing was imported"
 
 
 def test_a_duplicate_file_is_ranked_beside_its_original(platform: LocalPlatform, folder: Path) -> None:

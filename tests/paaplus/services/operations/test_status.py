@@ -5,17 +5,22 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import AdapterHistoryRow
+from paaplus.db.tables import AdapterHistoryRow, DeliveryRow
+from paaplus.db.tables.events import EventKind
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.types import utcnow
 from paaplus.ids import first_id_of, new_id
+from paaplus.services import events
 from paaplus.services.operations import status
 from paaplus.services.operations.status import CRASHED, SILENT, Status
+from paaplus.services.users.keys import OPERATOR
+from paaplus.services.webhooks import webhooks
 from paaplus.settings import Settings
-from tests.support.factories import make_adapter, make_base_model, make_job, make_user
+from tests.support.factories import APPLICATION, make_adapter, make_base_model, make_job, make_user
 
 HOUR = timedelta(hours=1)
 
@@ -113,3 +118,34 @@ def test_ids_of_a_moment_are_not_below_its_first() -> None:
     after = utcnow() + timedelta(milliseconds=1)
     assert first_id_of(before) <= made < first_id_of(after)
     assert first_id_of(datetime(1970, 1, 1, tzinfo=UTC)).int == 0
+
+
+def test_deliveries_are_counted_by_what_became_of_them(database: Database, settings: Settings) -> None:
+    now = utcnow()
+    with database.session() as session:
+        user_id = make_user(session).id
+        hooks = [
+            webhooks.create(
+                session,
+                application=APPLICATION,
+                url=f"https://app.example/{number}",
+                kinds=None,
+                actor="test",
+                settings=settings,
+            ).id
+            for number in range(2)
+        ]
+        for _ in range(4):
+            events.write(session, EventKind.ADAPTER_PROMOTED, user_id, {})
+        of_first = sa.select(DeliveryRow.id).where(DeliveryRow.webhook_id == hooks[0]).order_by(DeliveryRow.id)
+        sent, failed, old, _ = session.execute(of_first).scalars()
+        for delivery_id, values in (
+            (sent, {"next_at": None, "delivered_at": now}),
+            (failed, {"next_at": None, "last_error": "answered 500"}),
+            (old, {"next_at": None, "delivered_at": now, "id": first_id_of(now - 48 * HOUR)}),
+        ):
+            session.execute(sa.update(DeliveryRow).where(DeliveryRow.id == delivery_id).values(**values))
+        webhooks.disable(session, OPERATOR, hooks[1], actor="test")
+    found = read(database, settings)
+    assert found.num_deliveries == {"sent": 1, "failed": 1, "waiting": 1, "disabled": 4}
+    assert found.num_disabled_webhooks == 1
