@@ -50,9 +50,10 @@ class Studio:
             users.set_policy(session, user.id, policy, actor="test")
             return user.id
 
-    def user_link(self, user_id: UUID) -> str:
+    def user_link(self, user_id: UUID, *, as_expert: bool = False) -> str:
         with self.database.session() as session:
-            return f"{self.url}/studio/enter?code={sessions.invite(session, user_id, actor=keys.OPERATOR.actor)}"
+            code = sessions.invite(session, user_id, actor=keys.OPERATOR.actor, as_expert=as_expert)
+            return f"{self.url}/studio/enter?code={code}"
 
 
 @pytest.fixture(scope="module")

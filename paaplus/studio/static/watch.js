@@ -81,3 +81,10 @@ find("copy")?.addEventListener("click", async (event) => {
   await navigator.clipboard?.writeText(find("link").value).catch(() => {});
   event.target.textContent = event.target.dataset.copied;
 });
+
+// --- A form of choices that is sent when one is made.
+find("auto")?.addEventListener("change", (event) => {
+  const form = find("auto");
+  if (event.target.name === "run") for (const name of ["document", "metric"]) form.elements[name]?.setAttribute("disabled", "");
+  form.submit();
+});
