@@ -81,7 +81,9 @@ def _before(session: Any, user_id: UUID, number: int, since: str) -> Any:
     history = versions.history(session, user_id)
     move = next((row for row in history if row.created_at <= then and row.move.value in MOVES), None)
     live = move.details.get("to") if move is not None else None
-    return next((row for row in rows if row.number == live and row.number != number), None) if live is not None else None
+    return (
+        next((row for row in rows if row.number == live and row.number != number), None) if live is not None else None
+    )
 
 
 def _shown(row: Any) -> dict[str, Any]:

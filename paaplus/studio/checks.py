@@ -18,8 +18,8 @@ FORM_BYTES: Final = 64 * 2**10
 MAX_FIELDS: Final = 2_200  # of the longest survey: 100 rankings of 20 options
 UPLOAD_OVERHEAD_BYTES: Final = 16 * 2**10
 TOKEN_HEADER: Final = "x-studio-token"
-# "person": a user's own pages, whose user an admin may have chosen; "viewer": who sees images; "expert": an expert's key;
-# "member": a person or an expert.
+# "person": a user's own pages, whose user an admin may have chosen; "viewer": who sees images; "expert": an expert's
+# key; "member": a person or an expert.
 Needs = Literal["nothing", "session", "viewer", "person", "member", "expert", "admin"]
 
 

@@ -49,6 +49,7 @@ def as_zip(call: Call) -> Response:
         raise InvalidInput("top is no number") from error
     if not 1 <= top <= 100:
         raise InvalidInput(f"top {top}: 1 to 100")
+
     def write(archive: zipfile.ZipFile) -> None:
         for item in rank(call, top).items:
             with call.context.database.read_session() as session:

@@ -99,8 +99,8 @@ def quota_list(call: Call) -> Response:
             "quotas": [
                 {
                     "kind": quota.kind.value,
-                    "amount": quota.limit.amount,
-                    "used": round(quota.share_used * quota.limit.amount),
+                    "amount": f"{quota.limit.amount:,}",
+                    "used": f"{round(quota.share_used * quota.limit.amount):,}",
                     "share": round(quota.share_used, 4),
                     "per_day": quota.limit.window_s > 3_600,
                 }

@@ -11,10 +11,9 @@ from typing import Final
 
 from paaplus.studio.results import Row, Table
 
-WIDTH: Final = 720  # units of the drawing; it is as wide as the page lets it
-ROW_HEIGHT: Final = 26
-CURVE_HEIGHT: Final = 260
-LABEL_WIDTH: Final = 240
+WIDTH: Final = 400  # units of the drawing, so that texts are as large on a phone as elsewhere
+ROW_HEIGHT: Final = 36  # the name above, the interval below
+CURVE_HEIGHT: Final = 240
 SHOWN: Final = 60
 SERIES: Final = 8  # of a curve: more are not told apart
 _MARGIN: Final = 14
@@ -93,7 +92,7 @@ def interval(value: float, low: float | None, high: float | None) -> str:
 def _dots(rows: list[Row], metric: str) -> Plot:
     left_out, rows = max(0, len(rows) - SHOWN), rows[:SHOWN]
     low, high = _range(rows, metric)
-    left, right = LABEL_WIDTH + _MARGIN, WIDTH - 3 * _MARGIN
+    left, right = _MARGIN, WIDTH - _MARGIN
     height = ROW_HEIGHT * len(rows) + _AXIS + _MARGIN
 
     def at(value: float) -> float:
@@ -105,7 +104,7 @@ def _dots(rows: list[Row], metric: str) -> Plot:
         dots.append(
             Dot(
                 row.name,
-                _MARGIN + ROW_HEIGHT * (place + 0.5),
+                _MARGIN + ROW_HEIGHT * (place + 0.75),
                 at(value.mean),
                 at(value.low) if value.low is not None else None,
                 at(value.high) if value.high is not None else None,

@@ -104,7 +104,10 @@ def post_answer(call: Call) -> Response:
     [result] = call.context.feedback.submit(call.person, [posted]).result()
     if result.error is not None:
         raise result.error
-    return answer({"status": result.status, "sequence": result.sequence, "score_before": score_before} | state_of(call.context, call.person))
+    return answer(
+        {"status": result.status, "sequence": result.sequence, "score_before": score_before}
+        | state_of(call.context, call.person)
+    )
 
 
 def state(call: Call) -> Response:

@@ -23,7 +23,7 @@ def page(call: Call) -> Response:
     if not runs:
         return call.page("research.html", runs=[], run=None, folder=str(folder) if folder is not None else None)
     query = call.request.query_params
-    run = results.get_run(folder, query["run"]) if query.get("run") else runs[0]
+    run = results.get_run(folder, query["run"]) if query.get("run") else _most_telling(folder, runs)
     document = query.get("document") or (run.documents[0] if run.documents else "")
     tables = results.read_tables(folder, run, document) if document else []
     wanted = query.get("metric") or ""
@@ -46,6 +46,17 @@ def folder_of(settings: Settings) -> Path | None:
         return settings.results_folder
     own = Path(paaplus.__file__).parents[1] / "benchmarks" / "results"
     return own if own.is_dir() else None
+
+
+def _most_telling(folder: Path | None, runs: list[results.Run]) -> results.Run:
+    """The newest run that compares several with intervals; the newest of all if there is none."""
+    for run in runs[:20]:
+        for table in results.read_tables(folder, run, run.documents[0]):
+            if len(table.rows) > 2 and any(
+                value.low is not None for row in table.rows for value in row.values.values()
+            ):
+                return run
+    return runs[0]
 
 
 def _shown(table: results.Table, wanted: str) -> dict[str, Any]:

@@ -165,10 +165,14 @@ def _growth(title: str, rows: list[dict[str, Any]]) -> Table:
 
 
 def _table(title: str, rows: list[dict[str, Any]], main: str) -> Table:
-    step = next((name for name in STEPS if len({str(row.get(name)) for row in rows if _is_number(row.get(name))}) > 1), None)
+    step = next(
+        (name for name in STEPS if len({str(row.get(name)) for row in rows if _is_number(row.get(name))}) > 1), None
+    )
     found: list[Row] = []
     for row in rows:
-        words = [str(value) for name, value in row.items() if isinstance(value, str) and len(value) <= 80 and name != "state"]
+        words = [
+            str(value) for name, value in row.items() if isinstance(value, str) and len(value) <= 80 and name != "state"
+        ]
         others = [
             f"{name} {value:g}"
             for name, value in row.items()
@@ -201,7 +205,10 @@ def _values(row: Mapping[str, Any], prefix: str, left_out: tuple[str, ...]) -> I
         elif _is_number(value):
             low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
             has_both = _is_number(low) and _is_number(high)
-            yield prefix + name, Value(float(value), float(low) if has_both else None, float(high) if has_both else None)
+            yield (
+                prefix + name,
+                Value(float(value), float(low) if has_both else None, float(high) if has_both else None),
+            )
 
 
 def _is_value(value: Any) -> bool:

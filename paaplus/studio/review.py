@@ -9,7 +9,6 @@ from uuid import UUID
 from starlette.responses import Response
 
 from paaplus.errors import InvalidInput, NotFound
-from paaplus.services.images import thumbnails
 from paaplus.services.reviews import pace, reviews
 from paaplus.services.reviews.reviews import Verdict
 from paaplus.services.users.rate_limits import RateLimitKind

@@ -40,9 +40,7 @@ def fields_of(schema: Mapping[str, Any]) -> list[Field]:
         InvalidInput: a property of a kind that has no field.
     """
     required = set(schema.get("required", ()))
-    return [
-        _field(name, about, name in required) for name, about in schema.get("properties", {}).items()
-    ]
+    return [_field(name, about, name in required) for name, about in schema.get("properties", {}).items()]
 
 
 def _field(name: str, about: Mapping[str, Any], is_required: bool) -> Field:

@@ -169,7 +169,9 @@ def invite(call: Call) -> Response:
         code = sessions.invite(session, user.id, actor=call.principal.actor, as_expert=as_expert)
         name, user_id = user.external_id, str(user.id)
     base = str(call.request.base_url).rstrip("/").removesuffix(PREFIX)
-    return call.page("invited.html", name=name, user_id=user_id, as_expert=as_expert, link=f"{base}{PREFIX}/enter?code={code}")
+    return call.page(
+        "invited.html", name=name, user_id=user_id, as_expert=as_expert, link=f"{base}{PREFIX}/enter?code={code}"
+    )
 
 
 def _roll_back(session: Session, user_id: UUID, call: Call, reason: str) -> None:

@@ -274,7 +274,9 @@ def test_an_experts_session_reviews_and_answers_surveys_and_sees_nothing_else(wo
     token = re.search('<meta name="studio-token" content="([^"]+)">', page.text)
     assert token
     for path, _, needs in routes.GET:
-        status = world.client.get(f"/studio{path}".format_map(IN_PATHS), headers=HTML, follow_redirects=False).status_code
+        status = world.client.get(
+            f"/studio{path}".format_map(IN_PATHS), headers=HTML, follow_redirects=False
+        ).status_code
         if needs in ("viewer", "person", "admin"):
             assert status == 403, path
         else:

@@ -12,17 +12,16 @@ from paaplus.services.feedback import intake
 from paaplus.services.feedback.intake import NewEvent
 from paaplus.services.images import images
 from paaplus.services.predictions.serving_store import ServingStore
-from paaplus.services.registry import base_models
 from paaplus.services.reviews import batches, pseudo_labels
 from paaplus.services.reviews.batches import NewBatch
 from paaplus.services.surveys import surveys
-from paaplus.services.users import keys, users
+from paaplus.services.users import users
 from paaplus.services.users.keys import OPERATOR
 from paaplus.storage.blobs import BlobStore
 from paaplus.studio import tour
+from paaplus.tools.tool import Judgement
 from tests.studio.conftest import Studio
 from tests.support.processes import wait_until
-from paaplus.tools.tool import Judgement
 
 APPLICATION: Final = "clinic"
 EXPERTS: Final = {"dr-night": "nora-night", "dr-land": "lena-landscape"}  # whose likings they have
@@ -75,7 +74,12 @@ class Clinic:
                 session, application=APPLICATION, tool="precomputed:first", version="1", labels=labels
             )
         new = NewBatch(
-            APPLICATION, batch, tuple(str(self.experts[name]) for name in names), tools=("precomputed:first",), image_ids=tuple(chosen), overlap=overlap
+            APPLICATION,
+            batch,
+            tuple(str(self.experts[name]) for name in names),
+            tools=("precomputed:first",),
+            image_ids=tuple(chosen),
+            overlap=overlap,
         )
         return batches.create(database, ServingStore(database, self.blobs, settings), OPERATOR, new).id
 
@@ -96,9 +100,7 @@ class Clinic:
             ],
         }  # fmt: skip
         with self.studio.database.session() as session:
-            surveys.create(
-                session, application=APPLICATION, name=SURVEY, domain="photographs", form=form, actor="test"
-            )
+            surveys.create(session, application=APPLICATION, name=SURVEY, domain="photographs", form=form, actor="test")
 
     def _add(self, picture: tour.Picture) -> UUID:
         buffer = BytesIO()

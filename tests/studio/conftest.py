@@ -71,7 +71,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
         services = [Service("api", api_command(), settings), start_scheduler(settings)]
     try:
         running.start_worker()
-        wait_until("the API answers", lambda: _answers(f"{running.url}/readyz"), 60)
+        wait_until("the API answers", lambda: _answers(f"{running.url}/readyz"), 240)
         yield running
     finally:
         running.stop_worker()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, Final
 from uuid import UUID
 
@@ -79,6 +80,6 @@ def _mean_correction(done: list[tuple[dict[str, float], dict[str, Any]]]) -> dic
 
 def _seconds_each(decided: list[datetime]) -> float | None:
     """The median time between decisions, newest first; pauses are left out."""
-    gaps = [later - earlier for later, earlier in zip(decided, decided[1:], strict=False)]
+    gaps = [later - earlier for later, earlier in pairwise(decided)]
     seconds = [gap.total_seconds() for gap in gaps if gap <= PAUSE]
     return float(np.median(seconds)) if seconds else None

@@ -88,3 +88,7 @@ find("auto")?.addEventListener("change", (event) => {
   if (event.target.name === "run") for (const name of ["document", "metric"]) form.elements[name]?.setAttribute("disabled", "");
   form.submit();
 });
+
+// --- On a phone the tabs scroll: the one that is shown is in sight.
+const tab = document.querySelector(".tabs [aria-current]");
+if (tab) tab.parentElement.scrollLeft = tab.offsetLeft - (tab.parentElement.clientWidth - tab.offsetWidth) / 2;
