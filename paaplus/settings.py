@@ -81,6 +81,10 @@ class Settings(BaseSettings):
         description="Origins of web pages that may call the API, with commas; empty: none.",
     )
 
+    results_folder: UserPath | None = Field(
+        None, description="Recorded evaluation runs that the studio shows; none: the repository's, if this is one."
+    )
+
     requests_per_minute: int = Field(60_000, ge=0, description="Of one application or admin key; 0: no limit.")
     user_requests_per_minute: int = Field(1_200, ge=0, description="Of one key of a user; 0: no limit.")
     predictions_per_key_per_day: int = Field(

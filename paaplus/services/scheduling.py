@@ -58,6 +58,11 @@ def policy_of(user: UserRow) -> Policy:
     return _policy(user.policy)
 
 
+def default_policy() -> Policy:
+    """The default policy."""
+    return _DEFAULT_POLICY
+
+
 lock_key = jobs.adaptation_lock_key
 
 

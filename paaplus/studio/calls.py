@@ -5,27 +5,23 @@ A handler is a function of a `Call`. It runs in a thread, as the services wait f
 
 from __future__ import annotations
 
-import hmac
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import structlog
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from paaplus.errors import (
     Conflict,
-    Forbidden,
     InvalidInput,
     PaaplusError,
-    TooLarge,
     TooMany,
     Unauthenticated,
 )
@@ -33,17 +29,14 @@ from paaplus.services.users import sessions
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
 from paaplus.services.users.sessions import BrowserSession, SessionRing
-from paaplus.studio import pages, texts
+from paaplus.studio import checks, pages, texts
+from paaplus.studio.checks import Needs
 from paaplus.studio.context import StudioContext
 from paaplus.studio.texts import Texts
 
 COOKIE: Final = "paaplus_studio"
 LANGUAGE_COOKIE: Final = "paaplus_language"
 PREFIX: Final = "/studio"
-FORM_BYTES: Final = 64 * 2**10
-UPLOAD_OVERHEAD_BYTES: Final = 16 * 2**10
-TOKEN_HEADER: Final = "x-studio-token"
-Needs = Literal["nothing", "session", "person", "admin"]
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +68,10 @@ class Call:
     @property
     def is_admin(self) -> bool:
         return self.session is not None and self.session.principal.scope == "admin"
+
+    @property
+    def is_expert(self) -> bool:
+        return self.session is not None and self.session.principal.scope == "expert"
 
     @property
     def is_https(self) -> bool:
@@ -113,6 +110,7 @@ class Call:
             "t": self.t,
             "session": self.session,
             "is_admin": self.is_admin,
+            "is_expert": self.is_expert,
             "token": self.session.form_token if self.session else "",
             "path": self.request.url.path,
             "languages": texts.LANGUAGES,
@@ -155,7 +153,7 @@ def endpoint(
     Args:
         ring: the sessions that this application knows.
         path: template of the route, for metrics and log.
-        needs: who may call it. "person": a session that has chosen a user.
+        needs: who may call it, see `checks`.
         upload: the body is a form with one file, `file`.
     """
 
@@ -166,7 +164,7 @@ def endpoint(
         request.scope["route"] = SimpleNamespace(path=PREFIX + path)  # what metrics and log call the request
         try:
             if request.method == "POST":
-                _check_origin(request)
+                checks.check_origin(request)
             call.secret = request.cookies.get(COOKIE)
             if call.secret:
                 call.session = ring.cached(call.secret)
@@ -174,13 +172,13 @@ def endpoint(
                     await run_in_threadpool(_open, call, ring)
             if call.session is not None:
                 structlog.contextvars.bind_contextvars(key_id=str(call.session.principal.key_id))
-            _check_needs(call, needs)
+            checks.check_needs(call, needs)
             if call.session is not None and not context.allowances.spend_reserved(call.payer, RateLimitKind.REQUESTS):
                 await run_in_threadpool(call.spend, RateLimitKind.REQUESTS)
             if request.method == "POST":
-                await _read_body(call, upload)
+                await checks.read_body(call, upload)
                 if call.session is not None:
-                    _check_token(call)
+                    checks.check_token(call)
             response = await run_in_threadpool(handler, call)
             if request.method == "POST":
                 ring.forget()  # the handler may have changed the session, the key or the user
@@ -207,56 +205,6 @@ def _open(call: Call, ring: SessionRing) -> None:
         call.session = ring.read(call.context.database, str(call.secret))
     except Unauthenticated:
         call.session = None
-
-
-def _check_needs(call: Call, needs: Needs) -> None:
-    if needs == "nothing":
-        return
-    if call.session is None:
-        raise Unauthenticated(call.t("error.signed_out"))
-    if needs == "person" and call.session.person is None:
-        raise Conflict(call.t("error.no_person"))
-    if needs == "admin" and not call.is_admin:
-        raise Forbidden(call.t("error.admins_only"))
-
-
-def _check_origin(request: Request) -> None:
-    """Refuse a change that another site's page has asked for, also where there is no session to protect yet."""
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise Forbidden("the request comes from another site")
-    origin = request.headers.get("origin")
-    if origin not in (None, "null") and origin.partition("://")[2] != request.headers.get("host"):
-        raise Forbidden("the request comes from another site")
-
-
-async def _read_body(call: Call, upload: bool) -> None:
-    request = call.request
-    longest = call.context.settings.max_upload_bytes + UPLOAD_OVERHEAD_BYTES if upload else FORM_BYTES
-    announced = request.headers.get("content-length", "")
-    if not announced.isascii() or not announced.isdigit():
-        raise InvalidInput("the request does not say how long it is")
-    if int(announced) > longest:
-        raise TooLarge(f"{int(announced)} bytes; at most {longest} are accepted")
-    if request.headers.get("content-type", "").startswith("application/json"):
-        try:
-            body = json.loads(await request.body())
-        except ValueError as error:
-            raise InvalidInput("the body is no JSON") from error
-        if not isinstance(body, dict):
-            raise InvalidInput("the body is no JSON object")
-        call.form = body
-        return
-    form: FormData = await request.form(max_files=1 if upload else 0, max_fields=50)
-    call.form = {name: value for name, value in form.items() if isinstance(value, str)}
-    given = form.get("file")
-    call.file = given if isinstance(given, UploadFile) else None
-
-
-def _check_token(call: Call) -> None:
-    assert call.session is not None
-    given = call.request.headers.get(TOKEN_HEADER) or call.form.get("token")
-    if not isinstance(given, str) or not hmac.compare_digest(given.encode(), call.session.form_token.encode()):
-        raise Forbidden(call.t("error.form_expired"))
 
 
 async def _rotate(call: Call, response: Response, ring: SessionRing) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
+from uuid import UUID
 
 from paaplus.db.engine import Database
 from paaplus.services.feedback.writer import FeedbackWriter
@@ -12,6 +14,19 @@ from paaplus.services.users.keys import KeyRing
 from paaplus.services.users.rate_limits import RateLimiter
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
+
+
+class News(Protocol):
+    """Waits for events of users: pairs of a user and the last event that was seen."""
+
+    async def wait(self, key: str, items: Collection[tuple[UUID, UUID]], wait_s: float) -> bool: ...
+
+
+class Streams(Protocol):
+    """Bounds the open streams of a key."""
+
+    def open(self, key: str) -> None: ...
+    def close(self, key: str) -> None: ...
 
 
 class StudioContext(Protocol):
@@ -33,3 +48,7 @@ class StudioContext(Protocol):
     def predictor(self) -> Predictor: ...
     @property
     def failures(self) -> FailedAttempts: ...
+    @property
+    def news(self) -> News: ...
+    @property
+    def streams(self) -> Streams: ...

@@ -1,35 +1,32 @@
-"""My order: my photos by my score beside everybody's; lists and files of them; my data."""
+"""My order: my photos by my score beside everybody's, and the best of each burst."""
 
 from __future__ import annotations
 
-import csv
-import zipfile
-from io import StringIO
-from pathlib import PurePosixPath
-from tempfile import SpooledTemporaryFile
+import re
+from collections import OrderedDict
+from io import BytesIO
+from threading import Lock
 from typing import Any, Final
 
+from PIL import Image
 from starlette.responses import Response
 
-from paaplus.errors import Forbidden, InvalidInput
-from paaplus.services.adapters import versions
-from paaplus.services.feedback import feedback_log
-from paaplus.services.images import images
+from paaplus.errors import NotFound, Unavailable
+from paaplus.photos import bursts as burst_finding
+from paaplus.services.images import images, thumbnails
 from paaplus.services.images.filters import ImageFilter
-from paaplus.services.operations import erasures, export
-from paaplus.services.predictions import rankings, version_scores
-from paaplus.services.predictions.rankings import RankedImage, Ranking, Wanted
-from paaplus.services.users import users
+from paaplus.services.predictions import rankings
+from paaplus.services.predictions.rankings import Ranking, Wanted
 from paaplus.services.users.rate_limits import RateLimitKind
-from paaplus.studio import pages
 from paaplus.studio.answers import person_of
-from paaplus.studio.calls import Call, answer, go
+from paaplus.studio.calls import Call, answer
 
 MOST: Final = 1_000
-NUM_CHANGES: Final = 8
-EXPORT_MEMORY_BYTES: Final = 16 * 2**20
-_SUFFIXES: Final = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would carry out
+LOOKS_KEPT: Final = 20_000  # in memory, of this process
+_SMALLEST: Final = 128  # thumbnails that looks are made from
+
+_looks: OrderedDict[str, str] = OrderedDict()
+_looks_lock: Final = Lock()
 
 
 def page(call: Call) -> Response:
@@ -39,7 +36,7 @@ def page(call: Call) -> Response:
 
 def ranking(call: Call) -> Response:
     """The ranking with sizes of the images, so that the page does not jump while they load."""
-    found = _rank(call, MOST)
+    found = rank(call, MOST)
     with call.context.database.read_session() as session:
         rows = images.list_images(session, call.person, ImageFilter(), limit=call.context.settings.max_ranking_images)
     sizes = {row.id: (row.width_px, row.height_px, row.created_at.date().isoformat()) for row in rows}
@@ -71,147 +68,56 @@ def ranking(call: Call) -> Response:
     )
 
 
-def changes(call: Call) -> Response:
-    """What the newest version has changed: the photos that moved most, and the ratings that it was first to use."""
-    user_id = person_of(call.person)
-    with call.context.database.read_session() as session:
-        user = users.resolve(session, call.person, str(user_id))
-        active = versions.active(session, user_id)
-        if active is None:
-            return answer({"moved": [], "because": [], "version": None})
-        number, last = active.number, active.high_water_sequence
-        live = [row for row in versions.list_versions(session, user_id) if row.state.value == "retired"]
-        before = next((row for row in live if row.number < number), None)
-        before_number, first = (before.number, before.high_water_sequence) if before is not None else (None, 0)
-        log = feedback_log.read(session, user, None)
-        rows = images.list_images(session, call.person, ImageFilter(), limit=MOST)
-    by_id = {row.id: row for row in rows}
-    found = version_scores.compare(
-        call.context.database, call.context.predictor.store, user_id, list(by_id), before_number, number
-    )
-    new = [rating for rating in log.latest_ratings() if first < rating.sequence <= last and rating.image_id in by_id]
-    moved = [
-        _shown(by_id[image_id]) | {"before": round(old, 2), "after": round(now, 2)}
-        for image_id, old, now in found.most_changed(NUM_CHANGES)
-        if old != now
-    ]
-    because = [
-        _shown(by_id[rating.image_id]) | {"stars": round(1 + 0.4 * next(iter(rating.scores.values())))}
-        for rating in sorted(new, key=lambda rating: -rating.sequence)[:NUM_CHANGES]
-    ]
-    return answer({"moved": moved, "because": because, "version": number, "before": before_number})
+def bursts(call: Call) -> Response:
+    """The number of each photo's burst, and whether it is the best of it. Photos in no burst are left out.
 
-
-def _shown(row: Any) -> dict[str, Any]:
-    return {"id": str(row.id), "name": row.name or "", "width": row.width_px, "height": row.height_px}
-
-
-def as_csv(call: Call) -> Response:
-    """The ranking as a table. Text that a spreadsheet would carry out as a formula is marked as text."""
-    file = StringIO()
-    writer = csv.writer(file)
-    writer.writerow(
-        ["rank", "name", "my_score", "everybodys_score", "everybodys_rank", "my_stars", "liked", "image_id"]
-    )
-    for item in _rank(call, MOST).items:
-        writer.writerow(_row(item))
-    headers = {**pages.PRIVATE, "Content-Disposition": 'attachment; filename="my-order.csv"'}
-    return Response("\ufeff" + file.getvalue(), media_type="text/csv", headers=headers)
-
-
-def as_zip(call: Call) -> Response:
-    """The first photos of my order, named by their place."""
-    try:
-        top = int(call.request.query_params.get("top", "20"))
-    except ValueError as error:
-        raise InvalidInput("top is no number") from error
-    if not 1 <= top <= 100:
-        raise InvalidInput(f"top {top}: 1 to 100")
-    with SpooledTemporaryFile(max_size=EXPORT_MEMORY_BYTES) as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # images are compressed already
-            for item in _rank(call, top).items:
-                with call.context.database.read_session() as session:
-                    row = images.get(session, call.person, item.image_id)
-                stem = PurePosixPath(item.name or str(item.image_id)).stem
-                archive.writestr(
-                    f"{item.rank:04d} {stem}{_SUFFIXES[row.media_type]}", call.context.blobs.get(row.sha256)
-                )
-        file.seek(0)
-        data = file.read()
-    headers = {**pages.PRIVATE, "Content-Disposition": f'attachment; filename="my-top-{top}.zip"'}
-    return Response(data, media_type="application/zip", headers=headers)
-
-
-def my_data(call: Call) -> Response:
-    """What is stored about the person, to take along or to erase."""
-    with call.context.database.read_session() as session:
-        user = users.resolve(session, call.person, str(person_of(call.person)))
-        own = images.list_images(session, call.person, ImageFilter(owner_id=user.id), limit=MOST)
-    return call.page(
-        "data.html",
-        name=user.external_id,
-        may_erase=_may_erase(call),
-        num_events=user.feedback_sequence,
-        num_photos=len(own),
-        is_full=len(own) == MOST,
-    )
-
-
-def export_data(call: Call) -> Response:
-    """All data about the person as a zip file."""
-    with SpooledTemporaryFile(max_size=EXPORT_MEMORY_BYTES) as file:
-        export.write_zip(call.context.database, call.context.blobs, person_of(call.person), file)
-        file.seek(0)
-        data = file.read()
-    headers = {**pages.PRIVATE, "Content-Disposition": 'attachment; filename="my-data.zip"'}
-    return Response(data, media_type="application/zip", headers=headers)
-
-
-def erase(call: Call) -> Response:
-    """Erase the person, whose name was typed to confirm it. As in the API, a user's own key may not.
-
-    Raises:
-        Forbidden: the session is a user's.
+    A browser does not say when a photo was taken, so neighbours by name count that look alike, and copies.
     """
-    if not _may_erase(call):
-        raise Forbidden(call.t("data.ask_operator"))
+    found = rank(call, MOST)
     with call.context.database.read_session() as session:
-        user = users.resolve(session, call.person, str(person_of(call.person)))
-    if call.text("name", 256) != user.external_id:
-        raise InvalidInput(call.t("data.wrong_name"))
-    with call.context.database.session() as session:
-        erasures.erase(
-            session,
-            call.context.blobs,
-            user.id,
-            actor=call.person.actor,
-            erasures_url=call.context.settings.resolved_erasures_url,
-        )
-    call.context.database.scrub()
-    call.context.keys.forget()
-    return go("/")
+        rows = images.list_images(session, call.person, ImageFilter(), limit=call.context.settings.max_ranking_images)
+    by_id = {row.id: row for row in rows}
+    items = [item for item in found.items if item.image_id in by_id]
+    items.sort(key=lambda item: (_natural(item.name or ""), item.image_id))
+    seen = [burst_finding.Seen(None, _look(call, by_id[item.image_id]), item.score) for item in items]
+    numbers = burst_finding.find_neighbours(seen)
+    best = burst_finding.best_of_bursts(seen, numbers)
+    return answer(
+        {
+            str(item.image_id): {"burst": number, "best": is_best}
+            for item, number, is_best in zip(items, numbers, best, strict=True)
+            if number is not None
+        }
+    )
 
 
-def _may_erase(call: Call) -> bool:
-    return call.principal.user_id is None
+def _look(call: Call, row: Any) -> str:
+    """What an image looks like, see `paaplus.photos.bursts`. Empty: its file cannot be read now."""
+    with _looks_lock:
+        if row.sha256 in _looks:
+            _looks.move_to_end(row.sha256)
+            return _looks[row.sha256]
+    try:
+        found = thumbnails.get(call.context.database, call.context.blobs, call.context.settings, row, _SMALLEST)
+    except (NotFound, Unavailable):
+        return ""
+    with Image.open(BytesIO(found.data)) as image:
+        look = burst_finding.look_of(image)
+    with _looks_lock:
+        _looks[row.sha256] = look
+        while len(_looks) > LOOKS_KEPT:
+            _looks.popitem(last=False)
+    return look
 
 
-def _rank(call: Call, top: int) -> Ranking:
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key by which `img9` comes before `img10`."""
+    return [(int(part), "") if part.isascii() and part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def rank(call: Call, top: int) -> Ranking:
+    """The first images of the person's order, which the key pays for."""
     wanted = Wanted(user_id=person_of(call.person), top=top)
     found = rankings.rank(call.context.database, call.context.predictor.store, call.context.settings, wanted)
     call.spend(RateLimitKind.PREDICTIONS, max(1, len(found.items)))  # what is ranked is known only now
     return found
-
-
-def _row(item: RankedImage) -> list[str]:
-    name = item.name or ""
-    return [
-        str(item.rank),
-        f"'{name}" if name.startswith(_FORMULA) else name,
-        f"{item.score:.3f}",
-        f"{item.generic_score:.3f}",
-        str(item.generic_rank),
-        "" if item.stars is None else str(item.stars),
-        "" if item.liked is None else str(item.liked).lower(),
-        str(item.image_id),
-    ]

@@ -21,7 +21,20 @@ POLICY: Final = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; manifest-src 'self'"
 )
 PRIVATE: Final = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store", "Referrer-Policy": "same-origin"}
-STATIC: Final = ("studio.css", "common.js", "rate.js", "order.js", "photos.js", "watch.js", "icon.svg")
+STATIC: Final = (
+    "studio.css",
+    "work.css",
+    "common.js",
+    "sending.js",
+    "rate.js",
+    "review.js",
+    "match.js",
+    "survey.js",
+    "order.js",
+    "photos.js",
+    "watch.js",
+    "icon.svg",
+)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from starlette.responses import Response
@@ -67,15 +67,32 @@ def add_builtin(call: Call) -> Response:
 
 
 def thumbnail(call: Call) -> Response:
-    """A thumbnail of an image that the session may see. A browser keeps it; its tag changes with its content."""
+    """A thumbnail of an image that the session may see."""
+    size = size_of(call)
     try:
         image_id = UUID(call.request.path_params["image_id"])
-        size = int(call.request.query_params.get("size", "512"))
     except ValueError as error:
         raise NotFound("no such image") from error
     with call.context.database.read_session() as session:
         row = images.get(session, call.principal, image_id)
-    tag = f'"{thumbnails.version_tag(row, thumbnails.check_size(size), "jpeg")}"'
+    return not_modified_or(call, row, size)
+
+
+def size_of(call: Call) -> int:
+    """The size that a thumbnail is asked for in.
+
+    Raises:
+        NotFound: no such size.
+    """
+    try:
+        return thumbnails.check_size(int(call.request.query_params.get("size", "512")))
+    except ValueError as error:
+        raise NotFound("no such size") from error
+
+
+def not_modified_or(call: Call, row: Any, size: int) -> Response:
+    """The thumbnail of an image. A browser keeps it; its tag changes with its content."""
+    tag = f'"{thumbnails.version_tag(row, size, "jpeg")}"'
     headers = {"ETag": tag, "Cache-Control": "private, max-age=604800, immutable"}
     if call.request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)

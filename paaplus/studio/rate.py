@@ -10,20 +10,17 @@ from starlette.responses import Response
 from paaplus.errors import Conflict, InvalidInput, NotFound, Unavailable
 from paaplus.services import scheduling
 from paaplus.services.adaptation import suggestions
-from paaplus.services.adapters import versions
 from paaplus.services.feedback.writer import Posted
 from paaplus.services.images import images
 from paaplus.services.images.filters import ImageFilter
-from paaplus.services.operations import jobs, status
 from paaplus.services.predictions.predict import Target
-from paaplus.services.users import users
 from paaplus.services.users.rate_limits import RateLimitKind
 from paaplus.studio import answers
 from paaplus.studio.answers import person_of
 from paaplus.studio.calls import Call, answer
+from paaplus.studio.news import state_of
 
 POOL: Final = 300  # images among which the next question is chosen: as many as the platform's own suggestions
-AWAY_S: Final = 8.0  # if a job waits so long while none runs, no worker is there
 IN_ADVANCE: Final = 6
 
 
@@ -107,12 +104,15 @@ def post_answer(call: Call) -> Response:
     [result] = call.context.feedback.submit(call.person, [posted]).result()
     if result.error is not None:
         raise result.error
-    return answer({"status": result.status, "sequence": result.sequence, "score_before": score_before} | _state(call))
+    return answer(
+        {"status": result.status, "sequence": result.sequence, "score_before": score_before}
+        | state_of(call.context, call.person)
+    )
 
 
 def state(call: Call) -> Response:
-    """What the judge has learned, and what waits; a page asks for it now and then."""
-    return answer(_state(call))
+    """What the judge has learned, and what waits: for pages that `news` does not reach."""
+    return answer(state_of(call.context, call.person))
 
 
 def learn_now(call: Call) -> Response:
@@ -125,34 +125,7 @@ def learn_now(call: Call) -> Response:
         scheduling.request_training(
             session, user_id, actor=call.person.actor, reason=reason, settings=call.context.settings
         )
-    return answer(_state(call))
-
-
-def _state(call: Call) -> dict[str, Any]:
-    user_id = person_of(call.person)
-    with call.context.database.read_session() as session:
-        user = users.resolve(session, call.person, str(user_id))
-        policy = scheduling.policy_of(user)
-        active = versions.active(session, user_id)
-        runs = versions.runs(session, user_id, limit=1)
-        mine = jobs.list_jobs(session, call.person, user=str(user_id), limit=3)
-        now = status.read(session, call.context.settings)
-        is_idle = not any(number for state, number in now.num_jobs.items() if state.value == "running")
-        waits_s = max(now.oldest_ready_s.values())
-        pending = scheduling.pending_feedback(session, user_id)
-        job = next((each.state.value for each in mine if each.state.value in ("queued", "running")), None)
-        return {
-            "version": active.number if active is not None else None,
-            "num_ratings": active.num_ratings if active is not None else 0,
-            "pending": pending,
-            "every": policy.min_new_feedback,
-            "job": job,
-            "worker_away": waits_s > AWAY_S and is_idle,
-            "last_run": (
-                {"id": str(runs[0].id), "outcome": runs[0].outcome.value, "num_new": runs[0].num_new} if runs else None
-            ),
-            "pinned": user.pinned,
-        }
+    return answer(state_of(call.context, call.person))
 
 
 def _score(call: Call, image_id: UUID) -> float | None:

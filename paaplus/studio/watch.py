@@ -1,4 +1,4 @@
-"""Watch: people and their versions, what a change would do, changes of the active version, jobs, audit, health."""
+"""Watch: people and their versions, what a change would do, changes of the active version."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from paaplus.errors import Conflict, InvalidInput, NotFound
-from paaplus.services import audit, scheduling
+from paaplus.services import scheduling
 from paaplus.services.adapters import versions
+from paaplus.services.experts import experts
 from paaplus.services.feedback import exclusions
 from paaplus.services.images import images
 from paaplus.services.images.filters import ImageFilter
-from paaplus.services.operations import jobs, readiness, status
+from paaplus.services.operations import status
 from paaplus.services.predictions import version_scores
 from paaplus.services.users import keys, sessions, users
 from paaplus.studio.calls import PREFIX, Call, answer, go
+from paaplus.studio.operation import actor_names
 from paaplus.texts import clean_text
 
 PAGE: Final = 60
@@ -71,7 +73,7 @@ def person(call: Call) -> Response:
         rows = versions.list_versions(session, user.id)
         history = versions.history(session, user.id)
         open_exclusions = exclusions.list_open(session, user.id)
-        names = _actor_names(session)
+        names = actor_names(session)
         shown = [
             {
                 "number": row.number,
@@ -112,6 +114,7 @@ def person(call: Call) -> Response:
                 "due": user.due_reason,
                 "next_due_at": user.next_due_at,
                 "last_trained_at": user.last_trained_at,
+                "is_expert": experts.form_of(session, user.id) is not None,
             },
             "policy": scheduling.policy_of(user),
         }
@@ -157,69 +160,18 @@ def change(call: Call) -> Response:
 
 
 def invite(call: Call) -> Response:
-    """Make a one-time link for a person, with this person's access only; it is shown once."""
+    """Make a one-time link for a person, with this person's access only, or an expert's; it is shown once."""
     with call.context.database.session() as session:
         user = users.resolve(session, call.principal, call.request.path_params["user"])
-        code = sessions.invite(session, user.id, actor=call.principal.actor)
+        as_expert = call.form.get("as") == "expert"
+        if as_expert:
+            experts.get(session, user.id)
+        code = sessions.invite(session, user.id, actor=call.principal.actor, as_expert=as_expert)
         name, user_id = user.external_id, str(user.id)
     base = str(call.request.base_url).rstrip("/").removesuffix(PREFIX)
-    return call.page("invited.html", name=name, user_id=user_id, link=f"{base}{PREFIX}/enter?code={code}")
-
-
-def job_list(call: Call) -> Response:
-    """The newest jobs."""
-    with call.context.database.read_session() as session:
-        rows = jobs.list_jobs(session, call.principal, limit=PAGE)
-        found = users.resolve_many(session, call.principal, {str(row.user_id) for row in rows if row.user_id})
-        shown = [
-            {
-                "kind": row.kind.value,
-                "state": row.state.value,
-                "user": found[str(row.user_id)].external_id if str(row.user_id) in found else None,
-                "user_id": str(row.user_id) if row.user_id else None,
-                "reason": row.reason,
-                "created_at": row.created_at,
-                "seconds": (
-                    (row.finished_at - row.started_at).total_seconds() if row.finished_at and row.started_at else None
-                ),
-                "done": row.progress_done,
-                "total": row.progress_total,
-                "error": (row.last_error or "")[:300],
-            }
-            for row in rows
-        ]
-    return call.page("jobs.html", jobs=shown)
-
-
-def audit_list(call: Call) -> Response:
-    """The newest privileged acts, and whether the chain of all is intact."""
-    with call.context.database.read_session() as session:
-        rows = audit.list_entries(session, limit=PAGE)
-        report = audit.verify(session)
-        names = _actor_names(session)
-        shown = [
-            {
-                "action": row.action,
-                "actor": names.get(row.actor, row.actor),
-                "details": ", ".join(f"{name} {value}" for name, value in row.details.items()),
-                "created_at": row.created_at,
-            }
-            for row in rows
-        ]
-    return call.page("audit.html", entries=shown, report=report)
-
-
-def health(call: Call) -> Response:
-    """What waits, what failed, and whether database and storage answer."""
-    checks = readiness.Readiness(call.context.database, call.context.blobs)
-    with call.context.database.read_session() as session:
-        now = status.read(session, call.context.settings)
-    problems = []
-    try:
-        checks.check()
-    except Exception as error:  # the page says what is wrong, whatever it is
-        problems.append(str(error))
-    return call.page("health.html", now=now, problems=problems)
+    return call.page(
+        "invited.html", name=name, user_id=user_id, as_expert=as_expert, link=f"{base}{PREFIX}/enter?code={code}"
+    )
 
 
 def _roll_back(session: Session, user_id: UUID, call: Call, reason: str) -> None:
@@ -286,11 +238,6 @@ def _error(metrics: dict[str, Any]) -> tuple[float, float] | None:
     if not isinstance(mine, int | float) or not isinstance(generic, int | float):
         return None
     return math.sqrt(max(0.0, mine)), math.sqrt(max(0.0, generic))
-
-
-def _actor_names(session: Session) -> dict[str, str]:
-    """Names of keys, by the actor that history and audit write."""
-    return {f"key:{row.id}": row.name for row in keys.list_keys(session, limit=1000)}
 
 
 def _version(text: str) -> int | None:

@@ -24,6 +24,11 @@ from tests.support.factories import make_features
 HTML = {"Accept": "text/html"}
 
 
+IN_PATHS = {"user": "x", "name": "x", "item": "x", "side": "first"} | dict.fromkeys(
+    ("image_id", "review"), "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"
+)
+
+
 def code_of(world: World, scope: str) -> str:
     with world.database.session() as session:
         return sessions.make_link(session, world.keys[scope])
@@ -105,7 +110,7 @@ def test_application_sees_its_own_users_only(world: World) -> None:
 
 def test_nothing_is_shown_without_a_session(client: TestClient) -> None:
     for path, _, _ in routes.GET:
-        address = f"/studio{path}".format(user="x", image_id="0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001")
+        address = f"/studio{path}".format_map(IN_PATHS)
         expected = 200 if path == "/" else 401  # a link without a code is none
         assert client.get(address).status_code == expected, path
 
@@ -259,3 +264,30 @@ def test_every_language_has_every_text_with_the_same_places() -> None:
     templates = "".join(file.read_text("utf-8") for file in files("paaplus.studio").joinpath("templates").iterdir())
     used = set(re.findall(r't\("([a-z_.]+)"[,)]', templates)) | set(re.findall(r"t\('([a-z_.]+)'[,)]", templates))
     assert used <= texts["en.json"].keys(), used - texts["en.json"].keys()
+
+
+def test_an_experts_session_reviews_and_answers_surveys_and_sees_nothing_else(world: World) -> None:
+    page = world.client.get(
+        f"/studio/enter?code={code_of(world, 'expert')}", headers=HTML, follow_redirects=True
+    )  # an expert's first page is the queue
+    assert str(page.url).endswith("/studio/review")
+    token = re.search('<meta name="studio-token" content="([^"]+)">', page.text)
+    assert token
+    for path, _, needs in routes.GET:
+        status = world.client.get(
+            f"/studio{path}".format_map(IN_PATHS), headers=HTML, follow_redirects=False
+        ).status_code
+        if needs in ("viewer", "person", "admin"):
+            assert status == 403, path
+        else:
+            assert status != 403, path
+    assert post(world, "/rate/answers", rating(world), token[1]).status_code == 403
+    assert post(world, "/match/quiz", {}, token[1]).status_code == 403
+
+
+def test_a_users_session_reviews_nothing(world: World) -> None:
+    token = sign_in(world, "user")
+    assert world.client.get("/studio/review", headers=HTML).status_code == 403
+    review = IN_PATHS["review"]
+    assert post(world, f"/review/{review}", {"verdict": "accept", "event_id": "r1"}, token).status_code == 403
+    assert world.client.get(f"/studio/review/{review}/picture?size=256").status_code == 403

@@ -50,9 +50,10 @@ class Studio:
             users.set_policy(session, user.id, policy, actor="test")
             return user.id
 
-    def user_link(self, user_id: UUID) -> str:
+    def user_link(self, user_id: UUID, *, as_expert: bool = False) -> str:
         with self.database.session() as session:
-            return f"{self.url}/studio/enter?code={sessions.invite(session, user_id, actor=keys.OPERATOR.actor)}"
+            code = sessions.invite(session, user_id, actor=keys.OPERATOR.actor, as_expert=as_expert)
+            return f"{self.url}/studio/enter?code={code}"
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
         services = [Service("api", api_command(), settings), start_scheduler(settings)]
     try:
         running.start_worker()
-        wait_until("the API answers", lambda: _answers(f"{running.url}/readyz"), 60)
+        wait_until("the API answers", lambda: _answers(f"{running.url}/readyz"), 240)
         yield running
     finally:
         running.stop_worker()

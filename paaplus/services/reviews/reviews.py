@@ -62,11 +62,19 @@ class Decision:
 def next_open(
     session: Session, expert_id: UUID, *, batch_id: UUID | None = None, skipped: bool = False
 ) -> ReviewRow | None:
-    """The expert's next review, in the oldest open batch; None: none is left.
+    """The expert's next review, in the oldest open batch; None: none is left. See `queue`."""
+    return next(iter(queue(session, expert_id, batch_id=batch_id, skipped=skipped, limit=1)), None)
+
+
+def queue(
+    session: Session, expert_id: UUID, *, batch_id: UUID | None = None, skipped: bool = False, limit: int = 1
+) -> list[ReviewRow]:
+    """The expert's next reviews, those of the oldest open batch first.
 
     Args:
         batch_id: only in this batch.
         skipped: among skipped reviews instead of open ones.
+        limit: how many at most.
     """
     query = (
         sa.select(ReviewRow)
@@ -77,11 +85,11 @@ def next_open(
             ReviewBatchRow.closed_at.is_(None),
         )
         .order_by(ReviewRow.batch_id, ReviewRow.position)
-        .limit(1)
+        .limit(limit)
     )
     if batch_id is not None:
         query = query.where(ReviewRow.batch_id == batch_id)
-    return session.execute(query).scalar_one_or_none()
+    return list(session.execute(query).scalars())
 
 
 def get(session: Session, expert_id: UUID, review_id: UUID) -> ReviewRow:

@@ -28,6 +28,14 @@ from paaplus.services.surveys.forms import (
 )
 
 PairAnswer = Literal["first", "second", "tie", "cannot_say"]
+# What pydantic calls the ways in which an answer can be wrong.
+_PROBLEMS: Final[Mapping[str, str]] = {
+    "missing": "missing",
+    **dict.fromkeys(("int_type", "int_from_float", "float_type", "finite_number"), "number"),
+    **dict.fromkeys(("greater_than_equal", "less_than_equal"), "range"),
+    **dict.fromkeys(("literal_error", "string_type"), "option"),
+    **dict.fromkeys(("too_short", "too_long", "value_error", "list_type"), "order"),
+}
 _PAIR_VALUE: Final[Mapping[str, float]] = {"first": 1.0, "second": -1.0, "tie": 0.0, "cannot_say": math.nan}
 
 
@@ -48,6 +56,22 @@ def check_answers(form: Form, answers: Any) -> dict[str, Any]:
         raise InvalidInput(f"answers do not fit the form: {first_problem(error)}") from error
     values = checked.model_dump(by_alias=True)
     return {item.id: values[item.id] for item in form.items if values[item.id] is not None}
+
+
+def problems(form: Form, answers: Any) -> dict[str, str]:
+    """What is wrong with each answer, by item id: "missing", "number", "range", "option", "order" or "unknown".
+
+    Empty: `check_answers` takes the answers. One problem of each item is told.
+    """
+    try:
+        _answers_model(form.model_dump_json()).model_validate(answers)
+    except ValidationError as error:
+        found: dict[str, str] = {}
+        for each in error.errors(include_input=False, include_url=False, include_context=False):
+            item_id = str(each["loc"][0]) if each["loc"] else ""
+            found.setdefault(item_id, _PROBLEMS.get(each["type"], "unknown"))
+        return found
+    return {}
 
 
 def answers_from_text(form: Form, text: Mapping[str, str], decimal_mark: str = ".") -> dict[str, Any]:

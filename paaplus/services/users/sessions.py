@@ -98,13 +98,14 @@ def operator_link(session: Session) -> str:
     return make_link(session, key_id)
 
 
-def invite(session: Session, user_id: UUID, *, actor: str) -> str:
-    """The code of a one-time link with this user's access only.
+def invite(session: Session, user_id: UUID, *, actor: str, as_expert: bool = False) -> str:
+    """The code of a one-time link with this user's access only; `as_expert`: the access of an expert's key instead.
 
     Raises:
         NotFound: no such user.
     """
-    created = keys.create(session, name=BROWSER_KEY, scope=KeyScope.USER, user_id=user_id, actor=actor)
+    scope = KeyScope.EXPERT if as_expert else KeyScope.USER
+    created = keys.create(session, name=BROWSER_KEY, scope=scope, user_id=user_id, actor=actor)
     session.flush()
     return make_link(session, created.row.id, INVITATION_LASTS)
 

@@ -1,6 +1,6 @@
 // My order: a wall of photos that moves when the order or a filter changes.
 
-import { ask, element, moveFrom, picture, places, text, thumbnail } from "./common.js";
+import { ask, element, moveFrom, picture, places, say, text, thumbnail } from "./common.js";
 
 const find = (id) => document.getElementById(id);
 const gallery = find("gallery");
@@ -9,6 +9,7 @@ const tiles = new Map();
 let items = [];
 let looked = -1;
 let numPending = 0;
+let bursts = null; // of each photo that is in one: its number, and whether it is the best
 
 function tile(photo) {
   const image = picture(photo, 512, { loading: photo.rank > 24 ? "lazy" : "eager" });
@@ -26,7 +27,7 @@ function tile(photo) {
 function visible() {
   const kept = items.filter((each) =>
     (chosen.show === "all" || (chosen.show === "unrated" && each.stars === null) || (chosen.show === "rated" && each.stars !== null) || (chosen.show === "liked" && each.liked)) &&
-    (!chosen.stars || (each.stars ?? 0) >= chosen.stars) && (!chosen.since || each.date >= chosen.since));
+    (burstOf(each)?.best ?? true) && (!chosen.stars || (each.stars ?? 0) >= chosen.stars) && (!chosen.since || each.date >= chosen.since));
   return kept.sort((a, b) => a[chosen.by] - b[chosen.by]);
 }
 
@@ -44,6 +45,9 @@ function label(photo) {
   const made = tiles.get(photo.id);
   made.querySelector(".place").textContent = photo[chosen.by];
   made.querySelector(".move")?.remove();
+  made.querySelector(".burst")?.remove();
+  const burst = burstOf(photo);
+  if (burst) made.append(element("span", { className: "burst", textContent: text("order.burst", { number: sizeOfBurst(burst.burst) }) }));
   const moved = photo.generic_rank - photo.rank;
   if (chosen.by !== "rank" || !moved) return;
   const name = moved > 0 ? "up" : "down";
@@ -66,6 +70,7 @@ function look(place) {
 
 async function load() {
   const found = await ask("/order/ranking");
+  if (found.items.length !== items.length) { bursts = null; find("bursts").checked = false; }
   items = found.items;
   numPending = found.num_pending;
   tiles.clear();
@@ -78,17 +83,52 @@ async function load() {
   if (found.num_pending) setTimeout(() => load().catch(() => {}), 4000);
 }
 
-find("changes").addEventListener("toggle", async () => {
-  if (!find("changes").open) return;
-  const found = await ask("/order/changes").catch((failure) => ({ moved: [], because: [], message: failure.message }));
-  const list = (photos, line) => element("ul", { className: "changes" }, ...photos.map((each) => element("li", {}, picture(each, 256, { title: each.name }), line(each))));
-  const body = find("changes-body");
-  if (!found.moved.length) return body.replaceChildren(element("p", { textContent: found.message ?? text("order.changes.none") }));
-  body.replaceChildren(
-    element("p", { textContent: text("order.changes.moved", { version: found.version }) }),
-    list(found.moved, (each) => element("span", {}, `${each.before.toFixed(1)} → `, element("b", { textContent: each.after.toFixed(1) }))));
-  if (found.because.length) body.append(element("p", { textContent: text("order.changes.because") }), list(found.because, (each) => element("span", { textContent: "★".repeat(each.stars) })));
+// --- The best of each burst: photos that follow each other and look alike count as one.
+
+find("bursts").addEventListener("change", async (event) => {
+  if (event.target.checked && !bursts) {
+    event.target.disabled = true;
+    try {
+      bursts = await ask("/order/bursts");
+    } catch (failure) {
+      event.target.checked = false;
+      say(failure.message);
+    }
+    event.target.disabled = false;
+  }
+  draw();
 });
+
+const burstOf = (photo) => (find("bursts").checked ? bursts?.[photo.id] : undefined);
+const sizeOfBurst = (number) => Object.values(bursts).filter((each) => each.burst === number).length;
+
+// --- What changed
+
+let since = "version";
+async function showChanges() {
+  if (!find("changes").open) return;
+  const body = find("changes-body");
+  const asked = since;
+  body.setAttribute("aria-busy", "true");
+  const found = await ask(`/order/changes?since=${since}`).catch((failure) => ({ moved: [], because: [], message: failure.message }));
+  if (asked !== since) return;
+  body.setAttribute("aria-busy", "false");
+  const list = (photos, line) => element("ul", { className: "changes" }, ...photos.map((each) => element("li", {}, picture(each, 256, { title: each.name }), line(each))));
+  if (!found.moved.length) return body.replaceChildren(element("p", { textContent: found.message ?? text(found.version === null ? "order.changes.none" : "order.changes.same") }));
+  const then = found.before === null || found.before === undefined ? text("order.changes.base") : text("order.changes.number", { version: found.before });
+  body.replaceChildren(
+    element("p", { textContent: text("order.changes.moved", { version: found.version, before: then }) }),
+    list(found.moved, (each) => element("span", {}, `${each.before.toFixed(1)} → `, element("b", { textContent: each.after.toFixed(1) }))));
+  if (found.because.length) body.append(element("p", { textContent: text("order.changes.because", { number: found.num_because }) }), list(found.because, (each) => element("span", { textContent: "★".repeat(each.stars) })));
+}
+find("changes").addEventListener("toggle", showChanges);
+for (const button of document.querySelectorAll("[data-since]")) {
+  button.addEventListener("click", () => {
+    since = button.dataset.since;
+    for (const each of button.parentElement.children) each.setAttribute("aria-pressed", String(each === button));
+    showChanges();
+  });
+}
 for (const button of document.querySelectorAll("[data-by], [data-show]")) {
   button.addEventListener("click", () => {
     for (const each of button.parentElement.children) each.setAttribute("aria-pressed", String(each === button));

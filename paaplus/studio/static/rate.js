@@ -1,6 +1,7 @@
 // Rate: photos one by one, or pairs. Answers are sent in order; what could not be sent waits and is sent again.
 
 import { ask, element, icon, moveFrom, picture, places, say, text, thumbnail } from "./common.js";
+import { newId, Sender } from "./sending.js";
 
 const STAR = "M12 2.8l2.9 5.9 6.4.9-4.7 4.5 1.1 6.4L12 17.5 6.3 20.5l1.1-6.4L2.7 9.6l6.4-.9z";
 const HEART = "M12 20.5C6 16.3 2.8 13 2.8 8.9 2.8 6 5 4 7.5 4c1.8 0 3.5 1 4.5 2.7C13 5 14.7 4 16.5 4 19 4 21.2 6 21.2 8.9c0 4.1-3.2 7.4-9.2 11.6z";
@@ -21,11 +22,11 @@ let current = null; // what is asked about: a photo, or {first, second}
 let shown = new Set(); // ids of photos that were asked about, so that they do not come again
 let asked = []; // pairs
 let done = []; // event ids that can be undone, with what they were about
-let sending = Promise.resolve();
-let waiting = 0;
 let state = null;
 let before = null; // the order of photos that are not rated, as the active version has it
 let loading = null;
+const sender = new Sender("/rate/answers", find("offline"));
+const send = (body) => sender.send(body).then((answer) => { learned(answer); return answer; });
 
 // --- Questions
 
@@ -135,29 +136,6 @@ function undoButton() {
   return button;
 }
 
-const newId = () => `studio-${Date.now().toString(36)}-${Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-
-/** Send an answer after those before it. Without a connection it is tried again: the same event counts once. */
-function send(body) {
-  waiting += 1;
-  const result = sending.then(async () => {
-    for (let wait = 500; ; wait = Math.min(8000, wait * 2)) {
-      try {
-        const answer = await ask("/rate/answers", body);
-        find("offline").hidden = true;
-        learned(answer);
-        return answer;
-      } catch (failure) {
-        if (![0, 429, 503].includes(failure.status)) throw failure;
-        find("offline").hidden = false;
-        await new Promise((resume) => setTimeout(resume, wait));
-      }
-    }
-  }).finally(() => { waiting -= 1; });
-  sending = result.catch(() => {});
-  return result;
-}
-
 function rate(value) {
   if (!current || isPairs) return;
   const [photo, isTen] = [current, settings.scale === "10"];
@@ -245,9 +223,20 @@ function learned(found) {
   else if (found.last_run && found.last_run.id !== lastRun && found.last_run.outcome === "kept") say(text(found.pinned ? "rate.pinned" : "rate.kept"));
 }
 
+/** What the server pushes. Where a stream cannot be had, the page asks now and then instead. */
+function listen() {
+  if (!window.EventSource) return poll();
+  const source = new EventSource("/studio/news");
+  source.addEventListener("state", (event) => {
+    const found = JSON.parse(event.data);
+    if (!sender.waiting && found.sequence >= (state?.sequence ?? 0)) learned(found);
+  });
+  source.addEventListener("error", () => { if (source.readyState === EventSource.CLOSED) poll(); });
+}
+
 async function poll() {
   try {
-    if (!waiting) learned(await ask("/state"));
+    if (!sender.waiting) learned(await ask("/state"));
   } catch (failure) { /* the next poll tries again */ }
   setTimeout(poll, state && (state.job || state.pending >= state.every) ? POLL_MS : 3 * POLL_MS);
 }
@@ -316,10 +305,10 @@ for (const radio of document.querySelectorAll('input[name="scale"]')) {
 }
 find("hide").checked = settings.hide;
 find("hide").addEventListener("change", () => { settings.hide = find("hide").checked; useSettings(); });
-window.addEventListener("beforeunload", (event) => { if (waiting) event.preventDefault(); });
+window.addEventListener("beforeunload", (event) => { if (sender.waiting) event.preventDefault(); });
 
 useSettings();
 next().catch(failed);
 ask("/state").then(learned).catch(() => {});
 ask("/order/ranking").then((ranking) => { before = unrated(ranking).map((each) => each.id); }).catch(() => {});
-setTimeout(poll, POLL_MS);
+listen();

@@ -81,3 +81,14 @@ find("copy")?.addEventListener("click", async (event) => {
   await navigator.clipboard?.writeText(find("link").value).catch(() => {});
   event.target.textContent = event.target.dataset.copied;
 });
+
+// --- A form of choices that is sent when one is made.
+find("auto")?.addEventListener("change", (event) => {
+  const form = find("auto");
+  if (event.target.name === "run") for (const name of ["document", "metric"]) form.elements[name]?.setAttribute("disabled", "");
+  form.submit();
+});
+
+// --- On a phone the tabs scroll: the one that is shown is in sight.
+const tab = document.querySelector(".tabs [aria-current]");
+if (tab) tab.parentElement.scrollLeft = tab.offsetLeft - (tab.parentElement.clientWidth - tab.offsetWidth) / 2;

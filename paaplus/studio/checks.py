@@ -1,0 +1,96 @@
+"""What is checked before a handler runs: who calls it, from which site, with which body and token."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from typing import TYPE_CHECKING, Final, Literal
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+
+from paaplus.errors import Conflict, Forbidden, InvalidInput, TooLarge, Unauthenticated
+
+if TYPE_CHECKING:
+    from paaplus.studio.calls import Call
+
+FORM_BYTES: Final = 64 * 2**10
+MAX_FIELDS: Final = 2_200  # of the longest survey: 100 rankings of 20 options
+UPLOAD_OVERHEAD_BYTES: Final = 16 * 2**10
+TOKEN_HEADER: Final = "x-studio-token"
+# "person": a user's own pages, whose user an admin may have chosen; "viewer": who sees images; "expert": an expert's
+# key; "member": a person or an expert.
+Needs = Literal["nothing", "session", "viewer", "person", "member", "expert", "admin"]
+
+
+def check_needs(call: Call, needs: Needs) -> None:
+    """Check that this session may call the handler.
+
+    Raises:
+        Unauthenticated: there is no session.
+        Forbidden: it is of another scope.
+        Conflict: it has not chosen whose pages to show.
+    """
+    if needs == "nothing":
+        return
+    if call.session is None:
+        raise Unauthenticated(call.t("error.signed_out"))
+    is_expert = call.session.principal.scope == "expert"
+    if needs == "expert" and not is_expert:
+        raise Forbidden(call.t("error.experts_only"))
+    if needs in ("viewer", "person") and is_expert:  # as in the API: an expert's key reviews and answers surveys
+        raise Forbidden(call.t("error.not_for_experts"))
+    if needs in ("person", "member") and call.session.person is None:
+        raise Conflict(call.t("error.no_person"))
+    if needs == "admin" and not call.is_admin:
+        raise Forbidden(call.t("error.admins_only"))
+
+
+def check_origin(request: Request) -> None:
+    """Refuse a change that another site's page has asked for, also where there is no session to protect yet."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise Forbidden("the request comes from another site")
+    origin = request.headers.get("origin")
+    if origin not in (None, "null") and origin.partition("://")[2] != request.headers.get("host"):
+        raise Forbidden("the request comes from another site")
+
+
+async def read_body(call: Call, upload: bool) -> None:
+    """Read the fields of a form or of a JSON object, and the file of an upload.
+
+    Raises:
+        InvalidInput: it is neither, or does not say how long it is.
+        TooLarge: it is too long.
+    """
+    request = call.request
+    longest = call.context.settings.max_upload_bytes + UPLOAD_OVERHEAD_BYTES if upload else FORM_BYTES
+    announced = request.headers.get("content-length", "")
+    if not announced.isascii() or not announced.isdigit():
+        raise InvalidInput("the request does not say how long it is")
+    if int(announced) > longest:
+        raise TooLarge(f"{int(announced)} bytes; at most {longest} are accepted")
+    if request.headers.get("content-type", "").startswith("application/json"):
+        try:
+            body = json.loads(await request.body())
+        except ValueError as error:
+            raise InvalidInput("the body is no JSON") from error
+        if not isinstance(body, dict):
+            raise InvalidInput("the body is no JSON object")
+        call.form = body
+        return
+    form: FormData = await request.form(max_files=1 if upload else 0, max_fields=MAX_FIELDS)
+    call.form = {name: value for name, value in form.items() if isinstance(value, str)}
+    given = form.get("file")
+    call.file = given if isinstance(given, UploadFile) else None
+
+
+def check_token(call: Call) -> None:
+    """Check that the change comes from a page of this session.
+
+    Raises:
+        Forbidden: it brings no token, or another one.
+    """
+    assert call.session is not None
+    given = call.request.headers.get(TOKEN_HEADER) or call.form.get("token")
+    if not isinstance(given, str) or not hmac.compare_digest(given.encode(), call.session.form_token.encode()):
+        raise Forbidden(call.t("error.form_expired"))
