@@ -56,6 +56,14 @@ class ServedAdapter:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedVersion:
+    """What is cached of a version. `adapter`: None if it is for another base model, or damaged."""
+
+    facts: ServedAdapter
+    adapter: Adapter | None
+
+
+@dataclass(frozen=True, slots=True)
 class ProjectedImage:
     """One image in taste space. `branches`: parts of the network that gave its features; None: unknown."""
 
@@ -75,7 +83,7 @@ class Serving:
     base_model: BaseModelRow
     scorer: BaseScorer
     served: dict[UUID, ServedAdapter]  # by user
-    adapters: dict[str, Adapter]  # by digest; only those for this base model
+    adapters: dict[UUID, Adapter]  # by user; only those for this base model
     priors: dict[str, Prior]  # by digest: those that the adapters started from, if they still exist
     images: dict[UUID, ProjectedImage]  # projected without a user preference
     failed: dict[UUID, str]
@@ -107,8 +115,7 @@ class Serving:
         """
         if user_id in self.damaged_adapters:
             raise Damaged(self.damaged_adapters[user_id])
-        served = self.served.get(user_id)
-        return self.adapters.get(served.digest) if served is not None else None
+        return self.adapters.get(user_id)
 
 
 def projected(
