@@ -13,11 +13,10 @@ from paaplus.api.schemas.base_models import BaseModelRef
 from paaplus.api.schemas.predictions import (
     ConfidenceOut,
     PredictionOut,
-    ScoredUserOut,
-    ServedAdapterOut,
     UsedPreferenceOut,
 )
 from paaplus.services.predictions.predict import Answer, UserScores
+from paaplus.services.predictions.serving import ServedAdapter
 
 
 def items(answer: Answer, now: datetime) -> str:
@@ -26,50 +25,82 @@ def items(answer: Answer, now: datetime) -> str:
     texts = [""] * answer.num_items
     for place, item in answer.unscored.items():
         texts[place] = PredictionOut.of(item, base_model, now).model_dump_json()
+    by_aspect = ",".join(f"{_in_pattern(_dumped(aspect))}:%r" for aspect in answer.base_model.aspects)
+    scores = f'"scores":{{{by_aspect}}},"generic":{{{by_aspect}}}'
+    of_base = _in_pattern(base_model.model_dump_json())
     for user in answer.scored:
-        _write_items(texts, user, answer.base_model.aspects, base_model.model_dump_json(), now)
+        pattern = (
+            f'{{"user_id":"{user.user_id}","image_id":"%s","status":"scored",{scores},{_source(user)},'
+            f'"adapter":{_adapter(user.adapter, now)},"confidence":%s,"preference":{_preference(user)},"branches":%s,'
+            f'"match_id":{_match(user)},"base_model":{of_base},"receipt_id":%s,'
+            '"job_id":null,"retry_after_s":null,"error":null}'
+        )
+        _write_items(texts, user, pattern)
     return f'{{"items":[{",".join(texts)}],"pending":{answer.num_pending},"receipts_stored":true}}'
 
 
-def _write_items(texts: list[str], user: UserScores, aspects: list[str], base_model: str, now: datetime) -> None:
-    """Write a user's items to their places."""
-    about = _scored_user(user, now)
-    by_aspect = ",".join(f"{_escaped(aspect)}:%r" for aspect in aspects)
-    item = (
-        f'{{"user_id":"{user.user_id}","image_id":"%s","status":"scored",'
-        f'"scores":{{{by_aspect}}},"generic":{{{by_aspect}}},'
-        f'"source":"{user.source}","source_reason":"{user.source_reason}","adapter":{_escaped(about.adapter)},'
-        f'"confidence":%s,"preference":{_escaped(about.preference)},"branches":%s,'
-        f'"match_id":{_escaped(about.match_id)},"base_model":{base_model.replace("%", "%%")},"receipt_id":%s,'
-        '"job_id":null,"retry_after_s":null,"error":null}'
-    )
+def _write_items(texts: list[str], user: UserScores, pattern: str) -> None:
+    """Write a user's items to their places.
+
+    Args:
+        texts: of all items of the answer.
+        user: the items.
+        pattern: what they have in common, for `%`.
+    """
     for n, place in enumerate(user.places):
         branches = user.images[n].branches
-        texts[place] = item % (
+        texts[place] = pattern % (
             user.image_ids[n],
             *user.score_NA[n],
             *user.generic_NA[n],
             "null" if user.confidences is None else ConfidenceOut.model_validate(user.confidences[n]).model_dump_json(),
-            "null" if branches is None else json.dumps(branches),
+            "null" if branches is None else _dumped(branches),
             "null" if user.receipts is None else f'"{user.receipts[n]}"',
         )
 
 
-def _escaped(value: Any) -> str:
-    """A name, an id or a model as JSON, in a text that `%` will format."""
-    text = value.model_dump_json() if hasattr(value, "model_dump_json") else json.dumps(value, default=str)
-    return str(text).replace("%", "%%")
-
-
-def _scored_user(user: UserScores, now: datetime) -> ScoredUserOut:
-    return ScoredUserOut(
-        user_id=user.user_id,
-        source=user.source,
-        source_reason=user.source_reason,
-        adapter=ServedAdapterOut.of(user.adapter, now) if user.adapter is not None else None,
-        preference=UsedPreferenceOut.model_validate(user.preference) if user.preference is not None else None,
-        match_id=user.adapter.match_id if user.adapter is not None else None,
+def _scored_user(user: UserScores, now: datetime) -> str:
+    """A `ScoredUserOut`."""
+    return (
+        f'{{"user_id":"{user.user_id}",{_source(user)},"adapter":{_adapter(user.adapter, now)},'
+        f'"preference":{_preference(user)},"match_id":{_match(user)}}}'
     )
+
+
+# Ids, digests, numbers, times and the words of `Source` have no character that JSON or `%` would read.
+
+
+def _source(user: UserScores) -> str:
+    return f'"source":"{user.source}","source_reason":"{user.source_reason}"'
+
+
+def _adapter(served: ServedAdapter | None, now: datetime) -> str:
+    """A `ServedAdapterOut`."""
+    if served is None:
+        return "null"
+    adapter_id, trained_at = served.texts
+    age_s = max(0.0, (now - served.trained_at).total_seconds())
+    return (
+        f'{{"id":"{adapter_id}","number":{served.number},"digest":"{served.digest}","trained_at":"{trained_at}",'
+        f'"age_s":{age_s!r}}}'
+    )
+
+
+def _preference(user: UserScores) -> str:
+    """A `UsedPreferenceOut`."""
+    if user.preference is None:
+        return "null"
+    return UsedPreferenceOut.model_validate(user.preference).model_dump_json()
+
+
+def _match(user: UserScores) -> str:
+    match_id = user.adapter.match_id if user.adapter is not None else None
+    return "null" if match_id is None else f'"{match_id}"'
+
+
+def _in_pattern(text: str) -> str:
+    """A text as part of a pattern for `%`."""
+    return text.replace("%", "%%")
 
 
 def columns(answer: Answer, now: datetime) -> str:
@@ -95,7 +126,7 @@ def columns(answer: Answer, now: datetime) -> str:
                     spread["rating_sd"][aspect][place] = user.confidences[n].rating_sd[aspect]
     found: dict[str, str] = {
         "base_model": base_model.model_dump_json(),
-        "users": f"[{','.join(_scored_user(user, now).model_dump_json() for user in answer.scored)}]",
+        "users": f"[{','.join(_scored_user(user, now) for user in answer.scored)}]",
         "user": _dumped(user_N),
         "scores": _dumped(scores),
         "generic": _dumped(generic),

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from paaplus.api import prediction_json
 from paaplus.api.dependencies import ApiContext, Context, UserKey
-from paaplus.api.routing import Route
+from paaplus.api.routing import DirectRoute
 from paaplus.api.schemas.predictions import PredictionColumnsOut, PredictionsIn, PredictionsOut
 from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput
@@ -19,7 +19,7 @@ from paaplus.services.users.first_use import create_missing
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
 
-router = APIRouter(prefix="/v1/predictions", tags=["predictions"], route_class=Route)
+router = APIRouter(prefix="/v1/predictions", tags=["predictions"], route_class=DirectRoute)
 
 
 @router.post("", response_model=PredictionsOut | PredictionColumnsOut)

@@ -28,7 +28,7 @@ class Prepared:
         self._compiled: dict[str, tuple[str, dict[str, Any], list[str] | None]] = {}
 
     def rows(self, connection: sa.Connection, **values: Any) -> list[Any]:
-        """The rows, with values as the driver gives them: see `as_uuid`.
+        """The rows, with values as the driver gives them: see `as_uuid`. SQLAlchemy's events do not see it.
 
         Args:
             connection: in a transaction.
@@ -40,9 +40,17 @@ class Prepared:
             found = self._compiled[dialect.name] = self._compile(dialect)
         text, fixed, order = found
         given = {**fixed, **values}
-        return list(
-            connection.exec_driver_sql(text, tuple(given[name] for name in order) if order is not None else given)
-        )
+        dbapi = dialect.loaded_dbapi
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(text, tuple([given[name] for name in order]) if order is not None else given)
+            return list(cursor.fetchall())
+        except dbapi.Error as error:  # as SQLAlchemy would tell it, without the values
+            raise sa.exc.DBAPIError.instance(
+                text, None, error, dbapi.Error, hide_parameters=True, dialect=dialect
+            ) from error
+        finally:
+            cursor.close()
 
     def _compile(self, dialect: sa.Dialect) -> tuple[str, dict[str, Any], list[str] | None]:
         """The text, the values that the statement has itself, and the order of parameters if they have no names."""

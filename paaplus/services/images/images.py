@@ -251,11 +251,10 @@ def visible_images(principal: Principal) -> sa.ColumnElement[bool]:
 
 def _count_of(*conditions: sa.ColumnElement[bool]) -> Prepared:
     def build(dialect: str) -> sa.Select[Any]:
-        return sa.select(sa.func.count()).where(
-            ImageRow.id.in_(one_of(dialect, "ids", sa.Uuid())),
-            ImageRow.application == sa.bindparam("application", type_=sa.String()),
-            *conditions,
-        )
+        # Conditions of the count, not of the rows: SQLite would read all images of the application by their index.
+        of_application = ImageRow.application == sa.bindparam("application", type_=sa.String())
+        counted = sa.case((sa.and_(of_application, *conditions), 1))
+        return sa.select(sa.func.count(counted)).where(ImageRow.id.in_(one_of(dialect, "ids", sa.Uuid())))
 
     return Prepared(build)
 

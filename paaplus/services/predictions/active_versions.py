@@ -18,10 +18,13 @@ from paaplus.services.users.keys import Principal
 
 
 class ActiveVersion(NamedTuple):
-    """A user's active version. `match_id`: the match that made it, as long as that exists."""
+    """A user's active version. `match_id`: the match that made it, as long as that exists.
 
-    adapter_id: UUID
-    match_id: UUID | None
+    The ids are as the driver gives them: a key of a cache need not be more. `as_uuid` makes them ids.
+    """
+
+    adapter_id: Any
+    match_id: Any
 
 
 class FoundUser(NamedTuple):
@@ -63,7 +66,7 @@ _OF_USERS: Final = Prepared(
 def of_users(connection: sa.Connection, user_ids: Collection[UUID]) -> dict[UUID, ActiveVersion]:
     """The active versions, by user; read in one statement, so from one moment."""
     rows = _OF_USERS.rows(connection, ids=listed(connection, user_ids))
-    return {as_uuid(user_id): _version(adapter_id, match_id) for user_id, adapter_id, match_id in rows}
+    return {as_uuid(user_id): ActiveVersion(adapter_id, match_id) for user_id, adapter_id, match_id in rows}
 
 
 def of_references(connection: sa.Connection, principal: Principal, refs: Collection[str]) -> dict[str, FoundUser]:
@@ -79,7 +82,7 @@ def of_references(connection: sa.Connection, principal: Principal, refs: Collect
     if as_ids:
         rows += _BY_ID.rows(connection, ids=listed(connection, list(as_ids.values())))
     for user_id, application, external_id, adapter_id, match_id in rows:
-        version = _version(adapter_id, match_id) if adapter_id is not None else None
+        version = ActiveVersion(adapter_id, match_id) if adapter_id is not None else None
         user = FoundUser(as_uuid(user_id), application, version)
         if application != principal.application or principal.user_id not in (None, user.id):
             continue
@@ -93,10 +96,6 @@ def of_references(connection: sa.Connection, principal: Principal, refs: Collect
         if user_or_none is not None:
             found[ref] = user_or_none
     return found
-
-
-def _version(adapter_id: Any, match_id: Any) -> ActiveVersion:
-    return ActiveVersion(as_uuid(adapter_id), as_uuid(match_id) if match_id is not None else None)
 
 
 def _as_uuid(ref: str) -> UUID | None:

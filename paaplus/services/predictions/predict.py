@@ -24,6 +24,7 @@ from paaplus.db.tables import BaseModelRow, ImageRow
 from paaplus.db.tables.experts import MatchKind
 from paaplus.db.types import utcnow
 from paaplus.errors import NotFound
+from paaplus.receipts import Signer
 from paaplus.scoring.adapters import Adapter, TasteVector
 from paaplus.scoring.together import score_together
 from paaplus.services.images import images
@@ -157,7 +158,7 @@ class Predictor:
         return self._store
 
     @cached_property
-    def signer(self) -> receipts.Signer:
+    def signer(self) -> Signer:
         """Signs and checks receipts."""
         return receipts.signer(self._database)
 
@@ -306,8 +307,10 @@ def _score(serving: Serving, targets: Sequence[Target]) -> list[UserScores]:
     """Scores of the items that can be scored, by user."""
     places_of: dict[UUID, list[int]] = {}
     for place, target in enumerate(targets):
-        if target.image_id in serving.images and target.user_id not in serving.damaged_adapters:
+        if target.image_id in serving.images:
             places_of.setdefault(target.user_id, []).append(place)
+    for user_id in serving.damaged_adapters:
+        places_of.pop(user_id, None)
     if not places_of:
         return []
     adapters_N: list[Adapter | None] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Final
 from uuid import UUID
 
@@ -38,7 +39,7 @@ class UsedPreference:
     version: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ServedAdapter:
     """A user's active version. `preference`: its generic scores were computed with it.
 
@@ -53,6 +54,11 @@ class ServedAdapter:
     match_id: UUID | None = None
     preference: UsedPreference | None = None
     matched: MatchKind | None = None
+
+    @cached_property
+    def texts(self) -> tuple[str, str]:
+        """Id and time of training (ISO 8601) as texts: every answer needs them."""
+        return str(self.id), self.trained_at.isoformat().replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from paaplus.configs import MATCH_STRATEGY
 from paaplus.db.engine import Database
+from paaplus.db.prepared import as_uuid
 from paaplus.db.tables import AdapterRow, BaseModelRow, MatchRow, PreferenceRow, TastePriorRow
 from paaplus.errors import Damaged, InvalidInput, NotFound
 from paaplus.ids import sha256_hex
@@ -48,7 +49,7 @@ PREFERENCE_VERSION: Final = "preference_version"  # key in a version's metrics: 
 
 VERSION_OVERHEAD_BYTES: Final = 1_200  # of a cached version: its facts, headers of its arrays, a key, a place
 
-VersionKey = tuple[UUID, UUID | None, str]  # version, its match, digest of the base model
+VersionKey = tuple[Any, Any, str]  # version, its match, digest of the base model
 
 log = structlog.get_logger(__name__)
 
@@ -107,20 +108,20 @@ class ServingStore:
         """
         base_model = self._defaults.read(connection)
         scorer = base_models.load(self._blobs, base_model)
-        known = self._images.get_many([(base_model.digest, image_id, None) for image_id in image_ids])
-        images = {image_id: image for (_, image_id, _), image in known.items()}
-        with Session(bind=connection) as session:  # does nothing until a statement needs it
+        known = self._images.get_each([(base_model.digest, image_id, None) for image_id in image_ids])
+        images = {image_id: image for image_id, image in zip(image_ids, known, strict=True) if image is not None}
+        with _LazySession(connection) as session:
             versions, damaged = self._read_versions(session, active, base_model.digest)
             served = {user_id: version.facts for user_id, version in versions.items()}
             adapters = {
                 user_id: version.adapter for user_id, version in versions.items() if version.adapter is not None
             }
-            used = _used_preferences(session, scorer, user_ids, served)
+            used = _used_preferences(session.get(), scorer, user_ids, served) if scorer.preference_dim else {}
             # A user's preference changes the projection, which needs the features again.
             missing = [image_id for image_id in image_ids if used or image_id not in images]
-            stored = read_features(session, base_model.extractor_digest, missing)
+            stored = read_features(session.get(), base_model.extractor_digest, missing) if missing else []
             wanted = _prior_digests(adapters.values()) if with_priors else set()
-            priors = self._priors(scorer, wanted, *_prior_rows(session, wanted))
+            priors = self._priors(scorer, wanted, *_prior_rows(session.get(), wanted)) if wanted else {}
         found = sorted_features(stored, scorer.feature_dim)
         features = found.usable
         images |= self._project(scorer, {i: features_D for i, features_D in features.items() if i not in images})
@@ -159,19 +160,24 @@ class ServingStore:
         return priors
 
     def _read_versions(
-        self, session: Session, active: dict[UUID, ActiveVersion], base_digest: str
+        self, session: _LazySession, active: dict[UUID, ActiveVersion], base_digest: str
     ) -> tuple[dict[UUID, ServedVersion], dict[UUID, str]]:
         """Versions by user, from the cache or from their rows; and by user what is wrong with those that are damaged.
 
         The adapter of a version for another base model is not read.
         """
-        keys = {user_id: (*version, base_digest) for user_id, version in active.items()}
-        known = self._adapters.get_many(keys.values())
-        found = {user_id: known[key] for user_id, key in keys.items() if key in known}
+        keys = [(*version, base_digest) for version in active.values()]
+        found: dict[UUID, ServedVersion] = {}
+        missing: dict[UUID, VersionKey] = {}
+        for user_id, key, known in zip(active, keys, self._adapters.get_each(keys), strict=True):
+            if known is not None:
+                found[user_id] = known
+            else:
+                missing[user_id] = key
         damaged: dict[UUID, str] = {}
-        if len(found) == len(active):
+        if not missing:
             return found, damaged
-        for row in _version_rows(session, [active[user_id].adapter_id for user_id in active.keys() - found.keys()]):
+        for row in _version_rows(session.get(), [as_uuid(adapter_id) for adapter_id, _, _ in missing.values()]):
             facts = _facts(row)
             try:
                 adapter = _verified(facts.digest, row.data, base_digest) if facts.base_digest == base_digest else None
@@ -181,7 +187,7 @@ class ServingStore:
                 continue
             found[row.user_id] = version = ServedVersion(facts, adapter)
             size_of_numbers = len(row.data) if adapter is not None else 0
-            self._adapters.put(keys[row.user_id], version, size_of_numbers + VERSION_OVERHEAD_BYTES)
+            self._adapters.put(missing[row.user_id], version, size_of_numbers + VERSION_OVERHEAD_BYTES)
         return found, damaged
 
     def _project(self, scorer: BaseScorer, features: dict[UUID, np.ndarray]) -> dict[UUID, ProjectedImage]:
@@ -192,6 +198,26 @@ class ServingStore:
         return found
 
 
+class _LazySession:
+    """A session in the caller's transaction, made when it is first needed: most calls find everything in the caches."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self._session: Session | None = None
+
+    def get(self) -> Session:
+        if self._session is None:
+            self._session = Session(bind=self._connection)
+        return self._session
+
+    def __enter__(self) -> _LazySession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._session is not None:
+            self._session.close()
+
+
 def _used_preferences(
     session: Session, scorer: BaseScorer, user_ids: Collection[UUID], served: dict[UUID, ServedAdapter]
 ) -> dict[UUID, UsedPreference]:
@@ -200,8 +226,6 @@ def _used_preferences(
     It is the one that the active version was trained with, so that a version always gives the same scores. Without an
     active version for this base model, it is the user's current preference.
     """
-    if not scorer.preference_dim:
-        return {}
     used: dict[UUID, UsedPreference | None] = {
         user_id: row.preference for user_id, row in served.items() if row.base_digest == scorer.digest
     }
@@ -253,8 +277,6 @@ def _prior_digests(adapters: Collection[Adapter]) -> set[str]:
 
 def _prior_rows(session: Session, digests: set[str]) -> tuple[list[TastePriorRow], list[str]]:
     """Rows of the registered priors, and the digests of the others that belong to matches."""
-    if not digests:
-        return [], []
     rows = list(session.execute(sa.select(TastePriorRow).where(TastePriorRow.digest.in_(digests))).scalars())
     others = digests - {row.digest for row in rows}
     if not others:
