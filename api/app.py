@@ -164,13 +164,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     openapi.install(app)
     app.include_router(health.router)
     for noun in (
+        predictions,  # first, as the most frequent: routes are tried in this order
+        feedback,
         users,
         events,
         images,
         maps,
         exposure,
-        feedback,
-        predictions,
         rankings,
         anchors,
         adapters,

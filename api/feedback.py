@@ -17,6 +17,8 @@ from paaplus.api.schemas.common import Page, WholeText, next_cursor
 from paaplus.api.schemas.feedback import (
     EVENT,
     RATING_EXAMPLE,
+    RECEIPT_EXAMPLE,
+    CorrectionIn,
     EventIn,
     EventOut,
     FeedbackBatchIn,
@@ -31,6 +33,7 @@ from paaplus.errors import InvalidInput
 from paaplus.services.feedback.intake import AppendResult
 from paaplus.services.feedback.listing import EventFilter, Order, list_events
 from paaplus.services.feedback.writer import Posted
+from paaplus.services.predictions import receipts
 from paaplus.services.users import users as users_service
 from paaplus.services.users.first_use import create_missing
 from paaplus.services.users.keys import Principal
@@ -43,7 +46,7 @@ EXAMPLES: dict[str, Any] = {
     "one rating": {"value": RATING_EXAMPLE},
     "a correction": {
         "value": {k: v for k, v in RATING_EXAMPLE.items() if k != "image"}
-        | {"event_id": "ada-0002", "kind": "correction", "receipt": "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0002"}
+        | {"event_id": "ada-0002", "kind": "correction", "receipt": RECEIPT_EXAMPLE}
     },
     "many events": {
         "value": {
@@ -89,6 +92,8 @@ async def post_feedback(
         await run_in_threadpool(context.allowances.spend, key, RateLimitKind.FEEDBACK)
     if key.creates_users:
         await run_in_threadpool(create_missing, context.database, key, [body.user])
+    if isinstance(body, CorrectionIn):
+        await run_in_threadpool(_keep_receipts, context, key, [body])
     [result] = await asyncio.wrap_future(context.feedback.submit(key, [_posted(0, body)]))
     if result.error is not None:
         raise result.error
@@ -135,15 +140,20 @@ def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> Fe
     if len(body.events) > limit:
         raise InvalidInput(f"{len(body.events)} events in one call; at most {limit} are accepted")
     posted: list[Posted] = []
+    corrections: list[CorrectionIn] = []
     items: dict[int, FeedbackItemOut] = {}
     for index, raw in enumerate(body.events):
         try:
-            posted.append(_posted(index, EVENT.validate_python(raw)))
+            event = EVENT.validate_python(raw)
+            posted.append(_posted(index, event))
+            if isinstance(event, CorrectionIn):
+                corrections.append(event)
         except ValidationError as error:
             items[index] = _unreadable(index, raw, error)
     if posted:
         context.allowances.spend(key, RateLimitKind.FEEDBACK, len(posted))
         create_missing(context.database, key, [each.user for each in posted])
+        _keep_receipts(context, key, corrections)
         results = context.feedback.submit(key, posted).result()
         _count(context, results)
         items |= {result.index: _item(result, body.events[result.index]) for result in results}
@@ -154,6 +164,17 @@ def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> Fe
         rejected=statuses.count("rejected"),
         items=[items[index] for index in sorted(items)],
     )
+
+
+def _keep_receipts(context: ApiContext, key: Principal, corrections: list[CorrectionIn]) -> None:
+    """Write the rows of the signed receipts that these corrections name."""
+    named = [(event.user, event.receipt) for event in corrections if isinstance(event.receipt, str)]
+    if not named:
+        return
+    with context.database.read_session() as session:
+        users = users_service.resolve_ids(session, key, {user for user, _ in named})
+    known = [(users[user], receipt) for user, receipt in named if user in users]
+    receipts.keep(context.database, context.predictor.signer, known, context.settings.keep_receipts_days)
 
 
 def _posted(index: int, event: EventIn) -> Posted:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from fastapi import APIRouter, Response
 from starlette.concurrency import run_in_threadpool
 
+from paaplus.api import prediction_json
 from paaplus.api.dependencies import ApiContext, Context, UserKey
-from paaplus.api.routing import Route
-from paaplus.api.schemas.predictions import PredictionsIn, PredictionsOut
+from paaplus.api.routing import DirectRoute
+from paaplus.api.schemas.predictions import PredictionColumnsOut, PredictionsIn, PredictionsOut
 from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput
 from paaplus.services.predictions.predict import Target
@@ -17,25 +19,29 @@ from paaplus.services.users.first_use import create_missing
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
 
-router = APIRouter(prefix="/v1/predictions", tags=["predictions"], route_class=Route)
+router = APIRouter(prefix="/v1/predictions", tags=["predictions"], route_class=DirectRoute)
 
 
-@router.post("", response_model=PredictionsOut)
+@router.post("", response_model=PredictionsOut | PredictionColumnsOut)
 async def predict(body: PredictionsIn, key: UserKey, context: Context) -> Response:
     """Scores, each with its adapter version and a receipt that a correction refers to.
 
     An image without features is `pending`, with the job that extracts them. With `wait_s` the answer waits for them,
     up to the deployment's limit. If a user or an image does not exist, the whole request fails.
+
+    With `compact` the answer has columns instead of items.
     """
     limit = context.settings.max_prediction_items
     if body.num_wanted > limit:
         raise InvalidInput(f"{body.num_wanted} predictions in one call; at most {limit} are accepted")
-    await run_in_threadpool(context.allowances.spend, key, RateLimitKind.PREDICTIONS, body.num_wanted)
+    if not context.allowances.spend_reserved(key, RateLimitKind.PREDICTIONS, body.num_wanted):
+        await run_in_threadpool(context.allowances.spend, key, RateLimitKind.PREDICTIONS, body.num_wanted)
     if key.creates_users:
         await run_in_threadpool(create_missing, context.database, key, [user for user, _ in body.wanted()])
-    targets = await run_in_threadpool(context.predictor.resolve, key, body.wanted())
-    await _wait_for_features(context, key, targets, min(body.wait_s, context.settings.max_wait_s))
-    return await run_in_threadpool(_answer, context, targets, body.confidence, body.receipts)
+    if body.wait_s > 0:
+        targets = await run_in_threadpool(context.predictor.resolve, key, body.wanted())
+        await _wait_for_features(context, key, targets, min(body.wait_s, context.settings.max_wait_s))
+    return await run_in_threadpool(_answer, context, key, body)
 
 
 async def _wait_for_features(context: ApiContext, key: Principal, targets: Sequence[Target], wait_s: float) -> None:
@@ -43,8 +49,6 @@ async def _wait_for_features(context: ApiContext, key: Principal, targets: Seque
 
     If too many requests of the key wait already, the answer is given at once, with pending items.
     """
-    if wait_s <= 0:
-        return
     missing = await run_in_threadpool(context.predictor.still_missing, {target.image_id for target in targets})
     if not missing:
         return
@@ -52,14 +56,20 @@ async def _wait_for_features(context: ApiContext, key: Principal, targets: Seque
     await context.features.wait(key.actor, missing, wait_s)
 
 
-def _answer(context: ApiContext, targets: Sequence[Target], with_confidence: bool, with_receipts: bool) -> Response:
-    # Serialized here, in a thread: in the event loop, ten thousand items would delay all other requests.
-    answer = context.predictor.answer(targets, with_confidence=with_confidence, with_receipts=with_receipts)
-    for item in answer.items:
-        context.metrics.predictions.labels(item.status, item.source or "none").inc()
-    waits = [item.retry_after_s for item in answer.items if item.retry_after_s is not None]
+def _answer(context: ApiContext, key: Principal, body: PredictionsIn) -> Response:
+    # Written here, in a thread: in the event loop, ten thousand items would delay all other requests.
+    answer = context.predictor.answer_references(
+        key, body.wanted(), with_confidence=body.confidence, with_receipts=body.receipts
+    )
+    counts = Counter((item.status, "none") for item in answer.unscored.values())
+    for user in answer.scored:
+        counts["scored", user.source] += len(user.places)
+    for (status, source), count in counts.items():
+        context.metrics.predictions.labels(status, source).inc(count)
+    waits = [item.retry_after_s for item in answer.unscored.values() if item.retry_after_s is not None]
+    write = prediction_json.columns if body.compact else prediction_json.items
     return Response(
-        PredictionsOut.of(answer, utcnow()).model_dump_json(),
+        write(answer, utcnow()),
         media_type="application/json",
         headers={"Retry-After": str(max(waits))} if waits else None,
     )

@@ -21,3 +21,15 @@ def first_id_of(moment: datetime) -> UUID:
 
 def sha256_hex(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def id_of(time_ms: int, content: bytes) -> UUID:
+    """A UUIDv7 of a moment and of a content: always the same one.
+
+    Args:
+        time_ms: milliseconds since 1970.
+        content: ten bytes of a digest.
+    """
+    number = (time_ms << 80) | int.from_bytes(content[:10])
+    number = (number & ~(0xF << 76)) | (7 << 76)
+    return UUID(int=(number & ~(0x3 << 62)) | (0x2 << 62))

@@ -33,7 +33,7 @@ class AnchoredAspectOut(Out):
 
 class AnchoredScoreOut(Out):
     image: UUID
-    receipt_id: UUID | None = Field(description="Names this prediction in a correction.")
+    receipt_id: str | None = Field(description="Names this prediction in a correction.")
     aspects: list[AnchoredAspectOut]
 
     @classmethod
@@ -41,7 +41,7 @@ class AnchoredScoreOut(Out):
         scores = anchored.prediction.scores or {}
         return cls(
             image=anchored.prediction.image_id,
-            receipt_id=anchored.prediction.receipt_id,
+            receipt_id=anchored.prediction.receipt,
             aspects=[
                 AnchoredAspectOut(
                     aspect=aspect,

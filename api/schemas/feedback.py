@@ -6,15 +6,28 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Discriminator, Field, JsonValue, SkipValidation, Tag, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    SkipValidation,
+    StringConstraints,
+    Tag,
+    TypeAdapter,
+)
 
 from paaplus.api.schemas.common import Aspect, Flag, Id, In, Moment, Number, Out, UserRef
 from paaplus.db.tables.feedback import FeedbackKind
+from paaplus.errors import InvalidInput
+from paaplus.receipts import MAX_LENGTH, row_id
 from paaplus.services.feedback.intake import NewEvent
 from paaplus.services.feedback.listing import ListedEvent
 
 IMAGE_EXAMPLE = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"
-RECEIPT_EXAMPLE = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0002"
+OTHER_IMAGE_EXAMPLE = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0002"
+RECEIPT_EXAMPLE = "r1.AQEBmffEjz58VbegPzpdfwABAZn3xI8-fFW3oD86XX8AAwGZ98SPPkDDMzMAAAAAAAAAAAAAAAA"
 
 RATING_EXAMPLE: dict[str, JsonValue] = {
     "event_id": "ada-0001",
@@ -34,6 +47,19 @@ class ScaleIn(In):
 
 
 Ratings = Annotated[dict[Aspect, Number], Field(min_length=1, max_length=64, examples=[{"beauty": 6}])]
+
+
+def _known_form(text: str) -> str:
+    try:
+        row_id(text)
+    except InvalidInput as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+SignedReceipt = Annotated[
+    str, StringConstraints(pattern=r"^r1\.[A-Za-z0-9_-]+$", max_length=MAX_LENGTH), AfterValidator(_known_form)
+]
 
 
 class _EventIn(In):
@@ -60,10 +86,15 @@ class _EventIn(In):
             payload=self._payload(),
             image_id=getattr(self, "image", None),
             other_image_id=getattr(self, "other_image", None),
-            receipt_id=getattr(self, "receipt", None),
+            receipt_id=self._receipt_id(),
             retracts_event_id=getattr(self, "retracts", None),
             occurred_at=self.occurred_at,
         )
+
+    def _receipt_id(self) -> UUID | None:
+        """The id of the row of the receipt, which `keep` of `services.predictions.receipts` writes."""
+        receipt = getattr(self, "receipt", None)
+        return row_id(receipt) if isinstance(receipt, str) else receipt
 
     def _payload(self) -> dict[str, Any]:
         """The event's payload, stored as it was given."""
@@ -85,7 +116,10 @@ class CorrectionIn(_EventIn):
     """A rating that corrects a prediction, named by its receipt."""
 
     kind: Literal["correction"]
-    receipt: UUID = Field(examples=[RECEIPT_EXAMPLE])
+    receipt: UUID | SignedReceipt = Field(
+        description="The prediction's `receipt_id`. Receipts of before they were signed are UUIDs.",
+        examples=[RECEIPT_EXAMPLE],
+    )
     ratings: Ratings
     scale: ScaleIn
 
@@ -95,7 +129,7 @@ class ComparisonIn(_EventIn):
 
     kind: Literal["comparison"]
     image: UUID = Field(examples=[IMAGE_EXAMPLE])
-    other_image: UUID = Field(examples=[RECEIPT_EXAMPLE])
+    other_image: UUID = Field(examples=[OTHER_IMAGE_EXAMPLE])
     preference: dict[Aspect, Literal["first", "second", "tie", "cannot_say"]] = Field(
         min_length=1, max_length=64, examples=[{"beauty": "first"}]
     )
@@ -193,7 +227,9 @@ class EventOut(Out):
     kind: FeedbackKind
     image: EventImageOut | None = Field(description="Null: it is about none, or the image was deleted.")
     other_image: EventImageOut | None = Field(description="Of a comparison.")
-    receipt_id: UUID | None = Field(description="The prediction that a correction corrects.")
+    receipt_id: UUID | None = Field(
+        description="The prediction that a correction corrects. Every signed receipt has an id of its own."
+    )
     ratings: dict[str, float] | None = Field(examples=[{"beauty": 6}])
     scale: dict[str, float] | None = Field(examples=[{"min": 1, "max": 7}])
     preference: dict[str, str] | None = Field(examples=[{"beauty": "first"}])

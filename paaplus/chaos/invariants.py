@@ -24,10 +24,12 @@ from paaplus.db.tables import (
     JobRow,
     PredictionReceiptRow,
     RunRow,
+    SecretRow,
     UserRow,
 )
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.tables.models import AdapterState, PointerMove
+from paaplus.receipts import KEY_NAME, Signer, row_id
 
 MOVES: Final = (
     PointerMove.GATE_PROMOTED,
@@ -79,7 +81,7 @@ def check_all(session: Session, oracle: Oracle, ledger: Ledger, final: Iterable[
         no_stuck_job(session),
         scores_of_the_storm(oracle, ledger),
         scores_now(oracle, final),
-        kept_receipts(session, ledger),
+        true_receipts(session, ledger),
         nothing_of_the_erased(session, ledger),
         Check("every wrong answer is explained by a fault", len(ledger.latencies_s), list(ledger.complaints)),
     ]
@@ -270,16 +272,21 @@ def _expect_scores(check: Check, oracle: Oracle, scored: Scored, number: int) ->
     )
 
 
-def kept_receipts(session: Session, ledger: Ledger) -> Check:
-    check = Check("every answered prediction has its receipt")
+def true_receipts(session: Session, ledger: Ledger) -> Check:
+    check = Check("every answered prediction has a receipt that says its scores, also as a row if a correction names it")
+    signer = Signer(session.get_one(SecretRow, KEY_NAME).value)
     rows = session.execute(sa.select(PredictionReceiptRow.id, PredictionReceiptRow.scores))
-    receipts = {str(receipt_id): scores for receipt_id, scores in rows}
+    kept: dict[UUID, dict[str, float]] = dict(rows.tuples())
     for scored in ledger.scored:
-        if scored.user not in ledger.erasing:
-            check.expect(
-                receipts.get(scored.receipt) == scored.scores,
-                lambda s=scored: f"receipt {s.receipt} of user {s.user} says {receipts.get(s.receipt)}",  # type: ignore[misc]
-            )
+        if scored.user in ledger.erasing:
+            continue
+        receipt = signer.read(UUID(scored.user), scored.receipt)
+        says = {(str(receipt.image_id), receipt.scores), (scored.image, tuple(scored.scores.values()))}
+        row = kept.get(row_id(scored.receipt), scored.scores)
+        check.expect(
+            len(says) == 1 and row == scored.scores,
+            lambda s=scored, said=says, r=row: f"receipt {s.receipt} of user {s.user} says {said}, its row {r}",  # type: ignore[misc]
+        )
     return check
 
 

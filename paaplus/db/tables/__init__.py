@@ -12,6 +12,7 @@ from paaplus.db.tables.governance import (
     AuditRow,
     BrowserSessionRow,
     IdempotencyRow,
+    SecretRow,
 )
 from paaplus.db.tables.images import FeaturesRow, ImageMapRow, ImageRow
 from paaplus.db.tables.jobs import JobRow, RunRow
@@ -65,6 +66,7 @@ __all__ = [
     "ReviewBatchRow",
     "ReviewRow",
     "RunRow",
+    "SecretRow",
     "SurveyAnswersRow",
     "SurveyRow",
     "TastePriorPersonRow",

@@ -90,7 +90,11 @@ class ExclusionRow(Base):
 
 
 class PredictionReceiptRow(Base):
-    """The scores of one prediction, and the version that gave them. A correction names the receipt it corrects."""
+    """The scores of one prediction, and the version that gave them.
+
+    A receipt is signed and given to the caller; a row is written when the first correction names it, see
+    `services.predictions.receipts`. Older rows, from when every prediction had one, are named by their ids.
+    """
 
     __tablename__ = "prediction_receipts"
 

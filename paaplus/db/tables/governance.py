@@ -122,3 +122,13 @@ class AuditHeadRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     sequence: Mapped[int]
     entry_sha256: Mapped[str] = mapped_column(sa.String(64))
+
+
+class SecretRow(Base):
+    """A secret of the deployment, random and made when it is first needed. All its processes share it."""
+
+    __tablename__ = "secrets"
+
+    name: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    value: Mapped[bytes]
+    created_at: Mapped[datetime]

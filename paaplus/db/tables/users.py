@@ -38,6 +38,7 @@ class UserRow(Base):
     __tablename__ = "users"
     __table_args__ = (
         sa.UniqueConstraint("application", "external_id"),
+        sa.Index("ix_users_application_id", "application", "id"),  # pages of an application's users
         sa.Index("ix_users_next_due_at", "next_due_at"),
         sa.Index(
             "ix_users_due_at_once",

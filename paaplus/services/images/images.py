@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from paaplus.db.engine import Database
 from paaplus.db.locks import lock_name
+from paaplus.db.prepared import Prepared, listed, one_of, plain
 from paaplus.db.tables import FeaturesRow, ImageRow, JobRow
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.types import utcnow
@@ -246,6 +247,32 @@ def visible_images(principal: Principal) -> sa.ColumnElement[bool]:
     if principal.application is not None:
         return ImageRow.application == principal.application
     return sa.true()
+
+
+def _count_of(*conditions: sa.ColumnElement[bool]) -> Prepared:
+    def build(dialect: str) -> sa.Select[Any]:
+        # Conditions of the count, not of the rows: SQLite would read all images of the application by their index.
+        of_application = ImageRow.application == sa.bindparam("application", type_=sa.String())
+        counted = sa.case((sa.and_(of_application, *conditions), 1))
+        return sa.select(sa.func.count(counted)).where(ImageRow.id.in_(one_of(dialect, "ids", sa.Uuid())))
+
+    return Prepared(build)
+
+
+_NUM_OF_APPLICATION: Final = _count_of()
+_NUM_OF_USER: Final = _count_of(
+    sa.or_(ImageRow.owner_id.is_(None), ImageRow.owner_id == sa.bindparam("user_id", type_=sa.Uuid()))
+)
+
+
+def are_visible(connection: sa.Connection, principal: Principal, image_ids: Collection[UUID]) -> bool:
+    """Whether all these different images exist and the principal, who has an application, may see them."""
+    values = {"ids": listed(connection, image_ids), "application": principal.application}
+    if principal.user_id is None:
+        [(found,)] = _NUM_OF_APPLICATION.rows(connection, **values)
+    else:
+        [(found,)] = _NUM_OF_USER.rows(connection, **values, user_id=plain(connection, principal.user_id))
+    return int(found) == len(image_ids)
 
 
 def get(session: Session, principal: Principal, image_id: UUID) -> ImageRow:

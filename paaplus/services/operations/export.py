@@ -121,6 +121,7 @@ ABOUT_NO_USER: Final = frozenset(
         "idempotency",  # copies of answers, for a day
         "preference_encoders",
         "review_batches",
+        "secrets",
         "surveys",
         "taste_priors",
         "tool_revisions",

@@ -24,16 +24,21 @@ class SizedCache(Generic[K, V]):
 
     def get_many(self, keys: Iterable[K]) -> dict[K, V]:
         """The entries of these keys that are in the cache."""
-        found = {}
+        wanted = list(keys)
+        return {key: value for key, value in zip(wanted, self.get_each(wanted), strict=True) if value is not None}
+
+    def get_each(self, keys: Iterable[K]) -> list[V | None]:
+        """The entry of each key, in order; None: it is not in the cache."""
+        found: list[V | None] = []
         with self._lock:
             for key in keys:
                 entry = self._entries.get(key)
-                if entry is None:
-                    self.num_misses += 1
-                else:
+                if entry is not None:
                     self._entries.move_to_end(key)
-                    self.num_hits += 1
-                    found[key] = entry[0]
+                found.append(entry[0] if entry is not None else None)
+            num_missed = found.count(None)
+            self.num_misses += num_missed
+            self.num_hits += len(found) - num_missed
         return found
 
     def put(self, key: K, value: V, size_bytes: int) -> None:

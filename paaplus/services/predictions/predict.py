@@ -1,36 +1,37 @@
 """Predictions: scores of images for users, with receipts.
 
-Rows are read in one transaction, scores are computed outside any, and receipts are written in a second one before the
-answer is sent. Every operation works row by row, so an item's score is bit-identical alone and in any batch.
-Shape letters: N = images of one user, R = taste space dim, A = aspects.
+Rows are read in one transaction, from one moment. Scores are computed outside any, and nothing is written unless
+features are missing. Every product is made item by item, so an item's score is bit-identical alone and in any batch.
+Shape letters: N = images of one user, or items of one call; R = taste space dim, A = aspects.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any, Final, Literal, cast
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import numpy as np
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import OperationalError
 
 from paaplus.db.engine import Database, is_disk_full
-from paaplus.db.tables import BaseModelRow, ImageRow, PredictionReceiptRow
+from paaplus.db.tables import BaseModelRow, ImageRow
 from paaplus.db.tables.experts import MatchKind
 from paaplus.db.types import utcnow
 from paaplus.errors import NotFound
-from paaplus.ids import new_id
-from paaplus.scoring.adapters import TasteVector
+from paaplus.receipts import Signer
+from paaplus.scoring.adapters import Adapter, TasteVector
+from paaplus.scoring.together import score_together
 from paaplus.services.images import images
 from paaplus.services.images.features import delete_damaged
+from paaplus.services.predictions import active_versions, receipts
 from paaplus.services.predictions.confidence import Confidence, confidences
-from paaplus.services.predictions.serving import ServedAdapter, Serving, UsedPreference
+from paaplus.services.predictions.serving import ProjectedImage, ServedAdapter, Serving, UsedPreference
 from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.users import users
 from paaplus.services.users.keys import Principal
@@ -82,26 +83,65 @@ class Prediction:
     preference: UsedPreference | None = None  # generic scores were computed with it; None: without one
     branches: tuple[str, ...] | None = None  # parts of the network that gave the features; None: unknown
     confidence: Confidence | None = None  # None also if it was not requested
-    receipt_id: UUID | None = None
+    receipt: str | None = None
     job_id: UUID | None = None
     retry_after_s: int | None = None
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """All predictions of one call, in the order asked, and the base model that scored them.
+@dataclass(slots=True)
+class UserScores:
+    """The scored items of one user in one answer; all have one source.
 
-    `receipts_stored` is False if the database had no room for receipts: then no correction can refer to the scores.
+    Args:
+        places: of each item in the answer.
+        images: of each item, in taste space.
+        score_NA, generic_NA: personal and generic scores, as Python's numbers.
+        receipts: of each item; None: none were asked for.
+        confidences: of each item; None: not asked for, or the adapter has none.
     """
 
-    items: list[Prediction]
+    user_id: UUID
+    source: Source
+    source_reason: SourceReason
+    adapter: ServedAdapter | None
+    preference: UsedPreference | None
+    places: list[int]
+    image_ids: list[UUID]
+    images: list[ProjectedImage]
+    score_NA: list[list[float]]
+    generic_NA: list[list[float]]
+    receipts: list[str] | None = None
+    confidences: list[Confidence] | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """All predictions of one call, and the base model that scored them.
+
+    Args:
+        base_model: its row.
+        num_items: of the call.
+        scored: by user.
+        unscored: by place, items that are pending or failed.
+    """
+
     base_model: BaseModelRow
-    receipts_stored: bool = True
+    num_items: int
+    scored: list[UserScores]
+    unscored: dict[int, Prediction]
+
+    @cached_property
+    def items(self) -> list[Prediction]:
+        """The predictions one by one, in the order asked."""
+        by_place = dict(self.unscored)
+        for user in self.scored:
+            by_place.update(zip(user.places, _predictions(user, self.base_model.aspects), strict=True))
+        return [by_place[place] for place in range(self.num_items)]
 
     @property
     def num_pending(self) -> int:
-        return sum(item.status == "pending" for item in self.items)
+        return sum(item.status == "pending" for item in self.unscored.values())
 
 
 class Predictor:
@@ -116,6 +156,11 @@ class Predictor:
     def store(self) -> ServingStore:
         """The store of projected images and adapters, for other services of this process."""
         return self._store
+
+    @cached_property
+    def signer(self) -> Signer:
+        """Signs and checks receipts."""
+        return receipts.signer(self._database)
 
     def resolve(self, principal: Principal, wanted: Sequence[tuple[str, UUID]]) -> list[Target]:
         """Look up users and images, in the order asked.
@@ -165,48 +210,90 @@ class Predictor:
 
         Args:
             with_confidence: add the confidence of each score, if its adapter has an uncertainty.
-            with_receipts: write a receipt of each score, which a correction can name.
+            with_receipts: sign a receipt of each score, which a correction can name.
 
         Raises:
-            NotFound: a user or an image was erased meanwhile.
             Unavailable: no base model yet, or the base model is damaged.
         """
         wanted = {t.user_id for t in targets}, {t.image_id for t in targets}
         serving = self._store.load(*wanted, with_priors=with_confidence)
-        places = _by_user(serving, targets)
-        scores = _score(serving, targets, places)
-        stored = True
-        try:
-            items = self._record(targets, serving, scores, with_receipts)
-        except OperationalError as error:
-            if not is_disk_full(error):
-                raise
-            log.error("receipts_not_stored", num_items=len(targets), error="the disk is full")
-            stored = False
-            retry_after_s = math.ceil(self._settings.scan_interval_s)
-            items = _items(targets, serving, scores, None, retry_after_s, with_receipts=False)
-        if with_confidence:
-            found = _confidences(serving, targets, places)
-            items = [replace(item, confidence=found.get(position)) for position, item in enumerate(items)]
-        return Answer(items, serving.base_model, stored)
+        return self._scored(serving, targets, with_confidence, with_receipts)
 
-    def _record(
-        self, targets: Sequence[Target], serving: Serving, scores: dict[int, np.ndarray], with_receipts: bool = True
-    ) -> list[Prediction]:
-        """Write the receipts, request missing features, and make the predictions, in the order of `targets`."""
+    def answer_references(
+        self,
+        principal: Principal,
+        wanted: Sequence[tuple[str, UUID]],
+        *,
+        with_confidence: bool = False,
+        with_receipts: bool = True,
+    ) -> Answer:
+        """As `answer`, of (user reference, image id) pairs: all that is read is of one moment.
+
+        Raises:
+            NotFound: a user or an image does not exist for this principal; the message names it.
+            Unavailable: no base model yet, or the base model is damaged.
+        """
+        read = self._read(principal, wanted, with_confidence) if principal.application is not None else None
+        if read is None:  # something does not exist, and is named; or an admin asks, whose users are of any application
+            targets = self.resolve(principal, wanted)
+            return self.answer(targets, with_confidence=with_confidence, with_receipts=with_receipts)
+        return self._scored(*read, with_confidence, with_receipts)
+
+    def _read(
+        self, principal: Principal, wanted: Sequence[tuple[str, UUID]], with_priors: bool
+    ) -> tuple[Serving, list[Target]] | None:
+        """What scoring needs, in one transaction; None: a user or an image does not exist for this principal."""
+        refs = dict.fromkeys(ref for ref, _ in wanted)
+        image_ids = dict.fromkeys(image_id for _, image_id in wanted)
+        with self._database.read_connection() as connection:
+            found = active_versions.of_references(connection, principal, refs)
+            if len(found) < len(refs) or not images.are_visible(connection, principal, image_ids):
+                return None
+            active = {user.id: user.version for user in found.values() if user.version is not None}
+            user_ids = {user.id for user in found.values()}
+            serving = self._store.read(connection, user_ids, active, image_ids, with_priors=with_priors)
+        return serving, [Target(found[ref].id, image_id) for ref, image_id in wanted]
+
+    def _scored(
+        self, serving: Serving, targets: Sequence[Target], with_confidence: bool, with_receipts: bool
+    ) -> Answer:
+        """Compute scores, sign receipts, and request missing features."""
+        scored = _score(serving, targets)
+        if with_receipts:
+            self._sign(serving, scored)
+        if with_confidence:
+            for user in scored:
+                user.confidences = _confidences(serving, user)
+        unscored = {}
+        if sum(len(user.places) for user in scored) < len(targets):
+            unscored = self._unscored(serving, targets, {place for user in scored for place in user.places})
+        return Answer(serving.base_model, len(targets), scored, unscored)
+
+    def _sign(self, serving: Serving, scored: list[UserScores]) -> None:
+        now = utcnow()
+        for user in scored:
+            adapter_id = user.adapter.id if user.adapter is not None else None
+            details = [_details(user.preference, image.branches) for image in user.images]
+            items = zip(user.image_ids, user.score_NA, details, strict=True)
+            user.receipts = list(self.signer.sign(user.user_id, (adapter_id, serving.base_model.id), now, items))
+
+    def _unscored(self, serving: Serving, targets: Sequence[Target], scored: set[int]) -> dict[int, Prediction]:
+        """By place, the predictions of items without a score; those that are pending wait for the job."""
         pending = {t.image_id for t in targets} - serving.images.keys() - serving.failed.keys()
         retry_after_s = math.ceil(self._settings.scan_interval_s)
-        now = utcnow()
-        job_id = self._requested(serving, pending) if pending or serving.damaged else None
-        items = _items(targets, serving, scores, job_id, retry_after_s, with_receipts)
-        receipts = [_receipt(item, serving.base_model.id, now) for item in items if item.receipt_id]
-        if receipts:
+        job_id = None
+        if pending or serving.damaged:
             try:
-                with self._database.session() as session:
-                    session.connection().execute(sa.insert(cast(sa.Table, PredictionReceiptRow.__table__)), receipts)
-            except IntegrityError as error:
-                raise NotFound("a user or an image was erased while scores were computed") from error
-        return items
+                job_id = self._requested(serving, pending)
+            except OperationalError as failure:
+                if not is_disk_full(failure):
+                    raise
+                log.error("features_not_requested", num_images=len(pending), error="the disk is full")
+        return {
+            place: _unscored(target, serving, job_id, retry_after_s)
+            for place, target in enumerate(targets)
+            if place not in scored
+        }
 
     def _requested(self, serving: Serving, image_ids: set[UUID]) -> UUID | None:
         """The job that extracts the features of these images, and those that are damaged again."""
@@ -216,85 +303,71 @@ class Predictor:
             return images.request_features(session, image_ids, self._settings) if image_ids else None
 
 
-def _items(
-    targets: Sequence[Target],
-    serving: Serving,
-    scores: dict[int, np.ndarray],
-    job_id: UUID | None,
-    retry_after_s: int,
-    with_receipts: bool,
-) -> list[Prediction]:
-    """The predictions in the order of `targets`; those that are pending wait for the job."""
-    return [
-        _scored(target, serving, scores[position], with_receipts)
-        if position in scores
-        else _unscored(target, serving, job_id, retry_after_s)
-        for position, target in enumerate(targets)
-    ]
+def _score(serving: Serving, targets: Sequence[Target]) -> list[UserScores]:
+    """Scores of the items that can be scored, by user."""
+    places_of: dict[UUID, list[int]] = {}
+    for place, target in enumerate(targets):
+        if target.image_id in serving.images:
+            places_of.setdefault(target.user_id, []).append(place)
+    for user_id in serving.damaged_adapters:
+        places_of.pop(user_id, None)
+    if not places_of:
+        return []
+    adapters_N: list[Adapter | None] = []
+    images_N: list[ProjectedImage] = []
+    scored = []
+    for user_id, places in places_of.items():
+        adapter, served = serving.adapters.get(user_id), serving.served.get(user_id)
+        image_ids = [targets[place].image_id for place in places]
+        of_user = serving.images_of(user_id, image_ids)
+        adapters_N += [adapter] * len(places)
+        images_N += of_user
+        source, reason = source_of(served, adapter is not None)
+        preference = serving.preferences.get(user_id)
+        of_version = served if adapter is not None else None
+        scored.append(
+            UserScores(user_id, source, reason, of_version, preference, places, image_ids, of_user, [], [])
+        )
+    generic_NA = np.array([image.generic_A for image in images_N])
+    generic = generic_NA.tolist()
+    scores = score_together(adapters_N, [image.taste_R for image in images_N], generic_NA).tolist()
+    start = 0
+    for user in scored:
+        end = start + len(user.places)
+        user.score_NA, user.generic_NA = scores[start:end], generic[start:end]
+        start = end
+    return scored
 
 
-def _by_user(serving: Serving, targets: Sequence[Target]) -> dict[UUID, list[int]]:
-    """By user, positions in `targets` of images that can be scored."""
-    positions: dict[UUID, list[int]] = defaultdict(list)
-    for position, target in enumerate(targets):
-        if target.image_id in serving.images and target.user_id not in serving.damaged_adapters:
-            positions[target.user_id].append(position)
-    return positions
+def _confidences(serving: Serving, user: UserScores) -> list[Confidence] | None:
+    """Confidences of the user's items; None: the adapter has no uncertainty."""
+    adapter = serving.adapters.get(user.user_id)
+    prior = None
+    if isinstance(adapter, TasteVector) and adapter.uncertainty and adapter.uncertainty.prior_digest:
+        prior = serving.priors.get(adapter.uncertainty.prior_digest)
+        if prior is None:  # deleted with an expert; the uncertainty is in its coordinates
+            return None
+    taste_NR = np.stack([image.taste_R for image in user.images])
+    generic_NA = np.stack([image.generic_A for image in user.images])
+    return confidences(serving.scorer, adapter, prior, taste_NR, generic_NA)
 
 
-def _score(serving: Serving, targets: Sequence[Target], by_user: dict[UUID, list[int]]) -> dict[int, np.ndarray]:
-    """Scores by position in `targets`, shape (A,) each; only of images that can be scored."""
-    scores: dict[int, np.ndarray] = {}
-    for user_id, places in by_user.items():
-        taste_NR, score_NA = _images(serving, targets, places)
-        adapter = serving.adapter_of(user_id)
-        if adapter is not None:
-            score_NA = adapter.score(taste_NR, score_NA)
-        scores.update(zip(places, score_NA, strict=True))
-    return scores
-
-
-def _confidences(serving: Serving, targets: Sequence[Target], by_user: dict[UUID, list[int]]) -> dict[int, Confidence]:
-    """Confidences by position in `targets`, without those whose adapter has no uncertainty."""
-    by_place: dict[int, Confidence] = {}
-    for user_id, places in by_user.items():
-        adapter = serving.adapter_of(user_id)
-        prior = None
-        if isinstance(adapter, TasteVector) and adapter.uncertainty and adapter.uncertainty.prior_digest:
-            prior = serving.priors.get(adapter.uncertainty.prior_digest)
-            if prior is None:  # deleted with an expert; the uncertainty is in its coordinates
-                continue
-        found = confidences(serving.scorer, adapter, prior, *_images(serving, targets, places))
-        by_place.update(zip(places, found or (), strict=False))
-    return by_place
-
-
-def _images(serving: Serving, targets: Sequence[Target], places: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Taste vectors (N, R) and generic scores (N, A) of the images at these positions of one user."""
-    user_id = targets[places[0]].user_id
-    images_N = serving.images_of(user_id, [targets[place].image_id for place in places])
-    return np.stack([image.taste_R for image in images_N]), np.stack([image.generic_A for image in images_N])
-
-
-def _scored(target: Target, serving: Serving, score_A: np.ndarray, with_receipt: bool) -> Prediction:
-    served = serving.served.get(target.user_id)
-    is_personal = serving.adapter_of(target.user_id) is not None
-    source, reason = source_of(served, is_personal)
-    [image] = serving.images_of(target.user_id, [target.image_id])
-    aspects = serving.base_model.aspects
-    return Prediction(
-        target.user_id,
-        target.image_id,
-        "scored",
-        scores=dict(zip(aspects, score_A.tolist(), strict=True)),
-        generic=dict(zip(aspects, image.generic_A.tolist(), strict=True)),
-        source=source,
-        source_reason=reason,
-        adapter=served if is_personal else None,
-        preference=serving.preferences.get(target.user_id),
-        branches=image.branches,
-        receipt_id=new_id() if with_receipt else None,
-    )
+def _predictions(user: UserScores, aspects: Sequence[str]) -> Iterator[Prediction]:
+    for n, image_id in enumerate(user.image_ids):
+        yield Prediction(
+            user.user_id,
+            image_id,
+            "scored",
+            scores=dict(zip(aspects, user.score_NA[n], strict=True)),
+            generic=dict(zip(aspects, user.generic_NA[n], strict=True)),
+            source=user.source,
+            source_reason=user.source_reason,
+            adapter=user.adapter,
+            preference=user.preference,
+            branches=user.images[n].branches,
+            confidence=user.confidences[n] if user.confidences is not None else None,
+            receipt=user.receipts[n] if user.receipts is not None else None,
+        )
 
 
 def source_of(served: ServedAdapter | None, is_personal: bool) -> tuple[Source, SourceReason]:
@@ -313,26 +386,11 @@ def _unscored(target: Target, serving: Serving, job_id: UUID | None, retry_after
     return Prediction(target.user_id, target.image_id, "pending", job_id=job_id, retry_after_s=retry_after_s)
 
 
-def _receipt(item: Prediction, base_model_id: UUID, now: datetime) -> dict[str, Any]:
-    return {
-        "id": item.receipt_id,
-        "user_id": item.user_id,
-        "image_id": item.image_id,
-        "base_model_id": base_model_id,
-        "adapter_id": item.adapter.id if item.adapter is not None else None,
-        "scores": item.scores,
-        "details": _details(item),
-        "created_at": now,
-    }
-
-
-def _details(item: Prediction) -> dict[str, Any] | None:
-    """Preference, branches and match behind the scores; None: none of them."""
+def _details(preference: UsedPreference | None, branches: tuple[str, ...] | None) -> dict[str, Any] | None:
+    """Preference and branches behind the scores; None: neither."""
     details: dict[str, Any] = {}
-    if item.preference is not None:
-        details["preference"] = {"values": list(item.preference.values), "version": item.preference.version}
-    if item.branches is not None:
-        details["branches"] = list(item.branches)
-    if item.adapter is not None and item.adapter.match_id is not None:
-        details["match"] = str(item.adapter.match_id)
+    if preference is not None:
+        details["preference"] = {"values": list(preference.values), "version": preference.version}
+    if branches is not None:
+        details["branches"] = list(branches)
     return details or None

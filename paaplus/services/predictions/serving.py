@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Final
 from uuid import UUID
 
@@ -38,7 +39,7 @@ class UsedPreference:
     version: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ServedAdapter:
     """A user's active version. `preference`: its generic scores were computed with it.
 
@@ -53,6 +54,19 @@ class ServedAdapter:
     match_id: UUID | None = None
     preference: UsedPreference | None = None
     matched: MatchKind | None = None
+
+    @cached_property
+    def texts(self) -> tuple[str, str]:
+        """Id and time of training (ISO 8601) as texts: every answer needs them."""
+        return str(self.id), self.trained_at.isoformat().replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedVersion:
+    """What is cached of a version. `adapter`: None if it is for another base model, or damaged."""
+
+    facts: ServedAdapter
+    adapter: Adapter | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +89,7 @@ class Serving:
     base_model: BaseModelRow
     scorer: BaseScorer
     served: dict[UUID, ServedAdapter]  # by user
-    adapters: dict[str, Adapter]  # by digest; only those for this base model
+    adapters: dict[UUID, Adapter]  # by user; only those for this base model
     priors: dict[str, Prior]  # by digest: those that the adapters started from, if they still exist
     images: dict[UUID, ProjectedImage]  # projected without a user preference
     failed: dict[UUID, str]
@@ -107,8 +121,7 @@ class Serving:
         """
         if user_id in self.damaged_adapters:
             raise Damaged(self.damaged_adapters[user_id])
-        served = self.served.get(user_id)
-        return self.adapters.get(served.digest) if served is not None else None
+        return self.adapters.get(user_id)
 
 
 def projected(

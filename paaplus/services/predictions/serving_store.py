@@ -1,7 +1,7 @@
 """Loads what scoring needs: active versions, base model, features, preferences.
 
-Adapters and projected images never change, so each process caches them. Which version is active is read from the
-database every time.
+Versions and projected images never change, so each process caches them. Which version is active is read from the
+database every time, so no notice of a change is needed.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 
 from paaplus.configs import MATCH_STRATEGY
 from paaplus.db.engine import Database
+from paaplus.db.prepared import as_uuid
 from paaplus.db.tables import AdapterRow, BaseModelRow, MatchRow, PreferenceRow, TastePriorRow
-from paaplus.db.tables.models import AdapterState
 from paaplus.errors import Damaged, InvalidInput, NotFound
 from paaplus.ids import sha256_hex
 from paaplus.scoring.adapters import Adapter, TasteVector, adapter_from_bytes
@@ -27,12 +27,14 @@ from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import HeadPrior, Prior
 from paaplus.services.adapters import matches
 from paaplus.services.images.features import read_features, sorted_features
+from paaplus.services.predictions import active_versions
+from paaplus.services.predictions.active_versions import ActiveVersion
 from paaplus.services.predictions.cache import SizedCache
 from paaplus.services.predictions.serving import (
-    ENTRY_OVERHEAD_BYTES,
     ImageKey,
     ProjectedImage,
     ServedAdapter,
+    ServedVersion,
     Serving,
     UsedPreference,
     projected,
@@ -45,6 +47,10 @@ from paaplus.storage.blobs import BlobStore
 
 PREFERENCE_VERSION: Final = "preference_version"  # key in a version's metrics: the version of the preference
 
+VERSION_OVERHEAD_BYTES: Final = 1_200  # of a cached version: its facts, headers of its arrays, a key, a place
+
+VersionKey = tuple[Any, Any, str]  # version, its match, digest of the base model
+
 log = structlog.get_logger(__name__)
 
 
@@ -55,7 +61,8 @@ class ServingStore:
         self._database = database
         self._blobs = blobs
         self._settings = settings
-        self._adapters: SizedCache[str, Adapter] = SizedCache(settings.adapters_cache_mb * 2**20)
+        self._defaults = base_models.DefaultBaseModel(settings)
+        self._adapters: SizedCache[VersionKey, ServedVersion] = SizedCache(settings.adapters_cache_mb * 2**20)
         # The key has the base model's digest, which covers the extractor and everything computed from features.
         self._images: SizedCache[ImageKey, ProjectedImage] = SizedCache(settings.features_cache_mb * 2**20)
 
@@ -65,30 +72,56 @@ class ServingStore:
         return {"adapters": self._adapters, "images": self._images}
 
     def load(self, user_ids: Collection[UUID], image_ids: Collection[UUID], *, with_priors: bool = False) -> Serving:
-        """Load what scoring these users and images needs.
-
-        The number of queries does not depend on theirs: at most four, one more with priors, and one more if the base
-        model takes preferences.
+        """Load what scoring these users and images needs, from one moment: see `read`.
 
         Raises:
             Unavailable: no base model yet, or the base model is damaged.
-            NotFound: a user was erased meanwhile.
         """
-        with self._database.read_session() as session:
-            base_model = base_models.default(session, self._settings)
-            served = _served_adapters(session, user_ids)
-            fitting = {s.digest: s.id for s in served.values() if s.base_digest == base_model.digest}
-            adapters, damaged = self._read_adapters(session, fitting, base_model.digest)
-            scorer = base_models.load(self._blobs, base_model)
-            used = _used_preferences(session, scorer, user_ids, served)
-            known = self._images.get_many((base_model.digest, image_id, None) for image_id in image_ids)
-            images = {image_id: image for (_, image_id, _), image in known.items()}
+        with self._database.read_connection() as connection:
+            return self.read(
+                connection, user_ids, active_versions.of_users(connection, user_ids), image_ids, with_priors=with_priors
+            )
+
+    def read(
+        self,
+        connection: sa.Connection,
+        user_ids: Collection[UUID],
+        active: dict[UUID, ActiveVersion],
+        image_ids: Collection[UUID],
+        *,
+        with_priors: bool = False,
+    ) -> Serving:
+        """What scoring these users and images needs, in the caller's transaction.
+
+        The number of queries does not depend on theirs: one if everything is known, and one more for each of: a new
+        base model, versions and images that are not cached, priors, preferences.
+
+        Args:
+            connection: in a read transaction, which has seen `active`.
+            user_ids: the users.
+            active: their active versions.
+            image_ids: the images.
+            with_priors: read also what the confidence of scores needs.
+
+        Raises:
+            Unavailable: no base model yet, or the base model is damaged.
+        """
+        base_model = self._defaults.read(connection)
+        scorer = base_models.load(self._blobs, base_model)
+        known = self._images.get_each([(base_model.digest, image_id, None) for image_id in image_ids])
+        images = {image_id: image for image_id, image in zip(image_ids, known, strict=True) if image is not None}
+        with _LazySession(connection) as session:
+            versions, damaged = self._read_versions(session, active, base_model.digest)
+            served = {user_id: version.facts for user_id, version in versions.items()}
+            adapters = {
+                user_id: version.adapter for user_id, version in versions.items() if version.adapter is not None
+            }
+            used = _used_preferences(session.get(), scorer, user_ids, served) if scorer.preference_dim else {}
             # A user's preference changes the projection, which needs the features again.
             missing = [image_id for image_id in image_ids if used or image_id not in images]
-            stored = read_features(session, base_model.extractor_digest, missing)
+            stored = read_features(session.get(), base_model.extractor_digest, missing) if missing else []
             wanted = _prior_digests(adapters.values()) if with_priors else set()
-            prior_rows, of_matches = _prior_rows(session, wanted)
-        priors = self._priors(scorer, wanted, prior_rows, of_matches)
+            priors = self._priors(scorer, wanted, *_prior_rows(session.get(), wanted)) if wanted else {}
         found = sorted_features(stored, scorer.feature_dim)
         features = found.usable
         images |= self._project(scorer, {i: features_D for i, features_D in features.items() if i not in images})
@@ -103,7 +136,7 @@ class ServingStore:
             preferences=used,
             features=features if used else {},
             damaged=[image_id for image_id in found.damaged if image_id not in images],
-            damaged_adapters={user_id: damaged[row.digest] for user_id, row in served.items() if row.digest in damaged},
+            damaged_adapters=damaged,
             own_images=self._images,
         )
 
@@ -126,30 +159,36 @@ class ServingStore:
             priors[head.digest] = head
         return priors
 
-    def _read_adapters(
-        self, session: Session, wanted: dict[str, UUID], base_digest: str
-    ) -> tuple[dict[str, Adapter], dict[str, str]]:
-        """Adapters by digest, from the cache or from their rows; and what is wrong with those that are damaged.
+    def _read_versions(
+        self, session: _LazySession, active: dict[UUID, ActiveVersion], base_digest: str
+    ) -> tuple[dict[UUID, ServedVersion], dict[UUID, str]]:
+        """Versions by user, from the cache or from their rows; and by user what is wrong with those that are damaged.
 
-        Args:
-            wanted: digest to row id.
+        The adapter of a version for another base model is not read.
         """
-        damaged: dict[str, str] = {}
-        adapters = self._adapters.get_many(wanted)
-        missing = [row_id for digest, row_id in wanted.items() if digest not in adapters]
-        if missing:
-            rows = session.execute(sa.select(AdapterRow.digest, AdapterRow.data).where(AdapterRow.id.in_(missing)))
-            for digest, data in rows:
-                try:
-                    adapters[digest] = _verified(digest, data, base_digest)
-                except Damaged as error:
-                    log.error("adapter_damaged", adapter_id=str(wanted[digest]), error=str(error))
-                    damaged[digest] = str(error)
-                    continue
-                self._adapters.put(digest, adapters[digest], len(data) + ENTRY_OVERHEAD_BYTES)
-        if gone := wanted.keys() - adapters.keys() - damaged.keys():
-            raise NotFound(f"{len(gone)} user(s) were erased while scores were computed")
-        return adapters, damaged
+        keys = [(*version, base_digest) for version in active.values()]
+        found: dict[UUID, ServedVersion] = {}
+        missing: dict[UUID, VersionKey] = {}
+        for user_id, key, known in zip(active, keys, self._adapters.get_each(keys), strict=True):
+            if known is not None:
+                found[user_id] = known
+            else:
+                missing[user_id] = key
+        damaged: dict[UUID, str] = {}
+        if not missing:
+            return found, damaged
+        for row in _version_rows(session.get(), [as_uuid(adapter_id) for adapter_id, _, _ in missing.values()]):
+            facts = _facts(row)
+            try:
+                adapter = _verified(facts.digest, row.data, base_digest) if facts.base_digest == base_digest else None
+            except Damaged as error:
+                log.error("adapter_damaged", adapter_id=str(row.id), error=str(error))
+                found[row.user_id], damaged[row.user_id] = ServedVersion(facts, None), str(error)
+                continue
+            found[row.user_id] = version = ServedVersion(facts, adapter)
+            size_of_numbers = len(row.data) if adapter is not None else 0
+            self._adapters.put(missing[row.user_id], version, size_of_numbers + VERSION_OVERHEAD_BYTES)
+        return found, damaged
 
     def _project(self, scorer: BaseScorer, features: dict[UUID, np.ndarray]) -> dict[UUID, ProjectedImage]:
         """Project images without a user preference, and cache them."""
@@ -157,6 +196,26 @@ class ServingStore:
         for image_id, image in found.items():
             self._images.put((scorer.digest, image_id, None), image, size_bytes(image))
         return found
+
+
+class _LazySession:
+    """A session in the caller's transaction, made when it is first needed: most calls find everything in the caches."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self._session: Session | None = None
+
+    def get(self) -> Session:
+        if self._session is None:
+            self._session = Session(bind=self._connection)
+        return self._session
+
+    def __enter__(self) -> _LazySession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._session is not None:
+            self._session.close()
 
 
 def _used_preferences(
@@ -167,8 +226,6 @@ def _used_preferences(
     It is the one that the active version was trained with, so that a version always gives the same scores. Without an
     active version for this base model, it is the user's current preference.
     """
-    if not scorer.preference_dim:
-        return {}
     used: dict[UUID, UsedPreference | None] = {
         user_id: row.preference for user_id, row in served.items() if row.base_digest == scorer.digest
     }
@@ -181,30 +238,33 @@ def _used_preferences(
     }
 
 
-def _served_adapters(session: Session, user_ids: Collection[UUID]) -> dict[UUID, ServedAdapter]:
-    """The active versions, by user; read in one statement, so from one moment."""
-    rows = session.execute(
+def _version_rows(session: Session, adapter_ids: list[UUID]) -> sa.Result[Any]:
+    return session.execute(
         sa.select(
             AdapterRow.user_id,
             AdapterRow.id,
             AdapterRow.number,
             AdapterRow.digest,
-            BaseModelRow.digest,
+            BaseModelRow.digest.label("base_digest"),
             AdapterRow.created_at,
             AdapterRow.match_id,
             AdapterRow.preference,
-            AdapterRow.metrics[PREFERENCE_VERSION].as_integer(),
-            sa.case((AdapterRow.strategy == MATCH_STRATEGY, MatchRow.kind)),
+            AdapterRow.metrics[PREFERENCE_VERSION].as_integer().label("preference_version"),
+            sa.case((AdapterRow.strategy == MATCH_STRATEGY, MatchRow.kind)).label("matched"),
+            AdapterRow.data,
         )
         .join(BaseModelRow, BaseModelRow.id == AdapterRow.base_model_id)
         .join(MatchRow, MatchRow.id == AdapterRow.match_id, isouter=True)
-        .where(AdapterRow.user_id.in_(user_ids), AdapterRow.state == AdapterState.ACTIVE)
+        .where(AdapterRow.id.in_(adapter_ids))
     )
-    served = {}
-    for user_id, row_id, number, digest, base_digest, created_at, match_id, preference, version, matched in rows:
-        used = UsedPreference(tuple(preference), version) if preference is not None else None
-        served[user_id] = ServedAdapter(row_id, number, digest, base_digest, created_at, match_id, used, matched)
-    return served
+
+
+def _facts(row: Any) -> ServedAdapter:
+    """What an answer says of a row of `_version_rows`."""
+    used = UsedPreference(tuple(row.preference), row.preference_version) if row.preference is not None else None
+    return ServedAdapter(
+        row.id, row.number, row.digest, row.base_digest, row.created_at, row.match_id, used, row.matched
+    )
 
 
 def _prior_digests(adapters: Collection[Adapter]) -> set[str]:
@@ -217,8 +277,6 @@ def _prior_digests(adapters: Collection[Adapter]) -> set[str]:
 
 def _prior_rows(session: Session, digests: set[str]) -> tuple[list[TastePriorRow], list[str]]:
     """Rows of the registered priors, and the digests of the others that belong to matches."""
-    if not digests:
-        return [], []
     rows = list(session.execute(sa.select(TastePriorRow).where(TastePriorRow.digest.in_(digests))).scalars())
     others = digests - {row.digest for row in rows}
     if not others:

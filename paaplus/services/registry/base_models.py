@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus.db.locks import lock_name
+from paaplus.db.prepared import Prepared, as_uuid
 from paaplus.db.tables import BaseModelRow
 from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput, NotFound, Unavailable
@@ -18,6 +19,7 @@ from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
 NUM_KEPT: Final = 4
+R = TypeVar("R", bound=tuple[Any, ...])
 
 _loaded: LoadedOnce[BaseScorer] = LoadedOnce(NUM_KEPT)
 
@@ -71,7 +73,12 @@ def default(session: Session, settings: Settings) -> BaseModelRow:
 
 def find_default(session: Session, settings: Settings) -> BaseModelRow | None:
     """As `default`, but None if there is none."""
-    query = sa.select(BaseModelRow).where(BaseModelRow.retired_at.is_(None)).order_by(BaseModelRow.id.desc()).limit(1)
+    return session.execute(_default_query(sa.select(BaseModelRow), settings)).scalar_one_or_none()
+
+
+def _default_query(query: sa.Select[R], settings: Settings) -> sa.Select[R]:
+    """Of a query of base models, the default one."""
+    query = query.where(BaseModelRow.retired_at.is_(None)).order_by(BaseModelRow.id.desc()).limit(1)
     name, separator, version = settings.default_base_model.partition("@")
     if name:
         query = query.where(BaseModelRow.name == name)
@@ -79,7 +86,30 @@ def find_default(session: Session, settings: Settings) -> BaseModelRow | None:
         if not (name and version.isascii() and version.isdigit()):
             raise InvalidInput(f"default_base_model {settings.default_base_model!r} is neither a name nor name@version")
         query = query.where(BaseModelRow.version == int(version))
-    return session.execute(query).scalar_one_or_none()
+    return query
+
+
+class DefaultBaseModel:
+    """Tells which base model is the default now, and reads its row once: what is served of it never changes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._query = Prepared(lambda _: _default_query(sa.select(BaseModelRow.id), settings))
+        self._row: BaseModelRow | None = None
+
+    def read(self, connection: sa.Connection) -> BaseModelRow:
+        """The row, in the caller's transaction; of its changeable columns it shows an old state.
+
+        Raises:
+            InvalidInput, Unavailable: see `default`.
+        """
+        rows = self._query.rows(connection)
+        row = self._row
+        if row is None or not rows or as_uuid(rows[0][0]) != row.id:
+            session = Session(bind=connection, expire_on_commit=False)
+            row = self._row = default(session, self._settings)
+            session.expunge_all()
+        return row
 
 
 def named(session: Session, wanted: str) -> BaseModelRow:

@@ -18,6 +18,7 @@ from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.tensors import pack, unpack
 from paaplus.services.predictions.predict import Predictor, Target
 from paaplus.settings import Settings
+from tests.support.receipts import keep
 from tests.support.deployment import Deployment
 
 POLICIES = [
@@ -88,9 +89,10 @@ def test_every_version_and_receipt_names_the_base_model_and_training_leaves_it_a
         user = deployment.add_user(name, **policy)
         deployment.rate(user, range(40))
         deployment.work()
-        Predictor(deployment.database, deployment.blobs, deployment.settings).answer(
+        answer = Predictor(deployment.database, deployment.blobs, deployment.settings).answer(
             [Target(user, image) for image in deployment.images[:3]]
         )
+        keep(deployment.database, answer.items)
     with deployment.database.read_session() as session:
         base = session.execute(sa.select(BaseModelRow)).scalar_one()
         versions = session.execute(sa.select(AdapterRow.base_model_id, AdapterRow.data)).all()

@@ -27,6 +27,7 @@ from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import Settings
 from tests.paaplus.services.experts.test_matching import PAIRS, Clinic
 from tests.paaplus.services.registry.test_taste_priors import some_prior
+from tests.support.receipts import keep_one
 from tests.support.factories import APPLICATION
 
 
@@ -140,7 +141,7 @@ def test_history_and_feedback_outlive_an_erased_experts_version(clinic: Clinic) 
     """A later training, correction and pointer move belong to the user."""
     expert, user = clinic.experts[1], clinic.add_user()
     clinic.match(user, kind=MatchKind.EXPERT, expert_ids=[expert])
-    receipt = predict(clinic, "anna")[0].receipt_id
+    receipt = keep_one(clinic.database, predict(clinic, "anna")[0])
     correction = {"ratings": {"beauty": 3.0}, "scale": {"min": 0, "max": 10}}
     clinic.post(NewEvent(0, user, "correction", FeedbackKind.CORRECTION, correction, receipt_id=receipt))
     clinic.rate(user, range(60, 80), seed=1)

@@ -32,13 +32,14 @@ from paaplus.db.tables.models import AdapterState
 from paaplus.errors import Damaged, NotFound, Unavailable
 from paaplus.ids import new_id
 from paaplus.scoring.adapters import Adapter, Bottleneck, TasteVector
-from paaplus.services.predictions import serving_store
+from paaplus.services.predictions import active_versions, serving_store
 from paaplus.services.predictions.predict import Prediction, Predictor, Target
 from paaplus.services.registry import base_models
 from paaplus.services.users.keys import OPERATOR, Principal
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 from tests.support.factories import APPLICATION, make_adapter, make_features, make_image, make_user
+from tests.support.receipts import keep
 from tests.support.tiny import FEATURE_DIM, TASTE_DIM, tiny_base
 
 NUM_USERS, NUM_IMAGES = 7, 12
@@ -105,9 +106,9 @@ class World:
     def targets(self, pairs: list[tuple[int, int]]) -> list[Target]:
         return [Target(self.users[i], self.images[image]) for i, image in pairs]
 
-    def receipts(self) -> list[PredictionReceiptRow]:
+    def num_rows_of_receipts(self) -> int:
         with self.database.read_session() as session:
-            return list(session.execute(sa.select(PredictionReceiptRow)).scalars())
+            return session.execute(sa.select(sa.func.count()).select_from(PredictionReceiptRow)).scalar_one()
 
 
 @pytest.fixture
@@ -202,11 +203,9 @@ def test_answer_names_the_version_that_gave_it(world: World) -> None:
 
 def test_every_scored_item_has_a_receipt_of_its_scores(world: World) -> None:
     items = world.predictor().answer(world.targets([(0, 0), (0, 0), (NUM_USERS - 1, 3)])).items
-    receipts = {row.id: row for row in world.receipts()}
-    assert {item.receipt_id for item in items} == set(receipts)
-    for item in items:
-        assert item.receipt_id is not None
-        row = receipts[item.receipt_id]
+    assert world.num_rows_of_receipts() == 0
+    for item, row in zip(items, keep(world.database, items), strict=True):
+        assert row is not None
         assert (row.user_id, row.image_id, row.base_model_id) == (item.user_id, item.image_id, world.base_row.id)
         assert row.scores == item.scores
         assert row.adapter_id == (item.adapter.id if item.adapter else None)
@@ -234,7 +233,8 @@ def test_adapter_for_another_base_model_is_not_mixed_in(world: World) -> None:
     generic_A = newer.generic(newer.project(world.features_ID[:1]))[0]
     assert bits(item) == [value.tobytes() for value in generic_A]
     assert (item.source, item.source_reason, item.adapter) == ("base", "adapter_of_another_base_model", None)
-    assert [row.adapter_id for row in world.receipts()] == [None]
+    [row] = keep(world.database, [item])
+    assert (row.adapter_id, row.base_model_id == world.base_row.id) == (None, False)
 
 
 def test_image_without_features_is_pending_with_its_job(world: World) -> None:
@@ -246,7 +246,7 @@ def test_image_without_features_is_pending_with_its_job(world: World) -> None:
         job = session.execute(sa.select(JobRow)).scalar_one()
     assert pending == Prediction(world.users[0], waiting, "pending", job_id=job.id, retry_after_s=2)
     assert (scored.status, answer.num_pending) == ("scored", 1)
-    assert len(world.receipts()) == 1
+    assert scored.receipt is not None
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_image_that_cannot_be_scored_says_why_and_harms_no_other(
     items = world.predictor().answer([Target(world.users[0], broken), *world.targets([(0, 0)])]).items
     assert [item.status for item in items] == ["failed", "scored"]
     assert message in str(items[0].error)
-    assert (items[0].scores, items[0].receipt_id) == (None, None)
+    assert (items[0].scores, items[0].receipt) == (None, None)
     assert bits(items[1]) == world.oracle(0, 0)
 
 
@@ -293,8 +293,8 @@ def test_cache_spares_features_and_adapters_the_second_time(world: World) -> Non
     first, first_queries = _counted(world, lambda: predictor.answer(world.targets(pairs)).items)
     second, second_queries = _counted(world, lambda: predictor.answer(world.targets(pairs)).items)
     assert [bits(item) for item in first] == [bits(item) for item in second]
-    assert first_queries == 5  # base model, adapters, their bytes, features; receipts
-    assert second_queries == 3
+    assert first_queries == 5  # active versions, default base model; its row, versions, features
+    assert second_queries == 2
 
 
 def _counted(world: World, act: Callable[[], list[Prediction]]) -> tuple[list[Prediction], int]:
@@ -338,10 +338,10 @@ def test_damaged_adapter_is_an_error_never_the_base_score(world: World, change: 
         session.execute(sa.update(AdapterRow).where(AdapterRow.user_id == world.users[0]).values(**change))
     items = world.predictor().answer(world.targets([(0, 0), (1, 0), (0, 1), (6, 0)])).items
     assert [item.status for item in items] == ["failed", "scored", "failed", "scored"]
-    assert [(items[i].scores, items[i].receipt_id) for i in (0, 2)] == [(None, None)] * 2
+    assert [(items[i].scores, items[i].receipt) for i in (0, 2)] == [(None, None)] * 2
     assert "damaged" in str(items[0].error)
     assert [bits(items[i]) for i in (1, 3)] == [world.oracle(1, 0), world.oracle(6, 0)]
-    assert len(world.receipts()) == 2
+    assert all(items[i].receipt is not None for i in (1, 3))
 
 
 def test_damaged_prior_costs_the_confidence_not_the_scores(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -391,16 +391,83 @@ def test_adapter_filed_under_the_wrong_base_model_is_an_error(world: World) -> N
 
 
 @pytest.mark.parametrize("table", [UserRow, ImageRow])
-def test_who_is_erased_while_scores_are_computed_is_not_found(world: World, table: type[UserRow | ImageRow]) -> None:
-    targets = world.targets([(NUM_USERS - 1, 0), (0, 1)])
+def test_who_is_erased_between_two_calls_is_not_found(world: World, table: type[UserRow | ImageRow]) -> None:
+    """Whatever the process has cached, who and what exists is read for every call."""
+    app = Principal("app", KeyScope.APPLICATION, application=APPLICATION)
     predictor = world.predictor()
-    serving = predictor._store.load({t.user_id for t in targets}, {t.image_id for t in targets})
+    wanted = [("u1", world.images[0]), ("u2", world.images[1])]
+    assert len(predictor.answer_references(app, wanted).items) == 2
+    gone = {UserRow: world.users[1], ImageRow: world.images[0]}[table]
     with world.database.session() as session:
-        session.execute(sa.delete(table).where(table.id == getattr(targets[0], f"{table.__tablename__[:-1]}_id")))
-    scores = {0: np.zeros(2, np.float32), 1: np.zeros(2, np.float32)}
-    with pytest.raises(NotFound, match="erased"):
-        predictor._record(targets, serving, scores)
-    assert world.receipts() == []
+        session.execute(sa.delete(table).where(table.id == gone))
+    with pytest.raises(NotFound, match="does not exist"):
+        predictor.answer_references(app, wanted)
+
+
+def test_receipt_of_what_is_erased_has_no_row(world: World) -> None:
+    items = world.predictor().answer(world.targets([(1, 0), (2, 1), (3, 2)])).items
+    with world.database.session() as session:
+        session.execute(sa.delete(ImageRow).where(ImageRow.id == world.images[0]))
+        session.execute(sa.delete(AdapterRow).where(AdapterRow.user_id == world.users[2]))
+    rows = keep(world.database, items)
+    assert [row is not None for row in rows] == [False, False, True]
+
+
+# --- many references at once
+
+
+APP = Principal("app", KeyScope.APPLICATION, application=APPLICATION)
+
+
+def test_references_are_answered_as_targets_are(world: World) -> None:
+    wanted = [("u3", world.images[1]), (str(world.users[0]), world.images[0]), ("u3", world.images[1])]
+    of_references = world.predictor().answer_references(APP, wanted).items
+    of_targets = world.predictor().answer(world.targets([(3, 1), (0, 0), (3, 1)])).items
+    assert [(i.user_id, i.image_id, bits(i)) for i in of_references] == [
+        (i.user_id, i.image_id, bits(i)) for i in of_targets
+    ]
+
+
+def test_references_that_somebody_may_not_see_do_not_exist(world: World) -> None:
+    with world.database.session() as session:
+        stranger, foreign = make_user(session, application="other"), make_image(session, application="other")
+        private = make_image(session, owner_id=world.users[1]).id
+        named_as_id = make_user(session, application="other", external_id=str(new_id()))
+    user_key = Principal("u0", KeyScope.USER, application=APPLICATION, user_id=world.users[0])
+    cases = [
+        (APP, (str(stranger.id), world.images[0])),
+        (APP, (named_as_id.external_id, world.images[0])),
+        (APP, ("u0", foreign.id)),
+        (user_key, ("u1", world.images[0])),
+        (user_key, (str(world.users[1]), world.images[0])),
+        (user_key, ("u0", private)),
+    ]
+    for principal, pair in cases:
+        with pytest.raises(NotFound):
+            world.predictor().answer_references(principal, [("u0", world.images[1]), pair])
+    assert world.predictor().answer_references(user_key, [("u0", world.images[1])]).items[0].status == "scored"
+    assert world.predictor().answer_references(APP, [("u1", private)]).items[0].status == "pending"
+    with pytest.raises(NotFound, match="in application"):
+        world.predictor().answer_references(OPERATOR, [(str(stranger.id), world.images[0])])
+
+
+def test_number_of_queries_does_not_depend_on_the_number_of_items(world: World) -> None:
+    predictor = world.predictor()
+    wanted = [(f"u{i}", image) for i in range(NUM_USERS) for image in world.images]
+    predictor.answer_references(APP, wanted)
+    for some in (wanted[:1], wanted):
+        _, num_queries = _counted(world, lambda some=some: predictor.answer_references(APP, some).items)
+        assert num_queries == 3  # users with active versions, images, default base model
+
+
+def test_active_version_is_found_by_its_index(world: World) -> None:
+    """Not by all versions that a user ever had."""
+    with world.database.read_connection() as connection:
+        text, _, _ = active_versions._BY_NAME._compile(connection.dialect)
+        if connection.dialect.name == "sqlite":
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", ('["u1"]', APPLICATION)).fetchall()
+            assert "uq_adapters_one_active_per_user" in str(plan)
+        assert "state = 'active'" in text
 
 
 # --- resolve

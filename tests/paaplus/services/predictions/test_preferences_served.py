@@ -18,6 +18,7 @@ from paaplus.services.predictions.predict import Prediction, Predictor, Target
 from paaplus.services.predictions.serving import UsedPreference
 from paaplus.services.surveys import preferences
 from paaplus.settings import Settings
+from tests.support.receipts import keep
 from tests.support.deployment import Deployment
 from tests.support.tiny import frame_base, tiny_heads
 
@@ -158,9 +159,8 @@ def test_receipts_name_preference_and_branches(deployment: Deployment) -> None:
     give(deployment, anna, WISH)
     items = predict(deployment, anna, images=range(60, 62))
     assert [item.branches for item in items] == [("image", "posture"), ("image", "posture", "mesh")]
-    with deployment.database.read_session() as session:
-        rows = {row.id: row.details for row in session.execute(sa.select(PredictionReceiptRow)).scalars()}
-    assert rows[items[0].receipt_id] == {
+    row, _ = keep(deployment.database, items)
+    assert row.details == {
         "preference": {"values": WISH, "version": 1},
         "branches": ["image", "posture"],
     }
@@ -173,8 +173,8 @@ def test_nothing_is_told_where_there_is_nothing(database: Database, settings: Se
         preferences.give(session, plain.blobs, anna, WISH, actor="admin", settings=settings)
     (item,) = predict(plain, anna, images=range(1))
     assert (item.preference, item.branches) == (None, None)
-    with database.read_session() as session:
-        assert session.execute(sa.select(PredictionReceiptRow)).scalar_one().details is None
+    [row] = keep(database, [item])
+    assert row.details is None
 
 
 def test_drift_is_measured_against_what_the_user_is_served(deployment: Deployment) -> None:

@@ -1,0 +1,88 @@
+"""Statements that are compiled once, and executed by the driver.
+
+SQLAlchemy's own work on a small statement costs several times what the database needs for it. A prepared statement has
+none of it: values go to the driver, and come from it, as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeEngine
+
+
+class Prepared:
+    """One statement, for SQLite and PostgreSQL.
+
+    Args:
+        build: makes the statement for a dialect, "sqlite" or "postgresql".
+    """
+
+    def __init__(self, build: Callable[[str], sa.Select[Any]]) -> None:
+        self._build = build
+        self._compiled: dict[str, tuple[str, dict[str, Any], list[str] | None]] = {}
+
+    def rows(self, connection: sa.Connection, **values: Any) -> list[Any]:
+        """The rows, with values as the driver gives them: see `as_uuid`. SQLAlchemy's events do not see it.
+
+        Args:
+            connection: in a transaction.
+            values: of the statement's `bindparam`s, as the driver takes them: see `listed`.
+        """
+        dialect = connection.dialect
+        found = self._compiled.get(dialect.name)
+        if found is None:
+            found = self._compiled[dialect.name] = self._compile(dialect)
+        text, fixed, order = found
+        given = {**fixed, **values}
+        dbapi = dialect.loaded_dbapi
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(text, tuple([given[name] for name in order]) if order is not None else given)
+            return list(cursor.fetchall())
+        except dbapi.Error as error:  # as SQLAlchemy would tell it, without the values
+            raise sa.exc.DBAPIError.instance(
+                text, None, error, dbapi.Error, hide_parameters=True, dialect=dialect
+            ) from error
+        finally:
+            cursor.close()
+
+    def _compile(self, dialect: sa.Dialect) -> tuple[str, dict[str, Any], list[str] | None]:
+        """The text, the values that the statement has itself, and the order of parameters if they have no names."""
+        compiled = self._build(dialect.name).compile(dialect=dialect)
+        assert isinstance(compiled, sa.sql.compiler.SQLCompiler), "a statement that selects"
+        fixed = {}
+        for name, value in compiled.params.items():
+            process = compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect)
+            fixed[name] = process(value) if process is not None and value is not None else value
+        return compiled.string, fixed, compiled.positiontup
+
+
+def one_of(dialect: str, parameter: str, kind: TypeEngine[Any]) -> sa.Select[Any]:
+    """The values of one parameter, which `listed` wrote, as rows: for `column.in_(...)`."""
+    if dialect == "sqlite":
+        each = sa.func.json_each(sa.bindparam(parameter, type_=sa.String())).table_valued("value", name=parameter)
+        return sa.select(sa.type_coerce(each.c.value, kind))
+    return sa.select(sa.func.unnest(sa.bindparam(parameter, type_=postgresql.ARRAY(kind))))
+
+
+def listed(connection: sa.Connection, values: Collection[UUID] | Collection[str]) -> Any:
+    """Ids or texts as one parameter of a prepared statement."""
+    if connection.dialect.name == "sqlite":
+        return json.dumps([value.hex if isinstance(value, UUID) else value for value in values])
+    return list(values)
+
+
+def plain(connection: sa.Connection, value: UUID) -> Any:
+    """An id as a parameter of a prepared statement."""
+    return value.hex if connection.dialect.name == "sqlite" else value
+
+
+def as_uuid(value: Any) -> UUID:
+    """An id of a row: SQLite gives a text."""
+    return value if isinstance(value, UUID) else UUID(value)
