@@ -98,58 +98,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or get_settings()
     logs.configure(settings.log_level)  # before uvicorn says that it has started
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # uvicorn's access log has whole paths, and paths contain the applications' names of users
-        logging.getLogger("uvicorn.access").disabled = True
-        waits = Waits(settings.lock_timeout_s, settings.statement_timeout_s, settings.pool_timeout_s)
-        database = Database(settings.resolved_database_url, waits)
-        if not gc.get_freeze_count():  # once in a process
-            gc.freeze()  # the garbage collector need not look at what was imported, again and again
-            gc.set_threshold(*GC_THRESHOLDS)
-        writer: FeedbackWriter | None = None
-        try:
-            require_head(database.engine)
-            blobs = BlobStore(settings.resolved_storage_url)
-            predictor = Predictor(database, blobs, settings)
-            app.state.context = ApiContext(
-                settings=settings,
-                database=database,
-                blobs=blobs,
-                keys=KeyRing(database),
-                allowances=RateLimiter(database, settings),
-                feedback=(writer := FeedbackWriter(database, settings)),
-                predictor=predictor,
-                metrics=Metrics(database, settings),
-                failures=FailedAttempts(settings.failed_attempts_per_minute),
-                readiness=Readiness(database, blobs),
-                features=Waiter(predictor.still_missing, settings.max_waiting_per_key),
-                trainings=Waiter(partial(_read, database, users_service.untrained), settings.max_waiting_per_key),
-                news=Waiter(partial(_read, database, events_service.without_newer), settings.max_streams_per_key),
-                streams=Streams(settings.max_streams_per_key),
-                turns=Turns(settings.max_changes_per_user),
-                exports=OneAtATime("an export of this key is being written"),
-                thumbnails=Workshop(
-                    NUM_MAKING_THUMBNAILS, MAX_WAITING_THUMBNAILS, "too many thumbnails are being made"
-                ),
-            )
-            app.state.context.metrics.watch_caches(app.state.context.predictor.store.caches)
-            yield
-        finally:
-            if writer is not None:
-                writer.close()
-            database.dispose()
-
     app = FastAPI(
         title="paaplus",
         version=version("paaplus"),
         description=DESCRIPTION,
-        lifespan=lifespan,
+        lifespan=_lifespan,
         generate_unique_id_function=lambda route: route.name,  # what generated clients call it
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
+    app.state.settings = settings
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -195,6 +154,49 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.router.routes.append(routes.home())
         app.mount("/studio", routes.router())
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Open what requests need, by `app.state.settings`, and close it at the end."""
+    settings: Settings = app.state.settings
+    # uvicorn's access log has whole paths, and paths contain the applications' names of users
+    logging.getLogger("uvicorn.access").disabled = True
+    waits = Waits(settings.lock_timeout_s, settings.statement_timeout_s, settings.pool_timeout_s)
+    database = Database(settings.resolved_database_url, waits)
+    if not gc.get_freeze_count():  # once in a process
+        gc.freeze()  # the garbage collector need not look at what was imported, again and again
+        gc.set_threshold(*GC_THRESHOLDS)
+    writer: FeedbackWriter | None = None
+    try:
+        require_head(database.engine)
+        blobs = BlobStore(settings.resolved_storage_url)
+        predictor = Predictor(database, blobs, settings)
+        app.state.context = ApiContext(
+            settings=settings,
+            database=database,
+            blobs=blobs,
+            keys=KeyRing(database),
+            allowances=RateLimiter(database, settings),
+            feedback=(writer := FeedbackWriter(database, settings)),
+            predictor=predictor,
+            metrics=Metrics(database, settings),
+            failures=FailedAttempts(settings.failed_attempts_per_minute),
+            readiness=Readiness(database, blobs),
+            features=Waiter(predictor.still_missing, settings.max_waiting_per_key),
+            trainings=Waiter(partial(_read, database, users_service.untrained), settings.max_waiting_per_key),
+            news=Waiter(partial(_read, database, events_service.without_newer), settings.max_streams_per_key),
+            streams=Streams(settings.max_streams_per_key),
+            turns=Turns(settings.max_changes_per_user),
+            exports=OneAtATime("an export of this key is being written"),
+            thumbnails=Workshop(NUM_MAKING_THUMBNAILS, MAX_WAITING_THUMBNAILS, "too many thumbnails are being made"),
+        )
+        app.state.context.metrics.watch_caches(app.state.context.predictor.store.caches)
+        yield
+    finally:
+        if writer is not None:
+            writer.close()
+        database.dispose()
 
 
 def _read(database: Database, query: Callable[[Session, T], R], wanted: T) -> R:

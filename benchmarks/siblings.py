@@ -27,7 +27,7 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -106,11 +106,10 @@ def check(folder: Path, seed: str, expected: Path | None) -> Result:
         files = [expected / f"{folder.name}.npz", expected / folder.name / "expected.npz"]
         surroundings["PARITY_EXPECTED"] = str(next((file for file in files if file.is_file()), files[0]))
     began = time.perf_counter()
-    for case in cases_of(folder, surroundings):
-        run(result, folder, ["--impl", f"{FUNCTIONS}:{function}", "--case", case], surroundings, case)
+    check_cases(result, folder, ["--impl", f"{FUNCTIONS}:{function}"], surroundings)
     if (folder / "filters.npz").is_file() and not seed:
         if find_spec("paaplus.evaluation.robustness") is not None:
-            run(result, folder, ["--filters", f"{FILTERS}:filtered"], surroundings, "filters")
+            run(result, folder, ["--filters", f"{FILTERS}:filtered"], surroundings, ["filters"])
         else:
             result.notes.append("the filters are not part of this version")
     result.seconds = time.perf_counter() - began
@@ -119,7 +118,20 @@ def check(folder: Path, seed: str, expected: Path | None) -> Result:
     return result
 
 
-def run(result: Result, folder: Path, arguments: list[str], surroundings: dict[str, str], case: str) -> None:
+def check_cases(result: Result, folder: Path, arguments: list[str], surroundings: dict[str, str]) -> None:
+    """All cases in one process, which imports torch once; one by one if that one failed, to name what fails."""
+    cases = cases_of(folder, surroundings)
+    at_once = replace(result, largest={}, notes=[])
+    run(at_once, folder, [*arguments, *(word for case in cases for word in ("--case", case))], surroundings, cases)
+    if at_once.cases == len(cases):
+        vars(result).update(vars(at_once))
+        return
+    for case in cases:
+        run(result, folder, [*arguments, "--case", case], surroundings, [case])
+
+
+def run(result: Result, folder: Path, arguments: list[str], surroundings: dict[str, str], cases: list[str]) -> None:
+    """Run the folder's verify.py once, for these cases, and count what it prints."""
     done = subprocess.run(
         [sys.executable, "verify.py", *arguments],
         cwd=folder,
@@ -142,8 +154,9 @@ def run(result: Result, folder: Path, arguments: list[str], surroundings: dict[s
         if not difference <= known[0]:  # a NaN is the largest
             result.largest[array] = (difference, float(allowed))
     if done.returncode == 0:
-        result.cases += 1
+        result.cases += len(cases)
         return
+    case = " ".join(cases)
     last = (done.stderr.strip().splitlines() or ["no word"])[-1]
     if "FileNotFoundError" in last and ".pth" in last:
         result.notes.append(f"{case}: official weight file missing: not run")

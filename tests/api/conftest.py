@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
@@ -13,6 +14,7 @@ from fastapi import FastAPI
 from PIL import Image
 from starlette.testclient import TestClient
 
+from paaplus import logs
 from paaplus.api.app import create_app
 from paaplus.api.dependencies import ApiContext
 from paaplus.db.engine import Database
@@ -127,10 +129,24 @@ class World:
             )
 
 
+@functools.cache
+def built_app() -> FastAPI:
+    """One application for all tests of a process: FastAPI works out the routes of each one anew, in half a second."""
+    return create_app(Settings())
+
+
+def app_with(settings: Settings) -> FastAPI:
+    """The application, to be started with these settings. Not for two that run at once, nor for other origins."""
+    app = built_app()
+    logs.configure(settings.log_level)
+    app.state.settings = settings
+    return app
+
+
 @pytest.fixture
 def client(settings: Settings) -> Iterator[TestClient]:
     """The application, started: doors open, nothing in the database."""
-    with TestClient(create_app(settings)) as client:
+    with TestClient(app_with(settings)) as client:
         yield client
 
 

@@ -9,10 +9,9 @@ import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
-from paaplus.api.app import create_app
 from paaplus.db.tables import FeedbackRow
 from paaplus.settings import Settings
-from tests.api.conftest import World, jpeg
+from tests.api.conftest import World, app_with, jpeg
 from tests.api.test_errors import assert_error
 
 
@@ -29,7 +28,7 @@ def world(settings: Settings) -> Iterator[World]:
             "user_uploads_per_day": 2,
         }
     )
-    with TestClient(create_app(limited)) as client:
+    with TestClient(app_with(limited)) as client:
         yield World(client)
 
 

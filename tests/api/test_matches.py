@@ -9,11 +9,10 @@ from uuid import UUID
 import pytest
 from fastapi.testclient import TestClient
 
-from paaplus.api.app import create_app
 from paaplus.db.tables.governance import KeyScope
 from paaplus.services.users import keys
 from paaplus.settings import Settings
-from tests.api.conftest import Caller
+from tests.api.conftest import Caller, app_with
 from tests.paaplus.services.experts.test_matching import Clinic
 from tests.support.factories import APPLICATION
 
@@ -59,7 +58,7 @@ class Desk:
 @pytest.fixture
 def desk(settings: Settings, database: Any) -> Iterator[Desk]:
     clinic = Clinic(database, settings)
-    with TestClient(create_app(settings)) as client:
+    with TestClient(app_with(settings)) as client:
         yield Desk(client, clinic)
 
 
@@ -196,7 +195,7 @@ def test_rollback_to_version_0_and_to_the_base_over_http(desk: Desk) -> None:
 def test_all_of_it_over_http(settings: Settings, database: Any) -> None:
     """Experts label, models are trained; a new user is asked, matched, served, trained, and rolled back."""
     clinic = Clinic(database, settings, num_experts=0)
-    with TestClient(create_app(settings)) as client:
+    with TestClient(app_with(settings)) as client:
         desk = Desk(client, clinic)
         with database.session() as session:
             admin = Caller(client, keys.create(session, name="a", scope=KeyScope.ADMIN, actor="t").token)

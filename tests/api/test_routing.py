@@ -17,7 +17,7 @@ from paaplus.api.dependencies import OpenToAll
 from paaplus.api.routing import Route
 from paaplus.db.tables import ImageRow, UserRow
 from paaplus.settings import Settings
-from tests.api.conftest import World, jpeg
+from tests.api.conftest import World, app_with, jpeg
 from tests.api.test_errors import assert_error
 from tests.support.databases import on_one_database
 
@@ -204,7 +204,7 @@ def test_head_is_get_without_the_body(world: World) -> None:
 
 def test_answers_say_what_is_left_of_the_limit(settings: Settings) -> None:
     limited = settings.model_copy(update={"user_requests_per_minute": 5})
-    with TestClient(create_app(limited)) as client:
+    with TestClient(app_with(limited)) as client:
         world = World(client)
         answers = [world.user.get("/v1/users/ada") for _ in range(6)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429]
@@ -220,7 +220,7 @@ def test_answers_say_what_is_left_of_the_limit(settings: Settings) -> None:
 
 def test_unknown_keys_are_counted_and_known_keys_go_on(settings: Settings) -> None:
     limited = settings.model_copy(update={"failed_attempts_per_minute": 3})
-    with TestClient(create_app(limited)) as client:
+    with TestClient(app_with(limited)) as client:
         world = World(client)
         assert world.user.get("/v1/users/ada").status_code == 200
         world.context.keys.forget()

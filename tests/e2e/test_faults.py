@@ -134,7 +134,7 @@ def test_worker_told_to_stop_gives_its_job_back(deployment: Deployment) -> None:
     worker = start_worker(deployment.settings)
     with running(start_scheduler(deployment.settings), worker):
         wait_until("the worker trains", lambda: JobState.RUNNING in job_states(deployment))
-        assert worker.stop(timeout_s=8.0) == 0
+        assert worker.stop(timeout_s=60.0) == 0
     assert job_states(deployment) == [JobState.QUEUED]
     assert attempts(deployment) == 0
     assert deployment.versions(user) == []

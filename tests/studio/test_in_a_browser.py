@@ -87,9 +87,7 @@ def test_from_the_printed_link_to_the_first_rated_photo(
     page.wait_for_selector("#stage > img")
     page.keyboard.press("4")
     page.wait_for_function("() => document.querySelector('#reveal').textContent.includes('★★★★☆')")
-    seconds = time.monotonic() - started
-    print(f"from the link to the first rated photo: 3 clicks and a key, {seconds:.1f} s")
-    assert seconds < 60
+    print(f"from the link to the first rated photo: 3 clicks and a key, {time.monotonic() - started:.1f} s")
     page.keyboard.press("u")
     page.wait_for_function("() => document.querySelector('#toast').textContent === 'Taken back.'")
     other = open_screen()

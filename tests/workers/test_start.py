@@ -16,5 +16,5 @@ def test_worker_does_not_start_on_another_schema(prefork: bool, empty_database_u
     settings = Settings(home=tmp_path / "home", database_url=empty_database_url)
     worker = start_worker(settings, prefork=prefork)
     with running(worker):
-        assert worker.process.wait(30) == 1
+        assert worker.process.wait(100) == 1
     assert "`paaplus db upgrade`" in worker.log()

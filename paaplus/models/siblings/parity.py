@@ -46,7 +46,7 @@ def one_by_one(function: Function) -> Function:
 
 
 def p_ieanet(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarray]:
-    network = _filled(ExposureNet(), weights)
+    network = _filled(ExposureNet, weights)
     seen: dict[str, Tensor] = {}
     with torch.inference_mode():
         map_B1HW = network(torch.from_numpy(inputs["image"]), bool(inputs["batch_attention"]), seen)
@@ -56,7 +56,7 @@ def p_ieanet(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarray
 
 @one_by_one
 def nima_attack(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarray]:
-    network = _filled(LabMobileNet(), weights)
+    network = _filled(LabMobileNet, weights)
     seen: dict[str, Tensor] = {}
     with torch.inference_mode():
         share_BN = torch.softmax(network(torch.from_numpy(inputs["image"]), bool(inputs["whole_map"]), seen), 1).numpy()
@@ -70,7 +70,7 @@ def nima_attack(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndar
 
 @one_by_one
 def tanet(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarray]:
-    network = _filled(TaNet(len(weights["head.2.weight"])), weights)
+    network = _filled(lambda: TaNet(len(weights["head.2.weight"])), weights)
     seen: dict[str, Tensor] = {}
     with torch.inference_mode():
         output = network.outputs(network(torch.from_numpy(inputs["image"]), inputs["theme"], seen))
@@ -82,17 +82,17 @@ def tanet(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarray]:
 
 @one_by_one
 def eat(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarray]:
-    return _transformer(Eat(len(weights["cls_head.weight"])), weights, inputs)
+    return _transformer(lambda: Eat(len(weights["cls_head.weight"])), weights, inputs)
 
 
 @one_by_one
 def icaa_det(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarray]:
-    return _transformer(Icaa(), weights, inputs)
+    return _transformer(Icaa, weights, inputs)
 
 
 @one_by_one
 def prompt_det(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarray]:
-    network = _filled(PromptDet(), weights)
+    network = _filled(PromptDet, weights)
     seen: dict[str, Tensor] = {}
     with torch.inference_mode():
         output = network(torch.from_numpy(inputs["image"]), seen=seen).numpy()
@@ -112,7 +112,7 @@ def prompt_det(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarr
 
 @one_by_one
 def elta(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.ndarray]:
-    network = Elta()
+    network = state.empty(Elta)
     renamed = modern_names({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
     state.load(network, renamed, "fixture")
     image = torch.from_numpy(inputs["image"])
@@ -152,8 +152,8 @@ def ntire_levels(weights: Arrays, inputs: Arrays, case: str) -> dict[str, np.nda
     return {"levels": np.array(shares), "score": np.array([expected_level(share_5) for share_5 in shares])}
 
 
-def _transformer(network: Trunk, weights: Arrays, inputs: Arrays) -> dict[str, np.ndarray]:
-    _filled(network, weights)
+def _transformer(build: Callable[[], Trunk], weights: Arrays, inputs: Arrays) -> dict[str, np.ndarray]:
+    network = _filled(build, weights)
     seen: dict[str, Tensor] = {}
     with torch.inference_mode():
         output = network(torch.from_numpy(inputs["image"]), bool(inputs["shared_reference"]), seen)
@@ -170,7 +170,8 @@ def _transformer(network: Trunk, weights: Arrays, inputs: Arrays) -> dict[str, n
     return sampled
 
 
-def _filled(network: torch.nn.Module, weights: Arrays) -> torch.nn.Module:
+def _filled(build: Callable[[], torch.nn.Module], weights: Arrays) -> torch.nn.Module:
+    network = state.empty(build)
     return state.load(network, {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}, "fixture")
 
 

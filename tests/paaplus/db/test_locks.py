@@ -26,11 +26,11 @@ def test_same_name_is_held_by_one_transaction_at_a_time(database: Database) -> N
 
     thread = threading.Thread(target=first)
     thread.start()
-    first_holds.wait(10)
+    assert first_holds.wait(60)
     with database.session() as session:
         lock_name(session, "blob:x")
         order.append("second")
-    thread.join(10)
+    thread.join(60)
     assert order == ["first", "second"]
 
 
@@ -49,7 +49,7 @@ def test_locked_user_does_not_block_receipts(database: Database) -> None:
         assert lock_user(session, user.id) is not None
         thread = threading.Thread(target=predict)
         thread.start()
-        assert written.wait(10), "a prediction waits for a transaction that posts feedback"
+        assert written.wait(60), "a prediction waits for a transaction that posts feedback"
         thread.join()
 
 

@@ -37,8 +37,8 @@ def test_job_that_hangs_is_taken_back_after_the_time_limit(
     worker = threading.Thread(target=run_jobs.run_next, args=(deployment.context, ["cpu"]))
     worker.start()
     try:
-        assert hanging.wait(10)
-        wait_until("the job is taken back", lambda: scheduling.scan(database, deployment.settings).num_reaped == 1, 20)
+        assert hanging.wait(60)
+        wait_until("the job is taken back", lambda: scheduling.scan(database, deployment.settings).num_reaped == 1, 60)
     finally:
         freed.set()
         worker.join()

@@ -4,33 +4,42 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 
 import pytest
+import sqlalchemy as sa
 
 from paaplus.db.engine import Database
 from paaplus.db.tables.jobs import JobKind
 from paaplus.queue import bell, jobs
+from tests.support.processes import wait_until
 
 
 @pytest.fixture
-def heard(database_url: str):
-    """Rings that a listener of queue cpu has heard."""
+def heard(database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch):
+    """Rings that a listener of queue cpu has heard; it listens already."""
     rings: queue.Queue[str] = queue.Queue()
-    stopping, ready = threading.Event(), threading.Event()
+    stopping = threading.Event()
+    looks: list[int] = []
+    real = bell._time_of
+    monkeypatch.setattr(bell, "_time_of", lambda file: looks.append(real(file)) or looks[-1])
 
     def listen() -> None:
-        ready.set()
         for name in bell.rings(database_url, ["cpu"], stopping):
             rings.put(name)
 
+    def is_listening() -> bool:
+        if database.engine.dialect.name == "sqlite":
+            return len(looks) > 1  # at the file: the first is what later ones are compared with
+        listening = "select 1 from pg_stat_activity where datname = current_database() and query ilike 'listen %'"
+        with database.read_session() as session:
+            return session.execute(sa.text(f"{listening} and state = 'idle'")).first() is not None
+
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
-    ready.wait()
-    time.sleep(0.5)  # until it is connected
+    wait_until("it listens", is_listening)
     yield rings
     stopping.set()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -42,7 +51,7 @@ def test_a_committed_job_rings_for_its_queue_only(database: Database, heard: que
     with database.session() as session:
         enqueue(session, "a")
         assert heard.empty(), "before the commit a worker would find nothing"
-    assert heard.get(timeout=5) == "cpu"
+    assert heard.get(timeout=60) == "cpu"
     with database.session() as session:
         enqueue(session, "b", "gpu")
         enqueue(session, "c", delay_s=60)
