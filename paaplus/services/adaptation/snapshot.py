@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from paaplus.configs import Policy
 from paaplus.db.engine import Database
-from paaplus.db.tables import AdapterRow
+from paaplus.db.tables import AdapterRow, UserRow
 from paaplus.db.users import existing_user
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.services.adaptation import drift, starting_point
@@ -39,15 +39,14 @@ class Snapshot:
     is untainted. None: there is none for this base model and preference; the training starts from the base model.
     """
 
-    user_id: UUID
-    epoch: int
-    policy: Policy
+    user: UserRow
+    policy: Policy  # with the shorter half-life of a user who drifts
     base_model_id: UUID
     base: BaseScorer
     starting_point: StartingPoint
     active: AdapterRow | None
     reference: AdapterRow | None
-    drifted_since: int  # sequence of the last event before the drift; 0: no drift was found
+    drifted_since: int | None  # sequence of the last event before the drift; None: no drift was found
     log: FeedbackLog
     images: dict[UUID, ProjectedImage]  # rated and compared ones, projected with the user's preference
     num_missing_features: int
@@ -55,13 +54,27 @@ class Snapshot:
     preference: list[float] | None = None  # generic scores are computed with it; None: without one
     preference_version: int | None = None
 
+    @property
+    def user_id(self) -> UUID:
+        return self.user.id
+
+    @property
+    def epoch(self) -> int:
+        return self.user.epoch
+
     def with_quarantine(self, database: Database, sequences: Collection[int]) -> Snapshot:
         """The snapshot as it will be when these events, and no others, are in quarantine."""
         log = self.log.with_quarantine(sequences, self.epoch + 1)
         with database.read_session() as session:
             active = versions.active(session, self.user_id)
             reference = _reference(session, active, self.base_model_id, self.preference, log)
-        return replace(self, log=log, reference=reference)
+        return replace(
+            self,
+            policy=drift.training_policy(self.user, log.invalid()),
+            reference=reference,
+            drifted_since=drift.drifted_since(self.user, log.invalid()),
+            log=log,
+        )
 
 
 def read_snapshot(
@@ -102,17 +115,16 @@ def read_snapshot(
             if read.damaged:
                 delete_damaged(session, base_row.extractor_digest, read.damaged)
             images.request_features(session, image_ids, settings)
-    policy = drift.training_policy(user)
+    policy = drift.training_policy(user, log.invalid())
     return Snapshot(
-        user_id=user_id,
-        epoch=user.epoch,
+        user=user,
         policy=policy,
         base_model_id=base_row.id,
         base=base,
         starting_point=starting_point.load(blobs, base, starting_rows, policy),
         active=active,
         reference=reference,
-        drifted_since=drift.drifted_since(user),
+        drifted_since=drift.drifted_since(user, log.invalid()),
         log=log,
         images=read.images,
         num_missing_features=read.num_missing,
