@@ -51,8 +51,8 @@ Rating = tuple[int, UUID, dict[str, float]]  # sequence, image, scores by aspect
 def watch(database: Database, store: ServingStore, batch: int = WATCH_BATCH) -> int:
     """Check all new answers for drift, `batch` users at a time; returns the number of users who drift.
 
-    Every answer is compared once with what was served before a training learned it: here, or by that training. An answer
-    about an image without features waits for them, and so do the user's answers after it; no training learns them before.
+    Every answer is compared once with what was served before a training learned it: here, or by that training. An
+    answer about an image without features waits for them, and so do the user's answers after it; trainings wait too.
     Passed over are images that cannot be scored, and what the active version was trained on. Several schedulers may run
     at once. Without a base model nothing is checked.
     """

@@ -201,6 +201,10 @@ class FeedbackLog:
         comparisons = [_latest_comparison(newest) for newest in by_pair.values()]
         return sorted((each for each in comparisons if each is not None), key=lambda each: each.sequence)
 
+    def valid_comparisons(self) -> list[ComparisonEvent]:
+        """All comparisons that count, in the order in which they were answered: also of one pair more than once."""
+        return self._valid_in_order(self.comparisons)
+
     def latest_likes(self) -> list[LatestLike]:
         """The latest like or dislike of each image, in order of sequence."""
         newest = {event.image_id: event for event in self._valid_in_order(self.likes)}
