@@ -5,8 +5,10 @@
 Runs `paaplus evaluate kshot` (seeds 0, 1, 2) three times and prints its tables: with the defaults and further learners;
 with a base model that learns no directions in which people differ; and with support images that the base model was not
 fitted on. Without --data (or PAAPLUS_BENCH_DATA) it uses the built-in set, whose people are simulated and too few for a
-learned prior. With --answers it compares kinds of answers instead: ratings, pairs, and likes (above a person's median,
-or above the middle of the scale), all made of the same ratings, with the default learner. --record keeps the results in benchmarks/results, with date, commit and load.
+learned prior. --record keeps the results in benchmarks/results, with date, commit and load.
+
+With --answers it compares kinds of answers instead, with the default learner: ratings, pairs, and likes (above a
+person's median, or above the middle of the scale), all made of the same ratings.
 """
 
 from __future__ import annotations
