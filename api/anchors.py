@@ -25,5 +25,9 @@ def get_anchors(user: UserPath, image_id: UUID, key: UserKey, context: Context) 
 
 @router.get("/consistency")
 def get_consistency(user: UserPath, key: UserKey, session: ReadSession) -> ConsistencyOut:
-    """How many circles the user's comparisons make: A before B, B before C, C before A. By chance it is a quarter."""
-    return ConsistencyOut.of(consistency.triads_of(session, users.resolve(session, key, user)))
+    """How many circles the user's comparisons make, and whether the user chooses a side instead of an image.
+
+    A circle: A before B, B before C, C before A. By chance a quarter of triples are circles. Who always chooses
+    one side chooses it again when a pair's sides are swapped.
+    """
+    return ConsistencyOut.of(consistency.consistency_of(session, users.resolve(session, key, user)))

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from paaplus.api.schemas.common import Out
 from paaplus.scoring.anchors import RatedImage
-from paaplus.scoring.triads import CHANCE, Triads
+from paaplus.scoring.triads import CHANCE
+from paaplus.services.feedback.consistency import Consistency
 from paaplus.services.predictions.anchors import AnchoredScore
 
 
@@ -54,28 +55,39 @@ class AnchoredScoreOut(Out):
         )
 
 
-class TriadsOut(Out):
+class AspectConsistencyOut(Out):
     aspect: str = Field(examples=["beauty"])
     num_triples: int = Field(description="Three images of which every pair was compared.")
     num_circular: int
     circular_share: float | None = Field(description="Null where there is no triple.")
+    num_first: int = Field(description="How often the first image was preferred.")
+    num_second: int = Field(description="How often the second image was preferred.")
+    num_swapped: int = Field(description="Pairs that were answered in both orders. A quiz asks for some.")
+    num_same_side: int = Field(
+        description="Swapped pairs in which the same side was chosen both times. If it always is, the person chooses "
+        "sides and not images."
+    )
 
 
 class ConsistencyOut(Out):
-    aspects: list[TriadsOut]
-    chance: float = Field(description="The share that answering by chance makes.")
+    aspects: list[AspectConsistencyOut]
+    chance: float = Field(description="The share of circular triples that answering by chance makes.")
 
     @classmethod
-    def of(cls, triads: Mapping[str, Triads]) -> ConsistencyOut:
+    def of(cls, found: Mapping[str, Consistency]) -> ConsistencyOut:
         return cls(
             aspects=[
-                TriadsOut(
+                AspectConsistencyOut(
                     aspect=aspect,
-                    num_triples=found.num_triples,
-                    num_circular=found.num_circular,
-                    circular_share=found.share,
+                    num_triples=each.triads.num_triples,
+                    num_circular=each.triads.num_circular,
+                    circular_share=each.triads.share,
+                    num_first=each.sides.num_first,
+                    num_second=each.sides.num_second,
+                    num_swapped=each.sides.num_swapped,
+                    num_same_side=each.sides.num_same_side,
                 )
-                for aspect, found in triads.items()
+                for aspect, each in found.items()
             ],
             chance=CHANCE,
         )

@@ -44,7 +44,11 @@ class QuizPairOut(Out):
     position: int
     first: UUID
     second: UUID
-    expected_information: float = Field(description="Expected information of the answer, in nats.", examples=[0.31])
+    expected_information: float = Field(
+        description="Expected information of the answer, in nats; 0 for a pair that was asked before, with its sides "
+        "swapped.",
+        examples=[0.31],
+    )
 
 
 class QuizOut(Out):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict, fields
 from functools import partial
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -32,6 +33,7 @@ from paaplus.settings import get_settings
 
 with lazy_imports():
     from paaplus import records
+    from paaplus.scoring import sides
     from paaplus.services import scheduling
     from paaplus.services.adapters import versions
     from paaplus.services.feedback import consistency as consistency_service
@@ -234,19 +236,23 @@ def anchors(
 
 @app.command()
 def consistency(user: UserArgument, as_json: JsonOption = False) -> None:
-    """How many circles a user's comparisons make (A before B, B before C, C before A); by chance it is a quarter."""
+    """How many circles a user's comparisons make (A before B, B before C, C before A); by chance it is a quarter.
+
+    And how often each side was chosen, and in how many pairs that were asked again with swapped sides it was the same.
+    """
     with open_database() as database, database.read_session() as session:
-        triads = consistency_service.triads_of(session, user_of(session, user))
+        by_aspect = consistency_service.consistency_of(session, user_of(session, user))
     rows = [
         {
             "aspect": aspect,
-            "num_triples": found.num_triples,
-            "num_circular": found.num_circular,
-            "circular_share": found.share,
+            "num_triples": found.triads.num_triples,
+            "num_circular": found.triads.num_circular,
+            "circular_share": found.triads.share,
+            **asdict(found.sides),
         }
-        for aspect, found in triads.items()
+        for aspect, found in by_aspect.items()
     ]
-    names = ("aspect", "num_triples", "num_circular", "circular_share")
+    names = ("aspect", "num_triples", "num_circular", "circular_share", *(field.name for field in fields(sides.Sides)))
     print_rows(rows, {name: itemgetter(name) for name in names}, as_json=as_json, title="consistency")
 
 

@@ -349,7 +349,7 @@ def _judge(user: _Prepared, trained_user: _TrainedUser) -> commit.RunResult:
 def _evidence(user: _Prepared, trained: Trained) -> Evidence:
     snapshot, reference_row = user.snapshot, user.lineage.reference_row
     # Held-out feedback from before a drift describes the taste that the user no longer has.
-    since = snapshot.drifted_since
+    since = snapshot.drifted_since or 0
     held_out = [rating for rating in user.feedback.held_out if rating.sequence > since]
     held_out_compared = [each for each in user.feedback.held_out_compared if each.sequence > since]
     evidence = gather(

@@ -12,6 +12,7 @@ for twenty lines.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
@@ -22,7 +23,11 @@ from paaplus.scoring.comparisons import TEMPERATURE_PER_NOISE_SD, TIE_WIDTH
 
 @dataclass(frozen=True)
 class DriftState:
-    """The state of one user's test. `since` is the last event before the last drift that was found; None: none was."""
+    """The state of one user's test.
+
+    `since` is the last event before the last drift that was found, `found_at` the event that raised its alarm; None:
+    none was found (or, of `found_at`, it was not recorded).
+    """
 
     num_errors: int = 0
     mean: float = 0.0
@@ -30,6 +35,7 @@ class DriftState:
     lowest: float = 0.0  # min of m_s
     lowest_at: int = 0  # sequence of the event of that minimum
     since: int | None = None
+    found_at: int | None = None
 
     def after(self, error: float, sequence: int, config: DriftConfig) -> tuple[Self, bool]:
         """The state after one more error, and whether drift was found. If it was, the test starts again.
@@ -44,8 +50,23 @@ class DriftState:
         excess = self.excess + error - mean - config.tolerance
         lowest, lowest_at = min((self.lowest, self.lowest_at), (excess, sequence))
         if num_errors >= config.min_ratings and excess - lowest > config.threshold:
-            return type(self)(since=lowest_at), True
+            return type(self)(since=lowest_at, found_at=sequence), True
         return replace(self, num_errors=num_errors, mean=mean, excess=excess, lowest=lowest, lowest_at=lowest_at), False
+
+    def counts(self, invalid: Collection[int]) -> bool:
+        """Whether a drift was found, in answers that count still.
+
+        It was not if neither the answer that raised the alarm counts any more, nor most of those since the change.
+
+        Args:
+            invalid: events that count no more, by sequence.
+        """
+        if self.since is None:
+            return False
+        if self.found_at is None or self.found_at not in invalid:
+            return True
+        raised = range(self.since + 1, self.found_at + 1)
+        return 2 * sum(sequence in invalid for sequence in raised) <= len(raised)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -82,3 +82,15 @@ def test_circles_are_counted_over_the_latest_comparisons(world: World) -> None:
     compare(world, "c5", 2, 0, "cannot_say")
     [beauty] = world.user.get("/v1/users/ada/consistency").json()["aspects"]
     assert beauty["num_triples"] == 0
+
+
+def test_sides_are_counted_and_swapped_pairs_found(world: World) -> None:
+    compare(world, "c1", 0, 1, "first")
+    compare(world, "c2", 1, 0, "first")
+    compare(world, "c3", 1, 2, "tie")
+    [beauty] = world.user.get("/v1/users/ada/consistency").json()["aspects"]
+    assert (beauty["num_first"], beauty["num_second"]) == (2, 0)
+    assert (beauty["num_swapped"], beauty["num_same_side"]) == (1, 1)
+    compare(world, "c4", 1, 0, "second")  # the person thinks again
+    [beauty] = world.user.get("/v1/users/ada/consistency").json()["aspects"]
+    assert (beauty["num_swapped"], beauty["num_same_side"]) == (1, 0)

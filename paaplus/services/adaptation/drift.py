@@ -5,12 +5,12 @@ where nothing drifts. Either can raise the alarm; then the other starts again.
 
 The scheduler does this at the start of a scan, before it enqueues due users, and a training does it for its own user
 after it has read the log. So accepting feedback stays fast, and every rating is compared with the score that was served
-before a training learned it.
+before a training learned it. An answer about an image without features waits for them, as trainings do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -49,10 +49,12 @@ Rating = tuple[int, UUID, dict[str, float]]  # sequence, image, scores by aspect
 
 
 def watch(database: Database, store: ServingStore, batch: int = WATCH_BATCH) -> int:
-    """Check all new ratings for drift, `batch` users at a time; returns the number of users who drift.
+    """Check all new answers for drift, `batch` users at a time; returns the number of users who drift.
 
-    Ratings of images without features are skipped, and ratings that the active version was trained on, which a training
-    checked itself. Several schedulers may run at once. Without a base model nothing is checked.
+    Every answer is compared once with what was served before a training learned it: here, or by that training. An
+    answer about an image without features waits for them, and so do the user's answers after it; trainings wait too.
+    Passed over are images that cannot be scored, and what the active version was trained on. Several schedulers may run
+    at once. Without a base model nothing is checked.
     """
     num_drifting, last_id = 0, UUID(int=0)
     while True:
@@ -124,6 +126,9 @@ def _check(database: Database, store: ServingStore, unchecked: Unchecked) -> int
     image_ids = {image_id for rated in ratings.values() for _, image_id, _ in rated}
     image_ids |= contradictions.image_ids(answers)
     serving = store.load(list(unchecked), image_ids)
+    unchecked = _until_first_pending(unchecked, ratings, answers, serving)
+    ratings = {user_id: [r for r in rated if r[0] <= unchecked[user_id][1]] for user_id, rated in ratings.items()}
+    answers = {user_id: [a for a in given if a[0] <= unchecked[user_id][1]] for user_id, given in answers.items()}
     errors = {
         user_id: _errors(serving, user_id, [r for r in rated if r[0] > trained.get(user_id, 0)])
         for user_id, rated in ratings.items()
@@ -148,18 +153,43 @@ def _check(database: Database, store: ServingStore, unchecked: Unchecked) -> int
         )
 
 
-def training_policy(user: UserRow) -> Policy:
-    """The user's policy. After a drift the recency half-life is that of the drift policy, if that is shorter."""
+def _until_first_pending(
+    unchecked: Unchecked,
+    ratings: dict[UUID, list[Rating]],
+    answers: dict[UUID, list[contradictions.Answer]],
+    serving: Serving,
+) -> Unchecked:
+    """Each user's span up to the first answer about an image whose features are not there yet."""
+
+    def is_pending(image_ids: Iterable[UUID | None]) -> bool:
+        return any(each not in serving.images and each not in serving.failed for each in image_ids if each is not None)
+
+    spans = {}
+    for user_id, (last, head) in unchecked.items():
+        pending = [r[0] for r in ratings.get(user_id, ()) if is_pending([r[1]])]
+        pending += [a[0] for a in answers.get(user_id, ()) if is_pending(a[1:3])]
+        spans[user_id] = last, min([head, *(sequence - 1 for sequence in pending)])
+    return spans
+
+
+def training_policy(user: UserRow, invalid: Collection[int] = ()) -> Policy:
+    """The user's policy. After a drift the recency half-life is that of the drift policy, if that is shorter.
+
+    Args:
+        user: the user.
+        invalid: events that count no more, by sequence; a drift that was found in them is none.
+    """
     policy = scheduling.policy_of(user)
     own, faster = policy.training.recency_half_life, policy.drift.recency_half_life
-    if DriftState.from_dict(user.drift).since is None or not faster or 0 < own <= faster:
+    if drifted_since(user, invalid) is None or not faster or 0 < own <= faster:
         return policy
     return replace(policy, training=replace(policy.training, recency_half_life=faster))
 
 
-def drifted_since(user: UserRow) -> int:
-    """The sequence of the last event before the drift; 0: no drift was found."""
-    return DriftState.from_dict(user.drift).since or 0
+def drifted_since(user: UserRow, invalid: Collection[int] = ()) -> int | None:
+    """The sequence of the last event before the drift; None: none was found. `invalid` as in `training_policy`."""
+    state = DriftState.from_dict(user.drift)
+    return state.since if state.counts(invalid) else None
 
 
 def _unchecked(session: Session, limit: int, after: UUID) -> Unchecked:
@@ -232,13 +262,15 @@ def _update(session: Session, user: UserRow, last: int, head: int, errors: Error
     """Write what the errors say of the (locked) user; returns whether the user drifts."""
     if user.watched_sequence != last:
         return False  # another scheduler was first
+    if head == last:
+        return False  # the next answer waits for features
     policy = scheduling.policy_of(user)
     before = user.drift or {}
     state, by_ratings = _after(DriftState.from_dict(before), errors, policy)
     answers, by_answers = _after(DriftState.from_dict(before.get(_ANSWERS)), contradicted, policy)
     drifts = by_ratings or by_answers
     if by_answers and not by_ratings:
-        state = DriftState(since=answers.since)
+        state = DriftState(since=answers.since, found_at=answers.found_at)
     if drifts:
         answers = DriftState()
     user.drift, user.watched_sequence = {**state.to_dict(), _ANSWERS: answers.to_dict()}, head

@@ -40,15 +40,14 @@ class Snapshot:
     is untainted. None: there is none for this base model and preference; the training starts from the base model.
     """
 
-    user_id: UUID
-    epoch: int
-    policy: Policy
+    user: UserRow
+    policy: Policy  # with the shorter half-life of a user who drifts
     base_model_id: UUID
     base: BaseScorer
     starting_point: StartingPoint
     active: AdapterRow | None
     reference: AdapterRow | None
-    drifted_since: int  # sequence of the last event before the drift; 0: no drift was found
+    drifted_since: int | None  # sequence of the last event before the drift; None: no drift was found
     watched_up_to: int  # sequence of the last event that was compared with the score served before
     log: FeedbackLog
     images: dict[UUID, ProjectedImage]  # rated and compared ones, projected with the user's preference
@@ -58,13 +57,27 @@ class Snapshot:
     preference: list[float] | None = None  # generic scores are computed with it; None: without one
     preference_version: int | None = None
 
+    @property
+    def user_id(self) -> UUID:
+        return self.user.id
+
+    @property
+    def epoch(self) -> int:
+        return self.user.epoch
+
     def with_quarantine(self, database: Database, sequences: Collection[int]) -> Snapshot:
         """The snapshot as it will be when these events, and no others, are in quarantine."""
         log = self.log.with_quarantine(sequences, self.epoch + 1)
         with database.read_session() as session:
             active = versions.active(session, self.user_id)
             reference = _reference(session, active, self.base_model_id, self.preference, log)
-        return replace(self, log=log, reference=reference)
+        return replace(
+            self,
+            policy=drift.training_policy(self.user, log.invalid()),
+            reference=reference,
+            drifted_since=drift.drifted_since(self.user, log.invalid()),
+            log=log,
+        )
 
 
 def read_snapshot(
@@ -180,21 +193,20 @@ def _snapshot(
             if read.images.damaged:
                 delete_damaged(session, rows.base_row.extractor_digest, read.images.damaged)
             images.request_features(session, log.image_ids(), settings)
-    policy, own = drift.training_policy(user), rows.preferences.get(user.id)
+    policy, own = drift.training_policy(user, log.invalid()), rows.preferences.get(user.id)
     try:
         starts = starting_point.load(blobs, base, rows.starting_points[user.id], policy)
     except PaaplusError as error:
         return error
     return Snapshot(
-        user_id=user.id,
-        epoch=user.epoch,
+        user=user,
         policy=policy,
         base_model_id=rows.base_row.id,
         base=base,
         starting_point=starts,
         active=rows.active.get(user.id),
         reference=read.reference,
-        drifted_since=drift.drifted_since(user),
+        drifted_since=drift.drifted_since(user, log.invalid()),
         watched_up_to=user.watched_sequence,
         log=log,
         images=read.images.images,

@@ -1,13 +1,18 @@
-"""Choose a quiz's next pair: the one with the largest expected information, until that is small."""
+"""Choose a quiz's next pair: the one with the largest expected information, until that is small.
+
+One pair in ten is asked again, with its sides swapped: who chooses sides and not images is found out by it
+(`services.feedback.consistency`). The answer counts in place of the first one.
+"""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
+import numpy as np
 from sqlalchemy.orm import Session
 
 from paaplus.db.tables import QuizPairRow
@@ -16,12 +21,14 @@ from paaplus.records import PREFERS_FIRST, PREFERS_SECOND, TIE
 from paaplus.services.experts import match_evidence
 from paaplus.services.experts.match_evidence import MatchEvidence
 from paaplus.services.feedback.feedback_log import LatestComparison
-from paaplus.services.predictions.latest_feedback import shared_images
+from paaplus.services.predictions.latest_feedback import LatestFeedback, shared_images
+from paaplus.services.predictions.serving import Serving
 from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
 POOL_SIZE: Final = 300
+_CHECK_EVERY, _FIRST_CHECK = 10, 5  # the 5th, 15th, ... pair of a quiz is an earlier one
 _PREFERENCE: Final = {"first": PREFERS_FIRST, "second": PREFERS_SECOND, "tie": TIE}
 
 
@@ -35,7 +42,7 @@ class QuestionBasis:
 
 @dataclass(frozen=True, slots=True)
 class NextQuestion:
-    """The pair to ask, or the reason to stop. `expected_information` is in nats."""
+    """The pair to ask, or the reason to stop. `expected_information` is in nats; 0 if the pair was asked before."""
 
     first_id: UUID | None
     second_id: UUID | None
@@ -66,7 +73,7 @@ def next_question(
     """The pair with the largest expected information, given the user's feedback, or the reason to stop.
 
     Args:
-        asked: pairs that the quiz has asked already.
+        asked: pairs that the quiz has asked already, in order.
     """
     from paaplus.scoring import matching  # imports scipy, which no other request needs
 
@@ -89,19 +96,44 @@ def next_question(
     stop = matching.enough(num_answered, question, max_pairs)
     if question is None or stop is not None:
         return NextQuestion(None, None, 0.0, stop)
+    if num_answered % _CHECK_EVERY == _FIRST_CHECK - 1 and (again := _to_ask_again(serving, feedback, asked)):
+        return NextQuestion(*again, 0.0, None)
     return NextQuestion(pool[question.first], pool[question.second], question.expected_information, None)
 
 
+def _to_ask_again(
+    serving: Serving, feedback: LatestFeedback, asked: Sequence[tuple[UUID, UUID]]
+) -> tuple[UUID, UUID] | None:
+    """The pair that is easiest to tell apart, by generic scores, with its sides swapped; None: there is none.
+
+    Not the last pair, and only pairs of the quiz that have a preference.
+    """
+    preferred = {frozenset(each.image_ids) for each in feedback.comparisons if set(each.preferences.values()) != {TIE}}
+    earlier = [
+        (first, second)
+        for first, second in asked[:-1]
+        if {first, second} in preferred and (second, first) not in asked and {first, second} <= serving.images.keys()
+    ]
+
+    def difference(pair: tuple[UUID, UUID]) -> float:
+        first_A, second_A = (serving.images[image_id].generic_A for image_id in pair)
+        return float(np.abs(first_A - second_A).sum())
+
+    return max(earlier, key=difference)[::-1] if earlier else None
+
+
 def with_answer(basis: QuestionBasis, pair: QuizPairRow, answer: Mapping[str, str]) -> QuestionBasis:
-    """The basis with one more comparison, as if the answer were in the log.
+    """The basis with one more comparison, as if the answer were in the log. It replaces an earlier one of its images.
 
     Args:
         answer: first, second, tie or cannot_say, by aspect.
     """
     preferences = {aspect: _PREFERENCE[value] for aspect, value in answer.items() if value in _PREFERENCE}
+    feedback, images = basis.evidence.feedback, {pair.first_image_id, pair.second_image_id}
+    others = [each for each in feedback.comparisons if set(each.image_ids) != images]
     if not preferences:
-        return basis
-    feedback = basis.evidence.feedback
+        extended = replace(feedback, comparisons=others)
+        return replace(basis, evidence=replace(basis.evidence, feedback=extended))
     comparison = LatestComparison(
         sequence=feedback.head + 1,
         first_id=pair.first_image_id,
@@ -110,5 +142,5 @@ def with_answer(basis: QuestionBasis, pair: QuizPairRow, answer: Mapping[str, st
         held_out=False,
         sequences=frozenset({feedback.head + 1}),
     )
-    extended = replace(feedback, comparisons=[*feedback.comparisons, comparison])
+    extended = replace(feedback, comparisons=[*others, comparison])
     return replace(basis, evidence=replace(basis.evidence, feedback=extended))

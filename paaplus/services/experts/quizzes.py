@@ -163,7 +163,9 @@ def _asked(session: Session, quiz_id: UUID) -> list[tuple[UUID, UUID]]:
     return [
         (first, second)
         for first, second in session.execute(
-            sa.select(QuizPairRow.first_image_id, QuizPairRow.second_image_id).where(QuizPairRow.quiz_id == quiz_id)
+            sa.select(QuizPairRow.first_image_id, QuizPairRow.second_image_id)
+            .where(QuizPairRow.quiz_id == quiz_id)
+            .order_by(QuizPairRow.position)
         )
     ]
 

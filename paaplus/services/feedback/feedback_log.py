@@ -207,6 +207,10 @@ class FeedbackLog:
         comparisons = [_latest_comparison(newest) for newest in by_pair.values()]
         return sorted((each for each in comparisons if each is not None), key=lambda each: each.sequence)
 
+    def valid_comparisons(self) -> list[ComparisonEvent]:
+        """All comparisons that count, in the order in which they were answered: also of one pair more than once."""
+        return self._valid_in_order(self.comparisons)
+
     def latest_likes(self) -> list[LatestLike]:
         """The latest like or dislike of each image, in order of sequence."""
         newest = {event.image_id: event for event in self._valid_in_order(self.likes)}
@@ -222,7 +226,7 @@ class FeedbackLog:
 
     def _valid_in_order(self, events: Sequence[Event]) -> list[Event]:
         """The events that count, in the order in which the answers were given."""
-        invalid = self.excluded() | set(self.retractions)
+        invalid = self.invalid()
         return sorted((e for e in events if e.sequence not in invalid), key=lambda e: (e.answered_at, e.sequence))
 
     def image_ids(self) -> set[UUID]:
@@ -232,7 +236,7 @@ class FeedbackLog:
 
     def is_tainted(self, trained_up_to: TrainedUpTo) -> bool:
         """Whether a version was trained on events that have been retracted or excluded since."""
-        return bool(self.trained(trained_up_to) & (self.excluded() | set(self.retractions)))
+        return bool(self.trained(trained_up_to) & self.invalid())
 
     def is_new(self, trained_up_to: TrainedUpTo, latest: LatestAnswer) -> bool:
         """Whether a version was not trained on all events of this answer."""
@@ -245,6 +249,10 @@ class FeedbackLog:
     def untrained(self, trained_up_to: TrainedUpTo) -> set[int]:
         """All events except retractions that a version was not trained on, by sequence."""
         return {sequence for sequence in self._trainable() if not self._was_trained_on(trained_up_to, sequence)}
+
+    def invalid(self) -> set[int]:
+        """Events that count no more, by sequence: they were retracted, or are excluded."""
+        return self.excluded() | set(self.retractions)
 
     def excluded(self) -> set[int]:
         """Events that are excluded now, by sequence."""

@@ -12,6 +12,7 @@ from paaplus.db.tables import AdapterRow, UserRow
 from paaplus.scoring.drift import DriftState
 from paaplus.services import events, scheduling
 from paaplus.services.adaptation import drift
+from paaplus.services.feedback import exclusions
 from paaplus.settings import Settings
 from tests.support.deployment import Deployment
 
@@ -141,6 +142,46 @@ def test_a_damaged_version_does_not_keep_other_users_from_being_checked(deployme
     assert watch(deployment) == 1
     assert deployment.user(other).due_reason == "drift"
     assert deployment.user(broken).watched_sequence < 45  # checked when it is repaired
+
+
+def test_a_quarantine_ends_the_drift_that_was_found_in_it(deployment: Deployment) -> None:
+    """The same ratings give the same version before rubbish comes and after it was set aside (promise 10)."""
+    user = known_user(deployment)
+    before = deployment.active(user)
+    assert before is not None
+    rng = np.random.default_rng(1)
+    deployment.post(
+        *(deployment.rating(user, f"rubbish{i}", i, float(rng.choice([0.0, 10.0])), i - 60) for i in range(60, 90))
+    )
+    assert watch(deployment) == 1
+    drifted = deployment.user(user)
+    assert drift.drifted_since(drifted) is not None
+    assert drift.training_policy(drifted).training.recency_half_life == DriftConfig().recency_half_life
+    deployment.work()
+    with deployment.database.read_session() as session:
+        quarantined = {sequence for _, sequence in exclusions.list_open(session, user)}
+    assert set(range(61, 91)) == quarantined
+    deployment.retrain(user)
+    assert deployment.runs(user)[-1].config["recency_half_life"] == 0.0
+    assert deployment.active(user).digest == before.digest
+
+
+@pytest.mark.parametrize(
+    ("state", "invalid", "counts"),
+    [
+        (DriftState(), {1}, False),
+        (DriftState(since=3, found_at=7), {1, 2, 3}, True),
+        (DriftState(since=3, found_at=7), {4, 5}, True),
+        (DriftState(since=3, found_at=7), {4, 5, 6}, True),
+        (DriftState(since=3, found_at=7), {7}, True),
+        (DriftState(since=3, found_at=7), {5, 6, 7}, False),
+        (DriftState(since=3), {4, 5, 6}, True),  # found by an earlier release
+    ],
+)
+def test_a_drift_counts_while_answers_that_raised_its_alarm_do(
+    state: DriftState, invalid: set[int], counts: bool
+) -> None:
+    assert state.counts(invalid) is counts
 
 
 def test_checking_drift_needs_no_base_model(database: Database, settings: Settings) -> None:

@@ -19,7 +19,7 @@ from paaplus.ids import new_id
 from paaplus.services.adaptation import suggestions
 from paaplus.services.experts import quizzes
 from paaplus.services.experts.quizzes import QuizState
-from paaplus.services.feedback import feedback_log
+from paaplus.services.feedback import consistency, feedback_log
 from paaplus.services.registry import base_models
 from paaplus.settings import Settings
 from tests.paaplus.services.experts.test_matching import Clinic
@@ -57,6 +57,11 @@ class Quizmaster(Clinic):
             state = self.answer(user_id, state.pair.position, "first" if first > second else "second")
         return state
 
+    def pairs(self) -> list[QuizPairRow]:
+        """Of all quizzes, in order of position."""
+        with self.database.read_session() as session:
+            return list(session.execute(sa.select(QuizPairRow).order_by(QuizPairRow.position)).scalars())
+
     def events(self, user_id: UUID) -> list[FeedbackRow]:
         with self.database.read_session() as session:
             query = sa.select(FeedbackRow).where(FeedbackRow.user_id == user_id).order_by(FeedbackRow.sequence)
@@ -76,14 +81,49 @@ def test_a_quiz_asks_different_pairs_that_may_train_and_ends_with_a_reason(maste
     assert state.row.finish_reason
     events = master.events(user)
     assert [(event.kind, event.source) for event in events] == [(FeedbackKind.COMPARISON, "quiz")] * state.num_answered
-    assert len({frozenset((e.image_id, e.other_image_id)) for e in events}) == len(events)
+    num_checks = sum(pair.expected_information == 0 for pair in master.pairs())
+    assert num_checks == (state.num_answered >= 5), "one pair is asked again"
+    assert len({frozenset((e.image_id, e.other_image_id)) for e in events}) == len(events) - num_checks
     with master.database.read_session() as session:
         log = feedback_log.read(session, master.user(user), master.settings.holdout_key.get_secret_value())
-        pairs = session.execute(sa.select(QuizPairRow).order_by(QuizPairRow.position)).scalars().all()
+    pairs = master.pairs()
     assert not any(each.held_out for each in log.latest_comparisons()), "an answer must train"
     assert [pair.feedback_id for pair in pairs] == [event.id for event in events]
     assert [pair.position for pair in pairs] == list(range(1, len(events) + 1))
-    assert all(pair.expected_information > 0 for pair in pairs)
+    assert all(pair.expected_information > 0 for pair in pairs if pair.position != 5)
+
+
+@pytest.mark.parametrize(("always", "num_same_side"), [("first", 2), ("second", 2), (None, 0)])
+def test_pairs_that_are_asked_again_with_swapped_sides_find_who_chooses_sides(
+    master: Quizmaster, always: str | None, num_same_side: int
+) -> None:
+    user = master.add_user()
+    state = master.open(user, max_pairs=20)
+    while state.pair is not None:
+        image_wins = "first" if state.pair.first_image_id < state.pair.second_image_id else "second"
+        state = master.answer(user, state.pair.position, always or image_wins)
+    assert state.num_answered == 20
+    for position in (5, 15):
+        again = master.pairs()[position - 1]
+        earlier = [(pair.second_image_id, pair.first_image_id) for pair in master.pairs()[: position - 2]]
+        assert (again.first_image_id, again.second_image_id) in earlier
+        assert again.expected_information == 0
+    with master.database.read_session() as session:
+        [found] = consistency.consistency_of(session, master.user(user)).values()
+        log = feedback_log.read(session, master.user(user), None)
+    assert (found.sides.num_swapped, found.sides.num_same_side) == (2, num_same_side)
+    if always is not None:
+        assert {found.sides.num_first, found.sides.num_second} == {20, 0}
+    assert len(log.latest_comparisons()) == 18
+
+
+def test_a_pair_without_a_preference_is_not_asked_again(master: Quizmaster) -> None:
+    user = master.add_user()
+    state = master.open(user)
+    for preference in ("tie", "cannot_say", "tie", "first"):
+        state = master.answer(user, state.pair.position, preference)
+    assert state.pair.position == 5
+    assert state.pair.expected_information > 0
 
 
 def test_answers_are_the_evidence_of_a_match(database: Database, settings: Settings) -> None:
@@ -91,7 +131,8 @@ def test_answers_are_the_evidence_of_a_match(database: Database, settings: Setti
     silent, heard = master.add_user("silent"), master.add_user("heard")
     state = master.finish(heard, seed=7)
     rows = [master.match(user) for user in (silent, heard)]
-    assert [row.evidence["num_comparisons"] for row in rows] == [0, state.num_answered]
+    num_asked_again = sum(pair.expected_information == 0 for pair in master.pairs())
+    assert [row.evidence["num_comparisons"] for row in rows] == [0, state.num_answered - num_asked_again]
     assert not np.array_equal(master.scores(silent), master.scores(heard))
 
 
