@@ -39,7 +39,9 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-NUM_EXAMPLES = 8  # of each operation, in each mode
+# Of each operation. PostgreSQL's twin looks for values that it alone refuses (too large, no text), which all operations
+# share: few for each are hundreds in all. Such values by name: tests/paaplus/test_texts.py, tests/paaplus/test_numbers.py.
+NUM_EXAMPLES = {"sqlite": 6, "postgresql": 3}
 EXPERTS_ONLY = "/v1/reviews/"  # which the admin's key does not open
 # Would end the world that the other requests need: revoking is asked for with made-up ids only.
 KEEPS = {
@@ -126,7 +128,9 @@ def with_known(value: Any, known: dict[str, Any]) -> Any:
     indirect=["database_kind"],
 )
 @pytest.mark.slow
-def test_answers_to_made_up_requests_are_as_documented(world: World, mode: GenerationMode) -> None:
+def test_answers_to_made_up_requests_are_as_documented(
+    world: World, mode: GenerationMode, database_kind: str
+) -> None:
     for state in (AdapterState.RETIRED, AdapterState.ACTIVE):
         world.adapter(world.ada, state=state, learner_state=b"")
     known = known_names(world)
@@ -142,7 +146,7 @@ def test_answers_to_made_up_requests_are_as_documented(world: World, mode: Gener
         may_do = mode == GenerationMode.POSITIVE and operation.label not in KEEPS
 
         @hypothesis.settings(
-            max_examples=NUM_EXAMPLES,
+            max_examples=NUM_EXAMPLES[database_kind],
             derandomize=True,
             database=None,
             deadline=None,
