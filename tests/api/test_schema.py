@@ -128,6 +128,7 @@ def with_known(value: Any, known: dict[str, Any]) -> Any:
     indirect=["database_kind"],
 )
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # half a minute on a quiet core
 def test_answers_to_made_up_requests_are_as_documented(world: World, mode: GenerationMode, database_kind: str) -> None:
     for state in (AdapterState.RETIRED, AdapterState.ACTIVE):
         world.adapter(world.ada, state=state, learner_state=b"")
