@@ -100,6 +100,7 @@ def check(folder: Path, seed: str, expected: Path | None) -> Result:
         result.notes.append(left_out or "no function of ours for this folder")
         return result
     surroundings = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    surroundings["PYTHONDONTWRITEBYTECODE"] = "1"  # the fixture's folder stays as it is
     if seed:
         surroundings["PARITY_SEED"] = seed
     if expected is not None:

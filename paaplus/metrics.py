@@ -6,7 +6,6 @@ Shape letters: N = rated images, K = raters, E = experiences.
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 from paaplus.errors import InvalidInput, UndefinedMetric
 from paaplus.records import SCORE_MAX, SCORE_MIN
@@ -36,6 +35,8 @@ def srcc(score_N: np.ndarray, rating_N: np.ndarray) -> float:
     """
     score_N, rating_N = _checked_pair(score_N, rating_N, at_least=2)
     _refuse_constant("SRCC", score_N, rating_N)
+    from scipy import stats  # takes as long to import as SQLAlchemy, and a worker seldom needs it
+
     return float(stats.spearmanr(score_N, rating_N).statistic)
 
 
@@ -49,6 +50,8 @@ def plcc(score_N: np.ndarray, rating_N: np.ndarray) -> float:
     """
     score_N, rating_N = _checked_pair(score_N, rating_N, at_least=2)
     _refuse_constant("PLCC", score_N, rating_N)
+    from scipy import stats
+
     return float(stats.pearsonr(score_N, rating_N).statistic)
 
 
@@ -63,6 +66,8 @@ def krcc(score_N: np.ndarray, rating_N: np.ndarray) -> float:
     """
     score_N, rating_N = _checked_pair(score_N, rating_N, at_least=2)
     _refuse_constant("KRCC", score_N, rating_N)
+    from scipy import stats
+
     return float(stats.kendalltau(score_N, rating_N).statistic)
 
 

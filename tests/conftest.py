@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ for name in [name for name in os.environ if name.startswith("PAAPLUS_") and not 
 # One thread of linear algebra per process: several fight over few cores, and sums could differ between machines.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+# Nor does any process that a test starts compile our modules anew: `PYTHONDONTWRITEBYTECODE`, usual in containers.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 scratch.use_memory_where_there_is_enough()
 statement_cache.share()

@@ -39,7 +39,9 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-NUM_EXAMPLES = 8  # of each operation, in each mode
+# Of each operation, in each mode. PostgreSQL's twin looks for values that it alone refuses (too large, no text), which
+# all operations share: three for each are hundreds. By name they stand in tests/paaplus/test_texts.py, test_numbers.py.
+NUM_EXAMPLES = {"sqlite": 8, "postgresql": 3}
 EXPERTS_ONLY = "/v1/reviews/"  # which the admin's key does not open
 # Would end the world that the other requests need: revoking is asked for with made-up ids only.
 KEEPS = {
@@ -126,7 +128,8 @@ def with_known(value: Any, known: dict[str, Any]) -> Any:
     indirect=["database_kind"],
 )
 @pytest.mark.slow
-def test_answers_to_made_up_requests_are_as_documented(world: World, mode: GenerationMode) -> None:
+@pytest.mark.timeout(900)  # half a minute on a quiet core
+def test_answers_to_made_up_requests_are_as_documented(world: World, mode: GenerationMode, database_kind: str) -> None:
     for state in (AdapterState.RETIRED, AdapterState.ACTIVE):
         world.adapter(world.ada, state=state, learner_state=b"")
     known = known_names(world)
@@ -142,7 +145,7 @@ def test_answers_to_made_up_requests_are_as_documented(world: World, mode: Gener
         may_do = mode == GenerationMode.POSITIVE and operation.label not in KEEPS
 
         @hypothesis.settings(
-            max_examples=NUM_EXAMPLES,
+            max_examples=NUM_EXAMPLES[database_kind],
             derandomize=True,
             database=None,
             deadline=None,
@@ -180,7 +183,8 @@ def test_answers_to_made_up_requests_are_as_documented(world: World, mode: Gener
     if mode == GenerationMode.POSITIVE:
         assert cannot_be_wrong == set()
         may_be_done = [operation for operation in operations if not operation.path.startswith(EXPERTS_ONLY)]
-        assert 3 * len(done) > 2 * len(may_be_done), "most operations were reached, not only refused"
+        least = 2 / 3 if database_kind == "sqlite" else 1 / 2  # with fewer examples
+        assert len(done) > least * len(may_be_done), "most operations were reached, not only refused"
     else:
         assert cannot_be_wrong == {
             "GET /healthz",

@@ -19,6 +19,7 @@ from paaplus.services.users import keys, sessions
 from paaplus.studio import pages, routes
 from paaplus.studio.calls import COOKIE
 from tests.api.conftest import World, jpeg
+from tests.support.databases import on_one_database
 from tests.support.factories import make_features
 
 HTML = {"Accept": "text/html"}
@@ -74,6 +75,7 @@ def test_key_opens_a_session_and_an_unknown_one_does_not(world: World) -> None:
     assert world.client.get("/studio/state").json()["version"] is None
 
 
+@on_one_database
 def test_change_needs_the_token_of_the_session_and_this_site(world: World) -> None:
     token = sign_in(world, "user")
     assert post(world, "/rate/answers", rating(world)).status_code == 403
@@ -85,6 +87,7 @@ def test_change_needs_the_token_of_the_session_and_this_site(world: World) -> No
     assert (first["status"], second["status"], second["sequence"]) == ("accepted", "duplicate", 1)
 
 
+@on_one_database
 def test_user_sees_neither_other_people_nor_the_pages_of_admins(world: World) -> None:
     token = sign_in(world, "user")
     for path, _, needs in routes.GET:
@@ -97,6 +100,7 @@ def test_user_sees_neither_other_people_nor_the_pages_of_admins(world: World) ->
     assert post(world, "/data/erase", {"name": "ada"}, token).status_code == 403
 
 
+@on_one_database
 def test_application_sees_its_own_users_only(world: World) -> None:
     token = sign_in(world, "application")
     assert post(world, "/act", {"user": str(world.eve)}, token).status_code == 404
@@ -108,6 +112,7 @@ def test_application_sees_its_own_users_only(world: World) -> None:
     assert world.client.get("/studio/watch").status_code == 403
 
 
+@on_one_database
 def test_nothing_is_shown_without_a_session(client: TestClient) -> None:
     for path, _, _ in routes.GET:
         address = f"/studio{path}".format_map(IN_PATHS)
@@ -152,6 +157,7 @@ def test_secret_is_rotated_and_the_old_one_works_for_a_moment(world: World, monk
     assert world.client.get("/studio/state", headers={"Cookie": f"{COOKIE}={new}"}).status_code == 200
 
 
+@on_one_database
 def test_pages_allow_no_inline_script_and_are_not_stored(world: World) -> None:
     sign_in(world, "admin")
     for path in ("/studio/", "/studio/watch", "/studio/watch/health"):
@@ -163,6 +169,7 @@ def test_pages_allow_no_inline_script_and_are_not_stored(world: World) -> None:
         assert re.findall(r"<script(?![^>]*(?:src=|application/json))|\son\w+=|style=", answer.text) == []
 
 
+@on_one_database
 def test_static_files_are_kept_by_the_digest_of_their_content(client: TestClient) -> None:
     for name in pages.STATIC:
         answer = client.get(pages.static_url(name))
@@ -175,6 +182,7 @@ def test_static_files_are_kept_by_the_digest_of_their_content(client: TestClient
     assert {file.name for file in files("paaplus.studio").joinpath("static").iterdir()} == set(pages.STATIC)
 
 
+@on_one_database
 def test_the_root_leads_to_the_studio(client: TestClient) -> None:
     answer = client.get("/", follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (307, "/studio/")
@@ -196,6 +204,7 @@ def test_upload_and_thumbnail_with_its_tag(world: World) -> None:
     assert (again.status_code, again.content) == (304, b"")
 
 
+@on_one_database
 def test_csv_marks_names_that_a_spreadsheet_would_carry_out(world: World) -> None:
     token = sign_in(world, "user")
     files_sent = {"file": ("a.jpg", jpeg(20), "image/jpeg")}

@@ -14,8 +14,8 @@ from paaplus.faults import POINTS
 from paaplus.settings import Settings
 from tests.support.servers import GivenServer, RedisServer
 
-MINUTES = {"sqlite": 0.8, "postgresql": 0.6}  # of storm; as much again goes into the beginning and the checks
-MIN_FAULTS = {"sqlite": 6, "postgresql": 4}  # that really happened; four times as many do where nothing else runs
+MINUTES = "0.3"  # of storm, behind the drill of every fault point; `make chaos` runs 20
+MIN_FAULTS = 2  # beside the drill: with this seed API and workers are killed first, which needs no luck
 
 
 @pytest.mark.slow
@@ -29,7 +29,7 @@ def test_every_promise_is_kept_in_a_storm(
         redis.Redis.from_url(broker.url).flushdb()
         where = ["--database-url", empty_database_url, "--broker-url", broker.url]
     command = [Path(sys.executable).with_name("paaplus"), "chaos", "--seed", "6", "--json",
-               "--minutes", str(MINUTES[database_kind]), "--folder", tmp_path / "chaos", *where]  # fmt: skip
+               "--minutes", MINUTES, "--folder", tmp_path / "chaos", *where]  # fmt: skip
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1180)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     report = json.loads(done.stdout)
@@ -37,7 +37,7 @@ def test_every_promise_is_kept_in_a_storm(
     assert {check["promise"]: check["problems"] for check in report["checks"] if not check["ok"]} == {}
     assert set(report["fault_points"]) == set(POINTS)
     assert [point for point, reached in report["fault_points"].items() if not reached] == []
-    assert report["num_faults"] >= MIN_FAULTS[database_kind], report["faults"]
+    assert report["num_faults"] >= MIN_FAULTS, report["faults"]
     assert report["load"]["trainings"] >= 5, report["load"]
     print(json.dumps({key: report[key] for key in ("load", "faults")}))
     left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout

@@ -94,6 +94,6 @@ def test_tour_pasted_beside_paaplus_up_gives_a_personal_order_and_takes_it_back(
         assert re.search(r"^1 \w+ [\d.]+ \(for everybody number \d+\)$", with_client, re.MULTILINE)
     finally:
         up.terminate()
-        up.wait(30)
+        up.wait(60)
     leftovers = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout
     assert leftovers == "", "paaplus up left processes behind"

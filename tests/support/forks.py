@@ -28,7 +28,7 @@ class Fork:
         self._process = _context.Process(target=_run, args=(fault, act, arguments))
         self._process.start()
 
-    def wait(self, timeout_s: float = 60.0) -> int:
+    def wait(self, timeout_s: float = 100.0) -> int:
         """The exit code, or minus the signal's number."""
         self._process.join(timeout_s)
         code = self._process.exitcode
@@ -37,7 +37,7 @@ class Fork:
             raise AssertionError(f"the forked process has not ended in {timeout_s:.0f} s")
         return code
 
-    def wait_until_stopped(self, timeout_s: float = 60.0) -> None:
+    def wait_until_stopped(self, timeout_s: float = 100.0) -> None:
         """Until the process has been stopped by SIGSTOP."""
         stat = Path(f"/proc/{self._process.pid}/stat")
         if not stat.exists():

@@ -89,7 +89,7 @@ def running(*services: Service) -> Iterator[None]:
             service.stop()
 
 
-def wait_until(what: str, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+def wait_until(what: str, condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
     """Poll until the condition holds.
 
     Raises:

@@ -37,7 +37,7 @@ from tests.support.server_programs import (
 )
 
 GUARDIAN = Path(__file__).with_name("guardian.py")
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 90.0
 POSTGRES_URL = "PAAPLUS_TEST_PG_URL"
 REDIS_URL = "PAAPLUS_TEST_REDIS_URL"
 

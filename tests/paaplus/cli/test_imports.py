@@ -19,6 +19,7 @@ from paaplus.errors import Unavailable
 from paaplus.pipelines import import_ratings as importing
 from paaplus.services.feedback import intake
 from paaplus.settings import Settings, get_settings
+from tests.support.databases import on_one_database
 
 SHOP = ("--application", "shop")
 OPTIONS = ("--scale", "1,5", "--aspect", "beauty", *SHOP, "--json")
@@ -99,6 +100,7 @@ def test_name_of_two_images_is_refused_with_their_ids(
         assert str(session.execute(sa.select(FeedbackRow.image_id)).scalar_one()) == second
 
 
+@on_one_database
 def test_second_name_of_a_file_and_a_doubled_name_are_told_when_added(run: Run, tmp_path: Path) -> None:
     files = [tmp_path / "a.png", tmp_path / "b.png", tmp_path / "card" / "a.png"]
     files[2].parent.mkdir()
@@ -110,6 +112,7 @@ def test_second_name_of_a_file_and_a_doubled_name_are_told_when_added(run: Run, 
     assert "stored before" not in run("images", "add", str(files[0]), *SHOP)
 
 
+@on_one_database
 def test_file_that_cannot_be_read_does_not_stop_the_others(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +133,7 @@ def test_file_that_cannot_be_read_does_not_stop_the_others(
     assert len(run("images", "list", "--json")) == 2
 
 
+@on_one_database
 def test_names_of_mac_screenshots_are_found(run: Run, ratings: Callable[..., Any], tmp_path: Path) -> None:
     name = "Screenshot at 9.30.00\u202fPM Cafe\u0301.png"
     Image.new("RGB", (40, 30)).save(tmp_path / name)
@@ -168,6 +172,7 @@ def test_wrong_line_is_named_and_nothing_is_imported(
     assert num_users(database) == 0
 
 
+@on_one_database
 def test_many_right_lines_before_a_wrong_one_are_not_imported(
     database: Database, add: Callable[..., str], ratings: Callable[..., Any]
 ) -> None:
@@ -178,6 +183,7 @@ def test_many_right_lines_before_a_wrong_one_are_not_imported(
     assert num_users(database) == 0
 
 
+@on_one_database
 def test_other_spreadsheets_are_read_when_told_how(
     database: Database, add: Callable[..., str], ratings: Callable[..., Any]
 ) -> None:
@@ -189,6 +195,7 @@ def test_other_spreadsheets_are_read_when_told_how(
     assert ratings("user_id\timage\trating\ncarl\ta.png\t3.5\n", "--delimiter", "TAB")["accepted"] == 1
 
 
+@on_one_database
 def test_return_to_an_earlier_rating_counts(
     database: Database, add: Callable[..., str], ratings: Callable[..., Any]
 ) -> None:
@@ -249,6 +256,7 @@ def test_import_that_is_cut_off_says_what_stayed_and_goes_on(
     assert log(database, "u4") == [3, 4]
 
 
+@on_one_database
 def test_unknown_aspect_and_scale_are_refused_first(
     database: Database, run: Run, add: Callable[..., str], tmp_path: Path
 ) -> None:

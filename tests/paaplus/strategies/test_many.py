@@ -30,7 +30,7 @@ from tests.support.learning import (
 
 BASE = base_of(2)
 KINDS = ("taste_vector", "bottleneck")
-QUICK = replace(SMALL, num_steps=10)
+QUICK = replace(SMALL, num_steps=6)
 every_step_pair = pytest.mark.parametrize(("strategy", "kind"), STEP_PAIRS)
 # Ratings and comparisons of everybody's first increment: more and fewer than a batch, one or the other only.
 SIZES = [(24, 0), (5, 0), (12, 6), (0, 9), (40, 3), (8, 0), (9, 1)]
@@ -92,7 +92,7 @@ def test_a_user_who_diverges_harms_nobody(strategy: str, kind: str) -> None:
     request = second_requests(strategy, kind)[2]
     heavy = replace(request.new, weight_N=np.full(len(request.new), 3e38, np.float32))  # finite, but their sum is not
     error = diverged(strategy, kind, replace(request, new=heavy))
-    assert str(error).startswith(f"{strategy}: loss inf at step 0 of 10")
+    assert str(error).startswith(f"{strategy}: loss inf at step 0 of {QUICK.num_steps}")
 
 
 @every_step_pair
@@ -197,7 +197,7 @@ def test_how_steps_are_laid_out_does_not_matter(strategy: str, kind: str, monkey
 
 def test_many_stop_before_the_step_they_are_told_to() -> None:
     answers = iter([False] * 5 + [True])
-    with pytest.raises(TrainingStopped, match="replay: stopped at step 5 of 10"):
+    with pytest.raises(TrainingStopped, match=f"replay: stopped at step 5 of {QUICK.num_steps}"):
         train_many(first_requests("replay", "bottleneck"), should_stop=lambda: next(answers))
 
 
@@ -224,5 +224,5 @@ def test_a_parent_whose_squares_are_infinite_is_told_with_its_loss(strategy: str
     if strategy == "joint":  # which does not go on from it
         assert train(replace(request, parent=huge, state=None)).adapter.is_finite()
         return
-    with pytest.raises(DivergedError, match=f"{strategy}: loss inf at step 0 of 10"):
+    with pytest.raises(DivergedError, match=f"{strategy}: loss inf at step 0 of {QUICK.num_steps}"):
         train(replace(request, parent=huge, state=None))

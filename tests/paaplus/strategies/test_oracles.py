@@ -44,7 +44,7 @@ from tests.support.oracle import HOLDS, PlainAdapter, importances_of, oracle, ro
 
 BASE = base_of(2)
 UNSEEN = ratings(BASE, person(BASE, seed=50), 200, seed=50)
-CONFIG = TrainingConfig(num_steps=12, batch_size=6, replay_batch_size=5, buffer_size=12, rank=6)
+CONFIG = TrainingConfig(num_steps=8, batch_size=6, replay_batch_size=5, buffer_size=12, rank=6)
 # Ratings and comparisons of first increments: more and fewer than a batch, one or the other only.
 SIZES = [(16, 0), (4, 0), (9, 5), (0, 7)]
 every_step_pair = pytest.mark.parametrize(("strategy", "kind"), STEP_PAIRS)
@@ -110,7 +110,7 @@ def test_whatever_is_configured_is_what_a_plain_loop_makes_of_it(
     strategy: str, kind: str, change: dict[str, Any]
 ) -> None:
     requests = second_requests(strategy, kind)[1:3]
-    assert_equal([replace(each, config=replace(each.config, num_steps=6, **change)) for each in requests])
+    assert_equal([replace(each, config=replace(each.config, num_steps=4, **change)) for each in requests])
 
 
 class SummedLoss:
