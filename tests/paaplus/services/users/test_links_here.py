@@ -41,7 +41,7 @@ def test_a_key_whose_session_has_ended_is_revoked_by_the_next_link_and_one_in_us
         session.execute(sa.update(BrowserSessionRow).where(BrowserSessionRow.key_id == first).values(used_at=idle))
     third, _, unused = make(database, user_id)
     assert open_keys(database) == {second, third}
-    with database.session() as session, pytest.raises(Unauthenticated, match="revoked|ended|unknown"):
+    with database.session() as session, pytest.raises(Unauthenticated, match=r"revoked|ended|unknown"):
         sessions.read(session, secret)
     with database.session() as session:
         other_id = make_user(session, external_id="bob").id
