@@ -78,7 +78,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS, min_side_px: int = 1
     except (InvalidInput, MemoryError):  # too little memory is no fault of the file
         raise
     except Exception as error:  # a decoder that meets hostile bytes may raise anything
-        raise InvalidInput(f"the file is damaged or truncated, and no {media_type} can be read: {error}") from error
+        raise InvalidInput(f"the file is damaged or truncated; it cannot be read as {media_type}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ def _photograph(
     except (InvalidInput, Unavailable, MemoryError):
         raise
     except Exception as error:  # as in `decode_image`
-        raise InvalidInput(f"the file is damaged or truncated, and no {media_type} can be read: {error}") from error
+        raise InvalidInput(f"the file is damaged or truncated; it cannot be read as {media_type}: {error}") from error
     if (picture.width > picture.height) != (width > height):
         width, height = height, width
     return Photograph(picture, media_type, width, height, _taken_at(exif.removeprefix(_EXIF)))
@@ -227,7 +227,7 @@ def check_image_file(file: Path, max_pixels: int = MAX_PIXELS) -> None:
         except InvalidInput:
             raise
         except Exception as error:  # as in `decode_image`
-            raise InvalidInput(f"the file is damaged, and no {media_type} can be read: {error}") from error
+            raise InvalidInput(f"the file is damaged; it cannot be read as {media_type}: {error}") from error
 
 
 def check_header(data: bytes, media_type: str, max_pixels: int, min_side_px: int) -> None:

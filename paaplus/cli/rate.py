@@ -91,6 +91,8 @@ def rate(
                 )
             before = rating.num_answers(local)
             if not rate_in_browser.rate(local):
+                if as_json:
+                    print_record({"result": "a running platform serves the page"}, as_json=True)
                 return
             done = {"answers": rating.num_answers(local) - before}
         done["photographs_rated"] = num_rated = len(rating.rated_images(local))

@@ -24,13 +24,14 @@ PICTURE = ROOT / "docs" / "pictures" / "contact-sheet.png"
 LEFT_OUT = "motorcycle"
 NUM_ANSWERS = 28
 WIDTH_PX, HEIGHT_PX, PHONE_PX = 1280, 1000, 390
-# What a person may think who likes mist, fields, quiet water and lights at night, and no close things or people.
+# As Anna of the README: warm colours and things close by, no wide views. Everybody's order begins with those.
 STARS = {
-    5: "misty_hills lavender_rows candlelight city_bokeh mirror_lake aurora sunset_sea skyline_dusk",
-    4: "snow_mountain birch_forest starry_night flower_meadow rainy_window winter_house dunes desert_road",
-    3: "spiral_galaxy balloons hubble_deep_field flower stained_glass coral_reef china",
-    2: "still_life butterfly leaf_veins chelsea bookshelf portrait rocket",
-    1: "coffee checker_hall woven_cloth brick_wall walkers astronaut grace_hopper retina immunohistochemistry",
+    5: "still_life city_bokeh candlelight coffee stained_glass woven_cloth flower_meadow",
+    4: "portrait checker_hall brick_wall bookshelf butterfly chelsea flower skyline_dusk",
+    3: "rainy_window leaf_veins lavender_rows sunset_sea coral_reef",
+    2: "walkers astronaut balloons birch_forest desert_road spiral_galaxy grace_hopper immunohistochemistry",
+    1: "misty_hills snow_mountain mirror_lake winter_house starry_night aurora rocket china dunes hubble_deep_field "
+    "retina",
 }
 KEYS = {name: str(stars) for stars, names in STARS.items() for name in names.split()}
 
@@ -119,7 +120,9 @@ def main() -> None:
     for width_px in (WIDTH_PX, PHONE_PX):
         screenshot(sheet, place / f"{width_px}.png", width_px)
     with Image.open(place / f"{WIDTH_PX}.png") as picture:
-        picture.convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(PICTURE, optimize=True)
+        colours = picture.convert("RGB").quantize(256)
+        dithered = picture.convert("RGB").quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG)
+        dithered.save(PICTURE, optimize=True)
     print(f"{PICTURE.relative_to(ROOT)}: {PICTURE.stat().st_size // 1024} KB")
 
 

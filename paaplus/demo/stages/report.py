@@ -94,8 +94,13 @@ def _user(user: Player, played: Played, unseen: Sequence[str]) -> dict[str, Any]
         "first_source": first.source,
         "srcc_generic": measured[0][0],
         "srcc": [personal for _, personal in measured],
-        "versions": [served[user.user_id][0].adapter.number for served in played.served],
+        "versions": [_version(served[user.user_id][0]) for served in played.served],
     }
+
+
+def _version(prediction: Prediction) -> int:
+    """The number of the version that is served; 0: the base model is."""
+    return prediction.adapter.number if prediction.adapter is not None else 0
 
 
 def _srcc(player: Player, predictions: Predictions, unseen: Sequence[str]) -> tuple[float, float]:

@@ -168,7 +168,7 @@ class _StagesRun:
                 played.rounds.append(done)
                 played.agreement = client.call("GET", f"/v1/review-batches/{batch['id']}")["agreement"]
                 if number == 1:
-                    client.call("POST", "/v1/tools/generic/revisions")
+                    client.call("POST", "/v1/tools/generic/revisions", {})
         with self.steps.counter("stage 1: a model for every expert", len(plan.experts)) as advance:
             names = [expert.user_id for expert in plan.experts]
             client.wait_until_all_trained(names, lambda _: advance(), self.platform.check_alive)
