@@ -57,6 +57,10 @@ def test_every_kind_is_stored(world: World) -> None:
     for event in events:
         response = world.application.post("/v1/feedback", event | {"occurred_at": "2026-11-22T13:00:00+01:00"})
         assert response.status_code == 201, response.text
+        assert response.json()["trains"] is (event["kind"] != "retraction")
+    again = [event | {"occurred_at": "2026-11-22T13:00:00+01:00"} for event in events]
+    in_one_call = world.application.post("/v1/feedback", {"events": again}).json()["items"]
+    assert [item["trains"] for item in in_one_call] == [True, True, True, True, False]
     rows = log(world)
     assert [row.kind.value for row in rows] == ["rating", "correction", "comparison", "binary", "retraction"]
     assert rows[1].image_id == world.images[0]
