@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
 from paaplus.configs import TrainingConfig
 from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
-from paaplus.scoring.adapters import Adapter
+from paaplus.scoring.adapters import TasteVector
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import Prior
 from paaplus.training import TrainingRequest, train
@@ -14,7 +16,7 @@ from paaplus.training import TrainingRequest, train
 
 def learned(
     base: BaseScorer, rated: RatedSet, compared: ComparedSet = NO_COMPARISONS, prior: Prior | None = None
-) -> Adapter:
+) -> TasteVector:
     """The taste vector of one training with `bayes` on this feedback; no prior: the base model's own."""
     request = TrainingRequest(
         strategy="bayes",
@@ -28,4 +30,4 @@ def learned(
         new_compared=compared,
         prior=prior,
     )
-    return train(request).adapter
+    return cast(TasteVector, train(request).adapter)

@@ -24,7 +24,7 @@ _STATE = pack({}, {"format": "learner-1", "strategy": "bayes"})  # a refit from 
 def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Trained:
     """The posterior mean over all feedback as a taste vector; `parent` and `state` are not read."""
     if should_stop():
-        raise TrainingStopped("bayes: stopped before the fit")
+        raise TrainingStopped("stopped before the first step")
     rated, compared = request.everything()
     order_N, order_C = canonical_order.order_of_ratings(rated), canonical_order.order_of_comparisons(compared)
     ordered = canonical_order.in_order(rated, order_N), canonical_order.in_order(compared, order_C)
