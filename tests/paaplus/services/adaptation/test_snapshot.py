@@ -13,6 +13,8 @@ from paaplus.services.adaptation.snapshot import Snapshot, read_snapshot, read_s
 from paaplus.settings import Settings
 from tests.support.deployment import Deployment
 
+QUICK = {"threshold": 8.0, "min_ratings": 10}
+
 
 @pytest.fixture
 def deployment(database: Database, settings: Settings) -> Deployment:
@@ -20,7 +22,7 @@ def deployment(database: Database, settings: Settings) -> Deployment:
 
 
 def test_snapshots_together_are_those_of_each_alone_and_an_unknown_user_is_an_error(deployment: Deployment) -> None:
-    trained, new, silent = (deployment.add_user() for _ in range(3))
+    trained, new, silent = (deployment.add_user(name) for name in ("ann", "ben", "cy"))
     deployment.rate(trained, range(30))
     deployment.work()
     deployment.rate(trained, range(30, 35))
@@ -43,7 +45,7 @@ def test_snapshots_together_are_those_of_each_alone_and_an_unknown_user_is_an_er
 
 
 def test_users_are_watched_together_as_each_alone(deployment: Deployment) -> None:
-    drifting, stable, silent = (deployment.add_user(drift={"threshold": 8.0, "min_ratings": 10}) for _ in range(3))
+    drifting, stable, silent = (deployment.add_user(name, drift=QUICK) for name in ("ann", "ben", "cy"))
     for user in (drifting, stable):
         deployment.rate(user, range(60))
     deployment.work()
