@@ -73,6 +73,7 @@ def raw_insert_s(database: Database, count: int) -> float:
     for user_id in users:
         values = {
             "id": new_id(), "kind": JobKind.ADAPT, "lock_key": f"adapt:{user_id}", "user_id": user_id, "queue": "cpu",
+            "application": "bench",
             "priority": 5, "state": JobState.QUEUED, "reason": "interval", "payload": {}, "attempts": 0,
             "max_attempts": 5, "run_after": now, "progress_done": 0, "progress_total": 0, "created_at": now,
         }  # fmt: skip

@@ -70,6 +70,8 @@ def checked_id(text: str, max_length: int, what: str = "the id") -> str:
 
 def checked_id_characters(text: str, what: str = "the id") -> str:
     """As `checked_id`, of any length."""
+    if text.isascii() and text.isprintable() and text == text.strip(_SPACES):  # most are
+        return text
     _check_characters(text, frozenset(), what)
     for position, character in enumerate(text):
         if unicodedata.category(character) in ("Zl", "Zp"):

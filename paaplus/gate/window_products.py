@@ -61,7 +61,7 @@ class BlockRows:
                 solved_TWDD[:, at_W], log_det_TW[:, at_W] = self._by_rows(self.start_B[start], num_W[at_W], ratio_T)
         long_W = np.flatnonzero(num_W > _NUM_BY_ROWS)
         if len(long_W):
-            long = [windows[w] for w in long_W]
+            long = [windows[w] for w in long_W.tolist()]
             solved_TWDD[:, long_W], log_det_TW[:, long_W] = self._by_directions(long, ratio_T)
         return solved_TWDD, log_det_TW
 
