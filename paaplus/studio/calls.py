@@ -172,13 +172,16 @@ def endpoint(
                     await run_in_threadpool(_open, call, ring)
             if call.session is not None:
                 structlog.contextvars.bind_contextvars(key_id=str(call.session.principal.key_id))
-            checks.check_needs(call, needs)
+            checks.check_needs(call.session, needs, call.t)
             if call.session is not None and not context.allowances.spend_reserved(call.payer, RateLimitKind.REQUESTS):
                 await run_in_threadpool(call.spend, RateLimitKind.REQUESTS)
             if request.method == "POST":
-                await checks.read_body(call, upload)
+                call.form, call.file = await checks.read_body(
+                    request, context.settings.max_upload_bytes if upload else 0
+                )
                 if call.session is not None:
-                    checks.check_token(call)
+                    given = request.headers.get(checks.TOKEN_HEADER) or call.form.get("token")
+                    checks.check_token(call.session, given, call.t)
             response = await run_in_threadpool(handler, call)
             if request.method == "POST":
                 ring.forget()  # the handler may have changed the session, the key or the user

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hmac
 import json
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Any, Final, Literal
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
 from paaplus.errors import Conflict, Forbidden, InvalidInput, TooLarge, Unauthenticated
-
-if TYPE_CHECKING:
-    from paaplus.studio.calls import Call
+from paaplus.services.users.sessions import BrowserSession
+from paaplus.studio.texts import Texts
 
 FORM_BYTES: Final = 64 * 2**10
 MAX_FIELDS: Final = 2_200  # of the longest survey: 100 rankings of 20 options
@@ -23,8 +22,8 @@ TOKEN_HEADER: Final = "x-studio-token"
 Needs = Literal["nothing", "session", "viewer", "person", "member", "expert", "admin"]
 
 
-def check_needs(call: Call, needs: Needs) -> None:
-    """Check that this session may call the handler.
+def check_needs(session: BrowserSession | None, needs: Needs, t: Texts) -> None:
+    """Check that this session may call the handler. `t`: the texts of the visitor's language.
 
     Raises:
         Unauthenticated: there is no session.
@@ -33,17 +32,18 @@ def check_needs(call: Call, needs: Needs) -> None:
     """
     if needs == "nothing":
         return
-    if call.session is None:
-        raise Unauthenticated(call.t("error.signed_out"))
-    is_expert = call.session.principal.scope == "expert"
+    if session is None:
+        raise Unauthenticated(t("error.signed_out"))
+    scope = session.principal.scope
+    is_expert = scope == "expert"
     if needs == "expert" and not is_expert:
-        raise Forbidden(call.t("error.experts_only"))
+        raise Forbidden(t("error.experts_only"))
     if needs in ("viewer", "person") and is_expert:  # as in the API: an expert's key reviews and answers surveys
-        raise Forbidden(call.t("error.not_for_experts"))
-    if needs in ("person", "member") and call.session.person is None:
-        raise Conflict(call.t("error.no_person"))
-    if needs == "admin" and not call.is_admin:
-        raise Forbidden(call.t("error.admins_only"))
+        raise Forbidden(t("error.not_for_experts"))
+    if needs in ("person", "member") and session.person is None:
+        raise Conflict(t("error.no_person"))
+    if needs == "admin" and scope != "admin":
+        raise Forbidden(t("error.admins_only"))
 
 
 def check_origin(request: Request) -> None:
@@ -55,15 +55,17 @@ def check_origin(request: Request) -> None:
         raise Forbidden("the request comes from another site")
 
 
-async def read_body(call: Call, upload: bool) -> None:
-    """Read the fields of a form or of a JSON object, and the file of an upload.
+async def read_body(request: Request, max_file_bytes: int) -> tuple[dict[str, Any], UploadFile | None]:
+    """The fields of a form or of a JSON object, and the file of an upload.
+
+    Args:
+        max_file_bytes: of the one file of an upload; 0: no file may be sent.
 
     Raises:
         InvalidInput: it is neither, or does not say how long it is.
         TooLarge: it is too long.
     """
-    request = call.request
-    longest = call.context.settings.max_upload_bytes + UPLOAD_OVERHEAD_BYTES if upload else FORM_BYTES
+    longest = max_file_bytes + UPLOAD_OVERHEAD_BYTES if max_file_bytes else FORM_BYTES
     announced = request.headers.get("content-length", "")
     if not announced.isascii() or not announced.isdigit():
         raise InvalidInput("the request does not say how long it is")
@@ -76,21 +78,18 @@ async def read_body(call: Call, upload: bool) -> None:
             raise InvalidInput("the body is no JSON") from error
         if not isinstance(body, dict):
             raise InvalidInput("the body is no JSON object")
-        call.form = body
-        return
-    form: FormData = await request.form(max_files=1 if upload else 0, max_fields=MAX_FIELDS)
-    call.form = {name: value for name, value in form.items() if isinstance(value, str)}
+        return body, None
+    form: FormData = await request.form(max_files=1 if max_file_bytes else 0, max_fields=MAX_FIELDS)
     given = form.get("file")
-    call.file = given if isinstance(given, UploadFile) else None
+    fields = {name: value for name, value in form.items() if isinstance(value, str)}
+    return fields, given if isinstance(given, UploadFile) else None
 
 
-def check_token(call: Call) -> None:
-    """Check that the change comes from a page of this session.
+def check_token(session: BrowserSession, given: Any, t: Texts) -> None:
+    """Check that the change comes from a page of this session. `given`: the token that it brings.
 
     Raises:
         Forbidden: it brings no token, or another one.
     """
-    assert call.session is not None
-    given = call.request.headers.get(TOKEN_HEADER) or call.form.get("token")
-    if not isinstance(given, str) or not hmac.compare_digest(given.encode(), call.session.form_token.encode()):
-        raise Forbidden(call.t("error.form_expired"))
+    if not isinstance(given, str) or not hmac.compare_digest(given.encode(), session.form_token.encode()):
+        raise Forbidden(t("error.form_expired"))

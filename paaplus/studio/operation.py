@@ -91,9 +91,12 @@ def quota_list(call: Call) -> Response:
     of_people = call.request.query_params.get("of") == "people"
     with call.context.database.read_session() as session:
         found = quotas.read(session, call.context.allowances, people=of_people, limit=ALL_KEYS)
+        named = users.resolve_many(session, call.principal, {str(each.user_id) for each in found if each.user_id})
+        people = {each.user_id: named[str(each.user_id)].external_id for each in found if str(each.user_id) in named}
     shown = [
         {
             "name": each.name,
+            "person": people.get(each.user_id),
             "scope": each.scope.value,
             "application": each.application or "",
             "quotas": [

@@ -203,7 +203,7 @@ def _values(row: Mapping[str, Any], prefix: str, left_out: tuple[str, ...]) -> I
         elif isinstance(value, dict):
             yield from _values(value, f"{prefix}{name} ", left_out)
         elif _is_number(value):
-            low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+            low, high = row.get(f"{name}_low", math.nan), row.get(f"{name}_high", math.nan)
             has_both = _is_number(low) and _is_number(high)
             yield (
                 prefix + name,

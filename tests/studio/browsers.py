@@ -39,7 +39,7 @@ class Screen:
         self.context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=width < 500, locale="en-US"
         )
-        self.context.set_default_timeout(60_000)
+        self.context.set_default_timeout(90_000)
         self.errors: list[str] = []
         self.page = self.context.new_page()
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -52,6 +52,12 @@ class Screen:
     def shoot(self, name: str) -> None:
         SCREENS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=str(SCREENS / f"{name}.png"))
+
+    def settle(self) -> None:
+        """Wait until the page has what it asked for. An event stream stays open, so the network is never idle."""
+        self.page.wait_for_function(
+            "() => document.readyState === 'complete' && !document.querySelector('main [aria-busy=true]')"
+        )
 
     def ask(self, path: str) -> Any:
         """What the page's own scripts are answered."""

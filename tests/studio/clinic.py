@@ -31,7 +31,7 @@ SURVEY: Final = "first-look"
 class Clinic:
     """Shared pictures that two experts have rated, labels for them to review, and a survey."""
 
-    def __init__(self, studio: Studio, *, num_pictures: int = 26) -> None:
+    def __init__(self, studio: Studio, *, num_pictures: int = 20) -> None:
         self.studio = studio
         self.blobs = BlobStore(studio.settings.resolved_storage_url)
         self.pictures = tour.pictures()[:num_pictures]
@@ -50,7 +50,7 @@ class Clinic:
                 states = images.feature_states(session, self.images, self.studio.settings)
             return all(state.state == "ready" for state in states.values())
 
-        wait_until("the pictures have features", are_there, 120)
+        wait_until("the pictures have features", are_there, 600)
 
     def wait_for_experts(self) -> None:
         """Until both experts have a model, so that users can be matched."""
@@ -59,7 +59,7 @@ class Clinic:
             with self.studio.database.read_session() as session:
                 return len(users.active_adapters(session, self.experts.values())) == len(self.experts)
 
-        wait_until("the experts have models", are_trained, 120)
+        wait_until("the experts have models", are_trained, 600)
 
     def send_to_review(self, *names: str, number: int = 8, batch: str = "first round", overlap: float = 1.0) -> UUID:
         """Label pictures by a tool of the tests, and send them to experts."""

@@ -190,7 +190,7 @@ def test_pairs_on_a_phone(studio: Studio, open_screen: Callable[..., Screen], ph
     wait_until("three comparisons are stored", lambda: num_comparisons(studio, phone_user) == 3)
     for path in ("rate", "rate?by=pairs", "order", "photos", "data"):
         page.goto(f"{studio.url}/studio/{path}")
-        page.wait_for_load_state("networkidle")
+        screen.settle()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
         screen.shoot(f"{path.replace('?by=', '-')}-390-dark")
 
@@ -252,7 +252,7 @@ def test_names_that_people_typed_stay_text(
         (admin, "watch"), (admin, f"watch/people/{user_id}"), (admin, "watch/jobs"), (admin, "watch/audit"),
     ):  # fmt: skip
         screen.page.goto(f"{studio.url}/studio/{path}")
-        screen.page.wait_for_load_state("networkidle")
+        screen.settle()
         assert screen.page.evaluate("window.hostile") is None, path
         assert screen.page.locator("img[src='x']").count() == 0, path
     person.page.goto(f"{studio.url}/studio/order")

@@ -37,6 +37,7 @@ class KeyQuotas:
     name: str
     scope: KeyScope
     application: str | None
+    user_id: UUID | None
     quotas: list[Quota]
 
 
@@ -64,5 +65,5 @@ def read(
                 refilled = max(0.0, (now - bucket.updated_at).total_seconds()) * limit_of.per_s
                 left = min(left, bucket.tokens + refilled)
             quotas.append(Quota(kind, limit_of, left))
-        found.append(KeyQuotas(row.id, row.name, row.scope, row.application, quotas))
+        found.append(KeyQuotas(row.id, row.name, row.scope, row.application, row.user_id, quotas))
     return found

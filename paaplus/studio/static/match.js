@@ -116,7 +116,7 @@ async function load() {
 
 function failed(failure) {
   const again = button("error.retry", () => load().catch(failed), "primary");
-  show([element("div", { className: "empty" }, element("h2", { textContent: text("match.cannot") }), element("p", { textContent: failure.message }), again)], false);
+  show([element("div", { className: "empty" }, element("h2", { textContent: text("match.cannot") }), element("p", { textContent: failure.status === 409 ? text("match.nothing") : failure.message }), again)], false);
   find("why").textContent = "\u00a0";
   answers.replaceChildren();
 }
