@@ -3,9 +3,9 @@
     python benchmarks/serving.py [--before DIR] [--seconds 2] [--rounds 5] [--record]
 
 One API process on SQLite as `paaplus up` starts it, asked over one kept connection by this process, which is not
-counted. A simulated base model with 256 taste dimensions; 1,600 users with a taste vector each. `small cache` is a second
-process with 1 MB for adapters, asked for 256 users at random: what it costs when the cache is too small by far.
---before DIR: a checkout of an earlier commit, measured in turns with this one; `ratio` is how many times as much it took.
+counted. A simulated base model with 256 taste dimensions; 1,600 users with a taste vector each. `small cache` is a
+second process with 1 MB for adapters, asked for 256 users at random: what a cache that is too small by far costs.
+--before DIR: a checkout of an earlier commit, asked in turns with this one; `ratio`: how many times as much it took.
 --record keeps the result in benchmarks/results.
 """
 

@@ -157,9 +157,7 @@ class PredictionsOut(Out):
 
     items: list[PredictionOut]
     pending: int
-    receipts_stored: bool = Field(
-        True, description="Always true: receipts are signed, so they need no room."
-    )
+    receipts_stored: bool = Field(True, description="Always true: receipts are signed, so they need no room.")
 
     @classmethod
     def of(cls, answer: Answer, now: datetime) -> PredictionsOut:

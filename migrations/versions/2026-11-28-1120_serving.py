@@ -1,4 +1,4 @@
-"""For serving: an application's users in order of their ids, and the deployment's secrets, of which one signs receipts."""
+"""An index for pages of an application's users, and the deployment's secrets, of which one signs receipts."""
 
 import secrets
 from datetime import UTC, datetime

@@ -273,7 +273,9 @@ def _expect_scores(check: Check, oracle: Oracle, scored: Scored, number: int) ->
 
 
 def true_receipts(session: Session, ledger: Ledger) -> Check:
-    check = Check("every answered prediction has a receipt that says its scores, also as a row if a correction names it")
+    check = Check(
+        "every answered prediction has a receipt that says its scores, also as a row if a correction names it"
+    )
     signer = Signer(session.get_one(SecretRow, KEY_NAME).value)
     rows = session.execute(sa.select(PredictionReceiptRow.id, PredictionReceiptRow.scores))
     kept: dict[UUID, dict[str, float]] = dict(rows.tuples())

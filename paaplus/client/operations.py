@@ -193,9 +193,7 @@ def predict(
     return found
 
 
-def score_columns(
-    users: Sequence[str], images: Sequence[str], receipts: bool, retries: Retries
-) -> Steps[ScoreColumns]:
+def score_columns(users: Sequence[str], images: Sequence[str], receipts: bool, retries: Retries) -> Steps[ScoreColumns]:
     """The scores of every user for every image, in one call of the compact form."""
     body = {"users": list(users), "images": list(images), "receipts": receipts, "compact": True}
     answer = yield from send(Call("POST", "/v1/predictions", json=body), retries)

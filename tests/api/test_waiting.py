@@ -19,7 +19,6 @@ from paaplus.api import waiting
 from paaplus.api.app import create_app
 from paaplus.api.waiting import OneAtATime, Turns, Waiter
 from paaplus.db.locks import lock_user
-from paaplus.db.tables import PredictionReceiptRow
 from paaplus.errors import TooMany
 from paaplus.settings import Settings
 from tests.api.conftest import World, jpeg

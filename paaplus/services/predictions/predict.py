@@ -325,9 +325,7 @@ def _score(serving: Serving, targets: Sequence[Target]) -> list[UserScores]:
         source, reason = source_of(served, adapter is not None)
         preference = serving.preferences.get(user_id)
         of_version = served if adapter is not None else None
-        scored.append(
-            UserScores(user_id, source, reason, of_version, preference, places, image_ids, of_user, [], [])
-        )
+        scored.append(UserScores(user_id, source, reason, of_version, preference, places, image_ids, of_user, [], []))
     generic_NA = np.array([image.generic_A for image in images_N])
     generic = generic_NA.tolist()
     scores = score_together(adapters_N, [image.taste_R for image in images_N], generic_NA).tolist()

@@ -18,8 +18,8 @@ from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.tensors import pack, unpack
 from paaplus.services.predictions.predict import Predictor, Target
 from paaplus.settings import Settings
-from tests.support.receipts import keep
 from tests.support.deployment import Deployment
+from tests.support.receipts import keep
 
 POLICIES = [
     {},
