@@ -36,7 +36,7 @@ class PredictionsIn(In):
         True, description="False: the answer has no receipts, and is shorter; then no correction can name these scores."
     )
     compact: Flag = Field(
-        False, description="Answer with columns instead of items: a tenth of the bytes. Users and images are not named."
+        False, description="Answer with columns instead of items, and what a user's items have in common once."
     )
 
     @model_validator(mode="after")

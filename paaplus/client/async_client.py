@@ -313,7 +313,7 @@ class AsyncClient:
     async def score_columns(
         self, users: Sequence[str], images: Sequence[str], *, receipts: bool = True
     ) -> ScoreColumns:
-        """Scores of every user for every image, as columns: for many items, a tenth of the bytes. One call."""
+        """Scores of every user for every image, as columns: for many images, a twentieth of the bytes. One call."""
         return await self._run(operations.score_columns(users, images, receipts, self._retries))
 
     async def rank(

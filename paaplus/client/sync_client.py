@@ -305,7 +305,7 @@ class Client:
         return self._run(operations.predict(user, images, wait_s, confidence, receipts, self._retries))
 
     def score_columns(self, users: Sequence[str], images: Sequence[str], *, receipts: bool = True) -> ScoreColumns:
-        """Scores of every user for every image, as columns: for many items, a tenth of the bytes. One call."""
+        """Scores of every user for every image, as columns: for many images, a twentieth of the bytes. One call."""
         return self._run(operations.score_columns(users, images, receipts, self._retries))
 
     def rank(
