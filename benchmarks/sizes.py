@@ -3,8 +3,8 @@
     python benchmarks/sizes.py [--record]
 
 200 simulated users of 40 ratings each are trained once, 50 of them get 100 predictions with receipts, each of which
-becomes a row as if a correction named it, on 1,000 images with random features. Bytes are whole pages of the table and its indexes over the number of rows. --record keeps the
-result in benchmarks/results.
+becomes a row as if a correction named it, on 1,000 images with random features. Bytes are whole pages of the table and
+its indexes over the number of rows. --record keeps the result in benchmarks/results.
 """
 
 from __future__ import annotations
