@@ -172,8 +172,6 @@ def measure_row(
     what: str, servers: list[Server], body: Callable[[Server], Any], seconds: float, rounds: int
 ) -> dict[str, object]:
     """One shape of request, of all servers in turns: the first is this checkout's."""
-    for server in servers:
-        ask_of_everybody(server)
     able = [server for server in servers if server.ask(body(server)) is not None]
     cpus: list[list[float]] = [[] for _ in able]
     walls: list[float] = []
@@ -239,6 +237,8 @@ def measure(trees: list[Path], seconds: float, rounds: int) -> list[dict[str, ob
         for what, body in shapes().items():
             found.append(measure_row(what, servers, body, seconds, rounds))
             show(found[-1])
+        for server in servers:
+            ask_of_everybody(server)
         found.append(measure_row(f"256 of {NUM_USERS:,} users x 1 image", servers, at_random(), seconds, rounds))
         show(found[-1])
         small = [
