@@ -16,7 +16,7 @@ from paaplus.api.schemas.predictions import (
     PredictionOut,
     UsedPreferenceOut,
 )
-from paaplus.services.predictions.predict import Answer, UserScores
+from paaplus.services.predictions.answers import Answer, UserScores
 from paaplus.services.predictions.serving import ServedAdapter
 
 

@@ -20,7 +20,8 @@ from recording import record_rows
 from training import Bench
 
 from paaplus.services.predictions import receipts
-from paaplus.services.predictions.predict import Predictor, Target
+from paaplus.services.predictions.answers import Target
+from paaplus.services.predictions.predict import Predictor
 from paaplus.storage.blobs import BlobStore
 
 TABLES = ("feedback", "prediction_receipts", "adapters", "adapter_history", "runs", "jobs", "events", "users",

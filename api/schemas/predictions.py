@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 from paaplus.api.schemas.base_models import BaseModelRef
 from paaplus.api.schemas.common import Flag, In, Number, Out, UserRef
 from paaplus.api.schemas.feedback import RECEIPT_EXAMPLE
-from paaplus.services.predictions.predict import Answer, Prediction, Source, SourceReason
+from paaplus.services.predictions.answers import Answer, Prediction, Source, SourceReason
 from paaplus.services.predictions.serving import ServedAdapter
 
 

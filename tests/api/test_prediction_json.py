@@ -16,8 +16,8 @@ from paaplus.api.schemas.base_models import BaseModelRef
 from paaplus.api.schemas.predictions import PredictionColumnsOut, PredictionOut, PredictionsOut
 from paaplus.db.tables import BaseModelRow
 from paaplus.ids import new_id
+from paaplus.services.predictions.answers import Answer, Prediction, UserScores
 from paaplus.services.predictions.confidence import Confidence
-from paaplus.services.predictions.predict import Answer, Prediction, UserScores
 from paaplus.services.predictions.serving import ProjectedImage, ServedAdapter, UsedPreference
 from tests.api.conftest import World
 

@@ -35,7 +35,8 @@ from paaplus.ids import new_id
 from paaplus.scoring.adapters import Adapter, Bottleneck, TasteVector
 from paaplus.services.images import images
 from paaplus.services.predictions import active_versions, serving_store
-from paaplus.services.predictions.predict import Prediction, Predictor, Target
+from paaplus.services.predictions.answers import Prediction, Target
+from paaplus.services.predictions.predict import Predictor
 from paaplus.services.registry import base_models
 from paaplus.services.users.keys import OPERATOR, Principal
 from paaplus.settings import Settings

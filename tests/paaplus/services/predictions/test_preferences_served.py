@@ -13,7 +13,8 @@ from paaplus.scoring.adapters import adapter_from_bytes
 from paaplus.services.adaptation import drift
 from paaplus.services.adapters import versions
 from paaplus.services.images.features import features_digest
-from paaplus.services.predictions.predict import Prediction, Predictor, Target
+from paaplus.services.predictions.answers import Prediction, Target
+from paaplus.services.predictions.predict import Predictor
 from paaplus.services.predictions.serving import UsedPreference
 from paaplus.services.surveys import preferences
 from paaplus.settings import Settings
