@@ -53,6 +53,10 @@ class Predictor:
         """The store of projected images and adapters, for other services of this process."""
         return self._store
 
+    def prepare(self) -> None:
+        """Make or read the key of receipts, so that no prediction has to write."""
+        _ = self.signer
+
     @cached_property
     def signer(self) -> Signer:
         """Signs and checks receipts."""
