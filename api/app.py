@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from fastapi import FastAPI
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from starlette.middleware.cors import CORSMiddleware
 
@@ -172,6 +173,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         require_head(database.engine)
         blobs = BlobStore(settings.resolved_storage_url)
         predictor = Predictor(database, blobs, settings)
+        with suppress(OperationalError):  # a full disk, for example: the first receipt tries again
+            predictor.prepare()
         app.state.context = ApiContext(
             settings=settings,
             database=database,

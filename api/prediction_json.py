@@ -6,6 +6,7 @@ The texts have the fields of `PredictionsOut` and `PredictionColumnsOut` in thei
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ from paaplus.api.schemas.predictions import (
     PredictionOut,
     UsedPreferenceOut,
 )
-from paaplus.services.predictions.predict import Answer, UserScores
+from paaplus.services.predictions.answers import Answer, UserScores
 from paaplus.services.predictions.serving import ServedAdapter
 
 
@@ -133,14 +134,18 @@ def columns(answer: Answer, now: datetime) -> str:
         "confidence": _dumped(spread if any(user.confidences is not None for user in answer.scored) else None),
         "branches": _dumped(branches_N if any(branches is not None for branches in branches_N) else None),
         "receipt_id": _dumped(receipt_N if any(user.receipts is not None for user in answer.scored) else None),
-        "unscored": "{%s}"
-        % ",".join(
-            f'"{place}":{PredictionOut.of(item, base_model, now).model_dump_json()}'
+        "unscored": _object(
+            (str(place), PredictionOut.of(item, base_model, now).model_dump_json())
             for place, item in sorted(answer.unscored.items())
         ),
         "pending": str(answer.num_pending),
     }
-    return "{%s}" % ",".join(f'"{name}":{text}' for name, text in found.items())
+    return _object(found.items())
+
+
+def _object(members: Iterable[tuple[str, str]]) -> str:
+    """A JSON object of names and texts of JSON."""
+    return f"{{{','.join(f'{_dumped(name)}:{text}' for name, text in members)}}}"
 
 
 def _dumped(value: Any) -> str:

@@ -14,7 +14,7 @@ from paaplus.api.routing import DirectRoute
 from paaplus.api.schemas.predictions import PredictionColumnsOut, PredictionsIn, PredictionsOut
 from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput
-from paaplus.services.predictions.predict import Target
+from paaplus.services.predictions.answers import Target
 from paaplus.services.users.first_use import create_missing
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind

@@ -2,9 +2,9 @@
 
     python benchmarks/sizes.py [--record]
 
-200 simulated users of 40 ratings each are trained once, 50 of them get 100 predictions with receipts, on 1,000 images
-with random features. Bytes are whole pages of the table and its indexes over the number of rows. --record keeps the
-result in benchmarks/results.
+200 simulated users of 40 ratings each are trained once, 50 of them get 100 predictions with receipts, each of which
+becomes a row as if a correction named it, on 1,000 images with random features. Bytes are whole pages of the table and
+its indexes over the number of rows. --record keeps the result in benchmarks/results.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import structlog
 from recording import record_rows
 from training import Bench
 
-from paaplus.services.predictions.predict import Predictor, Target
+from paaplus.services.predictions import receipts
+from paaplus.services.predictions.answers import Target
+from paaplus.services.predictions.predict import Predictor
 from paaplus.storage.blobs import BlobStore
 
 TABLES = ("feedback", "prediction_receipts", "adapters", "adapter_history", "runs", "jobs", "events", "users",
@@ -36,7 +38,9 @@ def measure(home: Path) -> list[dict[str, object]]:
     bench.drain()
     predictor = Predictor(bench.database, BlobStore(bench.settings.resolved_storage_url), bench.settings)
     for user_id in users[:NUM_SERVED]:
-        predictor.answer([Target(user_id, image_id) for image_id in bench.images[:100]])
+        items = predictor.answer([Target(user_id, image_id) for image_id in bench.images[:100]]).items
+        named = [(user_id, item.receipt) for item in items if item.receipt is not None]
+        receipts.keep(bench.database, predictor.signer, named, keep_days=0)
     bench.database.dispose()
     [file] = home.glob("*.db")
     with sqlite3.connect(file) as connection:

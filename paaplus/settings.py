@@ -145,13 +145,13 @@ class Settings(BaseSettings):
     holdout_key: SecretStr = Field(SecretStr("paaplus-holdout"), description="Key of the hash that holds ratings out.")
     features_cache_mb: int = Field(256, ge=1, description="Memory for projected features in one API process.")
     keep_receipts_days: int = Field(
-        365, ge=0, description="Receipts that no feedback names are deleted after this time; 0: never."
+        365, ge=0, description="Receipts are valid for this time, and rows that no feedback names deleted; 0: for ever."
     )
     keep_events_days: int = Field(
         30, ge=0, description="Events and their deliveries are deleted after this time; 0: never."
     )
     keep_jobs_days: int = Field(90, ge=0, description="Finished jobs are deleted after this time; 0: never.")
-    adapters_cache_mb: int = Field(256, ge=1, description="Memory for adapters in one process; 64 MB: 16,000 users.")
+    adapters_cache_mb: int = Field(256, ge=1, description="Memory for adapters in one process; 64 MB: 13,000 users.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     fault: str = Field("", description="For tests: the point of paaplus/faults.py at which this process kills itself.")
 

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 from paaplus.api.schemas.base_models import BaseModelRef
 from paaplus.api.schemas.common import Flag, In, Number, Out, UserRef
 from paaplus.api.schemas.feedback import RECEIPT_EXAMPLE
-from paaplus.services.predictions.predict import Answer, Prediction, Source, SourceReason
+from paaplus.services.predictions.answers import Answer, Prediction, Source, SourceReason
 from paaplus.services.predictions.serving import ServedAdapter
 
 
@@ -36,7 +36,7 @@ class PredictionsIn(In):
         True, description="False: the answer has no receipts, and is shorter; then no correction can name these scores."
     )
     compact: Flag = Field(
-        False, description="Answer with columns instead of items: a tenth of the bytes. Users and images are not named."
+        False, description="Answer with columns instead of items, and what a user's items have in common once."
     )
 
     @model_validator(mode="after")

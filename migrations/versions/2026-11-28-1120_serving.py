@@ -1,7 +1,4 @@
-"""For serving: an application's users in order of their ids, and the deployment's secrets, of which one signs receipts."""
-
-import secrets
-from datetime import UTC, datetime
+"""An index for pages of an application's users, and the deployment's secrets, of which one signs receipts."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,15 +9,13 @@ down_revision = "8c41e7d0b3a6"
 
 def upgrade() -> None:
     op.create_index("ix_users_application_id", "users", ["application", "id"])
-    table = op.create_table(
+    op.create_table(
         "secrets",
         sa.Column("name", sa.String(64), nullable=False),
         sa.Column("value", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_secrets"),
     )
-    new = {"name": "receipts", "value": secrets.token_bytes(32), "created_at": datetime.now(UTC)}
-    op.bulk_insert(table, [new])
 
 
 def downgrade() -> None:

@@ -40,7 +40,7 @@ with lazy_imports():
     from paaplus.services.images import images as images_service
     from paaplus.services.operations import erasures, export
     from paaplus.services.predictions import anchors as anchors_service
-    from paaplus.services.predictions import predict, theme_offsets
+    from paaplus.services.predictions import answers, predict, theme_offsets
     from paaplus.services.reviews import exposure_ratings
     from paaplus.services.users import budget, keys
     from paaplus.services.users import users as users_service
@@ -216,7 +216,7 @@ def anchors(
     """A user's score of an image beside the nearest images below and above it that the same user has rated."""
     with open_database() as database:
         with database.read_session() as session:
-            target = predict.Target(user_of(session, user).id, images_service.get(session, keys.OPERATOR, image).id)
+            target = answers.Target(user_of(session, user).id, images_service.get(session, keys.OPERATOR, image).id)
         predictor = predict.Predictor(database, open_blobs(), get_settings())
         found = anchors_service.score_with_anchors(database, predictor, target)
     rows = [

@@ -127,6 +127,32 @@ class Prediction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScoredUser:
+    """What all scores of one user have in common."""
+
+    user_id: str
+    source: str
+    source_reason: str
+    adapter: ServedAdapter | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreColumns:
+    """Scores of several users and images as columns: first all images of the first user, then those of the second.
+
+    `user` is each item's place in `users`, None where it has no score; `unscored` tells why, by the item's place.
+    """
+
+    users: list[ScoredUser]
+    user: list[int | None]
+    scores: dict[str, list[float | None]]
+    generic: dict[str, list[float | None]]
+    receipt_id: list[str | None] | None
+    unscored: dict[str, Prediction]
+    pending: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RankedImage:
     """One image of a ranking, with its places in the user's order and in everybody's, and the user's own answer."""
 

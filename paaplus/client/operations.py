@@ -20,6 +20,7 @@ from paaplus.client.answers import (
     PointerChange,
     Prediction,
     Ranking,
+    ScoreColumns,
     User,
     Version,
     read,
@@ -198,6 +199,13 @@ def predict(
         answer = yield from send(Call("POST", "/v1/predictions", json=body, waits_s=wait_s), retries)
         found += [read(Prediction, item) for item in answer.json()["items"]]
     return found
+
+
+def score_columns(users: Sequence[str], images: Sequence[str], receipts: bool, retries: Retries) -> Steps[ScoreColumns]:
+    """The scores of every user for every image, in one call of the compact form."""
+    body = {"users": list(users), "images": list(images), "receipts": receipts, "compact": True}
+    answer = yield from send(Call("POST", "/v1/predictions", json=body), retries)
+    return read(ScoreColumns, answer.json())
 
 
 def predict_all(

@@ -13,7 +13,7 @@ from paaplus.services.adaptation import suggestions
 from paaplus.services.feedback.writer import Posted
 from paaplus.services.images import images
 from paaplus.services.images.filters import ImageFilter
-from paaplus.services.predictions.predict import Target
+from paaplus.services.predictions.answers import Target
 from paaplus.services.users.rate_limits import RateLimitKind
 from paaplus.studio import answers
 from paaplus.studio.answers import person_of

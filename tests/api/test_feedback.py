@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from paaplus.db.tables import FeedbackRow
+from paaplus.db.tables import FeedbackRow, PredictionReceiptRow
 from tests.api.conftest import Caller, World, jpeg
 
 GHOST = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"
@@ -185,6 +185,42 @@ def test_receipt_of_another_person_does_not_exist(world: World) -> None:
     event = {k: v for k, v in world.rating().items() if k != "image"} | {"kind": "correction", "receipt": receipt}
     assert world.application.post("/v1/feedback", event).status_code == 404
     assert world.application.post("/v1/feedback", event | {"user": "bob"}).status_code == 201
+
+
+def correction(world: World, receipt: Any, event_id: str = "c") -> dict[str, Any]:
+    rating = {k: v for k, v in world.rating(event_id).items() if k != "image"}
+    return rating | {"kind": "correction", "receipt": receipt}
+
+
+def test_signed_receipt_is_named_as_often_as_one_likes_and_has_one_row(world: World) -> None:
+    world.adapter(world.ada)
+    item = {"user": "ada", "image": str(world.images[0])}
+    predicted = world.application.post("/v1/predictions", {"items": [item]}).json()["items"][0]
+    first = world.application.post("/v1/feedback", correction(world, predicted["receipt_id"]))
+    again = world.application.post("/v1/feedback", correction(world, predicted["receipt_id"]))
+    batch = {"events": [correction(world, predicted["receipt_id"], "d"), correction(world, "r1." + "A" * 75, "e")]}
+    more = world.application.post("/v1/feedback", batch).json()
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert [item["status"] for item in more["items"]] == ["accepted", "rejected"]
+    with world.database.read_session() as session:
+        row = session.execute(sa.select(PredictionReceiptRow)).scalar_one()
+    assert (row.user_id, row.image_id, row.scores) == (world.ada, world.images[0], predicted["scores"])
+    assert str(row.adapter_id) == predicted["adapter"]["id"]
+    listed = world.application.get("/v1/feedback", user="ada").json()["items"]
+    assert {event["receipt_id"] for event in listed} == {str(row.id)}
+    third = world.application.post("/v1/feedback", correction(world, str(row.id), "f"))
+    assert third.status_code == 201, "a stored receipt is named by its id, as those of before"
+
+
+def test_receipt_that_was_not_given_is_refused(world: World) -> None:
+    item = {"user": "ada", "image": str(world.images[0])}
+    receipt = world.application.post("/v1/predictions", {"items": [item]}).json()["items"][0]["receipt_id"]
+    changed = receipt[:-8] + ("A" if receipt[-8] != "A" else "B") + receipt[-7:]
+    assert world.application.post("/v1/feedback", correction(world, changed)).status_code == 404
+    for rubbish in ("", "r1.", "r1.x", "r2." + receipt[3:], "x" * 75, 7, None):
+        answer = world.application.post("/v1/feedback", correction(world, rubbish))
+        assert answer.status_code == 422, rubbish
+    assert log(world) == []
 
 
 def test_examples_of_the_documentation_fit_their_schema(world: World) -> None:

@@ -16,8 +16,8 @@ from paaplus.api.schemas.base_models import BaseModelRef
 from paaplus.api.schemas.predictions import PredictionColumnsOut, PredictionOut, PredictionsOut
 from paaplus.db.tables import BaseModelRow
 from paaplus.ids import new_id
+from paaplus.services.predictions.answers import Answer, Prediction, UserScores
 from paaplus.services.predictions.confidence import Confidence
-from paaplus.services.predictions.predict import Answer, Prediction, UserScores
 from paaplus.services.predictions.serving import ProjectedImage, ServedAdapter, UsedPreference
 from tests.api.conftest import World
 
@@ -89,8 +89,8 @@ def test_columns_say_what_the_items_say() -> None:
         assert user.model_dump() == type(user).model_validate(of_user).model_dump()
         assert {aspect: columns.scores[aspect][place] for aspect in ASPECTS} == readable.scores
         assert {aspect: columns.generic[aspect][place] for aspect in ASPECTS} == readable.generic
-        assert columns.receipt_id is not None and columns.receipt_id[place] == readable.receipt_id
-        assert columns.branches is not None and columns.branches[place] == readable.branches
+        assert (columns.receipt_id or [])[place] == readable.receipt_id
+        assert (columns.branches or [])[place] == readable.branches
         if readable.confidence is not None:
             assert columns.confidence is not None
             assert {a: columns.confidence["rating_sd"][a][place] for a in ASPECTS} == readable.confidence.rating_sd

@@ -18,7 +18,6 @@ from starlette.testclient import TestClient
 from paaplus.api import waiting
 from paaplus.api.waiting import OneAtATime, Turns, Waiter
 from paaplus.db.locks import lock_user
-from paaplus.db.tables import PredictionReceiptRow
 from paaplus.errors import TooMany
 from paaplus.settings import Settings
 from tests.api.conftest import World, app_with, jpeg

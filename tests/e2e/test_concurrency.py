@@ -24,7 +24,8 @@ from paaplus.pipelines.context import Running
 from paaplus.queue import jobs
 from paaplus.services import scheduling
 from paaplus.services.adapters import versions
-from paaplus.services.predictions.predict import Predictor, Target
+from paaplus.services.predictions.answers import Target
+from paaplus.services.predictions.predict import Predictor
 from paaplus.settings import Settings
 from tests.support import acts
 from tests.support.deployment import Deployment

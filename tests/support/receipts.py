@@ -11,7 +11,7 @@ from paaplus.db.engine import Database
 from paaplus.db.tables import PredictionReceiptRow
 from paaplus.receipts import row_id
 from paaplus.services.predictions import receipts
-from paaplus.services.predictions.predict import Prediction
+from paaplus.services.predictions.answers import Prediction
 
 
 def keep(database: Database, items: Iterable[Prediction]) -> list[PredictionReceiptRow | None]:

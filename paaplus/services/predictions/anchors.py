@@ -10,7 +10,8 @@ from paaplus.db.users import existing_user
 from paaplus.errors import InvalidInput, Unavailable
 from paaplus.scoring.anchors import Anchors, RatedImage, find_anchors
 from paaplus.services.feedback import feedback_log
-from paaplus.services.predictions.predict import Prediction, Predictor, Target
+from paaplus.services.predictions.answers import Prediction, Target
+from paaplus.services.predictions.predict import Predictor
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,9 @@ Shape letters: N = images of one user, or items of one call; R = taste space dim
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -20,8 +19,7 @@ import structlog
 from sqlalchemy.exc import OperationalError
 
 from paaplus.db.engine import Database, is_disk_full
-from paaplus.db.tables import BaseModelRow, ImageRow
-from paaplus.db.tables.experts import MatchKind
+from paaplus.db.tables import ImageRow
 from paaplus.db.types import utcnow
 from paaplus.errors import NotFound
 from paaplus.receipts import Signer
@@ -30,8 +28,9 @@ from paaplus.scoring.together import score_together
 from paaplus.services.images import images
 from paaplus.services.images.features import delete_damaged
 from paaplus.services.predictions import active_versions, receipts
+from paaplus.services.predictions.answers import Answer, Prediction, Target, UserScores, source_of
 from paaplus.services.predictions.confidence import Confidence, confidences
-from paaplus.services.predictions.serving import ProjectedImage, ServedAdapter, Serving, UsedPreference
+from paaplus.services.predictions.serving import ProjectedImage, Serving, UsedPreference
 from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.users import users
 from paaplus.services.users.keys import Principal
@@ -39,109 +38,6 @@ from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
 log = structlog.get_logger(__name__)
-
-Source = Literal["adapter", "match", "base"]
-SourceReason = Literal[
-    "active_adapter",
-    "matched_generic",
-    "matched_expert",
-    "matched_combination",
-    "no_adapter",
-    "adapter_of_another_base_model",
-]
-_MATCHED: Final[dict[MatchKind, SourceReason]] = {
-    MatchKind.GENERIC: "matched_generic",
-    MatchKind.EXPERT: "matched_expert",
-    MatchKind.COMBINATION: "matched_combination",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """An existing user and image that the caller may see."""
-
-    user_id: UUID
-    image_id: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """One prediction. Scores are 0-10 by aspect, None unless `status` is "scored".
-
-    `source` is where the scores come from: "adapter" a trained version, "match" a version that a match made, "base"
-    the base model. `source_reason` gives the details. An adapter for another base model is not used.
-    """
-
-    user_id: UUID
-    image_id: UUID
-    status: Literal["scored", "pending", "failed"]
-    scores: dict[str, float] | None = None
-    generic: dict[str, float] | None = None
-    source: Source | None = None
-    source_reason: SourceReason | None = None
-    adapter: ServedAdapter | None = None
-    preference: UsedPreference | None = None  # generic scores were computed with it; None: without one
-    branches: tuple[str, ...] | None = None  # parts of the network that gave the features; None: unknown
-    confidence: Confidence | None = None  # None also if it was not requested
-    receipt: str | None = None
-    job_id: UUID | None = None
-    retry_after_s: int | None = None
-    error: str | None = None
-
-
-@dataclass(slots=True)
-class UserScores:
-    """The scored items of one user in one answer; all have one source.
-
-    Args:
-        places: of each item in the answer.
-        images: of each item, in taste space.
-        score_NA, generic_NA: personal and generic scores, as Python's numbers.
-        receipts: of each item; None: none were asked for.
-        confidences: of each item; None: not asked for, or the adapter has none.
-    """
-
-    user_id: UUID
-    source: Source
-    source_reason: SourceReason
-    adapter: ServedAdapter | None
-    preference: UsedPreference | None
-    places: list[int]
-    image_ids: list[UUID]
-    images: list[ProjectedImage]
-    score_NA: list[list[float]]
-    generic_NA: list[list[float]]
-    receipts: list[str] | None = None
-    confidences: list[Confidence] | None = None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """All predictions of one call, and the base model that scored them.
-
-    Args:
-        base_model: its row.
-        num_items: of the call.
-        scored: by user.
-        unscored: by place, items that are pending or failed.
-    """
-
-    base_model: BaseModelRow
-    num_items: int
-    scored: list[UserScores]
-    unscored: dict[int, Prediction]
-
-    @cached_property
-    def items(self) -> list[Prediction]:
-        """The predictions one by one, in the order asked."""
-        by_place = dict(self.unscored)
-        for user in self.scored:
-            by_place.update(zip(user.places, _predictions(user, self.base_model.aspects), strict=True))
-        return [by_place[place] for place in range(self.num_items)]
-
-    @property
-    def num_pending(self) -> int:
-        return sum(item.status == "pending" for item in self.unscored.values())
 
 
 class Predictor:
@@ -156,6 +52,10 @@ class Predictor:
     def store(self) -> ServingStore:
         """The store of projected images and adapters, for other services of this process."""
         return self._store
+
+    def prepare(self) -> None:
+        """Make or read the key of receipts, so that no prediction has to write."""
+        _ = self.signer
 
     @cached_property
     def signer(self) -> Signer:
@@ -348,33 +248,6 @@ def _confidences(serving: Serving, user: UserScores) -> list[Confidence] | None:
     taste_NR = np.stack([image.taste_R for image in user.images])
     generic_NA = np.stack([image.generic_A for image in user.images])
     return confidences(serving.scorer, adapter, prior, taste_NR, generic_NA)
-
-
-def _predictions(user: UserScores, aspects: Sequence[str]) -> Iterator[Prediction]:
-    for n, image_id in enumerate(user.image_ids):
-        yield Prediction(
-            user.user_id,
-            image_id,
-            "scored",
-            scores=dict(zip(aspects, user.score_NA[n], strict=True)),
-            generic=dict(zip(aspects, user.generic_NA[n], strict=True)),
-            source=user.source,
-            source_reason=user.source_reason,
-            adapter=user.adapter,
-            preference=user.preference,
-            branches=user.images[n].branches,
-            confidence=user.confidences[n] if user.confidences is not None else None,
-            receipt=user.receipts[n] if user.receipts is not None else None,
-        )
-
-
-def source_of(served: ServedAdapter | None, is_personal: bool) -> tuple[Source, SourceReason]:
-    """Where a user's scores come from, and why: `is_personal` if the active version is for the base model."""
-    if served is None:
-        return "base", "no_adapter"
-    if not is_personal:
-        return "base", "adapter_of_another_base_model"
-    return ("adapter", "active_adapter") if served.matched is None else ("match", _MATCHED[served.matched])
 
 
 def _unscored(target: Target, serving: Serving, job_id: UUID | None, retry_after_s: int) -> Prediction:

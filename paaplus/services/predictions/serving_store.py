@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from paaplus.configs import MATCH_STRATEGY
 from paaplus.db.engine import Database
+from paaplus.db.lazy_session import LazySession
 from paaplus.db.prepared import as_uuid
 from paaplus.db.tables import AdapterRow, BaseModelRow, MatchRow, PreferenceRow, TastePriorRow
 from paaplus.errors import Damaged, InvalidInput, NotFound
@@ -110,7 +111,7 @@ class ServingStore:
         scorer = base_models.load(self._blobs, base_model)
         known = self._images.get_each([(base_model.digest, image_id, None) for image_id in image_ids])
         images = {image_id: image for image_id, image in zip(image_ids, known, strict=True) if image is not None}
-        with _LazySession(connection) as session:
+        with LazySession(connection) as session:
             versions, damaged = self._read_versions(session, active, base_model.digest)
             served = {user_id: version.facts for user_id, version in versions.items()}
             adapters = {
@@ -160,7 +161,7 @@ class ServingStore:
         return priors
 
     def _read_versions(
-        self, session: _LazySession, active: dict[UUID, ActiveVersion], base_digest: str
+        self, session: LazySession, active: dict[UUID, ActiveVersion], base_digest: str
     ) -> tuple[dict[UUID, ServedVersion], dict[UUID, str]]:
         """Versions by user, from the cache or from their rows; and by user what is wrong with those that are damaged.
 
@@ -196,26 +197,6 @@ class ServingStore:
         for image_id, image in found.items():
             self._images.put((scorer.digest, image_id, None), image, size_bytes(image))
         return found
-
-
-class _LazySession:
-    """A session in the caller's transaction, made when it is first needed: most calls find everything in the caches."""
-
-    def __init__(self, connection: sa.Connection) -> None:
-        self._connection = connection
-        self._session: Session | None = None
-
-    def get(self) -> Session:
-        if self._session is None:
-            self._session = Session(bind=self._connection)
-        return self._session
-
-    def __enter__(self) -> _LazySession:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._session is not None:
-            self._session.close()
 
 
 def _used_preferences(

@@ -16,7 +16,8 @@ from paaplus.db.tables import ImageRow
 from paaplus.db.users import existing_user
 from paaplus.scoring.theme_calibration import ThemeCalibrator, fit_theme_calibrator
 from paaplus.services.feedback import feedback_log
-from paaplus.services.predictions.predict import Predictor, Target
+from paaplus.services.predictions.answers import Target
+from paaplus.services.predictions.predict import Predictor
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,11 @@ from paaplus.queue import jobs
 from paaplus.scoring.adapters import adapter_from_bytes
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.tensors import pack, unpack
-from paaplus.services.predictions.predict import Predictor, Target
+from paaplus.services.predictions.answers import Target
+from paaplus.services.predictions.predict import Predictor
 from paaplus.settings import Settings
-from tests.support.receipts import keep
 from tests.support.deployment import Deployment
+from tests.support.receipts import keep
 
 POLICIES = [
     {},

@@ -27,8 +27,8 @@ from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import Settings
 from tests.paaplus.services.experts.test_matching import PAIRS, Clinic
 from tests.paaplus.services.registry.test_taste_priors import some_prior
-from tests.support.receipts import keep_one
 from tests.support.factories import APPLICATION
+from tests.support.receipts import keep_one
 
 
 @pytest.fixture

@@ -6,20 +6,20 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-import sqlalchemy as sa
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import AdapterRow, FeaturesRow, PredictionReceiptRow
+from paaplus.db.tables import AdapterRow, FeaturesRow
 from paaplus.scoring.adapters import adapter_from_bytes
 from paaplus.services.adaptation import drift
 from paaplus.services.adapters import versions
 from paaplus.services.images.features import features_digest
-from paaplus.services.predictions.predict import Prediction, Predictor, Target
+from paaplus.services.predictions.answers import Prediction, Target
+from paaplus.services.predictions.predict import Predictor
 from paaplus.services.predictions.serving import UsedPreference
 from paaplus.services.surveys import preferences
 from paaplus.settings import Settings
-from tests.support.receipts import keep
 from tests.support.deployment import Deployment
+from tests.support.receipts import keep
 from tests.support.tiny import frame_base, tiny_heads
 
 WISH, OTHER = [0.1, 0.9, 0.4, 0.7, 0.2], [0.9, 0.1, 0.3, 0.2, 0.8]

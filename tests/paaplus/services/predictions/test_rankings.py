@@ -14,7 +14,8 @@ from paaplus.errors import InvalidInput, NotFound, Unavailable
 from paaplus.ids import new_id
 from paaplus.scoring.adapters import TasteVector
 from paaplus.services.images.filters import ImageFilter
-from paaplus.services.predictions.predict import Predictor, Target
+from paaplus.services.predictions.answers import Target
+from paaplus.services.predictions.predict import Predictor
 from paaplus.services.predictions.rankings import Ranking, Wanted, rank
 from paaplus.services.registry import base_models
 from paaplus.settings import Settings

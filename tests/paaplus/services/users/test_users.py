@@ -219,3 +219,18 @@ def test_an_invalid_policy_changes_nothing(database: Database) -> None:
 def test_policy_of_an_unknown_user_is_not_found(database: Database) -> None:
     with database.session() as session, pytest.raises(NotFound):
         users.set_policy(session, new_id(), {}, actor="operator")
+
+
+def test_page_of_an_applications_users_is_read_by_an_index(database: Database) -> None:
+    """In the order of the page: otherwise all users of the application are sorted for each page."""
+    query = sa.select(UserRow).where(users.visible_users(APP)).order_by(UserRow.id.desc()).limit(100)
+    with database.engine.connect() as connection:
+        text = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
+        if connection.dialect.name == "sqlite":
+            plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all())
+        else:
+            connection.exec_driver_sql("SET enable_seqscan = off")  # a table of few rows is read whole
+            plan = str(connection.exec_driver_sql(f"EXPLAIN {text}").all())
+    assert "ix_users_application_id" in plan, plan
+    assert "TEMP B-TREE" not in plan, plan
+    assert "Sort" not in plan, plan

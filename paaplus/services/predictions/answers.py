@@ -1,0 +1,147 @@
+"""Answers of predictions: what was asked, and what was found, by user and item by item.
+
+Shape letters: N = items, A = aspects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Literal
+from uuid import UUID
+
+from paaplus.db.tables import BaseModelRow
+from paaplus.db.tables.experts import MatchKind
+from paaplus.services.predictions.confidence import Confidence
+from paaplus.services.predictions.serving import ProjectedImage, ServedAdapter, UsedPreference
+
+Source = Literal["adapter", "match", "base"]
+SourceReason = Literal[
+    "active_adapter",
+    "matched_generic",
+    "matched_expert",
+    "matched_combination",
+    "no_adapter",
+    "adapter_of_another_base_model",
+]
+_MATCHED: Final[dict[MatchKind, SourceReason]] = {
+    MatchKind.GENERIC: "matched_generic",
+    MatchKind.EXPERT: "matched_expert",
+    MatchKind.COMBINATION: "matched_combination",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An existing user and image that the caller may see."""
+
+    user_id: UUID
+    image_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One prediction. Scores are 0-10 by aspect, None unless `status` is "scored".
+
+    `source` is where the scores come from: "adapter" a trained version, "match" a version that a match made, "base"
+    the base model. `source_reason` gives the details. An adapter for another base model is not used.
+    """
+
+    user_id: UUID
+    image_id: UUID
+    status: Literal["scored", "pending", "failed"]
+    scores: dict[str, float] | None = None
+    generic: dict[str, float] | None = None
+    source: Source | None = None
+    source_reason: SourceReason | None = None
+    adapter: ServedAdapter | None = None
+    preference: UsedPreference | None = None  # generic scores were computed with it; None: without one
+    branches: tuple[str, ...] | None = None  # parts of the network that gave the features; None: unknown
+    confidence: Confidence | None = None  # None also if it was not requested
+    receipt: str | None = None
+    job_id: UUID | None = None
+    retry_after_s: int | None = None
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class UserScores:
+    """The scored items of one user in one answer; all have one source.
+
+    Args:
+        places: of each item in the answer.
+        images: of each item, in taste space.
+        score_NA, generic_NA: personal and generic scores, as Python's numbers.
+        receipts: of each item; None: none were asked for.
+        confidences: of each item; None: not asked for, or the adapter has none.
+    """
+
+    user_id: UUID
+    source: Source
+    source_reason: SourceReason
+    adapter: ServedAdapter | None
+    preference: UsedPreference | None
+    places: list[int]
+    image_ids: list[UUID]
+    images: list[ProjectedImage]
+    score_NA: list[list[float]]
+    generic_NA: list[list[float]]
+    receipts: list[str] | None = None
+    confidences: list[Confidence] | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """All predictions of one call, and the base model that scored them.
+
+    Args:
+        base_model: its row.
+        num_items: of the call.
+        scored: by user.
+        unscored: by place, items that are pending or failed.
+    """
+
+    base_model: BaseModelRow
+    num_items: int
+    scored: list[UserScores]
+    unscored: dict[int, Prediction]
+
+    @cached_property
+    def items(self) -> list[Prediction]:
+        """The predictions one by one, in the order asked."""
+        by_place = dict(self.unscored)
+        for user in self.scored:
+            by_place.update(zip(user.places, _predictions(user, self.base_model.aspects), strict=True))
+        return [by_place[place] for place in range(self.num_items)]
+
+    @property
+    def num_pending(self) -> int:
+        return sum(item.status == "pending" for item in self.unscored.values())
+
+
+def source_of(served: ServedAdapter | None, is_personal: bool) -> tuple[Source, SourceReason]:
+    """Where a user's scores come from, and why: `is_personal` if the active version is for the base model."""
+    if served is None:
+        return "base", "no_adapter"
+    if not is_personal:
+        return "base", "adapter_of_another_base_model"
+    return ("adapter", "active_adapter") if served.matched is None else ("match", _MATCHED[served.matched])
+
+
+def _predictions(user: UserScores, aspects: Sequence[str]) -> Iterator[Prediction]:
+    for n, image_id in enumerate(user.image_ids):
+        yield Prediction(
+            user.user_id,
+            image_id,
+            "scored",
+            scores=dict(zip(aspects, user.score_NA[n], strict=True)),
+            generic=dict(zip(aspects, user.generic_NA[n], strict=True)),
+            source=user.source,
+            source_reason=user.source_reason,
+            adapter=user.adapter,
+            preference=user.preference,
+            branches=user.images[n].branches,
+            confidence=user.confidences[n] if user.confidences is not None else None,
+            receipt=user.receipts[n] if user.receipts is not None else None,
+        )
