@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any, cast
 
 import structlog
@@ -26,6 +27,16 @@ HEADERS: dict[int, dict[str, str]] = {401: {"WWW-Authenticate": "Bearer"}, 503: 
 
 PROBLEM = "application/problem+json"
 INTERNAL_ERROR = "internal error; the log has the details under this request's id"
+
+MAX_DETAILS = 100  # of one answer: what is wrong in a request, one by one
+KINDS = {
+    list: "a list",
+    str: "a text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    NoneType: "null",
+}
 
 # By route: the field for many items. A caller who sends a bare list is told of it.
 LISTS = {
@@ -88,11 +99,23 @@ def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
         return answer(422, "invalid_request", f"body: an object is needed, not a list{many}")
     # Without the input: it may contain a secret, or a NaN, which JSON cannot express.
     details = [
-        {"loc": list(e["loc"]), "message": e["msg"], "type": e["type"]}
-        for e in cast(RequestValidationError, error).errors()
+        {"loc": list(e["loc"]), "message": _words(e), "type": e["type"]}
+        for e in cast(RequestValidationError, error).errors()[:MAX_DETAILS]
     ]
     where = ".".join(str(part) for part in details[0]["loc"])
     return answer(422, "invalid_request", f"{where}: {details[0]['message']}", details)
+
+
+def _words(problem: Mapping[str, Any]) -> str:
+    """What is wrong, where the framework's words name its own insides."""
+    message = str(problem["msg"])
+    if problem["type"] in ("model_attributes_type", "model_type", "dict_type"):
+        return f"an object is needed, not {KINDS.get(type(problem.get('input')), 'another value')}"
+    if problem["type"] == "too_short" and isinstance(problem.get("input"), str):
+        return "is empty"
+    if "Expected UploadFile" in message:
+        return "a file is needed, with a file name"
+    return message.removeprefix("Value error, ")
 
 
 def _answer_http(_request: Request, error: Exception) -> JSONResponse:

@@ -6,7 +6,6 @@ A handler is a function of a `Call`. It runs in a thread, as the services wait f
 from __future__ import annotations
 
 import hmac
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -36,6 +35,7 @@ from paaplus.services.users.sessions import BrowserSession, SessionRing
 from paaplus.studio import pages, texts
 from paaplus.studio.context import StudioContext
 from paaplus.studio.texts import Texts
+from paaplus.texts import parse_json
 
 COOKIE: Final = "paaplus_studio"
 LANGUAGE_COOKIE: Final = "paaplus_language"
@@ -238,15 +238,16 @@ async def _read_body(call: Call, upload: bool) -> None:
     if int(announced) > longest:
         raise TooLarge(f"{int(announced)} bytes; at most {longest} are accepted")
     if request.headers.get("content-type", "").startswith("application/json"):
-        try:
-            body = json.loads(await request.body())
-        except ValueError as error:
-            raise InvalidInput("the body is no JSON") from error
+        body = parse_json(await request.body(), "the body is no JSON")
         if not isinstance(body, dict):
             raise InvalidInput("the body is no JSON object")
         call.form = body
         return
     form: FormData = await request.form(max_files=1 if upload else 0, max_fields=50)
+    names = [name for name, _ in form.multi_items()]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        await form.close()
+        raise InvalidInput(f"{doubled[0]!r:.80} is given {names.count(doubled[0])} times; once is needed")
     call.form = {name: value for name, value in form.items() if isinstance(value, str)}
     given = form.get("file")
     call.file = given if isinstance(given, UploadFile) else None

@@ -259,3 +259,22 @@ def test_every_language_has_every_text_with_the_same_places() -> None:
     templates = "".join(file.read_text("utf-8") for file in files("paaplus.studio").joinpath("templates").iterdir())
     used = set(re.findall(r't\("([a-z_.]+)"[,)]', templates)) | set(re.findall(r"t\('([a-z_.]+)'[,)]", templates))
     assert used <= texts["en.json"].keys(), used - texts["en.json"].keys()
+
+
+def test_form_that_says_a_thing_twice_is_refused(world: World) -> None:
+    token = sign_in(world, "admin")
+    twice = "user=" + str(world.ada) + "&user=" + str(world.bob) + "&to=order&token=" + token
+    headers = HTML | {"Content-Type": "application/x-www-form-urlencoded"}
+    refused = world.client.post("/studio/act", content=twice, headers=headers)
+    assert refused.status_code == 400
+    assert "is given 2 times" in refused.text
+
+
+@pytest.mark.parametrize("text", ['"value": 4, "value": 5', '"value": NaN'])
+def test_json_of_the_studio_is_read_strictly(world: World, text: str) -> None:
+    token = sign_in(world, "user")
+    body = json.dumps(rating(world)).replace('"value": 4', text)
+    headers = {"X-Studio-Token": token, "Content-Type": "application/json"}
+    refused = world.client.post("/studio/rate/answers", content=body, headers=headers)
+    assert refused.status_code == 400
+    assert "the body is no JSON" in refused.text
