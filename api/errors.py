@@ -50,7 +50,7 @@ log = structlog.get_logger(__name__)
 
 
 def install(app: FastAPI) -> None:
-    """Make the application answer with these errors."""
+    """Make the application answer with these errors. The handlers are asynchronous: others would each take a thread."""
     app.add_exception_handler(PaaplusError, _answer_known)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
@@ -81,7 +81,7 @@ def answer_unexpected(error: Exception) -> JSONResponse:
     return answer(500, "internal_error", INTERNAL_ERROR)
 
 
-def _answer_known(_request: Request, error: Exception) -> JSONResponse:
+async def _answer_known(_request: Request, error: Exception) -> JSONResponse:
     known = cast(PaaplusError, error)
     status_code = known.http_status
     if status_code == 500:
@@ -92,7 +92,7 @@ def _answer_known(_request: Request, error: Exception) -> JSONResponse:
     return answer(status_code, known.code, str(known), headers=headers)
 
 
-def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
+async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
     if isinstance(getattr(error, "body", None), list):
         route = getattr(request.scope.get("route"), "path", "")
         many = f', e.g. {{"{LISTS[route]}": [...]}}' if route in LISTS else ""
@@ -118,7 +118,7 @@ def _words(problem: Mapping[str, Any]) -> str:
     return message.removeprefix("Value error, ")
 
 
-def _answer_http(_request: Request, error: Exception) -> JSONResponse:
+async def _answer_http(_request: Request, error: Exception) -> JSONResponse:
     known = cast(HTTPException, error)
     codes = {
         400: "invalid_request",
@@ -131,7 +131,7 @@ def _answer_http(_request: Request, error: Exception) -> JSONResponse:
     return answer(known.status_code, code, str(known.detail), headers=known.headers)
 
 
-def _answer_database(_request: Request, error: Exception) -> JSONResponse:
+async def _answer_database(_request: Request, error: Exception) -> JSONResponse:
     """Answer 503 for a lost connection or a lock timeout, and 500 for any other database error."""
     if isinstance(error, PoolTimeoutError | OperationalError | InterfaceError):
         log.warning("database_unavailable", error=type(error).__name__)

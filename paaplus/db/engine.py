@@ -135,7 +135,8 @@ class Database:
         options: dict[str, Any] = {"read_only": True}
         if self.engine.dialect.name == "postgresql":
             options["isolation_level"] = "REPEATABLE READ"  # one snapshot for all statements, as SQLite always gives
-        self._read = sessionmaker(self.engine.execution_options(**options), expire_on_commit=False)
+        self._reading = self.engine.execution_options(**options)
+        self._read = sessionmaker(self._reading, expire_on_commit=False)
 
     @property
     def file(self) -> Path | None:
@@ -155,6 +156,12 @@ class Database:
         """A read-only transaction: every statement of the block reads the same snapshot. It must not write."""
         with self._read() as session, session.begin():
             yield session
+
+    @contextmanager
+    def read_connection(self) -> Iterator[sa.Connection]:
+        """As `read_session`, for one statement about columns: it takes half of the time."""
+        with self._reading.connect() as connection, connection.begin():
+            yield connection
 
     def scrub(self) -> None:
         """After an erasure: empty SQLite's write-ahead log, which still contains the deleted rows.

@@ -159,7 +159,7 @@ def check_form(token: str) -> None:
         raise Unauthenticated(_UNKNOWN)
 
 
-def authenticate(session: Session, token: str) -> Principal:
+def authenticate(session: Session | sa.Connection, token: str) -> Principal:
     """The principal of a key. The look-up is by hash, so its timing reveals nothing about the key.
 
     Raises:
@@ -246,8 +246,8 @@ class KeyRing:
         if known is not None:
             return known
         expires = time.monotonic() + self._cache_s  # counted from before the query, so it never lasts longer
-        with self._database.read_session() as session:
-            principal = authenticate(session, token)
+        with self._database.read_connection() as connection:
+            principal = authenticate(connection, token)
         with self._lock:
             if len(self._known) >= CACHE_SIZE:
                 self._known.clear()
