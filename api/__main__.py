@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ def make_served_app() -> FastAPI:
     """The application in a process that only serves."""
     settings = get_settings()
     logs.configure(settings.log_level)
+    logging.captureWarnings(True)
     app = create_app(settings)
     # Thousands of small objects live as long as the process. Without these lines, the garbage collector visits them
     # again and again, which makes the slowest hundredth of the requests slow.

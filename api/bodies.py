@@ -1,22 +1,64 @@
-"""Request bodies: a limit on their size, reading away what is refused, and JSON without doubled keys."""
+"""Request bodies: limits on their size and form, reading away what is refused, and JSON without doubled keys.
+
+Python's reader of JSON lets no other thread run while it reads numbers, texts and lists. So what a document may hold is
+bounded before it is read.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from fastapi.exceptions import RequestValidationError
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.types import Message, Receive
+from starlette.types import Message, Receive, Scope
 
-DRAIN_BYTES: Final = 64 * 2**20  # of a body that is refused with a valid key
-DRAIN_UNKNOWN_BYTES: Final = 2**20  # without one
+DRAIN_BYTES: Final = 64 * 2**20  # of a body that is refused with a valid key, beyond the largest upload
+DRAIN_UNKNOWN_BYTES: Final = 32 * 2**20  # without one
+DRAIN_FLOOD_BYTES: Final = 2**20  # of a caller who asks too often
 DRAIN_S: Final = 10.0
 THREAD_BYTES: Final = 2**16  # a larger JSON document is parsed in a thread, so that other requests go on
+MAX_VALUES: Final = 100_000  # of a JSON document: its objects, lists and what is in them
+MAX_NAMES: Final = 1_000  # of one object
+
+_TOKEN: Final = re.compile(rb'\\.|[",\[{]', re.DOTALL)
+
+
+class Reading:
+    """`receive` of a request, which knows what has been read of the body."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.has_begun = self.is_over = False
+
+    async def __call__(self) -> Message:
+        self.has_begun = True
+        part = await self._receive()
+        self.is_over = part["type"] != "http.request" or not part.get("more_body", False)
+        return part
+
+
+async def drain_refused(reading: Reading, scope: Scope, status_code: int, max_upload_bytes: int) -> None:
+    """Read away the rest of the body of a request that is refused. The answer must not have begun.
+
+    A client that waits for `100 Continue` has not sent it, and is not asked to.
+    """
+    headers = Headers(scope=scope)
+    if reading.is_over or not _announces_body(headers):
+        return
+    if not reading.has_begun and headers.get("expect", "").lower() == "100-continue":
+        return
+    if scope.get("state", {}).get("principal") is not None:
+        most = DRAIN_BYTES + max_upload_bytes
+    else:
+        most = DRAIN_FLOOD_BYTES if status_code == 429 else DRAIN_UNKNOWN_BYTES
+    await drain(reading, most)
 
 
 async def drain(receive: Receive, max_bytes: int) -> None:
@@ -45,11 +87,15 @@ def announced_bytes(request: Request) -> int | None:
 
 def has_body(request: Request) -> bool:
     """Whether the headers announce a body."""
-    return bool(announced_bytes(request)) or "transfer-encoding" in request.headers
+    return _announces_body(request.headers)
+
+
+def _announces_body(headers: Headers) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def limited(receive: Receive, max_bytes: int) -> Receive:
-    """Receive a body up to `max_bytes`; a longer one is refused with 413 after it was read away."""
+    """Receive a body up to `max_bytes`; a longer one is refused with 413."""
     num_read = 0
 
     async def receive_limited() -> Message:
@@ -57,8 +103,6 @@ def limited(receive: Receive, max_bytes: int) -> Receive:
         part = await receive()
         num_read += len(part.get("body", b""))
         if num_read > max_bytes:
-            if part.get("more_body", False):
-                await drain(receive, DRAIN_BYTES)
             raise too_large(max_bytes)
         return part
 
@@ -69,23 +113,25 @@ def too_large(max_bytes: int) -> HTTPException:
     return HTTPException(413, f"the body of the request is larger than {max_bytes} bytes, the limit of this path")
 
 
-async def read_json(request: Request) -> None:
+async def read_json(request: Request, max_values: int = MAX_VALUES) -> None:
     """Read and parse the body, so that `request.json()` returns it.
 
     Raises:
         RequestValidationError: not JSON, or an object that has a key twice.
-        HTTPException: 400, the text cannot be decoded or is nested too deeply; 413.
+        HTTPException: 400, the text cannot be decoded or is nested too deeply; 413, it has too many values.
     """
     body = await request.body()
     if not body:
         return
-    parsed = await run_in_threadpool(_parse, body) if len(body) > THREAD_BYTES else _parse(body)
+    parsed = await run_in_threadpool(_parse, body, max_values) if len(body) > THREAD_BYTES else _parse(body, max_values)
     request._json = parsed  # where Starlette keeps it
 
 
-def _parse(body: bytes) -> Any:
+def _parse(body: bytes, max_values: int) -> Any:
+    if has_more_values(body, max_values):
+        raise HTTPException(413, f"the JSON document has more than {max_values} values, the limit")
     try:
-        return json.loads(body, object_pairs_hook=_without_doubles, parse_constant=_refuse_constant)
+        return json.loads(body, object_pairs_hook=_as_object, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         problem = {"type": "json_invalid", "loc": ("body", error.pos), "msg": f"JSON decode error: {error.msg}"}
         raise RequestValidationError([problem]) from error
@@ -93,8 +139,30 @@ def _parse(body: bytes) -> Any:
         raise HTTPException(400, f"the body cannot be read as JSON: {error}") from error
 
 
-def _without_doubles(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def has_more_values(body: bytes, most: int) -> bool:
+    """Whether a JSON document has more than `most` values: a comma, and what opens an object or a list, each begin one.
+
+    Those in texts are counted apart only if all together are too many. That loop lets other threads run.
+    """
+    if sum(body.count(sign) for sign in (b",", b"[", b"{")) < most:
+        return False
+    count, in_text = 0, False
+    for token in _TOKEN.finditer(body):
+        sign = token[0]
+        if sign == b'"':
+            in_text = not in_text
+        elif not in_text and len(sign) == 1:
+            count += 1
+            if count >= most:
+                return True
+    return False
+
+
+def _as_object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
+    if len(pairs) > MAX_NAMES:
+        problem = {"type": "too_long", "loc": ("body",), "msg": f"an object has {len(pairs)} keys; at most {MAX_NAMES}"}
+        raise RequestValidationError([problem])
     if len(found) == len(pairs):
         return found
     seen: set[str] = set()

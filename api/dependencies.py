@@ -30,7 +30,7 @@ from paaplus.services.idempotency import Once
 from paaplus.services.operations.readiness import Readiness
 from paaplus.services.predictions.predict import Predictor
 from paaplus.services.users.failed_attempts import FailedAttempts
-from paaplus.services.users.keys import KeyRing, Principal
+from paaplus.services.users.keys import KeyRing, Principal, check_form
 from paaplus.services.users.rate_limits import RateLimiter, RateLimitKind
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
@@ -91,7 +91,17 @@ def begin_once(session: Session, once: Once) -> None:
         CarriedOut: it was carried out already; its answer is given again.
         Conflict: it was carried out already, and its answer contained a secret; or the key was used for another act.
     """
-    answer = idempotency.begin(session, once)
+    _give_again(idempotency.begin(session, once), once)
+
+
+def give_again(database: Database, once: Once | None) -> None:
+    """Give the stored answer of an act again, before anything is read for it. Raises as `begin_once`."""
+    if once is not None:
+        with database.read_session() as session:
+            _give_again(idempotency.find(session, once), once)
+
+
+def _give_again(answer: idempotency.StoredAnswer | None, once: Once) -> None:
     if answer is None:
         return
     if answer.body is None:
@@ -151,12 +161,18 @@ class OpensTo:
             Forbidden: the key is of another scope.
             TooMany: the key's rate limit, or the address's limit of failed attempts, is reached.
         """
-        token = _token(request)
+        address = request.client.host if request.client is not None else ""
+        try:
+            token = _token(request)
+        except Unauthenticated:
+            context.failures.require_room(address, "")
+            context.failures.count(address)
+            raise
         principal = context.keys.cached(token)
         if principal is None:
-            address = request.client.host if request.client is not None else ""
             context.failures.require_room(address, token)
             try:
+                check_form(token)  # here, because a thread costs more than all the rest
                 principal = await run_in_threadpool(context.keys.authenticate, token)
             except Unauthenticated:
                 context.failures.count(address)

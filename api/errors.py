@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any, cast
 
 import structlog
@@ -27,6 +28,16 @@ HEADERS: dict[int, dict[str, str]] = {401: {"WWW-Authenticate": "Bearer"}, 503: 
 PROBLEM = "application/problem+json"
 INTERNAL_ERROR = "internal error; the log has the details under this request's id"
 
+MAX_DETAILS = 100  # of one answer: what is wrong in a request, one by one
+KINDS = {
+    list: "a list",
+    str: "a text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    NoneType: "null",
+}
+
 # By route: the field for many items. A caller who sends a bare list is told of it.
 LISTS = {
     "/v1/feedback": "events",
@@ -39,7 +50,7 @@ log = structlog.get_logger(__name__)
 
 
 def install(app: FastAPI) -> None:
-    """Make the application answer with these errors."""
+    """Make the application answer with these errors. The handlers are asynchronous: others would each take a thread."""
     app.add_exception_handler(PaaplusError, _answer_known)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
@@ -70,7 +81,7 @@ def answer_unexpected(error: Exception) -> JSONResponse:
     return answer(500, "internal_error", INTERNAL_ERROR)
 
 
-def _answer_known(_request: Request, error: Exception) -> JSONResponse:
+async def _answer_known(_request: Request, error: Exception) -> JSONResponse:
     known = cast(PaaplusError, error)
     status_code = known.http_status
     if status_code == 500:
@@ -81,21 +92,33 @@ def _answer_known(_request: Request, error: Exception) -> JSONResponse:
     return answer(status_code, known.code, str(known), headers=headers)
 
 
-def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
+async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
     if isinstance(getattr(error, "body", None), list):
         route = getattr(request.scope.get("route"), "path", "")
         many = f', e.g. {{"{LISTS[route]}": [...]}}' if route in LISTS else ""
         return answer(422, "invalid_request", f"body: an object is needed, not a list{many}")
     # Without the input: it may contain a secret, or a NaN, which JSON cannot express.
     details = [
-        {"loc": list(e["loc"]), "message": e["msg"], "type": e["type"]}
-        for e in cast(RequestValidationError, error).errors()
+        {"loc": list(e["loc"]), "message": _words(e), "type": e["type"]}
+        for e in cast(RequestValidationError, error).errors()[:MAX_DETAILS]
     ]
     where = ".".join(str(part) for part in details[0]["loc"])
     return answer(422, "invalid_request", f"{where}: {details[0]['message']}", details)
 
 
-def _answer_http(_request: Request, error: Exception) -> JSONResponse:
+def _words(problem: Mapping[str, Any]) -> str:
+    """What is wrong, where the framework's words name its own insides."""
+    message = str(problem["msg"])
+    if problem["type"] in ("model_attributes_type", "model_type", "dict_type"):
+        return f"an object is needed, not {KINDS.get(type(problem.get('input')), 'another value')}"
+    if problem["type"] == "too_short" and isinstance(problem.get("input"), str):
+        return "is empty"
+    if "Expected UploadFile" in message:
+        return "a file is needed, with a file name"
+    return message.removeprefix("Value error, ")
+
+
+async def _answer_http(_request: Request, error: Exception) -> JSONResponse:
     known = cast(HTTPException, error)
     codes = {
         400: "invalid_request",
@@ -108,7 +131,7 @@ def _answer_http(_request: Request, error: Exception) -> JSONResponse:
     return answer(known.status_code, code, str(known.detail), headers=known.headers)
 
 
-def _answer_database(_request: Request, error: Exception) -> JSONResponse:
+async def _answer_database(_request: Request, error: Exception) -> JSONResponse:
     """Answer 503 for a lost connection or a lock timeout, and 500 for any other database error."""
     if isinstance(error, PoolTimeoutError | OperationalError | InterfaceError):
         log.warning("database_unavailable", error=type(error).__name__)

@@ -10,6 +10,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from paaplus.api.bodies import Reading, drain_refused
 from paaplus.api.errors import answer_unexpected
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -29,7 +30,8 @@ class RequestMiddleware:
     """Gives each request an id for logs and answer, the caller's `X-Request-ID` if it is valid, and counts the request.
 
     Metrics and log have the route's template, not the path: paths contain the names that applications give their users,
-    and their number has no limit. HEAD is answered as GET without the body.
+    and their number has no limit. HEAD is answered as GET without the body. The body of a refused request is read away
+    before the answer: a client that is still sending would see a reset connection, and not the answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -45,11 +47,15 @@ class RequestMiddleware:
         method = scope["method"]
         if method == "HEAD":
             scope = {**scope, "method": "GET"}
+        reading = Reading(receive)
 
         async def send_with_id(message: Message) -> None:
             nonlocal status_code, is_stream
             if message["type"] == "http.response.start":
                 status_code = message["status"]
+                if status_code >= 400:
+                    settings = scope["app"].state.context.settings
+                    await drain_refused(reading, scope, status_code, settings.max_upload_bytes)
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
                 is_stream = headers.get("content-type", "").startswith("text/event-stream")
@@ -64,11 +70,11 @@ class RequestMiddleware:
         started = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
-                await self.app(scope, receive, send_with_id)
+                await self.app(scope, reading, send_with_id)
             except Exception as error:
                 response = answer_unexpected(error)
                 if not status_code:
-                    await response(scope, receive, send_with_id)
+                    await response(scope, reading, send_with_id)
             finally:
                 _count(scope, method, status_code, time.perf_counter() - started, is_stream)
 

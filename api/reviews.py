@@ -18,6 +18,7 @@ from paaplus.api.dependencies import (
     ReadSession,
     WriteSession,
     begin_once,
+    give_again,
 )
 from paaplus.api.routing import Route
 from paaplus.api.schemas.common import Page, next_cursor
@@ -62,6 +63,7 @@ def create_batch(body: BatchIn, key: ApplicationKey, context: Context, once: Ide
         overlap=body.overlap,
         limit=body.limit,
     )
+    give_again(context.database, once)  # the images of the first call are not open to a second one
     store = ServingStore(context.database, context.blobs, context.settings)
 
     def finish(session: Session, row: ReviewBatchRow) -> None:

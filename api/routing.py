@@ -70,10 +70,9 @@ class Route(APIRoute):
             principal = await _principal(request, context, shape)
             limit = body_limit(self.path, principal, context.settings)
             if (announced := bodies.announced_bytes(request)) is not None and announced > limit:
-                await bodies.drain(request.receive, bodies.DRAIN_BYTES)
                 raise bodies.too_large(limit)
             request = Request(request.scope, bodies.limited(request.receive, limit), request._send)
-            await _check_form_of_request(request, shape)
+            await _check_form_of_request(request, shape, max_values(context.settings))
             once = await _once(request, shape, principal)
             request.state.once = once
             try:
@@ -128,6 +127,11 @@ def body_limit(path: str, principal: Principal | None, settings: Settings) -> in
     return BATCH_BODY_BYTES if path in BATCHES and is_application else BODY_BYTES
 
 
+def max_values(settings: Settings) -> int:
+    """Values of a JSON document: those of the largest call that the settings allow, and some more."""
+    return max(bodies.MAX_VALUES, 60 * settings.max_feedback_events, 8 * settings.max_prediction_items)
+
+
 @dataclass(frozen=True)
 class _Shape:
     """What a route takes.
@@ -171,17 +175,12 @@ def _flat(dependant: Dependant) -> Iterator[Dependant]:
 async def _principal(request: Request, context: ApiContext, shape: _Shape) -> Principal | None:
     if isinstance(shape.key, OpenToAll):
         return None
-    try:
-        principal = await shape.key.check(context, request)
-    except Exception:
-        if bodies.has_body(request):
-            await bodies.drain(request.receive, bodies.DRAIN_UNKNOWN_BYTES)
-        raise
+    principal = await shape.key.check(context, request)
     request.state.principal = principal
     return principal
 
 
-async def _check_form_of_request(request: Request, shape: _Shape) -> None:
+async def _check_form_of_request(request: Request, shape: _Shape, most_values: int) -> None:
     """Check query and body for names that are unknown or occur twice, and read the body."""
     if not isinstance(shape.key, OpenToAll):  # monitors add parameters of their own
         _check_names("query", (name for name, _ in request.query_params.multi_items()), shape.query)
@@ -190,16 +189,14 @@ async def _check_form_of_request(request: Request, shape: _Shape) -> None:
     if shape.form is None and not shape.takes_json:
         return
     if (encoding := request.headers.get("content-encoding", "identity").strip().lower()) != "identity":
-        await bodies.drain(request.receive, bodies.DRAIN_BYTES)
         raise HTTPException(415, f"content encoding {encoding!r} is not accepted: send the body as it is")
     wanted = "multipart/form-data" if shape.form is not None else "application/json"
     found = _media_type(request)
     if not (found == wanted or (shape.takes_json and found.startswith("application/") and found.endswith("+json"))):
-        await bodies.drain(request.receive, bodies.DRAIN_BYTES)
         problem = f"content type {found!r} is not accepted here" if found else "the request has no content type"
         raise HTTPException(415, f"{problem}: send {wanted}")
     if shape.form is None:
-        await bodies.read_json(request)
+        await bodies.read_json(request, most_values)
         return
     form = await request.form()
     try:

@@ -12,6 +12,7 @@ import io
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +22,12 @@ from paaplus.numbers import parse_number
 MAX_TOLD = 10  # wrong rows that one error lists
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+# Spaces, and what pasted cells have beside them and nobody sees: zero-width spaces, joiners and byte order marks.
+_AROUND = " \t\r\n\v\f" + "".join(
+    map(chr, (0xA0, 0x1680, *range(0x2000, 0x200C), 0x2028, 0x2029, 0x202F, 0x205F, 0x2060, 0x3000, 0xFEFF))
+)
+_NEAR = 0.88  # as similar as `scenes` to `scene`, and `occured_at` to `occurred_at`
 
 ResultT = TypeVar("ResultT")
 
@@ -212,7 +219,7 @@ def _decoded(data: bytes) -> str:
 
 
 def _cell(value: str) -> str:
-    return unicodedata.normalize("NFC", value).strip()
+    return unicodedata.normalize("NFC", value).strip(_AROUND)
 
 
 def _columns(
@@ -233,6 +240,10 @@ def _columns(
     for column in columns:
         if (wanted := meant.get(column.casefold())) and wanted != column:
             raise InvalidInput(f"{place}: column {column!r} must be written {wanted!r}")
+    others = [column for column in columns if column not in (*needed, *known)]
+    for wanted in known:
+        if wanted not in columns and (near := get_close_matches(wanted, others, 1, _NEAR)):
+            raise InvalidInput(f"{place}: column {near[0]!r} has no meaning; if it is {wanted!r}, write it so")
     if missing := [wanted for wanted in needed if wanted not in columns]:
         wanted = ", ".join(map(repr, missing))
         raise InvalidInput(f"{place}: no column {wanted}; found {list(columns)[:20]}{_other_delimiter(header, layout)}")

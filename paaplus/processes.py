@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from paaplus.errors import Unavailable
 
 _PYTHON = [sys.executable, "-m"]
-_CELERY = [*_PYTHON, "celery", "-A", "paaplus.workers.app"]
+_CELERY = [*_PYTHON, "celery", "--quiet", "-A", "paaplus.workers.app"]  # quiet: no banner of plain text in the log
 QUIET = ["--loglevel", "WARNING"]
 
 
@@ -71,6 +72,8 @@ def usable_port(host: str, port: int) -> int:
         try:
             probe.bind(address)
         except OSError as error:
-            raise Unavailable(f"cannot listen on {where}: {error.strerror}; choose another with --port") from error
+            is_taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+            advice = "choose another with --port" if is_taken else "choose another address with PAAPLUS_API_HOST"
+            raise Unavailable(f"cannot listen on {where}: {error.strerror}; {advice}") from error
         chosen: int = probe.getsockname()[1]
         return chosen

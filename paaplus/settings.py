@@ -24,6 +24,11 @@ def _expanded(path: Path) -> Path:
         raise ValueError(f"{str(path)!r}: {error}") from error
 
 
+def _without_brackets(host: str) -> str:
+    """An address of IPv6 as it stands in a URL, `[::1]`, is the address `::1`."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") and ":" in host else host
+
+
 UserPath = Annotated[Path, AfterValidator(_expanded)]
 
 
@@ -51,7 +56,7 @@ class Settings(BaseSettings):
     storage_url: str = Field("", description="s3://, gs://, az:// or file:// URL; empty: a folder in `home`.")
     erasures_url: str = Field("", description="Where the list of erased users is kept, outside of every backup.")
 
-    api_host: str = "127.0.0.1"
+    api_host: Annotated[str, AfterValidator(_without_brackets)] = "127.0.0.1"
     api_port: int = Field(8000, ge=0, le=65535)
     max_upload_bytes: int = Field(20 * 2**20, ge=1024, description="Largest image file that is accepted.")
     max_image_pixels: int = Field(50_000_000, ge=1, description="Largest image, in pixels, that is decoded.")
@@ -125,7 +130,7 @@ class Settings(BaseSettings):
     claim_size: int = Field(
         16, ge=1, le=64, description="Due users that a worker claims and trains together; no version depends on it."
     )
-    application_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(
+    application_weights: dict[str, Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]] = Field(
         default_factory=dict, description="JSON: weights of applications that share workers; 1 for the others."
     )
     max_training_steps: int = Field(10_000, ge=1, description="Largest `num_steps` that a policy may ask for.")

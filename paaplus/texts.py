@@ -10,9 +10,10 @@ points). Every script is allowed, with its spaces and joiners. What is refused i
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from paaplus.errors import InvalidInput
 
@@ -115,6 +116,31 @@ def is_id(value: Any) -> bool:
 def without_refused(text: str) -> str:
     """A name without the characters that would be refused, for names that nobody chose, such as those of files."""
     return _normalized("".join(c for c in text if _fault(c, frozenset()) is None and c not in _DIRECTIONS))
+
+
+def parse_json(text: str | bytes, what: str) -> Any:
+    """What a JSON document says. Nothing is said twice, and every number is one.
+
+    Raises:
+        InvalidInput: no JSON, a key that is twice in one object, NaN or an infinity, or nested too deeply.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{what}: {error}") from error
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"{', '.join(doubled)} occurs twice")
+    return found
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"JSON has no {name}")
 
 
 def _normalized(text: str) -> str:

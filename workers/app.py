@@ -6,10 +6,11 @@ expire. There is no result backend: a job's state is in its row.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import celeryd_init, setup_logging
 
 from paaplus import logs
 from paaplus.settings import Settings, get_settings
@@ -70,9 +71,11 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
     }
 
 
+@celeryd_init.connect  # type: ignore[untyped-decorator]  # before Celery warns of a worker that runs as root
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _configure_logging(**_: Any) -> None:
     logs.configure(get_settings().log_level)
+    logging.captureWarnings(True)
 
 
 app = make_app(get_settings())

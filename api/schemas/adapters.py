@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from paaplus.api.schemas.base_models import BaseModelRef
-from paaplus.api.schemas.common import In, Out, Reason, Whole
+from paaplus.api.schemas.common import In, Many, Out, Reason, Whole
 from paaplus.db.tables import AdapterRow, BaseModelRow
 from paaplus.db.tables.jobs import RunOutcome
 from paaplus.db.tables.models import AdapterState, PointerMove
@@ -174,7 +174,7 @@ class RollbackIn(In):
 class ReleaseIn(In):
     """`sequences`: numbers of events; omitted: all excluded events."""
 
-    sequences: list[Whole] | None = Field(None, min_length=1, max_length=5_000, examples=[[11, 12]])
+    sequences: Many[Whole] | None = Field(None, min_length=1, max_length=5_000, examples=[[11, 12]])
     reason: Reason = Field(examples=["checked with the user"])
 
 

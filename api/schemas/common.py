@@ -53,6 +53,10 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Whole = Annotated[int, Field(strict=True, le=2**31 - 1)]
 Flag = Annotated[bool, Field(strict=True)]
 
+ItemT = TypeVar("ItemT")
+# Many items of a request. The first wrong one is told: to tell of thousands holds up other requests.
+Many = Annotated[list[ItemT], Field(fail_fast=True)]
+
 # A name or text is normalized and trimmed before its length is looked at. An id is refused if that would change it.
 Name = Annotated[str, BeforeValidator(cleaned(trimmed_name)), StringConstraints(min_length=1, max_length=128)]
 Id = Annotated[str, BeforeValidator(cleaned(checked_id_characters)), StringConstraints(min_length=1, max_length=128)]
@@ -92,9 +96,6 @@ class ErrorOut(BaseModel):
     status: int = Field(examples=[404])
     detail: str = Field(examples=["user 'ada' does not exist"])
     error: ErrorBody
-
-
-ItemT = TypeVar("ItemT")
 
 
 class _HasId(Protocol):

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from paaplus.api.schemas.common import In, Out, UserRef
+from paaplus.api.schemas.common import In, Many, Out, UserRef
 from paaplus.db.tables.experts import MatchKind
 from paaplus.services.adapters.matches import MatchView
 
@@ -18,7 +18,7 @@ class MatchIn(In):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{}, {"experts": ["dr-ada"], "kind": "expert"}]})
 
-    experts: list[UserRef] | None = Field(None, min_length=1, max_length=500)
+    experts: Many[UserRef] | None = Field(None, min_length=1, max_length=500)
     kind: MatchKind | None = None
 
 

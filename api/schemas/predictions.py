@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, model_validator
 
 from paaplus.api.schemas.base_models import BaseModelRef
-from paaplus.api.schemas.common import Flag, In, Number, Out, UserRef
+from paaplus.api.schemas.common import Flag, In, Many, Number, Out, UserRef
 from paaplus.api.schemas.feedback import RECEIPT_EXAMPLE
 from paaplus.services.predictions.answers import Answer, Prediction, Source, SourceReason
 from paaplus.services.predictions.serving import ServedAdapter
@@ -27,9 +27,9 @@ class PredictionsIn(In):
         json_schema_extra={"examples": [{"users": ["ada"], "images": ["0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"]}]}
     )
 
-    items: list[PredictionItemIn] | None = Field(None, min_length=1)
-    users: list[UserRef] | None = Field(None, min_length=1)
-    images: list[UUID] | None = Field(None, min_length=1)
+    items: Many[PredictionItemIn] | None = Field(None, min_length=1)
+    users: Many[UserRef] | None = Field(None, min_length=1)
+    images: Many[UUID] | None = Field(None, min_length=1)
     wait_s: Number = Field(0.0, ge=0, description="Longest time to wait for images without features, in seconds.")
     confidence: Flag = Field(False, description="Add the uncertainty of each score.")
     receipts: Flag = Field(

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
 from paaplus.api.schemas.base_models import BaseModelRef
-from paaplus.api.schemas.common import Aspect, Flag, In, Out, Sought, UserRef, Whole
+from paaplus.api.schemas.common import Aspect, Flag, In, Many, Out, Sought, UserRef, Whole
 from paaplus.api.schemas.predictions import ServedAdapterOut
 from paaplus.services.predictions.answers import Source, SourceReason
 from paaplus.services.predictions.rankings import TOP_MAX, Ranking
@@ -30,7 +30,7 @@ class RankingIn(In):
     model_config = ConfigDict(json_schema_extra={"examples": [{"user": "ada", "top": 20, "only_unrated": True}]})
 
     user: UserRef
-    images: list[ImageRef] | None = Field(
+    images: Many[ImageRef] | None = Field(
         None,
         min_length=1,
         description="Each once. An `external_id` is that of the user's own image, else of a shared one.",

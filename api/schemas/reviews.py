@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from paaplus.api.schemas.common import Aspect, Flag, Id, In, Name, Number, Out, UserRef, Whole
+from paaplus.api.schemas.common import Aspect, Flag, Id, In, Many, Name, Number, Out, UserRef, Whole
 from paaplus.api.schemas.tools import IMAGE_EXAMPLE, ToolName
 from paaplus.api.schemas.users import Application
 from paaplus.db.tables.reviews import ReviewOrder, ReviewState
@@ -26,7 +26,7 @@ class BatchIn(In):
         max_length=20,
         description="Tools whose labels are shown; omitted: all tools that label an aspect.",
     )
-    images: list[UUID] | None = Field(
+    images: Many[UUID] | None = Field(
         None,
         min_length=1,
         max_length=5_000,

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from paaplus.api.schemas.common import Aspect, Id, In, Number, Out
+from paaplus.api.schemas.common import Aspect, Id, In, Many, Number, Out
 from paaplus.api.schemas.users import Application
 
 IMAGE_EXAMPLE = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"
@@ -35,7 +35,7 @@ class LabelsIn(In):
     """The tools to run, and the images to label."""
 
     tools: list[ToolName] = Field(min_length=1, max_length=20, examples=[["generic", "exposure"]])
-    images: list[UUID] | None = Field(
+    images: Many[UUID] | None = Field(
         None,
         min_length=1,
         max_length=10_000,
@@ -78,7 +78,7 @@ class PrecomputedIn(In):
 
     tool: ToolName = Field(description="`precomputed`, or `precomputed:SOURCE`.", examples=["precomputed:partner"])
     version: Annotated[Id, Field(max_length=64)] = Field(examples=["2026-11"])
-    labels: list[PrecomputedLabelIn] = Field(min_length=1, max_length=1_000)
+    labels: Many[PrecomputedLabelIn] = Field(min_length=1, max_length=1_000)
     application: Application | None = Field(None, description="Needed with an admin key.")
 
 

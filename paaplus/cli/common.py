@@ -90,6 +90,12 @@ def user_of(session: Any, reference: str) -> UserRow:
         raise NotFound(f"{error}; name a user by UUID or as APPLICATION/EXTERNAL_ID: {advice}") from None
 
 
+def asked_once(key: str, command: str, arguments: Mapping[str, Any]) -> idempotency.Once:
+    """A command with its idempotency key."""
+    content = json.dumps([command, arguments], default=to_plain, sort_keys=True).encode()
+    return idempotency.Once.of(ACTOR, key, content)
+
+
 def once(
     session: Any, key: str | None, command: str, arguments: Mapping[str, Any], act: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
@@ -107,8 +113,7 @@ def once(
     """
     if key is None:
         return act()
-    content = json.dumps([command, arguments], default=to_plain, sort_keys=True).encode()
-    asked = idempotency.Once.of(ACTOR, key, content)
+    asked = asked_once(key, command, arguments)
     answer = idempotency.begin(session, asked)
     if answer is None:
         record = act()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,17 +10,32 @@ from uuid import UUID
 
 import typer
 
-from paaplus.cli.common import JsonOption, open_blobs, open_database, print_record, print_rows
+from paaplus.cli.common import (
+    JsonOption,
+    OnceOption,
+    asked_once,
+    open_blobs,
+    open_database,
+    print_record,
+    print_rows,
+    to_plain,
+)
 from paaplus.cli.lazy import lazy_imports
+from paaplus.errors import Conflict
 from paaplus.settings import get_settings
 
 with lazy_imports():
+    from paaplus.services import idempotency
     from paaplus.services.predictions import serving_store
     from paaplus.services.reviews import batches, progress
     from paaplus.services.users import keys
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from paaplus.db.engine import Database
     from paaplus.db.tables import ReviewBatchRow
+    from paaplus.services.reviews.batches import NewBatch
 
 app = typer.Typer()
 
@@ -47,6 +63,7 @@ def create(
     overlap: Annotated[float, typer.Option(min=0, max=1, help="Share of the images that every expert reviews.")] = 0.0,
     limit: Annotated[int, typer.Option(min=1, max=MAX_IMAGES, help="Most images.")] = 1_000,
     application: Annotated[str, typer.Option(help="Application of the images and experts.")] = "default",
+    key: OnceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send images to experts. Every expert gets a queue."""
@@ -64,11 +81,33 @@ def create(
         limit=limit,
     )
     with open_database() as database:
-        store = serving_store.ServingStore(database, open_blobs(), get_settings())
-        row = batches.create(database, store, keys.OPERATOR, new)
+        print_record(_created(database, new, key), as_json=as_json)
+
+
+def _created(database: Database, new: NewBatch, key: str | None) -> dict[str, Any]:
+    """The record of the new batch, or of the one that the same command made under this idempotency key."""
+    asked = asked_once(key, "reviews create", asdict(new)) if key is not None else None
+    if asked is not None:
         with database.read_session() as session:
-            of_experts = progress.progress(session, [row.id])[row.id]
-    print_record({**_record(row), "num_reviews": sum(one.open for one in of_experts)}, as_json=as_json)
+            stored = idempotency.find(session, asked)
+        if stored is not None and stored.body is not None:
+            made: dict[str, Any] = json.loads(stored.body)
+            return made
+    record: dict[str, Any] = {}
+
+    def begin(session: Session) -> None:
+        if asked is not None and idempotency.begin(session, asked) is not None:
+            raise Conflict("the same command was carried out at this moment: repeat it to see what it made")
+
+    def finish(session: Session, row: ReviewBatchRow) -> None:
+        of_experts = progress.progress(session, [row.id])[row.id]
+        record.update(_record(row), num_reviews=sum(one.open for one in of_experts))
+        if asked is not None:
+            idempotency.finish(session, asked, 200, json.dumps(record, default=to_plain).encode())
+
+    store = serving_store.ServingStore(database, open_blobs(), get_settings())
+    batches.create(database, store, keys.OPERATOR, new, begin=begin, finish=finish)
+    return record
 
 
 @app.command("list")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,8 +14,10 @@ from paaplus.cli.common import (
     DecimalOption,
     DelimiterOption,
     JsonOption,
+    OnceOption,
     StrictOption,
     csv_format,
+    once,
     open_blobs,
     open_database,
     parse_scale,
@@ -29,6 +30,7 @@ from paaplus.cli.lazy import lazy_imports
 from paaplus.csv_files import CsvFormat
 from paaplus.errors import InvalidInput
 from paaplus.settings import get_settings
+from paaplus.texts import parse_json
 
 with lazy_imports():
     from paaplus.services.registry import base_models, taste_priors
@@ -62,18 +64,21 @@ def create(
     ],
     domain: Annotated[str, typer.Option(help="The kind of objects that the survey is about.")],
     application: ApplicationOption = "default",
+    key: OnceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create a survey or its next version. If the newest version has the same form, nothing changes."""
-    try:
-        document = json.loads(form.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{form}: {error}") from error
+    document = parse_json(form.read_bytes(), str(form))
     with open_database() as database, database.session() as session:
-        row, is_new = surveys.create(
-            session, application=application, name=name, domain=domain, form=document, actor=ACTOR
-        )
-        print_record({**_record(row), "is_new": is_new}, as_json=as_json)
+
+        def create_one() -> dict[str, Any]:
+            row, is_new = surveys.create(
+                session, application=application, name=name, domain=domain, form=document, actor=ACTOR
+            )
+            return {**_record(row), "is_new": is_new}
+
+        given = {"application": application, "name": name, "domain": domain, "form": document}
+        print_record(once(session, key, "surveys create", given, create_one), as_json=as_json)
 
 
 @app.command("from-experts")

@@ -30,6 +30,7 @@ from paaplus.cli.common import (
 from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import Conflict, InvalidInput, Unavailable
 from paaplus.settings import get_settings
+from paaplus.texts import parse_json
 
 with lazy_imports():
     from paaplus import records
@@ -296,18 +297,12 @@ def exposure_rule(
 
 def _json_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text, object_pairs_hook=_without_doubles)
-    except ValueError as error:
-        raise InvalidInput(f"--set must be a JSON object: {error}{_as_json(text)}") from error
+        value = parse_json(text, "--set must be a JSON object")
+    except InvalidInput as error:
+        raise InvalidInput(f"{error}{_as_json(text)}") from error
     if not isinstance(value, dict):
         raise InvalidInput(f"--set must be a JSON object, got {text}{_as_json(text)}")
     return value
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if doubled := sorted({name for name, _ in pairs if [key for key, _ in pairs].count(name) > 1}):
-        raise ValueError(f"{', '.join(doubled)} occurs twice")
-    return dict(pairs)
 
 
 def _as_json(text: str) -> str:

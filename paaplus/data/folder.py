@@ -206,7 +206,9 @@ def _scale_of(path: Path, rating_NA: np.ndarray) -> Scale:
 
 def _scenes(images: Sequence[str], image_columns: dict[str, dict[str, str]]) -> np.ndarray:
     """The number of each image's scene; an image without a scene name is a scene of its own."""
-    names = [image_columns.get(image, {}).get("scene") or f"image:{image}" for image in images]
+    scenes = [image_columns.get(image, {}).get("scene") for image in images]
+    # Beginnings of their own: a scene may be called like an image.
+    names = [f"scene:{scene}" if scene else f"image:{image}" for image, scene in zip(images, scenes, strict=True)]
     return np.unique(names, return_inverse=True)[1]
 
 

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from paaplus.errors import InvalidInput, Unavailable
 from paaplus.image_kinds import PHOTO_SUFFIXES, RAW_SUFFIXES
+from paaplus.numbers import parse_number
 from paaplus.times import parse_moment
 
 NAMESPACE: Final = "urn:paaplus:photos:1.0/"
@@ -206,8 +207,8 @@ def _stars(fields: Mapping[str, Any], exif: Mapping[str, Any], file: Path) -> in
 
 def _whole(value: Any, file: Path) -> int:
     try:
-        return round(float(str(value)))
-    except (ValueError, OverflowError) as error:
+        return round(parse_number(str(value).strip()))
+    except InvalidInput as error:
         raise InvalidInput(f"{file.name}: a rating of {value!r:.40} is not a number") from error
 
 

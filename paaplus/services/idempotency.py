@@ -78,6 +78,22 @@ def begin(session: Session, once: Once) -> StoredAnswer | None:
     }
     insert_ignoring_conflicts(session, IdempotencyRow, [row])
     found = session.get_one(IdempotencyRow, (once.actor, once.key), populate_existing=True)
+    return _answer(found, once)
+
+
+def find(session: Session, once: Once) -> StoredAnswer | None:
+    """The stored answer of an act that was carried out; None: there is none. For acts that read much before they write.
+
+    Raises:
+        Conflict: the key was used for another request.
+    """
+    found = session.get(IdempotencyRow, (once.actor, once.key))
+    if found is None or found.expires_at <= db_now(session):
+        return None
+    return _answer(found, once)
+
+
+def _answer(found: IdempotencyRow, once: Once) -> StoredAnswer | None:
     if found.request_sha256 != once.request_sha256:
         raise Conflict(f"idempotency key {once.key!r} was used for another request at {found.created_at.isoformat()}")
     return StoredAnswer(found.status_code, found.answer) if found.status_code is not None else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -14,6 +13,7 @@ from paaplus.services.adapters.bulk_rollback import Selection
 from paaplus.services.users import users
 from paaplus.studio.calls import Call
 from paaplus.texts import clean_text
+from paaplus.times import parse_moment
 
 SHOWN: Final = 200  # people of one step; the next step goes on after them
 
@@ -60,7 +60,7 @@ def _selection(form: dict[str, str]) -> Selection:
         InvalidInput: a time or an id is none, or nothing is selected.
     """
     try:
-        since = datetime.fromisoformat(form["since"]).replace(tzinfo=UTC) if form["since"] else None
+        since = parse_moment(f"{form['since']}Z") if form["since"] else None
         run_id = UUID(form["run"]) if form["run"] else None
     except ValueError as error:
         raise InvalidInput(str(error)) from error

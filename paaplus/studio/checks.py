@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import json
 from typing import Any, Final, Literal
 
 from starlette.datastructures import FormData, UploadFile
@@ -12,6 +11,7 @@ from starlette.requests import Request
 from paaplus.errors import Conflict, Forbidden, InvalidInput, TooLarge, Unauthenticated
 from paaplus.services.users.sessions import BrowserSession
 from paaplus.studio.texts import Texts
+from paaplus.texts import parse_json
 
 FORM_BYTES: Final = 64 * 2**10
 MAX_FIELDS: Final = 2_200  # of the longest survey: 100 rankings of 20 options
@@ -62,7 +62,7 @@ async def read_body(request: Request, max_file_bytes: int) -> tuple[dict[str, An
         max_file_bytes: of the one file of an upload; 0: no file may be sent.
 
     Raises:
-        InvalidInput: it is neither, or does not say how long it is.
+        InvalidInput: it is neither, names a field twice, or does not say how long it is.
         TooLarge: it is too long.
     """
     longest = max_file_bytes + UPLOAD_OVERHEAD_BYTES if max_file_bytes else FORM_BYTES
@@ -72,14 +72,15 @@ async def read_body(request: Request, max_file_bytes: int) -> tuple[dict[str, An
     if int(announced) > longest:
         raise TooLarge(f"{int(announced)} bytes; at most {longest} are accepted")
     if request.headers.get("content-type", "").startswith("application/json"):
-        try:
-            body = json.loads(await request.body())
-        except ValueError as error:
-            raise InvalidInput("the body is no JSON") from error
+        body = parse_json(await request.body(), "the body is no JSON")
         if not isinstance(body, dict):
             raise InvalidInput("the body is no JSON object")
         return body, None
     form: FormData = await request.form(max_files=1 if max_file_bytes else 0, max_fields=MAX_FIELDS)
+    names = [name for name, _ in form.multi_items()]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        await form.close()
+        raise InvalidInput(f"{doubled[0]!r:.80} is given {names.count(doubled[0])} times; once is needed")
     given = form.get("file")
     fields = {name: value for name, value in form.items() if isinstance(value, str)}
     return fields, given if isinstance(given, UploadFile) else None

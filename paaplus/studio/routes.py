@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.routing import Route, Router
 
@@ -111,7 +112,7 @@ def router() -> Router:
 def home() -> Route:
     """The address without a path leads to the studio."""
 
-    async def lead(_request: object) -> RedirectResponse:
-        return RedirectResponse("/studio/", 307)
+    async def lead(request: Request) -> RedirectResponse:
+        return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + "/studio/", 307)
 
     return Route("/", lead, methods=["GET"], include_in_schema=False)

@@ -236,3 +236,109 @@ def test_numbers_in_a_query_are_not_guessed(world: World, limit: str) -> None:
     assert refused.status_code == 422
     assert "is not a whole number" in refused.text
     assert world.application.get("/v1/users/ada/adapters/1_0").status_code in (404, 405, 422)
+
+
+# --- what a document holds
+
+
+ID = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"
+LARGE = {
+    "numbers": ("/v1/feedback", '{"events": [' + "1," * 150_000 + "1]}"),
+    "lists": ("/v1/feedback", '{"events": [' + "[]," * 100_000 + "[]]}"),
+    "objects": ("/v1/predictions", '{"items": [' + "{}," * 60_000 + "{}]}"),
+    "texts": ("/v1/rankings", '{"user": "ada", "images": [' + f'"{ID}",' * 110_000 + f'"{ID}"]}}'),
+}
+
+
+@pytest.mark.parametrize(("path", "body"), LARGE.values(), ids=LARGE.keys())
+def test_document_of_too_many_values_is_refused_before_it_is_read(world: World, path: str, body: str) -> None:
+    """Python's reader of JSON holds the interpreter: others would wait for seconds."""
+    response = world.application.request("POST", path, content=body, headers={"Content-Type": "application/json"})
+    assert "more than 100000 values" in assert_error(response, 413, "too_large")["message"]
+
+
+def test_batch_with_long_texts_is_no_large_document(world: World) -> None:
+    events = [world.rating(f"e{i}", note=", " * 1_500) for i in range(300)]
+    assert world.application.post("/v1/feedback", {"events": events}).status_code == 200
+
+
+def test_object_of_too_many_keys_is_refused(world: World) -> None:
+    body = {f"k{i}": 1 for i in range(1_200)}
+    error = assert_error(world.application.post("/v1/users", body), 422, "invalid_request")
+    assert error["message"] == "body: an object has 1200 keys; at most 1000"
+
+
+def test_first_wrong_one_of_many_items_is_told(world: World) -> None:
+    error = assert_error(world.application.post("/v1/predictions", {"items": [1] * 30_000}), 422, "invalid_request")
+    assert error["message"] == "body.items.0: an object is needed, not a number"
+    assert len(error["details"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("null", "body: an object is needed, not null"),
+        ('"zoe"', "body: an object is needed, not a text"),
+        ("3", "body: an object is needed, not a number"),
+        ('{"external_id": "zoe", "policy": [1]}', "body.policy: an object is needed, not a list"),
+        ('{"external_id": ""}', "body.external_id: is empty"),
+    ],
+)
+def test_refusals_are_in_words_of_the_caller(world: World, body: str, message: str) -> None:
+    response = world.application.request(
+        "POST", "/v1/users", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert assert_error(response, 422, "invalid_request")["message"] == message
+
+
+def test_file_that_is_a_text_is_told(world: World) -> None:
+    response = world.application.request("POST", "/v1/images", files=[("file", (None, "a.jpg"))])
+    assert assert_error(response, 422, "invalid_request")["message"] == "body.file: a file is needed, with a file name"
+
+
+# --- who sends what is refused sees why
+
+
+@pytest.mark.parametrize("caller", ["application", "nobody", "unknown", "expert"])
+@pytest.mark.parametrize("path", ["/v1/images", "/v1/feedback", "/v1/nothing-here", "/healthz"])
+def test_refused_body_is_read_away(world: World, caller: str, path: str) -> None:
+    """A connection that is closed while the client sends is reset: the client sees no answer."""
+    headers = world.callers[caller].headers if caller in world.callers else {}
+    if caller == "unknown":
+        headers = {"Authorization": "Bearer paa_" + "x" * 43}
+    sent = 0
+
+    def parts() -> Any:
+        nonlocal sent
+        for _ in range(30):
+            sent += 2**20
+            yield bytes(2**20)
+
+    response = world.client.post(path, content=parts(), headers={"Content-Type": "text/plain"} | headers)
+    assert response.status_code in (401, 403, 404, 405, 413, 415)
+    assert sent == 30 * 2**20
+
+
+def test_requests_without_a_key_count_as_failed_attempts(settings: Settings) -> None:
+    limited = settings.model_copy(update={"failed_attempts_per_minute": 3})
+    with TestClient(create_app(limited)) as client:
+        world = World(client)
+        assert world.user.get("/v1/users/ada").status_code == 200
+        answers = [client.get("/v1/users", headers=headers).status_code for headers in ({}, {"Authorization": "x"}) * 3]
+        assert answers == [401] * 3 + [429] * 3
+        assert world.user.get("/v1/users/ada").status_code == 200
+
+
+def test_what_no_key_looks_like_asks_no_database(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def authenticate(_: str) -> Any:
+        raise AssertionError("the database was asked")
+
+    monkeypatch.setattr(world.context.keys, "authenticate", authenticate)
+    for token in ("paa_short", "x" * 47, "paa_" + "x" * 44, "paa_" + "é" * 43):
+        response = world.client.get("/v1/users", headers={"Authorization": f"Bearer {token}".encode()})
+        assert_error(response, 401, "unauthenticated")
+
+
+def test_home_leads_to_the_studio_behind_a_prefix(settings: Settings) -> None:
+    with TestClient(create_app(settings), root_path="/aesthetics") as client:
+        assert client.get("/", follow_redirects=False).headers["location"] == "/aesthetics/studio/"

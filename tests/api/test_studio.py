@@ -300,3 +300,22 @@ def test_a_users_session_reviews_nothing(world: World) -> None:
     review = IN_PATHS["review"]
     assert post(world, f"/review/{review}", {"verdict": "accept", "event_id": "r1"}, token).status_code == 403
     assert world.client.get(f"/studio/review/{review}/picture?size=256").status_code == 403
+
+
+def test_form_that_says_a_thing_twice_is_refused(world: World) -> None:
+    token = sign_in(world, "admin")
+    twice = "user=" + str(world.ada) + "&user=" + str(world.bob) + "&to=order&token=" + token
+    headers = HTML | {"Content-Type": "application/x-www-form-urlencoded"}
+    refused = world.client.post("/studio/act", content=twice, headers=headers)
+    assert refused.status_code == 400
+    assert "is given 2 times" in refused.text
+
+
+@pytest.mark.parametrize("text", ['"value": 4, "value": 5', '"value": NaN'])
+def test_json_of_the_studio_is_read_strictly(world: World, text: str) -> None:
+    token = sign_in(world, "user")
+    body = json.dumps(rating(world)).replace('"value": 4', text)
+    headers = {"X-Studio-Token": token, "Content-Type": "application/json"}
+    refused = world.client.post("/studio/rate/answers", content=body, headers=headers)
+    assert refused.status_code == 400
+    assert "the body is no JSON" in refused.text

@@ -107,3 +107,21 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     except InvalidInput:
         return
     assert all(set(row.cells) == {"a", "b"} for row in table.rows)
+
+
+@pytest.mark.parametrize("column", ["scenes", "scene_", "sceme_"[:5] + "s"])
+def test_column_with_a_near_name_is_a_mistake(column: str) -> None:
+    """Otherwise the column would silently not count: images of one scene would fall on both sides of a split."""
+    with pytest.raises(InvalidInput, match=f"column '{column}' has no meaning; if it is 'scene', write it so"):
+        cells(f"a,b,{column}\n1,2,3\n")
+
+
+def test_other_columns_may_be_called_as_they_like() -> None:
+    assert cells("a,b,scene,scenes\n1,2,3,4\n") == [(2, ["1", "2", "3", "4"])]
+    table = parse_csv(b"user_id,question_12\nann,3\n", "t.csv", ("user_id",), ("question_12", "question_13"))
+    assert table.columns == ("user_id", "question_12")
+
+
+@pytest.mark.parametrize("unseen", ["\u200b", "\ufeff", "\u2060", "\u00a0", "\u3000"])
+def test_unseen_characters_around_a_cell_do_not_make_another_one(unseen: str) -> None:
+    assert cells(f"a,b\n{unseen}s0,s0{unseen}\n") == [(2, ["s0", "s0"])]

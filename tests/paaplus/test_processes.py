@@ -59,3 +59,8 @@ def test_taken_port_is_told_with_its_address(host: str) -> None:
 def test_host_without_an_address_is_told() -> None:
     with pytest.raises(Unavailable, match="choose another address"):
         usable_port("no-such-host.invalid", 8000)
+
+
+def test_address_that_this_machine_does_not_have_is_no_matter_of_the_port() -> None:
+    with pytest.raises(Unavailable, match="choose another address"):
+        usable_port("192.0.2.1", 8000)  # of documentation (RFC 5737)

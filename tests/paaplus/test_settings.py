@@ -61,3 +61,16 @@ def test_numbers_are_not_guessed(monkeypatch: pytest.MonkeyPatch, name: str, val
     monkeypatch.setenv(f"PAAPLUS_{name}", value)
     with pytest.raises(InvalidInput, match=rf"PAAPLUS_{name}: .*not a"):
         get_settings()
+
+
+@pytest.mark.parametrize(("given", "host"), [("[::1]", "::1"), ("::1", "::1"), ("[odd]", "[odd]")])
+def test_address_of_ipv6_may_have_the_brackets_of_a_url(monkeypatch: pytest.MonkeyPatch, given: str, host: str) -> None:
+    monkeypatch.setenv("PAAPLUS_API_HOST", given)
+    assert get_settings().api_host == host
+
+
+@pytest.mark.parametrize("weight", ['"1_0"', "true", "Infinity", "NaN", "0"])
+def test_weights_are_numbers(monkeypatch: pytest.MonkeyPatch, weight: str) -> None:
+    monkeypatch.setenv("PAAPLUS_APPLICATION_WEIGHTS", f'{{"shop": {weight}}}')
+    with pytest.raises(InvalidInput, match="PAAPLUS_APPLICATION_WEIGHTS"):
+        get_settings()

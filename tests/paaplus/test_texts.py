@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paaplus.errors import InvalidInput
-from paaplus.texts import checked_id, clean_name, clean_text, is_id, without_refused
+from paaplus.texts import checked_id, clean_name, clean_text, is_id, parse_json, without_refused
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"  # three people, joined to one character
 
@@ -111,3 +111,20 @@ def test_cleaning_twice_changes_nothing_and_what_is_left_can_be_stored(text: str
     assert clean_text(once, 40) == once
     assert "\0" not in once
     once.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": 1, "a": 2}', "form: a occurs twice"),
+        ('{"a": [{"b": 1, "\\u0062": 2}]}', "form: b occurs twice"),
+        ('{"a": NaN}', "form: JSON has no NaN"),
+        ('{"a": -Infinity}', "form: JSON has no -Infinity"),
+        ("{'a': 1}", "form: Expecting property name"),
+        ("[" * 100_000, "form: maximum recursion"),
+        (b"\xff{}", "form: 'utf-8' codec"),
+    ],
+)
+def test_json_that_says_a_thing_twice_or_no_number_is_refused(text: str | bytes, message: str) -> None:
+    with pytest.raises(InvalidInput, match=f"^{message}"):
+        parse_json(text, "form")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -84,6 +85,9 @@ def test_worker_and_scheduler_train_who_is_due(settings: Settings, database: Dat
         assert "celery" in command_line(scheduler.process)
         assert scheduler.stop() == 0
         assert worker.stop() == 0
+    for service in (worker, scheduler):
+        lines = [json.loads(line) for line in service.log().splitlines()]  # no banner, no plain text
+        assert {"message", "level", "timestamp"} <= set(lines[0])
 
 
 def test_queue_that_does_not_exist_is_refused(settings: Settings) -> None:

@@ -20,6 +20,7 @@ from paaplus.cli.common import (
 )
 from paaplus.cli.evaluate.options import BaseModelOption, CacheOption, Shown, show_all
 from paaplus.errors import InvalidInput
+from paaplus.numbers import parse_number, parse_numbers
 from paaplus.settings import get_settings
 
 if TYPE_CHECKING:
@@ -103,8 +104,8 @@ def _budget(text: str) -> float:
     from paaplus.evaluation.robustness.run import BUDGETS
 
     try:
-        return BUDGETS[text] if text in BUDGETS else float(text)
-    except ValueError:
+        return BUDGETS[text] if text in BUDGETS else parse_number(text)
+    except InvalidInput:
         raise InvalidInput(f"--budget {text!r:.40}: {', '.join(BUDGETS)}, or a number") from None
 
 
@@ -247,8 +248,8 @@ def _check(document: dict[str, Any], max_rise: str) -> None:
     from paaplus.gate.robustness import RobustnessLimits, robustness_checks
 
     try:
-        most_rasr, most_msi = (float(part) for part in max_rise.split(","))
-    except ValueError:
+        most_rasr, most_msi = parse_numbers(max_rise, 2)
+    except InvalidInput:
         raise InvalidInput(f"--max-rise {max_rise!r:.40}: RASR,MSI") from None
     limits = RobustnessLimits(most_rasr, most_msi)
     half = len(document["subjects"]) // 2

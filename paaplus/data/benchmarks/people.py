@@ -9,6 +9,7 @@ from pathlib import Path
 
 from paaplus.data.benchmarks.release import TEST, TRAIN, Release, cell, files_below, number, required, table
 from paaplus.errors import InvalidInput
+from paaplus.numbers import parse_number
 from paaplus.records import Scale
 
 
@@ -98,8 +99,8 @@ def real_cur(source: Path) -> Release:
     for album in sorted(one for one in source.iterdir() if one.is_dir()):
         for folder in sorted(one for one in album.iterdir() if one.is_dir()):
             try:
-                score = float(folder.name)
-            except ValueError:
+                score = parse_number(folder.name)
+            except InvalidInput:
                 continue
             for name, file in files_below(folder).items():
                 release.rate(album.name, f"{album.name}_{name}", file, score)

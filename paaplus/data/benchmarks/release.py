@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from paaplus.csv_files import CsvFormat, parse_csv
 from paaplus.errors import InvalidInput
+from paaplus.numbers import parse_number
 from paaplus.records import Scale
 
 EVERYBODY = "everybody"  # the one user of a data set that has mean ratings only
@@ -64,19 +65,13 @@ def table(file: Path, delimiter: str = ",", encoding: str = "utf-8-sig") -> Iter
         InvalidInput: the file cannot be read, or a row has not as many cells as the header.
     """
     try:
-        text = file.read_text(encoding=encoding)
+        text = file.read_text(encoding=encoding, newline="")
     except UnicodeDecodeError:
-        text = file.read_text(encoding="latin-1")
+        text = file.read_text(encoding="latin-1", newline="")
     except OSError as error:
         raise InvalidInput(f"{file}: {error}") from error
-    reader = csv.reader(text.splitlines(), delimiter=delimiter)
-    header = [name.strip() for name in next(reader, [])]
-    for cells in reader:
-        if not cells:
-            continue
-        if len(cells) != len(header):
-            raise InvalidInput(f"{file}, line {reader.line_num}: {len(cells)} cells under {len(header)} columns")
-        yield reader.line_num, dict(zip(header, (cell.strip() for cell in cells), strict=True))
+    for row in parse_csv(text.encode(), str(file), (), layout=CsvFormat(delimiter)).rows:
+        yield row.line, row.cells
 
 
 def cell(file: Path, line: int, row: dict[str, str], *names: str) -> str:
@@ -98,12 +93,9 @@ def number(file: Path, line: int, text: str) -> float:
         InvalidInput: something else.
     """
     try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not abs(value) < float("inf"):
-        raise InvalidInput(f"{file}, line {line}: {text!r:.40} is not a finite number")
-    return value
+        return parse_number(text)
+    except InvalidInput as error:
+        raise InvalidInput(f"{file}, line {line}: {error}") from None
 
 
 def files_below(folder: Path) -> dict[str, Path]:

@@ -9,15 +9,15 @@ Shape letters: N = images with both labels.
 
 from __future__ import annotations
 
-import csv
 import gzip
-import math
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from paaplus.csv_files import CsvTable, parse_csv
 from paaplus.errors import InvalidInput
 from paaplus.records import SCORE_MAX, SCORE_MIN
 
@@ -61,8 +61,8 @@ def read_label_file(
     Raises:
         InvalidInput: no CSV, no pair of columns, a cell that is no number, or a number outside 0-10; with its line.
     """
-    rows = _rows(file)
-    header = list(rows[0])
+    table = _table(file)
+    header = list(table.columns)
     named = {human.removeprefix("human_"): (tool, human) for tool, human in pairs}
     theme: Sequence[str] = ("theme",) if "theme" in header else ()
     if not named and all(column in header for pair in _ICAA17K.values() for column in pair):
@@ -75,62 +75,45 @@ def read_label_file(
         raise InvalidInput(f"{file.name}: no columns tool_NAME and human_NAME; give --pairs; found {header[:20]}")
     if missing := sorted({column for pair in named.values() for column in pair} - set(header)):
         raise InvalidInput(f"{file.name}: no column {missing[0]!r}; found {header[:20]}")
-    return [_labelled(file, rows, name, *pair, theme, standardize) for name, pair in named.items()]
+    return [_labelled(table, name, *pair, theme, standardize) for name, pair in named.items()]
 
 
-def _rows(file: Path) -> list[dict[str, str]]:
+def _table(file: Path) -> CsvTable:
     try:
         data = file.read_bytes()
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
-        rows = list(csv.DictReader(text.splitlines(), strict=True))
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, gzip.BadGzipFile) as error:
+        data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+    except (OSError, EOFError, zlib.error) as error:
         raise InvalidInput(f"{file.name}: {error}") from error
-    if not rows:
+    table = parse_csv(data, file.name, ())
+    if not table.rows:
         raise InvalidInput(f"{file.name}: no rows")
-    for line, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            raise InvalidInput(f"{file.name}, line {line}: not as many cells as the header")
-    return rows
+    return table
 
 
 def _labelled(
-    file: Path,
-    rows: Sequence[Mapping[str, str]],
+    table: CsvTable,
     name: str,
     tool: str,
     human: str,
     theme: Sequence[str],
     standardize: bool,
 ) -> LabelledImages:
-    value_N2 = np.array(
-        [[_number(file, line, row, column) for column in (tool, human)] for line, row in enumerate(rows, 2)]
-    )
+    value_N2 = np.array(table.read(lambda row: [row.number(column) for column in (tool, human)]), float)  # None: NaN
     known_N = ~np.isnan(value_N2).any(axis=1)
     if known_N.sum() < 3:
-        raise InvalidInput(f"{file.name}: {int(known_N.sum())} rows with {tool} and {human}")
+        raise InvalidInput(f"{table.name}: {int(known_N.sum())} rows with {tool} and {human}")
     tool_N, human_N = value_N2[known_N].T
     if standardize:
         sd = float(tool_N.std())
         if sd == 0.0:
-            raise InvalidInput(f"{file.name}: {tool} is the same for all images")
+            raise InvalidInput(f"{table.name}: {tool} is the same for all images")
         middle, half = (SCORE_MIN + SCORE_MAX) / 2, (SCORE_MAX - SCORE_MIN) / 2
         tool_N = np.clip(middle + (tool_N - tool_N.mean()) / sd * 2 * half / _SPREAD_SDS, SCORE_MIN, SCORE_MAX)
     for column, value_N in ((tool, tool_N), (human, human_N)):
         if value_N.min() < SCORE_MIN or value_N.max() > SCORE_MAX:
-            raise InvalidInput(f"{file.name}: {column} is not within 0-10; a tool's column can be standardized")
+            raise InvalidInput(f"{table.name}: {column} is not within 0-10; a tool's column can be standardized")
     themes = None
     if theme:
-        known = [row for row, is_known in zip(rows, known_N.tolist(), strict=True) if is_known]
+        known = [row.cells for row, is_known in zip(table.rows, known_N.tolist(), strict=True) if is_known]
         themes = np.array([" / ".join(row[column] for column in theme) for row in known])
     return LabelledImages(name, tool_N, human_N, themes)
-
-
-def _number(file: Path, line: int, row: Mapping[str, str], column: str) -> float:
-    text = row[column].strip()
-    try:
-        value = float(text) if text else math.nan
-    except ValueError:
-        value = math.inf
-    if math.isinf(value):
-        raise InvalidInput(f"{file.name}, line {line}: {column} {text!r:.40} is not a finite number")
-    return value

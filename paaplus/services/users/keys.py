@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 import time
@@ -27,6 +28,13 @@ PREFIX = "paa_"
 CACHE_S: Final = 0.5  # how long a key may still work in other processes after it was revoked
 CACHE_SIZE: Final = 4096
 NAME_MAX: Final = 64
+_FORM: Final = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
+
+
+_UNKNOWN: Final = "this API key is unknown or revoked"
+_OWNER: Final = sa.select(
+    ApiKeyRow.name, ApiKeyRow.scope, ApiKeyRow.id, ApiKeyRow.application, ApiKeyRow.user_id, ApiKeyRow.creates_users
+).where(ApiKeyRow.key_sha256 == sa.bindparam("digest"), ApiKeyRow.revoked_at.is_(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,18 +149,27 @@ def create(
     return CreatedKey(row, token)
 
 
-def authenticate(session: Session, token: str) -> Principal:
+def check_form(token: str) -> None:
+    """Refuse what no key looks like, before the database is asked.
+
+    Raises:
+        Unauthenticated: it is no key.
+    """
+    if not _FORM.fullmatch(token):
+        raise Unauthenticated(_UNKNOWN)
+
+
+def authenticate(session: Session | sa.Connection, token: str) -> Principal:
     """The principal of a key. The look-up is by hash, so its timing reveals nothing about the key.
 
     Raises:
         Unauthenticated: unknown or revoked.
     """
-    row = session.execute(
-        sa.select(ApiKeyRow).where(ApiKeyRow.key_sha256 == sha256_hex(token.encode()), ApiKeyRow.revoked_at.is_(None))
-    ).scalar_one_or_none()
+    check_form(token)
+    row = session.execute(_OWNER, {"digest": sha256_hex(token.encode())}).one_or_none()
     if row is None:
-        raise Unauthenticated("this API key is unknown or revoked")
-    return Principal(row.name, row.scope, row.id, row.application, row.user_id, row.creates_users)
+        raise Unauthenticated(_UNKNOWN)
+    return Principal(*row)
 
 
 def list_keys(session: Session, *, limit: int = 100, before: UUID | None = None) -> list[ApiKeyRow]:
@@ -229,8 +246,8 @@ class KeyRing:
         if known is not None:
             return known
         expires = time.monotonic() + self._cache_s  # counted from before the query, so it never lasts longer
-        with self._database.read_session() as session:
-            principal = authenticate(session, token)
+        with self._database.read_connection() as connection:
+            principal = authenticate(connection, token)
         with self._lock:
             if len(self._known) >= CACHE_SIZE:
                 self._known.clear()

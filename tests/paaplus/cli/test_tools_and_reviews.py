@@ -110,3 +110,13 @@ def test_labels_are_asked_for_imported_and_listed(world: Reviewing, run: Run, tm
         file.write_text(f"image,beauty,confidence\n{row}\n")
         assert told in run(*arguments, exit_code=1).replace("\n", " ")
     assert len(run("tools", "labels", "--tool", "precomputed:paper", "--json")) == 2
+
+
+def test_batch_of_all_that_is_open_is_made_once_under_a_key(world: Reviewing, run: Run) -> None:
+    """Without a key, a second call finds that these experts have had all images."""
+    command = ("reviews", "create", "first", "--expert", str(world.ada), "--application", APPLICATION, "--json")
+    made, again = (run(*command, "--idempotency-key", "r1") for _ in range(2))
+    assert made == again
+    assert len(run("reviews", "list", "--json")) == 1
+    assert "have not had yet" in run(*command, exit_code=1)
+    assert "was used for another" in run(*command, "--seed", "3", "--idempotency-key", "r1", exit_code=1)

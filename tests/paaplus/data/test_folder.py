@@ -179,3 +179,8 @@ def test_part_of_a_folder_is_refused_when_a_name_is_unknown_or_nothing_is_left(f
         read.only(images=["d.jpg"])
     with pytest.raises(InvalidInput, match="no rating of 1 people on 1 images"):
         read.only(people=["ben"], images=["b.PNG"])
+
+
+def test_scene_that_is_called_like_an_image_is_another_one(folder):
+    write(folder, "image,scene\na.jpg,image:c.webp\n", "images.csv")
+    assert read_folder(folder).num_scenes == 3

@@ -175,7 +175,10 @@ def test_a_sidecar_that_is_damaged_is_refused_and_stays(photograph: Path, damage
     assert len(list(photograph.parent.iterdir())) == 2
 
 
-@pytest.mark.parametrize(("rating", "message"), [("7", "it should be -1 to 5"), ("many", "is not a number")])
+@pytest.mark.parametrize(
+    ("rating", "message"),
+    [("7", "it should be -1 to 5"), ("many", "is not a number"), ("0_4", "is not a number"), ("٤", "is not a number")],
+)
 def test_stars_that_are_none_are_refused(photograph: Path, rating: str, message: str) -> None:
     sidecar = beside(photograph, "lightroom.xmp")
     sidecar.write_text(sidecar.read_text().replace('xmp:Rating="4"', f'xmp:Rating="{rating}"'))

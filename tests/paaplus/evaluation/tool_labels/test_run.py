@@ -75,8 +75,10 @@ def test_columns_are_found_by_name_or_given(tmp_path: Path, name: str) -> None:
     ("text", "message"),
     [
         ("image,score\n1,2\n", "no columns tool_NAME"),
-        ("tool_a,human_a\n1,2\n1,x\n1,2\n", "line 3: human_a 'x'"),
-        ("tool_a,human_a\n1,2\n1\n", "line 3: not as many cells"),
+        ("tool_a,human_a\n1,2\n1,x\n1,2\n", "line 3: column 'human_a': 'x' is not a number"),
+        ("tool_a,human_a\n1,2\n1\n", "line 3: 1 values under 2 columns"),
+        ("tool_a,human_a\n1,2\n1_0,2\n1,2\n", "line 3: column .tool_a.: .1_0. is not a number"),
+        ("tool_a,tool_a,human_a\n1,2,3\n", "column .tool_a. occurs twice"),
         ("tool_a,human_a\n1,2\n3,4\n5,60\n", "not within 0-10"),
         ("tool_a,human_a\n", "no rows"),
         ("tool_a,human_a\n1,2\n", "1 rows with"),
