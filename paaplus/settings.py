@@ -5,6 +5,7 @@ Every field is an environment variable with the prefix `PAAPLUS_`, e.g. `PAAPLUS
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -198,13 +199,20 @@ class Settings(BaseSettings):
         return (self.home / "queue").absolute()
 
 
+RENAMED = {"PAAPLUS_COHORT_SIZE": "PAAPLUS_CLAIM_SIZE"}  # variables that would be ignored without a word
+
+
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """The settings of this process, read once; tests and the command line may call `cache_clear`.
 
     Raises:
-        InvalidInput: a variable is invalid; the message has its name, but not its value, which may be a secret.
+        InvalidInput: a variable is invalid or has a name of earlier days; the message has its name, but not its value,
+            which may be a secret.
     """
+    for old, new in RENAMED.items():
+        if os.environ.get(old):
+            raise InvalidInput(f"{old}: the setting is {new} now")
     try:
         return Settings()
     except ValidationError as error:

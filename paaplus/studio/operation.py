@@ -81,7 +81,7 @@ def schedule_list(call: Call) -> Response:
         reasons=reasons,
         policy=scheduling.default_policy(),
         scan_s=settings.scan_interval_s,
-        cohort=settings.cohort_size,
+        cohort=settings.claim_size,
         weights=settings.application_weights,
     )
 

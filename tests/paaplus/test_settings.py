@@ -74,3 +74,9 @@ def test_weights_are_numbers(monkeypatch: pytest.MonkeyPatch, weight: str) -> No
     monkeypatch.setenv("PAAPLUS_APPLICATION_WEIGHTS", f'{{"shop": {weight}}}')
     with pytest.raises(InvalidInput, match="PAAPLUS_APPLICATION_WEIGHTS"):
         get_settings()
+
+
+def test_a_variable_of_an_earlier_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAAPLUS_COHORT_SIZE", "4")
+    with pytest.raises(InvalidInput, match="PAAPLUS_CLAIM_SIZE"):
+        get_settings()

@@ -65,11 +65,13 @@ def table(file: Path, delimiter: str = ",", encoding: str = "utf-8-sig") -> Iter
         InvalidInput: the file cannot be read, or a row has not as many cells as the header.
     """
     try:
-        text = file.read_text(encoding=encoding, newline="")
-    except UnicodeDecodeError:
-        text = file.read_text(encoding="latin-1", newline="")
+        content = file.read_bytes()
     except OSError as error:
         raise InvalidInput(f"{file}: {error}") from error
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
     for row in parse_csv(text.encode(), str(file), (), layout=CsvFormat(delimiter)).rows:
         yield row.line, row.cells
 

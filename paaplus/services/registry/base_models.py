@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -19,7 +19,7 @@ from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
 NUM_KEPT: Final = 4
-R = TypeVar("R", bound=tuple[Any, ...])
+Columns = sa.Select[*tuple[Any, ...]]
 
 _loaded: LoadedOnce[BaseScorer] = LoadedOnce(NUM_KEPT)
 
@@ -76,7 +76,7 @@ def find_default(session: Session, settings: Settings) -> BaseModelRow | None:
     return session.execute(_default_query(sa.select(BaseModelRow), settings)).scalar_one_or_none()
 
 
-def _default_query(query: sa.Select[R], settings: Settings) -> sa.Select[R]:
+def _default_query(query: Columns, settings: Settings) -> Columns:
     """Of a query of base models, the default one."""
     query = query.where(BaseModelRow.retired_at.is_(None)).order_by(BaseModelRow.id.desc()).limit(1)
     name, separator, version = settings.default_base_model.partition("@")
