@@ -109,7 +109,7 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     assert all(set(row.cells) == {"a", "b"} for row in table.rows)
 
 
-@pytest.mark.parametrize("column", ["scenes", "scene_", "sceme_"[:5] + "s"])
+@pytest.mark.parametrize("column", ["scenes", "scene_"])
 def test_column_with_a_near_name_is_a_mistake(column: str) -> None:
     """Otherwise the column would silently not count: images of one scene would fall on both sides of a split."""
     with pytest.raises(InvalidInput, match=f"column '{column}' has no meaning; if it is 'scene', write it so"):
