@@ -22,7 +22,8 @@ async function load() {
   loading = (async () => {
     const skip = [...queue.map((each) => each.id), ...shown].slice(-200);
     const found = await ask(`/review/queue?skipped=${isSkipped ? "yes" : "no"}&skip=${skip.join(",")}`);
-    queue.push(...found.items.filter((each) => !skip.includes(each.id)));
+    const known = new Set([...queue.map((each) => each.id), ...shown]);
+    queue.push(...found.items.filter((each) => !known.has(each.id)));
     ahead();
     showPace(found.pace);
     return found;
@@ -38,10 +39,10 @@ async function next() {
   let found = null;
   if (!queue.length) found = await load();
   current = queue.shift() ?? null;
+  if (current) shown.add(current.id); // before the next load, so that it does not come again
   if (queue.length < AHEAD) load().catch(() => {});
   else ahead();
   if (!current) return empty(found?.pace);
-  shown.add(current.id);
   draw();
 }
 
