@@ -21,6 +21,7 @@ from paaplus.numbers import parse_number
 
 MAX_TOLD = 10  # wrong rows that one error lists
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_RARE_DELIMITERS = {"="}  # of published releases
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 # Spaces, and what pasted cells have beside them and nobody sees: zero-width spaces, joiners and byte order marks.
@@ -40,8 +41,8 @@ class CsvFormat:
     decimal_mark: str = "."
 
     def __post_init__(self) -> None:
-        if self.delimiter not in _DELIMITERS:
-            raise InvalidInput(f"delimiter {self.delimiter!r}: one of , ; | or a tab")
+        if self.delimiter not in _DELIMITERS.keys() | _RARE_DELIMITERS:
+            raise InvalidInput(f"delimiter {self.delimiter!r}: one of , ; | = or a tab")
         if self.decimal_mark not in (".", ","):
             raise InvalidInput(f"decimal mark {self.decimal_mark!r}: a point or a comma")
 
