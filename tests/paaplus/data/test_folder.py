@@ -124,7 +124,7 @@ def test_image_outside_the_folder_is_refused(folder, name):
         ("user_id;image;rating\n", r"no column 'user_id', 'image'; .* is the delimiter ';' \(semicolon\)\?"),
         ("user_id,image\n", r"one column 'rating', or columns 'rating_<aspect>'"),
         ("user_id,image,rating,rating_light\n", r"one column 'rating'"),
-        ("user_id,image,rating_\n", r"one column 'rating'"),
+        ("user_id,image,rating_\n", r"column 'rating_' has no meaning; if it is 'rating'"),
         ("user_id,image,rating,rating\n", r"occurs twice"),
         ("user_id,image,rating\n", r"no ratings"),
         ("user_id,image,rating\nanna,a.jpg,1,2\n", r"line 2: 4 values under 3 columns"),
