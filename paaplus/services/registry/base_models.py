@@ -19,7 +19,7 @@ from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
 NUM_KEPT: Final = 4
-R = TypeVar("R", bound=tuple[Any, ...])
+R = TypeVar("R")
 
 _loaded: LoadedOnce[BaseScorer] = LoadedOnce(NUM_KEPT)
 
