@@ -17,7 +17,7 @@ from tests.studio.browsers import Screen
 from tests.studio.conftest import Studio
 from tests.support.processes import wait_until
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 
 RANKING = "/studio/order/ranking"
 HOSTILE = "<img src=x onerror=window.hostile=1>"
