@@ -17,7 +17,7 @@ from tests.studio.browsers import Screen
 from tests.studio.conftest import Studio
 from tests.support.processes import wait_until
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 
 RANKING = "/studio/order/ranking"
 HOSTILE = "<img src=x onerror=window.hostile=1>"
@@ -87,7 +87,9 @@ def test_from_the_printed_link_to_the_first_rated_photo(
     page.wait_for_selector("#stage > img")
     page.keyboard.press("4")
     page.wait_for_function("() => document.querySelector('#reveal').textContent.includes('★★★★☆')")
-    print(f"from the link to the first rated photo: 3 clicks and a key, {time.monotonic() - started:.1f} s")
+    seconds = time.monotonic() - started
+    print(f"from the link to the first rated photo: 3 clicks and a key, {seconds:.1f} s")
+    assert seconds < 60
     page.keyboard.press("u")
     page.wait_for_function("() => document.querySelector('#toast').textContent === 'Taken back.'")
     other = open_screen()
@@ -113,7 +115,7 @@ def test_ten_photos_change_the_order_of_the_others(studio: Studio, screen: Scree
         if version is None:  # the gate may want more answers than ten
             rate(screen, 10, stars)
             run, version = run_after(screen, run)
-    page.wait_for_selector("#learned[open] #learned-list[data-moved=yes]", timeout=90_000)
+    page.wait_for_selector("#learned[open] #learned-list[data-moved=yes]", timeout=30_000)
     page.wait_for_timeout(1200)
     screen.shoot("learned-1280-light")
     page.get_by_role("link", name="See my order").click()
@@ -273,7 +275,7 @@ def test_ratings_are_kept_while_no_worker_is_there(
         send_files(screen, photographs[:5])
         screen.page.goto(f"{studio.url}/studio/rate")
         rate(screen, 4, lambda name: 3)
-        screen.page.wait_for_selector("#away:not([hidden])", timeout=90_000)
+        screen.page.wait_for_selector("#away:not([hidden])", timeout=30_000)
         screen.shoot("worker-away-390-light")
         with studio.database.read_session() as session:
             assert users.resolve(session, OPERATOR, str(user_id)).feedback_sequence == 4
