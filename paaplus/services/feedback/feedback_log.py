@@ -379,7 +379,7 @@ def _events(dialect: str) -> sa.Select[Any]:
 
 
 @cache
-def _spans(dialect: str) -> sa.Select[Any]:
+def _spans(dialect: str) -> sa.Select[*tuple[Any, ...]]:
     """The exclusions of users' events."""
     users = _heads(dialect)
     return (

@@ -82,7 +82,7 @@ for words in json.loads(sys.argv[1]):
     assert ("keys", "create") in commands
     assert ("evaluate", "kshot") in commands
     done = subprocess.run(
-        [sys.executable, "-c", program, json.dumps(commands)], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", program, json.dumps(commands)], capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
 
