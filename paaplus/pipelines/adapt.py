@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,16 +21,17 @@ from paaplus.configs import PRIOR_STRATEGIES
 from paaplus.db.tables.jobs import RunOutcome
 from paaplus.db.tables.users import DueReason
 from paaplus.db.types import utcnow
-from paaplus.errors import LeaseLost, PaaplusError, TrainingStopped, Unavailable
+from paaplus.errors import LeaseLost, TrainingStopped
 from paaplus.gate import Evidence, FeedbackVerdict, gather, judge, wording
-from paaplus.pipelines.context import NotReady, Outcome, Running, WorkerContext, outcome_of
+from paaplus.pipelines.claim_reading import Read, read_together, watched
+from paaplus.pipelines.context import NotReady, Outcome, Running, outcome_of
 from paaplus.pipelines.learning_sets import compared_set, prequential, rated_set, verdict_on
 from paaplus.pipelines.lineage import Lineage, SortedFeedback, lineage_of, must_train, sort_feedback
 from paaplus.pipelines.robustness import robustness_evidence
 from paaplus.queue import jobs
-from paaplus.services.adaptation import commit, drift
+from paaplus.services.adaptation import commit
 from paaplus.services.adaptation.contradictions import MIDDLE
-from paaplus.services.adaptation.snapshot import Snapshot, read_snapshot, read_snapshots
+from paaplus.services.adaptation.snapshot import Snapshot
 from paaplus.services.adapters.versions import MATCHED_NUMBER
 from paaplus.services.feedback.feedback_log import trained_up_to
 from paaplus.services.predictions.serving_store import PREFERENCE_VERSION
@@ -54,14 +54,6 @@ class _Prepared:
     feedback: SortedFeedback
     request: TrainingRequest
     result: commit.RunResult
-
-
-@dataclass(frozen=True)
-class _Read:
-    """What was read of a user among others; None: nothing yet. `read_s`: this user's share of the time."""
-
-    snapshot: Snapshot | PaaplusError | None
-    read_s: float
 
 
 @dataclass(frozen=True)
@@ -93,7 +85,7 @@ def run_together(runnings: Sequence[Running]) -> Iterator[tuple[Running, Outcome
     An error of one user is that user's outcome; the others are not affected.
     """
     prepared: list[_Prepared] = []
-    for running, read in _read_together(runnings):
+    for running, read in read_together(runnings):
         outcome = outcome_of(partial(_prepare, running, read))
         if isinstance(outcome, _Prepared):
             prepared.append(outcome)
@@ -105,28 +97,7 @@ def run_together(runnings: Sequence[Running]) -> Iterator[tuple[Running, Outcome
             yield user.running, outcome_of(partial(_finish, user, trained))
 
 
-def _read_together(runnings: Sequence[Running]) -> Iterator[tuple[Running, _Read]]:
-    """Each job with its user's snapshot: read in statements for all users, after a look at all of them for drift.
-
-    If that raises, each is read alone in its turn, so that only the faulty one fails.
-    """
-    context = runnings[0].context
-    user_ids = [running.lease.user_id for running in runnings if running.lease.user_id is not None]
-    clock, snapshots = time.perf_counter(), {}
-    if len(user_ids) > 1 and not context.stopping.is_set():
-        try:
-            drift.watch_users(context.database, context.serving, user_ids)
-            found = read_snapshots(context.database, context.blobs, user_ids, context.settings, context.projections)
-            snapshots = dict(zip(user_ids, found, strict=True))
-        except Exception as error:
-            log.warning("reading together failed: each is read alone", num_users=len(user_ids), error=repr(error))
-    read_s = (time.perf_counter() - clock) / len(runnings)
-    for running in runnings:
-        snapshot = snapshots.pop(running.lease.user_id, None) if running.lease.user_id is not None else None
-        yield running, _Read(snapshot, read_s)
-
-
-def _prepare(running: Running, read: _Read) -> _Prepared | str:
+def _prepare(running: Running, read: Read) -> _Prepared | str:
     """Read what the job needs. If there is nothing to train, end the job and return its line for the log.
 
     Raises:
@@ -137,7 +108,7 @@ def _prepare(running: Running, read: _Read) -> _Prepared | str:
     if context.stopping.is_set():
         raise TrainingStopped("the worker stops before this user's turn")
     started_at, clock = utcnow(), time.perf_counter() - read.read_s
-    snapshot = _watched(context, lease.user_id, read.snapshot)
+    snapshot = watched(context, lease.user_id, read.snapshot)
     if snapshot.num_missing_features:
         raise NotReady(f"features of {snapshot.num_missing_features} rated image(s) are pending", FEATURES_WAIT_S)
     by_hand = lease.reason == DueReason.BY_HAND
@@ -172,32 +143,6 @@ def _prepare(running: Running, read: _Read) -> _Prepared | str:
         return _commit(running, snapshot, feedback, result)
     request = _request(context.device, snapshot, lineage, feedback)
     return _Prepared(running, snapshot, verdict, lineage, feedback, request, result)
-
-
-def _watched(context: WorkerContext, user_id: UUID, read: Snapshot | PaaplusError | None) -> Snapshot:
-    """The snapshot, all of whose ratings were compared with the score that was served before this training.
-
-    If that finds a drift, the snapshot is read again: the drift decides how fast the training forgets.
-
-    Args:
-        read: the snapshot, if it has been read already.
-    """
-    if isinstance(read, PaaplusError):
-        raise read
-    while True:
-        snapshot = read or read_snapshot(
-            context.database, context.blobs, user_id, context.settings, context.projections
-        )
-        if snapshot.watched_up_to >= snapshot.log.head:
-            return snapshot
-        read = None
-        try:
-            drifts = drift.watch_user(context.database, context.serving, user_id)
-        except Unavailable as error:  # a training replaces a damaged version, whose scores nobody can compare
-            log.warning("ratings not checked for drift", user_id=str(user_id), error=str(error))
-            return snapshot
-        if not drifts:
-            return snapshot
 
 
 def _in_window(

@@ -110,11 +110,6 @@ def get(session: Session, user_id: UUID) -> ExpertRow:
     return row
 
 
-def form_of(session: Session, user_id: UUID) -> ExpertForm | None:
-    """The form of the user's expert model; None: the user is no expert."""
-    return forms_of(session, [user_id]).get(user_id)
-
-
 def forms_of(session: Session, user_ids: Collection[UUID]) -> dict[UUID, ExpertForm]:
     """The forms of the models of those of the users who are experts."""
     rows = session.execute(sa.select(ExpertRow.user_id, ExpertRow.form).where(ExpertRow.user_id.in_(user_ids)))

@@ -49,7 +49,7 @@ def test_line_in_the_help_is_how_the_help_of_the_command_begins(name: str) -> No
 def loaded_by(*arguments: str) -> set[str]:
     """The modules in memory after `paaplus ARGUMENTS`, which must end with exit code 0."""
     done = subprocess.run(
-        [sys.executable, "-c", LOADED_BY, *arguments], capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, "-c", LOADED_BY, *arguments], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout.splitlines()[-1]))
@@ -82,7 +82,7 @@ for words in json.loads(sys.argv[1]):
     assert ("keys", "create") in commands
     assert ("evaluate", "kshot") in commands
     done = subprocess.run(
-        [sys.executable, "-c", program, json.dumps(commands)], capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, "-c", program, json.dumps(commands)], capture_output=True, text=True, check=False, timeout=200
     )
     assert done.returncode == 0, done.stderr
 

@@ -1,0 +1,72 @@
+"""What the trainings of a claim read: the users' snapshots, together where that works, and alone where it does not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from paaplus.errors import PaaplusError, Unavailable
+from paaplus.pipelines.context import Running, WorkerContext
+from paaplus.services.adaptation import drift
+from paaplus.services.adaptation.snapshot import Snapshot, read_snapshot, read_snapshots
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Read:
+    """What was read of a user among others; None: nothing yet. `read_s`: this user's share of the time."""
+
+    snapshot: Snapshot | PaaplusError | None
+    read_s: float
+
+
+def read_together(runnings: Sequence[Running]) -> Iterator[tuple[Running, Read]]:
+    """Each job with its user's snapshot: read in statements for all users, after a look at all of them for drift.
+
+    If that raises, each is read alone in its turn, so that only the faulty one fails.
+    """
+    context = runnings[0].context
+    user_ids = [running.lease.user_id for running in runnings if running.lease.user_id is not None]
+    clock, snapshots = time.perf_counter(), {}
+    if len(user_ids) > 1 and not context.stopping.is_set():
+        try:
+            drift.watch_users(context.database, context.serving, user_ids)
+            found = read_snapshots(context.database, context.blobs, user_ids, context.settings, context.projections)
+            snapshots = dict(zip(user_ids, found, strict=True))
+        except Exception as error:
+            log.warning("reading together failed: each is read alone", num_users=len(user_ids), error=repr(error))
+    read_s = (time.perf_counter() - clock) / len(runnings)
+    for running in runnings:
+        snapshot = snapshots.pop(running.lease.user_id, None) if running.lease.user_id is not None else None
+        yield running, Read(snapshot, read_s)
+
+
+def watched(context: WorkerContext, user_id: UUID, read: Snapshot | PaaplusError | None) -> Snapshot:
+    """The snapshot, all of whose ratings were compared with the score that was served before this training.
+
+    If that finds a drift, the snapshot is read again: the drift decides how fast the training forgets.
+
+    Args:
+        read: the snapshot, if it has been read already.
+    """
+    if isinstance(read, PaaplusError):
+        raise read
+    while True:
+        snapshot = read or read_snapshot(
+            context.database, context.blobs, user_id, context.settings, context.projections
+        )
+        if snapshot.watched_up_to >= snapshot.log.head:
+            return snapshot
+        read = None
+        try:
+            drifts = drift.watch_user(context.database, context.serving, user_id)
+        except Unavailable as error:  # a training replaces a damaged version, whose scores nobody can compare
+            log.warning("ratings not checked for drift", user_id=str(user_id), error=str(error))
+            return snapshot
+        if not drifts:
+            return snapshot
