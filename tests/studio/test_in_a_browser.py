@@ -40,7 +40,7 @@ def send_files(screen: Screen, files: list[Path]) -> str:
 
 def wait_for_features(screen: Screen, number: int) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while len(items) < number and time.monotonic() < deadline:
         screen.page.wait_for_timeout(300)
         items = screen.ask(RANKING)["items"]
@@ -65,7 +65,7 @@ def rate(screen: Screen, number: int, stars: Callable[[str], int]) -> None:
 
 def run_after(screen: Screen, run: str | None) -> tuple[str | None, int | None]:
     """The training that the last answers have made due, and the version that is live after it."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         state = screen.ask("/studio/state")
         if state["last_run"] and state["last_run"]["id"] != run and state["job"] is None:
