@@ -30,13 +30,14 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import sqlalchemy as sa
 from cohort import simulated_base
 from playwright.sync_api import Browser, Page, sync_playwright
 from recording import record_rows
 
 from paaplus.db import migrate
 from paaplus.db.engine import Database
-from paaplus.db.tables import FeaturesRow, UserRow
+from paaplus.db.tables import FeaturesRow, JobRow, UserRow
 from paaplus.db.types import utcnow
 from paaplus.ids import new_id
 from paaplus.processes import api_command
@@ -144,6 +145,9 @@ class Platform:
             ).row  # fmt: skip
             added.append(row.id)
         with self.database.session() as session:
+            session.execute(
+                sa.delete(JobRow)
+            )  # extractions: a job that waits makes the pages say that no worker is there
             for image_id in added:
                 data = rng.normal(size=TASTE_DIM).astype(np.float16).tobytes()
                 digest = features_digest(self.base.extractor_digest, image_id, data)
