@@ -114,7 +114,7 @@ def person(call: Call) -> Response:
                 "due": user.due_reason,
                 "next_due_at": user.next_due_at,
                 "last_trained_at": user.last_trained_at,
-                "is_expert": experts.form_of(session, user.id) is not None,
+                "is_expert": user.id in experts.forms_of(session, [user.id]),
             },
             "policy": scheduling.policy_of(user),
         }

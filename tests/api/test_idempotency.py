@@ -117,18 +117,6 @@ def test_review_batch_is_made_once_under_a_key(world: World) -> None:
     assert len(world.admin.get("/v1/review-batches").json()["items"]) == 2
 
 
-def test_batch_of_all_that_is_open_is_made_once_under_a_key(world: World) -> None:
-    """The first call leaves nothing open for the second."""
-    from tests.api.test_schema import reviewed_things
-
-    new = {"name": "c", "experts": [reviewed_things(world)["experts"][0]], "application": "test-app"}
-    while (first := keyed(world.admin, "/v1/review-batches", new, "all")).status_code == 201:
-        again = keyed(world.admin, "/v1/review-batches", new, "all")
-        assert (again.status_code, again.json()) == (201, first.json())
-        assert again.headers["Idempotent-Replayed"] == "true"
-        break
-
-
 def test_new_key_is_made_once_and_its_secret_is_not_stored(world: World) -> None:
     before = num(world, ApiKeyRow)
     body = {"name": "k", "scope": "admin"}

@@ -181,6 +181,22 @@ def test_verdict_that_contradicts_is_a_conflict_until_it_is_a_revision(studio: S
     assert studio.ada.get("/v1/reviews/next").json()["num_open"] == 0
 
 
+def test_batch_of_all_that_is_open_is_made_once_under_a_key(studio: Studio) -> None:
+    """The first call leaves nothing open for the second."""
+    studio.label("generic")
+    body = {"name": "all", "experts": ["ada"], "order": "random"}
+
+    def post(key: str) -> Any:
+        return studio.app.request("POST", "/v1/review-batches", json=body, headers={"Idempotency-Key": key})
+
+    first = post("all")
+    assert first.status_code == 201, first.text
+    again = post("all")
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert len(studio.app.get("/v1/review-batches").json()["items"]) == 1
+
+
 def test_batch_tells_how_experts_agree(studio: Studio) -> None:
     studio.label("generic")
     batch = studio.batch(experts=["ada", "bob"], overlap=1)
