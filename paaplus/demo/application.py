@@ -41,8 +41,9 @@ class Application(Client):
             NotInTime: some have none after an hour.
         """
         ranked = self.rank(user, images, timeout_s=FEATURES_S, on_progress=lambda done, _: on_progress(done))
-        if len(ranked) < len(images):
-            raise DemoFailed(f"{len(images) - len(ranked)} of {len(images)} images have no scores")
+        wanted = set(images)  # files of equal content are one image
+        if len(ranked) < len(wanted):
+            raise DemoFailed(f"{len(wanted) - len(ranked)} of {len(wanted)} images have no scores")
 
     def scores(self, user: str, images: Sequence[str]) -> list[Prediction]:
         """Scores of images for a user, in their order.

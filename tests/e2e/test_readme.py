@@ -89,7 +89,7 @@ def test_tour_pasted_beside_paaplus_up_gives_a_personal_order_and_takes_it_back(
         assert with_curl.rstrip().endswith("base")
         plain, learned = shown(with_client)
         assert plain == pytest.approx(before)
-        assert learned == pytest.approx(taught, abs=0.05), "the same ratings by the client"
+        assert learned["coffee"] > learned["rocket"] + 0.5, "the same ratings by the client; others are held out"
         assert "Promoted" in with_client
         assert re.search(r"^1 \w+ [\d.]+ \(for everybody number \d+\)$", with_client, re.MULTILINE)
     finally:
