@@ -279,20 +279,20 @@ def true_receipts(session: Session, ledger: Ledger) -> Check:
     )
     signer = Signer(session.get_one(SecretRow, KEY_NAME).value)
     rows = session.execute(sa.select(PredictionReceiptRow.id, PredictionReceiptRow.scores))
-    kept: dict[UUID, dict[str, float]] = dict(rows.tuples())
+    kept: dict[UUID, dict[str, float]] = dict(rows.tuples().all())
     for scored in ledger.scored:
         if scored.user in ledger.erasing:
             continue
-        said = _says(signer, scored)
+        signed = _signed(signer, scored)
         row = kept.get(row_id(scored.receipt), scored.scores)
         check.expect(
-            said == (scored.image, [*scored.scores.values()]) and row == scored.scores,
-            lambda s=scored, said=said, row=row: f"receipt {s.receipt} of user {s.user} says {said}, its row {row}",  # type: ignore[misc]
+            signed == (scored.image, [*scored.scores.values()]) and row == scored.scores,
+            lambda s=scored, signed=signed, row=row: f"receipt {s.receipt} of user {s.user}: {signed}; its row: {row}",  # type: ignore[misc]
         )
     return check
 
 
-def _says(signer: Signer, scored: Scored) -> tuple[str, list[float]] | None:
+def _signed(signer: Signer, scored: Scored) -> tuple[str, list[float]] | None:
     """Image and scores of a receipt; None: it was not signed here for this user."""
     try:
         receipt = signer.read(UUID(scored.user), scored.receipt)
