@@ -279,7 +279,7 @@ def true_receipts(session: Session, ledger: Ledger) -> Check:
     )
     signer = Signer(session.get_one(SecretRow, KEY_NAME).value)
     rows = session.execute(sa.select(PredictionReceiptRow.id, PredictionReceiptRow.scores))
-    kept: dict[UUID, dict[str, float]] = dict(rows.tuples().all())
+    kept: dict[UUID, dict[str, float]] = {row.id: row.scores for row in rows}
     for scored in ledger.scored:
         if scored.user in ledger.erasing:
             continue
