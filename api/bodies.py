@@ -153,7 +153,7 @@ def has_more_values(body: bytes, most: int) -> bool:
             in_text = not in_text
         elif not in_text and len(sign) == 1:
             count += 1
-            if count >= most:
+            if count > most:
                 return True
     return False
 

@@ -141,7 +141,6 @@ def test_nothing_is_answered_before_it_is_committed(world: World) -> None:
         ("POST", "/v1/users", {"external_id": "zoe"}),
         ("PUT", "/v1/users/ada/policy", {"paused": True}),
         ("POST", "/v1/feedback", world.rating()),
-        ("POST", "/v1/predictions", {"users": ["ada"], "images": [str(world.images[0])]}),
         ("DELETE", "/v1/users/ada", None),
     ]
     world.application.get("/v1/users/ada")  # the key is known for a while

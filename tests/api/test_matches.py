@@ -79,7 +79,8 @@ def test_a_new_user_takes_the_quiz_is_matched_and_served(desk: Desk) -> None:
     match = caller.post("/v1/users/new/match")
     assert match.status_code == 200, match.text
     assert (match.json()["version"], match.json()["is_live"], match.json()["stale"]) == (0, True, False)
-    assert match.json()["evidence"]["num_comparisons"] == quiz["num_answered"]
+    num_swapped = 1 if quiz["num_answered"] >= 5 else 0  # the fifth pair is an earlier one with its sides swapped
+    assert match.json()["evidence"]["num_comparisons"] == quiz["num_answered"] - num_swapped
     assert caller.get("/v1/users/new/match").json() == match.json()
     assert caller.post("/v1/users/new/match").json() == match.json()
     items = desk.scores(caller)

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from paaplus.api import bodies
 from paaplus.api.app import create_app
 from paaplus.api.dependencies import OpenToAll
-from paaplus.api.routing import Route
+from paaplus.api.routing import DirectRoute, Route
 from paaplus.db.tables import ImageRow, UserRow
 from paaplus.settings import Settings
 from tests.api.conftest import World, app_with, jpeg
@@ -34,7 +34,7 @@ def test_every_route_has_the_checks(client: TestClient) -> None:
     routes = [context.original_route for context in iter_route_contexts(client.app.routes)]  # type: ignore[attr-defined]
     ours = [route for route in routes if getattr(route, "include_in_schema", False)]
     assert len(ours) > 60
-    assert {type(route) for route in ours} == {Route}
+    assert {type(route) for route in ours} == {Route, DirectRoute}
 
 
 # --- names
