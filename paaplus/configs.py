@@ -84,7 +84,7 @@ class TrainingConfig(_FromDict):
 class GateConfig(_FromDict):
     """When a candidate becomes active. Losses are squared errors on the 0-10 score scale. Measured in decision 0006."""
 
-    min_order_odds: float = 2.0  # that all feedback follows an order, before a first version goes live
+    min_order_odds: float = 3.0  # that all feedback follows an order, before a first version goes live
     min_evidence: int = 5  # unseen ratings or comparisons; with fewer, a check is not made
     margin: float = 0.05  # loss that a candidate may add and still count as not worse
     min_probability: float = 0.1  # of not being worse; a candidate below it is refused

@@ -38,12 +38,12 @@ from paaplus.scoring.middles import MIDDLE_SD, placed
 from paaplus.scoring.priors import SCORE_CENTER, Prior, design
 
 _ORDERS = (  # gamma, s, probability
-    (1.0, 1.0, 0.35),
-    (-1.0, 1.0, 0.35),
-    (0.0, 1.0, 0.02),
-    (0.45, 0.5, 0.13),
-    (-0.45, 0.5, 0.13),
-    (0.0, 0.5, 0.02),
+    (1.0, 1.0, 0.5),
+    (-1.0, 1.0, 0.2),
+    (0.0, 1.0, 0.03),
+    (0.45, 0.5, 0.2),
+    (-0.45, 0.5, 0.06),
+    (0.0, 0.5, 0.01),
 )
 _NOISES = (0.35, 0.5, 0.7, 0.9, 1.15, 1.5)  # in noise sds of the prior, equally probable
 _PAIR_NOISES = (0.5, 0.9, 1.5)  # the same for windows with comparisons, which take longer
