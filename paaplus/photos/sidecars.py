@@ -9,11 +9,17 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Final
-from xml.sax.saxutils import quoteattr
+from xml.etree import ElementTree  # nosec B405: it writes
 
 from paaplus.image_kinds import RAW_SUFFIXES
 
 NAMESPACE: Final = "urn:paaplus:photos:1.0/"
+_META: Final = "adobe:ns:meta/"
+_RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_XMP: Final = "http://ns.adobe.com/xap/1.0/"
+
+for _prefix, _uri in {"x": _META, "rdf": _RDF, "xmp": _XMP, "paaplus": NAMESPACE}.items():
+    ElementTree.register_namespace(_prefix, _uri)
 
 
 def text(stars: int, given: int | None, score: float, generic_score: float, user: str) -> str:
@@ -25,15 +31,19 @@ def text(stars: int, given: int | None, score: float, generic_score: float, user
         score, generic_score: 0-10.
         user: whose score it is.
     """
-    own = "" if given is not None else f' paaplus:Stars="{stars}"'
-    return (
-        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\n'
-        f'<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:paaplus="{NAMESPACE}"\n'
-        f' xmp:Rating="{given if given is not None else stars}"{own} paaplus:Score="{score:.3f}"'
-        f' paaplus:GenericScore="{generic_score:.3f}" paaplus:User={quoteattr(user)}/>\n'
-        '</rdf:RDF></x:xmpmeta>\n<?xpacket end="w"?>\n'
-    )
+    fields = {
+        f"{{{_RDF}}}about": "",
+        f"{{{_XMP}}}Rating": str(given if given is not None else stars),
+        f"{{{NAMESPACE}}}Score": f"{score:.3f}",
+        f"{{{NAMESPACE}}}GenericScore": f"{generic_score:.3f}",
+        f"{{{NAMESPACE}}}User": user,
+    }
+    if given is None:
+        fields[f"{{{NAMESPACE}}}Stars"] = str(stars)
+    document = ElementTree.Element(f"{{{_META}}}xmpmeta")
+    ElementTree.SubElement(ElementTree.SubElement(document, f"{{{_RDF}}}RDF"), f"{{{_RDF}}}Description", fields)
+    packet = ElementTree.tostring(document, encoding="unicode")
+    return f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n{packet}\n<?xpacket end="w"?>\n'
 
 
 def names(photographs: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ def shuffled(rows: RatedSet | ComparedSet, seed: int) -> RatedSet | ComparedSet:
     columns = {field.name: getattr(rows, field.name)[order_X] for field in fields(rows)}
     letter = "N" if isinstance(rows, RatedSet) else "C"
     numbers_X = np.arange(1, len(rows) + 1)
-    return type(rows)(**columns | {f"sequence_{letter}": numbers_X, f"said_{letter}": numbers_X})
+    return type(rows)(**columns | {f"sequence_{letter}": numbers_X, f"answered_at_{letter}": numbers_X})
 
 
 @pytest.mark.parametrize(
