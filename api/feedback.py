@@ -80,7 +80,7 @@ async def post_feedback(
     One event is answered with 201 if it is new, 200 if it exists. Many events are answered with 200 and a status for
     each.
 
-    A key that creates users creates those whom the events name for the first time.
+    A key that creates users creates those that the events name for the first time.
 
     After a 2xx answer the event is stored; a later training uses it. Posting the same event again changes nothing. A
     different event with the same `event_id` is a conflict.
@@ -109,7 +109,7 @@ def list_feedback(
     session: ReadSession,
     user: Annotated[
         str | None,
-        Query(max_length=256, description="Only events of this user; default: of all users whom the key may see."),
+        Query(max_length=256, description="Only events of this user; default: of all users that the key may see."),
     ] = None,
     image: Annotated[UUID | None, Query(description="Only events about this image.")] = None,
     kind: Annotated[FeedbackKind | None, Query(description="Only events of this kind.")] = None,

@@ -29,7 +29,7 @@ def list_jobs(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[JobOut]:
-    """Jobs of the users whom the key may see. An admin key sees all jobs."""
+    """Jobs of the users that the key may see. An admin key sees all jobs."""
     rows = jobs_service.list_jobs(session, key, user=user, state=state, limit=limit, before=cursor)
     return Page(items=[JobOut(**_fields(row, key)) for row in rows], next_cursor=next_cursor(rows, limit))
 

@@ -260,7 +260,7 @@ async def _finish(request: Request, shape: _Shape, once: Once | None, response: 
 
 
 def _changed_users(request: Request, shape: _Shape, principal: Principal | None) -> set[str]:
-    """The users whom the request changes, as it names them: that of its path, or those of its events."""
+    """The users that the request changes, as it names them: that of its path, or those of its events."""
     if not shape.changes or principal is None:
         return set()
     prefix = f"{principal.application or ''} "

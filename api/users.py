@@ -67,7 +67,7 @@ def list_users(
     application: Annotated[Application | None, Query()] = None,
     external_id: Annotated[Id | None, Query()] = None,
 ) -> Page[UserOut]:
-    """Users whom the key may see."""
+    """Users that the key may see."""
     rows = users_service.list_users(
         session, key, application=application, external_id=external_id, limit=limit, before=cursor
     )

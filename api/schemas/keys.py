@@ -22,7 +22,7 @@ class KeyIn(In):
     user: UserRef | None = None
     creates_users: Flag = Field(
         False,
-        description="Of an application key: a user whom feedback, predictions, rankings or uploads name for the first "
+        description="Of an application key: a user that feedback, predictions, rankings or uploads name for the first "
         "time is created. Otherwise an unknown user is an error.",
     )
 

@@ -117,7 +117,7 @@ class PreferenceEncoderOut(Out):
         "cross-validated, with its 95 % interval; of `of`."
     )
     retired_at: datetime | None
-    stale_at: datetime | None = Field(description="Since then, a user whom it was learned from has been erased.")
+    stale_at: datetime | None = Field(description="Since then, a user that it was learned from has been erased.")
     created_at: datetime
 
 

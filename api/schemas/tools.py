@@ -109,5 +109,5 @@ class RevisionOut(Out):
     has_reward_head: bool
     metrics: dict[str, Any]
     retired_at: datetime | None
-    stale_at: datetime | None = Field(description="Since then, an expert whom it was learned from has been erased.")
+    stale_at: datetime | None = Field(description="Since then, an expert that it was learned from has been erased.")
     created_at: datetime

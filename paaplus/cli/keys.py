@@ -36,7 +36,7 @@ def create(
     application: Annotated[str | None, typer.Option(help="Needed for application keys.")] = None,
     user: Annotated[str | None, typer.Option(help="Needed for user keys: UUID or application/external_id.")] = None,
     creates_users: Annotated[
-        bool, typer.Option("--creates-users", help="Of an application key: create users whom it names first.")
+        bool, typer.Option("--creates-users", help="Of an application key: create users that it names first.")
     ] = False,
     once_key: OnceOption = None,
     as_json: JsonOption = False,

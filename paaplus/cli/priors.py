@@ -69,7 +69,7 @@ def train(
 ) -> None:
     """Learn the next version of a base model's taste prior. From a data folder, it is in force at once.
 
-    From users, it is tried on people whom it was not learned from, and kept without being in force if it is not better.
+    From users, it is tried on people that it was not learned from, and kept without being in force if it is not better.
 
     Users whose version started from another prior become due. Until their training, their versions are served.
     """

@@ -30,7 +30,7 @@ _ONE_SIDED_95: Final = 1.645
 
 @dataclass(frozen=True)
 class TrialResult:
-    """Mean gains over the prior in force, on ratings of people whom neither prior was fitted on.
+    """Mean gains over the prior in force, on ratings of people that neither prior was fitted on.
 
     `mse_gain` is in squared score points; `mse_gain_low` bounds it from below with 95 % probability. The two halves are
     those of the people who came first and last: invented people come late.

@@ -107,7 +107,7 @@ def prior_from_users(
     current: Prior | None,
     progress: Progress = _no_progress,
 ) -> tuple[TastePrior, dict[str, Any], list[UUID], str | None]:
-    """Fit a prior to the ratings of users who share their taste, and try it on people whom it was not fitted on.
+    """Fit a prior to the ratings of users who share their taste, and try it on people that it was not fitted on.
 
     Held-out ratings are not used, because the gate uses them for versions that start from this prior. Users whose
     ratings rather follow no order are left out: whatever they are, they are no taste.

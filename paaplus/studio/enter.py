@@ -81,7 +81,7 @@ def rate_mine(call: Call) -> Response:
 
 
 def act_as(call: Call) -> Response:
-    """Open the pages of a user whom the session may see."""
+    """Open the pages of a user that the session may see."""
     with call.context.database.session() as session:
         secret = sessions.act_as(session, str(call.secret), call.text("user", 256))
     return signed_in(go("/order" if call.form.get("to") == "order" else "/rate"), secret, is_https=call.is_https)

@@ -65,7 +65,7 @@ class TastePriorRow(Base):
     """A Gaussian over adapter weights that was learned from many people. Immutable.
 
     New trainings start from a base model's newest prior that is not retired and is of the user's application, or of
-    none and so for all. `stale_at`: when a user whom it was
+    none and so for all. `stale_at`: when a user that it was
     learned from was erased; it should be learned again.
     """
 

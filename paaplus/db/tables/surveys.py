@@ -61,12 +61,12 @@ class PreferenceEncoderRow(Base):
     num_people: Mapped[int]
     metrics: Mapped[dict[str, Any]]
     retired_at: Mapped[datetime | None]
-    stale_at: Mapped[datetime | None]  # when a user whom it was learned from was erased
+    stale_at: Mapped[datetime | None]  # when a user that it was learned from was erased
     created_at: Mapped[datetime]
 
 
 class PreferenceEncoderPersonRow(Base):
-    """One user whom a preference encoder was learned from."""
+    """One user that a preference encoder was learned from."""
 
     __tablename__ = "preference_encoder_people"
 

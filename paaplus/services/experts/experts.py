@@ -141,7 +141,7 @@ def list_experts(
     limit: int = 100,
     before: UUID | None = None,
 ) -> list[ExpertRow]:
-    """Experts whom this principal may see, newest user first."""
+    """Experts that this principal may see, newest user first."""
     query = (
         sa.select(ExpertRow)
         .join(UserRow, UserRow.id == ExpertRow.user_id)
@@ -204,7 +204,7 @@ def _why_not_matched(row: ExpertRow, version: AdapterRow | None, base_row: BaseM
 def models(
     session: Session, application: str, base_row: BaseModelRow, *, without: UUID | None = None
 ) -> list[ExpertModel]:
-    """Models of all experts whom a user of the application can be matched with, in order of user id.
+    """Models of all experts that a user of the application can be matched with, in order of user id.
 
     Args:
         without: the user to match, who may be an expert.

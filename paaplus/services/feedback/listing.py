@@ -67,7 +67,7 @@ def list_events(
     limit: int = 100,
     cursor: UUID | None = None,
 ) -> list[ListedEvent]:
-    """Events of the users whom this principal may see. Those of one user are in order of sequence.
+    """Events of the users that this principal may see. Those of one user are in order of sequence.
 
     Args:
         cursor: id of the last event of the page before.

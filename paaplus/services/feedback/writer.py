@@ -64,7 +64,7 @@ class _Posting:
 class FeedbackWriter:
     """Appends postings in the order in which they arrive. Postings may come from any thread.
 
-    A posting to a user whom another transaction has locked goes on in another thread. Other users do not wait for it.
+    A posting to a user that another transaction has locked goes on in another thread. Other users do not wait for it.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:

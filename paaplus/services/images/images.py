@@ -95,7 +95,7 @@ def add(
     The file is decoded outside any transaction. Row, blob and job are written in one.
 
     Args:
-        owner_id: the user whom the image belongs to; None: the image is shared.
+        owner_id: the user that the image belongs to; None: the image is shared.
         name: a file name or a relative path; see `names.path_name`.
         external_id: the application's own id, as returned by `names.check_external_id`.
         theme: a tag, as returned by `themes.check`.

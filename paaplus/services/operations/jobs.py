@@ -34,7 +34,7 @@ def list_jobs(
     limit: int = 100,
     before: UUID | None = None,
 ) -> list[JobRow]:
-    """Jobs about users whom this principal may see (an admin: all jobs), newest first.
+    """Jobs about users that this principal may see (an admin: all jobs), newest first.
 
     Args:
         user: only jobs about the user of this reference.

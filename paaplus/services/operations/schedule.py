@@ -1,4 +1,4 @@
-"""Who is trained next, why and when: the users whom the scheduler has on its list, the earliest first."""
+"""Who is trained next, why and when: the users that the scheduler has on its list, the earliest first."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class ActiveVersion(NamedTuple):
 
 
 class FoundUser(NamedTuple):
-    """A user whom a caller may see, with the active version; None: there is none."""
+    """A user that a caller may see, with the active version; None: there is none."""
 
     id: UUID
     application: str

@@ -12,9 +12,9 @@ from paaplus.services.users.keys import Principal
 
 
 def create_missing(database: Database, principal: Principal, refs: Iterable[str]) -> None:
-    """Create the users whom these references name and who do not exist; other keys than `creates_users` create nobody.
+    """Create the users that these references name and who do not exist; other keys than `creates_users` create nobody.
 
-    A reference that cannot be an external id, or is the platform's id of a user whom the key may not see, creates
+    A reference that cannot be an external id, or is the platform's id of a user that the key may not see, creates
     nobody: whoever resolves it finds nobody, as before.
     """
     if not principal.creates_users or principal.application is None:

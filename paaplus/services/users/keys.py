@@ -41,7 +41,7 @@ _OWNER: Final = sa.select(
 class Principal:
     """The owner of a request. It sees one `application` (None: all), or only one user if `user_id` is set.
 
-    `creates_users`: users whom it names for the first time are created, see `first_use`.
+    `creates_users`: users that it names for the first time are created, see `first_use`.
     """
 
     name: str
@@ -106,7 +106,7 @@ def create(
     Args:
         application: for an application key: it gives access to this application's users and images.
         user_id: for a user or expert key: it gives access to this user only.
-        creates_users: for an application key: users whom it names for the first time are created.
+        creates_users: for an application key: users that it names for the first time are created.
 
     Raises:
         InvalidInput: an invalid name, or not exactly the arguments that the scope needs.

@@ -190,7 +190,7 @@ def touch(session: Session, secret: str, *, rotate: bool) -> str | None:
 
 
 def act_as(session: Session, secret: str, user: str) -> str:
-    """Show the pages of a user whom the session's principal may see; returns the session's new secret.
+    """Show the pages of a user that the session's principal may see; returns the session's new secret.
 
     A new one, so that no process answers the next request from what it has cached.
 

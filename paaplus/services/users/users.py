@@ -27,7 +27,7 @@ T = TypeVar("T")
 def create(
     session: Session, *, application: str, external_id: str, policy: dict[str, Any] | None = None
 ) -> tuple[UserRow, bool]:
-    """Create the user whom the application calls `external_id`; returns the user and whether it is new.
+    """Create the user that the application calls `external_id`; returns the user and whether it is new.
 
     An existing user is returned unchanged.
 
@@ -125,7 +125,7 @@ def _by_reference(principal: Principal, refs: Iterable[str], users: dict[Any, T]
 
 
 def visible_users(principal: Principal) -> sa.ColumnElement[bool]:
-    """SQL condition: the users whom this principal may see."""
+    """SQL condition: the users that this principal may see."""
     if principal.user_id is not None:
         return UserRow.id == principal.user_id
     if principal.application is not None:
@@ -142,7 +142,7 @@ def list_users(
     limit: int = 100,
     before: UUID | None = None,
 ) -> list[UserRow]:
-    """Users whom this principal may see, newest first."""
+    """Users that this principal may see, newest first."""
     query = sa.select(UserRow).where(visible_users(principal)).order_by(UserRow.id.desc()).limit(limit)
     if application is not None:
         query = query.where(UserRow.application == application)
