@@ -22,10 +22,10 @@ from paaplus.errors import Unavailable
 from paaplus.faults import FROM_FILE
 from paaplus.processes import QUIET, api_command, scheduler_command, worker_command
 
-READY_TIMEOUT_S: Final = 60.0
+READY_TIMEOUT_S: Final = 180.0
 STOP_TIMEOUT_S: Final = 20.0
 COMMAND_TIMEOUT_S: Final = 600.0
-LEASE_S: Final = 3.0
+LEASE_S: Final = 6.0  # long enough for a heartbeat beside four other processes on two busy cores
 _PR_SET_PDEATHSIG = 1
 
 # Short intervals and leases, so that minutes cover what a deployment meets in weeks. Many attempts, so that a job is

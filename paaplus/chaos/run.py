@@ -32,10 +32,11 @@ NUM_THREADS: Final = 3
 NUM_PEOPLE: Final = 5  # per thread
 NUM_WORKERS: Final = 2
 NUM_FIRST_PICTURES: Final = 8  # per thread
-WARM_UP_TIMEOUT_S: Final = 90.0
+WARM_UP_TIMEOUT_S: Final = 300.0
 TRAFFIC_PAUSE_S: Final = 0.05
+DRILL_TRAFFIC_PAUSE_S: Final = 0.5  # the drill waits for single events: beside much traffic each takes minutes
 TROUBLE_PAUSE_S: Final = 0.8
-REST_TIMEOUT_S: Final = 120.0
+REST_TIMEOUT_S: Final = 300.0
 DOUBT_TRIES: Final = 100
 _PORTS: Final = {"postgresql": 5432, "redis": 6379}
 
@@ -99,13 +100,14 @@ def _run(
         for i in range(NUM_THREADS + 1)
     ]
     _warm_up([*threads, driver])
-    traffic = Traffic(threads, TRAFFIC_PAUSE_S)
+    traffic = Traffic(threads, DRILL_TRAFFIC_PAUSE_S)
     trouble = Troublemaker(platform, broker, wires, options.seed, TROUBLE_PAUSE_S)
     tell("each fault point once ...")
     started = time.monotonic()
     traffic.start()
     points = trouble.drill(driver.drive)
     tell(f"{options.minutes:g} minute(s) of traffic and trouble ...")
+    traffic.pause_s = TRAFFIC_PAUSE_S
     trouble.start()
     time.sleep(60 * options.minutes)
     trouble.stop()
@@ -169,7 +171,7 @@ def _come_to_rest(platform: Platform, broker: Broker, database: Database, thread
     for process in platform.processes.values():
         platform.disarm(process)
         platform.resume(process)
-    check.expect(platform.wait_until_ready(60), lambda: "it did not become ready within 60 s")
+    check.expect(platform.wait_until_ready(180), lambda: "it did not become ready within 180 s")
     for _ in range(DOUBT_TRIES):
         for user_id in ledger.erasing - ledger.erased:
             erase(thread, ledger, user_id)

@@ -267,7 +267,7 @@ class Traffic:
     def __init__(self, threads: list[Thread], pause_s: float) -> None:
         self._done = threading.Event()
         self.errors: list[BaseException] = []
-        self._pause_s = pause_s
+        self.pause_s = pause_s  # between two acts of a thread; may be changed at any time
         self._threads = [threading.Thread(target=self._run, args=(each,), daemon=True) for each in threads]
 
     def start(self) -> None:
@@ -288,7 +288,7 @@ class Traffic:
 
     def _run(self, thread: Thread) -> None:
         try:
-            while not self._done.wait(self._pause_s):
+            while not self._done.wait(self.pause_s):
                 thread.step()
         except BaseException as error:
             self.errors.append(error)

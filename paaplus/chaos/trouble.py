@@ -16,8 +16,8 @@ from paaplus.chaos.proxy import Proxy
 from paaplus.faults import STOP
 
 REACH_TIMEOUT_S: Final = 15.0  # longest time until a process reaches its fault point
-RECOVER_TIMEOUT_S: Final = 30.0
-DRILL_TIMEOUT_S: Final = 60.0  # longest time that the drill drives a process to one fault point
+RECOVER_TIMEOUT_S: Final = 120.0  # a worker that starts beside others on a busy machine takes half a minute
+DRILL_TIMEOUT_S: Final = 240.0  # longest time that the drill drives a process to one fault point
 DRILL_PAUSE_S: Final = 0.2
 PAST_LEASE_S: Final = LEASE_S + 1.5
 AWAY_S: Final = 2.5
