@@ -54,7 +54,7 @@ class StagedNetwork:
         staged = _WithStages(fold_batch_norms(network.eval().requires_grad_(False)))
         size_px = (preprocessing.height_px, preprocessing.width_px)
         self._run: Callable[[Tensor], tuple[Tensor, ...]] = (
-            CompiledNetwork(staged, size_px)
+            CompiledNetwork(f"{self.digest[:16]}-stages-{_NUM_STAGES}", staged, size_px)
             if device == "cpu"
             else staged.to(device, memory_format=torch.channels_last)
         )

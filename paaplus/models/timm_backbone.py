@@ -55,7 +55,9 @@ class TimmBackbone:
         self._compiled: CompiledNetwork | None = None
         if compiled and self.device == "cpu":
             folded = fold_batch_norms(copy.deepcopy(self.network))
-            self._compiled = CompiledNetwork(folded, (preprocessing.height_px, preprocessing.width_px))
+            self._compiled = CompiledNetwork(
+                self.digest[:16], folded, (preprocessing.height_px, preprocessing.width_px)
+            )
         # Measured on the output: timm's attributes do not count a head's hidden layer in every family.
         self.feature_dim = self.extract([Image.new("RGB", (8, 8))]).shape[1]
         self.blocks: tuple[FeatureBlock, ...] = (FeatureBlock(self.feature_dim),)
