@@ -81,7 +81,8 @@ def build(weights: Path | None = None, device: str = "cpu") -> TimmBackbone:
         InvalidInput: the file cannot be read or does not fit.
         Unavailable: no file is given and the weights package is not installed.
     """
-    return TimmBackbone("lite", load_network(LITE0, weights or packaged_weights()), PREPROCESSING, device)
+    network = load_network(LITE0, weights or packaged_weights())
+    return TimmBackbone("lite", network, PREPROCESSING, device, compiled=True)
 
 
 def load_network(variant: Variant, weights: Path) -> torch.nn.Module:

@@ -10,7 +10,7 @@ Shape letters: B = images, D = feature dim.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from paaplus.errors import InvalidInput
+from paaplus.models.compiled import CompiledNetwork
 from paaplus.models.device import resolve_device
 from paaplus.models.extractor import FeatureBlock, Preprocessing, extractor_digest, signed_root, to_half
 from paaplus.models.folding import fold_batch_norms
@@ -50,21 +51,19 @@ class StagedNetwork:
         self.preprocessing = preprocessing
         self.digest = extractor_digest(network.state_dict(), preprocessing)
         self.device = device
-        folded = fold_batch_norms(network.eval().requires_grad_(False))
-        self.network = folded.to(device, memory_format=torch.channels_last)
-        stages = list(self.network.blocks)[-_NUM_STAGES:]
-        self._stage_outputs: list[Tensor] = []
-        for stage in stages:
-            stage.register_forward_hook(
-                lambda _module, _inputs, output: self._stage_outputs.append(output.mean((2, 3)))
-            )
+        staged = _WithStages(fold_batch_norms(network.eval().requires_grad_(False)))
+        size_px = (preprocessing.height_px, preprocessing.width_px)
+        self._run: Callable[[Tensor], tuple[Tensor, ...]] = (
+            CompiledNetwork(f"{self.digest[:16]}-stages-{_NUM_STAGES}", staged, size_px)
+            if device == "cpu"
+            else staged.to(device, memory_format=torch.channels_last)
+        )
 
     @property
     def blocks(self) -> tuple[FeatureBlock, ...]:
         head, *stages = (part.shape[1] for part in self._parts([Image.new("RGB", (8, 8))]))
         return (FeatureBlock(head), *(FeatureBlock(size, standardize=True) for size in stages))
 
-    @torch.no_grad()
     def features(self, images: Sequence[Image.Image]) -> np.ndarray:
         """Features of the head, then of the stages, shape (B, D), float32.
 
@@ -75,16 +74,28 @@ class StagedNetwork:
 
     @torch.no_grad()
     def _parts(self, images: Sequence[Image.Image]) -> list[np.ndarray]:
-        pixels = [self.preprocessing.pixels(image).to(memory_format=torch.channels_last) for image in images]
-        if self.device != "cpu":
-            pixels = [torch.cat(pixels)]  # on a CPU, one image at a time is as fast and independent of the batch
-        outputs = []
-        for batch in pixels:
-            self._stage_outputs.clear()
-            head_BD = self.network(batch.to(self.device))
-            outputs.append([head_BD, *self._stage_outputs])
+        pixels_BCHW = torch.cat([self.preprocessing.pixels(image) for image in images]).to(self.device)
+        return [part.float().cpu().numpy() for part in self._run(pixels_BCHW)]
+
+
+class _WithStages(nn.Module):
+    """A network of timm that gives the head's features and the mean activations of its last stages."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self._stage_outputs: list[Tensor] = []
+        for stage in list(network.blocks)[-_NUM_STAGES:]:
+            stage.register_forward_hook(
+                lambda _module, _inputs, output: self._stage_outputs.append(output.mean((2, 3)))
+            )
+
+    def forward(self, pixels_BCHW: Tensor) -> tuple[Tensor, ...]:
         self._stage_outputs.clear()
-        return [torch.cat(part).float().cpu().numpy() for part in zip(*outputs, strict=True)]
+        head_BD = self.network(pixels_BCHW)
+        outputs = (head_BD, *self._stage_outputs)
+        self._stage_outputs.clear()
+        return outputs
 
 
 class Lite2:
