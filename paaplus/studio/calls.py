@@ -104,6 +104,45 @@ class Call:
         assert self.session is not None, "a handler that spends declares that it needs a session"
         return self.session.person or self.session.principal
 
+    @property
+    def base(self) -> str:
+        """Where the studio is on this host: `/studio`, behind the path prefix of a proxy if there is one."""
+        return str(self.request.scope["root_path"])
+
+    @property
+    def path(self) -> str:
+        """The path of this request within the studio."""
+        return self.request.url.path.removeprefix(self.base)
+
+    def url(self, path: str) -> str:
+        """The address of a page of the studio on this host. Every address that the server writes is made here."""
+        return self.base + path
+
+    @property
+    def origin(self) -> str:
+        """Scheme and host as the browser knows them; a proxy may have changed the `Host` of the request."""
+        given = self.request.headers.get("origin")
+        if given not in (None, "null"):
+            return str(given)
+        return f"{self.request.url.scheme}://{self.request.url.netloc}"
+
+    def go(self, path: str) -> Response:
+        """Send the browser to another page of the studio, after a change."""
+        return RedirectResponse(self.url(path), 303, headers=pages.PRIVATE)
+
+    def signed_in(self, response: Response, secret: str) -> Response:
+        """Give the browser the secret of its session, which no script can read and no other site's request brings."""
+        response.set_cookie(
+            COOKIE,
+            secret,
+            max_age=int(sessions.LONGEST.total_seconds()),
+            path=self.base,
+            httponly=True,
+            samesite="lax",
+            secure=self.is_https,
+        )
+        return response
+
     def page(self, template: str, status_code: int = 200, **values: Any) -> Response:
         """A page with the studio's frame around it."""
         common = {
@@ -112,7 +151,8 @@ class Call:
             "is_admin": self.is_admin,
             "is_expert": self.is_expert,
             "token": self.session.form_token if self.session else "",
-            "path": self.request.url.path,
+            "base": self.base,
+            "path": self.path,
             "languages": texts.LANGUAGES,
         }
         return pages.render(template, status_code, **common, **values)
@@ -124,25 +164,6 @@ Handler = Callable[[Call], Response]
 def answer(data: Any, status_code: int = 200) -> Response:
     """An answer to a script."""
     return JSONResponse(data, status_code, headers=pages.PRIVATE)
-
-
-def go(path: str) -> Response:
-    """Send the browser to another page of the studio, after a change."""
-    return RedirectResponse(PREFIX + path, 303, headers=pages.PRIVATE)
-
-
-def signed_in(response: Response, secret: str, *, is_https: bool) -> Response:
-    """Give the browser the secret of its session, which no script can read and no other site's request brings."""
-    response.set_cookie(
-        COOKIE,
-        secret,
-        max_age=int(sessions.LONGEST.total_seconds()),
-        path=PREFIX,
-        httponly=True,
-        samesite="lax",
-        secure=is_https,
-    )
-    return response
 
 
 def endpoint(
@@ -195,7 +216,7 @@ def endpoint(
                 await call.file.close()
         if request.query_params.get("lang") in texts.LANGUAGES:
             response.set_cookie(
-                LANGUAGE_COOKIE, request.query_params["lang"], max_age=31_536_000, path=PREFIX, samesite="lax"
+                LANGUAGE_COOKIE, request.query_params["lang"], max_age=31_536_000, path=call.base, samesite="lax"
             )
         return response
 
@@ -220,7 +241,7 @@ async def _rotate(call: Call, response: Response, ring: SessionRing) -> None:
     new = await run_in_threadpool(_touch, call, rotate)
     ring.forget()
     if new is not None:
-        signed_in(response, new, is_https=call.is_https)
+        call.signed_in(response, new)
 
 
 def _touch(call: Call, rotate: bool) -> str | None:
@@ -243,7 +264,7 @@ def _refused(call: Call, error: PaaplusError) -> Response:
     elif status_code == 401:
         response = call.page("doors.html", 401, notice=str(error), people=[], can_tour=False)
     elif call.session is not None and call.session.person is None and isinstance(error, Conflict):
-        return go("/")
+        return call.go("/")
     else:
         response = call.page("error.html", status_code, status=status_code, message=str(error))
     if isinstance(error, TooMany):

@@ -20,7 +20,7 @@ from paaplus.services.images.filters import ImageFilter
 from paaplus.services.operations import status
 from paaplus.services.predictions import version_scores
 from paaplus.services.users import keys, sessions, users
-from paaplus.studio.calls import PREFIX, Call, answer, go
+from paaplus.studio.calls import Call, answer
 from paaplus.studio.operation import actor_names
 from paaplus.texts import clean_text
 
@@ -156,7 +156,7 @@ def change(call: Call) -> Response:
     with call.context.database.session() as session:
         user = users.resolve(session, call.principal, call.request.path_params["user"])
         act(session, user.id, call, reason)
-    return go(f"/watch/people/{user.id}")
+    return call.go(f"/watch/people/{user.id}")
 
 
 def invite(call: Call) -> Response:
@@ -168,10 +168,8 @@ def invite(call: Call) -> Response:
             experts.get(session, user.id)
         code = sessions.invite(session, user.id, actor=call.principal.actor, as_expert=as_expert)
         name, user_id = user.external_id, str(user.id)
-    base = str(call.request.base_url).rstrip("/").removesuffix(PREFIX)
-    return call.page(
-        "invited.html", name=name, user_id=user_id, as_expert=as_expert, link=f"{base}{PREFIX}/enter?code={code}"
-    )
+    link = call.origin + call.url(f"/enter?code={code}")
+    return call.page("invited.html", name=name, user_id=user_id, as_expert=as_expert, link=link)
 
 
 def _roll_back(session: Session, user_id: UUID, call: Call, reason: str) -> None:

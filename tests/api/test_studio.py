@@ -172,7 +172,7 @@ def test_pages_allow_no_inline_script_and_are_not_stored(world: World) -> None:
 @on_one_database
 def test_static_files_are_kept_by_the_digest_of_their_content(client: TestClient) -> None:
     for name in pages.STATIC:
-        answer = client.get(pages.static_url(name))
+        answer = client.get(pages.static_url("/studio", name))
         assert answer.status_code == 200
         assert "immutable" in answer.headers["cache-control"]
         assert (

@@ -1,6 +1,6 @@
 // Watch: more people when the end of the list is near, previews of changes, lists that stay fresh.
 
-import { ask, element, picture } from "./common.js";
+import { ask, element, picture, url } from "./common.js";
 
 const find = (id) => document.getElementById(id);
 
@@ -18,7 +18,7 @@ if (people) {
     if (person.pinned) tags.append(element("span", { className: "tag", textContent: people.dataset.pinned }));
     if (person.due) tags.append(element("span", { className: "tag", textContent: people.dataset.due }));
     return element("tr", {},
-      element("th", { scope: "row" }, element("a", { href: `/studio/watch/people/${person.id}`, textContent: person.name })),
+      element("th", { scope: "row" }, element("a", { href: url(`/watch/people/${person.id}`), textContent: person.name })),
       cell(person.application, "wide-only"), cell(person.version ?? people.dataset.base), quality, cell(person.events, "number"), cell(person.pending, "number wide-only"), tags);
   };
   const watcher = new IntersectionObserver(async ([entry]) => {
