@@ -74,6 +74,11 @@ class Call:
         return self.session is not None and self.session.principal.scope == "expert"
 
     @property
+    def wants_page(self) -> bool:
+        """Whether a person waits for the answer, and not a script."""
+        return "text/html" in self.request.headers.get("accept", "")
+
+    @property
     def is_https(self) -> bool:
         return self.request.url.scheme == "https"
 
@@ -96,13 +101,7 @@ class Call:
         Raises:
             TooMany: the limit is reached.
         """
-        self.context.allowances.spend(self.payer, kind, amount)
-
-    @property
-    def payer(self) -> Principal:
-        """Whose limits count: a person's, where the pages of a person are shown."""
-        assert self.session is not None, "a handler that spends declares that it needs a session"
-        return self.session.person or self.session.principal
+        self.context.allowances.spend(self.principal, kind, amount)
 
     @property
     def base(self) -> str:
@@ -194,7 +193,7 @@ def endpoint(
             if call.session is not None:
                 structlog.contextvars.bind_contextvars(key_id=str(call.session.principal.key_id))
             checks.check_needs(call.session, needs, call.t)
-            if call.session is not None and not context.allowances.spend_reserved(call.payer, RateLimitKind.REQUESTS):
+            if call.session is not None and not context.allowances.spend_reserved(call.principal, RateLimitKind.REQUESTS):
                 await run_in_threadpool(call.spend, RateLimitKind.REQUESTS)
             if request.method == "POST":
                 call.form, call.file = await checks.read_body(
@@ -211,6 +210,11 @@ def endpoint(
             response = _refused(call, error)
         except HTTPException as error:
             response = _refused(call, InvalidInput(str(error.detail)))
+        except Exception as error:
+            if not call.wants_page:
+                raise
+            log.error("unexpected_error", error=type(error).__name__, exc_info=error)
+            response = call.page("error.html", 500, message=call.t("error.internal_error"))
         finally:
             if call.file is not None:
                 await call.file.close()
@@ -259,14 +263,23 @@ def _refused(call: Call, error: PaaplusError) -> Response:
         raise error
     if status_code == 503:
         log.warning("unavailable", message=str(error))
-    if "text/html" not in call.request.headers.get("accept", ""):
-        response = answer({"error": {"code": error.code, "message": str(error)}}, status_code)
+    message = _told(call.t, error)
+    if not call.wants_page:
+        response = answer({"error": {"code": error.code, "message": message}}, status_code)
     elif status_code == 401:
-        response = call.page("doors.html", 401, notice=str(error), people=[], can_tour=False)
+        response = call.page("doors.html", 401, notice=message, people=[], can_tour=False)
     elif call.session is not None and call.session.person is None and isinstance(error, Conflict):
         return call.go("/")
     else:
-        response = call.page("error.html", status_code, status=status_code, message=str(error))
+        response = call.page("error.html", status_code, message=message)
     if isinstance(error, TooMany):
         response.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     return response
+
+
+def _told(t: Texts, error: PaaplusError) -> str:
+    """What a person is told. The services speak English: in another language the kind of the error is said first."""
+    message = str(error)
+    if t.language == texts.DEFAULT or not message.isascii():  # not ASCII: one of the studio's own texts
+        return message
+    return t("error.detail", kind=t(f"error.{error.code}"), message=message)

@@ -32,6 +32,7 @@ STATIC: Final = (
     "survey.js",
     "order.js",
     "photos.js",
+    "people.js",
     "watch.js",
     "icon.svg",
 )

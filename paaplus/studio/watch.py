@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from paaplus.errors import Conflict, InvalidInput, NotFound
+from paaplus.errors import Conflict, InvalidInput, NotFound, Unavailable
 from paaplus.services import scheduling
 from paaplus.services.adapters import versions
 from paaplus.services.experts import experts
@@ -18,7 +18,8 @@ from paaplus.services.feedback import exclusions
 from paaplus.services.images import images
 from paaplus.services.images.filters import ImageFilter
 from paaplus.services.operations import status
-from paaplus.services.predictions import version_scores
+from paaplus.services.predictions import version_quality, version_scores
+from paaplus.services.predictions.version_quality import VersionQuality
 from paaplus.services.users import keys, sessions, users
 from paaplus.studio.calls import Call, answer
 from paaplus.studio.operation import actor_names
@@ -27,7 +28,9 @@ from paaplus.texts import clean_text
 PAGE: Final = 60
 COMPARED: Final = 500  # images whose scores two versions are compared by
 SHOWN: Final = 12
+MEASURED: Final = 20  # versions whose order is compared with held-out ratings
 REASON_MAX: Final = 500
+NAME_MAX: Final = 128  # characters of an external id
 
 
 def people(call: Call) -> Response:
@@ -35,19 +38,20 @@ def people(call: Call) -> Response:
     items, following = _people(call, None)
     with call.context.database.read_session() as session:
         now = status.read(session, call.context.settings)
-    return call.page("watch.html", people=items, following=following, now=now)
+    return call.page("watch.html", people=items, following=following, now=now, name=_searched(call))
 
 
 def more_people(call: Call) -> Response:
-    """The next people, for the script of the page."""
-    items, following = _people(call, _uuid(call.request.query_params.get("after", "")))
+    """The people after `after`, or the first ones, for the script of the page."""
+    after = call.request.query_params.get("after")
+    items, following = _people(call, _uuid(after) if after else None)
     return answer({"items": items, "following": following})
 
 
 def _people(call: Call, before: UUID | None) -> tuple[list[dict[str, Any]], str | None]:
-    search = call.request.query_params.get("name") or None
+    search = _searched(call) or None
     with call.context.database.read_session() as session:
-        rows = users.list_users(session, call.principal, external_id=search, limit=PAGE, before=before)
+        rows = users.list_users(session, call.principal, search=search, limit=PAGE, before=before)
         active = users.active_adapters(session, [row.id for row in rows])
         items: list[dict[str, Any]] = [
             {
@@ -64,6 +68,14 @@ def _people(call: Call, before: UUID | None) -> tuple[list[dict[str, Any]], str 
             for row in rows
         ]
     return items, items[-1]["id"] if len(items) == PAGE else None
+
+
+def _searched(call: Call) -> str:
+    """A part of the name of the people that are asked for."""
+    name = call.request.query_params.get("name", "").strip()
+    if "\0" in name or len(name) > NAME_MAX:  # no name has it
+        raise InvalidInput(f"name: at most {NAME_MAX} characters, none of them the null character")
+    return name
 
 
 def person(call: Call) -> Response:
@@ -83,6 +95,8 @@ def person(call: Call) -> Response:
                 "strategy": row.strategy,
                 "error": _error(row.metrics),
                 "reason": row.gate_report.get("reason", ""),
+                "checks": _checks(row.gate_report),
+                "reached": row.high_water_sequence,
             }
             for row in rows
         ]
@@ -118,9 +132,11 @@ def person(call: Call) -> Response:
             },
             "policy": scheduling.policy_of(user),
         }
+    quality = _quality(call, user.id, shown)
     return call.page(
-        "person.html", versions=shown, moves=moves, held=held, active=active, chart=_chart(shown), link=None, **values
-    )
+        "person.html", versions=shown, quality=quality, moves=moves, held=held, active=active, chart=_chart(shown),
+        **values,
+    )  # fmt: skip
 
 
 def preview(call: Call) -> Response:
@@ -219,6 +235,30 @@ _ACTS: Final[dict[str, Callable[[Session, UUID, Call, str], None]]] = {
     "release": _release,
     "retrain": _retrain,
 }
+
+
+def _checks(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """The checks of the gate as lines: name, outcome and sentence. "untested": there was too little to measure."""
+    lines = []
+    for each in report.get("checks", []):
+        outcome = "failed" if not each["passed"] else "untested" if each["value"] is None else "passed"
+        lines.append({"name": each["name"], "outcome": outcome, "detail": each["detail"].partition(": ")[2]})
+    return lines
+
+
+def _quality(call: Call, user_id: UUID, shown: list[dict[str, Any]]) -> dict[int, VersionQuality]:
+    """SRCC and forgetting of the newest versions that were live; none while there is no base model."""
+    live = [each for each in shown if each["state"] in ("active", "retired")][:MEASURED]
+    try:
+        return version_quality.of_versions(
+            call.context.database,
+            call.context.predictor.store,
+            call.context.settings,
+            user_id,
+            {each["number"]: each["reached"] for each in live},
+        )
+    except Unavailable:
+        return {}
 
 
 def _chart(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -319,3 +319,13 @@ def test_json_of_the_studio_is_read_strictly(world: World, text: str) -> None:
     refused = world.client.post("/studio/rate/answers", content=body, headers=headers)
     assert refused.status_code == 400
     assert "the body is no JSON" in refused.text
+
+
+@on_one_database
+def test_every_page_of_an_admin_is_there_also_when_nothing_is_stored_yet(world: World) -> None:
+    sign_in(world, "admin")
+    user = {"user": str(world.ada)}
+    for path, _, needs in routes.GET:
+        if needs in ("nothing", "admin") and not path.endswith(("/enter", "/preview")):
+            page = world.client.get(f"/studio{path}".format_map(user), headers=HTML)
+            assert page.status_code == 200, path
