@@ -6,8 +6,9 @@ One API process (SQLite, a simulated base model, no worker) and Debian's Chromiu
 The photos are the built-in pictures, cropped differently. Every first photo is in a fresh browser, with nothing cached.
 "Next photo" is from the key to the decoded picture in its place; a person looks at each for `--look` seconds, in which
 the page fetches what comes next. Thumbnails are measured twice: the first visit makes them, the second finds them made.
-The list of people (as `paaplus bench seed` makes them) is scrolled to its end and back. Aims are those that the project has set itself; nothing fails if one is
-missed, as the machine may be busy: the load average is printed. --record keeps the result in benchmarks/results.
+The list of people (as `paaplus bench seed` makes them) is scrolled to its end and back, and people are found in it by
+name. Aims are those that the project has set itself; nothing fails if one is missed, as the machine may be busy: the
+load average is printed. --record keeps the result in benchmarks/results.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ ALL_LOADED_MS = """async (number) => {
 SCROLL = """async () => {
   const frames = [], pages = [], people = document.querySelector('#people'), body = people.tBodies[0];
   const frame = () => new Promise((resume) => requestAnimationFrame(resume));
-  const isWhole = () => document.querySelector('#more').hidden;
+  const isWhole = () => people.ariaRowCount !== '-1';
   let most = 0;
   while (!isWhole()) {
     const before = document.body.scrollHeight, began = performance.now();
@@ -104,7 +105,10 @@ FIND_MS = """async (name) => {
   const field = document.querySelector('#find'), began = performance.now();
   field.value = name;
   field.dispatchEvent(new Event('input', { bubbles: true }));
-  const isThere = () => { const all = [...document.querySelectorAll('#people tbody a')]; return all.length === 1 && all[0].textContent === name; };
+  const isThere = () => {
+    const all = [...document.querySelectorAll('#people tbody a')];
+    return all.length === 1 && all[0].textContent === name;
+  };
   while (!isThere()) await new Promise((resume) => requestAnimationFrame(resume));
   return performance.now() - began;
 }"""

@@ -193,7 +193,9 @@ def endpoint(
             if call.session is not None:
                 structlog.contextvars.bind_contextvars(key_id=str(call.session.principal.key_id))
             checks.check_needs(call.session, needs, call.t)
-            if call.session is not None and not context.allowances.spend_reserved(call.principal, RateLimitKind.REQUESTS):
+            if call.session is not None and not context.allowances.spend_reserved(
+                call.principal, RateLimitKind.REQUESTS
+            ):
                 await run_in_threadpool(call.spend, RateLimitKind.REQUESTS)
             if request.method == "POST":
                 call.form, call.file = await checks.read_body(

@@ -125,7 +125,9 @@ def audit_list(call: Call) -> Response:
             {
                 "action": row.action,
                 "actor": names.get(row.actor, row.actor),
-                "details": ", ".join(f"{name} {_plain(value)}" for name, value in row.details.items() if value not in ([], "")),
+                "details": ", ".join(
+                    f"{name} {_plain(value)}" for name, value in row.details.items() if value not in ([], "")
+                ),
                 "created_at": row.created_at,
             }
             for row in rows

@@ -40,14 +40,13 @@ STATIC: Final = (
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("paaplus.studio"),
         autoescape=True,  # every text is text, whoever typed it
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment
 
 
 def render(template: str, status_code: int = 200, **values: Any) -> HTMLResponse:

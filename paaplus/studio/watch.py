@@ -242,7 +242,7 @@ def _checks(report: dict[str, Any]) -> list[dict[str, Any]]:
     lines = []
     for each in report.get("checks", []):
         outcome = "failed" if not each["passed"] else "untested" if each["value"] is None else "passed"
-        lines.append({"name": each["name"], "outcome": outcome, "detail": each["detail"].partition(": ")[2]})
+        lines.append({"name": each["name"], "outcome": outcome, "detail": each["detail"]})
     return lines
 
 

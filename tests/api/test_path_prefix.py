@@ -54,7 +54,9 @@ def test_link_for_a_person_has_the_origin_that_the_browser_knows(settings: Setti
         world = World(client)
         page = client.get(f"/studio/enter?code={code_of(world, 'admin')}", follow_redirects=False)
         client.cookies.set("paaplus_studio", page.cookies["paaplus_studio"], path="/")
-        token = re.findall('<meta name="studio-token" content="([^"]+)">', client.get("/studio/watch", headers=HTML).text)
+        token = re.findall(
+            '<meta name="studio-token" content="([^"]+)">', client.get("/studio/watch", headers=HTML).text
+        )
         headers = HTML | {"Origin": "https://photos.example", "Sec-Fetch-Site": "same-origin"}
         made = client.post(f"/studio/watch/people/{world.ada}/invite", data={"token": token[0]}, headers=headers)
         assert f'value="https://photos.example{PREFIX}/studio/enter?code=' in made.text

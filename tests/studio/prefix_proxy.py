@@ -35,7 +35,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         path = self.path.removeprefix(prefix) if self.server.strips else self.path
-        upstream = http.client.HTTPConnection(self.server.upstream.hostname or "", self.server.upstream.port, timeout=300)
+        upstream = http.client.HTTPConnection(
+            self.server.upstream.hostname or "", self.server.upstream.port, timeout=300
+        )
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP}
         try:  # with the host of the server behind it, as nginx does by itself

@@ -39,6 +39,7 @@ function draw() {
   const inSight = Math.ceil(window.innerHeight / height);
   const [first, last] = [Math.max(0, Math.min(from, rows.length) - AROUND), Math.min(rows.length, Math.max(0, from) + inSight + AROUND)];
   if (following && !loading && from + inSight + NEAR > rows.length) load();
+  people.ariaRowCount = following ? "-1" : String(rows.length + 1);
   if (shown === `${first} ${last} ${rows.length}`) return;
   shown = `${first} ${last} ${rows.length}`;
   const focused = document.activeElement;
@@ -46,33 +47,45 @@ function draw() {
   below.firstChild.style.height = `${(rows.length - last) * height}px`;
   for (let place = first; place < last; place++) rows[place].ariaRowIndex = String(place + 2);
   body.replaceChildren(...(first ? [above] : []), ...rows.slice(first, last), ...(last < rows.length ? [below] : []));
-  people.ariaRowCount = following ? "-1" : String(rows.length + 1);
   if (focused !== document.activeElement && body.contains(focused)) focused.focus({ preventScroll: true });
+}
+
+let telling;
+/** Say that more is being loaded, if it takes long. The line is no part of the page's flow, so that nothing moves. */
+function tellSoon() {
+  clearTimeout(telling);
+  telling = setTimeout(() => { more.textContent = text("watch.loading"); more.hidden = false; }, 400);
+}
+
+function fail(failure) {
+  clearTimeout(telling);
+  more.hidden = false;
+  more.textContent = failure.message;
 }
 
 async function load() {
   const mine = loading = { name };
+  tellSoon();
   const query = new URLSearchParams({ ...(name && { name }), ...(following && { after: following }) });
   try {
     const found = await ask(`/watch/people?${query}`);
     if (loading !== mine) return; // another name was typed meanwhile
     rows.push(...found.items.map(line));
     following = found.following;
-    more.textContent = text("watch.loading");
     loading = null;
     tell();
     draw();
   } catch (failure) {
     if (loading !== mine) return;
-    more.hidden = false;
-    more.textContent = failure.message;
+    fail(failure);
     setTimeout(() => { if (loading === mine) { loading = null; draw(); } }, 3000);
   }
 }
 
-/** What stands below the list, or in its place. */
+/** What stands in the place of an empty list. */
 function tell() {
-  more.hidden = !following;
+  clearTimeout(telling);
+  more.hidden = true;
   people.hidden = !rows.length;
   find("nobody").hidden = Boolean(rows.length);
   find("nobody").textContent = name ? text("watch.none_found", { name }) : text("watch.empty");
@@ -84,6 +97,7 @@ async function search() {
   if (wanted === name) return;
   name = wanted;
   const mine = loading = { name };
+  tellSoon();
   const query = new URLSearchParams(name && { name });
   window.history.replaceState(null, "", name ? `?${query}` : window.location.pathname);
   try {
@@ -94,8 +108,7 @@ async function search() {
     draw();
   } catch (failure) {
     if (loading !== mine) return;
-    more.hidden = false;
-    more.textContent = failure.message;
+    fail(failure);
     loading = null;
     name = "\0"; // asked for again with the next key
   }
