@@ -1,8 +1,7 @@
-"""Watch: people and their versions, what a change would do, changes of the active version."""
+"""Watch: a person's versions, what a change would do, changes of the active version."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -17,65 +16,18 @@ from paaplus.services.experts import experts
 from paaplus.services.feedback import exclusions
 from paaplus.services.images import images
 from paaplus.services.images.filters import ImageFilter
-from paaplus.services.operations import status
 from paaplus.services.predictions import version_quality, version_scores
 from paaplus.services.predictions.version_quality import VersionQuality
 from paaplus.services.users import keys, sessions, users
 from paaplus.studio.calls import Call, answer
 from paaplus.studio.operation import actor_names
+from paaplus.studio.people import error_of
 from paaplus.texts import clean_text
 
-PAGE: Final = 60
 COMPARED: Final = 500  # images whose scores two versions are compared by
 SHOWN: Final = 12
 MEASURED: Final = 20  # versions whose order is compared with held-out ratings
 REASON_MAX: Final = 500
-NAME_MAX: Final = 128  # characters of an external id
-
-
-def people(call: Call) -> Response:
-    """People with their versions and quality, newest first; the page loads more when its end is near."""
-    items, following = _people(call, None)
-    with call.context.database.read_session() as session:
-        now = status.read(session, call.context.settings)
-    return call.page("watch.html", people=items, following=following, now=now, name=_searched(call))
-
-
-def more_people(call: Call) -> Response:
-    """The people after `after`, or the first ones, for the script of the page."""
-    after = call.request.query_params.get("after")
-    items, following = _people(call, _uuid(after) if after else None)
-    return answer({"items": items, "following": following})
-
-
-def _people(call: Call, before: UUID | None) -> tuple[list[dict[str, Any]], str | None]:
-    search = _searched(call) or None
-    with call.context.database.read_session() as session:
-        rows = users.list_users(session, call.principal, search=search, limit=PAGE, before=before)
-        active = users.active_adapters(session, [row.id for row in rows])
-        items: list[dict[str, Any]] = [
-            {
-                "id": str(row.id),
-                "name": row.external_id,
-                "application": row.application,
-                "events": row.feedback_sequence,
-                "pending": row.pending_count,
-                "version": active[row.id].number if row.id in active else None,
-                "error": _error(active[row.id].metrics) if row.id in active else None,
-                "pinned": row.pinned,
-                "due": row.due_reason or "",
-            }
-            for row in rows
-        ]
-    return items, items[-1]["id"] if len(items) == PAGE else None
-
-
-def _searched(call: Call) -> str:
-    """A part of the name of the people that are asked for."""
-    name = call.request.query_params.get("name", "").strip()
-    if "\0" in name or len(name) > NAME_MAX:  # no name has it
-        raise InvalidInput(f"name: at most {NAME_MAX} characters, none of them the null character")
-    return name
 
 
 def person(call: Call) -> Response:
@@ -93,7 +45,7 @@ def person(call: Call) -> Response:
                 "created_at": row.created_at,
                 "num_ratings": row.num_ratings,
                 "strategy": row.strategy,
-                "error": _error(row.metrics),
+                "error": error_of(row.metrics),
                 "reason": row.gate_report.get("reason", ""),
                 "checks": _checks(row.gate_report),
                 "reached": row.high_water_sequence,
@@ -270,14 +222,6 @@ def _chart(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"x": round(step * i, 2), "y": round(38 - 36 * each["error"][0] / most, 2)} for i, each in enumerate(live)]
 
 
-def _error(metrics: dict[str, Any]) -> tuple[float, float] | None:
-    """Root mean squared errors of ratings that the training left out: the version's and the generic scores'."""
-    mine, generic = metrics.get("loo_mse"), metrics.get("generic_mse")
-    if not isinstance(mine, int | float) or not isinstance(generic, int | float):
-        return None
-    return math.sqrt(max(0.0, mine)), math.sqrt(max(0.0, generic))
-
-
 def _version(text: str) -> int | None:
     """A version's number; "base" is None: the base model."""
     if text == "base":
@@ -292,10 +236,3 @@ def _number(call: Call) -> int:
     if number is None:
         raise InvalidInput("the base model is no version: roll back to it")
     return number
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise InvalidInput("after: an id") from error

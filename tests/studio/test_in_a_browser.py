@@ -147,6 +147,11 @@ def test_an_admin_rolls_back_and_the_scores_return(studio: Studio, screen: Scree
     page.wait_for_selector("#preview li")
     page.wait_for_function("() => [...document.querySelectorAll('#preview img')].every(image => image.complete)")
     screen.shoot("rollback-1280-light")
+    page.locator("#against").select_option("base")  # any two can be compared; what is done is done to the active one
+    page.get_by_text("Nothing changes.").wait_for()
+    assert page.locator("#change-form").is_hidden()
+    page.locator("#against").select_option(str(version))
+    page.wait_for_selector("#preview li")
     page.locator("#reason").fill("the last ratings were a mistake")
     page.get_by_role("button", name="Roll back").click()
     page.wait_for_selector(f"text=Rolled back from version {version} to the base model")
