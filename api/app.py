@@ -48,6 +48,7 @@ from paaplus.api import (
 from paaplus.api.dependencies import ApiContext
 from paaplus.api.metrics import Metrics
 from paaplus.api.middleware import METHODS, RequestMiddleware
+from paaplus.api.path_prefix import PathPrefixMiddleware
 from paaplus.api.schemas.common import ErrorOut
 from paaplus.api.waiting import OneAtATime, Streams, Turns, Waiter, Workshop
 from paaplus.db.engine import Database, Waits
@@ -120,6 +121,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             max_age=600,
         )
     app.add_middleware(RequestMiddleware)
+    app.add_middleware(PathPrefixMiddleware, prefix=settings.root_path)  # outermost: all others see its paths
     errors.install(app)
     openapi.install(app)
     app.include_router(health.router)

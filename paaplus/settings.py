@@ -6,6 +6,7 @@ Every field is an environment variable with the prefix `PAAPLUS_`, e.g. `PAAPLUS
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,6 +29,19 @@ def _expanded(path: Path) -> Path:
 def _without_brackets(host: str) -> str:
     """An address of IPv6 as it stands in a URL, `[::1]`, is the address `::1`."""
     return host[1:-1] if host.startswith("[") and host.endswith("]") and ":" in host else host
+
+
+OWN_PATHS = frozenset({"v1", "studio", "docs", "openapi.json", "healthz", "readyz", "metrics"})
+
+
+def _path_prefix(prefix: str) -> str:
+    """A path prefix without a slash at its end; it must not look like the beginning of one of our own paths."""
+    prefix = prefix.rstrip("/")
+    if prefix and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", prefix):
+        raise ValueError(f"{prefix!r:.80} is no path like /paaplus")
+    if prefix.split("/")[1:2] and prefix.split("/")[1] in OWN_PATHS:
+        raise ValueError(f"{prefix!r} begins as a path of the platform itself")
+    return prefix
 
 
 UserPath = Annotated[Path, AfterValidator(_expanded)]
@@ -59,6 +73,9 @@ class Settings(BaseSettings):
 
     api_host: Annotated[str, AfterValidator(_without_brackets)] = "127.0.0.1"
     api_port: int = Field(8000, ge=0, le=65535)
+    root_path: Annotated[str, AfterValidator(_path_prefix)] = Field(
+        "", description="Path prefix of a reverse proxy, e.g. /paaplus; the proxy may take it off or leave it."
+    )
     max_upload_bytes: int = Field(20 * 2**20, ge=1024, description="Largest image file that is accepted.")
     max_image_pixels: int = Field(50_000_000, ge=1, description="Largest image, in pixels, that is decoded.")
     min_image_side_px: int = Field(16, ge=2, description="Shortest side of an image that is accepted.")

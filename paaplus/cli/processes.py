@@ -31,9 +31,12 @@ def api(
         int | None, typer.Option(min=0, max=65535, help="Port to listen on. Default: PAAPLUS_API_PORT.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Number of processes that share the port.")] = 1,
+    root_path: Annotated[
+        str | None, typer.Option(help="Path prefix of a reverse proxy, e.g. /paaplus. Default: PAAPLUS_ROOT_PATH.")
+    ] = None,
 ) -> None:
     """Start the HTTP API and serve until stopped."""
-    given = {"PAAPLUS_API_HOST": host, "PAAPLUS_API_PORT": port}
+    given = {"PAAPLUS_API_HOST": host, "PAAPLUS_API_PORT": port, "PAAPLUS_ROOT_PATH": root_path}
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
     _become(processes.api_command(workers))
 

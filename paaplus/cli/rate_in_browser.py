@@ -58,7 +58,7 @@ def rate(local: LocalPlatform) -> bool:
     settings = local.settings
     running = processes.url_of(settings.api_host, settings.api_port)
     if _serves(running, token, str(local.user_id)):
-        _open(studio.link_of(running, code))
+        _open(studio.link_of(running + settings.root_path, code))
         notices.print("the running platform trains what you answer", highlight=False)
         return False
     try:
@@ -90,7 +90,7 @@ def _serve(local: LocalPlatform, code: str) -> None:
     url = processes.url_of(settings.api_host, port)
 
     def tell() -> None:
-        _open(studio.link_of(url, code))
+        _open(studio.link_of(url + settings.root_path, code))
         notices.print("[bold]Ctrl-C here when you are done[/bold]")
 
     api = supervisor.Child("api", processes.api_command(), settings.home.absolute() / "logs" / "api.log")

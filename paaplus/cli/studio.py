@@ -26,7 +26,7 @@ def studio(
     if not is_installed():
         raise Unavailable("the studio is not installed: pip install 'paaplus[studio]'")
     settings = get_settings()
-    url = processes.url_of(settings.api_host, port or settings.api_port)
+    url = processes.url_of(settings.api_host, port or settings.api_port) + settings.root_path
     with open_database() as database, database.session() as session:
         if user:
             code = sessions.invite(session, user_of(session, user).id, actor=ACTOR)
@@ -46,7 +46,7 @@ def studio_link(settings: Settings, url: str) -> str | None:
     database = engine.Database(settings.resolved_database_url)
     try:
         with database.session() as session:
-            return link_of(url, sessions.operator_link(session))
+            return link_of(url + settings.root_path, sessions.operator_link(session))
     finally:
         database.dispose()
 

@@ -15,19 +15,18 @@ from paaplus.studio.calls import Call
 from paaplus.texts import clean_text
 from paaplus.times import parse_moment
 
+FIELDS: Final = ("application", "since", "strategy", "run", "reason")
 SHOWN: Final = 200  # people of one step; the next step goes on after them
 
 
 def page(call: Call) -> Response:
     """The form of the conditions."""
-    return call.page("bulk.html", form={}, found=None, is_done=False)
+    return call.page("bulk.html", form=dict.fromkeys(FIELDS, ""), found=None, is_done=False)
 
 
 def roll_back(call: Call) -> Response:
     """Show what would be done; with the field `confirmed`, do it."""
-    form = {
-        name: str(call.form.get(name) or "").strip() for name in ("application", "since", "strategy", "run", "reason")
-    }
+    form = {name: str(call.form.get(name) or "").strip() for name in FIELDS}
     is_done = call.form.get("confirmed") == "yes"
     report = bulk_rollback.roll_back(
         call.context.database,

@@ -74,6 +74,11 @@ class Call:
         return self.session is not None and self.session.principal.scope == "expert"
 
     @property
+    def wants_page(self) -> bool:
+        """Whether a person waits for the answer, and not a script."""
+        return "text/html" in self.request.headers.get("accept", "")
+
+    @property
     def is_https(self) -> bool:
         return self.request.url.scheme == "https"
 
@@ -96,13 +101,46 @@ class Call:
         Raises:
             TooMany: the limit is reached.
         """
-        self.context.allowances.spend(self.payer, kind, amount)
+        self.context.allowances.spend(self.principal, kind, amount)
 
     @property
-    def payer(self) -> Principal:
-        """Whose limits count: a person's, where the pages of a person are shown."""
-        assert self.session is not None, "a handler that spends declares that it needs a session"
-        return self.session.person or self.session.principal
+    def base(self) -> str:
+        """Where the studio is on this host: `/studio`, behind the path prefix of a proxy if there is one."""
+        return str(self.request.scope["root_path"])
+
+    @property
+    def path(self) -> str:
+        """The path of this request within the studio."""
+        return self.request.url.path.removeprefix(self.base)
+
+    def url(self, path: str) -> str:
+        """The address of a page of the studio on this host. Every address that the server writes is made here."""
+        return self.base + path
+
+    @property
+    def origin(self) -> str:
+        """Scheme and host as the browser knows them; a proxy may have changed the `Host` of the request."""
+        given = self.request.headers.get("origin")
+        if given not in (None, "null"):
+            return str(given)
+        return f"{self.request.url.scheme}://{self.request.url.netloc}"
+
+    def go(self, path: str) -> Response:
+        """Send the browser to another page of the studio, after a change."""
+        return RedirectResponse(self.url(path), 303, headers=pages.PRIVATE)
+
+    def signed_in(self, response: Response, secret: str) -> Response:
+        """Give the browser the secret of its session, which no script can read and no other site's request brings."""
+        response.set_cookie(
+            COOKIE,
+            secret,
+            max_age=int(sessions.LONGEST.total_seconds()),
+            path=self.base,
+            httponly=True,
+            samesite="lax",
+            secure=self.is_https,
+        )
+        return response
 
     def page(self, template: str, status_code: int = 200, **values: Any) -> Response:
         """A page with the studio's frame around it."""
@@ -112,7 +150,8 @@ class Call:
             "is_admin": self.is_admin,
             "is_expert": self.is_expert,
             "token": self.session.form_token if self.session else "",
-            "path": self.request.url.path,
+            "base": self.base,
+            "path": self.path,
             "languages": texts.LANGUAGES,
         }
         return pages.render(template, status_code, **common, **values)
@@ -124,25 +163,6 @@ Handler = Callable[[Call], Response]
 def answer(data: Any, status_code: int = 200) -> Response:
     """An answer to a script."""
     return JSONResponse(data, status_code, headers=pages.PRIVATE)
-
-
-def go(path: str) -> Response:
-    """Send the browser to another page of the studio, after a change."""
-    return RedirectResponse(PREFIX + path, 303, headers=pages.PRIVATE)
-
-
-def signed_in(response: Response, secret: str, *, is_https: bool) -> Response:
-    """Give the browser the secret of its session, which no script can read and no other site's request brings."""
-    response.set_cookie(
-        COOKIE,
-        secret,
-        max_age=int(sessions.LONGEST.total_seconds()),
-        path=PREFIX,
-        httponly=True,
-        samesite="lax",
-        secure=is_https,
-    )
-    return response
 
 
 def endpoint(
@@ -173,7 +193,9 @@ def endpoint(
             if call.session is not None:
                 structlog.contextvars.bind_contextvars(key_id=str(call.session.principal.key_id))
             checks.check_needs(call.session, needs, call.t)
-            if call.session is not None and not context.allowances.spend_reserved(call.payer, RateLimitKind.REQUESTS):
+            if call.session is not None and not context.allowances.spend_reserved(
+                call.principal, RateLimitKind.REQUESTS
+            ):
                 await run_in_threadpool(call.spend, RateLimitKind.REQUESTS)
             if request.method == "POST":
                 call.form, call.file = await checks.read_body(
@@ -190,12 +212,17 @@ def endpoint(
             response = _refused(call, error)
         except HTTPException as error:
             response = _refused(call, InvalidInput(str(error.detail)))
+        except Exception as error:
+            if not call.wants_page:
+                raise
+            log.error("unexpected_error", error=type(error).__name__, exc_info=error)
+            response = call.page("error.html", 500, message=call.t("error.internal_error"))
         finally:
             if call.file is not None:
                 await call.file.close()
         if request.query_params.get("lang") in texts.LANGUAGES:
             response.set_cookie(
-                LANGUAGE_COOKIE, request.query_params["lang"], max_age=31_536_000, path=PREFIX, samesite="lax"
+                LANGUAGE_COOKIE, request.query_params["lang"], max_age=31_536_000, path=call.base, samesite="lax"
             )
         return response
 
@@ -220,7 +247,7 @@ async def _rotate(call: Call, response: Response, ring: SessionRing) -> None:
     new = await run_in_threadpool(_touch, call, rotate)
     ring.forget()
     if new is not None:
-        signed_in(response, new, is_https=call.is_https)
+        call.signed_in(response, new)
 
 
 def _touch(call: Call, rotate: bool) -> str | None:
@@ -238,14 +265,23 @@ def _refused(call: Call, error: PaaplusError) -> Response:
         raise error
     if status_code == 503:
         log.warning("unavailable", message=str(error))
-    if "text/html" not in call.request.headers.get("accept", ""):
-        response = answer({"error": {"code": error.code, "message": str(error)}}, status_code)
+    message = _told(call.t, error)
+    if not call.wants_page:
+        response = answer({"error": {"code": error.code, "message": message}}, status_code)
     elif status_code == 401:
-        response = call.page("doors.html", 401, notice=str(error), people=[], can_tour=False)
+        response = call.page("doors.html", 401, notice=message, people=[], can_tour=False)
     elif call.session is not None and call.session.person is None and isinstance(error, Conflict):
-        return go("/")
+        return call.go("/")
     else:
-        response = call.page("error.html", status_code, status=status_code, message=str(error))
+        response = call.page("error.html", status_code, message=message)
     if isinstance(error, TooMany):
         response.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     return response
+
+
+def _told(t: Texts, error: PaaplusError) -> str:
+    """What a person is told. The services speak English: in another language the kind of the error is said first."""
+    message = str(error)
+    if t.language == texts.DEFAULT or not message.isascii():  # not ASCII: one of the studio's own texts
+        return message
+    return t("error.detail", kind=t(f"error.{error.code}"), message=message)

@@ -13,7 +13,7 @@ from paaplus.services.operations import erasures, export
 from paaplus.services.users import users
 from paaplus.studio import pages
 from paaplus.studio.answers import person_of
-from paaplus.studio.calls import Call, go
+from paaplus.studio.calls import Call
 from paaplus.studio.exports import EXPORT_MEMORY_BYTES
 from paaplus.studio.order import MOST
 
@@ -65,7 +65,7 @@ def erase(call: Call) -> Response:
         )
     call.context.database.scrub()
     call.context.keys.forget()
-    return go("/")
+    return call.go("/")
 
 
 def _may_erase(call: Call) -> bool:

@@ -11,7 +11,7 @@ from paaplus.services.images.filters import ImageFilter
 from paaplus.services.images.images import list_images
 from paaplus.services.users import keys, sessions, users
 from paaplus.studio import tour
-from paaplus.studio.calls import PREFIX, Call, go, signed_in
+from paaplus.studio.calls import COOKIE, Call
 
 HOME: Final = "home"  # application of the people who rate on this machine
 ME: Final = "me"
@@ -22,7 +22,7 @@ def doors(call: Call) -> Response:
     if call.session is None:
         return call.page("doors.html", notice=None, people=[], can_tour=False)
     if call.session.principal.user_id is not None:
-        return go(_first_page(call))
+        return call.go(_first_page(call))
     with call.context.database.read_session() as session:
         rows = (
             users.list_users(session, call.principal, application=tour.APPLICATION, limit=10) if call.is_admin else []
@@ -41,7 +41,7 @@ def enter_with_link(call: Call) -> Response:
     except Unauthenticated:
         call.context.failures.count(address)
         raise
-    return signed_in(go("/"), secret, is_https=call.is_https)
+    return call.signed_in(call.go("/"), secret)
 
 
 def enter_with_key(call: Call) -> Response:
@@ -58,15 +58,15 @@ def enter_with_key(call: Call) -> Response:
         if call.secret:  # a new session, never the secret that was there before the sign-in
             sessions.close(session, call.secret)
         secret = sessions.open_for(session, principal.key_id)
-    return signed_in(go("/"), secret, is_https=call.is_https)
+    return call.signed_in(call.go("/"), secret)
 
 
 def leave(call: Call) -> Response:
     """End the session."""
     with call.context.database.session() as session:
         sessions.close(session, str(call.secret))
-    response = go("/")
-    response.delete_cookie("paaplus_studio", path=PREFIX)
+    response = call.go("/")
+    response.delete_cookie(COOKIE, path=call.base)
     return response
 
 
@@ -77,20 +77,20 @@ def rate_mine(call: Call) -> Response:
         session.flush()
         secret = sessions.act_as(session, str(call.secret), str(user.id))
         has_photos = bool(list_images(session, keys.of_user(user), ImageFilter(), limit=1))
-    return signed_in(go("/rate" if has_photos else "/photos"), secret, is_https=call.is_https)
+    return call.signed_in(call.go("/rate" if has_photos else "/photos"), secret)
 
 
 def act_as(call: Call) -> Response:
     """Open the pages of a user that the session may see."""
     with call.context.database.session() as session:
         secret = sessions.act_as(session, str(call.secret), call.text("user", 256))
-    return signed_in(go("/order" if call.form.get("to") == "order" else "/rate"), secret, is_https=call.is_https)
+    return call.signed_in(call.go("/order" if call.form.get("to") == "order" else "/rate"), secret)
 
 
 def look_around(call: Call) -> Response:
     """Put the built-in photographs and three people into an application of their own, once."""
     tour.prepare(call.context, call.principal)
-    return go("/#tour")
+    return call.go("/#tour")
 
 
 def _first_page(call: Call) -> str:

@@ -1,4 +1,4 @@
-"""Watch: jobs, who is due, quotas, audit, health."""
+"""Watch: jobs, who is due, quotas, audit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from paaplus.services import audit, scheduling
-from paaplus.services.operations import jobs, readiness, schedule, status
+from paaplus.services.operations import jobs, schedule
 from paaplus.services.users import keys, quotas, users
 from paaplus.studio.calls import Call
 
@@ -125,7 +125,9 @@ def audit_list(call: Call) -> Response:
             {
                 "action": row.action,
                 "actor": names.get(row.actor, row.actor),
-                "details": ", ".join(f"{name} {value}" for name, value in row.details.items()),
+                "details": ", ".join(
+                    f"{name} {_plain(value)}" for name, value in row.details.items() if value not in ([], "")
+                ),
                 "created_at": row.created_at,
             }
             for row in rows
@@ -133,17 +135,8 @@ def audit_list(call: Call) -> Response:
     return call.page("audit.html", entries=shown, report=report)
 
 
-def health(call: Call) -> Response:
-    """What waits, what failed, and whether database and storage answer."""
-    checks = readiness.Readiness(call.context.database, call.context.blobs)
-    with call.context.database.read_session() as session:
-        now = status.read(session, call.context.settings)
-    problems = []
-    try:
-        checks.check()
-    except Exception as error:  # the page says what is wrong, whatever it is
-        problems.append(str(error))
-    return call.page("health.html", now=now, problems=problems)
+def _plain(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def actor_names(session: Any) -> dict[str, str]:

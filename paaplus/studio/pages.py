@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from types import SimpleNamespace
 from typing import Any, Final
@@ -32,6 +32,7 @@ STATIC: Final = (
     "survey.js",
     "order.js",
     "photos.js",
+    "people.js",
     "watch.js",
     "icon.svg",
 )
@@ -39,20 +40,18 @@ STATIC: Final = (
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("paaplus.studio"),
         autoescape=True,  # every text is text, whoever typed it
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["static"] = static_url
-    return environment
 
 
 def render(template: str, status_code: int = 200, **values: Any) -> HTMLResponse:
-    """A page. The values must have `t`, the texts of the visitor's language."""
-    text = _environment().get_template(template).render(**values)
+    """A page. The values must have `t`, the texts of the visitor's language, and `base`, where the studio is."""
+    text = _environment().get_template(template).render(static=partial(static_url, values["base"]), **values)
     return HTMLResponse(text, status_code, headers=PRIVATE)
 
 
@@ -65,8 +64,8 @@ def _static(name: str) -> tuple[bytes, str]:
     return data, sha256_hex(data)[:16]
 
 
-def static_url(name: str) -> str:
-    return f"/studio/static/{name}?v={_static(name)[1]}"
+def static_url(base: str, name: str) -> str:
+    return f"{base}/static/{name}?v={_static(name)[1]}"
 
 
 def static_file(request: Request) -> Response:

@@ -14,7 +14,7 @@ from paaplus.services.images.names import path_name
 from paaplus.services.users.rate_limits import RateLimitKind
 from paaplus.studio import tour
 from paaplus.studio.answers import person_of
-from paaplus.studio.calls import Call, answer, go
+from paaplus.studio.calls import Call, answer
 
 SHOWN: Final = 400
 
@@ -63,7 +63,7 @@ def add_builtin(call: Call) -> Response:
     """Add the built-in pictures to the person's own: the photographs now, the drawn scenes one by one meanwhile."""
     call.spend(RateLimitKind.UPLOADS, tour.NUM_PICTURES)
     tour.add_all(call.context, str(call.person.application), person_of(call.person), num_now=tour.NUM_PHOTOGRAPHS)
-    return go("/rate")
+    return call.go("/rate")
 
 
 def thumbnail(call: Call) -> Response:

@@ -14,7 +14,7 @@ from paaplus.services.surveys import form_answers, forms, surveys
 from paaplus.services.users import keys, users
 from paaplus.services.users.rate_limits import RateLimitKind
 from paaplus.studio.answers import person_of
-from paaplus.studio.calls import Call, go
+from paaplus.studio.calls import Call
 from paaplus.studio.photos import not_modified_or, size_of
 from paaplus.studio.survey_fields import Field, fields_of, given_answers
 
@@ -80,7 +80,7 @@ def save(call: Call) -> Response:
             settings=call.context.settings,
             max_per_day=call.context.settings.feedback_per_user_per_day,
         )
-    return go(f"/surveys/{name}?saved=yes")
+    return call.go(f"/surveys/{name}?saved=yes")
 
 
 def picture(call: Call) -> Response:

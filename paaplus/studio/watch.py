@@ -1,8 +1,7 @@
-"""Watch: people and their versions, what a change would do, changes of the active version."""
+"""Watch: a person's versions, what a change would do, changes of the active version."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -10,60 +9,25 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from paaplus.errors import Conflict, InvalidInput, NotFound
+from paaplus.errors import Conflict, InvalidInput, NotFound, Unavailable
 from paaplus.services import scheduling
 from paaplus.services.adapters import versions
 from paaplus.services.experts import experts
 from paaplus.services.feedback import exclusions
 from paaplus.services.images import images
 from paaplus.services.images.filters import ImageFilter
-from paaplus.services.operations import status
-from paaplus.services.predictions import version_scores
+from paaplus.services.predictions import version_quality, version_scores
+from paaplus.services.predictions.version_quality import VersionQuality
 from paaplus.services.users import keys, sessions, users
-from paaplus.studio.calls import PREFIX, Call, answer, go
+from paaplus.studio.calls import Call, answer
 from paaplus.studio.operation import actor_names
+from paaplus.studio.people import error_of
 from paaplus.texts import clean_text
 
-PAGE: Final = 60
 COMPARED: Final = 500  # images whose scores two versions are compared by
 SHOWN: Final = 12
+MEASURED: Final = 20  # versions whose order is compared with held-out ratings
 REASON_MAX: Final = 500
-
-
-def people(call: Call) -> Response:
-    """People with their versions and quality, newest first; the page loads more when its end is near."""
-    items, following = _people(call, None)
-    with call.context.database.read_session() as session:
-        now = status.read(session, call.context.settings)
-    return call.page("watch.html", people=items, following=following, now=now)
-
-
-def more_people(call: Call) -> Response:
-    """The next people, for the script of the page."""
-    items, following = _people(call, _uuid(call.request.query_params.get("after", "")))
-    return answer({"items": items, "following": following})
-
-
-def _people(call: Call, before: UUID | None) -> tuple[list[dict[str, Any]], str | None]:
-    search = call.request.query_params.get("name") or None
-    with call.context.database.read_session() as session:
-        rows = users.list_users(session, call.principal, external_id=search, limit=PAGE, before=before)
-        active = users.active_adapters(session, [row.id for row in rows])
-        items: list[dict[str, Any]] = [
-            {
-                "id": str(row.id),
-                "name": row.external_id,
-                "application": row.application,
-                "events": row.feedback_sequence,
-                "pending": row.pending_count,
-                "version": active[row.id].number if row.id in active else None,
-                "error": _error(active[row.id].metrics) if row.id in active else None,
-                "pinned": row.pinned,
-                "due": row.due_reason or "",
-            }
-            for row in rows
-        ]
-    return items, items[-1]["id"] if len(items) == PAGE else None
 
 
 def person(call: Call) -> Response:
@@ -81,8 +45,10 @@ def person(call: Call) -> Response:
                 "created_at": row.created_at,
                 "num_ratings": row.num_ratings,
                 "strategy": row.strategy,
-                "error": _error(row.metrics),
+                "error": error_of(row.metrics),
                 "reason": row.gate_report.get("reason", ""),
+                "checks": _checks(row.gate_report),
+                "reached": row.high_water_sequence,
             }
             for row in rows
         ]
@@ -118,9 +84,11 @@ def person(call: Call) -> Response:
             },
             "policy": scheduling.policy_of(user),
         }
+    quality = _quality(call, user.id, shown)
     return call.page(
-        "person.html", versions=shown, moves=moves, held=held, active=active, chart=_chart(shown), link=None, **values
-    )
+        "person.html", versions=shown, quality=quality, moves=moves, held=held, active=active, chart=_chart(shown),
+        **values,
+    )  # fmt: skip
 
 
 def preview(call: Call) -> Response:
@@ -156,7 +124,7 @@ def change(call: Call) -> Response:
     with call.context.database.session() as session:
         user = users.resolve(session, call.principal, call.request.path_params["user"])
         act(session, user.id, call, reason)
-    return go(f"/watch/people/{user.id}")
+    return call.go(f"/watch/people/{user.id}")
 
 
 def invite(call: Call) -> Response:
@@ -168,10 +136,8 @@ def invite(call: Call) -> Response:
             experts.get(session, user.id)
         code = sessions.invite(session, user.id, actor=call.principal.actor, as_expert=as_expert)
         name, user_id = user.external_id, str(user.id)
-    base = str(call.request.base_url).rstrip("/").removesuffix(PREFIX)
-    return call.page(
-        "invited.html", name=name, user_id=user_id, as_expert=as_expert, link=f"{base}{PREFIX}/enter?code={code}"
-    )
+    link = call.origin + call.url(f"/enter?code={code}")
+    return call.page("invited.html", name=name, user_id=user_id, as_expert=as_expert, link=link)
 
 
 def _roll_back(session: Session, user_id: UUID, call: Call, reason: str) -> None:
@@ -223,6 +189,30 @@ _ACTS: Final[dict[str, Callable[[Session, UUID, Call, str], None]]] = {
 }
 
 
+def _checks(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """The checks of the gate as lines: name, outcome and sentence. "untested": there was too little to measure."""
+    lines = []
+    for each in report.get("checks", []):
+        outcome = "failed" if not each["passed"] else "untested" if each["value"] is None else "passed"
+        lines.append({"name": each["name"], "outcome": outcome, "detail": each["detail"]})
+    return lines
+
+
+def _quality(call: Call, user_id: UUID, shown: list[dict[str, Any]]) -> dict[int, VersionQuality]:
+    """SRCC and forgetting of the newest versions that were live; none while there is no base model."""
+    live = [each for each in shown if each["state"] in ("active", "retired")][:MEASURED]
+    try:
+        return version_quality.of_versions(
+            call.context.database,
+            call.context.predictor.store,
+            call.context.settings,
+            user_id,
+            {each["number"]: each["reached"] for each in live},
+        )
+    except Unavailable:
+        return {}
+
+
 def _chart(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Points of a line through the errors of versions that were live, in a box of 100 by 40, oldest first."""
     live = [each for each in reversed(shown) if each["error"] and each["state"] in ("active", "retired")]
@@ -230,14 +220,6 @@ def _chart(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return []
     step, most = 100 / (len(live) - 1), max(each["error"][0] for each in live) or 1.0
     return [{"x": round(step * i, 2), "y": round(38 - 36 * each["error"][0] / most, 2)} for i, each in enumerate(live)]
-
-
-def _error(metrics: dict[str, Any]) -> tuple[float, float] | None:
-    """Root mean squared errors of ratings that the training left out: the version's and the generic scores'."""
-    mine, generic = metrics.get("loo_mse"), metrics.get("generic_mse")
-    if not isinstance(mine, int | float) or not isinstance(generic, int | float):
-        return None
-    return math.sqrt(max(0.0, mine)), math.sqrt(max(0.0, generic))
 
 
 def _version(text: str) -> int | None:
@@ -254,10 +236,3 @@ def _number(call: Call) -> int:
     if number is None:
         raise InvalidInput("the base model is no version: roll back to it")
     return number
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise InvalidInput("after: an id") from error

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from paaplus.errors import NotFound
 from paaplus.services.reviews import batches, pace, progress
 from paaplus.services.users import users
-from paaplus.studio.calls import Call, go
+from paaplus.studio.calls import Call
 
 PAGE: Final = 30
 
@@ -47,7 +47,7 @@ def close(call: Call) -> Response:
         raise NotFound("no such batch") from error
     with call.context.database.session() as session:
         batches.close(session, call.principal, batch_id)
-    return go("/watch/reviews")
+    return call.go("/watch/reviews")
 
 
 def _expert(session: Any, one: progress.Progress, batch_id: UUID, named: dict[str, Any]) -> dict[str, Any]:

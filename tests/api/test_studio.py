@@ -172,7 +172,7 @@ def test_pages_allow_no_inline_script_and_are_not_stored(world: World) -> None:
 @on_one_database
 def test_static_files_are_kept_by_the_digest_of_their_content(client: TestClient) -> None:
     for name in pages.STATIC:
-        answer = client.get(pages.static_url(name))
+        answer = client.get(pages.static_url("/studio", name))
         assert answer.status_code == 200
         assert "immutable" in answer.headers["cache-control"]
         assert (
@@ -319,3 +319,66 @@ def test_json_of_the_studio_is_read_strictly(world: World, text: str) -> None:
     refused = world.client.post("/studio/rate/answers", content=body, headers=headers)
     assert refused.status_code == 400
     assert "the body is no JSON" in refused.text
+
+
+@on_one_database
+def test_every_page_of_an_admin_is_there_also_when_nothing_is_stored_yet(world: World) -> None:
+    sign_in(world, "admin")
+    user = {"user": str(world.ada)}
+    for path, _, needs in routes.GET:
+        if needs in ("nothing", "admin") and not path.endswith(("/enter", "/preview")):
+            page = world.client.get(f"/studio{path}".format_map(user), headers=HTML)
+            assert page.status_code == 200, path
+
+
+@on_one_database
+def test_errors_of_the_services_are_told_in_the_visitors_language(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign_in(world, "admin")
+    chinese = HTML | {"Accept-Language": "zh-CN"}
+    page = world.client.get("/studio/watch/people/nobody", headers=chinese)
+    assert page.status_code == 404
+    assert "它不存在，或者你无权查看。（" in page.text
+    script = world.client.get("/studio/watch/people?after=x", headers={"Accept-Language": "zh"}).json()
+    assert script["error"]["message"] == "输入有误。（after: an id）"
+    english = world.client.get("/studio/watch/people?after=x").json()
+    assert english["error"]["message"] == "after: an id"
+
+    def fault(*_: object, **__: object) -> None:
+        raise RuntimeError("secret of the inside")
+
+    monkeypatch.setattr("paaplus.studio.people.users.list_users", fault)
+    broken = world.client.get("/studio/watch", headers=chinese)
+    assert broken.status_code == 500
+    assert "平台出错了" in broken.text
+    assert "secret" not in broken.text
+
+
+@on_one_database
+def test_people_are_found_by_a_part_of_their_name_and_paged_within_it(world: World) -> None:
+    sign_in(world, "admin")
+    found = world.client.get("/studio/watch/people?name=D").json()["items"]
+    assert [each["name"] for each in found] == ["ada"]
+    after = world.client.get(f"/studio/watch/people?name=a&after={found[0]['id']}").json()
+    assert after == {"items": [], "following": None}
+    assert world.client.get("/studio/watch/people?name=%25").json()["items"] == []
+    assert world.client.get(f"/studio/watch/people?name={'x' * 129}").status_code == 400
+    assert world.client.get("/studio/watch/people?name=%00").status_code == 400
+
+
+@on_one_database
+def test_an_admins_pages_of_a_person_are_paid_by_the_admins_key(world: World) -> None:
+    token = sign_in(world, "admin")
+    assert world.client.post("/studio/act", data={"user": str(world.ada), "token": token}).status_code == 200
+    options: dict[str, Any] = {"data": {"name": "a.jpg"}, "headers": {"X-Studio-Token": token}}
+    files_sent = {"file": ("a.jpg", jpeg(40), "image/jpeg")}
+    token = re.findall(
+        '<meta name="studio-token" content="([^"]+)">', world.client.get("/studio/photos", headers=HTML).text
+    )[0]
+    options["headers"]["X-Studio-Token"] = token
+    assert world.client.post("/studio/photos", files=files_sent, **options).status_code == 201
+    page = world.client.get("/studio/watch/quotas", headers=HTML).text
+    assert "100,000 a day" in page
+    shown = [int(each.replace(",", "")) for each in re.findall(r"([\d,]+) of 100,000 a day", page)]
+    assert max(shown) <= 1_000, "no more than a process keeps in reserve"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -56,12 +57,9 @@ class Studio:
             return f"{self.url}/studio/enter?code={code}"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    home = tmp_path_factory.mktemp("studio")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    home, port = tmp_path_factory.mktemp("studio"), free_port()
     settings = Settings(home=home, scan_interval_s=0.5)
     migrate.upgrade(settings.resolved_database_url)
     running = Studio(settings, f"http://127.0.0.1:{port}")
@@ -80,6 +78,28 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
         running.database.dispose()
 
 
+@contextmanager
+def second_api(studio: Studio, **variables: str) -> Iterator[str]:
+    """One more API process with the same database, and other settings; its address on this machine."""
+    port = free_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**variables, "PAAPLUS_API_PORT": str(port)}.items():
+            patch.setenv(name, value)
+        service = Service(f"api-{port}", api_command(), studio.settings)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until("the second API answers", lambda: _answers(f"{url}/readyz"), 240)
+        yield url
+    finally:
+        service.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:
@@ -88,7 +108,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     if reason := browsers.missing():
         pytest.skip(f"browser tests: {reason}")
@@ -118,7 +138,7 @@ def screen(open_screen: Callable[..., Screen]) -> Screen:
     return open_screen()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Built-in photographs as files in a folder."""
     from paaplus.studio import tour

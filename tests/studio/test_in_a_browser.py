@@ -27,7 +27,7 @@ def begin(screen: Screen, link: str, *, mine: bool = False) -> None:
     """Sign in with a link; `mine`: as an admin, and open the pages of the person at this machine."""
     screen.page.goto(link)
     if mine:
-        screen.page.locator("form[action='/studio/mine'] button").click()
+        screen.page.locator("form[action$='/mine'] button").click()
         screen.page.wait_for_url(lambda address: address.endswith(("/photos", "/rate")))
 
 
@@ -141,11 +141,17 @@ def test_an_admin_rolls_back_and_the_scores_return(studio: Studio, screen: Scree
     personal, version = wait_for_features(screen, 38), screen.ask(RANKING)["version"]
     page.goto(f"{studio.url}/studio/watch")
     screen.shoot("watch-1280-light")
+    page.locator("#find").fill("me")
     page.get_by_role("link", name="me", exact=True).click()
     page.get_by_role("radio", name="Base model").check()
     page.wait_for_selector("#preview li")
     page.wait_for_function("() => [...document.querySelectorAll('#preview img')].every(image => image.complete)")
     screen.shoot("rollback-1280-light")
+    page.locator("#against").select_option("base")  # any two can be compared; what is done is done to the active one
+    page.get_by_text("Nothing changes.").wait_for()
+    assert page.locator("#change-form").is_hidden()
+    page.locator("#against").select_option(str(version))
+    page.wait_for_selector("#preview li")
     page.locator("#reason").fill("the last ratings were a mistake")
     page.get_by_role("button", name="Roll back").click()
     page.wait_for_selector(f"text=Rolled back from version {version} to the base model")
@@ -261,6 +267,8 @@ def test_names_that_people_typed_stay_text(
     person.page.locator(".tile button").click()
     assert HOSTILE in person.page.inner_text("#viewer-text")
     admin.page.goto(f"{studio.url}/studio/watch")
+    admin.page.locator("#find").fill(HOSTILE)
+    admin.page.get_by_role("link", name=HOSTILE).wait_for()
     assert HOSTILE in admin.page.inner_text("#people")
 
 

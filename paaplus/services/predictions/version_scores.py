@@ -14,7 +14,7 @@ import numpy as np
 from paaplus.db.engine import Database
 from paaplus.errors import Conflict, Damaged
 from paaplus.ids import sha256_hex
-from paaplus.scoring.adapters import adapter_from_bytes
+from paaplus.scoring.adapters import Adapter, adapter_from_bytes
 from paaplus.services.adapters import versions
 from paaplus.services.predictions.serving_store import ServingStore
 
@@ -64,13 +64,25 @@ def compare(
         if number is None:
             scores.append(generic_NA[:, 0])
             continue
-        with database.read_session() as session:
-            row = versions.get_version(session, user_id, number)
-            data, digest = row.data, row.digest
-        if sha256_hex(data) != digest:
-            raise Damaged(f"version {number} of user {user_id} is damaged: its {len(data)} bytes have another digest")
-        adapter = adapter_from_bytes(data)
-        if adapter.base_digest != serving.base_model.digest:
-            raise Conflict(f"version {number} is for another base model than the one that is served now")
+        adapter = adapter_of_version(database, serving.base_model.digest, user_id, number)
         scores.append(adapter.score(taste_NR, generic_NA)[:, 0])
     return VersionScores(known, scores[0].astype(np.float64), scores[1].astype(np.float64))
+
+
+def adapter_of_version(database: Database, base_digest: str, user_id: UUID, number: int) -> Adapter:
+    """A version's adapter, for the base model that is served now.
+
+    Raises:
+        NotFound: the user has no version of that number.
+        Conflict: it is for another base model.
+        Damaged: its bytes have another digest than when they were written.
+    """
+    with database.read_session() as session:
+        row = versions.get_version(session, user_id, number)
+        data, digest = row.data, row.digest
+    if sha256_hex(data) != digest:
+        raise Damaged(f"version {number} of user {user_id} is damaged: its {len(data)} bytes have another digest")
+    adapter = adapter_from_bytes(data)
+    if adapter.base_digest != base_digest:
+        raise Conflict(f"version {number} is for another base model than the one that is served now")
+    return adapter

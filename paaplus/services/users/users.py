@@ -139,15 +139,18 @@ def list_users(
     *,
     application: str | None = None,
     external_id: str | None = None,
+    search: str | None = None,
     limit: int = 100,
     before: UUID | None = None,
 ) -> list[UserRow]:
-    """Users that this principal may see, newest first."""
+    """Users that this principal may see, newest first. `search`: a part of the external id, in any case."""
     query = sa.select(UserRow).where(visible_users(principal)).order_by(UserRow.id.desc()).limit(limit)
     if application is not None:
         query = query.where(UserRow.application == application)
     if external_id is not None:
         query = query.where(UserRow.external_id == external_id)
+    if search is not None:
+        query = query.where(UserRow.external_id.icontains(search, autoescape=True))
     if before is not None:
         query = query.where(UserRow.id < before)
     return list(session.execute(query).scalars())

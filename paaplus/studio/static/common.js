@@ -1,11 +1,16 @@
 // What all pages share: texts, requests with the session's token, a short message.
 
-const token = document.querySelector('meta[name="studio-token"]').content;
+const meta = (name) => document.querySelector(`meta[name="studio-${name}"]`).content;
+const token = meta("token");
+const base = meta("base");
 const texts = JSON.parse(document.getElementById("texts")?.textContent ?? "{}");
 
 export function text(key, values = {}) {
   return (texts[key] ?? key).replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
+
+/** The address of a page, a picture or a question of the studio, which may be behind a path prefix. */
+export const url = (path) => `${base}${path}`;
 
 /** A request of the page to the studio. It throws an error that has the answer's status; 0: no connection. */
 export async function ask(path, body) {
@@ -19,11 +24,11 @@ export async function ask(path, body) {
   if (options.method) options.headers["X-Studio-Token"] = token;
   let answer;
   try {
-    answer = await fetch(`/studio${path}`, options);
+    answer = await fetch(url(path), options);
   } catch (failure) {
     throw Object.assign(new Error(text("error.network")), { status: 0 });
   }
-  if (answer.status === 401) window.location.assign("/studio/");
+  if (answer.status === 401) window.location.assign(url("/"));
   const data = await answer.json().catch(() => ({}));
   if (!answer.ok) throw Object.assign(new Error(data.error?.message ?? answer.statusText), { status: answer.status });
   return data;
@@ -40,7 +45,7 @@ export function element(name, properties = {}, ...children) {
   return made;
 }
 
-export const thumbnail = (id, size) => `/studio/thumbnails/${id}?size=${size}`;
+export const thumbnail = (id, size) => url(`/thumbnails/${id}?size=${size}`);
 
 export function picture(photo, size, properties = {}) {
   return element("img", { src: thumbnail(photo.id, size), width: photo.width, height: photo.height, alt: photo.name, decoding: "async", ...properties });

@@ -1,6 +1,6 @@
 // Match: a short quiz of pairs, then with whom the person is matched, and why.
 
-import { ask, element, picture, say, text } from "./common.js";
+import { ask, element, picture, say, text, url } from "./common.js";
 import { newId, Sender } from "./sending.js";
 
 const find = (id) => document.getElementById(id);
@@ -98,7 +98,7 @@ function drawMatch(match) {
   if (match.sure !== null && match.sure !== undefined) why.push(text("match.sure", { percent: Math.round(100 * match.sure) }));
   why.push(text("match.from", { pairs: match.num_comparisons, ratings: match.num_ratings }));
   const what = match.stale ? "match.stale" : match.is_live ? "match.live" : match.version === null ? "match.later" : "match.waits";
-  const buttons = element("div", { className: "row wrap centre" }, element("a", { className: "button primary", href: "/studio/order", textContent: text("match.order") }), button("match.again", begin));
+  const buttons = element("div", { className: "row wrap centre" }, element("a", { className: "button primary", href: url("/order"), textContent: text("match.order") }), button("match.again", begin));
   show([element("div", { className: "match-card" }, element("h2", { textContent: title }), ...(match.experts.length ? [list] : []), element("p", { textContent: why.join(" ") }), element("p", { className: "quiet", textContent: text(what) }), buttons)], false);
   find("why").textContent = "\u00a0";
   find("progress").textContent = "\u00a0";

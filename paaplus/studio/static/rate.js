@@ -1,6 +1,6 @@
 // Rate: photos one by one, or pairs. Answers are sent in order; what could not be sent waits and is sent again.
 
-import { ask, element, icon, moveFrom, picture, places, say, text, thumbnail } from "./common.js";
+import { ask, element, icon, moveFrom, picture, places, say, text, thumbnail, url } from "./common.js";
 import { newId, Sender } from "./sending.js";
 
 const STAR = "M12 2.8l2.9 5.9 6.4.9-4.7 4.5 1.1 6.4L12 17.5 6.3 20.5l1.1-6.4L2.7 9.6l6.4-.9z";
@@ -100,8 +100,8 @@ function show(elements, two) {
 function empty(hasPhotos) {
   const which = hasPhotos ? "rate.done" : "rate.empty";
   const buttons = hasPhotos
-    ? [element("a", { className: "button primary", href: "/studio/order", textContent: text("rate.done.order") }), element("a", { className: "button", href: "/studio/rate?by=pairs", textContent: text("rate.done.pairs") })]
-    : [element("a", { className: "button primary", href: "/studio/photos", textContent: text("rate.empty.go") })];
+    ? [element("a", { className: "button primary", href: url("/order"), textContent: text("rate.done.order") }), element("a", { className: "button", href: url("/rate?by=pairs"), textContent: text("rate.done.pairs") })]
+    : [element("a", { className: "button primary", href: url("/photos"), textContent: text("rate.empty.go") })];
   show([element("div", { className: "empty" }, element("h2", { textContent: text(`${which}.title`) }), element("p", { textContent: text(`${which}.text`) }), element("div", { className: "row wrap centre" }, ...buttons))], false);
   why.textContent = "";
   answers.replaceChildren(...(done.length ? [undoButton()] : []));
@@ -226,7 +226,7 @@ function learned(found) {
 /** What the server pushes. Where a stream cannot be had, the page asks now and then instead. */
 function listen() {
   if (!window.EventSource) return poll();
-  const source = new EventSource("/studio/news");
+  const source = new EventSource(url("/news"));
   source.addEventListener("state", (event) => {
     const found = JSON.parse(event.data);
     if (!sender.waiting && found.sequence >= (state?.sequence ?? 0)) learned(found);

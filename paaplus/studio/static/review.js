@@ -1,6 +1,6 @@
 // Review: pseudo labels one after another. Enter accepts, a moved slider corrects, S puts off, X cannot say, U undoes.
 
-import { ask, element, say, text } from "./common.js";
+import { ask, element, say, text, url } from "./common.js";
 import { newId, Sender } from "./sending.js";
 
 const AHEAD = 3; // pictures that the browser fetches in advance
@@ -14,7 +14,7 @@ let shown = new Set(); // ids of reviews that were decided or are shown, so that
 let done = []; // decided reviews, which can be undone
 let loading = null;
 
-const pictureOf = (review) => `/studio/review/${review.id}/picture?size=1024`;
+const pictureOf = (review) => url(`/review/${review.id}/picture?size=1024`);
 const points = (score) => Number(score).toFixed(1);
 
 async function load() {
@@ -127,8 +127,8 @@ function empty(pace) {
   const hasDone = done.length || (pace && pace.done + pace.skipped + pace.cannot_say > 0);
   const which = hasDone ? "review.finished" : "review.empty";
   const buttons = [];
-  if (pace?.skipped && !isSkipped) buttons.push(element("a", { className: "button primary", href: "/studio/review?skipped=yes", textContent: text("review.see_skipped", { number: pace.skipped }) }));
-  if (isSkipped) buttons.push(element("a", { className: "button primary", href: "/studio/review", textContent: text("review.see_open") }));
+  if (pace?.skipped && !isSkipped) buttons.push(element("a", { className: "button primary", href: url("/review?skipped=yes"), textContent: text("review.see_skipped", { number: pace.skipped }) }));
+  if (isSkipped) buttons.push(element("a", { className: "button primary", href: url("/review"), textContent: text("review.see_open") }));
   if (done.length) {
     const back = element("button", { textContent: text("review.undo") });
     back.addEventListener("click", undo);
