@@ -18,6 +18,7 @@ from paaplus.services.predictions.user_pages import HEX, UserPage
 _ID: Final = np.frombuffer(b'"00000000-0000-0000-0000-000000000000",', np.uint8)
 _DIGITS: Final = np.flatnonzero(_ID == ord("0"))  # where the digits of an id are
 
+_last_versions: tuple[np.ndarray, bytes] | None = None
 _written: WeakKeyDictionary[UserPage, tuple[bytes, bytes]] = WeakKeyDictionary()
 
 
@@ -39,7 +40,7 @@ def columns(audience: Audience) -> bytes:
         "user_id": user_id,
         "external_id": external_id,
         "scores": to_json(scores),
-        "version": to_json([number or None for number in scored.number_N.tolist()]),
+        "version": _versions(scored.number_N),
         "failed": to_json({str(place): error for place, error in sorted(scored.damaged.items())}),
         "next_cursor": to_json(audience.next_after),
     }
@@ -52,6 +53,18 @@ def _names(users: UserPage) -> tuple[bytes, bytes]:
     if known is None:
         known = _written[users] = _ids(users), to_json(users.names)
     return known
+
+
+def _versions(number_N: np.ndarray) -> bytes:
+    """The column of versions, written once while the matrix gives the same numbers."""
+    global _last_versions
+    known = _last_versions
+    if known is not None and known[0] is number_N:
+        return known[1]
+    text = to_json([number or None for number in number_N.tolist()])
+    if not number_N.flags.writeable:  # others may get the same
+        _last_versions = number_N, text
+    return text
 
 
 def _ids(users: UserPage) -> bytes:

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
 from typing import Final
 
 import numpy as np
@@ -57,6 +56,7 @@ class Scored:
     gone: list[int] = field(default_factory=list)
 
 
+Chunks = list[tuple[int, np.ndarray, np.ndarray]]  # number of the chunk, places of users, their slots in it
 Read = Callable[[Sequence[str]], Iterable[ReadVersion]]
 
 
@@ -92,6 +92,18 @@ class _Chunk:
         return score_NA
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Where the versions of a call are: in which slots of which chunks, and places of those that have none."""
+
+    versions: Sequence[str | None]
+    num_changes: int
+    num_known: int
+    chunks: Chunks
+    number_N: np.ndarray
+    missing: dict[str, list[int]]
+
+
 class AdapterMatrix:
     """The matrix of one base model. One call works at a time.
 
@@ -112,6 +124,8 @@ class AdapterMatrix:
         self._slots: dict[str, int] = {}
         self._free: list[int] = []
         self._num_made = 0
+        self._num_changes = 0  # of slots
+        self._plan: _Plan | None = None  # of the call before
         self._lock = threading.Lock()
         self.num_hits = 0
         self.num_misses = 0
@@ -133,32 +147,43 @@ class AdapterMatrix:
             read: reads versions that have no slot, some at once. Those that do not exist any more are left out.
         """
         with self._lock:
-            found = Scored(np.tile(generic_A, (len(versions), 1)), np.zeros(len(versions), np.int64))
-            slot_N = np.fromiter(map(self._slots.get, versions, repeat(NO_SLOT)), np.int64, len(versions))
-            places = np.flatnonzero(slot_N != NO_SLOT)
-            self._score_slots(found, places, slot_N[places], taste_R, generic_A)
-            missing: dict[str, list[int]] = {}
-            for place in np.flatnonzero(slot_N == NO_SLOT).tolist():
-                if (version := versions[place]) is not None:
-                    missing.setdefault(version, []).append(place)
-            self.num_hits += len(places)
-            self.num_misses += len(missing)
-            if missing:
-                self._score_read(found, missing, taste_R, generic_A, read)
+            plan = self._planned(versions)
+            found = Scored(np.tile(generic_A, (len(versions), 1)), plan.number_N)
+            self.num_hits += plan.num_known
+            self.num_misses += len(plan.missing)
+            self._score_slots(found, plan.chunks, taste_R, generic_A)
+            if plan.missing:
+                found.number_N = plan.number_N.copy()
+                self._score_read(found, dict(plan.missing), taste_R, generic_A, read)
         return found
 
-    def _score_slots(
-        self, found: Scored, places: np.ndarray, slot_P: np.ndarray, taste_R: np.ndarray, generic_A: np.ndarray
-    ) -> None:
-        """Score the users at some places by their slots."""
+    def _planned(self, versions: Sequence[str | None]) -> _Plan:
+        """Where these versions are; the same as before if the same list is asked for and no slot has changed."""
+        plan = self._plan
+        if plan is not None and plan.versions is versions and plan.num_changes == self._num_changes:
+            return plan
+        slots = self._slots
+        slot_N = np.array([slots.get(version or "", NO_SLOT) for version in versions], np.int64)
+        missing: dict[str, list[int]] = {}
+        for place in np.flatnonzero(slot_N == NO_SLOT).tolist():
+            if (version := versions[place]) is not None:
+                missing.setdefault(version, []).append(place)
+        places = np.flatnonzero(slot_N != NO_SLOT)
+        chunks = _by_chunk(places, slot_N[places])
+        number_N = np.zeros(len(versions), np.int64)
+        for number, wanted, slot_P in chunks:
+            number_N[wanted] = self._chunks[number].number_S[slot_P]
+        number_N.flags.writeable = False  # answers share it
+        self._plan = _Plan(versions, self._num_changes, len(places), chunks, number_N, missing)
+        return self._plan
+
+    def _score_slots(self, found: Scored, chunks: Chunks, taste_R: np.ndarray, generic_A: np.ndarray) -> None:
+        """Score the users whose versions have slots."""
         now = self._clock()
-        chunk_P, slot_P = np.divmod(slot_P, CHUNK)
-        for number in np.unique(chunk_P):
-            of_chunk, chunk = chunk_P == number, self._chunks[number]
-            slots, wanted = slot_P[of_chunk], places[of_chunk]
-            chunk.used_at_S[slots] = now
-            found.score_NA[wanted] = chunk.scores(slots, taste_R, generic_A)
-            found.number_N[wanted] = chunk.number_S[slots]
+        for number, places, slot_P in chunks:
+            chunk = self._chunks[number]
+            chunk.used_at_S[slot_P] = now
+            found.score_NA[places] = chunk.scores(slot_P, taste_R, generic_A)
 
     def _score_read(
         self, found: Scored, missing: dict[str, list[int]], taste_R: np.ndarray, generic_A: np.ndarray, read: Read
@@ -166,16 +191,23 @@ class AdapterMatrix:
         """Score by versions that have no slot, with the places of each; give them one while there are any."""
         self._make_room(len(missing))
         wanted = sorted(missing)
+        kept: dict[int, int] = {}  # slot by place
         for start in range(0, len(wanted), READ_AT_ONCE):
             for one in read(wanted[start : start + READ_AT_ONCE]):
                 places = missing.pop(one.version)
                 if one.error is not None:
                     found.damaged |= dict.fromkeys(places, one.error)
                     continue
-                if one.adapter is not None:
+                if (slot := self._keep(one)) != NO_SLOT:
+                    kept |= dict.fromkeys(places, slot)
+                elif one.adapter is not None:
                     found.score_NA[places] = one.adapter.score(taste_R[None], generic_A[None])[0]
                     found.number_N[places] = one.number
-                self._keep(one)
+        if kept:
+            chunks = _by_chunk(np.array(list(kept)), np.array(list(kept.values())))
+            for number, places_P, slot_P in chunks:
+                found.number_N[places_P] = self._chunks[number].number_S[slot_P]
+            self._score_slots(found, chunks, taste_R, generic_A)
         found.gone += sorted(place for places in missing.values() for place in places)
 
     def _make_room(self, num_wanted: int) -> None:
@@ -188,20 +220,29 @@ class AdapterMatrix:
                 version = chunk.versions[slot]
                 if version is not None:
                     del self._slots[version]
+                    self._num_changes += 1
                     chunk.versions[slot] = None
                     self._free.append(number * CHUNK + slot)
 
-    def _keep(self, one: ReadVersion) -> None:
-        """Give a version a slot, if there is one. Adapters of many numbers have none: few users have one."""
+    def _keep(self, one: ReadVersion) -> int:
+        """Give a version a slot; `NO_SLOT`: there is none. Adapters of many numbers get none: few users have one."""
         if one.adapter is not None and not isinstance(one.adapter, TasteVector):
-            return
+            return NO_SLOT
         if not self._free:
             num_more = min(CHUNK, self._max_slots - self._num_made)
             if num_more <= 0:
-                return
+                return NO_SLOT
             self._free += range(self._num_made + num_more - 1, self._num_made - 1, -1)
             self._chunks.append(_Chunk(num_more, *self._shape))
             self._num_made += num_more
         slot = self._free.pop()
         self._slots[one.version] = slot
+        self._num_changes += 1
         self._chunks[slot // CHUNK].put(slot % CHUNK, one, self._clock())
+        return slot
+
+
+def _by_chunk(places: np.ndarray, slot_P: np.ndarray) -> Chunks:
+    """Places and their slots, by the chunk of the slots."""
+    chunk_P, slot_P = np.divmod(slot_P, CHUNK)
+    return [(int(number), places[chunk_P == number], slot_P[chunk_P == number]) for number in np.unique(chunk_P)]
