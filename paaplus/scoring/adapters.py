@@ -180,7 +180,7 @@ def adapter_from_bytes(data: bytes) -> Adapter:
         raise InvalidInput(f"an adapter without the digest of its base model: {base_digest!r:.64}")
     kind = ADAPTERS[name]
     has_uncertainty = kind is TasteVector and "prior_digest" in metadata
-    check_names(f"adapter of kind {name}", arrays.keys(), _expected_arrays(kind, has_uncertainty))
+    check_names(f"adapter of kind {name}", arrays.keys(), _expected_arrays(name, has_uncertainty))
     _check_shapes(arrays)
     options: dict[str, Any] = {}
     if has_uncertainty:
@@ -192,8 +192,8 @@ def adapter_from_bytes(data: bytes) -> Adapter:
 
 
 @cache
-def _expected_arrays(kind: type[Adapter], has_uncertainty: bool) -> frozenset[str]:
-    expected = {f.name for f in fields(kind)} - set(_NOT_ARRAYS)
+def _expected_arrays(kind: str, has_uncertainty: bool) -> frozenset[str]:
+    expected = {f.name for f in fields(ADAPTERS[kind])} - set(_NOT_ARRAYS)
     return frozenset(expected | set(_UNCERTAINTY_ARRAYS if has_uncertainty else ()))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
@@ -35,11 +35,16 @@ PAGE_USERS: Final = 100_000  # of one page; what is kept of it takes some 30 MB
 TOP_MAX: Final = 10_000
 ITEMS_AT_ONCE: Final = 1_000  # predictions that are made together, where each user's generic scores differ
 
+_VERSION: Final[tuple[Any, ...]] = (
+    AdapterRow.id,
+    AdapterRow.number,
+    AdapterRow.digest,
+    BaseModelRow.digest.label("base"),
+    AdapterRow.data,
+)
 _VERSIONS: Final = Prepared(
     lambda dialect: (
-        sa.select(
-            AdapterRow.id, AdapterRow.number, AdapterRow.digest, BaseModelRow.digest.label("base"), AdapterRow.data
-        )
+        sa.select(*_VERSION)
         .join(BaseModelRow, BaseModelRow.id == AdapterRow.base_model_id)
         .where(AdapterRow.id.in_(one_of(dialect, "ids", sa.Uuid())))
     )

@@ -27,6 +27,8 @@ FIRST: Final = UUID(int=0)
 Key = tuple[str, UUID, int]  # application, after, number of users
 Stamp = tuple[int, int]
 
+_COLUMNS: Final[tuple[Any, ...]] = (UserRow.id.label("id"), AdapterRow.id.label("version"))
+_NAME: Final[tuple[Any, ...]] = (UserRow.id, UserRow.external_id)
 _ACTIVE: Final = sa.and_(AdapterRow.user_id == UserRow.id, sa.text("adapters.state = 'active'"))
 
 
@@ -90,7 +92,7 @@ def _text_of(chosen: sa.Select[Any], dialect: str) -> sa.Select[Any]:
 def _page(dialect: str) -> sa.Select[Any]:
     # SQLite joins by the versions' index in the order of the users' index; the limit keeps that order in the text.
     return _text_of(
-        sa.select(UserRow.id.label("id"), AdapterRow.id.label("version"))
+        sa.select(*_COLUMNS)
         .select_from(sa.outerjoin(UserRow, AdapterRow, _ACTIVE))
         .where(
             UserRow.application == sa.bindparam("application", type_=sa.String()),
@@ -104,7 +106,7 @@ def _page(dialect: str) -> sa.Select[Any]:
 
 def _named(dialect: str) -> sa.Select[Any]:
     return _text_of(
-        sa.select(UserRow.id.label("id"), AdapterRow.id.label("version"))
+        sa.select(*_COLUMNS)
         .select_from(sa.outerjoin(UserRow, AdapterRow, _ACTIVE))
         .where(UserRow.id.in_(one_of(dialect, "ids", sa.Uuid()))),
         dialect,
@@ -113,9 +115,7 @@ def _named(dialect: str) -> sa.Select[Any]:
 
 _PAGE: Final = Prepared(_page)
 _NAMED: Final = Prepared(_named)
-_NAMES: Final = Prepared(
-    lambda dialect: sa.select(UserRow.id, UserRow.external_id).where(UserRow.id.in_(one_of(dialect, "ids", sa.Uuid())))
-)
+_NAMES: Final = Prepared(lambda dialect: sa.select(*_NAME).where(UserRow.id.in_(one_of(dialect, "ids", sa.Uuid()))))
 
 
 class UserPages:
