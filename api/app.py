@@ -20,6 +20,7 @@ from paaplus import logs
 from paaplus.api import (
     adapters,
     anchors,
+    audiences,
     audit,
     base_models,
     bulk_rollback,
@@ -56,6 +57,7 @@ from paaplus.db.migrate import require_head
 from paaplus.services import events as events_service
 from paaplus.services.feedback.writer import FeedbackWriter
 from paaplus.services.operations.readiness import Readiness
+from paaplus.services.predictions.audiences import Audiences
 from paaplus.services.predictions.predict import Predictor
 from paaplus.services.users import users as users_service
 from paaplus.services.users.failed_attempts import FailedAttempts
@@ -68,6 +70,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 NUM_MAKING_THUMBNAILS = 2  # at once: each decodes a whole picture
 MAX_WAITING_THUMBNAILS = 200  # requests: a page of them
+MAX_WAITING_AUDIENCES = 100  # requests; one is scored at a time
 GC_THRESHOLDS = (50_000, 20, 100)  # a large batch makes thousands of objects, and nearly none are in circles
 
 DESCRIPTION = """
@@ -134,6 +137,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         maps,
         exposure,
         rankings,
+        audiences,
         anchors,
         adapters,
         bulk_rollback,
@@ -185,6 +189,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             allowances=RateLimiter(database, settings),
             feedback=(writer := FeedbackWriter(database, settings)),
             predictor=predictor,
+            audiences=Audiences(database, predictor, settings),
+            audience_turns=Workshop(1, MAX_WAITING_AUDIENCES, "too many audiences are being scored"),
             metrics=Metrics(database, settings),
             failures=FailedAttempts(settings.failed_attempts_per_minute),
             readiness=Readiness(database, blobs),
@@ -196,7 +202,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             exports=OneAtATime("an export of this key is being written"),
             thumbnails=Workshop(NUM_MAKING_THUMBNAILS, MAX_WAITING_THUMBNAILS, "too many thumbnails are being made"),
         )
-        app.state.context.metrics.watch_caches(app.state.context.predictor.store.caches)
+        app.state.context.metrics.watch_caches(
+            {**app.state.context.predictor.store.caches, "audiences": app.state.context.audiences}
+        )
         yield
     finally:
         if writer is not None:

@@ -28,6 +28,7 @@ from paaplus.services import idempotency
 from paaplus.services.feedback.writer import FeedbackWriter
 from paaplus.services.idempotency import Once
 from paaplus.services.operations.readiness import Readiness
+from paaplus.services.predictions.audiences import Audiences
 from paaplus.services.predictions.predict import Predictor
 from paaplus.services.users.failed_attempts import FailedAttempts
 from paaplus.services.users.keys import KeyRing, Principal, check_form
@@ -47,6 +48,7 @@ class ApiContext:
     allowances: RateLimiter
     feedback: FeedbackWriter
     predictor: Predictor
+    audiences: Audiences
     metrics: Metrics
     failures: FailedAttempts
     readiness: Readiness
@@ -57,6 +59,7 @@ class ApiContext:
     turns: Turns
     exports: OneAtATime
     thumbnails: Workshop
+    audience_turns: Workshop
 
 
 async def get_context(request: Request) -> ApiContext:

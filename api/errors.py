@@ -43,6 +43,7 @@ LISTS = {
     "/v1/feedback": "events",
     "/v1/predictions": "items",
     "/v1/rankings": "images",
+    "/v1/audiences": "users",
     "/v1/pseudo-labels/precomputed": "labels",
 }
 

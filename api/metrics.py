@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Final, Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -24,13 +24,25 @@ from sqlalchemy.exc import SQLAlchemyError
 from paaplus.db.engine import Database
 from paaplus.services.operations import status
 from paaplus.services.operations.status import Status
-from paaplus.services.predictions.cache import SizedCache
 from paaplus.settings import Settings
 
 MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
 FRESH_S: Final = 1.0
 
 log = structlog.get_logger(__name__)
+
+
+class CacheNumbers(Protocol):
+    """What a cache tells of itself."""
+
+    @property
+    def num_hits(self) -> int: ...
+
+    @property
+    def num_misses(self) -> int: ...
+
+    @property
+    def size_bytes(self) -> int: ...
 
 
 class Metrics:
@@ -62,7 +74,7 @@ class Metrics:
         self._lock = threading.Lock()
         self._rendered: tuple[float, bytes] | None = None
 
-    def watch_caches(self, caches: Mapping[str, SizedCache[Any, Any]]) -> None:
+    def watch_caches(self, caches: Mapping[str, CacheNumbers]) -> None:
         """Report hits, misses and bytes of this process's caches, by name."""
         self.registry.register(_CacheCollector(caches))
 
@@ -86,7 +98,7 @@ class Metrics:
 class _CacheCollector(Collector):
     """Hits, misses and sizes of caches of this process."""
 
-    def __init__(self, caches: Mapping[str, SizedCache[Any, Any]]) -> None:
+    def __init__(self, caches: Mapping[str, CacheNumbers]) -> None:
         self._caches = caches
 
     def describe(self) -> Iterable[Metric]:

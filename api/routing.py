@@ -42,6 +42,7 @@ BATCHES: Final = frozenset(
         "/v1/feedback",
         "/v1/predictions",
         "/v1/rankings",
+        "/v1/audiences",
         "/v1/pseudo-labels",
         "/v1/pseudo-labels/precomputed",
         "/v1/review-batches",

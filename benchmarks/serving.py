@@ -105,10 +105,10 @@ class Server:
         tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
-    def ask(self, body: dict[str, Any] | None) -> bytes | None:
-        """The answer to a request for predictions; None: it was refused. Without a body, of `/healthz`."""
+    def ask(self, body: dict[str, Any] | None, path: str = "/v1/predictions") -> bytes | None:
+        """The answer to a request, for predictions unless `path` says otherwise; None: refused. No body: `/healthz`."""
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        wanted = ("GET", "/healthz") if body is None else ("POST", "/v1/predictions", json.dumps(body), headers)
+        wanted = ("GET", "/healthz") if body is None else ("POST", path, json.dumps(body), headers)
         try:
             self.connection.request(*wanted)
             response = self.connection.getresponse()
@@ -136,7 +136,7 @@ def served(tree: Path, home: Path, **settings: str) -> Iterator[Server]:
     }  # fmt: skip
     process = subprocess.Popen([sys.executable, "-m", "paaplus.api"], env=environment, cwd=tree)
     try:
-        server = Server(process, http.client.HTTPConnection("127.0.0.1", port, timeout=60), **about)
+        server = Server(process, http.client.HTTPConnection("127.0.0.1", port, timeout=600), **about)
         until = time.monotonic() + READY_S
         while True:
             try:

@@ -175,6 +175,9 @@ class Settings(BaseSettings):
     )
     keep_jobs_days: int = Field(90, ge=0, description="Finished jobs are deleted after this time; 0: never.")
     adapters_cache_mb: int = Field(256, ge=1, description="Memory for adapters in one process; 64 MB: 13,000 users.")
+    audiences_cache_mb: int = Field(
+        256, ge=1, description="Memory for the adapters of audiences in one API process; 256 MB: 200,000 users."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     fault: str = Field("", description="For tests: the point of paaplus/faults.py at which this process kills itself.")
 

@@ -11,6 +11,7 @@ docs/client.md has the whole tour.
 """
 
 from paaplus.client.answers import (
+    Audience,
     BaseModel,
     Confidence,
     Delivery,
@@ -42,6 +43,7 @@ from paaplus.signatures import InvalidSignature, verify
 
 __all__ = [
     "AsyncClient",
+    "Audience",
     "BaseModel",
     "Client",
     "Confidence",

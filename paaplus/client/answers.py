@@ -153,6 +153,23 @@ class ScoreColumns:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Audience:
+    """Scores of one image by many users as columns: the same place in each is the same user. There are no receipts.
+
+    `version` is None where the base model gave the scores; `failed` says by place why a user has none.
+    """
+
+    image_id: str
+    generic: dict[str, float]
+    user_id: list[str]
+    external_id: list[str]
+    scores: dict[str, list[float | None]]
+    version: list[int | None]
+    failed: dict[str, str]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RankedImage:
     """One image of a ranking, with its places in the user's order and in everybody's, and the user's own answer."""
 

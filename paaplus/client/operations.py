@@ -9,6 +9,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from paaplus.client.answers import (
+    Audience,
     Feedback,
     FeedbackBatch,
     FeedbackItem,
@@ -240,6 +241,12 @@ def ranking(body: Mapping[str, Any], retries: Retries) -> Steps[Ranking]:
     """The first images of a user's order."""
     answer = yield from send(Call("POST", "/v1/rankings", json=_given(body)), retries)
     return read(Ranking, answer.json())
+
+
+def audience(body: Mapping[str, Any], retries: Retries) -> Steps[Audience]:
+    """The scores of one image by many users."""
+    answer = yield from send(Call("POST", "/v1/audiences", json=_given(body)), retries)
+    return read(Audience, answer.json())
 
 
 def content(path: str, retries: Retries, **query: Any) -> Steps[bytes]:

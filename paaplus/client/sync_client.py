@@ -14,6 +14,7 @@ import httpx2
 
 from paaplus.client import operations, ranking, transport
 from paaplus.client.answers import (
+    Audience,
     Delivery,
     Feedback,
     FeedbackBatch,
@@ -380,6 +381,37 @@ class Client:
             "diverse": diverse,
         }
         return self._run(operations.ranking(body, self._retries))
+
+    def audience(
+        self,
+        image: str,
+        users: Sequence[str] | None = None,
+        *,
+        top: int | None = None,
+        aspect: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Audience:
+        """Scores of one image by users of its application; None: by all, page by page (`next_cursor`). Needs an
+        application or admin key.
+
+        Args:
+            image: its id.
+            users: only these, in this order.
+            top: only the users with the highest scores, so many, the highest first.
+            aspect: what `top` goes by; None: the base model's first one.
+            limit: users of a page; None: as many as the server allows.
+            cursor: `next_cursor` of the page before.
+        """
+        body = {
+            "image": image,
+            "users": list(users) if users is not None else None,
+            "top": top,
+            "aspect": aspect,
+            "limit": limit,
+            "cursor": cursor,
+        }
+        return self._run(operations.audience(body, self._retries))
 
     # --- versions
 

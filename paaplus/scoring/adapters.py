@@ -8,6 +8,7 @@ Shape letters: B = items, R = taste space dim, A = aspects, H = bottleneck rank.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -179,8 +180,7 @@ def adapter_from_bytes(data: bytes) -> Adapter:
         raise InvalidInput(f"an adapter without the digest of its base model: {base_digest!r:.64}")
     kind = ADAPTERS[name]
     has_uncertainty = kind is TasteVector and "prior_digest" in metadata
-    expected = {f.name for f in fields(kind)} - set(_NOT_ARRAYS)
-    check_names(f"adapter of kind {name}", arrays, expected | set(_UNCERTAINTY_ARRAYS if has_uncertainty else ()))
+    check_names(f"adapter of kind {name}", arrays.keys(), _expected_arrays(name, has_uncertainty))
     _check_shapes(arrays)
     options: dict[str, Any] = {}
     if has_uncertainty:
@@ -189,6 +189,12 @@ def adapter_from_bytes(data: bytes) -> Adapter:
             raise InvalidInput(f"an adapter with prior digest {prior_digest!r:.64}")
         options["uncertainty"] = Uncertainty(prior_digest, **{name: arrays.pop(name) for name in _UNCERTAINTY_ARRAYS})
     return kind(base_digest=base_digest, **arrays, **options)
+
+
+@cache
+def _expected_arrays(kind: str, has_uncertainty: bool) -> frozenset[str]:
+    expected = {f.name for f in fields(ADAPTERS[kind])} - set(_NOT_ARRAYS)
+    return frozenset(expected | set(_UNCERTAINTY_ARRAYS if has_uncertainty else ()))
 
 
 def _check_shapes(arrays: dict[str, np.ndarray]) -> None:

@@ -351,6 +351,7 @@ ROUTES: dict[tuple[str, str], tuple[frozenset[KeyScope], Callable[[World], Reque
     ("GET", "/v1/feedback"): (USER, rated, ITS_OWN),
     ("POST", "/v1/predictions"): (USER, predict, NOT_THERE),
     ("POST", "/v1/rankings"): (USER, lambda w: at("/v1/rankings", {"user": str(w.ada)}), NOT_THERE),
+    ("POST", "/v1/audiences"): (APPLICATION, lambda w: at("/v1/audiences", {"image": str(w.images[0])}), NOT_THERE),
     ("GET", "/v1/users/{user}/adapters"): (USER, of_ada("/adapters"), NOT_THERE),
     ("GET", "/v1/users/{user}/adapters/compare"): (USER, of_ada("/adapters/compare?a=1&b=1"), NOT_THERE),
     ("GET", "/v1/users/{user}/adapters/{number}"): (USER, of_ada("/adapters/1"), NOT_THERE),

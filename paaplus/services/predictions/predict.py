@@ -184,7 +184,7 @@ class Predictor:
         job_id = None
         if pending or serving.damaged:
             try:
-                job_id = self._requested(serving, pending)
+                job_id = self.request_again(serving, pending)
             except OperationalError as failure:
                 if not is_disk_full(failure):
                     raise
@@ -195,7 +195,7 @@ class Predictor:
             if place not in scored
         }
 
-    def _requested(self, serving: Serving, image_ids: set[UUID]) -> UUID | None:
+    def request_again(self, serving: Serving, image_ids: set[UUID]) -> UUID | None:
         """The job that extracts the features of these images, and those that are damaged again."""
         with self._database.session() as session:
             if serving.damaged:

@@ -181,7 +181,9 @@ class ServingStore:
         for row in _version_rows(session.get(), [as_uuid(adapter_id) for adapter_id, _, _ in missing.values()]):
             facts = _facts(row)
             try:
-                adapter = _verified(facts.digest, row.data, base_digest) if facts.base_digest == base_digest else None
+                adapter = (
+                    verified_adapter(facts.digest, row.data, base_digest) if facts.base_digest == base_digest else None
+                )
             except Damaged as error:
                 log.error("adapter_damaged", adapter_id=str(row.id), error=str(error))
                 found[row.user_id], damaged[row.user_id] = ServedVersion(facts, None), str(error)
@@ -275,7 +277,7 @@ def _logged_damage(event: str, digest: str) -> Iterator[None]:
         log.error(event, digest=digest, error=str(error))
 
 
-def _verified(digest: str, data: bytes, base_digest: str) -> Adapter:
+def verified_adapter(digest: str, data: bytes, base_digest: str) -> Adapter:
     """Parse an adapter's stored bytes.
 
     Raises:

@@ -178,6 +178,21 @@ def test_wait_in_vain_says_what_the_user_waits_for(is_async: bool) -> None:
 
 
 @both
+def test_audience_is_asked_for_again_and_read_as_columns(is_async: bool) -> None:
+    answer = {
+        "image_id": "i", "base_model": {"name": "lite2", "version": 1, "digest": "d"}, "generic": {"beauty": 5.0},
+        "user_id": ["u"], "external_id": ["ada"], "scores": {"beauty": [7.5]}, "version": [3], "failed": {},
+        "next_cursor": None,
+    }  # fmt: skip
+    server = Server((503, problem("unavailable")), (200, answer))
+    found = run(server, lambda c: c.audience("i", top=1, aspect="beauty"), is_async=is_async)
+    assert (found.external_id, found.scores, found.version) == (["ada"], {"beauty": [7.5]}, [3])
+    assert [json.loads(request.content) for request in server.asked] == [
+        {"image": "i", "top": 1, "aspect": "beauty"}
+    ] * 2
+
+
+@both
 def test_pages_are_read_as_they_are_needed(is_async: bool) -> None:
     server = Server((200, {"items": [USER, USER], "next_cursor": "c1"}), (200, {"items": [USER], "next_cursor": None}))
 
