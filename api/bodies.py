@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
@@ -135,8 +136,13 @@ def _parse(body: bytes, max_values: int) -> Any:
     except json.JSONDecodeError as error:
         problem = {"type": "json_invalid", "loc": ("body", error.pos), "msg": f"JSON decode error: {error.msg}"}
         raise RequestValidationError([problem]) from error
-    except (RecursionError, ValueError) as error:
+    except RecursionError as error:
+        raise HTTPException(400, "the body cannot be read as JSON: it is nested too deeply") from error
+    except UnicodeDecodeError as error:
         raise HTTPException(400, f"the body cannot be read as JSON: {error}") from error
+    except ValueError as error:  # Python reads no longer ones
+        most = sys.get_int_max_str_digits()
+        raise HTTPException(400, f"the body cannot be read as JSON: a number has more than {most} digits") from error
 
 
 def has_more_values(body: bytes, most: int) -> bool:

@@ -114,6 +114,8 @@ def _words(problem: Mapping[str, Any]) -> str:
         return f"an object is needed, not {KINDS.get(type(problem.get('input')), 'another value')}"
     if problem["type"] == "too_short" and isinstance(problem.get("input"), str):
         return "is empty"
+    if problem["type"] == "too_long" and isinstance(text := problem.get("input"), str):
+        return f"has {len(text)} characters; at most {problem['ctx']['max_length']} are accepted"
     if "Expected UploadFile" in message:
         return "a file is needed, with a file name"
     return message.removeprefix("Value error, ")

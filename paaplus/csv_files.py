@@ -18,16 +18,14 @@ from typing import TypeVar
 
 from paaplus.errors import InvalidInput
 from paaplus.numbers import parse_number
+from paaplus.texts import SPACES
 
 MAX_TOLD = 10  # wrong rows that one error lists
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _RARE_DELIMITERS = {"="}  # of published releases
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
-# Spaces, and what pasted cells have beside them and nobody sees: zero-width spaces, joiners and byte order marks.
-_AROUND = " \t\r\n\v\f" + "".join(
-    map(chr, (0xA0, 0x1680, *range(0x2000, 0x200C), 0x2028, 0x2029, 0x202F, 0x205F, 0x2060, 0x3000, 0xFEFF))
-)
+_AROUND = SPACES + "\v\f"
 _NEAR = 0.88  # as similar as `scenes` to `scene`, and `occured_at` to `occurred_at`
 
 ResultT = TypeVar("ResultT")

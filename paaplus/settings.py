@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from paaplus.errors import InvalidInput
 from paaplus.numbers import parse_number, parse_whole
+from paaplus.texts import parse_json
 
 
 def _expanded(path: Path) -> Path:
@@ -31,6 +32,7 @@ def _without_brackets(host: str) -> str:
     return host[1:-1] if host.startswith("[") and host.endswith("]") and ":" in host else host
 
 
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@]+/?")
 OWN_PATHS = frozenset({"v1", "studio", "docs", "openapi.json", "healthz", "readyz", "metrics"})
 
 
@@ -53,6 +55,25 @@ class Settings(BaseSettings):
     # An empty variable is as none: `.env` files and compose write what is not set as empty.
     model_config = SettingsConfigDict(env_prefix="PAAPLUS_", env_ignore_empty=True, extra="ignore")
 
+    @field_validator("application_weights", mode="before")
+    @classmethod
+    def _json_object(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse_json(value, "a JSON object of weights by application is needed")
+        except InvalidInput as error:
+            raise ValueError(str(error)) from None
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _known_origins(cls, value: str) -> str:
+        """An origin with a path, or without a scheme, would never be the one that a browser names."""
+        for number, origin in enumerate(map(str.strip, value.split(",")), start=1):
+            if origin not in ("", "*") and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"entry {number} is no origin, such as https://app.example or http://localhost:5173")
+        return value
+
     @field_validator("*", mode="before")
     @classmethod
     def _plain_numbers(cls, value: Any, info: ValidationInfo) -> Any:
@@ -64,6 +85,18 @@ class Settings(BaseSettings):
             return parse_whole(value) if kind is int else parse_number(value)
         except InvalidInput:  # without the value, which may be a secret that was set in the wrong place
             raise ValueError(f"is not {'an integer' if kind is int else 'a number'}") from None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_blanks(cls, value: Any, info: ValidationInfo) -> Any:
+        """Without the spaces and line ends around it, with which a file or a template writes it; blank is as none.
+
+        It stands last: pydantic runs the validators before a field's own type from the last one on.
+        """
+        field = cls.model_fields[str(info.field_name)]
+        if not isinstance(value, str) or field.annotation is SecretStr:
+            return value
+        return value.strip() or field.get_default(call_default_factory=True)
 
     home: UserPath = Field(Path("var"), description="Folder of the embedded mode: database, queue, blobs, logs.")
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in `home`.")
@@ -148,9 +181,9 @@ class Settings(BaseSettings):
     claim_size: int = Field(
         16, ge=1, le=64, description="Due users that a worker claims and trains together; no version depends on it."
     )
-    application_weights: dict[str, Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]] = Field(
-        default_factory=dict, description="JSON: weights of applications that share workers; 1 for the others."
-    )
+    application_weights: Annotated[
+        dict[str, Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]], NoDecode
+    ] = Field(default_factory=dict, description="JSON: weights of applications that share workers; 1 for the others.")
     max_training_steps: int = Field(10_000, ge=1, description="Largest `num_steps` that a policy may ask for.")
     max_training_rows: int = Field(
         2_000_000, ge=1, description="Most rows that one training may draw: steps times batch and replay batch."

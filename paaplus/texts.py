@@ -17,7 +17,11 @@ from typing import Any, NoReturn
 
 from paaplus.errors import InvalidInput
 
-_SPACES = " \t\r\n" + "".join(map(chr, (0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)))
+# Spaces, and what pasted texts have beside them and nobody sees: zero-width spaces and byte order marks. Joiners are
+# left: in Nepali and in pictographs they end a word.
+SPACES = " \t\r\n" + "".join(
+    map(chr, (0xA0, 0x1680, *range(0x2000, 0x200C), 0x2028, 0x2029, 0x202F, 0x205F, 0x2060, 0x3000, 0xFEFF))
+)
 _LINES = {"\n", "\t"}
 # Not yet assigned when this Python was made, but reserved by Unicode for pictographs and ideographs: newer phones and
 # names use them. Two in each plane are no characters.
@@ -71,7 +75,7 @@ def checked_id(text: str, max_length: int, what: str = "the id") -> str:
 
 def checked_id_characters(text: str, what: str = "the id") -> str:
     """As `checked_id`, of any length."""
-    if text.isascii() and text.isprintable() and text == text.strip(_SPACES):  # most are
+    if text.isascii() and text.isprintable() and text == text.strip(SPACES):  # most are
         return text
     _check_characters(text, frozenset(), what)
     for position, character in enumerate(text):
@@ -79,7 +83,7 @@ def checked_id_characters(text: str, what: str = "the id") -> str:
             raise InvalidInput(f"{what} has {_described(character)} at position {position + 1}: it ends a line")
         if character in _DIRECTIONS:
             raise InvalidInput(f"{what} has {_described(character)} at position {position + 1}: it turns the text")
-    if text != text.strip(_SPACES):
+    if text != text.strip(SPACES):
         raise InvalidInput(f"{what} {text!r:.80} begins or ends with a space")
     if not unicodedata.is_normalized("NFC", text):
         raise InvalidInput(
@@ -144,7 +148,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _normalized(text: str) -> str:
-    return unicodedata.normalize("NFC", text).strip(_SPACES)
+    return unicodedata.normalize("NFC", text).strip(SPACES)
 
 
 def _bounded(text: str, max_length: int, what: str) -> str:

@@ -13,15 +13,20 @@ from paaplus.cli.common import (
     DecimalOption,
     DelimiterOption,
     JsonOption,
+    OnceOption,
     StrictOption,
+    carried_out,
     csv_format,
+    given_to,
     notices,
+    once,
     open_blobs,
     open_database,
     parse_scale,
     print_record,
     print_rows,
     progress_bar,
+    tell_known,
 )
 from paaplus.cli.lazy import lazy_imports
 from paaplus.csv_files import STANDARD, CsvFormat, read_names
@@ -38,17 +43,22 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import numpy as np
+    from sqlalchemy.orm import Session
 
     from paaplus.db.engine import Database
     from paaplus.db.tables import BaseModelRow
+    from paaplus.scoring.base_scorer import BaseScorer
 
 app = typer.Typer()
+
+COMMAND = "base-models train"
 
 FIELDS = ("id", "name", "version", "digest", "aspects", "feature_dim", "config", "metrics", "created_at", "retired_at")
 
 
 @app.command()
 def train(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="lite2, lite, physiqueframe, timm:NAME, or a name that timm knows.")],
     data: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")] = None,
     builtin: Annotated[bool, typer.Option("--builtin", help="The built-in set with its simulated people.")] = False,
@@ -83,12 +93,14 @@ def train(
     workers: network.Workers = 0,
     image_dir: network.ImageDir = None,
     meshes: network.Meshes = None,
+    key: OnceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fit taste space, generic head and taste prior on people's ratings, and register the next version of the model.
 
     The newest version becomes the default. Workers extract features of the existing images, then retrain every user
-    who has an adapter. Until then these users are served generic scores, with a flag.
+    who has an adapter. Until then these users are served generic scores, with a flag. If the result equals a base model
+    that is registered, that one is printed, and there is no new version.
 
     With --split, --data has the layout of PhysiqueAA50K, and the network PhysiqueFrame itself is trained into --out.
     Nothing is registered then.
@@ -102,6 +114,8 @@ def train(
     if split is not None:
         if name != "physiqueframe" or data is None:
             raise typer.BadParameter("--split trains physiqueframe on --data DIR")
+        if key is not None:
+            raise typer.BadParameter("--idempotency-key is for what is registered; --split registers nothing")
         options = network.NetworkTraining(
             split, person_type, out, size, epochs, batch_size, learning_rate, decay_epochs, plain_loss, flip,
             train_image_encoder, metric, patience, seed, workers, image_dir, meshes,
@@ -110,11 +124,15 @@ def train(
         return
     settings = get_settings()
     layout = csv_format(delimiter, decimal_mark)
+    given = given_to(context)
     with open_database() as database:
+        if (made := carried_out(database, key, COMMAND, given)) is not None:
+            print_record(made, as_json=as_json)
+            return
         if data is None:
             photographs.require_installed()
             data, people = _write_builtin(settings)
-        row = _train(
+        scorer, metrics = _fit(
             database,
             settings,
             name,
@@ -125,10 +143,16 @@ def train(
             layout=layout,
             strict=strict,
             weights=weights,
-            source="built-in set, simulated people" if builtin else str(data.name),
             uploaded=uploaded,
         )
-    print_record(_record(row), as_json=as_json)
+        config = {
+            "extractor": name,
+            "weights": str(weights.absolute()) if weights else None,
+            "source": "built-in set, simulated people" if builtin else str(data.name),
+        }
+        with database.session() as session:
+            record = once(session, key, COMMAND, given, lambda: _register(session, settings, scorer, config, metrics))
+    print_record(record, as_json=as_json)
 
 
 @app.command("list")
@@ -170,21 +194,20 @@ def _write_builtin(settings: Settings) -> tuple[Path, Path | None]:
     return folder, None
 
 
-def _train(
+def _fit(
     database: Database,
     settings: Settings,
     name: str,
     data: Path,
     *,
     people: list[str] | None,
-    source: str,
     only_images: list[str] | None = None,
     scale: tuple[float, float] | None = None,
     layout: CsvFormat = STANDARD,
     strict: bool = False,
     weights: Path | None = None,
     uploaded: bool = False,
-) -> BaseModelRow:
+) -> tuple[BaseScorer, dict[str, Any]]:
     import torch
 
     from paaplus.models.base_models import load_extractor
@@ -207,7 +230,7 @@ def _train(
 
     with progress_bar() as progress:
         task = progress.add_task(f"features by {name}", total=None)
-        scorer, metrics = fit_base_model(
+        return fit_base_model(
             extractor,
             data,
             people=people,
@@ -220,13 +243,20 @@ def _train(
             progress=lambda done, total: progress.update(task, completed=done, total=total),
             known=known,
         )
-    config = {"extractor": name, "weights": str(weights.absolute()) if weights else None, "source": source}
-    with database.session() as session:
-        row = base_models.register(session, open_blobs(), scorer, config, metrics)
-        images.request_features(session, None, settings)
-        if base_models.default(session, settings).id == row.id:
-            scheduling.refresh_after_base_model(session, row.id)
-        return row
+
+
+def _register(
+    session: Session, settings: Settings, scorer: BaseScorer, config: dict[str, Any], metrics: dict[str, Any]
+) -> dict[str, Any]:
+    """Register a base model, and return what the command prints."""
+    known = base_models.find(session, scorer.digest)
+    if known is not None:
+        tell_known(f"{known.name}@{known.version}", known.created_at)
+    row = base_models.register(session, open_blobs(), scorer, config, metrics)
+    images.request_features(session, None, settings)
+    if base_models.default(session, settings).id == row.id:
+        scheduling.refresh_after_base_model(session, row.id)
+    return {**_record(row), "is_new": known is None}
 
 
 def _lines(file: Path | None) -> list[str] | None:

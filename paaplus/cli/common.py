@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
@@ -94,6 +95,42 @@ def asked_once(key: str, command: str, arguments: Mapping[str, Any]) -> idempote
     """A command with its idempotency key."""
     content = json.dumps([command, arguments], default=to_plain, sort_keys=True).encode()
     return idempotency.Once.of(ACTOR, key, content)
+
+
+def given_to(context: typer.Context) -> dict[str, Any]:
+    """What a command was given, but for its idempotency key and how it prints."""
+    given = {name: value for name, value in context.params.items() if name not in ("key", "as_json")}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+
+
+def carried_out(
+    database: engine.Database, key: str | None, command: str, arguments: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The record that a command printed under this idempotency key; None: it was not carried out yet.
+
+    For commands that work for long before they write: `once` asks again in the transaction.
+
+    Raises:
+        Conflict: the key was used for another command.
+    """
+    if key is None:
+        return None
+    with database.read_session() as session:
+        answer = idempotency.find(session, asked_once(key, command, arguments))
+    if answer is None or answer.body is None:
+        return None
+    record: dict[str, Any] = json.loads(answer.body)
+    return record
+
+
+def tell_known(what: str, created_at: datetime) -> None:
+    """Say that a training has made what is registered already, and so no new version."""
+    notices.print(
+        f"this is {what} of {created_at:%Y-%m-%d %H:%M:%S}, to the last bit: no new version",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def once(

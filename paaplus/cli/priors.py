@@ -14,14 +14,19 @@ from paaplus.cli.common import (
     DecimalOption,
     DelimiterOption,
     JsonOption,
+    OnceOption,
     StrictOption,
+    carried_out,
     csv_format,
+    given_to,
+    once,
     open_blobs,
     open_database,
     parse_scale,
     print_record,
     print_rows,
     progress_bar,
+    tell_known,
 )
 from paaplus.cli.lazy import lazy_imports
 from paaplus.csv_files import CsvFormat, read_names
@@ -39,6 +44,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+COMMAND = "priors train"
+
 FIELDS = ("id", "base_model_id", "version", "application", "digest", "source", "num_people", "metrics", "created_at",
           "retired_at", "stale_at")  # fmt: skip
 
@@ -47,6 +54,7 @@ BaseModelOption = Annotated[str, typer.Option(help="NAME or NAME@VERSION; defaul
 
 @app.command()
 def train(
+    context: typer.Context,
     data: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")] = None,
     from_users: Annotated[
         bool, typer.Option("--from-users", help="Learn from users who share their taste (at least 50).")
@@ -65,18 +73,23 @@ def train(
     delimiter: DelimiterOption = ",",
     decimal_mark: DecimalOption = ".",
     strict: StrictOption = False,
+    key: OnceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Learn the next version of a base model's taste prior. From a data folder, it is in force at once.
 
     From users, it is tried on people that it was not learned from, and kept without being in force if it is not better.
+    If the result equals a prior that is registered, that one is printed, and there is no new version.
 
     Users whose version started from another prior become due. Until their training, their versions are served.
     """
     if from_users == (data is not None):
         raise typer.BadParameter("give either --data DIR or --from-users")
-    settings, layout = get_settings(), csv_format(delimiter, decimal_mark)
+    settings, layout, given = get_settings(), csv_format(delimiter, decimal_mark), given_to(context)
     with open_database() as database:
+        if (made := carried_out(database, key, COMMAND, given)) is not None:
+            print_record(made, as_json=as_json)
+            return
         base_row = _base_row(database, settings, base_model)
         with progress_bar() as progress:
             task = progress.add_task("learning from people", total=None)
@@ -92,23 +105,31 @@ def train(
             else:
                 scope = None if all_applications else application or _only_application(database)
                 prior, metrics, user_ids, refused = _from_users(base_row, settings, database, scope, tell)
+        source = f"data folder {data.name}" if data is not None else "users who share their taste"
         with database.session() as session:
-            row = taste_priors.register(
-                session,
-                open_blobs(),
-                prior,
-                base_row,
-                source=f"data folder {data.name}" if data is not None else "users who share their taste",
-                metrics=metrics,
-                user_ids=user_ids,
-                application=scope,
-                refused=refused,
-                actor=ACTOR,
-            )
-            num_due = 0
-            if row.retired_at is None:
-                num_due = scheduling.refresh_after_prior(session, base_row.id, row.id, scope)
-            record = {**_record(row), "refused": refused, "num_users_due": num_due}
+
+            def register() -> dict[str, Any]:
+                known = taste_priors.find(session, prior.digest)
+                if known is not None:
+                    tell_known(f"version {known.version}", known.created_at)
+                row = taste_priors.register(
+                    session,
+                    open_blobs(),
+                    prior,
+                    base_row,
+                    source=source,
+                    metrics=metrics,
+                    user_ids=user_ids,
+                    application=scope,
+                    refused=refused,
+                    actor=ACTOR,
+                )
+                num_due = 0
+                if row.retired_at is None:
+                    num_due = scheduling.refresh_after_prior(session, base_row.id, row.id, scope)
+                return {**_record(row), "refused": refused, "is_new": known is None, "num_users_due": num_due}
+
+            record = once(session, key, COMMAND, given, register)
     print_record(record, as_json=as_json)
 
 

@@ -14,6 +14,7 @@ from paaplus.cli.common import (
     JsonOption,
     OnceOption,
     asked_once,
+    carried_out,
     open_blobs,
     open_database,
     print_record,
@@ -86,13 +87,10 @@ def create(
 
 def _created(database: Database, new: NewBatch, key: str | None) -> dict[str, Any]:
     """The record of the new batch, or of the one that the same command made under this idempotency key."""
+    made = carried_out(database, key, "reviews create", asdict(new))
+    if made is not None:
+        return made
     asked = asked_once(key, "reviews create", asdict(new)) if key is not None else None
-    if asked is not None:
-        with database.read_session() as session:
-            stored = idempotency.find(session, asked)
-        if stored is not None and stored.body is not None:
-            made: dict[str, Any] = json.loads(stored.body)
-            return made
     record: dict[str, Any] = {}
 
     def begin(session: Session) -> None:

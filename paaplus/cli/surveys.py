@@ -16,7 +16,9 @@ from paaplus.cli.common import (
     JsonOption,
     OnceOption,
     StrictOption,
+    carried_out,
     csv_format,
+    given_to,
     once,
     open_blobs,
     open_database,
@@ -25,6 +27,7 @@ from paaplus.cli.common import (
     print_record,
     print_rows,
     progress_bar,
+    tell_known,
 )
 from paaplus.cli.lazy import lazy_imports
 from paaplus.csv_files import CsvFormat
@@ -183,6 +186,7 @@ def retire(
 
 @app.command()
 def train(
+    context: typer.Context,
     name: NameArgument,
     data: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")] = None,
     survey_csv: Annotated[
@@ -201,16 +205,21 @@ def train(
     delimiter: DelimiterOption = ",",
     decimal_mark: DecimalOption = ".",
     strict: StrictOption = False,
+    key: OnceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Learn an encoder of answers (from at least 50 people). It is in force at once.
 
-    All users who answered get a preference from it. If answers explain no more than chance, it stays neutral.
+    All users who answered get a preference from it. If answers explain no more than chance, it stays neutral. If it
+    equals the one in force, that one is printed, and there is no new version.
     """
     if from_users == (data is not None) or (data is None) != (survey_csv is None):
         raise typer.BadParameter("give either --data DIR with --survey-csv FILE, or --from-users")
-    settings, layout = get_settings(), csv_format(delimiter, decimal_mark)
+    settings, layout, given = get_settings(), csv_format(delimiter, decimal_mark), given_to(context)
     with open_database() as database:
+        if (made := carried_out(database, key, "surveys train", given)) is not None:
+            print_record(made, as_json=as_json)
+            return
         blobs = open_blobs()
         with database.read_session() as session:
             survey = surveys.get(session, application, name, version)
@@ -233,14 +242,22 @@ def train(
             else:
                 from paaplus.pipelines.train_encoder import encoder_from_users
 
-                key = settings.holdout_key.get_secret_value()
-                encoder, metrics, user_ids = encoder_from_users(base, database, survey, key, prior, tell)
+                holdout_key = settings.holdout_key.get_secret_value()
+                encoder, metrics, user_ids = encoder_from_users(base, database, survey, holdout_key, prior, tell)
         with database.session() as session:
-            row = preference_encoders.register(
-                session, encoder, survey, base_row, metrics=metrics, user_ids=user_ids, actor=ACTOR
-            )
-            num_encoded = preferences.encode_everybody(session, blobs, survey, base_row)
-            record = {**_encoder_record(row), "num_users_encoded": num_encoded}
+
+            def register() -> dict[str, Any]:
+                before = preference_encoders.in_force(session, survey.id, base_row.id)
+                row = preference_encoders.register(
+                    session, encoder, survey, base_row, metrics=metrics, user_ids=user_ids, actor=ACTOR
+                )
+                is_new = before is None or before.id != row.id
+                if not is_new:
+                    tell_known(f"version {row.version}", row.created_at)
+                num_encoded = preferences.encode_everybody(session, blobs, survey, base_row)
+                return {**_encoder_record(row), "is_new": is_new, "num_users_encoded": num_encoded}
+
+            record = once(session, key, "surveys train", given, register)
     print_record(record, as_json=as_json)
 
 

@@ -137,7 +137,7 @@ def load(name: str) -> TyperCommand | TyperGroup:
 
 
 def _prepare(command: Any) -> None:
-    """Read the settings when a command starts to work, not before: `--help` needs none. Read numbers strictly."""
+    """Read the settings when a command starts to work: `--help` needs none. Read numbers and texts strictly."""
     if isinstance(command, TyperGroup):
         for each in command.commands.values():
             _prepare(each)
@@ -145,7 +145,9 @@ def _prepare(command: Any) -> None:
     command.callback = _after_logs(command.callback)
     from paaplus.numbers import parse_number, parse_whole
 
-    parsers: dict[Any, Callable[[str], float]] = {
+    parsers: dict[Any, Callable[[str], object]] = {
+        str: _check_encoding,
+        list[str]: _check_encoding,
         int: parse_whole,
         float: parse_number,
         list[int]: parse_whole,
@@ -156,7 +158,15 @@ def _prepare(command: Any) -> None:
             parameter.process_value = _strictly(parse, parameter.process_value)
 
 
-def _strictly(parse: Callable[[str], float], process: Callable[..., Any]) -> Callable[..., Any]:
+def _check_encoding(text: str) -> None:
+    """Python takes any bytes on a command line. Names of files may have them, what goes into a database may not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{text!r:.80} is not UTF-8") from error
+
+
+def _strictly(parse: Callable[[str], object], process: Callable[..., Any]) -> Callable[..., Any]:
     """Python's `int` and `float`, which the command line uses, would read `1_0` as 10."""
 
     def checked(context: Any, value: Any) -> Any:

@@ -12,13 +12,17 @@ for twenty lines.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from paaplus.configs import DriftConfig
 from paaplus.records import TIE
 from paaplus.scoring.comparisons import TEMPERATURE_PER_NOISE_SD, TIE_WIDTH
+
+NUM_KEPT: Final = 32  # drifts that stay known; they are found at least `min_ratings` answers apart
+
+Found = tuple[int, int | None]  # of a drift: `since` and `found_at` of `DriftState`
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class DriftState:
     """The state of one user's test.
 
     `since` is the last event before the last drift that was found, `found_at` the event that raised its alarm; None:
-    none was found (or, of `found_at`, it was not recorded).
+    none was found (or, of `found_at`, it was not recorded). `earlier` are the drifts before it, oldest first: one of
+    them is in force if the answers that the later ones were found in count no more.
     """
 
     num_errors: int = 0
@@ -36,6 +41,7 @@ class DriftState:
     lowest_at: int = 0  # sequence of the event of that minimum
     since: int | None = None
     found_at: int | None = None
+    earlier: tuple[Found, ...] = ()
 
     def after(self, error: float, sequence: int, config: DriftConfig) -> tuple[Self, bool]:
         """The state after one more error, and whether drift was found. If it was, the test starts again.
@@ -50,19 +56,38 @@ class DriftState:
         excess = self.excess + error - mean - config.tolerance
         lowest, lowest_at = min((self.lowest, self.lowest_at), (excess, sequence))
         if num_errors >= config.min_ratings and excess - lowest > config.threshold:
-            return type(self)(since=lowest_at, found_at=sequence), True
+            return type(self)().with_found((*self.found, (lowest_at, sequence))), True
         return replace(self, num_errors=num_errors, mean=mean, excess=excess, lowest=lowest, lowest_at=lowest_at), False
 
-    def counts(self, invalid: Collection[int]) -> bool:
-        """Whether a drift was found, in answers that count still.
+    @property
+    def found(self) -> tuple[Found, ...]:
+        """The drifts that were found, oldest first."""
+        return self.earlier if self.since is None else (*self.earlier, (self.since, self.found_at))
 
-        It was not if neither the answer that raised the alarm counts any more, nor most of those since the change.
+    def with_found(self, found: Sequence[Found]) -> Self:
+        """The state with these drifts, oldest first, of which the newest `NUM_KEPT` stay known."""
+        if not found:
+            return replace(self, since=None, found_at=None, earlier=())
+        *earlier, (since, found_at) = found[-NUM_KEPT:]
+        return replace(self, since=since, found_at=found_at, earlier=tuple(earlier))
+
+    def since_valid(self, invalid: Collection[int] = ()) -> int | None:
+        """The last event before the newest drift that was found in answers that count still; None: there is none.
+
+        The last drift counts no more if neither the answer that raised the alarm does, nor most of those since the
+        change. One before it counts no more if the answer that raised its alarm does not: wrong answers that were set
+        aside raise several alarms in a row, the first of them soon after right ones.
 
         Args:
             invalid: events that count no more, by sequence.
         """
-        if self.since is None:
-            return False
+        if self.since is not None and self._counts(invalid):
+            return self.since
+        return next((since for since, found_at in reversed(self.earlier) if found_at not in invalid), None)
+
+    def _counts(self, invalid: Collection[int]) -> bool:
+        """Whether the last drift that was found does."""
+        assert self.since is not None, "no drift was found"
         if self.found_at is None or self.found_at not in invalid:
             return True
         raised = range(self.since + 1, self.found_at + 1)
@@ -75,7 +100,9 @@ class DriftState:
     def from_dict(cls, values: dict[str, Any] | None) -> Self:
         """The state that `to_dict` gave; None: no rating yet. Entries of other names are not read."""
         names = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in (values or {}).items() if name in names})
+        known = {name: value for name, value in (values or {}).items() if name in names}
+        earlier = tuple((since, found_at) for since, found_at in known.pop("earlier", ()))
+        return cls(**known, earlier=earlier)
 
 
 def wrong_by(difference: float, answer: float, noise_sd: float) -> float:

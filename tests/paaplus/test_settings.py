@@ -80,3 +80,44 @@ def test_a_variable_of_an_earlier_name_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PAAPLUS_COHORT_SIZE", "4")
     with pytest.raises(InvalidInput, match="PAAPLUS_CLAIM_SIZE"):
         get_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("junk", "a JSON object"), ("[1]", "dictionary"), ('{"a": 1, "a": 2}', "occurs twice"), ('{"a": NaN}', "NaN"),
+     ('{"a": 0}', "greater than 0"), ('{"a": "1"}', "number")],
+)  # fmt: skip
+def test_weights_that_are_none_are_told_with_their_variable(
+    text: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAAPLUS_APPLICATION_WEIGHTS", text)
+    get_settings.cache_clear()
+    with pytest.raises(InvalidInput, match=f"PAAPLUS_APPLICATION_WEIGHTS.*{why}"):
+        get_settings()
+    monkeypatch.setenv("PAAPLUS_APPLICATION_WEIGHTS", ' {"shop": 2} ')
+    get_settings.cache_clear()
+    assert get_settings().application_weights == {"shop": 2.0}
+
+
+def test_spaces_around_a_value_do_not_count_and_blank_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "HOME": "  ", "DATABASE_URL": " \n", "NIMA_FILE": "\t", "API_PORT": " ", "APPLICATION_WEIGHTS": " ",
+        "STORAGE_URL": " s3://bucket\n", "LOG_LEVEL": "INFO ",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"PAAPLUS_{name}", value)
+    get_settings.cache_clear()
+    found = get_settings()
+    assert (found.home, found.database_url, found.nima_file) == (Path("var"), "", None)
+    assert (found.api_port, found.application_weights) == (8000, {})
+    assert (found.storage_url, found.log_level) == ("s3://bucket", "INFO")
+
+
+@pytest.mark.parametrize("origin", ["app.example", "https://app.example/path", "https://a b", "https://u@app.example"])
+def test_origin_that_no_browser_names_is_refused(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAAPLUS_CORS_ORIGINS", f"https://good.example, {origin}")
+    get_settings.cache_clear()
+    with pytest.raises(InvalidInput, match=r"PAAPLUS_CORS_ORIGINS: .*entry 2 is no origin"):
+        get_settings()
+    monkeypatch.setenv("PAAPLUS_CORS_ORIGINS", "https://good.example/, http://localhost:5173, http://[::1]:80")
+    get_settings.cache_clear()
+    assert get_settings().allowed_origins == ["https://good.example", "http://localhost:5173", "http://[::1]:80"]

@@ -128,3 +128,15 @@ def test_cleaning_twice_changes_nothing_and_what_is_left_can_be_stored(text: str
 def test_json_that_says_a_thing_twice_or_no_number_is_refused(text: str | bytes, message: str) -> None:
     with pytest.raises(InvalidInput, match=f"^{message}"):
         parse_json(text, "form")
+
+
+@pytest.mark.parametrize("unseen", ["\u200b", "\u2060", "\ufeff"])
+def test_what_nobody_sees_at_the_ends_makes_no_second_name_or_id(unseen: str) -> None:
+    """A file with a byte order mark, or a pasted cell, would otherwise make a second user who looks like the first."""
+    assert clean_name(f"{unseen}Ada{unseen} ", 10) == clean_text(f" {unseen}Ada", 10) == "Ada"
+    for text in (f"{unseen}ada", f"ada{unseen}"):
+        with pytest.raises(InvalidInput, match="begins or ends with a space"):
+            checked_id(text, 10)
+    with pytest.raises(InvalidInput, match="the name is empty"):
+        clean_name(unseen, 10)
+    assert checked_id(f"a{unseen}b", 10) == f"a{unseen}b"

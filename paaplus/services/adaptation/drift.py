@@ -187,9 +187,8 @@ def training_policy(user: UserRow, invalid: Collection[int] = ()) -> Policy:
 
 
 def drifted_since(user: UserRow, invalid: Collection[int] = ()) -> int | None:
-    """The sequence of the last event before the drift; None: none was found. `invalid` as in `training_policy`."""
-    state = DriftState.from_dict(user.drift)
-    return state.since if state.counts(invalid) else None
+    """The sequence of the last event before the newest drift; None: none. `invalid` as in `training_policy`."""
+    return DriftState.from_dict(user.drift).since_valid(invalid)
 
 
 def _unchecked(session: Session, limit: int, after: UUID) -> Unchecked:
@@ -270,7 +269,7 @@ def _update(session: Session, user: UserRow, last: int, head: int, errors: Error
     answers, by_answers = _after(DriftState.from_dict(before.get(_ANSWERS)), contradicted, policy)
     drifts = by_ratings or by_answers
     if by_answers and not by_ratings:
-        state = DriftState(since=answers.since, found_at=answers.found_at)
+        state = DriftState().with_found((*state.found, *answers.found))
     if drifts:
         answers = DriftState()
     user.drift, user.watched_sequence = {**state.to_dict(), _ANSWERS: answers.to_dict()}, head

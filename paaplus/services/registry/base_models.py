@@ -33,7 +33,7 @@ def register(
     """
     lock_name(session, f"base_model:{scorer.name}")
     digest = scorer.digest
-    known = session.execute(sa.select(BaseModelRow).where(BaseModelRow.digest == digest)).scalar_one_or_none()
+    known = find(session, digest)
     if known is not None:
         return known
     newest = session.execute(sa.select(sa.func.max(BaseModelRow.version)).where(BaseModelRow.name == scorer.name))
@@ -125,6 +125,11 @@ def named(session: Session, wanted: str) -> BaseModelRow:
             return row
     known = ", ".join(f"{row.name}@{row.version}" for row in rows) or "none"
     raise NotFound(f"base model {wanted!r} does not exist; known: {known}")
+
+
+def find(session: Session, digest: str) -> BaseModelRow | None:
+    """The base model with this digest; None: there is none."""
+    return session.execute(sa.select(BaseModelRow).where(BaseModelRow.digest == digest)).scalar_one_or_none()
 
 
 def list_base_models(session: Session) -> list[BaseModelRow]:

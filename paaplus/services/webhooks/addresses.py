@@ -55,7 +55,7 @@ def target_of(url: str, *, allow_private: bool) -> Target:
         raise InvalidInput("the URL must have no fragment (#...)")
     if not host or port == 0:
         raise InvalidInput(f"the URL {url!r} names no host or no port")
-    if not allow_private and (address := _as_address(host)) is not None and not is_public(address):
+    if not allow_private and _is_private(host):
         raise InvalidInput(f"{host} is no public address")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(parts.scheme, host, port or PORTS[parts.scheme], path)
@@ -83,6 +83,23 @@ def resolve(target: Target, *, allow_private: bool) -> list[str]:
 def is_public(address: Address) -> bool:
     """Whether an address, and every IPv4 address inside of it, belongs to the public internet."""
     return address.is_global and not address.is_multicast and all(is_public(inner) for inner in _inside(address))
+
+
+def _is_private(host: str) -> bool:
+    """Whether a host is written as an address that is not public, or as this machine's name (RFC 6761).
+
+    A resolver also reads the old forms `127.1`, `0x7f.1` and `2130706433` as addresses.
+    """
+    name = host.rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    address = _as_address(name)
+    if address is None:
+        try:
+            address = ipaddress.IPv4Address(socket.inet_aton(name))
+        except OSError:
+            return False
+    return not is_public(address)
 
 
 def _inside(address: Address) -> Iterator[Address]:

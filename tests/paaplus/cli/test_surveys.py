@@ -16,6 +16,7 @@ import pytest
 from paaplus.cli import main as cli
 from paaplus.db.engine import Database
 from paaplus.db.tables.experts import ExpertForm
+from paaplus.pipelines import train_encoder
 from paaplus.services.experts import experts
 from paaplus.services.surveys import preferences, surveys
 from paaplus.services.users import users
@@ -153,7 +154,13 @@ def test_encoder_is_learned_from_users_who_share_and_from_experts(
         for user in people[2:]:
             users.set_sharing(session, user, True, actor="admin")
         experts.register(session, people[0], name="e", domain="photographs", form=ExpertForm.POOLED, actor="admin")
-    trained = run("surveys", "train", "first", "--from-users", *OPTIONS, "--json")
+    train = ("surveys", "train", "first", "--from-users", *OPTIONS)
+    trained = run(*train, "--json", "--idempotency-key", "monday")
+    assert trained["is_new"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_encoder, "encoder_from_users", None)  # the work is not done again under the same key
+        assert run(*train, "--json", "--idempotency-key", "monday") == trained
+        assert "was used for another" in run(*train, "--scale", "1,7", "--idempotency-key", "monday", exit_code=1)
     assert trained["num_people"] == 53  # user1 neither shares nor is an expert
     assert trained["metrics"]["gain_low"] > 0
     assert trained["num_users_encoded"] == 55
@@ -164,6 +171,8 @@ def test_encoder_is_learned_from_users_who_share_and_from_experts(
     own_I += shift.shift_PA[1, 0] * (deployment.generic_IA[:40, 0] - 5)
     direction_R = np.random.default_rng(8).normal(size=deployment.base.taste_dim)
     assert np.corrcoef(own_I, deployment.taste_IR[:40] @ direction_R)[0, 1] > 0.9
+    again = run(*train, "--json")
+    assert (again["version"], again["is_new"]) == (trained["version"], False)
     (encoder,) = json.loads(run("surveys", "show", "first", *OPTIONS))["encoders"]
     assert encoder["digest"] == trained["digest"]
     retired = run("surveys", "retire-encoder", "first", "1", *OPTIONS, "--json")

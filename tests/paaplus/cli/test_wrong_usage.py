@@ -156,3 +156,14 @@ def test_numbers_of_options_are_not_guessed(elsewhere: Path, run: Run) -> None:
     for wrong in ("1_0", "١", " 5"):
         assert f"{wrong!r} is not a whole number" in run("jobs", "list", "--limit", wrong, exit_code=2)
     assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("users", "list", "--application"), ("users", "show"), ("images", "list", "--search"),
+     ("surveys", "show"), ("base-models", "show"), ("adapters", "list")],
+)  # fmt: skip
+def test_bytes_that_are_no_text_are_named(shop: Path, run: Run, command: tuple[str, ...]) -> None:
+    told = run(*command, "\udcff", exit_code=2)
+    assert "Traceback" not in told
+    assert "is not UTF-8" in told

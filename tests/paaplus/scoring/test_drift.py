@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from paaplus.configs import DriftConfig
-from paaplus.scoring.drift import DriftState
+from paaplus.scoring.drift import NUM_KEPT, DriftState
 
 CONFIG = DriftConfig(tolerance=0.2, threshold=6.0, min_ratings=5)
 
@@ -62,3 +64,28 @@ def test_a_few_ratings_raise_no_alarm_however_wrong_the_scores_are() -> None:
         state, alarm = state.after(error, number, CONFIG)
         alarms.append(alarm)
     assert alarms == [False] * 4 + [True]
+
+
+def test_every_drift_stays_known_up_to_a_number() -> None:
+    state = DriftState()
+    for number in range(1, 4):
+        state = state.with_found((*state.found, (10 * number, 10 * number + 5)))
+    assert (state.since, state.found_at, state.earlier) == (30, 35, ((10, 15), (20, 25)))
+    assert DriftState.from_dict(json.loads(json.dumps(state.to_dict()))) == state
+    last, middle, first = set(range(31, 36)), set(range(21, 26)), set(range(11, 16))
+    assert state.since_valid(last) == 20
+    assert state.since_valid(last | middle) == 10
+    assert state.since_valid(middle) == 30
+    assert state.since_valid(last | middle | first) is None
+    assert state.since_valid(last | {25}) == 10, "an alarm before the last one needs its own answer"
+    many = DriftState().with_found([(number, number) for number in range(100)])
+    assert [since for since, _ in many.found] == list(range(100 - NUM_KEPT, 100))
+
+
+def test_an_alarm_keeps_what_was_found_before() -> None:
+    state, alarms = DriftState(), []
+    for number, error in enumerate([1.0] * 20 + [6.0] * 8 + [1.0] * 20 + [6.0] * 8, start=1):
+        state, alarm = state.after(error, number, CONFIG)
+        alarms += [(state.since, number)] if alarm else []
+    assert len(alarms) > 1
+    assert list(state.found) == alarms

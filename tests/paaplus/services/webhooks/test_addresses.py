@@ -48,11 +48,15 @@ def test_public_address_is_accepted(address: str, monkeypatch: pytest.MonkeyPatc
     assert addresses.resolve(target, allow_private=False) == [address]
 
 
-@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "localhost"])
-def test_other_spellings_of_this_machine_are_refused_when_they_are_resolved(host: str) -> None:
-    target = target_of(f"https://{host}/", allow_private=False)
-    with pytest.raises((InvalidInput, Unavailable)):
-        addresses.resolve(target, allow_private=False)
+@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0", "localhost", "localhost."])
+def test_other_spellings_of_this_machine_are_refused_at_once_and_when_they_are_resolved(host: str) -> None:
+    with pytest.raises(InvalidInput, match="is no public address"):
+        target_of(f"https://{host}/", allow_private=False)
+    with pytest.raises(InvalidInput, match="is no public address"):
+        target_of(f"https://{host.upper()}/", allow_private=False)
+    if host != "localhost.":  # which needs a name server
+        with pytest.raises(InvalidInput, match="not public"):
+            addresses.resolve(Target("https", host, 443, "/"), allow_private=False)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_request_goes_to_the_checked_address_under_the_name_of_the_host(monkeypa
 def test_name_of_this_machine_gets_nothing_unless_it_is_allowed() -> None:
     with receiving() as receiver:
         url = receiver.url.replace("http://127.0.0.1", "https://localhost")
-        with pytest.raises(InvalidInput, match="not public"):
+        with pytest.raises(InvalidInput, match="no public address"):
             post(url, b"{}", {}, allow_private=False, timeout_s=60)
         assert receiver.received == []
 
