@@ -44,7 +44,7 @@ from paaplus.training import Trained, TrainingRequest, middles_of, train_many
 log = structlog.get_logger(__name__)
 
 FEATURES_WAIT_S = 2.0
-COMMITTED_TOGETHER = 16  # users in one transaction: some 20 ms under SQLite's write lock
+COMMITTED_TOGETHER = 16  # users in one transaction: some 25 ms under SQLite's write lock
 
 
 @dataclass(frozen=True)
