@@ -186,7 +186,8 @@ def main() -> None:
             print(found[-1], flush=True)
         bench.database.dispose()
     if options.record:
-        record_rows("training", f"python benchmarks/training.py --users {options.users}", found)
+        given = f"--users {options.users} --claim {options.claim} --images {options.images} --history {options.history}"
+        record_rows("training", f"python benchmarks/training.py {given}", found)
 
 
 if __name__ == "__main__":

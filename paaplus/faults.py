@@ -18,11 +18,11 @@ FROM_FILE: Final = "@"  # PAAPLUS_FAULT=@FILE: the file names the point; it can 
 
 POINTS: Final = (
     "job_claimed",  # a worker has claimed a job, and done nothing else
-    "trained",  # a candidate was computed; nothing of it is written
-    "old_version_retired",  # in the transaction that moves the pointer: no version is active
-    "version_written",  # in a training's transaction: the version is written, its history is not
-    "training_uncommitted",  # everything of a training is written, but not committed
-    "training_committed",  # a training is committed; the worker has not logged it
+    "trained",  # a candidate was computed; nothing of it, nor of those committed with it, is written
+    "old_version_retired",  # in the transaction that moves pointers: no version is active
+    "version_written",  # in the transaction of trainings: their versions are written, the history is not
+    "training_uncommitted",  # everything of trainings is written, but not committed
+    "training_committed",  # trainings are committed; the worker has not logged them
     "features_stored",  # one batch of features is committed; its job is not complete
     "labels_stored",  # one batch of pseudo labels is committed; its job is not complete
     "jobs_enqueued",  # a scan has enqueued due users; no worker was woken up

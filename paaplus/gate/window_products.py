@@ -69,7 +69,8 @@ class BlockRows:
         num = int(num_W.max())
         row_NM, column_ND = self.row_NM[first : first + num], self.column_ND[first : first + num]
         joint_TXX = np.empty((len(ratio_T), num + _NUM_COLUMNS, num + _NUM_COLUMNS))
-        joint_TXX[:, :num, :num] = ratio_T[:, None, None] * (row_NM @ row_NM.T) + np.eye(num)
+        np.multiply(ratio_T[:, None, None], row_NM @ row_NM.T, out=joint_TXX[:, :num, :num])  # large: no copies
+        joint_TXX.reshape(len(ratio_T), -1)[:, : num * (num + _NUM_COLUMNS) : num + _NUM_COLUMNS + 1] += 1.0
         joint_TXX[:, num:, :num] = column_ND.T
         joint_TXX[:, :num, num:] = column_ND
         joint_TXX[:, num:, num:] = column_ND.T @ column_ND + np.eye(_NUM_COLUMNS)  # above C' S^-1 C

@@ -52,8 +52,8 @@ class WorkerContext:
 
     @cached_property
     def projections(self) -> Projections:
-        """The projected images that trainings and the gate read, cached in memory."""
-        return Projections(self.settings.features_cache_mb * 2**20)
+        """The projected images that trainings and the gate read: kept once, with those that the drift check scores."""
+        return Projections(self.serving.images)
 
 
 @dataclass

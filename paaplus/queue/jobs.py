@@ -320,6 +320,8 @@ def _update_held(session: Session, lease: Lease, **values: Any) -> bool:
 def heartbeat(session: Session, leases: Collection[Lease], lease_s: float) -> set[UUID]:
     """Extend leases, in one statement; returns the ids of the jobs that are still held."""
     tokens = {lease.job_id: lease.token for lease in leases}
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(_IN_ORDER, {"job_ids": list(tokens)})
     held = session.execute(
         sa.update(JobRow)
         .where(
@@ -345,7 +347,8 @@ def report_progress(session: Session, lease: Lease, done: int, total: int) -> No
 
 def report_totals(session: Session, totals: Sequence[tuple[Lease, int]]) -> None:
     """Record how much each of these jobs will do. Jobs that another worker holds now are left as they are."""
-    held = [{"job": lease.job_id, "token": lease.token, "total": total} for lease, total in totals]
+    in_order = sorted(totals, key=lambda each: each[0].job_id)  # see `_IN_ORDER`
+    held = [{"job": lease.job_id, "token": lease.token, "total": total} for lease, total in in_order]
     if held:
         session.connection().execute(_TOTAL, held)
 
@@ -367,16 +370,36 @@ def complete(session: Session, lease: Lease) -> None:
     Raises:
         LeaseLost: another worker holds the job; the caller's transaction must roll back.
     """
-    done = session.execute(_COMPLETE, {"job": lease.job_id, "token": lease.token, "now": db_now(session)})
-    if done.rowcount != 1:  # type: ignore[attr-defined]
-        raise LeaseLost(f"job {lease.job_id}: the lease was lost before the result could be written")
+    if lease.job_id not in complete_many(session, [lease]):
+        raise lost(lease)
 
 
+def complete_many(session: Session, leases: Collection[Lease]) -> set[UUID]:
+    """Complete those of the jobs that are still held, as `complete` does; returns their ids."""
+    if not leases:
+        return set()
+    held = {"job_ids": [lease.job_id for lease in leases], "tokens": [lease.token for lease in leases]}
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(_IN_ORDER, held)
+    return set(session.execute(_COMPLETE, {**held, "now": db_now(session)}).scalars())
+
+
+def lost(lease: Lease) -> LeaseLost:
+    """The error of a job that could not be completed."""
+    return LeaseLost(f"job {lease.job_id}: the lease was lost before the result could be written")
+
+
+_IN_ORDER: Final = (  # whoever locks several jobs does it in the order of their ids: no two wait for each other
+    sa.select(JobRow.id)
+    .where(JobRow.id.in_(sa.bindparam("job_ids", expanding=True)))
+    .order_by(JobRow.id)
+    .with_for_update()
+)
 _COMPLETE: Final = (
     sa.update(JobRow)
     .where(
-        JobRow.id == sa.bindparam("job"),
-        JobRow.lease_token == sa.bindparam("token"),
+        JobRow.id.in_(sa.bindparam("job_ids", expanding=True)),
+        JobRow.lease_token.in_(sa.bindparam("tokens", expanding=True)),  # each is of one claim of one job
         JobRow.state == JobState.RUNNING,
     )
     .values(
@@ -387,6 +410,7 @@ _COMPLETE: Final = (
         last_error=None,
         progress_done=JobRow.progress_total,
     )
+    .returning(JobRow.id)
     .execution_options(synchronize_session=False)
 )
 

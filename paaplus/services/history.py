@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from paaplus.db.tables import AdapterHistoryRow, AdapterRow
+from paaplus.db.tables import AdapterHistoryRow, AdapterRow, UserRow
 from paaplus.db.tables.models import PointerMove
 from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput
 from paaplus.ids import new_id
 from paaplus.texts import trimmed_text
 
-_LAST_ID: Final = (
+_LAST: Final = (
     sa.select(AdapterHistoryRow.id)
-    .where(AdapterHistoryRow.user_id == sa.bindparam("user_id"))
+    .where(AdapterHistoryRow.user_id == UserRow.id)
     .order_by(AdapterHistoryRow.id.desc())
     .limit(1)
+    .scalar_subquery()
 )
+_LAST_IDS: Final = sa.select(UserRow.id, _LAST).where(UserRow.id.in_(sa.bindparam("user_ids", expanding=True)))
+_INSERT: Final = sa.insert(cast(sa.Table, AdapterHistoryRow.__table__))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry. `from_id` and `to_id` are of versions."""
+
+    user_id: UUID
+    move: PointerMove
+    actor: str
+    reason: str
+    from_id: UUID | None = None
+    to_id: UUID | None = None
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 def write(
@@ -39,27 +57,44 @@ def write(
     Raises:
         InvalidInput: no reason is given, or it has characters that cannot be stored.
     """
-    reason = trimmed_text(reason, "the reason")
-    if not reason:
+    from_id, to_id = (row.id if row is not None else None for row in (current, target))
+    write_many(session, [Entry(user_id, move, actor, reason, from_id, to_id, details or {})])
+
+
+def write_many(session: Session, entries: Sequence[Entry]) -> None:
+    """Write entries of any users, in this order, in two statements. The caller must hold the users' locks.
+
+    Raises:
+        InvalidInput: as `write`.
+    """
+    if not entries:
+        return
+    reasons = [trimmed_text(entry.reason, "the reason") for entry in entries]
+    if not all(reasons):
         raise InvalidInput("a reason is needed")
-    session.add(
-        AdapterHistoryRow(
-            id=_next_id(session, user_id),
-            user_id=user_id,
-            move=move,
-            from_adapter_id=current.id if current is not None else None,
-            to_adapter_id=target.id if target is not None else None,
-            actor=actor,
-            reason=reason,
-            details=details or {},
-            created_at=utcnow(),
-        )
-    )
     session.flush()
+    user_ids = list(dict.fromkeys(entry.user_id for entry in entries))
+    last = {row[0]: row[1] for row in session.execute(_LAST_IDS, {"user_ids": user_ids})}
+    rows = []
+    for entry, reason in zip(entries, reasons, strict=True):
+        last[entry.user_id] = _after(last.get(entry.user_id))
+        rows.append(
+            {
+                "id": last[entry.user_id],
+                "user_id": entry.user_id,
+                "move": entry.move,
+                "from_adapter_id": entry.from_id,
+                "to_adapter_id": entry.to_id,
+                "actor": entry.actor,
+                "reason": reason,
+                "details": entry.details,
+                "created_at": utcnow(),
+            }
+        )
+    session.connection().execute(_INSERT, rows)
 
 
-def _next_id(session: Session, user_id: UUID) -> UUID:
+def _after(last: UUID | None) -> UUID:
     """An id after the user's last one, even if a clock was set back or another host's clock is behind."""
-    last = session.execute(_LAST_ID, {"user_id": user_id}).scalar_one_or_none()
     new = new_id()
     return new if last is None or new > last else UUID(int=last.int + 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, lru_cache
@@ -138,23 +138,41 @@ def refresh_due(session: Session, user: UserRow) -> None:
     Call it in the transaction of every change that this depends on. `intake` alone keeps the counters up to date by
     itself, because counting again would cost as much as there are pending events.
     """
+    refresh_due_of(session, [user])
+
+
+def refresh_due_of(session: Session, users: Sequence[UserRow]) -> None:
+    """As `refresh_due`, for several users, in statements for all of them."""
     session.flush()
-    user.pending_count, user.pending_since = count_pending(session, user)
-    state = DueState(**{column.key: getattr(user, column.key) for column in DUE_COLUMNS})
-    state.decide(db_now(session), has_new_retraction=user.id in with_new_retraction(session, [user.id]))
-    user.next_due_at, user.due_reason = state.next_due_at, state.due_reason
+    user_ids = [user.id for user in users]
+    pending = count_pending(session, user_ids)
+    retracting, now = with_new_retraction(session, user_ids), db_now(session)
+    for user in users:
+        user.pending_count, user.pending_since = pending[user.id]
+        state = DueState(**{column.key: getattr(user, column.key) for column in DUE_COLUMNS})
+        state.decide(now, has_new_retraction=user.id in retracting)
+        user.next_due_at, user.due_reason = state.next_due_at, state.due_reason
 
 
-def count_pending(session: Session, user: UserRow) -> tuple[int, datetime | None]:
-    """The user's pending events, counted in the log: how many, and when the first was received."""
-    count, since = session.execute(_PENDING, {"user_id": user.id, "trained": user.trained_sequence}).one()
-    return int(count), since
+def count_pending(session: Session, user_ids: Collection[UUID]) -> dict[UUID, tuple[int, datetime | None]]:
+    """Users' pending events, counted in the log, by user: how many, and when the first was received."""
+    rows = session.execute(_PENDING, {"user_ids": list(user_ids)})
+    return {user_id: (num, since) for user_id, num, since in rows}
 
 
-_PENDING: Final = sa.select(sa.func.count(), sa.func.min(FeedbackRow.received_at)).where(
-    FeedbackRow.user_id == sa.bindparam("user_id"),
-    FeedbackRow.sequence > sa.bindparam("trained"),
-    ~sa.exists().where(ExclusionRow.feedback_id == FeedbackRow.id, ExclusionRow.released_at.is_(None)),
+_PENDING: Final = (
+    sa.select(UserRow.id, sa.func.count(FeedbackRow.id), sa.func.min(FeedbackRow.received_at))
+    .join(
+        FeedbackRow,
+        sa.and_(
+            FeedbackRow.user_id == UserRow.id,
+            FeedbackRow.sequence > UserRow.trained_sequence,
+            ~sa.exists().where(ExclusionRow.feedback_id == FeedbackRow.id, ExclusionRow.released_at.is_(None)),
+        ),
+        isouter=True,
+    )
+    .where(UserRow.id.in_(sa.bindparam("user_ids", expanding=True)))
+    .group_by(UserRow.id)
 )
 
 

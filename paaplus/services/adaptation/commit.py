@@ -2,148 +2,123 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Final, cast
 from uuid import UUID
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.orm import Session
 
 from paaplus import faults
 from paaplus.db.engine import Database
-from paaplus.db.locks import lock_user
+from paaplus.db.locks import lock_user, lock_users
 from paaplus.db.tables import AdapterHistoryRow, AdapterRow, RunRow, UserRow
 from paaplus.db.tables.events import EventKind
-from paaplus.db.tables.jobs import RunOutcome
-from paaplus.db.tables.models import AdapterState, PointerMove
+from paaplus.db.tables.models import PointerMove
 from paaplus.db.tables.users import DueReason
 from paaplus.db.types import utcnow
 from paaplus.errors import LeaseLost
-from paaplus.ids import new_id, sha256_hex
+from paaplus.ids import new_id
 from paaplus.queue import jobs
 from paaplus.queue.jobs import Lease
-from paaplus.scoring.adapters import Adapter
 from paaplus.services import events, scheduling
+from paaplus.services.adaptation.finished import (
+    Ended,
+    Quarantine,
+    RunResult,
+    candidate_of,
+    move_of,
+    run_row,
+    told,
+    version_row,
+)
 from paaplus.services.adapters import versions
+from paaplus.services.adapters.versions import Key
 from paaplus.services.feedback import exclusions
 from paaplus.services.feedback.feedback_log import GATE
 
+log = structlog.get_logger(__name__)
+
+_INSERT_RUNS: Final = sa.insert(cast(sa.Table, RunRow.__table__))
+_INSERT_VERSIONS: Final = sa.insert(cast(sa.Table, AdapterRow.__table__))
 _ACTIVATIONS = (PointerMove.GATE_PROMOTED, PointerMove.PROMOTED, PointerMove.ROLLED_BACK, PointerMove.PINNED)
 
 
-@dataclass(frozen=True)
-class Quarantine:
-    """Events that the gate keeps from training, by sequence: these and no others. `reason` is for the user."""
+def commit_many(database: Database, finished: Sequence[tuple[UUID, RunResult]]) -> list[Exception | None]:
+    """Write runs, versions, pointers, history and schedules of several users, and end their jobs, in one transaction.
 
-    sequences: frozenset[int]
-    reason: str
+    Who was erased or changed (rollback, pin, release) since the training began, or whose job another worker holds, is
+    left out with a `LeaseLost`. If anything else fails, nothing of the transaction is kept, and each user is committed
+    alone, so that only the faulty one fails.
 
-
-@dataclass(frozen=True)
-class Candidate:
-    """A trained adapter with the gate's decision, before it becomes a version."""
-
-    adapter: Adapter
-    taste_prior_id: UUID | None  # it started from; None: the base model's own prior, or that of a match
-    match_id: UUID | None
-    learner_state: bytes
-    parent_id: UUID | None
-    num_ratings: int
-    gate_report: dict[str, Any]
-    gate_reason: str
-    promote: bool
-    preference: list[float] | None = None  # its generic scores were computed with; None: without one
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """One finished training, with the lease and the user's epoch that must still hold when it commits."""
-
-    job: Lease
-    epoch: int
-    strategy: str
-    config: dict[str, Any]
-    seed: int
-    from_sequence: int
-    to_sequence: int
-    num_new: int
-    num_held_out: int
-    base_model_id: UUID
-    device: str
-    started_at: datetime
-    outcome: RunOutcome
-    timings: dict[str, float]
-    metrics: dict[str, Any] = field(default_factory=dict)
-    candidate: Candidate | None = None
-    is_tainted: bool = False  # the active version was trained on feedback that no longer counts
-    quarantine: Quarantine | None = None  # None: it stays as it is
-    retire_reason: str | None = None  # why no version of the user may be served; None: one may
-
-
-def commit(database: Database, user_id: UUID, result: RunResult) -> AdapterRow | None:
-    """Write the run, the version, the pointer, the history and the schedule, and end the job, in one transaction.
-
-    Raises:
-        LeaseLost: another worker holds the job, or the user's epoch has changed (rollback, pin, release) since.
+    Returns:
+        Each user's error, or None, in their order.
     """
-    with database.session() as session:
-        user = lock_user(session, user_id)
-        if user is None:
-            raise LeaseLost(f"user {user_id} was erased while being trained")
-        if user.epoch != result.epoch:
-            raise LeaseLost(f"user {user_id} changed while being trained: epoch {result.epoch} became {user.epoch}")
-        jobs.complete(session, result.job)
-        if result.quarantine is not None:
-            _quarantine(session, user, result.quarantine)
-        run = _write_run(session, user, result)
-        version = _write_version(session, user, run, result) if result.candidate else None
-        if result.retire_reason is not None and not user.pinned:
-            _retire(session, user, result.retire_reason)
-        user.trained_sequence = max(user.trained_sequence, result.to_sequence)
-        user.last_trained_at = utcnow()
-        scheduling.refresh_due(session, user)
-        events.write(session, EventKind.TRAINING_FINISHED, user.id, _finished(user, run, version))
-        session.flush()
-        faults.point("training_uncommitted")
+    try:
+        data = [result.candidate.adapter.to_bytes() if result.candidate else b"" for _, result in finished]
+        with database.session() as session:
+            errors = _write_held(session, finished, data)
+            session.flush()
+            faults.point("training_uncommitted")
+    except Exception as error:
+        if len(finished) == 1:
+            return [error]
+        log.warning("commit failed: each user is committed alone", num_users=len(finished), error=repr(error))
+        return [commit_many(database, [each])[0] for each in finished]
     faults.point("training_committed")
-    return version
+    return errors
 
 
-def _finished(user: UserRow, run: RunRow, version: AdapterRow | None) -> dict[str, Any]:
-    """What the event of a finished training tells."""
-    return {
-        "run_id": str(run.id),
-        "outcome": run.outcome.value,
-        "trained_sequence": user.trained_sequence,
-        "version": version.number if version is not None else None,
-    }
+def _write_held(
+    session: Session, finished: Sequence[tuple[UUID, RunResult]], data: Sequence[bytes]
+) -> list[Exception | None]:
+    """Write the trainings whose user and job are as they were; for each None, or why it is left out."""
+    users = lock_users(session, [user_id for user_id, _ in finished])
+    errors = [_changed(user_id, users.get(user_id), result) for user_id, result in finished]
+    kept = [result.job for (_, result), error in zip(finished, errors, strict=True) if error is None]
+    completed = jobs.complete_many(session, kept)
+    ended = []
+    for place, (user_id, result) in enumerate(finished):
+        if errors[place] is None and result.job.job_id not in completed:
+            errors[place] = jobs.lost(result.job)
+        if errors[place] is None:
+            ended.append(Ended(users[user_id], result, data[place], new_id(), new_id(), utcnow()))
+    if ended:
+        _write(session, ended)
+    return errors
 
 
-def _write_run(session: Session, user: UserRow, result: RunResult) -> RunRow:
-    pinned_candidate = result.outcome == RunOutcome.PROMOTED and user.pinned
-    run = RunRow(
-        id=new_id(),
-        job_id=result.job.job_id,
-        user_id=user.id,
-        base_model_id=result.base_model_id,
-        strategy=result.strategy,
-        config=result.config,
-        seed=result.seed,
-        from_sequence=result.from_sequence,
-        to_sequence=result.to_sequence,
-        num_new=result.num_new,
-        num_held_out=result.num_held_out,
-        device=result.device,
-        outcome=RunOutcome.KEPT if pinned_candidate else result.outcome,
-        metrics=result.metrics,
-        timings=result.timings,
-        started_at=result.started_at,
-        finished_at=utcnow(),
-    )
-    session.add(run)
+def _changed(user_id: UUID, user: UserRow | None, result: RunResult) -> Exception | None:
+    if user is None:
+        return LeaseLost(f"user {user_id} was erased while being trained")
+    if user.epoch != result.epoch:
+        return LeaseLost(f"user {user_id} changed while being trained: epoch {result.epoch} became {user.epoch}")
+    return None
+
+
+def _write(session: Session, ended: Sequence[Ended]) -> None:
+    """Write everything of these trainings, in statements for all of them; what is rare is written user by user."""
+    for each in ended:
+        if each.result.quarantine is not None:
+            _quarantine(session, each.user, each.result.quarantine)
     session.flush()
-    return run
+    session.connection().execute(_INSERT_RUNS, [run_row(each) for each in ended])
+    active = versions.active_keys(session, [each.user.id for each in ended])
+    _write_versions(session, [each for each in ended if each.result.candidate is not None], active)
+    for each in ended:
+        if (
+            each.result.retire_reason is not None
+            and not each.user.pinned
+            and (each.goes_live or each.user.id in active)
+        ):
+            _retire(session, each.user, each.result.retire_reason)
+        each.user.trained_sequence = max(each.user.trained_sequence, each.result.to_sequence)
+        each.user.last_trained_at = utcnow()
+    scheduling.refresh_due_of(session, [each.user for each in ended])
+    events.write_many(
+        session, [events.NewEvent(EventKind.TRAINING_FINISHED, each.user.id, told(each)) for each in ended]
+    )
 
 
 def skip(database: Database, user_id: UUID, job: Lease) -> None:
@@ -159,56 +134,26 @@ def skip(database: Database, user_id: UUID, job: Lease) -> None:
             scheduling.due_for(session, user, DueReason(job.reason))
 
 
-def _write_version(session: Session, user: UserRow, run: RunRow, result: RunResult) -> AdapterRow:
-    candidate = result.candidate
-    assert candidate is not None, "a version without a candidate"
-    data = candidate.adapter.to_bytes()
-    current = versions.active(session, user.id)
-    goes_live = candidate.promote and not user.pinned
-    user.adapter_sequence += 1
-    version = AdapterRow(
-        id=new_id(),
-        user_id=user.id,
-        number=user.adapter_sequence,
-        parent_id=candidate.parent_id,
-        base_model_id=run.base_model_id,
-        taste_prior_id=candidate.taste_prior_id,
-        match_id=candidate.match_id,
-        run_id=run.id,
-        kind=candidate.adapter.kind,
-        strategy=run.strategy,
-        digest=sha256_hex(data),
-        state=AdapterState.CANDIDATE if candidate.promote else AdapterState.REJECTED,
-        high_water_sequence=run.to_sequence,
-        epoch=user.epoch,
-        num_ratings=candidate.num_ratings,
-        size_bytes=len(data),
-        gate_report=candidate.gate_report,
-        metrics=run.metrics,
-        preference=candidate.preference,
-        data=data,
-        learner_state=candidate.learner_state,
-        created_at=utcnow(),
-    )
-    session.add(version)
-    session.flush()
-    if goes_live:
-        versions.point(session, current, version)
+def _write_versions(session: Session, ended: Sequence[Ended], active: Mapping[UUID, Key]) -> None:
+    """Write the candidates as versions and move the pointers.
+
+    Args:
+        session: with everything else written.
+        ended: trainings with a candidate.
+        active: the users' active versions, by user.
+    """
+    if not ended:
+        return
+    for each in ended:
+        each.user.adapter_sequence += 1
+    if any(each.goes_live for each in ended):  # first: a unique index would refuse a second active row
+        versions.retire(session, [active[each.user.id] for each in ended if each.goes_live and each.user.id in active])
+    session.connection().execute(_INSERT_VERSIONS, [version_row(each) for each in ended])
     faults.point("version_written")
-    reason = f"pinned: {candidate.gate_reason}" if candidate.promote and user.pinned else candidate.gate_reason
-    versions.write_history(
-        session,
-        user.id,
-        PointerMove.GATE_PROMOTED if goes_live else PointerMove.GATE_REFUSED,
-        current,
-        version,
-        actor=GATE,
-        reason=reason,
-        details={"run": str(run.id)},
-    )
-    if result.is_tainted and not goes_live and not user.pinned:
-        _retire_tainted(session, user, current, candidate.parent_id)
-    return version
+    versions.write_histories(session, [move_of(each, active.get(each.user.id, versions.NO_VERSION)) for each in ended])
+    for each in ended:
+        if each.result.is_tainted and not each.goes_live and not each.user.pinned:
+            _retire_tainted(session, each.user, versions.active(session, each.user.id), candidate_of(each).parent_id)
 
 
 def _retire_tainted(session: Session, user: UserRow, current: AdapterRow | None, untainted_id: UUID | None) -> None:

@@ -56,13 +56,13 @@ def with_own_images(session: Session, user_ids: Collection[UUID]) -> set[UUID]:
 
 
 class Projections:
-    """Reads images in taste space. `max_bytes`: memory for those that are kept."""
+    """Reads images in taste space. `images`: those that are kept; what serves scores may share them."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self._images: SizedCache[ImageKey, ProjectedImage] = SizedCache(max_bytes)
+    def __init__(self, images: SizedCache[ImageKey, ProjectedImage]) -> None:
+        self._images = images
         self._shared: dict[tuple[str, str, int], tuple[float, list[PoolImage]]] = {}
         self._pools: dict[tuple[str, str, int], tuple[list[PoolImage], Pool]] = {}
-        self._keeps = max_bytes > 0
+        self._keeps = images.max_bytes > 0
 
     def read(
         self, session: Session, base: BaseScorer, preference: Sequence[float] | None, image_ids: Collection[UUID]

@@ -23,6 +23,7 @@ from paaplus.services.feedback import feedback_log
 from paaplus.services.feedback.feedback_log import FeedbackLog
 from paaplus.services.images import images
 from paaplus.services.images.features import delete_damaged
+from paaplus.services.predictions.cache import SizedCache
 from paaplus.services.predictions.serving import ProjectedImage
 from paaplus.services.registry import base_models
 from paaplus.services.surveys import preferences
@@ -117,7 +118,7 @@ def read_snapshots(
     Raises:
         Unavailable: there is no base model.
     """
-    known = projections if projections is not None else Projections(0)
+    known = projections if projections is not None else Projections(SizedCache(0))
     outcomes: dict[UUID, _Read | PaaplusError] = {}
     with database.read_session() as session:
         rows = _rows(session, user_ids, settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -24,6 +24,38 @@ MATCHED_NUMBER: Final = 0  # of the version that a match makes before any traini
 _ACTIVE: Final = sa.select(AdapterRow).where(
     AdapterRow.user_id == sa.bindparam("user_id"), AdapterRow.state == AdapterState.ACTIVE
 )
+_ACTIVE_KEYS: Final = sa.select(AdapterRow.user_id, AdapterRow.id, AdapterRow.number).where(
+    AdapterRow.user_id.in_(sa.bindparam("user_ids", expanding=True)), AdapterRow.state == AdapterState.ACTIVE
+)
+_RETIRE: Final = (
+    sa.update(AdapterRow)
+    .where(AdapterRow.id.in_(sa.bindparam("version_ids", expanding=True)))
+    .values(state=AdapterState.RETIRED)
+    .execution_options(synchronize_session=False)
+)
+
+
+class Key(NamedTuple):
+    """Id and number of a version; None: the base model."""
+
+    id: UUID | None
+    number: int | None
+
+
+NO_VERSION: Final = Key(None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An entry of the history about versions."""
+
+    user_id: UUID
+    move: PointerMove
+    current: Key
+    target: Key
+    actor: str
+    reason: str
+    details: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +292,23 @@ def _has_matched_version(session: Session, user_id: UUID) -> bool:
     return session.execute(query).first() is not None
 
 
+def key_of(row: AdapterRow | None) -> Key:
+    """The key of a version; None: the base model."""
+    return NO_VERSION if row is None else Key(row.id, row.number)
+
+
+def active_keys(session: Session, user_ids: Collection[UUID]) -> dict[UUID, Key]:
+    """The active versions of those of the users who have one, without anything that is in them."""
+    rows = session.execute(_ACTIVE_KEYS, {"user_ids": list(user_ids)})
+    return {user_id: Key(version_id, number) for user_id, version_id, number in rows}
+
+
+def retire(session: Session, active: Collection[Key]) -> None:
+    """Retire active versions whose successors are inserted next, in the same transaction."""
+    session.execute(_RETIRE, {"version_ids": [key.id for key in active]})
+    faults.point("old_version_retired")
+
+
 def _number(row: AdapterRow | None) -> int | None:
     return row.number if row is not None else None
 
@@ -318,18 +367,20 @@ def write_history(
     Raises:
         InvalidInput: no reason is given.
     """
-    numbers = {"from": _number(current), "to": _number(target)}
-    pointer_history.write(
-        session,
-        user_id,
-        move,
-        actor=actor,
-        reason=reason,
-        current=current,
-        target=target,
-        details={**numbers, **details},
-    )
-    kind = events.MOVES.get(move)
-    if kind is not None and _number(current) != _number(target):
-        told = {"move": move.value, "from_number": _number(current), "to_number": _number(target), "reason": reason}
-        events.write(session, kind, user_id, told)
+    write_histories(session, [Move(user_id, move, key_of(current), key_of(target), actor, reason, details)])
+
+
+def write_histories(session: Session, moves: Sequence[Move]) -> None:
+    """As `write_history`, for several in this order, in statements for all of them."""
+    entries, told = [], []
+    for each in moves:
+        from_number, to_number = each.current.number, each.target.number
+        details = {"from": from_number, "to": to_number, **each.details}
+        ids = each.current.id, each.target.id
+        entries.append(pointer_history.Entry(each.user_id, each.move, each.actor, each.reason, *ids, details))
+        kind = events.MOVES.get(each.move)
+        if kind is not None and from_number != to_number:
+            data = {"move": each.move.value, "from_number": from_number, "to_number": to_number, "reason": each.reason}
+            told.append(events.NewEvent(kind, each.user_id, data))
+    pointer_history.write_many(session, entries)
+    events.write_many(session, told)

@@ -68,6 +68,11 @@ class ServingStore:
         self._images: SizedCache[ImageKey, ProjectedImage] = SizedCache(settings.features_cache_mb * 2**20)
 
     @property
+    def images(self) -> SizedCache[ImageKey, ProjectedImage]:
+        """The projected images, which other readers of this process may share."""
+        return self._images
+
+    @property
     def caches(self) -> dict[str, SizedCache[Any, Any]]:
         """The caches by what they keep, for metrics."""
         return {"adapters": self._adapters, "images": self._images}

@@ -512,19 +512,19 @@ def test_commit_after_a_rollback_during_training_is_refused(deployment: Deployme
     deployment.rate(user, range(40, 80))
     scheduling.scan(deployment.database, deployment.settings)
     lease = jobs.claim(deployment.database, worker="w", queues=["cpu"], lease_s=30)
-    original, moved = commit.commit, []
+    original, moved = commit.commit_many, []
 
     def commit_after_rollback(*args: object) -> object:
         if not moved:
             moved.append(rollback(deployment, user, to=0))
         return original(*args)
 
-    commit.commit = commit_after_rollback
+    commit.commit_many = commit_after_rollback
     try:
         with pytest.raises(LeaseLost, match="changed while being trained"):
             adapt.run(Running(deployment.context, lease))
     finally:
-        commit.commit = original
+        commit.commit_many = original
     assert deployment.active(user) is None
     assert len(deployment.versions(user)) == 1
 

@@ -30,7 +30,7 @@ def test_rows_read_as_a_log_and_counters_fit(database: Database) -> None:
             assert len(log.image_ids()) == 5
             assert log.image_ids() <= images
             assert all(0 <= event.scores["beauty"] <= 10 for event in log.events)
-            count, since = scheduling.count_pending(session, user)
+            count, since = scheduling.count_pending(session, [user.id])[user.id]
             assert (user.pending_count, user.pending_since is None) == (count, since is None)
             assert count == (5 if number < 3 else 0)
             assert user.policy == {}
