@@ -74,7 +74,7 @@ def check_names(what: str, found: Collection[str], expected: Collection[str]) ->
     Raises:
         InvalidInput: a name is missing or unknown.
     """
-    if found == expected:
+    if set(found) == set(expected):
         return
     missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing or unknown:

@@ -57,7 +57,7 @@ class Studio:
             return f"{self.url}/studio/enter?code={code}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     home, port = tmp_path_factory.mktemp("studio"), free_port()
     settings = Settings(home=home, scan_interval_s=0.5)
@@ -108,7 +108,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it lives, no other event loop can run in this thread
 def browser() -> Iterator[Any]:
     if reason := browsers.missing():
         pytest.skip(f"browser tests: {reason}")
