@@ -40,6 +40,14 @@ def srcc(score_N: np.ndarray, rating_N: np.ndarray) -> float:
     return float(stats.spearmanr(score_N, rating_N).statistic)
 
 
+def srcc_from(least: int, score_N: np.ndarray, rating_N: np.ndarray) -> float | None:
+    """SRCC of at least so many pairs; None: there are fewer, or it is undefined."""
+    try:
+        return srcc(score_N, rating_N) if len(score_N) >= least else None
+    except UndefinedMetric:
+        return None
+
+
 def plcc(score_N: np.ndarray, rating_N: np.ndarray) -> float:
     """Pearson linear correlation (PLCC) between scores and ratings, in [-1, 1], higher is better.
 

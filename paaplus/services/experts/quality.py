@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from paaplus.db.engine import Database
 from paaplus.db.tables import ExpertRow, UserRow
 from paaplus.db.users import existing_user
-from paaplus.errors import UndefinedMetric
+from paaplus.metrics import srcc_from
 from paaplus.services.feedback import feedback_log
 from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.settings import Settings
@@ -74,10 +74,10 @@ def held_out(database: Database, store: ServingStore, settings: Settings, user_i
             continue
         target_N = np.array([target for target, _ in rated])
         generic_NA = np.stack([image.generic_A for _, image in rated])
-        generic_srccs[aspect] = _srcc(generic_NA[:, a], target_N)
+        generic_srccs[aspect] = srcc_from(MIN_FOR_SRCC, generic_NA[:, a], target_N)
         if adapter is not None:
             score_NA = adapter.score(np.stack([image.taste_R for _, image in rated]), generic_NA)
-            srccs[aspect] = _srcc(score_NA[:, a], target_N)
+            srccs[aspect] = srcc_from(MIN_FOR_SRCC, score_NA[:, a], target_N)
     return HeldOut(len(ratings), srccs, generic_srccs)
 
 
@@ -105,15 +105,6 @@ def agreement(session: Session, application: str) -> list[Agreement]:
             if both:
                 score_N2 = np.array(both)
                 difference = float(np.abs(score_N2[:, 0] - score_N2[:, 1]).mean())
-                srcc = _srcc(score_N2[:, 0], score_N2[:, 1])
+                srcc = srcc_from(MIN_FOR_SRCC, score_N2[:, 0], score_N2[:, 1])
                 found.append(Agreement(first, second, aspect, len(both), srcc, difference))
     return found
-
-
-def _srcc(score_N: np.ndarray, rating_N: np.ndarray) -> float | None:
-    from paaplus import metrics  # imports scipy, which no other request needs
-
-    try:
-        return metrics.srcc(score_N, rating_N) if len(score_N) >= MIN_FOR_SRCC else None
-    except UndefinedMetric:
-        return None

@@ -14,7 +14,8 @@ import numpy as np
 
 from paaplus.db.engine import Database
 from paaplus.db.users import existing_user
-from paaplus.errors import Conflict, Damaged, UndefinedMetric
+from paaplus.errors import Conflict, Damaged
+from paaplus.metrics import srcc_from
 from paaplus.services.feedback import feedback_log
 from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.predictions.version_scores import adapter_of_version
@@ -74,25 +75,18 @@ def of_versions(
         except (Conflict, Damaged):
             continue
         scores[number] = adapter.score(taste_NR, generic_NA)[:, 0]
-    generic_srcc = _srcc(generic_NA[:, 0], rating_N)
+    generic_srcc = srcc_from(MIN_FOR_SRCC, generic_NA[:, 0], rating_N)
     found: dict[int, VersionQuality] = {}
     for number, score_N in scores.items():
         drops = []
         for earlier in (each for each in scores if each < number):
             old_N = sequence_N <= reached[earlier]
-            then, now = (_srcc(each_N[old_N], rating_N[old_N]) for each_N in (scores[earlier], score_N))
+            then, now = (
+                srcc_from(MIN_FOR_SRCC, each_N[old_N], rating_N[old_N]) for each_N in (scores[earlier], score_N)
+            )
             if then is not None and now is not None:
                 drops.append(then - now)
         found[number] = VersionQuality(
-            len(ratings), _srcc(score_N, rating_N), generic_srcc, max(drops) if drops else None
+            len(ratings), srcc_from(MIN_FOR_SRCC, score_N, rating_N), generic_srcc, max(drops) if drops else None
         )
     return found
-
-
-def _srcc(score_N: np.ndarray, rating_N: np.ndarray) -> float | None:
-    from paaplus import metrics  # imports scipy, which no other request needs
-
-    try:
-        return metrics.srcc(score_N, rating_N) if len(score_N) >= MIN_FOR_SRCC else None
-    except UndefinedMetric:
-        return None
