@@ -222,6 +222,8 @@ def test_extras_are_those_of_the_project() -> None:
     for module, extra in EXTRAS.items():
         if module in of_module:  # `body` is not installed for tests
             assert {name.replace("_", "-").lower() for name in of_module[module]} & wanted[extra], module
+    brought = {name.replace("_", "-").lower() for module in EXTRAS for name in of_module.get(module, [])}
+    assert wanted["worker"] <= brought, "what the extra brings is named when it is missing"
     base = {re.split(r"[^\w.-]", one)[0] for one in project["dependencies"]}
     assert not base & {"torch", "torchvision", "timm", "avalanche-lib", "celery", *wanted["demo"]}
 
