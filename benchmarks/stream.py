@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("--also", action="append", default=[], help="one more learner, e.g. taste_vector:bayes+prior")
     parser.add_argument("--learner", action="append", default=[], help="only these, e.g. taste_vector:replay_ewc")
     parser.add_argument("--increment", default="10", help="ratings of an increment")
+    parser.add_argument("--buffer-size", help="ratings that a replay buffer holds")
     options = parser.parse_args()
     data = options.data or builtin_set()
     folder = result_folder("stream", data) if options.record else None
@@ -26,6 +27,9 @@ def main() -> None:
         arguments += [part for learner in getattr(options, name) for part in (f"--{name}", learner)]
     name = "stream" if options.increment == "10" else f"stream-{options.increment}"
     arguments += ["--increment", options.increment]
+    if options.buffer_size:
+        name += f"-buffer-{options.buffer_size}"
+        arguments += ["--set", f'{{"buffer_size": {options.buffer_size}}}']
     run_study("stream", arguments, data, options.split, folder, name)
     if folder:
         write_run(folder, "stream", data, options.split, arguments)

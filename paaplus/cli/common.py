@@ -25,6 +25,7 @@ from paaplus.csv_files import CsvFormat
 from paaplus.errors import Conflict, InvalidInput, NotFound
 from paaplus.numbers import parse_numbers
 from paaplus.settings import get_settings
+from paaplus.texts import parse_json
 
 with lazy_imports():
     from paaplus.db import engine, migrate
@@ -244,3 +245,30 @@ def _short(value: Any) -> str:
     if isinstance(value, dict | list):
         return json.dumps(value, default=to_plain)
     return str(value.value if isinstance(value, Enum) else value)
+
+
+def set_object(text: str, example: str = '{"strategy": "replay_ewc"}') -> dict[str, Any]:
+    """The value of a `--set` option: a JSON object.
+
+    Raises:
+        InvalidInput: it is none; the message says how it would be written.
+    """
+    try:
+        value = parse_json(text, "--set must be a JSON object")
+    except InvalidInput as error:
+        raise InvalidInput(f"{error}{_as_json(text, example)}") from error
+    if not isinstance(value, dict):
+        raise InvalidInput(f"--set must be a JSON object, got {text}{_as_json(text, example)}")
+    return value
+
+
+def _as_json(text: str, example: str) -> str:
+    """How `KEY=VALUE` would be written as JSON."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip().isidentifier():
+        return f"; for example --set '{example}'"
+    try:
+        meant = json.dumps({key.strip(): json.loads(value)})
+    except ValueError:
+        meant = json.dumps({key.strip(): value.strip()}, ensure_ascii=False)
+    return f"; write --set '{meant}'"

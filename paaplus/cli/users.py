@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, fields
 from functools import partial
@@ -25,12 +24,12 @@ from paaplus.cli.common import (
     parse_scale,
     print_record,
     print_rows,
+    set_object,
     user_of,
 )
 from paaplus.cli.lazy import lazy_imports
-from paaplus.errors import Conflict, InvalidInput, Unavailable
+from paaplus.errors import Conflict, Unavailable
 from paaplus.settings import get_settings
-from paaplus.texts import parse_json
 
 with lazy_imports():
     from paaplus import records
@@ -99,7 +98,7 @@ def policy(
     with open_database() as database, database.session() as session:
         row = user_of(session, user)
         if overrides is not None:
-            wanted = _json_object(overrides)
+            wanted = set_object(overrides)
             budget.check(wanted, get_settings())
             users_service.set_policy(session, row.id, wanted, actor=ACTOR)
         print_record({"overrides": row.policy, "effective": scheduling.policy_of(row).to_dict()}, as_json=as_json)
@@ -293,28 +292,6 @@ def exposure_rule(
         "scores": {str(one): score for one, score in own.scores.items()},
     }
     print_record(record, as_json=as_json)
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        value = parse_json(text, "--set must be a JSON object")
-    except InvalidInput as error:
-        raise InvalidInput(f"{error}{_as_json(text)}") from error
-    if not isinstance(value, dict):
-        raise InvalidInput(f"--set must be a JSON object, got {text}{_as_json(text)}")
-    return value
-
-
-def _as_json(text: str) -> str:
-    """How `KEY=VALUE` would be written as JSON."""
-    key, separator, value = text.partition("=")
-    if not separator or not key.strip().isidentifier():
-        return """; for example --set '{"strategy": "replay_ewc"}'"""
-    try:
-        meant = json.dumps({key.strip(): json.loads(value)})
-    except ValueError:
-        meant = json.dumps({key.strip(): value.strip()}, ensure_ascii=False)
-    return f"; write --set '{meant}'"
 
 
 def _record(session: Any, row: UserRow) -> dict[str, Any]:

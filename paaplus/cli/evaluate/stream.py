@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from paaplus.cli.common import DecimalOption, DelimiterOption, JsonOption, StrictOption
+from paaplus.cli.common import DecimalOption, DelimiterOption, JsonOption, StrictOption, set_object
 from paaplus.cli.evaluate.options import (
     BaseModelOption,
     CacheOption,
@@ -38,6 +38,10 @@ def stream(
     seeds: Annotated[str, typer.Option(help="Seeds of splits and training, with commas.")] = "0,1,2,3,4",
     people: Annotated[int, typer.Option(min=2, help="At most this many people a seed.")] = 8,
     scenario: Annotated[list[str] | None, typer.Option(help="steady or drift; may be repeated. Default: both.")] = None,
+    settings: Annotated[
+        str | None,
+        typer.Option("--set", help="JSON object of training settings, e.g. '{\"buffer_size\": 64}'."),
+    ] = None,
     tuning: TuningOption = False,
     split: SplitOption = None,
     base_model: BaseModelOption = "lite2",
@@ -56,6 +60,7 @@ def stream(
 
     Steady: one person's ratings. Drift is simulated: from the middle on, a rising share is another real person's.
     """
+    from paaplus.configs import TrainingConfig
     from paaplus.evaluation.feasible import Needs
     from paaplus.evaluation.learner import Learner
     from paaplus.evaluation.person_streams import SCENARIOS
@@ -71,6 +76,7 @@ def stream(
         seeds=numbers("seeds", seeds),
         limit_people=people,
         scenarios=tuple(scenario) if scenario else SCENARIOS,
+        training=TrainingConfig.from_dict(set_object(settings, '{"buffer_size": 64}') if settings else {}),
     )
 
     with_prior = any(each.prior for each in config.learners)

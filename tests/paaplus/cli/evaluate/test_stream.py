@@ -27,12 +27,15 @@ def invoke(rated_folder: Path, tmp_path_factory: pytest.TempPathFactory, *option
 def test_json_is_the_whole_output_when_asked_for(
     rated_folder: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
-    done = invoke(rated_folder, tmp_path_factory, "--json", "--out", str(tmp_path / "out"))
+    done = invoke(
+        rated_folder, tmp_path_factory, "--json", "--out", str(tmp_path / "out"), "--set", '{"buffer_size": 7}'
+    )
     assert done.exit_code == 0, done.stderr
     document = json.loads(done.stdout)
     assert set(document["summary"]) == {"steady", "drift"}
     assert document["config"]["base_model"] == "lite"
     assert document["config"]["tuning"] is False
+    assert document["config"]["training"]["buffer_size"] == 7
     assert json.loads((tmp_path / "out" / "stream.json").read_text()) == document
 
 
@@ -51,6 +54,8 @@ def test_tables_are_shown_when_json_is_not_asked_for(
         (["--seeds", "one"], "--seeds 'one'"),
         (["--learner", "bottleneck:bayes"], "bottleneck:bayes"),
         (["--scenario", "storm"], "storm"),
+        (["--set", "buffer_size=64"], """write --set '{"buffer_size": 64}'"""),
+        (["--set", '{"buffer": 64}'], "unknown TrainingConfig field(s) ['buffer']"),
         (["--tuning", "--ratings", "40", "--increment", "10"], "test people with 40 ratings"),
     ],
 )
