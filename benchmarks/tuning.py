@@ -1,6 +1,7 @@
 """Which settings strategies should have, chosen on each seed's train side alone.
 
     python benchmarks/tuning.py --data DIR [--split FILE.py] [--people N] [--learner NAME ...] [--cache DIR] [--record]
+        [--beside FILE]
 
 For every seed that is reported elsewhere, the train people and train images of its split are split again, and every
 setting below is measured there (`run_stream`): neither the people nor the images of the seed's own test side are seen.
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=12, help="people per seed")
     parser.add_argument("--learner", action="append", default=[], help="only these, e.g. taste_vector:replay_ewc")
     parser.add_argument("--cache", type=Path, help="folder of cached features")
+    parser.add_argument("--beside", type=Path, help="the tuning.json of other seeds or learners, to be told of as well")
     options = parser.parse_args()
     data = options.data or builtin_set()
     settings, folder = get_settings(), read_folder(data, None)
@@ -94,7 +96,9 @@ def main() -> None:
             sides[round_.seed] = fitted(data, round_)
         return sides[round_.seed]
 
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = json.loads(options.beside.read_text()) if options.beside else []
+    if again := known(rows) & {(int(seed), learner.name) for seed in options.seeds.split(",") for learner in among}:
+        parser.error(f"--beside holds what is asked for: {sorted(again)}")
     for seed in map(int, options.seeds.split(",")):
         for change, learners in grid(among):
             config = StreamConfig(
@@ -114,10 +118,14 @@ def main() -> None:
             into.mkdir(parents=True, exist_ok=True)
             (into / "tuning.json").write_text(json.dumps(rows, indent=1) + "\n")
             (into / "tuning.md").write_text(text + "\n")
-            done = ",".join(map(str, sorted({row["seed"] for row in rows})))
-            asked = ["--seeds", done, "--people", str(options.people)]
+            asked = ["--seeds", options.seeds, "--people", str(options.people)]
             asked += [part for learner in options.learner for part in ("--learner", learner)]
+            asked += ["--beside", options.beside.name] if options.beside else []
             write_run(into, "tuning", data, options.split, asked)
+
+
+def known(rows: list[dict[str, Any]]) -> set[tuple[int, str]]:
+    return {(row["seed"], row["learner"]) for row in rows}
 
 
 def rows_of(
