@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from paaplus.evaluation.closed_form import learned
 from paaplus.evaluation.rounds import Round
 from paaplus.evaluation.train_side import EvaluationData, TrainSide
 from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
+from paaplus.scoring import check_pairs
 from paaplus.scoring.adapters import Adapter
 from paaplus.scoring.experts import Expert, Panel
 from paaplus.scoring.matching import next_pair
@@ -72,9 +74,10 @@ class ExpertBase:
         return self._side.rated(user_id, sorted(self._side.train_images(user_id)))
 
     def compared(self, user: NewUser, pairs: Sequence[Pair]) -> ComparedSet:
-        """The user's answers to these pairs, worked out from the user's ratings."""
+        """The user's answers to these pairs, worked out from the user's ratings; to a pair that is asked again, one."""
         if not pairs:
             return NO_COMPARISONS
+        pairs = list({frozenset(pair): pair for pair in pairs}.values())
         first, second = np.array(pairs).T
         difference_CA = np.array([user.score_of[i] - user.score_of[j] for i, j in pairs])
         return ComparedSet.of(
@@ -87,9 +90,13 @@ class ExpertBase:
         )
 
     def quiz(self, user: NewUser, panel: Panel, num_pairs: int) -> list[Pair]:
-        """The pairs of an adaptive quiz on the user's rated train images; each depends on the answers before it."""
+        """The pairs of an adaptive quiz on the user's rated train images; each depends on the answers before it.
+
+        As in a quiz that the platform asks, some are asked again (`scoring.check_pairs`).
+        """
         pool = np.array(sorted(user.support), np.int64)
         at = {int(image): position for position, image in enumerate(pool)}
+        generic = {int(image): self._side.generic_IA[image] for image in pool}
         pairs: list[Pair] = []
         while len(pairs) < num_pairs:
             question = next_pair(
@@ -106,6 +113,11 @@ class ExpertBase:
             )
             if question is None:
                 break
+            if check_pairs.is_due(len(pairs)) and (
+                again := check_pairs.choose(pairs, generic, partial(_prefers, user))
+            ):
+                pairs.append(again)
+                continue
             pairs.append((int(pool[question.first]), int(pool[question.second])))
         return pairs
 
@@ -134,3 +146,9 @@ class ExpertBase:
     def _expert(self, user_id: str) -> Expert:
         rated = self._side.rated(user_id, self._side.train_images(user_id))
         return Expert(user_id, learned(self.base, rated), len(rated))
+
+
+def _prefers(user: NewUser, pair: Pair) -> bool:
+    """Whether the user rated the two images differently on any aspect."""
+    difference_A = user.score_of[pair[0]] - user.score_of[pair[1]]
+    return bool(np.any(np.nan_to_num(difference_A) != 0.0))

@@ -1,7 +1,6 @@
 """Choose a quiz's next pair: the one with the largest expected information, until that is small.
 
-One pair in ten is asked again, with its sides swapped: who chooses sides and not images is found out by it
-(`services.feedback.consistency`). The answer counts in place of the first one.
+Now and then an earlier pair is asked again, with its sides swapped (`scoring.check_pairs`).
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
-import numpy as np
 from sqlalchemy.orm import Session
 
 from paaplus.db.tables import QuizPairRow
 from paaplus.db.users import existing_user
 from paaplus.records import PREFERS_FIRST, PREFERS_SECOND, TIE
+from paaplus.scoring import check_pairs
 from paaplus.services.experts import match_evidence
 from paaplus.services.experts.match_evidence import MatchEvidence
 from paaplus.services.feedback.feedback_log import LatestComparison
@@ -28,7 +27,6 @@ from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
 POOL_SIZE: Final = 300
-_CHECK_EVERY, _FIRST_CHECK = 10, 5  # the 5th, 15th, ... pair of a quiz is an earlier one
 _PREFERENCE: Final = {"first": PREFERS_FIRST, "second": PREFERS_SECOND, "tie": TIE}
 
 
@@ -96,7 +94,7 @@ def next_question(
     stop = matching.enough(num_answered, question, max_pairs)
     if question is None or stop is not None:
         return NextQuestion(None, None, 0.0, stop)
-    if num_answered % _CHECK_EVERY == _FIRST_CHECK - 1 and (again := _to_ask_again(serving, feedback, asked)):
+    if check_pairs.is_due(num_answered) and (again := _to_ask_again(serving, feedback, asked)):
         return NextQuestion(*again, 0.0, None)
     return NextQuestion(pool[question.first], pool[question.second], question.expected_information, None)
 
@@ -104,22 +102,9 @@ def next_question(
 def _to_ask_again(
     serving: Serving, feedback: LatestFeedback, asked: Sequence[tuple[UUID, UUID]]
 ) -> tuple[UUID, UUID] | None:
-    """The pair that is easiest to tell apart, by generic scores, with its sides swapped; None: there is none.
-
-    Not the last pair, and only pairs of the quiz that have a preference.
-    """
     preferred = {frozenset(each.image_ids) for each in feedback.comparisons if set(each.preferences.values()) != {TIE}}
-    earlier = [
-        (first, second)
-        for first, second in asked[:-1]
-        if {first, second} in preferred and (second, first) not in asked and {first, second} <= serving.images.keys()
-    ]
-
-    def difference(pair: tuple[UUID, UUID]) -> float:
-        first_A, second_A = (serving.images[image_id].generic_A for image_id in pair)
-        return float(np.abs(first_A - second_A).sum())
-
-    return max(earlier, key=difference)[::-1] if earlier else None
+    generic = {image_id: image.generic_A for image_id, image in serving.images.items()}
+    return check_pairs.choose(asked, generic, lambda pair: frozenset(pair) in preferred)
 
 
 def with_answer(basis: QuestionBasis, pair: QuizPairRow, answer: Mapping[str, str]) -> QuestionBasis:
