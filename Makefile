@@ -66,8 +66,12 @@ chaos: $(VENV)/.installed-demo  ## kill and starve a platform of its own for 20 
 mutants: $(VENV)/.installed-dev  ## make small wrong edits one by one in a copy: the tests must find each
 	$(BIN)/python -m tests.mutants.run $(ARGS)
 
-bench: $(VENV)/.installed-dev  ## quality, strategies, gate and speed, measured (PAAPLUS_BENCH_DATA=DIR: on your data)
-	@set -e; for name in kshot stream gate cohort workers; do echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS); done
+# Every script whose numbers stand in a document; BENCH="serving ingest" runs these alone, ARGS=--record keeps results.
+BENCH ?= kshot stream gate matching reviews survey cohort training verdict workers freshness ingest scan serving \
+	residents audience extraction sizes scale many_photos physiqueframe studio abuse
+
+bench: $(VENV)/.installed-dev  ## measure all that documents tell, in hours (PAAPLUS_BENCH_DATA=DIR: quality on your data)
+	@set -e; for name in $(BENCH); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS); done
 
 migration: $(VENV)/.installed-dev  ## write the migration that the tables need: make migration M="add surveys"
 	$(BIN)/python -m tests.developer.new_migration "$(M)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -61,3 +62,20 @@ def test_default_is_the_build_for_this_machine(folder: Path) -> None:
 
 def test_misspelt_build_is_refused(folder: Path) -> None:
     assert "TORCH=gpu: cpu or cuda" in install(folder, "TORCH=gpu", exit_code=2)
+
+
+def bench(*options: str) -> list[str]:
+    """The scripts that `make bench` would run."""
+    done = subprocess.run(
+        ["make", "--dry-run", "bench", *options], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    names = re.search(r"for name in ([\w\s\\]+);", done.stdout)
+    assert names, done.stdout
+    return names[1].replace("\\", " ").split()
+
+
+def test_bench_runs_every_script_that_can_record_its_result() -> None:
+    scripts = {path.stem: path.read_text() for path in (ROOT / "benchmarks").glob("*.py")}
+    recording = {name for name, text in scripts.items() if '"--record"' in text or "study_parser(__doc__" in text}
+    assert set(bench()) == recording - {"recording", "tuning"}  # tuning chooses, and reports no number
+    assert bench("BENCH=serving ingest") == ["serving", "ingest"]
