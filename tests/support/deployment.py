@@ -49,17 +49,20 @@ class Deployment:
         with database.session() as session:
             self.base_row = base_models.register(session, self.blobs, self.base, {"extractor": "none"}, {})
             # fixed content digests, so that hold-out falls the same way in every run and on every database
-            self.images = [row.id for row in make_images(session, (f"{i:064x}" for i in range(num_images)))]
-            session.add_all(
-                FeaturesRow(
-                    extractor_digest=self.base.extractor_digest,
-                    image_id=image_id,
-                    data=features_D.tobytes(),
-                    sha256=features_digest(self.base.extractor_digest, image_id, features_D.tobytes()),
-                    created_at=utcnow(),
-                )
+            self.images = make_images(session, (f"{i:064x}" for i in range(num_images)))
+            extractor = self.base.extractor_digest
+            rows = [
+                {
+                    "extractor_digest": extractor,
+                    "image_id": image_id,
+                    "data": features_D.tobytes(),
+                    "sha256": features_digest(extractor, image_id, features_D.tobytes()),
+                    "created_at": utcnow(),
+                }
                 for image_id, features_D in zip(self.images, self.features_ID, strict=True)
-            )
+            ]
+            if rows:
+                session.execute(sa.insert(FeaturesRow), rows)
 
     def add_user(self, name: str = "anna", **policy: object) -> UUID:
         with self.database.session() as session:

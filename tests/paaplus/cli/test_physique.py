@@ -46,6 +46,7 @@ def test_miniature_is_not_written_over_something(miniature: Path) -> None:
     assert isinstance(run("physique", "make-miniature", "--out", miniature).exception, InvalidInput)
 
 
+@pytest.mark.slow
 def test_network_is_trained_and_scores_as_the_quickstart_says(miniature: Path, tmp_path: Path) -> None:
     options = ["--split", "user", "--type", "ISFJ", "--size", "tiny", "--epochs", 2, "--batch-size", 4, "--lr", "1e-3"]
     train = [

@@ -42,6 +42,7 @@ def _original(variant, picture):
     return np.concatenate([np.sqrt(head), outputs[-1 - num_last], outputs[-1]])
 
 
+@pytest.mark.slow
 def test_features_are_those_of_both_original_networks(extractor, pictures):
     expected_D = np.concatenate([_original(variant, pictures[2]) for variant in (lite2.LITE1, lite2.LITE2)])
     (found_D,) = extractor.extract([pictures[2]])

@@ -92,6 +92,7 @@ def test_company_does_not_matter(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("taste_dim", [48, 100, 256, 768])
+@pytest.mark.slow
 def test_size_of_the_stack_does_not_matter_at(taste_dim: int, kind: str) -> None:
     """In stacks of 2, 16 and 64, whatever the number of threads is set to outside."""
     base = base_of_dim(taste_dim, num_aspects=2)

@@ -119,6 +119,7 @@ def test_importances_do_not_hold_what_came_before_them() -> None:
 
 
 @pytest.mark.parametrize("num_events", [1_000, 10_000])
+@pytest.mark.slow
 def test_state_of_replay_ewc_is_no_larger_after_a_long_history(num_events: int) -> None:
     """At the default configuration and the widest taste space."""
     base = base_of_dim(256)

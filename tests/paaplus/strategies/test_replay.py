@@ -43,6 +43,7 @@ def test_the_cut_into_increments_does_not_matter() -> None:
     assert kept(fed(4, (1, 60))) != at_once
 
 
+@pytest.mark.slow
 def test_every_rating_stays_equally_often() -> None:
     counts = np.zeros(61)
     for seed in range(300):

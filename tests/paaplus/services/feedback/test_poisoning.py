@@ -51,6 +51,7 @@ def test_poisoned_feedback_of_one_user_changes_no_other_users_version(deployment
     assert base.digest == deployment.base.digest
 
 
+@pytest.mark.slow
 def test_any_feedback_moves_scores_only_within_the_scale(deployment: Deployment) -> None:
     """However often and however extreme: scores stay numbers from 0 to 10, or the version does not become active."""
     eve = deployment.add_user("eve")

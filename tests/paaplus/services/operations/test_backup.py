@@ -90,6 +90,7 @@ def rows_of(database: Database) -> dict[str, list[Any]]:
         }
 
 
+@pytest.mark.slow
 def test_restored_deployment_has_every_row_and_serves_the_same_bits(
     deployment: Deployment, empty_place: Settings, tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ def first_user(deployment: Deployment) -> Any:
         return session.execute(sa.select(FeedbackRow.user_id).order_by(FeedbackRow.id).limit(1)).scalar_one()
 
 
+@pytest.mark.slow
 def test_who_was_erased_after_the_backup_stays_erased(
     deployment: Deployment, empty_place: Settings, tmp_path: Path
 ) -> None:
