@@ -141,6 +141,15 @@ def migrate_sqlite(sqlite_template: Path) -> Callable[[str], None]:
     return copy
 
 
+@pytest.fixture(scope="module")
+def sqlite_settings(migrate_sqlite: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of a place with a migrated SQLite database, for a deployment that the tests of a file copy."""
+    home = tmp_path_factory.mktemp("deployment")  # not of the environment, which a test may have changed before
+    settings = Settings(home=home, database_url=f"sqlite:///{home / 'paaplus.db'}", stream_s=0.3)
+    migrate_sqlite(settings.resolved_database_url)
+    return settings
+
+
 @pytest.fixture(scope="session")
 def postgres_template(postgres_server: PostgresServer | GivenServer) -> Iterator[str]:
     """The name of a migrated PostgreSQL database, to be cloned."""

@@ -38,6 +38,7 @@ def fitted(num_people: int) -> tuple[TastePrior, dict[str, object]]:
     return fit_taste_prior(tiny_base(), simulated(num_people)[0])
 
 
+@pytest.mark.slow
 def test_prior_finds_the_mean_and_the_directions_of_its_people():
     base = tiny_base()
     people, true_PP = simulated()

@@ -32,6 +32,7 @@ def first_images(ratings: Ratings, count: int) -> Ratings:
     return Ratings(ratings.aspects, ratings.person_N[kept], ratings.image_N[kept], ratings.score_NA[kept])
 
 
+@pytest.mark.slow
 def test_taste_space_is_scaled_and_led_by_what_people_differ_in():
     known = simulate()
     scorer, _ = fit_base_scorer("m", DIGEST, known.features_ID, known.ratings)

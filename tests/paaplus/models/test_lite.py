@@ -56,6 +56,7 @@ def test_every_weight_finds_its_place_and_only_its_own():
         lite.timm_names({"_blocks.16._bn0.weight": torch.zeros(1)})
 
 
+@pytest.mark.slow
 def test_same_features_and_digest_when_weights_come_from_a_file_in_timms_layout(lite_backbone, pictures, tmp_path):
     file = tmp_path / "lite0.safetensors"
     state = lite.timm_names(read_state(lite.packaged_weights()))

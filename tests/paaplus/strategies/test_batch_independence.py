@@ -79,6 +79,7 @@ def alone(strategy: str, kind: str, num_aspects: int) -> list[tuple[str, bytes, 
     stack_size=st.sampled_from([1, 4, 64]),
     num_ahead=st.sampled_from([3, 64]),
 )
+@pytest.mark.slow
 def test_company_does_not_matter(
     strategy: str, kind: str, num_aspects: int, company: list[int], stack_size: int, num_ahead: int
 ) -> None:

@@ -90,6 +90,7 @@ def test_a_late_rating_that_is_gone_leaves_the_importances() -> None:
         )
 
 
+@pytest.mark.slow
 def test_what_is_kept_of_the_events_that_were_seen_has_a_bound() -> None:
     seen, sizes, past_N = SeenFeedback(), [], np.empty(0, np.int64)
     rng = np.random.default_rng(0)

@@ -53,6 +53,7 @@ def test_every_rating_stays_equally_often() -> None:
     assert counts[1:31].sum() == pytest.approx(3000, abs=200)
 
 
+@pytest.mark.slow
 def test_old_and_new_stay_equally_often_after_a_purge() -> None:
     old = new = 0
     for seed in range(300):

@@ -197,6 +197,7 @@ def test_damaged_backup_is_refused_before_anything_is_restored(deployment: Deplo
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+@pytest.mark.slow
 def test_backup_that_was_cut_off_is_not_taken_for_one(
     deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
