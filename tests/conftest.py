@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,18 @@ statement_cache.share()
 # Examples have no deadline of their own: a loaded machine is not a failure; pytest-timeout bounds the test.
 hypothesis.settings.register_profile("paaplus", deadline=None)
 hypothesis.settings.load_profile("paaplus")
+
+
+GC_THRESHOLDS = (50_000, 20, 100)
+# Collection makes a million objects that stay: looking for garbage among them takes seconds and finds nothing.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, of what tests make, and as rarely as a process of the API does."""
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -113,6 +126,28 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "paaplus.db"
     migrate.upgrade(f"sqlite:///{path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def migrate_sqlite(sqlite_template: Path) -> Callable[[str], None]:
+    """Makes a migrated SQLite database where a URL says. Migrating takes a second; for tests that are not about it."""
+
+    def copy(url: str) -> None:
+        file = make_url(url).database
+        assert file
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(sqlite_template, file)
+
+    return copy
+
+
+@pytest.fixture(scope="module")
+def sqlite_settings(migrate_sqlite: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of a place with a migrated SQLite database, for a deployment that the tests of a file copy."""
+    home = tmp_path_factory.mktemp("deployment")  # not of the environment, which a test may have changed before
+    settings = Settings(home=home, database_url=f"sqlite:///{home / 'paaplus.db'}", stream_s=0.3)
+    migrate_sqlite(settings.resolved_database_url)
+    return settings
 
 
 @pytest.fixture(scope="session")

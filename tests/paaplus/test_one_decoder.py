@@ -168,6 +168,7 @@ def lite() -> Extractor:
     return load_extractor("lite")
 
 
+@pytest.mark.slow
 def test_features_of_a_folder_are_those_of_the_uploads(tmp_path: Path, lite: Extractor) -> None:
     (tmp_path / "images").mkdir()
     for name, data in CORPUS.items():

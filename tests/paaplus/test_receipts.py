@@ -27,6 +27,7 @@ DETAILS = st.none() | st.fixed_dictionaries({"branches": st.lists(st.text(max_si
     scores=st.lists(SCORE, min_size=1, max_size=8),
     details=DETAILS,
 )
+@pytest.mark.slow
 def test_receipt_says_what_was_signed(
     ids: tuple[UUID, UUID, UUID | None, UUID], scores: list[float], details: dict[str, object] | None
 ) -> None:

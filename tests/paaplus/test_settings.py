@@ -11,6 +11,8 @@ from paaplus.db import migrate
 from paaplus.errors import InvalidInput
 from paaplus.settings import Settings, get_settings
 
+FIRST_REVISION = "29c7da1e5b7a"  # of the database: the steps after it take most of a second
+
 
 def test_wrong_variables_are_named_all_at_once_without_their_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAAPLUS_API_PORT", "canary-port")
@@ -43,7 +45,7 @@ def test_tilde_is_the_home_and_an_empty_variable_is_as_none(monkeypatch: pytest.
 def test_database_lies_in_the_folder_whatever_it_is_called(tmp_path: Path, folder: str) -> None:
     home = tmp_path / folder
     url = Settings(home=home).resolved_database_url
-    migrate.upgrade(url)
+    migrate.upgrade(url, FIRST_REVISION)
     assert (home / "paaplus.db").is_file()
     assert [file.name for file in tmp_path.iterdir()] == [folder]
 

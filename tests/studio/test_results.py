@@ -21,6 +21,7 @@ def record(folder: Path, name: str, **documents: Any) -> None:
         (folder / name / f"{document}.json").write_text(json.dumps(content))
 
 
+@pytest.mark.slow
 def test_every_run_of_the_repository_has_tables_that_can_be_drawn() -> None:
     runs = results.list_runs(OWN)
     assert len(runs) > 10

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
+from pathlib import Path
+from typing import Self
 from uuid import UUID
 
 import numpy as np
 import sqlalchemy as sa
+from sqlalchemy.engine import make_url
 
 from paaplus.db.engine import Database
 from paaplus.db.tables import AdapterRow, FeaturesRow, ImageRow, RunRow, UserRow
@@ -49,17 +54,34 @@ class Deployment:
         with database.session() as session:
             self.base_row = base_models.register(session, self.blobs, self.base, {"extractor": "none"}, {})
             # fixed content digests, so that hold-out falls the same way in every run and on every database
-            self.images = [row.id for row in make_images(session, (f"{i:064x}" for i in range(num_images)))]
-            session.add_all(
-                FeaturesRow(
-                    extractor_digest=self.base.extractor_digest,
-                    image_id=image_id,
-                    data=features_D.tobytes(),
-                    sha256=features_digest(self.base.extractor_digest, image_id, features_D.tobytes()),
-                    created_at=utcnow(),
-                )
+            self.images = make_images(session, (f"{i:064x}" for i in range(num_images)))
+            extractor = self.base.extractor_digest
+            rows = [
+                {
+                    "extractor_digest": extractor,
+                    "image_id": image_id,
+                    "data": features_D.tobytes(),
+                    "sha256": features_digest(extractor, image_id, features_D.tobytes()),
+                    "created_at": utcnow(),
+                }
                 for image_id, features_D in zip(self.images, self.features_ID, strict=True)
-            )
+            ]
+            if rows:
+                session.execute(sa.insert(FeaturesRow), rows)
+
+    def copy_to(self, database: Database, settings: Settings) -> Self:
+        """The same deployment on another SQLite database, in which nothing has been read or written yet."""
+        old, new = (str(make_url(each.resolved_database_url).database) for each in (self.settings, settings))
+        self.database.dispose()  # the last connection writes what its log holds into the file
+        shutil.copyfile(old, new)
+        shutil.copytree(
+            self.settings.home, settings.home, dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"{Path(old).name}*")
+        )
+        other = copy.copy(self)
+        other.database, other.settings, other.images = database, settings, list(self.images)
+        other.blobs = BlobStore(settings.resolved_storage_url)
+        other.context = WorkerContext(database, other.blobs, settings, worker="test")
+        return other
 
     def add_user(self, name: str = "anna", **policy: object) -> UUID:
         with self.database.session() as session:

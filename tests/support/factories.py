@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 from uuid import UUID
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus.db.tables import (
@@ -41,12 +42,12 @@ def make_image(session: Session, **columns: Any) -> ImageRow:
     return _add(session, ImageRow, _image(), columns)
 
 
-def make_images(session: Session, digests: Iterable[str]) -> list[ImageRow]:
-    """One image for each content digest, flushed together: many times faster than one by one."""
-    rows = [ImageRow(**{**_image(), "id": new_id(), "sha256": d, "upload_sha256": d}) for d in digests]
-    session.add_all(rows)
-    session.flush()
-    return rows
+def make_images(session: Session, digests: Iterable[str]) -> list[UUID]:
+    """The ids of one image for each content digest, inserted together: many times faster than one by one."""
+    rows = [{**_image(), "id": new_id(), "sha256": digest, "upload_sha256": digest} for digest in digests]
+    if rows:
+        session.execute(sa.insert(ImageRow), rows)
+    return [row["id"] for row in rows]
 
 
 def _image() -> dict[str, Any]:

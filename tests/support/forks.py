@@ -8,6 +8,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,9 @@ import pytest
 from paaplus.settings import get_settings
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.support.acts"])
+_context.set_forkserver_preload(
+    ["tests.support.acts", "celery.bin.celery", "celery.apps.worker", "celery.apps.beat", "celery.worker.consumer"]
+)
 
 
 class Fork:
@@ -56,6 +60,49 @@ class Fork:
     def kill(self) -> None:
         self._process.kill()
         self._process.join()
+
+
+class ForkedCelery:
+    """`python -m celery -A paaplus.workers.app ARGUMENTS` in a session of its own. Used like `subprocess.Popen`."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str], log_file: Path) -> None:
+        self.args = arguments
+        self._process = _context.Process(target=_run_celery, args=(arguments, environment, str(log_file)))
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+        while self.poll() is None and os.getpgid(self.pid) != self.pid:  # until then a signal to its group is lost
+            time.sleep(0.005)
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+        return self._process.exitcode
+
+
+def _run_celery(arguments: list[str], environment: dict[str, str], log_file: str) -> None:
+    os.setsid()
+    with open(log_file, "ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    os.environ.clear()
+    os.environ.update(environment)
+    get_settings.cache_clear()
+    sys.argv = ["celery", "-A", "paaplus.workers.app", *arguments]
+    from celery.__main__ import main
+
+    main()
 
 
 def _run(fault: str, act: Callable[..., object], arguments: tuple[Any, ...]) -> None:

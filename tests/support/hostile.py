@@ -34,9 +34,26 @@ def png_chunk(kind: bytes, body: bytes) -> bytes:
 
 def png(width: int, height: int, pixels: bytes, *, depth: int = 8, colour: int = 2, extra: bytes = b"") -> bytes:
     """A PNG of which every part is as given, whether it fits together or not."""
+    return png_of_deflated(width, height, zlib.compress(pixels, 9), depth=depth, colour=colour, extra=extra)
+
+
+def png_of_deflated(
+    width: int, height: int, deflated: bytes, *, depth: int = 8, colour: int = 2, extra: bytes = b""
+) -> bytes:
+    """A PNG with these compressed pixels."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    parts = [png_chunk(b"IHDR", header), extra, png_chunk(b"IDAT", zlib.compress(pixels, 9)), png_chunk(b"IEND", b"")]
+    parts = [png_chunk(b"IHDR", header), extra, png_chunk(b"IDAT", deflated), png_chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def deflated_zeros(size: int) -> bytes:
+    """What zlib makes of that many zero bytes, in whole megabytes, without compressing more than one of them."""
+    num_blocks, rest = divmod(size, 1_000_000)
+    assert not rest
+    deflate = zlib.compressobj(9, wbits=-15)
+    block = deflate.compress(bytes(1_000_000)) + deflate.flush(zlib.Z_FULL_FLUSH)  # depends on nothing before it
+    checksum = struct.pack(">HH", size % 65_521, 1)  # Adler-32
+    return b"\x78\xda" + block * num_blocks + deflate.flush() + checksum
 
 
 def huge_exif() -> bytes:
@@ -64,9 +81,9 @@ def hostile_images() -> dict[str, bytes]:
         "bmp": encoded(noise(), "BMP"),
         "zip": b"PK\x03\x04" + bytes(60),
         "pickle": pickle.dumps({"image": CANARY}),
-        "bomb_png": png(40_000, 40_000, bytes(1_000_000)),
+        "bomb_png": png_of_deflated(40_000, 40_000, deflated_zeros(1_000_000)),
         "bomb_text_chunk": png(
-            48, 32, bytes(32 * 145), extra=png_chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(200_000_000), 9))
+            48, 32, bytes(32 * 145), extra=png_chunk(b"zTXt", b"k\0\0" + deflated_zeros(200_000_000))
         ),
         "impossible_size": png(2**31 - 1, 2**31 - 1, b"x"),
         "zero_size": png(0, 32, b""),
@@ -101,7 +118,7 @@ def odd_images() -> dict[str, bytes]:
         "zip_behind_jpeg": encoded(noise(), "JPEG") + b"PK\x03\x04" + CANARY,
         "html_behind_png": encoded(noise(), "PNG") + b"<script>" + CANARY + b"</script>",
         "php_in_comment": encoded(noise(), "JPEG", comment=b"<?php system($_GET['c']); ?>" + CANARY),
-        "pixels_without_end": png(48, 32, bytes(50_000_000)),
+        "pixels_without_end": png_of_deflated(48, 32, deflated_zeros(50_000_000)),
         "rubbish_profile": encoded(noise(), "JPEG", icc_profile=CANARY * 100),
     }
 

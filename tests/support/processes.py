@@ -1,4 +1,4 @@
-"""Real worker and scheduler processes for tests, as an operator would start them."""
+"""Real worker and scheduler processes for tests, most of them forked: a command imports for seconds each time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from paaplus.settings import Settings
+from tests.support.forks import ForkedCelery
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -31,11 +32,16 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 class Service:
-    """One process with its log."""
+    """One process with its log: of a command, or of Celery's arguments forked."""
 
-    def __init__(self, name: str, command: list[str], settings: Settings) -> None:
+    process: subprocess.Popen[bytes] | ForkedCelery
+
+    def __init__(self, name: str, command: list[str], settings: Settings, *, forked: bool = False) -> None:
         settings.home.mkdir(parents=True, exist_ok=True)
         self.log_file = Path(settings.home) / f"{name}.log"
+        if forked:
+            self.process = ForkedCelery(command, environment(settings), self.log_file)
+            return
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 command, env=environment(settings), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -60,19 +66,25 @@ class Service:
         return self.log_file.read_text(errors="replace")[-4000:]
 
 
-def celery(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "celery", "-A", "paaplus.workers.app", *arguments]
-
-
-def start_worker(settings: Settings, name: str = "worker", *, queues: str = "cpu", prefork: bool = False) -> Service:
+def start_worker(
+    settings: Settings, name: str = "worker", *, queues: str = "cpu", prefork: bool = False, forked: bool = True
+) -> Service:
+    """A worker; with a pool of processes (`prefork`) it is always started by its command, as without `forked`."""
     pool = ["-P", "prefork", "-c", "1"] if prefork else ["-P", "solo"]
     quiet = ["--without-gossip", "--without-mingle", "--loglevel", "INFO"]
-    return Service(name, celery("worker", "-Q", queues, "-n", f"{name}@%h", *pool, *quiet), settings)
+    arguments = ["worker", "-Q", queues, "-n", f"{name}@%h", *pool, *quiet]
+    return _celery(name, arguments, settings, forked=forked and not prefork)
 
 
-def start_scheduler(settings: Settings, name: str = "scheduler") -> Service:
+def start_scheduler(settings: Settings, name: str = "scheduler", *, forked: bool = True) -> Service:
     schedule = str(settings.home / f"{name}-schedule")
-    return Service(name, celery("beat", "--pidfile", "", "--schedule", schedule, "--loglevel", "INFO"), settings)
+    arguments = ["beat", "--pidfile", "", "--schedule", schedule, "--loglevel", "INFO"]
+    return _celery(name, arguments, settings, forked=forked)
+
+
+def _celery(name: str, arguments: list[str], settings: Settings, *, forked: bool) -> Service:
+    command = [] if forked else [sys.executable, "-m", "celery", "-A", "paaplus.workers.app"]
+    return Service(name, [*command, *arguments], settings, forked=forked)
 
 
 @contextmanager

@@ -57,6 +57,7 @@ def test_no_server_to_be_had_is_an_error_that_names_the_three_ways(monkeypatch: 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the wheels with servers are for Linux")
 @pytest.mark.parametrize("which", ["postgres", "redis"])
+@pytest.mark.slow
 def test_the_servers_in_the_wheels_work(which: str) -> None:
     """What a machine without PostgreSQL and Redis falls back to."""
     if which == "postgres":
@@ -77,6 +78,7 @@ def test_the_servers_in_the_wheels_work(which: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another name")
+@pytest.mark.slow
 def test_root_runs_postgres_where_no_other_user_can(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with a virtual environment in /root: the programs are for root's eyes only, and refuse root."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from paaplus.cli.main import main
-from paaplus.db import migrate
 from paaplus.db.engine import Database
 from paaplus.services.registry import base_models, starter
 from paaplus.settings import Settings, get_settings
@@ -34,12 +34,14 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
 
 
 def test_card_is_shown_before_the_first_start_and_beside_the_record_afterwards(
-    elsewhere: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    elsewhere: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    migrate_sqlite: Callable[[str], None],
 ) -> None:
     assert told(monkeypatch, capsys, "starter") == starter.card()
     assert not elsewhere.home.exists()
-    elsewhere.home.mkdir()
-    migrate.upgrade(elsewhere.resolved_database_url)
+    migrate_sqlite(elsewhere.resolved_database_url)
     database, blobs = Database(elsewhere.resolved_database_url), BlobStore(elsewhere.resolved_storage_url)
     row = starter.ensure(database, blobs, elsewhere)
     with database.session() as session:

@@ -29,11 +29,30 @@ ANNA = f"{APPLICATION}/anna"
 Run = Callable[..., Any]
 
 
+@pytest.fixture(scope="module")
+def deployment_to_copy(sqlite_settings: Settings) -> Deployment:
+    """Anna's versions are trained once for all tests on SQLite."""
+    return with_versions_of_anna(Database(sqlite_settings.resolved_database_url), sqlite_settings)
+
+
 @pytest.fixture
-def deployment(database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+def deployment(
+    database: Database,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    database_kind: str,
+    request: pytest.FixtureRequest,
+) -> Deployment:
     monkeypatch.setenv("PAAPLUS_HOME", str(settings.home))
     monkeypatch.setenv("PAAPLUS_DATABASE_URL", settings.database_url)
     get_settings.cache_clear()
+    if database_kind == "sqlite":
+        made: Deployment = request.getfixturevalue("deployment_to_copy").copy_to(database, settings)
+        return made
+    return with_versions_of_anna(database, settings)
+
+
+def with_versions_of_anna(database: Database, settings: Settings) -> Deployment:
     deployment = Deployment(database, settings)
     user = deployment.add_user("anna")
     for images in (range(40), range(40, 80)):

@@ -76,6 +76,7 @@ def test_rotated_key_keeps_its_id_and_loses_its_secret(run: Run, database: Datab
     assert "is revoked" in run("keys", "rotate", made["id"], exit_code=1)
 
 
+@pytest.mark.slow
 def test_backup_is_restored_into_an_empty_place_without_who_was_erased(
     run: Run, database: Database, settings: Settings, tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ def test_miniature_is_not_written_over_something(miniature: Path) -> None:
     assert isinstance(run("physique", "make-miniature", "--out", miniature).exception, InvalidInput)
 
 
+@pytest.mark.slow
 def test_network_is_trained_and_scores_as_the_quickstart_says(miniature: Path, tmp_path: Path) -> None:
     options = ["--split", "user", "--type", "ISFJ", "--size", "tiny", "--epochs", 2, "--batch-size", 4, "--lr", "1e-3"]
     train = [
@@ -71,6 +72,7 @@ def test_network_is_trained_and_scores_as_the_quickstart_says(miniature: Path, t
     assert all(0 <= answer[aspect] <= 10 for aspect in ("appearance", "health", "posture"))
 
 
+@pytest.mark.slow
 def test_score_says_what_it_stands_on(miniature: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_checkpoint(PhysiqueFrame(tiny_config()), tmp_path / "physiqueframe.safetensors")

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from paaplus.cli import main as cli
-from paaplus.db import migrate
 from paaplus.models import base_models as extractors
 from paaplus.settings import get_settings
 from tests.support.taste_data import PixelExtractor, simulate, write_folder
@@ -20,12 +19,16 @@ Train = Callable[..., tuple[Any, str]]
 
 
 @pytest.fixture
-def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Train:
+def train(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    migrate_sqlite: Callable[[str], None],
+) -> Train:
     """Run a command on a data folder; returns what it printed, read as JSON, and its notices."""
     monkeypatch.setenv("PAAPLUS_HOME", str(tmp_path / "var"))
     get_settings.cache_clear()
-    (tmp_path / "var").mkdir()
-    migrate.upgrade(get_settings().resolved_database_url)
+    migrate_sqlite(get_settings().resolved_database_url)
     folder = write_folder(tmp_path / "data", simulate(num_people=60, num_images=60))
     monkeypatch.setattr(extractors, "load_extractor", lambda *_: PixelExtractor(12))
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from paaplus.cli import main as cli
-from paaplus.db import migrate
 from paaplus.db.engine import Database
 from paaplus.services.users import users
 from paaplus.settings import Settings, get_settings
@@ -107,10 +106,10 @@ def test_restore_names_what_it_needs(elsewhere: Path, run: Run, settings: Settin
 
 
 @pytest.fixture
-def shop(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def shop(elsewhere: Path, migrate_sqlite: Callable[[str], None]) -> Path:
     """A deployment in the current folder, with the users shop/ada and studio/ada."""
     url = Settings(home=elsewhere / "var").resolved_database_url
-    migrate.upgrade(url)
+    migrate_sqlite(url)
     database = Database(url)
     with database.session() as session:
         for application in ("shop", "studio"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,13 @@ def simulated(num_people: int = 120, num_ratings: int = 60, seed: int = 0) -> tu
     return people, direction_2P.T @ direction_2P
 
 
+@cache
+def fitted(num_people: int) -> tuple[TastePrior, dict[str, object]]:
+    """Prior and metrics of simulated people, fitted once for all tests."""
+    return fit_taste_prior(tiny_base(), simulated(num_people)[0])
+
+
+@pytest.mark.slow
 def test_prior_finds_the_mean_and_the_directions_of_its_people():
     base = tiny_base()
     people, true_PP = simulated()
@@ -44,21 +53,21 @@ def test_prior_finds_the_mean_and_the_directions_of_its_people():
 
 def test_noise_is_never_below_the_base_models():
     base = tiny_base()
-    prior, _ = fit_taste_prior(base, simulated(60)[0])
+    prior, _ = fitted(60)
     assert prior.noise_sd_A[0] >= base.noise_sd_A[0]
 
 
 def test_rank_bounds_the_coordinates_and_the_report_has_the_share_that_is_kept():
     people = simulated(60)[0]
     narrow, metrics = fit_taste_prior(tiny_base(), people, rank=2)
-    wide, all_metrics = fit_taste_prior(tiny_base(), people)
+    wide, all_metrics = fitted(60)
     assert (narrow.num_coordinates, wide.num_coordinates) == (2, 8)
     assert 0.8 < metrics["explained"][0] < all_metrics["explained"][0] <= 1.0
 
 
 def test_same_people_give_the_same_digest():
     people = simulated(60)[0]
-    assert fit_taste_prior(tiny_base(), people)[0].digest == fit_taste_prior(tiny_base(), people)[0].digest
+    assert fit_taste_prior(tiny_base(), people)[0].digest == fitted(60)[0].digest
 
 
 def test_fewer_than_fifty_people_are_too_few():
@@ -67,7 +76,7 @@ def test_fewer_than_fifty_people_are_too_few():
 
 
 def test_bytes_round_trip_and_other_bytes_are_refused():
-    prior, _ = fit_taste_prior(tiny_base(), simulated(50)[0])
+    prior, _ = fitted(50)
     again = TastePrior.from_bytes(prior.to_bytes())
     assert again.digest == prior.digest
     point_BP = np.random.default_rng(0).normal(size=(3, 8))
@@ -93,7 +102,7 @@ def test_invalid_prior_is_refused(change):
 
 
 def test_coordinates_of_an_image_do_not_depend_on_its_batch():
-    prior, _ = fit_taste_prior(tiny_base(), simulated(50)[0])
+    prior, _ = fitted(50)
     point_BP = np.random.default_rng(1).normal(size=(7, 8))
     for each in (prior, OwnPrior(tiny_base())):
         together = each.coordinates(point_BP, 0)

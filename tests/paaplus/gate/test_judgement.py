@@ -272,6 +272,7 @@ scores = st.floats(0, 10, width=32)
 
 
 @given(st.integers(0, 12).flatmap(lambda n: st.tuples(*[hnp.arrays(np.float32, (n, 2), elements=scores)] * 3)))
+@pytest.mark.slow
 def test_every_report_is_json_with_a_reason(columns: tuple[np.ndarray, ...]) -> None:
     target_NA, active_NA, candidate_NA = columns
     rows = UnseenRatings(np.arange(len(target_NA)), target_NA, candidate_NA, active_NA, candidate_NA)

@@ -21,6 +21,7 @@ def test_posterior_is_that_worked_out_by_hand() -> None:
 
 
 @pytest.mark.parametrize("difference", [[], [2.0], [1.0, -3.0, 0.5, 4.0, 4.0]])
+@pytest.mark.slow
 def test_posterior_is_prior_times_likelihood(difference: list[float]) -> None:
     """On a grid of means and precisions: inverse-gamma variance (1, sd^2), normal mean of one observation's weight."""
     values, prior_sd = np.array(difference), 3.0

@@ -142,6 +142,7 @@ def test_comparisons_by_coin_do_not_undo_an_order_of_ratings_before_them() -> No
     assert found.last <= 1010
 
 
+@pytest.mark.slow
 def test_evidence_of_ratings_is_that_of_the_model_worked_out_directly() -> None:
     rated = person(7, "generic")
     evidence = OrderEvidence(rated, NO_COMPARISONS, np.zeros(7, int), np.empty(0, int), 1, PRIOR)

@@ -66,6 +66,7 @@ def test_prior_probabilities_of_windows_are_at_most_one() -> None:
         assert total <= 1.0
 
 
+@pytest.mark.slow
 def test_odds_rarely_exceed_a_limit_however_often_one_looks() -> None:
     """Under no order every block's likelihood ratio has the mean 1: exp(N(-s^2 / 2, s^2))."""
     rng, limit, exceeded = np.random.default_rng(0), math.log(3.0), 0

@@ -14,6 +14,7 @@ from tests.support.taste_data import simulate
 DIGEST = "e" * 64
 
 
+@pytest.mark.slow
 def test_generic_scores_are_the_crowds_when_images_are_new():
     known = simulate(num_images=160)
     scorer, metrics = fit_base_scorer("m", DIGEST, known.features_ID[:100], first_images(known.ratings, 100))
@@ -31,6 +32,7 @@ def first_images(ratings: Ratings, count: int) -> Ratings:
     return Ratings(ratings.aspects, ratings.person_N[kept], ratings.image_N[kept], ratings.score_NA[kept])
 
 
+@pytest.mark.slow
 def test_taste_space_is_scaled_and_led_by_what_people_differ_in():
     known = simulate()
     scorer, _ = fit_base_scorer("m", DIGEST, known.features_ID, known.ratings)
@@ -50,6 +52,7 @@ def test_priors_are_near_the_truth():
     assert scorer.slope_sd_A[0] < 0.2
 
 
+@pytest.mark.slow
 def test_artifact_is_the_same_when_fitted_again_and_survives_bytes():
     known = simulate(num_people=24, num_images=100)
     first, _ = fit_base_scorer("m", DIGEST, known.features_ID, known.ratings)
@@ -92,6 +95,7 @@ def test_adapters_stay_small_when_there_are_many_aspects(monkeypatch):
     assert scorer.taste_dim == 24 // 3 - 2
 
 
+@pytest.mark.slow
 def test_scenes_are_held_out_together():
     """Images of a scene are alike; its quality is not in the features: only a split that cuts scenes sees it."""
     rng = np.random.default_rng(0)

@@ -41,6 +41,7 @@ def network() -> nn.Module:
     return TwoOutputs().eval().requires_grad_(False)
 
 
+@pytest.mark.slow
 def test_outputs_are_those_of_the_network(network):
     pixels = torch.randn(3, 3, 32, 48)
     expected, found = network(pixels), CompiledNetwork("two", network, (32, 48))(pixels)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -7,6 +8,7 @@ from paaplus.models.folding import fold_batch_norms
 from paaplus.models.timm_backbone import build_network
 
 
+@pytest.mark.slow
 def test_a_folded_network_gives_the_same_outputs_with_fewer_layers():
     torch.manual_seed(0)
     network = build_network("tf_efficientnet_lite0", pretrained=False).eval().requires_grad_(False)

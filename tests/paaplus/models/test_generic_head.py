@@ -73,6 +73,7 @@ def everybody_agrees(truth):
     return crowd_means(person, image, np.tile(truth, 2)[:, None], len(truth))
 
 
+@pytest.mark.slow
 def test_linear_head_is_chosen_when_the_crowd_is_linear_and_a_kernel_when_it_is_not():
     features = np.random.default_rng(0).normal(size=(300, 4))
     fold = assign_folds(np.arange(300))

@@ -24,6 +24,7 @@ def original():
     return network.eval()
 
 
+@pytest.mark.slow
 def test_network_gives_the_original_networks_features(lite_backbone, original, pictures):
     pixels = torch.cat([lite.PREPROCESSING.pixels(picture) for picture in pictures])
     with torch.no_grad():
@@ -33,6 +34,7 @@ def test_network_gives_the_original_networks_features(lite_backbone, original, p
     torch.testing.assert_close(found_BD, expected_BD, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_features_are_roots_of_the_originals_in_half_precision(lite_backbone, original, pictures):
     with torch.no_grad():
         mean_BD = torch.cat([original.extract_features(lite.PREPROCESSING.pixels(p)).mean((2, 3)) for p in pictures])
@@ -54,6 +56,7 @@ def test_every_weight_finds_its_place_and_only_its_own():
         lite.timm_names({"_blocks.16._bn0.weight": torch.zeros(1)})
 
 
+@pytest.mark.slow
 def test_same_features_and_digest_when_weights_come_from_a_file_in_timms_layout(lite_backbone, pictures, tmp_path):
     file = tmp_path / "lite0.safetensors"
     state = lite.timm_names(read_state(lite.packaged_weights()))

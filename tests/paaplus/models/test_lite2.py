@@ -42,6 +42,7 @@ def _original(variant, picture):
     return np.concatenate([np.sqrt(head), outputs[-1 - num_last], outputs[-1]])
 
 
+@pytest.mark.slow
 def test_features_are_those_of_both_original_networks(extractor, pictures):
     expected_D = np.concatenate([_original(variant, pictures[2]) for variant in (lite2.LITE1, lite2.LITE2)])
     (found_D,) = extractor.extract([pictures[2]])
@@ -49,6 +50,7 @@ def test_features_are_those_of_both_original_networks(extractor, pictures):
     np.testing.assert_allclose(found_D, expected_D, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_blocks_name_heads_and_stages_in_order(extractor):
     expected = []
     for variant in (lite2.LITE1, lite2.LITE2):
@@ -57,6 +59,7 @@ def test_blocks_name_heads_and_stages_in_order(extractor):
     assert extractor.feature_dim == sum(block.size for block in expected) == 3632
 
 
+@pytest.mark.slow
 def test_an_images_features_do_not_depend_on_its_batch(extractor, pictures):
     together = extractor.extract(pictures[:2])
     alone = np.concatenate([extractor.extract([picture]) for picture in pictures[:2]])

@@ -75,6 +75,7 @@ def test_image_gets_the_same_bits_alone_and_in_a_batch(state: dict[str, torch.Te
     assert tool.score(images) == [tool.score([image])[0] for image in images]
 
 
+@pytest.mark.slow
 def test_files_that_are_no_such_network_are_refused(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, ...]:

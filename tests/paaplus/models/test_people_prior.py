@@ -55,6 +55,7 @@ def test_padding_changes_nothing():
     np.testing.assert_allclose(variance_components(padded, longer, np.full(3, 5)), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_true_variances_are_found_when_people_differ_alike_in_all_directions():
     prior = fit_people_prior(draw_people(48, 60))
     assert np.trace(prior.weight_covariance_RR) / 6 == pytest.approx(0.64, rel=0.3)

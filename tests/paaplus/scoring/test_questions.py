@@ -94,6 +94,7 @@ def test_no_pair_is_asked_twice_in_either_order_and_the_pool_runs_out() -> None:
     assert next_pair(BASE, OWN, [], NOBODY, NO_COMPARISONS, small.taste_NR[:1], small.generic_NA[:1], []) is None
 
 
+@pytest.mark.slow
 def test_adaptive_pairs_give_more_information_than_random_ones() -> None:
     """Of what people score: squared error of the posterior mean on other images, mean over simulated people.
 

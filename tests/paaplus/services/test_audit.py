@@ -292,6 +292,7 @@ def test_links_are_logged_once_they_are_committed(database: Database) -> None:
     assert (entry["entry_sha256"], entry["subject_id"]) == (row.entry_sha256, str(row.subject_id))
 
 
+@pytest.mark.slow
 def test_acts_from_before_the_chain_are_chained_by_the_migration(empty_database_url: str) -> None:
     migrate.upgrade(empty_database_url, INITIAL)
     database = Database(empty_database_url)

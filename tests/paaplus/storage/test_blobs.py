@@ -31,6 +31,7 @@ def test_put_changes_nothing_when_the_blob_is_there(blobs: BlobStore) -> None:
     assert blobs.get(ABC) == b"abc"
 
 
+@pytest.mark.slow
 def test_large_blob_survives_many_writers_at_once(blobs: BlobStore) -> None:
     data = bytes(range(256)) * (48 * 1024)  # 12 MiB: several parts where the storage has parts
     with ThreadPoolExecutor(8) as threads:

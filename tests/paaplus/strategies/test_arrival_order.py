@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,6 +48,7 @@ def digest(number_of: np.ndarray, num_past: int, half_life: float, same_time: bo
 
 @settings(max_examples=25, deadline=None)
 @given(st.permutations(range(1, 23)), st.integers(0, 22), st.sampled_from([0.0, 7.0]))
+@pytest.mark.slow
 def test_same_events_in_any_order_of_arrival_give_the_same_digest(
     numbers: list[int], num_past: int, half_life: float
 ) -> None:

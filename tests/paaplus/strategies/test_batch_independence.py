@@ -79,6 +79,7 @@ def alone(strategy: str, kind: str, num_aspects: int) -> list[tuple[str, bytes, 
     stack_size=st.sampled_from([1, 4, 64]),
     num_ahead=st.sampled_from([3, 64]),
 )
+@pytest.mark.slow
 def test_company_does_not_matter(
     strategy: str, kind: str, num_aspects: int, company: list[int], stack_size: int, num_ahead: int
 ) -> None:
@@ -92,6 +93,7 @@ def test_company_does_not_matter(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("taste_dim", [48, 100, 256, 768])
+@pytest.mark.slow
 def test_size_of_the_stack_does_not_matter_at(taste_dim: int, kind: str) -> None:
     """In stacks of 2, 16 and 64, whatever the number of threads is set to outside."""
     base = base_of_dim(taste_dim, num_aspects=2)

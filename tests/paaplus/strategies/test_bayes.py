@@ -109,6 +109,7 @@ event = st.tuples(st.sampled_from(["rate", "retract"]), st.integers(0, 5), st.fl
 
 @settings(max_examples=60)
 @given(chunks=st.lists(st.lists(event, max_size=6), min_size=1, max_size=4))
+@pytest.mark.slow
 def test_any_history_of_a_log_gives_the_fit_of_what_is_left(chunks: list[list[tuple[str, int, float]]]) -> None:
     base = base_of(1)
     taste_IR = ratings(base, person(base), 6).taste_NR

@@ -90,6 +90,7 @@ def test_a_late_rating_that_is_gone_leaves_the_importances() -> None:
         )
 
 
+@pytest.mark.slow
 def test_what_is_kept_of_the_events_that_were_seen_has_a_bound() -> None:
     seen, sizes, past_N = SeenFeedback(), [], np.empty(0, np.int64)
     rng = np.random.default_rng(0)
@@ -119,6 +120,7 @@ def test_importances_do_not_hold_what_came_before_them() -> None:
 
 
 @pytest.mark.parametrize("num_events", [1_000, 10_000])
+@pytest.mark.slow
 def test_state_of_replay_ewc_is_no_larger_after_a_long_history(num_events: int) -> None:
     """At the default configuration and the widest taste space."""
     base = base_of_dim(256)

@@ -73,6 +73,7 @@ def bytes_of(outcomes: Sequence[Trained | PaaplusError]) -> list[tuple[bytes, by
 
 
 @pytest.mark.parametrize(("strategy", "kind"), PAIRS)
+@pytest.mark.slow
 def test_everybody_becomes_what_they_become_alone(strategy: str, kind: str) -> None:
     for requests in (first_requests(strategy, kind), second_requests(strategy, kind)):
         assert bytes_of(train_many(requests)) == bytes_of([train(request) for request in requests])
@@ -150,6 +151,7 @@ def test_nobody_else_suffers_from_a_center_that_cannot_be_one() -> None:
     assert bytes_of(outcomes) == bytes_of(train_many(requests[1:]))
 
 
+@pytest.mark.slow
 def test_a_mixed_queue_is_sorted_out() -> None:
     """Several strategies, kinds, ranks, seeds and base models in one call, answered in order."""
     other = base_of(1)

@@ -43,6 +43,7 @@ def test_the_cut_into_increments_does_not_matter() -> None:
     assert kept(fed(4, (1, 60))) != at_once
 
 
+@pytest.mark.slow
 def test_every_rating_stays_equally_often() -> None:
     counts = np.zeros(61)
     for seed in range(300):
@@ -52,6 +53,7 @@ def test_every_rating_stays_equally_often() -> None:
     assert counts[1:31].sum() == pytest.approx(3000, abs=200)
 
 
+@pytest.mark.slow
 def test_old_and_new_stay_equally_often_after_a_purge() -> None:
     old = new = 0
     for seed in range(300):

@@ -56,6 +56,7 @@ def test_neither_cuts_nor_restarts_change_who_stays(restart: bool) -> None:
     assert whole.evicted_key == cut.evicted_key
 
 
+@pytest.mark.slow
 def test_rare_ratings_stay_longer() -> None:
     shares: dict[str, list[float]] = {"tail": [], "uniform": []}
     for seed in range(60):

@@ -34,6 +34,7 @@ def test_importances_are_not_zero_and_grow_with_every_increment(strategy: str, k
         assert (after > before).any()
 
 
+@pytest.mark.slow
 def test_importance_of_a_quadratic_loss_is_its_curvature() -> None:
     # images at the middle of taste space and of the scale: only the offset can learn anything, by 3 points
     count = 20

@@ -12,6 +12,7 @@ from tests.support.learning import base_of, first_request, next_request, person,
 LONG = TrainingConfig(num_steps=800, batch_size=64, replay_batch_size=64, learning_rate=0.1)
 
 
+@pytest.mark.slow
 def test_a_taste_vector_trained_long_enough_is_the_closed_form() -> None:
     base = base_of(2)
     new = ratings(base, person(base), 40)

@@ -51,6 +51,7 @@ def assert_same_evidence(trained: Trained, exact: Trained) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["naive", "joint", "replay_ewc"])
+@pytest.mark.slow
 def test_trained_long_enough_the_evidence_is_that_of_the_closed_form(strategy: str) -> None:
     compared = comparisons(BASE, person(BASE), 9, first_sequence=100)
     request = replace(first_request(strategy, "taste_vector", BASE, FIRST, LONG), new_compared=compared)
@@ -65,6 +66,7 @@ def test_after_increments_too_where_the_training_stood_for_all_of_them(strategy:
     assert_same_evidence(train(second), train(replace(second, strategy="bayes", parent=None, state=None)))
 
 
+@pytest.mark.slow
 def test_a_stronger_prior_makes_surer_by_as_much_as_a_narrower_one() -> None:
     request = first_request("naive", "taste_vector", BASE, FIRST, replace(LONG, prior_strength=4.0))
     half = replace(

@@ -166,6 +166,7 @@ def test_a_quarantine_ends_the_drift_that_was_found_in_it(deployment: Deployment
     assert deployment.active(user).digest == before.digest
 
 
+@pytest.mark.slow
 def test_a_drift_that_is_set_aside_does_not_hide_the_one_before_it(deployment: Deployment) -> None:
     """A change of taste stays known when rubbish that came after it, and was taken for another one, is excluded."""
     user = known_user(deployment)

@@ -31,9 +31,18 @@ from tests.support.factories import APPLICATION
 from tests.support.receipts import keep_one
 
 
+@pytest.fixture(scope="module")
+def clinic_to_copy(sqlite_settings: Settings) -> Clinic:
+    """Its experts are trained once for all tests of this file on SQLite."""
+    return Clinic(Database(sqlite_settings.resolved_database_url), sqlite_settings)
+
+
 @pytest.fixture
-def clinic(database: Database, settings: Settings) -> Clinic:
+def clinic(database: Database, settings: Settings, database_kind: str, request: pytest.FixtureRequest) -> Clinic:
     matches._loaded.clear()
+    if database_kind == "sqlite":
+        made: Clinic = request.getfixturevalue("clinic_to_copy").copy_to(database, settings)
+        return made
     return Clinic(database, settings)
 
 
@@ -102,6 +111,7 @@ def test_a_new_prior_does_not_concern_users_with_a_match(clinic: Clinic) -> None
     assert clinic.user(clinic.experts[0]).due_reason == DueReason.NEW_PRIOR
 
 
+@pytest.mark.slow
 def test_a_backup_holds_the_priors_of_matches(clinic: Clinic, tmp_path: Path) -> None:
     row = clinic.match(clinic.add_user())
     for image in clinic.images:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import numpy as np
@@ -40,6 +40,11 @@ class Clinic(Deployment):
         self.store = ServingStore(database, self.blobs, settings)
         self.experts = [self.add_expert(f"expert{i}", seed=i) for i in range(num_experts)]
         self.work()
+
+    def copy_to(self, database: Database, settings: Settings) -> Self:
+        other = super().copy_to(database, settings)
+        other.store = ServingStore(database, other.blobs, settings)
+        return other
 
     def add_expert(self, name: str, *, seed: int, form: ExpertForm = ExpertForm.POOLED) -> UUID:
         user = self.add_user(name)
@@ -82,9 +87,18 @@ class Clinic(Deployment):
 PAIRS = [(i, i + 1) for i in range(60, 100, 2)]
 
 
+@pytest.fixture(scope="module")
+def clinic_to_copy(sqlite_settings: Settings) -> Clinic:
+    """Its experts are trained once for all tests of a file on SQLite."""
+    return Clinic(Database(sqlite_settings.resolved_database_url), sqlite_settings)
+
+
 @pytest.fixture
-def clinic(database: Database, settings: Settings) -> Clinic:
+def clinic(database: Database, settings: Settings, database_kind: str, request: pytest.FixtureRequest) -> Clinic:
     matches._loaded.clear()
+    if database_kind == "sqlite":
+        made: Clinic = request.getfixturevalue("clinic_to_copy").copy_to(database, settings)
+        return made
     return Clinic(database, settings)
 
 

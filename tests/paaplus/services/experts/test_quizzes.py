@@ -94,6 +94,7 @@ def test_a_quiz_asks_different_pairs_that_may_train_and_ends_with_a_reason(maste
 
 
 @pytest.mark.parametrize(("always", "num_same_side"), [("first", 2), ("second", 2), (None, 0)])
+@pytest.mark.slow
 def test_pairs_that_are_asked_again_with_swapped_sides_find_who_chooses_sides(
     master: Quizmaster, always: str | None, num_same_side: int
 ) -> None:

@@ -100,6 +100,7 @@ def deployment(database: Database, database_url: str, tmp_path: Path) -> Deploym
     return Deployment(database, Settings(home=tmp_path / "home", database_url=database_url), num_images=64)
 
 
+@pytest.mark.slow
 def test_counters_are_what_counting_gives_after_any_acts(deployment: Deployment) -> None:
     number = iter(range(10_000))
 

@@ -25,6 +25,7 @@ def judge_of(deployment: Deployment, user: UUID) -> tuple[str, bytes]:
     return version.digest, deployment.scores(user).tobytes()
 
 
+@pytest.mark.slow
 def test_poisoned_feedback_of_one_user_changes_no_other_users_version(deployment: Deployment) -> None:
     anna, eve = deployment.add_user("anna"), deployment.add_user("eve")
     deployment.rate(anna, range(60), seed=1)
@@ -51,6 +52,7 @@ def test_poisoned_feedback_of_one_user_changes_no_other_users_version(deployment
     assert base.digest == deployment.base.digest
 
 
+@pytest.mark.slow
 def test_any_feedback_moves_scores_only_within_the_scale(deployment: Deployment) -> None:
     """However often and however extreme: scores stay numbers from 0 to 10, or the version does not become active."""
     eve = deployment.add_user("eve")

@@ -90,6 +90,7 @@ def rows_of(database: Database) -> dict[str, list[Any]]:
         }
 
 
+@pytest.mark.slow
 def test_restored_deployment_has_every_row_and_serves_the_same_bits(
     deployment: Deployment, empty_place: Settings, tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ def first_user(deployment: Deployment) -> Any:
         return session.execute(sa.select(FeedbackRow.user_id).order_by(FeedbackRow.id).limit(1)).scalar_one()
 
 
+@pytest.mark.slow
 def test_who_was_erased_after_the_backup_stays_erased(
     deployment: Deployment, empty_place: Settings, tmp_path: Path
 ) -> None:
@@ -195,6 +197,7 @@ def test_damaged_backup_is_refused_before_anything_is_restored(deployment: Deplo
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+@pytest.mark.slow
 def test_backup_that_was_cut_off_is_not_taken_for_one(
     deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

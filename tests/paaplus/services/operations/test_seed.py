@@ -18,6 +18,7 @@ from paaplus.settings import Settings
 PLAN = SeedPlan("bench", num_users=7, num_feedback=5, num_images=11, num_due=3)
 
 
+@pytest.mark.slow
 def test_rows_read_as_a_log_and_counters_fit(database: Database) -> None:
     seeded = seed(database, PLAN)
     assert (seeded.users, seeded.images, seeded.feedback) == (7, 11, 35)

@@ -73,6 +73,7 @@ def test_scores_have_the_bits_of_predictions(world: World) -> None:
     assert (found.next_after, audiences.num_hits > 0, audiences.size_bytes > 0) == (None, True, True)
 
 
+@pytest.mark.slow
 def test_every_change_is_seen_at_once_whoever_made_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Versions, users and damage change at random, without a notice. Memory is enough, or for two adapters only."""
     monkeypatch.setattr("paaplus.services.predictions.adapter_matrix.READ_AT_ONCE", 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from paaplus.configs import TrainingConfig
 from paaplus.scoring.priors import OwnPrior, design
@@ -43,6 +44,7 @@ def test_an_adapter_that_cannot_tell_says_nothing() -> None:
     assert confidences(base, adapter, None, rated.taste_NR, rated.generic_NA) is None
 
 
+@pytest.mark.slow
 def test_a_taste_vector_trained_in_steps_can_tell_as_the_closed_form_can() -> None:
     base = base_of(1)
     rated = ratings(base, person(base), 30)

@@ -54,6 +54,7 @@ def test_next_batch_shows_what_was_learned_and_labels_stay_raw(world: Reviewing)
     assert label["raw"]["beauty"] == pytest.approx(world.raw_I[world.images.index(review.image_id)])
 
 
+@pytest.mark.slow
 def test_simulated_experts_taste_is_found_by_the_reward_head(world: Reviewing) -> None:
     """The expert is simulated, with a strong linear taste that a calibration of scores cannot express."""
     batch = world.batch(limit=50, tools=(TOOL,))
