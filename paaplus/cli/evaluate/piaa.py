@@ -61,16 +61,14 @@ def piaa(
     from paaplus.models.base_models import load_extractor
 
     chosen = protocol_of(dataset, protocol).changed(numbers("shots", shots) if shots else None, draws, people)
+    is_generic = chosen.name.startswith("generic")
+    if is_generic:
+        refuse_given(context, ("train", "shots", "draws", "people"), f"protocol {chosen.name} tests no people")
     if chosen.elsewhere and train is None:
         raise InvalidInput(f"protocol {chosen.name}: the base model is fitted on another data set: --train DIR")
     folder = _read(data, scale)
     other_folder = _read(train, None) if train else None
-    is_generic = chosen.name.startswith("generic")
-    if is_generic:
-        refuse_given(
-            context, ("train", "shots", "draws", "people"), f"protocol {chosen.name} has no people who are tested"
-        )
-    else:
+    if not is_generic:
         check_division(folder, other_folder, chosen, seed)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
