@@ -6,7 +6,6 @@ Every field is an environment variable with the prefix `PAAPLUS_`, e.g. `PAAPLUS
 from __future__ import annotations
 
 import os
-import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,39 +13,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from paaplus import setting_values
 from paaplus.errors import InvalidInput
 from paaplus.numbers import parse_number, parse_whole
 from paaplus.texts import parse_json
 
-
-def _expanded(path: Path) -> Path:
-    """A path with `~` as the home of a user: only a shell replaces it, and systemd, compose and `.env` have none."""
-    try:
-        return path.expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"{str(path)!r}: {error}") from error
-
-
-def _without_brackets(host: str) -> str:
-    """An address of IPv6 as it stands in a URL, `[::1]`, is the address `::1`."""
-    return host[1:-1] if host.startswith("[") and host.endswith("]") and ":" in host else host
-
-
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@]+/?")
-OWN_PATHS = frozenset({"v1", "studio", "docs", "openapi.json", "healthz", "readyz", "metrics"})
-
-
-def _path_prefix(prefix: str) -> str:
-    """A path prefix without a slash at its end; it must not look like the beginning of one of our own paths."""
-    prefix = prefix.rstrip("/")
-    if prefix and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", prefix):
-        raise ValueError(f"{prefix!r:.80} is no path like /paaplus")
-    if prefix.split("/")[1:2] and prefix.split("/")[1] in OWN_PATHS:
-        raise ValueError(f"{prefix!r} begins as a path of the platform itself")
-    return prefix
-
-
-UserPath = Annotated[Path, AfterValidator(_expanded)]
+UserPath = Annotated[Path, AfterValidator(setting_values.expanded)]
+StorageUrl = Annotated[str, AfterValidator(setting_values.storage_url)]
 
 
 class Settings(BaseSettings):
@@ -64,15 +37,6 @@ class Settings(BaseSettings):
             return parse_json(value, "a JSON object of weights by application is needed")
         except InvalidInput as error:
             raise ValueError(str(error)) from None
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _known_origins(cls, value: str) -> str:
-        """An origin with a path, or without a scheme, would never be the one that a browser names."""
-        for number, origin in enumerate(map(str.strip, value.split(",")), start=1):
-            if origin not in ("", "*") and not _ORIGIN.fullmatch(origin):
-                raise ValueError(f"entry {number} is no origin, such as https://app.example or http://localhost:5173")
-        return value
 
     @field_validator("*", mode="before")
     @classmethod
@@ -99,14 +63,18 @@ class Settings(BaseSettings):
         return value.strip() or field.get_default(call_default_factory=True)
 
     home: UserPath = Field(Path("var"), description="Folder of the embedded mode: database, queue, blobs, logs.")
-    database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in `home`.")
-    broker_url: str = Field("", description="Celery broker, e.g. redis://host:6379/0; empty: a folder in `home`.")
-    storage_url: str = Field("", description="s3://, gs://, az:// or file:// URL; empty: a folder in `home`.")
-    erasures_url: str = Field("", description="Where the list of erased users is kept, outside of every backup.")
+    database_url: Annotated[str, AfterValidator(setting_values.database_url)] = Field(
+        "", description="SQLAlchemy URL; empty: SQLite in `home`."
+    )
+    broker_url: Annotated[str, AfterValidator(setting_values.broker_url)] = Field(
+        "", description="Celery broker, e.g. redis://host:6379/0; empty: a folder in `home`."
+    )
+    storage_url: StorageUrl = Field("", description="s3://, gs://, az:// or file:// URL; empty: a folder in `home`.")
+    erasures_url: StorageUrl = Field("", description="Where the list of erased users is kept, outside of every backup.")
 
-    api_host: Annotated[str, AfterValidator(_without_brackets)] = "127.0.0.1"
+    api_host: Annotated[str, AfterValidator(setting_values.listening_host)] = "127.0.0.1"
     api_port: int = Field(8000, ge=0, le=65535)
-    root_path: Annotated[str, AfterValidator(_path_prefix)] = Field(
+    root_path: Annotated[str, AfterValidator(setting_values.path_prefix)] = Field(
         "", description="Path prefix of a reverse proxy, e.g. /paaplus; the proxy may take it off or leave it."
     )
     max_upload_bytes: int = Field(20 * 2**20, ge=1024, description="Largest image file that is accepted.")
@@ -132,7 +100,7 @@ class Settings(BaseSettings):
     stream_s: float = Field(
         300.0, gt=0, description="An event stream ends after this time; the client goes on with a new one."
     )
-    cors_origins: str = Field(
+    cors_origins: Annotated[str, AfterValidator(setting_values.origins)] = Field(
         "",
         description="Origins of web pages that may call the API, with commas; empty: none.",
     )
@@ -169,14 +137,20 @@ class Settings(BaseSettings):
     webhook_retry_base_s: float = Field(5.0, gt=0, description="Pause after the first failed try; it doubles.")
     webhook_retry_cap_s: float = Field(3600.0, gt=0, description="Longest pause between tries.")
 
-    default_base_model: str = Field("", description="name or name@version; empty: the newest active one.")
+    default_base_model: Annotated[str, AfterValidator(setting_values.model_name)] = Field(
+        "", description="name or name@version; empty: the newest active one."
+    )
     nima_file: UserPath | None = Field(
         None, description="A NIMA-style head or network for tool `nima`; none: no such tool."
     )
-    nima_aspect: str = Field("aesthetics", min_length=1, max_length=64, description="What tool `nima` scores.")
+    nima_aspect: Annotated[str, AfterValidator(setting_values.aspect)] = Field(
+        "aesthetics", description="What tool `nima` scores."
+    )
     features_queue: Literal["cpu", "gpu"] = "cpu"
     adaptation_queue: Literal["cpu", "gpu"] = "cpu"
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N; a worker without CUDA falls back to cpu.")
+    device: Annotated[str, AfterValidator(setting_values.device)] = Field(
+        "auto", description="auto, cpu, cuda or cuda:N; a worker without CUDA falls back to cpu."
+    )
     features_batch_size: int = Field(16, ge=1)
     claim_size: int = Field(
         16, ge=1, le=64, description="Due users that a worker claims and trains together; no version depends on it."
@@ -212,7 +186,9 @@ class Settings(BaseSettings):
         256, ge=1, description="Memory for the adapters of audiences in one API process; 256 MB: 200,000 users."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    fault: str = Field("", description="For tests: the point of paaplus/faults.py at which this process kills itself.")
+    fault: Annotated[str, AfterValidator(setting_values.fault)] = Field(
+        "", description="For tests: the point of paaplus/faults.py at which this process kills itself."
+    )
 
     @property
     def resolved_database_url(self) -> str:
@@ -227,7 +203,7 @@ class Settings(BaseSettings):
         except ArgumentError:
             return self.database_url  # `make_engine` refuses it, without its text
         if url.get_backend_name() == "sqlite" and url.database and url.database.startswith("~"):
-            url = url.set(database=str(_expanded(Path(url.database))))
+            url = url.set(database=str(setting_values.expanded(Path(url.database))))
             return url.render_as_string(hide_password=False)
         return self.database_url
 
@@ -266,8 +242,15 @@ def get_settings() -> Settings:
     for old, new in RENAMED.items():
         if os.environ.get(old):
             raise InvalidInput(f"{old}: the setting is {new} now")
+    given = [name for name, value in os.environ.items() if name.startswith("PAAPLUS_") and value]
+    known = [f"PAAPLUS_{name.upper()}" for name in Settings.model_fields]
+    for name, meant in setting_values.misspelled(given, known).items():
+        raise InvalidInput(f"{name} is not known; is {meant} meant?")
     try:
         return Settings()
     except ValidationError as error:
-        problems = (f"PAAPLUS_{'.'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}" for wrong in error.errors())
+        problems = (
+            f"PAAPLUS_{'.'.join(map(str, wrong['loc'])).upper()}: {wrong['msg'].removeprefix('Value error, ')}"
+            for wrong in error.errors()
+        )
         raise InvalidInput("; ".join(problems)) from None

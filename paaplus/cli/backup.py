@@ -19,7 +19,6 @@ def backup(
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")], as_json: JsonOption = False
 ) -> None:
     """Save all rows and files, as of one moment, while the platform runs."""
-    folder = folder.expanduser()
     with open_database() as database:
         report = backup_service.backup(database, open_blobs(), folder)
     if report.missing_blobs:

@@ -26,6 +26,7 @@ from paaplus.cli.common import (
     print_record,
     print_rows,
     progress_bar,
+    refuse_given,
     tell_known,
 )
 from paaplus.cli.lazy import lazy_imports
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 COMMAND = "base-models train"
+TABLE_OPTIONS = ("people", "only_images", "scale", "delimiter", "decimal_mark", "strict")
 
 FIELDS = ("id", "name", "version", "digest", "aspects", "feature_dim", "config", "metrics", "created_at", "retired_at")
 
@@ -62,9 +64,11 @@ def train(
     name: Annotated[str, typer.Argument(help="lite2, lite, physiqueframe, timm:NAME, or a name that timm knows.")],
     data: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="images/ and ratings.csv.")] = None,
     builtin: Annotated[bool, typer.Option("--builtin", help="The built-in set with its simulated people.")] = False,
-    people: Annotated[Path | None, typer.Option(exists=True, help="Use only these user_ids, one per line.")] = None,
+    people: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Use only these user_ids, one per line.")
+    ] = None,
     only_images: Annotated[
-        Path | None, typer.Option("--images", exists=True, help="Use only these images, one per line.")
+        Path | None, typer.Option("--images", exists=True, dir_okay=False, help="Use only these images, one per line.")
     ] = None,
     scale: Annotated[
         str | None, typer.Option(help="MIN,MAX of the ratings; default: the smallest and largest rating.")
@@ -114,32 +118,36 @@ def train(
     if split is not None:
         if name != "physiqueframe" or data is None:
             raise typer.BadParameter("--split trains physiqueframe on --data DIR")
-        if key is not None:
-            raise typer.BadParameter("--idempotency-key is for what is registered; --split registers nothing")
+        refuse_given(context, (*TABLE_OPTIONS, "uploaded"), "--split reads the layout of PhysiqueAA50K")
+        refuse_given(context, ("key",), "--idempotency-key is for what is registered; --split registers nothing")
         options = network.NetworkTraining(
             split, person_type, out, size, epochs, batch_size, learning_rate, decay_epochs, plain_loss, flip,
             train_image_encoder, metric, patience, seed, workers, image_dir, meshes,
         )  # fmt: skip
         print_record(network.train_network(options, data, weights), as_json=as_json)
         return
+    refuse_given(context, network.OPTIONS, "it is for --split, which trains the network PhysiqueFrame itself")
+    if builtin:
+        refuse_given(context, (*TABLE_OPTIONS, "uploaded"), "--builtin has images and people of its own")
     settings = get_settings()
     layout = csv_format(delimiter, decimal_mark)
     given = given_to(context)
+    bounds, chosen, chosen_images = parse_scale(scale) if scale else None, _lines(people), _lines(only_images)
     with open_database() as database:
         if (made := carried_out(database, key, COMMAND, given)) is not None:
             print_record(made, as_json=as_json)
             return
         if data is None:
             photographs.require_installed()
-            data, people = _write_builtin(settings)
+            data = _write_builtin(settings)
         scorer, metrics = _fit(
             database,
             settings,
             name,
             data,
-            people=_lines(people),
-            only_images=_lines(only_images),
-            scale=parse_scale(scale) if scale else None,
+            people=chosen,
+            only_images=chosen_images,
+            scale=bounds,
             layout=layout,
             strict=strict,
             weights=weights,
@@ -185,13 +193,13 @@ def show(base_model: Annotated[str, typer.Argument(help="NAME or NAME@VERSION.")
         print(f"\n{card}", end="")
 
 
-def _write_builtin(settings: Settings) -> tuple[Path, Path | None]:
+def _write_builtin(settings: Settings) -> Path:
     from paaplus.data.builtin_set.build import write_builtin_set
 
     folder = settings.home / "builtin"
     notices.print(f"writing the built-in set to {folder} ...", highlight=False, markup=False, soft_wrap=True)
     write_builtin_set(folder)
-    return folder, None
+    return folder
 
 
 def _fit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import unicodedata
@@ -180,6 +181,51 @@ def parse_scale(text: str) -> tuple[float, float]:
     if not low < high:
         raise InvalidInput(f"--scale must be MIN,MAX, got {text!r}: {low:g} is not below {high:g}")
     return low, high
+
+
+def require_folder_of(file: Path) -> None:
+    """Check where a file is to be written, before the work whose result goes there.
+
+    Raises:
+        InvalidInput: there is no such folder, or it takes no new file.
+    """
+    parent = file.absolute().parent
+    if not parent.is_dir():
+        raise InvalidInput(f"{file}: there is no folder {parent}")
+    if not os.access(file if file.exists() else parent, os.W_OK):
+        raise InvalidInput(f"{file}: may not be written")
+
+
+def require_makeable(folder: Path) -> None:
+    """Check that a folder is there or can be made, without making it.
+
+    Raises:
+        InvalidInput: it cannot be made, or takes no new file.
+    """
+    nearest = folder.absolute()
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise InvalidInput(f"{folder}: {nearest} is no folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InvalidInput(f"{folder}: {nearest} may not be written")
+
+
+def refuse_given(context: typer.Context, names: Sequence[str], why: str) -> None:
+    """Refuse parameters that would have no effect.
+
+    Args:
+        context: of the command.
+        names: of parameters, as the function calls them.
+        why: which other options they go with.
+
+    Raises:
+        BadParameter: one is on the command line.
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(f"has no effect here: {why}", ctx=context, param=parameter)
 
 
 def csv_format(delimiter: str, decimal_mark: str) -> CsvFormat:

@@ -53,7 +53,6 @@ def make_miniature(
     """Write a SYNTHETIC data set: drawn figures whose build and pose determine their scores. No real people."""
     from paaplus.data.physique.miniature import write_miniature
 
-    out = out.expanduser()
     if out.is_dir() and any(out.iterdir()):
         raise InvalidInput(f"{out} is not empty")
     write_miniature(out, num_images, num_vertices, seed)
@@ -70,6 +69,5 @@ def convert_meshes(
     """Convert the release's mesh cache, a torch file, to safetensors. No code in the file is run."""
     from paaplus.data.physique.meshes import convert_cache
 
-    out = out.expanduser()
     num = convert_cache(cache, out)
     print_record({"folder": str(out), "num_bodies": num}, as_json=as_json)

@@ -26,6 +26,7 @@ from paaplus.cli.common import (
     print_record,
     print_rows,
     progress_bar,
+    refuse_given,
     tell_known,
 )
 from paaplus.cli.lazy import lazy_imports
@@ -66,7 +67,9 @@ def train(
         bool, typer.Option("--all-applications", help="Users of all applications teach it and start from it.")
     ] = False,
     base_model: BaseModelOption = "",
-    people: Annotated[Path | None, typer.Option(exists=True, help="Use only these user_ids, one per line.")] = None,
+    people: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Use only these user_ids, one per line.")
+    ] = None,
     scale: Annotated[
         str | None, typer.Option(help="MIN,MAX of the ratings; default: the smallest and largest rating.")
     ] = None,
@@ -85,7 +88,14 @@ def train(
     """
     if from_users == (data is not None):
         raise typer.BadParameter("give either --data DIR or --from-users")
+    if from_users:
+        refuse_given(context, ("people", "scale", "delimiter", "decimal_mark", "strict"), "it is for --data")
+    else:
+        refuse_given(context, ("application", "all_applications"), "it is for --from-users")
+    if all_applications:
+        refuse_given(context, ("application",), "--all-applications takes all")
     settings, layout, given = get_settings(), csv_format(delimiter, decimal_mark), given_to(context)
+    bounds, names = parse_scale(scale) if scale else None, read_names(people) if people else None
     with open_database() as database:
         if (made := carried_out(database, key, COMMAND, given)) is not None:
             print_record(made, as_json=as_json)
@@ -100,8 +110,7 @@ def train(
             user_ids: list[UUID] = []
             refused, scope = None, None
             if data is not None:
-                names = read_names(people) if people else None
-                prior, metrics = _from_folder(base_row, settings, data, names, scale, layout, strict, tell)
+                prior, metrics = _from_folder(base_row, settings, data, names, bounds, layout, strict, tell)
             else:
                 scope = None if all_applications else application or _only_application(database)
                 prior, metrics, user_ids, refused = _from_users(base_row, settings, database, scope, tell)
@@ -170,7 +179,7 @@ def _from_folder(
     settings: Settings,
     data: Path,
     people: list[str] | None,
-    scale: str | None,
+    scale: tuple[float, float] | None,
     layout: CsvFormat,
     strict: bool,
     tell: Any,
@@ -189,7 +198,7 @@ def _from_folder(
         data,
         cache_dir=settings.home / "cache",
         people=people,
-        scale=parse_scale(scale) if scale else None,
+        scale=scale,
         layout=layout,
         strict=strict,
         progress=tell,

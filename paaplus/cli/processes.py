@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from paaplus import extras, processes
+from paaplus.cli.common import open_database
 from paaplus.errors import InvalidInput
 from paaplus.settings import get_settings
 
@@ -38,6 +39,10 @@ def api(
     """Start the HTTP API and serve until stopped."""
     given = {"PAAPLUS_API_HOST": host, "PAAPLUS_API_PORT": port, "PAAPLUS_ROOT_PATH": root_path}
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
+    get_settings.cache_clear()
+    settings = get_settings()  # with the options: a wrong one is told here
+    _require_database()
+    processes.usable_port(settings.api_host, settings.api_port)
     _become(processes.api_command(workers))
 
 
@@ -57,6 +62,7 @@ def worker(
     if unknown := sorted(set(wanted) - set(QUEUES)):
         raise InvalidInput(f"--queues {queues!r}: no queue is named {', '.join(map(repr, unknown))}; cpu or gpu")
     extras.require("celery", "torch")
+    _require_database(may_be_down=True)
     _become(processes.worker_command(wanted, pool=pool.value, concurrency=concurrency, name=name, more=context.args))
 
 
@@ -69,11 +75,31 @@ def scheduler(
 ) -> None:
     """Start the scheduler, which asks for a scan at regular intervals. Further options go to `celery beat`."""
     extras.require("celery")
+    _require_database(may_be_down=True)
     if schedule is None:
         folder = get_settings().broker_folder
         folder.mkdir(parents=True, exist_ok=True)
         schedule = folder / "beat-schedule"
     _become(processes.scheduler_command(["--schedule", str(schedule), *context.args]))
+
+
+def _require_database(*, may_be_down: bool = False) -> None:
+    """Check the database before a process makes files, or fails again and again.
+
+    Args:
+        may_be_down: a server that does not answer now is waited for by the process.
+
+    Raises:
+        Unavailable: there is no database, or its schema is not this version's.
+    """
+    from sqlalchemy.exc import OperationalError
+
+    try:
+        with open_database():
+            return
+    except OperationalError:
+        if not may_be_down:
+            raise
 
 
 def _become(command: list[str]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paaplus.cli.common import JsonOption, console, notices, print_json, print_rows, progress_bar
+from paaplus.cli.common import JsonOption, console, notices, print_json, print_rows, progress_bar, require_folder_of
 from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import InvalidInput
 from paaplus.settings import get_settings
@@ -18,6 +18,7 @@ from paaplus.settings import get_settings
 with lazy_imports():
     from paaplus import extras
     from paaplus.photos import contact_sheet, folder, importing, outcome, platform, ranking
+    from paaplus.services import names
     from paaplus.services.registry import starter
 
 if TYPE_CHECKING:
@@ -52,9 +53,10 @@ def rank(
     """Put a folder of photographs into your order, with a contact sheet. The next run reads only new files."""
     if in_place and not xmp:
         raise InvalidInput("--in-place says where --xmp writes; give both")
-    _check_targets(csv, copy_to, xmp=xmp)
+    names.check_external_id(user)
+    _check_targets(csv, sheet, copy_to, xmp=xmp)
+    files = folder.find_photographs(directory, [copy_to] if copy_to else [])
     with platform.open_platform(get_settings(), user, starter.ensure) as local:
-        files = folder.find_photographs(directory, [copy_to] if copy_to else [])
         imported = bring_in(local, files)
         ranked = ranking.rank_folder(local, imported)
         file = sheet or local.home / f"{directory.resolve().name or 'photos'}-{user}.html"
@@ -96,15 +98,18 @@ def rank(
     report(ranked.refused, "left out")
 
 
-def _check_targets(csv: Path | None, copy_to: Path | None, *, xmp: bool) -> None:
+def _check_targets(csv: Path | None, sheet: Path | None, copy_to: Path | None, *, xmp: bool) -> None:
     """Refuse now what would fail after minutes of work.
 
     Raises:
-        InvalidInput: there is no folder for the CSV file, or the folder of copies is not empty.
+        InvalidInput: there is no folder for a file, one path is to be two things, or the folder of copies has files.
         Unavailable: the package that writes XMP is not installed.
     """
-    if csv is not None and not csv.absolute().parent.is_dir():
-        raise InvalidInput(f"{csv}: there is no folder {csv.absolute().parent}")
+    given = [path.resolve() for path in (csv, sheet, copy_to) if path is not None]
+    if len(set(given)) < len(given):
+        raise InvalidInput("--csv, --sheet and --copy-to name the same path")
+    for file in filter(None, (csv, sheet)):
+        require_folder_of(file)
     if copy_to is not None:
         ranking.require_empty(copy_to)
     if xmp:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paaplus.cli import rate_in_browser
-from paaplus.cli.common import JsonOption, console, notices, print_record
+from paaplus.cli.common import JsonOption, console, notices, print_record, refuse_given
 from paaplus.cli.lazy import lazy_imports
 from paaplus.cli.rank import FolderArgument, UserOption, bar, bring_in, report
 from paaplus.errors import InvalidInput
@@ -23,6 +24,7 @@ from paaplus.settings import get_settings
 with lazy_imports():
     from paaplus import extras
     from paaplus.photos import folder, outcome, platform, rating
+    from paaplus.services import names
     from paaplus.services.registry import starter
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ _MIN_TO_TRAIN = 5
 
 
 def rate(
+    context: typer.Context,
     directory: FolderArgument,
     user: UserOption = "me",
     terminal: Annotated[
@@ -62,14 +65,18 @@ def rate(
     The prediction is shown after your answer, so that it does not bias you. Answers are stored at once, and train
     while you go on in the browser, or at the end.
     """
+    names.check_external_id(user)
+    if from_xmp:
+        refuse_given(context, ("terminal", "pairs", "viewer", "num"), "--from-xmp asks nothing")
+    command = _viewer(viewer)
     asks_here = terminal or pairs or bool(viewer) or num > 0 or from_xmp
     if not asks_here and (reason := rate_in_browser.why_not()) is not None:
         notices.print(f"rating in the terminal: {reason}", markup=False, highlight=False)
         asks_here = True
     if from_xmp:
         extras.require("pyexiv2")
+    files = folder.find_photographs(directory)
     with platform.open_platform(get_settings(), user, starter.ensure) as local:
-        files = folder.find_photographs(directory)
         if not from_xmp:
             files = rating.sample(local, files)
         imported = bring_in(local, files)
@@ -80,7 +87,7 @@ def rate(
             done = {"stars_found": taken.num_found, "ratings_added": taken.num_accepted}
         elif asks_here:
             session = rating.RatingSession.of(local, imported)
-            _ask(session, shlex.split(viewer), pairs=pairs, most=num)
+            _ask(session, command, pairs=pairs, most=num)
             done = {"answers": session.num_given}
         else:
             if num_others := rating.num_others(local, imported):
@@ -103,6 +110,21 @@ def rate(
     print_record({**done, "result": decided.told}, as_json=as_json)
     if not as_json:
         console.print(f"your order: paaplus rank {shlex.quote(str(directory))}", markup=False, highlight=False)
+
+
+def _viewer(command: str) -> list[str]:
+    """The words of `--open`, whose first is a program.
+
+    Raises:
+        InvalidInput: there is no such program, or a quotation mark is open.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise InvalidInput(f"--open {command!r:.80}: {error}") from error
+    if words and shutil.which(words[0]) is None:
+        raise InvalidInput(f"--open {words[0]}: there is no such program")
+    return words
 
 
 def _ask(session: RatingSession, viewer: list[str], *, pairs: bool, most: int) -> None:

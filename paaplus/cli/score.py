@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paaplus.cli.common import JsonOption, notices, open_blobs, open_database, print_rows
+from paaplus.cli.common import JsonOption, notices, open_blobs, open_database, print_rows, refuse_given
 from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import InvalidInput, Unavailable
 from paaplus.numbers import parse_numbers
@@ -23,10 +23,22 @@ if TYPE_CHECKING:
 
     from paaplus.models.physiqueframe.scorer import PhotographScorer
 
+PERSON_OPTIONS = (
+    "checkpoint",
+    "detector",
+    "smpler_x",
+    "body_model",
+    "box",
+    "meshes",
+    "preference",
+    "several",
+    "unchecked",
+)
 PHYSIQUE_ASPECTS = ("appearance", "health", "posture")
 
 
 def score(
+    context: typer.Context,
     images: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="Image files.")],
     base_model: Annotated[
         str,
@@ -64,9 +76,7 @@ def score(
     """
     given = _Files(checkpoint, detector, smpler_x, body_model)
     if not _is_physiqueframe(base_model, given):
-        person_options = {"--box": box, "--meshes": meshes, "--unchecked": unchecked or None, **given.options()}
-        if named := [option for option, value in person_options.items() if value is not None]:
-            raise InvalidInput(f"{', '.join(named)}: only for --base-model physiqueframe")
+        refuse_given(context, PERSON_OPTIONS, "it is for --base-model physiqueframe")
         scored, aspects, num_bad = _generic_scores(images, base_model)
         columns: dict[str, Any] = {"image": lambda row: str(row[0]), "base_model": lambda row: row[1]}
         columns |= {aspect: (lambda row, a=a: row[2][a]) for a, aspect in enumerate(aspects)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +26,7 @@ Out = Annotated[Path | None, _option("Folder of the run. A run that was interrup
 Size = Annotated[str, _option("official, or tiny (100,000 parameters, 56 px); ignored with --weights.")]
 Epochs = Annotated[int, _option("Passes over the rows.", min=1)]
 BatchSize = Annotated[int, _option("Images per step.", min=2)]
-LearningRate = Annotated[float, _option("Learning rate of the first epochs.", "--lr")]
+LearningRate = Annotated[float, _option("Learning rate of the first epochs.", "--lr", min=1e-12)]
 DecayEpochs = Annotated[int, _option("The learning rate is divided by 10 after each so many epochs.", min=1)]
 PlainLoss = Annotated[
     bool, _option("Sum of squared errors, as published; default: weighted by learned uncertainties.", "--plain-loss")
@@ -65,6 +65,9 @@ class NetworkTraining:
     workers: int
     image_dir: Path | None
     meshes: Path | None
+
+
+OPTIONS = tuple(field.name for field in fields(NetworkTraining))
 
 
 def train_network(options: NetworkTraining, data: Path, weights: Path | None) -> dict[str, Any]:

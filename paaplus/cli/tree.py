@@ -6,10 +6,12 @@ A command's module is imported when the command is invoked. So `paaplus --help` 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -137,7 +139,7 @@ def load(name: str) -> TyperCommand | TyperGroup:
 
 
 def _prepare(command: Any) -> None:
-    """Read the settings when a command starts to work: `--help` needs none. Read numbers and texts strictly."""
+    """Read the settings when a command starts to work: `--help` needs none. Read numbers, texts and paths strictly."""
     if isinstance(command, TyperGroup):
         for each in command.commands.values():
             _prepare(each)
@@ -156,6 +158,50 @@ def _prepare(command: Any) -> None:
     for parameter in command.params:
         if parse := parsers.get(parameter.type_descriptor.annotation):
             parameter.process_value = _strictly(parse, parameter.process_value)
+    command.make_parser = _once_each(command.make_parser)
+
+
+def _once_each(make_parser: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Refuse an option that is given twice, of which the last one would count, and values that are empty.
+
+    In a path, `~` is the home of a user: no shell replaces it in `--out=~/report`.
+    """
+
+    def make(context: Any) -> Any:
+        parser = make_parser(context)
+        parse = parser.parse_args
+
+        def parse_checked(args: list[str]) -> Any:
+            values, rest, order = parse(args)
+            for parameter, count in Counter(order).items():
+                if count > 1 and not parameter.multiple and (not parameter.is_flag or parameter.secondary_opts):
+                    raise typer.BadParameter(f"is given {count} times; once is needed", ctx=context, param=parameter)
+                if (given := values.get(parameter.name)) is not None:
+                    values[parameter.name] = _filled(given, parameter, context)
+            return values, rest, order
+
+        parser.parse_args = parse_checked
+        return parser
+
+    return make
+
+
+def _filled(given: Any, parameter: Any, context: Any) -> Any:
+    """What was given on the command line, with expanded paths."""
+    if isinstance(given, list | tuple):
+        return type(given)(_filled(each, parameter, context) for each in given)
+    if not isinstance(given, str):
+        return given
+    if not given.strip():
+        advice = "leave it out, or give a value" if parameter.param_type_name == "option" else "give a value"
+        raise typer.BadParameter(f"is empty: {advice}", ctx=context, param=parameter)
+    kind = parameter.type_descriptor.annotation
+    if not given.startswith("~") or Path not in (kind, *get_args(kind)):
+        return given
+    try:
+        return str(Path(given).expanduser())
+    except RuntimeError as error:
+        raise typer.BadParameter(f"{given!r:.80}: {error}", ctx=context, param=parameter) from error
 
 
 def _check_encoding(text: str) -> None:

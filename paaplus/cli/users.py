@@ -163,7 +163,6 @@ def export_user(
     to: Annotated[Path, typer.Option(help="The zip file to write.", dir_okay=False)],
 ) -> None:
     """Write all data about a user into a zip file: all rows, and the user's own images."""
-    to = to.expanduser()  # no shell does it in `--to=~/ada.zip`
     if to.exists():
         raise Conflict(f"{to} exists; choose another name")
     with open_database() as database:

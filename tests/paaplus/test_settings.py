@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from kombu.transport import TRANSPORT_ALIASES
 from sqlalchemy.engine import make_url
 
+from paaplus import setting_values
 from paaplus.db import migrate
 from paaplus.errors import InvalidInput
 from paaplus.settings import Settings, get_settings
@@ -65,7 +68,7 @@ def test_numbers_are_not_guessed(monkeypatch: pytest.MonkeyPatch, name: str, val
         get_settings()
 
 
-@pytest.mark.parametrize(("given", "host"), [("[::1]", "::1"), ("::1", "::1"), ("[odd]", "[odd]")])
+@pytest.mark.parametrize(("given", "host"), [("[::1]", "::1"), ("::1", "::1")])
 def test_address_of_ipv6_may_have_the_brackets_of_a_url(monkeypatch: pytest.MonkeyPatch, given: str, host: str) -> None:
     monkeypatch.setenv("PAAPLUS_API_HOST", given)
     assert get_settings().api_host == host
@@ -123,3 +126,75 @@ def test_origin_that_no_browser_names_is_refused(origin: str, monkeypatch: pytes
     monkeypatch.setenv("PAAPLUS_CORS_ORIGINS", "https://good.example/, http://localhost:5173, http://[::1]:80")
     get_settings.cache_clear()
     assert get_settings().allowed_origins == ["https://good.example", "http://localhost:5173", "http://[::1]:80"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("DEVICE", "canary", "is no device: auto, cpu, cuda or cuda:N"),
+        ("DEVICE", "cuda:x", "is no device"),
+        ("DEVICE", "cuda:٣", "is no device"),
+        ("BROKER_URL", "canary", "is no URL of a broker, such as redis://"),
+        ("BROKER_URL", "http://canary", "is no URL of a broker, such as redis://"),
+        ("BROKER_URL", "redis://canary:99999/0", "host or port cannot be read"),
+        ("BROKER_URL", "redis://[::1/canary", "host or port cannot be read"),
+        ("BROKER_URL", "redis://one:6379/0;redis:///0", "it has no host"),
+        ("STORAGE_URL", "/canary", "is no URL of a storage"),
+        ("STORAGE_URL", "nope://canary", "is no URL of a storage"),
+        ("ERASURES_URL", "file://canary", "is no URL of a folder: file:///folder"),
+        ("DATABASE_URL", "mysql://canary", "it begins with sqlite:/// or postgresql://"),
+        ("DEFAULT_BASE_MODEL", "lite2@canary", "NAME or NAME@VERSION"),
+        ("API_HOST", "[canary]", "neither a host's name nor an address"),
+        ("API_HOST", "ca nary", "neither a host's name nor an address"),
+        ("API_HOST", "0.0.0.0:80", "a port is given by PAAPLUS_API_PORT"),
+        ("FAULT", "canary", "is no fault point; there are job_claimed"),
+        ("NIMA_ASPECT", "a\x07b", "a control character"),
+    ],
+)
+def test_junk_is_told_at_the_start_with_its_variable_and_without_its_value(
+    name: str, value: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"PAAPLUS_{name}", value)
+    with pytest.raises(InvalidInput, match=rf"^PAAPLUS_{name}: .*{re.escape(why)}") as error:
+        get_settings()
+    assert "canary" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DEVICE", "cuda:1"),
+        ("BROKER_URL", "sentinel://:secret@one:26379;sentinel://two:26379"),
+        ("BROKER_URL", "redis+socket:///run/redis.sock"),
+        ("BROKER_URL", "memory://"),
+        ("STORAGE_URL", "file:///srv/blobs"),
+        ("ERASURES_URL", "az://container/prefix"),
+        ("DATABASE_URL", "postgresql+psycopg://ann@host/paaplus"),
+        ("DEFAULT_BASE_MODEL", "timm:vit_base_patch16_clip_224.openai@12"),
+        ("API_HOST", "fe80::1%eth0"),
+        ("API_HOST", "paaplus.example"),
+        ("FAULT", "trained:stop"),
+        ("FAULT", "@/run/fault"),
+        ("SERVICE_HOST", "10.0.0.1"),  # of Kubernetes, for a service called paaplus
+        ("PORT_8000_TCP_ADDR", "10.0.0.1"),
+    ],
+)
+def test_what_is_right_is_taken(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"PAAPLUS_{name}", value)
+    settings = get_settings()
+    if name.lower() in Settings.model_fields:
+        assert getattr(settings, name.lower()) == value
+
+
+@pytest.mark.parametrize(("given", "meant"), [("DATABSE_URL", "DATABASE_URL"), ("API_PROT", "API_PORT")])
+def test_misspelled_variable_is_refused_and_not_ignored(
+    given: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"PAAPLUS_{given}", "canary")
+    with pytest.raises(InvalidInput, match=f"PAAPLUS_{given} is not known; is PAAPLUS_{meant} meant") as error:
+        get_settings()
+    assert "canary" not in str(error.value)
+
+
+def test_brokers_are_those_that_kombu_knows() -> None:
+    assert {name.lower() for name in TRANSPORT_ALIASES} == setting_values.BROKERS

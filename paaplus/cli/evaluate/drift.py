@@ -38,7 +38,9 @@ def drift(
     decimal_mark: DecimalOption = ".",
     strict: StrictOption = False,
     cache: CacheOption = None,
-    out: Annotated[Path | None, typer.Option(help="Write drift.json and drift.md into this folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Write drift.json and drift.md into this folder.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Test for drift on steady people, and on people whose ratings change to another person's half way."""

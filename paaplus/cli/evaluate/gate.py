@@ -48,7 +48,9 @@ def gate(
     decimal_mark: DecimalOption = ".",
     strict: StrictOption = False,
     cache: CacheOption = None,
-    out: Annotated[Path | None, typer.Option(help="Write the report, as JSON and Markdown, into this folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Write the report, as JSON and Markdown, into this folder.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """What people are served while they send honest or spoiled feedback, increment by increment.

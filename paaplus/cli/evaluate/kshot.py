@@ -42,7 +42,9 @@ def kshot(
     decimal_mark: DecimalOption = ".",
     strict: StrictOption = False,
     cache: CacheOption = None,
-    out: Annotated[Path | None, typer.Option(help="Write kshot.json, kshot.md and kshot.png into this folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Write kshot.json, kshot.md and kshot.png into this folder.")
+    ] = None,
     people_prior: Annotated[
         bool, typer.Option(help="Learn the directions in which people differ, into the base model's own prior.")
     ] = True,

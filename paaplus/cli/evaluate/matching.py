@@ -42,7 +42,9 @@ def matching(
     decimal_mark: DecimalOption = ".",
     strict: StrictOption = False,
     cache: CacheOption = None,
-    out: Annotated[Path | None, typer.Option(help="Write matching.json and matching.md into this folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Write matching.json and matching.md into this folder.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """SRCC of new users after quiz answers and first ratings, with people of the training set as experts.

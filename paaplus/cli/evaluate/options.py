@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from paaplus.cli.common import console, csv_format, notices, parse_scale, print_json, progress_bar
+from paaplus.cli.common import console, csv_format, notices, parse_scale, print_json, progress_bar, require_makeable
 from paaplus.errors import InvalidInput
 from paaplus.numbers import parse_wholes
 from paaplus.settings import get_settings
@@ -32,9 +32,13 @@ SplitOption = Annotated[
     typer.Option(exists=True, dir_okay=False, help="A Python file with split(seed, data=DIR); it is run."),
 ]
 BaseModelOption = Annotated[str, typer.Option(help="lite2, lite, timm:NAME, or a name that timm knows.")]
-WeightsOption = Annotated[Path | None, typer.Option(exists=True, help="A file of weights for the backbone.")]
+WeightsOption = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, help="A file of weights for the backbone.")
+]
 ScaleOption = Annotated[str | None, typer.Option(help="MIN,MAX of the ratings; default: as found.")]
-CacheOption = Annotated[Path | None, typer.Option(help="Folder of cached features; default: `cache` in PAAPLUS_HOME.")]
+CacheOption = Annotated[
+    Path | None, typer.Option(file_okay=False, help="Folder of cached features; default: `cache` in PAAPLUS_HOME.")
+]
 
 
 class Shown(NamedTuple):
@@ -94,15 +98,14 @@ def evaluate(
         decimal_mark: before decimals in them.
         strict: refuse what is skipped with a warning otherwise.
         cache: the folder of cached features; None: the one in PAAPLUS_HOME.
-        out: the report's folder. It is made first, so that a wrong path fails before hours of work, not after.
+        out: the report's folder. It is made before the first feature, so that a wrong path fails before hours of work.
         as_json: print the document instead of tables.
         seeds: of the splits. Each is made, and what it needs is checked, before the first feature is computed.
         needs: what the study needs of each split; None: no more than every study.
         tuning: split the train side only; None: the command has no such option.
     """
     if out is not None:
-        out = out.expanduser()  # no shell does it in `--out=~/report`
-        out.mkdir(parents=True, exist_ok=True)
+        require_makeable(out)
     layout = csv_format(delimiter, decimal_mark)
     from paaplus.data.folder import read_folder
     from paaplus.data.readable_images import readable_images
@@ -116,6 +119,8 @@ def evaluate(
     if tuning:
         make_split = within_train_side(folder, make_split)
     check_feasible(folder, make_split, seeds, needs or Needs())
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     document = _run(run, config, folder, make_split, base_model, weights, cache)
     document["config"].update(base_model=base_model, split=str(split) if split else "random, by person and scene")
     if tuning is not None:
@@ -167,7 +172,7 @@ def _run(
             return lambda done, total: progress.update(task, completed=done, total=total)
 
         features = progress.add_task(f"features by {base_model}", total=None)
-        cache_dir = cache.expanduser() if cache else settings.home / "cache"
+        cache_dir = cache or settings.home / "cache"
         features_ID = folder_features(folder, extractor, cache_dir, progress=report_to(features))
         people = progress.add_task("people", total=None)
         measured_on = EvaluationData(folder, features_ID, extractor.digest, extractor.blocks)

@@ -42,7 +42,9 @@ def paradigm(
     decimal_mark: DecimalOption = ".",
     strict: StrictOption = False,
     cache: CacheOption = None,
-    out: Annotated[Path | None, typer.Option(help="Write paradigm.json and paradigm.md into this folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Write paradigm.json and paradigm.md into this folder.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """An ablation: PAA+, PAA+ without each of its stages, and the usual approach, with equally many answers.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from paaplus.cli.common import DecimalOption, DelimiterOption, JsonOption, StrictOption
+from paaplus.cli.common import DecimalOption, DelimiterOption, JsonOption, StrictOption, refuse_given
 from paaplus.cli.evaluate.options import (
     BaseModelOption,
     CacheOption,
@@ -27,6 +27,7 @@ from paaplus.errors import InvalidInput
 
 
 def reviews(
+    context: typer.Context,
     data: OptionalDataOption = None,
     tool_labels: Annotated[
         Path | None,
@@ -55,7 +56,9 @@ def reviews(
     decimal_mark: DecimalOption = ".",
     strict: StrictOption = False,
     cache: CacheOption = None,
-    out: Annotated[Path | None, typer.Option(help="Write reviews.json and reviews.md into this folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Write reviews.json and reviews.md into this folder.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Error of pseudo labels against an expert after n of the expert's reviews, on images that nobody reviewed.
@@ -65,7 +68,12 @@ def reviews(
     """
     if (data is None) == (tool_labels is None):
         raise InvalidInput("one of --data and --tool-labels")
-    if tool_labels is not None:
+    if tool_labels is None:
+        refuse_given(context, ("pairs", "standardize"), "it is for --tool-labels")
+    else:
+        of_file = ("tool_labels", "pairs", "standardize", "counts", "out", "as_json")
+        others = [str(one.name) for one in context.command.params if one.name not in of_file]
+        refuse_given(context, others, "it is for --data")
         from paaplus.cli.evaluate.tool_labels import evaluate_tool_labels
 
         given = numbers("counts", counts) if counts else None

@@ -16,6 +16,8 @@ from paaplus.cli.common import (
     open_database,
     print_json,
     progress_bar,
+    refuse_given,
+    require_makeable,
     user_of,
 )
 from paaplus.cli.evaluate.options import BaseModelOption, CacheOption, Shown, show_all
@@ -25,12 +27,14 @@ from paaplus.settings import get_settings
 
 if TYPE_CHECKING:
     from paaplus.evaluation.robustness.run import NamedImage, Subject, SubjectReport
+    from paaplus.gate.robustness import RobustnessLimits
     from paaplus.models.extractor import Extractor
 
 _BUDGET_HELP = "Largest mean absolute change of pixels: restricted (.05), unrestricted (.15), or a number."
 
 
 def robustness(
+    context: typer.Context,
     user: Annotated[
         list[str] | None, typer.Option(help="A user; with --data, a person of the folder. May be repeated.")
     ] = None,
@@ -54,7 +58,8 @@ def robustness(
     base_model: BaseModelOption = "lite2",
     cache: CacheOption = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write robustness.json, .md and .html, with images, into this folder.")
+        Path | None,
+        typer.Option(file_okay=False, help="Write robustness.json, .md and .html, with images, into this folder."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -75,16 +80,29 @@ def robustness(
         raise InvalidInput("--user or --tool")
     if (version is not None or against is not None) and (data is not None or not user or len(user) != 1 or tool):
         raise InvalidInput("--version and --against are of one --user of the platform")
+    if data is None:
+        refuse_given(context, ("base_model", "cache"), "it is for --data")
+    elif not user:
+        raise InvalidInput("--data is the folder whose people --user names")
+    elif not tool:
+        refuse_given(
+            context, ("images", "aspect"), "it is for users and tools of the platform, not for people of --data"
+        )
+    if against is None:
+        refuse_given(context, ("max_rise",), "it is for --against")
+    largest, limits = _budget(budget), _limits(max_rise)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        require_makeable(out)
     began = time.perf_counter()
     reports: list[SubjectReport] = []
     if user and data is not None:
-        reports += _people(data, user, _budget(budget), limit, base_model, cache)
+        reports += _people(data, user, largest, limit, base_model, cache)
         user = None
     if user or tool:
-        reports += _on_platform(user or [], tool or [], images, version, against, aspect, _budget(budget), limit)
+        reports += _on_platform(user or [], tool or [], images, version, against, aspect, largest, limit)
     document = document_of(reports)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     for file in write_report(reports, out) if out else ():
         notices.print(f"wrote {file}", highlight=False, markup=False, soft_wrap=True)
     edits = sum(one["edits_scored"] for one in document["subjects"])
@@ -97,7 +115,7 @@ def robustness(
         for one in document["subjects"]:
             console.print(one["sentence"], highlight=False, markup=False)
     if against is not None:
-        _check(document, max_rise)
+        _check(document, limits)
 
 
 def _budget(text: str) -> float:
@@ -116,13 +134,16 @@ def _people(
 
     from paaplus.data.features import folder_features
     from paaplus.data.folder import read_folder
-    from paaplus.evaluation.robustness.person import run_people
+    from paaplus.data.readable_images import readable_images
+    from paaplus.evaluation.robustness.person import check_people, run_people
     from paaplus.evaluation.train_side import EvaluationData
     from paaplus.models.base_models import load_extractor
 
     settings = get_settings()
     torch.set_num_threads(settings.torch_threads)
-    folder, extractor = read_folder(data), load_extractor(base_model, None, settings.device)
+    folder = readable_images(read_folder(data))
+    check_people(folder, people)
+    extractor = load_extractor(base_model, None, settings.device)
     with progress_bar() as progress:
         task = progress.add_task("features, then images", total=None)
 
@@ -169,15 +190,13 @@ def _on_platform(
 
 
 def _images(session: Any, user: str | None, folder: Path | None, limit: int) -> list[NamedImage]:
-    from paaplus.data.image_folder import IMAGE_SUFFIXES
     from paaplus.evaluation.robustness.run import NamedImage
     from paaplus.image_files import decode_image
     from paaplus.services.images import images as images_service
     from paaplus.services.users import keys
 
     if folder is not None:
-        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)[:limit]
-        found = [NamedImage(file.name, decode_image(file.read_bytes())) for file in files]
+        found = _images_in(folder, limit)
     else:
         owner = user_of(session, user) if user is not None else None
         rows = [
@@ -191,6 +210,25 @@ def _images(session: Any, user: str | None, folder: Path | None, limit: int) -> 
         found = [NamedImage(row.name or str(row.id), decode_image(blobs.get(row.sha256), most)) for row in rows]
     if not found:
         raise InvalidInput("no images: add some by `paaplus images add`, or give --images DIR")
+    return found
+
+
+def _images_in(folder: Path, limit: int) -> list[NamedImage]:
+    """The first images of a folder. What cannot be read is skipped with a warning."""
+    from paaplus.data.image_folder import list_images, report_skipped
+    from paaplus.evaluation.robustness.run import NamedImage
+    from paaplus.image_files import decode_image
+
+    found: list[NamedImage] = []
+    skipped: list[str] = []
+    for name, on_disk in list_images(folder).items():
+        if len(found) == limit:
+            break
+        try:
+            found.append(NamedImage(name, decode_image((folder / on_disk).read_bytes())))
+        except (InvalidInput, OSError) as error:
+            skipped.append(f"{name!r} ({error})")
+    report_skipped(folder, skipped, strict=False)
     return found
 
 
@@ -244,14 +282,19 @@ def _tool_subjects(session: Any, name: str, aspect: str | None) -> list[Subject]
     return [Subject(name, one, tool_scorer(tool, one, extractor)) for one in ([aspect] if aspect else tool.aspects)]
 
 
-def _check(document: dict[str, Any], max_rise: str) -> None:
-    from paaplus.gate.robustness import RobustnessLimits, robustness_checks
+def _limits(max_rise: str) -> RobustnessLimits:
+    from paaplus.gate.robustness import RobustnessLimits
 
     try:
         most_rasr, most_msi = parse_numbers(max_rise, 2)
     except InvalidInput:
         raise InvalidInput(f"--max-rise {max_rise!r:.40}: RASR,MSI") from None
-    limits = RobustnessLimits(most_rasr, most_msi)
+    return RobustnessLimits(most_rasr, most_msi)
+
+
+def _check(document: dict[str, Any], limits: RobustnessLimits) -> None:
+    from paaplus.gate.robustness import robustness_checks
+
     half = len(document["subjects"]) // 2
     failed = False
     for parent, candidate in zip(document["subjects"][:half], document["subjects"][half:], strict=True):

@@ -52,7 +52,8 @@ def stream(
     strict: StrictOption = False,
     cache: CacheOption = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write stream.json, stream.md and one PNG a scenario into this folder.")
+        Path | None,
+        typer.Option(file_okay=False, help="Write stream.json, stream.md and one PNG a scenario into this folder."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -43,7 +43,9 @@ def survey(
     decimal_mark: DecimalOption = ".",
     strict: StrictOption = False,
     cache: CacheOption = None,
-    out: Annotated[Path | None, typer.Option(help="Write survey.json and survey.md into this folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Write survey.json and survey.md into this folder.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """SRCC after k ratings, with and without the shift of the prior that a survey's answers give.

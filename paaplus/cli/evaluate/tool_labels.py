@@ -17,10 +17,11 @@ def evaluate_tool_labels(
     from paaplus.evaluation.tool_labels.report import HEADINGS, negatives, table, write_report
     from paaplus.evaluation.tool_labels.run import ToolLabelConfig, config_of, run_tool_labels
 
+    config = ToolLabelConfig(counts) if counts else ToolLabelConfig()
+    labelled = read_label_file(file, _pairs(pairs), standardize)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    config = ToolLabelConfig(counts) if counts else ToolLabelConfig()
-    document = config_of(run_tool_labels(read_label_file(file, _pairs(pairs), standardize), config), file)
+    document = config_of(run_tool_labels(labelled, config), file)
     for written in write_report(document, out) if out else ():
         notices.print(f"wrote {written}", highlight=False, markup=False, soft_wrap=True)
     if as_json:

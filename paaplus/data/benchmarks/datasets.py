@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ from typing import Any, NamedTuple
 from paaplus.data.benchmarks import means, people
 from paaplus.data.benchmarks.release import Release
 from paaplus.errors import InvalidInput
+from paaplus.records import Scale
+from paaplus.texts import parse_json
 
 ABOUT_FILE = "dataset.json"
 
@@ -72,10 +75,41 @@ def import_dataset(name: str, source: Path, target: Path, copy: bool = False) ->
     release = DATASETS[name].read(source)
     if not release.ratings:
         raise InvalidInput(f"{source}: no rating of an image that is here; {len(release.missing)} images are missing")
+    for image in release.files:
+        _check_file_name(image)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        partial.chmod(0o777 & ~_umask())
+        about = _write_folder(name, release, partial, copy)
+        partial.replace(target)  # an empty folder is replaced
+    except BaseException:  # Ctrl-C too: half a data set is none
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return about
+
+
+def scale_of(folder: Path) -> Scale | None:
+    """The scale of the data set that `import_dataset` wrote into a folder; None: it did not write it.
+
+    Raises:
+        InvalidInput: the file that says so is damaged.
+    """
+    file = folder / ABOUT_FILE
+    if not file.is_file():
+        return None
+    about = parse_json(file.read_bytes(), str(file))
+    scale = about.get("scale") if isinstance(about, dict) else None
+    if not isinstance(scale, list) or [type(each) in (int, float) for each in scale] != [True, True]:
+        raise InvalidInput(f"{file}: `scale` is no list of two numbers; give --scale MIN,MAX")
+    return Scale(float(scale[0]), float(scale[1]))
+
+
+def _write_folder(name: str, release: Release, target: Path, copy: bool) -> dict[str, Any]:
     folder = target / "images"
-    folder.mkdir(parents=True)
+    folder.mkdir()
     for image, file in release.files.items():
-        _place(file, folder / _safe(image), copy)
+        _place(file, folder / image, copy)
     _write(target / "ratings.csv", ("user_id", "image", "rating"), (
         (user_id, image, f"{rating:g}" if rating == round(rating, 4) else repr(rating))
         for user_id, image, rating in release.ratings
@@ -97,10 +131,15 @@ def import_dataset(name: str, source: Path, target: Path, copy: bool = False) ->
     return about
 
 
-def _safe(image: str) -> str:
+def _check_file_name(image: str) -> None:
     if "/" in image or "\\" in image or image.startswith("."):
         raise InvalidInput(f"image {image!r:.80}: not a file name")
-    return image
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _place(file: Path, target: Path, copy: bool) -> None:

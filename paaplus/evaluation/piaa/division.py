@@ -123,12 +123,23 @@ def joined(data: EvaluationData, train: EvaluationData) -> EvaluationData:
     Raises:
         InvalidInput: other aspects, or features of another extractor.
     """
-    one, two = data.folder, train.folder
-    if one.aspects != two.aspects or data.extractor_digest != train.extractor_digest:
-        raise InvalidInput(f"{one.path} and {two.path} have other aspects or features")
+    if data.extractor_digest != train.extractor_digest:
+        raise InvalidInput(f"{data.folder.path} and {train.folder.path} have other features")
+    folder = joined_folders(data.folder, train.folder)
+    return replace(data, folder=folder, features_ID=np.concatenate([data.features_ID, train.features_ID]))
+
+
+def joined_folders(one: DataFolder, two: DataFolder) -> DataFolder:
+    """Two data folders as one on the score scale.
+
+    Raises:
+        InvalidInput: other aspects.
+    """
+    if one.aspects != two.aspects:
+        raise InvalidInput(f"{one.path} and {two.path} have other aspects")
     prefix = "train:"  # names of the two may be the same
     num_people, num_images = len(one.people), len(one.images)
-    folder = replace(
+    return replace(
         one,
         scale=Scale(SCORE_MIN, SCORE_MAX),
         people=one.people + tuple(prefix + user_id for user_id in two.people),
@@ -140,4 +151,3 @@ def joined(data: EvaluationData, train: EvaluationData) -> EvaluationData:
         user_columns={},
         image_columns=one.image_columns | {prefix + image: row for image, row in two.image_columns.items()},
     )
-    return replace(data, folder=folder, features_ID=np.concatenate([data.features_ID, train.features_ID]))

@@ -25,7 +25,7 @@ from paaplus.evaluation.agreement import mean_srcc
 from paaplus.evaluation.bands import Bands
 from paaplus.evaluation.closed_form import learned
 from paaplus.evaluation.intervals import mean_with_interval
-from paaplus.evaluation.piaa.division import Division, divide, joined, test_images_of
+from paaplus.evaluation.piaa.division import Division, divide, joined, joined_folders, test_images_of
 from paaplus.evaluation.piaa.protocols import Protocol
 from paaplus.evaluation.splits import FolderSplit
 from paaplus.evaluation.train_side import EvaluationData, TrainSide
@@ -63,11 +63,9 @@ def run_piaa(
     if protocol.elsewhere and train is None:
         raise InvalidInput(f"protocol {protocol.name}: the base model is fitted on another data set: --train DIR")
     own = data.folder.people
+    division = check_division(data.folder, train.folder if train is not None else None, protocol, seed)
     if train is not None:
-        division = divide(joined(data, train).folder, protocol, seed, _all_eligible(data, protocol))
         data = joined(data, train)
-    else:
-        division = divide(data.folder, protocol, seed)
     side = TrainSide("piaa", data, division.split)
     bands = Bands(data.folder)
     people = [user_id for user_id in division.split.test_people if user_id in own]
@@ -96,6 +94,23 @@ def run_piaa(
             "base_model": side.base_metrics,
         },
     }
+
+
+def check_division(folder: DataFolder, train: DataFolder | None, protocol: Protocol, seed: int) -> Division:
+    """The division that a protocol makes of a folder, by its ratings alone: before features are computed.
+
+    Args:
+        folder: the data.
+        train: another data folder for the base model.
+        protocol: the protocol.
+        seed: of people and images.
+
+    Raises:
+        InvalidInput: nobody is eligible, or nothing is left to train on.
+    """
+    if train is None:
+        return divide(folder, protocol, seed)
+    return divide(joined_folders(folder, train), protocol, seed, _all_eligible(folder, protocol))
 
 
 def run_generic(dataset: str, data: EvaluationData, protocol: Protocol, seed: int = 0) -> dict[str, Any]:
@@ -155,13 +170,13 @@ def _mean_ratings(folder: DataFolder) -> np.ndarray:
     return np.divide(sum_I, num_I, out=np.full(len(num_I), np.nan), where=num_I > 0)
 
 
-def _all_eligible(data: EvaluationData, protocol: Protocol) -> list[str]:
+def _all_eligible(folder: DataFolder, protocol: Protocol) -> list[str]:
     """Everybody of a folder who rated enough; with --train, all of them are tested."""
-    counts = np.bincount(data.folder.person_N, minlength=len(data.folder.people))
+    counts = np.bincount(folder.person_N, minlength=len(folder.people))
     least = min(protocol.shots) + _LEAST_TEST
-    people = [one for one, count in zip(data.folder.people, counts.tolist(), strict=True) if count >= least]
+    people = [one for one, count in zip(folder.people, counts.tolist(), strict=True) if count >= least]
     if not people:
-        raise InvalidInput(f"{data.folder.path}: nobody rated {least} images")
+        raise InvalidInput(f"{folder.path}: nobody rated {least} images")
     return people
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from paaplus.data.folder import DataFolder
 from paaplus.errors import InvalidInput
 from paaplus.evaluation.closed_form import learned
 from paaplus.evaluation.robustness.run import NamedImage, Subject, SubjectReport, run_robustness
@@ -14,6 +15,26 @@ from paaplus.image_files import decode_image
 from paaplus.models.extractor import Extractor
 
 MAX_RATINGS = 100
+
+
+def check_people(folder: DataFolder, people: Sequence[str]) -> FolderSplit:
+    """The split on which these people's models are attacked.
+
+    Raises:
+        InvalidInput: an unknown person, one who is named twice, or one without ratings of train or of test images.
+    """
+    if unknown := sorted(set(people) - set(folder.people)):
+        raise InvalidInput(f"{folder.path} has no person {unknown[0]!r}")
+    if len(set(people)) < len(people):
+        raise InvalidInput("a person is named twice")
+    drawn = split_folder(folder, 0)
+    others = tuple(user_id for user_id in folder.people if user_id not in people)
+    for user_id in people:
+        rated = {folder.images[i] for i in folder.image_N[folder.person_N == folder.people.index(user_id)]}
+        num_train, num_test = (len(rated & side) for side in (drawn.train_images, drawn.test_images))
+        if not num_train or not num_test:
+            raise InvalidInput(f"{user_id}: {num_train} ratings of train images, {num_test} of test images")
+    return FolderSplit(0, others, tuple(people), drawn.train_images, drawn.test_images, drawn.rated)
 
 
 def run_people(
@@ -37,11 +58,7 @@ def run_people(
         InvalidInput: an unknown person, or one without ratings of train or of test images.
     """
     folder = data.folder
-    if unknown := sorted(set(people) - set(folder.people)):
-        raise InvalidInput(f"{folder.path} has no person {unknown[0]!r}")
-    drawn = split_folder(folder, 0)
-    others = tuple(user_id for user_id in folder.people if user_id not in people)
-    split = FolderSplit(0, others, tuple(people), drawn.train_images, drawn.test_images, drawn.rated)
+    split = check_people(folder, people)
     side = TrainSide("robustness", data, split)
     reports = []
     for user_id in people:

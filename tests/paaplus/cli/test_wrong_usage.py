@@ -60,6 +60,14 @@ COMMANDS = [
     "backup copy",
     "feedback list shop/ada",
     "score",
+    "maintain",
+    "audit verify",
+    "bench seed --users 1",
+    "tools label generic",
+    "webhooks add https://hooks.example/x",
+    "api",
+    "worker",
+    "scheduler",
 ]
 
 
@@ -166,3 +174,89 @@ def test_bytes_that_are_no_text_are_named(shop: Path, run: Run, command: tuple[s
     told = run(*command, "\udcff", exit_code=2)
     assert "Traceback" not in told
     assert "is not UTF-8" in told
+
+
+def told_plainly(text: str) -> str:
+    return " ".join(text.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        (("tools", "labels", "--limit", "3", "--limit=1"), "'--limit': is given 2 times; once is needed"),
+        (("evaluate", "kshot", "--data", ".", "--people-prior", "--no-people-prior"), "is given 2 times"),
+        (("tools", "labels", "--tool", ""), "'--tool': is empty: leave it out, or give a value"),
+        (("tools", "import", " "), "'file': is empty: give a value"),
+        (("evaluate", "kshot", "--data", ""), "'--data': is empty"),
+        (("users", "list", "--application="), "'--application': is empty"),
+        (("score", "~nobody-of-this-name/a.jpg"), "home directory"),
+    ],
+)
+def test_what_is_given_twice_or_empty_is_refused(elsewhere: Path, run: Run, command: tuple[str, ...], why: str) -> None:
+    assert why in told_plainly(run(*command, exit_code=2))
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_what_may_be_repeated_is_not_refused(shop: Path, run: Run) -> None:
+    run("users", "list", "--json", "--json", exit_code=0)
+    assert "no base model" in run("reviews", "create", "monday", "--expert", "shop/ada", "--expert", "studio/ada")
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("score a.png --base-model starter --preference 1,1,1,1,1", "'--preference': has no effect here"),
+        ("base-models train lite2 --builtin --scale 1,5", "'--scale': has no effect here"),
+        ("base-models train lite2 --builtin --epochs 5", "'--epochs': has no effect here"),
+        ("base-models train physiqueframe --split expert --data . --strict", "'--strict': has no effect here"),
+        ("priors train --data . --all-applications", "'--all-applications': has no effect here"),
+        ("priors train --from-users --scale 1,5", "'--scale': has no effect here"),
+        ("priors train --from-users --application a --all-applications", "'--application': has no effect here"),
+        ("evaluate reviews --data . --pairs a:b", "'--pairs': has no effect here"),
+        ("evaluate reviews --tool-labels a.png --seeds 1", "'--seeds': has no effect here"),
+        ("evaluate robustness --tool generic --max-rise 1,2", "'--max-rise': has no effect here"),
+        ("evaluate robustness --user p --data . --aspect x", "'--aspect': has no effect here"),
+        ("evaluate piaa ava . --shots 5", "'--shots': has no effect here"),
+        ("rate . --from-xmp --num 3", "'--num': has no effect here"),
+    ],
+)
+def test_options_without_effect_are_refused(elsewhere: Path, run: Run, command: str, why: str) -> None:
+    (elsewhere / "a.png").write_bytes(b"not read")
+    before = sorted(elsewhere.rglob("*"))
+    assert why in told_plainly(run(*command.split(), exit_code=2))
+    assert sorted(elsewhere.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("rank empty", "has no photograph"),
+        ("rate empty", "has no photograph"),
+        ("rank photos --user ../../x", "it stands in URLs"),
+        ("rate photos --user a/b", "it stands in URLs"),
+        ("rank photos --csv none/x.csv", "there is no folder"),
+        ("rank photos --sheet none/x.html", "there is no folder"),
+        ("rank photos --csv x --sheet ./x", "name the same path"),
+        ("rate photos --open no-such-program", "there is no such program"),
+        ("rate photos --open 'feh", "No closing quotation"),
+        ("evaluate kshot --data empty --out report", "is not a folder"),
+        ("evaluate robustness --user p --data empty --out report", "is not a folder"),
+        ("evaluate kshot --data empty --out photos/a.jpg/report", "photos/a.jpg is no folder"),
+        ("evaluate piaa eva empty --out report", "is not a folder"),
+    ],
+)
+def test_what_is_cheap_to_see_is_refused_before_anything_is_made(
+    elsewhere: Path, run: Run, command: str, why: str
+) -> None:
+    for name in ("empty", "photos"):
+        (elsewhere / name).mkdir()
+    (elsewhere / "photos" / "a.jpg").write_bytes(b"not read")
+    before = sorted(elsewhere.rglob("*"))
+    assert why in run(*command.split())
+    assert sorted(elsewhere.rglob("*")) == before
+
+
+def test_tilde_is_the_home_in_every_path(elsewhere: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(elsewhere / "me"))
+    told = told_plainly(run("tools", "import", "~/labels.csv", exit_code=2))
+    assert f"{elsewhere / 'me' / 'labels.csv'}".replace(" ", "") in told.replace(" ", "")

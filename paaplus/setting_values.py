@@ -1,0 +1,159 @@
+"""What values of settings may be: addresses, URLs, devices. Checked when a process starts, not at their first use.
+
+No message has the value, which may be a secret.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from paaplus.errors import InvalidInput
+from paaplus.texts import checked_id
+
+OWN_PATHS = frozenset({"v1", "studio", "docs", "openapi.json", "healthz", "readyz", "metrics"})
+# As kombu calls them, in small letters; importing it takes a command 0.2 s.
+BROKERS = frozenset(
+    {"amqp", "amqps", "azureservicebus", "azurestoragequeues", "confluentkafka", "consul", "etcd", "filesystem",
+     "gcpubsub", "kafka", "librabbitmq", "memory", "mongodb", "pgmq", "pyamqp", "pyro", "qpid", "redis", "rediss",
+     "sentinel", "slmq", "sqla", "sqlalchemy", "sqs", "zookeeper"}
+)  # fmt: skip
+_SERVED = frozenset({"amqp", "amqps", "pyamqp", "redis", "rediss", "sentinel"})  # a server of this address
+STORAGES = frozenset({"file", "s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss", "https"})
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@]+/?")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9.])?")
+_DATABASE = re.compile(r"(sqlite|postgresql|postgres)(\+[a-z0-9_]+)?:")
+_MODEL = re.compile(r"[^\s@]+(@[0-9]{1,9})?")
+# Kubernetes gives every container the address of a service: one that is called paaplus makes these.
+_SERVICE_LINK = re.compile(r"PAAPLUS_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_\w+)?)?)")
+
+
+def expanded(path: Path) -> Path:
+    """A path with `~` as the home of a user: only a shell replaces it, and systemd, compose and `.env` have none."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{str(path)!r}: {error}") from error
+
+
+def listening_host(host: str) -> str:
+    """A name or an address. An address of IPv6 as it stands in a URL, `[::1]`, is the address `::1`."""
+    if host.startswith("[") and host.endswith("]") and ":" in host:
+        host = host[1:-1]
+    if ":" in host:
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            raise ValueError("is no address; a port is given by PAAPLUS_API_PORT") from None
+    elif not _HOST.fullmatch(host):
+        raise ValueError("is neither a host's name nor an address")
+    return host
+
+
+def path_prefix(prefix: str) -> str:
+    """A path prefix without a slash at its end; it must not look like the beginning of one of our own paths."""
+    prefix = prefix.rstrip("/")
+    if prefix and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", prefix):
+        raise ValueError(f"{prefix!r:.80} is no path like /paaplus")
+    if prefix.split("/")[1:2] and prefix.split("/")[1] in OWN_PATHS:
+        raise ValueError(f"{prefix!r} begins as a path of the platform itself")
+    return prefix
+
+
+def origins(value: str) -> str:
+    """An origin with a path, or without a scheme, would never be the one that a browser names."""
+    for number, origin in enumerate(map(str.strip, value.split(",")), start=1):
+        if origin not in ("", "*") and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"entry {number} is no origin, such as https://app.example or http://localhost:5173")
+    return value
+
+
+def device(value: str) -> str:
+    """The form of a device. Whether the machine has it is looked at where torch is loaded."""
+    if not _DEVICE.fullmatch(value):
+        raise ValueError("is no device: auto, cpu, cuda or cuda:N")
+    return value
+
+
+def database_url(value: str) -> str:
+    """The kind of a database."""
+    if value and not _DATABASE.match(value):
+        raise ValueError("is no URL of a database; it begins with sqlite:/// or postgresql://")
+    return value
+
+
+def broker_url(value: str) -> str:
+    """The URL of a broker, or several with semicolons: the next is taken when one does not answer."""
+    for each in filter(None, value.split(";")):
+        scheme = _scheme(each, BROKERS, "broker", "redis://host:6379/0")
+        if scheme in _SERVED and "+" not in each.partition(":")[0] and not _has_host(each):
+            raise ValueError("is no URL of a broker: it has no host, such as redis://host:6379/0")
+    return value
+
+
+def storage_url(value: str) -> str:
+    """The URL of a storage."""
+    if value:
+        scheme = _scheme(value, STORAGES, "storage", "s3://bucket/prefix or file:///folder")
+        if scheme == "file" and not value.startswith("file:///"):
+            raise ValueError("is no URL of a folder: file:///folder")
+    return value
+
+
+def model_name(value: str) -> str:
+    """NAME or NAME@VERSION."""
+    if value and not _MODEL.fullmatch(value):
+        raise ValueError("is no name of a base model: NAME or NAME@VERSION")
+    return value
+
+
+def fault(value: str) -> str:
+    """A fault point, with `:stop` or not; or `@FILE`."""
+    if value:
+        from paaplus import faults  # it reads the settings
+
+        point = value.removesuffix(faults.STOP)
+        if not value.startswith(faults.FROM_FILE) and point not in faults.POINTS:
+            raise ValueError(f"is no fault point; there are {', '.join(faults.POINTS)}")
+    return value
+
+
+def aspect(value: str) -> str:
+    """The name of an aspect."""
+    try:
+        return checked_id(value, 64, "the aspect")
+    except InvalidInput as error:
+        raise ValueError(str(error)) from None
+
+
+def misspelled(names: list[str], known: list[str]) -> dict[str, str]:
+    """Variables that are not known but look like one that is, with that one."""
+    found = {}
+    for name in names:
+        if name not in known and not _SERVICE_LINK.fullmatch(name):
+            close = get_close_matches(
+                name.removeprefix("PAAPLUS_"), [k.removeprefix("PAAPLUS_") for k in known], 1, 0.8
+            )
+            found |= {name: f"PAAPLUS_{close[0]}"} if close else {}
+    return found
+
+
+def _scheme(url: str, known: frozenset[str], what: str, example: str) -> str:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # read for its check
+    except ValueError:
+        raise ValueError(f"is no URL of a {what}: its host or port cannot be read") from None
+    scheme = parts.scheme.partition("+")[0]
+    if scheme not in known:
+        raise ValueError(f"is no URL of a {what}, such as {example}")
+    return scheme
+
+
+def _has_host(url: str) -> bool:
+    return bool(urlsplit(url).hostname)
