@@ -1,6 +1,7 @@
-"""Columns read as the driver gives them, for statements of thousands of rows: turning a row into objects costs most of it.
+"""Columns read as the driver gives them, for statements of thousands of rows.
 
-SQLite has ids as texts and times without a time zone; PostgreSQL has both as objects.
+To turn rows into objects costs most of such a statement. SQLite has ids as texts and times without a time zone;
+PostgreSQL has both as objects.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from pydantic_core import from_json
 
-_EPOCH: Final = {None: datetime(1970, 1, 1), UTC: datetime(1970, 1, 1, tzinfo=UTC)}  # noqa: DTZ001
+_EPOCH: Final = {None: datetime(1970, 1, 1), UTC: datetime(1970, 1, 1, tzinfo=UTC)}
 _MICROSECOND: Final = timedelta(microseconds=1)
 _NUM_KEPT: Final = 32_768  # ids: some 10 MB
 

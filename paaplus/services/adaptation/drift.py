@@ -253,7 +253,7 @@ def _errors(serving: Serving, user_id: UUID, ratings: list[Rating]) -> list[tupl
         rated = [
             abs(score - scores[aspect]) for aspect, score in zip(aspects, score_A, strict=True) if aspect in scores
         ]
-        errors.append((sequence, float(np.mean(rated))))
+        errors.append((sequence, sum(rated) / len(rated)))
     return errors
 
 
