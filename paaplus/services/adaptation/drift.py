@@ -206,7 +206,7 @@ def _ratings(session: Session, unchecked: Unchecked) -> dict[UUID, list[Rating]]
     dialect = session.get_bind().dialect.name
     spans = ((user_id, last, head) for user_id, (last, head) in unchecked.items())
     ratings: dict[UUID, list[Rating]] = {}
-    rows = session.connection().execute(_rated(dialect), {"spans": encoded(dialect, spans)})
+    rows = session.connection().execute(_rated(dialect), {"spans": encoded(dialect, spans)}).all()
     for user_id, sequence, image_id, payload in rows:
         ratings.setdefault(uuid_of(user_id), []).append((sequence, uuid_of(image_id), scores_of(payload)))
     return ratings

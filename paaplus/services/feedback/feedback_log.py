@@ -394,7 +394,7 @@ def read_many(session: Session, users: Collection[UserRow], holdout_key: str | N
     dialect = session.get_bind().dialect.name
     heads = {"users": encoded(dialect, ((user.id, user.feedback_sequence) for user in users))}
     rows_of: dict[UUID, list[Any]] = {user.id: [] for user in users}
-    for row in session.connection().execute(_events(dialect), heads):
+    for row in session.connection().execute(_events(dialect), heads).all():
         rows_of[uuid_of(row[0])].append(row)
     spans_of: dict[UUID, list[ExclusionSpan]] = {user.id: [] for user in users}
     for user_id, *span in session.execute(_spans(dialect), heads):
