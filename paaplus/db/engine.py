@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
 
+from paaplus.db.raw_values import from_json_text
 from paaplus.errors import InvalidInput
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
@@ -55,6 +56,7 @@ def make_engine(url: str, waits: Waits | None = None) -> sa.Engine:
             parsed,
             connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
             hide_parameters=True,  # errors are logged, and personal data must not be
+            json_deserializer=from_json_text,
         )
         event.listen(engine, "do_connect", _make_sqlite_folder)
         event.listen(engine, "connect", _prepare_sqlite_connection)
@@ -67,6 +69,7 @@ def make_engine(url: str, waits: Waits | None = None) -> sa.Engine:
             pool_size=8,
             pool_timeout=waits.pool_s if waits is not None else POOL_TIMEOUT_S,
             hide_parameters=True,
+            json_deserializer=from_json_text,
         )
         if waits is not None:
             event.listen(engine, "connect", partial(_bound_waits, waits=waits))

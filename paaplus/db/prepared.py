@@ -15,6 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
+from paaplus.db.raw_values import uuid_of
+
 
 class Prepared:
     """One statement, for SQLite and PostgreSQL.
@@ -85,4 +87,4 @@ def plain(connection: sa.Connection, value: UUID) -> Any:
 
 def as_uuid(value: Any) -> UUID:
     """An id of a row: SQLite gives a text."""
-    return value if isinstance(value, UUID) else UUID(value)
+    return uuid_of(value)

@@ -12,7 +12,7 @@ Shape letters: D = differences.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ class GateReport:
     checks: tuple[GateCheck, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        return {"promote": self.promote, "reason": self.reason, "checks": [asdict(check) for check in self.checks]}
+        return {"promote": self.promote, "reason": self.reason, "checks": [dict(vars(check)) for check in self.checks]}
 
 
 def judge(evidence: Evidence, config: GateConfig) -> GateReport:

@@ -50,6 +50,8 @@ _PAIR_NOISES = (0.5, 0.9, 1.5)  # the same for windows with comparisons, which t
 _LOG_SCALES = np.linspace(math.log(0.02), math.log(20.0), 56)  # of a person's scale, in score points
 _NUM_DIRECTIONS = 64
 _NUM_PAIR_DIRECTIONS = 32
+_NUM_AT_ONCE = 48  # windows whose densities fit into the processor's cache, for all hypotheses
+_FIRST = np.zeros(1, np.int64)
 _NUM_NEWTON_STEPS = 8
 _MAX_STEP, _SMALLEST_STEP = 3.0, 1e-5  # of Newton's method, in prior standard deviations
 
@@ -143,7 +145,7 @@ def _aspect(
         lever_C1 = np.where(is_like_C1, -MIDDLE_SD, 0.0) if is_like_C1.any() else np.empty((len(preference_C), 0))
     column_N3 = np.column_stack([np.ones(len(target_N)), mean_N, target_N])
     row_NM = row_NK if len(row_NK) <= _NUM_DIRECTIONS else row_NK @ _leading_directions(row_NK, _NUM_DIRECTIONS)
-    pair_direction_KM = _leading_directions(pair_CK, _NUM_PAIR_DIRECTIONS)
+    pair_direction_KM = _leading_directions(pair_CK, _NUM_PAIR_DIRECTIONS) if len(pair_CK) else pair_CK.T
     return _Aspect(
         ratings=BlockRows.of(row_NM, column_N3, block_N, num_blocks),
         pair_CM=np.column_stack([pair_CK @ pair_direction_KM, lever_C1]),
@@ -185,12 +187,11 @@ def _of_ratings(aspect: _Aspect, windows: Sequence[tuple[int, int]]) -> np.ndarr
     ).T
     ratio_T, place_E = np.unique(ratio_E, return_inverse=True)
     solved_TW33, log_det_TW = aspect.ratings.products(windows, ratio_T)
-    log_orders_W = np.full(len(num_W), -np.inf)
     scales = _Scales.of(solved_TW33, log_det_TW, num_W)
-    for slope, place, probability in zip(gamma_E, place_E, probability_E, strict=True):
-        log_orders_W = np.logaddexp(log_orders_W, scales.log_density(place, slope) + math.log(probability))
-    no_order = _Scales.of(moment_W33[None], np.zeros((1, len(num_W))), num_W)
-    return np.where(num_W > 1, log_orders_W - no_order.log_density(0, 0.0), 0.0)
+    no_order_W = _Scales.of(moment_W33[None], np.zeros((1, len(num_W))), num_W).log_density(_FIRST, np.zeros(1))[0]
+    log_probability_E1 = np.log(probability_E)[:, None]
+    log_orders_W = logsumexp(scales.log_density(place_E, gamma_E) + log_probability_E1, axis=0)
+    return np.where(num_W > 1, log_orders_W - no_order_W, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,12 +218,17 @@ class _Scales:
         mean_square_TW = solved_TW33[..., 1, 1] - np.square(mean_TW) / safe_TW
         return cls(constant_TWS, cross_TW[..., None] * inverse_S, mean_square_TW)
 
-    def log_density(self, place: int, slope: float) -> np.ndarray:
-        """Summed over scales, shape (W,); `slope` is the mean of z per point of the generic score."""
-        log_WS = self.constant_TWS[place] + slope * self.cross_TWS[place]
-        highest_W = log_WS.max(axis=1)
-        log_W = highest_W + np.log(np.exp(log_WS - highest_W[:, None]).sum(axis=1))
-        return np.asarray(log_W - 0.5 * slope**2 * self.mean_square_TW[place])
+    def log_density(self, place_E: np.ndarray, slope_E: np.ndarray) -> np.ndarray:
+        """Summed over scales, shape (E, W), for some ratios and means of z per point of the generic score."""
+        log_EW = np.empty((len(place_E), self.constant_TWS.shape[1]))
+        for first in range(0, log_EW.shape[1], _NUM_AT_ONCE):
+            part = slice(first, first + _NUM_AT_ONCE)
+            log_EWS = self.cross_TWS[place_E, part] * slope_E[:, None, None]
+            log_EWS += self.constant_TWS[place_E, part]
+            highest_EW = log_EWS.max(axis=2)
+            log_EWS -= highest_EW[..., None]
+            log_EW[:, part] = highest_EW + np.log(np.exp(log_EWS, out=log_EWS).sum(axis=2))
+        return log_EW - 0.5 * np.square(slope_E)[:, None] * self.mean_square_TW[place_E]
 
 
 def _of_comparisons(aspect: _Aspect, start: int, end: int) -> float:

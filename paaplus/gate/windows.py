@@ -15,7 +15,7 @@ window that leaves out the newest blocks is preferred by `caution` nats. Feedbac
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -67,25 +67,35 @@ def best_window(evidence_of: dict[tuple[int, int], float], position_B: np.ndarra
         prior: of windows.
     """
     num_blocks = len(position_B) - 1
-    chosen: Window | None = None
-    before = [0.0] * (num_blocks + 1)  # best score of the blocks before each one, 0 at least
+    if not num_blocks:
+        return None
+    evidence_SE = np.full((num_blocks, num_blocks + 1), -math.inf)
+    for (start, stop), value in evidence_of.items():
+        evidence_SE[start, stop] = value
+    lasting_SE, ended_EE = _log_lengths(position_B, prior)
+    log_start_S = np.array([prior.log_start(position) for position in position_B[:-1].tolist()])
+    log_window_SE = evidence_SE + log_start_S[:, None] + lasting_SE
+    before = np.zeros(num_blocks + 1)  # best score of the blocks before each one, 0 at least
     for end in range(1, num_blocks + 1):
-        best_score, best_preference, chosen = -math.inf, -math.inf, None
-        for start in range(end):
-            log_start = prior.log_start(float(position_B[start]))
-            for stop in range(start + 1, end + 1):
-                evidence = evidence_of[start, stop]
-                lasting = prior.log_lasting(float(position_B[stop] - position_B[start]))
-                score = evidence + log_start + lasting + prior.log_ended(float(position_B[end] - position_B[stop]))
-                turned = False
-                if stop == end and start > 0 and evidence >= prior.turn_evidence:
-                    after_turn = evidence + before[start] + math.log(prior.turns) + lasting
-                    turned, score = before[start] > 0.0 and after_turn > score, max(after_turn, score)
-                best_score = max(best_score, score)
-                preference = score + (prior.caution if stop < end else 0.0)
-                if preference > best_preference:
-                    best_preference, chosen = preference, Window(start, stop, score, turned)
-        assert chosen is not None, "blocks without a window"
-        chosen = replace(chosen, score=best_score)
+        score_SE = log_window_SE[:end, : end + 1] + ended_EE[: end + 1, end]
+        now_S = evidence_SE[:end, end]  # windows that last until now may begin with a turn
+        after_turn_S = now_S + before[:end] + math.log(prior.turns) + lasting_SE[:end, end]
+        after_turn_S[(now_S < prior.turn_evidence) | (np.arange(end) == 0)] = -math.inf
+        turned_S = (before[:end] > 0.0) & (after_turn_S > score_SE[:, end])
+        score_SE[:, end] = np.maximum(after_turn_S, score_SE[:, end])
+        best_score = float(score_SE.max())
         before[end] = max(best_score, 0.0)
-    return chosen
+    score_SE[:, :end] += prior.caution
+    start, stop = divmod(int(score_SE.argmax()), end + 1)  # the first of the best
+    return Window(start, stop, best_score, bool(turned_S[start]) and stop == end)
+
+
+def _log_lengths(position_B: np.ndarray, prior: PathPrior) -> tuple[np.ndarray, np.ndarray]:
+    """Log probabilities of each window's length, by first block and end (B, B + 1), and of the time since its end.
+
+    The latter by the end of the window and the end of the feedback, (B + 1, B + 1).
+    """
+    length_EE = position_B[None, :] - position_B[:, None]
+    ended_EE = math.log(prior.ended) + np.maximum(length_EE - 1.0, 0.0) * math.log(prior.stays_ended)
+    lasting_SE = np.maximum(length_EE[:-1] - 1.0, 0.0) * math.log(prior.lasts)
+    return lasting_SE, np.where(length_EE > 0, ended_EE, 0.0)

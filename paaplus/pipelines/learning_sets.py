@@ -44,8 +44,8 @@ def verdict_on(snapshot: Snapshot) -> FeedbackVerdict:
 def _inputs(snapshot: Snapshot, image_ids: list[UUID]) -> tuple[np.ndarray, np.ndarray]:
     images = [snapshot.images[image_id] for image_id in image_ids]
     if not images:
-        taste_NR = np.empty((0, snapshot.base.taste_dim), np.float32)
-        return taste_NR, snapshot.base.generic(taste_NR)
+        base = snapshot.base
+        return np.empty((0, base.taste_dim), np.float32), np.empty((0, len(base.aspects)), np.float32)
     return np.stack([image.taste_R for image in images]), np.stack([image.generic_A for image in images])
 
 

@@ -91,9 +91,11 @@ def sort_feedback(snapshot: Snapshot, up_to: TrainedUpTo) -> SortedFeedback:
     compared = [answer for answer in log.latest_compared() if usable.keys() >= set(answer.image_ids)]
     training = [rating for rating in ratings if not rating.held_out]
     training_compared = [answer for answer in compared if not answer.held_out]
+    new = [rating for rating in training if log.is_new(up_to, rating)]
+    known = {rating.sequence for rating in new}
     return SortedFeedback(
-        new=[rating for rating in training if log.is_new(up_to, rating)],
-        past=[rating for rating in training if not log.is_new(up_to, rating)],
+        new=new,
+        past=[rating for rating in training if rating.sequence not in known],
         held_out=[rating for rating in ratings if rating.held_out],
         new_compared=[answer for answer in training_compared if log.is_new(up_to, answer)],
         past_compared=[answer for answer in training_compared if not log.is_new(up_to, answer)],

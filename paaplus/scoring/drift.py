@@ -13,7 +13,7 @@ for twenty lines.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Self
 
 from paaplus.configs import DriftConfig
@@ -57,7 +57,8 @@ class DriftState:
         lowest, lowest_at = min((self.lowest, self.lowest_at), (excess, sequence))
         if num_errors >= config.min_ratings and excess - lowest > config.threshold:
             return type(self)().with_found((*self.found, (lowest_at, sequence))), True
-        return replace(self, num_errors=num_errors, mean=mean, excess=excess, lowest=lowest, lowest_at=lowest_at), False
+        state = type(self)(num_errors, mean, excess, lowest, lowest_at, self.since, self.found_at, self.earlier)
+        return state, False
 
     @property
     def found(self) -> tuple[Found, ...]:
@@ -94,7 +95,7 @@ class DriftState:
         return 2 * sum(sequence in invalid for sequence in raised) <= len(raised)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return dict(vars(self))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any] | None) -> Self:

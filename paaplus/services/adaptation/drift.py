@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 from paaplus.configs import Policy
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
+from paaplus.db.raw_values import raw, uuid_of
 from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import AdapterRow, FeedbackRow, UserRow
 from paaplus.db.tables.events import EventKind
@@ -31,10 +32,10 @@ from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.models import AdapterState
 from paaplus.db.tables.users import DueReason
 from paaplus.errors import NotFound, Unavailable
-from paaplus.records import Scale
 from paaplus.scoring.drift import DriftState
 from paaplus.services import events, scheduling
 from paaplus.services.adaptation import contradictions
+from paaplus.services.feedback.feedback_log import scores_of
 from paaplus.services.predictions.serving import Serving
 from paaplus.services.predictions.serving_store import ServingStore
 
@@ -205,10 +206,9 @@ def _ratings(session: Session, unchecked: Unchecked) -> dict[UUID, list[Rating]]
     dialect = session.get_bind().dialect.name
     spans = ((user_id, last, head) for user_id, (last, head) in unchecked.items())
     ratings: dict[UUID, list[Rating]] = {}
-    for user_id, sequence, image_id, payload in session.execute(_rated(dialect), {"spans": encoded(dialect, spans)}):
-        scale = Scale(payload["scale"]["min"], payload["scale"]["max"])
-        scores = {aspect: scale.to_score(value) for aspect, value in payload["ratings"].items()}
-        ratings.setdefault(user_id, []).append((sequence, image_id, scores))
+    rows = session.connection().execute(_rated(dialect), {"spans": encoded(dialect, spans)}).all()
+    for user_id, sequence, image_id, payload in rows:
+        ratings.setdefault(uuid_of(user_id), []).append((sequence, uuid_of(image_id), scores_of(payload)))
     return ratings
 
 
@@ -223,7 +223,7 @@ def _rated(dialect: str) -> sa.Select[Any]:
         FeedbackRow.image_id.is_not(None),  # not deleted
         FeedbackRow.kind.in_((FeedbackKind.RATING, FeedbackKind.CORRECTION)),
     )
-    columns = (FeedbackRow.user_id, FeedbackRow.sequence, FeedbackRow.image_id, FeedbackRow.payload)
+    columns = (raw(FeedbackRow.user_id), FeedbackRow.sequence, raw(FeedbackRow.image_id), FeedbackRow.payload)
     return sa.select(*columns).join(spans, within).order_by(FeedbackRow.user_id, FeedbackRow.sequence)
 
 
@@ -253,7 +253,7 @@ def _errors(serving: Serving, user_id: UUID, ratings: list[Rating]) -> list[tupl
         rated = [
             abs(score - scores[aspect]) for aspect, score in zip(aspects, score_A, strict=True) if aspect in scores
         ]
-        errors.append((sequence, float(np.mean(rated))))
+        errors.append((sequence, sum(rated) / len(rated)))
     return errors
 
 

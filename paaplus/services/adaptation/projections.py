@@ -69,11 +69,11 @@ class Projections:
     ) -> ReadImages:
         """Read these images, projected with a preference; None: without one."""
         used = tuple(preference) if preference is not None else None
-        keys = {(base.digest, image_id, used): image_id for image_id in image_ids}
-        images = {image_id: image for (_, image_id, _), image in self._images.get_many(keys).items()}
-        missing = [image_id for image_id in image_ids if image_id not in images]
-        if not missing:
+        known = self._images.get_each([(base.digest, image_id, used) for image_id in image_ids])
+        images = {image_id: image for image_id, image in zip(image_ids, known, strict=True) if image is not None}
+        if len(images) == len(image_ids):
             return ReadImages(images)
+        missing = [image_id for image_id in image_ids if image_id not in images]
         found = sorted_features(read_features(session, base.extractor_digest, missing), base.feature_dim)
         for image_id, image in projected(base, list(found.usable), found.usable, used):
             images[image_id] = image

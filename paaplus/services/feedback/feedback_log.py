@@ -14,14 +14,15 @@ import hashlib
 import hmac
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from functools import cache, cached_property
+from datetime import datetime
+from functools import cache, cached_property, lru_cache
 from typing import Any, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
+from paaplus.db.raw_values import microseconds, raw, raw_time, uuid_of
 from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import AdapterRow, ExclusionRow, FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
@@ -29,7 +30,10 @@ from paaplus.records import DISLIKED, LIKED, PREFERS_FIRST, PREFERS_SECOND, TIE,
 
 HOLDOUT_ONE_IN = 5
 GATE = "gate"  # as the actor of an exclusion: a quarantine
-_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+_RETRACTION, _COMPARISON, _BINARY = (  # as the driver gives them
+    kind.value for kind in (FeedbackKind.RETRACTION, FeedbackKind.COMPARISON, FeedbackKind.BINARY)
+)
+_RATINGS = (FeedbackKind.RATING.value, FeedbackKind.CORRECTION.value)
 PREFERENCE_OF = {"first": PREFERS_FIRST, "second": PREFERS_SECOND, "tie": TIE, "cannot_say": None}
 
 
@@ -185,18 +189,7 @@ class FeedbackLog:
         by_image: dict[UUID, dict[str, RatingEvent]] = {}
         for event in self._valid_in_order(self.events):
             by_image.setdefault(event.image_id, {}).update(dict.fromkeys(event.scores, event))
-        ratings = [
-            LatestRating(
-                sequence=max(event.sequence for event in newest.values()),
-                image_id=image_id,
-                scores={aspect: event.scores[aspect] for aspect, event in newest.items()},
-                held_out=any(event.held_out for event in newest.values()),
-                sequences=frozenset(event.sequence for event in newest.values()),
-                answered_at=max(event.answered_at for event in newest.values()),
-            )
-            for image_id, newest in by_image.items()
-        ]
-        return sorted(ratings, key=lambda rating: rating.sequence)
+        return sorted(map(_latest_rating, by_image.values()), key=lambda rating: rating.sequence)
 
     def latest_comparisons(self) -> list[LatestComparison]:
         """The latest comparison of each pair of images, that has a preference, in order of sequence."""
@@ -300,11 +293,37 @@ class FeedbackLog:
         if retracted_at is not None and retracted_at <= trained_up_to.high_water:
             return False  # the training read the retraction too
         return not any(
-            span.sequence == sequence
-            and span.since_epoch <= trained_up_to.epoch
+            span.since_epoch <= trained_up_to.epoch
             and (span.until_epoch is None or span.until_epoch > trained_up_to.epoch)
-            for span in self.exclusions
+            for span in self._spans_of.get(sequence, ())
         )
+
+    @cached_property
+    def _spans_of(self) -> dict[int, list[ExclusionSpan]]:
+        spans: dict[int, list[ExclusionSpan]] = {}
+        for span in self.exclusions:
+            spans.setdefault(span.sequence, []).append(span)
+        return spans
+
+
+def _latest_rating(newest: dict[str, RatingEvent]) -> LatestRating:
+    """Join the newest event of each aspect of an image."""
+    events = {event.sequence: event for event in newest.values()}.values()
+    if len(events) == 1:
+        [event] = events
+        if len(event.scores) == len(newest):  # as most images, which are rated once
+            sequences = frozenset((event.sequence,))
+            return LatestRating(
+                event.sequence, event.image_id, event.scores, event.held_out, sequences, event.answered_at
+            )
+    return LatestRating(
+        sequence=max(event.sequence for event in events),
+        image_id=next(iter(events)).image_id,
+        scores={aspect: event.scores[aspect] for aspect, event in newest.items()},
+        held_out=any(event.held_out for event in events),
+        sequences=frozenset(event.sequence for event in events),
+        answered_at=max(event.answered_at for event in events),
+    )
 
 
 def _latest_comparison(newest: dict[str, ComparisonEvent]) -> LatestComparison | None:
@@ -328,14 +347,36 @@ def _latest_comparison(newest: dict[str, ComparisonEvent]) -> LatestComparison |
 def answer_time(occurred_at: datetime | None, received_at: datetime) -> int:
     """When an answer was given, in microseconds since 1970: when it occurred, at its receipt at the latest."""
     moment = received_at if occurred_at is None else min(occurred_at, received_at)
-    return (moment - _EPOCH) // _MICROSECOND
+    return microseconds(moment)
 
 
 def is_held_out(key: str, user: UserRow, image_sha256: str) -> bool:
     """Whether a user's ratings of an image are held out: one image in five, by a keyed hash."""
-    message = f"{user.application}\0{user.external_id}\0{image_sha256}".encode()
-    first = hmac.digest(key.encode(), message, hashlib.sha256)[:8]
-    return int.from_bytes(first, "big") % HOLDOUT_ONE_IN == 0
+    return _held_out_of(key, user)(image_sha256)
+
+
+def _held_out_of(key: str, user: UserRow) -> Callable[[str], bool]:
+    """Tells of an image's digest whether the user's ratings of it are held out."""
+    of_user = hmac.new(key.encode(), f"{user.application}\0{user.external_id}\0".encode(), hashlib.sha256)
+
+    def tell(image_sha256: str) -> bool:
+        keyed = of_user.copy()
+        keyed.update(image_sha256.encode())
+        return int.from_bytes(keyed.digest()[:8], "big") % HOLDOUT_ONE_IN == 0
+
+    return tell
+
+
+def scores_of(payload: dict[str, Any]) -> dict[str, float]:
+    """Scores by aspect of a rating's payload."""
+    scale = _scale_of(payload["scale"]["min"], payload["scale"]["max"])
+    return {aspect: scale.to_score(value) for aspect, value in payload["ratings"].items()}
+
+
+@lru_cache(1024)
+def _scale_of(minimum: float, maximum: float) -> Scale:
+    """The scale of a rating. Most people use one of few."""
+    return Scale(minimum, maximum)
 
 
 def trained_up_to(version: AdapterRow | None) -> TrainedUpTo:
@@ -353,8 +394,8 @@ def read_many(session: Session, users: Collection[UserRow], holdout_key: str | N
     dialect = session.get_bind().dialect.name
     heads = {"users": encoded(dialect, ((user.id, user.feedback_sequence) for user in users))}
     rows_of: dict[UUID, list[Any]] = {user.id: [] for user in users}
-    for user_id, *row in session.execute(_events(dialect), heads):
-        rows_of[user_id].append(row)
+    for row in session.connection().execute(_events(dialect), heads).all():
+        rows_of[uuid_of(row[0])].append(row)
     spans_of: dict[UUID, list[ExclusionSpan]] = {user.id: [] for user in users}
     for user_id, *span in session.execute(_spans(dialect), heads):
         spans_of[user_id].append(ExclusionSpan(*span))
@@ -367,17 +408,17 @@ def _events(dialect: str) -> sa.Select[Any]:
     users, other = _heads(dialect), aliased(ImageRow)
     return (
         sa.select(
-            FeedbackRow.user_id,
+            raw(FeedbackRow.user_id),
             FeedbackRow.sequence,
-            FeedbackRow.kind,
-            FeedbackRow.image_id,
+            raw(FeedbackRow.kind),
+            raw(FeedbackRow.image_id),
             FeedbackRow.payload,
             FeedbackRow.retracts_sequence,
             ImageRow.sha256,
-            FeedbackRow.other_image_id,
+            raw(FeedbackRow.other_image_id),
             other.sha256,
-            FeedbackRow.occurred_at,
-            FeedbackRow.received_at,
+            raw_time(FeedbackRow.occurred_at),
+            raw_time(FeedbackRow.received_at),
         )
         .join(users, sa.and_(users.c.id == FeedbackRow.user_id, FeedbackRow.sequence <= users.c.head))
         .join(ImageRow, ImageRow.id == FeedbackRow.image_id, isouter=True)
@@ -414,26 +455,24 @@ def _log(user: UserRow, rows: Sequence[Any], spans: list[ExclusionSpan], holdout
     retractions: dict[int, int] = {}
     likes: list[LikeEvent] = []
     deleted: set[int] = set()
-    for sequence, kind, image_id, payload, retracts, sha256, other_id, other_sha256, occurred_at, received_at in rows:
+    is_held = _held_out_of(holdout_key, user) if holdout_key is not None else None
+    for _, sequence, kind, image, payload, retracts, sha256, other, other_sha256, occurred_at, received_at in rows:
         answered_at = answer_time(occurred_at, received_at)
-        if kind == FeedbackKind.RETRACTION:
+        if kind == _RETRACTION:
             retractions.setdefault(retracts, sequence)
-        elif image_id is None or (kind == FeedbackKind.COMPARISON and other_id is None):
+        elif image is None or (kind == _COMPARISON and other is None):
             deleted.add(sequence)
-        elif kind in (FeedbackKind.RATING, FeedbackKind.CORRECTION):
-            scale = Scale(payload["scale"]["min"], payload["scale"]["max"])
-            scores = {aspect: scale.to_score(value) for aspect, value in payload["ratings"].items()}
-            held_out = holdout_key is not None and is_held_out(holdout_key, user, sha256)
-            events.append(RatingEvent(sequence, image_id, scores, held_out, answered_at))
-        elif kind == FeedbackKind.COMPARISON:
+        elif kind in _RATINGS:
+            held_out = is_held is not None and is_held(sha256)
+            events.append(RatingEvent(sequence, uuid_of(image), scores_of(payload), held_out, answered_at))
+        elif kind == _COMPARISON:
             preferences = {aspect: PREFERENCE_OF[value] for aspect, value in payload["preference"].items()}
-            held_out = holdout_key is not None and any(
-                is_held_out(holdout_key, user, each) for each in (sha256, other_sha256)
-            )
-            comparisons.append(ComparisonEvent(sequence, image_id, other_id, preferences, held_out, answered_at))
-        elif kind == FeedbackKind.BINARY:
-            held_out = holdout_key is not None and is_held_out(holdout_key, user, sha256)
-            likes.append(LikeEvent(sequence, image_id, payload["liked"], held_out, answered_at))
+            held_out = is_held is not None and (is_held(sha256) or is_held(other_sha256))
+            first_id, second_id = uuid_of(image), uuid_of(other)
+            comparisons.append(ComparisonEvent(sequence, first_id, second_id, preferences, held_out, answered_at))
+        elif kind == _BINARY:
+            held_out = is_held is not None and is_held(sha256)
+            likes.append(LikeEvent(sequence, uuid_of(image), payload["liked"], held_out, answered_at))
     return FeedbackLog(
         head=user.feedback_sequence,
         events=events,

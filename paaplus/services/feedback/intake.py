@@ -146,9 +146,14 @@ def append(
 
 def prepare(session: Session, application: str | None, events: list[NewEvent], *, source: str) -> list[PreparedEvent]:
     """Check events as far as that needs no lock, in any transaction that ends before or with the appending one."""
+    return prepare_each(session, [(event, source, application) for event in events])
+
+
+def prepare_each(session: Session, events: Sequence[tuple[NewEvent, str, str | None]]) -> list[PreparedEvent]:
+    """As `prepare`, for events of several callers: each with its source, and the only application that it may name."""
     session.flush()
-    context = _read_context(session, events)
-    return [_prepared(event, source, application, context) for event in events]
+    context = _read_context(session, [event for event, _, _ in events])
+    return [_prepared(event, source, application, context) for event, source, application in events]
 
 
 def append_prepared(
@@ -225,11 +230,14 @@ def kind_of(name: str) -> FeedbackKind:
 
 def known_aspects(session: Session) -> frozenset[str] | None:
     """The aspects that feedback may name: those of all base models that are not retired; None: there is none yet."""
-    aspects = session.execute(
-        sa.select(BaseModelRow.aspects).where(BaseModelRow.retired_at.is_(None)).order_by(BaseModelRow.id.desc())
-    ).scalars()
+    aspects = session.connection().execute(_ASPECTS).scalars()
     known = [set(names) for names in aspects]
     return frozenset(set.union(*known)) if known else None
+
+
+_ASPECTS: Final = (
+    sa.select(BaseModelRow.aspects).where(BaseModelRow.retired_at.is_(None)).order_by(BaseModelRow.id.desc())
+)
 
 
 def _read_context(session: Session, events: list[NewEvent]) -> _Context:
@@ -254,7 +262,8 @@ def _by_id(session: Session, table: type[Any], columns: tuple[Any, ...], ids: se
     if not ids:
         return {}
     dialect = session.get_bind().dialect.name
-    found = session.execute(_selection(dialect, table, columns), {"ids": encoded(dialect, ([i] for i in ids))})  # type: ignore[arg-type]  # classes are hashable
+    parameters = {"ids": encoded(dialect, ([i] for i in ids))}
+    found = session.connection().execute(_selection(dialect, table, columns), parameters)  # type: ignore[arg-type]  # classes are hashable
     return {row[0]: tuple(row[1:]) for row in found}
 
 

@@ -83,7 +83,7 @@ class FeedbackWriter:
         prepared = None
         if len(posted) > LARGE:  # the checks of many events must not delay the postings of others
             with self._database.read_session() as session:
-                prepared = _prepare(session, principal, posted)
+                [prepared] = _prepare(session, [(principal, posted)])
         posting = _Posting(principal, posted, prepared)
         try:
             self._waiting.put_nowait(posting)
@@ -161,7 +161,9 @@ class FeedbackWriter:
     def _write(self, group: list[_Posting], *, wait: bool) -> None:
         limit = self._settings.feedback_per_user_per_day
         with self._database.session() as session:
-            prepared = [p.prepared or _prepare(session, p.principal, p.posted) for p in group]
+            unprepared = [posting for posting in group if posting.prepared is None]
+            found = iter(_prepare(session, [(posting.principal, posting.posted) for posting in unprepared]))
+            prepared = [posting.prepared or next(found) for posting in group]
             events = [event for each in prepared for event in each.events]
             results = iter(
                 intake.append_prepared(session, events, settings=self._settings, max_per_day=limit, wait=wait)
@@ -177,12 +179,29 @@ def _is_unreachable(error: Exception) -> bool:
     return isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and error.connection_invalidated)
 
 
-def _prepare(session: Session, principal: Principal, posted: Sequence[Posted]) -> _Prepared:
-    ids = users_service.resolve_ids(session, principal, {p.user for p in posted})
-    unknown = [
-        AppendResult(p.index, p.event_id, "rejected", error=NotFound(f"user {p.user!r} does not exist"))
-        for p in posted
-        if p.user not in ids
+def _prepare(session: Session, postings: Sequence[tuple[Principal, Sequence[Posted]]]) -> list[_Prepared]:
+    """Check postings together: a look-up of users for each caller, and a few statements for all events."""
+    refs: dict[Principal, set[str]] = {}
+    for principal, posted in postings:
+        refs.setdefault(principal, set()).update(each.user for each in posted)
+    ids = {principal: users_service.resolve_ids(session, principal, named) for principal, named in refs.items()}
+    events = [
+        (each.to_event(ids[principal][each.user]), principal.actor, principal.application)
+        for principal, posted in postings
+        for each in posted
+        if each.user in ids[principal]
     ]
-    events = [p.to_event(ids[p.user]) for p in posted if p.user in ids]
-    return _Prepared(intake.prepare(session, principal.application, events, source=principal.actor), unknown)
+    prepared = iter(intake.prepare_each(session, events))
+    return [
+        _Prepared(
+            [next(prepared) for each in posted if each.user in ids[principal]],
+            [_unknown_user(each) for each in posted if each.user not in ids[principal]],
+        )
+        for principal, posted in postings
+    ]
+
+
+def _unknown_user(posted: Posted) -> AppendResult:
+    return AppendResult(
+        posted.index, posted.event_id, "rejected", error=NotFound(f"user {posted.user!r} does not exist")
+    )

@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -23,6 +23,8 @@ from paaplus.ids import new_id, sha256_hex
 from paaplus.services import audit
 from paaplus.services.names import check_application
 from paaplus.texts import clean_name
+
+Sees = Literal["user", "application", "all"]
 
 PREFIX = "paa_"
 CACHE_S: Final = 0.5  # how long a key may still work in other processes after it was revoked
@@ -50,6 +52,13 @@ class Principal:
     application: str | None = None
     user_id: UUID | None = None
     creates_users: bool = False
+
+    @property
+    def sees(self) -> Sees:
+        """Whose data: of one user, of one application, or of all."""
+        if self.user_id is not None:
+            return "user"
+        return "application" if self.application is not None else "all"
 
     @property
     def actor(self) -> str:

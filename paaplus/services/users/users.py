@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from paaplus.errors import Conflict, NotFound
 from paaplus.ids import new_id
 from paaplus.services import audit, scheduling
 from paaplus.services.names import check_application, check_external_id, is_application, is_external_id
-from paaplus.services.users.keys import Principal
+from paaplus.services.users.keys import Principal, Sees
 
 T = TypeVar("T")
 
@@ -74,7 +75,8 @@ def resolve_many(session: Session, principal: Principal, refs: Iterable[str]) ->
     A reference is the platform's id, or the application's external id; for an admin the latter is
     `application/external_id`. If it could be both, it is the platform's id.
     """
-    rows = _matching(session, principal, refs, sa.select(UserRow))
+    parameters = _parameters(principal, refs)
+    rows = session.execute(_matching("rows", principal.sees), parameters) if parameters else ()
     return _by_reference(principal, refs, {(row.id, row.application, row.external_id): row for (row,) in rows})
 
 
@@ -87,27 +89,46 @@ def resolve_ids_and_applications(
     session: Session, principal: Principal, refs: Iterable[str]
 ) -> dict[str, tuple[UUID, str]]:
     """Ids and applications of users by reference, see `resolve_many`. It reads no more than these."""
-    rows = _matching(session, principal, refs, sa.select(UserRow.id, UserRow.application, UserRow.external_id))
+    session.flush()
+    parameters = _parameters(principal, refs)
+    rows = session.connection().execute(_matching("names", principal.sees), parameters) if parameters else ()
     return _by_reference(principal, refs, {tuple(row): (row.id, row.application) for row in rows})
 
 
-def _matching(
-    session: Session, principal: Principal, refs: Iterable[str], query: sa.Select[*tuple[Any, ...]]
-) -> list[Any]:
+def _parameters(principal: Principal, refs: Iterable[str]) -> dict[str, Any]:
+    """Of `_matching`; empty: the references cannot be those of users."""
     ids = [as_id for ref in refs if (as_id := _as_uuid(ref)) is not None]
     names = [name for ref in refs if (name := _as_name(principal, ref)) is not None]
     if not ids and not names:
-        return []
+        return {}
+    parameters = {
+        "ids": ids,
+        "applications": list({application for application, _ in names}),
+        "names": list({name for _, name in names}),
+    }
+    seen = {"user": principal.user_id, "application": principal.application}
+    return parameters | ({f"seen_{principal.sees}": seen[principal.sees]} if principal.sees in seen else {})
+
+
+@cache
+def _matching(what: Literal["rows", "names"], sees: Sees) -> sa.Select[*tuple[Any, ...]]:
+    """Users by id or name whom a principal may see. Built once: to build it costs more than to run it."""
+    columns = (UserRow,) if what == "rows" else (UserRow.id, UserRow.application, UserRow.external_id)
     # Not `IN` over pairs: for PostgreSQL, thousands of them are an expression too deep for its stack. This may also
     # read users of the same name in another application, which are dropped in `_by_reference`.
     matching = sa.or_(
-        UserRow.id.in_(ids),
+        UserRow.id.in_(sa.bindparam("ids", expanding=True)),
         sa.and_(
-            UserRow.application.in_({application for application, _ in names}),
-            UserRow.external_id.in_({name for _, name in names}),
+            UserRow.application.in_(sa.bindparam("applications", expanding=True)),
+            UserRow.external_id.in_(sa.bindparam("names", expanding=True)),
         ),
     )
-    return list(session.execute(query.where(matching, visible_users(principal))))
+    seen = {
+        "user": UserRow.id == sa.bindparam("seen_user"),
+        "application": UserRow.application == sa.bindparam("seen_application"),
+        "all": sa.true(),
+    }
+    return sa.select(*columns).where(matching, seen[sees])
 
 
 def _by_reference(principal: Principal, refs: Iterable[str], users: dict[Any, T]) -> dict[str, T]:

@@ -12,14 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import FeedbackRow, ImageRow
+from paaplus.db.tables import FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.governance import KeyScope
 from paaplus.errors import Unavailable
 from paaplus.services.feedback import intake, writer
 from paaplus.services.feedback.intake import NewEvent
 from paaplus.services.feedback.writer import FeedbackWriter, Posted
-from paaplus.services.users.keys import Principal
+from paaplus.services.users.keys import OPERATOR, Principal
 from paaplus.settings import Settings
 from tests.support.factories import APPLICATION, make_image, make_user
 
@@ -56,6 +56,27 @@ def log(database: Database) -> list[tuple[str, int]]:
         return [tuple(row) for row in rows]
 
 
+class Held:
+    """A writer that appends the first posting when it is let go; what is posted until then is its next group."""
+
+    def __init__(self, database: Database, settings: Settings, image_id: UUID, monkeypatch: pytest.MonkeyPatch) -> None:
+        right, began, self.go_on = intake.append_prepared, threading.Event(), threading.Event()
+
+        def waits(*arguments, **options):
+            began.set()
+            assert self.go_on.wait(60)
+            return right(*arguments, **options)
+
+        monkeypatch.setattr(writer.intake, "append_prepared", waits)
+        self.feedback = FeedbackWriter(database, settings)
+        self.first = self.feedback.submit(KEY, [posted("anna", "first", image_id)])
+        assert began.wait(60)
+
+    def finish(self) -> None:
+        self.go_on.set()
+        self.feedback.close()
+
+
 def test_many_threads_at_once_leave_no_gap_and_lose_nothing(
     database: Database, feedback: FeedbackWriter, image_id: UUID
 ) -> None:
@@ -79,8 +100,8 @@ def test_image_that_goes_after_the_check_rejects_its_event_and_no_other(
         other = make_image(session).id
     checked = writer._prepare
 
-    def prepare(session: Session, principal: Principal, posted: Sequence[Posted]) -> object:
-        prepared = checked(session, principal, posted)
+    def prepare(session: Session, postings: Sequence[tuple[Principal, Sequence[Posted]]]) -> object:
+        prepared = checked(session, postings)
         monkeypatch.undo()
         with database.session() as elsewhere:
             elsewhere.execute(sa.delete(ImageRow).where(ImageRow.id == other))
@@ -133,20 +154,51 @@ def test_what_waits_is_written_before_the_end_and_too_much_is_refused(
     database: Database, settings: Settings, image_id: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "MAX_WAITING", 3)
-    right, began, go_on = intake.append_prepared, threading.Event(), threading.Event()
-
-    def waits(*arguments, **options):
-        began.set()
-        assert go_on.wait(30)
-        return right(*arguments, **options)
-
-    monkeypatch.setattr(writer.intake, "append_prepared", waits)
-    feedback = FeedbackWriter(database, settings)
-    results = [feedback.submit(KEY, [posted("anna", "first", image_id)])]
-    assert began.wait(30)
+    held = Held(database, settings, image_id, monkeypatch)
+    feedback, results = held.feedback, [held.first]
     results += [feedback.submit(KEY, [posted("anna", f"e{n}", image_id)]) for n in range(3)]
     with pytest.raises(Unavailable):
         feedback.submit(KEY, [posted("anna", "too many", image_id)])
-    go_on.set()
-    feedback.close()
+    held.finish()
     assert [result.result(0)[0].sequence for result in results] == [1, 2, 3, 4]
+
+
+def test_postings_of_several_callers_in_one_transaction_are_answered_each_for_itself(
+    database: Database, settings: Settings, image_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.session() as session:
+        ben = session.execute(sa.select(UserRow).where(UserRow.external_id == "ben")).scalar_one()
+    of_ben = Principal("ben", KeyScope.USER, application=APPLICATION, user_id=ben.id)
+    elsewhere = Principal("other", KeyScope.APPLICATION, application="elsewhere")
+    held = Held(database, settings, image_id, monkeypatch)
+    postings = [
+        (KEY, "anna", "a", "accepted"),
+        (of_ben, "anna", "b", "rejected"),  # whom this key may not see
+        (KEY, "ghost", "c", "rejected"),
+        (of_ben, "ben", "d", "accepted"),
+        (elsewhere, "anna", "e", "rejected"),
+        (KEY, "anna", "a", "duplicate"),
+        (OPERATOR, f"{APPLICATION}/ben", "f", "accepted"),
+        (KEY, str(ben.id), "g", "accepted"),
+    ]
+    results = [held.feedback.submit(key, [posted(user, name, image_id)]) for key, user, name, _ in postings]
+    held.finish()
+    assert [result.result(0)[0].status for result in results] == [status for *_, status in postings]
+    with database.read_session() as session:
+        sources = dict(session.execute(sa.select(FeedbackRow.event_id, FeedbackRow.source)).all())
+    assert sources == {"first": KEY.actor, "a": KEY.actor, "d": of_ben.actor, "f": OPERATOR.actor, "g": KEY.actor}
+
+
+@pytest.mark.parametrize("num_postings", [2, 40])
+def test_postings_that_wait_together_cost_as_many_statements_as_two(
+    database: Database, settings: Settings, image_id: UUID, monkeypatch: pytest.MonkeyPatch, num_postings: int
+) -> None:
+    held = Held(database, settings, image_id, monkeypatch)
+    results = [held.feedback.submit(KEY, [posted("anna", f"e{n}", image_id)]) for n in range(num_postings)]
+    statements: list[str] = []
+    held.first.add_done_callback(
+        lambda _: sa.event.listen(database.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    )
+    held.finish()
+    assert [result.result(0)[0].sequence for result in results] == list(range(2, num_postings + 2))
+    assert len(statements) <= 14
