@@ -142,6 +142,12 @@ class Call:
         )
         return response
 
+    @staticmethod
+    def forget(response: Response) -> Response:
+        """Let the browser drop the pictures that it keeps."""
+        response.headers["Clear-Site-Data"] = '"cache"'
+        return response
+
     def page(self, template: str, status_code: int = 200, **values: Any) -> Response:
         """A page with the studio's frame around it."""
         common = {

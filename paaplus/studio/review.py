@@ -14,7 +14,7 @@ from paaplus.services.reviews.reviews import Verdict
 from paaplus.services.users.rate_limits import RateLimitKind
 from paaplus.studio.answers import person_of
 from paaplus.studio.calls import Call, answer
-from paaplus.studio.photos import not_modified_or, size_of
+from paaplus.studio.thumbnails import not_modified_or, size_of
 
 IN_ADVANCE: Final = 5
 
