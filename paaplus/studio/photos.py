@@ -11,7 +11,7 @@ from paaplus.services.images import images
 from paaplus.services.images.filters import ImageFilter
 from paaplus.services.images.names import path_name
 from paaplus.services.users.rate_limits import RateLimitKind
-from paaplus.studio import tour
+from paaplus.studio import sentences, tour
 from paaplus.studio.answers import person_of
 from paaplus.studio.calls import Call, answer
 
@@ -30,11 +30,16 @@ def page(call: Call) -> Response:
             "width": row.width_px,
             "height": row.height_px,
             "state": states[row.id].state,
-            "error": states[row.id].error,
+            "error": told(call, states[row.id].error),
         }
         for row in rows
     ]
     return call.page("photos.html", photos=shown, can_tour=tour.is_possible(), is_full=len(rows) == SHOWN)
+
+
+def told(call: Call, error: str | None) -> str | None:
+    """Why an image cannot be scored, in the visitor's language, where there is a text for it."""
+    return sentences.of_error(error, call.t.language) if error else None
 
 
 def upload(call: Call) -> Response:

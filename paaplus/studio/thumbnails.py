@@ -95,9 +95,7 @@ def _read(call: Call, rows: Sequence[Any], size: int) -> tuple[dict[UUID, Thumbn
         if place and time.monotonic() > ends_at:
             return found, [each.id for each in missing[place:]]
         try:
-            found[row.id] = thumbnails.get(
-                call.context.database, call.context.blobs, call.context.settings, row, size
-            )
+            found[row.id] = thumbnails.get(call.context.database, call.context.blobs, call.context.settings, row, size)
         except (NotFound, Damaged):  # deleted meanwhile, or its file is lost
             continue
     return found, []
