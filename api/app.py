@@ -127,6 +127,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(PathPrefixMiddleware, prefix=settings.root_path)  # outermost: all others see its paths
     errors.install(app)
     openapi.install(app)
+    if find_spec("jinja2") is not None:  # the extra `studio`; first, as routes are tried in order
+        from paaplus.studio import routes
+
+        app.router.routes.append(routes.home())
+        app.mount("/studio", routes.router())
     app.include_router(health.router)
     for noun in (
         predictions,  # first, as the most frequent: routes are tried in this order
@@ -155,11 +160,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         webhooks,
     ):
         app.include_router(noun.router, responses=ERRORS)
-    if find_spec("jinja2") is not None:  # the extra `studio`
-        from paaplus.studio import routes
-
-        app.router.routes.append(routes.home())
-        app.mount("/studio", routes.router())
     return app
 
 

@@ -29,7 +29,7 @@ from paaplus.services.users import sessions
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
 from paaplus.services.users.sessions import BrowserSession, SessionRing
-from paaplus.studio import checks, pages, texts
+from paaplus.studio import checks, pages, sentences, texts
 from paaplus.studio.checks import Needs
 from paaplus.studio.context import StudioContext
 from paaplus.studio.texts import Texts
@@ -142,6 +142,12 @@ class Call:
         )
         return response
 
+    @staticmethod
+    def forget(response: Response) -> Response:
+        """Let the browser drop the pictures that it keeps."""
+        response.headers["Clear-Site-Data"] = '"cache"'
+        return response
+
     def page(self, template: str, status_code: int = 200, **values: Any) -> Response:
         """A page with the studio's frame around it."""
         common = {
@@ -209,9 +215,9 @@ def endpoint(
                 ring.forget()  # the handler may have changed the session, the key or the user
             await _rotate(call, response, ring)
         except PaaplusError as error:
-            response = _refused(call, error)
+            response = _refused(call, error, needs)
         except HTTPException as error:
-            response = _refused(call, InvalidInput(str(error.detail)))
+            response = _refused(call, InvalidInput(str(error.detail)), needs)
         except Exception as error:
             if not call.wants_page:
                 raise
@@ -258,7 +264,7 @@ def _touch(call: Call, rotate: bool) -> str | None:
         return None
 
 
-def _refused(call: Call, error: PaaplusError) -> Response:
+def _refused(call: Call, error: PaaplusError, needs: Needs) -> Response:
     """The answer to a request that failed: a page for a person, JSON for a script."""
     status_code = error.http_status
     if status_code == 500:
@@ -270,7 +276,7 @@ def _refused(call: Call, error: PaaplusError) -> Response:
         response = answer({"error": {"code": error.code, "message": message}}, status_code)
     elif status_code == 401:
         response = call.page("doors.html", 401, notice=message, people=[], can_tour=False)
-    elif call.session is not None and call.session.person is None and isinstance(error, Conflict):
+    elif needs in ("person", "member") and isinstance(error, Conflict) and not _has_person(call):
         return call.go("/")
     else:
         response = call.page("error.html", status_code, message=message)
@@ -279,9 +285,21 @@ def _refused(call: Call, error: PaaplusError) -> Response:
     return response
 
 
+def _has_person(call: Call) -> bool:
+    return call.session is not None and call.session.person is not None
+
+
 def _told(t: Texts, error: PaaplusError) -> str:
-    """What a person is told. The services speak English: in another language the kind of the error is said first."""
+    """What a person is told. The services speak English: in another language the kind of the error is said first.
+
+    A service's sentence that has no text in the language is left out, and written to the log.
+    """
     message = str(error)
     if t.language == texts.DEFAULT or not message.isascii():  # not ASCII: one of the studio's own texts
         return message
-    return t("error.detail", kind=t(f"error.{error.code}"), message=message)
+    kind = t(f"error.{error.code}")
+    known = sentences.of_error(message, t.language)
+    if known is None:
+        log.info("untold_error", code=error.code, message=message)
+        return kind
+    return t("error.detail", kind=kind, message=known)

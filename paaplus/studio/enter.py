@@ -65,7 +65,7 @@ def leave(call: Call) -> Response:
     """End the session."""
     with call.context.database.session() as session:
         sessions.close(session, str(call.secret))
-    response = call.go("/")
+    response = call.forget(call.go("/"))
     response.delete_cookie(COOKIE, path=call.base)
     return response
 

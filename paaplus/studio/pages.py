@@ -26,6 +26,7 @@ STATIC: Final = (
     "work.css",
     "common.js",
     "sending.js",
+    "thumbnails.js",
     "rate.js",
     "review.js",
     "match.js",

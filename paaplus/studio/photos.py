@@ -1,18 +1,17 @@
-"""My photos: a folder dropped into the browser, the built-in photographs, thumbnails."""
+"""My photos: a folder dropped into the browser, the built-in photographs."""
 
 from __future__ import annotations
 
-from typing import Any, Final
-from uuid import UUID
+from typing import Final
 
 from starlette.responses import Response
 
-from paaplus.errors import InvalidInput, NotFound, TooLarge
-from paaplus.services.images import images, thumbnails
+from paaplus.errors import InvalidInput, TooLarge
+from paaplus.services.images import images
 from paaplus.services.images.filters import ImageFilter
 from paaplus.services.images.names import path_name
 from paaplus.services.users.rate_limits import RateLimitKind
-from paaplus.studio import tour
+from paaplus.studio import sentences, tour
 from paaplus.studio.answers import person_of
 from paaplus.studio.calls import Call, answer
 
@@ -31,11 +30,16 @@ def page(call: Call) -> Response:
             "width": row.width_px,
             "height": row.height_px,
             "state": states[row.id].state,
-            "error": states[row.id].error,
+            "error": told(call, states[row.id].error),
         }
         for row in rows
     ]
     return call.page("photos.html", photos=shown, can_tour=tour.is_possible(), is_full=len(rows) == SHOWN)
+
+
+def told(call: Call, error: str | None) -> str | None:
+    """Why an image cannot be scored, in the visitor's language, where there is a text for it."""
+    return sentences.of_error(error, call.t.language) if error else None
 
 
 def upload(call: Call) -> Response:
@@ -64,37 +68,3 @@ def add_builtin(call: Call) -> Response:
     call.spend(RateLimitKind.UPLOADS, tour.NUM_PICTURES)
     tour.add_all(call.context, str(call.person.application), person_of(call.person), num_now=tour.NUM_PHOTOGRAPHS)
     return call.go("/rate")
-
-
-def thumbnail(call: Call) -> Response:
-    """A thumbnail of an image that the session may see."""
-    size = size_of(call)
-    try:
-        image_id = UUID(call.request.path_params["image_id"])
-    except ValueError as error:
-        raise NotFound("no such image") from error
-    with call.context.database.read_session() as session:
-        row = images.get(session, call.principal, image_id)
-    return not_modified_or(call, row, size)
-
-
-def size_of(call: Call) -> int:
-    """The size that a thumbnail is asked for in.
-
-    Raises:
-        NotFound: no such size.
-    """
-    try:
-        return thumbnails.check_size(int(call.request.query_params.get("size", "512")))
-    except ValueError as error:
-        raise NotFound("no such size") from error
-
-
-def not_modified_or(call: Call, row: Any, size: int) -> Response:
-    """The thumbnail of an image. A browser keeps it; its tag changes with its content."""
-    tag = f'"{thumbnails.version_tag(row, size, "jpeg")}"'
-    headers = {"ETag": tag, "Cache-Control": "private, max-age=604800, immutable"}
-    if call.request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers=headers)
-    found = thumbnails.get(call.context.database, call.context.blobs, call.context.settings, row, size)
-    return Response(found.data, media_type=found.media_type, headers=headers)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any, Final
 from uuid import UUID
 
 from starlette.responses import Response
 
 from paaplus.errors import InvalidInput, NotFound
-from paaplus.services.reviews import pace, reviews
+from paaplus.services.reviews import own_agreement, pace, reviews
 from paaplus.services.reviews.reviews import Verdict
 from paaplus.services.users.rate_limits import RateLimitKind
 from paaplus.studio.answers import person_of
 from paaplus.studio.calls import Call, answer
-from paaplus.studio.photos import not_modified_or, size_of
+from paaplus.studio.thumbnails import not_modified_or, size_of
 
 IN_ADVANCE: Final = 5
 
@@ -35,7 +36,8 @@ def queue(call: Call) -> Response:
         )
         found = [_shown(session, expert_id, row) for row in rows if str(row.id) not in skip][:IN_ADVANCE]
         going = pace.of_expert(session, expert_id)
-    return answer({"items": found, "pace": _pace(going)})
+        agreed = [asdict(each) for each in own_agreement.of_expert(session, expert_id)]
+    return answer({"items": found, "pace": _pace(going), "agreement": agreed})
 
 
 def decide(call: Call) -> Response:

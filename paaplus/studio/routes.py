@@ -27,6 +27,7 @@ from paaplus.studio import (
     research,
     review,
     surveys,
+    thumbnails,
     watch,
     watch_reviews,
 )
@@ -39,7 +40,8 @@ GET: Final[list[tuple[str, Handler, Needs]]] = [
     ("/", enter.doors, "nothing"),
     ("/enter", enter.enter_with_link, "nothing"),
     ("/photos", photos.page, "person"),
-    ("/thumbnails/{image_id}", photos.thumbnail, "viewer"),
+    ("/thumbnails", thumbnails.many, "viewer"),
+    ("/thumbnails/{image_id}", thumbnails.one, "viewer"),
     ("/rate", rate.page, "person"),
     ("/rate/photos", rate.next_photos, "person"),
     ("/rate/pair", rate.next_pair, "person"),

@@ -19,6 +19,7 @@ from paaplus.services.images.filters import ImageFilter
 from paaplus.services.predictions import version_quality, version_scores
 from paaplus.services.predictions.version_quality import VersionQuality
 from paaplus.services.users import keys, sessions, users
+from paaplus.studio import sentences
 from paaplus.studio.calls import Call, answer
 from paaplus.studio.operation import actor_names
 from paaplus.studio.people import error_of
@@ -46,8 +47,8 @@ def person(call: Call) -> Response:
                 "num_ratings": row.num_ratings,
                 "strategy": row.strategy,
                 "error": error_of(row.metrics),
-                "reason": row.gate_report.get("reason", ""),
-                "checks": _checks(row.gate_report),
+                "reason": sentences.of_gate(row.gate_report.get("reason", ""), call.t.language),
+                "checks": _checks(row.gate_report, call.t.language),
                 "reached": row.high_water_sequence,
             }
             for row in rows
@@ -58,7 +59,7 @@ def person(call: Call) -> Response:
                 "from": row.details.get("from"),
                 "to": row.details.get("to"),
                 "actor": names.get(row.actor, row.actor),
-                "reason": row.reason,
+                "reason": sentences.of_gate(row.reason or "", call.t.language),
                 "created_at": row.created_at,
                 "excluded": row.details.get("num_excluded", 0),
             }
@@ -189,12 +190,12 @@ _ACTS: Final[dict[str, Callable[[Session, UUID, Call, str], None]]] = {
 }
 
 
-def _checks(report: dict[str, Any]) -> list[dict[str, Any]]:
+def _checks(report: dict[str, Any], language: str) -> list[dict[str, Any]]:
     """The checks of the gate as lines: name, outcome and sentence. "untested": there was too little to measure."""
     lines = []
     for each in report.get("checks", []):
         outcome = "failed" if not each["passed"] else "untested" if each["value"] is None else "passed"
-        lines.append({"name": each["name"], "outcome": outcome, "detail": each["detail"]})
+        lines.append({"name": each["name"], "outcome": outcome, "detail": sentences.of_gate(each["detail"], language)})
     return lines
 
 

@@ -8,7 +8,7 @@ import time
 from datetime import timedelta
 from importlib.resources import files
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -204,6 +204,60 @@ def test_upload_and_thumbnail_with_its_tag(world: World) -> None:
     assert (again.status_code, again.content) == (304, b"")
 
 
+def two_photos(world: World, token: str) -> list[str]:
+    """Ids of two new photos of the session's user."""
+    sent = [
+        world.client.post(
+            "/studio/photos",
+            files={"file": ("a.jpg", jpeg(40 + 120 * number), "image/jpeg")},
+            headers={"X-Studio-Token": token},
+        )
+        for number in range(2)
+    ]
+    return [each.json()["id"] for each in sent]
+
+
+def test_many_thumbnails_come_in_one_answer_but_only_those_that_the_session_may_see(world: World) -> None:
+    ids = [*two_photos(world, sign_in(world, "user")), str(world.foreign_image)]
+    address = f"/studio/thumbnails?ids={','.join(ids)}&size=256"
+    answer = world.client.get(address)
+    boundary = answer.headers["content-type"].partition("boundary=")[2]
+    parts = answer.content.split(f"--{boundary}".encode())[1:-1]
+    named = [re.findall(rb'filename="([^"]+)"', part)[0].decode() for part in parts]
+    assert named == ids[:2]
+    alone = world.client.get(f"/studio/thumbnails/{ids[0]}?size=256")
+    assert parts[0].partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") == alone.content
+    assert answer.headers["cache-control"] == "no-store"  # one is missing: it may be there the next time
+    address = f"/studio/thumbnails?ids={','.join(ids[:2])}&size=256"
+    whole = world.client.get(address)
+    assert (whole.headers["cache-control"], whole.headers["vary"]) == ("private, max-age=604800, immutable", "Cookie")
+    tag = {"If-None-Match": whole.headers["etag"]}
+    assert (world.client.get(address, headers=tag).status_code, alone.headers["vary"]) == (304, "Cookie")
+    for wrong, status in (("", 400), ("x", 400), (",".join(str(uuid4()) for _ in range(61)), 400)):
+        assert world.client.get(f"/studio/thumbnails?ids={wrong}&size=256").status_code == status
+    assert world.client.get(f"/studio/thumbnails?ids={ids[0]}&size=77").status_code == 400
+    world.client.cookies.clear()
+    assert world.client.get(address, headers=tag).status_code == 401  # also who has its tag
+
+
+def test_thumbnails_that_there_was_no_time_to_make_are_named_and_not_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = two_photos(world, sign_in(world, "user"))
+    monkeypatch.setattr("paaplus.studio.thumbnails.MAKE_S", -1.0)
+    address = f"/studio/thumbnails?ids={','.join(ids)}&size=128"
+    first = world.client.get(address)
+    assert (first.content.count(b"filename="), first.headers["cache-control"]) == (1, "no-store")
+    assert ids[1].encode() in first.content.split(b'name="later"')[1]
+    assert world.client.get(address).content.count(b"filename=") == 2
+
+
+def test_a_browser_forgets_pictures_when_the_session_is_left(world: World) -> None:
+    token = sign_in(world, "user")
+    left = world.client.post("/studio/leave", data={"token": token}, follow_redirects=False)
+    assert left.headers["clear-site-data"] == '"cache"'
+
+
 @on_one_database
 def test_csv_marks_names_that_a_spreadsheet_would_carry_out(world: World) -> None:
     token = sign_in(world, "user")
@@ -341,7 +395,7 @@ def test_errors_of_the_services_are_told_in_the_visitors_language(
     assert page.status_code == 404
     assert "它不存在，或者你无权查看。（" in page.text
     script = world.client.get("/studio/watch/people?after=x", headers={"Accept-Language": "zh"}).json()
-    assert script["error"]["message"] == "输入有误。（after: an id）"
+    assert script["error"]["message"] == "输入有误。"  # nobody has told it in Chinese yet
     english = world.client.get("/studio/watch/people?after=x").json()
     assert english["error"]["message"] == "after: an id"
 

@@ -20,6 +20,9 @@ from tests.support.processes import wait_until
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 
 RANKING = "/studio/order/ranking"
+FILLED = """() => [...document.querySelectorAll('.wall img')].every(
+  (each) => each.src.startsWith('blob:') && each.complete && each.naturalWidth > 1)"""
+NUM_PARTS = "path => fetch(path).then(answer => answer.formData()).then(form => [...form.keys()].length)"
 HOSTILE = "<img src=x onerror=window.hostile=1>"
 
 
@@ -221,11 +224,18 @@ def test_two_people_in_two_browsers_see_only_their_own(
     for one, number in ((ann, 2), (bea, 1)):
         one.page.reload()
         assert one.page.locator(".wall img").count() == number
-    of_ann = ann.page.locator(".wall img").first.get_attribute("src")
+        one.page.wait_for_function(FILLED)
+    photo = ann.page.locator(".wall img").first.get_attribute("data-id")
+    of_ann = f"/studio/thumbnails/{photo}?size=256"
     assert ann.status(of_ann) == 200
     assert bea.status(of_ann) == 404
+    assert bea.page.evaluate(NUM_PARTS, f"/studio/thumbnails?ids={photo}&size=256") == 0
     assert ann.status("/studio/watch") == 403
     assert ann.page.get_by_role("link", name="Watch").count() == 0
+    ann.page.locator(".top-end summary").click()
+    ann.page.get_by_role("button", name="Sign out").click()
+    ann.page.wait_for_selector("#key")
+    assert ann.status(of_ann) == 401  # the browser has not kept it either
 
 
 def test_a_folder_is_sent_and_what_is_known_or_no_photo_is_told(

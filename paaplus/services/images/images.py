@@ -289,6 +289,12 @@ def get(session: Session, principal: Principal, image_id: UUID) -> ImageRow:
     return row
 
 
+def get_many(session: Session, principal: Principal, image_ids: Collection[UUID]) -> dict[UUID, ImageRow]:
+    """Images by id; what the principal may not see, or is not there, is left out."""
+    query = sa.select(ImageRow).where(ImageRow.id.in_(image_ids), visible_images(principal))
+    return {row.id: row for row in session.execute(query).scalars()}
+
+
 def list_images(
     session: Session,
     principal: Principal,

@@ -1,6 +1,7 @@
 // My order: a wall of photos that moves when the order or a filter changes.
 
 import { ask, element, moveFrom, picture, places, say, text, thumbnail } from "./common.js";
+import { BLANK, watch } from "./thumbnails.js";
 
 const find = (id) => document.getElementById(id);
 const gallery = find("gallery");
@@ -12,7 +13,9 @@ let numPending = 0;
 let bursts = null; // of each photo that is in one: its number, and whether it is the best
 
 function tile(photo) {
-  const image = picture(photo, 512, { loading: photo.rank > 24 ? "lazy" : "eager" });
+  const image = element("img", { src: BLANK, width: photo.width, height: photo.height, alt: photo.name, decoding: "async" });
+  Object.assign(image.dataset, { id: photo.id, size: 512 });
+  watch(image);
   const place = element("span", { className: "place" });
   const button = element("button", { "aria-label": photo.name || text("rate.photo") }, image);
   const made = element("li", { className: "tile" }, button, place);

@@ -1,6 +1,7 @@
 // Photos: a folder that is dropped or chosen is sent file by file, three at a time.
 
 import { ask, element } from "./common.js";
+import { watch } from "./thumbnails.js";
 
 const PICTURE = /\.(jpe?g|png|webp|heic|heif|tiff?|avif)$/i;
 const AT_ONCE = 3;
@@ -66,3 +67,4 @@ drop.addEventListener("drop", async (event) => { event.preventDefault(); upload(
 for (const id of ["folder", "files"]) {
   find(id).addEventListener("change", (event) => upload([...event.target.files].map((file) => [file, file.webkitRelativePath || file.name])));
 }
+for (const image of document.querySelectorAll(".wall img")) watch(image);

@@ -26,6 +26,7 @@ async function load() {
     queue.push(...found.items.filter((each) => !known.has(each.id)));
     ahead();
     showPace(found.pace);
+    showAgreement(found);
     return found;
   })().finally(() => { loading = null; });
   return loading;
@@ -119,6 +120,19 @@ function showPace(pace) {
     if (pace.open) parts.push(text("review.left", { minutes: Math.max(1, Math.round(pace.open * pace.seconds_each / 60)) }));
   }
   find("pace").replaceChildren(...parts.map((part) => element("span", { textContent: part })));
+}
+
+/** By aspect: how far the expert moved the labels, and how the expert's scores lie beside those of other experts. */
+function showAgreement({ agreement, pace }) {
+  find("going").hidden = !agreement.length;
+  find("agreement").replaceChildren(...agreement.map((each) => {
+    const lines = [text("review.moved", { points: (pace.correction[each.aspect] ?? 0).toFixed(1) })];
+    const values = { images: each.num_images, experts: each.num_others, points: each.mean_difference?.toFixed(1) };
+    if (each.srcc !== null) lines.push(text("review.agrees", { ...values, srcc: each.srcc.toFixed(2) }));
+    else if (each.mean_difference !== null) lines.push(text("review.agrees.apart", values));
+    else lines.push(text("review.agrees.few", values));
+    return element("li", {}, element("strong", { textContent: each.aspect }), ...lines.map((line) => element("span", { textContent: line })));
+  }));
 }
 
 function empty(pace) {
