@@ -29,13 +29,13 @@ from tests.support.processes import Service, running, wait_until
 class Api:
     """A uvicorn process of one deployment, and a key for its application."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, *, forked: bool = True) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{probe.getsockname()[1]}"
         port = self.url.rsplit(":", 1)[1]
         command = [sys.executable, "-m", "uvicorn", "paaplus.api.app:app", "--port", port]
-        self.service = Service("api", command, deployment.settings)
+        self.service = Service("api", command, deployment.settings, forked=forked)
         with deployment.database.session() as session:
             self.key = keys.create(
                 session, name="app", scope=KeyScope.APPLICATION, application=APPLICATION, user_id=None, actor="test"
@@ -114,7 +114,7 @@ def test_api_process_serves_predictions_without_loading_torch(deployment: Deploy
     user = deployment.add_user("anna")
     deployment.rate(user, range(40))
     deployment.work()
-    api = Api(deployment)
+    api = Api(deployment, forked=False)  # what a fork has imported does not count
     with running(api.service):
         wait_until("the API is ready", api.is_ready)
         images = [str(image) for image in deployment.images[:50]]

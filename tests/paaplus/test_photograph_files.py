@@ -118,6 +118,7 @@ def test_a_tiff_of_16_bits_is_a_ramp_and_transparent_pixels_are_white(tmp_path: 
     assert veil.image.getpixel((5, 5)) == (255, 255, 255)
 
 
+@pytest.mark.slow
 def test_a_jpeg_of_200_megapixels_takes_little_memory_and_one_more_row_is_refused(tmp_path: Path) -> None:
     """A gray one, because it is made quickly; the header of a larger one is refused without a decoder."""
     file = written(tmp_path, "vast.jpg", encoded(Image.new("L", (20_000, 10_000), 90), "JPEG"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -21,7 +22,14 @@ from paaplus.settings import get_settings
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["tests.support.acts", "celery.bin.celery", "celery.apps.worker", "celery.apps.beat", "celery.worker.consumer"]
+    [
+        "tests.support.acts",
+        "celery.bin.celery",
+        "celery.apps.worker",
+        "celery.apps.beat",
+        "celery.worker.consumer",
+        "uvicorn",
+    ]
 )
 
 
@@ -62,12 +70,13 @@ class Fork:
         self._process.join()
 
 
-class ForkedCelery:
-    """`python -m celery -A paaplus.workers.app ARGUMENTS` in a session of its own. Used like `subprocess.Popen`."""
+class ForkedCommand:
+    """A command `python -m MODULE ...` in a session of its own. Used like `subprocess.Popen`."""
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], log_file: Path) -> None:
-        self.args = arguments
-        self._process = _context.Process(target=_run_celery, args=(arguments, environment, str(log_file)))
+    def __init__(self, command: list[str], environment: dict[str, str], log_file: Path) -> None:
+        assert command[:2] == [sys.executable, "-m"], command
+        self.args = command
+        self._process = _context.Process(target=_run_module, args=(command[2:], environment, str(log_file)))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -91,7 +100,7 @@ class ForkedCelery:
         return self._process.exitcode
 
 
-def _run_celery(arguments: list[str], environment: dict[str, str], log_file: str) -> None:
+def _run_module(command: list[str], environment: dict[str, str], log_file: str) -> None:
     os.setsid()
     with open(log_file, "ab") as log:
         os.dup2(log.fileno(), 1)
@@ -99,10 +108,8 @@ def _run_celery(arguments: list[str], environment: dict[str, str], log_file: str
     os.environ.clear()
     os.environ.update(environment)
     get_settings.cache_clear()
-    sys.argv = ["celery", "-A", "paaplus.workers.app", *arguments]
-    from celery.__main__ import main
-
-    main()
+    sys.argv = command
+    runpy.run_module(command[0], run_name="__main__", alter_sys=True)
 
 
 def _run(fault: str, act: Callable[..., object], arguments: tuple[Any, ...]) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from paaplus.settings import Settings
-from tests.support.forks import ForkedCelery
+from tests.support.forks import ForkedCommand
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -32,15 +32,15 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 class Service:
-    """One process with its log: of a command, or of Celery's arguments forked."""
+    """One process with its log. `forked`: a command `python -m MODULE ...` runs in a fork that has imported it all."""
 
-    process: subprocess.Popen[bytes] | ForkedCelery
+    process: subprocess.Popen[bytes] | ForkedCommand
 
     def __init__(self, name: str, command: list[str], settings: Settings, *, forked: bool = False) -> None:
         settings.home.mkdir(parents=True, exist_ok=True)
         self.log_file = Path(settings.home) / f"{name}.log"
         if forked:
-            self.process = ForkedCelery(command, environment(settings), self.log_file)
+            self.process = ForkedCommand(command, environment(settings), self.log_file)
             return
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
@@ -83,8 +83,8 @@ def start_scheduler(settings: Settings, name: str = "scheduler", *, forked: bool
 
 
 def _celery(name: str, arguments: list[str], settings: Settings, *, forked: bool) -> Service:
-    command = [] if forked else [sys.executable, "-m", "celery", "-A", "paaplus.workers.app"]
-    return Service(name, [*command, *arguments], settings, forked=forked)
+    command = [sys.executable, "-m", "celery", "-A", "paaplus.workers.app", *arguments]
+    return Service(name, command, settings, forked=forked)
 
 
 @contextmanager

@@ -37,6 +37,7 @@ def checked(deployment: Deployment, scored: list[Scored]) -> Check:
         return true_receipts(session, Ledger(scored=scored))
 
 
+@pytest.mark.slow
 def test_true_receipts_are_what_was_answered(deployment: Deployment, scored: list[Scored]) -> None:
     assert checked(deployment, scored).problems == []
 

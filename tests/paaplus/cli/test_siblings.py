@@ -156,6 +156,7 @@ def test_theme_offsets_follow_ratings_and_are_undone(deployment: Deployment, run
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+@pytest.mark.slow
 def test_robustness_of_a_tool_and_of_a_user(
     deployment: Deployment, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ def test_noise_is_never_below_the_base_models():
     assert prior.noise_sd_A[0] >= base.noise_sd_A[0]
 
 
+@pytest.mark.slow
 def test_rank_bounds_the_coordinates_and_the_report_has_the_share_that_is_kept():
     people = simulated(60)[0]
     narrow, metrics = fit_taste_prior(tiny_base(), people, rank=2)
@@ -65,6 +66,7 @@ def test_rank_bounds_the_coordinates_and_the_report_has_the_share_that_is_kept()
     assert 0.8 < metrics["explained"][0] < all_metrics["explained"][0] <= 1.0
 
 
+@pytest.mark.slow
 def test_same_people_give_the_same_digest():
     people = simulated(60)[0]
     assert fit_taste_prior(tiny_base(), people)[0].digest == fitted(60)[0].digest

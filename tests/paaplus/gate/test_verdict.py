@@ -173,6 +173,7 @@ def test_mean_and_scale_of_a_person_do_not_count(change) -> None:
     assert verdict(moved).score == pytest.approx(verdict(rated).score, abs=0.1)
 
 
+@pytest.mark.slow
 def test_evidence_of_no_order_has_a_mean_likelihood_ratio_of_one_at_most() -> None:
     """What Ville's inequality needs, on normal ratings that have nothing to do with the images."""
     rng, ratios = np.random.default_rng(0), []

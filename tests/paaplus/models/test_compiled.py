@@ -86,6 +86,7 @@ def test_a_compiled_network_is_kept_and_read_by_the_next_process(network, home, 
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
+@pytest.mark.slow
 def test_another_network_is_not_taken_for_a_kept_one(network, home):
     pixels = torch.randn(1, 3, 32, 32)
     CompiledNetwork("two", network, (32, 32))

@@ -35,6 +35,7 @@ def picture(shade: int) -> ToolImage:
     return ToolImage(Image.fromarray(rng.integers(0, 256, (60 + shade, 90, 3), np.uint8)))
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_network_put_together_by_hand(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
     file = tmp_path / "nima.pth"
     torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, file)

@@ -64,6 +64,7 @@ def test_true_variances_are_found_when_people_differ_alike_in_all_directions():
     assert prior.slope_variance == pytest.approx(0.09, rel=0.6)
 
 
+@pytest.mark.slow
 def test_directions_in_which_people_differ_are_found():
     sds = (1.2, 0.6, 0.0, 0.0, 0.0, 0.0)
     prior = fit_people_prior(draw_people(60, 60, direction_sd=sds))

@@ -50,6 +50,7 @@ def test_features_are_the_networks_output_on_its_own_normalisation(weights, pict
     np.testing.assert_allclose(extractor.extract(pictures[:1])[0], expected_D, rtol=5e-3, atol=5e-3)
 
 
+@pytest.mark.slow
 def test_features_do_not_depend_on_the_batch(weights, lite_backbone, pictures):
     for extractor in (load_extractor("test_vit", weights), lite_backbone):
         together = extractor.extract(pictures)

@@ -68,6 +68,7 @@ def test_a_batch_deals_its_places_out(database: Database) -> None:
 
 
 @pytest.mark.parametrize("weights", [{}, {"one": 3.0}])
+@pytest.mark.slow
 def test_applications_share_by_their_weights(database: Database, weights: dict[str, float]) -> None:
     one, two = people(database, "one", 40), people(database, "two", 40)
     enqueue(database, two)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ def make_adapter(kind: int, seed: int, num_aspects: int) -> Adapter | None:
     num_aspects=st.integers(1, 3),
     seed=st.integers(0, 2**20),
 )
+@pytest.mark.slow
 def test_every_item_has_the_bits_that_it_has_alone(kinds: list[tuple[int, int]], num_aspects: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     adapters = [

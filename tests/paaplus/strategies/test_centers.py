@@ -73,6 +73,7 @@ def test_ratings_move_the_scores_away_from_the_center_and_towards_the_answers(st
 
 
 @pytest.mark.parametrize("kind", ["taste_vector", "bottleneck"])
+@pytest.mark.slow
 def test_the_penalty_counts_from_the_center(kind: str) -> None:
     """A prior that weighs very much holds the scores at the centre, not at the generic score."""
     start = adapter_of(start_of(kind, BASE, QUICK.rank, CENTER), BASE)

@@ -72,6 +72,7 @@ def test_a_state_from_before_any_increment_is_gone_on_from(strategy: str) -> Non
     assert with_state.adapter.digest == without.adapter.digest
 
 
+@pytest.mark.slow
 def test_a_late_rating_that_is_gone_leaves_the_importances() -> None:
     """One that was excluded, released and trained after newer ones, and is then retracted."""
     early, late = weighted(12).select(np.arange(12) != 4), weighted(12).select(np.arange(12) == 4)

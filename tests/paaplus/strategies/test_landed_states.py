@@ -58,6 +58,7 @@ def test_landed_version_is_gone_on_from_as_it_was_then(strategy: str, kind: str,
 
 
 @pytest.mark.parametrize(("strategy", "kind"), LANDED)
+@pytest.mark.slow
 def test_landed_version_with_nothing_new_stays_and_its_state_is_written_anew(strategy: str, kind: str) -> None:
     landed = Landed(strategy, kind)
     request = made["third_requests"](second_request(strategy, kind), landed)["whole"]

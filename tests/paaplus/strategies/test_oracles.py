@@ -92,6 +92,7 @@ def test_a_first_increment_is_that_of_a_plain_loop(strategy: str, kind: str) -> 
 
 
 @every_step_pair
+@pytest.mark.slow
 def test_a_later_increment_is_that_of_a_plain_loop(strategy: str, kind: str) -> None:
     assert_equal(second_requests(strategy, kind))
 

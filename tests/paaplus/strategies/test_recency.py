@@ -58,6 +58,7 @@ def test_earlier_weights_shrink_by_the_ageing_of_every_increment() -> None:
 
 
 @pytest.mark.parametrize("strategy", ["bayes", "replay", "cumulative"])
+@pytest.mark.slow
 def test_a_changed_mind_is_followed_faster_with_a_half_life(strategy: str) -> None:
     before, after = ratings(BASE, person(BASE), 30), ratings(BASE, -person(BASE), 12, first_sequence=40)
     unseen = ratings(BASE, -person(BASE), 100, seed=3, noise=0.0, missing=0.0)

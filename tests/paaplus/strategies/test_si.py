@@ -22,6 +22,7 @@ def importances(state: bytes) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("kind", ["taste_vector", "bottleneck"])
 @pytest.mark.parametrize("strategy", ["si", "replay_si"])
+@pytest.mark.slow
 def test_importances_are_not_zero_and_grow_with_every_increment(strategy: str, kind: str) -> None:
     request = first_request(strategy, kind, BASE, ratings(BASE, person(BASE), 24), replace(SMALL, ewc_decay=1.0))
     first = train(request)

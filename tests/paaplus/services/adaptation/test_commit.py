@@ -94,6 +94,7 @@ def told(deployment: Deployment, user: UUID) -> list[EventRow]:
         return events.after(session, user, events.NONE, 100)
 
 
+@pytest.mark.slow
 def test_claim_is_committed_in_one_transaction_with_history_events_and_deliveries_of_each(
     deployment: Deployment, groups: list[int]
 ) -> None:
@@ -131,6 +132,7 @@ def test_claim_is_committed_in_one_transaction_with_history_events_and_deliverie
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"])
+@pytest.mark.slow
 def test_user_whose_rows_are_refused_spoils_no_other_and_keeps_nothing(
     deployment: Deployment, groups: list[int]
 ) -> None:
@@ -160,6 +162,7 @@ def test_user_whose_rows_are_refused_spoils_no_other_and_keeps_nothing(
     assert [(v.number, v.state) for v in deployment.versions(refused)] == [(1, "retired"), (2, "active")]
 
 
+@pytest.mark.slow
 def test_who_is_erased_rolled_back_or_claimed_by_another_before_the_commit_is_left_out_of_it(
     deployment: Deployment, groups: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ class People:
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_every_answer_is_compared_once_with_what_was_served_when_it_came(deployment: Deployment, seed: int) -> None:
     rng = np.random.default_rng(seed)
     people, features = People(deployment), Features(deployment)

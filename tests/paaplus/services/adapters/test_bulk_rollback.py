@@ -35,6 +35,7 @@ def roll_back(deployment: Deployment, selection: Selection, **options: object) -
     return bulk_rollback.roll_back(deployment.database, selection, actor="admin", reason="stolen key", **options)
 
 
+@pytest.mark.slow
 def test_all_go_back_to_the_newest_version_from_before_the_time(deployment: Deployment) -> None:
     users = [trained(deployment, f"user{seed}", seed) for seed in range(2)]
     before = [deployment.scores(user) for user in users]

@@ -65,6 +65,7 @@ def predict(clinic: Clinic, name: str, *, with_confidence: bool = False) -> list
 
 
 @pytest.mark.parametrize("kind", list(MatchKind))
+@pytest.mark.slow
 def test_predictions_say_that_they_come_from_a_match(clinic: Clinic, kind: MatchKind) -> None:
     user = clinic.add_user()
     row = clinic.match(user, kind=kind)

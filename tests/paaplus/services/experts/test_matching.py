@@ -286,6 +286,7 @@ def test_a_retracted_answer_leaves_what_is_served(clinic: Clinic) -> None:
     )
 
 
+@pytest.mark.slow
 def test_gradient_strategies_start_at_the_match(clinic: Clinic) -> None:
     policy = {"adapter": "taste_vector", "strategy": "replay_ewc", "min_new_feedback": 2}
     plain, matched = clinic.add_user("plain", **policy), clinic.add_user("matched", **policy)

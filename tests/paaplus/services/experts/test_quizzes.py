@@ -127,6 +127,7 @@ def test_a_pair_without_a_preference_is_not_asked_again(master: Quizmaster) -> N
     assert state.pair.expected_information > 0
 
 
+@pytest.mark.slow
 def test_answers_are_the_evidence_of_a_match(database: Database, settings: Settings) -> None:
     master = Quizmaster(database, settings, num_experts=3)
     silent, heard = master.add_user("silent"), master.add_user("heard")
@@ -146,6 +147,7 @@ def test_an_open_quiz_is_what_opening_it_again_gives(master: Quizmaster) -> None
     assert state.pair.position == 2
 
 
+@pytest.mark.slow
 def test_a_finished_quiz_makes_room_for_another_that_asks_other_pairs(master: Quizmaster) -> None:
     user = master.add_user()
     done = master.finish(user, seed=1)

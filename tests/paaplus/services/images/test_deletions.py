@@ -41,6 +41,7 @@ def log_of(deployment: Deployment, user_id: object) -> feedback_log.FeedbackLog:
         return feedback_log.read(session, session.get_one(UserRow, user_id), "key")
 
 
+@pytest.mark.slow
 def test_version_that_was_trained_on_a_deleted_image_is_trained_again_without_it(deployment: Deployment) -> None:
     anna, ben, cleo = (deployment.add_user(name) for name in ("anna", "ben", "cleo"))
     for user in (anna, ben):

@@ -335,6 +335,7 @@ def test_huge_webp_header_is_refused_before_its_decoder_allocates(
             clean(webp)
 
 
+@pytest.mark.slow
 def test_text_bomb_in_a_png_is_refused() -> None:
     """A compressed text of 100 MB in 100 kB."""
     bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(100_000_000), 9))

@@ -132,6 +132,7 @@ PAIR = st.tuples(st.integers(0, NUM_USERS - 1), st.integers(0, NUM_IMAGES - 1))
 
 @hypothesis_settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(st.lists(PAIR, min_size=1, max_size=60), min_size=1, max_size=3), fresh=st.booleans())
+@pytest.mark.slow
 def test_scores_have_the_same_bits_alone_and_in_any_batch(
     world: World, batches: list[list[tuple[int, int]]], fresh: bool
 ) -> None:
