@@ -122,7 +122,7 @@ def aspect(value: str) -> str:
 
 def misspelled(names: list[str], known: list[str]) -> dict[str, str]:
     """Variables that are not known but look like one that is, with that one."""
-    found = {}
+    found: dict[str, str] = {}
     for name in names:
         if name not in known and not _SERVICE_LINK.fullmatch(name):
             close = get_close_matches(
