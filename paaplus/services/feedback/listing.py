@@ -125,9 +125,7 @@ def list_events(
     ]
 
 
-def _place_of(
-    session: Session, principal: Principal, user_id: UUID | None, cursor: UUID, place: sa.ColumnElement[Any]
-) -> Any:
+def _place_of(session: Session, principal: Principal, user_id: UUID | None, cursor: UUID, place: Any) -> Any:
     """The place of the last event that was seen: its id, or its sequence in one user's log.
 
     Raises:
