@@ -13,6 +13,7 @@ from uuid import UUID
 import structlog
 from fastapi import Depends, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import AfterValidator
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -31,7 +32,7 @@ from paaplus.services.operations.readiness import Readiness
 from paaplus.services.predictions.audiences import Audiences
 from paaplus.services.predictions.predict import Predictor
 from paaplus.services.users.failed_attempts import FailedAttempts
-from paaplus.services.users.keys import KeyRing, Principal, check_form
+from paaplus.services.users.keys import KeyRing, Principal
 from paaplus.services.users.rate_limits import RateLimiter, RateLimitKind
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
@@ -175,7 +176,7 @@ class OpensTo:
         if principal is None:
             context.failures.require_room(address, token)
             try:
-                check_form(token)  # here, because a thread costs more than all the rest
+                context.keys.refuse_known_wrong(token)  # here, because a thread costs more than all the rest
                 principal = await run_in_threadpool(context.keys.authenticate, token)
             except Unauthenticated:
                 context.failures.count(address)
@@ -230,4 +231,13 @@ UserPath = Annotated[
 ]
 VersionPath = Annotated[WholeText, Path(ge=0, le=2**31 - 1, description="Number of the adapter version.", examples=[1])]
 Limit = Annotated[WholeText, Query(ge=1, le=200, description="Maximum number of items per page.")]
-Cursor = Annotated[UUID | None, Query(description="`next_cursor` of the previous page.")]
+
+
+def _made_here(cursor: UUID | None) -> UUID | None:
+    """An id of the platform: after another one, a list would go on anywhere."""
+    if cursor is not None and cursor.version != 7:
+        raise ValueError("is no `next_cursor` of a page")
+    return cursor
+
+
+Cursor = Annotated[UUID | None, AfterValidator(_made_here), Query(description="`next_cursor` of the previous page.")]

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from paaplus.api.dependencies import ApiContext, Context, Cursor, Limit, ReadSession, UserKey
 from paaplus.api.routing import Route
-from paaplus.api.schemas.common import Page, WholeText, next_cursor
+from paaplus.api.schemas.common import OfUser, Page, WholeText, next_cursor
 from paaplus.api.schemas.feedback import (
     EVENT,
     RATING_EXAMPLE,
@@ -108,8 +108,8 @@ def list_feedback(
     key: UserKey,
     session: ReadSession,
     user: Annotated[
-        str | None,
-        Query(max_length=256, description="Only events of this user; default: of all users that the key may see."),
+        OfUser | None,
+        Query(description="Only events of this user; default: of all users that the key may see."),
     ] = None,
     image: Annotated[UUID | None, Query(description="Only events about this image.")] = None,
     kind: Annotated[FeedbackKind | None, Query(description="Only events of this kind.")] = None,

@@ -23,7 +23,7 @@ from paaplus.api.dependencies import (
     begin_once,
 )
 from paaplus.api.routing import Route
-from paaplus.api.schemas.common import FlagText, Moment, Page, Sought, WholeText, next_cursor
+from paaplus.api.schemas.common import FlagText, Moment, OfUser, Page, Sought, WholeText, next_cursor
 from paaplus.api.schemas.images import ImageOut
 from paaplus.api.schemas.maps import ThemeIn
 from paaplus.db.tables import ImageRow
@@ -118,7 +118,7 @@ def list_images(
     key: UserKey,
     context: Context,
     session: ReadSession,
-    user: Annotated[str | None, Query(max_length=256, description="Only private images of this user.")] = None,
+    user: Annotated[OfUser | None, Query(description="Only private images of this user.")] = None,
     shared: Annotated[
         FlagText | None, Query(description="true: only images that belong to no user; false: only private ones.")
     ] = None,
@@ -131,11 +131,9 @@ def list_images(
         Sought | None, Query(max_length=512, description="Only images whose name contains this, in either case.")
     ] = None,
     theme: Annotated[Sought | None, Query(max_length=64, description="Only images with this tag.")] = None,
-    rated_by: Annotated[
-        str | None, Query(max_length=256, description="Only images that this user has rated or liked.")
-    ] = None,
+    rated_by: Annotated[OfUser | None, Query(description="Only images that this user has rated or liked.")] = None,
     unrated_by: Annotated[
-        str | None, Query(max_length=256, description="Only images that this user has neither rated nor liked.")
+        OfUser | None, Query(description="Only images that this user has neither rated nor liked.")
     ] = None,
     created_since: Annotated[
         Moment | None, Query(description="Only images stored since then.", examples=["2026-11-22T12:00:00Z"])
@@ -144,16 +142,24 @@ def list_images(
     cursor: Cursor = None,
 ) -> Page[ImageOut]:
     """Images that the key may see and that meet all of the conditions."""
+    owner_id, rated_by_id = _user_id(session, key, user), _user_id(session, key, rated_by)
+    unrated_by_id = _user_id(session, key, unrated_by)
+    if owner_id is not None and shared:
+        raise InvalidInput("user and shared=true exclude each other: a shared image belongs to no user")
+    if rated_by_id is not None and rated_by_id == unrated_by_id:
+        raise InvalidInput("rated_by and unrated_by name the same user")
+    if name is not None and name_prefix is not None and not name.startswith(name_prefix):
+        raise InvalidInput("name and name_prefix exclude each other")
     wanted = ImageFilter(
-        owner_id=_user_id(session, key, user),
+        owner_id=owner_id,
         shared=shared,
         external_id=external_id,
         name=name,
         name_prefix=name_prefix,
         search=search,
         theme=theme,
-        rated_by=_user_id(session, key, rated_by),
-        unrated_by=_user_id(session, key, unrated_by),
+        rated_by=rated_by_id,
+        unrated_by=unrated_by_id,
         created_since=created_since,
     )
     rows = images_service.list_images(session, key, wanted, limit=limit, before=cursor)

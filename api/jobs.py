@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from paaplus.api.dependencies import Cursor, Limit, ReadSession, UserKey
 from paaplus.api.routing import Route
 from paaplus.api.schemas.adapters import RunOut
-from paaplus.api.schemas.common import Page, next_cursor
+from paaplus.api.schemas.common import OfUser, Page, next_cursor
 from paaplus.api.schemas.jobs import ImageErrorOut, JobDetailOut, JobOut, JobProgressOut
 from paaplus.db.tables import JobRow
 from paaplus.db.tables.jobs import JobState
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Route)
 def list_jobs(
     key: UserKey,
     session: ReadSession,
-    user: Annotated[str | None, Query(max_length=256, description="Only this user's jobs.")] = None,
+    user: Annotated[OfUser | None, Query(description="Only this user's jobs.")] = None,
     state: JobState | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,

@@ -21,7 +21,7 @@ from paaplus.api.dependencies import (
     give_again,
 )
 from paaplus.api.routing import Route
-from paaplus.api.schemas.common import Page, next_cursor
+from paaplus.api.schemas.common import FlagText, Page, next_cursor
 from paaplus.api.schemas.reviews import (
     BatchDetailOut,
     BatchIn,
@@ -113,7 +113,7 @@ def next_review(
     key: ExpertKey,
     session: ReadSession,
     batch: Annotated[UUID | None, Query(description="Only reviews of this batch.")] = None,
-    skipped: Annotated[bool, Query(description="Give skipped reviews, which are left out otherwise.")] = False,
+    skipped: Annotated[FlagText, Query(description="Give skipped reviews, which are left out otherwise.")] = False,
 ) -> NextOut:
     """The expert's next review, from the oldest open batch, in the batch's order."""
     expert_id = _expert(key)

@@ -19,12 +19,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from paaplus.api import bodies
+from paaplus.api import bodies, forms
 from paaplus.api.dependencies import ApiContext, CarriedOut, OpensTo, OpenToAll, get_once, get_session
 from paaplus.db.tables.governance import KeyScope
 from paaplus.services import idempotency
@@ -184,7 +184,9 @@ async def _principal(request: Request, context: ApiContext, shape: _Shape) -> Pr
 async def _check_form_of_request(request: Request, shape: _Shape, most_values: int) -> None:
     """Check query and body for names that are unknown or occur twice, and read the body."""
     if not isinstance(shape.key, OpenToAll):  # monitors add parameters of their own
-        _check_names("query", (name for name, _ in request.query_params.multi_items()), shape.query)
+        query = request.query_params.multi_items()
+        _check_names("query", (name for name, _ in query), shape.query)
+        _refuse_empty("query", query)
     if not bodies.has_body(request):
         return
     if shape.form is None and not shape.takes_json:
@@ -199,10 +201,11 @@ async def _check_form_of_request(request: Request, shape: _Shape, most_values: i
     if shape.form is None:
         await bodies.read_json(request, most_values)
         return
+    await forms.read_form(request)
     form = await request.form()
     try:
         _check_names("body", (name for name, _ in form.multi_items()), dict.fromkeys(shape.form, False))
-        _refuse_empty(form)
+        _refuse_empty("body", form.multi_items())
     except RequestValidationError:
         await form.close()  # of its files
         raise
@@ -227,10 +230,10 @@ def _check_names(place: str, given: Iterable[str], known: dict[str, bool]) -> No
             raise _invalid(place, name, "doubled_name", f"is given {count} times; once is needed")
 
 
-def _refuse_empty(form: FormData) -> None:
-    for name, value in form.multi_items():
+def _refuse_empty(place: str, given: Iterable[tuple[str, str | UploadFile]]) -> None:
+    for name, value in given:
         if not isinstance(value, UploadFile) and not value.strip():
-            raise _invalid("body", name, "empty_value", "is empty: leave it out, or give a value")
+            raise _invalid(place, name, "empty_value", "is empty: leave it out, or give a value")
 
 
 def _invalid(place: str, name: str, kind: str, message: str) -> RequestValidationError:

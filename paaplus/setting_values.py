@@ -112,17 +112,6 @@ def model_name(value: str) -> str:
     return value
 
 
-def fault(value: str) -> str:
-    """A fault point, with `:stop` or not; or `@FILE`."""
-    if value:
-        from paaplus import faults  # it reads the settings
-
-        point = value.removesuffix(faults.STOP)
-        if not value.startswith(faults.FROM_FILE) and point not in faults.POINTS:
-            raise ValueError(f"is no fault point; there are {', '.join(faults.POINTS)}")
-    return value
-
-
 def aspect(value: str) -> str:
     """The name of an aspect."""
     try:
@@ -133,7 +122,7 @@ def aspect(value: str) -> str:
 
 def misspelled(names: list[str], known: list[str]) -> dict[str, str]:
     """Variables that are not known but look like one that is, with that one."""
-    found = {}
+    found: dict[str, str] = {}
     for name in names:
         if name not in known and not _SERVICE_LINK.fullmatch(name):
             close = get_close_matches(

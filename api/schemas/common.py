@@ -65,6 +65,9 @@ Sought = Annotated[str, BeforeValidator(cleaned(checked_id_characters)), StringC
 Aspect = Annotated[str, BeforeValidator(cleaned(checked_id_characters)), StringConstraints(min_length=1, max_length=64)]
 Reason = Annotated[str, BeforeValidator(cleaned(trimmed_text)), StringConstraints(min_length=1, max_length=2000)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
+OfUser = Annotated[
+    str, BeforeValidator(cleaned(checked_id_characters)), StringConstraints(min_length=1, max_length=256)
+]
 UserRef = Annotated[
     str,
     BeforeValidator(cleaned(checked_id_characters)),

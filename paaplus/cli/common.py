@@ -222,7 +222,8 @@ def refuse_given(context: typer.Context, names: Sequence[str], why: str) -> None
     Raises:
         BadParameter: one is on the command line.
     """
-    for parameter in context.command.params:
+    parameters: Sequence[Any] = context.command.params
+    for parameter in parameters:
         source = context.get_parameter_source(str(parameter.name))
         if parameter.name in names and source is not None and source.name == "COMMANDLINE":
             raise typer.BadParameter(f"has no effect here: {why}", ctx=context, param=parameter)

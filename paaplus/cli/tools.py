@@ -97,6 +97,8 @@ def import_labels(
 ) -> None:
     """Import scores from 0 to 10, all rows or none. `image` is an image's id or file name."""
     source = precomputed.read_csv(file, tool, csv_format(delimiter, decimal_mark))
+    if not source.judgements:
+        raise InvalidInput(f"{file}: no rows below the first line, which has the names of columns")
     with open_database() as database, database.session() as session:
         found = _labels_by_image(session, file, source, application)
         stored = pseudo_labels.add_precomputed(

@@ -24,6 +24,7 @@ from paaplus.cli.common import (
     parse_scale,
     print_record,
     print_rows,
+    require_folder_of,
     set_object,
     user_of,
 )
@@ -165,11 +166,16 @@ def export_user(
     """Write all data about a user into a zip file: all rows, and the user's own images."""
     if to.exists():
         raise Conflict(f"{to} exists; choose another name")
+    require_folder_of(to)
     with open_database() as database:
         with database.read_session() as session:
             user_id = user_of(session, user).id
         with to.open("xb") as file:
-            export.write_zip(database, open_blobs(), user_id, file)
+            try:
+                export.write_zip(database, open_blobs(), user_id, file)
+            except BaseException:  # Ctrl-C too: half an archive is none
+                to.unlink()
+                raise
     typer.echo(f"wrote {to}")
 
 
@@ -180,6 +186,8 @@ def erase(
 ) -> None:
     """Erase a user with feedback, adapters and own images. This cannot be undone."""
     if not yes:
+        with open_database() as database, database.read_session() as session:
+            user_of(session, user)
         typer.confirm(f"Erase {user} with all feedback, adapters and images?", abort=True)
     with open_database() as database:
         with database.session() as session:

@@ -102,6 +102,8 @@ def disable(webhook: WebhookArgument, as_json: JsonOption = False) -> None:
 def remove(webhook: WebhookArgument, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Remove a webhook. What was not delivered is dropped."""
     if not yes:
+        with open_database() as database, database.read_session() as session:
+            webhooks.get(session, keys.OPERATOR, webhook)
         typer.confirm(f"remove webhook {webhook}, with what waits for it?", abort=True)
     with open_database() as database, database.session() as session:
         webhooks.delete(session, keys.OPERATOR, webhook, actor=ACTOR)

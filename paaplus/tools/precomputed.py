@@ -47,13 +47,18 @@ class PrecomputedTool:
         return known[0] if known else Judgement({}, {})
 
 
+def is_name(name: str) -> bool:
+    """Whether a name is `precomputed` or `precomputed:SOURCE`."""
+    return _TOOL_NAME.fullmatch(name) is not None
+
+
 def check_name(name: str) -> None:
     """Check the name of a source of precomputed scores.
 
     Raises:
         InvalidInput: it is neither `precomputed` nor `precomputed:SOURCE`.
     """
-    if not _TOOL_NAME.fullmatch(name):
+    if not is_name(name):
         raise InvalidInput(f"tool {name!r:.80}: must be {NAME!r} or '{NAME}:source', with a source of a-z 0-9 . _ -")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi.routing import iter_route_contexts
+from sqlalchemy import event
 from starlette.testclient import TestClient
 
 from paaplus.api import bodies
@@ -230,12 +231,100 @@ def test_unknown_keys_are_counted_and_known_keys_go_on(settings: Settings) -> No
         assert world.user.get("/v1/users/ada").status_code == 200, "it was valid a moment ago"
 
 
-@pytest.mark.parametrize("limit", ["1_0", "١", "1.0", " 5", ""])
+@pytest.mark.parametrize("limit", ["1_0", "١", "1.0", " 5"])
 def test_numbers_in_a_query_are_not_guessed(world: World, limit: str) -> None:
     refused = world.application.get("/v1/users", limit=limit)
     assert refused.status_code == 422
     assert "is not a whole number" in refused.text
     assert world.application.get("/v1/users/ada/adapters/1_0").status_code in (404, 405, 422)
+
+
+def test_key_that_is_none_is_looked_up_once_a_second_and_counted_each_time(settings: Settings) -> None:
+    limited = settings.model_copy(update={"failed_attempts_per_minute": 4})
+    token = "paa_" + "x" * 43
+    with TestClient(app_with(limited)) as client:
+        world = World(client)
+        asked: list[str] = []
+        event.listen(world.database.engine, "begin", lambda _connection: asked.append("begin"))
+        answers = [client.get("/v1/users", headers={"Authorization": f"Bearer {token}"}) for _ in range(6)]
+        assert [answer.status_code for answer in answers] == [401] * 4 + [429] * 2
+        assert len(asked) <= 1, asked
+
+
+# --- queries and forms: nothing is guessed
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("users", "application"), ("users", "external_id"), ("images", "user"), ("images", "search"),
+     ("images", "rated_by"), ("images", "created_since"), ("feedback", "user"), ("feedback", "kind"),
+     ("jobs", "user"), ("jobs", "state"), ("experts", "domain"), ("pseudo-labels", "tool"), ("users", "cursor"),
+     ("audit/verification", "expected")],
+)  # fmt: skip
+@pytest.mark.parametrize("value", ["", " "])
+def test_condition_that_is_empty_is_refused_and_lists_nothing(world: World, path: str, name: str, value: str) -> None:
+    error = assert_error(world.admin.get(f"/v1/{path}", **{name: value}), 422, "invalid_request")
+    assert error["message"] == f"query.{name}: is empty: leave it out, or give a value"
+
+
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        ({"user": "ada", "shared": "true"}, "user and shared=true exclude each other"),
+        ({"rated_by": "ada", "unrated_by": "ada"}, "name the same user"),
+        ({"name": "a.jpg", "name_prefix": "b"}, "name and name_prefix exclude each other"),
+    ],
+)
+def test_conditions_that_no_image_meets_are_refused(world: World, query: dict[str, str], why: str) -> None:
+    assert why in assert_error(world.application.get("/v1/images", **query), 400, "invalid_input")["message"]
+
+
+@pytest.mark.parametrize("path", ["users", "images", "feedback", "jobs", "keys", "audit", "webhooks"])
+def test_cursor_that_no_list_gave_is_refused(world: World, path: str) -> None:
+    answer = world.admin.get(f"/v1/{path}", cursor="c0ffee00-0000-4000-8000-000000000000")
+    assert "is no `next_cursor` of a page" in assert_error(answer, 422, "invalid_request")["message"]
+
+
+def test_cursor_of_another_log_does_not_end_this_one(world: World) -> None:
+    assert world.application.post("/v1/feedback", world.rating()).status_code == 201
+    for cursor, query in [(world.images[0], {}), (world.ada, {"user": "ada"})]:
+        answer = world.application.get("/v1/feedback", cursor=str(cursor), **query)
+        assert "is no event of this list" in assert_error(answer, 400, "invalid_input")["message"]
+    event_id = world.application.get("/v1/feedback").json()["items"][0]["id"]
+    assert world.application.get("/v1/feedback", cursor=event_id, user="ada").json()["items"] == []
+    answer = world.other.get("/v1/feedback", cursor=event_id)
+    assert "is no event of this list" in assert_error(answer, 400, "invalid_input")["message"]
+
+
+def form(*parts: bytes, charset: str = "") -> dict[str, Any]:
+    body = b"".join(b"--sep\r\nContent-Disposition: form-data; " + part + b"\r\n" for part in parts) + b"--sep--\r\n"
+    return {"content": body, "headers": {"Content-Type": f"multipart/form-data; boundary=sep{charset}"}}
+
+
+PICTURE = b'name="file"; filename="a.jpg"\r\n\r\n' + jpeg()
+
+
+@pytest.mark.parametrize(
+    ("parts", "where"),
+    [
+        ((PICTURE, b'name="theme"\r\n\r\ncaf\xe9'), "body.theme: is not UTF-8: byte 4 is 0xe9"),
+        ((b'name="file"; filename="caf\xe9.jpg"\r\n\r\n' + jpeg(),), "header.Content-Disposition: is not UTF-8"),
+        ((PICTURE, b'name="th\xe9me"\r\n\r\nx'), "header.Content-Disposition: is not UTF-8"),
+    ],
+)
+def test_form_that_is_not_utf8_is_refused_and_not_read_as_latin1(
+    world: World, parts: tuple[bytes, ...], where: str
+) -> None:
+    answer = world.application.request("POST", "/v1/images", **form(*parts))
+    assert where in assert_error(answer, 422, "invalid_request")["message"]
+    assert len(world.application.get("/v1/images").json()["items"]) == len(world.images)
+
+
+def test_form_in_another_encoding_is_refused(world: World) -> None:
+    answer = world.application.request("POST", "/v1/images", **form(PICTURE, charset="; charset=latin-1"))
+    assert "send the form in UTF-8" in assert_error(answer, 415, "unsupported_media_type")["message"]
+    answer = world.application.request("POST", "/v1/images", **form(PICTURE, charset="; charset=UTF-8"))
+    assert answer.status_code == 201
 
 
 # --- what a document holds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, aliased
 
 from paaplus.db.tables import ExclusionRow, FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
+from paaplus.errors import InvalidInput
 from paaplus.services.feedback import exclusions
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.users import visible_users
@@ -71,6 +72,9 @@ def list_events(
 
     Args:
         cursor: id of the last event of the page before.
+
+    Raises:
+        InvalidInput: the cursor is no event of this list.
     """
     is_newest_first = order == "newest"
     place = FeedbackRow.id if wanted.user_id is None else FeedbackRow.sequence  # the order of one log is its sequence
@@ -101,7 +105,7 @@ def list_events(
     if wanted.after_sequence is not None:
         query = query.where(FeedbackRow.sequence > wanted.after_sequence)
     if cursor is not None:
-        last = sa.select(place).where(FeedbackRow.id == cursor).correlate(None).scalar_subquery()
+        last = _place_of(session, principal, wanted.user_id, cursor, place)
         query = query.where(place < last if is_newest_first else place > last)
     rows = session.execute(query).all()
     events = [row[0] for row in rows]
@@ -119,6 +123,22 @@ def list_events(
         )
         for event, application, external_id, is_retracted, *about in rows
     ]
+
+
+def _place_of(session: Session, principal: Principal, user_id: UUID | None, cursor: UUID, place: Any) -> Any:
+    """The place of the last event that was seen: its id, or its sequence in one user's log.
+
+    Raises:
+        InvalidInput: the cursor is no event of this list, so there would be nothing after it.
+    """
+    query = sa.select(place).join(UserRow, UserRow.id == FeedbackRow.user_id)
+    query = query.where(FeedbackRow.id == cursor, visible_users(principal))
+    if user_id is not None:
+        query = query.where(FeedbackRow.user_id == user_id)
+    found = session.execute(query).scalar_one_or_none()
+    if found is None:
+        raise InvalidInput(f"cursor {cursor} is no event of this list")
+    return found
 
 
 def _is_retracted() -> sa.ColumnElement[bool]:

@@ -54,7 +54,7 @@ def request(
         image_ids: images of the application; None: all that belong to no single user.
 
     Raises:
-        InvalidInput: a tool cannot run here, or there are too many images.
+        InvalidInput: a tool cannot run here, the application has no image, or there are too many images.
         NotFound: an image does not exist in this application.
     """
     check_application(application)
@@ -63,6 +63,8 @@ def request(
     if image_ids is not None:
         found = _images_of(session, application, image_ids)
         wanted = [str(image_id) for image_id in sorted(found)]
+    elif session.execute(sa.select(ImageRow.id).where(ImageRow.application == application).limit(1)).first() is None:
+        raise InvalidInput(f"application {application!r} has no image to label")
     payload = {"application": application, "tools": sorted(tools), "image_ids": wanted}
     digest = sha256_hex(json.dumps(payload, sort_keys=True).encode())
     return jobs.enqueue(
@@ -164,6 +166,7 @@ def list_labels(
 
     Raises:
         NotFound: no such image for this principal.
+        InvalidInput: no such tool.
     """
     query = (
         sa.select(PseudoLabelRow)
@@ -178,6 +181,7 @@ def list_labels(
             raise NotFound(f"image {image_id} does not exist")
         query = query.where(PseudoLabelRow.image_id == image_id)
     if tool is not None:
+        tools_service.check_exists(tool)
         query = query.where(PseudoLabelRow.tool == tool)
     if before is not None:
         query = query.where(PseudoLabelRow.id < before)

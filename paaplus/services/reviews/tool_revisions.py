@@ -25,6 +25,7 @@ from paaplus.ids import new_id, sha256_hex
 from paaplus.scoring.revision import Revision
 from paaplus.services import audit
 from paaplus.services.registry.artifacts import LoadedOnce
+from paaplus.services.reviews import tools as tools_service
 
 NUM_KEPT: Final = 64
 
@@ -77,11 +78,15 @@ def list_revisions(
         tool: of this tool; None: of every tool.
         limit: at most so many.
         before: only revisions older than this id.
+
+    Raises:
+        InvalidInput: no such tool.
     """
     query = sa.select(ToolRevisionRow).order_by(ToolRevisionRow.id.desc()).limit(limit)
     if application is not None:
         query = query.where(ToolRevisionRow.application == application)
     if tool is not None:
+        tools_service.check_exists(tool)
         query = query.where(ToolRevisionRow.tool == tool)
     if before is not None:
         query = query.where(ToolRevisionRow.id < before)

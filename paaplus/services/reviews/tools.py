@@ -57,6 +57,16 @@ def list_tools(session: Session, blobs: BlobStore, settings: Settings) -> list[T
     return infos
 
 
+def check_exists(name: str) -> None:
+    """Check that there is a tool of this name, or that labels may have been imported under it.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    if name not in AI_TOOLS and not precomputed.is_name(name):
+        raise InvalidInput(f"tool {name!r:.80} does not exist; known: {', '.join(AI_TOOLS)}, {precomputed.NAME}:SOURCE")
+
+
 def check_runnable(names: list[str], settings: Settings) -> None:
     """Check that tools exist, are named once, and can run in this deployment.
 

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus.db.engine import Database
+from paaplus.db.prepared import Prepared
 from paaplus.db.tables import ApiKeyRow, UserRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.db.types import utcnow
@@ -29,6 +30,7 @@ Sees = Literal["user", "application", "all"]
 PREFIX = "paa_"
 CACHE_S: Final = 0.5  # how long a key may still work in other processes after it was revoked
 CACHE_SIZE: Final = 4096
+UNKNOWN_S: Final = 1.0  # how long a key that is none is known to be none
 NAME_MAX: Final = 64
 _FORM: Final = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
 
@@ -37,6 +39,7 @@ _UNKNOWN: Final = "this API key is unknown or revoked"
 _OWNER: Final = sa.select(
     ApiKeyRow.name, ApiKeyRow.scope, ApiKeyRow.id, ApiKeyRow.application, ApiKeyRow.user_id, ApiKeyRow.creates_users
 ).where(ApiKeyRow.key_sha256 == sa.bindparam("digest"), ApiKeyRow.revoked_at.is_(None))
+_ID: Final = Prepared(lambda _: _OWNER.with_only_columns(ApiKeyRow.id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +178,11 @@ def authenticate(session: Session | sa.Connection, token: str) -> Principal:
         Unauthenticated: unknown or revoked.
     """
     check_form(token)
-    row = session.execute(_OWNER, {"digest": sha256_hex(token.encode())}).one_or_none()
+    digest = sha256_hex(token.encode())
+    connection = session.connection() if isinstance(session, Session) else session
+    if not _ID.rows(connection, digest=digest):  # many may be tried: the driver alone finds that it is none
+        raise Unauthenticated(_UNKNOWN)
+    row = session.execute(_OWNER, {"digest": digest}).one_or_none()
     if row is None:
         raise Unauthenticated(_UNKNOWN)
     return Principal(*row)
@@ -235,6 +242,7 @@ class KeyRing:
         self._database = database
         self._cache_s = cache_s
         self._known: dict[str, tuple[float, Principal]] = {}
+        self._unknown: dict[str, float] = {}  # until when
         self._lock = threading.Lock()
 
     def cached(self, token: str) -> Principal | None:
@@ -244,6 +252,20 @@ class KeyRing:
         if found is None or found[0] < time.monotonic():
             return None
         return found[1]
+
+    def refuse_known_wrong(self, token: str) -> None:
+        """Refuse what no key looks like, and what was looked up just now and is none, without asking the database.
+
+        No new key is refused by it: its secret is drawn at random, so that nobody has tried it before.
+
+        Raises:
+            Unauthenticated: it is no key.
+        """
+        check_form(token)
+        with self._lock:
+            ends_at = self._unknown.get(sha256_hex(token.encode()))
+        if ends_at is not None and time.monotonic() < ends_at:
+            raise Unauthenticated(_UNKNOWN)
 
     def authenticate(self, token: str) -> Principal:
         """The principal of a key.
@@ -255,13 +277,23 @@ class KeyRing:
         if known is not None:
             return known
         expires = time.monotonic() + self._cache_s  # counted from before the query, so it never lasts longer
-        with self._database.read_connection() as connection:
-            principal = authenticate(connection, token)
+        try:
+            with self._database.read_connection() as connection:
+                principal = authenticate(connection, token)
+        except Unauthenticated:
+            self._note_unknown(token)
+            raise
         with self._lock:
             if len(self._known) >= CACHE_SIZE:
                 self._known.clear()
             self._known[sha256_hex(token.encode())] = (expires, principal)
         return principal
+
+    def _note_unknown(self, token: str) -> None:
+        with self._lock:
+            if len(self._unknown) >= CACHE_SIZE:
+                self._unknown.clear()
+            self._unknown[sha256_hex(token.encode())] = time.monotonic() + UNKNOWN_S
 
     def forget(self) -> None:
         """Empty this process's cache, after it has revoked a key."""

@@ -17,9 +17,10 @@ from paaplus.db.locks import lock_name
 from paaplus.db.tables import DeliveryRow, EventRow, WebhookRow
 from paaplus.db.tables.events import EventKind
 from paaplus.db.types import utcnow
-from paaplus.errors import Conflict, NotFound
+from paaplus.errors import Conflict, InvalidInput, NotFound
 from paaplus.ids import new_id
 from paaplus.services import audit
+from paaplus.services.names import check_application
 from paaplus.services.users.keys import Principal
 from paaplus.services.webhooks import addresses
 from paaplus.settings import Settings
@@ -61,21 +62,29 @@ def create(
         kinds: of events; None: all.
 
     Raises:
-        InvalidInput: a webhook may not have this URL.
-        Conflict: the application has too many webhooks.
+        InvalidInput: a webhook may not have this URL, the application has no valid name, or a kind is named twice.
+        Conflict: the application has such a webhook already, or too many.
     """
+    if application is not None:
+        check_application(application)
+    if kinds is not None and len(set(kinds)) < len(kinds):
+        raise InvalidInput(f"kinds {', '.join(kind.value for kind in kinds)}: none twice")
     addresses.target_of(url, allow_private=settings.webhook_allow_private)
     lock_name(session, f"webhooks:{application or ''}")
     same = WebhookRow.application.is_not_distinct_from(application)
     num_webhooks = session.execute(sa.select(sa.func.count()).select_from(WebhookRow).where(same)).scalar_one()
     if num_webhooks >= settings.webhooks_per_application:
         raise Conflict(f"there are {num_webhooks} webhooks, the most that are allowed: delete one first")
+    told = [kind.value for kind in EventKind if kinds is None or kind in kinds]
+    for known in session.execute(sa.select(WebhookRow).where(same, WebhookRow.url == url)).scalars():
+        if known.kinds == told:
+            raise Conflict(f"webhook {known.id} tells this URL of the same events already")
     row = WebhookRow(
         id=new_id(),
         application=application,
         url=url,
         secret=SECRET_PREFIX + secrets.token_urlsafe(32),
-        kinds=[kind.value for kind in EventKind if kinds is None or kind in kinds],
+        kinds=told,
         failures=0,
         created_at=utcnow(),
     )

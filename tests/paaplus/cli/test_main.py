@@ -43,7 +43,7 @@ def test_home_that_is_a_file_is_named(
     ("url", "message"),
     [
         ("postgresql://anna:canary@127.0.0.1:1/none", "(unavailable): database: connection failed"),
-        ("canary", "(invalid_input): the database URL cannot be read"),
+        ("canary", "(invalid_input): PAAPLUS_DATABASE_URL: is no URL of a database"),
     ],
 )
 def test_database_that_is_away_is_told_without_its_password(

@@ -10,6 +10,8 @@ import pytest
 
 from paaplus.cli import main as cli
 from paaplus.db.engine import Database
+from paaplus.errors import Unavailable
+from paaplus.services.operations import export
 from paaplus.services.users import users
 from paaplus.settings import Settings, get_settings
 
@@ -260,3 +262,42 @@ def test_tilde_is_the_home_in_every_path(elsewhere: Path, run: Run, monkeypatch:
     monkeypatch.setenv("HOME", str(elsewhere / "me"))
     told = told_plainly(run("tools", "import", "~/labels.csv", exit_code=2))
     assert f"{elsewhere / 'me' / 'labels.csv'}".replace(" ", "") in told.replace(" ", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("tools label generic --application nope", "application 'nope' has no image to label"),
+        ("tools labels --tool nope", "tool 'nope' does not exist; known: generic"),
+        ("tools revisions --tool nope", "tool 'nope' does not exist; known: generic"),
+        ("tools import empty.csv --application shop", "empty.csv: no rows below the first line"),
+        ("webhooks add https://example.com/x --application a?b", "application 'a?b'"),
+        ("webhooks add https://example.com/x --kind job.failed --kind job.failed", "none twice"),
+        ("webhooks remove 0197f000-0000-7000-8000-000000000000", "does not exist"),
+        ("users erase shop/nobody", "does not exist"),
+        ("users export shop/ada --to none/ada.zip", "there is no folder"),
+    ],
+)
+def test_names_that_nothing_has_are_told_before_anything_is_asked_or_done(
+    shop: Path, run: Run, command: str, why: str
+) -> None:
+    (shop / "empty.csv").write_text("image,beauty\n")
+    assert why in run(*command.split())
+    assert "[]" in run("webhooks", "list", "--json", exit_code=0)
+    assert "[]" in run("jobs", "list", "--json", exit_code=0)
+
+
+def test_webhook_that_is_there_is_not_added_again(shop: Path, run: Run) -> None:
+    run("webhooks", "add", "https://example.com/x", "--application", "shop", exit_code=0)
+    assert "of the same events already" in run("webhooks", "add", "https://example.com/x", "--application", "shop")
+    run("webhooks", "add", "https://example.com/x", "--application", "studio", exit_code=0)
+    run("webhooks", "add", "https://example.com/x", "--application", "shop", "--kind", "job.failed", exit_code=0)
+
+
+def test_export_that_breaks_off_leaves_no_file(shop: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_off(*_: object) -> None:
+        raise Unavailable("the storage does not answer")
+
+    monkeypatch.setattr(export, "write_zip", break_off)
+    assert "the storage does not answer" in run("users", "export", "shop/ada", "--to", "ada.zip")
+    assert not (shop / "ada.zip").exists()

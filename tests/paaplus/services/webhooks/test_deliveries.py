@@ -217,8 +217,9 @@ def test_events_of_a_user_stay_in_order_when_a_clock_is_set_back(scene: Scene, m
 
 def test_number_of_webhooks_is_bounded(scene: Scene) -> None:
     scene.settings = scene.settings.model_copy(update={"webhooks_per_application": 2})
-    scene.webhook()
-    scene.webhook()
+    kinds = list(EventKind)
+    scene.webhook(kinds=kinds[:1])
+    scene.webhook(kinds=kinds[1:2])
     with pytest.raises(Conflict, match="2 webhooks"):
-        scene.webhook()
-    scene.webhook(application="other-app")
+        scene.webhook(kinds=kinds[2:3])
+    scene.webhook(application="other-app", kinds=kinds[:1])
