@@ -39,13 +39,13 @@ class PathPrior:
             return math.log(self.starts_at_once)
         return math.log(self.starts_later) + (blocks_before - 1.0) * math.log(self.waits)
 
-    def log_lasting(self, length: float) -> float:
-        return max(length - 1.0, 0.0) * math.log(self.lasts)
+    def log_lasting(self, length: np.ndarray | float) -> np.ndarray:
+        return np.maximum(np.asarray(length) - 1.0, 0.0) * math.log(self.lasts)
 
-    def log_ended(self, blocks_after: float) -> float:
-        if blocks_after <= 0:
-            return 0.0
-        return math.log(self.ended) + max(blocks_after - 1.0, 0.0) * math.log(self.stays_ended)
+    def log_ended(self, blocks_after: np.ndarray | float) -> np.ndarray:
+        after = np.asarray(blocks_after)
+        ended = math.log(self.ended) + np.maximum(after - 1.0, 0.0) * math.log(self.stays_ended)
+        return np.where(after > 0.0, ended, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,12 @@ def best_window(evidence_of: dict[tuple[int, int], float], position_B: np.ndarra
     evidence_SE = np.full((num_blocks, num_blocks + 1), -math.inf)
     for (start, stop), value in evidence_of.items():
         evidence_SE[start, stop] = value
-    lasting_SE, ended_EE = _log_lengths(position_B, prior)
+    length_EE = position_B[None, :] - position_B[:, None]
+    lasting_SE, ended_EE = prior.log_lasting(length_EE[:-1]), prior.log_ended(length_EE)
     log_start_S = np.array([prior.log_start(position) for position in position_B[:-1].tolist()])
     log_window_SE = evidence_SE + log_start_S[:, None] + lasting_SE
     before = np.zeros(num_blocks + 1)  # best score of the blocks before each one, 0 at least
+    score_SE, turned_S, best_score = log_window_SE, np.zeros(0, np.bool_), -math.inf
     for end in range(1, num_blocks + 1):
         score_SE = log_window_SE[:end, : end + 1] + ended_EE[: end + 1, end]
         now_S = evidence_SE[:end, end]  # windows that last until now may begin with a turn
@@ -85,17 +87,6 @@ def best_window(evidence_of: dict[tuple[int, int], float], position_B: np.ndarra
         score_SE[:, end] = np.maximum(after_turn_S, score_SE[:, end])
         best_score = float(score_SE.max())
         before[end] = max(best_score, 0.0)
-    score_SE[:, :end] += prior.caution
-    start, stop = divmod(int(score_SE.argmax()), end + 1)  # the first of the best
-    return Window(start, stop, best_score, bool(turned_S[start]) and stop == end)
-
-
-def _log_lengths(position_B: np.ndarray, prior: PathPrior) -> tuple[np.ndarray, np.ndarray]:
-    """Log probabilities of each window's length, by first block and end (B, B + 1), and of the time since its end.
-
-    The latter by the end of the window and the end of the feedback, (B + 1, B + 1).
-    """
-    length_EE = position_B[None, :] - position_B[:, None]
-    ended_EE = math.log(prior.ended) + np.maximum(length_EE - 1.0, 0.0) * math.log(prior.stays_ended)
-    lasting_SE = np.maximum(length_EE[:-1] - 1.0, 0.0) * math.log(prior.lasts)
-    return lasting_SE, np.where(length_EE > 0, ended_EE, 0.0)
+    score_SE[:, :num_blocks] += prior.caution
+    start, stop = divmod(int(score_SE.argmax()), num_blocks + 1)  # the first of the best
+    return Window(start, stop, best_score, bool(turned_S[start]) and stop == num_blocks)

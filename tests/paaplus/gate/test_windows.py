@@ -78,3 +78,40 @@ def test_odds_rarely_exceed_a_limit_however_often_one_looks() -> None:
 
 def test_without_blocks_there_is_no_window() -> None:
     assert best_window({}, np.zeros(1), PRIOR) is None
+
+
+def one_by_one(evidence_of: dict[tuple[int, int], float], position_B: np.ndarray) -> tuple[int, int, bool, float]:
+    """The best window, each looked at alone: start, end, whether it is a turn, best score."""
+    before, found = [0.0], (0, 0, False, 0.0)
+    for end in range(1, len(position_B)):
+        scores = {}
+        for start, stop in ((a, b) for a in range(end) for b in range(a + 1, end + 1)):
+            lasting = PRIOR.log_lasting(position_B[stop] - position_B[start])
+            now = evidence_of[start, stop]
+            score = (
+                now + PRIOR.log_start(position_B[start]) + lasting + PRIOR.log_ended(position_B[end] - position_B[stop])
+            )
+            turn = before[start] + now + math.log(PRIOR.turns) + lasting
+            may_turn = stop == end and start > 0 and now >= PRIOR.turn_evidence
+            turned = may_turn and before[start] > 0 and turn > score
+            scores[start, stop] = float(max(score, turn) if may_turn else score), turned
+        chosen = max(scores, key=lambda window: scores[window][0] + (PRIOR.caution if window[1] < end else 0.0))
+        best_score = max(score for score, _ in scores.values())
+        before.append(max(best_score, 0.0))
+        found = (*chosen, scores[chosen][1], best_score)
+    return found
+
+
+def test_all_windows_at_once_are_all_windows_one_by_one() -> None:
+    rng, turns = np.random.default_rng(1), 0
+    for _ in range(200):
+        num = int(rng.integers(1, 12))
+        position_B = np.concatenate([[0.0], np.cumsum(rng.choice([0.3, 1.0, 2.0, 4.0], size=num))])
+        windows = evidence(list(rng.normal(0.5, 4.0, size=num)))
+        windows = {window: value + float(rng.normal(0.0, 3.0)) for window, value in windows.items()}
+        found, (start, end, turned, score) = best_window(windows, position_B, PRIOR), one_by_one(windows, position_B)
+        assert found is not None
+        assert (found.start, found.end, found.turned) == (start, end, turned)
+        assert found.score == pytest.approx(score, abs=1e-12)
+        turns += turned
+    assert turns > 10, "the case that differs most must occur"
