@@ -43,7 +43,7 @@ def reviewed(clinic: Clinic, name: str) -> pace.Pace:
 
 def shown_review(screen: Screen) -> str:
     """The address of the picture that is shown now."""
-    screen.page.wait_for_selector("#stage > img")
+    screen.page.wait_for_selector("#stage[data-ready=yes] > img")
     return screen.page.locator("#stage > img").get_attribute("src") or ""
 
 
@@ -140,7 +140,7 @@ def test_a_user_takes_the_quiz_and_is_told_with_whom_and_why(clinic: Clinic, scr
     page.get_by_role("link", name="Match").click()
     page.get_by_role("button", name="Begin").click()
     for place in range(13):
-        page.wait_for_selector(".pair img, .match-card", timeout=WAIT_MS)
+        page.wait_for_selector("#stage[data-ready=yes] .pair img, .match-card", timeout=WAIT_MS)
         if page.locator(".match-card").count():
             break
         if place == 0:
@@ -311,7 +311,7 @@ def test_the_best_of_a_burst_and_stars_for_other_programs(clinic: Clinic, screen
 
 def rate_three(screen: Screen) -> None:
     for _ in range(3):
-        source = screen.page.wait_for_selector("#stage > img").get_attribute("src")
+        source = screen.page.wait_for_selector("#stage[data-ready=yes] > img").get_attribute("src")
         screen.page.keyboard.press("4")
         screen.page.wait_for_function("old => !document.querySelector(`#stage > img[src='${old}']`)", arg=source)
 

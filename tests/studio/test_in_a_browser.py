@@ -57,7 +57,7 @@ def rate(screen: Screen, number: int, stars: Callable[[str], int]) -> None:
     for _ in range(number):
         if page.locator("#learned[open]").count():
             return
-        photo = page.wait_for_selector("#stage > img")
+        photo = page.wait_for_selector("#stage[data-ready=yes] > img")
         name, source = photo.get_attribute("alt"), photo.get_attribute("src")
         page.keyboard.press(str(stars(name)))
         page.wait_for_function(
@@ -87,7 +87,7 @@ def test_from_the_printed_link_to_the_first_rated_photo(
     screen.shoot("doors-1280-light")
     page.get_by_role("button", name="Begin").click()
     page.get_by_role("button", name="built-in pictures").click()
-    page.wait_for_selector("#stage > img")
+    page.wait_for_selector("#stage[data-ready=yes] > img")
     page.keyboard.press("4")
     page.wait_for_function("() => document.querySelector('#reveal').textContent.includes('★★★★☆')")
     seconds = time.monotonic() - started
@@ -186,7 +186,7 @@ def test_pairs_on_a_phone(studio: Studio, open_screen: Callable[..., Screen], ph
     page.goto(f"{studio.url}/studio/rate?by=pairs")
     seen = set()
     for place in range(3):
-        page.wait_for_selector(".pair img")
+        page.wait_for_selector("#stage[data-ready=yes] .pair img")
         sources = tuple(image.get_attribute("src") or "" for image in page.query_selector_all(".pair img"))
         seen.add(frozenset(sources))
         if place == 0:
