@@ -144,7 +144,7 @@ class Call:
 
     @staticmethod
     def forget(response: Response, *, everything: bool = False) -> Response:
-        """Let the browser drop the pictures that it keeps; `everything`: and answers that were not sent, and settings."""
+        """Let the browser drop the pictures that it keeps; `everything`: also unsent answers and settings."""
         response.headers["Clear-Site-Data"] = '"cache", "storage"' if everything else '"cache"'
         return response
 

@@ -12,9 +12,9 @@ from starlette.responses import Response
 
 from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput
-from paaplus.services.adapters import versions
 from paaplus.services.adaptation import influences
 from paaplus.services.adaptation.influences import Influences
+from paaplus.services.adapters import versions
 from paaplus.services.feedback.feedback_log import LatestRating
 from paaplus.services.images import images
 from paaplus.services.images.filters import ImageFilter
@@ -64,7 +64,7 @@ def changes(call: Call) -> Response:
         first=first,
         last=last,
     )
-    raised = {image_id: points_N for image_id, points_N in zip(why.image_ids, why.points_BN, strict=True)}
+    raised = dict(zip(why.image_ids, why.points_BN, strict=True))
     moved = [
         _shown(by_id[image_id])
         | {"before": round(old, 2), "after": round(now, 2), "by": _by(why, raised.get(image_id), now - old, by_id)}
@@ -82,7 +82,9 @@ def changes(call: Call) -> Response:
     )
 
 
-def _by(why: Influences, points_N: np.ndarray | None, change: float, by_id: Mapping[UUID, Any]) -> dict[str, Any] | None:
+def _by(
+    why: Influences, points_N: np.ndarray | None, change: float, by_id: Mapping[UUID, Any]
+) -> dict[str, Any] | None:
     """The rating that moved a score most in the direction in which it went; None: no new rating did."""
     if points_N is None or not len(points_N):
         return None

@@ -111,6 +111,13 @@ def test_reviewing_fits_on_a_phone_and_the_touch_buttons_decide(
     page.locator("#accept").tap()
     page.wait_for_function("old => document.querySelector('#stage > img')?.getAttribute('src') !== old", arg=before)
     wait_until("the verdict is stored", lambda: reviewed(clinic, "dr-land").num_open == num_open - 1, 60)
+    page.reload()
+    shown_review(screen)
+    page.locator("#going summary").tap()
+    assert "You moved the label by 0.0 points" in page.inner_text("#agreement")
+    assert "Another expert has reviewed" in page.inner_text("#agreement")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    screen.shoot("review-going-390-dark")
 
 
 def test_verdicts_wait_while_there_is_no_connection(clinic: Clinic, screen: Screen) -> None:

@@ -101,7 +101,9 @@ def test_from_the_printed_link_to_the_first_rated_photo(
     assert other.status("/studio/watch") == 401
 
 
-def test_ten_photos_change_the_order_of_the_others(studio: Studio, screen: Screen) -> None:
+def test_ten_photos_change_the_order_of_the_others(
+    studio: Studio, screen: Screen, open_screen: Callable[..., Screen]
+) -> None:
     me = studio.user("me", gate={"min_order_odds": 1.0})  # how careful the gate is, is tested elsewhere
     begin(screen, studio.admin_link(), mine=True)
     page = screen.page
@@ -128,6 +130,18 @@ def test_ten_photos_change_the_order_of_the_others(studio: Studio, screen: Scree
     unrated = [item for item in after["items"] if item["stars"] is None]
     assert any(item["rank"] != item["generic_rank"] for item in unrated)
     screen.shoot("order-1280-light")
+    for place, shown in enumerate((screen, open_screen(width=390, height=844, scheme="dark"))):
+        if place:
+            begin(shown, studio.admin_link(), mine=True)
+            shown.page.goto(f"{studio.url}/studio/order")
+        shown.page.locator("#changes summary").click()
+        shown.page.wait_for_selector("#changes-body .cause")
+        assert "Points: by how much a score would differ" in shown.page.inner_text("#changes-body")
+        assert shown.page.evaluate("document.documentElement.scrollWidth") <= (390 if place else 1280)
+        shown.page.locator("#changes").scroll_into_view_if_needed()
+        shown.page.wait_for_timeout(500)
+        shown.shoot("changes-390-dark" if place else "changes-1280-light")
+    page.locator("#changes summary").click()
     tiles = page.locator(".tile .place")
     assert tiles.nth(0).inner_text() == "1"
     page.get_by_role("button", name="Not rated").click()
