@@ -80,6 +80,7 @@ def test_an_expert_reviews_a_queue_with_the_keyboard_alone(clinic: Clinic, scree
     page.keyboard.press("ArrowRight")
     next_review(screen, "Enter")
     next_review(screen, "Enter")
+    shown_review(screen)
     page.keyboard.press("Enter")
     page.wait_for_selector("text=All reviewed")
     wait_until("the queue is empty", lambda: reviewed(clinic, "dr-night").num_open == 0, 60)

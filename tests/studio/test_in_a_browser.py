@@ -355,3 +355,10 @@ def test_the_pages_speak_chinese(studio: Studio, screen: Screen) -> None:
     assert "我的排序" in screen.page.inner_text("h1")
     screen.page.wait_for_selector(".tile")
     screen.shoot("order-1280-chinese")
+    with studio.database.read_session() as session:
+        me = users.resolve(session, OPERATOR, "home/me").id
+    screen.page.goto(f"{studio.url}/studio/watch/people/{me}")
+    screen.page.locator(".timeline details summary").first.click()
+    assert "顺序" in screen.page.inner_text(".checks >> nth=0")
+    screen.page.locator(".timeline").scroll_into_view_if_needed()
+    screen.shoot("person-1280-chinese")
