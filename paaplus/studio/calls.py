@@ -143,9 +143,9 @@ class Call:
         return response
 
     @staticmethod
-    def forget(response: Response) -> Response:
-        """Let the browser drop the pictures that it keeps."""
-        response.headers["Clear-Site-Data"] = '"cache"'
+    def forget(response: Response, *, everything: bool = False) -> Response:
+        """Let the browser drop the pictures that it keeps; `everything`: also unsent answers and settings."""
+        response.headers["Clear-Site-Data"] = '"cache", "storage"' if everything else '"cache"'
         return response
 
     def page(self, template: str, status_code: int = 200, **values: Any) -> Response:

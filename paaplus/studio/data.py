@@ -65,7 +65,7 @@ def erase(call: Call) -> Response:
         )
     call.context.database.scrub()
     call.context.keys.forget()
-    return call.forget(call.go("/"))
+    return call.forget(call.go("/"), everything=True)
 
 
 def _may_erase(call: Call) -> bool:

@@ -28,6 +28,7 @@ STATIC: Final = (
     "sending.js",
     "thumbnails.js",
     "rate.js",
+    "doors.js",
     "review.js",
     "match.js",
     "survey.js",

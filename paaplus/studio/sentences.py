@@ -1,8 +1,8 @@
 """English sentences of the gate and the services, told in the visitor's language.
 
 The platform stores and raises plain English sentences; each is made from a fixed text with values in it. The pairs of
-texts are in `sentences_of/LANGUAGE.json`. A sentence is taken apart by its English text, which gives the values, and put
-together by the other. So sentences that were stored earlier are told too.
+texts are in `sentences_of/LANGUAGE.json`. A sentence is taken apart by its English text, which gives the values, and
+put together by the other. So sentences that were stored earlier are told too.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from paaplus.services.users import keys, users
 from paaplus.services.users.rate_limits import RateLimitKind
 from paaplus.studio.answers import person_of
 from paaplus.studio.calls import Call
-from paaplus.studio.thumbnails import not_modified_or, size_of
 from paaplus.studio.survey_fields import Field, fields_of, given_answers
+from paaplus.studio.thumbnails import not_modified_or, size_of
 
 MOST: Final = 200  # versions of surveys that are looked at
 

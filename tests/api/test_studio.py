@@ -300,7 +300,8 @@ def test_person_sees_what_the_newest_version_has_changed(world: World) -> None:
     found = world.client.get("/studio/order/changes").json()
     assert (found["version"], found["before"]) == (1, None)
     assert len(found["moved"]) == 2
-    assert [(each["id"], each["stars"]) for each in found["because"]] == [(str(world.images[0]), 5)]
+    assert found["num_because"] == len(found["because"]) <= 1  # a rating that is held out trains nothing
+    assert all(each["stars"] == 5 and each["points"] > 0 for each in found["because"])
 
 
 def test_many_are_rolled_back_only_after_the_admin_has_seen_whom(world: World) -> None:

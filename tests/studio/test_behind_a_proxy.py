@@ -49,7 +49,7 @@ def test_a_person_rates_and_an_admin_watches_behind_a_prefix(
     page.set_input_files("#files", [str(file) for file in photographs[:3]])
     page.wait_for_selector("#uploading[data-done=yes]")
     page.get_by_role("link", name="Rate them").click()
-    page.wait_for_selector("#stage > img")
+    page.wait_for_selector("#stage[data-ready=yes] > img")
     with page.expect_response(lambda response: response.url.endswith("/rate/answers")) as sent:
         page.keyboard.press("4")
     assert sent.value.status == 200

@@ -43,7 +43,7 @@ def reviewed(clinic: Clinic, name: str) -> pace.Pace:
 
 def shown_review(screen: Screen) -> str:
     """The address of the picture that is shown now."""
-    screen.page.wait_for_selector("#stage > img")
+    screen.page.wait_for_selector("#stage[data-ready=yes] > img")
     return screen.page.locator("#stage > img").get_attribute("src") or ""
 
 
@@ -80,6 +80,7 @@ def test_an_expert_reviews_a_queue_with_the_keyboard_alone(clinic: Clinic, scree
     page.keyboard.press("ArrowRight")
     next_review(screen, "Enter")
     next_review(screen, "Enter")
+    shown_review(screen)
     page.keyboard.press("Enter")
     page.wait_for_selector("text=All reviewed")
     wait_until("the queue is empty", lambda: reviewed(clinic, "dr-night").num_open == 0, 60)
@@ -111,6 +112,13 @@ def test_reviewing_fits_on_a_phone_and_the_touch_buttons_decide(
     page.locator("#accept").tap()
     page.wait_for_function("old => document.querySelector('#stage > img')?.getAttribute('src') !== old", arg=before)
     wait_until("the verdict is stored", lambda: reviewed(clinic, "dr-land").num_open == num_open - 1, 60)
+    page.reload()
+    shown_review(screen)
+    page.locator("#going summary").tap()
+    assert "You moved the label by 0.0 points" in page.inner_text("#agreement")
+    assert "Another expert has reviewed" in page.inner_text("#agreement")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    screen.shoot("review-going-390-dark")
 
 
 def test_verdicts_wait_while_there_is_no_connection(clinic: Clinic, screen: Screen) -> None:
@@ -140,7 +148,7 @@ def test_a_user_takes_the_quiz_and_is_told_with_whom_and_why(clinic: Clinic, scr
     page.get_by_role("link", name="Match").click()
     page.get_by_role("button", name="Begin").click()
     for place in range(13):
-        page.wait_for_selector(".pair img, .match-card", timeout=WAIT_MS)
+        page.wait_for_selector("#stage[data-ready=yes] .pair img, .match-card", timeout=WAIT_MS)
         if page.locator(".match-card").count():
             break
         if place == 0:
@@ -311,7 +319,7 @@ def test_the_best_of_a_burst_and_stars_for_other_programs(clinic: Clinic, screen
 
 def rate_three(screen: Screen) -> None:
     for _ in range(3):
-        source = screen.page.wait_for_selector("#stage > img").get_attribute("src")
+        source = screen.page.wait_for_selector("#stage[data-ready=yes] > img").get_attribute("src")
         screen.page.keyboard.press("4")
         screen.page.wait_for_function("old => !document.querySelector(`#stage > img[src='${old}']`)", arg=source)
 

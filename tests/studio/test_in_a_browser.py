@@ -57,7 +57,7 @@ def rate(screen: Screen, number: int, stars: Callable[[str], int]) -> None:
     for _ in range(number):
         if page.locator("#learned[open]").count():
             return
-        photo = page.wait_for_selector("#stage > img")
+        photo = page.wait_for_selector("#stage[data-ready=yes] > img")
         name, source = photo.get_attribute("alt"), photo.get_attribute("src")
         page.keyboard.press(str(stars(name)))
         page.wait_for_function(
@@ -87,7 +87,7 @@ def test_from_the_printed_link_to_the_first_rated_photo(
     screen.shoot("doors-1280-light")
     page.get_by_role("button", name="Begin").click()
     page.get_by_role("button", name="built-in pictures").click()
-    page.wait_for_selector("#stage > img")
+    page.wait_for_selector("#stage[data-ready=yes] > img")
     page.keyboard.press("4")
     page.wait_for_function("() => document.querySelector('#reveal').textContent.includes('★★★★☆')")
     seconds = time.monotonic() - started
@@ -101,7 +101,9 @@ def test_from_the_printed_link_to_the_first_rated_photo(
     assert other.status("/studio/watch") == 401
 
 
-def test_ten_photos_change_the_order_of_the_others(studio: Studio, screen: Screen) -> None:
+def test_ten_photos_change_the_order_of_the_others(
+    studio: Studio, screen: Screen, open_screen: Callable[..., Screen]
+) -> None:
     me = studio.user("me", gate={"min_order_odds": 1.0})  # how careful the gate is, is tested elsewhere
     begin(screen, studio.admin_link(), mine=True)
     page = screen.page
@@ -128,6 +130,18 @@ def test_ten_photos_change_the_order_of_the_others(studio: Studio, screen: Scree
     unrated = [item for item in after["items"] if item["stars"] is None]
     assert any(item["rank"] != item["generic_rank"] for item in unrated)
     screen.shoot("order-1280-light")
+    for place, shown in enumerate((screen, open_screen(width=390, height=844, scheme="dark"))):
+        if place:
+            begin(shown, studio.admin_link(), mine=True)
+            shown.page.goto(f"{studio.url}/studio/order")
+        shown.page.locator("#changes summary").click()
+        shown.page.wait_for_selector("#changes-body .cause")
+        assert "Points: by how much a score would differ" in shown.page.inner_text("#changes-body")
+        assert shown.page.evaluate("document.documentElement.scrollWidth") <= (390 if place else 1280)
+        shown.page.locator("#changes").scroll_into_view_if_needed()
+        shown.page.wait_for_timeout(500)
+        shown.shoot("changes-390-dark" if place else "changes-1280-light")
+    page.locator("#changes summary").click()
     tiles = page.locator(".tile .place")
     assert tiles.nth(0).inner_text() == "1"
     page.get_by_role("button", name="Not rated").click()
@@ -186,7 +200,7 @@ def test_pairs_on_a_phone(studio: Studio, open_screen: Callable[..., Screen], ph
     page.goto(f"{studio.url}/studio/rate?by=pairs")
     seen = set()
     for place in range(3):
-        page.wait_for_selector(".pair img")
+        page.wait_for_selector("#stage[data-ready=yes] .pair img")
         sources = tuple(image.get_attribute("src") or "" for image in page.query_selector_all(".pair img"))
         seen.add(frozenset(sources))
         if place == 0:
@@ -341,3 +355,10 @@ def test_the_pages_speak_chinese(studio: Studio, screen: Screen) -> None:
     assert "我的排序" in screen.page.inner_text("h1")
     screen.page.wait_for_selector(".tile")
     screen.shoot("order-1280-chinese")
+    with studio.database.read_session() as session:
+        me = users.resolve(session, OPERATOR, "home/me").id
+    screen.page.goto(f"{studio.url}/studio/watch/people/{me}")
+    screen.page.locator(".timeline details summary").first.click()
+    assert "顺序" in screen.page.inner_text(".checks >> nth=0")
+    screen.page.locator(".timeline").scroll_into_view_if_needed()
+    screen.shoot("person-1280-chinese")

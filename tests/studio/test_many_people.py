@@ -76,3 +76,11 @@ def test_a_person_is_found_while_the_name_is_typed(studio: Studio, screen: Scree
     page.locator("#find").press("Enter")
     page.wait_for_function("() => document.querySelectorAll('#people tbody a').length >= 30")
     assert all(name.startswith(crowd) for name in page.locator("#people tbody a").all_inner_texts())
+
+
+def test_a_name_that_was_typed_before_the_script_is_there_is_found(studio: Studio, screen: Screen, crowd: str) -> None:
+    page = screen.page
+    page.goto(studio.admin_link())
+    page.route("**/static/people.js*", lambda route: (page.locator("#find").fill(f"{crowd}-nobody"), route.continue_()))
+    page.goto(f"{studio.url}/studio/watch")
+    page.wait_for_selector("#nobody:not([hidden])")

@@ -1,6 +1,6 @@
 // What all pages share: texts, requests with the session's token, a short message.
 
-const meta = (name) => document.querySelector(`meta[name="studio-${name}"]`).content;
+export const meta = (name) => document.querySelector(`meta[name="studio-${name}"]`).content;
 const token = meta("token");
 const base = meta("base");
 const texts = JSON.parse(document.getElementById("texts")?.textContent ?? "{}");
@@ -28,10 +28,19 @@ export async function ask(path, body) {
   } catch (failure) {
     throw Object.assign(new Error(text("error.network")), { status: 0 });
   }
-  if (answer.status === 401) window.location.assign(url("/"));
+  if (answer.status === 401) signedOut();
   const data = await answer.json().catch(() => ({}));
   if (!answer.ok) throw Object.assign(new Error(data.error?.message ?? answer.statusText), { status: answer.status });
   return data;
+}
+
+/** The session has ended: to the sign-in, which says how many answers of this person wait in the browser. */
+function signedOut() {
+  const prefix = `studio.unsent.${meta("person")}.`;
+  try {
+    sessionStorage.setItem("studio.unsent", Object.keys(localStorage).filter((key) => key.startsWith(prefix)).length);
+  } catch (failure) { /* the browser keeps nothing */ }
+  window.location.assign(url("/"));
 }
 
 /** An element with properties and children; text is always text. */
@@ -88,6 +97,25 @@ export function moveFrom(before, elements, className) {
     }
   }));
 }
+
+const PAUSE_MS = 250; // a doubled press is no second answer
+const turns = new WeakMap();
+
+/** Take no answer before the pictures of a question are there and a doubled press is over; say so where it takes long. */
+export function getReady(stage, images) {
+  const turn = Symbol("turn");
+  turns.set(stage, turn);
+  const isNow = () => turns.get(stage) === turn;
+  stage.dataset.ready = "no";
+  stage.classList.remove("slow");
+  const slow = setTimeout(() => { if (isNow()) stage.classList.add("slow"); }, 2 * PAUSE_MS);
+  const pause = new Promise((resume) => setTimeout(resume, PAUSE_MS));
+  const loaded = images.map((each) => each.decode().catch(() => {})); // one that cannot be had is no reason to wait
+  Promise.all(loaded).then(() => { clearTimeout(slow); if (isNow()) stage.classList.remove("slow"); });
+  Promise.all([...loaded, pause]).then(() => { if (isNow()) stage.dataset.ready = "yes"; });
+}
+
+export const isReady = (stage) => stage.dataset.ready === "yes";
 
 export const places = (elements) => new Map([...elements].map((each) => [each, each.getBoundingClientRect()]));
 

@@ -1,12 +1,12 @@
 // Match: a short quiz of pairs, then with whom the person is matched, and why.
 
-import { ask, element, picture, say, text, url } from "./common.js";
+import { ask, element, getReady, isReady, picture, say, text, url } from "./common.js";
 import { newId, Sender } from "./sending.js";
 
 const find = (id) => document.getElementById(id);
 const stage = find("stage");
 const answers = find("answers");
-const sender = new Sender("/match/answers", find("offline"));
+const sender = new Sender("/match/answers", find("offline"), "/match/");
 let quiz = null;
 let isSending = false;
 
@@ -16,6 +16,7 @@ function show(elements, isTwo) {
   stage.classList.toggle("plain-stage", !isTwo);
   stage.replaceChildren(...elements);
   find("keys").hidden = !isTwo;
+  if (isTwo) getReady(stage, [...stage.querySelectorAll("img")]);
 }
 
 function button(key, act, className = "") {
@@ -38,7 +39,7 @@ function drawPair() {
 }
 
 async function choose(preference) {
-  if (isSending || !quiz?.pair) return;
+  if (isSending || !quiz?.pair || !isReady(stage)) return;
   isSending = true;
   try {
     const found = await sender.send({ position: quiz.pair.position, preference, event_id: newId() });
@@ -122,12 +123,12 @@ function failed(failure) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || !quiz?.pair || !stage.classList.contains("two")) return;
+  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || !quiz?.pair || !stage.classList.contains("two")) return;
   const preference = { arrowleft: "first", arrowright: "second", arrowup: "tie", arrowdown: "cannot_say" }[event.key.toLowerCase()];
   if (!preference) return;
   event.preventDefault();
   choose(preference);
 });
-window.addEventListener("beforeunload", (event) => { if (sender.waiting) event.preventDefault(); });
+window.addEventListener("beforeunload", (event) => { if (sender.isLosing) event.preventDefault(); });
 
-load().catch(failed);
+sender.resume().then(load).catch(failed); // an answer that waited is one less to give

@@ -121,9 +121,20 @@ async function showChanges() {
   const then = found.before === null || found.before === undefined ? text("order.changes.base") : text("order.changes.number", { version: found.before });
   body.replaceChildren(
     element("p", { textContent: text("order.changes.moved", { version: found.version, before: then }) }),
-    list(found.moved, (each) => element("span", {}, `${each.before.toFixed(1)} → `, element("b", { textContent: each.after.toFixed(1) }))));
-  if (found.because.length) body.append(element("p", { textContent: text("order.changes.because", { number: found.num_because }) }), list(found.because, (each) => element("span", { textContent: "★".repeat(each.stars) })));
+    list(found.moved, (each) => element("span", {}, `${each.before.toFixed(1)} → `, element("b", { textContent: each.after.toFixed(1) }), ...(each.by ? [cause(each.by)] : []))));
+  if (!found.because.length) return;
+  body.append(
+    element("p", { textContent: text("order.changes.because", { number: found.num_because }) }),
+    list(found.because, (each) => element("span", {}, "★".repeat(each.stars), " ", element("b", { textContent: `±${each.points.toFixed(2)}` }))),
+    element("p", { className: "note", textContent: text(found.is_exact ? "order.changes.exact" : "order.changes.about") }));
 }
+/** The rating that moved a score most: its photo, its stars, and by how many points. */
+function cause(by) {
+  const points = `${by.points > 0 ? "+" : "−"}${Math.abs(by.points).toFixed(2)}`;
+  const told = text("order.changes.by", { name: by.name, stars: by.stars, points });
+  return element("span", { className: "cause", title: told }, picture(by, 128, { alt: told }), "★".repeat(by.stars), " ", element("b", { textContent: points }));
+}
+
 find("changes").addEventListener("toggle", showChanges);
 for (const button of document.querySelectorAll("[data-since]")) {
   button.addEventListener("click", () => {

@@ -12,7 +12,7 @@ const body = people.tBodies[0];
 const more = find("more");
 let rows = [...body.rows];
 let following = people.dataset.following || null;
-let name = find("find").value.trim();
+let name = find("find").defaultValue.trim(); // of the rows that came with the page
 let loading = null; // what is being asked for, and for which name
 let shown = "";
 const gap = () => element("tr", { className: "gap", ariaHidden: "true" }, element("td"));
@@ -128,3 +128,4 @@ const drawSoon = () => {
 window.addEventListener("scroll", drawSoon, { passive: true });
 window.addEventListener("resize", drawSoon);
 draw();
+search(); // for what was typed before this script was there

@@ -1,6 +1,6 @@
 // Rate: photos one by one, or pairs. Answers are sent in order; what could not be sent waits and is sent again.
 
-import { ask, element, icon, moveFrom, picture, places, say, text, thumbnail, url } from "./common.js";
+import { ask, element, getReady, icon, isReady, moveFrom, picture, places, say, text, thumbnail, url } from "./common.js";
 import { newId, Sender } from "./sending.js";
 
 const STAR = "M12 2.8l2.9 5.9 6.4.9-4.7 4.5 1.1 6.4L12 17.5 6.3 20.5l1.1-6.4L2.7 9.6l6.4-.9z";
@@ -25,7 +25,8 @@ let done = []; // event ids that can be undone, with what they were about
 let state = null;
 let before = null; // the order of photos that are not rated, as the active version has it
 let loading = null;
-const sender = new Sender("/rate/answers", find("offline"));
+const sender = new Sender("/rate/answers", find("offline"), "/rate/");
+for (const { body } of sender.kept()) if (body.image) shown.add(body.image); // answered already
 const send = (body) => sender.send(body).then((answer) => { learned(answer); return answer; });
 
 // --- Questions
@@ -95,6 +96,7 @@ function show(elements, two) {
   stage.setAttribute("aria-busy", "false");
   stage.classList.toggle("two", two);
   stage.replaceChildren(...elements);
+  getReady(stage, [...stage.querySelectorAll("img")]);
 }
 
 function empty(hasPhotos) {
@@ -137,7 +139,7 @@ function undoButton() {
 }
 
 function rate(value) {
-  if (!current || isPairs) return;
+  if (!current || isPairs || !isReady(stage)) return;
   const [photo, isTen] = [current, settings.scale === "10"];
   const event = { kind: "rating", event_id: newId(), image: photo.id, value, min: isTen ? 0 : 1, max: isTen ? 10 : 5 };
   current = null;
@@ -152,7 +154,7 @@ function rate(value) {
 }
 
 function compare(preference) {
-  if (!current) return;
+  if (!current || !isReady(stage)) return;
   const event = { kind: "comparison", event_id: newId(), image: current.first.id, other_image: current.second.id, preference };
   current = null;
   done.push({ id: event.event_id });
@@ -279,7 +281,7 @@ find("learned-on").addEventListener("click", () => find("learned").close());
 // --- Keys and settings
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea") || find("learned").open) return;
+  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea") || find("learned").open) return;
   const key = event.key.toLowerCase();
   if (key === "u" || key === "z") return undo();
   if (isPairs) {
@@ -305,9 +307,14 @@ for (const radio of document.querySelectorAll('input[name="scale"]')) {
 }
 find("hide").checked = settings.hide;
 find("hide").addEventListener("change", () => { settings.hide = find("hide").checked; useSettings(); });
-window.addEventListener("beforeunload", (event) => { if (sender.waiting) event.preventDefault(); });
+window.addEventListener("beforeunload", (event) => { if (sender.isLosing) event.preventDefault(); });
 
 useSettings();
+sender.resume(failed).then((number) => {
+  if (!number) return;
+  say(text("rate.resent", { number }));
+  ask("/state").then(learned).catch(() => {});
+});
 next().catch(failed);
 ask("/state").then(learned).catch(() => {});
 ask("/order/ranking").then((ranking) => { before = unrated(ranking).map((each) => each.id); }).catch(() => {});

@@ -1,16 +1,16 @@
 // Review: pseudo labels one after another. Enter accepts, a moved slider corrects, S puts off, X cannot say, U undoes.
 
-import { ask, element, say, text, url } from "./common.js";
+import { ask, element, getReady, isReady, say, text, url } from "./common.js";
 import { newId, Sender } from "./sending.js";
 
 const AHEAD = 3; // pictures that the browser fetches in advance
 const find = (id) => document.getElementById(id);
 const isSkipped = find("review").dataset.skipped === "yes";
-const sender = new Sender(null, find("offline"));
+const sender = new Sender(null, find("offline"), "/review/");
 
 let queue = []; // reviews that come next
 let current = null;
-let shown = new Set(); // ids of reviews that were decided or are shown, so that they do not come again
+let shown = new Set(sender.kept().map((each) => each.path.split("/")[2])); // ids of reviews that were decided or are shown, so that they do not come again
 let done = []; // decided reviews, which can be undone
 let loading = null;
 
@@ -51,6 +51,7 @@ function draw() {
   const image = element("img", { src: pictureOf(current), width: current.width, height: current.height, alt: current.name || text("review.picture"), decoding: "async" });
   find("stage").setAttribute("aria-busy", "false");
   find("stage").replaceChildren(image);
+  getReady(find("stage"), [image]);
   find("sliders").replaceChildren(...Object.entries(current.scores).map(([aspect, score]) => slider(aspect, score)));
   find("label-lead").textContent = text("review.lead");
   find("label").hidden = false;
@@ -87,7 +88,7 @@ function changed() {
 }
 
 function decide(verdict) {
-  if (!current) return;
+  if (!current || !isReady(find("stage"))) return;
   const review = current;
   const scores = verdict === "correct" ? corrections() : {};
   const body = { verdict, scores, event_id: newId(), revise: Boolean(review.decided) };
@@ -168,6 +169,7 @@ find("cannot").addEventListener("click", () => decide("cannot_say"));
 find("undo").addEventListener("click", undo);
 
 document.addEventListener("keydown", (event) => {
+  if (event.repeat && !event.key.startsWith("Arrow")) return;
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const key = event.key.toLowerCase();
   if (key === "u") return undo();
@@ -184,6 +186,7 @@ document.addEventListener("keydown", (event) => {
     changed();
   }
 });
-window.addEventListener("beforeunload", (event) => { if (sender.waiting) event.preventDefault(); });
+window.addEventListener("beforeunload", (event) => { if (sender.isLosing) event.preventDefault(); });
 
+sender.resume(failed).then((number) => { if (number) say(text("review.resent", { number })); });
 next().catch(failed);
