@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -212,7 +213,7 @@ def of_batch(tail: str) -> Callable[[World], Request]:
 
 
 def webhook(world: World) -> str:
-    made = world.application.post("/v1/webhooks", {"url": "https://app.example/hook"})
+    made = world.application.post("/v1/webhooks", {"url": f"https://app.example/hook/{uuid4()}"})
     return f"/v1/webhooks/{made.json()['id']}"
 
 

@@ -129,6 +129,9 @@ def test_ten_photos_change_the_order_of_the_others(
     assert after["version"] is not None
     unrated = [item for item in after["items"] if item["stars"] is None]
     assert any(item["rank"] != item["generic_rank"] for item in unrated)
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.tile img')].slice(0, 6).every(img => img.naturalWidth)"
+    )
     screen.shoot("order-1280-light")
     for place, shown in enumerate((screen, open_screen(width=390, height=844, scheme="dark"))):
         if place:

@@ -260,7 +260,7 @@ def test_changes_of_mind_in_an_imported_file_are_events_of_their_own(run: Run, t
 def test_mistakes_are_one_line_and_change_nothing(run: Run, deployment: Deployment) -> None:
     assert "does not exist" in run("users", "show", "nobody/here", exit_code=1)
     assert "version 9" in run("adapters", "rollback", ANNA, "--to", "9", "--reason", "r", exit_code=1)
-    assert "reason" in run("adapters", "rollback", ANNA, "--to", "1", "--reason", " ", exit_code=1)
+    assert "reason" in run("adapters", "rollback", ANNA, "--to", "1", "--reason", " ", exit_code=2)
     user_id = UUID(run("users", "show", ANNA, "--json")["id"])
     assert deployment.active(user_id).number == 2
 

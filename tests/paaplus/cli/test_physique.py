@@ -84,5 +84,8 @@ def test_score_says_what_it_stands_on(miniature: Path, tmp_path: Path) -> None:
     assert (outside["status"], outside["posture"]) == ("degenerate_box", None)
     (other,) = json.loads(run(*base, "--unchecked", "--preference", "0,0,0,1,1").stdout)
     assert not np.isclose(other["health"], unchecked["health"], atol=1e-7)
-    for wrong in (["--preference", "1,2"], ["--box", "1,2,x,4"], ["--base-model", "lite"]):
+    for wrong in (["--preference", "1,2"], ["--box", "1,2,x,4"]):
         assert isinstance(run(*base, "--unchecked", *wrong).exception, InvalidInput)
+    without_effect = run(*base, "--unchecked", "--base-model", "lite")
+    assert without_effect.exit_code == 2
+    assert "--base-model" in without_effect.stderr

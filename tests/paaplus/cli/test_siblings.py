@@ -86,7 +86,7 @@ def test_themes_are_given_listed_and_taken_away(run: Run, tmp_path: Path) -> Non
     assert [image["id"] for image in run("images", "list", "--theme", "portrait", "--json")] == [added["id"]]
     assert run("images", "tag", added["id"], "--json")["theme"] is None
     assert run("images", "list", "--theme", "portrait", "--json") == []
-    assert "empty" in run("images", "tag", added["id"], " ", exit_code=1)
+    assert "empty" in run("images", "tag", added["id"], " ", exit_code=2)
 
 
 def test_map_is_asked_for_and_written(deployment: Deployment, run: Run, tmp_path: Path) -> None:
