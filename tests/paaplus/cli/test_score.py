@@ -91,5 +91,5 @@ def test_unknown_base_model_and_options_of_another_are_refused(
 ) -> None:
     told = score(monkeypatch, capsys, *files, "--base-model", "lite9", exit_code=1)[1]
     assert "base model 'lite9' does not exist; known: tiny@1" in told
-    told = score(monkeypatch, capsys, files[0], "--box", "0,0,1,1", exit_code=1)[1]
-    assert "--box: only for --base-model physiqueframe" in told
+    told = score(monkeypatch, capsys, files[0], "--box", "0,0,1,1", exit_code=2)[1]
+    assert "'--box': has no effect here" in told
