@@ -58,7 +58,8 @@ def test_answers_are_counted_alike(data):
     quiz = base.quiz(user, base.panel(None), 6)
     for answers in QUICK.answers:
         rated, compared = measurement.first_answers(quiz, answers)
-        assert len(rated) + len(compared) == answers
+        again = answers >= 5  # the fifth pair of a quiz is an earlier one, and counts once
+        assert len(rated) + len(compared) + again == answers
     assert not set(user.support) & set(user.test.tolist())
 
 
