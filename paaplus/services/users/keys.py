@@ -179,6 +179,8 @@ def authenticate(session: Session | sa.Connection, token: str) -> Principal:
     """
     check_form(token)
     digest = sha256_hex(token.encode())
+    if isinstance(session, Session):
+        session.flush()  # a key that was made in this session
     connection = session.connection() if isinstance(session, Session) else session
     if not _ID.rows(connection, digest=digest):  # many may be tried: the driver alone finds that it is none
         raise Unauthenticated(_UNKNOWN)

@@ -135,7 +135,7 @@ def keys_of(platform: LocalPlatform) -> list[Any]:
 def test_the_page_is_served_until_the_end_and_the_answers_train(
     command: Callable[..., tuple[str, str]], open_here: Opener, folder: Path
 ) -> None:
-    browser = Browser(6, ends=True)
+    browser, before = Browser(6, ends=True), signal.getsignal(signal.SIGINT)
     port = usable_port("127.0.0.1", 0)
     out, err = command(browser, str(folder), "--json", port=port)
     assert f"http://127.0.0.1:{port}/studio/enter?code=" in err.replace("\n", "")
@@ -147,7 +147,7 @@ def test_the_page_is_served_until_the_end_and_the_answers_train(
     with open_here() as platform:
         [revoked_at] = keys_of(platform)
     assert revoked_at is not None, "the session ends with the command"
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_platform_that_runs_with_this_home_serves_the_page_and_goes_on(

@@ -63,7 +63,8 @@ def test_folder_that_cannot_be_written_is_told_before_anything_is_measured(rated
     monkeypatch.setattr("paaplus.evaluation.kshot.run.run_kshot", lambda *_args, **_options: pytest.fail("measured"))
     out, cache = tmp_path / "file" / "out", tmp_path / "cache"
     done = CliRunner().invoke(app, ["kshot", "--data", str(rated_folder), "--out", str(out), "--cache", str(cache)])
-    assert isinstance(done.exception, NotADirectoryError)
+    assert isinstance(done.exception, InvalidInput)
+    assert str(out) in str(done.exception)
 
 
 def _copy(folder, to, ratings):

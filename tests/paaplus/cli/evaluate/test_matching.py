@@ -13,6 +13,7 @@ from paaplus.cli.main import app
 from paaplus.errors import InvalidInput
 from paaplus.models import base_models
 from paaplus.models.base_fit import SmallDataWarning
+from tests.support.command_lines import with_options
 from tests.support.taste_data import PixelExtractor, simulate, write_folder
 
 QUICK = {
@@ -33,10 +34,11 @@ def _pixels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def invoke(what: str, folder: Path, cache: Path, *options: str) -> Result:
-    command = ["evaluate", what, "--data", str(folder), "--cache", str(cache), "--seeds", "0", "--limit-people", "2"]
+    command = ["evaluate", what, "--data", str(folder), "--cache", str(cache)]
+    quick = ["--seeds", "0", "--limit-people", "2", *QUICK[what]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SmallDataWarning)
-        return CliRunner().invoke(app, [*command, *QUICK[what], *options])
+        return CliRunner().invoke(app, [*command, *with_options(quick, options)])
 
 
 @every_command

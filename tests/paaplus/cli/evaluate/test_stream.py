@@ -12,13 +12,22 @@ from typer.testing import CliRunner, Result
 from paaplus.cli.main import app
 from paaplus.errors import InvalidInput
 from paaplus.models.base_fit import SmallDataWarning
+from tests.support.command_lines import with_options
 
 
 def invoke(rated_folder: Path, tmp_path_factory: pytest.TempPathFactory, *options: str) -> Result:
     cache = tmp_path_factory.getbasetemp() / "evaluate-stream-cache"
     quick = ["--base-model", "lite", "--ratings", "12", "--increment", "6", "--people", "2", "--seeds", "0"]
     learner = ["--learner", "taste_vector:bayes"]
-    command = ["evaluate", "stream", "--data", str(rated_folder), "--cache", str(cache), *quick, *learner, *options]
+    command = [
+        "evaluate",
+        "stream",
+        "--data",
+        str(rated_folder),
+        "--cache",
+        str(cache),
+        *with_options(quick + learner, options),
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SmallDataWarning)
         return CliRunner().invoke(app, command)

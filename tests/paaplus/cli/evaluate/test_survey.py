@@ -13,6 +13,7 @@ from paaplus.cli.main import app
 from paaplus.errors import InvalidInput
 from paaplus.models import base_models
 from paaplus.models.base_fit import SmallDataWarning
+from tests.support.command_lines import with_options
 from tests.support.taste_data import PixelExtractor, simulate, write_folder
 
 
@@ -30,9 +31,8 @@ def invoke(folder: Path, cache: Path, *options: str) -> Result:
     quick = ["--seeds", "0", "--k", "0", "--pairs", "2", "--limit-people", "2"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SmallDataWarning)
-        return CliRunner().invoke(
-            app, ["evaluate", "survey", "--data", str(folder), "--cache", str(cache), *quick, *options]
-        )
+        command = ["evaluate", "survey", "--data", str(folder), "--cache", str(cache), *with_options(quick, options)]
+        return CliRunner().invoke(app, command)
 
 
 def test_table_and_files_tell_the_same(folder: Path, tmp_path: Path) -> None:
