@@ -219,7 +219,7 @@ function learned(found) {
   find("learning").classList.toggle("busy", isBusy);
   find("away").hidden = !found.worker_away;
   const busy = found.job === "running" ? "rate.training" : "rate.waiting";
-  find("learning-text").textContent = (isBusy || found.pending >= found.every) && !found.worker_away ? text(busy) : text("rate.progress", { done: found.pending, every: found.every });
+  find("learning-text").textContent = (isBusy || found.pending >= found.every) && !found.worker_away ? text(busy) : text("rate.progress", { done: Math.min(found.pending, found.every), every: found.every });
   if (isFirst) return;
   if (found.version !== old && found.version !== null) celebrate(found);
   else if (found.last_run && found.last_run.id !== lastRun && found.last_run.outcome === "kept") say(text(found.pinned ? "rate.pinned" : "rate.kept"));
