@@ -26,6 +26,7 @@ READY_TIMEOUT_S: Final = 180.0
 STOP_TIMEOUT_S: Final = 20.0
 COMMAND_TIMEOUT_S: Final = 600.0
 LEASE_S: Final = 6.0  # long enough for a heartbeat beside four other processes on two busy cores
+CLI: Final = (sys.executable, "-m", "paaplus.cli.main")
 _PR_SET_PDEATHSIG = 1
 
 # Short intervals and leases, so that minutes cover what a deployment meets in weeks. Many attempts, so that a job is
@@ -107,17 +108,10 @@ class Platform:
         Raises:
             Unavailable: the command failed; the message has its output.
         """
-        done = subprocess.run(
-            [sys.executable, "-m", "paaplus.cli.main", *arguments],
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise Unavailable(f"paaplus {' '.join(arguments)}: exit code {done.returncode}\n{done.stderr[-2000:]}")
-        return json.loads(done.stdout) if "--json" in arguments else None
+        code, output, errors = run_command([*CLI, *arguments], self._environment)
+        if code != 0:
+            raise Unavailable(f"paaplus {' '.join(arguments)}: exit code {code}\n{errors[-2000:]}")
+        return json.loads(output) if "--json" in arguments else None
 
     def start(self) -> None:
         """Start everything, wait until the API is ready, and keep everything running from then on.
@@ -240,16 +234,30 @@ class Platform:
     def _start(self, process: Process) -> None:
         process.log_file.parent.mkdir(parents=True, exist_ok=True)
         process.was_condemned = process.is_paused = False
-        with process.log_file.open("ab") as log:
-            process.popen = subprocess.Popen(
-                process.command,
-                env={**self._environment, "PAAPLUS_FAULT": f"{FROM_FILE}{process.fault_file}"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-            )
+        environment = {**self._environment, "PAAPLUS_FAULT": f"{FROM_FILE}{process.fault_file}"}
+        process.popen = start_process(process.command, environment, process.log_file)
+
+
+def run_command(command: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
+    """Run a command to its end; returns its exit code, output and errors."""
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def start_process(command: list[str], environment: dict[str, str], log_file: Path) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own; it ends when this process ends."""
+    with log_file.open("ab") as log:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
 
 
 def _free_port() -> int:

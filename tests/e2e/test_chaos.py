@@ -7,6 +7,7 @@ tests/e2e/test_fault_points.py shows on both databases what holds after it, and 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,16 +19,9 @@ from paaplus.faults import POINTS
 from paaplus.settings import Settings
 from tests.support.servers import GivenServer, RedisServer
 
+ROOT = Path(__file__).parents[2]
 MINUTES = "0.3"  # of storm, behind the drill of every fault point; `make chaos` runs 20
 DRILLED = {"postgresql": POINTS, "sqlite": ("feedback_committed", "jobs_enqueued", "trained")}
-DRILL_FEW = """
-import sys
-from paaplus.chaos.trouble import Troublemaker
-from paaplus.cli.main import main
-few, drill_at = sys.argv.pop(1).split(","), Troublemaker._drill_at
-Troublemaker._drill_at = lambda self, point, among, drive: point in few and drill_at(self, point, among, drive)
-main()
-"""
 MIN_FAULTS = 2  # beside the drill: with this seed API and workers are killed first, which needs no luck
 
 
@@ -41,12 +35,11 @@ def test_every_promise_is_kept_in_a_storm(
         broker: RedisServer | GivenServer = request.getfixturevalue("redis_server")
         redis.Redis.from_url(broker.url).flushdb()
         where = ["--database-url", empty_database_url, "--broker-url", broker.url]
-    program: list[str | Path] = [Path(sys.executable).with_name("paaplus")]
-    if database_kind == "sqlite":
-        program = [sys.executable, "-c", DRILL_FEW, ",".join(DRILLED["sqlite"])]
-    command = [*program, "chaos", "--seed", "6", "--json",
+    storm = [sys.executable, "-m", "tests.support.storm", ",".join(DRILLED[database_kind])]
+    command = [*storm, "chaos", "--seed", "6", "--json",
                "--minutes", MINUTES, "--folder", tmp_path / "chaos", *where]  # fmt: skip
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=2380)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=2380)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     report = json.loads(done.stdout)
     assert report["ok"]

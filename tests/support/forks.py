@@ -5,6 +5,7 @@ Not from the test itself: threads of the storage library do not survive a fork.
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import runpy
@@ -20,6 +21,7 @@ import pytest
 
 from paaplus.settings import get_settings
 
+_PR_SET_PDEATHSIG = 1
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
@@ -73,10 +75,12 @@ class Fork:
 class ForkedCommand:
     """A command `python -m MODULE ...` in a session of its own. Used like `subprocess.Popen`."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], log_file: Path) -> None:
+    def __init__(
+        self, command: list[str], environment: dict[str, str], log_file: Path, errors_file: Path | None = None
+    ) -> None:
         assert command[:2] == [sys.executable, "-m"], command
         self.args = command
-        self._process = _context.Process(target=_run_module, args=(command[2:], environment, str(log_file)))
+        self._process = _context.Process(target=_run_module, args=(command[2:], environment, str(log_file), str(errors_file or log_file)))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -93,6 +97,9 @@ class ForkedCommand:
     def terminate(self) -> None:
         self._process.terminate()
 
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
     def wait(self, timeout: float | None = None) -> int:
         self._process.join(timeout)
         if self._process.exitcode is None:
@@ -100,11 +107,13 @@ class ForkedCommand:
         return self._process.exitcode
 
 
-def _run_module(command: list[str], environment: dict[str, str], log_file: str) -> None:
+def _run_module(command: list[str], environment: dict[str, str], log_file: str, errors_file: str) -> None:
     os.setsid()
-    with open(log_file, "ab") as log:
+    if sys.platform == "linux":  # ends with the process that forks, which ends with the test's, even by SIGKILL
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with open(log_file, "ab") as log, open(errors_file, "ab") as errors:
         os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
+        os.dup2(errors.fileno(), 2)
     os.environ.clear()
     os.environ.update(environment)
     get_settings.cache_clear()
