@@ -92,13 +92,14 @@ def _measure(one: LabelledImages, config: ToolLabelConfig) -> tuple[dict[str, An
             test, review = order[held_out], order[num_held_out : num_held_out + count]
             calibration, _ = fit_calibration(one.tool_N[review], one.human_N[review])
             slopes.append(float(calibration.apply(np.array([7.5]))[0] - calibration.apply(np.array([2.5]))[0]) / 5.0)
-            label_N = {CALIBRATED: calibration.apply(one.tool_N)}
+            label_B = {CALIBRATED: calibration.apply(one.tool_N[test])}
             if one.theme_N is not None:
-                calibrator = fit_theme_calibrator(one.theme_N[review], label_N[CALIBRATED][review], one.human_N[review])
-                label_N[THEMES] = calibrator.apply(label_N[CALIBRATED], one.theme_N)
-            for kind, value_N in label_N.items():
-                errors = _bands(one, value_N, test, rare)
-                drawn.setdefault(kind, []).append((*_agreement(value_N[test], one.human_N[test]), errors))
+                reviewed_N = calibration.apply(one.tool_N[review])
+                calibrator = fit_theme_calibrator(one.theme_N[review], reviewed_N, one.human_N[review])
+                label_B[THEMES] = calibrator.apply(label_B[CALIBRATED], one.theme_N[test])
+            for kind, value_B in label_B.items():
+                errors = _bands(one, value_B, test, rare)
+                drawn.setdefault(kind, []).append((*_agreement(value_B, one.human_N[test]), errors))
         entry = {kind: _mean(values) for kind, values in drawn.items()}
         reviews.append({"count": count, "draws": config.draws_of(count), "slope": float(np.mean(slopes)), **entry})
         if count == max(config.counts):
@@ -120,9 +121,9 @@ def _agreement(label_N: np.ndarray, human_N: np.ndarray) -> tuple[float, float]:
     return mae(label_N, human_N), srcc(label_N, human_N)
 
 
-def _bands(one: LabelledImages, label_N: np.ndarray, at: slice | np.ndarray, rare: frozenset[str]) -> Errors:
+def _bands(one: LabelledImages, label_B: np.ndarray, at: slice | np.ndarray, rare: frozenset[str]) -> Errors:
     themes = None if one.theme_N is None else one.theme_N[at].tolist()
-    return band_errors(label_N[at], one.human_N[at], themes, rare)
+    return band_errors(label_B, one.human_N[at], themes, rare)
 
 
 def _mean(values: Sequence[tuple[float, float, Errors]]) -> dict[str, float]:

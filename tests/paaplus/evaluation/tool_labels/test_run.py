@@ -108,13 +108,15 @@ def test_command(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not ICAA17K.is_file(), reason="the real labels are in PAAPLUS_TEST_SHARED, which is not here")
 def test_table_of_real_labels() -> None:
-    document = run_tool_labels(read_label_file(ICAA17K), ToolLabelConfig())
+    """With a dozen draws of each number of reviews: up to 200 are published, and take six times as long."""
+    document = run_tool_labels(read_label_file(ICAA17K), ToolLabelConfig(draws=12))
     for entry in document["summary"]:
         constant, maes, raw_srcc = PUBLISHED[entry["name"]]
         assert entry["constant"]["mae"] == pytest.approx(constant, abs=0.001)
         assert entry["raw"]["srcc"] == pytest.approx(raw_srcc, abs=0.001)
         for one, mae in zip(entry["reviews"], maes, strict=True):
-            assert one["calibrated"]["mae"] == pytest.approx(mae, abs=0.03), (entry["name"], one["count"])
+            chance = 0.06 if one["count"] == 10 else 0.02  # ten reviews differ much from draw to draw
+            assert one["calibrated"]["mae"] == pytest.approx(mae, abs=chance), (entry["name"], one["count"])
             assert one["calibrated"]["srcc"] >= raw_srcc - 0.01  # never loses the order, not even after ten reviews
     harmony = document["summary"][3]["reviews"]
     assert harmony[2]["calibrated+themes"]["srcc"] == pytest.approx(0.450, abs=0.01)
