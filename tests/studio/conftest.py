@@ -12,7 +12,6 @@ from uuid import UUID
 
 import pytest
 
-from paaplus.db import migrate
 from paaplus.db.engine import Database
 from paaplus.processes import api_command
 from paaplus.services.registry import starter
@@ -58,23 +57,22 @@ class Studio:
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+def studio(tmp_path_factory: pytest.TempPathFactory, migrate_sqlite: Callable[[str], None]) -> Iterator[Studio]:
     home, port = tmp_path_factory.mktemp("studio"), free_port()
     settings = Settings(home=home, scan_interval_s=0.5)
-    migrate.upgrade(settings.resolved_database_url)
+    migrate_sqlite(settings.resolved_database_url)
     running = Studio(settings, f"http://127.0.0.1:{port}")
     starter.ensure(running.database, BlobStore(settings.resolved_storage_url), settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PAAPLUS_API_PORT", str(port))
-        services = [Service("api", api_command(), settings), start_scheduler(settings)]
+        services = [Service("api", api_command(), settings, forked=True), start_scheduler(settings)]
     try:
         running.start_worker()
         wait_until("the API answers", lambda: _answers(f"{running.url}/readyz"), 240)
         yield running
-    finally:
-        running.stop_worker()
-        for service in services:
-            service.stop()
+    finally:  # nobody waits for what is left to do: an API that is told to stop lets its streams end
+        for service in [*services, *([running.worker] if running.worker else [])]:
+            service.kill()
         running.database.dispose()
 
 
@@ -85,13 +83,13 @@ def second_api(studio: Studio, **variables: str) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**variables, "PAAPLUS_API_PORT": str(port)}.items():
             patch.setenv(name, value)
-        service = Service(f"api-{port}", api_command(), studio.settings)
+        service = Service(f"api-{port}", api_command(), studio.settings, forked=True)
     try:
         url = f"http://127.0.0.1:{port}"
         wait_until("the second API answers", lambda: _answers(f"{url}/readyz"), 240)
         yield url
     finally:
-        service.stop()
+        service.kill()
 
 
 def free_port() -> int:
