@@ -1,6 +1,8 @@
 """The migrations: one line of history, up and down on both databases, and rows survive."""
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -98,8 +100,11 @@ def test_every_step_goes_down_and_up_again_with_a_row_in_every_table(
 
 
 def test_rows_of_the_previous_version_are_read_by_this_one(empty_database_url: str, engine: sa.Engine) -> None:
+    file = engine.url.database if engine.dialect.name == "sqlite" else None  # copied: the steps take long there
     for previous in REVISIONS[:-1]:
         migrate.upgrade(empty_database_url, previous)
+        if file:
+            shutil.copyfile(file, f"{file}.empty")
         with engine.begin() as connection:
             insert_one_row_everywhere(connection)
             before = all_rows(connection)
@@ -111,7 +116,13 @@ def test_rows_of_the_previous_version_are_read_by_this_one(empty_database_url: s
                 for row in rows:
                     for column in mapper.column_attrs:
                         getattr(row, column.key)  # a value that its type cannot read raises
-        migrate.downgrade(empty_database_url, "base")
+        if file:
+            engine.dispose()
+            for left in Path(file).parent.glob(f"{Path(file).name}-*"):  # of SQLite's journal
+                left.unlink()
+            shutil.copyfile(f"{file}.empty", file)
+        else:
+            migrate.downgrade(empty_database_url, "base")
 
 
 def test_every_foreign_key_has_an_index(database_url: str) -> None:

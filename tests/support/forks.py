@@ -80,7 +80,9 @@ class ForkedCommand:
     ) -> None:
         assert command[:2] == [sys.executable, "-m"], command
         self.args = command
-        self._process = _context.Process(target=_run_module, args=(command[2:], environment, str(log_file), str(errors_file or log_file)))
+        self._process = _context.Process(
+            target=_run_module, args=(command[2:], environment, str(log_file), str(errors_file or log_file))
+        )
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid

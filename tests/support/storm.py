@@ -18,6 +18,7 @@ from paaplus.chaos.trouble import Troublemaker
 from paaplus.cli.main import main
 from tests.support.forks import ForkedCommand
 
+
 def run_forked(command: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
     """Like `platform.run_command`, in a fork."""
     with TemporaryDirectory() as folder:
