@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import lapack
@@ -67,9 +68,9 @@ class BlockRows:
 
     def _by_rows(self, first: int, num_W: np.ndarray, ratio_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         num = int(num_W.max())
-        row_NM, column_ND = self.row_NM[first : first + num], self.column_ND[first : first + num]
+        column_ND = self.column_ND[first : first + num]
         joint_TXX = np.empty((len(ratio_T), num + _NUM_COLUMNS, num + _NUM_COLUMNS))
-        np.multiply(ratio_T[:, None, None], row_NM @ row_NM.T, out=joint_TXX[:, :num, :num])  # large: no copies
+        np.multiply(ratio_T[:, None, None], self._kernel(first, num), out=joint_TXX[:, :num, :num])  # large: no copies
         joint_TXX.reshape(len(ratio_T), -1)[:, : num * (num + _NUM_COLUMNS) : num + _NUM_COLUMNS + 1] += 1.0
         joint_TXX[:, num:, :num] = column_ND.T
         joint_TXX[:, :num, num:] = column_ND
@@ -77,8 +78,23 @@ class BlockRows:
         factor_TXX = np.linalg.cholesky(joint_TXX)
         log_diagonal_TN = np.log(np.diagonal(factor_TXX[:, :num, :num], axis1=1, axis2=2))
         solved_TND = factor_TXX[:, num:, :num].transpose(0, 2, 1)
-        solved_TNDD = np.cumsum(solved_TND[..., :, None] * solved_TND[..., None, :], axis=1)
-        return solved_TNDD[:, num_W - 1], 2.0 * np.cumsum(log_diagonal_TN, axis=1)[:, num_W - 1]
+        square_TNX = (solved_TND[..., :, None] * solved_TND[..., None, :]).reshape(len(ratio_T), num, -1)
+        within_WN = (np.arange(num) < num_W[:, None]).astype(np.float64)
+        summed_TWX = within_WN @ square_TNX
+        log_det_TW = 2.0 * log_diagonal_TN @ within_WN.T
+        return summed_TWX.reshape(len(ratio_T), len(num_W), _NUM_COLUMNS, _NUM_COLUMNS), log_det_TW
+
+    def _kernel(self, first: int, num: int) -> np.ndarray:
+        """Products of some rows with each other, shape (num, num)."""
+        part = slice(first, first + num)
+        if self._whole_kernel_NN is not None:
+            return self._whole_kernel_NN[part, part]
+        return np.asarray(self.row_NM[part] @ self.row_NM[part].T)
+
+    @cached_property
+    def _whole_kernel_NN(self) -> np.ndarray | None:
+        """Of all rows, where so many windows share their products that one of all rows is cheaper; else None."""
+        return self.row_NM @ self.row_NM.T if len(self.row_NM) <= 2 * _NUM_BY_ROWS else None
 
     def _by_directions(self, windows: Sequence[tuple[int, int]], ratio_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         gram_WMM = _over_windows(self._by_block(self.row_NM, self.row_NM), windows)
