@@ -231,8 +231,8 @@ class _Scales:
     """Log densities of each window's ratings, for every ratio and scale of the person (S), mean integrated out.
 
     All are up to a constant that order and no order have in common. The mean has a flat prior. The log density at a
-    scale is `constant - target_square / (2 scale^2) + slope cross / scale - slope^2 mean_square / 2`, less the log of the
-    scale for every rating but one.
+    scale is `constant - target_square / (2 scale^2) + slope cross / scale - slope^2 mean_square / 2`, less the log of
+    the scale for every rating but one.
     """
 
     constant_TW: np.ndarray
@@ -254,8 +254,8 @@ class _Scales:
     def log_density(self, hypotheses: _Hypotheses) -> np.ndarray:
         """Summed over scales and hypotheses, shape (W,).
 
-        The densities of many ratings are narrow in the scale: windows of like size are summed over the scales that count
-        for any of them.
+        The densities of many ratings are narrow in the scale: windows of like size are summed over the scales that
+        count for any of them.
         """
         place_E, slope_E1 = hypotheses.place_E, hypotheses.gamma_E[:, None]
         log_EW = self.constant_TW[place_E] - 0.5 * np.square(slope_E1) * self.mean_square_TW[place_E]

@@ -203,3 +203,15 @@ def test_long_histories_stay_cheap() -> None:
     started = time.process_time()
     assert verdict(long).goes_live
     assert time.process_time() - started < 8 * short_s + 2.0, "ten times the feedback, not ten squared"
+
+
+@pytest.mark.parametrize(("num_rows", "num_coordinates"), [(9, 20), (25, 20), (20, 20)])
+def test_rows_in_the_leading_directions_have_the_products_of_their_projections(
+    num_rows: int, num_coordinates: int
+) -> None:
+    row_NK = np.random.default_rng(3).normal(size=(num_rows, num_coordinates))
+    direction_KM = np.linalg.svd(row_NK)[2][:6].T  # worked out in another way
+    row_NM = order_evidence._in_leading_directions(row_NK, 6)
+    assert row_NM.shape == (num_rows, 6)
+    projected_NM = row_NK @ direction_KM
+    np.testing.assert_allclose(row_NM @ row_NM.T, projected_NM @ projected_NM.T, atol=1e-10)
