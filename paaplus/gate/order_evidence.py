@@ -25,7 +25,6 @@ group invariance and anytime-valid testing" (2024).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -105,15 +104,15 @@ class OrderEvidence:
         ]
         self._aspects = [aspect for aspect in aspects if aspect.has_answers()]
 
-    def of_windows(self, windows: Sequence[tuple[int, int]]) -> np.ndarray:
+    def of_windows(self, window_W2: np.ndarray) -> np.ndarray:
         """Log evidence of each window `[start, end)` of blocks, shape (W,): order against no order.
 
         With several aspects, the mean over those that the user has ever answered: their feedback need not be
         independent, and a mean of logarithms stays below the logarithm of a mean.
         """
-        if not self._aspects or not len(windows):
-            return np.zeros(len(windows))
-        per_aspect = [_log_evidence(aspect, windows) for aspect in self._aspects]
+        if not self._aspects or not len(window_W2):
+            return np.zeros(len(window_W2))
+        per_aspect = [_log_evidence(aspect, window_W2) for aspect in self._aspects]
         return np.mean(per_aspect, axis=0)
 
 
@@ -182,19 +181,19 @@ def _leading_directions(row_XK: np.ndarray, num_directions: int) -> np.ndarray:
     return np.linalg.eigh(row_XK.T @ row_XK)[1][:, -num_directions:]
 
 
-def _log_evidence(aspect: _Aspect, windows: Sequence[tuple[int, int]]) -> np.ndarray:
+def _log_evidence(aspect: _Aspect, window_W2: np.ndarray) -> np.ndarray:
     """Ratings and comparisons together: as if each kind had a taste of its own, which is valid and simple."""
-    log_W = _of_ratings(aspect, windows)
+    log_W = _of_ratings(aspect, window_W2)
     if len(aspect.preference_C):
-        log_W = log_W + [_of_comparisons(aspect, *window) for window in windows]
+        log_W = log_W + [_of_comparisons(aspect, *window) for window in window_W2.tolist()]
     return log_W
 
 
-def _of_ratings(aspect: _Aspect, windows: Sequence[tuple[int, int]]) -> np.ndarray:
-    moment_W33 = aspect.ratings.moments(windows)
+def _of_ratings(aspect: _Aspect, window_W2: np.ndarray) -> np.ndarray:
+    moment_W33 = aspect.ratings.moments(window_W2)
     num_W = moment_W33[:, 0, 0]
     orders = _orders(aspect.noise_sd)
-    solved_TW33, log_det_TW = aspect.ratings.products(windows, orders.ratio_T)
+    solved_TW33, log_det_TW = aspect.ratings.products(window_W2, orders.ratio_T)
     of_orders_W = _Scales.of(solved_TW33, log_det_TW, num_W).log_density(orders)
     of_none_W = _Scales.of(moment_W33[None], np.zeros((1, len(num_W))), num_W).log_density(_NO_ORDER)
     return np.where(num_W > 1, of_orders_W - of_none_W, 0.0)

@@ -163,7 +163,7 @@ def test_evidence_of_ratings_is_that_of_the_model_worked_out_directly() -> None:
                     terms.append(normal.logpdf(contrasts @ y) + np.log(probability / len(order_evidence._NOISES)))
             null.append(multivariate_normal(np.zeros(6), scale**2 * np.eye(6)).logpdf(contrasts @ y))
         expected.append(logsumexp(terms) - logsumexp(null))
-    assert evidence.of_windows([(0, 1)])[0] == pytest.approx(np.mean(expected), abs=1e-6)
+    assert evidence.of_windows(np.array([(0, 1)]))[0] == pytest.approx(np.mean(expected), abs=1e-6)
 
 
 @pytest.mark.parametrize("change", [lambda y: y * 0.5 + 4.0, lambda y: y * 0.2 + 1.0])
@@ -181,7 +181,7 @@ def test_evidence_of_no_order_has_a_mean_likelihood_ratio_of_one_at_most() -> No
         taste_NR, generic_NA = images(10, seed)
         rated = RatedSet.of(np.arange(1, 11), taste_NR, generic_NA, rng.normal(5.0, 1.5, size=(10, NUM_ASPECTS)))
         evidence = OrderEvidence(rated, NO_COMPARISONS, np.zeros(10, int), np.empty(0, int), 1, PRIOR)
-        ratios.append(float(np.exp(evidence.of_windows([(0, 1)])[0])))
+        ratios.append(float(np.exp(evidence.of_windows(np.array([(0, 1)]))[0])))
     assert np.mean(ratios) < 1.0 + 3 * np.std(ratios) / np.sqrt(len(ratios))
     assert np.mean(np.array(ratios) > 3.0) < 1 / 3
 
