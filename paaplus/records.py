@@ -60,11 +60,7 @@ class RatedSet:
     answered_at_N: np.ndarray  # int64
 
     def __post_init__(self) -> None:
-        sizes = {field.name: len(getattr(self, field.name)) for field in fields(self)}
-        if len(set(sizes.values())) != 1:
-            raise InvalidInput(f"a rated set needs arrays of one length, got {sizes}")
-        if np.any(np.diff(self.sequence_N) <= 0):
-            raise InvalidInput("a rated set needs strictly increasing sequence numbers")
+        _check_columns("a rated set", {name: getattr(self, name) for name in _RATED}, self.sequence_N)
 
     def __len__(self) -> int:
         return len(self.sequence_N)
@@ -91,7 +87,10 @@ class RatedSet:
     @classmethod
     def concatenate(cls, *parts: Self) -> Self:
         """All parts as one, put in order of sequence."""
-        columns = {field.name: np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(cls)}
+        filled = [part for part in parts if len(part)] or parts[:1]
+        if len(filled) == 1:
+            return filled[0]
+        columns = {field.name: np.concatenate([getattr(p, field.name) for p in filled]) for field in fields(cls)}
         sequence_N = columns["sequence_N"]
         if not np.all(sequence_N[1:] > sequence_N[:-1]):  # usually they are in order already
             order = np.argsort(sequence_N, kind="stable")
@@ -146,11 +145,7 @@ class ComparedSet:
     answered_at_C: np.ndarray  # int64, as in `RatedSet`
 
     def __post_init__(self) -> None:
-        sizes = {field.name: len(getattr(self, field.name)) for field in fields(self)}
-        if len(set(sizes.values())) != 1:
-            raise InvalidInput(f"a compared set needs arrays of one length, got {sizes}")
-        if np.any(np.diff(self.sequence_C) <= 0):
-            raise InvalidInput("a compared set needs strictly increasing sequence numbers")
+        _check_columns("a compared set", {name: getattr(self, name) for name in _COMPARED}, self.sequence_C)
 
     def __len__(self) -> int:
         return len(self.sequence_C)
@@ -172,8 +167,8 @@ class ComparedSet:
     def concatenate(cls, *parts: Self) -> Self:
         """All parts as one, put in order of sequence; parts without rows may be of any width."""
         filled = [part for part in parts if len(part)]
-        if not filled:
-            return parts[0]
+        if len(filled) < 2:
+            return (filled or parts)[0]
         columns = {field.name: np.concatenate([getattr(p, field.name) for p in filled]) for field in fields(cls)}
         order = np.argsort(columns["sequence_C"], kind="stable")
         return cls(**{name: column[order] for name, column in columns.items()})
@@ -208,6 +203,15 @@ def is_like(preference_CA: np.ndarray) -> np.ndarray:
     return np.asarray((preference_CA == LIKED) | (preference_CA == DISLIKED))
 
 
+def _check_columns(what: str, columns: dict[str, np.ndarray], sequence_X: np.ndarray) -> None:
+    num_rows = len(sequence_X)
+    if any(len(column) != num_rows for column in columns.values()):
+        sizes = {name: len(column) for name, column in columns.items()}
+        raise InvalidInput(f"{what} needs arrays of one length, got {sizes}")
+    if (sequence_X[1:] <= sequence_X[:-1]).any():
+        raise InvalidInput(f"{what} needs strictly increasing sequence numbers")
+
+
 def _check_rows(
     what: str,
     images: Sequence[tuple[np.ndarray, np.ndarray]],
@@ -225,5 +229,7 @@ def _check_rows(
         raise InvalidInput(f"{what} with weights that are negative or not finite")
 
 
+_RATED = tuple(field.name for field in fields(RatedSet))
+_COMPARED = tuple(field.name for field in fields(ComparedSet))
 _NONE = np.empty((0, 0), np.float32)
 NO_COMPARISONS = ComparedSet.of(np.empty(0, np.int64), _NONE, _NONE, _NONE, _NONE, _NONE)

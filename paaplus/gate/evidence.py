@@ -6,6 +6,7 @@ Shape letters: N = unseen ratings, C = unseen comparisons, A = aspects, P = imag
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 
@@ -46,6 +47,8 @@ class UnseenRatings:
     def after(self, sequence: int) -> UnseenRatings:
         """The rows with a higher sequence number."""
         is_after_N = self.sequence_N > sequence
+        if is_after_N.all():
+            return self
         return UnseenRatings(*(getattr(self, field.name)[is_after_N] for field in fields(self)))
 
     def gains(self) -> np.ndarray:
@@ -53,6 +56,10 @@ class UnseenRatings:
 
         One value per row in which any aspect has a target and both scores.
         """
+        return self._gains
+
+    @cached_property
+    def _gains(self) -> np.ndarray:
         target_NA = self.target_NA.astype(np.float64)
         gain_NA = np.square(self.active_NA - target_NA) - np.square(self.candidate_NA - target_NA)
         counted_NA = ~np.isnan(gain_NA)
@@ -76,6 +83,8 @@ class UnseenComparisons:
 
     def gains(self) -> np.ndarray:
         """Log loss of the active version minus that of the candidate, in nats: mean over aspects, one per row."""
+        if not len(self.preference_CA):
+            return np.empty(0)
         candidate_CA = log_likelihood(self.candidate_CA, self.preference_CA, self.noise_sd_A)
         active_CA = log_likelihood(self.active_CA, self.preference_CA, self.noise_sd_A)
         answered_CA = ~np.isnan(self.preference_CA)
@@ -99,9 +108,6 @@ class Evidence:
     the active version, which was therefore not trained on them; the candidate's scores of them are leave-one-out
     predictions, NaN where the strategy has none. `verdict` is that on all feedback of the user. `robustness` is None
     where the policy does not ask for it.
-
-    Raises:
-        InvalidInput: pools of different shapes.
     """
 
     verdict: FeedbackVerdict
@@ -110,13 +116,8 @@ class Evidence:
     compared: UnseenComparisons
     new: UnseenRatings
     boundary: int  # last sequence that the active version was trained up to; held-out rows up to it are old
-    pool_active_PA: np.ndarray
     pool_candidate_PA: np.ndarray
     robustness: RobustnessEvidence | None = None
-
-    def __post_init__(self) -> None:
-        if self.pool_active_PA.shape != self.pool_candidate_PA.shape:
-            raise InvalidInput(f"pool scores of {self.pool_active_PA.shape} and {self.pool_candidate_PA.shape}")
 
     def gains(self) -> np.ndarray:
         """Gains of all unseen ratings, held-out ones first, see `UnseenRatings.gains`."""
@@ -151,7 +152,7 @@ def gather(
         held_out: the held-out ratings of all increments.
         held_out_compared: the held-out comparisons likewise.
         boundary: the last sequence that the reference was trained up to; 0 for None.
-        pool_PR: some images in taste space, on which the size of the change is measured.
+        pool_PR: some images in taste space, whose scores must be numbers too.
         pool_PA: their generic scores.
         verdict: on all feedback of the user.
         is_live: whether any version of the user is active, the reference or another one.
@@ -162,13 +163,8 @@ def gather(
 
     everything = RatedSet.concatenate(request.past, request.new)
     candidate_NA = np.full(everything.target_NA.shape, np.nan) if trained.loo_NA is None else trained.loo_NA
-    training = UnseenRatings(
-        everything.sequence_N,
-        everything.target_NA,
-        everything.generic_NA,
-        active(everything.taste_NR, everything.generic_NA),
-        candidate_NA,
-    )
+    is_new_N = everything.sequence_N > boundary  # the reference was trained on the others
+    new = everything if is_new_N.all() else everything.select(is_new_N)
     return Evidence(
         verdict=verdict,
         is_live=is_live,
@@ -182,10 +178,15 @@ def gather(
         compared=_unseen_comparisons(
             middles.placed(held_out_compared, middles_of(request)), trained.adapter, reference, request.base.noise_sd_A
         ),
-        new=training.after(boundary),  # the reference was trained on the others
+        new=UnseenRatings(
+            new.sequence_N,
+            new.target_NA,
+            new.generic_NA,
+            active(new.taste_NR, new.generic_NA),
+            candidate_NA[is_new_N],
+        ),
         boundary=boundary,
-        pool_active_PA=active(pool_PR, pool_PA),
-        pool_candidate_PA=trained.adapter.score(pool_PR, pool_PA),
+        pool_candidate_PA=trained.adapter.score_together(pool_PR, pool_PA),
     )
 
 

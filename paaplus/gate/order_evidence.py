@@ -25,8 +25,8 @@ group invariance and anytime-valid testing" (2024).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import gammaln, logsumexp
@@ -47,11 +47,13 @@ _ORDERS = (  # gamma, s, probability
 )
 _NOISES = (0.35, 0.5, 0.7, 0.9, 1.15, 1.5)  # in noise sds of the prior, equally probable
 _PAIR_NOISES = (0.5, 0.9, 1.5)  # the same for windows with comparisons, which take longer
-_LOG_SCALES = np.linspace(math.log(0.02), math.log(20.0), 56)  # of a person's scale, in score points
+_LOG_SCALE_S = np.linspace(math.log(0.02), math.log(20.0), 56)  # of a person's scale, in score points
+_INVERSE_SCALE_S = np.exp(-_LOG_SCALE_S)
+_INVERSE_SQUARE_S = np.square(_INVERSE_SCALE_S)
 _NUM_DIRECTIONS = 64
 _NUM_PAIR_DIRECTIONS = 32
 _NUM_AT_ONCE = 48  # windows whose densities fit into the processor's cache, for all hypotheses
-_FIRST = np.zeros(1, np.int64)
+_LEAST_LOG = -45.0  # of a density beside the highest of its sum: lower ones change nothing in its sixteen digits
 _NUM_NEWTON_STEPS = 8
 _MAX_STEP, _SMALLEST_STEP = 3.0, 1e-5  # of Newton's method, in prior standard deviations
 
@@ -102,15 +104,15 @@ class OrderEvidence:
         ]
         self._aspects = [aspect for aspect in aspects if aspect.has_answers()]
 
-    def of_windows(self, windows: Sequence[tuple[int, int]]) -> np.ndarray:
+    def of_windows(self, window_W2: np.ndarray) -> np.ndarray:
         """Log evidence of each window `[start, end)` of blocks, shape (W,): order against no order.
 
         With several aspects, the mean over those that the user has ever answered: their feedback need not be
         independent, and a mean of logarithms stays below the logarithm of a mean.
         """
-        if not self._aspects or not len(windows):
-            return np.zeros(len(windows))
-        per_aspect = [_log_evidence(aspect, windows) for aspect in self._aspects]
+        if not self._aspects or not len(window_W2):
+            return np.zeros(len(window_W2))
+        per_aspect = [_log_evidence(aspect, window_W2) for aspect in self._aspects]
         return np.mean(per_aspect, axis=0)
 
 
@@ -144,7 +146,7 @@ def _aspect(
         is_like_C1 = is_like(preference_C)[:, None]
         lever_C1 = np.where(is_like_C1, -MIDDLE_SD, 0.0) if is_like_C1.any() else np.empty((len(preference_C), 0))
     column_N3 = np.column_stack([np.ones(len(target_N)), mean_N, target_N])
-    row_NM = row_NK if len(row_NK) <= _NUM_DIRECTIONS else row_NK @ _leading_directions(row_NK, _NUM_DIRECTIONS)
+    row_NM = row_NK if len(row_NK) <= _NUM_DIRECTIONS else _in_leading_directions(row_NK, _NUM_DIRECTIONS)
     pair_direction_KM = _leading_directions(pair_CK, _NUM_PAIR_DIRECTIONS) if len(pair_CK) else pair_CK.T
     return _Aspect(
         ratings=BlockRows.of(row_NM, column_N3, block_N, num_blocks),
@@ -154,6 +156,18 @@ def _aspect(
         pair_block_C=np.asarray(block_C, np.int64) if len(preference_C) else np.empty(0, np.int64),
         noise_sd=float(prior.noise_sd_A[aspect]),
     )
+
+
+def _in_leading_directions(row_NK: np.ndarray, num_directions: int) -> np.ndarray:
+    """The rows in the directions with the most energy, shape (N, M); more rows than directions."""
+    num_rows, num_coordinates = row_NK.shape
+    if num_rows >= num_coordinates:
+        return row_NK @ _leading_directions(row_NK, num_directions)
+    # Fewer rows than coordinates: the rows in those directions are eigenvectors themselves, without the directions.
+    value_N, vector_NN = np.linalg.eigh(row_NK @ row_NK.T)
+    kept = value_N > 1e-10 * max(float(value_N[-1]), 1e-300)
+    kept[: num_rows - num_directions] = False
+    return np.asarray(vector_NN[:, kept] * np.sqrt(value_N[kept]))
 
 
 def _leading_directions(row_XK: np.ndarray, num_directions: int) -> np.ndarray:
@@ -167,43 +181,64 @@ def _leading_directions(row_XK: np.ndarray, num_directions: int) -> np.ndarray:
     return np.linalg.eigh(row_XK.T @ row_XK)[1][:, -num_directions:]
 
 
-def _log_evidence(aspect: _Aspect, windows: Sequence[tuple[int, int]]) -> np.ndarray:
+def _log_evidence(aspect: _Aspect, window_W2: np.ndarray) -> np.ndarray:
     """Ratings and comparisons together: as if each kind had a taste of its own, which is valid and simple."""
-    log_W = _of_ratings(aspect, windows)
+    log_W = _of_ratings(aspect, window_W2)
     if len(aspect.preference_C):
-        log_W = log_W + [_of_comparisons(aspect, *window) for window in windows]
+        log_W = log_W + [_of_comparisons(aspect, *window) for window in window_W2.tolist()]
     return log_W
 
 
-def _of_ratings(aspect: _Aspect, windows: Sequence[tuple[int, int]]) -> np.ndarray:
-    moment_W33 = aspect.ratings.moments(windows)
+def _of_ratings(aspect: _Aspect, window_W2: np.ndarray) -> np.ndarray:
+    moment_W33 = aspect.ratings.moments(window_W2)
     num_W = moment_W33[:, 0, 0]
+    orders = _orders(aspect.noise_sd)
+    solved_TW33, log_det_TW = aspect.ratings.products(window_W2, orders.ratio_T)
+    of_orders_W = _Scales.of(solved_TW33, log_det_TW, num_W).log_density(orders)
+    of_none_W = _Scales.of(moment_W33[None], np.zeros((1, len(num_W))), num_W).log_density(_NO_ORDER)
+    return np.where(num_W > 1, of_orders_W - of_none_W, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Hypotheses:
+    """What each hypothesis says of z, in noise sds: its mean per point of the generic score, and its ratio's place."""
+
+    gamma_E: np.ndarray
+    place_E: np.ndarray
+    ratio_T: np.ndarray
+    log_probability_E: np.ndarray
+
+
+@lru_cache(16)
+def _orders(noise_sd: float) -> _Hypotheses:
     gamma_E, ratio_E, probability_E = np.array(
         [
-            (gamma / (noise * aspect.noise_sd), (scale / (noise * aspect.noise_sd)) ** 2, probability / len(_NOISES))
+            (gamma / (noise * noise_sd), (scale / (noise * noise_sd)) ** 2, probability / len(_NOISES))
             for gamma, scale, probability in _ORDERS
             for noise in _NOISES
         ]
     ).T
     ratio_T, place_E = np.unique(ratio_E, return_inverse=True)
-    solved_TW33, log_det_TW = aspect.ratings.products(windows, ratio_T)
-    scales = _Scales.of(solved_TW33, log_det_TW, num_W)
-    no_order_W = _Scales.of(moment_W33[None], np.zeros((1, len(num_W))), num_W).log_density(_FIRST, np.zeros(1))[0]
-    log_probability_E1 = np.log(probability_E)[:, None]
-    log_orders_W = logsumexp(scales.log_density(place_E, gamma_E) + log_probability_E1, axis=0)
-    return np.where(num_W > 1, log_orders_W - no_order_W, 0.0)
+    return _Hypotheses(gamma_E, place_E, ratio_T, np.log(probability_E))
+
+
+_NO_ORDER = _Hypotheses(np.zeros(1), np.zeros(1, np.int64), np.zeros(1), np.zeros(1))
 
 
 @dataclass(frozen=True, eq=False)
 class _Scales:
     """Log densities of each window's ratings, for every ratio and scale of the person (S), mean integrated out.
 
-    All are up to a constant that order and no order have in common. The mean has a flat prior.
+    All are up to a constant that order and no order have in common. The mean has a flat prior. The log density at a
+    scale is `constant - target_square / (2 scale^2) + slope cross / scale - slope^2 mean_square / 2`, less the log of
+    the scale for every rating but one.
     """
 
-    constant_TWS: np.ndarray
-    cross_TWS: np.ndarray
+    constant_TW: np.ndarray
+    target_square_TW: np.ndarray
+    cross_TW: np.ndarray
     mean_square_TW: np.ndarray
+    num_W: np.ndarray
 
     @classmethod
     def of(cls, solved_TW33: np.ndarray, log_det_TW: np.ndarray, num_W: np.ndarray) -> _Scales:
@@ -212,23 +247,36 @@ class _Scales:
         mean_TW, target_TW = solved_TW33[..., 0, 1], solved_TW33[..., 0, 2]
         target_square_TW = solved_TW33[..., 2, 2] - np.square(target_TW) / safe_TW
         cross_TW = solved_TW33[..., 1, 2] - mean_TW * target_TW / safe_TW
-        inverse_S = np.exp(-_LOG_SCALES)
-        constant_TWS = -0.5 * (target_square_TW[..., None] * np.square(inverse_S))
-        constant_TWS -= 0.5 * (log_det_TW + np.log(safe_TW))[..., None] + (num_W[:, None] - 1.0) * _LOG_SCALES
         mean_square_TW = solved_TW33[..., 1, 1] - np.square(mean_TW) / safe_TW
-        return cls(constant_TWS, cross_TW[..., None] * inverse_S, mean_square_TW)
+        return cls(-0.5 * (log_det_TW + np.log(safe_TW)), target_square_TW, cross_TW, mean_square_TW, num_W)
 
-    def log_density(self, place_E: np.ndarray, slope_E: np.ndarray) -> np.ndarray:
-        """Summed over scales, shape (E, W), for some ratios and means of z per point of the generic score."""
-        log_EW = np.empty((len(place_E), self.constant_TWS.shape[1]))
-        for first in range(0, log_EW.shape[1], _NUM_AT_ONCE):
-            part = slice(first, first + _NUM_AT_ONCE)
-            log_EWS = self.cross_TWS[place_E, part] * slope_E[:, None, None]
-            log_EWS += self.constant_TWS[place_E, part]
-            highest_EW = log_EWS.max(axis=2)
-            log_EWS -= highest_EW[..., None]
-            log_EW[:, part] = highest_EW + np.log(np.exp(log_EWS, out=log_EWS).sum(axis=2))
-        return log_EW - 0.5 * np.square(slope_E)[:, None] * self.mean_square_TW[place_E]
+    def log_density(self, hypotheses: _Hypotheses) -> np.ndarray:
+        """Summed over scales and hypotheses, shape (W,).
+
+        The densities of many ratings are narrow in the scale: windows of like size are summed over the scales that
+        count for any of them.
+        """
+        place_E, slope_E1 = hypotheses.place_E, hypotheses.gamma_E[:, None]
+        log_EW = self.constant_TW[place_E] - 0.5 * np.square(slope_E1) * self.mean_square_TW[place_E]
+        log_EW += hypotheses.log_probability_E[:, None]
+        by_size_W = np.argsort(self.num_W, kind="stable")
+        for first in range(0, len(by_size_W), _NUM_AT_ONCE):
+            part_W = by_size_W[first : first + _NUM_AT_ONCE]
+            log_STW = _INVERSE_SQUARE_S[:, None, None] * (-0.5 * self.target_square_TW[:, part_W])
+            log_STW -= _LOG_SCALE_S[:, None, None] * (self.num_W[part_W] - 1.0)
+            log_SEW = log_STW[:, place_E]
+            log_SEW += _INVERSE_SCALE_S[:, None, None] * (slope_E1 * self.cross_TW[:, part_W][place_E])
+            log_EW[:, part_W] += _log_of_sum(log_SEW)
+        return _log_of_sum(log_EW)
+
+
+def _log_of_sum(log_SX: np.ndarray) -> np.ndarray:
+    """Logarithm of the sum over the first axis; the values are overwritten."""
+    highest_X = log_SX.max(axis=0)
+    log_SX -= highest_X
+    counted_S = np.flatnonzero(log_SX.reshape(len(log_SX), -1).max(axis=1) > _LEAST_LOG)
+    counted_SX = np.maximum(log_SX[counted_S[0] : counted_S[-1] + 1], _LEAST_LOG)  # exp is slow where it is near 0
+    return np.asarray(highest_X + np.log(np.exp(counted_SX, out=counted_SX).sum(axis=0)))
 
 
 def _of_comparisons(aspect: _Aspect, start: int, end: int) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -98,16 +99,16 @@ def feedback_verdict(
     place_X[order_X] = np.arange(len(sequence_X))
     block_X = np.searchsorted(start_B, place_X, side="right") - 1
     num_ratings = len(rated)
-    windows = [(start, end) for start in range(num_blocks) for end in range(start + 1, num_blocks + 1)]
+    windows, window_W2 = _windows(num_blocks)
     known = {} if cache is None else cache
-    keys = [(int(start_B[start]), int(start_B[end])) for start, end in windows]
+    keys = list(map(tuple, start_B[window_W2].tolist()))
     unknown = [i for i, key in enumerate(keys) if key not in known]
     if unknown:
         block_N, block_C = block_X[:num_ratings], block_X[num_ratings:]
         kept_C = _first_of_each(block_C)
         evidence = OrderEvidence(rated, compared.select(kept_C), block_N, block_C[kept_C], num_blocks, prior)
-        found = evidence.of_windows([windows[i] for i in unknown])
-        known.update({keys[i]: float(value) for i, value in zip(unknown, found, strict=True)})
+        found = evidence.of_windows(window_W2[unknown])
+        known.update(zip([keys[i] for i in unknown], found.tolist(), strict=True))
     evidence_of = {window: known[key] for window, key in zip(windows, keys, strict=True)}
     best = best_window(evidence_of, start_B / BLOCK_SIZE, PathPrior())
     assert best is not None, "blocks without a window"
@@ -125,6 +126,13 @@ def feedback_verdict(
     )
 
 
+@lru_cache(64)
+def _windows(num_blocks: int) -> tuple[list[tuple[int, int]], np.ndarray]:
+    """All windows of so many blocks, also as an array of shape (W, 2)."""
+    windows = [(start, end) for start in range(num_blocks) for end in range(start + 1, num_blocks + 1)]
+    return windows, np.array(windows)
+
+
 def _first_of_each(block_C: np.ndarray) -> np.ndarray:
     """Mask of the first comparisons of every block, in order of sequence."""
     rank_C = np.arange(len(block_C)) - np.searchsorted(block_C, block_C, side="left")
@@ -134,5 +142,5 @@ def _first_of_each(block_C: np.ndarray) -> np.ndarray:
 def _all_alike(target_NA: np.ndarray, compared: ComparedSet, in_window_C: np.ndarray) -> bool:
     """Whether all values are the same, in every aspect, for ratings and for comparisons."""
     columns = [*target_NA.T, *(compared.preference_CA[in_window_C].T if len(compared) else ())]
-    counts = [len(np.unique(column[~np.isnan(column)])) for column in columns]
-    return len(target_NA) + int(in_window_C.sum()) > 1 and max(counts, default=0) <= 1
+    given = [column[~np.isnan(column)] for column in columns]
+    return len(target_NA) + int(in_window_C.sum()) > 1 and all((values == values[:1]).all() for values in given)

@@ -13,14 +13,15 @@ Shape letters: N = rows, M = directions, B = blocks, W = windows, T = ratios, D 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import lapack
 
 _NUM_BY_ROWS = 100  # rows of a window up to which the first way is the cheaper one
 _NUM_COLUMNS = 3
+_IDENTITY_DD = np.eye(_NUM_COLUMNS)
 _LWORK = 2048  # numbers of LAPACK's work space: 32 columns at a time
 
 
@@ -45,47 +46,65 @@ class BlockRows:
         start_B = np.searchsorted(block_N[order_N], np.arange(num_blocks + 1))
         return cls(row_NM[order_N], column_ND[order_N], start_B)
 
-    def moments(self, windows: Sequence[tuple[int, int]]) -> np.ndarray:
-        """Products of the columns over each window, shape (W, D, D)."""
-        return _over_windows(self._by_block(self.column_ND, self.column_ND), windows)
+    def moments(self, window_W2: np.ndarray) -> np.ndarray:
+        """Products of the columns over each window `[start, end)` of blocks, shape (W, D, D)."""
+        return _over_windows(self._column_BDD, window_W2)
 
-    def products(self, windows: Sequence[tuple[int, int]], ratio_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    @cached_property
+    def _column_BDD(self) -> np.ndarray:
+        return self._by_block(self.column_ND, self.column_ND)
+
+    def products(self, window_W2: np.ndarray, ratio_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Products of the columns through the inverse covariance (T, W, D, D), and its log determinant (T, W)."""
-        start_W, end_W = np.array(windows).reshape(-1, 2).T
+        start_W, end_W = window_W2.T
         num_W = self.start_B[end_W] - self.start_B[start_W]
-        solved_TWDD = np.zeros((len(ratio_T), len(windows), _NUM_COLUMNS, _NUM_COLUMNS))
-        log_det_TW = np.zeros((len(ratio_T), len(windows)))
+        solved_TWDD = np.zeros((len(ratio_T), len(window_W2), _NUM_COLUMNS, _NUM_COLUMNS))
+        log_det_TW = np.zeros((len(ratio_T), len(window_W2)))
         for start in np.unique(start_W):
             at_W = np.flatnonzero((start_W == start) & (num_W > 0) & (num_W <= _NUM_BY_ROWS))
             if len(at_W):
                 solved_TWDD[:, at_W], log_det_TW[:, at_W] = self._by_rows(self.start_B[start], num_W[at_W], ratio_T)
         long_W = np.flatnonzero(num_W > _NUM_BY_ROWS)
         if len(long_W):
-            long = [windows[w] for w in long_W.tolist()]
-            solved_TWDD[:, long_W], log_det_TW[:, long_W] = self._by_directions(long, ratio_T)
+            solved_TWDD[:, long_W], log_det_TW[:, long_W] = self._by_directions(window_W2[long_W], ratio_T)
         return solved_TWDD, log_det_TW
 
     def _by_rows(self, first: int, num_W: np.ndarray, ratio_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         num = int(num_W.max())
-        row_NM, column_ND = self.row_NM[first : first + num], self.column_ND[first : first + num]
+        column_ND = self.column_ND[first : first + num]
         joint_TXX = np.empty((len(ratio_T), num + _NUM_COLUMNS, num + _NUM_COLUMNS))
-        np.multiply(ratio_T[:, None, None], row_NM @ row_NM.T, out=joint_TXX[:, :num, :num])  # large: no copies
+        np.multiply(ratio_T[:, None, None], self._kernel(first, num), out=joint_TXX[:, :num, :num])  # large: no copies
         joint_TXX.reshape(len(ratio_T), -1)[:, : num * (num + _NUM_COLUMNS) : num + _NUM_COLUMNS + 1] += 1.0
         joint_TXX[:, num:, :num] = column_ND.T
         joint_TXX[:, :num, num:] = column_ND
-        joint_TXX[:, num:, num:] = column_ND.T @ column_ND + np.eye(_NUM_COLUMNS)  # above C' S^-1 C
+        joint_TXX[:, num:, num:] = column_ND.T @ column_ND + _IDENTITY_DD  # above C' S^-1 C
         factor_TXX = np.linalg.cholesky(joint_TXX)
         log_diagonal_TN = np.log(np.diagonal(factor_TXX[:, :num, :num], axis1=1, axis2=2))
         solved_TND = factor_TXX[:, num:, :num].transpose(0, 2, 1)
-        solved_TNDD = np.cumsum(solved_TND[..., :, None] * solved_TND[..., None, :], axis=1)
-        return solved_TNDD[:, num_W - 1], 2.0 * np.cumsum(log_diagonal_TN, axis=1)[:, num_W - 1]
+        square_TNX = (solved_TND[..., :, None] * solved_TND[..., None, :]).reshape(len(ratio_T), num, -1)
+        within_WN = (np.arange(num) < num_W[:, None]).astype(np.float64)
+        summed_TWX = within_WN @ square_TNX
+        log_det_TW = 2.0 * log_diagonal_TN @ within_WN.T
+        return summed_TWX.reshape(len(ratio_T), len(num_W), _NUM_COLUMNS, _NUM_COLUMNS), log_det_TW
 
-    def _by_directions(self, windows: Sequence[tuple[int, int]], ratio_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        gram_WMM = _over_windows(self._by_block(self.row_NM, self.row_NM), windows)
-        projected_WMD = _over_windows(self._by_block(self.row_NM, self.column_ND), windows)
+    def _kernel(self, first: int, num: int) -> np.ndarray:
+        """Products of some rows with each other, shape (num, num)."""
+        part = slice(first, first + num)
+        if self._whole_kernel_NN is not None:
+            return self._whole_kernel_NN[part, part]
+        return np.asarray(self.row_NM[part] @ self.row_NM[part].T)
+
+    @cached_property
+    def _whole_kernel_NN(self) -> np.ndarray | None:
+        """Of all rows, where so many windows share their products that one of all rows is cheaper; else None."""
+        return self.row_NM @ self.row_NM.T if len(self.row_NM) <= 2 * _NUM_BY_ROWS else None
+
+    def _by_directions(self, window_W2: np.ndarray, ratio_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        gram_WMM = _over_windows(self._by_block(self.row_NM, self.row_NM), window_W2)
+        projected_WMD = _over_windows(self._by_block(self.row_NM, self.column_ND), window_W2)
         diagonal_WM, beside_WM, rotated_WMD = _tridiagonal(gram_WMM, projected_WMD)
         removed_TWDD, log_det_TW = _solve_tridiagonal(diagonal_WM, beside_WM, rotated_WMD, ratio_T)
-        return self.moments(windows) - removed_TWDD, log_det_TW
+        return self.moments(window_W2) - removed_TWDD, log_det_TW
 
     def _by_block(self, left_NX: np.ndarray, right_NY: np.ndarray) -> np.ndarray:
         """Products over the rows of each block, shape (B, X, Y)."""
@@ -93,9 +112,9 @@ class BlockRows:
         return np.stack([left_NX[first:end].T @ right_NY[first:end] for first, end in places])
 
 
-def _over_windows(value_BXY: np.ndarray, windows: Sequence[tuple[int, int]]) -> np.ndarray:
+def _over_windows(value_BXY: np.ndarray, window_W2: np.ndarray) -> np.ndarray:
     """Sums over the blocks of each window, shape (W, X, Y)."""
-    start_W, end_W = np.array(windows).reshape(-1, 2).T
+    start_W, end_W = window_W2.T
     summed = np.concatenate([np.zeros((1, *value_BXY.shape[1:])), np.cumsum(value_BXY, axis=0)])
     return np.asarray(summed[end_W] - summed[start_W])
 

@@ -36,7 +36,9 @@ def read_together(runnings: Sequence[Running]) -> Iterator[tuple[Running, Read]]
     if len(user_ids) > 1 and not context.stopping.is_set():
         try:
             drift.watch_users(context.database, context.serving, user_ids)
-            found = read_snapshots(context.database, context.blobs, user_ids, context.settings, context.projections)
+            found = read_snapshots(
+                context.database, context.blobs, user_ids, context.settings, context.projections, context.logs
+            )
             snapshots = dict(zip(user_ids, found, strict=True))
         except Exception as error:
             log.warning("reading together failed: each is read alone", num_users=len(user_ids), error=repr(error))
@@ -58,7 +60,7 @@ def watched(context: WorkerContext, user_id: UUID, read: Snapshot | PaaplusError
         raise read
     while True:
         snapshot = read or read_snapshot(
-            context.database, context.blobs, user_id, context.settings, context.projections
+            context.database, context.blobs, user_id, context.settings, context.projections, context.logs
         )
         if snapshot.watched_up_to >= snapshot.log.head:
             return snapshot

@@ -12,6 +12,7 @@ from typing import TypeVar
 from paaplus.db.engine import Database
 from paaplus.queue import jobs
 from paaplus.queue.jobs import Lease
+from paaplus.services.adaptation.known_logs import KnownLogs
 from paaplus.services.adaptation.projections import Projections
 from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.settings import Settings
@@ -54,6 +55,11 @@ class WorkerContext:
     def projections(self) -> Projections:
         """The projected images that trainings and the gate read: kept once, with those that the drift check scores."""
         return Projections(self.serving.images)
+
+    @cached_property
+    def logs(self) -> KnownLogs:
+        """The feedback logs that trainings have read."""
+        return KnownLogs()
 
 
 @dataclass

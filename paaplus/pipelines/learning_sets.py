@@ -6,9 +6,8 @@ Shape letters: N = ratings, R = taste dimensions, A = aspects.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 
@@ -23,30 +22,25 @@ from paaplus.services.feedback.feedback_log import LatestComparison, LatestLike,
 
 
 def rated_set(snapshot: Snapshot, ratings: list[LatestRating]) -> RatedSet:
-    """Ratings as arrays; their images are in `snapshot.images`."""
-    return arrays.rated_set(ratings, snapshot.base.aspects, partial(_inputs, snapshot))
+    """Some of `snapshot.ratings`, in order of sequence, as arrays."""
+    if len(ratings) == len(snapshot.ratings):
+        return snapshot.rated
+    sequence_N = np.array([rating.sequence for rating in ratings], np.int64)
+    return snapshot.rated.select(np.searchsorted(snapshot.rated.sequence_N, sequence_N))
 
 
 def compared_set(snapshot: Snapshot, answers: Sequence[LatestComparison | LatestLike]) -> ComparedSet:
     """Comparisons and likes as arrays; their images are in `snapshot.images`."""
-    return arrays.compared_set(answers, snapshot.base.aspects, partial(_inputs, snapshot))
+    return arrays.compared_set(answers, snapshot.base.aspects, snapshot.inputs)
 
 
 def verdict_on(snapshot: Snapshot) -> FeedbackVerdict:
     """The gate's verdict on all feedback of the user, quarantined or not, whose images have features."""
-    log, usable = snapshot.log.without_quarantine(), snapshot.images
-    ratings = [rating for rating in log.latest_ratings() if rating.image_id in usable]
-    compared = [answer for answer in log.latest_compared() if usable.keys() >= set(answer.image_ids)]
+    log = snapshot.log.without_quarantine()
+    judged = snapshot if log is snapshot.log else replace(snapshot, log=log)
+    compared = [answer for answer in log.latest_compared() if snapshot.images.keys() >= set(answer.image_ids)]
     prior = snapshot.starting_point.prior or OwnPrior(snapshot.base)
-    return feedback_verdict(rated_set(snapshot, ratings), compared_set(snapshot, compared), prior, snapshot.policy.gate)
-
-
-def _inputs(snapshot: Snapshot, image_ids: list[UUID]) -> tuple[np.ndarray, np.ndarray]:
-    images = [snapshot.images[image_id] for image_id in image_ids]
-    if not images:
-        base = snapshot.base
-        return np.empty((0, base.taste_dim), np.float32), np.empty((0, len(base.aspects)), np.float32)
-    return np.stack([image.taste_R for image in images]), np.stack([image.generic_A for image in images])
+    return feedback_verdict(judged.rated, compared_set(snapshot, compared), prior, snapshot.policy.gate)
 
 
 def prequential(base: BaseScorer, reference: Adapter | None, new: RatedSet) -> dict[str, Any]:

@@ -86,8 +86,7 @@ def must_train(snapshot: Snapshot, lineage: Lineage) -> bool:
 
 def sort_feedback(snapshot: Snapshot, up_to: TrainedUpTo) -> SortedFeedback:
     """The latest feedback on images with features, sorted by whether a version that was trained up to here has it."""
-    log, usable = snapshot.log, snapshot.images
-    ratings = [rating for rating in log.latest_ratings() if rating.image_id in usable]
+    log, usable, ratings = snapshot.log, snapshot.images, snapshot.ratings
     compared = [answer for answer in log.latest_compared() if usable.keys() >= set(answer.image_ids)]
     training = [rating for rating in ratings if not rating.held_out]
     training_compared = [answer for answer in compared if not answer.held_out]

@@ -262,19 +262,7 @@ def _in_turn(
     session: Session, queues: list[str], now: datetime, limit: int, weights: Mapping[str, float]
 ) -> Iterator[tuple[UUID, bool]]:
     """Ready jobs in the order of turns, each with whether it can be batched. They are locked when they are read."""
-    running = aliased(JobRow)
-    ready = (
-        sa.select(JobRow.id, sa.and_(JobRow.kind == JobKind.ADAPT, JobRow.attempts == 0))
-        .where(
-            JobRow.state == JobState.QUEUED,
-            JobRow.queue.in_(queues),
-            JobRow.run_after <= now,
-            ~sa.exists().where(running.lock_key == JobRow.lock_key, running.state == JobState.RUNNING),
-        )
-        .order_by(JobRow.priority, JobRow.run_after, JobRow.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
+    wanted = {"queues": queues, "now": now, "num_wanted": limit}
     shares = turns.shares(session, queues, now, weights)
     waiting: dict[str, list[tuple[UUID, bool]]] = {}
     ended: set[str] = set()
@@ -284,7 +272,7 @@ def _in_turn(
                 return
             continue
         if application not in waiting:
-            rows = session.execute(ready.where(JobRow.application == application)).all()
+            rows = session.execute(_READY, {**wanted, "of_application": application}).all()
             waiting[application] = [(job_id, bool(batched)) for job_id, batched in reversed(rows)]
         if waiting[application]:
             yield waiting[application].pop()
@@ -394,6 +382,20 @@ _IN_ORDER: Final = (  # whoever locks several jobs does it in the order of their
     .where(JobRow.id.in_(sa.bindparam("job_ids", expanding=True)))
     .order_by(JobRow.id)
     .with_for_update()
+)
+_RUNNING = aliased(JobRow)
+_READY: Final = (
+    sa.select(JobRow.id, sa.and_(JobRow.kind == JobKind.ADAPT, JobRow.attempts == 0))
+    .where(
+        JobRow.state == JobState.QUEUED,
+        JobRow.application == sa.bindparam("of_application"),
+        JobRow.queue.in_(sa.bindparam("queues", expanding=True)),
+        JobRow.run_after <= sa.bindparam("now"),
+        ~sa.exists().where(_RUNNING.lock_key == JobRow.lock_key, _RUNNING.state == JobState.RUNNING),
+    )
+    .order_by(JobRow.priority, JobRow.run_after, JobRow.id)
+    .limit(sa.bindparam("num_wanted"))
+    .with_for_update(skip_locked=True)
 )
 _COMPLETE: Final = (
     sa.update(JobRow)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -30,16 +31,13 @@ def shares(
         now: the time of the database.
         weights: of applications; 1 for those that are not named.
     """
-    started = session.execute(
-        sa.select(JobRow.application, sa.func.count(), sa.func.max(JobRow.started_at))
-        .where(JobRow.started_at > now - timedelta(seconds=RECENT_S), JobRow.queue.in_(queues))
-        .group_by(JobRow.application)
-    )
+    since = now - timedelta(seconds=RECENT_S)
+    started = session.execute(_STARTED, {"since": since, "queues": list(queues)})
     never = now - timedelta(days=36_500)
     recent = {application: (count, last or never) for application, count, last in started}
     return {
         application: (count / weights.get(application, 1.0), last)
-        for application in _with_queued_jobs(session)
+        for application in session.execute(_WITH_QUEUED_JOBS).scalars()
         for count, last in [recent.get(application, (0, never))]
     }
 
@@ -54,7 +52,7 @@ def deal(shares: Mapping[str, tuple[float, datetime]], weights: Mapping[str, flo
         had[application] = (used + 1.0 / weights.get(application, 1.0), last)
 
 
-def _with_queued_jobs(session: Session) -> list[str]:
+def _with_queued_jobs() -> sa.Select[str]:
     """Applications with queued jobs, by jumps from one to the next in an index: the number of jobs does not matter."""
     queued = sa.select(sa.func.min(JobRow.application).label("application")).where(JobRow.state == JobState.QUEUED)
     found = queued.cte("found", recursive=True)
@@ -64,4 +62,13 @@ def _with_queued_jobs(session: Session) -> list[str]:
         .scalar_subquery()
     )
     found = found.union_all(sa.select(following).where(found.c.application.is_not(None)))
-    return list(session.execute(sa.select(found.c.application).where(found.c.application.is_not(None))).scalars())
+    return sa.select(found.c.application).where(found.c.application.is_not(None))
+
+
+# Built once: to build a statement anew costs more than to execute it.
+_WITH_QUEUED_JOBS: Final = _with_queued_jobs()
+_STARTED: Final = (
+    sa.select(JobRow.application, sa.func.count(), sa.func.max(JobRow.started_at))
+    .where(JobRow.started_at > sa.bindparam("since"), JobRow.queue.in_(sa.bindparam("queues", expanding=True)))
+    .group_by(JobRow.application)
+)

@@ -7,6 +7,7 @@ Shape letters: B = items, R = taste space dim, A = aspects, H = bottleneck rank.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, ClassVar, Self
@@ -18,8 +19,13 @@ from paaplus.records import SCORE_MAX, SCORE_MIN
 from paaplus.scoring.rows import rowwise_matmul
 from paaplus.scoring.tensors import check_names, digest, pack, unpack
 
+Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
 MAX_NUMBERS = 1000  # in a taste vector: all aspects and its uncertainty together
 _NOT_ARRAYS = ("base_digest", "uncertainty")
+
+
+def _matmul(x_BD: np.ndarray, weight_DR: np.ndarray) -> np.ndarray:
+    return np.asarray(x_BD.astype(np.float64) @ weight_DR.astype(np.float64))
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Adapter:
     alpha_A: np.ndarray
     beta_A: np.ndarray
 
-    def delta(self, taste_BR: np.ndarray) -> np.ndarray:
+    def delta(self, taste_BR: np.ndarray, product: Product = rowwise_matmul) -> np.ndarray:
         """What is added to `alpha * generic + beta`, in score points, shape (B, A), float64."""
         raise NotImplementedError
 
@@ -43,9 +49,14 @@ class Adapter:
             taste_BR: the items in taste space.
             generic_BA: their generic scores.
         """
-        corrected_BA = (
-            self.alpha_A.astype(np.float64) * generic_BA.astype(np.float64) + self.beta_A + self.delta(taste_BR)
-        )
+        return self._scores(generic_BA, self.delta(taste_BR))
+
+    def score_together(self, taste_BR: np.ndarray, generic_BA: np.ndarray) -> np.ndarray:
+        """As `score`, for what nobody is served: ten times as fast, but a row's last bits depend on the others."""
+        return self._scores(generic_BA, self.delta(taste_BR, _matmul))
+
+    def _scores(self, generic_BA: np.ndarray, delta_BA: np.ndarray) -> np.ndarray:
+        corrected_BA = self.alpha_A.astype(np.float64) * generic_BA.astype(np.float64) + self.beta_A + delta_BA
         return np.clip(corrected_BA, SCORE_MIN, SCORE_MAX).astype(np.float32)
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -122,8 +133,8 @@ class TasteVector(Adapter):
             return super().metadata()
         return super().metadata() | {"prior_digest": self.uncertainty.prior_digest}
 
-    def delta(self, taste_BR: np.ndarray) -> np.ndarray:
-        return rowwise_matmul(taste_BR, self.weight_RA)
+    def delta(self, taste_BR: np.ndarray, product: Product = rowwise_matmul) -> np.ndarray:
+        return product(taste_BR, self.weight_RA)
 
     @classmethod
     def zero(cls, base_digest: str, taste_dim: int, num_aspects: int) -> Self:
@@ -145,9 +156,9 @@ class Bottleneck(Adapter):
     bias_H: np.ndarray
     up_HA: np.ndarray
 
-    def delta(self, taste_BR: np.ndarray) -> np.ndarray:
-        hidden_BH = np.tanh(rowwise_matmul(taste_BR, self.down_RH) + self.bias_H)
-        return rowwise_matmul(hidden_BH, self.up_HA)
+    def delta(self, taste_BR: np.ndarray, product: Product = rowwise_matmul) -> np.ndarray:
+        hidden_BH = np.tanh(product(taste_BR, self.down_RH) + self.bias_H)
+        return product(hidden_BH, self.up_HA)
 
     @classmethod
     def zero(cls, base_digest: str, taste_dim: int, num_aspects: int, rank: int = 16) -> Self:

@@ -51,14 +51,23 @@ class DriftState:
             sequence: of the rating.
             config: tolerance, threshold, and the smallest number of ratings.
         """
-        num_errors = self.num_errors + 1
-        mean = self.mean + (error - self.mean) / num_errors
-        excess = self.excess + error - mean - config.tolerance
-        lowest, lowest_at = min((self.lowest, self.lowest_at), (excess, sequence))
-        if num_errors >= config.min_ratings and excess - lowest > config.threshold:
-            return type(self)().with_found((*self.found, (lowest_at, sequence))), True
+        return self.after_all([(sequence, error)], config)
+
+    def after_all(self, errors: Sequence[tuple[int, float]], config: DriftConfig) -> tuple[Self, bool]:
+        """The state after these errors (sequence, error), one after the other, and whether any raised the alarm."""
+        found = self.found
+        num_errors, mean, excess = self.num_errors, self.mean, self.excess
+        lowest, lowest_at = self.lowest, self.lowest_at
+        for sequence, error in errors:
+            num_errors += 1
+            mean += (error - mean) / num_errors
+            excess = excess + error - mean - config.tolerance
+            lowest, lowest_at = min((lowest, lowest_at), (excess, sequence))
+            if num_errors >= config.min_ratings and excess - lowest > config.threshold:
+                found = (*found, (lowest_at, sequence))
+                num_errors, mean, excess, lowest, lowest_at = 0, 0.0, 0.0, 0.0, 0
         state = type(self)(num_errors, mean, excess, lowest, lowest_at, self.since, self.found_at, self.earlier)
-        return state, False
+        return (state.with_found(found), True) if len(found) > len(self.found) else (state, False)
 
     @property
     def found(self) -> tuple[Found, ...]:

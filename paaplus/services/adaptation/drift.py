@@ -127,9 +127,10 @@ def _check(database: Database, store: ServingStore, unchecked: Unchecked) -> int
     image_ids = {image_id for rated in ratings.values() for _, image_id, _ in rated}
     image_ids |= contradictions.image_ids(answers)
     serving = store.load(list(unchecked), image_ids)
-    unchecked = _until_first_pending(unchecked, ratings, answers, serving)
-    ratings = {user_id: [r for r in rated if r[0] <= unchecked[user_id][1]] for user_id, rated in ratings.items()}
-    answers = {user_id: [a for a in given if a[0] <= unchecked[user_id][1]] for user_id, given in answers.items()}
+    if not image_ids <= serving.images.keys() | serving.failed.keys():
+        unchecked = _until_first_pending(unchecked, ratings, answers, serving)
+        ratings = {user_id: [r for r in rated if r[0] <= unchecked[user_id][1]] for user_id, rated in ratings.items()}
+        answers = {user_id: [a for a in given if a[0] <= unchecked[user_id][1]] for user_id, given in answers.items()}
     errors = {
         user_id: _errors(serving, user_id, [r for r in rated if r[0] > trained.get(user_id, 0)])
         for user_id, rated in ratings.items()
@@ -282,8 +283,4 @@ def _update(session: Session, user: UserRow, last: int, head: int, errors: Error
 
 def _after(state: DriftState, errors: Errors, policy: Policy) -> tuple[DriftState, bool]:
     """The state after these errors, and whether any of them raised the alarm."""
-    drifts = False
-    for sequence, error in errors:
-        state, alarm = state.after(error, sequence, policy.drift)
-        drifts = drifts or alarm
-    return state, drifts
+    return state.after_all(errors, policy.drift)

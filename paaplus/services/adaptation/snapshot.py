@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from uuid import UUID
 
 import numpy as np
@@ -14,13 +15,15 @@ from paaplus.configs import Policy
 from paaplus.db.engine import Database
 from paaplus.db.tables import AdapterRow, BaseModelRow, UserRow
 from paaplus.errors import NotFound, PaaplusError
+from paaplus.records import RatedSet
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.services.adaptation import drift, starting_point
+from paaplus.services.adaptation.known_logs import KnownLogs
 from paaplus.services.adaptation.projections import Pool, Projections, ReadImages, with_own_images
 from paaplus.services.adaptation.starting_point import StartingPoint, StartingPointRows
 from paaplus.services.adapters import versions
-from paaplus.services.feedback import feedback_log
-from paaplus.services.feedback.feedback_log import FeedbackLog
+from paaplus.services.feedback import arrays, feedback_log
+from paaplus.services.feedback.feedback_log import FeedbackLog, LatestRating
 from paaplus.services.images import images
 from paaplus.services.images.features import delete_damaged
 from paaplus.services.predictions.cache import SizedCache
@@ -66,6 +69,26 @@ class Snapshot:
     def epoch(self) -> int:
         return self.user.epoch
 
+    @cached_property
+    def ratings(self) -> list[LatestRating]:
+        """The latest ratings that count, of images that can be scored, in order of sequence."""
+        return [rating for rating in self.log.latest_ratings() if rating.image_id in self.images]
+
+    @cached_property
+    def rated(self) -> RatedSet:
+        """`ratings` as arrays."""
+        return arrays.rated_set(self.ratings, self.base.aspects, self.inputs)
+
+    def inputs(self, image_ids: list[UUID]) -> tuple[np.ndarray, np.ndarray]:
+        """Taste vectors (I, R) and generic scores (I, A) of images of `images`, in this order."""
+        if not image_ids:
+            return (
+                np.empty((0, self.base.taste_dim), np.float32),
+                np.empty((0, len(self.base.aspects)), np.float32),
+            )
+        images = [self.images[image_id] for image_id in image_ids]
+        return np.stack([image.taste_R for image in images]), np.stack([image.generic_A for image in images])
+
     def with_quarantine(self, database: Database, sequences: Collection[int]) -> Snapshot:
         """The snapshot as it will be when these events, and no others, are in quarantine."""
         log = self.log.with_quarantine(sequences, self.epoch + 1)
@@ -87,6 +110,7 @@ def read_snapshot(
     user_id: UUID,
     settings: Settings,
     projections: Projections | None = None,
+    logs: KnownLogs | None = None,
 ) -> Snapshot:
     """The snapshot of one user, see `read_snapshots`.
 
@@ -94,7 +118,7 @@ def read_snapshot(
         NotFound: the user was erased.
         Unavailable: there is no base model, or an artifact is damaged.
     """
-    [found] = read_snapshots(database, blobs, [user_id], settings, projections)
+    [found] = read_snapshots(database, blobs, [user_id], settings, projections, logs)
     if isinstance(found, PaaplusError):
         raise found
     return found
@@ -106,6 +130,7 @@ def read_snapshots(
     user_ids: Sequence[UUID],
     settings: Settings,
     projections: Projections | None = None,
+    logs: KnownLogs | None = None,
 ) -> list[Snapshot | PaaplusError]:
     """Read what trainings of these users need, in one read transaction whose statements are for all of them.
 
@@ -114,6 +139,7 @@ def read_snapshots(
 
     Args:
         projections: projected images of this process; None: nothing is kept after this call.
+        logs: logs that this process has read; None: likewise.
 
     Raises:
         Unavailable: there is no base model.
@@ -121,11 +147,15 @@ def read_snapshots(
     known = projections if projections is not None else Projections(SizedCache(0))
     outcomes: dict[UUID, _Read | PaaplusError] = {}
     with database.read_session() as session:
-        rows = _rows(session, user_ids, settings)
+        rows = _rows(session, user_ids, settings, logs)
         base = base_models.load(blobs, rows.base_row)
         for user_id in user_ids:
             try:
                 outcomes[user_id] = _read(session, known, rows, base, user_id)
+                if logs is not None and _misses_images(outcomes[user_id]):  # one may have been deleted since
+                    user, key = rows.users[user_id], settings.holdout_key.get_secret_value()
+                    rows.logs[user_id] = logs.read_anew(session, user, key)
+                    outcomes[user_id] = _read(session, known, rows, base, user_id)
             except PaaplusError as error:
                 outcomes[user_id] = error
     return [_snapshot(database, blobs, settings, rows, base, outcomes[user_id]) for user_id in user_ids]
@@ -155,13 +185,14 @@ class _Read:
     reference: AdapterRow | None
 
 
-def _rows(session: Session, user_ids: Sequence[UUID], settings: Settings) -> _Rows:
+def _rows(session: Session, user_ids: Sequence[UUID], settings: Settings, logs: KnownLogs | None) -> _Rows:
+    read_logs = feedback_log.read_many if logs is None else logs.read_many
     users = {user.id: user for user in session.execute(sa.select(UserRow).where(UserRow.id.in_(user_ids))).scalars()}
     base_row = base_models.default(session, settings)
     return _Rows(
         base_row=base_row,
         users=users,
-        logs=feedback_log.read_many(session, users.values(), settings.holdout_key.get_secret_value()),
+        logs=read_logs(session, users.values(), settings.holdout_key.get_secret_value()),
         starting_points=starting_point.read_many(session, users.values(), base_row),
         preferences=preferences.preferences_of(session, user_ids),
         active=versions.active_of(session, user_ids),
@@ -181,6 +212,10 @@ def _read(session: Session, known: Projections, rows: _Rows, base: BaseScorer, u
         preference=preference,
         reference=_reference(session, rows.active.get(user_id), rows.base_row.id, preference, log),
     )
+
+
+def _misses_images(read: _Read | PaaplusError) -> bool:
+    return isinstance(read, _Read) and read.images.num_missing > 0
 
 
 def _snapshot(

@@ -6,6 +6,7 @@ Shape letters: N = ratings, C = comparisons, I = images, R = taste dimensions, A
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from uuid import UUID
 
 import numpy as np
@@ -36,6 +37,8 @@ def compared_set(
     A like is about all aspects together: each aspect has a share of its weight. Its image also stands for the made-up
     second one, until `scoring.middles` places that.
     """
+    if not answers:
+        return _no_answers(*(input_IX.shape[1] for input_IX in inputs([])))
     answers = sorted(answers, key=lambda each: each.sequence)
     preference_CA = np.array([_preferences(each, aspects) for each in answers])
     weight_C = np.array([1.0 / len(aspects) if isinstance(each, LatestLike) else 1.0 for each in answers])
@@ -47,6 +50,12 @@ def compared_set(
         weight_C,
         answered_at_C=np.array([each.answered_at for each in answers], np.int64),
     )
+
+
+@lru_cache(8)
+def _no_answers(taste_dim: int, num_aspects: int) -> ComparedSet:
+    taste_CR, generic_CA = np.empty((0, taste_dim), np.float32), np.empty((0, num_aspects), np.float32)
+    return ComparedSet.of(np.empty(0, np.int64), taste_CR, generic_CA, taste_CR, generic_CA, generic_CA)
 
 
 def _preferences(answer: LatestComparison | LatestLike, aspects: Sequence[str]) -> list[float]:

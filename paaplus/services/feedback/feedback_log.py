@@ -10,7 +10,6 @@ receipt where it is not given. Of answers that were given at the same time, the 
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -298,6 +297,18 @@ class FeedbackLog:
             for span in self._spans_of.get(sequence, ())
         )
 
+    def followed_by(self, newer: FeedbackLog) -> FeedbackLog:
+        """This log with the events of a later part of it, whose head and exclusions are those of the whole."""
+        return FeedbackLog(
+            head=newer.head,
+            events=[*self.events, *newer.events],
+            retractions={**newer.retractions, **self.retractions},  # the first retraction of an event counts
+            exclusions=newer.exclusions,
+            comparisons=[*self.comparisons, *newer.comparisons],
+            likes=[*self.likes, *newer.likes],
+            deleted=self.deleted | newer.deleted,
+        )
+
     @cached_property
     def _spans_of(self) -> dict[int, list[ExclusionSpan]]:
         spans: dict[int, list[ExclusionSpan]] = {}
@@ -357,12 +368,11 @@ def is_held_out(key: str, user: UserRow, image_sha256: str) -> bool:
 
 def _held_out_of(key: str, user: UserRow) -> Callable[[str], bool]:
     """Tells of an image's digest whether the user's ratings of it are held out."""
-    of_user = hmac.new(key.encode(), f"{user.application}\0{user.external_id}\0".encode(), hashlib.sha256)
+    secret, of_user = key.encode(), f"{user.application}\0{user.external_id}\0".encode()
 
     def tell(image_sha256: str) -> bool:
-        keyed = of_user.copy()
-        keyed.update(image_sha256.encode())
-        return int.from_bytes(keyed.digest()[:8], "big") % HOLDOUT_ONE_IN == 0
+        keyed = hmac.digest(secret, of_user + image_sha256.encode(), "sha256")
+        return int.from_bytes(keyed[:8], "big") % HOLDOUT_ONE_IN == 0
 
     return tell
 
@@ -391,24 +401,42 @@ def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLo
 
 def read_many(session: Session, users: Collection[UserRow], holdout_key: str | None) -> dict[UUID, FeedbackLog]:
     """The logs of several users, in two statements. See `read`."""
+    rows_of, spans_of = event_rows(session, [(user, 1) for user in users]), exclusions_of(session, users)
+    return {user.id: log_of(user, rows_of[user.id], spans_of[user.id], holdout_key) for user in users}
+
+
+def event_rows(session: Session, since: Collection[tuple[UserRow, int]]) -> dict[UUID, list[Sequence[Any]]]:
+    """The events of users from a sequence number on, by user, in order: what `log_of` takes.
+
+    The first three values of a row are the user's id and the event's, as the driver gives them, and the sequence.
+    """
     dialect = session.get_bind().dialect.name
-    heads = {"users": encoded(dialect, ((user.id, user.feedback_sequence) for user in users))}
-    rows_of: dict[UUID, list[Any]] = {user.id: [] for user in users}
-    for row in session.connection().execute(_events(dialect), heads).all():
+    spans = {"users": encoded(dialect, ((user.id, user.feedback_sequence, first) for user, first in since))}
+    rows_of: dict[UUID, list[Sequence[Any]]] = {user.id: [] for user, _ in since}
+    for row in session.connection().execute(_events(dialect), spans).all():
         rows_of[uuid_of(row[0])].append(row)
+    return rows_of
+
+
+def exclusions_of(session: Session, users: Collection[UserRow]) -> dict[UUID, list[ExclusionSpan]]:
+    """The exclusions of users' events, by user."""
+    dialect = session.get_bind().dialect.name
     spans_of: dict[UUID, list[ExclusionSpan]] = {user.id: [] for user in users}
-    for user_id, *span in session.execute(_spans(dialect), heads):
+    for user_id, *span in session.execute(_spans(dialect), {"users": encoded(dialect, ([user.id] for user in users))}):
         spans_of[user_id].append(ExclusionSpan(*span))
-    return {user.id: _log(user, rows_of[user.id], spans_of[user.id], holdout_key) for user in users}
+    return spans_of
 
 
 @cache
 def _events(dialect: str) -> sa.Select[Any]:
-    """The events of users up to a sequence number each, with the digests of their images, in order."""
-    users, other = _heads(dialect), aliased(ImageRow)
+    """The events of users from one sequence number to another, with the digests of their images, in order."""
+    users = row_set(dialect, "users", {"id": sa.Uuid(), "head": sa.Integer(), "first": sa.Integer()})
+    within = FeedbackRow.sequence.between(users.c.first, users.c.head)
+    other = aliased(ImageRow)
     return (
         sa.select(
             raw(FeedbackRow.user_id),
+            raw(FeedbackRow.id),
             FeedbackRow.sequence,
             raw(FeedbackRow.kind),
             raw(FeedbackRow.image_id),
@@ -420,7 +448,7 @@ def _events(dialect: str) -> sa.Select[Any]:
             raw_time(FeedbackRow.occurred_at),
             raw_time(FeedbackRow.received_at),
         )
-        .join(users, sa.and_(users.c.id == FeedbackRow.user_id, FeedbackRow.sequence <= users.c.head))
+        .join(users, sa.and_(users.c.id == FeedbackRow.user_id, within))
         .join(ImageRow, ImageRow.id == FeedbackRow.image_id, isouter=True)
         .join(other, other.id == FeedbackRow.other_image_id, isouter=True)
         .order_by(FeedbackRow.user_id, FeedbackRow.sequence)
@@ -430,7 +458,7 @@ def _events(dialect: str) -> sa.Select[Any]:
 @cache
 def _spans(dialect: str) -> sa.Select[*tuple[Any, ...]]:
     """The exclusions of users' events."""
-    users = _heads(dialect)
+    users = row_set(dialect, "users", {"id": sa.Uuid()})
     return (
         sa.select(
             ExclusionRow.user_id,
@@ -445,18 +473,17 @@ def _spans(dialect: str) -> sa.Select[*tuple[Any, ...]]:
     )
 
 
-def _heads(dialect: str) -> sa.FromClause:
-    return row_set(dialect, "users", {"id": sa.Uuid(), "head": sa.Integer()})
-
-
-def _log(user: UserRow, rows: Sequence[Any], spans: list[ExclusionSpan], holdout_key: str | None) -> FeedbackLog:
+def log_of(
+    user: UserRow, rows: Sequence[Sequence[Any]], spans: list[ExclusionSpan], holdout_key: str | None
+) -> FeedbackLog:
+    """The log that some rows of `event_rows` hold."""
     events: list[RatingEvent] = []
     comparisons: list[ComparisonEvent] = []
     retractions: dict[int, int] = {}
     likes: list[LikeEvent] = []
     deleted: set[int] = set()
     is_held = _held_out_of(holdout_key, user) if holdout_key is not None else None
-    for _, sequence, kind, image, payload, retracts, sha256, other, other_sha256, occurred_at, received_at in rows:
+    for _, _, sequence, kind, image, payload, retracts, sha256, other, other_sha256, occurred_at, received_at in rows:
         answered_at = answer_time(occurred_at, received_at)
         if kind == _RETRACTION:
             retractions.setdefault(retracts, sequence)

@@ -9,14 +9,13 @@ import pytest
 
 from paaplus.configs import TrainingConfig
 from paaplus.errors import InvalidInput
-from paaplus.gate import Evidence, FeedbackVerdict, UnseenComparisons, UnseenRatings, gather
+from paaplus.gate import Evidence, FeedbackVerdict, UnseenRatings, gather
 from paaplus.gate.orders import pair_gains
 from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
 from paaplus.training import TrainingRequest, train
 from tests.support.tiny import FEATURE_DIM, tiny_base
 
 VERDICT = FeedbackVerdict(num_answers=30, num_in_window=30, first=None, last=None, score=5.0, needed=1.1)
-NO_PAIRS = UnseenComparisons(*(np.empty((0, 1)) for _ in range(4)), np.ones(1))
 
 
 def request(kind: str, strategy: str) -> tuple[TrainingRequest, RatedSet]:
@@ -73,8 +72,6 @@ def rows(num: int, **columns: object) -> UnseenRatings:
 def test_evidence_of_unequal_columns_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"evidence of 6 sequence numbers, .*\(5, 1\)"):
         rows(6, active_NA=np.zeros((5, 1)))
-    with pytest.raises(InvalidInput, match=r"pool scores of \(4, 1\) and \(3, 1\)"):
-        Evidence(VERDICT, False, rows(6), NO_PAIRS, rows(0), 0, np.zeros((4, 1)), np.zeros((3, 1)))
 
 
 def test_held_out_comparisons_have_the_differences_of_all_three_scores() -> None:

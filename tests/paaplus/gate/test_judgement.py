@@ -36,7 +36,6 @@ def made(
     held_out: UnseenRatings,
     new: UnseenRatings,
     boundary: int,
-    pool_active_PA: np.ndarray,
     pool_candidate_PA: np.ndarray,
     **more: object,
 ) -> Evidence:
@@ -46,7 +45,6 @@ def made(
         held_out=held_out,
         new=new,
         boundary=boundary,
-        pool_active_PA=pool_active_PA,
         pool_candidate_PA=pool_candidate_PA,
         **others,
     )
@@ -65,7 +63,7 @@ def evidence(
 ) -> Evidence:
     """Held-out ratings, and a pool whose scores move by `shift`."""
     pool_PA = np.full((4, 1), 5.0)
-    return made(unseen(target, active, candidate), NONE, boundary, pool_PA, pool_PA + shift)
+    return made(unseen(target, active, candidate), NONE, boundary, pool_PA + shift)
 
 
 def rising(count: int) -> np.ndarray:
@@ -192,7 +190,7 @@ def test_missing_aspects_do_not_count() -> None:
     active_NA, candidate_NA = np.nan_to_num(target_NA) + 2.0, np.nan_to_num(target_NA) + 1.0
     rows = UnseenRatings(np.arange(8), target_NA, active_NA, active_NA, candidate_NA)
     none = UnseenRatings(np.empty(0, int), *(np.empty((0, 2)) for _ in range(4)))
-    report = judge(made(rows, none, 0, np.empty((0, 2)), np.empty((0, 2))), CONFIG)
+    report = judge(made(rows, none, 0, np.empty((0, 2))), CONFIG)
     assert "Squared error on 7 unseen ratings: 3.00 lower" in report.reason
 
 
@@ -229,7 +227,7 @@ def test_ratings_that_are_all_alike_are_called_so() -> None:
 def test_candidate_that_orders_worse_than_the_generic_scores_is_refused_though_the_active_does_too() -> None:
     target = rising(12)
     both_wrong = replace(
-        made(unseen(target, 8.0 - target, 8.0 - target, generic=target), NONE, 0, target[:, None], target[:, None]),
+        made(unseen(target, 8.0 - target, 8.0 - target, generic=target), NONE, 0, target[:, None]),
         is_live=True,
     )
     report = judge(both_wrong, CONFIG)
@@ -276,7 +274,7 @@ scores = st.floats(0, 10, width=32)
 def test_every_report_is_json_with_a_reason(columns: tuple[np.ndarray, ...]) -> None:
     target_NA, active_NA, candidate_NA = columns
     rows = UnseenRatings(np.arange(len(target_NA)), target_NA, candidate_NA, active_NA, candidate_NA)
-    report = judge(made(rows, rows, 3, active_NA, candidate_NA), GateConfig())
+    report = judge(made(rows, rows, 3, candidate_NA), GateConfig())
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False))["promote"] is report.promote
     assert report.reason.startswith("Promoted. " if report.promote else "Refused. ")
     assert all(check.detail in report.reason for check in report.checks)

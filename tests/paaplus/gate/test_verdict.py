@@ -153,7 +153,7 @@ def test_evidence_of_ratings_is_that_of_the_model_worked_out_directly() -> None:
         # A flat prior of the mean: the density of contrasts, whatever the mean is.
         contrasts = np.linalg.qr(np.column_stack([np.ones(7), np.eye(7)[:, 1:]]))[0][:, 1:].T
         terms, null = [], []
-        for log_scale in order_evidence._LOG_SCALES:
+        for log_scale in order_evidence._LOG_SCALE_S:
             scale = np.exp(log_scale)
             for gamma, s, probability in order_evidence._ORDERS:
                 for noise in order_evidence._NOISES:
@@ -163,7 +163,7 @@ def test_evidence_of_ratings_is_that_of_the_model_worked_out_directly() -> None:
                     terms.append(normal.logpdf(contrasts @ y) + np.log(probability / len(order_evidence._NOISES)))
             null.append(multivariate_normal(np.zeros(6), scale**2 * np.eye(6)).logpdf(contrasts @ y))
         expected.append(logsumexp(terms) - logsumexp(null))
-    assert evidence.of_windows([(0, 1)])[0] == pytest.approx(np.mean(expected), abs=1e-6)
+    assert evidence.of_windows(np.array([(0, 1)]))[0] == pytest.approx(np.mean(expected), abs=1e-6)
 
 
 @pytest.mark.parametrize("change", [lambda y: y * 0.5 + 4.0, lambda y: y * 0.2 + 1.0])
@@ -181,7 +181,7 @@ def test_evidence_of_no_order_has_a_mean_likelihood_ratio_of_one_at_most() -> No
         taste_NR, generic_NA = images(10, seed)
         rated = RatedSet.of(np.arange(1, 11), taste_NR, generic_NA, rng.normal(5.0, 1.5, size=(10, NUM_ASPECTS)))
         evidence = OrderEvidence(rated, NO_COMPARISONS, np.zeros(10, int), np.empty(0, int), 1, PRIOR)
-        ratios.append(float(np.exp(evidence.of_windows([(0, 1)])[0])))
+        ratios.append(float(np.exp(evidence.of_windows(np.array([(0, 1)]))[0])))
     assert np.mean(ratios) < 1.0 + 3 * np.std(ratios) / np.sqrt(len(ratios))
     assert np.mean(np.array(ratios) > 3.0) < 1 / 3
 
@@ -203,3 +203,15 @@ def test_long_histories_stay_cheap() -> None:
     started = time.process_time()
     assert verdict(long).goes_live
     assert time.process_time() - started < 8 * short_s + 2.0, "ten times the feedback, not ten squared"
+
+
+@pytest.mark.parametrize(("num_rows", "num_coordinates"), [(9, 20), (25, 20), (20, 20)])
+def test_rows_in_the_leading_directions_have_the_products_of_their_projections(
+    num_rows: int, num_coordinates: int
+) -> None:
+    row_NK = np.random.default_rng(3).normal(size=(num_rows, num_coordinates))
+    direction_KM = np.linalg.svd(row_NK)[2][:6].T  # worked out in another way
+    row_NM = order_evidence._in_leading_directions(row_NK, 6)
+    assert row_NM.shape == (num_rows, 6)
+    projected_NM = row_NK @ direction_KM
+    np.testing.assert_allclose(row_NM @ row_NM.T, projected_NM @ projected_NM.T, atol=1e-10)

@@ -36,7 +36,7 @@ def test_every_window_is_as_worked_out_directly(
     sizes = [3, 10, 0, 1, 9]
     blocks = rows(sizes, num_directions)
     windows = [(start, end) for start in range(5) for end in range(start + 1, 6)]
-    solved_TWDD, log_det_TW = blocks.products(windows, RATIOS)
+    solved_TWDD, log_det_TW = blocks.products(np.array(windows), RATIOS)
     for w, window in enumerate(windows):
         for t, ratio in enumerate(RATIOS):
             expected, log_det = directly(blocks, window, float(ratio))
@@ -46,7 +46,7 @@ def test_every_window_is_as_worked_out_directly(
 
 def test_moments_are_sums_over_the_window() -> None:
     blocks = rows([4, 0, 6], 2)
-    [first, nothing, everything] = blocks.moments([(0, 1), (1, 2), (0, 3)])
+    [first, nothing, everything] = blocks.moments(np.array([(0, 1), (1, 2), (0, 3)]))
     np.testing.assert_allclose(first, blocks.column_ND[:4].T @ blocks.column_ND[:4])
     assert not nothing.any()
     np.testing.assert_allclose(everything, blocks.column_ND.T @ blocks.column_ND)

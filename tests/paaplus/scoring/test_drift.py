@@ -89,3 +89,17 @@ def test_an_alarm_keeps_what_was_found_before() -> None:
         alarms += [(state.since, number)] if alarm else []
     assert len(alarms) > 1
     assert list(state.found) == alarms
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_errors_together_are_the_same_as_one_after_the_other(seed: int) -> None:
+    rng, config = np.random.default_rng(seed), DriftConfig(threshold=3.0, min_ratings=3)
+    errors = [(int(n), float(e)) for n, e in enumerate(rng.exponential(1.0 + np.arange(400) // 50 % 2), 1)]
+    state, num_alarms = DriftState(), 0
+    for sequence, error in errors:
+        state, alarm = state.after(error, sequence, config)
+        num_alarms += alarm
+    together, drifts = DriftState().after_all(errors, config)
+    assert (together, drifts) == (state, num_alarms > 0)
+    assert num_alarms > 1
+    assert DriftState().after_all([], config) == (DriftState(), False)
