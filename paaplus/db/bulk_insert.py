@@ -29,7 +29,7 @@ def insert_rows(
     """
     named = ", ".join(columns)
     if connection.dialect.name == "sqlite":
-        text = f"INSERT INTO {table.name} ({named}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608  # nosec B608  # names of the schema
+        text = f"INSERT INTO {table.name} ({named}) VALUES ({', '.join('?' * len(columns))})"  # nosec B608: names of the schema
         with driver_cursor(connection, text) as cursor:
             cursor.executemany(text, rows)
         return
