@@ -267,25 +267,28 @@ def kind_of(name: str) -> FeedbackKind:
 
 def known_aspects(session: Session) -> frozenset[str] | None:
     """The aspects that feedback may name: those of all base models that are not retired; None: there is none yet."""
-    aspects = session.connection().execute(_ASPECTS).scalars()
-    known = [set(names) for names in aspects]
+    known = [set(document_of(names)) for (names,) in _ASPECTS.rows(session.connection())]
     return frozenset(set.union(*known)) if known else None
 
 
-_ASPECTS: Final = (
-    sa.select(BaseModelRow.aspects).where(BaseModelRow.retired_at.is_(None)).order_by(BaseModelRow.id.desc())
+_ASPECTS: Final = Prepared(
+    lambda _: sa.select(BaseModelRow.aspects).where(BaseModelRow.retired_at.is_(None)).order_by(BaseModelRow.id.desc())
 )
 
 
 def _read_context(session: Session, events: list[NewEvent]) -> _Context:
-    applications = _by_id(session, UserRow, (UserRow.application,), {e.user_id for e in events})
+    applications = _by_id(session, _APPLICATIONS, {e.user_id for e in events})
     receipt_ids = {e.receipt_id for e in events if e.receipt_id is not None}
-    columns: tuple[Any, ...] = (PredictionReceiptRow.user_id, PredictionReceiptRow.image_id)
-    receipts = {i: _Receipt(*row) for i, row in _by_id(session, PredictionReceiptRow, columns, receipt_ids).items()}
+    receipts = {
+        receipt_id: _Receipt(as_uuid(user_id), as_uuid(image_id))
+        for receipt_id, (user_id, image_id) in _by_id(session, _RECEIPTS, receipt_ids).items()
+    }
     image_ids = {i for e in events for i in (e.image_id, e.other_image_id) if i is not None}
     image_ids |= {r.image_id for r in receipts.values()}
-    columns = (ImageRow.application, ImageRow.owner_id)
-    images = {i: _Image(*row) for i, row in _by_id(session, ImageRow, columns, image_ids).items()}
+    images = {
+        image_id: _Image(application, as_uuid(owner_id) if owner_id is not None else None)
+        for image_id, (application, owner_id) in _by_id(session, _IMAGES, image_ids).items()
+    }
     return _Context(
         known_aspects(session),
         {user_id: application for user_id, (application,) in applications.items()},
@@ -294,20 +297,23 @@ def _read_context(session: Session, events: list[NewEvent]) -> _Context:
     )
 
 
-def _by_id(session: Session, table: type[Any], columns: tuple[Any, ...], ids: set[UUID]) -> dict[UUID, tuple[Any, ...]]:
-    """The columns of the rows that have these ids, by id."""
+def _by_id(session: Session, statement: Prepared, ids: set[UUID]) -> dict[UUID, tuple[Any, ...]]:
+    """The columns of the rows that have these ids, by id, as the driver gives them."""
     if not ids:
         return {}
-    dialect = session.get_bind().dialect.name
-    parameters = {"ids": encoded(dialect, ([i] for i in ids))}
-    found = session.connection().execute(_selection(dialect, table, columns), parameters)  # type: ignore[arg-type]  # classes are hashable
-    return {row[0]: tuple(row[1:]) for row in found}
+    connection = session.connection()
+    return {as_uuid(row[0]): row[1:] for row in statement.rows(connection, ids=listed(connection, ids))}
 
 
-@cache
-def _selection(dialect: str, table: type[Any], columns: tuple[Any, ...]) -> sa.Select[Any]:
-    ids = row_set(dialect, "ids", {"id": sa.Uuid()})
-    return sa.select(table.id, *columns).join(ids, ids.c.id == table.id)
+def _columns_by_id(table: type[Any], *columns: Any) -> Prepared:
+    return Prepared(
+        lambda dialect: sa.select(table.id, *columns).where(table.id.in_(one_of(dialect, "ids", sa.Uuid())))
+    )
+
+
+_APPLICATIONS: Final = _columns_by_id(UserRow, UserRow.application)
+_RECEIPTS: Final = _columns_by_id(PredictionReceiptRow, PredictionReceiptRow.user_id, PredictionReceiptRow.image_id)
+_IMAGES: Final = _columns_by_id(ImageRow, ImageRow.application, ImageRow.owner_id)
 
 
 def _lock_users(session: Session, user_keys: set[str], wait: bool) -> dict[str, _LockedUser]:
