@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from paaplus.api.dependencies import ApiContext, Context, Cursor, Limit, ReadSession, UserKey
-from paaplus.api.routing import Route
+from paaplus.api.routing import DirectRoute
 from paaplus.api.schemas.common import OfUser, Page, WholeText, next_cursor
 from paaplus.api.schemas.feedback import (
     EVENT,
@@ -42,7 +42,7 @@ from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
 from paaplus.texts import is_id
 
-router = APIRouter(prefix="/v1/feedback", tags=["feedback"], route_class=Route)
+router = APIRouter(prefix="/v1/feedback", tags=["feedback"], route_class=DirectRoute)
 
 EXAMPLES: dict[str, Any] = {
     "one rating": {"value": RATING_EXAMPLE},
@@ -76,8 +76,7 @@ async def post_feedback(
     body: Annotated[FeedbackIn, Body(openapi_examples=EXAMPLES)],
     key: UserKey,
     context: Context,
-    response: Response,
-) -> FeedbackOut | Response:
+) -> Response:
     """Append events to the feedback log.
 
     One event is answered with 201 if it is new, 200 if it exists. Many events are answered with 200 and a status for
@@ -100,9 +99,11 @@ async def post_feedback(
     if result.error is not None:
         raise result.error
     _count(context, [result])
-    response.status_code = 201 if result.status == "accepted" else 200
+    assert result.status != "rejected", "a rejected event has an error"
     trains = FeedbackKind(body.kind).trains
-    return FeedbackOut(event_id=result.event_id, status=result.status, sequence=result.sequence, trains=trains)
+    told = FeedbackOut(event_id=result.event_id, status=result.status, sequence=result.sequence, trains=trains)
+    status_code = 201 if result.status == "accepted" else 200
+    return Response(told.model_dump_json(), status_code, media_type="application/json")
 
 
 @router.get("")
@@ -145,6 +146,7 @@ def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> Re
     posted: list[Posted] = []
     corrections: list[CorrectionIn] = []
     items = [""] * len(body.events)
+    kinds: dict[int, str] = {}
     statuses: Counter[str] = Counter()
     for index, raw in enumerate(body.events):
         try:
@@ -154,6 +156,7 @@ def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> Re
             statuses["rejected"] += 1
             continue
         posted.append(_posted(index, event))
+        kinds[index] = event.kind
         if isinstance(event, CorrectionIn):
             corrections.append(event)
     if posted:
@@ -163,7 +166,7 @@ def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> Re
         results = context.feedback.submit(key, posted).result()
         _count(context, results)
         for result in results:
-            items[result.index] = _item(result, body.events[result.index]["kind"])
+            items[result.index] = _item(result, kinds[result.index])
         statuses.update(result.status for result in results)
     text = (
         f'{{"accepted":{statuses["accepted"]},"duplicates":{statuses["duplicate"]},"rejected":{statuses["rejected"]},'

@@ -100,7 +100,7 @@ _KINDS: Final = {kind.value: kind for kind in FeedbackKind}
 
 def _payload(given: dict[str, Any]) -> dict[str, Any]:
     """An event's payload, stored as it was given."""
-    payload = {name: given[name] for name in ("ratings", "preference", "liked") if name in given}
+    payload: dict[str, Any] = {name: given[name] for name in ("ratings", "preference", "liked") if name in given}
     scale = given.get("scale")
     return payload if scale is None else payload | {"scale": {"min": scale.min, "max": scale.max}}
 

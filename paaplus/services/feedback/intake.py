@@ -90,7 +90,8 @@ MAX_KEPT_LENGTH: Final = 200
 _known_texts: dict[str, tuple[str, str]] = {}
 
 
-class AppendResult(NamedTuple):
+@dataclass(slots=True)
+class AppendResult:
     """The outcome of one event. `sequence` is its number in the user's log; `error` says why it was rejected."""
 
     index: int
