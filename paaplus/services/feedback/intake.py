@@ -28,7 +28,7 @@ from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.users import DueReason
 from paaplus.db.types import in_utc, utcnow
 from paaplus.errors import Conflict, InvalidInput, NotFound, PaaplusError, TooMany
-from paaplus.ids import new_id
+from paaplus.ids import new_hex
 from paaplus.queue import jobs
 from paaplus.records import Scale
 from paaplus.services import scheduling
@@ -238,7 +238,7 @@ def append_prepared(
         user.feedback_sequence += 1
         user.due.pending_count += 1
         user.due.pending_since = min(user.due.pending_since or now, now)
-        rows.append((*item.values, new_id().hex, user.feedback_sequence, received_at, retracted))
+        rows.append((*item.values, new_hex(), user.feedback_sequence, received_at, retracted))
         known[item.user, event.event_id] = (user.feedback_sequence, item.digest, event.kind.value)
         results.append(AppendResult(event.index, event.event_id, "accepted", user.feedback_sequence))
     if rows:
@@ -441,7 +441,7 @@ class _Allowed:
         Raises:
             TooMany: the limit is reached.
         """
-        at = self._at.get((user_id, sequence))
+        at = self._at.get((user_id, sequence)) if self._at else None
         if at is not None and (wait_s := (at - utcnow()).total_seconds()) > 0:
             raise TooMany(
                 f"at most {self._max_per_day} new events of one user in 24 hours: try again in {math.ceil(wait_s)} s",
