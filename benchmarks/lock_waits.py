@@ -2,9 +2,9 @@
 
     python benchmarks/lock_waits.py [--processes 1] [--transactions 200] [--record]
 
-Each process holds the lock for 15 ms, as a training's commit on a busy machine, and is away for 2 to 20 ms. Transactions
-that begin as the platform's do, and such that begin by SQLite's own `busy_timeout`, take turns. Milliseconds on the wall.
---record keeps the result in benchmarks/results.
+Each process holds the lock for 15 ms, as a training's commit on a busy machine, and is away for 2 to 20 ms.
+Transactions that begin as the platform's do, and such that begin by SQLite's own `busy_timeout`, take turns.
+Milliseconds on the wall. --record keeps the result in benchmarks/results.
 """
 
 from __future__ import annotations
