@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import Counter
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Query, Response
@@ -12,7 +14,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from paaplus.api.dependencies import ApiContext, Context, Cursor, Limit, ReadSession, UserKey
-from paaplus.api.routing import Route
+from paaplus.api.routing import DirectRoute
 from paaplus.api.schemas.common import OfUser, Page, WholeText, next_cursor
 from paaplus.api.schemas.feedback import (
     EVENT,
@@ -40,7 +42,7 @@ from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
 from paaplus.texts import is_id
 
-router = APIRouter(prefix="/v1/feedback", tags=["feedback"], route_class=Route)
+router = APIRouter(prefix="/v1/feedback", tags=["feedback"], route_class=DirectRoute)
 
 EXAMPLES: dict[str, Any] = {
     "one rating": {"value": RATING_EXAMPLE},
@@ -62,6 +64,7 @@ EXAMPLES: dict[str, Any] = {
 @router.post(
     "",
     status_code=201,
+    response_model=FeedbackOut | FeedbackBatchOut,
     responses={
         200: {
             "model": FeedbackOut | FeedbackBatchOut,
@@ -73,8 +76,7 @@ async def post_feedback(
     body: Annotated[FeedbackIn, Body(openapi_examples=EXAMPLES)],
     key: UserKey,
     context: Context,
-    response: Response,
-) -> FeedbackOut | FeedbackBatchOut:
+) -> Response:
     """Append events to the feedback log.
 
     One event is answered with 201 if it is new, 200 if it exists. Many events are answered with 200 and a status for
@@ -86,7 +88,6 @@ async def post_feedback(
     different event with the same `event_id` is a conflict.
     """
     if isinstance(body, FeedbackBatchIn):
-        response.status_code = 200
         return await run_in_threadpool(_post_many, context, key, body)
     if not context.allowances.spend_reserved(key, RateLimitKind.FEEDBACK):
         await run_in_threadpool(context.allowances.spend, key, RateLimitKind.FEEDBACK)
@@ -98,9 +99,11 @@ async def post_feedback(
     if result.error is not None:
         raise result.error
     _count(context, [result])
-    response.status_code = 201 if result.status == "accepted" else 200
+    assert result.status != "rejected", "a rejected event has an error"
     trains = FeedbackKind(body.kind).trains
-    return FeedbackOut(event_id=result.event_id, status=result.status, sequence=result.sequence, trains=trains)
+    told = FeedbackOut(event_id=result.event_id, status=result.status, sequence=result.sequence, trains=trains)
+    status_code = 201 if result.status == "accepted" else 200
+    return Response(told.model_dump_json(), status_code, media_type="application/json")
 
 
 @router.get("")
@@ -135,35 +138,41 @@ def list_feedback(
     return Page(items=[EventOut.of(event) for event in events], next_cursor=next_cursor(events, limit))
 
 
-def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> FeedbackBatchOut:
+def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> Response:
+    """Append many events. The answer is written here, in a thread, and without a model for each event."""
     limit = context.settings.max_feedback_events
     if len(body.events) > limit:
         raise InvalidInput(f"{len(body.events)} events in one call; at most {limit} are accepted")
     posted: list[Posted] = []
     corrections: list[CorrectionIn] = []
-    items: dict[int, FeedbackItemOut] = {}
+    items = [""] * len(body.events)
+    kinds: dict[int, str] = {}
+    statuses: Counter[str] = Counter()
     for index, raw in enumerate(body.events):
         try:
             event = EVENT.validate_python(raw)
-            posted.append(_posted(index, event))
-            if isinstance(event, CorrectionIn):
-                corrections.append(event)
         except ValidationError as error:
             items[index] = _unreadable(index, raw, error)
+            statuses["rejected"] += 1
+            continue
+        posted.append(_posted(index, event))
+        kinds[index] = event.kind
+        if isinstance(event, CorrectionIn):
+            corrections.append(event)
     if posted:
         context.allowances.spend(key, RateLimitKind.FEEDBACK, len(posted))
         create_missing(context.database, key, [each.user for each in posted])
         _keep_receipts(context, key, corrections)
         results = context.feedback.submit(key, posted).result()
         _count(context, results)
-        items |= {result.index: _item(result, body.events[result.index]) for result in results}
-    statuses = [item.status for item in items.values()]
-    return FeedbackBatchOut(
-        accepted=statuses.count("accepted"),
-        duplicates=statuses.count("duplicate"),
-        rejected=statuses.count("rejected"),
-        items=[items[index] for index in sorted(items)],
+        for result in results:
+            items[result.index] = _item(result, kinds[result.index])
+        statuses.update(result.status for result in results)
+    text = (
+        f'{{"accepted":{statuses["accepted"]},"duplicates":{statuses["duplicate"]},"rejected":{statuses["rejected"]},'
+        f'"items":[{",".join(items)}]}}'
     )
+    return Response(text, media_type="application/json")
 
 
 def _keep_receipts(context: ApiContext, key: Principal, corrections: list[CorrectionIn]) -> None:
@@ -185,7 +194,8 @@ def _count(context: ApiContext, results: list[AppendResult]) -> None:
     context.metrics.feedback_accepted.inc(sum(result.status == "accepted" for result in results))
 
 
-def _unreadable(index: int, raw: Any, error: ValidationError) -> FeedbackItemOut:
+def _unreadable(index: int, raw: Any, error: ValidationError) -> str:
+    """The `FeedbackItemOut` of an event that does not fit its schema."""
     event_id = raw.get("event_id") if isinstance(raw, dict) else None
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"])
@@ -194,18 +204,19 @@ def _unreadable(index: int, raw: Any, error: ValidationError) -> FeedbackItemOut
         event_id=event_id if is_id(event_id) else None,
         status="rejected",
         error=ItemError(code=InvalidInput.code, message=f"{where}: {first['msg']}" if where else first["msg"]),
-    )
+    ).model_dump_json()
 
 
-def _item(result: AppendResult, raw: Any) -> FeedbackItemOut:
-    error = None
+def _item(result: AppendResult, kind: str) -> str:
+    """The `FeedbackItemOut` of an event. Its texts have the fields in the model's order; a test compares them."""
+    error = "null"
     if result.error is not None:
-        error = ItemError(code=result.error.code, message=str(result.error))
-    return FeedbackItemOut(
-        index=result.index,
-        event_id=result.event_id,
-        status=result.status,
-        sequence=result.sequence,
-        trains=FeedbackKind(raw["kind"]).trains,
-        error=error,
+        error = ItemError(code=result.error.code, message=str(result.error)).model_dump_json()
+    sequence = "null" if result.sequence is None else result.sequence
+    return (
+        f'{{"index":{result.index},"event_id":{json.dumps(result.event_id)},"status":"{result.status}",'
+        f'"sequence":{sequence},"trains":{_TRAINS[kind]},"error":{error}}}'
     )
+
+
+_TRAINS: Final = {kind.value: "true" if kind.trains else "false" for kind in FeedbackKind}

@@ -16,7 +16,9 @@ from paaplus.api.schemas.predictions import (
     PredictionOut,
     UsedPreferenceOut,
 )
+from paaplus.db.raw_values import microseconds
 from paaplus.services.predictions.answers import Answer, UserScores
+from paaplus.services.predictions.confidence import Confidence
 from paaplus.services.predictions.serving import ServedAdapter
 
 
@@ -26,65 +28,81 @@ def items(answer: Answer, now: datetime) -> str:
     texts = [""] * answer.num_items
     for place, item in answer.unscored.items():
         texts[place] = PredictionOut.of(item, base_model, now).model_dump_json()
-    by_aspect = ",".join(f"{_in_pattern(_dumped(aspect))}:%r" for aspect in answer.base_model.aspects)
-    scores = f'"scores":{{{by_aspect}}},"generic":{{{by_aspect}}}'
-    of_base = _in_pattern(base_model.model_dump_json())
+    names = [f"{_dumped(aspect)}:" for aspect in answer.base_model.aspects]
+    of_base, now_us = base_model.model_dump_json(), microseconds(now)
+    id_texts: dict[int, list[str]] = {}  # of lists of images, by identity: users who are asked for the same share one
     for user in answer.scored:
-        pattern = (
-            f'{{"user_id":"{user.user_id}","image_id":"%s","status":"scored",{scores},{_source(user)},'
-            f'"adapter":{_adapter(user.adapter, now)},"confidence":%s,"preference":{_preference(user)},"branches":%s,'
-            f'"match_id":{_match(user)},"base_model":{of_base},"receipt_id":%s,'
-            '"job_id":null,"retry_after_s":null,"error":null}'
-        )
-        _write_items(texts, user, pattern)
+        image_ids = id_texts.get(id(user.image_ids))
+        if image_ids is None:
+            image_ids = id_texts[id(user.image_ids)] = [str(image_id) for image_id in user.image_ids]
+        _write_items(texts, user, image_ids, names, of_base, now_us)
     return f'{{"items":[{",".join(texts)}],"pending":{answer.num_pending},"receipts_stored":true}}'
 
 
-def _write_items(texts: list[str], user: UserScores, pattern: str) -> None:
+def _write_items(
+    texts: list[str], user: UserScores, image_ids: list[str], names: list[str], of_base: str, now_us: int
+) -> None:
     """Write a user's items to their places.
 
     Args:
         texts: of all items of the answer.
         user: the items.
-        pattern: what they have in common, for `%`.
+        image_ids: of the items, as texts.
+        names: of the aspects, each with a colon.
+        of_base: the base model.
+        now_us: the time of the answer, in microseconds since 1970.
     """
+    head = f'{{"user_id":"{user.user_id}","image_id":"'
+    source = f'}},{_source(user)},"adapter":{_adapter(user.adapter, now_us)},"confidence":'
+    preference = f',"preference":{_preference(user)},"branches":'
+    match = f',"match_id":{_match(user)},"base_model":{of_base},"receipt_id":'
+    confidences, receipts = user.confidences, user.receipts
+    plain = f"{source}null{preference}null{match}"  # of most items
     for n, place in enumerate(user.places):
         branches = user.images[n].branches
-        texts[place] = pattern % (
-            user.image_ids[n],
-            *user.score_NA[n],
-            *user.generic_NA[n],
-            "null" if user.confidences is None else ConfidenceOut.model_validate(user.confidences[n]).model_dump_json(),
-            "null" if branches is None else _dumped(branches),
-            "null" if user.receipts is None else f'"{user.receipts[n]}"',
+        in_common = plain
+        if confidences is not None or branches is not None:
+            spread = "null" if confidences is None else _confidence(confidences[n])
+            in_common = f"{source}{spread}{preference}{'null' if branches is None else _dumped(branches)}{match}"
+        receipt = "null" if receipts is None else f'"{receipts[n]}"'
+        texts[place] = (
+            f'{head}{image_ids[n]}","status":"scored","scores":{{{_by_aspect(names, user.score_NA[n])}}},'
+            f'"generic":{{{_by_aspect(names, user.generic_NA[n])}{in_common}{receipt},'
+            '"job_id":null,"retry_after_s":null,"error":null}'
         )
 
 
-def _scored_user(user: UserScores, now: datetime) -> str:
+def _by_aspect(names: list[str], values: list[float]) -> str:
+    if len(names) == 1:
+        return f"{names[0]}{values[0]!r}"
+    return ",".join([f"{name}{value!r}" for name, value in zip(names, values, strict=True)])
+
+
+def _confidence(confidence: Confidence) -> str:
+    return ConfidenceOut.model_validate(confidence).model_dump_json()
+
+
+def _scored_user(user: UserScores, now_us: int) -> str:
     """A `ScoredUserOut`."""
     return (
-        f'{{"user_id":"{user.user_id}",{_source(user)},"adapter":{_adapter(user.adapter, now)},'
+        f'{{"user_id":"{user.user_id}",{_source(user)},"adapter":{_adapter(user.adapter, now_us)},'
         f'"preference":{_preference(user)},"match_id":{_match(user)}}}'
     )
 
 
-# Ids, digests, numbers, times and the words of `Source` have no character that JSON or `%` would read.
+# Ids, digests, numbers, times and the words of `Source` have no character that JSON would read.
 
 
 def _source(user: UserScores) -> str:
     return f'"source":"{user.source}","source_reason":"{user.source_reason}"'
 
 
-def _adapter(served: ServedAdapter | None, now: datetime) -> str:
+def _adapter(served: ServedAdapter | None, now_us: int) -> str:
     """A `ServedAdapterOut`."""
     if served is None:
         return "null"
-    adapter_id, trained_at = served.texts
-    age_s = max(0.0, (now - served.trained_at).total_seconds())
-    return (
-        f'{{"id":"{adapter_id}","number":{served.number},"digest":"{served.digest}","trained_at":"{trained_at}",'
-        f'"age_s":{age_s!r}}}'
-    )
+    start, trained_us = served.as_json
+    return f"{start}{max(0, now_us - trained_us) / 1_000_000!r}}}"
 
 
 def _preference(user: UserScores) -> str:
@@ -99,15 +117,10 @@ def _match(user: UserScores) -> str:
     return "null" if match_id is None else f'"{match_id}"'
 
 
-def _in_pattern(text: str) -> str:
-    """A text as part of a pattern for `%`."""
-    return text.replace("%", "%%")
-
-
 def columns(answer: Answer, now: datetime) -> str:
     """The compact answer, `PredictionColumnsOut`."""
     base_model = BaseModelRef.model_validate(answer.base_model)
-    aspects = answer.base_model.aspects
+    aspects, now_us = answer.base_model.aspects, microseconds(now)
     nothing: list[Any] = [None] * answer.num_items
     user_N, receipt_N, branches_N = nothing.copy(), nothing.copy(), nothing.copy()
     scores = {aspect: nothing.copy() for aspect in aspects}
@@ -127,7 +140,7 @@ def columns(answer: Answer, now: datetime) -> str:
                     spread["rating_sd"][aspect][place] = user.confidences[n].rating_sd[aspect]
     found: dict[str, str] = {
         "base_model": base_model.model_dump_json(),
-        "users": f"[{','.join(_scored_user(user, now) for user in answer.scored)}]",
+        "users": f"[{','.join(_scored_user(user, now_us) for user in answer.scored)}]",
         "user": _dumped(user_N),
         "scores": _dumped(scores),
         "generic": _dumped(generic),

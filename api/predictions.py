@@ -58,8 +58,8 @@ async def _wait_for_features(context: ApiContext, key: Principal, targets: Seque
 
 def _answer(context: ApiContext, key: Principal, body: PredictionsIn) -> Response:
     # Written here, in a thread: in the event loop, ten thousand items would delay all other requests.
-    answer = context.predictor.answer_references(
-        key, body.wanted(), with_confidence=body.confidence, with_receipts=body.receipts
+    answer = context.predictor.answer_asked(
+        key, body.asked(), with_confidence=body.confidence, with_receipts=body.receipts
     )
     counts = Counter((item.status, "none") for item in answer.unscored.values())
     for user in answer.scored:

@@ -17,7 +17,7 @@ from fastapi import params
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -92,20 +92,20 @@ class Route(APIRoute):
 
 
 class DirectRoute(Route):
-    """A route whose function takes `body`, a model, `key` and `context`, and answers with a `Response`.
+    """A route whose function takes `body`, `key` and `context`, and answers with a `Response`; or any without `body`.
 
     FastAPI's general way from a request to a function costs as much as a small answer. It is taken only where the body
-    does not fit its model, so that errors are the same as everywhere.
+    does not fit its model, so that errors are the same as everywhere, and for functions without `body`.
     """
 
     def _direct(self, handle: Handler) -> Handler:
-        model = self.endpoint.__annotations__["body"]
-        if isinstance(model, str):
-            model = typing.get_type_hints(self.endpoint)["body"]
+        if "body" not in self.endpoint.__annotations__:
+            return handle
+        model: TypeAdapter[Any] = TypeAdapter(typing.get_type_hints(self.endpoint, include_extras=True)["body"])
 
         async def direct(request: Request) -> Response:
             try:
-                body = model.model_validate(getattr(request, "_json", None))
+                body = model.validate_python(getattr(request, "_json", None))
             except ValidationError:
                 return await handle(request)
             answer: Response = await self.endpoint(

@@ -6,12 +6,18 @@ import hashlib
 from datetime import datetime
 from uuid import UUID
 
+import uuid_utils
 import uuid_utils.compat
 
 
 def new_id() -> UUID:
     """A UUIDv7: unique, and increasing with time, so primary keys stay clustered."""
     return uuid_utils.compat.uuid7()
+
+
+def new_hex() -> str:
+    """A new id as 32 hexadecimal digits, for rows that the driver writes: it costs a fraction of `new_id`."""
+    return uuid_utils.uuid7().hex
 
 
 def first_id_of(moment: datetime) -> UUID:

@@ -21,10 +21,11 @@ import hashlib
 import json
 import secrets
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from binascii import b2a_base64
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from paaplus.errors import InvalidInput
@@ -37,6 +38,8 @@ KEY_BYTES: Final = 32
 CODE_BYTES: Final = 12
 _OF_BASE_MODEL: Final = 0x80
 _HEAD: Final = struct.Struct(">BB16s16s6s")
+_PREFIX: Final = PREFIX.encode()
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,19 @@ class Receipt:
     created_at: datetime
     scores: tuple[float, ...]  # by aspect of the base model
     details: dict[str, Any] | None = None
+
+
+class Signed(NamedTuple):
+    """What is signed for one user. `adapter_id`: None if the base model's own scores were given.
+
+    `details_N`: of each item; None: there are none.
+    """
+
+    user_id: UUID
+    adapter_id: UUID | None
+    image_ids: Sequence[UUID]
+    score_NA: Sequence[Sequence[float]]
+    details_N: Sequence[dict[str, Any] | None] | None
 
 
 class Signer:
@@ -68,7 +84,7 @@ class Signer:
         model: tuple[UUID | None, UUID],
         moment: datetime,
         items: Iterable[tuple[UUID, Sequence[float], dict[str, Any] | None]],
-    ) -> Iterator[str]:
+    ) -> list[str]:
         """Receipts of one user's predictions.
 
         Args:
@@ -77,20 +93,32 @@ class Signer:
             moment: when they were made.
             items: image, scores by aspect, and details of each.
         """
-        adapter_id, base_model_id = model
-        kind = 1 if adapter_id is not None else 1 | _OF_BASE_MODEL
-        model_bytes = (adapter_id or base_model_id).bytes
+        images, scores, details = zip(*items, strict=True)
+        return self.sign_all(model[1], moment, [Signed(user_id, model[0], images, scores, details)])
+
+    def sign_all(self, base_model_id: UUID, moment: datetime, users: Iterable[Signed]) -> list[str]:
+        """Receipts of predictions of many users, in order. They have the same number of aspects."""
         time = int(moment.timestamp() * 1000).to_bytes(6)
-        of_user = self._hash.copy()
-        of_user.update(user_id.bytes)
-        for image_id, scores, details in items:
-            body = _HEAD.pack(kind, len(scores), image_id.bytes, model_bytes, time)
-            body += struct.pack(f">{len(scores)}f", *scores)
-            if details is not None:
-                body += json.dumps(details, separators=(",", ":")).encode()
-            code = of_user.copy()
-            code.update(body)
-            yield PREFIX + base64.urlsafe_b64encode(body + code.digest()).rstrip(b"=").decode()
+        found: list[bytes] = []
+        of_lists: dict[int, list[bytes]] = {}  # ids of images; users may share a list
+        pack: Callable[..., bytes] | None = None
+        for user_id, adapter_id, image_ids, score_NA, details_N in users:
+            image_bytes = of_lists.get(id(image_ids))
+            if image_bytes is None:
+                image_bytes = of_lists[id(image_ids)] = [image_id.bytes for image_id in image_ids]
+            pack = pack or struct.Struct(f">{len(score_NA[0])}f").pack
+            kind = 1 if adapter_id is not None else 1 | _OF_BASE_MODEL
+            head, end = bytes((kind, len(score_NA[0]))), (adapter_id or base_model_id).bytes + time
+            of_user = user_id.bytes
+            for n, scores in enumerate(score_NA):
+                body = head + image_bytes[n] + end + pack(*scores)
+                if details_N is not None and (details := details_N[n]) is not None:
+                    body += json.dumps(details, separators=(",", ":")).encode()
+                code = self._hash.copy()
+                code.update(of_user + body)
+                found.append(b2a_base64(body + code.digest(), newline=False))
+        # All are translated at once: none has a space.
+        return (_PREFIX + (b" " + _PREFIX).join(found)).translate(_URL_SAFE, b"=").decode().split(" ") if found else []
 
     def read(self, user_id: UUID, text: str) -> Receipt:
         """What a receipt says.

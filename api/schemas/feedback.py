@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import (
@@ -78,27 +78,31 @@ class _EventIn(In):
 
     def to_event(self, index: int, user_id: UUID) -> NewEvent:
         """The event for the feedback log."""
+        given = self.__dict__  # pydantic looks for a field that a kind does not have for long
+        receipt = given.get("receipt")
         return NewEvent(
             index=index,
             user_id=user_id,
             event_id=self.event_id,
-            kind=FeedbackKind(self.kind),  # type: ignore[attr-defined]
-            payload=self._payload(),
-            image_id=getattr(self, "image", None),
-            other_image_id=getattr(self, "other_image", None),
-            receipt_id=self._receipt_id(),
-            retracts_event_id=getattr(self, "retracts", None),
+            kind=_KINDS[given["kind"]],
+            payload=_payload(given),
+            image_id=given.get("image"),
+            other_image_id=given.get("other_image"),
+            # Of the row of the receipt, which `keep` of `services.predictions.receipts` writes.
+            receipt_id=row_id(receipt) if isinstance(receipt, str) else receipt,
+            retracts_event_id=given.get("retracts"),
             occurred_at=self.occurred_at,
         )
 
-    def _receipt_id(self) -> UUID | None:
-        """The id of the row of the receipt, which `keep` of `services.predictions.receipts` writes."""
-        receipt = getattr(self, "receipt", None)
-        return row_id(receipt) if isinstance(receipt, str) else receipt
 
-    def _payload(self) -> dict[str, Any]:
-        """The event's payload, stored as it was given."""
-        return self.model_dump(include={"ratings", "scale", "preference", "liked"})
+_KINDS: Final = {kind.value: kind for kind in FeedbackKind}
+
+
+def _payload(given: dict[str, Any]) -> dict[str, Any]:
+    """An event's payload, stored as it was given."""
+    payload: dict[str, Any] = {name: given[name] for name in ("ratings", "preference", "liked") if name in given}
+    scale = given.get("scale")
+    return payload if scale is None else payload | {"scale": {"min": scale.min, "max": scale.max}}
 
 
 class RatingIn(_EventIn):

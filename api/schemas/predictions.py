@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 from paaplus.api.schemas.base_models import BaseModelRef
 from paaplus.api.schemas.common import Flag, In, Many, Number, Out, UserRef
 from paaplus.api.schemas.feedback import RECEIPT_EXAMPLE
-from paaplus.services.predictions.answers import Answer, Prediction, Source, SourceReason
+from paaplus.services.predictions.answers import Answer, Asked, Prediction, Source, SourceReason, by_user
 from paaplus.services.predictions.serving import ServedAdapter
 
 
@@ -51,6 +51,14 @@ class PredictionsIn(In):
         if self.items is not None:
             return len(self.items)
         return len(self.users or []) * len(self.images or [])
+
+    def asked(self) -> list[Asked]:
+        """What is asked, by user."""
+        if self.items is not None or len(set(self.users or [])) < len(self.users or []):
+            return by_user(self.wanted())
+        image_ids = self.images or []
+        num = len(image_ids)
+        return [Asked(user, image_ids, range(n * num, (n + 1) * num)) for n, user in enumerate(self.users or [])]
 
     def wanted(self) -> list[tuple[str, UUID]]:
         """(user, image) pairs in order; all images of the first user come first."""

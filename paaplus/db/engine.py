@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import random
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,11 +19,14 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
 
+from paaplus.db.prepared import driver_cursor
 from paaplus.db.raw_values import from_json_text
 from paaplus.errors import InvalidInput
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
 SQLITE_SCRUB_TIMEOUT_MS = 2_000
+LOCK_LOOK_S = 0.001  # about, between two looks for SQLite's write lock
+LOCK_LOOK_MAX_S = 0.005
 POOL_TIMEOUT_S = 30.0
 
 
@@ -128,7 +134,31 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     if connection.get_execution_options().get("read_only", False):
         connection.connection.cursor().execute("BEGIN")  # by the driver: it cannot fail, and there are many
     else:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        _take_write_lock(connection)
+
+
+def _take_write_lock(connection: sa.Connection) -> None:
+    """Begin a transaction that writes, within `SQLITE_BUSY_TIMEOUT_MS`.
+
+    SQLite itself would look for the lock after ever longer pauses: a quarter of a second after eleven looks, and every
+    tenth of a second from then on. Beside a process that writes often, single transactions would wait for that long.
+    """
+    statement, started = "BEGIN IMMEDIATE", time.monotonic()
+    with driver_cursor(connection, statement) as cursor:
+        cursor.execute("pragma busy_timeout=0")
+        try:
+            while True:
+                try:
+                    cursor.execute(statement)
+                    return
+                except sqlite3.OperationalError as error:
+                    waited_s = time.monotonic() - started
+                    is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                    if not is_busy or 1000 * waited_s > SQLITE_BUSY_TIMEOUT_MS:
+                        raise
+                time.sleep(min(LOCK_LOOK_MAX_S, LOCK_LOOK_S + waited_s / 100) * random.uniform(0.5, 1.5))  # nosec B311
+        finally:
+            cursor.execute(f"pragma busy_timeout={SQLITE_BUSY_TIMEOUT_MS}")
 
 
 class Database:

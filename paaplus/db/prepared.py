@@ -7,7 +7,8 @@ none of it: values go to the driver, and come from it, as they are.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -25,12 +26,14 @@ class Prepared:
         build: makes the statement for a dialect, "sqlite" or "postgresql".
     """
 
-    def __init__(self, build: Callable[[str], sa.Select[Any]]) -> None:
+    def __init__(self, build: Callable[[str], sa.Select[Any] | sa.Update]) -> None:
         self._build = build
         self._compiled: dict[str, tuple[str, dict[str, Any], list[str] | None]] = {}
 
     def rows(self, connection: sa.Connection, **values: Any) -> list[Any]:
-        """The rows, with values as the driver gives them: see `as_uuid`. SQLAlchemy's events do not see it.
+        """The rows, with values as the driver gives them: see `as_uuid`. None of a statement that changes rows.
+
+        SQLAlchemy's events do not see it.
 
         Args:
             connection: in a transaction.
@@ -42,17 +45,9 @@ class Prepared:
             found = self._compiled[dialect.name] = self._compile(dialect)
         text, fixed, order = found
         given = {**fixed, **values}
-        dbapi = dialect.loaded_dbapi
-        cursor = connection.connection.cursor()
-        try:
+        with driver_cursor(connection, text) as cursor:
             cursor.execute(text, tuple([given[name] for name in order]) if order is not None else given)
-            return list(cursor.fetchall())
-        except dbapi.Error as error:  # as SQLAlchemy would tell it, without the values
-            raise sa.exc.DBAPIError.instance(
-                text, None, error, dbapi.Error, hide_parameters=True, dialect=dialect
-            ) from error
-        finally:
-            cursor.close()
+            return list(cursor.fetchall()) if cursor.description is not None else []
 
     def _compile(self, dialect: sa.Dialect) -> tuple[str, dict[str, Any], list[str] | None]:
         """The text, the values that the statement has itself, and the order of parameters if they have no names."""
@@ -63,6 +58,32 @@ class Prepared:
             process = compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect)
             fixed[name] = process(value) if process is not None and value is not None else value
         return compiled.string, fixed, compiled.positiontup
+
+
+@contextmanager
+def driver_cursor(connection: sa.Connection, text: str) -> Iterator[Any]:
+    """A cursor of the driver in the connection's transaction. Its errors are as SQLAlchemy would tell them, without
+    values.
+
+    Args:
+        connection: in a transaction.
+        text: the statement, for the error.
+    """
+    dialect, dbapi = connection.dialect, connection.dialect.loaded_dbapi
+    fairy = connection.connection
+    cursor = fairy.cursor()
+    try:
+        yield cursor
+    except dbapi.Error as error:
+        is_gone = dialect.is_disconnect(error, fairy.dbapi_connection, cursor)
+        if is_gone:
+            connection.invalidate(error)
+        raise sa.exc.DBAPIError.instance(
+            text, None, error, dbapi.Error, hide_parameters=True, connection_invalidated=is_gone, dialect=dialect
+        ) from error
+    finally:
+        with suppress(dbapi.Error):  # of a connection that is gone
+            cursor.close()
 
 
 def one_of(dialect: str, parameter: str, kind: TypeEngine[Any]) -> sa.Select[Any]:

@@ -35,6 +35,23 @@ def uuid_of(value: str | UUID) -> UUID:
     return value if isinstance(value, UUID) else _uuid_of_text(value)
 
 
+def hex_of(value: str | UUID) -> str:
+    """An id that was read `raw` as 32 hexadecimal digits: as a key, a text costs a fraction of a UUID."""
+    return value if isinstance(value, str) else value.hex
+
+
+def moment_of(value: str | datetime | None) -> datetime | None:
+    """A time as the driver gives it, in UTC."""
+    if value is None:
+        return None
+    return _moment_of_text(value) if isinstance(value, str) else value.astimezone(UTC)
+
+
+def document_of(value: Any) -> Any:
+    """A JSON value as the driver gives it: SQLite's is a text."""
+    return from_json_text(value) if isinstance(value, str) else value
+
+
 def microseconds(moment: datetime) -> int:
     """Microseconds since 1970 of a time in UTC that was read as `raw_time`, or of any time with a time zone."""
     return (moment - _EPOCH[UTC if moment.tzinfo is not None else None]) // _MICROSECOND
@@ -51,3 +68,8 @@ def from_json_text(text: str | bytes) -> Any:
 @lru_cache(_NUM_KEPT)
 def _uuid_of_text(text: str) -> UUID:
     return UUID(text)
+
+
+@lru_cache(1024)  # a batch has few
+def _moment_of_text(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)

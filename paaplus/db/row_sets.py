@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
-
-SQLITE_TIME = "%Y-%m-%d %H:%M:%S.%f"  # the format in which SQLAlchemy stores times on SQLite
 
 
 def row_set(dialect: str, parameter: str, columns: dict[str, TypeEngine[Any]]) -> sa.FromClause:
@@ -43,12 +42,19 @@ def row_set(dialect: str, parameter: str, columns: dict[str, TypeEngine[Any]]) -
 
 def encoded(dialect: str, rows: Iterable[Sequence[Any]]) -> str:
     """The JSON text of the rows. Values are None, numbers, booleans, texts, UUIDs or times in UTC."""
-    return json.dumps([[_value(dialect, value) for value in row] for row in rows])
+    return json.dumps([[driver_value(dialect, value) for value in row] for row in rows])
 
 
-def _value(dialect: str, value: Any) -> Any:
+def driver_value(dialect: str, value: Any) -> Any:
+    """A value as the database stores or reads it: ids and times are texts."""
     if isinstance(value, UUID):
         return value.hex  # as SQLite stores it; PostgreSQL reads it too
     if isinstance(value, datetime):
-        return value.strftime(SQLITE_TIME) if dialect == "sqlite" else value.isoformat()
+        return sqlite_time(value) if dialect == "sqlite" else value.isoformat()
     return value
+
+
+@lru_cache(1024)  # a batch has few
+def sqlite_time(moment: datetime) -> str:
+    """A time in UTC in the format in which SQLAlchemy stores times on SQLite."""
+    return moment.replace(tzinfo=None).isoformat(" ", "microseconds")

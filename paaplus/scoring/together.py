@@ -6,11 +6,14 @@ Shape letters: N = items, R = taste space dim, A = aspects.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
 from paaplus.records import SCORE_MAX, SCORE_MIN
 from paaplus.scoring.adapters import Adapter, TasteVector
+
+BLOCK: Final = 512  # items at once: their weights in float64 stay in the processor's cache
 
 
 def score_together(
@@ -39,19 +42,25 @@ def score_together(
 
 
 def _linear(adapters_N: Sequence[TasteVector], tastes_N: Sequence[np.ndarray], generic_NA: np.ndarray) -> np.ndarray:
-    num_aspects = generic_NA.shape[1]
-    delta_NA = np.empty((len(adapters_N), num_aspects))
-    # One buffer each with one alignment, so that BLAS takes the same kernel for every item.
-    weight_AR = np.empty((num_aspects, len(tastes_N[0])))
-    taste_R = np.empty(weight_AR.shape[1])
-    last: TasteVector | None = None
-    for n, adapter in enumerate(adapters_N):
-        if adapter is not last:
-            weight_AR[:] = adapter.weight_RA.T
-            last = adapter
-        taste_R[:] = tastes_N[n]
-        np.dot(weight_AR, taste_R, out=delta_NA[n])
     alpha_NA = np.array([adapter.alpha_A for adapter in adapters_N], np.float64)
     beta_NA = np.array([adapter.beta_A for adapter in adapters_N])
+    delta_NA = np.empty(generic_NA.shape)
+    for start in range(0, len(adapters_N), BLOCK):
+        block = slice(start, start + BLOCK)
+        delta_NA[block] = _products(adapters_N[block], tastes_N[block])
     corrected_NA = alpha_NA * generic_NA.astype(np.float64) + beta_NA + delta_NA
     return np.clip(corrected_NA, SCORE_MIN, SCORE_MAX).astype(np.float32)
+
+
+def _products(adapters_N: Sequence[TasteVector], tastes_N: Sequence[np.ndarray]) -> np.ndarray:
+    """Each item's taste with its adapter's weights, shape (N, A), float64.
+
+    `matmul` makes one product for each item, by the same routine as `rowwise_matmul`.
+    """
+    first = [n for n, adapter in enumerate(adapters_N) if n == 0 or adapter is not adapters_N[n - 1]]
+    weight_DAR = np.array(
+        [adapters_N[n].weight_RA.T for n in first], np.float64
+    )  # of neighbours that are the same: once
+    if 1 < len(first) < len(adapters_N):
+        weight_DAR = weight_DAR[np.repeat(np.arange(len(first)), np.diff([*first, len(adapters_N)]))]
+    return np.matmul(weight_DAR, np.array(tastes_N, np.float64)[:, :, None])[:, :, 0]

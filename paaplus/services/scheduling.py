@@ -18,6 +18,7 @@ from paaplus.configs import PRIOR_STRATEGIES, Policy
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
 from paaplus.db.locks import lock_user
+from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
 from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import AdapterRow, ExclusionRow, FeedbackRow, MatchRow, UserRow
 from paaplus.db.tables.events import EventKind
@@ -178,20 +179,18 @@ _PENDING: Final = (
 
 def with_new_retraction(session: Session, user_ids: Iterable[UUID]) -> set[UUID]:
     """Those of the users with a retraction that no training has read, of an event of their active version."""
-    dialect = session.get_bind().dialect.name
-    found = session.execute(_retracting(dialect), {"users": encoded(dialect, ([i] for i in user_ids))})
-    return set(found.scalars())
+    session.flush()
+    connection = session.connection()
+    return {as_uuid(user_id) for (user_id,) in _RETRACTING.rows(connection, ids=listed(connection, list(user_ids)))}
 
 
-@cache
-def _retracting(dialect: str) -> sa.Select[UUID]:
-    users = row_set(dialect, "users", {"id": sa.Uuid()})
-    return (
+_RETRACTING: Final = Prepared(
+    lambda dialect: (
         sa.select(UserRow.id)
-        .join(users, users.c.id == UserRow.id)
         .join(AdapterRow, sa.and_(AdapterRow.user_id == UserRow.id, AdapterRow.state == AdapterState.ACTIVE))
         .join(FeedbackRow, FeedbackRow.user_id == UserRow.id)
         .where(
+            UserRow.id.in_(one_of(dialect, "ids", sa.Uuid())),
             FeedbackRow.retracts_sequence.is_not(None),
             FeedbackRow.sequence > UserRow.trained_sequence,
             FeedbackRow.sequence > AdapterRow.high_water_sequence,
@@ -199,6 +198,7 @@ def _retracting(dialect: str) -> sa.Select[UUID]:
         )
         .distinct()
     )
+)
 
 
 def due_for_new_match(session: Session, user: UserRow) -> None:

@@ -6,9 +6,15 @@ import json
 import math
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
+from paaplus.api import feedback
+from paaplus.api.schemas.feedback import FeedbackItemOut, ItemError
 from paaplus.db.tables import FeedbackRow, PredictionReceiptRow
+from paaplus.db.tables.feedback import FeedbackKind
+from paaplus.errors import NotFound
+from paaplus.services.feedback.intake import AppendResult
 from tests.api.conftest import Caller, World, jpeg
 
 GHOST = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"
@@ -300,3 +306,21 @@ def test_key_that_creates_users_creates_whom_it_names_first(world: World) -> Non
     for foreign in (str(world.eve), "a/b"):
         assert key.post("/v1/rankings", {"user": foreign}).status_code == 404
     assert world.admin.post("/v1/keys", {"name": "k", "scope": "admin", "creates_users": True}).status_code == 400
+
+
+@pytest.mark.parametrize("error", [None, NotFound('no "such" image\n')])
+@pytest.mark.parametrize("kind", list(FeedbackKind))
+def test_text_of_an_item_is_that_of_its_model(kind: FeedbackKind, error: NotFound | None) -> None:
+    result = AppendResult(3, 'e "1" é\\', "rejected" if error else "accepted", None if error else 7, error)
+    told = ItemError(code="not_found", message=str(error)) if error else None
+    expected = FeedbackItemOut(
+        index=3,
+        event_id=result.event_id,
+        status=result.status,
+        sequence=result.sequence,
+        trains=kind.trains,
+        error=told,
+    )
+    text = feedback._item(result, kind.value)
+    assert json.loads(text) == json.loads(expected.model_dump_json())
+    assert list(json.loads(text)) == list(FeedbackItemOut.model_fields)

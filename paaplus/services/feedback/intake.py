@@ -6,11 +6,11 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -18,14 +18,17 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.util import identity_key
 
+from paaplus.db.bulk_insert import insert_rows
 from paaplus.db.clock import db_now
-from paaplus.db.row_sets import encoded, row_set
+from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
+from paaplus.db.raw_values import document_of, hex_of, moment_of
+from paaplus.db.row_sets import driver_value, encoded, row_set
 from paaplus.db.tables import BaseModelRow, FeedbackRow, ImageRow, PredictionReceiptRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.users import DueReason
-from paaplus.db.types import utcnow
+from paaplus.db.types import in_utc, utcnow
 from paaplus.errors import Conflict, InvalidInput, NotFound, PaaplusError, TooMany
-from paaplus.ids import new_id
+from paaplus.ids import new_hex
 from paaplus.queue import jobs
 from paaplus.records import Scale
 from paaplus.services import scheduling
@@ -53,18 +56,41 @@ class NewEvent:
 
     def body_digest(self) -> str:
         """Digest of the content: two posts under one `event_id` are the same event if their digests are equal."""
-        body = [
-            self.kind.value,
-            str(self.image_id),
-            str(self.other_image_id),
-            str(self.receipt_id),
-            self.retracts_event_id,
-            self.payload,
-        ]
-        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        return self._digest_of(json.dumps(self.payload, sort_keys=True))
+
+    def texts(self) -> tuple[str, str]:
+        """The payload as JSON, and `body_digest`."""
+        text, in_order = _payload_texts(self.payload)
+        return text, self._digest_of(in_order)
+
+    def _digest_of(self, payload: str) -> str:
+        retracts = "null" if self.retracts_event_id is None else json.dumps(self.retracts_event_id)
+        body = (
+            f'["{self.kind.value}", "{self.image_id}", "{self.other_image_id}", "{self.receipt_id}", '
+            f"{retracts}, {payload}]"
+        )
+        return hashlib.sha256(body.encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
+def _payload_texts(payload: dict[str, Any]) -> tuple[str, str]:
+    """A payload as JSON: as it is, and with sorted names. Many events have the same one: few ratings on few scales."""
+    key = repr(payload)
+    known = _known_texts.get(key)
+    if known is None:
+        known = json.dumps(payload), json.dumps(payload, sort_keys=True)
+        if len(key) <= MAX_KEPT_LENGTH:
+            if len(_known_texts) >= NUM_KEPT:
+                _known_texts.clear()
+            _known_texts[key] = known
+    return known
+
+
+NUM_KEPT: Final = 4_096  # some 3 MB
+MAX_KEPT_LENGTH: Final = 200
+_known_texts: dict[str, tuple[str, str]] = {}
+
+
+@dataclass(slots=True)
 class AppendResult:
     """The outcome of one event. `sequence` is its number in the user's log; `error` says why it was rejected."""
 
@@ -75,15 +101,18 @@ class AppendResult:
     error: PaaplusError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedEvent:
-    """An event that was checked as far as that needs no lock. `columns` of its row, or `error`: why it is rejected."""
+class PreparedEvent(NamedTuple):
+    """An event that was checked as far as that needs no lock.
+
+    `user`: the id of its user, as a key. `values`: of the columns that are known, as the driver takes them. `error`:
+    why it is rejected.
+    """
 
     event: NewEvent
-    source: str
+    user: str
     application: str | None
     digest: str
-    columns: dict[str, Any]
+    values: tuple[Any, ...]
     error: PaaplusError | None
 
 
@@ -114,12 +143,13 @@ class _LockedUser:
     """A user's row, locked, with the events that are appended to the user's log."""
 
     id: UUID
+    key: str
     application: str
     feedback_sequence: int
     due: DueState
 
 
-KnownEvents = dict[tuple[UUID, str], tuple[int, str, FeedbackKind]]  # sequence, body digest, kind
+KnownEvents = dict[tuple[str, str], tuple[int, str, str]]  # by user and event id: sequence, body digest, kind
 
 
 def append(
@@ -153,7 +183,8 @@ def prepare_each(session: Session, events: Sequence[tuple[NewEvent, str, str | N
     """As `prepare`, for events of several callers: each with its source, and the only application that it may name."""
     session.flush()
     context = _read_context(session, [event for event, _, _ in events])
-    return [_prepared(event, source, application, context) for event, source, application in events]
+    dialect = session.get_bind().dialect.name
+    return [_prepared(event, source, application, context, dialect) for event, source, application in events]
 
 
 def append_prepared(
@@ -175,21 +206,22 @@ def append_prepared(
     if not prepared:
         return []
     session.flush()
-    users = _lock_users(session, {p.event.user_id for p in prepared}, wait)
+    users = _lock_users(session, {p.user for p in prepared}, wait)
     known = _known_events(session, prepared)
-    allowed_at = _Allowed(session, max_per_day, Counter(p.event.user_id for p in prepared), users)
+    allowed_at = _Allowed(session, max_per_day, Counter(p.event.user_id for p in prepared), users.values())
     now = utcnow()
+    received_at = driver_value(session.get_bind().dialect.name, now)
     results: list[AppendResult] = []
-    rows: list[dict[str, Any]] = []
-    changed: dict[UUID, _LockedUser] = {}
+    rows: list[tuple[Any, ...]] = []
+    changed: dict[str, _LockedUser] = {}
     for item in prepared:
         event = item.event
-        user = users.get(event.user_id)
+        user = users.get(item.user)
         if user is None or item.application not in (None, user.application):
             results.append(_rejected(event, NotFound(f"user {event.user_id} does not exist")))
             continue
-        changed[user.id] = user
-        earlier = known.get((user.id, event.event_id))
+        changed[item.user] = user
+        earlier = known.get((item.user, event.event_id))
         if earlier is not None and earlier[1] == item.digest:
             results.append(AppendResult(event.index, event.event_id, "duplicate", earlier[0]))
             continue
@@ -198,7 +230,7 @@ def append_prepared(
                 raise Conflict(f"event_id {event.event_id!r} was used for another event of this user")
             if item.error is not None:
                 raise item.error
-            retracted = _retracted_sequence(event, known) if event.kind == FeedbackKind.RETRACTION else None
+            retracted = _retracted_sequence(item, known) if event.kind == FeedbackKind.RETRACTION else None
             allowed_at.check(user.id, user.feedback_sequence + 1)
         except PaaplusError as error:
             results.append(_rejected(event, error))
@@ -206,14 +238,20 @@ def append_prepared(
         user.feedback_sequence += 1
         user.due.pending_count += 1
         user.due.pending_since = min(user.due.pending_since or now, now)
-        row = {"id": new_id(), "sequence": user.feedback_sequence, "received_at": now, "retracts_sequence": retracted}
-        rows.append(item.columns | row)
-        known[user.id, event.event_id] = (user.feedback_sequence, item.digest, event.kind)
+        rows.append((*item.values, new_hex(), user.feedback_sequence, received_at, retracted))
+        known[item.user, event.event_id] = (user.feedback_sequence, item.digest, event.kind.value)
         results.append(AppendResult(event.index, event.event_id, "accepted", user.feedback_sequence))
     if rows:
-        _insert(session, rows)
+        insert_rows(session.connection(), cast(sa.Table, FeedbackRow.__table__), INSERTED_COLUMNS, rows)
     _write_users(session, list(changed.values()), settings)
     return results
+
+
+KNOWN_COLUMNS: Final = (
+    "user_id", "event_id", "kind", "image_id", "other_image_id", "receipt_id", "payload", "body_digest", "source",
+    "occurred_at",
+)  # fmt: skip
+INSERTED_COLUMNS: Final = (*KNOWN_COLUMNS, "id", "sequence", "received_at", "retracts_sequence")
 
 
 def kind_of(name: str) -> FeedbackKind:
@@ -230,25 +268,28 @@ def kind_of(name: str) -> FeedbackKind:
 
 def known_aspects(session: Session) -> frozenset[str] | None:
     """The aspects that feedback may name: those of all base models that are not retired; None: there is none yet."""
-    aspects = session.connection().execute(_ASPECTS).scalars()
-    known = [set(names) for names in aspects]
+    known = [set(document_of(names)) for (names,) in _ASPECTS.rows(session.connection())]
     return frozenset(set.union(*known)) if known else None
 
 
-_ASPECTS: Final = (
-    sa.select(BaseModelRow.aspects).where(BaseModelRow.retired_at.is_(None)).order_by(BaseModelRow.id.desc())
+_ASPECTS: Final = Prepared(
+    lambda _: sa.select(BaseModelRow.aspects).where(BaseModelRow.retired_at.is_(None)).order_by(BaseModelRow.id.desc())
 )
 
 
 def _read_context(session: Session, events: list[NewEvent]) -> _Context:
-    applications = _by_id(session, UserRow, (UserRow.application,), {e.user_id for e in events})
+    applications = _by_id(session, _APPLICATIONS, {e.user_id for e in events})
     receipt_ids = {e.receipt_id for e in events if e.receipt_id is not None}
-    columns: tuple[Any, ...] = (PredictionReceiptRow.user_id, PredictionReceiptRow.image_id)
-    receipts = {i: _Receipt(*row) for i, row in _by_id(session, PredictionReceiptRow, columns, receipt_ids).items()}
+    receipts = {
+        receipt_id: _Receipt(as_uuid(user_id), as_uuid(image_id))
+        for receipt_id, (user_id, image_id) in _by_id(session, _RECEIPTS, receipt_ids).items()
+    }
     image_ids = {i for e in events for i in (e.image_id, e.other_image_id) if i is not None}
     image_ids |= {r.image_id for r in receipts.values()}
-    columns = (ImageRow.application, ImageRow.owner_id)
-    images = {i: _Image(*row) for i, row in _by_id(session, ImageRow, columns, image_ids).items()}
+    images = {
+        image_id: _Image(application, as_uuid(owner_id) if owner_id is not None else None)
+        for image_id, (application, owner_id) in _by_id(session, _IMAGES, image_ids).items()
+    }
     return _Context(
         known_aspects(session),
         {user_id: application for user_id, (application,) in applications.items()},
@@ -257,50 +298,60 @@ def _read_context(session: Session, events: list[NewEvent]) -> _Context:
     )
 
 
-def _by_id(session: Session, table: type[Any], columns: tuple[Any, ...], ids: set[UUID]) -> dict[UUID, tuple[Any, ...]]:
-    """The columns of the rows that have these ids, by id."""
+def _by_id(session: Session, statement: Prepared, ids: set[UUID]) -> dict[UUID, tuple[Any, ...]]:
+    """The columns of the rows that have these ids, by id, as the driver gives them."""
     if not ids:
         return {}
-    dialect = session.get_bind().dialect.name
-    parameters = {"ids": encoded(dialect, ([i] for i in ids))}
-    found = session.connection().execute(_selection(dialect, table, columns), parameters)  # type: ignore[arg-type]  # classes are hashable
-    return {row[0]: tuple(row[1:]) for row in found}
+    connection = session.connection()
+    return {as_uuid(row[0]): row[1:] for row in statement.rows(connection, ids=listed(connection, ids))}
 
 
-@cache
-def _selection(dialect: str, table: type[Any], columns: tuple[Any, ...]) -> sa.Select[Any]:
-    ids = row_set(dialect, "ids", {"id": sa.Uuid()})
-    return sa.select(table.id, *columns).join(ids, ids.c.id == table.id)
+def _columns_by_id(table: type[Any], *columns: Any) -> Prepared:
+    return Prepared(
+        lambda dialect: sa.select(table.id, *columns).where(table.id.in_(one_of(dialect, "ids", sa.Uuid())))
+    )
 
 
-def _lock_users(session: Session, user_ids: set[UUID], wait: bool) -> dict[UUID, _LockedUser]:
+_APPLICATIONS: Final = _columns_by_id(UserRow, UserRow.application)
+_RECEIPTS: Final = _columns_by_id(PredictionReceiptRow, PredictionReceiptRow.user_id, PredictionReceiptRow.image_id)
+_IMAGES: Final = _columns_by_id(ImageRow, ImageRow.application, ImageRow.owner_id)
+
+
+def _lock_users(session: Session, user_keys: set[str], wait: bool) -> dict[str, _LockedUser]:
     """Lock the users in order of id, and read them under the lock."""
-    dialect = session.get_bind().dialect.name
-    found = session.execute(_locking(dialect, wait), {"ids": encoded(dialect, ([i] for i in user_ids))})
-    return {row[0]: _LockedUser(row[0], row[1], row[2], due=DueState(*row[3:])) for row in found}
+    connection = session.connection()
+    found = (_LOCK if wait else _LOCK_AT_ONCE).rows(connection, ids=listed(connection, user_keys))
+    return {(key := hex_of(row[0])): _LockedUser(as_uuid(row[0]), key, row[1], row[2], _due(row)) for row in found}
 
 
-@cache
+def _due(row: Any) -> DueState:
+    """Of a row of `_locking`."""
+    *_, policy, pending_count, pending_since, last_trained_at, next_due_at, reason = row
+    moments = moment_of(pending_since), moment_of(last_trained_at), moment_of(next_due_at)
+    return DueState(document_of(policy), pending_count, *moments, reason)
+
+
 def _locking(dialect: str, wait: bool) -> sa.Select[Any]:
-    ids = row_set(dialect, "ids", {"id": sa.Uuid()})
     return (
         sa.select(UserRow.id, UserRow.application, UserRow.feedback_sequence, *DUE_COLUMNS)
-        .where(UserRow.id.in_(sa.select(ids.c.id)))
+        .where(UserRow.id.in_(one_of(dialect, "ids", sa.Uuid())))
         .order_by(UserRow.id)
         .with_for_update(key_share=True, nowait=not wait)
     )
 
 
+_LOCK: Final = Prepared(lambda dialect: _locking(dialect, wait=True))
+_LOCK_AT_ONCE: Final = Prepared(lambda dialect: _locking(dialect, wait=False))
+
+
 def _known_events(session: Session, prepared: Sequence[PreparedEvent]) -> KnownEvents:
     """Events that the logs have under the ids that the new ones have or refer to."""
-    ids = {(p.event.user_id, p.event.event_id) for p in prepared}
-    ids |= {(p.event.user_id, p.event.retracts_event_id) for p in prepared if p.event.retracts_event_id}
-    dialect = session.get_bind().dialect.name
-    rows = session.execute(_known(dialect), {"ids": encoded(dialect, ids)})
-    return {(user_id, event_id): (sequence, digest, kind) for user_id, event_id, sequence, digest, kind in rows}
+    ids = {(p.user, p.event.event_id) for p in prepared}
+    ids |= {(p.user, p.event.retracts_event_id) for p in prepared if p.event.retracts_event_id}
+    rows = _KNOWN.rows(session.connection(), ids=json.dumps(list(ids)))
+    return {(hex_of(user_id), event_id): (sequence, digest, kind) for user_id, event_id, sequence, digest, kind in rows}
 
 
-@cache
 def _known(dialect: str) -> sa.Select[*tuple[Any, ...]]:
     ids = row_set(dialect, "ids", {"user_id": sa.Uuid(), "event_id": sa.String()})
     row = FeedbackRow
@@ -309,8 +360,7 @@ def _known(dialect: str) -> sa.Select[*tuple[Any, ...]]:
     )
 
 
-def _insert(session: Session, rows: list[dict[str, Any]]) -> None:
-    session.connection().execute(sa.insert(cast(sa.Table, FeedbackRow.__table__)), rows)
+_KNOWN: Final = Prepared(_known)
 
 
 def _write_users(session: Session, users: list[_LockedUser], settings: Settings) -> None:
@@ -327,8 +377,8 @@ def _write_users(session: Session, users: list[_LockedUser], settings: Settings)
             user.due.next_due_at, user.due.due_reason = None, None
     dialect = session.get_bind().dialect.name
     values = [(u.id, u.feedback_sequence, *(getattr(u.due, name) for name in DUE_WRITTEN)) for u in users]
-    session.connection().execute(_update(dialect), {"users": encoded(dialect, values)})
-    for user in users:  # what the caller has read of the row before is old now
+    _UPDATE.rows(session.connection(), users=encoded(dialect, values))
+    for user in users if session.identity_map else ():  # what the caller has read of the row before is old now
         if (row := session.identity_map.get(identity_key(UserRow, user.id))) is not None:
             set_committed_value(row, "feedback_sequence", user.feedback_sequence)
             for name in DUE_WRITTEN:
@@ -343,12 +393,14 @@ DUE_WRITTEN: Final = ("pending_count", "pending_since", "next_due_at", "due_reas
 WRITTEN_COLUMNS: Final = ("feedback_sequence", *DUE_WRITTEN)
 
 
-@cache
 def _update(dialect: str) -> sa.Update:
     table = cast(sa.Table, UserRow.__table__)
     columns = {name: table.c[name].type for name in ("id", *WRITTEN_COLUMNS)}
     rows = row_set(dialect, "users", columns)
     return sa.update(table).where(table.c.id == rows.c.id).values({name: rows.c[name] for name in WRITTEN_COLUMNS})
+
+
+_UPDATE: Final = Prepared(_update)
 
 
 class _Allowed:
@@ -358,16 +410,16 @@ class _Allowed:
     """
 
     def __init__(
-        self, session: Session, max_per_day: int, num_events: Counter[UUID], users: dict[UUID, _LockedUser]
+        self, session: Session, max_per_day: int, num_events: Counter[UUID], users: Collection[_LockedUser]
     ) -> None:
         self._max_per_day = max_per_day
         self._at: dict[tuple[UUID, int], datetime] = {}
         if max_per_day == 0:
             return
-        last_of = {user.id: user.feedback_sequence + num_events[user.id] for user in users.values()}
+        last_of = {user.id: user.feedback_sequence + num_events[user.id] for user in users}
         near = [
             (user.id, user.feedback_sequence + 1 - max_per_day, last_of[user.id] - max_per_day)
-            for user in users.values()
+            for user in users
             if last_of[user.id] > max_per_day
         ]
         if not near:
@@ -389,7 +441,7 @@ class _Allowed:
         Raises:
             TooMany: the limit is reached.
         """
-        at = self._at.get((user_id, sequence))
+        at = self._at.get((user_id, sequence)) if self._at else None
         if at is not None and (wait_s := (at - utcnow()).total_seconds()) > 0:
             raise TooMany(
                 f"at most {self._max_per_day} new events of one user in 24 hours: try again in {math.ceil(wait_s)} s",
@@ -415,28 +467,29 @@ def _rejected(event: NewEvent, error: PaaplusError) -> AppendResult:
     return AppendResult(event.index, event.event_id, "rejected", error=error.with_traceback(None))
 
 
-def _prepared(event: NewEvent, source: str, application: str | None, context: _Context) -> PreparedEvent:
-    digest = event.body_digest()
-    columns: dict[str, Any] = {
-        "user_id": event.user_id,
-        "event_id": event.event_id,
-        "kind": event.kind,
-        "payload": event.payload,
-        "occurred_at": event.occurred_at,
-        "image_id": event.image_id,
-        "other_image_id": event.other_image_id,
-        "receipt_id": event.receipt_id,
-        "body_digest": digest,
-        "source": source,
-    }
-    error = None
+def _prepared(event: NewEvent, source: str, application: str | None, context: _Context, dialect: str) -> PreparedEvent:
+    payload, digest = event.texts()
+    user, image_id, error = event.user_id.hex, event.image_id, None
     try:
         if event.kind == FeedbackKind.CORRECTION:
-            columns["image_id"] = _corrected_image(event, context)
-        _check(event, columns["image_id"], context)
+            image_id = _corrected_image(event, context)
+        _check(event, image_id, context)
     except PaaplusError as raised:
         error = raised.with_traceback(None)
-    return PreparedEvent(event, source, application, digest, columns, error)
+    other, receipt, occurred_at = event.other_image_id, event.receipt_id, event.occurred_at
+    values = (
+        user,
+        event.event_id,
+        event.kind.value,
+        image_id.hex if image_id is not None else None,
+        other.hex if other is not None else None,
+        receipt.hex if receipt is not None else None,
+        payload,
+        digest,
+        source,
+        driver_value(dialect, in_utc(occurred_at)) if occurred_at is not None else None,
+    )
+    return PreparedEvent(event, user, application, digest, values, error)
 
 
 def _corrected_image(event: NewEvent, context: _Context) -> UUID:
@@ -467,8 +520,9 @@ def _check(event: NewEvent, image_id: UUID | None, context: _Context) -> None:
         raise InvalidInput(f"liked must be true or false, got {event.payload.get('liked')!r}")
 
 
-def _retracted_sequence(event: NewEvent, known: KnownEvents) -> int:
-    target = known.get((event.user_id, event.retracts_event_id or ""))
+def _retracted_sequence(item: PreparedEvent, known: KnownEvents) -> int:
+    event = item.event
+    target = known.get((item.user, event.retracts_event_id or ""))
     if target is None:
         raise NotFound(f"event {event.retracts_event_id!r} of this user does not exist")
     if target[2] == FeedbackKind.RETRACTION:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 from uuid import UUID
 
@@ -185,20 +186,19 @@ def _prepare(session: Session, postings: Sequence[tuple[Principal, Sequence[Post
     for principal, posted in postings:
         refs.setdefault(principal, set()).update(each.user for each in posted)
     ids = {principal: users_service.resolve_ids(session, principal, named) for principal, named in refs.items()}
-    events = [
-        (each.to_event(ids[principal][each.user]), principal.actor, principal.application)
-        for principal, posted in postings
-        for each in posted
-        if each.user in ids[principal]
-    ]
+    found: list[tuple[int, list[AppendResult]]] = []
+    events: list[tuple[NewEvent, str, str | None]] = []
+    for principal, posted in postings:
+        known, source, application = ids[principal], principal.actor, principal.application
+        of_posting = [
+            (each.to_event(user_id), source, application)
+            for each in posted
+            if (user_id := known.get(each.user)) is not None
+        ]
+        events += of_posting
+        found.append((len(of_posting), [_unknown_user(each) for each in posted if each.user not in known]))
     prepared = iter(intake.prepare_each(session, events))
-    return [
-        _Prepared(
-            [next(prepared) for each in posted if each.user in ids[principal]],
-            [_unknown_user(each) for each in posted if each.user not in ids[principal]],
-        )
-        for principal, posted in postings
-    ]
+    return [_Prepared(list(islice(prepared, num)), unknown) for num, unknown in found]
 
 
 def _unknown_user(posted: Posted) -> AppendResult:

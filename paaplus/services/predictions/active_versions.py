@@ -75,26 +75,23 @@ def of_references(connection: sa.Connection, principal: Principal, refs: Collect
     References without a user that the principal may see are left out. The principal has an application.
     """
     assert principal.application is not None, "names are unique in one application only"
+    application, only = principal.application, principal.user_id
     as_ids = {ref: as_id for ref in refs if (as_id := _as_uuid(ref)) is not None}
-    by_name: dict[str, FoundUser] = {}
-    by_id: dict[UUID, FoundUser] = {}
-    rows = _BY_NAME.rows(connection, names=listed(connection, refs), application=principal.application)
+    rows = _BY_NAME.rows(connection, names=listed(connection, refs), application=application)
     if as_ids:
         rows += _BY_ID.rows(connection, ids=listed(connection, list(as_ids.values())))
-    for user_id, application, external_id, adapter_id, match_id in rows:
-        version = ActiveVersion(adapter_id, match_id) if adapter_id is not None else None
-        user = FoundUser(as_uuid(user_id), application, version)
-        if application != principal.application or principal.user_id not in (None, user.id):
-            continue
-        by_name[external_id] = user
-        if as_ids:
-            by_id[user.id] = user
+    by_name: dict[str, FoundUser] = {}
+    for raw_id, of_application, external_id, adapter_id, match_id in rows:
+        user_id = as_uuid(raw_id)
+        if of_application == application and (only is None or user_id == only):
+            version = ActiveVersion(adapter_id, match_id) if adapter_id is not None else None
+            by_name[external_id] = FoundUser(user_id, of_application, version)
+    by_id = {user.id: user for user in by_name.values()} if as_ids else {}
     found = {}
     for ref in refs:
-        user_or_none = by_id.get(as_ids[ref]) if ref in as_ids else None
-        user_or_none = user_or_none or by_name.get(ref)
-        if user_or_none is not None:
-            found[ref] = user_or_none
+        user = (by_id.get(as_ids[ref]) if ref in as_ids else None) or by_name.get(ref)
+        if user is not None:
+            found[ref] = user
     return found
 
 

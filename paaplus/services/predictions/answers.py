@@ -5,10 +5,10 @@ Shape letters: N = items, A = aspects.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 from paaplus.db.tables import BaseModelRow
@@ -38,6 +38,29 @@ class Target:
 
     user_id: UUID
     image_id: UUID
+
+
+class Asked(NamedTuple):
+    """What a call asks of one user. `user`: a reference, or an id that was found. `places`: of its items in the answer.
+
+    Users who are asked for the same images may share one list.
+    """
+
+    user: Any
+    image_ids: Sequence[UUID]
+    places: Sequence[int]
+
+
+def by_user(pairs: Iterable[tuple[Any, UUID]]) -> list[Asked]:
+    """(user, image) pairs of an answer, in order, by user."""
+    found: dict[Any, Asked] = {}
+    for place, (user, image_id) in enumerate(pairs):
+        asked = found.get(user)
+        if asked is None:
+            found[user] = asked = Asked(user, [], [])
+        asked.image_ids.append(image_id)  # type: ignore[attr-defined]  # made here
+        asked.places.append(place)  # type: ignore[attr-defined]
+    return list(found.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +105,8 @@ class UserScores:
     source_reason: SourceReason
     adapter: ServedAdapter | None
     preference: UsedPreference | None
-    places: list[int]
-    image_ids: list[UUID]
+    places: Sequence[int]
+    image_ids: Sequence[UUID]
     images: list[ProjectedImage]
     score_NA: list[list[float]]
     generic_NA: list[list[float]]

@@ -30,15 +30,19 @@ class SizedCache(Generic[K, V]):
     def get_each(self, keys: Iterable[K]) -> list[V | None]:
         """The entry of each key, in order; None: it is not in the cache."""
         found: list[V | None] = []
+        num_hits = 0
+        get, use, add = self._entries.get, self._entries.move_to_end, found.append
         with self._lock:
             for key in keys:
-                entry = self._entries.get(key)
-                if entry is not None:
-                    self._entries.move_to_end(key)
-                found.append(entry[0] if entry is not None else None)
-            num_missed = found.count(None)
-            self.num_misses += num_missed
-            self.num_hits += len(found) - num_missed
+                entry = get(key)
+                if entry is None:
+                    add(None)
+                    continue
+                use(key)
+                num_hits += 1
+                add(entry[0])
+            self.num_misses += len(found) - num_hits
+            self.num_hits += num_hits
         return found
 
     def put(self, key: K, value: V, size_bytes: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -22,13 +23,21 @@ from paaplus.db.engine import Database, is_disk_full
 from paaplus.db.tables import ImageRow
 from paaplus.db.types import utcnow
 from paaplus.errors import NotFound
-from paaplus.receipts import Signer
+from paaplus.receipts import Signed, Signer
 from paaplus.scoring.adapters import Adapter, TasteVector
 from paaplus.scoring.together import score_together
 from paaplus.services.images import images
 from paaplus.services.images.features import delete_damaged
 from paaplus.services.predictions import active_versions, receipts
-from paaplus.services.predictions.answers import Answer, Prediction, Target, UserScores, source_of
+from paaplus.services.predictions.answers import (
+    Answer,
+    Asked,
+    Prediction,
+    Target,
+    UserScores,
+    by_user,
+    source_of,
+)
 from paaplus.services.predictions.confidence import Confidence, confidences
 from paaplus.services.predictions.serving import ProjectedImage, Serving, UsedPreference
 from paaplus.services.predictions.serving_store import ServingStore
@@ -115,9 +124,10 @@ class Predictor:
         Raises:
             Unavailable: no base model yet, or the base model is damaged.
         """
-        wanted = {t.user_id for t in targets}, {t.image_id for t in targets}
-        serving = self._store.load(*wanted, with_priors=with_confidence)
-        return self._scored(serving, targets, with_confidence, with_receipts)
+        asked = by_user((target.user_id, target.image_id) for target in targets)
+        image_ids = {target.image_id for target in targets}
+        serving = self._store.load({each.user for each in asked}, image_ids, with_priors=with_confidence)
+        return self._scored(serving, asked, with_confidence, with_receipts)
 
     def answer_references(
         self,
@@ -133,53 +143,80 @@ class Predictor:
             NotFound: a user or an image does not exist for this principal; the message names it.
             Unavailable: no base model yet, or the base model is damaged.
         """
-        read = self._read(principal, wanted, with_confidence) if principal.application is not None else None
+        return self.answer_asked(
+            principal, by_user(wanted), with_confidence=with_confidence, with_receipts=with_receipts
+        )
+
+    def answer_asked(
+        self,
+        principal: Principal,
+        asked: Sequence[Asked],
+        *,
+        with_confidence: bool = False,
+        with_receipts: bool = True,
+    ) -> Answer:
+        """As `answer_references`, of items by user. Each reference occurs once."""
+        read = self._read(principal, asked, with_confidence) if principal.application is not None else None
         if read is None:  # something does not exist, and is named; or an admin asks, whose users are of any application
-            targets = self.resolve(principal, wanted)
+            pairs = {
+                place: (each.user, i) for each in asked for place, i in zip(each.places, each.image_ids, strict=True)
+            }
+            targets = self.resolve(principal, [pairs[place] for place in range(len(pairs))])
             return self.answer(targets, with_confidence=with_confidence, with_receipts=with_receipts)
         return self._scored(*read, with_confidence, with_receipts)
 
     def _read(
-        self, principal: Principal, wanted: Sequence[tuple[str, UUID]], with_priors: bool
-    ) -> tuple[Serving, list[Target]] | None:
+        self, principal: Principal, asked: Sequence[Asked], with_priors: bool
+    ) -> tuple[Serving, list[Asked]] | None:
         """What scoring needs, in one transaction; None: a user or an image does not exist for this principal."""
-        refs = dict.fromkeys(ref for ref, _ in wanted)
-        image_ids = dict.fromkeys(image_id for _, image_id in wanted)
+        refs = [each.user for each in asked]
+        lists = {id(each.image_ids): each.image_ids for each in asked}.values()
+        image_ids = dict.fromkeys(chain.from_iterable(lists))
         with self._database.read_connection() as connection:
             found = active_versions.of_references(connection, principal, refs)
             if len(found) < len(refs) or not images.are_visible(connection, principal, image_ids):
                 return None
-            active = {user.id: user.version for user in found.values() if user.version is not None}
-            user_ids = {user.id for user in found.values()}
-            serving = self._store.read(connection, user_ids, active, image_ids, with_priors=with_priors)
-        return serving, [Target(found[ref].id, image_id) for ref, image_id in wanted]
+            versions = {user.id: user.version for user in found.values()}
+            active = {user_id: version for user_id, version in versions.items() if version is not None}
+            serving = self._store.read(connection, versions, active, image_ids, with_priors=with_priors)
+        of_users = [Asked(found[user].id, image_ids, places) for user, image_ids, places in asked]
+        return serving, of_users if len(versions) == len(of_users) else _joined(of_users)
 
-    def _scored(
-        self, serving: Serving, targets: Sequence[Target], with_confidence: bool, with_receipts: bool
-    ) -> Answer:
+    def _scored(self, serving: Serving, asked: Sequence[Asked], with_confidence: bool, with_receipts: bool) -> Answer:
         """Compute scores, sign receipts, and request missing features."""
-        scored = _score(serving, targets)
+        scored = _score(serving, asked)
         if with_receipts:
             self._sign(serving, scored)
         if with_confidence:
             for user in scored:
                 user.confidences = _confidences(serving, user)
+        num_items = sum([len(each.places) for each in asked])
         unscored = {}
-        if sum(len(user.places) for user in scored) < len(targets):
-            unscored = self._unscored(serving, targets, {place for user in scored for place in user.places})
-        return Answer(serving.base_model, len(targets), scored, unscored)
+        if sum([len(user.places) for user in scored]) < num_items:
+            unscored = self._unscored(serving, asked, {place for user in scored for place in user.places})
+        return Answer(serving.base_model, num_items, scored, unscored)
 
     def _sign(self, serving: Serving, scored: list[UserScores]) -> None:
-        now = utcnow()
+        signed = [
+            Signed(
+                user.user_id,
+                user.adapter.id if user.adapter is not None else None,
+                user.image_ids,
+                user.score_NA,
+                _details_of(user),
+            )
+            for user in scored
+        ]
+        receipts = self.signer.sign_all(serving.base_model.id, utcnow(), signed)
+        start = 0
         for user in scored:
-            adapter_id = user.adapter.id if user.adapter is not None else None
-            details = [_details(user.preference, image.branches) for image in user.images]
-            items = zip(user.image_ids, user.score_NA, details, strict=True)
-            user.receipts = list(self.signer.sign(user.user_id, (adapter_id, serving.base_model.id), now, items))
+            end = start + len(user.places)
+            user.receipts = receipts[start:end]
+            start = end
 
-    def _unscored(self, serving: Serving, targets: Sequence[Target], scored: set[int]) -> dict[int, Prediction]:
+    def _unscored(self, serving: Serving, asked: Sequence[Asked], scored: set[int]) -> dict[int, Prediction]:
         """By place, the predictions of items without a score; those that are pending wait for the job."""
-        pending = {t.image_id for t in targets} - serving.images.keys() - serving.failed.keys()
+        pending = {i for each in asked for i in each.image_ids} - serving.images.keys() - serving.failed.keys()
         retry_after_s = math.ceil(self._settings.scan_interval_s)
         job_id = None
         if pending or serving.damaged:
@@ -190,8 +227,9 @@ class Predictor:
                     raise
                 log.error("features_not_requested", num_images=len(pending), error="the disk is full")
         return {
-            place: _unscored(target, serving, job_id, retry_after_s)
-            for place, target in enumerate(targets)
+            place: _unscored(Target(each.user, image_id), serving, job_id, retry_after_s)
+            for each in asked
+            for place, image_id in zip(each.places, each.image_ids, strict=True)
             if place not in scored
         }
 
@@ -203,29 +241,46 @@ class Predictor:
             return images.request_features(session, image_ids, self._settings) if image_ids else None
 
 
-def _score(serving: Serving, targets: Sequence[Target]) -> list[UserScores]:
+def _joined(asked: Sequence[Asked]) -> list[Asked]:
+    """What is asked of each user, where one is named both by id and by name."""
+    of_one: dict[UUID, tuple[list[UUID], list[int]]] = {}
+    for user_id, image_ids, places in asked:
+        all_ids, all_places = of_one.setdefault(user_id, ([], []))
+        all_ids += image_ids
+        all_places += places
+    return [Asked(user_id, *lists) for user_id, lists in of_one.items()]
+
+
+def _score(serving: Serving, asked: Sequence[Asked]) -> list[UserScores]:
     """Scores of the items that can be scored, by user."""
-    places_of: dict[UUID, list[int]] = {}
-    for place, target in enumerate(targets):
-        if target.image_id in serving.images:
-            places_of.setdefault(target.user_id, []).append(place)
-    for user_id in serving.damaged_adapters:
-        places_of.pop(user_id, None)
-    if not places_of:
-        return []
     adapters_N: list[Adapter | None] = []
     images_N: list[ProjectedImage] = []
     scored = []
-    for user_id, places in places_of.items():
+    shared: dict[int, list[ProjectedImage] | None] = {}  # by list of image ids; None: some cannot be scored
+    for each in asked:
+        user_id, image_ids, places = each
+        if user_id in serving.damaged_adapters:
+            continue
+        if (known := id(image_ids)) not in shared:
+            found = [serving.images.get(image_id) for image_id in image_ids]
+            shared[known] = None if any(image is None for image in found) else found  # type: ignore[assignment]  # there is no None
+        of_user = shared[known]
+        if of_user is None:
+            places = [place for place, i in zip(places, image_ids, strict=True) if i in serving.images]
+            image_ids = [i for i in image_ids if i in serving.images]
+            if not places:
+                continue
+        preference = serving.preferences.get(user_id)
+        if of_user is None or preference is not None:
+            of_user = serving.images_of(user_id, image_ids)
         adapter, served = serving.adapters.get(user_id), serving.served.get(user_id)
-        image_ids = [targets[place].image_id for place in places]
-        of_user = serving.images_of(user_id, image_ids)
         adapters_N += [adapter] * len(places)
         images_N += of_user
         source, reason = source_of(served, adapter is not None)
-        preference = serving.preferences.get(user_id)
         of_version = served if adapter is not None else None
         scored.append(UserScores(user_id, source, reason, of_version, preference, places, image_ids, of_user, [], []))
+    if not scored:
+        return []
     generic_NA = np.array([image.generic_A for image in images_N])
     generic = generic_NA.tolist()
     scores = score_together(adapters_N, [image.taste_R for image in images_N], generic_NA).tolist()
@@ -255,6 +310,13 @@ def _unscored(target: Target, serving: Serving, job_id: UUID | None, retry_after
     if error is not None:
         return Prediction(target.user_id, target.image_id, "failed", error=error)
     return Prediction(target.user_id, target.image_id, "pending", job_id=job_id, retry_after_s=retry_after_s)
+
+
+def _details_of(user: UserScores) -> list[dict[str, Any] | None] | None:
+    """Details behind the scores of each item; None: of no item."""
+    if user.preference is None and all(image.branches is None for image in user.images):
+        return None
+    return [_details(user.preference, image.branches) for image in user.images]
 
 
 def _details(preference: UsedPreference | None, branches: tuple[str, ...] | None) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import numpy as np
 
+from paaplus.db.raw_values import microseconds
 from paaplus.db.tables import BaseModelRow
 from paaplus.db.tables.experts import MatchKind
 from paaplus.errors import Damaged
@@ -56,9 +57,13 @@ class ServedAdapter:
     matched: MatchKind | None = None
 
     @cached_property
-    def texts(self) -> tuple[str, str]:
-        """Id and time of training (ISO 8601) as texts: every answer needs them."""
-        return str(self.id), self.trained_at.isoformat().replace("+00:00", "Z")
+    def as_json(self) -> tuple[str, int]:
+        """What answers say of it up to its age, as JSON, and when it was trained, in microseconds since 1970."""
+        trained_at = self.trained_at.isoformat().replace("+00:00", "Z")
+        return (
+            f'{{"id":"{self.id}","number":{self.number},"digest":"{self.digest}","trained_at":"{trained_at}","age_s":',
+            microseconds(self.trained_at),
+        )
 
 
 @dataclass(frozen=True, slots=True)

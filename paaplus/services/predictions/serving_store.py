@@ -19,8 +19,10 @@ from sqlalchemy.orm import Session
 from paaplus.configs import MATCH_STRATEGY
 from paaplus.db.engine import Database
 from paaplus.db.lazy_session import LazySession
-from paaplus.db.prepared import as_uuid
+from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
+from paaplus.db.raw_values import document_of, moment_of
 from paaplus.db.tables import AdapterRow, BaseModelRow, MatchRow, PreferenceRow, TastePriorRow
+from paaplus.db.tables.experts import MatchKind
 from paaplus.errors import Damaged, InvalidInput, NotFound
 from paaplus.ids import sha256_hex
 from paaplus.scoring.adapters import Adapter, TasteVector, adapter_from_bytes
@@ -117,7 +119,7 @@ class ServingStore:
         known = self._images.get_each([(base_model.digest, image_id, None) for image_id in image_ids])
         images = {image_id: image for image_id, image in zip(image_ids, known, strict=True) if image is not None}
         with LazySession(connection) as session:
-            versions, damaged = self._read_versions(session, active, base_model.digest)
+            versions, damaged = self._read_versions(connection, active, base_model.digest)
             served = {user_id: version.facts for user_id, version in versions.items()}
             adapters = {
                 user_id: version.adapter for user_id, version in versions.items() if version.adapter is not None
@@ -166,7 +168,7 @@ class ServingStore:
         return priors
 
     def _read_versions(
-        self, session: LazySession, active: dict[UUID, ActiveVersion], base_digest: str
+        self, connection: sa.Connection, active: dict[UUID, ActiveVersion], base_digest: str
     ) -> tuple[dict[UUID, ServedVersion], dict[UUID, str]]:
         """Versions by user, from the cache or from their rows; and by user what is wrong with those that are damaged.
 
@@ -183,19 +185,20 @@ class ServingStore:
         damaged: dict[UUID, str] = {}
         if not missing:
             return found, damaged
-        for row in _version_rows(session.get(), [as_uuid(adapter_id) for adapter_id, _, _ in missing.values()]):
-            facts = _facts(row)
+        ids = listed(connection, [as_uuid(adapter_id) for adapter_id, _, _ in missing.values()])
+        for row in _VERSIONS.rows(connection, ids=ids):
+            user_id, facts, data = as_uuid(row[0]), _facts(row), row[-1]
             try:
                 adapter = (
-                    verified_adapter(facts.digest, row.data, base_digest) if facts.base_digest == base_digest else None
+                    verified_adapter(facts.digest, data, base_digest) if facts.base_digest == base_digest else None
                 )
             except Damaged as error:
-                log.error("adapter_damaged", adapter_id=str(row.id), error=str(error))
-                found[row.user_id], damaged[row.user_id] = ServedVersion(facts, None), str(error)
+                log.error("adapter_damaged", adapter_id=str(facts.id), error=str(error))
+                found[user_id], damaged[user_id] = ServedVersion(facts, None), str(error)
                 continue
-            found[row.user_id] = version = ServedVersion(facts, adapter)
-            size_of_numbers = len(row.data) if adapter is not None else 0
-            self._adapters.put(missing[row.user_id], version, size_of_numbers + VERSION_OVERHEAD_BYTES)
+            found[user_id] = version = ServedVersion(facts, adapter)
+            size_of_numbers = len(data) if adapter is not None else 0
+            self._adapters.put(missing[user_id], version, size_of_numbers + VERSION_OVERHEAD_BYTES)
         return found, damaged
 
     def _project(self, scorer: BaseScorer, features: dict[UUID, np.ndarray]) -> dict[UUID, ProjectedImage]:
@@ -226,8 +229,8 @@ def _used_preferences(
     }
 
 
-def _version_rows(session: Session, adapter_ids: list[UUID]) -> sa.Result[Any]:
-    return session.execute(
+def _versions_by_id(dialect: str) -> sa.Select[Any]:
+    return (
         sa.select(
             AdapterRow.user_id,
             AdapterRow.id,
@@ -243,15 +246,28 @@ def _version_rows(session: Session, adapter_ids: list[UUID]) -> sa.Result[Any]:
         )
         .join(BaseModelRow, BaseModelRow.id == AdapterRow.base_model_id)
         .join(MatchRow, MatchRow.id == AdapterRow.match_id, isouter=True)
-        .where(AdapterRow.id.in_(adapter_ids))
+        .where(AdapterRow.id.in_(one_of(dialect, "ids", sa.Uuid())))
     )
 
 
+_VERSIONS: Final = Prepared(_versions_by_id)
+
+
 def _facts(row: Any) -> ServedAdapter:
-    """What an answer says of a row of `_version_rows`."""
-    used = UsedPreference(tuple(row.preference), row.preference_version) if row.preference is not None else None
+    """What an answer says of a row of `_VERSIONS`."""
+    _, version_id, number, digest, base_digest, created_at, match_id, preference, preference_version, matched, _ = row
+    values = document_of(preference)
+    trained_at = moment_of(created_at)
+    assert trained_at is not None, "every version has a time"
     return ServedAdapter(
-        row.id, row.number, row.digest, row.base_digest, row.created_at, row.match_id, used, row.matched
+        as_uuid(version_id),
+        number,
+        digest,
+        base_digest,
+        trained_at,
+        as_uuid(match_id) if match_id is not None else None,
+        UsedPreference(tuple(values), preference_version) if values is not None else None,
+        MatchKind(matched) if matched is not None else None,
     )
 
 

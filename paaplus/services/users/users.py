@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus.configs import Policy
+from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
 from paaplus.db.tables import AdapterRow, UserRow
 from paaplus.db.tables.models import AdapterState
 from paaplus.db.types import utcnow
@@ -90,9 +91,39 @@ def resolve_ids_and_applications(
 ) -> dict[str, tuple[UUID, str]]:
     """Ids and applications of users by reference, see `resolve_many`. It reads no more than these."""
     session.flush()
+    if principal.application is not None:
+        return _of_application(session.connection(), principal, principal.application, list(refs))
     parameters = _parameters(principal, refs)
     rows = session.connection().execute(_matching("names", principal.sees), parameters) if parameters else ()
     return _by_reference(principal, refs, {tuple(row): (row.id, row.application) for row in rows})
+
+
+def _of_application(
+    connection: sa.Connection, principal: Principal, application: str, refs: Sequence[str]
+) -> dict[str, tuple[UUID, str]]:
+    """As `resolve_ids_and_applications`, for a principal that sees users of one application: most calls are of one."""
+    names = [ref for ref in refs if is_external_id(ref)]
+    rows = _IDS_BY_NAME.rows(connection, names=listed(connection, names), application=application) if names else []
+    found = {name: as_uuid(user_id) for user_id, name in rows}
+    as_ids = {ref: as_id for ref in refs if (as_id := _as_uuid(ref)) is not None}
+    if as_ids:
+        ids = listed(connection, list(as_ids.values()))
+        known = {as_uuid(user_id) for (user_id,) in _IDS_BY_ID.rows(connection, ids=ids, application=application)}
+        if principal.user_id is not None:
+            known &= {principal.user_id}
+        found |= {ref: as_id for ref, as_id in as_ids.items() if as_id in known}
+    return {ref: (found[ref], application) for ref in refs if ref in found and principal.user_id in (None, found[ref])}
+
+
+def _of_one_application(column: Any, parameter: str, kind: Any, *columns: Any) -> Prepared:
+    application = UserRow.application == sa.bindparam("application", type_=sa.String())
+    return Prepared(
+        lambda dialect: sa.select(UserRow.id, *columns).where(application, column.in_(one_of(dialect, parameter, kind)))
+    )
+
+
+_IDS_BY_NAME: Final = _of_one_application(UserRow.external_id, "names", sa.String(), UserRow.external_id)
+_IDS_BY_ID: Final = _of_one_application(UserRow.id, "ids", sa.Uuid())
 
 
 def _parameters(principal: Principal, refs: Iterable[str]) -> dict[str, Any]:
@@ -224,6 +255,8 @@ def set_sharing(session: Session, user_id: UUID, shares_taste: bool, *, actor: s
 
 
 def _as_uuid(ref: str) -> UUID | None:
+    if len(ref) < 32:  # the shortest that is read as one; most names are shorter
+        return None
     try:
         return UUID(ref)
     except ValueError:

@@ -1,5 +1,6 @@
 """`paaplus.db.engine` and the column types: both databases behave alike."""
 
+import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from paaplus.db import engine
 from paaplus.db.engine import Database, make_engine
 from paaplus.db.tables import UserRow
 from paaplus.errors import InvalidInput
@@ -146,4 +148,42 @@ def test_concurrent_writers_all_succeed_and_lose_no_update(database_url: str) ->
     assert failures == []
     with database.read_session() as session:
         assert session.scalars(sa.select(UserRow)).one().feedback_sequence == num_writers * times
+    database.dispose()
+
+
+def test_a_write_lock_is_looked_for_at_short_pauses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite's own pauses grow to a tenth of a second, which single postings would wait beside a busy worker."""
+    database = Database(f"sqlite:///{tmp_path / 'a.db'}")
+    with database.session() as session:
+        session.execute(sa.text("CREATE TABLE numbers (n INTEGER)"))
+    other = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 40:
+            other.execute("COMMIT")
+
+    monkeypatch.setattr("paaplus.db.engine.time.sleep", pause)
+    with database.session() as session:
+        session.execute(sa.text("INSERT INTO numbers VALUES (1)"))
+        assert session.execute(sa.text("PRAGMA busy_timeout")).scalar_one() == engine.SQLITE_BUSY_TIMEOUT_MS
+    other.close()
+    database.dispose()
+    assert len(pauses) == 40
+    assert max(pauses) < 0.01
+
+
+def test_a_write_lock_that_is_never_free_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "SQLITE_BUSY_TIMEOUT_MS", 20)
+    database = Database(f"sqlite:///{tmp_path / 'a.db'}")
+    other = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(sa.exc.OperationalError, match="locked"), database.session() as session:
+        session.connection()
+    other.execute("ROLLBACK")
+    with database.session() as session:  # the connection is as good as before
+        session.execute(sa.text("CREATE TABLE numbers (n INTEGER)"))
+    other.close()
     database.dispose()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -189,3 +192,23 @@ def test_append_by_many_writers_at_once_leaves_no_gap(world: World) -> None:
         thread.join()
     assert [row.sequence for row in world.log()] == list(range(1, 25))
     assert isinstance(world.user, UUID)
+
+
+@pytest.mark.parametrize("payload", [{}, {"ratings": {"b": -0.0, "a": 0.0}, "scale": SCALE}, {"liked": True}, {"é": 1}])
+@pytest.mark.parametrize("retracts", [None, 'a "quoted" é'])
+def test_digest_is_that_of_the_content_as_sorted_json(payload: dict[str, Any], retracts: str | None) -> None:
+    """Digests of stored events must not change: an event that is posted again would be a conflict."""
+    event = NewEvent(0, new_id(), "e", FeedbackKind.RATING, payload, image_id=new_id(), retracts_event_id=retracts)
+    content = ["rating", str(event.image_id), "None", "None", retracts, payload]
+    expected = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    assert event.body_digest() == expected
+    for _ in range(2):  # the second time the payload's texts are known
+        assert event.texts() == (json.dumps(payload), expected)
+
+
+def test_payloads_whose_numbers_are_equal_but_not_the_same_keep_their_digests() -> None:
+    events = [
+        NewEvent(0, new_id(), "e", FeedbackKind.RATING, {"ratings": {"beauty": value}}, image_id=None)
+        for value in (0, 0.0, -0.0, False, "0")
+    ]
+    assert len({event.texts() for event in events}) == len(events)

@@ -35,7 +35,7 @@ from paaplus.ids import new_id
 from paaplus.scoring.adapters import Adapter, Bottleneck, TasteVector
 from paaplus.services.images import images
 from paaplus.services.predictions import active_versions, serving_store
-from paaplus.services.predictions.answers import Prediction, Target
+from paaplus.services.predictions.answers import Asked, Prediction, Target
 from paaplus.services.predictions.predict import Predictor
 from paaplus.services.registry import base_models
 from paaplus.services.users.keys import OPERATOR, Principal
@@ -438,6 +438,41 @@ def test_references_are_answered_as_targets_are(world: World) -> None:
     assert [(i.user_id, i.image_id, bits(i)) for i in of_references] == [
         (i.user_id, i.image_id, bits(i)) for i in of_targets
     ]
+
+
+def test_user_who_is_named_by_id_and_by_name_has_all_items_in_their_places(world: World) -> None:
+    wanted = [
+        ("u0", world.images[0]),
+        ("u3", world.images[1]),
+        (str(world.users[0]), world.images[2]),
+        ("u0", world.images[1]),
+    ]
+    of_references = world.predictor().answer_references(APP, wanted).items
+    of_targets = world.predictor().answer(world.targets([(0, 0), (3, 1), (0, 2), (0, 1)])).items
+    assert [(i.user_id, i.image_id, bits(i)) for i in of_references] == [
+        (i.user_id, i.image_id, bits(i)) for i in of_targets
+    ]
+
+
+def test_users_who_share_a_list_of_images_are_answered_as_alone(world: World) -> None:
+    """With an image that has no features: the others of the list are scored."""
+    with world.database.session() as session:
+        waiting = make_image(session).id
+    image_ids = [world.images[1], waiting, world.images[0]]
+    users = [f"u{i}" for i in range(NUM_USERS)]
+    asked = [Asked(user, image_ids, range(3 * n, 3 * n + 3)) for n, user in enumerate(users)]
+    together = world.predictor().answer_asked(APP, asked).items
+    alone = [world.predictor().answer_references(APP, [(user, i)]).items[0] for user in users for i in image_ids]
+    assert [(i.user_id, i.image_id, i.status) for i in together] == [(i.user_id, i.image_id, i.status) for i in alone]
+    scored = [(ours, other) for ours, other in zip(together, alone, strict=True) if ours.status == "scored"]
+    assert len(scored) == 2 * NUM_USERS
+    for ours, other in scored:
+        assert bits(ours) == bits(other)
+    signer = world.predictor().signer
+    for item in (ours for ours, _ in scored):
+        assert item.receipt is not None
+        receipt = signer.read(item.user_id, item.receipt)
+        assert (receipt.image_id, receipt.adapter_id) == (item.image_id, item.adapter.id if item.adapter else None)
 
 
 def test_references_that_somebody_may_not_see_do_not_exist(world: World) -> None:

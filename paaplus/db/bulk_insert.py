@@ -1,0 +1,43 @@
+"""Many new rows of one table, written by the driver: `COPY` on PostgreSQL, `executemany` on SQLite.
+
+SQLAlchemy's own work on a row costs as much as the database's. Values are as `driver_value` gives them, so they can be
+made before the transaction that writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from paaplus.db.prepared import driver_cursor
+
+_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def insert_rows(
+    connection: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> None:
+    """Insert rows in the connection's transaction. SQLAlchemy's events do not see it.
+
+    Args:
+        connection: in a transaction that may write.
+        table: their table.
+        columns: names of the columns, in the order of the values of a row.
+        rows: None, texts, whole numbers and the driver's other values.
+    """
+    named = ", ".join(columns)
+    if connection.dialect.name == "sqlite":
+        text = f"INSERT INTO {table.name} ({named}) VALUES ({', '.join('?' * len(columns))})"  # nosec B608: names of the schema
+        with driver_cursor(connection, text) as cursor:
+            cursor.executemany(text, rows)
+        return
+    text = f"COPY {table.name} ({named}) FROM STDIN"
+    with driver_cursor(connection, text) as cursor, cursor.copy(text) as copy:
+        copy.write("".join(map(_line, rows)))
+
+
+def _line(row: Iterable[Any]) -> str:
+    """A row in PostgreSQL's text format."""
+    return "\t".join(["\\N" if value is None else str(value).translate(_ESCAPES) for value in row]) + "\n"
