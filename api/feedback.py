@@ -11,6 +11,7 @@ from fastapi import APIRouter, Body, Query, Response
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
+from paaplus.api import places
 from paaplus.api.dependencies import ApiContext, Context, Cursor, Limit, ReadSession, UserKey
 from paaplus.api.routing import Route
 from paaplus.api.schemas.common import OfUser, Page, WholeText, next_cursor
@@ -94,7 +95,9 @@ async def post_feedback(
         await run_in_threadpool(create_missing, context.database, key, [body.user])
     if isinstance(body, CorrectionIn):
         await run_in_threadpool(_keep_receipts, context, key, [body])
-    [result] = await asyncio.wrap_future(context.feedback.submit(key, [_posted(0, body)]))
+    submitted = context.feedback.submit(key, [_posted(0, body)])
+    async with places.waiting():  # the writer works for all who wait
+        [result] = await asyncio.wrap_future(submitted)
     if result.error is not None:
         raise result.error
     _count(context, [result])
