@@ -177,8 +177,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if not gc.get_freeze_count():  # once in a process
         gc.freeze()  # the garbage collector need not look at what was imported, again and again
         gc.set_threshold(*GC_THRESHOLDS)
-    import os, sys
-    sys.setswitchinterval(float(os.environ.get("SWI", "0.005")))
     writer: FeedbackWriter | None = None
     try:
         require_head(database.engine)

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Body, Query, Response
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
+from paaplus import pauses
 from paaplus.api import places
 from paaplus.api.dependencies import ApiContext, Context, Cursor, Limit, ReadSession, UserKey
 from paaplus.api.routing import Route
@@ -33,7 +34,7 @@ from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.errors import InvalidInput
 from paaplus.services.feedback.intake import AppendResult
 from paaplus.services.feedback.listing import EventFilter, Order, list_events
-from paaplus.services.feedback.writer import Posted
+from paaplus.services.feedback.writer import LARGE, Posted
 from paaplus.services.predictions import receipts
 from paaplus.services.users import users as users_service
 from paaplus.services.users.first_use import create_missing
@@ -146,6 +147,8 @@ def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> Fe
     corrections: list[CorrectionIn] = []
     items: dict[int, FeedbackItemOut] = {}
     for index, raw in enumerate(body.events):
+        if index % LARGE == LARGE - 1:
+            pauses.pause()
         try:
             event = EVENT.validate_python(raw)
             posted.append(_posted(index, event))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,7 +27,8 @@ ACTIVE_S: Final = 1.0  # after its last request a caller counts as active
 LONG_S: Final = 0.25
 MAX_LONG: Final = 8  # requests of one caller that go on without a place: half of the connections to PostgreSQL
 MAX_QUEUED: Final = 5_000  # requests of all callers
-PAUSE_S: Final = 2.0  # longest pause of a thread
+PAUSE_S: Final = 2.0  # a thread that lets others go first goes on after this time, whatever happens
+SLEEP_S: Final = 0.02
 
 
 class State(Enum):
@@ -56,12 +58,13 @@ class _Caller:
 class Place:
     """The place of one request, if it has one at the moment. In the event loop only, except for `pause`."""
 
-    __slots__ = ("_is_closed", "_loop", "_places", "began_at", "caller", "name", "state")
+    __slots__ = ("_is_closed", "_loop", "_places", "_went_on_at", "began_at", "caller", "name", "state")
 
     def __init__(self, places: Places, name: str, loop: asyncio.AbstractEventLoop) -> None:
         self._places, self._loop, self.name = places, loop, name
         self.state: State = State.WAITING
         self.began_at = 0.0
+        self._went_on_at = time.monotonic()
         self.caller: _Caller
         self._is_closed = False
 
@@ -80,12 +83,17 @@ class Place:
         self._places.give_back(self)
 
     def pause(self) -> None:
-        """Let others go first who wait for a place. For a thread that works for the request."""
-        if not self._places.others_wait(self.caller):
-            return
-        has_place = threading.Event()
-        self._loop.call_soon_threadsafe(self._begin_pause, has_place)
-        has_place.wait(PAUSE_S)
+        """Let other callers go first. For a thread that works for the request.
+
+        If they wait for a place, they get this one. If they work, the thread sleeps as long as its last part took.
+        """
+        if self._places.others_wait(self.caller):
+            has_place = threading.Event()
+            self._loop.call_soon_threadsafe(self._begin_pause, has_place)
+            has_place.wait(PAUSE_S)
+        elif self._places.others_work(self.caller):
+            time.sleep(min(max(0.0, time.monotonic() - self._went_on_at), SLEEP_S))
+        self._went_on_at = time.monotonic()
 
     def _begin_pause(self, has_place: threading.Event) -> None:
         if self._is_closed:
@@ -121,6 +129,10 @@ class Places:
     def others_wait(self, caller: _Caller) -> bool:
         """Whether another caller waits for a place. From any thread."""
         return self.num_queued > len(caller.waiting)
+
+    def others_work(self, caller: _Caller) -> bool:
+        """Whether a request of another caller works. From any thread."""
+        return len(self._working) > caller.num_working
 
     def ask(self, name: str) -> Place:
         """The place of a new request of this caller. It works at once, or its state is still `WAITING`.
@@ -224,7 +236,12 @@ class Places:
                 self._callers.move_to_end(first.name)
 
     def _has_share(self, caller: _Caller) -> bool:
-        return caller.num_working < max(1, self._num_places // len(self._callers)) and caller.num_long < MAX_LONG
+        if caller.num_long >= MAX_LONG:
+            return False
+        num_active = len(self._callers)
+        if num_active > 1:  # one share more than callers: whoever comes finds a place
+            return caller.num_working < max(1, self._num_places // (num_active + 1))
+        return caller.num_working < self._num_places
 
     def _begin(self, place: Place, now: float) -> None:
         place.state, place.began_at = State.WORKING, now

@@ -338,7 +338,7 @@ def serving(settings: Settings, num_processes: int) -> Iterator[tuple[str, int]]
     """The API's URL and its process, while it runs."""
     port = usable_port(HOST, 0)
     url = url_of(HOST, port)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PAAPLUS_") or name == "PAAPLUS_REQUESTS_AT_ONCE"} | {
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PAAPLUS_")} | {
         "PAAPLUS_HOME": str(settings.home),
         "PAAPLUS_DATABASE_URL": settings.resolved_database_url,
         "PAAPLUS_API_HOST": HOST,

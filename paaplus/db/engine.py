@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ POOL_TIMEOUT_S = 30.0
 @dataclass(frozen=True, slots=True)
 class Waits:
     """How long a process that answers requests waits on PostgreSQL. SQLite has `SQLITE_BUSY_TIMEOUT_MS`.
+
+    In such a process, threads that write to SQLite wait for each other in the process; see `_WriteTurns`.
 
     A request that waits longer fails, and the caller may try again. Otherwise one locked row would take all
     connections.
@@ -60,6 +63,8 @@ def make_engine(url: str, waits: Waits | None = None) -> sa.Engine:
         )
         event.listen(engine, "do_connect", _make_sqlite_folder)
         event.listen(engine, "connect", _prepare_sqlite_connection)
+        if waits is not None:
+            _WriteTurns(engine)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     if dialect == "postgresql":
@@ -129,6 +134,32 @@ def _begin_sqlite(connection: sa.Connection) -> None:
         connection.connection.cursor().execute("BEGIN")  # by the driver: it cannot fail, and there are many
     else:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+class _WriteTurns:
+    """One thread of the process after the other begins a transaction that writes to SQLite.
+
+    SQLite itself lets a connection sleep and look again, ever longer: 25 ms and more, when the lock has been free for
+    long. From its beginning until the connection is back in the pool, a transaction has the lock of the process.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._lock = threading.Lock()
+        self._owner: object = None  # the connection of the driver
+        event.listen(engine, "begin", self._begin)
+        event.listen(engine, "checkin", self._end)
+
+    def _begin(self, connection: sa.Connection) -> None:
+        if connection.get_execution_options().get("read_only", False):
+            return
+        driver = connection.connection.dbapi_connection
+        if self._owner is not driver and self._lock.acquire(timeout=SQLITE_BUSY_TIMEOUT_MS / 1000):
+            self._owner = driver
+
+    def _end(self, driver: object, _record: object) -> None:
+        if driver is not None and self._owner is driver:
+            self._owner = None
+            self._lock.release()
 
 
 class Database:
