@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -142,8 +143,6 @@ def test_cancelled_requests_leave_no_place_taken_in_whichever_moment() -> None:
 
 
 def test_random_cancellations_keep_the_count() -> None:
-    import random
-
     async def scene() -> None:
         rng = random.Random(3)
         crowd = Crowd(num_places=3)

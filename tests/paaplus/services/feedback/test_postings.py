@@ -52,7 +52,7 @@ def test_parts_are_taken_together_or_refused_together() -> None:
     assert len(queue.take(256, 64)) == 5
 
 
-def test_what_waits_is_given_out_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_waits_is_given_out_after_the_end() -> None:
     queue = queue_of()
     queue.put("a", [("last", 1)])
     queue.close()
