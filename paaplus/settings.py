@@ -193,7 +193,9 @@ class Settings(BaseSettings):
         256, ge=1, description="Memory for the adapters of audiences in one API process; 256 MB: 200,000 users."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    fault: str = Field("", description="For tests: the point of paaplus/faults.py at which this process kills itself.")
+    fault: Annotated[str, AfterValidator(setting_values.fault)] = Field(
+        "", description="For tests: the point of paaplus/faults.py at which this process kills itself."
+    )
 
     @property
     def resolved_database_url(self) -> str:
