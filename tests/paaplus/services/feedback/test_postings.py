@@ -23,6 +23,7 @@ def test_small_posting_waits_for_one_part_of_anothers_batch() -> None:
     assert queue.take(256, 64) == [("part 0", 64), ("part 1", 64), ("part 2", 64)], "alone, they are one transaction"
     queue.put("greedy", [(f"part {n}", 64) for n in range(3)])
     queue.put("anna", [("rating", 1)])
+    queue.close()
     assert [queue.take(256, 64) for _ in range(4)] == [
         [("part 0", 64)], [("rating", 1)], [("part 1", 64)], [("part 2", 64)],
     ]  # fmt: skip
