@@ -47,9 +47,11 @@ from paaplus.api import (
     webhooks,
 )
 from paaplus.api.dependencies import ApiContext
+from paaplus.api.fairness import FairnessMiddleware
 from paaplus.api.metrics import Metrics
 from paaplus.api.middleware import METHODS, RequestMiddleware
 from paaplus.api.path_prefix import PathPrefixMiddleware
+from paaplus.api.places import Places
 from paaplus.api.schemas.common import ErrorOut
 from paaplus.api.waiting import OneAtATime, Streams, Turns, Waiter, Workshop
 from paaplus.db.engine import Database, Waits
@@ -123,6 +125,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             expose_headers=["X-Request-ID", "Retry-After", "Idempotent-Replayed"],
             max_age=600,
         )
+    app.add_middleware(FairnessMiddleware)
     app.add_middleware(RequestMiddleware)
     app.add_middleware(PathPrefixMiddleware, prefix=settings.root_path)  # outermost: all others see its paths
     errors.install(app)
@@ -199,6 +202,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             news=Waiter(partial(_read, database, events_service.without_newer), settings.max_streams_per_key),
             streams=Streams(settings.max_streams_per_key),
             turns=Turns(settings.max_changes_per_user),
+            places=Places(settings.requests_at_once, settings.max_queued_per_caller, settings.max_queued_s),
             exports=OneAtATime("an export of this key is being written"),
             thumbnails=Workshop(NUM_MAKING_THUMBNAILS, MAX_WAITING_THUMBNAILS, "too many thumbnails are being made"),
         )

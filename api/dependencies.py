@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from paaplus.api.metrics import Metrics
 from paaplus.api.middleware import HEADERS_KEY
+from paaplus.api.places import Places
 from paaplus.api.schemas.common import WholeText
 from paaplus.api.waiting import OneAtATime, Streams, Turns, Waiter, Workshop
 from paaplus.db.engine import Database
@@ -58,6 +59,7 @@ class ApiContext:
     news: Waiter[tuple[UUID, UUID]]  # users, and the last of their events that was seen
     streams: Streams
     turns: Turns
+    places: Places
     exports: OneAtATime
     thumbnails: Workshop
     audience_turns: Workshop

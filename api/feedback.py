@@ -13,6 +13,8 @@ from fastapi import APIRouter, Body, Query, Response
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
+from paaplus import pauses
+from paaplus.api import places
 from paaplus.api.dependencies import ApiContext, Context, Cursor, Limit, ReadSession, UserKey
 from paaplus.api.routing import DirectRoute
 from paaplus.api.schemas.common import OfUser, Page, WholeText, next_cursor
@@ -34,7 +36,7 @@ from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.errors import InvalidInput
 from paaplus.services.feedback.intake import AppendResult
 from paaplus.services.feedback.listing import EventFilter, Order, list_events
-from paaplus.services.feedback.writer import Posted
+from paaplus.services.feedback.writer import LARGE, Posted
 from paaplus.services.predictions import receipts
 from paaplus.services.users import users as users_service
 from paaplus.services.users.first_use import create_missing
@@ -95,7 +97,9 @@ async def post_feedback(
         await run_in_threadpool(create_missing, context.database, key, [body.user])
     if isinstance(body, CorrectionIn):
         await run_in_threadpool(_keep_receipts, context, key, [body])
-    [result] = await asyncio.wrap_future(context.feedback.submit(key, [_posted(0, body)]))
+    submitted = context.feedback.submit(key, [_posted(0, body)])
+    async with places.waiting():  # the writer works for all who wait
+        [result] = await asyncio.wrap_future(submitted)
     if result.error is not None:
         raise result.error
     _count(context, [result])
@@ -149,6 +153,8 @@ def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> Re
     kinds: dict[int, str] = {}
     statuses: Counter[str] = Counter()
     for index, raw in enumerate(body.events):
+        if index % LARGE == LARGE - 1:
+            pauses.pause()
         try:
             event = EVENT.validate_python(raw)
         except ValidationError as error:

@@ -78,6 +78,11 @@ class Metrics:
         """Report hits, misses and bytes of this process's caches, by name."""
         self.registry.register(_CacheCollector(caches))
 
+    def rendered(self) -> bytes | None:
+        """The text of the last scrape, if it is new enough to be given again."""
+        last = self._rendered
+        return last[1] if last is not None and time.monotonic() - last[0] <= FRESH_S else None
+
     def render(self) -> bytes:
         """The text of a scrape, used again for `FRESH_S`: anybody may ask, and it takes queries."""
         with self._lock:

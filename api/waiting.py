@@ -17,6 +17,7 @@ from typing import Final, Generic, TypeVar
 import structlog
 from starlette.concurrency import run_in_threadpool
 
+from paaplus.api import places
 from paaplus.errors import TooMany, Unavailable
 
 POLL_S: Final = 0.2
@@ -59,7 +60,7 @@ class Waiter(Generic[ItemT]):
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._poll())
         try:
-            async with asyncio.timeout(wait_s):
+            async with places.waiting(), asyncio.timeout(wait_s):
                 await waiting.done.wait()
         except TimeoutError:
             pass
@@ -133,6 +134,7 @@ class Turns:
             return
         await self._acquire(names)
         try:
+            await places.resume()
             yield
         finally:
             for name in names:
@@ -147,6 +149,7 @@ class Turns:
             return all(self._running[name] < self._max for name in names)
 
         if not has_room():
+            places.release()
             started = time.monotonic()
             try:
                 async with asyncio.timeout(TURN_S), self._changed:
@@ -184,8 +187,14 @@ class Workshop:
             raise Unavailable(f"{self._message}; try again")
         self._room -= 1
         try:
-            async with self._turns:
+            if self._turns.locked():
+                places.release()
+            await self._turns.acquire()
+            try:
+                await places.resume()
                 return await run_in_threadpool(work)
+            finally:
+                self._turns.release()
         finally:
             self._room += 1
 

@@ -11,26 +11,12 @@ import signal
 from pathlib import Path
 from typing import Final
 
+from paaplus import setting_values
 from paaplus.settings import get_settings
 
-STOP: Final = ":stop"  # PAAPLUS_FAULT=POINT:stop pauses the process (SIGSTOP) instead of killing it
-FROM_FILE: Final = "@"  # PAAPLUS_FAULT=@FILE: the file names the point; it can be written while the process runs
-
-POINTS: Final = (
-    "job_claimed",  # a worker has claimed a job, and done nothing else
-    "trained",  # a candidate was computed; nothing of it, nor of those committed with it, is written
-    "old_version_retired",  # in the transaction that moves pointers: no version is active
-    "version_written",  # in the transaction of trainings: their versions are written, the history is not
-    "training_uncommitted",  # everything of trainings is written, but not committed
-    "training_committed",  # trainings are committed; the worker has not logged them
-    "features_stored",  # one batch of features is committed; its job is not complete
-    "labels_stored",  # one batch of pseudo labels is committed; its job is not complete
-    "jobs_enqueued",  # a scan has enqueued due users; no worker was woken up
-    "feedback_uncommitted",  # events are appended, but not committed
-    "feedback_committed",  # events are committed; the caller has no answer
-    "pointer_moved",  # a rollback, promotion or pin is written, but not committed
-    "user_files_deleted",  # an erasure has deleted the files, but is not committed
-)
+STOP: Final = setting_values.FAULT_STOP
+FROM_FILE: Final = setting_values.FAULT_FROM_FILE
+POINTS: Final = setting_values.FAULT_POINTS
 
 
 def point(name: str) -> None:

@@ -9,6 +9,7 @@ import ipaddress
 import re
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from paaplus.errors import InvalidInput
@@ -31,6 +32,24 @@ _DATABASE = re.compile(r"(sqlite|postgresql|postgres)(\+[a-z0-9_]+)?:")
 _MODEL = re.compile(r"[^\s@]+(@[0-9]{1,9})?")
 # Kubernetes gives every container the address of a service: one that is called paaplus makes these.
 _SERVICE_LINK = re.compile(r"PAAPLUS_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_\w+)?)?)")
+
+FAULT_STOP: Final = ":stop"  # PAAPLUS_FAULT=POINT:stop pauses the process (SIGSTOP) instead of killing it
+FAULT_FROM_FILE: Final = "@"  # PAAPLUS_FAULT=@FILE: the file names the point; it can be written while the process runs
+FAULT_POINTS: Final = (
+    "job_claimed",  # a worker has claimed a job, and done nothing else
+    "trained",  # a candidate was computed; nothing of it, nor of those committed with it, is written
+    "old_version_retired",  # in the transaction that moves pointers: no version is active
+    "version_written",  # in the transaction of trainings: their versions are written, the history is not
+    "training_uncommitted",  # everything of trainings is written, but not committed
+    "training_committed",  # trainings are committed; the worker has not logged them
+    "features_stored",  # one batch of features is committed; its job is not complete
+    "labels_stored",  # one batch of pseudo labels is committed; its job is not complete
+    "jobs_enqueued",  # a scan has enqueued due users; no worker was woken up
+    "feedback_uncommitted",  # events are appended, but not committed
+    "feedback_committed",  # events are committed; the caller has no answer
+    "pointer_moved",  # a rollback, promotion or pin is written, but not committed
+    "user_files_deleted",  # an erasure has deleted the files, but is not committed
+)
 
 
 def expanded(path: Path) -> Path:
@@ -118,6 +137,13 @@ def aspect(value: str) -> str:
         return checked_id(value, 64, "the aspect")
     except InvalidInput as error:
         raise ValueError(str(error)) from None
+
+
+def fault(value: str) -> str:
+    """The name of a fault point, perhaps to stop at it; or where a file will name one."""
+    if value and not value.startswith(FAULT_FROM_FILE) and value.removesuffix(FAULT_STOP) not in FAULT_POINTS:
+        raise ValueError(f"is no fault point; known: {', '.join(FAULT_POINTS)}")
+    return value
 
 
 def misspelled(names: list[str], known: list[str]) -> dict[str, str]:

@@ -92,6 +92,13 @@ class Settings(BaseSettings):
     max_changes_per_user: int = Field(
         6, ge=1, description="Requests that change one user and run at the same time, in one API process."
     )
+    requests_at_once: int = Field(
+        4, ge=1, description="Requests that work at the same time in one API process; others wait, callers in turns."
+    )
+    max_queued_per_caller: int = Field(
+        500, ge=0, description="Requests of one caller that wait for their turn, in one API process."
+    )
+    max_queued_s: float = Field(30.0, gt=0, description="Longest wait of a request for its turn.")
     lock_timeout_s: float = Field(5.0, gt=0, description="Longest wait of a request for a row's lock on PostgreSQL.")
     statement_timeout_s: float = Field(30.0, gt=0, description="Longest statement of a request on PostgreSQL.")
     pool_timeout_s: float = Field(5.0, gt=0, description="Longest wait of a request for a connection to PostgreSQL.")
@@ -186,7 +193,9 @@ class Settings(BaseSettings):
         256, ge=1, description="Memory for the adapters of audiences in one API process; 256 MB: 200,000 users."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    fault: str = Field("", description="For tests: the point of paaplus/faults.py at which this process kills itself.")
+    fault: Annotated[str, AfterValidator(setting_values.fault)] = Field(
+        "", description="For tests: the point of paaplus/faults.py at which this process kills itself."
+    )
 
     @property
     def resolved_database_url(self) -> str:

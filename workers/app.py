@@ -61,8 +61,6 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
         # Timeouts: a worker must not wait for a dead broker without end. Work is then late, not lost.
         return {"socket_connect_timeout": 2.0, "socket_timeout": 10.0}
     folder = settings.broker_folder
-    for name in ("messages", "control"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
     return {
         "data_folder_in": str(folder / "messages"),
         "data_folder_out": str(folder / "messages"),

@@ -6,6 +6,7 @@ Expiry alone does not limit a queue: a worker drops an expired message when it r
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -32,6 +33,7 @@ class BoundedScheduler(PersistentScheduler):  # type: ignore[misc]
 
     def setup_schedule(self) -> None:
         """Read the stored schedule. A last run in the future was stored before the clock was set back."""
+        Path(self.schedule_filename).parent.mkdir(parents=True, exist_ok=True)
         super().setup_schedule()
         for entry in self.schedule.values():
             if entry.last_run_at > entry.default_now():

@@ -15,7 +15,15 @@ from kombu.transport import TRANSPORT_ALIASES, filesystem
 
 
 class Channel(filesystem.Channel):  # type: ignore[misc]
-    """A channel that renames a message to its final name after writing it."""
+    """A channel that renames a message to its final name after writing it, and makes its folders when it is opened.
+
+    Not earlier: a command with a wrong option builds the app too, and shall leave nothing.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        for folder in (self.data_folder_in, self.data_folder_out, self.control_folder):
+            Path(folder).mkdir(parents=True, exist_ok=True)
 
     def _put(self, queue: str, payload: Any, **_: Any) -> None:
         file = Path(self.data_folder_out) / f"{round(time.monotonic() * 1000)}_{uuid4()}.{queue}.msg"

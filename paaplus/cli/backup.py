@@ -46,6 +46,7 @@ def restore(
     Users who were erased after the backup are erased again; the list at PAAPLUS_ERASURES_URL names them.
     """
     settings = get_settings()
+    backup_service.require_restorable(settings.resolved_database_url, folder)
     report = backup_service.restore(
         settings.resolved_database_url,
         open_blobs(),

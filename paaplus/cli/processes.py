@@ -77,9 +77,7 @@ def scheduler(
     extras.require("celery")
     _require_database(may_be_down=True)
     if schedule is None:
-        folder = get_settings().broker_folder
-        folder.mkdir(parents=True, exist_ok=True)
-        schedule = folder / "beat-schedule"
+        schedule = get_settings().broker_folder / "beat-schedule"
     _become(processes.scheduler_command(["--schedule", str(schedule), *context.args]))
 
 

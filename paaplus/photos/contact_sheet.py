@@ -14,6 +14,7 @@ from paaplus.db.tables import ImageRow
 from paaplus.photos.platform import LocalPlatform
 from paaplus.photos.ranking import FolderRanking, RankedPhoto
 from paaplus.services.images import thumbnails
+from paaplus.whole_files import write_atomically
 
 NUM_FIRST: Final = 60
 NUM_LAST: Final = 20
@@ -82,7 +83,7 @@ def write_contact_sheet(platform: LocalPlatform, ranking: FolderRanking, title: 
         "</div></body></html>\n"
     )
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(page, encoding="utf-8")
+    write_atomically(file, page.encode())
 
 
 def _whose(user: str) -> str:

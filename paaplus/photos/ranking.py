@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from paaplus.photos.platform import LocalPlatform
 from paaplus.photos.stars import StarThresholds, star_thresholds
 from paaplus.services.predictions import rankings
 from paaplus.services.predictions.rankings import RankedImage
+from paaplus.whole_files import write_atomically
 
 _RANK_DIGITS: Final = 3  # at least, of the names of copies
 
@@ -128,10 +130,11 @@ FIELDS: dict[str, Callable[[RankedPhoto], Any]] = {
 
 def write_csv(ranking: FolderRanking, file: Path) -> None:
     """Write all ranked files as a CSV, best first."""
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(FIELDS)
-        writer.writerows([[_cell(read(photo)) for read in FIELDS.values()] for photo in ranking.photos])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(FIELDS)
+    writer.writerows([[_cell(read(photo)) for read in FIELDS.values()] for photo in ranking.photos])
+    write_atomically(file, text.getvalue().encode())
 
 
 def _cell(value: Any) -> str:

@@ -29,7 +29,8 @@ from paaplus.models.physiqueframe.network.loss import AspectLoss
 from paaplus.models.physiqueframe.weights.checkpoint import load_checkpoint, save_checkpoint
 from paaplus.pipelines.evaluate_physiqueframe import METRICS, evaluate, network_scores
 from paaplus.pipelines.physiqueframe_batches import MirroredSamples, load_batches, shuffled_batches
-from paaplus.pipelines.training_files import TrainingState, read_state, write_atomically, write_log, write_state
+from paaplus.pipelines.training_files import TrainingState, read_state, write_log, write_state
+from paaplus.whole_files import write_atomically
 
 BEST_FILE, STATE_FILE, LOG_FILE, RUN_FILE = "physiqueframe.safetensors", "state.pt", "log.csv", "run.json"
 _ADAM_EPS = 1e-5  # of the published training

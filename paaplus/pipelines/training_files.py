@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from paaplus.errors import InvalidInput
+from paaplus.whole_files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,3 @@ def write_log(file: Path, rows: Sequence[dict[str, float]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(file, text.getvalue().encode())
-
-
-def write_atomically(file: Path, content: bytes | memoryview) -> None:
-    """Write a temporary file and rename it: a reader sees the old content or the new one."""
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)

@@ -28,13 +28,12 @@ from paaplus.errors import (
 from paaplus.services.users import sessions
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
-from paaplus.services.users.sessions import BrowserSession, SessionRing
+from paaplus.services.users.sessions import COOKIE, BrowserSession, SessionRing
 from paaplus.studio import checks, pages, sentences, texts
 from paaplus.studio.checks import Needs
 from paaplus.studio.context import StudioContext
 from paaplus.studio.texts import Texts
 
-COOKIE: Final = "paaplus_studio"
 LANGUAGE_COOKIE: Final = "paaplus_language"
 PREFIX: Final = "/studio"
 
@@ -239,6 +238,7 @@ def _open(call: Call, ring: SessionRing) -> None:
     """Read the session of the cookie; a cookie of a session that has ended is as none."""
     try:
         call.session = ring.read(call.context.database, str(call.secret))
+        call.context.failures.remember(str(call.secret))
     except Unauthenticated:
         call.session = None
 

@@ -10,8 +10,9 @@ from paaplus.errors import Unauthenticated
 from paaplus.services.images.filters import ImageFilter
 from paaplus.services.images.images import list_images
 from paaplus.services.users import keys, sessions, users
+from paaplus.services.users.sessions import COOKIE
 from paaplus.studio import tour
-from paaplus.studio.calls import COOKIE, Call
+from paaplus.studio.calls import Call
 
 HOME: Final = "home"  # application of the people who rate on this machine
 ME: Final = "me"

@@ -16,8 +16,8 @@ from starlette.testclient import TestClient
 
 from paaplus.db.tables import BrowserSessionRow
 from paaplus.services.users import keys, sessions
+from paaplus.services.users.sessions import COOKIE
 from paaplus.studio import pages, routes
-from paaplus.studio.calls import COOKIE
 from tests.api.conftest import World, jpeg
 from tests.support.databases import on_one_database
 from tests.support.factories import make_features

@@ -148,6 +148,9 @@ def test_origin_that_no_browser_names_is_refused(origin: str, monkeypatch: pytes
         ("API_HOST", "ca nary", "neither a host's name nor an address"),
         ("API_HOST", "0.0.0.0:80", "a port is given by PAAPLUS_API_PORT"),
         ("NIMA_ASPECT", "a\x07b", "a control character"),
+        ("FAULT", "canary", "is no fault point; known: job_claimed"),
+        ("FAULT", "canary:stop", "is no fault point"),
+        ("FAULT", "trained:canary", "is no fault point"),
     ],
 )
 def test_junk_is_told_at_the_start_with_its_variable_and_without_its_value(
@@ -171,6 +174,8 @@ def test_junk_is_told_at_the_start_with_its_variable_and_without_its_value(
         ("DATABASE_URL", "postgresql+psycopg://ann@host/paaplus"),
         ("DEFAULT_BASE_MODEL", "timm:vit_base_patch16_clip_224.openai@12"),
         ("API_HOST", "fe80::1%eth0"),
+        ("FAULT", "trained:stop"),
+        ("FAULT", "@/tmp/named later"),
         ("API_HOST", "paaplus.example"),
         ("SERVICE_HOST", "10.0.0.1"),  # of Kubernetes, for a service called paaplus
         ("PORT_8000_TCP_ADDR", "10.0.0.1"),

@@ -12,7 +12,7 @@ import pytest
 from paaplus.services.feedback import feedback_log
 from paaplus.services.users import sessions, users
 from paaplus.services.users.keys import OPERATOR
-from paaplus.studio.calls import COOKIE
+from paaplus.services.users.sessions import COOKIE
 from tests.studio.browsers import Screen
 from tests.studio.conftest import Studio
 from tests.support.processes import wait_until

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from paaplus.db import migrate
 from paaplus.settings import Settings
 from tests.support.processes import running, start_worker
 
@@ -18,3 +22,16 @@ def test_worker_does_not_start_on_another_schema(prefork: bool, empty_database_u
     with running(worker):
         assert worker.process.wait(100) == 1
     assert "`paaplus db upgrade`" in worker.log()
+
+
+def test_wrong_option_of_a_worker_makes_no_folder(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    migrate.upgrade(settings.resolved_database_url)
+    before = sorted(tmp_path.rglob("*"))
+    environment = os.environ | {"PAAPLUS_HOME": str(settings.home)}
+    for name in ("worker", "scheduler"):
+        command = [sys.executable, "-c", "from paaplus.cli.main import main; main()", name, "--no-such-option"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+        assert done.returncode == 2, done.stderr
+        assert "no-such-option" in done.stderr
+    assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] == []

@@ -2,11 +2,13 @@
 
 A transaction costs more than the few rows of one posting, above all where every commit waits for the disk. Besides,
 SQLite has one write lock, and several threads that wait for it sleep longer than they need to.
+
+A large posting is written in parts, each in a transaction of its own, and between two of them other callers have their
+turn.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,17 +21,18 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from paaplus import faults
+from paaplus import faults, pauses
 from paaplus.db.engine import Database
-from paaplus.errors import NotFound, Unavailable
+from paaplus.errors import NotFound
 from paaplus.services.feedback import intake
 from paaplus.services.feedback.intake import AppendResult, NewEvent, PreparedEvent
+from paaplus.services.feedback.postings import PostingQueue
 from paaplus.services.users import users as users_service
 from paaplus.services.users.keys import Principal
 from paaplus.settings import Settings
 
 MAX_EVENTS: Final = 256  # of one transaction, unless one posting has more
-LARGE: Final = 64  # events of a posting that is prepared in its caller's thread
+LARGE: Final = 64  # events of a posting that is written in parts of so many, each prepared in its caller's thread
 MAX_WAITING: Final = 1_000  # postings
 NUM_PATIENT: Final = 8  # threads for postings to users that another transaction has locked
 _LOCK_NOT_AVAILABLE: Final = "55P03"  # of PostgreSQL
@@ -63,45 +66,43 @@ class _Posting:
 
 
 class FeedbackWriter:
-    """Appends postings in the order in which they arrive. Postings may come from any thread.
+    """Appends the postings of a caller in the order in which they arrive, callers in turns. From any thread.
 
     A posting to a user that another transaction has locked goes on in another thread. Other users do not wait for it.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database, self._settings = database, settings
-        self._waiting: queue.Queue[_Posting | None] = queue.Queue(MAX_WAITING)
+        self._waiting = PostingQueue[_Posting](MAX_WAITING, lambda posting: len(posting.posted))
         self._patient = ThreadPoolExecutor(NUM_PATIENT, "feedback-patient")
         self._thread = threading.Thread(target=self._run, name="feedback-writer", daemon=True)
         self._thread.start()
 
     def submit(self, principal: Principal, posted: Sequence[Posted]) -> Future[list[AppendResult]]:
-        """Append the events after those that wait; the result is there when they are committed.
+        """Append the events after those of the caller that wait; the result is there when they are committed.
+
+        A failure may leave earlier parts of a large posting stored. Posted again, these are duplicates.
 
         Raises:
             Unavailable: too many postings wait.
         """
-        prepared = None
-        if len(posted) > LARGE:  # the checks of many events must not delay the postings of others
-            with self._database.read_session() as session:
-                [prepared] = _prepare(session, [(principal, posted)])
-        posting = _Posting(principal, posted, prepared)
-        try:
-            self._waiting.put_nowait(posting)
-        except queue.Full:
-            raise Unavailable("too much feedback at once; try again") from None
-        return posting.result
+        parts = [_Posting(principal, part, None) for part in _parts(posted)]
+        if len(parts) > 1:  # the checks of many events must not delay the postings of others
+            for part in parts:
+                with self._database.read_session() as session:
+                    [part.prepared] = _prepare(session, [(principal, part.posted)])
+                pauses.pause()
+        self._waiting.put(principal.actor, parts)
+        return parts[0].result if len(parts) == 1 else _together([part.result for part in parts])
 
     def close(self) -> None:
         """Append what waits, and end the thread."""
-        self._waiting.put(None)
+        self._waiting.close()
         self._thread.join()
         self._patient.shutdown()
 
     def _run(self) -> None:
-        following: _Posting | None = None
-        while (first := following or self._waiting.get()) is not None:
-            group, following = self._group(first)
+        while group := self._waiting.take(MAX_EVENTS, LARGE):
             try:
                 self._write(group, wait=False)
             except Exception as error:
@@ -112,23 +113,6 @@ class FeedbackWriter:
                     self._failed(group[0], error)
                 else:
                     self._write_one_by_one(group)
-
-    def _group(self, first: _Posting) -> tuple[list[_Posting], _Posting | None]:
-        """The first posting with those that wait too, and the one that did not fit any more."""
-        group, num_events = [first], len(first.posted)
-        while num_events < MAX_EVENTS:
-            try:
-                posting = self._waiting.get_nowait()
-            except queue.Empty:
-                break
-            if posting is None:
-                self._waiting.put(None)  # read again when the group is written
-                break
-            if num_events + len(posting.posted) > MAX_EVENTS:
-                return group, posting
-            group.append(posting)
-            num_events += len(posting.posted)
-        return group, None
 
     def _write_one_by_one(self, group: list[_Posting]) -> None:
         """After a transaction has failed: one posting must not fail the others."""
@@ -173,6 +157,35 @@ class FeedbackWriter:
         faults.point("feedback_committed")
         for posting, each in zip(group, prepared, strict=True):
             posting.result.set_result([*each.results, *(next(results) for _ in each.events)])
+
+
+def _parts(posted: Sequence[Posted]) -> list[Sequence[Posted]]:
+    """The events in parts, each with as few users as possible. The order of one user's events stays."""
+    if len(posted) <= LARGE:
+        return [posted]
+    by_user = sorted(posted, key=lambda each: each.user)
+    return [by_user[start : start + LARGE] for start in range(0, len(by_user), LARGE)]
+
+
+def _together(parts: Sequence[Future[list[AppendResult]]]) -> Future[list[AppendResult]]:
+    """The results of all parts, or the first error, when all are done."""
+    whole: Future[list[AppendResult]] = Future()
+    num_left, lock = len(parts), threading.Lock()
+
+    def count(_: Future[list[AppendResult]]) -> None:
+        nonlocal num_left
+        with lock:
+            num_left -= 1
+            if num_left:
+                return
+        if (error := next(filter(None, (part.exception() for part in parts)), None)) is not None:
+            whole.set_exception(error)
+        else:
+            whole.set_result([result for part in parts for result in part.result()])
+
+    for part in parts:
+        part.add_done_callback(count)
+    return whole
 
 
 def _is_unreachable(error: Exception) -> bool:

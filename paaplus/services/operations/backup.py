@@ -148,6 +148,15 @@ def backup(
     return BackupReport(manifest["revision"], num_rows, manifest["num_blobs"], missing)
 
 
+def require_restorable(url: str, folder: Path) -> None:
+    """Check what can be checked before a storage is opened, which may make its folder.
+
+    Raises: as `restore`.
+    """
+    _read_manifest(folder)
+    _require_empty(url)
+
+
 def restore(url: str, blobs: BlobStore, folder: Path, *, erasures_url: str, actor: str) -> RestoreReport:
     """Restore a backup into an empty database, upgrade the schema, and repeat the erasures since the backup.
 

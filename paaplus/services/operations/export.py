@@ -17,6 +17,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from paaplus import pauses
 from paaplus.db.engine import Database
 from paaplus.db.tables import (
     AdapterHistoryRow,
@@ -157,6 +158,7 @@ def write_zip(database: Database, blobs: BlobStore, user_id: UUID, file: IO[byte
         unreadable = []
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for image_id, sha256, media_type in images:
+                pauses.pause()
                 try:
                     data = blobs.get(sha256)
                 except (Damaged, NotFound) as error:
@@ -179,6 +181,7 @@ def _write_tables(session: Session, user_id: UUID, file: IO[str]) -> None:
     for name, about in ABOUT_A_USER.items():
         file.write(f"{opening}{json.dumps(name)}: [")
         separator = "\n"
+        pauses.pause()
         for row in _rows(session, Base.metadata.tables[name], about(user_id)):
             file.write(separator + json.dumps(row, ensure_ascii=False))
             separator = ",\n"
@@ -202,7 +205,10 @@ def read_tables(session: Session, user_id: UUID) -> dict[str, list[dict[str, Any
 def _rows(session: Session, table: sa.Table, about: sa.ColumnElement[bool]) -> Iterator[dict[str, Any]]:
     columns = [column for column in table.columns if column.name not in LEFT_OUT.get(table.name, frozenset())]
     query = sa.select(*columns).where(about).order_by(*table.primary_key.columns)
-    for row in session.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}).mappings():
+    found = session.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}).mappings()
+    for number, row in enumerate(found, 1):
+        if number % ROWS_AT_ONCE == 0:
+            pauses.pause()
         yield {name: _plain(value) for name, value in row.items()}
 
 

@@ -62,8 +62,13 @@ class FailedAttempts:
             if len(self._counts) > NUM_ADDRESSES:
                 self._counts.popitem(last=False)
 
+    def known_digest(self, token: str) -> str | None:
+        """The digest of a key or of a session's secret that was valid lately; None: it was not."""
+        digest = sha256_hex(token.encode())
+        return digest if digest in self._known else None
+
     def remember(self, token: str) -> None:
-        """Remember that a key was valid."""
+        """Remember that a key, or the secret of a session, was valid."""
         digest = sha256_hex(token.encode())
         with self._lock:
             self._known[digest] = None

@@ -36,6 +36,7 @@ GRACE: Final = timedelta(minutes=1)  # requests that were on their way at a rota
 USED_EVERY: Final = timedelta(minutes=1)  # how exactly `used_at` is known: not every request writes
 OPERATOR_KEY: Final = "studio on this machine"
 BROWSER_KEY: Final = "studio"
+COOKIE: Final = "paaplus_studio"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from paaplus.configs import Policy
 from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
-from paaplus.db.tables import AdapterRow, UserRow
+from paaplus.db.tables import AdapterRow, ApiKeyRow, ImageRow, SurveyRow, UserRow
 from paaplus.db.tables.models import AdapterState
 from paaplus.db.types import utcnow
 from paaplus.db.upsert import insert_ignoring_conflicts
@@ -183,6 +183,22 @@ def visible_users(principal: Principal) -> sa.ColumnElement[bool]:
     if principal.application is not None:
         return UserRow.application == principal.application
     return sa.true()
+
+
+def require_application(session: Session, application: str | None) -> None:
+    """Check the name of an application by which a list is restricted: a wrong one must not look like an empty list.
+
+    Raises:
+        NotFound: no user, image, key or survey is of this application; the message has those that exist.
+    """
+    if application is None:
+        return
+    columns: list[Any] = [table.application for table in (UserRow, ImageRow, ApiKeyRow, SurveyRow)]
+    if any(session.execute(sa.select(each).where(each == application).limit(1)).first() for each in columns):
+        return
+    named = sa.union(*(sa.select(each).where(each.is_not(None)) for each in columns))
+    names = session.execute(named.order_by("application").limit(20)).scalars()
+    raise NotFound(f"there is no application {application!r}; there are: {', '.join(names) or 'none'}")
 
 
 def list_users(

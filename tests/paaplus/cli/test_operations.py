@@ -95,3 +95,31 @@ def test_backup_is_restored_into_an_empty_place_without_who_was_erased(
     restored = run("restore", str(folder), "--json", place=place)
     assert (restored["rows"], restored["users_erased_again"]) == (2, [str(erased)])
     assert [user["id"] for user in run("users", "list", "--json", place=place)] == [str(kept)]
+
+
+def test_refused_restore_leaves_no_folder(run: Run, settings: Settings, tmp_path: Path) -> None:
+    no_backup, home = tmp_path / "no backup", tmp_path / "new"
+    no_backup.mkdir()
+    new = Settings(home=home, database_url=f"sqlite:///{tmp_path / 'none.db'}")
+    assert "backup" in run("restore", str(no_backup), exit_code=1, place=new)
+    assert not home.exists()
+
+
+LISTS = [
+    "users list",
+    "images list",
+    "experts list",
+    "surveys list",
+    "tools revisions",
+    "adapters rollback-many --strategy replay --reason x",
+]
+
+
+@pytest.mark.parametrize("command", LISTS)
+def test_application_that_nobody_has_is_no_empty_list(run: Run, database: Database, command: str) -> None:
+    with database.session() as session:
+        make_user(session, application="shop")
+    told = run(*command.split(), "--application", "shoop", exit_code=1)
+    assert "no application 'shoop'" in told
+    assert "shop" in told.replace("'shoop'", "")
+    run(*command.split(), "--application", "shop")

@@ -1,0 +1,313 @@
+"""Places for requests that work, given to callers in turns: nobody waits behind all the requests of somebody else.
+
+Python runs one thread at a time, so that more requests at once only make each of them slower. A process has a few
+places. A request without one waits in the queue of its caller, and free places go to one caller after the other. While
+several callers are active, each has its share of the places; a caller who is alone may have all of them.
+
+A place is for work. A request that waits (for features, for the rest of a body, for its reader) gives its place back,
+and asks again. A request that holds one for `LONG_S` waits for something that this module does not know of, most
+likely a lock: it goes on without one, so that nothing can stand still. All of this is in the event loop, without locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from enum import Enum, auto
+from typing import Final
+
+from paaplus.errors import TooMany, Unavailable
+
+ACTIVE_S: Final = 1.0  # after its last request a caller counts as active
+LONG_S: Final = 0.25
+MAX_LONG: Final = 8  # requests of one caller that go on without a place: half of the connections to PostgreSQL
+MAX_QUEUED: Final = 5_000  # requests of all callers
+PAUSE_S: Final = 2.0  # a thread that lets others go first goes on after this time, whatever happens
+SLEEP_S: Final = 0.02
+
+
+class State(Enum):
+    """Whether a request has a place. `LONG`: it works without one, because it takes long."""
+
+    WAITING = auto()
+    WORKING = auto()
+    LONG = auto()
+
+
+class _Caller:
+    """One caller: how many of its requests work, and those that wait, in order."""
+
+    __slots__ = ("name", "num_long", "num_working", "seen_at", "waiting")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.num_working = self.num_long = 0
+        self.seen_at = 0.0
+        self.waiting: OrderedDict[Place, asyncio.Future[None]] = OrderedDict()
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self.num_working or self.num_long or self.waiting)
+
+
+class Place:
+    """The place of one request, if it has one at the moment. In the event loop only, except for `pause`."""
+
+    __slots__ = ("_is_closed", "_loop", "_places", "_went_on_at", "began_at", "caller", "name", "state")
+
+    def __init__(self, places: Places, name: str, loop: asyncio.AbstractEventLoop) -> None:
+        self._places, self._loop, self.name = places, loop, name
+        self.state: State = State.WAITING
+        self.began_at = 0.0
+        self._went_on_at = time.monotonic()
+        self.caller: _Caller
+        self._is_closed = False
+
+    def release(self) -> None:
+        """Give the place back for as long as the request waits for something."""
+        self._places.give_back(self)
+
+    async def take(self) -> None:
+        """Take a place again, before the others of this caller that wait."""
+        if not self._is_closed and self.state is State.WAITING:
+            await self._places.wait(self, first=True)
+
+    def close(self) -> None:
+        """Give the place back for good: the answer begins, or there will be none."""
+        self._is_closed = True
+        self._places.give_back(self)
+
+    def pause(self) -> None:
+        """Let other callers go first. For a thread that works for the request.
+
+        If they wait for a place, they get this one. If they work, the thread sleeps as long as its last part took.
+        """
+        if self._places.others_wait(self.caller):
+            has_place = threading.Event()
+            self._loop.call_soon_threadsafe(self._begin_pause, has_place)
+            has_place.wait(PAUSE_S)
+        elif self._places.others_work(self.caller):
+            time.sleep(min(max(0.0, time.monotonic() - self._went_on_at), SLEEP_S))
+        self._went_on_at = time.monotonic()
+
+    def _begin_pause(self, has_place: threading.Event) -> None:
+        if self._is_closed:
+            has_place.set()
+            return
+        self._places.give_back(self)
+        self._places.queue(self, first=True).add_done_callback(lambda _: has_place.set())
+
+
+class Places:
+    """The places of one process.
+
+    Args:
+        num_places: requests that work at once.
+        max_queued: requests of one caller that wait for a place.
+        max_queued_s: how long one waits at most.
+    """
+
+    def __init__(self, num_places: int, max_queued: int, max_queued_s: float) -> None:
+        self.num_free = self._num_places = num_places
+        self.num_queued = 0
+        self._max_queued, self._max_queued_s = max_queued, max_queued_s
+        self._callers: OrderedDict[str, _Caller] = OrderedDict()  # the one that was seen last is the last
+        self._turns: deque[_Caller] = deque()  # those with waiting requests, the next one first
+        self._working: dict[Place, None] = {}  # in the order in which they began
+        self._watch: asyncio.TimerHandle | None = None
+
+    @property
+    def num_callers(self) -> int:
+        """Callers that are active, or were lately."""
+        return len(self._callers)
+
+    def others_wait(self, caller: _Caller) -> bool:
+        """Whether another caller waits for a place. From any thread."""
+        return self.num_queued > len(caller.waiting)
+
+    def others_work(self, caller: _Caller) -> bool:
+        """Whether a request of another caller works. From any thread."""
+        return len(self._working) > caller.num_working
+
+    def ask(self, name: str) -> Place:
+        """The place of a new request of this caller. It works at once, or its state is still `WAITING`.
+
+        Raises:
+            TooMany: too many requests of this caller wait.
+            Unavailable: too many requests of all callers wait.
+        """
+        loop = asyncio.get_running_loop()
+        place, now = Place(self, name, loop), loop.time()
+        caller = place.caller = self._seen(name, now)
+        if self.num_free and not caller.waiting and self._has_share(caller):
+            self._begin(place, now)
+        elif len(caller.waiting) >= self._max_queued:
+            raise TooMany(f"{len(caller.waiting)} requests of this caller wait already", 1.0)
+        elif self.num_queued >= MAX_QUEUED:
+            raise Unavailable("too many requests wait; try again")
+        return place
+
+    async def take(self, place: Place) -> None:
+        """Wait for the place of a new request.
+
+        Raises:
+            TooMany: it has waited too long.
+        """
+        if place.state is not State.WAITING:
+            return
+        try:
+            async with asyncio.timeout(self._max_queued_s):
+                await self.wait(place)
+        except TimeoutError:
+            place.close()
+            raise TooMany(f"waited {self._max_queued_s:g} s behind other requests of this caller", 5.0) from None
+
+    async def wait(self, place: Place, *, first: bool = False) -> None:
+        """Wait until it is this request's turn.
+
+        Args:
+            first: before the other requests of the caller.
+        """
+        try:
+            await self.queue(place, first=first)
+        except asyncio.CancelledError:  # perhaps in the moment when it was given the place
+            self.give_back(place)
+            raise
+
+    def queue(self, place: Place, *, first: bool = False) -> asyncio.Future[None]:
+        """Let a request wait for its turn. The future is done when it has a place, cancelled if it is given back."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        caller = place.caller = self._seen(place.name, now)
+        future: asyncio.Future[None] = loop.create_future()
+        if not caller.waiting:
+            self._turns.append(caller)
+        caller.waiting[place] = future
+        if first:
+            caller.waiting.move_to_end(place, last=False)
+        self.num_queued += 1
+        self._hand_out(now)
+        if self.num_queued and self._watch is None:
+            self._watch = loop.call_later(LONG_S, self._look_for_long)
+        return future
+
+    def give_back(self, place: Place) -> None:
+        """Give a place back, or wait for it no longer. Repeating it changes nothing."""
+        caller, state = place.caller, place.state
+        place.state = State.WAITING
+        if state is State.WORKING:
+            del self._working[place]
+            caller.num_working -= 1
+            self.num_free += 1
+        elif state is State.LONG:
+            caller.num_long -= 1
+        elif (future := caller.waiting.pop(place, None)) is not None:
+            self.num_queued -= 1
+            if not caller.waiting:
+                self._turns.remove(caller)
+            future.cancel()
+        if self._turns:
+            self._hand_out(asyncio.get_running_loop().time())
+
+    def _seen(self, name: str, now: float) -> _Caller:
+        caller = self._callers.get(name)
+        if caller is None:
+            caller = self._callers[name] = _Caller(name)
+        elif len(self._callers) > 1:
+            self._callers.move_to_end(name)
+        caller.seen_at = now
+        self._forget_old(now)
+        return caller
+
+    def _forget_old(self, now: float) -> None:
+        while len(self._callers) > 1:
+            first = next(iter(self._callers.values()))
+            if first.seen_at > now - ACTIVE_S:
+                return
+            if first.is_idle:
+                del self._callers[first.name]
+            else:
+                first.seen_at = now
+                self._callers.move_to_end(first.name)
+
+    def _has_share(self, caller: _Caller) -> bool:
+        if caller.num_long >= MAX_LONG:
+            return False
+        num_active = len(self._callers)
+        if num_active > 1:  # one share more than callers: whoever comes finds a place
+            return caller.num_working < max(1, self._num_places // (num_active + 1))
+        return caller.num_working < self._num_places
+
+    def _begin(self, place: Place, now: float) -> None:
+        place.state, place.began_at = State.WORKING, now
+        place.caller.num_working += 1
+        self.num_free -= 1
+        self._working[place] = None
+
+    def _hand_out(self, now: float) -> None:
+        """Give free places to those whose turn it is, one caller after the other."""
+        if not self.num_free:
+            return
+        self._forget_old(now)
+        num_passed = 0
+        while self.num_free and num_passed < len(self._turns):
+            caller = self._turns.popleft()
+            if not self._has_share(caller):
+                self._turns.append(caller)
+                num_passed += 1
+                continue
+            num_passed = 0
+            place, future = caller.waiting.popitem(last=False)
+            self.num_queued -= 1
+            if caller.waiting:
+                self._turns.append(caller)
+            self._begin(place, now)
+            future.set_result(None)
+
+    def _look_for_long(self) -> None:
+        """While others wait, count no longer who has held a place for long."""
+        loop = asyncio.get_running_loop()
+        now, self._watch = loop.time(), None
+        while self._working and (first := next(iter(self._working))).began_at <= now - LONG_S:
+            del self._working[first]
+            first.state = State.LONG
+            first.caller.num_working -= 1
+            first.caller.num_long += 1
+            self.num_free += 1
+        self._hand_out(now)
+        if self.num_queued:
+            self._watch = loop.call_later(LONG_S, self._look_for_long)
+
+
+CURRENT: Final[ContextVar[Place | None]] = ContextVar("place", default=None)
+
+
+def release() -> None:
+    """Give the place of this request back: it waits for something. In the event loop."""
+    if (place := CURRENT.get()) is not None:
+        place.release()
+
+
+async def resume() -> None:
+    """Take the place again, if this request gave it back and has not begun to answer."""
+    if (place := CURRENT.get()) is not None:
+        await place.take()
+
+
+@asynccontextmanager
+async def waiting() -> AsyncIterator[None]:
+    """In this block the request waits for something, and holds no place."""
+    release()
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise
+    except BaseException:
+        await resume()
+        raise
+    await resume()

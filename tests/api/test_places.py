@@ -1,0 +1,272 @@
+"""Places: callers in turns, bounded queues, and no place lost, whatever happens to a request. Counts and order only."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from paaplus.api import places
+from paaplus.api.places import CURRENT, Place, Places, State
+from paaplus.errors import TooMany, Unavailable
+
+
+def run(scene: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(scene, 60))
+
+
+class Crowd:
+    """Requests that write down their caller when they have a place, and keep it until they are told."""
+
+    def __init__(self, num_places: int, max_queued: int = 100) -> None:
+        self.places = Places(num_places, max_queued, 60)
+        self.order: list[str] = []
+        self.working: list[tuple[Place, asyncio.Event]] = []
+
+    def come(self, caller: str, number: int = 1) -> list[asyncio.Task[None]]:
+        return [asyncio.create_task(self._request(caller)) for _ in range(number)]
+
+    async def _request(self, caller: str) -> None:
+        place, done = self.places.ask(caller), asyncio.Event()
+        try:
+            await self.places.take(place)
+            self.order.append(caller)
+            self.working.append((place, done))
+            await done.wait()
+        finally:
+            place.close()
+
+    async def end(self, number: int = 1) -> None:
+        """The requests that began first end."""
+        for _ in range(number):
+            self.working.pop(0)[1].set()
+            await settle()
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_next_place_goes_to_another_caller_however_many_requests_of_one_wait() -> None:
+    async def scene() -> None:
+        crowd = Crowd(num_places=2)
+        tasks = crowd.come("greedy", 20)
+        await settle()
+        assert crowd.order == ["greedy"] * 2, "a caller who is alone has all places"
+        tasks += crowd.come("anna") + crowd.come("ben")
+        await settle()
+        assert crowd.places.num_free == 0
+        await crowd.end(2)
+        assert crowd.order[2:] == ["anna", "ben"]
+        while crowd.working:
+            await crowd.end()
+        await asyncio.gather(*tasks)
+        assert crowd.order == ["greedy", "greedy", "anna", "ben", *["greedy"] * 18]
+        assert (crowd.places.num_free, crowd.places.num_queued) == (2, 0)
+
+    run(scene())
+
+
+def test_callers_have_their_turn_one_after_the_other() -> None:
+    async def scene() -> None:
+        crowd = Crowd(num_places=1)
+        tasks = [*crowd.come("a", 4), *crowd.come("b", 3), *crowd.come("c", 1)]
+        await settle()
+        while crowd.working:
+            await crowd.end()
+        await asyncio.gather(*tasks)
+        assert "".join(crowd.order) == "aabcabab", "the first found a free place"
+
+    run(scene())
+
+
+def test_whoever_comes_finds_a_place_beside_callers_who_have_their_share() -> None:
+    async def scene() -> None:
+        crowd = Crowd(num_places=6)
+        tasks = [*crowd.come("light"), *crowd.come("heavy", 9)]
+        await settle()
+        assert crowd.order == ["light", "heavy", "heavy"]
+        tasks += crowd.come("third")
+        await settle()
+        assert crowd.order[3:] == ["third"]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    run(scene())
+
+
+def test_queue_of_a_caller_is_bounded_and_those_of_others_are_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        crowd = Crowd(num_places=1, max_queued=3)
+        tasks = crowd.come("greedy", 6)
+        await settle()
+        refused = [task.exception() for task in tasks if task.done()]
+        assert [type(error) for error in refused] == [TooMany, TooMany]
+        tasks += crowd.come("other")
+        await crowd.end()
+        await crowd.end()
+        assert "other" in crowd.order
+        monkeypatch.setattr(places, "MAX_QUEUED", 0)
+        with pytest.raises(Unavailable):
+            crowd.places.ask("third")
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert (crowd.places.num_free, crowd.places.num_queued) == (1, 0)
+
+    run(scene())
+
+
+def test_cancelled_requests_leave_no_place_taken_in_whichever_moment() -> None:
+    async def scene() -> None:
+        crowd = Crowd(num_places=2)
+        tasks = [*crowd.come("a", 5), *crowd.come("b", 5)]
+        await settle()
+        tasks[4].cancel()  # it waits
+        crowd.working.pop(0)[1].set()
+        await asyncio.sleep(0)  # the next one is given the place, and has not gone on
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert (crowd.places.num_free, crowd.places.num_queued) == (2, 0)
+        again = crowd.places.ask("a")
+        assert again.state is State.WORKING
+
+    run(scene())
+
+
+def test_random_cancellations_keep_the_count() -> None:
+    async def scene() -> None:
+        rng = random.Random(3)
+        crowd = Crowd(num_places=3)
+        tasks: list[asyncio.Task[None]] = []
+        for _ in range(2000):
+            act = rng.random()
+            if act < 0.5:
+                tasks += crowd.come(rng.choice("abcd"))
+            elif act < 0.75 and crowd.working:
+                crowd.working.pop(rng.randrange(len(crowd.working)))[1].set()
+            elif tasks:
+                rng.choice(tasks).cancel()
+            if rng.random() < 0.5:
+                await asyncio.sleep(0)
+            assert 0 <= crowd.places.num_free <= 3
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert (crowd.places.num_free, crowd.places.num_queued) == (3, 0)
+
+    run(scene())
+
+
+def test_request_that_waits_for_something_holds_no_place_and_goes_on_before_the_others_of_its_caller() -> None:
+    async def scene() -> None:
+        crowd, news = Crowd(num_places=1), asyncio.Event()
+
+        async def poll() -> None:
+            place = crowd.places.ask("a")
+            CURRENT.set(place)
+            await crowd.places.take(place)
+            async with places.waiting():
+                await news.wait()
+            crowd.order.append("poll")
+            place.close()
+
+        poller = asyncio.create_task(poll())
+        await settle()
+        assert crowd.places.num_free == 1
+        tasks = crowd.come("a", 3)
+        await settle()
+        news.set()
+        await settle()
+        assert crowd.order == ["a"], "it needs a place to go on"
+        await crowd.end()
+        await poller
+        assert crowd.order[:2] == ["a", "poll"]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert crowd.places.num_free == 1
+
+    run(scene())
+
+
+def test_request_that_takes_long_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "LONG_S", 0.01)
+
+    async def scene() -> None:
+        crowd = Crowd(num_places=1)
+        stuck = crowd.come("stuck", 30)
+        other = crowd.come("other")
+        while "other" not in crowd.order:  # nobody ends
+            await asyncio.sleep(0.01)
+        for task in [*stuck, *other]:
+            task.cancel()
+        await asyncio.gather(*stuck, *other, return_exceptions=True)
+        assert (crowd.places.num_free, crowd.places.num_queued) == (1, 0)
+        assert crowd.order.count("stuck") <= places.MAX_LONG + 1
+
+    run(scene())
+
+
+def test_thread_that_pauses_gives_its_place_to_whoever_waits() -> None:
+    async def scene() -> None:
+        crowd = Crowd(num_places=1)
+        place = crowd.places.ask("long")
+        with ThreadPoolExecutor(1) as pool:
+            paused = asyncio.wrap_future(pool.submit(place.pause))
+            await paused  # nobody waits
+            other = crowd.come("other")
+            await settle()
+            assert crowd.order == []
+            paused = asyncio.wrap_future(pool.submit(place.pause))
+            while not crowd.order:
+                await asyncio.sleep(0.001)
+            assert place.state is State.WAITING
+            await crowd.end()
+            await paused
+            assert place.state is State.WORKING
+        place.close()
+        await asyncio.gather(*other)
+        assert crowd.places.num_free == 1
+
+    run(scene())
+
+
+def test_thread_of_a_request_that_has_ended_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "PAUSE_S", 3600)
+
+    async def scene() -> None:
+        crowd = Crowd(num_places=1)
+        place = crowd.places.ask("gone")
+        place.close()
+        tasks = [*crowd.come("other", 2), *crowd.come("third")]
+        await settle()
+        done = threading.Event()
+        place._begin_pause(done)
+        assert done.is_set()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    run(scene())
+
+
+def test_callers_who_were_not_seen_for_long_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "ACTIVE_S", 0.0)
+
+    async def scene() -> None:
+        crowd = Crowd(num_places=2)
+        for number in range(100):
+            crowd.places.ask(f"caller {number}").close()
+            await asyncio.sleep(0.001)
+        assert crowd.places.num_callers == 1
+
+    run(scene())
