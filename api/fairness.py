@@ -75,11 +75,11 @@ class FairnessMiddleware:
 def caller_of(scope: Scope, failures: FailedAttempts) -> str:
     """A name of the caller, from the headers alone: a digest of what is secret, or the address."""
     for name, value in scope["headers"]:
-        secret = ""
+        secret: str | None = None
         if name == b"authorization":
             secret = value[7:].strip().decode("latin-1")  # after "Bearer "
         elif name == b"cookie":
-            secret = cookie_parser(value.decode("latin-1")).get(COOKIE, "")
+            secret = cookie_parser(value.decode("latin-1")).get(COOKIE)
         if secret and (digest := failures.known_digest(secret)) is not None:
             return digest
     client = scope.get("client")

@@ -267,7 +267,8 @@ class Places:
             if caller.waiting:
                 self._turns.append(caller)
             self._begin(place, now)
-            future.set_result(None)
+            if not future.done():  # cancelled a moment ago: who waited for it gives the place back when it runs
+                future.set_result(None)
 
     def _look_for_long(self) -> None:
         """While others wait, count no longer who has held a place for long."""

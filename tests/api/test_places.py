@@ -142,6 +142,24 @@ def test_cancelled_requests_leave_no_place_taken_in_whichever_moment() -> None:
     run(scene())
 
 
+def test_place_that_becomes_free_in_the_moment_of_a_cancellation_is_not_lost() -> None:
+    async def scene() -> None:
+        crowd = Crowd(num_places=1)
+        [first, cancelled, third] = crowd.come("anna", 3)
+        await settle()
+        cancelled.cancel()  # it has not run since
+        crowd.working[0][0].close()
+        await settle()
+        assert len(crowd.working) == 2, "the third has the place"
+        for _, done in crowd.working:
+            done.set()
+        await asyncio.gather(first, third)
+        assert cancelled.cancelled()
+        assert (crowd.places.num_free, crowd.places.num_queued) == (1, 0)
+
+    run(scene())
+
+
 def test_random_cancellations_keep_the_count() -> None:
     async def scene() -> None:
         rng = random.Random(3)
