@@ -2,7 +2,8 @@
 
 Python runs one thread at a time, so that more requests at once only make each of them slower. A process has a few
 places. A request without one waits in the queue of its caller, and free places go to one caller after the other. While
-several callers are active, each has its share of the places; a caller who is alone may have all of them.
+several callers are active, each has its share of the places; a caller who is alone may have all of them. A caller who
+keeps a queue beside active callers pauses after each request for as long as it took: half of the process is left.
 
 A place is for work. A request that waits (for features, for the rest of a body, for its reader) gives its place back,
 and asks again. A request that holds one for `LONG_S` waits for something that this module does not know of, most
@@ -12,6 +13,7 @@ likely a lock: it goes on without one, so that nothing can stand still. All of t
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import OrderedDict, deque
@@ -29,6 +31,7 @@ MAX_LONG: Final = 8  # requests of one caller that go on without a place: half o
 MAX_QUEUED: Final = 5_000  # requests of all callers
 PAUSE_S: Final = 2.0  # a thread that lets others go first goes on after this time, whatever happens
 SLEEP_S: Final = 0.02
+REST_MAX_S: Final = 0.1  # longest pause of a caller who keeps a queue
 
 
 class State(Enum):
@@ -42,12 +45,12 @@ class State(Enum):
 class _Caller:
     """One caller: how many of its requests work, and those that wait, in order."""
 
-    __slots__ = ("name", "num_long", "num_working", "seen_at", "waiting")
+    __slots__ = ("name", "num_long", "num_working", "rests_until", "seen_at", "waiting")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.num_working = self.num_long = 0
-        self.seen_at = 0.0
+        self.seen_at = self.rests_until = 0.0
         self.waiting: OrderedDict[Place, asyncio.Future[None]] = OrderedDict()
 
     @property
@@ -120,6 +123,7 @@ class Places:
         self._turns: deque[_Caller] = deque()  # those with waiting requests, the next one first
         self._working: dict[Place, None] = {}  # in the order in which they began
         self._watch: asyncio.TimerHandle | None = None
+        self._rest_ends: asyncio.TimerHandle | None = None
 
     @property
     def num_callers(self) -> int:
@@ -144,7 +148,7 @@ class Places:
         loop = asyncio.get_running_loop()
         place, now = Place(self, name, loop), loop.time()
         caller = place.caller = self._seen(name, now)
-        if self.num_free and not caller.waiting and self._has_share(caller):
+        if self.num_free and not caller.waiting and self._has_share(caller, now):
             self._begin(place, now)
         elif len(caller.waiting) >= self._max_queued:
             raise TooMany(f"{len(caller.waiting)} requests of this caller wait already", 1.0)
@@ -198,8 +202,10 @@ class Places:
 
     def give_back(self, place: Place) -> None:
         """Give a place back, or wait for it no longer. Repeating it changes nothing."""
-        caller, state = place.caller, place.state
+        caller, state, now = place.caller, place.state, asyncio.get_running_loop().time()
         place.state = State.WAITING
+        if state is not State.WAITING and caller.waiting and len(self._callers) > 1:
+            caller.rests_until = now + min(now - place.began_at, REST_MAX_S)
         if state is State.WORKING:
             del self._working[place]
             caller.num_working -= 1
@@ -212,7 +218,7 @@ class Places:
                 self._turns.remove(caller)
             future.cancel()
         if self._turns:
-            self._hand_out(asyncio.get_running_loop().time())
+            self._hand_out(now)
 
     def _seen(self, name: str, now: float) -> _Caller:
         caller = self._callers.get(name)
@@ -235,10 +241,10 @@ class Places:
                 first.seen_at = now
                 self._callers.move_to_end(first.name)
 
-    def _has_share(self, caller: _Caller) -> bool:
-        if caller.num_long >= MAX_LONG:
-            return False
+    def _has_share(self, caller: _Caller, now: float) -> bool:
         num_active = len(self._callers)
+        if caller.num_long >= MAX_LONG or (num_active > 1 and now < caller.rests_until):
+            return False
         if num_active > 1:  # one share more than callers: whoever comes finds a place
             return caller.num_working < max(1, self._num_places // (num_active + 1))
         return caller.num_working < self._num_places
@@ -254,11 +260,12 @@ class Places:
         if not self.num_free:
             return
         self._forget_old(now)
-        num_passed = 0
+        num_passed, rests_until = 0, math.inf
         while self.num_free and num_passed < len(self._turns):
             caller = self._turns.popleft()
-            if not self._has_share(caller):
+            if not self._has_share(caller, now):
                 self._turns.append(caller)
+                rests_until = min(rests_until, caller.rests_until) if caller.rests_until > now else rests_until
                 num_passed += 1
                 continue
             num_passed = 0
@@ -269,6 +276,12 @@ class Places:
             self._begin(place, now)
             if not future.done():  # cancelled a moment ago: who waited for it gives the place back when it runs
                 future.set_result(None)
+        if self._rest_ends is None and rests_until < math.inf:
+            self._rest_ends = asyncio.get_running_loop().call_at(rests_until, self._end_rest)
+
+    def _end_rest(self) -> None:
+        self._rest_ends = None
+        self._hand_out(asyncio.get_running_loop().time())
 
     def _look_for_long(self) -> None:
         """While others wait, count no longer who has held a place for long."""

@@ -1,4 +1,4 @@
-"""Places: callers in turns, bounded queues, and no place lost, whatever happens to a request. Counts and order only."""
+"""Places: callers in turns, bounded queues, and no place lost, whatever happens to a request. By counts and order."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ from paaplus.errors import TooMany, Unavailable
 
 def run(scene: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(scene, 60))
+
+
+@pytest.fixture(autouse=True)
+def _nobody_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Order alone: who keeps a queue would else wait for some time after each request."""
+    monkeypatch.setattr(places, "REST_MAX_S", 0.0)
 
 
 class Crowd:
@@ -98,6 +104,50 @@ def test_whoever_comes_finds_a_place_beside_callers_who_have_their_share() -> No
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    run(scene())
+
+
+def test_who_keeps_a_queue_beside_others_rests_after_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "ACTIVE_S", 1000.0)
+    monkeypatch.setattr(places, "LONG_S", 1000.0)
+    monkeypatch.setattr(places, "REST_MAX_S", 0.5)
+
+    async def scene() -> None:
+        crowd = Crowd(num_places=2)
+        tasks = crowd.come("anna")
+        await settle()
+        await crowd.end()
+        tasks += crowd.come("greedy", 3)
+        await asyncio.sleep(0.5)
+        await crowd.end()
+        assert crowd.order == ["anna", "greedy"], "the second one rests"
+        tasks += crowd.come("anna")
+        await settle()
+        assert crowd.order == ["anna", "greedy", "anna"], "there is a place for others meanwhile"
+        while len(crowd.order) < 4:  # nobody asks for anything: the rest ends by itself
+            await asyncio.sleep(0.01)
+        await crowd.end(2)
+        while not crowd.working:
+            await asyncio.sleep(0.01)
+        await crowd.end()
+        await asyncio.gather(*tasks)
+        assert (crowd.places.num_free, crowd.places.num_queued) == (2, 0)
+
+    run(scene())
+
+
+def test_who_is_alone_does_not_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "REST_MAX_S", 1000.0)
+
+    async def scene() -> None:
+        crowd = Crowd(num_places=1)
+        tasks = crowd.come("greedy", 3)
+        await asyncio.sleep(0.3)
+        await crowd.end()
+        assert len(crowd.order) == 2
+        await crowd.end(2)
+        await asyncio.gather(*tasks)
 
     run(scene())
 
