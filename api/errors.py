@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import traceback
 from collections.abc import Mapping
+from functools import cache
 from types import NoneType
 from typing import Any, cast
 
@@ -12,10 +14,13 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
+from paaplus.api.path_prefix import route_path
 from paaplus.errors import (
     PaaplusError,
     TooLarge,
@@ -121,8 +126,9 @@ def _words(problem: Mapping[str, Any]) -> str:
     return message.removeprefix("Value error, ")
 
 
-async def _answer_http(_request: Request, error: Exception) -> JSONResponse:
+async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     known = cast(HTTPException, error)
+    headers = {"Allow": ", ".join(_methods(request))} if known.status_code == 405 else known.headers
     codes = {
         400: "invalid_request",
         404: "not_found",
@@ -131,7 +137,21 @@ async def _answer_http(_request: Request, error: Exception) -> JSONResponse:
         415: "unsupported_media_type",
     }
     code = codes.get(known.status_code, "http_error")
-    return answer(known.status_code, code, str(known.detail), headers=known.headers)
+    return answer(known.status_code, code, str(known.detail), headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods of all routes of this path. The framework names those of the first route alone."""
+    path, found = route_path(request.scope), set[str]()
+    for context in iter_route_contexts(request.app.routes):
+        if context.path and context.methods and _pattern(context.path).match(path):
+            found |= context.methods
+    return sorted(found | ({"HEAD"} if "GET" in found else set()))
+
+
+@cache
+def _pattern(path: str) -> re.Pattern[str]:
+    return compile_path(path)[0]
 
 
 async def _answer_database(_request: Request, error: Exception) -> JSONResponse:

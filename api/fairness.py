@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from paaplus import pauses
 from paaplus.api import errors
 from paaplus.api.dependencies import ApiContext
+from paaplus.api.path_prefix import route_path
 from paaplus.api.places import CURRENT, Place, Places, State
 from paaplus.errors import PaaplusError, TooMany
 from paaplus.services.users.failed_attempts import FailedAttempts
@@ -33,7 +34,7 @@ class FairnessMiddleware:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].endswith(HEALTH):
+        if scope["type"] != "http" or route_path(scope) in HEALTH:
             await self.app(scope, receive, send)
             return
         context: ApiContext = scope["app"].state.context

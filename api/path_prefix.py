@@ -29,3 +29,8 @@ def _without(path: str, prefix: str) -> str:
     if path == prefix and prefix:
         return "/"
     return path[len(prefix) :] if path.startswith(f"{prefix}/") else path
+
+
+def route_path(scope: Scope) -> str:
+    """The path as routes name it, without the prefix. For what is inside of the middleware."""
+    return str(scope["path"].removeprefix(scope.get("root_path", "")))

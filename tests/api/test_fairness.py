@@ -68,6 +68,7 @@ def test_requests_of_a_caller_wait_for_each_other_and_too_many_are_refused(
         assert refused.headers["Retry-After"] == "1"
         assert refused.headers["X-Request-ID"]
         assert few.nobody.get("/healthz").status_code == few.nobody.get("/readyz").status_code == 200
+        assert few.application.get("/v1/users/healthz").status_code == 429, "a name is no health route"
         held.go_on.set()
         assert [answer.result(60).status_code for answer in answers] == [200] * 3
     assert (places.num_free, places.num_queued) == (1, 0)

@@ -203,6 +203,19 @@ def test_head_is_get_without_the_body(world: World) -> None:
     assert isinstance(OpenToAll.scopes, frozenset)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "methods"),
+    [
+        ("DELETE", "/v1/users", "GET, HEAD, POST"),
+        ("OPTIONS", "/v1/users/ada", "DELETE, GET, HEAD"),
+        ("GET", "/v1/predictions", "POST"),
+    ],
+)
+def test_a_wrong_method_is_answered_with_all_that_there_are(world: World, method: str, path: str, methods: str) -> None:
+    answer = world.application.request(method, path)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, methods)
+
+
 def test_answers_say_what_is_left_of_the_limit(settings: Settings) -> None:
     limited = settings.model_copy(update={"user_requests_per_minute": 5})
     with TestClient(app_with(limited)) as client:
