@@ -19,6 +19,7 @@ from paaplus.settings import get_settings
 
 with lazy_imports():
     from paaplus.data import image_folder
+    from paaplus.photos import folder as photo_folder
     from paaplus.services.images import deletions, filters, maps, themes
     from paaplus.services.images import images as images_service
     from paaplus.services.images import names as image_names
@@ -119,11 +120,9 @@ def _files(given: list[Path]) -> Iterator[tuple[Path, str]]:
         if not path.is_dir():
             yield path, path.name
             continue
-        for file in sorted(path.rglob("*")):
-            inside = file.relative_to(path)
-            is_hidden = any(part.startswith(".") for part in inside.parts)
-            if file.suffix.lower() in image_folder.IMAGE_SUFFIXES and file.is_file() and not is_hidden:
-                yield file, inside.as_posix()
+        for file in photo_folder.files_below(path):
+            if file.suffix.lower() in image_folder.IMAGE_SUFFIXES and file.is_file():
+                yield file, file.relative_to(path).as_posix()
 
 
 @app.command()

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -154,3 +155,17 @@ def test_hidden_and_excluded_folders_are_left_out(folder: Path) -> None:
     (folder / "empty").mkdir()
     with pytest.raises(InvalidInput, match="has no photograph; known by their suffix are arw, avif"):
         find_photographs(folder / "empty")
+
+
+def test_folders_that_cannot_be_read_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def refused(path: str) -> Any:  # root may read everything
+        if Path(path).name == "trip":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.warns(UserWarning, match=r"1 folder\(s\) cannot be read: .*trip"):
+        found = find_photographs(folder)
+    assert len(found) == NUM_PHOTOS // 2
