@@ -62,7 +62,16 @@ def main() -> None:
         sqlalchemy = sys.modules.get("sqlalchemy.exc")  # not imported here, which would cost each start 0.3 s
         if sqlalchemy is None or not isinstance(error, (sqlalchemy.OperationalError, sqlalchemy.InterfaceError)):
             raise
-        _fail(Unavailable.code, f"database: {str(error.orig).splitlines()[0]}")
+        _fail(Unavailable.code, f"database {_database()}: {str(error.orig).splitlines()[0]}")
+
+
+def _database() -> str:
+    """Which one, without its password."""
+    from sqlalchemy.engine import make_url
+
+    from paaplus.settings import get_settings
+
+    return make_url(get_settings().resolved_database_url).render_as_string(hide_password=True)
 
 
 def _fail(code: str, message: str) -> NoReturn:

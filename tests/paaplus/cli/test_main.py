@@ -42,7 +42,8 @@ def test_home_that_is_a_file_is_named(
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("postgresql://anna:canary@127.0.0.1:1/none", "(unavailable): database: connection failed"),
+        ("postgresql://anna:canary@127.0.0.1:1/none", "anna:***@127.0.0.1:1/none: connection failed"),
+        ("sqlite:////proc", "(unavailable): database sqlite:////proc: unable to open"),
         ("canary", "(invalid_input): PAAPLUS_DATABASE_URL: is no URL of a database"),
     ],
 )
