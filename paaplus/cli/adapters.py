@@ -32,7 +32,7 @@ with lazy_imports():
     from paaplus.services.adapters import bulk_rollback
     from paaplus.services.adapters import versions as adapters_service
     from paaplus.services.feedback import exclusions
-    from paaplus.services.users.users import require_application
+    from paaplus.services.users import users as users_service
 
 app = typer.Typer()
 
@@ -188,7 +188,7 @@ def rollback_many(
     errors: list[str] = []
     with open_database() as database:
         with database.read_session() as session:
-            require_application(session, application)
+            users_service.require_application(session, application)
         after: UUID | None = None
         while True:
             report = bulk_rollback.roll_back(

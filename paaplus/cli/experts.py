@@ -28,7 +28,7 @@ with lazy_imports():
     from paaplus.services.predictions import serving_store
     from paaplus.services.registry import base_models
     from paaplus.services.users import keys
-    from paaplus.services.users.users import require_application
+    from paaplus.services.users import users as users_service
 
 if TYPE_CHECKING:
     from paaplus.db.engine import Database
@@ -49,7 +49,7 @@ def list_experts(
 ) -> None:
     """All experts with the version of their model, and the reason if no user is matched with it."""
     with open_database() as database, database.read_session() as session:
-        require_application(session, application)
+        users_service.require_application(session, application)
         rows = experts_service.list_experts(
             session, keys.OPERATOR, application=application, domain=domain, limit=10_000
         )

@@ -24,7 +24,7 @@ with lazy_imports():
     from paaplus.services.images import images as images_service
     from paaplus.services.images import names as image_names
     from paaplus.services.users import keys
-    from paaplus.services.users.users import require_application
+    from paaplus.services.users import users as users_service
     from paaplus.tools import maps as tool_maps
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def list_images(
     """Images, newest first."""
     wanted = filters.ImageFilter(application=application, theme=theme, search=search, external_id=external_id)
     with open_database() as database, database.read_session() as session:
-        require_application(session, application)
+        users_service.require_application(session, application)
         rows = images_service.list_images(session, keys.OPERATOR, wanted, limit=limit)
         print_rows(
             rows, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, title="images", json_only=JSON_ONLY

@@ -41,7 +41,6 @@ with lazy_imports():
     from paaplus.services.surveys import forms, preference_encoders, preferences, surveys
     from paaplus.services.users import keys
     from paaplus.services.users import users as users_service
-    from paaplus.services.users.users import require_application
 
 if TYPE_CHECKING:
     from paaplus.db.tables import PreferenceEncoderRow, SurveyRow
@@ -110,7 +109,7 @@ def list_surveys(
 ) -> None:
     """All versions of all surveys, newest first, with how many users answered."""
     with open_database() as database, database.read_session() as session:
-        require_application(session, application)
+        users_service.require_application(session, application)
         rows = surveys.list_surveys(session, keys.OPERATOR, application=application, limit=10_000)
         counts = survey_answers.count_answers(session, [row.id for row in rows])
         columns = {field: attrgetter(field) for field in FIELDS} | {"num_answers": lambda row: counts.get(row.id, 0)}

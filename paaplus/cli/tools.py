@@ -32,7 +32,7 @@ with lazy_imports():
     from paaplus.services.reviews import ordering, pseudo_labels, tool_learning, tool_revisions
     from paaplus.services.reviews import tools as tools_service
     from paaplus.services.users import keys
-    from paaplus.services.users.users import require_application
+    from paaplus.services.users import users as users_service
     from paaplus.tools import precomputed
     from paaplus.tools import tool as tool_module
 
@@ -132,7 +132,7 @@ def revisions(
 ) -> None:
     """Revisions learned from reviews, newest first. A tool's newest one that is not retired is in force."""
     with open_database() as database, database.read_session() as session:
-        require_application(session, application)
+        users_service.require_application(session, application)
         rows = tool_revisions.list_revisions(session, application=application, tool=tool, limit=limit)
         columns = {name: itemgetter(name) for name in REVISION_FIELDS}
         print_rows(

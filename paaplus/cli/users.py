@@ -45,7 +45,6 @@ with lazy_imports():
     from paaplus.services.reviews import exposure_ratings
     from paaplus.services.users import budget, keys
     from paaplus.services.users import users as users_service
-    from paaplus.services.users.users import require_application
 
 if TYPE_CHECKING:
     from paaplus.db.tables import UserRow
@@ -66,7 +65,7 @@ def list_users(
 ) -> None:
     """Users with their active versions and the time when they are due."""
     with open_database() as database, database.read_session() as session:
-        require_application(session, application)
+        users_service.require_application(session, application)
         rows = users_service.list_users(session, keys.OPERATOR, application=application, limit=limit)
         print_rows(
             [_record(session, row) for row in rows],
