@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
-TEST_PROCESSES ?= 2  # each starts a PostgreSQL and a Redis of its own
+TEST_PROCESSES ?= 3  # one more than cores: they often wait. Each starts a PostgreSQL and a Redis of its own
 SHARED_OUT = --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # PyPI's torch for Linux x86-64 always brings CUDA (README.md, "Try it"). Without an NVIDIA driver that is of no use, so
