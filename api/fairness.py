@@ -40,7 +40,7 @@ class FairnessMiddleware:
         context: ApiContext = scope["app"].state.context
         first = None if _expects_continue(scope) else await receive()
         try:
-            place = context.places.ask(caller_of(scope, context.failures))
+            place = context.places.ask(caller_of(scope, context.failures), _num_bytes(scope))
         except PaaplusError as error:
             await _refuse(error)(scope, receive, send)
             return
@@ -108,6 +108,14 @@ async def _wait(places: Places, place: Place, receive: Receive, first: Message |
 def _refuse(error: PaaplusError) -> Response:
     headers = {"Retry-After": str(math.ceil(error.retry_after_s))} if isinstance(error, TooMany) else None
     return errors.answer(error.http_status, error.code, str(error), headers=headers)
+
+
+def _num_bytes(scope: Scope) -> int:
+    """Of the body, by its header; 0 where none tells."""
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() and len(value) < 16 else 0
+    return 0
 
 
 def _expects_continue(scope: Scope) -> bool:

@@ -3,7 +3,7 @@
 Python runs one thread at a time, so that more requests at once only make each of them slower. A process has a few
 places. A request without one waits in the queue of its caller, and free places go to one caller after the other. While
 several callers are active, each has its share of the places; a caller who is alone may have all of them. A caller who
-keeps a queue beside active callers pauses after each request for as long as it took: half of the process is left.
+keeps a queue beside active callers rests after each request for as long as it took: half of the process is left.
 
 A place is for work. A request that waits (for features, for the rest of a body, for its reader) gives its place back,
 and asks again. A request that holds one for `LONG_S` waits for something that this module does not know of, most
@@ -31,7 +31,9 @@ MAX_LONG: Final = 8  # requests of one caller that go on without a place: half o
 MAX_QUEUED: Final = 5_000  # requests of all callers
 PAUSE_S: Final = 2.0  # a thread that lets others go first goes on after this time, whatever happens
 SLEEP_S: Final = 0.02
-REST_MAX_S: Final = 0.1  # longest pause of a caller who keeps a queue
+REST_MAX_S: Final = 0.1  # longest rest of a caller who keeps a queue
+HTTP_S: Final = 0.001  # what a request takes outside of its place: the server's own work
+HTTP_S_PER_BYTE: Final = 1e-8  # of its body
 
 
 class State(Enum):
@@ -61,10 +63,10 @@ class _Caller:
 class Place:
     """The place of one request, if it has one at the moment. In the event loop only, except for `pause`."""
 
-    __slots__ = ("_is_closed", "_loop", "_places", "_went_on_at", "began_at", "caller", "name", "state")
+    __slots__ = ("_is_closed", "_loop", "_places", "_went_on_at", "began_at", "caller", "name", "num_bytes", "state")
 
-    def __init__(self, places: Places, name: str, loop: asyncio.AbstractEventLoop) -> None:
-        self._places, self._loop, self.name = places, loop, name
+    def __init__(self, places: Places, name: str, num_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._places, self._loop, self.name, self.num_bytes = places, loop, name, num_bytes
         self.state: State = State.WAITING
         self.began_at = 0.0
         self._went_on_at = time.monotonic()
@@ -138,15 +140,19 @@ class Places:
         """Whether a request of another caller works. From any thread."""
         return len(self._working) > caller.num_working
 
-    def ask(self, name: str) -> Place:
+    def ask(self, name: str, num_bytes: int = 0) -> Place:
         """The place of a new request of this caller. It works at once, or its state is still `WAITING`.
+
+        Args:
+            name: of the caller.
+            num_bytes: of the body, as far as it is known.
 
         Raises:
             TooMany: too many requests of this caller wait.
             Unavailable: too many requests of all callers wait.
         """
         loop = asyncio.get_running_loop()
-        place, now = Place(self, name, loop), loop.time()
+        place, now = Place(self, name, num_bytes, loop), loop.time()
         caller = place.caller = self._seen(name, now)
         if self.num_free and not caller.waiting and self._has_share(caller, now):
             self._begin(place, now)
@@ -205,7 +211,8 @@ class Places:
         caller, state, now = place.caller, place.state, asyncio.get_running_loop().time()
         place.state = State.WAITING
         if state is not State.WAITING and caller.waiting and len(self._callers) > 1:
-            caller.rests_until = now + min(now - place.began_at, REST_MAX_S)
+            took_s = now - place.began_at + HTTP_S + HTTP_S_PER_BYTE * place.num_bytes
+            caller.rests_until = now + min(took_s, REST_MAX_S)
         if state is State.WORKING:
             del self._working[place]
             caller.num_working -= 1

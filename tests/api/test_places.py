@@ -137,6 +137,26 @@ def test_who_keeps_a_queue_beside_others_rests_after_each_request(monkeypatch: p
     run(scene())
 
 
+def test_a_large_body_counts_as_work_however_quickly_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "ACTIVE_S", 1000.0)
+    monkeypatch.setattr(places, "REST_MAX_S", 1000.0)
+    monkeypatch.setattr(places, "HTTP_S", 0.0)
+
+    async def rest_after(num_bytes: int) -> float:
+        queue = Places(2, 10, 60)
+        queue.ask("anna").close()
+        place, _next = queue.ask("greedy", num_bytes), asyncio.ensure_future(queue.take(queue.ask("greedy")))
+        await settle()
+        place.close()
+        _next.cancel()
+        return place.caller.rests_until - asyncio.get_running_loop().time()
+
+    async def scene() -> None:
+        assert await rest_after(10**9) - await rest_after(0) == pytest.approx(10, abs=1)
+
+    run(scene())
+
+
 def test_who_is_alone_does_not_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "REST_MAX_S", 1000.0)
 
