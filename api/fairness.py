@@ -58,7 +58,7 @@ class FairnessMiddleware:
 
         async def send_without_place(message: Message) -> None:
             if message["type"] == "http.response.start":
-                place.close()
+                place.close(refused=message["status"] >= 400)
             await send(message)
 
         try:

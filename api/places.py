@@ -3,7 +3,8 @@
 Python runs one thread at a time, so that more requests at once only make each of them slower. A process has a few
 places. A request without one waits in the queue of its caller, and free places go to one caller after the other. While
 several callers are active, each has its share of the places; a caller who is alone may have all of them. A caller who
-keeps a queue beside active callers rests after each request for as long as it took: half of the process is left.
+keeps a queue beside active callers rests after each request for as long as it took, and so does one whose request was
+refused: half of the process is left.
 
 A place is for work. A request that waits (for features, for the rest of a body, for its reader) gives its place back,
 and asks again. A request that holds one for `LONG_S` waits for something that this module does not know of, most
@@ -82,10 +83,14 @@ class Place:
         if not self._is_closed and self.state is State.WAITING:
             await self._places.wait(self, first=True)
 
-    def close(self) -> None:
-        """Give the place back for good: the answer begins, or there will be none."""
+    def close(self, *, refused: bool = False) -> None:
+        """Give the place back for good: the answer begins, or there will be none.
+
+        Args:
+            refused: the answer is an error; many of them at once never wait for each other, and cost all the same.
+        """
         self._is_closed = True
-        self._places.give_back(self)
+        self._places.give_back(self, refused=refused)
 
     def pause(self) -> None:
         """Let other callers go first. For a thread that works for the request.
@@ -206,11 +211,11 @@ class Places:
             self._watch = loop.call_later(LONG_S, self._look_for_long)
         return future
 
-    def give_back(self, place: Place) -> None:
+    def give_back(self, place: Place, *, refused: bool = False) -> None:
         """Give a place back, or wait for it no longer. Repeating it changes nothing."""
         caller, state, now = place.caller, place.state, asyncio.get_running_loop().time()
         place.state = State.WAITING
-        if state is not State.WAITING and caller.waiting and len(self._callers) > 1:
+        if state is not State.WAITING and (caller.waiting or refused) and len(self._callers) > 1:
             took_s = now - place.began_at + HTTP_S + HTTP_S_PER_BYTE * place.num_bytes
             caller.rests_until = now + min(took_s, REST_MAX_S)
         if state is State.WORKING:

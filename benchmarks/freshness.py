@@ -199,7 +199,8 @@ def main() -> None:
             found.append({"what": f"{rate} single events a second, ms", **percentiles(walls), "api_cpu": cpu_ms})
             print(found[-1], flush=True)
     if options.record:
-        record_rows("freshness", f"python benchmarks/freshness.py --users {options.users}", found)
+        given = f"--users {options.users} --rates {options.rates} --seconds {options.seconds:g}"
+        record_rows("freshness", f"python benchmarks/freshness.py {given}", found)
 
 
 if __name__ == "__main__":

@@ -241,7 +241,8 @@ def main() -> None:
     options = parser.parse_args()
     found = measure(options.database, options.seconds, [int(count) for count in options.waiting.split(",")])
     if options.record:
-        record_rows(f"ingest-{options.database}", f"python benchmarks/ingest.py --database {options.database}", found)
+        given = f"--database {options.database} --seconds {options.seconds:g} --waiting {options.waiting}"
+        record_rows(f"ingest-{options.database}", f"python benchmarks/ingest.py {given}", found)
 
 
 if __name__ == "__main__":

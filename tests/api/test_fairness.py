@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from paaplus.api import health
 from paaplus.api.fairness import FairnessMiddleware, caller_of
-from paaplus.api.places import Places
+from paaplus.api.places import Place, Places
 from paaplus.services.predictions.predict import Predictor
 from paaplus.services.users import users
 from paaplus.services.users.failed_attempts import FailedAttempts
@@ -243,3 +243,22 @@ def test_cancelled_request_gives_its_place_back_whether_it_waits_or_works() -> N
         assert (line.places.num_free, line.places.num_queued) == (1, 0)
 
     asyncio.run(scene())
+
+
+def test_an_error_counts_as_refused(few: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[bool] = []
+    close = Place.close
+
+    def noted(place: Place, *, refused: bool = False) -> None:
+        if not place._is_closed:
+            closed.append(refused)
+        close(place, refused=refused)
+
+    monkeypatch.setattr(Place, "close", noted)
+    statuses = [
+        few.application.get("/v1/users").status_code,
+        few.nobody.get("/v1/users").status_code,
+        few.application.post("/v1/feedback", {"events": "none"}).status_code,
+    ]
+    assert statuses == [200, 401, 422]
+    assert closed == [False, True, True]

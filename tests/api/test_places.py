@@ -157,6 +157,23 @@ def test_a_large_body_counts_as_work_however_quickly_it_is_refused(monkeypatch: 
     run(scene())
 
 
+def test_a_caller_whose_request_was_refused_rests_without_a_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "ACTIVE_S", 1000.0)
+    monkeypatch.setattr(places, "REST_MAX_S", 1000.0)
+    monkeypatch.setattr(places, "HTTP_S", 1000.0)
+
+    async def scene() -> None:
+        crowd = Places(2, 10, 60)
+        crowd.ask("anna").close()
+        crowd.ask("ben").close()
+        assert crowd.ask("ben").state is State.WORKING
+        crowd.ask("greedy").close(refused=True)
+        assert crowd.ask("greedy").state is State.WAITING
+        assert crowd.ask("anna").state is State.WORKING
+
+    run(scene())
+
+
 def test_who_is_alone_does_not_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "REST_MAX_S", 1000.0)
 
