@@ -4,7 +4,13 @@ from paaplus.gate.check import GateCheck
 from paaplus.gate.evidence import Evidence, UnseenComparisons, UnseenRatings, gather
 from paaplus.gate.judgement import GateReport, judge
 from paaplus.gate.robustness import RobustnessEvidence
-from paaplus.gate.verdict import EvidenceCache, FeedbackVerdict, feedback_verdict
+from paaplus.gate.verdict import (
+    EvidenceCache,
+    FeedbackVerdict,
+    JudgedFeedback,
+    feedback_verdict,
+    feedback_verdicts,
+)
 
 __all__ = [
     "Evidence",
@@ -12,10 +18,12 @@ __all__ = [
     "FeedbackVerdict",
     "GateCheck",
     "GateReport",
+    "JudgedFeedback",
     "RobustnessEvidence",
     "UnseenComparisons",
     "UnseenRatings",
     "feedback_verdict",
+    "feedback_verdicts",
     "gather",
     "judge",
 ]

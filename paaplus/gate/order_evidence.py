@@ -16,7 +16,7 @@ Ratings enter in at most `_NUM_DIRECTIONS` leading directions of the prior: a wi
 the number of ratings in it (`window_products`).
 
 Shape letters: N = ratings, C = comparisons, K = coordinates of the prior, M = leading directions, B = blocks, W =
-windows, E = hypotheses (an order and a noise), T = ratios of taste to noise, S = scales, X = rows.
+windows, V = all windows, E = hypotheses (an order and a noise), T = ratios of taste to noise, X = rows or sums.
 
 Source: the ratio under right-Haar priors of location and scale is a test martingale, Perez-Ortiz et al., "E-statistics,
 group invariance and anytime-valid testing" (2024).
@@ -24,13 +24,14 @@ group invariance and anytime-valid testing" (2024).
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
+from paaplus.gate.scale_sums import log_sums
 from paaplus.gate.window_products import BlockRows
 from paaplus.records import DISLIKED, LIKED, PREFERS_FIRST, PREFERS_SECOND, TIE, ComparedSet, RatedSet, is_like
 from paaplus.scoring.comparisons import log_likelihood, slope_and_curvature
@@ -47,13 +48,8 @@ _ORDERS = (  # gamma, s, probability
 )
 _NOISES = (0.35, 0.5, 0.7, 0.9, 1.15, 1.5)  # in noise sds of the prior, equally probable
 _PAIR_NOISES = (0.5, 0.9, 1.5)  # the same for windows with comparisons, which take longer
-_LOG_SCALE_S = np.linspace(math.log(0.02), math.log(20.0), 56)  # of a person's scale, in score points
-_INVERSE_SCALE_S = np.exp(-_LOG_SCALE_S)
-_INVERSE_SQUARE_S = np.square(_INVERSE_SCALE_S)
 _NUM_DIRECTIONS = 64
 _NUM_PAIR_DIRECTIONS = 32
-_NUM_AT_ONCE = 48  # windows whose densities fit into the processor's cache, for all hypotheses
-_LEAST_LOG = -45.0  # of a density beside the highest of its sum: lower ones change nothing in its sixteen digits
 _NUM_NEWTON_STEPS = 8
 _MAX_STEP, _SMALLEST_STEP = 3.0, 1e-5  # of Newton's method, in prior standard deviations
 
@@ -102,7 +98,7 @@ class OrderEvidence:
             _aspect(rated, compared, block_N, block_C, num_blocks, prior, aspect)
             for aspect in range(len(prior.noise_sd_A))
         ]
-        self._aspects = [aspect for aspect in aspects if aspect.has_answers()]
+        self.aspects = [aspect for aspect in aspects if aspect.has_answers()]
 
     def of_windows(self, window_W2: np.ndarray) -> np.ndarray:
         """Log evidence of each window `[start, end)` of blocks, shape (W,): order against no order.
@@ -110,10 +106,24 @@ class OrderEvidence:
         With several aspects, the mean over those that the user has ever answered: their feedback need not be
         independent, and a mean of logarithms stays below the logarithm of a mean.
         """
-        if not self._aspects or not len(window_W2):
-            return np.zeros(len(window_W2))
-        per_aspect = [_log_evidence(aspect, window_W2) for aspect in self._aspects]
-        return np.mean(per_aspect, axis=0)
+        return evidence_together([(self, window_W2)])[0]
+
+
+def evidence_together(asked: Sequence[tuple[OrderEvidence, np.ndarray]]) -> list[np.ndarray]:
+    """The evidence of many users, each in windows of their own, see `OrderEvidence.of_windows`."""
+    of_ratings = iter(
+        _of_ratings([(aspect, window_W2) for evidence, window_W2 in asked for aspect in evidence.aspects])
+    )
+    found = []
+    for evidence, window_W2 in asked:
+        per_aspect = [np.zeros(len(window_W2))] if not evidence.aspects else []
+        for aspect in evidence.aspects:
+            log_W = next(of_ratings)
+            if len(aspect.preference_C):  # as if each kind had a taste of its own, which is valid and simple
+                log_W = log_W + [_of_comparisons(aspect, *window) for window in window_W2.tolist()]
+            per_aspect.append(log_W)
+        found.append(np.mean(per_aspect, axis=0))
+    return found
 
 
 def _aspect(
@@ -181,27 +191,12 @@ def _leading_directions(row_XK: np.ndarray, num_directions: int) -> np.ndarray:
     return np.linalg.eigh(row_XK.T @ row_XK)[1][:, -num_directions:]
 
 
-def _log_evidence(aspect: _Aspect, window_W2: np.ndarray) -> np.ndarray:
-    """Ratings and comparisons together: as if each kind had a taste of its own, which is valid and simple."""
-    log_W = _of_ratings(aspect, window_W2)
-    if len(aspect.preference_C):
-        log_W = log_W + [_of_comparisons(aspect, *window) for window in window_W2.tolist()]
-    return log_W
-
-
-def _of_ratings(aspect: _Aspect, window_W2: np.ndarray) -> np.ndarray:
-    moment_W33 = aspect.ratings.moments(window_W2)
-    num_W = moment_W33[:, 0, 0]
-    orders = _orders(aspect.noise_sd)
-    solved_TW33, log_det_TW = aspect.ratings.products(window_W2, orders.ratio_T)
-    of_orders_W = _Scales.of(solved_TW33, log_det_TW, num_W).log_density(orders)
-    of_none_W = _Scales.of(moment_W33[None], np.zeros((1, len(num_W))), num_W).log_density(_NO_ORDER)
-    return np.where(num_W > 1, of_orders_W - of_none_W, 0.0)
-
-
 @dataclass(frozen=True, eq=False)
 class _Hypotheses:
-    """What each hypothesis says of z, in noise sds: its mean per point of the generic score, and its ratio's place."""
+    """What each hypothesis says of z, in noise sds: its mean per point of the generic score, and its ratio's place.
+
+    The last one is no order, whose place is after all ratios.
+    """
 
     gamma_E: np.ndarray
     place_E: np.ndarray
@@ -219,64 +214,66 @@ def _orders(noise_sd: float) -> _Hypotheses:
         ]
     ).T
     ratio_T, place_E = np.unique(ratio_E, return_inverse=True)
-    return _Hypotheses(gamma_E, place_E, ratio_T, np.log(probability_E))
-
-
-_NO_ORDER = _Hypotheses(np.zeros(1), np.zeros(1, np.int64), np.zeros(1), np.zeros(1))
+    return _Hypotheses(
+        np.append(gamma_E, 0.0), np.append(place_E, len(ratio_T)), ratio_T, np.append(np.log(probability_E), 0.0)
+    )
 
 
 @dataclass(frozen=True, eq=False)
-class _Scales:
-    """Log densities of each window's ratings, for every ratio and scale of the person (S), mean integrated out.
+class _Densities:
+    """Log densities of one aspect's ratings in each window with several, for every hypothesis and, last, no order.
 
-    All are up to a constant that order and no order have in common. The mean has a flat prior. The log density at a
-    scale is `constant - target_square / (2 scale^2) + slope cross / scale - slope^2 mean_square / 2`, less the log of
-    the scale for every rating but one.
+    The person's mean, with a flat prior, is integrated out. At a scale of the person the log density is `constant` and
+    what `scale_sums` says of curve and slope. All are up to a constant that order and no order have in common.
     """
 
-    constant_TW: np.ndarray
-    target_square_TW: np.ndarray
-    cross_TW: np.ndarray
-    mean_square_TW: np.ndarray
-    num_W: np.ndarray
+    constant_EW: np.ndarray
+    curve_EW: np.ndarray
+    slope_EW: np.ndarray
+    num_W: np.ndarray  # of ratings, above 1
+    several_V: np.ndarray  # which of all windows these are
 
     @classmethod
-    def of(cls, solved_TW33: np.ndarray, log_det_TW: np.ndarray, num_W: np.ndarray) -> _Scales:
-        """From products of 1, generic score and rating through the inverse covariance of z, and its determinant."""
+    def of(cls, aspect: _Aspect, window_V2: np.ndarray) -> _Densities:
+        moment_V33 = aspect.ratings.moments(window_V2)
+        several_V = moment_V33[:, 0, 0] > 1.5
+        orders, moment_W33 = _orders(aspect.noise_sd), moment_V33[several_V]
+        num_orders, num_windows = len(orders.ratio_T), len(moment_W33)
+        solved_TW33, log_det_TW = np.empty((num_orders + 1, num_windows, 3, 3)), np.zeros((num_orders + 1, num_windows))
+        solved_TW33[:-1], log_det_TW[:-1] = aspect.ratings.products(window_V2[several_V], orders.ratio_T)
+        solved_TW33[-1] = moment_W33  # without an order: as with a ratio of 0
         safe_TW = np.maximum(solved_TW33[..., 0, 0], 1e-12)
         mean_TW, target_TW = solved_TW33[..., 0, 1], solved_TW33[..., 0, 2]
-        target_square_TW = solved_TW33[..., 2, 2] - np.square(target_TW) / safe_TW
+        curve_TW = solved_TW33[..., 2, 2] - np.square(target_TW) / safe_TW
         cross_TW = solved_TW33[..., 1, 2] - mean_TW * target_TW / safe_TW
         mean_square_TW = solved_TW33[..., 1, 1] - np.square(mean_TW) / safe_TW
-        return cls(-0.5 * (log_det_TW + np.log(safe_TW)), target_square_TW, cross_TW, mean_square_TW, num_W)
+        place_E, gamma_E1 = orders.place_E, orders.gamma_E[:, None]
+        constant_EW = (-0.5 * (log_det_TW + np.log(safe_TW)))[place_E]
+        constant_EW -= 0.5 * np.square(gamma_E1) * mean_square_TW[place_E]
+        constant_EW += orders.log_probability_E[:, None]
+        return cls(constant_EW, curve_TW[place_E], gamma_E1 * cross_TW[place_E], moment_W33[:, 0, 0], several_V)
 
-    def log_density(self, hypotheses: _Hypotheses) -> np.ndarray:
-        """Summed over scales and hypotheses, shape (W,).
-
-        The densities of many ratings are narrow in the scale: windows of like size are summed over the scales that
-        count for any of them.
-        """
-        place_E, slope_E1 = hypotheses.place_E, hypotheses.gamma_E[:, None]
-        log_EW = self.constant_TW[place_E] - 0.5 * np.square(slope_E1) * self.mean_square_TW[place_E]
-        log_EW += hypotheses.log_probability_E[:, None]
-        by_size_W = np.argsort(self.num_W, kind="stable")
-        for first in range(0, len(by_size_W), _NUM_AT_ONCE):
-            part_W = by_size_W[first : first + _NUM_AT_ONCE]
-            log_STW = _INVERSE_SQUARE_S[:, None, None] * (-0.5 * self.target_square_TW[:, part_W])
-            log_STW -= _LOG_SCALE_S[:, None, None] * (self.num_W[part_W] - 1.0)
-            log_SEW = log_STW[:, place_E]
-            log_SEW += _INVERSE_SCALE_S[:, None, None] * (slope_E1 * self.cross_TW[:, part_W][place_E])
-            log_EW[:, part_W] += _log_of_sum(log_SEW)
-        return _log_of_sum(log_EW)
+    def evidence(self, log_sum_X: np.ndarray) -> np.ndarray:
+        """Of order against no order, in each of all windows, given the sums over the scales in order."""
+        log_EW = self.constant_EW + log_sum_X.reshape(self.constant_EW.shape)
+        highest_W = log_EW[:-1].max(axis=0)
+        evidence_V = np.zeros(len(self.several_V))
+        evidence_V[self.several_V] = highest_W + np.log(np.exp(log_EW[:-1] - highest_W).sum(axis=0)) - log_EW[-1]
+        return evidence_V
 
 
-def _log_of_sum(log_SX: np.ndarray) -> np.ndarray:
-    """Logarithm of the sum over the first axis; the values are overwritten."""
-    highest_X = log_SX.max(axis=0)
-    log_SX -= highest_X
-    counted_S = np.flatnonzero(log_SX.reshape(len(log_SX), -1).max(axis=1) > _LEAST_LOG)
-    counted_SX = np.maximum(log_SX[counted_S[0] : counted_S[-1] + 1], _LEAST_LOG)  # exp is slow where it is near 0
-    return np.asarray(highest_X + np.log(np.exp(counted_SX, out=counted_SX).sum(axis=0)))
+def _of_ratings(asked: Sequence[tuple[_Aspect, np.ndarray]]) -> list[np.ndarray]:
+    """The evidence of the ratings of each aspect in its windows. All sums over scales are taken together."""
+    parts = [_Densities.of(*each) for each in asked]
+    if not parts:
+        return []
+    log_sum_X = log_sums(
+        np.concatenate([part.curve_EW.ravel() for part in parts]),
+        np.concatenate([part.slope_EW.ravel() for part in parts]),
+        np.concatenate([np.tile(part.num_W, len(part.curve_EW)) for part in parts]),
+    )
+    ends = np.cumsum([part.curve_EW.size for part in parts])
+    return [part.evidence(sums) for part, sums in zip(parts, np.split(log_sum_X, ends[:-1]), strict=True)]
 
 
 def _of_comparisons(aspect: _Aspect, start: int, end: int) -> float:

@@ -9,16 +9,17 @@ Shape letters: N = ratings, C = comparisons, B = blocks, A = aspects.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
 from paaplus.configs import GateConfig
 from paaplus.gate.blocks import BLOCK_SIZE, block_starts
-from paaplus.gate.order_evidence import OrderEvidence
-from paaplus.gate.windows import PathPrior, best_window
+from paaplus.gate.order_evidence import OrderEvidence, evidence_together
+from paaplus.gate.windows import PathPrior, Window, best_windows
 from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.priors import Prior
 
@@ -76,61 +77,130 @@ class FeedbackVerdict:
         return (self.first is None or sequence >= self.first) and (self.last is None or sequence <= self.last)
 
 
+@dataclass(frozen=True, eq=False)
+class JudgedFeedback:
+    """All feedback of one user that a verdict is on.
+
+    Attributes:
+        rated: the latest ratings that count, the held-out ones too.
+        compared: the latest comparisons and likes, likewise.
+        prior: the taste prior that trainings start from, or the base model's own.
+        config: of the gate.
+        cache: evidence of windows that earlier verdicts on the same feedback, and less of it, have measured.
+    """
+
+    rated: RatedSet
+    compared: ComparedSet
+    prior: Prior
+    config: GateConfig
+    cache: EvidenceCache | None = None
+
+    @cached_property
+    def sequence_X(self) -> np.ndarray:
+        return np.concatenate([self.rated.sequence_N, self.compared.sequence_C])
+
+    @cached_property
+    def ordered_X(self) -> np.ndarray:
+        """All sequence numbers in order."""
+        return np.sort(self.sequence_X)
+
+    @cached_property
+    def start_B(self) -> np.ndarray:
+        """Of the blocks, see `block_starts`."""
+        return block_starts(len(self.sequence_X))
+
+    @cached_property
+    def block_X(self) -> np.ndarray:
+        """The block of each answer; ratings first."""
+        return np.searchsorted(self.start_B, np.searchsorted(self.ordered_X, self.sequence_X), side="right") - 1
+
+    def keys_of(self, window_W2: np.ndarray) -> list[tuple[int, int]]:
+        """Of windows in a cache."""
+        return [(start, end) for start, end in self.start_B[window_W2].tolist()]
+
+    def order_evidence(self) -> OrderEvidence:
+        num_ratings = len(self.rated)
+        block_N, block_C = self.block_X[:num_ratings], self.block_X[num_ratings:]
+        kept_C = _first_of_each(block_C)
+        compared = self.compared.select(kept_C) if not kept_C.all() else self.compared
+        return OrderEvidence(self.rated, compared, block_N, block_C[kept_C], len(self.start_B) - 1, self.prior)
+
+
 def feedback_verdict(
     rated: RatedSet, compared: ComparedSet, prior: Prior, config: GateConfig, cache: EvidenceCache | None = None
 ) -> FeedbackVerdict:
-    """The verdict on a user's latest ratings and comparisons.
+    """The verdict on one user's latest ratings and comparisons; for the arguments see `JudgedFeedback`."""
+    return feedback_verdicts([JudgedFeedback(rated, compared, prior, config, cache)])[0]
 
-    Args:
-        rated: all that count, the held-out ones too.
-        compared: likewise.
-        prior: the taste prior that trainings start from, or the base model's own.
-        config: of the gate.
-        cache: evidence of windows that earlier calls with the same feedback, and less of it, have measured.
-    """
-    sequence_X = np.concatenate([rated.sequence_N, compared.sequence_C])
-    order_X = np.argsort(sequence_X, kind="stable")
-    needed = math.log(config.min_order_odds)
-    start_B = block_starts(len(sequence_X))
-    num_blocks = len(start_B) - 1
-    if not num_blocks:
-        return FeedbackVerdict(0, 0, None, None, math.log(PathPrior().starts_at_once), needed)
-    place_X = np.empty(len(sequence_X), np.int64)
-    place_X[order_X] = np.arange(len(sequence_X))
-    block_X = np.searchsorted(start_B, place_X, side="right") - 1
-    num_ratings = len(rated)
-    windows, window_W2 = _windows(num_blocks)
-    known = {} if cache is None else cache
-    keys = list(map(tuple, start_B[window_W2].tolist()))
-    unknown = [i for i, key in enumerate(keys) if key not in known]
-    if unknown:
-        block_N, block_C = block_X[:num_ratings], block_X[num_ratings:]
-        kept_C = _first_of_each(block_C)
-        evidence = OrderEvidence(rated, compared.select(kept_C), block_N, block_C[kept_C], num_blocks, prior)
-        found = evidence.of_windows(window_W2[unknown])
-        known.update(zip([keys[i] for i in unknown], found.tolist(), strict=True))
-    evidence_of = {window: known[key] for window, key in zip(windows, keys, strict=True)}
-    best = best_window(evidence_of, start_B / BLOCK_SIZE, PathPrior())
-    assert best is not None, "blocks without a window"
-    in_window_X = (block_X >= best.start) & (block_X < best.end)
-    ordered = sequence_X[order_X]
+
+def feedback_verdicts(users: Sequence[JudgedFeedback]) -> list[FeedbackVerdict]:
+    """The verdicts on many users' feedback. Each is as that of this user alone, up to rounding."""
+    by_num_blocks: dict[int, list[int]] = {}
+    for place, user in enumerate(users):
+        by_num_blocks.setdefault(len(user.start_B) - 1, []).append(place)
+    evidence_of = _evidence_of_all(users)
+    verdicts: dict[int, FeedbackVerdict] = {}
+    for num_blocks, places in by_num_blocks.items():
+        if not num_blocks:
+            verdicts |= {place: _without_answers(users[place]) for place in places}
+            continue
+        window_W2 = _windows(num_blocks)
+        evidence_USE = np.full((len(places), num_blocks, num_blocks + 1), -math.inf)
+        evidence_USE[:, window_W2[:, 0], window_W2[:, 1]] = [evidence_of[place] for place in places]
+        position_UB = np.stack([users[place].start_B for place in places]) / BLOCK_SIZE
+        best = best_windows(evidence_USE, position_UB, PathPrior())
+        verdicts |= {place: _verdict(users[place], window) for place, window in zip(places, best, strict=True)}
+    return [verdicts[place] for place in range(len(users))]
+
+
+def _evidence_of_all(users: Sequence[JudgedFeedback]) -> list[np.ndarray]:
+    """The evidence of all windows of each user; what a cache has is not measured again."""
+    asked_of: dict[int, np.ndarray] = {}
+    for place, user in enumerate(users):
+        window_W2 = _windows(len(user.start_B) - 1)
+        if user.cache is not None:
+            window_W2 = window_W2[[key not in user.cache for key in user.keys_of(window_W2)]]
+        if len(window_W2):
+            asked_of[place] = window_W2
+    measured = evidence_together([(users[place].order_evidence(), asked_of[place]) for place in asked_of])
+    found_of = dict(zip(asked_of, measured, strict=True))
+    return [_with_cached(user, asked_of.get(place), found_of.get(place)) for place, user in enumerate(users)]
+
+
+def _with_cached(user: JudgedFeedback, window_W2: np.ndarray | None, measured_W: np.ndarray | None) -> np.ndarray:
+    """The evidence of all windows of a user, of which some were measured now; the cache has them from now on."""
+    if user.cache is None:
+        return np.zeros(0) if measured_W is None else measured_W
+    if window_W2 is not None and measured_W is not None:
+        user.cache.update(zip(user.keys_of(window_W2), measured_W.tolist(), strict=True))
+    return np.array([user.cache[key] for key in user.keys_of(_windows(len(user.start_B) - 1))])
+
+
+def _without_answers(user: JudgedFeedback) -> FeedbackVerdict:
+    return FeedbackVerdict(0, 0, None, None, math.log(PathPrior().starts_at_once), math.log(user.config.min_order_odds))
+
+
+def _verdict(user: JudgedFeedback, best: Window) -> FeedbackVerdict:
+    rated, compared, start_B = user.rated, user.compared, user.start_B
+    in_window_X = (user.block_X >= best.start) & (user.block_X < best.end)
+    in_window_N, in_window_C = in_window_X[: len(rated)], in_window_X[len(rated) :]
     return FeedbackVerdict(
-        num_answers=len(sequence_X),
+        num_answers=len(in_window_X),
         num_in_window=int(in_window_X.sum()),
-        first=int(ordered[start_B[best.start]]) if best.start else None,
-        last=int(ordered[start_B[best.end] - 1]) if best.end < num_blocks else None,
+        first=int(user.ordered_X[start_B[best.start]]) if best.start else None,
+        last=int(user.ordered_X[start_B[best.end] - 1]) if best.end < len(start_B) - 1 else None,
         score=best.score,
-        needed=needed,
+        needed=math.log(user.config.min_order_odds),
         turned=best.turned,
-        all_alike=_all_alike(rated.target_NA[in_window_X[:num_ratings]], compared, in_window_X[num_ratings:]),
+        all_alike=_all_alike(rated.target_NA[in_window_N], compared, in_window_C),
     )
 
 
 @lru_cache(64)
-def _windows(num_blocks: int) -> tuple[list[tuple[int, int]], np.ndarray]:
-    """All windows of so many blocks, also as an array of shape (W, 2)."""
+def _windows(num_blocks: int) -> np.ndarray:
+    """All windows of so many blocks, shape (W, 2)."""
     windows = [(start, end) for start in range(num_blocks) for end in range(start + 1, num_blocks + 1)]
-    return windows, np.array(windows)
+    return np.array(windows, np.int64).reshape(-1, 2)
 
 
 def _first_of_each(block_C: np.ndarray) -> np.ndarray:

@@ -22,6 +22,9 @@ from scipy.linalg import lapack
 _NUM_BY_ROWS = 100  # rows of a window up to which the first way is the cheaper one
 _NUM_COLUMNS = 3
 _IDENTITY_DD = np.eye(_NUM_COLUMNS)
+_PRODUCTS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))  # of columns, each once
+_PLACE_OF_PRODUCT = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
+_SMALL = 32  # size of a matrix up to which NumPy's loop over many is faster than one call of LAPACK for each
 _LWORK = 2048  # numbers of LAPACK's work space: 32 columns at a time
 
 
@@ -48,11 +51,15 @@ class BlockRows:
 
     def moments(self, window_W2: np.ndarray) -> np.ndarray:
         """Products of the columns over each window `[start, end)` of blocks, shape (W, D, D)."""
-        return _over_windows(self._column_BDD, window_W2)
+        start_W, end_W = window_W2.T
+        return np.asarray(self._moment_BDD[end_W] - self._moment_BDD[start_W])
 
     @cached_property
-    def _column_BDD(self) -> np.ndarray:
-        return self._by_block(self.column_ND, self.column_ND)
+    def _moment_BDD(self) -> np.ndarray:
+        """Products of the columns over all rows before each block."""
+        before_NDD = np.zeros((len(self.column_ND) + 1, _NUM_COLUMNS, _NUM_COLUMNS))
+        np.cumsum(self.column_ND[:, :, None] * self.column_ND[:, None], axis=0, out=before_NDD[1:])
+        return before_NDD[self.start_B]
 
     def products(self, window_W2: np.ndarray, ratio_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Products of the columns through the inverse covariance (T, W, D, D), and its log determinant (T, W)."""
@@ -60,32 +67,52 @@ class BlockRows:
         num_W = self.start_B[end_W] - self.start_B[start_W]
         solved_TWDD = np.zeros((len(ratio_T), len(window_W2), _NUM_COLUMNS, _NUM_COLUMNS))
         log_det_TW = np.zeros((len(ratio_T), len(window_W2)))
-        for start in np.unique(start_W):
-            at_W = np.flatnonzero((start_W == start) & (num_W > 0) & (num_W <= _NUM_BY_ROWS))
-            if len(at_W):
-                solved_TWDD[:, at_W], log_det_TW[:, at_W] = self._by_rows(self.start_B[start], num_W[at_W], ratio_T)
+        short_W = np.flatnonzero((num_W > 0) & (num_W <= _NUM_BY_ROWS))
+        if len(short_W):
+            found = self._by_rows(self.start_B[start_W[short_W]], num_W[short_W], ratio_T)
+            solved_TWDD[:, short_W], log_det_TW[:, short_W] = found
         long_W = np.flatnonzero(num_W > _NUM_BY_ROWS)
         if len(long_W):
             solved_TWDD[:, long_W], log_det_TW[:, long_W] = self._by_directions(window_W2[long_W], ratio_T)
         return solved_TWDD, log_det_TW
 
-    def _by_rows(self, first: int, num_W: np.ndarray, ratio_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        num = int(num_W.max())
-        column_ND = self.column_ND[first : first + num]
-        joint_TXX = np.empty((len(ratio_T), num + _NUM_COLUMNS, num + _NUM_COLUMNS))
-        np.multiply(ratio_T[:, None, None], self._kernel(first, num), out=joint_TXX[:, :num, :num])  # large: no copies
-        joint_TXX.reshape(len(ratio_T), -1)[:, : num * (num + _NUM_COLUMNS) : num + _NUM_COLUMNS + 1] += 1.0
-        joint_TXX[:, num:, :num] = column_ND.T
-        joint_TXX[:, :num, num:] = column_ND
-        joint_TXX[:, num:, num:] = column_ND.T @ column_ND + _IDENTITY_DD  # above C' S^-1 C
-        factor_TXX = np.linalg.cholesky(joint_TXX)
-        log_diagonal_TN = np.log(np.diagonal(factor_TXX[:, :num, :num], axis1=1, axis2=2))
-        solved_TND = factor_TXX[:, num:, :num].transpose(0, 2, 1)
-        square_TNX = (solved_TND[..., :, None] * solved_TND[..., None, :]).reshape(len(ratio_T), num, -1)
-        within_WN = (np.arange(num) < num_W[:, None]).astype(np.float64)
-        summed_TWX = within_WN @ square_TNX
-        log_det_TW = 2.0 * log_diagonal_TN @ within_WN.T
-        return summed_TWX.reshape(len(ratio_T), len(num_W), _NUM_COLUMNS, _NUM_COLUMNS), log_det_TW
+    def _by_rows(self, first_W: np.ndarray, num_W: np.ndarray, ratio_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of windows of `num` rows from their first one on: sums over the rows of the factor of all from there on."""
+        most_of: dict[int, int] = {}
+        for first, num in zip(first_W.tolist(), num_W.tolist(), strict=True):
+            most_of[first] = max(num, most_of.get(first, 0))
+        place_of = {first: place for place, first in enumerate(most_of)}
+        shape = max(most_of.values()), len(most_of), len(ratio_T)
+        summed_XNST = np.zeros((len(_PRODUCTS) + 1, *shape))
+        solved_DNST, diagonal_NST = np.zeros((_NUM_COLUMNS, *shape)), np.ones(shape)
+        for place, (first, num) in enumerate(most_of.items()):
+            factor_TXX = self._factor(first, num, ratio_T)
+            solved_DNST[:, :num, place] = factor_TXX[:, num:, :num].transpose(1, 2, 0)
+            diagonal_NST[:num, place] = factor_TXX.reshape(len(ratio_T), -1)[:, _diagonal(num)].T
+        for x, (d, e) in enumerate(_PRODUCTS):
+            np.multiply(solved_DNST[d], solved_DNST[e], out=summed_XNST[x])
+        np.log(diagonal_NST, out=summed_XNST[-1])
+        np.cumsum(summed_XNST, axis=1, out=summed_XNST)
+        place_W = np.array([place_of[first] for first in first_W.tolist()])
+        summed_TXW = summed_XNST[:, num_W - 1, place_W].transpose(2, 0, 1)
+        solved_TWDD = (summed_TXW[:, _PLACE_OF_PRODUCT] / ratio_T[:, None, None, None]).transpose(0, 3, 1, 2)
+        return solved_TWDD, 2.0 * summed_TXW[:, -1] + np.log(ratio_T)[:, None] * num_W
+
+    def _factor(self, first: int, num: int, ratio_T: np.ndarray) -> np.ndarray:
+        """Lower factors of `S / ratio` of some rows, for which only the diagonal has the ratio, with C as last rows."""
+        size, column_DN = num + _NUM_COLUMNS, self.column_ND[first : first + num].T
+        factor_TXX = np.empty((len(ratio_T), size, size))  # what is above the diagonal is not read
+        factor_TXX[:, :num, :num] = self._kernel(first, num)
+        factor_TXX[:, num:, :num] = column_DN
+        factor_TXX[:, num:, num:] = ratio_T.max() * (column_DN @ column_DN.T) + _IDENTITY_DD  # above ratio C' S^-1 C
+        factor_TXX.reshape(len(ratio_T), -1)[:, _diagonal(num)] += 1.0 / ratio_T[:, None]
+        if size < _SMALL:
+            return np.linalg.cholesky(factor_TXX)
+        for factor_XX in factor_TXX:  # in place: LAPACK counts by columns, so that its upper triangle is our lower one
+            _, info = lapack.dpotrf(factor_XX.T, lower=0, clean=0, overwrite_a=1)
+            if info:
+                raise np.linalg.LinAlgError(f"dpotrf: {info}")
+        return factor_TXX
 
     def _kernel(self, first: int, num: int) -> np.ndarray:
         """Products of some rows with each other, shape (num, num)."""
@@ -110,6 +137,11 @@ class BlockRows:
         """Products over the rows of each block, shape (B, X, Y)."""
         places = zip(self.start_B[:-1], self.start_B[1:], strict=True)
         return np.stack([left_NX[first:end].T @ right_NY[first:end] for first, end in places])
+
+
+def _diagonal(num: int) -> slice:
+    """The first numbers of the diagonal of a flat matrix that has rows for the columns too."""
+    return slice(0, num * (num + _NUM_COLUMNS), num + _NUM_COLUMNS + 1)
 
 
 def _over_windows(value_BXY: np.ndarray, window_W2: np.ndarray) -> np.ndarray:

@@ -34,10 +34,10 @@ class PathPrior:
     caution: float = 2.0  # nats by which a window without the newest block is preferred
     turn_evidence: float = 5.0  # least own evidence of a turn
 
-    def log_start(self, blocks_before: float) -> float:
-        if blocks_before <= 0:
-            return math.log(self.starts_at_once)
-        return math.log(self.starts_later) + (blocks_before - 1.0) * math.log(self.waits)
+    def log_start(self, blocks_before: np.ndarray | float) -> np.ndarray:
+        before = np.asarray(blocks_before)
+        later = math.log(self.starts_later) + (before - 1.0) * math.log(self.waits)
+        return np.where(before <= 0.0, math.log(self.starts_at_once), later)
 
     def log_lasting(self, length: np.ndarray | float) -> np.ndarray:
         return np.maximum(np.asarray(length) - 1.0, 0.0) * math.log(self.lasts)
@@ -58,35 +58,36 @@ class Window:
     turned: bool = False
 
 
-def best_window(evidence_of: dict[tuple[int, int], float], position_B: np.ndarray, prior: PathPrior) -> Window | None:
-    """The best window of all blocks; None without blocks.
+def best_windows(evidence_USE: np.ndarray, position_UB: np.ndarray, prior: PathPrior) -> list[Window]:
+    """The best window of all blocks of each user.
 
     Args:
-        evidence_of: the order evidence of every window `(start, end)`.
-        position_B: where each block starts and the last one ends, in blocks of the usual size; one more than blocks.
+        evidence_USE: the order evidence of every window `[start, end)`, `-inf` where there is no such window.
+        position_UB: where each user's blocks start and the last one ends, in blocks of the usual size; one more than
+            blocks, of which there are some.
         prior: of windows.
     """
-    num_blocks = len(position_B) - 1
-    if not num_blocks:
-        return None
-    evidence_SE = np.full((num_blocks, num_blocks + 1), -math.inf)
-    for (start, stop), value in evidence_of.items():
-        evidence_SE[start, stop] = value
-    length_EE = position_B[None, :] - position_B[:, None]
-    lasting_SE, ended_EE = prior.log_lasting(length_EE[:-1]), prior.log_ended(length_EE)
-    log_start_S = np.array([prior.log_start(position) for position in position_B[:-1].tolist()])
-    log_window_SE = evidence_SE + log_start_S[:, None] + lasting_SE
-    before = np.zeros(num_blocks + 1)  # best score of the blocks before each one, 0 at least
-    score_SE, turned_S, best_score = log_window_SE, np.zeros(0, np.bool_), -math.inf
+    num_users, num_blocks = evidence_USE.shape[:2]
+    length_UEE = position_UB[:, None, :] - position_UB[:, :, None]
+    lasting_USE, ended_UEE = prior.log_lasting(length_UEE[:, :-1]), prior.log_ended(length_UEE)
+    log_window_USE = evidence_USE + prior.log_start(position_UB[:, :-1])[:, :, None] + lasting_USE
+    may_turn_USE = evidence_USE >= prior.turn_evidence  # windows that last until now may begin with a turn
+    may_turn_USE[:, 0] = False
+    turned_USE = np.where(may_turn_USE, evidence_USE + math.log(prior.turns) + lasting_USE, -math.inf)
+    before_UB = np.zeros((num_users, num_blocks + 1))  # best score of the blocks before each one, 0 at least
     for end in range(1, num_blocks + 1):
-        score_SE = log_window_SE[:end, : end + 1] + ended_EE[: end + 1, end]
-        now_S = evidence_SE[:end, end]  # windows that last until now may begin with a turn
-        after_turn_S = now_S + before[:end] + math.log(prior.turns) + lasting_SE[:end, end]
-        after_turn_S[(now_S < prior.turn_evidence) | (np.arange(end) == 0)] = -math.inf
-        turned_S = (before[:end] > 0.0) & (after_turn_S > score_SE[:, end])
-        score_SE[:, end] = np.maximum(after_turn_S, score_SE[:, end])
-        best_score = float(score_SE.max())
-        before[end] = max(best_score, 0.0)
-    score_SE[:, :num_blocks] += prior.caution
-    start, stop = divmod(int(score_SE.argmax()), num_blocks + 1)  # the first of the best
-    return Window(start, stop, best_score, bool(turned_S[start]) and stop == num_blocks)
+        score_USE = log_window_USE[:, :end, : end + 1] + ended_UEE[:, None, : end + 1, end]
+        before_US = before_UB[:, :end]
+        after_turn_US = turned_USE[:, :end, end] + before_US
+        turned_US = (before_US > 0.0) & (after_turn_US > score_USE[:, :, end])
+        score_USE[:, :, end] = np.maximum(after_turn_US, score_USE[:, :, end])
+        best_U = score_USE.reshape(num_users, -1).max(axis=1)
+        before_UB[:, end] = np.maximum(best_U, 0.0)
+    score_USE[:, :, :num_blocks] += prior.caution
+    place_U = score_USE.reshape(num_users, -1).argmax(axis=1)  # the first of the best
+    return [
+        Window(start, stop, best, bool(turned_S[start]) and stop == num_blocks)
+        for (start, stop), best, turned_S in zip(
+            np.column_stack(np.divmod(place_U, num_blocks + 1)).tolist(), best_U.tolist(), turned_US, strict=True
+        )
+    ]

@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from paaplus.configs import GateConfig
-from paaplus.gate import feedback_verdict, order_evidence, wording
+from paaplus.gate import feedback_verdict, order_evidence, scale_sums, wording
 from paaplus.gate.order_evidence import OrderEvidence
 from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
 from paaplus.scoring.priors import OwnPrior, design
@@ -153,7 +153,7 @@ def test_evidence_of_ratings_is_that_of_the_model_worked_out_directly() -> None:
         # A flat prior of the mean: the density of contrasts, whatever the mean is.
         contrasts = np.linalg.qr(np.column_stack([np.ones(7), np.eye(7)[:, 1:]]))[0][:, 1:].T
         terms, null = [], []
-        for log_scale in order_evidence._LOG_SCALE_S:
+        for log_scale in scale_sums._LOG_SCALE_S:
             scale = np.exp(log_scale)
             for gamma, s, probability in order_evidence._ORDERS:
                 for noise in order_evidence._NOISES:

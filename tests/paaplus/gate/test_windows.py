@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from paaplus.gate.windows import PathPrior, best_window
+from paaplus.gate.windows import PathPrior, Window, best_windows
 
 PRIOR = PathPrior()
 
@@ -17,6 +17,14 @@ def evidence(per_block: list[float]) -> dict[tuple[int, int], float]:
     total = np.concatenate([[0.0], np.cumsum(per_block)])
     num = len(per_block)
     return {(a, b): float(total[b] - total[a]) for a in range(num) for b in range(a + 1, num + 1)}
+
+
+def best_window(evidence_of: dict[tuple[int, int], float], position_B: np.ndarray, prior: PathPrior) -> Window:
+    evidence_SE = np.full((len(position_B) - 1, len(position_B)), -math.inf)
+    for window, value in evidence_of.items():
+        evidence_SE[window] = value
+    [found] = best_windows(evidence_SE[None], position_B[None], prior)
+    return found
 
 
 def best(per_block: list[float]):
@@ -76,8 +84,15 @@ def test_odds_rarely_exceed_a_limit_however_often_one_looks() -> None:
     assert exceeded / 300 <= 1 / 3
 
 
-def test_without_blocks_there_is_no_window() -> None:
-    assert best_window({}, np.zeros(1), PRIOR) is None
+def test_users_together_have_the_windows_of_each_alone() -> None:
+    rng = np.random.default_rng(2)
+    evidence_USE = np.full((30, 7, 8), -math.inf)
+    for start, end in evidence([0.0] * 7):
+        evidence_USE[:, start, end] = rng.normal(1.0, 6.0, size=30)
+    position_UB = np.concatenate([np.zeros((30, 1)), np.cumsum(rng.choice([0.3, 1.0, 2.0], size=(30, 7)), axis=1)], 1)
+    together = best_windows(evidence_USE, position_UB, PRIOR)
+    assert together == [best_windows(evidence_USE[[u]], position_UB[[u]], PRIOR)[0] for u in range(30)]
+    assert len({(each.start, each.end) for each in together}) > 5
 
 
 def one_by_one(evidence_of: dict[tuple[int, int], float], position_B: np.ndarray) -> tuple[int, int, bool, float]:
@@ -110,7 +125,6 @@ def test_all_windows_at_once_are_all_windows_one_by_one() -> None:
         windows = evidence(list(rng.normal(0.5, 4.0, size=num)))
         windows = {window: value + float(rng.normal(0.0, 3.0)) for window, value in windows.items()}
         found, (start, end, turned, score) = best_window(windows, position_B, PRIOR), one_by_one(windows, position_B)
-        assert found is not None
         assert (found.start, found.end, found.turned) == (start, end, turned)
         assert found.score == pytest.approx(score, abs=1e-12)
         turns += turned
