@@ -31,8 +31,9 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
+from paaplus.gate.eigenvectors import some_eigenvectors
 from paaplus.gate.scale_sums import log_sums
-from paaplus.gate.window_products import BlockRows
+from paaplus.gate.window_products import NUM_BY_ROWS, BlockRows
 from paaplus.records import DISLIKED, LIKED, PREFERS_FIRST, PREFERS_SECOND, TIE, ComparedSet, RatedSet, is_like
 from paaplus.scoring.comparisons import log_likelihood, slope_and_curvature
 from paaplus.scoring.middles import MIDDLE_SD, placed
@@ -156,10 +157,9 @@ def _aspect(
         is_like_C1 = is_like(preference_C)[:, None]
         lever_C1 = np.where(is_like_C1, -MIDDLE_SD, 0.0) if is_like_C1.any() else np.empty((len(preference_C), 0))
     column_N3 = np.column_stack([np.ones(len(target_N)), mean_N, target_N])
-    row_NM = row_NK if len(row_NK) <= _NUM_DIRECTIONS else _in_leading_directions(row_NK, _NUM_DIRECTIONS)
     pair_direction_KM = _leading_directions(pair_CK, _NUM_PAIR_DIRECTIONS) if len(pair_CK) else pair_CK.T
     return _Aspect(
-        ratings=BlockRows.of(row_NM, column_N3, block_N, num_blocks),
+        ratings=_block_rows(row_NK, column_N3, block_N, num_blocks),
         pair_CM=np.column_stack([pair_CK @ pair_direction_KM, lever_C1]),
         pair_mean_C=pair_mean_C,
         preference_C=preference_C,
@@ -168,16 +168,30 @@ def _aspect(
     )
 
 
-def _in_leading_directions(row_NK: np.ndarray, num_directions: int) -> np.ndarray:
-    """The rows in the directions with the most energy, shape (N, M); more rows than directions."""
+def _block_rows(row_NK: np.ndarray, column_N3: np.ndarray, block_N: np.ndarray, num_blocks: int) -> BlockRows:
+    """Ratings in the directions with the most energy. Of few ratings the products are enough: without the others'."""
     num_rows, num_coordinates = row_NK.shape
+    num_dropped = num_rows - _NUM_DIRECTIONS
+    if not 0 < num_dropped <= num_rows // 2 or num_rows > min(NUM_BY_ROWS, num_coordinates - 1):
+        row_NM = _in_leading_directions(row_NK, _NUM_DIRECTIONS)
+        return BlockRows.of(row_NM, column_N3, block_N, num_blocks)
+    kernel_NN = row_NK @ row_NK.T
+    value_M, vector_NM = some_eigenvectors(kernel_NN, slice(num_dropped))
+    kernel_NN -= (vector_NM * value_M) @ vector_NM.T
+    return BlockRows.of(row_NK, column_N3, block_N, num_blocks, kernel_NN)
+
+
+def _in_leading_directions(row_NK: np.ndarray, num_directions: int) -> np.ndarray:
+    """Rows with the products with each other that these have in the directions with the most energy."""
+    num_rows, num_coordinates = row_NK.shape
+    if min(num_rows, num_coordinates) <= num_directions:
+        return row_NK
     if num_rows >= num_coordinates:
-        return row_NK @ _leading_directions(row_NK, num_directions)
+        return row_NK @ some_eigenvectors(row_NK.T @ row_NK, slice(num_coordinates - num_directions, None))[1]
     # Fewer rows than coordinates: the rows in those directions are eigenvectors themselves, without the directions.
-    value_N, vector_NN = np.linalg.eigh(row_NK @ row_NK.T)
-    kept = value_N > 1e-10 * max(float(value_N[-1]), 1e-300)
-    kept[: num_rows - num_directions] = False
-    return np.asarray(vector_NN[:, kept] * np.sqrt(value_N[kept]))
+    value_M, vector_NM = some_eigenvectors(row_NK @ row_NK.T, slice(num_rows - num_directions, None))
+    kept_M = value_M > 1e-10 * max(float(value_M[-1]), 1e-300)
+    return np.asarray(vector_NM[:, kept_M] * np.sqrt(value_M[kept_M]))
 
 
 def _leading_directions(row_XK: np.ndarray, num_directions: int) -> np.ndarray:
@@ -188,7 +202,7 @@ def _leading_directions(row_XK: np.ndarray, num_directions: int) -> np.ndarray:
         kept = value_X > 1e-10 * max(float(value_X[-1]) if num_rows else 0.0, 1e-300)
         kept[: max(num_rows - num_directions, 0)] = False
         return row_XK.T @ (vector_XX[:, kept] / np.sqrt(value_X[kept]))
-    return np.linalg.eigh(row_XK.T @ row_XK)[1][:, -num_directions:]
+    return some_eigenvectors(row_XK.T @ row_XK, slice(-min(num_directions, num_coordinates), None))[1]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import lapack
 
-_NUM_BY_ROWS = 100  # rows of a window up to which the first way is the cheaper one
+NUM_BY_ROWS = 100  # rows of a window up to which the first way is the cheaper one
 _NUM_COLUMNS = 3
 _IDENTITY_DD = np.eye(_NUM_COLUMNS)
 _PRODUCTS = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))  # of columns, each once
@@ -36,18 +36,29 @@ class BlockRows:
         row_NM: rows in coordinates of the prior.
         column_ND: 1, generic score and rating of each row.
         start_B: the first row of every block, and the number of rows; one more than blocks.
+        kernel_NN: products of the rows with each other; None: they are worked out where they are needed.
     """
 
     row_NM: np.ndarray
     column_ND: np.ndarray
     start_B: np.ndarray
+    kernel_NN: np.ndarray | None = None
 
     @classmethod
-    def of(cls, row_NM: np.ndarray, column_ND: np.ndarray, block_N: np.ndarray, num_blocks: int) -> BlockRows:
+    def of(
+        cls,
+        row_NM: np.ndarray,
+        column_ND: np.ndarray,
+        block_N: np.ndarray,
+        num_blocks: int,
+        kernel_NN: np.ndarray | None = None,
+    ) -> BlockRows:
         """Rows in any order, with the block of each."""
-        order_N = np.argsort(block_N, kind="stable")
+        is_sorted = bool((block_N[1:] >= block_N[:-1]).all())  # as it usually is
+        order_N = slice(None) if is_sorted else np.argsort(block_N, kind="stable")
         start_B = np.searchsorted(block_N[order_N], np.arange(num_blocks + 1))
-        return cls(row_NM[order_N], column_ND[order_N], start_B)
+        ordered_NN = None if kernel_NN is None else kernel_NN[order_N][:, order_N]
+        return cls(row_NM[order_N], column_ND[order_N], start_B, ordered_NN)
 
     def moments(self, window_W2: np.ndarray) -> np.ndarray:
         """Products of the columns over each window `[start, end)` of blocks, shape (W, D, D)."""
@@ -67,11 +78,11 @@ class BlockRows:
         num_W = self.start_B[end_W] - self.start_B[start_W]
         solved_TWDD = np.zeros((len(ratio_T), len(window_W2), _NUM_COLUMNS, _NUM_COLUMNS))
         log_det_TW = np.zeros((len(ratio_T), len(window_W2)))
-        short_W = np.flatnonzero((num_W > 0) & (num_W <= _NUM_BY_ROWS))
+        short_W = np.flatnonzero((num_W > 0) & (num_W <= NUM_BY_ROWS))
         if len(short_W):
             found = self._by_rows(self.start_B[start_W[short_W]], num_W[short_W], ratio_T)
             solved_TWDD[:, short_W], log_det_TW[:, short_W] = found
-        long_W = np.flatnonzero(num_W > _NUM_BY_ROWS)
+        long_W = np.flatnonzero(num_W > NUM_BY_ROWS)
         if len(long_W):
             solved_TWDD[:, long_W], log_det_TW[:, long_W] = self._by_directions(window_W2[long_W], ratio_T)
         return solved_TWDD, log_det_TW
@@ -124,7 +135,9 @@ class BlockRows:
     @cached_property
     def _whole_kernel_NN(self) -> np.ndarray | None:
         """Of all rows, where so many windows share their products that one of all rows is cheaper; else None."""
-        return self.row_NM @ self.row_NM.T if len(self.row_NM) <= 2 * _NUM_BY_ROWS else None
+        if self.kernel_NN is not None:
+            return self.kernel_NN
+        return self.row_NM @ self.row_NM.T if len(self.row_NM) <= 2 * NUM_BY_ROWS else None
 
     def _by_directions(self, window_W2: np.ndarray, ratio_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         gram_WMM = _over_windows(self._by_block(self.row_NM, self.row_NM), window_W2)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from uuid import UUID
 
@@ -27,7 +28,7 @@ from paaplus.errors import LeaseLost, TrainingStopped
 from paaplus.gate import Evidence, FeedbackVerdict, gather, judge, wording
 from paaplus.pipelines.claim_reading import Read, read_together, watched
 from paaplus.pipelines.context import NotReady, Outcome, Running, outcome_of
-from paaplus.pipelines.learning_sets import compared_set, prequential, rated_set, verdict_on
+from paaplus.pipelines.learning_sets import compared_set, prequential, rated_set, verdicts_on
 from paaplus.pipelines.lineage import Lineage, SortedFeedback, lineage_of, must_train, sort_feedback
 from paaplus.pipelines.robustness import robustness_evidence
 from paaplus.queue import jobs
@@ -45,6 +46,16 @@ log = structlog.get_logger(__name__)
 
 FEATURES_WAIT_S = 2.0
 COMMITTED_TOGETHER = 16  # users in one transaction: some 25 ms under SQLite's write lock
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A job whose user's snapshot may be trained on. `read_s`: this user's share of the time of reading."""
+
+    running: Running
+    snapshot: Snapshot
+    started_at: datetime
+    read_s: float
 
 
 @dataclass(frozen=True)
@@ -98,16 +109,23 @@ def run_together(runnings: Sequence[Running]) -> Iterator[tuple[Running, Outcome
 
     An error of one user is that user's outcome; the others are not affected.
     """
-    prepared: list[_Prepared] = []
-    finished: list[_Finished] = []
+    opened: list[_Opened] = []
     for running, read in read_together(runnings):
-        outcome = outcome_of(partial(_prepare, running, read))
-        if isinstance(outcome, _Prepared):
-            prepared.append(outcome)
-        elif isinstance(outcome, _Finished):
-            finished.append(outcome)
+        outcome = outcome_of(partial(_open, running, read))
+        if isinstance(outcome, _Opened):
+            opened.append(outcome)
         else:
             yield running, outcome
+    prepared: list[_Prepared] = []
+    finished: list[_Finished] = []
+    for user, verdict in zip(opened, _verdicts(opened), strict=True):
+        readied = outcome_of(partial(_prepare, user, verdict))
+        if isinstance(readied, _Prepared):
+            prepared.append(readied)
+        elif isinstance(readied, _Finished):
+            finished.append(readied)
+        else:
+            yield user.running, readied
     yield from _committed(finished)
     _report_totals(prepared)
     for group in _by_strategy(prepared):
@@ -132,8 +150,8 @@ def _committed(finished: Sequence[_Finished]) -> Iterator[tuple[Running, Outcome
         yield from ((each.running, error or each.line) for each, error in zip(part, errors, strict=True))
 
 
-def _prepare(running: Running, read: Read) -> _Prepared | _Finished | str:
-    """Read what the job needs. If a pause lasts, end the job and return its line for the log.
+def _open(running: Running, read: Read) -> _Opened | str:
+    """The snapshot of a job's user. If a pause lasts, end the job and return its line for the log.
 
     Raises:
         InvalidInput: the policy asks for more work than a training may be.
@@ -146,12 +164,34 @@ def _prepare(running: Running, read: Read) -> _Prepared | _Finished | str:
     snapshot = watched(context, lease.user_id, read.snapshot)
     if snapshot.num_missing_features:
         raise NotReady(f"features of {snapshot.num_missing_features} rated image(s) are pending", FEATURES_WAIT_S)
-    by_hand = lease.reason == DueReason.BY_HAND
     budget.check(snapshot.policy, context.settings)
-    if snapshot.policy.paused and not by_hand:
+    if snapshot.policy.paused and not _by_hand(running):
         commit.skip(context.database, lease.user_id, lease)
         return "paused"
-    verdict = verdict_on(snapshot)
+    return _Opened(running, snapshot, started_at, time.perf_counter() - clock)
+
+
+def _by_hand(running: Running) -> bool:
+    return running.lease.reason == DueReason.BY_HAND
+
+
+def _verdicts(opened: Sequence[_Opened]) -> list[tuple[FeedbackVerdict | Exception, float]]:
+    """The gate's verdict on each user's feedback, or that user's error, and a share of the time of all."""
+    if not opened:
+        return []
+    clock = time.perf_counter()
+    verdicts = verdicts_on([user.snapshot for user in opened])
+    share_s = (time.perf_counter() - clock) / len(opened)
+    return [(verdict, share_s) for verdict in verdicts]
+
+
+def _prepare(opened: _Opened, reached: tuple[FeedbackVerdict | Exception, float]) -> _Prepared | _Finished:
+    """What a training needs, or the end of the job where there is nothing to train on."""
+    running, snapshot, (verdict, verdict_s) = opened.running, opened.snapshot, reached
+    if isinstance(verdict, Exception):
+        raise verdict
+    context, lease, by_hand = running.context, running.lease, _by_hand(running)
+    clock = time.perf_counter() - opened.read_s - verdict_s
     snapshot, quarantine = _in_window(running, snapshot, verdict)
     lineage = lineage_of(snapshot, by_hand)
     feedback = sort_feedback(snapshot, lineage.trained_up_to)
@@ -167,7 +207,7 @@ def _prepare(running: Running, read: Read) -> _Prepared | _Finished | str:
         num_held_out=feedback.num_held_out,
         base_model_id=snapshot.base_model_id,
         device=context.device,
-        started_at=started_at,
+        started_at=opened.started_at,
         outcome=RunOutcome.NOTHING_NEW,
         timings={"read_s": time.perf_counter() - clock},
         is_tainted=snapshot.active is not None and snapshot.log.is_tainted(trained_up_to(snapshot.active)),

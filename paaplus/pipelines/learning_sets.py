@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import structlog
 
-from paaplus.gate import FeedbackVerdict, feedback_verdict
+from paaplus.gate import FeedbackVerdict, JudgedFeedback, feedback_verdicts
 from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.adapters import Adapter
 from paaplus.scoring.base_scorer import BaseScorer
@@ -19,6 +20,8 @@ from paaplus.scoring.priors import OwnPrior
 from paaplus.services.adaptation.snapshot import Snapshot
 from paaplus.services.feedback import arrays
 from paaplus.services.feedback.feedback_log import LatestComparison, LatestLike, LatestRating
+
+log = structlog.get_logger(__name__)
 
 
 def rated_set(snapshot: Snapshot, ratings: list[LatestRating]) -> RatedSet:
@@ -34,13 +37,26 @@ def compared_set(snapshot: Snapshot, answers: Sequence[LatestComparison | Latest
     return arrays.compared_set(answers, snapshot.base.aspects, snapshot.inputs)
 
 
-def verdict_on(snapshot: Snapshot) -> FeedbackVerdict:
-    """The gate's verdict on all feedback of the user, quarantined or not, whose images have features."""
-    log = snapshot.log.without_quarantine()
-    judged = snapshot if log is snapshot.log else replace(snapshot, log=log)
-    compared = [answer for answer in log.latest_compared() if snapshot.images.keys() >= set(answer.image_ids)]
+def verdicts_on(snapshots: Sequence[Snapshot]) -> list[FeedbackVerdict | Exception]:
+    """The gate's verdicts on all feedback of each user, quarantined or not, whose images have features.
+
+    All are reached together. If that raises, each alone, so that only the faulty one has an error in its place.
+    """
+    try:
+        return [*feedback_verdicts([_judged(snapshot) for snapshot in snapshots])]
+    except Exception as error:
+        if len(snapshots) == 1:
+            return [error]
+        log.warning("judging together failed: each is judged alone", num_users=len(snapshots), error=repr(error))
+        return [verdicts_on([snapshot])[0] for snapshot in snapshots]
+
+
+def _judged(snapshot: Snapshot) -> JudgedFeedback:
+    feedback = snapshot.log.without_quarantine()
+    judged = snapshot if feedback is snapshot.log else replace(snapshot, log=feedback)
+    compared = [answer for answer in feedback.latest_compared() if snapshot.images.keys() >= set(answer.image_ids)]
     prior = snapshot.starting_point.prior or OwnPrior(snapshot.base)
-    return feedback_verdict(judged.rated, compared_set(snapshot, compared), prior, snapshot.policy.gate)
+    return JudgedFeedback(judged.rated, compared_set(snapshot, compared), prior, snapshot.policy.gate)
 
 
 def prequential(base: BaseScorer, reference: Adapter | None, new: RatedSet) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def directly(blocks: BlockRows, window: tuple[int, int], ratio: float) -> tuple[
 def test_every_window_is_as_worked_out_directly(
     num_by_rows: int, num_directions: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(window_products, "_NUM_BY_ROWS", num_by_rows)
+    monkeypatch.setattr(window_products, "NUM_BY_ROWS", num_by_rows)
     sizes = [3, 10, 0, 1, 9]
     blocks = rows(sizes, num_directions)
     windows = [(start, end) for start in range(5) for end in range(start + 1, 6)]
