@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from paaplus.errors import InvalidInput
@@ -37,7 +37,9 @@ class _FromDict:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)  # type: ignore[call-overload, no-any-return]
+        """As JSON: the values are numbers, texts, and other configurations."""
+        values = vars(self)
+        return {name: each.to_dict() if isinstance(each, _FromDict) else each for name, each in values.items()}
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ class RatedSet:
 
     def select(self, index: np.ndarray) -> Self:
         """The rows of a boolean mask or of increasing positions."""
-        return type(self)(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+        return type(self)(*(getattr(self, name)[index] for name in _RATED))
 
     @classmethod
     def concatenate(cls, *parts: Self) -> Self:
@@ -90,7 +90,7 @@ class RatedSet:
         filled = [part for part in parts if len(part)] or parts[:1]
         if len(filled) == 1:
             return filled[0]
-        columns = {field.name: np.concatenate([getattr(p, field.name) for p in filled]) for field in fields(cls)}
+        columns = {name: np.concatenate([getattr(p, name) for p in filled]) for name in _RATED}
         sequence_N = columns["sequence_N"]
         if not np.all(sequence_N[1:] > sequence_N[:-1]):  # usually they are in order already
             order = np.argsort(sequence_N, kind="stable")
@@ -161,7 +161,7 @@ class ComparedSet:
 
     def select(self, index: np.ndarray) -> Self:
         """The rows of a boolean mask or of increasing positions."""
-        return type(self)(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+        return type(self)(*(getattr(self, name)[index] for name in _COMPARED))
 
     @classmethod
     def concatenate(cls, *parts: Self) -> Self:
@@ -169,7 +169,7 @@ class ComparedSet:
         filled = [part for part in parts if len(part)]
         if len(filled) < 2:
             return (filled or parts)[0]
-        columns = {field.name: np.concatenate([getattr(p, field.name) for p in filled]) for field in fields(cls)}
+        columns = {name: np.concatenate([getattr(p, name) for p in filled]) for name in _COMPARED}
         order = np.argsort(columns["sequence_C"], kind="stable")
         return cls(**{name: column[order] for name, column in columns.items()})
 

@@ -22,6 +22,8 @@ from paaplus.storage.blobs import BlobStore
 
 log = structlog.get_logger(__name__)
 
+GC_THRESHOLDS = (50_000, 20, 100)  # a claim makes thousands of objects, and nearly none are in circles
+
 _contexts: dict[int, WorkerContext] = {}
 _stopping = threading.Event()
 
@@ -53,6 +55,7 @@ def worker_context() -> WorkerContext:
         )
         gc.collect()
         gc.freeze()  # what was imported stays: looking for garbage in it takes a tenth of a second each time
+        gc.set_threshold(*GC_THRESHOLDS)
     return _contexts[pid]
 
 

@@ -80,7 +80,7 @@ class OrderEvidence:
         rated: the ratings.
         compared: the comparisons.
         block_N: the block of every rating; blocks are numbered from 0.
-        block_C: the block of every comparison.
+        block_C: the block of every comparison, none before that of an earlier one.
         num_blocks: the number of blocks.
         prior: the taste prior that trainings start from, or the base model's own.
     """
@@ -121,7 +121,7 @@ def evidence_together(asked: Sequence[tuple[OrderEvidence, np.ndarray]]) -> list
         for aspect in evidence.aspects:
             log_W = next(of_ratings)
             if len(aspect.preference_C):  # as if each kind had a taste of its own, which is valid and simple
-                log_W = log_W + [_of_comparisons(aspect, *window) for window in window_W2.tolist()]
+                log_W = log_W + _of_comparisons(aspect, window_W2)
             per_aspect.append(log_W)
         found.append(np.mean(per_aspect, axis=0))
     return found
@@ -290,9 +290,15 @@ def _of_ratings(asked: Sequence[tuple[_Aspect, np.ndarray]]) -> list[np.ndarray]
     return [part.evidence(sums) for part, sums in zip(parts, np.split(log_sum_X, ends[:-1]), strict=True)]
 
 
-def _of_comparisons(aspect: _Aspect, start: int, end: int) -> float:
-    """Evidence of one window's comparisons: Laplace's approximation for each hypothesis."""
-    in_window_C = (aspect.pair_block_C >= start) & (aspect.pair_block_C < end)
+def _of_comparisons(aspect: _Aspect, window_W2: np.ndarray) -> np.ndarray:
+    """The evidence of each window's comparisons. Windows with the same ones are worked out once."""
+    ranges = [(first, end) for first, end in np.searchsorted(aspect.pair_block_C, window_W2).tolist()]
+    found = {each: _of_range(aspect, slice(*each)) for each in set(ranges)}
+    return np.array([found[each] for each in ranges])
+
+
+def _of_range(aspect: _Aspect, in_window_C: slice) -> float:
+    """Evidence of some comparisons that follow each other: Laplace's approximation for each hypothesis."""
     preference_C = aspect.preference_C[in_window_C]
     if not len(preference_C):
         return 0.0

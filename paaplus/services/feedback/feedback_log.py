@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, cached_property, lru_cache
+from operator import attrgetter
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -185,10 +186,20 @@ class FeedbackLog:
 
     @cached_property
     def _latest_ratings(self) -> list[LatestRating]:
-        by_image: dict[UUID, dict[str, RatingEvent]] = {}
+        newest: dict[UUID, RatingEvent] = {}
+        mixed: dict[UUID, dict[str, RatingEvent]] = {}  # images whose newest event does not tell all aspects
         for event in self._valid_in_order(self.events):
-            by_image.setdefault(event.image_id, {}).update(dict.fromkeys(event.scores, event))
-        return sorted(map(_latest_rating, by_image.values()), key=lambda rating: rating.sequence)
+            before = newest.setdefault(event.image_id, event)
+            if before is event:
+                continue
+            if event.image_id in mixed or not before.scores.keys() <= event.scores.keys():
+                by_aspect = mixed.setdefault(event.image_id, dict.fromkeys(before.scores, before))
+                by_aspect.update(dict.fromkeys(event.scores, event))
+            else:
+                newest[event.image_id] = event
+        latest = [_latest_rating(mixed[each]) for each in mixed]
+        latest += [_only_rating(event) for image_id, event in newest.items() if image_id not in mixed]
+        return sorted(latest, key=_sequence)
 
     def latest_comparisons(self) -> list[LatestComparison]:
         """The latest comparison of each pair of images, that has a preference, in order of sequence."""
@@ -219,7 +230,7 @@ class FeedbackLog:
     def _valid_in_order(self, events: Sequence[Event]) -> list[Event]:
         """The events that count, in the order in which the answers were given."""
         invalid = self.invalid()
-        return sorted((e for e in events if e.sequence not in invalid), key=lambda e: (e.answered_at, e.sequence))
+        return sorted((e for e in events if e.sequence not in invalid), key=_answered)
 
     def image_ids(self) -> set[UUID]:
         """Images that are rated, compared or liked: those whose features a training needs."""
@@ -228,10 +239,13 @@ class FeedbackLog:
 
     def is_tainted(self, trained_up_to: TrainedUpTo) -> bool:
         """Whether a version was trained on events that have been retracted or excluded since."""
-        return bool(self.trained(trained_up_to) & self.invalid())
+        invalid = self.invalid()
+        return bool(invalid) and bool(self.trained(trained_up_to) & invalid)
 
     def is_new(self, trained_up_to: TrainedUpTo, latest: LatestAnswer) -> bool:
         """Whether a version was not trained on all events of this answer."""
+        if not self.exclusions and not self.retractions:  # as of most users
+            return latest.sequence > trained_up_to.high_water
         return any(not self._was_trained_on(trained_up_to, sequence) for sequence in latest.sequences)
 
     def trained(self, trained_up_to: TrainedUpTo) -> set[int]:
@@ -320,13 +334,6 @@ class FeedbackLog:
 def _latest_rating(newest: dict[str, RatingEvent]) -> LatestRating:
     """Join the newest event of each aspect of an image."""
     events = {event.sequence: event for event in newest.values()}.values()
-    if len(events) == 1:
-        [event] = events
-        if len(event.scores) == len(newest):  # as most images, which are rated once
-            sequences = frozenset((event.sequence,))
-            return LatestRating(
-                event.sequence, event.image_id, event.scores, event.held_out, sequences, event.answered_at
-            )
     return LatestRating(
         sequence=max(event.sequence for event in events),
         image_id=next(iter(events)).image_id,
@@ -334,6 +341,13 @@ def _latest_rating(newest: dict[str, RatingEvent]) -> LatestRating:
         held_out=any(event.held_out for event in events),
         sequences=frozenset(event.sequence for event in events),
         answered_at=max(event.answered_at for event in events),
+    )
+
+
+def _only_rating(event: RatingEvent) -> LatestRating:
+    """Of an image whose newest event tells all aspects."""
+    return LatestRating(
+        event.sequence, event.image_id, event.scores, event.held_out, frozenset((event.sequence,)), event.answered_at
     )
 
 
@@ -353,6 +367,10 @@ def _latest_comparison(newest: dict[str, ComparisonEvent]) -> LatestComparison |
         sequences=frozenset(event.sequence for event in preferring.values()),
         answered_at=latest.answered_at,
     )
+
+
+_sequence = attrgetter("sequence")
+_answered = attrgetter("answered_at", "sequence")
 
 
 def answer_time(occurred_at: datetime | None, received_at: datetime) -> int:

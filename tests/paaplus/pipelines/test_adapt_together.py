@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +20,8 @@ from paaplus.db.engine import Database
 from paaplus.db.tables import AdapterRow, JobRow, UserRow
 from paaplus.db.tables.jobs import JobState
 from paaplus.db.types import utcnow
-from paaplus.pipelines import adapt
+from paaplus.gate import FeedbackVerdict, JudgedFeedback, feedback_verdicts
+from paaplus.pipelines import adapt, learning_sets
 from paaplus.pipelines.context import Running
 from paaplus.pipelines.run_jobs import run_next
 from paaplus.queue import jobs
@@ -209,6 +210,28 @@ def test_user_who_crashes_the_claim_is_found_and_tried_again_alone(deployment: D
     assert run_next(deployment.context, ["cpu"]) == 1, "a job that failed is not batched with others"
     assert run_next(deployment.context, ["cpu"]) == 1
     assert len(deployment.versions(users[0])) == 3
+
+
+def test_user_who_cannot_be_judged_fails_alone(
+    deployment: Deployment, alone: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users, expected = due(deployment, [CLOSED] * 4), due(alone, [CLOSED] * 4)
+    alone.work()
+
+    def verdicts(judged: Sequence[JudgedFeedback]) -> list[FeedbackVerdict]:
+        if any(len(each.rated) == 51 for each in judged):  # as the second user has
+            raise ValueError("cannot be judged")
+        return feedback_verdicts(judged)
+
+    monkeypatch.setattr(learning_sets, "feedback_verdicts", verdicts)
+    assert run_next(deployment.context, ["cpu"]) == 4
+    now = states(deployment)
+    assert [len(deployment.versions(user)) for user in users] == [2, 1, 2, 2]
+    for user, other in zip(users, expected, strict=True):
+        if user != users[1]:
+            assert deployment.versions(user)[-1].digest == alone.versions(other)[-1].digest
+    assert (now[users[1]].state, now[users[1]].attempts) == (JobState.QUEUED, 1)
+    assert "cannot be judged" in str(now[users[1]].last_error)
 
 
 class SetAfterChecks(threading.Event):
