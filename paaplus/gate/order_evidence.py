@@ -31,7 +31,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
-from paaplus.gate.eigenvectors import some_eigenvectors
+from paaplus.gate.eigenvectors import in_leading_directions, leading_directions, some_eigenvectors
 from paaplus.gate.scale_sums import log_sums
 from paaplus.gate.window_products import NUM_BY_ROWS, BlockRows
 from paaplus.records import DISLIKED, LIKED, PREFERS_FIRST, PREFERS_SECOND, TIE, ComparedSet, RatedSet, is_like
@@ -157,7 +157,7 @@ def _aspect(
         is_like_C1 = is_like(preference_C)[:, None]
         lever_C1 = np.where(is_like_C1, -MIDDLE_SD, 0.0) if is_like_C1.any() else np.empty((len(preference_C), 0))
     column_N3 = np.column_stack([np.ones(len(target_N)), mean_N, target_N])
-    pair_direction_KM = _leading_directions(pair_CK, _NUM_PAIR_DIRECTIONS) if len(pair_CK) else pair_CK.T
+    pair_direction_KM = leading_directions(pair_CK, _NUM_PAIR_DIRECTIONS) if len(pair_CK) else pair_CK.T
     return _Aspect(
         ratings=_block_rows(row_NK, column_N3, block_N, num_blocks),
         pair_CM=np.column_stack([pair_CK @ pair_direction_KM, lever_C1]),
@@ -173,36 +173,12 @@ def _block_rows(row_NK: np.ndarray, column_N3: np.ndarray, block_N: np.ndarray, 
     num_rows, num_coordinates = row_NK.shape
     num_dropped = num_rows - _NUM_DIRECTIONS
     if not 0 < num_dropped <= num_rows // 2 or num_rows > min(NUM_BY_ROWS, num_coordinates - 1):
-        row_NM = _in_leading_directions(row_NK, _NUM_DIRECTIONS)
+        row_NM = in_leading_directions(row_NK, _NUM_DIRECTIONS)
         return BlockRows.of(row_NM, column_N3, block_N, num_blocks)
     kernel_NN = row_NK @ row_NK.T
     value_M, vector_NM = some_eigenvectors(kernel_NN, slice(num_dropped))
     kernel_NN -= (vector_NM * value_M) @ vector_NM.T
     return BlockRows.of(row_NK, column_N3, block_N, num_blocks, kernel_NN)
-
-
-def _in_leading_directions(row_NK: np.ndarray, num_directions: int) -> np.ndarray:
-    """Rows with the products with each other that these have in the directions with the most energy."""
-    num_rows, num_coordinates = row_NK.shape
-    if min(num_rows, num_coordinates) <= num_directions:
-        return row_NK
-    if num_rows >= num_coordinates:
-        return row_NK @ some_eigenvectors(row_NK.T @ row_NK, slice(num_coordinates - num_directions, None))[1]
-    # Fewer rows than coordinates: the rows in those directions are eigenvectors themselves, without the directions.
-    value_M, vector_NM = some_eigenvectors(row_NK @ row_NK.T, slice(num_rows - num_directions, None))
-    kept_M = value_M > 1e-10 * max(float(value_M[-1]), 1e-300)
-    return np.asarray(vector_NM[:, kept_M] * np.sqrt(value_M[kept_M]))
-
-
-def _leading_directions(row_XK: np.ndarray, num_directions: int) -> np.ndarray:
-    """Orthonormal directions with the most energy of the rows, shape (K, M)."""
-    num_rows, num_coordinates = row_XK.shape
-    if num_rows < num_coordinates:
-        value_X, vector_XX = np.linalg.eigh(row_XK @ row_XK.T)
-        kept = value_X > 1e-10 * max(float(value_X[-1]) if num_rows else 0.0, 1e-300)
-        kept[: max(num_rows - num_directions, 0)] = False
-        return row_XK.T @ (vector_XX[:, kept] / np.sqrt(value_X[kept]))
-    return some_eigenvectors(row_XK.T @ row_XK, slice(-min(num_directions, num_coordinates), None))[1]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """Train users' next adapter versions: read the log, train on the new feedback, apply the gate, commit.
 
-Users whose jobs were claimed together are read and trained together, and committed several in a transaction. Each is
-judged separately.
+Users whose jobs were claimed together are read, judged and trained together, and committed several in a transaction.
+What becomes of one does not depend on the others.
 
 Nothing is locked during a training. The commit checks again what it depends on (the user's epoch, the lease), in the
 one transaction that writes the run, the version, the active pointer, the history and the end of the job.
@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from uuid import UUID
 
@@ -22,12 +21,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from paaplus import faults
 from paaplus.configs import PRIOR_STRATEGIES
 from paaplus.db.tables.jobs import RunOutcome
-from paaplus.db.tables.users import DueReason
-from paaplus.db.types import utcnow
 from paaplus.errors import LeaseLost, TrainingStopped
 from paaplus.gate import Evidence, FeedbackVerdict, gather, judge, wording
-from paaplus.pipelines.claim_reading import Read, read_together, watched
-from paaplus.pipelines.context import NotReady, Outcome, Running, outcome_of
+from paaplus.pipelines.claim_reading import Opened, is_by_hand, open_snapshot, read_together
+from paaplus.pipelines.context import Outcome, Running, outcome_of
 from paaplus.pipelines.learning_sets import compared_set, prequential, rated_set, verdicts_on
 from paaplus.pipelines.lineage import Lineage, SortedFeedback, lineage_of, must_train, sort_feedback
 from paaplus.pipelines.robustness import robustness_evidence
@@ -39,23 +36,11 @@ from paaplus.services.adaptation.snapshot import Snapshot
 from paaplus.services.adapters.versions import MATCHED_NUMBER
 from paaplus.services.feedback.feedback_log import trained_up_to
 from paaplus.services.predictions.serving_store import PREFERENCE_VERSION
-from paaplus.services.users import budget
 from paaplus.training import Trained, TrainingRequest, middles_of, train_many
 
 log = structlog.get_logger(__name__)
 
-FEATURES_WAIT_S = 2.0
 COMMITTED_TOGETHER = 16  # users in one transaction: some 25 ms under SQLite's write lock
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """A job whose user's snapshot may be trained on. `read_s`: this user's share of the time of reading."""
-
-    running: Running
-    snapshot: Snapshot
-    started_at: datetime
-    read_s: float
 
 
 @dataclass(frozen=True)
@@ -109,10 +94,10 @@ def run_together(runnings: Sequence[Running]) -> Iterator[tuple[Running, Outcome
 
     An error of one user is that user's outcome; the others are not affected.
     """
-    opened: list[_Opened] = []
+    opened: list[Opened] = []
     for running, read in read_together(runnings):
-        outcome = outcome_of(partial(_open, running, read))
-        if isinstance(outcome, _Opened):
+        outcome = outcome_of(partial(open_snapshot, running, read))
+        if isinstance(outcome, Opened):
             opened.append(outcome)
         else:
             yield running, outcome
@@ -150,32 +135,7 @@ def _committed(finished: Sequence[_Finished]) -> Iterator[tuple[Running, Outcome
         yield from ((each.running, error or each.line) for each, error in zip(part, errors, strict=True))
 
 
-def _open(running: Running, read: Read) -> _Opened | str:
-    """The snapshot of a job's user. If a pause lasts, end the job and return its line for the log.
-
-    Raises:
-        InvalidInput: the policy asks for more work than a training may be.
-    """
-    context, lease = running.context, running.lease
-    assert lease.user_id is not None, "an adaptation job without a user"
-    if context.stopping.is_set():
-        raise TrainingStopped("the worker stops before this user's turn")
-    started_at, clock = utcnow(), time.perf_counter() - read.read_s
-    snapshot = watched(context, lease.user_id, read.snapshot)
-    if snapshot.num_missing_features:
-        raise NotReady(f"features of {snapshot.num_missing_features} rated image(s) are pending", FEATURES_WAIT_S)
-    budget.check(snapshot.policy, context.settings)
-    if snapshot.policy.paused and not _by_hand(running):
-        commit.skip(context.database, lease.user_id, lease)
-        return "paused"
-    return _Opened(running, snapshot, started_at, time.perf_counter() - clock)
-
-
-def _by_hand(running: Running) -> bool:
-    return running.lease.reason == DueReason.BY_HAND
-
-
-def _verdicts(opened: Sequence[_Opened]) -> list[tuple[FeedbackVerdict | Exception, float]]:
+def _verdicts(opened: Sequence[Opened]) -> list[tuple[FeedbackVerdict | Exception, float]]:
     """The gate's verdict on each user's feedback, or that user's error, and a share of the time of all."""
     if not opened:
         return []
@@ -185,12 +145,12 @@ def _verdicts(opened: Sequence[_Opened]) -> list[tuple[FeedbackVerdict | Excepti
     return [(verdict, share_s) for verdict in verdicts]
 
 
-def _prepare(opened: _Opened, reached: tuple[FeedbackVerdict | Exception, float]) -> _Prepared | _Finished:
+def _prepare(opened: Opened, reached: tuple[FeedbackVerdict | Exception, float]) -> _Prepared | _Finished:
     """What a training needs, or the end of the job where there is nothing to train on."""
     running, snapshot, (verdict, verdict_s) = opened.running, opened.snapshot, reached
     if isinstance(verdict, Exception):
         raise verdict
-    context, lease, by_hand = running.context, running.lease, _by_hand(running)
+    context, lease, by_hand = running.context, running.lease, is_by_hand(running)
     clock = time.perf_counter() - opened.read_s - verdict_s
     snapshot, quarantine = _in_window(running, snapshot, verdict)
     lineage = lineage_of(snapshot, by_hand)

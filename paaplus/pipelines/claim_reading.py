@@ -5,16 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 import structlog
 
-from paaplus.errors import PaaplusError, Unavailable
-from paaplus.pipelines.context import Running, WorkerContext
-from paaplus.services.adaptation import drift
+from paaplus.db.tables.users import DueReason
+from paaplus.db.types import utcnow
+from paaplus.errors import PaaplusError, TrainingStopped, Unavailable
+from paaplus.pipelines.context import NotReady, Running, WorkerContext
+from paaplus.services.adaptation import commit, drift
 from paaplus.services.adaptation.snapshot import Snapshot, read_snapshot, read_snapshots
+from paaplus.services.users import budget
 
 log = structlog.get_logger(__name__)
+
+FEATURES_WAIT_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ def read_together(runnings: Sequence[Running]) -> Iterator[tuple[Running, Read]]
         yield running, Read(snapshot, read_s)
 
 
-def watched(context: WorkerContext, user_id: UUID, read: Snapshot | PaaplusError | None) -> Snapshot:
+def _watched(context: WorkerContext, user_id: UUID, read: Snapshot | PaaplusError | None) -> Snapshot:
     """The snapshot, all of whose ratings were compared with the score that was served before this training.
 
     If that finds a drift, the snapshot is read again: the drift decides how fast the training forgets.
@@ -72,3 +78,41 @@ def watched(context: WorkerContext, user_id: UUID, read: Snapshot | PaaplusError
             return snapshot
         if not drifts:
             return snapshot
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A job whose user's snapshot may be trained on. `read_s`: this user's share of the time of reading."""
+
+    running: Running
+    snapshot: Snapshot
+    started_at: datetime
+    read_s: float
+
+
+def open_snapshot(running: Running, read: Read) -> Opened | str:
+    """The snapshot of a job's user. If a pause lasts, end the job and return its line for the log.
+
+    Raises:
+        InvalidInput: the policy asks for more work than a training may be.
+        NotReady: features of rated images are still being extracted.
+        TrainingStopped: the worker stops.
+    """
+    context, lease = running.context, running.lease
+    assert lease.user_id is not None, "an adaptation job without a user"
+    if context.stopping.is_set():
+        raise TrainingStopped("the worker stops before this user's turn")
+    started_at, clock = utcnow(), time.perf_counter() - read.read_s
+    snapshot = _watched(context, lease.user_id, read.snapshot)
+    if snapshot.num_missing_features:
+        raise NotReady(f"features of {snapshot.num_missing_features} rated image(s) are pending", FEATURES_WAIT_S)
+    budget.check(snapshot.policy, context.settings)
+    if snapshot.policy.paused and not is_by_hand(running):
+        commit.skip(context.database, lease.user_id, lease)
+        return "paused"
+    return Opened(running, snapshot, started_at, time.perf_counter() - clock)
+
+
+def is_by_hand(running: Running) -> bool:
+    """Whether a person asked for the training."""
+    return running.lease.reason == DueReason.BY_HAND

@@ -230,7 +230,7 @@ class FeedbackLog:
     def _valid_in_order(self, events: Sequence[Event]) -> list[Event]:
         """The events that count, in the order in which the answers were given."""
         invalid = self.invalid()
-        return sorted((e for e in events if e.sequence not in invalid), key=_answered)
+        return sorted((e for e in events if e.sequence not in invalid), key=lambda e: (e.answered_at, e.sequence))
 
     def image_ids(self) -> set[UUID]:
         """Images that are rated, compared or liked: those whose features a training needs."""
@@ -370,7 +370,6 @@ def _latest_comparison(newest: dict[str, ComparisonEvent]) -> LatestComparison |
 
 
 _sequence = attrgetter("sequence")
-_answered = attrgetter("answered_at", "sequence")
 
 
 def answer_time(occurred_at: datetime | None, received_at: datetime) -> int:

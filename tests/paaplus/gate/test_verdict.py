@@ -11,6 +11,7 @@ from scipy.stats import multivariate_normal
 
 from paaplus.configs import GateConfig
 from paaplus.gate import feedback_verdict, order_evidence, scale_sums, wording
+from paaplus.gate.eigenvectors import in_leading_directions
 from paaplus.gate.order_evidence import OrderEvidence
 from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
 from paaplus.scoring.priors import OwnPrior, design
@@ -211,7 +212,7 @@ def test_rows_in_the_leading_directions_have_the_products_of_their_projections(
 ) -> None:
     row_NK = np.random.default_rng(3).normal(size=(num_rows, num_coordinates))
     direction_KM = np.linalg.svd(row_NK)[2][:6].T  # worked out in another way
-    row_NM = order_evidence._in_leading_directions(row_NK, 6)
+    row_NM = in_leading_directions(row_NK, 6)
     assert row_NM.shape == (num_rows, 6)
     projected_NM = row_NK @ direction_KM
     np.testing.assert_allclose(row_NM @ row_NM.T, projected_NM @ projected_NM.T, atol=1e-10)
