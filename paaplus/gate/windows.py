@@ -75,6 +75,7 @@ def best_windows(evidence_USE: np.ndarray, position_UB: np.ndarray, prior: PathP
     may_turn_USE[:, 0] = False
     turned_USE = np.where(may_turn_USE, evidence_USE + math.log(prior.turns) + lasting_USE, -math.inf)
     before_UB = np.zeros((num_users, num_blocks + 1))  # best score of the blocks before each one, 0 at least
+    score_USE, best_U, turned_US = log_window_USE, np.full(num_users, -math.inf), np.zeros((num_users, 0), np.bool_)
     for end in range(1, num_blocks + 1):
         score_USE = log_window_USE[:, :end, : end + 1] + ended_UEE[:, None, : end + 1, end]
         before_US = before_UB[:, :end]

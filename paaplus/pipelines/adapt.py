@@ -103,14 +103,14 @@ def run_together(runnings: Sequence[Running]) -> Iterator[tuple[Running, Outcome
             yield running, outcome
     prepared: list[_Prepared] = []
     finished: list[_Finished] = []
-    for user, verdict in zip(opened, _verdicts(opened), strict=True):
-        readied = outcome_of(partial(_prepare, user, verdict))
+    for each, verdict in zip(opened, _verdicts(opened), strict=True):
+        readied = outcome_of(partial(_prepare, each, verdict))
         if isinstance(readied, _Prepared):
             prepared.append(readied)
         elif isinstance(readied, _Finished):
             finished.append(readied)
         else:
-            yield user.running, readied
+            yield each.running, readied
     yield from _committed(finished)
     _report_totals(prepared)
     for group in _by_strategy(prepared):

@@ -16,7 +16,6 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-import numpy as np
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session
@@ -33,6 +32,7 @@ from paaplus.db.tables.models import AdapterState
 from paaplus.db.tables.users import DueReason
 from paaplus.errors import NotFound, Unavailable
 from paaplus.scoring.drift import DriftState
+from paaplus.scoring.rows import stacked_rows
 from paaplus.services import events, scheduling
 from paaplus.services.adaptation import contradictions
 from paaplus.services.feedback.feedback_log import scores_of
@@ -246,9 +246,9 @@ def _errors(serving: Serving, user_id: UUID, ratings: list[Rating]) -> list[tupl
     if not known:
         return []
     images = serving.images_of(user_id, [image_id for _, image_id, _ in known])
-    score_NA = np.stack([image.generic_A for image in images])
+    score_NA = stacked_rows([image.generic_A for image in images])
     if adapter is not None:
-        score_NA = adapter.score(np.stack([image.taste_R for image in images]), score_NA)
+        score_NA = adapter.score(stacked_rows([image.taste_R for image in images]), score_NA)
     errors = []
     for (sequence, _, scores), score_A in zip(known, score_NA.tolist(), strict=True):
         rated = [

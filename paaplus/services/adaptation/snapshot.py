@@ -17,6 +17,7 @@ from paaplus.db.tables import AdapterRow, BaseModelRow, UserRow
 from paaplus.errors import NotFound, PaaplusError
 from paaplus.records import RatedSet
 from paaplus.scoring.base_scorer import BaseScorer
+from paaplus.scoring.rows import stacked_rows
 from paaplus.services.adaptation import drift, starting_point
 from paaplus.services.adaptation.known_logs import KnownLogs
 from paaplus.services.adaptation.projections import Pool, Projections, ReadImages, with_own_images
@@ -87,7 +88,7 @@ class Snapshot:
                 np.empty((0, len(self.base.aspects)), np.float32),
             )
         images = [self.images[image_id] for image_id in image_ids]
-        return np.stack([image.taste_R for image in images]), np.stack([image.generic_A for image in images])
+        return stacked_rows([image.taste_R for image in images]), stacked_rows([image.generic_A for image in images])
 
     def with_quarantine(self, database: Database, sequences: Collection[int]) -> Snapshot:
         """The snapshot as it will be when these events, and no others, are in quarantine."""
