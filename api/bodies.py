@@ -20,6 +20,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
 
+from paaplus import pauses
+
 DRAIN_BYTES: Final = 64 * 2**20  # of a body that is refused with a valid key, beyond the largest upload
 DRAIN_UNKNOWN_BYTES: Final = 32 * 2**20  # without one
 DRAIN_FLOOD_BYTES: Final = 2**20  # of a caller who asks too often
@@ -124,8 +126,20 @@ async def read_json(request: Request, max_values: int = MAX_VALUES) -> None:
     body = await request.body()
     if not body:
         return
-    parsed = await run_in_threadpool(_parse, body, max_values) if len(body) > THREAD_BYTES else _parse(body, max_values)
+    parsed = await run_in_threadpool(_parse_large, body, max_values) if is_large(body) else _parse(body, max_values)
     request._json = parsed  # where Starlette keeps it
+
+
+def is_large(body: bytes) -> bool:
+    """Whether work on the whole body belongs in a thread."""
+    return len(body) > THREAD_BYTES
+
+
+def _parse_large(body: bytes, max_values: int) -> Any:
+    pauses.pause()
+    parsed = _parse(body, max_values)
+    pauses.pause()
+    return parsed
 
 
 def _parse(body: bytes, max_values: int) -> Any:
