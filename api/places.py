@@ -6,8 +6,8 @@ several callers are active, each has its share of the places; a caller who is al
 keeps a queue beside active callers rests after each request for as long as it took, and so does one whose request was
 refused: half of the process is left.
 
-Long work is done in parts, with pauses. A request that has paused is long: at each pause it lets short requests of other
-callers end first, for a while.
+Long work is done in parts, with pauses. A request that has paused is long: at each pause it lets short requests of
+other callers end first, for a while.
 
 A place is for work. A request that waits (for features, for the rest of a body, for its reader) gives its place back,
 and asks again. A request that holds one for `LONG_S` waits for something that this module does not know of, most
