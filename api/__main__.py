@@ -20,7 +20,7 @@ from paaplus.api.metrics import MULTIPROC_DIR
 from paaplus.settings import Settings, get_settings
 
 SHUTDOWN_S = 10
-SWITCH_S = 0.0005  # Python's own is .005
+SWITCH_S = 0.0001  # Python's own is .005
 
 
 def make_served_app() -> FastAPI:

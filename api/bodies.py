@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn
 
 from fastapi.exceptions import RequestValidationError
@@ -20,13 +20,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
 
+from paaplus import pauses
+
 DRAIN_BYTES: Final = 64 * 2**20  # of a body that is refused with a valid key, beyond the largest upload
 DRAIN_UNKNOWN_BYTES: Final = 32 * 2**20  # without one
 DRAIN_FLOOD_BYTES: Final = 2**20  # of a caller who asks too often
 DRAIN_S: Final = 10.0
 THREAD_BYTES: Final = 2**16  # a larger JSON document is parsed in a thread, so that other requests go on
+COUNT_BYTES: Final = 2**16  # counted at once
+PART: Final = 4_096  # tokens between two pauses
+PART_OBJECTS: Final = 256  # the same for objects
 MAX_VALUES: Final = 100_000  # of a JSON document: its objects, lists and what is in them
 MAX_NAMES: Final = 1_000  # of one object
+
+AsObject = Callable[[Sequence[tuple[str, Any]]], dict[str, Any]]
 
 _TOKEN: Final = re.compile(rb'\\.|[",\[{]', re.DOTALL)
 
@@ -124,15 +131,36 @@ async def read_json(request: Request, max_values: int = MAX_VALUES) -> None:
     body = await request.body()
     if not body:
         return
-    parsed = await run_in_threadpool(_parse, body, max_values) if len(body) > THREAD_BYTES else _parse(body, max_values)
+    parsed = await run_in_threadpool(_parse_large, body, max_values) if is_large(body) else _parse(body, max_values)
     request._json = parsed  # where Starlette keeps it
 
 
-def _parse(body: bytes, max_values: int) -> Any:
+def is_large(body: bytes) -> bool:
+    """Whether work on the whole body belongs in a thread."""
+    return len(body) > THREAD_BYTES
+
+
+def _parse_large(body: bytes, max_values: int) -> Any:
+    pauses.pause()
+    num_objects = 0
+
+    def as_object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal num_objects
+        num_objects += 1
+        if num_objects % PART_OBJECTS == 0:
+            pauses.pause()
+        return _as_object(pairs)
+
+    parsed = _parse(body, max_values, as_object)
+    pauses.pause()
+    return parsed
+
+
+def _parse(body: bytes, max_values: int, as_object: AsObject | None = None) -> Any:
     if has_more_values(body, max_values):
         raise HTTPException(413, f"the JSON document has more than {max_values} values, the limit")
     try:
-        return json.loads(body, object_pairs_hook=_as_object, parse_constant=_refuse_constant)
+        return json.loads(body, object_pairs_hook=as_object or _as_object, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         problem = {"type": "json_invalid", "loc": ("body", error.pos), "msg": f"JSON decode error: {error.msg}"}
         raise RequestValidationError([problem]) from error
@@ -150,10 +178,17 @@ def has_more_values(body: bytes, most: int) -> bool:
 
     Those in texts are counted apart only if all together are too many. That loop lets other threads run.
     """
-    if sum(body.count(sign) for sign in (b",", b"[", b"{")) < most:
+    num_signs = 0
+    for start in range(0, len(body), COUNT_BYTES):
+        num_signs += sum(body.count(sign, start, start + COUNT_BYTES) for sign in (b",", b"[", b"{"))
+        if num_signs >= most:
+            break
+    else:
         return False
     count, in_text = 0, False
-    for token in _TOKEN.finditer(body):
+    for number, token in enumerate(_TOKEN.finditer(body), 1):
+        if number % PART == 0:
+            pauses.pause()
         sign = token[0]
         if sign == b'"':
             in_text = not in_text

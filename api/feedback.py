@@ -98,7 +98,7 @@ async def post_feedback(
     if isinstance(body, CorrectionIn):
         await run_in_threadpool(_keep_receipts, context, key, [body])
     submitted = context.feedback.submit(key, [_posted(0, body)])
-    async with places.waiting():  # the writer works for all who wait
+    async with places.waiting(is_served=True):  # the writer works for all who wait
         [result] = await asyncio.wrap_future(submitted)
     if result.error is not None:
         raise result.error

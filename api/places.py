@@ -6,6 +6,9 @@ several callers are active, each has its share of the places; a caller who is al
 keeps a queue beside active callers rests after each request for as long as it took, and so does one whose request was
 refused: half of the process is left.
 
+Long work is done in parts, with pauses. A request that has paused is long: at each pause it lets short requests of
+other callers end first, for a while.
+
 A place is for work. A request that waits (for features, for the rest of a body, for its reader) gives its place back,
 and asks again. A request that holds one for `LONG_S` waits for something that this module does not know of, most
 likely a lock: it goes on without one, so that nothing can stand still. All of this is in the event loop, without locks.
@@ -30,29 +33,33 @@ ACTIVE_S: Final = 1.0  # after its last request a caller counts as active
 LONG_S: Final = 0.25
 MAX_LONG: Final = 8  # requests of one caller that go on without a place: half of the connections to PostgreSQL
 MAX_QUEUED: Final = 5_000  # requests of all callers
-PAUSE_S: Final = 2.0  # a thread that lets others go first goes on after this time, whatever happens
+PAUSE_S: Final = 2.0  # a thread that waits for a place goes on after this time, whatever happens
+YIELD_S: Final = 0.05  # one that lets short requests end goes on with its next part after this time
 SLEEP_S: Final = 0.02
+REFUSED_RESTS: Final = 2  # times as long does one rest whose request was refused
 REST_MAX_S: Final = 0.1  # longest rest of a caller who keeps a queue
 HTTP_S: Final = 0.001  # what a request takes outside of its place: the server's own work
 HTTP_S_PER_BYTE: Final = 1e-8  # of its body
 
 
 class State(Enum):
-    """Whether a request has a place. `LONG`: it works without one, because it takes long."""
+    """Whether a request has a place. `LONG`: it works without one, because it takes long. `SERVED`: a thread that
+    serves all requests works for it."""
 
     WAITING = auto()
     WORKING = auto()
+    SERVED = auto()
     LONG = auto()
 
 
 class _Caller:
     """One caller: how many of its requests work, and those that wait, in order."""
 
-    __slots__ = ("name", "num_long", "num_working", "rests_until", "seen_at", "waiting")
+    __slots__ = ("name", "num_long", "num_short", "num_working", "rests_until", "seen_at", "waiting")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.num_working = self.num_long = 0
+        self.num_working = self.num_long = self.num_short = 0
         self.seen_at = self.rests_until = 0.0
         self.waiting: OrderedDict[Place, asyncio.Future[None]] = OrderedDict()
 
@@ -64,7 +71,8 @@ class _Caller:
 class Place:
     """The place of one request, if it has one at the moment. In the event loop only, except for `pause`."""
 
-    __slots__ = ("_is_closed", "_loop", "_places", "_went_on_at", "began_at", "caller", "name", "num_bytes", "state")
+    __slots__ = ("_loop", "_places", "_went_on_at", "began_at", "caller", "has_paused", "is_closed", "name",
+                 "num_bytes", "state")  # fmt: skip
 
     def __init__(self, places: Places, name: str, num_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
         self._places, self._loop, self.name, self.num_bytes = places, loop, name, num_bytes
@@ -72,15 +80,21 @@ class Place:
         self.began_at = 0.0
         self._went_on_at = time.monotonic()
         self.caller: _Caller
-        self._is_closed = False
+        self.is_closed = self.has_paused = False
 
-    def release(self) -> None:
-        """Give the place back for as long as the request waits for something."""
+    def release(self, *, is_served: bool = False) -> None:
+        """Give the place back for as long as the request waits for something.
+
+        Args:
+            is_served: a thread of this process works for the request meanwhile.
+        """
         self._places.give_back(self)
+        if is_served and not self.is_closed:
+            self._places.serve(self)
 
     async def take(self) -> None:
         """Take a place again, before the others of this caller that wait."""
-        if not self._is_closed and self.state is State.WAITING:
+        if not self.is_closed and self.state in (State.WAITING, State.SERVED):
             await self._places.wait(self, first=True)
 
     def close(self, *, refused: bool = False) -> None:
@@ -89,24 +103,32 @@ class Place:
         Args:
             refused: the answer is an error; many of them at once never wait for each other, and cost all the same.
         """
-        self._is_closed = True
+        self.is_closed = True
         self._places.give_back(self, refused=refused)
 
     def pause(self) -> None:
         """Let other callers go first. For a thread that works for the request.
 
-        If they wait for a place, they get this one. If they work, the thread sleeps as long as its last part took.
+        If they wait for a place, they get this one. Their short requests end first. If they work on long ones, the
+        thread sleeps as long as its last part took.
         """
+        if not self.has_paused:
+            self.has_paused = True
+            self._loop.call_soon_threadsafe(self._places.count_as_long, self)
         if self._places.others_wait(self.caller):
             has_place = threading.Event()
             self._loop.call_soon_threadsafe(self._begin_pause, has_place)
             has_place.wait(PAUSE_S)
+        elif self._places.others_are_short(self.caller):
+            others_ended = threading.Event()
+            self._loop.call_soon_threadsafe(self._places.wait_for_short, self, others_ended)
+            others_ended.wait(YIELD_S)
         elif self._places.others_work(self.caller):
             time.sleep(min(max(0.0, time.monotonic() - self._went_on_at), SLEEP_S))
         self._went_on_at = time.monotonic()
 
     def _begin_pause(self, has_place: threading.Event) -> None:
-        if self._is_closed:
+        if self.is_closed:
             has_place.set()
             return
         self._places.give_back(self)
@@ -129,6 +151,8 @@ class Places:
         self._callers: OrderedDict[str, _Caller] = OrderedDict()  # the one that was seen last is the last
         self._turns: deque[_Caller] = deque()  # those with waiting requests, the next one first
         self._working: dict[Place, None] = {}  # in the order in which they began
+        self._short: dict[Place, float] = {}  # those that have not paused and work or are served, and since when
+        self._yielding: dict[Place, threading.Event] = {}  # those that wait for short ones
         self._watch: asyncio.TimerHandle | None = None
         self._rest_ends: asyncio.TimerHandle | None = None
 
@@ -144,6 +168,41 @@ class Places:
     def others_work(self, caller: _Caller) -> bool:
         """Whether a request of another caller works. From any thread."""
         return len(self._working) > caller.num_working
+
+    def others_are_short(self, caller: _Caller) -> bool:
+        """Whether a short request of another caller works. From any thread."""
+        return len(self._short) > caller.num_short
+
+    def wait_for_short(self, place: Place, others_ended: threading.Event) -> None:
+        """Set the event as soon as no short request of another caller works. What takes `LONG_S` is not short."""
+        oldest = asyncio.get_running_loop().time() - LONG_S
+        for other in [other for other, since in self._short.items() if since < oldest]:
+            self.count_as_long(other)
+        self._yielding[place] = others_ended
+        self._wake_yielding()
+
+    def serve(self, place: Place) -> None:
+        """Note that a thread of this process works for the request, which has no place."""
+        place.state = State.SERVED
+        self._count_as_short(place)
+
+    def _count_as_short(self, place: Place) -> None:
+        if not place.has_paused:
+            self._short[place] = asyncio.get_running_loop().time()
+            place.caller.num_short += 1
+
+    def count_as_long(self, place: Place) -> None:
+        """No longer count the request as short. Repeating it changes nothing."""
+        if self._short.pop(place, None) is not None:
+            place.caller.num_short -= 1
+            if self._yielding:
+                self._wake_yielding()
+
+    def _wake_yielding(self) -> None:
+        for place, others_ended in [*self._yielding.items()]:
+            if place.is_closed or not self.others_are_short(place.caller):
+                del self._yielding[place]
+                others_ended.set()
 
     def ask(self, name: str, num_bytes: int = 0) -> Place:
         """The place of a new request of this caller. It works at once, or its state is still `WAITING`.
@@ -198,6 +257,7 @@ class Places:
         """Let a request wait for its turn. The future is done when it has a place, cancelled if it is given back."""
         loop = asyncio.get_running_loop()
         now = loop.time()
+        self.count_as_long(place)  # of the caller as it was known until now
         caller = place.caller = self._seen(place.name, now)
         future: asyncio.Future[None] = loop.create_future()
         if not caller.waiting:
@@ -215,9 +275,10 @@ class Places:
         """Give a place back, or wait for it no longer. Repeating it changes nothing."""
         caller, state, now = place.caller, place.state, asyncio.get_running_loop().time()
         place.state = State.WAITING
-        if state is not State.WAITING and (caller.waiting or refused) and len(self._callers) > 1:
+        self.count_as_long(place)
+        if state in (State.WORKING, State.LONG) and (caller.waiting or refused) and len(self._callers) > 1:
             took_s = now - place.began_at + HTTP_S + HTTP_S_PER_BYTE * place.num_bytes
-            caller.rests_until = now + min(took_s, REST_MAX_S)
+            caller.rests_until = now + min(took_s * (REFUSED_RESTS if refused else 1), REST_MAX_S)
         if state is State.WORKING:
             del self._working[place]
             caller.num_working -= 1
@@ -266,6 +327,7 @@ class Places:
         place.caller.num_working += 1
         self.num_free -= 1
         self._working[place] = None
+        self._count_as_short(place)
 
     def _hand_out(self, now: float) -> None:
         """Give free places to those whose turn it is, one caller after the other."""
@@ -302,6 +364,7 @@ class Places:
         while self._working and (first := next(iter(self._working))).began_at <= now - LONG_S:
             del self._working[first]
             first.state = State.LONG
+            self.count_as_long(first)
             first.caller.num_working -= 1
             first.caller.num_long += 1
             self.num_free += 1
@@ -313,10 +376,10 @@ class Places:
 CURRENT: Final[ContextVar[Place | None]] = ContextVar("place", default=None)
 
 
-def release() -> None:
-    """Give the place of this request back: it waits for something. In the event loop."""
+def release(*, is_served: bool = False) -> None:
+    """Give the place of this request back: it waits for something. In the event loop. See `Place.release`."""
     if (place := CURRENT.get()) is not None:
-        place.release()
+        place.release(is_served=is_served)
 
 
 async def resume() -> None:
@@ -326,9 +389,9 @@ async def resume() -> None:
 
 
 @asynccontextmanager
-async def waiting() -> AsyncIterator[None]:
-    """In this block the request waits for something, and holds no place."""
-    release()
+async def waiting(*, is_served: bool = False) -> AsyncIterator[None]:
+    """In this block the request waits for something, and holds no place. See `Place.release`."""
+    release(is_served=is_served)
     try:
         yield
     except asyncio.CancelledError:

@@ -62,6 +62,7 @@ HOST = "127.0.0.1"
 NUM_USERS, NUM_IMAGES = 200, 40
 TIMEOUT_S = 60.0
 NICE = 10
+WARM_UP_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -418,6 +419,7 @@ def run(kind: str, options: argparse.Namespace) -> list[dict[str, Any]]:
                 made["user_id"], made["attacker images"][:-1], made["other images"][:-1], made["attacker images"][-1],
                 pid,
             )  # fmt: skip
+            victim_latencies(target, WARM_UP_S, "warm-up")  # the first requests of a process compile their statements
             print(f"{kind}: another application's requests, ms")
             print(f"{'attack':14} {'quiet p50':>10} {'p99':>8} {'beside p50':>11} {'p99':>8} {'max':>8} {'failed':>7} "
                   f"{'p50 x':>6} {'p99 x':>6}  {'API quiet, beside':>27}  attacks  load")  # fmt: skip

@@ -250,7 +250,7 @@ def test_an_error_counts_as_refused(few: World, monkeypatch: pytest.MonkeyPatch)
     close = Place.close
 
     def noted(place: Place, *, refused: bool = False) -> None:
-        if not place._is_closed:
+        if not place.is_closed:
             closed.append(refused)
         close(place, refused=refused)
 

@@ -345,6 +345,91 @@ def test_thread_that_pauses_gives_its_place_to_whoever_waits() -> None:
     run(scene())
 
 
+async def until_it_waits(crowd: Crowd) -> None:
+    while not crowd.places._yielding:
+        await asyncio.sleep(0.001)
+
+
+def test_long_request_lets_short_ones_of_others_end_and_only_those(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "YIELD_S", 3600)
+    monkeypatch.setattr(places, "LONG_S", 3600)
+    monkeypatch.setattr(places, "SLEEP_S", 0.0)
+
+    async def scene() -> None:
+        crowd = Crowd(num_places=9)
+        with ThreadPoolExecutor(2) as pool:
+            long, own = crowd.places.ask("long"), crowd.places.ask("long")
+            await asyncio.wrap_future(pool.submit(long.pause))  # its own requests are no reason
+            own.close()
+            other_long = crowd.places.ask("other")
+            paused = asyncio.wrap_future(pool.submit(long.pause))
+            await until_it_waits(crowd)
+            await asyncio.wrap_future(pool.submit(other_long.pause))  # from now on it is long too
+            await paused
+            short = crowd.places.ask("other")
+            both = [asyncio.wrap_future(pool.submit(place.pause)) for place in (long, other_long)]
+            await until_it_waits(crowd)
+            await settle()
+            assert not both[0].done()
+            assert both[1].done(), "its caller's own request is short"
+            short.close()
+            await asyncio.gather(*both)
+            for place in (long, other_long):
+                place.close()
+        assert (crowd.places.num_free, crowd.places._short) == (9, {})
+
+    run(scene())
+
+
+def test_request_for_which_another_thread_works_is_short_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "YIELD_S", 3600)
+    monkeypatch.setattr(places, "LONG_S", 3600)
+    monkeypatch.setattr(places, "ACTIVE_S", 0.0)  # its caller is forgotten meanwhile
+
+    async def scene() -> None:
+        crowd = Crowd(num_places=9)
+        with ThreadPoolExecutor(1) as pool:
+            posting, polling, long = crowd.places.ask("other"), crowd.places.ask("third"), crowd.places.ask("long")
+            polling.release()  # it waits for something that nobody does
+            posting.release(is_served=True)
+            assert crowd.places.num_free == 8
+            paused = asyncio.wrap_future(pool.submit(long.pause))
+            await until_it_waits(crowd)
+            await posting.take()
+            await settle()
+            assert not paused.done()
+            posting.close()
+            await paused
+            long.close()
+        callers = [place.caller for place in (posting, polling, long)]
+        assert [caller.num_short for caller in callers] == [0, 0, 0]
+        assert (crowd.places.num_free, crowd.places._short) == (9, {})
+
+    run(scene())
+
+
+@pytest.mark.parametrize(("yield_s", "long_s"), [(0.01, 3600), (3600, 0.01)])
+def test_request_that_does_not_end_delays_a_long_one_for_a_bounded_time(
+    monkeypatch: pytest.MonkeyPatch, yield_s: float, long_s: float
+) -> None:
+    monkeypatch.setattr(places, "YIELD_S", yield_s)
+    monkeypatch.setattr(places, "LONG_S", long_s)
+
+    async def scene() -> None:
+        crowd = Crowd(num_places=9)
+        with ThreadPoolExecutor(1) as pool:
+            stuck, long = crowd.places.ask("stuck"), crowd.places.ask("long")
+            stuck.release(is_served=True)
+            await asyncio.sleep(0.02)
+            for _ in range(3):
+                await asyncio.wrap_future(pool.submit(long.pause))
+            stuck.close()
+            long.close()
+        assert [place.caller.num_short for place in (stuck, long)] == [0, 0]
+
+    run(scene())
+
+
 def test_thread_of_a_request_that_has_ended_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "PAUSE_S", 3600)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -81,19 +81,23 @@ class FeedbackWriter:
     def submit(self, principal: Principal, posted: Sequence[Posted]) -> Future[list[AppendResult]]:
         """Append the events after those of the caller that wait; the result is there when they are committed.
 
-        A failure may leave earlier parts of a large posting stored. Posted again, these are duplicates.
+        A large posting is given to the writer part by part, and other callers go first between two of them. A failure may leave earlier parts of a large posting stored. Posted again, these are duplicates.
 
         Raises:
             Unavailable: too many postings wait.
         """
         parts = [_Posting(principal, part, None) for part in _parts(posted)]
-        if len(parts) > 1:  # the checks of many events must not delay the postings of others
-            for part in parts:
-                with self._database.read_session() as session:
-                    [part.prepared] = _prepare(session, [(principal, part.posted)])
-                pauses.pause()
-        self._waiting.put(principal.actor, parts)
-        return parts[0].result if len(parts) == 1 else _together([part.result for part in parts])
+        if len(parts) == 1:
+            self._waiting.put(principal.actor, parts)
+            return parts[0].result
+        for number, part in enumerate(parts):
+            with self._database.read_session() as session:  # the checks of many events must not delay others' postings
+                [part.prepared] = _prepare(session, [(principal, part.posted)])
+            if number > 1:
+                wait([parts[number - 2].result])
+            pauses.pause()
+            self._waiting.put(principal.actor, [part])
+        return _together([part.result for part in parts])
 
     def close(self) -> None:
         """Append what waits, and end the thread."""

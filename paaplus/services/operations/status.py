@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from paaplus import errors
+from paaplus import errors, pauses
 from paaplus.db.clock import db_now
 from paaplus.db.tables import AdapterHistoryRow, AdapterRow, DeliveryRow, JobRow, UserRow, WebhookRow
 from paaplus.db.tables.jobs import JobKind, JobState
@@ -60,9 +60,9 @@ class Status:
 
 def read(session: Session, settings: Settings) -> Status:
     now = db_now(session)
-    counts = session.execute(sa.select(JobRow.state, sa.func.count()).group_by(JobRow.state))
-    num_due, first_due = session.execute(
-        sa.select(sa.func.count(), sa.func.min(UserRow.next_due_at)).where(UserRow.next_due_at <= now)
+    counts = _asked(session, sa.select(JobRow.state, sa.func.count()).group_by(JobRow.state))
+    num_due, first_due = _asked(
+        session, sa.select(sa.func.count(), sa.func.min(UserRow.next_due_at)).where(UserRow.next_due_at <= now)
     ).one()
     return Status(
         num_jobs=dict.fromkeys(JobState, 0) | {state: int(count) for state, count in counts},
@@ -74,8 +74,9 @@ def read(session: Session, settings: Settings) -> Status:
         num_gate_outcomes=_gate_outcomes(session, now),
         num_stale_adapters=_stale_adapters(session, settings),
         num_untrained_feedback=int(
-            session.execute(
-                sa.select(sa.func.coalesce(sa.func.sum(UserRow.feedback_sequence - UserRow.trained_sequence), 0))
+            _asked(
+                session,
+                sa.select(sa.func.coalesce(sa.func.sum(UserRow.feedback_sequence - UserRow.trained_sequence), 0)),
             ).scalar_one()
         ),
         num_deliveries=_deliveries(session, now),
@@ -83,19 +84,26 @@ def read(session: Session, settings: Settings) -> Status:
     )
 
 
+def _asked(session: Session, statement: sa.Select[Any]) -> sa.Result[Any]:
+    """The rows of one of the queries; between two of them others go first."""
+    pauses.pause()
+    return session.execute(statement)
+
+
 def _age_s(now: datetime, then: datetime | None) -> float:
     return max(0.0, (now - then).total_seconds()) if then is not None else 0.0
 
 
 def _count(session: Session, *conditions: sa.ColumnElement[bool]) -> int:
-    return int(session.execute(sa.select(sa.func.count()).where(*conditions)).scalar_one())
+    return int(_asked(session, sa.select(sa.func.count()).where(*conditions)).scalar_one())
 
 
 def _oldest_ready(session: Session, now: datetime) -> dict[str, float]:
-    rows = session.execute(
+    rows = _asked(
+        session,
         sa.select(JobRow.queue, sa.func.min(JobRow.run_after))
         .where(JobRow.state == JobState.QUEUED, JobRow.run_after <= now)
-        .group_by(JobRow.queue)
+        .group_by(JobRow.queue),
     )
     return {"cpu": 0.0, "gpu": 0.0} | {queue: _age_s(now, first) for queue, first in rows}
 
@@ -108,20 +116,22 @@ def _failures(session: Session, now: datetime) -> dict[tuple[JobKind, JobState, 
     )
     waits_again = sa.and_(JobRow.state == JobState.QUEUED, JobRow.attempts > 0, JobRow.last_error.is_not(None))
     given_up = sa.and_(JobRow.state == JobState.DEAD, JobRow.finished_at > now - RECENT)
-    rows = session.execute(
+    rows = _asked(
+        session,
         sa.select(JobRow.kind, JobRow.state, reason.label("why"), sa.func.count())
         .where(sa.or_(waits_again, given_up))
-        .group_by(JobRow.kind, JobRow.state, "why")
+        .group_by(JobRow.kind, JobRow.state, "why"),
     )
     return {(kind, state, why): int(count) for kind, state, why, count in rows}
 
 
 def _gate_outcomes(session: Session, now: datetime) -> dict[PointerMove, int]:
     moves = (PointerMove.GATE_PROMOTED, PointerMove.GATE_REFUSED)
-    rows = session.execute(
+    rows = _asked(
+        session,
         sa.select(AdapterHistoryRow.move, sa.func.count())
         .where(AdapterHistoryRow.id >= first_id_of(now - RECENT), AdapterHistoryRow.move.in_(moves))
-        .group_by(AdapterHistoryRow.move)
+        .group_by(AdapterHistoryRow.move),
     )
     return dict.fromkeys(moves, 0) | {move: int(count) for move, count in rows}
 
@@ -134,16 +144,18 @@ def _stale_adapters(session: Session, settings: Settings) -> int:
 
 
 def _deliveries(session: Session, now: datetime) -> dict[str, int]:
-    ended = session.execute(
+    ended = _asked(
+        session,
         sa.select(DeliveryRow.delivered_at.is_not(None), sa.func.count())
         .where(DeliveryRow.id >= first_id_of(now - RECENT), DeliveryRow.next_at.is_(None))
-        .group_by(DeliveryRow.delivered_at.is_not(None))
+        .group_by(DeliveryRow.delivered_at.is_not(None)),
     )
-    open_ones = session.execute(
+    open_ones = _asked(
+        session,
         sa.select(WebhookRow.disabled_at.is_not(None), sa.func.count())
         .join(DeliveryRow, DeliveryRow.webhook_id == WebhookRow.id)
         .where(DeliveryRow.next_at.is_not(None))
-        .group_by(WebhookRow.disabled_at.is_not(None))
+        .group_by(WebhookRow.disabled_at.is_not(None)),
     )
     found = {"sent" if is_sent else "failed": int(count) for is_sent, count in ended}
     found |= {"disabled" if is_disabled else "waiting": int(count) for is_disabled, count in open_ones}
