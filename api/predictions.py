@@ -41,7 +41,7 @@ async def predict(body: PredictionsIn, key: UserKey, context: Context) -> Respon
     if body.wait_s > 0:
         targets = await run_in_threadpool(context.predictor.resolve, key, body.wanted())
         await _wait_for_features(context, key, targets, min(body.wait_s, context.settings.max_wait_s))
-    return await run_in_threadpool(_answer, context, key, body)
+    return await context.threads.run(_answer, context, key, body)
 
 
 async def _wait_for_features(context: ApiContext, key: Principal, targets: Sequence[Target], wait_s: float) -> None:
