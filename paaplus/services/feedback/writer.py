@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
+import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import Session
 
 from paaplus import faults, pauses
 from paaplus.db.engine import Database
@@ -38,8 +38,7 @@ NUM_PATIENT: Final = 8  # threads for postings to users that another transaction
 _LOCK_NOT_AVAILABLE: Final = "55P03"  # of PostgreSQL
 
 
-@dataclass(frozen=True, slots=True)
-class Posted:
+class Posted(NamedTuple):
     """One event of a posting. `user` is the caller's reference; `to_event` makes the event of the user's id."""
 
     index: int
@@ -89,8 +88,8 @@ class FeedbackWriter:
         parts = [_Posting(principal, part, None) for part in _parts(posted)]
         if len(parts) > 1:  # the checks of many events must not delay the postings of others
             for part in parts:
-                with self._database.read_session() as session:
-                    [part.prepared] = _prepare(session, [(principal, part.posted)])
+                with self._database.read_connection() as connection:
+                    [part.prepared] = _prepare(connection, [(principal, part.posted)])
                 pauses.pause()
         self._waiting.put(principal.actor, parts)
         return parts[0].result if len(parts) == 1 else _together([part.result for part in parts])
@@ -147,7 +146,9 @@ class FeedbackWriter:
         limit = self._settings.feedback_per_user_per_day
         with self._database.session() as session:
             unprepared = [posting for posting in group if posting.prepared is None]
-            found = iter(_prepare(session, [(posting.principal, posting.posted) for posting in unprepared]))
+            found = iter(
+                _prepare(session.connection(), [(posting.principal, posting.posted) for posting in unprepared])
+            )
             prepared = [posting.prepared or next(found) for posting in group]
             events = [event for each in prepared for event in each.events]
             results = iter(
@@ -193,12 +194,12 @@ def _is_unreachable(error: Exception) -> bool:
     return isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and error.connection_invalidated)
 
 
-def _prepare(session: Session, postings: Sequence[tuple[Principal, Sequence[Posted]]]) -> list[_Prepared]:
+def _prepare(connection: sa.Connection, postings: Sequence[tuple[Principal, Sequence[Posted]]]) -> list[_Prepared]:
     """Check postings together: a look-up of users for each caller, and a few statements for all events."""
     refs: dict[Principal, set[str]] = {}
     for principal, posted in postings:
         refs.setdefault(principal, set()).update(each.user for each in posted)
-    ids = {principal: users_service.resolve_ids(session, principal, named) for principal, named in refs.items()}
+    ids = {principal: users_service.ids_of(connection, principal, named) for principal, named in refs.items()}
     found: list[tuple[int, list[AppendResult]]] = []
     events: list[tuple[NewEvent, str, str | None]] = []
     for principal, posted in postings:
@@ -210,7 +211,7 @@ def _prepare(session: Session, postings: Sequence[tuple[Principal, Sequence[Post
         ]
         events += of_posting
         found.append((len(of_posting), [_unknown_user(each) for each in posted if each.user not in known]))
-    prepared = iter(intake.prepare_each(session, events))
+    prepared = iter(intake.prepare_each(connection, events))
     return [_Prepared(list(islice(prepared, num)), unknown) for num, unknown in found]
 
 

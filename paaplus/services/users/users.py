@@ -83,7 +83,13 @@ def resolve_many(session: Session, principal: Principal, refs: Iterable[str]) ->
 
 def resolve_ids(session: Session, principal: Principal, refs: Iterable[str]) -> dict[str, UUID]:
     """Ids of users by reference, see `resolve_many`."""
-    return {ref: user_id for ref, (user_id, _) in resolve_ids_and_applications(session, principal, refs).items()}
+    session.flush()
+    return ids_of(session.connection(), principal, refs)
+
+
+def ids_of(connection: sa.Connection, principal: Principal, refs: Iterable[str]) -> dict[str, UUID]:
+    """As `resolve_ids`, in the connection's transaction."""
+    return {ref: user_id for ref, (user_id, _) in _ids_and_applications(connection, principal, refs).items()}
 
 
 def resolve_ids_and_applications(
@@ -91,10 +97,16 @@ def resolve_ids_and_applications(
 ) -> dict[str, tuple[UUID, str]]:
     """Ids and applications of users by reference, see `resolve_many`. It reads no more than these."""
     session.flush()
+    return _ids_and_applications(session.connection(), principal, refs)
+
+
+def _ids_and_applications(
+    connection: sa.Connection, principal: Principal, refs: Iterable[str]
+) -> dict[str, tuple[UUID, str]]:
     if principal.application is not None:
-        return _of_application(session.connection(), principal, principal.application, list(refs))
+        return _of_application(connection, principal, principal.application, list(refs))
     parameters = _parameters(principal, refs)
-    rows = session.connection().execute(_matching("names", principal.sees), parameters) if parameters else ()
+    rows = connection.execute(_matching("names", principal.sees), parameters) if parameters else ()
     return _by_reference(principal, refs, {tuple(row): (row.id, row.application) for row in rows})
 
 

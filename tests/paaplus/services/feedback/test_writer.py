@@ -9,7 +9,6 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeedbackRow, ImageRow, UserRow
@@ -100,8 +99,8 @@ def test_image_that_goes_after_the_check_rejects_its_event_and_no_other(
         other = make_image(session).id
     checked = writer._prepare
 
-    def prepare(session: Session, postings: Sequence[tuple[Principal, Sequence[Posted]]]) -> object:
-        prepared = checked(session, postings)
+    def prepare(connection: sa.Connection, postings: Sequence[tuple[Principal, Sequence[Posted]]]) -> object:
+        prepared = checked(connection, postings)
         monkeypatch.undo()
         with database.session() as elsewhere:
             elsewhere.execute(sa.delete(ImageRow).where(ImageRow.id == other))
