@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -192,12 +192,21 @@ def append(
 def prepare(session: Session, application: str | None, events: list[NewEvent], *, source: str) -> list[PreparedEvent]:
     """Check events as far as that needs no lock, in any transaction that ends before or with the appending one."""
     session.flush()
-    return prepare_each(session.connection(), [(event, source, application) for event in events])
+    connection = session.connection()
+    found = _by_id(connection, _APPLICATIONS, {event.user_id for event in events})
+    users = {user_id: of_application for user_id, (of_application,) in found.items()}
+    return prepare_each(connection, [(event, source, application) for event in events], users)
 
 
-def prepare_each(connection: sa.Connection, events: Sequence[tuple[NewEvent, str, str | None]]) -> list[PreparedEvent]:
-    """As `prepare`, for events of several callers: each with its source, and the only application that it may name."""
-    context = _read_context(connection, [event for event, _, _ in events])
+def prepare_each(
+    connection: sa.Connection, events: Sequence[tuple[NewEvent, str, str | None]], users: Mapping[UUID, str]
+) -> list[PreparedEvent]:
+    """As `prepare`, for events of several callers: each with its source, and the only application that it may name.
+
+    Args:
+        users: the applications of the events' users, as far as these exist; read in this transaction.
+    """
+    context = _read_context(connection, [event for event, _, _ in events], users)
     dialect = connection.dialect.name
     return [_prepared(event, source, application, context, dialect) for event, source, application in events]
 
@@ -297,11 +306,7 @@ _ASPECTS: Final = Prepared(
 )
 
 
-def _read_context(connection: sa.Connection, events: list[NewEvent]) -> _Context:
-    users = {
-        user_id: _User(application, user_id.hex)
-        for user_id, (application,) in _by_id(connection, _APPLICATIONS, {e.user_id for e in events}).items()
-    }
+def _read_context(connection: sa.Connection, events: list[NewEvent], users: Mapping[UUID, str]) -> _Context:
     receipt_ids = {e.receipt_id for e in events if e.receipt_id is not None}
     receipts = {
         receipt_id: _Receipt(as_uuid(user_id), as_uuid(image_id))
@@ -315,7 +320,7 @@ def _read_context(connection: sa.Connection, events: list[NewEvent]) -> _Context
     }
     return _Context(
         _known_aspects(connection),
-        users,
+        {user_id: _User(application, user_id.hex) for user_id, application in users.items()},
         images,
         receipts,
     )

@@ -199,19 +199,22 @@ def _prepare(connection: sa.Connection, postings: Sequence[tuple[Principal, Sequ
     refs: dict[Principal, set[str]] = {}
     for principal, posted in postings:
         refs.setdefault(principal, set()).update(each.user for each in posted)
-    ids = {principal: users_service.ids_of(connection, principal, named) for principal, named in refs.items()}
+    found_users = {
+        principal: users_service.ids_and_applications(connection, principal, named) for principal, named in refs.items()
+    }
+    applications = {user_id: application for users in found_users.values() for user_id, application in users.values()}
     found: list[tuple[int, list[AppendResult]]] = []
     events: list[tuple[NewEvent, str, str | None]] = []
     for principal, posted in postings:
-        known, source, application = ids[principal], principal.actor, principal.application
+        known, source, application = found_users[principal], principal.actor, principal.application
         of_posting = [
-            (each.to_event(user_id), source, application)
+            (each.to_event(user[0]), source, application)
             for each in posted
-            if (user_id := known.get(each.user)) is not None
+            if (user := known.get(each.user)) is not None
         ]
         events += of_posting
         found.append((len(of_posting), [_unknown_user(each) for each in posted if each.user not in known]))
-    prepared = iter(intake.prepare_each(connection, events))
+    prepared = iter(intake.prepare_each(connection, events, applications))
     return [_Prepared(list(islice(prepared, num)), unknown) for num, unknown in found]
 
 

@@ -83,13 +83,7 @@ def resolve_many(session: Session, principal: Principal, refs: Iterable[str]) ->
 
 def resolve_ids(session: Session, principal: Principal, refs: Iterable[str]) -> dict[str, UUID]:
     """Ids of users by reference, see `resolve_many`."""
-    session.flush()
-    return ids_of(session.connection(), principal, refs)
-
-
-def ids_of(connection: sa.Connection, principal: Principal, refs: Iterable[str]) -> dict[str, UUID]:
-    """As `resolve_ids`, in the connection's transaction."""
-    return {ref: user_id for ref, (user_id, _) in _ids_and_applications(connection, principal, refs).items()}
+    return {ref: user_id for ref, (user_id, _) in resolve_ids_and_applications(session, principal, refs).items()}
 
 
 def resolve_ids_and_applications(
@@ -97,12 +91,13 @@ def resolve_ids_and_applications(
 ) -> dict[str, tuple[UUID, str]]:
     """Ids and applications of users by reference, see `resolve_many`. It reads no more than these."""
     session.flush()
-    return _ids_and_applications(session.connection(), principal, refs)
+    return ids_and_applications(session.connection(), principal, refs)
 
 
-def _ids_and_applications(
+def ids_and_applications(
     connection: sa.Connection, principal: Principal, refs: Iterable[str]
 ) -> dict[str, tuple[UUID, str]]:
+    """As `resolve_ids_and_applications`, in the connection's transaction."""
     if principal.application is not None:
         return _of_application(connection, principal, principal.application, list(refs))
     parameters = _parameters(principal, refs)
