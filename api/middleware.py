@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from paaplus.api.bodies import Reading, drain_refused
 from paaplus.api.errors import answer_unexpected
+from paaplus.api.metrics import Metrics
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PAGE_POLICY = (  # the page of the documentation loads nothing from elsewhere; its start is an inline script
@@ -77,12 +78,10 @@ class RequestMiddleware:
 
 
 def _count(scope: Scope, method: str, status_code: int, seconds: float, is_stream: bool) -> None:
-    metrics = scope["app"].state.context.metrics
+    metrics: Metrics = scope["app"].state.context.metrics
     known = method if method in METHODS else "other"
     route = _template(scope) or "unmatched"
-    metrics.requests.labels(known, route, str(status_code)).inc()
-    if not is_stream:  # it is as long as its reader wishes
-        metrics.request_seconds.labels(known, route).observe(seconds)
+    metrics.count_request(known, route, status_code, None if is_stream else seconds)
     write = log.debug if route in MONITORING and status_code < 400 else log.info
     write("request", method=known, route=route, status=status_code, ms=round(1000 * seconds, 2))
 

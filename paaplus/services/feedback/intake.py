@@ -268,7 +268,7 @@ def append_prepared(
         results.append(AppendResult(event.index, event.event_id, "accepted", user.feedback_sequence))
     if rows:
         insert_rows(connection, cast(sa.Table, FeedbackRow.__table__), INSERTED_COLUMNS, rows)
-    _write_users(session, list(changed.values()), settings)
+    _write_users(session, connection, list(changed.values()), settings)
     return results
 
 
@@ -389,11 +389,11 @@ def _known(dialect: str) -> sa.Select[*tuple[Any, ...]]:
 _KNOWN: Final = Prepared(_known)
 
 
-def _write_users(session: Session, users: list[_LockedUser], settings: Settings) -> None:
+def _write_users(session: Session, connection: sa.Connection, users: list[_LockedUser], settings: Settings) -> None:
     """Write the users' counters and due times. Enqueue those who are due now instead."""
     if not users:
         return
-    retracting = scheduling.with_new_retraction(session, [user.id for user in users])
+    retracting = scheduling.retracting(connection, [user.id for user in users])
     now = db_now(session)
     due: list[tuple[UUID, str]] = []
     for user in users:
@@ -401,7 +401,6 @@ def _write_users(session: Session, users: list[_LockedUser], settings: Settings)
         if user.due.next_due_at is not None and user.due.next_due_at <= now:
             due.append((user.id, user.due.due_reason or DueReason.NEW_FEEDBACK))
             user.due.next_due_at, user.due.due_reason = None, None
-    connection = session.connection()
     dialect = connection.dialect.name
     values = [
         (user.key, user.feedback_sequence, *[driver_value(dialect, getattr(user.due, name)) for name in DUE_WRITTEN])
