@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -38,7 +38,8 @@ NUM_PATIENT: Final = 8  # threads for postings to users that another transaction
 _LOCK_NOT_AVAILABLE: Final = "55P03"  # of PostgreSQL
 
 
-class Posted(NamedTuple):
+@dataclass(slots=True)  # not frozen: that costs most of making one
+class Posted:
     """One event of a posting. `user` is the caller's reference; `to_event` makes the event of the user's id."""
 
     index: int
