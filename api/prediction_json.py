@@ -5,7 +5,6 @@ The texts have the fields of `PredictionsOut` and `PredictionColumnsOut` in thei
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import chain, cycle, repeat
@@ -178,4 +177,4 @@ def _object(members: Iterable[tuple[str, str]]) -> str:
 
 
 def _dumped(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    return to_json(value).decode()
