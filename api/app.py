@@ -47,12 +47,14 @@ from paaplus.api import (
     webhooks,
 )
 from paaplus.api.dependencies import ApiContext
+from paaplus.api.direct import DirectMiddleware, Routes, direct_routes
 from paaplus.api.fairness import FairnessMiddleware
 from paaplus.api.metrics import Metrics
 from paaplus.api.middleware import METHODS, RequestMiddleware
 from paaplus.api.path_prefix import PathPrefixMiddleware
 from paaplus.api.places import Places
 from paaplus.api.schemas.common import ErrorOut
+from paaplus.api.threads import Threads
 from paaplus.api.waiting import OneAtATime, Streams, Turns, Waiter, Workshop
 from paaplus.db.engine import Database, Waits
 from paaplus.db.migrate import require_head
@@ -116,6 +118,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.settings = settings
+    direct: Routes = {}
+    app.add_middleware(DirectMiddleware, routes=direct)  # innermost
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -163,6 +167,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         webhooks,
     ):
         app.include_router(noun.router, responses=ERRORS)
+        direct |= direct_routes(noun.router.routes)
     return app
 
 
@@ -178,6 +183,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         gc.freeze()  # the garbage collector need not look at what was imported, again and again
         gc.set_threshold(*GC_THRESHOLDS)
     writer: FeedbackWriter | None = None
+    threads: Threads | None = None
     try:
         require_head(database.engine)
         blobs = BlobStore(settings.resolved_storage_url)
@@ -204,6 +210,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             turns=Turns(settings.max_changes_per_user),
             places=Places(settings.requests_at_once, settings.max_queued_per_caller, settings.max_queued_s),
             exports=OneAtATime("an export of this key is being written"),
+            threads=(threads := Threads()),
             thumbnails=Workshop(NUM_MAKING_THUMBNAILS, MAX_WAITING_THUMBNAILS, "too many thumbnails are being made"),
         )
         app.state.context.metrics.watch_caches(
@@ -211,6 +218,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         )
         yield
     finally:
+        if threads is not None:
+            threads.close()
         if writer is not None:
             writer.close()
         database.dispose()

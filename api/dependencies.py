@@ -22,6 +22,7 @@ from paaplus.api.metrics import Metrics
 from paaplus.api.middleware import HEADERS_KEY
 from paaplus.api.places import Places
 from paaplus.api.schemas.common import WholeText
+from paaplus.api.threads import Threads
 from paaplus.api.waiting import OneAtATime, Streams, Turns, Waiter, Workshop
 from paaplus.db.engine import Database
 from paaplus.db.tables.governance import KeyScope
@@ -62,6 +63,7 @@ class ApiContext:
     places: Places
     exports: OneAtATime
     thumbnails: Workshop
+    threads: Threads
     audience_turns: Workshop
 
 

@@ -18,6 +18,7 @@ from fastapi.routing import iter_route_contexts
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.routing import compile_path
 
 from paaplus.api.path_prefix import route_path
@@ -62,6 +63,13 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(DBAPIError, _answer_database)
     app.add_exception_handler(PoolTimeoutError, _answer_database)
+
+
+async def answer_handled(request: Request, error: Exception) -> Response | None:
+    """The answer of the application's own handler of an error; None: it has none."""
+    handlers = request.app.exception_handlers
+    handle = next((handlers[kind] for kind in type(error).__mro__ if kind in handlers), None)
+    return cast(Response, await handle(request, error)) if handle is not None else None
 
 
 def answer(

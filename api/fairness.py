@@ -65,7 +65,7 @@ class FairnessMiddleware:
             if place.state is State.WAITING and not await _wait(context.places, place, receive, first):
                 return
             CURRENT.set(place)
-            pauses.use(place.pause)
+            pauses.use(place)
             await self.app(scope, receive_without_place, send_without_place)
         except TooMany as error:  # it has waited too long; the application answers its own errors
             await _refuse(error)(scope, receive, send)

@@ -90,7 +90,7 @@ async def post_feedback(
     different event with the same `event_id` is a conflict.
     """
     if isinstance(body, FeedbackBatchIn):
-        return await run_in_threadpool(_post_many, context, key, body)
+        return await context.threads.run(_post_many, context, key, body)
     if not context.allowances.spend_reserved(key, RateLimitKind.FEEDBACK):
         await run_in_threadpool(context.allowances.spend, key, RateLimitKind.FEEDBACK)
     if key.creates_users:

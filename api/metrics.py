@@ -71,8 +71,28 @@ class Metrics:
             "paaplus_predictions", "Predicted items.", ["status", "source"], registry=self.registry
         )
 
+        self._counters: dict[tuple[str, str, int], Counter] = {}
+        self._histograms: dict[tuple[str, str], Histogram] = {}
         self._lock = threading.Lock()
         self._rendered: tuple[float, bytes] | None = None
+
+    def count_request(self, method: str, route: str, status_code: int, seconds: float | None) -> None:
+        """Count a request. The labels have few values, so what counts for them is kept.
+
+        Args:
+            seconds: until the answer was complete; None: of a stream, which is as long as its reader wishes.
+        """
+        counter = self._counters.get((method, route, status_code))
+        if counter is None:
+            counter = self.requests.labels(method, route, str(status_code))
+            self._counters[method, route, status_code] = counter
+        counter.inc()
+        if seconds is None:
+            return
+        histogram = self._histograms.get((method, route))
+        if histogram is None:
+            histogram = self._histograms[method, route] = self.request_seconds.labels(method, route)
+        histogram.observe(seconds)
 
     def watch_caches(self, caches: Mapping[str, CacheNumbers]) -> None:
         """Report hits, misses and bytes of this process's caches, by name."""

@@ -7,11 +7,12 @@ import time
 from uuid import uuid4
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from paaplus.api.bodies import Reading, drain_refused
 from paaplus.api.errors import answer_unexpected
+from paaplus.api.metrics import Metrics
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PAGE_POLICY = (  # the page of the documentation loads nothing from elsewhere; its start is an inline script
@@ -56,11 +57,8 @@ class RequestMiddleware:
                 if status_code >= 400:
                     settings = scope["app"].state.context.settings
                     await drain_refused(reading, scope, status_code, settings.max_upload_bytes)
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                is_stream = headers.get("content-type", "").startswith("text/event-stream")
-                headers.update(scope.get(HEADERS_KEY, {}))
-                _secure(headers, scope)
+                kind = _add_headers(message, request_id, scope)
+                is_stream = kind.startswith("text/event-stream")
             elif method == "HEAD":
                 if message.get("more_body", False):
                     return
@@ -80,12 +78,10 @@ class RequestMiddleware:
 
 
 def _count(scope: Scope, method: str, status_code: int, seconds: float, is_stream: bool) -> None:
-    metrics = scope["app"].state.context.metrics
+    metrics: Metrics = scope["app"].state.context.metrics
     known = method if method in METHODS else "other"
     route = _template(scope) or "unmatched"
-    metrics.requests.labels(known, route, str(status_code)).inc()
-    if not is_stream:  # it is as long as its reader wishes
-        metrics.request_seconds.labels(known, route).observe(seconds)
+    metrics.count_request(known, route, status_code, None if is_stream else seconds)
     write = log.debug if route in MONITORING and status_code < 400 else log.info
     write("request", method=known, route=route, status=status_code, ms=round(1000 * seconds, 2))
 
@@ -95,14 +91,25 @@ def _template(scope: Scope) -> str:
     return str(getattr(scope.get("route"), "path", ""))
 
 
-def _secure(headers: MutableHeaders, scope: Scope) -> None:
-    """Security headers for browsers. A header that the route has set stays."""
-    is_page = headers.get("content-type", "").startswith("text/html")
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers.setdefault("Referrer-Policy", "no-referrer")
-    headers.setdefault("X-Frame-Options", "DENY")
-    headers.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else DATA_POLICY)
+def _add_headers(message: Message, request_id: str, scope: Scope) -> str:
+    """Add the request's id, the limits, and security headers for browsers. Returns the type of the content.
+
+    A header that the route has set stays, but for the id, the limits and `X-Content-Type-Options`.
+    """
+    given = dict(message.get("headers", ()))
+    kind = str(given.get(b"content-type", b""), "latin-1")
+    ours = {"x-request-id": request_id, "x-content-type-options": "nosniff", **scope.get(HEADERS_KEY, {})}
+    defaults = {
+        b"referrer-policy": "no-referrer",
+        b"x-frame-options": "DENY",
+        b"content-security-policy": PAGE_POLICY if kind.startswith("text/html") else DATA_POLICY,
+    }
     if _template(scope).startswith("/v1"):
-        headers.setdefault("Cache-Control", "no-store")  # answers contain personal data, and new keys
+        defaults[b"cache-control"] = "no-store"  # answers contain personal data, and new keys
     if scope["scheme"] == "https":  # also behind a proxy, if the server trusts its X-Forwarded-Proto
-        headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+        defaults[b"strict-transport-security"] = "max-age=31536000"
+    added = {name.lower().encode("latin-1"): value.encode("latin-1") for name, value in ours.items()}
+    kept = [header for header in message.get("headers", ()) if header[0] not in added]
+    missing = [(name, value.encode("latin-1")) for name, value in defaults.items() if name not in given]
+    message["headers"] = [*kept, *added.items(), *missing]
+    return kind

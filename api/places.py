@@ -127,6 +127,10 @@ class Place:
             time.sleep(min(max(0.0, time.monotonic() - self._went_on_at), SLEEP_S))
         self._went_on_at = time.monotonic()
 
+    def others_are_active(self) -> bool:
+        """Whether another caller is active, or was lately. From any thread."""
+        return self._places.num_callers > 1
+
     def _begin_pause(self, has_place: threading.Event) -> None:
         if self.is_closed:
             has_place.set()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 from fastapi import APIRouter, Response
 from starlette.concurrency import run_in_threadpool
 
+from paaplus import pauses
 from paaplus.api import prediction_json
 from paaplus.api.dependencies import ApiContext, Context, UserKey
 from paaplus.api.routing import DirectRoute
@@ -18,6 +20,8 @@ from paaplus.services.predictions.answers import Target
 from paaplus.services.users.first_use import create_missing
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
+
+LARGE: Final = 256  # items; more of them are answered in parts
 
 router = APIRouter(prefix="/v1/predictions", tags=["predictions"], route_class=DirectRoute)
 
@@ -41,7 +45,7 @@ async def predict(body: PredictionsIn, key: UserKey, context: Context) -> Respon
     if body.wait_s > 0:
         targets = await run_in_threadpool(context.predictor.resolve, key, body.wanted())
         await _wait_for_features(context, key, targets, min(body.wait_s, context.settings.max_wait_s))
-    return await run_in_threadpool(_answer, context, key, body)
+    return await context.threads.run(_answer, context, key, body)
 
 
 async def _wait_for_features(context: ApiContext, key: Principal, targets: Sequence[Target], wait_s: float) -> None:
@@ -58,6 +62,9 @@ async def _wait_for_features(context: ApiContext, key: Principal, targets: Seque
 
 def _answer(context: ApiContext, key: Principal, body: PredictionsIn) -> Response:
     # Written here, in a thread: in the event loop, ten thousand items would delay all other requests.
+    is_large = body.num_wanted > LARGE
+    if is_large:
+        pauses.pause()
     answer = context.predictor.answer_asked(
         key, body.asked(), with_confidence=body.confidence, with_receipts=body.receipts
     )
@@ -67,6 +74,8 @@ def _answer(context: ApiContext, key: Principal, body: PredictionsIn) -> Respons
     for (status, source), count in counts.items():
         context.metrics.predictions.labels(status, source).inc(count)
     waits = [item.retry_after_s for item in answer.unscored.values() if item.retry_after_s is not None]
+    if is_large:
+        pauses.pause()
     write = prediction_json.columns if body.compact else prediction_json.items
     return Response(
         write(answer, utcnow()),

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import typing
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from email.message import Message as Header
 from typing import Any, Final
@@ -54,6 +55,9 @@ CHANGES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
+_NO_TURN: Final = nullcontext()  # of a request that changes no user
+
+
 class Route(APIRoute):
     """A route with these checks. Every router uses it: `APIRouter(route_class=Route)`."""
 
@@ -76,14 +80,17 @@ class Route(APIRoute):
             await _check_form_of_request(request, shape, max_values(context.settings))
             once = await _once(request, shape, principal)
             request.state.once = once
+            changed = _changed_users(request, shape, principal)
             try:
-                async with context.turns.take(_changed_users(request, shape, principal)):
+                async with context.turns.take(changed) if changed else _NO_TURN:
                     response = await handle(request)
-                    await _finish(request, shape, once, response)
+                    if once is not None:
+                        await _finish(request, shape, once, response)
             except CarriedOut as done:
                 return done.response
             return response
 
+        self.checked: Handler = checked
         return checked
 
     def _direct(self, handle: Handler) -> Handler:
@@ -96,24 +103,42 @@ class DirectRoute(Route):
 
     FastAPI's general way from a request to a function costs as much as a small answer. It is taken only where the body
     does not fit its model, so that errors are the same as everywhere, and for functions without `body`.
+    `DirectMiddleware` calls the former without a search for the route. `body_model`: None for the latter.
     """
+
+    body_model: TypeAdapter[Any] | None = None
 
     def _direct(self, handle: Handler) -> Handler:
         if "body" not in self.endpoint.__annotations__:
             return handle
         model: TypeAdapter[Any] = TypeAdapter(typing.get_type_hints(self.endpoint, include_extras=True)["body"])
+        self.body_model = model
+        validate = model.validator.validate_python
 
         async def direct(request: Request) -> Response:
             try:
-                body = model.validate_python(getattr(request, "_json", None))
+                body = validate(getattr(request, "_json", None))
             except ValidationError:
-                return await handle(request)
+                async with _framework_stacks(request):
+                    return await handle(request)
             answer: Response = await self.endpoint(
                 body=body, key=request.state.principal, context=request.app.state.context
             )
             return answer
 
         return direct
+
+
+@asynccontextmanager
+async def _framework_stacks(request: Request) -> AsyncIterator[None]:
+    """What FastAPI's handler needs around it, if a route was called without FastAPI's own middleware."""
+    if "fastapi_inner_astack" in request.scope:
+        yield
+        return
+    async with AsyncExitStack() as stack:
+        names = ("fastapi_middleware_astack", "fastapi_inner_astack", "fastapi_function_astack")
+        request.scope.update(dict.fromkeys(names, stack))
+        yield
 
 
 def body_limit(path: str, principal: Principal | None, settings: Settings) -> int:
@@ -183,7 +208,7 @@ async def _principal(request: Request, context: ApiContext, shape: _Shape) -> Pr
 
 async def _check_form_of_request(request: Request, shape: _Shape, most_values: int) -> None:
     """Check query and body for names that are unknown or occur twice, and read the body."""
-    if not isinstance(shape.key, OpenToAll):  # monitors add parameters of their own
+    if request.scope["query_string"] and not isinstance(shape.key, OpenToAll):  # monitors add parameters of their own
         query = request.query_params.multi_items()
         _check_names("query", (name for name, _ in query), shape.query)
         _refuse_empty("query", query)
@@ -255,10 +280,10 @@ async def _once(request: Request, shape: _Shape, principal: Principal | None) ->
     return Once.of(principal.actor, given[0], target, await request.body())
 
 
-async def _finish(request: Request, shape: _Shape, once: Once | None, response: Response) -> None:
+async def _finish(request: Request, shape: _Shape, once: Once, response: Response) -> None:
     """Store the answer in the transaction of the act, which is committed after the handler."""
     session = getattr(request.state, "write_session", None)
-    if once is not None and session is not None:
+    if session is not None:
         body = None if shape.has_secret else bytes(response.body)
         await run_in_threadpool(idempotency.finish, session, once, response.status_code, body)
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Final
+from typing import Final, Protocol
 
-_PAUSE: Final[ContextVar[Callable[[], None] | None]] = ContextVar("pause", default=None)
+
+class Surroundings(Protocol):
+    """What knows of others."""
+
+    def pause(self) -> None:
+        """Let others go first."""
+
+    def others_are_active(self) -> bool:
+        """Whether there are any, now or a moment ago."""
+
+
+_SURROUNDINGS: Final[ContextVar[Surroundings | None]] = ContextVar("surroundings", default=None)
 
 
 def pause() -> None:
@@ -14,11 +24,17 @@ def pause() -> None:
 
     Not while a lock is held for which others wait.
     """
-    wait = _PAUSE.get()
-    if wait is not None:
-        wait()
+    surroundings = _SURROUNDINGS.get()
+    if surroundings is not None:
+        surroundings.pause()
 
 
-def use(wait: Callable[[], None]) -> None:
-    """From now on, `pause` in this context, and in the threads that it starts, calls this."""
-    _PAUSE.set(wait)
+def others_are_active() -> bool:
+    """Whether others are there who would wait for a long part; False as in a command of the command line."""
+    surroundings = _SURROUNDINGS.get()
+    return surroundings is not None and surroundings.others_are_active()
+
+
+def use(surroundings: Surroundings) -> None:
+    """From now on, `pause` in this context, and in the threads that it starts, asks this."""
+    _SURROUNDINGS.set(surroundings)

@@ -22,7 +22,7 @@ import json
 import secrets
 import struct
 from binascii import b2a_base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -37,6 +37,7 @@ KEY_NAME: Final = "receipts"  # of the secret in the database
 KEY_BYTES: Final = 32
 CODE_BYTES: Final = 12
 _OF_BASE_MODEL: Final = 0x80
+_USER_BYTES: Final = 16
 _HEAD: Final = struct.Struct(">BB16s16s6s")
 _PREFIX: Final = PREFIX.encode()
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
@@ -101,22 +102,27 @@ class Signer:
         time = int(moment.timestamp() * 1000).to_bytes(6)
         found: list[bytes] = []
         of_lists: dict[int, list[bytes]] = {}  # ids of images; users may share a list
-        pack: Callable[..., bytes] | None = None
+        copy, pack, heads = self._hash.copy, None, (b"", b"")
         for user_id, adapter_id, image_ids, score_NA, details_N in users:
             image_bytes = of_lists.get(id(image_ids))
             if image_bytes is None:
                 image_bytes = of_lists[id(image_ids)] = [image_id.bytes for image_id in image_ids]
-            pack = pack or struct.Struct(f">{len(score_NA[0])}f").pack
-            kind = 1 if adapter_id is not None else 1 | _OF_BASE_MODEL
-            head, end = bytes((kind, len(score_NA[0]))), (adapter_id or base_model_id).bytes + time
+            if pack is None:
+                num_aspects = len(score_NA[0])
+                pack = struct.Struct(f">{num_aspects}f").pack
+                heads = bytes((1, num_aspects)), bytes((1 | _OF_BASE_MODEL, num_aspects))
             of_user = user_id.bytes
-            for n, scores in enumerate(score_NA):
-                body = head + image_bytes[n] + end + pack(*scores)
+            if adapter_id is not None:
+                start, end = of_user + heads[0], adapter_id.bytes + time
+            else:
+                start, end = of_user + heads[1], base_model_id.bytes + time
+            for n, (image, scores) in enumerate(zip(image_bytes, score_NA, strict=True)):
+                signed = start + image + end + pack(*scores)
                 if details_N is not None and (details := details_N[n]) is not None:
-                    body += json.dumps(details, separators=(",", ":")).encode()
-                code = self._hash.copy()
-                code.update(of_user + body)
-                found.append(b2a_base64(body + code.digest(), newline=False))
+                    signed += json.dumps(details, separators=(",", ":")).encode()
+                code = copy()
+                code.update(signed)
+                found.append(b2a_base64(signed[_USER_BYTES:] + code.digest(), newline=False))
         # All are translated at once: none has a space.
         return (_PREFIX + (b" " + _PREFIX).join(found)).translate(_URL_SAFE, b"=").decode().split(" ") if found else []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import repeat
 from typing import Literal, Self
 from uuid import UUID
 
@@ -56,9 +57,10 @@ class PredictionsIn(In):
         """What is asked, by user."""
         if self.items is not None or len(set(self.users or [])) < len(self.users or []):
             return by_user(self.wanted())
-        image_ids = self.images or []
+        users, image_ids = self.users or [], self.images or []
         num = len(image_ids)
-        return [Asked(user, image_ids, range(n * num, (n + 1) * num)) for n, user in enumerate(self.users or [])]
+        places = [range(start, start + num) for start in range(0, num * len(users), num)]
+        return list(map(Asked, users, repeat(image_ids), places))
 
     def wanted(self) -> list[tuple[str, UUID]]:
         """(user, image) pairs in order; all images of the first user come first."""

@@ -29,8 +29,10 @@ def score_together(
         tastes_N: each item in taste space, shape (R,).
         generic_NA: their generic scores, float32.
     """
-    score_NA = np.array(generic_NA, np.float32)
     linear = [n for n, adapter in enumerate(adapters_N) if isinstance(adapter, TasteVector)]
+    if len(linear) == len(adapters_N):
+        return _linear(adapters_N, tastes_N, generic_NA)  # type: ignore[arg-type]  # they are taste vectors
+    score_NA = np.array(generic_NA, np.float32)
     if linear:
         score_NA[linear] = _linear([adapters_N[n] for n in linear], [tastes_N[n] for n in linear], generic_NA[linear])  # type: ignore[misc]  # they are taste vectors
     others = [n for n, adapter in enumerate(adapters_N) if adapter is not None and not isinstance(adapter, TasteVector)]
@@ -42,8 +44,9 @@ def score_together(
 
 
 def _linear(adapters_N: Sequence[TasteVector], tastes_N: Sequence[np.ndarray], generic_NA: np.ndarray) -> np.ndarray:
-    alpha_NA = np.array([adapter.alpha_A for adapter in adapters_N], np.float64)
-    beta_NA = np.array([adapter.beta_A for adapter in adapters_N])
+    # `concatenate` is several times as fast as `array` of many small arrays.
+    alpha_NA = np.concatenate([adapter.alpha_A for adapter in adapters_N], dtype=np.float64).reshape(generic_NA.shape)
+    beta_NA = np.concatenate([adapter.beta_A for adapter in adapters_N]).reshape(generic_NA.shape)
     delta_NA = np.empty(generic_NA.shape)
     for start in range(0, len(adapters_N), BLOCK):
         block = slice(start, start + BLOCK)
@@ -58,9 +61,10 @@ def _products(adapters_N: Sequence[TasteVector], tastes_N: Sequence[np.ndarray])
     `matmul` makes one product for each item, by the same routine as `rowwise_matmul`.
     """
     first = [n for n, adapter in enumerate(adapters_N) if n == 0 or adapter is not adapters_N[n - 1]]
-    weight_DAR = np.array(
-        [adapters_N[n].weight_RA.T for n in first], np.float64
-    )  # of neighbours that are the same: once
+    of_users = [adapters_N[n].weight_RA for n in first]  # of neighbours that are the same: once
+    weight_DRA = np.concatenate(of_users, dtype=np.float64).reshape(len(first), *of_users[0].shape)
+    weight_DAR = np.ascontiguousarray(weight_DRA.transpose(0, 2, 1))
     if 1 < len(first) < len(adapters_N):
         weight_DAR = weight_DAR[np.repeat(np.arange(len(first)), np.diff([*first, len(adapters_N)]))]
-    return np.matmul(weight_DAR, np.array(tastes_N, np.float64)[:, :, None])[:, :, 0]
+    taste_NR = np.concatenate(tastes_N, dtype=np.float64).reshape(len(tastes_N), -1)
+    return np.matmul(weight_DAR, taste_NR[:, :, None])[:, :, 0]

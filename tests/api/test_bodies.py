@@ -21,14 +21,18 @@ def test_values_are_counted_outside_of_texts() -> None:
 def test_a_large_document_is_read_in_parts_with_pauses_between_them_and_a_small_one_is_not() -> None:
     num_pauses = 0
 
-    def count() -> None:
-        nonlocal num_pauses
-        num_pauses += 1
+    class Counting:
+        def pause(self) -> None:
+            nonlocal num_pauses
+            num_pauses += 1
+
+        def others_are_active(self) -> bool:
+            return True
 
     def read(body: bytes) -> tuple[Any, int]:
         nonlocal num_pauses
         num_pauses = 0
-        pauses.use(count)
+        pauses.use(Counting())
         parsed = bodies._parse_large(body, bodies.MAX_VALUES)
         return parsed, num_pauses
 
@@ -37,7 +41,7 @@ def test_a_large_document_is_read_in_parts_with_pauses_between_them_and_a_small_
     assert context.run(read, json.dumps(items).encode()) == (items, 2 + 4)
     too_many = b"[" + b"1," * (8 * bodies.PART) + b"1]"
     num_pauses = 0
-    context.run(pauses.use, count)
+    context.run(pauses.use, Counting())
     assert context.run(bodies.has_more_values, too_many, 8 * bodies.PART - 1)
     assert num_pauses >= 7
     assert not bodies.has_more_values(too_many, 8 * bodies.PART + 2)

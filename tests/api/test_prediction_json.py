@@ -58,12 +58,22 @@ def answer() -> Answer:
     return Answer(row, 7, by_user, unscored)
 
 
-def test_readable_text_is_that_of_the_models() -> None:
-    found = answer()
+def plain() -> Answer:
+    """Items without preference, confidence and branches: nearly all are."""
+    full = answer()
+    by_user = [
+        replace(user, places=places, preference=None, confidences=None, images=[ProjectedImage(*[np.zeros(2)] * 2)] * 2)
+        for user, places in zip(full.scored[:2], ([3, 1], [0, 2]), strict=True)
+    ]
+    return Answer(full.base_model, 4, by_user, {}, is_plain=True)
+
+
+@pytest.mark.parametrize("found", [answer(), plain()], ids=["everything", "plain"])
+def test_readable_text_is_that_of_the_models(found: Answer) -> None:
     base_model = BaseModelRef.model_validate(found.base_model)
     expected = PredictionsOut(
         items=[PredictionOut.of(item, base_model, NOW) for item in found.items],
-        pending=1,
+        pending=found.num_pending,
     )
     text = prediction_json.items(found, NOW)
     assert json.loads(text) == json.loads(expected.model_dump_json())

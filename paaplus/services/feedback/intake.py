@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -39,9 +39,9 @@ PREFERENCES = ("first", "second", "tie", "cannot_say")
 RATED_KINDS = (FeedbackKind.RATING, FeedbackKind.CORRECTION)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that costs most of making one, and a posting has a thousand
 class NewEvent:
-    """One event as it was posted, with its references resolved to ids."""
+    """One event as it was posted, with its references resolved to ids. Nobody changes it."""
 
     index: int
     user_id: UUID
@@ -56,38 +56,40 @@ class NewEvent:
 
     def body_digest(self) -> str:
         """Digest of the content: two posts under one `event_id` are the same event if their digests are equal."""
-        return self._digest_of(json.dumps(self.payload, sort_keys=True))
+        return self.digest_of(json.dumps(self.payload, sort_keys=True), str(self.image_id))
 
-    def texts(self) -> tuple[str, str]:
-        """The payload as JSON, and `body_digest`."""
-        text, in_order = _payload_texts(self.payload)
-        return text, self._digest_of(in_order)
-
-    def _digest_of(self, payload: str) -> str:
+    def digest_of(self, payload: str, image: str) -> str:
+        """`body_digest`, of the payload's JSON with sorted names, and the image's id as a text."""
         retracts = "null" if self.retracts_event_id is None else json.dumps(self.retracts_event_id)
-        body = (
-            f'["{self.kind.value}", "{self.image_id}", "{self.other_image_id}", "{self.receipt_id}", '
-            f"{retracts}, {payload}]"
-        )
+        body = f'["{self.kind.value}", "{image}", "{self.other_image_id}", "{self.receipt_id}", {retracts}, {payload}]'
         return hashlib.sha256(body.encode()).hexdigest()
 
 
-def _payload_texts(payload: dict[str, Any]) -> tuple[str, str]:
-    """A payload as JSON: as it is, and with sorted names. Many events have the same one: few ratings on few scales."""
+@dataclass(slots=True)
+class _Payload:
+    """A payload as JSON: as it is, and with sorted names. `rated`: aspects that its ratings were checked with."""
+
+    text: str
+    in_order: str
+    rated: frozenset[str] | Literal[False] | None = False
+
+
+def _payload(payload: dict[str, Any]) -> _Payload:
+    """Many events have the same payload: few ratings on few scales."""
     key = repr(payload)
-    known = _known_texts.get(key)
+    known = _known_payloads.get(key)
     if known is None:
-        known = json.dumps(payload), json.dumps(payload, sort_keys=True)
+        known = _Payload(json.dumps(payload), json.dumps(payload, sort_keys=True))
         if len(key) <= MAX_KEPT_LENGTH:
-            if len(_known_texts) >= NUM_KEPT:
-                _known_texts.clear()
-            _known_texts[key] = known
+            if len(_known_payloads) >= NUM_KEPT:
+                _known_payloads.clear()
+            _known_payloads[key] = known
     return known
 
 
 NUM_KEPT: Final = 4_096  # some 3 MB
 MAX_KEPT_LENGTH: Final = 200
-_known_texts: dict[str, tuple[str, str]] = {}
+_known_payloads: dict[str, _Payload] = {}
 
 
 @dataclass(slots=True)
@@ -116,10 +118,23 @@ class PreparedEvent(NamedTuple):
     error: PaaplusError | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Image:
+class _User(NamedTuple):
+    """`key`: the id as 32 hexadecimal digits."""
+
+    application: str
+    key: str
+
+
+class _Image(NamedTuple):
     application: str
     owner_id: UUID | None
+    key: str
+
+    @property
+    def text(self) -> str:
+        """The id as it is written: for many, a fifth of what `str` takes."""
+        key = self.key
+        return f"{key[:8]}-{key[8:12]}-{key[12:16]}-{key[16:20]}-{key[20:]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +148,7 @@ class _Context:
     """What the events of one call refer to."""
 
     aspects: frozenset[str] | None
-    applications: dict[UUID, str]  # of users
+    users: dict[UUID, _User]
     images: dict[UUID, _Image]
     receipts: dict[UUID, _Receipt]
 
@@ -176,14 +191,23 @@ def append(
 
 def prepare(session: Session, application: str | None, events: list[NewEvent], *, source: str) -> list[PreparedEvent]:
     """Check events as far as that needs no lock, in any transaction that ends before or with the appending one."""
-    return prepare_each(session, [(event, source, application) for event in events])
-
-
-def prepare_each(session: Session, events: Sequence[tuple[NewEvent, str, str | None]]) -> list[PreparedEvent]:
-    """As `prepare`, for events of several callers: each with its source, and the only application that it may name."""
     session.flush()
-    context = _read_context(session, [event for event, _, _ in events])
-    dialect = session.get_bind().dialect.name
+    connection = session.connection()
+    found = _by_id(connection, _APPLICATIONS, {event.user_id for event in events})
+    users = {user_id: of_application for user_id, (of_application,) in found.items()}
+    return prepare_each(connection, [(event, source, application) for event in events], users)
+
+
+def prepare_each(
+    connection: sa.Connection, events: Sequence[tuple[NewEvent, str, str | None]], users: Mapping[UUID, str]
+) -> list[PreparedEvent]:
+    """As `prepare`, for events of several callers: each with its source, and the only application that it may name.
+
+    Args:
+        users: the applications of the events' users, as far as these exist; read in this transaction.
+    """
+    context = _read_context(connection, [event for event, _, _ in events], users)
+    dialect = connection.dialect.name
     return [_prepared(event, source, application, context, dialect) for event, source, application in events]
 
 
@@ -206,11 +230,12 @@ def append_prepared(
     if not prepared:
         return []
     session.flush()
-    users = _lock_users(session, {p.user for p in prepared}, wait)
-    known = _known_events(session, prepared)
+    connection = session.connection()
+    users = _lock_users(connection, {p.user for p in prepared}, wait)
+    known = _known_events(connection, prepared)
     allowed_at = _Allowed(session, max_per_day, Counter(p.event.user_id for p in prepared), users.values())
     now = utcnow()
-    received_at = driver_value(session.get_bind().dialect.name, now)
+    received_at = driver_value(connection.dialect.name, now)
     results: list[AppendResult] = []
     rows: list[tuple[Any, ...]] = []
     changed: dict[str, _LockedUser] = {}
@@ -242,8 +267,8 @@ def append_prepared(
         known[item.user, event.event_id] = (user.feedback_sequence, item.digest, event.kind.value)
         results.append(AppendResult(event.index, event.event_id, "accepted", user.feedback_sequence))
     if rows:
-        insert_rows(session.connection(), cast(sa.Table, FeedbackRow.__table__), INSERTED_COLUMNS, rows)
-    _write_users(session, list(changed.values()), settings)
+        insert_rows(connection, cast(sa.Table, FeedbackRow.__table__), INSERTED_COLUMNS, rows)
+    _write_users(session, connection, list(changed.values()), settings)
     return results
 
 
@@ -268,7 +293,11 @@ def kind_of(name: str) -> FeedbackKind:
 
 def known_aspects(session: Session) -> frozenset[str] | None:
     """The aspects that feedback may name: those of all base models that are not retired; None: there is none yet."""
-    known = [set(document_of(names)) for (names,) in _ASPECTS.rows(session.connection())]
+    return _known_aspects(session.connection())
+
+
+def _known_aspects(connection: sa.Connection) -> frozenset[str] | None:
+    known = [set(document_of(names)) for (names,) in _ASPECTS.rows(connection)]
     return frozenset(set.union(*known)) if known else None
 
 
@@ -277,32 +306,30 @@ _ASPECTS: Final = Prepared(
 )
 
 
-def _read_context(session: Session, events: list[NewEvent]) -> _Context:
-    applications = _by_id(session, _APPLICATIONS, {e.user_id for e in events})
+def _read_context(connection: sa.Connection, events: list[NewEvent], users: Mapping[UUID, str]) -> _Context:
     receipt_ids = {e.receipt_id for e in events if e.receipt_id is not None}
     receipts = {
         receipt_id: _Receipt(as_uuid(user_id), as_uuid(image_id))
-        for receipt_id, (user_id, image_id) in _by_id(session, _RECEIPTS, receipt_ids).items()
+        for receipt_id, (user_id, image_id) in _by_id(connection, _RECEIPTS, receipt_ids).items()
     }
     image_ids = {i for e in events for i in (e.image_id, e.other_image_id) if i is not None}
     image_ids |= {r.image_id for r in receipts.values()}
     images = {
-        image_id: _Image(application, as_uuid(owner_id) if owner_id is not None else None)
-        for image_id, (application, owner_id) in _by_id(session, _IMAGES, image_ids).items()
+        image_id: _Image(application, as_uuid(owner_id) if owner_id is not None else None, image_id.hex)
+        for image_id, (application, owner_id) in _by_id(connection, _IMAGES, image_ids).items()
     }
     return _Context(
-        known_aspects(session),
-        {user_id: application for user_id, (application,) in applications.items()},
+        _known_aspects(connection),
+        {user_id: _User(application, user_id.hex) for user_id, application in users.items()},
         images,
         receipts,
     )
 
 
-def _by_id(session: Session, statement: Prepared, ids: set[UUID]) -> dict[UUID, tuple[Any, ...]]:
+def _by_id(connection: sa.Connection, statement: Prepared, ids: set[UUID]) -> dict[UUID, tuple[Any, ...]]:
     """The columns of the rows that have these ids, by id, as the driver gives them."""
     if not ids:
         return {}
-    connection = session.connection()
     return {as_uuid(row[0]): row[1:] for row in statement.rows(connection, ids=listed(connection, ids))}
 
 
@@ -317,9 +344,8 @@ _RECEIPTS: Final = _columns_by_id(PredictionReceiptRow, PredictionReceiptRow.use
 _IMAGES: Final = _columns_by_id(ImageRow, ImageRow.application, ImageRow.owner_id)
 
 
-def _lock_users(session: Session, user_keys: set[str], wait: bool) -> dict[str, _LockedUser]:
+def _lock_users(connection: sa.Connection, user_keys: set[str], wait: bool) -> dict[str, _LockedUser]:
     """Lock the users in order of id, and read them under the lock."""
-    connection = session.connection()
     found = (_LOCK if wait else _LOCK_AT_ONCE).rows(connection, ids=listed(connection, user_keys))
     return {(key := hex_of(row[0])): _LockedUser(as_uuid(row[0]), key, row[1], row[2], _due(row)) for row in found}
 
@@ -344,11 +370,11 @@ _LOCK: Final = Prepared(lambda dialect: _locking(dialect, wait=True))
 _LOCK_AT_ONCE: Final = Prepared(lambda dialect: _locking(dialect, wait=False))
 
 
-def _known_events(session: Session, prepared: Sequence[PreparedEvent]) -> KnownEvents:
+def _known_events(connection: sa.Connection, prepared: Sequence[PreparedEvent]) -> KnownEvents:
     """Events that the logs have under the ids that the new ones have or refer to."""
     ids = {(p.user, p.event.event_id) for p in prepared}
     ids |= {(p.user, p.event.retracts_event_id) for p in prepared if p.event.retracts_event_id}
-    rows = _KNOWN.rows(session.connection(), ids=json.dumps(list(ids)))
+    rows = _KNOWN.rows(connection, ids=json.dumps(list(ids)))
     return {(hex_of(user_id), event_id): (sequence, digest, kind) for user_id, event_id, sequence, digest, kind in rows}
 
 
@@ -363,11 +389,11 @@ def _known(dialect: str) -> sa.Select[*tuple[Any, ...]]:
 _KNOWN: Final = Prepared(_known)
 
 
-def _write_users(session: Session, users: list[_LockedUser], settings: Settings) -> None:
+def _write_users(session: Session, connection: sa.Connection, users: list[_LockedUser], settings: Settings) -> None:
     """Write the users' counters and due times. Enqueue those who are due now instead."""
     if not users:
         return
-    retracting = scheduling.with_new_retraction(session, [user.id for user in users])
+    retracting = scheduling.retracting(connection, [user.id for user in users])
     now = db_now(session)
     due: list[tuple[UUID, str]] = []
     for user in users:
@@ -375,9 +401,12 @@ def _write_users(session: Session, users: list[_LockedUser], settings: Settings)
         if user.due.next_due_at is not None and user.due.next_due_at <= now:
             due.append((user.id, user.due.due_reason or DueReason.NEW_FEEDBACK))
             user.due.next_due_at, user.due.due_reason = None, None
-    dialect = session.get_bind().dialect.name
-    values = [(u.id, u.feedback_sequence, *(getattr(u.due, name) for name in DUE_WRITTEN)) for u in users]
-    _UPDATE.rows(session.connection(), users=encoded(dialect, values))
+    dialect = connection.dialect.name
+    values = [
+        (user.key, user.feedback_sequence, *[driver_value(dialect, getattr(user.due, name)) for name in DUE_WRITTEN])
+        for user in users
+    ]
+    _UPDATE.rows(connection, users=json.dumps(values))
     for user in users if session.identity_map else ():  # what the caller has read of the row before is old now
         if (row := session.identity_map.get(identity_key(UserRow, user.id))) is not None:
             set_committed_value(row, "feedback_sequence", user.feedback_sequence)
@@ -468,12 +497,16 @@ def _rejected(event: NewEvent, error: PaaplusError) -> AppendResult:
 
 
 def _prepared(event: NewEvent, source: str, application: str | None, context: _Context, dialect: str) -> PreparedEvent:
-    payload, digest = event.texts()
-    user, image_id, error = event.user_id.hex, event.image_id, None
+    payload, image_id, error = _payload(event.payload), event.image_id, None
+    image = context.images.get(image_id) if image_id is not None else None
+    digest = event.digest_of(payload.in_order, image.text if image is not None else str(image_id))
+    known_user = context.users.get(event.user_id)
+    user = known_user.key if known_user is not None else event.user_id.hex
     try:
         if event.kind == FeedbackKind.CORRECTION:
             image_id = _corrected_image(event, context)
-        _check(event, image_id, context)
+            image = context.images.get(image_id)
+        _check(event, image_id, payload, context)
     except PaaplusError as raised:
         error = raised.with_traceback(None)
     other, receipt, occurred_at = event.other_image_id, event.receipt_id, event.occurred_at
@@ -481,10 +514,10 @@ def _prepared(event: NewEvent, source: str, application: str | None, context: _C
         user,
         event.event_id,
         event.kind.value,
-        image_id.hex if image_id is not None else None,
+        (image.key if image is not None else image_id.hex) if image_id is not None else None,
         other.hex if other is not None else None,
         receipt.hex if receipt is not None else None,
-        payload,
+        payload.text,
         digest,
         source,
         driver_value(dialect, in_utc(occurred_at)) if occurred_at is not None else None,
@@ -499,7 +532,7 @@ def _corrected_image(event: NewEvent, context: _Context) -> UUID:
     return receipt.image_id
 
 
-def _check(event: NewEvent, image_id: UUID | None, context: _Context) -> None:
+def _check(event: NewEvent, image_id: UUID | None, payload: _Payload, context: _Context) -> None:
     """Check all but what a retraction retracts, which needs the user's lock.
 
     Raises:
@@ -510,7 +543,9 @@ def _check(event: NewEvent, image_id: UUID | None, context: _Context) -> None:
         return
     _check_image(event.user_id, image_id, context)
     if event.kind in RATED_KINDS:
-        _check_ratings(event.payload, context.aspects)
+        if payload.rated is False or payload.rated != context.aspects:
+            _check_ratings(event.payload, context.aspects)
+            payload.rated = context.aspects
     elif event.kind == FeedbackKind.COMPARISON:
         _check_image(event.user_id, event.other_image_id, context)
         if image_id == event.other_image_id:
@@ -532,7 +567,8 @@ def _retracted_sequence(item: PreparedEvent, known: KnownEvents) -> int:
 
 def _check_image(user_id: UUID, image_id: UUID | None, context: _Context) -> None:
     image = context.images.get(image_id) if image_id else None
-    application = context.applications.get(user_id)
+    user = context.users.get(user_id)
+    application = user.application if user is not None else None
     if image is None or image.application != application or image.owner_id not in (None, user_id):
         raise NotFound(f"image {image_id} does not exist for this user")
 

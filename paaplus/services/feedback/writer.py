@@ -17,9 +17,9 @@ from itertools import islice
 from typing import Final
 from uuid import UUID
 
+import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import Session
 
 from paaplus import faults, pauses
 from paaplus.db.engine import Database
@@ -32,13 +32,14 @@ from paaplus.services.users.keys import Principal
 from paaplus.settings import Settings
 
 MAX_EVENTS: Final = 256  # of one transaction, unless one posting has more
-LARGE: Final = 64  # events of a posting that is written in parts of so many, each prepared in its caller's thread
+LARGE: Final = 32  # events of a posting that is written in parts of so many, each prepared in its caller's thread
+LARGE_ALONE: Final = 256  # of its parts while no other caller is active
 MAX_WAITING: Final = 1_000  # postings
 NUM_PATIENT: Final = 8  # threads for postings to users that another transaction has locked
 _LOCK_NOT_AVAILABLE: Final = "55P03"  # of PostgreSQL
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that costs most of making one
 class Posted:
     """One event of a posting. `user` is the caller's reference; `to_event` makes the event of the user's id."""
 
@@ -81,22 +82,30 @@ class FeedbackWriter:
     def submit(self, principal: Principal, posted: Sequence[Posted]) -> Future[list[AppendResult]]:
         """Append the events after those of the caller that wait; the result is there when they are committed.
 
-        A large posting is given to the writer part by part, and other callers go first between two of them. A failure may leave earlier parts of a large posting stored. Posted again, these are duplicates.
+        A large posting is given to the writer part by part, and other callers go first between two of them. A failure
+        may leave earlier parts stored. Posted again, these are duplicates.
 
         Raises:
             Unavailable: too many postings wait.
         """
-        parts = [_Posting(principal, part, None) for part in _parts(posted)]
-        if len(parts) == 1:
-            self._waiting.put(principal.actor, parts)
-            return parts[0].result
-        for number, part in enumerate(parts):
-            with self._database.read_session() as session:  # the checks of many events must not delay others' postings
-                [part.prepared] = _prepare(session, [(principal, part.posted)])
-            if number > 1:
-                wait([parts[number - 2].result])
+        if len(posted) <= LARGE:
+            posting = _Posting(principal, posted, None)
+            self._waiting.put(principal.actor, [posting])
+            return posting.result
+        by_user = sorted(posted, key=lambda each: each.user)  # parts with as few users as possible
+        parts: list[_Posting] = []
+        start = 0
+        while start < len(by_user):
+            end = start + (LARGE if pauses.others_are_active() else LARGE_ALONE)
+            part = _Posting(principal, by_user[start:end], None)
+            with self._database.read_connection() as connection:  # the checks must not delay the postings of others
+                [part.prepared] = _prepare(connection, [(principal, part.posted)])
+            if parts:
+                wait([parts[-1].result])
             pauses.pause()
             self._waiting.put(principal.actor, [part])
+            parts.append(part)
+            start = end
         return _together([part.result for part in parts])
 
     def close(self) -> None:
@@ -151,7 +160,9 @@ class FeedbackWriter:
         limit = self._settings.feedback_per_user_per_day
         with self._database.session() as session:
             unprepared = [posting for posting in group if posting.prepared is None]
-            found = iter(_prepare(session, [(posting.principal, posting.posted) for posting in unprepared]))
+            found = iter(
+                _prepare(session.connection(), [(posting.principal, posting.posted) for posting in unprepared])
+            )
             prepared = [posting.prepared or next(found) for posting in group]
             events = [event for each in prepared for event in each.events]
             results = iter(
@@ -161,14 +172,6 @@ class FeedbackWriter:
         faults.point("feedback_committed")
         for posting, each in zip(group, prepared, strict=True):
             posting.result.set_result([*each.results, *(next(results) for _ in each.events)])
-
-
-def _parts(posted: Sequence[Posted]) -> list[Sequence[Posted]]:
-    """The events in parts, each with as few users as possible. The order of one user's events stays."""
-    if len(posted) <= LARGE:
-        return [posted]
-    by_user = sorted(posted, key=lambda each: each.user)
-    return [by_user[start : start + LARGE] for start in range(0, len(by_user), LARGE)]
 
 
 def _together(parts: Sequence[Future[list[AppendResult]]]) -> Future[list[AppendResult]]:
@@ -197,24 +200,27 @@ def _is_unreachable(error: Exception) -> bool:
     return isinstance(error, PoolTimeout) or (isinstance(error, DBAPIError) and error.connection_invalidated)
 
 
-def _prepare(session: Session, postings: Sequence[tuple[Principal, Sequence[Posted]]]) -> list[_Prepared]:
+def _prepare(connection: sa.Connection, postings: Sequence[tuple[Principal, Sequence[Posted]]]) -> list[_Prepared]:
     """Check postings together: a look-up of users for each caller, and a few statements for all events."""
     refs: dict[Principal, set[str]] = {}
     for principal, posted in postings:
         refs.setdefault(principal, set()).update(each.user for each in posted)
-    ids = {principal: users_service.resolve_ids(session, principal, named) for principal, named in refs.items()}
+    found_users = {
+        principal: users_service.ids_and_applications(connection, principal, named) for principal, named in refs.items()
+    }
+    applications = {user_id: application for users in found_users.values() for user_id, application in users.values()}
     found: list[tuple[int, list[AppendResult]]] = []
     events: list[tuple[NewEvent, str, str | None]] = []
     for principal, posted in postings:
-        known, source, application = ids[principal], principal.actor, principal.application
+        known, source, application = found_users[principal], principal.actor, principal.application
         of_posting = [
-            (each.to_event(user_id), source, application)
+            (each.to_event(user[0]), source, application)
             for each in posted
-            if (user_id := known.get(each.user)) is not None
+            if (user := known.get(each.user)) is not None
         ]
         events += of_posting
         found.append((len(of_posting), [_unknown_user(each) for each in posted if each.user not in known]))
-    prepared = iter(intake.prepare_each(session, events))
+    prepared = iter(intake.prepare_each(connection, events, applications))
     return [_Prepared(list(islice(prepared, num)), unknown) for num, unknown in found]
 
 

@@ -31,7 +31,6 @@ class FoundUser(NamedTuple):
     """A user that a caller may see, with the active version; None: there is none."""
 
     id: UUID
-    application: str
     version: ActiveVersion | None
 
 
@@ -40,21 +39,24 @@ _IS_ACTIVE: Final = sa.text("adapters.state = 'active'")
 _VERSION: Final[tuple[Any, ...]] = (AdapterRow.id, AdapterRow.match_id)
 
 
-def _users_by(column: Any, parameter: str, kind: Any, *conditions: sa.ColumnElement[bool]) -> Prepared:
+def _users_by(column: Any, parameter: str, kind: Any) -> Prepared:
+    """Users of one application."""
+
     def build(dialect: str) -> sa.Select[Any]:
         joined = sa.outerjoin(UserRow, AdapterRow, sa.and_(AdapterRow.user_id == UserRow.id, _IS_ACTIVE))
         return (
-            sa.select(UserRow.id, UserRow.application, UserRow.external_id, *_VERSION)
+            sa.select(UserRow.id, UserRow.external_id, *_VERSION)
             .select_from(joined)
-            .where(column.in_(one_of(dialect, parameter, kind)), *conditions)
+            .where(
+                column.in_(one_of(dialect, parameter, kind)),
+                UserRow.application == sa.bindparam("application", type_=sa.String()),
+            )
         )
 
     return Prepared(build)
 
 
-_BY_NAME: Final = _users_by(
-    UserRow.external_id, "names", sa.String(), UserRow.application == sa.bindparam("application", type_=sa.String())
-)
+_BY_NAME: Final = _users_by(UserRow.external_id, "names", sa.String())
 _BY_ID: Final = _users_by(UserRow.id, "ids", sa.Uuid())
 _OF_USERS: Final = Prepared(
     lambda dialect: sa.select(AdapterRow.user_id, *_VERSION).where(
@@ -76,17 +78,21 @@ def of_references(connection: sa.Connection, principal: Principal, refs: Collect
     """
     assert principal.application is not None, "names are unique in one application only"
     application, only = principal.application, principal.user_id
-    as_ids = {ref: as_id for ref in refs if (as_id := _as_uuid(ref)) is not None}
+    as_ids = {ref: as_id for ref in refs if len(ref) >= _SHORTEST and (as_id := _as_uuid(ref)) is not None}
     rows = _BY_NAME.rows(connection, names=listed(connection, refs), application=application)
     if as_ids:
-        rows += _BY_ID.rows(connection, ids=listed(connection, list(as_ids.values())))
-    by_name: dict[str, FoundUser] = {}
-    for raw_id, of_application, external_id, adapter_id, match_id in rows:
-        user_id = as_uuid(raw_id)
-        if of_application == application and (only is None or user_id == only):
-            version = ActiveVersion(adapter_id, match_id) if adapter_id is not None else None
-            by_name[external_id] = FoundUser(user_id, of_application, version)
-    by_id = {user.id: user for user in by_name.values()} if as_ids else {}
+        rows += _BY_ID.rows(connection, ids=listed(connection, list(as_ids.values())), application=application)
+    by_name = {
+        external_id: FoundUser(
+            as_uuid(user_id), ActiveVersion(adapter_id, match_id) if adapter_id is not None else None
+        )
+        for user_id, external_id, adapter_id, match_id in rows
+    }
+    if only is not None:
+        by_name = {name: user for name, user in by_name.items() if user.id == only}
+    if not as_ids:
+        return by_name
+    by_id = {user.id: user for user in by_name.values()}
     found = {}
     for ref in refs:
         user = (by_id.get(as_ids[ref]) if ref in as_ids else None) or by_name.get(ref)
@@ -95,9 +101,10 @@ def of_references(connection: sa.Connection, principal: Principal, refs: Collect
     return found
 
 
+_SHORTEST: Final = 32  # text that is read as an id; most names are shorter
+
+
 def _as_uuid(ref: str) -> UUID | None:
-    if len(ref) < 32:  # the shortest that is read as one; most names are shorter
-        return None
     try:
         return UUID(ref)
     except ValueError:

@@ -123,12 +123,14 @@ class Answer:
         num_items: of the call.
         scored: by user.
         unscored: by place, items that are pending or failed.
+        is_plain: no scored item has a preference, a confidence or branches.
     """
 
     base_model: BaseModelRow
     num_items: int
     scored: list[UserScores]
     unscored: dict[int, Prediction]
+    is_plain: bool = False
 
     @cached_property
     def items(self) -> list[Prediction]:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
@@ -176,10 +176,10 @@ class Predictor:
             found = active_versions.of_references(connection, principal, refs)
             if len(found) < len(refs) or not images.are_visible(connection, principal, image_ids):
                 return None
-            versions = {user.id: user.version for user in found.values()}
+            versions = dict(found.values())
             active = {user_id: version for user_id, version in versions.items() if version is not None}
             serving = self._store.read(connection, versions, active, image_ids, with_priors=with_priors)
-        of_users = [Asked(found[user].id, image_ids, places) for user, image_ids, places in asked]
+        of_users = [Asked(found[user][0], image_ids, places) for user, image_ids, places in asked]
         return serving, of_users if len(versions) == len(of_users) else _joined(of_users)
 
     def _scored(self, serving: Serving, asked: Sequence[Asked], with_confidence: bool, with_receipts: bool) -> Answer:
@@ -194,16 +194,18 @@ class Predictor:
         unscored = {}
         if sum([len(user.places) for user in scored]) < num_items:
             unscored = self._unscored(serving, asked, {place for user in scored for place in user.places})
-        return Answer(serving.base_model, num_items, scored, unscored)
+        is_plain = not (with_confidence or _has_details(serving))
+        return Answer(serving.base_model, num_items, scored, unscored, is_plain)
 
     def _sign(self, serving: Serving, scored: list[UserScores]) -> None:
+        has_details = _has_details(serving)
         signed = [
             Signed(
                 user.user_id,
                 user.adapter.id if user.adapter is not None else None,
                 user.image_ids,
                 user.score_NA,
-                _details_of(user),
+                _details_of(user) if has_details else None,
             )
             for user in scored
         ]
@@ -257,31 +259,31 @@ def _score(serving: Serving, asked: Sequence[Asked]) -> list[UserScores]:
     images_N: list[ProjectedImage] = []
     scored = []
     shared: dict[int, list[ProjectedImage] | None] = {}  # by list of image ids; None: some cannot be scored
-    for each in asked:
-        user_id, image_ids, places = each
-        if user_id in serving.damaged_adapters:
+    versions, damaged, preferences = serving.versions, serving.damaged_adapters, serving.preferences
+    for user_id, image_ids, places in asked:
+        if damaged and user_id in damaged:
             continue
         if (known := id(image_ids)) not in shared:
             found = [serving.images.get(image_id) for image_id in image_ids]
-            shared[known] = None if any(image is None for image in found) else found  # type: ignore[assignment]  # there is no None
+            shared[known] = None if None in found else found  # type: ignore[assignment]  # there is no None
         of_user = shared[known]
         if of_user is None:
             places = [place for place, i in zip(places, image_ids, strict=True) if i in serving.images]
             image_ids = [i for i in image_ids if i in serving.images]
             if not places:
                 continue
-        preference = serving.preferences.get(user_id)
+        preference = preferences.get(user_id) if preferences else None
         if of_user is None or preference is not None:
             of_user = serving.images_of(user_id, image_ids)
-        adapter, served = serving.adapters.get(user_id), serving.served.get(user_id)
+        facts, adapter = versions.get(user_id, _NO_VERSION)
         adapters_N += [adapter] * len(places)
         images_N += of_user
-        source, reason = source_of(served, adapter is not None)
-        of_version = served if adapter is not None else None
+        source, reason = source_of(facts, adapter is not None)
+        of_version = facts if adapter is not None else None
         scored.append(UserScores(user_id, source, reason, of_version, preference, places, image_ids, of_user, [], []))
     if not scored:
         return []
-    generic_NA = np.array([image.generic_A for image in images_N])
+    generic_NA = np.concatenate([image.generic_A for image in images_N]).reshape(len(images_N), -1)
     generic = generic_NA.tolist()
     scores = score_together(adapters_N, [image.taste_R for image in images_N], generic_NA).tolist()
     start = 0
@@ -292,9 +294,12 @@ def _score(serving: Serving, asked: Sequence[Asked]) -> list[UserScores]:
     return scored
 
 
+_NO_VERSION: Final = (None, None)
+
+
 def _confidences(serving: Serving, user: UserScores) -> list[Confidence] | None:
     """Confidences of the user's items; None: the adapter has no uncertainty."""
-    adapter = serving.adapters.get(user.user_id)
+    adapter = serving.adapter_of(user.user_id)
     prior = None
     if isinstance(adapter, TasteVector) and adapter.uncertainty and adapter.uncertainty.prior_digest:
         prior = serving.priors.get(adapter.uncertainty.prior_digest)
@@ -310,6 +315,11 @@ def _unscored(target: Target, serving: Serving, job_id: UUID | None, retry_after
     if error is not None:
         return Prediction(target.user_id, target.image_id, "failed", error=error)
     return Prediction(target.user_id, target.image_id, "pending", job_id=job_id, retry_after_s=retry_after_s)
+
+
+def _has_details(serving: Serving) -> bool:
+    """Whether any score may have a preference or branches behind it."""
+    return serving.scorer.heads is not None or bool(serving.preferences)
 
 
 def _details_of(user: UserScores) -> list[dict[str, Any] | None] | None:

@@ -144,7 +144,8 @@ def rank(database: Database, store: ServingStore, settings: Settings, wanted: Wa
         adapter = serving.adapter_of(user.id)
     except Damaged as error:
         raise Unavailable(str(error)) from error
-    served = serving.served.get(user.id)
+    version = serving.versions.get(user.id)
+    served = version.facts if version is not None else None
     source, reason = source_of(served, adapter is not None)
     items: list[RankedImage] = []
     if scored:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -66,8 +66,7 @@ class ServedAdapter:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ServedVersion:
+class ServedVersion(NamedTuple):
     """What is cached of a version. `adapter`: None if it is for another base model, or damaged."""
 
     facts: ServedAdapter
@@ -93,8 +92,7 @@ class Serving:
 
     base_model: BaseModelRow
     scorer: BaseScorer
-    served: dict[UUID, ServedAdapter]  # by user
-    adapters: dict[UUID, Adapter]  # by user; only those for this base model
+    versions: dict[UUID, ServedVersion]  # by user
     priors: dict[str, Prior]  # by digest: those that the adapters started from, if they still exist
     images: dict[UUID, ProjectedImage]  # projected without a user preference
     failed: dict[UUID, str]
@@ -126,7 +124,8 @@ class Serving:
         """
         if user_id in self.damaged_adapters:
             raise Damaged(self.damaged_adapters[user_id])
-        return self.adapters.get(user_id)
+        version = self.versions.get(user_id)
+        return version.adapter if version is not None else None
 
 
 def projected(

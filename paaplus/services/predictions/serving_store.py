@@ -120,15 +120,11 @@ class ServingStore:
         images = {image_id: image for image_id, image in zip(image_ids, known, strict=True) if image is not None}
         with LazySession(connection) as session:
             versions, damaged = self._read_versions(connection, active, base_model.digest)
-            served = {user_id: version.facts for user_id, version in versions.items()}
-            adapters = {
-                user_id: version.adapter for user_id, version in versions.items() if version.adapter is not None
-            }
-            used = _used_preferences(session.get(), scorer, user_ids, served) if scorer.preference_dim else {}
+            used = _used_preferences(session.get(), scorer, user_ids, versions) if scorer.preference_dim else {}
             # A user's preference changes the projection, which needs the features again.
             missing = [image_id for image_id in image_ids if used or image_id not in images]
             stored = read_features(session.get(), base_model.extractor_digest, missing) if missing else []
-            wanted = _prior_digests(adapters.values()) if with_priors else set()
+            wanted = _prior_digests(versions.values()) if with_priors else set()
             priors = self._priors(scorer, wanted, *_prior_rows(session.get(), wanted)) if wanted else {}
         found = sorted_features(stored, scorer.feature_dim)
         features = found.usable
@@ -136,8 +132,7 @@ class ServingStore:
         return Serving(
             base_model,
             scorer,
-            served,
-            adapters,
+            versions,
             priors,
             images,
             found.failed,
@@ -174,7 +169,7 @@ class ServingStore:
 
         The adapter of a version for another base model is not read.
         """
-        keys = [(*version, base_digest) for version in active.values()]
+        keys = [(adapter_id, match_id, base_digest) for adapter_id, match_id in active.values()]
         found: dict[UUID, ServedVersion] = {}
         missing: dict[UUID, VersionKey] = {}
         for user_id, key, known in zip(active, keys, self._adapters.get_each(keys), strict=True):
@@ -210,7 +205,7 @@ class ServingStore:
 
 
 def _used_preferences(
-    session: Session, scorer: BaseScorer, user_ids: Collection[UUID], served: dict[UUID, ServedAdapter]
+    session: Session, scorer: BaseScorer, user_ids: Collection[UUID], versions: dict[UUID, ServedVersion]
 ) -> dict[UUID, UsedPreference]:
     """The preference that each user's generic scores are computed with; users without an effective one are left out.
 
@@ -218,7 +213,9 @@ def _used_preferences(
     active version for this base model, it is the user's current preference.
     """
     used: dict[UUID, UsedPreference | None] = {
-        user_id: row.preference for user_id, row in served.items() if row.base_digest == scorer.digest
+        user_id: version.facts.preference
+        for user_id, version in versions.items()
+        if version.facts.base_digest == scorer.digest
     }
     rows = session.execute(sa.select(PreferenceRow).where(PreferenceRow.user_id.in_(set(user_ids) - used.keys())))
     used |= {row.user_id: UsedPreference(tuple(row.preference), row.version) for row in rows.scalars()}
@@ -271,10 +268,10 @@ def _facts(row: Any) -> ServedAdapter:
     )
 
 
-def _prior_digests(adapters: Collection[Adapter]) -> set[str]:
+def _prior_digests(versions: Collection[ServedVersion]) -> set[str]:
     return {
         adapter.uncertainty.prior_digest
-        for adapter in adapters
+        for _, adapter in versions
         if isinstance(adapter, TasteVector) and adapter.uncertainty and adapter.uncertainty.prior_digest
     }
 

@@ -91,10 +91,17 @@ def resolve_ids_and_applications(
 ) -> dict[str, tuple[UUID, str]]:
     """Ids and applications of users by reference, see `resolve_many`. It reads no more than these."""
     session.flush()
+    return ids_and_applications(session.connection(), principal, refs)
+
+
+def ids_and_applications(
+    connection: sa.Connection, principal: Principal, refs: Iterable[str]
+) -> dict[str, tuple[UUID, str]]:
+    """As `resolve_ids_and_applications`, in the connection's transaction."""
     if principal.application is not None:
-        return _of_application(session.connection(), principal, principal.application, list(refs))
+        return _of_application(connection, principal, principal.application, list(refs))
     parameters = _parameters(principal, refs)
-    rows = session.connection().execute(_matching("names", principal.sees), parameters) if parameters else ()
+    rows = connection.execute(_matching("names", principal.sees), parameters) if parameters else ()
     return _by_reference(principal, refs, {tuple(row): (row.id, row.application) for row in rows})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections.abc import Sequence
 from functools import partial
@@ -9,8 +10,8 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
+from paaplus import pauses
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
@@ -100,8 +101,8 @@ def test_image_that_goes_after_the_check_rejects_its_event_and_no_other(
         other = make_image(session).id
     checked = writer._prepare
 
-    def prepare(session: Session, postings: Sequence[tuple[Principal, Sequence[Posted]]]) -> object:
-        prepared = checked(session, postings)
+    def prepare(connection: sa.Connection, postings: Sequence[tuple[Principal, Sequence[Posted]]]) -> object:
+        prepared = checked(connection, postings)
         monkeypatch.undo()
         with database.session() as elsewhere:
             elsewhere.execute(sa.delete(ImageRow).where(ImageRow.id == other))
@@ -127,6 +128,45 @@ def test_a_large_posting_and_an_unknown_user(database: Database, feedback: Feedb
     by_index = {result.index: result for result in feedback.submit(KEY, events).result(30)}
     assert by_index[7].status == "rejected"
     assert sum(result.status == "accepted" for result in by_index.values()) == 299
+
+
+class Busy:
+    """Surroundings in which others are active."""
+
+    def __init__(self) -> None:
+        self.num_pauses = 0
+
+    def pause(self) -> None:
+        self.num_pauses += 1
+
+    def others_are_active(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_a_large_posting_is_written_in_small_parts_while_others_are_active(
+    database: Database, feedback: FeedbackWriter, image_id: UUID, monkeypatch: pytest.MonkeyPatch, is_alone: bool
+) -> None:
+    sizes: list[int] = []
+    append = intake.append_prepared
+
+    def counted(session, prepared, **options):
+        sizes.append(len(prepared))
+        return append(session, prepared, **options)
+
+    monkeypatch.setattr(intake, "append_prepared", counted)
+    busy, context = Busy(), contextvars.copy_context()
+    if not is_alone:
+        context.run(pauses.use, busy)
+    events = [posted("anna", f"e{n}", image_id, n) for n in range(300)]
+    results = context.run(feedback.submit, KEY, events).result(30)
+    assert {result.status for result in results} == {"accepted"}
+    assert [event_id for event_id, _ in log(database)] == [f"e{n}" for n in range(300)]
+    if is_alone:
+        assert sizes == [256, 44]
+    else:
+        assert sizes == [32] * 9 + [12]
+        assert busy.num_pauses >= 10
 
 
 def test_a_posting_that_fails_does_not_fail_the_others(

@@ -1,0 +1,52 @@
+"""Middleware that calls the most frequent routes without the framework's search for a route.
+
+What the framework does between its middleware and a route costs a tenth of a small request. A route that is called
+directly makes the same checks (`routing`), and its errors are answered by the same handlers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from starlette.requests import Request
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from paaplus.api import errors
+from paaplus.api.path_prefix import route_path
+from paaplus.api.routing import DirectRoute
+
+Routes = dict[tuple[str, str], DirectRoute]  # by method and path
+
+
+def direct_routes(routes: Iterable[BaseRoute]) -> Routes:
+    """Those of these routes that are called directly: with a body of their own, and without parameters in the path."""
+    return {
+        (method, route.path): route
+        for route in routes
+        if isinstance(route, DirectRoute) and route.body_model is not None and "{" not in route.path
+        for method in route.methods or ()
+    }
+
+
+class DirectMiddleware:
+    """Calls these routes; all other requests go on. It must be the innermost middleware."""
+
+    def __init__(self, app: ASGIApp, routes: Routes) -> None:
+        self.app, self._routes = app, routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._routes.get((scope["method"], route_path(scope))) if scope["type"] == "http" else None
+        if route is None:
+            await self.app(scope, receive, send)
+            return
+        scope["route"], scope["endpoint"], scope["path_params"] = route, route.endpoint, {}
+        request = Request(scope, receive, send)
+        try:
+            response = await route.checked(request)
+        except Exception as error:
+            answered = await errors.answer_handled(request, error)
+            if answered is None:
+                raise
+            response = answered
+        await response(scope, receive, send)
