@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final, TypeVarTuple, Unpack
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -21,6 +21,8 @@ from paaplus.errors import PaaplusError
 from paaplus.ids import first_id_of
 from paaplus.services.registry import base_models
 from paaplus.settings import Settings
+
+Ts = TypeVarTuple("Ts")
 
 RECENT: Final = timedelta(days=1)
 
@@ -84,7 +86,7 @@ def read(session: Session, settings: Settings) -> Status:
     )
 
 
-def _asked(session: Session, statement: sa.Select[Any]) -> sa.Result[Any]:
+def _asked(session: Session, statement: sa.Select[Unpack[Ts]]) -> sa.Result[Unpack[Ts]]:
     """The rows of one of the queries; between two of them others go first."""
     pauses.pause()
     return session.execute(statement)
