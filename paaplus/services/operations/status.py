@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, TypeVarTuple, Unpack
+from typing import Final, TypeVarTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -86,7 +86,7 @@ def read(session: Session, settings: Settings) -> Status:
     )
 
 
-def _asked(session: Session, statement: sa.Select[Unpack[Ts]]) -> sa.Result[Unpack[Ts]]:
+def _asked(session: Session, statement: sa.Select[*Ts]) -> sa.Result[*Ts]:
     """The rows of one of the queries; between two of them others go first."""
     pauses.pause()
     return session.execute(statement)
