@@ -14,7 +14,7 @@ from paaplus import pauses
 from paaplus.api import errors
 from paaplus.api.dependencies import ApiContext
 from paaplus.api.path_prefix import route_path
-from paaplus.api.places import CURRENT, Place, Places, State
+from paaplus.api.places import ADDRESS, CURRENT, Place, Places, State
 from paaplus.errors import PaaplusError, TooMany
 from paaplus.services.users.failed_attempts import FailedAttempts
 from paaplus.services.users.sessions import COOKIE
@@ -84,7 +84,7 @@ def caller_of(scope: Scope, failures: FailedAttempts) -> str:
         if secret and (digest := failures.known_digest(secret)) is not None:
             return digest
     client = scope.get("client")
-    return f"address {client[0]}" if client else "address"
+    return f"{ADDRESS}{client[0] if client else ''}"
 
 
 async def _wait(places: Places, place: Place, receive: Receive, first: Message | None) -> bool:

@@ -36,7 +36,8 @@ MAX_QUEUED: Final = 5_000  # requests of all callers
 PAUSE_S: Final = 2.0  # a thread that waits for a place goes on after this time, whatever happens
 YIELD_S: Final = 0.05  # one that lets short requests end goes on with its next part after this time
 SLEEP_S: Final = 0.02
-REFUSED_RESTS: Final = 2  # times as long does one rest whose request was refused
+LONG_RESTS: Final = 2  # times as long does one rest whose request was refused, or who has no known key
+ADDRESS: Final = "address "  # begins the name of a caller without a known key
 REST_MAX_S: Final = 0.1  # longest rest of a caller who keeps a queue
 HTTP_S: Final = 0.001  # what a request takes outside of its place: the server's own work
 HTTP_S_PER_BYTE: Final = 1e-8  # of its body
@@ -62,6 +63,11 @@ class _Caller:
         self.num_working = self.num_long = self.num_short = 0
         self.seen_at = self.rests_until = 0.0
         self.waiting: OrderedDict[Place, asyncio.Future[None]] = OrderedDict()
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether an address is all that is known of the caller."""
+        return self.name.startswith(ADDRESS)
 
     @property
     def is_idle(self) -> bool:
@@ -282,7 +288,7 @@ class Places:
         self.count_as_long(place)
         if state in (State.WORKING, State.LONG) and (caller.waiting or refused) and len(self._callers) > 1:
             took_s = now - place.began_at + HTTP_S + HTTP_S_PER_BYTE * place.num_bytes
-            caller.rests_until = now + min(took_s * (REFUSED_RESTS if refused else 1), REST_MAX_S)
+            caller.rests_until = now + min(took_s * (LONG_RESTS if refused or caller.is_unknown else 1), REST_MAX_S)
         if state is State.WORKING:
             del self._working[place]
             caller.num_working -= 1

@@ -174,6 +174,27 @@ def test_a_caller_whose_request_was_refused_rests_without_a_queue(monkeypatch: p
     run(scene())
 
 
+@pytest.mark.parametrize(("name", "refused", "times"), [("key", False, 1), ("key", True, 2), ("address ::1", False, 2)])
+def test_who_is_refused_or_unknown_rests_twice_as_long(
+    monkeypatch: pytest.MonkeyPatch, name: str, refused: bool, times: int
+) -> None:
+    monkeypatch.setattr(places, "ACTIVE_S", 1000.0)
+    monkeypatch.setattr(places, "REST_MAX_S", 10_000.0)
+    monkeypatch.setattr(places, "HTTP_S", 1000.0)
+
+    async def scene() -> None:
+        queue = Places(2, 10, 60)
+        queue.ask("anna").close()
+        place, waits = queue.ask(name), asyncio.ensure_future(queue.take(queue.ask(name)))
+        await settle()
+        place.close(refused=refused)
+        waits.cancel()
+        rests_s = place.caller.rests_until - asyncio.get_running_loop().time()
+        assert rests_s == pytest.approx(times * 1000, abs=60)
+
+    run(scene())
+
+
 def test_who_is_alone_does_not_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "REST_MAX_S", 1000.0)
 
