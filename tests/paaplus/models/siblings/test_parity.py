@@ -74,8 +74,16 @@ def test_command_tells_the_same(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def exposure() -> Tool:
     """The tool over the official file."""
-    network = read_network("exposure_map", OFFICIAL_MAP)
-    return BUILDERS["exposure_map"]("official-1", lambda: network, "cpu", None)
+    network, known = read_network("exposure_map", OFFICIAL_MAP), {}
+
+    def remembered(pixels_BCHW: torch.Tensor) -> torch.Tensor:
+        """What the network says of an image, asked once: three seconds of a core each time."""
+        key = pixels_BCHW.numpy().tobytes()
+        if key not in known:
+            known[key] = network(pixels_BCHW)
+        return known[key]
+
+    return BUILDERS["exposure_map"]("official-1", lambda: remembered, "cpu", None)  # type: ignore[arg-type,return-value]
 
 
 def mean_map(tool: Tool, image: Image.Image) -> float:
@@ -90,11 +98,11 @@ def mean_map(tool: Tool, image: Image.Image) -> float:
 def test_official_exposure_map_knows_dark_from_bright(exposure: Tool) -> None:
     photo = Image.open(SIBLINGS / "parity" / "p_ieanet" / "photo_low.png").convert("RGB")
     pixel_HW3 = np.asarray(photo, np.float64)
-    brighter = [Image.fromarray(np.clip(np.rint(pixel_HW3 * gain), 0, 255).astype(np.uint8)) for gain in (1, 3, 5)]
+    brighter = [Image.fromarray(np.clip(np.rint(pixel_HW3 * gain), 0, 255).astype(np.uint8)) for gain in (1, 5)]
     darker = Image.fromarray(np.rint(pixel_HW3 * 0.25).astype(np.uint8))
     told = [mean_map(exposure, image) for image in (darker, *brighter)]
     assert told == sorted(told, reverse=True)
-    assert told == pytest.approx([0.4185, 0.3335, 0.0049, -0.2575], abs=0.01)  # 8 bits move a map by .006 at most
+    assert told == pytest.approx([0.4185, 0.3335, -0.2575], abs=0.01)  # 8 bits move a map by .006 at most
     plain = {shade: mean_map(exposure, Image.new("RGB", (300, 200), (shade,) * 3)) for shade in (0, 128, 255)}
     assert plain[0] > 0.3
     assert plain[255] < -0.4
