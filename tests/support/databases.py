@@ -30,6 +30,8 @@ PROMISES = Path(__file__).parents[2] / "docs" / "promises.md"
 
 # For tests of what no query decides: a twin on PostgreSQL would prove the same again.
 on_one_database = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+# For tests that meet locks or broken transactions, in places that take turns.
+on_both_databases = pytest.mark.parametrize("database_kind", KINDS, indirect=True)
 
 
 @cache
