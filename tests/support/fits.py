@@ -6,6 +6,7 @@ import hashlib
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from paaplus.evaluation import train_side
 from paaplus.models.base_fit import fit_base_scorer
 
-_fitted: dict[str, tuple[Any, dict[str, Any]]] = {}  # by everything that a fit is given
+_fitted: dict[str, tuple[Any, dict[str, Any]]] = {}  # by everything that a fit is given but its name
 
 
 @contextmanager
@@ -23,12 +24,12 @@ def fitted_once() -> Iterator[None]:
     That a fit gives the same bits again is shown by tests/paaplus/models/test_base_fit.py.
     """
 
-    def fit(*arguments: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
+    def fit(name: str, *arguments: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
         key = hashlib.sha256(pickle.dumps((arguments, sorted(options.items())))).hexdigest()
         if key not in _fitted:
-            _fitted[key] = fit_base_scorer(*arguments, **options)
+            _fitted[key] = fit_base_scorer(name, *arguments, **options)
         scorer, metrics = _fitted[key]
-        return scorer, dict(metrics)
+        return replace(scorer, name=name), dict(metrics)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(train_side, "fit_base_scorer", fit)
