@@ -1,6 +1,7 @@
 """Every network gives the original's numbers: each case of each fixture folder, by the program that anybody can run.
 
-One network by the command itself. For the others its function is called here: each command imports torch once more.
+One network by the command itself. For the others its function is called here, and the folder's `verify.py` runs in a
+fork: each process imports torch once more.
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +26,7 @@ from paaplus.models.siblings.load import read_network
 from paaplus.models.siblings.parity import FUNCTIONS
 from paaplus.models.siblings.tools import BUILDERS
 from paaplus.tools.tool import Tool, ToolImage
+from tests.support.forks import ForkedCommand
 
 SHARED = os.environ.get("PAAPLUS_TEST_SHARED")
 SIBLINGS = Path(SHARED or ".") / "siblings"
@@ -39,13 +45,25 @@ needs_weights = pytest.mark.skipif(
 HEAVY = ("eat", "icaa_det", "prompt_det", "elta", "p_ieanet", "tanet")
 
 
+def run_forked(command: list[str], *, cwd: Path, env: dict[str, str], **options: Any) -> CompletedProcess[str]:
+    """`subprocess.run`, but for `verify.py`."""
+    if command[1] != "verify.py":
+        return subprocess.run(command, cwd=cwd, env=env, **options)
+    script = [sys.executable, "-m", "tests.support.run_script", str(cwd / command[1]), *command[2:]]
+    with TemporaryDirectory() as folder:
+        output, errors = Path(folder, "output"), Path(folder, "errors")
+        code = ForkedCommand(script, env, output, errors).wait(SECONDS_OF_ONE)
+        return CompletedProcess(command, code, output.read_text(), errors.read_text())
+
+
 @needs_fixture
 @pytest.mark.parity
 @pytest.mark.timeout(SECONDS_OF_ONE)
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in FUNCTIONS]
 )
-def test_every_case_is_within_its_tolerance(name: str) -> None:
+def test_every_case_is_within_its_tolerance(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "subprocess", SimpleNamespace(run=run_forked))
     result = benchmark.check((SIBLINGS / "parity" / name).resolve(), "", None)
     benchmark.print_table([result])  # the largest differences; `pytest -s` shows them
     assert (result.state, result.cases > 0) == ("ok", True), result.notes
