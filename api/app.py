@@ -6,7 +6,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -179,9 +179,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     logging.getLogger("uvicorn.access").disabled = True
     waits = Waits(settings.lock_timeout_s, settings.statement_timeout_s, settings.pool_timeout_s)
     database = Database(settings.resolved_database_url, waits)
-    if not gc.get_freeze_count():  # once in a process
-        gc.freeze()  # the garbage collector need not look at what was imported, again and again
-        gc.set_threshold(*GC_THRESHOLDS)
+    _leave_imports_to_no_collection()
     writer: FeedbackWriter | None = None
     threads: Threads | None = None
     try:
@@ -223,6 +221,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         if writer is not None:
             writer.close()
         database.dispose()
+
+
+@cache
+def _leave_imports_to_no_collection() -> None:
+    """The garbage collector need not look at what was imported, again and again. Once in a process."""
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _read(database: Database, query: Callable[[Session, T], R], wanted: T) -> R:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import PydanticBaseSettingsSource as Source
 
 from paaplus import setting_values
 from paaplus.errors import InvalidInput
@@ -27,6 +28,20 @@ class Settings(BaseSettings):
 
     # An empty variable is as none: `.env` files and compose write what is not set as empty.
     model_config = SettingsConfigDict(env_prefix="PAAPLUS_", env_ignore_empty=True, extra="ignore")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: Source,
+        env_settings: Source,
+        dotenv_settings: Source,
+        file_secret_settings: Source,
+    ) -> tuple[Source, ...]:
+        """Arguments and the environment, which is asked for each field only if it has one: that takes milliseconds."""
+        variables = {name.lower() for name in os.environ}
+        has_one = any(f"paaplus_{name}" in variables for name in cls.model_fields)
+        return (init_settings, env_settings) if has_one else (init_settings,)
 
     @field_validator("application_weights", mode="before")
     @classmethod

@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from paaplus.db import migrate
 from paaplus.db.engine import Database
 from paaplus.settings import Settings, get_settings
-from tests.support import scratch, servers, statement_cache, tiers
+from tests.support import databases, scratch, servers, statement_cache, tiers
 from tests.support.clean_databases import CleanDatabases
 from tests.support.servers import GivenServer, PostgresServer, RedisServer, new_postgres_database
 
@@ -56,6 +56,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Import no file that the quick tier takes no test of."""
     only_quick = config.option.markexpr == "quick"
     return True if only_quick and tiers.holds_no_quick_test(collection_path, config.rootpath) else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest reads marks
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    databases.give_turn(metafunc)
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
@@ -169,9 +174,9 @@ def clean_postgres_databases(
     databases.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=databases.KINDS)
 def database_kind(request: pytest.FixtureRequest) -> str:
-    """Every test that uses a database runs on both."""
+    """A test that uses a database runs on both, or by turns: tests/support/databases.py."""
     return str(request.param)
 
 

@@ -1,6 +1,9 @@
 """The names of Avalanche 0.6.0 that strategies stand on: the one place that imports it (docs/decisions/0005)."""
 
 import warnings
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
 
 from paaplus.models.lean_imports import leaving_out
 from paaplus.models.torchvision_shim import ensure_torchvision
@@ -21,4 +24,21 @@ with leaving_out(*_NOT_CALLED), warnings.catch_warnings():
     from avalanche.training.plugins import ReplayPlugin as ReplayPlugin
     from avalanche.training.storage_policy import ReservoirSamplingBuffer as ReservoirSamplingBuffer
     from avalanche.training.templates import SupervisedTemplate as SupervisedTemplate
+    from avalanche.training.templates import base as _templates
     from avalanche.training.utils import ParamData as ParamData
+
+
+_check_names = _templates._check_mispelled_kwargs
+
+
+@cache
+def _names_are_known(template: type, names: frozenset[str]) -> None:
+    _check_names(template, dict.fromkeys(names))
+
+
+def _check_once(template: type, options: Mapping[str, Any]) -> None:
+    """Avalanche looks for misspelled options in all signatures of a template, at every training, for milliseconds."""
+    _names_are_known(template, frozenset(options))
+
+
+_templates._check_mispelled_kwargs = _check_once

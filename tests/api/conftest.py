@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 from uuid import UUID
@@ -18,13 +19,14 @@ from paaplus import logs
 from paaplus.api.app import create_app
 from paaplus.api.dependencies import ApiContext
 from paaplus.db.engine import Database
-from paaplus.db.tables import AdapterRow, UserRow
+from paaplus.db.tables import AdapterRow, Base, BaseModelRow, UserRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.scoring.adapters import TasteVector
 from paaplus.services.registry import base_models
 from paaplus.services.users import keys
 from paaplus.settings import Settings
 from tests.support.factories import APPLICATION, make_adapter, make_features, make_image, make_user
+from tests.support.saved_rows import SavedRows
 from tests.support.tiny import FEATURE_DIM, TASTE_DIM, tiny_base
 
 OTHER = "other-app"
@@ -58,6 +60,60 @@ class Caller:
         return self.request("POST", "/v1/images", files={"file": (filename, data, "image/jpeg")}, data=form)
 
 
+@dataclass(frozen=True)
+class Stock:
+    """What every world begins with: the same ids and keys in each."""
+
+    base_row: BaseModelRow
+    users: tuple[UUID, UUID, UUID]
+    images: tuple[UUID, ...]
+    foreign_image: UUID
+    tokens: dict[str, tuple[UUID, str]]
+    """Id and token of each key."""
+
+
+BASE = tiny_base()
+FEATURES_ID = np.random.default_rng(5).normal(size=(3, FEATURE_DIM)).astype(np.float16)
+_known: dict[str, tuple[Stock, SavedRows]] = {}  # by kind of database
+
+
+def stock(context: ApiContext) -> Stock:
+    """Put what a world begins with into the database: made by the services once, and copied since."""
+    engine = context.database.engine
+    if engine.dialect.name in _known:
+        made, rows = _known[engine.dialect.name]
+        context.blobs.put(BASE.to_bytes())
+        rows.put(engine)
+        return made
+    made = _make_stock(context)
+    tables = [table for table in Base.metadata.sorted_tables if table.name != "secrets"]  # an API has one when it runs
+    _known[engine.dialect.name] = made, SavedRows.of(engine, tables)
+    return made
+
+
+def _make_stock(context: ApiContext) -> Stock:
+    with context.database.session() as session:
+        base_row = base_models.register(session, context.blobs, BASE, {"extractor": "none"}, {})
+        ada = make_user(session, external_id="ada").id
+        bob = make_user(session, external_id="bob").id
+        eve = make_user(session, external_id="eve", application=OTHER).id
+        images = tuple(make_image(session).id for _ in range(3))
+        foreign_image = make_image(session, application=OTHER).id
+        for image_id, features_D in zip(images[:2], FEATURES_ID, strict=False):
+            make_features(session, image_id=image_id, extractor_digest=BASE.extractor_digest, data=features_D.tobytes())
+        tokens = {
+            "admin": keys.create(session, name="a", scope=KeyScope.ADMIN, actor="test"),
+            "application": keys.create(
+                session, name="p", scope=KeyScope.APPLICATION, application=APPLICATION, actor="test"
+            ),
+            "other": keys.create(session, name="o", scope=KeyScope.APPLICATION, application=OTHER, actor="test"),
+            "user": keys.create(session, name="u", scope=KeyScope.USER, user_id=ada, actor="test"),
+            "expert": keys.create(session, name="e", scope=KeyScope.EXPERT, user_id=ada, actor="test"),
+        }
+    opened = {name: (created.row.id, created.token) for name, created in tokens.items()}
+    return Stock(base_row, (ada, bob, eve), images, foreign_image, opened)
+
+
 class World:
     """Two applications with two users and three shared images each, one base model, features for all but the last."""
 
@@ -66,33 +122,12 @@ class World:
         self.app: FastAPI = client.app  # type: ignore[assignment]
         self.context: ApiContext = self.app.state.context
         self.database: Database = self.context.database
-        self.base = tiny_base()
-        self.features_ID = np.random.default_rng(5).normal(size=(3, FEATURE_DIM)).astype(np.float16)
-        with self.database.session() as session:
-            self.base_row = base_models.register(session, self.context.blobs, self.base, {"extractor": "none"}, {})
-            self.ada = make_user(session, external_id="ada").id
-            self.bob = make_user(session, external_id="bob").id
-            self.eve = make_user(session, external_id="eve", application=OTHER).id
-            self.images = [make_image(session).id for _ in range(3)]
-            self.foreign_image = make_image(session, application=OTHER).id
-            for image_id, features_D in zip(self.images[:2], self.features_ID, strict=False):
-                make_features(
-                    session,
-                    image_id=image_id,
-                    extractor_digest=self.base.extractor_digest,
-                    data=features_D.tobytes(),
-                )
-            tokens = {
-                "admin": keys.create(session, name="a", scope=KeyScope.ADMIN, actor="test"),
-                "application": keys.create(
-                    session, name="p", scope=KeyScope.APPLICATION, application=APPLICATION, actor="test"
-                ),
-                "other": keys.create(session, name="o", scope=KeyScope.APPLICATION, application=OTHER, actor="test"),
-                "user": keys.create(session, name="u", scope=KeyScope.USER, user_id=self.ada, actor="test"),
-                "expert": keys.create(session, name="e", scope=KeyScope.EXPERT, user_id=self.ada, actor="test"),
-            }
-        self.keys = {name: created.row.id for name, created in tokens.items()}
-        self.callers = {name: Caller(client, created.token) for name, created in tokens.items()}
+        self.base, self.features_ID = BASE, FEATURES_ID
+        made = stock(self.context)
+        self.base_row, self.images, self.foreign_image = made.base_row, list(made.images), made.foreign_image
+        self.ada, self.bob, self.eve = made.users
+        self.keys = {name: key_id for name, (key_id, _) in made.tokens.items()}
+        self.callers = {name: Caller(client, token) for name, (_, token) in made.tokens.items()}
         self.admin, self.application = self.callers["admin"], self.callers["application"]
         self.other, self.user = self.callers["other"], self.callers["user"]
         self.nobody = Caller(client)

@@ -19,12 +19,15 @@ from paaplus.ids import new_id
 VERSION_TABLE = "alembic_version"
 
 
-def insert_one_row_everywhere(connection: sa.Connection) -> None:
-    """Insert one row into every table, parents first. Every column gets a value; a reference to itself stays NULL."""
+def insert_one_row_everywhere(connection: sa.Connection, whole: int = 7) -> None:
+    """Insert one row into every table, parents first. Every column gets a value; a reference to itself stays NULL.
+
+    `whole` is the value of whole numbers: another one for each row of a table, since some are unique.
+    """
     inserted: dict[str, dict[str, Any]] = {}
     for table in reflect(connection).sorted_tables:
         allowed = _values_that_checks_allow(connection, table)
-        row = {column.name: _value(column, inserted, allowed.get(column.name)) for column in table.columns}
+        row = {column.name: _value(column, inserted, allowed.get(column.name), whole) for column in table.columns}
         connection.execute(table.insert(), row)
         inserted[table.name] = row
 
@@ -50,7 +53,7 @@ def _values_that_checks_allow(connection: sa.Connection, table: sa.Table) -> dic
     return {match[1]: match[2] for match in matches if match}
 
 
-def _value(column: sa.Column[Any], inserted: dict[str, dict[str, Any]], allowed: str | None) -> Any:
+def _value(column: sa.Column[Any], inserted: dict[str, dict[str, Any]], allowed: str | None, whole: int) -> Any:
     for key in column.foreign_keys:
         parent = inserted.get(key.column.table.name)
         return parent[key.column.name] if parent else None
@@ -62,7 +65,7 @@ def _value(column: sa.Column[Any], inserted: dict[str, dict[str, Any]], allowed:
     samples: dict[type, Any] = {
         UUID: new_id(),
         bool: True,
-        int: 7,
+        int: whole,
         float: 0.25,
         bytes: b"\x00\xff not text",
         dict: {"nested": [1, None, "ü"]},

@@ -1,8 +1,7 @@
 """The migrations: one line of history, up and down on both databases, and rows survive."""
 
 import re
-import shutil
-from pathlib import Path
+from collections import Counter
 
 import pytest
 import sqlalchemy as sa
@@ -99,30 +98,23 @@ def test_every_step_goes_down_and_up_again_with_a_row_in_every_table(
                 connection.execute(table.delete())
 
 
-def test_rows_of_the_previous_version_are_read_by_this_one(empty_database_url: str, engine: sa.Engine) -> None:
-    file = engine.url.database if engine.dialect.name == "sqlite" else None  # copied: the steps take long there
-    for previous in REVISIONS[:-1]:
-        migrate.upgrade(empty_database_url, previous)
-        if file:
-            shutil.copyfile(file, f"{file}.empty")
+def test_rows_of_every_earlier_version_are_read_by_this_one(empty_database_url: str, engine: sa.Engine) -> None:
+    """Each version leaves a row in every table that it has; all of them go up to this one together."""
+    num_rows: Counter[str] = Counter()
+    for number, earlier in enumerate(REVISIONS[:-1]):
+        migrate.upgrade(empty_database_url, earlier)
         with engine.begin() as connection:
-            insert_one_row_everywhere(connection)
-            before = all_rows(connection)
-        migrate.upgrade(empty_database_url)
-        with Session(engine) as session:
-            for mapper in Base.registry.mappers:
-                rows = session.execute(sa.select(mapper.class_)).scalars().all()
-                assert len(rows) == (1 if mapper.local_table.name in before else len(rows)), mapper
-                for row in rows:
-                    for column in mapper.column_attrs:
-                        getattr(row, column.key)  # a value that its type cannot read raises
-        if file:
-            engine.dispose()
-            for left in Path(file).parent.glob(f"{Path(file).name}-*"):  # of SQLite's journal
-                left.unlink()
-            shutil.copyfile(f"{file}.empty", file)
-        else:
-            migrate.downgrade(empty_database_url, "base")
+            insert_one_row_everywhere(connection, whole=7 + number)
+            num_rows.update(set(reflect(connection).tables))
+    migrate.upgrade(empty_database_url)
+    with Session(engine) as session:
+        for mapper in Base.registry.mappers:
+            rows = session.execute(sa.select(mapper.class_)).scalars().all()
+            name = mapper.local_table.name
+            assert len(rows) >= num_rows[name], mapper  # a step may add one of its own
+            for row in rows:
+                for column in mapper.column_attrs:
+                    getattr(row, column.key)  # a value that its type cannot read raises
 
 
 def test_every_foreign_key_has_an_index(database_url: str) -> None:

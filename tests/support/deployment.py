@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import AdapterRow, FeaturesRow, ImageRow, RunRow, UserRow
+from paaplus.db.tables import AdapterRow, BaseModelRow, FeaturesRow, ImageRow, RunRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.jobs import JobState
 from paaplus.db.types import utcnow
@@ -31,10 +31,12 @@ from paaplus.services.registry import base_models
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 from tests.support.factories import APPLICATION, make_image, make_images, make_user
+from tests.support.saved_rows import SavedRows
 from tests.support.tiny import FEATURE_DIM, tiny_base
 
 SCALE = {"min": 0, "max": 10}
 NUM_IMAGES = 160
+_known: dict[tuple[str, str, int], tuple[BaseModelRow, tuple[UUID, ...], SavedRows]] = {}
 
 
 class Deployment:
@@ -51,10 +53,33 @@ class Deployment:
         self.features_ID = rng.normal(size=(num_images, FEATURE_DIM)).astype(np.float16)
         self.taste_IR = self.base.project(self.features_ID)
         self.generic_IA = self.base.generic(self.taste_IR)
-        with database.session() as session:
-            self.base_row = base_models.register(session, self.blobs, self.base, {"extractor": "none"}, {})
+        self.base_row, images = self._put_base_and_images(num_images)
+        self.images = list(images)
+
+    def _put_base_and_images(self, num_images: int) -> tuple[BaseModelRow, tuple[UUID, ...]]:
+        """Made by the services once for each kind of database and base model, and copied row by row since."""
+        engine = self.database.engine
+        kind = (engine.dialect.name, self.base.digest, num_images)
+        tables = [each.__table__ for each in (BaseModelRow, ImageRow, FeaturesRow)]
+        with engine.connect() as connection:
+            is_new = not any(
+                connection.execute(sa.select(sa.literal(1)).select_from(t).limit(1)).first() for t in tables
+            )
+        if is_new and kind in _known:
+            base_row, images, rows = _known[kind]
+            self.blobs.put(self.base.to_bytes())
+            rows.put(engine)
+            return base_row, images
+        base_row, images = self._make_base_and_images(num_images)
+        if is_new:
+            _known[kind] = base_row, images, SavedRows.of(engine, tables)
+        return base_row, images
+
+    def _make_base_and_images(self, num_images: int) -> tuple[BaseModelRow, tuple[UUID, ...]]:
+        with self.database.session() as session:
+            base_row = base_models.register(session, self.blobs, self.base, {"extractor": "none"}, {})
             # fixed content digests, so that hold-out falls the same way in every run and on every database
-            self.images = make_images(session, (f"{i:064x}" for i in range(num_images)))
+            images = make_images(session, (f"{i:064x}" for i in range(num_images)))
             extractor = self.base.extractor_digest
             rows = [
                 {
@@ -64,10 +89,11 @@ class Deployment:
                     "sha256": features_digest(extractor, image_id, features_D.tobytes()),
                     "created_at": utcnow(),
                 }
-                for image_id, features_D in zip(self.images, self.features_ID, strict=True)
+                for image_id, features_D in zip(images, self.features_ID, strict=True)
             ]
             if rows:
                 session.execute(sa.insert(FeaturesRow), rows)
+        return base_row, tuple(images)
 
     def copy_to(self, database: Database, settings: Settings) -> Self:
         """The same deployment on another SQLite database, in which nothing has been read or written yet."""

@@ -39,7 +39,7 @@ def test_wake_ups_do_not_pile_up_when_no_worker_takes_them(database: Database, s
     with database.session() as session:
         for i in range(2):
             jobs.enqueue(session, JobKind.ADAPT, f"test:{i}", queue="gpu", reason="test", max_attempts=1)
-    with running(start_worker(settings, forked=False), start_scheduler(settings, forked=False)):
+    with running(start_worker(settings), start_scheduler(settings)):
         wait_until("a scan has rung the bell", lambda: num_messages(settings, "gpu") == 2)
         time.sleep(2.0)  # many scans more
         assert num_messages(settings, "gpu") == 2
@@ -52,7 +52,7 @@ def test_scheduler_scans_by_itself_without_a_worker_and_sends_no_messages_for_it
     with database.session() as session:
         job = jobs.enqueue(session, JobKind.ADAPT, "test:1", queue="cpu", reason="test", max_attempts=3)
     assert jobs.claim(database, worker="gone", queues=["cpu"], lease_s=0.01) is not None
-    with running(start_scheduler(settings, forked=False)):
+    with running(start_scheduler(settings)):
         wait_until("a scan has taken the job back", lambda: state_of(database, job) == JobState.QUEUED)
         wait_until("and has woken a worker up", lambda: num_messages(settings, "cpu") == 1)
         time.sleep(1.0)  # many scans more

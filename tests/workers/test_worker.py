@@ -61,9 +61,7 @@ def test_gpu_queue_worker_extracts_and_trains_on_its_device(
     user_id, image_ids = _deploy(database, settings, extractor.digest, pictures, local_ID)
     gpu_worker = start_worker(settings, "gpu", queues="gpu", prefork=True)
     # the scan needs a worker on the queue `cpu`; it finds nothing to compute there
-    with running(
-        gpu_worker, start_worker(settings, "cpu", queues="cpu", forked=False), start_scheduler(settings, forked=False)
-    ):
+    with running(gpu_worker, start_worker(settings, "cpu", queues="cpu"), start_scheduler(settings)):
         wait_until("the user is trained", lambda: _num_versions(database, user_id) == 1, 110)
     with database.read_session() as session:
         run = versions.runs(session, user_id)[0]

@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(
     data=st.one_of(nearly(GOOD), TABLES, st.binary(max_size=40)), table=st.sampled_from(["ratings", "users", "images"])
 )

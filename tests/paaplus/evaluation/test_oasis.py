@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from paaplus.data.features import folder_features
 from paaplus.data.folder import read_folder
-from paaplus.evaluation import train_side
 from paaplus.evaluation.kshot.config import KShotConfig
 from paaplus.evaluation.kshot.run import run_kshot
 from paaplus.evaluation.matching.config import MatchingConfig
 from paaplus.evaluation.matching.run import run_matching
 from paaplus.evaluation.splits import MakeSplit, load_split, split_folder
 from paaplus.evaluation.train_side import EvaluationData
-from paaplus.models.base_fit import Ratings, fit_base_scorer
 from paaplus.models.base_models import load_extractor
 
 OASIS = os.environ.get("PAAPLUS_TEST_OASIS", "")
@@ -51,25 +46,6 @@ def oasis(features_cache: Path) -> Oasis:
     features_ID = folder_features(folder, extractor, features_cache)
     make_split = load_split(SPLIT, Path(OASIS)) if SPLIT.is_file() else lambda seed: split_folder(folder, seed)
     return Oasis(EvaluationData(folder, features_ID, extractor.digest, extractor.blocks), make_split)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _base_models_of_the_same_ratings_are_fitted_once() -> Iterator[None]:
-    """Both studies fit base models on the train sides of the same splits, which takes a minute in all."""
-    fitted: dict[tuple[bytes, bytes, bool], Any] = {}
-
-    def fit_once(
-        name: str, digest: str, features_ID: np.ndarray, ratings: Ratings, *, people_prior: bool, **other: Any
-    ) -> Any:
-        assert set(other) == {"group_I", "blocks"}, "what else a fit depends on belongs into the key"
-        key = (features_ID.tobytes(), np.concatenate([ratings.person_N, ratings.image_N]).tobytes(), people_prior)
-        if key not in fitted:
-            fitted[key] = fit_base_scorer(name, digest, features_ID, ratings, people_prior=people_prior, **other)
-        return fitted[key]
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(train_side, "fit_base_scorer", fit_once)
-        yield
 
 
 def test_personal_scores_are_as_good_as_promised_on_real_people(oasis: Oasis) -> None:

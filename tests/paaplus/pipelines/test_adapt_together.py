@@ -33,6 +33,7 @@ from paaplus.services.adapters import versions
 from paaplus.services.operations import erasures
 from paaplus.settings import Settings
 from tests.support import acts
+from tests.support.databases import on_both_databases
 from tests.support.deployment import Deployment
 from tests.support.forks import Fork
 
@@ -126,6 +127,7 @@ def steal(deployment: Deployment, user: UUID) -> Lease:
     return lease
 
 
+@on_both_databases
 def test_whatever_happens_to_one_of_a_claim_the_others_become_what_they_become_alone(
     deployment: Deployment, alone: Deployment, tmp_path: Path
 ) -> None:
@@ -191,6 +193,7 @@ def test_everybody_of_a_mixed_claim_is_trained_by_their_own_policy_and_to_the_bi
         assert set(deployment.runs(user)[-1].timings) == {"read_s", "train_s", "judge_s"}
 
 
+@on_both_databases
 def test_user_who_crashes_the_claim_is_found_and_tried_again_alone(deployment: Deployment, alone: Deployment) -> None:
     users, expected = due(deployment, [FUSED] * 5), due(alone, [FUSED] * 5)
     alone.work()

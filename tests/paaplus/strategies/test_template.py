@@ -1,11 +1,14 @@
-"""Where the steps lead: to the closed form."""
+"""Where the steps lead: to the closed form. And the template that takes them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from paaplus.configs import TrainingConfig
+from paaplus.strategies.avalanche_names import SupervisedTemplate
+from paaplus.strategies.template import SilentEvaluator
 from paaplus.training import train
 from tests.support.learning import base_of, first_request, next_request, person, ratings
 
@@ -41,3 +44,19 @@ def test_prior_strength_draws_to_the_generic_scores() -> None:
         for config in (TrainingConfig(prior_strength=0.0), TrainingConfig(), TrainingConfig(prior_strength=100.0))
     ]
     assert sizes[0] > sizes[1] > sizes[2]
+
+
+def test_a_misspelled_option_of_a_template_is_refused_every_time() -> None:
+    """Avalanche's own check, which is asked once for each set of options (avalanche_names.py)."""
+
+    class Template(SupervisedTemplate):
+        def __init__(self, **options: object) -> None:
+            super().__init__(**options)
+
+    network = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    right = {"model": network, "optimizer": optimizer, "evaluator": SilentEvaluator()}
+    for _ in range(2):
+        assert Template(**right).model is network
+        with pytest.raises(TypeError, match="unexpected keyword argument: evalautor"):
+            Template(**right, evalautor=None)

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import csv
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from paaplus.data.builtin_set import build
 from paaplus.data.builtin_set.build import write_builtin_set
 from paaplus.data.builtin_set.image_properties import PROPERTIES, measure
 from paaplus.data.builtin_set.photographs import PHOTOGRAPHS
@@ -15,6 +17,7 @@ from paaplus.data.builtin_set.scenes import SYNTHETIC_SCENES
 from paaplus.data.folder import read_folder
 
 SMALL = {"num_people": 6, "num_variants": 2, "ratings_per_person": 30}
+FEW = {"num_people": 6, "num_variants": 2, "ratings_per_person": 12}
 NUM_SCENES = len(PHOTOGRAPHS) + len(SYNTHETIC_SCENES)
 
 
@@ -23,6 +26,15 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("builtin") / "set"
     write_builtin_set(path, **SMALL)
     return path
+
+
+@pytest.fixture
+def few_scenes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A set of five scenes. Drawing takes most of the time; test_scenes.py shows of each that it is always the same."""
+    monkeypatch.setattr(build, "PHOTOGRAPHS", PHOTOGRAPHS[:4])
+    monkeypatch.setattr(build, "SYNTHETIC_SCENES", SYNTHETIC_SCENES[:1])
+    write_builtin_set(tmp_path / "few", **FEW)
+    return tmp_path / "few"
 
 
 def rows(file) -> list[dict[str, str]]:
@@ -34,11 +46,11 @@ def contents(path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
 
 
-def test_bytes_depend_on_the_seed_alone(folder, tmp_path):
-    write_builtin_set(tmp_path / "again", **SMALL)
-    assert contents(tmp_path / "again") == contents(folder)
-    write_builtin_set(tmp_path / "other", seed=1, **SMALL)
-    assert contents(tmp_path / "other")["ratings.csv"] != contents(folder)["ratings.csv"]
+def test_bytes_depend_on_the_seed_alone(few_scenes, tmp_path):
+    write_builtin_set(tmp_path / "again", **FEW)
+    assert contents(tmp_path / "again") == contents(few_scenes)
+    write_builtin_set(tmp_path / "other", seed=1, **FEW)
+    assert contents(tmp_path / "other")["ratings.csv"] != contents(few_scenes)["ratings.csv"]
 
 
 def test_it_is_an_ordinary_data_folder_with_scenes(folder):
@@ -83,18 +95,18 @@ def test_listed_properties_are_those_of_the_stored_files(folder):
             np.testing.assert_allclose(told, measure(image), atol=1e-5)
 
 
-def test_complete_set_is_not_changed_and_incomplete_one_is_written_anew(folder, tmp_path):
-    path = shutil.copytree(folder, tmp_path / "set")
+def test_complete_set_is_not_changed_and_incomplete_one_is_written_anew(few_scenes, tmp_path):
+    path = shutil.copytree(few_scenes, tmp_path / "set")
     image = next((path / "images").iterdir())
     image.write_bytes(b"touched")
-    write_builtin_set(path, **SMALL)
+    write_builtin_set(path, **FEW)
     assert image.read_bytes() == b"touched"
     (path / "builtin.json").unlink()
-    write_builtin_set(path, **SMALL)
-    assert contents(path) == contents(folder)
+    write_builtin_set(path, **FEW)
+    assert contents(path) == contents(few_scenes)
 
 
-def test_more_people_do_not_change_the_first_ones(folder, tmp_path):
-    write_builtin_set(tmp_path / "more", **{**SMALL, "num_people": 8})
-    before, after = rows(folder / "ratings.csv"), rows(tmp_path / "more" / "ratings.csv")
+def test_more_people_do_not_change_the_first_ones(few_scenes, tmp_path):
+    write_builtin_set(tmp_path / "more", **{**FEW, "num_people": 8})
+    before, after = rows(few_scenes / "ratings.csv"), rows(tmp_path / "more" / "ratings.csv")
     assert after[: len(before)] == before

@@ -28,6 +28,7 @@ from paaplus.services.operations import erasures
 from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.registry import base_models
 from paaplus.settings import Settings
+from tests.support.databases import on_both_databases
 from tests.support.deployment import Deployment
 from tests.support.tiny import tiny_base
 
@@ -336,6 +337,7 @@ def test_an_experts_match_ends_when_they_become_one(clinic: Clinic) -> None:
 # --- concurrency
 
 
+@on_both_databases
 def test_matches_at_once_are_one_match(clinic: Clinic) -> None:
     user = clinic.add_user()
     clinic.compare(user, PAIRS, seed=1)

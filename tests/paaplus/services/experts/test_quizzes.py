@@ -23,6 +23,7 @@ from paaplus.services.feedback import consistency, feedback_log
 from paaplus.services.registry import base_models
 from paaplus.settings import Settings
 from tests.paaplus.services.experts.test_matching import Clinic
+from tests.support.databases import on_both_databases
 from tests.support.factories import make_image, make_user
 from tests.support.tiny import tiny_base
 
@@ -242,6 +243,7 @@ def test_another_base_model_ends_a_quiz(master: Quizmaster) -> None:
     assert master.open(user).row.base_model_id != before.row.base_model_id
 
 
+@on_both_databases
 def test_two_clients_open_one_quiz(master: Quizmaster) -> None:
     user = master.add_user()
     with ThreadPoolExecutor(4) as pool:
@@ -251,6 +253,7 @@ def test_two_clients_open_one_quiz(master: Quizmaster) -> None:
         assert session.execute(sa.select(sa.func.count()).select_from(QuizRow)).scalar_one() == 1
 
 
+@on_both_databases
 def test_two_clients_that_answer_one_pair_leave_one_answer(master: Quizmaster) -> None:
     """Of two answers at once, one is written and one refused; of two equal answers, one is written and both succeed."""
     user = master.add_user()

@@ -136,7 +136,7 @@ def platform(database: Database, database_url: str, tmp_path: Path) -> Platform:
 
 @pytest.mark.parametrize(
     ("policy", "num_examples"),
-    [({}, 10), ({"adapter": "bottleneck", "strategy": "replay_ewc", "training": {"num_steps": 5}}, 3)],
+    [({}, 6), ({"adapter": "bottleneck", "strategy": "replay_ewc", "training": {"num_steps": 5}}, 3)],
     ids=["bayes", "replay_ewc"],
 )
 @pytest.mark.slow

@@ -1,0 +1,34 @@
+"""Which databases tests run on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.support import databases
+from tests.support.databases import BY_TURNS, promised
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_places_that_take_turns_are_there() -> None:
+    assert [place for place in BY_TURNS if not (ROOT / place).exists()] == []
+
+
+@pytest.mark.parametrize("folder", ["tests/api", "tests/elsewhere"])
+def test_tests_take_turns_unless_a_promise_names_them(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{folder}/test_x.py::test_{letter}" for letter in "abcdefgh"]
+    monkeypatch.setattr(databases, "promised", lambda: frozenset(names[:1]))
+    given = Counter(kind for name in names if (kind := databases.turn_of(name)))
+    if folder == "tests/api":
+        assert databases.turn_of(names[0]) is None, "on both"
+        assert set(given) == set(databases.KINDS)
+        assert given.total() == len(names) - 1
+    else:
+        assert given.total() == 0
+
+
+def test_promises_name_tests_of_folders_that_take_turns() -> None:
+    assert sum(test.startswith(BY_TURNS) for test in promised()) > 5
