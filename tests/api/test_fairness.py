@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from paaplus.api import health
+from paaplus.api import health, places
 from paaplus.api.fairness import FairnessMiddleware, caller_of
 from paaplus.api.places import Place, Places
 from paaplus.services.predictions.predict import Predictor
@@ -128,7 +128,7 @@ def test_caller_is_the_owner_of_a_known_key_and_else_the_address() -> None:
     invented = {of((b"authorization", b"Bearer paa_%d" % n)) for n in range(50)}
     assert invented == {of()} == {of((b"cookie", b"paaplus_studio=invented; a=b"))} == {"address 10.0.0.7"}
     assert of((b"cookie", b"a=b; paaplus_studio=paa_known")) == known
-    assert caller_of({"headers": [], "client": None}, failures) == "address"
+    assert caller_of({"headers": [], "client": None}, failures) == places.ADDRESS
 
 
 def test_unknown_keys_are_one_caller_in_a_running_application(few: World) -> None:
