@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Final
+from tempfile import TemporaryFile
+from typing import IO, Any, Final
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -240,6 +241,26 @@ def check_header(data: bytes, media_type: str, max_pixels: int, min_side_px: int
         raise InvalidInput(f"a JPEG with more than {_MAX_JPEG_SCANS} scans is not accepted")
     if media_type == WEBP:
         _check_size(webp_size(data), max_pixels, min_side_px)  # before opening: its decoder allocates all pixels then
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """The bytes of a picture as a file.
+
+    Pillow lets no other thread run while it encodes a JPEG, unless it writes to a file of the system: so it does, to a
+    temporary one, where there is room for it.
+
+    Args:
+        image: to encode.
+        kind: Pillow's name of the format.
+        options: of its encoder.
+    """
+    with suppress(OSError), TemporaryFile() as file:
+        image.save(file, kind, **options)
+        file.seek(0)
+        return file.read()
+    buffer = BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 def _check_size(size: tuple[int, int], max_pixels: int, min_side_px: int) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
+from paaplus import image_files, image_kinds
 from paaplus.data.builtin_set.photographs import PHOTOGRAPHS
 from paaplus.data.features import folder_features
 from paaplus.data.folder import read_folder
@@ -210,6 +214,41 @@ LENGTH = struct.pack(">H", len(MANY_SCANS) + 2)
 )  # fmt: skip
 def test_scans_are_those_of_the_image(data: bytes, scans: int) -> None:
     assert num_jpeg_scans(data) == scans
+
+
+def test_markers_are_those_that_a_search_from_byte_to_byte_finds() -> None:
+    rng = np.random.default_rng(0)
+    marker = re.compile(rb"\xff+[^\x00\xff\x01\xd0-\xd7]")
+    for length in (1, 2, 3, *[200] * 50):
+        data = (
+            rng.choice([0xFF, 0xFF, 0x00, 0x01, 0xD0, 0xD7, 0xD8, 0xDA, 0xCF, 0x30], length).astype(np.uint8).tobytes()
+        )
+        found = [match.end() - 2 for match in marker.finditer(data)]
+        assert image_kinds._marker_places(data).tolist() == found
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_a_picture_is_encoded_through_a_file_of_the_system_where_there_is_room(
+    monkeypatch: pytest.MonkeyPatch, has_room: bool
+) -> None:
+    def no_room() -> object:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    if not has_room:
+        monkeypatch.setattr(image_files, "TemporaryFile", no_room)
+    has_descriptor: list[bool] = []
+    save = Image.Image.save
+
+    def noted(image: Image.Image, file: Any, *args: Any, **options: Any) -> None:
+        has_descriptor.append(not isinstance(file, io.BytesIO) and file.fileno() > 2)
+        save(image, file, *args, **options)
+
+    for kind in ("JPEG", "PNG", "WEBP"):
+        expected = encoded(picture(), kind, quality=90)
+        with monkeypatch.context() as patched:
+            patched.setattr(Image.Image, "save", noted)
+            assert image_files.encoded(picture(), kind, quality=90) == expected
+    assert has_descriptor == [has_room] * 3
 
 
 def test_progressive_jpeg_has_the_scans_that_libjpeg_wrote() -> None:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from paaplus import pauses
 from paaplus.db.engine import Database
 from paaplus.db.locks import lock_name
 from paaplus.db.prepared import Prepared, listed, one_of, plain
@@ -121,6 +122,7 @@ def add(
         max_pixels=settings.max_image_pixels,
         min_side_px=settings.min_image_side_px,
     )
+    pauses.pause()
     return _add_picture(database, blobs, settings, application, owner_id, picture, given)
 
 

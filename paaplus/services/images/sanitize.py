@@ -9,13 +9,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 
 from PIL import Image
 
+from paaplus import pauses
 from paaplus.errors import TooLarge, Unavailable
 from paaplus.ids import sha256_hex
-from paaplus.image_files import check_header, decode_image
+from paaplus.image_files import check_header, decode_image, encoded
 from paaplus.image_kinds import media_type_of
 
 # A picture of 50 megapixels takes 600 MB while it is turned. So only a few are decoded at once, and a request that
@@ -50,6 +50,7 @@ def clean(data: bytes, *, max_bytes: int, max_pixels: int, min_side_px: int) -> 
         raise TooLarge(f"the file has {len(data)} bytes; at most {max_bytes} are accepted")
     media_type = media_type_of(data)
     check_header(data, media_type, max_pixels, min_side_px)  # waits for no turn
+    pauses.pause()
     with decoding_turn():
         return _encode(decode_image(data, max_pixels, min_side_px), media_type, sha256_hex(data))
 
@@ -78,10 +79,9 @@ def decoding_turn() -> Iterator[None]:
 
 def _encode(image: Image.Image, media_type: str, upload_sha256: str, quality: int = 95) -> Picture:
     image.info = {}  # otherwise Pillow writes the comments and profiles in it
-    buffer = BytesIO()
     if media_type == "image/jpeg":
-        image.save(buffer, "JPEG", quality=quality, subsampling="4:4:4")
+        data = encoded(image, "JPEG", quality=quality, subsampling="4:4:4")
     else:
         media_type = "image/png"
-        image.save(buffer, "PNG", compress_level=4)
-    return Picture(buffer.getvalue(), upload_sha256, media_type, image.width, image.height)
+        data = encoded(image, "PNG", compress_level=4)
+    return Picture(data, upload_sha256, media_type, image.width, image.height)

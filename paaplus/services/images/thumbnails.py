@@ -6,7 +6,6 @@ They are named by the content of the image, so images with the same pixels share
 from __future__ import annotations
 
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Final, Literal
 
 import sqlalchemy as sa
@@ -16,7 +15,7 @@ from paaplus.db.engine import Database
 from paaplus.db.locks import lock_name
 from paaplus.db.tables import ImageRow
 from paaplus.errors import InvalidInput, NotFound
-from paaplus.image_files import decode_image
+from paaplus.image_files import decode_image, encoded
 from paaplus.services.images.sanitize import decoding_turn
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
@@ -94,9 +93,7 @@ def make(image: Image.Image, size: int, file_format: Format = "jpeg") -> bytes:
     width, height = (max(1, round(side * scale)) for side in image.size)
     small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=_REDUCING_GAP)
     small.info = {}  # otherwise Pillow writes the comments and profiles in it
-    buffer = BytesIO()
-    small.save(buffer, file_format.upper(), quality=_QUALITY[file_format])
-    return buffer.getvalue()
+    return encoded(small, file_format.upper(), quality=_QUALITY[file_format])
 
 
 def _kind(size: int, file_format: Format) -> str:
