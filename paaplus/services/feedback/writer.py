@@ -32,7 +32,8 @@ from paaplus.services.users.keys import Principal
 from paaplus.settings import Settings
 
 MAX_EVENTS: Final = 256  # of one transaction, unless one posting has more
-LARGE: Final = 32  # events of a posting that is written in parts of so many, each prepared in its caller's thread
+MAX_EVENTS_SHARED: Final = 32  # the same while several callers post
+LARGE: Final = 16  # events of a posting that is written in parts of so many, each prepared in its caller's thread
 LARGE_ALONE: Final = 256  # of its parts while no other caller is active
 MAX_WAITING: Final = 1_000  # postings
 NUM_PATIENT: Final = 8  # threads for postings to users that another transaction has locked
@@ -115,7 +116,7 @@ class FeedbackWriter:
         self._patient.shutdown()
 
     def _run(self) -> None:
-        while group := self._waiting.take(MAX_EVENTS, LARGE):
+        while group := self._waiting.take(MAX_EVENTS, MAX_EVENTS_SHARED):
             try:
                 self._write(group, wait=False)
             except Exception as error:

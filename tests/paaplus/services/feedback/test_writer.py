@@ -165,8 +165,8 @@ def test_a_large_posting_is_written_in_small_parts_while_others_are_active(
     if is_alone:
         assert sizes == [256, 44]
     else:
-        assert sizes == [32] * 9 + [12]
-        assert busy.num_pauses >= 10
+        assert sizes == [16] * 18 + [12]
+        assert busy.num_pauses >= 19
 
 
 def test_a_posting_that_fails_does_not_fail_the_others(
