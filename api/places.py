@@ -197,7 +197,7 @@ class Places:
         self._count_as_short(place)
 
     def _count_as_short(self, place: Place) -> None:
-        if not place.has_paused:
+        if not place.has_paused and place not in self._short:
             self._short[place] = asyncio.get_running_loop().time()
             place.caller.num_short += 1
 
@@ -267,8 +267,11 @@ class Places:
         """Let a request wait for its turn. The future is done when it has a place, cancelled if it is given back."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        self.count_as_long(place)  # of the caller as it was known until now
-        caller = place.caller = self._seen(place.name, now)
+        caller = self._seen(place.name, now)
+        if place in self._short:  # it was served until now; the caller may have been forgotten meanwhile
+            place.caller.num_short -= 1
+            caller.num_short += 1
+        place.caller = caller
         future: asyncio.Future[None] = loop.create_future()
         if not caller.waiting:
             self._turns.append(caller)

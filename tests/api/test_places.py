@@ -288,6 +288,8 @@ def test_random_cancellations_keep_the_count() -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert (crowd.places.num_free, crowd.places.num_queued) == (3, 0)
+        assert crowd.places._short == {}
+        assert all(caller.num_short == 0 for caller in crowd.places._callers.values())
 
     run(scene())
 
