@@ -298,7 +298,7 @@ def test_a_user_with_broken_data_harms_nobody(strategy: str, kind: str) -> None:
     request = second_request(strategy, kind)
     with pytest.raises(InvalidInput, match="not finite"):
         train(replace(request, new=broken))
-    if strategy != "bayes":
+    if (strategy, kind) in STEP_PAIRS:
         with pytest.raises(DivergedError):
             train(replace(request, new=heavy))
     assert train(request).adapter.digest == second_trained(strategy, kind).adapter.digest

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from paaplus.configs import PRIOR_STRATEGIES
 from paaplus.errors import DivergedError, InvalidInput, PaaplusError, TrainingStopped
 from paaplus.scoring.tensors import pack, unpack
 from paaplus.strategies import stack
@@ -46,7 +47,7 @@ def first_requests(strategy: str, kind: str) -> list[TrainingRequest]:
         if num_comparisons:
             compared = comparisons(BASE, person(BASE, u), num_comparisons, first_sequence=60, seed=u)
             request = replace(request, new_compared=compared)
-        if u == 4 and strategy != "bayes":
+        if u == 4 and strategy not in PRIOR_STRATEGIES:
             request = replace(request, center=taste_of(BASE, 0.5 * person(BASE, 60), offset=0.4, slope=-0.2))
         requests.append(request)
     return requests
