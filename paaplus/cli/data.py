@@ -1,4 +1,4 @@
-"""`paaplus data`: published data sets as data folders."""
+"""`paaplus data`: published data sets, and the built-in one, as data folders."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from paaplus.cli.common import JsonOption, print_record, print_rows
+from paaplus.errors import InvalidInput
 
 app = typer.Typer()
 
@@ -51,3 +52,23 @@ def pictures(
 
     files = write_pictures(target)
     print_record({"folder": str(target), "pictures": [file.stem for file in files]}, as_json=as_json)
+
+
+@app.command()
+def simulated(
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, for example var/simulated.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write a data folder to try `paaplus evaluate` with: 800 pictures, and the ratings of 72 simulated people.
+
+    The numbers show that a study runs, and nothing about people.
+    """
+    from paaplus.data.builtin_set.build import write_builtin_set
+    from paaplus.data.builtin_set.photographs import require_installed
+
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InvalidInput(f"{target} is not an empty folder")
+    require_installed()  # before anything is written
+    written = write_builtin_set(target)
+    num_images = written.num_variants * len(written.photographs + written.synthetic_scenes)
+    print_record({"folder": str(target), "num_people": written.num_people, "num_images": num_images}, as_json=as_json)

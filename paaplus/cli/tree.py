@@ -82,7 +82,7 @@ COMMANDS = {
     "surveys": Definition("paaplus.cli.surveys:app", "Surveys, answers, and the encoders learned from them."),
     "tools": Definition("paaplus.cli.tools:app", "AI tools, their pseudo labels, and what they learn from reviews."),
     "reviews": Definition("paaplus.cli.reviews:app", "Experts' reviews of pseudo labels."),
-    "data": Definition("paaplus.cli.data:app", "Published data sets as data folders."),
+    "data": Definition("paaplus.cli.data:app", "Published data sets, and a simulated one, as data folders."),
     "evaluate": Definition("paaplus.cli.evaluate.commands:app", "Measure on a data set; needs no database."),
     "physique": Definition("paaplus.cli.physique:app", "Data sets in the layout of PhysiqueAA50K."),
     "score": Definition(

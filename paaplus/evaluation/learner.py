@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paaplus.configs import ADAPTER_STRATEGIES
+from paaplus.configs import ADAPTER_STRATEGIES, PRIOR_STRATEGIES
 from paaplus.errors import InvalidInput
 
 
@@ -43,6 +43,7 @@ class Learner:
         if strategy not in ADAPTER_STRATEGIES.get(adapter, ()) or not set(options) <= {"prior", "asked"}:
             known = [f"{kind}:{name}" for kind, names in ADAPTER_STRATEGIES.items() for name in names]
             raise InvalidInput(f"learner {text!r}; known: {', '.join(known)}; options: +prior, +asked")
-        if "prior" in options and strategy != "bayes":
-            raise InvalidInput(f"learner {text!r}: only `bayes` starts from a learned taste prior")
+        if "prior" in options and strategy not in PRIOR_STRATEGIES:
+            able = " and ".join(f"`{name}`" for name in PRIOR_STRATEGIES)
+            raise InvalidInput(f"learner {text!r}: a learned taste prior is what only {able} can start from")
         return cls(adapter, strategy, "prior" in options, "asked" in options)

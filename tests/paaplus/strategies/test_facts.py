@@ -16,6 +16,7 @@ from paaplus.errors import InvalidInput
 from paaplus.strategy_facts import Facts, facts, modules
 
 HERE = Path(strategies.__file__).parent
+ROOT = Path(__file__).parents[3]
 OURS = '''
 """Fine-tuning that never moves far: a strategy of another package."""
 from paaplus.strategies.avalanche_names import SupervisedPlugin
@@ -108,6 +109,22 @@ def test_a_package_cannot_take_the_name_of_another_strategy(tmp_path: Path) -> N
     command = [sys.executable, "-c", "import paaplus.configs"]
     error = subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stderr
     assert "strategy 'naive' of gentle_package.gentle: paaplus.strategies.naive has that name" in error
+
+
+@pytest.mark.parametrize(
+    ("document", "head"),
+    [
+        ("docs/strategies.md", "| strategy | the state carries |"),
+        ("README.md", "| adapter | what it is | size | strategies |"),
+        ("README.zh-CN.md", "| 适配器 | 说明 | 大小 | 策略 |"),
+    ],
+)
+def test_tables_of_documents_name_every_strategy(document: str, head: str) -> None:
+    _, found, after = (ROOT / document).read_text(encoding="utf-8").partition(head)
+    assert found, f"{document} has no table {head}"
+    table = after.partition("\n\n")[0]
+    lacking = [name for name in facts() if f"`{name}`" not in table]
+    assert not lacking, f"the table {head} of {document} lacks {lacking}"
 
 
 def test_modules_are_named_once() -> None:

@@ -150,4 +150,5 @@ def test_the_documents_table_is_made_of_the_facts() -> None:
         prior = {"learned": "the taste prior in force", "start": "the starting point", "parent": "the parent"}[
             each.prior
         ]
-        assert f"| `{name}` | {each.earlier} | {prior} | {adapters} |" in text, name
+        row = f"| `{name}` | {each.earlier} | {prior} | {adapters} |"
+        assert row in text.splitlines(), f"the first table of docs/strategies.md lacks this row: {row}"
