@@ -78,7 +78,8 @@ def assert_equal(requests: list[TrainingRequest]) -> None:
     for trained, request in zip(trained_of(train_many(requests)), requests, strict=True):
         expected = oracle(aged(request))
         scores, right = (each.adapter.score(UNSEEN.taste_NR, UNSEEN.generic_NA) for each in (trained, expected))
-        np.testing.assert_allclose(scores, right, atol=1e-5, rtol=0)
+        told = f"{request.strategy}: scores other than those of the plain loop of tests/support/oracle.py"
+        np.testing.assert_allclose(scores, right, atol=1e-5, rtol=0, err_msg=told)
         arrays, _ = unpack(trained.state)
         prefix = HOLDS.get(request.strategy, "")
         largest = max((np.abs(value).max() for value in expected.importances.values()), default=0.0)
