@@ -73,7 +73,7 @@ def media_type_of(data: bytes) -> str:
         return WEBP
     if not data:
         raise InvalidInput("an empty file: not a JPEG, PNG or WebP file")
-    raise InvalidInput(f"not a JPEG, PNG or WebP file: it begins with {data[:8]!r}")
+    raise InvalidInput(f"not a JPEG, PNG or WebP file: it begins with {_shown(data[:8])}")
 
 
 def photograph_type_of(data: Bytes, suffix: str) -> str:
@@ -95,7 +95,7 @@ def photograph_type_of(data: Bytes, suffix: str) -> str:
             return AVIF
         if brands & _HEIC_BRANDS:
             return HEIC
-        raise InvalidInput(f"a film or another file of brand {bytes(data[8:12])!r}: not a picture")
+        raise InvalidInput(f"a film or another file of brand {_shown(data[8:12])}: not a picture")
     if data[:15].startswith(_RAW_BEGINNINGS):
         return RAW
     if data[:4] in _TIFF_BEGINNINGS:
@@ -106,7 +106,12 @@ def photograph_type_of(data: Bytes, suffix: str) -> str:
         if not data:
             raise InvalidInput("an empty file") from None
         accepted = "a JPEG, PNG, WebP, AVIF, HEIC, TIFF or RAW file"
-        raise InvalidInput(f"not {accepted}: it begins with {bytes(data[:8])!r}") from None
+        raise InvalidInput(f"not {accepted}: it begins with {_shown(data[:8])}") from None
+
+
+def _shown(data: Bytes) -> str:
+    """The first bytes of a file for whoever reads the message: in quotation marks, as text where they are."""
+    return repr(bytes(data)).removeprefix("b")
 
 
 def _is_raw_tiff(data: Bytes) -> bool:

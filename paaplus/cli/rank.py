@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 
 FolderArgument = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A folder of photographs.")]
 UserOption = Annotated[str, typer.Option(help="Whose taste: a name of your choice.")]
+_ME = "me"  # whose taste it is if nobody is named
 _NUM_REPORTED = 20
 
 
 def rank(
     directory: FolderArgument,
-    user: UserOption = "me",
+    user: UserOption = _ME,
     top: Annotated[int, typer.Option(min=1, help="How many to print, and to copy.")] = 20,
     csv: Annotated[Path | None, typer.Option(dir_okay=False, help="Write all of them into this CSV file.")] = None,
     xmp: Annotated[
@@ -83,7 +84,7 @@ def rank(
     shown += ["rated"] if any(photo.rated is not None for photo in ranked.photos[:top]) else []
     shown += ["generic_rank"]
     shown += ["burst", "best_of_burst"] if any(photo.burst is not None for photo in ranked.photos[:top]) else []
-    whose = f"order of {user}, version {ranked.version}" if ranked.source != "base" else "everybody's order"
+    whose = f"{whose_is(user)} order, version {ranked.version}" if ranked.source != "base" else "everybody's order"
     print_rows(
         ranked.photos[:top],
         {name: _plain(ranking.FIELDS[name]) for name in shown},
@@ -92,10 +93,21 @@ def rank(
     )
     if ranked.source == "base":
         console.print(decision.told, markup=False, highlight=False, soft_wrap=True)
-        console.print(f"to rate some: paaplus rate {shlex.quote(str(directory))}", markup=False, highlight=False)
+        told = f"to rate some: {command_of('rate', directory, user)}"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
     for name, value in written.items():
         console.print(f"{name.replace('_', ' ')}: {value}", markup=False, highlight=False, soft_wrap=True)
     report(ranked.refused, "left out")
+
+
+def command_of(name: str, directory: Path, user: str) -> str:
+    """`paaplus rank` or `paaplus rate` of this folder and person, to be pasted."""
+    whose = [] if user == _ME else ["--user", user]
+    return shlex.join(["paaplus", name, str(directory), *whose])
+
+
+def whose_is(user: str) -> str:
+    return "your" if user == _ME else f"{user}'s"
 
 
 def _check_targets(csv: Path | None, sheet: Path | None, copy_to: Path | None, *, xmp: bool) -> None:

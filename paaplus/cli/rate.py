@@ -17,7 +17,7 @@ import typer
 from paaplus.cli import rate_in_browser
 from paaplus.cli.common import JsonOption, console, notices, print_record, refuse_given
 from paaplus.cli.lazy import lazy_imports
-from paaplus.cli.rank import FolderArgument, UserOption, bar, bring_in, report
+from paaplus.cli.rank import FolderArgument, UserOption, bar, bring_in, command_of, report, whose_is
 from paaplus.errors import InvalidInput
 from paaplus.settings import get_settings
 
@@ -106,10 +106,13 @@ def rate(
         if num_rated >= _MIN_TO_TRAIN:
             notices.print("training ...")
             local.train("paaplus rate")
-        decided = outcome.last_decision(local)
-    print_record({**done, "result": decided.told}, as_json=as_json)
+        told = outcome.last_decision(local).told
+    if num_rated < _MIN_TO_TRAIN:
+        told += f"; a training needs at least {_MIN_TO_TRAIN} rated photographs"
+    print_record({**done, "result": told}, as_json=as_json)
     if not as_json:
-        console.print(f"your order: paaplus rank {shlex.quote(str(directory))}", markup=False, highlight=False)
+        line = f"{whose_is(user)} order: {command_of('rank', directory, user)}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _viewer(command: str) -> list[str]:
@@ -176,7 +179,7 @@ def _ask_by_key(
         elif not question.is_pair and key in "12345":
             session.rate(question, int(key))
             expected = session.prediction(question.images[0])
-            notices.print(f"   {key} stars; expected were {expected:.1f}", highlight=False)
+            notices.print(f"   {key} star{'s' * (key != '1')}; expected were {expected:.1f}", highlight=False)
             question = None
         else:
             notices.print(PAIR_KEYS if question.is_pair else RATING_KEYS, markup=False, highlight=False)

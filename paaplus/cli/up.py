@@ -38,9 +38,8 @@ def up(
         )
         link = studio_link(settings, url)
         if link is not None:
-            notices.print(
-                f"open:  {link}  (works once; `paaplus studio` prints another)", highlight=False, soft_wrap=True
-            )
+            again = "paaplus studio" if chosen == settings.api_port else f"paaplus studio --port {chosen}"
+            notices.print(f"open:  {link}  (works once; `{again}` prints another)", highlight=False, soft_wrap=True)
         notices.print("a first key:  paaplus keys create --scope admin --name me", highlight=False)
 
     notices.print(f"starting on {url} ...", highlight=False, soft_wrap=True)

@@ -60,27 +60,29 @@ def write_contact_sheet(platform: LocalPlatform, ranking: FolderRanking, title: 
     shown = {photo.image_id: photo for order in (mine, everybody) for photo in _ends(order) if photo is not None}
     pictures = _pictures(platform, list(shown.values()))
     is_personal = ranking.source != "base"
+    order = f"{_whose(user)} order" if is_personal else "everybody's order"
     told = (
-        f"{len(mine)} photographs. Left: {_whose(user)} order, learned from {_count(mine)}. Right: everybody's order, "
+        f"{len(mine)} photographs. Left: {order}, learned from {_count(mine)}. Right: everybody's order, "
         "which the base model gives without knowing the person. Arrows tell how many places a photograph moved."
         if is_personal
-        else f"{len(mine)} photographs. Both orders are everybody's: nothing is learned of {user} yet. "
-        "Rate some with `paaplus rate`, and rank again."
+        else f"{len(mine)} photographs. Nothing is learned of {user} yet: rate some of them, and rank again."
     )
     rules = "".join(
         f".p{number} {{ background-image: url(data:image/webp;base64,{base64.b64encode(data).decode()}) }}\n"
         for number, data in enumerate(pictures.values())
     )
     numbers = {image_id: number for number, image_id in enumerate(pictures)}
+    orders = _list(mine, numbers, personal=True)
+    if is_personal:
+        orders = (
+            f'<div class="orders"><section><h2>{escape(order[:1].upper() + order[1:])}</h2>{orders}</section>'
+            f"<section><h2>Everybody's order</h2>{_list(everybody, numbers, personal=False)}</section></div>"
+        )
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}{rules}</style></head><body>"
-        f"<h1>{escape(title)}, in {escape(_whose(user))} order</h1><p>{escape(told)}</p>"
-        '<div class="orders">'
-        f"<section><h2>{escape(_whose(user).capitalize())} order</h2>{_list(mine, numbers, personal=True)}</section>"
-        f"<section><h2>Everybody's order</h2>{_list(everybody, numbers, personal=False)}</section>"
-        "</div></body></html>\n"
+        f"<h1>{escape(title)}, in {escape(order)}</h1><p>{escape(told)}</p>{orders}</body></html>\n"
     )
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, page.encode())
@@ -91,8 +93,8 @@ def _whose(user: str) -> str:
 
 
 def _count(photos: Sequence[RankedPhoto]) -> str:
-    rated = sum(photo.rated is not None for photo in photos)
-    return f"{rated} ratings in this folder" if rated else "ratings of other photographs"
+    num_rated = len({photo.image_id for photo in photos if photo.rated is not None})  # two copies are rated once
+    return f"{num_rated} rating{'s' * (num_rated > 1)} in this folder" if num_rated else "ratings of other photographs"
 
 
 def _ends(photos: Sequence[RankedPhoto]) -> list[RankedPhoto | None]:

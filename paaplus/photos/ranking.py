@@ -74,13 +74,10 @@ def rank_folder(platform: LocalPlatform, imported: Imported) -> FolderRanking:
     files = [(file, known, of_image[known.image_id]) for file, known in imported.known if known.image_id in of_image]
     if not files:
         raise InvalidInput("no photograph of this folder has a score")
-    files.sort(key=lambda each: (each[2].rank, each[0].name))
-    generic_rank = {
-        name: place
-        for place, name in enumerate(
-            (file.name for file, _, item in sorted(files, key=lambda each: (each[2].generic_rank, each[0].name))), 1
-        )
-    }
+    # Of copies, the one with the shortest name comes first: `a.jpg`, then `a copy.jpg`.
+    files.sort(key=lambda each: (each[2].rank, len(each[0].path.name), each[0].name))
+    by_generic = sorted(files, key=lambda each: each[2].generic_rank)
+    generic_rank = {file.name: place for place, (file, *_) in enumerate(by_generic, 1)}
     seen = [Seen(known.taken_at, known.look, item.score) for _, known, item in files]
     bursts = find_bursts(seen)
     thresholds = _thresholds(ranking.items)

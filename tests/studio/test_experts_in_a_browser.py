@@ -188,6 +188,8 @@ def test_where_nothing_can_be_asked_the_page_says_so(clinic: Clinic, screen: Scr
     page.get_by_role("button", name="Begin").click()
     page.wait_for_selector("text=there are no two of them left")
     screen.shoot("match-none-1280-light")
+    page.get_by_role("link", name="Rate my photos").click()
+    page.wait_for_url("**/studio/rate")
     page.goto(f"{clinic.studio.url}/studio/surveys")
     assert "Nobody asks anything" in page.inner_text("main")
 

@@ -116,8 +116,9 @@ async function load() {
 }
 
 function failed(failure) {
-  const again = button("error.retry", () => load().catch(failed), "primary");
-  show([element("div", { className: "empty" }, element("h2", { textContent: text("match.cannot") }), element("p", { textContent: failure.status === 409 ? text("match.nothing") : failure.message }), again)], false);
+  const isNothingLeft = failure.status === 409; // trying again does not help: go on with photos of one's own
+  const next = isNothingLeft ? element("a", { className: "button primary", href: url("/rate"), textContent: text("match.rate") }) : button("error.retry", () => load().catch(failed), "primary");
+  show([element("div", { className: "empty" }, element("h2", { textContent: text("match.cannot") }), element("p", { textContent: isNothingLeft ? text("match.nothing") : failure.message }), next)], false);
   find("why").textContent = "\u00a0";
   answers.replaceChildren();
 }

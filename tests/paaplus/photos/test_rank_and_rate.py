@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import pty
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -66,6 +67,10 @@ def test_what_was_rated_trains_through_the_queue_and_the_next_ranking_is_persona
     before = ranking.rank_folder(platform, imported)
     assert before.source == "base"
     assert [photo.rank for photo in before.photos] == [photo.generic_rank for photo in before.photos]
+    contact_sheet.write_contact_sheet(platform, before, "Trip", "me", tmp_path / "before.html")
+    page = (tmp_path / "before.html").read_text()
+    assert "Trip, in everybody's order" in page.replace("&#x27;", "'")
+    assert page.count('role="img"') == NUM_PHOTOS, "one order only: there is no other yet"
     session = RatingSession.of(platform, imported)
     rate_by_redness(session, 28, folder)
     platform.train("a test")
@@ -92,6 +97,7 @@ def test_what_was_rated_trains_through_the_queue_and_the_next_ranking_is_persona
     assert page.count("data:image/webp;base64,") == NUM_PHOTOS
     assert page.count('role="img"') == 2 * NUM_PHOTOS
     assert "Trip &lt;1&gt;, in my order" in page
+    assert "learned from 28 ratings in this folder" in page
     assert "http" not in page
     ranking.write_csv(after, tmp_path / "all.csv")
     with (tmp_path / "all.csv").open() as stream:
@@ -306,6 +312,47 @@ def test_what_would_fail_at_the_end_is_refused_before_a_file_is_read(
         with pytest.raises(Unavailable, match=r"paaplus\[photos\]"):
             command(arguments)
     assert not (tmp_path / "home" / "photos").exists(), "nothing was imported"
+
+
+@pytest.mark.parametrize(("user", "whose"), [("me", []), ("anna", ["--user", "anna"])])
+def test_the_next_command_is_told_as_it_is_to_be_pasted(
+    user: str,
+    whose: list[str],
+    open_here: Opener,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("PAAPLUS_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(starter, "ensure", tiny_starter)
+    spaced = folder.rename(folder.with_name("a trip"))
+    command(["rank", str(spaced), *whose])
+    assert shlex.join(["paaplus", "rate", str(spaced), *whose]) in capsys.readouterr().out.splitlines()[-2]
+    keys, end = os.pipe()
+    os.write(end, b"31q")
+    os.close(end)
+    with os.fdopen(keys) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        command(["rate", str(spaced), *whose])
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1].endswith(shlex.join(["paaplus", "rank", str(spaced), *whose]))
+    assert "at least 5 rated photographs" in " ".join(printed.out.split())
+    assert "1 star; expected were" in printed.err
+
+
+def test_copies_are_rated_once_and_the_original_is_the_best_of_them(
+    platform: LocalPlatform, folder: Path, tmp_path: Path
+) -> None:
+    shutil.copyfile(folder / "00.jpg", folder / "00 copy.jpg")
+    imported = bring_in(platform, folder)
+    session = RatingSession.of(platform, imported)
+    rate_by_redness(session, NUM_PHOTOS, folder)
+    platform.train("a test")
+    ranked = ranking.rank_folder(platform, imported)
+    assert [photo.name for photo in ranked.photos if photo.name.startswith("00")] == ["00.jpg", "00 copy.jpg"]
+    contact_sheet.write_contact_sheet(platform, ranked, "Trip", "me", tmp_path / "sheet.html")
+    assert f"learned from {NUM_PHOTOS} ratings" in (tmp_path / "sheet.html").read_text()
 
 
 def test_a_duplicate_file_is_ranked_beside_its_original(platform: LocalPlatform, folder: Path) -> None:
