@@ -31,6 +31,7 @@ from paaplus.api.schemas.adapters import (
 from paaplus.api.schemas.common import ReasonIn, WholeText
 from paaplus.db.tables import BaseModelRow
 from paaplus.services import scheduling
+from paaplus.services.adapters import rollbacks
 from paaplus.services.adapters import versions as adapters_service
 from paaplus.services.feedback import exclusions
 from paaplus.services.registry import base_models
@@ -136,7 +137,7 @@ def rollback(user: UserPath, body: RollbackIn, key: AdminKey, session: WriteSess
     A repeated call goes no further back. With `to` or `active` it is a conflict; without both it is one if the last
     change of the active version was a rollback.
     """
-    change = adapters_service.rollback(
+    change = rollbacks.rollback(
         session,
         users.resolve(session, key, user).id,
         to=body.to,

@@ -29,7 +29,7 @@ from paaplus.errors import InvalidInput
 from paaplus.times import parse_moment
 
 with lazy_imports():
-    from paaplus.services.adapters import bulk_rollback
+    from paaplus.services.adapters import bulk_rollback, rollbacks
     from paaplus.services.adapters import versions as adapters_service
     from paaplus.services.feedback import exclusions
     from paaplus.services.users import users as users_service
@@ -157,7 +157,7 @@ def rollback(
     with open_database() as database, database.session() as session:
         user_id = user_of(session, user).id
         act = partial(
-            adapters_service.rollback,
+            rollbacks.rollback,
             session,
             user_id,
             to=_target(to),

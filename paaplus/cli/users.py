@@ -36,7 +36,7 @@ with lazy_imports():
     from paaplus import records
     from paaplus.scoring import sides
     from paaplus.services import scheduling
-    from paaplus.services.adapters import versions
+    from paaplus.services.adapters import rollbacks, versions
     from paaplus.services.feedback import consistency as consistency_service
     from paaplus.services.images import images as images_service
     from paaplus.services.operations import erasures, export
@@ -308,7 +308,7 @@ def _record(session: Any, row: UserRow) -> dict[str, Any]:
         "id": row.id,
         "application": row.application,
         "external_id": row.external_id,
-        "version": version.number if version else versions.BASE,
+        "version": version.number if version else rollbacks.BASE,
         "feedback": row.feedback_sequence,
         "pending": scheduling.pending_feedback(session, row.id),
         "pinned": row.pinned,

@@ -12,6 +12,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from paaplus.db.prepared import driver_cursor
+from paaplus.db.row_sets import driver_value
 
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
@@ -36,6 +37,14 @@ def insert_rows(
     text = f"COPY {table.name} ({named}) FROM STDIN"
     with driver_cursor(connection, text) as cursor, cursor.copy(text) as copy:
         copy.write("".join(map(_line, rows)))
+
+
+def insert_values(
+    connection: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> None:
+    """As `insert_rows`, of values that may also be UUIDs, times in UTC and enums of texts. JSON comes as a text."""
+    dialect = connection.dialect.name
+    insert_rows(connection, table, columns, [[driver_value(dialect, value) for value in row] for row in rows])
 
 
 def _line(row: Iterable[Any]) -> str:

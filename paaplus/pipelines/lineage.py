@@ -8,14 +8,8 @@ from paaplus.configs import PRIOR_STRATEGIES
 from paaplus.db.tables import AdapterRow
 from paaplus.scoring.adapters import Adapter, adapter_from_bytes
 from paaplus.services.adaptation.snapshot import Snapshot
-from paaplus.services.feedback.feedback_log import (
-    TRAINED_ON_NOTHING,
-    LatestComparison,
-    LatestLike,
-    LatestRating,
-    TrainedUpTo,
-    trained_up_to,
-)
+from paaplus.services.feedback.counted_events import TRAINED_ON_NOTHING, TrainedUpTo, trained_up_to
+from paaplus.services.feedback.feedback_log import LatestComparison, LatestLike, LatestRating
 
 
 @dataclass(frozen=True)

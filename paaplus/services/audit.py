@@ -7,10 +7,10 @@ earlier, the lock would make all privileged acts wait for the slowest, and two t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from paaplus.db.bulk_insert import insert_values
 from paaplus.db.tables import AuditHeadRow, AuditRow
 from paaplus.db.types import utcnow
 from paaplus.db.upsert import insert_ignoring_conflicts
@@ -28,9 +29,31 @@ GENESIS: Final = "0" * 64  # the previous hash of the first entry
 MAX_LISTED = 20  # problems in a report
 
 _HEAD_ID = 1
+_AUDIT: Final = cast(sa.Table, AuditRow.__table__)
+_COLUMNS: Final = ("id", "actor", "action", "subject_id", "details", "created_at")
+_ENTRY: Final = [_AUDIT.c[name] for name in _COLUMNS]
+_CHAIN: Final = (
+    sa.update(_AUDIT)
+    .where(_AUDIT.c.id == sa.bindparam("of"))
+    .values(sequence=sa.bindparam("at"), previous_sha256=sa.bindparam("after"), entry_sha256=sa.bindparam("own"))
+)
+_AT_ONCE = 500  # entries that a statement names
 _RECORDED, _CHAINED = "audit_recorded", "audit_chained"  # keys in `Session.info`
 
 log = structlog.get_logger(__name__)
+
+
+class _Entry(NamedTuple):
+    """An entry and its place in the chain."""
+
+    sequence: int
+    previous_sha256: str
+    id: UUID
+    actor: str
+    action: str
+    subject_id: UUID | None
+    details: dict[str, Any]
+    created_at: datetime
 
 
 def record(
@@ -42,16 +65,24 @@ def record(
         details: JSON without floats, which the two databases print differently, and without free text, which could
             name a person.
     """
-    row = AuditRow(
-        id=new_id(),
-        actor=actor,
-        action=action,
-        subject_id=subject_id,
-        details=details or {},
-        created_at=utcnow(),
-    )
-    session.add(row)
-    session.info.setdefault(_RECORDED, []).append(row.id)
+    record_many(session, [Act(actor, action, subject_id, details or {})])
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """A privileged act, see `record`."""
+
+    actor: str
+    action: str
+    subject_id: UUID | None
+    details: dict[str, Any]
+
+
+def record_many(session: Session, acts: Sequence[Act]) -> None:
+    """As `record`, for several acts, in one statement."""
+    rows = [(new_id(), act.actor, act.action, act.subject_id, json.dumps(act.details), utcnow()) for act in acts]
+    insert_values(session.connection(), _AUDIT, _COLUMNS, rows)
+    session.info.setdefault(_RECORDED, []).extend(row[0] for row in rows)
 
 
 def list_entries(session: Session, *, limit: int = 100, before: UUID | None = None) -> list[AuditRow]:
@@ -70,31 +101,38 @@ def _chain(session: Session) -> None:
     session.flush()
     insert_ignoring_conflicts(session, AuditHeadRow, [{"id": _HEAD_ID, "sequence": 0, "entry_sha256": GENESIS}])
     head = session.get_one(AuditHeadRow, _HEAD_ID, with_for_update=True, populate_existing=True)
-    # Read back, because the hash must be of the values that the database returns.
-    rows = sa.select(AuditRow).where(AuditRow.id.in_(ids)).order_by(AuditRow.id)
-    chained = list(session.execute(rows, execution_options={"populate_existing": True}).scalars())
-    for row in chained:
-        row.sequence, row.previous_sha256 = head.sequence + 1, head.entry_sha256
-        row.entry_sha256 = _digest(row)
-        head.sequence, head.entry_sha256 = row.sequence, row.entry_sha256
+    connection, chained = session.connection(), []
+    # Read back, because the hash must be of the values that the database returns. Those of a nested transaction that
+    # was rolled back are not there.
+    for first in range(0, len(ids), _AT_ONCE):
+        rows = sa.select(*_ENTRY).where(_AUDIT.c.id.in_(ids[first : first + _AT_ONCE])).order_by(_AUDIT.c.id)
+        for row in connection.execute(rows):
+            entry = _Entry(head.sequence + 1, head.entry_sha256, *row)
+            head.sequence, head.entry_sha256 = entry.sequence, _digest(entry)
+            chained.append((entry, head.entry_sha256))
+    if chained:
+        links = [
+            {"of": entry.id, "at": entry.sequence, "after": entry.previous_sha256, "own": own} for entry, own in chained
+        ]
+        connection.execute(_CHAIN, links)
     session.info[_CHAINED] = chained
 
 
 @event.listens_for(Session, "after_commit")
 def _log_entries(session: Session) -> None:
     """Write the entries to the log too: logs are stored elsewhere, out of reach of a database administrator."""
-    for row in session.info.pop(_CHAINED, []):
+    for entry, entry_sha256 in session.info.pop(_CHAINED, []):
         log.info(
             "audit",
-            actor=row.actor,
-            action=row.action,
-            subject_id=str(row.subject_id) if row.subject_id else None,
-            sequence=row.sequence,
-            entry_sha256=row.entry_sha256,
+            actor=entry.actor,
+            action=entry.action,
+            subject_id=str(entry.subject_id) if entry.subject_id else None,
+            sequence=entry.sequence,
+            entry_sha256=entry_sha256,
         )
 
 
-def _digest(row: AuditRow | sa.Row[Any]) -> str:
+def _digest(row: _Entry | sa.Row[Any]) -> str:
     """SHA-256 of an entry and its place, as canonical JSON, so that it is the same on both databases."""
     content = [
         row.sequence,

@@ -5,14 +5,17 @@ So nothing is lost when a process is killed, and nothing is told that was not co
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, cast
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from paaplus.db.bulk_insert import insert_values
 from paaplus.db.clock import db_now
 from paaplus.db.tables import DeliveryRow, EventRow, UserRow, WebhookRow
 from paaplus.db.tables.events import EventKind
@@ -39,7 +42,7 @@ _LAST: Final = (
     sa.select(EventRow.id).where(EventRow.user_id == UserRow.id).order_by(EventRow.id.desc()).limit(1).scalar_subquery()
 )
 _LAST_IDS: Final = sa.select(UserRow.id, _LAST).where(UserRow.id.in_(sa.bindparam("user_ids", expanding=True)))
-_INSERT: Final = sa.insert(cast(sa.Table, EventRow.__table__))
+_COLUMNS: Final = ("id", "application", "user_id", "kind", "data", "created_at")
 _INSERT_DELIVERIES: Final = sa.insert(cast(sa.Table, DeliveryRow.__table__))
 _WEBHOOKS: Final = (
     sa.select(WebhookRow.id, WebhookRow.kinds)
@@ -77,32 +80,24 @@ def write_many(session: Session, new: Sequence[NewEvent]) -> None:
     now = db_now(session)
     users = {user_id: session.get(UserRow, user_id) for event in new if (user_id := event.user_id) is not None}
     last = {row[0]: row[1] for row in session.execute(_LAST_IDS, {"user_ids": list(users)})}
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[UUID, str, UUID | None, EventKind, str, datetime]] = []
     for event in new:
         user = users[event.user_id] if event.user_id is not None else None
         event_id = _next_id(last.get(event.user_id) if event.user_id is not None else None)
         if event.user_id is not None:
             last[event.user_id] = event_id
-        rows.append(
-            {
-                "id": event_id,
-                "application": user.application if user is not None else "",
-                "user_id": event.user_id,
-                "kind": event.kind,
-                "data": event.data,
-                "created_at": now,
-            }
-        )
+        application = user.application if user is not None else ""
+        rows.append((event_id, application, event.user_id, event.kind, json.dumps(event.data), now))
     connection = session.connection()
-    connection.execute(_INSERT, rows)
+    insert_values(connection, cast(sa.Table, EventRow.__table__), _COLUMNS, rows)
     # Locked: a webhook that is deleted meanwhile must not make this transaction fail.
-    applications = sorted({row["application"] for row in rows})
+    applications = sorted({application for _, application, *_ in rows})
     told = {each: connection.execute(_WEBHOOKS, {"application": each}).all() for each in applications}
     deliveries = [
-        {"id": new_id(), "webhook_id": webhook_id, "event_id": row["id"], "attempts": 0, "next_at": now}
-        for row in rows
-        for webhook_id, kinds in told[row["application"]]
-        if row["kind"] in kinds
+        {"id": new_id(), "webhook_id": webhook_id, "event_id": event_id, "attempts": 0, "next_at": now}
+        for event_id, application, _, kind, *_ in rows
+        for webhook_id, kinds in told[application]
+        if kind in kinds
     ]
     if deliveries:
         connection.execute(_INSERT_DELIVERIES, deliveries)

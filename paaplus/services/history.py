@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -10,6 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from paaplus.db.bulk_insert import insert_values
 from paaplus.db.tables import AdapterHistoryRow, AdapterRow, UserRow
 from paaplus.db.tables.models import PointerMove
 from paaplus.db.types import utcnow
@@ -25,7 +27,9 @@ _LAST: Final = (
     .scalar_subquery()
 )
 _LAST_IDS: Final = sa.select(UserRow.id, _LAST).where(UserRow.id.in_(sa.bindparam("user_ids", expanding=True)))
-_INSERT: Final = sa.insert(cast(sa.Table, AdapterHistoryRow.__table__))
+_COLUMNS: Final = (
+    "id", "user_id", "move", "from_adapter_id", "to_adapter_id", "actor", "reason", "details", "created_at",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,29 +73,20 @@ def write_many(session: Session, entries: Sequence[Entry]) -> None:
     """
     if not entries:
         return
-    reasons = [trimmed_text(entry.reason, "the reason") for entry in entries]
-    if not all(reasons):
+    trimmed = {reason: trimmed_text(reason, "the reason") for reason in {entry.reason for entry in entries}}
+    if not all(trimmed.values()):
         raise InvalidInput("a reason is needed")
     session.flush()
     user_ids = list(dict.fromkeys(entry.user_id for entry in entries))
     last = {row[0]: row[1] for row in session.execute(_LAST_IDS, {"user_ids": user_ids})}
     rows = []
-    for entry, reason in zip(entries, reasons, strict=True):
-        last[entry.user_id] = _after(last.get(entry.user_id))
+    for entry in entries:
+        last[entry.user_id] = entry_id = _after(last.get(entry.user_id))
         rows.append(
-            {
-                "id": last[entry.user_id],
-                "user_id": entry.user_id,
-                "move": entry.move,
-                "from_adapter_id": entry.from_id,
-                "to_adapter_id": entry.to_id,
-                "actor": entry.actor,
-                "reason": reason,
-                "details": entry.details,
-                "created_at": utcnow(),
-            }
-        )
-    session.connection().execute(_INSERT, rows)
+            (entry_id, entry.user_id, entry.move.value, entry.from_id, entry.to_id, entry.actor,
+             trimmed[entry.reason], json.dumps(entry.details), utcnow())
+        )  # fmt: skip
+    insert_values(session.connection(), cast(sa.Table, AdapterHistoryRow.__table__), _COLUMNS, rows)
 
 
 def _after(last: UUID | None) -> UUID:

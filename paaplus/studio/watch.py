@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from paaplus.errors import Conflict, InvalidInput, NotFound, Unavailable
 from paaplus.services import scheduling
-from paaplus.services.adapters import versions
+from paaplus.services.adapters import rollbacks, versions
 from paaplus.services.experts import experts
 from paaplus.services.feedback import exclusions
 from paaplus.services.images import images
@@ -147,7 +147,7 @@ def _roll_back(session: Session, user_id: UUID, call: Call, reason: str) -> None
     active = _version(call.text("active", 20))
     if active is None:
         raise Conflict(call.t("person.nothing_active"))
-    versions.rollback(
+    rollbacks.rollback(
         session,
         user_id,
         to="base" if target is None else target,

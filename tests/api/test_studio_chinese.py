@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from paaplus.db.tables import AdapterRow
 from paaplus.gate import wording
-from paaplus.services.adapters import versions
+from paaplus.services.adapters import rollbacks
 from paaplus.studio import routes
 from tests.api.conftest import World
 from tests.api.test_studio import HTML, IN_PATHS, post, rating, sign_in
@@ -87,7 +87,7 @@ def test_every_page_speaks_chinese_and_no_english_sentence_is_left(world: World)
     }
     with world.database.session() as session:
         session.execute(sa.update(AdapterRow).values(gate_report={"reason": refused, "checks": [check]}))
-        versions.rollback(
+        rollbacks.rollback(
             session, world.ada, to="base", active_number=1, feedback="keep", actor="test", reason="理由"
         )  # fmt: skip
     problems, seen = [], set()

@@ -23,7 +23,7 @@ from paaplus.pipelines import adapt
 from paaplus.pipelines.context import Running
 from paaplus.queue import jobs
 from paaplus.services import scheduling
-from paaplus.services.adapters import versions
+from paaplus.services.adapters import rollbacks, versions
 from paaplus.services.predictions.answers import Target
 from paaplus.services.predictions.predict import Predictor
 from paaplus.settings import Settings
@@ -142,7 +142,7 @@ def test_admins_and_trainings_at_once_leave_one_line_of_versions(deployment: Dep
     def act(kind: str, number: int) -> object:
         with deployment.database.session() as session:
             if kind == "rollback":
-                return versions.rollback(session, user, actor="a", reason="r", feedback="keep")
+                return rollbacks.rollback(session, user, actor="a", reason="r", feedback="keep")
             if kind == "unpin":
                 return versions.unpin(session, user, actor="a", reason="r")
             move = versions.promote if kind == "promote" else versions.pin
@@ -191,7 +191,7 @@ def test_predictions_in_a_storm_of_swaps_are_bit_for_bit_of_the_version_they_nam
         with deployment.database.session() as session:
             live = versions.active(session, user)
             if live is not None and dice.random() < 0.5:
-                versions.rollback(session, user, to=0 if live.number == 1 else None, actor="a", reason="r")
+                rollbacks.rollback(session, user, to=0 if live.number == 1 else None, actor="a", reason="r")
             else:
                 versions.promote(
                     session, user, 1 if live is not None and live.number == 2 else 2, actor="a", reason="r"

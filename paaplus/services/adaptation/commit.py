@@ -36,7 +36,7 @@ from paaplus.services.adaptation.finished import (
 from paaplus.services.adapters import versions
 from paaplus.services.adapters.versions import Key
 from paaplus.services.feedback import exclusions
-from paaplus.services.feedback.feedback_log import GATE
+from paaplus.services.feedback.counted_events import GATE
 
 log = structlog.get_logger(__name__)
 

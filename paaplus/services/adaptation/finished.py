@@ -15,7 +15,7 @@ from paaplus.ids import sha256_hex
 from paaplus.queue.jobs import Lease
 from paaplus.scoring.adapters import Adapter
 from paaplus.services.adapters.versions import Key, Move
-from paaplus.services.feedback.feedback_log import GATE
+from paaplus.services.feedback.counted_events import GATE
 
 
 @dataclass(frozen=True)

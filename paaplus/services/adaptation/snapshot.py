@@ -24,6 +24,7 @@ from paaplus.services.adaptation.projections import Pool, Projections, ReadImage
 from paaplus.services.adaptation.starting_point import StartingPoint, StartingPointRows
 from paaplus.services.adapters import versions
 from paaplus.services.feedback import arrays, feedback_log
+from paaplus.services.feedback.counted_events import trained_up_to
 from paaplus.services.feedback.feedback_log import FeedbackLog, LatestRating
 from paaplus.services.images import images
 from paaplus.services.images.features import delete_damaged
@@ -261,7 +262,7 @@ def _reference(
     """See `Snapshot`. The lineage may be long, so only the bytes of the version that is found are read."""
     row = active
     while row is not None and (row.base_model_id, row.preference) == (base_model_id, preference):
-        if not log.is_tainted(feedback_log.trained_up_to(row)):
+        if not log.is_tainted(trained_up_to(row)):
             if missing := {"data", "learner_state"} & sa.inspect(row).unloaded:
                 session.refresh(row, sorted(missing))
             return row

@@ -1,14 +1,14 @@
 """Rollbacks of many users at once: of every active version that a run, a time, a strategy or a source of feedback made.
 
-Each user is rolled back in a transaction of their own, with history and audit. A user who was rolled back does not
-match any more, so the same call again goes on where the last one ended.
+Each user has a history and an audit entry of their own; some hundred users share a transaction. A user who was rolled
+back does not match any more, so the same call again goes on where the last one ended.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from functools import partial
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -19,10 +19,11 @@ from paaplus.db.tables import AdapterRow, FeedbackRow, UserRow
 from paaplus.db.tables.models import AdapterState
 from paaplus.errors import InvalidInput, PaaplusError
 from paaplus.services import audit
-from paaplus.services.adapters import versions
-from paaplus.services.adapters.versions import BASE
+from paaplus.services.adapters import rollbacks
+from paaplus.services.adapters.rollbacks import BASE, Feedback, Target, Wanted
 
 MAX_USERS = 1_000  # of one call
+AT_ONCE = 100  # users in one transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Selection:
         """SQL condition on a version, without the application."""
         conditions: list[sa.ColumnElement[bool]] = []
         if self.run_id is not None:
-            conditions.append(AdapterRow.run_id == self.run_id)
+            conditions.append(AdapterRow.run_id.is_not_distinct_from(self.run_id))  # no NULL, which has no opposite
         if self.since is not None:
             conditions.append(AdapterRow.created_at >= self.since)
         if self.strategy is not None:
@@ -83,7 +84,7 @@ def roll_back(
     database: Database,
     selection: Selection,
     *,
-    feedback: Literal["exclude", "keep"] = "exclude",
+    feedback: Feedback = "exclude",
     actor: str,
     reason: str,
     dry_run: bool = False,
@@ -93,7 +94,7 @@ def roll_back(
     """Roll users back whose active version meets the selection, each to the newest earlier one that does not.
 
     Args:
-        feedback: see `versions.rollback`.
+        feedback: see `rollbacks.rollback`.
         dry_run: only say what would be done.
         limit: number of users, at most `MAX_USERS`.
         after: the `next_after` of the call before; None: from the first user.
@@ -111,8 +112,9 @@ def roll_back(
         with database.session() as session:
             details = {"num_users": len(found), "feedback": feedback, "conditions": _told(selection)}
             audit.record(session, actor=actor, action="bulk_rollback", subject_id=None, details=details)
-    done = [_one(database, selection, *row, feedback, actor, reason, dry_run) for row in found]
-    return BulkReport(done, found[-1][0] if len(found) == limit else None)
+    act = partial(_roll_back, database, selection, feedback=feedback, actor=actor, reason=reason, dry_run=dry_run)
+    parts = [found[first : first + AT_ONCE] for first in range(0, len(found), AT_ONCE)]
+    return BulkReport([user for part in parts for user in act(part)], found[-1][0] if len(found) == limit else None)
 
 
 def _active(session: Session, selection: Selection, limit: int, after: UUID | None) -> list[tuple[UUID, int]]:
@@ -132,52 +134,56 @@ def _active(session: Session, selection: Selection, limit: int, after: UUID | No
     return [(user_id, number) for user_id, number in session.execute(query)]
 
 
-def _one(
+def _roll_back(
     database: Database,
     selection: Selection,
-    user_id: UUID,
-    active_number: int,
-    feedback: Literal["exclude", "keep"],
+    found: list[tuple[UUID, int]],
+    *,
+    feedback: Feedback,
     actor: str,
     reason: str,
     dry_run: bool,
-) -> UserRollback:
-    with database.read_session() as session:
-        targets = _targets(session, selection, user_id, active_number)
-    if dry_run:
-        return UserRollback(user_id, active_number, targets[0])
-    error: PaaplusError | None = None
-    for target in targets:  # a version that was trained on retracted events is no target
-        try:
+) -> list[UserRollback]:
+    """Users in one transaction; if that fails, each in one of their own, so that only the faulty one is not done."""
+    try:
+        with database.read_session() as session:
+            targets = _targets(session, selection, dict(found))
+        wanted = [Wanted(user_id, targets[user_id], number) for user_id, number in found]
+        if dry_run:
+            with database.read_session() as session:
+                outcomes = rollbacks.preview_many(session, wanted, feedback=feedback)
+        else:
             with database.session() as session:
-                change = versions.rollback(
-                    session,
-                    user_id,
-                    to=BASE if target is None else target,
-                    active_number=active_number,
-                    feedback=feedback,
-                    actor=actor,
-                    reason=reason,
-                )
-            return UserRollback(user_id, active_number, change.to_number)
-        except PaaplusError as refused:
-            error = refused
-    return UserRollback(user_id, active_number, None, str(error))
+                outcomes = rollbacks.rollback_many(session, wanted, feedback=feedback, actor=actor, reason=reason)
+    except PaaplusError as error:  # such as a user whose row another transaction keeps locked
+        if len(found) == 1:
+            return [UserRollback(*found[0], None, str(error))]
+        act = partial(_roll_back, database, selection, feedback=feedback, actor=actor, reason=reason, dry_run=dry_run)
+        return [user for each in found for user in act([each])]
+    return [
+        UserRollback(*each, None, str(outcome))
+        if isinstance(outcome, PaaplusError)
+        else UserRollback(*each, outcome.to_number)
+        for each, outcome in zip(found, outcomes, strict=True)
+    ]
 
 
-def _targets(session: Session, selection: Selection, user_id: UUID, active_number: int) -> list[int | None]:
-    """Earlier versions that were active once and do not meet the selection, newest first; then the base model."""
+def _targets(session: Session, selection: Selection, active_number: dict[UUID, int]) -> dict[UUID, list[Target]]:
+    """By user: earlier versions that were active and do not meet the selection, newest first; then the base model."""
     rows = session.execute(
-        sa.select(AdapterRow.number)
+        sa.select(AdapterRow.user_id, AdapterRow.number)
         .where(
-            AdapterRow.user_id == user_id,
-            AdapterRow.number < active_number,
+            AdapterRow.user_id.in_(active_number),
             AdapterRow.state == AdapterState.RETIRED,
             ~selection.condition(),
         )
         .order_by(AdapterRow.number.desc())
-    ).scalars()
-    return [*rows, None]
+    )
+    targets: dict[UUID, list[Target]] = {user_id: [] for user_id in active_number}
+    for user_id, number in rows:
+        if number < active_number[user_id]:
+            targets[user_id].append(number)
+    return {user_id: [*numbers, BASE] for user_id, numbers in targets.items()}
 
 
 def _told(selection: Selection) -> dict[str, str]:

@@ -1,10 +1,10 @@
-"""Adapter versions: list, compare, promote, pin and roll back. `point` moves the active pointer."""
+"""Adapter versions: list, compare, promote and pin. `point` moves the active pointer; `rollbacks` moves it back."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -14,12 +14,11 @@ from paaplus import faults
 from paaplus.db.tables import AdapterHistoryRow, AdapterRow, RunRow, UserRow
 from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.users import locked_user
-from paaplus.errors import Conflict, InvalidInput, NotFound
+from paaplus.errors import Conflict, NotFound
 from paaplus.services import audit, events, scheduling
 from paaplus.services import history as pointer_history
-from paaplus.services.feedback import exclusions, feedback_log
+from paaplus.services.adapters import alignment
 
-BASE: Final = "base"  # as target of a rollback: no adapter, the base model's generic scores
 MATCHED_NUMBER: Final = 0  # of the version that a match makes before any training
 _ACTIVE: Final = sa.select(AdapterRow).where(
     AdapterRow.user_id == sa.bindparam("user_id"), AdapterRow.state == AdapterState.ACTIVE
@@ -31,6 +30,12 @@ _RETIRE: Final = (
     sa.update(AdapterRow)
     .where(AdapterRow.id.in_(sa.bindparam("version_ids", expanding=True)))
     .values(state=AdapterState.RETIRED)
+    .execution_options(synchronize_session=False)
+)
+_ACTIVATE: Final = (
+    sa.update(AdapterRow)
+    .where(AdapterRow.id.in_(sa.bindparam("version_ids", expanding=True)))
+    .values(state=AdapterState.ACTIVE)
     .execution_options(synchronize_session=False)
 )
 
@@ -146,9 +151,9 @@ def promote(session: Session, user_id: UUID, number: int, *, actor: str, reason:
     current = active(session, user_id)
     if current is not None and current.id == target.id:
         raise Conflict(f"adapter version {number} is active already")
-    aligned = _align_feedback(session, user, target, actor=actor, reason=reason, exclude=False)
+    aligned = alignment.release(session, user, target, actor=actor)
     point(session, current, target)
-    _record_move(session, user, PointerMove.PROMOTED, current, target, actor, reason, aligned)
+    _record(session, user, PointerMove.PROMOTED, current, target, actor, reason, aligned)
     return PointerChange(user_id, _number(current), number, **aligned)
 
 
@@ -164,11 +169,11 @@ def pin(session: Session, user_id: UUID, number: int, *, actor: str, reason: str
     current = active(session, user_id)
     if user.pinned and current is not None and current.id == target.id:
         raise Conflict(f"adapter version {number} is active and pinned already")
-    aligned = _align_feedback(session, user, target, actor=actor, reason=reason, exclude=False)
+    aligned = alignment.release(session, user, target, actor=actor)
     if current is None or current.id != target.id:
         point(session, current, target)
     user.pinned = True
-    _record_move(session, user, PointerMove.PINNED, current, target, actor, reason, aligned)
+    _record(session, user, PointerMove.PINNED, current, target, actor, reason, aligned)
     return PointerChange(user_id, _number(current), number, **aligned)
 
 
@@ -183,113 +188,8 @@ def unpin(session: Session, user_id: UUID, *, actor: str, reason: str) -> Pointe
         raise Conflict(f"user {user_id} is not pinned")
     current = active(session, user_id)
     user.pinned = False
-    _record_move(session, user, PointerMove.UNPINNED, current, current, actor, reason, {})
+    _record(session, user, PointerMove.UNPINNED, current, current, actor, reason, {})
     return PointerChange(user_id, _number(current), _number(current))
-
-
-def rollback(
-    session: Session,
-    user_id: UUID,
-    *,
-    to: int | Literal["base"] | None = None,
-    active_number: int | None = None,
-    feedback: Literal["exclude", "keep"] = "exclude",
-    actor: str,
-    reason: str,
-) -> PointerChange:
-    """Make an earlier version active again. Its stored bytes are served, so scores return bit for bit.
-
-    Repeating a call goes no further back: with `to` or `active_number` it is a conflict, and without both it is one if
-    the last change of the active version was a rollback.
-
-    Args:
-        to: version number; "base": no version, generic scores; None: the active version's parent. 0 is the version
-            that a match made; for a user who was never matched, 0 means the base model.
-        active_number: number that the active version must have; None: any.
-        feedback: `exclude` excludes every event that the target was not trained on, until it is released: so no later
-            training repeats what was rolled back. `keep` leaves them for the next training. Excluded events that the
-            target was trained on are released either way.
-
-    Raises:
-        NotFound: no such user or version.
-        Conflict: there is nothing to roll back, another version is active than `active_number` says, the call looks
-            like a repeated one, the target is the active version, or the target was trained on events that the user
-            has retracted.
-        InvalidInput: the target was never active.
-    """
-    user = locked_user(session, user_id)
-    current = active(session, user_id)
-    if current is None:
-        raise Conflict(f"user {user_id} has no active version: nothing to roll back")
-    if active_number is not None and active_number != current.number:
-        raise Conflict(f"version {current.number} of user {user_id} is active, not {active_number}")
-    if to is None and active_number is None:
-        _refuse_second_step(session, user_id, current)
-    target = _rollback_target(session, current, to)
-    if target is not None and target.id == current.id:
-        raise Conflict(f"adapter version {current.number} is the active one")
-    if target is not None and target.state != AdapterState.RETIRED:
-        raise InvalidInput(f"adapter version {target.number} was never active ({target.state}); promote it instead")
-    aligned = _align_feedback(session, user, target, actor=actor, reason=reason, exclude=feedback == "exclude")
-    point(session, current, target)
-    details = {"feedback": feedback, **aligned}
-    _record_move(session, user, PointerMove.ROLLED_BACK, current, target, actor, reason, details)
-    return PointerChange(user_id, current.number, _number(target), **aligned)
-
-
-def _refuse_second_step(session: Session, user_id: UUID, current: AdapterRow) -> None:
-    """A caller whose answer was lost asks again; going back two versions must be asked for by number."""
-    moves = (PointerMove.GATE_PROMOTED, PointerMove.PROMOTED, PointerMove.PINNED, PointerMove.MATCHED)
-    last = session.execute(
-        sa.select(AdapterHistoryRow)
-        .where(AdapterHistoryRow.user_id == user_id, AdapterHistoryRow.move.in_((*moves, PointerMove.ROLLED_BACK)))
-        .order_by(AdapterHistoryRow.id.desc())
-        .limit(1)
-    ).scalar_one_or_none()
-    if last is not None and last.move == PointerMove.ROLLED_BACK:
-        raise Conflict(
-            f"user {user_id} was rolled back from version {last.details['from']} to {current.number} at "
-            f"{last.created_at:%Y-%m-%d %H:%M:%S} UTC already; to go further back, name a version with `to`"
-        )
-
-
-def _align_feedback(
-    session: Session, user: UserRow, target: AdapterRow | None, *, actor: str, reason: str, exclude: bool
-) -> dict[str, int]:
-    """Release the excluded events that `target` was trained on; with `exclude`, exclude the events that it was not.
-
-    Raises:
-        Conflict: the target was trained on events that the user has retracted; the next training would replace it.
-    """
-    log = feedback_log.read(session, user, None)
-    trained_up_to = feedback_log.trained_up_to(target)
-    trained = log.trained(trained_up_to)
-    if target is not None and (retracted := sorted(trained & set(log.retractions))):
-        raise Conflict(
-            f"adapter version {target.number} was trained on event(s) {retracted}, which the user has retracted since; "
-            f"choose an earlier version"
-        )
-    released = trained & log.excluded()
-    # A quarantine may end by itself. What a person excludes stays excluded.
-    excluded = log.untrained(trained_up_to) - (log.excluded() - log.quarantined()) if exclude else set()
-    exclusions.close(session, user, released | (excluded & log.quarantined()), actor=actor)
-    session.flush()
-    exclusions.exclude(session, user, excluded, actor=actor, reason=reason)
-    session.flush()
-    return {"num_excluded": len(excluded), "num_released": len(released)}
-
-
-def _rollback_target(session: Session, current: AdapterRow, to: int | Literal["base"] | None) -> AdapterRow | None:
-    if to is None:
-        return session.get(AdapterRow, current.parent_id) if current.parent_id else None
-    if to == BASE or (to == MATCHED_NUMBER and not _has_matched_version(session, current.user_id)):
-        return None
-    return get_version(session, current.user_id, to)
-
-
-def _has_matched_version(session: Session, user_id: UUID) -> bool:
-    query = sa.select(AdapterRow.id).where(AdapterRow.user_id == user_id, AdapterRow.number == MATCHED_NUMBER)
-    return session.execute(query).first() is not None
 
 
 def key_of(row: AdapterRow | None) -> Key:
@@ -307,6 +207,15 @@ def retire(session: Session, active: Collection[Key]) -> None:
     """Retire active versions whose successors are inserted next, in the same transaction."""
     session.execute(_RETIRE, {"version_ids": [key.id for key in active]})
     faults.point("old_version_retired")
+
+
+def replace_active(session: Session, moves: Sequence[tuple[Key, Key]]) -> None:
+    """As `point`, for many users: from the active version of each to another one of the same user."""
+    retire(session, [current for current, _ in moves])
+    session.execute(_ACTIVATE, {"version_ids": [target.id for _, target in moves if target.id is not None]})
+    for row in session.identity_map.values():
+        if isinstance(row, AdapterRow):
+            session.expire(row, ["state"])
 
 
 def _number(row: AdapterRow | None) -> int | None:
@@ -327,7 +236,7 @@ def point(session: Session, current: AdapterRow | None, target: AdapterRow | Non
         session.flush()
 
 
-def _record_move(
+def _record(
     session: Session,
     user: UserRow,
     move: PointerMove,
@@ -337,17 +246,23 @@ def _record_move(
     reason: str,
     details: dict[str, Any],
 ) -> None:
-    """Write history and audit, and count the epoch up, so that a running training cannot commit."""
-    user.epoch += 1
-    write_history(session, user.id, move, current, target, actor=actor, reason=reason, details=details)
-    audit.record(
-        session,
-        actor=actor,
-        action=move.value,
-        subject_id=user.id,
-        details={"from": _number(current), "to": _number(target), **details},
-    )
-    scheduling.refresh_due(session, user)
+    record_moves(session, [user], [Move(user.id, move, key_of(current), key_of(target), actor, reason, details)])
+
+
+def record_moves(session: Session, users: Sequence[UserRow], moves: Sequence[Move]) -> None:
+    """Write history and audit of one move of each (locked) user.
+
+    Counts the epochs up, so that a running training cannot commit.
+    """
+    for user in users:
+        user.epoch += 1
+    write_histories(session, moves)
+    acts = []
+    for each in moves:
+        details = {"from": each.current.number, "to": each.target.number, **each.details}
+        acts.append(audit.Act(each.actor, each.move.value, each.user_id, details))
+    audit.record_many(session, acts)
+    scheduling.refresh_due_of(session, users)
     faults.point("pointer_moved")
 
 

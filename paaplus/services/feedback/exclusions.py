@@ -5,38 +5,53 @@ A rollback makes them, or the gate: those are a *quarantine*, which the gate may
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Literal
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, cast
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from paaplus.db.bulk_insert import insert_rows
+from paaplus.db.prepared import plain
+from paaplus.db.raw_values import raw, uuid_of
+from paaplus.db.row_sets import driver_value
 from paaplus.db.tables import ExclusionRow, FeedbackRow, UserRow
 from paaplus.db.tables.models import PointerMove
 from paaplus.db.types import utcnow
 from paaplus.db.users import locked_user
 from paaplus.errors import NotFound
-from paaplus.ids import new_id
+from paaplus.ids import new_hex
 from paaplus.services import audit, history, scheduling
-from paaplus.services.feedback.feedback_log import GATE
+from paaplus.services.feedback.counted_events import GATE
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Events of a (locked) user whose exclusion begins or ends, by id, as the driver gives these."""
+
+    user: UserRow
+    feedback_ids: Sequence[Any]
 
 
 def exclude(session: Session, user: UserRow, sequences: Collection[int], *, actor: str, reason: str) -> None:
     """Exclude events of the user's log. The caller must count the user's epoch up afterwards."""
-    ids = _feedback_ids(session, user.id, sequences)
-    session.add_all(
-        ExclusionRow(
-            id=new_id(),
-            user_id=user.id,
-            feedback_id=feedback_id,
-            reason=reason,
-            actor=actor,
-            excluded_epoch=user.epoch + 1,
-            created_at=utcnow(),
-        )
-        for feedback_id in ids
-    )
+    exclude_many(session, [Changed(user, _feedback_ids(session, user.id, sequences))], actor=actor, reason=reason)
+
+
+def exclude_many(session: Session, changes: Sequence[Changed], *, actor: str, reason: str) -> None:
+    """As `exclude`, for several users, in one statement."""
+    connection = session.connection()
+    dialect = connection.dialect.name
+    now = driver_value(dialect, utcnow())
+    rows = []
+    for each in changes:
+        shared = reason, actor, each.user.epoch + 1, now
+        user_id = plain(connection, each.user.id)
+        rows += [(new_hex(), user_id, feedback_id, *shared) for feedback_id in each.feedback_ids]
+    if rows:
+        insert_rows(connection, _EXCLUSIONS, _COLUMNS, rows)
 
 
 def list_open(session: Session, user_id: UUID) -> list[tuple[ExclusionRow, int]]:
@@ -57,18 +72,41 @@ def kind_of(exclusion: ExclusionRow) -> Literal["rollback", "quarantine"]:
 
 def close(session: Session, user: UserRow, sequences: Collection[int], *, actor: str) -> None:
     """End the open exclusions of these events. The caller must count the user's epoch up afterwards."""
-    session.execute(
-        sa.update(ExclusionRow)
-        .where(
-            ExclusionRow.released_at.is_(None),
-            ExclusionRow.feedback_id.in_(_feedback_ids(session, user.id, sequences)),
-        )
-        .values(released_at=utcnow(), released_by=actor, released_epoch=user.epoch + 1)
+    close_many(session, [Changed(user, _feedback_ids(session, user.id, sequences))], actor=actor)
+
+
+def close_many(session: Session, changes: Sequence[Changed], *, actor: str) -> None:
+    """As `close`, for several users."""
+    connection, now = session.connection(), utcnow()
+    for each in changes:
+        if each.feedback_ids:
+            connection.execute(
+                _CLOSE,
+                {
+                    "ids": [uuid_of(feedback_id) for feedback_id in each.feedback_ids],
+                    "now": now,
+                    "by": actor,
+                    "epoch": each.user.epoch + 1,
+                },
+            )
+
+
+_EXCLUSIONS: Final = cast(sa.Table, ExclusionRow.__table__)
+_COLUMNS: Final = ("id", "user_id", "feedback_id", "reason", "actor", "excluded_epoch", "created_at")
+_CLOSE: Final = (
+    sa.update(_EXCLUSIONS)
+    .where(
+        _EXCLUSIONS.c.released_at.is_(None),
+        _EXCLUSIONS.c.feedback_id.in_(sa.bindparam("ids", expanding=True)),
     )
+    .values(released_at=sa.bindparam("now"), released_by=sa.bindparam("by"), released_epoch=sa.bindparam("epoch"))
+)
 
 
-def _feedback_ids(session: Session, user_id: UUID, sequences: Collection[int]) -> list[UUID]:
-    rows = session.execute(sa.select(FeedbackRow.sequence, FeedbackRow.id).where(FeedbackRow.user_id == user_id))
+def _feedback_ids(session: Session, user_id: UUID, sequences: Collection[int]) -> list[Any]:
+    if not sequences:
+        return []
+    rows = session.execute(sa.select(FeedbackRow.sequence, raw(FeedbackRow.id)).where(FeedbackRow.user_id == user_id))
     return [feedback_id for sequence, feedback_id in rows if sequence in sequences]
 
 

@@ -24,12 +24,12 @@ from sqlalchemy.orm import Session, aliased
 
 from paaplus.db.raw_values import microseconds, raw, raw_time, uuid_of
 from paaplus.db.row_sets import encoded, row_set
-from paaplus.db.tables import AdapterRow, ExclusionRow, FeedbackRow, ImageRow, UserRow
+from paaplus.db.tables import ExclusionRow, FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.records import DISLIKED, LIKED, PREFERS_FIRST, PREFERS_SECOND, TIE, Scale
+from paaplus.services.feedback.counted_events import GATE, CountedEvents, ExclusionSpan, TrainedUpTo
 
 HOLDOUT_ONE_IN = 5
-GATE = "gate"  # as the actor of an exclusion: a quarantine
 _RETRACTION, _COMPARISON, _BINARY = (  # as the driver gives them
     kind.value for kind in (FeedbackKind.RETRACTION, FeedbackKind.COMPARISON, FeedbackKind.BINARY)
 )
@@ -140,33 +140,8 @@ LatestAnswer = LatestRating | LatestComparison | LatestLike
 Event = TypeVar("Event", RatingEvent, ComparisonEvent, LikeEvent)
 
 
-@dataclass(frozen=True, slots=True)
-class ExclusionSpan:
-    """An exclusion of an event: the user's epochs from which and until which it held; None: it still holds.
-
-    A *quarantine* is an exclusion that the gate made.
-    """
-
-    sequence: int
-    since_epoch: int
-    until_epoch: int | None
-    actor: str = ""
-    released_by: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TrainedUpTo:
-    """What a version was trained on: the events up to sequence `high_water` that were valid in `epoch`."""
-
-    high_water: int
-    epoch: int
-
-
-TRAINED_ON_NOTHING = TrainedUpTo(0, 0)  # the base model
-
-
 @dataclass(frozen=True)
-class FeedbackLog:
+class FeedbackLog(CountedEvents):
     """The whole log of one user at one moment. `head` is its last sequence number.
 
     `deleted`: events whose image was deleted, by sequence. Nothing learns from them, but versions did.
@@ -237,41 +212,11 @@ class FeedbackLog:
         compared = {image_id for event in self.comparisons for image_id in (event.first_id, event.second_id)}
         return {event.image_id for event in self.events} | {event.image_id for event in self.likes} | compared
 
-    def is_tainted(self, trained_up_to: TrainedUpTo) -> bool:
-        """Whether a version was trained on events that have been retracted or excluded since."""
-        invalid = self.invalid()
-        return bool(invalid) and bool(self.trained(trained_up_to) & invalid)
-
     def is_new(self, trained_up_to: TrainedUpTo, latest: LatestAnswer) -> bool:
         """Whether a version was not trained on all events of this answer."""
-        if not self.exclusions and not self.retractions:  # as of most users
+        if self._is_plain:
             return latest.sequence > trained_up_to.high_water
-        return any(not self._was_trained_on(trained_up_to, sequence) for sequence in latest.sequences)
-
-    def trained(self, trained_up_to: TrainedUpTo) -> set[int]:
-        """All events except retractions that a version was trained on, by sequence."""
-        return {sequence for sequence in self._trainable() if self._was_trained_on(trained_up_to, sequence)}
-
-    def untrained(self, trained_up_to: TrainedUpTo) -> set[int]:
-        """All events except retractions that a version was not trained on, by sequence."""
-        return {sequence for sequence in self._trainable() if not self._was_trained_on(trained_up_to, sequence)}
-
-    def invalid(self) -> set[int]:
-        """Events that count no more, by sequence: they were retracted, or are excluded."""
-        return self.excluded() | set(self.retractions)
-
-    def excluded(self) -> set[int]:
-        """Events that are excluded now, by sequence."""
-        return {span.sequence for span in self.exclusions if span.until_epoch is None}
-
-    def quarantined(self) -> set[int]:
-        """Events that the gate excludes now, by sequence."""
-        return {span.sequence for span in self.exclusions if span.until_epoch is None and span.actor == GATE}
-
-    def vouched_for(self) -> set[int]:
-        """Events that a person released from a quarantine, by sequence: the gate leaves them alone from then on."""
-        released = {s.sequence for s in self.exclusions if s.actor == GATE and s.released_by not in (None, GATE)}
-        return released - self.excluded()
+        return any(not self.was_trained_on(trained_up_to, sequence) for sequence in latest.sequences)
 
     def without_quarantine(self) -> FeedbackLog:
         """The log as if the gate had excluded nothing: what the gate judges."""
@@ -292,24 +237,12 @@ class FeedbackLog:
 
     def outside(self, in_window: Callable[[int], bool]) -> set[int]:
         """Ratings and comparisons that may be quarantined and are not in a window of sequence numbers."""
-        free = self._trainable() - (self.excluded() - self.quarantined()) - set(self.retractions) - self.vouched_for()
+        free = self.trainable() - (self.excluded() - self.quarantined()) - set(self.retractions) - self.vouched_for()
         return {sequence for sequence in free if not in_window(sequence)}
 
-    def _trainable(self) -> set[int]:
+    def trainable(self) -> set[int]:
         events: list[RatingEvent | ComparisonEvent | LikeEvent] = [*self.events, *self.comparisons, *self.likes]
         return {event.sequence for event in events} | self.deleted
-
-    def _was_trained_on(self, trained_up_to: TrainedUpTo, sequence: int) -> bool:
-        if sequence > trained_up_to.high_water:
-            return False
-        retracted_at = self.retractions.get(sequence)
-        if retracted_at is not None and retracted_at <= trained_up_to.high_water:
-            return False  # the training read the retraction too
-        return not any(
-            span.since_epoch <= trained_up_to.epoch
-            and (span.until_epoch is None or span.until_epoch > trained_up_to.epoch)
-            for span in self._spans_of.get(sequence, ())
-        )
 
     def followed_by(self, newer: FeedbackLog) -> FeedbackLog:
         """This log with the events of a later part of it, whose head and exclusions are those of the whole."""
@@ -322,13 +255,6 @@ class FeedbackLog:
             likes=[*self.likes, *newer.likes],
             deleted=self.deleted | newer.deleted,
         )
-
-    @cached_property
-    def _spans_of(self) -> dict[int, list[ExclusionSpan]]:
-        spans: dict[int, list[ExclusionSpan]] = {}
-        for span in self.exclusions:
-            spans.setdefault(span.sequence, []).append(span)
-        return spans
 
 
 def _latest_rating(newest: dict[str, RatingEvent]) -> LatestRating:
@@ -404,11 +330,6 @@ def scores_of(payload: dict[str, Any]) -> dict[str, float]:
 def _scale_of(minimum: float, maximum: float) -> Scale:
     """The scale of a rating. Most people use one of few."""
     return Scale(minimum, maximum)
-
-
-def trained_up_to(version: AdapterRow | None) -> TrainedUpTo:
-    """What a version was trained on; None: the base model."""
-    return TRAINED_ON_NOTHING if version is None else TrainedUpTo(version.high_water_sequence, version.epoch)
 
 
 def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLog:

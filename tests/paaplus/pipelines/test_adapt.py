@@ -20,7 +20,7 @@ from paaplus.queue import jobs
 from paaplus.services import scheduling
 from paaplus.services.adaptation import commit
 from paaplus.services.adaptation.snapshot import read_snapshot
-from paaplus.services.adapters import versions
+from paaplus.services.adapters import rollbacks, versions
 from paaplus.services.feedback import exclusions
 from paaplus.services.images.features import features_digest
 from paaplus.services.registry import base_models
@@ -46,7 +46,7 @@ def policy(request: pytest.FixtureRequest) -> dict[str, object]:
 
 def rollback(deployment: Deployment, user: object, **options: object) -> versions.PointerChange:
     with deployment.database.session() as session:
-        return versions.rollback(session, user, actor="admin", reason="complaint", **options)
+        return rollbacks.rollback(session, user, actor="admin", reason="complaint", **options)
 
 
 def srcc(deployment: Deployment, user: object, images: range) -> float:
@@ -235,11 +235,11 @@ def promote(deployment: Deployment, user: object, number: int) -> versions.Point
 
 
 def trained_on(deployment: Deployment, user: object, number: int) -> set[int]:
-    from paaplus.services.feedback import feedback_log
+    from paaplus.services.feedback import counted_events, feedback_log
 
     with deployment.database.read_session() as session:
         version = versions.get_version(session, user, number)
-        return feedback_log.read(session, deployment.user(user), None).trained(feedback_log.trained_up_to(version))
+        return feedback_log.read(session, deployment.user(user), None).trained(counted_events.trained_up_to(version))
 
 
 def three_versions_with_a_gap(deployment: Deployment) -> object:

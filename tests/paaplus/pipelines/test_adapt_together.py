@@ -29,7 +29,7 @@ from paaplus.queue.jobs import Lease, RetryPolicy
 from paaplus.scoring.adapters import adapter_from_bytes
 from paaplus.scoring.tensors import pack, unpack
 from paaplus.services import scheduling
-from paaplus.services.adapters import versions
+from paaplus.services.adapters import rollbacks
 from paaplus.services.operations import erasures
 from paaplus.settings import Settings
 from tests.support import acts
@@ -146,7 +146,7 @@ def test_whatever_happens_to_one_of_a_claim_the_others_become_what_they_become_a
     with deployment.database.session() as session:
         url = deployment.settings.resolved_erasures_url
         erasures.erase(session, deployment.blobs, erased, actor="test", erasures_url=url)
-        versions.rollback(session, back, actor="admin", reason="complaint", to=0)
+        rollbacks.rollback(session, back, actor="admin", reason="complaint", to=0)
     thief = steal(deployment, stolen)
     worker.resume()
     assert worker.wait() == 0

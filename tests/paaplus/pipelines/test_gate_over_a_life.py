@@ -20,7 +20,7 @@ from paaplus.pipelines import adapt
 from paaplus.records import NO_COMPARISONS
 from paaplus.scoring import canonical_order, closed_form
 from paaplus.scoring.priors import OwnPrior
-from paaplus.services.adapters import versions
+from paaplus.services.adapters import rollbacks, versions
 from paaplus.services.feedback import arrays, exclusions, feedback_log
 from paaplus.services.feedback.intake import NewEvent
 from paaplus.settings import Settings
@@ -147,7 +147,7 @@ def test_quarantined_feedback_that_is_rolled_back_stays_excluded_until_a_person_
     rate_at_random(deployment, user, range(50, 100))
     first = next(row for row in deployment.versions(user) if row.state == AdapterState.RETIRED)
     with deployment.database.session() as session:
-        versions.rollback(session, user, to=first.number, actor="admin", reason="complaint")
+        rollbacks.rollback(session, user, to=first.number, actor="admin", reason="complaint")
     assert quarantine(deployment, user) == []
     excluded = read_log(deployment, user).excluded()
     assert excluded >= set(range(61, 101))
@@ -259,7 +259,7 @@ def test_comparisons_that_were_rolled_back_do_not_train(deployment: Deployment) 
     compare(deployment, user, "honest", count=30)
     assert deployment.active(user).digest != before.digest
     with deployment.database.session() as session:
-        versions.rollback(session, user, to=before.number, actor="admin", reason="complaint")
+        rollbacks.rollback(session, user, to=before.number, actor="admin", reason="complaint")
     assert read_log(deployment, user).latest_comparisons() == []
     deployment.retrain(user)
     assert deployment.versions(user)[-1].digest == before.digest

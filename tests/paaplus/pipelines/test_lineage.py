@@ -10,7 +10,7 @@ from paaplus.db.engine import Database
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.pipelines.lineage import sort_feedback
 from paaplus.services.adaptation.snapshot import read_snapshot
-from paaplus.services.feedback.feedback_log import TRAINED_ON_NOTHING, TrainedUpTo
+from paaplus.services.feedback.counted_events import TRAINED_ON_NOTHING, TrainedUpTo
 from paaplus.services.feedback.intake import NewEvent
 from paaplus.settings import Settings
 from tests.support.deployment import Deployment

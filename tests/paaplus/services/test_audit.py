@@ -20,7 +20,7 @@ from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput
 from paaplus.ids import new_id
 from paaplus.services import audit
-from paaplus.services.adapters import versions
+from paaplus.services.adapters import rollbacks, versions
 from paaplus.services.audit import AuditReport, Link
 from paaplus.services.users import keys
 from paaplus.services.users.keys import KeyScope
@@ -261,7 +261,7 @@ def test_every_privileged_act_is_in_the_chain_and_an_erasure_does_not_break_it(d
     with database.session() as session:
         created = keys.create(session, name="k", scope=KeyScope.USER, user_id=user.id, actor="operator").row
     for do in (
-        lambda session: versions.rollback(session, user.id, to=old, feedback="keep", **why),
+        lambda session: rollbacks.rollback(session, user.id, to=old, feedback="keep", **why),
         lambda session: versions.promote(session, user.id, new, **why),
         lambda session: versions.pin(session, user.id, old, **why),
         lambda session: versions.unpin(session, user.id, **why),

@@ -11,7 +11,7 @@ from paaplus.db.tables import EventRow, JobRow
 from paaplus.db.tables.jobs import JobState
 from paaplus.db.types import utcnow
 from paaplus.services import events, scheduling
-from paaplus.services.adapters import versions
+from paaplus.services.adapters import rollbacks, versions
 from paaplus.settings import Settings
 from tests.support.deployment import Deployment
 from tests.support.factories import make_job
@@ -33,7 +33,7 @@ def test_training_promotion_refusal_and_rollback_are_told(database: Database, se
     assert finished.data["trained_sequence"] == 40
     with database.session() as session:
         versions.pin(session, user_id, 1, actor="test", reason="keep it")  # nothing else is served: no event
-        versions.rollback(session, user_id, to="base", actor="test", reason="try")
+        rollbacks.rollback(session, user_id, to="base", actor="test", reason="try")
     [back] = told(database, user_id)[2:]
     assert (back.kind, back.data) == (
         "adapter.rolled_back",

@@ -19,7 +19,7 @@ from paaplus.queue import jobs
 from paaplus.queue.jobs import RetryPolicy
 from paaplus.services import events, scheduling
 from paaplus.services.adaptation import commit
-from paaplus.services.adapters import versions
+from paaplus.services.adapters import rollbacks, versions
 from paaplus.services.operations import erasures
 from paaplus.services.webhooks import webhooks
 from paaplus.settings import Settings
@@ -173,7 +173,7 @@ def test_who_is_erased_rolled_back_or_claimed_by_another_before_the_commit_is_le
         with deployment.database.session() as session:
             url = deployment.settings.resolved_erasures_url
             erasures.erase(session, deployment.blobs, erased, actor="test", erasures_url=url)
-            versions.rollback(session, back, to="base", actor="test", reason="complaint")
+            rollbacks.rollback(session, back, to="base", actor="test", reason="complaint")
             long_ago = utcnow() - timedelta(seconds=1)
             held = sa.update(JobRow).where(JobRow.user_id == stolen, JobRow.state == JobState.RUNNING)
             session.execute(held.values(lease_expires_at=long_ago))

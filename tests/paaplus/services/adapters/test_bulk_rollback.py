@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import AuditRow, FeedbackRow
+from paaplus.db.tables import AdapterHistoryRow, AdapterRow, AuditRow, EventRow, FeedbackRow, UserRow
+from paaplus.db.tables.events import EventKind
+from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.types import utcnow
-from paaplus.errors import InvalidInput
-from paaplus.services.adapters import bulk_rollback
+from paaplus.errors import InvalidInput, PaaplusError, Unavailable
+from paaplus.ids import new_id
+from paaplus.services import audit
+from paaplus.services.adapters import bulk_rollback, rollbacks
 from paaplus.services.adapters.bulk_rollback import BulkReport, Selection
+from paaplus.services.adapters.rollbacks import Wanted
+from paaplus.services.adapters.versions import PointerChange
+from paaplus.services.feedback import exclusions
 from paaplus.settings import Settings
 from tests.support.deployment import Deployment
 
@@ -91,3 +101,110 @@ def test_a_rollback_of_everything_must_be_asked_for(deployment: Deployment) -> N
         Selection("test-app")
     with pytest.raises(InvalidInput, match="reason"):
         bulk_rollback.roll_back(deployment.database, Selection(strategy="bayes"), actor="admin", reason=" ")
+
+
+def copied(deployment: Deployment, version: AdapterRow, **changed: object) -> UUID:
+    """Another version of the same user, like this one but for what is changed."""
+    with deployment.database.session() as session:
+        row = session.get_one(AdapterRow, version.id, options=[sa.orm.undefer("*")])
+        values = {column.key: getattr(row, column.key) for column in AdapterRow.__table__.columns}
+        session.add(AdapterRow(**{**values, "id": new_id(), **changed}))
+    return version.user_id
+
+
+def raised(name: str, version: AdapterRow) -> dict[str, object]:
+    return {"number": version.number + 1, "state": AdapterState.ACTIVE, "strategy": name, "run_id": None}
+
+
+def with_bad_version(deployment: Deployment, name: str, seed: int) -> UUID:
+    """A user whose active version, of another strategy, was trained on all 60 ratings, and the one before on 40."""
+    user = trained(deployment, name, seed)
+    version = deployment.active(user)
+    with deployment.database.session() as session:
+        session.execute(
+            sa.update(AdapterRow)
+            .where(AdapterRow.id == version.id)
+            .values(state=AdapterState.RETIRED, high_water_sequence=40)
+        )
+        session.execute(sa.update(UserRow).where(UserRow.id == user).values(adapter_sequence=2))
+    return copied(deployment, version, parent_id=version.id, **raised("bad", version))
+
+
+def state(deployment: Deployment, user: UUID) -> list[object]:
+    """All that a rollback changes and writes of a user, without ids and times."""
+    with deployment.database.read_session() as session:
+        row = session.get_one(UserRow, user)
+        versions = session.execute(
+            sa.select(AdapterRow.number, AdapterRow.state).where(AdapterRow.user_id == user).order_by(AdapterRow.number)
+        )
+        excluded = [
+            (sequence, exclusion.actor, exclusion.reason, exclusion.excluded_epoch)
+            for exclusion, sequence in exclusions.list_open(session, user)
+        ]
+        history = session.execute(
+            sa.select(AdapterHistoryRow.move, AdapterHistoryRow.reason, AdapterHistoryRow.details)
+            .where(AdapterHistoryRow.user_id == user, AdapterHistoryRow.move == PointerMove.ROLLED_BACK)
+            .order_by(AdapterHistoryRow.id)
+        )
+        rolled_back = EventRow.kind == EventKind.ADAPTER_ROLLED_BACK
+        events = session.execute(sa.select(EventRow.data).where(EventRow.user_id == user, rolled_back))
+        acts = session.execute(sa.select(AuditRow.action, AuditRow.details).where(AuditRow.subject_id == user))
+        due = (row.epoch, row.pending_count, row.due_reason, row.next_due_at is None)
+        return [due, excluded, *([tuple(each) for each in rows] for rows in (versions, history, events, acts))]
+
+
+@pytest.mark.slow
+def test_together_as_alone(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users become the same whether they share a transaction or not, and the chain of the audit is whole."""
+    selection = Selection(strategy="bad")
+    alone = [with_bad_version(deployment, f"alone{seed}", seed) for seed in range(2)]
+    monkeypatch.setattr(bulk_rollback, "AT_ONCE", 1)
+    assert [user.to_number for user in roll_back(deployment, selection).users] == [1, 1]
+    monkeypatch.undo()
+    together = [with_bad_version(deployment, f"together{seed}", seed) for seed in range(2)]
+    dry = roll_back(deployment, selection, dry_run=True)
+    assert roll_back(deployment, selection).users == dry.users
+    for one, other in zip(alone, together, strict=True):
+        assert state(deployment, one) == state(deployment, other)
+        assert len(state(deployment, one)[1]) == 20, "the events of the rolled back version are excluded"
+    with deployment.database.read_session() as session:
+        assert audit.verify(session).is_intact
+
+
+def test_who_cannot_go_back_keeps_nobody_else(deployment: Deployment) -> None:
+    """A version that was trained on retracted events gives way to the base model."""
+    anna, ben = with_bad_version(deployment, "anna", 0), with_bad_version(deployment, "ben", 1)
+    deployment.retract(anna, "r0")
+    dry = roll_back(deployment, Selection(strategy="bad"), dry_run=True)
+    report = roll_back(deployment, Selection(strategy="bad"))
+    assert {user.user_id: user.to_number for user in report.users} == {anna: None, ben: 1}
+    assert report.users == dry.users
+
+
+def test_one_that_fails_fails_alone(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    anna, ben = with_bad_version(deployment, "anna", 0), with_bad_version(deployment, "ben", 1)
+    act = rollbacks.rollback_many
+
+    def locked(session: Session, wanted: Sequence[Wanted], **given: Any) -> list[PointerChange | PaaplusError]:
+        done = act(session, wanted, **given)
+        if any(each.user_id == anna for each in wanted):
+            raise Unavailable("another transaction keeps the row")
+        return done
+
+    monkeypatch.setattr(rollbacks, "rollback_many", locked)
+    report = roll_back(deployment, Selection(strategy="bad"))
+    assert {user.user_id: user.error for user in report.users} == {
+        anna: "another transaction keeps the row",
+        ben: None,
+    }
+    assert (deployment.active(anna).number, deployment.active(ben).number) == (2, 1)
+
+
+def test_a_version_of_a_match_is_a_target_though_no_run_made_it(deployment: Deployment) -> None:
+    anna = trained(deployment, "anna", 0)
+    version = deployment.active(anna)
+    copied(deployment, version, number=0, state=AdapterState.RETIRED, run_id=None, strategy="match", parent_id=None,
+           high_water_sequence=0)  # fmt: skip
+    assert version.run_id is not None
+    [done] = roll_back(deployment, Selection(run_id=version.run_id)).users
+    assert (done.from_number, done.to_number, done.error) == (1, 0, None)

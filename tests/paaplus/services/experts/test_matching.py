@@ -21,7 +21,7 @@ from paaplus.errors import Conflict, InvalidInput, NotFound
 from paaplus.ids import new_id
 from paaplus.scoring.adapters import adapter_from_bytes
 from paaplus.services import scheduling
-from paaplus.services.adapters import matches, versions
+from paaplus.services.adapters import matches, rollbacks, versions
 from paaplus.services.experts import experts, matching
 from paaplus.services.feedback.intake import NewEvent
 from paaplus.services.operations import erasures
@@ -250,7 +250,7 @@ def test_the_first_training_goes_on_from_version_0_under_the_same_prior(clinic: 
     assert (one.number, one.parent_id, one.match_id) == (1, zero.id, row.id)
     assert clinic.adapter(one).uncertainty.prior_digest == row.prior_digest
     with clinic.database.session() as session:  # back to what the match served, bit for bit
-        change = versions.rollback(session, user, actor="admin", reason="worse")
+        change = rollbacks.rollback(session, user, actor="admin", reason="worse")
     assert (change.from_number, change.to_number) == (1, 0)
     assert clinic.active(user).digest == zero.digest
 
@@ -264,7 +264,7 @@ def test_rollback_distinguishes_version_0_from_the_base_model(clinic: Clinic) ->
     matched = clinic.versions(user)[0]
     for to, live in ((0, matched.digest), ("base", None)):
         with clinic.database.session() as session:
-            change = versions.rollback(session, user, to=to, feedback="keep", actor="admin", reason="r")
+            change = rollbacks.rollback(session, user, to=to, feedback="keep", actor="admin", reason="r")
         assert change.to_number == (0 if to == 0 else None)
         now = clinic.active(user)
         assert (now.digest if now else None) == live

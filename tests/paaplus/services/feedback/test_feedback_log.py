@@ -7,14 +7,12 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from paaplus.db.tables import UserRow
+from paaplus.services.feedback.counted_events import TRAINED_ON_NOTHING, ExclusionSpan, TrainedUpTo
 from paaplus.services.feedback.feedback_log import (
-    TRAINED_ON_NOTHING,
     ComparisonEvent,
-    ExclusionSpan,
     FeedbackLog,
     LikeEvent,
     RatingEvent,
-    TrainedUpTo,
     answer_time,
     is_held_out,
 )

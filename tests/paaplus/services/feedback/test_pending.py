@@ -13,7 +13,7 @@ from paaplus.db.engine import Database
 from paaplus.db.tables import ExclusionRow, FeedbackRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.errors import PaaplusError
-from paaplus.services.adapters import versions
+from paaplus.services.adapters import rollbacks
 from paaplus.services.feedback import exclusions
 from paaplus.services.feedback.intake import NewEvent
 from paaplus.services.users import users
@@ -63,7 +63,7 @@ class Person:
             try:
                 with database.session() as session:
                     if act == "rollback":
-                        versions.rollback(session, user, to="base", feedback=value, actor="test", reason="try")
+                        rollbacks.rollback(session, user, to="base", feedback=value, actor="test", reason="try")
                     else:
                         exclusions.release(session, user, sequences=None, actor="test", reason="try")
             except PaaplusError:

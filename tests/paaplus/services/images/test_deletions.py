@@ -15,6 +15,7 @@ from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.errors import Conflict, NotFound, Unavailable
 from paaplus.image_files import decode_image
 from paaplus.services.feedback import feedback_log, intake
+from paaplus.services.feedback.counted_events import trained_up_to
 from paaplus.services.images import deletions, images, thumbnails
 from paaplus.services.operations import erasures
 from paaplus.services.users.keys import OPERATOR
@@ -53,19 +54,19 @@ def test_version_that_was_trained_on_a_deleted_image_is_trained_again_without_it
     assert delete(deployment, 0) == 1, "ben's event was retracted before, cleo has none"
     log = log_of(deployment, anna)
     assert (log.deleted, log.retractions, log.head) == (frozenset({1}), {1: 41}, 41)
-    assert log.is_tainted(feedback_log.trained_up_to(deployment.active(anna)))
+    assert log.is_tainted(trained_up_to(deployment.active(anna)))
     assert deployment.user(anna).due_reason == "taken_back"
     assert deployment.user(cleo).due_reason is None
     before = deployment.active(cleo).digest
     deployment.work()
     assert deployment.active(anna).number == 2
-    assert not log_of(deployment, anna).is_tainted(feedback_log.trained_up_to(deployment.active(anna)))
+    assert not log_of(deployment, anna).is_tainted(trained_up_to(deployment.active(anna)))
     assert deployment.user(anna).due_reason is None
     assert deployment.active(cleo).digest == before
     for user in (anna, ben):  # whatever else they say, goes on
         deployment.rate(user, range(40, 60))
     deployment.work()
-    assert 1 not in log_of(deployment, anna).trained(feedback_log.trained_up_to(deployment.active(anna)))
+    assert 1 not in log_of(deployment, anna).trained(trained_up_to(deployment.active(anna)))
 
 
 def test_image_that_somebody_has_rated_is_not_deleted_by_the_way(deployment: Deployment) -> None:

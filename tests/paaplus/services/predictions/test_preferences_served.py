@@ -11,7 +11,7 @@ from paaplus.db.engine import Database
 from paaplus.db.tables import AdapterRow, FeaturesRow
 from paaplus.scoring.adapters import adapter_from_bytes
 from paaplus.services.adaptation import drift
-from paaplus.services.adapters import versions
+from paaplus.services.adapters import rollbacks
 from paaplus.services.images.features import features_digest
 from paaplus.services.predictions.answers import Prediction, Target
 from paaplus.services.predictions.predict import Predictor
@@ -109,10 +109,10 @@ def test_version_keeps_the_preference_that_it_was_trained_with(deployment: Deplo
     assert scores(items) == oracle(deployment, OTHER, second) != expected
     assert items[0].preference == UsedPreference(tuple(OTHER), 2)
     with deployment.database.session() as session:
-        versions.rollback(session, anna, to=1, actor="admin", reason="complaint")
+        rollbacks.rollback(session, anna, to=1, actor="admin", reason="complaint")
     assert scores(predict(deployment, anna)) == expected
     with deployment.database.session() as session:
-        versions.rollback(session, anna, to=0, actor="admin", reason="complaint")
+        rollbacks.rollback(session, anna, to=0, actor="admin", reason="complaint")
     assert scores(predict(deployment, anna)) == oracle(deployment, OTHER, None)
 
 
