@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import os
+import platform
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -82,10 +86,41 @@ def record_rows(name: str, command: str, found: list[dict[str, object]]) -> None
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").write_text(json.dumps(run_conditions(command), indent=2) + "\n")
     (folder / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
+    (folder / f"{name}.md").write_text(markdown(name, run_conditions(command), found))
+
+
+def markdown(name: str, conditions: dict[str, object], found: Sequence[dict[str, object]]) -> str:
+    """The rows as a table, under what they were measured with. Rows of other columns get a table of their own."""
+    lines = [f"# {name}", ""]
+    lines += [f"* {key.replace('_', ' ')}: {_told(value)}" for key, value in conditions.items()]
+    before: tuple[str, ...] = ()
+    for row in found:
+        if tuple(row) != before:
+            before = tuple(row)
+            lines += ["", "| " + " | ".join(before) + " |", "|" + "---|" * len(before)]
+        lines.append("| " + " | ".join(_told(value) for value in row.values()) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _told(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_told(each)}" for key, each in value.items())
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def versions() -> dict[str, str]:
+    """Of what decides speed."""
+    names = ("numpy", "scipy", "torch", "sqlalchemy", "fastapi", "pydantic", "psycopg", "celery", "timm")
+    found = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def run_conditions(command: str) -> dict[str, object]:
-    """What a reader needs to repeat a run and to judge its times: command, date, commit, load and processors."""
+    """What a reader needs to repeat a run and to judge its times: command, date, commit, load and versions."""
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     status = [*git, "status", "--porcelain", "--", ".", ":!benchmarks/results"]  # results are no change of the code
@@ -96,6 +131,7 @@ def run_conditions(command: str) -> dict[str, object]:
         "commit": commit + (" with changes" if changed else ""),
         "load_average_1m": round(os.getloadavg()[0], 1),
         "num_cpus": os.cpu_count(),
+        "versions": versions(),
     }
 
 

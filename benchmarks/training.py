@@ -52,8 +52,8 @@ APPLICATION = "bench"
 class Bench:
     """A deployment with a base model of lite2's shape, to which images and users are added."""
 
-    def __init__(self, home: Path, claim: int) -> None:
-        self.settings = Settings(home=home, claim_size=claim)
+    def __init__(self, home: Path, claim: int, **settings: str) -> None:
+        self.settings = Settings(home=home, claim_size=claim, **settings)  # type: ignore[arg-type]
         migrate.upgrade(self.settings.resolved_database_url)
         self.database = Database(self.settings.resolved_database_url)
         blobs = BlobStore(self.settings.resolved_storage_url)
