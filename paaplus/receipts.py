@@ -111,9 +111,15 @@ class Signer:
             return []
         num_aspects, time = len(score_NA[0]), int(moment.timestamp() * 1000).to_bytes(6)
         copy, pack = self._hash.copy, struct.Struct(f">{num_aspects}f").pack
-        base, of_version, of_base = base_model_id.bytes, bytes((1, num_aspects)), bytes((1 | _OF_BASE_MODEL, num_aspects))
+        base, of_version, of_base = (
+            base_model_id.bytes,
+            bytes((1, num_aspects)),
+            bytes((1 | _OF_BASE_MODEL, num_aspects)),
+        )
         found = []
-        for user, version, image, scores, details in zip(users_N, versions_N, images_N, score_NA, details_N, strict=False):
+        for user, version, image, scores, details in zip(
+            users_N, versions_N, images_N, score_NA, details_N, strict=False
+        ):
             kind, model = (of_version, version) if version is not None else (of_base, base)
             signed = b"".join((user, kind, image, model, time, pack(*scores)))
             if details is not None:

@@ -16,7 +16,6 @@ from paaplus.db.prepared import Prepared, as_uuid, listed, one_of, values_of
 from paaplus.db.tables import AdapterRow, UserRow
 from paaplus.services.users.keys import Principal
 
-
 # A user's id, the ids of the active version, None without one, and of the match that made it, as long as that exists.
 # They are as the driver gives them: a key of a cache need not be more, and a `UUID` costs. `as_uuid` makes one.
 ActiveVersion = tuple[Any, Any, Any]
@@ -36,7 +35,9 @@ def _users_by(column: Any, parameter: str, kind: Any) -> Prepared:
         query = sa.select(UserRow.id, *_VERSION, UserRow.external_id)
         if dialect == "sqlite":  # an outer join has it look up value by value, for a third less than `IN`
             each = values_of(parameter)
-            users = sa.outerjoin(each, UserRow, sa.and_(column == sa.type_coerce(each.c.value, kind), is_of_application))
+            users = sa.outerjoin(
+                each, UserRow, sa.and_(column == sa.type_coerce(each.c.value, kind), is_of_application)
+            )
             return query.select_from(users.outerjoin(AdapterRow, is_active))
         users = sa.outerjoin(UserRow, AdapterRow, is_active)
         return query.select_from(users).where(column.in_(one_of(dialect, parameter, kind)), is_of_application)

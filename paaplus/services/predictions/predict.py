@@ -159,7 +159,9 @@ class Predictor:
         read = self._read(principal, asked, with_confidence) if principal.application is not None else None
         if read is None:  # something does not exist, and is named; or an admin asks, whose users are of any application
             pairs = {
-                place: (user, i) for user, image_ids, places in asked for place, i in zip(places, image_ids, strict=True)
+                place: (user, i)
+                for user, image_ids, places in asked
+                for place, i in zip(places, image_ids, strict=True)
             }
             targets = self.resolve(principal, [pairs[place] for place in range(len(pairs))])
             return self.answer(targets, with_confidence=with_confidence, with_receipts=with_receipts)

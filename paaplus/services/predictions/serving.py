@@ -101,10 +101,11 @@ class ServedAdapter:
     def parts(self) -> AnswerParts:
         # Ids, digests, numbers, times and the words of `source` have no character that JSON would read.
         trained_at = self.trained_at.isoformat().replace("+00:00", "Z")
+        source, reason = self.source
         return AnswerParts(
             f'"{self.user_id}"',
-            '"source":"{}","source_reason":"{}","adapter":'.format(*self.source)
-            + f'{{"id":"{self.id}","number":{self.number},"digest":"{self.digest}","trained_at":"{trained_at}","age_s":',
+            f'"source":"{source}","source_reason":"{reason}","adapter":{{"id":"{self.id}","number":{self.number},'
+            f'"digest":"{self.digest}","trained_at":"{trained_at}","age_s":',
             "null" if self.match_id is None else f'"{self.match_id}"',
             microseconds(self.trained_at),
             self.user_id.bytes,

@@ -259,7 +259,19 @@ _VERSIONS: Final = Prepared(_versions_by_id)
 
 def _facts(row: Any) -> ServedAdapter:
     """What an answer says of a row of `_VERSIONS`."""
-    user_id, version_id, number, digest, base_digest, created_at, match_id, preference, preference_version, matched, _ = row
+    (
+        user_id,
+        version_id,
+        number,
+        digest,
+        base_digest,
+        created_at,
+        match_id,
+        preference,
+        preference_version,
+        matched,
+        _,
+    ) = row
     values = document_of(preference)
     trained_at = moment_of(created_at)
     assert trained_at is not None, "every version has a time"
