@@ -285,9 +285,8 @@ def _score(serving: Serving, asked: Sequence[Asked]) -> list[UserScores]:
         facts, adapter = versions.get(user_id, _NO_VERSION)
         adapters_N += [adapter] * len(places)
         images_N += of_user
-        is_personal = facts is not None and adapter is not None
-        source, reason = facts.source if is_personal else source_of(facts, False)
-        of_version = facts if is_personal else None
+        source, reason = source_of(facts, False) if facts is None or adapter is None else facts.source
+        of_version = facts if adapter is not None else None
         scored.append(UserScores(user_id, source, reason, of_version, preference, places, image_ids, of_user, [], []))
     if not scored:
         return []

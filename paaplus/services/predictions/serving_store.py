@@ -50,7 +50,9 @@ from paaplus.storage.blobs import BlobStore
 
 PREFERENCE_VERSION: Final = "preference_version"  # key in a version's metrics: the version of the preference
 
-VERSION_OVERHEAD_BYTES: Final = 1_600  # of a cached version: its facts as objects and texts, headers of its arrays, a key, a place
+VERSION_OVERHEAD_BYTES: Final = (
+    1_600  # of a cached version: its facts as objects and texts, headers of its arrays, a key, a place
+)
 
 VersionKey = tuple[Any, Any, str]  # version, its match, digest of the base model
 
