@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from functools import partial
 from typing import Annotated, Any, Final
@@ -11,6 +10,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Query, Response
 from pydantic import ValidationError
+from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
 from paaplus import pauses
@@ -220,7 +220,7 @@ def _item(result: AppendResult, kind: str) -> str:
         error = ItemError(code=result.error.code, message=str(result.error)).model_dump_json()
     sequence = "null" if result.sequence is None else result.sequence
     return (
-        f'{{"index":{result.index},"event_id":{json.dumps(result.event_id)},"status":"{result.status}",'
+        f'{{"index":{result.index},"event_id":{to_json(result.event_id).decode()},"status":"{result.status}",'
         f'"sequence":{sequence},"trains":{_TRAINS[kind]},"error":{error}}}'
     )
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from itertools import chain, cycle, repeat
+from itertools import cycle
 from typing import Any
-from uuid import UUID
 
 from pydantic_core import to_json
 
@@ -19,10 +18,10 @@ from paaplus.api.schemas.predictions import (
     PredictionOut,
     UsedPreferenceOut,
 )
-from paaplus.db.raw_values import microseconds
+from paaplus.db.raw_values import id_texts, microseconds
 from paaplus.services.predictions.answers import Answer, UserScores
 from paaplus.services.predictions.confidence import Confidence
-from paaplus.services.predictions.serving import ServedAdapter
+from paaplus.services.predictions.serving import AnswerParts
 
 
 def items(answer: Answer, now: datetime) -> str:
@@ -32,48 +31,50 @@ def items(answer: Answer, now: datetime) -> str:
     for place, item in answer.unscored.items():
         texts[place] = PredictionOut.of(item, base_model, now).model_dump_json()
     scored, names = answer.scored, [f"{_dumped(aspect)}:" for aspect in answer.base_model.aspects]
-    image_ids: dict[int, list[str]] = {}  # of lists of images, by identity: users who are asked for the same share one
-    for user in scored:
-        if id(user.image_ids) not in image_ids:
-            image_ids[id(user.image_ids)] = _id_texts(user.image_ids)
-    image_texts = list(chain.from_iterable([image_ids[id(user.image_ids)] for user in scored]))
     scores = _by_aspect(names, [user.score_NA for user in scored])
     generic = _by_aspect(names, [user.generic_NA for user in scored])
-    ids, ages = _id_texts([user.user_id for user in scored]), _ages(scored, microseconds(now))
-    of_base = base_model.model_dump_json()
-    first = 0
-    for user, user_id, age_s in zip(scored, ids, ages, strict=True):
-        # Of most answers all items of a user have this in common.
-        source = f'}},{_source(user)},"adapter":{_adapter(user.adapter, age_s)},"confidence":'
-        match = f',"match_id":{_match(user)},"base_model":{of_base},"receipt_id":'
-        if answer.is_plain:
-            ends: Iterable[str] = repeat(f'{source}null,"preference":null,"branches":null{match}')
+    ages, of_base = _ages(scored, microseconds(now)), f',"base_model":{base_model.model_dump_json()},"receipt_id":'
+    image_ids: dict[int, list[str]] = {}  # of lists of images, by identity: users who are asked for the same share one
+    # Of each scored item: its place, and what is before the image, the image, what is before the receipt, the receipt.
+    places: list[int] = []
+    heads: list[str] = []
+    images: list[str] = []
+    ends: list[str] = []
+    receipts: list[str | None] = []
+    for user, age_s in zip(scored, ages, strict=True):
+        if (of_user := image_ids.get(id(user.image_ids))) is None:
+            of_user = image_ids[id(user.image_ids)] = id_texts(user.image_ids)
+        num, of_version = len(of_user), user.adapter.parts if user.adapter is not None else None
+        user_id = of_version.user if of_version is not None else f'"{user.user_id}"'
+        before = f'}},{_source(user, of_version, age_s)},"confidence":'
+        after = f',"match_id":{of_version.match if of_version is not None else "null"}{of_base}'
+        places += user.places
+        heads += [f'{{"user_id":{user_id},"image_id":"'] * num
+        images += of_user
+        if answer.is_plain:  # all items of a user have this in common
+            ends += [f'{before}null,"preference":null,"branches":null{after}'] * num
         else:
-            ends = _ends(user, source, match)
-        receipts = repeat("null") if user.receipts is None else map('"{}"'.format, user.receipts)
-        head = f'{{"user_id":"{user_id}","image_id":"'
-        for n, (place, end, receipt) in enumerate(zip(user.places, ends, receipts, strict=False), first):
-            texts[place] = (
-                f'{head}{image_texts[n]}","status":"scored","scores":{{{scores[n]}}},"generic":{{{generic[n]}{end}{receipt},'
-                '"job_id":null,"retry_after_s":null,"error":null}'
-            )
-        first += len(user.places)
+            ends += _ends(user, before, after)
+        receipts += [None] * num if user.receipts is None else user.receipts
+    for place, head, image, score, of_model, end, receipt in zip(
+        places, heads, images, scores, generic, ends, receipts, strict=True
+    ):
+        named = "null" if receipt is None else f'"{receipt}"'
+        texts[place] = (
+            f'{head}{image}","status":"scored","scores":{{{score}}},"generic":{{{of_model}{end}{named},'
+            '"job_id":null,"retry_after_s":null,"error":null}'
+        )
     return f'{{"items":[{",".join(texts)}],"pending":{answer.num_pending},"receipts_stored":true}}'
 
 
-def _ends(user: UserScores, source: str, match: str) -> list[str]:
+def _ends(user: UserScores, before: str, after: str) -> list[str]:
     """What is between the scores and the receipt of each item."""
     found = []
     for n, image in enumerate(user.images):
         spread = "null" if user.confidences is None else _confidence(user.confidences[n])
         branches = "null" if image.branches is None else _dumped(image.branches)
-        found.append(f'{source}{spread},"preference":{_preference(user)},"branches":{branches}{match}')
+        found.append(f'{before}{spread},"preference":{_preference(user)},"branches":{branches}{after}')
     return found
-
-
-def _id_texts(ids: Sequence[UUID]) -> list[str]:
-    """Ids as texts: for many, a fifth of what `str` takes."""
-    return to_json(ids)[2:-2].decode().split('","') if ids else []
 
 
 def _number_texts(numbers: Sequence[float]) -> list[str]:
@@ -83,7 +84,7 @@ def _number_texts(numbers: Sequence[float]) -> list[str]:
 
 def _ages(scored: Sequence[UserScores], now_us: int) -> list[str]:
     """Seconds since the training of each user's version, as texts; of a user without a version, 0."""
-    trained_at = [user.adapter.as_json[1] if user.adapter is not None else now_us for user in scored]
+    trained_at = [user.adapter.parts.trained_us if user.adapter is not None else now_us for user in scored]
     return _number_texts([max(0, now_us - trained_us) / 1_000_000 for trained_us in trained_at])
 
 
@@ -102,22 +103,18 @@ def _confidence(confidence: Confidence) -> str:
 
 def _scored_user(user: UserScores, age_s: str) -> str:
     """A `ScoredUserOut`."""
+    of_version = user.adapter.parts if user.adapter is not None else None
     return (
-        f'{{"user_id":"{user.user_id}",{_source(user)},"adapter":{_adapter(user.adapter, age_s)},'
-        f'"preference":{_preference(user)},"match_id":{_match(user)}}}'
+        f'{{"user_id":"{user.user_id}",{_source(user, of_version, age_s)},'
+        f'"preference":{_preference(user)},"match_id":{of_version.match if of_version is not None else "null"}}}'
     )
 
 
-# Ids, digests, numbers, times and the words of `Source` have no character that JSON would read.
-
-
-def _source(user: UserScores) -> str:
-    return f'"source":"{user.source}","source_reason":"{user.source_reason}"'
-
-
-def _adapter(served: ServedAdapter | None, age_s: str) -> str:
-    """A `ServedAdapterOut`."""
-    return "null" if served is None else f"{served.as_json[0]}{age_s}}}"
+def _source(user: UserScores, of_version: AnswerParts | None, age_s: str) -> str:
+    """Where the scores come from, and a `ServedAdapterOut`."""
+    if of_version is None:
+        return f'"source":"{user.source}","source_reason":"{user.source_reason}","adapter":null'
+    return f"{of_version.adapter}{age_s}}}"
 
 
 def _preference(user: UserScores) -> str:
@@ -125,11 +122,6 @@ def _preference(user: UserScores) -> str:
     if user.preference is None:
         return "null"
     return UsedPreferenceOut.model_validate(user.preference).model_dump_json()
-
-
-def _match(user: UserScores) -> str:
-    match_id = user.adapter.match_id if user.adapter is not None else None
-    return "null" if match_id is None else f'"{match_id}"'
 
 
 def columns(answer: Answer, now: datetime) -> str:

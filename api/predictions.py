@@ -68,11 +68,13 @@ def _answer(context: ApiContext, key: Principal, body: PredictionsIn) -> Respons
     answer = context.predictor.answer_asked(
         key, body.asked(), with_confidence=body.confidence, with_receipts=body.receipts
     )
-    counts = Counter((item.status, "none") for item in answer.unscored.values())
+    scored: dict[str, int] = {}  # by source
     for user in answer.scored:
-        counts["scored", user.source] += len(user.places)
-    for (status, source), count in counts.items():
-        context.metrics.predictions.labels(status, source).inc(count)
+        scored[user.source] = scored.get(user.source, 0) + len(user.places)
+    for source, count in scored.items():
+        context.metrics.predictions.labels("scored", source).inc(count)
+    for status, count in Counter(item.status for item in answer.unscored.values()).items():
+        context.metrics.predictions.labels(status, "none").inc(count)
     waits = [item.retry_after_s for item in answer.unscored.values() if item.retry_after_s is not None]
     if is_large:
         pauses.pause()

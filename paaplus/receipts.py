@@ -25,7 +25,8 @@ from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from itertools import repeat
+from typing import Any, Final
 from uuid import UUID
 
 from paaplus.errors import InvalidInput
@@ -56,19 +57,6 @@ class Receipt:
     details: dict[str, Any] | None = None
 
 
-class Signed(NamedTuple):
-    """What is signed for one user. `adapter_id`: None if the base model's own scores were given.
-
-    `details_N`: of each item; None: there are none.
-    """
-
-    user_id: UUID
-    adapter_id: UUID | None
-    image_ids: Sequence[UUID]
-    score_NA: Sequence[Sequence[float]]
-    details_N: Sequence[dict[str, Any] | None] | None
-
-
 class Signer:
     """Makes and checks receipts.
 
@@ -94,37 +82,53 @@ class Signer:
             moment: when they were made.
             items: image, scores by aspect, and details of each.
         """
-        images, scores, details = zip(*items, strict=True)
-        return self.sign_all(model[1], moment, [Signed(user_id, model[0], images, scores, details)])
+        images, score_NA, details_N = zip(*items, strict=True)
+        num, version = len(images), model[0].bytes if model[0] is not None else None
+        return self.sign_each(
+            model[1], moment, [user_id.bytes] * num, [version] * num, [i.bytes for i in images], score_NA, details_N
+        )
 
-    def sign_all(self, base_model_id: UUID, moment: datetime, users: Iterable[Signed]) -> list[str]:
-        """Receipts of predictions of many users, in order. They have the same number of aspects."""
-        time = int(moment.timestamp() * 1000).to_bytes(6)
-        found: list[bytes] = []
-        of_lists: dict[int, list[bytes]] = {}  # ids of images; users may share a list
-        copy, pack, heads = self._hash.copy, None, (b"", b"")
-        for user_id, adapter_id, image_ids, score_NA, details_N in users:
-            image_bytes = of_lists.get(id(image_ids))
-            if image_bytes is None:
-                image_bytes = of_lists[id(image_ids)] = [image_id.bytes for image_id in image_ids]
-            if pack is None:
-                num_aspects = len(score_NA[0])
-                pack = struct.Struct(f">{num_aspects}f").pack
-                heads = bytes((1, num_aspects)), bytes((1 | _OF_BASE_MODEL, num_aspects))
-            of_user = user_id.bytes
-            if adapter_id is not None:
-                start, end = of_user + heads[0], adapter_id.bytes + time
-            else:
-                start, end = of_user + heads[1], base_model_id.bytes + time
-            for n, (image, scores) in enumerate(zip(image_bytes, score_NA, strict=True)):
-                signed = start + image + end + pack(*scores)
-                if details_N is not None and (details := details_N[n]) is not None:
-                    signed += json.dumps(details, separators=(",", ":")).encode()
-                code = copy()
-                code.update(signed)
-                found.append(b2a_base64(signed[_USER_BYTES:] + code.digest(), newline=False))
+    def sign_each(
+        self,
+        base_model_id: UUID,
+        moment: datetime,
+        users_N: Sequence[bytes],
+        versions_N: Sequence[bytes | None],
+        images_N: Sequence[bytes],
+        score_NA: Sequence[Sequence[float]],
+        details_N: Iterable[dict[str, Any] | None] = repeat(None),
+    ) -> list[str]:
+        """Receipts of predictions of many users, in order.
+
+        Args:
+            base_model_id: of the base model.
+            moment: when they were made.
+            users_N, versions_N, images_N: ids, as `UUID.bytes`; no version if the base model's own scores were given.
+            score_NA: by aspect.
+            details_N: details of each.
+        """
+        if not score_NA:
+            return []
+        num_aspects, time = len(score_NA[0]), int(moment.timestamp() * 1000).to_bytes(6)
+        copy, pack = self._hash.copy, struct.Struct(f">{num_aspects}f").pack
+        base, of_version, of_base = (
+            base_model_id.bytes,
+            bytes((1, num_aspects)),
+            bytes((1 | _OF_BASE_MODEL, num_aspects)),
+        )
+        found = []
+        for user, version, image, scores, details in zip(
+            users_N, versions_N, images_N, score_NA, details_N, strict=False
+        ):
+            kind, model = (of_version, version) if version is not None else (of_base, base)
+            signed = b"".join((user, kind, image, model, time, pack(*scores)))
+            if details is not None:
+                signed += json.dumps(details, separators=(",", ":")).encode()
+            code = copy()
+            code.update(signed)
+            found.append(b2a_base64(signed[_USER_BYTES:] + code.digest(), newline=False))
         # All are translated at once: none has a space.
-        return (_PREFIX + (b" " + _PREFIX).join(found)).translate(_URL_SAFE, b"=").decode().split(" ") if found else []
+        return (_PREFIX + (b" " + _PREFIX).join(found)).translate(_URL_SAFE, b"=").decode().split(" ")
 
     def read(self, user_id: UUID, text: str) -> Receipt:
         """What a receipt says.

@@ -12,8 +12,8 @@ from pydantic import ConfigDict, Field, model_validator
 from paaplus.api.schemas.base_models import BaseModelRef
 from paaplus.api.schemas.common import Flag, In, Many, Number, Out, UserRef
 from paaplus.api.schemas.feedback import RECEIPT_EXAMPLE
-from paaplus.services.predictions.answers import Answer, Asked, Prediction, Source, SourceReason, by_user
-from paaplus.services.predictions.serving import ServedAdapter
+from paaplus.services.predictions.answers import Answer, Asked, Prediction, by_user
+from paaplus.services.predictions.serving import ServedAdapter, Source, SourceReason
 
 
 class PredictionItemIn(In):
@@ -60,7 +60,7 @@ class PredictionsIn(In):
         users, image_ids = self.users or [], self.images or []
         num = len(image_ids)
         places = [range(start, start + num) for start in range(0, num * len(users), num)]
-        return list(map(Asked, users, repeat(image_ids), places))
+        return list(zip(users, repeat(image_ids), places, strict=False))
 
     def wanted(self) -> list[tuple[str, UUID]]:
         """(user, image) pairs in order; all images of the first user come first."""

@@ -11,8 +11,8 @@ from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 from paaplus.api.schemas.base_models import BaseModelRef
 from paaplus.api.schemas.common import Aspect, Flag, In, Many, Out, Sought, UserRef, Whole
 from paaplus.api.schemas.predictions import ServedAdapterOut
-from paaplus.services.predictions.answers import Source, SourceReason
 from paaplus.services.predictions.rankings import TOP_MAX, Ranking
+from paaplus.services.predictions.serving import Source, SourceReason
 from paaplus.texts import checked_id_characters, cleaned
 
 ImageRef = Annotated[

@@ -28,6 +28,7 @@ SQLITE_SCRUB_TIMEOUT_MS = 2_000
 LOCK_LOOK_S = 0.001  # about, between two looks for SQLite's write lock
 LOCK_LOOK_MAX_S = 0.005
 POOL_TIMEOUT_S = 30.0
+MAX_IDLE_READERS = 4  # as many requests as work at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,7 @@ class Database:
             options["isolation_level"] = "REPEATABLE READ"  # one snapshot for all statements, as SQLite always gives
         self._readable = self.engine.execution_options(**options)
         self._read = sessionmaker(self._readable, expire_on_commit=False)
+        self._idle_readers: list[sa.Connection] = []
 
     @property
     def file(self) -> Path | None:
@@ -194,9 +196,25 @@ class Database:
 
     @contextmanager
     def read_connection(self) -> Iterator[sa.Connection]:
-        """As `read_session`, without a session's bookkeeping: for what is asked hundreds of times a second."""
-        with self._readable.connect() as connection, connection.begin():
-            yield connection
+        """As `read_session`, without a session's bookkeeping: for what is asked hundreds of times a second.
+
+        On SQLite a few connections are kept for the next call: to take one from the pool costs as much as a statement.
+        PostgreSQL's are not: others may need them, and the pool sees those that are gone.
+        """
+        try:
+            connection = self._idle_readers.pop()
+        except IndexError:
+            connection = self._readable.connect()
+        is_kept = False
+        try:
+            with connection.begin():
+                yield connection
+            is_kept = self.engine.dialect.name == "sqlite" and len(self._idle_readers) < MAX_IDLE_READERS
+        finally:
+            if is_kept:
+                self._idle_readers.append(connection)
+            else:
+                connection.close()
 
     def scrub(self) -> None:
         """After an erasure: empty SQLite's write-ahead log, which still contains the deleted rows.
@@ -213,4 +231,6 @@ class Database:
                 connection.close()
 
     def dispose(self) -> None:
+        while self._idle_readers:
+            self._idle_readers.pop().close()
         self.engine.dispose()

@@ -90,9 +90,13 @@ def driver_cursor(connection: sa.Connection, text: str) -> Iterator[Any]:
 def one_of(dialect: str, parameter: str, kind: TypeEngine[Any]) -> sa.Select[Any]:
     """The values of one parameter, which `listed` wrote, as rows: for `column.in_(...)`."""
     if dialect == "sqlite":
-        each = sa.func.json_each(sa.bindparam(parameter, type_=sa.String())).table_valued("value", name=parameter)
-        return sa.select(sa.type_coerce(each.c.value, kind))
+        return sa.select(sa.type_coerce(values_of(parameter).c.value, kind))
     return sa.select(sa.func.unnest(sa.bindparam(parameter, type_=postgresql.ARRAY(kind))))
+
+
+def values_of(parameter: str) -> sa.TableValuedAlias:
+    """The values of one parameter, which `listed` wrote, as a table with a column `value`; for SQLite."""
+    return sa.func.json_each(sa.bindparam(parameter, type_=sa.String())).table_valued("value", name=parameter)
 
 
 def listed(connection: sa.Connection, values: Collection[UUID] | Collection[str]) -> Any:

@@ -7,13 +7,14 @@ PostgreSQL has both as objects.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 _EPOCH: Final = {None: datetime(1970, 1, 1), UTC: datetime(1970, 1, 1, tzinfo=UTC)}
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -33,6 +34,11 @@ def raw_time(column: Any) -> sa.ColumnElement[Any]:
 def uuid_of(value: str | UUID) -> UUID:
     """The id of a value that was read `raw`."""
     return value if isinstance(value, UUID) else _uuid_of_text(value)
+
+
+def id_texts(ids: Sequence[UUID]) -> list[str]:
+    """Ids as texts: for many, a fifth of what `str` takes."""
+    return to_json(ids)[2:-2].decode().split('","') if ids else []
 
 
 def hex_of(value: str | UUID) -> str:

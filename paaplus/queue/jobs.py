@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session, aliased
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
 from paaplus.db.prepared import Prepared, listed, one_of
+from paaplus.db.raw_values import id_texts
 from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import JobRow, UserRow
 from paaplus.db.tables.jobs import JobKind, JobState
@@ -121,7 +122,8 @@ def enqueue_adaptations(
     As in `enqueue`, a job that is queued already stays locked until the caller commits.
     """
     dialect = session.get_bind().dialect.name
-    wanted = {adaptation_lock_key(user_id): (user_id, reason) for user_id, reason in users}
+    keys = map(_ADAPT.__add__, id_texts([user_id for user_id, _ in users]))
+    wanted = dict(zip(keys, users, strict=True))
     if (
         dialect == "sqlite" and wanted
     ):  # to look costs a fifth of an insert that conflicts; the caller has the write lock
@@ -146,7 +148,10 @@ _QUEUED: Final = Prepared(
 
 def adaptation_lock_key(user_id: UUID) -> str:
     """The lock key of a user's trainings."""
-    return f"adapt:{user_id}"
+    return f"{_ADAPT}{user_id}"
+
+
+_ADAPT: Final = "adapt:"
 
 
 @cache

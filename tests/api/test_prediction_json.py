@@ -15,6 +15,7 @@ from paaplus.api import prediction_json
 from paaplus.api.schemas.base_models import BaseModelRef
 from paaplus.api.schemas.predictions import PredictionColumnsOut, PredictionOut, PredictionsOut
 from paaplus.db.tables import BaseModelRow
+from paaplus.db.tables.experts import MatchKind
 from paaplus.ids import new_id
 from paaplus.services.predictions.answers import Answer, Prediction, UserScores
 from paaplus.services.predictions.confidence import Confidence
@@ -32,11 +33,12 @@ def user_scores(places: list[int], **changes: Any) -> UserScores:
     found = UserScores(
         new_id(), "base", "no_adapter", None, None, places, [new_id() for _ in places], [image] * len(places), *scores
     )
-    return replace(found, **changes)
+    found = replace(found, **changes)
+    return found if found.adapter is None else replace(found, user_id=found.adapter.user_id)
 
 
-def adapter(trained_at: datetime) -> ServedAdapter:
-    return ServedAdapter(new_id(), 7, "d" * 64, "b" * 64, trained_at, match_id=new_id())
+def adapter(trained_at: datetime, matched: MatchKind | None = None) -> ServedAdapter:
+    return ServedAdapter(new_id(), new_id(), 7, "d" * 64, "b" * 64, trained_at, match_id=new_id(), matched=matched)
 
 
 def answer() -> Answer:
@@ -46,7 +48,8 @@ def answer() -> Answer:
     by_user = [
         user_scores([1, 4], source="adapter", source_reason="active_adapter", receipts=["r1.a", "r1.b"],
                     adapter=adapter(NOW - timedelta(seconds=3.25)), confidences=[spread, spread]),
-        user_scores([0, 6], source="match", source_reason="matched_expert", adapter=adapter(NOW + timedelta(days=1)),
+        user_scores([0, 6], source="match", source_reason="matched_expert",
+                    adapter=adapter(NOW + timedelta(days=1), MatchKind.EXPERT),
                     preference=UsedPreference((0.5, 1.0), None), images=[branchy, branchy]),
         user_scores([3]),
     ]  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 from uuid import UUID
 
 import sqlalchemy as sa
+from pydantic_core import to_json
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.util import identity_key
@@ -374,7 +375,7 @@ def _known_events(connection: sa.Connection, prepared: Sequence[PreparedEvent]) 
     """Events that the logs have under the ids that the new ones have or refer to."""
     ids = {(p.user, p.event.event_id) for p in prepared}
     ids |= {(p.user, p.event.retracts_event_id) for p in prepared if p.event.retracts_event_id}
-    rows = _KNOWN.rows(connection, ids=json.dumps(list(ids)))
+    rows = _KNOWN.rows(connection, ids=to_json(list(ids)).decode())
     return {(hex_of(user_id), event_id): (sequence, digest, kind) for user_id, event_id, sequence, digest, kind in rows}
 
 
@@ -406,7 +407,7 @@ def _write_users(session: Session, connection: sa.Connection, users: list[_Locke
         (user.key, user.feedback_sequence, *[driver_value(dialect, getattr(user.due, name)) for name in DUE_WRITTEN])
         for user in users
     ]
-    _UPDATE.rows(connection, users=json.dumps(values))
+    _UPDATE.rows(connection, users=to_json(values).decode())
     for user in users if session.identity_map else ():  # what the caller has read of the row before is old now
         if (row := session.identity_map.get(identity_key(UserRow, user.id))) is not None:
             set_committed_value(row, "feedback_sequence", user.feedback_sequence)

@@ -34,7 +34,7 @@ from paaplus.settings import Settings
 MAX_EVENTS: Final = 256  # of one transaction, unless one posting has more
 MAX_EVENTS_SHARED: Final = 32  # the same while several callers post
 LARGE: Final = 16  # events of a posting that is written in parts of so many, each prepared in its caller's thread
-LARGE_ALONE: Final = 256  # of its parts while no other caller is active
+LARGE_ALONE: Final = 512  # of its parts while no other caller is active: some 50 ms under the write lock
 MAX_WAITING: Final = 1_000  # postings
 NUM_PATIENT: Final = 8  # threads for postings to users that another transaction has locked
 _LOCK_NOT_AVAILABLE: Final = "55P03"  # of PostgreSQL

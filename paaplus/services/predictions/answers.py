@@ -8,28 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal
 from uuid import UUID
 
 from paaplus.db.tables import BaseModelRow
-from paaplus.db.tables.experts import MatchKind
 from paaplus.services.predictions.confidence import Confidence
-from paaplus.services.predictions.serving import ProjectedImage, ServedAdapter, UsedPreference
-
-Source = Literal["adapter", "match", "base"]
-SourceReason = Literal[
-    "active_adapter",
-    "matched_generic",
-    "matched_expert",
-    "matched_combination",
-    "no_adapter",
-    "adapter_of_another_base_model",
-]
-_MATCHED: Final[dict[MatchKind, SourceReason]] = {
-    MatchKind.GENERIC: "matched_generic",
-    MatchKind.EXPERT: "matched_expert",
-    MatchKind.COMBINATION: "matched_combination",
-}
+from paaplus.services.predictions.serving import ProjectedImage, ServedAdapter, Source, SourceReason, UsedPreference
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +24,20 @@ class Target:
     image_id: UUID
 
 
-class Asked(NamedTuple):
-    """What a call asks of one user. `user`: a reference, or an id that was found. `places`: of its items in the answer.
-
-    Users who are asked for the same images may share one list.
-    """
-
-    user: Any
-    image_ids: Sequence[UUID]
-    places: Sequence[int]
+# What a call asks of one user: the user's reference, or the id that was found; ids of images; places of these items in
+# the answer. Users who are asked for the same images may share one list.
+Asked = tuple[Any, Sequence[UUID], Sequence[int]]
 
 
 def by_user(pairs: Iterable[tuple[Any, UUID]]) -> list[Asked]:
     """(user, image) pairs of an answer, in order, by user."""
-    found: dict[Any, Asked] = {}
+    found: dict[Any, tuple[Any, list[UUID], list[int]]] = {}
     for place, (user, image_id) in enumerate(pairs):
         asked = found.get(user)
         if asked is None:
-            found[user] = asked = Asked(user, [], [])
-        asked.image_ids.append(image_id)  # type: ignore[attr-defined]  # made here
-        asked.places.append(place)  # type: ignore[attr-defined]
+            found[user] = asked = (user, [], [])
+        asked[1].append(image_id)
+        asked[2].append(place)
     return list(found.values())
 
 
@@ -151,7 +129,7 @@ def source_of(served: ServedAdapter | None, is_personal: bool) -> tuple[Source, 
         return "base", "no_adapter"
     if not is_personal:
         return "base", "adapter_of_another_base_model"
-    return ("adapter", "active_adapter") if served.matched is None else ("match", _MATCHED[served.matched])
+    return served.source
 
 
 def _predictions(user: UserScores, aspects: Sequence[str]) -> Iterator[Prediction]:

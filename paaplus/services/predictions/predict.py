@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from functools import cached_property
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any, Final
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from paaplus.db.engine import Database, is_disk_full
 from paaplus.db.tables import ImageRow
 from paaplus.db.types import utcnow
 from paaplus.errors import NotFound
-from paaplus.receipts import Signed, Signer
+from paaplus.receipts import Signer
 from paaplus.scoring.adapters import Adapter, TasteVector
 from paaplus.scoring.together import score_together
 from paaplus.services.images import images
@@ -126,7 +126,7 @@ class Predictor:
         """
         asked = by_user((target.user_id, target.image_id) for target in targets)
         image_ids = {target.image_id for target in targets}
-        serving = self._store.load({each.user for each in asked}, image_ids, with_priors=with_confidence)
+        serving = self._store.load({user_id for user_id, _, _ in asked}, image_ids, with_priors=with_confidence)
         return self._scored(serving, asked, with_confidence, with_receipts)
 
     def answer_references(
@@ -159,7 +159,9 @@ class Predictor:
         read = self._read(principal, asked, with_confidence) if principal.application is not None else None
         if read is None:  # something does not exist, and is named; or an admin asks, whose users are of any application
             pairs = {
-                place: (each.user, i) for each in asked for place, i in zip(each.places, each.image_ids, strict=True)
+                place: (user, i)
+                for user, image_ids, places in asked
+                for place, i in zip(places, image_ids, strict=True)
             }
             targets = self.resolve(principal, [pairs[place] for place in range(len(pairs))])
             return self.answer(targets, with_confidence=with_confidence, with_receipts=with_receipts)
@@ -169,18 +171,18 @@ class Predictor:
         self, principal: Principal, asked: Sequence[Asked], with_priors: bool
     ) -> tuple[Serving, list[Asked]] | None:
         """What scoring needs, in one transaction; None: a user or an image does not exist for this principal."""
-        refs = [each.user for each in asked]
-        lists = {id(each.image_ids): each.image_ids for each in asked}.values()
+        refs = [user for user, _, _ in asked]
+        lists = {id(image_ids): image_ids for _, image_ids, _ in asked}.values()
         image_ids = dict.fromkeys(chain.from_iterable(lists))
         with self._database.read_connection() as connection:
             found = active_versions.of_references(connection, principal, refs)
             if len(found) < len(refs) or not images.are_visible(connection, principal, image_ids):
                 return None
-            versions = dict(found.values())
-            active = {user_id: version for user_id, version in versions.items() if version is not None}
-            serving = self._store.read(connection, versions, active, image_ids, with_priors=with_priors)
-        of_users = [Asked(found[user][0], image_ids, places) for user, image_ids, places in asked]
-        return serving, of_users if len(versions) == len(of_users) else _joined(of_users)
+            active = {row[0]: row for row in found.values()}  # one may be asked for by id and by name
+            serving = self._store.read(connection, active.values(), image_ids, with_priors=with_priors)
+        ids = dict(zip(active, serving.user_ids, strict=True))
+        of_users = [(ids[found[user][0]], image_ids, places) for user, image_ids, places in asked]
+        return serving, of_users if len(ids) == len(of_users) else _joined(of_users)
 
     def _scored(self, serving: Serving, asked: Sequence[Asked], with_confidence: bool, with_receipts: bool) -> Answer:
         """Compute scores, sign receipts, and request missing features."""
@@ -190,7 +192,7 @@ class Predictor:
         if with_confidence:
             for user in scored:
                 user.confidences = _confidences(serving, user)
-        num_items = sum([len(each.places) for each in asked])
+        num_items = sum([len(places) for _, _, places in asked])
         unscored = {}
         if sum([len(user.places) for user in scored]) < num_items:
             unscored = self._unscored(serving, asked, {place for user in scored for place in user.places})
@@ -198,18 +200,23 @@ class Predictor:
         return Answer(serving.base_model, num_items, scored, unscored, is_plain)
 
     def _sign(self, serving: Serving, scored: list[UserScores]) -> None:
-        has_details = _has_details(serving)
-        signed = [
-            Signed(
-                user.user_id,
-                user.adapter.id if user.adapter is not None else None,
-                user.image_ids,
-                user.score_NA,
-                _details_of(user) if has_details else None,
-            )
-            for user in scored
-        ]
-        receipts = self.signer.sign_all(serving.base_model.id, utcnow(), signed)
+        users_N: list[bytes] = []
+        versions_N: list[bytes | None] = []
+        images_N: list[bytes] = []
+        score_NA: list[list[float]] = []
+        of_lists: dict[int, list[bytes]] = {}  # by list of image ids
+        for user in scored:
+            num, version = len(user.places), user.adapter
+            users_N += [version.parts.user_bytes if version is not None else user.user_id.bytes] * num
+            versions_N += [version.parts.version_bytes if version is not None else None] * num
+            if id(user.image_ids) not in of_lists:
+                of_lists[id(user.image_ids)] = [image_id.bytes for image_id in user.image_ids]
+            images_N += of_lists[id(user.image_ids)]
+            score_NA += user.score_NA
+        details_N = chain.from_iterable(map(_details_of, scored)) if _has_details(serving) else repeat(None)
+        receipts = self.signer.sign_each(
+            serving.base_model.id, utcnow(), users_N, versions_N, images_N, score_NA, details_N
+        )
         start = 0
         for user in scored:
             end = start + len(user.places)
@@ -218,7 +225,7 @@ class Predictor:
 
     def _unscored(self, serving: Serving, asked: Sequence[Asked], scored: set[int]) -> dict[int, Prediction]:
         """By place, the predictions of items without a score; those that are pending wait for the job."""
-        pending = {i for each in asked for i in each.image_ids} - serving.images.keys() - serving.failed.keys()
+        pending = {i for _, image_ids, _ in asked for i in image_ids} - serving.images.keys() - serving.failed.keys()
         retry_after_s = math.ceil(self._settings.scan_interval_s)
         job_id = None
         if pending or serving.damaged:
@@ -229,9 +236,9 @@ class Predictor:
                     raise
                 log.error("features_not_requested", num_images=len(pending), error="the disk is full")
         return {
-            place: _unscored(Target(each.user, image_id), serving, job_id, retry_after_s)
-            for each in asked
-            for place, image_id in zip(each.places, each.image_ids, strict=True)
+            place: _unscored(Target(user_id, image_id), serving, job_id, retry_after_s)
+            for user_id, image_ids, places in asked
+            for place, image_id in zip(places, image_ids, strict=True)
             if place not in scored
         }
 
@@ -250,7 +257,7 @@ def _joined(asked: Sequence[Asked]) -> list[Asked]:
         all_ids, all_places = of_one.setdefault(user_id, ([], []))
         all_ids += image_ids
         all_places += places
-    return [Asked(user_id, *lists) for user_id, lists in of_one.items()]
+    return [(user_id, *lists) for user_id, lists in of_one.items()]
 
 
 def _score(serving: Serving, asked: Sequence[Asked]) -> list[UserScores]:
@@ -278,7 +285,7 @@ def _score(serving: Serving, asked: Sequence[Asked]) -> list[UserScores]:
         facts, adapter = versions.get(user_id, _NO_VERSION)
         adapters_N += [adapter] * len(places)
         images_N += of_user
-        source, reason = source_of(facts, adapter is not None)
+        source, reason = source_of(facts, False) if facts is None or adapter is None else facts.source
         of_version = facts if adapter is not None else None
         scored.append(UserScores(user_id, source, reason, of_version, preference, places, image_ids, of_user, [], []))
     if not scored:
@@ -322,10 +329,8 @@ def _has_details(serving: Serving) -> bool:
     return serving.scorer.heads is not None or bool(serving.preferences)
 
 
-def _details_of(user: UserScores) -> list[dict[str, Any] | None] | None:
-    """Details behind the scores of each item; None: of no item."""
-    if user.preference is None and all(image.branches is None for image in user.images):
-        return None
+def _details_of(user: UserScores) -> list[dict[str, Any] | None]:
+    """Details behind the scores of each item."""
     return [_details(user.preference, image.branches) for image in user.images]
 
 

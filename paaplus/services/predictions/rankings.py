@@ -25,8 +25,8 @@ from paaplus.errors import Damaged, InvalidInput, NotFound, Unavailable
 from paaplus.records import SCORE_MAX
 from paaplus.services.feedback import feedback_log
 from paaplus.services.images.filters import EVERY_IMAGE, ImageFilter
-from paaplus.services.predictions.answers import Source, SourceReason, source_of
-from paaplus.services.predictions.serving import ServedAdapter
+from paaplus.services.predictions.answers import source_of
+from paaplus.services.predictions.serving import ServedAdapter, Source, SourceReason
 from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.settings import Settings
 

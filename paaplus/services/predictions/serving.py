@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -40,6 +40,41 @@ class UsedPreference:
     version: int | None
 
 
+Source = Literal["adapter", "match", "base"]
+SourceReason = Literal[
+    "active_adapter",
+    "matched_generic",
+    "matched_expert",
+    "matched_combination",
+    "no_adapter",
+    "adapter_of_another_base_model",
+]
+_MATCHED: Final[dict[MatchKind, SourceReason]] = {
+    MatchKind.GENERIC: "matched_generic",
+    MatchKind.EXPERT: "matched_expert",
+    MatchKind.COMBINATION: "matched_combination",
+}
+
+
+class AnswerParts(NamedTuple):
+    """What every answer says of a version, made once. Texts are JSON.
+
+    Args:
+        user: the user's id.
+        adapter: where its scores come from and why, and a `ServedAdapterOut` up to its age.
+        match: the id of the match.
+        trained_us: when it was trained, in microseconds since 1970.
+        user_bytes, version_bytes: ids, for receipts.
+    """
+
+    user: str
+    adapter: str
+    match: str
+    trained_us: int
+    user_bytes: bytes
+    version_bytes: bytes
+
+
 @dataclass(frozen=True)
 class ServedAdapter:
     """A user's active version. `preference`: its generic scores were computed with it.
@@ -47,6 +82,7 @@ class ServedAdapter:
     `matched`: the kind of match, if a match made this version; None: a training made it.
     """
 
+    user_id: UUID
     id: UUID
     number: int
     digest: str
@@ -57,12 +93,23 @@ class ServedAdapter:
     matched: MatchKind | None = None
 
     @cached_property
-    def as_json(self) -> tuple[str, int]:
-        """What answers say of it up to its age, as JSON, and when it was trained, in microseconds since 1970."""
+    def source(self) -> tuple[Source, SourceReason]:
+        """Where its scores come from, and why."""
+        return ("adapter", "active_adapter") if self.matched is None else ("match", _MATCHED[self.matched])
+
+    @cached_property
+    def parts(self) -> AnswerParts:
+        # Ids, digests, numbers, times and the words of `source` have no character that JSON would read.
         trained_at = self.trained_at.isoformat().replace("+00:00", "Z")
-        return (
-            f'{{"id":"{self.id}","number":{self.number},"digest":"{self.digest}","trained_at":"{trained_at}","age_s":',
+        source, reason = self.source
+        return AnswerParts(
+            f'"{self.user_id}"',
+            f'"source":"{source}","source_reason":"{reason}","adapter":{{"id":"{self.id}","number":{self.number},'
+            f'"digest":"{self.digest}","trained_at":"{trained_at}","age_s":',
+            "null" if self.match_id is None else f'"{self.match_id}"',
             microseconds(self.trained_at),
+            self.user_id.bytes,
+            self.id.bytes,
         )
 
 
@@ -92,6 +139,7 @@ class Serving:
 
     base_model: BaseModelRow
     scorer: BaseScorer
+    user_ids: list[UUID]  # in the order asked
     versions: dict[UUID, ServedVersion]  # by user
     priors: dict[str, Prior]  # by digest: those that the adapters started from, if they still exist
     images: dict[UUID, ProjectedImage]  # projected without a user preference

@@ -50,7 +50,9 @@ from paaplus.storage.blobs import BlobStore
 
 PREFERENCE_VERSION: Final = "preference_version"  # key in a version's metrics: the version of the preference
 
-VERSION_OVERHEAD_BYTES: Final = 1_200  # of a cached version: its facts, headers of its arrays, a key, a place
+VERSION_OVERHEAD_BYTES: Final = (
+    1_600  # of a cached version: its facts as objects and texts, headers of its arrays, a key, a place
+)
 
 VersionKey = tuple[Any, Any, str]  # version, its match, digest of the base model
 
@@ -86,15 +88,14 @@ class ServingStore:
             Unavailable: no base model yet, or the base model is damaged.
         """
         with self._database.read_connection() as connection:
-            return self.read(
-                connection, user_ids, active_versions.of_users(connection, user_ids), image_ids, with_priors=with_priors
-            )
+            active: dict[UUID, ActiveVersion] = {user_id: (user_id, None, None) for user_id in user_ids}
+            active |= {as_uuid(row[0]): row for row in active_versions.of_users(connection, user_ids)}
+            return self.read(connection, active.values(), image_ids, with_priors=with_priors)
 
     def read(
         self,
         connection: sa.Connection,
-        user_ids: Collection[UUID],
-        active: dict[UUID, ActiveVersion],
+        active: Collection[ActiveVersion],
         image_ids: Collection[UUID],
         *,
         with_priors: bool = False,
@@ -106,8 +107,7 @@ class ServingStore:
 
         Args:
             connection: in a read transaction, which has seen `active`.
-            user_ids: the users.
-            active: their active versions.
+            active: the users with their active versions, each user once.
             image_ids: the images.
             with_priors: read also what the confidence of scores needs.
 
@@ -119,7 +119,7 @@ class ServingStore:
         known = self._images.get_each([(base_model.digest, image_id, None) for image_id in image_ids])
         images = {image_id: image for image_id, image in zip(image_ids, known, strict=True) if image is not None}
         with LazySession(connection) as session:
-            versions, damaged = self._read_versions(connection, active, base_model.digest)
+            user_ids, versions, damaged = self._read_versions(connection, active, base_model.digest)
             used = _used_preferences(session.get(), scorer, user_ids, versions) if scorer.preference_dim else {}
             # A user's preference changes the projection, which needs the features again.
             missing = [image_id for image_id in image_ids if used or image_id not in images]
@@ -128,10 +128,12 @@ class ServingStore:
             priors = self._priors(scorer, wanted, *_prior_rows(session.get(), wanted)) if wanted else {}
         found = sorted_features(stored, scorer.feature_dim)
         features = found.usable
-        images |= self._project(scorer, {i: features_D for i, features_D in features.items() if i not in images})
+        if features:
+            images |= self._project(scorer, {i: features_D for i, features_D in features.items() if i not in images})
         return Serving(
             base_model,
             scorer,
+            user_ids,
             versions,
             priors,
             images,
@@ -163,26 +165,33 @@ class ServingStore:
         return priors
 
     def _read_versions(
-        self, connection: sa.Connection, active: dict[UUID, ActiveVersion], base_digest: str
-    ) -> tuple[dict[UUID, ServedVersion], dict[UUID, str]]:
-        """Versions by user, from the cache or from their rows; and by user what is wrong with those that are damaged.
+        self, connection: sa.Connection, active: Collection[ActiveVersion], base_digest: str
+    ) -> tuple[list[UUID], dict[UUID, ServedVersion], dict[UUID, str]]:
+        """The users in order; versions by user, from the cache or from their rows; and what is wrong with those that
+        are damaged, by user.
 
         The adapter of a version for another base model is not read.
         """
-        keys = [(adapter_id, match_id, base_digest) for adapter_id, match_id in active.values()]
+        keys = [(adapter_id, match_id, base_digest) for _, adapter_id, match_id in active if adapter_id is not None]
+        cached = iter(self._adapters.get_each(keys))
+        user_ids: list[UUID] = []
         found: dict[UUID, ServedVersion] = {}
         missing: dict[UUID, VersionKey] = {}
-        for user_id, key, known in zip(active, keys, self._adapters.get_each(keys), strict=True):
+        for user, adapter_id, match_id in active:
+            known = next(cached) if adapter_id is not None else None
+            user_id = known.facts.user_id if known is not None else as_uuid(user)
+            user_ids.append(user_id)
             if known is not None:
                 found[user_id] = known
-            else:
-                missing[user_id] = key
+            elif adapter_id is not None:
+                missing[user_id] = adapter_id, match_id, base_digest
         damaged: dict[UUID, str] = {}
         if not missing:
-            return found, damaged
+            return user_ids, found, damaged
         ids = listed(connection, [as_uuid(adapter_id) for adapter_id, _, _ in missing.values()])
         for row in _VERSIONS.rows(connection, ids=ids):
-            user_id, facts, data = as_uuid(row[0]), _facts(row), row[-1]
+            facts, data = _facts(row), row[-1]
+            user_id = facts.user_id
             try:
                 adapter = (
                     verified_adapter(facts.digest, data, base_digest) if facts.base_digest == base_digest else None
@@ -194,7 +203,7 @@ class ServingStore:
             found[user_id] = version = ServedVersion(facts, adapter)
             size_of_numbers = len(data) if adapter is not None else 0
             self._adapters.put(missing[user_id], version, size_of_numbers + VERSION_OVERHEAD_BYTES)
-        return found, damaged
+        return user_ids, found, damaged
 
     def _project(self, scorer: BaseScorer, features: dict[UUID, np.ndarray]) -> dict[UUID, ProjectedImage]:
         """Project images without a user preference, and cache them."""
@@ -252,11 +261,24 @@ _VERSIONS: Final = Prepared(_versions_by_id)
 
 def _facts(row: Any) -> ServedAdapter:
     """What an answer says of a row of `_VERSIONS`."""
-    _, version_id, number, digest, base_digest, created_at, match_id, preference, preference_version, matched, _ = row
+    (
+        user_id,
+        version_id,
+        number,
+        digest,
+        base_digest,
+        created_at,
+        match_id,
+        preference,
+        preference_version,
+        matched,
+        _,
+    ) = row
     values = document_of(preference)
     trained_at = moment_of(created_at)
     assert trained_at is not None, "every version has a time"
     return ServedAdapter(
+        as_uuid(user_id),
         as_uuid(version_id),
         number,
         digest,

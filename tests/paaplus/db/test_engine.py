@@ -68,6 +68,46 @@ def test_a_reader_keeps_its_snapshot_while_another_writes_on_sqlite(tmp_path: Pa
     database.dispose()
 
 
+def count_users_by_connection(database: Database) -> int:
+    with database.read_connection() as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(UserRow)) or 0
+
+
+def test_every_read_connection_sees_what_was_committed_before(database: Database) -> None:
+    for count in range(3):
+        assert count_users_by_connection(database) == count
+        with database.session() as session:
+            make_user(session, external_id=f"u{count}")
+
+
+def test_a_read_connection_is_kept_on_sqlite_unless_its_block_raised(database: Database) -> None:
+    is_sqlite = database.engine.dialect.name == "sqlite"
+    with database.read_connection() as first:
+        pass
+    assert first.closed is not is_sqlite
+
+    def fail() -> None:
+        with database.read_connection() as connection:
+            failed.append(connection)
+            raise ZeroDivisionError
+
+    failed: list[sa.Connection] = []
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert failed[0].closed
+    assert (failed[0] is first) is is_sqlite
+    with database.read_connection() as last:
+        pass
+    database.dispose()
+    assert last.closed
+
+
+def test_readers_at_the_same_moment_have_connections_of_their_own(database: Database) -> None:
+    with database.read_connection() as one, database.read_connection() as other:
+        assert one is not other
+        assert one.connection.dbapi_connection is not other.connection.dbapi_connection
+
+
 def test_objects_can_be_read_after_their_session(database: Database) -> None:
     with database.session() as session:
         user = make_user(session, external_id="anna")

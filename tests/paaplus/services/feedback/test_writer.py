@@ -158,15 +158,15 @@ def test_a_large_posting_is_written_in_small_parts_while_others_are_active(
     busy, context = Busy(), contextvars.copy_context()
     if not is_alone:
         context.run(pauses.use, busy)
-    events = [posted("anna", f"e{n}", image_id, n) for n in range(300)]
+    events = [posted("anna", f"e{n}", image_id, n) for n in range(600)]
     results = context.run(feedback.submit, KEY, events).result(30)
     assert {result.status for result in results} == {"accepted"}
-    assert [event_id for event_id, _ in log(database)] == [f"e{n}" for n in range(300)]
+    assert [event_id for event_id, _ in log(database)] == [f"e{n}" for n in range(600)]
     if is_alone:
-        assert sizes == [256, 44]
+        assert sizes == [512, 88]
     else:
-        assert sizes == [16] * 18 + [12]
-        assert busy.num_pauses >= 19
+        assert sizes == [16] * 37 + [8]
+        assert busy.num_pauses >= 38
 
 
 def test_a_posting_that_fails_does_not_fail_the_others(

@@ -35,7 +35,7 @@ from paaplus.ids import new_id
 from paaplus.scoring.adapters import Adapter, Bottleneck, TasteVector
 from paaplus.services.images import images
 from paaplus.services.predictions import active_versions, serving_store
-from paaplus.services.predictions.answers import Asked, Prediction, Target
+from paaplus.services.predictions.answers import Prediction, Target
 from paaplus.services.predictions.predict import Predictor
 from paaplus.services.registry import base_models
 from paaplus.services.users.keys import OPERATOR, Principal
@@ -460,7 +460,7 @@ def test_users_who_share_a_list_of_images_are_answered_as_alone(world: World) ->
         waiting = make_image(session).id
     image_ids = [world.images[1], waiting, world.images[0]]
     users = [f"u{i}" for i in range(NUM_USERS)]
-    asked = [Asked(user, image_ids, range(3 * n, 3 * n + 3)) for n, user in enumerate(users)]
+    asked = [(user, image_ids, range(3 * n, 3 * n + 3)) for n, user in enumerate(users)]
     together = world.predictor().answer_asked(APP, asked).items
     alone = [world.predictor().answer_references(APP, [(user, i)]).items[0] for user in users for i in image_ids]
     assert [(i.user_id, i.image_id, i.status) for i in together] == [(i.user_id, i.image_id, i.status) for i in alone]
