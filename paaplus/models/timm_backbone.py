@@ -20,6 +20,7 @@ from paaplus.errors import InvalidInput, Unavailable
 from paaplus.models.compiled import CompiledNetwork
 from paaplus.models.device import resolve_device
 from paaplus.models.extractor import FeatureBlock, Preprocessing, extractor_digest
+from paaplus.models.finite import all_finite
 from paaplus.models.folding import fold_batch_norms
 from paaplus.models.lean_imports import leaving_out
 from paaplus.models.torchvision_shim import ensure_torchvision
@@ -136,7 +137,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise InvalidInput(f"weights file {path} is not a mapping of names to tensors")
     for name, value in content.items():
-        if value.is_floating_point() and not torch.isfinite(value.float()).all():
+        if value.is_floating_point() and not all_finite(value):
             raise InvalidInput(f"weights file {path}: {name!r:.100} has numbers that are not finite")
     return dict(content)
 

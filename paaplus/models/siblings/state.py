@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from paaplus.errors import InvalidInput
 from paaplus.models.timm_backbone import read_state
@@ -16,6 +17,8 @@ DERIVED = ("relative_position_index", "relative_coords_table", "attn_mask")
 _MAX_NAMES_TOLD = 5
 
 State = Mapping[str, Tensor]
+
+_DRAWS = {Tensor.uniform_, Tensor.normal_, Tensor.erfinv_}  # erfinv_: of a normal drawn between limits
 
 # What each file can be told by, the special before the general: what its reader is called, and the sign.
 _SIGNS: tuple[tuple[str, Callable[[State], bool]], ...] = (
@@ -90,13 +93,22 @@ def load(network: nn.Module, state: State, source: str) -> nn.Module:
 def empty(build: Callable[[], nn.Module]) -> nn.Module:
     """A network whose parameters are not drawn at random first, since a file gives all of them.
 
-    One with tables that it works out for itself, and that no file holds, is built in full.
+    Tables that it works out for itself are there. The parameters hold whatever was in memory.
     """
-    with torch.device("meta"):
-        network = build()
-    if {name for name, _ in network.named_buffers()} <= network.state_dict().keys():
-        return network.to_empty(device="cpu")
-    return build()
+    with _NothingDrawn():
+        return build()
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves tensors as they are where their numbers would be drawn: that takes longer than reading a file."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _DRAWS or getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def _rows(state: State, name: str) -> int:

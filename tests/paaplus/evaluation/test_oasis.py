@@ -21,8 +21,11 @@ from paaplus.models.base_models import load_extractor
 OASIS = os.environ.get("PAAPLUS_TEST_OASIS", "")
 SPLIT = Path(os.environ.get("PAAPLUS_TEST_SHARED", "")) / "tools" / "oasis_split.py"
 
-# SRCC per person after k ratings, mean over seeds 0-2 of the split that reported numbers use.
-REQUIRED = {0: 0.512, 10: 0.530, 25: 0.545, 50: 0.558, 100: 0.572}
+# SRCC per person after k ratings. What is required is the mean over seeds 0-2 of the split that reported numbers use:
+# .512, .530, .545, .558, .572. It is .523, .537, .552, .566, .579 by `paaplus evaluate kshot`. A seed costs 20 s of a
+# core, so one is run here, whose own numbers are .536, .549, .564, .577, .590. Its margins are those of the mean.
+SEEDS = (1,) if SPLIT.is_file() else (0, 1, 2)  # of other splits no single seed has been looked at
+REQUIRED = {0: 0.5255, 10: 0.542, 25: 0.557, 50: 0.569, 100: 0.582}
 
 
 pytestmark = [
@@ -49,7 +52,7 @@ def oasis(features_cache: Path) -> Oasis:
 
 
 def test_personal_scores_are_as_good_as_promised_on_real_people(oasis: Oasis) -> None:
-    document = run_kshot(oasis.data, oasis.make_split, KShotConfig(ks=tuple(REQUIRED), seeds=(0, 1, 2)))
+    document = run_kshot(oasis.data, oasis.make_split, KShotConfig(ks=tuple(REQUIRED), seeds=SEEDS))
     summary = {entry["k"]: entry for entry in document["summary"]}
     if SPLIT.is_file():
         assert {k: summary[k]["personal"] for k in REQUIRED if summary[k]["personal"] < REQUIRED[k]} == {}
@@ -63,8 +66,8 @@ def test_personal_scores_are_as_good_as_promised_on_real_people(oasis: Oasis) ->
 
 
 def test_matching_new_users_with_experts_gains_what_is_promised_on_real_people(oasis: Oasis) -> None:
-    """On the first 40 test people of two seeds; all of three are in benchmarks/results."""
-    config = MatchingConfig(pairs=(0, 12), ks=(10,), num_experts=(), seeds=(0, 1), limit_people=40)
+    """On the first 40 test people of one seed; all of three seeds are in benchmarks/results."""
+    config = MatchingConfig(pairs=(0, 12), ks=(10,), num_experts=(), seeds=SEEDS[:2], limit_people=40)
     document = run_matching(oasis.data, oasis.make_split, config)
     for state in document["summary"]:  # never below generic on average, beyond what chance does to so few people
         assert state["combination"]["ahead"]["mean"] > -0.002, state["state"]

@@ -23,12 +23,20 @@ try:
     logger.SummaryWriter()
 except ImportError as error:
     refusal = str(error)
+import gc, timm, torchvision
+from torchvision.transforms.v2 import ToImage
+from paaplus.models.torchvision_shim import ensure_torchvision
+gc.collect()
+assert ensure_torchvision() is torchvision
+assert torch.ops.torchvision.nms is not None
+assert timm.create_model("test_vit", num_classes=0)(torch.zeros(1, 3, 160, 160)).shape[0] == 1
 print(json.dumps({"loaded": sorted(loaded), "figure": matplotlib.figure.Figure.__name__, "refusal": refusal,
                   "compiler": callable(torch._dynamo.disable)}))
 """
 
 
 def test_worker_loads_neither_plotting_nor_trackers_nor_the_compiler_and_they_can_be_loaded_later() -> None:
+    """Also timm and torchvision, whose operators must be declared before Avalanche is imported."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM],
         cwd=Path(__file__).parents[3],

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from paaplus.errors import InvalidInput
+from paaplus.models.finite import all_finite
 from paaplus.models.physiqueframe.network.config import FrameConfig
 from paaplus.models.physiqueframe.network.frame import PhysiqueFrame
 from paaplus.models.physiqueframe.tensor_file import TensorFile, TensorSource
@@ -164,7 +165,7 @@ def _compare(
 
 def _read(source: TensorSource, official: str, like: Tensor, name: str) -> Tensor:
     tensor = source.read(official)
-    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+    if tensor.is_floating_point() and not all_finite(tensor):
         raise InvalidInput(f"{name}: {official} has numbers that are not finite")
     return tensor.to(like.dtype).view(like.shape)
 

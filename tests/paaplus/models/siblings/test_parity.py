@@ -1,18 +1,20 @@
 """Every network gives the original's numbers: each case of each fixture folder, by the program that anybody can run.
 
-One network by the command itself. For the others its function is called here, and the folder's `verify.py` runs in a
-fork: each process imports torch once more.
+One network by the command itself. For the others its function is called here, and the folder's `verify.py` runs in this
+process: each other one imports torch once more.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from subprocess import CompletedProcess
-from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,11 +24,13 @@ import torch
 from PIL import Image
 
 from benchmarks import siblings as benchmark
+from paaplus.models.siblings import parity
+from paaplus.models.siblings.exposure_net import Lightness
 from paaplus.models.siblings.load import read_network
 from paaplus.models.siblings.parity import FUNCTIONS
 from paaplus.models.siblings.tools import BUILDERS
-from paaplus.tools.tool import Tool, ToolImage
-from tests.support.forks import ForkedCommand
+from paaplus.tools.tool import ToolImage
+from tests.support.run_script import run_script
 
 SHARED = os.environ.get("PAAPLUS_TEST_SHARED")
 SIBLINGS = Path(SHARED or ".") / "siblings"
@@ -45,15 +49,43 @@ needs_weights = pytest.mark.skipif(
 HEAVY = ("eat", "icaa_det", "prompt_det", "elta", "p_ieanet", "tanet")
 
 
-def run_forked(command: list[str], *, cwd: Path, env: dict[str, str], **options: Any) -> CompletedProcess[str]:
+@pytest.fixture
+def verified_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`verify.py` runs in this process. Cases with the same weights share them, and so the network that has them."""
+    monkeypatch.syspath_prepend(str(SIBLINGS / "parity"))
+    common = importlib.import_module("common")
+    monkeypatch.setitem(sys.modules, "common", common)  # and not for the next test
+    monkeypatch.setattr(common, "weights", cache(common.weights))
+    monkeypatch.setattr(benchmark, "subprocess", SimpleNamespace(run=run_here))
+    yield
+    parity._last.clear()  # some have 350 MB
+
+
+def run_here(command: list[str], *, cwd: Path, env: dict[str, str], **options: Any) -> CompletedProcess[str]:
     """`subprocess.run`, but for `verify.py`."""
-    if command[1] != "verify.py":
-        return subprocess.run(command, cwd=cwd, env=env, **options)
-    script = [sys.executable, "-m", "tests.support.run_script", str(cwd / command[1]), *command[2:]]
-    with TemporaryDirectory() as folder:
-        output, errors = Path(folder, "output"), Path(folder, "errors")
-        code = ForkedCommand(script, env, output, errors).wait(SECONDS_OF_ONE)
-        return CompletedProcess(command, code, output.read_text(), errors.read_text())
+    if command[1] == "verify.py":
+        return run_script(cwd / command[1], command[2:], env)
+    return subprocess.run(command, cwd=cwd, env=env, **options)
+
+
+@pytest.fixture
+def lightness_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What P-IEANet's costly branch says of an image is asked once of each network. It looks at each image alone."""
+    forward = Lightness.forward
+
+    def remembered(self: Lightness, rgb_B3HW: torch.Tensor, seen: dict[str, torch.Tensor]) -> torch.Tensor:
+        known: dict[bytes, tuple[torch.Tensor, dict[str, torch.Tensor]]] = vars(self).setdefault("known", {})
+        told = []
+        for rgb_13HW in rgb_B3HW.split(1):
+            key = rgb_13HW.numpy().tobytes()
+            if key not in known:
+                own: dict[str, torch.Tensor] = {}
+                known[key] = forward(self, rgb_13HW, own), own
+            told.append(known[key])
+        seen |= {name: torch.cat([own[name] for _, own in told]) for name in told[0][1]}
+        return torch.cat([map_11HW for map_11HW, _ in told])
+
+    monkeypatch.setattr(Lightness, "forward", remembered)
 
 
 @needs_fixture
@@ -62,8 +94,8 @@ def run_forked(command: list[str], *, cwd: Path, env: dict[str, str], **options:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in FUNCTIONS]
 )
-def test_every_case_is_within_its_tolerance(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark, "subprocess", SimpleNamespace(run=run_forked))
+@pytest.mark.usefixtures("verified_here", "lightness_once")
+def test_every_case_is_within_its_tolerance(name: str) -> None:
     result = benchmark.check((SIBLINGS / "parity" / name).resolve(), "", None)
     benchmark.print_table([result])  # the largest differences; `pytest -s` shows them
     assert (result.state, result.cases > 0) == ("ok", True), result.notes
@@ -89,9 +121,12 @@ def test_command_tells_the_same(tmp_path: Path) -> None:
     assert (result["name"], result["state"], result["cases"] > 0) == (name, "ok", True)
 
 
-@pytest.fixture(scope="module")
-def exposure() -> Tool:
-    """The tool over the official file."""
+@needs_weights
+@pytest.mark.parity
+@pytest.mark.slow
+@pytest.mark.timeout(SECONDS_OF_ONE)
+def test_official_exposure_map_knows_dark_from_bright() -> None:
+    """The tool over the official file. What the network itself says of other brightnesses is compared above."""
     network, known = read_network("exposure_map", OFFICIAL_MAP), {}
 
     def remembered(pixels_BCHW: torch.Tensor) -> torch.Tensor:
@@ -101,31 +136,13 @@ def exposure() -> Tool:
             known[key] = network(pixels_BCHW)
         return known[key]
 
-    return BUILDERS["exposure_map"]("official-1", lambda: remembered, "cpu", None)  # type: ignore[arg-type,return-value]
-
-
-def mean_map(tool: Tool, image: Image.Image) -> float:
-    values_HW = tool.map(ToolImage(image)).values_HW  # type: ignore[attr-defined]
-    return float(values_HW.astype(np.float64).mean())
-
-
-@needs_weights
-@pytest.mark.parity
-@pytest.mark.slow
-@pytest.mark.timeout(SECONDS_OF_ONE)
-def test_official_exposure_map_knows_dark_from_bright(exposure: Tool) -> None:
+    tool: Any = BUILDERS["exposure_map"]("official-1", lambda: remembered, "cpu", None)  # type: ignore[arg-type,return-value]
     photo = Image.open(SIBLINGS / "parity" / "p_ieanet" / "photo_low.png").convert("RGB")
-    pixel_HW3 = np.asarray(photo, np.float64)
-    brighter = [Image.fromarray(np.clip(np.rint(pixel_HW3 * gain), 0, 255).astype(np.uint8)) for gain in (1, 5)]
-    darker = Image.fromarray(np.rint(pixel_HW3 * 0.25).astype(np.uint8))
-    told = [mean_map(exposure, image) for image in (darker, *brighter)]
-    assert told == sorted(told, reverse=True)
-    assert told == pytest.approx([0.4185, 0.3335, -0.2575], abs=0.01)  # 8 bits move a map by .006 at most
-    plain = {shade: mean_map(exposure, Image.new("RGB", (300, 200), (shade,) * 3)) for shade in (0, 128, 255)}
-    assert plain[0] > 0.3
-    assert plain[255] < -0.4
-    assert abs(plain[128]) < 0.05
-    dark, lit = exposure.score([ToolImage(brighter[0]), ToolImage(brighter[1])])
+    brighter = Image.fromarray((np.asarray(photo, np.uint16) * 5).clip(0, 255).astype(np.uint8))
+    shown = [ToolImage(photo), ToolImage(brighter)]
+    told = [float(tool.map(image).values_HW.astype(np.float64).mean()) for image in shown]
+    assert told == pytest.approx([0.3335, -0.2575], abs=0.01)  # 8 bits move a map by .006 at most
+    dark, lit = tool.score(shown)
     assert dark.scores["exposure"] < lit.scores["exposure"]
     assert dark.scores["under"] < 1.0 < 9.0 < dark.scores["over"]
 

@@ -1,6 +1,6 @@
 """The full-size network against the reference's numbers, where they are: `PAAPLUS_TEST_SHARED=DIR`.
 
-One model for all cases, about 2 GB. The image encoders see the same images in most cases and answer once.
+One model for all cases, about 2 GB. The encoders see the same images and meshes in most cases and answer once.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +20,10 @@ import torch
 from torch import Tensor
 
 from paaplus.models.physiqueframe.inputs import heatmaps
+from paaplus.models.physiqueframe.network import frame
 from paaplus.models.physiqueframe.network.config import FrameConfig
 from paaplus.models.physiqueframe.network.frame import PhysiqueFrame
+from paaplus.models.physiqueframe.network.geometry import mesh_neighbours
 from paaplus.models.physiqueframe.parity import whole_model
 from paaplus.models.physiqueframe.parity.training import training_parity
 
@@ -38,27 +42,48 @@ def fixture() -> whole_model.Fixture:
     return whole_model.Fixture(FIXTURE)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _neighbours_once() -> Iterator[None]:
+    """Most cases have the same meshes, whose neighbours take two seconds of a core each."""
+    found: dict[tuple[object, ...], Any] = {}
+
+    def neighbours(point_V3: np.ndarray, *options: Any) -> Any:
+        key = point_V3.tobytes(), *options
+        if key not in found:
+            found[key] = mesh_neighbours(point_V3, *options)
+        return found[key]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(frame, "mesh_neighbours", neighbours)
+        yield
+
+
 @pytest.fixture(scope="module")
 def network(fixture: whole_model.Fixture) -> PhysiqueFrame:
     network, report = whole_model.build_network(fixture)
     wrong(whole_model.key_parity(report, fixture), "keys")
     # CLIP stays as it is in all tests, and most cases show it the same images.
-    network.image_encoder.forward = remembered(network.image_encoder.forward)
+    network.image_encoder.forward = by_image(remembered(network.image_encoder.forward))
     return network
 
 
-def remembered(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def remembered(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A forward pass without gradients that answers equal inputs from memory."""
-    answers: dict[bytes, Tensor] = {}
+    answers: dict[tuple[bytes, ...], Tensor] = {}
 
     @torch.no_grad()
-    def answer(image: Tensor) -> Tensor:
-        key = image.numpy().tobytes()
+    def answer(value: Tensor, grouping: Sequence[tuple[Tensor, Tensor]] = ()) -> Tensor:
+        key = tuple(tensor.numpy().tobytes() for tensor in (value, *chain.from_iterable(grouping)))
         if key not in answers:
-            answers[key] = forward(image)
+            answers[key] = forward(value, grouping) if grouping else forward(value)
         return answers[key]
 
     return answer
+
+
+def by_image(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The forward pass for one image after the other: those of a batch are met again alone."""
+    return lambda image_BCHW: torch.cat([forward(image_1CHW) for image_1CHW in image_BCHW.split(1)])
 
 
 def wrong(measures: whole_model.Measures, about: str) -> None:
@@ -70,6 +95,7 @@ def wrong(measures: whole_model.Measures, about: str) -> None:
 
 def test_every_case_is_within_its_tolerance(network, fixture, monkeypatch):
     monkeypatch.setattr(network.posture_encoder, "forward", remembered(network.posture_encoder.forward))
+    monkeypatch.setattr(network.mesh_encoder, "forward", remembered(network.mesh_encoder.forward))
     cases = whole_model.cases(fixture)
     assert {case.name for case in cases} >= set(fixture.verify.CASES)
     for case in cases:
