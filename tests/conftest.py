@@ -93,7 +93,7 @@ def _fresh_settings() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def features_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Features by content, for tests with the same real photographs; all test processes share them.
+    """Features by content, for tests with the same real photographs, and compiled networks: of all test processes.
 
     Two that need the same photograph at the same moment both extract it: files are written all at once.
     """

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from paaplus import extras
-from paaplus.errors import Unavailable
+from paaplus.errors import InvalidInput, Unavailable
 
 
 def demo(
@@ -36,12 +36,22 @@ def demo(
     increment: Annotated[
         int, typer.Option(min=8, help="Ratings per person and increment; there are three increments.")
     ] = 40,
+    variants: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Pictures of each scene of the built-in set: 7 are quick; default: 20, with --stages 10."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of people, held-out images and order.")] = 0,
 ) -> None:
     """Play the whole loop over HTTP on a platform of its own, and write a report into var/demo."""
+    if data is not None and variants is not None:
+        raise InvalidInput("--variants is for the built-in set: --data has pictures of its own")
     extras.require("matplotlib", "celery", "torch")  # before anything is written
     try:
+        from paaplus.data.builtin_set.build import NUM_VARIANTS
         from paaplus.demo.run import run_demo
+        from paaplus.demo.stages.run import NUM_VARIANTS as STAGES_VARIANTS
         from paaplus.demo.stages.run import run_stages
     except ImportError as error:
         raise Unavailable(
@@ -50,9 +60,16 @@ def demo(
     folder = folder.expanduser()  # no shell does it in `--folder=~/demo`
     signal.signal(signal.SIGTERM, _exit)  # so that SIGTERM stops the platform too
     if stages:
-        run_stages(data, folder, num_users=people or 8, seed=seed)
+        run_stages(data, folder, num_users=people or 8, num_variants=variants or STAGES_VARIANTS, seed=seed)
         return
-    run_demo(data, folder, num_people=people or 12, increment_size=increment, seed=seed)
+    run_demo(
+        data,
+        folder,
+        num_people=people or 12,
+        increment_size=increment,
+        num_variants=variants or NUM_VARIANTS,
+        seed=seed,
+    )
 
 
 def _exit(number: int, _frame: FrameType | None) -> None:

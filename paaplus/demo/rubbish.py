@@ -51,7 +51,10 @@ def post_rubbish(
     num: int,
     seed: int,
 ) -> Refusal:
-    """Post `num` random ratings of images that the person has not rated, wait for the training, and ask again.
+    """Post `num` random ratings, wait for the training, and ask again.
+
+    They are of images of which the platform has no rating of the person; of rated ones where these are too few, as a
+    training is due after `num`.
 
     Raises:
         DemoFailed: a command or call failed.
@@ -59,8 +62,7 @@ def post_rubbish(
     """
     before = ask(client, [person], image_ids)[person.user_id]
     rng = np.random.default_rng([seed, 3])
-    unrated = sorted(set(image_ids) - set(person.images))
-    images = [unrated[i] for i in rng.permutation(len(unrated))[:num]]
+    images = _choose(person, image_ids, num, rng)
     client.post_all(_events(person, images, image_ids, scale, rng))
     client.wait_until_all_trained([person.user_id], lambda _: None, platform.check_alive)
     after = ask(client, [person], image_ids)[person.user_id]
@@ -77,6 +79,13 @@ def post_rubbish(
         srcc_before=agreement(before.scores, person.ratings, person.unseen),
         srcc_after=agreement(after.scores, person.ratings, person.unseen),
     )
+
+
+def _choose(person: Person, image_ids: Mapping[str, str], num: int, rng: np.random.Generator) -> list[str]:
+    """Images to rate at random, none of which is a test image: those not rated before come first."""
+    unrated = sorted(set(image_ids) - set(person.images))
+    rated = sorted(set(person.images) - set(person.unseen))
+    return [part[i] for part in (unrated, rated) for i in rng.permutation(len(part))][:num]
 
 
 def _events(

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from paaplus.client import NotInTime, NotReached, RequestFailed
-from paaplus.data.builtin_set.build import write_builtin_set
+from paaplus.data.builtin_set.build import NUM_VARIANTS, write_builtin_set
 from paaplus.data.folder import read_folder
 from paaplus.demo.application import Application
 from paaplus.demo.failure import DemoFailed
@@ -43,6 +43,7 @@ def run_demo(
     *,
     num_people: int = 12,
     increment_size: int = 40,
+    num_variants: int = NUM_VARIANTS,
     seed: int = 0,
     console: Console | None = None,
 ) -> DemoResult:
@@ -53,6 +54,7 @@ def run_demo(
         folder: of the report; the platform is in `folder/home`, which is emptied first, except for cached features.
         num_people: people with an adapter; the ratings of all others train the base model.
         increment_size: ratings per person and increment; there are three increments.
+        num_variants: pictures of each scene of the built-in set.
         seed: of every choice.
         console: where progress is shown.
 
@@ -64,7 +66,7 @@ def run_demo(
     platform = Platform(folder / "home")
     try:
         with platform:
-            return _DemoRun(platform, folder, console).run(data, num_people, increment_size, seed)
+            return _DemoRun(platform, folder, console).run(data, num_variants, num_people, increment_size, seed)
     except (DemoFailed, RequestFailed, NotReached, NotInTime) as error:
         tails = platform.log_tails()
         raise DemoFailed(f"{error}\n{tails}" if tails else str(error)) from error
@@ -79,8 +81,8 @@ class _DemoRun:
         self.console = console
         self.steps = Steps(console)
 
-    def run(self, data: Path | None, num_people: int, increment_size: int, seed: int) -> DemoResult:
-        run = self._prepare(data, num_people, increment_size, seed)
+    def run(self, data: Path | None, num_variants: int, num_people: int, increment_size: int, seed: int) -> DemoResult:
+        run = self._prepare(data, num_variants, num_people, increment_size, seed)
         plan = run.plan
         key = self._start()
         client = Application(self.platform.url, key)
@@ -113,14 +115,14 @@ class _DemoRun:
             client.close()
         return self._finish(run, person, some_image)
 
-    def _prepare(self, data: Path | None, num_people: int, increment_size: int, seed: int) -> Run:
+    def _prepare(self, data: Path | None, num_variants: int, num_people: int, increment_size: int, seed: int) -> Run:
         self.platform.wipe()
         for report in ("report.json", "report.html"):
             (self.folder / report).unlink(missing_ok=True)  # an old report must not be taken for this run's
         with self.steps.step("data"):
             path = data or self.folder / "data"
             if data is None:
-                write_builtin_set(path)
+                write_builtin_set(path, num_variants=num_variants)
             folder = read_folder(path)
             plan = make_plan(folder, num_people=num_people, increment_size=increment_size, seed=seed)
         kind = "simulated" if plan.people[0].is_simulated else "real"

@@ -9,6 +9,7 @@ import io
 import os
 import tempfile
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -32,12 +33,13 @@ class CompiledNetwork:
     Each image runs alone, since on a CPU a batch is not faster.
     """
 
-    def __init__(self, key: str, network: nn.Module, size_px: tuple[int, int]) -> None:
+    def __init__(self, key: str, make_network: Callable[[], nn.Module], size_px: tuple[int, int]) -> None:
         """Compile a network, or read what was compiled before from `cache/compiled` in the platform's home.
 
         Args:
             key: identifies weights and outputs: the name of the kept file begins with it.
-            network: frozen, in evaluation mode, on the CPU; it gives a tensor or a tuple of tensors of shape (B, ...).
+            make_network: called only where no compiled network is kept. It makes a frozen network in evaluation mode on
+                the CPU that gives a tensor or a tuple of tensors of shape (B, ...).
             size_px: height and width of its input, which has three channels.
         """
         file = (
@@ -45,7 +47,7 @@ class CompiledNetwork:
         )
         session = _kept(file)
         if session is None:
-            document = _exported(network, size_px)
+            document = _exported(make_network(), size_px)
             session = _session(document)
             _keep(file, document)
         self._session = session

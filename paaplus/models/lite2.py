@@ -10,7 +10,7 @@ Shape letters: B = images, D = feature dim.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from paaplus.models.compiled import CompiledNetwork
 from paaplus.models.device import resolve_device
 from paaplus.models.extractor import FeatureBlock, Preprocessing, extractor_digest, signed_root, to_half
 from paaplus.models.folding import fold_batch_norms
-from paaplus.models.lite import Variant, load_network, packaged_weights, preprocessing
+from paaplus.models.lite import Network, Run, Variant, frozen, packaged_network, preprocessing
 
 LITE1 = Variant(
     "tf_efficientnet_lite1",
@@ -47,16 +47,19 @@ _FORMAT = b"lite2-features-1"
 class StagedNetwork:
     """One network whose features are its head's and the mean activations of its last stages."""
 
-    def __init__(self, network: nn.Module, preprocessing: Preprocessing, device: str) -> None:
+    def __init__(self, network: Network, preprocessing: Preprocessing, device: str) -> None:
         self.preprocessing = preprocessing
-        self.digest = extractor_digest(network.state_dict(), preprocessing)
+        self.digest = extractor_digest(network.state, preprocessing)
         self.device = device
-        staged = _WithStages(fold_batch_norms(network.eval().requires_grad_(False)))
+
+        def staged() -> nn.Module:
+            return _WithStages(fold_batch_norms(frozen(network.build())))
+
         size_px = (preprocessing.height_px, preprocessing.width_px)
-        self._run: Callable[[Tensor], tuple[Tensor, ...]] = (
+        self._run: Run = (
             CompiledNetwork(f"{self.digest[:16]}-stages-{_NUM_STAGES}", staged, size_px)
             if device == "cpu"
-            else staged.to(device, memory_format=torch.channels_last)
+            else staged().to(device, memory_format=torch.channels_last)
         )
 
     @property
@@ -128,11 +131,7 @@ def build(weights: Path | None = None, device: str = "cpu") -> Lite2:
         raise InvalidInput(f"base model 'lite2' has two networks and reads its own weights, not {weights}")
     device = resolve_device(device)
     networks = [
-        StagedNetwork(
-            load_network(variant, packaged_weights(variant)),
-            preprocessing(variant.size_px, root_features=False),
-            device,
-        )
+        StagedNetwork(packaged_network(variant), preprocessing(variant.size_px, root_features=False), device)
         for variant in (LITE1, LITE2)
     ]
     return Lite2(networks)

@@ -5,7 +5,6 @@ Shape letters: B = images, D = feature dim.
 
 from __future__ import annotations
 
-import copy
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,11 +16,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from paaplus.errors import InvalidInput, Unavailable
-from paaplus.models.compiled import CompiledNetwork
 from paaplus.models.device import resolve_device
 from paaplus.models.extractor import FeatureBlock, Preprocessing, extractor_digest
 from paaplus.models.finite import all_finite
-from paaplus.models.folding import fold_batch_norms
 from paaplus.models.lean_imports import leaving_out
 from paaplus.models.torchvision_shim import ensure_torchvision
 
@@ -29,36 +26,13 @@ from paaplus.models.torchvision_shim import ensure_torchvision
 class TimmBackbone:
     """A frozen timm network without its classifier (satisfies `Extractor`)."""
 
-    def __init__(
-        self,
-        name: str,
-        network: torch.nn.Module,
-        preprocessing: Preprocessing,
-        device: str = "cpu",
-        *,
-        compiled: bool = False,
-    ) -> None:
-        """An extractor of a network.
-
-        Args:
-            name: of the base model.
-            network: a network of timm without its classifier.
-            preprocessing: of its input and its output.
-            device: where it runs.
-            compiled: on a CPU, let ONNX Runtime run it with batch norms folded. For networks that were tried with it.
-        """
+    def __init__(self, name: str, network: torch.nn.Module, preprocessing: Preprocessing, device: str = "cpu") -> None:
         self.name = name
         self.preprocessing = preprocessing
         self.digest = extractor_digest(network.state_dict(), preprocessing)
         self.device = resolve_device(device)
         # channels_last is about a fifth faster on one CPU core; outputs are the same up to rounding
         self.network = network.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
-        self._compiled: CompiledNetwork | None = None
-        if compiled and self.device == "cpu":
-            folded = fold_batch_norms(copy.deepcopy(self.network))
-            self._compiled = CompiledNetwork(
-                self.digest[:16], folded, (preprocessing.height_px, preprocessing.width_px)
-            )
         # Measured on the output: timm's attributes do not count a head's hidden layer in every family.
         self.feature_dim = self.extract([Image.new("RGB", (8, 8))]).shape[1]
         self.blocks: tuple[FeatureBlock, ...] = (FeatureBlock(self.feature_dim),)
@@ -68,9 +42,6 @@ class TimmBackbone:
         """Features of RGB images, shape (B, D), float16."""
         if not images:
             return np.empty((0, self.feature_dim), np.float16)
-        if self._compiled is not None:
-            (output_BD,) = self._compiled(torch.cat([self.preprocessing.pixels(image) for image in images]))
-            return self.preprocessing.features(output_BD)
         inputs = [self.preprocessing.pixels(image).to(memory_format=torch.channels_last) for image in images]
         if self.device == "cpu":
             # One image at a time is as fast on one core, and the bits do not depend on the batch.

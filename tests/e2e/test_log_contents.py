@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,11 +12,12 @@ from sqlalchemy.engine import make_url
 from paaplus.db.engine import Database
 from paaplus.settings import Settings
 from tests.e2e.use_with_canaries import CANARY
+from tests.support.forks import ForkedCommand
 
 PASSWORD = "canary-password"
 
 
-def test_logs_carry_ids_and_nothing_that_a_caller_said(settings: Settings, database: Database) -> None:
+def test_logs_carry_ids_and_nothing_that_a_caller_said(settings: Settings, database: Database, tmp_path: Path) -> None:
     url = make_url(settings.database_url)
     if url.get_backend_name() == "postgresql" and url.password is None:
         url = url.set(password=PASSWORD)  # which a server that trusts everybody does not look at
@@ -25,13 +25,13 @@ def test_logs_carry_ids_and_nothing_that_a_caller_said(settings: Settings, datab
         "PAAPLUS_HOME": str(settings.home),
         "PAAPLUS_DATABASE_URL": url.render_as_string(hide_password=False),
         "PAAPLUS_HOLDOUT_KEY": "canary-holdout",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
     }
-    program = Path(__file__).with_name("use_with_canaries.py")
-    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    *tokens, user_id = done.stdout.split()
-    entries = [json.loads(line) for line in done.stderr.splitlines()]
+    told, logged = tmp_path / "told", tmp_path / "logged"
+    program = [sys.executable, "-m", "tests.e2e.use_with_canaries"]
+    code = ForkedCommand(program, environment, told, logged).wait(200)
+    assert code == 0, logged.read_text()[-3000:]
+    *tokens, user_id = told.read_text().split()
+    entries = [json.loads(line) for line in logged.read_text().splitlines()]
     entries = [entry for entry in entries if entry["logger"] != "httpx2"]  # the caller's own
 
     for secret in (CANARY, PASSWORD, "canary-holdout", "test-app", *tokens, *(token[4:] for token in tokens)):

@@ -47,12 +47,15 @@ def shown(output: str) -> list[dict[str, float]]:
 
 
 @pytest.mark.timeout(420)
-@pytest.mark.late
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the tour needs curl")
-def test_tour_pasted_beside_paaplus_up_gives_a_personal_order_and_takes_it_back(tmp_path: Path) -> None:
+def test_tour_pasted_beside_paaplus_up_gives_a_personal_order_and_takes_it_back(
+    tmp_path: Path, features_cache: Path
+) -> None:
     bin_folder = Path(sys.executable).parent
     # the tour's paths are relative to the project: a folder that looks like it, with a home of its own
     (tmp_path / ".venv").symlink_to(bin_folder.parent)
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var" / "cache").symlink_to(features_cache)  # networks that another test has compiled
     environment = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
     with (tmp_path / "up.log").open("wb") as log:
         up = subprocess.Popen(
@@ -84,7 +87,7 @@ def test_tour_pasted_beside_paaplus_up_gives_a_personal_order_and_takes_it_back(
         before, taught, after = shown(with_curl)
         assert before["coffee"] < before["rocket"], "what README.md says of everybody's order"
         assert taught["coffee"] > taught["rocket"] + 0.5
-        assert after == before
+        assert after == before, done.stdout + done.stderr
         assert "rolled_back" not in done.stdout, "the history is printed before the rollback"
         assert with_curl.rstrip().endswith("base")
         plain, learned = shown(with_client)

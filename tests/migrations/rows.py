@@ -17,6 +17,8 @@ import sqlalchemy as sa
 from paaplus.ids import new_id
 
 VERSION_TABLE = "alembic_version"
+_ALLOWED = "allowed"
+_reflected: dict[tuple[str, ...], sa.MetaData] = {}  # by schema: tests of migrations meet each a dozen times
 
 
 def insert_one_row_everywhere(connection: sa.Connection, whole: int = 7) -> None:
@@ -26,7 +28,7 @@ def insert_one_row_everywhere(connection: sa.Connection, whole: int = 7) -> None
     """
     inserted: dict[str, dict[str, Any]] = {}
     for table in reflect(connection).sorted_tables:
-        allowed = _values_that_checks_allow(connection, table)
+        allowed = table.info[_ALLOWED]
         row = {column.name: _value(column, inserted, allowed.get(column.name), whole) for column in table.columns}
         connection.execute(table.insert(), row)
         inserted[table.name] = row
@@ -39,11 +41,27 @@ def all_rows(connection: sa.Connection) -> dict[str, list[dict[str, Any]]]:
 
 
 def reflect(connection: sa.Connection) -> sa.MetaData:
+    """Every table but Alembic's own, as the database describes it. Not to be changed: what is known is given again."""
+    schema = _schema(connection)
+    if schema in _reflected:
+        return _reflected[schema]
     metadata = sa.MetaData()
     metadata.reflect(connection)
     if VERSION_TABLE in metadata.tables:
         metadata.remove(metadata.tables[VERSION_TABLE])
+    for table in metadata.tables.values():
+        table.info[_ALLOWED] = _values_that_checks_allow(connection, table)
+    if schema:
+        _reflected[schema] = metadata
     return metadata
+
+
+def _schema(connection: sa.Connection) -> tuple[str, ...]:
+    """All statements that made the tables of a SQLite database, which reflecting parses; PostgreSQL keeps none."""
+    if connection.dialect.name != "sqlite":
+        return ()
+    made = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name, sql")
+    return tuple(made.scalars())
 
 
 def _values_that_checks_allow(connection: sa.Connection, table: sa.Table) -> dict[str, str]:

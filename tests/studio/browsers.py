@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-SCREENS: Final = Path(__file__).parents[2] / "var" / "screens"
+SCREENS: Final = os.environ.get("PAAPLUS_TEST_SCREENS")  # a folder for pictures of the pages; None: none are made
+SETTLED_MS: Final = 1_200  # after which nothing moves any more on a page that is to be pictured
 FLAGS: Final = (
     "--no-sandbox",
     "--disable-gpu",
@@ -50,8 +52,11 @@ class Screen:
             self.errors.append(message.text)
 
     def shoot(self, name: str) -> None:
-        SCREENS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=str(SCREENS / f"{name}.png"))
+        """Make a picture of the page for people to look at, where there is a folder for it: no test reads it."""
+        if SCREENS:
+            Path(SCREENS).mkdir(parents=True, exist_ok=True)
+            self.page.wait_for_timeout(SETTLED_MS)
+            self.page.screenshot(path=str(Path(SCREENS, f"{name}.png")))
 
     def settle(self) -> None:
         """Wait until the page has what it asked for. An event stream stays open, so the network is never idle."""

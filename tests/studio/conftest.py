@@ -56,9 +56,12 @@ class Studio:
             return f"{self.url}/studio/enter?code={code}"
 
 
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory, migrate_sqlite: Callable[[str], None]) -> Iterator[Studio]:
+@pytest.fixture(scope="package")  # tests/support/tiers.py gives all files of this folder to one test process
+def studio(
+    tmp_path_factory: pytest.TempPathFactory, migrate_sqlite: Callable[[str], None], features_cache: Path
+) -> Iterator[Studio]:
     home, port = tmp_path_factory.mktemp("studio"), free_port()
+    (home / "cache").symlink_to(features_cache)
     settings = Settings(home=home, scan_interval_s=0.5)
     migrate_sqlite(settings.resolved_database_url)
     running = Studio(settings, f"http://127.0.0.1:{port}")
@@ -106,7 +109,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="module")  # while it lives, no other event loop can run in this thread
+@pytest.fixture(scope="package")  # while it lives, no other event loop can run in this thread
 def browser() -> Iterator[Any]:
     if reason := browsers.missing():
         pytest.skip(f"browser tests: {reason}")

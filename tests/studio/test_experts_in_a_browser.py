@@ -23,7 +23,7 @@ from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 
-HOSTILE = "<img src=x onerror=window.hostile=1>"
+HOSTILE = "<img src=y onerror=window.hostile=1>"  # not the name of another file: all share a platform
 WAIT_MS = 60_000
 
 

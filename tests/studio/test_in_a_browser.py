@@ -121,7 +121,6 @@ def test_ten_photos_change_the_order_of_the_others(
             rate(screen, 10, stars)
             run, version = run_after(screen, run)
     page.wait_for_selector("#learned[open] #learned-list[data-moved=yes]", timeout=30_000)
-    page.wait_for_timeout(1200)
     screen.shoot("learned-1280-light")
     page.get_by_role("link", name="See my order").click()
     page.wait_for_selector(".tile .move")
@@ -142,7 +141,6 @@ def test_ten_photos_change_the_order_of_the_others(
         assert "Points: by how much a score would differ" in shown.page.inner_text("#changes-body")
         assert shown.page.evaluate("document.documentElement.scrollWidth") <= (390 if place else 1280)
         shown.page.locator("#changes").scroll_into_view_if_needed()
-        shown.page.wait_for_timeout(500)
         shown.shoot("changes-390-dark" if place else "changes-1280-light")
     page.locator("#changes summary").click()
     tiles = page.locator(".tile .place")
@@ -207,7 +205,6 @@ def test_pairs_on_a_phone(studio: Studio, open_screen: Callable[..., Screen], ph
         sources = tuple(image.get_attribute("src") or "" for image in page.query_selector_all(".pair img"))
         seen.add(frozenset(sources))
         if place == 0:
-            page.wait_for_timeout(400)
             screen.shoot("pairs-390-dark")
         page.locator(".pair").nth(place % 2).tap()
         page.wait_for_function(

@@ -101,3 +101,17 @@ def test_longest_come_first() -> None:
     ]
     tiers.sort_longest_first(items)  # type: ignore[arg-type]
     assert [item.name for item in items] == ["longest", "long", "slow", "late", "short", "short too"]
+
+
+@pytest.mark.parametrize(
+    ("test", "unit"),
+    [
+        ("tests/api/test_users.py::test_a[x]", "tests/api/test_users.py"),
+        ("tests/e2e/test_demo.py::test_a[x]", "tests/e2e/test_demo.py::test_a[x]"),
+        ("tests/studio/test_health.py::test_a", "tests/studio/"),
+        ("tests/studio/test_in_a_browser.py::test_b", "tests/studio/"),
+    ],
+)
+def test_what_one_process_gets_at_once(test: str, unit: str) -> None:
+    scheduler = object.__new__(tiers.FilesAndLongTests)
+    assert scheduler._split_scope(test) == unit

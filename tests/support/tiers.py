@@ -18,6 +18,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 ALONE = "tests/e2e/"  # each of these tests is handed out by itself: some take minutes
+TOGETHER = "tests/studio/"  # these are handed out at once: they share a platform and a browser
 NOT_QUICK = ("slow", "benchmark", "browser", "gpu", "parity")  # marks
 # Folders whose tests run the whole platform or the whole API, whole jobs, all migrations or whole studies, build whole
 # networks of papers, or draw the whole built-in set.
@@ -49,9 +50,11 @@ STARTERS = {
 
 
 class FilesAndLongTests(LoadFileScheduling):
-    """Hands out whole files, so that they share their fixtures, but each end-to-end test by itself."""
+    """Hands out whole files, so that they share their fixtures; each end-to-end test by itself, the studio at once."""
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(TOGETHER):
+            return TOGETHER
         return nodeid if nodeid.startswith(ALONE) else str(super()._split_scope(nodeid))
 
 

@@ -43,8 +43,10 @@ def picture(seed: int) -> Image.Image:
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("database_kind", ["postgresql"])
 def test_gpu_queue_worker_extracts_and_trains_on_its_device(
-    device: str, database: Database, database_url: str, redis_server: object, tmp_path: Path
+    device: str, database: Database, database_url: str, redis_server: object, tmp_path: Path, features_cache: Path
 ) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "cache").symlink_to(features_cache)  # networks that another test has compiled
     settings = Settings(
         home=tmp_path / "home",
         database_url=database_url,

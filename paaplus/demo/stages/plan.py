@@ -16,7 +16,8 @@ from paaplus.errors import InvalidInput
 
 NUM_EXPERTS = 2
 NUM_INCREMENTS = 2
-MIN_SHARED = 60  # images to review, to be asked about and to rate
+FEEDBACK_A_TIME = 40  # ratings of each user in an increment; fewer would not be due
+MIN_SHARED = NUM_INCREMENTS * FEEDBACK_A_TIME  # images to review, to be asked about and to rate
 _SHARED = 0.9  # of the first person's images that everybody else rated too
 
 Ratings = dict[str, dict[str, float]]  # image -> aspect -> rating, as given

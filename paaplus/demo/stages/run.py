@@ -20,15 +20,14 @@ from paaplus.demo.application import Application
 from paaplus.demo.failure import DemoFailed
 from paaplus.demo.platform import Platform
 from paaplus.demo.stages.acts import rating_event, review_all, scores_of, take_quiz
-from paaplus.demo.stages.plan import NUM_INCREMENTS, make_stages_plan
+from paaplus.demo.stages.plan import FEEDBACK_A_TIME, NUM_INCREMENTS, make_stages_plan
 from paaplus.demo.stages.report import Played, build_stages_report, expert_lines, users_table
 from paaplus.demo.terminal import Steps
 
 APPLICATION = "stages"
 TOOLS = ("generic", "sharpness", "exposure")
 REVIEWS_A_ROUND = 30  # per expert and round; there are two rounds
-FEEDBACK_A_TIME = 40
-_VARIANTS = 10  # per scene of the built-in set; here everybody rates all images
+NUM_VARIANTS = 10  # of each scene of the built-in set, all of which everybody rates
 _ACCEPTED_STEPS = 0.5  # an expert accepts a label within this distance, in steps of the expert's scale
 _POLICY = {"adapter": "taste_vector", "strategy": "bayes"}
 
@@ -38,6 +37,7 @@ def run_stages(
     folder: Path = Path("var/demo"),
     *,
     num_users: int = 8,
+    num_variants: int = NUM_VARIANTS,
     seed: int = 0,
     console: Console | None = None,
 ) -> dict[str, Any]:
@@ -47,6 +47,7 @@ def run_stages(
         data: folder of real ratings; None: the built-in set with simulated people.
         folder: of the report; the platform is in `folder/stages`, which is emptied first, except for cached features.
         num_users: new users. Two more people are the experts; the ratings of all others train the base model.
+        num_variants: pictures of each scene of the built-in set.
         seed: of every choice.
         console: where progress is shown.
 
@@ -58,7 +59,7 @@ def run_stages(
     platform = Platform(folder / "stages")
     try:
         with platform:
-            return _StagesRun(platform, folder, console).run(data, num_users, seed)
+            return _StagesRun(platform, folder, console).run(data, num_variants, num_users, seed)
     except (DemoFailed, RequestFailed, NotReached, NotInTime) as error:
         tails = platform.log_tails()
         raise DemoFailed(f"{error}\n{tails}" if tails else str(error)) from error
@@ -73,11 +74,12 @@ class _StagesRun:
         self.console = console
         self.steps = Steps(console)
 
-    def run(self, data: Path | None, num_users: int, seed: int) -> dict[str, Any]:
-        played = self._prepare(data, num_users, seed)
+    def run(self, data: Path | None, num_variants: int, num_users: int, seed: int) -> dict[str, Any]:
+        played = self._prepare(data, num_variants, num_users, seed)
         application = Application(self.platform.url, self._key("--scope", "application", "--application", APPLICATION))
         try:
             image_ids = self._images(application, played, played.plan.images)
+            self._train_base(played)
             self._pre_training(application, played, image_ids)
             self._matching(application, played, image_ids)
             unseen_ids = self._images(application, played, played.plan.unseen)
@@ -91,12 +93,12 @@ class _StagesRun:
         self._show(report)
         return report
 
-    def _prepare(self, data: Path | None, num_users: int, seed: int) -> Played:
+    def _prepare(self, data: Path | None, num_variants: int, num_users: int, seed: int) -> Played:
         self.platform.wipe()
         with self.steps.step("data"):
             path = data or self.folder / "stages-data"
             if data is None:
-                write_builtin_set(path, num_variants=_VARIANTS, ratings_per_person=_VARIANTS * 1000)
+                write_builtin_set(path, num_variants=num_variants, ratings_per_person=num_variants * 1000)
             folder = read_folder(path)
             plan = make_stages_plan(folder, num_users=num_users, seed=seed)
         kind = "simulated" if plan.is_simulated else "real"
@@ -106,17 +108,28 @@ class _StagesRun:
             highlight=False,
             soft_wrap=True,
         )
-        with self.steps.step(f"base model lite2, on {len(plan.others)} other people"):
-            self.platform.command("db", "upgrade")
-            people, images = self.folder / "stages-others.txt", self.folder / "stages-images.txt"
-            people.write_text("\n".join(plan.others) + "\n", encoding="utf-8")
-            images.write_text("\n".join(plan.train_images) + "\n", encoding="utf-8")
-            scale = f"{folder.scale.minimum:g},{folder.scale.maximum:g}"
-            arguments = ["--data", str(path), "--people", str(people), "--images", str(images), "--scale", scale]
-            self.platform.command("base-models", "train", "lite2", *arguments)
         with self.steps.step("platform up"):
             self.platform.start()
         return Played(plan, folder)
+
+    def _train_base(self, played: Played) -> None:
+        """A base model on other people. The platform has features of the uploaded images, by the starter's backbone."""
+        with self.steps.step(f"base model lite2, on {len(played.plan.others)} other people"):
+            people, images = self.folder / "stages-others.txt", self.folder / "stages-images.txt"
+            people.write_text("\n".join(played.plan.others) + "\n", encoding="utf-8")
+            images.write_text("\n".join(played.plan.train_images) + "\n", encoding="utf-8")
+            scale = f"{played.folder.scale.minimum:g},{played.folder.scale.maximum:g}"
+            arguments = [
+                "--data",
+                str(played.folder.path),
+                "--people",
+                str(people),
+                "--images",
+                str(images),
+                "--scale",
+                scale,
+            ]
+            self.platform.command("base-models", "train", "lite2", *arguments, "--uploaded")
 
     def _key(self, *arguments: str) -> str:
         return str(self.platform.command("keys", "create", "--name", "stages", *arguments)["key"])

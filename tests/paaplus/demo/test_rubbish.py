@@ -65,3 +65,15 @@ def test_random_ratings_of_images_that_the_person_did_not_rate_are_posted_and_wh
     assert told.srcc_after == pytest.approx(-told.srcc_before if learns else told.srcc_before)
     assert (told.live_before, told.live_after) == (3, 4 if learns else 3)
     assert told.reason == "Quarantined: old."
+
+
+def test_images_that_were_rated_are_rated_anew_where_too_few_are_left(canned_run, monkeypatch):
+    """A training is due after so many: with fewer the demo would wait for ever where everybody rated everything."""
+    person = canned_run.plan.people[1]
+    platform = FakePlatform(canned_run, person, learns=False)
+    monkeypatch.setattr(rubbish_module, "ask", platform.ask)
+    image_ids = {image: f"id-{image}" for image in person.images}
+    post_rubbish(platform, platform, "demo", person, image_ids, Scale(1, 7), num=12, seed=0)
+    posted = {event["image"] for event in platform.posted}
+    assert len(posted) == 12
+    assert not posted & {image_ids[image] for image in person.unseen}

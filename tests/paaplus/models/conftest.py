@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 from paaplus.models import lite
-from paaplus.models.timm_backbone import TimmBackbone
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,7 +19,7 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def lite_backbone() -> TimmBackbone:
+def lite_backbone() -> lite.Lite:
     return lite.build()
 
 

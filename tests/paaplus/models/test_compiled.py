@@ -44,7 +44,7 @@ def network() -> nn.Module:
 @pytest.mark.slow
 def test_outputs_are_those_of_the_network(network):
     pixels = torch.randn(3, 3, 32, 48)
-    expected, found = network(pixels), CompiledNetwork("two", network, (32, 48))(pixels)
+    expected, found = network(pixels), CompiledNetwork("two", lambda: network, (32, 48))(pixels)
     assert [part.shape for part in found] == [(3, 5), (3, 8)]
     for a, b in zip(found, expected, strict=True):
         assert b.std() > 0
@@ -58,7 +58,7 @@ def test_bits_depend_neither_on_the_batch_nor_on_the_number_of_threads(network):
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            compiled = CompiledNetwork("two", network, (64, 64))
+            compiled = CompiledNetwork("two", lambda: network, (64, 64))
             found += [
                 compiled(pixels),
                 tuple(torch.cat(part) for part in zip(*map(compiled, pixels.split(1)), strict=True)),
@@ -71,38 +71,38 @@ def test_bits_depend_neither_on_the_batch_nor_on_the_number_of_threads(network):
 
 def test_the_networks_weights_and_training_state_stay_as_they_were(network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    CompiledNetwork("two", network, (32, 32))
+    CompiledNetwork("two", lambda: network, (32, 32))
     assert not network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 def test_a_compiled_network_is_kept_and_read_by_the_next_process(network, home, monkeypatch):
     pixels = torch.randn(1, 3, 32, 32)
-    first = CompiledNetwork("two", network, (32, 32))(pixels)
+    first = CompiledNetwork("two", lambda: network, (32, 32))(pixels)
     [file] = (home / "cache" / "compiled").iterdir()
     assert file.name.startswith("two-")
     monkeypatch.setattr("paaplus.models.compiled._exported", lambda *_: pytest.fail("it was exported again"))
-    again = CompiledNetwork("two", network, (32, 32))(pixels)
+    again = CompiledNetwork("two", lambda: pytest.fail("the network was built again"), (32, 32))(pixels)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
 @pytest.mark.slow
 def test_another_network_is_not_taken_for_a_kept_one(network, home):
     pixels = torch.randn(1, 3, 32, 32)
-    CompiledNetwork("two", network, (32, 32))
+    CompiledNetwork("two", lambda: network, (32, 32))
     other = TwoOutputs().eval().requires_grad_(False)
     other.last.weight.data.mul_(2)
-    (found, _), (expected, _) = CompiledNetwork("other", other, (32, 32))(pixels), other(pixels)
+    (found, _), (expected, _) = CompiledNetwork("other", lambda: other, (32, 32))(pixels), other(pixels)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("content", [b"", b"no network"])
 def test_a_kept_file_that_cannot_be_read_is_written_anew(network, home, content):
     pixels = torch.randn(1, 3, 32, 32)
-    first = CompiledNetwork("two", network, (32, 32))(pixels)
+    first = CompiledNetwork("two", lambda: network, (32, 32))(pixels)
     [file] = (home / "cache" / "compiled").iterdir()
     file.write_bytes(content)
-    again = CompiledNetwork("two", network, (32, 32))(pixels)
+    again = CompiledNetwork("two", lambda: network, (32, 32))(pixels)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert file.stat().st_size > 1000
 
@@ -110,5 +110,5 @@ def test_a_kept_file_that_cannot_be_read_is_written_anew(network, home, content)
 def test_a_home_that_cannot_be_written_to_costs_time_only(network, home):
     (home / "cache").write_text("a file where the folder would be")
     pixels = torch.randn(1, 3, 32, 32)
-    (found, _), (expected, _) = CompiledNetwork("two", network, (32, 32))(pixels), network(pixels)
+    (found, _), (expected, _) = CompiledNetwork("two", lambda: network, (32, 32))(pixels), network(pixels)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)

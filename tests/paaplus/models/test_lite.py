@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from paaplus.errors import InvalidInput, Unavailable
-from paaplus.models import lite
+from paaplus.models import lite, lite2
 from paaplus.models.base_models import BASE_MODELS, load_extractor
 from paaplus.models.timm_backbone import read_state
 
@@ -25,11 +25,12 @@ def original():
 
 
 @pytest.mark.slow
-def test_network_gives_the_original_networks_features(lite_backbone, original, pictures):
+def test_network_gives_the_original_networks_features(original, pictures):
     pixels = torch.cat([lite.PREPROCESSING.pixels(picture) for picture in pictures])
+    network = lite.frozen(lite.load_network(lite.LITE0, lite.packaged_weights()))
     with torch.no_grad():
         expected_BD = original.extract_features(pixels).mean((2, 3))
-        found_BD = lite_backbone.network(pixels)
+        found_BD = network(pixels)
     assert expected_BD.std(0).max() > 0.1  # the pictures differ, so equal is not equally empty
     torch.testing.assert_close(found_BD, expected_BD, rtol=1e-4, atol=1e-5)
 
@@ -64,6 +65,25 @@ def test_same_features_and_digest_when_weights_come_from_a_file_in_timms_layout(
     other = load_extractor("lite", file)
     assert other.digest == lite_backbone.digest
     np.testing.assert_array_equal(other.extract(pictures[:1]), lite_backbone.extract(pictures[:1]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", [lite.LITE0, lite2.LITE1, lite2.LITE2], ids=lambda variant: variant.timm_name)
+def test_packaged_weights_are_those_of_the_network_that_is_built_only_where_it_is_needed(variant):
+    network = lite.packaged_network(variant)
+    built = network.build().state_dict()
+    assert sorted(network.state) == sorted(built)
+    assert all(torch.equal(tensor, built[name]) for name, tensor in network.state.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lite", "lite2"])
+def test_no_network_is_built_where_a_compiled_one_is_kept(name, pictures, monkeypatch):
+    first = load_extractor(name)
+    monkeypatch.setattr(lite, "build_network", lambda *_, **__: pytest.fail("timm was imported"))
+    again = load_extractor(name)
+    assert again.digest == first.digest
+    np.testing.assert_array_equal(again.extract(pictures[:1]), first.extract(pictures[:1]))
 
 
 def test_message_says_what_to_install_when_the_weights_package_is_missing():
