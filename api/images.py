@@ -29,7 +29,7 @@ from paaplus.api.schemas.maps import ThemeIn
 from paaplus.db.tables import ImageRow
 from paaplus.errors import Forbidden, InvalidInput, TooLarge
 from paaplus.services import idempotency
-from paaplus.services.images import deletions, names, themes, thumbnails
+from paaplus.services.images import deletions, names, themes, thumbnails, uploads
 from paaplus.services.images import images as images_service
 from paaplus.services.images.filters import ImageFilter
 from paaplus.services.users import users as users_service
@@ -98,7 +98,7 @@ def add_image(
     if file.size is not None and file.size > max_bytes:
         raise TooLarge(f"the file has {file.size} bytes; at most {max_bytes} are accepted")
     context.allowances.spend(key, RateLimitKind.UPLOADS)
-    added = images_service.add(
+    added = uploads.add(
         context.database,
         context.blobs,
         context.settings,
