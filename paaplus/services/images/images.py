@@ -10,6 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from paaplus.db.engine import Database
 from paaplus.db.prepared import Prepared, listed, one_of, plain
 from paaplus.db.tables import FeaturesRow, ImageRow, JobRow
 from paaplus.db.tables.jobs import JobKind, JobState
@@ -17,6 +18,7 @@ from paaplus.errors import NotFound
 from paaplus.queue import jobs
 from paaplus.services.images.filters import EVERY_IMAGE, ImageFilter
 from paaplus.services.registry import base_models
+from paaplus.services.registry.base_models import DefaultId
 from paaplus.services.users.keys import Principal
 from paaplus.settings import Settings
 
@@ -134,17 +136,47 @@ def request_features(session: Session, image_ids: Collection[UUID] | None, setti
     Returns:
         None if no features are missing, or if there is no base model. A failed image counts as done.
     """
-    base = base_models.find_default(session, settings)
+    session.flush()
+    base = base_models.find_default_id(session.connection(), settings)
     if base is None:
         return None
+    return _enqueue(session, base, settings) if _any_is_missing(session, base, image_ids) else None
+
+
+def request_features_of_new(session: Session, settings: Settings) -> None:
+    """As `request_features`, of an image that this transaction inserts: it has no features."""
+    if (base := base_models.find_default_id(session.connection(), settings)) is not None:
+        _enqueue(session, base, settings)
+
+
+def ensure_requested(database: Database, image_ids: Collection[UUID], settings: Settings) -> UUID | None:
+    """As `request_features`, of committed images, in a transaction of its own; it writes nothing if it need not.
+
+    Many requests ask for an image that is pending. SQLite's write lock would hold up everybody who writes. A job that is
+    queued still will see all images that were there when it was looked for.
+    """
+    with database.read_session() as session:
+        base = base_models.find_default_id(session.connection(), settings)
+        if base is None or not _any_is_missing(session, base, image_ids):
+            return None
+        if (job_id := jobs.find_queued(session.connection(), _lock_key(base.extractor_digest))) is not None:
+            return job_id
+    with database.session() as session:
+        return request_features(session, image_ids, settings)
+
+
+def _any_is_missing(session: Session, base: DefaultId, image_ids: Collection[UUID] | None) -> bool:
+    """Whether one of these images, or any image, has no features of the base model."""
     has_features = sa.exists().where(
         FeaturesRow.extractor_digest == base.extractor_digest, FeaturesRow.image_id == ImageRow.id
     )
     missing = sa.select(ImageRow.id).where(~has_features).limit(1)
     if image_ids is not None:
         missing = missing.where(ImageRow.id.in_(image_ids))
-    if session.execute(missing).first() is None:
-        return None
+    return session.execute(missing).first() is not None
+
+
+def _enqueue(session: Session, base: DefaultId, settings: Settings) -> UUID:
     return jobs.enqueue(
         session,
         JobKind.EXTRACT_FEATURES,

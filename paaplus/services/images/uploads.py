@@ -21,12 +21,12 @@ from paaplus.db.engine import Database
 from paaplus.db.locks import lock_name
 from paaplus.db.tables import ImageRow
 from paaplus.db.types import utcnow
-from paaplus.db.upsert import insert_ignoring_conflicts
+from paaplus.db.upsert import insert_unless_there
 from paaplus.errors import Conflict, NotFound, Unavailable
 from paaplus.ids import new_id, sha256_hex
 from paaplus.services.images import names, sanitize
 from paaplus.services.images.features import delete_failed
-from paaplus.services.images.images import FeatureState, feature_states, request_features
+from paaplus.services.images.images import FeatureState, feature_states, request_features, request_features_of_new
 from paaplus.services.names import check_application
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore, Staged
@@ -77,7 +77,7 @@ class _Upload:
     staged: Staged
     row: dict[str, Any]
     given: _Given
-    is_repair: bool  # there is no intact blob of it
+    is_repair: bool  # images have it, and there is no intact blob of it
 
 
 def add(
@@ -205,7 +205,7 @@ def _add_picture(
             "theme": given.theme,
             "created_at": utcnow(),
         }
-        upload = _Upload(staged, row, given, is_repair=not blobs.is_intact(staged.sha256))
+        upload = _Upload(staged, row, given, is_repair=_is_lost(database, blobs, staged.sha256))
         with database.session() as session:
             image_id = _store(session, blobs, settings, upload)
     except IntegrityError as error:
@@ -220,6 +220,13 @@ def _add_picture(
         if image is None:
             raise NotFound(f"image {image_id} was deleted meanwhile")
         return AddedImage(image, image_id == row["id"], feature_states(session, [image_id], settings)[image_id])
+
+
+def _is_lost(database: Database, blobs: BlobStore, sha256: str) -> bool:
+    """Whether images have this picture, and the storage has no intact copy of it."""
+    with database.read_session() as session:
+        is_named = session.execute(sa.select(ImageRow.id).where(ImageRow.sha256 == sha256).limit(1)).first() is not None
+    return is_named and not blobs.is_intact(sha256)
 
 
 def _store(session: Session, blobs: BlobStore, settings: Settings, upload: _Upload) -> UUID:
@@ -237,7 +244,10 @@ def _store(session: Session, blobs: BlobStore, settings: Settings, upload: _Uplo
         blobs.adopt(upload.staged)
     if upload.is_repair:  # extractions failed because of the blob, not of the image
         delete_failed(session, sa.select(ImageRow.id).where(ImageRow.sha256 == row["sha256"]))
-    request_features(session, [image_id], settings)
+    if image_id == row["id"]:
+        request_features_of_new(session, settings)
+    else:
+        request_features(session, [image_id], settings)
     return image_id
 
 
@@ -246,10 +256,8 @@ def _write_row(session: Session, blobs: BlobStore, upload: _Upload) -> tuple[UUI
     row = upload.row
     query = _same_upload(row["application"], row["owner_id"], row["upload_sha256"])
     for _ in range(_MAX_TRIES):
-        insert_ignoring_conflicts(session, ImageRow, [row])
-        image_id = session.execute(query.with_only_columns(ImageRow.id)).scalar_one_or_none()
-        if image_id == row["id"]:
-            return image_id, row["sha256"]
+        if insert_unless_there(session, ImageRow, row):
+            return row["id"], row["sha256"]
         image = session.execute(query.with_for_update()).scalar_one_or_none()
         if image is None:  # deleted since the insert met it
             continue
