@@ -152,8 +152,8 @@ def request_features_of_new(session: Session, settings: Settings) -> None:
 def ensure_requested(database: Database, image_ids: Collection[UUID], settings: Settings) -> UUID | None:
     """As `request_features`, of committed images, in a transaction of its own; it writes nothing if it need not.
 
-    Many requests ask for an image that is pending. SQLite's write lock would hold up everybody who writes. A job that is
-    queued still will see all images that were there when it was looked for.
+    Many requests ask for an image that is pending. SQLite's write lock would hold up everybody who writes. A job that
+    is queued still will see all images that were there when it was looked for.
     """
     with database.read_session() as session:
         base = base_models.find_default_id(session.connection(), settings)
