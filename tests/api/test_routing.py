@@ -292,23 +292,6 @@ def test_conditions_that_no_image_meets_are_refused(world: World, query: dict[st
     assert why in assert_error(world.application.get("/v1/images", **query), 400, "invalid_input")["message"]
 
 
-@pytest.mark.parametrize("path", ["users", "images", "feedback", "jobs", "keys", "audit", "webhooks"])
-def test_cursor_that_no_list_gave_is_refused(world: World, path: str) -> None:
-    answer = world.admin.get(f"/v1/{path}", cursor="c0ffee00-0000-4000-8000-000000000000")
-    assert "is no `next_cursor` of a page" in assert_error(answer, 422, "invalid_request")["message"]
-
-
-def test_cursor_of_another_log_does_not_end_this_one(world: World) -> None:
-    assert world.application.post("/v1/feedback", world.rating()).status_code == 201
-    for cursor, query in [(world.images[0], {}), (world.ada, {"user": "ada"})]:
-        answer = world.application.get("/v1/feedback", cursor=str(cursor), **query)
-        assert "is no event of this list" in assert_error(answer, 400, "invalid_input")["message"]
-    event_id = world.application.get("/v1/feedback").json()["items"][0]["id"]
-    assert world.application.get("/v1/feedback", cursor=event_id, user="ada").json()["items"] == []
-    answer = world.other.get("/v1/feedback", cursor=event_id)
-    assert "is no event of this list" in assert_error(answer, 400, "invalid_input")["message"]
-
-
 def form(*parts: bytes, charset: str = "") -> dict[str, Any]:
     body = b"".join(b"--sep\r\nContent-Disposition: form-data; " + part + b"\r\n" for part in parts) + b"--sep--\r\n"
     return {"content": body, "headers": {"Content-Type": f"multipart/form-data; boundary=sep{charset}"}}
