@@ -112,23 +112,11 @@ class BlobStore:
         """
         try:
             if isinstance(self._store, LocalStore):
-                self._link(staged)
+                _link(Path(str(self._store.prefix)), staged)
             else:
                 obstore.copy(self._store, staged.path, _path(staged.sha256), overwrite=True)
         except (BaseError, OSError) as error:
             raise Unavailable(f"storage cannot keep blob {staged.sha256}: {_first_line(error)}") from error
-
-    def _link(self, staged: Staged) -> None:
-        """In this thread: the library would hand it to another one, for which the caller waits with a lock in hand."""
-        folder = Path(str(self._store.prefix))
-        source, target = folder / staged.path, folder / _path(staged.sha256)
-        target.parent.mkdir(exist_ok=True)
-        try:
-            os.link(source, target)
-        except FileExistsError:
-            second = folder / _staged_path(staged.sha256, staged.owner_id)  # found as staged if the process ends here
-            os.link(source, second)
-            second.replace(target)
 
     def unstage(self, staged: Staged) -> None:
         """Delete staged bytes, if they are still there; a blob that was made of them stays.
@@ -249,6 +237,18 @@ class BlobStore:
             raise Unavailable(f"storage cannot read {kind} of blob {sha256}: {_first_line(error)}") from error
         digest, data = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
         return data if hashlib.sha256(data).digest() == digest else None
+
+
+def _link(folder: Path, staged: Staged) -> None:
+    """In this thread: the library would hand it to another one, for which the caller waits with a lock in hand."""
+    source, target = folder / staged.path, folder / _path(staged.sha256)
+    target.parent.mkdir(exist_ok=True)
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        second = folder / _staged_path(staged.sha256, staged.owner_id)  # found as staged if the process ends here
+        os.link(source, second)
+        second.replace(target)
 
 
 def _path(sha256: str) -> str:
