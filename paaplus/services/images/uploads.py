@@ -288,7 +288,7 @@ def _of_owner(owner_id: UUID | None) -> sa.ColumnElement[bool]:
     return ImageRow.owner_id == owner_id if owner_id is not None else ImageRow.owner_id.is_(None)
 
 
-def _same_upload(application: str, owner_id: UUID | None, upload_sha256: str) -> sa.Select[tuple[ImageRow]]:
+def _same_upload(application: str, owner_id: UUID | None, upload_sha256: str) -> sa.Select[ImageRow]:
     return sa.select(ImageRow).where(
         ImageRow.application == application, _of_owner(owner_id), ImageRow.upload_sha256 == upload_sha256
     )
