@@ -22,7 +22,7 @@ _last_versions: tuple[np.ndarray, bytes] | None = None
 _written: WeakKeyDictionary[UserPage, tuple[bytes, bytes]] = WeakKeyDictionary()
 
 
-def columns(audience: Audience) -> bytes:
+def columns(audience: Audience, next_cursor: str | None) -> bytes:
     """The answer, `AudienceOut`."""
     aspects = audience.base_model.aspects
     scored = audience.scored
@@ -42,7 +42,7 @@ def columns(audience: Audience) -> bytes:
         "scores": to_json(scores),
         "version": _versions(scored.number_N),
         "failed": to_json({str(place): error for place, error in sorted(scored.damaged.items())}),
-        "next_cursor": to_json(audience.next_after),
+        "next_cursor": to_json(next_cursor),
     }
     return b"{" + b",".join(to_json(name) + b":" + text for name, text in found.items()) + b"}"
 

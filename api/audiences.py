@@ -8,6 +8,7 @@ import numpy as np
 from fastapi import APIRouter, Response
 
 from paaplus.api import audience_json
+from paaplus.api.cursors import ListCursor
 from paaplus.api.dependencies import ApiContext, ApplicationKey, Context
 from paaplus.api.routing import DirectRoute
 from paaplus.api.schemas.audiences import AudienceIn, AudienceOut
@@ -32,12 +33,14 @@ async def score_audience(body: AudienceIn, key: ApplicationKey, context: Context
 
 
 def _answer(context: ApiContext, key: Principal, body: AudienceIn) -> Response:
+    conditions = body.model_dump(mode="json", exclude={"cursor", "limit"})
+    cursor = ListCursor.of(router.prefix, conditions, key, body.cursor, place=("body", "cursor"))
     wanted = Wanted(
         body.image,
         users=body.users,
         top=body.top,
         aspect=body.aspect,
-        after=body.cursor or user_pages.FIRST,
+        after=cursor.after or user_pages.FIRST,
         limit=body.limit or PAGE_USERS,
     )
     spend = partial(context.allowances.spend, key, RateLimitKind.PREDICTIONS)
@@ -51,4 +54,4 @@ def _answer(context: ApiContext, key: Principal, body: AudienceIn) -> Response:
         ("failed", "none", len(scored.damaged)),
     ):
         context.metrics.predictions.labels(status, source).inc(count)
-    return Response(audience_json.columns(audience), media_type="application/json")
+    return Response(audience_json.columns(audience, cursor.at(audience.next_after)), media_type="application/json")

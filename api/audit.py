@@ -6,10 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from paaplus.api.dependencies import AdminKey, Cursor, Limit, ReadSession
+from paaplus.api.cursors import Cursor
+from paaplus.api.dependencies import AdminKey, Limit, ReadSession
 from paaplus.api.routing import Route
 from paaplus.api.schemas.audit import AuditEntryOut, AuditReportOut
-from paaplus.api.schemas.common import Page, next_cursor
+from paaplus.api.schemas.common import Page
 from paaplus.services import audit as audit_service
 from paaplus.services.audit import Link
 
@@ -17,10 +18,10 @@ router = APIRouter(prefix="/v1/audit", tags=["audit"], route_class=Route)
 
 
 @router.get("")
-def list_entries(_key: AdminKey, session: ReadSession, limit: Limit = 50, cursor: Cursor = None) -> Page[AuditEntryOut]:
+def list_entries(_key: AdminKey, session: ReadSession, cursor: Cursor, limit: Limit = 50) -> Page[AuditEntryOut]:
     """Privileged acts by internal ids, newest first: who did what to whom."""
-    rows = audit_service.list_entries(session, limit=limit, before=cursor)
-    return Page(items=[AuditEntryOut.model_validate(row) for row in rows], next_cursor=next_cursor(rows, limit))
+    rows = audit_service.list_entries(session, limit=limit, before=cursor.after)
+    return Page(items=[AuditEntryOut.model_validate(row) for row in rows], next_cursor=cursor.next(rows, limit))
 
 
 @router.get("/verification")

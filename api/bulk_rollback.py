@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from paaplus.api.cursors import ListCursor
 from paaplus.api.dependencies import AdminKey, Context
 from paaplus.api.routing import Route
 from paaplus.api.schemas.bulk_rollback import BulkRollbackIn, BulkRollbackOut
@@ -20,6 +21,8 @@ def roll_back_many(body: BulkRollbackIn, key: AdminKey, context: Context) -> Bul
     `limit` users; `next_after` is for the next call. Users who are done do not match any more, so a repeated call
     changes nothing for them. With `dry_run` nothing is changed.
     """
+    conditions = body.model_dump(mode="json", exclude={"after", "limit", "dry_run", "reason"})
+    cursor = ListCursor.of(f"{router.prefix}/rollback", conditions, key, body.after, place=("body", "after"))
     report = bulk_rollback.roll_back(
         context.database,
         body.selection(),
@@ -28,6 +31,6 @@ def roll_back_many(body: BulkRollbackIn, key: AdminKey, context: Context) -> Bul
         reason=body.reason,
         dry_run=body.dry_run,
         limit=body.limit,
-        after=body.after,
+        after=cursor.after,
     )
-    return BulkRollbackOut.of(report, dry_run=body.dry_run)
+    return BulkRollbackOut.of(report, cursor.at(report.next_after), dry_run=body.dry_run)

@@ -13,7 +13,6 @@ from uuid import UUID
 import structlog
 from fastapi import Depends, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import AfterValidator
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -235,13 +234,3 @@ UserPath = Annotated[
 ]
 VersionPath = Annotated[WholeText, Path(ge=0, le=2**31 - 1, description="Number of the adapter version.", examples=[1])]
 Limit = Annotated[WholeText, Query(ge=1, le=200, description="Maximum number of items per page.")]
-
-
-def _made_here(cursor: UUID | None) -> UUID | None:
-    """An id of the platform: after another one, a list would go on anywhere."""
-    if cursor is not None and cursor.version != 7:
-        raise ValueError("is no `next_cursor` of a page")
-    return cursor
-
-
-Cursor = Annotated[UUID | None, AfterValidator(_made_here), Query(description="`next_cursor` of the previous page.")]

@@ -8,11 +8,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from sqlalchemy.orm import Session
 
+from paaplus.api.cursors import Cursor
 from paaplus.api.dependencies import (
     ApiContext,
     ApplicationKey,
     Context,
-    Cursor,
     ExpertOrApplicationKey,
     Limit,
     ReadSession,
@@ -56,17 +56,17 @@ def list_experts(
     key: ApplicationKey,
     context: Context,
     session: ReadSession,
+    cursor: Cursor,
     limit: Limit = 50,
-    cursor: Cursor = None,
     application: Annotated[Application | None, Query()] = None,
     domain: Annotated[Domain | None, Query()] = None,
 ) -> Page[ExpertOut]:
     """The model base: all experts with their models. `not_matched_because` says why an expert is not matched."""
     rows = experts_service.list_experts(
-        session, key, application=application, domain=domain, limit=limit, before=cursor
+        session, key, application=application, domain=domain, limit=limit, before=cursor.after
     )
     last = rows[-1].user_id if len(rows) == limit else None
-    return Page(items=_answer(session, context, rows), next_cursor=last)
+    return Page(items=_answer(session, context, rows), next_cursor=cursor.at(last))
 
 
 @router.get("/experts/{user}")

@@ -15,9 +15,10 @@ from starlette.concurrency import run_in_threadpool
 
 from paaplus import pauses
 from paaplus.api import places
-from paaplus.api.dependencies import ApiContext, Context, Cursor, Limit, ReadSession, UserKey
+from paaplus.api.cursors import Cursor
+from paaplus.api.dependencies import ApiContext, Context, Limit, ReadSession, UserKey
 from paaplus.api.routing import DirectRoute
-from paaplus.api.schemas.common import OfUser, Page, WholeText, next_cursor
+from paaplus.api.schemas.common import OfUser, Page, WholeText
 from paaplus.api.schemas.feedback import (
     EVENT,
     RATING_EXAMPLE,
@@ -114,6 +115,7 @@ async def post_feedback(
 def list_feedback(
     key: UserKey,
     session: ReadSession,
+    cursor: Cursor,
     user: Annotated[
         OfUser | None,
         Query(description="Only events of this user; default: of all users that the key may see."),
@@ -128,7 +130,6 @@ def list_feedback(
         Order, Query(description="newest: the last event first. Events of one user are in order of `sequence`.")
     ] = "newest",
     limit: Limit = 50,
-    cursor: Cursor = None,
 ) -> Page[EventOut]:
     """Events of the feedback log, with names and own ids of users and images.
 
@@ -138,8 +139,8 @@ def list_feedback(
     if after_sequence is not None and user_id is None:
         raise InvalidInput("after_sequence is a number of one user's log: name the user")
     wanted = EventFilter(user_id=user_id, image_id=image, kind=kind, after_sequence=after_sequence)
-    events = list_events(session, key, wanted, order=order, limit=limit, cursor=cursor)
-    return Page(items=[EventOut.of(event) for event in events], next_cursor=next_cursor(events, limit))
+    events = list_events(session, key, wanted, order=order, limit=limit, cursor=cursor.after)
+    return Page(items=[EventOut.of(event) for event in events], next_cursor=cursor.next(events, limit))
 
 
 def _post_many(context: ApiContext, key: Principal, body: FeedbackBatchIn) -> Response:

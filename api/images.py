@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from paaplus.api import caching
+from paaplus.api.cursors import Cursor
 from paaplus.api.dependencies import (
     ApiContext,
     Context,
-    Cursor,
     IdempotencyKey,
     Limit,
     ReadSession,
@@ -23,13 +23,13 @@ from paaplus.api.dependencies import (
     begin_once,
 )
 from paaplus.api.routing import Route
-from paaplus.api.schemas.common import FlagText, Moment, OfUser, Page, Sought, WholeText, next_cursor
+from paaplus.api.schemas.common import FlagText, Moment, OfUser, Page, Sought, WholeText
 from paaplus.api.schemas.images import ImageOut
 from paaplus.api.schemas.maps import ThemeIn
 from paaplus.db.tables import ImageRow
 from paaplus.errors import Forbidden, InvalidInput, TooLarge
 from paaplus.services import idempotency
-from paaplus.services.images import deletions, names, themes, thumbnails
+from paaplus.services.images import deletions, names, themes, thumbnails, uploads
 from paaplus.services.images import images as images_service
 from paaplus.services.images.filters import ImageFilter
 from paaplus.services.users import users as users_service
@@ -98,7 +98,7 @@ def add_image(
     if file.size is not None and file.size > max_bytes:
         raise TooLarge(f"the file has {file.size} bytes; at most {max_bytes} are accepted")
     context.allowances.spend(key, RateLimitKind.UPLOADS)
-    added = images_service.add(
+    added = uploads.add(
         context.database,
         context.blobs,
         context.settings,
@@ -118,6 +118,7 @@ def list_images(
     key: UserKey,
     context: Context,
     session: ReadSession,
+    cursor: Cursor,
     user: Annotated[OfUser | None, Query(description="Only private images of this user.")] = None,
     shared: Annotated[
         FlagText | None, Query(description="true: only images that belong to no user; false: only private ones.")
@@ -139,7 +140,6 @@ def list_images(
         Moment | None, Query(description="Only images stored since then.", examples=["2026-11-22T12:00:00Z"])
     ] = None,
     limit: Limit = 50,
-    cursor: Cursor = None,
 ) -> Page[ImageOut]:
     """Images that the key may see and that meet all of the conditions."""
     owner_id, rated_by_id = _user_id(session, key, user), _user_id(session, key, rated_by)
@@ -162,9 +162,9 @@ def list_images(
         unrated_by=unrated_by_id,
         created_since=created_since,
     )
-    rows = images_service.list_images(session, key, wanted, limit=limit, before=cursor)
+    rows = images_service.list_images(session, key, wanted, limit=limit, before=cursor.after)
     states = images_service.feature_states(session, [row.id for row in rows], context.settings)
-    return Page(items=[ImageOut.of(row, states[row.id]) for row in rows], next_cursor=next_cursor(rows, limit))
+    return Page(items=[ImageOut.of(row, states[row.id]) for row in rows], next_cursor=cursor.next(rows, limit))
 
 
 @router.get("/{image_id}")

@@ -7,10 +7,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from paaplus.api.dependencies import Cursor, Limit, ReadSession, UserKey
+from paaplus.api.cursors import Cursor
+from paaplus.api.dependencies import Limit, ReadSession, UserKey
 from paaplus.api.routing import Route
 from paaplus.api.schemas.adapters import RunOut
-from paaplus.api.schemas.common import OfUser, Page, next_cursor
+from paaplus.api.schemas.common import OfUser, Page
 from paaplus.api.schemas.jobs import ImageErrorOut, JobDetailOut, JobOut, JobProgressOut
 from paaplus.db.tables import JobRow
 from paaplus.db.tables.jobs import JobState
@@ -24,14 +25,14 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Route)
 def list_jobs(
     key: UserKey,
     session: ReadSession,
+    cursor: Cursor,
     user: Annotated[OfUser | None, Query(description="Only this user's jobs.")] = None,
     state: JobState | None = None,
     limit: Limit = 50,
-    cursor: Cursor = None,
 ) -> Page[JobOut]:
     """Jobs of the users that the key may see. An admin key sees all jobs."""
-    rows = jobs_service.list_jobs(session, key, user=user, state=state, limit=limit, before=cursor)
-    return Page(items=[JobOut(**_fields(row, key)) for row in rows], next_cursor=next_cursor(rows, limit))
+    rows = jobs_service.list_jobs(session, key, user=user, state=state, limit=limit, before=cursor.after)
+    return Page(items=[JobOut(**_fields(row, key)) for row in rows], next_cursor=cursor.next(rows, limit))
 
 
 @router.get("/{job_id}")

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
+from paaplus.api.cursors import Cursor
 from paaplus.api.dependencies import (
     AdminKey,
     Context,
-    Cursor,
     IdempotencyKey,
     Limit,
     ReadSession,
@@ -17,7 +17,7 @@ from paaplus.api.dependencies import (
     begin_once,
 )
 from paaplus.api.routing import Route
-from paaplus.api.schemas.common import Page, next_cursor
+from paaplus.api.schemas.common import Page
 from paaplus.api.schemas.keys import KeyIn, KeyOut, NewKeyOut
 from paaplus.services import idempotency
 from paaplus.services.users import keys as keys_service
@@ -42,10 +42,10 @@ def create_key(body: KeyIn, key: AdminKey, session: WriteSession) -> NewKeyOut:
 
 
 @router.get("")
-def list_keys(_key: AdminKey, session: ReadSession, limit: Limit = 50, cursor: Cursor = None) -> Page[KeyOut]:
+def list_keys(_key: AdminKey, session: ReadSession, cursor: Cursor, limit: Limit = 50) -> Page[KeyOut]:
     """All keys without their secrets, revoked keys included."""
-    rows = keys_service.list_keys(session, limit=limit, before=cursor)
-    return Page(items=[KeyOut.model_validate(row) for row in rows], next_cursor=next_cursor(rows, limit))
+    rows = keys_service.list_keys(session, limit=limit, before=cursor.after)
+    return Page(items=[KeyOut.model_validate(row) for row in rows], next_cursor=cursor.next(rows, limit))
 
 
 @router.delete("/{key_id}")

@@ -8,10 +8,10 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from sqlalchemy.orm import Session
 
+from paaplus.api.cursors import Cursor
 from paaplus.api.dependencies import (
     ApplicationKey,
     Context,
-    Cursor,
     ExpertKey,
     IdempotencyKey,
     Limit,
@@ -21,7 +21,7 @@ from paaplus.api.dependencies import (
     give_again,
 )
 from paaplus.api.routing import Route
-from paaplus.api.schemas.common import FlagText, Page, next_cursor
+from paaplus.api.schemas.common import FlagText, Page
 from paaplus.api.schemas.reviews import (
     BatchDetailOut,
     BatchIn,
@@ -85,11 +85,11 @@ def create_batch(body: BatchIn, key: ApplicationKey, context: Context, once: Ide
 
 
 @router.get("/review-batches")
-def list_batches(key: ApplicationKey, session: ReadSession, limit: Limit = 50, cursor: Cursor = None) -> Page[BatchOut]:
+def list_batches(key: ApplicationKey, session: ReadSession, cursor: Cursor, limit: Limit = 50) -> Page[BatchOut]:
     """Review batches with each expert's progress."""
-    rows = batches.list_batches(session, key, limit=limit, before=cursor)
+    rows = batches.list_batches(session, key, limit=limit, before=cursor.after)
     found = progress.progress(session, [row.id for row in rows])
-    return Page(items=[_batch(row, found[row.id]) for row in rows], next_cursor=next_cursor(rows, limit))
+    return Page(items=[_batch(row, found[row.id]) for row in rows], next_cursor=cursor.next(rows, limit))
 
 
 @router.get("/review-batches/{batch_id}")

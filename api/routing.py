@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from email.message import Message as Header
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from fastapi import params
 from fastapi.dependencies.models import Dependant
@@ -208,6 +209,8 @@ async def _principal(request: Request, context: ApiContext, shape: _Shape) -> Pr
 
 async def _check_form_of_request(request: Request, shape: _Shape, most_values: int) -> None:
     """Check query and body for names that are unknown or occur twice, and read the body."""
+    if b"%" in request.scope["query_string"]:
+        _require_utf8(request.scope["query_string"])
     if request.scope["query_string"] and not isinstance(shape.key, OpenToAll):  # monitors add parameters of their own
         query = request.query_params.multi_items()
         _check_names("query", (name for name, _ in query), shape.query)
@@ -216,7 +219,7 @@ async def _check_form_of_request(request: Request, shape: _Shape, most_values: i
         return
     if shape.form is None and not shape.takes_json:
         return
-    if (encoding := request.headers.get("content-encoding", "identity").strip().lower()) != "identity":
+    if (encoding := _only(request, "Content-Encoding", "identity").strip().lower()) != "identity":
         raise HTTPException(415, f"content encoding {encoding!r} is not accepted: send the body as it is")
     wanted = "multipart/form-data" if shape.form is not None else "application/json"
     found = _media_type(request)
@@ -224,6 +227,7 @@ async def _check_form_of_request(request: Request, shape: _Shape, most_values: i
         problem = f"content type {found!r} is not accepted here" if found else "the request has no content type"
         raise HTTPException(415, f"{problem}: send {wanted}")
     if shape.form is None:
+        _require_utf8_json(request)
         await bodies.read_json(request, most_values)
         return
     await forms.read_form(request)
@@ -236,13 +240,40 @@ async def _check_form_of_request(request: Request, shape: _Shape, most_values: i
         raise
 
 
+def _require_utf8(query: bytes) -> None:
+    """What is no UTF-8 would be read as U+FFFD, and looked for."""
+    try:
+        unquote_to_bytes(query).decode()
+    except UnicodeDecodeError as error:
+        message = f"is not UTF-8: byte {error.start + 1} is {error.object[error.start]:#04x}"
+        raise RequestValidationError([{"type": "no_utf8", "loc": ("query",), "msg": message}]) from None
+
+
+def _only(request: Request, name: str, default: str) -> str:
+    """A header that says what the body is: of two, either could be meant."""
+    given = request.headers.getlist(name)
+    if len(given) > 1:
+        raise _invalid("header", name, "doubled_name", f"is given {len(given)} times; once is needed")
+    return given[0] if given else default
+
+
 def _media_type(request: Request) -> str:
-    given = request.headers.get("content-type")
+    given = _only(request, "Content-Type", "")
     if not given or given == "application/json":
-        return given or ""
+        return given
     header = Header()
     header["content-type"] = given
     return header.get_content_type() if "/" in given else given.strip().lower()
+
+
+def _require_utf8_json(request: Request) -> None:
+    given = request.headers.get("content-type", "")
+    if ";" not in given:
+        return
+    header = Header()
+    header["content-type"] = given
+    if (charset := header.get_content_charset("utf-8")) not in ("utf-8", "utf8", "us-ascii"):
+        raise HTTPException(415, f"charset {charset!r:.40} is not accepted: JSON is sent in UTF-8")
 
 
 def _check_names(place: str, given: Iterable[str], known: dict[str, bool]) -> None:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
+from paaplus.api.cursors import Cursor
 from paaplus.api.dependencies import (
     ApplicationKey,
     Context,
-    Cursor,
     Limit,
     PersonKey,
     ReadSession,
@@ -17,7 +17,7 @@ from paaplus.api.dependencies import (
     WriteSession,
 )
 from paaplus.api.routing import Route
-from paaplus.api.schemas.common import Page, WholeText, next_cursor
+from paaplus.api.schemas.common import Page, WholeText
 from paaplus.api.schemas.surveys import (
     PreferenceEncoderOut,
     PreferenceEncodersOut,
@@ -66,11 +66,11 @@ def create_survey(body: SurveyIn, key: ApplicationKey, session: WriteSession, re
 
 @router.get("/surveys")
 def list_surveys(
-    key: PersonKey, session: ReadSession, limit: Limit = 50, cursor: Cursor = None, application: OfApplication = None
+    key: PersonKey, session: ReadSession, cursor: Cursor, limit: Limit = 50, application: OfApplication = None
 ) -> Page[SurveyOut]:
     """All versions of all surveys that the key may see."""
-    rows = surveys_service.list_surveys(session, key, application=application, limit=limit, before=cursor)
-    return Page(items=[SurveyOut.of(row) for row in rows], next_cursor=next_cursor(rows, limit))
+    rows = surveys_service.list_surveys(session, key, application=application, limit=limit, before=cursor.after)
+    return Page(items=[SurveyOut.of(row) for row in rows], next_cursor=cursor.next(rows, limit))
 
 
 @router.get("/surveys/{name}")

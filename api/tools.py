@@ -7,9 +7,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
 
-from paaplus.api.dependencies import ApplicationKey, Context, Cursor, Limit, ReadSession, VersionPath, WriteSession
+from paaplus.api.cursors import Cursor
+from paaplus.api.dependencies import ApplicationKey, Context, Limit, ReadSession, VersionPath, WriteSession
 from paaplus.api.routing import Route
-from paaplus.api.schemas.common import Page, next_cursor
+from paaplus.api.schemas.common import Page
 from paaplus.api.schemas.tools import (
     LabelsIn,
     LabelsJobOut,
@@ -77,14 +78,14 @@ def add_precomputed(body: PrecomputedIn, key: ApplicationKey, session: WriteSess
 def list_labels(
     key: ApplicationKey,
     session: ReadSession,
+    cursor: Cursor,
     image: Annotated[UUID | None, Query(description="Only labels of this image.")] = None,
     tool: Annotated[ToolName | None, Query(description="Only labels of this tool.")] = None,
     limit: Limit = 50,
-    cursor: Cursor = None,
 ) -> Page[PseudoLabelOut]:
     """The tools' pseudo labels, uncalibrated, of the images that the key may see."""
-    rows = pseudo_labels.list_labels(session, key, image_id=image, tool=tool, limit=limit, before=cursor)
-    return Page(items=[PseudoLabelOut.model_validate(row) for row in rows], next_cursor=next_cursor(rows, limit))
+    rows = pseudo_labels.list_labels(session, key, image_id=image, tool=tool, limit=limit, before=cursor.after)
+    return Page(items=[PseudoLabelOut.model_validate(row) for row in rows], next_cursor=cursor.next(rows, limit))
 
 
 @router.get("/tools/{tool}/revisions")
@@ -92,15 +93,15 @@ def list_revisions(
     tool: ToolPath,
     key: ApplicationKey,
     session: ReadSession,
+    cursor: Cursor,
     application: ForApplication = None,
     limit: Limit = 50,
-    cursor: Cursor = None,
 ) -> Page[RevisionOut]:
     """Revisions of the tool, learned from reviews. The newest that is not retired is used for the next batch."""
     rows = tool_revisions.list_revisions(
-        session, application=key.application or application, tool=tool, limit=limit, before=cursor
+        session, application=key.application or application, tool=tool, limit=limit, before=cursor.after
     )
-    return Page(items=[_answer(row) for row in rows], next_cursor=next_cursor(rows, limit))
+    return Page(items=[_answer(row) for row in rows], next_cursor=cursor.next(rows, limit))
 
 
 @router.post("/tools/{tool}/revisions", status_code=201)

@@ -12,10 +12,10 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
+from paaplus.api.cursors import Cursor
 from paaplus.api.dependencies import (
     ApplicationKey,
     Context,
-    Cursor,
     Limit,
     ReadSession,
     UserKey,
@@ -24,7 +24,7 @@ from paaplus.api.dependencies import (
 )
 from paaplus.api.routing import Route
 from paaplus.api.schemas.adapters import AdapterSummary
-from paaplus.api.schemas.common import Id, NumberText, Page, WholeText, next_cursor
+from paaplus.api.schemas.common import Id, NumberText, Page, WholeText
 from paaplus.api.schemas.users import Application, PolicyOverridesIn, SharingIn, UserIn, UserOut
 from paaplus.db.tables import UserRow
 from paaplus.services import scheduling
@@ -62,16 +62,16 @@ def create_user(
 def list_users(
     key: ApplicationKey,
     session: ReadSession,
+    cursor: Cursor,
     limit: Limit = 50,
-    cursor: Cursor = None,
     application: Annotated[Application | None, Query()] = None,
     external_id: Annotated[Id | None, Query()] = None,
 ) -> Page[UserOut]:
     """Users that the key may see."""
     rows = users_service.list_users(
-        session, key, application=application, external_id=external_id, limit=limit, before=cursor
+        session, key, application=application, external_id=external_id, limit=limit, before=cursor.after
     )
-    return Page(items=_answer(session, rows), next_cursor=next_cursor(rows, limit))
+    return Page(items=_answer(session, rows), next_cursor=cursor.next(rows, limit))
 
 
 @router.get("/{user}")

@@ -6,9 +6,10 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from paaplus.api.dependencies import ApplicationKey, Context, Cursor, Limit, ReadSession, WriteSession
+from paaplus.api.cursors import Cursor
+from paaplus.api.dependencies import ApplicationKey, Context, Limit, ReadSession, WriteSession
 from paaplus.api.routing import Route
-from paaplus.api.schemas.common import Page, next_cursor
+from paaplus.api.schemas.common import Page
 from paaplus.api.schemas.webhooks import DeliveryOut, NewWebhookOut, WebhookIn, WebhookOut
 from paaplus.errors import Forbidden
 from paaplus.services.webhooks import webhooks as webhooks_service
@@ -37,12 +38,10 @@ def create_webhook(body: WebhookIn, key: ApplicationKey, context: Context, sessi
 
 
 @router.get("")
-def list_webhooks(
-    key: ApplicationKey, session: ReadSession, limit: Limit = 50, cursor: Cursor = None
-) -> Page[WebhookOut]:
+def list_webhooks(key: ApplicationKey, session: ReadSession, cursor: Cursor, limit: Limit = 50) -> Page[WebhookOut]:
     """The application's webhooks, without their secrets. An admin key sees all."""
-    rows = webhooks_service.list_webhooks(session, key, limit=limit, before=cursor)
-    return Page(items=[WebhookOut.model_validate(row) for row in rows], next_cursor=next_cursor(rows, limit))
+    rows = webhooks_service.list_webhooks(session, key, limit=limit, before=cursor.after)
+    return Page(items=[WebhookOut.model_validate(row) for row in rows], next_cursor=cursor.next(rows, limit))
 
 
 @router.post("/{webhook_id}/enable")
@@ -59,11 +58,11 @@ def disable_webhook(webhook_id: UUID, key: ApplicationKey, session: WriteSession
 
 @router.get("/{webhook_id}/deliveries")
 def list_deliveries(
-    webhook_id: UUID, key: ApplicationKey, session: ReadSession, limit: Limit = 50, cursor: Cursor = None
+    webhook_id: UUID, key: ApplicationKey, session: ReadSession, cursor: Cursor, limit: Limit = 50
 ) -> Page[DeliveryOut]:
     """What was posted to a webhook, and what is to be, with the errors. Newest first, as long as events are kept."""
-    rows = webhooks_service.list_deliveries(session, key, webhook_id, limit=limit, before=cursor)
-    return Page(items=[DeliveryOut.model_validate(row) for row in rows], next_cursor=next_cursor(rows, limit))
+    rows = webhooks_service.list_deliveries(session, key, webhook_id, limit=limit, before=cursor.after)
+    return Page(items=[DeliveryOut.model_validate(row) for row in rows], next_cursor=cursor.next(rows, limit))
 
 
 @router.delete("/{webhook_id}", status_code=204)

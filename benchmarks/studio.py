@@ -41,7 +41,7 @@ from paaplus.db.engine import Database
 from paaplus.db.tables import FeaturesRow, JobRow
 from paaplus.db.types import utcnow
 from paaplus.processes import api_command
-from paaplus.services.images import images
+from paaplus.services.images import uploads
 from paaplus.services.images.features import features_digest
 from paaplus.services.operations import seed
 from paaplus.services.operations.seed import SeedPlan
@@ -159,7 +159,7 @@ class Platform:
             crop = picture.crop((left, top, left + int(0.8 * picture.width), top + int(0.8 * picture.height)))
             buffer = BytesIO()
             crop.save(buffer, "JPEG", quality=90)
-            row = images.add(
+            row = uploads.add(
                 self.database, self.blobs, self.settings, application=APPLICATION, owner_id=self.person,
                 data=buffer.getvalue(), name=f"photo {place}.jpg",
             ).row  # fmt: skip

@@ -151,9 +151,9 @@ def misspelled(names: list[str], known: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in names:
         if name not in known and not _SERVICE_LINK.fullmatch(name):
-            close = get_close_matches(
-                name.removeprefix("PAAPLUS_"), [k.removeprefix("PAAPLUS_") for k in known], 1, 0.8
-            )
+            given, choice = name.removeprefix("PAAPLUS_"), [k.removeprefix("PAAPLUS_") for k in known]
+            # Two letters that changed places make a short name look like another one.
+            close = [k for k in choice if sorted(k) == sorted(given)] or get_close_matches(given, choice, 1, 0.8)
             found |= {name: f"PAAPLUS_{close[0]}"} if close else {}
     return found
 

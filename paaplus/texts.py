@@ -22,6 +22,7 @@ from paaplus.errors import InvalidInput
 SPACES = " \t\r\n" + "".join(
     map(chr, (0xA0, 0x1680, *range(0x2000, 0x200C), 0x2028, 0x2029, 0x202F, 0x205F, 0x2060, 0x3000, 0xFEFF))
 )
+_UNSEEN = {*SPACES, "\u115f", "\u1160", "\u2800", "\u3164", "\uffa0"}  # letters of Hangul and braille without ink
 _LINES = {"\n", "\t"}
 # Not yet assigned when this Python was made, but reserved by Unicode for pictographs and ideographs: newer phones and
 # names use them. Two in each plane are no characters.
@@ -165,6 +166,8 @@ def _check_characters(text: str, allowed: frozenset[str], what: str) -> None:
     for position, character in enumerate(text):
         if fault := _fault(character, allowed):
             raise InvalidInput(f"{what} has {_described(character)} at position {position + 1}: {fault}")
+    if text and all(c in _UNSEEN or unicodedata.category(c) == "Cf" for c in text):
+        raise InvalidInput(f"{what} {text!r:.80} has no character that can be seen")
 
 
 def _fault(character: str, allowed: frozenset[str]) -> str | None:

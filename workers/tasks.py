@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import astuple
 
 import structlog
 
@@ -35,6 +36,12 @@ def run_ready(queue: str) -> int:
 def maintain() -> None:
     """Delete what the deployment does not keep any longer."""
     context = worker_context()
-    report = retention.apply(context.database, context.settings)
-    if report.num_receipts or report.num_jobs or report.num_events:
-        log.info("old rows deleted", receipts=report.num_receipts, jobs=report.num_jobs, events=report.num_events)
+    report = retention.apply(context.database, context.blobs, context.settings)
+    if any(astuple(report)):
+        log.info(
+            "old rows deleted",
+            receipts=report.num_receipts,
+            jobs=report.num_jobs,
+            events=report.num_events,
+            uploads=report.num_uploads,
+        )

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, model_validator
 
+from paaplus.api import cursors
 from paaplus.api.schemas.base_models import BaseModelRef
 from paaplus.api.schemas.common import Aspect, In, Many, Out, UserRef, Whole
 from paaplus.services.predictions.audiences import PAGE_USERS, TOP_MAX
@@ -34,7 +35,7 @@ class AudienceIn(In):
     )
     aspect: Aspect | None = Field(None, description="What `top` goes by; default: the base model's first aspect.")
     limit: Whole | None = Field(None, ge=1, le=PAGE_USERS, description=f"Users of a page; default: {PAGE_USERS:,}.")
-    cursor: UUID | None = Field(None, description="`next_cursor` of the previous page.")
+    cursor: str | None = Field(None, max_length=cursors.MAX_CHARACTERS, description=cursors.DESCRIPTION)
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -62,6 +63,4 @@ class AudienceOut(Out):
         description="The user's version that gave the scores; null: the base model gave them.", examples=[[3]]
     )
     failed: dict[int, str] = Field(description="By place, what is wrong with a version. Its user has no scores.")
-    next_cursor: UUID | None = Field(
-        description="Gets the next page; null on the last page, and with `users` or `top`."
-    )
+    next_cursor: str | None = Field(description="Gets the next page; null on the last page, and with `users` or `top`.")

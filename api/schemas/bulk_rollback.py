@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from paaplus.api import cursors
 from paaplus.api.schemas.common import Flag, In, Moment, Name, Out, Reason, Whole
 from paaplus.services.adapters.bulk_rollback import MAX_USERS, BulkReport, Selection
 
@@ -24,7 +25,11 @@ class BulkRollbackIn(In):
     feedback: Literal["exclude", "keep"] = Field("exclude", description="As in a rollback of one user.")
     dry_run: Flag = Field(False, description="Only say what would be done.")
     limit: Annotated[Whole, Field(ge=1, le=MAX_USERS)] = MAX_USERS
-    after: UUID | None = Field(None, description="`next_after` of the previous call.")
+    after: str | None = Field(
+        None,
+        max_length=cursors.MAX_CHARACTERS,
+        description="`next_after` of the previous call, whose conditions must be the same.",
+    )
     reason: Reason = Field(examples=["the key was stolen"])
 
     def selection(self) -> Selection:
@@ -45,10 +50,10 @@ class BulkRollbackOut(Out):
     done: int = Field(description="Users who were, or would be, rolled back.")
     failed: int
     users: list[UserRollbackOut]
-    next_after: UUID | None = Field(description="Where the next call goes on; null: no user is left.")
+    next_after: str | None = Field(description="Where the next call goes on; null: no user is left.")
 
     @classmethod
-    def of(cls, report: BulkReport, *, dry_run: bool) -> Self:
+    def of(cls, report: BulkReport, next_after: str | None, *, dry_run: bool) -> Self:
         failed = sum(user.error is not None for user in report.users)
         users = [UserRollbackOut.model_validate(user) for user in report.users]
-        return cls(dry_run=dry_run, done=len(users) - failed, failed=failed, users=users, next_after=report.next_after)
+        return cls(dry_run=dry_run, done=len(users) - failed, failed=failed, users=users, next_after=next_after)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Generic, Protocol, TypeVar
-from uuid import UUID
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -101,18 +99,8 @@ class ErrorOut(BaseModel):
     error: ErrorBody
 
 
-class _HasId(Protocol):
-    @property
-    def id(self) -> UUID: ...
-
-
 class Page(BaseModel, Generic[ItemT]):
     """A page, newest first. `next_cursor` gets the next page; null on the last page."""
 
     items: list[ItemT]
-    next_cursor: UUID | None = None
-
-
-def next_cursor(rows: Sequence[_HasId], limit: int) -> UUID | None:
-    """The cursor after these rows; None if fewer than `limit` rows were found."""
-    return rows[-1].id if len(rows) == limit else None
+    next_cursor: str | None = None

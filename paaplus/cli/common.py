@@ -77,6 +77,16 @@ def open_blobs() -> blobs.BlobStore:
     return blobs.BlobStore(get_settings().resolved_storage_url)
 
 
+def require_application(database: engine.Database, application: str | None) -> None:
+    """Check the name of an application before the work: what names nobody must not look like nothing found.
+
+    Raises:
+        NotFound: nothing is of this application; the message has those that exist.
+    """
+    with database.read_session() as session:
+        users_service.require_application(session, application)
+
+
 def user_of(session: Any, reference: str) -> UserRow:
     """The user that an operator named.
 

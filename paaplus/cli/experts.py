@@ -128,6 +128,7 @@ def restore(user: UserArgument, as_json: JsonOption = False) -> None:
 def agreement(application: str, as_json: JsonOption = False) -> None:
     """Agreement of every two experts of an application on the images that both labelled."""
     with open_database() as database, database.read_session() as session:
+        users_service.require_application(session, application)
         found = quality.agreement(session, application)
     columns = {
         name: (lambda each, name=name: getattr(each, name))

@@ -19,6 +19,7 @@ from paaplus.cli.common import (
     parse_scale,
     print_record,
     print_rows,
+    require_application,
     user_of,
 )
 from paaplus.settings import get_settings
@@ -65,6 +66,7 @@ def import_ratings(
     from paaplus.records import Scale
 
     with open_database() as database:
+        require_application(database, application)
         done = importing.import_ratings(
             database,
             get_settings(),

@@ -20,7 +20,7 @@ from paaplus.settings import get_settings
 with lazy_imports():
     from paaplus.data import image_folder
     from paaplus.photos import folder as photo_folder
-    from paaplus.services.images import deletions, filters, maps, themes
+    from paaplus.services.images import deletions, filters, maps, themes, uploads
     from paaplus.services.images import images as images_service
     from paaplus.services.images import names as image_names
     from paaplus.services.users import keys
@@ -87,7 +87,7 @@ def add(
         for file, path in track(found, description="images", console=notices, disable=len(found) < 2):
             wanted = image_names.path_name(path)
             try:
-                image = images_service.add(
+                image = uploads.add(
                     database,
                     blobs,
                     settings,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import warnings
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import typer
 
 from paaplus import __version__
-from paaplus.cli.tree import LazyGroup
+from paaplus.cli.tree import Interrupted, LazyGroup
 from paaplus.errors import PaaplusError, Unavailable
+
+INTERRUPTED: Final = 128 + signal.SIGINT
 
 app = typer.Typer(
     name="paaplus",
@@ -43,7 +46,11 @@ def _command() -> Any:
 
 
 def main() -> None:
-    """Run the command. The caller's mistakes and a failing environment are one line on stderr, with exit code 1."""
+    """Run the command. The caller's mistakes and a failing environment are one line on stderr, with exit code 1.
+
+    Ctrl-C is one line too, with exit code 130. Services that it stops in order (`up`, `api`, `worker`, `scheduler`) end
+    with 0.
+    """
     warnings.formatwarning = lambda message, *_args, **_options: f"warning: {message}\n"  # without the line of code
     try:
         _command()()
@@ -51,6 +58,8 @@ def main() -> None:
         _fail(error.code, str(error))
     except OSError as error:
         _fail(Unavailable.code, str(error))
+    except (KeyboardInterrupt, Interrupted):
+        _end_interrupted()
     except ModuleNotFoundError as error:
         from paaplus import extras
 
@@ -63,6 +72,14 @@ def main() -> None:
         if sqlalchemy is None or not isinstance(error, (sqlalchemy.OperationalError, sqlalchemy.InterfaceError)):
             raise
         _fail(Unavailable.code, f"database {_database()}: {str(error.orig).splitlines()[0]}")
+
+
+def _end_interrupted() -> NoReturn:
+    """One line, and the exit code that shells give to what Ctrl-C has ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # once more, while threads end, would print their tracebacks
+    logging.disable()  # torch logs statistics at the end of a process
+    print("interrupted", file=sys.stderr)
+    sys.exit(INTERRUPTED)
 
 
 def _database() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from paaplus.cli.common import JsonOption, open_database, print_record
+from paaplus.cli.common import JsonOption, open_blobs, open_database, print_record
 from paaplus.cli.lazy import lazy_imports
 from paaplus.settings import get_settings
 
@@ -13,6 +13,9 @@ with lazy_imports():
 
 
 def maintain(as_json: JsonOption = False) -> None:
-    """Delete old receipts that no feedback names, old finished jobs and old events. The platform may run meanwhile."""
+    """Delete old receipts that no feedback names, old finished jobs, old events and unfinished uploads.
+
+    The platform may run meanwhile.
+    """
     with open_database() as database:
-        print_record(asdict(retention.apply(database, get_settings())), as_json=as_json)
+        print_record(asdict(retention.apply(database, open_blobs(), get_settings())), as_json=as_json)

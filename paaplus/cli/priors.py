@@ -27,6 +27,7 @@ from paaplus.cli.common import (
     print_rows,
     progress_bar,
     refuse_given,
+    require_application,
     tell_known,
 )
 from paaplus.cli.lazy import lazy_imports
@@ -100,6 +101,7 @@ def train(
         if (made := carried_out(database, key, COMMAND, given)) is not None:
             print_record(made, as_json=as_json)
             return
+        require_application(database, application or None)
         base_row = _base_row(database, settings, base_model)
         with progress_bar() as progress:
             task = progress.add_task("learning from people", total=None)

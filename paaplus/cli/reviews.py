@@ -19,6 +19,7 @@ from paaplus.cli.common import (
     open_database,
     print_record,
     print_rows,
+    require_application,
     to_plain,
 )
 from paaplus.cli.lazy import lazy_imports
@@ -82,6 +83,7 @@ def create(
         limit=limit,
     )
     with open_database() as database:
+        require_application(database, application)
         print_record(_created(database, new, key), as_json=as_json)
 
 

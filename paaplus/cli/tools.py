@@ -19,6 +19,7 @@ from paaplus.cli.common import (
     open_database,
     print_record,
     print_rows,
+    require_application,
 )
 from paaplus.cli.lazy import lazy_imports
 from paaplus.csv_files import refuse_rows
@@ -67,6 +68,7 @@ def label(
 ) -> None:
     """Ask a worker to label images, and print the job. Labelled images are left out."""
     with open_database() as database, database.session() as session:
+        users_service.require_application(session, application)
         job_id = pseudo_labels.request(
             session, application=application, tools=tools, image_ids=image, settings=get_settings()
         )
@@ -101,6 +103,7 @@ def import_labels(
     if not source.judgements:
         raise InvalidInput(f"{file}: no rows below the first line, which has the names of columns")
     with open_database() as database, database.session() as session:
+        users_service.require_application(session, application)
         found = _labels_by_image(session, file, source, application)
         stored = pseudo_labels.add_precomputed(
             session,
@@ -117,6 +120,7 @@ def import_labels(
 def learn(tool: ToolArgument, application: ApplicationOption = "default", as_json: JsonOption = False) -> None:
     """Learn the tool's next revision from the application's reviews. The next batch uses it."""
     with open_database() as database:
+        require_application(database, application)
         store = serving_store.ServingStore(database, open_blobs(), get_settings())
         row = tool_learning.learn(database, store, application=application, tool=tool, actor=ACTOR)
         num_moved = ordering.rerank(database, store, application)
@@ -153,6 +157,7 @@ def retire(
 ) -> None:
     """Retire a revision. The one before it is in force again."""
     with open_database() as database, database.session() as session:
+        users_service.require_application(session, application)
         row = tool_revisions.retire(session, application=application, tool=tool, version=version, actor=ACTOR)
         print_record(_record(row), as_json=as_json)
 

@@ -98,7 +98,7 @@ COMMANDS = {
     ),
     "maintain": Definition(
         "paaplus.cli.maintain:maintain",
-        "Delete old receipts that no feedback names, old finished jobs and old events. The platform may run meanwhile.",
+        "Delete old receipts that no feedback names, old finished jobs, old events and unfinished uploads.",
     ),
     "bench": Definition("paaplus.cli.bench:app", "Fill a deployment with made-up rows, to measure how it grows."),
     "chaos": Definition(
@@ -108,6 +108,10 @@ COMMANDS = {
 }
 
 
+class Interrupted(BaseException):
+    """Ctrl-C. Not KeyboardInterrupt, after which Typer exits without a word, or says "Aborted" as at a question."""
+
+
 class LazyGroup(TyperGroup):
     """The root: it lists `COMMANDS` and imports only the one that is invoked."""
 
@@ -115,6 +119,21 @@ class LazyGroup(TyperGroup):
         super().__init__(**attributes)
         for name, definition in COMMANDS.items():
             self.add_command(TyperCommand(name, help=definition.help), name)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command.
+
+        Raises:
+            Interrupted: Ctrl-C was pressed, also at a question. What the command had opened is closed.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted from error
+        except typer.Abort as error:
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise Interrupted from error
+            raise
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command that the first argument names, with its options and subcommands."""

@@ -46,6 +46,7 @@ def up(
     children = supervisor.embedded_children(settings)
     is_ready = partial(supervisor.answers, f"{url}/readyz")
     supervisor.Supervisor(children, environment, is_ready=is_ready, when_ready=tell_ready).run()
+    notices.print("stopped", highlight=False)
 
 
 def _ensure_base_model(settings: Settings) -> None:

@@ -27,7 +27,7 @@ from paaplus.photos.bursts import look_of
 from paaplus.photos.catalogue import Catalogue, Known
 from paaplus.photos.folder import PhotoFile
 from paaplus.photos.platform import APPLICATION, LocalPlatform
-from paaplus.services.images import images, sanitize
+from paaplus.services.images import sanitize, uploads
 
 STORED_SIDE_PX: Final = 1024  # of the stored picture; no base model looks at more than half of it
 NUM_THREADS: Final = 2
@@ -152,7 +152,7 @@ def _stored(platform: LocalPlatform, file: PhotoFile, read: _Read) -> Known:
         ).scalar_one_or_none()
     image_id = (
         same
-        or images.add_picture(
+        or uploads.add_picture(
             platform.database,
             platform.blobs,
             platform.settings,

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session, aliased
 
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
-from paaplus.db.prepared import Prepared, listed, one_of
+from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
 from paaplus.db.raw_values import id_texts
 from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import JobRow, UserRow
@@ -83,6 +83,11 @@ def enqueue(
     The queued job stays share-locked until the caller commits. Otherwise a worker could claim it before the caller's
     rows are visible.
     """
+    session.flush()
+    if (job_id := find_queued(session.connection(), lock_key)) is not None:
+        if delay_s == 0.0:
+            bell.ring(session, queue)
+        return job_id
     now = db_now(session)
     row = {
         "id": new_id(),
@@ -99,19 +104,30 @@ def enqueue(
         "run_after": now + timedelta(seconds=delay_s),
         "created_at": now,
     }
-    queued = (
-        sa.select(JobRow.id)
-        .where(JobRow.lock_key == lock_key, JobRow.state == JobState.QUEUED)
-        .with_for_update(read=True)
-    )
     for _ in range(CLAIM_TRIES):
         insert_ignoring_conflicts(session, JobRow, [row])
-        job_id = session.execute(queued).scalar_one_or_none()
+        job_id = find_queued(session.connection(), lock_key)
         if job_id is not None:
             if delay_s == 0.0:
                 bell.ring(session, queue)
             return job_id
     raise Unavailable(f"the job queue is too busy to accept work under {lock_key!r}")
+
+
+def find_queued(connection: sa.Connection, lock_key: str) -> UUID | None:
+    """The queued job under this key, share-locked where the transaction may write; None: there is none."""
+    is_read_only = connection.get_execution_options().get("read_only", False)
+    rows = (_QUEUED_ID if is_read_only else _QUEUED_ID_LOCKED).rows(connection, lock_key=lock_key)
+    return as_uuid(rows[0][0]) if rows else None
+
+
+def _queued_id(_dialect: str) -> sa.Select[Any]:
+    key = sa.bindparam("lock_key", type_=sa.String())
+    return sa.select(JobRow.id).where(JobRow.lock_key == key, sa.text("jobs.state = 'queued'"))
+
+
+_QUEUED_ID: Final = Prepared(_queued_id)
+_QUEUED_ID_LOCKED: Final = Prepared(lambda dialect: _queued_id(dialect).with_for_update(read=True))
 
 
 def enqueue_adaptations(

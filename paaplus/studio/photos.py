@@ -7,7 +7,7 @@ from typing import Final
 from starlette.responses import Response
 
 from paaplus.errors import InvalidInput, TooLarge
-from paaplus.services.images import images
+from paaplus.services.images import images, uploads
 from paaplus.services.images.filters import ImageFilter
 from paaplus.services.images.names import path_name
 from paaplus.services.users.rate_limits import RateLimitKind
@@ -51,7 +51,7 @@ def upload(call: Call) -> Response:
         raise TooLarge(f"the file has {call.file.size} bytes; at most {longest} are accepted")
     call.spend(RateLimitKind.UPLOADS)
     name = call.form.get("name") or call.file.filename or ""
-    added = images.add(
+    added = uploads.add(
         call.context.database,
         call.context.blobs,
         call.context.settings,

@@ -14,7 +14,7 @@ from PIL import Image
 
 from paaplus.errors import PaaplusError, Unavailable
 from paaplus.services.feedback.writer import Posted
-from paaplus.services.images import images
+from paaplus.services.images import uploads
 from paaplus.services.users import users
 from paaplus.services.users.keys import Principal
 from paaplus.studio.answers import rating_event
@@ -125,7 +125,7 @@ def add(context: StudioContext, picture: Picture, application: str, owner_id: UU
     """Store a built-in picture as an image; returns its id. The same picture again is the same image."""
     buffer = BytesIO()
     picture.load(LONG_SIDE_PX).save(buffer, "JPEG", quality=90)
-    added = images.add(
+    added = uploads.add(
         context.database,
         context.blobs,
         context.settings,

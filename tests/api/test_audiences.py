@@ -43,7 +43,7 @@ def test_audience_page_by_page_and_from_the_top(world: World) -> None:
     image = str(world.images[0])
     whole = world.application.post("/v1/audiences", {"image": image}).json()
     first = world.application.post("/v1/audiences", {"image": image, "limit": 1}).json()
-    assert (first["external_id"], first["next_cursor"]) == (["ada"], str(world.ada))
+    assert first["external_id"] == ["ada"]
     second = world.application.post(
         "/v1/audiences", {"image": image, "limit": 1, "cursor": first["next_cursor"]}
     ).json()
@@ -130,6 +130,6 @@ def test_it_counts_as_predictions(world: World) -> None:
 @pytest.mark.parametrize("num", [0, 1, 3])
 def test_columns_are_those_of_the_model(world: World, num: int) -> None:
     users = world.context.audiences.score(OPERATOR, Wanted(world.images[0], limit=max(num, 1)), lambda _: None)
-    text = audience_json.columns(users)
+    text = audience_json.columns(users, "next")
     out = AudienceOut.model_validate_json(text)
     assert json.loads(out.model_dump_json()) == json.loads(text)

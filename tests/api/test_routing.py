@@ -138,6 +138,41 @@ def test_body_of_another_kind_is_refused_by_name(world: World, headers: dict[str
     assert named in assert_error(response, 415, "unsupported_media_type")["message"]
 
 
+@pytest.mark.parametrize("charset", ["latin-1", "utf-16", "windows-1252", "nonsense"])
+def test_json_in_another_charset_is_refused(world: World, charset: str) -> None:
+    """These bytes are UTF-8 too, where they mean something else."""
+    kind = {"Content-Type": f"application/json; charset={charset}"}
+    answer = world.application.request("POST", "/v1/users", content=b'{"external_id": "z\xc3\xa9"}', headers=kind)
+    assert f"charset '{charset}'" in assert_error(answer, 415, "unsupported_media_type")["message"]
+    assert world.application.get("/v1/users", external_id="zé").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("Content-Type", ["application/json", "text/plain"]),
+        ("Content-Type", ["application/json", "application/json"]),
+        ("Content-Encoding", ["identity", "gzip"]),
+    ],
+)
+def test_header_that_says_twice_what_the_body_is_is_refused(world: World, name: str, values: list[str]) -> None:
+    kind = [] if name == "Content-Type" else [("Content-Type", "application/json")]
+    key = ("Authorization", f"Bearer {world.application.token}")
+    answer = world.client.request(
+        "POST",
+        "/v1/users",
+        content=b'{"external_id": "zoe"}',
+        headers=[key, *kind, *((name, value) for value in values)],
+    )
+    assert f"header.{name}: is given 2 times" in assert_error(answer, 422, "invalid_request")["message"]
+
+
+@pytest.mark.parametrize("query", ["external_id=%FF", "external_id=a%ED%A0%80", "%E9=1", "external_id=%C0%AF"])
+def test_query_that_is_no_utf8_is_refused(world: World, query: str) -> None:
+    answer = world.application.request("GET", f"/v1/users?{query}")
+    assert "query: is not UTF-8" in assert_error(answer, 422, "invalid_request")["message"]
+
+
 @pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", "application/vnd.api+json"])
 def test_json_by_its_names_is_read(world: World, kind: str) -> None:
     response = world.application.request(
@@ -290,23 +325,6 @@ def test_condition_that_is_empty_is_refused_and_lists_nothing(world: World, path
 )
 def test_conditions_that_no_image_meets_are_refused(world: World, query: dict[str, str], why: str) -> None:
     assert why in assert_error(world.application.get("/v1/images", **query), 400, "invalid_input")["message"]
-
-
-@pytest.mark.parametrize("path", ["users", "images", "feedback", "jobs", "keys", "audit", "webhooks"])
-def test_cursor_that_no_list_gave_is_refused(world: World, path: str) -> None:
-    answer = world.admin.get(f"/v1/{path}", cursor="c0ffee00-0000-4000-8000-000000000000")
-    assert "is no `next_cursor` of a page" in assert_error(answer, 422, "invalid_request")["message"]
-
-
-def test_cursor_of_another_log_does_not_end_this_one(world: World) -> None:
-    assert world.application.post("/v1/feedback", world.rating()).status_code == 201
-    for cursor, query in [(world.images[0], {}), (world.ada, {"user": "ada"})]:
-        answer = world.application.get("/v1/feedback", cursor=str(cursor), **query)
-        assert "is no event of this list" in assert_error(answer, 400, "invalid_input")["message"]
-    event_id = world.application.get("/v1/feedback").json()["items"][0]["id"]
-    assert world.application.get("/v1/feedback", cursor=event_id, user="ada").json()["items"] == []
-    answer = world.other.get("/v1/feedback", cursor=event_id)
-    assert "is no event of this list" in assert_error(answer, 400, "invalid_input")["message"]
 
 
 def form(*parts: bytes, charset: str = "") -> dict[str, Any]:

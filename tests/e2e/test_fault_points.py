@@ -22,7 +22,7 @@ from paaplus.db.types import utcnow
 from paaplus.pipelines import extract_features
 from paaplus.queue import jobs
 from paaplus.services.adapters import versions
-from paaplus.services.images import images
+from paaplus.services.images import images, uploads
 from paaplus.services.reviews import pseudo_labels
 from paaplus.services.users import keys
 from paaplus.services.users.keys import OPERATOR
@@ -138,7 +138,7 @@ def test_extraction_killed_between_batches_does_every_image_once(
     settings = deployment.settings.model_copy(update={"features_batch_size": 2})
     deployment.context.settings = deployment.settings = settings
     added = [
-        images.add(deployment.database, deployment.blobs, settings, application=APPLICATION, data=jpeg(20 * i)).row.id
+        uploads.add(deployment.database, deployment.blobs, settings, application=APPLICATION, data=jpeg(20 * i)).row.id
         for i in range(6)
     ]
     assert Fork(acts.work, deployment.settings, fault="features_stored").wait() == -signal.SIGKILL
@@ -240,7 +240,7 @@ def test_rollback_whose_process_dies_has_not_happened_and_may_be_asked_again(dep
 
 def test_erasure_whose_process_dies_is_finished_by_asking_again(deployment: Deployment) -> None:
     user, caller = deployment.add_user(), Caller(deployment)
-    own = images.add(
+    own = uploads.add(
         deployment.database,
         deployment.blobs,
         deployment.settings,

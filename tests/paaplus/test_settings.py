@@ -188,7 +188,9 @@ def test_what_is_right_is_taken(name: str, value: str, monkeypatch: pytest.Monke
         assert getattr(settings, name.lower()) == value
 
 
-@pytest.mark.parametrize(("given", "meant"), [("DATABSE_URL", "DATABASE_URL"), ("API_PROT", "API_PORT")])
+@pytest.mark.parametrize(
+    ("given", "meant"), [("DATABSE_URL", "DATABASE_URL"), ("API_PROT", "API_PORT"), ("HOEM", "HOME")]
+)
 def test_misspelled_variable_is_refused_and_not_ignored(
     given: str, meant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

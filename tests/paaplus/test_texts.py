@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paaplus.errors import InvalidInput
-from paaplus.texts import checked_id, clean_name, clean_text, is_id, parse_json, without_refused
+from paaplus.texts import (
+    checked_id,
+    checked_id_characters,
+    clean_name,
+    clean_text,
+    is_id,
+    parse_json,
+    trimmed_name,
+    trimmed_text,
+    without_refused,
+)
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"  # three people, joined to one character
 
@@ -140,3 +150,11 @@ def test_what_nobody_sees_at_the_ends_makes_no_second_name_or_id(unseen: str) ->
     with pytest.raises(InvalidInput, match="the name is empty"):
         clean_name(unseen, 10)
     assert checked_id(f"a{unseen}b", 10) == f"a{unseen}b"
+
+
+@pytest.mark.parametrize("unseen", ["\u200d", "\u200c\u200d", "\U000e0041", "\u115f", "\u3164", "\u2800", "\u00ad"])
+def test_what_nobody_sees_is_no_name_text_or_id(unseen: str) -> None:
+    for check in (trimmed_name, trimmed_text, checked_id_characters):
+        with pytest.raises(InvalidInput, match="has no character that can be seen"):
+            check(unseen)
+    assert checked_id_characters(f"a{unseen}b").startswith("a")

@@ -10,7 +10,7 @@ from paaplus.db.tables.experts import ExpertForm
 from paaplus.services.experts import experts
 from paaplus.services.feedback import intake
 from paaplus.services.feedback.intake import NewEvent
-from paaplus.services.images import images
+from paaplus.services.images import images, uploads
 from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.reviews import batches, pseudo_labels
 from paaplus.services.reviews.batches import NewBatch
@@ -105,7 +105,7 @@ class Clinic:
     def _add(self, picture: tour.Picture) -> UUID:
         buffer = BytesIO()
         picture.load(640).save(buffer, "JPEG")
-        return images.add(
+        return uploads.add(
             self.studio.database,
             self.blobs,
             self.studio.settings,

@@ -20,7 +20,7 @@ from paaplus.models.base_models import load_extractor
 from paaplus.services.adapters import versions
 from paaplus.services.feedback import intake
 from paaplus.services.feedback.intake import NewEvent
-from paaplus.services.images import images
+from paaplus.services.images import uploads
 from paaplus.services.registry import base_models
 from paaplus.services.users import users
 from paaplus.settings import Settings
@@ -97,7 +97,7 @@ def _deploy(
     for each in pictures:
         file = io.BytesIO()
         each.save(file, "PNG")
-        added = images.add(database, blobs, settings, application=APPLICATION, data=file.getvalue())
+        added = uploads.add(database, blobs, settings, application=APPLICATION, data=file.getvalue())
         image_ids.append(added.row.id)
     events = [
         NewEvent(

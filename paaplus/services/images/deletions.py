@@ -13,14 +13,13 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from paaplus.db.locks import lock_name
 from paaplus.db.tables import FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.types import utcnow
 from paaplus.errors import Conflict, Forbidden, NotFound, Unavailable
 from paaplus.ids import new_id, sha256_hex
 from paaplus.services import audit, scheduling
-from paaplus.services.images import images
+from paaplus.services.images import images, uploads
 from paaplus.services.users.keys import Principal
 from paaplus.storage.blobs import BlobStore
 
@@ -64,9 +63,7 @@ def delete(
     details = {"num_events": num_retracted}
     audit.record(session, actor=actor, action="image_deleted", subject_id=image_id, details=details)
     session.flush()
-    lock_name(session, f"blob:{sha256}")  # an upload of the same picture waits, then writes it again
-    if session.execute(sa.select(ImageRow.id).where(ImageRow.sha256 == sha256).limit(1)).first() is None:
-        blobs.delete(sha256)
+    uploads.delete_unnamed(session, blobs, sha256)
     return num_retracted
 
 

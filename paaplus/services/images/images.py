@@ -1,4 +1,4 @@
-"""Images: store uploads once per application or owner, decide who may see them, and request their features."""
+"""Images: decide who may see them, list them, and request their features."""
 
 from __future__ import annotations
 
@@ -8,28 +8,19 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from paaplus import pauses
 from paaplus.db.engine import Database
-from paaplus.db.locks import lock_name
 from paaplus.db.prepared import Prepared, listed, one_of, plain
 from paaplus.db.tables import FeaturesRow, ImageRow, JobRow
 from paaplus.db.tables.jobs import JobKind, JobState
-from paaplus.db.types import utcnow
-from paaplus.db.upsert import insert_ignoring_conflicts
-from paaplus.errors import Conflict, NotFound
-from paaplus.ids import new_id, sha256_hex
+from paaplus.errors import NotFound
 from paaplus.queue import jobs
-from paaplus.services.images import names, sanitize
-from paaplus.services.images.features import delete_failed
 from paaplus.services.images.filters import EVERY_IMAGE, ImageFilter
-from paaplus.services.names import check_application
 from paaplus.services.registry import base_models
+from paaplus.services.registry.base_models import DefaultId
 from paaplus.services.users.keys import Principal
 from paaplus.settings import Settings
-from paaplus.storage.blobs import BlobStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,201 +30,6 @@ class FeatureState:
     state: Literal["ready", "pending", "failed"]
     job_id: UUID | None = None
     error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """What the caller says of an uploaded file."""
-
-    name: str | None
-    external_id: str | None
-    theme: str | None
-
-    def is_new_to(self, row: ImageRow) -> bool:
-        """Whether the image lacks some of it.
-
-        Raises:
-            Conflict: the image has another own id.
-        """
-        if None not in (self.external_id, row.external_id) and self.external_id != row.external_id:
-            raise Conflict(f"this file is image {row.id} already, whose external_id is {row.external_id!r}")
-        adds_name = self.name is not None and row.name is None
-        return adds_name or (self.external_id is not None and row.external_id is None)
-
-    def add_to(self, row: ImageRow) -> None:
-        """Add what the image lacks."""
-        if self.is_new_to(row):
-            row.name = row.name or self.name
-            row.external_id = row.external_id or self.external_id
-
-
-@dataclass(frozen=True, slots=True)
-class AddedImage:
-    """An image after its upload. `created` is False if the same file was uploaded before."""
-
-    row: ImageRow
-    created: bool
-    features: FeatureState
-
-
-def add(
-    database: Database,
-    blobs: BlobStore,
-    settings: Settings,
-    *,
-    application: str,
-    data: bytes,
-    owner_id: UUID | None = None,
-    name: str | None = None,
-    external_id: str | None = None,
-    theme: str | None = None,
-) -> AddedImage:
-    """Store an uploaded file and request its features. The same file again returns the existing image.
-
-    A repeated upload adds a name and an own id that the image lacks. It changes neither, and no theme. If the stored
-    copy of the same pixels is damaged, it repairs the copy, for every image that refers to it.
-
-    The file is decoded outside any transaction. Row, blob and job are written in one.
-
-    Args:
-        owner_id: the user that the image belongs to; None: the image is shared.
-        name: a file name or a relative path; see `names.path_name`.
-        external_id: the application's own id, as returned by `names.check_external_id`.
-        theme: a tag, as returned by `themes.check`.
-
-    Raises:
-        InvalidInput: see `sanitize.clean`.
-        Conflict: another image of this application and owner has this own id, or the image has another one.
-        NotFound: the owner does not exist.
-        Unavailable: the storage does not answer.
-    """
-    check_application(application)
-    upload_sha256 = sha256_hex(data)
-    given = _Given(names.path_name(name or ""), external_id, theme)
-    with database.read_session() as session:
-        known = _find_upload(session, application, owner_id, upload_sha256)
-        if known is None and external_id is not None:
-            _require_free(session, application, owner_id, external_id)  # before the file is decoded
-        if known is not None and not given.is_new_to(known) and blobs.is_intact(known.sha256):
-            return AddedImage(known, False, feature_states(session, [known.id], settings)[known.id])
-    picture = sanitize.clean(
-        data,
-        max_bytes=settings.max_upload_bytes,
-        max_pixels=settings.max_image_pixels,
-        min_side_px=settings.min_image_side_px,
-    )
-    pauses.pause()
-    return _add_picture(database, blobs, settings, application, owner_id, picture, given)
-
-
-def add_picture(
-    database: Database,
-    blobs: BlobStore,
-    settings: Settings,
-    *,
-    application: str,
-    picture: sanitize.Picture,
-    owner_id: UUID | None = None,
-    name: str | None = None,
-) -> AddedImage:
-    """Store a picture that was sanitized already, as `add` does.
-
-    Raises:
-        NotFound: the owner does not exist.
-        Unavailable: the storage does not answer.
-    """
-    check_application(application)
-    given = _Given(names.path_name(name or ""), None, None)
-    return _add_picture(database, blobs, settings, application, owner_id, picture, given)
-
-
-def _add_picture(
-    database: Database,
-    blobs: BlobStore,
-    settings: Settings,
-    application: str,
-    owner_id: UUID | None,
-    picture: sanitize.Picture,
-    given: _Given,
-) -> AddedImage:
-    try:
-        with database.session() as session:
-            return _store(session, blobs, settings, application, owner_id, picture, given)
-    except IntegrityError as error:
-        if owner_id is None:
-            raise
-        raise NotFound(f"user {owner_id} does not exist") from error
-
-
-def _store(
-    session: Session,
-    blobs: BlobStore,
-    settings: Settings,
-    application: str,
-    owner_id: UUID | None,
-    picture: sanitize.Picture,
-    given: _Given,
-) -> AddedImage:
-    sha256 = sha256_hex(picture.data)
-    if given.external_id is not None:  # taken one after another, so that the second is told of the first
-        lock_name(session, f"external_id:{application}:{owner_id}:{given.external_id}")
-        _require_free(session, application, owner_id, given.external_id, except_upload=picture.upload_sha256)
-    lock_name(session, f"blob:{sha256}")  # an erasure must not delete the same blob meanwhile
-    row_id = new_id()
-    row = {
-        "id": row_id,
-        "application": application,
-        "owner_id": owner_id,
-        "sha256": sha256,
-        "upload_sha256": picture.upload_sha256,
-        "width_px": picture.width_px,
-        "height_px": picture.height_px,
-        "size_bytes": len(picture.data),
-        "media_type": picture.media_type,
-        "name": given.name,
-        "external_id": given.external_id,
-        "theme": given.theme,
-        "created_at": utcnow(),
-    }
-    insert_ignoring_conflicts(session, ImageRow, [row])
-    image = _find_upload(session, application, owner_id, picture.upload_sha256)
-    assert image is not None
-    given.add_to(image)
-    if image.sha256 != sha256 and not blobs.is_intact(image.sha256):
-        # another version of the library has encoded the same file in other bytes: they replace the lost ones
-        image.sha256, image.size_bytes = sha256, len(picture.data)
-        session.flush()
-    needs_repair = not blobs.is_intact(sha256)
-    blobs.put(picture.data)
-    if needs_repair:  # extractions failed because of the blob, not of the image
-        delete_failed(session, sa.select(ImageRow.id).where(ImageRow.sha256 == sha256))
-    request_features(session, [image.id], settings)
-    return AddedImage(image, image.id == row_id, feature_states(session, [image.id], settings)[image.id])
-
-
-def _require_free(
-    session: Session, application: str, owner_id: UUID | None, external_id: str, except_upload: str = ""
-) -> None:
-    """Raise Conflict if another image than that of an uploaded file has this own id."""
-    query = sa.select(ImageRow.id).where(
-        ImageRow.application == application,
-        _of_owner(owner_id),
-        ImageRow.external_id == external_id,
-        ImageRow.upload_sha256 != except_upload,
-    )
-    if (other := session.execute(query).scalar_one_or_none()) is not None:
-        raise Conflict(f"external_id {external_id!r} is that of image {other}, whose file is another one")
-
-
-def _of_owner(owner_id: UUID | None) -> sa.ColumnElement[bool]:
-    return ImageRow.owner_id == owner_id if owner_id is not None else ImageRow.owner_id.is_(None)
-
-
-def _find_upload(session: Session, application: str, owner_id: UUID | None, upload_sha256: str) -> ImageRow | None:
-    query = sa.select(ImageRow).where(
-        ImageRow.application == application, _of_owner(owner_id), ImageRow.upload_sha256 == upload_sha256
-    )
-    return session.execute(query).scalar_one_or_none()
 
 
 def visible_images(principal: Principal) -> sa.ColumnElement[bool]:
@@ -340,17 +136,47 @@ def request_features(session: Session, image_ids: Collection[UUID] | None, setti
     Returns:
         None if no features are missing, or if there is no base model. A failed image counts as done.
     """
-    base = base_models.find_default(session, settings)
+    session.flush()
+    base = base_models.find_default_id(session.connection(), settings)
     if base is None:
         return None
+    return _enqueue(session, base, settings) if _any_is_missing(session, base, image_ids) else None
+
+
+def request_features_of_new(session: Session, settings: Settings) -> None:
+    """As `request_features`, of an image that this transaction inserts: it has no features."""
+    if (base := base_models.find_default_id(session.connection(), settings)) is not None:
+        _enqueue(session, base, settings)
+
+
+def ensure_requested(database: Database, image_ids: Collection[UUID], settings: Settings) -> UUID | None:
+    """As `request_features`, of committed images, in a transaction of its own; it writes nothing if it need not.
+
+    Many requests ask for an image that is pending. SQLite's write lock would hold up everybody who writes. A job that
+    is queued still will see all images that were there when it was looked for.
+    """
+    with database.read_session() as session:
+        base = base_models.find_default_id(session.connection(), settings)
+        if base is None or not _any_is_missing(session, base, image_ids):
+            return None
+        if (job_id := jobs.find_queued(session.connection(), _lock_key(base.extractor_digest))) is not None:
+            return job_id
+    with database.session() as session:
+        return request_features(session, image_ids, settings)
+
+
+def _any_is_missing(session: Session, base: DefaultId, image_ids: Collection[UUID] | None) -> bool:
+    """Whether one of these images, or any image, has no features of the base model."""
     has_features = sa.exists().where(
         FeaturesRow.extractor_digest == base.extractor_digest, FeaturesRow.image_id == ImageRow.id
     )
     missing = sa.select(ImageRow.id).where(~has_features).limit(1)
     if image_ids is not None:
         missing = missing.where(ImageRow.id.in_(image_ids))
-    if session.execute(missing).first() is None:
-        return None
+    return session.execute(missing).first() is not None
+
+
+def _enqueue(session: Session, base: DefaultId, settings: Settings) -> UUID:
     return jobs.enqueue(
         session,
         JobKind.EXTRACT_FEATURES,

@@ -9,12 +9,12 @@ from sqlalchemy.orm import Session
 
 from paaplus import faults
 from paaplus.db.engine import Database
-from paaplus.db.locks import lock_name
 from paaplus.db.tables import ImageRow, UserRow
 from paaplus.db.types import utcnow
 from paaplus.errors import NotFound
 from paaplus.services import audit, idempotency
 from paaplus.services.adapters import matches
+from paaplus.services.images import uploads
 from paaplus.services.registry import taste_priors
 from paaplus.services.reviews import tool_revisions
 from paaplus.services.surveys import preference_encoders
@@ -49,10 +49,11 @@ def erase(session: Session, blobs: BlobStore, user_id: UUID, *, actor: str, eras
     audit.record(session, actor=actor, action="user_erased", subject_id=user_id)
     session.flush()
     record(erasures_url, user_id)
-    for sha256 in sorted(digests):
-        lock_name(session, f"blob:{sha256}")  # an upload of the same picture waits, then writes it again
-        if session.execute(sa.select(ImageRow.id).where(ImageRow.sha256 == sha256).limit(1)).first() is None:
-            blobs.delete(sha256)
+    staged = [each for each in blobs.list_staged() if each.owner_id == user_id]  # by uploads that were killed, or run
+    for sha256 in sorted({*digests, *(each.sha256 for each in staged)}):
+        uploads.delete_unnamed(session, blobs, sha256)
+    for each in staged:
+        blobs.unstage(each)
     matches.forget(priors)
     for sha256 in matches.unused(session, priors):
         blobs.delete(sha256)

@@ -1,6 +1,7 @@
 """Retention: delete what is older than the deployment keeps it, in small transactions.
 
-It deletes receipts that no feedback names, finished jobs, and events with their deliveries. It keeps
+It deletes receipts that no feedback names, finished jobs, events with their deliveries, and what uploads of killed
+processes have left in the storage. It keeps
 feedback, versions, history, runs and the audit: rollbacks, refits and explanations need them.
 """
 
@@ -17,7 +18,9 @@ from paaplus.db.tables import EventRow, FeedbackRow, JobRow, PredictionReceiptRo
 from paaplus.db.tables.jobs import JobState
 from paaplus.db.types import utcnow
 from paaplus.ids import first_id_of
+from paaplus.services.images import uploads
 from paaplus.settings import Settings
+from paaplus.storage.blobs import BlobStore
 
 ROWS_AT_ONCE: Final = 2_000  # of one transaction: requests and trainings wait for it
 FINISHED: Final = (JobState.SUCCEEDED, JobState.DEAD, JobState.CANCELLED)
@@ -25,19 +28,25 @@ FINISHED: Final = (JobState.SUCCEEDED, JobState.DEAD, JobState.CANCELLED)
 
 @dataclass(frozen=True, slots=True)
 class RetentionReport:
-    """Numbers of deleted rows."""
+    """Numbers of deleted rows; `num_uploads`: of unfinished uploads, which have no row."""
 
     num_receipts: int
     num_jobs: int
     num_events: int
+    num_uploads: int
 
 
-def apply(database: Database, settings: Settings) -> RetentionReport:
-    """Delete what is too old. Several processes may do it at once; interrupted, the next call goes on."""
+def apply(database: Database, blobs: BlobStore, settings: Settings) -> RetentionReport:
+    """Delete what is too old. Several processes may do it at once; interrupted, the next call goes on.
+
+    Raises:
+        Unavailable: the storage does not answer; the rows are deleted then.
+    """
     return RetentionReport(
         _delete_older(database, PredictionReceiptRow, settings.keep_receipts_days, ~_is_named()),
         _delete_older(database, JobRow, settings.keep_jobs_days, JobRow.state.in_(FINISHED)),
         _delete_older(database, EventRow, settings.keep_events_days, sa.true()),
+        uploads.sweep(database, blobs),
     )
 
 

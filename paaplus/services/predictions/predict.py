@@ -102,8 +102,7 @@ class Predictor:
 
     def request_missing(self, targets: Sequence[Target]) -> bool:
         """Enqueue the extraction of missing features; returns whether any are missing."""
-        with self._database.session() as session:
-            return images.request_features(session, {t.image_id for t in targets}, self._settings) is not None
+        return images.ensure_requested(self._database, {t.image_id for t in targets}, self._settings) is not None
 
     def still_missing(self, image_ids: Collection[UUID]) -> set[UUID]:
         """Of these images, those that the extractor has not processed yet."""
@@ -244,9 +243,10 @@ class Predictor:
 
     def request_again(self, serving: Serving, image_ids: set[UUID]) -> UUID | None:
         """The job that extracts the features of these images, and those that are damaged again."""
+        if not serving.damaged:
+            return images.ensure_requested(self._database, image_ids, self._settings) if image_ids else None
         with self._database.session() as session:
-            if serving.damaged:
-                delete_damaged(session, serving.base_model.extractor_digest, serving.damaged)
+            delete_damaged(session, serving.base_model.extractor_digest, serving.damaged)
             return images.request_features(session, image_ids, self._settings) if image_ids else None
 
 

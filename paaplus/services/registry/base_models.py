@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -73,18 +76,37 @@ def default(session: Session, settings: Settings) -> BaseModelRow:
 
 def find_default(session: Session, settings: Settings) -> BaseModelRow | None:
     """As `default`, but None if there is none."""
-    return session.execute(_default_query(sa.select(BaseModelRow), settings)).scalar_one_or_none()
+    return session.execute(_default_query(sa.select(BaseModelRow), settings.default_base_model)).scalar_one_or_none()
 
 
-def _default_query(query: Columns, settings: Settings) -> Columns:
+@dataclass(frozen=True, slots=True)
+class DefaultId:
+    """Which base model is the default one, and what extracts its features."""
+
+    id: UUID
+    extractor_digest: str
+
+
+def find_default_id(connection: sa.Connection, settings: Settings) -> DefaultId | None:
+    """As `find_default`, without the rest of the row: uploads ask while they hold a lock."""
+    rows = _default_id_query(settings.default_base_model).rows(connection)
+    return DefaultId(as_uuid(rows[0][0]), rows[0][1]) if rows else None
+
+
+@cache
+def _default_id_query(wanted: str) -> Prepared:
+    return Prepared(lambda _: _default_query(sa.select(BaseModelRow.id, BaseModelRow.extractor_digest), wanted))
+
+
+def _default_query(query: Columns, wanted: str) -> Columns:
     """Of a query of base models, the default one."""
     query = query.where(BaseModelRow.retired_at.is_(None)).order_by(BaseModelRow.id.desc()).limit(1)
-    name, separator, version = settings.default_base_model.partition("@")
+    name, separator, version = wanted.partition("@")
     if name:
         query = query.where(BaseModelRow.name == name)
     if separator:
         if not (name and version.isascii() and version.isdigit()):
-            raise InvalidInput(f"default_base_model {settings.default_base_model!r} is neither a name nor name@version")
+            raise InvalidInput(f"default_base_model {wanted!r} is neither a name nor name@version")
         query = query.where(BaseModelRow.version == int(version))
     return query
 
@@ -94,7 +116,7 @@ class DefaultBaseModel:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._query = Prepared(lambda _: _default_query(sa.select(BaseModelRow.id), settings))
+        self._query = Prepared(lambda _: _default_query(sa.select(BaseModelRow.id), settings.default_base_model))
         self._row: BaseModelRow | None = None
 
     def read(self, connection: sa.Connection) -> BaseModelRow:

@@ -20,6 +20,7 @@ from paaplus.ids import sha256_hex
 from paaplus.services.operations import erasures
 from paaplus.services.users import keys
 from paaplus.settings import Settings, get_settings
+from paaplus.storage.blobs import BlobStore
 from tests.support.factories import make_user
 
 Run = Callable[..., Any]
@@ -90,7 +91,8 @@ def test_backup_is_restored_into_an_empty_place_without_who_was_erased(
     place = Settings(home=tmp_path / "new-home", database_url=f"sqlite:///{tmp_path / 'new.db'}")
     assert "list of erased users" in run("restore", str(folder), place=place)
     with database.session() as session:
-        erasures.erase(session, None, erased, actor="operator", erasures_url=settings.resolved_erasures_url)
+        blobs = BlobStore(settings.resolved_storage_url)
+        erasures.erase(session, blobs, erased, actor="operator", erasures_url=settings.resolved_erasures_url)
     place = place.model_copy(update={"database_url": f"sqlite:///{tmp_path / 'newer.db'}"})
     restored = run("restore", str(folder), "--json", place=place)
     assert (restored["rows"], restored["users_erased_again"]) == (2, [str(erased)])

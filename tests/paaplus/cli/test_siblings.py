@@ -16,7 +16,7 @@ from PIL import Image
 from paaplus.cli import main as cli
 from paaplus.db.engine import Database
 from paaplus.scoring.exposure_rules import PRESETS
-from paaplus.services.images import images, maps
+from paaplus.services.images import maps, uploads
 from paaplus.services.reviews import pseudo_labels
 from paaplus.settings import Settings, get_settings
 from paaplus.tools.maps import ToolMap
@@ -93,7 +93,7 @@ def test_map_is_asked_for_and_written(deployment: Deployment, run: Run, tmp_path
     with_file(deployment)
     file = BytesIO()
     Image.new("RGB", (40, 30), (1, 100, 3)).save(file, "PNG")
-    image = images.add(
+    image = uploads.add(
         deployment.database, deployment.blobs, deployment.settings, application=APPLICATION, data=file.getvalue()
     ).row
     assert "job id" in run("images", "map", image.id, TOOL, tmp_path / "m.png", exit_code=1)

@@ -83,7 +83,7 @@ def test_tools_learn_from_reviews_and_forget_again(world: Reviewing, run: Run) -
     assert (learned["version"], learned["num_reviews"], learned["num_reviews_moved"]) == (1, 12, 0)
     assert [row["version"] for row in run("tools", "revisions", "--json")] == [1]
     assert run("tools", "retire", TOOL, "1", "--application", APPLICATION, "--json")["retired_at"] is not None
-    assert "a revision needs 5" in run("tools", "learn", "generic", exit_code=1)
+    assert "a revision needs 5" in run("tools", "learn", "generic", "--application", APPLICATION, exit_code=1)
 
 
 def test_labels_are_asked_for_imported_and_listed(world: Reviewing, run: Run, tmp_path: Path) -> None:

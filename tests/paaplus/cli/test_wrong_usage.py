@@ -201,7 +201,8 @@ def test_what_is_given_twice_or_empty_is_refused(elsewhere: Path, run: Run, comm
 
 def test_what_may_be_repeated_is_not_refused(shop: Path, run: Run) -> None:
     run("users", "list", "--json", "--json", exit_code=0)
-    assert "no base model" in run("reviews", "create", "monday", "--expert", "shop/ada", "--expert", "studio/ada")
+    experts = ("--expert", "shop/ada", "--expert", "studio/ada")
+    assert "no base model" in run("reviews", "create", "monday", *experts, "--application", "shop")
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,19 @@ def test_tilde_is_the_home_in_every_path(elsewhere: Path, run: Run, monkeypatch:
 @pytest.mark.parametrize(
     ("command", "why"),
     [
-        ("tools label generic --application nope", "application 'nope' has no image to label"),
+        *(
+            (f"{command} {name}nope", "there is no application 'nope'; there are: shop, studio")
+            for command, name in (
+                ("tools label generic", "--application "),
+                ("tools learn generic", "--application "),
+                ("tools retire generic 1", "--application "),
+                ("tools import labels.csv", "--application "),
+                ("reviews create one --expert shop/ada", "--application "),
+                ("priors train --from-users", "--application "),
+                ("feedback import full.csv --scale 1,5 --aspect beauty", "--application "),
+                ("experts agreement", ""),
+            )
+        ),
         ("tools labels --tool nope", "tool 'nope' does not exist; known: generic"),
         ("tools revisions --tool nope", "tool 'nope' does not exist; known: generic"),
         ("tools import empty.csv --application shop", "empty.csv: no rows below the first line"),
@@ -282,6 +295,8 @@ def test_names_that_nothing_has_are_told_before_anything_is_asked_or_done(
     shop: Path, run: Run, command: str, why: str
 ) -> None:
     (shop / "empty.csv").write_text("image,beauty\n")
+    (shop / "full.csv").write_text("user_id,image,rating\nada,a.jpg,3\n")
+    (shop / "labels.csv").write_text("image,beauty\na.jpg,4\n")
     assert why in run(*command.split())
     assert "[]" in run("webhooks", "list", "--json", exit_code=0)
     assert "[]" in run("jobs", "list", "--json", exit_code=0)

@@ -17,7 +17,7 @@ from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.errors import InvalidInput, NotFound
 from paaplus.models.siblings import load
 from paaplus.models.siblings.exposure_net import ExposureNet
-from paaplus.services.images import images, maps
+from paaplus.services.images import maps, uploads
 from paaplus.services.operations import erasures
 from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import Settings
@@ -46,7 +46,7 @@ def deployment(database: Database, settings: Settings, monkeypatch: pytest.Monke
 def upload(deployment: Deployment, shade: int, size: tuple[int, int] = (32, 24), **options: object) -> ImageRow:
     file = io.BytesIO()
     Image.new("RGB", size, (shade, 0, 255 - shade)).save(file, "PNG")
-    return images.add(
+    return uploads.add(
         deployment.database,
         deployment.blobs,
         deployment.settings,

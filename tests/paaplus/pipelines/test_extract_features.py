@@ -17,7 +17,7 @@ from paaplus.errors import Unavailable
 from paaplus.pipelines import context, extract_features
 from paaplus.pipelines.run_jobs import run_next
 from paaplus.queue import jobs
-from paaplus.services.images import images
+from paaplus.services.images import images, uploads
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 from tests.support.deployment import Deployment
@@ -56,7 +56,7 @@ def extractor(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Colour
 def upload(deployment: Deployment, shade: int, application: str = APPLICATION) -> ImageRow:
     file = io.BytesIO()
     Image.new("RGB", (32, 24), (shade, 0, 255 - shade)).save(file, "PNG")
-    added = images.add(
+    added = uploads.add(
         deployment.database, deployment.blobs, deployment.settings, application=application, data=file.getvalue()
     )
     return added.row

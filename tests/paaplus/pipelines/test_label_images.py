@@ -19,7 +19,7 @@ from paaplus.db.tables.jobs import JobState
 from paaplus.errors import InvalidInput, NotFound, Unavailable
 from paaplus.pipelines import context, label_images
 from paaplus.pipelines.run_jobs import run_next
-from paaplus.services.images import images
+from paaplus.services.images import uploads
 from paaplus.services.reviews import pseudo_labels
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
@@ -40,7 +40,7 @@ def upload(deployment: Deployment, shade: int, **options: object) -> ImageRow:
     """An image that has features."""
     file = io.BytesIO()
     Image.new("RGB", (32, 24), (shade, 0, 255 - shade)).save(file, "PNG")
-    row = images.add(
+    row = uploads.add(
         deployment.database,
         deployment.blobs,
         deployment.settings,

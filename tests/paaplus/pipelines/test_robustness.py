@@ -11,7 +11,7 @@ from PIL import Image
 from paaplus.db.engine import Database
 from paaplus.errors import Unavailable
 from paaplus.pipelines import robustness
-from paaplus.services.images import images
+from paaplus.services.images import uploads
 from paaplus.settings import Settings
 from tests.support.deployment import Deployment
 from tests.support.factories import APPLICATION, make_features
@@ -44,7 +44,7 @@ def add_photographs(deployment: Deployment, count: int) -> None:
     for seed in range(count):
         pixels, file = np.random.default_rng(seed).integers(60, 190, (24, 24, 3), np.uint8), BytesIO()
         Image.fromarray(pixels).save(file, "PNG")
-        added = images.add(
+        added = uploads.add(
             deployment.database, deployment.blobs, deployment.settings, application=APPLICATION, data=file.getvalue()
         )
         with deployment.database.session() as session:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from paaplus.db.types import utcnow
 from paaplus.errors import Damaged, InvalidInput, NotFound, Unavailable
+from paaplus.ids import new_id
 from paaplus.storage.blobs import BlobStore
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
@@ -116,3 +119,49 @@ def test_derived_file_that_has_changed_is_as_none(tmp_path: Path) -> None:
     [file] = [path for path in tmp_path.rglob("thumbnail") if path.is_file()]
     file.write_bytes(file.read_bytes()[:-1] + b"L")
     assert blobs.get_derived(ABC, "thumbnail") is None
+
+
+def test_staged_bytes_are_no_blob_until_they_are_adopted(blobs: BlobStore) -> None:
+    anna = new_id()
+    staged = blobs.stage(b"abc", anna)
+    assert (staged.sha256, staged.owner_id, blobs.list_staged()) == (ABC, anna, [staged])
+    assert not blobs.exists(ABC)
+    blobs.adopt(staged)
+    assert (blobs.get(ABC), blobs.list_staged()) == (b"abc", [staged])
+    for _ in range(2):
+        blobs.unstage(staged)
+        assert (blobs.get(ABC), blobs.list_staged()) == (b"abc", [])
+
+
+def test_what_was_staged_lately_is_told_apart_from_what_is_left(blobs: BlobStore) -> None:
+    shared = blobs.stage(b"abc", None)
+    assert shared.owner_id is None
+    assert blobs.list_staged(before=utcnow() - timedelta(hours=1)) == []
+    assert blobs.list_staged(before=utcnow() + timedelta(hours=1)) == [shared]
+
+
+def test_bytes_that_are_staged_no_longer_are_not_adopted(blobs: BlobStore) -> None:
+    staged = blobs.stage(b"abc", None)
+    blobs.unstage(staged)
+    with pytest.raises(Unavailable, match=ABC):
+        blobs.adopt(staged)
+    assert not blobs.exists(ABC)
+
+
+def test_adopted_bytes_replace_a_damaged_blob_and_leave_nothing_staged_twice(tmp_path: Path) -> None:
+    blobs = BlobStore(tmp_path.as_uri())
+    blobs.put(b"abc")
+    (tmp_path / ABC[:2] / ABC).write_bytes(b"abd")
+    staged = blobs.stage(b"abc", None)
+    blobs.adopt(staged)
+    blobs.unstage(staged)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / ABC[:2] / ABC]
+    assert blobs.get(ABC) == b"abc"
+
+
+def test_many_adopt_the_same_bytes_at_once(blobs: BlobStore) -> None:
+    staged = [blobs.stage(b"abc", None) for _ in range(16)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(blobs.adopt, staged))
+    assert blobs.get(ABC) == b"abc"
+    assert sorted(blobs.list_staged(), key=lambda each: each.path) == sorted(staged, key=lambda each: each.path)

@@ -16,7 +16,7 @@ from paaplus.errors import Conflict, NotFound, Unavailable
 from paaplus.image_files import decode_image
 from paaplus.services.feedback import feedback_log, intake
 from paaplus.services.feedback.counted_events import trained_up_to
-from paaplus.services.images import deletions, images, thumbnails
+from paaplus.services.images import deletions, thumbnails, uploads
 from paaplus.services.operations import erasures
 from paaplus.services.users.keys import OPERATOR
 from paaplus.settings import Settings
@@ -143,7 +143,7 @@ def test_rating_and_deleting_at_once_leave_a_whole_log(deployment: Deployment) -
 
 def test_deleting_and_uploading_the_same_picture_at_once_never_loses_its_file(deployment: Deployment) -> None:
     def add(owner: object = None) -> ImageRow:
-        return images.add(
+        return uploads.add(
             deployment.database,
             deployment.blobs,
             deployment.settings,
@@ -171,7 +171,7 @@ def test_thumbnail_is_made_once_shows_the_image_and_goes_with_its_user(
 ) -> None:
     anna = deployment.add_user("anna")
     store = deployment.database, deployment.blobs, deployment.settings
-    row = images.add(*store, application=APPLICATION, data=jpeg(200, (500, 250)), owner_id=anna).row
+    row = uploads.add(*store, application=APPLICATION, data=jpeg(200, (500, 250)), owner_id=anna).row
     made = thumbnails.get(*store, row, 128)
     picture = decode_image(made.data)
     assert (picture.size, made.media_type) == ((128, 64), "image/jpeg")

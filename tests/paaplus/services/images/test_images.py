@@ -18,8 +18,9 @@ from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput, NotFound, TooLarge, Unavailable
 from paaplus.ids import new_id, sha256_hex
-from paaplus.services.images import images
-from paaplus.services.images.images import AddedImage, FeatureState
+from paaplus.services.images import images, uploads
+from paaplus.services.images.images import FeatureState
+from paaplus.services.images.uploads import AddedImage
 from paaplus.services.operations import erasures
 from paaplus.services.users.keys import OPERATOR, Principal
 from paaplus.settings import Settings
@@ -41,7 +42,7 @@ class Store:
         self.blobs = BlobStore(folder.as_uri())
 
     def add(self, data: bytes, application: str = APPLICATION, **more: object) -> AddedImage:
-        return images.add(self.database, self.blobs, self.settings, application=application, data=data, **more)
+        return uploads.add(self.database, self.blobs, self.settings, application=application, data=data, **more)
 
     def user(self, **columns: object) -> UUID:
         with self.database.session() as session:
@@ -122,14 +123,18 @@ def test_image_of_an_unknown_user_is_not_found_and_leaves_nothing_behind(store: 
     assert not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
 
 
-def test_image_is_not_recorded_when_its_file_cannot_be_stored(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(_data: bytes) -> str:
+@pytest.mark.parametrize("step", ["stage", "adopt"])
+def test_image_is_not_recorded_when_its_file_cannot_be_stored(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def away(*_: object) -> str:
         raise Unavailable("storage is away")
 
-    monkeypatch.setattr(store.blobs, "put", away)
+    monkeypatch.setattr(store.blobs, step, away)
     with pytest.raises(Unavailable):
         store.add(jpeg())
     assert store.num_images() == 0
+    assert not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
 
 
 def test_erasing_and_uploading_the_same_picture_at_once_never_loses_its_file(store: Store, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
+import pytest
 import sqlalchemy as sa
 
 from paaplus.db.engine import Database
@@ -17,7 +19,13 @@ from paaplus.services import events
 from paaplus.services.operations import retention
 from paaplus.services.operations.retention import RetentionReport
 from paaplus.settings import Settings
+from paaplus.storage.blobs import BlobStore
 from tests.support.factories import make_base_model, make_feedback, make_image, make_job, make_receipt, make_user
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path.as_uri())
 
 
 def old_id(days: int, number: int) -> UUID:
@@ -25,7 +33,7 @@ def old_id(days: int, number: int) -> UUID:
 
 
 def test_old_receipts_and_finished_jobs_go_and_what_is_needed_stays(
-    database: Database, settings: Settings, monkeypatch
+    database: Database, settings: Settings, blobs: BlobStore, monkeypatch
 ) -> None:
     monkeypatch.setattr(retention, "ROWS_AT_ONCE", 2)
     with database.session() as session:
@@ -47,8 +55,10 @@ def test_old_receipts_and_finished_jobs_go_and_what_is_needed_stays(
         events.write(session, EventKind.JOB_FAILED, None, {})
         session.add(EventRow(id=old_id(40, 0), application="", kind=EventKind.JOB_FAILED, data={}, created_at=utcnow()))
 
-    assert retention.apply(database, kept) == RetentionReport(num_receipts=len(old), num_jobs=3, num_events=1)
-    assert retention.apply(database, kept) == RetentionReport(0, 0, 0)
+    assert retention.apply(database, blobs, kept) == RetentionReport(
+        num_receipts=len(old), num_jobs=3, num_events=1, num_uploads=0
+    )
+    assert retention.apply(database, blobs, kept) == RetentionReport(0, 0, 0, 0)
     with database.read_session() as session:
         assert set(session.execute(sa.select(PredictionReceiptRow.id)).scalars()) == {named, new}
         assert session.get(FeedbackRow, correction).receipt_id == named
@@ -57,8 +67,8 @@ def test_old_receipts_and_finished_jobs_go_and_what_is_needed_stays(
     assert left == {JobState.QUEUED, JobState.RUNNING}
 
 
-def test_nothing_goes_where_everything_is_kept(database: Database, settings: Settings) -> None:
+def test_nothing_goes_where_everything_is_kept(database: Database, settings: Settings, blobs: BlobStore) -> None:
     with database.session() as session:
         make_job(session, id=old_id(4_000, 0), user_id=make_user(session).id, state=JobState.SUCCEEDED)
     kept = settings.model_copy(update={"keep_receipts_days": 0, "keep_jobs_days": 0, "keep_events_days": 0})
-    assert retention.apply(database, kept) == RetentionReport(0, 0, 0)
+    assert retention.apply(database, blobs, kept) == RetentionReport(0, 0, 0, 0)

@@ -253,6 +253,24 @@ def test_image_without_features_is_pending_with_its_job(world: World) -> None:
     assert scored.receipt is not None
 
 
+def test_who_waits_for_features_that_a_queued_job_will_extract_writes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of requests may wait for one image, and everybody who writes would wait for them on SQLite."""
+    with world.database.session() as session:
+        waiting = make_image(session).id
+    predictor, target = world.predictor(), Target(world.users[0], waiting)
+    [first] = predictor.answer([target]).items
+    monkeypatch.setattr(world.database, "session", None)
+    assert predictor.request_missing([target])
+    assert predictor.answer([target]).items == [first]
+    monkeypatch.undo()
+    with world.database.session() as session:
+        session.execute(sa.update(JobRow).values(state=JobState.RUNNING))
+    [second] = predictor.answer([target]).items
+    assert second.job_id not in (first.job_id, None), "a job that runs may have begun before the image was there"
+
+
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
