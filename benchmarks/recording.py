@@ -80,13 +80,14 @@ def write_run(folder: Path, script: str, data: Path, split: Path | None, argumen
     (folder / "run.json").write_text(json.dumps(run_conditions(" ".join([*command, *arguments])), indent=2) + "\n")
 
 
-def record_rows(name: str, command: str, found: list[dict[str, object]]) -> None:
-    """Keep the rows of a measurement, with what a reader needs to run it again."""
+def record_rows(name: str, command: str, found: list[dict[str, object]]) -> Path:
+    """Keep the rows of a measurement, with what a reader needs to run it again; returns their folder."""
     folder = ROOT / "benchmarks" / "results" / f"{datetime.now(UTC):%Y-%m-%d}-{name}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").write_text(json.dumps(run_conditions(command), indent=2) + "\n")
     (folder / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
     (folder / f"{name}.md").write_text(markdown(name, run_conditions(command), found))
+    return folder
 
 
 def markdown(name: str, conditions: dict[str, object], found: Sequence[dict[str, object]]) -> str:

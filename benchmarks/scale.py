@@ -109,6 +109,25 @@ def exponents(found: list[dict[str, object]]) -> list[dict[str, object]]:
     return rows
 
 
+def plot(found: list[dict[str, object]], file: Path) -> None:
+    """Cost against size on logarithmic axes: a panel for each axis, a line for each act."""
+    from matplotlib.figure import Figure
+
+    axes = list(dict.fromkeys(str(row["axis"]) for row in found))
+    figure = Figure(figsize=(4.2 * len(axes), 4.0), layout="constrained")
+    panels = figure.subplots(1, len(axes), sharey=True, squeeze=False)[0]
+    for panel, axis in zip(panels, axes, strict=True):
+        for what in dict.fromkeys(str(row["what"]) for row in found if row["axis"] == axis):
+            own = [row for row in found if (row["axis"], row["what"]) == (axis, what)]
+            sizes, costs = ([float(str(row[name])) for row in own] for name in ("size", "cpu_ms"))
+            panel.loglog(sizes, costs, marker="o", label=what)
+        panel.set_xlabel({"history": "ratings of the user"}.get(axis, axis))
+        panel.grid(visible=True, which="both", alpha=0.2)
+    panels[0].set_ylabel("processor ms")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.savefig(file, dpi=110)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", default="1000,10000,100000")
@@ -141,7 +160,8 @@ def main() -> None:
         )
     if options.record:
         command = f"python benchmarks/scale.py --users {options.users} --history {options.history}"
-        record_rows("scale", f"{command} --images {options.images}", found + rows)
+        folder = record_rows("scale", f"{command} --images {options.images}", found + rows)
+        plot(found, folder / "scale.png")
 
 
 if __name__ == "__main__":
