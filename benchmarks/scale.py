@@ -4,7 +4,8 @@
 
 SQLite, one process, a base model of the shape of `lite2` (simulated people, random features). One axis grows at a time:
 the others stay at their smallest. A row is the median of five, after one that warms up. The exponent is the slope of
-cost against size on logarithmic axes: 0 is flat, 1 grows with the size. --record keeps it in benchmarks/results.
+cost against size on logarithmic axes: 0 is flat, 1 grows with the size. --record keeps it, with a plot, in
+benchmarks/results.
 """
 
 from __future__ import annotations
