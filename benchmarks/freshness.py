@@ -1,11 +1,11 @@
 """How long it takes from the rating that makes a user due to a prediction that uses it; and how fast one event is.
 
-    python benchmarks/freshness.py [--users 20] [--rates 50,200] [--seconds 5] [--record]
+    python benchmarks/freshness.py [--users 20] [--rates 50,200] [--seconds 5] [--postgres] [--record]
 
-The embedded platform: API, worker and scheduler as processes of their own, SQLite, feedback and scores over HTTP. Users
-come one after the other: what is measured is the way, not the queue. Then single events are posted at fixed rates from
-16 connections, each at its own time, whether the former was answered or not: the wait in front of a slow server counts.
---record keeps the result in benchmarks/results.
+API, worker and scheduler as processes of their own, feedback and scores over HTTP; on SQLite, or on a PostgreSQL that
+the script starts, with a folder as broker. Users come one after the other: what is measured is the way, not the queue.
+Then single events are posted at fixed rates from 16 connections, each at its own time, whether the former was answered
+or not: the wait in front of a slow server counts. --record keeps the result in benchmarks/results.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ from typing import Any
 
 import httpx2 as httpx
 import numpy as np
-from ingest import NUM_IMAGES, populate
+from ingest import NUM_IMAGES, database_url, populate
 from recording import record_rows
 
-from paaplus.db import migrate
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeaturesRow
 from paaplus.db.types import utcnow
@@ -48,13 +47,12 @@ opinions: list[float] = []  # by image
 
 
 @contextmanager
-def platform(home: Path) -> Iterator[tuple[str, str, list[str], int]]:
+def platform(home: Path, database_url: str) -> Iterator[tuple[str, str, list[str], int]]:
     """A running platform with users and images that have features: URL, token, image ids, process id of the API."""
     from cohort import simulated_base
 
-    settings = Settings(home=home)
-    migrate.upgrade(settings.resolved_database_url)
-    database, blobs = Database(settings.resolved_database_url), BlobStore(settings.resolved_storage_url)
+    settings = Settings(home=home, database_url=database_url)
+    database, blobs = Database(database_url), BlobStore(settings.resolved_storage_url)
     _, images, token = populate(database)
     base = simulated_base(TASTE_DIM, features_are_taste=True)
     rng = np.random.default_rng(0)
@@ -79,6 +77,7 @@ def platform(home: Path) -> Iterator[tuple[str, str, list[str], int]]:
     environment = {
         **os.environ,
         "PAAPLUS_HOME": str(home),
+        "PAAPLUS_DATABASE_URL": database_url,
         "PAAPLUS_API_PORT": str(port),
         "PAAPLUS_LOG_LEVEL": "WARNING",
         "PAAPLUS_REQUESTS_PER_MINUTE": "0",
@@ -182,10 +181,16 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=20)
     parser.add_argument("--rates", default="50,200", help="single events a second")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each rate")
+    parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
     found: list[dict[str, object]] = []
-    with tempfile.TemporaryDirectory() as home, platform(Path(home)) as (url, token, images, pid):
+    kind = "postgresql" if options.postgres else "sqlite"
+    with (
+        tempfile.TemporaryDirectory() as home,
+        database_url(kind, Path(home)) as database,
+        platform(Path(home), database) as (url, token, images, pid),
+    ):
         headers = {"Authorization": f"Bearer {token}"}
         with httpx.Client(base_url=url, headers=headers, timeout=60) as client:
             waits = [freshness_s(client, user, images) for user in range(options.users + 1)][1:]  # the first warms up
@@ -200,7 +205,8 @@ def main() -> None:
             print(found[-1], flush=True)
     if options.record:
         given = f"--users {options.users} --rates {options.rates} --seconds {options.seconds:g}"
-        record_rows("freshness", f"python benchmarks/freshness.py {given}", found)
+        given += " --postgres" if options.postgres else ""
+        record_rows(f"freshness-{kind}", f"python benchmarks/freshness.py {given}", found)
 
 
 if __name__ == "__main__":
