@@ -133,6 +133,9 @@ def pending_feedback(session: Session, user_id: UUID) -> int:
     return count or 0
 
 
+_REFRESHED: Final = ("pending_count", "pending_since", "next_due_at", "due_reason")
+
+
 def refresh_due(session: Session, user: UserRow) -> None:
     """Count the (locked) user's pending events again, and recompute when the user is due.
 
@@ -149,10 +152,14 @@ def refresh_due_of(session: Session, users: Sequence[UserRow]) -> None:
     pending = count_pending(session, user_ids)
     retracting, now = with_new_retraction(session, user_ids), db_now(session)
     for user in users:
-        user.pending_count, user.pending_since = pending[user.id]
-        state = DueState(**{column.key: getattr(user, column.key) for column in DUE_COLUMNS})
+        count, since = pending[user.id]
+        state = DueState(user.policy, count, since, user.last_trained_at, user.next_due_at, user.due_reason)
         state.decide(now, has_new_retraction=user.id in retracting)
-        user.next_due_at, user.due_reason = state.next_due_at, state.due_reason
+        for (
+            name
+        ) in _REFRESHED:  # of many users at once most stay as they are, and a row that is set costs as if it changed
+            if getattr(user, name) != (value := getattr(state, name)):
+                setattr(user, name, value)
 
 
 def count_pending(session: Session, user_ids: Collection[UUID]) -> dict[UUID, tuple[int, datetime | None]]:

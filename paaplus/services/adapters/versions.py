@@ -9,6 +9,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, undefer
+from sqlalchemy.orm.attributes import set_committed_value
 
 from paaplus import faults
 from paaplus.db.tables import AdapterHistoryRow, AdapterRow, RunRow, UserRow
@@ -30,6 +31,12 @@ _RETIRE: Final = (
     sa.update(AdapterRow)
     .where(AdapterRow.id.in_(sa.bindparam("version_ids", expanding=True)))
     .values(state=AdapterState.RETIRED)
+    .execution_options(synchronize_session=False)
+)
+_NEXT_EPOCH: Final = (
+    sa.update(UserRow)
+    .where(UserRow.id.in_(sa.bindparam("user_ids", expanding=True)))
+    .values(epoch=UserRow.epoch + 1)
     .execution_options(synchronize_session=False)
 )
 _ACTIVATE: Final = (
@@ -254,8 +261,9 @@ def record_moves(session: Session, users: Sequence[UserRow], moves: Sequence[Mov
 
     Counts the epochs up, so that a running training cannot commit.
     """
+    session.execute(_NEXT_EPOCH, {"user_ids": [user.id for user in users]})
     for user in users:
-        user.epoch += 1
+        set_committed_value(user, "epoch", user.epoch + 1)
     write_histories(session, moves)
     acts = []
     for each in moves:
