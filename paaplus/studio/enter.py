@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from paaplus.errors import Unauthenticated
+from paaplus.errors import NotFound, Unauthenticated
 from paaplus.services.images.filters import ImageFilter
 from paaplus.services.images.images import list_images
 from paaplus.services.users import keys, sessions, users
@@ -30,6 +30,11 @@ def doors(call: Call) -> Response:
         )
     people = [{"id": str(row.id), "name": row.external_id} for row in reversed(rows)]
     return call.page("doors.html", notice=None, people=people, can_tour=tour.is_possible())
+
+
+def nowhere(call: Call) -> Response:
+    """An address that is none: an old bookmark, or a slip of the pen."""
+    raise NotFound(call.t("error.not_found"))
 
 
 def enter_with_link(call: Call) -> Response:

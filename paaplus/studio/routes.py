@@ -35,6 +35,7 @@ from paaplus.studio.calls import Handler, endpoint
 from paaplus.studio.checks import Needs
 
 _USER: Final = "/watch/people/{user}"
+_ELSEWHERE: Final = "/{elsewhere:path}"  # whatever no other route takes
 
 GET: Final[list[tuple[str, Handler, Needs]]] = [
     ("/", enter.doors, "nothing"),
@@ -110,6 +111,7 @@ def router() -> Router:
         Route(path, endpoint(call, ring, path=path, needs=needs, upload=call is photos.upload), methods=["POST"])
         for path, call, needs in POST
     ]
+    routes.append(Route(_ELSEWHERE, endpoint(enter.nowhere, ring, path=_ELSEWHERE, needs="nothing"), methods=["GET"]))
     return Router(routes)
 
 

@@ -188,6 +188,15 @@ def test_the_root_leads_to_the_studio(client: TestClient) -> None:
     assert (answer.status_code, answer.headers["location"]) == (307, "/studio/")
 
 
+@on_one_database
+def test_an_address_that_is_none_is_a_page_for_a_person_and_json_for_a_script(client: TestClient) -> None:
+    page = client.get("/studio/fotos", headers={"Accept": "text/html"})
+    assert (page.status_code, page.headers["content-type"].partition(";")[0]) == (404, "text/html")
+    assert "It does not exist, or you may not see it." in page.text
+    script = client.get("/studio/fotos/1", headers={"Accept": "application/json"})
+    assert (script.status_code, script.json()["error"]["code"]) == (404, "not_found")
+
+
 def test_upload_and_thumbnail_with_its_tag(world: World) -> None:
     token = sign_in(world, "user")
     options: dict[str, Any] = {"data": {"name": "trip/a.jpg"}, "headers": {"X-Studio-Token": token}}
