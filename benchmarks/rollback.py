@@ -70,7 +70,10 @@ def fill(database: Database, base_id: UUID, base: BaseScorer, num_users: int) ->
             ]  # fmt: skip
         with database.session() as session:
             session.execute(sa.insert(AdapterRow.__table__), rows)
-            session.execute(sa.update(UserRow).where(UserRow.application == APPLICATION).values(adapter_sequence=2))
+    with database.session() as session:
+        session.execute(sa.update(UserRow).where(UserRow.application == APPLICATION).values(adapter_sequence=2))
+        if database.engine.dialect.name == "postgresql":
+            session.execute(sa.text("ANALYZE"))  # as PostgreSQL does by itself within a minute
 
 
 @contextmanager
