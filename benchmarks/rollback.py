@@ -185,7 +185,7 @@ def main() -> None:
         found.append(one(options.one))
     if options.record:
         given = f"--users {options.users} --one {options.one}" + (" --postgres" if options.postgres else "")
-        record_rows("rollback", f"python benchmarks/rollback.py {given}", found)
+        record_rows(f"rollback-{kind}", f"python benchmarks/rollback.py {given}", found)
 
 
 if __name__ == "__main__":
