@@ -70,7 +70,10 @@ def fill(database: Database, base_id: UUID, base: BaseScorer, num_users: int) ->
             ]  # fmt: skip
         with database.session() as session:
             session.execute(sa.insert(AdapterRow.__table__), rows)
-            session.execute(sa.update(UserRow).where(UserRow.application == APPLICATION).values(adapter_sequence=2))
+    with database.session() as session:
+        session.execute(sa.update(UserRow).where(UserRow.application == APPLICATION).values(adapter_sequence=2))
+        if database.engine.dialect.name == "postgresql":
+            session.execute(sa.text("ANALYZE"))  # as PostgreSQL does by itself within a minute
 
 
 @contextmanager
@@ -182,7 +185,7 @@ def main() -> None:
         found.append(one(options.one))
     if options.record:
         given = f"--users {options.users} --one {options.one}" + (" --postgres" if options.postgres else "")
-        record_rows("rollback", f"python benchmarks/rollback.py {given}", found)
+        record_rows(f"rollback-{kind}", f"python benchmarks/rollback.py {given}", found)
 
 
 if __name__ == "__main__":
