@@ -12,6 +12,7 @@ from functools import partial
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from paaplus.db.engine import Database
@@ -22,6 +23,8 @@ from paaplus.services import audit
 from paaplus.services.adapters import rollbacks
 from paaplus.services.adapters.rollbacks import BASE, Feedback, Target, Wanted
 
+_LOCKED = "55P03"  # PostgreSQL's code: another transaction keeps the row
+_LOCKED_TOLD = "another transaction keeps this user's row; the same call again tries it again"
 MAX_USERS = 1_000  # of one call
 AT_ONCE = 100  # users in one transaction
 
@@ -155,9 +158,12 @@ def _roll_back(
         else:
             with database.session() as session:
                 outcomes = rollbacks.rollback_many(session, wanted, feedback=feedback, actor=actor, reason=reason)
-    except PaaplusError as error:  # such as a user whose row another transaction keeps locked
+    except (PaaplusError, OperationalError) as error:
+        if isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) != _LOCKED:
+            raise  # the database is away
         if len(found) == 1:
-            return [UserRollback(*found[0], None, str(error))]
+            told = _LOCKED_TOLD if isinstance(error, OperationalError) else str(error)
+            return [UserRollback(*found[0], None, told)]
         act = partial(_roll_back, database, selection, feedback=feedback, actor=actor, reason=reason, dry_run=dry_run)
         return [user for each in found for user in act([each])]
     return [

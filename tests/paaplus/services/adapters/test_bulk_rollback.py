@@ -12,7 +12,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from paaplus.db.engine import Database
+from paaplus.db.engine import Database, Waits
+from paaplus.db.locks import lock_user
 from paaplus.db.tables import AdapterHistoryRow, AdapterRow, AuditRow, EventRow, FeedbackRow, UserRow
 from paaplus.db.tables.events import EventKind
 from paaplus.db.tables.models import AdapterState, PointerMove
@@ -197,6 +198,20 @@ def test_one_that_fails_fails_alone(deployment: Deployment, monkeypatch: pytest.
         anna: "another transaction keeps the row",
         ben: None,
     }
+    assert (deployment.active(anna).number, deployment.active(ben).number) == (2, 1)
+
+
+def test_a_user_whose_row_is_locked_keeps_nobody_else(deployment: Deployment, database_url: str) -> None:
+    """In a process that answers requests. On SQLite one transaction writes at a time, so there is no such row."""
+    if deployment.database.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite locks no rows")
+    anna, ben = with_bad_version(deployment, "anna", 0), with_bad_version(deployment, "ben", 1)
+    impatient = Database(database_url, Waits(lock_s=0.5, statement_s=60.0, pool_s=60.0))
+    with deployment.database.session() as other:
+        lock_user(other, anna)
+        report = bulk_rollback.roll_back(impatient, Selection(strategy="bad"), actor="admin", reason="stolen key")
+    impatient.dispose()
+    assert {user.user_id: user.error is None for user in report.users} == {anna: False, ben: True}
     assert (deployment.active(anna).number, deployment.active(ben).number) == (2, 1)
 
 
