@@ -13,6 +13,7 @@ import typer
 from paaplus.cli.common import JsonOption, console, notices, print_json, print_rows, progress_bar, require_folder_of
 from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import InvalidInput
+from paaplus.services.names import HOME_USER
 from paaplus.settings import get_settings
 
 with lazy_imports():
@@ -27,13 +28,12 @@ if TYPE_CHECKING:
 
 FolderArgument = Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A folder of photographs.")]
 UserOption = Annotated[str, typer.Option(help="Whose taste: a name of your choice.")]
-_ME = "me"  # whose taste it is if nobody is named
 _NUM_REPORTED = 20
 
 
 def rank(
     directory: FolderArgument,
-    user: UserOption = _ME,
+    user: UserOption = HOME_USER,
     top: Annotated[int, typer.Option(min=1, help="How many to print, and to copy.")] = 20,
     csv: Annotated[Path | None, typer.Option(dir_okay=False, help="Write all of them into this CSV file.")] = None,
     xmp: Annotated[
@@ -102,12 +102,12 @@ def rank(
 
 def command_of(name: str, directory: Path, user: str) -> str:
     """`paaplus rank` or `paaplus rate` of this folder and person, to be pasted."""
-    whose = [] if user == _ME else ["--user", user]
+    whose = [] if user == HOME_USER else ["--user", user]
     return shlex.join(["paaplus", name, str(directory), *whose])
 
 
 def whose_is(user: str) -> str:
-    return "your" if user == _ME else f"{user}'s"
+    return "your" if user == HOME_USER else f"{user}'s"
 
 
 def _check_targets(csv: Path | None, sheet: Path | None, copy_to: Path | None, *, xmp: bool) -> None:

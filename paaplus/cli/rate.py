@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,7 @@ from paaplus.cli.common import JsonOption, console, notices, print_record, refus
 from paaplus.cli.lazy import lazy_imports
 from paaplus.cli.rank import FolderArgument, UserOption, bar, bring_in, command_of, report, whose_is
 from paaplus.errors import InvalidInput
+from paaplus.services.names import HOME_USER
 from paaplus.settings import get_settings
 
 with lazy_imports():
@@ -39,7 +40,7 @@ _MIN_TO_TRAIN = 5
 def rate(
     context: typer.Context,
     directory: FolderArgument,
-    user: UserOption = "me",
+    user: UserOption = HOME_USER,
     terminal: Annotated[
         bool, typer.Option("--terminal", help="Ask in the terminal. So it is where no browser can be opened, too.")
     ] = False,
@@ -84,7 +85,7 @@ def rate(
             with bar("stars") as on_progress:
                 taken = rating.import_stars(local, imported, on_progress)
             report(taken.refused, "not read")
-            done = {"stars_found": taken.num_found, "ratings_added": taken.num_accepted}
+            done: dict[str, Any] = {"stars_found": taken.num_found, "ratings_added": taken.num_accepted}
         elif asks_here:
             session = rating.RatingSession.of(local, imported)
             _ask(session, command, pairs=pairs, most=num)
@@ -106,9 +107,12 @@ def rate(
         if num_rated >= _MIN_TO_TRAIN:
             notices.print("training ...")
             local.train("paaplus rate")
-        told = outcome.last_decision(local).told
+        decision = outcome.last_decision(local)
+    told = decision.told
     if num_rated < _MIN_TO_TRAIN:
         told += f"; a training needs at least {_MIN_TO_TRAIN} rated photographs"
+    if decision.gate is not None:
+        done["gate"] = decision.gate
     print_record({**done, "result": told}, as_json=as_json)
     if not as_json:
         line = f"{whose_is(user)} order: {command_of('rank', directory, user)}"

@@ -17,7 +17,7 @@ from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import PaaplusError, Unavailable
 
 with lazy_imports():
-    from paaplus import processes, supervisor
+    from paaplus import processes, running, supervisor
     from paaplus.services.users import keys, sessions
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ def rate(local: LocalPlatform) -> bool:
     with local.database.session() as session:
         key_id, token, code = sessions.invite_here(session, local.user_id, name=KEY_NAME, actor=ACTOR)
     settings = local.settings
-    running = processes.url_of(settings.api_host, settings.api_port)
-    if _serves(running, token, str(local.user_id)):
-        _open(studio.link_of(running + settings.root_path, code))
+    served = (url for url in running.addresses(settings) if _serves(url, token, str(local.user_id)))
+    if (url := next(served, None)) is not None:
+        _open(studio.link_of(url + settings.root_path, code))
         notices.print("the running platform trains what you answer", highlight=False)
         return False
     try:

@@ -13,26 +13,34 @@ from paaplus.errors import Unavailable
 from paaplus.settings import Settings, get_settings
 
 with lazy_imports():
-    from paaplus import processes
+    from paaplus import processes, running, supervisor
     from paaplus.db import engine
     from paaplus.services.users import sessions
 
 
 def studio(
     user: Annotated[str, typer.Option(help="APPLICATION/EXTERNAL_ID or id: a link with this user's access only.")] = "",
-    port: Annotated[int | None, typer.Option(help="The API's port.", min=1, max=65535)] = None,
+    port: Annotated[
+        int | None, typer.Option(help="The API's port; not needed for `paaplus up`.", min=1, max=65535)
+    ] = None,
 ) -> None:
     """Print a link that opens the studio once, as its admin."""
     if not is_installed():
         raise Unavailable("the studio is not installed: pip install 'paaplus[studio]'")
     settings = get_settings()
-    url = processes.url_of(settings.api_host, port or settings.api_port) + settings.root_path
+    url = processes.url_of(settings.api_host, port) if port else _running(settings)
     with open_database() as database, database.session() as session:
         if user:
             code = sessions.invite(session, user_of(session, user).id, actor=ACTOR)
         else:
             code = sessions.operator_link(session)
-    print(link_of(url, code))
+    print(link_of(url + settings.root_path, code))
+
+
+def _running(settings: Settings) -> str:
+    """The address at which a platform with this home answers, or would."""
+    found = running.addresses(settings)
+    return next((url for url in found if supervisor.answers(f"{url}/healthz")), found[-1])
 
 
 def is_installed() -> bool:

@@ -13,7 +13,7 @@ from paaplus.cli.studio import studio_link
 from paaplus.settings import Settings, get_settings
 
 with lazy_imports():
-    from paaplus import extras, processes, supervisor
+    from paaplus import extras, processes, running, supervisor
     from paaplus.db import migrate
     from paaplus.services.images import images
     from paaplus.services.registry import base_models, starter
@@ -38,14 +38,16 @@ def up(
         )
         link = studio_link(settings, url)
         if link is not None:
-            again = "paaplus studio" if chosen == settings.api_port else f"paaplus studio --port {chosen}"
-            notices.print(f"open:  {link}  (works once; `{again}` prints another)", highlight=False, soft_wrap=True)
+            notices.print(
+                f"open:  {link}  (works once; `paaplus studio` prints another)", highlight=False, soft_wrap=True
+            )
         notices.print("a first key:  paaplus keys create --scope admin --name me", highlight=False)
 
     notices.print(f"starting on {url} ...", highlight=False, soft_wrap=True)
     children = supervisor.embedded_children(settings)
     is_ready = partial(supervisor.answers, f"{url}/readyz")
-    supervisor.Supervisor(children, environment, is_ready=is_ready, when_ready=tell_ready).run()
+    with running.noted(settings.home, url):
+        supervisor.Supervisor(children, environment, is_ready=is_ready, when_ready=tell_ready).run()
     notices.print("stopped", highlight=False)
 
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from paaplus.db.tables import ImageRow
 from paaplus.photos.platform import LocalPlatform
 from paaplus.photos.ranking import FolderRanking, RankedPhoto
+from paaplus.services import names
 from paaplus.services.images import thumbnails
 from paaplus.whole_files import write_atomically
 
@@ -89,7 +90,7 @@ def write_contact_sheet(platform: LocalPlatform, ranking: FolderRanking, title: 
 
 
 def _whose(user: str) -> str:
-    return "my" if user == "me" else f"{user}'s"
+    return "my" if user == names.HOME_USER else f"{user}'s"
 
 
 def _count(photos: Sequence[RankedPhoto]) -> str:

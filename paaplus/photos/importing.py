@@ -26,7 +26,8 @@ from paaplus.image_files import MAX_DECODING_BYTES, Photograph, PhotographLimits
 from paaplus.photos.bursts import look_of
 from paaplus.photos.catalogue import Catalogue, Known
 from paaplus.photos.folder import PhotoFile
-from paaplus.photos.platform import APPLICATION, LocalPlatform
+from paaplus.photos.platform import LocalPlatform
+from paaplus.services import names
 from paaplus.services.images import sanitize, uploads
 
 STORED_SIDE_PX: Final = 1024  # of the stored picture; no base model looks at more than half of it
@@ -156,7 +157,7 @@ def _stored(platform: LocalPlatform, file: PhotoFile, read: _Read) -> Known:
             platform.database,
             platform.blobs,
             platform.settings,
-            application=APPLICATION,
+            application=names.HOME_APPLICATION,
             owner_id=platform.user_id,
             picture=picture,
             name=file.name,

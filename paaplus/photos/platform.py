@@ -26,7 +26,7 @@ from paaplus.db.tables import BaseModelRow, FeaturesRow, ImageRow, JobRow
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.errors import Unavailable
 from paaplus.pipelines.context import WorkerContext
-from paaplus.services import scheduling
+from paaplus.services import names, scheduling
 from paaplus.services.images import images
 from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.services.registry import base_models
@@ -34,7 +34,6 @@ from paaplus.services.users import users
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
-APPLICATION: Final = "photos"
 _LEASE_S: Final = 10.0  # after a kill, the next run waits for no longer than this
 _POLL_S: Final = 0.2
 _SCAN_S: Final = 2.0
@@ -212,7 +211,7 @@ def open_platform(settings: Settings, user: str, starter: StarterModel) -> Itera
         if base_model is None:
             base_model = starter(database, blobs, settings)
         with database.session() as session:
-            user_id = users.create(session, application=APPLICATION, external_id=user)[0].id
+            user_id = users.create(session, application=names.HOME_APPLICATION, external_id=user)[0].id
         yield LocalPlatform(settings, database, blobs, base_model, user_id)
     finally:
         database.dispose()

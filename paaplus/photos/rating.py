@@ -26,7 +26,8 @@ from paaplus.photos import xmp
 from paaplus.photos.catalogue import Catalogue
 from paaplus.photos.folder import PhotoFile
 from paaplus.photos.importing import Imported, catalogue_of
-from paaplus.photos.platform import APPLICATION, LocalPlatform
+from paaplus.photos.platform import LocalPlatform
+from paaplus.services import names
 from paaplus.services.adaptation import suggestions
 from paaplus.services.feedback import feedback_log, intake
 from paaplus.services.feedback.intake import AppendResult, NewEvent
@@ -253,7 +254,7 @@ def rated_images(platform: LocalPlatform) -> set[UUID]:
 
 def _append(platform: LocalPlatform, events: list[NewEvent], source: str) -> list[AppendResult]:
     with platform.database.session() as session:
-        results = intake.append(session, APPLICATION, events, source=source, settings=platform.settings)
+        results = intake.append(session, names.HOME_APPLICATION, events, source=source, settings=platform.settings)
     for result in results:
         if result.error is not None:
             raise result.error

@@ -9,6 +9,8 @@ from paaplus.texts import checked_id
 
 APPLICATION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 EXTERNAL_ID_MAX = 128
+HOME_APPLICATION = "photos"  # of the people whose photographs are on this machine
+HOME_USER = "me"  # the person at it, if nobody is named
 
 
 def check_application(name: str) -> None:

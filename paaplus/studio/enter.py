@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from starlette.responses import Response
 
 from paaplus.errors import NotFound, Unauthenticated
+from paaplus.services import names
 from paaplus.services.images.filters import ImageFilter
 from paaplus.services.images.images import list_images
 from paaplus.services.users import keys, sessions, users
 from paaplus.services.users.sessions import COOKIE
 from paaplus.studio import tour
 from paaplus.studio.calls import Call
-
-HOME: Final = "home"  # application of the people who rate on this machine
-ME: Final = "me"
 
 
 def doors(call: Call) -> Response:
@@ -77,9 +73,12 @@ def leave(call: Call) -> Response:
 
 
 def rate_mine(call: Call) -> Response:
-    """Open the pages of the person at this machine, who is made at the first use."""
+    """Open the pages of the person at this machine, who is made at the first use.
+
+    It is the person of `paaplus rate` and `paaplus rank`: what is rated here counts there.
+    """
     with call.context.database.session() as session:
-        user, _ = users.create(session, application=HOME, external_id=ME)
+        user, _ = users.create(session, application=names.HOME_APPLICATION, external_id=names.HOME_USER)
         session.flush()
         secret = sessions.act_as(session, str(call.secret), str(user.id))
         has_photos = bool(list_images(session, keys.of_user(user), ImageFilter(), limit=1))

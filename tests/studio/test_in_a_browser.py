@@ -327,7 +327,7 @@ def test_axe_finds_no_serious_violation(studio: Studio, open_screen: Callable[..
     page.goto(studio.admin_link())
     found["doors"] = axe.run(page)
     with studio.database.read_session() as session:
-        me = users.resolve(session, OPERATOR, "home/me").id
+        me = users.resolve(session, OPERATOR, "photos/me").id
     begin(screen, studio.admin_link(), mine=True)
     paths = ["photos", "rate", "rate?by=pairs", "order", f"watch/people/{me}"]
     if scheme == "light":  # the others have no colour of their own
@@ -356,7 +356,7 @@ def test_the_pages_speak_chinese(studio: Studio, screen: Screen) -> None:
     screen.page.wait_for_selector(".tile")
     screen.shoot("order-1280-chinese")
     with studio.database.read_session() as session:
-        me = users.resolve(session, OPERATOR, "home/me").id
+        me = users.resolve(session, OPERATOR, "photos/me").id
     screen.page.goto(f"{studio.url}/studio/watch/people/{me}")
     screen.page.locator(".timeline details summary").first.click()
     assert "顺序" in screen.page.inner_text(".checks >> nth=0")

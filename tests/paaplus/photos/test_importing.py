@@ -18,7 +18,8 @@ from paaplus.errors import InvalidInput, NotFound, Unavailable
 from paaplus.photos import importing
 from paaplus.photos.folder import find_photographs
 from paaplus.photos.importing import Imported, import_files
-from paaplus.photos.platform import APPLICATION, LocalPlatform
+from paaplus.photos.platform import LocalPlatform
+from paaplus.services import names
 from tests.paaplus.photos.conftest import NUM_PHOTOS, MeansOfColours, four_colours
 from tests.support.photographs import encoded, taken
 
@@ -51,7 +52,7 @@ def test_images_are_private_of_the_user_and_named_by_their_relative_paths(
     with platform.database.read_session() as session:
         rows = list(session.execute(sa.select(ImageRow)).scalars())
     assert {row.owner_id for row in rows} == {platform.user_id}
-    assert {row.application for row in rows} == {APPLICATION}
+    assert {row.application for row in rows} == {names.HOME_APPLICATION}
     assert {row.name for row in rows} == {file.name for file, _ in imported.known}
     assert "trip/01.jpg" in {row.name for row in rows}
 

@@ -30,6 +30,7 @@ from paaplus.photos.importing import Imported, import_files
 from paaplus.photos.platform import LocalPlatform
 from paaplus.photos.rating import RatingSession
 from paaplus.photos.stars import star_thresholds
+from paaplus.services.adapters import rollbacks
 from paaplus.services.registry import starter
 from tests.paaplus.photos.conftest import NUM_PHOTOS, tiny_starter
 from tests.support.photographs import encoded, picture
@@ -76,7 +77,9 @@ def test_what_was_rated_trains_through_the_queue_and_the_next_ranking_is_persona
     platform.train("a test")
     decision = outcome.last_decision(platform)
     assert decision.version == 1, decision.told
-    assert "Promoted" in decision.told
+    assert decision.told == "your order, version 1: learned from your answers"
+    assert decision.gate is not None
+    assert decision.gate.startswith("Promoted.")
     with platform.database.read_session() as database_session:
         jobs = database_session.execute(sa.select(JobRow).where(JobRow.kind == JobKind.ADAPT)).scalars().all()
         assert [job.state for job in jobs] == [JobState.SUCCEEDED]
@@ -257,6 +260,32 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         monkeypatch.setattr("sys.stdin", stdin)
         yield keyboard
     os.close(keyboard)
+
+
+def test_after_a_rollback_it_is_said_that_somebody_chose(platform: LocalPlatform, folder: Path) -> None:
+    session = RatingSession.of(platform, bring_in(platform, folder))
+    rate_by_redness(session, 28, folder)
+    platform.train("a test")
+    with platform.database.session() as database_session:
+        rollbacks.rollback(database_session, platform.user_id, to="base", actor="a test", reason="a test")
+    decision = outcome.last_decision(platform)
+    assert decision.told == "everybody's order: a rollback or a person has chosen it since the last training"
+
+
+def test_why_everybodys_order_is_still_shown_is_told_in_plain_words(platform: LocalPlatform, folder: Path) -> None:
+    assert outcome.last_decision(platform).told == "everybody's order: nothing was trained yet"
+    session = RatingSession.of(platform, bring_in(platform, folder))
+    for _ in range(12):
+        question = session.next_question()
+        assert question is not None
+        session.rate(question, 3)
+    platform.train("a test")
+    decision = outcome.last_decision(platform)
+    assert decision.told == (
+        "everybody's order: your answers do not point one way clearly enough yet; more answers help"
+    )
+    assert decision.gate is not None
+    assert decision.gate.startswith("Refused. Order: all ")
 
 
 def test_the_command_asks_by_keys_and_trains(

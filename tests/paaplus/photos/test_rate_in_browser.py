@@ -19,6 +19,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
+from paaplus import running
 from paaplus.cli import rate_in_browser
 from paaplus.cli.main import app
 from paaplus.db.tables import ApiKeyRow
@@ -165,7 +166,10 @@ def test_a_platform_that_runs_with_this_home_serves_the_page_and_goes_on(
         assert answers(f"{url}/healthz")
         with open_here() as platform:
             assert keys_of(platform) == [None], "the session stays open"
-        command(Browser(0, ends=False), str(folder), port=port)
+        elsewhere = Browser(0, ends=False)
+        with running.noted(tmp_path / "home", url):
+            command(elsewhere, str(folder), port=usable_port("127.0.0.1", 0))
+        assert elsewhere.link.startswith(f"{url}/studio/enter?code="), "a port that is not the usual one is found"
         with open_here() as platform:
             assert keys_of(platform) == [None, None], "a session that is in use is not ended by the next"
 
