@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -85,7 +85,7 @@ def rate(
             with bar("stars") as on_progress:
                 taken = rating.import_stars(local, imported, on_progress)
             report(taken.refused, "not read")
-            done: dict[str, Any] = {"stars_found": taken.num_found, "ratings_added": taken.num_accepted}
+            done = {"stars_found": taken.num_found, "ratings_added": taken.num_accepted}
         elif asks_here:
             session = rating.RatingSession.of(local, imported)
             _ask(session, command, pairs=pairs, most=num)
@@ -111,9 +111,8 @@ def rate(
     told = decision.told
     if num_rated < _MIN_TO_TRAIN:
         told += f"; a training needs at least {_MIN_TO_TRAIN} rated photographs"
-    if decision.gate is not None:
-        done["gate"] = decision.gate
-    print_record({**done, "result": told}, as_json=as_json)
+    measured = {} if decision.gate is None else {"gate": decision.gate}
+    print_record({**done, "result": told, **measured}, as_json=as_json)
     if not as_json:
         line = f"{whose_is(user)} order: {command_of('rank', directory, user)}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
