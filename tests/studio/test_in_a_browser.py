@@ -104,7 +104,7 @@ def test_from_the_printed_link_to_the_first_rated_photo(
 def test_ten_photos_change_the_order_of_the_others(
     studio: Studio, screen: Screen, open_screen: Callable[..., Screen]
 ) -> None:
-    me = studio.user("me", gate={"min_order_odds": 1.0})  # how careful the gate is, is tested elsewhere
+    me = studio.user("me", "photos", gate={"min_order_odds": 1.0})  # how careful the gate is, is tested elsewhere
     begin(screen, studio.admin_link(), mine=True)
     page = screen.page
     before = wait_for_features(screen, 38)
