@@ -102,8 +102,12 @@ def _read(call: Call, rows: Sequence[Any], size: int) -> tuple[dict[UUID, Thumbn
 
 
 def _form(boundary: str, found: dict[UUID, Thumbnail], later: Sequence[UUID]) -> bytes:
-    """The body of a form (RFC 7578), which a browser's script reads without a parser of ours."""
-    parts = []
+    """The body of a form (RFC 7578), which a browser's script reads without a parser of ours.
+
+    Its field `num` says how many thumbnails there are: a form without any part is none (RFC 2046), and some browsers
+    refuse it.
+    """
+    parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="num"\r\n\r\n{len(found)}\r\n'.encode()]
     for image_id, thumbnail in found.items():
         named = f'Content-Disposition: form-data; name="{image_id}"; filename="{image_id}"'
         parts.append(f"--{boundary}\r\n{named}\r\nContent-Type: {thumbnail.media_type}\r\n\r\n".encode())

@@ -231,7 +231,8 @@ def test_many_thumbnails_come_in_one_answer_but_only_those_that_the_session_may_
     address = f"/studio/thumbnails?ids={','.join(ids)}&size=256"
     answer = world.client.get(address)
     boundary = answer.headers["content-type"].partition("boundary=")[2]
-    parts = answer.content.split(f"--{boundary}".encode())[1:-1]
+    num, *parts = answer.content.split(f"--{boundary}".encode())[1:-1]
+    assert num.partition(b"\r\n\r\n")[2] == b"2\r\n"
     named = [re.findall(rb'filename="([^"]+)"', part)[0].decode() for part in parts]
     assert named == ids[:2]
     alone = world.client.get(f"/studio/thumbnails/{ids[0]}?size=256")
@@ -245,6 +246,10 @@ def test_many_thumbnails_come_in_one_answer_but_only_those_that_the_session_may_
     for wrong, status in (("", 400), ("x", 400), (",".join(str(uuid4()) for _ in range(61)), 400)):
         assert world.client.get(f"/studio/thumbnails?ids={wrong}&size=256").status_code == status
     assert world.client.get(f"/studio/thumbnails?ids={ids[0]}&size=77").status_code == 400
+    none = world.client.get(f"/studio/thumbnails?ids={world.foreign_image}&size=256")
+    assert none.content.count(b"Content-Disposition") == 1, (
+        "a form without any part is none, and some browsers refuse it"
+    )
     world.client.cookies.clear()
     assert world.client.get(address, headers=tag).status_code == 401  # also who has its tag
 

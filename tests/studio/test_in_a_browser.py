@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 RANKING = "/studio/order/ranking"
 FILLED = """() => [...document.querySelectorAll('.wall img')].every(
   (each) => each.src.startsWith('blob:') && each.complete && each.naturalWidth > 1)"""
-NUM_PARTS = "path => fetch(path).then(answer => answer.formData()).then(form => [...form.keys()].length)"
+NUM_THUMBNAILS = """path => fetch(path).then(answer => answer.formData()).then(
+    form => [form.get("num"), [...form.values()].filter(value => value instanceof Blob).length])"""
 HOSTILE = "<img src=x onerror=window.hostile=1>"
 
 
@@ -243,7 +244,8 @@ def test_two_people_in_two_browsers_see_only_their_own(
     of_ann = f"/studio/thumbnails/{photo}?size=256"
     assert ann.status(of_ann) == 200
     assert bea.status(of_ann) == 404
-    assert bea.page.evaluate(NUM_PARTS, f"/studio/thumbnails?ids={photo}&size=256") == 0
+    assert ann.page.evaluate(NUM_THUMBNAILS, f"/studio/thumbnails?ids={photo}&size=256") == ["1", 1]
+    assert bea.page.evaluate(NUM_THUMBNAILS, f"/studio/thumbnails?ids={photo}&size=256") == ["0", 0]
     assert ann.status("/studio/watch") == 403
     assert ann.page.get_by_role("link", name="Watch").count() == 0
     ann.page.locator(".top-end summary").click()
