@@ -8,17 +8,25 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
-from paaplus.api.dependencies import AdminKey, Context, ReadSession, UserKey, UserPath, VersionPath, WriteSession
+from paaplus.api.cursors import Cursor
+from paaplus.api.dependencies import (
+    LIMIT_MAX,
+    AdminKey,
+    Context,
+    Limit,
+    ReadSession,
+    UserKey,
+    UserPath,
+    VersionPath,
+    WriteSession,
+)
 from paaplus.api.routing import Route
 from paaplus.api.schemas.adapters import (
     AdapterOut,
-    AdaptersOut,
     AdapterSummary,
     ComparisonOut,
     ExclusionOut,
-    ExclusionsOut,
     HistoryEntryOut,
-    HistoryOut,
     JobRef,
     MetricsOut,
     PointerChangeOut,
@@ -28,7 +36,7 @@ from paaplus.api.schemas.adapters import (
     RunOut,
     VersionMetricsOut,
 )
-from paaplus.api.schemas.common import ReasonIn, WholeText
+from paaplus.api.schemas.common import Page, ReasonIn, WholeText
 from paaplus.db.tables import BaseModelRow
 from paaplus.services import scheduling
 from paaplus.services.adapters import rollbacks
@@ -45,11 +53,14 @@ VersionQuery = Annotated[
 
 
 @router.get("/adapters")
-def list_versions(user: UserPath, key: UserKey, session: ReadSession) -> AdaptersOut:
-    """All versions of the user's adapter: active, retired and rejected."""
-    rows = adapters_service.list_versions(session, users.resolve(session, key, user).id)
+def list_versions(
+    user: UserPath, key: UserKey, session: ReadSession, cursor: Cursor, limit: Limit = LIMIT_MAX
+) -> Page[AdapterSummary]:
+    """The versions of the user's adapter, newest first: active, retired and rejected."""
+    user_id = users.resolve(session, key, user).id
+    rows = adapters_service.list_versions(session, user_id, limit=limit, before=cursor.after)
     bases = _base_models(session)
-    return AdaptersOut(items=[AdapterSummary.of(row, bases) for row in rows])
+    return Page(items=[AdapterSummary.of(row, bases) for row in rows], next_cursor=cursor.next(rows, limit))
 
 
 @router.get("/adapters/compare")
@@ -69,39 +80,46 @@ def get_version(user: UserPath, number: VersionPath, key: UserKey, session: Read
 
 
 @router.get("/history")
-def get_history(user: UserPath, key: UserKey, session: ReadSession) -> HistoryOut:
-    """Every change of the active version: who made it, when, from which version to which, and why."""
-    rows = adapters_service.history(session, users.resolve(session, key, user).id)
-    return HistoryOut(items=[HistoryEntryOut.model_validate(row) for row in rows])
+def get_history(
+    user: UserPath, key: UserKey, session: ReadSession, cursor: Cursor, limit: Limit = LIMIT_MAX
+) -> Page[HistoryEntryOut]:
+    """Every change of the active version, newest first: who made it, when, from which version to which, and why."""
+    user_id = users.resolve(session, key, user).id
+    rows = adapters_service.history(session, user_id, limit=limit, before=cursor.after)
+    items = [HistoryEntryOut.model_validate(row) for row in rows]
+    return Page(items=items, next_cursor=cursor.next(rows, limit))
 
 
 @router.get("/metrics")
 def get_metrics(user: UserPath, key: UserKey, session: ReadSession) -> MetricsOut:
-    """Quality of the versions on held-out feedback, and the time that each training took."""
+    """Quality of the latest versions on held-out feedback, and the time that each of the latest trainings took."""
     user_id = users.resolve(session, key, user).id
+    rows = adapters_service.list_versions(session, user_id, limit=LIMIT_MAX)
     return MetricsOut(
         user_id=user_id,
-        versions=[VersionMetricsOut.model_validate(row) for row in adapters_service.list_versions(session, user_id)],
+        versions=[VersionMetricsOut.model_validate(row) for row in rows],
         runs=[RunOut.model_validate(row) for row in adapters_service.runs(session, user_id)],
     )
 
 
 @router.get("/exclusions")
-def list_exclusions(user: UserPath, key: UserKey, session: ReadSession) -> ExclusionsOut:
-    """Excluded and quarantined events: no training uses them until they are released."""
-    rows = exclusions.list_open(session, users.resolve(session, key, user).id)
-    return ExclusionsOut(
-        items=[
-            ExclusionOut(
-                sequence=sequence,
-                kind=exclusions.kind_of(row),
-                reason=row.reason,
-                actor=row.actor,
-                created_at=row.created_at,
-            )
-            for row, sequence in rows
-        ]
-    )
+def list_exclusions(
+    user: UserPath, key: UserKey, session: ReadSession, cursor: Cursor, limit: Limit = LIMIT_MAX
+) -> Page[ExclusionOut]:
+    """Excluded and quarantined events, oldest first: no training uses them until they are released."""
+    user_id = users.resolve(session, key, user).id
+    rows = exclusions.list_open(session, user_id, limit=limit, after=cursor.after)
+    items = [
+        ExclusionOut(
+            sequence=sequence,
+            kind=exclusions.kind_of(row),
+            reason=row.reason,
+            actor=row.actor,
+            created_at=row.created_at,
+        )
+        for row, sequence in rows
+    ]
+    return Page(items=items, next_cursor=cursor.next([row for row, _ in rows], limit))
 
 
 @router.post("/adapters/{number}/promote")

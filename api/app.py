@@ -116,6 +116,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,  # a redirect names this process's host, and clients drop their key on it
     )
     app.state.settings = settings
     direct: Routes = {}

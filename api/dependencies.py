@@ -233,4 +233,5 @@ UserPath = Annotated[
     ),
 ]
 VersionPath = Annotated[WholeText, Path(ge=0, le=2**31 - 1, description="Number of the adapter version.", examples=[1])]
-Limit = Annotated[WholeText, Query(ge=1, le=200, description="Maximum number of items per page.")]
+LIMIT_MAX: Final = 200
+Limit = Annotated[WholeText, Query(ge=1, le=LIMIT_MAX, description="Maximum number of items per page.")]

@@ -56,12 +56,6 @@ def _summary(row: AdapterRow, base_models: dict[UUID, BaseModelRow]) -> dict[str
     return {name: getattr(row, name) for name in names} | {"base_model": base_model}
 
 
-class AdaptersOut(Out):
-    """Newest first."""
-
-    items: list[AdapterSummary]
-
-
 class MetricPair(Out):
     """One metric of two versions; null if a version does not have it."""
 
@@ -94,12 +88,6 @@ class HistoryEntryOut(Out):
     created_at: datetime
 
 
-class HistoryOut(Out):
-    """Newest first."""
-
-    items: list[HistoryEntryOut]
-
-
 class RunOut(Out):
     """One finished training."""
 
@@ -128,7 +116,7 @@ class VersionMetricsOut(Out):
 
 
 class MetricsOut(Out):
-    """Quality of all versions of a user, and the latest trainings, newest first."""
+    """Quality of the latest versions of a user, and the latest trainings, newest first."""
 
     user_id: UUID
     versions: list[VersionMetricsOut]
@@ -147,12 +135,6 @@ class ExclusionOut(Out):
     reason: str
     actor: str
     created_at: datetime
-
-
-class ExclusionsOut(Out):
-    """Oldest event first."""
-
-    items: list[ExclusionOut]
 
 
 class RollbackIn(In):

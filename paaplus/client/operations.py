@@ -75,10 +75,13 @@ def page(
     return [read(kind, item) for item in found["items"]], found.get("next_cursor")
 
 
-def items(kind: type[T], path: str, retries: Retries) -> Steps[list[T]]:
-    """A list that is never long."""
-    answer = yield from send(Call("GET", path), retries)
-    return [read(kind, item) for item in answer.json()["items"]]
+def all_pages(kind: type[T], path: str, retries: Retries) -> Steps[list[T]]:
+    """A list that is seldom long, whole."""
+    found, cursor = yield from page(kind, path, None, retries)
+    while cursor is not None:
+        more, cursor = yield from page(kind, path, cursor, retries)
+        found += more
+    return found
 
 
 # --- users
@@ -259,11 +262,11 @@ def content(path: str, retries: Retries, **query: Any) -> Steps[bytes]:
 
 
 def versions(user: str, retries: Retries) -> Steps[list[Version]]:
-    return items(Version, user_path(user, "/adapters"), retries)
+    return all_pages(Version, user_path(user, "/adapters"), retries)
 
 
 def history(user: str, retries: Retries) -> Steps[list[HistoryEntry]]:
-    return items(HistoryEntry, user_path(user, "/history"), retries)
+    return all_pages(HistoryEntry, user_path(user, "/history"), retries)
 
 
 def rollback(

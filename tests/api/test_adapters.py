@@ -46,6 +46,24 @@ def test_versions_are_listed_newest_first(versions: World) -> None:
     assert listed[0]["base_model"]["digest"] == versions.base.digest
 
 
+@pytest.mark.parametrize("name", ["adapters", "history", "exclusions"])
+def test_long_lists_come_in_pages(versions: World, name: str) -> None:
+    act(versions, "/rollback")
+    act(versions, "/adapters/2/promote")
+    act(versions, "/rollback", to=1)
+    path = f"/v1/users/ada/{name}"
+    whole = versions.user.get(path).json()
+    assert len(whole["items"]) >= 2
+    assert whole["next_cursor"] is None, "short lists are one page"
+    found, cursor = [], None
+    while not found or cursor is not None:
+        page = versions.user.get(path, limit=1, **({"cursor": cursor} if cursor else {})).json()
+        found, cursor = found + page["items"], page["next_cursor"]
+        assert len(page["items"]) <= 1
+    assert found == whole["items"]
+    assert versions.user.get(path, limit=201).status_code == 422
+
+
 def test_version_tells_everything_about_itself(versions: World) -> None:
     first, second = (versions.user.get(f"/v1/users/ada/adapters/{n}").json() for n in (1, 2))
     assert (second["parent_id"], second["gate_report"]) == (first["id"], {"promote": True})

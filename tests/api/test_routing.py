@@ -96,7 +96,8 @@ def test_query_is_refused_by_name(world: World) -> None:
         "/v1/users?limits=1": "query.limits: is not known here; known: 'application', 'cursor', 'external_id', 'limit'",
         "/v1/users?limit=1&limit=2": "query.limit: is given 2 times",
         "/v1/users/ada?verbose=1": "query.verbose: is not known here; known: 'wait_for', 'wait_s'",
-        "/v1/users/ada/exclusions?verbose=1": "query.verbose: is not known here; known: none",
+        "/v1/users/ada/exclusions?verbose=1": "query.verbose: is not known here; known: 'cursor', 'limit'",
+        "/v1/users/ada/match?verbose=1": "query.verbose: is not known here; known: none",
         "/v1/jobs?State=dead": "query.State: is not known here",
     }
     for path, message in cases.items():

@@ -247,9 +247,7 @@ def test_many_thumbnails_come_in_one_answer_but_only_those_that_the_session_may_
         assert world.client.get(f"/studio/thumbnails?ids={wrong}&size=256").status_code == status
     assert world.client.get(f"/studio/thumbnails?ids={ids[0]}&size=77").status_code == 400
     none = world.client.get(f"/studio/thumbnails?ids={world.foreign_image}&size=256")
-    assert none.content.count(b"Content-Disposition") == 1, (
-        "a form without any part is none"
-    )
+    assert none.content.count(b"Content-Disposition") == 1, "a form without any part is none"
     world.client.cookies.clear()
     assert world.client.get(address, headers=tag).status_code == 401  # also who has its tag
 

@@ -105,9 +105,14 @@ def active_of(session: Session, user_ids: Collection[UUID]) -> dict[UUID, Adapte
     return {row.user_id: row for row in session.execute(query).scalars()}
 
 
-def list_versions(session: Session, user_id: UUID) -> list[AdapterRow]:
-    """The user's versions, newest first."""
-    query = sa.select(AdapterRow).where(AdapterRow.user_id == user_id).order_by(AdapterRow.number.desc())
+def list_versions(
+    session: Session, user_id: UUID, *, limit: int | None = None, before: UUID | None = None
+) -> list[AdapterRow]:
+    """The user's versions, newest first; `limit`: so many at most; `before`: older than this one."""
+    query = sa.select(AdapterRow).where(AdapterRow.user_id == user_id).order_by(AdapterRow.number.desc()).limit(limit)
+    if before is not None:
+        number = sa.select(AdapterRow.number).where(AdapterRow.id == before, AdapterRow.user_id == user_id)
+        query = query.where(AdapterRow.number < number.scalar_subquery())
     return list(session.execute(query).scalars())
 
 
@@ -132,11 +137,18 @@ def compare(session: Session, user_id: UUID, a: int, b: int) -> Comparison:
     return Comparison(row_a, row_b, {n: (row_a.metrics.get(n), row_b.metrics.get(n)) for n in names})
 
 
-def history(session: Session, user_id: UUID) -> Sequence[AdapterHistoryRow]:
-    """The history of the user's pointer, newest first."""
+def history(
+    session: Session, user_id: UUID, *, limit: int | None = None, before: UUID | None = None
+) -> Sequence[AdapterHistoryRow]:
+    """The history of the user's pointer, newest first; `limit`: so many at most; `before`: older than this entry."""
     query = (
-        sa.select(AdapterHistoryRow).where(AdapterHistoryRow.user_id == user_id).order_by(AdapterHistoryRow.id.desc())
+        sa.select(AdapterHistoryRow)
+        .where(AdapterHistoryRow.user_id == user_id)
+        .order_by(AdapterHistoryRow.id.desc())
+        .limit(limit)
     )
+    if before is not None:
+        query = query.where(AdapterHistoryRow.id < before)
     return session.execute(query).scalars().all()
 
 

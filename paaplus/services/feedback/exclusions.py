@@ -54,15 +54,30 @@ def exclude_many(session: Session, changes: Sequence[Changed], *, actor: str, re
         insert_rows(connection, _EXCLUSIONS, _COLUMNS, rows)
 
 
-def list_open(session: Session, user_id: UUID) -> list[tuple[ExclusionRow, int]]:
-    """Open exclusions with the sequence number of their event, oldest event first."""
-    rows = session.execute(
+def list_open(
+    session: Session, user_id: UUID, *, limit: int | None = None, after: UUID | None = None
+) -> list[tuple[ExclusionRow, int]]:
+    """Open exclusions with the sequence number of their event, oldest event first.
+
+    Args:
+        limit: so many at most.
+        after: only those of events later than the one of this exclusion, which may have been released meanwhile.
+    """
+    query = (
         sa.select(ExclusionRow, FeedbackRow.sequence)
         .join(FeedbackRow, FeedbackRow.id == ExclusionRow.feedback_id)
         .where(ExclusionRow.user_id == user_id, ExclusionRow.released_at.is_(None))
         .order_by(FeedbackRow.sequence)
+        .limit(limit)
     )
-    return [(exclusion, sequence) for exclusion, sequence in rows]
+    if after is not None:
+        reached = (
+            sa.select(FeedbackRow.sequence)
+            .join(ExclusionRow, FeedbackRow.id == ExclusionRow.feedback_id)
+            .where(ExclusionRow.id == after, ExclusionRow.user_id == user_id)
+        )
+        query = query.where(FeedbackRow.sequence > reached.scalar_subquery())
+    return [(exclusion, sequence) for exclusion, sequence in session.execute(query)]
 
 
 def kind_of(exclusion: ExclusionRow) -> Literal["rollback", "quarantine"]:
