@@ -30,6 +30,7 @@ class BoundedScheduler(PersistentScheduler):  # type: ignore[misc]
     """
 
     _clock_offset_s: float | None = None  # of the wall clock from the monotonic one, at the last tick
+    _is_closed = False
 
     def setup_schedule(self) -> None:
         """Read the stored schedule. A last run in the future was stored before the clock was set back."""
@@ -49,6 +50,17 @@ class BoundedScheduler(PersistentScheduler):  # type: ignore[misc]
             self._heap = None  # Celery fills it again, from the last runs
         self._clock_offset_s = offset_s
         return float(super().tick(*arguments, **options))
+
+    def sync(self) -> None:
+        """Write the schedule, unless it is closed: Celery's handler of signals closes it, also while it is written."""
+        if not self._is_closed:
+            super().sync()
+
+    def close(self) -> None:
+        """Write and close the schedule, once."""
+        if not self._is_closed:
+            super().close()
+            self._is_closed = True
 
     def apply_entry(self, entry: ScheduleEntry, producer: Any = None) -> None:
         """Scan; or publish another entry, or skip it until its next time."""

@@ -14,6 +14,7 @@ from paaplus.db.engine import Database
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.queue import jobs
 from paaplus.settings import Settings
+from paaplus.workers import app, broker
 from tests.support.processes import environment, running, start_scheduler, start_worker, wait_until
 
 
@@ -150,3 +151,28 @@ def test_scheduler_survives_entries_that_celery_adds(settings: Settings) -> None
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.splitlines()[-2:] == ["['paaplus.maintain', 'paaplus.scan']", "['celery.backend_cleanup']"]
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+def test_a_signal_while_the_schedule_is_written_ends_the_scheduler_without_a_traceback(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = broker.BoundedScheduler(
+        app.make_app(settings), schedule_filename=str(settings.broker_folder / "beat-schedule")
+    )
+    assert scheduler.schedule, "the store holds what is still to be written"
+    write = scheduler._store.sync
+
+    def interrupted() -> None:  # as by SIGTERM, whose handler closes the scheduler and raises
+        monkeypatch.setattr(scheduler._store, "sync", write)
+        scheduler.close()
+        scheduler._store.cache["entries"] = {}  # what the interrupted write had not reached
+        raise SystemExit
+
+    monkeypatch.setattr(scheduler._store, "sync", interrupted)
+    with pytest.raises(SystemExit):
+        scheduler.sync()
+    try:
+        scheduler.close()  # as Celery does at its end
+    finally:
+        scheduler._store.cache = {}  # or its finalizer writes them
