@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from sqlalchemy.orm import Session
 
 from paaplus.api.dependencies import AdminKey, Context, ReadSession, UserKey, UserPath, VersionPath, WriteSession
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.adapters import (
     AdapterOut,
     AdaptersOut,
@@ -37,7 +37,7 @@ from paaplus.services.feedback import exclusions
 from paaplus.services.registry import base_models
 from paaplus.services.users import users
 
-router = APIRouter(prefix="/v1/users/{user}", tags=["adapters"], route_class=Route)
+router = router_of("/v1/users/{user}", "adapters")
 
 VersionQuery = Annotated[
     WholeText, Query(ge=0, le=2**31 - 1, description="Number of an adapter version.", examples=[1])
