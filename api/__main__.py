@@ -37,9 +37,12 @@ def main() -> None:
     """Serve until stopped."""
     parser = argparse.ArgumentParser(prog="python -m paaplus.api", description="Serve the HTTP API until stopped.")
     parser.add_argument("--workers", type=int, default=1, help="number of processes that share the port")
+    parser.add_argument("--wait", action="store_true", help="serve when a line comes on standard input")
     options = parser.parse_args()
     settings = get_settings()
     logs.configure(settings.log_level)  # before the server writes its first line
+    if options.wait and not sys.stdin.buffer.readline():
+        return  # who would have told has ended
     with _shared_metrics(options.workers):
         _serve(settings, options.workers)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-
 from paaplus.api.dependencies import Context, ReadSession, UserKey, UserPath
 from paaplus.api.routing import router_of
 from paaplus.api.schemas.anchors import AnchoredScoreOut, ConsistencyOut

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from functools import cache, partial
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -158,7 +158,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     logging.getLogger("uvicorn.access").disabled = True
     waits = Waits(settings.lock_timeout_s, settings.statement_timeout_s, settings.pool_timeout_s)
     database = Database(settings.resolved_database_url, waits)
-    _leave_imports_to_no_collection()
     writer: FeedbackWriter | None = None
     threads: Threads | None = None
     try:
@@ -202,12 +201,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         database.dispose()
 
 
-@cache
-def _leave_imports_to_no_collection() -> None:
-    """Once in a process: a second application of the same process makes little."""
-    garbage.leave_out_what_is_there()
-
-
 def _read(database: Database, query: Callable[[Session, T], R], wanted: T) -> R:
     with database.read_session() as session:
         return query(session, wanted)
@@ -218,3 +211,6 @@ def __getattr__(name: str) -> Any:
     if name == "app":
         return create_app()
     raise AttributeError(name)
+
+
+garbage.leave_out_what_is_there()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from paaplus.api.dependencies import ReadSession, UserKey
 from paaplus.api.routing import router_of
 from paaplus.api.schemas.base_models import BaseModelOut, BaseModelsOut

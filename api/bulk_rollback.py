@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from paaplus.api.cursors import ListCursor
 from paaplus.api.dependencies import AdminKey, Context
 from paaplus.api.routing import router_of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-
 from paaplus.api.cursors import Cursor
 from paaplus.api.dependencies import (
     AdminKey,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from paaplus.api.dependencies import Context, ReadSession, UserKey, UserPath, WriteSession
 from paaplus.api.routing import router_of
 from paaplus.api.schemas.preferences import PreferenceIn, PreferenceOut

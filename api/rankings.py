@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from paaplus.api.dependencies import Context, UserKey
 from paaplus.api.routing import router_of
 from paaplus.api.schemas.rankings import RankingIn, RankingOut

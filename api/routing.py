@@ -82,9 +82,9 @@ _analysis: Final = RLock()
 class Route(APIRoute):
     """A route with these checks, which is analysed when it is first called or described.
 
-    FastAPI analyses a route where it is declared: parameters, dependencies, schemas. For all routes of the API that is a
-    sixth of a start, and a process uses few of them soon. Until then a route knows what a search for it needs. The other
-    attributes appear when one of them is asked for.
+    FastAPI analyses a route where it is declared: parameters, dependencies, schemas. For all routes of the API that is
+    a sixth of a start, and a process uses few of them soon. Until then a route knows what a search for it needs. The
+    other attributes appear when one of them is asked for.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-
 from paaplus.api.cursors import Cursor
 from paaplus.api.dependencies import ApplicationKey, Context, Limit, ReadSession, WriteSession
 from paaplus.api.routing import router_of

@@ -20,7 +20,11 @@ def test_the_command_for_another_link_names_a_port_that_is_not_the_usual_one(
 ) -> None:
     class Supervisor:
         def __init__(self, *_: object, when_ready: Callable[[], None], **__: object) -> None:
-            self.run = when_ready
+            self.when_ready = when_ready
+
+        def run(self, prepare: Callable[[], None]) -> None:
+            prepare()
+            self.when_ready()
 
     monkeypatch.setenv("PAAPLUS_HOME", str(tmp_path))
     get_settings.cache_clear()
