@@ -158,6 +158,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     logging.getLogger("uvicorn.access").disabled = True
     waits = Waits(settings.lock_timeout_s, settings.statement_timeout_s, settings.pool_timeout_s)
     database = Database(settings.resolved_database_url, waits)
+    garbage.leave_out_what_is_there()
     writer: FeedbackWriter | None = None
     threads: Threads | None = None
     try:
@@ -211,6 +212,3 @@ def __getattr__(name: str) -> Any:
     if name == "app":
         return create_app()
     raise AttributeError(name)
-
-
-garbage.leave_out_what_is_there()

@@ -2,4 +2,4 @@
 
 from paaplus import garbage
 
-garbage.look_seldom()  # before the imports, which are most of a start
+garbage.begin_process()  # before the imports, which are most of a start

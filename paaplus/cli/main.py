@@ -51,7 +51,7 @@ def main() -> None:
     Ctrl-C is one line too, with exit code 130. Services that it stops in order (`up`, `api`, `worker`, `scheduler`) end
     with 0.
     """
-    garbage.look_seldom()
+    garbage.begin_process()
     warnings.formatwarning = lambda message, *_args, **_options: f"warning: {message}\n"  # without the line of code
     try:
         _command()()
