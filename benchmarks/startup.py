@@ -4,10 +4,10 @@
 
 Commands and imports: processor seconds of the fastest of --repeats processes, children included; the peer is a process
 that imports FastAPI, SQLAlchemy and NumPy. Bytecode of our modules is kept, as that of installed packages is, also
-where PYTHONDONTWRITEBYTECODE is set; a first run that is not counted makes it. `up`: seconds on the wall until `/readyz` answers 200, in a new home and
-again in the same one, with processor seconds of all its processes until then. `idle`: per cent of one core and memory
-(proportional set size, so that shared pages count once) of all its processes, --idle-s seconds after 10 of rest. Linux
-only. --record keeps the result in benchmarks/results.
+where PYTHONDONTWRITEBYTECODE is set; a first run that is not counted makes it. `up`: seconds on the wall until
+`/readyz` answers 200, in a new home and again in the same one, with processor seconds of all its processes until then.
+`idle`: per cent of one core and memory (proportional set size, so that shared pages count once) of all its processes,
+--idle-s seconds after 10 of rest. Linux only. --record keeps the result in benchmarks/results.
 """
 
 from __future__ import annotations
