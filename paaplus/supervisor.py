@@ -111,13 +111,14 @@ class Supervisor:
         while not self._stopping:
             for child in self.children:
                 self._restart_if_dead(child)
-            if not self._told and self._is_ready():
-                self._told = True
-                self._when_ready()
-            if self._told or time.monotonic() - started > LATEST_START_S:
+            is_ready = not self._told and self._is_ready()
+            if is_ready or time.monotonic() - started > LATEST_START_S:
                 for child in self.children:
                     if child.is_late and child.process is None:
                         self._start(child)
+            if is_ready:
+                self._told = True
+                self._when_ready()
             time.sleep(POLL_S)
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
