@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import os
 import sys
@@ -29,11 +28,6 @@ def make_served_app() -> FastAPI:
     logs.configure(settings.log_level)
     logging.captureWarnings(True)
     app = create_app(settings)
-    # Thousands of small objects live as long as the process. Without these lines, the garbage collector visits them
-    # again and again, which makes the slowest hundredth of the requests slow.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
     # A thread that works gives way to one that waits after this time. A request waits for it at each of its statements.
     sys.setswitchinterval(SWITCH_S)
     return app
@@ -43,9 +37,12 @@ def main() -> None:
     """Serve until stopped."""
     parser = argparse.ArgumentParser(prog="python -m paaplus.api", description="Serve the HTTP API until stopped.")
     parser.add_argument("--workers", type=int, default=1, help="number of processes that share the port")
+    parser.add_argument("--wait", action="store_true", help="serve when a line comes on standard input")
     options = parser.parse_args()
     settings = get_settings()
     logs.configure(settings.log_level)  # before the server writes its first line
+    if options.wait and not sys.stdin.buffer.readline():
+        return  # who would have told has ended
     with _shared_metrics(options.workers):
         _serve(settings, options.workers)
 

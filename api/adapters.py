@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from sqlalchemy.orm import Session
 
 from paaplus.api.cursors import Cursor
@@ -20,7 +20,7 @@ from paaplus.api.dependencies import (
     VersionPath,
     WriteSession,
 )
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.adapters import (
     AdapterOut,
     AdapterSummary,
@@ -45,7 +45,7 @@ from paaplus.services.feedback import exclusions
 from paaplus.services.registry import base_models
 from paaplus.services.users import users
 
-router = APIRouter(prefix="/v1/users/{user}", tags=["adapters"], route_class=Route)
+router = router_of("/v1/users/{user}", "adapters")
 
 VersionQuery = Annotated[
     WholeText, Query(ge=0, le=2**31 - 1, description="Number of an adapter version.", examples=[1])

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from fastapi import APIRouter
-
 from paaplus.api.dependencies import Context, ReadSession, UserKey, UserPath
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.anchors import AnchoredScoreOut, ConsistencyOut
 from paaplus.services.feedback import consistency
 from paaplus.services.predictions import anchors
 from paaplus.services.users import users
 
-router = APIRouter(prefix="/v1/users/{user}", tags=["predictions"], route_class=Route)
+router = router_of("/v1/users/{user}", "predictions")
 
 
 @router.get("/anchors/{image_id}")

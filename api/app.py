@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from functools import cache, partial
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -16,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from starlette.middleware.cors import CORSMiddleware
 
-from paaplus import logs
+from paaplus import garbage, logs
 from paaplus.api import (
     adapters,
     anchors,
@@ -53,7 +52,6 @@ from paaplus.api.metrics import Metrics
 from paaplus.api.middleware import METHODS, RequestMiddleware
 from paaplus.api.path_prefix import PathPrefixMiddleware
 from paaplus.api.places import Places
-from paaplus.api.schemas.common import ErrorOut
 from paaplus.api.threads import Threads
 from paaplus.api.waiting import OneAtATime, Streams, Turns, Waiter, Workshop
 from paaplus.db.engine import Database, Waits
@@ -75,7 +73,6 @@ R = TypeVar("R")
 NUM_MAKING_THUMBNAILS = 2  # at once: each decodes a whole picture
 MAX_WAITING_THUMBNAILS = 200  # requests: a page of them
 MAX_WAITING_AUDIENCES = 100  # requests; one is scored at a time
-GC_THRESHOLDS = (50_000, 20, 100)  # a large batch makes thousands of objects, and nearly none are in circles
 
 DESCRIPTION = """
 Personal image scores: send feedback, ask for scores, roll a user back to an earlier version.
@@ -83,23 +80,6 @@ Personal image scores: send feedback, ask for scores, roll a user back to an ear
 Scores and ratings are given per *aspect*. Scores are between 0 and 10; a rating brings its own scale. A user is named
 by the platform's UUID or by the application's `external_id`. Every path under `/v1` needs an API key.
 """
-
-
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorOut, "description": description}
-    for status, description in {
-        400: "The request is wrong.",
-        401: "The key is missing, unknown or revoked.",
-        403: "The key may not do this.",
-        404: "It does not exist, or the key may not see it.",
-        409: "The request contradicts what is stored.",
-        413: "The request is too large.",
-        415: "The content type or the encoding of the body is not accepted.",
-        422: "The request does not fit its schema.",
-        429: "The rate limit of the key or of the user is reached; `Retry-After` says when to try again.",
-        503: "The database or the storage does not answer; try again.",
-    }.items()
-}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -112,7 +92,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("paaplus"),
         description=DESCRIPTION,
         lifespan=_lifespan,
-        generate_unique_id_function=lambda route: route.name,  # what generated clients call it
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
@@ -140,9 +119,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
         app.router.routes.append(routes.home())
         app.mount("/studio", routes.router())
-    app.include_router(health.router)
     for noun in (
-        predictions,  # first, as the most frequent: routes are tried in this order
+        health,
+        predictions,  # the most frequent: routes are tried in this order
         feedback,
         users,
         events,
@@ -167,7 +146,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         reviews,
         webhooks,
     ):
-        app.include_router(noun.router, responses=ERRORS)
+        app.router.routes.extend(noun.router.routes)  # not included, for which FastAPI would analyse them once more
         direct |= direct_routes(noun.router.routes)
     return app
 
@@ -180,7 +159,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     logging.getLogger("uvicorn.access").disabled = True
     waits = Waits(settings.lock_timeout_s, settings.statement_timeout_s, settings.pool_timeout_s)
     database = Database(settings.resolved_database_url, waits)
-    _leave_imports_to_no_collection()
+    garbage.leave_out_what_is_there()
     writer: FeedbackWriter | None = None
     threads: Threads | None = None
     try:
@@ -222,13 +201,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         if writer is not None:
             writer.close()
         database.dispose()
-
-
-@cache
-def _leave_imports_to_no_collection() -> None:
-    """The garbage collector need not look at what was imported, again and again. Once in a process."""
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _read(database: Database, query: Callable[[Session, T], R], wanted: T) -> R:

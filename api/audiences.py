@@ -5,19 +5,19 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from paaplus.api import audience_json
 from paaplus.api.cursors import ListCursor
 from paaplus.api.dependencies import ApiContext, ApplicationKey, Context
-from paaplus.api.routing import DirectRoute
+from paaplus.api.routing import DirectRoute, router_of
 from paaplus.api.schemas.audiences import AudienceIn, AudienceOut
 from paaplus.services.predictions import user_pages
 from paaplus.services.predictions.audiences import PAGE_USERS, Wanted
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
 
-router = APIRouter(prefix="/v1/audiences", tags=["predictions"], route_class=DirectRoute)
+router = router_of("/v1/audiences", "predictions", DirectRoute)
 
 
 @router.post("", response_model=AudienceOut)

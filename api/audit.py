@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from paaplus.api.cursors import Cursor
 from paaplus.api.dependencies import AdminKey, Limit, ReadSession
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.audit import AuditEntryOut, AuditReportOut
 from paaplus.api.schemas.common import Page
 from paaplus.services import audit as audit_service
 from paaplus.services.audit import Link
 
-router = APIRouter(prefix="/v1/audit", tags=["audit"], route_class=Route)
+router = router_of("/v1/audit", "audit")
 
 
 @router.get("")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from paaplus.api.dependencies import ReadSession, UserKey
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.base_models import BaseModelOut, BaseModelsOut
 from paaplus.services.registry import base_models as base_models_service
 
-router = APIRouter(prefix="/v1/base-models", tags=["base models"], route_class=Route)
+router = router_of("/v1/base-models", "base models")
 
 
 @router.get("")

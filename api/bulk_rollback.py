@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from paaplus.api.cursors import ListCursor
 from paaplus.api.dependencies import AdminKey, Context
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.bulk_rollback import BulkRollbackIn, BulkRollbackOut
 from paaplus.services.adapters import bulk_rollback
 
-router = APIRouter(prefix="/v1/adapters", tags=["adapters"], route_class=Route)
+router = router_of("/v1/adapters", "adapters")
 
 
 @router.post("/rollback")

@@ -24,7 +24,7 @@ def direct_routes(routes: Iterable[BaseRoute]) -> Routes:
     return {
         (method, route.path): route
         for route in routes
-        if isinstance(route, DirectRoute) and route.body_model is not None and "{" not in route.path
+        if isinstance(route, DirectRoute) and route.takes_body and "{" not in route.path
         for method in route.methods or ()
     }
 

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Header
+from fastapi import Header
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from paaplus.api.dependencies import ApiContext, Context, UserKey, UserPath
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.errors import InvalidInput
 from paaplus.services import events
 from paaplus.services.users import users
@@ -24,7 +24,7 @@ EVENT_STREAM: Final = "text/event-stream"
 PING_S: Final = 15.0  # proxies close connections on which nothing is sent
 AT_ONCE: Final = 100  # events of one reading
 
-router = APIRouter(prefix="/v1/users/{user}", tags=["users"], route_class=Route)
+router = router_of("/v1/users/{user}", "users")
 
 
 @router.get(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from sqlalchemy.orm import Session
 
 from paaplus.api.cursors import Cursor
@@ -19,7 +19,7 @@ from paaplus.api.dependencies import (
     UserPath,
     WriteSession,
 )
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.common import Page
 from paaplus.api.schemas.experts import AgreementsOut, Domain, ExpertAgreementOut, ExpertDetailOut, ExpertIn, ExpertOut
 from paaplus.api.schemas.users import Application
@@ -31,7 +31,7 @@ from paaplus.services.registry import base_models
 from paaplus.services.users import users
 from paaplus.services.users.keys import Principal
 
-router = APIRouter(prefix="/v1", tags=["experts"], route_class=Route)
+router = router_of("/v1", "experts")
 
 
 @router.put("/experts/{user}", responses={201: {"model": ExpertOut, "description": "The user became an expert."}})

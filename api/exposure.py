@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from paaplus.api.dependencies import Context, ReadSession, UserKey, UserPath, WriteSession
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.exposure import ExposureRatingIn, ExposureRatingOut, ExposureRuleOut
 from paaplus.records import Scale
 from paaplus.services.reviews import exposure_ratings
 from paaplus.services.users import users
 
-router = APIRouter(prefix="/v1/users/{user}", tags=["exposure"], route_class=Route)
+router = router_of("/v1/users/{user}", "exposure")
 
 
 @router.put("/exposure-ratings/{image_id}")

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import Body, Query, Response
 from pydantic import ValidationError
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
@@ -17,7 +17,7 @@ from paaplus import pauses
 from paaplus.api import places
 from paaplus.api.cursors import Cursor
 from paaplus.api.dependencies import ApiContext, Context, Limit, ReadSession, UserKey
-from paaplus.api.routing import DirectRoute
+from paaplus.api.routing import DirectRoute, router_of
 from paaplus.api.schemas.common import OfUser, Page, WholeText
 from paaplus.api.schemas.feedback import (
     EVENT,
@@ -45,7 +45,7 @@ from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
 from paaplus.texts import is_id
 
-router = APIRouter(prefix="/v1/feedback", tags=["feedback"], route_class=DirectRoute)
+router = router_of("/v1/feedback", "feedback", DirectRoute)
 
 EXAMPLES: dict[str, Any] = {
     "one rating": {"value": RATING_EXAMPLE},

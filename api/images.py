@@ -6,7 +6,7 @@ from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, File, Form, Header, Query, Response, UploadFile
+from fastapi import File, Form, Header, Query, Response, UploadFile
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -22,7 +22,7 @@ from paaplus.api.dependencies import (
     WriteSession,
     begin_once,
 )
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.common import FlagText, Moment, OfUser, Page, Sought, WholeText
 from paaplus.api.schemas.images import ImageOut
 from paaplus.api.schemas.maps import ThemeIn
@@ -37,7 +37,7 @@ from paaplus.services.users.first_use import create_missing
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.rate_limits import RateLimitKind
 
-router = APIRouter(prefix="/v1/images", tags=["images"], route_class=Route)
+router = router_of("/v1/images", "images")
 
 IfNoneMatch = Annotated[str | None, Header(max_length=4096, description="`ETag` of an answer that the caller has.")]
 CONTENT_S = 0  # seconds that a browser may show a picture without asking: it may have been deleted

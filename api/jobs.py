@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from paaplus.api.cursors import Cursor
 from paaplus.api.dependencies import Limit, ReadSession, UserKey
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.adapters import RunOut
 from paaplus.api.schemas.common import OfUser, Page
 from paaplus.api.schemas.jobs import ImageErrorOut, JobDetailOut, JobOut, JobProgressOut
@@ -18,7 +18,7 @@ from paaplus.db.tables.jobs import JobState
 from paaplus.services.operations import jobs as jobs_service
 from paaplus.services.users.keys import Principal
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Route)
+router = router_of("/v1/jobs", "jobs")
 
 
 @router.get("")

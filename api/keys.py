@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from fastapi import APIRouter
-
 from paaplus.api.cursors import Cursor
 from paaplus.api.dependencies import (
     AdminKey,
@@ -16,14 +14,14 @@ from paaplus.api.dependencies import (
     WriteSession,
     begin_once,
 )
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.common import Page
 from paaplus.api.schemas.keys import KeyIn, KeyOut, NewKeyOut
 from paaplus.services import idempotency
 from paaplus.services.users import keys as keys_service
 from paaplus.services.users import users
 
-router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=Route)
+router = router_of("/v1/keys", "keys")
 
 
 @router.post("", status_code=201)

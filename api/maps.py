@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 
 from paaplus.api.dependencies import Context, UserKey
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.maps import MapJobOut
 from paaplus.api.schemas.tools import ToolName
 from paaplus.services.images import maps
 from paaplus.tools.maps import ToolMap, to_npy, to_png
 
-router = APIRouter(prefix="/v1/images/{image_id}/maps", tags=["images"], route_class=Route)
+router = router_of("/v1/images/{image_id}/maps", "images")
 
 RETRY_AFTER_S = 5  # an image takes a worker a few seconds
 PNG, NPY = "image/png", "application/octet-stream"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body
+from fastapi import Body
 
 from paaplus.api.dependencies import ApiContext, Context, UserKey, UserPath
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.matches import MatchIn, MatchOut
 from paaplus.db.tables import MatchRow
 from paaplus.errors import InvalidInput, NotFound
@@ -18,7 +18,7 @@ from paaplus.services.registry import base_models
 from paaplus.services.users import users
 from paaplus.services.users.keys import Principal
 
-router = APIRouter(prefix="/v1/users/{user}/match", tags=["matches"], route_class=Route)
+router = router_of("/v1/users/{user}/match", "matches")
 
 
 @router.post("")

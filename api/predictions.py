@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from starlette.concurrency import run_in_threadpool
 
 from paaplus import pauses
 from paaplus.api import prediction_json
 from paaplus.api.dependencies import ApiContext, Context, UserKey
-from paaplus.api.routing import DirectRoute
+from paaplus.api.routing import DirectRoute, router_of
 from paaplus.api.schemas.predictions import PredictionColumnsOut, PredictionsIn, PredictionsOut
 from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput
@@ -23,7 +23,7 @@ from paaplus.services.users.rate_limits import RateLimitKind
 
 LARGE: Final = 256  # items; more of them are answered in parts
 
-router = APIRouter(prefix="/v1/predictions", tags=["predictions"], route_class=DirectRoute)
+router = router_of("/v1/predictions", "predictions", DirectRoute)
 
 
 @router.post("", response_model=PredictionsOut | PredictionColumnsOut)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from paaplus.api.dependencies import Context, ReadSession, UserKey, UserPath, WriteSession
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.preferences import PreferenceIn, PreferenceOut
 from paaplus.db.tables import PreferenceRow
 from paaplus.services.surveys import preferences as preferences_service
 from paaplus.services.users import users as users_service
 
-router = APIRouter(prefix="/v1/users", tags=["preferences"], route_class=Route)
+router = router_of("/v1/users", "preferences")
 
 
 @router.put("/{user}/preference")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import Body, Query, Response
 
 from paaplus.api.dependencies import Context, ReadSession, UserKey, UserPath
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.common import WholeText
 from paaplus.api.schemas.quizzes import QuizAnswerIn, QuizIn, QuizOut, SuggestionsOut
 from paaplus.services.adaptation import suggestions
@@ -15,7 +15,7 @@ from paaplus.services.experts import quizzes
 from paaplus.services.users import users
 from paaplus.services.users.rate_limits import RateLimitKind
 
-router = APIRouter(prefix="/v1/users/{user}", tags=["quizzes"], route_class=Route)
+router = router_of("/v1/users/{user}", "quizzes")
 
 
 @router.post("/quiz", status_code=201, responses={200: {"model": QuizOut, "description": "The open quiz of the user."}})

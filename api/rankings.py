@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from paaplus.api.dependencies import Context, UserKey
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.rankings import RankingIn, RankingOut
 from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput
@@ -15,7 +13,7 @@ from paaplus.services.users import users
 from paaplus.services.users.first_use import create_missing
 from paaplus.services.users.rate_limits import RateLimitKind
 
-router = APIRouter(prefix="/v1/rankings", tags=["predictions"], route_class=Route)
+router = router_of("/v1/rankings", "predictions")
 
 
 @router.post("")

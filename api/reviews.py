@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from sqlalchemy.orm import Session
 
 from paaplus.api.cursors import Cursor
@@ -20,7 +20,7 @@ from paaplus.api.dependencies import (
     begin_once,
     give_again,
 )
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.common import FlagText, Page
 from paaplus.api.schemas.reviews import (
     BatchDetailOut,
@@ -39,7 +39,7 @@ from paaplus.services.reviews import batches, progress, reviews
 from paaplus.services.users.keys import Principal, application_of
 from paaplus.services.users.rate_limits import RateLimitKind
 
-router = APIRouter(prefix="/v1", tags=["reviews"], route_class=Route)
+router = router_of("/v1", "reviews")
 
 PICTURE = {
     "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png")}

@@ -12,10 +12,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterat
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from email.message import Message as Header
+from threading import RLock
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-from fastapi import params
+from fastapi import APIRouter, params
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -25,9 +26,11 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from paaplus.api import bodies, forms
 from paaplus.api.dependencies import ApiContext, CarriedOut, OpensTo, OpenToAll, get_once, get_session
+from paaplus.api.schemas.common import ErrorOut
 from paaplus.db.tables.governance import KeyScope
 from paaplus.services import idempotency
 from paaplus.services.idempotency import Once
@@ -53,14 +56,54 @@ BATCHES: Final = frozenset(
 SECRET_ANSWERS: Final = frozenset({"keys", "webhooks"})  # tags of routes whose answers contain secrets
 CHANGES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
+ERRORS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": ErrorOut, "description": description}
+    for status, description in {
+        400: "The request is wrong.",
+        401: "The key is missing, unknown or revoked.",
+        403: "The key may not do this.",
+        404: "It does not exist, or the key may not see it.",
+        409: "The request contradicts what is stored.",
+        413: "The request is too large.",
+        415: "The content type or the encoding of the body is not accepted.",
+        422: "The request does not fit its schema.",
+        429: "The rate limit of the key or of the user is reached; `Retry-After` says when to try again.",
+        503: "The database or the storage does not answer; try again.",
+    }.items()
+}
+
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 _NO_TURN: Final = nullcontext()  # of a request that changes no user
+_analysis: Final = RLock()
 
 
 class Route(APIRoute):
-    """A route with these checks. Every router uses it: `APIRouter(route_class=Route)`."""
+    """A route with these checks, which is analysed when it is first called or described.
+
+    FastAPI analyses a route where it is declared: parameters, dependencies, schemas. For all routes of the API that is
+    a sixth of a start, and a process uses few of them soon. Until then a route knows what a search for it needs. The
+    other attributes appear when one of them is asked for.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        self.path, self.endpoint, self.name = path, endpoint, options["name"] or endpoint.__name__
+        self.path_regex, self.path_format, self.param_convertors = compile_path(path)
+        self.methods = set(options["methods"])
+        self.include_in_schema = options["include_in_schema"]
+        options["generate_unique_id_function"] = _name  # what generated clients call it
+        self._unanalysed: dict[str, Any] | None = options
+
+    def __getattr__(self, name: str) -> Any:
+        with _analysis:
+            options = self.__dict__.get("_unanalysed")
+            if options is not None:
+                self._unanalysed = None
+                super().__init__(self.path, self.endpoint, **options)
+        if name not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}", name=name, obj=self)
+        return self.__dict__[name]
 
     @property
     def keeps_answers(self) -> bool:
@@ -104,16 +147,18 @@ class DirectRoute(Route):
 
     FastAPI's general way from a request to a function costs as much as a small answer. It is taken only where the body
     does not fit its model, so that errors are the same as everywhere, and for functions without `body`.
-    `DirectMiddleware` calls the former without a search for the route. `body_model`: None for the latter.
+    `DirectMiddleware` calls the former without a search for the route.
     """
 
-    body_model: TypeAdapter[Any] | None = None
+    @property
+    def takes_body(self) -> bool:
+        """Whether its function takes `body`."""
+        return "body" in self.endpoint.__annotations__
 
     def _direct(self, handle: Handler) -> Handler:
-        if "body" not in self.endpoint.__annotations__:
+        if not self.takes_body:
             return handle
         model: TypeAdapter[Any] = TypeAdapter(typing.get_type_hints(self.endpoint, include_extras=True)["body"])
-        self.body_model = model
         validate = model.validator.validate_python
 
         async def direct(request: Request) -> Response:
@@ -128,6 +173,16 @@ class DirectRoute(Route):
             return answer
 
         return direct
+
+
+def router_of(prefix: str, tag: str, route_class: type[Route] = Route) -> APIRouter:
+    """A router of one noun. Its routes may answer with any of `ERRORS`.
+
+    Args:
+        prefix: of the paths.
+        tag: under which the OpenAPI document lists the routes.
+    """
+    return APIRouter(prefix=prefix, tags=[tag], responses=ERRORS, route_class=route_class)
 
 
 @asynccontextmanager
@@ -191,6 +246,10 @@ class _Shape:
             has_secret=not SECRET_ANSWERS.isdisjoint(route.tags),
             changes=bool((route.methods or set()) & CHANGES),
         )
+
+
+def _name(route: APIRoute) -> str:
+    return route.name
 
 
 def _flat(dependant: Dependant) -> Iterator[Dependant]:

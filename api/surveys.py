@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 
 from paaplus.api.cursors import Cursor
 from paaplus.api.dependencies import (
@@ -16,7 +16,7 @@ from paaplus.api.dependencies import (
     UserPath,
     WriteSession,
 )
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.common import Page, WholeText
 from paaplus.api.schemas.surveys import (
     PreferenceEncoderOut,
@@ -36,7 +36,7 @@ from paaplus.services.users import users as users_service
 from paaplus.services.users.keys import application_of
 from paaplus.services.users.rate_limits import RateLimitKind
 
-router = APIRouter(prefix="/v1", tags=["surveys"], route_class=Route)
+router = router_of("/v1", "surveys")
 
 NamePath = Annotated[SurveyName, Path(description="Name of the survey.")]
 Version = Annotated[

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 
 from paaplus.api.cursors import Cursor
 from paaplus.api.dependencies import ApplicationKey, Context, Limit, ReadSession, VersionPath, WriteSession
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.common import Page
 from paaplus.api.schemas.tools import (
     LabelsIn,
@@ -32,7 +32,7 @@ from paaplus.services.reviews import tools as tools_service
 from paaplus.services.users.keys import application_of
 from paaplus.tools.tool import Judgement
 
-router = APIRouter(prefix="/v1", tags=["tools and pseudo labels"], route_class=Route)
+router = router_of("/v1", "tools and pseudo labels")
 
 ToolPath = Annotated[ToolName, Path(examples=["generic"])]
 ForApplication = Annotated[Application | None, Query(description="Needed with an admin key.")]

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from tempfile import SpooledTemporaryFile
 from typing import IO, Annotated, Final
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
@@ -22,7 +22,7 @@ from paaplus.api.dependencies import (
     UserPath,
     WriteSession,
 )
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.adapters import AdapterSummary
 from paaplus.api.schemas.common import Id, NumberText, Page, WholeText
 from paaplus.api.schemas.users import Application, PolicyOverridesIn, SharingIn, UserIn, UserOut
@@ -38,7 +38,7 @@ ZIP: Final = "application/zip"
 EXPORT_MEMORY_BYTES: Final = 16 * 2**20  # a larger export is buffered in a file
 EXPORT_CHUNK_BYTES: Final = 2**18
 
-router = APIRouter(prefix="/v1/users", tags=["users"], route_class=Route)
+router = router_of("/v1/users", "users")
 
 
 @router.post("", status_code=201, responses={200: {"model": UserOut, "description": "The user exists; unchanged."}})

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from fastapi import APIRouter
-
 from paaplus.api.cursors import Cursor
 from paaplus.api.dependencies import ApplicationKey, Context, Limit, ReadSession, WriteSession
-from paaplus.api.routing import Route
+from paaplus.api.routing import router_of
 from paaplus.api.schemas.common import Page
 from paaplus.api.schemas.webhooks import DeliveryOut, NewWebhookOut, WebhookIn, WebhookOut
 from paaplus.errors import Forbidden
 from paaplus.services.webhooks import webhooks as webhooks_service
 
-router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=Route)
+router = router_of("/v1/webhooks", "webhooks")
 
 
 @router.post("", status_code=201)

@@ -3,10 +3,11 @@
     python benchmarks/startup.py [--repeats 5] [--idle-s 30] [--record]
 
 Commands and imports: processor seconds of the fastest of --repeats processes, children included; the peer is a process
-that imports FastAPI, SQLAlchemy and NumPy. `up`: seconds on the wall until `/readyz` answers 200, in a new home and
-again in the same one, with processor seconds of all its processes until then. `idle`: per cent of one core and memory
-(proportional set size, so that shared pages count once) of all its processes, --idle-s seconds after 10 of rest. Linux
-only. --record keeps the result in benchmarks/results.
+that imports FastAPI, SQLAlchemy and NumPy. Bytecode of our modules is kept, as that of installed packages is, also
+where PYTHONDONTWRITEBYTECODE is set; a first run that is not counted makes it. `up`: seconds on the wall until
+`/readyz` answers 200, in a new home and again in the same one, with processor seconds of all its processes until then.
+`idle`: per cent of one core and memory (proportional set size, so that shared pages count once) of all its processes,
+--idle-s seconds after 10 of rest. Linux only. --record keeps the result in benchmarks/results.
 """
 
 from __future__ import annotations
@@ -111,9 +112,13 @@ def measure(repeats: int, idle_s: float) -> list[dict[str, object]]:
         found.append(row)
         print(" | ".join(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()))
 
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for what, command in PROCESSES.items():
+        started(command)
         cpu_s, wall_s = min(started(command) for _ in range(repeats))
         tell(what=what, cpu_s=cpu_s, wall_s=wall_s)
+    with tempfile.TemporaryDirectory() as folder, up(Path(folder)):
+        pass
     with tempfile.TemporaryDirectory() as folder:
         for what in ("paaplus up, in a new home", "paaplus up, again"):
             with up(Path(folder)) as (pid, wall_s):

@@ -10,7 +10,6 @@ longer and longer histories and 10 new ratings. The first claim warms up and doe
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import os
 import tempfile
@@ -27,6 +26,7 @@ import structlog
 import torch
 from recording import record_rows
 
+from paaplus import garbage
 from paaplus.db import migrate
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeaturesRow, ImageRow, RunRow, UserRow
@@ -44,7 +44,6 @@ from paaplus.services.feedback.intake import NewEvent
 from paaplus.services.registry import base_models
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
-from paaplus.workers.process import GC_THRESHOLDS
 
 APPLICATION = "bench"
 
@@ -167,9 +166,7 @@ def main() -> None:
         bench.add_images(400)
         bench.rate(bench.add_users(1)[0], 40)
         bench.drain()  # warms up
-        gc.collect()
-        gc.freeze()  # as a worker does when it starts
-        gc.set_threshold(*GC_THRESHOLDS)
+        garbage.leave_out_what_is_there()  # as a worker does when it starts
         for num_images in [int(num) for num in options.images.split(",")]:
             bench.add_images(num_images)
             users = bench.add_users(options.users)

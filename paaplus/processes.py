@@ -14,9 +14,14 @@ _CELERY = [*_PYTHON, "celery", "--quiet", "-A", "paaplus.workers.app"]  # quiet:
 QUIET = ["--loglevel", "WARNING"]
 
 
-def api_command(num_processes: int = 1) -> list[str]:
-    """The API; host and port come from the settings of its environment."""
-    return [*_PYTHON, "paaplus.api", "--workers", str(num_processes)]
+def api_command(num_processes: int = 1, *, waits: bool = False) -> list[str]:
+    """The API; host and port come from the settings of its environment.
+
+    Args:
+        num_processes: that share the port.
+        waits: it serves when a line comes on its standard input.
+    """
+    return [*_PYTHON, "paaplus.api", "--workers", str(num_processes), *(["--wait"] if waits else [])]
 
 
 def worker_command(

@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
@@ -20,6 +21,8 @@ from paaplus.processes import QUIET, api_command, scheduler_command, worker_comm
 from paaplus.settings import Settings
 
 STOP_TIMEOUT_S = 15.0
+LATEST_START_S = 20.0  # of a child that waits until the platform is ready
+POLL_S = 0.1
 MAX_RESTARTS = 5
 RESTART_WINDOW_S = 60.0
 _PR_SET_PDEATHSIG = 1
@@ -27,11 +30,19 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass
 class Child:
-    """One supervised process."""
+    """One supervised process.
+
+    Attributes:
+        waits: it loads its modules, and works when it is told to by a line on its standard input. Such a child starts
+            before the platform is prepared.
+        is_late: it starts when the platform is ready, or after `LATEST_START_S`: the others need the processor first.
+    """
 
     name: str
     command: list[str]
     log_file: Path
+    waits: bool = False
+    is_late: bool = False
     process: subprocess.Popen[bytes] | None = None
     restarts: list[float] = field(default_factory=list)
 
@@ -42,11 +53,14 @@ def embedded_children(settings: Settings) -> list[Child]:
     # One solo worker: training must not share the API's interpreter, and the folder broker is fast only with solo.
     alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     commands = {
-        "api": api_command(),
+        "api": api_command(waits=True),
         "worker": worker_command(["cpu", "gpu"], pool="solo", name="embedded@%h", more=[*alone, *QUIET]),
         "scheduler": scheduler_command(QUIET),
     }
-    return [Child(name, command, logs / f"{name}.log") for name, command in commands.items()]
+    return [
+        Child(name, command, logs / f"{name}.log", waits=name == "api", is_late=name == "scheduler")
+        for name, command in commands.items()
+    ]
 
 
 class Supervisor:
@@ -67,26 +81,45 @@ class Supervisor:
         self._told = False
         self._stopping = False
 
-    def run(self) -> None:
+    def run(self, prepare: Callable[[], None] = lambda: None) -> None:
         """Block until SIGTERM or SIGINT.
+
+        Args:
+            prepare: what comes before the work of any child. Its errors end the children that have started.
 
         Raises:
             Unavailable: a child ended too often; the message names its log.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
         try:
             for child in self.children:
-                self._start(child)
-            while not self._stopping:
-                for child in self.children:
-                    self._restart_if_dead(child)
-                if not self._told and self._is_ready():
-                    self._told = True
-                    self._when_ready()
-                time.sleep(0.2)
+                if child.waits:
+                    self._start(child)
+            prepare()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._stop)
+            for child in self.children:
+                if child.waits:
+                    _tell(child)
+                elif not child.is_late:
+                    self._start(child)
+            self._watch()
         finally:
             self._end_all()
+
+    def _watch(self) -> None:
+        started = time.monotonic()
+        while not self._stopping:
+            for child in self.children:
+                self._restart_if_dead(child)
+            is_ready = not self._told and self._is_ready()
+            if is_ready or time.monotonic() - started > LATEST_START_S:
+                for child in self.children:
+                    if child.is_late and child.process is None:
+                        self._start(child)
+            if is_ready:
+                self._told = True
+                self._when_ready()
+            time.sleep(POLL_S)
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
@@ -98,7 +131,7 @@ class Supervisor:
                 child.command,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if child.waits else subprocess.DEVNULL,
                 env=self._environment,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
                 start_new_session=True,  # Ctrl-C reaches only the supervisor, which stops the children
@@ -117,6 +150,8 @@ class Supervisor:
         child.restarts.append(now)
         time.sleep(0.5)
         self._start(child)
+        if child.waits:
+            _tell(child)
 
     def _end_all(self) -> None:
         alive = [c.process for c in self.children if c.process is not None and c.process.poll() is None]
@@ -129,6 +164,14 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _tell(child: Child) -> None:
+    """Let a child that waits begin its work."""
+    assert child.process is not None
+    assert child.process.stdin is not None
+    with suppress(BrokenPipeError), child.process.stdin as line:  # it died meanwhile, and is started again
+        line.write(b"\n")
 
 
 def answers(url: str) -> bool:

@@ -14,6 +14,7 @@ import hypothesis
 import pytest
 from sqlalchemy.engine import make_url
 
+from paaplus import garbage
 from paaplus.db import migrate
 from paaplus.db.engine import Database
 from paaplus.settings import Settings, get_settings
@@ -40,15 +41,13 @@ hypothesis.settings.register_profile("paaplus", deadline=None)
 hypothesis.settings.load_profile("paaplus")
 
 
-GC_THRESHOLDS = (50_000, 20, 100)
 # Collection makes a million objects that stay: looking for garbage among them takes seconds and finds nothing.
 gc.disable()
 
 
 def pytest_collection_finish() -> None:
     """Collect garbage from now on, of what tests make, and as rarely as a process of the API does."""
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    garbage.leave_out_what_is_there()
     gc.enable()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import socket
 import sys
@@ -13,6 +12,7 @@ import structlog
 from celery.signals import celeryd_init, worker_shutting_down
 from sqlalchemy.exc import OperationalError
 
+from paaplus import garbage
 from paaplus.db.engine import Database
 from paaplus.db.migrate import require_head
 from paaplus.errors import Unavailable
@@ -21,8 +21,6 @@ from paaplus.settings import get_settings
 from paaplus.storage.blobs import BlobStore
 
 log = structlog.get_logger(__name__)
-
-GC_THRESHOLDS = (50_000, 20, 100)  # a claim makes thousands of objects, and nearly none are in circles
 
 _contexts: dict[int, WorkerContext] = {}
 _stopping = threading.Event()
@@ -53,9 +51,7 @@ def worker_context() -> WorkerContext:
             device=resolve_device(settings.device),
             stopping=_stopping,
         )
-        gc.collect()
-        gc.freeze()  # what was imported stays: looking for garbage in it takes a tenth of a second each time
-        gc.set_threshold(*GC_THRESHOLDS)
+        garbage.leave_out_what_is_there()
     return _contexts[pid]
 
 

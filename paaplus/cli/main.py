@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 import typer
 
-from paaplus import __version__
+from paaplus import __version__, garbage
 from paaplus.cli.tree import Interrupted, LazyGroup
 from paaplus.errors import PaaplusError, Unavailable
 
@@ -51,6 +51,7 @@ def main() -> None:
     Ctrl-C is one line too, with exit code 130. Services that it stops in order (`up`, `api`, `worker`, `scheduler`) end
     with 0.
     """
+    garbage.begin_process()
     warnings.formatwarning = lambda message, *_args, **_options: f"warning: {message}\n"  # without the line of code
     try:
         _command()()

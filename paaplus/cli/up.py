@@ -27,10 +27,13 @@ def up(
     extras.require("celery", "torch")  # before a database is made that no worker will use
     settings.home.mkdir(parents=True, exist_ok=True)
     chosen = processes.usable_port(settings.api_host, settings.api_port if port is None else port)
-    migrate.upgrade(settings.resolved_database_url)
-    _ensure_base_model(settings)
     environment = supervisor.child_environment(settings, chosen)
     url = processes.url_of(settings.api_host, chosen)
+
+    def prepare() -> None:
+        migrate.upgrade(settings.resolved_database_url)
+        _ensure_base_model(settings)
+        notices.print(f"starting on {url} ...", highlight=False, soft_wrap=True)
 
     def tell_ready() -> None:
         notices.print(
@@ -43,11 +46,10 @@ def up(
             )
         notices.print("a first key:  paaplus keys create --scope admin --name me", highlight=False)
 
-    notices.print(f"starting on {url} ...", highlight=False, soft_wrap=True)
     children = supervisor.embedded_children(settings)
     is_ready = partial(supervisor.answers, f"{url}/readyz")
     with running.noted(settings.home, url):
-        supervisor.Supervisor(children, environment, is_ready=is_ready, when_ready=tell_ready).run()
+        supervisor.Supervisor(children, environment, is_ready=is_ready, when_ready=tell_ready).run(prepare)
     notices.print("stopped", highlight=False)
 
 

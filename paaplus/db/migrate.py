@@ -42,6 +42,9 @@ def upgrade(url: str, revision: str = "head") -> None:
             migration would break a reference; it is rolled back.
         InvalidInput: not a URL of SQLite or PostgreSQL.
     """
+    if revision == "head" and current(url) == head():
+        return  # without the import of Alembic
+
     from alembic import command
 
     with _alembic(url) as config:

@@ -27,7 +27,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import expit, log_expit
 
 from paaplus.records import DISLIKED, LIKED, PREFERS_FIRST, PREFERS_SECOND, TIE, is_like
 
@@ -45,6 +44,8 @@ def log_likelihood(difference_CA: np.ndarray, preference_CA: np.ndarray, noise_s
         preference_CA: the answers.
         noise_sd_A: standard deviation of a rating's noise, in score points.
     """
+    from scipy.special import log_expit  # imported here: the scheduler needs the constants of this file only
+
     z_CA = difference_CA / (TEMPERATURE_PER_NOISE_SD * noise_sd_A)
     low_CA, high_CA = log_expit(z_CA + TIE_WIDTH), log_expit(TIE_WIDTH - z_CA)
     answers = [preference_CA == PREFERS_FIRST, preference_CA == PREFERS_SECOND, preference_CA == TIE]
@@ -63,6 +64,8 @@ def slope_and_curvature(
 
     The second is above 0. Both are 0 where there is no answer. Arguments are those of `log_likelihood`.
     """
+    from scipy.special import expit  # imported here, as above
+
     temperature_A = TEMPERATURE_PER_NOISE_SD * noise_sd_A
     z_CA = difference_CA / temperature_A
     over_low_CA, over_high_CA = expit(z_CA + TIE_WIDTH), expit(z_CA - TIE_WIDTH)

@@ -22,6 +22,8 @@ from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
 from paaplus.api.app import create_app
+from paaplus.api.dependencies import Public
+from paaplus.api.routing import ERRORS, Route, router_of
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeedbackRow
 from paaplus.db.tables.governance import KeyScope
@@ -99,6 +101,55 @@ def test_module_level_app_is_made_when_it_is_asked_for() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "ok\n"
+
+
+def test_import_of_the_api_leaves_out_what_it_needs_later_or_never() -> None:
+    """Every start waits for what is imported. Routes are analysed when they are used."""
+    later = {"alembic", "jinja2", "pydantic.v1", "scipy", "uvicorn"}
+    never = {"avalanche", "celery", "click", "httpx2", "kombu", "matplotlib", "onnxruntime", "timm", "torch", "typer"}
+    program = f"""
+import gc, sys
+from paaplus.api import app, routing
+print(sorted({later | never} & sys.modules.keys()), gc.get_threshold()[0])
+routes = [route for route in app.create_app().routes if isinstance(route, routing.Route)]
+print(len(routes) > 60, [route.path for route in routes if "dependant" in vars(route)])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[] 300000", "True []"]
+
+
+def test_route_is_analysed_once_and_says_what_it_has_not() -> None:
+    router = router_of("/v1/things", "things")
+
+    @router.get("/{thing}", dependencies=[Public])
+    def show_thing(thing: str) -> str:
+        """Show it."""
+        return thing
+
+    [route] = router.routes
+    assert isinstance(route, Route)
+    assert (route.path, route.name, route.methods) == ("/v1/things/{thing}", "show_thing", {"GET"})
+    assert "dependant" not in vars(route)
+    first = route.dependant
+    assert route.dependant is first
+    assert (route.unique_id, route.description, set(route.responses)) == ("show_thing", "Show it.", set(ERRORS))
+    with pytest.raises(AttributeError, match="'Route' has no attribute 'nothing'"):
+        _ = route.nothing
+
+
+@on_one_database
+def test_server_that_waits_serves_when_it_is_told(settings: Settings) -> None:
+    """It binds no port before, so a line that never comes leaves nothing behind."""
+    for told, code in ((b"", 0), (b"\n", 3)):  # 3: uvicorn's, of an application that refuses its database
+        done = subprocess.run(
+            [sys.executable, "-m", "paaplus.api", "--wait"],
+            input=told,
+            capture_output=True,
+            env=environment(settings, PAAPLUS_API_PORT="0", PAAPLUS_DATABASE_URL=f"sqlite:///{settings.home}/none.db"),
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        assert (b"no database at" in done.stderr) is bool(told)
 
 
 @on_one_database

@@ -113,6 +113,68 @@ def test_supervisor_that_is_killed_takes_its_children_with_it(supervise: Supervi
     )
 
 
+def test_children_start_when_it_is_their_turn(tmp_path: Path) -> None:
+    """The one that waits loads before the platform is prepared, and works after; the late one starts at the end.
+
+    A child that waits and is started again works at once.
+    """
+    notes = tmp_path / "notes"
+    child = "import sys, time; note = lambda word: open(sys.argv[1], 'a').write(word + ' '); "
+    codes = {
+        "waits": child + "note('loaded'); sys.stdin.readline(); note('works'); "
+        "open(sys.argv[1]).read().count('works') == 1 and sys.exit(); time.sleep(600)",
+        "usual": child + "time.sleep(.2); note('usual'); time.sleep(600)",
+        "late": child + "note('late'); time.sleep(600)",
+    }
+    program = f"""
+import os, sys, time
+from pathlib import Path
+from paaplus.supervisor import Child, Supervisor
+notes = Path(sys.argv[1])
+def child(name, code, **when):
+    return Child(name, [sys.executable, "-c", code, str(notes)], notes.with_name(name), **when)
+codes = {codes!r}
+children = [child("late", codes["late"], is_late=True), child("usual", codes["usual"]),
+            child("waits", codes["waits"], waits=True)]
+def has(*words):
+    return notes.exists() and set(words) <= set(notes.read_text().split())
+def prepare():
+    while not has("loaded"):
+        time.sleep(.01)
+    notes.open("a").write("prepared ")
+Supervisor(children, dict(os.environ), is_ready=lambda: has("works", "usual")).run(prepare)
+"""
+    process = subprocess.Popen([sys.executable, "-c", program, str(notes)])
+    try:
+        wait_until("all work", lambda: notes.exists() and notes.read_text().count("works") == 2, 60)
+        wait_until("the late one has started", lambda: "late" in notes.read_text(), 60)
+    finally:
+        process.terminate()
+        process.wait(60)
+    words = notes.read_text().split()
+    assert words[:2] == ["loaded", "prepared"]
+    assert words.index("late") > max(words.index("works"), words.index("usual"))
+    assert sorted(words[2:]) == ["late", "loaded", "usual", "works", "works"]
+
+
+def test_what_cannot_be_prepared_ends_the_child_that_waits(tmp_path: Path) -> None:
+    program = """
+import os, sys
+from pathlib import Path
+from paaplus.supervisor import Child, Supervisor
+child = Child("api", [sys.executable, "-c", "import sys; sys.stdin.readline()"], Path(sys.argv[1]), waits=True)
+def prepare():
+    print(child.process.pid, flush=True)
+    sys.exit("not today")
+Supervisor([child], dict(os.environ)).run(prepare)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "log")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "not today\n")
+    assert not is_alive(int(done.stdout))
+
+
 def test_readiness_is_told_once_and_not_before(tmp_path: Path) -> None:
     """A child that answers 503 at first, as an API without its database does."""
     server = """

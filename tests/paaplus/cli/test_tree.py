@@ -61,7 +61,7 @@ def test_root_loads_nothing_that_is_heavy_and_no_command(arguments: tuple[str, .
     assert loaded.isdisjoint(HEAVY)
     assert "pydantic" not in loaded
     assert {module for module in loaded if module.startswith("paaplus.")} == {
-        "paaplus.cli", "paaplus.cli.main", "paaplus.cli.tree", "paaplus.errors",
+        "paaplus.cli", "paaplus.cli.main", "paaplus.cli.tree", "paaplus.errors", "paaplus.garbage",
     }  # fmt: skip
 
 

@@ -29,7 +29,8 @@ def test_another_link_leads_to_the_port_that_is_served(
         def __init__(self, *_: object, when_ready: Callable[[], None], **__: object) -> None:
             self.when_ready = when_ready
 
-        def run(self) -> None:
+        def run(self, prepare: Callable[[], None]) -> None:
+            prepare()
             self.when_ready()
             seen.append(studio._running(settings))
 

@@ -91,7 +91,7 @@ from paaplus.db import migrate
 logging.basicConfig(level=logging.INFO)
 migrate.upgrade(sys.argv[1])
 heavy = sorted({"torch", "torchvision", "timm", "avalanche", "numpy"} & set(sys.modules))
-print(migrate.current(sys.argv[1]), heavy)
+print(migrate.current(sys.argv[1]), heavy, "alembic" in sys.modules)
 """
 
 
@@ -108,5 +108,7 @@ def test_processes_that_upgrade_at_once_wait_for_each_other(empty_database_url: 
     processes = [start_upgrade(empty_database_url, tmp_path) for _ in range(2)]
     for process in processes:
         output, errors = process.communicate(timeout=60)
-        assert (process.returncode, output, errors) == (0, f"{migrate.head()} []\n", "")
+        assert (process.returncode, output, errors) == (0, f"{migrate.head()} [] True\n", "")
     migrate.check(empty_database_url)
+    again, _ = start_upgrade(empty_database_url, tmp_path).communicate(timeout=60)
+    assert again == f"{migrate.head()} [] False\n", "where nothing is to be done, Alembic is not imported"
