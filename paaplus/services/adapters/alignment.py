@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -23,13 +23,15 @@ class NumberedVersion(Version, Protocol):
     def number(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Aligned:
-    """What is to change for one user: events by sequence. `closed`: those whose exclusion ends, released or not."""
+class Aligned(NamedTuple):
+    """What is to change for one user: ids of events, as the driver gives them.
 
-    excluded: frozenset[int]
-    closed: frozenset[int]
-    num_released: int
+    `closed`: those whose exclusion ends, released or not.
+    """
+
+    excluded: Sequence[Any] = ()
+    closed: Sequence[Any] = ()
+    num_released: int = 0
 
     @property
     def counts(self) -> dict[str, int]:
@@ -54,15 +56,32 @@ def aligned(log: EventNumbers, target: NumberedVersion | None, *, exclude: bool)
     released = trained & log.excluded()
     # A quarantine may end by itself. What a person excludes stays excluded.
     excluded = log.untrained(up_to) - (log.excluded() - log.quarantined()) if exclude else set()
-    return Aligned(frozenset(excluded), frozenset(released | (excluded & log.quarantined())), len(released))
+    closed = released | (excluded & log.quarantined())
+    return Aligned([log.id_of[n] for n in sorted(excluded)], [log.id_of[n] for n in sorted(closed)], len(released))
 
 
-def write(
-    session: Session, changes: Sequence[tuple[UserRow, EventNumbers, Aligned]], *, actor: str, reason: str
-) -> None:
-    """Write what changes for several (locked) users. The caller must count their epochs up afterwards."""
-    closed = [Changed(user, [log.id_of[n] for n in sorted(each.closed)]) for user, log, each in changes]
-    excluded = [Changed(user, [log.id_of[n] for n in sorted(each.excluded)]) for user, log, each in changes]
+def aligned_without_exceptions(
+    session: Session, targets: Mapping[UUID, NumberedVersion | None], *, exclude: bool
+) -> dict[UUID, Aligned]:
+    """As `aligned`, of users without exceptions: see `event_numbers.with_exceptions`. Their logs are not read.
+
+    Args:
+        targets: by user.
+    """
+    if not exclude or not targets:
+        return dict.fromkeys(targets, Aligned())
+    later = event_numbers.ids_after(session, {user: trained_up_to(each).high_water for user, each in targets.items()})
+    return {user_id: Aligned(event_ids) for user_id, event_ids in later.items()}
+
+
+def write(session: Session, changes: Sequence[tuple[UUID, int, Aligned]], *, actor: str, reason: str) -> None:
+    """Write what changes for several (locked) users. The caller must count their epochs up afterwards.
+
+    Args:
+        changes: of each user, with the epoch.
+    """
+    closed = [Changed(user_id, epoch, each.closed) for user_id, epoch, each in changes]
+    excluded = [Changed(user_id, epoch, each.excluded) for user_id, epoch, each in changes]
     exclusions.close_many(session, closed, actor=actor)
     exclusions.exclude_many(session, excluded, actor=actor, reason=reason)
 
@@ -73,7 +92,7 @@ def release(session: Session, user: UserRow, target: NumberedVersion, *, actor: 
     Raises:
         Conflict: see `aligned`.
     """
-    log = event_numbers.read_many(session, [user])[user.id]
+    log = event_numbers.read_many(session, [user.id])[user.id]
     change = aligned(log, target, exclude=False)
-    write(session, [(user, log, change)], actor=actor, reason="")
+    write(session, [(user.id, user.epoch, change)], actor=actor, reason="")
     return change.counts

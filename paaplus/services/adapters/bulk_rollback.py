@@ -1,14 +1,16 @@
 """Rollbacks of many users at once: of every active version that a run, a time, a strategy or a source of feedback made.
 
-Each user has a history and an audit entry of their own; some hundred users share a transaction. A user who was rolled
+Each user has a history and an audit entry of their own; hundreds of users share a transaction. A user who was rolled
 back does not match any more, so the same call again goes on where the last one ended.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -16,6 +18,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from paaplus.db.engine import Database
+from paaplus.db.prepared import listed, one_of
+from paaplus.db.raw_values import raw, uuid_of
 from paaplus.db.tables import AdapterRow, FeedbackRow, UserRow
 from paaplus.db.tables.models import AdapterState
 from paaplus.errors import InvalidInput, PaaplusError
@@ -26,7 +30,8 @@ from paaplus.services.adapters.rollbacks import BASE, Feedback, Target, Wanted
 _LOCKED = "55P03"  # PostgreSQL's code: another transaction keeps the row
 _LOCKED_TOLD = "another transaction keeps this user's row; the same call again tries it again"
 MAX_USERS = 1_000  # of one call
-AT_ONCE = 100  # users in one transaction
+AT_ONCE = 250  # users in one transaction, and how many events their versions may have been trained on together
+EVENTS_AT_ONCE = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +121,36 @@ def roll_back(
             details = {"num_users": len(found), "feedback": feedback, "conditions": _told(selection)}
             audit.record(session, actor=actor, action="bulk_rollback", subject_id=None, details=details)
     act = partial(_roll_back, database, selection, feedback=feedback, actor=actor, reason=reason, dry_run=dry_run)
-    parts = [found[first : first + AT_ONCE] for first in range(0, len(found), AT_ONCE)]
-    return BulkReport([user for part in parts for user in act(part)], found[-1][0] if len(found) == limit else None)
+    users = [user for part in _parts(found) for user in act(part)]
+    return BulkReport(users, found[-1].user_id if len(found) == limit else None)
 
 
-def _active(session: Session, selection: Selection, limit: int, after: UUID | None) -> list[tuple[UUID, int]]:
-    """Users in order of id, and the numbers of their active versions."""
+class _Active(NamedTuple):
+    """An active version. `num_events`: the last event that it was trained on."""
+
+    user_id: UUID
+    number: int
+    num_events: int
+
+
+def _parts(found: Sequence[_Active]) -> Iterator[list[_Active]]:
+    """Users of one transaction each: other writers wait for it."""
+    part: list[_Active] = []
+    num_events = 0
+    for each in found:
+        if part and (len(part) == AT_ONCE or num_events + each.num_events > EVENTS_AT_ONCE):
+            yield part
+            part, num_events = [], 0
+        part.append(each)
+        num_events += each.num_events
+    if part:
+        yield part
+
+
+def _active(session: Session, selection: Selection, limit: int, after: UUID | None) -> list[_Active]:
+    """In order of their users' ids."""
     query = (
-        sa.select(AdapterRow.user_id, AdapterRow.number)
+        sa.select(AdapterRow.user_id, AdapterRow.number, AdapterRow.high_water_sequence)
         .where(AdapterRow.state == AdapterState.ACTIVE, selection.condition())
         .order_by(AdapterRow.user_id)
         .limit(limit)
@@ -134,13 +161,13 @@ def _active(session: Session, selection: Selection, limit: int, after: UUID | No
         )
     if after is not None:
         query = query.where(AdapterRow.user_id > after)
-    return [(user_id, number) for user_id, number in session.execute(query)]
+    return [_Active(*row) for row in session.execute(query)]
 
 
 def _roll_back(
     database: Database,
     selection: Selection,
-    found: list[tuple[UUID, int]],
+    found: Sequence[_Active],
     *,
     feedback: Feedback,
     actor: str,
@@ -150,8 +177,8 @@ def _roll_back(
     """Users in one transaction; if that fails, each in one of their own, so that only the faulty one is not done."""
     try:
         with database.read_session() as session:
-            targets = _targets(session, selection, dict(found))
-        wanted = [Wanted(user_id, targets[user_id], number) for user_id, number in found]
+            targets = _targets(session, selection, {each.user_id: each.number for each in found})
+        wanted = [Wanted(each.user_id, targets[each.user_id], each.number) for each in found]
         if dry_run:
             with database.read_session() as session:
                 outcomes = rollbacks.preview_many(session, wanted, feedback=feedback)
@@ -163,30 +190,33 @@ def _roll_back(
             raise  # the database is away
         if len(found) == 1:
             told = _LOCKED_TOLD if isinstance(error, OperationalError) else str(error)
-            return [UserRollback(*found[0], None, told)]
+            return [UserRollback(found[0].user_id, found[0].number, None, told)]
         act = partial(_roll_back, database, selection, feedback=feedback, actor=actor, reason=reason, dry_run=dry_run)
         return [user for each in found for user in act([each])]
     return [
-        UserRollback(*each, None, str(outcome))
+        UserRollback(each.user_id, each.number, None, str(outcome))
         if isinstance(outcome, PaaplusError)
-        else UserRollback(*each, outcome.to_number)
+        else UserRollback(each.user_id, each.number, outcome.to_number)
         for each, outcome in zip(found, outcomes, strict=True)
     ]
 
 
 def _targets(session: Session, selection: Selection, active_number: dict[UUID, int]) -> dict[UUID, list[Target]]:
     """By user: earlier versions that were active and do not meet the selection, newest first; then the base model."""
-    rows = session.execute(
-        sa.select(AdapterRow.user_id, AdapterRow.number)
+    connection = session.connection()
+    query = (
+        sa.select(raw(AdapterRow.user_id), AdapterRow.number)
         .where(
-            AdapterRow.user_id.in_(active_number),
+            AdapterRow.user_id.in_(one_of(connection.dialect.name, "ids", sa.Uuid())),
             AdapterRow.state == AdapterState.RETIRED,
             ~selection.condition(),
         )
         .order_by(AdapterRow.number.desc())
     )
+    rows = connection.execute(query, {"ids": listed(connection, list(active_number))})
     targets: dict[UUID, list[Target]] = {user_id: [] for user_id in active_number}
-    for user_id, number in rows:
+    for raw_id, number in rows:
+        user_id = uuid_of(raw_id)
         if number < active_number[user_id]:
             targets[user_id].append(number)
     return {user_id: [*numbers, BASE] for user_id, numbers in targets.items()}

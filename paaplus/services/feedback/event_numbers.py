@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from paaplus.db.prepared import Prepared, listed, one_of
 from paaplus.db.raw_values import uuid_of
-from paaplus.db.tables import FeedbackRow, UserRow
+from paaplus.db.row_sets import encoded, row_set
+from paaplus.db.tables import ExclusionRow, FeedbackRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.services.feedback.counted_events import CountedEvents, ExclusionSpan
 from paaplus.services.feedback.feedback_log import exclusions_of
@@ -37,11 +38,32 @@ class EventNumbers(CountedEvents):
         return set(self.id_of)
 
 
-def read_many(session: Session, users: Collection[UserRow]) -> dict[UUID, EventNumbers]:
-    """The logs of (locked) users, in two statements."""
+def with_exceptions(session: Session, user_ids: Collection[UUID]) -> set[UUID]:
+    """Those of the users with a retraction, or with an exclusion, also one that ended. The others' events all count."""
     connection = session.connection()
-    id_of: dict[UUID, dict[int, Any]] = {user.id: {} for user in users}
-    retractions: dict[UUID, dict[int, int]] = {user.id: {} for user in users}
+    return {uuid_of(user_id) for (user_id,) in _EXCEPTIONS.rows(connection, ids=listed(connection, user_ids))}
+
+
+def ids_after(session: Session, high_water: Mapping[UUID, int]) -> dict[UUID, list[Any]]:
+    """Ids of events after a sequence number, as the driver gives them, by user, of users without exceptions.
+
+    Args:
+        high_water: the sequence number, by user.
+    """
+    connection = session.connection()
+    found: dict[UUID, list[Any]] = {user_id: [] for user_id in high_water}
+    for user_id, event_id in _IDS_AFTER.rows(connection, users=encoded(connection.dialect.name, high_water.items())):
+        found[uuid_of(user_id)].append(event_id)
+    return found
+
+
+def read_many(session: Session, user_ids: Collection[UUID]) -> dict[UUID, EventNumbers]:
+    """The logs of (locked) users, in two statements."""
+    if not user_ids:
+        return {}
+    connection = session.connection()
+    id_of: dict[UUID, dict[int, Any]] = {user_id: {} for user_id in user_ids}
+    retractions: dict[UUID, dict[int, int]] = {user_id: {} for user_id in user_ids}
     rows = _EVENTS.rows(connection, ids=listed(connection, list(id_of)))
     for raw_id, events in groupby(rows, key=itemgetter(0)):
         own_ids, own_retractions = id_of[uuid_of(raw_id)], retractions[uuid_of(raw_id)]
@@ -50,10 +72,28 @@ def read_many(session: Session, users: Collection[UserRow]) -> dict[UUID, EventN
                 own_retractions.setdefault(retracts, sequence)  # the first one counts
             else:
                 own_ids[sequence] = event_id
-    spans_of = exclusions_of(session, users)
-    return {user.id: EventNumbers(id_of[user.id], retractions[user.id], spans_of[user.id]) for user in users}
+    spans_of = exclusions_of(session, user_ids)
+    return {user_id: EventNumbers(id_of[user_id], retractions[user_id], spans_of[user_id]) for user_id in user_ids}
 
 
+_EXCEPTIONS: Final = Prepared(
+    lambda dialect: sa.select(UserRow.id).where(
+        UserRow.id.in_(one_of(dialect, "ids", sa.Uuid())),
+        sa.or_(
+            sa.exists().where(FeedbackRow.user_id == UserRow.id, FeedbackRow.retracts_sequence.is_not(None)),
+            sa.exists().where(ExclusionRow.user_id == UserRow.id),
+        ),
+    )
+)
+
+
+def _ids_after(dialect: str) -> sa.Select[*tuple[Any, ...]]:
+    users = row_set(dialect, "users", {"id": sa.Uuid(), "high_water": sa.Integer()})
+    later = sa.and_(FeedbackRow.user_id == users.c.id, FeedbackRow.sequence > users.c.high_water)
+    return sa.select(FeedbackRow.user_id, FeedbackRow.id).join(users, later)
+
+
+_IDS_AFTER: Final = Prepared(_ids_after)
 _EVENTS: Final = Prepared(
     lambda dialect: (
         sa.select(

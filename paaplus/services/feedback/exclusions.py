@@ -6,8 +6,7 @@ A rollback makes them, or the gate: those are a *quarantine*, which the gate may
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -27,29 +26,28 @@ from paaplus.services import audit, history, scheduling
 from paaplus.services.feedback.counted_events import GATE
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """Events of a (locked) user whose exclusion begins or ends, by id, as the driver gives these."""
+class Changed(NamedTuple):
+    """Events whose exclusion begins or ends, by id, as the driver gives these. `epoch`: of the (locked) user."""
 
-    user: UserRow
+    user_id: UUID
+    epoch: int
     feedback_ids: Sequence[Any]
 
 
 def exclude(session: Session, user: UserRow, sequences: Collection[int], *, actor: str, reason: str) -> None:
     """Exclude events of the user's log. The caller must count the user's epoch up afterwards."""
-    exclude_many(session, [Changed(user, _feedback_ids(session, user.id, sequences))], actor=actor, reason=reason)
+    change = Changed(user.id, user.epoch, _feedback_ids(session, user.id, sequences))
+    exclude_many(session, [change], actor=actor, reason=reason)
 
 
 def exclude_many(session: Session, changes: Sequence[Changed], *, actor: str, reason: str) -> None:
     """As `exclude`, for several users, in one statement."""
     connection = session.connection()
-    dialect = connection.dialect.name
-    now = driver_value(dialect, utcnow())
+    now = driver_value(connection.dialect.name, utcnow())
     rows = []
     for each in changes:
-        shared = reason, actor, each.user.epoch + 1, now
-        user_id = plain(connection, each.user.id)
-        rows += [(new_hex(), user_id, feedback_id, *shared) for feedback_id in each.feedback_ids]
+        shared = plain(connection, each.user_id), reason, actor, each.epoch + 1, now
+        rows += [(new_hex(), feedback_id, *shared) for feedback_id in each.feedback_ids]
     if rows:
         insert_rows(connection, _EXCLUSIONS, _COLUMNS, rows)
 
@@ -72,7 +70,7 @@ def kind_of(exclusion: ExclusionRow) -> Literal["rollback", "quarantine"]:
 
 def close(session: Session, user: UserRow, sequences: Collection[int], *, actor: str) -> None:
     """End the open exclusions of these events. The caller must count the user's epoch up afterwards."""
-    close_many(session, [Changed(user, _feedback_ids(session, user.id, sequences))], actor=actor)
+    close_many(session, [Changed(user.id, user.epoch, _feedback_ids(session, user.id, sequences))], actor=actor)
 
 
 def close_many(session: Session, changes: Sequence[Changed], *, actor: str) -> None:
@@ -86,13 +84,13 @@ def close_many(session: Session, changes: Sequence[Changed], *, actor: str) -> N
                     "ids": [uuid_of(feedback_id) for feedback_id in each.feedback_ids],
                     "now": now,
                     "by": actor,
-                    "epoch": each.user.epoch + 1,
+                    "epoch": each.epoch + 1,
                 },
             )
 
 
 _EXCLUSIONS: Final = cast(sa.Table, ExclusionRow.__table__)
-_COLUMNS: Final = ("id", "user_id", "feedback_id", "reason", "actor", "excluded_epoch", "created_at")
+_COLUMNS: Final = ("id", "feedback_id", "user_id", "reason", "actor", "excluded_epoch", "created_at")
 _CLOSE: Final = (
     sa.update(_EXCLUSIONS)
     .where(
