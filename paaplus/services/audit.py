@@ -15,10 +15,12 @@ from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
+from pydantic_core import to_json
 from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 
-from paaplus.db.bulk_insert import insert_values
+from paaplus.db.bulk_insert import insert_rows
+from paaplus.db.row_sets import driver_value
 from paaplus.db.tables import AuditHeadRow, AuditRow
 from paaplus.db.types import utcnow
 from paaplus.db.upsert import insert_ignoring_conflicts
@@ -75,6 +77,14 @@ class _Entry(NamedTuple):
     previous_sha256: str = ""
 
 
+class _Told(NamedTuple):
+    """What the log tells of entries of one transaction with one actor and action: subject and link of the last."""
+
+    subject_id: UUID | None
+    num_entries: int
+    last: Link
+
+
 def record(
     session: Session, *, actor: str, action: str, subject_id: UUID | None, details: dict[str, Any] | None = None
 ) -> None:
@@ -98,8 +108,9 @@ class Act(NamedTuple):
 
 def record_many(session: Session, acts: Sequence[Act]) -> None:
     """As `record`, for several acts. The rows are written just before the commit, when their places are known."""
+    now = utcnow()
     session.info.setdefault(_RECORDED, []).extend(
-        _Entry(new_id(), act.actor, act.action, act.subject_id, act.details, utcnow()) for act in acts
+        _Entry(new_id(), act.actor, act.action, act.subject_id, act.details, now) for act in acts
     )
     session.connection()  # a session without a transaction would not commit them
 
@@ -136,17 +147,26 @@ def _chain(session: Session) -> None:
     session.flush()
     insert_ignoring_conflicts(session, AuditHeadRow, [{"id": _HEAD_ID, "sequence": 0, "entry_sha256": GENESIS}])
     head = session.get_one(AuditHeadRow, _HEAD_ID, with_for_update=True, populate_existing=True)
-    link, rows = Link(head.sequence, head.entry_sha256), []
-    told: dict[tuple[str, str], list[tuple[UUID | None, Link]]] = {}
+    connection, link = session.connection(), Link(head.sequence, head.entry_sha256)
+    rows: list[tuple[Any, ...]] = []
+    told: dict[tuple[str, str], _Told] = {}
     for recorded in entries:
         entry = recorded._replace(sequence=link.sequence + 1, previous_sha256=link.entry_sha256)
         link = Link(entry.sequence, _digest(entry))
-        rows.append((*entry[:4], _CANONICAL.encode(entry.details), *entry[5:], link.entry_sha256))
-        told.setdefault((entry.actor, entry.action), []).append((entry.subject_id, link))
+        rows.append(_values(connection.dialect.name, entry, link))
+        like = told.get((entry.actor, entry.action))
+        told[entry.actor, entry.action] = _Told(entry.subject_id, 1 if like is None else like.num_entries + 1, link)
     head.sequence, head.entry_sha256 = link.sequence, link.entry_sha256
     session.flush()
-    insert_values(session.connection(), _AUDIT, _COLUMNS, rows)
+    insert_rows(connection, _AUDIT, _COLUMNS, rows)
     session.info[_CHAINED] = told
+
+
+def _values(dialect: str, entry: _Entry, link: Link) -> tuple[Any, ...]:
+    """The row of an entry, of `_COLUMNS`."""
+    subject = entry.subject_id.hex if entry.subject_id is not None else None
+    details, at = to_json(entry.details).decode(), driver_value(dialect, entry.created_at)
+    return entry.id.hex, entry.actor, entry.action, subject, details, at, *entry[6:], link.entry_sha256
 
 
 @event.listens_for(Session, "after_commit")
@@ -155,16 +175,16 @@ def _log_entries(session: Session) -> None:
 
     Like acts of one transaction share a line, with the last link, which proves all before it.
     """
-    for (actor, action), entries in session.info.pop(_CHAINED, {}).items():
-        subject_id, link = entries[-1]
+    told: dict[tuple[str, str], _Told] = session.info.pop(_CHAINED, {})
+    for (actor, action), each in told.items():
         log.info(
             "audit",
             actor=actor,
             action=action,
-            subject_id=str(subject_id) if subject_id is not None and len(entries) == 1 else None,
-            num_entries=len(entries),
-            sequence=link.sequence,
-            entry_sha256=link.entry_sha256,
+            subject_id=str(each.subject_id) if each.subject_id is not None and each.num_entries == 1 else None,
+            num_entries=each.num_entries,
+            sequence=each.last.sequence,
+            entry_sha256=each.last.entry_sha256,
         )
 
 

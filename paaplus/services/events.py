@@ -5,19 +5,19 @@ So nothing is lost when a process is killed, and nothing is told that was not co
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 import sqlalchemy as sa
+from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
-from paaplus.db.bulk_insert import insert_values
+from paaplus.db.bulk_insert import insert_rows
 from paaplus.db.clock import db_now
 from paaplus.db.prepared import Prepared, listed, one_of
-from paaplus.db.raw_values import hex_of, uuid_of
+from paaplus.db.raw_values import hex_of
+from paaplus.db.row_sets import driver_value
 from paaplus.db.tables import DeliveryRow, EventRow, UserRow, WebhookRow
 from paaplus.db.tables.events import EventKind
 from paaplus.db.tables.models import PointerMove
@@ -84,17 +84,18 @@ def write_many(session: Session, new: Sequence[NewEvent]) -> None:
     connection, now = session.connection(), db_now(session)
     user_ids = list(dict.fromkeys(event.user_id for event in new if event.user_id is not None))
     found = _USERS.rows(connection, ids=listed(connection, user_ids)) if user_ids else []
-    users = {uuid_of(user_id): (application, last_id) for user_id, application, last_id in found}
-    last = {user_id: hex_of(last_id) for user_id, (_, last_id) in users.items() if last_id is not None}
-    rows: list[tuple[str, str, UUID | None, EventKind, str, datetime]] = []
+    users = {hex_of(user_id): (application, last_id) for user_id, application, last_id in found}
+    last = {user: hex_of(last_id) for user, (_, last_id) in users.items() if last_id is not None}
+    created_at = driver_value(connection.dialect.name, now)
+    rows: list[tuple[str, str, str | None, EventKind, str, str]] = []
     for event in new:
-        user_id = event.user_id
-        event_id = new_hex_after(last.get(user_id) if user_id is not None else None)
-        if user_id is not None:
-            last[user_id] = event_id
-        application = users[user_id][0] if user_id is not None else ""
-        rows.append((event_id, application, user_id, event.kind, json.dumps(event.data), now))
-    insert_values(connection, cast(sa.Table, EventRow.__table__), _COLUMNS, rows)
+        user = event.user_id.hex if event.user_id is not None else None
+        event_id = new_hex_after(last.get(user) if user is not None else None)
+        if user is not None:
+            last[user] = event_id
+        application = users[user][0] if user is not None else ""
+        rows.append((event_id, application, user, event.kind, to_json(event.data).decode(), created_at))
+    insert_rows(connection, cast(sa.Table, EventRow.__table__), _COLUMNS, rows)
     # Locked: a webhook that is deleted meanwhile must not make this transaction fail.
     applications = sorted({application for _, application, *_ in rows})
     told = {each: connection.execute(_WEBHOOKS, {"application": each}).all() for each in applications}

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 import sqlalchemy as sa
+from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
-from paaplus.db.bulk_insert import insert_values
+from paaplus.db.bulk_insert import insert_rows
 from paaplus.db.prepared import Prepared, listed, one_of
 from paaplus.db.raw_values import hex_of
+from paaplus.db.row_sets import driver_value
 from paaplus.db.tables import AdapterHistoryRow, AdapterRow, UserRow
 from paaplus.db.tables.models import PointerMove
 from paaplus.db.types import utcnow
@@ -80,7 +81,8 @@ def write_many(session: Session, entries: Sequence[Entry]) -> None:
     if not all(trimmed.values()):
         raise InvalidInput("a reason is needed")
     session.flush()
-    connection, now = session.connection(), utcnow()
+    connection = session.connection()
+    now = driver_value(connection.dialect.name, utcnow())
     user_ids = list(dict.fromkeys(entry.user_id for entry in entries))
     found = _LAST_IDS.rows(connection, ids=listed(connection, user_ids))
     last = {hex_of(user_id): hex_of(last_id) if last_id is not None else None for user_id, last_id in found}
@@ -88,8 +90,7 @@ def write_many(session: Session, entries: Sequence[Entry]) -> None:
     for entry in entries:
         user = entry.user_id.hex
         last[user] = entry_id = new_hex_after(last.get(user))
-        rows.append(
-            (entry_id, user, entry.move, entry.from_id, entry.to_id, entry.actor,
-             trimmed[entry.reason], json.dumps(dict(entry.details)), now)
-        )  # fmt: skip
-    insert_values(connection, cast(sa.Table, AdapterHistoryRow.__table__), _COLUMNS, rows)
+        from_id, to_id = (each.hex if each is not None else None for each in (entry.from_id, entry.to_id))
+        details = to_json(dict(entry.details)).decode()
+        rows.append((entry_id, user, entry.move, from_id, to_id, entry.actor, trimmed[entry.reason], details, now))
+    insert_rows(connection, cast(sa.Table, AdapterHistoryRow.__table__), _COLUMNS, rows)

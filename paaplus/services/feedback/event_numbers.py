@@ -51,10 +51,11 @@ def ids_after(session: Session, high_water: Mapping[UUID, int]) -> dict[UUID, li
         high_water: the sequence number, by user.
     """
     connection = session.connection()
-    found: dict[UUID, list[Any]] = {user_id: [] for user_id in high_water}
+    found: dict[Any, list[Any]] = {}
     for user_id, event_id in _IDS_AFTER.rows(connection, users=encoded(connection.dialect.name, high_water.items())):
-        found[uuid_of(user_id)].append(event_id)
-    return found
+        found.setdefault(user_id, []).append(event_id)
+    later = {uuid_of(user_id): event_ids for user_id, event_ids in found.items()}
+    return {user_id: later.get(user_id, []) for user_id in high_water}
 
 
 def read_many(session: Session, user_ids: Collection[UUID]) -> dict[UUID, EventNumbers]:

@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus.db.bulk_insert import insert_rows
-from paaplus.db.prepared import plain
 from paaplus.db.raw_values import raw, uuid_of
 from paaplus.db.row_sets import driver_value
 from paaplus.db.tables import ExclusionRow, FeedbackRow, UserRow
@@ -44,11 +43,12 @@ def exclude_many(session: Session, changes: Sequence[Changed], *, actor: str, re
     """As `exclude`, for several users, in one statement."""
     connection = session.connection()
     now = driver_value(connection.dialect.name, utcnow())
-    rows = []
-    for each in changes:
-        shared = plain(connection, each.user_id), reason, actor, each.epoch + 1, now
-        rows += [(new_hex(), feedback_id, *shared) for feedback_id in each.feedback_ids]
-    if rows:
+    rows = (
+        (new_hex(), feedback_id, each.user_id.hex, reason, actor, each.epoch + 1, now)
+        for each in changes
+        for feedback_id in each.feedback_ids
+    )
+    if any(each.feedback_ids for each in changes):
         insert_rows(connection, _EXCLUSIONS, _COLUMNS, rows)
 
 
