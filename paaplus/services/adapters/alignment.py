@@ -13,7 +13,7 @@ from paaplus.errors import Conflict
 from paaplus.services.feedback import event_numbers, exclusions
 from paaplus.services.feedback.counted_events import Version, trained_up_to
 from paaplus.services.feedback.event_numbers import EventNumbers
-from paaplus.services.feedback.exclusions import Changed
+from paaplus.services.feedback.exclusions import Changed, Later
 
 
 class NumberedVersion(Version, Protocol):
@@ -24,18 +24,21 @@ class NumberedVersion(Version, Protocol):
 
 
 class Aligned(NamedTuple):
-    """What is to change for one user: ids of events, as the driver gives them.
+    """What is to change for one user.
 
-    `closed`: those whose exclusion ends, released or not.
+    `all_after`: the sequence number after which all events are excluded; None: `excluded` are, by id. `closed`: events
+    whose exclusion ends, released or not, by id. Ids are as the driver gives them.
     """
 
+    num_excluded: int
+    num_released: int
     excluded: Sequence[Any] = ()
     closed: Sequence[Any] = ()
-    num_released: int = 0
+    all_after: int | None = None
 
     @property
     def counts(self) -> dict[str, int]:
-        return {"num_excluded": len(self.excluded), "num_released": self.num_released}
+        return {"num_excluded": self.num_excluded, "num_released": self.num_released}
 
 
 def aligned(log: EventNumbers, target: NumberedVersion | None, *, exclude: bool) -> Aligned:
@@ -57,7 +60,8 @@ def aligned(log: EventNumbers, target: NumberedVersion | None, *, exclude: bool)
     # A quarantine may end by itself. What a person excludes stays excluded.
     excluded = log.untrained(up_to) - (log.excluded() - log.quarantined()) if exclude else set()
     closed = released | (excluded & log.quarantined())
-    return Aligned([log.id_of[n] for n in sorted(excluded)], [log.id_of[n] for n in sorted(closed)], len(released))
+    excluded_ids, closed_ids = ([log.id_of[n] for n in sorted(numbers)] for numbers in (excluded, closed))
+    return Aligned(len(excluded), len(released), excluded_ids, closed_ids)
 
 
 def aligned_without_exceptions(
@@ -69,9 +73,10 @@ def aligned_without_exceptions(
         targets: by user.
     """
     if not exclude or not targets:
-        return dict.fromkeys(targets, Aligned())
-    later = event_numbers.ids_after(session, {user: trained_up_to(each).high_water for user, each in targets.items()})
-    return {user_id: Aligned(event_ids) for user_id, event_ids in later.items()}
+        return dict.fromkeys(targets, Aligned(0, 0))
+    high_water = {user_id: trained_up_to(target).high_water for user_id, target in targets.items()}
+    counts = event_numbers.count_after(session, high_water)
+    return {user_id: Aligned(counts[user_id], 0, all_after=last) for user_id, last in high_water.items()}
 
 
 def write(session: Session, changes: Sequence[tuple[UUID, int, Aligned]], *, actor: str, reason: str) -> None:
@@ -80,10 +85,15 @@ def write(session: Session, changes: Sequence[tuple[UUID, int, Aligned]], *, act
     Args:
         changes: of each user, with the epoch.
     """
-    closed = [Changed(user_id, epoch, each.closed) for user_id, epoch, each in changes]
-    excluded = [Changed(user_id, epoch, each.excluded) for user_id, epoch, each in changes]
-    exclusions.close_many(session, closed, actor=actor)
-    exclusions.exclude_many(session, excluded, actor=actor, reason=reason)
+    by_id, later = [], []
+    for user_id, epoch, each in changes:
+        if each.all_after is None:
+            by_id.append((Changed(user_id, epoch, each.closed), Changed(user_id, epoch, each.excluded)))
+        else:
+            later.append(Later(user_id, epoch, each.all_after))
+    exclusions.close_many(session, [closed for closed, _ in by_id], actor=actor)
+    exclusions.exclude_many(session, [excluded for _, excluded in by_id], actor=actor, reason=reason)
+    exclusions.exclude_later(session, later, actor=actor, reason=reason)
 
 
 def release(session: Session, user: UserRow, target: NumberedVersion, *, actor: str) -> dict[str, int]:

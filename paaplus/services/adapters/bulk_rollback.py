@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -120,7 +120,8 @@ def roll_back(
         with database.session() as session:
             details = {"num_users": len(found), "feedback": feedback, "conditions": _told(selection)}
             audit.record(session, actor=actor, action="bulk_rollback", subject_id=None, details=details)
-    act = partial(_roll_back, database, selection, feedback=feedback, actor=actor, reason=reason, dry_run=dry_run)
+    query = _targets_query(database.engine.dialect.name, selection)
+    act = partial(_roll_back, database, query, feedback=feedback, actor=actor, reason=reason, dry_run=dry_run)
     users = [user for part in _parts(found) for user in act(part)]
     return BulkReport(users, found[-1].user_id if len(found) == limit else None)
 
@@ -166,7 +167,7 @@ def _active(session: Session, selection: Selection, limit: int, after: UUID | No
 
 def _roll_back(
     database: Database,
-    selection: Selection,
+    query: sa.Select[Any],
     found: Sequence[_Active],
     *,
     feedback: Feedback,
@@ -177,7 +178,7 @@ def _roll_back(
     """Users in one transaction; if that fails, each in one of their own, so that only the faulty one is not done."""
     try:
         with database.read_session() as session:
-            targets = _targets(session, selection, {each.user_id: each.number for each in found})
+            targets = _targets(session, query, {each.user_id: each.number for each in found})
         wanted = [Wanted(each.user_id, targets[each.user_id], each.number) for each in found]
         if dry_run:
             with database.read_session() as session:
@@ -191,7 +192,7 @@ def _roll_back(
         if len(found) == 1:
             told = _LOCKED_TOLD if isinstance(error, OperationalError) else str(error)
             return [UserRollback(found[0].user_id, found[0].number, None, told)]
-        act = partial(_roll_back, database, selection, feedback=feedback, actor=actor, reason=reason, dry_run=dry_run)
+        act = partial(_roll_back, database, query, feedback=feedback, actor=actor, reason=reason, dry_run=dry_run)
         return [user for each in found for user in act([each])]
     return [
         UserRollback(each.user_id, each.number, None, str(outcome))
@@ -201,18 +202,22 @@ def _roll_back(
     ]
 
 
-def _targets(session: Session, selection: Selection, active_number: dict[UUID, int]) -> dict[UUID, list[Target]]:
-    """By user: earlier versions that were active and do not meet the selection, newest first; then the base model."""
-    connection = session.connection()
-    query = (
+def _targets_query(dialect: str, selection: Selection) -> sa.Select[Any]:
+    """Versions of users that were active and do not meet the selection, newest first."""
+    return (
         sa.select(raw(AdapterRow.user_id), AdapterRow.number)
         .where(
-            AdapterRow.user_id.in_(one_of(connection.dialect.name, "ids", sa.Uuid())),
+            AdapterRow.user_id.in_(one_of(dialect, "ids", sa.Uuid())),
             AdapterRow.state == AdapterState.RETIRED,
             ~selection.condition(),
         )
         .order_by(AdapterRow.number.desc())
     )
+
+
+def _targets(session: Session, query: sa.Select[Any], active_number: dict[UUID, int]) -> dict[UUID, list[Target]]:
+    """By user: versions from before the active one that `query` finds, newest first; then the base model."""
+    connection = session.connection()
     rows = connection.execute(query, {"ids": listed(connection, list(active_number))})
     targets: dict[UUID, list[Target]] = {user_id: [] for user_id in active_number}
     for raw_id, number in rows:

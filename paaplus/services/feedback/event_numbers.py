@@ -44,18 +44,15 @@ def with_exceptions(session: Session, user_ids: Collection[UUID]) -> set[UUID]:
     return {uuid_of(user_id) for (user_id,) in _EXCEPTIONS.rows(connection, ids=listed(connection, user_ids))}
 
 
-def ids_after(session: Session, high_water: Mapping[UUID, int]) -> dict[UUID, list[Any]]:
-    """Ids of events after a sequence number, as the driver gives them, by user, of users without exceptions.
+def count_after(session: Session, high_water: Mapping[UUID, int]) -> dict[UUID, int]:
+    """How many events follow a sequence number, by user, of users without exceptions.
 
     Args:
         high_water: the sequence number, by user.
     """
     connection = session.connection()
-    found: dict[Any, list[Any]] = {}
-    for user_id, event_id in _IDS_AFTER.rows(connection, users=encoded(connection.dialect.name, high_water.items())):
-        found.setdefault(user_id, []).append(event_id)
-    later = {uuid_of(user_id): event_ids for user_id, event_ids in found.items()}
-    return {user_id: later.get(user_id, []) for user_id in high_water}
+    rows = _COUNT_AFTER.rows(connection, users=encoded(connection.dialect.name, high_water.items()))
+    return {uuid_of(user_id): count for user_id, count in rows}
 
 
 def read_many(session: Session, user_ids: Collection[UUID]) -> dict[UUID, EventNumbers]:
@@ -88,13 +85,13 @@ _EXCEPTIONS: Final = Prepared(
 )
 
 
-def _ids_after(dialect: str) -> sa.Select[*tuple[Any, ...]]:
+def _count_after(dialect: str) -> sa.Select[*tuple[Any, ...]]:
     users = row_set(dialect, "users", {"id": sa.Uuid(), "high_water": sa.Integer()})
-    later = sa.and_(FeedbackRow.user_id == users.c.id, FeedbackRow.sequence > users.c.high_water)
-    return sa.select(FeedbackRow.user_id, FeedbackRow.id).join(users, later)
+    later = FeedbackRow.user_id == users.c.id, FeedbackRow.sequence > users.c.high_water
+    return sa.select(users.c.id, sa.select(sa.func.count()).where(*later).scalar_subquery())
 
 
-_IDS_AFTER: Final = Prepared(_ids_after)
+_COUNT_AFTER: Final = Prepared(_count_after)
 _EVENTS: Final = Prepared(
     lambda dialect: (
         sa.select(

@@ -11,10 +11,12 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
+from sqlalchemy.types import TypeEngine
 
 from paaplus.db.bulk_insert import insert_rows
+from paaplus.db.prepared import Prepared
 from paaplus.db.raw_values import raw, uuid_of
-from paaplus.db.row_sets import driver_value
+from paaplus.db.row_sets import driver_value, encoded, row_set
 from paaplus.db.tables import ExclusionRow, FeedbackRow, UserRow
 from paaplus.db.tables.models import PointerMove
 from paaplus.db.types import utcnow
@@ -50,6 +52,58 @@ def exclude_many(session: Session, changes: Sequence[Changed], *, actor: str, re
     )
     if any(each.feedback_ids for each in changes):
         insert_rows(connection, _EXCLUSIONS, _COLUMNS, rows)
+
+
+class Later(NamedTuple):
+    """All events of a (locked) user after a sequence number. `epoch`: the user's."""
+
+    user_id: UUID
+    epoch: int
+    high_water: int
+
+
+def exclude_later(session: Session, changes: Sequence[Later], *, actor: str, reason: str) -> None:
+    """As `exclude_many`, of users without exceptions: see `event_numbers.with_exceptions`. By the database alone."""
+    if not changes:
+        return
+    connection = session.connection()
+    dialect = connection.dialect.name
+    first = new_hex()
+    _EXCLUDE_LATER.rows(
+        connection,
+        users=encoded(dialect, changes),
+        head=first[:-8],
+        tail=int(first[-8:], 16) >> 2,  # so that no number of rows makes it longer
+        reason=reason,
+        actor=actor,
+        now=driver_value(dialect, utcnow()),
+    )
+
+
+def _excluding_later(dialect: str) -> sa.Insert:
+    users = row_set(dialect, "users", {"user_id": sa.Uuid(), "epoch": sa.Integer(), "high_water": sa.Integer()})
+    head, tail = _given(dialect, "head", sa.String()), _given(dialect, "tail", sa.BigInteger())
+    number = tail + sa.func.row_number().over()
+    if dialect == "sqlite":
+        new_id: sa.ColumnElement[Any] = head + sa.func.printf("%08x", number)
+    else:
+        new_id = sa.cast(head + sa.func.lpad(sa.func.to_hex(number), 8, "0"), sa.Uuid())
+    selected = sa.select(
+        new_id,
+        FeedbackRow.id,
+        FeedbackRow.user_id,
+        _given(dialect, "reason", sa.Text()),
+        _given(dialect, "actor", sa.String()),
+        users.c.epoch + 1,
+        _given(dialect, "now", _EXCLUSIONS.c.created_at.type),
+    ).join(users, sa.and_(FeedbackRow.user_id == users.c.user_id, FeedbackRow.sequence > users.c.high_water))
+    return sa.insert(_EXCLUSIONS).from_select(_COLUMNS, selected)
+
+
+def _given(dialect: str, parameter: str, kind: TypeEngine[Any]) -> sa.ColumnElement[Any]:
+    """A parameter among selected columns: PostgreSQL must be told its type."""
+    value = sa.bindparam(parameter, type_=kind)
+    return sa.cast(value, kind) if dialect == "postgresql" else value
 
 
 def list_open(session: Session, user_id: UUID) -> list[tuple[ExclusionRow, int]]:
@@ -91,6 +145,8 @@ def close_many(session: Session, changes: Sequence[Changed], *, actor: str) -> N
 
 _EXCLUSIONS: Final = cast(sa.Table, ExclusionRow.__table__)
 _COLUMNS: Final = ("id", "feedback_id", "user_id", "reason", "actor", "excluded_epoch", "created_at")
+
+_EXCLUDE_LATER: Final = Prepared(_excluding_later)
 _CLOSE: Final = (
     sa.update(_EXCLUSIONS)
     .where(
