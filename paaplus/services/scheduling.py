@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from paaplus.db.engine import Database
 from paaplus.db.locks import lock_user
 from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
 from paaplus.db.raw_values import document_of, hex_of, moment_of, uuid_of
-from paaplus.db.row_sets import encoded, row_set
+from paaplus.db.row_sets import driver_value, encoded, row_set
 from paaplus.db.tables import AdapterRow, ExclusionRow, FeedbackRow, MatchRow, UserRow
 from paaplus.db.tables.events import EventKind
 from paaplus.db.tables.jobs import JobKind
@@ -364,37 +364,48 @@ def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -
     now = db_now(session)
     # A later time of a reason that counts from the moment of the change was written before the clock was set back.
     session.execute(sa.update(UserRow).where(UserRow.next_due_at > now, AT_ONCE).values(next_due_at=now))
-    due = session.execute(
-        sa.select(UserRow.id, UserRow.policy, UserRow.due_reason)
-        .where(UserRow.next_due_at <= now)
-        .order_by(UserRow.next_due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True, key_share=True)
-    ).all()
-    if not due:
-        return 0
-    ready: list[tuple[UUID, str]] = []
-    cleared: list[tuple[UUID, str | None]] = []
-    for user_id, overrides, reason in due:
-        if _policy(overrides).paused:
-            cleared.append((user_id, reason if reason in STARTING_POINT_REASONS else None))
-        else:
-            ready.append((user_id, reason or DueReason.NEW_FEEDBACK))
-            cleared.append((user_id, None))
+    connection = session.connection()
+    rows = _DUE_NOW.rows(connection, now=driver_value(connection.dialect.name, now), limit=limit)
+    paused = [(user_id, reason) for user_id, policy, reason in rows if _policy(document_of(policy)).paused]
+    waiting = {user_id for user_id, _ in paused}
+    ready = [(user_id, reason or DueReason.NEW_FEEDBACK) for user_id, _, reason in rows if user_id not in waiting]
     ready.sort()
     jobs.enqueue_adaptations(
         session, ready, queue=settings.adaptation_queue, max_attempts=settings.max_attempts, now=now
     )
-    dialect = session.get_bind().dialect.name
-    session.connection().execute(_clearing(dialect), {"users": encoded(dialect, cleared)})
-    return len(due)
+    _clear(connection, _CLEAR, [user_id for user_id, _ in ready])
+    _clear(connection, _CLEAR, [user_id for user_id, reason in paused if reason not in STARTING_POINT_REASONS])
+    _clear(connection, _CLEAR_TIME, [user_id for user_id, reason in paused if reason in STARTING_POINT_REASONS])
+    return len(rows)
 
 
-@cache
-def _clearing(dialect: str) -> sa.Update:
+_DUE_NOW: Final = Prepared(
+    lambda _: (
+        sa.select(UserRow.id, UserRow.policy, UserRow.due_reason)
+        .where(UserRow.next_due_at <= sa.bindparam("now"))
+        .order_by(UserRow.next_due_at)
+        .limit(sa.bindparam("limit"))
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+)
+
+
+def _clearing(**values: None) -> Prepared:
     table = cast(sa.Table, UserRow.__table__)
-    rows = row_set(dialect, "users", {"id": sa.Uuid(), "due_reason": sa.String()})
-    return sa.update(table).where(table.c.id == rows.c.id).values(next_due_at=None, due_reason=rows.c.due_reason)
+    return Prepared(
+        lambda dialect: (
+            sa.update(table).where(table.c.id.in_(one_of(dialect, "ids", sa.Uuid()))).values(next_due_at=None, **values)
+        )
+    )
+
+
+_CLEAR_TIME: Final = _clearing()
+_CLEAR: Final = _clearing(due_reason=None)
+
+
+def _clear(connection: sa.Connection, statement: Prepared, user_ids: list[Any]) -> None:
+    if user_ids:
+        statement.rows(connection, ids=listed(connection, user_ids))
 
 
 def scan(database: Database, settings: Settings) -> ScanReport:

@@ -11,12 +11,12 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
-from sqlalchemy.types import TypeEngine
 
 from paaplus.db.bulk_insert import insert_rows
 from paaplus.db.prepared import Prepared
 from paaplus.db.raw_values import raw, uuid_of
 from paaplus.db.row_sets import driver_value, encoded, row_set
+from paaplus.db.selected import given, id_values, numbered_id
 from paaplus.db.tables import ExclusionRow, FeedbackRow, UserRow
 from paaplus.db.tables.models import PointerMove
 from paaplus.db.types import utcnow
@@ -68,42 +68,28 @@ def exclude_later(session: Session, changes: Sequence[Later], *, actor: str, rea
         return
     connection = session.connection()
     dialect = connection.dialect.name
-    first = new_hex()
     _EXCLUDE_LATER.rows(
         connection,
         users=encoded(dialect, changes),
-        head=first[:-8],
-        tail=int(first[-8:], 16) >> 2,  # so that no number of rows makes it longer
         reason=reason,
         actor=actor,
         now=driver_value(dialect, utcnow()),
+        **id_values(),
     )
 
 
 def _excluding_later(dialect: str) -> sa.Insert:
     users = row_set(dialect, "users", {"user_id": sa.Uuid(), "epoch": sa.Integer(), "high_water": sa.Integer()})
-    head, tail = _given(dialect, "head", sa.String()), _given(dialect, "tail", sa.BigInteger())
-    number = tail + sa.func.row_number().over()
-    if dialect == "sqlite":
-        new_id: sa.ColumnElement[Any] = head + sa.func.printf("%08x", number)
-    else:
-        new_id = sa.cast(head + sa.func.lpad(sa.func.to_hex(number), 8, "0"), sa.Uuid())
     selected = sa.select(
-        new_id,
+        numbered_id(dialect),
         FeedbackRow.id,
         FeedbackRow.user_id,
-        _given(dialect, "reason", sa.Text()),
-        _given(dialect, "actor", sa.String()),
+        given(dialect, "reason", sa.Text()),
+        given(dialect, "actor", sa.String()),
         users.c.epoch + 1,
-        _given(dialect, "now", _EXCLUSIONS.c.created_at.type),
+        given(dialect, "now", _EXCLUSIONS.c.created_at.type),
     ).join(users, sa.and_(FeedbackRow.user_id == users.c.user_id, FeedbackRow.sequence > users.c.high_water))
     return sa.insert(_EXCLUSIONS).from_select(_COLUMNS, selected)
-
-
-def _given(dialect: str, parameter: str, kind: TypeEngine[Any]) -> sa.ColumnElement[Any]:
-    """A parameter among selected columns: PostgreSQL must be told its type."""
-    value = sa.bindparam(parameter, type_=kind)
-    return sa.cast(value, kind) if dialect == "postgresql" else value
 
 
 def list_open(session: Session, user_id: UUID) -> list[tuple[ExclusionRow, int]]:
