@@ -509,7 +509,6 @@ def _requeued(session: Session, job_id: UUID, lock_key: str, delay: timedelta) -
 def forgive_clock(session: Session, lease_s: float) -> None:
     """After the clock was set back: make jobs ready, and leases end, that would wait for the old time to come again."""
     now = db_now(session)
-    now + timedelta(seconds=lease_s)
     session.execute(
         sa.update(JobRow)
         .where(JobRow.state == JobState.QUEUED, JobRow.created_at > now + CLOCK_SLACK, JobRow.run_after > now)
