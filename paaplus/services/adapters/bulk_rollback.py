@@ -30,8 +30,8 @@ from paaplus.services.adapters.rollbacks import BASE, Feedback, Target, Wanted
 _LOCKED = "55P03"  # PostgreSQL's code: another transaction keeps the row
 _LOCKED_TOLD = "another transaction keeps this user's row; the same call again tries it again"
 MAX_USERS = 1_000  # of one call
-AT_ONCE = 250  # users in one transaction, and how many events their versions may have been trained on together
-EVENTS_AT_ONCE = 20_000
+AT_ONCE = 250  # users in one transaction
+EVENTS_AT_ONCE = 20_000  # of their logs together
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def roll_back(
 
 
 class _Active(NamedTuple):
-    """An active version. `num_events`: the last event that it was trained on."""
+    """A user's active version. `num_events`: of the user's log."""
 
     user_id: UUID
     number: int
@@ -151,15 +151,14 @@ def _parts(found: Sequence[_Active]) -> Iterator[list[_Active]]:
 def _active(session: Session, selection: Selection, limit: int, after: UUID | None) -> list[_Active]:
     """In order of their users' ids."""
     query = (
-        sa.select(AdapterRow.user_id, AdapterRow.number, AdapterRow.high_water_sequence)
+        sa.select(AdapterRow.user_id, AdapterRow.number, UserRow.feedback_sequence)
+        .join(UserRow, UserRow.id == AdapterRow.user_id)
         .where(AdapterRow.state == AdapterState.ACTIVE, selection.condition())
         .order_by(AdapterRow.user_id)
         .limit(limit)
     )
     if selection.application is not None:
-        query = query.join(UserRow, UserRow.id == AdapterRow.user_id).where(
-            UserRow.application == selection.application
-        )
+        query = query.where(UserRow.application == selection.application)
     if after is not None:
         query = query.where(AdapterRow.user_id > after)
     return [_Active(*row) for row in session.execute(query)]
