@@ -105,6 +105,25 @@ def test_a_rollback_of_everything_must_be_asked_for(deployment: Deployment) -> N
         bulk_rollback.roll_back(deployment.database, Selection(strategy="bayes"), actor="admin", reason=" ")
 
 
+@pytest.mark.parametrize("application", [None, "test-app"])
+@pytest.mark.parametrize("after", [None, new_id()])
+def test_each_call_reads_on_where_the_last_one_ended(
+    database: Database, application: str | None, after: UUID | None
+) -> None:
+    """Otherwise each call of a hundred would read and sort all users that are left."""
+    query = bulk_rollback._active_query(Selection(application, strategy="bad"), 1_000, after)
+    with database.engine.connect() as connection:
+        text = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
+        if connection.dialect.name == "sqlite":
+            plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all())
+        else:
+            connection.exec_driver_sql("SET enable_seqscan = off")  # a table of few rows is read whole
+            connection.exec_driver_sql("SET enable_bitmapscan = off")
+            plan = str(connection.exec_driver_sql(f"EXPLAIN {text}").all())
+    assert "TEMP B-TREE" not in plan, plan
+    assert "Sort" not in plan, plan
+
+
 def copied(deployment: Deployment, version: AdapterRow, **changed: object) -> UUID:
     """Another version of the same user, like this one but for what is changed."""
     with deployment.database.session() as session:
