@@ -96,13 +96,8 @@ def timed_transactions(database: Database, found_s: list[float]) -> Iterator[Non
 
 
 def roll_all_back(database: Database, *, dry_run: bool) -> Iterator[BulkReport]:
-    selection, after = Selection(APPLICATION, strategy=BAD), None
-    while True:
-        report = bulk_rollback.roll_back(database, selection, actor="bench", reason="bad", dry_run=dry_run, after=after)
-        yield report
-        after = report.next_after
-        if after is None:
-            return
+    selection = Selection(APPLICATION, strategy=BAD)
+    return bulk_rollback.roll_back_all(database, selection, actor="bench", reason="bad", dry_run=dry_run)
 
 
 def many(database: Database, base_id: UUID, base: BaseScorer, num_users: int) -> list[dict[str, object]]:

@@ -20,7 +20,7 @@ from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
 from paaplus.db.locks import lock_user
 from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
-from paaplus.db.raw_values import document_of, hex_of, moment_of, uuid_of
+from paaplus.db.raw_values import document_of, moment_of, uuid_of
 from paaplus.db.row_sets import driver_value, encoded, row_set
 from paaplus.db.tables import AdapterRow, ExclusionRow, FeedbackRow, MatchRow, UserRow
 from paaplus.db.tables.events import EventKind
@@ -156,24 +156,22 @@ def refresh_due(session: Session, user: UserRow) -> None:
 
 def refresh_due_of(session: Session, user_ids: Collection[UUID]) -> None:
     """As `refresh_due`, for several users, in statements for all of them."""
-    session.flush()
-    connection, now = session.connection(), db_now(session)
-    ids = listed(connection, user_ids)
-    retracting = {hex_of(user_id) for (user_id,) in _RETRACTING.rows(connection, ids=ids)}
-    pending = {user_id: (num, moment_of(since)) for user_id, num, since in _PENDING.rows(connection, ids=ids)}
+    pending = count_pending(session, user_ids)
+    retracting, now = with_new_retraction(session, user_ids), db_now(session)
+    connection = session.connection()
     changed: dict[UUID, tuple[Any, ...]] = {}
-    for user_id, *columns in _DUE.rows(connection, ids=ids):
-        state = due_state(columns)
+    for raw_id, *columns in _DUE.rows(connection, ids=listed(connection, user_ids)):
+        user_id, state = uuid_of(raw_id), due_state(columns)
         before = [getattr(state, name) for name in DUE_WRITTEN]
         state.pending_count, state.pending_since = pending[user_id]
-        state.decide(now, has_new_retraction=hex_of(user_id) in retracting)
+        state.decide(now, has_new_retraction=user_id in retracting)
         # Of many users at once most stay as they are, and a row that is written costs as if it changed.
         if before != (after := [getattr(state, name) for name in DUE_WRITTEN]):
-            changed[uuid_of(user_id)] = tuple(after)
-    write_due(session, changed)
+            changed[user_id] = tuple(after)
+    _write_due(session, changed)
 
 
-def write_due(session: Session, due: Mapping[UUID, Sequence[Any]]) -> None:
+def _write_due(session: Session, due: Mapping[UUID, Sequence[Any]]) -> None:
     """Write `DUE_WRITTEN` of users."""
     if not due:
         return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -262,6 +264,19 @@ def test_users_with_long_logs_share_no_transaction(deployment: Deployment, monke
     sizes.clear()
     assert len(roll_back(deployment, Selection(strategy="bad")).users) == 2
     assert sizes == [1, 1], "a user whose log is too long is alone"
+
+
+def test_all_are_rolled_back_call_by_call(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    users = [with_bad_version(deployment, f"user{seed}", seed) for seed in range(2)]
+    monkeypatch.setattr(bulk_rollback, "roll_back", partial(bulk_rollback.roll_back, limit=1))
+    ask = partial(bulk_rollback.roll_back_all, deployment.database, Selection(strategy="bad"), actor="a", reason="b")
+    frozen = gc.get_freeze_count()
+    dry = [user for report in ask(dry_run=True) for user in report.users]
+    reports = list(ask())
+    assert [len(report.users) for report in reports] == [1, 1, 0]
+    assert [user for report in reports for user in report.users] == dry
+    assert {user.user_id for user in dry} == set(users)
+    assert gc.get_freeze_count() <= frozen, "later garbage is collected as before"
 
 
 def test_who_cannot_go_back_keeps_nobody_else(deployment: Deployment) -> None:
