@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from paaplus.db.prepared import Prepared, listed, one_of
 from paaplus.db.raw_values import uuid_of
 from paaplus.db.row_sets import encoded, row_set
-from paaplus.db.tables import ExclusionRow, FeedbackRow, UserRow
+from paaplus.db.tables import ExclusionRow, FeedbackRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.services.feedback.counted_events import CountedEvents, ExclusionSpan
 from paaplus.services.feedback.feedback_log import exclusions_of
@@ -74,15 +74,17 @@ def read_many(session: Session, user_ids: Collection[UUID]) -> dict[UUID, EventN
     return {user_id: EventNumbers(id_of[user_id], retractions[user_id], spans_of[user_id]) for user_id in user_ids}
 
 
-_EXCEPTIONS: Final = Prepared(
-    lambda dialect: sa.select(UserRow.id).where(
-        UserRow.id.in_(one_of(dialect, "ids", sa.Uuid())),
-        sa.or_(
-            sa.exists().where(FeedbackRow.user_id == UserRow.id, FeedbackRow.retracts_sequence.is_not(None)),
-            sa.exists().where(ExclusionRow.user_id == UserRow.id),
+def _exceptions(dialect: str) -> sa.Select[*tuple[Any, ...]]:
+    found = sa.union(
+        sa.select(FeedbackRow.user_id).where(
+            FeedbackRow.user_id.in_(one_of(dialect, "ids", sa.Uuid())), FeedbackRow.retracts_sequence.is_not(None)
         ),
-    )
-)
+        sa.select(ExclusionRow.user_id).where(ExclusionRow.user_id.in_(one_of(dialect, "ids", sa.Uuid()))),
+    ).subquery()
+    return sa.select(found.c.user_id)
+
+
+_EXCEPTIONS: Final = Prepared(_exceptions)
 
 
 def _count_after(dialect: str) -> sa.Select[*tuple[Any, ...]]:
