@@ -95,22 +95,9 @@ def timed_transactions(database: Database, found_s: list[float]) -> Iterator[Non
         del database.session  # the method of the class again
 
 
-def roll_all_back(database: Database, *, dry_run: bool) -> list[BulkReport]:
-    reports: list[BulkReport] = []
-    after: UUID | None = None
-    while not reports or after is not None:
-        reports.append(
-            bulk_rollback.roll_back(
-                database,
-                Selection(APPLICATION, strategy=BAD),
-                actor="bench",
-                reason="bad",
-                dry_run=dry_run,
-                after=after,
-            )
-        )
-        after = reports[-1].next_after
-    return reports
+def roll_all_back(database: Database, *, dry_run: bool) -> Iterator[BulkReport]:
+    selection = Selection(APPLICATION, strategy=BAD)
+    return bulk_rollback.roll_back_all(database, selection, actor="bench", reason="bad", dry_run=dry_run)
 
 
 def many(database: Database, base_id: UUID, base: BaseScorer, num_users: int) -> list[dict[str, object]]:
@@ -118,12 +105,13 @@ def many(database: Database, base_id: UUID, base: BaseScorer, num_users: int) ->
     found: list[dict[str, object]] = []
     for dry_run in (True, False):
         transactions_s: list[float] = []
+        num_done = 0
         wall, clock = time.perf_counter(), time.process_time()
         with timed_transactions(database, transactions_s):
-            reports = roll_all_back(database, dry_run=dry_run)
-        done = [user for report in reports for user in report.users]
-        assert len(done) == num_users, (len(done), num_users)
-        assert all(user.error is None and user.to_number == 1 for user in done), done[0]
+            for report in roll_all_back(database, dry_run=dry_run):  # none is kept, as by the command
+                assert all(user.error is None and user.to_number == 1 for user in report.users), report.users[0]
+                num_done += len(report.users)
+        assert num_done == num_users, (num_done, num_users)
         row: dict[str, object] = {
             "what": f"{num_users:,} users" + (", dry run" if dry_run else ""),
             "wall_s": time.perf_counter() - wall,

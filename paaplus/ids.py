@@ -20,6 +20,12 @@ def new_hex() -> str:
     return uuid_utils.uuid7().hex
 
 
+def new_hex_after(last: str | None) -> str:
+    """As `new_hex`, after another id, even if a clock was set back or another host's clock is behind; None: any."""
+    new = new_hex()
+    return new if last is None or new > last else f"{int(last, 16) + 1:032x}"
+
+
 def first_id_of(moment: datetime) -> UUID:
     """A lower bound of the ids that `new_id` makes from this moment on, to select rows by time."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)

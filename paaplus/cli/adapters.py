@@ -189,17 +189,12 @@ def rollback_many(
     with open_database() as database:
         with database.read_session() as session:
             users_service.require_application(session, application)
-        after: UUID | None = None
-        while True:
-            report = bulk_rollback.roll_back(
-                database, selection, feedback=feedback.value, actor=ACTOR, reason=reason, dry_run=dry_run, after=after
-            )
+        for report in bulk_rollback.roll_back_all(
+            database, selection, feedback=feedback.value, actor=ACTOR, reason=reason, dry_run=dry_run
+        ):
             done += sum(user.error is None for user in report.users)
             failed += sum(user.error is not None for user in report.users)
             errors += [f"{user.user_id}: {user.error}" for user in report.users if user.error is not None]
-            after = report.next_after
-            if after is None:
-                break
     print_record({"dry_run": dry_run, "done": done, "failed": failed, "errors": errors[:20]}, as_json=as_json)
 
 

@@ -12,13 +12,12 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from paaplus.db.prepared import driver_cursor
-from paaplus.db.row_sets import driver_value
 
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 def insert_rows(
-    connection: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    connection: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> None:
     """Insert rows in the connection's transaction. SQLAlchemy's events do not see it.
 
@@ -26,7 +25,8 @@ def insert_rows(
         connection: in a transaction that may write.
         table: their table.
         columns: names of the columns, in the order of the values of a row.
-        rows: None, texts, whole numbers and the driver's other values.
+        rows: None, texts, whole numbers and the driver's other values. Thousands of rows are best made one by one:
+            kept in a list, each costs the garbage collector as much as to make it.
     """
     named = ", ".join(columns)
     if connection.dialect.name == "sqlite":
@@ -37,14 +37,6 @@ def insert_rows(
     text = f"COPY {table.name} ({named}) FROM STDIN"
     with driver_cursor(connection, text) as cursor, cursor.copy(text) as copy:
         copy.write("".join(map(_line, rows)))
-
-
-def insert_values(
-    connection: sa.Connection, table: sa.Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]
-) -> None:
-    """As `insert_rows`, of values that may also be UUIDs, times in UTC and enums of texts. JSON comes as a text."""
-    dialect = connection.dialect.name
-    insert_rows(connection, table, columns, [[driver_value(dialect, value) for value in row] for row in rows])
 
 
 def _line(row: Iterable[Any]) -> str:

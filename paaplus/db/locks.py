@@ -10,6 +10,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from paaplus.db.prepared import Prepared, listed, one_of
+from paaplus.db.raw_values import uuid_of
 from paaplus.db.tables import UserRow
 
 
@@ -35,6 +37,22 @@ def lock_users(session: Session, user_ids: Collection[UUID]) -> dict[UUID, UserR
     return {user.id: user for user in session.execute(_USERS, {"user_ids": list(user_ids)}).scalars()}
 
 
+def lock_epochs(session: Session, user_ids: Collection[UUID]) -> dict[UUID, int]:
+    """As `lock_users`, without the rows: the epochs of those that exist."""
+    session.flush()
+    connection = session.connection()
+    rows = _EPOCHS.rows(connection, ids=listed(connection, user_ids))
+    return {uuid_of(user_id): epoch for user_id, epoch in rows}
+
+
+_EPOCHS: Final = Prepared(
+    lambda dialect: (
+        sa.select(UserRow.id, UserRow.epoch)
+        .where(UserRow.id.in_(one_of(dialect, "ids", sa.Uuid())))
+        .order_by(UserRow.id)
+        .with_for_update(key_share=True)
+    )
+)
 _USERS: Final = (
     sa.select(UserRow)
     .where(UserRow.id.in_(sa.bindparam("user_ids", expanding=True)))

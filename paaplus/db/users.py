@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.util import identity_key
 
 from paaplus.db.locks import lock_user
 from paaplus.db.tables import UserRow
@@ -27,6 +28,11 @@ def locked_user(session: Session, user_id: UUID) -> UserRow:
         NotFound: no such user.
     """
     return _required(lock_user(session, user_id), user_id)
+
+
+def loaded_user(session: Session, user_id: UUID) -> UserRow | None:
+    """The row, if the session has read it: what the driver writes must be told to it."""
+    return session.identity_map.get(identity_key(UserRow, user_id)) if session.identity_map else None
 
 
 def _required(user: UserRow | None, user_id: UUID) -> UserRow:

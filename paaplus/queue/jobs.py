@@ -11,21 +11,23 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
+from functools import reduce
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from pydantic_core import to_json
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
-from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
-from paaplus.db.raw_values import id_texts
-from paaplus.db.row_sets import encoded, row_set
+from paaplus.db.prepared import Prepared, as_uuid
+from paaplus.db.raw_values import hex_of
+from paaplus.db.row_sets import driver_value, row_set
+from paaplus.db.selected import given, id_values, numbered_id
 from paaplus.db.tables import JobRow, UserRow
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.upsert import insert_ignoring_conflicts
@@ -131,35 +133,30 @@ _QUEUED_ID_LOCKED: Final = Prepared(lambda dialect: _queued_id(dialect).with_for
 
 
 def enqueue_adaptations(
-    session: Session, users: Sequence[tuple[UUID, str]], *, queue: str, max_attempts: int, now: datetime
+    session: Session, users: Sequence[tuple[Any, str]], *, queue: str, max_attempts: int, now: datetime
 ) -> None:
     """Enqueue a training for each (user, reason), in one statement. A user with a queued job keeps that.
 
     As in `enqueue`, a job that is queued already stays locked until the caller commits.
+
+    Args:
+        users: in the order in which their jobs are to be locked; ids may be as the driver gives them.
     """
-    dialect = session.get_bind().dialect.name
-    keys = map(_ADAPT.__add__, id_texts([user_id for user_id, _ in users]))
-    wanted = dict(zip(keys, users, strict=True))
-    if (
-        dialect == "sqlite" and wanted
-    ):  # to look costs a fifth of an insert that conflicts; the caller has the write lock
-        session.flush()
-        connection = session.connection()
-        for (key,) in _QUEUED.rows(connection, keys=listed(connection, list(wanted))):
-            del wanted[key]
-    if not wanted:
+    if not users:
         return
-    rows = [(new_id(), key, user_id, reason) for key, (user_id, reason) in wanted.items()]
-    common = {"now": now, "queue": queue, "max_attempts": max_attempts, "priority": DEFAULT_PRIORITY}
-    session.connection().execute(_enqueuing(dialect), {"jobs": encoded(dialect, rows), **common})
-    bell.ring(session, queue)
-
-
-_QUEUED: Final = Prepared(
-    lambda dialect: sa.select(JobRow.lock_key).where(
-        JobRow.lock_key.in_(one_of(dialect, "keys", sa.String())), sa.text("jobs.state = 'queued'")
+    session.flush()
+    connection = session.connection()
+    dialect = connection.dialect.name
+    _ENQUEUE.rows(
+        connection,
+        wanted=to_json([(hex_of(user_id), reason) for user_id, reason in users]).decode(),
+        now=driver_value(dialect, now),
+        queue=queue,
+        max_attempts=max_attempts,
+        priority=DEFAULT_PRIORITY,
+        **id_values(),
     )
-)
+    bell.ring(session, queue)
 
 
 def adaptation_lock_key(user_id: UUID) -> str:
@@ -170,40 +167,52 @@ def adaptation_lock_key(user_id: UUID) -> str:
 _ADAPT: Final = "adapt:"
 
 
-@cache
-def _enqueuing(dialect: str) -> Any:
-    table = JobRow.__table__
-    named = ("id", "lock_key", "user_id", "reason")
-    rows = row_set(dialect, "jobs", {name: table.c[name].type for name in named})
-
-    def given(parameter: str, column: str) -> sa.ColumnElement[Any]:
-        kind = table.c[column].type
-        return (
-            sa.cast(sa.bindparam(parameter, type_=kind), kind)
-            if dialect == "postgresql"
-            else sa.bindparam(parameter, type_=kind)
-        )
-
-    constant = {
+def _enqueuing(dialect: str) -> sa.Insert:
+    table = cast(sa.Table, JobRow.__table__)
+    rows = row_set(dialect, "wanted", {"user_id": sa.Uuid(), "reason": sa.String()})
+    key = sa.literal(_ADAPT) + _dashed(dialect, rows.c.user_id)
+    values = {
+        "id": numbered_id(dialect),
+        "lock_key": key,
+        "user_id": rows.c.user_id,
+        "reason": rows.c.reason,
         "kind": sa.literal(JobKind.ADAPT, table.c.kind.type),
-        "queue": given("queue", "queue"),
-        "priority": given("priority", "priority"),
+        "queue": given(dialect, "queue", table.c.queue.type),
+        "priority": given(dialect, "priority", table.c.priority.type),
         "state": sa.literal(JobState.QUEUED, table.c.state.type),
         "payload": sa.literal({}, table.c.payload.type),
         "attempts": sa.literal(0),
-        "max_attempts": given("max_attempts", "max_attempts"),
-        "run_after": given("now", "run_after"),
+        "max_attempts": given(dialect, "max_attempts", table.c.max_attempts.type),
+        "run_after": given(dialect, "now", table.c.run_after.type),
         "progress_done": sa.literal(0),
         "progress_total": sa.literal(0),
-        "created_at": given("now", "created_at"),
+        "created_at": given(dialect, "now", table.c.created_at.type),
         "application": sa.select(UserRow.application).where(UserRow.id == rows.c.user_id).scalar_subquery(),
     }
-    selected = sa.select(*(rows.c[name] for name in named), *constant.values()).where(sa.true())
-    insert = (sqlite if dialect == "sqlite" else postgresql).insert(table).from_select([*named, *constant], selected)
-    queued = {"index_elements": ["lock_key"], "index_where": sa.text("state = 'queued'")}
-    if dialect == "sqlite":
-        return insert.on_conflict_do_nothing(**queued)
-    return insert.on_conflict_do_update(**queued, set_={"lock_key": insert.excluded.lock_key})
+    selected, columns = sa.select(*values.values()), list(values)
+    if dialect == "sqlite":  # the caller has the write lock; to look costs a fifth of an insert that conflicts
+        queued = table.alias("queued")
+        is_queued = sa.exists().where(queued.c.lock_key == key, sa.text("queued.state = 'queued'"))
+        return sa.insert(table).from_select(columns, selected.where(~is_queued))
+    insert = postgresql.insert(table).from_select(columns, selected)
+    return insert.on_conflict_do_update(
+        index_elements=["lock_key"],
+        index_where=sa.text("state = 'queued'"),
+        set_={"lock_key": insert.excluded.lock_key},
+    )
+
+
+def _dashed(dialect: str, user_id: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+    """An id as `str` writes it."""
+    if dialect == "postgresql":
+        return sa.cast(user_id, sa.Text())
+    digits = sa.type_coerce(user_id, sa.String())
+    first, *others = (sa.func.substr(digits, start, length) for start, length in _GROUPS)
+    return reduce(lambda text, group: text + "-" + group, others, first)
+
+
+_GROUPS: Final = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))  # of digits: first and number
+_ENQUEUE: Final = Prepared(_enqueuing)
 
 
 def _application_of(session: Session, user_id: UUID | None) -> str:
@@ -500,7 +509,6 @@ def _requeued(session: Session, job_id: UUID, lock_key: str, delay: timedelta) -
 def forgive_clock(session: Session, lease_s: float) -> None:
     """After the clock was set back: make jobs ready, and leases end, that would wait for the old time to come again."""
     now = db_now(session)
-    now + timedelta(seconds=lease_s)
     session.execute(
         sa.update(JobRow)
         .where(JobRow.state == JobState.QUEUED, JobRow.created_at > now + CLOCK_SLACK, JobRow.run_after > now)

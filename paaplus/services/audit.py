@@ -15,10 +15,12 @@ from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
+from pydantic_core import to_json
 from sqlalchemy import event
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
-from paaplus.db.bulk_insert import insert_values
+from paaplus.db.bulk_insert import insert_rows
+from paaplus.db.row_sets import driver_value
 from paaplus.db.tables import AuditHeadRow, AuditRow
 from paaplus.db.types import utcnow
 from paaplus.db.upsert import insert_ignoring_conflicts
@@ -30,121 +32,13 @@ MAX_LISTED = 20  # problems in a report
 
 _HEAD_ID = 1
 _AUDIT: Final = cast(sa.Table, AuditRow.__table__)
-_COLUMNS: Final = ("id", "actor", "action", "subject_id", "details", "created_at")
-_ENTRY: Final = [_AUDIT.c[name] for name in _COLUMNS]
-_CHAIN: Final = (
-    sa.update(_AUDIT)
-    .where(_AUDIT.c.id == sa.bindparam("of"))
-    .values(sequence=sa.bindparam("at"), previous_sha256=sa.bindparam("after"), entry_sha256=sa.bindparam("own"))
-)
-_AT_ONCE = 500  # entries that a statement names
-_RECORDED, _CHAINED = "audit_recorded", "audit_chained"  # keys in `Session.info`
+_COLUMNS: Final = (
+    "id", "actor", "action", "subject_id", "details", "created_at", "sequence", "previous_sha256", "entry_sha256",
+)  # fmt: skip
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))  # the same of what either database returns
+_RECORDED, _STARTS, _CHAINED = "audit_recorded", "audit_starts", "audit_chained"  # keys in `Session.info`
 
 log = structlog.get_logger(__name__)
-
-
-class _Entry(NamedTuple):
-    """An entry and its place in the chain."""
-
-    sequence: int
-    previous_sha256: str
-    id: UUID
-    actor: str
-    action: str
-    subject_id: UUID | None
-    details: dict[str, Any]
-    created_at: datetime
-
-
-def record(
-    session: Session, *, actor: str, action: str, subject_id: UUID | None, details: dict[str, Any] | None = None
-) -> None:
-    """Write one entry, in the transaction of the act itself.
-
-    Args:
-        details: JSON without floats, which the two databases print differently, and without free text, which could
-            name a person.
-    """
-    record_many(session, [Act(actor, action, subject_id, details or {})])
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """A privileged act, see `record`."""
-
-    actor: str
-    action: str
-    subject_id: UUID | None
-    details: dict[str, Any]
-
-
-def record_many(session: Session, acts: Sequence[Act]) -> None:
-    """As `record`, for several acts, in one statement."""
-    rows = [(new_id(), act.actor, act.action, act.subject_id, json.dumps(act.details), utcnow()) for act in acts]
-    insert_values(session.connection(), _AUDIT, _COLUMNS, rows)
-    session.info.setdefault(_RECORDED, []).extend(row[0] for row in rows)
-
-
-def list_entries(session: Session, *, limit: int = 100, before: UUID | None = None) -> list[AuditRow]:
-    """Entries, newest first."""
-    query = sa.select(AuditRow).order_by(AuditRow.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(AuditRow.id < before)
-    return list(session.execute(query).scalars())
-
-
-@event.listens_for(Session, "before_commit")
-def _chain(session: Session) -> None:
-    """Append this transaction's entries to the chain."""
-    if session.in_nested_transaction() or not (ids := session.info.pop(_RECORDED, [])):
-        return
-    session.flush()
-    insert_ignoring_conflicts(session, AuditHeadRow, [{"id": _HEAD_ID, "sequence": 0, "entry_sha256": GENESIS}])
-    head = session.get_one(AuditHeadRow, _HEAD_ID, with_for_update=True, populate_existing=True)
-    connection, chained = session.connection(), []
-    # Read back, because the hash must be of the values that the database returns. Those of a nested transaction that
-    # was rolled back are not there.
-    for first in range(0, len(ids), _AT_ONCE):
-        rows = sa.select(*_ENTRY).where(_AUDIT.c.id.in_(ids[first : first + _AT_ONCE])).order_by(_AUDIT.c.id)
-        for row in connection.execute(rows):
-            entry = _Entry(head.sequence + 1, head.entry_sha256, *row)
-            head.sequence, head.entry_sha256 = entry.sequence, _digest(entry)
-            chained.append((entry, head.entry_sha256))
-    if chained:
-        links = [
-            {"of": entry.id, "at": entry.sequence, "after": entry.previous_sha256, "own": own} for entry, own in chained
-        ]
-        connection.execute(_CHAIN, links)
-    session.info[_CHAINED] = chained
-
-
-@event.listens_for(Session, "after_commit")
-def _log_entries(session: Session) -> None:
-    """Write the entries to the log too: logs are stored elsewhere, out of reach of a database administrator."""
-    for entry, entry_sha256 in session.info.pop(_CHAINED, []):
-        log.info(
-            "audit",
-            actor=entry.actor,
-            action=entry.action,
-            subject_id=str(entry.subject_id) if entry.subject_id else None,
-            sequence=entry.sequence,
-            entry_sha256=entry_sha256,
-        )
-
-
-def _digest(row: _Entry | sa.Row[Any]) -> str:
-    """SHA-256 of an entry and its place, as canonical JSON, so that it is the same on both databases."""
-    content = [
-        row.sequence,
-        row.previous_sha256,
-        str(row.id),
-        row.actor,
-        row.action,
-        str(row.subject_id) if row.subject_id is not None else None,
-        row.details,
-        row.created_at.astimezone(UTC).isoformat(timespec="microseconds"),
-    ]
-    return sha256_hex(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +62,145 @@ class Link:
 
     def __str__(self) -> str:
         return f"{self.sequence}:{self.entry_sha256}"
+
+
+class _Entry(NamedTuple):
+    """An entry, and its place in the chain once it is known."""
+
+    id: UUID
+    actor: str
+    action: str
+    subject_id: UUID | None
+    details: dict[str, Any]
+    created_at: datetime
+    sequence: int = 0
+    previous_sha256: str = ""
+
+
+class _Told(NamedTuple):
+    """What the log tells of entries of one transaction with one actor and action: subject and link of the last."""
+
+    subject_id: UUID | None
+    num_entries: int
+    last: Link
+
+
+def record(
+    session: Session, *, actor: str, action: str, subject_id: UUID | None, details: dict[str, Any] | None = None
+) -> None:
+    """Write one entry, in the transaction of the act itself.
+
+    Args:
+        details: JSON without floats, which the two databases print differently, and without free text, which could
+            name a person.
+    """
+    record_many(session, [Act(actor, action, subject_id, details or {})])
+
+
+class Act(NamedTuple):
+    """A privileged act, see `record`."""
+
+    actor: str
+    action: str
+    subject_id: UUID | None
+    details: dict[str, Any]
+
+
+def record_many(session: Session, acts: Sequence[Act]) -> None:
+    """As `record`, for several acts. The rows are written just before the commit, when their places are known."""
+    now = utcnow()
+    session.info.setdefault(_RECORDED, []).extend(
+        _Entry(new_id(), act.actor, act.action, act.subject_id, act.details, now) for act in acts
+    )
+    session.connection()  # a session without a transaction would not commit them
+
+
+def list_entries(session: Session, *, limit: int = 100, before: UUID | None = None) -> list[AuditRow]:
+    """Entries, newest first."""
+    query = sa.select(AuditRow).order_by(AuditRow.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(AuditRow.id < before)
+    return list(session.execute(query).scalars())
+
+
+@event.listens_for(Session, "after_transaction_create")
+def _note_start(session: Session, transaction: SessionTransaction) -> None:
+    """Note where the entries of a nested transaction begin."""
+    if transaction.nested:
+        session.info.setdefault(_STARTS, {})[transaction] = len(session.info.get(_RECORDED, ()))
+
+
+@event.listens_for(Session, "after_soft_rollback")
+def _forget(session: Session, transaction: SessionTransaction) -> None:
+    """Forget the entries of a transaction that was rolled back. A flush that failed takes its transaction with it."""
+    while not transaction.nested and transaction.parent is not None:
+        transaction = transaction.parent
+    start = session.info.get(_STARTS, {}).get(transaction, 0)
+    del session.info.get(_RECORDED, [])[start:]
+
+
+@event.listens_for(Session, "before_commit")
+def _chain(session: Session) -> None:
+    """Append this transaction's entries to the chain."""
+    if session.in_nested_transaction() or not (entries := session.info.pop(_RECORDED, [])):
+        return
+    session.flush()
+    insert_ignoring_conflicts(session, AuditHeadRow, [{"id": _HEAD_ID, "sequence": 0, "entry_sha256": GENESIS}])
+    head = session.get_one(AuditHeadRow, _HEAD_ID, with_for_update=True, populate_existing=True)
+    connection, link = session.connection(), Link(head.sequence, head.entry_sha256)
+    rows: list[tuple[Any, ...]] = []
+    told: dict[tuple[str, str], _Told] = {}
+    for recorded in entries:
+        entry = recorded._replace(sequence=link.sequence + 1, previous_sha256=link.entry_sha256)
+        link = Link(entry.sequence, _digest(entry))
+        rows.append(_values(connection.dialect.name, entry, link))
+        like = told.get((entry.actor, entry.action))
+        told[entry.actor, entry.action] = _Told(entry.subject_id, 1 if like is None else like.num_entries + 1, link)
+    head.sequence, head.entry_sha256 = link.sequence, link.entry_sha256
+    session.flush()
+    insert_rows(connection, _AUDIT, _COLUMNS, rows)
+    session.info[_CHAINED] = told
+
+
+def _values(dialect: str, entry: _Entry, link: Link) -> tuple[Any, ...]:
+    """The row of an entry, of `_COLUMNS`."""
+    subject = entry.subject_id.hex if entry.subject_id is not None else None
+    details, at = to_json(entry.details).decode(), driver_value(dialect, entry.created_at)
+    return entry.id.hex, entry.actor, entry.action, subject, details, at, *entry[6:], link.entry_sha256
+
+
+@event.listens_for(Session, "after_commit")
+def _log_entries(session: Session) -> None:
+    """Write links to the log too: logs are stored elsewhere, out of reach of a database administrator.
+
+    Like acts of one transaction share a line, with the last link, which proves all before it.
+    """
+    told: dict[tuple[str, str], _Told] = session.info.pop(_CHAINED, {})
+    for (actor, action), each in told.items():
+        log.info(
+            "audit",
+            actor=actor,
+            action=action,
+            subject_id=str(each.subject_id) if each.subject_id is not None and each.num_entries == 1 else None,
+            num_entries=each.num_entries,
+            sequence=each.last.sequence,
+            entry_sha256=each.last.entry_sha256,
+        )
+
+
+def _digest(row: _Entry | sa.Row[Any]) -> str:
+    """SHA-256 of an entry and its place, as canonical JSON, so that it is the same on both databases."""
+    content = [
+        row.sequence,
+        row.previous_sha256,
+        str(row.id),
+        row.actor,
+        row.action,
+        str(row.subject_id) if row.subject_id is not None else None,
+        row.details,
+        row.created_at.astimezone(UTC).isoformat(timespec="microseconds"),
+    ]
+    return sha256_hex(_CANONICAL.encode(content).encode())
 
 
 @dataclass

@@ -5,22 +5,23 @@ So nothing is lost when a process is killed, and nothing is told that was not co
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 import sqlalchemy as sa
+from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
-from paaplus.db.bulk_insert import insert_values
+from paaplus.db.bulk_insert import insert_rows
 from paaplus.db.clock import db_now
+from paaplus.db.prepared import Prepared, listed, one_of
+from paaplus.db.raw_values import hex_of
+from paaplus.db.row_sets import driver_value
 from paaplus.db.tables import DeliveryRow, EventRow, UserRow, WebhookRow
 from paaplus.db.tables.events import EventKind
 from paaplus.db.tables.models import PointerMove
-from paaplus.ids import new_id
+from paaplus.ids import new_hex_after, new_id
 
 NONE: Final = UUID(int=0)  # before the first event
 # Which event each move of the active pointer is; the others change nothing that is served.
@@ -41,7 +42,11 @@ _LAST_ID: Final = (
 _LAST: Final = (
     sa.select(EventRow.id).where(EventRow.user_id == UserRow.id).order_by(EventRow.id.desc()).limit(1).scalar_subquery()
 )
-_LAST_IDS: Final = sa.select(UserRow.id, _LAST).where(UserRow.id.in_(sa.bindparam("user_ids", expanding=True)))
+_USERS: Final = Prepared(
+    lambda dialect: sa.select(UserRow.id, UserRow.application, _LAST).where(
+        UserRow.id.in_(one_of(dialect, "ids", sa.Uuid()))
+    )
+)
 _COLUMNS: Final = ("id", "application", "user_id", "kind", "data", "created_at")
 _INSERT_DELIVERIES: Final = sa.insert(cast(sa.Table, DeliveryRow.__table__))
 _WEBHOOKS: Final = (
@@ -54,8 +59,7 @@ _WEBHOOKS: Final = (
 )
 
 
-@dataclass(frozen=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """An event to be written. `data` is JSON, without floats that matter to the bit."""
 
     kind: EventKind
@@ -77,24 +81,26 @@ def write_many(session: Session, new: Sequence[NewEvent]) -> None:
     if not new:
         return
     session.flush()
-    now = db_now(session)
-    users = {user_id: session.get(UserRow, user_id) for event in new if (user_id := event.user_id) is not None}
-    last = {row[0]: row[1] for row in session.execute(_LAST_IDS, {"user_ids": list(users)})}
-    rows: list[tuple[UUID, str, UUID | None, EventKind, str, datetime]] = []
+    connection, now = session.connection(), db_now(session)
+    user_ids = list(dict.fromkeys(event.user_id for event in new if event.user_id is not None))
+    found = _USERS.rows(connection, ids=listed(connection, user_ids)) if user_ids else []
+    users = {hex_of(user_id): (application, last_id) for user_id, application, last_id in found}
+    last = {user: hex_of(last_id) for user, (_, last_id) in users.items() if last_id is not None}
+    created_at = driver_value(connection.dialect.name, now)
+    rows: list[tuple[str, str, str | None, EventKind, str, str]] = []
     for event in new:
-        user = users[event.user_id] if event.user_id is not None else None
-        event_id = _next_id(last.get(event.user_id) if event.user_id is not None else None)
-        if event.user_id is not None:
-            last[event.user_id] = event_id
-        application = user.application if user is not None else ""
-        rows.append((event_id, application, event.user_id, event.kind, json.dumps(event.data), now))
-    connection = session.connection()
-    insert_values(connection, cast(sa.Table, EventRow.__table__), _COLUMNS, rows)
+        user = event.user_id.hex if event.user_id is not None else None
+        event_id = new_hex_after(last.get(user) if user is not None else None)
+        if user is not None:
+            last[user] = event_id
+        application = users[user][0] if user is not None else ""
+        rows.append((event_id, application, user, event.kind, to_json(event.data).decode(), created_at))
+    insert_rows(connection, cast(sa.Table, EventRow.__table__), _COLUMNS, rows)
     # Locked: a webhook that is deleted meanwhile must not make this transaction fail.
     applications = sorted({application for _, application, *_ in rows})
     told = {each: connection.execute(_WEBHOOKS, {"application": each}).all() for each in applications}
     deliveries = [
-        {"id": new_id(), "webhook_id": webhook_id, "event_id": event_id, "attempts": 0, "next_at": now}
+        {"id": new_id(), "webhook_id": webhook_id, "event_id": UUID(event_id), "attempts": 0, "next_at": now}
         for event_id, application, _, kind, *_ in rows
         for webhook_id, kinds in told[application]
         if kind in kinds
@@ -121,9 +127,3 @@ def without_newer(session: Session, seen: Collection[tuple[UUID, UUID]]) -> set[
     for user_id in newest:
         newest[user_id] = last_id(session, user_id)
     return {(user_id, event_id) for user_id, event_id in seen if user_id in newest and newest[user_id] <= event_id}
-
-
-def _next_id(last: UUID | None) -> UUID:
-    """An id after the user's last one, even if a clock was set back or another host's clock is behind."""
-    new = new_id()
-    return new if last is None or new > last else UUID(int=last.int + 1)

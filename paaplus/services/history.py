@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 import sqlalchemy as sa
+from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
-from paaplus.db.bulk_insert import insert_values
+from paaplus.db.bulk_insert import insert_rows
+from paaplus.db.prepared import Prepared, listed, one_of
+from paaplus.db.raw_values import hex_of
+from paaplus.db.row_sets import driver_value
 from paaplus.db.tables import AdapterHistoryRow, AdapterRow, UserRow
 from paaplus.db.tables.models import PointerMove
 from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput
-from paaplus.ids import new_id
+from paaplus.ids import new_hex_after
 from paaplus.texts import trimmed_text
 
 _LAST: Final = (
@@ -26,14 +29,15 @@ _LAST: Final = (
     .limit(1)
     .scalar_subquery()
 )
-_LAST_IDS: Final = sa.select(UserRow.id, _LAST).where(UserRow.id.in_(sa.bindparam("user_ids", expanding=True)))
+_LAST_IDS: Final = Prepared(
+    lambda dialect: sa.select(UserRow.id, _LAST).where(UserRow.id.in_(one_of(dialect, "ids", sa.Uuid())))
+)
 _COLUMNS: Final = (
     "id", "user_id", "move", "from_adapter_id", "to_adapter_id", "actor", "reason", "details", "created_at",
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry. `from_id` and `to_id` are of versions."""
 
     user_id: UUID
@@ -42,7 +46,7 @@ class Entry:
     reason: str
     from_id: UUID | None = None
     to_id: UUID | None = None
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = MappingProxyType({})
 
 
 def write(
@@ -77,19 +81,16 @@ def write_many(session: Session, entries: Sequence[Entry]) -> None:
     if not all(trimmed.values()):
         raise InvalidInput("a reason is needed")
     session.flush()
+    connection = session.connection()
+    now = driver_value(connection.dialect.name, utcnow())
     user_ids = list(dict.fromkeys(entry.user_id for entry in entries))
-    last = {row[0]: row[1] for row in session.execute(_LAST_IDS, {"user_ids": user_ids})}
+    found = _LAST_IDS.rows(connection, ids=listed(connection, user_ids))
+    last = {hex_of(user_id): hex_of(last_id) if last_id is not None else None for user_id, last_id in found}
     rows = []
     for entry in entries:
-        last[entry.user_id] = entry_id = _after(last.get(entry.user_id))
-        rows.append(
-            (entry_id, entry.user_id, entry.move.value, entry.from_id, entry.to_id, entry.actor,
-             trimmed[entry.reason], json.dumps(entry.details), utcnow())
-        )  # fmt: skip
-    insert_values(session.connection(), cast(sa.Table, AdapterHistoryRow.__table__), _COLUMNS, rows)
-
-
-def _after(last: UUID | None) -> UUID:
-    """An id after the user's last one, even if a clock was set back or another host's clock is behind."""
-    new = new_id()
-    return new if last is None or new > last else UUID(int=last.int + 1)
+        user = entry.user_id.hex
+        last[user] = entry_id = new_hex_after(last.get(user))
+        from_id, to_id = (each.hex if each is not None else None for each in (entry.from_id, entry.to_id))
+        details = to_json(dict(entry.details)).decode()
+        rows.append((entry_id, user, entry.move, from_id, to_id, entry.actor, trimmed[entry.reason], details, now))
+    insert_rows(connection, cast(sa.Table, AdapterHistoryRow.__table__), _COLUMNS, rows)

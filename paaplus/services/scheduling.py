@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, Final, cast
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
 
 from paaplus import faults
 from paaplus.configs import PRIOR_STRATEGIES, Policy
@@ -19,13 +20,14 @@ from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
 from paaplus.db.locks import lock_user
 from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
-from paaplus.db.row_sets import encoded, row_set
+from paaplus.db.raw_values import document_of, moment_of, uuid_of
+from paaplus.db.row_sets import driver_value, encoded, row_set
 from paaplus.db.tables import AdapterRow, ExclusionRow, FeedbackRow, MatchRow, UserRow
 from paaplus.db.tables.events import EventKind
 from paaplus.db.tables.jobs import JobKind
 from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.tables.users import DueReason
-from paaplus.db.users import locked_user
+from paaplus.db.users import loaded_user, locked_user
 from paaplus.queue import jobs
 from paaplus.queue.jobs import DeadJob
 from paaplus.services import audit, events, history
@@ -118,6 +120,13 @@ DUE_COLUMNS: Final = (
 )
 
 
+def due_state(row: Sequence[Any]) -> DueState:
+    """Of `DUE_COLUMNS` as the driver gives them."""
+    policy, pending_count, pending_since, last_trained_at, next_due_at, reason = row
+    moments = moment_of(pending_since), moment_of(last_trained_at), moment_of(next_due_at)
+    return DueState(document_of(policy), pending_count, *moments, reason)
+
+
 def _policy(overrides: dict[str, Any]) -> Policy:
     return _DEFAULT_POLICY if not overrides else _parsed_policy(json.dumps(overrides, sort_keys=True))
 
@@ -133,7 +142,7 @@ def pending_feedback(session: Session, user_id: UUID) -> int:
     return count or 0
 
 
-_REFRESHED: Final = ("pending_count", "pending_since", "next_due_at", "due_reason")
+DUE_WRITTEN: Final = ("pending_count", "pending_since", "next_due_at", "due_reason")
 
 
 def refresh_due(session: Session, user: UserRow) -> None:
@@ -142,46 +151,75 @@ def refresh_due(session: Session, user: UserRow) -> None:
     Call it in the transaction of every change that this depends on. `intake` alone keeps the counters up to date by
     itself, because counting again would cost as much as there are pending events.
     """
-    refresh_due_of(session, [user])
+    refresh_due_of(session, [user.id])
 
 
-def refresh_due_of(session: Session, users: Sequence[UserRow]) -> None:
+def refresh_due_of(session: Session, user_ids: Collection[UUID]) -> None:
     """As `refresh_due`, for several users, in statements for all of them."""
-    session.flush()
-    user_ids = [user.id for user in users]
     pending = count_pending(session, user_ids)
     retracting, now = with_new_retraction(session, user_ids), db_now(session)
-    for user in users:
-        count, since = pending[user.id]
-        state = DueState(user.policy, count, since, user.last_trained_at, user.next_due_at, user.due_reason)
-        state.decide(now, has_new_retraction=user.id in retracting)
-        for (
-            name
-        ) in _REFRESHED:  # of many users at once most stay as they are, and a row that is set costs as if it changed
-            if getattr(user, name) != (value := getattr(state, name)):
-                setattr(user, name, value)
+    connection = session.connection()
+    changed: dict[UUID, tuple[Any, ...]] = {}
+    for raw_id, *columns in _DUE.rows(connection, ids=listed(connection, user_ids)):
+        user_id, state = uuid_of(raw_id), due_state(columns)
+        before = [getattr(state, name) for name in DUE_WRITTEN]
+        state.pending_count, state.pending_since = pending[user_id]
+        state.decide(now, has_new_retraction=user_id in retracting)
+        # Of many users at once most stay as they are, and a row that is written costs as if it changed.
+        if before != (after := [getattr(state, name) for name in DUE_WRITTEN]):
+            changed[user_id] = tuple(after)
+    _write_due(session, changed)
+
+
+def _write_due(session: Session, due: Mapping[UUID, Sequence[Any]]) -> None:
+    """Write `DUE_WRITTEN` of users."""
+    if not due:
+        return
+    connection = session.connection()
+    rows = encoded(connection.dialect.name, ((user_id, *values) for user_id, values in due.items()))
+    _WRITE_DUE.rows(connection, users=rows)
+    for user_id, values in due.items():
+        if (user := loaded_user(session, user_id)) is not None:
+            for name, value in zip(DUE_WRITTEN, values, strict=True):
+                set_committed_value(user, name, value)
 
 
 def count_pending(session: Session, user_ids: Collection[UUID]) -> dict[UUID, tuple[int, datetime | None]]:
     """Users' pending events, counted in the log, by user: how many, and when the first was received."""
-    rows = session.execute(_PENDING, {"user_ids": list(user_ids)})
-    return {user_id: (num, since) for user_id, num, since in rows}
+    session.flush()
+    connection = session.connection()
+    rows = _PENDING.rows(connection, ids=listed(connection, user_ids))
+    return {uuid_of(user_id): (num, moment_of(since)) for user_id, num, since in rows}
 
 
-_PENDING: Final = (
-    sa.select(UserRow.id, sa.func.count(FeedbackRow.id), sa.func.min(FeedbackRow.received_at))
-    .join(
-        FeedbackRow,
-        sa.and_(
-            FeedbackRow.user_id == UserRow.id,
-            FeedbackRow.sequence > UserRow.trained_sequence,
-            ~sa.exists().where(ExclusionRow.feedback_id == FeedbackRow.id, ExclusionRow.released_at.is_(None)),
-        ),
-        isouter=True,
-    )
-    .where(UserRow.id.in_(sa.bindparam("user_ids", expanding=True)))
-    .group_by(UserRow.id)
+_DUE: Final = Prepared(
+    lambda dialect: sa.select(UserRow.id, *DUE_COLUMNS).where(UserRow.id.in_(one_of(dialect, "ids", sa.Uuid())))
 )
+_PENDING: Final = Prepared(
+    lambda dialect: (
+        sa.select(UserRow.id, sa.func.count(FeedbackRow.id), sa.func.min(FeedbackRow.received_at))
+        .join(
+            FeedbackRow,
+            sa.and_(
+                FeedbackRow.user_id == UserRow.id,
+                FeedbackRow.sequence > UserRow.trained_sequence,
+                ~sa.exists().where(ExclusionRow.feedback_id == FeedbackRow.id, ExclusionRow.released_at.is_(None)),
+            ),
+            isouter=True,
+        )
+        .where(UserRow.id.in_(one_of(dialect, "ids", sa.Uuid())))
+        .group_by(UserRow.id)
+    )
+)
+
+
+def _writing_due(dialect: str) -> sa.Update:
+    table = cast(sa.Table, UserRow.__table__)
+    rows = row_set(dialect, "users", {name: table.c[name].type for name in ("id", *DUE_WRITTEN)})
+    return sa.update(table).where(table.c.id == rows.c.id).values({name: rows.c[name] for name in DUE_WRITTEN})
+
+
+_WRITE_DUE: Final = Prepared(_writing_due)
 
 
 def with_new_retraction(session: Session, user_ids: Iterable[UUID]) -> set[UUID]:
@@ -324,37 +362,48 @@ def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -
     now = db_now(session)
     # A later time of a reason that counts from the moment of the change was written before the clock was set back.
     session.execute(sa.update(UserRow).where(UserRow.next_due_at > now, AT_ONCE).values(next_due_at=now))
-    due = session.execute(
-        sa.select(UserRow.id, UserRow.policy, UserRow.due_reason)
-        .where(UserRow.next_due_at <= now)
-        .order_by(UserRow.next_due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True, key_share=True)
-    ).all()
-    if not due:
-        return 0
-    ready: list[tuple[UUID, str]] = []
-    cleared: list[tuple[UUID, str | None]] = []
-    for user_id, overrides, reason in due:
-        if _policy(overrides).paused:
-            cleared.append((user_id, reason if reason in STARTING_POINT_REASONS else None))
-        else:
-            ready.append((user_id, reason or DueReason.NEW_FEEDBACK))
-            cleared.append((user_id, None))
+    connection = session.connection()
+    rows = _DUE_NOW.rows(connection, now=driver_value(connection.dialect.name, now), limit=limit)
+    paused = [(user_id, reason) for user_id, policy, reason in rows if _policy(document_of(policy)).paused]
+    waiting = {user_id for user_id, _ in paused}
+    ready = [(user_id, reason or DueReason.NEW_FEEDBACK) for user_id, _, reason in rows if user_id not in waiting]
     ready.sort()
     jobs.enqueue_adaptations(
         session, ready, queue=settings.adaptation_queue, max_attempts=settings.max_attempts, now=now
     )
-    dialect = session.get_bind().dialect.name
-    session.connection().execute(_clearing(dialect), {"users": encoded(dialect, cleared)})
-    return len(due)
+    _clear(connection, _CLEAR, [user_id for user_id, _ in ready])
+    _clear(connection, _CLEAR, [user_id for user_id, reason in paused if reason not in STARTING_POINT_REASONS])
+    _clear(connection, _CLEAR_TIME, [user_id for user_id, reason in paused if reason in STARTING_POINT_REASONS])
+    return len(rows)
 
 
-@cache
-def _clearing(dialect: str) -> sa.Update:
+_DUE_NOW: Final = Prepared(
+    lambda _: (
+        sa.select(UserRow.id, UserRow.policy, UserRow.due_reason)
+        .where(UserRow.next_due_at <= sa.bindparam("now"))
+        .order_by(UserRow.next_due_at)
+        .limit(sa.bindparam("limit"))
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+)
+
+
+def _clearing(**values: None) -> Prepared:
     table = cast(sa.Table, UserRow.__table__)
-    rows = row_set(dialect, "users", {"id": sa.Uuid(), "due_reason": sa.String()})
-    return sa.update(table).where(table.c.id == rows.c.id).values(next_due_at=None, due_reason=rows.c.due_reason)
+    return Prepared(
+        lambda dialect: (
+            sa.update(table).where(table.c.id.in_(one_of(dialect, "ids", sa.Uuid()))).values(next_due_at=None, **values)
+        )
+    )
+
+
+_CLEAR_TIME: Final = _clearing()
+_CLEAR: Final = _clearing(due_reason=None)
+
+
+def _clear(connection: sa.Connection, statement: Prepared, user_ids: list[Any]) -> None:
+    if user_ids:
+        statement.rows(connection, ids=listed(connection, user_ids))
 
 
 def scan(database: Database, settings: Settings) -> ScanReport:

@@ -32,6 +32,11 @@ class Base(DeclarativeBase):
     }
 
 
+def partial(name: str, *columns: str, where: str, unique: bool = False) -> sa.Index:
+    """An index over the rows that satisfy `where`; SQLite and PostgreSQL both have them."""
+    return sa.Index(name, *columns, unique=unique, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+
+
 def partial_unique(name: str, *columns: str, where: str) -> sa.Index:
-    """A unique index over the rows that satisfy `where`; SQLite and PostgreSQL both have them."""
-    return sa.Index(name, *columns, unique=True, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+    """A unique index over the rows that satisfy `where`."""
+    return partial(name, *columns, where=where, unique=True)

@@ -10,7 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from paaplus.db.tables.base import Base, partial_unique
+from paaplus.db.tables.base import Base, partial, partial_unique
 from paaplus.db.types import enum_type
 
 
@@ -49,10 +49,9 @@ class JobRow(Base):
     __table_args__ = (
         partial_unique("uq_jobs_one_running_per_lock", "lock_key", where="state = 'running'"),
         partial_unique("uq_jobs_one_queued_per_lock", "lock_key", where="state = 'queued'"),
-        sa.Index("ix_jobs_ready", "state", "queue", "priority", "run_after"),
-        sa.Index("ix_jobs_lease", "state", "lease_expires_at"),
+        # Few: each index costs every new job, and every change of a state. Expired leases are found by `ix_jobs_turns`.
+        partial("ix_jobs_started", "started_at", "application", where="started_at IS NOT NULL"),
         sa.Index("ix_jobs_turns", "state", "application", "queue", "priority", "run_after"),
-        sa.Index("ix_jobs_started", "started_at", "application"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

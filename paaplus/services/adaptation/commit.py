@@ -115,7 +115,7 @@ def _write(session: Session, ended: Sequence[Ended]) -> None:
             _retire(session, each.user, each.result.retire_reason)
         each.user.trained_sequence = max(each.user.trained_sequence, each.result.to_sequence)
         each.user.last_trained_at = utcnow()
-    scheduling.refresh_due_of(session, [each.user for each in ended])
+    scheduling.refresh_due_of(session, [each.user.id for each in ended])
     events.write_many(
         session, [events.NewEvent(EventKind.TRAINING_FINISHED, each.user.id, told(each)) for each in ended]
     )

@@ -63,7 +63,7 @@ class KnownLogs:
         changed = [(user, 1) for user in users if user.id in first_of and user.id not in usable]
         if changed:
             rows_of |= feedback_log.event_rows(session, changed)
-        spans_of = feedback_log.exclusions_of(session, users)
+        spans_of = feedback_log.exclusions_of(session, [user.id for user in users])
         logs = {}
         for user in users:
             rows, before = rows_of[user.id], usable.get(user.id)

@@ -1,14 +1,17 @@
 """Rollbacks of many users at once: of every active version that a run, a time, a strategy or a source of feedback made.
 
-Each user has a history and an audit entry of their own; some hundred users share a transaction. A user who was rolled
+Each user has a history and an audit entry of their own; hundreds of users share a transaction. A user who was rolled
 back does not match any more, so the same call again goes on where the last one ended.
 """
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -16,6 +19,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from paaplus.db.engine import Database
+from paaplus.db.prepared import listed, one_of
+from paaplus.db.raw_values import raw, uuid_of
 from paaplus.db.tables import AdapterRow, FeedbackRow, UserRow
 from paaplus.db.tables.models import AdapterState
 from paaplus.errors import InvalidInput, PaaplusError
@@ -26,7 +31,8 @@ from paaplus.services.adapters.rollbacks import BASE, Feedback, Target, Wanted
 _LOCKED = "55P03"  # PostgreSQL's code: another transaction keeps the row
 _LOCKED_TOLD = "another transaction keeps this user's row; the same call again tries it again"
 MAX_USERS = 1_000  # of one call
-AT_ONCE = 100  # users in one transaction
+AT_ONCE = 250  # users in one transaction
+EVENTS_AT_ONCE = 20_000  # of their logs together
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,32 +121,89 @@ def roll_back(
         with database.session() as session:
             details = {"num_users": len(found), "feedback": feedback, "conditions": _told(selection)}
             audit.record(session, actor=actor, action="bulk_rollback", subject_id=None, details=details)
-    act = partial(_roll_back, database, selection, feedback=feedback, actor=actor, reason=reason, dry_run=dry_run)
-    parts = [found[first : first + AT_ONCE] for first in range(0, len(found), AT_ONCE)]
-    return BulkReport([user for part in parts for user in act(part)], found[-1][0] if len(found) == limit else None)
+    query = _targets_query(database.engine.dialect.name, selection)
+    act = partial(_roll_back, database, query, feedback=feedback, actor=actor, reason=reason, dry_run=dry_run)
+    users = [user for part in _parts(found) for user in act(part)]
+    return BulkReport(users, found[-1].user_id if len(found) == limit else None)
 
 
-def _active(session: Session, selection: Selection, limit: int, after: UUID | None) -> list[tuple[UUID, int]]:
-    """Users in order of id, and the numbers of their active versions."""
+def roll_back_all(
+    database: Database,
+    selection: Selection,
+    *,
+    feedback: Feedback = "exclude",
+    actor: str,
+    reason: str,
+    dry_run: bool = False,
+) -> Iterator[BulkReport]:
+    """As `roll_back`, again and again until no user is left. For a process that does nothing else.
+
+    What the process has loaded by now is kept out of garbage collections meanwhile. To look through it costs a tenth of
+    a second each time, mostly while a transaction keeps other writers waiting.
+    """
+    after: UUID | None = None
+    gc.freeze()
+    try:
+        while True:
+            report = roll_back(
+                database, selection, feedback=feedback, actor=actor, reason=reason, dry_run=dry_run, after=after
+            )
+            yield report
+            after = report.next_after
+            if after is None:
+                return
+    finally:
+        gc.unfreeze()
+
+
+class _Active(NamedTuple):
+    """A user's active version. `num_events`: of the user's log."""
+
+    user_id: UUID
+    number: int
+    num_events: int
+
+
+def _parts(found: Sequence[_Active]) -> Iterator[list[_Active]]:
+    """Users of one transaction each: other writers wait for it."""
+    part: list[_Active] = []
+    num_events = 0
+    for each in found:
+        if part and (len(part) == AT_ONCE or num_events + each.num_events > EVENTS_AT_ONCE):
+            yield part
+            part, num_events = [], 0
+        part.append(each)
+        num_events += each.num_events
+    if part:
+        yield part
+
+
+def _active(session: Session, selection: Selection, limit: int, after: UUID | None) -> list[_Active]:
+    """In order of their users' ids."""
+    return [_Active(*row) for row in session.execute(_active_query(selection, limit, after))]
+
+
+def _active_query(selection: Selection, limit: int, after: UUID | None) -> sa.Select[*tuple[UUID, int, int]]:
+    """The users' order is that of an index, so that the database reads on where it ended, and sorts nothing."""
+    ordered = AdapterRow.user_id if selection.application is None else UserRow.id
     query = (
-        sa.select(AdapterRow.user_id, AdapterRow.number)
+        sa.select(AdapterRow.user_id, AdapterRow.number, UserRow.feedback_sequence)
+        .join(UserRow, UserRow.id == AdapterRow.user_id)
         .where(AdapterRow.state == AdapterState.ACTIVE, selection.condition())
-        .order_by(AdapterRow.user_id)
+        .order_by(ordered)
         .limit(limit)
     )
     if selection.application is not None:
-        query = query.join(UserRow, UserRow.id == AdapterRow.user_id).where(
-            UserRow.application == selection.application
-        )
+        query = query.where(UserRow.application == selection.application)
     if after is not None:
-        query = query.where(AdapterRow.user_id > after)
-    return [(user_id, number) for user_id, number in session.execute(query)]
+        query = query.where(ordered > after)
+    return query
 
 
 def _roll_back(
     database: Database,
-    selection: Selection,
-    found: list[tuple[UUID, int]],
+    query: sa.Select[Any],
+    found: Sequence[_Active],
     *,
     feedback: Feedback,
     actor: str,
@@ -150,43 +213,62 @@ def _roll_back(
     """Users in one transaction; if that fails, each in one of their own, so that only the faulty one is not done."""
     try:
         with database.read_session() as session:
-            targets = _targets(session, selection, dict(found))
-        wanted = [Wanted(user_id, targets[user_id], number) for user_id, number in found]
+            targets = _targets(session, query, {each.user_id: each.number for each in found})
+        wanted = [Wanted(each.user_id, targets[each.user_id], each.number) for each in found]
         if dry_run:
             with database.read_session() as session:
+                _plan_anew(session)
                 outcomes = rollbacks.preview_many(session, wanted, feedback=feedback)
         else:
             with database.session() as session:
+                _plan_anew(session)
                 outcomes = rollbacks.rollback_many(session, wanted, feedback=feedback, actor=actor, reason=reason)
     except (PaaplusError, OperationalError) as error:
         if isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) != _LOCKED:
             raise  # the database is away
         if len(found) == 1:
             told = _LOCKED_TOLD if isinstance(error, OperationalError) else str(error)
-            return [UserRollback(*found[0], None, told)]
-        act = partial(_roll_back, database, selection, feedback=feedback, actor=actor, reason=reason, dry_run=dry_run)
+            return [UserRollback(found[0].user_id, found[0].number, None, told)]
+        act = partial(_roll_back, database, query, feedback=feedback, actor=actor, reason=reason, dry_run=dry_run)
         return [user for each in found for user in act([each])]
     return [
-        UserRollback(*each, None, str(outcome))
+        UserRollback(each.user_id, each.number, None, str(outcome))
         if isinstance(outcome, PaaplusError)
-        else UserRollback(*each, outcome.to_number)
+        else UserRollback(each.user_id, each.number, outcome.to_number)
         for each, outcome in zip(found, outcomes, strict=True)
     ]
 
 
-def _targets(session: Session, selection: Selection, active_number: dict[UUID, int]) -> dict[UUID, list[Target]]:
-    """By user: earlier versions that were active and do not meet the selection, newest first; then the base model."""
-    rows = session.execute(
-        sa.select(AdapterRow.user_id, AdapterRow.number)
+def _plan_anew(session: Session) -> None:
+    """Let PostgreSQL plan each statement of the transaction for the tables as they are.
+
+    It keeps plans of statements that it has met some times. Exclusions may be none then, and a million when the last
+    users are rolled back: the kept plan reads all of them for each user.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(sa.text("SET LOCAL plan_cache_mode = force_custom_plan"))
+
+
+def _targets_query(dialect: str, selection: Selection) -> sa.Select[Any]:
+    """Versions of users that were active and do not meet the selection, newest first."""
+    return (
+        sa.select(raw(AdapterRow.user_id), AdapterRow.number)
         .where(
-            AdapterRow.user_id.in_(active_number),
+            AdapterRow.user_id.in_(one_of(dialect, "ids", sa.Uuid())),
             AdapterRow.state == AdapterState.RETIRED,
             ~selection.condition(),
         )
         .order_by(AdapterRow.number.desc())
     )
+
+
+def _targets(session: Session, query: sa.Select[Any], active_number: dict[UUID, int]) -> dict[UUID, list[Target]]:
+    """By user: versions from before the active one that `query` finds, newest first; then the base model."""
+    connection = session.connection()
+    rows = connection.execute(query, {"ids": listed(connection, list(active_number))})
     targets: dict[UUID, list[Target]] = {user_id: [] for user_id in active_number}
-    for user_id, number in rows:
+    for raw_id, number in rows:
+        user_id = uuid_of(raw_id)
         if number < active_number[user_id]:
             targets[user_id].append(number)
     return {user_id: [*numbers, BASE] for user_id, numbers in targets.items()}

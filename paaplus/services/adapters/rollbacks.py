@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from paaplus.db.locks import lock_users
+from paaplus.db.locks import lock_epochs
 from paaplus.db.prepared import Prepared, listed, one_of
 from paaplus.db.raw_values import uuid_of
 from paaplus.db.row_sets import encoded, row_set
@@ -22,7 +21,6 @@ from paaplus.services.adapters import alignment, versions
 from paaplus.services.adapters.alignment import Aligned
 from paaplus.services.adapters.versions import MATCHED_NUMBER, NO_VERSION, Key, Move, PointerChange
 from paaplus.services.feedback import event_numbers
-from paaplus.services.feedback.event_numbers import EventNumbers
 
 BASE: Final = "base"  # as target: no adapter, the base model's generic scores
 
@@ -30,8 +28,7 @@ Target = int | Literal["base"] | None  # version number; None: the active versio
 Feedback = Literal["exclude", "keep"]
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """The rollback of one user.
 
     Attributes:
@@ -57,12 +54,10 @@ class _Version(NamedTuple):
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Planned:
+class _Planned(NamedTuple):
     """A rollback that is possible."""
 
-    user: UserRow
-    log: EventNumbers
+    user_id: UUID
     current: _Version
     target: _Version | None
     aligned: Aligned
@@ -112,20 +107,20 @@ def rollback_many(
     session: Session, wanted: Sequence[Wanted], *, feedback: Feedback, actor: str, reason: str
 ) -> list[PointerChange | PaaplusError]:
     """As `rollback`, for different users. The error of one is in its place; the others are rolled back."""
-    users = lock_users(session, [each.user_id for each in wanted])
-    plans = _plans(session, wanted, users, exclude=feedback == "exclude")
+    epochs = lock_epochs(session, [each.user_id for each in wanted])
+    plans = _plans(session, wanted, epochs, exclude=feedback == "exclude")
     possible = [plan for plan in plans if isinstance(plan, _Planned)]
     if possible:
-        changes = [(plan.user, plan.log, plan.aligned) for plan in possible]
+        changes = [(plan.user_id, epochs[plan.user_id], plan.aligned) for plan in possible]
         alignment.write(session, changes, actor=actor, reason=reason)
         keys = [(_key(plan.current), _key(plan.target)) for plan in possible]
         versions.replace_active(session, keys)
         moves = [
-            Move(plan.user.id, PointerMove.ROLLED_BACK, current, target, actor, reason,
+            Move(plan.user_id, PointerMove.ROLLED_BACK, current, target, actor, reason,
                  {"feedback": feedback, **plan.aligned.counts})
             for plan, (current, target) in zip(possible, keys, strict=True)
         ]  # fmt: skip
-        versions.record_moves(session, [plan.user for plan in possible], moves)
+        versions.record_moves(session, moves)
     return [_change(plan) if isinstance(plan, _Planned) else plan for plan in plans]
 
 
@@ -133,47 +128,61 @@ def preview_many(
     session: Session, wanted: Sequence[Wanted], *, feedback: Feedback
 ) -> list[PointerChange | PaaplusError]:
     """What `rollback_many` would do now. Changes and locks nothing."""
-    users = session.execute(sa.select(UserRow).where(UserRow.id.in_([each.user_id for each in wanted]))).scalars()
-    plans = _plans(session, wanted, {user.id: user for user in users}, exclude=feedback == "exclude")
+    connection = session.connection()
+    rows = _USERS.rows(connection, ids=listed(connection, [each.user_id for each in wanted]))
+    plans = _plans(session, wanted, {uuid_of(user_id) for (user_id,) in rows}, exclude=feedback == "exclude")
     return [_change(plan) if isinstance(plan, _Planned) else plan for plan in plans]
 
 
 def _change(plan: _Planned) -> PointerChange:
-    return PointerChange(plan.user.id, plan.current.number, _key(plan.target).number, **plan.aligned.counts)
+    return PointerChange(plan.user_id, plan.current.number, _key(plan.target).number, **plan.aligned.counts)
 
 
 def _plans(
-    session: Session, wanted: Sequence[Wanted], users: dict[UUID, UserRow], *, exclude: bool
+    session: Session, wanted: Sequence[Wanted], users: Collection[UUID], *, exclude: bool
 ) -> list[_Planned | PaaplusError]:
-    """What becomes of each. A target that is not possible gives way to the next one."""
+    """What becomes of each. A target that is not possible gives way to the next one.
+
+    Args:
+        users: those that exist.
+    """
     active = _active(session, users)
-    plans: dict[UUID, _Planned | PaaplusError] = {}
+    targets: dict[UUID, _Version | None] = {}
+    changes: dict[UUID, Aligned] = {}
+    refused: dict[UUID, PaaplusError] = {}
     open_targets: dict[UUID, list[Target]] = {}
     for each in wanted:
-        refused = _refusal(each, users, active)
-        if refused is None:
+        refusal = _refusal(each, users, active)
+        if refusal is None:
             open_targets[each.user_id] = list(reversed(each.targets))
         else:
-            plans[each.user_id] = refused
-    logs = event_numbers.read_many(session, [users[user_id] for user_id in open_targets])
+            refused[each.user_id] = refusal
+    logs = event_numbers.read_many(session, event_numbers.with_exceptions(session, list(open_targets)))
     while open_targets:
-        asked = {user_id: targets.pop() for user_id, targets in open_targets.items()}
-        found = _targets(session, asked, active)
-        for user_id, target in found.items():
+        asked = {user_id: given.pop() for user_id, given in open_targets.items()}
+        for user_id, target in _targets(session, asked, active).items():
             try:
                 if isinstance(target, PaaplusError):
                     raise target
-                change = alignment.aligned(logs[user_id], target, exclude=exclude)
-                plans[user_id] = _Planned(users[user_id], logs[user_id], active[user_id], target, change)
+                if user_id in logs:
+                    changes[user_id] = alignment.aligned(logs[user_id], target, exclude=exclude)
+                targets[user_id] = target
             except PaaplusError as error:
                 if open_targets[user_id]:
                     continue
-                plans[user_id] = error
+                refused[user_id] = error
             del open_targets[user_id]
-    return [plans[each.user_id] for each in wanted]
+    others = {user_id: target for user_id, target in targets.items() if user_id not in changes}
+    changes |= alignment.aligned_without_exceptions(session, others, exclude=exclude)
+    return [
+        refused[user_id]
+        if user_id in refused
+        else _Planned(user_id, active[user_id], targets[user_id], changes[user_id])
+        for user_id in (each.user_id for each in wanted)
+    ]
 
 
-def _refusal(wanted: Wanted, users: dict[UUID, UserRow], active: dict[UUID, _Version]) -> PaaplusError | None:
+def _refusal(wanted: Wanted, users: Collection[UUID], active: dict[UUID, _Version]) -> PaaplusError | None:
     user_id, current = wanted.user_id, active.get(wanted.user_id)
     if user_id not in users:
         return NotFound(f"user {user_id} does not exist")
@@ -231,6 +240,7 @@ def _key(version: _Version | None) -> Key:
     return NO_VERSION if version is None else Key(uuid_of(version.id), version.number)
 
 
+_USERS: Final = Prepared(lambda dialect: sa.select(UserRow.id).where(UserRow.id.in_(one_of(dialect, "ids", sa.Uuid()))))
 _COLUMNS: Final = (
     AdapterRow.id,
     AdapterRow.user_id,

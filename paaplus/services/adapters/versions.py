@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -12,38 +12,41 @@ from sqlalchemy.orm import Session, undefer
 from sqlalchemy.orm.attributes import set_committed_value
 
 from paaplus import faults
+from paaplus.db.prepared import Prepared, listed, one_of
 from paaplus.db.tables import AdapterHistoryRow, AdapterRow, RunRow, UserRow
 from paaplus.db.tables.models import AdapterState, PointerMove
-from paaplus.db.users import locked_user
+from paaplus.db.users import loaded_user, locked_user
 from paaplus.errors import Conflict, NotFound
 from paaplus.services import audit, events, scheduling
 from paaplus.services import history as pointer_history
 from paaplus.services.adapters import alignment
 
 MATCHED_NUMBER: Final = 0  # of the version that a match makes before any training
+_VERSIONS: Final = cast(sa.Table, AdapterRow.__table__)
+_USERS: Final = cast(sa.Table, UserRow.__table__)
 _ACTIVE: Final = sa.select(AdapterRow).where(
     AdapterRow.user_id == sa.bindparam("user_id"), AdapterRow.state == AdapterState.ACTIVE
 )
 _ACTIVE_KEYS: Final = sa.select(AdapterRow.user_id, AdapterRow.id, AdapterRow.number).where(
     AdapterRow.user_id.in_(sa.bindparam("user_ids", expanding=True)), AdapterRow.state == AdapterState.ACTIVE
 )
-_RETIRE: Final = (
-    sa.update(AdapterRow)
-    .where(AdapterRow.id.in_(sa.bindparam("version_ids", expanding=True)))
-    .values(state=AdapterState.RETIRED)
-    .execution_options(synchronize_session=False)
-)
-_NEXT_EPOCH: Final = (
-    sa.update(UserRow)
-    .where(UserRow.id.in_(sa.bindparam("user_ids", expanding=True)))
-    .values(epoch=UserRow.epoch + 1)
-    .execution_options(synchronize_session=False)
-)
-_ACTIVATE: Final = (
-    sa.update(AdapterRow)
-    .where(AdapterRow.id.in_(sa.bindparam("version_ids", expanding=True)))
-    .values(state=AdapterState.ACTIVE)
-    .execution_options(synchronize_session=False)
+
+
+def _to_state(state: AdapterState) -> Prepared:
+    """Sets the state of versions."""
+    return Prepared(
+        lambda dialect: (
+            sa.update(_VERSIONS).where(_VERSIONS.c.id.in_(one_of(dialect, "ids", sa.Uuid()))).values(state=state)
+        )
+    )
+
+
+_RETIRE: Final = _to_state(AdapterState.RETIRED)
+_ACTIVATE: Final = _to_state(AdapterState.ACTIVE)
+_NEXT_EPOCH: Final = Prepared(
+    lambda dialect: (
+        sa.update(_USERS).where(_USERS.c.id.in_(one_of(dialect, "ids", sa.Uuid()))).values(epoch=_USERS.c.epoch + 1)
+    )
 )
 
 
@@ -57,8 +60,7 @@ class Key(NamedTuple):
 NO_VERSION: Final = Key(None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """An entry of the history about versions."""
 
     user_id: UUID
@@ -224,17 +226,24 @@ def active_keys(session: Session, user_ids: Collection[UUID]) -> dict[UUID, Key]
 
 def retire(session: Session, active: Collection[Key]) -> None:
     """Retire active versions whose successors are inserted next, in the same transaction."""
-    session.execute(_RETIRE, {"version_ids": [key.id for key in active]})
+    _set_state(session, _RETIRE, active)
     faults.point("old_version_retired")
 
 
 def replace_active(session: Session, moves: Sequence[tuple[Key, Key]]) -> None:
     """As `point`, for many users: from the active version of each to another one of the same user."""
     retire(session, [current for current, _ in moves])
-    session.execute(_ACTIVATE, {"version_ids": [target.id for _, target in moves if target.id is not None]})
+    _set_state(session, _ACTIVATE, [target for _, target in moves])
     for row in session.identity_map.values():
         if isinstance(row, AdapterRow):
             session.expire(row, ["state"])
+
+
+def _set_state(session: Session, statement: Prepared, versions: Collection[Key]) -> None:
+    session.flush()
+    connection, ids = session.connection(), [key.id for key in versions if key.id is not None]
+    if ids:
+        statement.rows(connection, ids=listed(connection, ids))
 
 
 def _number(row: AdapterRow | None) -> int | None:
@@ -265,24 +274,27 @@ def _record(
     reason: str,
     details: dict[str, Any],
 ) -> None:
-    record_moves(session, [user], [Move(user.id, move, key_of(current), key_of(target), actor, reason, details)])
+    record_moves(session, [Move(user.id, move, key_of(current), key_of(target), actor, reason, details)])
 
 
-def record_moves(session: Session, users: Sequence[UserRow], moves: Sequence[Move]) -> None:
-    """Write history and audit of one move of each (locked) user.
+def record_moves(session: Session, moves: Sequence[Move]) -> None:
+    """Write history and audit of moves, each of another (locked) user.
 
     Counts the epochs up, so that a running training cannot commit.
     """
-    session.execute(_NEXT_EPOCH, {"user_ids": [user.id for user in users]})
-    for user in users:
-        set_committed_value(user, "epoch", user.epoch + 1)
+    session.flush()
+    connection, user_ids = session.connection(), [each.user_id for each in moves]
+    _NEXT_EPOCH.rows(connection, ids=listed(connection, user_ids))
+    for user_id in user_ids:
+        if (user := loaded_user(session, user_id)) is not None:
+            set_committed_value(user, "epoch", user.epoch + 1)
     write_histories(session, moves)
     acts = []
     for each in moves:
         details = {"from": each.current.number, "to": each.target.number, **each.details}
         acts.append(audit.Act(each.actor, each.move.value, each.user_id, details))
     audit.record_many(session, acts)
-    scheduling.refresh_due_of(session, users)
+    scheduling.refresh_due_of(session, user_ids)
     faults.point("pointer_moved")
 
 

@@ -6,17 +6,17 @@ A rollback makes them, or the gate: those are a *quarantine*, which the gate may
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus.db.bulk_insert import insert_rows
-from paaplus.db.prepared import plain
+from paaplus.db.prepared import Prepared
 from paaplus.db.raw_values import raw, uuid_of
-from paaplus.db.row_sets import driver_value
+from paaplus.db.row_sets import driver_value, encoded, row_set
+from paaplus.db.selected import given, id_values, numbered_id
 from paaplus.db.tables import ExclusionRow, FeedbackRow, UserRow
 from paaplus.db.tables.models import PointerMove
 from paaplus.db.types import utcnow
@@ -27,31 +27,69 @@ from paaplus.services import audit, history, scheduling
 from paaplus.services.feedback.counted_events import GATE
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """Events of a (locked) user whose exclusion begins or ends, by id, as the driver gives these."""
+class Changed(NamedTuple):
+    """Events whose exclusion begins or ends, by id, as the driver gives these. `epoch`: of the (locked) user."""
 
-    user: UserRow
+    user_id: UUID
+    epoch: int
     feedback_ids: Sequence[Any]
 
 
 def exclude(session: Session, user: UserRow, sequences: Collection[int], *, actor: str, reason: str) -> None:
     """Exclude events of the user's log. The caller must count the user's epoch up afterwards."""
-    exclude_many(session, [Changed(user, _feedback_ids(session, user.id, sequences))], actor=actor, reason=reason)
+    change = Changed(user.id, user.epoch, _feedback_ids(session, user.id, sequences))
+    exclude_many(session, [change], actor=actor, reason=reason)
 
 
 def exclude_many(session: Session, changes: Sequence[Changed], *, actor: str, reason: str) -> None:
     """As `exclude`, for several users, in one statement."""
     connection = session.connection()
-    dialect = connection.dialect.name
-    now = driver_value(dialect, utcnow())
-    rows = []
-    for each in changes:
-        shared = reason, actor, each.user.epoch + 1, now
-        user_id = plain(connection, each.user.id)
-        rows += [(new_hex(), user_id, feedback_id, *shared) for feedback_id in each.feedback_ids]
-    if rows:
+    now = driver_value(connection.dialect.name, utcnow())
+    rows = (
+        (new_hex(), feedback_id, each.user_id.hex, reason, actor, each.epoch + 1, now)
+        for each in changes
+        for feedback_id in each.feedback_ids
+    )
+    if any(each.feedback_ids for each in changes):
         insert_rows(connection, _EXCLUSIONS, _COLUMNS, rows)
+
+
+class Later(NamedTuple):
+    """All events of a (locked) user after a sequence number. `epoch`: the user's."""
+
+    user_id: UUID
+    epoch: int
+    high_water: int
+
+
+def exclude_later(session: Session, changes: Sequence[Later], *, actor: str, reason: str) -> None:
+    """As `exclude_many`, of users without exceptions: see `event_numbers.with_exceptions`. By the database alone."""
+    if not changes:
+        return
+    connection = session.connection()
+    dialect = connection.dialect.name
+    _EXCLUDE_LATER.rows(
+        connection,
+        users=encoded(dialect, changes),
+        reason=reason,
+        actor=actor,
+        now=driver_value(dialect, utcnow()),
+        **id_values(),
+    )
+
+
+def _excluding_later(dialect: str) -> sa.Insert:
+    users = row_set(dialect, "users", {"user_id": sa.Uuid(), "epoch": sa.Integer(), "high_water": sa.Integer()})
+    selected = sa.select(
+        numbered_id(dialect),
+        FeedbackRow.id,
+        FeedbackRow.user_id,
+        given(dialect, "reason", sa.Text()),
+        given(dialect, "actor", sa.String()),
+        users.c.epoch + 1,
+        given(dialect, "now", _EXCLUSIONS.c.created_at.type),
+    ).join(users, sa.and_(FeedbackRow.user_id == users.c.user_id, FeedbackRow.sequence > users.c.high_water))
+    return sa.insert(_EXCLUSIONS).from_select(_COLUMNS, selected)
 
 
 def list_open(
@@ -87,7 +125,7 @@ def kind_of(exclusion: ExclusionRow) -> Literal["rollback", "quarantine"]:
 
 def close(session: Session, user: UserRow, sequences: Collection[int], *, actor: str) -> None:
     """End the open exclusions of these events. The caller must count the user's epoch up afterwards."""
-    close_many(session, [Changed(user, _feedback_ids(session, user.id, sequences))], actor=actor)
+    close_many(session, [Changed(user.id, user.epoch, _feedback_ids(session, user.id, sequences))], actor=actor)
 
 
 def close_many(session: Session, changes: Sequence[Changed], *, actor: str) -> None:
@@ -101,13 +139,15 @@ def close_many(session: Session, changes: Sequence[Changed], *, actor: str) -> N
                     "ids": [uuid_of(feedback_id) for feedback_id in each.feedback_ids],
                     "now": now,
                     "by": actor,
-                    "epoch": each.user.epoch + 1,
+                    "epoch": each.epoch + 1,
                 },
             )
 
 
 _EXCLUSIONS: Final = cast(sa.Table, ExclusionRow.__table__)
-_COLUMNS: Final = ("id", "user_id", "feedback_id", "reason", "actor", "excluded_epoch", "created_at")
+_COLUMNS: Final = ("id", "feedback_id", "user_id", "reason", "actor", "excluded_epoch", "created_at")
+
+_EXCLUDE_LATER: Final = Prepared(_excluding_later)
 _CLOSE: Final = (
     sa.update(_EXCLUSIONS)
     .where(

@@ -339,7 +339,8 @@ def read(session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLo
 
 def read_many(session: Session, users: Collection[UserRow], holdout_key: str | None) -> dict[UUID, FeedbackLog]:
     """The logs of several users, in two statements. See `read`."""
-    rows_of, spans_of = event_rows(session, [(user, 1) for user in users]), exclusions_of(session, users)
+    rows_of = event_rows(session, [(user, 1) for user in users])
+    spans_of = exclusions_of(session, [user.id for user in users])
     return {user.id: log_of(user, rows_of[user.id], spans_of[user.id], holdout_key) for user in users}
 
 
@@ -356,11 +357,12 @@ def event_rows(session: Session, since: Collection[tuple[UserRow, int]]) -> dict
     return rows_of
 
 
-def exclusions_of(session: Session, users: Collection[UserRow]) -> dict[UUID, list[ExclusionSpan]]:
+def exclusions_of(session: Session, user_ids: Collection[UUID]) -> dict[UUID, list[ExclusionSpan]]:
     """The exclusions of users' events, by user."""
     dialect = session.get_bind().dialect.name
-    spans_of: dict[UUID, list[ExclusionSpan]] = {user.id: [] for user in users}
-    for user_id, *span in session.execute(_spans(dialect), {"users": encoded(dialect, ([user.id] for user in users))}):
+    spans_of: dict[UUID, list[ExclusionSpan]] = {user_id: [] for user_id in user_ids}
+    users = encoded(dialect, ([user_id] for user_id in user_ids))
+    for user_id, *span in session.execute(_spans(dialect), {"users": users}):
         spans_of[user_id].append(ExclusionSpan(*span))
     return spans_of
 

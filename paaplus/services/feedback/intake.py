@@ -17,23 +17,23 @@ import sqlalchemy as sa
 from pydantic_core import to_json
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
-from sqlalchemy.orm.util import identity_key
 
 from paaplus.db.bulk_insert import insert_rows
 from paaplus.db.clock import db_now
 from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
-from paaplus.db.raw_values import document_of, hex_of, moment_of
+from paaplus.db.raw_values import document_of, hex_of
 from paaplus.db.row_sets import driver_value, encoded, row_set
 from paaplus.db.tables import BaseModelRow, FeedbackRow, ImageRow, PredictionReceiptRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.users import DueReason
 from paaplus.db.types import in_utc, utcnow
+from paaplus.db.users import loaded_user
 from paaplus.errors import Conflict, InvalidInput, NotFound, PaaplusError, TooMany
 from paaplus.ids import new_hex
 from paaplus.queue import jobs
 from paaplus.records import Scale
 from paaplus.services import scheduling
-from paaplus.services.scheduling import DUE_COLUMNS, DueState
+from paaplus.services.scheduling import DUE_COLUMNS, DUE_WRITTEN, DueState, due_state
 from paaplus.settings import Settings
 
 PREFERENCES = ("first", "second", "tie", "cannot_say")
@@ -348,14 +348,10 @@ _IMAGES: Final = _columns_by_id(ImageRow, ImageRow.application, ImageRow.owner_i
 def _lock_users(connection: sa.Connection, user_keys: set[str], wait: bool) -> dict[str, _LockedUser]:
     """Lock the users in order of id, and read them under the lock."""
     found = (_LOCK if wait else _LOCK_AT_ONCE).rows(connection, ids=listed(connection, user_keys))
-    return {(key := hex_of(row[0])): _LockedUser(as_uuid(row[0]), key, row[1], row[2], _due(row)) for row in found}
-
-
-def _due(row: Any) -> DueState:
-    """Of a row of `_locking`."""
-    *_, policy, pending_count, pending_since, last_trained_at, next_due_at, reason = row
-    moments = moment_of(pending_since), moment_of(last_trained_at), moment_of(next_due_at)
-    return DueState(document_of(policy), pending_count, *moments, reason)
+    return {
+        (key := hex_of(user_id)): _LockedUser(as_uuid(user_id), key, application, sequence, due_state(due))
+        for user_id, application, sequence, *due in found
+    }
 
 
 def _locking(dialect: str, wait: bool) -> sa.Select[Any]:
@@ -408,8 +404,8 @@ def _write_users(session: Session, connection: sa.Connection, users: list[_Locke
         for user in users
     ]
     _UPDATE.rows(connection, users=to_json(values).decode())
-    for user in users if session.identity_map else ():  # what the caller has read of the row before is old now
-        if (row := session.identity_map.get(identity_key(UserRow, user.id))) is not None:
+    for user in users:
+        if (row := loaded_user(session, user.id)) is not None:
             set_committed_value(row, "feedback_sequence", user.feedback_sequence)
             for name in DUE_WRITTEN:
                 set_committed_value(row, name, getattr(user.due, name))
@@ -419,7 +415,6 @@ def _write_users(session: Session, connection: sa.Connection, users: list[_Locke
         )
 
 
-DUE_WRITTEN: Final = ("pending_count", "pending_since", "next_due_at", "due_reason")
 WRITTEN_COLUMNS: Final = ("feedback_sequence", *DUE_WRITTEN)
 
 

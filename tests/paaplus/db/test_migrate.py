@@ -37,7 +37,7 @@ def test_check_names_every_difference(database_url: str) -> None:
         database_url,
         "alter table users add column nickname varchar(10)",
         "alter table jobs add column weight integer",
-        "drop index ix_jobs_ready",
+        "drop index ix_jobs_turns",
         "create table leftovers (id integer primary key)",
     )
     with pytest.raises(Conflict) as error:
@@ -45,7 +45,7 @@ def test_check_names_every_difference(database_url: str) -> None:
     for message in (
         "remove_column jobs weight",
         "remove_column users nickname",
-        "add_index ix_jobs_ready",
+        "add_index ix_jobs_turns",
         "remove_table leftovers",
     ):
         assert message in str(error.value)

@@ -16,6 +16,7 @@ from paaplus.errors import LeaseLost, NotFound
 from paaplus.ids import new_id
 from paaplus.queue import jobs
 from paaplus.queue.jobs import Lease, RetryPolicy
+from tests.support.factories import make_user
 
 RETRY = RetryPolicy(base_s=0.0, cap_s=0.0)
 SLOW_RETRY = RetryPolicy(base_s=60.0, cap_s=600.0)
@@ -294,3 +295,34 @@ def test_claims_together_at_once_never_share_a_job(database: Database) -> None:
     claimed = [lease.job_id for leases in claims for lease in leases]
     assert len(claimed) == len(set(claimed)) == num_jobs
     assert max(map(len, claims)) <= 7
+
+
+def test_adaptations_together_are_as_those_enqueued_alone(database: Database) -> None:
+    """Ids and keys are made by the database; a job that waits or runs is kept, in either way of enqueuing."""
+    with database.session() as session:
+        users = [make_user(session) for _ in range(40)]
+        waits, runs = users[:2]
+        for user in (waits, runs):
+            jobs.enqueue(
+                session, JobKind.ADAPT, jobs.adaptation_lock_key(user.id), queue="cpu", reason="by_hand",
+                max_attempts=3, user_id=user.id, priority=1 if user is runs else 5,
+            )  # fmt: skip
+    running = claim(database)
+    assert running is not None
+    assert running.user_id == runs.id
+    now = utcnow()
+    for _ in range(2):
+        with database.session() as session:
+            wanted = [(user.id, "new_feedback") for user in users]
+            jobs.enqueue_adaptations(session, wanted, queue="cpu", max_attempts=3, now=now)
+    with database.read_session() as session:
+        rows = list(session.execute(sa.select(JobRow).order_by(JobRow.id)).scalars())
+    queued = [row for row in rows if row.state == JobState.QUEUED]
+    assert [row.user_id for row in queued] == [waits.id, runs.id, *(user.id for user in users[2:])]
+    assert [row.reason for row in queued] == ["by_hand", *["new_feedback"] * 39]
+    for row, user in zip(queued, users, strict=True):
+        assert (row.lock_key, row.application) == (jobs.adaptation_lock_key(user.id), user.application)
+        assert (row.id.version, row.payload, row.attempts, row.run_after <= utcnow()) == (7, {}, 0, True)
+    assert len(rows) == 41, "and the one that runs"
+    with database.session() as session:
+        jobs.enqueue_adaptations(session, [], queue="cpu", max_attempts=3, now=now)

@@ -11,11 +11,12 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from paaplus.db import migrate
 from paaplus.db.engine import Database
-from paaplus.db.tables import AuditHeadRow, AuditRow
+from paaplus.db.tables import AuditHeadRow, AuditRow, UserRow
 from paaplus.db.types import utcnow
 from paaplus.errors import InvalidInput
 from paaplus.ids import new_id
@@ -83,6 +84,33 @@ def test_a_rolled_back_act_leaves_no_gap(database: Database) -> None:
         with session.begin_nested():
             audit.record(session, actor="a", action="nested", subject_id=None)
     assert [(row.sequence, row.action) for row in entries(database)] == [(1, "policy_set"), (2, "kept"), (3, "nested")]
+    assert report_of(database).is_intact
+
+
+def act_and_break_a_rule(session: Session, taken: UUID) -> None:
+    audit.record(session, actor="a", action="lost", subject_id=None)
+    session.add(UserRow(id=taken, application="x", external_id="y", policy={}, created_at=utcnow()))
+    session.flush()
+
+
+def test_a_statement_that_fails_in_a_savepoint_takes_only_its_entries(database: Database) -> None:
+    with database.session() as session:
+        taken = make_user(session).id
+    with database.session() as session:
+        audit.record(session, actor="a", action="kept", subject_id=None)
+        with pytest.raises(IntegrityError), session.begin_nested():
+            act_and_break_a_rule(session, taken)
+        audit.record(session, actor="a", action="after", subject_id=None)
+    assert [row.action for row in entries(database)] == ["kept", "after"]
+    assert report_of(database).is_intact
+
+
+def test_the_chain_is_of_what_the_database_returns(database: Database) -> None:
+    """Whatever JSON may hold without floats: PostgreSQL sorts keys and stores numbers as such, SQLite keeps a text."""
+    details = {"b": [1, {"z": None, "a": True}], "a": 2**70, "ü": '\U0001f600 "\\ \u2028', "": -5, "empty": {}}
+    with database.session() as session:
+        audit.record(session, actor="a", action="b", subject_id=None, details=details)
+    assert [row.details for row in entries(database)] == [details]
     assert report_of(database).is_intact
 
 
@@ -290,6 +318,19 @@ def test_links_are_logged_once_they_are_committed(database: Database) -> None:
     (row,) = entries(database)
     assert (entry["event"], entry["action"], entry["sequence"]) == ("audit", "policy_set", 1)
     assert (entry["entry_sha256"], entry["subject_id"]) == (row.entry_sha256, str(row.subject_id))
+
+
+def test_like_acts_of_one_transaction_share_a_line_with_the_last_link(database: Database) -> None:
+    with structlog.testing.capture_logs() as logs, database.session() as session:
+        for action in ("rolled_back", "unpinned", "rolled_back"):
+            audit.record(session, actor="a", action=action, subject_id=new_id())
+    rows = {row.sequence: row for row in entries(database)}
+    told = {entry["action"]: entry for entry in logs}
+    assert len(logs) == len(told) == 2
+    assert (told["rolled_back"]["num_entries"], told["rolled_back"]["subject_id"]) == (2, None)
+    assert (told["unpinned"]["num_entries"], told["unpinned"]["subject_id"]) == (1, str(rows[2].subject_id))
+    for action, last in (("rolled_back", 3), ("unpinned", 2)):
+        assert (told[action]["sequence"], told[action]["entry_sha256"]) == (last, rows[last].entry_sha256)
 
 
 @pytest.mark.slow

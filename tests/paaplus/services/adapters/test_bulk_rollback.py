@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,6 +20,7 @@ from paaplus.db.tables import AdapterHistoryRow, AdapterRow, AuditRow, EventRow,
 from paaplus.db.tables.events import EventKind
 from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.types import utcnow
+from paaplus.db.users import locked_user
 from paaplus.errors import InvalidInput, PaaplusError, Unavailable
 from paaplus.ids import new_id
 from paaplus.services import audit
@@ -25,7 +28,7 @@ from paaplus.services.adapters import bulk_rollback, rollbacks
 from paaplus.services.adapters.bulk_rollback import BulkReport, Selection
 from paaplus.services.adapters.rollbacks import Wanted
 from paaplus.services.adapters.versions import PointerChange
-from paaplus.services.feedback import exclusions
+from paaplus.services.feedback import event_numbers, exclusions
 from paaplus.settings import Settings
 from tests.support.deployment import Deployment
 
@@ -104,6 +107,25 @@ def test_a_rollback_of_everything_must_be_asked_for(deployment: Deployment) -> N
         bulk_rollback.roll_back(deployment.database, Selection(strategy="bayes"), actor="admin", reason=" ")
 
 
+@pytest.mark.parametrize("application", [None, "test-app"])
+@pytest.mark.parametrize("after", [None, new_id()])
+def test_each_call_reads_on_where_the_last_one_ended(
+    database: Database, application: str | None, after: UUID | None
+) -> None:
+    """Otherwise each call of a hundred would read and sort all users that are left."""
+    query = bulk_rollback._active_query(Selection(application, strategy="bad"), 1_000, after)
+    with database.engine.connect() as connection:
+        text = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
+        if connection.dialect.name == "sqlite":
+            plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all())
+        else:
+            connection.exec_driver_sql("SET enable_seqscan = off")  # a table of few rows is read whole
+            connection.exec_driver_sql("SET enable_bitmapscan = off")
+            plan = str(connection.exec_driver_sql(f"EXPLAIN {text}").all())
+    assert "TEMP B-TREE" not in plan, plan
+    assert "Sort" not in plan, plan
+
+
 def copied(deployment: Deployment, version: AdapterRow, **changed: object) -> UUID:
     """Another version of the same user, like this one but for what is changed."""
     with deployment.database.session() as session:
@@ -170,6 +192,91 @@ def test_together_as_alone(deployment: Deployment, monkeypatch: pytest.MonkeyPat
         assert len(state(deployment, one)[1]) == 20, "the events of the rolled back version are excluded"
     with deployment.database.read_session() as session:
         assert audit.verify(session).is_intact
+
+
+def test_users_without_exceptions_become_what_their_logs_say(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database alone excludes their events; as if each log had been read. Others share the transaction."""
+    selection = Selection(strategy="bad")
+    names = ("plain", "retracted", "excluded", "released")
+
+    def make(kind: str) -> list[UUID]:
+        users = [with_bad_version(deployment, f"{kind}-{name}", seed) for seed, name in enumerate(names)]
+        deployment.retract(users[1], "r50")
+        with deployment.database.session() as session:
+            for user in users[2:]:
+                exclusions.exclude(session, locked_user(session, user), {45, 46}, actor="admin", reason="why")
+        with deployment.database.session() as session:
+            exclusions.release(session, users[3], sequences=None, actor="admin", reason="why")
+        return users
+
+    read = make("read")
+    monkeypatch.setattr(event_numbers, "with_exceptions", lambda _session, user_ids: set(user_ids))
+    assert [user.to_number for user in roll_back(deployment, selection).users] == [1] * 4
+    monkeypatch.undo()
+    not_read = make("not-read")
+    dry = roll_back(deployment, selection, dry_run=True)
+    assert roll_back(deployment, selection).users == dry.users
+    for one, other in zip(read, not_read, strict=True):
+        assert state(deployment, one) == state(deployment, other)
+    with deployment.database.read_session() as session:
+        open_exclusions = exclusions.list_open(session, not_read[0])
+        others = exclusions.list_open(session, not_read[1])
+    assert [sequence for _, sequence in open_exclusions] == list(range(41, 61))
+    ids = [exclusion.id for exclusion, _ in (*open_exclusions, *others)]
+    assert len(set(ids)) == len(ids)
+    assert all(each.version == 7 for each in ids)
+
+
+def test_what_a_session_has_read_of_a_user_is_told_of_the_rollback(deployment: Deployment) -> None:
+    """The driver writes past the session."""
+    anna = with_bad_version(deployment, "anna", 0)
+    with deployment.database.session() as session:
+        user = session.get_one(UserRow, anna)
+        version = session.execute(sa.select(AdapterRow).where(AdapterRow.user_id == anna, AdapterRow.number == 2))
+        current = version.scalar_one()
+        before = user.epoch
+        rollbacks.rollback(session, anna, to=1, actor="admin", reason="why")
+        told = (user.epoch, user.pending_count, user.next_due_at, user.due_reason)
+        assert (user.epoch, current.state) == (before + 1, AdapterState.RETIRED)
+    row = deployment.user(anna)
+    assert told == (row.epoch, row.pending_count, row.next_due_at, row.due_reason)
+
+
+def test_users_with_long_logs_share_no_transaction(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other writers wait for it, and it excludes as many events as they have."""
+    users = [with_bad_version(deployment, f"user{seed}", seed) for seed in range(3)]
+    act, sizes = rollbacks.rollback_many, []
+
+    def counted(session: Session, wanted: Sequence[Wanted], **given: Any) -> list[PointerChange | PaaplusError]:
+        sizes.append(len(wanted))
+        return act(session, wanted, **given)
+
+    monkeypatch.setattr(rollbacks, "rollback_many", counted)
+    monkeypatch.setattr(bulk_rollback, "EVENTS_AT_ONCE", 130)  # each has 60
+    report = roll_back(deployment, Selection(strategy="bad"))
+    assert {user.user_id for user in report.users} == set(users)
+    assert sizes == [2, 1]
+    monkeypatch.setattr(bulk_rollback, "EVENTS_AT_ONCE", 1)
+    for seed in range(3, 5):
+        with_bad_version(deployment, f"user{seed}", seed)
+    sizes.clear()
+    assert len(roll_back(deployment, Selection(strategy="bad")).users) == 2
+    assert sizes == [1, 1], "a user whose log is too long is alone"
+
+
+def test_all_are_rolled_back_call_by_call(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    users = [with_bad_version(deployment, f"user{seed}", seed) for seed in range(2)]
+    monkeypatch.setattr(bulk_rollback, "roll_back", partial(bulk_rollback.roll_back, limit=1))
+    ask = partial(bulk_rollback.roll_back_all, deployment.database, Selection(strategy="bad"), actor="a", reason="b")
+    frozen = gc.get_freeze_count()
+    dry = [user for report in ask(dry_run=True) for user in report.users]
+    reports = list(ask())
+    assert [len(report.users) for report in reports] == [1, 1, 0]
+    assert [user for report in reports for user in report.users] == dry
+    assert {user.user_id for user in dry} == set(users)
+    assert gc.get_freeze_count() <= frozen, "later garbage is collected as before"
 
 
 def test_who_cannot_go_back_keeps_nobody_else(deployment: Deployment) -> None:
