@@ -6,6 +6,7 @@ import contextvars
 import threading
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -243,6 +244,24 @@ def test_postings_that_wait_together_cost_as_many_statements_as_two(
     held.finish()
     assert [result.result(0)[0].sequence for result in results] == list(range(2, num_postings + 2))
     assert len(statements) <= 14
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_event_takes_nine_ways_to_the_server_and_back(
+    database: Database, settings: Settings, image_id: UUID, tmp_path: Path
+) -> None:
+    feedback = FeedbackWriter(database, settings)
+    for number in range(8):  # then the driver has prepared the statements
+        feedback.submit(KEY, [posted("anna", f"e{number}", image_id)]).result(60)
+    with (tmp_path / "trace").open("w+") as file:
+        sa.event.listen(database.engine, "checkout", lambda connection, *_: connection.pgconn.trace(file.fileno()))
+        assert feedback.submit(KEY, [posted("anna", "last", image_id)]).result(60)[0].sequence == 9
+        feedback.close()
+        database.engine.dispose()  # ends the trace
+        file.seek(0)
+        ways = [line for line in file if "ReadyForQuery" in line]
+    # begin, users, images, aspects, lock, known events, insert, counters, commit
+    assert len(ways) == 9
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
