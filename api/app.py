@@ -52,6 +52,7 @@ from paaplus.api.metrics import Metrics
 from paaplus.api.middleware import METHODS, RequestMiddleware
 from paaplus.api.path_prefix import PathPrefixMiddleware
 from paaplus.api.places import Places
+from paaplus.api.scrapes import Scrapes
 from paaplus.api.threads import Threads
 from paaplus.api.waiting import OneAtATime, Streams, Turns, Waiter, Workshop
 from paaplus.db.engine import Database, Waits
@@ -178,7 +179,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             predictor=predictor,
             audiences=Audiences(database, predictor, settings),
             audience_turns=Workshop(1, MAX_WAITING_AUDIENCES, "too many audiences are being scored"),
-            metrics=Metrics(database, settings),
+            metrics=(metrics := Metrics(database, settings)),
+            scrapes=Scrapes(metrics.render),
             failures=FailedAttempts(settings.failed_attempts_per_minute),
             readiness=Readiness(database, blobs),
             features=Waiter(predictor.still_missing, settings.max_waiting_per_key),
@@ -191,9 +193,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             threads=(threads := Threads()),
             thumbnails=Workshop(NUM_MAKING_THUMBNAILS, MAX_WAITING_THUMBNAILS, "too many thumbnails are being made"),
         )
-        app.state.context.metrics.watch_caches(
-            {**app.state.context.predictor.store.caches, "audiences": app.state.context.audiences}
-        )
+        metrics.watch_caches({**app.state.context.predictor.store.caches, "audiences": app.state.context.audiences})
         yield
     finally:
         if threads is not None:

@@ -21,6 +21,7 @@ from paaplus.api.metrics import Metrics
 from paaplus.api.middleware import HEADERS_KEY
 from paaplus.api.places import Places
 from paaplus.api.schemas.common import WholeText
+from paaplus.api.scrapes import Scrapes
 from paaplus.api.threads import Threads
 from paaplus.api.waiting import OneAtATime, Streams, Turns, Waiter, Workshop
 from paaplus.db.engine import Database
@@ -52,6 +53,7 @@ class ApiContext:
     predictor: Predictor
     audiences: Audiences
     metrics: Metrics
+    scrapes: Scrapes
     failures: FailedAttempts
     readiness: Readiness
     features: Waiter[UUID]

@@ -6,7 +6,6 @@ from typing import Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 
 from paaplus.api.dependencies import Context, Public
 from paaplus.api.routing import Route
@@ -43,5 +42,4 @@ def readyz(context: Context, response: Response) -> ReadyOut:
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(context: Context) -> Response:
     """Prometheus metrics."""
-    text = context.metrics.rendered() or await run_in_threadpool(context.metrics.render)
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(await context.scrapes.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,4 +1,4 @@
-"""Prometheus metrics of the API. Counts of the database are queried at most once a second.
+"""Prometheus metrics of the API. Counts of the database are read anew every few seconds, see `scrapes` for the text.
 
 With several processes (`paaplus api --workers N`) they count in shared files, in the folder of the variable
 `PROMETHEUS_MULTIPROC_DIR`: every process answers a scrape with the sums over all.
@@ -7,9 +7,8 @@ With several processes (`paaplus api --workers N`) they count in shared files, i
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 import structlog
@@ -19,15 +18,18 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 from sqlalchemy.exc import SQLAlchemyError
 
+from paaplus import pauses
 from paaplus.db.engine import Database
 from paaplus.services.operations import status
 from paaplus.services.operations.status import Status
 from paaplus.settings import Settings
 
 MULTIPROC_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
-FRESH_S: Final = 1.0
+COUNTS_FRESH_S: Final = 5.0  # two of the counts of the database look at all users and jobs
+LINES_AT_ONCE: Final = 50  # of the text: some .3 ms
 
 log = structlog.get_logger(__name__)
 
@@ -73,8 +75,6 @@ class Metrics:
 
         self._counters: dict[tuple[str, str, int], Counter] = {}
         self._histograms: dict[tuple[str, str], Histogram] = {}
-        self._lock = threading.Lock()
-        self._rendered: tuple[float, bytes] | None = None
 
     def count_request(self, method: str, route: str, status_code: int, seconds: float | None) -> None:
         """Count a request. The labels have few values, so what counts for them is kept.
@@ -98,26 +98,36 @@ class Metrics:
         """Report hits, misses and bytes of this process's caches, by name."""
         self.registry.register(_CacheCollector(caches))
 
-    def rendered(self) -> bytes | None:
-        """The text of the last scrape, if it is new enough to be given again."""
-        last = self._rendered
-        return last[1] if last is not None and time.monotonic() - last[0] <= FRESH_S else None
-
     def render(self) -> bytes:
-        """The text of a scrape, used again for `FRESH_S`: anybody may ask, and it takes queries."""
-        with self._lock:
-            now = time.monotonic()
-            if self._rendered is None or now - self._rendered[0] > FRESH_S:
-                self._rendered = (now, self._text())
-            return self._rendered[1]
-
-    def _text(self) -> bytes:
+        """The text of a scrape. Between its parts others go first: it takes milliseconds, and anybody may ask."""
         if MULTIPROC_DIR not in os.environ:
-            return generate_latest(self.registry)
+            return generate_latest(_InParts(self.registry))
         summed = CollectorRegistry()
         MultiProcessCollector(summed)  # type: ignore[no-untyped-call]
         summed.register(self._gauges)
-        return generate_latest(summed)
+        return generate_latest(_InParts(summed))
+
+
+class _InParts(Collector):
+    """The families of a registry, with pauses while their samples are written."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterable[Metric]:
+        for family in self._registry.collect():
+            family.samples = _Samples(family.samples)
+            yield family
+
+
+class _Samples(list[Sample]):
+    """Samples, with pauses."""
+
+    def __iter__(self) -> Iterator[Sample]:
+        for number, sample in enumerate(super().__iter__()):
+            if number % LINES_AT_ONCE == 0:
+                pauses.pause()
+            yield sample
 
 
 class _CacheCollector(Collector):
@@ -141,23 +151,31 @@ class _CacheCollector(Collector):
 
 
 class _DatabaseCollector(Collector):
-    """Gauges of the whole deployment: every process reports the same values."""
+    """Gauges of the whole deployment, as of the last `COUNTS_FRESH_S`: every process reports the same values."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
+        self._known: tuple[float, Status] | None = None
 
     def describe(self) -> Iterable[Metric]:
         return []  # registering the collector must not query
 
     def collect(self) -> Iterable[Metric]:
         try:
-            with self._database.read_session() as session:
-                now = status.read(session, self._settings)
+            now = self._status()
         except SQLAlchemyError as error:  # the other metrics are needed most when the database fails
             log.warning("metrics_without_database", error=type(error).__name__)
             return
         yield from _gauges(now)
+
+    def _status(self) -> Status:
+        if self._known is None or time.monotonic() - self._known[0] > COUNTS_FRESH_S:
+            self._known = None
+            with self._database.read_session() as session:
+                found = status.read(session, self._settings)
+            self._known = (time.monotonic(), found)
+        return self._known[1]
 
 
 def _gauges(now: Status) -> Iterable[Metric]:

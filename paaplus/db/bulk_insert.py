@@ -1,4 +1,4 @@
-"""Many new rows of one table, written by the driver: `COPY` on PostgreSQL, `executemany` on SQLite.
+"""New rows of one table, written by the driver: on PostgreSQL by `COPY`, a few by `INSERT`; `executemany` on SQLite.
 
 SQLAlchemy's own work on a row costs as much as the database's. Values are as `driver_value` gives them, so they can be
 made before the transaction that writes them.
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from paaplus.db.prepared import driver_cursor
 
+FEW: Final = 4  # rows: `COPY` asks the server twice, and costs less for each of many
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
@@ -33,6 +34,12 @@ def insert_rows(
         text = f"INSERT INTO {table.name} ({named}) VALUES ({', '.join('?' * len(columns))})"  # nosec B608: names of the schema
         with driver_cursor(connection, text) as cursor:
             cursor.executemany(text, rows)
+        return
+    if len(rows) <= FEW:
+        row = f"({', '.join(['%s'] * len(columns))})"
+        text = f"INSERT INTO {table.name} ({named}) VALUES {', '.join([row] * len(rows))}"  # nosec B608: as above
+        with driver_cursor(connection, text) as cursor:
+            cursor.execute(text, [value for row in rows for value in row])
         return
     text = f"COPY {table.name} ({named}) FROM STDIN"
     with driver_cursor(connection, text) as cursor, cursor.copy(text) as copy:

@@ -27,7 +27,13 @@ class Prepared:
         build: makes the statement for a dialect, "sqlite" or "postgresql".
     """
 
-    def __init__(self, build: Callable[[str], sa.Select[*tuple[Any, ...]] | sa.Insert | sa.Update]) -> None:
+    def __init__(
+        self,
+        build: Callable[
+            [str],
+            sa.Select[*tuple[Any, ...]] | sa.CompoundSelect[*tuple[Any, ...]] | sa.Insert | sa.Update,
+        ],
+    ) -> None:
         self._build = build
         self._compiled: dict[str, tuple[str, dict[str, Any], list[str] | None]] = {}
 

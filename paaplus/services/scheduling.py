@@ -236,13 +236,16 @@ def retracting(connection: sa.Connection, user_ids: Iterable[UUID]) -> set[UUID]
 # As a text: SQLite compiles a statement anew, in .1 ms, whenever a value is bound that decides whether a partial index
 # serves.
 _IS_ACTIVE: Final = sa.text("adapters.state = 'active'")
-_RETRACTING: Final = Prepared(
-    lambda dialect: (
+
+
+def users_who_retract(dialect: str, parameter: str) -> sa.Select[Any]:
+    """The ids of those of the users that the parameter lists who are to be told by `retracting`."""
+    return (
         sa.select(UserRow.id)
         .join(AdapterRow, sa.and_(AdapterRow.user_id == UserRow.id, _IS_ACTIVE))
         .join(FeedbackRow, FeedbackRow.user_id == UserRow.id)
         .where(
-            UserRow.id.in_(one_of(dialect, "ids", sa.Uuid())),
+            UserRow.id.in_(one_of(dialect, parameter, sa.Uuid())),
             FeedbackRow.retracts_sequence.is_not(None),
             FeedbackRow.sequence > UserRow.trained_sequence,
             FeedbackRow.sequence > AdapterRow.high_water_sequence,
@@ -250,7 +253,9 @@ _RETRACTING: Final = Prepared(
         )
         .distinct()
     )
-)
+
+
+_RETRACTING: Final = Prepared(lambda dialect: users_who_retract(dialect, "ids"))
 
 
 def due_for_new_match(session: Session, user: UserRow) -> None:

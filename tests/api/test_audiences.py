@@ -117,10 +117,10 @@ def test_audience_that_cannot_be_made_is_refused(world: World) -> None:
     assert "no features yet" in answer.json()["detail"]
 
 
-def test_it_counts_as_predictions(world: World) -> None:
+def test_it_counts_as_predictions(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paaplus.api.scrapes.FRESH_S", -1.0)
     text = world.client.get("/metrics").text
     world.application.post("/v1/audiences", {"image": str(world.images[0])})
-    world.context.metrics._rendered = None
     later = world.client.get("/metrics").text
     line = 'paaplus_predictions_total{source="base",status="scored"} '
     assert line + "2.0" in later or line not in text

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from paaplus.api import health, places
+from paaplus.api import places
 from paaplus.api.fairness import FairnessMiddleware, caller_of
 from paaplus.api.places import Place, Places
 from paaplus.services.predictions.predict import Predictor
@@ -138,15 +138,6 @@ def test_unknown_keys_are_one_caller_in_a_running_application(few: World) -> Non
     few.application.get("/v1/users")
     few.application.get("/v1/users")
     assert few.context.places.num_callers == 2
-
-
-def test_fresh_scrape_is_given_again_without_a_thread(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = world.nobody.get("/metrics").text
-    threads: list[object] = []
-    monkeypatch.setattr(health, "run_in_threadpool", lambda *call: threads.append(call))
-    monkeypatch.setattr("paaplus.api.metrics.FRESH_S", 3600.0)
-    assert world.nobody.get("/metrics").text == first
-    assert not threads
 
 
 class Line:

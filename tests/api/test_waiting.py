@@ -22,7 +22,6 @@ from paaplus.errors import TooMany
 from paaplus.settings import Settings
 from tests.api.conftest import World, app_with, jpeg
 from tests.api.test_errors import assert_error
-from tests.api.test_health import values
 from tests.support.factories import make_features
 
 
@@ -248,22 +247,3 @@ def fill(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
         is_full = False
 
     return make_room
-
-
-# --- metrics
-
-
-def test_scrapes_within_a_second_are_answered_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    metrics = world.context.metrics
-    texts: list[bytes] = []
-    real = metrics._text
-    monkeypatch.setattr(metrics, "_text", lambda: texts.append(real()) or texts[-1])
-    monkeypatch.setattr(metrics, "_rendered", None)
-    monkeypatch.setattr("paaplus.api.metrics.FRESH_S", 100.0)
-    answers = {world.client.get("/metrics").text for _ in range(20)}
-    assert len(texts) == len(answers) == 1
-    monkeypatch.setattr("paaplus.api.metrics.FRESH_S", -1.0)
-    assert values(world.client.get("/metrics").text)
-    assert len(texts) == 2
-    monkeypatch.setattr(metrics, "_rendered", None)
-    assert values(world.client.get("/metrics").text)

@@ -19,7 +19,6 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from paaplus.db.bulk_insert import insert_rows
-from paaplus.db.clock import db_now
 from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
 from paaplus.db.raw_values import document_of, hex_of
 from paaplus.db.row_sets import driver_value, encoded, row_set
@@ -233,7 +232,7 @@ def append_prepared(
     session.flush()
     connection = session.connection()
     users = _lock_users(connection, {p.user for p in prepared}, wait)
-    known = _known_events(connection, prepared)
+    known, retracting, db_time = _read_under_lock(connection, prepared)
     allowed_at = _Allowed(session, max_per_day, Counter(p.event.user_id for p in prepared), users.values())
     now = utcnow()
     received_at = driver_value(connection.dialect.name, now)
@@ -269,7 +268,9 @@ def append_prepared(
         results.append(AppendResult(event.index, event.event_id, "accepted", user.feedback_sequence))
     if rows:
         insert_rows(connection, cast(sa.Table, FeedbackRow.__table__), INSERTED_COLUMNS, rows)
-    _write_users(session, connection, list(changed.values()), settings)
+    if any(row[-1] is not None for row in rows):  # a retraction
+        retracting = scheduling.retracting(connection, [user.id for user in changed.values()])
+    _write_users(session, connection, list(changed.values()), retracting, db_time, settings)
     return results
 
 
@@ -367,31 +368,60 @@ _LOCK: Final = Prepared(lambda dialect: _locking(dialect, wait=True))
 _LOCK_AT_ONCE: Final = Prepared(lambda dialect: _locking(dialect, wait=False))
 
 
-def _known_events(connection: sa.Connection, prepared: Sequence[PreparedEvent]) -> KnownEvents:
-    """Events that the logs have under the ids that the new ones have or refer to."""
+def _read_under_lock(
+    connection: sa.Connection, prepared: Sequence[PreparedEvent]
+) -> tuple[KnownEvents, set[UUID], datetime]:
+    """What is read when the users are locked, in one statement: each is a way to the server and back.
+
+    Returns:
+        Events that the logs have under the ids that the new ones have or refer to; users who retract, as
+        `scheduling.retracting` tells; the time of the database.
+    """
     ids = {(p.user, p.event.event_id) for p in prepared}
     ids |= {(p.user, p.event.retracts_event_id) for p in prepared if p.event.retracts_event_id}
-    rows = _KNOWN.rows(connection, ids=to_json(list(ids)).decode())
-    return {(hex_of(user_id), event_id): (sequence, digest, kind) for user_id, event_id, sequence, digest, kind in rows}
+    users = listed(connection, list({p.event.user_id for p in prepared}))
+    known: KnownEvents = {}
+    retracting: set[UUID] = set()
+    now = utcnow()
+    for user_id, event_id, sequence, digest, kind, db_time in _UNDER_LOCK.rows(
+        connection, ids=to_json(list(ids)).decode(), users=users
+    ):
+        if event_id is not None:
+            known[hex_of(user_id), event_id] = (sequence, digest, kind)
+        elif user_id is not None:
+            retracting.add(as_uuid(user_id))
+        elif db_time is not None:
+            now = db_time
+    return known, retracting, now
 
 
-def _known(dialect: str) -> sa.Select[*tuple[Any, ...]]:
+def _under_lock(dialect: str) -> sa.CompoundSelect[*tuple[Any, ...]]:
     ids = row_set(dialect, "ids", {"user_id": sa.Uuid(), "event_id": sa.String()})
-    row = FeedbackRow
-    return sa.select(row.user_id, row.event_id, row.sequence, row.body_digest, row.kind).join(
-        ids, sa.and_(ids.c.user_id == row.user_id, ids.c.event_id == row.event_id)
+    row, none = FeedbackRow, sa.null()
+    clock = sa.func.clock_timestamp() if dialect == "postgresql" else none  # see `db_now`
+    known = sa.select(row.user_id, row.event_id, row.sequence, row.body_digest, row.kind, clock.label("db_time"))
+    retracting = scheduling.users_who_retract(dialect, "users").subquery("retracting")
+    return sa.union_all(
+        known.join(ids, sa.and_(ids.c.user_id == row.user_id, ids.c.event_id == row.event_id)),
+        sa.select(retracting.c.id, none, none, none, none, none),
+        sa.select(none, none, none, none, none, clock),
     )
 
 
-_KNOWN: Final = Prepared(_known)
+_UNDER_LOCK: Final = Prepared(_under_lock)
 
 
-def _write_users(session: Session, connection: sa.Connection, users: list[_LockedUser], settings: Settings) -> None:
+def _write_users(
+    session: Session,
+    connection: sa.Connection,
+    users: list[_LockedUser],
+    retracting: set[UUID],
+    now: datetime,
+    settings: Settings,
+) -> None:
     """Write the users' counters and due times. Enqueue those who are due now instead."""
     if not users:
         return
-    retracting = scheduling.retracting(connection, [user.id for user in users])
-    now = db_now(session)
     due: list[tuple[UUID, str]] = []
     for user in users:
         user.due.decide(now, has_new_retraction=user.id in retracting)

@@ -10,6 +10,7 @@ turn.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -66,17 +67,27 @@ class _Posting:
     is_second_try: bool = False
     result: Future[list[AppendResult]] = field(default_factory=Future)
 
+    @property
+    def user(self) -> tuple[str, str] | None:
+        """The caller, and the user as the caller names it; None: of several users, or of none."""
+        first = self.posted[0].user if self.posted else None
+        is_one = first is not None and all(each.user == first for each in self.posted)
+        return (self.principal.actor, str(first)) if is_one else None
+
 
 class FeedbackWriter:
     """Appends the postings of a caller in the order in which they arrive, callers in turns. From any thread.
 
     A posting to a user that another transaction has locked goes on in another thread. Other users do not wait for it.
+    What comes for this user meanwhile goes there too: a try would fail the transaction that it shares with others.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database, self._settings = database, settings
         self._waiting = PostingQueue[_Posting](MAX_WAITING, lambda posting: len(posting.posted))
         self._patient = ThreadPoolExecutor(NUM_PATIENT, "feedback-patient")
+        self._locked: Counter[tuple[str, str]] = Counter()  # callers and users: postings that wait for a lock
+        self._locked_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="feedback-writer", daemon=True)
         self._thread.start()
 
@@ -116,9 +127,11 @@ class FeedbackWriter:
         self._patient.shutdown()
 
     def _run(self) -> None:
-        while group := self._waiting.take(MAX_EVENTS, MAX_EVENTS_SHARED):
+        while taken := self._waiting.take(MAX_EVENTS, MAX_EVENTS_SHARED):
+            group = [posting for posting in taken if not self._waits_for_lock(posting)]
             try:
-                self._write(group, wait=False)
+                if group:
+                    self._write(group, wait=False)
             except Exception as error:
                 if _is_unreachable(error):
                     for posting in group:
@@ -131,6 +144,8 @@ class FeedbackWriter:
     def _write_one_by_one(self, group: list[_Posting]) -> None:
         """After a transaction has failed: one posting must not fail the others."""
         for posting in group:
+            if self._waits_for_lock(posting):
+                continue
             try:
                 self._write([posting], wait=False)
             except Exception as error:
@@ -139,9 +154,31 @@ class FeedbackWriter:
     def _failed(self, posting: _Posting, error: Exception) -> None:
         """After the first try."""
         if isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
-            self._patient.submit(self._write_patiently, posting)
+            self._wait_for_lock(posting)
         else:
             self._answer_error(posting, error)
+
+    def _waits_for_lock(self, posting: _Posting) -> bool:
+        """Whether another posting of its user waits for the user's lock: then this one does so too from now on."""
+        with self._locked_lock:
+            is_locked = bool(self._locked) and posting.user in self._locked
+        if is_locked:
+            self._wait_for_lock(posting)
+        return is_locked
+
+    def _wait_for_lock(self, posting: _Posting) -> None:
+        user = posting.user
+        with self._locked_lock:
+            self._locked.update([user] if user is not None else ())
+
+        def write() -> None:
+            try:
+                self._write_patiently(posting)
+            finally:
+                with self._locked_lock:
+                    self._locked -= Counter([user] if user is not None else ())
+
+        self._patient.submit(write)
 
     def _write_patiently(self, posting: _Posting) -> None:
         try:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, TypeVarTuple
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus import errors, pauses
 from paaplus.db.clock import db_now
+from paaplus.db.prepared import Prepared, plain
+from paaplus.db.raw_values import moment_of
+from paaplus.db.row_sets import driver_value
 from paaplus.db.tables import AdapterHistoryRow, AdapterRow, DeliveryRow, JobRow, UserRow, WebhookRow
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.tables.models import AdapterState, PointerMove
@@ -21,8 +24,6 @@ from paaplus.errors import PaaplusError
 from paaplus.ids import first_id_of
 from paaplus.services.registry import base_models
 from paaplus.settings import Settings
-
-Ts = TypeVarTuple("Ts")
 
 RECENT: Final = timedelta(days=1)
 
@@ -61,104 +62,129 @@ class Status:
 
 
 def read(session: Session, settings: Settings) -> Status:
-    now = db_now(session)
-    counts = _asked(session, sa.select(JobRow.state, sa.func.count()).group_by(JobRow.state))
-    num_due, first_due = _asked(
-        session, sa.select(sa.func.count(), sa.func.min(UserRow.next_due_at)).where(UserRow.next_due_at <= now)
-    ).one()
+    """The status now. Queries are prepared: whoever watches the deployment asks again and again."""
+    now, asked = db_now(session), _Asked(session)
+    since = asked.moment(now - RECENT)
+    first_recent = plain(asked.connection, first_id_of(now - RECENT))
+    [(num_due, first_due)] = asked.rows(_DUE, now=asked.moment(now))
     return Status(
-        num_jobs=dict.fromkeys(JobState, 0) | {state: int(count) for state, count in counts},
-        num_due_users=int(num_due),
+        num_jobs=dict.fromkeys(JobState, 0) | {JobState(state): count for state, count in asked.rows(_JOBS)},
+        num_due_users=num_due,
         oldest_due_s=_age_s(now, first_due),
-        oldest_ready_s=_oldest_ready(session, now),
-        num_expired_leases=_count(session, JobRow.state == JobState.RUNNING, JobRow.lease_expires_at < now),
-        num_failures=_failures(session, now),
-        num_gate_outcomes=_gate_outcomes(session, now),
-        num_stale_adapters=_stale_adapters(session, settings),
-        num_untrained_feedback=int(
-            _asked(
-                session,
-                sa.select(sa.func.coalesce(sa.func.sum(UserRow.feedback_sequence - UserRow.trained_sequence), 0)),
-            ).scalar_one()
-        ),
-        num_deliveries=_deliveries(session, now),
-        num_disabled_webhooks=_count(session, WebhookRow.disabled_at.is_not(None)),
+        oldest_ready_s={"cpu": 0.0, "gpu": 0.0}
+        | {queue: _age_s(now, first) for queue, first in asked.rows(_OLDEST_READY, now=asked.moment(now))},
+        num_expired_leases=asked.number(_EXPIRED, now=asked.moment(now)),
+        num_failures={
+            (JobKind(kind), JobState(state), why): count
+            for kind, state, why, count in asked.rows(_FAILURES, since=since)
+        },
+        num_gate_outcomes=dict.fromkeys(_GATE_MOVES, 0)
+        | {PointerMove(move): count for move, count in asked.rows(_GATE_OUTCOMES, first=first_recent)},
+        num_stale_adapters=_stale_adapters(asked, settings),
+        num_untrained_feedback=asked.number(_UNTRAINED),
+        num_deliveries=_deliveries(asked, first_recent),
+        num_disabled_webhooks=asked.number(_DISABLED_WEBHOOKS),
     )
 
 
-def _asked(session: Session, statement: sa.Select[*Ts]) -> sa.Result[*Ts]:
-    """The rows of one of the queries; between two of them others go first."""
-    pauses.pause()
-    return session.execute(statement)
+class _Asked:
+    """Asks the queries of one session; between two of them others go first."""
+
+    def __init__(self, session: Session) -> None:
+        self.connection = session.connection()
+
+    def moment(self, moment: datetime) -> Any:
+        return driver_value(self.connection.dialect.name, moment)
+
+    def rows(self, query: Prepared, **values: Any) -> list[Any]:
+        pauses.pause()
+        return query.rows(self.connection, **values)
+
+    def number(self, query: Prepared, **values: Any) -> int:
+        [(number,)] = self.rows(query, **values)
+        return int(number)
 
 
-def _age_s(now: datetime, then: datetime | None) -> float:
-    return max(0.0, (now - then).total_seconds()) if then is not None else 0.0
+def _age_s(now: datetime, then: Any) -> float:
+    """Seconds since a moment, as the driver gives it."""
+    moment = moment_of(then)
+    return max(0.0, (now - moment).total_seconds()) if moment is not None else 0.0
 
 
-def _count(session: Session, *conditions: sa.ColumnElement[bool]) -> int:
-    return int(_asked(session, sa.select(sa.func.count()).where(*conditions)).scalar_one())
+def _stale_adapters(asked: _Asked, settings: Settings) -> int:
+    base = base_models.find_default_id(asked.connection, settings)
+    return asked.number(_STALE, base=plain(asked.connection, base.id)) if base is not None else 0
 
 
-def _oldest_ready(session: Session, now: datetime) -> dict[str, float]:
-    rows = _asked(
-        session,
-        sa.select(JobRow.queue, sa.func.min(JobRow.run_after))
-        .where(JobRow.state == JobState.QUEUED, JobRow.run_after <= now)
-        .group_by(JobRow.queue),
-    )
-    return {"cpu": 0.0, "gpu": 0.0} | {queue: _age_s(now, first) for queue, first in rows}
+def _deliveries(asked: _Asked, first_recent: Any) -> dict[str, int]:
+    found = dict.fromkeys(("sent", "failed", "waiting", "disabled"), 0)
+    ended, is_open = asked.rows(_ENDED, first=first_recent), asked.rows(_OPEN)
+    found |= {"sent" if is_sent else "failed": count for is_sent, count in ended}
+    return found | {"disabled" if is_disabled else "waiting": count for is_disabled, count in is_open}
 
 
-def _failures(session: Session, now: datetime) -> dict[tuple[JobKind, JobState, str], int]:
+def _count(*conditions: sa.ColumnElement[bool]) -> Prepared:
+    return Prepared(lambda _: sa.select(sa.func.count()).where(*conditions))
+
+
+def _failed_jobs(_: str) -> sa.Select[Any]:
     reason = sa.case(
         *((JobRow.last_error.startswith(f"{code}: ", autoescape=True), code) for code in _CODES),
         (JobRow.last_error.startswith("worker "), SILENT),
         else_=CRASHED,
     )
     waits_again = sa.and_(JobRow.state == JobState.QUEUED, JobRow.attempts > 0, JobRow.last_error.is_not(None))
-    given_up = sa.and_(JobRow.state == JobState.DEAD, JobRow.finished_at > now - RECENT)
-    rows = _asked(
-        session,
+    given_up = sa.and_(JobRow.state == JobState.DEAD, JobRow.finished_at > sa.bindparam("since"))
+    return (
         sa.select(JobRow.kind, JobRow.state, reason.label("why"), sa.func.count())
         .where(sa.or_(waits_again, given_up))
-        .group_by(JobRow.kind, JobRow.state, "why"),
+        .group_by(JobRow.kind, JobRow.state, "why")
     )
-    return {(kind, state, why): int(count) for kind, state, why, count in rows}
 
 
-def _gate_outcomes(session: Session, now: datetime) -> dict[PointerMove, int]:
-    moves = (PointerMove.GATE_PROMOTED, PointerMove.GATE_REFUSED)
-    rows = _asked(
-        session,
+_JOBS: Final = Prepared(lambda _: sa.select(JobRow.state, sa.func.count()).group_by(JobRow.state))
+_DUE: Final = Prepared(
+    lambda _: sa.select(sa.func.count(), sa.func.min(UserRow.next_due_at)).where(
+        UserRow.next_due_at <= sa.bindparam("now")
+    )
+)
+_OLDEST_READY: Final = Prepared(
+    lambda _: (
+        sa.select(JobRow.queue, sa.func.min(JobRow.run_after))
+        .where(JobRow.state == JobState.QUEUED, JobRow.run_after <= sa.bindparam("now"))
+        .group_by(JobRow.queue)
+    )
+)
+_EXPIRED: Final = _count(JobRow.state == JobState.RUNNING, JobRow.lease_expires_at < sa.bindparam("now"))
+_FAILURES: Final = Prepared(_failed_jobs)
+_GATE_MOVES: Final = (PointerMove.GATE_PROMOTED, PointerMove.GATE_REFUSED)
+_GATE_OUTCOMES: Final = Prepared(
+    lambda _: (
         sa.select(AdapterHistoryRow.move, sa.func.count())
-        .where(AdapterHistoryRow.id >= first_id_of(now - RECENT), AdapterHistoryRow.move.in_(moves))
-        .group_by(AdapterHistoryRow.move),
+        .where(
+            AdapterHistoryRow.id >= sa.bindparam("first"),
+            sa.or_(*(AdapterHistoryRow.move == move for move in _GATE_MOVES)),
+        )
+        .group_by(AdapterHistoryRow.move)
     )
-    return dict.fromkeys(moves, 0) | {move: int(count) for move, count in rows}
-
-
-def _stale_adapters(session: Session, settings: Settings) -> int:
-    base = base_models.find_default(session, settings)
-    if base is None:
-        return 0
-    return _count(session, AdapterRow.state == AdapterState.ACTIVE, AdapterRow.base_model_id != base.id)
-
-
-def _deliveries(session: Session, now: datetime) -> dict[str, int]:
-    ended = _asked(
-        session,
+)
+_STALE: Final = _count(AdapterRow.state == AdapterState.ACTIVE, AdapterRow.base_model_id != sa.bindparam("base"))
+_UNTRAINED: Final = Prepared(
+    lambda _: sa.select(sa.func.coalesce(sa.func.sum(UserRow.feedback_sequence - UserRow.trained_sequence), 0))
+)
+_ENDED: Final = Prepared(
+    lambda _: (
         sa.select(DeliveryRow.delivered_at.is_not(None), sa.func.count())
-        .where(DeliveryRow.id >= first_id_of(now - RECENT), DeliveryRow.next_at.is_(None))
-        .group_by(DeliveryRow.delivered_at.is_not(None)),
+        .where(DeliveryRow.id >= sa.bindparam("first"), DeliveryRow.next_at.is_(None))
+        .group_by(DeliveryRow.delivered_at.is_not(None))
     )
-    open_ones = _asked(
-        session,
+)
+_OPEN: Final = Prepared(
+    lambda _: (
         sa.select(WebhookRow.disabled_at.is_not(None), sa.func.count())
         .join(DeliveryRow, DeliveryRow.webhook_id == WebhookRow.id)
         .where(DeliveryRow.next_at.is_not(None))
-        .group_by(WebhookRow.disabled_at.is_not(None)),
+        .group_by(WebhookRow.disabled_at.is_not(None))
     )
-    found = {"sent" if is_sent else "failed": int(count) for is_sent, count in ended}
-    found |= {"disabled" if is_disabled else "waiting": int(count) for is_disabled, count in open_ones}
-    return dict.fromkeys(("sent", "failed", "waiting", "disabled"), 0) | found
+)
+_DISABLED_WEBHOOKS: Final = _count(WebhookRow.disabled_at.is_not(None))

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from paaplus.db.bulk_insert import insert_rows
+from paaplus.db.bulk_insert import FEW, insert_rows
 from paaplus.db.engine import Database
 from paaplus.db.row_sets import driver_value
 from paaplus.db.types import JSONType, UTCDateTime, in_utc
@@ -33,8 +33,9 @@ def stored(database: Database) -> list[Any]:
         return [tuple(row) for row in session.execute(sa.select(TABLE).order_by(TABLE.c.id))]
 
 
-def test_values_come_back_as_they_were(database: Database) -> None:
-    rows = [(number, uuid4(), text, {"a": text, "n": 1.5}, MOMENT) for number, text in enumerate(TEXTS)]
+@pytest.mark.parametrize("texts", [TEXTS, TEXTS[:FEW], TEXTS[FEW:], TEXTS[1:2]], ids=["many", "few", "others", "one"])
+def test_values_come_back_as_they_were(database: Database, texts: list[str | None]) -> None:
+    rows = [(number, uuid4(), text, {"a": text, "n": 1.5}, MOMENT) for number, text in enumerate(texts)]
     with database.session() as session:
         TABLE.create(session.connection())
         dialect = session.get_bind().dialect.name
@@ -47,10 +48,13 @@ def test_values_come_back_as_they_were(database: Database) -> None:
     assert stored(database) == [(*row[:4], MOMENT.astimezone(UTC)) for row in rows]
 
 
-def test_a_row_that_breaks_a_constraint_is_told_as_an_error_of_sqlalchemy_without_values(database: Database) -> None:
+@pytest.mark.parametrize("num_rows", [2, FEW + 1])
+def test_a_row_that_breaks_a_constraint_is_told_as_an_error_of_sqlalchemy_without_values(
+    database: Database, num_rows: int
+) -> None:
     with database.session() as session:
         TABLE.create(session.connection())
     with pytest.raises(sa.exc.IntegrityError) as told, database.session() as session:
-        insert_rows(session.connection(), TABLE, ["id", "name"], [(1, "secret-name"), (1, "secret-name")])
+        insert_rows(session.connection(), TABLE, ["id", "name"], [(1, "secret-name")] * num_rows)
     assert "secret-name" not in str(told.value)
     assert stored(database) == []

@@ -108,6 +108,38 @@ def test_readers_at_the_same_moment_have_connections_of_their_own(database: Data
         assert one.connection.dbapi_connection is not other.connection.dbapi_connection
 
 
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_connection_that_is_gone_is_replaced_unless_it_was_used_a_moment_ago(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def backend() -> int:
+        with database.session() as session:
+            return session.execute(sa.text("select pg_backend_pid()")).scalar_one()
+
+    def end(pid: int) -> None:
+        other = make_engine(database_url)
+        with other.begin() as connection:
+            connection.execute(sa.text("select pg_terminate_backend(:pid, 10000)"), {"pid": pid})
+        other.dispose()
+
+    tested: list[object] = []
+    right = database.engine.dialect.do_ping
+    monkeypatch.setattr(database.engine.dialect, "do_ping", lambda connection: tested.append(1) or right(connection))
+    monkeypatch.setattr(engine, "TRUSTED_S", 3600.0)
+    first = backend()
+    assert backend() == first
+    assert not tested
+    end(first)
+    with pytest.raises(sa.exc.OperationalError) as told:  # the caller may try again
+        backend()
+    assert told.value.connection_invalidated
+    monkeypatch.setattr(engine, "TRUSTED_S", 0.0)
+    second = backend()
+    end(second)
+    assert backend() not in (first, second)
+    assert tested
+
+
 def test_objects_can_be_read_after_their_session(database: Database) -> None:
     with database.session() as session:
         user = make_user(session, external_id="anna")

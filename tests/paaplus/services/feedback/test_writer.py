@@ -6,6 +6,7 @@ import contextvars
 import threading
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 
 from paaplus import pauses
 from paaplus.db.engine import Database
+from paaplus.db.locks import lock_user
 from paaplus.db.tables import FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.governance import KeyScope
@@ -242,3 +244,56 @@ def test_postings_that_wait_together_cost_as_many_statements_as_two(
     held.finish()
     assert [result.result(0)[0].sequence for result in results] == list(range(2, num_postings + 2))
     assert len(statements) <= 14
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_event_takes_nine_ways_to_the_server_and_back(
+    database: Database, settings: Settings, image_id: UUID, tmp_path: Path
+) -> None:
+    feedback = FeedbackWriter(database, settings)
+    for number in range(8):  # then the driver has prepared the statements
+        feedback.submit(KEY, [posted("anna", f"e{number}", image_id)]).result(60)
+    with (tmp_path / "trace").open("w+") as file:
+        sa.event.listen(database.engine, "checkout", lambda connection, *_: connection.pgconn.trace(file.fileno()))
+        assert feedback.submit(KEY, [posted("anna", "last", image_id)]).result(60)[0].sequence == 9
+        feedback.close()
+        database.engine.dispose()  # ends the trace
+        file.seek(0)
+        ways = [line for line in file if "ReadyForQuery" in line]
+    # begin, users, images, aspects, lock, known events, insert, counters, commit
+    assert len(ways) == 9
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_postings_to_a_locked_user_are_tried_once_and_then_wait_apart(
+    database: Database, settings: Settings, image_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[list[str]] = []
+    right = FeedbackWriter._write
+
+    def write(self: FeedbackWriter, group: list[writer._Posting], *, wait: bool) -> None:
+        if not wait:
+            tries.append([each.event_id for posting in group for each in posting.posted])
+        right(self, group, wait=wait)
+
+    monkeypatch.setattr(FeedbackWriter, "_write", write)
+    feedback = FeedbackWriter(database, settings)
+    with database.session() as locking:
+        anna = locking.execute(sa.select(UserRow.id).where(UserRow.external_id == "anna")).scalar_one()
+        lock_user(locking, anna)
+        waiting = [feedback.submit(KEY, [posted("anna", "a0", image_id)])]
+        assert feedback.submit(KEY, [posted("ben", "b0", image_id)]).result(60)
+        tries.clear()
+        waiting += [feedback.submit(KEY, [posted("anna", f"a{n}", image_id)]) for n in range(1, 5)]
+        assert feedback.submit(KEY, [posted("ben", "b1", image_id)]).result(60)
+        assert [event_id for group in tries for event_id in group] == ["b1"]
+        assert not any(each.done() for each in waiting)
+    results = [result for each in waiting for result in each.result(60)]
+    assert [result.status for result in results] == ["accepted"] * 5
+    assert sorted(result.sequence for result in results if result.sequence is not None) == [1, 2, 3, 4, 5]
+    feedback.close()
+    assert not feedback._locked
+    late = FeedbackWriter(database, settings)
+    assert late.submit(KEY, [posted("anna", "a9", image_id)]).result(60)[0].sequence == 6
+    late.close()
+    assert tries[-1] == ["a9"]
