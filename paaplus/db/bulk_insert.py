@@ -7,6 +7,7 @@ made before the transaction that writes them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -35,15 +36,19 @@ def insert_rows(
         with driver_cursor(connection, text) as cursor:
             cursor.executemany(text, rows)
         return
-    if len(rows) <= FEW:
+    rest = iter(rows)
+    first = list(islice(rest, FEW + 1))
+    if not first:
+        return
+    if len(first) <= FEW:
         row = f"({', '.join(['%s'] * len(columns))})"
-        text = f"INSERT INTO {table.name} ({named}) VALUES {', '.join([row] * len(rows))}"  # nosec B608: as above
+        text = f"INSERT INTO {table.name} ({named}) VALUES {', '.join([row] * len(first))}"  # nosec B608: as above
         with driver_cursor(connection, text) as cursor:
-            cursor.execute(text, [value for row in rows for value in row])
+            cursor.execute(text, [value for row in first for value in row])
         return
     text = f"COPY {table.name} ({named}) FROM STDIN"
     with driver_cursor(connection, text) as cursor, cursor.copy(text) as copy:
-        copy.write("".join(map(_line, rows)))
+        copy.write("".join(map(_line, chain(first, rest))))
 
 
 def _line(row: Iterable[Any]) -> str:
