@@ -13,6 +13,7 @@ Shape letters: N = rows, M = directions, B = blocks, W = windows, T = ratios, D 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,6 +29,23 @@ _SMALL = 32  # size of a matrix up to which NumPy's loop over many is faster tha
 _LWORK = 2048  # numbers of LAPACK's work space: 32 columns at a time
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class BlockSums:
+    """Sums over the rows of one block: products of rows, of rows and columns, and of columns."""
+
+    gram_MM: np.ndarray
+    projected_MD: np.ndarray
+    moment_DD: np.ndarray
+
+    @classmethod
+    def of(cls, row_XM: np.ndarray, column_XD: np.ndarray) -> BlockSums:
+        return cls(row_XM.T @ row_XM, row_XM.T @ column_XD, column_XD.T @ column_XD)
+
+    @property
+    def num_bytes(self) -> int:
+        return self.gram_MM.nbytes + self.projected_MD.nbytes + self.moment_DD.nbytes
+
+
 @dataclass(frozen=True, eq=False)
 class BlockRows:
     """Rows in order of their blocks.
@@ -37,12 +55,14 @@ class BlockRows:
         column_ND: 1, generic score and rating of each row.
         start_B: the first row of every block, and the number of rows; one more than blocks.
         kernel_NN: products of the rows with each other; None: they are worked out where they are needed.
+        sums_B: of every block; None: likewise. Where they are given, only the rows in short windows are read.
     """
 
     row_NM: np.ndarray
     column_ND: np.ndarray
     start_B: np.ndarray
     kernel_NN: np.ndarray | None = None
+    sums_B: Sequence[BlockSums] | None = None
 
     @classmethod
     def of(
@@ -68,6 +88,8 @@ class BlockRows:
     @cached_property
     def _moment_BDD(self) -> np.ndarray:
         """Products of the columns over all rows before each block."""
+        if self.sums_B is not None:
+            return _before_each(np.stack([sums.moment_DD for sums in self.sums_B]))
         before_NDD = np.zeros((len(self.column_ND) + 1, _NUM_COLUMNS, _NUM_COLUMNS))
         np.cumsum(self.column_ND[:, :, None] * self.column_ND[:, None], axis=0, out=before_NDD[1:])
         return before_NDD[self.start_B]
@@ -140,16 +162,16 @@ class BlockRows:
         return self.row_NM @ self.row_NM.T if len(self.row_NM) <= 2 * NUM_BY_ROWS else None
 
     def _by_directions(self, window_W2: np.ndarray, ratio_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        gram_WMM = _over_windows(self._by_block(self.row_NM, self.row_NM), window_W2)
-        projected_WMD = _over_windows(self._by_block(self.row_NM, self.column_ND), window_W2)
+        sums_B = self.sums_B if self.sums_B is not None else self._summed()
+        gram_WMM = _over_windows(np.stack([sums.gram_MM for sums in sums_B]), window_W2)
+        projected_WMD = _over_windows(np.stack([sums.projected_MD for sums in sums_B]), window_W2)
         diagonal_WM, beside_WM, rotated_WMD = _tridiagonal(gram_WMM, projected_WMD)
         removed_TWDD, log_det_TW = _solve_tridiagonal(diagonal_WM, beside_WM, rotated_WMD, ratio_T)
         return self.moments(window_W2) - removed_TWDD, log_det_TW
 
-    def _by_block(self, left_NX: np.ndarray, right_NY: np.ndarray) -> np.ndarray:
-        """Products over the rows of each block, shape (B, X, Y)."""
+    def _summed(self) -> list[BlockSums]:
         places = zip(self.start_B[:-1], self.start_B[1:], strict=True)
-        return np.stack([left_NX[first:end].T @ right_NY[first:end] for first, end in places])
+        return [BlockSums.of(self.row_NM[first:end], self.column_ND[first:end]) for first, end in places]
 
 
 def _diagonal(num: int) -> slice:
@@ -160,8 +182,13 @@ def _diagonal(num: int) -> slice:
 def _over_windows(value_BXY: np.ndarray, window_W2: np.ndarray) -> np.ndarray:
     """Sums over the blocks of each window, shape (W, X, Y)."""
     start_W, end_W = window_W2.T
-    summed = np.concatenate([np.zeros((1, *value_BXY.shape[1:])), np.cumsum(value_BXY, axis=0)])
-    return np.asarray(summed[end_W] - summed[start_W])
+    before_BXY = _before_each(value_BXY)
+    return np.asarray(before_BXY[end_W] - before_BXY[start_W])
+
+
+def _before_each(value_BXY: np.ndarray) -> np.ndarray:
+    """Sums over the blocks before each one, and over all; one more than blocks."""
+    return np.concatenate([np.zeros((1, *value_BXY.shape[1:])), np.cumsum(value_BXY, axis=0)])
 
 
 def _tridiagonal(gram_WMM: np.ndarray, projected_WMD: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
