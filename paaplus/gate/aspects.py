@@ -63,9 +63,9 @@ class Feedback:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """One aspect's comparisons in order: rows (M, the middle of likes the last), differences of generic scores, answers.
+    """One aspect's comparisons in order: rows of differences, the middle of likes as the last direction, and answers.
 
-    `long`: what is known of them, if the log is long.
+    `mean_C`: differences of the generic scores. `long`: what is known of the evidence, if the log is long.
     """
 
     row_CM: np.ndarray
@@ -86,8 +86,7 @@ def ratings_of(feedback: Feedback, aspect: int) -> BlockRows | LongRatings | Non
     if feedback.long is not None:
         start_B = np.searchsorted(feedback.block_N[used_N], np.arange(feedback.num_blocks + 1))
         first_N = feedback.long.first_N[used_N]
-        sequence_N, memory = rated.sequence_N[used_N], feedback.long.memory
-        return LongRatings(ratings, sequence_N, start_B, first_N, NUM_DIRECTIONS, prior, aspect, memory)
+        return LongRatings(ratings, start_B, first_N, NUM_DIRECTIONS, prior, aspect, feedback.long.memory)
     design_NP, column_N3 = regressors.of_ratings(*ratings, prior.mean(aspect))
     row_NK = prior.coordinates_together(design_NP, aspect)
     return _block_rows(row_NK, column_N3, feedback.block_N[used_N], feedback.num_blocks)

@@ -1,4 +1,4 @@
-"""Evidence of long logs that a process has measured, by digests of exactly what it depends on.
+"""Evidence of long logs that a process has measured, by fingerprints of exactly what it depends on.
 
 A miss costs time only: what is not known is measured again, and is equal up to rounding.
 
@@ -7,8 +7,7 @@ Shape letters: P = regressors, M = directions, W = windows, X = those of them th
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final, Protocol
@@ -26,8 +25,8 @@ class KnownEvidence:
 
     Attributes:
         direction_PM: what takes regressors to rows in these directions.
-        windows: the evidence, by the digest of what is in a window.
-        sums: by the digest of what is in a block; of ratings only.
+        windows: the evidence, by what is in a window.
+        sums: by what is in a block; of ratings only.
     """
 
     direction_PM: np.ndarray
@@ -44,51 +43,28 @@ class EvidenceMemory(Protocol):
     """Keeps what is known of the logs that were judged last."""
 
     def get(self, basis: bytes) -> KnownEvidence | None:
-        """What is known in the directions of this digest."""
+        """What is known, where everything else is as this says."""
 
     def put(self, basis: bytes, known: KnownEvidence) -> None:
-        """Replace what is known in these directions."""
-
-
-def digest(arrays: Iterable[np.ndarray]) -> bytes:
-    """Of the arrays' numbers, types and shapes."""
-    hashed = hashlib.sha256()
-    for array in arrays:
-        hashed.update(f"{array.dtype.str}{array.shape}".encode())
-        hashed.update(np.ascontiguousarray(array).data)
-    return hashed.digest()
-
-
-def content_before(columns: Sequence[np.ndarray], cell_X: np.ndarray, start_B: np.ndarray) -> np.ndarray:
-    """What is in the rows before each block, as sums of digests: the difference of two tells what is between them.
-
-    Args:
-        columns: of rows (X, ...) in order.
-        cell_X: rows of one cell are digested together. No block begins within a cell.
-        start_B: the first row of every block, and the number of rows.
-
-    Returns:
-        uint64, shape (B, 4); sums wrap around.
-    """
-    first_I = np.flatnonzero(np.diff(cell_X, prepend=-1))
-    ends = [*first_I[1:].tolist(), len(cell_X)]
-    cells = [digest(column[first:end] for column in columns) for first, end in zip(first_I.tolist(), ends, strict=True)]
-    digest_I4 = np.frombuffer(b"".join(cells), np.uint64).reshape(-1, 4)
-    before_I4 = np.concatenate([np.zeros((1, 4), np.uint64), np.cumsum(digest_I4, axis=0, dtype=np.uint64)])
-    return np.asarray(before_I4[np.searchsorted(first_I, start_B)])
+        """Replace what is known there."""
 
 
 class KnownWindows:
     """The evidence of windows of a long log's ratings or comparisons, as far as a process knows it.
 
     Args:
-        basis: a digest of all that the evidence depends on beside what is in the windows.
-        before_B4: what is in the rows before each block, see `content_before`.
+        basis: a fingerprint of all that the evidence depends on beside the rows in the windows.
+        fingerprint_X2: of the rows, see `fingerprints`.
+        start_B: the first row of every block, and the number of rows; one more than blocks.
         memory: where the process keeps it; None: nowhere.
     """
 
-    def __init__(self, basis: bytes, before_B4: np.ndarray, memory: EvidenceMemory | None) -> None:
-        self._basis, self._before_B4, self._memory = basis, before_B4, memory
+    def __init__(
+        self, basis: bytes, fingerprint_X2: np.ndarray, start_B: np.ndarray, memory: EvidenceMemory | None
+    ) -> None:
+        self._basis, self._memory = basis, memory
+        before_X2 = np.concatenate([np.zeros((1, 2), np.uint64), np.cumsum(fingerprint_X2, axis=0, dtype=np.uint64)])
+        self._before_B2 = before_X2[start_B]
         self.known = memory.get(basis) if memory is not None else None
 
     def unknown(self, window_W2: np.ndarray) -> np.ndarray:
@@ -121,10 +97,10 @@ class KnownWindows:
 
     def _keys_of(self, window_W2: np.ndarray) -> list[bytes]:
         start_W, end_W = window_W2.T
-        content = (self._before_B4[end_W] - self._before_B4[start_W]).tobytes()
-        return [content[first : first + 32] for first in range(0, len(content), 32)]
+        content = (self._before_B2[end_W] - self._before_B2[start_W]).tobytes()
+        return [content[first : first + 16] for first in range(0, len(content), 16)]
 
     @cached_property
     def _block_keys(self) -> list[bytes]:
-        num_blocks = len(self._before_B4) - 1
+        num_blocks = len(self._before_B2) - 1
         return self._keys_of(np.column_stack([np.arange(num_blocks), np.arange(1, num_blocks + 1)]))

@@ -10,17 +10,17 @@ Shape letters: N = ratings, C = comparisons, P = regressors, M = directions, B =
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
 from paaplus.gate import regressors
-from paaplus.gate.blocks import BLOCK_SIZE, block_starts
+from paaplus.gate.blocks import block_starts
 from paaplus.gate.eigenvectors import leading_directions
-from paaplus.gate.evidence_memory import EvidenceMemory, KnownWindows, content_before, digest
+from paaplus.gate.evidence_memory import EvidenceMemory, KnownWindows
+from paaplus.gate.fingerprints import scrambled, word_sums
 from paaplus.gate.window_products import NUM_BY_ROWS, BlockRows, BlockSums
 from paaplus.records import ComparedSet
 from paaplus.scoring.priors import Prior
@@ -40,9 +40,16 @@ def milestone(num: int, first: int) -> int:
 def starts_by_number(ordered_X: np.ndarray) -> np.ndarray:
     """As `block_starts`, of answers with these sequence numbers, in order, but cut at fixed numbers.
 
-    An answer that is replaced or retracted leaves a gap, and the other blocks as they are.
+    An answer that is replaced or retracted leaves a gap, and the other blocks as they are. Where so many are gone that
+    less than half of the answers is left, blocks are joined.
     """
-    return np.unique(np.searchsorted(ordered_X, block_starts(int(ordered_X[-1])), side="right"))
+    number_B = block_starts(int(ordered_X[-1]))
+    place_B = np.searchsorted(ordered_X, number_B, side="right").tolist()
+    starts = [place_B[-1]]
+    for place, num in zip(place_B[-2::-1], np.diff(number_B)[::-1].tolist(), strict=True):
+        if place < starts[-1] and (place == 0 or 2 * (starts[-1] - place) >= num):
+            starts.append(place)
+    return np.array(starts[::-1], np.int64)
 
 
 class LongRatings:
@@ -50,7 +57,6 @@ class LongRatings:
 
     Args:
         ratings: taste (N, R), generic scores (N,) and ratings (N,), in order.
-        sequence_N: the number of each.
         start_B: the first rating of every block, and the number of ratings; one more than blocks.
         first_N: the number of the first event on each rated image.
         num_directions: M at most.
@@ -62,7 +68,6 @@ class LongRatings:
     def __init__(
         self,
         ratings: tuple[np.ndarray, np.ndarray, np.ndarray],
-        sequence_N: np.ndarray,
         start_B: np.ndarray,
         first_N: np.ndarray,
         num_directions: int,
@@ -73,8 +78,10 @@ class LongRatings:
         self._ratings, self._start_B, self._num_directions = ratings, start_B, num_directions
         self._prior, self._aspect = prior, aspect
         self._first_X = np.argsort(first_N, kind="stable")[: milestone(len(first_N), num_directions)]
-        basis = digest([*_described(prior, aspect), *(column_N[self._first_X] for column_N in ratings[:2])])
-        self._windows = KnownWindows(basis, content_before(ratings, _cells(sequence_N), start_B), memory)
+        image_N2 = word_sums(ratings[:2])
+        shaping_2 = scrambled(image_N2[self._first_X]).sum(axis=0)
+        fingerprint_N2 = scrambled(image_N2 + word_sums(ratings[2:], 2))
+        self._windows = KnownWindows(_basis(prior, aspect, shaping_2), fingerprint_N2, start_B, memory)
 
     def unknown(self, window_W2: np.ndarray) -> np.ndarray:
         """Mask of the windows whose evidence is not known."""
@@ -99,10 +106,7 @@ class LongRatings:
     def _direction_PM(self) -> np.ndarray:
         if self._windows.known is not None:
             return self._windows.known.direction_PM
-        design_XP, _ = regressors.of_ratings(
-            *(column_N[self._first_X] for column_N in self._ratings), self._prior.mean(self._aspect)
-        )
-        return _directions(design_XP, self._prior, self._aspect, self._num_directions)
+        return _directions(self._regressors(self._first_X)[0], self._prior, self._aspect, self._num_directions)
 
     @cached_property
     def _sums_B(self) -> list[BlockSums]:
@@ -112,10 +116,13 @@ class LongRatings:
 
     def _rows(self, which_N: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows (X, M) and columns (X, 3)."""
-        design_XP, column_X3 = regressors.of_ratings(
-            *(column_N[which_N] for column_N in self._ratings), self._prior.mean(self._aspect)
-        )
+        design_XP, column_X3 = self._regressors(which_N)
         return design_XP @ self._direction_PM, column_X3
+
+    def _regressors(self, which_N: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        taste_NR, generic_N, target_N = self._ratings
+        mean_P = self._prior.mean(self._aspect)
+        return regressors.of_ratings(taste_NR[which_N], generic_N[which_N], target_N[which_N], mean_P)
 
 
 class LongPairs:
@@ -144,12 +151,11 @@ class LongPairs:
         self._prior, self._aspect, self._num_directions = prior, aspect, num_directions
         self._first = every.select(np.arange(milestone(len(every), num_directions)))
         # all directions of few comparisons are taken, so that evidence does not depend on which they are
-        shaping = _images(self._first, aspect) if len(every) > num_directions else []
-        basis = digest([*_described(prior, aspect), *shaping])
-        columns = [*_images(compared, aspect), compared.preference_CA[:, aspect]]
-        before_B4 = content_before(columns, _cells(compared.sequence_C), start_B)
-        self._windows = KnownWindows(basis, before_B4, memory)
         self._is_whole = len(every) <= num_directions
+        shaping = scrambled(word_sums(_images(self._first, aspect)))[: 0 if self._is_whole else None]
+        shaping_2 = shaping.sum(axis=0, dtype=np.uint64)
+        fingerprint_C2 = scrambled(word_sums([*_images(compared, aspect), compared.preference_CA[:, aspect]]))
+        self._windows = KnownWindows(_basis(prior, aspect, shaping_2), fingerprint_C2, start_B, memory)
 
     def unknown(self, window_W2: np.ndarray) -> np.ndarray:
         """Mask of the windows whose evidence is not known."""
@@ -168,24 +174,25 @@ class LongPairs:
         return _directions(difference_XP, self._prior, self._aspect, self._num_directions)
 
 
-def _cells(sequence_X: np.ndarray) -> np.ndarray:
-    """The cell of each answer: blocks begin with one."""
-    return (sequence_X - 1) // BLOCK_SIZE
-
-
 def _directions(design_XP: np.ndarray, prior: Prior, aspect: int, num: int) -> np.ndarray:
     """What takes regressors to rows in the `num` directions of the prior that have the most energy, shape (P, M)."""
     factor_PK = prior.coordinates_together(np.eye(design_XP.shape[1]), aspect)
     return factor_PK @ leading_directions(design_XP @ factor_PK, num)
 
 
-def _described(prior: Prior, aspect: int) -> list[np.ndarray]:
-    """All numbers of a prior that the evidence on an aspect depends on."""
+def _basis(prior: Prior, aspect: int, shaping_2: np.ndarray) -> bytes:
+    """Of a prior and of what the directions are made from. The prior's factor is told by random products with it."""
     mean_P = prior.mean(aspect)
-    return [prior.coordinates_together(np.eye(len(mean_P)), aspect), mean_P, prior.noise_sd_A[aspect : aspect + 1]]
+    numbers = [prior.coordinates_together(_probe(len(mean_P)), aspect), mean_P, prior.noise_sd_A[aspect]]
+    return b"".join([np.asarray(each, np.float64).tobytes() for each in numbers] + [shaping_2.tobytes()])
 
 
-def _images(compared: ComparedSet, aspect: int) -> Sequence[np.ndarray]:
+@lru_cache(16)
+def _probe(num_regressors: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(3, num_regressors))
+
+
+def _images(compared: ComparedSet, aspect: int) -> list[np.ndarray]:
     return [
         compared.first_taste_CR,
         compared.first_generic_CA[:, aspect],

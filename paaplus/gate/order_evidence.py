@@ -192,16 +192,15 @@ class _Densities:
 
 
 def _of_ratings(asked: Sequence[tuple[BlockRows | LongRatings, float, np.ndarray]]) -> list[np.ndarray]:
-    """The evidence of ratings with these noise sds in their windows; of long logs, only what is not known is measured."""
-    measured = _measured(
-        [
-            (ratings.block_rows(unknown_X2), noise_sd, unknown_X2)
-            if isinstance(ratings, LongRatings)
-            else (ratings, noise_sd, window_W2)
-            for ratings, noise_sd, window_W2 in asked
-            for unknown_X2 in [window_W2[ratings.unknown(window_W2)] if isinstance(ratings, LongRatings) else window_W2]
-        ]
-    )
+    """The evidence of ratings with these noise sds in windows. Of long logs, only what is not known is measured."""
+    to_measure: list[tuple[BlockRows, float, np.ndarray]] = []
+    for ratings, noise_sd, window_W2 in asked:
+        if isinstance(ratings, LongRatings):
+            unknown_X2 = window_W2[ratings.unknown(window_W2)]
+            to_measure.append((ratings.block_rows(unknown_X2), noise_sd, unknown_X2))
+        else:
+            to_measure.append((ratings, noise_sd, window_W2))
+    measured = _measured(to_measure)
     return [
         ratings.with_known(window_W2, log_X) if isinstance(ratings, LongRatings) else log_X
         for (ratings, _, window_W2), log_X in zip(asked, measured, strict=True)

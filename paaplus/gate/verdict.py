@@ -114,7 +114,7 @@ class JudgedFeedback:
     @cached_property
     def start_B(self) -> np.ndarray:
         """Of the blocks, see `block_starts`; those of a long log are cut by the numbers of events."""
-        return starts_by_number(self.ordered_X) if self._is_long else block_starts(len(self.sequence_X))
+        return starts_by_number(self.ordered_X) if self.is_long else block_starts(len(self.sequence_X))
 
     @cached_property
     def block_X(self) -> np.ndarray:
@@ -130,11 +130,12 @@ class JudgedFeedback:
         block_N, block_C = self.block_X[:num_ratings], self.block_X[num_ratings:]
         kept_C = _first_of_each(block_C)
         compared = self.compared.select(kept_C) if not kept_C.all() else self.compared
-        num_blocks, long = len(self.start_B) - 1, self._long_log if self._is_long else None
+        num_blocks, long = len(self.start_B) - 1, self._long_log if self.is_long else None
         return OrderEvidence(self.rated, compared, block_N, block_C[kept_C], num_blocks, self.prior, long)
 
     @property
-    def _is_long(self) -> bool:
+    def is_long(self) -> bool:
+        """Whether it is judged as a long log, see `long_logs`."""
         return len(self.sequence_X) > LONG_LOG
 
     @property

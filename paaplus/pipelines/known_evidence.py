@@ -10,7 +10,7 @@ from paaplus.services.predictions.cache import SizedCache
 EVIDENCE_MB: Final = 64
 
 
-class EvidenceCache:
+class KnownEvidenceCache:
     """Keeps what is known of the logs that were judged last, up to so many bytes. Safe for threads."""
 
     def __init__(self, max_bytes: int = EVIDENCE_MB * 2**20) -> None:

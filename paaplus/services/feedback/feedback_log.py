@@ -176,6 +176,14 @@ class FeedbackLog(CountedEvents):
         latest += [_only_rating(event) for image_id, event in newest.items() if image_id not in mixed]
         return sorted(latest, key=_sequence)
 
+    def first_ratings(self) -> dict[UUID, int]:
+        """The number of the first event that counts on each rated image."""
+        invalid, first = self.invalid(), {}
+        for event in self.events:
+            if event.sequence not in invalid:
+                first.setdefault(event.image_id, event.sequence)
+        return first
+
     def latest_comparisons(self) -> list[LatestComparison]:
         """The latest comparison of each pair of images, that has a preference, in order of sequence."""
         by_pair: dict[frozenset[UUID], dict[str, ComparisonEvent]] = {}
