@@ -120,7 +120,7 @@ class BlockRows:
         solved_DNST, diagonal_NST = np.zeros((_NUM_COLUMNS, *shape)), np.ones(shape)
         for place, (first, num) in enumerate(most_of.items()):
             factor_TXX = self._factor(first, num, ratio_T)
-            solved_DNST[:, :num, place] = factor_TXX[:, num:, :num].transpose(1, 2, 0)
+            solved_DNST[:, :num, place] = factor_TXX[:, :num, num:].transpose(2, 1, 0)
             diagonal_NST[:num, place] = factor_TXX.reshape(len(ratio_T), -1)[:, _diagonal(num)].T
         for x, (d, e) in enumerate(_PRODUCTS):
             np.multiply(solved_DNST[d], solved_DNST[e], out=summed_XNST[x])
@@ -132,17 +132,17 @@ class BlockRows:
         return solved_TWDD, 2.0 * summed_TXW[:, -1] + np.log(ratio_T)[:, None] * num_W
 
     def _factor(self, first: int, num: int, ratio_T: np.ndarray) -> np.ndarray:
-        """Lower factors of `S / ratio` of some rows, for which only the diagonal has the ratio, with C as last rows."""
-        size, column_DN = num + _NUM_COLUMNS, self.column_ND[first : first + num].T
-        factor_TXX = np.empty((len(ratio_T), size, size))  # what is above the diagonal is not read
+        """Upper factors of `S / ratio` of some rows, of which only the diagonal has the ratio, with C as last columns."""
+        size, column_ND = num + _NUM_COLUMNS, self.column_ND[first : first + num]
+        factor_TXX = np.empty((len(ratio_T), size, size))  # what is below the diagonal is not read
         factor_TXX[:, :num, :num] = self._kernel(first, num)
-        factor_TXX[:, num:, :num] = column_DN
-        factor_TXX[:, num:, num:] = ratio_T.max() * (column_DN @ column_DN.T) + _IDENTITY_DD  # above ratio C' S^-1 C
+        factor_TXX[:, :num, num:] = column_ND
+        factor_TXX[:, num:, num:] = ratio_T.max() * (column_ND.T @ column_ND) + _IDENTITY_DD  # above ratio C' S^-1 C
         factor_TXX.reshape(len(ratio_T), -1)[:, _diagonal(num)] += 1.0 / ratio_T[:, None]
         if size < _SMALL:
-            return np.linalg.cholesky(factor_TXX)
-        for factor_XX in factor_TXX:  # in place: LAPACK counts by columns, so that its upper triangle is our lower one
-            _, info = lapack.dpotrf(factor_XX.T, lower=0, clean=0, overwrite_a=1)
+            return np.linalg.cholesky(factor_TXX, upper=True)
+        for factor_XX in factor_TXX:  # in place: LAPACK counts by columns, so that its lower triangle is our upper one
+            _, info = lapack.dpotrf(factor_XX.T, lower=1, clean=0, overwrite_a=1)
             if info:
                 raise np.linalg.LinAlgError(f"dpotrf: {info}")
         return factor_TXX

@@ -58,10 +58,7 @@ def _judged(snapshot: Snapshot, memory: EvidenceMemory) -> JudgedFeedback:
     prior = snapshot.starting_point.prior or OwnPrior(snapshot.base)
     gate, compared = snapshot.policy.gate, compared_set(snapshot, answers)
     user = JudgedFeedback(judged.rated, compared, prior, gate, memory=memory)
-    if not user.is_long:
-        return user
-    first_of = feedback.first_ratings()
-    return replace(user, first_N=np.array([first_of[rating.image_id] for rating in judged.ratings], np.int64))
+    return replace(user, first_N=judged.first_N) if user.is_long else user
 
 
 def prequential(base: BaseScorer, reference: Adapter | None, new: RatedSet) -> dict[str, Any]:
