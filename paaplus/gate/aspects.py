@@ -20,6 +20,7 @@ from paaplus.scoring.middles import MIDDLE_SD
 from paaplus.scoring.priors import Prior
 
 NUM_DIRECTIONS: Final = 64
+NUM_LONG_DIRECTIONS: Final = 64  # of a long log
 NUM_PAIR_DIRECTIONS: Final = 32
 
 
@@ -86,7 +87,7 @@ def ratings_of(feedback: Feedback, aspect: int) -> BlockRows | LongRatings | Non
     if feedback.long is not None:
         start_B = np.searchsorted(feedback.block_N[used_N], np.arange(feedback.num_blocks + 1))
         first_N = feedback.long.first_N[used_N]
-        return LongRatings(ratings, start_B, first_N, NUM_DIRECTIONS, prior, aspect, feedback.long.memory)
+        return LongRatings(ratings, start_B, first_N, NUM_LONG_DIRECTIONS, prior, aspect, feedback.long.memory)
     design_NP, column_N3 = regressors.of_ratings(*ratings, prior.mean(aspect))
     row_NK = prior.coordinates_together(design_NP, aspect)
     return _block_rows(row_NK, column_N3, feedback.block_N[used_N], feedback.num_blocks)

@@ -132,7 +132,7 @@ class BlockRows:
         return solved_TWDD, 2.0 * summed_TXW[:, -1] + np.log(ratio_T)[:, None] * num_W
 
     def _factor(self, first: int, num: int, ratio_T: np.ndarray) -> np.ndarray:
-        """Upper factors of `S / ratio` of some rows, of which only the diagonal has the ratio, with C as last columns."""
+        """Upper factors of `S / ratio` of some rows, with C as last columns. Only the diagonal has the ratio in it."""
         size, column_ND = num + _NUM_COLUMNS, self.column_ND[first : first + num]
         factor_TXX = np.empty((len(ratio_T), size, size))  # what is below the diagonal is not read
         factor_TXX[:, :num, :num] = self._kernel(first, num)
