@@ -101,6 +101,10 @@ class _Entry:
     known: KnownRatings
     of: tuple[str, tuple[float, ...] | None]  # base model and preference
 
+    def is_of(self, of: tuple[str, tuple[float, ...] | None], log: FeedbackLog) -> bool:
+        """Whether the log continues the known one."""
+        return self.of == of and self.known.log.origin is log.origin and self.known.log.head <= log.head
+
 
 class RatingsMemory:
     """Reads latest ratings and images of logs, and keeps them up to so many bytes."""
@@ -131,7 +135,7 @@ class RatingsMemory:
         if len(log.events) < _SHORTEST or log.exclusions or log.retractions or log.deleted:
             return projections.read(session, base, preference, log.image_ids()), None
         entry = self._entries.get_each([user_id])[0]
-        before = entry.known if entry is not None and entry.of == of and entry.known.log.origin is log.origin else None
+        before = entry.known if entry is not None and entry.is_of(of, log) else None
         images = before.images if before is not None else {}
         new_ids = (log if before is None else log.since(before.log)).image_ids() - images.keys()
         read = projections.read(session, base, preference, new_ids)
