@@ -20,7 +20,7 @@ from paaplus.scoring.middles import MIDDLE_SD
 from paaplus.scoring.priors import Prior
 
 NUM_DIRECTIONS: Final = 64
-NUM_LONG_DIRECTIONS: Final = 64  # of a long log
+NUM_LONG_DIRECTIONS: Final = 48  # of a long log, whose windows are many: see decision 41
 NUM_PAIR_DIRECTIONS: Final = 32
 
 

@@ -163,9 +163,11 @@ class BlockRows:
 
     def _by_directions(self, window_W2: np.ndarray, ratio_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         sums_B = self.sums_B if self.sums_B is not None else self._summed()
-        gram_WMM = _over_windows(np.stack([sums.gram_MM for sums in sums_B]), window_W2)
-        projected_WMD = _over_windows(np.stack([sums.projected_MD for sums in sums_B]), window_W2)
-        diagonal_WM, beside_WM, rotated_WMD = _tridiagonal(gram_WMM, projected_WMD)
+        before_BMM = _before_each(np.stack([sums.gram_MM for sums in sums_B]))
+        before_BMD = _before_each(np.stack([sums.projected_MD for sums in sums_B]))
+        start_W, end_W = window_W2.T
+        projected_WMD = before_BMD[end_W] - before_BMD[start_W]
+        diagonal_WM, beside_WM, rotated_WMD = _tridiagonal(before_BMM, window_W2, projected_WMD)
         removed_TWDD, log_det_TW = _solve_tridiagonal(diagonal_WM, beside_WM, rotated_WMD, ratio_T)
         return self.moments(window_W2) - removed_TWDD, log_det_TW
 
@@ -179,26 +181,25 @@ def _diagonal(num: int) -> slice:
     return slice(0, num * (num + _NUM_COLUMNS), num + _NUM_COLUMNS + 1)
 
 
-def _over_windows(value_BXY: np.ndarray, window_W2: np.ndarray) -> np.ndarray:
-    """Sums over the blocks of each window, shape (W, X, Y)."""
-    start_W, end_W = window_W2.T
-    before_BXY = _before_each(value_BXY)
-    return np.asarray(before_BXY[end_W] - before_BXY[start_W])
-
-
 def _before_each(value_BXY: np.ndarray) -> np.ndarray:
     """Sums over the blocks before each one, and over all; one more than blocks."""
     return np.concatenate([np.zeros((1, *value_BXY.shape[1:])), np.cumsum(value_BXY, axis=0)])
 
 
-def _tridiagonal(gram_WMM: np.ndarray, projected_WMD: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each Gram matrix as `Q T Q'` with a tridiagonal T: its diagonal, the one beside it, and `Q' projected`."""
-    num_windows, num_directions = gram_WMM.shape[:2]
+def _tridiagonal(
+    before_BMM: np.ndarray, window_W2: np.ndarray, projected_WMD: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each window's Gram matrix as `Q T Q'` with a tridiagonal T: its diagonal, the one beside, and `Q' projected`."""
+    num_windows, num_directions = projected_WMD.shape[:2]
+    gram_MM = np.empty((num_directions, num_directions))  # symmetric, so that LAPACK may take its rows for columns
     diagonal_WM = np.empty((num_windows, num_directions))
     beside_WM = np.zeros((num_windows, max(num_directions - 1, 0)))
     rotated_WMD = np.array(projected_WMD)
-    for w in range(num_windows):
-        reflectors_MM, diagonal_WM[w], beside_WM[w], tau_M, info = lapack.dsytrd(gram_WMM[w], lower=1, lwork=_LWORK)
+    for w, (start, end) in enumerate(window_W2.tolist()):
+        np.subtract(before_BMM[end], before_BMM[start], out=gram_MM)
+        reflectors_MM, diagonal_WM[w], beside_WM[w], tau_M, info = lapack.dsytrd(
+            gram_MM.T, lower=1, lwork=_LWORK, overwrite_a=1
+        )
         assert info == 0, f"dsytrd: {info}"
         if num_directions > 1:
             rotated, _, info = lapack.dormqr("L", "T", reflectors_MM[1:, :-1], tau_M, projected_WMD[w, 1:], _LWORK)

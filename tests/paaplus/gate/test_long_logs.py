@@ -83,13 +83,13 @@ def test_little_is_measured_anew_if_ten_answers_follow(num_measured: list[int], 
     monkeypatch.setattr(verdict, "LONG_LOG", 60)
     user, memory = feedback("follows", 600, 0, PRIOR, 3), Memory()
     user = replace(user, rated=renumbered(user.rated))
-    of(until(user, 540, memory))
-    num_blocks = len(block_starts(550)) - 1
+    of(until(user, 560, memory))
+    num_blocks = len(block_starts(570)) - 1
     num_measured.clear()
-    of(until(user, 550, memory))
+    of(until(user, 570, memory))
     assert 0 < max(num_measured) <= 2 * num_blocks < num_blocks * (num_blocks + 1) // 4
     num_measured.clear()
-    of(until(user, 550, memory))
+    of(until(user, 570, memory))
     assert max(num_measured) == 0
 
 
