@@ -1,10 +1,12 @@
 """Processor milliseconds of a training through queue and worker, beside the closed form alone, in the same run.
 
-    python benchmarks/training.py [--users 48] [--claim 16] [--images 1000,10000] [--history 50,1000,5000] [--record]
+    python benchmarks/training.py [--users 48] [--claim 16] [--images 1000,10000] [--history 50,1000,5000] [--once]
+        [--record]
 
 A base model of the shape of `lite2` (its blocks of features, fitted on simulated ratings), SQLite, one worker without
 Celery, policy `bayes`. First: users with 40 + 40 ratings, more and more images on the platform. Then: one user with
-longer and longer histories and 10 new ratings. The first claim warms up and does not count.
+longer and longer histories and 10 new ratings. The first claim warms up and does not count. Images are rated at random,
+so that many ratings of a long history replace earlier ones; with --once nobody rates an image twice.
 """
 
 from __future__ import annotations
@@ -60,6 +62,7 @@ class Bench:
         self.rng = np.random.default_rng(0)
         self.base = base_of_lite2_shape(self.rng)
         self.images: list[UUID] = []
+        self.num_rated: dict[UUID, int] = {}  # images that a user has rated, each once
         with self.database.session() as session:
             base_models.register(session, blobs, self.base, {"extractor": "none"}, {})
 
@@ -102,8 +105,8 @@ class Bench:
             session.add_all(rows)
         return [row.id for row in rows]
 
-    def rate(self, user_id: UUID, count: int) -> None:
-        """Random ratings of random images."""
+    def rate(self, user_id: UUID, count: int, *, once: bool = False) -> None:
+        """Random ratings of random images, or of images that the user has not rated."""
         for first in range(0, count, 1_000):
             events = [
                 NewEvent(
@@ -111,13 +114,17 @@ class Bench:
                     user_id=user_id,
                     event_id=str(new_id()),
                     kind=FeedbackKind.RATING,
-                    image_id=self.images[int(self.rng.integers(len(self.images)))],
+                    image_id=self.images[self._unrated(user_id) if once else int(self.rng.integers(len(self.images)))],
                     payload={"ratings": {"beauty": float(self.rng.uniform(0, 10))}, "scale": {"min": 0, "max": 10}},
                 )
                 for n in range(min(1_000, count - first))
             ]
             with self.database.session() as session:
                 intake.append(session, APPLICATION, events, source="bench", settings=self.settings)
+
+    def _unrated(self, user_id: UUID) -> int:
+        self.num_rated[user_id] = self.num_rated.get(user_id, 0) + 1
+        return self.num_rated[user_id] - 1
 
     def drain(self) -> tuple[float, int]:
         """Processor seconds and number of the trainings that are due."""
@@ -155,6 +162,7 @@ def main() -> None:
     parser.add_argument("--claim", type=int, default=16)
     parser.add_argument("--images", default="1000,10000")
     parser.add_argument("--history", default="50,1000,5000")
+    parser.add_argument("--once", action="store_true", help="nobody rates an image twice")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -172,7 +180,7 @@ def main() -> None:
             users = bench.add_users(options.users)
             for _turn in range(2):
                 for user in users:
-                    bench.rate(user, 40)
+                    bench.rate(user, 40, once=options.once)
                 seconds, num_jobs = bench.drain()
                 assert num_jobs >= options.users, num_jobs
             row = {"what": f"{num_images:,} images", "cpu_ms_per_user": 1e3 * seconds / num_jobs}
@@ -180,15 +188,16 @@ def main() -> None:
             print(found[-1], flush=True)
         for length in [int(num) for num in options.history.split(",")]:
             [user] = bench.add_users(1)
-            bench.rate(user, length)
+            bench.rate(user, length, once=options.once)
             bench.drain()
-            bench.rate(user, 10)
+            bench.rate(user, 10, once=options.once)
             seconds, _ = bench.drain()
             found.append({"what": f"history {length:,}", "cpu_ms_per_user": 1e3 * seconds, **bench.parts_ms(1)})
             print(found[-1], flush=True)
         bench.database.dispose()
     if options.record:
         given = f"--users {options.users} --claim {options.claim} --images {options.images} --history {options.history}"
+        given += " --once" if options.once else ""
         record_rows("training", f"python benchmarks/training.py {given}", found)
 
 

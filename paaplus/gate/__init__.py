@@ -2,6 +2,7 @@
 
 from paaplus.gate.check import GateCheck
 from paaplus.gate.evidence import Evidence, UnseenComparisons, UnseenRatings, gather
+from paaplus.gate.evidence_memory import EvidenceMemory, KnownEvidence
 from paaplus.gate.judgement import GateReport, judge
 from paaplus.gate.robustness import RobustnessEvidence
 from paaplus.gate.verdict import (
@@ -15,10 +16,12 @@ from paaplus.gate.verdict import (
 __all__ = [
     "Evidence",
     "EvidenceCache",
+    "EvidenceMemory",
     "FeedbackVerdict",
     "GateCheck",
     "GateReport",
     "JudgedFeedback",
+    "KnownEvidence",
     "RobustnessEvidence",
     "UnseenComparisons",
     "UnseenRatings",

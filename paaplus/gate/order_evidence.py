@@ -12,8 +12,9 @@ unknown: the evidence is a mixture over `_ORDERS` and `_NOISES`.
 Both sides are probabilities of the same feedback, so under "no order" the likelihood ratio is a martingale: it exceeds
 c at any time with a probability of 1/c at most (Ville's inequality), however often one looks.
 
-Ratings enter in at most `_NUM_DIRECTIONS` leading directions of the prior: a window of blocks costs the same whatever
-the number of ratings in it (`window_products`).
+Ratings enter in at most `NUM_DIRECTIONS` leading directions of the prior: a window of blocks costs the same whatever
+the number of ratings in it (`window_products`). Those of a long log are fixed, so that what is known of its old windows
+stays true (`long_logs`).
 
 Shape letters: N = ratings, C = comparisons, K = coordinates of the prior, M = leading directions, B = blocks, W =
 windows, V = all windows, E = hypotheses (an order and a noise), T = ratios of taste to noise, X = rows or sums.
@@ -25,19 +26,20 @@ group invariance and anytime-valid testing" (2024).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
-from paaplus.gate.eigenvectors import in_leading_directions, leading_directions, some_eigenvectors
+from paaplus.gate.aspects import Feedback, LongLog, Pairs, pairs_of, ratings_of
+from paaplus.gate.long_logs import LongRatings
 from paaplus.gate.scale_sums import log_sums
-from paaplus.gate.window_products import NUM_BY_ROWS, BlockRows
-from paaplus.records import DISLIKED, LIKED, PREFERS_FIRST, PREFERS_SECOND, TIE, ComparedSet, RatedSet, is_like
+from paaplus.gate.window_products import BlockRows
+from paaplus.records import DISLIKED, LIKED, PREFERS_FIRST, PREFERS_SECOND, TIE, ComparedSet, RatedSet
 from paaplus.scoring.comparisons import log_likelihood, slope_and_curvature
-from paaplus.scoring.middles import MIDDLE_SD, placed
-from paaplus.scoring.priors import SCORE_CENTER, Prior, design
+from paaplus.scoring.middles import placed
+from paaplus.scoring.priors import SCORE_CENTER, Prior
 
 _ORDERS = (  # gamma, s, probability
     (1.0, 1.0, 0.5),
@@ -49,41 +51,21 @@ _ORDERS = (  # gamma, s, probability
 )
 _NOISES = (0.35, 0.5, 0.7, 0.9, 1.15, 1.5)  # in noise sds of the prior, equally probable
 _PAIR_NOISES = (0.5, 0.9, 1.5)  # the same for windows with comparisons, which take longer
-_NUM_DIRECTIONS = 64
-_NUM_PAIR_DIRECTIONS = 32
 _NUM_NEWTON_STEPS = 8
 _MAX_STEP, _SMALLEST_STEP = 3.0, 1e-5  # of Newton's method, in prior standard deviations
 
 
 @dataclass(frozen=True, eq=False)
 class _Aspect:
-    """One aspect's ratings in their blocks, and the comparisons of each block.
+    """One aspect's feedback; at least one of the kinds."""
 
-    Generic score and rating are less the middle of the scale.
-    """
-
-    ratings: BlockRows
-    pair_CM: np.ndarray
-    pair_mean_C: np.ndarray
-    preference_C: np.ndarray
-    pair_block_C: np.ndarray
+    ratings: BlockRows | LongRatings | None
+    pairs: Pairs | None
     noise_sd: float
-
-    def has_answers(self) -> bool:
-        return bool(len(self.ratings.row_NM) or len(self.preference_C))
 
 
 class OrderEvidence:
-    """The evidence of windows of blocks of one user's feedback.
-
-    Args:
-        rated: the ratings.
-        compared: the comparisons.
-        block_N: the block of every rating; blocks are numbered from 0.
-        block_C: the block of every comparison, none before that of an earlier one.
-        num_blocks: the number of blocks.
-        prior: the taste prior that trainings start from, or the base model's own.
-    """
+    """The evidence of windows of blocks of one user's feedback; for the arguments see `Feedback`."""
 
     def __init__(
         self,
@@ -93,13 +75,17 @@ class OrderEvidence:
         block_C: np.ndarray,
         num_blocks: int,
         prior: Prior,
+        long: LongLog | None = None,
     ) -> None:
-        compared = placed(compared, np.full(len(prior.noise_sd_A), SCORE_CENTER))
+        middle_A = np.full(len(prior.noise_sd_A), SCORE_CENTER)
+        if long is not None:
+            long = replace(long, compared=placed(long.compared, middle_A))
+        feedback = Feedback(rated, placed(compared, middle_A), block_N, block_C, num_blocks, prior, long)
         aspects = [
-            _aspect(rated, compared, block_N, block_C, num_blocks, prior, aspect)
-            for aspect in range(len(prior.noise_sd_A))
+            _Aspect(ratings_of(feedback, aspect), pairs_of(feedback, aspect), float(noise_sd))
+            for aspect, noise_sd in enumerate(prior.noise_sd_A)
         ]
-        self.aspects = [aspect for aspect in aspects if aspect.has_answers()]
+        self.aspects = [each for each in aspects if each.ratings is not None or each.pairs is not None]
 
     def of_windows(self, window_W2: np.ndarray) -> np.ndarray:
         """Log evidence of each window `[start, end)` of blocks, shape (W,): order against no order.
@@ -113,72 +99,25 @@ class OrderEvidence:
 def evidence_together(asked: Sequence[tuple[OrderEvidence, np.ndarray]]) -> list[np.ndarray]:
     """The evidence of many users, each in windows of their own, see `OrderEvidence.of_windows`."""
     of_ratings = iter(
-        _of_ratings([(aspect, window_W2) for evidence, window_W2 in asked for aspect in evidence.aspects])
+        _of_ratings(
+            [
+                (aspect.ratings, aspect.noise_sd, window_W2)
+                for evidence, window_W2 in asked
+                for aspect in evidence.aspects
+                if aspect.ratings is not None
+            ]
+        )
     )
     found = []
     for evidence, window_W2 in asked:
         per_aspect = [np.zeros(len(window_W2))] if not evidence.aspects else []
         for aspect in evidence.aspects:
-            log_W = next(of_ratings)
-            if len(aspect.preference_C):  # as if each kind had a taste of its own, which is valid and simple
-                log_W = log_W + _of_comparisons(aspect, window_W2)
+            log_W = next(of_ratings) if aspect.ratings is not None else np.zeros(len(window_W2))
+            if aspect.pairs is not None:  # as if each kind had a taste of its own, which is valid and simple
+                log_W = log_W + _of_comparisons(aspect.pairs, aspect.noise_sd, window_W2)
             per_aspect.append(log_W)
         found.append(np.mean(per_aspect, axis=0))
     return found
-
-
-def _aspect(
-    rated: RatedSet,
-    compared: ComparedSet,
-    block_N: np.ndarray,
-    block_C: np.ndarray,
-    num_blocks: int,
-    prior: Prior,
-    aspect: int,
-) -> _Aspect:
-    used_N = ~np.isnan(rated.target_NA[:, aspect])
-    block_N = block_N[used_N]
-    generic_N = rated.generic_NA[used_N, aspect].astype(np.float64)
-    design_NP = design(rated.taste_NR[used_N], generic_N)
-    target_N = rated.target_NA[used_N, aspect].astype(np.float64) - SCORE_CENTER
-    mean_N = generic_N + design_NP @ prior.mean(aspect) - SCORE_CENTER
-    row_NK = prior.coordinates_together(design_NP, aspect)
-    pair_CK, pair_mean_C, preference_C = np.empty((0, row_NK.shape[1])), np.empty(0), np.empty(0)
-    lever_C1 = np.empty((0, 0))
-    if len(compared):
-        used_C = ~np.isnan(compared.preference_CA[:, aspect])
-        block_C, pairs = block_C[used_C], compared.select(used_C)
-        first_C = pairs.first_generic_CA[:, aspect].astype(np.float64)
-        second_C = pairs.second_generic_CA[:, aspect].astype(np.float64)
-        difference_CP = design(pairs.first_taste_CR, first_C) - design(pairs.second_taste_CR, second_C)
-        pair_CK = prior.coordinates_together(difference_CP, aspect)
-        pair_mean_C = first_C - second_C + difference_CP @ prior.mean(aspect)
-        preference_C = pairs.preference_CA[:, aspect].astype(np.float64)
-        is_like_C1 = is_like(preference_C)[:, None]
-        lever_C1 = np.where(is_like_C1, -MIDDLE_SD, 0.0) if is_like_C1.any() else np.empty((len(preference_C), 0))
-    column_N3 = np.column_stack([np.ones(len(target_N)), mean_N, target_N])
-    pair_direction_KM = leading_directions(pair_CK, _NUM_PAIR_DIRECTIONS) if len(pair_CK) else pair_CK.T
-    return _Aspect(
-        ratings=_block_rows(row_NK, column_N3, block_N, num_blocks),
-        pair_CM=np.column_stack([pair_CK @ pair_direction_KM, lever_C1]),
-        pair_mean_C=pair_mean_C,
-        preference_C=preference_C,
-        pair_block_C=np.asarray(block_C, np.int64) if len(preference_C) else np.empty(0, np.int64),
-        noise_sd=float(prior.noise_sd_A[aspect]),
-    )
-
-
-def _block_rows(row_NK: np.ndarray, column_N3: np.ndarray, block_N: np.ndarray, num_blocks: int) -> BlockRows:
-    """Ratings in the directions with the most energy. Of few ratings the products are enough: without the others'."""
-    num_rows, num_coordinates = row_NK.shape
-    num_dropped = num_rows - _NUM_DIRECTIONS
-    if not 0 < num_dropped <= num_rows // 2 or num_rows > min(NUM_BY_ROWS, num_coordinates - 1):
-        row_NM = in_leading_directions(row_NK, _NUM_DIRECTIONS)
-        return BlockRows.of(row_NM, column_N3, block_N, num_blocks)
-    kernel_NN = row_NK @ row_NK.T
-    value_M, vector_NM = some_eigenvectors(kernel_NN, slice(num_dropped))
-    kernel_NN -= (vector_NM * value_M) @ vector_NM.T
-    return BlockRows.of(row_NK, column_N3, block_N, num_blocks, kernel_NN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,13 +163,13 @@ class _Densities:
     several_V: np.ndarray  # which of all windows these are
 
     @classmethod
-    def of(cls, aspect: _Aspect, window_V2: np.ndarray) -> _Densities:
-        moment_V33 = aspect.ratings.moments(window_V2)
+    def of(cls, ratings: BlockRows, noise_sd: float, window_V2: np.ndarray) -> _Densities:
+        moment_V33 = ratings.moments(window_V2)
         several_V = moment_V33[:, 0, 0] > 1.5
-        orders, moment_W33 = _orders(aspect.noise_sd), moment_V33[several_V]
+        orders, moment_W33 = _orders(noise_sd), moment_V33[several_V]
         num_orders, num_windows = len(orders.ratio_T), len(moment_W33)
         solved_TW33, log_det_TW = np.empty((num_orders + 1, num_windows, 3, 3)), np.zeros((num_orders + 1, num_windows))
-        solved_TW33[:-1], log_det_TW[:-1] = aspect.ratings.products(window_V2[several_V], orders.ratio_T)
+        solved_TW33[:-1], log_det_TW[:-1] = ratings.products(window_V2[several_V], orders.ratio_T)
         solved_TW33[-1] = moment_W33  # without an order: as with a ratio of 0
         safe_TW = np.maximum(solved_TW33[..., 0, 0], 1e-12)
         mean_TW, target_TW = solved_TW33[..., 0, 1], solved_TW33[..., 0, 2]
@@ -252,8 +191,24 @@ class _Densities:
         return evidence_V
 
 
-def _of_ratings(asked: Sequence[tuple[_Aspect, np.ndarray]]) -> list[np.ndarray]:
-    """The evidence of the ratings of each aspect in its windows. All sums over scales are taken together."""
+def _of_ratings(asked: Sequence[tuple[BlockRows | LongRatings, float, np.ndarray]]) -> list[np.ndarray]:
+    """The evidence of ratings with these noise sds in windows. Of long logs, only what is not known is measured."""
+    to_measure: list[tuple[BlockRows, float, np.ndarray]] = []
+    for ratings, noise_sd, window_W2 in asked:
+        if isinstance(ratings, LongRatings):
+            unknown_X2 = window_W2[ratings.unknown(window_W2)]
+            to_measure.append((ratings.block_rows(unknown_X2), noise_sd, unknown_X2))
+        else:
+            to_measure.append((ratings, noise_sd, window_W2))
+    measured = _measured(to_measure)
+    return [
+        ratings.with_known(window_W2, log_X) if isinstance(ratings, LongRatings) else log_X
+        for (ratings, _, window_W2), log_X in zip(asked, measured, strict=True)
+    ]
+
+
+def _measured(asked: Sequence[tuple[BlockRows, float, np.ndarray]]) -> list[np.ndarray]:
+    """All sums over scales are taken together."""
     parts = [_Densities.of(*each) for each in asked]
     if not parts:
         return []
@@ -266,20 +221,22 @@ def _of_ratings(asked: Sequence[tuple[_Aspect, np.ndarray]]) -> list[np.ndarray]
     return [part.evidence(sums) for part, sums in zip(parts, np.split(log_sum_X, ends[:-1]), strict=True)]
 
 
-def _of_comparisons(aspect: _Aspect, window_W2: np.ndarray) -> np.ndarray:
+def _of_comparisons(pairs: Pairs, noise_sd: float, window_W2: np.ndarray) -> np.ndarray:
     """The evidence of each window's comparisons. Windows with the same ones are worked out once."""
-    ranges = [(first, end) for first, end in np.searchsorted(aspect.pair_block_C, window_W2).tolist()]
-    found = {each: _of_range(aspect, slice(*each)) for each in set(ranges)}
-    return np.array([found[each] for each in ranges])
+    asked_X2 = window_W2 if pairs.long is None else window_W2[pairs.long.unknown(window_W2)]
+    ranges = [(first, end) for first, end in np.searchsorted(pairs.block_C, asked_X2).tolist()]
+    found = {each: _of_range(pairs, noise_sd, slice(*each)) for each in set(ranges)}
+    log_X = np.array([found[each] for each in ranges])
+    return log_X if pairs.long is None else pairs.long.with_known(window_W2, log_X)
 
 
-def _of_range(aspect: _Aspect, in_window_C: slice) -> float:
+def _of_range(pairs: Pairs, noise_sd: float, in_window_C: slice) -> float:
     """Evidence of some comparisons that follow each other: Laplace's approximation for each hypothesis."""
-    preference_C = aspect.preference_C[in_window_C]
+    preference_C = pairs.preference_C[in_window_C]
     if not len(preference_C):
         return 0.0
-    pair_CM, pair_mean_C = aspect.pair_CM[in_window_C], aspect.pair_mean_C[in_window_C]
-    hypotheses = [(g, s, n * aspect.noise_sd, p / len(_PAIR_NOISES)) for g, s, p in _ORDERS for n in _PAIR_NOISES]
+    pair_CM, pair_mean_C = pairs.row_CM[in_window_C], pairs.mean_C[in_window_C]
+    hypotheses = [(g, s, n * noise_sd, p / len(_PAIR_NOISES)) for g, s, p in _ORDERS for n in _PAIR_NOISES]
     gamma_E, scale_E, noise_E, probability_E = np.array(hypotheses).T
     preference_CE = np.repeat(preference_C[:, None], len(noise_E), axis=1)
     pair_ECM = scale_E[:, None, None] * pair_CM

@@ -17,7 +17,10 @@ from typing import Any
 import numpy as np
 
 from paaplus.configs import GateConfig
+from paaplus.gate.aspects import LongLog
 from paaplus.gate.blocks import BLOCK_SIZE, block_starts
+from paaplus.gate.evidence_memory import EvidenceMemory
+from paaplus.gate.long_logs import LONG_LOG, starts_by_number
 from paaplus.gate.order_evidence import OrderEvidence, evidence_together
 from paaplus.gate.windows import PathPrior, Window, best_windows
 from paaplus.records import ComparedSet, RatedSet
@@ -87,6 +90,8 @@ class JudgedFeedback:
         prior: the taste prior that trainings start from, or the base model's own.
         config: of the gate.
         cache: evidence of windows that earlier verdicts on the same feedback, and less of it, have measured.
+        first_N: the number of the first event on each rated image that counts; None: that of its latest rating.
+        memory: the evidence of long logs that the process knows; None: nothing.
     """
 
     rated: RatedSet
@@ -94,6 +99,8 @@ class JudgedFeedback:
     prior: Prior
     config: GateConfig
     cache: EvidenceCache | None = None
+    first_N: np.ndarray | None = None
+    memory: EvidenceMemory | None = None
 
     @cached_property
     def sequence_X(self) -> np.ndarray:
@@ -106,8 +113,8 @@ class JudgedFeedback:
 
     @cached_property
     def start_B(self) -> np.ndarray:
-        """Of the blocks, see `block_starts`."""
-        return block_starts(len(self.sequence_X))
+        """Of the blocks, see `block_starts`; those of a long log are cut by the numbers of events."""
+        return starts_by_number(self.ordered_X) if self.is_long else block_starts(len(self.sequence_X))
 
     @cached_property
     def block_X(self) -> np.ndarray:
@@ -123,7 +130,18 @@ class JudgedFeedback:
         block_N, block_C = self.block_X[:num_ratings], self.block_X[num_ratings:]
         kept_C = _first_of_each(block_C)
         compared = self.compared.select(kept_C) if not kept_C.all() else self.compared
-        return OrderEvidence(self.rated, compared, block_N, block_C[kept_C], len(self.start_B) - 1, self.prior)
+        num_blocks, long = len(self.start_B) - 1, self._long_log if self.is_long else None
+        return OrderEvidence(self.rated, compared, block_N, block_C[kept_C], num_blocks, self.prior, long)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is judged as a long log, see `long_logs`."""
+        return len(self.sequence_X) > LONG_LOG
+
+    @property
+    def _long_log(self) -> LongLog:
+        first_N = self.rated.sequence_N if self.first_N is None else self.first_N
+        return LongLog(first_N, self.compared, self.memory)
 
 
 def feedback_verdict(

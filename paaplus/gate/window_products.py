@@ -13,6 +13,7 @@ Shape letters: N = rows, M = directions, B = blocks, W = windows, T = ratios, D 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,6 +29,23 @@ _SMALL = 32  # size of a matrix up to which NumPy's loop over many is faster tha
 _LWORK = 2048  # numbers of LAPACK's work space: 32 columns at a time
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class BlockSums:
+    """Sums over the rows of one block: products of rows, of rows and columns, and of columns."""
+
+    gram_MM: np.ndarray
+    projected_MD: np.ndarray
+    moment_DD: np.ndarray
+
+    @classmethod
+    def of(cls, row_XM: np.ndarray, column_XD: np.ndarray) -> BlockSums:
+        return cls(row_XM.T @ row_XM, row_XM.T @ column_XD, column_XD.T @ column_XD)
+
+    @property
+    def num_bytes(self) -> int:
+        return self.gram_MM.nbytes + self.projected_MD.nbytes + self.moment_DD.nbytes
+
+
 @dataclass(frozen=True, eq=False)
 class BlockRows:
     """Rows in order of their blocks.
@@ -37,12 +55,14 @@ class BlockRows:
         column_ND: 1, generic score and rating of each row.
         start_B: the first row of every block, and the number of rows; one more than blocks.
         kernel_NN: products of the rows with each other; None: they are worked out where they are needed.
+        sums_B: of every block; None: likewise. Where they are given, only the rows in short windows are read.
     """
 
     row_NM: np.ndarray
     column_ND: np.ndarray
     start_B: np.ndarray
     kernel_NN: np.ndarray | None = None
+    sums_B: Sequence[BlockSums] | None = None
 
     @classmethod
     def of(
@@ -68,6 +88,8 @@ class BlockRows:
     @cached_property
     def _moment_BDD(self) -> np.ndarray:
         """Products of the columns over all rows before each block."""
+        if self.sums_B is not None:
+            return _before_each(np.stack([sums.moment_DD for sums in self.sums_B]))
         before_NDD = np.zeros((len(self.column_ND) + 1, _NUM_COLUMNS, _NUM_COLUMNS))
         np.cumsum(self.column_ND[:, :, None] * self.column_ND[:, None], axis=0, out=before_NDD[1:])
         return before_NDD[self.start_B]
@@ -98,7 +120,7 @@ class BlockRows:
         solved_DNST, diagonal_NST = np.zeros((_NUM_COLUMNS, *shape)), np.ones(shape)
         for place, (first, num) in enumerate(most_of.items()):
             factor_TXX = self._factor(first, num, ratio_T)
-            solved_DNST[:, :num, place] = factor_TXX[:, num:, :num].transpose(1, 2, 0)
+            solved_DNST[:, :num, place] = factor_TXX[:, :num, num:].transpose(2, 1, 0)
             diagonal_NST[:num, place] = factor_TXX.reshape(len(ratio_T), -1)[:, _diagonal(num)].T
         for x, (d, e) in enumerate(_PRODUCTS):
             np.multiply(solved_DNST[d], solved_DNST[e], out=summed_XNST[x])
@@ -110,17 +132,17 @@ class BlockRows:
         return solved_TWDD, 2.0 * summed_TXW[:, -1] + np.log(ratio_T)[:, None] * num_W
 
     def _factor(self, first: int, num: int, ratio_T: np.ndarray) -> np.ndarray:
-        """Lower factors of `S / ratio` of some rows, for which only the diagonal has the ratio, with C as last rows."""
-        size, column_DN = num + _NUM_COLUMNS, self.column_ND[first : first + num].T
-        factor_TXX = np.empty((len(ratio_T), size, size))  # what is above the diagonal is not read
+        """Upper factors of `S / ratio` of some rows, with C as last columns. Only the diagonal has the ratio in it."""
+        size, column_ND = num + _NUM_COLUMNS, self.column_ND[first : first + num]
+        factor_TXX = np.empty((len(ratio_T), size, size))  # what is below the diagonal is not read
         factor_TXX[:, :num, :num] = self._kernel(first, num)
-        factor_TXX[:, num:, :num] = column_DN
-        factor_TXX[:, num:, num:] = ratio_T.max() * (column_DN @ column_DN.T) + _IDENTITY_DD  # above ratio C' S^-1 C
+        factor_TXX[:, :num, num:] = column_ND
+        factor_TXX[:, num:, num:] = ratio_T.max() * (column_ND.T @ column_ND) + _IDENTITY_DD  # above ratio C' S^-1 C
         factor_TXX.reshape(len(ratio_T), -1)[:, _diagonal(num)] += 1.0 / ratio_T[:, None]
         if size < _SMALL:
-            return np.linalg.cholesky(factor_TXX)
-        for factor_XX in factor_TXX:  # in place: LAPACK counts by columns, so that its upper triangle is our lower one
-            _, info = lapack.dpotrf(factor_XX.T, lower=0, clean=0, overwrite_a=1)
+            return np.linalg.cholesky(factor_TXX, upper=True)
+        for factor_XX in factor_TXX:  # in place: LAPACK counts by columns, so that its lower triangle is our upper one
+            _, info = lapack.dpotrf(factor_XX.T, lower=1, clean=0, overwrite_a=1)
             if info:
                 raise np.linalg.LinAlgError(f"dpotrf: {info}")
         return factor_TXX
@@ -140,16 +162,18 @@ class BlockRows:
         return self.row_NM @ self.row_NM.T if len(self.row_NM) <= 2 * NUM_BY_ROWS else None
 
     def _by_directions(self, window_W2: np.ndarray, ratio_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        gram_WMM = _over_windows(self._by_block(self.row_NM, self.row_NM), window_W2)
-        projected_WMD = _over_windows(self._by_block(self.row_NM, self.column_ND), window_W2)
-        diagonal_WM, beside_WM, rotated_WMD = _tridiagonal(gram_WMM, projected_WMD)
+        sums_B = self.sums_B if self.sums_B is not None else self._summed()
+        before_BMM = _before_each(np.stack([sums.gram_MM for sums in sums_B]))
+        before_BMD = _before_each(np.stack([sums.projected_MD for sums in sums_B]))
+        start_W, end_W = window_W2.T
+        projected_WMD = before_BMD[end_W] - before_BMD[start_W]
+        diagonal_WM, beside_WM, rotated_WMD = _tridiagonal(before_BMM, window_W2, projected_WMD)
         removed_TWDD, log_det_TW = _solve_tridiagonal(diagonal_WM, beside_WM, rotated_WMD, ratio_T)
         return self.moments(window_W2) - removed_TWDD, log_det_TW
 
-    def _by_block(self, left_NX: np.ndarray, right_NY: np.ndarray) -> np.ndarray:
-        """Products over the rows of each block, shape (B, X, Y)."""
+    def _summed(self) -> list[BlockSums]:
         places = zip(self.start_B[:-1], self.start_B[1:], strict=True)
-        return np.stack([left_NX[first:end].T @ right_NY[first:end] for first, end in places])
+        return [BlockSums.of(self.row_NM[first:end], self.column_ND[first:end]) for first, end in places]
 
 
 def _diagonal(num: int) -> slice:
@@ -157,21 +181,25 @@ def _diagonal(num: int) -> slice:
     return slice(0, num * (num + _NUM_COLUMNS), num + _NUM_COLUMNS + 1)
 
 
-def _over_windows(value_BXY: np.ndarray, window_W2: np.ndarray) -> np.ndarray:
-    """Sums over the blocks of each window, shape (W, X, Y)."""
-    start_W, end_W = window_W2.T
-    summed = np.concatenate([np.zeros((1, *value_BXY.shape[1:])), np.cumsum(value_BXY, axis=0)])
-    return np.asarray(summed[end_W] - summed[start_W])
+def _before_each(value_BXY: np.ndarray) -> np.ndarray:
+    """Sums over the blocks before each one, and over all; one more than blocks."""
+    return np.concatenate([np.zeros((1, *value_BXY.shape[1:])), np.cumsum(value_BXY, axis=0)])
 
 
-def _tridiagonal(gram_WMM: np.ndarray, projected_WMD: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each Gram matrix as `Q T Q'` with a tridiagonal T: its diagonal, the one beside it, and `Q' projected`."""
-    num_windows, num_directions = gram_WMM.shape[:2]
+def _tridiagonal(
+    before_BMM: np.ndarray, window_W2: np.ndarray, projected_WMD: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each window's Gram matrix as `Q T Q'` with a tridiagonal T: its diagonal, the one beside, and `Q' projected`."""
+    num_windows, num_directions = projected_WMD.shape[:2]
+    gram_MM = np.empty((num_directions, num_directions))  # symmetric, so that LAPACK may take its rows for columns
     diagonal_WM = np.empty((num_windows, num_directions))
     beside_WM = np.zeros((num_windows, max(num_directions - 1, 0)))
     rotated_WMD = np.array(projected_WMD)
-    for w in range(num_windows):
-        reflectors_MM, diagonal_WM[w], beside_WM[w], tau_M, info = lapack.dsytrd(gram_WMM[w], lower=1, lwork=_LWORK)
+    for w, (start, end) in enumerate(window_W2.tolist()):
+        np.subtract(before_BMM[end], before_BMM[start], out=gram_MM)
+        reflectors_MM, diagonal_WM[w], beside_WM[w], tau_M, info = lapack.dsytrd(
+            gram_MM.T, lower=1, lwork=_LWORK, overwrite_a=1
+        )
         assert info == 0, f"dsytrd: {info}"
         if num_directions > 1:
             rotated, _, info = lapack.dormqr("L", "T", reflectors_MM[1:, :-1], tau_M, projected_WMD[w, 1:], _LWORK)

@@ -140,7 +140,7 @@ def _verdicts(opened: Sequence[Opened]) -> list[tuple[FeedbackVerdict | Exceptio
     if not opened:
         return []
     clock = time.perf_counter()
-    verdicts = verdicts_on([user.snapshot for user in opened])
+    verdicts = verdicts_on([user.snapshot for user in opened], opened[0].running.context.evidence)
     share_s = (time.perf_counter() - clock) / len(opened)
     return [(verdict, share_s) for verdict in verdicts]
 

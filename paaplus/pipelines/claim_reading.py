@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -32,7 +32,7 @@ class Read:
 
 
 def read_together(runnings: Sequence[Running]) -> Iterator[tuple[Running, Read]]:
-    """Each job with its user's snapshot: read in statements for all users, after a look at all of them for drift.
+    """Each job with its user's snapshot: read in statements for all users, as the look at all of them for drift.
 
     If that raises, each is read alone in its turn, so that only the faulty one fails.
     """
@@ -41,17 +41,32 @@ def read_together(runnings: Sequence[Running]) -> Iterator[tuple[Running, Read]]
     clock, snapshots = time.perf_counter(), {}
     if len(user_ids) > 1 and not context.stopping.is_set():
         try:
-            drift.watch_users(context.database, context.serving, user_ids)
             found = read_snapshots(
                 context.database, context.blobs, user_ids, context.settings, context.projections, context.logs
             )
-            snapshots = dict(zip(user_ids, found, strict=True))
+            snapshots = _without_drift(context, dict(zip(user_ids, found, strict=True)))
         except Exception as error:
             log.warning("reading together failed: each is read alone", num_users=len(user_ids), error=repr(error))
     read_s = (time.perf_counter() - clock) / len(runnings)
     for running in runnings:
         snapshot = snapshots.pop(running.lease.user_id, None) if running.lease.user_id is not None else None
         yield running, Read(snapshot, read_s)
+
+
+def _without_drift(
+    context: WorkerContext, snapshots: dict[UUID, Snapshot | PaaplusError]
+) -> dict[UUID, Snapshot | PaaplusError]:
+    """The snapshots after a look at their new answers for drift, without those of users who drift."""
+    read = {user_id: each for user_id, each in snapshots.items() if isinstance(each, Snapshot)}
+    logs = {user_id: (each.watched_up_to, each.log) for user_id, each in read.items()}
+    checked = drift.watch_logs(context.database, context.serving, logs)
+    watched = {
+        user_id: replace(read[user_id], watched_up_to=up_to)
+        for user_id, (up_to, drifts) in checked.items()
+        if not drifts
+    }
+    drifting = {user_id for user_id, (_, drifts) in checked.items() if drifts}
+    return {user_id: watched.get(user_id, each) for user_id, each in snapshots.items() if user_id not in drifting}
 
 
 def _watched(context: WorkerContext, user_id: UUID, read: Snapshot | PaaplusError | None) -> Snapshot:
@@ -72,7 +87,7 @@ def _watched(context: WorkerContext, user_id: UUID, read: Snapshot | PaaplusErro
             return snapshot
         read = None
         try:
-            drifts = drift.watch_user(context.database, context.serving, user_id)
+            drifts = drift.watch_log(context.database, context.serving, user_id, snapshot.watched_up_to, snapshot.log)
         except Unavailable as error:  # a training replaces a damaged version, whose scores nobody can compare
             log.warning("ratings not checked for drift", user_id=str(user_id), error=str(error))
             return snapshot

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from paaplus.db.engine import Database
+from paaplus.pipelines.known_evidence import KnownEvidenceCache
 from paaplus.queue import jobs
 from paaplus.queue.jobs import Lease
 from paaplus.services.adaptation.known_logs import KnownLogs
@@ -60,6 +61,11 @@ class WorkerContext:
     def logs(self) -> KnownLogs:
         """The feedback logs that trainings have read."""
         return KnownLogs()
+
+    @cached_property
+    def evidence(self) -> KnownEvidenceCache:
+        """The evidence of long logs that verdicts have measured."""
+        return KnownEvidenceCache()
 
 
 @dataclass

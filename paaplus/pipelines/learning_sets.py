@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import structlog
 
-from paaplus.gate import FeedbackVerdict, JudgedFeedback, feedback_verdicts
+from paaplus.gate import EvidenceMemory, FeedbackVerdict, JudgedFeedback, feedback_verdicts
 from paaplus.records import ComparedSet, RatedSet
 from paaplus.scoring.adapters import Adapter
 from paaplus.scoring.base_scorer import BaseScorer
@@ -37,26 +37,28 @@ def compared_set(snapshot: Snapshot, answers: Sequence[LatestComparison | Latest
     return arrays.compared_set(answers, snapshot.base.aspects, snapshot.inputs)
 
 
-def verdicts_on(snapshots: Sequence[Snapshot]) -> list[FeedbackVerdict | Exception]:
+def verdicts_on(snapshots: Sequence[Snapshot], memory: EvidenceMemory) -> list[FeedbackVerdict | Exception]:
     """The gate's verdicts on all feedback of each user, quarantined or not, whose images have features.
 
     All are reached together. If that raises, each alone, so that only the faulty one has an error in its place.
     """
     try:
-        return [*feedback_verdicts([_judged(snapshot) for snapshot in snapshots])]
+        return [*feedback_verdicts([_judged(snapshot, memory) for snapshot in snapshots])]
     except Exception as error:
         if len(snapshots) == 1:
             return [error]
         log.warning("judging together failed: each is judged alone", num_users=len(snapshots), error=repr(error))
-        return [verdicts_on([snapshot])[0] for snapshot in snapshots]
+        return [verdicts_on([snapshot], memory)[0] for snapshot in snapshots]
 
 
-def _judged(snapshot: Snapshot) -> JudgedFeedback:
+def _judged(snapshot: Snapshot, memory: EvidenceMemory) -> JudgedFeedback:
     feedback = snapshot.log.without_quarantine()
     judged = snapshot if feedback is snapshot.log else replace(snapshot, log=feedback)
-    compared = [answer for answer in feedback.latest_compared() if snapshot.images.keys() >= set(answer.image_ids)]
+    answers = [answer for answer in feedback.latest_compared() if snapshot.images.keys() >= set(answer.image_ids)]
     prior = snapshot.starting_point.prior or OwnPrior(snapshot.base)
-    return JudgedFeedback(judged.rated, compared_set(snapshot, compared), prior, snapshot.policy.gate)
+    gate, compared = snapshot.policy.gate, compared_set(snapshot, answers)
+    user = JudgedFeedback(judged.rated, compared, prior, gate, memory=memory)
+    return replace(user, first_N=judged.first_N) if user.is_long else user
 
 
 def prequential(base: BaseScorer, reference: Adapter | None, new: RatedSet) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, lapack
+from scipy.linalg import blas, cho_factor, cho_solve, lapack
 
 from paaplus.errors import DivergedError
 
@@ -51,7 +51,8 @@ class Posterior:
         """
         if self._is_dual:
             return self._dual_N / np.square(self._root).sum(0)
-        leverage_N = np.square(self._root @ self.scaled_NK.T).sum(0)
+        rooted_NK = blas.dtrmm(1.0, self._root, self.scaled_NK.T, lower=1).T  # half of a product: root is triangular
+        leverage_N = np.einsum("nk,nk->n", rooted_NK, rooted_NK)
         return (self.scaled_N - self.scaled_NK @ self.mean_K) / (1.0 - leverage_N)
 
     @cached_property
@@ -166,7 +167,7 @@ def _leading(symmetric: np.ndarray, count: int) -> np.ndarray:
         return np.eye(size)
     powered = symmetric / max(symmetric.trace(), np.finfo(np.float64).tiny)
     for _ in range(_NUM_SQUARINGS):
-        powered = powered @ powered
+        powered = powered @ powered.T  # it is symmetric: NumPy then works out one half
         powered /= max(powered.trace(), np.finfo(np.float64).tiny)
     reflectors, scale, _, _ = lapack.dgeqrf(powered @ _start(size, count))
     return np.asarray(lapack.dorgqr(reflectors, scale)[0])

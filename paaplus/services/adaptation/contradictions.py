@@ -17,12 +17,13 @@ from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.models import AdapterState
 from paaplus.records import DISLIKED, LIKED
 from paaplus.scoring.drift import wrong_by
-from paaplus.services.feedback.feedback_log import PREFERENCE_OF
+from paaplus.services.feedback.feedback_log import PREFERENCE_OF, FeedbackLog
 from paaplus.services.predictions.serving import Serving
 
 MIDDLE: Final = "middle"  # in a version's metrics: the user's middle by aspect, if the user likes and dislikes
 
-Answer = tuple[int, UUID, UUID | None, dict[str, Any]]  # sequence, image, other image (None: a like), payload
+Said = bool | Mapping[str, float | None]  # liked; or a preference by aspect
+Answer = tuple[int, UUID, UUID | None, Said]  # sequence, image, other image (None: a like)
 
 
 def read(session: Session, spans: Mapping[UUID, tuple[int, int]]) -> dict[UUID, list[Answer]]:
@@ -36,8 +37,17 @@ def read(session: Session, spans: Mapping[UUID, tuple[int, int]]) -> dict[UUID, 
     wanted = ((user_id, last, head) for user_id, (last, head) in spans.items())
     answers: dict[UUID, list[Answer]] = {}
     for user_id, *answer in session.execute(_answers(dialect), {"spans": encoded(dialect, wanted)}):
-        answers.setdefault(user_id, []).append((answer[0], answer[1], answer[2], answer[3]))
+        answers.setdefault(user_id, []).append((answer[0], answer[1], answer[2], _said(answer[2], answer[3])))
     return answers
+
+
+def of_log(log: FeedbackLog, last: int) -> list[Answer]:
+    """The comparisons and likes of a log that follow an event, in order of sequence."""
+    newer: list[Answer] = [
+        (e.sequence, e.first_id, e.second_id, e.preferences) for e in log.comparisons if e.sequence > last
+    ]
+    newer += [(e.sequence, e.image_id, None, e.liked) for e in log.likes if e.sequence > last]
+    return sorted(newer, key=lambda each: each[0])
 
 
 def middles(session: Session, user_ids: Mapping[UUID, Any]) -> dict[UUID, dict[str, float]]:
@@ -68,16 +78,12 @@ def errors(
     aspects = serving.scorer.aspects
     middle_A = np.array([middle.get(aspect, np.nan) for aspect in aspects])
     found = []
-    for sequence, image_id, other_id, payload in answers:
+    for sequence, image_id, other_id, said in answers:
         if not {image_id, other_id or image_id} <= serving.images.keys():
             continue
         difference_A = _score(serving, user_id, image_id)
-        if other_id is None:
-            difference_A = difference_A - middle_A
-            preference_of: dict[str, float | None] = dict.fromkeys(aspects, LIKED if payload["liked"] else DISLIKED)
-        else:
-            difference_A = difference_A - _score(serving, user_id, other_id)
-            preference_of = {aspect: PREFERENCE_OF[value] for aspect, value in payload["preference"].items()}
+        difference_A = difference_A - (middle_A if other_id is None else _score(serving, user_id, other_id))
+        preference_of = dict.fromkeys(aspects, LIKED if said else DISLIKED) if isinstance(said, bool) else said
         wrong = [
             wrong_by(float(difference_A[a]), answer, float(serving.scorer.noise_sd_A[a]))
             for a, aspect in enumerate(aspects)
@@ -86,6 +92,12 @@ def errors(
         if wrong:
             found.append((sequence, float(np.mean(wrong))))
     return found
+
+
+def _said(other_id: UUID | None, payload: Mapping[str, Any]) -> Said:
+    if other_id is None:
+        return bool(payload["liked"])
+    return {aspect: PREFERENCE_OF[value] for aspect, value in payload["preference"].items()}
 
 
 def _score(serving: Serving, user_id: UUID, image_id: UUID) -> np.ndarray:

@@ -10,7 +10,8 @@ before a training learned it. An answer about an image without features waits fo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -35,7 +36,7 @@ from paaplus.scoring.drift import DriftState
 from paaplus.scoring.rows import stacked_rows
 from paaplus.services import events, scheduling
 from paaplus.services.adaptation import contradictions
-from paaplus.services.feedback.feedback_log import scores_of
+from paaplus.services.feedback.feedback_log import FeedbackLog, scores_of
 from paaplus.services.predictions.serving import Serving
 from paaplus.services.predictions.serving_store import ServingStore
 
@@ -67,34 +68,29 @@ def watch(database: Database, store: ServingStore, batch: int = WATCH_BATCH) -> 
         last_id = max(unchecked)
 
 
-def watch_user(database: Database, store: ServingStore, user_id: UUID) -> bool:
-    """Check the new ratings of one user; returns whether the user drifts.
+def watch_log(database: Database, store: ServingStore, user_id: UUID, last: int, log: FeedbackLog) -> bool:
+    """Check the events of one user's log after sequence `last`; returns whether the user drifts.
 
     Raises:
         NotFound: the user was erased meanwhile.
         Unavailable: there is no base model, or the active version is damaged.
     """
-    with database.read_session() as session:
-        row = session.execute(
-            sa.select(UserRow.watched_sequence, UserRow.feedback_sequence).where(UserRow.id == user_id)
-        ).one_or_none()
-    if row is None or row.watched_sequence >= row.feedback_sequence:
-        return False
-    return _check(database, store, {user_id: (row.watched_sequence, row.feedback_sequence)}) > 0
+    return any(_check_logs(database, store, {user_id: (last, log)}).values())
 
 
-def watch_users(database: Database, store: ServingStore, user_ids: Collection[UUID]) -> int:
-    """Check the new ratings of these users together; returns the number of users who drift.
+def watch_logs(
+    database: Database, store: ServingStore, logs: Mapping[UUID, tuple[int, FeedbackLog]]
+) -> dict[UUID, tuple[int, bool]]:
+    """Check the events of users' logs after a sequence together.
 
-    Users who cannot be checked, because a version of theirs is damaged or they were erased, are left out.
+    Returns:
+        By user, the last event that was checked, and whether the user drifts. Who cannot be checked, because a version
+        is damaged or the user was erased, is left out, and who is checked by somebody else at this moment.
     """
-    with database.read_session() as session:
-        query = sa.select(UserRow.id, UserRow.watched_sequence, UserRow.feedback_sequence)
-        rows = session.execute(
-            query.where(UserRow.id.in_(user_ids), UserRow.feedback_sequence > UserRow.watched_sequence)
-        )
-        unchecked = {user_id: (last, head) for user_id, last, head in rows}
-    return _watch_batch(database, store, unchecked) if unchecked else 0
+    try:
+        return _check_logs(database, store, logs)
+    except (NotFound, Unavailable):
+        return {}
 
 
 def _watch_batch(database: Database, store: ServingStore, unchecked: Unchecked) -> int:
@@ -121,8 +117,31 @@ def _check_one_by_one(database: Database, store: ServingStore, unchecked: Unchec
 
 def _check(database: Database, store: ServingStore, unchecked: Unchecked) -> int:
     with database.read_session() as session:
-        ratings = _ratings(session, unchecked)
-        answers = contradictions.read(session, unchecked)
+        ratings, answers = _ratings(session, unchecked), contradictions.read(session, unchecked)
+    return sum(drifts for _, drifts in _compare(database, store, unchecked, ratings, answers).values())
+
+
+def _check_logs(
+    database: Database, store: ServingStore, logs: Mapping[UUID, tuple[int, FeedbackLog]]
+) -> dict[UUID, tuple[int, bool]]:
+    newer = {user_id: (last, log) for user_id, (last, log) in logs.items() if last < log.head}
+    if not newer:
+        return {}
+    unchecked = {user_id: (last, log.head) for user_id, (last, log) in newer.items()}
+    ratings = {user_id: _ratings_of(log, last) for user_id, (last, log) in newer.items()}
+    answers = {user_id: contradictions.of_log(log, last) for user_id, (last, log) in newer.items()}
+    return _compare(database, store, unchecked, ratings, answers)
+
+
+def _compare(
+    database: Database,
+    store: ServingStore,
+    unchecked: Unchecked,
+    ratings: dict[UUID, list[Rating]],
+    answers: dict[UUID, list[contradictions.Answer]],
+) -> dict[UUID, tuple[int, bool]]:
+    """Compare answers with served scores. By user, the last event that is checked now, and whether the user drifts."""
+    with database.read_session() as session:
         trained, middles = _trained_sequences(session, unchecked), contradictions.middles(session, unchecked)
     image_ids = {image_id for rated in ratings.values() for _, image_id, _ in rated}
     image_ids |= contradictions.image_ids(answers)
@@ -149,10 +168,13 @@ def _check(database: Database, store: ServingStore, unchecked: Unchecked) -> int
             .with_for_update(key_share=True)
             .execution_options(populate_existing=True)
         ).scalars()
-        return sum(
-            _update(session, user, *unchecked[user.id], errors.get(user.id, []), contradicted.get(user.id, []))
-            for user in locked
-        )
+        checked = {}
+        for user in locked:
+            found = errors.get(user.id, []), contradicted.get(user.id, [])
+            drifts = _update(session, user, *unchecked[user.id], *found)
+            if drifts is not None:
+                checked[user.id] = user.watched_sequence, drifts
+        return checked
 
 
 def _until_first_pending(
@@ -213,6 +235,12 @@ def _ratings(session: Session, unchecked: Unchecked) -> dict[UUID, list[Rating]]
     return ratings
 
 
+def _ratings_of(log: FeedbackLog, last: int) -> list[Rating]:
+    """The ratings of a log that follow an event."""
+    first = bisect_right(log.events, last, key=lambda event: event.sequence)
+    return [(event.sequence, event.image_id, event.scores) for event in log.events[first:]]
+
+
 @cache
 def _rated(dialect: str) -> sa.Select[Any]:
     """Ratings of users in spans (last sequence before, last sequence), in order of sequence."""
@@ -258,12 +286,12 @@ def _errors(serving: Serving, user_id: UUID, ratings: list[Rating]) -> list[tupl
     return errors
 
 
-def _update(session: Session, user: UserRow, last: int, head: int, errors: Errors, contradicted: Errors) -> bool:
-    """Write what the errors say of the (locked) user; returns whether the user drifts."""
+def _update(session: Session, user: UserRow, last: int, head: int, errors: Errors, contradicted: Errors) -> bool | None:
+    """Write what the errors say of the (locked) user; returns whether the user drifts. None: nothing is written."""
     if user.watched_sequence != last:
-        return False  # another scheduler was first
+        return None  # another scheduler was first
     if head == last:
-        return False  # the next answer waits for features
+        return None  # the next answer waits for features
     policy = scheduling.policy_of(user)
     before = user.drift or {}
     state, by_ratings = _after(DriftState.from_dict(before), errors, policy)

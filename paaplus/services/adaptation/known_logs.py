@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from paaplus.db.tables import UserRow
+from paaplus.services.adaptation.known_ratings import RatingsMemory
 from paaplus.services.feedback import feedback_log
 from paaplus.services.feedback.feedback_log import FeedbackLog
 from paaplus.services.predictions.cache import SizedCache
@@ -36,10 +37,11 @@ class _Known:
 
 
 class KnownLogs:
-    """Reads logs, and keeps them up to so many bytes."""
+    """Reads logs, and keeps them up to so many bytes. `ratings`: what is known of the ratings in them."""
 
     def __init__(self, max_bytes: int = KNOWN_MB * 2**20) -> None:
         self._known: SizedCache[UUID, _Known] = SizedCache(max_bytes)
+        self.ratings = RatingsMemory()
 
     def read_many(
         self, session: Session, users: Collection[UserRow], holdout_key: str | None

@@ -2,14 +2,14 @@
 
 An image's features by one extractor do not change, so what is projected is kept as long as there is room.
 
-Shape letters: P = images of the pool, R = taste dimensions, A = aspects.
+Shape letters: P = images of the pool, I = images, R = taste dimensions, A = aspects.
 """
 
 from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from paaplus.db.tables import FeaturesRow, ImageRow, UserRow
 from paaplus.scoring.base_scorer import BaseScorer
+from paaplus.scoring.rows import stacked_rows
 from paaplus.services.images.features import read_features, sorted_features
 from paaplus.services.predictions.cache import SizedCache
 from paaplus.services.predictions.serving import ImageKey, ProjectedImage, projected, size_bytes
@@ -47,6 +48,16 @@ class Pool:
 
     taste_PR: np.ndarray
     generic_PA: np.ndarray
+
+
+def inputs_of(
+    base: BaseScorer, images: Mapping[UUID, ProjectedImage], image_ids: list[UUID]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Taste vectors (I, R) and generic scores (I, A) of some of the images, in this order."""
+    if not image_ids:
+        return np.empty((0, base.taste_dim), np.float32), np.empty((0, len(base.aspects)), np.float32)
+    chosen = [images[image_id] for image_id in image_ids]
+    return stacked_rows([image.taste_R for image in chosen]), stacked_rows([image.generic_A for image in chosen])
 
 
 def with_own_images(session: Session, user_ids: Collection[UUID]) -> set[UUID]:

@@ -17,10 +17,10 @@ from paaplus.db.tables import AdapterRow, BaseModelRow, UserRow
 from paaplus.errors import NotFound, PaaplusError
 from paaplus.records import RatedSet
 from paaplus.scoring.base_scorer import BaseScorer
-from paaplus.scoring.rows import stacked_rows
 from paaplus.services.adaptation import drift, starting_point
 from paaplus.services.adaptation.known_logs import KnownLogs
-from paaplus.services.adaptation.projections import Pool, Projections, ReadImages, with_own_images
+from paaplus.services.adaptation.known_ratings import KnownRatings
+from paaplus.services.adaptation.projections import Pool, Projections, ReadImages, inputs_of, with_own_images
 from paaplus.services.adaptation.starting_point import StartingPoint, StartingPointRows
 from paaplus.services.adapters import versions
 from paaplus.services.feedback import arrays, feedback_log
@@ -62,6 +62,7 @@ class Snapshot:
     pool_PA: np.ndarray  # their generic scores
     preference: list[float] | None = None  # generic scores are computed with it; None: without one
     preference_version: int | None = None
+    known: KnownRatings | None = None  # the ratings of a log that the process has read before
 
     @property
     def user_id(self) -> UUID:
@@ -74,22 +75,32 @@ class Snapshot:
     @cached_property
     def ratings(self) -> list[LatestRating]:
         """The latest ratings that count, of images that can be scored, in order of sequence."""
+        if self._known is not None:
+            return self._known.ratings
         return [rating for rating in self.log.latest_ratings() if rating.image_id in self.images]
 
     @cached_property
     def rated(self) -> RatedSet:
         """`ratings` as arrays."""
+        if self._known is not None:
+            return self._known.rated
         return arrays.rated_set(self.ratings, self.base.aspects, self.inputs)
+
+    @cached_property
+    def first_N(self) -> np.ndarray:
+        """The number of the first event that counts on the image of each of `ratings`."""
+        if self._known is not None:
+            return self._known.first_N
+        first_of = self.log.first_ratings()
+        return np.array([first_of[rating.image_id] for rating in self.ratings], np.int64)
+
+    @property
+    def _known(self) -> KnownRatings | None:
+        return self.known if self.known is not None and self.known.log is self.log else None
 
     def inputs(self, image_ids: list[UUID]) -> tuple[np.ndarray, np.ndarray]:
         """Taste vectors (I, R) and generic scores (I, A) of images of `images`, in this order."""
-        if not image_ids:
-            return (
-                np.empty((0, self.base.taste_dim), np.float32),
-                np.empty((0, len(self.base.aspects)), np.float32),
-            )
-        images = [self.images[image_id] for image_id in image_ids]
-        return stacked_rows([image.taste_R for image in images]), stacked_rows([image.generic_A for image in images])
+        return inputs_of(self.base, self.images, image_ids)
 
     def with_quarantine(self, database: Database, sequences: Collection[int]) -> Snapshot:
         """The snapshot as it will be when these events, and no others, are in quarantine."""
@@ -153,11 +164,11 @@ def read_snapshots(
         base = base_models.load(blobs, rows.base_row)
         for user_id in user_ids:
             try:
-                outcomes[user_id] = _read(session, known, rows, base, user_id)
+                outcomes[user_id] = _read(session, known, rows, base, user_id, logs)
                 if logs is not None and _misses_images(outcomes[user_id]):  # one may have been deleted since
                     user, key = rows.users[user_id], settings.holdout_key.get_secret_value()
                     rows.logs[user_id] = logs.read_anew(session, user, key)
-                    outcomes[user_id] = _read(session, known, rows, base, user_id)
+                    outcomes[user_id] = _read(session, known, rows, base, user_id, logs)
             except PaaplusError as error:
                 outcomes[user_id] = error
     return [_snapshot(database, blobs, settings, rows, base, outcomes[user_id]) for user_id in user_ids]
@@ -182,6 +193,7 @@ class _Read:
 
     user: UserRow
     images: ReadImages
+    known: KnownRatings | None
     pool: Pool
     preference: list[float] | None
     reference: AdapterRow | None
@@ -202,15 +214,22 @@ def _rows(session: Session, user_ids: Sequence[UUID], settings: Settings, logs: 
     )
 
 
-def _read(session: Session, known: Projections, rows: _Rows, base: BaseScorer, user_id: UUID) -> _Read:
+def _read(
+    session: Session, projections: Projections, rows: _Rows, base: BaseScorer, user_id: UUID, logs: KnownLogs | None
+) -> _Read:
     if user_id not in rows.users:
         raise NotFound(f"user {user_id} does not exist")
     user, log, own = rows.users[user_id], rows.logs[user_id], rows.preferences.get(user_id)
     preference = preferences.effective(base, own[0]) if own is not None else None
+    if logs is None:
+        images, known = projections.read(session, base, preference, log.image_ids()), None
+    else:
+        images, known = logs.ratings.read(session, projections, base, preference, user_id, log)
     return _Read(
         user=user,
-        images=known.read(session, base, preference, log.image_ids()),
-        pool=known.pool(session, user, base, preference, POOL_SIZE, has_own=user_id in rows.with_own_images),
+        images=images,
+        known=known,
+        pool=projections.pool(session, user, base, preference, POOL_SIZE, has_own=user_id in rows.with_own_images),
         preference=preference,
         reference=_reference(session, rows.active.get(user_id), rows.base_row.id, preference, log),
     )
@@ -253,6 +272,7 @@ def _snapshot(
         pool_PA=read.pool.generic_PA,
         preference=read.preference,
         preference_version=own[1] if own is not None and read.preference is not None else None,
+        known=read.known,
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache, cached_property, lru_cache
 from operator import attrgetter
@@ -144,7 +144,8 @@ Event = TypeVar("Event", RatingEvent, ComparisonEvent, LikeEvent)
 class FeedbackLog(CountedEvents):
     """The whole log of one user at one moment. `head` is its last sequence number.
 
-    `deleted`: events whose image was deleted, by sequence. Nothing learns from them, but versions did.
+    `deleted`: events whose image was deleted, by sequence. Nothing learns from them, but versions did. `origin` is that
+    of the log which this one continues: events of logs with the same one have the same numbers.
     """
 
     head: int
@@ -154,6 +155,7 @@ class FeedbackLog(CountedEvents):
     comparisons: Sequence[ComparisonEvent] = ()
     likes: Sequence[LikeEvent] = ()
     deleted: frozenset[int] = frozenset()
+    origin: object = field(default_factory=object, compare=False, repr=False)
 
     def latest_ratings(self) -> list[LatestRating]:
         """The latest rating of each image, in order of sequence."""
@@ -173,8 +175,17 @@ class FeedbackLog(CountedEvents):
             else:
                 newest[event.image_id] = event
         latest = [_latest_rating(mixed[each]) for each in mixed]
-        latest += [_only_rating(event) for image_id, event in newest.items() if image_id not in mixed]
+        latest += [only_rating(event) for image_id, event in newest.items() if image_id not in mixed]
         return sorted(latest, key=_sequence)
+
+    def first_ratings(self) -> dict[UUID, int]:
+        """The number of the first event that counts on each rated image."""
+        invalid = self.invalid()
+        first: dict[UUID, int] = {}
+        for event in self.events:
+            if event.sequence not in invalid:
+                first.setdefault(event.image_id, event.sequence)
+        return first
 
     def latest_comparisons(self) -> list[LatestComparison]:
         """The latest comparison of each pair of images, that has a preference, in order of sequence."""
@@ -254,6 +265,16 @@ class FeedbackLog(CountedEvents):
             comparisons=[*self.comparisons, *newer.comparisons],
             likes=[*self.likes, *newer.likes],
             deleted=self.deleted | newer.deleted,
+            origin=self.origin,
+        )
+
+    def since(self, before: FeedbackLog) -> FeedbackLog:
+        """The events that this log has beside those of a log that it continues."""
+        return replace(
+            self,
+            events=self.events[len(before.events) :],
+            comparisons=self.comparisons[len(before.comparisons) :],
+            likes=self.likes[len(before.likes) :],
         )
 
 
@@ -270,7 +291,7 @@ def _latest_rating(newest: dict[str, RatingEvent]) -> LatestRating:
     )
 
 
-def _only_rating(event: RatingEvent) -> LatestRating:
+def only_rating(event: RatingEvent) -> LatestRating:
     """Of an image whose newest event tells all aspects."""
     return LatestRating(
         event.sequence, event.image_id, event.scores, event.held_out, frozenset((event.sequence,)), event.answered_at

@@ -309,4 +309,7 @@ def test_gate_decides_on_users_trained_together_as_on_each_alone(deployment: Dep
         assert mine["promote"] == theirs["promote"]
         for check, other in zip(mine["checks"], theirs["checks"], strict=True):
             assert (check["name"], check["passed"]) == (other["name"], other["passed"])
-            assert check["value"] == other["value"]
+            if check["name"] == "order":  # a verdict is the same up to rounding, decision 36
+                assert check["value"] == pytest.approx(other["value"], rel=1e-12)
+            else:
+                assert check["value"] == other["value"]

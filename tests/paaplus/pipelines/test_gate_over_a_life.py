@@ -168,7 +168,7 @@ def test_version_is_retired_when_all_feedback_follows_no_order(
         versions.promote(session, promoted, 1, actor="admin", reason="try")
         versions.pin(session, pinned, deployment.active(pinned).number, actor="admin", reason="keep")
     nothing = FeedbackVerdict(40, 40, None, None, score=-3.0, needed=1.1)
-    monkeypatch.setattr(adapt, "verdicts_on", lambda snapshots: [nothing] * len(snapshots))
+    monkeypatch.setattr(adapt, "verdicts_on", lambda snapshots, _memory: [nothing] * len(snapshots))
     for each in (user, promoted, pinned):
         deployment.rate(each, range(30, 40))
     deployment.work()

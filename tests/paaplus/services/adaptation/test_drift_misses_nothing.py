@@ -15,6 +15,7 @@ from paaplus.db.engine import Database
 from paaplus.db.tables import FeaturesRow
 from paaplus.db.types import utcnow
 from paaplus.services.adaptation import drift
+from paaplus.services.adaptation.snapshot import read_snapshot
 from paaplus.services.images.features import features_digest
 from paaplus.settings import Settings
 from tests.support.deployment import Deployment
@@ -88,7 +89,8 @@ def test_every_answer_is_compared_once_with_what_was_served_when_it_came(deploym
         if rng.random() < 0.4:
             scan(deployment)
         if rng.random() < 0.3:
-            drift.watch_user(deployment.database, new_store(deployment), user)
+            read = read_snapshot(deployment.database, deployment.blobs, user, deployment.settings)
+            drift.watch_log(deployment.database, new_store(deployment), user, read.watched_up_to, read.log)
         features.restore(late)
         if rng.random() < 0.4:
             deployment.work()  # trainings of everybody who is due, no scan before them

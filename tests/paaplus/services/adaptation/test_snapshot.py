@@ -51,8 +51,14 @@ def test_users_are_watched_together_as_each_alone(deployment: Deployment) -> Non
     deployment.work()
     deployment.rate(drifting, range(60, 72), flip=True)
     deployment.rate(stable, range(60, 72))
-    users = [drifting, stable, silent, new_id()]
-    assert drift.watch_users(deployment.database, deployment.context.serving, users) == 1
+    users = [drifting, stable, silent]
+    store, logs = deployment.context.serving, {}
+    for user in users:
+        read = read_snapshot(deployment.database, deployment.blobs, user, deployment.settings)
+        logs[user] = read.watched_up_to, read.log
+    found = drift.watch_logs(deployment.database, store, logs)
+    assert found == {drifting: (72, True), stable: (72, False)}
     assert [deployment.user(user).watched_sequence for user in users[:3]] == [72, 72, 0]
     assert deployment.user(drifting).drift["since"] is not None
-    assert drift.watch_users(deployment.database, deployment.context.serving, users) == 0, "once"
+    assert drift.watch_log(deployment.database, store, drifting, *logs[drifting]) is False, "once"
+    assert drift.watch_logs(deployment.database, store, logs) == {}, "another one has been there since"
