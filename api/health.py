@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from paaplus.api.dependencies import Context, Public
@@ -40,6 +40,7 @@ def readyz(context: Context, response: Response) -> ReadyOut:
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-async def metrics(context: Context) -> Response:
+async def metrics(context: Context, request: Request) -> Response:
     """Prometheus metrics."""
-    return Response(await context.scrapes.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    address = request.client.host if request.client is not None else ""
+    return Response(await context.scrapes.text(address), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -55,9 +55,9 @@ def run(test: Callable[[Texts, Scrapes], Awaitable[None]]) -> None:
 
 def test_scrapes_that_come_while_a_text_is_made_share_it() -> None:
     async def test(texts: Texts, scrapes: Scrapes) -> None:
-        asked = [asyncio.ensure_future(scrapes.text()) for _ in range(5)]
+        asked = [asyncio.ensure_future(scrapes.text("a")) for _ in range(5)]
         await begun(lambda: texts.num_begun, 1)
-        asked += [asyncio.ensure_future(scrapes.text()) for _ in range(3)]
+        asked += [asyncio.ensure_future(scrapes.text("a")) for _ in range(3)]
         texts.go_on.set()
         assert await asyncio.gather(*asked) == [b"0"] * 8
         assert texts.num_begun == 1
@@ -68,16 +68,16 @@ def test_scrapes_that_come_while_a_text_is_made_share_it() -> None:
 def test_text_is_made_anew_when_it_is_no_longer_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(texts: Texts, scrapes: Scrapes) -> None:
         texts.go_on.set()
-        assert [await scrapes.text(), await scrapes.text()] == [b"0", b"0"]
+        assert [await scrapes.text("a"), await scrapes.text("a")] == [b"0", b"0"]
         monkeypatch.setattr("paaplus.api.scrapes.FRESH_S", -1.0)
-        assert [await scrapes.text(), await scrapes.text()] == [b"1", b"2"]
+        assert [await scrapes.text("a"), await scrapes.text("a")] == [b"1", b"2"]
 
     run(test)
 
 
 def test_whoever_hangs_up_does_not_end_the_text_of_the_others() -> None:
     async def test(texts: Texts, scrapes: Scrapes) -> None:
-        first, other = asyncio.ensure_future(scrapes.text()), asyncio.ensure_future(scrapes.text())
+        first, other = asyncio.ensure_future(scrapes.text("a")), asyncio.ensure_future(scrapes.text("a"))
         await begun(lambda: texts.num_begun, 1)
         first.cancel()
         await asyncio.sleep(0)
@@ -99,10 +99,10 @@ def test_text_that_could_not_be_made_is_tried_again_by_the_next_scrape() -> None
     async def ask() -> None:
         nonlocal is_broken
         answered = Scrapes(render)
-        found = await asyncio.gather(answered.text(), answered.text(), return_exceptions=True)
+        found = await asyncio.gather(answered.text("a"), answered.text("a"), return_exceptions=True)
         assert [str(error) for error in found] == ["broken", "broken"]
         is_broken = False
-        assert await answered.text() == b"whole"
+        assert await answered.text("a") == b"whole"
 
     asyncio.run(ask())
 
@@ -116,13 +116,14 @@ def test_more_scrapes_than_any_monitoring_makes_wait_and_are_refused_in_the_end(
 
     async def test(texts: Texts, answered: Scrapes) -> None:
         texts.go_on.set()
-        assert {await answered.text() for _ in range(scrapes.AT_ONCE)} == {b"0"}
-        later = [asyncio.ensure_future(answered.text()) for _ in range(2)]
+        assert {await answered.text("a") for _ in range(scrapes.AT_ONCE)} == {b"0"}
+        later = [asyncio.ensure_future(answered.text("a")) for _ in range(2)]
         done, _ = await asyncio.wait(later, timeout=0.01)
         assert not done
         with pytest.raises(TooMany, match="scrapes wait") as refused:
-            await answered.text()
+            await answered.text("a")
         assert refused.value.retry_after_s == pytest.approx(3_000, abs=60)
+        assert await answered.text("b") == b"0", "another address does not wait for the first one's scrapes"
         for each in later:
             each.cancel()
 
@@ -135,7 +136,7 @@ def test_scrape_that_waits_for_its_time_gets_a_text_of_that_time(monkeypatch: py
 
     async def test(texts: Texts, answered: Scrapes) -> None:
         texts.go_on.set()
-        assert [await answered.text() for _ in range(4)] == [b"0", b"1", b"2", b"3"]
+        assert [await answered.text("a") for _ in range(4)] == [b"0", b"1", b"2", b"3"]
 
     run(test)
 
@@ -245,3 +246,15 @@ def test_process_answers_with_the_sums_over_all_processes(
     assert both['paaplus_request_seconds_bucket{le="+Inf",method="GET",route="/v1/users"}'] == 5
     assert both['paaplus_jobs{state="queued"}'] == 0
     assert not any(name.startswith("process_") for name in both)  # they would be of one process only
+
+
+def test_addresses_that_asked_longest_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scrapes, "MAX_ADDRESSES", 3)
+
+    async def test(texts: Texts, answered: Scrapes) -> None:
+        texts.go_on.set()
+        for address in "abcad":
+            await answered.text(address)
+        assert list(answered._paced_until) == ["c", "a", "d"]
+
+    run(test)
