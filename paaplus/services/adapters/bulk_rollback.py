@@ -18,15 +18,17 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from paaplus import strategy_facts
 from paaplus.db.engine import Database
 from paaplus.db.prepared import listed, one_of
 from paaplus.db.raw_values import raw, uuid_of
 from paaplus.db.tables import AdapterRow, FeedbackRow, UserRow
 from paaplus.db.tables.models import AdapterState
-from paaplus.errors import InvalidInput, PaaplusError
+from paaplus.errors import InvalidInput, NotFound, PaaplusError
 from paaplus.services import audit
 from paaplus.services.adapters import rollbacks
 from paaplus.services.adapters.rollbacks import BASE, Feedback, Target, Wanted
+from paaplus.services.users import users
 
 _LOCKED = "55P03"  # PostgreSQL's code: another transaction keeps the row
 _LOCKED_TOLD = "another transaction keeps this user's row; the same call again tries it again"
@@ -110,12 +112,15 @@ def roll_back(
 
     Raises:
         InvalidInput: no reason, or a limit out of range.
+        NotFound: a condition names what does not exist: a slip of the pen must not look like a rollback of nobody.
     """
     if not reason.strip():
         raise InvalidInput("a reason is needed")
     if not 1 <= limit <= MAX_USERS:
         raise InvalidInput(f"limit {limit}: 1 to {MAX_USERS}")
     with database.read_session() as session:
+        if after is None:
+            _require_known(session, selection)
         found = _active(session, selection, limit, after)
     if not dry_run and found:
         with database.session() as session:
@@ -123,8 +128,8 @@ def roll_back(
             audit.record(session, actor=actor, action="bulk_rollback", subject_id=None, details=details)
     query = _targets_query(database.engine.dialect.name, selection)
     act = partial(_roll_back, database, query, feedback=feedback, actor=actor, reason=reason, dry_run=dry_run)
-    users = [user for part in _parts(found) for user in act(part)]
-    return BulkReport(users, found[-1].user_id if len(found) == limit else None)
+    done = [user for part in _parts(found) for user in act(part)]
+    return BulkReport(done, found[-1].user_id if len(found) == limit else None)
 
 
 def roll_back_all(
@@ -154,6 +159,17 @@ def roll_back_all(
                 return
     finally:
         gc.unfreeze()
+
+
+def _require_known(session: Session, selection: Selection) -> None:
+    """Check that there is what the conditions name; a source may be of a key that has been deleted."""
+    users.require_application(session, selection.application)
+    for noun, value, column in (("run", selection.run_id, AdapterRow.run_id),
+                                ("strategy", selection.strategy, AdapterRow.strategy)):  # fmt: skip
+        if value is None or (noun == "strategy" and value in strategy_facts.modules()):
+            continue
+        if session.execute(sa.select(AdapterRow.id).where(column == value).limit(1)).first() is None:
+            raise NotFound(f"no version was made by the {noun} {str(value)!r}")
 
 
 class _Active(NamedTuple):

@@ -62,7 +62,7 @@ def finished(
 def test_network_trained_from_scratch_fits_the_miniature(tmp_path: Path) -> None:
     write_miniature(tmp_path / "data", num_images=320, num_vertices=64)
     train, val = read_split(tmp_path / "data", "expert")
-    config = TrainConfig(num_epochs=6, learning_rate=4e-3, decay_epochs=4, freeze_image_encoder=False)
+    config = TrainConfig(num_epochs=8, learning_rate=4e-3, decay_epochs=6, freeze_image_encoder=False)
     result = train_physiqueframe(
         train,
         val,
@@ -72,7 +72,9 @@ def test_network_trained_from_scratch_fits_the_miniature(tmp_path: Path) -> None
         meshes=tmp_path / "data/meshes",
     )
     print({name: round(value, 3) for name, value in result.best.items()})
-    assert result.best["srcc_mean"] > 0.8  # .88, and .85 in the worst aspect; after eleven epochs .91 and .86
+    assert (
+        result.best["srcc_mean"] > 0.8
+    )  # .89 and more; the worst aspect .84 and more (six epochs: .56)
     assert min(result.best[f"srcc_{aspect}"] for aspect in ASPECTS) > 0.6
 
 

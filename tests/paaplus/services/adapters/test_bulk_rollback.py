@@ -21,7 +21,7 @@ from paaplus.db.tables.events import EventKind
 from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.types import utcnow
 from paaplus.db.users import locked_user
-from paaplus.errors import InvalidInput, PaaplusError, Unavailable
+from paaplus.errors import InvalidInput, NotFound, PaaplusError, Unavailable
 from paaplus.ids import new_id
 from paaplus.services import audit
 from paaplus.services.adapters import bulk_rollback, rollbacks
@@ -95,9 +95,24 @@ def test_a_run_a_strategy_and_an_application_select_too(deployment: Deployment) 
         (Selection(run_id=run), 1),
         (Selection(strategy="bayes"), 2),
         (Selection(strategy="naive"), 0),
-        (Selection("elsewhere", strategy="bayes"), 0),
+        (Selection("test-app", strategy="bayes"), 2),
     ]:
         assert len(roll_back(deployment, selection, dry_run=True).users) == count
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        (Selection("elsewhere", strategy="bayes"), "there is no application 'elsewhere'; there are: test-app"),
+        (Selection(strategy="bayse"), "no version was made by the strategy 'bayse'"),
+        (Selection(run_id=UUID(int=7)), f"no version was made by the run '{UUID(int=7)}'"),
+    ],
+)
+def test_a_condition_that_names_nothing_is_told(deployment: Deployment, selection: Selection, message: str) -> None:
+    trained(deployment, "anna", 0)
+    for dry_run in (True, False):
+        with pytest.raises(NotFound, match=message):
+            roll_back(deployment, selection, dry_run=dry_run)
 
 
 def test_a_rollback_of_everything_must_be_asked_for(deployment: Deployment) -> None:
