@@ -72,9 +72,7 @@ def test_network_trained_from_scratch_fits_the_miniature(tmp_path: Path) -> None
         meshes=tmp_path / "data/meshes",
     )
     print({name: round(value, 3) for name, value in result.best.items()})
-    assert (
-        result.best["srcc_mean"] > 0.8
-    )  # .89 and more; the worst aspect .84 and more (six epochs: .56)
+    assert result.best["srcc_mean"] > 0.8  # .89 and more; the worst aspect .84 and more (six epochs: .56)
     assert min(result.best[f"srcc_{aspect}"] for aspect in ASPECTS) > 0.6
 
 
