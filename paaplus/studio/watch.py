@@ -9,7 +9,6 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from paaplus.db.tables import AdapterRow
 from paaplus.errors import Conflict, InvalidInput, NotFound, Unavailable
 from paaplus.services import scheduling
 from paaplus.services.adapters import rollbacks, versions
@@ -37,7 +36,7 @@ def person(call: Call) -> Response:
     """One person: timeline of versions, quarantined feedback, and what can be done."""
     with call.context.database.read_session() as session:
         user = users.resolve(session, call.principal, call.request.path_params["user"])
-        rows = _listed(session, user.id)
+        rows = versions.latest(session, user.id, LISTED)
         history = versions.history(session, user.id, limit=LISTED)
         open_exclusions = exclusions.list_open(session, user.id)
         names = actor_names(session)
@@ -92,13 +91,6 @@ def person(call: Call) -> Response:
         "person.html", versions=shown, quality=quality, moves=moves, held=held, active=active, chart=_chart(shown),
         **values,
     )  # fmt: skip
-
-
-def _listed(session: Session, user_id: UUID) -> list[AdapterRow]:
-    """The latest versions, newest first, and the active one, however old it is."""
-    rows = versions.list_versions(session, user_id, limit=LISTED)
-    active = versions.active(session, user_id) if len(rows) == LISTED else None
-    return [*rows, active] if active is not None and active.number < rows[-1].number else rows
 
 
 def preview(call: Call) -> Response:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from paaplus.db.tables.models import AdapterState
+from paaplus.services.adapters import versions as adapter_versions
 from tests.api.conftest import World
 from tests.support.factories import make_run
 
@@ -62,6 +63,16 @@ def test_long_lists_come_in_pages(versions: World, name: str) -> None:
         assert len(page["items"]) <= 1
     assert found == whole["items"]
     assert versions.user.get(path, limit=201).status_code == 422
+
+
+def test_the_active_version_is_among_the_latest_however_old(versions: World) -> None:
+    def numbers(limit: int) -> list[int]:
+        with versions.database.read_session() as session:
+            return [row.number for row in adapter_versions.latest(session, versions.ada, limit)]
+
+    assert [numbers(limit) for limit in (1, 2, 5)] == [[3, 2], [3, 2], [3, 2, 1]]
+    act(versions, "/rollback")
+    assert [numbers(limit) for limit in (1, 2, 5)] == [[3, 1], [3, 2, 1], [3, 2, 1]]
 
 
 def test_version_tells_everything_about_itself(versions: World) -> None:

@@ -118,6 +118,13 @@ def list_versions(
     return list(session.execute(query).scalars())
 
 
+def latest(session: Session, user_id: UUID, limit: int) -> list[AdapterRow]:
+    """So many of the user's latest versions, newest first, and the active one, however old it is."""
+    rows = list_versions(session, user_id, limit=limit)
+    current = active(session, user_id) if len(rows) == limit else None
+    return [*rows, current] if current is not None and current.number < rows[-1].number else rows
+
+
 def get_version(session: Session, user_id: UUID, number: int) -> AdapterRow:
     """One version.
 
