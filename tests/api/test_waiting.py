@@ -236,11 +236,22 @@ def fill(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
     else:
         import psycopg
 
-        def refuse(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-            if is_full and statement.lstrip().upper().startswith("INSERT"):
+        execute, copy = psycopg.Cursor.execute, psycopg.Cursor.copy
+
+        def refuse(statement: Any) -> None:
+            if is_full and str(statement).lstrip().upper().startswith(("INSERT", "COPY")):
                 raise psycopg.errors.DiskFull("could not extend file: No space left on device")
 
-        sa.event.listen(engine, "before_cursor_execute", refuse)
+        def executing(cursor: Any, statement: Any, *given: Any, **options: Any) -> Any:
+            refuse(statement)
+            return execute(cursor, statement, *given, **options)
+
+        def copying(cursor: Any, statement: Any, *given: Any, **options: Any) -> Any:
+            refuse(statement)
+            return copy(cursor, statement, *given, **options)
+
+        monkeypatch.setattr(psycopg.Cursor, "execute", executing)
+        monkeypatch.setattr(psycopg.Cursor, "copy", copying)
 
     def make_room() -> None:
         nonlocal is_full

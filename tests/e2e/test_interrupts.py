@@ -27,6 +27,11 @@ NUM_IMAGES = 400
 WAIT_S = 300.0
 
 
+def _heed_ctrl_c() -> None:
+    """As in a terminal: what a shell starts in the background ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Command:
     """`paaplus ARGUMENTS` in a process group of its own, as in a terminal."""
 
@@ -41,6 +46,7 @@ class Command:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_heed_ctrl_c,
             )
 
     def interrupt_when(self, has_begun: Callable[[], bool]) -> str:

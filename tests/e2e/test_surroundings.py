@@ -19,6 +19,7 @@ import redis
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
+from paaplus import ids
 from paaplus.api.app import create_app
 from paaplus.chaos import invariants
 from paaplus.db import clock, migrate
@@ -29,7 +30,7 @@ from paaplus.errors import LeaseLost
 from paaplus.pipelines import adapt
 from paaplus.pipelines.context import Running
 from paaplus.queue import jobs
-from paaplus.services import history, scheduling
+from paaplus.services import scheduling
 from paaplus.services.adapters import versions
 from paaplus.services.users import keys
 from paaplus.settings import Settings
@@ -291,8 +292,8 @@ def test_history_keeps_its_order_when_the_clock_is_set_back(
     for part in (range(40), range(40, 80)):
         deployment.rate(user, part)
         deployment.work()
-    long_ago = iter(UUID(int=number) for number in range(1, 100))
-    monkeypatch.setattr(history, "new_id", lambda: next(long_ago))
+    long_ago = iter(UUID(int=number).hex for number in range(1, 100))
+    monkeypatch.setattr(ids, "new_hex", lambda: next(long_ago))
     for number in (1, 2, 1):
         with deployment.database.session() as session:
             versions.promote(session, user, number, actor="a", reason="r")

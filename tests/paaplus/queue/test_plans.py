@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from paaplus.db import prepared
 from paaplus.db.engine import Database
+from paaplus.db.prepared import driver_cursor
 from paaplus.db.tables import JobRow
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.types import utcnow
@@ -22,17 +25,41 @@ from paaplus.settings import Settings
 from tests.support.factories import make_user
 
 
+class Noted:
+    """A cursor of the driver; `note` is told what it executes."""
+
+    def __init__(self, cursor: Any, note: Callable[[str, Any], None]) -> None:
+        self._cursor, self._note = cursor, note
+
+    def execute(self, statement: str, parameters: Any) -> None:
+        self._note(statement, parameters)
+        self._cursor.execute(statement, parameters)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+
 def plans(database: Database, act: Callable[[], object]) -> list[str]:
-    """How the database would execute the statements of an act that name jobs."""
+    """How the database would execute the statements of an act that name jobs, also those of the driver alone."""
     seen: list[tuple[str, Any]] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+    def note(statement: str, parameters: Any) -> None:
         if "jobs" in statement and not statement.startswith("INSERT"):
             seen.append((statement, parameters))
 
-    event.listen(database.engine, "before_cursor_execute", note)
-    act()
-    event.remove(database.engine, "before_cursor_execute", note)
+    def note_event(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        note(statement, parameters)
+
+    @contextmanager
+    def noting(connection: sa.Connection, text: str) -> Iterator[Noted]:
+        with driver_cursor(connection, text) as cursor:
+            yield Noted(cursor, note)
+
+    event.listen(database.engine, "before_cursor_execute", note_event)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepared, "driver_cursor", noting)
+        act()
+    event.remove(database.engine, "before_cursor_execute", note_event)
     assert seen
     with database.engine.connect() as connection:
         how = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
