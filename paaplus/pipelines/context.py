@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from paaplus.db.engine import Database
-from paaplus.pipelines.known_evidence import KnownEvidenceCache
 from paaplus.queue import jobs
 from paaplus.queue.jobs import Lease
 from paaplus.services.adaptation.known_logs import KnownLogs
@@ -18,6 +17,9 @@ from paaplus.services.adaptation.projections import Projections
 from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
+
+if TYPE_CHECKING:
+    from paaplus.pipelines.known_evidence import KnownEvidenceCache
 
 T = TypeVar("T")
 Outcome = str | Exception  # of a job: a line for the log, or the error
@@ -64,7 +66,9 @@ class WorkerContext:
 
     @cached_property
     def evidence(self) -> KnownEvidenceCache:
-        """The evidence of long logs that verdicts have measured."""
+        """The evidence of long logs that verdicts have measured. It loads torch, which a worker at rest does without."""
+        from paaplus.pipelines.known_evidence import KnownEvidenceCache
+
         return KnownEvidenceCache()
 
 

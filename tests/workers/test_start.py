@@ -35,3 +35,15 @@ def test_wrong_option_of_a_worker_makes_no_folder(tmp_path: Path) -> None:
         assert done.returncode == 2, done.stderr
         assert "no-such-option" in done.stderr
     assert [path for path in sorted(tmp_path.rglob("*")) if path not in before] == []
+
+
+def test_worker_and_scheduler_at_rest_have_loaded_nothing_that_learns() -> None:
+    """Torch is a quarter of a gigabyte for each of them, and a second of the processor."""
+    program = """
+import sys
+import paaplus.workers.bell, paaplus.workers.broker, paaplus.workers.scan, paaplus.workers.tasks
+import paaplus.pipelines.context
+print(sorted({"avalanche", "matplotlib", "scipy", "timm", "torch"} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
