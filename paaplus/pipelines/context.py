@@ -66,7 +66,7 @@ class WorkerContext:
 
     @cached_property
     def evidence(self) -> KnownEvidenceCache:
-        """The evidence of long logs that verdicts have measured. It loads torch, which a worker at rest does without."""
+        """The evidence of long logs that verdicts have measured. It loads torch: a worker at rest has none."""
         from paaplus.pipelines.known_evidence import KnownEvidenceCache
 
         return KnownEvidenceCache()
