@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from paaplus import strategy_facts
 from paaplus.db.engine import Database
+from paaplus.db.plans import planned_anew
 from paaplus.db.prepared import listed, one_of
 from paaplus.db.raw_values import raw, uuid_of
 from paaplus.db.tables import AdapterRow, FeedbackRow, UserRow
@@ -232,12 +233,10 @@ def _roll_back(
             targets = _targets(session, query, {each.user_id: each.number for each in found})
         wanted = [Wanted(each.user_id, targets[each.user_id], each.number) for each in found]
         if dry_run:
-            with database.read_session() as session:
-                _plan_anew(session)
+            with database.read_session() as session, planned_anew(session):
                 outcomes = rollbacks.preview_many(session, wanted, feedback=feedback)
         else:
-            with database.session() as session:
-                _plan_anew(session)
+            with database.session() as session, planned_anew(session):
                 outcomes = rollbacks.rollback_many(session, wanted, feedback=feedback, actor=actor, reason=reason)
     except (PaaplusError, OperationalError) as error:
         if isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) != _LOCKED:
@@ -253,16 +252,6 @@ def _roll_back(
         else UserRollback(each.user_id, each.number, outcome.to_number)
         for each, outcome in zip(found, outcomes, strict=True)
     ]
-
-
-def _plan_anew(session: Session) -> None:
-    """Let PostgreSQL plan each statement of the transaction for the tables as they are.
-
-    It keeps plans of statements that it has met some times. Exclusions may be none then, and a million when the last
-    users are rolled back: the kept plan reads all of them for each user.
-    """
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(sa.text("SET LOCAL plan_cache_mode = force_custom_plan"))
 
 
 def _targets_query(dialect: str, selection: Selection) -> sa.Select[Any]:
