@@ -211,6 +211,18 @@ def prepare_each(
     return [_prepared(event, source, application, context, dialect) for event, source, application in events]
 
 
+class UsersLocked(Exception):
+    """Other transactions have locked these users, or erased them.
+
+    Attributes:
+        users: as `PreparedEvent.user` names them.
+    """
+
+    def __init__(self, users: set[str]) -> None:
+        super().__init__(f"{len(users)} users are locked")
+        self.users = users
+
+
 def append_prepared(
     session: Session,
     prepared: Sequence[PreparedEvent],
@@ -225,7 +237,10 @@ def append_prepared(
     visible in order. A user who is due now gets a job in the same transaction.
 
     Args:
-        wait: for users that another transaction has locked; False: on PostgreSQL the database's error tells it at once.
+        wait: for users that another transaction has locked.
+
+    Raises:
+        UsersLocked: without `wait`, on PostgreSQL: some users are locked, or gone. Nothing was written.
     """
     if not prepared:
         return []
@@ -349,10 +364,13 @@ _IMAGES: Final = _columns_by_id(ImageRow, ImageRow.application, ImageRow.owner_i
 def _lock_users(connection: sa.Connection, user_keys: set[str], wait: bool) -> dict[str, _LockedUser]:
     """Lock the users in order of id, and read them under the lock."""
     found = (_LOCK if wait else _LOCK_AT_ONCE).rows(connection, ids=listed(connection, user_keys))
-    return {
+    users = {
         (key := hex_of(user_id)): _LockedUser(as_uuid(user_id), key, application, sequence, due_state(due))
         for user_id, application, sequence, *due in found
     }
+    if not wait and connection.dialect.name == "postgresql" and (others := user_keys - users.keys()):
+        raise UsersLocked(others)
+    return users
 
 
 def _locking(dialect: str, wait: bool) -> sa.Select[Any]:
@@ -360,7 +378,7 @@ def _locking(dialect: str, wait: bool) -> sa.Select[Any]:
         sa.select(UserRow.id, UserRow.application, UserRow.feedback_sequence, *DUE_COLUMNS)
         .where(UserRow.id.in_(one_of(dialect, "ids", sa.Uuid())))
         .order_by(UserRow.id)
-        .with_for_update(key_share=True, nowait=not wait)
+        .with_for_update(key_share=True, skip_locked=not wait)
     )
 
 

@@ -19,14 +19,14 @@ from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from paaplus import faults, pauses
 from paaplus.db.engine import Database
 from paaplus.errors import NotFound
 from paaplus.services.feedback import intake
-from paaplus.services.feedback.intake import AppendResult, NewEvent, PreparedEvent
+from paaplus.services.feedback.intake import AppendResult, NewEvent, PreparedEvent, UsersLocked
 from paaplus.services.feedback.postings import PostingQueue
 from paaplus.services.users import users as users_service
 from paaplus.services.users.keys import Principal
@@ -38,7 +38,6 @@ LARGE: Final = 16  # events of a posting that is written in parts of so many, ea
 LARGE_ALONE: Final = 512  # of its parts while no other caller is active: some 50 ms under the write lock
 MAX_WAITING: Final = 1_000  # postings
 NUM_PATIENT: Final = 8  # threads for postings to users that another transaction has locked
-_LOCK_NOT_AVAILABLE: Final = "55P03"  # of PostgreSQL
 
 
 @dataclass(slots=True)  # not frozen: that costs most of making one
@@ -59,7 +58,7 @@ class _Prepared:
     results: list[AppendResult]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Posting:
     principal: Principal
     posted: Sequence[Posted]
@@ -79,7 +78,7 @@ class FeedbackWriter:
     """Appends the postings of a caller in the order in which they arrive, callers in turns. From any thread.
 
     A posting to a user that another transaction has locked goes on in another thread. Other users do not wait for it.
-    What comes for this user meanwhile goes there too: a try would fail the transaction that it shares with others.
+    What comes for this user meanwhile goes there too: a try would make the transaction that it shares begin anew.
     """
 
     def __init__(self, database: Database, settings: Settings) -> None:
@@ -130,14 +129,13 @@ class FeedbackWriter:
         while taken := self._waiting.take(MAX_EVENTS, MAX_EVENTS_SHARED):
             group = [posting for posting in taken if not self._waits_for_lock(posting)]
             try:
-                if group:
-                    self._write(group, wait=False)
+                self._write_at_once(group)
             except Exception as error:
                 if _is_unreachable(error):
                     for posting in group:
                         posting.result.set_exception(error)
                 elif len(group) == 1:
-                    self._failed(group[0], error)
+                    self._answer_error(group[0], error)
                 else:
                     self._write_one_by_one(group)
 
@@ -147,16 +145,16 @@ class FeedbackWriter:
             if self._waits_for_lock(posting):
                 continue
             try:
-                self._write([posting], wait=False)
+                self._write_at_once([posting])
             except Exception as error:
-                self._failed(posting, error)
+                self._answer_error(posting, error)
 
-    def _failed(self, posting: _Posting, error: Exception) -> None:
-        """After the first try."""
-        if isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
-            self._wait_for_lock(posting)
-        else:
-            self._answer_error(posting, error)
+    def _write_at_once(self, group: list[_Posting]) -> None:
+        """Write the postings in one transaction, but for those to users who are locked: these wait apart."""
+        while group and (locked := self._write(group, wait=False)):
+            for posting in locked:
+                group.remove(posting)
+                self._wait_for_lock(posting)
 
     def _waits_for_lock(self, posting: _Posting) -> bool:
         """Whether another posting of its user waits for the user's lock: then this one does so too from now on."""
@@ -194,14 +192,32 @@ class FeedbackWriter:
         else:
             posting.result.set_exception(error)
 
-    def _write(self, group: list[_Posting], *, wait: bool) -> None:
+    def _write(self, group: list[_Posting], *, wait: bool) -> list[_Posting]:
+        """Write the postings in one transaction.
+
+        Returns:
+            Those to users who are locked, without `wait`; none has been written then.
+        """
+        prepared: list[_Prepared] = []
+        try:
+            self._commit(group, prepared, wait=wait)
+        except UsersLocked as locked:
+            return [
+                posting
+                for posting, each in zip(group, prepared, strict=True)
+                if any(event.user in locked.users for event in each.events)
+            ]
+        return []
+
+    def _commit(self, group: list[_Posting], prepared: list[_Prepared], *, wait: bool) -> None:
+        """As `_write`; `prepared` gets what each posting appends."""
         limit = self._settings.feedback_per_user_per_day
         with self._database.session() as session:
             unprepared = [posting for posting in group if posting.prepared is None]
             found = iter(
                 _prepare(session.connection(), [(posting.principal, posting.posted) for posting in unprepared])
             )
-            prepared = [posting.prepared or next(found) for posting in group]
+            prepared += [posting.prepared or next(found) for posting in group]
             events = [event for each in prepared for event in each.events]
             results = iter(
                 intake.append_prepared(session, events, settings=self._settings, max_per_day=limit, wait=wait)

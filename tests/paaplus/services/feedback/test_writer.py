@@ -271,10 +271,10 @@ def test_postings_to_a_locked_user_are_tried_once_and_then_wait_apart(
     tries: list[list[str]] = []
     right = FeedbackWriter._write
 
-    def write(self: FeedbackWriter, group: list[writer._Posting], *, wait: bool) -> None:
+    def write(self: FeedbackWriter, group: list[writer._Posting], *, wait: bool) -> list[writer._Posting]:
         if not wait:
             tries.append([each.event_id for posting in group for each in posting.posted])
-        right(self, group, wait=wait)
+        return right(self, group, wait=wait)
 
     monkeypatch.setattr(FeedbackWriter, "_write", write)
     feedback = FeedbackWriter(database, settings)
@@ -297,3 +297,28 @@ def test_postings_to_a_locked_user_are_tried_once_and_then_wait_apart(
     assert late.submit(KEY, [posted("anna", "a9", image_id)]).result(60)[0].sequence == 6
     late.close()
     assert tries[-1] == ["a9"]
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_others_of_a_transaction_are_written_together_without_the_locked_user(
+    database: Database, settings: Settings, image_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[list[str]] = []
+    right = FeedbackWriter._write
+
+    def write(self: FeedbackWriter, group: list[writer._Posting], *, wait: bool) -> list[writer._Posting]:
+        if not wait:
+            tries.append([each.event_id for posting in group for each in posting.posted])
+        return right(self, group, wait=wait)
+
+    monkeypatch.setattr(FeedbackWriter, "_write", write)
+    feedback = FeedbackWriter(database, settings)
+    wanted = [("anna", "a0"), ("ben", "b0"), ("ben", "b1")]
+    group = [writer._Posting(KEY, [posted(user, event_id, image_id)], None) for user, event_id in wanted]
+    with database.session() as locking:
+        lock_user(locking, locking.execute(sa.select(UserRow.id).where(UserRow.external_id == "anna")).scalar_one())
+        feedback._write_at_once(list(group))
+        assert [posting.result.done() for posting in group] == [False, True, True]
+    assert tries == [["a0", "b0", "b1"], ["b0", "b1"]]
+    assert [posting.result.result(60)[0].status for posting in group] == ["accepted"] * 3
+    feedback.close()
