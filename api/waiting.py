@@ -6,7 +6,6 @@ One task per process and kind of wait asks the database for all waiting requests
 from __future__ import annotations
 
 import asyncio
-import random
 import threading
 import time
 from collections import Counter
@@ -23,7 +22,6 @@ from paaplus.errors import TooMany, Unavailable
 
 POLL_S: Final = 0.2
 TURN_S: Final = 2.0
-SOONEST: Final = 0.5  # part of it after which the first of those who wait may be refused
 
 ItemT = TypeVar("ItemT")
 T = TypeVar("T")
@@ -128,8 +126,7 @@ class Turns:
         """Run the block when all these users have room.
 
         Raises:
-            TooMany: there was no room for `TURN_S`, or a little less: those who came together are not refused together,
-                or they would come again together, and others would wait for all of them each time.
+            TooMany: there was no room for `TURN_S`.
         """
         names = set(users)
         if not names:
@@ -155,7 +152,7 @@ class Turns:
             places.release()
             started = time.monotonic()
             try:
-                async with asyncio.timeout(TURN_S * random.uniform(SOONEST, 1.0)), self._changed:  # nosec B311: no secret
+                async with asyncio.timeout(TURN_S), self._changed:
                     await self._changed.wait_for(has_room)
             except TimeoutError:
                 waited_s = time.monotonic() - started
