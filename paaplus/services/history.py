@@ -25,7 +25,7 @@ from paaplus.texts import trimmed_text
 _LAST: Final = (
     sa.select(AdapterHistoryRow.id)
     .where(AdapterHistoryRow.user_id == UserRow.id)
-    .order_by(AdapterHistoryRow.id.desc())
+    .order_by(AdapterHistoryRow.user_id.desc(), AdapterHistoryRow.id.desc())  # by id alone, all users' entries are read
     .limit(1)
     .scalar_subquery()
 )

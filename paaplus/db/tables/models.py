@@ -137,9 +137,10 @@ class AdapterHistoryRow(Base):
     """One entry in the history of a user's pointer: actor, time, versions and reason."""
 
     __tablename__ = "adapter_history"
+    __table_args__ = (sa.Index("ix_adapter_history_user_id", "user_id", "id"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
     move: Mapped[PointerMove] = mapped_column(enum_type(PointerMove, "move"))
     from_adapter_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("adapters.id", ondelete="CASCADE"), index=True)
     to_adapter_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("adapters.id", ondelete="CASCADE"), index=True)

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from paaplus.db.engine import Database, Waits
 from paaplus.db.locks import lock_user
+from paaplus.db.prepared import listed
 from paaplus.db.tables import AdapterHistoryRow, AdapterRow, AuditRow, EventRow, FeedbackRow, UserRow
 from paaplus.db.tables.events import EventKind
 from paaplus.db.tables.models import AdapterState, PointerMove
@@ -23,7 +24,7 @@ from paaplus.db.types import utcnow
 from paaplus.db.users import locked_user
 from paaplus.errors import InvalidInput, NotFound, PaaplusError, Unavailable
 from paaplus.ids import new_id
-from paaplus.services import audit
+from paaplus.services import audit, history
 from paaplus.services.adapters import bulk_rollback, rollbacks
 from paaplus.services.adapters.bulk_rollback import BulkReport, Selection
 from paaplus.services.adapters.rollbacks import Wanted
@@ -345,3 +346,18 @@ def test_a_version_of_a_match_is_a_target_though_no_run_made_it(deployment: Depl
     assert version.run_id is not None
     [done] = roll_back(deployment, Selection(run_id=version.run_id)).users
     assert (done.from_number, done.to_number, done.error) == (1, 0, None)
+
+
+def test_a_users_last_entry_is_looked_up_by_an_index_of_the_user(database: Database) -> None:
+    """By the order of all entries, as PostgreSQL likes to read them, each rollback would read those of all users."""
+    with database.session() as session:
+        connection = session.connection()
+        statement, _, order = history._LAST_IDS._compile(connection.dialect)
+        ids = listed(connection, [UUID(int=1)])
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET enable_seqscan = off")  # a table of few rows is read whole
+            plan = connection.exec_driver_sql(f"EXPLAIN {statement}", {"ids": ids}).all()
+        else:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", (ids,) * len(order or ())).all()
+    assert "ix_adapter_history_user_id" in str(plan), plan
+    assert "adapter_history_pkey" not in str(plan), plan
