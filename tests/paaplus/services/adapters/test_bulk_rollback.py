@@ -352,12 +352,13 @@ def test_a_users_last_entry_is_looked_up_by_an_index_of_the_user(database: Datab
     """By the order of all entries, as PostgreSQL likes to read them, each rollback would read those of all users."""
     with database.session() as session:
         connection = session.connection()
-        statement, _, order = history._LAST_IDS._compile(connection.dialect)
-        ids = listed(connection, [UUID(int=1)])
+        statement, fixed, order = history._LAST_IDS._compile(connection.dialect)
+        given = {**fixed, "ids": listed(connection, [UUID(int=1)])}
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SET enable_seqscan = off")  # a table of few rows is read whole
-            plan = connection.exec_driver_sql(f"EXPLAIN {statement}", {"ids": ids}).all()
+            plan = connection.exec_driver_sql(f"EXPLAIN {statement}", given).all()
         else:
-            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", (ids,) * len(order or ())).all()
+            values = tuple(given[name] for name in order or ())
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
     assert "ix_adapter_history_user_id" in str(plan), plan
     assert "adapter_history_pkey" not in str(plan), plan
