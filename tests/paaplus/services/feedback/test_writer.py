@@ -264,19 +264,25 @@ def test_event_takes_nine_ways_to_the_server_and_back(
     assert len(ways) == 9
 
 
-@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-def test_postings_to_a_locked_user_are_tried_once_and_then_wait_apart(
-    database: Database, settings: Settings, image_id: UUID, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tries: list[list[str]] = []
+@pytest.fixture
+def tries(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The events of each transaction that the writer tries without waiting for locks."""
+    found: list[list[str]] = []
     right = FeedbackWriter._write
 
     def write(self: FeedbackWriter, group: list[writer._Posting], *, wait: bool) -> list[writer._Posting]:
         if not wait:
-            tries.append([each.event_id for posting in group for each in posting.posted])
+            found.append([each.event_id for posting in group for each in posting.posted])
         return right(self, group, wait=wait)
 
     monkeypatch.setattr(FeedbackWriter, "_write", write)
+    return found
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_postings_to_a_locked_user_are_tried_once_and_then_wait_apart(
+    database: Database, settings: Settings, image_id: UUID, tries: list[list[str]]
+) -> None:
     feedback = FeedbackWriter(database, settings)
     with database.session() as locking:
         anna = locking.execute(sa.select(UserRow.id).where(UserRow.external_id == "anna")).scalar_one()
@@ -301,17 +307,8 @@ def test_postings_to_a_locked_user_are_tried_once_and_then_wait_apart(
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 def test_others_of_a_transaction_are_written_together_without_the_locked_user(
-    database: Database, settings: Settings, image_id: UUID, monkeypatch: pytest.MonkeyPatch
+    database: Database, settings: Settings, image_id: UUID, tries: list[list[str]]
 ) -> None:
-    tries: list[list[str]] = []
-    right = FeedbackWriter._write
-
-    def write(self: FeedbackWriter, group: list[writer._Posting], *, wait: bool) -> list[writer._Posting]:
-        if not wait:
-            tries.append([each.event_id for posting in group for each in posting.posted])
-        return right(self, group, wait=wait)
-
-    monkeypatch.setattr(FeedbackWriter, "_write", write)
     feedback = FeedbackWriter(database, settings)
     wanted = [("anna", "a0"), ("ben", "b0"), ("ben", "b1")]
     group = [writer._Posting(KEY, [posted(user, event_id, image_id)], None) for user, event_id in wanted]
