@@ -13,20 +13,20 @@ from pydantic_core import to_json
 
 from paaplus.api.schemas.base_models import BaseModelRef
 from paaplus.services.predictions.audiences import Audience
-from paaplus.services.predictions.user_pages import HEX, UserPage
+from paaplus.services.predictions.user_pages import HEX, People
 
 _ID: Final = np.frombuffer(b'"00000000-0000-0000-0000-000000000000",', np.uint8)
 _DIGITS: Final = np.flatnonzero(_ID == ord("0"))  # where the digits of an id are
 
 _last_versions: tuple[np.ndarray, bytes] | None = None
-_written: WeakKeyDictionary[UserPage, tuple[bytes, bytes]] = WeakKeyDictionary()
+_written: WeakKeyDictionary[People, tuple[bytes, bytes]] = WeakKeyDictionary()
 
 
 def columns(audience: Audience, next_cursor: str | None) -> bytes:
     """The answer, `AudienceOut`."""
     aspects = audience.base_model.aspects
     scored = audience.scored
-    user_id, external_id = _names(audience.users)
+    user_id, external_id = _names(audience.users.people)
     scores = {}
     for number, aspect in enumerate(aspects):
         values: list[float | None] = scored.score_NA[:, number].astype(np.float64).tolist()
@@ -47,11 +47,11 @@ def columns(audience: Audience, next_cursor: str | None) -> bytes:
     return b"{" + b",".join(to_json(name) + b":" + text for name, text in found.items()) + b"}"
 
 
-def _names(users: UserPage) -> tuple[bytes, bytes]:
-    """The columns of ids and external ids, written once for a page."""
-    known = _written.get(users)
+def _names(people: People) -> tuple[bytes, bytes]:
+    """The columns of ids and external ids, written once for the same people."""
+    known = _written.get(people)
     if known is None:
-        known = _written[users] = _ids(users), to_json(users.names)
+        known = _written[people] = _ids(people), to_json(people.names)
     return known
 
 
@@ -67,8 +67,7 @@ def _versions(number_N: np.ndarray) -> bytes:
     return text
 
 
-def _ids(users: UserPage) -> bytes:
-    digits_NH = np.frombuffer(users.text.encode(), np.uint8).reshape(len(users), 2 * HEX)[:, :HEX]
-    texts = np.tile(_ID, (len(users), 1))
-    texts[:, _DIGITS] = digits_NH
+def _ids(people: People) -> bytes:
+    texts = np.tile(_ID, (len(people), 1))
+    texts[:, _DIGITS] = people.id_N.view(np.uint8).reshape(len(people), HEX)
     return b"[" + texts.tobytes()[:-1] + b"]"

@@ -10,7 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from paaplus.db.tables.base import Base, partial_unique
+from paaplus.db.tables.base import Base, partial, partial_unique
 from paaplus.db.types import enum_type
 
 
@@ -107,6 +107,7 @@ class AdapterRow(Base):
     __table_args__ = (
         sa.UniqueConstraint("user_id", "number"),
         partial_unique("uq_adapters_one_active_per_user", "user_id", where="state = 'active'"),
+        partial("ix_adapters_active", "user_id", "id", "state", where="state = 'active'"),  # all that SQLite looks for
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

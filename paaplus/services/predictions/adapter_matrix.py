@@ -20,6 +20,7 @@ import numpy as np
 
 from paaplus.scoring.adapters import Adapter, TasteVector
 from paaplus.scoring.stacked import score_stack
+from paaplus.services.predictions.user_pages import NO_VERSION
 
 CHUNK: Final = 4_096  # slots that are made at once
 IDLE_S: Final = 600.0  # a version that nobody has asked for so long gives its slot away
@@ -33,7 +34,7 @@ SPARSE: Final = 4  # a chunk of which fewer than one in so many slots is needed 
 class ReadVersion:
     """A version as it was read. `adapter`: None if it is for another base model, or damaged (then `error` says how)."""
 
-    version: str
+    version: bytes
     number: int
     adapter: Adapter | None
     error: str | None = None
@@ -57,7 +58,7 @@ class Scored:
 
 
 Chunks = list[tuple[int, np.ndarray, np.ndarray]]  # number of the chunk, places of users, their slots in it
-Read = Callable[[Sequence[str]], Iterable[ReadVersion]]
+Read = Callable[[Sequence[bytes]], Iterable[ReadVersion]]
 
 
 class _Chunk:
@@ -70,7 +71,7 @@ class _Chunk:
         self.number_S = np.zeros(num_slots, np.int64)
         self.is_generic_S = np.zeros(num_slots, bool)
         self.used_at_S = np.zeros(num_slots)
-        self.versions: list[str | None] = [None] * num_slots
+        self.versions: list[bytes | None] = [None] * num_slots
 
     def put(self, slot: int, read: ReadVersion, now: float) -> None:
         self.versions[slot], self.used_at_S[slot] = read.version, now
@@ -96,12 +97,14 @@ class _Chunk:
 class _Plan:
     """Where the versions of a call are: in which slots of which chunks, and places of those that have none."""
 
-    versions: Sequence[str | None]
+    version_N: np.ndarray
+    slot_N: np.ndarray
     num_changes: int
+    num_freed: int
     num_known: int
     chunks: Chunks
     number_N: np.ndarray
-    missing: dict[str, list[int]]
+    missing: dict[bytes, list[int]]
 
 
 class AdapterMatrix:
@@ -121,10 +124,11 @@ class AdapterMatrix:
         self._max_slots = max_bytes // self._slot_bytes
         self._clock = clock
         self._chunks: list[_Chunk] = []
-        self._slots: dict[str, int] = {}
+        self._slots: dict[bytes, int] = {}
         self._free: list[int] = []
         self._num_made = 0
         self._num_changes = 0  # of slots
+        self._num_freed = 0  # slots whose versions lost them
         self._plan: _Plan | None = None  # of the call before
         self._lock = threading.Lock()
         self.num_hits = 0
@@ -137,18 +141,18 @@ class AdapterMatrix:
     def size_bytes(self) -> int:
         return self._num_made * self._slot_bytes
 
-    def score(self, versions: Sequence[str | None], taste_R: np.ndarray, generic_A: np.ndarray, read: Read) -> Scored:
+    def score(self, version_N: np.ndarray, taste_R: np.ndarray, generic_A: np.ndarray, read: Read) -> Scored:
         """Score one image by many versions.
 
         Args:
-            versions: of each user; None: the user has none.
+            version_N: of each user, dtype `ID`; `NO_VERSION`: the user has none.
             taste_R: the image in taste space.
             generic_A: its generic scores.
             read: reads versions that have no slot, some at once. Those that do not exist any more are left out.
         """
         with self._lock:
-            plan = self._planned(versions)
-            found = Scored(np.tile(generic_A, (len(versions), 1)), plan.number_N)
+            plan = self._planned(version_N)
+            found = Scored(np.tile(generic_A, (len(version_N), 1)), plan.number_N)
             self.num_hits += plan.num_known
             self.num_misses += len(plan.missing)
             self._score_slots(found, plan.chunks, taste_R, generic_A)
@@ -157,25 +161,36 @@ class AdapterMatrix:
                 self._score_read(found, dict(plan.missing), taste_R, generic_A, read)
         return found
 
-    def _planned(self, versions: Sequence[str | None]) -> _Plan:
-        """Where these versions are; the same as before if the same list is asked for and no slot has changed."""
+    def _planned(self, version_N: np.ndarray) -> _Plan:
+        """Where these versions are; the same as before if the same array is asked for and no slot has changed."""
         plan = self._plan
-        if plan is not None and plan.versions is versions and plan.num_changes == self._num_changes:
+        if plan is not None and plan.version_N is version_N and plan.num_changes == self._num_changes:
             return plan
-        slots = self._slots
-        slot_N = np.array([slots.get(version or "", NO_SLOT) for version in versions], np.int64)
-        missing: dict[str, list[int]] = {}
-        for place in np.flatnonzero(slot_N == NO_SLOT).tolist():
-            if (version := versions[place]) is not None:
-                missing.setdefault(version, []).append(place)
+        slot_N = self._slots_of(version_N, plan)
+        missing: dict[bytes, list[int]] = {}
+        unknown = np.flatnonzero((slot_N == NO_SLOT) & (version_N != NO_VERSION))
+        for place, version in zip(unknown.tolist(), version_N[unknown].tolist(), strict=True):
+            missing.setdefault(version, []).append(place)
         places = np.flatnonzero(slot_N != NO_SLOT)
         chunks = _by_chunk(places, slot_N[places])
-        number_N = np.zeros(len(versions), np.int64)
+        number_N = np.zeros(len(version_N), np.int64)
         for number, wanted, slot_P in chunks:
             number_N[wanted] = self._chunks[number].number_S[slot_P]
         number_N.flags.writeable = False  # answers share it
-        self._plan = _Plan(versions, self._num_changes, len(places), chunks, number_N, missing)
+        self._plan = _Plan(
+            version_N, slot_N, self._num_changes, self._num_freed, len(places), chunks, number_N, missing
+        )
         return self._plan
+
+    def _slots_of(self, version_N: np.ndarray, plan: _Plan | None) -> np.ndarray:
+        """The slot of each version. Where the call before had the same version with a slot, it is the same."""
+        slot_N = np.full(len(version_N), NO_SLOT, np.int64)
+        if plan is not None and plan.num_freed == self._num_freed:
+            num = min(len(version_N), len(plan.version_N))
+            slot_N[:num] = np.where(version_N[:num] == plan.version_N[:num], plan.slot_N[:num], NO_SLOT)
+        places = np.flatnonzero(slot_N == NO_SLOT)
+        slot_N[places] = [self._slots.get(version, NO_SLOT) for version in version_N[places].tolist()]
+        return slot_N
 
     def _score_slots(self, found: Scored, chunks: Chunks, taste_R: np.ndarray, generic_A: np.ndarray) -> None:
         """Score the users whose versions have slots."""
@@ -186,7 +201,7 @@ class AdapterMatrix:
             found.score_NA[places] = chunk.scores(slot_P, taste_R, generic_A)
 
     def _score_read(
-        self, found: Scored, missing: dict[str, list[int]], taste_R: np.ndarray, generic_A: np.ndarray, read: Read
+        self, found: Scored, missing: dict[bytes, list[int]], taste_R: np.ndarray, generic_A: np.ndarray, read: Read
     ) -> None:
         """Score by versions that have no slot, with the places of each; give them one while there are any."""
         self._make_room(len(missing))
@@ -221,6 +236,7 @@ class AdapterMatrix:
                 if version is not None:
                     del self._slots[version]
                     self._num_changes += 1
+                    self._num_freed += 1
                     chunk.versions[slot] = None
                     self._free.append(number * CHUNK + slot)
 

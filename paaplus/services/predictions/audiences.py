@@ -187,7 +187,7 @@ class Audiences:
             scored = self._predicted(image_id, image, page)
         else:
             matrix = self._matrix_of(serving)
-            scored = matrix.score(page.versions, image.taste_R, image.generic_A, self._reader(serving))
+            scored = matrix.score(page.version_N, image.taste_R, image.generic_A, self._reader(serving))
         return Audience(serving.base_model, image_id, image, page, scored)
 
     def _matrix_of(self, serving: Serving) -> AdapterMatrix:
@@ -197,21 +197,22 @@ class Audiences:
             self._matrix = digest, AdapterMatrix(len(scorer.aspects), scorer.taste_dim, self._max_bytes)
         return self._matrix[1]
 
-    def _reader(self, serving: Serving) -> Callable[[Sequence[str]], Iterator[ReadVersion]]:
+    def _reader(self, serving: Serving) -> Callable[[Sequence[bytes]], Iterator[ReadVersion]]:
         base_digest = serving.base_model.digest
 
-        def read(versions: Sequence[str]) -> Iterator[ReadVersion]:
+        def read(versions: Sequence[bytes]) -> Iterator[ReadVersion]:
             with self._database.read_connection() as connection:
-                rows = _VERSIONS.rows(connection, ids=listed(connection, [UUID(version) for version in versions]))
+                ids = [UUID(version.decode()) for version in versions]
+                rows = _VERSIONS.rows(connection, ids=listed(connection, ids))
             for version_id, number, digest, of_base, data in rows:
-                version = as_uuid(version_id).hex
+                version = as_uuid(version_id).hex.encode()
                 if of_base != base_digest:
                     yield ReadVersion(version, number, None)
                     continue
                 try:
                     yield ReadVersion(version, number, verified_adapter(digest, data, base_digest))
                 except Damaged as error:
-                    log.error("adapter_damaged", adapter_id=version, error=str(error))
+                    log.error("adapter_damaged", adapter_id=version.decode(), error=str(error))
                     yield ReadVersion(version, number, None, str(error))
 
         return read

@@ -9,7 +9,8 @@ import pytest
 
 from paaplus.scoring.adapters import Adapter, Bottleneck, TasteVector
 from paaplus.services.predictions import adapter_matrix
-from paaplus.services.predictions.adapter_matrix import IDLE_S, AdapterMatrix, ReadVersion
+from paaplus.services.predictions.adapter_matrix import IDLE_S, AdapterMatrix, ReadVersion, Scored
+from paaplus.services.predictions.user_pages import ID, NO_VERSION
 
 R, A = 8, 2
 TASTE_R = np.random.default_rng(1).normal(size=R).astype(np.float32)
@@ -32,20 +33,26 @@ class Shelf:
                 adapter = Bottleneck("base", 1 + 0.1 * normal(A), normal(A), normal(R, 4), normal(4), normal(4, A))
             if n % 5 == 4:
                 adapter = None  # of another base model
-            self.versions[f"v{n}"] = ReadVersion(f"v{n}", n + 1, adapter)
+            self.versions[f"v{n}"] = ReadVersion(f"v{n}".encode(), n + 1, adapter)
         self.read: list[str] = []
 
-    def reads(self, versions: Sequence[str]) -> Iterator[ReadVersion]:
-        self.read += versions
-        yield from (self.versions[version] for version in versions if version in self.versions)
+    def reads(self, versions: Sequence[bytes]) -> Iterator[ReadVersion]:
+        names = [version.decode() for version in versions]
+        self.read += names
+        yield from (self.versions[name] for name in names if name in self.versions)
 
     def expected(self, version: str | None) -> bytes:
         adapter = self.versions[version].adapter if version is not None else None
         return (GENERIC_A if adapter is None else adapter.score(TASTE_R[None], GENERIC_A[None])[0]).tobytes()
 
 
+def score(matrix: AdapterMatrix, shelf: Shelf, versions: Sequence[str | None]) -> Scored:
+    ids = [NO_VERSION if version is None else version.encode() for version in versions]
+    return matrix.score(np.array(ids, ID), TASTE_R, GENERIC_A, shelf.reads)
+
+
 def check(matrix: AdapterMatrix, shelf: Shelf, versions: Sequence[str | None]) -> None:
-    found = matrix.score(versions, TASTE_R, GENERIC_A, shelf.reads)
+    found = score(matrix, shelf, versions)
     for n, version in enumerate(versions):
         assert found.score_NA[n].tobytes() == shelf.expected(version), version
         is_personal = version is not None and shelf.versions[version].adapter is not None
@@ -100,8 +107,8 @@ def test_a_slot_is_given_away_only_when_its_version_is_idle() -> None:
 
 def test_damaged_and_vanished_versions_are_told_by_place() -> None:
     shelf, matrix = Shelf(3), AdapterMatrix(A, R, 10**6)
-    shelf.versions["v1"] = ReadVersion("v1", 2, None, "its bytes have changed")
-    found = matrix.score(["v0", "v1", "gone", "v1", None], TASTE_R, GENERIC_A, shelf.reads)
+    shelf.versions["v1"] = ReadVersion(b"v1", 2, None, "its bytes have changed")
+    found = score(matrix, shelf, ["v0", "v1", "gone", "v1", None])
     assert (found.damaged, found.gone) == ({1: "its bytes have changed", 3: "its bytes have changed"}, [2])
-    shelf.versions["v1"] = ReadVersion("v1", 2, shelf.versions["v0"].adapter)
-    assert matrix.score(["v1"], TASTE_R, GENERIC_A, shelf.reads).damaged == {}, "damage is not remembered"
+    shelf.versions["v1"] = ReadVersion(b"v1", 2, shelf.versions["v0"].adapter)
+    assert score(matrix, shelf, ["v1"]).damaged == {}, "damage is not remembered"

@@ -16,6 +16,7 @@ from paaplus.db.tables import AdapterRow, JobRow, UserRow
 from paaplus.db.tables.models import AdapterState
 from paaplus.errors import InvalidInput, NotFound, Unavailable
 from paaplus.services.predictions import audiences as module
+from paaplus.services.predictions import user_pages
 from paaplus.services.predictions.answers import Target
 from paaplus.services.predictions.audiences import Audience, Audiences, Wanted
 from paaplus.services.registry import base_models
@@ -74,8 +75,16 @@ def test_scores_have_the_bits_of_predictions(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_every_change_is_seen_at_once_whoever_made_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Versions, users and damage change at random, without a notice. Memory is enough, or for two adapters only."""
+@pytest.mark.parametrize("few_others", [user_pages.SPARSE_FROM, -NUM_USERS])
+def test_every_change_is_seen_at_once_whoever_made_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, few_others: int
+) -> None:
+    """Versions, users and damage change at random, without a notice. Memory is enough, or for two adapters only.
+
+    Versions are read in the order of an index, or, where most are of users of other applications, user by user.
+    """
+    monkeypatch.setattr(user_pages, "SPARSE", 1)
+    monkeypatch.setattr(user_pages, "SPARSE_FROM", few_others)
     monkeypatch.setattr("paaplus.services.predictions.adapter_matrix.READ_AT_ONCE", 2)
     other = Database(world.settings.resolved_database_url)  # as another process
     plenty, tight = audiences_of(world), audiences_of(world)
@@ -142,6 +151,39 @@ def test_nothing_is_read_again_while_nothing_was_written(world: World, monkeypat
     with world.database.session() as session:
         make_user(session, external_id="late")
     assert len(ask(audiences, world.images[1]).users) == NUM_USERS + 1
+
+
+def test_one_change_keeps_what_is_known_of_the_others(world: World) -> None:
+    audiences = audiences_of(world)
+    first = ask(audiences, world.images[0])
+    with world.database.session() as session:
+        session.execute(sa.update(AdapterRow).values(state=AdapterState.RETIRED))
+    second = ask(audiences, world.images[0])
+    assert second.users.people is first.users.people
+    assert set(second.users.version_N.tolist()) == {user_pages.NO_VERSION} != set(first.users.version_N.tolist())
+
+
+def test_versions_are_read_from_an_index_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An adapter's row is some fifty times as large as its entry. PostgreSQL decides by its statistics."""
+    if world.database.engine.dialect.name != "sqlite":
+        pytest.skip("SQLite only")
+    statements: list[str] = []
+    rows = Prepared.rows
+
+    def noted(self: Prepared, connection: sa.Connection, **values: object) -> list[object]:
+        statements.append(self._compile(connection.dialect)[0])
+        return rows(self, connection, **values)
+
+    monkeypatch.setattr(Prepared, "rows", noted)
+    page = ask(audiences_of(world), world.images[0]).users
+    assert len(page) == NUM_USERS
+    of_versions = [text for text in statements if "group_concat" in text and "adapters" in text]
+    with world.database.read_connection() as connection:
+        cursor = connection.connection.cursor()
+        for text in of_versions:
+            plan = str(cursor.execute(f"explain query plan {text}", ("",) * text.count("?")).fetchall())
+            assert "COVERING INDEX ix_adapters_active" in plan
+    assert len(of_versions) == 1
 
 
 def test_pages_cover_everybody_once(world: World) -> None:

@@ -1,0 +1,18 @@
+"""An index of active versions that has their ids too: who has which version is read from it alone."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "5c3ae90f7b12"
+down_revision = "d06e83b1f7a5"
+
+
+def upgrade() -> None:
+    is_active = sa.text("state = 'active'")
+    op.create_index(
+        "ix_adapters_active", "adapters", ["user_id", "id", "state"], sqlite_where=is_active, postgresql_where=is_active
+    )
+
+
+def downgrade() -> None:
+    op.drop_index("ix_adapters_active", table_name="adapters")
