@@ -13,6 +13,7 @@ import pytest
 from paaplus.services.feedback import feedback_log
 from paaplus.services.users import users
 from paaplus.services.users.keys import OPERATOR
+from paaplus.studio import tour
 from tests.studio.browsers import Screen
 from tests.studio.conftest import Studio
 from tests.support.processes import wait_until
@@ -155,6 +156,28 @@ def test_ten_photos_change_the_order_of_the_others(
         assert len(rated) == len(after["items"]) - len(unrated) >= 10
 
 
+def test_answers_without_an_order_are_called_so(studio: Studio, screen: Screen, tmp_path: Path) -> None:
+    """The gate keeps everybody's order; the page does not ask for ten photos that were rated already."""
+    user_id = studio.user("unsure", gate={"min_order_odds": 1e6})
+    begin(screen, studio.user_link(user_id))
+    files = [tmp_path / f"{picture.name}.jpg" for picture in tour.pictures()[:12]]
+    for file, picture in zip(files, tour.pictures(), strict=False):
+        picture.load(320).save(file, "JPEG")
+    send_files(screen, files)
+    wait_for_features(screen, len(files))
+    page = screen.page
+    page.goto(f"{studio.url}/studio/order")
+    page.wait_for_selector(".tile")
+    assert "Rate ten photos" in page.inner_text("#lead")
+    page.goto(f"{studio.url}/studio/rate")
+    rate(screen, 10, lambda name: 1 + len(name) % 5)
+    assert run_after(screen, None)[1] is None
+    page.goto(f"{studio.url}/studio/order")
+    page.wait_for_selector(".tile .given")
+    assert "You have rated 10 photos; it becomes yours when your judge is sure" in page.inner_text("#lead")
+    screen.shoot("order-unsure-1280-light")
+
+
 def test_an_admin_rolls_back_and_the_scores_return(studio: Studio, screen: Screen) -> None:
     begin(screen, studio.admin_link(), mine=True)
     page = screen.page
@@ -215,6 +238,18 @@ def test_pairs_on_a_phone(studio: Studio, open_screen: Callable[..., Screen], ph
         )
     assert len(seen) == 3
     wait_until("three comparisons are stored", lambda: num_comparisons(studio, phone_user) == 3)
+    page.goto(f"{studio.url}/studio/rate")
+    page.wait_for_selector("#stage[data-ready=yes] > img")
+    page.evaluate(
+        f"async () => (await import('{studio.url}/studio/static/common.js')).say('A long message. '.repeat(8))"
+    )
+    page.wait_for_function("() => getComputedStyle(document.querySelector('#toast')).opacity === '1'")
+    screen.shoot("message-390-dark")
+    message, stars = (page.locator(each).bounding_box() for each in ("#toast", ".answers"))
+    assert message is not None
+    assert stars is not None
+    assert message["y"] + message["height"] < stars["y"], "a message leaves the stars free"
+    assert message["width"] > 300
     for path in ("rate", "rate?by=pairs", "order", "photos", "data"):
         page.goto(f"{studio.url}/studio/{path}")
         screen.settle()

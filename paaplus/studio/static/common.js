@@ -76,7 +76,7 @@ export function say(message) {
   toast.textContent = message;
   toast.classList.add("on");
   clearTimeout(hiding);
-  hiding = setTimeout(() => toast.classList.remove("on"), 2600);
+  hiding = setTimeout(() => toast.classList.remove("on"), Math.max(2600, 60 * message.length));
 }
 
 /** Move elements from where they were to where they are now, visibly. `before`: their places by element. */

@@ -5,6 +5,7 @@ import { BLANK, watch } from "./thumbnails.js";
 
 const find = (id) => document.getElementById(id);
 const gallery = find("gallery");
+const ENOUGH = 10; // answers after which the first training comes
 const chosen = { by: "rank", show: "all", stars: 0, since: "" };
 const tiles = new Map();
 let items = [];
@@ -71,6 +72,12 @@ function look(place) {
   if (!find("viewer").open) find("viewer").showModal();
 }
 
+function lead(version) {
+  if (version !== null) return text("order.lead", { version });
+  const rated = items.filter((photo) => photo.stars).length;
+  return text(rated < ENOUGH ? "order.lead.none" : "order.lead.unsure", { rated });
+}
+
 async function load() {
   const found = await ask("/order/ranking");
   if (found.items.length !== items.length) { bursts = null; find("bursts").checked = false; }
@@ -78,7 +85,7 @@ async function load() {
   numPending = found.num_pending;
   tiles.clear();
   for (const each of items) tiles.set(each.id, tile(each));
-  find("lead").textContent = found.version === null ? text("order.lead.none") : text("order.lead", { version: found.version });
+  find("lead").textContent = lead(found.version);
   find("note").hidden = !found.num_pending;
   find("note").textContent = text("order.pending", { number: found.num_pending });
   gallery.setAttribute("aria-busy", "false");
