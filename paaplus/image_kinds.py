@@ -200,6 +200,11 @@ def webp_size(data: Bytes) -> tuple[int, int]:
     raise InvalidInput(f"a WebP file whose first chunk is {kind!r}")
 
 
+def webp_may_move(data: Bytes) -> bool:
+    """Whether the header of a WebP says that it may be an animation, perhaps of one frame."""
+    return data[12:16] == b"VP8X" and bool(int.from_bytes(data[20:21], "little") & 2)
+
+
 def raw_preview(path: str) -> tuple[bytes, int]:
     """The largest preview inside a RAW file, as a JPEG or PNG, and how the camera was held (EXIF orientation).
 
