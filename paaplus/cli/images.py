@@ -138,7 +138,7 @@ def _files(given: list[Path]) -> Iterator[tuple[Path, str]]:
             suffix = file.suffix.lower()
             if suffix in image_folder.IMAGE_SUFFIXES and file.is_file():
                 yield file, file.relative_to(path).as_posix()
-            elif suffix[1:] in image_kinds.PHOTO_SUFFIXES | {"bmp", "gif", "jfif"}:
+            elif suffix[1:] in image_kinds.PHOTO_SUFFIXES | {"bmp", "gif"}:
                 others[suffix] += 1
         if others:
             told = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))

@@ -10,7 +10,7 @@ from typing import Final
 from paaplus.client.answers import Prediction
 from paaplus.system_folders import is_left_out
 
-SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"})
 
 
 @dataclass(frozen=True, kw_only=True)

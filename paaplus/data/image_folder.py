@@ -10,7 +10,7 @@ from pathlib import Path
 from paaplus.csv_files import MAX_TOLD, plain_cell
 from paaplus.errors import InvalidInput
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp")
 
 
 def list_images(folder: Path, *, strict: bool = False) -> dict[str, str]:

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from paaplus.client import ranking
 from paaplus.data.folder import read_folder
+from paaplus.data.image_folder import IMAGE_SUFFIXES
 from paaplus.data.readable_images import readable_images
 from paaplus.errors import InvalidInput
+from paaplus.image_kinds import PHOTO_SUFFIXES
 
 APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(100)
 PNG_WITHOUT_END = b"\x89PNG\r\n\x1a\n" + bytes(20)
@@ -209,3 +212,12 @@ def test_copies_in_one_scene_change_nothing(folder: Path) -> None:
     (folder / "images.csv").write_text("image,scene\ni0.jpg,park\ncopy.jpg,park\n")
     read = read_folder(folder)
     assert readable_images(read) is read
+
+
+def test_all_names_of_jpegs_are_known_to_every_reader_of_folders(folder: Path) -> None:
+    """Browsers on Windows save a JPEG as `.jfif`."""
+    for suffix in ("jpe", "jfif", "JFIF"):
+        (folder / "images" / f"new.{suffix}").write_bytes((folder / "images" / "i1.jpg").read_bytes())
+    assert {"new.jpe", "new.jfif", "new.JFIF"} <= set(read_folder(folder).images)
+    assert set(IMAGE_SUFFIXES) == ranking.SUFFIXES
+    assert {suffix[1:] for suffix in IMAGE_SUFFIXES} <= PHOTO_SUFFIXES
