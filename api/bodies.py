@@ -157,6 +157,8 @@ def _parse_large(body: bytes, max_values: int) -> Any:
 
 
 def _parse(body: bytes, max_values: int, as_object: AsObject | None = None) -> Any:
+    if not (encoding := json.detect_encoding(body)).startswith("utf-8"):  # `loads` would read it, and nobody count it
+        raise HTTPException(415, f"the body is {encoding.upper()}: JSON is sent in UTF-8")
     if has_more_values(body, max_values):
         raise HTTPException(413, f"the JSON document has more than {max_values} values, the limit")
     try:

@@ -113,15 +113,15 @@ async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
         return answer(422, "invalid_request", f"body: an object is needed, not a list{many}")
     # Without the input: it may contain a secret, or a NaN, which JSON cannot express.
     details = [
-        {"loc": list(e["loc"]), "message": _words(e), "type": e["type"]}
+        {"loc": list(e["loc"]), "message": words_of(e), "type": e["type"]}
         for e in cast(RequestValidationError, error).errors()[:MAX_DETAILS]
     ]
     where = ".".join(str(part) for part in details[0]["loc"])
     return answer(422, "invalid_request", f"{where}: {details[0]['message']}", details)
 
 
-def _words(problem: Mapping[str, Any]) -> str:
-    """What is wrong, where the framework's words name its own insides."""
+def words_of(problem: Mapping[str, Any]) -> str:
+    """What is wrong with a value, where the framework's words name its own insides."""
     message = str(problem["msg"])
     if problem["type"] in ("model_attributes_type", "model_type", "dict_type"):
         return f"an object is needed, not {KINDS.get(type(problem.get('input')), 'another value')}"

@@ -17,6 +17,7 @@ from paaplus import pauses
 from paaplus.api import places
 from paaplus.api.cursors import Cursor
 from paaplus.api.dependencies import ApiContext, Context, Limit, ReadSession, UserKey
+from paaplus.api.errors import words_of
 from paaplus.api.routing import DirectRoute, router_of
 from paaplus.api.schemas.common import OfUser, Page, WholeText
 from paaplus.api.schemas.feedback import (
@@ -204,13 +205,13 @@ def _count(context: ApiContext, results: list[AppendResult]) -> None:
 def _unreadable(index: int, raw: Any, error: ValidationError) -> str:
     """The `FeedbackItemOut` of an event that does not fit its schema."""
     event_id = raw.get("event_id") if isinstance(raw, dict) else None
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
+    first = error.errors(include_url=False)[0]
+    where, words = ".".join(str(part) for part in first["loc"]), words_of(first)
     return FeedbackItemOut(
         index=index,
         event_id=event_id if is_id(event_id) else None,
         status="rejected",
-        error=ItemError(code=InvalidInput.code, message=f"{where}: {first['msg']}" if where else first["msg"]),
+        error=ItemError(code=InvalidInput.code, message=f"{where}: {words}" if where else words),
     ).model_dump_json()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from email.message import Message as Header
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -30,13 +31,29 @@ class _Utf8Parser(MultiPartParser):
     def on_headers_finished(self) -> None:
         if self._charset != "utf-8":
             raise HTTPException(415, f"charset {self._charset!r:.40} is not accepted: send the form in UTF-8")
-        _require_utf8(bytes(self._current_part.content_disposition or b""), "Content-Disposition", "header")
+        disposition = bytes(self._current_part.content_disposition or b"")
+        _require_utf8(disposition, "Content-Disposition", "header")
+        self._current_part.content_disposition = _with_plain_filename(disposition)
         super().on_headers_finished()
 
     def on_part_end(self) -> None:
         if self._current_part.file is None:
             _require_utf8(bytes(self._current_part.data), self._current_part.field_name, "body")
         super().on_part_end()
+
+
+def _with_plain_filename(disposition: bytes) -> bytes:
+    """With `filename` where only `filename*` is given, which older clients send for names that are not ASCII.
+
+    The parser does not know it: the file would be taken for a field.
+    """
+    options = disposition.lower()
+    if b"filename*=" not in options or b"filename=" in options:
+        return disposition
+    header = Header()
+    header["content-disposition"] = disposition.decode()
+    name = (header.get_filename("") or "file").replace("\\", "/").replace('"', "'")
+    return disposition + b'; filename="' + name.encode("utf-8", "replace") + b'"'
 
 
 def _require_utf8(data: bytes, name: str, place: str) -> None:

@@ -268,8 +268,9 @@ async def _principal(request: Request, context: ApiContext, shape: _Shape) -> Pr
 
 async def _check_form_of_request(request: Request, shape: _Shape, most_values: int) -> None:
     """Check query and body for names that are unknown or occur twice, and read the body."""
-    if b"%" in request.scope["query_string"]:
-        _require_utf8(request.scope["query_string"])
+    for place, encoded in (("path", request.scope.get("raw_path") or b""), ("query", request.scope["query_string"])):
+        if b"%" in encoded:
+            _require_utf8(place, encoded)
     if request.scope["query_string"] and not isinstance(shape.key, OpenToAll):  # monitors add parameters of their own
         query = request.query_params.multi_items()
         _check_names("query", (name for name, _ in query), shape.query)
@@ -299,13 +300,13 @@ async def _check_form_of_request(request: Request, shape: _Shape, most_values: i
         raise
 
 
-def _require_utf8(query: bytes) -> None:
+def _require_utf8(place: str, encoded: bytes) -> None:
     """What is no UTF-8 would be read as U+FFFD, and looked for."""
     try:
-        unquote_to_bytes(query).decode()
+        unquote_to_bytes(encoded).decode()
     except UnicodeDecodeError as error:
         message = f"is not UTF-8: byte {error.start + 1} is {error.object[error.start]:#04x}"
-        raise RequestValidationError([{"type": "no_utf8", "loc": ("query",), "msg": message}]) from None
+        raise RequestValidationError([{"type": "no_utf8", "loc": (place,), "msg": message}]) from None
 
 
 def _only(request: Request, name: str, default: str) -> str:

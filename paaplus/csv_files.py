@@ -21,12 +21,13 @@ from paaplus.numbers import parse_number
 from paaplus.texts import SPACES
 
 MAX_TOLD = 10  # wrong rows that one error lists
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would carry out
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _RARE_DELIMITERS = {"="}  # of published releases
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 _AROUND = SPACES + "\v\f"
-_NEAR = 0.88  # as similar as `scenes` to `scene`, and `occured_at` to `occurred_at`
+NEAR = 0.88  # as similar as `scenes` to `scene`, and `occured_at` to `occurred_at`
 
 ResultT = TypeVar("ResultT")
 
@@ -113,6 +114,11 @@ def refuse_rows(name: str, problems: Sequence[str]) -> None:
         raise InvalidInput(f"{name}: {len(problems)} bad row(s): {'; '.join(problems[:MAX_TOLD])}{more}")
 
 
+def text_cell(text: str) -> str:
+    """A cell of a table that is written: text that a spreadsheet would carry out as a formula is marked as text."""
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
 def read_csv(file: Path, needed: Sequence[str], known: Collection[str] = (), layout: CsvFormat = STANDARD) -> CsvTable:
     """Read a CSV file in UTF-8.
 
@@ -146,7 +152,7 @@ def read_names(file: Path) -> list[str]:
     except CsvFault as error:
         raise InvalidInput(f"{file}, {error}") from error
     first_line: dict[str, int] = {}
-    for line, name in enumerate(map(_cell, io.StringIO(text, newline=None)), 1):
+    for line, name in enumerate(map(plain_cell, io.StringIO(text, newline=None)), 1):
         if name and first_line.setdefault(name, line) != line:
             raise InvalidInput(f"{file}, line {line}: {name!r} is on line {first_line[name]} too")
     return list(first_line)
@@ -197,27 +203,38 @@ def _cells(data: bytes, layout: CsvFormat) -> tuple[list[str], list[tuple[int, l
     try:
         for values in reader:
             if values or start == 1:  # an empty line is no row
-                rows.append((start, [_cell(value) for value in values]))
+                rows.append((start, [plain_cell(value) for value in values]))
             start = reader.line_num + 1
     except csv.Error as error:
+        # Told where the cell begins, not where the file, or the patience, ends.
+        if "unexpected end" in str(error):
+            raise CsvFault(start, "a cell begins with a quotation mark and never ends") from error
+        if "field limit" in str(error):
+            limit = csv.field_size_limit()
+            raise CsvFault(
+                start, f"a cell has more than {limit} characters; does a quotation mark lack its end?"
+            ) from error
         raise CsvFault(max(reader.line_num, 1), str(error)) from error
     return (rows[0][1], rows[1:]) if rows else ([], [])
 
 
 def _decoded(data: bytes) -> str:
     if data.startswith(_UTF_16):
-        raise CsvFault(1, "the file is UTF-16; save it as UTF-8")
+        raise CsvFault(1, "the file is UTF-16 or UTF-32; save it as UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise CsvFault(line, f"not UTF-8: byte {data[error.start]:#04x}; save the file as UTF-8") from error
     if "\0" in text:
-        raise CsvFault(text.count("\n", 0, text.index("\0")) + 1, "a NUL character")
+        raise CsvFault(
+            text.count("\n", 0, text.index("\0")) + 1, "a NUL character: if the file is UTF-16, save it as UTF-8"
+        )
     return text
 
 
-def _cell(value: str) -> str:
+def plain_cell(value: str) -> str:
+    """A cell as it is read: in form NFC, without spaces around it. So are names that cells are compared with."""
     return unicodedata.normalize("NFC", value).strip(_AROUND)
 
 
@@ -241,7 +258,7 @@ def _columns(
             raise InvalidInput(f"{place}: column {column!r} must be written {wanted!r}")
     others = [column for column in columns if column not in (*needed, *known)]
     for wanted in known:
-        if wanted not in columns and (near := get_close_matches(wanted, others, 1, _NEAR)):
+        if wanted not in columns and (near := get_close_matches(wanted, others, 1, NEAR)):
             raise InvalidInput(f"{place}: column {near[0]!r} has no meaning; if it is {wanted!r}, write it so")
     if missing := [wanted for wanted in needed if wanted not in columns]:
         wanted = ", ".join(map(repr, missing))

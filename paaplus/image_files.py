@@ -33,6 +33,7 @@ from paaplus.image_kinds import (
     num_jpeg_scans,
     photograph_type_of,
     tiff_values,
+    webp_may_move,
     webp_size,
 )
 
@@ -72,8 +73,7 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS, min_side_px: int = 1
     try:
         with OPENERS[media_type](BytesIO(data)) as image:
             _check_size(image.size, max_pixels, min_side_px)
-            if getattr(image, "is_animated", False):
-                raise InvalidInput(f"an animation of {getattr(image, 'n_frames', 2)} frames is not accepted")
+            _refuse_animation(image)
             image.load()
             return _opaque_srgb(_upright(image))
     except (InvalidInput, MemoryError):  # too little memory is no fault of the file
@@ -159,8 +159,8 @@ def _photograph(
         with OPENERS[media_type](stream) as image:
             width, height = size = image.size
             _check_size(size, limits.max_pixels, limits.min_side_px)
-            if media_type not in (HEIC, TIFF) and getattr(image, "is_animated", False):
-                raise InvalidInput(f"an animation of {getattr(image, 'n_frames', 2)} frames is not accepted")
+            if media_type not in (HEIC, TIFF):
+                _refuse_animation(image)
             if image.mode == "F":
                 raise InvalidInput("a picture of 32-bit floating-point pixels is not accepted")
             if max(size) > limits.max_side_px:
@@ -212,7 +212,7 @@ def check_image_file(file: Path, max_pixels: int = MAX_PIXELS) -> None:
     """Read the header of an image file, which takes under a millisecond.
 
     Raises:
-        InvalidInput: not a JPEG, PNG or WebP, or too large.
+        InvalidInput: not a JPEG, PNG or WebP; animated, or too large.
         OSError: the file cannot be read.
     """
     with file.open("rb") as stream:
@@ -220,11 +220,13 @@ def check_image_file(file: Path, max_pixels: int = MAX_PIXELS) -> None:
         media_type = media_type_of(beginning)
         if media_type == WEBP:
             _check_size(webp_size(beginning), max_pixels, 1)
-            return
+            if not webp_may_move(beginning):
+                return  # to open one is to read it as a whole
         stream.seek(0)
         try:
             with OPENERS[media_type](stream) as image:
                 _check_size(image.size, max_pixels, 1)
+                _refuse_animation(image)
         except InvalidInput:
             raise
         except Exception as error:  # as in `decode_image`
@@ -269,6 +271,11 @@ def _check_size(size: tuple[int, int], max_pixels: int, min_side_px: int) -> Non
         raise InvalidInput(f"the picture is {width} x {height} px; each side needs at least {min_side_px}")
     if width * height > max_pixels:
         raise InvalidInput(f"the picture is {width} x {height} px; at most {max_pixels} pixels are accepted")
+
+
+def _refuse_animation(image: Image.Image) -> None:
+    if getattr(image, "is_animated", False):
+        raise InvalidInput(f"an animation of {getattr(image, 'n_frames', 2)} frames is not accepted")
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -41,7 +41,20 @@ OPENERS: dict[str, Callable[[IO[bytes]], ImageFile]] = {
 RAW_SUFFIXES = frozenset(
     ("dng", "cr2", "cr3", "nef", "nrw", "arw", "sr2", "raf", "orf", "rw2", "pef", "srw", "x3f"),
 )
-PHOTO_SUFFIXES = RAW_SUFFIXES | {"jpg", "jpeg", "jpe", "png", "webp", "avif", "heic", "heif", "hif", "tif", "tiff"}
+PHOTO_SUFFIXES = RAW_SUFFIXES | {
+    "jpg",
+    "jpeg",
+    "jpe",
+    "jfif",
+    "png",
+    "webp",
+    "avif",
+    "heic",
+    "heif",
+    "hif",
+    "tif",
+    "tiff",
+}
 _RAW_BEGINNINGS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb")
 _TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
@@ -198,6 +211,11 @@ def webp_size(data: Bytes) -> tuple[int, int]:
     except struct.error as error:
         raise InvalidInput(f"a WebP file that ends in its header, after {len(data)} bytes") from error
     raise InvalidInput(f"a WebP file whose first chunk is {kind!r}")
+
+
+def webp_may_move(data: Bytes) -> bool:
+    """Whether the header of a WebP says that it may be an animation, perhaps of one frame."""
+    return data[12:16] == b"VP8X" and bool(int.from_bytes(data[20:21], "little") & 2)
 
 
 def raw_preview(path: str) -> tuple[bytes, int]:

@@ -29,6 +29,9 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@]+/?")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9.])?")
 _DATABASE = re.compile(r"(sqlite|postgresql|postgres)(\+[a-z0-9_]+)?:")
+_IN_MEMORY = re.compile(r"[a-z0-9+]+:(/{0,3}|///:memory:)(\?.*)?")
+# As SQLAlchemy divides a URL: a password ends at its first `@`.
+_ADDRESS = re.compile(r"[^:/]+://(?:[^:/]*(?::[^@]*)?@)?(?P<place>[^?]*)")
 _MODEL = re.compile(r"[^\s@]+(@[0-9]{1,9})?")
 # Kubernetes gives every container the address of a service: one that is called paaplus makes these.
 _SERVICE_LINK = re.compile(r"PAAPLUS_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_[0-9]+_(TCP|UDP|SCTP)(_\w+)?)?)")
@@ -58,6 +61,18 @@ def expanded(path: Path) -> Path:
         return path.expanduser()
     except RuntimeError as error:
         raise ValueError(f"{str(path)!r}: {error}") from error
+
+
+def home_folder(path: Path) -> Path:
+    """A folder that is there or can be made. Its path becomes part of URLs, which are UTF-8."""
+    path = expanded(path)
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{str(path)!r} is not UTF-8: rename the folder, or choose another") from None
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{str(path)!r} is a file; a folder is needed")
+    return path
 
 
 def listening_host(host: str) -> str:
@@ -101,9 +116,23 @@ def device(value: str) -> str:
 
 def database_url(value: str) -> str:
     """The kind of a database."""
-    if value and not _DATABASE.match(value):
+    if not value:
+        return value
+    if not _DATABASE.match(value):
         raise ValueError("is no URL of a database; it begins with sqlite:/// or postgresql://")
+    if not value.startswith("sqlite"):
+        _require_encoded(value)
+    elif _IN_MEMORY.fullmatch(value):
+        raise ValueError("is a database in memory, of which each process would have its own; name a file")
+    elif "?" in value and not all("=" in option for option in value.partition("?")[2].split("&")):
+        raise ValueError("has a '?' that begins no options; a file with '?' in its path cannot stand in a URL")
     return value
+
+
+def _require_encoded(url: str) -> None:
+    """A password with `@` would end early: its rest would be taken for the host, and be told in errors."""
+    if (match := _ADDRESS.match(url)) is not None and "@" in match["place"]:
+        raise ValueError("has an '@' in a name or password: write it as %40, and likewise / as %2F and : as %3A")
 
 
 def broker_url(value: str) -> str:

@@ -77,7 +77,9 @@ class Settings(BaseSettings):
             return value
         return value.strip() or field.get_default(call_default_factory=True)
 
-    home: UserPath = Field(Path("var"), description="Folder of the embedded mode: database, queue, blobs, logs.")
+    home: Annotated[Path, AfterValidator(setting_values.home_folder)] = Field(
+        Path("var"), description="Folder of the embedded mode: database, queue, blobs, logs."
+    )
     database_url: Annotated[str, AfterValidator(setting_values.database_url)] = Field(
         "", description="SQLAlchemy URL; empty: SQLite in `home`."
     )
@@ -265,6 +267,10 @@ def get_settings() -> Settings:
         if os.environ.get(old):
             raise InvalidInput(f"{old}: the setting is {new} now")
     given = [name for name, value in os.environ.items() if name.startswith("PAAPLUS_") and value]
+    spelt: dict[str, str] = {}
+    for name, value in os.environ.items():
+        if value and name.upper().startswith("PAAPLUS_") and spelt.setdefault(name.upper(), name) != name:
+            raise InvalidInput(f"{spelt[name.upper()]} and {name} are the same setting: give one of them")
     known = [f"PAAPLUS_{name.upper()}" for name in Settings.model_fields]
     for name, meant in setting_values.misspelled(given, known).items():
         raise InvalidInput(f"{name} is not known; is {meant} meant?")

@@ -11,9 +11,10 @@ points). Every script is allowed, with its spaces and joiners. What is refused i
 from __future__ import annotations
 
 import json
+import os
 import unicodedata
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from paaplus.errors import InvalidInput
 
@@ -22,6 +23,7 @@ from paaplus.errors import InvalidInput
 SPACES = " \t\r\n" + "".join(
     map(chr, (0xA0, 0x1680, *range(0x2000, 0x200C), 0x2028, 0x2029, 0x202F, 0x205F, 0x2060, 0x3000, 0xFEFF))
 )
+FILE_NAME_MAX_BYTES: Final = 255
 _UNSEEN = {*SPACES, "\u115f", "\u1160", "\u2800", "\u3164", "\uffa0"}  # letters of Hangul and braille without ink
 _LINES = {"\n", "\t"}
 # Not yet assigned when this Python was made, but reserved by Unicode for pictographs and ideographs: newer phones and
@@ -123,12 +125,27 @@ def without_refused(text: str) -> str:
     return _normalized("".join(c for c in text if _fault(c, frozenset()) is None and c not in _DIRECTIONS))
 
 
+def printable(path: str) -> str:
+    """A path as it can be printed and stored. Bytes that are no UTF-8, as old archives have them, become `\\udcff`."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
+def fitting_name(stem: str, suffix: str) -> str:
+    """A file's name that file systems take: of a name that is too long, the end of its stem is left out."""
+    if len(os.fsencode(stem + suffix)) <= FILE_NAME_MAX_BYTES:
+        return stem + suffix
+    room = FILE_NAME_MAX_BYTES - len(os.fsencode(suffix))
+    return os.fsencode(stem)[:room].decode("utf-8", "ignore") + suffix
+
+
 def parse_json(text: str | bytes, what: str) -> Any:
     """What a JSON document says. Nothing is said twice, and every number is one.
 
     Raises:
         InvalidInput: no JSON, a key that is twice in one object, NaN or an infinity, or nested too deeply.
     """
+    if isinstance(text, str):
+        text = text.removeprefix("\ufeff")  # with which some editors begin a file
     try:
         return json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

@@ -44,7 +44,7 @@ class RankingIn(In):
         examples=["2026/"],
     )
     aspect: Aspect | None = Field(None, description="What to rank by; default: the base model's first aspect.")
-    top: Whole = Field(20, ge=1, le=TOP_MAX, description="How many images to answer with.")
+    top: Annotated[Whole, Field(ge=1, le=TOP_MAX)] = Field(20, description="How many images to answer with.")
     only_unrated: Flag = Field(False, description="Leave out what the user has rated or liked.")
     diverse: Flag = Field(
         False,

@@ -39,10 +39,10 @@ def chaos(
     signal.signal(signal.SIGTERM, _exit)  # so that SIGTERM stops the platform too
     home = (folder or Path(tempfile.mkdtemp(prefix="paaplus-chaos-"))).expanduser().absolute()
     options = Options(seed, minutes, home, database_url, broker_url)
-    report = run_chaos(options, lambda words: notices.print(words, highlight=False))
+    report = run_chaos(options, lambda words: notices.print(words, highlight=False, markup=False))
     typer.echo(json.dumps(report, indent=2) if as_json else as_text(report))
     if not report["ok"]:
-        notices.print(f"the platform's folder is kept: {home}", highlight=False)
+        notices.print(f"the platform's folder is kept: {home}", highlight=False, markup=False)
         raise typer.Exit(1)
     if folder is None:
         shutil.rmtree(home, ignore_errors=True)

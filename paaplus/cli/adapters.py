@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from enum import StrEnum
@@ -236,8 +237,8 @@ def _target(to: str | None) -> int | Literal["base"] | None:
         return None
     if to == "base":
         return "base"
-    if not (to.isascii() and to.isdigit()):
-        raise InvalidInput(f"--to {to!r}: the number of a version, or base")
+    if not re.fullmatch("[0-9]{1,9}", to):
+        raise InvalidInput(f"--to {to!r:.40}: the number of a version, or base")
     return int(to)
 
 

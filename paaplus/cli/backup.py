@@ -21,10 +21,10 @@ def backup(
     """Save all rows and files, as of one moment, while the platform runs."""
     with open_database() as database:
         report = backup_service.backup(database, open_blobs(), folder)
-    if report.missing_blobs:
-        notices.print(
-            f"[yellow]{len(report.missing_blobs)} files that the database refers to are missing in the storage[/yellow]"
-        )
+    for files, how in ((report.missing_blobs, "missing"), (report.damaged_blobs, "damaged")):
+        if files:
+            told = f"{len(files)} files that the database refers to are {how} in the storage, and not in the backup"
+            notices.print(told, style="yellow", soft_wrap=True)
     print_record(
         {
             "folder": str(folder),
@@ -32,6 +32,7 @@ def backup(
             "rows": report.num_rows,
             "files": report.num_blobs,
             "missing_files": report.missing_blobs,
+            "damaged_files": report.damaged_blobs,
         },
         as_json=as_json,
     )
@@ -55,7 +56,8 @@ def restore(
         actor=ACTOR,
     )
     if report.num_erasures == 0:
-        notices.print(f"[yellow]the list of erased users at {settings.resolved_erasures_url} is empty[/yellow]")
+        told = f"the list of erased users at {settings.resolved_erasures_url} is empty"
+        notices.print(told, style="yellow", markup=False, soft_wrap=True)
     print_record(
         {
             "revision": report.revision,

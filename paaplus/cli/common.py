@@ -270,10 +270,10 @@ def print_rows(
     if as_json:
         print_json(records)
         return
-    table = Table(title=title, header_style="bold", box=SIMPLE_HEAD)
+    table = Table(title=escape(title) if title else None, header_style="bold", box=SIMPLE_HEAD)
     for name in columns:
         if name not in json_only:
-            table.add_column(name.replace("_", " "), overflow="fold")
+            table.add_column(escape(name.replace("_", " ")), overflow="fold")
     for record in records:
         table.add_row(*("" if v is None else escape(_short(v)) for v in record.values()))
     console.print(table)
@@ -286,7 +286,7 @@ def print_record(record: dict[str, Any], *, as_json: bool) -> None:
         return
     table = Table(show_header=False, box=None)
     for name, value in record.items():
-        table.add_row(f"[bold]{name.replace('_', ' ')}[/bold]", "" if value is None else escape(_short(value)))
+        table.add_row(f"[bold]{escape(name.replace('_', ' '))}[/bold]", "" if value is None else escape(_short(value)))
     console.print(table)
 
 

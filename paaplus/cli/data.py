@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from paaplus.cli.common import JsonOption, print_record, print_rows
+from paaplus.cli.common import JsonOption, print_record, print_rows, require_makeable
 from paaplus.errors import InvalidInput
 
 app = typer.Typer()
@@ -50,6 +50,7 @@ def pictures(
     """Write 40 pictures to try things with: 11 photographs of installed packages, and 29 painted scenes."""
     from paaplus.data.builtin_set.pictures import write_pictures
 
+    require_makeable(target)
     files = write_pictures(target)
     print_record({"folder": str(target), "pictures": [file.stem for file in files]}, as_json=as_json)
 

@@ -76,7 +76,8 @@ def _guarded(check: Callable[[Settings], Finding]) -> Finding:
             return Finding(name, "problem", f"{type(error).__name__}: {error}", "see the message")
         return Finding(name, "note", str(lacking), "not needed where only the API or the client runs")
     except (PaaplusError, OSError, ImportError, RuntimeError, SQLAlchemyError) as error:
-        return Finding(name, "problem", f"{type(error).__name__}: {str(error).splitlines()[0]}", "see the message")
+        advice = engine.DAMAGED if engine.is_damaged(error) else "see the message"
+        return Finding(name, "problem", f"{type(error).__name__}: {str(error).splitlines()[0]}", advice)
 
 
 def _python(_: Settings) -> Finding:

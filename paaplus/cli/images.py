@@ -12,12 +12,23 @@ from uuid import UUID
 import typer
 from rich.progress import track
 
-from paaplus.cli.common import ACTOR, JsonOption, notices, open_blobs, open_database, print_record, print_rows
+from paaplus.cli.common import (
+    ACTOR,
+    JsonOption,
+    notices,
+    open_blobs,
+    open_database,
+    print_record,
+    print_rows,
+    require_folder_of,
+)
 from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import Conflict, InvalidInput
+from paaplus.services.names import check_application
 from paaplus.settings import get_settings
 
 with lazy_imports():
+    from paaplus import image_kinds
     from paaplus.data import image_folder
     from paaplus.photos import folder as photo_folder
     from paaplus.services.images import deletions, filters, maps, themes, uploads
@@ -77,6 +88,7 @@ def add(
     added: list[ImageRow] = []
     refused = 0
     theme = themes.check(theme)
+    check_application(application)
     found = list(_files(files))
     if not found:
         raise InvalidInput(f"no image file ({', '.join(image_folder.IMAGE_SUFFIXES)}) in {', '.join(map(str, files))}")
@@ -109,7 +121,8 @@ def add(
                 names[name] += 1
                 if names[name] > 1:
                     _report(file, f"{names[name]} images are named {name!r} now; imports need their ids", "yellow")
-    print_rows(added, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, json_only=JSON_ONLY)
+    if added or as_json:
+        print_rows(added, {name: attrgetter(name) for name in FIELDS}, as_json=as_json, json_only=JSON_ONLY)
     if refused:
         raise typer.Exit(1)
 
@@ -120,9 +133,16 @@ def _files(given: list[Path]) -> Iterator[tuple[Path, str]]:
         if not path.is_dir():
             yield path, path.name
             continue
+        others: Counter[str] = Counter()
         for file in photo_folder.files_below(path):
-            if file.suffix.lower() in image_folder.IMAGE_SUFFIXES and file.is_file():
+            suffix = file.suffix.lower()
+            if suffix in image_folder.IMAGE_SUFFIXES and file.is_file():
                 yield file, file.relative_to(path).as_posix()
+            elif suffix[1:] in image_kinds.PHOTO_SUFFIXES | {"bmp", "gif"}:
+                others[suffix] += 1
+        if others:
+            told = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+            _report(path, f"left out, because JPEG, PNG and WebP are taken only: {told}", "yellow")
 
 
 @app.command()
@@ -165,6 +185,7 @@ def get_map(
     """Write a tool's map of an image into a file; if nobody has asked before, ask a worker and say so."""
     if file.suffix not in (".png", ".npy"):
         raise InvalidInput(f"{file.name}: a map is written as .png or .npy")
+    require_folder_of(file)
     with open_database() as database:
         found = maps.get_or_request(database, keys.OPERATOR, image, tool, get_settings())
     if isinstance(found, tool_maps.ToolMap):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import warnings
@@ -52,6 +53,7 @@ def main() -> None:
     with 0.
     """
     garbage.begin_process()
+    _open_streams()
     warnings.formatwarning = lambda message, *_args, **_options: f"warning: {message}\n"  # without the line of code
     try:
         _command()()
@@ -70,9 +72,28 @@ def main() -> None:
         _fail(known.code, str(known))
     except Exception as error:
         sqlalchemy = sys.modules.get("sqlalchemy.exc")  # not imported here, which would cost each start 0.3 s
-        if sqlalchemy is None or not isinstance(error, (sqlalchemy.OperationalError, sqlalchemy.InterfaceError)):
+        if sqlalchemy is None or not isinstance(error, sqlalchemy.DBAPIError):
             raise
-        _fail(Unavailable.code, f"database {_database()}: {str(error.orig).splitlines()[0]}")
+        from paaplus.db.engine import DAMAGED, is_damaged
+
+        is_away = isinstance(error, (sqlalchemy.OperationalError, sqlalchemy.InterfaceError))
+        if not is_away and not is_damaged(error):
+            raise
+        advice = f"; {DAMAGED}" if is_damaged(error) else ""
+        _fail(Unavailable.code, f"database {_database()}: {str(error.orig).splitlines()[0]}{advice}")
+
+
+def _open_streams() -> None:
+    """What is printed is printed, on every terminal: names of files need not be in its encoding, nor in UTF-8.
+
+    A stream that was closed, as `>&-` does, leads nowhere.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
+        elif name != "stdin" and getattr(stream, "errors", "") == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _end_interrupted() -> NoReturn:

@@ -15,6 +15,7 @@ from paaplus.cli.lazy import lazy_imports
 from paaplus.errors import InvalidInput
 from paaplus.services.names import HOME_USER
 from paaplus.settings import get_settings
+from paaplus.texts import printable
 
 with lazy_imports():
     from paaplus import extras
@@ -60,9 +61,10 @@ def rank(
     with platform.open_platform(get_settings(), user, starter.ensure) as local:
         imported = bring_in(local, files)
         ranked = ranking.rank_folder(local, imported)
-        file = sheet or local.home / f"{directory.resolve().name or 'photos'}-{user}.html"
+        name = directory.resolve().name
+        file = sheet or local.home / f"{name or 'photos'}-{user}.html"
         decision = outcome.last_decision(local)
-        contact_sheet.write_contact_sheet(local, ranked, directory.resolve().name or str(directory), user, file)
+        contact_sheet.write_contact_sheet(local, ranked, printable(name or str(directory)), user, file)
     written: dict[str, Any] = {"contact_sheet": str(file)}
     if csv is not None:
         ranking.write_csv(ranked, csv)

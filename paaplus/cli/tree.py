@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
@@ -112,6 +113,18 @@ class Interrupted(BaseException):
     """Ctrl-C. Not KeyboardInterrupt, after which Typer exits without a word, or says "Aborted" as at a question."""
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted from error
+    except typer.Abort as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise Interrupted from error
+        raise
+
+
 class LazyGroup(TyperGroup):
     """The root: it lists `COMMANDS` and imports only the one that is invoked."""
 
@@ -120,20 +133,19 @@ class LazyGroup(TyperGroup):
         for name, definition in COMMANDS.items():
             self.add_command(TyperCommand(name, help=definition.help), name)
 
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Read the command line. `Interrupted`: as in `invoke`."""
+        with _interruptible():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command.
 
         Raises:
             Interrupted: Ctrl-C was pressed, also at a question. What the command had opened is closed.
         """
-        try:
+        with _interruptible():
             return super().invoke(ctx)
-        except KeyboardInterrupt as error:
-            raise Interrupted from error
-        except typer.Abort as error:
-            if isinstance(error.__context__, KeyboardInterrupt):
-                raise Interrupted from error
-            raise
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command that the first argument names, with its options and subcommands."""
@@ -175,6 +187,7 @@ def _prepare(command: Any) -> None:
         list[float]: parse_number,
     }
     for parameter in command.params:
+        parameter.process_value = _plainly(parameter.process_value)
         if parse := parsers.get(parameter.type_descriptor.annotation):
             parameter.process_value = _strictly(parse, parameter.process_value)
     command.make_parser = _once_each(command.make_parser)
@@ -229,6 +242,19 @@ def _check_encoding(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidInput(f"{text!r:.80} is not UTF-8") from error
+
+
+def _plainly(process: Callable[..., Any]) -> Callable[..., Any]:
+    """Refusals without the words with which pydantic begins those of our own."""
+
+    def told(context: Any, value: Any) -> Any:
+        try:
+            return process(context, value)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+    return told
 
 
 def _strictly(parse: Callable[[str], object], process: Callable[..., Any]) -> Callable[..., Any]:

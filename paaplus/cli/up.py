@@ -6,6 +6,7 @@ from functools import partial
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from paaplus.cli.common import notices, open_blobs, open_database
 from paaplus.cli.lazy import lazy_imports
@@ -37,7 +38,8 @@ def up(
 
     def tell_ready() -> None:
         notices.print(
-            f"[bold green]ready:[/bold green] {url}  (docs: {url}/docs, logs: {settings.home}/logs)", soft_wrap=True
+            f"[bold green]ready:[/bold green] {url}  (docs: {url}/docs, logs: {escape(str(settings.home))}/logs)",
+            soft_wrap=True,
         )
         link = studio_link(settings, url)
         if link is not None:
@@ -63,7 +65,7 @@ def _ensure_base_model(settings: Settings) -> None:
         with database.session() as session:
             images.request_features(session, None, settings)
     notices.print(
-        f"base model: [bold]{row.name}@{row.version}[/bold], fitted to the ratings of "
+        f"base model: [bold]{escape(row.name)}@{row.version}[/bold], fitted to the ratings of "
         f"{row.metrics['num_people']} people (`paaplus base-models show starter`).\n"
         "One of your own: `paaplus base-models train lite2 --data DIR`",
         highlight=False,

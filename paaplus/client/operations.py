@@ -27,6 +27,7 @@ from paaplus.client.answers import (
     read,
 )
 from paaplus.client.calls import KEY, Call, NotInTime, Pause, Retries, Steps, send
+from paaplus.errors import InvalidInput
 
 WAIT_S: Final = 20.0  # of one call that waits; servers allow 30 s by default
 BATCH_EVENTS: Final = 500
@@ -55,6 +56,8 @@ def change(
 
 def call(method: str, path: str, body: Any, query: Mapping[str, Any], retries: Retries) -> Steps[Any]:
     """Any other request; returns the JSON of the answer. What changes something carries an idempotency key."""
+    if not path.startswith("/") or path.startswith("//"):  # the key would be sent to the host of a whole URL
+        raise InvalidInput(f"the path {path!r:.80} must begin with /v1/")
     is_change = method.upper() not in ("GET", "HEAD")
     request = Call(method.upper(), path, query=_given(query), json=body, once=is_change)
     answer = yield from send(request, retries)
@@ -87,8 +90,19 @@ def all_pages(kind: type[T], path: str, retries: Retries) -> Steps[list[T]]:
 # --- users
 
 
+def path_of(noun: str, one: str, tail: str = "") -> str:
+    """The path of one user, image, job or webhook. What names none must not become the path of something else.
+
+    Raises:
+        InvalidInput: it is empty, or dots, which mean another folder in a path.
+    """
+    if one in ("", ".", ".."):
+        raise InvalidInput(f"{one!r} names nothing in {noun}")
+    return f"/v1/{noun}/{quote(one, safe='')}{tail}"
+
+
 def user_path(user: str, tail: str = "") -> str:
-    return f"/v1/users/{quote(user, safe='')}{tail}"
+    return path_of("users", user, tail)
 
 
 def make_user(
@@ -138,6 +152,7 @@ def upload(
     retries: Retries,
 ) -> Steps[Image]:
     """Upload a file. The same file again gives the same image."""
+    name = name.encode("utf-8", "surrogatepass").decode("utf-8", "replace")  # a file's name need not be UTF-8
     form = _given({"name": name, "user": user, "theme": theme, "application": application, "external_id": external_id})
     answer = yield from send(Call("POST", "/v1/images", file=(name, data), form=form), retries)
     return read(Image, answer.json())
@@ -293,7 +308,7 @@ def wait_for_job(job_id: str, timeout_s: float, retries: Retries) -> Steps[Job]:
     """
     ends_at = time.monotonic() + timeout_s
     while True:
-        found = yield from get(Job, f"/v1/jobs/{quote(job_id, safe='')}", retries)
+        found = yield from get(Job, path_of("jobs", job_id), retries)
         if found.state in ("succeeded", "dead", "cancelled"):
             return found
         if time.monotonic() >= ends_at:

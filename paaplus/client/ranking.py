@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from paaplus.client.answers import Prediction
+from paaplus.system_folders import is_left_out
 
-SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class Place:
 
 
 def image_files(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> list[Path]:
-    """Image files below a folder, in order of their names. Hidden files and folders are left out.
+    """Image files below a folder, in order of their names. Hidden ones and folders of systems are left out.
 
     Raises:
         NotADirectoryError: it is no folder.
@@ -46,7 +47,8 @@ def image_files(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> list[Path]:
         for path in folder.rglob("*")
         if path.suffix.lower() in wanted
         and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not path.name.startswith(".")
+        and not any(is_left_out(part) for part in path.relative_to(folder).parts[:-1])
     )
 
 

@@ -232,7 +232,7 @@ class Client:
 
     def image(self, image: str) -> Image:
         """One image, without its bytes."""
-        return self._run(operations.get(Image, f"/v1/images/{image}", self._retries))
+        return self._run(operations.get(Image, operations.path_of("images", image), self._retries))
 
     def images(self, *, theme: str | None = None) -> Iterator[Image]:
         """Images that the key may see, newest first, read page by page."""
@@ -240,15 +240,16 @@ class Client:
 
     def content(self, image: str) -> bytes:
         """The picture as it is stored."""
-        return self._run(operations.content(f"/v1/images/{image}/content", self._retries))
+        return self._run(operations.content(operations.path_of("images", image, "/content"), self._retries))
 
     def thumbnail(self, image: str, *, size: int = 256) -> bytes:
         """A small picture, as JPEG."""
-        return self._run(operations.content(f"/v1/images/{image}/thumbnail", self._retries, size=size))
+        path = operations.path_of("images", image, "/thumbnail")
+        return self._run(operations.content(path, self._retries, size=size))
 
     def remove_image(self, image: str) -> None:
         """Delete an image about which no feedback is."""
-        self._run(operations.remove(f"/v1/images/{image}", self._retries))
+        self._run(operations.remove(operations.path_of("images", image), self._retries))
 
     # --- feedback
 
@@ -471,21 +472,21 @@ class Client:
 
     def enable_webhook(self, webhook: str) -> Webhook:
         """Enable a webhook that was disabled after too many failures."""
-        path = f"/v1/webhooks/{webhook}/enable"
+        path = operations.path_of("webhooks", webhook, "/enable")
         return self._run(operations.change(Webhook, "POST", path, None, self._retries))
 
     def disable_webhook(self, webhook: str) -> Webhook:
         """Send nothing to a webhook until it is enabled."""
-        path = f"/v1/webhooks/{webhook}/disable"
+        path = operations.path_of("webhooks", webhook, "/disable")
         return self._run(operations.change(Webhook, "POST", path, None, self._retries))
 
     def deliveries(self, webhook: str) -> Iterator[Delivery]:
         """What was posted to a webhook, and what waits, with the errors; newest first."""
-        return self._pages(Delivery, f"/v1/webhooks/{webhook}/deliveries")
+        return self._pages(Delivery, operations.path_of("webhooks", webhook, "/deliveries"))
 
     def remove_webhook(self, webhook: str) -> None:
         """Delete a webhook. What was not delivered is dropped."""
-        self._run(operations.remove(f"/v1/webhooks/{webhook}", self._retries))
+        self._run(operations.remove(operations.path_of("webhooks", webhook), self._retries))
 
     # --- everything else
 

@@ -18,10 +18,13 @@ def options(url: str, key: str, timeout_s: float) -> dict[str, Any]:
     """What both clients of the HTTP library are made with. Redirects are not followed: they would get the key.
 
     Raises:
-        InvalidInput: it is no URL of http or https.
+        InvalidInput: it is no URL of http or https, or the key is none.
     """
     if not url.startswith(("http://", "https://")):
         raise InvalidInput(f"the URL must begin with http:// or https://, got {url!r}")
+    key = key.strip()  # as a file has it, with a line end
+    if not (key.isascii() and key.isprintable() and key) or " " in key:  # without it: errors are logged
+        raise InvalidInput("the API key is empty, or has characters that no key has")
     try:
         ours = version("paaplus")
     except PackageNotFoundError:  # a checkout that was not installed

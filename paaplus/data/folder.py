@@ -10,20 +10,26 @@ Shape letters: I = images, N = ratings, A = aspects.
 from __future__ import annotations
 
 import math
+import os
+import re
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 
-from paaplus.csv_files import STANDARD, CsvFormat, CsvRow, read_csv
-from paaplus.data.image_folder import first_of, list_images
+from paaplus.csv_files import NEAR, STANDARD, CsvFormat, CsvRow, read_csv
+from paaplus.data.image_folder import IMAGE_SUFFIXES, first_of, list_images
 from paaplus.errors import InvalidInput
 from paaplus.records import SCORE_MAX, SCORE_MIN, Scale
 from paaplus.texts import checked_id
 
 USER_ID_MAX = 128
+ASPECT_MAX = 64
+TABLES = ("ratings.csv", "images.csv", "users.csv")
+_RATING_COLUMN = re.compile(r"ratings?[ ._-]+(?P<aspect>.+)", re.IGNORECASE)
 DEFAULT_ASPECT = "beauty"  # the aspect of a single column `rating`
 
 
@@ -124,6 +130,7 @@ def read_folder(
     Raises:
         InvalidInput: files or columns are missing, or rows are wrong; the message names the file and the lines.
     """
+    _check_names_of_tables(path)
     files = list_images(path / "images", strict=strict)
     images = tuple(sorted(files))
     columns, keys, lines, rating_NA = _read_ratings(path / "ratings.csv", frozenset(images), layout)
@@ -141,7 +148,7 @@ def read_folder(
     image_columns = _read_image_table(path / "images.csv", frozenset(images), layout)
     return DataFolder(
         path=path,
-        aspects=(aspect,) if columns == ["rating"] else tuple(name.removeprefix("rating_") for name in columns),
+        aspects=_aspects(columns, aspect, path / "ratings.csv"),
         scale=scale,
         people=people,
         images=images,
@@ -155,6 +162,25 @@ def read_folder(
     )
 
 
+def _check_names_of_tables(path: Path) -> None:
+    """Refuse a table that would silently not count, because it is called nearly as one that does."""
+    there = sorted(file.name for file in path.glob("*") if file.suffix.lower() == ".csv" and file.is_file())
+    for table in TABLES:
+        others = [name for name in there if name not in TABLES]
+        near = [name for name in others if get_close_matches(table, [name.lower()], 1, NEAR)]
+        if table not in there and near:
+            raise InvalidInput(f"{path / near[0]} is not read; if it is {table}, call it so")
+
+
+def _aspects(columns: Sequence[str], single: str, file: Path) -> tuple[str, ...]:
+    """The aspects that the rating columns are of."""
+    named = [single] if columns == ["rating"] else [name.removeprefix("rating_") for name in columns]
+    try:
+        return tuple(checked_id(name, ASPECT_MAX, "the aspect") for name in named)
+    except InvalidInput as error:
+        raise InvalidInput(f"{file}, line 1: {error}") from error
+
+
 def _read_ratings(
     file: Path, images: frozenset[str], layout: CsvFormat
 ) -> tuple[list[str], list[tuple[str, str]], list[int], np.ndarray]:
@@ -165,10 +191,13 @@ def _read_ratings(
         raise InvalidInput(
             f"{file}, line 1: one column 'rating', or columns 'rating_<aspect>'; found {list(table.columns)}"
         )
+    for name in table.columns:
+        if name not in columns and (meant := _RATING_COLUMN.fullmatch(name)):
+            raise InvalidInput(f"{file}, line 1: column {name!r} has no meaning; is 'rating_{meant['aspect']}' meant?")
     first_line: dict[tuple[str, str], int] = {}
 
     def parse(row: CsvRow) -> tuple[tuple[str, str], int, list[float]]:
-        key, values = _parse_rating(row, columns, images)
+        key, values = _parse_rating(row, columns, images, file.parent / "images")
         if first_line.setdefault(key, row.line) != row.line:
             raise InvalidInput(f"user {key[0]!r} already rated image {key[1]!r} on line {first_line[key]}")
         return key, row.line, values
@@ -180,21 +209,28 @@ def _read_ratings(
     return columns, list(keys), list(lines), np.array(ratings, np.float64)
 
 
-def _parse_rating(row: CsvRow, columns: Sequence[str], images: frozenset[str]) -> tuple[tuple[str, str], list[float]]:
+def _parse_rating(
+    row: CsvRow, columns: Sequence[str], images: frozenset[str], folder: Path
+) -> tuple[tuple[str, str], list[float]]:
     user_id, image = row.text("user_id"), row.text("image")
     checked_id(user_id, USER_ID_MAX, "user_id")
-    _check_image(image, images)
+    _check_image(image, images, folder)
     given = [row.number(column) for column in columns]
     if all(value is None for value in given):
         raise InvalidInput(f"no {' or '.join(columns)}")
     return (user_id, image), [math.nan if value is None else value for value in given]
 
 
-def _check_image(image: str, images: frozenset[str]) -> None:
-    if image not in images:
-        meant = [name for name in images if Path(name).stem in (image, Path(image).stem)]
-        advice = f"; {meant[0]!r} is" if len(meant) == 1 else ""
-        raise InvalidInput(f"image {image!r} is not in images/{advice}")
+def _check_image(image: str, images: frozenset[str], folder: Path) -> None:
+    if image in images:
+        return
+    meant = [name for name in images if Path(name).stem in (image, Path(image).stem)]
+    is_inside = not os.path.isabs(image) and ".." not in Path(image).parts
+    if is_inside and os.path.isfile(folder / image):  # not pathlib's, which refuses a name that is too long
+        known = ", ".join(IMAGE_SUFFIXES)
+        raise InvalidInput(f"image {image!r} cannot be used: images are {known} files in images/ itself, and not empty")
+    advice = f"; {meant[0]!r} is" if len(meant) == 1 else ""
+    raise InvalidInput(f"image {image!r} is not in images/{advice}")
 
 
 def _scale_of(path: Path, rating_NA: np.ndarray) -> Scale:
@@ -216,7 +252,7 @@ def _read_image_table(file: Path, images: frozenset[str], layout: CsvFormat) -> 
     """The rows of images.csv by image. A row of no image is refused: its scene would silently not count."""
 
     def check(row: CsvRow) -> None:
-        _check_image(row.text("image"), images)
+        _check_image(row.text("image"), images, file.parent / "images")
 
     return _read_table(file, "image", ("scene",), layout, check)
 

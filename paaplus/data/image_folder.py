@@ -7,19 +7,20 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from paaplus.csv_files import MAX_TOLD
+from paaplus.csv_files import MAX_TOLD, plain_cell
 from paaplus.errors import InvalidInput
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp")
 
 
 def list_images(folder: Path, *, strict: bool = False) -> dict[str, str]:
-    """The image files of a folder: name in Unicode's form NFC, as tables are read -> name on disk.
+    """The image files of a folder: name as tables are read, see `plain_cell` -> name on disk.
 
     A hidden file, an empty one, and what is no file is skipped with a warning, or refused if `strict`.
 
     Raises:
-        InvalidInput: there is no such folder, no image in it, or two names differ only in their Unicode form.
+        InvalidInput: there is no such folder, no image in it, or two names differ only in their Unicode form, or in
+            spaces around them.
     """
     if not folder.is_dir():
         raise InvalidInput(f"{folder} is not a folder; a data folder holds images/ and ratings.csv")
@@ -31,9 +32,10 @@ def list_images(folder: Path, *, strict: bool = False) -> dict[str, str]:
         if fault := _not_an_image(file):
             skipped.append(f"{file.name!r} ({fault})")
             continue
-        name = unicodedata.normalize("NFC", file.name)
+        name = plain_cell(file.name)
         if name in names:
-            raise InvalidInput(f"{folder}: two files are called {name!r}: their names differ in Unicode's form only")
+            how = "in Unicode's form" if name == unicodedata.normalize("NFC", names[name]) else "in spaces around them"
+            raise InvalidInput(f"{folder}: two files are called {name!r}: their names differ {how} only")
         names[name] = file.name
     report_skipped(folder, skipped, strict)
     if not names:

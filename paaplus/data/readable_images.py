@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from paaplus.data.copies import with_copies_together
 from paaplus.data.folder import DataFolder
 from paaplus.data.image_folder import first_of, report_skipped
 from paaplus.errors import InvalidInput
@@ -9,7 +10,9 @@ from paaplus.image_files import check_image_file, decode_image
 
 
 def readable_images(folder: DataFolder, *, strict: bool = False) -> DataFolder:
-    """The folder without the unrated images that cannot be read. They are named in a warning, or refused if `strict`.
+    """The folder without the unrated images that cannot be read, and with copies of one file in one scene.
+
+    Both are named in warnings; images that cannot be read are refused if `strict`.
 
     Of rated images the headers are read, and of unrated ones all, so that nothing is refused after hours of work.
 
@@ -34,6 +37,6 @@ def readable_images(folder: DataFolder, *, strict: bool = False) -> DataFolder:
     if wrong:
         raise InvalidInput(f"{len(wrong)} rated image(s) cannot be read: {first_of(wrong)}")
     report_skipped(folder.path / "images", list(skipped.values()), strict)
-    if not skipped:
-        return folder
-    return folder.only(images=[name for name in folder.images if name not in skipped])
+    if skipped:
+        folder = folder.only(images=[name for name in folder.images if name not in skipped])
+    return with_copies_together(folder)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -117,6 +117,15 @@ def is_disk_full(error: BaseException) -> bool:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     original = getattr(error, "orig", None)
     return getattr(original, "sqlite_errorname", "") == "SQLITE_FULL" or getattr(original, "sqlstate", "") == "53100"
+
+
+DAMAGED: Final = "restore your last backup into a new home: PAAPLUS_HOME=NEW_FOLDER paaplus restore BACKUP"
+
+
+def is_damaged(error: BaseException) -> bool:
+    """Whether this error of the database says that SQLite's file is damaged, or is no database at all."""
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def missing_file(url: str | sa.URL) -> Path | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from paaplus.client import NotInTime, NotReached, RequestFailed
 from paaplus.data.builtin_set.build import NUM_VARIANTS, write_builtin_set
@@ -243,7 +244,7 @@ class _DemoRun:
         proof = report["rollback"]
         target = proof["to_number"] if proof["to_number"] is not None else "the base model"
         console.print(
-            f"rollback of {proof['user_id']}, version {proof['from_number']} to {target}: "
+            f"rollback of {escape(proof['user_id'])}, version {proof['from_number']} to {target}: "
             f"{proof['num_scores']} scores {'equal bit for bit' if proof['bit_for_bit'] else '[red]DIFFER[/red]'}; "
             f"{'not undone' if proof['not_undone'] else '[red]UNDONE[/red]'} by version {proof['next_version']}",
             highlight=False,
@@ -251,13 +252,16 @@ class _DemoRun:
         )
         if (rubbish := report["rubbish"]) is not None:
             console.print(
-                f"{rubbish['num_posted']} random ratings for {rubbish['user_id']}: "
+                f"{rubbish['num_posted']} random ratings for {escape(rubbish['user_id'])}: "
                 f"{rubbish['num_set_aside']} set aside by the gate; SRCC {rubbish['srcc_before']:.3f} before, "
                 f"{rubbish['srcc_after']:.3f} after",
                 highlight=False,
                 soft_wrap=True,
             )
-        console.print(f"\n[bold]{result.html_file}[/bold]  (numbers: {result.json_file})\n", highlight=False)
+        console.print(
+            f"\n[bold]{escape(str(result.html_file))}[/bold]  (numbers: {escape(str(result.json_file))})\n",
+            highlight=False,
+        )
         console.print("[bold]To try next[/bold]")
         for what, line in commands:
             if what:

@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -86,7 +87,7 @@ def results_table(report: dict[str, Any]) -> Table:
     for person in sorted(report["people"], key=lambda p: -p["gain"]):
         colour = "green" if person["gain"] > 0 else "red"
         table.add_row(
-            person["id"],
+            escape(person["id"]),
             person["strategy"],
             f"{person['srcc_generic']:.3f}",
             *(f"{value:.3f}" for value in person["srcc_by_increment"][1:]),

@@ -27,7 +27,7 @@ def write_files(folder: Path, name: str, document: dict[str, Any], markdown: str
     if rows := bands.rows(document):
         table = "\n".join(markdown_table(bands.HEADINGS, rows))
         markdown = f"{markdown.rstrip()}\n\n## Where ratings are rare\n\n{bands.EXPLANATION}\n\n{table}\n"
-    files[1].write_text(markdown, encoding="utf-8")
+    files[1].write_text(markdown, encoding="utf-8", errors="backslashreplace")  # names of files need not be UTF-8
     return files
 
 
@@ -36,5 +36,10 @@ def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> li
     return [
         "| " + " | ".join(headings) + " |",
         "|" + "---|" * len(headings),
-        *("| " + " | ".join(row) + " |" for row in rows),
+        *("| " + " | ".join(map(_cell, row)) + " |" for row in rows),
     ]
+
+
+def _cell(text: str) -> str:
+    """A cell that stays one, whatever people and columns are called."""
+    return " ".join(text.split()).replace("|", "\\|") if "|" in text or "\n" in text else text

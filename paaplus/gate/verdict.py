@@ -47,7 +47,12 @@ class FeedbackVerdict:
     score: float
     needed: float
     turned: bool = False  # the window begins where the user's taste turned
-    all_alike: bool = False  # every answer in the window has the same value
+    num_alike: int = 0  # answers of the same value: all of them, or all in the window; 0: those in the window differ
+
+    @property
+    def all_alike(self) -> bool:
+        """Whether every answer in the window has the same value."""
+        return self.num_alike > 0
 
     @property
     def goes_live(self) -> bool:
@@ -210,7 +215,7 @@ def _verdict(user: JudgedFeedback, best: Window) -> FeedbackVerdict:
         score=best.score,
         needed=math.log(user.config.min_order_odds),
         turned=best.turned,
-        all_alike=_all_alike(rated.target_NA[in_window_N], compared, in_window_C),
+        num_alike=_num_alike(rated.target_NA, compared, in_window_N, in_window_C),
     )
 
 
@@ -225,6 +230,15 @@ def _first_of_each(block_C: np.ndarray) -> np.ndarray:
     """Mask of the first comparisons of every block, in order of sequence."""
     rank_C = np.arange(len(block_C)) - np.searchsorted(block_C, block_C, side="left")
     return rank_C < _MAX_COMPARISONS
+
+
+def _num_alike(target_NA: np.ndarray, compared: ComparedSet, in_window_N: np.ndarray, in_window_C: np.ndarray) -> int:
+    """How many answers are alike: all of them, or else those in the window; 0: those in the window differ."""
+    if _all_alike(target_NA, compared, np.ones_like(in_window_C)):
+        return len(in_window_N) + len(in_window_C)
+    if _all_alike(target_NA[in_window_N], compared, in_window_C):
+        return int(in_window_N.sum()) + int(in_window_C.sum())
+    return 0
 
 
 def _all_alike(target_NA: np.ndarray, compared: ComparedSet, in_window_C: np.ndarray) -> bool:

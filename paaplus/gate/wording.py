@@ -26,7 +26,11 @@ def order(verdict: FeedbackVerdict, limit: float) -> str:
     needed = f"needed: {math.exp(limit):g} to 1"
     answers = _count(verdict.num_in_window, "answer")
     if verdict.all_alike:
-        return f"Order: all {answers} are alike, so they show no order (odds: {_odds(verdict.score)}, {needed})."
+        alike = f"all {_count(verdict.num_alike, 'answer')} are alike"
+        if verdict.num_alike < verdict.num_answers:
+            alike = f"the {answers} of {verdict.num_answers} that follow an order best are alike"
+        told = f"{alike}, so they show no order: answers that differ are needed"
+        return f"Order: {told} (odds: {_odds(verdict.score)}, {needed})."
     part = "" if verdict.num_in_window == verdict.num_answers else f" of {verdict.num_answers}"
     turn = " since the taste turned" if verdict.turned else ""
     return f"Order: the odds that {answers}{part}{turn} follow an order are {_odds(verdict.score)} ({needed})."

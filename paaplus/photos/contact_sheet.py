@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from paaplus.db.tables import ImageRow
+from paaplus.errors import Damaged, NotFound
 from paaplus.photos.platform import LocalPlatform
 from paaplus.photos.ranking import FolderRanking, RankedPhoto
 from paaplus.services import names
@@ -125,20 +127,22 @@ def _cell(photo: RankedPhoto, numbers: dict[object, int], *, personal: bool) -> 
     if personal and photo.burst is not None:
         parts.append(f'<span class="tag">{"best of" if photo.is_best_of_burst else "in"} burst {photo.burst}</span>')
     name = escape(photo.name, quote=True)
+    picture = f" p{numbers[photo.image_id]}" if photo.image_id in numbers else ""
     return (
-        f'<li><span class="photo p{numbers[photo.image_id]}" role="img" aria-label="{name}"></span>'
+        f'<li><span class="photo{picture}" role="img" aria-label="{name}"></span>'
         f'<div class="line">{"".join(parts)}</div><div class="name" title="{name}">{name}</div></li>'
     )
 
 
 def _pictures(platform: LocalPlatform, photos: Sequence[RankedPhoto]) -> dict[object, bytes]:
-    """Thumbnails by image."""
+    """Thumbnails by image. One whose stored file is lost or damaged has none."""
     with platform.database.read_session() as session:
         rows = session.execute(sa.select(ImageRow).where(ImageRow.owner_id == platform.user_id)).scalars()
         of_id = {row.id: row for row in rows}
-    return {
-        photo.image_id: thumbnails.get(
-            platform.database, platform.blobs, platform.settings, of_id[photo.image_id], _SIZE, "webp"
-        ).data
-        for photo in photos
-    }
+    found: dict[object, bytes] = {}
+    for photo in photos:
+        with suppress(Damaged, NotFound):
+            found[photo.image_id] = thumbnails.get(
+                platform.database, platform.blobs, platform.settings, of_id[photo.image_id], _SIZE, "webp"
+            ).data
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ from pathlib import Path
 from paaplus.data.image_folder import first_of
 from paaplus.errors import InvalidInput, NotFound
 from paaplus.image_kinds import PHOTO_SUFFIXES
+from paaplus.system_folders import is_left_out
+from paaplus.texts import printable
 
 
 @dataclass(frozen=True, slots=True)
 class PhotoFile:
-    """One file. `name` is its path relative to the folder, with `/`. Size and time say whether it has changed."""
+    """One file. `name` is its path relative to the folder, with `/`, as it is shown. Size and time tell of a change."""
 
     path: Path
     name: str
@@ -47,14 +50,17 @@ def find_photographs(folder: Path, without: Collection[Path] = ()) -> list[Photo
             status = path.stat()
         except OSError:  # a link to nothing, or deleted just now
             continue
-        found.append(PhotoFile(path, path.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns))
+        if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for a writer, perhaps for ever
+            continue
+        name = printable(path.relative_to(folder).as_posix())
+        found.append(PhotoFile(path, name, status.st_size, status.st_mtime_ns))
     if not found:
         raise InvalidInput(f"{folder} has no photograph; known by their suffix are {', '.join(sorted(PHOTO_SUFFIXES))}")
     return found
 
 
 def files_below(folder: Path, without: Collection[Path] = ()) -> Iterator[Path]:
-    """Every file below a folder, in order of names, but for hidden files and folders.
+    """Every file below a folder, in order of names, but for hidden files and folders, and those of systems.
 
     Args:
         folder: where to look.
@@ -67,7 +73,7 @@ def files_below(folder: Path, without: Collection[Path] = ()) -> Iterator[Path]:
     unread: list[str] = []
     for place, folders, files in os.walk(folder, onerror=lambda error: unread.append(str(error.filename))):
         folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and (Path(place) / name).resolve() not in left_out
+            name for name in folders if not is_left_out(name) and (Path(place) / name).resolve() not in left_out
         )
         yield from (Path(place) / name for name in sorted(files) if not name.startswith("."))
     if unread:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
+from paaplus.csv_files import text_cell
 from paaplus.errors import InvalidInput
 from paaplus.photos import xmp
 from paaplus.photos.bursts import Seen, best_of_bursts, find_bursts
@@ -20,6 +21,7 @@ from paaplus.photos.platform import LocalPlatform
 from paaplus.photos.stars import StarThresholds, star_thresholds
 from paaplus.services.predictions import rankings
 from paaplus.services.predictions.rankings import RankedImage
+from paaplus.texts import fitting_name
 from paaplus.whole_files import write_atomically
 
 _RANK_DIGITS: Final = 3  # at least, of the names of copies
@@ -137,6 +139,8 @@ def write_csv(ranking: FolderRanking, file: Path) -> None:
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else ""
+    if isinstance(value, str):
+        return text_cell(value)
     return "" if value is None else value.isoformat() if isinstance(value, datetime) else str(value)
 
 
@@ -161,7 +165,7 @@ def copy_best(ranking: FolderRanking, top: int, folder: Path) -> int:
     chosen = ranking.photos[:top]
     digits = max(_RANK_DIGITS, len(str(len(chosen))))
     for photo in chosen:
-        shutil.copy2(photo.path, folder / f"{photo.rank:0{digits}d}_{photo.path.name}")
+        shutil.copy2(photo.path, folder / fitting_name(f"{photo.rank:0{digits}d}_{photo.path.stem}", photo.path.suffix))
     return len(chosen)
 
 

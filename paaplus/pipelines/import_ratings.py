@@ -89,6 +89,8 @@ def import_ratings(
     """
     checked_id(aspect, _ASPECT_MAX, "the aspect")
     table = read_csv(file, COLUMNS, OPTIONAL, layout)
+    if not table.rows:
+        raise InvalidInput(f"{file}: no rows below the first line")
     with database.read_session() as session:
         names = ImageNames(session, application)
         known = intake.known_aspects(session)

@@ -12,7 +12,9 @@ from typing import Final
 
 from starlette.responses import Response
 
-from paaplus.errors import InvalidInput
+from paaplus.csv_files import text_cell
+from paaplus.errors import Damaged, InvalidInput, NotFound
+from paaplus.numbers import parse_whole
 from paaplus.photos import sidecars
 from paaplus.photos.stars import star_thresholds
 from paaplus.services.images import images
@@ -22,10 +24,10 @@ from paaplus.studio import pages
 from paaplus.studio.answers import person_of
 from paaplus.studio.calls import Call
 from paaplus.studio.order import MOST, rank
+from paaplus.texts import fitting_name
 
 EXPORT_MEMORY_BYTES: Final = 16 * 2**20
 _SUFFIXES: Final = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would carry out
 
 
 def as_csv(call: Call) -> Response:
@@ -44,8 +46,8 @@ def as_csv(call: Call) -> Response:
 def as_zip(call: Call) -> Response:
     """The first photos of my order, named by their place."""
     try:
-        top = int(call.request.query_params.get("top", "20"))
-    except ValueError as error:
+        top = parse_whole(call.request.query_params.get("top", "20"))
+    except InvalidInput as error:
         raise InvalidInput("top is no number") from error
     if not 1 <= top <= 100:
         raise InvalidInput(f"top {top}: 1 to 100")
@@ -55,7 +57,13 @@ def as_zip(call: Call) -> Response:
             with call.context.database.read_session() as session:
                 row = images.get(session, call.person, item.image_id)
             stem = PurePosixPath(item.name or str(item.image_id)).stem
-            archive.writestr(f"{item.rank:04d} {stem}{_SUFFIXES[row.media_type]}", call.context.blobs.get(row.sha256))
+            place = f"{item.rank:04d} {stem}"
+            try:
+                data = call.context.blobs.get(row.sha256)
+            except (Damaged, NotFound) as error:  # the others are wanted nevertheless
+                archive.writestr(fitting_name(place, ".unreadable.txt"), f"{error}\n")
+                continue
+            archive.writestr(fitting_name(place, _SUFFIXES[row.media_type]), data)
 
     return zipped(f"my-top-{top}.zip", write)
 
@@ -93,10 +101,9 @@ def zipped(name: str, write: Callable[[zipfile.ZipFile], None], compression: int
 
 
 def _row(item: RankedImage) -> list[str]:
-    name = item.name or ""
     return [
         str(item.rank),
-        f"'{name}" if name.startswith(_FORMULA) else name,
+        text_cell(item.name or ""),
         f"{item.score:.3f}",
         f"{item.generic_score:.3f}",
         str(item.generic_rank),

@@ -95,11 +95,18 @@ def test_bytes_that_are_no_request_are_refused(world: World) -> None:
         )
         assert response.status_code in (400, 422), name
         assert_error(response, response.status_code, "invalid_request")
-    utf16 = '{"external_id": "zoe"}'.encode("utf-16")  # JSON may be: it is read
-    response = world.application.request(
-        "POST", "/v1/users", content=utf16, headers={"Content-Type": "application/json"}
-    )
-    assert response.json()["external_id"] == "zoe"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_json_that_is_not_utf8_is_refused_before_it_is_counted(world: World, encoding: str) -> None:
+    """The bytes of U+2200 look like a quotation mark: the values after it would be counted as a text."""
+    many = '["\u2200' + '", "\u2200' * 9 + '"' + ",1" * 110_000 + "]"
+    for text in ('{"external_id": "zoe"}', many):
+        response = world.application.request(
+            "POST", "/v1/users", content=text.encode(encoding), headers={"Content-Type": "application/json"}
+        )
+        assert_error(response, 415, "unsupported_media_type")
+        assert "sent in UTF-8" in response.json()["detail"]
 
 
 def test_body_above_the_limit_is_refused(world: World) -> None:

@@ -112,6 +112,8 @@ def test_batch_keeps_the_good_and_names_the_bad(world: World) -> None:
         (None, "rejected", "invalid_input"),
     ]
     assert "99" in body["items"][1]["error"]["message"]
+    assert body["items"][2]["error"]["message"] == "an object is needed, not a text"
+    assert body["items"][12]["error"]["message"] == "an object is needed, not null"
     assert [(row.event_id, row.sequence) for row in log(world)] == [("a", 1), ("g", 1), ("e", 2)]
     again = world.application.post("/v1/feedback", {"events": events}).json()
     assert (again["accepted"], again["duplicates"]) == (0, 4)

@@ -7,6 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from paaplus.db.tables import PredictionReceiptRow
+from paaplus.services.predictions.rankings import TOP_MAX
 from tests.api.conftest import World, jpeg
 from tests.support.factories import make_features
 
@@ -55,6 +56,7 @@ def test_ranking_that_cannot_be_made_is_refused(world: World) -> None:
         ({"user": "ada", "images": ["x"], "theme": "sea"}, 400),
         ({"user": "ada", "aspect": "loudness"}, 400),
         ({"user": "ada", "top": 0}, 422),
+        ({"user": "ada", "top": TOP_MAX + 1}, 422),
         ({"user": "ada", "top": "3"}, 422),
         ({"user": "ada", "receipts": True}, 422),
         ([{"user": "ada"}], 422),

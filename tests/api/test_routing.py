@@ -174,6 +174,14 @@ def test_query_that_is_no_utf8_is_refused(world: World, query: str) -> None:
     assert "query: is not UTF-8" in assert_error(answer, 422, "invalid_request")["message"]
 
 
+def test_path_that_is_no_utf8_names_nobody(world: World) -> None:
+    """It would be read as U+FFFD, which is a name."""
+    assert world.application.post("/v1/users", {"external_id": "\ufffd"}).status_code == 201
+    assert world.application.get("/v1/users/%EF%BF%BD").status_code == 200
+    answer = world.application.get("/v1/users/%ff")
+    assert "path: is not UTF-8: byte 11 is 0xff" in assert_error(answer, 422, "invalid_request")["message"]
+
+
 @pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", "application/vnd.api+json"])
 def test_json_by_its_names_is_read(world: World, kind: str) -> None:
     response = world.application.request(
@@ -334,6 +342,22 @@ def form(*parts: bytes, charset: str = "") -> dict[str, Any]:
 
 
 PICTURE = b'name="file"; filename="a.jpg"\r\n\r\n' + jpeg()
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        (b"filename*=UTF-8''caf%C3%A9.jpg", "caf\u00e9.jpg"),
+        (b"filename*=iso-8859-1'fr'caf%E9.jpg", "caf\u00e9.jpg"),
+        (b"filename=\"plain.jpg\"; filename*=UTF-8''caf%C3%A9.jpg", "plain.jpg"),
+        (b"filename*=UTF-8''a%2Fb%22.jpg", "b'.jpg"),
+    ],
+)
+def test_file_is_one_whose_name_is_given_as_older_clients_do(world: World, disposition: bytes, name: str) -> None:
+    """`requests` did so for names that are not ASCII: the file was taken for a field that is not UTF-8."""
+    part = b'name="file"; ' + disposition + b"\r\n\r\n" + jpeg(90)
+    answer = world.application.request("POST", "/v1/images", **form(part))
+    assert (answer.status_code, answer.json().get("name")) == (201, name), answer.text
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from typing import Any
 
 import hypothesis
@@ -22,6 +24,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from paaplus.api import schemas
+from paaplus.api.schemas.common import In
 from paaplus.db.tables import ExposureRatingRow
 from paaplus.db.tables.models import AdapterState
 from paaplus.db.types import utcnow
@@ -197,3 +201,25 @@ def test_answers_to_made_up_requests_are_as_documented(world: World, mode: Gener
             "GET /v1/base-models",
             "GET /v1/tools",
         }
+
+
+MODELS = [
+    model
+    for module in pkgutil.iter_modules(schemas.__path__)
+    for model in vars(importlib.import_module(f"{schemas.__name__}.{module.name}")).values()
+    if isinstance(model, type) and issubclass(model, In)
+]
+BOUNDS = {
+    "le": ("maximum", min), "ge": ("minimum", max), "max_length": ("maxLength", min), "min_length": ("minLength", max)
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", sorted(set(MODELS), key=str), ids=lambda model: model.__name__)
+def test_of_two_bounds_of_a_field_the_narrower_one_holds(model: type[In]) -> None:
+    """Pydantic takes the last one: that of a general type replaced a field's own, which was written before it."""
+    told = model.model_json_schema()["properties"]
+    for name, field in model.model_fields.items():
+        for bound, (keyword, narrowest) in BOUNDS.items():
+            given = [value for part in field.metadata if (value := getattr(part, bound, None)) is not None]
+            if len(given) > 1:
+                assert told[field.alias or name][keyword] == narrowest(given), (name, given)

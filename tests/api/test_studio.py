@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
+import zipfile
 from datetime import timedelta
 from importlib.resources import files
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
-from paaplus.db.tables import BrowserSessionRow
+from paaplus.db.tables import BrowserSessionRow, ImageRow
 from paaplus.services.users import keys, sessions
 from paaplus.services.users.sessions import COOKIE
 from paaplus.studio import pages, routes
@@ -285,6 +287,16 @@ def test_csv_marks_names_that_a_spreadsheet_would_carry_out(world: World) -> Non
         )
     table = world.client.get("/studio/order/my-order.csv").text
     assert ",'=1+1.jpg," in table
+    with zipfile.ZipFile(io.BytesIO(world.client.get("/studio/order/my-top.zip").content)) as archive:
+        assert [name[5:] for name in archive.namelist() if "=1+1" in name] == ["=1+1.jpg"]
+    with world.context.database.read_session() as session:
+        world.context.blobs.delete(session.get_one(ImageRow, UUID(sent["id"])).sha256)
+    with zipfile.ZipFile(io.BytesIO(world.client.get("/studio/order/my-top.zip").content)) as archive:
+        [told] = [name for name in archive.namelist() if "=1+1" in name]
+        assert told.endswith(" =1+1.unreadable.txt")
+        assert "does not exist" in archive.read(told).decode()
+    for top in ("1_0", "\u0665", "x", "0", "101"):
+        assert world.client.get(f"/studio/order/my-top.zip?top={top}").status_code == 400, top
 
 
 def test_admin_rolls_back_with_a_reason_and_sees_what_would_change(world: World) -> None:

@@ -46,12 +46,14 @@ def test_no_character_but_line_ends_ends_a_row(odd: str) -> None:
         ("a,b\n1,2\n3,5,1\n", r"line 3: 3 values under 2 columns: a decimal comma"),
         ("a,b\n1\n", r"line 2: 1 values under 2 columns"),
         ("a,b\n1,2,\n1\n", r"2 bad row\(s\): line 2: 3 values .*; line 3: 1 values"),
-        ('a,b\n"1,2\n', r"line 2: unexpected end of data"),
+        ('a,b\n"1,2\n', r"line 2: a cell begins with a quotation mark and never ends"),
+        ('a,b\n1,2\n"3,4\n5,6\n7,8\n', r"line 3: a cell begins with a quotation mark and never ends"),
+        ('a,b\n1,2\n"3,' + "x\n" * 70_000, r"line 3: a cell has more than 131072 characters; does a quotation mark"),
         ('a,b\n"1"x,2\n', r"line 2: "),
         (b"a,b\n1,\xff\n", r"t\.csv, line 2: not UTF-8: byte 0xff"),
         ("a,b\n1,2\n".encode("utf-16"), "UTF-16"),
         ("a,b\n1,2\n3,\0\n", "line 3: a NUL character"),
-        ("a,b\n" + "x" * 200_000 + ",1\n", "line 2: field larger"),
+        ("a,b\n" + "x" * 200_000 + ",1\n", "line 2: a cell has more than 131072 characters"),
     ],
 )
 def test_what_is_no_table_is_refused_with_its_line(text: str | bytes, message: str) -> None:

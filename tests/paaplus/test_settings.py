@@ -202,3 +202,52 @@ def test_misspelled_variable_is_refused_and_not_ignored(
 
 def test_brokers_are_those_that_kombu_knows() -> None:
     assert {name.lower() for name in TRANSPORT_ALIASES} == setting_values.BROKERS
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgresql://ann:canary@1/canary@host/paaplus", "has an '@' in a name or password: write it as %40"),
+        ("postgresql://ann:canary@canary@host/paaplus", "has an '@' in a name or password: write it as %40"),
+        ("sqlite://", "is a database in memory"),
+        ("sqlite:///:memory:", "is a database in memory"),
+        ("sqlite:////data/what?.db", "has a '?' that begins no options"),
+    ],
+)
+def test_database_urls_that_would_be_read_as_something_else_are_refused(
+    monkeypatch: pytest.MonkeyPatch, url: str, why: str
+) -> None:
+    monkeypatch.setenv("PAAPLUS_DATABASE_URL", url)
+    with pytest.raises(InvalidInput, match=re.escape(why)) as error:
+        get_settings()
+    assert "canary" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann@server:s%40fe@host:1/paaplus?application_name=a@b",
+        "postgresql:///paaplus?host=/var/run&user=a@b",
+        "sqlite:////data/a@b.db?timeout=5",
+    ],
+)
+def test_other_database_urls_stay_as_they_are(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("PAAPLUS_DATABASE_URL", url)
+    assert get_settings().resolved_database_url == url
+
+
+def test_one_setting_by_two_spellings_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAAPLUS_API_PORT", "8001")
+    monkeypatch.setenv("paaplus_api_port", "8002")
+    with pytest.raises(InvalidInput, match="are the same setting"):
+        get_settings()
+
+
+def test_home_is_a_folder_whose_name_can_stand_in_a_url(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PAAPLUS_HOME", str(tmp_path / "file"))
+    with pytest.raises(InvalidInput, match=r"PAAPLUS_HOME: '.*file' is a file; a folder is needed"):
+        get_settings()
+    monkeypatch.setenv("PAAPLUS_HOME", str(tmp_path / "caf\udce9"))
+    with pytest.raises(InvalidInput, match=r"PAAPLUS_HOME: .*is not UTF-8: rename the folder"):
+        get_settings()

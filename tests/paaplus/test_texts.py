@@ -12,8 +12,10 @@ from paaplus.texts import (
     checked_id_characters,
     clean_name,
     clean_text,
+    fitting_name,
     is_id,
     parse_json,
+    printable,
     trimmed_name,
     trimmed_text,
     without_refused,
@@ -158,3 +160,28 @@ def test_what_nobody_sees_is_no_name_text_or_id(unseen: str) -> None:
         with pytest.raises(InvalidInput, match="has no character that can be seen"):
             check(unseen)
     assert checked_id_characters(f"a{unseen}b").startswith("a")
+
+
+@pytest.mark.parametrize(
+    ("stem", "suffix", "name"),
+    [
+        ("001_a", ".jpg", "001_a.jpg"),
+        ("x" * 251, ".jpg", "x" * 251 + ".jpg"),
+        ("x" * 252, ".jpg", "x" * 251 + ".jpg"),
+        ("\u5199" * 84, ".jpg", "\u5199" * 83 + ".jpg"),
+        ("a" + "\u5199" * 84, ".jpg", "a" + "\u5199" * 83 + ".jpg"),
+    ],
+)
+def test_names_of_files_are_cut_between_characters(stem: str, suffix: str, name: str) -> None:
+    assert fitting_name(stem, suffix) == name
+    assert len(name.encode()) <= 255
+
+
+@pytest.mark.parametrize(("path", "shown"), [("a/\u00e9.jpg", "a/\u00e9.jpg"), ("caf\udce9.jpg", "caf\\udce9.jpg")])
+def test_paths_that_are_no_utf8_can_be_printed(path: str, shown: str) -> None:
+    assert printable(path) == shown
+
+
+@pytest.mark.parametrize("text", ['\ufeff{"a": 1}', b'\xef\xbb\xbf{"a": 1}', '{"a": 1}'])
+def test_json_may_begin_with_a_byte_order_mark(text: str | bytes) -> None:
+    assert parse_json(text, "a document") == {"a": 1}

@@ -63,8 +63,9 @@ def test_verdicts_on_the_feedback_are_told_too(num_in_window: int, alike: bool, 
 
 def verdicts(num_in_window: int, alike: bool, turned: bool, score: float) -> list[FeedbackVerdict]:
     return [
-        FeedbackVerdict(num_answers, num_in_window, 2, last, score, 1.6, turned, alike)
+        FeedbackVerdict(num_answers, num_in_window, 2, last, score, 1.6, turned, num_alike)
         for num_answers in (num_in_window, num_in_window + 5)
+        for num_alike in ((num_in_window, num_answers) if alike else (0,))
         for last in (None, 30)
     ]
 

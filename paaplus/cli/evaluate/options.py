@@ -136,7 +136,7 @@ def evaluate(
 def show_all(document: dict[str, Any], shown: Iterable[Shown | str]) -> None:
     """Print a document's tables and lines, and the errors where ratings are rare."""
     for one in (*shown, *_bands(document)):
-        console.print(one if isinstance(one, str) else _table(one), highlight=False)
+        console.print(escape(one) if isinstance(one, str) else _table(one), highlight=False)
 
 
 def _bands(document: dict[str, Any]) -> Iterable[Shown]:
@@ -180,9 +180,9 @@ def _run(
 
 
 def _table(shown: Shown) -> Table:
-    table = Table(title=shown.title, box=None, padding=(0, 1, 0, 0) if shown.dense else (0, 1))
+    table = Table(title=escape(shown.title), box=None, padding=(0, 1, 0, 0) if shown.dense else (0, 1))
     for heading in shown.headings:
-        table.add_column(heading, no_wrap=shown.no_wrap)
+        table.add_column(escape(heading), no_wrap=shown.no_wrap)
     for row in shown.rows:
         table.add_row(*(escape(cell) for cell in row))
     return table

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from paaplus.client import Prediction
@@ -147,8 +148,8 @@ def users_table(report: Mapping[str, Any]) -> Table:
         gain = user["srcc"][-1] - user["srcc_generic"]
         colour = "green" if gain > 0 else "red"
         table.add_row(
-            user["id"],
-            user["match"],
+            escape(user["id"]),
+            escape(user["match"]),
             str(user["num_pairs"]),
             f"{user['srcc_generic']:.3f}",
             *(f"{value:.3f}" for value in user["srcc"]),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from paaplus.client import NotInTime, NotReached, RequestFailed
 from paaplus.data.builtin_set.build import write_builtin_set
@@ -220,7 +221,7 @@ class _StagesRun:
         self.console.print(
             f"gain over generic: matched {matched['mean']:+.3f} SRCC, after feedback [bold]{final['mean']:+.3f}[/bold] "
             f"(95 % interval {final['interval'][0]:+.3f} to {final['interval'][1]:+.3f}), "
-            f"{report['users_better']} of {len(report['users'])} people better\n{self.folder / 'stages.json'}",
+            f"{report['users_better']} of {len(report['users'])} people better\n{escape(f'{self.folder}/stages.json')}",
             highlight=False,
             soft_wrap=True,
         )

@@ -101,7 +101,7 @@ def write_report(reports: Sequence[SubjectReport], folder: Path) -> list[Path]:
     ]
     files = write_files(folder, "robustness", document, "\n".join(lines))
     files.append(folder / "robustness.html")
-    files[-1].write_text(_page(reports), encoding="utf-8")
+    files[-1].write_text(_page(reports), encoding="utf-8", errors="backslashreplace")  # names of files: see `printable`
     return files
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,12 +84,17 @@ _KIND_OF_TYPE: dict[type[sa.types.TypeEngine[Any]], str] = {
 
 @dataclass(frozen=True, slots=True)
 class BackupReport:
-    """What was saved. `missing_blobs`: files that rows name and storage lacks, e.g. of a user erased meanwhile."""
+    """What was saved.
+
+    `missing_blobs`: files that rows name and storage lacks, e.g. of a user erased meanwhile. `damaged_blobs`: files
+    whose bytes have changed; they are left out too, so that one of them does not keep all others from being saved.
+    """
 
     revision: str
     num_rows: int
     num_blobs: int
     missing_blobs: list[str]
+    damaged_blobs: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +118,26 @@ def backup(
 
     Raises:
         Conflict: the folder exists already.
-        Damaged: a file in storage is damaged.
-        Unavailable: the storage does not answer.
+        Unavailable: the storage does not answer. As after any error, nothing is left.
     """
     if folder.exists():
         raise Conflict(f"{folder} exists already: a backup needs a new folder")
     unfinished = folder.with_name(folder.name + ".unfinished")
     if unfinished.exists():
         raise Conflict(f"{unfinished} exists: another backup is running, or was cut off; then remove it")
+    try:
+        report = _save(database, blobs, unfinished, tables, revision or migrate.head())
+        unfinished.rename(folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return report
+
+
+def _save(database: Database, blobs: BlobStore, unfinished: Path, tables: sa.MetaData, revision: str) -> BackupReport:
     (unfinished / "tables").mkdir(parents=True)
     unfinished.chmod(0o700)  # personal data, and hashes of keys
-    manifest: dict[str, Any] = {"format": FORMAT, "revision": revision or migrate.head(), "tables": {}}
+    manifest: dict[str, Any] = {"format": FORMAT, "revision": revision, "tables": {}}
     manifest["created_at"] = utcnow().isoformat()
     with database.read_session() as session:
         for table in tables.sorted_tables:
@@ -135,17 +150,21 @@ def backup(
             for sha256 in session.execute(sa.select(column).distinct()).scalars()
             if sha256 is not None
         }
-    copies, missing = BlobStore((unfinished / "blobs").absolute().as_uri()), []
+    copies = BlobStore((unfinished / "blobs").absolute().as_uri())
+    missing: list[str] = []
+    damaged: list[str] = []
     for sha256 in sorted(wanted):
         try:
             copies.put(blobs.get(sha256))
         except NotFound:
             missing.append(sha256)
-    manifest |= {"num_blobs": len(wanted) - len(missing), "missing_blobs": missing}
+        except Damaged:
+            damaged.append(sha256)
+    num_saved = len(wanted) - len(missing) - len(damaged)
+    manifest |= {"num_blobs": num_saved, "missing_blobs": missing, "damaged_blobs": damaged}
     (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=1))
-    unfinished.rename(folder)
     num_rows = sum(table["num_rows"] for table in manifest["tables"].values())
-    return BackupReport(manifest["revision"], num_rows, manifest["num_blobs"], missing)
+    return BackupReport(revision, num_rows, num_saved, missing, damaged)
 
 
 def require_restorable(url: str, folder: Path) -> None:

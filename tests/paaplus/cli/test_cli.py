@@ -213,6 +213,12 @@ def test_folder_is_added_by_paths_and_an_image_is_deleted(run: Run, tmp_path: Pa
     assert run("images", "delete", added[0]["id"], "--json")["num_retracted"] == 0
     assert len(run("images", "list", "--application", "shop", "--json")) == 2
     run("images", "delete", added[0]["id"], exit_code=1)
+    (tmp_path / "photos" / "sea" / "phone.HEIC").write_bytes(b"x")
+    (tmp_path / "photos" / "bad.jpg").write_bytes(b"x")
+    told = run("images", "add", str(tmp_path / "photos"), "--application", "shop", exit_code=1)
+    assert "left out, because JPEG, PNG and WebP are taken only: 1 .heic" in told
+    told = run("images", "add", str(tmp_path / "photos"), "--application", "a shop", exit_code=1)
+    assert told.count("application 'a shop': 1 to 64 of") == 1, "before a file is read"
     (tmp_path / "empty").mkdir()
     assert "no image file" in run("images", "add", str(tmp_path / "empty"), exit_code=1)
 
@@ -233,6 +239,8 @@ def test_ratings_are_imported_once_and_a_bad_line_is_named(run: Run, deployment:
         base_models.register(session, deployment.blobs, tiny_base(("beauty", "grace")), {"extractor": "none"}, {})
     again_as_grace = tuple("grace" if option == "beauty" else option for option in options)
     assert run("feedback", "import", str(file), *again_as_grace) == {"accepted": 2, "duplicates": 0}
+    file.write_text("user_id,image,rating\n")
+    assert "ratings.csv: no rows below the first line" in run("feedback", "import", str(file), *options, exit_code=1)
     file.write_text("user_id,image,rating\nben,c.png,3\n")
     assert "line 2: no image named 'c.png'" in run("feedback", "import", str(file), *options, exit_code=1)
     file.write_text("user_id,image,rating\nben,a.png,9\n")
@@ -260,6 +268,10 @@ def test_changes_of_mind_in_an_imported_file_are_events_of_their_own(run: Run, t
 def test_mistakes_are_one_line_and_change_nothing(run: Run, deployment: Deployment) -> None:
     assert "does not exist" in run("users", "show", "nobody/here", exit_code=1)
     assert "version 9" in run("adapters", "rollback", ANNA, "--to", "9", "--reason", "r", exit_code=1)
+    assert "--to '1_0': the number" in run("adapters", "rollback", ANNA, "--to", "1_0", "--reason", "r", exit_code=1)
+    assert "the number of a version" in run(
+        "adapters", "rollback", ANNA, "--to", "9" * 20, "--reason", "r", exit_code=1
+    )
     assert "reason" in run("adapters", "rollback", ANNA, "--to", "1", "--reason", " ", exit_code=2)
     user_id = UUID(run("users", "show", ANNA, "--json")["id"])
     assert deployment.active(user_id).number == 2

@@ -316,3 +316,8 @@ def test_export_that_breaks_off_leaves_no_file(shop: Path, run: Run, monkeypatch
     monkeypatch.setattr(export, "write_zip", break_off)
     assert "the storage does not answer" in run("users", "export", "shop/ada", "--to", "ada.zip")
     assert not (shop / "ada.zip").exists()
+
+
+def test_a_word_that_is_no_choice_is_told_without_words_of_the_framework(run: Run, elsewhere: Path) -> None:
+    told = run("jobs", "list", "--state", "nope", exit_code=2)
+    assert "Invalid value for '--state': 'nope' is not one of" in told.replace("│ ", "")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -228,3 +231,60 @@ def test_client_is_light() -> None:
     program = f"import sys, paaplus.client; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@both
+@pytest.mark.parametrize(
+    ("act", "path"),
+    [
+        (lambda c: c.image("../users/ada"), "/v1/images/..%2Fusers%2Fada"),
+        (lambda c: c.remove_image("../users/ada"), "/v1/images/..%2Fusers%2Fada"),
+        (lambda c: c.content("a/b"), "/v1/images/a%2Fb/content"),
+        (lambda c: c.remove_webhook("../users/ada?x"), "/v1/webhooks/..%2Fusers%2Fada%3Fx"),
+    ],
+)
+def test_ids_do_not_lead_to_other_paths(act: Callable[[Any], Any], path: str, is_async: bool) -> None:
+    """An id may come from elsewhere: `DELETE /v1/images/../users/ada` would have erased a user."""
+    server = Server((404, problem("not_found")))
+    with suppress(RequestFailed):
+        run(server, act, is_async=is_async)
+    assert [request.url.raw_path.decode() for request in server.asked] == [path]
+
+
+@both
+@pytest.mark.parametrize("name", ["", ".", ".."])
+@pytest.mark.parametrize("method", ["user", "image", "remove_image", "remove_webhook"])
+def test_what_names_nothing_is_not_asked_for(method: str, name: str, is_async: bool) -> None:
+    server = Server()
+    with pytest.raises(InvalidInput, match="names nothing"):
+        run(server, lambda c: getattr(c, method)(name), is_async=is_async)
+    assert server.asked == []
+
+
+@both
+@pytest.mark.parametrize("path", ["http://evil.example/v1/users", "//evil.example/v1/users", "v1/users", ""])
+def test_the_key_goes_to_this_server_only(path: str, is_async: bool) -> None:
+    server = Server()
+    with pytest.raises(InvalidInput, match="must begin with /v1/"):
+        run(server, lambda c: c.call("GET", path), is_async=is_async)
+    assert server.asked == []
+
+
+def test_a_key_as_a_file_has_it_is_taken_and_what_is_none_is_not_told() -> None:
+    server = Server((200, {"items": [], "next_cursor": None}))
+    with Client("http://x", " canary\n", http_transport=httpx2.MockTransport(server)) as client:
+        assert list(client.users()) == []
+    assert server.asked[0].headers["Authorization"] == "Bearer canary"
+    for key in ("", " \n", "canary\ncanary", "canary canary", "can\u00e4ry"):
+        with pytest.raises(InvalidInput, match="the API key is empty, or has characters that no key has") as caught:
+            Client("http://x", key)
+        assert "can" not in str(caught.value).removeprefix("the API key is empty, or has characters that no key")
+
+
+def test_names_of_uploaded_files_need_not_be_utf8(tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"caf\xe9.png")
+    file.write_bytes(b"x")
+    server = Server((422, problem("invalid_request")))
+    with pytest.raises(RequestFailed):
+        run(server, lambda c: c.upload(file))
+    assert "caf\ufffd".encode() in server.asked[0].content

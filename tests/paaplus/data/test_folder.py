@@ -184,3 +184,36 @@ def test_part_of_a_folder_is_refused_when_a_name_is_unknown_or_nothing_is_left(f
 def test_scene_that_is_called_like_an_image_is_another_one(folder):
     write(folder, "image,scene\na.jpg,image:c.webp\n", "images.csv")
     assert read_folder(folder).num_scenes == 3
+
+
+@pytest.mark.parametrize("name", ["Images.csv", "image.csv", "images.CSV", "images2.csv"])
+def test_a_table_that_would_silently_not_count_is_refused(folder, name):
+    write(folder, "image,scene\na.jpg,park\nb.PNG,park\n", name)
+    with pytest.raises(InvalidInput, match=rf"{name} is not read; if it is images\.csv, call it so"):
+        read_folder(folder)
+    write(folder, "image,scene\na.jpg,park\nb.PNG,park\n", "images.csv")
+    assert read_folder(folder).num_scenes == 2
+
+
+def test_ratings_under_a_near_name_are_found(folder):
+    (folder / "ratings.csv").rename(folder / "rating.csv")
+    with pytest.raises(InvalidInput, match=r"rating\.csv is not read; if it is ratings\.csv"):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize("column", ["Rating_light", "ratings_light", "rating light", "rating-light"])
+def test_a_column_that_is_nearly_an_aspects_is_refused(folder, column):
+    write(folder, f"user_id,image,rating_shape,{column}\nanna,a.jpg,1,2\n")
+    with pytest.raises(InvalidInput, match=rf"line 1: column '{column}' has no meaning; is 'rating_light' meant"):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("aspect", "why"), [(" light", "begins or ends with a space"), ("x" * 65, "has 65 characters")]
+)
+def test_aspects_have_the_names_that_the_platform_takes(folder, aspect, why):
+    with pytest.raises(InvalidInput, match=rf"ratings\.csv, line 1: the aspect .*{why}"):
+        read_folder(folder, aspect=aspect)
+    write(folder, f"user_id,image,rating_shape,rating_{aspect}\nanna,a.jpg,1,2\n")
+    with pytest.raises(InvalidInput, match=rf"ratings\.csv, line 1: the aspect .*{why}"):
+        read_folder(folder)

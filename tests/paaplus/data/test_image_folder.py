@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from paaplus.client import ranking
 from paaplus.data.folder import read_folder
+from paaplus.data.image_folder import IMAGE_SUFFIXES
 from paaplus.data.readable_images import readable_images
 from paaplus.errors import InvalidInput
+from paaplus.image_kinds import PHOTO_SUFFIXES
 
 APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(100)
 PNG_WITHOUT_END = b"\x89PNG\r\n\x1a\n" + bytes(20)
@@ -78,7 +81,7 @@ def test_rated_image_that_is_none_is_refused_at_once(folder: Path) -> None:
     (folder / "images" / "i2.jpg").write_bytes(b"")
     with (
         pytest.warns(UserWarning, match="an empty file"),
-        pytest.raises(InvalidInput, match=r"ratings\.csv: line 4: image 'i2\.jpg' is not in images/"),
+        pytest.raises(InvalidInput, match=r"ratings\.csv: line 4: image 'i2\.jpg' cannot be used: .* and not empty"),
     ):
         read_folder(folder)
 
@@ -150,3 +153,71 @@ def test_people_of_the_table_are_those_who_rated(folder: Path) -> None:
     (folder / "users.csv").write_text("user_id,age\nann,30\nann,31\n")
     with pytest.raises(InvalidInput, match="line 3: user_id 'ann' is on line 2 too"):
         read_folder(folder)
+
+
+@pytest.mark.parametrize("kind", ["webp", "png"])
+def test_a_rated_animation_is_refused_before_features_are_computed(folder: Path, kind: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    file = folder / "images" / f"moves.{kind}"
+    frames[0].save(file, save_all=True, append_images=frames[1:])
+    with (folder / "ratings.csv").open("a") as ratings:
+        ratings.write(f"\nann,{file.name},2\n")
+    with pytest.raises(InvalidInput, match=r"1 rated image\(s\) cannot be read: .*an animation of 2 frames"):
+        readable_images(read_folder(folder))
+    frames[0].save(file, save_all=True)  # one frame: decoding takes it, too
+    assert file.name in readable_images(read_folder(folder)).images
+
+
+def test_spaces_around_a_files_name_are_those_around_a_cell(folder: Path) -> None:
+    """Else the rating of ` i0.jpg` would stand on the file `i0.jpg`."""
+    images = folder / "images"
+    (images / "i0.jpg").rename(images / " i0.jpg")
+    read = read_folder(folder)
+    assert read.image_path("i0.jpg") == images / " i0.jpg"
+    (images / " i1.jpg").write_bytes((images / "i2.jpg").read_bytes())
+    with pytest.raises(InvalidInput, match=r"two files are called 'i1\.jpg': their names differ in spaces around them"):
+        read_folder(folder)
+
+
+@pytest.mark.parametrize("name", ["i9.heic", "sub/i9.jpg"])
+def test_rated_files_that_do_not_count_are_told_apart_from_missing_ones(folder: Path, name: str) -> None:
+    file = folder / "images" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"x")
+    with (folder / "ratings.csv").open("a") as ratings:
+        ratings.write(f"\nann,{name},2\n")
+    with pytest.raises(InvalidInput, match=f"line 6: image '{name}' cannot be used: images are .jpg"):
+        read_folder(folder)
+
+
+def test_copies_of_one_file_are_one_scene_whatever_the_table_says(folder: Path) -> None:
+    """Else one of them would be trained on, and the other one tested."""
+    images = folder / "images"
+    (images / "copy.jpg").write_bytes((images / "i0.jpg").read_bytes())
+    (folder / "images.csv").write_text("image,scene\ni0.jpg,park\ni1.jpg,park\ncopy.jpg,street\ni2.jpg,street\n")
+    read = read_folder(folder)
+    assert read.num_scenes == 3
+    with pytest.warns(
+        UserWarning, match=r"1 image\(s\) with copies in other scenes, now one: 'copy\.jpg' and 'i0\.jpg'"
+    ):
+        usable = readable_images(read)
+    of_image = dict(zip(usable.images, usable.scene_I.tolist(), strict=True))
+    assert len({of_image[name] for name in ("copy.jpg", "i0.jpg", "i1.jpg", "i2.jpg")}) == 1
+    assert usable.num_scenes == 2
+
+
+def test_copies_in_one_scene_change_nothing(folder: Path) -> None:
+    images = folder / "images"
+    (images / "copy.jpg").write_bytes((images / "i0.jpg").read_bytes())
+    (folder / "images.csv").write_text("image,scene\ni0.jpg,park\ncopy.jpg,park\n")
+    read = read_folder(folder)
+    assert readable_images(read) is read
+
+
+def test_all_names_of_jpegs_are_known_to_every_reader_of_folders(folder: Path) -> None:
+    """Browsers on Windows save a JPEG as `.jfif`."""
+    for suffix in ("jpe", "jfif", "JFIF"):
+        (folder / "images" / f"new.{suffix}").write_bytes((folder / "images" / "i1.jpg").read_bytes())
+    assert {"new.jpe", "new.jfif", "new.JFIF"} <= set(read_folder(folder).images)
+    assert set(IMAGE_SUFFIXES) == ranking.SUFFIXES
+    assert {suffix[1:] for suffix in IMAGE_SUFFIXES} <= PHOTO_SUFFIXES

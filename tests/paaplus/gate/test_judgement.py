@@ -217,10 +217,11 @@ def test_first_version_needs_three_to_one_and_a_later_one_even_odds(score: float
 
 
 def test_ratings_that_are_all_alike_are_called_so() -> None:
-    alike = replace(ORDERED, score=-4.0, all_alike=True)
+    alike = replace(ORDERED, score=-4.0, num_alike=40)
     report = judge(replace(errs(10, active=2.0, candidate=1.0), verdict=alike), CONFIG)
     assert report.reason.startswith(
-        "Refused. Order: all 40 answers are alike, so they show no order (odds: 0.018 to 1, needed: 3 to 1)."
+        "Refused. Order: all 40 answers are alike, so they show no order: answers that differ are needed "
+        "(odds: 0.018 to 1, needed: 3 to 1)."
     )
 
 

@@ -76,6 +76,18 @@ def test_ratings_without_an_order_do_not_go_live(follow: str) -> None:
     assert found.all_alike is (follow == "alike")
 
 
+@pytest.mark.parametrize("num", [12, 42, 60])
+def test_all_answers_that_are_alike_are_counted_and_not_the_windows_alone(num: int) -> None:
+    found = verdict(person(num, "alike"))
+    assert found.num_in_window < num
+    assert f"all {num} answers are alike" in wording.order(found, found.needed)
+
+
+def test_answers_of_the_window_that_are_alike_are_told_beside_all() -> None:
+    found = verdict(joined(person(30, "nothing", seed=3), person(32, "alike")))
+    assert "the 2 answers of 62 that follow an order best are alike" in wording.order(found, found.needed)
+
+
 def test_newest_rubbish_is_outside_the_window() -> None:
     found = verdict(joined(person(50, "generic"), person(50, "nothing", seed=5)))
     assert found.stays_live

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from paaplus import image_files
+from paaplus.client import ranking as client_ranking
 from paaplus.db.tables import ImageRow
 from paaplus.errors import InvalidInput, NotFound, Unavailable
 from paaplus.photos import importing
@@ -169,3 +170,23 @@ def test_folders_that_cannot_be_read_are_named(folder: Path, monkeypatch: pytest
     with pytest.warns(UserWarning, match=r"1 folder\(s\) cannot be read: .*trip"):
         found = find_photographs(folder)
     assert len(found) == NUM_PHOTOS // 2
+
+
+def test_a_pipe_that_is_called_as_a_photograph_is_none(folder: Path) -> None:
+    """To open one waits until somebody writes into it."""
+    os.mkfifo(folder / "pipe.jpg")
+    assert "pipe.jpg" not in [file.name for file in find_photographs(folder)]
+
+
+@pytest.mark.parametrize("name", ["@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX", ".thumbnails"])
+def test_folders_of_systems_hold_no_photographs(folder: Path, name: str) -> None:
+    """A NAS keeps thumbnails beside the photographs: `@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg`."""
+    num_photographs = len(find_photographs(folder))
+    place = folder / name / "a.jpg"
+    place.mkdir(parents=True)
+    shutil.copy(next(file for file in folder.iterdir() if file.is_file()), place / "SYNOPHOTO_THUMB_XL.jpg")
+    assert len(find_photographs(folder)) == num_photographs
+    (place / "b.jpg").write_bytes(b"x")
+    assert [file for file in client_ranking.image_files(folder) if name in file.parts] == [], (
+        "nor does the client upload them"
+    )

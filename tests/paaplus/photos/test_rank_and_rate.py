@@ -22,7 +22,7 @@ from paaplus import extras
 from paaplus.cli.main import app
 from paaplus.db.tables import FeedbackRow, JobRow
 from paaplus.db.tables.jobs import JobKind, JobState
-from paaplus.errors import InvalidInput, Unavailable
+from paaplus.errors import Damaged, InvalidInput, Unavailable
 from paaplus.photos import contact_sheet, outcome, ranking, rating
 from paaplus.photos.bursts import Seen, best_of_bursts, find_bursts, look_of
 from paaplus.photos.folder import find_photographs
@@ -325,6 +325,27 @@ def test_the_command_ranks_and_prints_json(
         command(["rank", str(folder), "--in-place"])
 
 
+def test_names_of_files_need_not_be_utf8_and_are_no_formulas(
+    open_here: Opener, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Archives of old programs have names in Latin-1: one of them stopped the whole folder at the end of the work."""
+    monkeypatch.setenv("PAAPLUS_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(starter, "ensure", tiny_starter)
+    one, two, *_ = sorted(folder.iterdir())
+    odd = one.rename(folder / os.fsdecode(b"caf\xe9.png"))
+    two.rename(folder / "=1+1.png")
+    if "\udce9" not in odd.name:
+        pytest.skip("names of files are of another encoding here")
+    folder = folder.rename(folder.with_name(os.fsdecode(b"\xe9t\xe9")))
+    command(["rank", str(folder), "--json", "--csv", str(tmp_path / "all.csv"), "--sheet", str(tmp_path / "a.html")])
+    told = json.loads(capsys.readouterr().out)
+    assert "caf\\udce9.png" in [each["image"] for each in told["photos"]]
+    assert len(told["photos"]) == NUM_PHOTOS
+    assert "caf\\udce9.png" in (tmp_path / "a.html").read_text("utf-8")
+    rows = list(csv.DictReader((tmp_path / "all.csv").read_text("utf-8").splitlines()))
+    assert {"caf\\udce9.png", "'=1+1.png"} <= {row["image"] for row in rows}
+
+
 def test_what_would_fail_at_the_end_is_refused_before_a_file_is_read(
     open_here: Opener, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -382,6 +403,27 @@ def test_copies_are_rated_once_and_the_original_is_the_best_of_them(
     assert [photo.name for photo in ranked.photos if photo.name.startswith("00")] == ["00.jpg", "00 copy.jpg"]
     contact_sheet.write_contact_sheet(platform, ranked, "Trip", "me", tmp_path / "sheet.html")
     assert f"learned from {NUM_PHOTOS} ratings" in (tmp_path / "sheet.html").read_text()
+
+
+def test_a_picture_that_was_lost_does_not_stop_the_sheet(
+    platform: LocalPlatform, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranked = ranking.rank_folder(platform, bring_in(platform, folder))
+    get = platform.blobs.get
+    lost: list[str] = []
+
+    def get_all_but_one(sha256: str) -> bytes:
+        lost.extend([sha256] if not lost else [])
+        if sha256 in lost:
+            raise Damaged("its bytes have changed")
+        return get(sha256)
+
+    monkeypatch.setattr(platform.blobs, "get", get_all_but_one)
+    contact_sheet.write_contact_sheet(platform, ranked, "Trip", "me", tmp_path / "sheet.html")
+    page = (tmp_path / "sheet.html").read_text()
+    assert len(lost) == 1
+    assert page.count('class="photo p') == NUM_PHOTOS - 1
+    assert page.count('class="photo"') == 1
 
 
 def test_a_duplicate_file_is_ranked_beside_its_original(platform: LocalPlatform, folder: Path) -> None:

@@ -210,14 +210,24 @@ def test_backup_that_was_cut_off_is_not_taken_for_one(
         patch.setattr(deployment.blobs, "get", broken)
         with pytest.raises(OSError, match="no space"):
             backup.backup(deployment.database, deployment.blobs, folder)
-    assert not folder.exists()
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith("backup")] == [], "a full disk is freed"
+    (tmp_path / "backup.unfinished").mkdir()  # of a process that was killed
     with pytest.raises(Conflict, match="cut off"):
         backup.backup(deployment.database, deployment.blobs, folder)
-    (tmp_path / "backup.unfinished").rename(tmp_path / "elsewhere")
-    gone = next(iter(deployment.images))
+    (tmp_path / "backup.unfinished").rmdir()
+    gone, changed, *_ = deployment.images
     deployment.blobs.delete(deployment.image_row(gone).sha256)
+    get, changed_sha256 = deployment.blobs.get, deployment.image_row(changed).sha256
+
+    def get_some(sha256: str) -> bytes:
+        if sha256 == changed_sha256:
+            raise Damaged("its bytes have changed")
+        return get(sha256)
+
+    monkeypatch.setattr(deployment.blobs, "get", get_some)
     report = backup.backup(deployment.database, deployment.blobs, folder)
     assert report.missing_blobs == [deployment.image_row(gone).sha256]
+    assert report.damaged_blobs == [changed_sha256], "and all others are saved"
     assert folder.stat().st_mode & 0o077 == 0
     with pytest.raises(Conflict, match="exists already"):
         backup.backup(deployment.database, deployment.blobs, folder)
