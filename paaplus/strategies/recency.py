@@ -29,7 +29,7 @@ def aged(request: TrainingRequest) -> TrainingRequest:
         share_N, share_X = share_X[: len(rows[name])], share_X[len(rows[name]) :]
         aged_N = (getattr(rows[name], f"weight_{letter}") * share_N).astype(np.float32)
         rows[name] = replace(rows[name], **{f"weight_{letter}": aged_N})
-    return replace(request, **rows)
+    return replace(request, **rows, joined=None)
 
 
 def ageing(request: TrainingRequest) -> float:
