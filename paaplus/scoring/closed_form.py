@@ -4,7 +4,7 @@ The residual of a rating over the generic score is regressed on `[1, generic - c
 with Gaussian noise: exact. Comparisons enter by their own likelihood (`comparisons.py`); the posterior is then
 approximated at its mode (Laplace), which Newton's method finds.
 
-Shape letters: N = ratings, C = comparisons, R = taste space dim, P = R + 2 regressors,
+Shape letters: N = ratings, X = some of them, C = comparisons, R = taste space dim, P = R + 2 regressors,
 K = coordinates of the prior, M = kept directions, A = aspects.
 """
 
@@ -54,7 +54,7 @@ def fit_sums(base: BaseScorer, prior: Prior, sums: RatingSums, compared: Compare
         prior: a prior of that base model.
         sums: of all ratings.
         compared: the comparisons.
-        told_N: mask of the ratings whose leave-one-out predictions will be asked for.
+        told_N: mask of the ratings whose leave-one-out predictions may be asked for.
 
     Raises:
         DivergedError: as `fit`.
@@ -99,15 +99,23 @@ class Fitted:
 
     @cached_property
     def loo_NA(self) -> np.ndarray:
-        """Leave-one-out predictions, 0-10, NaN where there is no rating; see `strategies.base.Trained`.
+        """Leave-one-out predictions of all ratings whose rows are at hand, see `loo_of`."""
+        return self.loo_of(np.ones(len(self.generic_NA), np.bool_))
 
-        NaN also of ratings that only their sums tell of.
+    def loo_of(self, told_N: np.ndarray) -> np.ndarray:
+        """Leave-one-out predictions, 0-10; see `strategies.base.Trained`.
+
+        Args:
+            told_N: mask of ratings; the others are NaN, as is what was not rated.
         """
         loo_NA = np.full(self.generic_NA.shape, np.nan, np.float32)
         for a, (regression, posterior) in enumerate(zip(self.regressions, self.posteriors, strict=True)):
-            without_N = regression.target_N - regression.loo_error_of(posterior) * regression.noise_sd_N
-            generic_N = self.generic_NA[regression.used_N, a].astype(np.float64)
-            loo_NA[regression.used_N, a] = np.clip(generic_N + regression.mean_N + without_N, SCORE_MIN, SCORE_MAX)
+            told_X = told_N[regression.used_N]
+            error_X = regression.loo_errors(posterior, told_X) * regression.noise_sd_N[told_X]
+            without_X = regression.mean_N[told_X] + regression.target_N[told_X] - error_X
+            used_N = regression.used_N & told_N
+            generic_X = self.generic_NA[used_N, a].astype(np.float64)
+            loo_NA[used_N, a] = np.clip(generic_X + without_X, SCORE_MIN, SCORE_MAX)
         return loo_NA
 
     @cached_property
@@ -269,11 +277,11 @@ class _Regression:
         scaled_NK = np.concatenate([known.scaled_NK, more_MK])
         return Posterior(scaled_NK, np.concatenate([known.scaled_N, more_MK @ at_K]), around_K=at_K)
 
-    def loo_error_of(self, posterior: Posterior) -> np.ndarray:
-        """Leave-one-out errors of the ratings' rows, in noise sds."""
-        if self.sums is None:
-            return posterior.loo_error_N[: len(self.target_N)]
-        return posterior.loo_errors(*self._scaled_rows())
+    def loo_errors(self, posterior: Posterior, told_X: np.ndarray) -> np.ndarray:
+        """Leave-one-out errors of some of the ratings' rows, in noise sds."""
+        if posterior.is_dual:
+            return posterior.loo_error_N[: len(told_X)][told_X]
+        return posterior.loo_errors(*self._scaled_rows(told_X))
 
     def solve(self) -> Posterior:
         """The posterior; with comparisons, its Gaussian approximation at the mode. Its first rows are the ratings."""
@@ -300,9 +308,10 @@ class _Regression:
                 break
         return posterior
 
-    def _scaled_rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """The ratings' rows and targets, in noise sds."""
-        return self.coordinate_NK / self.noise_sd_N[:, None], self.target_N / self.noise_sd_N
+    def _scaled_rows(self, told_X: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+        """The ratings' rows and targets, or some of them, in noise sds."""
+        noise_sd_X = self.noise_sd_N[told_X]
+        return self.coordinate_NK[told_X] / noise_sd_X[:, None], self.target_N[told_X] / noise_sd_X
 
     def _around(self, mode_K: np.ndarray, rows_NK: np.ndarray, rows_N: np.ndarray) -> Posterior:
         """The regression with the log posterior's gradient and curvature at a point. Its mean is Newton's next."""

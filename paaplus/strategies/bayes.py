@@ -23,8 +23,10 @@ from paaplus.strategy_facts import Facts
 
 FACTS = Facts(adapters=("taste_vector",), prior="learned", earlier="exactly: the posterior of all of it", goes_on=False)
 _STATE = pack({}, {"format": "learner-1", "strategy": "bayes"})  # a refit from the log needs nothing kept
-LIGHTEST: Final = 2.0**-40  # weight of what recency has not made too light to count
-TOLD: Final = 500  # latest ratings that the metrics are about; the gate asks for new ones, which have theirs too
+LIGHTEST: Final = 2.0**-32  # weight of what recency has not made too light to count
+TOLD: Final = (
+    500  # latest ratings that leave-one-out predictions are told of: what metrics are about, and the gate sees
+)
 
 
 def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Trained:
@@ -47,17 +49,16 @@ def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Tr
 def _fitted(request: TrainingRequest, rated: RatedSet, compared: ComparedSet) -> tuple[closed_form.Fitted, np.ndarray]:
     """The posterior, and leave-one-out predictions in order of sequence."""
     base, prior = request.base, request.prior or OwnPrior(request.base)
+    told_N = np.arange(len(rated)) >= len(rated) - TOLD
     order_C = canonical_order.order_of_comparisons(compared)
     ordered, sums = canonical_order.in_order(compared, order_C), sums_of(base, prior, rated, request.memory)
     if sums is not None:
-        told_N = np.isin(rated.sequence_N, request.new.sequence_N, assume_unique=True)
-        told_N[-TOLD:] = True
         fitted = closed_form.fit_sums(base, prior, sums, ordered, told_N)
-        return fitted, fitted.loo_NA
+        return fitted, fitted.loo_of(told_N)
     order_N = canonical_order.order_of_ratings(rated)
     fitted = closed_form.fit(base, prior, canonical_order.in_order(rated, order_N), ordered)
-    loo_NA = np.empty_like(fitted.loo_NA)
-    loo_NA[order_N] = fitted.loo_NA
+    loo_NA = np.empty(rated.target_NA.shape, np.float32)
+    loo_NA[order_N] = fitted.loo_of(told_N[order_N])
     return fitted, loo_NA
 
 

@@ -83,6 +83,8 @@ class KnownRatings:
             base: the base model that all images are projected by.
             images: all images of that log.
         """
+        if log.head == self.log.head:
+            return replace(self, log=log)
         newer, latest, replaced = log.events[len(self.log.events) :], dict(self.latest), set()
         for event in newer:
             before = latest.get(event.image_id)
@@ -174,7 +176,7 @@ class RatingsMemory:
         images = before.images if before is not None else {}
         new_ids = {each for each in _newer(log, before).image_ids() if each not in images}
         read = projections.read(session, base, preference, new_ids)
-        read = replace(read, images={**images, **read.images})
+        read = replace(read, images={**images, **read.images} if new_ids or before is None else images)
         if any(each not in read.images for each in new_ids):
             return read, None
         known = before.followed_by(log, base, read.images) if before is not None else None
