@@ -62,7 +62,8 @@ class Bench:
         self.rng = np.random.default_rng(0)
         self.base = base_of_lite2_shape(self.rng)
         self.images: list[UUID] = []
-        self.num_rated: dict[UUID, int] = {}  # images that a user has rated, each once
+        self.rated_once: dict[UUID, tuple[int, int]] = {}  # a user's first image, and how many from there on
+        self.num_rated_once = 0
         with self.database.session() as session:
             base_models.register(session, blobs, self.base, {"extractor": "none"}, {})
 
@@ -123,8 +124,11 @@ class Bench:
                 intake.append(session, APPLICATION, events, source="bench", settings=self.settings)
 
     def _unrated(self, user_id: UUID) -> int:
-        self.num_rated[user_id] = self.num_rated.get(user_id, 0) + 1
-        return self.num_rated[user_id] - 1
+        """An image that the user has not rated, and nobody else while there are such: no worker has projected it."""
+        first, num = self.rated_once.get(user_id, (self.num_rated_once, 0))
+        self.rated_once[user_id] = first, num + 1
+        self.num_rated_once += 1
+        return (first + num) % len(self.images)
 
     def drain(self) -> tuple[float, int]:
         """Processor seconds and number of the trainings that are due."""

@@ -40,7 +40,7 @@ class ExactSums:
         return _if_exact(sum_HH)
 
     def changed(self, removed_NQ: np.ndarray, added_NQ: np.ndarray) -> ExactSums | None:
-        """Without some of the rows, and with other ones; None as above."""
+        """Without some of the rows, and with other ones; None also if these alone are too many for one product."""
         half_NH = _halves(np.concatenate([removed_NQ, added_NQ]))
         if not np.square(half_NH).sum(axis=0).max(initial=0.0) <= _LARGEST:
             return None

@@ -44,6 +44,9 @@ class TrainingRequest:
     memory: SumsMemory | None = None  # what the process knows of this user's ratings; it changes no bit of the result
     joined: RatedSet | None = None  # past and new as one, where it is at hand
 
+    def __post_init__(self) -> None:
+        assert self.joined is None or len(self.joined) == len(self.past) + len(self.new), "joined is of other ratings"
+
     def sequences(self) -> np.ndarray:
         """The numbers of all its events, in no order."""
         compared = self.new_compared.sequence_C, self.past_compared.sequence_C

@@ -23,7 +23,7 @@ from paaplus.strategy_facts import Facts
 
 FACTS = Facts(adapters=("taste_vector",), prior="learned", earlier="exactly: the posterior of all of it", goes_on=False)
 _STATE = pack({}, {"format": "learner-1", "strategy": "bayes"})  # a refit from the log needs nothing kept
-LIGHTEST: Final = 2.0**-32  # weight of what recency has not made too light to count
+LIGHTEST: Final = 2.0**-24  # weight of a rating that counts: all lighter ones together are below a float32's last bit
 TOLD: Final = (
     500  # latest ratings that leave-one-out predictions are told of: what metrics are about, and the gate sees
 )
@@ -34,12 +34,9 @@ def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Tr
     if should_stop():
         raise TrainingStopped("stopped before the first step")
     rated, compared = request.everything()
-    counts_N = rated.weight_N >= LIGHTEST
-    if counts_N.all():
-        fitted, loo_NA = _fitted(request, rated, compared)
-    else:
-        loo_NA = np.full(rated.target_NA.shape, np.nan, np.float32)
-        fitted, loo_NA[counts_N] = _fitted(request, rated.select(counts_N), compared)
+    counts_N, loo_NA = rated.weight_N >= LIGHTEST, np.full(rated.target_NA.shape, np.nan, np.float32)
+    counted = rated if counts_N.all() else rated.select(counts_N)
+    fitted, loo_NA[counts_N] = _fitted(request, counted, compared)
     metrics = {"num_ratings": float(len(rated)), "num_comparisons": float(len(compared))}
     latest = slice(-TOLD, None)
     metrics |= _errors(fitted.adapter, rated.select(latest), loo_NA[latest])
