@@ -18,8 +18,8 @@ from typing import Final
 
 import numpy as np
 
-GRID_BITS: Final = 30  # a column is rounded to 2^-30 of its unit
-_LOW_BITS: Final = 17  # of the lower half: below 2^16 either way
+GRID_BITS: Final = 34  # a column is rounded to 2^-34 of its unit
+LOW_BITS: Final = 19  # of the lower half: 2^18 at most, either way
 _LARGEST: Final = 2.0**52  # sum of squares; what is computed of a larger one is not below it either, however it rounds
 _TOGETHER: Final = 1_000  # rows, whose halves stay in the processor's cache
 
@@ -54,10 +54,10 @@ class ExactSums:
         """The sums of products of the columns, shape (Q, Q), rounded at the end only."""
         num = len(self.sum_HH) // 2
         high_QQ, mixed_QQ, low_QQ = self.sum_HH[:num, :num], self.sum_HH[:num, num:], self.sum_HH[num:, num:]
-        gram_QQ = (mixed_QQ + mixed_QQ.T) * 2.0**-_LOW_BITS
-        gram_QQ += low_QQ * 4.0**-_LOW_BITS
+        gram_QQ = (mixed_QQ + mixed_QQ.T) * 2.0**-LOW_BITS
+        gram_QQ += low_QQ * 4.0**-LOW_BITS
         gram_QQ += high_QQ
-        gram_QQ *= 4.0 ** (_LOW_BITS - GRID_BITS)
+        gram_QQ *= 4.0 ** (LOW_BITS - GRID_BITS)
         return gram_QQ
 
     @property
@@ -66,15 +66,15 @@ class ExactSums:
 
 
 def _halves(row_NQ: np.ndarray) -> np.ndarray:
-    """The integers that numbers are rounded to, each as two: `2^17 high + low`."""
+    """The integers that numbers are rounded to, each as two: `2^19 high + low`."""
     num = row_NQ.shape[1]
     half_NH = np.empty((len(row_NQ), 2 * num))
     high_NQ, low_NQ = half_NH[:, :num], half_NH[:, num:]
     np.multiply(row_NQ, 2.0**GRID_BITS, out=low_NQ)
     np.rint(low_NQ, out=low_NQ)
-    np.multiply(low_NQ, 2.0**-_LOW_BITS, out=high_NQ)
+    np.multiply(low_NQ, 2.0**-LOW_BITS, out=high_NQ)
     np.rint(high_NQ, out=high_NQ)
-    low_NQ -= high_NQ * 2.0**_LOW_BITS
+    low_NQ -= high_NQ * 2.0**LOW_BITS
     return half_NH
 
 

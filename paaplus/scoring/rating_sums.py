@@ -22,6 +22,7 @@ from paaplus.scoring.priors import OwnPrior, Prior, design
 
 FEWEST: Final = 256  # ratings that are summed row by row, in an order of their content
 _WIDEST_UNIT: Final = 20  # bits by which a regressor may be scaled
+_OF_RESIDUAL: Final = 2.0**-3  # a residual is 10 score points at most
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -120,7 +121,7 @@ def _units(base: BaseScorer) -> np.ndarray:
     )
     bits_PA = np.log2(sd_PA, out=np.zeros_like(sd_PA), where=sd_PA > 0)
     bits_PA = np.clip(np.rint(bits_PA), -_WIDEST_UNIT, _WIDEST_UNIT)
-    return np.vstack([np.exp2(bits_PA), np.ones((1, num_aspects))])
+    return np.vstack([np.exp2(bits_PA), np.full((1, num_aspects), _OF_RESIDUAL)])
 
 
 def _rows(rated: RatedSet, unit_QA: np.ndarray, aspect: int) -> np.ndarray:

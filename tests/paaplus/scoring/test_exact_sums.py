@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from paaplus.scoring import exact_sums
-from paaplus.scoring.exact_sums import GRID_BITS, ExactSums
+from paaplus.scoring.exact_sums import GRID_BITS, LOW_BITS, ExactSums
 
 numbers = st.floats(-200.0, 200.0) | st.floats(-1e-6, 1e-6)
 rows_of_3 = arrays(np.float64, st.tuples(st.integers(0, 12), st.just(3)), elements=numbers)
@@ -71,9 +71,9 @@ def test_what_may_be_rounded_has_no_exact_sums(row: list[float]) -> None:
 
 def test_too_many_rows_have_none_before_any_sum_is_rounded() -> None:
     """The largest sum of squares is told, also where the sums themselves have been rounded already."""
-    row_NQ = np.full((8, 1), 3.0e3)
+    row_NQ = np.full((8, 1), 300.0)
     num_exact = next(num for num in range(1, 100) if ExactSums.of(np.tile(row_NQ, (num, 1))) is None) - 1
-    half = round(3.0e3 * 2.0 ** (GRID_BITS - 17))
+    half = round(300.0 * 2.0 ** (GRID_BITS - LOW_BITS))
     assert 8 * num_exact * half**2 <= 2**52 < 8 * (num_exact + 1) * half**2
     known = ExactSums.of(np.tile(row_NQ, (num_exact, 1)))
     assert known is not None
