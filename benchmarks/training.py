@@ -7,7 +7,7 @@ A base model of the shape of `lite2` (its blocks of features, fitted on simulate
 Celery, policy `bayes`. First: users with 40 + 40 ratings, more and more images on the platform. Then: one user with
 longer and longer histories and 10 new ratings. The first claim warms up and does not count. Images are rated at random,
 so that many ratings of a long history replace earlier ones; with --once nobody rates an image twice. Ratings are random
-too, so that the drift check finds a drift in a long history, which makes old ratings lighter; with --order they are not.
+too, so that the drift check finds a drift in a long history and old ratings become lighter; with --order they are not.
 """
 
 from __future__ import annotations
