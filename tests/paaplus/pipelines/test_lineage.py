@@ -13,6 +13,7 @@ from paaplus.services.adaptation.snapshot import read_snapshot
 from paaplus.services.feedback.counted_events import TRAINED_ON_NOTHING, TrainedUpTo
 from paaplus.services.feedback.intake import NewEvent
 from paaplus.settings import Settings
+from tests.support.databases import on_one_database
 from tests.support.deployment import Deployment
 
 
@@ -35,6 +36,7 @@ def likes(deployment: Deployment, user: UUID, images: range) -> list[NewEvent]:
     ]
 
 
+@on_one_database
 def test_what_is_held_out_is_neither_new_nor_past(deployment: Deployment) -> None:
     user = deployment.add_user()
     deployment.rate(user, range(60))
