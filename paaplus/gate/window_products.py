@@ -227,15 +227,22 @@ def _solve_tridiagonal(
 ) -> tuple[np.ndarray, np.ndarray]:
     """`ratio p' (I + ratio T)^-1 p` (T, W, D, D) and `log det(I + ratio T)` (T, W), by elimination."""
     num_windows, num_directions, num_columns = rotated_WMD.shape
-    ratio_T1 = ratio_T[:, None]
+    ratio_T1, right_MDW = ratio_T[:, None], np.ascontiguousarray(rotated_WMD.transpose(1, 2, 0))
+    diagonal_MW = np.ascontiguousarray(diagonal_WM.T)
+    beside_MW = np.concatenate([np.zeros((1, num_windows)), beside_WM.T])  # of each direction and the one before
     pivot_MTW = np.empty((num_directions, len(ratio_T), num_windows))
-    left_MTWD = np.empty((num_directions, len(ratio_T), num_windows, num_columns))
-    pivot_MTW[0], left_MTWD[0] = 1.0 + ratio_T1 * diagonal_WM[:, 0], rotated_WMD[:, 0]
-    for m in range(1, num_directions):
-        beside_TW = ratio_T1 * beside_WM[:, m - 1]
-        factor_TW = beside_TW / pivot_MTW[m - 1]
-        pivot_MTW[m] = 1.0 + ratio_T1 * diagonal_WM[:, m] - factor_TW * beside_TW
-        left_MTWD[m] = rotated_WMD[:, m] - factor_TW[..., None] * left_MTWD[m - 1]
-    left_TWMD = left_MTWD.transpose(1, 2, 0, 3)
-    weighted_TWMD = left_TWMD * (ratio_T[:, None] / pivot_MTW).transpose(1, 2, 0)[..., None]
-    return left_TWMD.transpose(0, 1, 3, 2) @ weighted_TWMD, np.log(pivot_MTW).sum(axis=0)
+    pivot_TW, left_DTW = np.ones(pivot_MTW.shape[1:]), np.zeros((num_columns, *pivot_MTW.shape[1:]))
+    summed = [np.zeros_like(left_DTW[apart:]) for apart in range(num_columns)]
+    for m in range(num_directions):
+        beside_TW = ratio_T1 * beside_MW[m]
+        factor_TW = beside_TW / pivot_TW
+        pivot_TW = np.subtract(1.0 + ratio_T1 * diagonal_MW[m], factor_TW * beside_TW, out=pivot_MTW[m])
+        left_DTW = right_MDW[m][:, None] - factor_TW * left_DTW
+        weighted_DTW = left_DTW * (ratio_T1 / pivot_TW)
+        for apart, sum_XTW in enumerate(summed):  # of columns and themselves, the next ones, and so on
+            sum_XTW += left_DTW[: num_columns - apart] * weighted_DTW[apart:]
+    solved_TWDD = np.empty((len(ratio_T), num_windows, num_columns, num_columns))
+    for apart, sum_XTW in enumerate(summed):
+        for d, sum_TW in enumerate(sum_XTW):
+            solved_TWDD[:, :, d, d + apart] = solved_TWDD[:, :, d + apart, d] = sum_TW
+    return solved_TWDD, np.log(pivot_MTW).sum(axis=0)
