@@ -24,9 +24,7 @@ from paaplus.strategy_facts import Facts
 FACTS = Facts(adapters=("taste_vector",), prior="learned", earlier="exactly: the posterior of all of it", goes_on=False)
 _STATE = pack({}, {"format": "learner-1", "strategy": "bayes"})  # a refit from the log needs nothing kept
 LIGHTEST: Final = 2.0**-24  # weight of a rating that counts: all lighter ones together are below a float32's last bit
-TOLD: Final = (
-    500  # latest ratings that leave-one-out predictions are told of: what metrics are about, and the gate sees
-)
+TOLD: Final = 500  # latest ratings whose leave-one-out predictions are told, to the metrics and to the gate
 
 
 def fit(request: TrainingRequest, should_stop: ShouldStop = lambda: False) -> Trained:
