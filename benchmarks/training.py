@@ -7,7 +7,8 @@ A base model of the shape of `lite2` (its blocks of features, fitted on simulate
 Celery, policy `bayes`. First: users with 40 + 40 ratings, more and more images on the platform. Then: one user with
 longer and longer histories and 10 new ratings. The first claim warms up and does not count. Images are rated at random,
 so that many ratings of a long history replace earlier ones; with --once nobody rates an image twice. Ratings are random
-too, so that the drift check finds a drift in a long history and old ratings become lighter; with --order they are not.
+too, and a long history that comes at once looks like a drift, which makes old ratings lighter; with --order ratings
+follow an order, and no drift makes them lighter.
 """
 
 from __future__ import annotations
@@ -180,12 +181,13 @@ def main() -> None:
     parser.add_argument("--images", default="1000,10000")
     parser.add_argument("--history", default="50,1000,5000")
     parser.add_argument("--once", action="store_true", help="nobody rates an image twice")
-    parser.add_argument("--order", action="store_true", help="ratings follow an order: they are not random")
+    parser.add_argument("--order", action="store_true", help="ratings follow an order and keep their weight")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     found: list[dict[str, object]] = []
+    policy = {"drift": {"recency_half_life": 0}} if options.order else {}
     with tempfile.TemporaryDirectory() as home:
         bench = Bench(Path(home), options.claim, order=options.order)
         print(f"features {bench.base.feature_dim}, taste {bench.base.taste_dim}", flush=True)
@@ -195,7 +197,7 @@ def main() -> None:
         garbage.leave_out_what_is_there()  # as a worker does when it starts
         for num_images in [int(num) for num in options.images.split(",")]:
             bench.add_images(num_images)
-            users = bench.add_users(options.users)
+            users = bench.add_users(options.users, **policy)
             for _turn in range(2):
                 for user in users:
                     bench.rate(user, 40, once=options.once)
@@ -205,7 +207,7 @@ def main() -> None:
             found.append({**row, **bench.parts_ms(options.users)})
             print(found[-1], flush=True)
         for length in [int(num) for num in options.history.split(",")]:
-            [user] = bench.add_users(1)
+            [user] = bench.add_users(1, **policy)
             bench.rate(user, length, once=options.once)
             bench.drain()
             bench.rate(user, 10, once=options.once)
