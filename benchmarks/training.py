@@ -1,12 +1,14 @@
 """Processor milliseconds of a training through queue and worker, beside the closed form alone, in the same run.
 
     python benchmarks/training.py [--users 48] [--claim 16] [--images 1000,10000] [--history 50,1000,5000] [--once]
-        [--record]
+        [--order] [--record]
 
 A base model of the shape of `lite2` (its blocks of features, fitted on simulated ratings), SQLite, one worker without
 Celery, policy `bayes`. First: users with 40 + 40 ratings, more and more images on the platform. Then: one user with
 longer and longer histories and 10 new ratings. The first claim warms up and does not count. Images are rated at random,
-so that many ratings of a long history replace earlier ones; with --once nobody rates an image twice.
+so that many ratings of a long history replace earlier ones; with --once nobody rates an image twice. Ratings are random
+too, and a long history that comes at once looks like a drift, which makes old ratings lighter; with --order ratings
+follow an order, and no drift makes them lighter.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ APPLICATION = "bench"
 class Bench:
     """A deployment with a base model of lite2's shape, to which images and users are added."""
 
-    def __init__(self, home: Path, claim: int, **settings: str) -> None:
+    def __init__(self, home: Path, claim: int, *, order: bool = False, **settings: str) -> None:
         self.settings = Settings(home=home, claim_size=claim, **settings)  # type: ignore[arg-type]
         migrate.upgrade(self.settings.resolved_database_url)
         self.database = Database(self.settings.resolved_database_url)
@@ -62,7 +64,9 @@ class Bench:
         self.rng = np.random.default_rng(0)
         self.base = base_of_lite2_shape(self.rng)
         self.images: list[UUID] = []
-        self.num_rated: dict[UUID, int] = {}  # images that a user has rated, each once
+        self.worth: list[float] | None = [] if order else None  # of each image; None: ratings are random
+        self.rated_once: dict[UUID, tuple[int, int]] = {}  # a user's first image, and how many from there on
+        self.num_rated_once = 0
         with self.database.session() as session:
             base_models.register(session, blobs, self.base, {"extractor": "none"}, {})
 
@@ -85,6 +89,8 @@ class Bench:
                     [self._features(i, f.tobytes()) for i, f in zip(ids, features_ID, strict=True)],
                 )
             self.images += ids
+            if self.worth is not None:
+                self.worth += np.clip(5 + features_ID[:, :5].astype(np.float64).sum(1), 0, 10).tolist()
 
     def _features(self, image_id: UUID, data: bytes) -> dict[str, object]:
         row = {"extractor_digest": self.base.extractor_digest, "image_id": image_id, "data": data,
@@ -106,25 +112,37 @@ class Bench:
         return [row.id for row in rows]
 
     def rate(self, user_id: UUID, count: int, *, once: bool = False) -> None:
-        """Random ratings of random images, or of images that the user has not rated."""
+        """Ratings of random images, or of images that the user has not rated."""
         for first in range(0, count, 1_000):
+            chosen = [
+                self._unrated(user_id) if once else int(self.rng.integers(len(self.images)))
+                for _ in range(min(1_000, count - first))
+            ]
             events = [
                 NewEvent(
                     index=n,
                     user_id=user_id,
                     event_id=str(new_id()),
                     kind=FeedbackKind.RATING,
-                    image_id=self.images[self._unrated(user_id) if once else int(self.rng.integers(len(self.images)))],
-                    payload={"ratings": {"beauty": float(self.rng.uniform(0, 10))}, "scale": {"min": 0, "max": 10}},
+                    image_id=self.images[image],
+                    payload={"ratings": {"beauty": self._rating_of(image)}, "scale": {"min": 0, "max": 10}},
                 )
-                for n in range(min(1_000, count - first))
+                for n, image in enumerate(chosen)
             ]
             with self.database.session() as session:
                 intake.append(session, APPLICATION, events, source="bench", settings=self.settings)
 
+    def _rating_of(self, image: int) -> float:
+        if self.worth is None:
+            return float(self.rng.uniform(0, 10))
+        return float(np.clip(self.worth[image] + self.rng.normal(), 0, 10))
+
     def _unrated(self, user_id: UUID) -> int:
-        self.num_rated[user_id] = self.num_rated.get(user_id, 0) + 1
-        return self.num_rated[user_id] - 1
+        """An image that the user has not rated, and nobody else while there are such: no worker has projected it."""
+        first, num = self.rated_once.get(user_id, (self.num_rated_once, 0))
+        self.rated_once[user_id] = first, num + 1
+        self.num_rated_once += 1
+        return (first + num) % len(self.images)
 
     def drain(self) -> tuple[float, int]:
         """Processor seconds and number of the trainings that are due."""
@@ -163,13 +181,15 @@ def main() -> None:
     parser.add_argument("--images", default="1000,10000")
     parser.add_argument("--history", default="50,1000,5000")
     parser.add_argument("--once", action="store_true", help="nobody rates an image twice")
+    parser.add_argument("--order", action="store_true", help="ratings follow an order and keep their weight")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     found: list[dict[str, object]] = []
+    policy = {"drift": {"recency_half_life": 0}} if options.order else {}
     with tempfile.TemporaryDirectory() as home:
-        bench = Bench(Path(home), options.claim)
+        bench = Bench(Path(home), options.claim, order=options.order)
         print(f"features {bench.base.feature_dim}, taste {bench.base.taste_dim}", flush=True)
         bench.add_images(400)
         bench.rate(bench.add_users(1)[0], 40)
@@ -177,7 +197,7 @@ def main() -> None:
         garbage.leave_out_what_is_there()  # as a worker does when it starts
         for num_images in [int(num) for num in options.images.split(",")]:
             bench.add_images(num_images)
-            users = bench.add_users(options.users)
+            users = bench.add_users(options.users, **policy)
             for _turn in range(2):
                 for user in users:
                     bench.rate(user, 40, once=options.once)
@@ -187,7 +207,7 @@ def main() -> None:
             found.append({**row, **bench.parts_ms(options.users)})
             print(found[-1], flush=True)
         for length in [int(num) for num in options.history.split(",")]:
-            [user] = bench.add_users(1)
+            [user] = bench.add_users(1, **policy)
             bench.rate(user, length, once=options.once)
             bench.drain()
             bench.rate(user, 10, once=options.once)
@@ -197,7 +217,7 @@ def main() -> None:
         bench.database.dispose()
     if options.record:
         given = f"--users {options.users} --claim {options.claim} --images {options.images} --history {options.history}"
-        given += " --once" if options.once else ""
+        given += (" --once" if options.once else "") + (" --order" if options.order else "")
         record_rows("training", f"python benchmarks/training.py {given}", found)
 
 

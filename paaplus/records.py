@@ -80,8 +80,8 @@ class RatedSet:
         if np.isinf(self.target_NA).any():
             raise InvalidInput(f"{what} with infinite targets")
 
-    def select(self, index: np.ndarray) -> Self:
-        """The rows of a boolean mask or of increasing positions."""
+    def select(self, index: np.ndarray | slice) -> Self:
+        """The rows of a boolean mask, of increasing positions, or of a slice, which is a view."""
         return type(self)(*(getattr(self, name)[index] for name in _RATED))
 
     @classmethod

@@ -31,11 +31,13 @@ class LongLog:
     Attributes:
         first_N: the number of the first event on each rated image.
         compared: all latest comparisons, of which the evidence takes some of each block.
+        taste_sum_N2: the sums of the rated images' numbers, see `fingerprints`; None: not at hand.
         memory: what the process knows; None: nothing.
     """
 
     first_N: np.ndarray
     compared: ComparedSet
+    taste_sum_N2: np.ndarray | None = None
     memory: EvidenceMemory | None = None
 
 
@@ -86,8 +88,11 @@ def ratings_of(feedback: Feedback, aspect: int) -> BlockRows | LongRatings | Non
     ratings = taste_NR, rated.generic_NA[used_N, aspect], rated.target_NA[used_N, aspect]
     if feedback.long is not None:
         start_B = np.searchsorted(feedback.block_N[used_N], np.arange(feedback.num_blocks + 1))
-        first_N = feedback.long.first_N[used_N]
-        return LongRatings(ratings, start_B, first_N, NUM_LONG_DIRECTIONS, prior, aspect, feedback.long.memory)
+        long = feedback.long
+        taste_sum_N2 = long.taste_sum_N2[used_N] if long.taste_sum_N2 is not None else None
+        return LongRatings(
+            ratings, start_B, long.first_N[used_N], taste_sum_N2, NUM_LONG_DIRECTIONS, prior, aspect, long.memory
+        )
     design_NP, column_N3 = regressors.of_ratings(*ratings, prior.mean(aspect))
     row_NK = prior.coordinates_together(design_NP, aspect)
     return _block_rows(row_NK, column_N3, feedback.block_N[used_N], feedback.num_blocks)

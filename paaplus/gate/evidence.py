@@ -161,7 +161,7 @@ def gather(
     def active(taste_NR: np.ndarray, generic_NA: np.ndarray) -> np.ndarray:
         return generic_NA if reference is None else reference.score(taste_NR, generic_NA)
 
-    everything = RatedSet.concatenate(request.past, request.new)
+    everything, _ = request.everything()
     candidate_NA = np.full(everything.target_NA.shape, np.nan) if trained.loo_NA is None else trained.loo_NA
     is_new_N = everything.sequence_N > boundary  # the reference was trained on the others
     new = everything if is_new_N.all() else everything.select(is_new_N)

@@ -66,12 +66,14 @@ class KnownWindows:
         before_X2 = np.concatenate([np.zeros((1, 2), np.uint64), np.cumsum(fingerprint_X2, axis=0, dtype=np.uint64)])
         self._before_B2 = before_X2[start_B]
         self.known = memory.get(basis) if memory is not None else None
+        self._asked: tuple[np.ndarray, list[bytes]] | None = None
 
     def unknown(self, window_W2: np.ndarray) -> np.ndarray:
         """Mask of the windows whose evidence is not known."""
         if self.known is None:
             return np.ones(len(window_W2), np.bool_)
-        return np.array([key not in self.known.windows for key in self._keys_of(window_W2)], np.bool_)
+        windows = self.known.windows
+        return np.array([key not in windows for key in self._keys(window_W2)], np.bool_)
 
     def sums(self) -> list[BlockSums | None]:
         """Those of each block; None: they are not known."""
@@ -86,14 +88,20 @@ class KnownWindows:
         sums_B: Sequence[BlockSums] = (),
     ) -> np.ndarray:
         """The evidence of all windows, given that of those that were not known. The process keeps it from now on."""
-        keys = self._keys_of(window_W2)
+        keys = self._keys(window_W2)
         known = dict(self.known.windows) if self.known is not None else {}
-        new = [key for key, is_new in zip(keys, self.unknown(window_W2), strict=True) if is_new]
+        new = [key for key in keys if key not in known]
         known.update(zip(new, measured_X.tolist(), strict=True))
         if self._memory is not None:
             sums = dict(zip(self._block_keys, sums_B, strict=True)) if sums_B else {}
             self._memory.put(self._basis, KnownEvidence(direction_PM, {key: known[key] for key in keys}, sums))
         return np.array([known[key] for key in keys])
+
+    def _keys(self, window_W2: np.ndarray) -> list[bytes]:
+        """As `_keys_of`; those of the same windows are asked for twice."""
+        if self._asked is None or self._asked[0] is not window_W2:
+            self._asked = window_W2, self._keys_of(window_W2)
+        return self._asked[1]
 
     def _keys_of(self, window_W2: np.ndarray) -> list[bytes]:
         start_W, end_W = window_W2.T

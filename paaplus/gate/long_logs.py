@@ -20,9 +20,9 @@ from paaplus.gate import regressors
 from paaplus.gate.blocks import block_starts
 from paaplus.gate.eigenvectors import leading_directions
 from paaplus.gate.evidence_memory import EvidenceMemory, KnownWindows
-from paaplus.gate.fingerprints import scrambled, word_sums
 from paaplus.gate.window_products import NUM_BY_ROWS, BlockRows, BlockSums
 from paaplus.records import ComparedSet
+from paaplus.scoring.fingerprints import scrambled, word_sums
 from paaplus.scoring.priors import Prior
 
 LONG_LOG: Final = 256  # answers
@@ -59,6 +59,7 @@ class LongRatings:
         ratings: taste (N, R), generic scores (N,) and ratings (N,), in order.
         start_B: the first rating of every block, and the number of ratings; one more than blocks.
         first_N: the number of the first event on each rated image.
+        taste_sum_N2: the sums of the images' numbers, see `fingerprints`; None: not at hand.
         num_directions: M at most.
         prior: what they are judged by.
         aspect: likewise.
@@ -70,6 +71,7 @@ class LongRatings:
         ratings: tuple[np.ndarray, np.ndarray, np.ndarray],
         start_B: np.ndarray,
         first_N: np.ndarray,
+        taste_sum_N2: np.ndarray | None,
         num_directions: int,
         prior: Prior,
         aspect: int,
@@ -78,7 +80,8 @@ class LongRatings:
         self._ratings, self._start_B, self._num_directions = ratings, start_B, num_directions
         self._prior, self._aspect = prior, aspect
         self._first_X = np.argsort(first_N, kind="stable")[: milestone(len(first_N), num_directions)]
-        image_N2 = word_sums(ratings[:2])
+        image_N2 = word_sums(ratings[:1]) if taste_sum_N2 is None else taste_sum_N2
+        image_N2 = image_N2 + word_sums(ratings[1:2], 1)
         shaping_2 = scrambled(image_N2[self._first_X]).sum(axis=0)
         fingerprint_N2 = scrambled(image_N2 + word_sums(ratings[2:], 2))
         self._windows = KnownWindows(_basis(prior, aspect, shaping_2), fingerprint_N2, start_B, memory)

@@ -96,6 +96,7 @@ class JudgedFeedback:
         config: of the gate.
         cache: evidence of windows that earlier verdicts on the same feedback, and less of it, have measured.
         first_N: the number of the first event on each rated image that counts; None: that of its latest rating.
+        taste_sum_N2: the sums of the rated images' numbers, see `fingerprints`; None: not at hand.
         memory: the evidence of long logs that the process knows; None: nothing.
     """
 
@@ -105,6 +106,7 @@ class JudgedFeedback:
     config: GateConfig
     cache: EvidenceCache | None = None
     first_N: np.ndarray | None = None
+    taste_sum_N2: np.ndarray | None = None
     memory: EvidenceMemory | None = None
 
     @cached_property
@@ -146,7 +148,7 @@ class JudgedFeedback:
     @property
     def _long_log(self) -> LongLog:
         first_N = self.rated.sequence_N if self.first_N is None else self.first_N
-        return LongLog(first_N, self.compared, self.memory)
+        return LongLog(first_N, self.compared, self.taste_sum_N2, self.memory)
 
 
 def feedback_verdict(

@@ -4,7 +4,8 @@ A window's rows X (in coordinates of the prior) and columns C (1, generic score,
 times the noise, the covariance `S = I + ratio X X'`. Needed are `C' S^-1 C` and `log det S`, for a dozen ratios.
 
 Short windows, by rows: one Cholesky factor of the rows from a window's start on holds those of all its ends, because
-the factor of a leading part is the leading part of the factor. With C as further rows, it holds `L^-1 C` as well.
+the factor of a leading part is the leading part of the factor. With C as further rows, it holds `L^-1 C` as well. From
+a window's end backwards it holds those of all its starts, likewise.
 Long windows, by directions: a window's Gram matrix is made tridiagonal once (Householder), and every ratio is then
 solved in a number of operations that grows with the number of directions only.
 
@@ -102,12 +103,22 @@ class BlockRows:
         log_det_TW = np.zeros((len(ratio_T), len(window_W2)))
         short_W = np.flatnonzero((num_W > 0) & (num_W <= NUM_BY_ROWS))
         if len(short_W):
-            found = self._by_rows(self.start_B[start_W[short_W]], num_W[short_W], ratio_T)
+            first_W, end_W = self.start_B[start_W[short_W]], self.start_B[end_W[short_W]]
+            if len(np.unique(end_W)) < len(np.unique(first_W)):  # windows with one end share a factor from there on
+                found = self._reversed._by_rows(len(self.row_NM) - end_W, num_W[short_W], ratio_T)
+            else:
+                found = self._by_rows(first_W, num_W[short_W], ratio_T)
             solved_TWDD[:, short_W], log_det_TW[:, short_W] = found
         long_W = np.flatnonzero(num_W > NUM_BY_ROWS)
         if len(long_W):
             solved_TWDD[:, long_W], log_det_TW[:, long_W] = self._by_directions(window_W2[long_W], ratio_T)
         return solved_TWDD, log_det_TW
+
+    @property
+    def _reversed(self) -> BlockRows:
+        """The rows from the last one on, without blocks."""
+        kernel_NN = None if self.kernel_NN is None else self.kernel_NN[::-1, ::-1]
+        return BlockRows(self.row_NM[::-1], self.column_ND[::-1], np.zeros(1, np.int64), kernel_NN)
 
     def _by_rows(self, first_W: np.ndarray, num_W: np.ndarray, ratio_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of windows of `num` rows from their first one on: sums over the rows of the factor of all from there on."""
@@ -183,7 +194,10 @@ def _diagonal(num: int) -> slice:
 
 def _before_each(value_BXY: np.ndarray) -> np.ndarray:
     """Sums over the blocks before each one, and over all; one more than blocks."""
-    return np.concatenate([np.zeros((1, *value_BXY.shape[1:])), np.cumsum(value_BXY, axis=0)])
+    before_BXY = np.zeros((len(value_BXY) + 1, *value_BXY.shape[1:]))
+    for place, value_XY in enumerate(value_BXY):  # `np.cumsum` takes ten times as long along the first axis
+        np.add(before_BXY[place], value_XY, out=before_BXY[place + 1])
+    return before_BXY
 
 
 def _tridiagonal(
@@ -213,15 +227,22 @@ def _solve_tridiagonal(
 ) -> tuple[np.ndarray, np.ndarray]:
     """`ratio p' (I + ratio T)^-1 p` (T, W, D, D) and `log det(I + ratio T)` (T, W), by elimination."""
     num_windows, num_directions, num_columns = rotated_WMD.shape
-    ratio_T1 = ratio_T[:, None]
+    ratio_T1, right_MDW = ratio_T[:, None], np.ascontiguousarray(rotated_WMD.transpose(1, 2, 0))
+    diagonal_MW = np.ascontiguousarray(diagonal_WM.T)
+    beside_MW = np.concatenate([np.zeros((1, num_windows)), beside_WM.T])  # of each direction and the one before
     pivot_MTW = np.empty((num_directions, len(ratio_T), num_windows))
-    left_MTWD = np.empty((num_directions, len(ratio_T), num_windows, num_columns))
-    pivot_MTW[0], left_MTWD[0] = 1.0 + ratio_T1 * diagonal_WM[:, 0], rotated_WMD[:, 0]
-    for m in range(1, num_directions):
-        beside_TW = ratio_T1 * beside_WM[:, m - 1]
-        factor_TW = beside_TW / pivot_MTW[m - 1]
-        pivot_MTW[m] = 1.0 + ratio_T1 * diagonal_WM[:, m] - factor_TW * beside_TW
-        left_MTWD[m] = rotated_WMD[:, m] - factor_TW[..., None] * left_MTWD[m - 1]
-    left_TWMD = left_MTWD.transpose(1, 2, 0, 3)
-    weighted_TWMD = left_TWMD * (ratio_T[:, None] / pivot_MTW).transpose(1, 2, 0)[..., None]
-    return left_TWMD.transpose(0, 1, 3, 2) @ weighted_TWMD, np.log(pivot_MTW).sum(axis=0)
+    pivot_TW, left_DTW = np.ones(pivot_MTW.shape[1:]), np.zeros((num_columns, *pivot_MTW.shape[1:]))
+    summed = [np.zeros_like(left_DTW[apart:]) for apart in range(num_columns)]
+    for m in range(num_directions):
+        beside_TW = ratio_T1 * beside_MW[m]
+        factor_TW = beside_TW / pivot_TW
+        pivot_TW = np.subtract(1.0 + ratio_T1 * diagonal_MW[m], factor_TW * beside_TW, out=pivot_MTW[m])
+        left_DTW = right_MDW[m][:, None] - factor_TW * left_DTW
+        weighted_DTW = left_DTW * (ratio_T1 / pivot_TW)
+        for apart, sum_XTW in enumerate(summed):  # of columns and themselves, the next ones, and so on
+            sum_XTW += left_DTW[: num_columns - apart] * weighted_DTW[apart:]
+    solved_TWDD = np.empty((len(ratio_T), num_windows, num_columns, num_columns))
+    for apart, sum_XTW in enumerate(summed):
+        for d, sum_TW in enumerate(sum_XTW):
+            solved_TWDD[:, :, d, d + apart] = solved_TWDD[:, :, d + apart, d] = sum_TW
+    return solved_TWDD, np.log(pivot_MTW).sum(axis=0)

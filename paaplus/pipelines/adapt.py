@@ -24,8 +24,8 @@ from paaplus.db.tables.jobs import RunOutcome
 from paaplus.errors import LeaseLost, TrainingStopped
 from paaplus.gate import Evidence, FeedbackVerdict, gather, judge, wording
 from paaplus.pipelines.claim_reading import Opened, is_by_hand, open_snapshot, read_together
-from paaplus.pipelines.context import Outcome, Running, outcome_of
-from paaplus.pipelines.learning_sets import compared_set, prequential, rated_set, verdicts_on
+from paaplus.pipelines.context import Outcome, Running, WorkerContext, outcome_of
+from paaplus.pipelines.learning_sets import compared_set, prequential, verdicts_on
 from paaplus.pipelines.lineage import Lineage, SortedFeedback, lineage_of, must_train, sort_feedback
 from paaplus.pipelines.robustness import robustness_evidence
 from paaplus.queue import jobs
@@ -176,7 +176,7 @@ def _prepare(opened: Opened, reached: tuple[FeedbackVerdict | Exception, float])
     )
     if not (feedback.num_new or must_train(snapshot, lineage)):
         return _finished(running, snapshot, feedback, result)
-    request = _request(context.device, snapshot, lineage, feedback)
+    request = _request(context, snapshot, lineage, feedback)
     return _Prepared(running, snapshot, verdict, lineage, feedback, request, result)
 
 
@@ -198,22 +198,24 @@ def _is_live(snapshot: Snapshot) -> bool:
     return snapshot.active is not None and snapshot.active.number > MATCHED_NUMBER
 
 
-def _request(device: str, snapshot: Snapshot, lineage: Lineage, feedback: SortedFeedback) -> TrainingRequest:
+def _request(context: WorkerContext, snapshot: Snapshot, lineage: Lineage, feedback: SortedFeedback) -> TrainingRequest:
     policy = snapshot.policy
     return TrainingRequest(
         strategy=policy.strategy,
         adapter_kind=policy.adapter,
         config=policy.training,
         base=snapshot.base,
-        new=rated_set(snapshot, feedback.new),
-        past=rated_set(snapshot, feedback.past),
+        new=feedback.new,
+        past=feedback.past,
         parent=lineage.parent,
         state=lineage.state,
-        device=device,
+        device=context.device,
         new_compared=compared_set(snapshot, feedback.new_compared),
         past_compared=compared_set(snapshot, feedback.past_compared),
         prior=snapshot.starting_point.prior if policy.strategy in PRIOR_STRATEGIES else None,
         center=snapshot.starting_point.center if policy.strategy not in PRIOR_STRATEGIES else None,
+        memory=context.sums.of(snapshot.user_id),
+        joined=feedback.training,
     )
 
 
@@ -328,13 +330,13 @@ def _evidence(user: _Prepared, trained: Trained) -> Evidence:
     snapshot, reference_row = user.snapshot, user.lineage.reference_row
     # Held-out feedback from before a drift describes the taste that the user no longer has.
     since = snapshot.drifted_since or 0
-    held_out = [rating for rating in user.feedback.held_out if rating.sequence > since]
+    held_out = user.feedback.held_out
     held_out_compared = [each for each in user.feedback.held_out_compared if each.sequence > since]
     evidence = gather(
         user.request,
         trained,
         user.lineage.reference,
-        rated_set(snapshot, held_out),
+        held_out.select(held_out.sequence_N > since) if since else held_out,
         compared_set(snapshot, held_out_compared),
         reference_row.high_water_sequence if reference_row else 0,
         pool_PR=snapshot.pool_PR,

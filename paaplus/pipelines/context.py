@@ -13,6 +13,7 @@ from paaplus.db.engine import Database
 from paaplus.queue import jobs
 from paaplus.queue.jobs import Lease
 from paaplus.services.adaptation.known_logs import KnownLogs
+from paaplus.services.adaptation.known_sums import KnownSums
 from paaplus.services.adaptation.projections import Projections
 from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.settings import Settings
@@ -63,6 +64,11 @@ class WorkerContext:
     def logs(self) -> KnownLogs:
         """The feedback logs that trainings have read."""
         return KnownLogs()
+
+    @cached_property
+    def sums(self) -> KnownSums:
+        """The sums of many ratings that trainings have made."""
+        return KnownSums()
 
     @cached_property
     def evidence(self) -> KnownEvidenceCache:

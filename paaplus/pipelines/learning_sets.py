@@ -19,17 +19,9 @@ from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import OwnPrior
 from paaplus.services.adaptation.snapshot import Snapshot
 from paaplus.services.feedback import arrays
-from paaplus.services.feedback.feedback_log import LatestComparison, LatestLike, LatestRating
+from paaplus.services.feedback.feedback_log import LatestComparison, LatestLike
 
 log = structlog.get_logger(__name__)
-
-
-def rated_set(snapshot: Snapshot, ratings: list[LatestRating]) -> RatedSet:
-    """Some of `snapshot.ratings`, in order of sequence, as arrays."""
-    if len(ratings) == len(snapshot.ratings):
-        return snapshot.rated
-    sequence_N = np.array([rating.sequence for rating in ratings], np.int64)
-    return snapshot.rated.select(np.searchsorted(snapshot.rated.sequence_N, sequence_N))
 
 
 def compared_set(snapshot: Snapshot, answers: Sequence[LatestComparison | LatestLike]) -> ComparedSet:
@@ -58,7 +50,7 @@ def _judged(snapshot: Snapshot, memory: EvidenceMemory) -> JudgedFeedback:
     prior = snapshot.starting_point.prior or OwnPrior(snapshot.base)
     gate, compared = snapshot.policy.gate, compared_set(snapshot, answers)
     user = JudgedFeedback(judged.rated, compared, prior, gate, memory=memory)
-    return replace(user, first_N=judged.first_N) if user.is_long else user
+    return replace(user, first_N=judged.first_N, taste_sum_N2=judged.taste_sum_N2) if user.is_long else user
 
 
 def prequential(base: BaseScorer, reference: Adapter | None, new: RatedSet) -> dict[str, Any]:

@@ -1,15 +1,21 @@
-"""Which version a training continues from, and which of the user's feedback is new to that version."""
+"""Which version a training continues from, and which of the user's feedback is new to that version.
+
+Shape letter: N = ratings.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from paaplus.configs import PRIOR_STRATEGIES
 from paaplus.db.tables import AdapterRow
+from paaplus.records import RatedSet
 from paaplus.scoring.adapters import Adapter, adapter_from_bytes
 from paaplus.services.adaptation.snapshot import Snapshot
 from paaplus.services.feedback.counted_events import TRAINED_ON_NOTHING, TrainedUpTo, trained_up_to
-from paaplus.services.feedback.feedback_log import LatestComparison, LatestLike, LatestRating
+from paaplus.services.feedback.feedback_log import LatestComparison, LatestLike
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,15 @@ class Lineage:
 
 @dataclass(frozen=True)
 class SortedFeedback:
-    """The user's latest ratings, and comparisons and likes: new to the parent, past, and held out."""
+    """The user's latest ratings, and comparisons and likes: new to the parent, past, and held out.
 
-    new: list[LatestRating]
-    past: list[LatestRating]
-    held_out: list[LatestRating]
+    `training`: new and past ratings as one.
+    """
+
+    training: RatedSet
+    new: RatedSet
+    past: RatedSet
+    held_out: RatedSet
     new_compared: list[LatestComparison | LatestLike]
     past_compared: list[LatestComparison | LatestLike]
     held_out_compared: list[LatestComparison | LatestLike]
@@ -80,16 +90,22 @@ def must_train(snapshot: Snapshot, lineage: Lineage) -> bool:
 
 def sort_feedback(snapshot: Snapshot, up_to: TrainedUpTo) -> SortedFeedback:
     """The latest feedback on images with features, sorted by whether a version that was trained up to here has it."""
-    log, usable, ratings = snapshot.log, snapshot.images, snapshot.ratings
+    log, usable = snapshot.log, snapshot.images
     compared = [answer for answer in log.latest_compared() if usable.keys() >= set(answer.image_ids)]
-    training = [rating for rating in ratings if not rating.held_out]
     training_compared = [answer for answer in compared if not answer.held_out]
-    new = [rating for rating in training if log.is_new(up_to, rating)]
-    known = {rating.sequence for rating in new}
+    training, held_out = snapshot.training_and_held_out()
+    if log.is_plain:  # then the new ones are the last ones, which need not be copied
+        num_past = int(np.searchsorted(training.sequence_N, up_to.high_water, side="right"))
+        past, new = training.select(slice(num_past)), training.select(slice(num_past, None))
+    else:
+        new_sequences = [r.sequence for r in snapshot.ratings if not r.held_out and log.is_new(up_to, r)]
+        is_new_N = np.isin(training.sequence_N, new_sequences, assume_unique=True)
+        past, new = training.select(~is_new_N), training.select(is_new_N)
     return SortedFeedback(
+        training=training,
         new=new,
-        past=[rating for rating in training if rating.sequence not in known],
-        held_out=[rating for rating in ratings if rating.held_out],
+        past=past,
+        held_out=held_out,
         new_compared=[answer for answer in training_compared if log.is_new(up_to, answer)],
         past_compared=[answer for answer in training_compared if not log.is_new(up_to, answer)],
         held_out_compared=[answer for answer in compared if answer.held_out],

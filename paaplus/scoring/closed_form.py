@@ -4,7 +4,7 @@ The residual of a rating over the generic score is regressed on `[1, generic - c
 with Gaussian noise: exact. Comparisons enter by their own likelihood (`comparisons.py`); the posterior is then
 approximated at its mode (Laplace), which Newton's method finds.
 
-Shape letters: N = ratings, C = comparisons, R = taste space dim, P = R + 2 regressors,
+Shape letters: N = ratings, X = some of them, C = comparisons, R = taste space dim, P = R + 2 regressors,
 K = coordinates of the prior, M = kept directions, A = aspects.
 """
 
@@ -20,8 +20,9 @@ from paaplus.records import SCORE_MAX, SCORE_MIN, ComparedSet, RatedSet, is_like
 from paaplus.scoring.adapters import MAX_NUMBERS, TasteVector, Uncertainty
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.comparisons import log_likelihood, slope_and_curvature
-from paaplus.scoring.posterior import Posterior
+from paaplus.scoring.posterior import Posterior, RowSums
 from paaplus.scoring.priors import SCORE_CENTER, OwnPrior, Prior, design
+from paaplus.scoring.rating_sums import RatingSums
 
 _MAX_NEWTON_STEPS = 50
 _TOLERANCE = 1e-10  # size of a step, in prior standard deviations
@@ -42,9 +43,35 @@ def fit(base: BaseScorer, prior: Prior, rated: RatedSet, compared: ComparedSet) 
         DivergedError: the squares of some numbers are not finite.
     """
     regressions = [_Regression.of(rated, compared, prior, a) for a in range(len(base.aspects))]
+    return _fitted(base, prior, rated.generic_NA, regressions)
+
+
+def fit_sums(base: BaseScorer, prior: Prior, sums: RatingSums, compared: ComparedSet, told_N: np.ndarray) -> Fitted:
+    """The same from sums over the ratings, at a cost that does not grow with their number.
+
+    Args:
+        base: the base model.
+        prior: a prior of that base model.
+        sums: of all ratings.
+        compared: the comparisons.
+        told_N: mask of the ratings whose leave-one-out predictions may be asked for.
+
+    Raises:
+        DivergedError: as `fit`.
+    """
+    told, regressions = sums.rated.select(told_N), []
+    for a in range(len(base.aspects)):
+        regression = _Regression.of(told, compared, prior, a)
+        used_N = told_N.copy()
+        used_N[told_N] = regression.used_N
+        regressions.append(replace(regression, used_N=used_N, sums=sums.under(prior, a)))
+    return _fitted(base, prior, sums.rated.generic_NA, regressions)
+
+
+def _fitted(base: BaseScorer, prior: Prior, generic_NA: np.ndarray, regressions: list[_Regression]) -> Fitted:
     posteriors = [regression.solve() for regression in regressions]
     weights = [prior.weights(posterior.mean_K, a) for a, posterior in enumerate(posteriors)]
-    return Fitted(base.digest, prior, rated.generic_NA, regressions, posteriors, np.column_stack(weights))
+    return Fitted(base.digest, prior, generic_NA, regressions, posteriors, np.column_stack(weights))
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +99,23 @@ class Fitted:
 
     @cached_property
     def loo_NA(self) -> np.ndarray:
-        """Leave-one-out predictions, 0-10, NaN where there is no rating; see `strategies.base.Trained`."""
+        """Leave-one-out predictions of all ratings whose rows are at hand, see `loo_of`."""
+        return self.loo_of(np.ones(len(self.generic_NA), np.bool_))
+
+    def loo_of(self, told_N: np.ndarray) -> np.ndarray:
+        """Leave-one-out predictions, 0-10; see `strategies.base.Trained`.
+
+        Args:
+            told_N: mask of ratings; the others are NaN, as is what was not rated.
+        """
         loo_NA = np.full(self.generic_NA.shape, np.nan, np.float32)
         for a, (regression, posterior) in enumerate(zip(self.regressions, self.posteriors, strict=True)):
-            without_N = regression.target_N - posterior.loo_error_N[: len(regression.target_N)] * regression.noise_sd_N
-            generic_N = self.generic_NA[regression.used_N, a].astype(np.float64)
-            loo_NA[regression.used_N, a] = np.clip(generic_N + regression.mean_N + without_N, SCORE_MIN, SCORE_MAX)
+            told_X = told_N[regression.used_N]
+            error_X = regression.loo_errors(posterior, told_X) * regression.noise_sd_N[told_X]
+            without_X = regression.mean_N[told_X] + regression.target_N[told_X] - error_X
+            used_N = regression.used_N & told_N
+            generic_X = self.generic_NA[used_N, a].astype(np.float64)
+            loo_NA[used_N, a] = np.clip(generic_X + without_X, SCORE_MIN, SCORE_MAX)
         return loo_NA
 
     @cached_property
@@ -179,7 +217,10 @@ def posterior_of(rated: RatedSet, compared: ComparedSet, prior: Prior, aspect: i
 
 @dataclass(frozen=True, eq=False)
 class _Regression:
-    """One aspect's regression. Targets are ratings less the generic score and the part of the prior mean."""
+    """One aspect's regression. Targets are ratings less the generic score and the part of the prior mean.
+
+    `sums` are those of all ratings; the rows of ratings are then some of these, of which more is to be told.
+    """
 
     coordinate_NK: np.ndarray
     target_N: np.ndarray
@@ -192,6 +233,7 @@ class _Regression:
     pair_weight_C: np.ndarray
     noise_sd: float
     prior_sd_K: np.ndarray | None = None  # of the coordinates, which are in units of it; None: 1
+    sums: RowSums | None = None
 
     @classmethod
     def of(cls, rated: RatedSet, compared: ComparedSet, prior: Prior, aspect: int) -> _Regression:
@@ -231,17 +273,25 @@ class _Regression:
 
     def at(self, at_K: np.ndarray, more_MK: np.ndarray) -> Posterior:
         """The posterior around a point, with more rows that say nothing against it. Its first rows are the ratings."""
-        rows_NK, rows_N = self.coordinate_NK / self.noise_sd_N[:, None], self.target_N / self.noise_sd_N
-        known = self._around(at_K, rows_NK, rows_N)
+        known = self._around(at_K, *self._scaled_rows())
         scaled_NK = np.concatenate([known.scaled_NK, more_MK])
         return Posterior(scaled_NK, np.concatenate([known.scaled_N, more_MK @ at_K]), around_K=at_K)
 
+    def loo_errors(self, posterior: Posterior, told_X: np.ndarray) -> np.ndarray:
+        """Leave-one-out errors of some of the ratings' rows, in noise sds."""
+        if posterior.is_dual:
+            return posterior.loo_error_N[: len(told_X)][told_X]
+        return posterior.loo_errors(*self._scaled_rows(told_X))
+
     def solve(self) -> Posterior:
         """The posterior; with comparisons, its Gaussian approximation at the mode. Its first rows are the ratings."""
-        rows_NK, rows_N = self.coordinate_NK / self.noise_sd_N[:, None], self.target_N / self.noise_sd_N
+        rows_NK, rows_N = self._scaled_rows()
+        if self.sums is not None:
+            rows_NK, rows_N = rows_NK[:0], rows_N[:0]
+        posterior = Posterior(rows_NK, rows_N, sums=self.sums)
         if not len(self.preference_C):
-            return Posterior(rows_NK, rows_N)
-        mode_K = Posterior(rows_NK, rows_N).mean_K
+            return posterior
+        mode_K = posterior.mean_K
         posterior = self._around(mode_K, rows_NK, rows_N)
         value = self._log_posterior(mode_K, rows_NK, rows_N)
         for _ in range(_MAX_NEWTON_STEPS):
@@ -258,6 +308,11 @@ class _Regression:
                 break
         return posterior
 
+    def _scaled_rows(self, told_X: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+        """The ratings' rows and targets, or some of them, in noise sds."""
+        noise_sd_X = self.noise_sd_N[told_X]
+        return self.coordinate_NK[told_X] / noise_sd_X[:, None], self.target_N[told_X] / noise_sd_X
+
     def _around(self, mode_K: np.ndarray, rows_NK: np.ndarray, rows_N: np.ndarray) -> Posterior:
         """The regression with the log posterior's gradient and curvature at a point. Its mean is Newton's next."""
         difference_C = self.pair_mean_C + self.pair_CK @ mode_K
@@ -266,17 +321,24 @@ class _Regression:
         pseudo_C = self.pair_CK @ mode_K + self.pair_weight_C * slope_C / precision_C
         root_C = np.sqrt(precision_C)
         return Posterior(
-            np.concatenate([rows_NK, root_C[:, None] * self.pair_CK]), np.concatenate([rows_N, root_C * pseudo_C])
+            np.concatenate([rows_NK, root_C[:, None] * self.pair_CK]),
+            np.concatenate([rows_N, root_C * pseudo_C]),
+            sums=self.sums,
         )
 
     def _log_posterior(self, at_K: np.ndarray, rows_NK: np.ndarray, rows_N: np.ndarray) -> float:
         difference_C = self.pair_mean_C + self.pair_CK @ at_K
         log_likelihood_C = log_likelihood(difference_C, self.preference_C, np.array(self.noise_sd))
         gaussian = np.square(rows_N - rows_NK @ at_K).sum() + at_K @ at_K
+        if self.sums is not None:
+            gaussian += self.sums.square + at_K @ (self.sums.gram_KK @ at_K - 2.0 * self.sums.moment_K)
         return float(self.pair_weight_C @ log_likelihood_C - 0.5 * gaussian)
 
 
 def _energy(regression: _Regression) -> np.ndarray:
     """Mean square of every coordinate over the images of the feedback, shape (K,), above 0; without feedback all 1."""
-    row_NK = np.concatenate([regression.coordinate_NK, regression.pair_CK])
+    row_NK, sums = np.concatenate([regression.coordinate_NK, regression.pair_CK]), regression.sums
+    if sums is not None and sums.num_rows:
+        square_K = sums.gram_KK.diagonal() * regression.noise_sd**2 + np.square(regression.pair_CK).sum(0)
+        return np.maximum(square_K / (sums.num_rows + len(regression.pair_CK)), _SMALLEST_ENERGY)
     return np.maximum(np.square(row_NK).mean(0), _SMALLEST_ENERGY) if len(row_NK) else np.ones(row_NK.shape[1])

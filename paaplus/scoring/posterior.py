@@ -3,7 +3,7 @@
 Rows are scaled: regressors and targets are divided by the standard deviation of the noise, so that the precisions of
 prior and noise are both the identity.
 
-Shape letters: N = rows, K = coordinates, M = kept directions.
+Shape letters: N = rows, K = coordinates, M = kept directions, X = some rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,25 @@ from scipy.linalg import blas, cho_factor, cho_solve, lapack
 from paaplus.errors import DivergedError
 
 _NUM_SQUARINGS = 3  # of the matrix in the power method: its eighth power
+_FEW = 32  # coordinates for each direction
 _SMALLEST = 1e-12  # least eigenvalue, as a share of the total energy
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RowSums:
+    """What a posterior needs of further rows, which are not at hand: sums over them.
+
+    Attributes:
+        gram_KK: of products of their regressors.
+        moment_K: of products of regressors and targets.
+        square: of squares of their targets.
+        num_rows: how many they are.
+    """
+
+    gram_KK: np.ndarray
+    moment_K: np.ndarray
+    square: float
+    num_rows: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +43,7 @@ class Posterior:
     """Posterior of K coordinates, given N scaled rows; for N = 0 the prior. Solves the smaller of the two systems.
 
     `around_K` replaces the mean by a point that was found otherwise, by gradient steps say: Laplace's approximation.
+    `sums` are those of further rows.
 
     Raises:
         DivergedError: (at the first use) the squares of the rows are not finite.
@@ -33,15 +52,17 @@ class Posterior:
     scaled_NK: np.ndarray
     scaled_N: np.ndarray
     around_K: np.ndarray | None = None
+    sums: RowSums | None = None
 
     @cached_property
     def mean_K(self) -> np.ndarray:
         """Posterior mean, float64."""
         if self.around_K is not None:
             return self.around_K
-        if self._is_dual:
+        if self.is_dual:
             return self.scaled_NK.T @ self._dual_N
-        return self._solved(self.scaled_NK.T @ self.scaled_N)
+        moment_K = self.scaled_NK.T @ self.scaled_N
+        return self._solved(moment_K if self.sums is None else moment_K + self.sums.moment_K)
 
     @cached_property
     def loo_error_N(self) -> np.ndarray:
@@ -49,23 +70,28 @@ class Posterior:
 
         By the closed form for linear smoothers, without N refits.
         """
-        if self._is_dual:
+        if self.is_dual:
             return self._dual_N / np.square(self._root).sum(0)
-        rooted_NK = blas.dtrmm(1.0, self._root, self.scaled_NK.T, lower=1).T  # half of a product: root is triangular
-        leverage_N = np.einsum("nk,nk->n", rooted_NK, rooted_NK)
-        return (self.scaled_N - self.scaled_NK @ self.mean_K) / (1.0 - leverage_N)
+        return self.loo_errors(self.scaled_NK, self.scaled_N)
+
+    def loo_errors(self, scaled_XK: np.ndarray, scaled_X: np.ndarray) -> np.ndarray:
+        """The same of some scaled rows, which may be among those that only their sums tell of."""
+        assert not self.is_dual, "of fewer rows than coordinates all errors are known together"
+        rooted_XK = blas.dtrmm(1.0, self._root, scaled_XK.T, lower=1).T  # half of a product: root is triangular
+        leverage_X = np.einsum("xk,xk->x", rooted_XK, rooted_XK)
+        return np.asarray((scaled_X - scaled_XK @ self.mean_K) / (1.0 - leverage_X))
 
     @cached_property
     def covariance_KK(self) -> np.ndarray:
         """Posterior covariance, float64."""
-        if self._is_dual:
+        if self.is_dual:
             return np.eye(self.scaled_NK.shape[1]) - self._reduction_KN @ self._reduction_KN.T
         return self._root.T @ self._root
 
     @cached_property
     def variance_K(self) -> np.ndarray:
         """The diagonal of the posterior covariance."""
-        if self._is_dual:
+        if self.is_dual:
             return 1.0 - np.square(self._reduction_KN).sum(1)
         return np.square(self._root).sum(0)
 
@@ -80,9 +106,11 @@ class Posterior:
             num_directions: the largest M; M is never above the number of rows.
         """
         root_K = np.sqrt(energy_K)
-        if self._is_dual:
+        if self.is_dual:
             weighted_KN = root_K[:, None] * self._reduction_KN
             return self._reduction_KN @ _leading(weighted_KN.T @ weighted_KN, num_directions)
+        if _FEW * num_directions <= len(root_K):  # then products with them are cheaper than powers of a matrix
+            return self.scaled_reduction(np.ones(len(root_K)), energy_K, num_directions)
         reduction_KK = root_K[:, None] * (np.eye(len(root_K)) - self.covariance_KK) * root_K
         direction_KM = _leading(reduction_KK, num_directions)
         product_KM = reduction_KK @ direction_KM
@@ -104,7 +132,7 @@ class Posterior:
         def narrowed(direction_KM: np.ndarray) -> np.ndarray:
             image_KM = root_K1 * direction_KM
             inner_KM = sd_K[:, None] * image_KM
-            if self._is_dual:
+            if self.is_dual:
                 spread_KM = inner_KM - self._reduction_KN @ (self._reduction_KN.T @ inner_KM)
             else:
                 spread_KM = self._root.T @ (self._root @ inner_KM)
@@ -120,13 +148,16 @@ class Posterior:
         return seen_KM @ turn_MM / np.sqrt(np.maximum(value_M, _SMALLEST * energy_K.sum())) / root_K1
 
     @property
-    def _is_dual(self) -> bool:
-        return self.scaled_NK.shape[0] < self.scaled_NK.shape[1]
+    def is_dual(self) -> bool:
+        """Whether the system has as many unknowns as there are rows, which are fewer than coordinates."""
+        return self.sums is None and self.scaled_NK.shape[0] < self.scaled_NK.shape[1]
 
     @cached_property
     def _factor(self) -> np.ndarray:
         """The lower Cholesky factor of the system."""
-        gram = self.scaled_NK @ self.scaled_NK.T if self._is_dual else self.scaled_NK.T @ self.scaled_NK
+        gram = self.scaled_NK @ self.scaled_NK.T if self.is_dual else self.scaled_NK.T @ self.scaled_NK
+        if self.sums is not None:
+            gram += self.sums.gram_KK
         gram.flat[:: len(gram) + 1] += 1.0
         if not len(gram):
             return gram

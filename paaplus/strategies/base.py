@@ -19,6 +19,7 @@ from paaplus.records import NO_COMPARISONS, ComparedSet, RatedSet
 from paaplus.scoring.adapters import Adapter, TasteVector
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import Prior
+from paaplus.scoring.rating_sums import SumsMemory
 
 ShouldStop = Callable[[], bool]
 
@@ -40,6 +41,11 @@ class TrainingRequest:
     past_compared: ComparedSet = NO_COMPARISONS  # every earlier, still valid one
     prior: Prior | None = None  # what the closed form starts from; None: the base model's own
     center: TasteVector | None = None  # where gradient strategies start, and count the penalty from; None: no change
+    memory: SumsMemory | None = None  # what the process knows of this user's ratings; it changes no bit of the result
+    joined: RatedSet | None = None  # past and new as one, where it is at hand
+
+    def __post_init__(self) -> None:
+        assert self.joined is None or len(self.joined) == len(self.past) + len(self.new), "joined is of other ratings"
 
     def sequences(self) -> np.ndarray:
         """The numbers of all its events, in no order."""
@@ -49,7 +55,8 @@ class TrainingRequest:
     def everything(self) -> tuple[RatedSet, ComparedSet]:
         """All ratings and comparisons, past and new, in order of sequence."""
         compared = ComparedSet.concatenate(self.past_compared, self.new_compared)
-        return RatedSet.concatenate(self.past, self.new), compared
+        joined = self.joined if self.joined is not None else RatedSet.concatenate(self.past, self.new)
+        return joined, compared
 
 
 @dataclass(frozen=True)
@@ -60,5 +67,5 @@ class Trained:
     state: bytes
     metrics: dict[str, float]
     # What the same fit without that one rating would have scored, `past` and `new` together in order of sequence; NaN
-    # where an aspect was not rated. None: there is no such closed form.
+    # where an aspect was not rated, and where there are very many past ratings: of some. None: no such closed form.
     loo_NA: np.ndarray | None = None

@@ -29,7 +29,11 @@ def aged(request: TrainingRequest) -> TrainingRequest:
         share_N, share_X = share_X[: len(rows[name])], share_X[len(rows[name]) :]
         aged_N = (getattr(rows[name], f"weight_{letter}") * share_N).astype(np.float32)
         rows[name] = replace(rows[name], **{f"weight_{letter}": aged_N})
-    return replace(request, **rows)
+    joined = request.joined
+    if joined is not None:
+        order_N = np.argsort(np.concatenate([rows["past"].sequence_N, rows["new"].sequence_N]))
+        joined = replace(joined, weight_N=np.concatenate([rows["past"].weight_N, rows["new"].weight_N])[order_N])
+    return replace(request, **rows, joined=joined)
 
 
 def ageing(request: TrainingRequest) -> float:

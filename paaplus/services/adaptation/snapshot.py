@@ -83,8 +83,16 @@ class Snapshot:
     def rated(self) -> RatedSet:
         """`ratings` as arrays."""
         if self._known is not None:
-            return self._known.rated
+            return self._known.all.rated
         return arrays.rated_set(self.ratings, self.base.aspects, self.inputs)
+
+    def training_and_held_out(self) -> tuple[RatedSet, RatedSet]:
+        """`rated` in two: what trains, and what is held out."""
+        if self._known is not None:
+            training, held_out = self._known.parts
+            return training.rated, held_out.rated
+        held_out_N = np.array([rating.held_out for rating in self.ratings], np.bool_)
+        return self.rated.select(~held_out_N), self.rated.select(held_out_N)
 
     @cached_property
     def first_N(self) -> np.ndarray:
@@ -93,6 +101,11 @@ class Snapshot:
             return self._known.first_N
         first_of = self.log.first_ratings()
         return np.array([first_of[rating.image_id] for rating in self.ratings], np.int64)
+
+    @property
+    def taste_sum_N2(self) -> np.ndarray | None:
+        """The sums of the numbers of each of `rated`, see `fingerprints`; None: not at hand."""
+        return self._known.taste_sum_N2 if self._known is not None else None
 
     @property
     def _known(self) -> KnownRatings | None:

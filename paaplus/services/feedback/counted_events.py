@@ -75,7 +75,7 @@ class CountedEvents:
 
     def trained(self, trained_up_to: TrainedUpTo) -> set[int]:
         """All events except retractions that a version was trained on, by sequence."""
-        if self._is_plain:
+        if self.is_plain:
             return {sequence for sequence in self.trainable() if sequence <= trained_up_to.high_water}
         return {sequence for sequence in self.trainable() if self.was_trained_on(trained_up_to, sequence)}
 
@@ -114,7 +114,7 @@ class CountedEvents:
         )
 
     @property
-    def _is_plain(self) -> bool:
+    def is_plain(self) -> bool:
         """Whether all events count, as of most users."""
         return not self.exclusions and not self.retractions
 

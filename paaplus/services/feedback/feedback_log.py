@@ -225,7 +225,7 @@ class FeedbackLog(CountedEvents):
 
     def is_new(self, trained_up_to: TrainedUpTo, latest: LatestAnswer) -> bool:
         """Whether a version was not trained on all events of this answer."""
-        if self._is_plain:
+        if self.is_plain:
             return latest.sequence > trained_up_to.high_water
         return any(not self.was_trained_on(trained_up_to, sequence) for sequence in latest.sequences)
 

@@ -10,10 +10,10 @@ import pytest
 
 from paaplus.gate import FeedbackVerdict, JudgedFeedback, KnownEvidence, feedback_verdicts, verdict
 from paaplus.gate.blocks import block_starts
-from paaplus.gate.fingerprints import scrambled, word_sums
 from paaplus.gate.long_logs import milestone, starts_by_number
 from paaplus.gate.window_products import BlockRows, BlockSums
 from paaplus.records import RatedSet
+from paaplus.scoring.fingerprints import scrambled, word_sums
 from tests.paaplus.gate.test_verdicts_together import KINDS, feedback, wide_prior
 
 PRIOR, OTHER_PRIOR = wide_prior(np.random.default_rng(0)), wide_prior(np.random.default_rng(1))

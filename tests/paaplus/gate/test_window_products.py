@@ -44,6 +44,29 @@ def test_every_window_is_as_worked_out_directly(
             assert log_det_TW[t, w] == pytest.approx(log_det, abs=1e-11)
 
 
+@pytest.mark.parametrize("with_kernel", [False, True])
+def test_windows_with_one_end_are_as_worked_out_directly(with_kernel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    factors: list[int] = []
+    factor = BlockRows._factor
+
+    def counted(self: BlockRows, first: int, num: int, ratio_T: np.ndarray) -> np.ndarray:
+        factors.append(num)
+        return factor(self, first, num, ratio_T)
+
+    monkeypatch.setattr(BlockRows, "_factor", counted)
+    blocks = rows([3, 40, 0, 1, 9], 4)
+    if with_kernel:
+        blocks = BlockRows(blocks.row_NM, blocks.column_ND, blocks.start_B, blocks.row_NM @ blocks.row_NM.T)
+    windows = [(start, 5) for start in range(5)]
+    solved_TWDD, log_det_TW = blocks.products(np.array(windows), RATIOS)
+    for w, window in enumerate(windows):
+        for t, ratio in enumerate(RATIOS):
+            expected, log_det = directly(blocks, window, float(ratio))
+            np.testing.assert_allclose(solved_TWDD[t, w], expected, atol=1e-10)
+            assert log_det_TW[t, w] == pytest.approx(log_det, abs=1e-10)
+    assert factors == [53], "one factor for all of them"
+
+
 def test_moments_are_sums_over_the_window() -> None:
     blocks = rows([4, 0, 6], 2)
     [first, nothing, everything] = blocks.moments(np.array([(0, 1), (1, 2), (0, 3)]))

@@ -13,6 +13,11 @@ from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.types import utcnow
 from paaplus.gate import verdict
 from paaplus.pipelines.context import WorkerContext
+from paaplus.records import RatedSet
+from paaplus.scoring import rating_sums
+from paaplus.scoring.base_scorer import BaseScorer
+from paaplus.scoring.fingerprints import word_sums
+from paaplus.scoring.rating_sums import RatingSums
 from paaplus.services.adaptation import known_ratings
 from paaplus.services.adaptation.known_logs import KnownLogs
 from paaplus.services.adaptation.known_ratings import KnownRatings, RatingsMemory
@@ -83,6 +88,10 @@ def test_what_is_known_and_added_to_is_what_is_read_anew(
         np.testing.assert_array_equal(found.first_N, expected.first_N)
         for name in ("sequence_N", "taste_NR", "generic_NA", "target_NA", "weight_N", "answered_at_N"):
             np.testing.assert_array_equal(getattr(found.rated, name), getattr(expected.rated, name))
+            for part, other in zip(found.training_and_held_out(), expected.training_and_held_out(), strict=True):
+                np.testing.assert_array_equal(getattr(part, name), getattr(other, name))
+        if found.taste_sum_N2 is not None:
+            np.testing.assert_array_equal(found.taste_sum_N2, word_sums([expected.rated.taste_NR]))
     assert any(num_added), "of ratings that are known only newer ones are read"
 
 
@@ -107,6 +116,32 @@ def test_a_worker_that_knows_a_long_log_judges_it_as_one_that_does_not(
     assert [each.pop("log_odds") for each in of_knowing] == pytest.approx([e.pop("log_odds") for e in of_forgetting])
     assert of_knowing == of_forgetting
     assert len({each["num_answers"] for each in of_knowing}) == 4
+
+
+def test_a_worker_that_knows_sums_trains_the_bytes_of_one_that_does_not(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rating_sums, "FEWEST", 15)
+    user, known = deployment.add_user(), []
+    changed_to = RatingSums.changed_to
+
+    def counted(self: RatingSums, base: BaseScorer, rated: RatedSet) -> RatingSums | None:
+        known.append(changed_to(self, base, rated))
+        return known[-1]
+
+    monkeypatch.setattr(RatingSums, "changed_to", counted)
+    for turn in range(3):
+        deployment.rate(user, range(10 * turn, 10 * turn + 12), prefix=f"{turn}")
+        deployment.work()
+    num_known = len(known)
+    assert num_known > 0
+    assert None not in known
+    deployment.context = WorkerContext(deployment.database, deployment.blobs, deployment.settings, worker="new")
+    deployment.retrain(user)
+    deployment.work()
+    assert len(known) == num_known
+    *_, knowing, forgetting = deployment.versions(user)
+    assert forgetting.digest == knowing.digest
 
 
 def last_report(deployment: Deployment, user_id: UUID) -> dict[str, object]:

@@ -9,6 +9,7 @@ Shape letters: X = rows, F = words of a row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -26,8 +27,9 @@ def word_sums(columns: Sequence[np.ndarray], first_place: int = 0) -> np.ndarray
     """
     sum_X2 = np.zeros((len(columns[0]), 2), np.uint64)
     for place, column in enumerate(columns, first_place):
-        word_XF = np.ascontiguousarray(column).view(np.uint32).reshape(len(column), -1).astype(np.uint64)
-        sum_X2 += word_XF @ _multipliers(place, word_XF.shape[1])
+        num_words = math.prod(column.shape[1:]) * column.itemsize // 4
+        word_XF = np.ascontiguousarray(column).view(np.uint32).reshape(len(column), num_words)
+        sum_X2 += word_XF.astype(np.uint64) @ _multipliers(place, num_words)
     return sum_X2
 
 
