@@ -15,11 +15,11 @@ from paaplus.chaos.ledger import Ledger, Scored
 from paaplus.chaos.oracle import Oracle
 from paaplus.configs import MATCH_STRATEGY
 from paaplus.db.clock import db_now
+from paaplus.db.exclusions import is_excluded
 from paaplus.db.tables import (
     AdapterHistoryRow,
     AdapterRow,
     Base,
-    ExclusionRow,
     FeedbackRow,
     JobRow,
     PredictionReceiptRow,
@@ -200,11 +200,10 @@ def one_lineage(session: Session) -> Check:
 
 def everything_trained(session: Session) -> Check:
     check = Check("every user with enough new feedback was trained with it")
-    excluded = sa.exists().where(ExclusionRow.feedback_id == FeedbackRow.id, ExclusionRow.released_at.is_(None))
     for user in session.execute(sa.select(UserRow)).scalars():
         waiting = session.execute(
             sa.select(sa.func.count()).where(
-                FeedbackRow.user_id == user.id, FeedbackRow.sequence > user.trained_sequence, ~excluded
+                FeedbackRow.user_id == user.id, FeedbackRow.sequence > user.trained_sequence, ~is_excluded()
             )
         ).scalar_one()
         enough = user.policy["min_new_feedback"]

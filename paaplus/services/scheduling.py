@@ -18,11 +18,12 @@ from paaplus import faults
 from paaplus.configs import PRIOR_STRATEGIES, Policy
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
+from paaplus.db.exclusions import is_excluded
 from paaplus.db.locks import lock_user
 from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
 from paaplus.db.raw_values import document_of, moment_of, uuid_of
 from paaplus.db.row_sets import driver_value, encoded, row_set
-from paaplus.db.tables import AdapterRow, ExclusionRow, FeedbackRow, MatchRow, UserRow
+from paaplus.db.tables import AdapterRow, FeedbackRow, MatchRow, UserRow
 from paaplus.db.tables.events import EventKind
 from paaplus.db.tables.jobs import JobKind
 from paaplus.db.tables.models import AdapterState, PointerMove
@@ -203,7 +204,7 @@ _PENDING: Final = Prepared(
             sa.and_(
                 FeedbackRow.user_id == UserRow.id,
                 FeedbackRow.sequence > UserRow.trained_sequence,
-                ~sa.exists().where(ExclusionRow.feedback_id == FeedbackRow.id, ExclusionRow.released_at.is_(None)),
+                ~is_excluded(),
             ),
             isouter=True,
         )

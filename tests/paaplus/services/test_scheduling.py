@@ -73,7 +73,8 @@ def test_excluded_events_do_not_trigger(database: Database, settings: Settings) 
             ExclusionRow(
                 id=new_id(),
                 user_id=user.id,
-                feedback_id=event.id,
+                first_sequence=event.sequence,
+                last_sequence=event.sequence,
                 reason="r",
                 actor="a",
                 excluded_epoch=1,
