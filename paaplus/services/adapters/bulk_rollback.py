@@ -35,7 +35,7 @@ _LOCKED = "55P03"  # PostgreSQL's code: another transaction keeps the row
 _LOCKED_TOLD = "another transaction keeps this user's row; the same call again tries it again"
 MAX_USERS = 1_000  # of one call
 AT_ONCE = 500  # users in one transaction
-EVENTS_AT_ONCE = 20_000  # of their logs together
+EVENTS_AT_ONCE = 20_000  # of their logs together: those of users with exceptions are read
 
 
 @dataclass(frozen=True, slots=True)

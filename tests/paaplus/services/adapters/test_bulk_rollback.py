@@ -267,7 +267,7 @@ def test_what_a_session_has_read_of_a_user_is_told_of_the_rollback(deployment: D
 
 
 def test_users_with_long_logs_share_no_transaction(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other writers wait for it, and it excludes as many events as they have."""
+    """Other writers wait for it, and it may read their logs."""
     users = [with_bad_version(deployment, f"user{seed}", seed) for seed in range(3)]
     act, sizes = rollbacks.rollback_many, []
 
