@@ -19,7 +19,7 @@ def upgrade() -> None:
     )
     # Of each run, the row of its first event stays.
     op.execute(
-        "UPDATE exclusions SET last_sequence = runs.last FROM ("
+        "UPDATE exclusions SET last_sequence = runs.last FROM ("  # nosec B608: names of the schema
         "SELECT first_value(id) OVER run AS id, max(first_sequence) OVER whole_run AS last FROM ("
         f"SELECT *, first_sequence - row_number() OVER (PARTITION BY {ACT} ORDER BY first_sequence) AS place "
         "FROM exclusions) AS placed "
