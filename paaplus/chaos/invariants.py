@@ -20,6 +20,7 @@ from paaplus.db.tables import (
     AdapterHistoryRow,
     AdapterRow,
     Base,
+    ExclusionRow,
     FeedbackRow,
     JobRow,
     PredictionReceiptRow,
@@ -73,6 +74,7 @@ def check_all(session: Session, oracle: Oracle, ledger: Ledger, final: Iterable[
     return [
         no_lost_feedback(session, ledger),
         gapless_logs(session),
+        excluded_once(session),
         gapless_versions(session),
         one_active_version(session, oracle),
         consistent_history(session),
@@ -109,6 +111,23 @@ def gapless_logs(session: Session) -> Check:
     check = Check("every log is numbered without gaps")
     rows = session.execute(sa.select(FeedbackRow.user_id, FeedbackRow.sequence).order_by(FeedbackRow.sequence))
     _expect_gapless(session, check, rows.all(), lambda user: user.feedback_sequence)
+    return check
+
+
+def excluded_once(session: Session) -> Check:
+    check = Check("no event is excluded twice")
+    runs = session.execute(
+        sa.select(ExclusionRow.user_id, ExclusionRow.first_sequence, ExclusionRow.last_sequence)
+        .where(ExclusionRow.released_at.is_(None))
+        .order_by(ExclusionRow.user_id, ExclusionRow.first_sequence)
+    )
+    reached: dict[UUID, int] = {}
+    for user_id, first, last in runs:
+        check.expect(
+            reached.get(user_id, 0) < first <= last,
+            lambda u=user_id, f=first, n=last: f"user {u}: events {f} to {n} are no run, or excluded twice",  # type: ignore[misc]
+        )
+        reached[user_id] = max(last, reached.get(user_id, 0))
     return check
 
 
