@@ -108,18 +108,18 @@ def list_exclusions(
 ) -> Page[ExclusionOut]:
     """Excluded and quarantined events, oldest first: no training uses them until they are released."""
     user_id = users.resolve(session, key, user).id
-    rows = exclusions.list_open(session, user_id, limit=limit, after=cursor.after)
+    events = exclusions.list_open(session, user_id, limit=limit, after=cursor.after)
     items = [
         ExclusionOut(
-            sequence=sequence,
-            kind=exclusions.kind_of(row),
-            reason=row.reason,
-            actor=row.actor,
-            created_at=row.created_at,
+            sequence=event.sequence,
+            kind=exclusions.kind_of(event.exclusion),
+            reason=event.exclusion.reason,
+            actor=event.exclusion.actor,
+            created_at=event.exclusion.created_at,
         )
-        for row, sequence in rows
+        for event in events
     ]
-    return Page(items=items, next_cursor=cursor.next([row for row, _ in rows], limit))
+    return Page(items=items, next_cursor=cursor.next(events, limit))
 
 
 @router.post("/adapters/{number}/promote")

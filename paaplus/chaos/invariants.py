@@ -15,6 +15,7 @@ from paaplus.chaos.ledger import Ledger, Scored
 from paaplus.chaos.oracle import Oracle
 from paaplus.configs import MATCH_STRATEGY
 from paaplus.db.clock import db_now
+from paaplus.db.exclusions import is_excluded
 from paaplus.db.tables import (
     AdapterHistoryRow,
     AdapterRow,
@@ -73,6 +74,7 @@ def check_all(session: Session, oracle: Oracle, ledger: Ledger, final: Iterable[
     return [
         no_lost_feedback(session, ledger),
         gapless_logs(session),
+        excluded_once(session),
         gapless_versions(session),
         one_active_version(session, oracle),
         consistent_history(session),
@@ -109,6 +111,23 @@ def gapless_logs(session: Session) -> Check:
     check = Check("every log is numbered without gaps")
     rows = session.execute(sa.select(FeedbackRow.user_id, FeedbackRow.sequence).order_by(FeedbackRow.sequence))
     _expect_gapless(session, check, rows.all(), lambda user: user.feedback_sequence)
+    return check
+
+
+def excluded_once(session: Session) -> Check:
+    check = Check("no event is excluded twice")
+    runs = session.execute(
+        sa.select(ExclusionRow.user_id, ExclusionRow.first_sequence, ExclusionRow.last_sequence)
+        .where(ExclusionRow.released_at.is_(None))
+        .order_by(ExclusionRow.user_id, ExclusionRow.first_sequence)
+    )
+    reached: dict[UUID, int] = {}
+    for user_id, first, last in runs:
+        check.expect(
+            reached.get(user_id, 0) < first <= last,
+            lambda u=user_id, f=first, n=last: f"user {u}: events {f} to {n} are no run, or excluded twice",  # type: ignore[misc]
+        )
+        reached[user_id] = max(last, reached.get(user_id, 0))
     return check
 
 
@@ -200,11 +219,10 @@ def one_lineage(session: Session) -> Check:
 
 def everything_trained(session: Session) -> Check:
     check = Check("every user with enough new feedback was trained with it")
-    excluded = sa.exists().where(ExclusionRow.feedback_id == FeedbackRow.id, ExclusionRow.released_at.is_(None))
     for user in session.execute(sa.select(UserRow)).scalars():
         waiting = session.execute(
             sa.select(sa.func.count()).where(
-                FeedbackRow.user_id == user.id, FeedbackRow.sequence > user.trained_sequence, ~excluded
+                FeedbackRow.user_id == user.id, FeedbackRow.sequence > user.trained_sequence, ~is_excluded()
             )
         ).scalar_one()
         enough = user.policy["min_new_feedback"]

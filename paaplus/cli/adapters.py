@@ -204,11 +204,11 @@ def list_exclusions(user: UserArgument, as_json: JsonOption = False) -> None:
     """List events that a rollback excluded or the gate quarantined: no training uses them until they are released."""
     with open_database() as database, database.read_session() as session:
         columns: dict[str, Any] = {
-            "sequence": lambda r: r[1],
-            "kind": lambda r: exclusions.kind_of(r[0]),
-            "actor": lambda r: r[0].actor,
-            "created_at": lambda r: r[0].created_at,
-            "reason": lambda r: r[0].reason,
+            "sequence": lambda event: event.sequence,
+            "kind": lambda event: exclusions.kind_of(event.exclusion),
+            "actor": lambda event: event.exclusion.actor,
+            "created_at": lambda event: event.exclusion.created_at,
+            "reason": lambda event: event.exclusion.reason,
         }
         rows = exclusions.list_open(session, user_of(session, user).id)
         print_rows(rows, columns, as_json=as_json, title=f"exclusions of {user}")

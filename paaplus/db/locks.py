@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -37,17 +37,24 @@ def lock_users(session: Session, user_ids: Collection[UUID]) -> dict[UUID, UserR
     return {user.id: user for user in session.execute(_USERS, {"user_ids": list(user_ids)}).scalars()}
 
 
-def lock_epochs(session: Session, user_ids: Collection[UUID]) -> dict[UUID, int]:
-    """As `lock_users`, without the rows: the epochs of those that exist."""
+class Locked(NamedTuple):
+    """Some of a locked user's columns."""
+
+    epoch: int
+    feedback_sequence: int
+
+
+def lock_columns(session: Session, user_ids: Collection[UUID]) -> dict[UUID, Locked]:
+    """As `lock_users`, without the rows: some columns of those that exist."""
     session.flush()
     connection = session.connection()
-    rows = _EPOCHS.rows(connection, ids=listed(connection, user_ids))
-    return {uuid_of(user_id): epoch for user_id, epoch in rows}
+    rows = _COLUMNS.rows(connection, ids=listed(connection, user_ids))
+    return {uuid_of(user_id): Locked(*columns) for user_id, *columns in rows}
 
 
-_EPOCHS: Final = Prepared(
+_COLUMNS: Final = Prepared(
     lambda dialect: (
-        sa.select(UserRow.id, UserRow.epoch)
+        sa.select(UserRow.id, UserRow.epoch, UserRow.feedback_sequence)
         .where(UserRow.id.in_(one_of(dialect, "ids", sa.Uuid())))
         .order_by(UserRow.id)
         .with_for_update(key_share=True)

@@ -26,6 +26,11 @@ def raw(column: Any) -> sa.ColumnElement[Any]:
     return sa.type_coerce(column, sa.String())
 
 
+def as_text(dialect: str, column: Any) -> sa.ColumnElement[Any]:
+    """An id or a document as a text on both databases: of thousands, PostgreSQL's driver would make as many objects."""
+    return sa.cast(column, sa.Text()) if dialect == "postgresql" else raw(column)
+
+
 def raw_time(column: Any) -> sa.ColumnElement[Any]:
     """A time as `microseconds` takes it."""
     return sa.type_coerce(column, sa.DateTime(timezone=True))

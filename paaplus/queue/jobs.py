@@ -25,7 +25,6 @@ from sqlalchemy.orm import Session, aliased
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
 from paaplus.db.prepared import Prepared, as_uuid
-from paaplus.db.raw_values import hex_of
 from paaplus.db.row_sets import driver_value, row_set
 from paaplus.db.selected import given, id_values, numbered_id
 from paaplus.db.tables import JobRow, UserRow
@@ -133,14 +132,14 @@ _QUEUED_ID_LOCKED: Final = Prepared(lambda dialect: _queued_id(dialect).with_for
 
 
 def enqueue_adaptations(
-    session: Session, users: Sequence[tuple[Any, str]], *, queue: str, max_attempts: int, now: datetime
+    session: Session, users: Sequence[tuple[str, str, str]], *, queue: str, max_attempts: int, now: datetime
 ) -> None:
-    """Enqueue a training for each (user, reason), in one statement. A user with a queued job keeps that.
+    """Enqueue a training for each (user, reason, application), in one statement. A user with a queued job keeps that.
 
     As in `enqueue`, a job that is queued already stays locked until the caller commits.
 
     Args:
-        users: in the order in which their jobs are to be locked; ids may be as the driver gives them.
+        users: in the order in which their jobs are to be locked; ids are texts.
     """
     if not users:
         return
@@ -149,7 +148,7 @@ def enqueue_adaptations(
     dialect = connection.dialect.name
     _ENQUEUE.rows(
         connection,
-        wanted=to_json([(hex_of(user_id), reason) for user_id, reason in users]).decode(),
+        wanted=to_json(users).decode(),
         now=driver_value(dialect, now),
         queue=queue,
         max_attempts=max_attempts,
@@ -169,7 +168,7 @@ _ADAPT: Final = "adapt:"
 
 def _enqueuing(dialect: str) -> sa.Insert:
     table = cast(sa.Table, JobRow.__table__)
-    rows = row_set(dialect, "wanted", {"user_id": sa.Uuid(), "reason": sa.String()})
+    rows = row_set(dialect, "wanted", {"user_id": sa.Uuid(), "reason": sa.String(), "application": sa.String()})
     key = sa.literal(_ADAPT) + _dashed(dialect, rows.c.user_id)
     values = {
         "id": numbered_id(dialect),
@@ -187,7 +186,7 @@ def _enqueuing(dialect: str) -> sa.Insert:
         "progress_done": sa.literal(0),
         "progress_total": sa.literal(0),
         "created_at": given(dialect, "now", table.c.created_at.type),
-        "application": sa.select(UserRow.application).where(UserRow.id == rows.c.user_id).scalar_subquery(),
+        "application": rows.c.application,
     }
     selected, columns = sa.select(*values.values()), list(values)
     if dialect == "sqlite":  # the caller has the write lock; to look costs a fifth of an insert that conflicts

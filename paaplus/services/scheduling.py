@@ -18,11 +18,12 @@ from paaplus import faults
 from paaplus.configs import PRIOR_STRATEGIES, Policy
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
+from paaplus.db.exclusions import is_excluded
 from paaplus.db.locks import lock_user
-from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
-from paaplus.db.raw_values import document_of, moment_of, uuid_of
+from paaplus.db.prepared import Prepared, as_uuid, listed, listed_texts, one_of
+from paaplus.db.raw_values import as_text, document_of, moment_of, uuid_of
 from paaplus.db.row_sets import driver_value, encoded, row_set
-from paaplus.db.tables import AdapterRow, ExclusionRow, FeedbackRow, MatchRow, UserRow
+from paaplus.db.tables import AdapterRow, FeedbackRow, MatchRow, UserRow
 from paaplus.db.tables.events import EventKind
 from paaplus.db.tables.jobs import JobKind
 from paaplus.db.tables.models import AdapterState, PointerMove
@@ -203,7 +204,7 @@ _PENDING: Final = Prepared(
             sa.and_(
                 FeedbackRow.user_id == UserRow.id,
                 FeedbackRow.sequence > UserRow.trained_sequence,
-                ~sa.exists().where(ExclusionRow.feedback_id == FeedbackRow.id, ExclusionRow.released_at.is_(None)),
+                ~is_excluded(),
             ),
             isouter=True,
         )
@@ -369,22 +370,28 @@ def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -
     session.execute(sa.update(UserRow).where(UserRow.next_due_at > now, AT_ONCE).values(next_due_at=now))
     connection = session.connection()
     rows = _DUE_NOW.rows(connection, now=driver_value(connection.dialect.name, now), limit=limit)
-    paused = [(user_id, reason) for user_id, policy, reason in rows if _policy(document_of(policy)).paused]
-    waiting = {user_id for user_id, _ in paused}
-    ready = [(user_id, reason or DueReason.NEW_FEEDBACK) for user_id, _, reason in rows if user_id not in waiting]
+    paused: list[tuple[str, str | None]] = []
+    ready: list[tuple[str, str, str]] = []
+    for user_id, application, policy, reason in rows:
+        if _policy(document_of(policy)).paused:
+            paused.append((user_id, reason))
+        else:
+            ready.append((user_id, reason or DueReason.NEW_FEEDBACK, application))
     ready.sort()
     jobs.enqueue_adaptations(
         session, ready, queue=settings.adaptation_queue, max_attempts=settings.max_attempts, now=now
     )
-    _clear(connection, _CLEAR, [user_id for user_id, _ in ready])
+    _clear(connection, _CLEAR, [user_id for user_id, *_ in ready])
     _clear(connection, _CLEAR, [user_id for user_id, reason in paused if reason not in STARTING_POINT_REASONS])
     _clear(connection, _CLEAR_TIME, [user_id for user_id, reason in paused if reason in STARTING_POINT_REASONS])
     return len(rows)
 
 
 _DUE_NOW: Final = Prepared(
-    lambda _: (
-        sa.select(UserRow.id, UserRow.policy, UserRow.due_reason)
+    lambda dialect: (
+        sa.select(
+            as_text(dialect, UserRow.id), UserRow.application, as_text(dialect, UserRow.policy), UserRow.due_reason
+        )
         .where(UserRow.next_due_at <= sa.bindparam("now"))
         .order_by(UserRow.next_due_at)
         .limit(sa.bindparam("limit"))
@@ -406,9 +413,9 @@ _CLEAR_TIME: Final = _clearing()
 _CLEAR: Final = _clearing(due_reason=None)
 
 
-def _clear(connection: sa.Connection, statement: Prepared, user_ids: list[Any]) -> None:
+def _clear(connection: sa.Connection, statement: Prepared, user_ids: list[str]) -> None:
     if user_ids:
-        statement.rows(connection, ids=listed(connection, user_ids))
+        statement.rows(connection, ids=listed_texts(connection, user_ids))
 
 
 def scan(database: Database, settings: Settings) -> ScanReport:

@@ -67,8 +67,13 @@ def person(call: Call) -> Response:
             for row in history
         ]
         held = [
-            {"sequence": sequence, "kind": exclusions.kind_of(row), "reason": row.reason, "created_at": row.created_at}
-            for row, sequence in open_exclusions
+            {
+                "sequence": event.sequence,
+                "kind": exclusions.kind_of(event.exclusion),
+                "reason": event.exclusion.reason,
+                "created_at": event.exclusion.created_at,
+            }
+            for event in open_exclusions
         ]
         active = next((each["number"] for each in shown if each["state"] == "active"), None)
         values: dict[str, Any] = {

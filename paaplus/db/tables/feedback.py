@@ -69,17 +69,21 @@ class FeedbackRow(Base):
 
 
 class ExclusionRow(Base):
-    """An event that training, gate and triggers ignore until it is released. Epochs are the user's after each act."""
+    """A run of a user's log that training, gate and triggers ignore until it is released.
+
+    Its events are those from `first_sequence` to `last_sequence`; none is a retraction. No event is in two runs that
+    hold. If a part is released, the rest becomes rows of its own. Epochs are the user's after each act.
+    """
 
     __tablename__ = "exclusions"
     __table_args__ = (
-        partial_unique("uq_exclusions_one_open_per_event", "feedback_id", where="released_at IS NULL"),
-        sa.Index("ix_exclusions_feedback_id", "feedback_id"),
+        partial_unique("uq_exclusions_one_open_per_start", "user_id", "first_sequence", where="released_at IS NULL"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    feedback_id: Mapped[UUID] = mapped_column(sa.ForeignKey("feedback.id", ondelete="CASCADE"))
+    first_sequence: Mapped[int]
+    last_sequence: Mapped[int]
     reason: Mapped[str] = mapped_column(sa.Text)
     actor: Mapped[str] = mapped_column(sa.String(64))
     created_at: Mapped[datetime]

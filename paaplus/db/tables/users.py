@@ -10,7 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from paaplus.db.tables.base import Base
+from paaplus.db.tables.base import Base, partial
 
 
 class DueReason(StrEnum):
@@ -39,19 +39,9 @@ class UserRow(Base):
     __table_args__ = (
         sa.UniqueConstraint("application", "external_id"),
         sa.Index("ix_users_application_id", "application", "id"),  # pages of an application's users
-        sa.Index("ix_users_next_due_at", "next_due_at"),
-        sa.Index(
-            "ix_users_due_at_once",
-            "next_due_at",
-            sqlite_where=sa.text("due_reason <> 'interval'"),
-            postgresql_where=sa.text("due_reason <> 'interval'"),
-        ),
-        sa.Index(
-            "ix_users_unwatched",
-            "id",
-            sqlite_where=sa.text("feedback_sequence > watched_sequence"),
-            postgresql_where=sa.text("feedback_sequence > watched_sequence"),
-        ),
+        partial("ix_users_next_due_at", "next_due_at", where="next_due_at IS NOT NULL"),
+        partial("ix_users_due_at_once", "next_due_at", where="due_reason <> 'interval'"),
+        partial("ix_users_unwatched", "id", where="feedback_sequence > watched_sequence"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -174,7 +174,7 @@ def _retire_tainted(session: Session, user: UserRow, current: AdapterRow | None,
 
 def _quarantine(session: Session, user: UserRow, quarantine: Quarantine) -> None:
     """Exclude the events, release those that the gate had excluded before, and tell it in the history."""
-    current = {seq for row, seq in exclusions.list_open(session, user.id) if row.actor == GATE}
+    current = {each.sequence for each in exclusions.list_open(session, user.id) if each.exclusion.actor == GATE}
     new, ended = quarantine.sequences - current, current - quarantine.sequences
     exclusions.close(session, user, ended, actor=GATE)
     exclusions.exclude(session, user, new, actor=GATE, reason=quarantine.reason)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -13,7 +13,8 @@ from paaplus.errors import Conflict
 from paaplus.services.feedback import event_numbers, exclusions
 from paaplus.services.feedback.counted_events import Version, trained_up_to
 from paaplus.services.feedback.event_numbers import EventNumbers
-from paaplus.services.feedback.exclusions import Changed, Later
+from paaplus.services.feedback.exclusions import Changed
+from paaplus.services.feedback.runs import runs_of
 
 
 class NumberedVersion(Version, Protocol):
@@ -24,17 +25,12 @@ class NumberedVersion(Version, Protocol):
 
 
 class Aligned(NamedTuple):
-    """What is to change for one user.
-
-    `all_after`: the sequence number after which all events are excluded; None: `excluded` are, by id. `closed`: events
-    whose exclusion ends, released or not, by id. Ids are as the driver gives them.
-    """
+    """What is to change for one user: runs whose exclusion begins, and runs whose exclusion ends, released or not."""
 
     num_excluded: int
     num_released: int
-    excluded: Sequence[Any] = ()
-    closed: Sequence[Any] = ()
-    all_after: int | None = None
+    excluded: Sequence[range] = ()
+    closed: Sequence[range] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -60,23 +56,18 @@ def aligned(log: EventNumbers, target: NumberedVersion | None, *, exclude: bool)
     # A quarantine may end by itself. What a person excludes stays excluded.
     excluded = log.untrained(up_to) - (log.excluded() - log.quarantined()) if exclude else set()
     closed = released | (excluded & log.quarantined())
-    excluded_ids, closed_ids = ([log.id_of[n] for n in sorted(numbers)] for numbers in (excluded, closed))
-    return Aligned(len(excluded), len(released), excluded_ids, closed_ids)
+    return Aligned(len(excluded), len(released), runs_of(excluded), runs_of(closed))
 
 
-def aligned_without_exceptions(
-    session: Session, targets: Mapping[UUID, NumberedVersion | None], *, exclude: bool
-) -> dict[UUID, Aligned]:
-    """As `aligned`, of users without exceptions: see `event_numbers.with_exceptions`. Their logs are not read.
+def aligned_without_exceptions(target: Version | None, last_sequence: int, *, exclude: bool) -> Aligned:
+    """As `aligned`, of a user without exceptions: see `event_numbers.with_exceptions`. The log is not read.
 
     Args:
-        targets: by user.
+        target: the version that becomes active; None: the base model.
+        last_sequence: of the user's last event.
     """
-    if not exclude or not targets:
-        return dict.fromkeys(targets, Aligned(0, 0))
-    high_water = {user_id: trained_up_to(target).high_water for user_id, target in targets.items()}
-    counts = event_numbers.count_after(session, high_water)
-    return {user_id: Aligned(counts[user_id], 0, all_after=last) for user_id, last in high_water.items()}
+    later = range(trained_up_to(target).high_water + 1, last_sequence + 1)
+    return Aligned(len(later), 0, [later]) if exclude and later else Aligned(0, 0)
 
 
 def write(session: Session, changes: Sequence[tuple[UUID, int, Aligned]], *, actor: str, reason: str) -> None:
@@ -85,15 +76,10 @@ def write(session: Session, changes: Sequence[tuple[UUID, int, Aligned]], *, act
     Args:
         changes: of each user, with the epoch.
     """
-    by_id, later = [], []
-    for user_id, epoch, each in changes:
-        if each.all_after is None:
-            by_id.append((Changed(user_id, epoch, each.closed), Changed(user_id, epoch, each.excluded)))
-        else:
-            later.append(Later(user_id, epoch, each.all_after))
-    exclusions.close_many(session, [closed for closed, _ in by_id], actor=actor)
-    exclusions.exclude_many(session, [excluded for _, excluded in by_id], actor=actor, reason=reason)
-    exclusions.exclude_later(session, later, actor=actor, reason=reason)
+    closed = (Changed(user_id, epoch, each.closed) for user_id, epoch, each in changes)
+    excluded = (Changed(user_id, epoch, each.excluded) for user_id, epoch, each in changes)
+    exclusions.close_many(session, closed, actor=actor)
+    exclusions.exclude_many(session, excluded, actor=actor, reason=reason)
 
 
 def release(session: Session, user: UserRow, target: NumberedVersion, *, actor: str) -> dict[str, int]:

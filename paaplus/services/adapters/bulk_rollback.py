@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from paaplus import strategy_facts
 from paaplus.db.engine import Database
 from paaplus.db.plans import planned_anew
-from paaplus.db.prepared import listed, one_of
+from paaplus.db.prepared import Prepared, listed, one_of
 from paaplus.db.raw_values import raw, uuid_of
 from paaplus.db.tables import AdapterRow, FeedbackRow, UserRow
 from paaplus.db.tables.models import AdapterState
@@ -34,8 +34,8 @@ from paaplus.services.users import users
 _LOCKED = "55P03"  # PostgreSQL's code: another transaction keeps the row
 _LOCKED_TOLD = "another transaction keeps this user's row; the same call again tries it again"
 MAX_USERS = 1_000  # of one call
-AT_ONCE = 250  # users in one transaction
-EVENTS_AT_ONCE = 20_000  # of their logs together
+AT_ONCE = 500  # users in one transaction
+EVENTS_AT_ONCE = 20_000  # of their logs together: those of users with exceptions are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def roll_back(
         with database.session() as session:
             details = {"num_users": len(found), "feedback": feedback, "conditions": _told(selection)}
             audit.record(session, actor=actor, action="bulk_rollback", subject_id=None, details=details)
-    query = _targets_query(database.engine.dialect.name, selection)
+    query = Prepared(partial(_targets_query, selection=selection))
     act = partial(_roll_back, database, query, feedback=feedback, actor=actor, reason=reason, dry_run=dry_run)
     done = [user for part in _parts(found) for user in act(part)]
     return BulkReport(done, found[-1].user_id if len(found) == limit else None)
@@ -219,7 +219,7 @@ def _active_query(selection: Selection, limit: int, after: UUID | None) -> sa.Se
 
 def _roll_back(
     database: Database,
-    query: sa.Select[Any],
+    query: Prepared,
     found: Sequence[_Active],
     *,
     feedback: Feedback,
@@ -267,10 +267,10 @@ def _targets_query(dialect: str, selection: Selection) -> sa.Select[Any]:
     )
 
 
-def _targets(session: Session, query: sa.Select[Any], active_number: dict[UUID, int]) -> dict[UUID, list[Target]]:
+def _targets(session: Session, query: Prepared, active_number: dict[UUID, int]) -> dict[UUID, list[Target]]:
     """By user: versions from before the active one that `query` finds, newest first; then the base model."""
     connection = session.connection()
-    rows = connection.execute(query, {"ids": listed(connection, list(active_number))})
+    rows = query.rows(connection, ids=listed(connection, list(active_number)))
     targets: dict[UUID, list[Target]] = {user_id: [] for user_id in active_number}
     for raw_id, number in rows:
         user_id = uuid_of(raw_id)

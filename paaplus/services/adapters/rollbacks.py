@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from paaplus.db.locks import lock_epochs
+from paaplus.db.locks import lock_columns
 from paaplus.db.prepared import Prepared, listed, one_of
 from paaplus.db.raw_values import uuid_of
 from paaplus.db.row_sets import encoded, row_set
@@ -107,11 +107,12 @@ def rollback_many(
     session: Session, wanted: Sequence[Wanted], *, feedback: Feedback, actor: str, reason: str
 ) -> list[PointerChange | PaaplusError]:
     """As `rollback`, for different users. The error of one is in its place; the others are rolled back."""
-    epochs = lock_epochs(session, [each.user_id for each in wanted])
-    plans = _plans(session, wanted, epochs, exclude=feedback == "exclude")
+    users = lock_columns(session, [each.user_id for each in wanted])
+    last = {user_id: user.feedback_sequence for user_id, user in users.items()}
+    plans = _plans(session, wanted, last, exclude=feedback == "exclude")
     possible = [plan for plan in plans if isinstance(plan, _Planned)]
     if possible:
-        changes = [(plan.user_id, epochs[plan.user_id], plan.aligned) for plan in possible]
+        changes = [(plan.user_id, users[plan.user_id].epoch, plan.aligned) for plan in possible]
         alignment.write(session, changes, actor=actor, reason=reason)
         keys = [(_key(plan.current), _key(plan.target)) for plan in possible]
         versions.replace_active(session, keys)
@@ -130,7 +131,7 @@ def preview_many(
     """What `rollback_many` would do now. Changes and locks nothing."""
     connection = session.connection()
     rows = _USERS.rows(connection, ids=listed(connection, [each.user_id for each in wanted]))
-    plans = _plans(session, wanted, {uuid_of(user_id) for (user_id,) in rows}, exclude=feedback == "exclude")
+    plans = _plans(session, wanted, {uuid_of(row[0]): row[1] for row in rows}, exclude=feedback == "exclude")
     return [_change(plan) if isinstance(plan, _Planned) else plan for plan in plans]
 
 
@@ -139,20 +140,20 @@ def _change(plan: _Planned) -> PointerChange:
 
 
 def _plans(
-    session: Session, wanted: Sequence[Wanted], users: Collection[UUID], *, exclude: bool
+    session: Session, wanted: Sequence[Wanted], last_sequence: Mapping[UUID, int], *, exclude: bool
 ) -> list[_Planned | PaaplusError]:
     """What becomes of each. A target that is not possible gives way to the next one.
 
     Args:
-        users: those that exist.
+        last_sequence: that of the last event of each user who exists.
     """
-    active = _active(session, users)
+    active = _active(session, last_sequence)
     targets: dict[UUID, _Version | None] = {}
     changes: dict[UUID, Aligned] = {}
     refused: dict[UUID, PaaplusError] = {}
     open_targets: dict[UUID, list[Target]] = {}
     for each in wanted:
-        refusal = _refusal(each, users, active)
+        refusal = _refusal(each, last_sequence, active)
         if refusal is None:
             open_targets[each.user_id] = list(reversed(each.targets))
         else:
@@ -164,16 +165,17 @@ def _plans(
             try:
                 if isinstance(target, PaaplusError):
                     raise target
-                if user_id in logs:
-                    changes[user_id] = alignment.aligned(logs[user_id], target, exclude=exclude)
+                changes[user_id] = (
+                    alignment.aligned(logs[user_id], target, exclude=exclude)
+                    if user_id in logs
+                    else alignment.aligned_without_exceptions(target, last_sequence[user_id], exclude=exclude)
+                )
                 targets[user_id] = target
             except PaaplusError as error:
                 if open_targets[user_id]:
                     continue
                 refused[user_id] = error
             del open_targets[user_id]
-    others = {user_id: target for user_id, target in targets.items() if user_id not in changes}
-    changes |= alignment.aligned_without_exceptions(session, others, exclude=exclude)
     return [
         refused[user_id]
         if user_id in refused
@@ -240,7 +242,11 @@ def _key(version: _Version | None) -> Key:
     return NO_VERSION if version is None else Key(uuid_of(version.id), version.number)
 
 
-_USERS: Final = Prepared(lambda dialect: sa.select(UserRow.id).where(UserRow.id.in_(one_of(dialect, "ids", sa.Uuid()))))
+_USERS: Final = Prepared(
+    lambda dialect: sa.select(UserRow.id, UserRow.feedback_sequence).where(
+        UserRow.id.in_(one_of(dialect, "ids", sa.Uuid()))
+    )
+)
 _COLUMNS: Final = (
     AdapterRow.id,
     AdapterRow.user_id,

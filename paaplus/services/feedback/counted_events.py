@@ -5,7 +5,7 @@ An event counts unless it was retracted or is excluded. What it says does not ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -15,16 +15,21 @@ GATE = "gate"  # as the actor of an exclusion: a quarantine
 
 @dataclass(frozen=True, slots=True)
 class ExclusionSpan:
-    """An exclusion of an event: the user's epochs from which and until which it held; None: it still holds.
+    """An exclusion of the events from `first` to `last`, and the user's epochs from which and until which it held.
 
-    A *quarantine* is an exclusion that the gate made.
+    None as `until_epoch`: it still holds. A *quarantine* is an exclusion that the gate made.
     """
 
-    sequence: int
+    first: int
+    last: int
     since_epoch: int
     until_epoch: int | None
     actor: str = ""
     released_by: str | None = None
+
+    @property
+    def sequences(self) -> range:
+        return range(self.first, self.last + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +94,16 @@ class CountedEvents:
 
     def excluded(self) -> set[int]:
         """Events that are excluded now, by sequence."""
-        return {span.sequence for span in self.exclusions if span.until_epoch is None}
+        return _sequences(span for span in self.exclusions if span.until_epoch is None)
 
     def quarantined(self) -> set[int]:
         """Events that the gate excludes now, by sequence."""
-        return {span.sequence for span in self.exclusions if span.until_epoch is None and span.actor == GATE}
+        return _sequences(span for span in self.exclusions if span.until_epoch is None and span.actor == GATE)
 
     def vouched_for(self) -> set[int]:
         """Events that a person released from a quarantine, by sequence: the gate leaves them alone from then on."""
-        released = {s.sequence for s in self.exclusions if s.actor == GATE and s.released_by not in (None, GATE)}
-        return released - self.excluded()
+        released = (span for span in self.exclusions if span.actor == GATE and span.released_by not in (None, GATE))
+        return _sequences(released) - self.excluded()
 
     def was_trained_on(self, trained_up_to: TrainedUpTo, sequence: int) -> bool:
         """Whether a version was trained on an event."""
@@ -122,5 +127,10 @@ class CountedEvents:
     def _spans_of(self) -> dict[int, list[ExclusionSpan]]:
         spans: dict[int, list[ExclusionSpan]] = {}
         for span in self.exclusions:
-            spans.setdefault(span.sequence, []).append(span)
+            for sequence in span.sequences:
+                spans.setdefault(sequence, []).append(span)
         return spans
+
+
+def _sequences(spans: Iterable[ExclusionSpan]) -> set[int]:
+    return set[int]().union(*(span.sequences for span in spans))

@@ -5,117 +5,82 @@ A rollback makes them, or the gate: those are a *quarantine*, which the gate may
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any, Final, Literal, NamedTuple, cast
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
+from typing import Final, Literal, NamedTuple, cast
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus.db.bulk_insert import insert_rows
-from paaplus.db.prepared import Prepared
-from paaplus.db.raw_values import raw, uuid_of
-from paaplus.db.row_sets import driver_value, encoded, row_set
-from paaplus.db.selected import given, id_values, numbered_id
+from paaplus.db.exclusions import of_event
+from paaplus.db.row_sets import driver_value
 from paaplus.db.tables import ExclusionRow, FeedbackRow, UserRow
 from paaplus.db.tables.models import PointerMove
 from paaplus.db.types import utcnow
 from paaplus.db.users import locked_user
 from paaplus.errors import NotFound
-from paaplus.ids import new_hex
+from paaplus.ids import new_hex, new_id
 from paaplus.services import audit, history, scheduling
 from paaplus.services.feedback.counted_events import GATE
+from paaplus.services.feedback.runs import parts_of, runs_of
 
 
 class Changed(NamedTuple):
-    """Events whose exclusion begins or ends, by id, as the driver gives these. `epoch`: of the (locked) user."""
+    """Events of a (locked) user whose exclusion begins or ends. `epoch`: the user's."""
 
     user_id: UUID
     epoch: int
-    feedback_ids: Sequence[Any]
+    runs: Sequence[range]
 
 
 def exclude(session: Session, user: UserRow, sequences: Collection[int], *, actor: str, reason: str) -> None:
     """Exclude events of the user's log. The caller must count the user's epoch up afterwards."""
-    change = Changed(user.id, user.epoch, _feedback_ids(session, user.id, sequences))
-    exclude_many(session, [change], actor=actor, reason=reason)
+    exclude_many(session, [Changed(user.id, user.epoch, runs_of(sequences))], actor=actor, reason=reason)
 
 
-def exclude_many(session: Session, changes: Sequence[Changed], *, actor: str, reason: str) -> None:
-    """As `exclude`, for several users, in one statement."""
+def exclude_many(session: Session, changes: Iterable[Changed], *, actor: str, reason: str) -> None:
+    """As `exclude`, for several users, in one statement: a row for each run."""
     connection = session.connection()
     now = driver_value(connection.dialect.name, utcnow())
-    rows = (
-        (new_hex(), feedback_id, each.user_id.hex, reason, actor, each.epoch + 1, now)
+    rows = [
+        (new_hex(), each.user_id.hex, run[0], run[-1], reason, actor, each.epoch + 1, now)
         for each in changes
-        for feedback_id in each.feedback_ids
-    )
-    if any(each.feedback_ids for each in changes):
-        insert_rows(connection, _EXCLUSIONS, _COLUMNS, rows)
+        for run in each.runs
+    ]
+    if rows:
+        insert_rows(connection, cast(sa.Table, ExclusionRow.__table__), _COLUMNS, rows)
 
 
-class Later(NamedTuple):
-    """All events of a (locked) user after a sequence number. `epoch`: the user's."""
+class Excluded(NamedTuple):
+    """An event that is excluded now. `id`: the event's."""
 
-    user_id: UUID
-    epoch: int
-    high_water: int
-
-
-def exclude_later(session: Session, changes: Sequence[Later], *, actor: str, reason: str) -> None:
-    """As `exclude_many`, of users without exceptions: see `event_numbers.with_exceptions`. By the database alone."""
-    if not changes:
-        return
-    connection = session.connection()
-    dialect = connection.dialect.name
-    _EXCLUDE_LATER.rows(
-        connection,
-        users=encoded(dialect, changes),
-        reason=reason,
-        actor=actor,
-        now=driver_value(dialect, utcnow()),
-        **id_values(),
-    )
-
-
-def _excluding_later(dialect: str) -> sa.Insert:
-    users = row_set(dialect, "users", {"user_id": sa.Uuid(), "epoch": sa.Integer(), "high_water": sa.Integer()})
-    selected = sa.select(
-        numbered_id(dialect),
-        FeedbackRow.id,
-        FeedbackRow.user_id,
-        given(dialect, "reason", sa.Text()),
-        given(dialect, "actor", sa.String()),
-        users.c.epoch + 1,
-        given(dialect, "now", _EXCLUSIONS.c.created_at.type),
-    ).join(users, sa.and_(FeedbackRow.user_id == users.c.user_id, FeedbackRow.sequence > users.c.high_water))
-    return sa.insert(_EXCLUSIONS).from_select(_COLUMNS, selected)
+    id: UUID
+    sequence: int
+    exclusion: ExclusionRow
 
 
 def list_open(
     session: Session, user_id: UUID, *, limit: int | None = None, after: UUID | None = None
-) -> list[tuple[ExclusionRow, int]]:
-    """Open exclusions with the sequence number of their event, oldest event first.
+) -> list[Excluded]:
+    """Events that are excluded now, oldest first.
 
     Args:
         limit: so many at most.
-        after: only those of events later than the one of this exclusion, which may have been released meanwhile.
+        after: only later events than the one of this id, which may have been released meanwhile.
     """
     query = (
-        sa.select(ExclusionRow, FeedbackRow.sequence)
-        .join(FeedbackRow, FeedbackRow.id == ExclusionRow.feedback_id)
-        .where(ExclusionRow.user_id == user_id, ExclusionRow.released_at.is_(None))
+        sa.select(FeedbackRow.id, FeedbackRow.sequence, ExclusionRow)
+        .join(ExclusionRow, of_event())
+        .where(FeedbackRow.user_id == user_id, ExclusionRow.released_at.is_(None))
         .order_by(FeedbackRow.sequence)
         .limit(limit)
     )
     if after is not None:
-        reached = (
-            sa.select(FeedbackRow.sequence)
-            .join(ExclusionRow, FeedbackRow.id == ExclusionRow.feedback_id)
-            .where(ExclusionRow.id == after, ExclusionRow.user_id == user_id)
-        )
+        reached = sa.select(FeedbackRow.sequence).where(FeedbackRow.id == after, FeedbackRow.user_id == user_id)
         query = query.where(FeedbackRow.sequence > reached.scalar_subquery())
-    return [(exclusion, sequence) for exclusion, sequence in session.execute(query)]
+    return [Excluded(*row) for row in session.execute(query)]
 
 
 def kind_of(exclusion: ExclusionRow) -> Literal["rollback", "quarantine"]:
@@ -125,44 +90,44 @@ def kind_of(exclusion: ExclusionRow) -> Literal["rollback", "quarantine"]:
 
 def close(session: Session, user: UserRow, sequences: Collection[int], *, actor: str) -> None:
     """End the open exclusions of these events. The caller must count the user's epoch up afterwards."""
-    close_many(session, [Changed(user.id, user.epoch, _feedback_ids(session, user.id, sequences))], actor=actor)
+    close_many(session, [Changed(user.id, user.epoch, runs_of(sequences))], actor=actor)
 
 
-def close_many(session: Session, changes: Sequence[Changed], *, actor: str) -> None:
-    """As `close`, for several users."""
-    connection, now = session.connection(), utcnow()
-    for each in changes:
-        if each.feedback_ids:
-            connection.execute(
-                _CLOSE,
-                {
-                    "ids": [uuid_of(feedback_id) for feedback_id in each.feedback_ids],
-                    "now": now,
-                    "by": actor,
-                    "epoch": each.epoch + 1,
-                },
-            )
+def close_many(session: Session, changes: Iterable[Changed], *, actor: str) -> None:
+    """As `close`, for several users. Of a run that ends in part, each part becomes a row."""
+    closed = {each.user_id: (each.epoch, frozenset(chain(*each.runs))) for each in changes if each.runs}
+    if not closed:
+        return
+    now = utcnow()
+    query = sa.select(ExclusionRow).where(ExclusionRow.user_id.in_(closed), ExclusionRow.released_at.is_(None))
+    for row in list(session.execute(query).scalars()):
+        epoch, sequences = closed[row.user_id]
+        for number, (is_closed, part) in enumerate(
+            parts_of(range(row.first_sequence, row.last_sequence + 1), sequences)
+        ):
+            row_of_part = row if number == 0 else _same(row)
+            row_of_part.first_sequence, row_of_part.last_sequence = part[0], part[-1]
+            if is_closed:
+                row_of_part.released_at, row_of_part.released_by, row_of_part.released_epoch = now, actor, epoch + 1
+            session.add(row_of_part)
+    session.flush()  # what is excluded again next is written by the driver
 
 
-_EXCLUSIONS: Final = cast(sa.Table, ExclusionRow.__table__)
-_COLUMNS: Final = ("id", "feedback_id", "user_id", "reason", "actor", "excluded_epoch", "created_at")
+_COLUMNS: Final = (
+    "id", "user_id", "first_sequence", "last_sequence", "reason", "actor", "excluded_epoch", "created_at",
+)  # fmt: skip
 
-_EXCLUDE_LATER: Final = Prepared(_excluding_later)
-_CLOSE: Final = (
-    sa.update(_EXCLUSIONS)
-    .where(
-        _EXCLUSIONS.c.released_at.is_(None),
-        _EXCLUSIONS.c.feedback_id.in_(sa.bindparam("ids", expanding=True)),
+
+def _same(row: ExclusionRow) -> ExclusionRow:
+    """A new row of the same act, without its events."""
+    return ExclusionRow(
+        id=new_id(),
+        user_id=row.user_id,
+        reason=row.reason,
+        actor=row.actor,
+        created_at=row.created_at,
+        excluded_epoch=row.excluded_epoch,
     )
-    .values(released_at=sa.bindparam("now"), released_by=sa.bindparam("by"), released_epoch=sa.bindparam("epoch"))
-)
-
-
-def _feedback_ids(session: Session, user_id: UUID, sequences: Collection[int]) -> list[Any]:
-    if not sequences:
-        return []
-    rows = session.execute(sa.select(FeedbackRow.sequence, raw(FeedbackRow.id)).where(FeedbackRow.user_id == user_id))
-    return [feedback_id for sequence, feedback_id in rows if sequence in sequences]
 
 
 def release(session: Session, user_id: UUID, *, sequences: list[int] | None, actor: str, reason: str) -> int:
@@ -175,7 +140,7 @@ def release(session: Session, user_id: UUID, *, sequences: list[int] | None, act
         NotFound: no such user, or a named event is not excluded.
     """
     user = locked_user(session, user_id)
-    excluded = {sequence for _, sequence in list_open(session, user_id)}
+    excluded = {event.sequence for event in list_open(session, user_id)}
     wanted = excluded if sequences is None else set(sequences)
     if missing := sorted(wanted - excluded):
         raise NotFound(f"event(s) {missing} of this user are not excluded")

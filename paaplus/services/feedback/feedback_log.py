@@ -28,6 +28,7 @@ from paaplus.db.tables import ExclusionRow, FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.records import DISLIKED, LIKED, PREFERS_FIRST, PREFERS_SECOND, TIE, Scale
 from paaplus.services.feedback.counted_events import GATE, CountedEvents, ExclusionSpan, TrainedUpTo
+from paaplus.services.feedback.runs import parts_of, runs_of
 
 HOLDOUT_ONE_IN = 5
 _RETRACTION, _COMPARISON, _BINARY = (  # as the driver gives them
@@ -237,14 +238,15 @@ class FeedbackLog(CountedEvents):
 
     def with_quarantine(self, sequences: Collection[int], epoch: int) -> FeedbackLog:
         """The log as it will be when these events, and no others, are in quarantine from an epoch on."""
-        kept = [
-            replace(span, until_epoch=epoch)
-            if span.until_epoch is None and span.actor == GATE and span.sequence not in sequences
-            else span
-            for span in self.exclusions
-        ]
-        new = sorted(set(sequences) - self.excluded())
-        return replace(self, exclusions=[*kept, *(ExclusionSpan(sequence, epoch, None, GATE) for sequence in new)])
+        spans: list[ExclusionSpan] = []
+        for span in self.exclusions:
+            if span.until_epoch is not None or span.actor != GATE:
+                spans.append(span)
+                continue
+            for stays, part in parts_of(span.sequences, sequences):
+                spans.append(replace(span, first=part[0], last=part[-1], until_epoch=None if stays else epoch))
+        new = runs_of(set(sequences) - self.excluded())
+        return replace(self, exclusions=[*spans, *(ExclusionSpan(run[0], run[-1], epoch, None, GATE) for run in new)])
 
     def outside(self, in_window: Callable[[int], bool]) -> set[int]:
         """Ratings and comparisons that may be quarantined and are not in a window of sequence numbers."""
@@ -420,18 +422,15 @@ def _events(dialect: str) -> sa.Select[Any]:
 def _spans(dialect: str) -> sa.Select[*tuple[Any, ...]]:
     """The exclusions of users' events."""
     users = row_set(dialect, "users", {"id": sa.Uuid()})
-    return (
-        sa.select(
-            ExclusionRow.user_id,
-            FeedbackRow.sequence,
-            ExclusionRow.excluded_epoch,
-            ExclusionRow.released_epoch,
-            ExclusionRow.actor,
-            ExclusionRow.released_by,
-        )
-        .join(users, users.c.id == ExclusionRow.user_id)
-        .join(FeedbackRow, FeedbackRow.id == ExclusionRow.feedback_id)
-    )
+    return sa.select(
+        ExclusionRow.user_id,
+        ExclusionRow.first_sequence,
+        ExclusionRow.last_sequence,
+        ExclusionRow.excluded_epoch,
+        ExclusionRow.released_epoch,
+        ExclusionRow.actor,
+        ExclusionRow.released_by,
+    ).join(users, users.c.id == ExclusionRow.user_id)
 
 
 def log_of(

@@ -440,11 +440,11 @@ def _write_users(
     """Write the users' counters and due times. Enqueue those who are due now instead."""
     if not users:
         return
-    due: list[tuple[UUID, str]] = []
+    due: list[tuple[str, str, str]] = []
     for user in users:
         user.due.decide(now, has_new_retraction=user.id in retracting)
         if user.due.next_due_at is not None and user.due.next_due_at <= now:
-            due.append((user.id, user.due.due_reason or DueReason.NEW_FEEDBACK))
+            due.append((user.key, user.due.due_reason or DueReason.NEW_FEEDBACK, user.application))
             user.due.next_due_at, user.due.due_reason = None, None
     dialect = connection.dialect.name
     values = [

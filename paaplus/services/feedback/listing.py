@@ -9,6 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
+from paaplus.db.exclusions import of_event
 from paaplus.db.tables import ExclusionRow, FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.errors import InvalidInput
@@ -166,8 +167,8 @@ def _retracted_events(session: Session, events: list[FeedbackRow]) -> dict[tuple
 def _excluded(session: Session, events: list[FeedbackRow]) -> dict[UUID, Literal["rollback", "quarantine"]]:
     """Who excludes these events now, by event."""
     rows = session.execute(
-        sa.select(ExclusionRow).where(
-            ExclusionRow.feedback_id.in_([event.id for event in events]), ExclusionRow.released_at.is_(None)
-        )
-    ).scalars()
-    return {row.feedback_id: exclusions.kind_of(row) for row in rows}
+        sa.select(FeedbackRow.id, ExclusionRow)
+        .join(ExclusionRow, of_event())
+        .where(FeedbackRow.id.in_([event.id for event in events]), ExclusionRow.released_at.is_(None))
+    )
+    return {event_id: exclusions.kind_of(row) for event_id, row in rows}

@@ -14,13 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import (
-    ExclusionRow,
-    FeedbackRow,
-    ReviewBatchRow,
-    ReviewRow,
-    ToolRevisionRow,
-)
+from paaplus.db.exclusions import is_excluded
+from paaplus.db.tables import FeedbackRow, ReviewBatchRow, ReviewRow, ToolRevisionRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.reviews import ReviewState
 from paaplus.errors import InvalidInput, Unavailable
@@ -86,12 +81,13 @@ def _reviews(session: Session, application: str, tool: str) -> list[_Review]:
         retraction.kind == FeedbackKind.RETRACTION,
         retraction.retracts_sequence == FeedbackRow.sequence,
     )
-    excluded = sa.exists().where(ExclusionRow.feedback_id == FeedbackRow.id, ExclusionRow.released_at.is_(None))
     rows = session.execute(
         sa.select(ReviewRow)
         .join(ReviewBatchRow, ReviewBatchRow.id == ReviewRow.batch_id)
         .join(FeedbackRow, FeedbackRow.id == ReviewRow.feedback_id)
-        .where(ReviewBatchRow.application == application, ReviewRow.state == ReviewState.DONE, ~retracted, ~excluded)
+        .where(
+            ReviewBatchRow.application == application, ReviewRow.state == ReviewState.DONE, ~retracted, ~is_excluded()
+        )
         .order_by(ReviewRow.decided_at, ReviewRow.id)
     ).scalars()
     reviews = []

@@ -7,9 +7,11 @@ from uuid import UUID
 
 import pytest
 
-from paaplus.chaos.invariants import Check, true_receipts
+from paaplus.chaos.invariants import Check, excluded_once, true_receipts
 from paaplus.chaos.ledger import Ledger, Scored
 from paaplus.db.engine import Database
+from paaplus.db.users import locked_user
+from paaplus.services.feedback import exclusions
 from paaplus.services.predictions.answers import Target
 from paaplus.services.predictions.predict import Predictor
 from paaplus.settings import Settings
@@ -48,3 +50,12 @@ def test_a_receipt_of_another_answer_is_found(deployment: Deployment, scored: li
     assert checked(deployment, [replace(scored[place], scores=other)]).problems != []
     assert checked(deployment, [replace(scored[place], image=scored[1].image)]).problems != []
     assert checked(deployment, [replace(scored[place], user=str(UUID(int=7)))]).problems != []
+
+
+def test_an_event_that_is_excluded_twice_is_found(deployment: Deployment) -> None:
+    user = deployment.add_user("ada")
+    for sequences, is_kept in ({2, 3}, True), ({1}, True), ({4, 5}, True), ({5, 6}, False):
+        with deployment.database.session() as session:
+            exclusions.exclude(session, locked_user(session, user), sequences, actor="admin", reason="why")
+        with deployment.database.read_session() as session:
+            assert (excluded_once(session).problems == []) == is_kept, sequences

@@ -24,7 +24,8 @@ TABLE = sa.Table(
     sa.Column("document", JSONType),
     sa.Column("at", UTCDateTime),
 )
-TEXTS = ["plain", "tab\tline\nreturn\r", "back\\slash \\n \\N \\.", "美 'quoted' \"twice\"", "", None]
+TEXTS = ["plain", "tab\tline\nreturn\r", "back\\slash \\n \\N \\.", "美 'quoted' \"twice\"", "", None,
+         "a\ttab", "a\nline", "a\rreturn", "a\\slash", "\\N"]  # fmt: skip
 MOMENT = datetime(2026, 11, 28, 23, 59, 59, 7, timezone(timedelta(hours=-5)))
 
 

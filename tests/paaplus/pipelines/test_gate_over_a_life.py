@@ -60,7 +60,11 @@ def rate_honestly(deployment: Deployment, user: UUID, images: range) -> None:
 
 def quarantine(deployment: Deployment, user: UUID) -> list[tuple[ExclusionRow, int]]:
     with deployment.database.read_session() as session:
-        return [(row, sequence) for row, sequence in exclusions.list_open(session, user) if row.actor == "gate"]
+        return [
+            (each.exclusion, each.sequence)
+            for each in exclusions.list_open(session, user)
+            if each.exclusion.actor == "gate"
+        ]
 
 
 def moves(deployment: Deployment, user: UUID) -> list[tuple[str, str]]:

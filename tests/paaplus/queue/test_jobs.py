@@ -313,7 +313,7 @@ def test_adaptations_together_are_as_those_enqueued_alone(database: Database) ->
     now = utcnow()
     for _ in range(2):
         with database.session() as session:
-            wanted = [(user.id, "new_feedback") for user in users]
+            wanted = [(user.id.hex, "new_feedback", user.application) for user in users]
             jobs.enqueue_adaptations(session, wanted, queue="cpu", max_attempts=3, now=now)
     with database.read_session() as session:
         rows = list(session.execute(sa.select(JobRow).order_by(JobRow.id)).scalars())

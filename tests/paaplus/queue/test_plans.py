@@ -71,7 +71,8 @@ def plans(database: Database, act: Callable[[], object]) -> list[str]:
 def claim(database: Database) -> None:
     with database.session() as session:
         user = make_user(session)
-        jobs.enqueue_adaptations(session, [(user.id, "test")], queue="cpu", max_attempts=3, now=jobs.db_now(session))
+        wanted = [(user.id.hex, "test", user.application)]
+        jobs.enqueue_adaptations(session, wanted, queue="cpu", max_attempts=3, now=jobs.db_now(session))
     assert jobs.claim_together(database, worker="w", queues=["cpu"], lease_s=30.0, limit=4)
 
 

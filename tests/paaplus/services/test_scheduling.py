@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from paaplus.db.engine import Database
+from paaplus.db.row_sets import driver_value
 from paaplus.db.tables import ExclusionRow, JobRow, UserRow
 from paaplus.db.tables.jobs import JobState
 from paaplus.db.types import utcnow
@@ -73,7 +74,8 @@ def test_excluded_events_do_not_trigger(database: Database, settings: Settings) 
             ExclusionRow(
                 id=new_id(),
                 user_id=user.id,
-                feedback_id=event.id,
+                first_sequence=event.sequence,
+                last_sequence=event.sequence,
                 reason="r",
                 actor="a",
                 excluded_epoch=1,
@@ -162,3 +164,19 @@ def test_nothing_waits_for_an_hour_when_the_clock_was_set_back_by_one(database: 
         assert session.get_one(JobRow, delayed.id).run_after > utcnow() + timedelta(seconds=400)
         left_s = (session.get_one(JobRow, leased.id).lease_expires_at - utcnow()).total_seconds()
         assert left_s <= settings.lease_s
+
+
+def test_due_users_are_found_by_an_index_that_has_no_others(database: Database) -> None:
+    """So that to clear a due time writes nothing into it, and a scan that finds nobody reads nobody."""
+    with database.engine.connect() as connection:
+        statement, fixed, order = scheduling._DUE_NOW._compile(connection.dialect)
+        given = {**fixed, "now": driver_value(connection.dialect.name, utcnow()), "limit": 10}
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET enable_seqscan = off")  # a table of few rows is read whole
+            plan = connection.exec_driver_sql(f"EXPLAIN {statement}", given).all()
+        else:
+            values = tuple(given[name] for name in order or ())
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+        indexes = {each["name"]: each["dialect_options"] for each in sa.inspect(connection).get_indexes("users")}
+    assert "ix_users_next_due_at" in str(plan), plan
+    assert "NOT NULL" in str(indexes["ix_users_next_due_at"][f"{connection.dialect.name}_where"]).upper()

@@ -159,7 +159,7 @@ def test_a_quarantine_ends_the_drift_that_was_found_in_it(deployment: Deployment
     assert drift.training_policy(drifted).training.recency_half_life == DriftConfig().recency_half_life
     deployment.work()
     with deployment.database.read_session() as session:
-        quarantined = {sequence for _, sequence in exclusions.list_open(session, user)}
+        quarantined = {event.sequence for event in exclusions.list_open(session, user)}
     assert set(range(61, 91)) == quarantined
     deployment.retrain(user)
     assert deployment.runs(user)[-1].config["recency_half_life"] == 0.0

@@ -41,7 +41,7 @@ def both(deployment: Deployment, known: KnownLogs, *user_ids: UUID) -> list[tupl
 
 
 def as_lists(log: FeedbackLog) -> FeedbackLog:
-    return replace(log, exclusions=sorted(log.exclusions, key=lambda span: (span.sequence, span.since_epoch)))
+    return replace(log, exclusions=sorted(log.exclusions, key=lambda span: (span.first, span.since_epoch)))
 
 
 def act(deployment: Deployment, rng: np.random.Generator, user_id: UUID, turn: int) -> None:

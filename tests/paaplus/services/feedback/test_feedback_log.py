@@ -47,7 +47,7 @@ def test_earlier_rating_counts_again_after_a_retraction() -> None:
 
 
 def test_latest_ratings_leave_out_excluded_events_until_they_are_released() -> None:
-    open_span, closed_span = ExclusionSpan(2, 1, None), ExclusionSpan(2, 1, 2)
+    open_span, closed_span = ExclusionSpan(2, 2, 1, None), ExclusionSpan(2, 2, 1, 2)
     assert ratings(log(event(1, A), event(2, B), exclusions=(open_span,))) == [(1, A, {"beauty": 1})]
     assert len(ratings(log(event(1, A), event(2, B), exclusions=(closed_span,)))) == 2
 
@@ -59,16 +59,16 @@ def test_version_is_tainted_by_later_retractions_and_exclusions() -> None:
     assert retracted.is_tainted(trained_on_both)
     assert not retracted.is_tainted(trained_on_first)
     assert not retracted.is_tainted(TrainedUpTo(3, 0)), "it was trained after the retraction"
-    excluded = log(*events, exclusions=(ExclusionSpan(2, 1, None),))
+    excluded = log(*events, exclusions=(ExclusionSpan(2, 2, 1, None),))
     assert excluded.is_tainted(trained_on_both)
     assert not excluded.is_tainted(trained_on_first)
 
 
 def test_version_trained_while_an_event_was_excluded_was_not_trained_on_it() -> None:
     trained_in_between = TrainedUpTo(2, 1)
-    still = log(event(1, A), event(2, B), exclusions=(ExclusionSpan(1, 1, None),))
+    still = log(event(1, A), event(2, B), exclusions=(ExclusionSpan(1, 1, 1, None),))
     assert not still.is_tainted(trained_in_between)
-    released = log(event(1, A), event(2, B), exclusions=(ExclusionSpan(1, 1, 2),))
+    released = log(event(1, A), event(2, B), exclusions=(ExclusionSpan(1, 1, 1, 2),))
     new = [w.sequence for w in released.latest_ratings() if released.is_new(trained_in_between, w)]
     assert new == [1]
 
@@ -76,9 +76,9 @@ def test_version_trained_while_an_event_was_excluded_was_not_trained_on_it() -> 
 def test_released_older_event_of_a_rating_makes_it_new_again() -> None:
     parts = (event(1, A, health=4.0), event(2, A, posture=5.0))
     version = TrainedUpTo(2, 1)
-    excluded = log(*parts, exclusions=(ExclusionSpan(1, 1, None),))
+    excluded = log(*parts, exclusions=(ExclusionSpan(1, 1, 1, None),))
     assert not excluded.is_new(version, excluded.latest_ratings()[0])
-    released = log(*parts, exclusions=(ExclusionSpan(1, 1, 2),))
+    released = log(*parts, exclusions=(ExclusionSpan(1, 1, 1, 2),))
     assert released.is_new(version, released.latest_ratings()[0])
 
 
@@ -171,7 +171,7 @@ def test_cannot_say_removes_the_earlier_preference() -> None:
 def test_latest_comparisons_leave_out_retracted_and_excluded_events() -> None:
     events = (compared(1, A, B), compared(2, B, A, beauty=1.0))
     assert latest_comparisons(compared_log(*events, retractions={2: 3})) == [(1, A, B, {"beauty": 1.0})]
-    open_span = ExclusionSpan(1, 1, None)
+    open_span = ExclusionSpan(1, 1, 1, None)
     assert latest_comparisons(compared_log(*events, exclusions=(open_span,))) == [(2, B, A, {"beauty": 1.0})]
 
 

@@ -83,15 +83,16 @@ class Person:
         """By counting the log, written here without the code under test."""
         with self.deployment.database.read_session() as session:
             user = session.get_one(UserRow, self.user)
-            excluded = sa.select(ExclusionRow.feedback_id).where(ExclusionRow.released_at.is_(None))
-            times = session.execute(
-                sa.select(FeedbackRow.received_at).where(
-                    FeedbackRow.user_id == self.user,
-                    FeedbackRow.sequence > user.trained_sequence,
-                    FeedbackRow.id.not_in(excluded),
+            held = (ExclusionRow.user_id == self.user, ExclusionRow.released_at.is_(None))
+            runs = session.execute(sa.select(ExclusionRow.first_sequence, ExclusionRow.last_sequence).where(*held))
+            excluded = [sequence for first, last in runs for sequence in range(first, last + 1)]
+            assert len(set(excluded)) == len(excluded), "an event is excluded twice"
+            events = session.execute(
+                sa.select(FeedbackRow.sequence, FeedbackRow.received_at).where(
+                    FeedbackRow.user_id == self.user, FeedbackRow.sequence > user.trained_sequence
                 )
-            ).scalars()
-            received = list(times)
+            )
+            received = [at for sequence, at in events if sequence not in excluded]
         return len(received), min(received, default=None)
 
 

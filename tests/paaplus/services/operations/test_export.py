@@ -88,7 +88,7 @@ def fill(database: Database, blobs: BlobStore, name: str) -> UUID:
         adapter = make_adapter(session, user, base_model_id=base.id, run_id=run.id, data=name.encode())
         make_receipt(session, user_id=user.id, image_id=own.id, base_model_id=base.id, adapter_id=adapter.id)
         common = {"user_id": user.id, "reason": name, "actor": "admin", "created_at": utcnow()}
-        session.add(ExclusionRow(id=new_id(), feedback_id=event.id, excluded_epoch=1, **common))
+        session.add(ExclusionRow(id=new_id(), first_sequence=1, last_sequence=1, excluded_epoch=1, **common))
         session.add(AdapterHistoryRow(id=new_id(), move=PointerMove.UNPINNED, details={}, **common))
         key = keys.create(session, name=name, scope=KeyScope.USER, user_id=user.id, actor="admin").row
         session.flush()

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "5c3ae90f7b12"
-down_revision = "d06e83b1f7a5"
+down_revision = "2b9e5d13c8a7"
 
 
 def upgrade() -> None:
