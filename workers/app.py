@@ -16,7 +16,6 @@ from paaplus import logs
 from paaplus.settings import Settings, get_settings
 from paaplus.workers import folder_broker
 
-BROKER_POLLING_S = 0.1
 MAINTAIN_INTERVAL_S = 86_400.0
 
 
@@ -65,7 +64,6 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
         "data_folder_in": str(folder / "messages"),
         "data_folder_out": str(folder / "messages"),
         "control_folder": str(folder / "control"),
-        "polling_interval": BROKER_POLLING_S,
     }
 
 
