@@ -23,6 +23,7 @@ from paaplus.queue.folder_watch import FolderWatch
 CHANNEL: Final = "paaplus_jobs"
 NOTICE_S: Final = 1.0  # the longest time after which a listener sees that it should stop
 RECONNECT_S: Final = 5.0
+PAUSE_S: Final = 0.1  # after a ring: what rings meanwhile is told together, and trained together, which is cheaper
 
 log = structlog.get_logger(__name__)
 
@@ -69,10 +70,12 @@ def _touches(url: URL, queues: list[str], stopping: threading.Event) -> Iterator
         seen = {queue: _time_of(file) for queue, file in files.items()}
         while not stopping.is_set():
             folder.wait(NOTICE_S)
-            for queue, file in files.items():
-                if (now := _time_of(file)) != seen[queue]:
-                    seen[queue] = now
-                    yield queue
+            times = {queue: _time_of(file) for queue, file in files.items()}
+            rung = [queue for queue, time in times.items() if time != seen[queue]]
+            seen = times
+            yield from rung
+            if rung:
+                stopping.wait(PAUSE_S)
 
 
 def _time_of(file: Path) -> int:
