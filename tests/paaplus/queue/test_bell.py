@@ -59,6 +59,13 @@ def test_a_committed_job_rings_for_its_queue_only(database: Database, heard: que
         heard.get(timeout=0.5)
 
 
+def test_a_ring_right_after_another_is_heard_too(database: Database, heard: queue.Queue[str]) -> None:
+    for key in "abc":
+        with database.session() as session:
+            enqueue(session, key)
+        assert heard.get(timeout=60) == "cpu"
+
+
 def test_a_job_that_is_rolled_back_does_not_ring(database: Database, heard: queue.Queue[str]) -> None:
     with database.session() as session:
         enqueue(session, "a")
