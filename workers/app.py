@@ -16,8 +16,8 @@ from paaplus import logs
 from paaplus.settings import Settings, get_settings
 from paaplus.workers import folder_broker
 
-BROKER_POLLING_S = 0.1
 MAINTAIN_INTERVAL_S = 86_400.0
+SCHEDULE_LOOK_S = 60.0
 
 
 def make_app(settings: Settings) -> Celery:
@@ -40,10 +40,6 @@ def make_app(settings: Settings) -> Celery:
         task_time_limit=settings.task_time_limit_s,
         beat_scheduler="paaplus.workers.broker:BoundedScheduler",
         beat_schedule={
-            "scan": {
-                "task": "paaplus.scan",
-                "schedule": settings.scan_interval_s,
-            },
             "maintain": {
                 "task": "paaplus.maintain",
                 "schedule": MAINTAIN_INTERVAL_S,
@@ -51,7 +47,7 @@ def make_app(settings: Settings) -> Celery:
             },
         },
         beat_schedule_filename=str(settings.broker_folder / "beat-schedule"),
-        beat_max_loop_interval=max(0.2, settings.scan_interval_s / 2),
+        beat_max_loop_interval=SCHEDULE_LOOK_S,
     )
     return celery
 
@@ -65,7 +61,6 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
         "data_folder_in": str(folder / "messages"),
         "data_folder_out": str(folder / "messages"),
         "control_folder": str(folder / "control"),
-        "polling_interval": BROKER_POLLING_S,
     }
 
 

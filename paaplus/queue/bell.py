@@ -1,7 +1,7 @@
 """The bell: tells workers at once that a job was enqueued. A lost ring costs one scan interval and nothing else.
 
 PostgreSQL delivers a ring when the transaction commits. With SQLite all processes are on one host: a ring renews the
-time of a file beside the database, after the commit.
+time of a file beside the database, after the commit, and listeners watch the folder.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.orm import Session
 
+from paaplus.queue.folder_watch import FolderWatch
+
 CHANNEL: Final = "paaplus_jobs"
-LOOK_S: Final = 0.05  # between two looks at the file
-NOTICE_S: Final = 1.0  # the longest time after which a listener on PostgreSQL sees that it should stop
+NOTICE_S: Final = 1.0  # the longest time after which a listener sees that it should stop
 RECONNECT_S: Final = 5.0
+PAUSE_S: Final = 0.1  # after a ring: what rings meanwhile is told together, and trained together, which is cheaper
 
 log = structlog.get_logger(__name__)
 
@@ -62,12 +64,18 @@ def _touch(file: Path) -> None:
 
 def _touches(url: URL, queues: list[str], stopping: threading.Event) -> Iterator[str]:
     files = {queue: file for queue in queues if (file := _file(url, queue)) is not None}
-    seen = {queue: _time_of(file) for queue, file in files.items()}
-    while files and not stopping.wait(LOOK_S):
-        for queue, file in files.items():
-            if (now := _time_of(file)) != seen[queue]:
-                seen[queue] = now
-                yield queue
+    if not files:
+        return
+    with FolderWatch(next(iter(files.values())).absolute().parent) as folder:
+        seen = {queue: _time_of(file) for queue, file in files.items()}
+        while not stopping.is_set():
+            folder.wait(NOTICE_S)
+            times = {queue: _time_of(file) for queue, file in files.items()}
+            rung = [queue for queue, time in times.items() if time != seen[queue]]
+            seen = times
+            yield from rung
+            if rung:
+                stopping.wait(PAUSE_S)
 
 
 def _time_of(file: Path) -> int:

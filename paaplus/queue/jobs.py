@@ -38,6 +38,7 @@ CLAIM_TRIES = 5
 DEFAULT_PRIORITY = 5
 NO_WEIGHTS: Mapping[str, float] = MappingProxyType({})
 CLOCK_SLACK = timedelta(seconds=60)  # clocks of several hosts differ
+_JOBS: Final = cast(sa.Table, JobRow.__table__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,6 @@ _ADAPT: Final = "adapt:"
 
 
 def _enqueuing(dialect: str) -> sa.Insert:
-    table = cast(sa.Table, JobRow.__table__)
     rows = row_set(dialect, "wanted", {"user_id": sa.Uuid(), "reason": sa.String(), "application": sa.String()})
     key = sa.literal(_ADAPT) + _dashed(dialect, rows.c.user_id)
     values = {
@@ -175,25 +175,25 @@ def _enqueuing(dialect: str) -> sa.Insert:
         "lock_key": key,
         "user_id": rows.c.user_id,
         "reason": rows.c.reason,
-        "kind": sa.literal(JobKind.ADAPT, table.c.kind.type),
-        "queue": given(dialect, "queue", table.c.queue.type),
-        "priority": given(dialect, "priority", table.c.priority.type),
-        "state": sa.literal(JobState.QUEUED, table.c.state.type),
-        "payload": sa.literal({}, table.c.payload.type),
+        "kind": sa.literal(JobKind.ADAPT, _JOBS.c.kind.type),
+        "queue": given(dialect, "queue", _JOBS.c.queue.type),
+        "priority": given(dialect, "priority", _JOBS.c.priority.type),
+        "state": sa.literal(JobState.QUEUED, _JOBS.c.state.type),
+        "payload": sa.literal({}, _JOBS.c.payload.type),
         "attempts": sa.literal(0),
-        "max_attempts": given(dialect, "max_attempts", table.c.max_attempts.type),
-        "run_after": given(dialect, "now", table.c.run_after.type),
+        "max_attempts": given(dialect, "max_attempts", _JOBS.c.max_attempts.type),
+        "run_after": given(dialect, "now", _JOBS.c.run_after.type),
         "progress_done": sa.literal(0),
         "progress_total": sa.literal(0),
-        "created_at": given(dialect, "now", table.c.created_at.type),
+        "created_at": given(dialect, "now", _JOBS.c.created_at.type),
         "application": rows.c.application,
     }
     selected, columns = sa.select(*values.values()), list(values)
     if dialect == "sqlite":  # the caller has the write lock; to look costs a fifth of an insert that conflicts
-        queued = table.alias("queued")
+        queued = _JOBS.alias("queued")
         is_queued = sa.exists().where(queued.c.lock_key == key, sa.text("queued.state = 'queued'"))
-        return sa.insert(table).from_select(columns, selected.where(~is_queued))
-    insert = postgresql.insert(table).from_select(columns, selected)
+        return sa.insert(_JOBS).from_select(columns, selected.where(~is_queued))
+    insert = postgresql.insert(_JOBS).from_select(columns, selected)
     return insert.on_conflict_do_update(
         index_elements=["lock_key"],
         index_where=sa.text("state = 'queued'"),
@@ -387,7 +387,7 @@ def report_totals(session: Session, totals: Sequence[tuple[Lease, int]]) -> None
 
 
 _TOTAL: Final = (
-    sa.update(JobRow.__table__)  # type: ignore[arg-type]
+    sa.update(_JOBS)
     .where(
         JobRow.id == sa.bindparam("job"),
         JobRow.lease_token == sa.bindparam("token"),
@@ -507,19 +507,32 @@ def _requeued(session: Session, job_id: UUID, lock_key: str, delay: timedelta) -
 
 def forgive_clock(session: Session, lease_s: float) -> None:
     """After the clock was set back: make jobs ready, and leases end, that would wait for the old time to come again."""
-    now = db_now(session)
-    session.execute(
-        sa.update(JobRow)
-        .where(JobRow.state == JobState.QUEUED, JobRow.created_at > now + CLOCK_SLACK, JobRow.run_after > now)
-        .values(run_after=now)
-    )
-    session.execute(
-        sa.update(JobRow)
+    now, lease = db_now(session), timedelta(seconds=lease_s)
+    moments = {"now": now, "latest": now + CLOCK_SLACK, "ends": now + lease, "latest_end": now + lease + CLOCK_SLACK}
+    connection = session.connection()
+    given = {name: driver_value(connection.dialect.name, moment) for name, moment in moments.items()}
+    _FORGIVE_START.rows(connection, now=given["now"], latest=given["latest"])
+    _FORGIVE_LEASE.rows(connection, ends=given["ends"], latest_end=given["latest_end"])
+
+
+_FORGIVE_START: Final = Prepared(
+    lambda _: (
+        sa.update(_JOBS)
         .where(
-            JobRow.state == JobState.RUNNING, JobRow.lease_expires_at > now + timedelta(seconds=lease_s) + CLOCK_SLACK
+            _JOBS.c.state == JobState.QUEUED,
+            _JOBS.c.created_at > sa.bindparam("latest"),
+            _JOBS.c.run_after > sa.bindparam("now"),
         )
-        .values(lease_expires_at=now + timedelta(seconds=lease_s))
+        .values(run_after=sa.bindparam("now"))
     )
+)
+_FORGIVE_LEASE: Final = Prepared(
+    lambda _: (
+        sa.update(_JOBS)
+        .where(_JOBS.c.state == JobState.RUNNING, _JOBS.c.lease_expires_at > sa.bindparam("latest_end"))
+        .values(lease_expires_at=sa.bindparam("ends"))
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -541,14 +554,13 @@ class ReapReport:
 
 def reap(session: Session, retry: RetryPolicy) -> ReapReport:
     """Requeue, or give up, every running job whose lease has expired."""
-    now = db_now(session)
-    expired = session.execute(
-        sa.select(JobRow)
-        .where(JobRow.state == JobState.RUNNING, JobRow.lease_expires_at < now)
-        .with_for_update(skip_locked=True)
-    )
+    now, connection = db_now(session), session.connection()
+    expired = _EXPIRED.rows(connection, now=driver_value(connection.dialect.name, now))
+    if not expired:
+        return ReapReport(0, [])
+    rows = session.execute(sa.select(JobRow).where(JobRow.id.in_([as_uuid(job_id) for (job_id,) in expired])))
     num_reaped, dead = 0, []
-    for job in expired.scalars().all():
+    for job in rows.scalars().all():
         if job.attempts >= job.max_attempts:
             state, values = JobState.DEAD, {"finished_at": now}
         else:
@@ -574,14 +586,29 @@ def reap(session: Session, retry: RetryPolicy) -> ReapReport:
     return ReapReport(num_reaped, dead)
 
 
+_EXPIRED: Final = Prepared(
+    lambda _: (
+        sa.select(JobRow.id)
+        .where(JobRow.state == JobState.RUNNING, JobRow.lease_expires_at < sa.bindparam("now"))
+        .with_for_update(skip_locked=True)
+    )
+)
+
+
 def count_ready(session: Session) -> dict[str, int]:
     """Numbers of ready jobs, by queue."""
-    rows = session.execute(
+    now, connection = db_now(session), session.connection()
+    rows = _NUM_READY.rows(connection, now=driver_value(connection.dialect.name, now))
+    return {queue: int(count) for queue, count in rows}
+
+
+_NUM_READY: Final = Prepared(
+    lambda _: (
         sa.select(JobRow.queue, sa.func.count())
-        .where(JobRow.state == JobState.QUEUED, JobRow.run_after <= db_now(session))
+        .where(JobRow.state == JobState.QUEUED, JobRow.run_after <= sa.bindparam("now"))
         .group_by(JobRow.queue)
     )
-    return {queue: int(count) for queue, count in rows}
+)
 
 
 def get(session: Session, job_id: UUID) -> JobRow:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from paaplus.errors import InvalidInput
 from paaplus.records import SCORE_MAX, SCORE_MIN
 from paaplus.scoring.rows import rowwise_matmul
-from paaplus.scoring.tensors import check_names, digest, pack, unpack
+from paaplus.scoring.tensors import check_names, digest, float32_numbers, pack, unpack
 
 Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
 MAX_NUMBERS = 1000  # in a taste vector: all aspects and its uncertainty together
@@ -192,7 +192,10 @@ def adapter_from_bytes(data: bytes) -> Adapter:
     kind = ADAPTERS[name]
     has_uncertainty = kind is TasteVector and "prior_digest" in metadata
     check_names(f"adapter of kind {name}", arrays.keys(), _expected_arrays(name, has_uncertainty))
-    _check_shapes(arrays)
+    _check_forms(tuple([(name, array.dtype, array.shape) for name, array in arrays.items()]))
+    if not np.isfinite(float32_numbers(data)).all():
+        wrong = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+        raise InvalidInput(f"adapter arrays {wrong}: numbers that are not finite")
     options: dict[str, Any] = {}
     if has_uncertainty:
         prior_digest = metadata["prior_digest"]
@@ -208,14 +211,14 @@ def _expected_arrays(kind: str, has_uncertainty: bool) -> frozenset[str]:
     return frozenset(expected | set(_UNCERTAINTY_ARRAYS if has_uncertainty else ()))
 
 
-def _check_shapes(arrays: dict[str, np.ndarray]) -> None:
+@lru_cache(128)  # adapters of one base model have the same forms
+def _check_forms(forms: tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]) -> None:
+    """Check names, dtypes and shapes of arrays against each other."""
     sizes: dict[str, int] = {}
-    for name, array in arrays.items():
+    for name, dtype, shape in forms:
         letters = name.rsplit("_", 1)[1]
-        if array.dtype != np.float32 or array.ndim != len(letters):
-            raise InvalidInput(f"adapter array {name}: dtype {array.dtype}, shape {array.shape}")
-        for letter, size in zip(letters, array.shape, strict=True):
+        if dtype != np.float32 or len(shape) != len(letters):
+            raise InvalidInput(f"adapter array {name}: dtype {dtype}, shape {shape}")
+        for letter, size in zip(letters, shape, strict=True):
             if sizes.setdefault(letter, size) != size:
                 raise InvalidInput(f"adapter array {name}: {letter} is {size} here and {sizes[letter]} elsewhere")
-        if not np.isfinite(array).all():
-            raise InvalidInput(f"adapter array {name}: numbers that are not finite")

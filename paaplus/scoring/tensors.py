@@ -34,11 +34,11 @@ def unpack(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     head = data[: 8 + header_size] if header_size <= MAX_KEPT_HEADER_BYTES else b""
     known = _layouts.get(head)
     if known is not None and known.num_bytes == len(data):
-        buffer = bytearray(data)  # so that the arrays can be written to
+        buffer = bytearray(memoryview(data)[8 + header_size :])  # so that the arrays can be written to
+        # Made from the buffer itself: `frombuffer` keeps 400 bytes more for each, which is most of a small array.
         return {
-            name: np.frombuffer(buffer, dtype, count, offset).reshape(shape)
-            for name, dtype, count, offset, shape in known.arrays
-        }, json.loads(known.metadata)
+            name: np.ndarray(shape, dtype, buffer, offset) for name, dtype, offset, shape in known.arrays
+        }, known.metadata.copy()
     try:
         arrays = load(data)
         header = json.loads(data[8 : 8 + header_size])
@@ -47,21 +47,24 @@ def unpack(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
         raise InvalidInput(f"not an artifact of paaplus ({len(data)} bytes): {str(error)[:200]}") from error
     if not isinstance(metadata, dict):
         raise InvalidInput(f"not an artifact of paaplus: its metadata are a {type(metadata).__name__}")
-    if head and len(_layouts) < MAX_LAYOUTS:
-        places = (
-            (name, array.dtype, array.size, 8 + header_size + header[name]["data_offsets"][0], array.shape)
-            for name, array in arrays.items()
-        )
-        _layouts[head] = _Layout(len(data), tuple(places), header["__metadata__"]["paaplus"])
+    is_flat = not any(isinstance(value, (dict, list)) for value in metadata.values())  # a copy has parts of its own
+    if head and is_flat and len(_layouts) < MAX_LAYOUTS:
+        places = ((name, array.dtype, header[name]["data_offsets"][0], array.shape) for name, array in arrays.items())
+        _layouts[head] = _Layout(len(data), tuple(places), metadata.copy())
     return arrays, metadata
 
 
+def float32_numbers(data: bytes) -> np.ndarray:
+    """All numbers of an artifact that `unpack` has read, if all its arrays are float32, shape (N,)."""
+    return np.frombuffer(data, np.float32, offset=8 + int.from_bytes(data[:8], "little"))
+
+
 class _Layout(NamedTuple):
-    """Where the arrays of an artifact are: name, dtype, count, offset in bytes, shape."""
+    """Where the arrays of an artifact are: name, dtype, offset in bytes after the header, shape."""
 
     num_bytes: int
-    arrays: tuple[tuple[str, np.dtype[Any], int, int, tuple[int, ...]], ...]
-    metadata: str
+    arrays: tuple[tuple[str, np.dtype[Any], int, tuple[int, ...]], ...]
+    metadata: dict[str, object]
 
 
 # By the header, of what the library has read: adapters of one kind differ in their numbers only.

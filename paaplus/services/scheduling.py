@@ -37,6 +37,7 @@ from paaplus.settings import Settings
 SCAN_BATCH = 2_000  # some 100 ms under SQLite's write lock
 BY_HAND_PRIORITY = 1
 _DEFAULT_POLICY: Final = Policy()
+_USERS: Final = cast(sa.Table, UserRow.__table__)
 # Reasons that do not depend on feedback: the starting point has changed. Nothing else would make the user due again,
 # so a pause keeps the reason, without a time, until it ends.
 STARTING_POINT_REASONS = (
@@ -215,9 +216,8 @@ _PENDING: Final = Prepared(
 
 
 def _writing_due(dialect: str) -> sa.Update:
-    table = cast(sa.Table, UserRow.__table__)
-    rows = row_set(dialect, "users", {name: table.c[name].type for name in ("id", *DUE_WRITTEN)})
-    return sa.update(table).where(table.c.id == rows.c.id).values({name: rows.c[name] for name in DUE_WRITTEN})
+    rows = row_set(dialect, "users", {name: _USERS.c[name].type for name in ("id", *DUE_WRITTEN)})
+    return sa.update(_USERS).where(_USERS.c.id == rows.c.id).values({name: rows.c[name] for name in DUE_WRITTEN})
 
 
 _WRITE_DUE: Final = Prepared(_writing_due)
@@ -365,11 +365,11 @@ def request_training(session: Session, user_id: UUID, *, actor: str, reason: str
 
 def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -> int:
     """Enqueue jobs of due users and clear their due times; returns how many. Several schedulers may run at once."""
-    now = db_now(session)
+    now, connection = db_now(session), session.connection()
+    driver_now = driver_value(connection.dialect.name, now)
     # A later time of a reason that counts from the moment of the change was written before the clock was set back.
-    session.execute(sa.update(UserRow).where(UserRow.next_due_at > now, AT_ONCE).values(next_due_at=now))
-    connection = session.connection()
-    rows = _DUE_NOW.rows(connection, now=driver_value(connection.dialect.name, now), limit=limit)
+    _FORGIVE_CLOCK.rows(connection, now=driver_now)
+    rows = _DUE_NOW.rows(connection, now=driver_now, limit=limit)
     paused: list[tuple[str, str | None]] = []
     ready: list[tuple[str, str, str]] = []
     for user_id, application, policy, reason in rows:
@@ -387,6 +387,13 @@ def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -
     return len(rows)
 
 
+_FORGIVE_CLOCK: Final = Prepared(
+    lambda _: (
+        sa.update(_USERS)
+        .where(_USERS.c.next_due_at > sa.bindparam("now"), AT_ONCE)
+        .values(next_due_at=sa.bindparam("now"))
+    )
+)
 _DUE_NOW: Final = Prepared(
     lambda dialect: (
         sa.select(
@@ -401,10 +408,11 @@ _DUE_NOW: Final = Prepared(
 
 
 def _clearing(**values: None) -> Prepared:
-    table = cast(sa.Table, UserRow.__table__)
     return Prepared(
         lambda dialect: (
-            sa.update(table).where(table.c.id.in_(one_of(dialect, "ids", sa.Uuid()))).values(next_due_at=None, **values)
+            sa.update(_USERS)
+            .where(_USERS.c.id.in_(one_of(dialect, "ids", sa.Uuid())))
+            .values(next_due_at=None, **values)
         )
     )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
 import pytest
+from kombu import Queue
 from kombu.transport import filesystem
 
 from paaplus.settings import Settings
@@ -38,3 +40,24 @@ def test_message_that_is_being_written_is_not_read(tmp_path: Path, monkeypatch: 
         assert reader._size("cpu") == 1
         assert reader._get("cpu") == {"body": "ring"}
         nothing_is_there()
+
+
+def test_reader_looks_seldom_and_hears_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """kombu looks into the folder ten times a second, or as often as it is told to, also while nothing happens."""
+    app = make_app(Settings(home=tmp_path))
+    with app.connection_for_write() as writing, app.connection_for_read() as reading:
+        received: list[Any] = []
+        consumer = reading.Consumer([Queue("cpu")], accept=["json"], on_message=received.append)
+        looks: list[str] = []
+        look = filesystem.Channel._get
+        monkeypatch.setattr(
+            filesystem.Channel, "_get", lambda channel, queue: looks.append(queue) or look(channel, queue)
+        )
+        with consumer:
+            with pytest.raises(TimeoutError):
+                reading.drain_events(timeout=0.5)
+            if sys.platform == "linux":
+                assert len(looks) == 2, "before and after the wait"
+            writing.SimpleQueue("cpu").put({"ring": 1})
+            reading.drain_events(timeout=60)
+    assert [message.decode() for message in received] == [{"ring": 1}]

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 from paaplus.configs import Policy
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
+from paaplus.db.prepared import Prepared, as_uuid, plain
 from paaplus.db.raw_values import raw, uuid_of
 from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import AdapterRow, FeedbackRow, UserRow
@@ -60,8 +61,8 @@ def watch(database: Database, store: ServingStore, batch: int = WATCH_BATCH) -> 
     """
     num_drifting, last_id = 0, UUID(int=0)
     while True:
-        with database.read_session() as session:
-            unchecked = _unchecked(session, batch, last_id)
+        with database.read_connection() as connection:
+            unchecked = _unchecked(connection, batch, last_id)
         if not unchecked:
             return num_drifting
         num_drifting += _watch_batch(database, store, unchecked)
@@ -215,14 +216,19 @@ def drifted_since(user: UserRow, invalid: Collection[int] = ()) -> int | None:
     return DriftState.from_dict(user.drift).since_valid(invalid)
 
 
-def _unchecked(session: Session, limit: int, after: UUID) -> Unchecked:
-    rows = session.execute(
+def _unchecked(connection: sa.Connection, limit: int, after: UUID) -> Unchecked:
+    rows = _UNCHECKED.rows(connection, after=plain(connection, after), limit=limit)
+    return {as_uuid(user_id): (last, head) for user_id, last, head in rows}
+
+
+_UNCHECKED: Final = Prepared(
+    lambda _: (
         sa.select(UserRow.id, UserRow.watched_sequence, UserRow.feedback_sequence)
-        .where(UserRow.feedback_sequence > UserRow.watched_sequence, UserRow.id > after)
+        .where(UserRow.feedback_sequence > UserRow.watched_sequence, UserRow.id > sa.bindparam("after"))
         .order_by(UserRow.id)
-        .limit(limit)
+        .limit(sa.bindparam("limit"))
     )
-    return {user_id: (last, head) for user_id, last, head in rows}
+)
 
 
 def _ratings(session: Session, unchecked: Unchecked) -> dict[UUID, list[Rating]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from sys import intern
 from typing import Any, Final
 from uuid import UUID
 
@@ -51,7 +52,7 @@ from paaplus.storage.blobs import BlobStore
 PREFERENCE_VERSION: Final = "preference_version"  # key in a version's metrics: the version of the preference
 
 VERSION_OVERHEAD_BYTES: Final = (
-    1_600  # of a cached version: its facts as objects and texts, headers of its arrays, a key, a place
+    2_000  # of a cached version: its facts as objects and texts, headers of its arrays, a key, a place; measured
 )
 
 VersionKey = tuple[Any, Any, str]  # version, its match, digest of the base model
@@ -282,7 +283,7 @@ def _facts(row: Any) -> ServedAdapter:
         as_uuid(version_id),
         number,
         digest,
-        base_digest,
+        intern(base_digest),  # all versions share it
         trained_at,
         as_uuid(match_id) if match_id is not None else None,
         UsedPreference(tuple(values), preference_version) if values is not None else None,

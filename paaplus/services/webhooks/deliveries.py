@@ -22,6 +22,8 @@ from sqlalchemy.orm import Session
 from paaplus import signatures
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
+from paaplus.db.prepared import Prepared, as_uuid
+from paaplus.db.row_sets import driver_value
 from paaplus.db.tables import DeliveryRow, EventRow, UserRow, WebhookRow
 from paaplus.db.types import utcnow
 from paaplus.errors import PaaplusError
@@ -60,18 +62,23 @@ def deliver_due(database: Database, settings: Settings, *, post: Post = request.
     A webhook is served by one thread, so that one whose receiver is slow keeps only that thread waiting.
     """
     with database.read_session() as session:
-        due = list(
-            session.execute(
-                sa.select(DeliveryRow.webhook_id)
-                .join(WebhookRow, WebhookRow.id == DeliveryRow.webhook_id)
-                .where(DeliveryRow.next_at <= db_now(session), WebhookRow.disabled_at.is_(None))
-                .distinct()
-            ).scalars()
-        )
+        now, connection = db_now(session), session.connection()
+        rows = _DUE.rows(connection, now=driver_value(connection.dialect.name, now))
+    due = [as_uuid(webhook_id) for (webhook_id,) in rows]
     if not due:
         return 0
     with ThreadPoolExecutor(min(THREADS, len(due)), thread_name_prefix="webhook") as pool:
         return sum(pool.map(lambda webhook_id: _deliver_to(database, settings, webhook_id, post), due))
+
+
+_DUE: Final = Prepared(
+    lambda _: (
+        sa.select(DeliveryRow.webhook_id)
+        .join(WebhookRow, WebhookRow.id == DeliveryRow.webhook_id)
+        .where(DeliveryRow.next_at <= sa.bindparam("now"), WebhookRow.disabled_at.is_(None))
+        .distinct()
+    )
+)
 
 
 def send_test(webhook: WebhookRow, settings: Settings, *, post: Post = request.post) -> str | None:
