@@ -20,9 +20,10 @@ from paaplus.records import SCORE_MAX, SCORE_MIN, ComparedSet, RatedSet, is_like
 from paaplus.scoring.adapters import MAX_NUMBERS, TasteVector, Uncertainty
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.comparisons import log_likelihood, slope_and_curvature
-from paaplus.scoring.posterior import Posterior, RowSums
+from paaplus.scoring.posterior import Posterior
 from paaplus.scoring.priors import SCORE_CENTER, OwnPrior, Prior, design
 from paaplus.scoring.rating_sums import RatingSums
+from paaplus.scoring.row_sums import RowSums
 
 _MAX_NEWTON_STEPS = 50
 _TOLERANCE = 1e-10  # size of a step, in prior standard deviations

@@ -15,27 +15,11 @@ import numpy as np
 from scipy.linalg import blas, cho_factor, cho_solve, lapack
 
 from paaplus.errors import DivergedError
+from paaplus.scoring.row_sums import RowSums
 
 _NUM_SQUARINGS = 3  # of the matrix in the power method: its eighth power
 _FEW = 32  # coordinates for each direction
 _SMALLEST = 1e-12  # least eigenvalue, as a share of the total energy
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class RowSums:
-    """What a posterior needs of further rows, which are not at hand: sums over them.
-
-    Attributes:
-        gram_KK: of products of their regressors.
-        moment_K: of products of regressors and targets.
-        square: of squares of their targets.
-        num_rows: how many they are.
-    """
-
-    gram_KK: np.ndarray
-    moment_K: np.ndarray
-    square: float
-    num_rows: int
 
 
 @dataclass(frozen=True, eq=False)

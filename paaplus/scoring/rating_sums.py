@@ -17,8 +17,8 @@ import numpy as np
 from paaplus.records import RatedSet
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.exact_sums import ExactSums
-from paaplus.scoring.posterior import RowSums
 from paaplus.scoring.priors import OwnPrior, Prior, design
+from paaplus.scoring.row_sums import RowSums
 
 FEWEST: Final = 256  # ratings that are summed row by row, in an order of their content
 _WIDEST_UNIT: Final = 20  # bits by which a regressor may be scaled
