@@ -10,7 +10,11 @@ down_revision = "2b9e5d13c8a7"
 def upgrade() -> None:
     is_active = sa.text("state = 'active'")
     op.create_index(
-        "ix_adapters_active", "adapters", ["user_id", "id", "state"], sqlite_where=is_active, postgresql_where=is_active
+        "ix_adapters_active",
+        "adapters",
+        ["user_id", "id", "match_id", "state"],
+        sqlite_where=is_active,
+        postgresql_where=is_active,
     )
 
 

@@ -20,6 +20,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, InvalidatePoolError
 from sqlalchemy.orm import Session, sessionmaker
 
+from paaplus.db.index_hints import HintedCompiler
 from paaplus.db.prepared import driver_cursor
 from paaplus.db.raw_values import from_json_text
 from paaplus.errors import InvalidInput
@@ -67,6 +68,7 @@ def make_engine(url: str, waits: Waits | None = None) -> sa.Engine:
             hide_parameters=True,  # errors are logged, and personal data must not be
             json_deserializer=from_json_text,
         )
+        engine.dialect.statement_compiler = HintedCompiler
         event.listen(engine, "do_connect", _make_sqlite_folder)
         event.listen(engine, "connect", _prepare_sqlite_connection)
         event.listen(engine, "begin", _begin_sqlite)

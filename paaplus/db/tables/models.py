@@ -107,7 +107,8 @@ class AdapterRow(Base):
     __table_args__ = (
         sa.UniqueConstraint("user_id", "number"),
         partial_unique("uq_adapters_one_active_per_user", "user_id", where="state = 'active'"),
-        partial("ix_adapters_active", "user_id", "id", "state", where="state = 'active'"),  # all that SQLite looks for
+        # All that is asked of active versions again and again, so that rows, which are large, need not be read.
+        partial("ix_adapters_active", "user_id", "id", "match_id", "state", where="state = 'active'"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from paaplus.db.index_hints import index_hint
 from paaplus.db.prepared import Prepared, as_uuid, listed, one_of, values_of
 from paaplus.db.tables import AdapterRow, UserRow
 from paaplus.services.users.keys import Principal
@@ -21,9 +22,10 @@ from paaplus.services.users.keys import Principal
 ActiveVersion = tuple[Any, Any, Any]
 
 
-# As a text: a bound value would hide the partial index, which finds the one active row of a user, from the database.
+# As a text: a bound value would hide the partial indexes, which find the one active row of a user, from the database.
 _IS_ACTIVE: Final = sa.text("adapters.state = 'active'")
 _VERSION: Final[tuple[Any, ...]] = (AdapterRow.id, AdapterRow.match_id)
+_FROM_INDEX: Final = (AdapterRow, index_hint("ix_adapters_active"), "sqlite")  # it has all of `_VERSION`
 
 
 def _users_by(column: Any, parameter: str, kind: Any) -> Prepared:
@@ -38,7 +40,7 @@ def _users_by(column: Any, parameter: str, kind: Any) -> Prepared:
             users = sa.outerjoin(
                 each, UserRow, sa.and_(column == sa.type_coerce(each.c.value, kind), is_of_application)
             )
-            return query.select_from(users.outerjoin(AdapterRow, is_active))
+            return query.select_from(users.outerjoin(AdapterRow, is_active)).with_hint(*_FROM_INDEX)
         users = sa.outerjoin(UserRow, AdapterRow, is_active)
         return query.select_from(users).where(column.in_(one_of(dialect, parameter, kind)), is_of_application)
 
@@ -48,8 +50,10 @@ def _users_by(column: Any, parameter: str, kind: Any) -> Prepared:
 _BY_NAME: Final = _users_by(UserRow.external_id, "names", sa.String())
 _BY_ID: Final = _users_by(UserRow.id, "ids", sa.Uuid())
 _OF_USERS: Final = Prepared(
-    lambda dialect: sa.select(AdapterRow.user_id, *_VERSION).where(
-        AdapterRow.user_id.in_(one_of(dialect, "ids", sa.Uuid())), _IS_ACTIVE
+    lambda dialect: (
+        sa.select(AdapterRow.user_id, *_VERSION)
+        .where(AdapterRow.user_id.in_(one_of(dialect, "ids", sa.Uuid())), _IS_ACTIVE)
+        .with_hint(*_FROM_INDEX)
     )
 )
 

@@ -17,6 +17,7 @@ from uuid import UUID
 import numpy as np
 import sqlalchemy as sa
 
+from paaplus.db.index_hints import index_hint
 from paaplus.db.prepared import Prepared, as_uuid, listed, one_of, plain
 from paaplus.db.tables import AdapterRow, UserRow
 
@@ -34,7 +35,6 @@ Stamp = tuple[int, int]
 _COLUMNS: Final[tuple[Any, ...]] = (UserRow.id.label("id"), AdapterRow.id.label("version"))
 _NAME: Final[tuple[Any, ...]] = (UserRow.id, UserRow.external_id)
 _IS_ACTIVE: Final = sa.text("adapters.state = 'active'")  # as a text: it names a partial index
-_ACTIVE: Final = sa.and_(AdapterRow.user_id == UserRow.id, _IS_ACTIVE)
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
@@ -133,9 +133,15 @@ def _users_after() -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
+def _users_with_versions() -> sa.Select[Any]:
+    joined = sa.outerjoin(UserRow, AdapterRow, sa.and_(AdapterRow.user_id == UserRow.id, _IS_ACTIVE))
+    query: sa.Select[Any] = sa.select(*_COLUMNS).select_from(joined)
+    return query.with_hint(AdapterRow, index_hint("ix_adapters_active"), "sqlite")
+
+
 def _page(dialect: str) -> sa.Select[Any]:
     """Users with their versions. SQLite looks each user's version up; PostgreSQL merges two indexes."""
-    query = sa.select(*_COLUMNS).select_from(sa.outerjoin(UserRow, AdapterRow, _ACTIVE)).where(*_users_after())
+    query = _users_with_versions().where(*_users_after())
     return _with_versions(query.order_by(UserRow.id).limit(sa.bindparam("num", type_=sa.Integer())), dialect)
 
 
@@ -160,7 +166,7 @@ def _range_of_versions(dialect: str) -> sa.Select[Any]:
 
 
 def _named(dialect: str) -> sa.Select[Any]:
-    query = sa.select(*_COLUMNS).select_from(sa.outerjoin(UserRow, AdapterRow, _ACTIVE))
+    query = _users_with_versions()
     return _with_versions(query.where(UserRow.id.in_(one_of(dialect, "ids", sa.Uuid()))), dialect)
 
 

@@ -536,7 +536,7 @@ def test_statements_of_every_call_are_answered_by_keys(database: Database) -> No
             return " ".join(row[3] for row in rows)
 
         for prepared in (active_versions._BY_NAME, active_versions._BY_ID, active_versions._OF_USERS):
-            assert "uq_adapters_one_active_per_user (user_id=?)" in plan(prepared)
+            assert "COVERING INDEX ix_adapters_active (user_id=?)" in plan(prepared)
         for prepared in (images._NUM_OF_APPLICATION, images._NUM_OF_USER):
             assert "sqlite_autoindex_images_1 (id=?)" in plan(prepared)
 
