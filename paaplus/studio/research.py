@@ -12,6 +12,7 @@ from paaplus.settings import Settings
 from paaplus.studio import plots, results
 from paaplus.studio.calls import Call
 
+LOOKED_AT: Final = 200  # runs, for one with intervals: a day of measurements of speed makes dozens
 MOST_PLOTS: Final = 4  # of one table at once; the others are a choice away
 FIRST: Final = ("srcc", "gain", "personal", "forgetting", "negative_flip_rate", "ms_per_user", "cpu_ms")
 
@@ -50,7 +51,7 @@ def folder_of(settings: Settings) -> Path | None:
 
 def _most_telling(folder: Path | None, runs: list[results.Run]) -> results.Run:
     """The newest run that compares several with intervals; the newest of all if there is none."""
-    for run in runs[:20]:
+    for run in runs[:LOOKED_AT]:
         for table in results.read_tables(folder, run, run.documents[0]):
             if len(table.rows) > 2 and any(
                 value.low is not None for row in table.rows for value in row.values.values()

@@ -119,7 +119,8 @@ def read_tables(folder: Path | None, run: Run, document: str) -> list[Table]:
 
 def _run(folder: Path) -> Run:
     about = _read(folder / "run.json")
-    names = sorted(file.stem for file in folder.glob("*.json") if file.stem != "run" and NAME.fullmatch(file.stem))
+    stems = sorted(file.stem for file in folder.glob("*.json") if NAME.fullmatch(file.stem))
+    names = [stem for stem in stems if stem.split("-")[0] != "run"]  # `run-first`: of an earlier run of the day
     names.sort(key=lambda name: name not in folder.name)  # the study's own document before its variants
     try:
         made = date.fromisoformat(folder.name[:10])

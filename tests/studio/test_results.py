@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from paaplus.errors import NotFound
-from paaplus.studio import plots, results
+from paaplus.studio import plots, research, results
 from paaplus.studio.results import Value
 
 OWN = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -82,6 +82,20 @@ def test_runs_come_newest_first_and_what_is_no_run_is_left_out(tmp_path: Path) -
     assert runs[0].about == {"command": "make it"}
     assert results.list_runs(tmp_path / "absent") == []
     assert results.list_runs(None) == []
+
+
+def test_the_run_that_is_shown_first_has_intervals_however_many_came_after_it(tmp_path: Path) -> None:
+    told = [{"k": k, "gain": 0.1, "gain_low": 0.0, "gain_high": 0.2} for k in (0, 10, 100)]
+    record(tmp_path, "2026-01-01-study", study={"summary": told})
+    for number in range(30):
+        record(tmp_path, f"2026-02-01-speed{number}", speed=[{"what": "x", "ms": 1.0}])
+    assert research._most_telling(tmp_path, results.list_runs(tmp_path)).name == "2026-01-01-study"
+
+
+def test_the_commands_of_earlier_runs_are_no_documents(tmp_path: Path) -> None:
+    rows = [{"what": "x", "ms": 1.0}]
+    record(tmp_path, "2026-01-01-speed", **{"speed": rows, "speed-first": rows, "run-first": {"command": "make it"}})
+    assert results.list_runs(tmp_path)[0].documents == ("speed", "speed-first")
 
 
 def test_names_that_lead_outside_are_no_runs(tmp_path: Path) -> None:
