@@ -53,5 +53,7 @@ def test_wait_lasts_while_nothing_changes(tmp_path: Path) -> None:
 
 
 def test_folder_that_is_not_there_is_looked_at(tmp_path: Path) -> None:
+    started = time.monotonic()
     with FolderWatch(tmp_path / "gone") as folder:
         folder.wait(LONG_S)
+    assert time.monotonic() - started < LONG_S, "nobody tells of it, so a wait is the pause between two looks"
