@@ -66,12 +66,11 @@ chaos: $(VENV)/.installed-demo  ## kill and starve a platform of its own for 20 
 mutants: $(VENV)/.installed-dev  ## make small wrong edits one by one in a copy: the tests must find each
 	$(BIN)/python -m tests.mutants.run $(ARGS)
 
-# Every script whose numbers stand in a document; BENCH="serving ingest" runs these alone, ARGS=--record keeps results.
-BENCH ?= kshot stream gate matching reviews survey cohort training verdict workers freshness bursts lock_waits ingest scan rollback startup layout peers \
-	serving residents audience extraction sizes scale many_photos physiqueframe studio abuse
+# BENCH="serving ingest" runs these alone, ARGS=--record keeps results.
+BENCH ?=
 
 bench: $(VENV)/.installed-dev  ## measure all that documents tell, in hours (PAAPLUS_BENCH_DATA=DIR: quality on your data)
-	@set -e; for name in $(BENCH); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS); done
+	$(BIN)/python benchmarks/all.py --only "$(BENCH)" $(ARGS)
 
 migration: $(VENV)/.installed-dev  ## write the migration that the tables need: make migration M="add surveys"
 	$(BIN)/python -m tests.developer.new_migration "$(M)"

@@ -218,7 +218,8 @@ def main() -> None:
     if options.record:
         given = f"--users {options.users} --claim {options.claim} --images {options.images} --history {options.history}"
         given += (" --once" if options.once else "") + (" --order" if options.order else "")
-        record_rows("training", f"python benchmarks/training.py {given}", found)
+        name = "training" + ("-alone" if options.claim == 1 else "") + ("-once" if options.once else "")
+        record_rows(name, f"python benchmarks/training.py {given}", found)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,17 +67,47 @@ def test_misspelt_build_is_refused(folder: Path) -> None:
 
 
 def bench(*options: str) -> list[str]:
-    """The scripts that `make bench` would run."""
+    """The commands that `make bench` would run."""
     done = subprocess.run(
         ["make", "--dry-run", "bench", *options], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
-    names = re.search(r"for name in ([\w\s\\]+);", done.stdout)
-    assert names, done.stdout
-    return names[1].replace("\\", " ").split()
+    [line] = [line for line in done.stdout.splitlines() if "benchmarks/all.py" in line]
+    command = [sys.executable, *shlex.split(line)[1:], "--list"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return listed.stdout.splitlines() or [listed.stderr.strip()]
+
+
+def script_of(command: str) -> str:
+    return re.search(r"benchmarks/(\w+)\.py", command)[1]  # type: ignore[index]  # every command has one
 
 
 def test_bench_runs_every_script_that_can_record_its_result() -> None:
     scripts = {path.stem: path.read_text() for path in (ROOT / "benchmarks").glob("*.py")}
     recording = {name for name, text in scripts.items() if '"--record"' in text or "study_parser(__doc__" in text}
-    assert set(bench()) == recording - {"recording", "tuning"}  # tuning chooses, and reports no number
-    assert bench("BENCH=serving ingest") == ["serving", "ingest"]
+    assert set(map(script_of, bench())) == recording - {"recording", "tuning"}  # tuning chooses, and reports no number
+
+
+def test_bench_measures_postgresql_wherever_a_script_can() -> None:
+    on_postgres = {script_of(command) for command in bench() if "--postgres" in command}
+    scripts = {path.stem: path.read_text() for path in (ROOT / "benchmarks").glob("*.py")}
+    assert on_postgres == {name for name, text in scripts.items() if '"--postgres"' in text} - {"all"}
+
+
+def test_bench_of_some_scripts_hands_options_on() -> None:
+    found = bench("BENCH=serving bursts", "ARGS=--record")
+    assert found == ["python benchmarks/bursts.py --record", "python benchmarks/serving.py --record"]
+    assert bench("BENCH=servnig") == ["no such benchmark: servnig; --list names them"]
+
+
+def test_a_benchmark_that_fails_is_told_and_the_others_run(tmp_path: Path) -> None:
+    (tmp_path / "all.py").write_text((ROOT / "benchmarks" / "all.py").read_text())
+    for name in ("serving", "bursts"):
+        (tmp_path / f"{name}.py").write_text(f"print('{name} runs'); raise SystemExit({int(name == 'bursts')})")
+    done = subprocess.run(
+        [sys.executable, "all.py", "--only", "serving,bursts"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "bursts runs" in done.stdout
+    assert "serving runs" in done.stdout
+    assert re.fullmatch(r"failed after \d+ s: python benchmarks/bursts.py\n", done.stderr)

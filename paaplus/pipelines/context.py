@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from paaplus.db.engine import Database
+from paaplus.pipelines.extraction_plan import ExtractionPlan
 from paaplus.queue import jobs
 from paaplus.queue.jobs import Lease
 from paaplus.services.adaptation.known_logs import KnownLogs
@@ -49,6 +50,7 @@ class WorkerContext:
     worker: str
     device: str = "cpu"
     stopping: threading.Event = field(default_factory=threading.Event)  # the process was asked to end
+    _plan: ExtractionPlan | None = field(default=None, init=False)
 
     @cached_property
     def serving(self) -> ServingStore:
@@ -76,6 +78,12 @@ class WorkerContext:
         from paaplus.pipelines.known_evidence import KnownEvidenceCache
 
         return KnownEvidenceCache()
+
+    def extraction_plan(self, extractor_digest: str) -> ExtractionPlan:
+        """The images that this worker extracts next: kept from round to round, for the latest extractor."""
+        if self._plan is None or self._plan.extractor_digest != extractor_digest:
+            self._plan = ExtractionPlan(extractor_digest)
+        return self._plan
 
 
 @dataclass

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
 from uuid import UUID
 
 import numpy as np
@@ -25,12 +24,9 @@ from paaplus.image_files import decode_image
 from paaplus.models.base_models import load_extractor
 from paaplus.models.extractor import Explains, Extractor
 from paaplus.pipelines.context import NotReady, Running, WorkerContext
+from paaplus.pipelines.extraction_plan import PlannedImage, without_features
 from paaplus.queue import jobs
 from paaplus.services.images.features import features_digest
-
-PLAN_S: Final = 2.0
-PLAN_SIZE: Final = 512
-NOBODY: Final = UUID(int=0)  # owner of shared images, in the order of extraction
 
 log = structlog.get_logger(__name__)
 
@@ -80,19 +76,24 @@ def _extract_round(running: Running, extractor: Extractor, done: int, total: int
     ends_at = running.round_ends_at()
     running.progress(done, total)
     postponed: set[UUID] = set()
-    plan = _Plan(context, extractor.digest, postponed)
+    plan = context.extraction_plan(extractor.digest)
     while True:
         if running.should_stop():
             raise TrainingStopped(f"stopped after {done} of {total} images")
-        batch = plan.next_batch()
+        with context.database.read_session() as session:
+            batch = plan.next_batch(session, context.settings.features_batch_size, postponed)
         if not batch:
             if postponed:
                 raise Unavailable(f"not enough memory for {len(postponed)} images; {done} are done")
             return done
-        rows, without_memory = _extract(context, extractor, batch)
+        try:
+            rows, without_memory = _extract(context, extractor, batch)
+            with context.database.session() as session:
+                _store(session, rows)
+        except BaseException:
+            plan.forget()
+            raise
         postponed |= without_memory
-        with context.database.session() as session:
-            _store(session, rows)
         faults.point("features_stored")
         done += len(rows)
         running.progress(done, max(done, total))
@@ -101,9 +102,9 @@ def _extract_round(running: Running, extractor: Extractor, done: int, total: int
 
 
 def _extract(
-    context: WorkerContext, extractor: Extractor, batch: list[tuple[UUID, str]]
+    context: WorkerContext, extractor: Extractor, batch: Sequence[PlannedImage]
 ) -> tuple[list[dict[str, object]], set[UUID]]:
-    """One features row per image of a batch of (id, digest), and the images for which the memory was too small.
+    """One features row per image of a batch, and the images for which the memory was too small.
 
     A broken image gets a row with its error. Too little memory is no property of an image, so it gives no row.
     """
@@ -112,7 +113,7 @@ def _extract(
     readable: list[UUID] = []
     errors: dict[UUID, str] = {}
     without_memory: set[UUID] = set()
-    for image_id, sha256 in batch:
+    for image_id, sha256, _, _ in batch:
         try:
             images.append(decode_image(context.blobs.get(sha256), context.settings.max_image_pixels))
             readable.append(image_id)
@@ -139,7 +140,7 @@ def _extract(
             "error": errors.get(image_id),
             "created_at": now,
         }
-        for image_id, _ in batch
+        for image_id, _, _, _ in batch
         if image_id not in without_memory
     ]
     return rows, without_memory
@@ -180,53 +181,6 @@ def _store(session: Session, rows: list[dict[str, object]]) -> None:
     insert_ignoring_conflicts(session, FeaturesRow, [row for row in rows if row["image_id"] in alive])
 
 
-def _without_features(extractor_digest: str) -> sa.ColumnElement[bool]:
-    return ~sa.exists().where(FeaturesRow.image_id == ImageRow.id, FeaturesRow.extractor_digest == extractor_digest)
-
-
 def _count_missing(session: Session, extractor_digest: str) -> int:
-    query = sa.select(sa.func.count()).select_from(ImageRow).where(_without_features(extractor_digest))
+    query = sa.select(sa.func.count()).select_from(ImageRow).where(without_features(extractor_digest))
     return int(session.execute(query).scalar_one())
-
-
-class _Plan:
-    """Which images are extracted next: fair between applications, and between the users of an application.
-
-    The order is computed over all missing images, so it is kept for a while: for `PLAN_S`, or for ten times as long as
-    the query took if that is longer.
-    """
-
-    def __init__(self, context: WorkerContext, extractor_digest: str, without: Collection[UUID]) -> None:
-        self._context = context
-        self._extractor_digest = extractor_digest
-        self._without = without
-        self._images: list[tuple[UUID, str]] = []
-        self._ends_at = 0.0
-
-    def next_batch(self) -> list[tuple[UUID, str]]:
-        """(id, digest) of the next images; empty: none is left."""
-        started = time.monotonic()
-        if not self._images or started > self._ends_at:
-            with self._context.database.read_session() as session:
-                self._images = _missing(session, self._extractor_digest, PLAN_SIZE, self._without)
-            took_s = time.monotonic() - started
-            self._ends_at = started + took_s + max(PLAN_S, 10 * took_s)
-        size = self._context.settings.features_batch_size
-        batch, self._images = self._images[:size], self._images[size:]
-        return batch
-
-
-def _missing(session: Session, extractor_digest: str, limit: int, without: Collection[UUID]) -> list[tuple[UUID, str]]:
-    """Images without features, in a fair order: the first of every owner come before the second of any."""
-    owner = sa.func.coalesce(ImageRow.owner_id, NOBODY)
-    of_owner = sa.func.row_number().over(partition_by=(ImageRow.application, owner), order_by=ImageRow.id)
-    inner = (
-        sa.select(ImageRow.id, ImageRow.sha256, ImageRow.application, of_owner.label("of_owner"))
-        .where(_without_features(extractor_digest), ImageRow.id.not_in(without))
-        .subquery()
-    )
-    of_application = sa.func.row_number().over(
-        partition_by=inner.c.application, order_by=(inner.c.of_owner, inner.c.id)
-    )
-    query = sa.select(inner.c.id, inner.c.sha256).order_by(of_application, inner.c.id).limit(limit)
-    return [(image_id, sha256) for image_id, sha256 in session.execute(query)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -13,8 +15,10 @@ from PIL import Image
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeaturesRow, ImageRow, JobRow
 from paaplus.db.tables.jobs import JobKind, JobState
+from paaplus.db.types import utcnow
 from paaplus.errors import Unavailable
-from paaplus.pipelines import context, extract_features
+from paaplus.pipelines import context, extract_features, extraction_plan
+from paaplus.pipelines.extraction_plan import ExtractionPlan, PlannedImage, all_missing
 from paaplus.pipelines.run_jobs import run_next
 from paaplus.queue import jobs
 from paaplus.services.images import images, uploads
@@ -254,10 +258,74 @@ def test_extraction_is_fair_between_applications_and_users(deployment: Deploymen
         adas = [make_image(session, owner_id=ada).id for _ in range(3)]
         bobs = make_image(session, owner_id=bob).id
         others = make_image(session, application="other-app").id
-        order = [image_id for image_id, _ in extract_features._missing(session, extractor.digest, 10, ())]
+        order = [image.id for image in all_missing(session, extractor.digest, 10)]
+        assert [image.id for image in ExtractionPlan(extractor.digest).next_batch(session, 10, ())] == order
     assert order[:2] == [many[0], others], "one of each application"
     assert order[2:5] == [adas[0], bobs, many[1]], "then one of each owner"
     assert order[5] == adas[1]
+
+
+def test_a_plan_gives_newcomers_their_turn_and_leaves_out_what_is_done_or_deleted(
+    deployment: Deployment, extractor: ColourExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extraction_plan, "NEWCOMERS_S", -1.0)
+    looks: list[int] = []
+
+    def look_at_all(*args: Any) -> list[PlannedImage]:
+        looks.append(1)
+        return all_missing(*args)
+
+    monkeypatch.setattr(extraction_plan, "all_missing", look_at_all)
+    with deployment.database.session() as session:
+        many = [make_image(session).id for _ in range(6)]
+    plan = ExtractionPlan(extractor.digest)
+
+    def next_batch(size: int = 2, without: Collection[UUID] = ()) -> list[UUID]:
+        with deployment.database.read_session() as session:
+            return [image.id for image in plan.next_batch(session, size, without)]
+
+    assert next_batch() == many[:2]
+    with deployment.database.session() as session:
+        session.execute(sa.delete(ImageRow).where(ImageRow.id == many[2]))
+        for image_id in (many[0], many[1], many[3]):  # the last one by another worker
+            session.add(FeaturesRow(extractor_digest=extractor.digest, image_id=image_id, created_at=utcnow()))
+        adas = make_image(session, owner_id=make_user(session).id).id
+    monkeypatch.setattr(extraction_plan, "NEWCOMERS_S", 1e9)
+    assert next_batch(3) == [adas], "what waited is done or deleted"
+    assert next_batch(without={many[4]}) == [many[5]]
+    assert looks == [1], "newcomers are found without ordering all again"
+    assert sorted(next_batch(9)) == [many[4], many[5], adas], "nothing that is still missing is lost"
+
+
+def test_a_plan_is_made_anew_after_a_while_and_after_a_failure(
+    deployment: Deployment, extractor: ColourExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with deployment.database.session() as session:
+        first = [make_image(session).id for _ in range(3)]
+        plan = ExtractionPlan(extractor.digest)
+        assert [image.id for image in plan.next_batch(session, 1, ())] == first[:1]
+        plan.forget()
+        assert [image.id for image in plan.next_batch(session, 1, ())] == first[:1]
+        monkeypatch.setattr(extraction_plan, "PLAN_S", -1.0)
+        plan.forget()
+        assert [[image.id for image in plan.next_batch(session, 1, ())] for _ in range(2)] == [first[:1]] * 2
+
+
+def test_a_failed_batch_comes_again_first(
+    deployment: Deployment, extractor: ColourExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [upload(deployment, colour) for colour in (1, 90, 200)]
+    deployment.context.settings.features_batch_size = 1
+
+    def away(_store: BlobStore, sha256: str) -> bytes:
+        raise Unavailable(f"storage cannot read blob {sha256}: connection refused")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(BlobStore, "get", away)
+        run_next(deployment.context, ["cpu"])
+    plan = deployment.context.extraction_plan(extractor.digest)
+    with deployment.database.read_session() as session:
+        assert [image.id for image in plan.next_batch(session, 1, ())] == [rows[0].id]
 
 
 def test_storage_outage_gives_no_image_an_error(
