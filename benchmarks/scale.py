@@ -1,11 +1,12 @@
 """How what the platform does costs more as it grows: processor milliseconds against users, history and images.
 
-    python benchmarks/scale.py [--users 1000,10000,100000] [--history 10,100,1000] [--images 1000,10000] [--record]
+    python benchmarks/scale.py [--users 1000,10000,100000,1000000] [--history 10,100,1000,10000]
+        [--images 1000,10000,50000] [--record]
 
 SQLite, one process, a base model of the shape of `lite2` (simulated people, random features). One axis grows at a time:
 the others stay at their smallest. A row is the median of five, after one that warms up. The exponent is the slope of
-cost against size on logarithmic axes: 0 is flat, 1 grows with the size. --record keeps it, with a plot, in
-benchmarks/results.
+cost against size on logarithmic axes: 0 is flat, 1 grows with the size. Also printed: bytes of a version, the served
+part and the learner state, by the length of the history. --record keeps it, with a plot, in benchmarks/results.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from uuid import UUID
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import sqlalchemy as sa
 import structlog
 import torch
 from recording import record_rows
@@ -31,6 +33,7 @@ from starlette.testclient import TestClient
 from training import APPLICATION, Bench
 
 from paaplus.api.app import create_app
+from paaplus.db.tables import AdapterRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.services import scheduling
 from paaplus.services.operations.seed import SeedPlan, seed
@@ -89,6 +92,14 @@ class Scale:
         }
         return [{"axis": axis, "size": size, "what": name, "cpu_ms": processor_ms(act)} for name, act in acts.items()]
 
+    def version_bytes(self, num_ratings: int, user: UUID) -> dict[str, object]:
+        """Bytes of the latest version of somebody with so many ratings."""
+        sizes = [sa.func.length(column) for column in (AdapterRow.data, AdapterRow.learner_state)]
+        query = sa.select(*sizes).where(AdapterRow.user_id == user).order_by(AdapterRow.number.desc()).limit(1)
+        with self.bench.database.read_session() as session:
+            served, state = session.execute(query).one()
+        return {"ratings": num_ratings, "served_bytes": served, "learner_state_bytes": state}
+
 
 def processor_ms(act: Callable[[], object]) -> float:
     costs = []
@@ -131,15 +142,16 @@ def plot(found: list[dict[str, object]], file: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", default="1000,10000,100000")
+    parser.add_argument("--users", default="1000,10000,100000,1000000")
     parser.add_argument("--history", default="10,100,1000,10000")
-    parser.add_argument("--images", default="1000,10000")
+    parser.add_argument("--images", default="1000,10000,50000")
     parser.add_argument("--record", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     axes = {name: [int(size) for size in getattr(options, name).split(",")] for name in ("users", "history", "images")}
     found: list[dict[str, object]] = []
+    versions: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as home:
         scale = Scale(Path(home))
         with scale.client:
@@ -148,7 +160,9 @@ def main() -> None:
                 scale.grow_users(size)
                 found += scale.measure("users", size, scale.person(40))
             for size in axes["history"]:
-                found += scale.measure("history", size, scale.person(size))
+                user = scale.person(size)
+                found += scale.measure("history", size, user)
+                versions.append(scale.version_bytes(size, user))
             for size in axes["images"]:
                 scale.bench.add_images(size)
                 found += scale.measure("images", size, scale.person(40))
@@ -159,9 +173,11 @@ def main() -> None:
         print(
             f"| {row['axis']} | {row['what']} | {row['exponent']:.2f} | {row['first_ms']:.1f} | {row['last_ms']:.1f} |"
         )
+    for row in versions:
+        print(row)
     if options.record:
         command = f"python benchmarks/scale.py --users {options.users} --history {options.history}"
-        folder = record_rows("scale", f"{command} --images {options.images}", found + rows)
+        folder = record_rows("scale", f"{command} --images {options.images}", found + rows + versions)
         plot(found, folder / "scale.png")
 
 
