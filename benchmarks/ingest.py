@@ -4,7 +4,8 @@
 
 One API process's application, called in this process. Batches of several users and of one, and one event beside W
 untrained events of its user. The peer inserts prepared rows of the same kind with the driver's `executemany`, with one
-transaction for each batch. --record keeps the result in benchmarks/results.
+transaction for each batch. `longest_lock_ms`: see the function, in a run of its own. --record keeps the result in
+benchmarks/results.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import argparse
 import itertools
 import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
@@ -49,8 +52,6 @@ def database_url(kind: str, folder: Path) -> Iterator[str]:
         migrate.upgrade(url)
         yield url
         return
-    import sys
-
     sys.path.insert(0, str(ROOT))
     from tests.support import servers
 
@@ -105,11 +106,12 @@ def measure(kind: str, seconds: float, waiting: list[int]) -> list[dict[str, obj
                 posted_per_s(client, images, num_events, num_users, 1e-9)
                 gather_statistics(database)
                 rate, cpu_rate, worst_s = posted_per_s(client, images, num_events, num_users, seconds)
+                held_ms = longest_lock_ms(url, lambda: posted_per_s(client, images, num_events, num_users, 1.0))  # noqa: B023  # called at once
                 raw = raw_per_s(database, users, images, num_events, num_users, seconds)
                 found.append(
                     {"database": kind, "what": name, "events_per_s": rate, "per_cpu_s": cpu_rate,
                      "raw_per_s": raw, "share_of_raw": rate / raw,
-                     "slowest_request_ms": 1e3 * worst_s}
+                     "slowest_request_ms": 1e3 * worst_s, "longest_lock_ms": held_ms}
                 )  # fmt: skip
                 show(found[-1])
             for number, count in enumerate(waiting):
@@ -158,6 +160,40 @@ def posted_per_s(
         assert answer.json()["accepted"] == num_events, answer.text[:300]
     num = num_events * len(walls[1:])
     return num / sum(walls[1:]), num / sum(cpus[1:]), max(walls[1:])
+
+
+def longest_lock_ms(url: str, act: Callable[[], object]) -> float | None:
+    """The longest time in which another process could not have SQLite's write lock during `act`; None: PostgreSQL.
+
+    That process looks every half millisecond.
+    """
+    if not url.startswith("sqlite"):
+        return None
+    probe = subprocess.Popen(
+        [sys.executable, "-c", PROBE, url.removeprefix("sqlite:///")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert probe.stdout is not None
+    probe.stdout.readline()
+    act()
+    return float(probe.communicate("end\n")[0])
+
+
+PROBE = """
+import select, sqlite3, sys, time
+database = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
+print("ready", flush=True)
+since, longest_s = None, 0.0
+while not select.select([sys.stdin], [], [], 0.0005)[0]:
+    try:
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("ROLLBACK")
+        since = None
+    except sqlite3.OperationalError:
+        since = since or time.perf_counter()
+        longest_s = max(longest_s, time.perf_counter() - since)
+print(1e3 * longest_s)
+"""
 
 
 def raw_per_s(
