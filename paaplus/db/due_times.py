@@ -48,10 +48,9 @@ def write(session: Session, due: Mapping[UUID, Due]) -> None:
 
 def replacing(dialect: str, rows: sa.Select[tuple[UUID, datetime | None, str]]) -> sa.Insert:
     """The insert of the rows of a query; a user's former row gives way. On SQLite the query has a condition."""
-    insert = (postgresql if dialect == "postgresql" else sqlite).insert(_DUE_TIMES).from_select(_COLUMNS, rows)
-    return insert.on_conflict_do_update(
-        index_elements=["user_id"], set_={"due_at": insert.excluded.due_at, "reason": insert.excluded.reason}
-    )
+    insert = postgresql.insert(_DUE_TIMES) if dialect == "postgresql" else sqlite.insert(_DUE_TIMES)
+    changed = {"due_at": insert.excluded.due_at, "reason": insert.excluded.reason}
+    return insert.from_select(_COLUMNS, rows).on_conflict_do_update(index_elements=["user_id"], set_=changed)
 
 
 def _writing(dialect: str) -> sa.Insert:

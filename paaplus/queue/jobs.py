@@ -21,6 +21,7 @@ from pydantic_core import to_json
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
+from sqlalchemy.types import TypeEngine
 
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
@@ -210,7 +211,7 @@ def _dashed(dialect: str, user_id: sa.ColumnElement[Any]) -> sa.ColumnElement[st
 
 
 _GROUPS: Final = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))  # of digits: first and number
-_WANTED: Final = {"user_id": sa.Uuid(), "reason": sa.String(), "application": sa.String()}
+_WANTED: Final[dict[str, TypeEngine[Any]]] = {"user_id": sa.Uuid(), "reason": sa.String(), "application": sa.String()}
 _ENQUEUE: Final = Prepared(lambda dialect: enqueuing(dialect, row_set(dialect, "wanted", _WANTED)))
 
 

@@ -13,6 +13,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.sql.dml import ReturningDelete
 
 from paaplus import faults
 from paaplus.configs import PRIOR_STRATEGIES, Policy
@@ -23,7 +24,7 @@ from paaplus.db.engine import Database
 from paaplus.db.exclusions import is_excluded
 from paaplus.db.locks import lock_user
 from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
-from paaplus.db.raw_values import document_of, moment_of, uuid_of
+from paaplus.db.raw_values import document_of, moment_of, raw, uuid_of
 from paaplus.db.row_sets import driver_value, encoded, row_set
 from paaplus.db.tables import AdapterRow, DueRow, FeedbackRow, MatchRow, UserRow
 from paaplus.db.tables.events import EventKind
@@ -334,7 +335,8 @@ def _make_due(session: Session, reason: DueReason, *which: sa.ColumnElement[bool
         .with_for_update(of=UserRow, key_share=True)
     )
     connection = session.connection()
-    return connection.execute(due_times.replacing(connection.dialect.name, users)).rowcount
+    replacing = due_times.replacing(connection.dialect.name, users).execution_options(preserve_rowcount=True)
+    return connection.execute(replacing).rowcount
 
 
 def _with_own_prior() -> sa.Select[UUID]:
@@ -400,52 +402,51 @@ def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -
 
 
 _NOW: Final = sa.bindparam("now", type_=_DUE_TIMES.c.due_at.type)
+_LIMIT: Final = sa.bindparam("limit", type_=sa.Integer())
 _FORGIVE_CLOCK: Final = Prepared(
     lambda _: (
         sa.update(_DUE_TIMES)
         .where(
+            _DUE_TIMES.c.due_at > _NOW,
             _DUE_TIMES.c.user_id.in_(
                 sa.select(UserRow.id)
                 .join(DueRow, DueRow.user_id == UserRow.id)
                 .where(DueRow.due_at > _NOW, AT_ONCE)
                 .with_for_update(of=UserRow, key_share=True, skip_locked=True)
-            )
+            ),
         )
         .values(due_at=_NOW)
     )
 )
 
 
-def _due_now() -> sa.Select[Any]:
-    """Users who are due, with their applications, the longest due first; locked, but for those whom others have."""
-    return (
-        sa.select(DueRow.user_id, UserRow.application)
-        .join(UserRow, UserRow.id == DueRow.user_id)
-        .where(DueRow.due_at <= _NOW)
-        .order_by(DueRow.due_at)
-        .limit(sa.bindparam("limit"))
-        .with_for_update(of=UserRow, key_share=True, skip_locked=True)
-    )
-
-
-def _taking(_dialect: str) -> sa.Delete:
-    """Delete due times of users, for SQLite; the rows are as `jobs.enqueue_adaptations` takes them."""
+def _taking(_dialect: str) -> ReturningDelete[Any]:
+    """Delete due times, for SQLite; the rows are as `jobs.enqueue_adaptations` takes them."""
     application = sa.select(UserRow.application).where(UserRow.id == _DUE_TIMES.c.user_id).scalar_subquery()
-    due = _due_now().subquery("due")
+    due = sa.select(DueRow.user_id).where(DueRow.due_at <= _NOW).order_by(DueRow.due_at).limit(_LIMIT)
     return (
         sa.delete(_DUE_TIMES)
-        .where(_DUE_TIMES.c.user_id.in_(sa.select(due.c.user_id)))
-        .returning(_DUE_TIMES.c.user_id, _DUE_TIMES.c.reason, application)
+        .where(_DUE_TIMES.c.user_id.in_(due))
+        .returning(raw(_DUE_TIMES.c.user_id), _DUE_TIMES.c.reason, application)
     )
 
 
 def _taking_and_enqueuing(dialect: str) -> sa.Select[Any]:
-    """Delete due times of users and enqueue their trainings, in one statement, for PostgreSQL; select how many.
+    """Lock due users, delete their due times and enqueue their trainings, in one statement, for PostgreSQL; select
+    how many.
 
-    A user whom another scheduler or a posting has enqueued since this statement began is locked by it, but has no
-    due time any more, or a later one: nothing is deleted, so nothing is enqueued.
+    Users whom others have locked are left out. A user whom another transaction has enqueued since this statement
+    began may be locked by it, but has no due time any more, or a later one: nothing is deleted and enqueued.
     """
-    due = _due_now().cte("due")
+    due = (
+        sa.select(DueRow.user_id, UserRow.application)
+        .join(UserRow, UserRow.id == DueRow.user_id)
+        .where(DueRow.due_at <= _NOW)
+        .order_by(DueRow.due_at)
+        .limit(_LIMIT)
+        .with_for_update(of=UserRow, key_share=True, skip_locked=True)
+        .cte("due")
+    )
     taken = (
         sa.delete(_DUE_TIMES)
         .where(_DUE_TIMES.c.user_id == due.c.user_id, _DUE_TIMES.c.due_at <= _NOW)
@@ -467,7 +468,7 @@ def scan(database: Database, settings: Settings) -> ScanReport:
     num_enqueued = 0
     while True:
         with database.session() as session:
-            batch = enqueue_due(session, settings)
+            batch = enqueue_due(session, settings, SCAN_BATCH)
         if batch:
             faults.point("jobs_enqueued")
         num_enqueued += batch

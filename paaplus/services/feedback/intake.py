@@ -424,12 +424,11 @@ def _under_lock(dialect: str) -> sa.CompoundSelect[*tuple[Any, ...]]:
     clock = sa.func.clock_timestamp() if dialect == "postgresql" else none  # see `db_now`
     known = sa.select(row.user_id, row.event_id, row.sequence, row.body_digest, row.kind, none, none)
     retracting = scheduling.users_who_retract(dialect, "users").subquery("retracting")
-    return sa.union_all(
+    due = sa.select(DueRow.user_id, none, none, none, none, DueRow.reason, DueRow.due_at)
+    return sa.union_all(  # in an order in which PostgreSQL learns each column's type in the first two
+        due.where(DueRow.user_id.in_(one_of(dialect, "users", sa.Uuid()))),
         known.join(ids, sa.and_(ids.c.user_id == row.user_id, ids.c.event_id == row.event_id)),
         sa.select(retracting.c.id, none, none, none, none, none, none),
-        sa.select(DueRow.user_id, none, none, none, none, DueRow.reason, DueRow.due_at).where(
-            DueRow.user_id.in_(one_of(dialect, "users", sa.Uuid()))
-        ),
         sa.select(none, none, none, none, none, none, clock),
     )
 
