@@ -89,10 +89,6 @@ class DueState:
     next_due_at: datetime | None
     due_reason: str | None
 
-    @property
-    def due(self) -> Due:
-        return Due(self.next_due_at, self.due_reason)
-
     def decide(self, now: datetime, *, has_new_retraction: bool) -> None:
         """Set `next_due_at` and `due_reason`.
 
@@ -175,8 +171,8 @@ def refresh_due_of(session: Session, user_ids: Collection[UUID]) -> None:
         if pending[user_id] != (state.pending_count, state.pending_since):
             state.pending_count, state.pending_since = counted[user_id] = pending[user_id]
         state.decide(now, has_new_retraction=user_id in retracting)
-        if state.due != before:
-            changed[user_id] = state.due
+        if before != (due := Due(state.next_due_at, state.due_reason)):
+            changed[user_id] = due
     _write_pending(session, counted)
     due_times.write(session, changed)
 

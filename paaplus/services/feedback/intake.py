@@ -451,14 +451,15 @@ def _write_users(
     due: list[tuple[str, str, str]] = []
     changed: dict[UUID, Due] = {}
     for user in users:
-        before = was_due.get(user.key, due_times.NOT_DUE)
-        user.due.next_due_at, user.due.due_reason = before
-        user.due.decide(now, has_new_retraction=user.id in retracting)
-        if user.due.next_due_at is not None and user.due.next_due_at <= now:
-            due.append((user.key, user.due.due_reason or DueReason.NEW_FEEDBACK, user.application))
-            user.due.next_due_at, user.due.due_reason = None, None
-        if user.due.due != before:
-            changed[user.id] = user.due.due
+        state, before = user.due, was_due.get(user.key)
+        if before is not None:
+            state.next_due_at, state.due_reason = before
+        state.decide(now, has_new_retraction=user.id in retracting)
+        if state.next_due_at is not None and state.next_due_at <= now:
+            due.append((user.key, state.due_reason or DueReason.NEW_FEEDBACK, user.application))
+            state.next_due_at, state.due_reason = None, None
+        if state.due_reason is not None if before is None else before != (state.next_due_at, state.due_reason):
+            changed[user.id] = Due(state.next_due_at, state.due_reason)
     dialect = connection.dialect.name
     values = [
         (user.key, user.feedback_sequence, *[driver_value(dialect, getattr(user.due, name)) for name in PENDING])
