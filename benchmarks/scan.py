@@ -18,7 +18,7 @@ from ingest import database_url, show
 from recording import record_rows
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import JobRow, UserRow
+from paaplus.db.tables import DueRow, JobRow, UserRow
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.types import utcnow
 from paaplus.ids import new_id
@@ -36,11 +36,10 @@ def measure(kind: str, num_users: int, num_due: int) -> list[dict[str, object]]:
             with database.session() as session:
                 session.execute(sa.delete(JobRow))
                 due = sa.select(UserRow.id).order_by(UserRow.id).limit(num_due).offset(turn * num_due)
-                session.execute(
-                    sa.update(UserRow)
-                    .where(UserRow.id.in_(due))
-                    .values(next_due_at=utcnow() - timedelta(seconds=1), due_reason="interval")
+                due = due.add_columns(
+                    sa.literal(utcnow() - timedelta(seconds=1), sa.DateTime(timezone=True)), sa.literal("interval")
                 )
+                session.execute(sa.insert(DueRow).from_select(["user_id", "due_at", "reason"], due))
             clock, cpu = time.perf_counter(), time.process_time()
             report = scheduling.scan(database, settings)
             wall_s, cpu_s = time.perf_counter() - clock, time.process_time() - cpu

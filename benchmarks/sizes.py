@@ -25,7 +25,7 @@ from paaplus.services.predictions.predict import Predictor
 from paaplus.storage.blobs import BlobStore
 
 TABLES = ("feedback", "prediction_receipts", "adapters", "adapter_history", "runs", "jobs", "events", "users",
-          "features", "images")  # fmt: skip
+          "due_times", "features", "images")  # fmt: skip
 NUM_USERS, NUM_RATINGS, NUM_SERVED, NUM_IMAGES = 200, 40, 50, 1_000
 
 

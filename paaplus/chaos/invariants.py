@@ -20,6 +20,7 @@ from paaplus.db.tables import (
     AdapterHistoryRow,
     AdapterRow,
     Base,
+    DueRow,
     ExclusionRow,
     FeedbackRow,
     JobRow,
@@ -61,7 +62,7 @@ def is_quiet(session: Session) -> bool:
     """No job is queued or running, and nobody is due."""
     now = db_now(session)
     busy = sa.select(JobRow.id).where(JobRow.state.in_((JobState.QUEUED, JobState.RUNNING)))
-    due = sa.select(UserRow.id).where(UserRow.next_due_at <= now)
+    due = sa.select(DueRow.user_id).where(DueRow.due_at <= now)
     return session.execute(busy.limit(1)).first() is None and session.execute(due.limit(1)).first() is None
 
 

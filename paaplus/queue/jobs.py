@@ -21,6 +21,7 @@ from pydantic_core import to_json
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
+from sqlalchemy.types import TypeEngine
 
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
@@ -146,17 +147,15 @@ def enqueue_adaptations(
         return
     session.flush()
     connection = session.connection()
-    dialect = connection.dialect.name
-    _ENQUEUE.rows(
-        connection,
-        wanted=to_json(users).decode(),
-        now=driver_value(dialect, now),
-        queue=queue,
-        max_attempts=max_attempts,
-        priority=DEFAULT_PRIORITY,
-        **id_values(),
-    )
+    values = adaptation_values(connection, queue=queue, max_attempts=max_attempts, now=now)
+    _ENQUEUE.rows(connection, wanted=to_json(users).decode(), **values)
     bell.ring(session, queue)
+
+
+def adaptation_values(connection: sa.Connection, *, queue: str, max_attempts: int, now: datetime) -> dict[str, Any]:
+    """The values of `enqueuing` for one execution."""
+    moment = driver_value(connection.dialect.name, now)
+    return {"now": moment, "queue": queue, "max_attempts": max_attempts, "priority": DEFAULT_PRIORITY, **id_values()}
 
 
 def adaptation_lock_key(user_id: UUID) -> str:
@@ -167,8 +166,9 @@ def adaptation_lock_key(user_id: UUID) -> str:
 _ADAPT: Final = "adapt:"
 
 
-def _enqueuing(dialect: str) -> sa.Insert:
-    rows = row_set(dialect, "wanted", {"user_id": sa.Uuid(), "reason": sa.String(), "application": sa.String()})
+def enqueuing(dialect: str, rows: sa.FromClause) -> sa.Insert:
+    """The insert of a training for each row (`user_id`, `reason`, `application`), in their order; see
+    `enqueue_adaptations`."""
     key = sa.literal(_ADAPT) + _dashed(dialect, rows.c.user_id)
     values = {
         "id": numbered_id(dialect),
@@ -211,7 +211,8 @@ def _dashed(dialect: str, user_id: sa.ColumnElement[Any]) -> sa.ColumnElement[st
 
 
 _GROUPS: Final = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))  # of digits: first and number
-_ENQUEUE: Final = Prepared(_enqueuing)
+_WANTED: Final[dict[str, TypeEngine[Any]]] = {"user_id": sa.Uuid(), "reason": sa.String(), "application": sa.String()}
+_ENQUEUE: Final = Prepared(lambda dialect: enqueuing(dialect, row_set(dialect, "wanted", _WANTED)))
 
 
 def _application_of(session: Session, user_id: UUID | None) -> str:

@@ -13,31 +13,35 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.sql.dml import ReturningDelete
 
 from paaplus import faults
 from paaplus.configs import PRIOR_STRATEGIES, Policy
+from paaplus.db import due_times
 from paaplus.db.clock import db_now
+from paaplus.db.due_times import Due
 from paaplus.db.engine import Database
 from paaplus.db.exclusions import is_excluded
 from paaplus.db.locks import lock_user
-from paaplus.db.prepared import Prepared, as_uuid, listed, listed_texts, one_of
-from paaplus.db.raw_values import as_text, document_of, moment_of, uuid_of
+from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
+from paaplus.db.raw_values import document_of, moment_of, raw, uuid_of
 from paaplus.db.row_sets import driver_value, encoded, row_set
-from paaplus.db.tables import AdapterRow, FeedbackRow, MatchRow, UserRow
+from paaplus.db.tables import AdapterRow, DueRow, FeedbackRow, MatchRow, UserRow
 from paaplus.db.tables.events import EventKind
 from paaplus.db.tables.jobs import JobKind
 from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.tables.users import DueReason
 from paaplus.db.users import loaded_user, locked_user
-from paaplus.queue import jobs
+from paaplus.queue import bell, jobs
 from paaplus.queue.jobs import DeadJob
 from paaplus.services import audit, events, history
 from paaplus.settings import Settings
 
-SCAN_BATCH = 2_000  # some 100 ms under SQLite's write lock
+SCAN_BATCH = 2_000  # some 20 ms under SQLite's write lock
 BY_HAND_PRIORITY = 1
 _DEFAULT_POLICY: Final = Policy()
 _USERS: Final = cast(sa.Table, UserRow.__table__)
+_DUE_TIMES: Final = cast(sa.Table, DueRow.__table__)
 # Reasons that do not depend on feedback: the starting point has changed. Nothing else would make the user due again,
 # so a pause keeps the reason, without a time, until it ends.
 STARTING_POINT_REASONS = (
@@ -46,7 +50,7 @@ STARTING_POINT_REASONS = (
     DueReason.NEW_MATCH,
     DueReason.NEW_PREFERENCE,
 )
-AT_ONCE: Final = sa.text("due_reason <> 'interval'")  # as in the index, so that the database uses it
+AT_ONCE: Final = sa.text("reason <> 'interval'")  # as in the index, so that the database uses it
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ lock_key = jobs.adaptation_lock_key
 
 @dataclass(slots=True)
 class DueState:
-    """What decides when a user is due. The fields are columns of the user's row, read under its lock.
+    """What decides when a user is due, read under the lock of the user's row.
 
     `pending_count` and `pending_since` are of the events since the last training that are not excluded.
     """
@@ -117,16 +121,13 @@ DUE_COLUMNS: Final = (
     UserRow.pending_count,
     UserRow.pending_since,
     UserRow.last_trained_at,
-    UserRow.next_due_at,
-    UserRow.due_reason,
 )
 
 
-def due_state(row: Sequence[Any]) -> DueState:
-    """Of `DUE_COLUMNS` as the driver gives them."""
-    policy, pending_count, pending_since, last_trained_at, next_due_at, reason = row
-    moments = moment_of(pending_since), moment_of(last_trained_at), moment_of(next_due_at)
-    return DueState(document_of(policy), pending_count, *moments, reason)
+def due_state(row: Sequence[Any], due: Due = due_times.NOT_DUE) -> DueState:
+    """Of `DUE_COLUMNS` as the driver gives them, and of when the user was due so far."""
+    policy, pending_count, pending_since, last_trained_at = row
+    return DueState(document_of(policy), pending_count, moment_of(pending_since), moment_of(last_trained_at), *due)
 
 
 def _policy(overrides: dict[str, Any]) -> Policy:
@@ -144,7 +145,7 @@ def pending_feedback(session: Session, user_id: UUID) -> int:
     return count or 0
 
 
-DUE_WRITTEN: Final = ("pending_count", "pending_since", "next_due_at", "due_reason")
+PENDING: Final = ("pending_count", "pending_since")
 
 
 def refresh_due(session: Session, user: UserRow) -> None:
@@ -161,28 +162,31 @@ def refresh_due_of(session: Session, user_ids: Collection[UUID]) -> None:
     pending = count_pending(session, user_ids)
     retracting, now = with_new_retraction(session, user_ids), db_now(session)
     connection = session.connection()
-    changed: dict[UUID, tuple[Any, ...]] = {}
-    for raw_id, *columns in _DUE.rows(connection, ids=listed(connection, user_ids)):
-        user_id, state = uuid_of(raw_id), due_state(columns)
-        before = [getattr(state, name) for name in DUE_WRITTEN]
-        state.pending_count, state.pending_since = pending[user_id]
-        state.decide(now, has_new_retraction=user_id in retracting)
+    counted: dict[UUID, tuple[int, datetime | None]] = {}
+    changed: dict[UUID, Due] = {}
+    for raw_id, at, reason, *columns in _DUE.rows(connection, ids=listed(connection, user_ids)):
+        user_id, before = uuid_of(raw_id), Due(moment_of(at), reason)
+        state = due_state(columns, before)
         # Of many users at once most stay as they are, and a row that is written costs as if it changed.
-        if before != (after := [getattr(state, name) for name in DUE_WRITTEN]):
-            changed[user_id] = tuple(after)
-    _write_due(session, changed)
+        if pending[user_id] != (state.pending_count, state.pending_since):
+            state.pending_count, state.pending_since = counted[user_id] = pending[user_id]
+        state.decide(now, has_new_retraction=user_id in retracting)
+        if before != (due := Due(state.next_due_at, state.due_reason)):
+            changed[user_id] = due
+    _write_pending(session, counted)
+    due_times.write(session, changed)
 
 
-def _write_due(session: Session, due: Mapping[UUID, Sequence[Any]]) -> None:
-    """Write `DUE_WRITTEN` of users."""
-    if not due:
+def _write_pending(session: Session, pending: Mapping[UUID, Sequence[Any]]) -> None:
+    """Write `PENDING` of users."""
+    if not pending:
         return
     connection = session.connection()
-    rows = encoded(connection.dialect.name, ((user_id, *values) for user_id, values in due.items()))
-    _WRITE_DUE.rows(connection, users=rows)
-    for user_id, values in due.items():
+    rows = encoded(connection.dialect.name, ((user_id, *values) for user_id, values in pending.items()))
+    _WRITE_PENDING.rows(connection, users=rows)
+    for user_id, values in pending.items():
         if (user := loaded_user(session, user_id)) is not None:
-            for name, value in zip(DUE_WRITTEN, values, strict=True):
+            for name, value in zip(PENDING, values, strict=True):
                 set_committed_value(user, name, value)
 
 
@@ -195,7 +199,11 @@ def count_pending(session: Session, user_ids: Collection[UUID]) -> dict[UUID, tu
 
 
 _DUE: Final = Prepared(
-    lambda dialect: sa.select(UserRow.id, *DUE_COLUMNS).where(UserRow.id.in_(one_of(dialect, "ids", sa.Uuid())))
+    lambda dialect: (
+        sa.select(UserRow.id, DueRow.due_at, DueRow.reason, *DUE_COLUMNS)
+        .join(DueRow, DueRow.user_id == UserRow.id, isouter=True)
+        .where(UserRow.id.in_(one_of(dialect, "ids", sa.Uuid())))
+    )
 )
 _PENDING: Final = Prepared(
     lambda dialect: (
@@ -215,12 +223,12 @@ _PENDING: Final = Prepared(
 )
 
 
-def _writing_due(dialect: str) -> sa.Update:
-    rows = row_set(dialect, "users", {name: _USERS.c[name].type for name in ("id", *DUE_WRITTEN)})
-    return sa.update(_USERS).where(_USERS.c.id == rows.c.id).values({name: rows.c[name] for name in DUE_WRITTEN})
+def _writing_pending(dialect: str) -> sa.Update:
+    rows = row_set(dialect, "users", {name: _USERS.c[name].type for name in ("id", *PENDING)})
+    return sa.update(_USERS).where(_USERS.c.id == rows.c.id).values({name: rows.c[name] for name in PENDING})
 
 
-_WRITE_DUE: Final = Prepared(_writing_due)
+_WRITE_PENDING: Final = Prepared(_writing_pending)
 
 
 def with_new_retraction(session: Session, user_ids: Iterable[UUID]) -> set[UUID]:
@@ -270,7 +278,7 @@ def due_for_new_match(session: Session, user: UserRow) -> None:
 def due_for(session: Session, user: UserRow, reason: DueReason) -> None:
     """Make the (locked) user due for a changed starting point: now, or when a pause ends."""
     assert reason in STARTING_POINT_REASONS, reason
-    user.next_due_at, user.due_reason = None, reason
+    due_times.write(session, {user.id: Due(None, reason)})
     refresh_due(session, user)
 
 
@@ -286,12 +294,7 @@ def refresh_after_base_model(session: Session, base_model_id: UUID) -> int:
     stale = sa.select(AdapterRow.user_id).where(
         AdapterRow.state == AdapterState.ACTIVE, AdapterRow.base_model_id != base_model_id
     )
-    result = session.execute(
-        sa.update(UserRow)
-        .where(UserRow.id.in_(stale))
-        .values(next_due_at=db_now(session), due_reason=DueReason.NEW_BASE_MODEL)
-    )
-    return int(result.rowcount)  # type: ignore[attr-defined]
+    return _make_due(session, DueReason.NEW_BASE_MODEL, UserRow.id.in_(stale))
 
 
 def refresh_after_prior(
@@ -314,12 +317,22 @@ def refresh_after_prior(
         AdapterRow.taste_prior_id.is_distinct_from(prior_id),
         AdapterRow.user_id.not_in(_with_own_prior()),
     )
-    result = session.execute(
-        sa.update(UserRow)
-        .where(UserRow.id.in_(stale), UserRow.application == application if application is not None else sa.true())
-        .values(next_due_at=db_now(session), due_reason=DueReason.NEW_PRIOR)
+    of_application = UserRow.application == application if application is not None else sa.true()
+    return _make_due(session, DueReason.NEW_PRIOR, UserRow.id.in_(stale), of_application)
+
+
+def _make_due(session: Session, reason: DueReason, *which: sa.ColumnElement[bool]) -> int:
+    """Make users due for a changed starting point: now, or when a pause ends. Returns how many they are."""
+    is_paused = UserRow.policy["paused"].as_boolean()
+    users = (
+        sa.select(UserRow.id, sa.case((is_paused, None), else_=db_now(session)), sa.literal(reason.value))
+        .where(*which)
+        .order_by(UserRow.id)
+        .with_for_update(of=UserRow, key_share=True)
     )
-    return int(result.rowcount)  # type: ignore[attr-defined]
+    connection = session.connection()
+    replacing = due_times.replacing(connection.dialect.name, users).execution_options(preserve_rowcount=True)
+    return connection.execute(replacing).rowcount
 
 
 def _with_own_prior() -> sa.Select[UUID]:
@@ -336,8 +349,8 @@ def give_up(session: Session, job: DeadJob) -> None:
     told = {"job_id": str(job.job_id), "kind": job.kind.value}
     events.write(session, EventKind.JOB_FAILED, user.id if user is not None else None, told)
     if user is not None and not policy_of(user).paused and pending_feedback(session, user.id):
-        user.next_due_at = db_now(session) + timedelta(seconds=policy_of(user).max_interval_s)
-        user.due_reason = DueReason.INTERVAL
+        at = db_now(session) + timedelta(seconds=policy_of(user).max_interval_s)
+        due_times.write(session, {user.id: Due(at, DueReason.INTERVAL)})
 
 
 def request_training(session: Session, user_id: UUID, *, actor: str, reason: str, settings: Settings) -> UUID:
@@ -364,66 +377,85 @@ def request_training(session: Session, user_id: UUID, *, actor: str, reason: str
 
 
 def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -> int:
-    """Enqueue jobs of due users and clear their due times; returns how many. Several schedulers may run at once."""
+    """Enqueue jobs of due users, who are then not due any more; returns how many.
+
+    Several schedulers may run at once. On PostgreSQL users whom other transactions have locked wait for the next scan.
+    """
     now, connection = db_now(session), session.connection()
     driver_now = driver_value(connection.dialect.name, now)
     # A later time of a reason that counts from the moment of the change was written before the clock was set back.
     _FORGIVE_CLOCK.rows(connection, now=driver_now)
-    rows = _DUE_NOW.rows(connection, now=driver_now, limit=limit)
-    paused: list[tuple[str, str | None]] = []
-    ready: list[tuple[str, str, str]] = []
-    for user_id, application, policy, reason in rows:
-        if _policy(document_of(policy)).paused:
-            paused.append((user_id, reason))
-        else:
-            ready.append((user_id, reason or DueReason.NEW_FEEDBACK, application))
-    ready.sort()
-    jobs.enqueue_adaptations(
-        session, ready, queue=settings.adaptation_queue, max_attempts=settings.max_attempts, now=now
-    )
-    _clear(connection, _CLEAR, [user_id for user_id, *_ in ready])
-    _clear(connection, _CLEAR, [user_id for user_id, reason in paused if reason not in STARTING_POINT_REASONS])
-    _clear(connection, _CLEAR_TIME, [user_id for user_id, reason in paused if reason in STARTING_POINT_REASONS])
-    return len(rows)
+    queue, max_attempts = settings.adaptation_queue, settings.max_attempts
+    if connection.dialect.name == "sqlite":
+        taken = sorted(_TAKE.rows(connection, now=driver_now, limit=limit))
+        jobs.enqueue_adaptations(session, taken, queue=queue, max_attempts=max_attempts, now=now)
+        return len(taken)
+    values = jobs.adaptation_values(connection, queue=queue, max_attempts=max_attempts, now=now)
+    [(num_taken,)] = _TAKE_AND_ENQUEUE.rows(connection, limit=limit, **values)
+    if num_taken:
+        bell.ring(session, queue)
+    return int(num_taken)
 
 
+_NOW: Final = sa.bindparam("now", type_=_DUE_TIMES.c.due_at.type)
+_LIMIT: Final = sa.bindparam("limit", type_=sa.Integer())
 _FORGIVE_CLOCK: Final = Prepared(
     lambda _: (
-        sa.update(_USERS)
-        .where(_USERS.c.next_due_at > sa.bindparam("now"), AT_ONCE)
-        .values(next_due_at=sa.bindparam("now"))
-    )
-)
-_DUE_NOW: Final = Prepared(
-    lambda dialect: (
-        sa.select(
-            as_text(dialect, UserRow.id), UserRow.application, as_text(dialect, UserRow.policy), UserRow.due_reason
+        sa.update(_DUE_TIMES)
+        .where(
+            _DUE_TIMES.c.due_at > _NOW,
+            _DUE_TIMES.c.user_id.in_(
+                sa.select(UserRow.id)
+                .join(DueRow, DueRow.user_id == UserRow.id)
+                .where(DueRow.due_at > _NOW, AT_ONCE)
+                .with_for_update(of=UserRow, key_share=True, skip_locked=True)
+            ),
         )
-        .where(UserRow.next_due_at <= sa.bindparam("now"))
-        .order_by(UserRow.next_due_at)
-        .limit(sa.bindparam("limit"))
-        .with_for_update(skip_locked=True, key_share=True)
+        .values(due_at=_NOW)
     )
 )
 
 
-def _clearing(**values: None) -> Prepared:
-    return Prepared(
-        lambda dialect: (
-            sa.update(_USERS)
-            .where(_USERS.c.id.in_(one_of(dialect, "ids", sa.Uuid())))
-            .values(next_due_at=None, **values)
-        )
+def _taking(_dialect: str) -> ReturningDelete[Any]:
+    """Delete due times, for SQLite; the rows are as `jobs.enqueue_adaptations` takes them."""
+    application = sa.select(UserRow.application).where(UserRow.id == _DUE_TIMES.c.user_id).scalar_subquery()
+    due = sa.select(DueRow.user_id).where(DueRow.due_at <= _NOW).order_by(DueRow.due_at).limit(_LIMIT)
+    return (
+        sa.delete(_DUE_TIMES)
+        .where(_DUE_TIMES.c.user_id.in_(due))
+        .returning(raw(_DUE_TIMES.c.user_id), _DUE_TIMES.c.reason, application)
     )
 
 
-_CLEAR_TIME: Final = _clearing()
-_CLEAR: Final = _clearing(due_reason=None)
+def _taking_and_enqueuing(dialect: str) -> sa.Select[Any]:
+    """Lock due users, delete their due times and enqueue their trainings, in one statement, for PostgreSQL; select
+    how many.
+
+    Users whom others have locked are left out. A user whom another transaction has enqueued since this statement
+    began may be locked by it, but has no due time any more, or a later one: nothing is deleted and enqueued.
+    """
+    due = (
+        sa.select(DueRow.user_id, UserRow.application)
+        .join(UserRow, UserRow.id == DueRow.user_id)
+        .where(DueRow.due_at <= _NOW)
+        .order_by(DueRow.due_at)
+        .limit(_LIMIT)
+        .with_for_update(of=UserRow, key_share=True, skip_locked=True)
+        .cte("due")
+    )
+    taken = (
+        sa.delete(_DUE_TIMES)
+        .where(_DUE_TIMES.c.user_id == due.c.user_id, _DUE_TIMES.c.due_at <= _NOW)
+        .returning(_DUE_TIMES.c.user_id, _DUE_TIMES.c.reason, due.c.application)
+        .cte("taken")
+    )
+    in_order = sa.select(taken).order_by(taken.c.user_id).subquery("in_order")
+    enqueued = jobs.enqueuing(dialect, in_order).cte("enqueued")
+    return sa.select(sa.func.count()).select_from(taken).add_cte(enqueued)
 
 
-def _clear(connection: sa.Connection, statement: Prepared, user_ids: list[str]) -> None:
-    if user_ids:
-        statement.rows(connection, ids=listed_texts(connection, user_ids))
+_TAKE: Final = Prepared(_taking)
+_TAKE_AND_ENQUEUE: Final = Prepared(_taking_and_enqueuing)
 
 
 def scan(database: Database, settings: Settings) -> ScanReport:
@@ -432,7 +464,7 @@ def scan(database: Database, settings: Settings) -> ScanReport:
     num_enqueued = 0
     while True:
         with database.session() as session:
-            batch = enqueue_due(session, settings)
+            batch = enqueue_due(session, settings, SCAN_BATCH)
         if batch:
             faults.point("jobs_enqueued")
         num_enqueued += batch

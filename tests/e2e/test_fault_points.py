@@ -10,14 +10,15 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-import sqlalchemy as sa
 
 from paaplus import faults
 from paaplus.chaos import invariants
+from paaplus.db import due_times
+from paaplus.db.due_times import Due
 from paaplus.db.engine import Database
-from paaplus.db.tables import UserRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.db.tables.jobs import JobState
+from paaplus.db.tables.users import DueReason
 from paaplus.db.types import utcnow
 from paaplus.pipelines import extract_features
 from paaplus.queue import jobs
@@ -65,7 +66,7 @@ def work_until_quiet(deployment: Deployment) -> None:
 
 def make_due(deployment: Deployment, user: UUID) -> None:
     with deployment.database.session() as session:
-        session.execute(sa.update(UserRow).where(UserRow.id == user).values(next_due_at=utcnow()))
+        due_times.write(session, {user: Due(utcnow(), DueReason.INTERVAL)})
 
 
 def is_quiet(deployment: Deployment) -> bool:

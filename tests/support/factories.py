@@ -9,6 +9,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from paaplus.db import due_times
+from paaplus.db.due_times import Due
 from paaplus.db.tables import (
     AdapterRow,
     Base,
@@ -24,6 +26,7 @@ from paaplus.db.tables import (
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.jobs import JobKind, JobState, RunOutcome
 from paaplus.db.tables.models import AdapterState
+from paaplus.db.tables.users import DueReason
 from paaplus.db.types import utcnow
 from paaplus.ids import new_id, sha256_hex
 from paaplus.services.images.features import features_digest
@@ -34,8 +37,13 @@ Row = TypeVar("Row", bound=Base)
 
 
 def make_user(session: Session, **columns: Any) -> UserRow:
+    """`next_due_at` and `due_reason` may be given too."""
     defaults = {"application": APPLICATION, "external_id": f"user-{new_id()}", "policy": {}, "created_at": utcnow()}
-    return _add(session, UserRow, defaults, columns)
+    due_at, reason = columns.pop("next_due_at", None), columns.pop("due_reason", None)
+    user = _add(session, UserRow, defaults, columns)
+    if due_at is not None or reason is not None:
+        due_times.write(session, {user.id: Due(due_at, reason or DueReason.NEW_FEEDBACK)})
+    return user
 
 
 def make_image(session: Session, **columns: Any) -> ImageRow:

@@ -31,7 +31,7 @@ from paaplus.db.tables.surveys import (
     SurveyAnswersRow,
     SurveyRow,
 )
-from paaplus.db.tables.users import UserRow
+from paaplus.db.tables.users import DueRow, UserRow
 
 __all__ = [
     "AdapterHistoryRow",
@@ -44,6 +44,7 @@ __all__ = [
     "BaseModelRow",
     "BrowserSessionRow",
     "DeliveryRow",
+    "DueRow",
     "EventRow",
     "ExclusionRow",
     "ExpertRow",

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, column_property, mapped_column
 
 from paaplus.db.tables.base import Base, partial
 
@@ -27,6 +27,22 @@ class DueReason(StrEnum):
     DRIFT = "drift"
 
 
+class DueRow(Base):
+    """When and why a user is due for training; of a user whom nothing makes due there is none.
+
+    Written under the lock of the user's row only, by `paaplus.db.due_times` and by scans. A table of its own: a scan
+    deletes thousands of these, and to write as many rows of users costs several times as much. `due_at` is None
+    while a pause keeps the reason.
+    """
+
+    __tablename__ = "due_times"
+    __table_args__ = (partial("ix_due_times_at_once", "due_at", where="reason <> 'interval'"),)
+
+    user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    due_at: Mapped[datetime | None] = mapped_column(index=True)
+    reason: Mapped[str] = mapped_column(sa.String(24))
+
+
 class UserRow(Base):
     """One user of one application. `feedback_sequence` is the last event's sequence, `adapter_sequence` the last
     version's number.
@@ -39,8 +55,6 @@ class UserRow(Base):
     __table_args__ = (
         sa.UniqueConstraint("application", "external_id"),
         sa.Index("ix_users_application_id", "application", "id"),  # pages of an application's users
-        partial("ix_users_next_due_at", "next_due_at", where="next_due_at IS NOT NULL"),
-        partial("ix_users_due_at_once", "next_due_at", where="due_reason <> 'interval'"),
         partial("ix_users_unwatched", "id", where="feedback_sequence > watched_sequence"),
     )
 
@@ -62,6 +76,11 @@ class UserRow(Base):
     adapter_sequence: Mapped[int] = mapped_column(default=0)
     epoch: Mapped[int] = mapped_column(default=0)
     last_trained_at: Mapped[datetime | None]
-    next_due_at: Mapped[datetime | None]
-    due_reason: Mapped[str | None] = mapped_column(sa.String(24))
     created_at: Mapped[datetime]
+    # For answers only. What is read together with a lock may be older than the lock: decide by `db.due_times`.
+    next_due_at: Mapped[datetime | None] = column_property(
+        sa.select(DueRow.due_at).where(DueRow.user_id == id).correlate_except(DueRow).scalar_subquery()
+    )
+    due_reason: Mapped[str | None] = column_property(
+        sa.select(DueRow.reason).where(DueRow.user_id == id).correlate_except(DueRow).scalar_subquery()
+    )

@@ -22,7 +22,9 @@ import structlog
 from sqlalchemy.orm import Session
 
 from paaplus.configs import Policy
+from paaplus.db import due_times
 from paaplus.db.clock import db_now
+from paaplus.db.due_times import Due
 from paaplus.db.engine import Database
 from paaplus.db.prepared import Prepared, as_uuid, plain
 from paaplus.db.raw_values import raw, uuid_of
@@ -309,7 +311,7 @@ def _update(session: Session, user: UserRow, last: int, head: int, errors: Error
         answers = DriftState()
     user.drift, user.watched_sequence = {**state.to_dict(), _ANSWERS: answers.to_dict()}, head
     if drifts and not policy.paused and user.pending_count:
-        user.next_due_at, user.due_reason = db_now(session), DueReason.DRIFT
+        due_times.write(session, {user.id: Due(db_now(session), DueReason.DRIFT)})
     if drifts:
         events.write(session, EventKind.DRIFT_FOUND, user.id, {"since_sequence": state.since})
     return drifts

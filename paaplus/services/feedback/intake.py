@@ -18,11 +18,13 @@ from pydantic_core import to_json
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
+from paaplus.db import due_times
 from paaplus.db.bulk_insert import insert_rows
+from paaplus.db.due_times import Due
 from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
-from paaplus.db.raw_values import document_of, hex_of
+from paaplus.db.raw_values import document_of, hex_of, moment_of
 from paaplus.db.row_sets import driver_value, encoded, row_set
-from paaplus.db.tables import BaseModelRow, FeedbackRow, ImageRow, PredictionReceiptRow, UserRow
+from paaplus.db.tables import BaseModelRow, DueRow, FeedbackRow, ImageRow, PredictionReceiptRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.users import DueReason
 from paaplus.db.types import in_utc, utcnow
@@ -32,7 +34,7 @@ from paaplus.ids import new_hex
 from paaplus.queue import jobs
 from paaplus.records import Scale
 from paaplus.services import scheduling
-from paaplus.services.scheduling import DUE_COLUMNS, DUE_WRITTEN, DueState, due_state
+from paaplus.services.scheduling import DUE_COLUMNS, PENDING, DueState, due_state
 from paaplus.settings import Settings
 
 PREFERENCES = ("first", "second", "tie", "cannot_say")
@@ -247,7 +249,7 @@ def append_prepared(
     session.flush()
     connection = session.connection()
     users = _lock_users(connection, {p.user for p in prepared}, wait)
-    known, retracting, db_time = _read_under_lock(connection, prepared)
+    known, retracting, was_due, db_time = _read_under_lock(connection, prepared)
     allowed_at = _Allowed(session, max_per_day, Counter(p.event.user_id for p in prepared), users.values())
     now = utcnow()
     received_at = driver_value(connection.dialect.name, now)
@@ -285,7 +287,7 @@ def append_prepared(
         insert_rows(connection, cast(sa.Table, FeedbackRow.__table__), INSERTED_COLUMNS, rows)
     if any(row[-1] is not None for row in rows):  # a retraction
         retracting = scheduling.retracting(connection, [user.id for user in changed.values()])
-    _write_users(session, connection, list(changed.values()), retracting, db_time, settings)
+    _write_users(session, connection, list(changed.values()), was_due, retracting, db_time, settings)
     return results
 
 
@@ -388,41 +390,46 @@ _LOCK_AT_ONCE: Final = Prepared(lambda dialect: _locking(dialect, wait=False))
 
 def _read_under_lock(
     connection: sa.Connection, prepared: Sequence[PreparedEvent]
-) -> tuple[KnownEvents, set[UUID], datetime]:
+) -> tuple[KnownEvents, set[UUID], dict[str, Due], datetime]:
     """What is read when the users are locked, in one statement: each is a way to the server and back.
 
     Returns:
         Events that the logs have under the ids that the new ones have or refer to; users who retract, as
-        `scheduling.retracting` tells; the time of the database.
+        `scheduling.retracting` tells; when and why users are due, by `_User.key`; the time of the database.
     """
     ids = {(p.user, p.event.event_id) for p in prepared}
     ids |= {(p.user, p.event.retracts_event_id) for p in prepared if p.event.retracts_event_id}
     users = listed(connection, list({p.event.user_id for p in prepared}))
     known: KnownEvents = {}
     retracting: set[UUID] = set()
+    due: dict[str, Due] = {}
     now = utcnow()
-    for user_id, event_id, sequence, digest, kind, db_time in _UNDER_LOCK.rows(
+    for user_id, event_id, sequence, digest, kind, reason, time in _UNDER_LOCK.rows(
         connection, ids=to_json(list(ids)).decode(), users=users
     ):
         if event_id is not None:
             known[hex_of(user_id), event_id] = (sequence, digest, kind)
+        elif reason is not None:
+            due[hex_of(user_id)] = Due(moment_of(time), reason)
         elif user_id is not None:
             retracting.add(as_uuid(user_id))
-        elif db_time is not None:
-            now = db_time
-    return known, retracting, now
+        elif time is not None:
+            now = time
+    return known, retracting, due, now
 
 
 def _under_lock(dialect: str) -> sa.CompoundSelect[*tuple[Any, ...]]:
     ids = row_set(dialect, "ids", {"user_id": sa.Uuid(), "event_id": sa.String()})
     row, none = FeedbackRow, sa.null()
     clock = sa.func.clock_timestamp() if dialect == "postgresql" else none  # see `db_now`
-    known = sa.select(row.user_id, row.event_id, row.sequence, row.body_digest, row.kind, clock.label("db_time"))
+    known = sa.select(row.user_id, row.event_id, row.sequence, row.body_digest, row.kind, none, none)
     retracting = scheduling.users_who_retract(dialect, "users").subquery("retracting")
-    return sa.union_all(
+    due = sa.select(DueRow.user_id, none, none, none, none, DueRow.reason, DueRow.due_at)
+    return sa.union_all(  # in an order in which PostgreSQL learns each column's type in the first two
+        due.where(DueRow.user_id.in_(one_of(dialect, "users", sa.Uuid()))),
         known.join(ids, sa.and_(ids.c.user_id == row.user_id, ids.c.event_id == row.event_id)),
-        sa.select(retracting.c.id, none, none, none, none, none),
-        sa.select(none, none, none, none, none, clock),
+        sa.select(retracting.c.id, none, none, none, none, none, none),
+        sa.select(none, none, none, none, none, none, clock),
     )
 
 
@@ -433,6 +440,7 @@ def _write_users(
     session: Session,
     connection: sa.Connection,
     users: list[_LockedUser],
+    was_due: Mapping[str, Due],
     retracting: set[UUID],
     now: datetime,
     settings: Settings,
@@ -441,29 +449,36 @@ def _write_users(
     if not users:
         return
     due: list[tuple[str, str, str]] = []
+    changed: dict[UUID, Due] = {}
     for user in users:
-        user.due.decide(now, has_new_retraction=user.id in retracting)
-        if user.due.next_due_at is not None and user.due.next_due_at <= now:
-            due.append((user.key, user.due.due_reason or DueReason.NEW_FEEDBACK, user.application))
-            user.due.next_due_at, user.due.due_reason = None, None
+        state, before = user.due, was_due.get(user.key)
+        if before is not None:
+            state.next_due_at, state.due_reason = before
+        state.decide(now, has_new_retraction=user.id in retracting)
+        if state.next_due_at is not None and state.next_due_at <= now:
+            due.append((user.key, state.due_reason or DueReason.NEW_FEEDBACK, user.application))
+            state.next_due_at, state.due_reason = None, None
+        if state.due_reason is not None if before is None else before != (state.next_due_at, state.due_reason):
+            changed[user.id] = Due(state.next_due_at, state.due_reason)
     dialect = connection.dialect.name
     values = [
-        (user.key, user.feedback_sequence, *[driver_value(dialect, getattr(user.due, name)) for name in DUE_WRITTEN])
+        (user.key, user.feedback_sequence, *[driver_value(dialect, getattr(user.due, name)) for name in PENDING])
         for user in users
     ]
     _UPDATE.rows(connection, users=to_json(values).decode())
     for user in users:
         if (row := loaded_user(session, user.id)) is not None:
             set_committed_value(row, "feedback_sequence", user.feedback_sequence)
-            for name in DUE_WRITTEN:
+            for name in PENDING:
                 set_committed_value(row, name, getattr(user.due, name))
+    due_times.write(session, changed)
     if due:
         jobs.enqueue_adaptations(
             session, due, queue=settings.adaptation_queue, max_attempts=settings.max_attempts, now=now
         )
 
 
-WRITTEN_COLUMNS: Final = ("feedback_sequence", *DUE_WRITTEN)
+WRITTEN_COLUMNS: Final = ("feedback_sequence", *PENDING)
 
 
 def _update(dialect: str) -> sa.Update:

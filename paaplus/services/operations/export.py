@@ -28,6 +28,7 @@ from paaplus.db.tables import (
     Base,
     BrowserSessionRow,
     DeliveryRow,
+    DueRow,
     EventRow,
     ExclusionRow,
     ExpertRow,
@@ -83,6 +84,7 @@ def _audited(user_id: UUID) -> sa.ColumnElement[bool]:
 # By table: which rows are about a user. A test fails for a table that is in neither of these two.
 ABOUT_A_USER: Final[Mapping[str, Callable[[UUID], sa.ColumnElement[bool]]]] = {
     "users": lambda user_id: UserRow.id == user_id,
+    "due_times": lambda user_id: DueRow.user_id == user_id,
     "images": lambda user_id: ImageRow.owner_id == user_id,
     "features": lambda user_id: FeaturesRow.image_id.in_(_own_images(user_id)),
     "image_maps": lambda user_id: ImageMapRow.image_id.in_(_own_images(user_id)),
@@ -129,6 +131,8 @@ ABOUT_NO_USER: Final = frozenset(
         "webhooks",
     }
 )
+# What is said of a row beside its own columns.
+ADDED: Final[Mapping[str, tuple[Any, ...]]] = {"users": (UserRow.next_due_at, UserRow.due_reason)}
 # The digest of a secret is not data about a person.
 LEFT_OUT: Final[Mapping[str, frozenset[str]]] = {
     "api_keys": frozenset({"key_sha256"}),
@@ -204,7 +208,7 @@ def read_tables(session: Session, user_id: UUID) -> dict[str, list[dict[str, Any
 
 def _rows(session: Session, table: sa.Table, about: sa.ColumnElement[bool]) -> Iterator[dict[str, Any]]:
     columns = [column for column in table.columns if column.name not in LEFT_OUT.get(table.name, frozenset())]
-    query = sa.select(*columns).where(about).order_by(*table.primary_key.columns)
+    query = sa.select(*columns, *ADDED.get(table.name, ())).where(about).order_by(*table.primary_key.columns)
     found = session.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}).mappings()
     for number, row in enumerate(found, 1):
         if number % ROWS_AT_ONCE == 0:

@@ -8,25 +8,30 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from paaplus.db.clock import db_now
-from paaplus.db.tables import JobRow, UserRow
+from paaplus.db.tables import DueRow, JobRow, UserRow
 from paaplus.db.tables.jobs import JobKind, JobState
 
 
 def list_due(session: Session, *, limit: int = 100) -> tuple[list[UserRow], datetime]:
     """Users with a time at which they are due, and the time by the database's clock."""
-    query = sa.select(UserRow).where(UserRow.next_due_at.is_not(None)).order_by(UserRow.next_due_at, UserRow.id)
+    query = (
+        sa.select(UserRow)
+        .join(DueRow, DueRow.user_id == UserRow.id)
+        .where(DueRow.due_at.is_not(None))
+        .order_by(DueRow.due_at, DueRow.user_id)
+    )
     return list(session.execute(query.limit(limit)).scalars()), db_now(session)
 
 
 def count_by_reason(session: Session) -> dict[str, int]:
     """Numbers of users on the list, by the reason, the most frequent first."""
     rows = session.execute(
-        sa.select(UserRow.due_reason, sa.func.count())
-        .where(UserRow.next_due_at.is_not(None))
-        .group_by(UserRow.due_reason)
-        .order_by(sa.func.count().desc(), UserRow.due_reason)
+        sa.select(DueRow.reason, sa.func.count())
+        .where(DueRow.due_at.is_not(None))
+        .group_by(DueRow.reason)
+        .order_by(sa.func.count().desc(), DueRow.reason)
     )
-    return {reason or "": int(number) for reason, number in rows}
+    return {reason: int(number) for reason, number in rows}
 
 
 def list_enqueued(session: Session, *, limit: int = 100) -> list[JobRow]:

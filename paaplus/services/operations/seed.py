@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import FeedbackRow, ImageRow, UserRow
+from paaplus.db.tables import DueRow, FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.users import DueReason
 from paaplus.db.types import utcnow
@@ -93,6 +93,8 @@ class _Rows:
             yield self._images(first, min(first + _BATCH, plan.num_images))
         for first in range(0, plan.num_users, _BATCH):
             yield self._users(first, min(first + _BATCH, plan.num_users))
+        for first in range(0, plan.num_due, _BATCH):
+            yield self._due(first, min(first + _BATCH, plan.num_due))
         if plan.num_feedback:
             num_users = max(_BATCH // plan.num_feedback, 1)
             for first in range(0, plan.num_users, num_users):
@@ -132,9 +134,13 @@ class _Rows:
             watched_sequence=plan.num_feedback,
             adapter_sequence=0,
             epoch=0,
-            next_due_at=sa.case((is_due, moment)),
-            due_reason=sa.case((is_due, DueReason.INTERVAL.value)),
             created_at=now,
+        )
+
+    def _due(self, first: int, end: int) -> sa.Insert:
+        number = _numbers("n", first, end)
+        return _insert(
+            DueRow, number, user_id=self._uuid("2", number.c.n), due_at=utcnow(), reason=DueReason.INTERVAL.value
         )
 
     def _feedback(self, first: int, end: int) -> sa.Insert:

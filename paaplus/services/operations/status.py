@@ -17,7 +17,7 @@ from paaplus.db.clock import db_now
 from paaplus.db.prepared import Prepared, plain
 from paaplus.db.raw_values import moment_of
 from paaplus.db.row_sets import driver_value
-from paaplus.db.tables import AdapterHistoryRow, AdapterRow, DeliveryRow, JobRow, UserRow, WebhookRow
+from paaplus.db.tables import AdapterHistoryRow, AdapterRow, DeliveryRow, DueRow, JobRow, UserRow, WebhookRow
 from paaplus.db.tables.jobs import JobKind, JobState
 from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.errors import PaaplusError
@@ -144,9 +144,7 @@ def _failed_jobs(_: str) -> sa.Select[Any]:
 
 _JOBS: Final = Prepared(lambda _: sa.select(JobRow.state, sa.func.count()).group_by(JobRow.state))
 _DUE: Final = Prepared(
-    lambda _: sa.select(sa.func.count(), sa.func.min(UserRow.next_due_at)).where(
-        UserRow.next_due_at <= sa.bindparam("now")
-    )
+    lambda _: sa.select(sa.func.count(), sa.func.min(DueRow.due_at)).where(DueRow.due_at <= sa.bindparam("now"))
 )
 _OLDEST_READY: Final = Prepared(
     lambda _: (

@@ -156,9 +156,9 @@ def test_a_reference_to_nothing_is_refused(database: Database) -> None:
 def test_times_keep_their_instant_whatever_their_zone(database: Database) -> None:
     moment = datetime(2026, 3, 1, 8, 30, 15, 123456, tzinfo=TOKYO)
     with database.session() as session:
-        make_user(session, next_due_at=moment)
+        make_user(session, last_trained_at=moment)
     with database.read_session() as session:
-        stored = session.scalars(sa.select(UserRow)).one().next_due_at
+        stored = session.scalars(sa.select(UserRow)).one().last_trained_at
     assert stored == moment
     assert stored is not None
     assert stored.tzinfo is UTC
@@ -168,16 +168,16 @@ def test_times_keep_their_instant_whatever_their_zone(database: Database) -> Non
 def test_times_compare_by_instant_not_by_their_text(database: Database) -> None:
     """08:30 in Tokyo is before 00:00 UTC of the same day, although it reads later."""
     with database.session() as session:
-        make_user(session, next_due_at=datetime(2026, 3, 1, 8, 30, tzinfo=TOKYO))
+        make_user(session, last_trained_at=datetime(2026, 3, 1, 8, 30, tzinfo=TOKYO))
     midnight = datetime(2026, 3, 1, tzinfo=UTC)
     with database.read_session() as session:
-        assert session.scalars(sa.select(UserRow).where(UserRow.next_due_at < midnight)).all()
-        assert not session.scalars(sa.select(UserRow).where(UserRow.next_due_at >= midnight)).all()
+        assert session.scalars(sa.select(UserRow).where(UserRow.last_trained_at < midnight)).all()
+        assert not session.scalars(sa.select(UserRow).where(UserRow.last_trained_at >= midnight)).all()
 
 
 def test_a_time_without_a_zone_is_refused(database: Database) -> None:
     with pytest.raises(sa.exc.StatementError, match="naive datetime"), database.session() as session:
-        make_user(session, next_due_at=datetime(2026, 3, 1))
+        make_user(session, last_trained_at=datetime(2026, 3, 1))
     assert count_users(database) == 0
 
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
 
+from paaplus.db import due_times
 from paaplus.db.engine import Database
 from paaplus.db.row_sets import driver_value
-from paaplus.db.tables import ExclusionRow, JobRow, UserRow
+from paaplus.db.tables import DueRow, ExclusionRow, JobRow, UserRow
 from paaplus.db.tables.jobs import JobState
 from paaplus.db.types import utcnow
+from paaplus.db.users import locked_user
 from paaplus.errors import NotFound
 from paaplus.ids import new_id
 from paaplus.queue import jobs
 from paaplus.services import scheduling
+from paaplus.services.users.users import set_policy
 from paaplus.settings import Settings
-from tests.support.factories import make_feedback, make_image, make_job, make_user
+from tests.support.factories import make_adapter, make_base_model, make_feedback, make_image, make_job, make_user
 
 
 def user_with_feedback(database: Database, num: int, **columns: object) -> object:
@@ -117,26 +122,25 @@ def test_user_whose_job_was_given_up_waits_an_interval(database: Database, setti
     assert queued(database) == []
 
 
-def test_two_schedulers_at_once_enqueue_each_user_once(database: Database, settings: Settings) -> None:
-    import threading
+def test_schedulers_at_once_enqueue_each_user_once(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduling, "SCAN_BATCH", 7)
+    with database.session() as session:
+        user_ids = {make_user(session, next_due_at=utcnow()).id for _ in range(200)}
+    num_schedulers = 3
+    start = threading.Barrier(num_schedulers)
 
-    user_ids = {user_with_feedback(database, 1, policy={"min_new_feedback": 1}) for _ in range(20)}
-    start = threading.Barrier(2)
-    found: list[int] = []
-
-    def look() -> None:
+    def look(_: int) -> int:
         start.wait()
-        found.append(scheduling.scan(database, settings).num_enqueued)
+        return scheduling.scan(database, settings).num_enqueued
 
-    threads = [threading.Thread(target=look) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    scheduling.scan(database, settings)
+    with ThreadPoolExecutor(num_schedulers) as threads:
+        found = list(threads.map(look, range(num_schedulers)))
+    found.append(scheduling.scan(database, settings).num_enqueued)
     assert {job.user_id for job in queued(database)} == user_ids
-    assert len(queued(database)) == 20
-    assert sum(found) == 20
+    assert len(queued(database)) == 200
+    assert sum(found) == 200
 
 
 def test_nothing_waits_for_an_hour_when_the_clock_was_set_back_by_one(database: Database, settings: Settings) -> None:
@@ -145,7 +149,7 @@ def test_nothing_waits_for_an_hour_when_the_clock_was_set_back_by_one(database: 
     due = user_with_feedback(database, 3, policy={"min_new_feedback": 3})
     waits = user_with_feedback(database, 1, policy={"min_new_feedback": 3, "max_interval_s": 3600})
     with database.session() as session:
-        session.get_one(UserRow, due).next_due_at += later
+        session.get_one(DueRow, due).due_at += later
         queued_before = make_job(session, created_at=utcnow() + later, run_after=utcnow() + later)
         delayed = make_job(session, run_after=utcnow() + timedelta(seconds=500))  # a retry
         leased = make_job(
@@ -166,17 +170,101 @@ def test_nothing_waits_for_an_hour_when_the_clock_was_set_back_by_one(database: 
         assert left_s <= settings.lease_s
 
 
-def test_due_users_are_found_by_an_index_that_has_no_others(database: Database) -> None:
-    """So that to clear a due time writes nothing into it, and a scan that finds nobody reads nobody."""
+def test_due_users_are_found_by_an_index(database: Database) -> None:
+    """So that a scan that finds nobody reads nobody."""
     with database.engine.connect() as connection:
-        statement, fixed, order = scheduling._DUE_NOW._compile(connection.dialect)
+        is_postgresql = connection.dialect.name == "postgresql"
+        take = scheduling._TAKE_AND_ENQUEUE if is_postgresql else scheduling._TAKE
+        statement, fixed, order = take._compile(connection.dialect)
         given = {**fixed, "now": driver_value(connection.dialect.name, utcnow()), "limit": 10}
-        if connection.dialect.name == "postgresql":
+        if is_postgresql:
+            given |= jobs.adaptation_values(connection, queue="cpu", max_attempts=3, now=utcnow()) | given
             connection.exec_driver_sql("SET enable_seqscan = off")  # a table of few rows is read whole
             plan = connection.exec_driver_sql(f"EXPLAIN {statement}", given).all()
         else:
             values = tuple(given[name] for name in order or ())
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
-        indexes = {each["name"]: each["dialect_options"] for each in sa.inspect(connection).get_indexes("users")}
-    assert "ix_users_next_due_at" in str(plan), plan
-    assert "NOT NULL" in str(indexes["ix_users_next_due_at"][f"{connection.dialect.name}_where"]).upper()
+    assert "ix_due_times_due_at" in str(plan), plan
+
+
+def test_job_of_a_due_user_has_the_reason_and_the_application(database: Database, settings: Settings) -> None:
+    with database.session() as session:
+        users = {
+            make_user(session, application=f"app-{i}", next_due_at=utcnow() - timedelta(hours=i), due_reason=reason).id:
+            (f"app-{i}", reason)
+            for i, reason in enumerate(("interval", "drift", "new_prior"))
+        }  # fmt: skip
+        waits = make_user(session, next_due_at=utcnow() + timedelta(hours=1), due_reason="interval").id
+    assert scheduling.scan(database, settings).num_enqueued == 3
+    assert {job.user_id: (job.application, job.reason) for job in queued(database)} == users
+    assert all(job.lock_key == scheduling.lock_key(job.user_id) for job in queued(database))
+    with database.read_session() as session:
+        assert session.execute(sa.select(DueRow.user_id)).scalars().all() == [waits]
+
+
+def test_longest_due_users_are_enqueued_first(database: Database, settings: Settings) -> None:
+    with database.session() as session:
+        hours = {make_user(session, next_due_at=utcnow() - timedelta(hours=h)).id: h for h in (1, 5, 3, 2, 4)}
+    with database.session() as session:
+        assert scheduling.enqueue_due(session, settings, limit=2) == 2
+    assert sorted(hours[job.user_id] for job in queued(database)) == [4, 5]
+    with database.session() as session:
+        assert scheduling.enqueue_due(session, settings, limit=9) == 3
+        assert scheduling.enqueue_due(session, settings, limit=9) == 0
+
+
+def test_due_user_with_a_queued_job_keeps_that_job(database: Database, settings: Settings) -> None:
+    with database.session() as session:
+        user = make_user(session, next_due_at=utcnow())
+        job = make_job(session, user_id=user.id, lock_key=scheduling.lock_key(user.id), reason="by_hand")
+        other = make_user(session, next_due_at=utcnow())
+    assert scheduling.scan(database, settings).num_enqueued == 2
+    found = {each.user_id: (each.id == job.id, each.reason) for each in queued(database)}
+    assert found == {user.id: (True, "by_hand"), other.id: (False, "new_feedback")}
+
+
+def test_scan_that_is_rolled_back_leaves_users_due(database: Database, settings: Settings) -> None:
+    user_id = user_with_feedback(database, 1, policy={"min_new_feedback": 1})
+    with database.session() as session:
+        assert scheduling.enqueue_due(session, settings) == 1
+        session.rollback()
+    assert queued(database) == []
+    assert user_row(database, user_id).due_reason == "new_feedback"
+    assert scheduling.scan(database, settings).num_enqueued == 1
+
+
+def test_starting_point_that_changes_waits_for_the_end_of_a_pause(database: Database, settings: Settings) -> None:
+    with database.session() as session:
+        base = make_base_model(session)
+        users = [make_user(session, policy=policy) for policy in ({}, {"paused": False}, {"paused": True})]
+        make_user(session)  # without a version
+        for user in users:
+            make_adapter(session, user, base_model_id=base.id)
+        assert scheduling.refresh_after_base_model(session, new_id()) == 3
+    assert [user_row(database, user.id).due_reason for user in users] == ["new_base_model"] * 3
+    assert scheduling.scan(database, settings).num_enqueued == 2
+    assert {job.user_id for job in queued(database)} == {user.id for user in users[:2]}
+    paused = user_row(database, users[2].id)
+    assert (paused.next_due_at, paused.due_reason) == (None, "new_base_model")
+    with database.session() as session:
+        set_policy(session, paused.id, {}, actor="test")
+    assert scheduling.scan(database, settings).num_enqueued == 1
+
+
+def test_user_whose_feedback_arrives_during_a_scan_is_enqueued_once_and_waits_for_nobody(
+    database: Database, settings: Settings
+) -> None:
+    """On PostgreSQL, where a posting and a scan are at work at once: in both orders."""
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    policy = {"min_new_feedback": 1}
+    posting, other = (user_with_feedback(database, 1, policy=policy) for _ in range(2))
+    with database.session() as session:
+        scheduling.refresh_due(session, locked_user(session, posting))  # a posting has locked this one
+        assert scheduling.scan(database, settings).num_enqueued == 1
+        assert [job.user_id for job in queued(database)] == [other]
+        due_times.write(session, {posting: due_times.NOT_DUE})
+        wanted = [(posting.hex, "new_feedback", "test-app")]
+        jobs.enqueue_adaptations(session, wanted, queue="cpu", max_attempts=3, now=utcnow())
+    assert scheduling.scan(database, settings).num_enqueued == 0
+    assert sorted(job.user_id for job in queued(database)) == sorted((posting, other))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -15,9 +17,12 @@ import sqlalchemy as sa
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeedbackRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
+from paaplus.db.tables.users import DueReason
+from paaplus.db.users import locked_user
 from paaplus.errors import Conflict, NotFound
 from paaplus.ids import new_id
 from paaplus.queue import jobs
+from paaplus.services import scheduling
 from paaplus.services.feedback import intake
 from paaplus.services.feedback.intake import AppendResult, NewEvent
 from paaplus.settings import Settings
@@ -176,6 +181,33 @@ def test_append_makes_the_user_due_when_there_is_enough(world: World) -> None:
     with world.database.read_session() as session:
         assert [(job.user_id, job.reason) for job in jobs.list_jobs(session)] == [(world.user, "new_feedback")]
     assert world.user_row().next_due_at is None, "the job is there already"
+
+
+def test_due_time_that_was_written_while_a_posting_waited_is_what_it_reads(world: World) -> None:
+    """The posting waits for the user's lock. What made the user due meanwhile is the reason of the job."""
+    with ThreadPoolExecutor(1) as thread:
+        with world.database.session() as session:
+            user = locked_user(session, world.user)
+            posting = thread.submit(world.append, world.rating("a"))
+            time.sleep(0.2)
+            assert not posting.done()
+            scheduling.due_for(session, user, DueReason.NEW_PRIOR)
+        assert [result.status for result in posting.result()] == ["accepted"]
+    with world.database.read_session() as session:
+        assert [(job.user_id, job.reason) for job in jobs.list_jobs(session)] == [(world.user, "new_prior")]
+    assert (world.user_row().next_due_at, world.user_row().due_reason) == (None, None)
+
+
+def test_reason_that_a_pause_keeps_is_kept_by_a_posting(world: World) -> None:
+    with world.database.session() as session:
+        user = locked_user(session, world.user)
+        user.policy = {"paused": True}
+        session.flush()
+        scheduling.due_for(session, user, DueReason.NEW_PRIOR)
+        assert (user.next_due_at, user.due_reason) == (None, "new_prior"), "the loaded row is told"
+    world.append(world.rating("a"), world.rating("b", 1), world.rating("c", 2))
+    row = world.user_row()
+    assert (row.next_due_at, row.due_reason, row.pending_count) == (None, "new_prior", 3)
 
 
 def test_append_by_many_writers_at_once_leaves_no_gap(world: World) -> None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from paaplus.db.engine import Database
 from paaplus.db.tables import AuditRow, Base, ImageRow, UserRow
+from paaplus.db.types import utcnow
 from paaplus.errors import Damaged, InvalidInput, NotFound, Unavailable
 from paaplus.ids import new_id
 from paaplus.services.operations import erasures
@@ -45,7 +46,7 @@ def listed(url: str) -> set[UUID]:
 def test_erased_user_leaves_no_row_behind(database: Database, blobs: BlobStore, erasures_url: str) -> None:
     with database.session() as session:
         base = make_base_model(session)
-        kept, erased = make_user(session, external_id="kept"), make_user(session, external_id="erased")
+        kept, erased = (make_user(session, external_id=name, next_due_at=utcnow()) for name in ("kept", "erased"))
         shared = make_image(session)
         for user in (kept, erased):
             own = make_image(session, owner_id=user.id)
@@ -60,8 +61,8 @@ def test_erased_user_leaves_no_row_behind(database: Database, blobs: BlobStore, 
     with database.session() as session:
         erasures.erase(session, blobs, erased.id, actor="key:x", erasures_url=erasures_url)
     after = _count_rows(database)
-    per_user = {"users": 1, "images": 1, "features": 1, "feedback": 2, "adapters": 1, "runs": 1, "jobs": 1,
-                "prediction_receipts": 1}  # fmt: skip
+    per_user = {"users": 1, "due_times": 1, "images": 1, "features": 1, "feedback": 2, "adapters": 1, "runs": 1,
+                "jobs": 1, "prediction_receipts": 1}  # fmt: skip
     assert {table: before[table] - after[table] for table in before if before[table] != after[table]} == {
         **per_user,
         "audit": -1,

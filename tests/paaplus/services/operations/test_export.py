@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -71,11 +72,14 @@ def blobs(tmp_path: Path) -> BlobStore:
     return BlobStore((tmp_path / "blobs").as_uri())
 
 
+DUE_AT = datetime(2026, 4, 5, 6, 7, tzinfo=UTC)
+
+
 def fill(database: Database, blobs: BlobStore, name: str) -> UUID:
     """A user with at least one row in every table that can have one; `name` is in every text that the user controls."""
     with database.session() as session:
         base = make_base_model(session)
-        user = make_user(session, external_id=name)
+        user = make_user(session, external_id=name, next_due_at=DUE_AT, due_reason="interval")
         own = make_image(session, owner_id=user.id, name=f"{name}.jpg", sha256=blobs.put(name.encode()))
         make_features(session, image_id=own.id, extractor_digest=base.extractor_digest)
         session.add(
@@ -248,6 +252,8 @@ def test_zip_holds_the_rows_as_json_and_the_pictures_as_files(database: Database
         [image] = document["tables"]["images"]
         assert archive.read(f"images/{image['id']}.jpg") == b"ada"
     assert base64.b64decode(document["tables"]["adapters"][0]["data"]) == b"ada"
+    [user] = document["tables"]["users"]
+    assert (user["next_due_at"], user["due_reason"]) == (DUE_AT.isoformat(), "interval")
     assert document["tables"]["feedback"][0]["payload"]["ratings"] == {"beauty": 5}
     assert document["unreadable_images"] == []
 
