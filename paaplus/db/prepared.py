@@ -31,7 +31,7 @@ class Prepared:
         self,
         build: Callable[
             [str],
-            sa.Select[*tuple[Any, ...]] | sa.CompoundSelect[*tuple[Any, ...]] | sa.Insert | sa.Update,
+            sa.Select[*tuple[Any, ...]] | sa.CompoundSelect[*tuple[Any, ...]] | sa.Insert | sa.Update | sa.TextClause,
         ],
     ) -> None:
         self._build = build

@@ -87,6 +87,7 @@ def rows_of(database: Database) -> dict[str, list[Any]]:
         return {
             table.name: [tuple(row) for row in session.execute(sa.select(table).order_by(*table.primary_key))]
             for table in Base.metadata.sorted_tables
+            if table.name not in backup.NOT_SAVED
         }
 
 
