@@ -34,10 +34,10 @@ Asked = tuple[Any, Sequence[UUID], Sequence[int]]
 
 def by_user(pairs: Sequence[tuple[Any, UUID]]) -> list[Asked]:
     """(user, image) pairs of an answer, in order, by user."""
-    if len({user for user, _ in pairs}) == len(pairs):  # most calls of many users have one item for each
-        shared: dict[int, list[UUID]] = {}
-        lists = [shared.get(id(image_id)) or shared.setdefault(id(image_id), [image_id]) for _, image_id in pairs]
-        return list(zip([user for user, _ in pairs], lists, zip(range(len(pairs))), strict=True))
+    users, image_ids = zip(*pairs, strict=True) if pairs else ((), ())
+    if len(set(users)) == len(pairs):  # most calls of many users have one item for each
+        lists = {key: [image_id] for key, image_id in dict(zip(map(id, image_ids), image_ids, strict=True)).items()}
+        return list(zip(users, map(lists.__getitem__, map(id, image_ids)), zip(range(len(pairs))), strict=True))
     found: dict[Any, tuple[Any, list[UUID], list[int]]] = {}
     for place, (user, image_id) in enumerate(pairs):
         asked = found.get(user)

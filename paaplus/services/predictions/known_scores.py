@@ -6,11 +6,14 @@ Shape letters: U = users, I = images, N = items, user by user, A = aspects.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
+from uuid import UUID
 
 import numpy as np
 
 from paaplus.scoring.stacked import score_grid, score_pairs
 from paaplus.services.predictions.answers import Asked
+from paaplus.services.predictions.served_users import ServedUser
 from paaplus.services.predictions.serving_store import Known
 
 
@@ -27,30 +30,33 @@ def score_known(known: Known, asked_U: Sequence[Asked]) -> tuple[np.ndarray, np.
     generic_IA = np.concatenate([image.generic_A for image in images]).reshape(len(place_of), -1)
     form, number_UK = known.form, known.number_UK
     weights = form.weight_MAR(number_UK), form.alpha_MA(number_UK), form.beta_MA(number_UK)
-    lists = {id(image_ids): image_ids for _, image_ids, _ in asked_U}
+    lists = by_identity(asked_U)
     image_L = {key: np.array([place_of[i] for i in image_ids]) for key, image_ids in lists.items()}
     if len(image_L) == 1:
         [image_N] = image_L.values()  # of each user
         taste_NR, generic_NA = taste_IR[image_N], generic_IA[image_N]
         score_UNA = score_grid(*weights, taste_NR, generic_NA)
         generic_UNA = np.broadcast_to(generic_NA, score_UNA.shape)
-        for place, user in enumerate(known.users):
-            if not user.is_personal:
-                score_UNA[place] = generic_NA
-            elif user.adapter is not None:
-                score_UNA[place] = user.adapter.score(taste_NR, generic_NA)
+        for place in known.special:
+            score_UNA[place] = _alone(known.users[place], taste_NR, generic_NA)
         return score_UNA.reshape(-1, form.num_aspects), generic_UNA.reshape(-1, form.num_aspects)
     image_N = np.concatenate([image_L[id(image_ids)] for _, image_ids, _ in asked_U])
     num_U = [len(image_ids) for _, image_ids, _ in asked_U]
     user_N = np.repeat(np.arange(len(num_U)), num_U)
     taste_NR, generic_NA = taste_IR[image_N], generic_IA[image_N]
     score_NA = score_pairs(*weights, user_N, taste_NR, generic_NA)
-    for place, user in enumerate(known.users):
-        if not user.is_personal or user.adapter is not None:
-            items = user_N == place
-            score_NA[items] = (
-                user.adapter.score(taste_NR[items], generic_NA[items])
-                if user.is_personal and user.adapter is not None
-                else generic_NA[items]
-            )
+    for place in known.special:
+        items = user_N == place
+        score_NA[items] = _alone(known.users[place], taste_NR[items], generic_NA[items])
     return score_NA, generic_NA
+
+
+def by_identity(asked_U: Sequence[Asked]) -> dict[int, Sequence[UUID]]:
+    """The lists of images, each once: users who are asked for the same share one."""
+    lists = list(map(itemgetter(1), asked_U))
+    return dict(zip(map(id, lists), lists, strict=True))
+
+
+def _alone(user: ServedUser, taste_NR: np.ndarray, generic_NA: np.ndarray) -> np.ndarray:
+    """Scores of a user whose adapter is no taste vector, or for whom the base model scores."""
+    return user.adapter.score(taste_NR, generic_NA) if user.adapter is not None else generic_NA

@@ -11,6 +11,7 @@ import math
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from itertools import chain, repeat
+from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -40,7 +41,7 @@ from paaplus.services.predictions.answers import (
     source_of,
 )
 from paaplus.services.predictions.confidence import Confidence, confidences
-from paaplus.services.predictions.known_scores import score_known
+from paaplus.services.predictions.known_scores import by_identity, score_known
 from paaplus.services.predictions.serving import ProjectedImage, Serving, UsedPreference
 from paaplus.services.predictions.serving_store import Known, ServingStore
 from paaplus.services.users import users
@@ -174,9 +175,8 @@ class Predictor:
         self, principal: Principal, asked: Sequence[Asked], with_priors: bool
     ) -> Known | tuple[Serving, list[Asked]] | None:
         """What scoring needs, in one transaction; None: a user or an image does not exist for this principal."""
-        refs = [user for user, _, _ in asked]
-        lists = {id(image_ids): image_ids for _, image_ids, _ in asked}.values()
-        image_ids = dict.fromkeys(chain.from_iterable(lists))
+        refs = list(map(itemgetter(0), asked))
+        image_ids = dict.fromkeys(chain.from_iterable(by_identity(asked).values()))
         application, since = principal.application, self._store.position
         with self._database.read_connection() as connection:
             # A key of one user sees no other, so its references are looked up with that.

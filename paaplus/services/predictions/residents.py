@@ -37,11 +37,13 @@ class Found(NamedTuple):
     Args:
         users: of each reference; None: unknown.
         number_UK: their adapters' numbers, float32; rows of others are not set.
+        special: places of known users whose scores are not those of their rows.
         missing: places of those who are unknown.
     """
 
     users: list[ServedUser | None]
     number_UK: np.ndarray
+    special: list[int]
     missing: list[int]
 
 
@@ -63,6 +65,7 @@ class Residents:
         self._by_user: dict[Any, ServedUser] = {}  # by id, as the driver gives it
         self._number_SK = np.empty((0, 0), np.float32)
         self._is_used_S = np.empty(0, bool)
+        self._is_special_S = np.empty(0, bool)
         self._of_slots: list[ServedUser | None] = []
         self._free: list[int] = []
         self._hand = 0  # the next slot that the clock looks at
@@ -89,22 +92,26 @@ class Residents:
         with self._lock:
             by_ref = self._by_ref.get(application, {}) if self._catch_up(changes, base) else {}
             users: list[ServedUser | None] = list(map(by_ref.get, refs))
-            if None not in users:
+            if all(users):
                 self.num_hits += len(users)
-                return Found(users, self._gathered(users), [])  # type: ignore[arg-type]  # there is no None
+                number_UK, special = self._gathered(users)  # type: ignore[arg-type]  # there is no None
+                return Found(users, number_UK, special.tolist(), [])
             places = [place for place, user in enumerate(users) if user is not None]
             self.num_hits += len(places)
             self.num_misses += len(users) - len(places)
             number_UK = np.empty((len(users), base.form.size), np.float32)
+            special_P: list[int] = []
             if places:
-                number_UK[places] = self._gathered([users[place] for place in places])  # type: ignore[misc]  # chosen
-        return Found(users, number_UK, [place for place, user in enumerate(users) if user is None])
+                number_UK[places], special = self._gathered([users[place] for place in places])  # type: ignore[misc]  # chosen
+                special_P = [places[each] for each in special.tolist()]
+        return Found(users, number_UK, special_P, [place for place, user in enumerate(users) if user is None])
 
-    def _gathered(self, users_P: list[ServedUser]) -> np.ndarray:
-        """Copies of their rows, shape (P, K)."""
+    def _gathered(self, users_P: list[ServedUser]) -> tuple[np.ndarray, np.ndarray]:
+        """Copies of their rows, shape (P, K), and the places of those whose scores are not these."""
         slot_P = np.array([user.slot for user in users_P])
         self._is_used_S[slot_P] = True
-        return self._number_SK.take(slot_P, 0, mode="clip")  # `clip` needs no buffer
+        # `clip` needs no buffer.
+        return self._number_SK.take(slot_P, 0, mode="clip"), np.flatnonzero(self._is_special_S[slot_P])
 
     def keep(
         self,
@@ -143,7 +150,7 @@ class Residents:
                 self.size_bytes += user.size_bytes
                 user.slot, user.refs = self._new_slot(), ((application, ref),)
                 self._of_slots[user.slot] = by_ref[ref] = self._by_user[user.user] = user
-                self._is_used_S[user.slot] = True
+                self._is_used_S[user.slot], self._is_special_S[user.slot] = True, user.is_special
                 slots.append(user.slot)
                 kept.append(place)
             if slots:
@@ -187,7 +194,7 @@ class Residents:
             num_slots = self._max_bytes // (OVERHEAD_BYTES + 4 * base.form.size)
             # Memory is taken when a row is written.
             self._number_SK = np.empty((num_slots, base.form.size), np.float32)
-            self._is_used_S = np.zeros(num_slots, bool)
+            self._is_used_S, self._is_special_S = np.zeros(num_slots, bool), np.zeros(num_slots, bool)
         num_slots = len(self._is_used_S)
         self._is_used_S[:] = False
         self._by_ref, self._by_user, self.size_bytes, self._hand = {}, {}, 0, 0

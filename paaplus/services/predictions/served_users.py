@@ -77,6 +77,11 @@ class ServedUser:
         return as_uuid(self.user)
 
     @property
+    def is_special(self) -> bool:
+        """Whether the scores are not those of a row of numbers."""
+        return not self.is_personal or self.adapter is not None
+
+    @property
     def facts(self) -> ServedAdapter | None:
         """The version, for answers; None: there is none."""
         return facts_of(self.user, self.version) if self.version is not None else None

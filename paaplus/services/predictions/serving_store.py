@@ -72,6 +72,7 @@ class Known(NamedTuple):
         form: of the rows.
         users: in the order asked.
         number_UK: the numbers of their adapters.
+        special: places of users whose scores are not those of their rows.
         images: by id.
     """
 
@@ -79,6 +80,7 @@ class Known(NamedTuple):
     form: RowForm
     users: list[ServedUser]
     number_UK: np.ndarray
+    special: list[int]
     images: dict[UUID, ProjectedImage]
 
 
@@ -298,9 +300,11 @@ class ServingStore:
         if found.missing and not self._read_missing(connection, changes.position, base, application, refs, found):
             return None
         users = cast(list[ServedUser], found.users)
-        if len({user.user for user in users}) < len(users):
+        # Who was known by two references is one object; who was not may be two.
+        if len(set(map(id, users))) < len(users) or (found.missing and len({user.user for user in users}) < len(users)):
             return None
-        return Known(base_model, base.form, users, found.number_UK, dict(zip(image_ids, images, strict=True)))  # type: ignore[arg-type]  # no image is None
+        of_ids = dict(zip(image_ids, images, strict=True))
+        return Known(base_model, base.form, users, found.number_UK, found.special, of_ids)  # type: ignore[arg-type]  # no image is None
 
     def _read_missing(
         self,
@@ -336,6 +340,8 @@ class ServingStore:
         found.number_UK[found.missing] = number_MK
         for place, user in zip(found.missing, users, strict=True):
             found.users[place] = user
+            if user.is_special:
+                found.special.append(place)
         kept = [place for place, ref in enumerate(wanted) if ref not in uncertain]
         new = [(wanted[place], users[place]) for place in kept]
         self._residents.keep(position, base, application, new, number_MK[kept])
