@@ -33,7 +33,7 @@ class Prepared:
         self,
         build: Callable[
             [str],
-            sa.Select[*tuple[Any, ...]] | sa.CompoundSelect[*tuple[Any, ...]] | sa.Insert | sa.Update | sa.TextClause,
+            sa.Select[*tuple[Any, ...]] | sa.CompoundSelect[*tuple[Any, ...]] | sa.Insert | sa.Update,
         ],
     ) -> None:
         self._build = build

@@ -183,7 +183,7 @@ class Predictor:
             if application is not None and principal.user_id is None and not with_priors:
                 known = self._store.read_known(connection, since, application, refs, image_ids)
                 if known is not None:
-                    return known if images.are_visible(connection, principal, image_ids) else None
+                    return known
             found = active_versions.of_references(connection, principal, refs)
             if len(found) < len(refs) or not images.are_visible(connection, principal, image_ids):
                 return None

@@ -1,8 +1,10 @@
 """Users whom a process knows: what serves each of them at one moment of the database, with adapters in one matrix.
 
 The moment moves on with the log of changes (`serving_changes`): what changed is dropped and read again when it is asked
-for. A caller whose transaction is older than the moment finds nothing here and leaves nothing here. Bounded in bytes;
-who was not asked for lately goes first (a clock with one bit).
+for. A caller whose transaction is older than the moment finds nothing here and leaves nothing here.
+
+Bounded in bytes. Who was not asked for lately goes first (a clock with one bit). While there is no room, one in a few
+of those who are read is let in: whoever is asked for again and again comes in soon, and the others cost less.
 
 Shape letters: U = users that are asked for, P = of them who are known, M = users that are kept, K = numbers of a row
 (`RowForm`), S = slots.
@@ -16,12 +18,16 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from paaplus.scoring.adapters import Adapter
 from paaplus.scoring.taste_rows import RowForm
 from paaplus.services.predictions.served_users import ServedUser
 from paaplus.services.predictions.serving_changes import Changes, Position
 
 OVERHEAD_BYTES: Final = 1_700  # of a user: facts and texts, places in three dictionaries; measured
 REF_BYTES: Final = 200  # of one more reference to the same user; measured
+
+
+LET_IN: Final = 4  # one in so many, while there is no room
 
 
 class Base(NamedTuple):
@@ -68,6 +74,7 @@ class Residents:
         self._is_special_S = np.empty(0, bool)
         self._of_slots: list[ServedUser | None] = []
         self._free: list[int] = []
+        self._num_waiting = 0  # of those who were read while there was no room
         self._hand = 0  # the next slot that the clock looks at
         self.size_bytes = 0
         self.num_hits = 0
@@ -131,8 +138,9 @@ class Residents:
         with self._lock:
             if position is None or self._position is None or position[:2] != self._position[:2] or base != self._base:
                 return
-            by_ref = self._by_ref.setdefault(application, {})
+            by_ref, room = self._by_ref.setdefault(application, {}), self._room()
             most = len(self._of_slots) // 2
+            size = OVERHEAD_BYTES + 4 * base.form.size
             slots: list[int] = []
             kept: list[int] = []
             for place, (ref, user) in enumerate(users_M):
@@ -146,9 +154,14 @@ class Residents:
                     self.size_bytes += REF_BYTES
                     by_ref[ref] = known
                     continue
-                user.size_bytes = _size_bytes(user, base.form)
+                user.size_bytes = size if user.adapter is None else size + _numbers_bytes(user.adapter)
+                if not self._free or self.size_bytes + user.size_bytes > room:
+                    self._num_waiting += 1
+                    if self._num_waiting % LET_IN:
+                        continue
+                    self._drop_one()
                 self.size_bytes += user.size_bytes
-                user.slot, user.refs = self._new_slot(), ((application, ref),)
+                user.slot, user.refs = self._free.pop(), ((application, ref),)
                 self._of_slots[user.slot] = by_ref[ref] = self._by_user[user.user] = user
                 self._is_used_S[user.slot], self._is_special_S[user.slot] = True, user.is_special
                 slots.append(user.slot)
@@ -211,11 +224,6 @@ class Residents:
         self._free.append(user.slot)
         self.size_bytes -= user.size_bytes
 
-    def _new_slot(self) -> int:
-        while not self._free:
-            self._drop_one()
-        return self._free.pop()
-
     def _shrink(self) -> None:
         room = self._room()
         while self.size_bytes > room and self._by_user:
@@ -236,7 +244,5 @@ class Residents:
             return
 
 
-def _size_bytes(user: ServedUser, form: RowForm) -> int:
-    adapter = user.adapter
-    others = sum(array.nbytes for array in adapter.arrays().values()) if adapter is not None else 0
-    return OVERHEAD_BYTES + 4 * form.size + others
+def _numbers_bytes(adapter: Adapter) -> int:
+    return sum(array.nbytes for array in adapter.arrays().values())

@@ -6,6 +6,7 @@ before the transaction began is seen, in whatever order numbers and transactions
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, cast
 
@@ -51,75 +52,113 @@ class Changes:
     users: list[Any] | None
 
 
-_AFTER: Final = Prepared(
-    lambda _: (
-        sa.select(ServingChangeRow.number, ServingChangeRow.user_id)
+_LAST: Final = Prepared(lambda _: sa.select(sa.func.max(ServingChangeRow.number)))
+_BEFORE_ALL: Final = "1:1:"  # a snapshot that saw nothing
+
+More = Callable[[str], Sequence[sa.ScalarSelect[Any]]]  # of a dialect
+
+
+class ChangesQuery:
+    """Asks what changed since a moment, and for some values of the same transaction with the same statement.
+
+    Args:
+        more: these values.
+    """
+
+    def __init__(self, more: More) -> None:
+        self._since = Prepared(lambda dialect: _STATEMENTS[dialect](more(dialect)))
+        self._more = Prepared(lambda dialect: sa.select(*more(dialect)))
+
+    def read(self, connection: sa.Connection, since: Position | None, **values: Any) -> tuple[Changes, Sequence[Any]]:
+        """What changed since a moment, and the other values.
+
+        Args:
+            connection: in a transaction that reads one moment and began after `since` was reached.
+            since: None: nothing is known.
+            values: parameters of the other values.
+        """
+        if connection.dialect.name != "sqlite":
+            return self._by_snapshot(connection, since, values)
+        rows = self._since.rows(connection, known=since.mark, **values) if since is not None else []
+        # The last number that is known is there, or the log is another one, or was shortened.
+        if since is not None and rows and rows[0][0] == since.mark and len(rows) < MAX_CHANGES + 2:
+            last = rows[-1][0]
+            position = since if last == since.mark else _numbered(last)
+            return Changes(since, position, [row[1] for row in rows[1:]]), rows[0][2:]
+        [(number,)] = _LAST.rows(connection)
+        [more] = self._more.rows(connection, **values)
+        return Changes(since, _numbered(number) if number is not None else None, None), more
+
+    def _by_snapshot(
+        self, connection: sa.Connection, since: Position | None, values: dict[str, Any]
+    ) -> tuple[Changes, Sequence[Any]]:
+        known = since.mark if since is not None else _BEFORE_ALL
+        [(snapshot, started_at, oldest, users, *more)] = self._since.rows(connection, known=known, **values)
+        if oldest is None:
+            return Changes(since, None, None), more
+        _, highest, in_progress = snapshot.split(":")
+        # With the same `xmax`, transactions that were in progress can only have ended.
+        order = int(highest), -(in_progress.count(",") + 1 if in_progress else 0)
+        position = Position(started_at, order, snapshot)
+        is_whole = (
+            since is not None
+            and since.database == position.database
+            and since.order <= position.order
+            and oldest < int(since.mark.partition(":")[0])  # so all that was deleted before it had been seen
+            and len(users) <= MAX_CHANGES
+        )
+        return Changes(since, position, users if is_whole else None), more
+
+
+def _since_number(more: Sequence[sa.ScalarSelect[Any]]) -> sa.Select[Any]:
+    """Changes from a number on, each with the other values."""
+    return (
+        sa.select(ServingChangeRow.number, ServingChangeRow.user_id, *more)
         .where(ServingChangeRow.number >= sa.bindparam("known", type_=sa.Integer()))
         .order_by(ServingChangeRow.number)
         .limit(MAX_CHANGES + 2)
     )
-)
-_LAST: Final = Prepared(lambda _: sa.select(sa.func.max(ServingChangeRow.number)))
-# The moment, when the server was started, the oldest transaction of the log, and users of the transactions that a
-# snapshot did not see. Those before its `xmin` it saw all.
-_SINCE_SNAPSHOT: Final = Prepared(
-    lambda _: sa.text(
-        "SELECT CAST(pg_current_snapshot() AS text), "
-        "CAST(extract(epoch FROM pg_postmaster_start_time()) AS float8), "
-        "(SELECT min(transaction_id) FROM serving_changes), "
-        "ARRAY(SELECT user_id FROM serving_changes WHERE transaction_id >= "
-        "CAST(CAST(pg_snapshot_xmin(CAST(:known AS pg_snapshot)) AS text) AS bigint) "
-        "AND NOT pg_visible_in_snapshot(CAST(CAST(transaction_id AS text) AS xid8), CAST(:known AS pg_snapshot)) "
-        f"LIMIT {MAX_CHANGES + 1})"  # nosec B608: a number
+
+
+def _since_snapshot(more: Sequence[sa.ScalarSelect[Any]]) -> sa.Select[Any]:
+    """The moment, when the server was started, the oldest transaction of the log, and users of the transactions that a
+    snapshot did not see: those before its `xmin` it saw all."""
+    known = sa.cast(sa.bindparam("known", type_=sa.Text()), _Snapshot())
+    transaction = ServingChangeRow.transaction_id
+    was_seen = sa.func.pg_visible_in_snapshot(sa.cast(sa.cast(transaction, sa.Text()), _TransactionId()), known)
+    first_unseen = sa.cast(sa.cast(sa.func.pg_snapshot_xmin(known), sa.Text()), sa.BigInteger())
+    users = sa.select(ServingChangeRow.user_id).where(transaction >= first_unseen, sa.not_(was_seen))
+    return sa.select(
+        sa.cast(sa.func.pg_current_snapshot(), sa.Text()),
+        sa.cast(sa.extract("epoch", sa.func.pg_postmaster_start_time()), sa.Double()),
+        sa.select(sa.func.min(transaction)).scalar_subquery(),
+        sa.func.array(users.limit(MAX_CHANGES + 1).scalar_subquery()),
+        *more,
     )
-)
-_BEFORE_ALL: Final = "1:1:"  # a snapshot that saw nothing
 
 
-def read(connection: sa.Connection, since: Position | None) -> Changes:
-    """What changed since a moment.
+class _Snapshot(sa.types.UserDefinedType[str]):
+    cache_ok = True
 
-    Args:
-        connection: in a transaction that reads one moment and began after `since` was reached.
-        since: None: nothing is known.
-    """
-    return _by_number(connection, since) if connection.dialect.name == "sqlite" else _by_snapshot(connection, since)
+    def get_col_spec(self, **_: Any) -> str:
+        return "pg_snapshot"
 
 
-def _by_number(connection: sa.Connection, since: Position | None) -> Changes:
-    if since is not None:
-        rows = _AFTER.rows(connection, known=since.mark)
-        # The last number that is known is there, or the log is another one, or was shortened.
-        if rows and rows[0][0] == since.mark:
-            if len(rows) == 1:
-                return Changes(since, since, [])
-            if len(rows) < MAX_CHANGES + 2:
-                return Changes(since, _numbered(rows[-1][0]), [user for _, user in rows[1:]])
-    [(last,)] = _LAST.rows(connection)
-    return Changes(since, _numbered(last) if last is not None else None, None)
+class _TransactionId(sa.types.UserDefinedType[int]):
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "xid8"
+
+
+_STATEMENTS: Final[dict[str, Callable[[Sequence[sa.ScalarSelect[Any]]], sa.Select[Any]]]] = {
+    "sqlite": _since_number,
+    "postgresql": _since_snapshot,
+}
 
 
 def _numbered(number: int) -> Position:
     return Position(0.0, (number, 0), number)
-
-
-def _by_snapshot(connection: sa.Connection, since: Position | None) -> Changes:
-    known = since.mark if since is not None else _BEFORE_ALL
-    [(snapshot, started_at, oldest, users)] = _SINCE_SNAPSHOT.rows(connection, known=known)
-    if oldest is None:
-        return Changes(since, None, None)
-    _, highest, in_progress = snapshot.split(":")
-    # With the same `xmax`, transactions that were in progress can only have ended.
-    order = int(highest), -(in_progress.count(",") + 1 if in_progress else 0)
-    position = Position(started_at, order, snapshot)
-    is_whole = (
-        since is not None
-        and since.database == position.database
-        and since.order <= position.order
-        and oldest < int(since.mark.partition(":")[0])  # so all that was deleted before it had been seen
-        and len(users) <= MAX_CHANGES
-    )
-    return Changes(since, position, users if is_whole else None)
 
 
 def shorten(database: Database) -> int:

@@ -29,8 +29,9 @@ from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import HeadPrior, Prior
 from paaplus.scoring.taste_rows import RowForm, read_rows
 from paaplus.services.adapters import matches
+from paaplus.services.images import images as images_service
 from paaplus.services.images.features import read_features, sorted_features
-from paaplus.services.predictions import active_versions, served_users, serving_changes
+from paaplus.services.predictions import active_versions, served_users
 from paaplus.services.predictions.active_versions import ActiveVersion
 from paaplus.services.predictions.cache import SizedCache
 from paaplus.services.predictions.residents import Base, Found, Residents
@@ -44,7 +45,7 @@ from paaplus.services.predictions.serving import (
     projected,
     size_bytes,
 )
-from paaplus.services.predictions.serving_changes import Changes, Position
+from paaplus.services.predictions.serving_changes import Changes, ChangesQuery, Position
 from paaplus.services.registry import base_models, taste_priors
 from paaplus.services.surveys import preferences
 from paaplus.settings import Settings
@@ -55,6 +56,7 @@ VERSION_OVERHEAD_BYTES: Final = (
 )
 
 VERSIONS_SHARE: Final = 4  # of the cache of adapters, one in so many bytes is for versions, if they need it
+VERSIONS_FOR: Final = 16  # calls
 LOGGED_S: Final = 60.0  # so long it is trusted that the database logs changes
 
 _DIGEST, _BASE_DIGEST = 2, 3  # places in `served_users.VERSION`
@@ -113,6 +115,13 @@ class ServingStore:
         self._adapters_bytes = settings.adapters_cache_mb * 2**20  # of both: versions, and residents with theirs
         self._adapters: SizedCache[VersionKey, ServedVersion] = SizedCache(self._adapters_bytes)
         self._residents = Residents(self._adapters_bytes, self._room_of_residents)
+        self._changes = ChangesQuery(
+            lambda dialect: (
+                self._defaults.query().scalar_subquery(),
+                images_service.num_of_application(dialect).scalar_subquery(),
+            )
+        )
+        self._num_unused = 0  # calls for residents that read some, since other ways asked for versions
         self._is_logged_until = 0.0
         # The key has the base model's digest, which covers the extractor and everything computed from features.
         self._images: SizedCache[ImageKey, ProjectedImage] = SizedCache(settings.features_cache_mb * 2**20)
@@ -133,7 +142,11 @@ class ServingStore:
         return self._residents.position
 
     def _room_of_residents(self) -> int:
-        return self._adapters_bytes - min(self._adapters.size_bytes, self._adapters_bytes // VERSIONS_SHARE)
+        return self._adapters_bytes - min(self._adapters.size_bytes, self._bytes_for_versions())
+
+    def _bytes_for_versions(self) -> int:
+        """What residents leave to versions that are asked for in other ways, as long as they are."""
+        return self._adapters_bytes // VERSIONS_SHARE if self._num_unused < VERSIONS_FOR else 0
 
     def load(self, user_ids: Collection[UUID], image_ids: Collection[UUID], *, with_priors: bool = False) -> Serving:
         """Load what scoring these users and images needs, from one moment: see `read`.
@@ -228,6 +241,7 @@ class ServingStore:
         """
         keys = [(adapter_id, match_id, base_digest) for _, adapter_id, match_id in active if adapter_id is not None]
         cached = iter(self._adapters.get_each(keys))
+        self._num_unused = 0 if keys else self._num_unused
         user_ids: list[UUID] = []
         found: dict[UUID, ServedVersion] = {}
         missing: dict[UUID, VersionKey] = {}
@@ -285,8 +299,11 @@ class ServingStore:
         Raises:
             Unavailable: no base model yet, or the base model is damaged.
         """
-        changes = serving_changes.read(connection, since)
-        base_model = self._defaults.read(connection)
+        values = {"ids": listed(connection, image_ids), "application": application}
+        changes, (default_id, num_visible) = self._changes.read(connection, since, **values)
+        if num_visible < len(image_ids):
+            return None
+        base_model = self._defaults.row(connection, default_id)
         scorer = base_models.load(self._blobs, base_model)
         if scorer.preference_dim or scorer.heads is not None:
             return None
@@ -345,9 +362,8 @@ class ServingStore:
         kept = [place for place, ref in enumerate(wanted) if ref not in uncertain]
         new = [(wanted[place], users[place]) for place in kept]
         self._residents.keep(position, base, application, new, number_MK[kept])
-        self._adapters.shrink(
-            max(self._adapters_bytes - self._residents.size_bytes, self._adapters_bytes // VERSIONS_SHARE)
-        )
+        self._num_unused += 1
+        self._adapters.shrink(max(self._adapters_bytes - self._residents.size_bytes, self._bytes_for_versions()))
         return True
 
     def _is_logged(self, connection: sa.Connection) -> bool:
