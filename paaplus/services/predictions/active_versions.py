@@ -1,7 +1,6 @@
-"""Which version is active for whom, read anew for every call; and the versions themselves, which never change.
+"""Which version is active for whom, read anew where a process does not know it (`residents`).
 
-The statements are the ones that every call for predictions makes. They are prepared, because SQLAlchemy's own work on
-them would cost more than the answer.
+The statements are prepared, because SQLAlchemy's own work on them would cost more than the answer.
 """
 
 from __future__ import annotations

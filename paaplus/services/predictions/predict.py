@@ -1,7 +1,8 @@
 """Predictions: scores of images for users, with receipts.
 
-Rows are read in one transaction, from one moment. Scores are computed outside any, and nothing is written unless
-features are missing. Every product is made item by item, so an item's score is bit-identical alone and in any batch.
+What is read, and what is known of users (`residents`), is of one moment. Scores are computed outside any transaction,
+and nothing is written unless features are missing. Every product is made item by item, so an item's score is
+bit-identical alone and in any batch.
 Shape letters: N = images of one user, or items of one call; R = taste space dim, A = aspects.
 """
 
