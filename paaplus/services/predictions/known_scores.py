@@ -31,7 +31,7 @@ def score_known(known: Known, asked_U: Sequence[Asked]) -> tuple[np.ndarray, np.
     form, number_UK = known.form, known.number_UK
     weights = form.weight_MAR(number_UK), form.alpha_MA(number_UK), form.beta_MA(number_UK)
     lists = by_identity(asked_U)
-    image_L = {key: np.array([place_of[i] for i in image_ids]) for key, image_ids in lists.items()}
+    image_L = {key: np.array([place_of[i] for i in image_ids], np.int64) for key, image_ids in lists.items()}
     if len(image_L) == 1:
         [image_N] = image_L.values()  # of each user
         taste_NR, generic_NA = taste_IR[image_N], generic_IA[image_N]

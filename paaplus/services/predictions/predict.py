@@ -181,7 +181,7 @@ class Predictor:
         application, since = principal.application, self._store.position
         with self._database.read_connection() as connection:
             # A key of one user sees no other, so its references are looked up with that.
-            if application is not None and principal.user_id is None and not with_priors:
+            if application is not None and principal.user_id is None and image_ids and not with_priors:
                 known = self._store.read_known(connection, since, application, refs, image_ids)
                 if known is not None:
                     return known

@@ -170,6 +170,12 @@ class Residents:
                 self._number_SK[slots] = number_MK[kept]  # where a slot was given twice, the last one stays
             self._shrink()
 
+    def forget(self) -> None:
+        """Drop everything: nothing tells of changes."""
+        with self._lock:
+            if self._position is not None and self._base is not None:
+                self._forget(self._base, None)
+
     def shrink(self) -> None:
         """Drop users until the others have room."""
         with self._lock:
@@ -179,8 +185,6 @@ class Residents:
         """Whether what is known is, now, of the moment of `changes`."""
         now, mine = changes.position, self._position
         if now is None:  # nothing tells of changes
-            if mine is not None:
-                self._forget(base, None)
             return False
         if mine is not None and mine.database == now.database and now.order < mine.order:
             if changes.since is None or changes.since.order <= now.order:

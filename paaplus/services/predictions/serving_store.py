@@ -45,7 +45,7 @@ from paaplus.services.predictions.serving import (
     projected,
     size_bytes,
 )
-from paaplus.services.predictions.serving_changes import Changes, ChangesQuery, Position
+from paaplus.services.predictions.serving_changes import ChangesQuery, Position
 from paaplus.services.registry import base_models, taste_priors
 from paaplus.services.surveys import preferences
 from paaplus.settings import Settings
@@ -122,7 +122,7 @@ class ServingStore:
             )
         )
         self._num_unused = 0  # calls for residents that read some, since other ways asked for versions
-        self._is_logged_until = 0.0
+        self._looked_at, self._has_triggers = -LOGGED_S, False
         # The key has the base model's digest, which covers the extractor and everything computed from features.
         self._images: SizedCache[ImageKey, ProjectedImage] = SizedCache(settings.features_cache_mb * 2**20)
 
@@ -293,8 +293,8 @@ class ServingStore:
             image_ids: the images.
 
         Returns:
-            None: something does not exist, is damaged or has no features yet, one user is named twice, or the base
-            model takes preferences or has branches. Then `read` finds out.
+            None: something does not exist, is damaged or has no features yet, one user is named twice, the base
+            model takes preferences or has branches, or nothing tells of changes. Then `read` finds out.
 
         Raises:
             Unavailable: no base model yet, or the base model is damaged.
@@ -310,8 +310,8 @@ class ServingStore:
         images = self._images.get_each([(base_model.digest, image_id, None) for image_id in image_ids])
         if None in images:
             return None
-        if not self._is_logged(connection):
-            changes = Changes(None, None, None)
+        if changes.position is None or not self._is_logged(connection):
+            return None
         base = Base(base_model.digest, RowForm(len(scorer.aspects), scorer.taste_dim))
         found = self._residents.find(changes, base, application, refs)
         if found.missing and not self._read_missing(connection, changes.position, base, application, refs, found):
@@ -369,13 +369,13 @@ class ServingStore:
     def _is_logged(self, connection: sa.Connection) -> bool:
         """Whether the database logs changes: it may have lost a trigger by a change of its schema by hand."""
         now = time.monotonic()
-        if now >= self._is_logged_until:
+        if now >= self._looked_at + LOGGED_S:
             lacking = triggers.missing(connection)
             if lacking:
-                log.error("serving_changes_not_logged", missing=lacking, hint="paaplus db upgrade")
-                return False
-            self._is_logged_until = now + LOGGED_S
-        return True
+                log.error("serving_changes_not_logged", missing=lacking)
+                self._residents.forget()
+            self._looked_at, self._has_triggers = now, not lacking
+        return self._has_triggers
 
     def _project(self, scorer: BaseScorer, features: dict[UUID, np.ndarray]) -> dict[UUID, ProjectedImage]:
         """Project images without a user preference, and cache them."""

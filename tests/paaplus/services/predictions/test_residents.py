@@ -489,6 +489,35 @@ def test_database_that_lost_a_trigger_is_read_every_time(world: World) -> None:
     assert len(predictor.store._residents) == 0
 
 
+def test_trigger_that_is_lost_while_a_process_runs_is_missed_within_a_minute(world: World) -> None:
+    predictor = warm(world)
+    store = predictor.store
+    with world.database.session() as session:
+        on_table = "" if session.get_bind().dialect.name == "sqlite" else " ON adapters"
+        session.execute(sa.text(f"DROP TRIGGER serving_adapters_changed{on_table}"))
+        session.execute(sa.text(f"DROP TRIGGER serving_adapters_added{on_table}"))
+    with world.database.session() as session:
+        world.set_adapter(session, 0, seed=5)
+    store._looked_at -= 60
+    assert bits(ask(world, predictor, NAMES).items[0]) == world.oracle(0, 0)
+    assert len(store._residents) == 0
+    with world.database.session() as session:
+        world.set_adapter(session, 0, seed=6)
+        triggers.make_missing(session.connection())
+    store._looked_at -= 60
+    for _ in range(2):
+        assert bits(ask(world, predictor, NAMES).items[0]) == world.oracle(0, 0)
+    assert len(store._residents) == NUM_USERS
+
+
+def test_nobody_is_asked_for_nothing(world: World) -> None:
+    predictor = warm(world)
+    assert predictor.answer_references(APP, []).items == []
+    wanted = [("u0", [], []), ("u1", [world.images[0]], [0])]
+    for _ in range(2):
+        assert [bits(item) for item in predictor.answer_asked(APP, wanted).items] == [world.oracle(1, 0)]
+
+
 # --- bounds
 
 
