@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from itertools import cycle
+from itertools import chain, cycle, repeat
 from typing import Any
 
+import numpy as np
 from pydantic_core import to_json
 
 from paaplus.api.schemas.base_models import BaseModelRef
@@ -19,13 +20,15 @@ from paaplus.api.schemas.predictions import (
     UsedPreferenceOut,
 )
 from paaplus.db.raw_values import id_texts, microseconds
-from paaplus.services.predictions.answers import Answer, UserScores
+from paaplus.services.predictions.answers import Answer, ScoredColumns, UserScores
 from paaplus.services.predictions.confidence import Confidence
 from paaplus.services.predictions.serving import AnswerParts
 
 
 def items(answer: Answer, now: datetime) -> str:
     """The readable answer, `PredictionsOut`."""
+    if answer.columns is not None and not answer.unscored:
+        return _items_of_columns(answer, answer.columns, now)
     base_model = BaseModelRef.model_validate(answer.base_model)
     texts = [""] * answer.num_items
     for place, item in answer.unscored.items():
@@ -67,6 +70,56 @@ def items(answer: Answer, now: datetime) -> str:
     return f'{{"items":[{",".join(texts)}],"pending":{answer.num_pending},"receipts_stored":true}}'
 
 
+def _items_of_columns(answer: Answer, columns: ScoredColumns, now: datetime) -> str:
+    """The readable answer of items that are all scored and plain."""
+    of_base = f',"base_model":{BaseModelRef.model_validate(answer.base_model).model_dump_json()},"receipt_id":'
+    names = [f"{_dumped(aspect)}:" for aspect in answer.base_model.aspects]
+    parts_U = [user.parts for user in columns.users_U]
+    image_ids: dict[int, list[str]] = {}  # of lists of images, by identity: users who are asked for the same share one
+    places: list[int] = []
+    images: list[str] = []
+    heads: list[str] = []
+    ends: list[str] = []
+    ages = _age_texts([parts.trained_us for parts in parts_U], microseconds(now))
+    for parts, age_s, (_, asked_ids, asked_places) in zip(parts_U, ages, columns.asked_U, strict=True):
+        if (of_user := image_ids.get(id(asked_ids))) is None:
+            of_user = image_ids[id(asked_ids)] = id_texts(asked_ids)
+        head, num = f'{{"user_id":{parts.user},"image_id":"', len(of_user)
+        end = (
+            f'}},{_source_of_parts(parts, age_s)},"confidence":null,"preference":null,"branches":null,'
+            f'"match_id":{parts.match}{of_base}'
+        )
+        places += asked_places
+        images += of_user
+        if num == 1:
+            heads.append(head)
+            ends.append(end)
+        else:
+            heads += [head] * num
+            ends += [end] * num
+    scores = _named(names, columns.score_NA.ravel().tolist())
+    generic = _named(names, columns.generic_NA.ravel().tolist())
+    receipts = [f'"{each}"' for each in columns.receipts_N] if columns.receipts_N is not None else repeat("null")
+    found = [
+        f'{head}{image}","status":"scored","scores":{{{score}}},"generic":{{{of_model}{end}{receipt},'
+        '"job_id":null,"retry_after_s":null,"error":null}'
+        for head, image, score, of_model, end, receipt in zip(
+            heads, images, scores, generic, ends, receipts, strict=False
+        )
+    ]
+    return f'{{"items":[{",".join(_in_places(found, places))}],"pending":0,"receipts_stored":true}}'
+
+
+def _in_places(texts: list[str], places: Sequence[int]) -> list[str]:
+    """Texts in the order of the answer."""
+    if places == list(range(len(places))):
+        return texts
+    ordered = [""] * len(texts)
+    for place, text in zip(places, texts, strict=True):
+        ordered[place] = text
+    return ordered
+
+
 def _ends(user: UserScores, before: str, after: str) -> list[str]:
     """What is between the scores and the receipt of each item."""
     found = []
@@ -84,13 +137,21 @@ def _number_texts(numbers: Sequence[float]) -> list[str]:
 
 def _ages(scored: Sequence[UserScores], now_us: int) -> list[str]:
     """Seconds since the training of each user's version, as texts; of a user without a version, 0."""
-    trained_at = [user.adapter.parts.trained_us if user.adapter is not None else now_us for user in scored]
-    return _number_texts([max(0, now_us - trained_us) / 1_000_000 for trained_us in trained_at])
+    return _age_texts([user.adapter.parts.trained_us if user.adapter is not None else None for user in scored], now_us)
+
+
+def _age_texts(trained_us: Sequence[int | None], now_us: int) -> list[str]:
+    return _number_texts([0 if each is None else max(0, now_us - each) / 1_000_000 for each in trained_us])
 
 
 def _by_aspect(names: list[str], of_users: Sequence[Sequence[Sequence[float]]]) -> list[str]:
     """Scores of each item of each user, with the names of the aspects."""
-    texts = _number_texts([value for score_NA in of_users for score_A in score_NA for value in score_A])
+    return _named(names, [value for score_NA in of_users for score_A in score_NA for value in score_A])
+
+
+def _named(names: list[str], values: Sequence[float]) -> list[str]:
+    """Scores of each item, one after the other, with the names of the aspects."""
+    texts = _number_texts(values)
     if len(names) == 1:
         return list(map(names[0].__add__, texts))
     named = list(map(str.__add__, cycle(names), texts))
@@ -114,7 +175,40 @@ def _source(user: UserScores, of_version: AnswerParts | None, age_s: str) -> str
     """Where the scores come from, and a `ServedAdapterOut`."""
     if of_version is None:
         return f'"source":"{user.source}","source_reason":"{user.source_reason}","adapter":null'
-    return f"{of_version.adapter}{age_s}}}"
+    return _source_of_parts(of_version, age_s)
+
+
+def _source_of_parts(parts: AnswerParts, age_s: str) -> str:
+    return f"{parts.adapter}{age_s}}}" if parts.trained_us is not None else parts.adapter
+
+
+def _columns_of_columns(answer: Answer, columns: ScoredColumns, now: datetime) -> str:
+    """The compact answer of items that are all scored and plain."""
+    parts_U = [user.parts for user in columns.users_U]
+    ages = _age_texts([parts.trained_us for parts in parts_U], microseconds(now))
+    users = [
+        f'{{"user_id":{parts.user},{_source_of_parts(parts, age_s)},"preference":null,"match_id":{parts.match}}}'
+        for parts, age_s in zip(parts_U, ages, strict=True)
+    ]
+    places = list(chain.from_iterable([places for _, _, places in columns.asked_U]))
+    order_N = np.empty(len(places), np.int64)
+    order_N[places] = np.arange(len(places))
+    user_N = np.repeat(np.arange(len(parts_U)), [len(places) for _, _, places in columns.asked_U])[order_N]
+    aspects = answer.base_model.aspects
+    receipts = [columns.receipts_N[n] for n in order_N.tolist()] if columns.receipts_N is not None else None
+    found: dict[str, str] = {
+        "base_model": BaseModelRef.model_validate(answer.base_model).model_dump_json(),
+        "users": f"[{','.join(users)}]",
+        "user": _dumped(user_N.tolist()),
+        "scores": _dumped(dict(zip(aspects, columns.score_NA[order_N].T.tolist(), strict=True))),
+        "generic": _dumped(dict(zip(aspects, columns.generic_NA[order_N].T.tolist(), strict=True))),
+        "confidence": "null",
+        "branches": "null",
+        "receipt_id": _dumped(receipts),
+        "unscored": "{}",
+        "pending": "0",
+    }
+    return _object(found.items())
 
 
 def _preference(user: UserScores) -> str:
@@ -126,6 +220,8 @@ def _preference(user: UserScores) -> str:
 
 def columns(answer: Answer, now: datetime) -> str:
     """The compact answer, `PredictionColumnsOut`."""
+    if answer.columns is not None and not answer.unscored:
+        return _columns_of_columns(answer, answer.columns, now)
     base_model = BaseModelRef.model_validate(answer.base_model)
     aspects, ages = answer.base_model.aspects, _ages(answer.scored, microseconds(now))
     nothing: list[Any] = [None] * answer.num_items

@@ -68,10 +68,7 @@ def _answer(context: ApiContext, key: Principal, body: PredictionsIn) -> Respons
     answer = context.predictor.answer_asked(
         key, body.asked(), with_confidence=body.confidence, with_receipts=body.receipts
     )
-    scored: dict[str, int] = {}  # by source
-    for user in answer.scored:
-        scored[user.source] = scored.get(user.source, 0) + len(user.places)
-    for source, count in scored.items():
+    for source, count in answer.num_by_source().items():
         context.metrics.predictions.labels("scored", source).inc(count)
     for status, count in Counter(item.status for item in answer.unscored.values()).items():
         context.metrics.predictions.labels(status, "none").inc(count)

@@ -12,6 +12,7 @@ from alembic.runtime.migration import MigrationInfo
 from sqlalchemy import event
 from sqlalchemy.types import TypeDecorator
 
+from paaplus.db import triggers
 from paaplus.db.engine import make_engine
 from paaplus.db.tables import Base
 from paaplus.errors import Conflict
@@ -47,6 +48,7 @@ def run() -> None:
             )
             with context.begin_transaction():
                 context.run_migrations()
+                triggers.make_missing(connection)  # of tables that SQLite has rebuilt
     finally:
         engine.dispose()
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.schema import SchemaItem
 
+from paaplus.db import triggers
 from paaplus.db.engine import make_engine, missing_file
 from paaplus.db.schema_diff import uncompared_differences
 from paaplus.db.tables import Base
@@ -90,6 +91,7 @@ def check(url: str) -> None:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         differences = [_describe(difference) for difference in compare_metadata(context, Base.metadata)]
         differences += uncompared_differences(connection, Base.metadata)
+        differences += [f"trigger {name}: missing, changed or off" for name in triggers.missing(connection)]
     if differences:
         raise Conflict("the database differs from the code: " + "; ".join(differences))
 

@@ -35,7 +35,7 @@ from paaplus.services.adaptation.finished import Candidate, Quarantine, RunResul
 from paaplus.services.adaptation.snapshot import Snapshot
 from paaplus.services.adapters.versions import MATCHED_NUMBER
 from paaplus.services.feedback.counted_events import trained_up_to
-from paaplus.services.predictions.serving_store import PREFERENCE_VERSION
+from paaplus.services.predictions.served_users import PREFERENCE_VERSION
 from paaplus.training import Trained, TrainingRequest, middles_of, train_many
 
 log = structlog.get_logger(__name__)

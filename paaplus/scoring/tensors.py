@@ -54,6 +54,21 @@ def unpack(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     return arrays, metadata
 
 
+def known_places(head: bytes) -> dict[str, tuple[int, tuple[int, ...]]] | None:
+    """Where the arrays of artifacts with this header are, if `unpack` has kept it: offset in bytes after it, shape.
+
+    Args:
+        head: of an artifact of float32 arrays, see `head_of`.
+    """
+    known = _layouts.get(head)
+    return {name: (offset, shape) for name, _, offset, shape in known.arrays} if known is not None else None
+
+
+def head_of(data: bytes) -> bytes:
+    """What an artifact says of its arrays: all bytes before their numbers."""
+    return data[: 8 + int.from_bytes(data[:8], "little")]
+
+
 def float32_numbers(data: bytes) -> np.ndarray:
     """All numbers of an artifact that `unpack` has read, if all its arrays are float32, shape (N,)."""
     return np.frombuffer(data, np.float32, offset=8 + int.from_bytes(data[:8], "little"))

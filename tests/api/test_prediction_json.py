@@ -16,11 +16,14 @@ from paaplus.api.schemas.base_models import BaseModelRef
 from paaplus.api.schemas.predictions import PredictionColumnsOut, PredictionOut, PredictionsOut
 from paaplus.db.tables import BaseModelRow
 from paaplus.db.tables.experts import MatchKind
+from paaplus.db.tables.governance import KeyScope
 from paaplus.ids import new_id
 from paaplus.services.predictions.answers import Answer, Prediction, UserScores
 from paaplus.services.predictions.confidence import Confidence
 from paaplus.services.predictions.serving import ProjectedImage, ServedAdapter, UsedPreference
+from paaplus.services.users.keys import Principal
 from tests.api.conftest import World
+from tests.support.factories import APPLICATION
 
 NOW = datetime(2026, 11, 28, 12, 0, 0, 5, UTC)
 ASPECTS = ["beauty", 'a "quoted" 100 % aspect, 美']
@@ -82,6 +85,28 @@ def test_readable_text_is_that_of_the_models(found: Answer) -> None:
     assert json.loads(text) == json.loads(expected.model_dump_json())
     assert list(json.loads(text)["items"][0]) == list(PredictionOut.model_fields)
     assert list(json.loads(text)) == list(PredictionsOut.model_fields)
+
+
+@pytest.mark.parametrize("with_receipts", [False, True])
+def test_text_of_known_users_is_that_of_their_objects(world: World, with_receipts: bool) -> None:
+    """One with a version and one without; one image each, the same for all, different ones, and in any order."""
+    world.adapter(world.ada)
+    predictor = world.context.predictor
+    key = Principal("app", KeyScope.APPLICATION, application=APPLICATION)
+    first, second = world.images[:2]
+    shared = [first, second]
+    for asked in (
+        [("ada", [first], [0]), ("bob", [first], [1])],
+        [("ada", shared, range(2)), ("bob", shared, range(2, 4))],
+        [("bob", [second, first], [2, 0]), ("ada", [first], [1])],
+    ):
+        for _ in range(2):
+            found = predictor.answer_asked(key, asked, with_receipts=with_receipts)
+        assert found.columns is not None
+        by_objects = replace(found, scored=list(found.scored))
+        assert by_objects.columns is None
+        for write in (prediction_json.items, prediction_json.columns):
+            assert json.loads(write(found, NOW)) == json.loads(write(by_objects, NOW))
 
 
 def test_columns_say_what_the_items_say() -> None:

@@ -24,6 +24,7 @@ from paaplus.db.tables.reviews import (
     ToolRevisionPersonRow,
     ToolRevisionRow,
 )
+from paaplus.db.tables.serving import ServingChangeRow
 from paaplus.db.tables.surveys import (
     PreferenceEncoderPersonRow,
     PreferenceEncoderRow,
@@ -68,6 +69,7 @@ __all__ = [
     "ReviewRow",
     "RunRow",
     "SecretRow",
+    "ServingChangeRow",
     "SurveyAnswersRow",
     "SurveyRow",
     "TastePriorPersonRow",

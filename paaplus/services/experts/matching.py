@@ -30,7 +30,8 @@ from paaplus.services.experts import match_evidence
 from paaplus.services.experts.experts import ExpertModel
 from paaplus.services.experts.match_evidence import MatchEvidence
 from paaplus.services.experts.match_selection import ChosenMatch, choose
-from paaplus.services.predictions.serving_store import PREFERENCE_VERSION, ServingStore
+from paaplus.services.predictions.served_users import PREFERENCE_VERSION
+from paaplus.services.predictions.serving_store import ServingStore
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -47,20 +47,17 @@ def visible_images(principal: Principal) -> sa.ColumnElement[bool]:
     return sa.true()
 
 
-def _count_of(*conditions: sa.ColumnElement[bool]) -> Prepared:
-    def build(dialect: str) -> sa.Select[Any]:
-        # Conditions of the count, not of the rows: SQLite would read all images of the application by their index.
-        of_application = ImageRow.application == sa.bindparam("application", type_=sa.String())
-        counted = sa.case((sa.and_(of_application, *conditions), 1))
-        return sa.select(sa.func.count(counted)).where(ImageRow.id.in_(one_of(dialect, "ids", sa.Uuid())))
-
-    return Prepared(build)
+def num_of_application(dialect: str, *conditions: sa.ColumnElement[bool]) -> sa.Select[int]:
+    """How many images of the parameter `ids` are of `application`, for a part of another statement."""
+    # Conditions of the count, not of the rows: SQLite would read all images of the application by their index.
+    of_application = ImageRow.application == sa.bindparam("application", type_=sa.String())
+    counted = sa.case((sa.and_(of_application, *conditions), 1))
+    return sa.select(sa.func.count(counted)).where(ImageRow.id.in_(one_of(dialect, "ids", sa.Uuid())))
 
 
-_NUM_OF_APPLICATION: Final = _count_of()
-_NUM_OF_USER: Final = _count_of(
-    sa.or_(ImageRow.owner_id.is_(None), ImageRow.owner_id == sa.bindparam("user_id", type_=sa.Uuid()))
-)
+_IS_OF_USER: Final = sa.or_(ImageRow.owner_id.is_(None), ImageRow.owner_id == sa.bindparam("user_id", type_=sa.Uuid()))
+_NUM_OF_APPLICATION: Final = Prepared(num_of_application)
+_NUM_OF_USER: Final = Prepared(lambda dialect: num_of_application(dialect, _IS_OF_USER))
 
 
 def are_visible(connection: sa.Connection, principal: Principal, image_ids: Collection[UUID]) -> bool:

@@ -82,6 +82,10 @@ _KIND_OF_TYPE: dict[type[sa.types.TypeEngine[Any]], str] = {
 }
 
 
+# A log of this database; what is restored writes one of its own.
+NOT_SAVED: Final = frozenset({"alembic_version", "serving_changes"})
+
+
 @dataclass(frozen=True, slots=True)
 class BackupReport:
     """What was saved.
@@ -141,7 +145,7 @@ def _save(database: Database, blobs: BlobStore, unfinished: Path, tables: sa.Met
     manifest["created_at"] = utcnow().isoformat()
     with database.read_session() as session:
         for table in tables.sorted_tables:
-            if table.name != "alembic_version":
+            if table.name not in NOT_SAVED:
                 manifest["tables"][table.name] = _save_table(session.connection(), table, unfinished)
         wanted = {
             sha256

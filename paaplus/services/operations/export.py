@@ -125,6 +125,7 @@ ABOUT_NO_USER: Final = frozenset(
         "preference_encoders",
         "review_batches",
         "secrets",
+        "serving_changes",  # which ids processes read anew, for some time
         "surveys",
         "taste_priors",
         "tool_revisions",

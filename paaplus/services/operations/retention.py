@@ -1,6 +1,7 @@
 """Retention: delete what is older than the deployment keeps it, in small transactions.
 
-It deletes receipts that no feedback names, finished jobs, events with their deliveries, and what uploads of killed
+It deletes receipts that no feedback names, finished jobs, events with their deliveries, all but the newest changes of
+who is served by what, and what uploads of killed
 processes have left in the storage. It keeps
 feedback, versions, history, runs and the audit: rollbacks, refits and explanations need them.
 """
@@ -19,6 +20,7 @@ from paaplus.db.tables.jobs import JobState
 from paaplus.db.types import utcnow
 from paaplus.ids import first_id_of
 from paaplus.services.images import uploads
+from paaplus.services.predictions import serving_changes
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
@@ -34,6 +36,7 @@ class RetentionReport:
     num_jobs: int
     num_events: int
     num_uploads: int
+    num_serving_changes: int = 0
 
 
 def apply(database: Database, blobs: BlobStore, settings: Settings) -> RetentionReport:
@@ -47,6 +50,7 @@ def apply(database: Database, blobs: BlobStore, settings: Settings) -> Retention
         _delete_older(database, JobRow, settings.keep_jobs_days, JobRow.state.in_(FINISHED)),
         _delete_older(database, EventRow, settings.keep_events_days, sa.true()),
         uploads.sweep(database, blobs),
+        serving_changes.shorten(database),
     )
 
 

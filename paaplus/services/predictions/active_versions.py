@@ -1,7 +1,6 @@
-"""Which version is active for whom, read anew for every call; and the versions themselves, which never change.
+"""Which version is active for whom, read anew where a process does not know it (`residents`).
 
-The statements are the ones that every call for predictions makes. They are prepared, because SQLAlchemy's own work on
-them would cost more than the answer.
+The statements are prepared, because SQLAlchemy's own work on them would cost more than the answer.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ def of_references(connection: sa.Connection, principal: Principal, refs: Collect
     """
     assert principal.application is not None, "names are unique in one application only"
     application, only = principal.application, principal.user_id
-    as_ids = {ref: as_id for ref in refs if len(ref) >= _SHORTEST and (as_id := _as_uuid(ref)) is not None}
+    as_ids = {ref: found_id for ref in refs if (found_id := as_id(ref)) is not None}
     rows = _BY_NAME.rows(connection, names=listed(connection, refs), application=application)
     if as_ids:
         rows += _BY_ID.rows(connection, ids=listed(connection, list(as_ids.values())), application=application)
@@ -92,7 +91,10 @@ def of_references(connection: sa.Connection, principal: Principal, refs: Collect
 _SHORTEST: Final = 32  # text that is read as an id; most names are shorter
 
 
-def _as_uuid(ref: str) -> UUID | None:
+def as_id(ref: str) -> UUID | None:
+    """The id that a reference may be; None: it is a name for sure."""
+    if len(ref) < _SHORTEST:
+        return None
     try:
         return UUID(ref)
     except ValueError:

@@ -5,14 +5,17 @@ Shape letters: N = items, A = aspects.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, overload
 from uuid import UUID
+
+import numpy as np
 
 from paaplus.db.tables import BaseModelRow
 from paaplus.services.predictions.confidence import Confidence
+from paaplus.services.predictions.served_users import ServedUser
 from paaplus.services.predictions.serving import ProjectedImage, ServedAdapter, Source, SourceReason, UsedPreference
 
 
@@ -29,8 +32,12 @@ class Target:
 Asked = tuple[Any, Sequence[UUID], Sequence[int]]
 
 
-def by_user(pairs: Iterable[tuple[Any, UUID]]) -> list[Asked]:
+def by_user(pairs: Sequence[tuple[Any, UUID]]) -> list[Asked]:
     """(user, image) pairs of an answer, in order, by user."""
+    users, image_ids = zip(*pairs, strict=True) if pairs else ((), ())
+    if len(set(users)) == len(pairs):  # most calls of many users have one item for each
+        lists = {key: [image_id] for key, image_id in dict(zip(map(id, image_ids), image_ids, strict=True)).items()}
+        return list(zip(users, map(lists.__getitem__, map(id, image_ids)), zip(range(len(pairs))), strict=True))
     found: dict[Any, tuple[Any, list[UUID], list[int]]] = {}
     for place, (user, image_id) in enumerate(pairs):
         asked = found.get(user)
@@ -92,6 +99,64 @@ class UserScores:
     confidences: list[Confidence] | None = None
 
 
+class ScoredColumns(Sequence[UserScores]):
+    """The scored items of an answer as columns, in the order of its users; objects by user are made when they are asked
+    for.
+
+    Args:
+        users_U: of each user, what serves it.
+        asked_U: of each user, what was asked.
+        image_of: images in taste space, by id.
+        score_NA, generic_NA: personal and generic scores, float32.
+        receipts_N: of each item; None: none were asked for.
+    """
+
+    def __init__(
+        self,
+        users_U: Sequence[ServedUser],
+        asked_U: Sequence[Asked],
+        image_of: Mapping[UUID, ProjectedImage],
+        score_NA: np.ndarray,
+        generic_NA: np.ndarray,
+    ) -> None:
+        self.users_U, self.asked_U, self.image_of = users_U, asked_U, image_of
+        self.score_NA, self.generic_NA = score_NA, generic_NA
+        self.receipts_N: list[str] | None = None
+        self._made: list[UserScores] | None = None
+
+    def __len__(self) -> int:
+        return len(self.users_U)
+
+    @overload
+    def __getitem__(self, place: int) -> UserScores: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[UserScores]: ...
+    def __getitem__(self, place: int | slice) -> UserScores | list[UserScores]:
+        if self._made is None:
+            self._made = list(self._users())
+        return self._made[place]
+
+    def _users(self) -> Iterator[UserScores]:
+        scores, generic, receipts = self.score_NA.tolist(), self.generic_NA.tolist(), self.receipts_N
+        start = 0
+        for user, (_, image_ids, places) in zip(self.users_U, self.asked_U, strict=True):
+            end = start + len(places)
+            facts = user.facts
+            yield UserScores(
+                user.user_id,
+                *source_of(facts, user.is_personal),
+                facts if user.is_personal else None,
+                None,
+                places,
+                image_ids,
+                [self.image_of[image_id] for image_id in image_ids],
+                scores[start:end],
+                generic[start:end],
+                receipts[start:end] if receipts is not None else None,
+            )
+            start = end
+
+
 @dataclass(frozen=True)
 class Answer:
     """All predictions of one call, and the base model that scored them.
@@ -106,9 +171,14 @@ class Answer:
 
     base_model: BaseModelRow
     num_items: int
-    scored: list[UserScores]
+    scored: Sequence[UserScores]
     unscored: dict[int, Prediction]
     is_plain: bool = False
+
+    @property
+    def columns(self) -> ScoredColumns | None:
+        """The scored items as columns, if they were made so; they are plain then."""
+        return self.scored if isinstance(self.scored, ScoredColumns) else None
 
     @cached_property
     def items(self) -> list[Prediction]:
@@ -117,6 +187,20 @@ class Answer:
         for user in self.scored:
             by_place.update(zip(user.places, _predictions(user, self.base_model.aspects), strict=True))
         return [by_place[place] for place in range(self.num_items)]
+
+    def num_by_source(self) -> dict[Source, int]:
+        """How many items were scored, by where their scores come from."""
+        found: dict[Source, int] = {}
+        columns = self.columns
+        if columns is not None:
+            pairs: Iterable[tuple[Source, Sequence[int]]] = zip(
+                [user.source for user in columns.users_U], [places for _, _, places in columns.asked_U], strict=True
+            )
+        else:
+            pairs = [(user.source, user.places) for user in self.scored]
+        for source, places in pairs:
+            found[source] = found.get(source, 0) + len(places)
+        return found
 
     @property
     def num_pending(self) -> int:

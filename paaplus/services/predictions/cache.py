@@ -51,9 +51,18 @@ class SizedCache(Generic[K, V]):
                 self.size_bytes -= self._entries.pop(key)[1]
             self._entries[key] = (value, size_bytes)
             self.size_bytes += size_bytes
-            while self.size_bytes > self.max_bytes:
-                _, (_, dropped_bytes) = self._entries.popitem(last=False)
-                self.size_bytes -= dropped_bytes
+            self._drop_what_is_too_much()
+
+    def shrink(self, max_bytes: int) -> None:
+        """Set another bound."""
+        with self._lock:
+            self.max_bytes = max_bytes
+            self._drop_what_is_too_much()
+
+    def _drop_what_is_too_much(self) -> None:
+        while self.size_bytes > self.max_bytes:
+            _, (_, dropped_bytes) = self._entries.popitem(last=False)
+            self.size_bytes -= dropped_bytes
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -1,7 +1,8 @@
 """Predictions: scores of images for users, with receipts.
 
-Rows are read in one transaction, from one moment. Scores are computed outside any, and nothing is written unless
-features are missing. Every product is made item by item, so an item's score is bit-identical alone and in any batch.
+What is read, and what is known of users (`residents`), is of one moment. Scores are computed outside any transaction,
+and nothing is written unless features are missing. Every product is made item by item, so an item's score is
+bit-identical alone and in any batch.
 Shape letters: N = images of one user, or items of one call; R = taste space dim, A = aspects.
 """
 
@@ -11,6 +12,7 @@ import math
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from itertools import chain, repeat
+from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -33,14 +35,16 @@ from paaplus.services.predictions.answers import (
     Answer,
     Asked,
     Prediction,
+    ScoredColumns,
     Target,
     UserScores,
     by_user,
     source_of,
 )
 from paaplus.services.predictions.confidence import Confidence, confidences
+from paaplus.services.predictions.known_scores import by_identity, score_known
 from paaplus.services.predictions.serving import ProjectedImage, Serving, UsedPreference
-from paaplus.services.predictions.serving_store import ServingStore
+from paaplus.services.predictions.serving_store import Known, ServingStore
 from paaplus.services.users import users
 from paaplus.services.users.keys import Principal
 from paaplus.settings import Settings
@@ -123,7 +127,7 @@ class Predictor:
         Raises:
             Unavailable: no base model yet, or the base model is damaged.
         """
-        asked = by_user((target.user_id, target.image_id) for target in targets)
+        asked = by_user([(target.user_id, target.image_id) for target in targets])
         image_ids = {target.image_id for target in targets}
         serving = self._store.load({user_id for user_id, _, _ in asked}, image_ids, with_priors=with_confidence)
         return self._scored(serving, asked, with_confidence, with_receipts)
@@ -156,6 +160,8 @@ class Predictor:
     ) -> Answer:
         """As `answer_references`, of items by user. Each reference occurs once."""
         read = self._read(principal, asked, with_confidence) if principal.application is not None else None
+        if isinstance(read, Known):
+            return self._answer_known(read, asked, with_receipts)
         if read is None:  # something does not exist, and is named; or an admin asks, whose users are of any application
             pairs = {
                 place: (user, i)
@@ -168,12 +174,17 @@ class Predictor:
 
     def _read(
         self, principal: Principal, asked: Sequence[Asked], with_priors: bool
-    ) -> tuple[Serving, list[Asked]] | None:
+    ) -> Known | tuple[Serving, list[Asked]] | None:
         """What scoring needs, in one transaction; None: a user or an image does not exist for this principal."""
-        refs = [user for user, _, _ in asked]
-        lists = {id(image_ids): image_ids for _, image_ids, _ in asked}.values()
-        image_ids = dict.fromkeys(chain.from_iterable(lists))
+        refs = list(map(itemgetter(0), asked))
+        image_ids = dict.fromkeys(chain.from_iterable(by_identity(asked).values()))
+        application, since = principal.application, self._store.position
         with self._database.read_connection() as connection:
+            # A key of one user sees no other, so its references are looked up with that.
+            if application is not None and principal.user_id is None and image_ids and not with_priors:
+                known = self._store.read_known(connection, since, application, refs, image_ids)
+                if known is not None:
+                    return known
             found = active_versions.of_references(connection, principal, refs)
             if len(found) < len(refs) or not images.are_visible(connection, principal, image_ids):
                 return None
@@ -182,6 +193,27 @@ class Predictor:
         ids = dict(zip(active, serving.user_ids, strict=True))
         of_users = [(ids[found[user][0]], image_ids, places) for user, image_ids, places in asked]
         return serving, of_users if len(ids) == len(of_users) else _joined(of_users)
+
+    def _answer_known(self, known: Known, asked: Sequence[Asked], with_receipts: bool) -> Answer:
+        """Score by numbers alone, and sign receipts."""
+        score_NA, generic_NA = score_known(known, asked)
+        scored = ScoredColumns(known.users, asked, known.images, score_NA, generic_NA)
+        if with_receipts:
+            users_N: list[bytes] = []
+            versions_N: list[bytes | None] = []
+            images_N: list[bytes] = []
+            of_lists: dict[int, list[bytes]] = {}  # by list of image ids
+            for user, (_, image_ids, _) in zip(known.users, asked, strict=True):
+                parts, num = user.parts, len(image_ids)
+                users_N += [parts.user_bytes] * num
+                versions_N += [parts.version_bytes] * num
+                if id(image_ids) not in of_lists:
+                    of_lists[id(image_ids)] = [image_id.bytes for image_id in image_ids]
+                images_N += of_lists[id(image_ids)]
+            scored.receipts_N = self.signer.sign_each(
+                known.base_model.id, utcnow(), users_N, versions_N, images_N, score_NA.tolist()
+            )
+        return Answer(known.base_model, len(score_NA), scored, {}, is_plain=True)
 
     def _scored(self, serving: Serving, asked: Sequence[Asked], with_confidence: bool, with_receipts: bool) -> Answer:
         """Compute scores, sign receipts, and request missing features."""

@@ -56,23 +56,26 @@ _MATCHED: Final[dict[MatchKind, SourceReason]] = {
 }
 
 
+NO_VERSION_TEXT: Final = '"source":"base","source_reason":"%s","adapter":null'
+
+
 class AnswerParts(NamedTuple):
-    """What every answer says of a version, made once. Texts are JSON.
+    """What every answer says of a user, made once. Texts are JSON.
 
     Args:
         user: the user's id.
-        adapter: where its scores come from and why, and a `ServedAdapterOut` up to its age.
+        adapter: where the scores come from and why, and a `ServedAdapterOut` up to its age, if there is one.
         match: the id of the match.
-        trained_us: when it was trained, in microseconds since 1970.
+        trained_us: when the version was trained, in microseconds since 1970; None: the base model scores.
         user_bytes, version_bytes: ids, for receipts.
     """
 
     user: str
     adapter: str
     match: str
-    trained_us: int
+    trained_us: int | None
     user_bytes: bytes
-    version_bytes: bytes
+    version_bytes: bytes | None
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class ServedAdapter:
     @cached_property
     def source(self) -> tuple[Source, SourceReason]:
         """Where its scores come from, and why."""
-        return ("adapter", "active_adapter") if self.matched is None else ("match", _MATCHED[self.matched])
+        return source_of_match(self.matched)
 
     @cached_property
     def parts(self) -> AnswerParts:
@@ -111,6 +114,11 @@ class ServedAdapter:
             self.user_id.bytes,
             self.id.bytes,
         )
+
+
+def source_of_match(matched: MatchKind | None) -> tuple[Source, SourceReason]:
+    """Where the scores of a version come from, and why; None: a training made it."""
+    return ("adapter", "active_adapter") if matched is None else ("match", _MATCHED[matched])
 
 
 class ServedVersion(NamedTuple):

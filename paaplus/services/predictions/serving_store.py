@@ -1,15 +1,15 @@
 """Loads what scoring needs: active versions, base model, features, preferences.
 
 Versions and projected images never change, so each process caches them. Which version is active is read from the
-database every time, so no notice of a change is needed.
+database every time, by keys, or known as of the transaction's moment (`residents`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from sys import intern
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 import numpy as np
@@ -17,47 +17,91 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session
 
-from paaplus.configs import MATCH_STRATEGY
+from paaplus.db import triggers
 from paaplus.db.engine import Database
 from paaplus.db.lazy_session import LazySession
 from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
-from paaplus.db.raw_values import document_of, moment_of
 from paaplus.db.tables import AdapterRow, BaseModelRow, MatchRow, PreferenceRow, TastePriorRow
-from paaplus.db.tables.experts import MatchKind
 from paaplus.errors import Damaged, InvalidInput, NotFound
 from paaplus.ids import sha256_hex
 from paaplus.scoring.adapters import Adapter, TasteVector, adapter_from_bytes
 from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.priors import HeadPrior, Prior
+from paaplus.scoring.taste_rows import RowForm, read_rows
 from paaplus.services.adapters import matches
+from paaplus.services.images import images as images_service
 from paaplus.services.images.features import read_features, sorted_features
-from paaplus.services.predictions import active_versions
+from paaplus.services.predictions import active_versions, served_users
 from paaplus.services.predictions.active_versions import ActiveVersion
 from paaplus.services.predictions.cache import SizedCache
+from paaplus.services.predictions.residents import Base, Found, Residents
+from paaplus.services.predictions.served_users import VERSION, ServedUser, facts_of
 from paaplus.services.predictions.serving import (
     ImageKey,
     ProjectedImage,
-    ServedAdapter,
     ServedVersion,
     Serving,
     UsedPreference,
     projected,
     size_bytes,
 )
+from paaplus.services.predictions.serving_changes import ChangesQuery, Position
 from paaplus.services.registry import base_models, taste_priors
 from paaplus.services.surveys import preferences
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
-PREFERENCE_VERSION: Final = "preference_version"  # key in a version's metrics: the version of the preference
-
 VERSION_OVERHEAD_BYTES: Final = (
     2_000  # of a cached version: its facts as objects and texts, headers of its arrays, a key, a place; measured
 )
 
+VERSIONS_SHARE: Final = 4  # of the cache of adapters, one in so many bytes is for versions, if they need it
+VERSIONS_FOR: Final = 16  # calls
+LOGGED_S: Final = 60.0  # so long it is trusted that the database logs changes
+
+_DIGEST, _BASE_DIGEST = 2, 3  # places in `served_users.VERSION`
+
 VersionKey = tuple[Any, Any, str]  # version, its match, digest of the base model
 
 log = structlog.get_logger(__name__)
+
+
+class Known(NamedTuple):
+    """All that scores need. Shape letters: U = users, K = numbers of a row.
+
+    Args:
+        base_model: its row.
+        form: of the rows.
+        users: in the order asked.
+        number_UK: the numbers of their adapters.
+        special: places of users whose scores are not those of their rows.
+        images: by id.
+    """
+
+    base_model: BaseModelRow
+    form: RowForm
+    users: list[ServedUser]
+    number_UK: np.ndarray
+    special: list[int]
+    images: dict[UUID, ProjectedImage]
+
+
+class _Together(NamedTuple):
+    """Numbers of caches that share their bytes, for metrics."""
+
+    caches: tuple[SizedCache[Any, Any] | Residents, ...]
+
+    @property
+    def num_hits(self) -> int:
+        return sum(cache.num_hits for cache in self.caches)
+
+    @property
+    def num_misses(self) -> int:
+        return sum(cache.num_misses for cache in self.caches)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(cache.size_bytes for cache in self.caches)
 
 
 class ServingStore:
@@ -68,7 +112,17 @@ class ServingStore:
         self._blobs = blobs
         self._settings = settings
         self._defaults = base_models.DefaultBaseModel(settings)
-        self._adapters: SizedCache[VersionKey, ServedVersion] = SizedCache(settings.adapters_cache_mb * 2**20)
+        self._adapters_bytes = settings.adapters_cache_mb * 2**20  # of both: versions, and residents with theirs
+        self._adapters: SizedCache[VersionKey, ServedVersion] = SizedCache(self._adapters_bytes)
+        self._residents = Residents(self._adapters_bytes, self._room_of_residents)
+        self._changes = ChangesQuery(
+            lambda dialect: (
+                self._defaults.query().scalar_subquery(),
+                images_service.num_of_application(dialect).scalar_subquery(),
+            )
+        )
+        self._num_unused = 0  # calls for residents that read some, since other ways asked for versions
+        self._looked_at, self._has_triggers = -LOGGED_S, False
         # The key has the base model's digest, which covers the extractor and everything computed from features.
         self._images: SizedCache[ImageKey, ProjectedImage] = SizedCache(settings.features_cache_mb * 2**20)
 
@@ -78,9 +132,21 @@ class ServingStore:
         return self._images
 
     @property
-    def caches(self) -> dict[str, SizedCache[Any, Any]]:
+    def caches(self) -> dict[str, _Together | SizedCache[Any, Any]]:
         """The caches by what they keep, for metrics."""
-        return {"adapters": self._adapters, "images": self._images}
+        return {"adapters": _Together((self._adapters, self._residents)), "images": self._images}
+
+    @property
+    def position(self) -> Position | None:
+        """The moment of what is known of users, to be asked for before a transaction begins."""
+        return self._residents.position
+
+    def _room_of_residents(self) -> int:
+        return self._adapters_bytes - min(self._adapters.size_bytes, self._bytes_for_versions())
+
+    def _bytes_for_versions(self) -> int:
+        """What residents leave to versions that are asked for in other ways, as long as they are."""
+        return self._adapters_bytes // VERSIONS_SHARE if self._num_unused < VERSIONS_FOR else 0
 
     def load(self, user_ids: Collection[UUID], image_ids: Collection[UUID], *, with_priors: bool = False) -> Serving:
         """Load what scoring these users and images needs, from one moment: see `read`.
@@ -175,6 +241,7 @@ class ServingStore:
         """
         keys = [(adapter_id, match_id, base_digest) for _, adapter_id, match_id in active if adapter_id is not None]
         cached = iter(self._adapters.get_each(keys))
+        self._num_unused = 0 if keys else self._num_unused
         user_ids: list[UUID] = []
         found: dict[UUID, ServedVersion] = {}
         missing: dict[UUID, VersionKey] = {}
@@ -191,7 +258,7 @@ class ServingStore:
             return user_ids, found, damaged
         ids = listed(connection, [as_uuid(adapter_id) for adapter_id, _, _ in missing.values()])
         for row in _VERSIONS.rows(connection, ids=ids):
-            facts, data = _facts(row), row[-1]
+            facts, data = facts_of(row[0], row[1:]), row[-1]
             user_id = facts.user_id
             try:
                 adapter = (
@@ -204,7 +271,111 @@ class ServingStore:
             found[user_id] = version = ServedVersion(facts, adapter)
             size_of_numbers = len(data) if adapter is not None else 0
             self._adapters.put(missing[user_id], version, size_of_numbers + VERSION_OVERHEAD_BYTES)
+        self._residents.shrink()
         return user_ids, found, damaged
+
+    def read_known(
+        self,
+        connection: sa.Connection,
+        since: Position | None,
+        application: str,
+        refs: Sequence[str],
+        image_ids: Collection[UUID],
+    ) -> Known | None:
+        """What scoring these users and images needs, if that is no more than numbers; users who are not known are
+        read in one statement.
+
+        Args:
+            connection: in a read transaction that begins with this call.
+            since: `position` before it began.
+            application: of the users.
+            refs: their references, each once.
+            image_ids: the images.
+
+        Returns:
+            None: something does not exist, is damaged or has no features yet, one user is named twice, the base
+            model takes preferences or has branches, or nothing tells of changes. Then `read` finds out.
+
+        Raises:
+            Unavailable: no base model yet, or the base model is damaged.
+        """
+        values = {"ids": listed(connection, image_ids), "application": application}
+        changes, (default_id, num_visible) = self._changes.read(connection, since, **values)
+        if num_visible < len(image_ids):
+            return None
+        base_model = self._defaults.row(connection, default_id)
+        scorer = base_models.load(self._blobs, base_model)
+        if scorer.preference_dim or scorer.heads is not None:
+            return None
+        images = self._images.get_each([(base_model.digest, image_id, None) for image_id in image_ids])
+        if None in images:
+            return None
+        if changes.position is None or not self._is_logged(connection):
+            return None
+        base = Base(base_model.digest, RowForm(len(scorer.aspects), scorer.taste_dim))
+        found = self._residents.find(changes, base, application, refs)
+        if found.missing and not self._read_missing(connection, changes.position, base, application, refs, found):
+            return None
+        users = cast(list[ServedUser], found.users)
+        # Who was known by two references is one object; who was not may be two.
+        if len(set(map(id, users))) < len(users) or (found.missing and len({user.user for user in users}) < len(users)):
+            return None
+        of_ids = dict(zip(image_ids, images, strict=True))
+        return Known(base_model, base.form, users, found.number_UK, found.special, of_ids)  # type: ignore[arg-type]  # no image is None
+
+    def _read_missing(
+        self,
+        connection: sa.Connection,
+        position: Position | None,
+        base: Base,
+        application: str,
+        refs: Sequence[str],
+        found: Found,
+    ) -> bool:
+        """Read users who are not known into `found`, and keep them; whether all exist and none is damaged."""
+        wanted = [refs[place] for place in found.missing]
+        rows, uncertain = served_users.read(connection, application, wanted)
+        if len(rows) < len(wanted):
+            return False
+        users = [ServedUser(row[0], row[1:-2] if row[1] is not None else None) for row in map(rows.__getitem__, wanted)]
+        number_MK = np.zeros((len(wanted), base.form.size), np.float32)
+        places, data = [], []
+        for place, (ref, user) in enumerate(zip(wanted, users, strict=True)):
+            if user.version is not None and user.version[_BASE_DIGEST] == base.digest:
+                stored = rows[ref][-2]
+                if sha256_hex(stored) != user.version[_DIGEST]:
+                    return False
+                user.is_personal = True
+                places.append(place)
+                data.append(stored)
+        number_PK = np.empty((len(places), base.form.size), np.float32)
+        for place, adapter in zip(places, read_rows(base.form, base.digest, data, number_PK), strict=True):
+            if isinstance(adapter, InvalidInput):
+                return False
+            users[place].adapter = adapter
+        number_MK[places] = number_PK
+        found.number_UK[found.missing] = number_MK
+        for place, user in zip(found.missing, users, strict=True):
+            found.users[place] = user
+            if user.is_special:
+                found.special.append(place)
+        kept = [place for place, ref in enumerate(wanted) if ref not in uncertain]
+        new = [(wanted[place], users[place]) for place in kept]
+        self._residents.keep(position, base, application, new, number_MK[kept])
+        self._num_unused += 1
+        self._adapters.shrink(max(self._adapters_bytes - self._residents.size_bytes, self._bytes_for_versions()))
+        return True
+
+    def _is_logged(self, connection: sa.Connection) -> bool:
+        """Whether the database logs changes: it may have lost a trigger by a change of its schema by hand."""
+        now = time.monotonic()
+        if now >= self._looked_at + LOGGED_S:
+            lacking = triggers.missing(connection)
+            if lacking:
+                log.error("serving_changes_not_logged", missing=lacking)
+                self._residents.forget()
+            self._looked_at, self._has_triggers = now, not lacking
+        return self._has_triggers
 
     def _project(self, scorer: BaseScorer, features: dict[UUID, np.ndarray]) -> dict[UUID, ProjectedImage]:
         """Project images without a user preference, and cache them."""
@@ -236,59 +407,14 @@ def _used_preferences(
     }
 
 
-def _versions_by_id(dialect: str) -> sa.Select[Any]:
-    return (
-        sa.select(
-            AdapterRow.user_id,
-            AdapterRow.id,
-            AdapterRow.number,
-            AdapterRow.digest,
-            BaseModelRow.digest.label("base_digest"),
-            AdapterRow.created_at,
-            AdapterRow.match_id,
-            AdapterRow.preference,
-            AdapterRow.metrics[PREFERENCE_VERSION].as_integer().label("preference_version"),
-            sa.case((AdapterRow.strategy == MATCH_STRATEGY, MatchRow.kind)).label("matched"),
-            AdapterRow.data,
-        )
+_VERSIONS: Final = Prepared(
+    lambda dialect: (
+        sa.select(AdapterRow.user_id, *VERSION)
         .join(BaseModelRow, BaseModelRow.id == AdapterRow.base_model_id)
         .join(MatchRow, MatchRow.id == AdapterRow.match_id, isouter=True)
         .where(AdapterRow.id.in_(one_of(dialect, "ids", sa.Uuid())))
     )
-
-
-_VERSIONS: Final = Prepared(_versions_by_id)
-
-
-def _facts(row: Any) -> ServedAdapter:
-    """What an answer says of a row of `_VERSIONS`."""
-    (
-        user_id,
-        version_id,
-        number,
-        digest,
-        base_digest,
-        created_at,
-        match_id,
-        preference,
-        preference_version,
-        matched,
-        _,
-    ) = row
-    values = document_of(preference)
-    trained_at = moment_of(created_at)
-    assert trained_at is not None, "every version has a time"
-    return ServedAdapter(
-        as_uuid(user_id),
-        as_uuid(version_id),
-        number,
-        digest,
-        intern(base_digest),  # all versions share it
-        trained_at,
-        as_uuid(match_id) if match_id is not None else None,
-        UsedPreference(tuple(values), preference_version) if values is not None else None,
-        MatchKind(matched) if matched is not None else None,
-    )
+)
 
 
 def _prior_digests(versions: Collection[ServedVersion]) -> set[str]:

@@ -116,7 +116,7 @@ class DefaultBaseModel:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._query = Prepared(lambda _: _default_query(sa.select(BaseModelRow.id), settings.default_base_model))
+        self._query = Prepared(lambda _: self.query())
         self._row: BaseModelRow | None = None
 
     def read(self, connection: sa.Connection) -> BaseModelRow:
@@ -126,8 +126,16 @@ class DefaultBaseModel:
             InvalidInput, Unavailable: see `default`.
         """
         rows = self._query.rows(connection)
+        return self.row(connection, rows[0][0] if rows else None)
+
+    def query(self) -> sa.Select[UUID]:
+        """The default's id, for a part of another statement."""
+        return _default_query(sa.select(BaseModelRow.id), self._settings.default_base_model)
+
+    def row(self, connection: sa.Connection, default_id: Any) -> BaseModelRow:
+        """As `read`, of what `query` gave in this transaction, as the driver gives it; None: nothing."""
         row = self._row
-        if row is None or not rows or as_uuid(rows[0][0]) != row.id:
+        if row is None or default_id is None or as_uuid(default_id) != row.id:
             session = Session(bind=connection, expire_on_commit=False)
             row = self._row = default(session, self._settings)
             session.expunge_all()

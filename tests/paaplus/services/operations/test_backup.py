@@ -87,6 +87,7 @@ def rows_of(database: Database) -> dict[str, list[Any]]:
         return {
             table.name: [tuple(row) for row in session.execute(sa.select(table).order_by(*table.primary_key))]
             for table in Base.metadata.sorted_tables
+            if table.name not in backup.NOT_SAVED
         }
 
 
@@ -262,5 +263,6 @@ def test_backup_of_every_earlier_version_is_restored_into_this_one(
 
     migrate.check(place.resolved_database_url)
     database = Database(place.resolved_database_url)
-    assert {name: len(rows) for name, rows in rows_of(database).items() if name in before} == dict.fromkeys(before, 1)
+    found = {name: len(rows) for name, rows in rows_of(database).items() if name in before}
+    assert found == dict.fromkeys(before.keys() - backup.NOT_SAVED, 1)
     database.dispose()

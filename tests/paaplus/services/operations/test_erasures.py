@@ -67,6 +67,7 @@ def test_erased_user_leaves_no_row_behind(database: Database, blobs: BlobStore, 
         **per_user,
         "audit": -1,
         "audit_head": -1,  # the first act makes the head of the chain
+        "serving_changes": -2,  # ids that other processes must not serve any more: the user's, and of a version
     }
     with database.read_session() as session:
         entry = session.execute(sa.select(AuditRow)).scalar_one()

@@ -10,7 +10,16 @@ import pytest
 import sqlalchemy as sa
 
 from paaplus.db.engine import Database
-from paaplus.db.tables import DeliveryRow, EventRow, FeedbackRow, JobRow, PredictionReceiptRow, WebhookRow
+from paaplus.db.tables import (
+    DeliveryRow,
+    EventRow,
+    FeedbackRow,
+    JobRow,
+    PredictionReceiptRow,
+    ServingChangeRow,
+    UserRow,
+    WebhookRow,
+)
 from paaplus.db.tables.events import EventKind
 from paaplus.db.tables.jobs import JobState
 from paaplus.db.types import utcnow
@@ -18,6 +27,7 @@ from paaplus.ids import first_id_of, new_id
 from paaplus.services import events
 from paaplus.services.operations import retention
 from paaplus.services.operations.retention import RetentionReport
+from paaplus.services.predictions import serving_changes
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 from tests.support.factories import make_base_model, make_feedback, make_image, make_job, make_receipt, make_user
@@ -65,6 +75,21 @@ def test_old_receipts_and_finished_jobs_go_and_what_is_needed_stays(
         left = set(session.execute(sa.select(JobRow.state)).scalars())
         assert len(session.execute(sa.select(DeliveryRow.id)).all()) == 1, "a new event is still to be told"
     assert left == {JobState.QUEUED, JobState.RUNNING}
+
+
+def test_only_the_newest_changes_of_what_is_served_stay(
+    database: Database, settings: Settings, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving_changes, "KEPT", 3)
+    with database.session() as session:
+        users = [make_user(session).id for _ in range(8)]
+    for user_id in users:
+        with database.session() as session:
+            session.execute(sa.delete(UserRow).where(UserRow.id == user_id))
+    assert retention.apply(database, blobs, settings).num_serving_changes == 5
+    assert retention.apply(database, blobs, settings).num_serving_changes == 0
+    with database.read_session() as session:
+        assert set(session.execute(sa.select(ServingChangeRow.user_id)).scalars()) == set(users[-3:])
 
 
 def test_nothing_goes_where_everything_is_kept(database: Database, settings: Settings, blobs: BlobStore) -> None:
